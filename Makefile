@@ -1,0 +1,67 @@
+# The kit's commands. `make` alone lists them.
+PYTHON ?= python3
+JOBS   ?= 2
+BIN    := .venv/bin
+LABS   := lab0 lab1 lab2 lab3 lab4
+
+# Each stamp holds the path of the clone: an environment does not survive being moved.
+STAMP     := .venv/.setup
+STAMP_DEV := .venv/.setup-dev
+stale = $(if $(filter $(CURDIR),$(shell cat $(1) 2>/dev/null)),,FORCE)
+
+# The quick ones first, so that a slip shows early; then everything else.
+QUICK := $(wildcard $(addprefix grader/tests/,course workspace cli checks report))
+C_FILES = $(shell find reference vmm-skeleton -name '*.[ch]' ! -name cohort.h)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev $(LABS) test test-full bench soak lint clean FORCE
+
+help:
+	@echo "make lab0 ... lab4   grade the reference solution of one lab"
+	@echo "make setup           make the environment .venv; as root, also install what is missing"
+	@echo "make test            lint, then the kit's tests"
+	@echo "make test-full       all tests, the long ones too"
+	@echo "make bench           how fast a verdict is, against the bare boots"
+	@echo "make soak            boot again and again, looking for a verdict that changes"
+	@echo "make lint            ruff, mypy, clang-format"
+	@echo "make clean           remove caches and what was built"
+	@echo ""
+	@echo "A workspace of your own: $(BIN)/vmmlab new ~/vmm"
+
+setup:
+	@PYTHON='$(PYTHON)' sh grader/setup.sh
+	@echo "ready: make lab3, or $(BIN)/vmmlab new ~/vmm"
+
+setup-dev:
+	@PYTHON='$(PYTHON)' sh grader/setup.sh dev
+
+$(STAMP): pyproject.toml grader/setup.sh $(call stale,$(STAMP))
+	@PYTHON='$(PYTHON)' sh grader/setup.sh
+
+$(STAMP_DEV): pyproject.toml grader/setup.sh $(call stale,$(STAMP_DEV))
+	@PYTHON='$(PYTHON)' sh grader/setup.sh dev
+
+$(LABS): $(STAMP)
+	@$(BIN)/vmmlab grade $@ --submission reference
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS) -m "not full" $(QUICK) grader/tests
+
+test-full: lint
+	$(BIN)/python -m pytest -n $(JOBS) $(QUICK) grader/tests
+
+bench: $(STAMP)
+	@$(BIN)/python grader/bench/bench.py
+
+soak: $(STAMP)
+	@$(BIN)/python grader/bench/soak.py
+
+lint: $(STAMP_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	clang-format --dry-run -Werror $(C_FILES)
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find grader labs -name __pycache__ -type d -prune -exec rm -rf {} +

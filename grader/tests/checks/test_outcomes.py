@@ -1,0 +1,466 @@
+"""Every way in which a check can end, and what it is worth."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from vmmlab.errors import InfraError
+from vmmlab.grading import RunFacts
+from vmmlab.report import exit_code
+
+TWO = {"lab3.a.one": 4, "lab3.a.two": 6}
+
+
+def test_pass(kit, checks_of):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''First line of what
+            the student reads.
+
+            Not this.
+            '''
+            assert boot.cpus == 4
+
+        @check("lab3.a.two", S, needs=["lab3.a.one"])
+        def test_two(boots):
+            '''Two.'''
+            (boot,) = boots
+        """,
+        TWO,
+    )
+    report = kit.grade(notes=["a note"])
+    one, two = report.checks
+    assert (one.outcome, one.points, one.max) == ("pass", 4, 4)
+    assert one.title == "First line of what the student reads."
+    assert (two.outcome, two.points) == ("pass", 6)
+    assert (report.points, report.max, report.needs_attention) == (10, 10, False)
+    assert report.first_step is None
+    assert not report.partial_run
+    assert report.notes == ("a note",)
+    assert exit_code(report) == 0
+    assert kit.runner.observed == ["ladder"], "one boot, however many checks ask"
+    assert kit.runner.closed == 1
+
+
+def test_fail_carries_what_the_student_needs(kit):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''The far jump.'''
+            fail("far-jump-wrong", cpu=2, place="physical 0", expected="E", observed="O", next="N")
+        """,
+        {"lab3.a.one": 4},
+    )
+    report = kit.grade(submission_name="my work/lab", arch="i386")
+    (one,) = report.checks
+    assert (one.outcome, one.points) == ("fail", 0)
+    assert (one.cause, one.cpu, one.place) == ("far-jump-wrong", 2, "physical 0")
+    assert (one.expected, one.observed, one.next) == ("E", "O", "N")
+    assert one.scenario == "ladder(cpus=4)"
+    assert one.again == (
+        "vmmlab grade lab3 --submission 'my work/lab' --seed 7 --arch i386 -k lab3.a.one"
+    )
+    assert (one.step, one.infra, one.waited_for) == ("lab3.1", None, None)
+    assert report.first_step.function == "ap_start"
+    assert exit_code(report) == 1
+
+
+def test_timeout(kit):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''It ends.'''
+            fail("bsp-waits-for-ever", timeout=True)
+        """,
+        {"lab3.a.one": 4},
+    )
+    (one,) = kit.grade().checks
+    assert (one.outcome, one.points) == ("timeout", 0)
+
+
+def test_skipped_names_what_it_waited_for(kit, checks_of):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+
+        @check("lab3.a.two", S, needs=["lab3.a.one"])
+        def test_two(boot, score):
+            '''Two.'''
+            with score.case("a"): pass
+            with score.case("b"): fail("no")
+
+        @check("lab3.a.three", S, needs=["lab3.a.one", "lab3.a.two"])
+        def test_three(boot):
+            '''Three.'''
+            raise RuntimeError("must not run")
+
+        @check("lab3.a.four", S, needs=["lab3.a.three"])
+        def test_four(boot):
+            '''Four.'''
+            raise RuntimeError("must not run")
+        """,
+        {"lab3.a.one": 1, "lab3.a.two": 2, "lab3.a.three": 3, "lab3.a.four": 4},
+    )
+    checks = checks_of(kit.grade())
+    assert checks["a.two"].outcome == "partial", "and a part is not enough for what needs it"
+    assert (checks["a.three"].outcome, checks["a.three"].points) == ("skipped", 0)
+    assert checks["a.three"].waited_for == "lab3.a.two"
+    assert checks["a.four"].waited_for == "lab3.a.three"
+
+
+def test_build_error_for_every_check(kit, build_failed):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+
+        @check("lab3.a.two", S, needs=["lab3.a.one"])
+        def test_two(boot):
+            '''Two.'''
+        """,
+        TWO,
+    )
+    kit.runner.answers["ladder"] = build_failed
+    report = kit.grade()
+    assert [check.outcome for check in report.checks] == ["build-error"] * 2
+    assert [check.points for check in report.checks] == [0, 0]
+    assert report.points == 0
+    assert not report.needs_attention
+    assert not report.build.ok
+    (diagnostic,) = report.build.diagnostics
+    assert (diagnostic.file, diagnostic.line) == ("lab3/ap_start.c", 12)
+    assert exit_code(report) == 1
+    assert kit.runner.observed == ["ladder"]
+
+
+def test_build_error_found_late_still_counts_for_every_check(kit, build_failed):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+
+        @check("lab3.a.two", scenario("late"))
+        def test_two(boot):
+            '''Two.'''
+        """,
+        TWO,
+    )
+    kit.runner.answers["late"] = build_failed
+    assert {check.outcome for check in kit.grade().checks} == {"build-error"}
+
+
+def test_infra_error_is_retried(kit, qemu_died):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+            assert boot == "observation"
+        """,
+        {"lab3.a.one": 4},
+    )
+    kit.runner.answers["ladder"] = [qemu_died, qemu_died, "observation"]
+    report = kit.grade()
+    assert report.checks[0].outcome == "pass"
+    assert report.points == 4
+    assert report.notes == ("ladder was booted again: QEMU died",)
+    assert exit_code(report) == 0
+
+
+def test_infra_error_after_two_retries_is_never_zero_points(kit, qemu_died, checks_of):
+    kit.write(
+        """
+        L = scenario("late", cpu=2)
+
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+
+        @check("lab3.a.two", S, L)
+        def test_two(boots):
+            '''Two.'''
+
+        @check("lab3.a.three", L)
+        def test_three(boot):
+            '''Three.'''
+
+        @check("lab3.a.four", S, needs=["lab3.a.three"])
+        def test_four(boot):
+            '''Four.'''
+
+        @check("lab3.a.five", S, needs=["lab3.a.four"])
+        def test_five(boot):
+            '''Five.'''
+        """,
+        {f"lab3.a.{name}": 2 for name in ("one", "two", "three", "four", "five")},
+    )
+    kit.runner.answers["late"] = [qemu_died] * 9
+    report = kit.grade()
+    checks = checks_of(report)
+    assert checks["a.one"].points == 2
+    for name in ("a.two", "a.three"):
+        assert (checks[name].outcome, checks[name].points) == ("infra-error", None)
+        assert checks[name].reason == "QEMU died"
+        assert "signal 9" in checks[name].infra
+    assert (checks["a.four"].outcome, checks["a.four"].points) == ("skipped", None)
+    assert (checks["a.five"].outcome, checks["a.five"].points) == ("skipped", None)
+    assert report.points is None
+    assert report.needs_attention
+    assert exit_code(report) == 3
+    assert kit.runner.observed.count("late") == 3, "once and two retries, for all checks together"
+
+
+def test_infra_and_lost_points_is_still_infra(kit, qemu_died):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+            fail("no")
+
+        @check("lab3.a.two", scenario("late"))
+        def test_two(boot):
+            '''Two.'''
+        """,
+        TWO,
+    )
+    kit.runner.answers["late"] = qemu_died
+    assert exit_code(kit.grade()) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "infra"),
+    [
+        ("boot.nothing", "AttributeError", "boot.nothing"),
+        ("assert boot.cpus == 5", "AssertionError", "Only vmmlab.checks.fail"),
+        ("pytest.fail('x')", "Failed", "Only vmmlab.checks.fail"),
+        ("pytest.skip('x')", "Skipped", "does not skip itself"),
+        ("sys.exit(0)", "SystemExit", "sys.exit(0)"),
+        ("fail('Not An Identifier')", "CheckMistake", "Not An Identifier"),
+        ("print('seen by the author'); 1 / 0", "ZeroDivisionError", "seen by the author"),
+        ("raise EOFError", "EOFError", "raise EOFError"),
+    ],
+)
+def test_a_mistake_in_the_check_costs_no_points(kit, body, reason, infra, capfd):
+    kit.write(
+        f"""
+        import pytest, sys
+
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+            {body}
+
+        @check("lab3.a.two", S)
+        def test_two(boot):
+            '''Two.'''
+        """,
+        TWO,
+    )
+    report = kit.grade()
+    one, two = report.checks
+    assert (one.outcome, one.points) == ("infra-error", None)
+    assert one.reason == f"the check itself broke ({reason} at test_lab3.py:9)"
+    assert infra in one.infra
+    assert "_pytest" not in one.infra
+    assert two.outcome == "pass"
+    assert report.needs_attention
+    assert exit_code(report) == 3
+    assert capfd.readouterr() == ("", "")
+
+
+def test_marks_cannot_hide_a_check(kit):
+    kit.write(
+        """
+        import pytest
+
+        @check("lab3.a.one", S)
+        @pytest.mark.skip(reason="later")
+        def test_one(boot):
+            '''One.'''
+
+        @check("lab3.a.two", S)
+        @pytest.mark.xfail
+        def test_two(boot):
+            '''Two.'''
+            fail("no")
+        """,
+        TWO,
+    )
+    one, two = kit.grade().checks
+    assert one.outcome == "infra-error"
+    assert (two.outcome, two.points) == ("fail", 0)
+
+
+def test_a_fixture_of_the_author_that_breaks_afterwards(kit):
+    kit.write(
+        """
+        import pytest
+
+        @pytest.fixture
+        def broken():
+            yield
+            raise OSError("after")
+
+        @check("lab3.a.one", S)
+        def test_one(boot, broken):
+            '''One.'''
+            fail("no")
+        """,
+        {"lab3.a.one": 1},
+    )
+    (one,) = kit.grade().checks
+    assert (one.outcome, one.points) == ("infra-error", None)
+    assert "after" in one.infra
+
+
+def test_an_observation_that_breaks_is_not_the_students_fault(kit):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+        """,
+        {"lab3.a.one": 1},
+    )
+    kit.runner.answers["ladder"] = KeyError("a mistake in the evidence layer")
+    (one,) = kit.grade().checks
+    assert (one.outcome, one.points) == ("infra-error", None)
+    assert "evidence layer" in one.infra
+    assert "in observe" in one.infra
+    assert one.reason == "the grader broke on the way to this check (KeyError)"
+
+
+def test_several_scenarios_come_in_their_order(kit):
+    kit.write(
+        """
+        @check("lab3.a.one", scenario("cpus-2", cpus=2), scenario("cpus-8", cpus=8))
+        def test_one(boots):
+            '''One.'''
+            assert [boot.cpus for boot in boots] == [2, 8]
+        """,
+        {"lab3.a.one": 1},
+    )
+    (one,) = kit.grade().checks
+    assert one.outcome == "pass", one.infra
+    assert one.scenario == "cpus-2(cpus=2); cpus-8(cpus=8)"
+    assert [item.name for item in kit.runner.prepared] == ["cpus-2", "cpus-8"]
+
+
+def test_facts_of_the_runner_are_in_the_report(kit, fake_runner, build_failed):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+        """,
+        {"lab3.a.one": 1},
+    )
+    facts = RunFacts(build_failed.diagnostics, {"qemu": "7.2.15"}, {}, ["no sandbox"])
+    kit.runner = fake_runner(facts=facts)
+    report = kit.grade(notes=["from the submission"])
+    assert report.versions["qemu"] == "7.2.15"
+    assert report.versions["vmmlab"]
+    assert report.build.warnings[0].line == 12
+    assert report.notes == ("from the submission", "no sandbox")
+
+
+def test_lost_facts_do_not_cost_the_verdict(kit, monkeypatch):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+        """,
+        {"lab3.a.one": 1},
+    )
+
+    def broken():
+        raise InfraError("gone")
+
+    monkeypatch.setattr(kit.runner, "facts", broken)
+    report = kit.grade()
+    assert report.points == 1
+    assert "gone" in report.notes[0]
+    assert kit.runner.closed == 1
+
+
+def test_a_runner_that_cannot_start_is_an_error_and_no_report(kit):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+        """,
+        {"lab3.a.one": 1},
+    )
+
+    def factory(request):
+        raise InfraError("no sandbox here")
+
+    with pytest.raises(InfraError, match="no sandbox here"):
+        kit.grade(runner_factory=factory)
+
+    def prepare(scenarios):
+        raise InfraError("no disk space")
+
+    kit.runner.prepare = prepare
+    with pytest.raises(InfraError, match="no disk space"):
+        kit.grade()
+    assert kit.runner.closed == 1
+
+
+def test_ctrl_c_ends_the_runner(kit):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+        """,
+        {"lab3.a.one": 1},
+    )
+    kit.runner.answers["ladder"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        kit.grade()
+    assert kit.runner.closed == 1
+
+
+def test_nothing_stays_behind_in_the_process(kit, monkeypatch):
+    kit.write(
+        """
+        import dataclasses
+
+        @dataclasses.dataclass
+        class Helper:
+            number: "int" = 1
+
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+            if Helper().number == 1:
+                fail("first")
+        """,
+        {"lab3.a.one": 1},
+    )
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--collect-only")
+    modules, path, hooks = dict(sys.modules), list(sys.path), list(sys.meta_path)
+    assert kit.grade().checks[0].cause == "first"
+    text = (kit.tests / "test_lab3.py").read_text()
+    (kit.tests / "test_lab3.py").write_text(text.replace('"first"', '"other-cause"'))
+    kit.runner = type(kit.runner)()
+    assert kit.grade().checks[0].cause == "other-cause", "the file is read anew"
+    assert not [name for name in set(sys.modules) - set(modules) if "lab3" in name]
+    assert (sys.path, sys.meta_path) == (path, hooks)
+    import os
+
+    assert os.environ["PYTEST_ADDOPTS"] == "--collect-only"

@@ -1,0 +1,205 @@
+"""Running some checks only, and what the instructor's grader refuses to listen to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from vmmlab.errors import UsageError
+
+BODY = """
+    @check("lab3.ljmpw.present", S)
+    def test_far_jump(boot):
+        '''A far jump.'''
+
+    @check("lab3.ljmpw.target", S, needs=["lab3.ljmpw.present"])
+    def test_trampoline(boot):
+        '''It leads to the trampoline.'''
+        fail("wrong")
+
+    @check("lab3.late.cpu", scenario("late"))
+    def test_late(boot):
+        '''A late CPU.'''
+"""
+POINTS = {"lab3.ljmpw.present": 1, "lab3.ljmpw.target": 2, "lab3.late.cpu": 3}
+
+
+@pytest.mark.parametrize(
+    ("select", "ids"),
+    [
+        ("late", ["late.cpu"]),
+        ("lab3.late.cpu", ["late.cpu"]),
+        ("ljmpw", ["ljmpw.present", "ljmpw.target"]),
+        ("test_far_jump", ["ljmpw.present"]),
+        ("not late and not target", ["ljmpw.present"]),
+        ("trampoline", ["ljmpw.present", "ljmpw.target"]),
+    ],
+)
+def test_select(kit, select, ids, checks_of):
+    kit.write(BODY, POINTS)
+    report = kit.grade(select=select)
+    assert list(checks_of(report)) == ids, "what is needed comes along"
+    assert report.partial_run
+    assert report.max == sum(POINTS[f"lab3.{name}"] for name in ids)
+    scenarios = {"late"} if ids == ["late.cpu"] else {"ladder"}
+    assert {item.name for item in kit.runner.prepared} == scenarios
+
+
+def test_select_everything_is_no_partial_run(kit):
+    kit.write(BODY, POINTS)
+    assert not kit.grade(select="lab3").partial_run
+
+
+def test_again_selects_just_that_check(kit, checks_of):
+    kit.write(BODY, POINTS)
+    words = kit.grade().checks[1].again.split()
+    assert words[-2] == "-k"
+    report = kit.grade(select=words[-1], runner_factory=type(kit.runner)())
+    assert checks_of(report)["ljmpw.target"].outcome == "fail"
+
+
+def test_select_nothing(kit):
+    kit.write(BODY, POINTS)
+    with pytest.raises(UsageError, match="no check of lab3 matches 'nonsense'") as caught:
+        kit.grade(select="nonsense")
+    assert "lab3.late.cpu" in str(caught.value)
+    assert kit.runner.closed == 1
+
+
+@pytest.mark.parametrize("select", ["late and", "((", "a b"])
+def test_select_unreadable(kit, select):
+    kit.write(BODY, POINTS)
+    with pytest.raises(UsageError, match="cannot be read"):
+        kit.grade(select=select)
+
+
+def test_unknown_lab(kit):
+    from vmmlab import course
+    from vmmlab.cohort import Cohort
+    from vmmlab.grading import grade_lab
+
+    kit.write(BODY, POINTS)
+    with pytest.raises(UsageError, match="no lab called 'lab4'"):
+        grade_lab(
+            course.load(kit.root),
+            "lab4",
+            {},
+            cohort=Cohort.derive("dev"),
+            seed=1,
+            sandbox_required=False,
+        )
+
+
+def test_hidden_checks_of_the_instructor(kit, checks_of):
+    kit.write(BODY, {**POINTS, "lab3.hidden.one": 4})
+    (kit.tests / "hidden").mkdir()
+    (kit.tests / "hidden" / "test_more.py").write_text(
+        textwrap.dedent("""
+        from vmmlab.checks import check, scenario
+
+        @check("lab3.hidden.one", scenario("late"), needs=["lab3.ljmpw.present"])
+        def test_more(boot):
+            '''More.'''
+        """)
+    )
+    checks = checks_of(kit.grade())
+    assert checks["hidden.one"].visibility == "hidden"
+    assert checks["hidden.one"].outcome == "pass"
+    assert checks["late.cpu"].visibility == "visible"
+
+
+FORGERIES = {
+    "conftest.py": """
+        import pytest
+        open("conftest-ran", "w").close()
+
+        @pytest.hookimpl(hookwrapper=True)
+        def pytest_runtest_makereport(item, call):
+            outcome = yield
+            outcome.get_result().outcome = "passed"
+    """,
+    "pytest.ini": "[pytest]\naddopts = --collect-only\npython_files = nothing.py\n",
+    "tox.ini": "[pytest]\naddopts = --collect-only\n",
+    "pyproject.toml": "[tool.pytest.ini_options]\naddopts = '-k nothing -p evil'\n",
+    "setup.cfg": "[tool:pytest]\naddopts = --collect-only\n",
+    "evil.py": "open('evil-ran', 'w').close()\n",
+    "sitecustomize.py": "open('sitecustomize-ran', 'w').close()\n",
+    "pytest.py": "open('shadow-ran', 'w').close()\nraise SystemExit(0)\n",
+    "vmmlab.py": "open('shadow-ran', 'w').close()\n",
+    "test_lab3.py": "def test_far_jump(): open('own-test-ran', 'w').close()\n",
+}
+
+
+def test_forgeries_in_the_submission_have_no_effect(kit, tmp_path, monkeypatch, checks_of):
+    kit.write(BODY, POINTS)
+    submission = tmp_path / "submission"
+    (submission / "lab3").mkdir(parents=True)
+    for folder in (submission, submission / "lab3"):
+        for name, text in FORGERIES.items():
+            (folder / name).write_text(textwrap.dedent(text))
+    monkeypatch.chdir(submission)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p evil --collect-only")
+    monkeypatch.setenv("PYTEST_PLUGINS", "evil")
+    checks = checks_of(kit.grade(submission_name="."))
+    outcomes = [check.outcome for check in checks.values()]
+    assert outcomes == ["pass", "fail", "pass"]
+    assert not list(submission.rglob("*-ran"))
+    assert not list(submission.rglob("__pycache__"))
+
+
+def test_a_conftest_beside_the_checks_is_not_read_either(kit, checks_of):
+    kit.write(BODY, POINTS)
+    (kit.tests / "conftest.py").write_text("raise SystemExit(0)\n")
+    (kit.tests / "pytest.ini").write_text("[pytest]\naddopts = --collect-only\n")
+    assert checks_of(kit.grade())["ljmpw.target"].outcome == "fail"
+
+
+SPEED = """
+import sys, time
+began = time.perf_counter()
+from pathlib import Path
+from vmmlab.grading import RunFacts, grade_lab
+from vmmlab.course import load
+from vmmlab.cohort import Cohort
+course = load(Path(sys.argv[1]))
+imported = time.perf_counter()
+
+class Runner:
+    def __init__(self, request): pass
+    def prepare(self, scenarios): pass
+    def observe(self, scenario): return scenario
+    def facts(self): return RunFacts()
+    def close(self): pass
+
+grade_lab(course, "lab3", {}, cohort=Cohort.derive("dev"), seed=1, sandbox_required=False,
+          runner_factory=Runner)
+print(time.perf_counter() - imported)
+"""
+
+
+def test_overhead_without_boots(kit):
+    body = "".join(
+        f"""
+    @check("lab3.many.c{n}", S)
+    def test_{n}(boot, score):
+        '''Number {n}.'''
+        for cpu in range(4):
+            with score.case(f"CPU {{cpu}}"):
+                if cpu == {n} % 4:
+                    fail("wrong", cpu=cpu, observed="x" * 100)
+"""
+        for n in range(25)
+    )
+    kit.write(body, {f"lab3.many.c{n}": 1 for n in range(25)})
+    times = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", SPEED, str(kit.root)], capture_output=True, text=True, check=True
+        )
+        times.append(float(done.stdout))
+        if min(times) <= 0.35:
+            return
+    pytest.fail(f"grade_lab took {min(times):.2f} s without a boot, more than 0.35 s")

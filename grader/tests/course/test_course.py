@@ -1,0 +1,224 @@
+"""course.yml: what is read, and that every mistake names its file, line and key."""
+
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course
+from vmmlab.errors import CourseError, UsageError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+GOOD = """\
+schema: 1
+title: A course
+labs:
+  lab0:
+    title: Look around
+  lab3:
+    title: The trampoline
+    files:
+      lab3/apinit.S: [cpuinit_start]
+      lab3/ap_start.c: [ap_start, ap_start_addr]
+    steps:
+      - {id: lab3.1, title: the far jump, file: lab3/ap_start.c, function: ap_start}
+      - {id: lab3.2, title: real mode, file: lab3/apinit.S, function: cpuinit_start}
+    points: 10
+    checks:
+      lab3.ljmpw.target: {points: 6, step: lab3.1}
+      lab3.ladder.real: {points: 4, step: lab3.2, title: in real mode}
+      lab3.speed.boots: {points: 0}
+"""
+
+
+def read(tmp_path: Path, text: str) -> course.Course:
+    (tmp_path / "course.yml").write_text(text, encoding="utf-8")
+    return course.load(tmp_path)
+
+
+def line_of(text: str, part: str) -> int:
+    return next(n for n, line in enumerate(text.split("\n"), 1) if part in line)
+
+
+def test_a_good_course(tmp_path: Path) -> None:
+    got = read(tmp_path, GOOD)
+    lab = got.lab("lab3")
+    assert (got.title, got.cohort, list(got.labs)) == ("A course", "dev", ["lab0", "lab3"])
+    assert lab.files == ("lab3/apinit.S", "lab3/ap_start.c")
+    assert lab.symbols["lab3/ap_start.c"] == ("ap_start", "ap_start_addr")
+    assert lab.step("lab3.2").function == "cpuinit_start"
+    assert {name: c.points for name, c in lab.checks.items()} == {
+        "lab3.ljmpw.target": 6,
+        "lab3.ladder.real": 4,
+        "lab3.speed.boots": 0,
+    }
+    assert (lab.points, lab.cpus, lab.firmware) == (10, (4,), ("qboot",))
+    assert got.labs["lab0"].files == ()
+    with pytest.raises(KeyError):
+        lab.step("lab3.9")
+
+
+def test_a_course_cannot_be_changed(tmp_path: Path) -> None:
+    got = read(tmp_path, GOOD)
+    with pytest.raises(AttributeError):
+        got.title = "other"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        got.labs["lab9"] = got.labs["lab0"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "words"),
+    [
+        ("title: A course", "titel: A course", "titel", ["titel", "unknown key", "mean title?"]),
+        ("    points: 10", "    poinst: 10", "poinst", ["labs > lab3 > poinst", "mean points?"]),
+        (
+            "{points: 6, step: lab3.1}",
+            "{points: 6, stepp: lab3.1}",
+            "stepp",
+            ["labs > lab3 > checks > lab3.ljmpw.target > stepp", "mean step?"],
+        ),
+        (
+            "function: cpuinit_start}",
+            "function: cpuinit_start, hint: no}",
+            "hint",
+            ["labs > lab3 > steps > 1 > hint", "id, title, file, function"],
+        ),
+        ("title: A course\n", "", "schema", ["title", "missing"]),
+        ("schema: 1", "schema: 2", "schema", ["schema", "expected: 1", "found:    2"]),
+        ("points: 10", "points: 11", "points: 11", ["lab3 > points", "add up", "11", "10"]),
+        ("points: 10", "points: '10'", "points: '10'", ["a whole number", "'10'"]),
+        ("points: 10", "points: true", "points: true", ["a whole number", "True"]),
+        ("{points: 6,", "{points: -6,", "-6", ["at least 0", "-6"]),
+        ("{points: 6,", "{points: 2.5,", "2.5", ["a whole number", "2.5"]),
+        ("{points: 6, step: lab3.1}", "{points: 6}", "points: 6", ["needs the step"]),
+        ("step: lab3.1}", "step: lab3.7}", "lab3.7", ["no such step", "lab3.1, lab3.2", "lab3.7"]),
+        ("id: lab3.2", "id: lab3.3", "id: lab3.3", ["in order", "lab3.2", "lab3.3"]),
+        ("file: lab3/apinit.S", "file: lab3/apint.S", "apint.S", ["no such file", "apinit.S?"]),
+        ("function: ap_start}", "function: ap_stat}", "ap_stat", ["contract", "mean ap_start?"]),
+        ("lab3.ljmpw.target:", "lab3.ljmpw:", "lab3.ljmpw:", ["not a check's id"]),
+        ("lab3.ljmpw.target:", "lab2.ljmpw.target:", "lab2.", ["not a check's id"]),
+        ("  lab3:", "  stage3:", "stage3", ["not a lab's name"]),
+        ("lab3/ap_start.c: [", "../ap_start.c: [", "../", ["not a file of this lab"]),
+        ("lab3/ap_start.c: [", "lab3/../../etc/x.c: [", "etc", ["not a file of this lab"]),
+        ("lab3/ap_start.c: [", "lab3/conftest.py: [", "conftest", ["not a file of this lab"]),
+        ("[cpuinit_start]", "[]", "apinit.S: []", ["without a name"]),
+        ("[cpuinit_start]", "[2fast, cpuinit_start]", "2fast", ["not a C name", "2fast"]),
+        ("[cpuinit_start]", "[cpuinit_start, ap_start]", "ap_start.c: [", ["two files"]),
+        ("title: A course", "title: A course\ncohort: 'a b'", "cohort", ["letters", "'a b'"]),
+        ("title: A course", "title: A course\ncohort: 7", "cohort", ["text", "7"]),
+        ("    points: 10", "    points: 10\n    cpus: [0]", "cpus", ["at least 1", "0"]),
+        ("    points: 10", "    points: 10\n    cpus: []", "cpus", ["at least one"]),
+        ("    points: 10", "    points: 10\n    firmware: [uefi]", "firmware", ["qboot", "uefi"]),
+        ("    title: Look around", "    title:", "    title:", ["lab0 > title", "text", "nothing"]),
+        ("  lab0:\n    title: Look around", "  lab0: 7", "lab0: 7", ["keys and values", "7"]),
+    ],
+)
+def test_a_mistake_names_file_line_and_key(
+    tmp_path: Path, old: str, new: str, at: str, words: list[str]
+) -> None:
+    assert old in GOOD
+    text = GOOD.replace(old, new, 1)
+    with pytest.raises(CourseError) as caught:
+        read(tmp_path, text)
+    said = str(caught.value)
+    assert f"course.yml:{line_of(text, at)}: " in said
+    for word in words:
+        assert word in said
+
+
+def test_the_lines_of_further_mistakes_are_named(tmp_path: Path) -> None:
+    text = GOOD.replace("title: A course\n", "").replace("points: 10", "poinst: 10")
+    with pytest.raises(CourseError) as caught:
+        read(tmp_path, text)
+    assert "course.yml:1: title: this key is missing" in str(caught.value)
+    assert f"look at line {line_of(text, 'poinst')}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("schema: 1\ntitle: [a\nlabs: {}\n", 3, ["mend the YAML"]),
+        ("schema: 1\n\ttitle: a\n", 2, ["mend the YAML"]),
+        ("schema: 1\ntitle: a\ntitle: b\n", 3, ["duplicate key", "keep one"]),
+        ("", 1, ["not a course", "nothing"]),
+        ("- a\n- b\n", 1, ["not a course", "a list"]),
+        ("schema: 1\ntitle: a\nlabs: {}\n", 3, ["labs", "at least one entry"]),
+    ],
+)
+def test_what_is_not_a_course_at_all(
+    tmp_path: Path, text: str, line: int, words: list[str]
+) -> None:
+    with pytest.raises(CourseError) as caught:
+        read(tmp_path, text)
+    said = str(caught.value)
+    assert f"course.yml:{line}: " in said
+    for word in words:
+        assert word in said
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(CourseError, match="no such file"):
+        course.load(tmp_path)
+    (tmp_path / "course.yml").write_bytes(b"schema: 1\ntitle: \xff\n")
+    with pytest.raises(CourseError, match=r"course\.yml:2: this is not UTF-8"):
+        course.load(tmp_path)
+    (tmp_path / "course.yml").unlink()
+    (tmp_path / "course.yml").mkdir()
+    with pytest.raises(CourseError, match="cannot be read"):
+        course.load(tmp_path)
+
+
+def test_an_unknown_lab_names_the_nearest(tmp_path: Path) -> None:
+    got = read(tmp_path, GOOD)
+    with pytest.raises(UsageError, match="did you mean lab3"):
+        got.lab("lab33")
+
+
+def test_checks_and_course_must_agree(tmp_path: Path) -> None:
+    lab = read(tmp_path, GOOD).lab("lab3")
+    ids = list(lab.checks)
+    course.check_defined(lab, ids)
+    with pytest.raises(CourseError) as caught:
+        course.check_defined(lab, ["lab3.ljmpw.targets", *ids[1:]])
+    assert f"course.yml:{line_of(GOOD, 'lab3.ljmpw.target')}: " in str(caught.value)
+    assert 'nearest there is @check("lab3.ljmpw.targets")' in str(caught.value)
+    where = {name: f"labs/lab3/test_lab3.py:{n}" for n, name in enumerate([*ids, "lab3.new.one"])}
+    with pytest.raises(CourseError) as caught:
+        course.check_defined(lab, where)
+    assert str(caught.value).startswith("labs/lab3/test_lab3.py:3: the check lab3.new.one is not")
+    assert f"course.yml:{line_of(GOOD, '  lab3:')}: " in str(caught.value)
+
+
+def test_finding_the_course(tmp_path: Path) -> None:
+    kit = tmp_path / "kit"
+    deep = kit / "labs" / "lab3"
+    deep.mkdir(parents=True)
+    (kit / "course.yml").write_text(GOOD)
+    assert course.find(deep) == kit
+    assert course.find(tmp_path, explicit=kit) == kit
+    assert course.find(tmp_path, explicit=kit / "course.yml") == kit
+    with pytest.raises(UsageError, match="is not a course"):
+        course.find(deep, explicit=tmp_path)
+
+
+def test_a_course_yml_of_somebody_else_is_passed_over(tmp_path: Path) -> None:
+    inner = tmp_path / "kit" / "elsewhere"
+    inner.mkdir(parents=True)
+    (tmp_path / "kit" / "labs").mkdir()
+    (tmp_path / "kit" / "course.yml").write_text(GOOD)
+    (inner / "course.yml").write_text("not: ours\n")
+    assert course.find(inner) == tmp_path / "kit"
+
+
+def test_without_any_the_kit_of_the_package_is_used(tmp_path: Path) -> None:
+    assert course.find(tmp_path) == ROOT
+
+
+def test_the_kits_own_course() -> None:
+    got = course.load(ROOT)
+    assert list(got.labs) == ["lab0", "lab1", "lab2", "lab3", "lab4"]
+    assert got.labs["lab0"].points == 0
+    for lab in got.labs.values():
+        assert {s.file for s in lab.steps} == set(lab.files), "each file is written in some step"
+        worth = {c.step for c in lab.checks.values() if c.points}
+        assert worth == {s.id for s in lab.steps}, "each step is worth something"

@@ -1,0 +1,221 @@
+"""Taking in a submission: what is read, what is refused, and that nothing is followed."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course, submission
+from vmmlab.errors import CourseError, SubmissionError, UsageError
+
+COURSE = """\
+schema: 1
+title: A course
+labs:
+  lab0: {title: Look around}
+  lab2: {title: Stack, files: {lab2/stack.c: [bsp_continue]}}
+  lab3:
+    title: The trampoline
+    files: {lab3/apinit.S: [cpuinit_start], lab3/ap_start.c: [ap_start]}
+    steps:
+      - {id: lab3.1, title: jump, file: lab3/ap_start.c, function: ap_start}
+"""
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> course.Course:
+    root = tmp_path / "kit"
+    (root / "labs" / "lab3").mkdir(parents=True)
+    (root / "labs" / "lab3" / "test_lab3.py").write_text("")
+    (root / "labs" / "lab3" / "README.md").write_text("")
+    tree = root / "vmm-skeleton" / "{{cookiecutter.slug}}"
+    (tree / "core").mkdir(parents=True)
+    (tree / "Makefile").write_text("")
+    (root / "course.yml").write_text(COURSE)
+    return course.load(root)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    lab = tmp_path / "sub" / "lab3"
+    lab.mkdir(parents=True)
+    (lab / "apinit.S").write_text("nop\n")
+    (lab / "ap_start.c").write_text("int x;\n")
+    return tmp_path / "sub"
+
+
+def refusal(folder: Path, kit: course.Course, *labs: str) -> str:
+    with pytest.raises(SubmissionError) as caught:
+        submission.take(folder, labs or ("lab3",), kit)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_the_files_that_the_course_lists(folder: Path, kit: course.Course) -> None:
+    got = submission.take(folder, ["lab3"], kit)
+    assert got.files == {"lab3/apinit.S": b"nop\n", "lab3/ap_start.c": b"int x;\n"}
+    assert got.notes == ()
+    with pytest.raises(TypeError):
+        got.files["lab3/x"] = b""  # type: ignore[index]
+
+
+def test_several_labs(folder: Path, kit: course.Course) -> None:
+    (folder / "lab2").mkdir()
+    (folder / "lab2" / "stack.c").write_text("")
+    got = submission.take(folder, ["lab0", "lab2", "lab3"], kit)
+    assert got.of("lab2") == {"lab2/stack.c": b""}
+    assert len(got.of("lab3")) == 2
+
+
+def test_an_empty_file_is_taken(folder: Path, kit: course.Course) -> None:
+    (folder / "lab3" / "apinit.S").write_text("")
+    assert submission.take(folder, ["lab3"], kit).files["lab3/apinit.S"] == b""
+
+
+def test_a_workspace_is_a_submission(folder: Path, kit: course.Course) -> None:
+    for name in ("Makefile", "standin", "lab1", "core"):
+        (folder / name).mkdir()
+    for name in ("test_lab3.py", "README.md"):
+        (folder / "lab3" / name).write_text("")
+    got = submission.take(folder, ["lab3"], kit)
+    assert got.notes == ("not part of what is asked for, left out: lab1",)
+
+
+def test_what_nobody_asked_for_is_left_out_and_named(folder: Path, kit: course.Course) -> None:
+    for name in ("conftest.py", "vmm.ld", "lab3/sitecustomize.py", "lab3/evil\x1b[2J.c"):
+        (folder / name).write_text("boom")
+    got = submission.take(folder, ["lab3"], kit)
+    assert set(got.files) == {"lab3/apinit.S", "lab3/ap_start.c"}
+    (note,) = got.notes
+    assert "conftest.py, vmm.ld, lab3/evil?[2J.c, lab3/sitecustomize.py" in note
+    for n in range(100):
+        (folder / f"x{n:03}").write_text("")
+    assert "and 92 more" in submission.take(folder, ["lab3"], kit).notes[0]
+
+
+def test_all_problems_are_named_at_once(folder: Path, kit: course.Course) -> None:
+    (folder / "lab3" / "apinit.S").unlink()
+    (folder / "lab3" / "ap_start.c").write_bytes(b"int x;\nint\0y;\n")
+    said = refusal(folder, kit, "lab2", "lab3")
+    assert "3 problems" in said
+    assert "lab2/: is missing" in said
+    assert "lab3/apinit.S: is missing" in said
+    assert "lab3/ap_start.c: is not text: a zero byte in line 2" in said
+
+
+def test_a_link_is_not_followed(folder: Path, kit: course.Course, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("the course's secret")
+    (folder / "lab3" / "apinit.S").unlink()
+    (folder / "lab3" / "apinit.S").symlink_to(tmp_path / "secret")
+    said = refusal(folder, kit)
+    assert "lab3/apinit.S: is a symbolic link, not a file" in said
+    assert "secret" not in said
+
+
+def test_a_linked_folder_is_not_followed(folder: Path, kit: course.Course) -> None:
+    (folder / "lab3").rename(folder / "elsewhere")
+    (folder / "lab3").symlink_to(folder / "elsewhere")
+    assert "lab3/: is a symbolic link, not a folder" in refusal(folder, kit)
+
+
+def test_what_is_no_file(folder: Path, kit: course.Course) -> None:
+    one, two = folder / "lab3" / "apinit.S", folder / "lab3" / "ap_start.c"
+    one.unlink()
+    two.unlink()
+    os.mkfifo(one)
+    two.mkdir()
+    said = refusal(folder, kit)
+    assert "lab3/apinit.S: is a named pipe, not a file" in said
+    assert "lab3/ap_start.c: is a folder, not a file" in said
+
+
+def test_a_socket_and_a_device(
+    folder: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = folder / "lab3" / "apinit.S", folder / "lab3" / "ap_start.c"
+    one.unlink()
+    two.unlink()
+    monkeypatch.chdir(one.parent)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(one.name)
+        try:
+            os.mknod(two, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+        except PermissionError:
+            two.mkdir()
+        said = refusal(folder, kit)
+    assert "lab3/apinit.S: is a socket, not a file" in said
+    assert "lab3/ap_start.c: is a " in said
+
+
+def test_a_file_in_place_of_the_folder(folder: Path, kit: course.Course) -> None:
+    (folder / "lab2").write_text("")
+    assert "lab2/: is a file, not a folder" in refusal(folder, kit, "lab2")
+
+
+def test_a_large_file(folder: Path, kit: course.Course) -> None:
+    path = folder / "lab3" / "apinit.S"
+    path.write_bytes(b"#" * submission.MAX_BYTES)
+    submission.take(folder, ["lab3"], kit)
+    path.write_bytes(b"#" * (submission.MAX_BYTES + 1))
+    assert "lab3/apinit.S: is larger than 256 KiB" in refusal(folder, kit)
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    assert "lab3/apinit.S: is larger than 256 KiB" in refusal(folder, kit)
+
+
+def test_what_cannot_be_read(
+    folder: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def deny(path: str, flags: int, *args: int, **more: int) -> int:
+        if path == "apinit.S":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, flags, *args, **more)
+
+    monkeypatch.setattr(os, "open", deny)
+    assert "lab3/apinit.S: cannot be read: permission denied" in refusal(folder, kit)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_what_really_cannot_be_read(folder: Path, kit: course.Course) -> None:
+    (folder / "lab3" / "apinit.S").chmod(0)
+    assert "lab3/apinit.S: cannot be read: permission denied" in refusal(folder, kit)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path, kit: course.Course) -> None:
+    said = refusal(tmp_path / "nowhere", kit)
+    assert "no such file" in said
+    assert "a folder that holds lab3/" in said
+    (tmp_path / "file").write_text("")
+    assert "not a directory" in refusal(tmp_path / "file", kit)
+
+
+def test_a_folder_given_one_level_too_deep(folder: Path, kit: course.Course) -> None:
+    said = refusal(folder / "lab3", kit)
+    assert "lab3/: is missing" in said
+    assert "give the folder above" in said
+
+
+def test_a_lab_that_the_course_does_not_have(folder: Path, kit: course.Course) -> None:
+    with pytest.raises(UsageError, match="no lab called 'lab7'"):
+        submission.take(folder, ["lab7"], kit)
+
+
+def test_the_reference_as_a_submission(kit: course.Course) -> None:
+    lab = kit.root / "reference" / "lab3"
+    lab.mkdir(parents=True)
+    (lab / "apinit.S").write_text("nop\n")
+    marked = "/* BEGIN SOLUTION lab3.1\n * TODO(lab3.1): do\n */\nsolve ();\n/* END SOLUTION */\n"
+    (lab / "ap_start.c").write_text(marked)
+    whole = submission.reference(kit, ["lab3"])
+    assert whole.files["lab3/ap_start.c"] == marked.encode()
+    none = submission.reference(kit, ["lab3"], steps=frozenset())
+    assert b"solve" not in none.files["lab3/ap_start.c"]
+    one = submission.reference(kit, ["lab3"], steps={"lab3.1"})
+    assert one.files["lab3/ap_start.c"] == b"solve ();\n"
+    (lab / "apinit.S").unlink()
+    with pytest.raises(CourseError, match=r"reference/lab3/apinit\.S cannot be read"):
+        submission.reference(kit, ["lab3"])

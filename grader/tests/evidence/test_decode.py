@@ -1,0 +1,83 @@
+"""Bytes read as instructions, against bytes that keystone assembles."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keystone import KS_ARCH_X86, KS_MODE_16, KS_MODE_64, Ks
+
+from vmmlab.evidence.decode import decode, far_jump
+from vmmlab.evidence.encodings import INT3, far_jump_code
+
+WORD = st.integers(0, 0xFFFF)
+
+
+def assemble(text: str, mode: int = KS_MODE_16) -> bytes:
+    code, _ = Ks(KS_ARCH_X86, mode).asm(text)
+    assert code, text
+    return bytes(code)
+
+
+@given(WORD, WORD)
+def test_shipped_far_jump_is_what_keystone_assembles(segment, offset):
+    assert far_jump_code(segment, offset) == assemble(f"ljmp {segment:#x}:{offset:#x}")
+
+
+def test_shipped_int3_is_what_keystone_assembles():
+    assert assemble("int3") == INT3
+
+
+@pytest.mark.parametrize(("segment", "offset"), [(0x10000, 0), (0, 0x10000), (-1, 0)])
+def test_far_jump_code_refuses_what_does_not_fit(segment, offset):
+    with pytest.raises(ValueError, match="16:16"):
+        far_jump_code(segment, offset)
+
+
+@given(WORD, WORD)
+def test_any_encoding_of_a_far_jump_is_read(segment, offset):
+    short = far_jump_code(segment, offset)
+    long = b"\x66\xea" + offset.to_bytes(4, "little") + segment.to_bytes(2, "little")
+    assert far_jump(short) == far_jump(long) == (segment, offset)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        b"",
+        b"\xea\x00",
+        assemble("jmp 0x1234"),
+        assemble("nop"),
+        assemble("ljmp [0x10]"),
+        b"\x00\xf0\x00\x0f\xea",  # the bytes of a far jump in the wrong order
+    ],
+)
+def test_what_is_no_direct_far_jump_is_none(code):
+    assert far_jump(code) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "locked", "writes", "stack"),
+    [
+        ("lock inc dword ptr [0xc]", KS_MODE_16, True, True, False),
+        ("inc dword ptr [0xc]", KS_MODE_16, False, True, False),
+        ("add dword ptr [0xc], 1", KS_MODE_16, False, True, False),
+        ("lock xadd dword ptr [ebx], eax", KS_MODE_16, True, True, False),
+        ("xchg byte ptr [rdi], al", KS_MODE_64, True, True, False),
+        ("xchg rax, rbx", KS_MODE_64, False, False, False),
+        ("push ax", KS_MODE_16, False, False, True),
+        ("call 0x10", KS_MODE_16, False, False, True),
+        ("ret", KS_MODE_16, False, False, True),
+        ("popcnt eax, ebx", KS_MODE_64, False, False, False),
+        ("mov eax, dword ptr [rdi]", KS_MODE_64, False, False, False),
+        ("mov dword ptr [rdi], eax", KS_MODE_64, False, True, False),
+    ],
+)
+def test_what_an_instruction_does(text, mode, locked, writes, stack):
+    width = 16 if mode == KS_MODE_16 else 64
+    decoded = decode(assemble(text, mode), 0, width)
+    assert decoded is not None
+    assert (decoded.locked, decoded.writes_memory, decoded.uses_stack) == (locked, writes, stack)
+
+
+def test_garbage_is_no_instruction():
+    assert decode(b"\xff\xff", 0, 64) is None
+    assert decode(b"", 0, 16) is None

@@ -1,0 +1,46 @@
+"""ICR writes decoded, and the Observation as JSON and back."""
+
+import pytest
+
+from vmmlab.evidence.observation import Icr
+
+INIT_OTHERS, SIPI_OTHERS = 0xC4500, 0xC4600
+
+
+def write(low, dest=0):
+    return Icr(0, low, dest, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "kind", "shorthand", "vector"),
+    [
+        (INIT_OTHERS, "INIT", "all excluding self", 0),
+        (SIPI_OTHERS, "SIPI", "all excluding self", 0),
+        (0xC4610, "SIPI", "all excluding self", 0x10),
+        (0x84600, "SIPI", "all including self", 0),
+        (0x04500, "INIT", "none", 0),
+        (0x88500, "INIT level de-assert", "all including self", 0),
+        (0xC4400, "NMI", "all excluding self", 0),
+        (0x440FD, "fixed", "self", 0xFD),
+    ],
+)
+def test_fields_of_the_icr(low, kind, shorthand, vector):
+    seen = write(low)
+    assert (seen.kind, seen.shorthand, seen.vector) == (kind, shorthand, vector)
+
+
+def test_whom_a_write_reaches():
+    assert [write(INIT_OTHERS).reaches(cpu, 0) for cpu in (0, 1, 3)] == [False, True, True]
+    assert [write(0x84500).reaches(cpu, 0) for cpu in (0, 1)] == [True, True]
+    assert [write(0x04500, dest=2).reaches(cpu, 0) for cpu in (0, 1, 2)] == [False, False, True]
+    assert [write(0x04500, dest=0xFF).reaches(cpu, 0) for cpu in (0, 1)] == [True, True]
+    assert [write(0x04D00, dest=0b0110).reaches(cpu, 0) for cpu in (0, 1, 2, 3)] == [
+        False, True, True, False,
+    ]  # fmt: skip
+    assert write(0x44500).reaches(0, 0)
+    assert not write(0x44500).reaches(1, 0)
+
+
+def test_a_write_reads_well():
+    assert str(write(SIPI_OTHERS)) == "SIPI, vector 0x00, all excluding self (0xc4600)"
+    assert str(write(0x04500, dest=2)) == "INIT, to APIC id 2 (0x04500)"

@@ -1,0 +1,161 @@
+"""Limits, scenarios, versions, register layouts: everything that needs no QEMU."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from vmmlab.errors import InfraError, UsageError
+from vmmlab.machine import Limits, MachineSpec, tool_versions
+from vmmlab.machine.gdb import REGISTER_NAMES, GdbError, Registers, parse_layout
+from vmmlab.machine.limits import NOMINAL_START_S
+from vmmlab.machine.qemu import BoundedText, argv, sanitise
+from vmmlab.machine.versions import is_tried, parse_version, qemu_path
+
+
+def regs(**values: int) -> Registers:
+    return Registers(**{"cpu": 0, **dict.fromkeys(REGISTER_NAMES, 0), **values})
+
+
+def test_limits_follow_the_host_but_never_below_one() -> None:
+    base = Limits()
+    assert base.scaled(NOMINAL_START_S / 10) == base
+    assert base.scaled(NOMINAL_START_S * 3).quiet_s == pytest.approx(base.quiet_s * 3)
+    assert base.scaled(1e9).total_s == pytest.approx(base.total_s * 50)
+    assert base.times(math.nan) == base
+    assert Limits.for_host(2).start_s == 2 * base.start_s
+
+
+@pytest.mark.parametrize(
+    "options", [{"cpus": 0}, {"cpus": 256}, {"memory_mib": 8}, {"cmdline": "a\0b"}]
+)
+def test_impossible_machines_are_refused(options: dict[str, int | str]) -> None:
+    with pytest.raises(UsageError):
+        MachineSpec(Path("k"), **options)  # type: ignore[arg-type]
+
+
+def test_threads_by_number_of_cpus() -> None:
+    assert not MachineSpec(Path("k"), cpus=16).single_threaded
+    assert MachineSpec(Path("k"), cpus=17).single_threaded
+    assert MachineSpec(Path("k"), cpus=2, threads="single").single_threaded
+
+
+def line(**options: object) -> str:
+    spec = MachineSpec(Path("/k/vmm.elf32"), **options)  # type: ignore[arg-type]
+    return " ".join(argv(spec, qemu=Path("/q"), qmp_fd=3, gdb_fd=4, serial_fd=5))
+
+
+def test_command_line() -> None:
+    text = line()
+    assert text.startswith("/q -accel tcg,thread=multi -M q35 -nodefaults")
+    assert "-smp 4" in text
+    assert "-bios qboot.rom" in text
+    assert "isa-debug-exit" not in text
+    assert "memory_region_ops_write" not in text
+    assert "thread=single" in line(cpus=32)
+    assert "memory_region_ops_write" in line(cpus=32)
+    assert "qboot" not in line(firmware="seabios")
+    assert "-d int" not in line(log_exceptions=False)
+
+
+def test_modules_with_commas_and_a_command_line() -> None:
+    spec = MachineSpec(Path("k"), cmdline="a b,c", modules=(Path("/m/a,b"), Path("/m/c")))
+    out = argv(spec, qemu=Path("/q"), qmp_fd=3, gdb_fd=4, serial_fd=5)
+    assert out[out.index("-append") + 1] == "a b,c"
+    assert out[out.index("-initrd") + 1] == "/m/a,,b,/m/c"
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "tried"),
+    [
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)", (7, 2, 22), True),
+        ("QEMU emulator version 10.0.13 (Debian 1:10.0.13+ds-0)", (10, 0, 13), True),
+        ("QEMU emulator version 8.2.2 (Debian 1:8.2.2)", (8, 2, 2), False),
+        ("QEMU emulator version 11.0", (11, 0, 0), False),
+    ],
+)
+def test_versions(text: str, version: tuple[int, int, int], tried: bool) -> None:
+    assert parse_version(text) == version
+    assert is_tried(version) is tried
+
+
+def test_no_version() -> None:
+    with pytest.raises(InfraError, match="version"):
+        parse_version("command not found")
+
+
+def test_tool_versions() -> None:
+    found = tool_versions()
+    assert found.qemu >= (7, 2, 0)
+    assert found.qemu_path.is_absolute()
+    assert found.qmp
+
+
+def test_qemu_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMMLAB_QEMU", "/nowhere/qemu-system-x86_64")
+    with pytest.raises(InfraError, match="not installed"):
+        qemu_path()
+
+
+def test_real_mode_linear_address() -> None:
+    real = regs(cs=0xF00, rip=0x12)
+    assert real.mode == "real"
+    assert real.linear_pc == 0x12  # the base is concluded when registers are read
+    assert regs(cs_base=0xF000, rip=0x12).linear_pc == 0xF012
+    assert regs(cr0=1, cs=8, rip=0x100000).mode == "protected"
+    assert regs(cr0=0x80000001, efer=0x500, rip=1 << 40, cs_base=16).linear_pc == 1 << 40
+    assert real["cs"] == 0xF00
+    with pytest.raises(KeyError):
+        real["xmm0"]
+    assert list(real.as_dict()) == list(REGISTER_NAMES)
+
+
+def test_layout_skips_what_is_not_needed() -> None:
+    names = ["pad", *REGISTER_NAMES]
+    text = "".join(f'<reg name="{n}" bitsize="64" type="int64"/>' for n in names)
+    layout = parse_layout(["<target/>", text])
+    assert layout.size == 8 * len(names)
+    assert layout.index["rip"] == (names.index("rip"), 8)
+    values = layout.codec.unpack(b"".join(i.to_bytes(8, "little") for i in range(len(names))))
+    assert dict(zip(layout.order, values, strict=True))["rip"] == names.index("rip")
+
+
+def test_layout_of_another_processor_is_refused() -> None:
+    with pytest.raises(GdbError, match="not known"):
+        parse_layout(['<reg name="eax" bitsize="32"/>'])
+
+
+def test_bounded_text_keeps_both_ends() -> None:
+    text = BoundedText(head=10, tail=10)
+    for at in range(100):
+        text.feed(b"%03d." % at)
+    value = text.value()
+    assert value.startswith(b"000.001.00")
+    assert value.endswith(b"\n98.099.") or value.endswith(b"7.098.099.")
+    assert b"380 bytes left out" in value
+    short = BoundedText(head=10, tail=10)
+    short.feed(b"0123456789abc")
+    assert short.value() == b"0123456789abc"
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"plain\r\ntext\n", "plain\ntext\n"),
+        (b"\x1b[31mred\x1b[0m", "red"),
+        (b"\x1b]0;title\x07after", "after"),
+        (b"\x1bPq#0\x1b\\after", "after"),
+        (b"bell\x07 nul\x00", "bell\\x07 nul\\x00"),
+        (b"\xff\xfe", "\\xff\\xfe"),
+        ("\u00e9\u3042".encode(), "\u00e9\u3042"),
+        ("\x9b31m".encode(), "\\x9b31m"),
+        (b"half \x1b[", "half "),
+        (b"a\rb", "a\nb"),
+    ],
+)
+def test_sanitise(raw: bytes, shown: str) -> None:
+    text = sanitise(raw)
+    assert text == shown
+    assert "\x1b" not in text

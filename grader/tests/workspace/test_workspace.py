@@ -1,0 +1,300 @@
+"""Workspaces: what `vmmlab new` makes, what it never destroys, and how one is recognised."""
+
+import errno
+import json
+import os
+import re
+import sys
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vmmlab import course, workspace
+from vmmlab.cohort import Cohort
+from vmmlab.errors import CourseError, InfraError, UsageError
+from vmmlab.templating import toml_string
+from vmmlab.workspace import Answers
+
+ROOT = Path(__file__).resolve().parents[3]
+RENDERED = {"cohort.h", "workspace.toml"}
+SOMEONE = Answers(student="Ada", cohort=Cohort.derive("dev"))
+
+
+@pytest.fixture
+def kit(monkeypatch: pytest.MonkeyPatch) -> course.Course:
+    """The kit's own course; stand-ins are not built (test_in_a_workspace.py does)."""
+
+    def pretend(directory: Path, cohort: Cohort, of: course.Course) -> None:
+        directory.mkdir()
+        (directory / "lab1.o").write_text(cohort.name)
+
+    monkeypatch.setattr(workspace, "_add_standins", pretend)
+    return course.load(ROOT)
+
+
+def tree_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and not p.is_symlink() and ".venv" not in p.parts
+    }
+
+
+def test_what_is_in_it(tmp_path: Path, kit: course.Course) -> None:
+    made = workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    assert made == tmp_path / "vmm"
+    files = tree_of(made)
+    given = tree_of(kit.tree)
+    for name, content in given.items():
+        if name not in RENDERED:
+            assert files.pop(name) == content, f"{name} is copied as it is"
+    assert files.pop("cohort.h").decode() == SOMEONE.cohort.header()
+    assert tomllib.loads(files.pop("workspace.toml").decode())["student"] == "Ada"
+    assert files.pop("standin/lab1.o") == b"dev"
+    for lab in kit.labs.values():
+        for file in lab.files:
+            starter = files.pop(file).decode()
+            assert "SOLUTION" not in starter
+            assert "TODO(" in starter
+    assert all(re.fullmatch(r"lab\d/(README(\.ja)?\.md|test_lab\d\.py)", name) for name in files)
+    assert list(tmp_path.iterdir()) == [made], "nothing is left beside it"
+
+
+def test_the_environment_is_linked(tmp_path: Path, kit: course.Course) -> None:
+    made = workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    assert (Path(sys.prefix) / "pyvenv.cfg").is_file(), "the tests run in an environment"
+    assert (made / ".venv").is_symlink()
+    assert (made / ".venv" / "bin" / "activate").is_file()
+    assert (made / ".gitignore").read_text().split("\n")[0] == ".venv"
+
+
+def test_without_an_environment_there_is_no_link(
+    tmp_path: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert not (workspace.new(tmp_path / "vmm", kit, SOMEONE) / ".venv").is_symlink()
+
+
+def test_another_cohort(tmp_path: Path, kit: course.Course) -> None:
+    cohort = Cohort.derive("2026-autumn", "a secret that the template does not know")
+    made = workspace.new(tmp_path / "vmm", kit, Answers(student="Ada", cohort=cohort))
+    assert (made / "cohort.h").read_text() == cohort.header()
+    assert workspace.read(made).cohort == cohort
+
+
+@pytest.mark.parametrize(
+    "name", ['Grace "Amazing" Hopper', "O'Neil \\ Sons", "山田 太郎", "🐧", "a % b $HOME"]
+)
+def test_names_of_all_kinds(tmp_path: Path, kit: course.Course, name: str) -> None:
+    made = workspace.new(tmp_path / "vmm", kit, Answers(student=name, cohort=SOMEONE.cohort))
+    assert workspace.read(made).student == name
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "{{ 7*7 }}", "{% x %}", "\x1b[2J", "a" * 101])
+def test_names_of_nobody(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be a student's name"):
+        Answers(student=name, cohort=SOMEONE.cohort)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_is_written_as_toml(text: str) -> None:
+    assert tomllib.loads(f"x = {toml_string(text)}") == {"x": text}
+
+
+# --- where it may go --------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_not_empty_stays_as_it_is(tmp_path: Path, kit: course.Course) -> None:
+    (tmp_path / "vmm").mkdir()
+    (tmp_path / "vmm" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match=r"not empty; nothing was changed(.|\n)*thesis\.txt"):
+        workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    assert tree_of(tmp_path) == {"vmm/thesis.txt": b"years of work"}
+
+
+def test_a_workspace_stays_as_it_is(tmp_path: Path, kit: course.Course) -> None:
+    made = workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    (made / "lab1" / "vmm_main.c").write_text("my work")
+    with pytest.raises(UsageError, match="is a workspace already"):
+        workspace.new(made, kit, SOMEONE)
+    assert (made / "lab1" / "vmm_main.c").read_text() == "my work"
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path, kit: course.Course) -> None:
+    (tmp_path / "vmm").mkdir()
+    inode = (tmp_path / "vmm").stat().st_ino
+    workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    assert (tmp_path / "vmm").stat().st_ino == inode, "a shell may be standing in it"
+    assert workspace.read(tmp_path / "vmm").student == "Ada"
+    assert [p.name for p in tmp_path.iterdir()] == ["vmm"]
+
+
+def test_the_folder_one_is_in(
+    tmp_path: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vmm").mkdir()
+    monkeypatch.chdir(tmp_path / "vmm")
+    assert workspace.new(Path(), kit, SOMEONE) == tmp_path / "vmm"
+
+
+def test_home_and_folders_on_the_way(
+    tmp_path: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = workspace.new(Path("~/courses/vmm {{x}}"), kit, SOMEONE)
+    assert made == tmp_path / "courses" / "vmm {{x}}"
+    assert workspace.read(made).student == "Ada"
+    assert not list(tmp_path.glob(".cookiecutter*")), "nothing is written to the home folder"
+
+
+def test_a_file_or_a_dead_link_in_the_way(tmp_path: Path, kit: course.Course) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="not a directory"):
+        workspace.new(tmp_path / "file", kit, SOMEONE)
+    with pytest.raises(UsageError):
+        workspace.new(tmp_path / "file" / "vmm", kit, SOMEONE)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="leads nowhere"):
+        workspace.new(tmp_path / "link", kit, SOMEONE)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link"]
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize(
+    ("failure", "becomes"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), InfraError),
+        (CourseError("the markup is wrong"), CourseError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_what_fails_half_way_leaves_nothing(
+    tmp_path: Path,
+    kit: course.Course,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: BaseException,
+    becomes: type[BaseException],
+    exists: bool,
+) -> None:
+    def fail(directory: Path, cohort: Cohort, of: course.Course) -> None:
+        raise failure
+
+    monkeypatch.setattr(workspace, "_add_standins", fail)
+    dest = tmp_path / "a" / "b" / "vmm"
+    if exists:
+        dest.mkdir(parents=True)
+    with pytest.raises(becomes):
+        workspace.new(dest, kit, SOMEONE)
+    if exists:
+        assert list(dest.iterdir()) == []
+        assert [p.name for p in dest.parent.iterdir()] == ["vmm"]
+    else:
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_fails_while_moving_in_leaves_nothing(
+    tmp_path: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vmm").mkdir()
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.name == "lab2" and target.parent == tmp_path / "vmm":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(InfraError, match=r"nothing was left behind"):
+        workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["vmm"]
+
+
+# --- the template -----------------------------------------------------------------------------
+
+
+def test_only_two_files_are_rendered() -> None:
+    """What cookiecutter renders is decided by patterns; a new file must not slip past them."""
+    settings = json.loads((ROOT / "vmm-skeleton" / "cookiecutter.json").read_text())
+    patterns = settings["_copy_without_render"]
+    tree = course.load(ROOT).tree
+    for path in tree.rglob("*"):
+        relative = path.relative_to(tree)
+        if path.is_file():
+            copied = any(
+                fnmatch(str(part), pattern)
+                for part in (relative, *relative.parents)
+                for pattern in patterns
+            )
+            assert copied == (str(relative) not in RENDERED), relative
+
+
+def test_a_template_that_does_not_work(tmp_path: Path, kit: course.Course) -> None:
+    import dataclasses
+    import shutil
+
+    root = tmp_path / "kit"
+    shutil.copytree(kit.template, root / "vmm-skeleton")
+    broken = dataclasses.replace(kit, root=root)
+    (broken.tree / "workspace.toml").write_text("{{ cookiecutter.nothing }}")
+    with pytest.raises(CourseError, match="template"):
+        workspace.new(tmp_path / "vmm", broken, SOMEONE)
+    assert not (tmp_path / "vmm").exists()
+
+
+# --- recognising one --------------------------------------------------------------------------
+
+
+def test_locating_one(tmp_path: Path, kit: course.Course) -> None:
+    made = workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    found = workspace.locate(made / "lab3")
+    assert found is not None
+    assert (found.root, found.cohort, found.student) == (made, SOMEONE.cohort, "Ada")
+    assert workspace.locate(tmp_path) is None
+
+
+GOOD = """\
+schema = 1
+vmmlab = "0.1.0"
+student = "Ada"
+[cohort]
+name = "dev"
+apinit_addr = 0xF000
+apinit_offset = 0x0
+stack_size = 0x8000
+pcpu_pad = 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("schema = 1", "schema = 2", "another version"),
+        ("schema = 1", "", "no key 'schema'"),
+        ("schema = 1", "schema = ", "line 1"),
+        ('student = "Ada"', "student = 7", "student = 7"),
+        ("pcpu_pad = 0\n", "", "no key 'pcpu_pad'"),
+        ("pcpu_pad = 0", 'pcpu_pad = "0"', "pcpu_pad = '0'"),
+        ("[cohort]", "[other]", "no key 'cohort'"),
+        ('[cohort]\nname = "dev"', 'cohort = "dev"\nname = 1', "found"),
+    ],
+)
+def test_a_broken_workspace_toml(tmp_path: Path, old: str, new: str, said: str) -> None:
+    (tmp_path / "workspace.toml").write_text(GOOD)
+    assert workspace.read(tmp_path).cohort == SOMEONE.cohort
+    assert old in GOOD
+    (tmp_path / "workspace.toml").write_text(GOOD.replace(old, new))
+    with pytest.raises(UsageError) as caught:
+        workspace.locate(tmp_path)
+    assert "workspace.toml" in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_no_machine_path_is_in_a_workspace(tmp_path: Path, kit: course.Course) -> None:
+    made = workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    for name, content in tree_of(made).items():
+        assert os.fsencode(tmp_path) not in content, name
+        assert os.fsencode(ROOT) not in content, name

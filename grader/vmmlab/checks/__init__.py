@@ -1,0 +1,22 @@
+"""What a lab author imports to write the checks of a lab, and nothing else.
+
+    from vmmlab.checks import check, fail, scenario
+
+    LADDER = scenario("ladder", cpus=4)
+
+    @check("lab3.ladder.long", LADDER, needs=["lab3.ljmpw.target"])
+    def test_long_mode(boot, score):
+        \"\"\"Every AP reaches 64-bit mode.\"\"\"
+        for cpu in boot.aps:
+            with score.case(f"CPU {cpu.index}"):
+                if cpu.mode != "long":
+                    fail("ap-not-in-long-mode", cpu=cpu.index, expected="…", observed="…", next="…")
+
+A check gets `boot`, the Observation of its scenario, or `boots`, one for each of its scenarios in
+their order. Only `fail` takes points. Any other exception, a bare `assert` too, is a mistake in the
+check: it is reported to the author and costs the student nothing.
+"""
+
+from vmmlab.checks.model import Check, CheckFailed, Failure, Scenario, Score, check, fail, scenario
+
+__all__ = ["Check", "CheckFailed", "Failure", "Scenario", "Score", "check", "fail", "scenario"]

@@ -1,0 +1,351 @@
+"""The command `vmmlab`: options in, exit codes out, nothing else.
+
+Exit codes: 0 all points; 1 points lost; 2 wrong usage or an unusable submission; 3 the grader or
+its tools failed; 130 stopped by Ctrl-C. With several labs the worst of 3 > 2 > 1 > 0.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+
+import typer
+
+from vmmlab import __version__
+from vmmlab.errors import UsageError, VmmlabError
+
+if TYPE_CHECKING:
+    from vmmlab.cohort import Cohort
+    from vmmlab.course import Course
+    from vmmlab.workspace import Workspace
+
+# Newer versions of typer carry a click of their own: take the class from what typer offers.
+_ClickError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+STOPPED: Final = 130
+_BUG: Final = 3
+
+app = typer.Typer(
+    name="vmmlab",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Write the SMP bring-up of a real x86 VMM, and have it graded from outside the machine.",
+)
+
+CourseOption = Annotated[
+    Path | None,
+    typer.Option("--course", metavar="DIR", help="The course; else it is looked for upwards."),
+]
+LabArgument = Annotated[str, typer.Argument(metavar="LAB", help="lab0 … lab4, or vmm.")]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; every error becomes text on stderr."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    with _terminable():
+        try:
+            if words == ["--version"]:
+                _top(version=True)  # without setting up the other commands: 0.1 s less
+            result = app(args=words, prog_name="vmmlab", standalone_mode=False)
+            sys.stdout.flush()
+            return result if isinstance(result, int) else 0
+        except typer.Exit as end:
+            return end.exit_code
+        except _ClickError as error:
+            error.show()
+            return 2
+        except VmmlabError as error:
+            _complain(str(error))
+            return error.exit_code
+        except (KeyboardInterrupt, typer.Abort):
+            _complain("stopped")
+            return STOPPED
+        except BrokenPipeError:
+            # Whoever read the output has gone. Python would complain once more at its exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                where = f" ({error.filename})" if error.filename else ""
+                _complain(f"the disk is full{where}\n  next:     make room, then run this again")
+                return _BUG
+            return _bug(error)
+        except Exception as error:
+            return _bug(error)
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Say the version and stop.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"vmmlab {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def new(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
+    no_input: Annotated[bool, typer.Option("--no-input", help="Ask nothing.")] = False,
+    name: Annotated[str | None, typer.Option("--name", help="Your name.")] = None,
+    cohort: Annotated[str | None, typer.Option("--cohort", help="Your cohort.")] = None,
+    course: CourseOption = None,
+) -> None:
+    """Make a workspace: the given VMM, and starters for you to fill in."""
+    from vmmlab import doctor, workspace
+
+    loaded = _course(course)
+    asking = not no_input and sys.stdin.isatty()
+    if name is None:
+        name = typer.prompt("Your name", default=_user()) if asking else _user()
+    if cohort is None:
+        cohort = typer.prompt("Your cohort", default=loaded.cohort) if asking else loaded.cohort
+    answers = workspace.Answers(student=name, cohort=_cohort(cohort))
+    doctor.require(("gcc", "ld", "objcopy"))
+    made = workspace.new(directory, loaded, answers)
+    typer.echo(f"{made} is ready. Next:")
+    typer.echo(f"  cd {_quoted(made)}")
+    if (made / ".venv").exists():
+        typer.echo("  source .venv/bin/activate")
+    typer.echo("  make lab1 && pytest lab1")
+
+
+@app.command()
+def grade(
+    labs: Annotated[list[str], typer.Argument(metavar="LAB...", help="lab0 … lab4.")],
+    submission: Annotated[
+        str,
+        typer.Option(metavar="DIR|reference", help="What to grade: DIR/lab3/ap_start.c and so on."),
+    ],
+    json: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the report there; several labs: FILE.labN."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Which inputs the boots get.")] = None,
+    arch: Annotated[str, typer.Option(help="x86_64.")] = "x86_64",
+    cohort: Annotated[str | None, typer.Option(help="Whose numbers; else the course's.")] = None,
+    course: CourseOption = None,
+    select: Annotated[
+        str | None, typer.Option("-k", metavar="EXPR", help="Only the checks that match.")
+    ] = None,
+    no_sandbox: Annotated[
+        bool,
+        typer.Option("--no-sandbox", help="Grade other people's code even without a sandbox."),
+    ] = False,
+) -> int:
+    """Grade labs: build, boot, look from outside, say what it earns."""
+    from vmmlab import doctor, workspace
+    from vmmlab import submission as submissions
+    from vmmlab.grading import default_seed, grade_lab
+    from vmmlab.report import exit_code, write_json
+    from vmmlab.report.terminal import print_report
+
+    loaded = _course(course)
+    wanted = list(dict.fromkeys(labs))
+    for lab in wanted:
+        loaded.lab(lab)
+    if arch != "x86_64":
+        raise UsageError(f"this course is not graded on {arch!r}.", expected="--arch x86_64")
+    doctor.require(("qemu-system-x86_64", "gcc", "ld", "objcopy"))
+
+    reference = submission == "reference"
+    own = None if reference else _own(Path(submission), workspace.locate(Path.cwd()))
+    if cohort is not None:
+        numbers = _cohort(cohort)
+    else:
+        numbers = own.cohort if own else _cohort(loaded.cohort)
+
+    codes: list[int] = []
+    for lab in wanted:
+        try:
+            taken = (
+                submissions.reference(loaded, [lab])
+                if reference
+                else submissions.take(Path(submission), [lab], loaded)
+            )
+            report = grade_lab(
+                loaded,
+                lab,
+                taken.files,
+                cohort=numbers,
+                seed=default_seed(lab, numbers.name) if seed is None else seed,
+                sandbox_required=not (reference or own or no_sandbox),
+                mode="reference" if reference else "standalone",
+                arch=arch,
+                select=select,
+                submission_name=submission,
+                notes=taken.notes,
+            )
+            print_report(report)
+            codes.append(exit_code(report))
+            if json is not None:
+                write_json(report, json if len(wanted) == 1 else Path(f"{json}.{lab}"))
+        except VmmlabError as error:
+            sys.stdout.flush()
+            _complain(str(error) if len(wanted) == 1 else f"{lab}: {error}")
+            codes.append(error.exit_code)
+    return max(codes)
+
+
+@app.command()
+def build(
+    lab: LabArgument,
+    directory: Annotated[
+        Path | None, typer.Option("--workspace", metavar="DIR", help="Else the one you are in.")
+    ] = None,
+    course: CourseOption = None,
+) -> None:
+    """Build one lab of a workspace, or `vmm`: all labs from your own files."""
+    from vmmlab import local
+
+    here = _workspace(directory)
+    for line in local.build(here, _course(course, here.root), lab):
+        typer.echo(line)
+
+
+@app.command()
+def run(
+    lab: LabArgument,
+    cpus: Annotated[int | None, typer.Option(min=1, max=255, help="How many processors.")] = None,
+    firmware: Annotated[str | None, typer.Option(help="qboot or seabios.")] = None,
+    accel: Annotated[str, typer.Option(help="tcg or kvm.")] = "tcg",
+    gdb: Annotated[bool, typer.Option("--gdb", help="Under gdb, each processor a thread.")] = False,
+    submission: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|reference", help="What to boot; else your workspace."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds; only without a terminal.")
+    ] = 20.0,
+    course: CourseOption = None,
+) -> int:
+    """Boot a lab in QEMU with its serial line on this terminal; Ctrl-A X leaves."""
+    from vmmlab import local, workspace
+
+    here = workspace.locate(Path.cwd()) if submission is None else None
+    loaded = _course(course, here.root if here else None)
+    what = local.Boot(
+        lab,
+        cpus=cpus,
+        firmware=firmware,
+        accel=accel,
+        timeout_s=timeout,
+    )
+    if submission is None and here is None:
+        submission = "reference"
+    return local.run(what, loaded, here, submission, gdb=gdb)
+
+
+@app.command(name="doctor")
+def _doctor() -> int:
+    """Look for what the kit needs on this machine, and say how to mend what is missing."""
+    from vmmlab import doctor
+
+    items = doctor.examine()
+    for line in doctor.lines(items):
+        typer.echo(line)
+    return 0 if doctor.healthy(items) else 3
+
+
+# --- helpers ---------------------------------------------------------------------------------
+
+
+def _course(explicit: Path | None, start: Path | None = None) -> Course:
+    from vmmlab import course
+
+    return course.load(course.find(start or Path.cwd(), explicit))
+
+
+def _cohort(name: str) -> Cohort:
+    from vmmlab.cohort import Cohort
+
+    return Cohort.derive(name)
+
+
+def _workspace(directory: Path | None) -> Workspace:
+    from vmmlab import workspace
+
+    found = workspace.locate(directory or Path.cwd())
+    if found is None:
+        raise UsageError(
+            f"{directory or Path.cwd()} is not in a workspace.",
+            expected=f"a folder with {workspace.WORKSPACE_FILE}",
+            next_step="make one with vmmlab new DIR, or go into yours",
+        )
+    return found
+
+
+def _own(directory: Path, here: Workspace | None) -> Workspace | None:
+    """The workspace that the reader is in, if that is what is to be graded."""
+    if here is not None and directory.resolve() == here.root:
+        return here
+    return None
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "student"
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that everything that was started is ended."""
+
+    def unwind(signum: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + signum)
+
+    try:
+        before: Any = signal.signal(signal.SIGTERM, unwind)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _complain(text: str) -> None:
+    typer.echo(f"vmmlab: {text}", err=True)
+
+
+def _bug(error: Exception) -> int:
+    """One line for the reader, the traceback into a file for whoever mends it."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="vmmlab-bug-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"vmmlab {__version__}\n{sys.argv}\n\n{text}")
+        where = f"the traceback is in {file.name}"
+    except OSError:
+        where = f"the traceback follows\n{text}"
+    kind = " ".join(traceback.format_exception_only(error)[-1].split())
+    _complain(f"this is a bug of vmmlab, not of your work: {kind[:200]}; {where}")
+    return _BUG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

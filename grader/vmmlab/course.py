@@ -1,0 +1,540 @@
+"""The course: course.yml as typed, frozen models, and where to find it.
+
+Every mistake in course.yml becomes one `CourseError` that names the file, the line and the key.
+This module knows neither QEMU nor pytest: what a check does is none of its business, only its
+id, its points and its step are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from vmmlab.errors import CourseError, UsageError
+
+COURSE_FILE: Final = "course.yml"
+SCHEMA: Final = 1
+
+_LAB = re.compile(r"lab(0|[1-9][0-9]?)")
+_CHECK = re.compile(r"lab[0-9]+(\.[a-z0-9][a-z0-9_-]*){2}")
+_SOURCE = re.compile(r"lab[0-9]+/[A-Za-z0-9_][A-Za-z0-9_.-]*\.(c|S)")
+_SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+CohortName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
+Cpus = Annotated[int, Field(ge=1, le=255)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Step(_Model):
+    """One thing that a student writes: its id, what it asks for, and where it goes."""
+
+    id: Text
+    title: Text
+    file: Text
+    function: Text
+
+
+class CheckSpec(_Model):
+    """What course.yml says of a check: its points and the step that earns them.
+
+    A check without points may stand without a step. `title` replaces the check's own docstring.
+    """
+
+    points: Annotated[int, Field(ge=0)]
+    step: Text | None = None
+    title: Text | None = None
+
+
+class _LabEntry(_Model):
+    title: Text
+    points: Annotated[int, Field(ge=0)] = 0
+    files: dict[str, list[Text]] = {}
+    steps: list[Step] = []
+    checks: dict[str, CheckSpec] = {}
+    cpus: Annotated[list[Cpus], Field(min_length=1)] = [4]
+    firmware: Annotated[list[Literal["qboot", "seabios"]], Field(min_length=1)] = ["qboot"]
+
+
+class _CourseEntry(_Model):
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    title: Text
+    cohort: CohortName = "dev"
+    labs: Annotated[dict[str, _LabEntry], Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """One stage of the course.
+
+    Attributes:
+        files: the files a student hands in, as `lab3/ap_start.c`.
+        symbols: for each of these files the names that its contract keeps global.
+        checks: by id, in the order of course.yml.
+        cpus: the CPU counts this lab is meant for; `vmmlab run` boots the first.
+        firmware: the firmware this lab is meant for; `vmmlab run` boots the first.
+        source: the course.yml this came from.
+        line: the line of the lab's key there, from 1.
+        check_lines: the line of each check's key there.
+    """
+
+    name: str
+    title: str
+    files: tuple[str, ...]
+    symbols: Mapping[str, tuple[str, ...]]
+    steps: tuple[Step, ...]
+    checks: Mapping[str, CheckSpec]
+    points: int
+    cpus: tuple[int, ...]
+    firmware: tuple[str, ...]
+    source: Path
+    line: int
+    check_lines: Mapping[str, int]
+
+    def step(self, step_id: str) -> Step:
+        """Return the step called `step_id`; KeyError if the lab has none of that name."""
+        for step in self.steps:
+            if step.id == step_id:
+                return step
+        raise KeyError(step_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A whole course. `root` is the directory that holds course.yml."""
+
+    root: Path
+    title: str
+    cohort: str
+    labs: Mapping[str, Lab]
+
+    @property
+    def template(self) -> Path:
+        """The cookiecutter template of a workspace."""
+        return self.root / "vmm-skeleton"
+
+    @property
+    def tree(self) -> Path:
+        """The given VMM, pristine: what every build starts from."""
+        return self.template / "{{cookiecutter.slug}}"
+
+    @property
+    def reference_dir(self) -> Path:
+        """The reference solutions (absent in a release)."""
+        return self.root / "reference"
+
+    @property
+    def labs_dir(self) -> Path:
+        """The handouts and checks."""
+        return self.root / "labs"
+
+    def lab(self, name: str) -> Lab:
+        """Return the lab called `name`; UsageError that names the nearest one otherwise."""
+        found = self.labs.get(name)
+        if found is not None:
+            return found
+        raise UsageError(
+            f"this course has no lab called {name!r}.",
+            expected=f"one of {', '.join(self.labs)}",
+            next_step=_suggestion(name, self.labs),
+        )
+
+
+def find(start: Path, explicit: Path | None = None) -> Path:
+    """Return the directory of the course to use.
+
+    `explicit` (the option --course) wins; then the nearest course.yml beside a folder labs/,
+    from `start` upwards; then the kit that vmmlab is installed from; then the data in the wheel.
+
+    Raises:
+        UsageError: `explicit` holds no course.yml, or there is no course anywhere.
+    """
+    if explicit is not None:
+        root = explicit.parent if explicit.name == COURSE_FILE else explicit
+        if not (root / COURSE_FILE).is_file():
+            raise UsageError(
+                f"{explicit} is not a course.",
+                expected=f"a folder that holds {COURSE_FILE}",
+                next_step="give --course the folder of the kit, or leave it out",
+            )
+        return root.resolve()
+    start = start.resolve()
+    package = Path(__file__).resolve().parent
+    for candidate in (start, *start.parents, package.parents[1], package / "data"):
+        if (candidate / COURSE_FILE).is_file() and (candidate / "labs").is_dir():
+            return candidate
+    raise UsageError(
+        f"no course was found from {start} upwards.",
+        expected=f"a folder with {COURSE_FILE} and labs/",
+        next_step="call vmmlab inside the kit, or add --course DIR",
+    )
+
+
+def load(root: Path) -> Course:
+    """Read `root`/course.yml.
+
+    Raises:
+        CourseError: the file cannot be read, is not YAML, or says something that cannot be.
+    """
+    path = root / COURSE_FILE
+    document = _parse(path)
+    try:
+        entry = _CourseEntry.model_validate(_plain(document))
+    except ValidationError as error:
+        mistakes = [_mistake_of(detail) for detail in error.errors(include_url=False)]
+    else:
+        mistakes = list(_contradictions(entry))
+        if not mistakes:
+            return _course(root, path, entry, document)
+    raise _error(path, document, mistakes)
+
+
+def check_defined(lab: Lab, defined: Mapping[str, str] | Collection[str]) -> None:
+    """Compare the checks that course.yml lists for `lab` with those that its tests define.
+
+    Args:
+        lab: the lab.
+        defined: the ids that the test file defines; a mapping also says where each one is
+            (as `labs/lab3/test_lab3.py:12`).
+
+    Raises:
+        CourseError: a check of course.yml is defined nowhere, or a defined one has no points.
+    """
+    tests = f"labs/{lab.name}/test_{lab.name}.py"
+    source = _shown(lab.source)
+    for check_id in lab.checks:
+        if check_id not in defined:
+            near = _nearest(check_id, set(defined) - set(lab.checks))
+            raise CourseError(
+                f"{source}:{lab.check_lines[check_id]}: labs > {lab.name} > checks > {check_id}: "
+                "no test defines this check.",
+                expected=f'@check("{check_id}") in {tests}',
+                found=f'the nearest there is @check("{near}")' if near else "",
+                next_step="write the check, or take the line out of course.yml",
+            )
+    for check_id in defined:
+        if check_id not in lab.checks:
+            where = defined[check_id] if isinstance(defined, Mapping) else tests
+            near = _nearest(check_id, lab.checks)
+            raise CourseError(
+                f"{where}: the check {check_id} is not in course.yml.",
+                expected=f"{source}:{lab.line}: labs > {lab.name} > checks > {check_id}",
+                found=f"the nearest there is {near}" if near else "",
+                next_step="add it there with its points and its step, or take the check out",
+            )
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def _parse(path: Path) -> Any:
+    # Imported here: only reading course.yml needs it, and it takes 40 ms.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    shown = _shown(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CourseError(f"{shown}: there is no such file.", expected="the course") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise CourseError(f"{shown}:{line}: this is not UTF-8 text.") from None
+    except OSError as error:
+        raise CourseError(f"{shown}: cannot be read: {error.strerror}.") from None
+    try:
+        document = YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        problem = " ".join(str(error.problem or error.context).split())
+        if problem.startswith("found duplicate key"):
+            problem = problem.split(" with value")[0]
+            next_step = "keep one of the two"
+        else:
+            next_step = "mend the YAML on this line or just before it"
+        raise CourseError(f"{shown}:{line}: {problem}.", next_step=next_step) from None
+    except YAMLError as error:
+        raise CourseError(f"{shown}:1: {' '.join(str(error).split())}.") from None
+    if not isinstance(document, dict):
+        raise CourseError(
+            f"{shown}:1: this is not a course.",
+            expected="keys such as schema, title and labs",
+            found="nothing" if document is None else _found(document),
+        )
+    return document
+
+
+def _plain(node: Any) -> Any:
+    """The document without ruamel's own types: strict models want the builtin ones."""
+    if isinstance(node, dict):
+        return {_plain(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    if isinstance(node, bool) or node is None:
+        return node
+    for builtin in (str, int, float):
+        if isinstance(node, builtin):
+            return builtin(node)
+    return node
+
+
+def _course(root: Path, path: Path, entry: _CourseEntry, document: Any) -> Course:
+    labs: dict[str, Lab] = {}
+    for name, lab in entry.labs.items():
+        lines = {c: _line(document, ("labs", name, "checks", c)) for c in lab.checks}
+        labs[name] = Lab(
+            name=name,
+            title=lab.title,
+            files=tuple(lab.files),
+            symbols=MappingProxyType({f: tuple(s) for f, s in lab.files.items()}),
+            steps=tuple(lab.steps),
+            checks=MappingProxyType(dict(lab.checks)),
+            points=lab.points,
+            cpus=tuple(lab.cpus),
+            firmware=tuple(lab.firmware),
+            source=path,
+            line=_line(document, ("labs", name)),
+            check_lines=MappingProxyType(lines),
+        )
+    return Course(
+        root=root,
+        title=entry.title,
+        cohort=entry.cohort,
+        labs=MappingProxyType(labs),
+    )
+
+
+# --- what can be wrong -----------------------------------------------------------------------
+
+Loc = tuple[str | int, ...]
+
+
+class _Mistake(NamedTuple):
+    loc: Loc
+    message: str
+    expected: str = ""
+    found: str = ""
+    next_step: str = ""
+
+
+def _contradictions(entry: _CourseEntry) -> Iterator[_Mistake]:
+    """What the types cannot say: names that do not fit each other, points that do not add up."""
+    owner: dict[str, str] = {}
+    for name, lab in entry.labs.items():
+        here: Loc = ("labs", name)
+        if not _LAB.fullmatch(name):
+            yield _Mistake(here, "this is not a lab's name.", "lab0, lab1, …", name)
+            continue
+        yield from _wrong_files(here, name, lab, owner)
+        yield from _wrong_steps(here, name, lab)
+        yield from _wrong_checks(here, name, lab)
+
+
+def _wrong_files(here: Loc, name: str, lab: _LabEntry, owner: dict[str, str]) -> Iterator[_Mistake]:
+    for file, symbols in lab.files.items():
+        at = (*here, "files", file)
+        if not _SOURCE.fullmatch(file) or not file.startswith(f"{name}/"):
+            yield _Mistake(at, "this is not a file of this lab.", f"{name}/NAME.c or {name}/NAME.S")
+        if not symbols:
+            yield _Mistake(at, "a file without a name in it.", "the functions it must define")
+        for index, symbol in enumerate(symbols):
+            if not _SYMBOL.fullmatch(symbol):
+                yield _Mistake((*at, index), "this is not a C name.", found=symbol)
+            elif symbol in owner:
+                yield _Mistake(
+                    (*at, index),
+                    f"{symbol} belongs to two files.",
+                    "each name in one file",
+                    f"it is in {owner[symbol]} already",
+                )
+            owner.setdefault(symbol, file)
+
+
+def _wrong_steps(here: Loc, name: str, lab: _LabEntry) -> Iterator[_Mistake]:
+    for index, step in enumerate(lab.steps):
+        at = (*here, "steps", index)
+        wanted = f"{name}.{index + 1}"
+        if step.id != wanted:
+            yield _Mistake(
+                (*at, "id"), "steps are numbered in order.", wanted, step.id, "renumber the steps"
+            )
+        if step.file not in lab.files:
+            yield _Mistake(
+                (*at, "file"),
+                "this lab has no such file.",
+                f"one of {', '.join(lab.files) or 'none: the lab has no files'}",
+                step.file,
+                _suggestion(step.file, lab.files),
+            )
+        elif step.function not in lab.files[step.file]:
+            yield _Mistake(
+                (*at, "function"),
+                f"{step.file} has no such name in its contract.",
+                f"one of {', '.join(lab.files[step.file])}",
+                step.function,
+                _suggestion(step.function, lab.files[step.file]),
+            )
+
+
+def _wrong_checks(here: Loc, name: str, lab: _LabEntry) -> Iterator[_Mistake]:
+    steps = [step.id for step in lab.steps]
+    for check_id, check in lab.checks.items():
+        at = (*here, "checks", check_id)
+        if not _CHECK.fullmatch(check_id) or not check_id.startswith(f"{name}."):
+            yield _Mistake(at, "this is not a check's id.", f"{name}.topic.name", check_id)
+        if check.step is not None and check.step not in steps:
+            yield _Mistake(
+                (*at, "step"),
+                "this lab has no such step.",
+                f"one of {', '.join(steps) or 'none: the lab has no steps'}",
+                check.step,
+                _suggestion(check.step, steps),
+            )
+        if check.step is None and check.points:
+            yield _Mistake(
+                at, "a check with points needs the step that earns them.", "step: " + name + ".1"
+            )
+    total = sum(check.points for check in lab.checks.values())
+    if total != lab.points:
+        yield _Mistake(
+            (*here, "points"),
+            "the points do not add up.",
+            f"{lab.points}, as it says here",
+            f"the checks of {name} add up to {total}",
+            "change the lab's points or those of its checks",
+        )
+
+
+_UNKNOWN: Final = "unknown key."
+_KINDS: Final = {
+    "string_type": "text",
+    "string_too_short": "some text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "dict_type": "keys and values",
+    "model_type": "keys and values",
+    "list_type": "a list",
+    "too_short": "at least one entry",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-', at most 32",
+}
+
+
+def _mistake_of(detail: Any) -> _Mistake:
+    """A pydantic error in this project's words."""
+    loc: Loc = tuple(part for part in detail["loc"] if part != "[key]")
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _known_keys(loc)
+        return _Mistake(
+            loc,
+            _UNKNOWN,
+            f"one of {', '.join(known)}",
+            str(loc[-1]),
+            _suggestion(str(loc[-1]), known),
+        )
+    if kind == "missing":
+        return _Mistake(loc, "this key is missing.")
+    if loc == ("schema",):
+        return _Mistake(
+            loc,
+            "this version of course.yml is not known.",
+            str(SCHEMA),
+            _found(detail["input"]),
+            "take the vmmlab that goes with this course",
+        )
+    expected = _KINDS.get(kind, "")
+    if kind in ("greater_than_equal", "less_than_equal"):
+        limit = context.get("ge", context.get("le"))
+        expected = f"{'at least' if 'ge' in context else 'at most'} {limit}"
+    elif kind == "literal_error":
+        expected = str(context["expected"])
+    if not expected:
+        expected = str(detail["msg"])
+    return _Mistake(loc, "this value does not fit.", expected, _found(detail["input"]))
+
+
+def _known_keys(loc: Loc) -> list[str]:
+    model: type[BaseModel] = _CourseEntry
+    if len(loc) == 3:
+        model = _LabEntry
+    elif len(loc) > 3:
+        model = Step if loc[2] == "steps" else CheckSpec
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _error(path: Path, document: Any, mistakes: Sequence[_Mistake]) -> CourseError:
+    """One error for the first mistake in the file; the lines of the others are named too."""
+    # A misspelt key is one mistake, not also a missing one.
+    misspelt = {
+        (*m.loc[:-1], m.next_step) for m in mistakes if m.message == _UNKNOWN and m.next_step
+    }
+    told = [m for m in mistakes if (*m.loc[:-1], _did_you_mean(m.loc[-1])) not in misspelt]
+    placed = sorted(((_line(document, m.loc), m) for m in told), key=lambda pair: pair[0])
+    line, first = placed[0]
+    next_step = first.next_step
+    others = sorted({at for at, _ in placed[1:]} - {line})
+    if others:
+        more = f"then look at line {', '.join(map(str, others))}, where more is wrong"
+        next_step = f"{next_step}; {more}" if next_step else more
+    key = " > ".join(str(part) for part in first.loc)
+    return CourseError(
+        f"{_shown(path)}:{line}: {key}: {first.message}",
+        expected=first.expected,
+        found=first.found,
+        next_step=next_step,
+    )
+
+
+def _line(document: Any, loc: Loc) -> int:
+    """The line (from 1) of the key or list item at `loc`, or of the nearest thing around it."""
+    node, line = document, 0
+    for part in loc:
+        try:
+            line = (node.lc.key(part) if isinstance(part, str) else node.lc.item(part))[0]
+            node = node[part]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+    return int(line) + 1
+
+
+def _found(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    near = _nearest(name, known)
+    return _did_you_mean(near) if near else ""
+
+
+def _did_you_mean(name: str | int) -> str:
+    return f"did you mean {name}?"
+
+
+def _shown(path: Path) -> str:
+    """The path as the reader would type it: relative when it lies below the working directory."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

@@ -1,0 +1,56 @@
+"""The project's own exceptions. Each says what was expected, what was found and what to do next.
+
+Nothing here knows where an error comes from. `cli` turns an error into its text and exit code.
+"""
+
+from __future__ import annotations
+
+
+class VmmlabError(Exception):
+    """An error that a person can understand and act on.
+
+    Args:
+        message: one sentence that says what is wrong.
+        expected: what should have been there.
+        found: what was there instead.
+        next_step: what the reader can do now.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self, message: str, *, expected: str = "", found: str = "", next_step: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.expected = expected
+        self.found = found
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if self.expected:
+            lines.append(f"  expected: {self.expected}")
+        if self.found:
+            lines.append(f"  found:    {self.found}")
+        if self.next_step:
+            lines.append(f"  next:     {self.next_step}")
+        return "\n".join(lines)
+
+
+class UsageError(VmmlabError):
+    """The command was used wrongly (exit 2)."""
+
+
+class CourseError(VmmlabError):
+    """course.yml, or a file it names, is wrong; the message carries file, line and key (exit 2)."""
+
+
+class SubmissionError(VmmlabError):
+    """A submission that cannot be graded as it is (exit 2). Never a reason for 0 points."""
+
+
+class InfraError(VmmlabError):
+    """The grader or its tools failed, not the student (exit 3). Never a reason for 0 points."""
+
+    exit_code = 3

@@ -1,0 +1,82 @@
+"""Reading bytes found in the guest as instructions, with capstone. It runs nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import capstone
+from capstone import x86
+
+Width = Literal[16, 32, 64]
+
+_MODES = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
+LONGEST = 15  # bytes: the architectural limit, Intel SDM vol. 2, 2.3.11
+
+_STACK_USERS = re.compile(
+    r"(push|pop)([aw]|al|aw|f|fd|fq)?|l?call|l?ret(f|fq)?|iret[dq]?|enter|leave|int[13o]?"
+)
+
+
+@lru_cache(maxsize=3)
+def _disassembler(width: Width) -> capstone.Cs:
+    engine = capstone.Cs(capstone.CS_ARCH_X86, _MODES[width])
+    engine.detail = True
+    return engine
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One instruction: its text, its length in bytes, and what it does that checks ask about.
+
+    Args:
+        locked: has a LOCK prefix, or is XCHG with memory, which locks by itself.
+        writes_memory: writes to a memory operand.
+        uses_stack: pushes or pops, openly or by CALL, RET, INT and their like.
+    """
+
+    text: str
+    size: int
+    locked: bool
+    writes_memory: bool
+    uses_stack: bool
+
+
+def decode(code: bytes, address: int, width: Width) -> Decoded | None:
+    """The instruction that `code` begins with, or None if it is none.
+
+    Args:
+        code: up to 15 bytes.
+        address: where they are, for jump targets in the text.
+        width: default operand size of the code segment, in bits.
+    """
+    for instruction in _disassembler(width).disasm(code[:LONGEST], address, 1):
+        name = instruction.mnemonic.split()[-1]
+        memory = [op for op in instruction.operands if op.type == x86.X86_OP_MEM]
+        locked = x86.X86_PREFIX_LOCK in instruction.prefix or (name == "xchg" and bool(memory))
+        return Decoded(
+            text=f"{instruction.mnemonic} {instruction.op_str}".strip(),
+            size=instruction.size,
+            locked=locked,
+            writes_memory=any(op.access & capstone.CS_AC_WRITE for op in memory),
+            uses_stack=_STACK_USERS.fullmatch(name) is not None,
+        )
+    return None
+
+
+def far_jump(code: bytes) -> tuple[int, int] | None:
+    """Segment and offset of the real-mode far jump that `code` begins with, else None.
+
+    Any correct encoding counts: with or without prefixes, 16- or 32-bit offset
+    (Intel SDM vol. 2, JMP: opcodes EA cd and EA cp).
+    """
+    for instruction in _disassembler(16).disasm(code[:LONGEST], 0, 1):
+        if instruction.id != x86.X86_INS_LJMP or len(instruction.operands) != 2:
+            return None
+        segment, offset = instruction.operands
+        if segment.type != x86.X86_OP_IMM or offset.type != x86.X86_OP_IMM:
+            return None
+        return segment.imm & 0xFFFF, offset.imm & 0xFFFFFFFF
+    return None

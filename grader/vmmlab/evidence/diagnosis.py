@@ -1,0 +1,293 @@
+"""From an Observation to the cause: why a CPU did not get as far as it should.
+
+Pure functions. They look for the first thing that went wrong, because everything after it is a
+consequence. Which check a finding belongs to, and what it is worth, is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vmmlab.evidence.decode import far_jump
+from vmmlab.evidence.encodings import far_jump_code
+from vmmlab.evidence.observation import (
+    CR0_PE,
+    CR0_PG,
+    CR4_PAE,
+    EFER_LME,
+    CpuRecord,
+    Observation,
+    Rung,
+    TrampolineStep,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One cause, with its proof and what to do about it.
+
+    Args:
+        cause: identifier of the cause, stable for ever.
+        cpu: index of the CPU concerned, or None.
+        place: where, in words that a student can find in their files.
+        expected: what should have been seen.
+        observed: what was seen.
+        next: the next thing to look at.
+    """
+
+    cause: str
+    cpu: int | None
+    place: str
+    expected: str
+    observed: str
+    next: str
+
+
+def stopped_at_todo(boot: Observation, cpus: Sequence[CpuRecord] | None = None) -> Finding | None:
+    """The first TODO that a CPU ran into, if one did."""
+    for cpu in cpus if cpus is not None else boot.cpus:
+        hit = boot.first("vmm_todo", cpu.index)
+        step = hit.text if hit else _todo_in_trampoline(cpu)
+        if step:
+            return Finding(
+                "not-written-yet",
+                cpu.index,
+                f"TODO({step})",
+                "code in place of the TODO",
+                f"{cpu.name} stopped at TODO({step})",
+                f"Search your files for {step}: the comment there says what to write.",
+            )
+    return None
+
+
+def _todo_in_trampoline(cpu: CpuRecord) -> str:
+    _, mark, rest = cpu.end_place.partition("todo_lab")
+    if not mark:
+        return ""
+    number = rest.split("+")[0].split(" ")[0].split(")")[0]
+    return "lab" + number.replace("_", ".")
+
+
+def bsp_stopped(boot: Observation) -> Finding | None:
+    """What ended the BSP before its work was done, if anything did."""
+    bsp = boot.bsp
+    if todo := stopped_at_todo(boot, [bsp]):
+        return todo
+    if bsp.end_kind in ("exception", "panic"):
+        return _bsp_fault(boot, bsp)
+    if boot.how_ended == "shutdown" and not any(ap.rungs for ap in boot.aps):
+        return Finding(
+            "bsp-triple-fault",
+            0,
+            bsp.end_place,
+            "the BSP goes on",
+            f"the machine reset while the BSP was at {bsp.end_place}: {bsp.end_code}; "
+            f"CR2 = {bsp.end.cr2:#x}",
+            "A fault while faults cannot be handled resets a PC. Look at the last address the "
+            "BSP used, and at its stack pointer.",
+        )
+    return None
+
+
+def _bsp_fault(boot: Observation, bsp: CpuRecord) -> Finding:
+    hit = boot.first("exception_panic", 0) or boot.first("panic", 0)
+    text = last_line(boot.serial)
+    vector = boot.facts.get("exception.vector")
+    if vector is None or hit is None:
+        return Finding(
+            "bsp-panic", 0, bsp.end_place, "the BSP goes on", f"the VMM panicked: {text}",
+            "Read the panic's text: it names what was wrong.",
+        )  # fmt: skip
+    rip, cr2 = boot.facts.get("exception.rip", 0), boot.facts.get("exception.cr2", 0)
+    at = next((n.removeprefix("exception at ") for n in boot.notes if "exception at" in n), "")
+    where = at or f"{rip:#x}"
+    page_fault = f", reading or writing address {cr2:#x}" if vector == 14 else ""
+    low = (
+        " Addresses below 1 GiB are no longer mapped on the BSP once the memory manager's init "
+        "function has run; only mapmem reaches physical memory then."
+        if vector == 14 and cr2 < 1 << 30
+        else ""
+    )
+    return Finding(
+        "bsp-exception",
+        0,
+        where,
+        "the BSP goes on",
+        f"exception {vector} at {where}{page_fault}",
+        f"Look at what the code at {where} reads or writes.{low}",
+    )
+
+
+_EXCEPTIONS = {
+    0: "#DE", 3: "#BP", 6: "#UD", 8: "#DF", 10: "#TS", 11: "#NP", 12: "#SS", 13: "#GP", 14: "#PF"
+}  # fmt: skip
+
+
+def exception_name(vector: int) -> str:
+    """An exception as the manuals call it (Intel SDM vol. 3, table 7-1), with its vector."""
+    return f"{_EXCEPTIONS.get(vector, 'exception')} ({vector})"
+
+
+def last_line(serial: str) -> str:
+    """The last line that the guest printed."""
+    lines = [line for line in serial.splitlines() if line.strip()]
+    return lines[-1] if lines else "(nothing was printed)"
+
+
+def why_not(boot: Observation, cpu: CpuRecord, rung: Rung) -> Finding:
+    """Why an AP did not come to `rung`.
+
+    Args:
+        boot: the boot.
+        cpu: an AP that did not reach `rung`.
+        rung: where it should have come.
+    """
+    if todo := stopped_at_todo(boot, [cpu]):
+        return todo
+    high = cpu.highest
+    if high is Rung.WAITING:
+        return bsp_stopped(boot) or never_started(boot, cpu)
+    expected = f"{cpu.name} gets as far as: {rung.title}"
+    if high is Rung.PHYSICAL_0:
+        return _missed_trampoline(boot, cpu)
+    if high < Rung.AP_ENTRY:
+        return _died_in_trampoline(boot, cpu, expected)
+    return _stuck_later(boot, cpu, high, expected)
+
+
+def never_started(boot: Observation, cpu: CpuRecord) -> Finding:
+    """An AP executed nothing at all: which interrupts were sent, and what they lacked."""
+    writes = [w for w in boot.icr if w.kind in ("INIT", "SIPI", "INIT level de-assert")]
+    listed = "; ".join(str(w) for w in writes) or "no write of an INIT or a SIPI to the ICR"
+    reaching = [w for w in writes if w.reaches(cpu.index, w.cpu or 0)]
+    kinds = [w.kind for w in reaching]
+    if "INIT" not in kinds:
+        cause, look = "ap-got-no-init", "Look at apic_send_init and at who calls it."
+    elif "SIPI" not in kinds:
+        cause, look = "ap-got-no-sipi", "Look at apic_send_startup_ipi and at ap_start_addr."
+    elif all(w.vector for w in reaching if w.kind == "SIPI"):
+        cause = "sipi-wrong-vector"
+        look = "The SIPI's vector is a page number: the AP starts at vector * 4096. You want 0."
+    elif kinds.index("INIT") > kinds.index("SIPI"):
+        cause, look = (
+            "sipi-before-init",
+            "An AP takes a SIPI only while it waits for one: after INIT.",
+        )
+    else:
+        cause, look = "ap-never-started", "Compare the ICR writes with the SDM, vol. 3, 9.4.4."
+    return Finding(
+        cause,
+        cpu.index,
+        "before its first instruction",
+        "INIT, then SIPI with vector 0, sent so that they reach this CPU",
+        f"{cpu.name} never executed an instruction; ICR writes seen: {listed}",
+        look,
+    )
+
+
+def _missed_trampoline(boot: Observation, cpu: CpuRecord) -> Finding:
+    address, offset = boot.facts["cohort.apinit_addr"], boot.facts["cohort.apinit_offset"]
+    code = boot.memory.get("physical-0.during", b"")
+    right = far_jump_code((address - offset) >> 4 & 0xFFFF, offset)
+    found = far_jump(code)
+    if found is None:
+        observed = f"the bytes at physical 0 are {code[:5].hex(' ')}, which is no far jump"
+    else:
+        segment, ip = found
+        observed = (
+            f"the far jump goes to {segment:#06x}:{ip:#06x}, which is physical "
+            f"{segment * 16 + ip:#x}"
+        )
+    last = last_step(cpu)
+    ended = f"; it ended at {cpu.end_place}" + (f" after {last.text}" if last else "")
+    return Finding(
+        "ap-missed-the-trampoline",
+        cpu.index,
+        "physical address 0",
+        f"a far jump to physical {address:#x}, for example {right.hex(' ')}",
+        f"{cpu.name} executed physical 0 but never the trampoline: {observed}{ended}",
+        "The bytes are EA, offset low, offset high, segment low, segment high; "
+        "the address is segment * 16 + offset.",
+    )
+
+
+def last_step(cpu: CpuRecord) -> TrampolineStep | None:
+    """The last instruction that was single-stepped on a CPU."""
+    return cpu.steps[-1] if cpu.steps else None
+
+
+def _died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: str) -> Finding:
+    last = last_step(cpu)
+    state = last.state if last else cpu.end
+    mode = {"real": "real mode", "protected": "protected mode", "long": "long mode"}[state.mode]
+    cause = f"ap-died-in-{state.mode}-mode"
+    where = cpu.end_place
+    vector = boot.facts.get(f"triple-fault.{cpu.index}.vector")
+    if boot.how_ended == "shutdown":
+        what = f"a triple fault at `{last.text}`" if last else "a triple fault"
+        if vector is not None:
+            what += f", begun by {exception_name(vector)}"
+    elif last and last.text == "hlt":
+        what = "it halted"
+    else:
+        what = "it never got out"
+    registers = (
+        f"CS:IP = {state.cs:#06x}:{state.rip:#06x}, CR0 = {state.cr0:#x}, CR3 = {state.cr3:#x}, "
+        f"CR4 = {state.cr4:#x}, EFER = {state.efer:#x}"
+    )
+    return Finding(
+        cause,
+        cpu.index,
+        where,
+        expected,
+        f"{cpu.name} in {mode}: {what} ({registers})",
+        _mode_hint(state.cr0, state.cr4, state.efer, state.mode, boot),
+    )
+
+
+def _mode_hint(cr0: int, cr4: int, efer: int, mode: str, boot: Observation) -> str:
+    if mode == "real":
+        return (
+            "In real mode data are found by DS * 16 + offset. Is DS the same as CS? Does lgdt have "
+            "the 32-bit operand size and find its six bytes?"
+        )
+    if cr0 & CR0_PG and not efer & EFER_LME:
+        return "Paging is on without EFER.LME: set EFER.LME before CR0.PG."
+    if not cr4 & CR4_PAE:
+        return "Long mode needs CR4.PAE before CR0.PG (SDM vol. 3, 10.8.5)."
+    if not efer & EFER_LME:
+        return "EFER.LME is not set (MSR 0xC0000080, bit 8)."
+    if not cr0 & CR0_PE:
+        return "CR0.PE is not set."
+    return (
+        "Check CR3 (the physical address of ap_pagetable), that the code being executed is mapped "
+        "where it runs, and the selectors of the far jumps."
+    )
+
+
+def _stuck_later(boot: Observation, cpu: CpuRecord, high: Rung, expected: str) -> Finding:
+    causes = {
+        Rung.AP_ENTRY: ("ap-waits-for-the-lock", "Who holds *apinitlock, and who releases it?"),
+        Rung.BOOT_STACK: (
+            "ap-lost-on-boot-stack",
+            "Follow apinitproc0 from alloc to asm_wrrsp_and_jmp.",
+        ),
+        Rung.OWN_STACK: ("ap-not-numbered", "Follow apinitproc1 up to segment_init_ap."),
+        Rung.NUMBERED: (
+            "ap-not-parked",
+            "It has its number, but did not come through the barriers.",
+        ),
+    }
+    cause, look = causes.get(high, ("ap-stuck", "Look at where it stands."))
+    if cpu.end_kind == "exception":
+        cause = "ap-exception"
+    how = "the machine reset" if boot.how_ended == "shutdown" else f"it ended {cpu.end_kind}"
+    return Finding(
+        cause,
+        cpu.index,
+        cpu.end_place,
+        expected,
+        f"{cpu.name} came as far as: {high.title}; then {how} at {cpu.end_place}: {cpu.end_code}",
+        look,
+    )

@@ -1,0 +1,734 @@
+"""The director: drives one boot through the gdbstub and writes down what it sees.
+
+It knows how to let some CPUs run and hold others, how to single-step one of them, and how to tell
+that a boot is over. What to look for is the probe's business (`probes`), what it means is the
+checks'. Nothing here knows what is right or wrong.
+
+A breakpoint stops all CPUs and reports one of them. Another one that stood at a breakpoint at the
+same moment stops again as soon as it may run, so that nothing is lost.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+from vmmlab.evidence.decode import decode
+from vmmlab.evidence.encodings import INT3
+from vmmlab.evidence.icr import icr_writes
+from vmmlab.evidence.observation import (
+    CpuRecord,
+    CpuState,
+    EndKind,
+    Hit,
+    Observation,
+    Rung,
+    TrampolineStep,
+    Trial,
+)
+from vmmlab.machine.gdb import GdbError, Registers, Stop
+from vmmlab.machine.qemu import Machine
+
+VMM_BASE = 0x40000000
+REST_PLACES: Mapping[str, EndKind] = {
+    "vmm_parked": "parked",
+    "vmm_todo": "todo",
+    "exception_panic": "exception",
+    "panic": "panic",
+    "vmm_ap_missing": "missing",
+}
+"""Places after which a CPU does nothing more, and what that end is called."""
+
+TRAMPOLINE_BUDGET = 2000  # instructions between physical 0 and ap_entry
+SPIN_REPEATS = 3  # times that the same registers must be seen again before a CPU "waits"
+RUN_TO_RETURN = ("printf", "vprintf", "usleep", "putchar")
+"""Given functions that are long and uninteresting: a stepped CPU runs through them."""
+
+
+class SymbolTable(Protocol):
+    """What the director asks of the symbols of an image."""
+
+    def maybe(self, name: str) -> int | None:
+        """Address of a global symbol, or None."""
+
+    def nearest(self, addr: int) -> str:
+        """The nearest symbol as text."""
+
+    def line(self, addr: int) -> tuple[str, int] | None:
+        """File and line of an instruction, where known."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one boot is given: everything that the seed or the cohort decides.
+
+    Args:
+        scenario: name of the scenario.
+        seed: seed of this boot's inputs.
+        cpus: number of vCPUs.
+        apinit_addr: physical address where the trampoline is to be copied.
+        apinit_offset: IP with which it is to be entered.
+        stack_size: VMM_STACKSIZE in bytes.
+        stackaddr_offset: offset of `stackaddr` in `struct pcpu`, in bytes.
+    """
+
+    scenario: str
+    seed: int
+    cpus: int
+    apinit_addr: int
+    apinit_offset: int
+    stack_size: int
+    stackaddr_offset: int
+
+
+@dataclass
+class Seen:
+    """What has been written down of one CPU so far."""
+
+    rungs: dict[Rung, CpuState] = field(default_factory=dict)
+    steps: list[TrampolineStep] = field(default_factory=list)
+    rest: EndKind | None = None
+
+
+Verdict = Literal["reached", "waits", "budget", "halted", "shutdown"]
+
+
+class Probe:
+    """What a boot is to be watched for; this one watches nothing but the end."""
+
+    places: tuple[str, ...] = ()
+    """Symbols to stop at, besides those at which a CPU comes to rest."""
+
+    async def start(self, director: Director) -> None:
+        """Called once, with all CPUs stopped and the BSP at the entry of `vmm_main`."""
+
+    async def hit(self, director: Director, hit: Hit) -> None:
+        """Called for every stop at a named place, with all CPUs stopped."""
+
+    async def quiet(self, director: Director) -> bool:
+        """Called when nothing has happened for a while; True if the boot should go on."""
+        return False
+
+
+class Director:
+    """One boot, from the entry of `vmm_main` to its end.
+
+    Args:
+        machine: a started machine; no CPU has run yet.
+        symbols: symbols of the image that it boots.
+        inputs: what the seed and the cohort decide.
+    """
+
+    def __init__(self, machine: Machine, symbols: SymbolTable, inputs: Inputs) -> None:
+        self.machine = machine
+        self.gdb = machine.gdb
+        self.symbols = symbols
+        self.inputs = inputs
+        self.limits = machine.limits
+        self.random = random.Random(f"{inputs.seed}/{inputs.scenario}")
+        self.held: set[int] = set()
+        self.trouble = False
+        self.finished = False
+        self.seen = [Seen() for _ in range(inputs.cpus)]
+        self.hits: list[Hit] = []
+        self.memory: dict[str, bytes] = {}
+        self.tables: dict[str, tuple[tuple[str, str, str], ...]] = {}
+        self.trials: list[Trial] = []
+        self.facts: dict[str, int] = {}
+        self.notes: list[str] = []
+        self._modes = [_ModeTracker() for _ in range(inputs.cpus)]
+        self._places: dict[int, str] = {}
+        self._noted: dict[int, int] = {}
+        self._shutdown = False
+        self._since_s = 0.0
+        self._code: dict[tuple[int, str], bytes] = {}
+
+    # ---- addresses -------------------------------------------------------------------------
+
+    def addr(self, name: str) -> int:
+        """Address of a given or contract symbol.
+
+        Raises:
+            KeyError: the image has no such global symbol.
+        """
+        found = self.symbols.maybe(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def phys(self, name: str) -> int:
+        """Physical address of a symbol of the VMM."""
+        return self.addr(name) - VMM_BASE
+
+    def place(self, addr: int) -> str:
+        """An address of the VMM as a student finds it: symbol, file and line."""
+        line = self.symbols.line(addr)
+        return self.symbols.nearest(addr) + (f" ({line[0]}:{line[1]})" if line else "")
+
+    def in_copy(self, name: str) -> int | None:
+        """Physical address that a label of the trampoline has in the copy."""
+        label, start = self.symbols.maybe(name), self.symbols.maybe("cpuinit_start")
+        if label is None or start is None:
+            return None
+        return self.inputs.apinit_addr + label - start
+
+    @property
+    def trampoline_size(self) -> int:
+        """Bytes from cpuinit_start to cpuinit_end."""
+        return self.addr("cpuinit_end") - self.addr("cpuinit_start")
+
+    def on_boot_stack(self, rsp: int) -> bool:
+        """Whether `rsp` points into the shared boot stack (its top included)."""
+        return self.addr("boot_stack") <= rsp <= self.addr("boot_stack_top")
+
+    # ---- the machine -----------------------------------------------------------------------
+
+    async def state(self, cpu: int) -> CpuState:
+        """Registers of a stopped CPU."""
+        return self._modes[cpu].state(await self.gdb.registers(cpu))
+
+    async def read_u32(self, physical: int) -> int:
+        """A 32-bit word of physical memory."""
+        return int.from_bytes(await self.gdb.read_phys(physical, 4), "little")
+
+    async def read_u64(self, physical: int) -> int:
+        """A 64-bit word of physical memory."""
+        return int.from_bytes(await self.gdb.read_phys(physical, 8), "little")
+
+    async def write_u32(self, name: str, value: int, offset: int = 0) -> None:
+        """Write a 32-bit word of a given variable."""
+        await self.gdb.write_phys(self.phys(name) + offset, value.to_bytes(4, "little"))
+
+    async def read_text(self, cpu: int, address: int) -> str:
+        """The C string at `address` as CPU `cpu` sees it, at most 64 bytes; "" if unreadable."""
+        try:
+            raw = await self.gdb.read_virt(cpu, address, 64)
+        except GdbError:
+            return ""
+        return raw.split(b"\0", 1)[0].decode("ascii", "replace")
+
+    async def snapshot(self, name: str, physical: int, size: int) -> bytes:
+        """Keep `size` bytes of physical memory under `name`; an unreadable range is kept empty."""
+        try:
+            self.memory[name] = await self.gdb.read_phys(physical, size)
+        except GdbError:
+            self.memory[name] = b""
+        return self.memory[name]
+
+    async def code_at(self, cpu: int, state: CpuState) -> bytes:
+        """The bytes that a stopped CPU is about to execute."""
+        key = (state.pc, state.mode)
+        if key not in self._code:
+            self._code[key] = await self._fetch(cpu, state.pc)
+        return self._code[key]
+
+    async def _fetch(self, cpu: int, pc: int) -> bytes:
+        for size in (15, 4096 - pc % 4096):
+            try:
+                return await self.gdb.read_virt(cpu, pc, min(size, 15))
+            except GdbError:
+                continue
+        return b""
+
+    async def instruction(self, cpu: int, state: CpuState) -> str:
+        """The instruction that a stopped CPU is about to execute, as text."""
+        decoded = decode(await self.code_at(cpu, state), state.pc, state.bits)
+        return decoded.text if decoded else "(no instruction)"
+
+    async def translate(self, cpu: int, virtual: int) -> int | None:
+        """The physical address that a CPU's page tables give for a virtual one, or None.
+
+        Only for 64-bit paging with four levels (Intel SDM vol. 3, 4.5).
+        """
+        table = (await self.state(cpu)).cr3 & ~0xFFF
+        for shift in (39, 30, 21, 12):
+            entry = await self.read_u64(table + (virtual >> shift & 511) * 8)
+            if not entry & 1:
+                return None
+            frame = entry & 0x000FFFFFFFFFF000
+            if shift == 12 or (shift < 39 and entry & 1 << 7):
+                inside = (1 << shift) - 1
+                return (frame & ~inside) | (virtual & inside)
+            table = frame
+        return None
+
+    # ---- places ----------------------------------------------------------------------------
+
+    async def watch(self, name: str, address: int | None = None) -> None:
+        """Stop whatever CPU is about to execute the instruction at a place.
+
+        Args:
+            name: a symbol, or any name if `address` is given. A symbol that the image does not
+                have is passed over.
+            address: linear address.
+        """
+        where = address if address is not None else self.symbols.maybe(name)
+        if where is not None and where not in self._places:
+            self._places[where] = name
+            await self.gdb.set_break(where)
+
+    async def unwatch(self, name: str) -> None:
+        """Take a place back."""
+        for where in [w for w, n in self._places.items() if n == name]:
+            del self._places[where]
+            await self.gdb.clear_break(where)
+
+    def at_place(self, pc: int) -> str | None:
+        """The name of the watched place at a linear address."""
+        return self._places.get(pc)
+
+    # ---- running ---------------------------------------------------------------------------
+
+    def free(self) -> set[int]:
+        """The CPUs that are not held."""
+        return set(range(self.inputs.cpus)) - self.held
+
+    async def go(self, cpus: Collection[int] | None = None, timeout_s: float | None = None) -> Stop:
+        """Let CPUs run until one is at a place, the machine shuts down or nothing happens.
+
+        Args:
+            cpus: who runs; all that are not held if None.
+            timeout_s: how long nothing may happen, in seconds of this host.
+
+        Returns:
+            The stop; kind "break", "shutdown" or "interrupt" (nothing happened).
+        """
+        who = self.free() if cpus is None else set(cpus)
+        while who:
+            await self.gdb.resume(who)
+            stop = await self.gdb.wait(self.limits.quiet_s if timeout_s is None else timeout_s)
+            if stop is None:
+                stop = await self.gdb.interrupt()
+            if stop.kind in ("shutdown", "exit"):
+                self._shutdown = True
+            if stop.kind == "break" and stop.cpu is not None:
+                if self._noted.pop(stop.cpu, None) == stop.address:
+                    continue  # it was stepped there, and that is written down already
+                self._noted.pop(stop.cpu, None)
+            return stop
+        return Stop("interrupt")
+
+    async def arrive(self, stop: Stop) -> Hit | None:
+        """Write down a stop at a place; None if the CPU is at no place."""
+        if stop.cpu is None:
+            return None
+        state = await self.state(stop.cpu)
+        place = self.at_place(state.pc)
+        return await self.note(stop.cpu, place, state) if place else None
+
+    async def note(self, cpu: int, place: str, state: CpuState, value: int | None = None) -> Hit:
+        """Write down that a CPU is at a place."""
+        text = ""
+        if place in ("vmm_todo", "call_initfunc", "panic"):
+            text = await self.read_text(cpu, state.rdi)
+        hit = Hit(len(self.hits), cpu, place, state, text, value)
+        self.hits.append(hit)
+        seen = self.seen[cpu]
+        rung = _RUNG_OF_PLACE.get(place)
+        own_stack_or_other = rung is not Rung.OWN_STACK or not self.on_boot_stack(state.rsp)
+        if rung is not None and cpu != 0 and own_stack_or_other:
+            seen.rungs.setdefault(rung, state)
+        if place in REST_PLACES and seen.rest is None:
+            seen.rest = REST_PLACES[place]
+            self.trouble = self.trouble or place != "vmm_parked"
+        return hit
+
+    def at(self, place: str, cpu: int | None = None) -> list[Hit]:
+        """Hits at a place so far, of one CPU or of all."""
+        return [h for h in self.hits if h.place == place and cpu in (None, h.cpu)]
+
+    def give_value(self, place: str, cpu: int, value: int) -> None:
+        """Add a number to the last hit of a CPU at a place."""
+        for at in range(len(self.hits) - 1, -1, -1):
+            if (self.hits[at].place, self.hits[at].cpu) == (place, cpu):
+                self.hits[at] = replace(self.hits[at], value=value)
+                return
+
+    async def step(self, cpu: int) -> bool:
+        """One instruction of one CPU, all others standing still.
+
+        Returns:
+            False when the CPU can do no more: it halted, or the machine shut down on it.
+        """
+        self._noted.pop(cpu, None)
+        stop = await self.gdb.step(cpu)
+        if stop.kind in ("shutdown", "exit"):
+            self._shutdown = True
+        return stop.kind not in ("shutdown", "exit", "halted")
+
+    async def step_until(
+        self,
+        cpu: int,
+        wanted: Callable[[CpuState], bool],
+        *,
+        budget: int,
+        watcher: Callable[[CpuState], Awaitable[None]] | None = None,
+    ) -> tuple[Verdict, CpuState]:
+        """Step one CPU until `wanted` holds, it turns out to wait, or the budget is used up.
+
+        With all other CPUs standing still, a CPU whose registers repeat is in a loop that only
+        another CPU can end. Long given functions are run through, not stepped.
+
+        Args:
+            cpu: the CPU to step.
+            wanted: asked with the registers after every instruction.
+            budget: instructions at most.
+            watcher: awaited with the registers after every instruction, for its effects.
+        """
+        skip = {found for name in RUN_TO_RETURN if (found := self.symbols.maybe(name))}
+        repeats: Counter[Registers] = Counter()
+        state = await self.state(cpu)
+        for _ in range(budget):
+            alive = await self.step(cpu)
+            state = await self.state(cpu)
+            if alive and state.pc in skip:
+                state = await self._run_to_return(cpu, state)
+            if self._shutdown:
+                return "shutdown", state
+            if not alive:
+                return "halted", state
+            if watcher is not None:
+                await watcher(state)
+            if place := self.at_place(state.pc):
+                await self.note(cpu, place, state)
+                self._noted[cpu] = state.pc
+            if wanted(state):
+                return "reached", state
+            registers = await self.gdb.registers(cpu)
+            repeats[registers] += 1
+            if repeats[registers] > SPIN_REPEATS:
+                return "waits", state
+        return "budget", state
+
+    async def _run_to_return(self, cpu: int, state: CpuState) -> CpuState:
+        raw = await self.gdb.read_virt(cpu, state.rsp, 8)
+        back = int.from_bytes(raw, "little")
+        known = back in self._places
+        if not known:
+            await self.gdb.set_break(back)
+        await self.go([cpu], self.limits.alone_s)
+        if not known:
+            await self.gdb.clear_break(back)
+        return await self.state(cpu)
+
+    async def trial(
+        self, cpu: int, while_at: str, until: str, *, budget: int, confirm: bool = False
+    ) -> Trial:
+        """Let one CPU run alone and see whether it comes to a place.
+
+        Args:
+            cpu: who runs; everyone else stands still.
+            while_at: what the held CPUs are doing, as a name for the record.
+            until: the watched place.
+            budget: instructions to step at most.
+            confirm: when it does not come, let it run free for a while as well before
+                that is believed.
+        """
+        target = self.addr(until)
+        verdict, state = await self.step_until(cpu, lambda now: now.pc == target, budget=budget)
+        if confirm and verdict in ("waits", "budget"):
+            verdict, state = await self.run_to(cpu, until)
+        return self.add_trial(cpu, while_at, until, verdict, state)
+
+    def add_trial(
+        self, cpu: int, while_at: str, until: str, verdict: Verdict, state: CpuState
+    ) -> Trial:
+        """Write down what came of letting one CPU run while all others stood still."""
+        held = tuple(sorted(set(range(self.inputs.cpus)) - {cpu}))
+        reached = until if verdict == "reached" else ""
+        made = Trial(cpu, held, while_at, reached, verdict, self.describe(state))
+        self.trials.append(made)
+        return made
+
+    async def run_to(self, cpu: int, *places: str) -> tuple[Verdict, CpuState]:
+        """Let one CPU run alone, at full speed, until it comes to one of the places.
+
+        Other places that it passes are written down on the way.
+        """
+        while True:
+            stop = await self.go([cpu], self.limits.alone_s)
+            if stop.kind == "shutdown":
+                return "shutdown", await self.state(cpu)
+            state = await self.state(cpu)
+            if stop.kind != "break":
+                return "waits", state
+            hit = await self.arrive(stop)
+            if hit and hit.place in places:
+                return "reached", state
+            if hit and hit.place in REST_PLACES:
+                return "halted", state
+
+    # ---- the trampoline --------------------------------------------------------------------
+
+    async def step_trampoline(self, cpu: int) -> None:
+        """Single-step an AP from physical 0 until it is in `ap_entry`, dies or gets nowhere."""
+        seen = self.seen[cpu]
+        goal = self.symbols.maybe("ap_entry")
+        counter_at = self.in_copy("apinit_procs")
+        state = await self.state(cpu)
+        count = await self.read_u32(counter_at) if counter_at is not None else 0
+        for _ in range(TRAMPOLINE_BUDGET):
+            self._climb(cpu, state)
+            if state.pc == goal:
+                await self.note(cpu, "ap_entry", state)
+                self._noted[cpu] = state.pc
+                return
+            code = await self.code_at(cpu, state)
+            decoded = decode(code, state.pc, state.bits)
+            text = decoded.text if decoded else "(no instruction)"
+            size = decoded.size if decoded else 1
+            alive = await self.step(cpu)
+            before = count
+            if alive and counter_at is not None and decoded and decoded.writes_memory:
+                count = await self.read_u32(counter_at)
+            seen.steps.append(TrampolineStep(state, code[:size], text, count - before))
+            if not alive:
+                self.trouble = True
+                return
+            state = await self.state(cpu)
+        self.trouble = True
+
+    def _climb(self, cpu: int, state: CpuState) -> None:
+        rungs = self.seen[cpu].rungs
+        start = self.inputs.apinit_addr
+        if state.mode == "real":
+            if start <= state.pc < start + max(self.trampoline_size, 1):
+                rungs.setdefault(Rung.REAL_MODE, state)
+        elif state.mode == "protected":
+            rungs.setdefault(Rung.PROTECTED_MODE, state)
+        else:
+            rungs.setdefault(Rung.LONG_MODE, state)
+
+    # ---- a whole boot ----------------------------------------------------------------------
+
+    async def run(self, probe: Probe) -> Observation:
+        """Boot, watch and return what was seen.
+
+        Raises:
+            MachineDied: QEMU ended although the guest did not ask for it.
+        """
+        began = time.monotonic()
+        await self.watch("vmm_main")
+        stop = await self.go(timeout_s=self.limits.start_s)
+        self._since_s = time.time()
+        if stop.kind == "break":
+            await self.arrive(stop)
+            await self._prepare(probe)
+            how = await self._watch_it(probe)
+        else:
+            self.notes.append("the VMM did not come to vmm_main")
+            how = "shutdown" if stop.kind == "shutdown" else "quiet"
+        return await self._finish(how, time.monotonic() - began)
+
+    async def _prepare(self, probe: Probe) -> None:
+        inputs = self.inputs
+        fill = bytes(self.random.randrange(1, 256) for _ in range(16))
+        await self.gdb.write_phys(0, fill)
+        self.memory["physical-0.before"] = fill
+        page = inputs.apinit_addr & ~0xFFF
+        await self.gdb.write_phys(page, INT3 * 0x1800)
+        start, size = self.symbols.maybe("cpuinit_start"), self.trampoline_size
+        if start is not None:
+            await self.snapshot("trampoline.image", start - VMM_BASE, size)
+        for label in ("apinit_procs", "apinit_lock"):
+            if (copy := self.in_copy(label)) is not None:
+                self.facts[f"{label}.copy"] = copy
+        for place in (*REST_PLACES, *probe.places):
+            await self.watch(place)
+        await probe.start(self)
+
+    async def _watch_it(self, probe: Probe) -> Literal["complete", "shutdown", "quiet", "shown"]:
+        while True:
+            stop = await self.go(timeout_s=self._patience())
+            if stop.kind == "shutdown":
+                return "shutdown"
+            if stop.kind != "break":
+                if await probe.quiet(self):
+                    continue
+                return "quiet"
+            hit = await self.arrive(stop)
+            if hit is not None:
+                await self._look_at_fault(hit)
+                await probe.hit(self, hit)
+            if self._shutdown:
+                return "shutdown"
+            if self.finished:
+                return "shown"
+            if all(seen.rest for seen in self.seen):
+                return "complete"
+
+    async def _look_at_fault(self, hit: Hit) -> None:
+        """Read the frame that the exception handler was given (include/exception.h)."""
+        if hit.place != "exception_panic" or "exception.vector" in self.facts:
+            return
+        try:
+            frame = await self.gdb.read_virt(hit.cpu, hit.state.rdi, 20 * 8)
+        except GdbError:
+            return
+        words = [int.from_bytes(frame[i : i + 8], "little") for i in range(0, len(frame), 8)]
+        vector, error, ip = words[15:18]
+        self.facts |= {
+            "exception.cpu": hit.cpu,
+            "exception.vector": vector,
+            "exception.error": error,
+            "exception.rip": ip,
+            "exception.cr2": hit.state.cr2,
+        }
+        self.notes.append(f"exception at {self.place(ip)}")
+
+    def _patience(self) -> float:
+        """How long nothing may happen before the boot counts as over, in seconds.
+
+        Where something has already gone wrong, or where the BSP waits and nobody was called,
+        little can come any more.
+        """
+        return self.limits.trouble_s if self.trouble else self.limits.quiet_s
+
+    async def _finish(
+        self, how: Literal["complete", "shutdown", "quiet", "shown"], wall_s: float
+    ) -> Observation:
+        if how == "shutdown":
+            await self._look_at_triple_faults()
+        await self.snapshot("physical-0.after", 0, 16)
+        self.facts["num_of_processors.end"] = await self.read_u32(self.phys("num_of_processors"))
+        if (counter := self.in_copy("apinit_procs")) is not None:
+            self.facts["apinit_procs.end"] = await self.read_u32(counter)
+        inputs = self.inputs
+        self.facts |= {
+            "cohort.apinit_addr": inputs.apinit_addr,
+            "cohort.apinit_offset": inputs.apinit_offset,
+            "cohort.stack_size": inputs.stack_size,
+        }
+        self.facts["ap_pagetable.physical"] = self.phys("ap_pagetable")
+        for name in ("boot_stack", "boot_stack_top", "bspinitproc1", "bsp_proc", "ap_proc"):
+            if (found := self.symbols.maybe(name)) is not None:
+                self.facts[name] = found
+        cpus = tuple([await self._record(cpu, how) for cpu in range(inputs.cpus)])
+        return Observation(
+            scenario=inputs.scenario,
+            seed=inputs.seed,
+            cpus=cpus,
+            hits=tuple(self.hits),
+            icr=icr_writes(self.machine.trace(), self._since_s),
+            memory=dict(self.memory),
+            tables=dict(self.tables),
+            trials=tuple(self.trials),
+            facts=dict(self.facts),
+            how_ended=how,
+            serial=self.machine.serial(),
+            wall_s=wall_s,
+            notes=tuple(self.notes),
+        )
+
+    async def _look_at_triple_faults(self) -> None:
+        """Which exceptions began the end of which CPU, from QEMU's own log."""
+        for cpu, fault in await self.machine.culprits():
+            first = fault.first or fault.last
+            if first is None:
+                continue
+            self.facts[f"triple-fault.{cpu}.vector"] = first.vector
+            self.facts[f"triple-fault.{cpu}.pc"] = first.pc
+            self.facts[f"triple-fault.{cpu}.cr2"] = first.registers.get("cr2", 0)
+
+    async def _record(self, cpu: int, how: str) -> CpuRecord:
+        seen = self.seen[cpu]
+        state = await self.state(cpu)
+        code = await self.instruction(cpu, state)
+        return CpuRecord(
+            index=cpu,
+            rungs=dict(seen.rungs),
+            steps=tuple(seen.steps),
+            end=state,
+            end_kind=self._end_kind(cpu, state, code, how),
+            end_place=self.describe(state),
+            end_code=code,
+            stackaddr=await self.stackaddr(state),
+        )
+
+    def _end_kind(self, cpu: int, state: CpuState, code: str, how: str) -> EndKind:
+        seen = self.seen[cpu]
+        if seen.rest is not None:
+            return seen.rest
+        if cpu != 0 and not seen.rungs and state.mode == "real":
+            return "waiting-for-sipi"
+        if how == "shutdown":
+            return "shutdown"
+        if cpu in self.held:
+            return "held"
+        if code == "hlt" or code == "(no instruction)":
+            return "halted"
+        return "shown" if how == "shown" else "running"
+
+    def describe(self, state: CpuState) -> str:
+        """Where a CPU is, in words that a student can find in their files."""
+        start = self.inputs.apinit_addr
+        base = self.symbols.maybe("cpuinit_start")
+        if base is not None and start <= state.pc < start + self.trampoline_size:
+            original = base + state.pc - start
+            inside = self.place(original)
+            return f"trampoline+{state.pc - start:#x}, {inside}"
+        if state.pc < 16 and state.mode == "real":
+            return f"physical address {state.pc:#x}"
+        if state.mode == "real" or state.pc < VMM_BASE:
+            low = state.pc + VMM_BASE
+            image = self.place(low) if state.mode != "real" and state.pc >= 0x100000 else ""
+            return f"{state.pc:#x}" + (f" ({image}, by its physical address)" if image else "")
+        return self.place(state.pc)
+
+    async def stackaddr(self, state: CpuState) -> int | None:
+        """`currentcpu->stackaddr` of a CPU, or None if its GS leads to no per-CPU data."""
+        if not VMM_BASE <= state.gs_base < 2 * VMM_BASE:
+            return None
+        try:
+            return await self.read_u64(state.gs_base - VMM_BASE + self.inputs.stackaddr_offset)
+        except GdbError:
+            return None
+
+
+_RUNG_OF_PLACE = {
+    "physical-0": Rung.PHYSICAL_0,
+    "trampoline": Rung.REAL_MODE,
+    "ap_entry": Rung.AP_ENTRY,
+    "apinitproc0": Rung.BOOT_STACK,
+    "apinitproc1": Rung.OWN_STACK,
+    "segment_init_ap": Rung.NUMBERED,
+    "vmm_parked": Rung.PARKED,
+}
+
+
+@dataclass
+class _ModeTracker:
+    """Follows one CPU through its modes: gdb's registers lack the hidden part of CS.
+
+    After long mode is active, 32-bit code goes on until a far jump loads CS: as long as the
+    selector is the old one, so is the code.
+    """
+
+    protected_cs: int | None = None
+
+    def state(self, registers: Registers) -> CpuState:
+        """The part of a CPU's registers that an Observation keeps."""
+        bits: Literal[16, 32, 64] = 64
+        if registers.mode == "real" or (registers.mode == "protected" and registers.cs_base):
+            bits, self.protected_cs = 16, None
+        elif registers.mode == "protected":
+            bits, self.protected_cs = 32, registers.cs
+        elif registers.cs == self.protected_cs:
+            bits = 32
+        else:
+            self.protected_cs = None
+        return CpuState(
+            pc=registers.linear_pc,
+            bits=bits,
+            **{name: registers[name] for name in _KEPT},
+        )
+
+
+_KEPT = (
+    "cs", "rip", "rsp", "rbp", "rdi", "rsi", "rax", "eflags", "cr0", "cr2", "cr3", "cr4", "efer",
+    "gs_base",
+)  # fmt: skip

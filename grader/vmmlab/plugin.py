@@ -1,0 +1,193 @@
+"""The pytest plugin: in a workspace it makes `pytest` grade one's own work; elsewhere, nothing.
+
+pytest loads this module in every project of an environment that has vmmlab, so it imports nothing
+until it has seen a workspace.toml.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from vmmlab.checks.engine import Engine
+    from vmmlab.checks.run import LabRun
+    from vmmlab.cohort import Cohort
+    from vmmlab.course import Course
+    from vmmlab.errors import VmmlabError
+    from vmmlab.grading import Grading, Runner, RunRequest
+    from vmmlab.report import Report
+
+WORKSPACE_FILE = "workspace.toml"
+
+
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
+    """Wake up if this is a workspace."""
+    root = _workspace_of(early_config)
+    if root is not None:
+        early_config.pluginmanager.register(WorkspacePlugin(root), "vmmlab-workspace")
+
+
+def _workspace_of(config: pytest.Config) -> Path | None:
+    """The workspace that holds the working directory, the rootdir or an argument."""
+    here = str(config.invocation_params.dir)
+    starts = [here, str(config.rootpath)]
+    for argument in getattr(config.known_args_namespace, "file_or_dir", None) or ():
+        starts.append(os.path.join(here, str(argument).partition("::")[0]))  # noqa: PTH118
+    seen: set[str] = set()
+    for start in starts:
+        folder = os.path.realpath(start)
+        while folder not in seen:
+            seen.add(folder)
+            if os.path.isfile(os.path.join(folder, WORKSPACE_FILE)):  # noqa: PTH113, PTH118
+                return Path(folder)
+            folder = os.path.dirname(folder)  # noqa: PTH120
+    return None
+
+
+class WorkspacePlugin:
+    """Grades the labs of one workspace with the workspace's own copy of their checks."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.engine: Engine | None = None
+        self.course: Course | None = None
+        self.cohort: Cohort | None = None
+        self.seed: int | None = None
+        self.gradings: dict[str, Grading] = {}
+        self.verdicts: list[Report | tuple[str, VmmlabError]] = []
+
+    def pytest_addoption(self, parser: pytest.Parser) -> None:
+        """Add what a workspace needs."""
+        parser.getgroup("vmmlab", "grading the labs of this workspace").addoption(
+            "--vmm-seed",
+            type=int,
+            default=None,
+            metavar="N",
+            help="vary the inputs of the boots (default: always the same for a lab)",
+        )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Find the course this workspace belongs to."""
+        from vmmlab import course, workspace
+        from vmmlab.checks.engine import Engine
+        from vmmlab.errors import VmmlabError
+
+        config = session.config
+        if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+            raise pytest.UsageError(
+                "the labs boot in parallel by themselves: run pytest without -n"
+            )
+        try:
+            self.cohort = workspace.read(self.root).cohort
+            self.course = course.load(course.find(self.root))
+        except VmmlabError as error:
+            raise pytest.UsageError(str(error)) from None
+        self.seed = config.getoption("--vmm-seed")
+        self.engine = Engine(self._run_of)
+        config.pluginmanager.register(self.engine, "vmmlab-engine")
+
+    def pytest_report_header(self) -> str:
+        """Say what is going to be graded."""
+        name = self.cohort.name if self.cohort else "?"
+        return f"vmmlab: workspace {self.root.name}, cohort {name}"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Make the reports; what could not be judged changes the exit code."""
+        from vmmlab.report import Report, exit_code
+
+        if self.engine is None:
+            return
+        for lab, run in sorted(self.engine.runs.items()):
+            if run.error is not None:
+                self.verdicts.append((lab, run.error))
+            elif run.results():
+                self.verdicts.append(self.gradings[lab].report())
+            run.end()
+        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            codes = [
+                exit_code(verdict) if isinstance(verdict, Report) else verdict[1].exit_code
+                for verdict in self.verdicts
+            ]
+            session.exitstatus = max([int(session.exitstatus), *codes])
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Show the reports in place of tracebacks."""
+        from vmmlab.report import Report
+        from vmmlab.report.terminal import render
+
+        for verdict in self.verdicts:
+            if isinstance(verdict, Report):
+                terminalreporter.write_sep("=", verdict.lab)
+                writer = terminalreporter.config.get_terminal_writer()
+                text = render(verdict, width=writer.fullwidth, color=writer.hasmarkup)
+                terminalreporter.write(text, flush=True)
+            else:
+                lab, error = verdict
+                terminalreporter.write_sep("=", lab)
+                terminalreporter.write_line(f"{lab} was not graded. {error}", red=True)
+
+    def _run_of(self, path: Path) -> LabRun | None:
+        """The lab whose checks `path` holds, if it is the copy in this workspace."""
+        assert self.course is not None
+        lab = path.parent.name
+        if (
+            path.name != f"test_{lab}.py"
+            or path.parent.parent != self.root
+            or lab not in self.course.labs
+        ):
+            return None
+        if lab not in self.gradings:
+            self.gradings[lab] = self._grading(lab)
+        return self.gradings[lab].run
+
+    def _grading(self, lab: str) -> Grading:
+        from vmmlab import submission
+        from vmmlab.errors import SubmissionError
+        from vmmlab.grading import Grading, RunRequest, default_seed
+
+        assert self.course is not None
+        assert self.cohort is not None
+        factory = None
+        try:
+            taken = submission.take(self.root, [lab], self.course)
+        except SubmissionError as error:
+            taken = submission.Submission(files={})
+            factory = _refusing(error)
+        again = ["pytest", lab]
+        seed = default_seed(lab, self.cohort.name)
+        if self.seed is not None:
+            seed = self.seed
+            again += ["--vmm-seed", str(seed)]
+        request = RunRequest(
+            course=self.course,
+            lab=lab,
+            files=taken.of(lab),
+            mode="standalone",
+            cohort=self.cohort,
+            seed=seed,
+            arch="x86_64",
+            sandbox_required=False,
+        )
+        return Grading(
+            request,
+            tests_dir=self.root / lab,
+            hints=self.course.labs_dir / lab / "hints.yml",
+            again=again,
+            notes=taken.notes,
+            runner_factory=factory,
+        )
+
+
+def _refusing(error: VmmlabError) -> Any:
+    def refuse(request: RunRequest) -> Runner:
+        raise error
+
+    return refuse

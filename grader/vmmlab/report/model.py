@@ -1,0 +1,205 @@
+"""report.json: what everything after grading consumes. Version 1.
+
+Fields may be added within a version, and readers ignore those they do not know; nothing is renamed
+or changes its meaning. `report.schema.json` beside this file is generated from here
+(`python -m vmmlab.report.schema`), `report.sample.json` is an example.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from vmmlab.errors import InfraError, UsageError, VmmlabError
+
+SCHEMA: Final = "vmmlab/report/1"
+TEXT_MAX: Final = 4000
+"""No text of a report is longer than this many characters."""
+
+
+def _bounded(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if len(value) > TEXT_MAX:
+        left_out = len(value) - TEXT_MAX + 40
+        value = f"{value[: TEXT_MAX - 40]}… ({left_out} more characters)"
+    # Half a surrogate pair, from bytes that were no UTF-8, has no place in JSON.
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Text = Annotated[str, BeforeValidator(_bounded)]
+Points = Annotated[int | float, BeforeValidator(_number), Field(ge=0)]
+Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class Diagnostic(_Model):
+    """What a compiler, an assembler or the linker said. `file` is the path the student knows."""
+
+    file: Text = ""
+    line: int = Field(0, ge=0, description="from 1; 0 if unknown")
+    column: int = Field(0, ge=0, description="from 1; 0 if unknown")
+    severity: Literal["error", "warning", "note"]
+    message: Text
+
+
+class Build(_Model):
+    """How the student's files compiled."""
+
+    ok: bool
+    warnings: tuple[Diagnostic, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = Field((), description="why it did not build")
+
+
+class Case(_Model):
+    """One sub-score."""
+
+    name: Text
+    outcome: Literal["pass", "fail", "timeout"]
+    message: Text = Field("", description="the failure in one line")
+
+
+class CheckReport(_Model):
+    """How one check ended."""
+
+    id: str = Field(description="labN.topic.name, stable for ever")
+    title: Text
+    points: Points | None = Field(description="null: could not be judged, never to be read as 0")
+    max: Points
+    outcome: Outcome
+    cause: str | None = Field(None, description="identifier of the failure; hints are keyed by it")
+    cpu: int | None = Field(None, description="0-based index")
+    place: Text = Field("", description="address, symbol or file:line")
+    expected: Text = ""
+    observed: Text = ""
+    next: Text = Field("", description="the next thing to look at")
+    hints: tuple[Text, ...] = Field(
+        (), description="the first rung of the hint ladder of the cause"
+    )
+    waited_for: str | None = Field(None, description="the needed check that did not pass")
+    reason: Text = Field("", description="one line on why it could not be judged")
+    cases: tuple[Case, ...] = ()
+    visibility: Literal["visible", "hidden"] = "visible"
+    scenario: Text = Field(description="how the machine was booted")
+    again: Text = Field(description="the command that runs just this check again")
+    step: str | None = Field(None, description="the step of the lab that earns these points")
+    infra: Text | None = Field(None, description="for the lab author: what broke")
+
+
+class FirstStep(_Model):
+    """The first step of the lab whose checks do not all pass."""
+
+    id: str
+    title: Text
+    file: str
+    function: str
+
+
+class Report(_Model):
+    """The verdict on one lab."""
+
+    schema_: Literal["vmmlab/report/1"] = Field(SCHEMA, alias="schema")
+    mode: Literal["standalone", "own", "reference"] = Field(
+        description="standalone: the student's lab with stand-ins for the others; "
+        "own: only the student's work; reference: the kit's own solution"
+    )
+    lab: str
+    cohort: str
+    seed: int
+    arch: str
+    versions: dict[str, Text] = {}
+    build: Build
+    checks: tuple[CheckReport, ...]
+    points: Points | None = Field(description="null: a check could not be judged")
+    max: Points
+    needs_attention: bool = Field(
+        False, description="something of the grader's broke: a person has to look, no grade yet"
+    )
+    partial_run: bool = Field(False, description="only some checks ran: this is not a grade")
+    first_step: FirstStep | None = None
+    notes: tuple[Text, ...] = ()
+    duration_s: float = Field(ge=0)
+
+    def to_json(self) -> str:
+        """The report as JSON text with a final newline."""
+        data = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def exit_code(*reports: Report) -> int:
+    """Exit code of a command that made these reports.
+
+    Returns:
+        0 if all their checks pass, 3 if something could not be judged, else 1.
+    """
+    if any(report.needs_attention for report in reports):
+        return 3
+    passed = all(check.outcome == "pass" for report in reports for check in report.checks)
+    return 0 if passed else 1
+
+
+def read_json(path: Path) -> Report:
+    """Read a report.
+
+    Raises:
+        UsageError: the file cannot be read, or is no report of this version.
+    """
+    try:
+        return Report.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"{path}: this is not a report.", expected=SCHEMA, found=f"{place}: {first['msg']}"
+        ) from None
+
+
+def write_json(report: Report, path: Path) -> None:
+    """Write the report: whoever looks sees the old file or the whole new one.
+
+    Raises:
+        UsageError: it cannot be written there.
+        InfraError: the disk is full or broken.
+    """
+    text = report.to_json().encode()
+    path = path.resolve()  # a symbolic link stays one
+    beside = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a device such as /dev/stdout
+            path.write_bytes(text)
+            return
+        with beside.open("xb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        kind: type[VmmlabError] = UsageError
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            kind = InfraError
+        raise kind(
+            f"the report could not be written to {path}.",
+            found=error.strerror or type(error).__name__,
+            next_step="name a file in a folder that exists and that you may write to"
+            if kind is UsageError
+            else "make room, then grade again",
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)

@@ -1,0 +1,26 @@
+"""Writes report.schema.json: `python -m vmmlab.report.schema`. A test keeps it up to date."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vmmlab.report.model import SCHEMA, Report
+
+SCHEMA_FILE = Path(__file__).with_name("report.schema.json")
+SAMPLE_FILE = Path(__file__).with_name("report.sample.json")
+
+
+def schema_text() -> str:
+    """The JSON Schema of report.json, as it is committed."""
+    schema = Report.model_json_schema(by_alias=True, mode="serialization")
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:{SCHEMA.replace('/', ':')}",
+        **schema,
+    }
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")

@@ -1,0 +1,283 @@
+"""The report for a person at a terminal.
+
+Everything that came out of the guest or a student's file is cleaned here before it is shown.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from typing import IO, Final
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from vmmlab.report.model import CheckReport, Diagnostic, Report
+from vmmlab.report.text import clean, clean_line
+
+_WORDS: Final = {
+    "pass": ("pass", "green"),
+    "partial": ("part", "yellow"),
+    "fail": ("FAIL", "bold red"),
+    "timeout": ("TIME", "bold red"),
+    "skipped": ("wait", "dim"),
+    "build-error": ("code", "dim"),
+    "infra-error": ("open", "bold magenta"),
+}
+_WIDTH_OF_A_FILE: Final = 100
+_WIDTHS: Final = (40, 120)
+_CASES_SHOWN: Final = 12
+_DIAGNOSTICS_SHOWN: Final = 8
+_WARNINGS_SHOWN: Final = 5
+
+
+def print_report(report: Report, file: IO[str] | None = None) -> None:
+    """Print the report: in colour only on a terminal, and never with NO_COLOR set."""
+    out = sys.stdout if file is None else file
+    terminal = out.isatty()
+    color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    width = shutil.get_terminal_size().columns if terminal else _WIDTH_OF_A_FILE
+    text = render(report, width=width, color=color)
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    out.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    out.flush()
+
+
+def render(report: Report, *, width: int = 80, color: bool = False) -> str:
+    """Return the report as text with line ends.
+
+    Args:
+        report: what to show.
+        width: columns; kept within what can be read. A command to copy is never broken.
+        color: whether to use ANSI colours.
+    """
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=min(max(width, _WIDTHS[0]), _WIDTHS[1]),
+        force_terminal=color,
+        color_system="standard" if color else None,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={},
+    )
+    for part in _parts(report):
+        console.print(part, soft_wrap=isinstance(part, _Command))
+    lines = (line.rstrip() for line in out.getvalue().split("\n"))
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+class _Command(Text):
+    """A line that is meant to be copied: wrapping it would break it."""
+
+
+def _parts(report: Report) -> Iterator[RenderableType]:
+    yield _headline(report)
+    if not report.build.ok:
+        yield from _build_failure(report)
+    else:
+        yield ""
+        yield _list(report.checks)
+        for group in _roots(report.checks):
+            yield ""
+            yield from _block(report, group)
+    if report.build.warnings:
+        yield ""
+        yield from _warnings(report.build.warnings)
+    closing = _closing(report)
+    if closing:
+        yield ""
+        yield from (_line(text, style) for text, style in closing)
+    yield ""
+    yield from _small_print(report)
+
+
+def _headline(report: Report) -> Text:
+    full = report.points == report.max
+    if report.points is None:
+        known = sum(check.points or 0 for check in report.checks)
+        points, style = f"{known:g} of {report.max:g} points so far", "bold magenta"
+    else:
+        points = f"{report.points:g}/{report.max:g} points"
+        style = "bold green" if full else "bold yellow" if report.points else "bold"
+    line = Text.assemble((clean_line(report.lab), "bold"), "  ", (points, style))
+    if report.mode == "own":
+        line.append("  all labs your own")
+    elif report.mode == "reference":
+        line.append("  the reference solution")
+    if report.partial_run:
+        line.append("  partial run, not a grade", "yellow")
+    if report.needs_attention:
+        line.append("  needs attention, no grade yet", "bold magenta")
+    return line
+
+
+def _list(checks: Sequence[CheckReport]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(overflow="fold")
+    for check in checks:
+        word, style = _WORDS[check.outcome]
+        title = Text(clean_line(check.title), "dim" if check.outcome == "skipped" else "")
+        table.add_row(Text(f"  {word}", style), Text(_points(check)), title)
+    return table
+
+
+def _points(check: CheckReport) -> str:
+    return f"{'?' if check.points is None else f'{check.points:g}'}/{check.max:g}"
+
+
+class _Group:
+    """Checks that failed in the same way, and those that wait for them."""
+
+    def __init__(self, first: CheckReport) -> None:
+        self.first = first
+        self.same: list[CheckReport] = []
+        self.waiting: list[CheckReport] = []
+
+
+def _roots(checks: Sequence[CheckReport]) -> list[_Group]:
+    groups: dict[object, _Group] = {}
+    group_of: dict[str, _Group] = {}
+    for check in checks:
+        if check.outcome in ("pass", "build-error"):
+            continue
+        if check.outcome == "skipped":
+            waited = group_of.get(check.waited_for or "")
+            if waited is not None:
+                waited.waiting.append(check)
+                group_of[check.id] = waited
+            continue
+        if check.outcome == "infra-error":
+            key: object = ("infra", check.reason)
+        else:
+            key = (check.cause, check.cpu, check.place, check.expected, check.observed)
+        group = groups.get(key)
+        if group is None:
+            group = groups[key] = _Group(check)
+        else:
+            group.same.append(check)
+        group_of[check.id] = group
+    return list(groups.values())
+
+
+def _block(report: Report, group: _Group) -> Iterator[RenderableType]:
+    check = group.first
+    word, style = _WORDS[check.outcome]
+    head = Table.grid(padding=(0, 2, 0, 0))
+    head.add_row(Text(word, style), Text(clean_line(check.title), "bold"))
+    yield head
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="dim" if check.outcome != "infra-error" else "")
+    table.add_column(overflow="fold")
+    for name, text in _rows(report, group):
+        if text.strip():
+            table.add_row(name, Text(clean(text).strip("\n")))
+    yield Padding(table, (0, 0, 0, 6))
+    if check.outcome != "infra-error":
+        yield _Command.assemble("      ", ("again     ", "dim"), (clean_line(check.again), "cyan"))
+
+
+def _rows(report: Report, group: _Group) -> Iterator[tuple[str, str]]:
+    check = group.first
+    if check.outcome == "infra-error":
+        yield "what", check.reason
+        yield "you", "This is not your code and costs no points. Run it again."
+        yield "still so?", "Show your instructor this text."
+    else:
+        where = [f"CPU {check.cpu}"] if check.cpu is not None else []
+        yield "where", ", ".join([*where, *filter(None, [check.place])])
+        yield "expected", check.expected
+        yield "observed", check.observed or (check.cause or "").replace("-", " ")
+        if check.cases:
+            yield "cases", _cases(check)
+        yield "next", check.next
+        yield "hint", "\n".join(check.hints)
+        yield "step", f"{check.step or '-'}, seed {report.seed}"
+    yield "same in", ", ".join(other.id for other in group.same)
+    yield "waiting", ", ".join(other.id for other in group.waiting)
+
+
+def _cases(check: CheckReport) -> str:
+    failed = [case for case in check.cases if case.outcome != "pass"]
+    lines = [f"{len(check.cases) - len(failed)} of {len(check.cases)} pass"]
+    lines += [
+        clean_line(f"{case.name}: {case.message.removeprefix(f'{case.name}: ')}")
+        for case in failed[:_CASES_SHOWN]
+    ]
+    if len(failed) > _CASES_SHOWN:
+        lines.append(f"and {len(failed) - _CASES_SHOWN} more")
+    return "\n".join(lines)
+
+
+def _build_failure(report: Report) -> Iterator[RenderableType]:
+    errors = [one for one in report.build.diagnostics if one.severity == "error"]
+    shown = errors[:_DIAGNOSTICS_SHOWN]
+    yield ""
+    yield _line("The code does not compile, so no check could run.", "bold red")
+    yield ""
+    yield from (_diagnostic(one, "red") for one in shown)
+    if len(errors) > len(shown):
+        yield _line(f"  and {len(errors) - len(shown)} more", "")
+    yield ""
+    yield _line("Start with the first one; the others often follow from it.", "")
+
+
+def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[RenderableType]:
+    several = len(warnings) > 1
+    count = f"{len(warnings)} warnings; they cost" if several else "a warning; it costs"
+    yield _line(f"The compiler gives {count} no points.", "yellow")
+    yield from (_diagnostic(one, "yellow") for one in warnings[:_WARNINGS_SHOWN])
+    if len(warnings) > _WARNINGS_SHOWN:
+        yield _line(f"  and {len(warnings) - _WARNINGS_SHOWN} more", "")
+
+
+def _diagnostic(one: Diagnostic, style: str) -> Text:
+    place = one.file
+    if place and one.line:
+        place += f":{one.line}" + (f":{one.column}" if one.column else "")
+    text = Text("  ")
+    if place:
+        text.append(f"{clean_line(place)}: ", style)
+    return text.append(clean_line(one.message))
+
+
+def _closing(report: Report) -> list[tuple[str, str]]:
+    """What to say at the end: praise, or where to begin."""
+    if not report.build.ok or not report.checks:
+        return []
+    if all(check.outcome == "pass" for check in report.checks):
+        if report.partial_run:
+            return [("All of these pass. Now run the whole lab.", "green")]
+        return [(f"All points. {clean_line(report.lab)} is done, well done!", "bold green")]
+    step = report.first_step
+    if step is None or report.needs_attention:
+        return []
+    where = f"in {step.file}, function {step.function}: {step.title}"
+    if report.points == 0:
+        return [
+            ("It builds, and that is where everyone starts. A good first step:", "bold"),
+            (f"  TODO({step.id}) {where}", ""),
+        ]
+    return [(f"Next: {step.id} {where}", "")]
+
+
+def _small_print(report: Report) -> Iterator[RenderableType]:
+    for note in report.notes:
+        yield _line(f"note: {note}", "")
+    versions = [f"{name} {number}" for name, number in report.versions.items() if name != "python"]
+    facts = [f"seed {report.seed}", f"cohort {report.cohort}", report.arch, *versions]
+    yield _line(" · ".join([*facts, f"{report.duration_s:.1f} s"]), "dim")
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(" ".join(clean(text).splitlines()), style)

@@ -1,0 +1,205 @@
+"""Lab 2: the BSP leaves the boot stack for one of its own."""
+
+from vmmlab.checks import check, fail, scenario
+from vmmlab.evidence.diagnosis import bsp_stopped
+from vmmlab.evidence.observation import Rung
+
+SWITCH = scenario("switch", probe="switch", cpus=4)
+NOT_OPTIMISED = scenario("switch-o0", probe="switch", cpus=4, opt="-O0")
+ALONE = scenario("alone", probe="switch", cpus=1, swap=1)
+
+
+def blame(boot, cause, **what):
+    """Report what stopped the BSP, if anything did; else the cause that the check found."""
+    found = bsp_stopped(boot)
+    if found:
+        fail(
+            found.cause,
+            cpu=found.cpu,
+            place=found.place,
+            expected=what.get("expected", ""),
+            observed=found.observed,
+            next=found.next,
+        )
+    fail(cause, cpu=0, **what)
+
+
+def block(boot):
+    """The stack that alloc gave the BSP: its address, or None; and what was asked of alloc."""
+    returned = [h for h in boot.hits if h.cpu == 0 and h.place.startswith("alloc(")]
+    right = f"alloc({boot.facts['cohort.stack_size']:#x}) returned"
+    for hit in returned:
+        if hit.place == right:
+            return hit.value, returned
+    return None, returned
+
+
+@check("lab2.procs.stored", SWITCH, ALONE)
+def test_start_all_processors_keeps_both_functions(boots, score):
+    """start_all_processors keeps its arguments in initproc_bsp and initproc_ap."""
+    for boot in boots:
+        start = boot.first("start_all_processors")
+        for name, position in (("initproc_bsp", 0), ("initproc_ap", 1)):
+            with score.case(f"{name}, {boot.scenario}"):
+                given = (start.state.rdi, start.state.rsi)[position] if start else 0
+                found = boot.facts.get(name)
+                if not start or found != given:
+                    blame(
+                        boot,
+                        "initproc-not-stored",
+                        place="start_all_processors",
+                        expected=f"{name} = argument {position + 1} = {given:#x}",
+                        observed=f"{name} = {found:#x}" if found else f"{name} was not set",
+                        next="Whoever calls start_all_processors decides what runs later: keep "
+                        "what you were given.",
+                    )
+
+
+@check("lab2.stack.alloc", SWITCH, needs=["lab2.procs.stored"])
+def test_the_stack_comes_from_alloc(boot):
+    """bsp_continue takes VMM_STACKSIZE bytes from alloc."""
+    size = boot.facts["cohort.stack_size"]
+    base, returned = block(boot)
+    if base is None:
+        asked = ", ".join(h.place.removesuffix(" returned") for h in returned) or "no call of alloc"
+        blame(
+            boot,
+            "stack-not-allocated",
+            place="bsp_continue",
+            expected=f"alloc (VMM_STACKSIZE), which is alloc({size:#x})",
+            observed=asked,
+            next="The size is a macro of cohort.h; it is not the same for everybody.",
+        )
+
+
+@check("lab2.stack.stackaddr", SWITCH, needs=["lab2.stack.alloc"])
+def test_stackaddr_is_the_base(boot):
+    """currentcpu->stackaddr is the lowest address of the BSP's stack."""
+    base, _ = block(boot)
+    found, size = boot.facts.get("bsp.stackaddr", 0), boot.facts["cohort.stack_size"]
+    if found != base:
+        cause = "stackaddr-is-the-top" if found == base + size else "stackaddr-not-recorded"
+        blame(
+            boot,
+            cause,
+            place="bsp_continue",
+            expected=f"currentcpu->stackaddr = {base:#x}, what alloc returned",
+            observed=f"currentcpu->stackaddr = {found:#x}"
+            + (", the top of the stack" if found == base + size else ""),
+            next="Whoever looks for the stack later needs its base; the top is base + size.",
+        )
+
+
+@check("lab2.switch.top", SWITCH, NOT_OPTIMISED, needs=["lab2.stack.stackaddr"])
+def test_rsp_is_the_top_of_the_new_stack(boots, score):
+    """bspinitproc1 starts with RSP at the top of the new stack, reached by a jump."""
+    for boot in boots:
+        with score.case("-O0" if boot.scenario == NOT_OPTIMISED.name else "-O2"):
+            base, _ = block(boot)
+            hit = boot.first("bspinitproc1", 0)
+            size = boot.facts["cohort.stack_size"]
+            expected = "bspinitproc1 runs with RSP = stackaddr + VMM_STACKSIZE"
+            if hit is None or base is None:
+                blame(
+                    boot,
+                    "bsp-lost-in-the-switch",
+                    place=boot.bsp.end_place,
+                    expected=expected,
+                    observed="bspinitproc1 was never reached; the BSP ended at "
+                    f"{boot.bsp.end_place}: {boot.bsp.end_code} (RSP = {boot.bsp.end.rsp:#x})",
+                    next="Are both operands in registers before you touch RBP or RSP? At -O0 a "
+                    "parameter lives in memory, at an address counted from RBP.",
+                )
+            rsp, top = hit.state.rsp, base + size
+            if rsp == top:
+                continue
+            cause, look = _wrong_rsp(boot, rsp, base, top)
+            fail(
+                cause,
+                cpu=0,
+                place="bspinitproc1, first instruction",
+                expected=f"RSP = {top:#x} (stackaddr {base:#x} + VMM_STACKSIZE {size:#x})",
+                observed=f"RSP = {rsp:#x}",
+                next=look,
+            )
+
+
+def _wrong_rsp(boot, rsp, base, top):
+    if rsp == top - 8:
+        return "call-instead-of-jmp", "Eight bytes are missing: did you call instead of jump?"
+    if rsp in (base, base - 8):
+        return "stack-base-instead-of-top", "A stack grows down: it starts at its highest address."
+    if boot.facts["boot_stack"] <= rsp <= boot.facts["boot_stack_top"]:
+        return "bsp-stays-on-boot-stack", "This is the boot stack: RSP was not changed at all."
+    return "rsp-outside-the-new-stack", "Where does this value come from?"
+
+
+@check("lab2.switch.frame", SWITCH, NOT_OPTIMISED, needs=["lab2.switch.top"])
+def test_rbp_is_zero(boots, score):
+    """RBP is 0 when bspinitproc1 starts, so that a backtrace ends there."""
+    for boot in boots:
+        with score.case("-O0" if boot.scenario == NOT_OPTIMISED.name else "-O2"):
+            rbp = boot.first("bspinitproc1", 0).state.rbp
+            if rbp:
+                fail(
+                    "rbp-not-zero",
+                    cpu=0,
+                    place="bspinitproc1, first instruction",
+                    expected="RBP = 0",
+                    observed=f"RBP = {rbp:#x}",
+                    next="Zero RBP in the same asm statement that sets RSP.",
+                )
+
+
+@check("lab2.switch.left", ALONE, needs=["lab2.switch.top"])
+def test_the_boot_stack_is_left_alone(boot):
+    """After the switch the BSP writes nothing to the boot stack any more."""
+    left, end = boot.memory.get("boot-stack.left"), boot.memory.get("boot-stack.end")
+    if end is None:
+        blame(
+            boot,
+            "bsp-not-parked",
+            place=boot.bsp.end_place,
+            expected="the BSP parks",
+            observed=f"it ended {boot.bsp.end_kind}",
+            next="Look at where it stands.",
+        )
+    changed = [i for i, (a, b) in enumerate(zip(left, end)) if a != b]
+    if changed:
+        start = boot.facts["boot_stack"]
+        fail(
+            "boot-stack-still-used",
+            cpu=0,
+            place=f"boot stack, {start + changed[-1]:#x}",
+            expected="the boot stack stays as it was at bspinitproc1",
+            observed=f"{len(changed)} bytes of it changed later",
+            next="Every AP will start on this stack: nobody else may be on it.",
+        )
+
+
+@check("lab2.switch.aps", SWITCH, needs=["lab2.switch.top"])
+def test_aps_switch_with_the_same_function(boot, score):
+    """asm_wrrsp_and_jmp also takes every AP from the boot stack to the top of its own."""
+    for ap in boot.aps:
+        with score.case(ap.name):
+            hit = boot.first("apinitproc1", ap.index)
+            if hit is None or ap.stackaddr is None:
+                fail(
+                    "ap-not-on-own-stack",
+                    cpu=ap.index,
+                    place=ap.end_place,
+                    expected=f"{ap.name} comes to apinitproc1 on a stack of its own",
+                    observed=f"{ap.name} came as far as: {ap.highest.title}",
+                    next="The given apinitproc0 calls asm_wrrsp_and_jmp just as bsp_continue does.",
+                )
+            top = ap.stackaddr + boot.facts["cohort.stack_size"]
+            if hit.state.rsp != top or hit.state.rbp or not ap.reached(Rung.OWN_STACK):
+                fail(
+                    "ap-stack-wrong",
+                    cpu=ap.index,
+                    place="apinitproc1, first instruction",
+                    expected=f"RSP = {top:#x}, RBP = 0",
+                    observed=f"RSP = {hit.state.rsp:#x}, RBP = {hit.state.rbp:#x}",
+                    next="The function must work for any stack and any target, not only for the "
+                    "BSP's.",
+                )

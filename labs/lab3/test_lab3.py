@@ -1,0 +1,427 @@
+"""Lab 3: the BSP wakes the APs, and each climbs from real mode to long mode."""
+
+from vmmlab.checks import check, fail, scenario
+from vmmlab.evidence.decode import decode, far_jump
+from vmmlab.evidence.diagnosis import bsp_stopped, stopped_at_todo, why_not
+from vmmlab.evidence.encodings import far_jump_code
+from vmmlab.evidence.observation import Rung
+
+LADDER = scenario("ladder", probe="ladder", cpus=4)
+SEABIOS = scenario("seabios", probe="end", cpus=4, firmware="seabios", init_us=20000)
+LATE = scenario("late", probe="late-ap", cpus=4, cpu=2)
+ONE, TWO, EIGHT = (scenario(f"cpus-{n}", probe="end", cpus=n) for n in (1, 2, 8))
+
+
+def blame(boot, cause, **what):
+    """Report what stopped the BSP, if anything did; else the cause that the check found."""
+    found = bsp_stopped(boot)
+    if found:
+        fail(
+            found.cause,
+            cpu=found.cpu,
+            place=found.place,
+            expected=what.get("expected", ""),
+            observed=found.observed,
+            next=found.next,
+        )
+    fail(cause, **what)
+
+
+def must_reach(boot, cpu, rung):
+    """Fail with the reason why an AP is not on `rung`."""
+    if not cpu.reached(rung):
+        found = why_not(boot, cpu, rung)
+        fail(
+            found.cause,
+            cpu=found.cpu,
+            place=found.place,
+            expected=found.expected,
+            observed=found.observed,
+            next=found.next,
+        )
+
+
+def right_jump(boot):
+    """The address of the trampoline, and the far jump to it as the handout writes it."""
+    address, offset = boot.facts["cohort.apinit_addr"], boot.facts["cohort.apinit_offset"]
+    return address, far_jump_code((address - offset) >> 4, offset).hex(" ")
+
+
+@check("lab3.ljmpw.present", LADDER)
+def test_ljmpw_is_at_physical_0(boot):
+    """When the APs are called, physical address 0 holds a far jump."""
+    code = boot.memory.get("physical-0.during", b"")
+    if far_jump(code) is None:
+        _, right = right_jump(boot)
+        untouched = code[:5] == boot.memory["physical-0.before"][:5]
+        found = decode(code, 0, 16)
+        blame(
+            boot,
+            "far-jump-missing",
+            cpu=0,
+            place="physical address 0",
+            expected=f"ljmpw, opcode EA: five bytes such as {right}",
+            observed="the bytes that were there before"
+            if untouched
+            else f"{code[:5].hex(' ')}, which is {found.text if found else 'no instruction'}",
+            next="Is the memory that you write to really physical address 0? mapmem_hphys gives "
+            "you a pointer to it.",
+        )
+
+
+@check("lab3.ljmpw.target", LADDER, needs=["lab3.ljmpw.present"])
+def test_ljmpw_leads_to_the_trampoline(boot):
+    """The far jump at physical 0 leads to the first byte of the trampoline's copy."""
+    segment, offset = far_jump(boot.memory["physical-0.during"])
+    address, right = right_jump(boot)
+    target = segment * 16 + offset
+    if target != address:
+        cause = "far-jump-wrong-target"
+        look = "The segment is an address divided by 16: (apinit_addr - APINIT_OFFSET) >> 4."
+        if offset * 16 + segment == address:
+            cause = "far-jump-segment-and-offset-swapped"
+            look = "In the instruction the offset comes first, then the segment."
+        fail(
+            cause,
+            cpu=0,
+            place="physical address 0",
+            expected=f"a far jump to {address:#x}, for example {right}",
+            observed=f"a far jump to {segment:#06x}:{offset:#06x}, which is {target:#x}",
+            next=look,
+        )
+
+
+@check("lab3.trampoline.copied", LADDER, needs=["lab3.ljmpw.target"])
+def test_the_trampoline_is_copied(boot):
+    """The bytes from cpuinit_start to cpuinit_end are at apinit_addr."""
+    image, copy = boot.memory["trampoline.image"], boot.memory.get("trampoline.copy", b"")
+    address, _ = right_jump(boot)
+    same = sum(a == b for a, b in zip(image, copy))
+    tail = 0
+    while tail < len(image) and copy[-1 - tail :][:1] == b"\xcc" != image[-1 - tail :][:1]:
+        tail += 1
+    if same * 10 < len(image) * 6 or tail > 16:
+        blame(
+            boot,
+            "trampoline-not-copied" if same * 10 < len(image) * 3 else "trampoline-copied-in-part",
+            cpu=0,
+            place=f"physical {address:#x}",
+            expected=f"{len(image)} bytes, beginning {image[:8].hex(' ')}",
+            observed=f"{same} of them; it begins {copy[:8].hex(' ')}",
+            next="How many bytes lie between cpuinit_start and cpuinit_end? Both are labels: take "
+            "their addresses.",
+        )
+
+
+@check("lab3.trampoline.pointers", LADDER, needs=["lab3.trampoline.copied"])
+def test_pointers_lead_into_the_copy(boot, score):
+    """apinitprocs and apinitlock point to the two labels in the copy, both zeroed."""
+    for pointer, label in (("apinitprocs", "apinit_procs"), ("apinitlock", "apinit_lock")):
+        with score.case(pointer):
+            right, found = boot.facts[f"{label}.copy"], boot.facts.get(f"{pointer}.physical")
+            if found != right:
+                blame(
+                    boot,
+                    "pointer-not-into-the-copy",
+                    cpu=0,
+                    place="ap_start",
+                    expected=f"{pointer} points to {label} in the copy, physical {right:#x}",
+                    observed=f"it points to physical {found:#x}" if found else "it points nowhere",
+                    next="The label's distance from cpuinit_start is the same in the copy.",
+                )
+
+
+@check("lab3.ipi.init", LADDER, needs=["lab3.trampoline.pointers"])
+def test_init_reaches_every_ap(boot, score):
+    """An INIT is sent to every AP and not to the BSP."""
+    if any(w.reaches(0, w.cpu or 0) for w in boot.sent("INIT")):
+        fail(
+            "init-to-self",
+            cpu=0,
+            place="interrupt command register",
+            expected="INIT to all APs, not to the BSP",
+            observed="; ".join(str(w) for w in boot.sent("INIT")),
+            next="The shorthand in bits 19..18 decides whether the sender is included.",
+        )
+    for ap in boot.aps:
+        with score.case(ap.name):
+            if not any(w.reaches(ap.index, w.cpu or 0) for w in boot.sent("INIT")):
+                seen = "; ".join(str(w) for w in boot.icr) or "no write to the ICR"
+                blame(
+                    boot,
+                    "ap-got-no-init",
+                    cpu=ap.index,
+                    place="interrupt command register",
+                    expected=f"an INIT that reaches {ap.name}",
+                    observed=seen,
+                    next="Delivery mode INIT is 101 in bits 10..8 (SDM vol. 3, 11.6.1).",
+                )
+
+
+@check("lab3.ipi.delay", SEABIOS, needs=["lab3.ipi.init"])
+def test_the_delay_between_init_and_sipi(boot):
+    """Between INIT and the first SIPI at least ap_delays.init_us microseconds pass."""
+    init, sipi = boot.sent("INIT"), boot.sent("SIPI")
+    last_init = max((w.time_s for w in init), default=None)
+    if not sipi or last_init is None:
+        blame(
+            boot,
+            "ap-got-no-sipi",
+            cpu=0,
+            place="interrupt command register",
+            expected="INIT, a delay, then SIPI",
+            observed="; ".join(str(w) for w in boot.icr) or "no write to the ICR",
+            next="ap_start_addr sends both.",
+        )
+    gap_us = (sipi[0].time_s - init[0].time_s) * 1e6
+    if gap_us < 0.9 * 20000:
+        fail(
+            "no-delay-after-init",
+            cpu=0,
+            place="ap_start_addr",
+            expected="20000 microseconds (ap_delays.init_us in this boot) between INIT and SIPI",
+            observed=f"{gap_us:.0f} microseconds",
+            next="Real processors need time to come out of INIT; the delay is usleep "
+            "(ap_delays.init_us).",
+        )
+
+
+@check("lab3.ipi.sipi", LADDER, needs=["lab3.ipi.init"])
+def test_sipi_reaches_every_ap(boot, score):
+    """One to three SIPIs with vector 0 reach every AP, after INIT, and not the BSP."""
+    sipis = boot.sent("SIPI")
+    listed = "; ".join(str(w) for w in boot.icr) or "no write to the ICR"
+    if any(w.reaches(0, w.cpu or 0) for w in sipis):
+        fail(
+            "sipi-to-self",
+            cpu=0,
+            place="interrupt command register",
+            expected="SIPIs to the APs only",
+            observed=listed,
+            next="The shorthand in bits 19..18 decides whether the sender is included.",
+        )
+    for ap in boot.aps:
+        with score.case(ap.name):
+            mine = [w for w in sipis if w.reaches(ap.index, w.cpu or 0)]
+            wrong = [w for w in mine if w.vector]
+            inits = [w for w in boot.sent("INIT") if w.reaches(ap.index, w.cpu or 0)]
+            if wrong:
+                fail(
+                    "sipi-wrong-vector",
+                    cpu=ap.index,
+                    place="interrupt command register",
+                    expected="SIPI with vector 0: start at physical 0 * 4096",
+                    observed=listed,
+                    next="The vector is the number of the page where the AP starts.",
+                )
+            if not mine:
+                blame(
+                    boot,
+                    "ap-got-no-sipi",
+                    cpu=ap.index,
+                    place="interrupt command register",
+                    expected=f"a SIPI that reaches {ap.name}",
+                    observed=listed,
+                    next="Delivery mode start-up is 110 in bits 10..8.",
+                )
+            if mine[0].time_s < inits[0].time_s:
+                fail(
+                    "sipi-before-init",
+                    cpu=ap.index,
+                    place="interrupt command register",
+                    expected="INIT first",
+                    observed=listed,
+                    next="An AP takes a SIPI only after an INIT.",
+                )
+            if len(mine) > 3:
+                fail(
+                    "too-many-sipis",
+                    cpu=ap.index,
+                    place="interrupt command register",
+                    expected="at most three SIPIs",
+                    observed=f"{len(mine)} of them",
+                    next="ap_start_loopcond says when to stop.",
+                )
+
+
+@check("lab3.ladder.real", LADDER, needs=["lab3.ipi.sipi"])
+def test_every_ap_is_in_the_trampoline(boot, score):
+    """Every AP executes the far jump and then the trampoline, in real mode."""
+    for ap in boot.aps:
+        with score.case(ap.name):
+            must_reach(boot, ap, Rung.REAL_MODE)
+
+
+@check("lab3.ladder.protected", LADDER, needs=["lab3.ladder.real"])
+def test_every_ap_gets_to_protected_mode(boot, score):
+    """Every AP sets CR0.PE and goes on in 32-bit code."""
+    for ap in boot.aps:
+        with score.case(ap.name):
+            must_reach(boot, ap, Rung.PROTECTED_MODE)
+            if not any(s.state.bits == 32 for s in ap.steps):
+                found = why_not(boot, ap, Rung.LONG_MODE)
+                fail(
+                    found.cause,
+                    cpu=ap.index,
+                    place=found.place,
+                    expected=f"{ap.name} makes a far jump to 32-bit code after CR0.PE is set",
+                    observed=found.observed,
+                    next=found.next,
+                )
+
+
+def counting_steps(ap):
+    """The stepped instructions of an AP that changed apinit_procs, and by how much."""
+    return [(step, step.counted) for step in ap.steps if step.counted]
+
+
+@check("lab3.count.once", LADDER, needs=["lab3.ladder.protected"])
+def test_every_ap_counts_itself_in_once(boot, score):
+    """Every AP raises apinit_procs by exactly one before it leaves the trampoline."""
+    for ap in boot.aps:
+        with score.case(ap.name):
+            steps = counting_steps(ap)
+            total = sum(by for _, by in steps)
+            if total != 1:
+                stopped = stopped_at_todo(boot, [ap])
+                fail(
+                    "ap-not-counted" if total == 0 else "ap-counted-wrongly",
+                    cpu=ap.index,
+                    place=steps[0][0].text if steps else "trampoline",
+                    expected=f"{ap.name} adds 1 to apinit_procs in the copy",
+                    observed=f"it added {total}"
+                    + (f"; it stopped at {stopped.place}" if stopped else ""),
+                    next="apinit_procs is CS-relative data in real mode: segment CS, offset "
+                    "APINIT_OFFSET + (apinit_procs - cpuinit_start).",
+                )
+
+
+@check("lab3.count.locked", LADDER, needs=["lab3.count.once"])
+def test_the_count_is_atomic(boot):
+    """apinit_procs is raised by a locked instruction: several APs run here at once."""
+    for ap in boot.aps:
+        for step, _ in counting_steps(ap):
+            decoded = decode(step.code, step.state.pc, step.state.bits)
+            if decoded and not decoded.locked:
+                fail(
+                    "count-without-lock",
+                    cpu=ap.index,
+                    place=f"trampoline, `{step.text}`",
+                    expected="an instruction with the lock prefix",
+                    observed=f"`{step.text}`",
+                    next="Two CPUs can read the same old value between load and store: prefix "
+                    "the instruction with lock.",
+                )
+
+
+@check("lab3.ladder.long", LADDER, needs=["lab3.ladder.protected"])
+def test_every_ap_gets_to_long_mode(boot, score):
+    """Every AP turns paging on in long mode."""
+    for ap in boot.aps:
+        with score.case(ap.name):
+            must_reach(boot, ap, Rung.LONG_MODE)
+
+
+@check("lab3.ladder.ap_entry", LADDER, needs=["lab3.ladder.long"])
+def test_every_ap_arrives_at_ap_entry(boot, score):
+    """Every AP jumps to ap_entry, on the page tables that the VMM made for it."""
+    for ap in boot.aps:
+        with score.case(ap.name):
+            must_reach(boot, ap, Rung.AP_ENTRY)
+            cr3 = ap.rungs[Rung.AP_ENTRY].cr3 & ~0xFFF
+            if cr3 != boot.facts["ap_pagetable.physical"]:
+                fail(
+                    "ap-wrong-page-tables",
+                    cpu=ap.index,
+                    place="ap_entry",
+                    expected=f"CR3 = {boot.facts['ap_pagetable.physical']:#x}, ap_pagetable",
+                    observed=f"CR3 = {cr3:#x}",
+                    next="CR3 holds a physical address.",
+                )
+
+
+@check("lab3.trampoline.stackless", LADDER, needs=["lab3.ladder.ap_entry"])
+def test_the_trampoline_uses_no_stack(boot, score):
+    """No AP pushes or pops before ap_entry: none of them has a stack yet."""
+    for ap in boot.aps:
+        with score.case(ap.name):
+            for step in ap.steps:
+                decoded = decode(step.code, step.state.pc, step.state.bits)
+                if decoded and decoded.uses_stack:
+                    fail(
+                        "trampoline-uses-stack",
+                        cpu=ap.index,
+                        place=f"`{step.text}`",
+                        expected="no push, pop, call or ret",
+                        observed=f"`{step.text}` with SP = {step.state.rsp:#x}",
+                        next="All APs run here at the same time with the same SP.",
+                    )
+
+
+@check("lab3.restore.bytes", LADDER, needs=["lab3.ladder.ap_entry"])
+def test_physical_0_is_restored(boot):
+    """When ap_start is over, physical address 0 holds what it held before."""
+    before, after = boot.memory["physical-0.before"], boot.memory["physical-0.after"]
+    if boot.first("bsp_proc") is None or before != after:
+        blame(
+            boot,
+            "physical-0-not-restored",
+            cpu=0,
+            place="physical address 0",
+            expected=before[:8].hex(" "),
+            observed=after[:8].hex(" "),
+            next="These five bytes are an interrupt vector that BIOS calls and the guest will "
+            "need. Put them back through the same mapping.",
+        )
+
+
+@check("lab3.restore.late", LATE, needs=["lab3.restore.bytes"])
+def test_physical_0_stays_until_the_last_ap(boot):
+    """The far jump stays in place until the last AP has come, however late that is."""
+    code = boot.memory.get("physical-0.not-entered", b"")
+    address, _ = right_jump(boot)
+    jump = far_jump(code)
+    if jump is None or jump[0] * 16 + jump[1] != address:
+        blame(
+            boot,
+            "physical-0-restored-too-early",
+            cpu=2,
+            place="physical address 0",
+            expected="the far jump, as long as CPU 2 has not come",
+            observed=f"{code[:5].hex(' ')}",
+            next="Restore after ap_wait, not before.",
+        )
+
+
+@check("lab3.restore.started", LADDER, needs=["lab3.restore.bytes"])
+def test_ap_started_is_set(boot):
+    """ap_started is true once ap_start is over, and not before the APs have come."""
+    if boot.facts["ap_started.bsp_proc"] != 1 or boot.facts["ap_started.ap_wait"] != 0:
+        early = boot.facts["ap_started.ap_wait"] != 0
+        fail(
+            "ap-started-wrong",
+            cpu=0,
+            place="ap_start",
+            expected="ap_started = true after ap_wait, when all is put back",
+            observed="it was true before ap_wait" if early else "it is still false",
+            next="Others read it to know whether they may send interrupts to the APs.",
+        )
+
+
+@check("lab3.boot.cpus", ONE, TWO, EIGHT, SEABIOS, needs=["lab3.restore.bytes"])
+def test_it_works_with_any_number_of_cpus(boots, score):
+    """With 1, 2 and 8 CPUs, and with SeaBIOS, every CPU parks."""
+    for boot in boots:
+        with score.case(boot.scenario):
+            for cpu in boot.cpus:
+                if cpu.end_kind != "parked":
+                    found = why_not(boot, cpu, Rung.PARKED) if cpu.index else None
+                    blame(
+                        boot,
+                        found.cause if found else "bsp-not-parked",
+                        cpu=cpu.index,
+                        place=cpu.end_place,
+                        expected=f"{len(boot.cpus)} CPUs park",
+                        observed=found.observed if found else f"the BSP ended {cpu.end_kind}",
+                        next=found.next if found else "Look at where it stands.",
+                    )

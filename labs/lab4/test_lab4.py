@@ -1,0 +1,443 @@
+"""Lab 4: the handshake. Every AP gets a stack and a number, and the BSP waits for all of them."""
+
+from vmmlab.checks import check, fail, scenario
+from vmmlab.evidence.decode import decode
+from vmmlab.evidence.diagnosis import bsp_stopped, stopped_at_todo, why_not
+from vmmlab.evidence.observation import Rung
+
+RUNGS = scenario("rungs", probe="rungs", cpus=4)
+EXCLUSION = scenario("exclusion", probe="exclusion", cpus=4)
+LATE = scenario("late", probe="late-ap", cpus=4, cpu=2)
+MISSING = scenario("missing", probe="missing-ap", cpus=4, cpu=3, wait_us=50000)
+BARRIER = scenario("barrier", probe="barrier", cpus=4)
+ONE, TWO, EIGHT = (scenario(f"cpus-{n}", probe="end", cpus=n) for n in (1, 2, 8))
+
+
+def blame(boot, cause, **what):
+    """Report the TODO or the fault that stopped a CPU, if one did; else the given cause."""
+    found = stopped_at_todo(boot) or bsp_stopped(boot)
+    if found:
+        fail(
+            found.cause,
+            cpu=found.cpu,
+            place=found.place,
+            expected=what.get("expected", ""),
+            observed=found.observed,
+            next=found.next,
+        )
+    fail(cause, **what)
+
+
+def must_reach(boot, cpu, rung):
+    """Fail with the reason why an AP is not on `rung`."""
+    if not cpu.reached(rung):
+        found = why_not(boot, cpu, rung)
+        fail(
+            found.cause,
+            cpu=found.cpu,
+            place=found.place,
+            expected=found.expected,
+            observed=found.observed,
+            next=found.next,
+        )
+
+
+def not_tried(boot, name):
+    """A hold probe could not be made, because no CPU came to where it starts."""
+    ap = min(boot.aps, key=lambda cpu: cpu.highest)
+    found = why_not(boot, ap, Rung.PARKED)
+    blame(
+        boot,
+        found.cause,
+        cpu=found.cpu,
+        place=found.place,
+        expected=f"the APs come as far as the probe “{name}” needs",
+        observed=found.observed,
+        next=found.next,
+    )
+
+
+@check("lab4.lock.entered", RUNGS)
+def test_the_first_ap_gets_through_the_lock(boot):
+    """apinit_enter takes the free lock and comes back to ap_locked, without a stack."""
+    first = boot.first("apinitproc0")
+    if first is None:
+        must_reach(boot, boot.aps[0], Rung.BOOT_STACK)
+    top = boot.facts["boot_stack_top"]
+    if not top - 64 <= first.state.rsp <= top:
+        fail(
+            "boot-stack-not-at-top",
+            cpu=first.cpu,
+            place="apinitproc0, first instruction",
+            expected=f"RSP just below boot_stack_top = {top:#x}",
+            observed=f"RSP = {first.state.rsp:#x}",
+            next="Come back with jmp ap_locked; it loads the stack itself.",
+        )
+
+
+@check("lab4.lock.exclusive", EXCLUSION, needs=["lab4.lock.entered"])
+def test_one_ap_at_a_time_on_the_boot_stack(boot):
+    """While one AP is on the shared boot stack, no other gets there."""
+    trials = list(boot.trials_at("boot-stack"))
+    if not trials:
+        not_tried(boot, "exclusion")
+    for trial in trials:
+        if trial.verdict == "reached":
+            holder = boot.first("apinitproc0")
+            fail(
+                "boot-stack-shared",
+                cpu=trial.cpu,
+                place=trial.end_place,
+                expected=f"CPU {trial.cpu} waits in apinit_enter while CPU {holder.cpu} is in "
+                "apinitproc0",
+                observed=f"both came to apinitproc0, with the same RSP {holder.state.rsp:#x}",
+                next="Does apinit_enter read and set *apinitlock in one locked instruction, "
+                "and look at what it read?",
+            )
+        if trial.verdict == "shutdown":
+            fail(
+                "ap-died-at-the-lock",
+                cpu=trial.cpu,
+                place=trial.end_place,
+                expected="it waits",
+                observed="the machine reset",
+                next="Is apinitlock a pointer that is read first, and then the lock?",
+            )
+
+
+@check("lab4.stack.first", RUNGS, needs=["lab4.lock.entered"])
+def test_the_first_ap_changes_to_a_stack_from_alloc(boot):
+    """apinitproc0 takes VMM_STACKSIZE bytes from alloc and enters apinitproc1 at their top."""
+    size = boot.facts["cohort.stack_size"]
+    hit = boot.first("apinitproc1")
+    if hit is None:
+        cpu = boot.cpus[boot.first("apinitproc0").cpu]
+        must_reach(boot, cpu, Rung.OWN_STACK)
+    given = [
+        h.value
+        for h in boot.hits
+        if h.cpu == hit.cpu and h.place == f"alloc({size:#x}) returned" and h.order < hit.order
+    ]
+    if not given:
+        fail(
+            "ap-stack-not-allocated",
+            cpu=hit.cpu,
+            place="apinitproc0",
+            expected=f"alloc (VMM_STACKSIZE), which is alloc({size:#x})",
+            observed=f"apinitproc1 runs with RSP = {hit.state.rsp:#x}, and alloc gave no such "
+            "block",
+            next="Every AP needs a block of its own.",
+        )
+    top = given[-1] + size
+    if hit.state.rsp != top:
+        cause = "call-instead-of-jmp" if hit.state.rsp == top - 8 else "ap-stack-wrong"
+        if hit.state.rsp == given[-1]:
+            cause = "stack-base-instead-of-top"
+        if hit.state.rsp in range(boot.facts["boot_stack"], boot.facts["boot_stack_top"] + 1):
+            cause = "ap-stays-on-boot-stack"
+        fail(
+            cause,
+            cpu=hit.cpu,
+            place="apinitproc1, first instruction",
+            expected=f"RSP = {top:#x}, the top of the block that alloc gave",
+            observed=f"RSP = {hit.state.rsp:#x}",
+            next="asm_wrrsp_and_jmp (top, apinitproc1).",
+        )
+
+
+@check("lab4.stack.own", RUNGS, needs=["lab4.stack.first"])
+def test_every_ap_has_its_own_stack(boot, score):
+    """Every AP runs apinitproc1 on a stack of its own, and stackaddr is its base."""
+    size = boot.facts["cohort.stack_size"]
+    users = {}
+    for ap in boot.aps:
+        with score.case(ap.name):
+            must_reach(boot, ap, Rung.NUMBERED)
+            rsp = boot.first("apinitproc1", ap.index).state.rsp
+            if rsp in users:
+                fail(
+                    "stack-shared",
+                    cpu=ap.index,
+                    place="apinitproc1, first instruction",
+                    expected="a stack that nobody else has",
+                    observed=f"{ap.name} and CPU {users[rsp]} both have RSP = {rsp:#x}",
+                    next="One alloc for each AP.",
+                )
+            users[rsp] = ap.index
+            if ap.stackaddr != rsp - size:
+                found = "nothing" if ap.stackaddr is None else f"{ap.stackaddr:#x}"
+                fail(
+                    "stackaddr-not-recorded",
+                    cpu=ap.index,
+                    place="apinitproc1",
+                    expected=f"currentcpu->stackaddr = {rsp - size:#x}",
+                    observed=f"currentcpu->stackaddr = {found}",
+                    next="currentcpu is there only after segment_init_ap.",
+                )
+
+
+@check("lab4.lock.released", EXCLUSION, needs=["lab4.lock.exclusive", "lab4.stack.own"])
+def test_the_lock_is_held_until_the_boot_stack_is_left(boot):
+    """*apinitlock is released by an AP that is already on its own stack, never before."""
+    for place in ("boot-stack.unlocked", "boot-stack.alloc"):
+        for trial in boot.trials_at(place):
+            if trial.verdict == "reached":
+                fail(
+                    "lock-released-too-early",
+                    cpu=trial.cpu,
+                    place=trial.end_place,
+                    expected="the lock stays taken while its holder is on the boot stack",
+                    observed=f"CPU {trial.cpu} came to apinitproc0 while another AP was still on "
+                    "that stack, in apinitproc0",
+                    next="Release it in apinitproc1, as its first deed.",
+                )
+    if not boot.at("lock-released"):
+        blame(
+            boot,
+            "lock-never-released",
+            cpu=boot.aps[0].index,
+            place="apinitproc1",
+            expected="*apinitlock is released once the boot stack is free",
+            observed="it was not released before segment_init_ap was called",
+            next="The next AP waits for it: release it as soon as you are on your own stack.",
+        )
+
+
+@check("lab4.stack.private", EXCLUSION, needs=["lab4.lock.released"])
+def test_an_ap_knows_its_stack_before_it_lets_the_next_one_in(boot, score):
+    """An AP that is delayed right after its unlock still records its own stack, not the next's."""
+    size = boot.facts["cohort.stack_size"]
+    for ap in boot.aps:
+        with score.case(ap.name):
+            hit = boot.first("apinitproc1", ap.index)
+            if hit is None:
+                must_reach(boot, ap, Rung.OWN_STACK)
+            if ap.stackaddr != hit.state.rsp - size:
+                found = "nothing" if ap.stackaddr is None else f"{ap.stackaddr:#x}"
+                fail(
+                    "new-stack-read-after-unlock",
+                    cpu=ap.index,
+                    place="apinitproc1",
+                    expected=f"stackaddr = {hit.state.rsp - size:#x}, its own stack",
+                    observed=f"stackaddr = {found}, after another AP had passed in between",
+                    next="What the lock guards must be read before the lock is released.",
+                )
+
+
+@check("lab4.number.unique", RUNGS, LATE, needs=["lab4.stack.own"])
+def test_the_numbers_are_1_to_n(boots, score):
+    """The APs call segment_init_ap with the numbers 1 to n, each once."""
+    for boot in boots:
+        with score.case(boot.scenario):
+            for ap in boot.aps:
+                must_reach(boot, ap, Rung.NUMBERED)
+            numbers = sorted(hit.state.rdi & 0xFFFFFFFF for hit in boot.at("segment_init_ap"))
+            right = list(range(1, len(boot.cpus)))
+            if numbers != right:
+                fail(
+                    "numbers-wrong",
+                    cpu=None,
+                    place="apinitproc1",
+                    expected=f"the numbers {right}, in any order",
+                    observed=f"segment_init_ap was called with {numbers}",
+                    next="A number is the order of coming, from 1: raise num_of_processors, "
+                    "then take its value, both under ap_lock.",
+                )
+            total = boot.facts["num_of_processors.end"]
+            if total != len(right):
+                fail(
+                    "count-wrong",
+                    cpu=None,
+                    place="num_of_processors",
+                    expected=f"{len(right)}, the number of APs",
+                    observed=f"{total}",
+                    next="The BSP is not counted, and nobody twice.",
+                )
+
+
+@check("lab4.number.alone", EXCLUSION, needs=["lab4.number.unique"])
+def test_counting_is_guarded(boot):
+    """Between reading and storing num_of_processors no other AP can do the same."""
+    for trial in boot.trials_at("counting"):
+        decoded = decode(boot.memory["count.store.code"], 0, 64)
+        if trial.verdict == "reached" and not (decoded and decoded.locked):
+            fail(
+                "count-without-lock",
+                cpu=trial.cpu,
+                place=trial.end_place,
+                expected="one AP at a time between load and store of num_of_processors",
+                observed=f"two APs stood before the same store, `{decoded.text}`: one of the "
+                "counts would be lost",
+                next="Take ap_lock around it.",
+            )
+
+
+@check("lab4.wait.late", LATE, needs=["lab4.number.unique"])
+def test_the_bsp_waits_for_a_late_cpu(boot, score):
+    """The BSP does not go on while a CPU has not entered, or has entered but has no number."""
+    words = {
+        "not-entered": "had not executed anything yet",
+        "not-numbered": "had entered, but waited before the lock",
+    }
+    for phase, said in words.items():
+        with score.case(phase.replace("-", " ")):
+            late = boot.first(f"{phase}.held")
+            if late is None:
+                not_tried(boot, "late-ap")
+            if boot.first("ap_wait") is None or boot.bsp.end_kind in ("todo", "exception"):
+                blame(
+                    boot,
+                    "ap-wait-not-reached",
+                    cpu=0,
+                    place=boot.bsp.end_place,
+                    expected="the BSP comes to ap_wait",
+                    observed="it did not",
+                    next="Look at where it stands.",
+                )
+            left = boot.first(f"left while {phase}")
+            if left:
+                fail(
+                    "bsp-went-on-without-cpu",
+                    cpu=0,
+                    place="ap_wait",
+                    expected=f"the BSP waits for CPU {late.cpu}",
+                    observed=f"it went on to bsp_proc while CPU {late.cpu} {said}",
+                    next="0 == 0 is true as well. acpi_num_of_processors () tells how many must "
+                    "come, *apinitprocs how many have entered, num_of_processors how many have "
+                    "left the boot stack.",
+                )
+
+
+@check("lab4.wait.goes_on", RUNGS, needs=["lab4.number.unique"])
+def test_the_bsp_goes_on_when_all_have_come(boot):
+    """Once every AP has its number, the BSP leaves ap_wait and runs bsp_proc."""
+    if boot.first("bsp_proc") is None:
+        blame(
+            boot,
+            "bsp-waits-for-ever",
+            cpu=0,
+            place=boot.bsp.end_place,
+            expected="bsp_proc runs on the BSP",
+            observed=f"all APs have their numbers, num_of_processors = "
+            f"{boot.facts['num_of_processors.end']}, but the BSP is still at "
+            f"{boot.bsp.end_place}",
+            next="For which condition does it wait? Are the values read anew each time?",
+        )
+
+
+@check("lab4.wait.missing", MISSING, needs=["lab4.wait.goes_on"])
+def test_a_cpu_that_never_comes_is_named(boot):
+    """After ap_delays.wait_us the BSP calls vmm_ap_missing with the APIC id of who did not come."""
+    hit = boot.first("vmm_ap_missing", 0)
+    if hit is None:
+        on = boot.first("bsp_proc") is not None
+        blame(
+            boot,
+            "missing-cpu-not-noticed",
+            cpu=0,
+            place="ap_wait",
+            expected="vmm_ap_missing (3) after 50000 microseconds (ap_delays.wait_us in this boot)",
+            observed="the BSP went on to bsp_proc" if on else "the BSP waits for ever",
+            next="A wait needs an end: count how long you have polled.",
+        )
+    named = hit.state.rdi & 0xFFFFFFFF
+    if named != 3:
+        fail(
+            "wrong-cpu-named",
+            cpu=0,
+            place="ap_wait",
+            expected="vmm_ap_missing (3): the CPU with APIC id 3 did not come",
+            observed=f"vmm_ap_missing ({named})",
+            next="ap_first_missing () returns the APIC id.",
+        )
+
+
+@check("lab4.barrier.holds", BARRIER, needs=["lab4.wait.goes_on"])
+def test_nobody_leaves_the_barrier_early(boot, score):
+    """Nobody leaves sync_all_processors before every CPU has entered that round."""
+    trials = [*boot.trials_at("round-1"), *boot.trials_at("round-2")]
+    if not trials:
+        not_tried(boot, "barrier")
+    blame_todo = stopped_at_todo(boot)
+    for trial in trials:
+        with score.case(f"CPU {trial.cpu} in {trial.while_at}"):
+            if blame_todo:
+                blame(boot, "", expected="every CPU waits in the barrier")
+            if trial.verdict == "reached":
+                missing = "the last CPU" if trial.while_at == "round-1" else "a CPU of round 1"
+                fail(
+                    "barrier-passed-early",
+                    cpu=trial.cpu,
+                    place=trial.end_place,
+                    expected=f"CPU {trial.cpu} waits in sync_all_processors for {missing}",
+                    observed="it came out",
+                    next="Everybody counts, and the last one lets the others go.",
+                )
+            if trial.verdict == "halted":
+                fail(
+                    "barrier-halts",
+                    cpu=trial.cpu,
+                    place=trial.end_place,
+                    expected="it waits in a loop",
+                    observed="it halted",
+                    next="Nobody will wake it: interrupts are off.",
+                )
+    for trial in boot.trials_at("round-1.last"):
+        with score.case("the last CPU"):
+            if trial.verdict != "reached":
+                fail(
+                    "barrier-never-opens",
+                    cpu=trial.cpu,
+                    place=trial.end_place,
+                    expected="the last CPU to come goes through",
+                    observed=f"CPU {trial.cpu} waits as well",
+                    next="How many CPUs are there? num_of_processors does not count the BSP.",
+                )
+
+
+@check("lab4.barrier.reusable", BARRIER, needs=["lab4.barrier.holds"])
+def test_the_barrier_works_again_at_once(boot):
+    """A CPU that is slow to leave a round still leaves it when the others are in the next."""
+    for trial in boot.trials_at("round-1.woken"):
+        if trial.verdict != "reached":
+            fail(
+                "barrier-never-releases",
+                cpu=trial.cpu,
+                place=trial.end_place,
+                expected="once all have come, every CPU leaves the round",
+                observed=f"CPU {trial.cpu} still waits",
+                next="What does the waiting loop look at, and who changes it?",
+            )
+    slow = list(boot.trials_at("round-1.slow"))
+    if not slow:
+        not_tried(boot, "barrier")
+    for trial in slow:
+        if trial.verdict != "reached":
+            fail(
+                "barrier-not-reusable",
+                cpu=trial.cpu,
+                place=trial.end_place,
+                expected=f"CPU {trial.cpu} leaves round 1 although the others are in round 2",
+                observed="it waits for ever: what it looks at has changed again",
+                next="Let it wait for something that never comes back to its old value: a "
+                "number of the round.",
+            )
+
+
+@check("lab4.boot.cpus", ONE, TWO, EIGHT, needs=["lab4.barrier.reusable"])
+def test_it_works_with_any_number_of_cpus(boots, score):
+    """With 1, 2 and 8 CPUs every CPU comes through all barriers and parks."""
+    for boot in boots:
+        with score.case(boot.scenario):
+            for cpu in boot.cpus:
+                if cpu.end_kind != "parked":
+                    found = why_not(boot, cpu, Rung.PARKED) if cpu.index else None
+                    blame(
+                        boot,
+                        found.cause if found else "bsp-not-parked",
+                        cpu=cpu.index,
+                        place=cpu.end_place,
+                        expected=f"{len(boot.cpus)} CPUs park",
+                        observed=found.observed if found else f"the BSP ended {cpu.end_kind}",
+                        next=found.next if found else "Look at where it stands.",
+                    )

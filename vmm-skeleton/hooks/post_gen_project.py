@@ -1,0 +1,18 @@
+"""After `cookiecutter vmm-skeleton/`: adds starters, checks, handouts and stand-ins.
+
+Rendered by cookiecutter, which runs it inside the new folder. `vmmlab new` does without it.
+"""
+
+import sys
+from pathlib import Path
+
+from vmmlab.course import load
+from vmmlab.errors import VmmlabError
+from vmmlab.workspace import populate
+
+TEMPLATE = Path({{ "." | vmmlab_absolute }})
+
+try:
+    populate(Path.cwd(), load(TEMPLATE.parent))
+except VmmlabError as error:
+    sys.exit(str(error))
