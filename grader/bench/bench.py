@@ -8,6 +8,7 @@ are measured in turn, so that a host that slows down slows down both.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shutil
 import statistics
@@ -25,7 +26,8 @@ from rich.table import Table
 
 from vmmlab import course as courses
 from vmmlab.build import Image
-from vmmlab.checks import Scenario, load_checks
+from vmmlab.checks import Scenario
+from vmmlab.checks.model import declared_in
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course
 from vmmlab.evidence import inputs
@@ -54,8 +56,13 @@ WORKERS = os.cpu_count() or 1
 
 def scenarios_of(course: Course, lab: str) -> list[Scenario]:
     """The boots of a lab, each once, in the order of its checks."""
-    found = load_checks(course.labs_dir / lab / f"test_{lab}.py")
-    return list(dict.fromkeys(one for check in found for one in check.scenarios))
+    path = course.labs_dir / lab / f"test_{lab}.py"
+    spec = importlib.util.spec_from_file_location(f"bench_{lab}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return list(dict.fromkeys(one for check in declared_in(module) for one in check.scenarios))
 
 
 def bare_boot(image: Image, scenario: Scenario) -> None:

@@ -33,6 +33,7 @@ _ClickError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "
 
 STOPPED: Final = 130
 _BUG: Final = 3
+_READER_GONE: Final = 128 + signal.SIGPIPE
 
 app = typer.Typer(
     name="vmmlab",
@@ -60,22 +61,29 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _top(version=True)  # without setting up the other commands: 0.1 s less
             result = app(args=words, prog_name="vmmlab", standalone_mode=False)
             sys.stdout.flush()
-            return result if isinstance(result, int) else 0
+            code = result if isinstance(result, int) else 0
+            if code == STOPPED:  # typer has swallowed a Ctrl-C
+                _complain("stopped")
+            return code
         except typer.Exit as end:
             return end.exit_code
         except _ClickError as error:
             error.show()
             return 2
         except VmmlabError as error:
-            _complain(str(error))
+            _explain(error)
             return error.exit_code
         except (KeyboardInterrupt, typer.Abort):
             _complain("stopped")
             return STOPPED
+        except SystemExit as end:
+            if isinstance(end.__context__, BrokenPipeError):  # typer has swallowed it
+                return _READER_GONE
+            raise
         except BrokenPipeError:
-            # Whoever read the output has gone. Python would complain once more at its exit.
+            # Python would complain once more when it flushes at its exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 128 + signal.SIGPIPE
+            return _READER_GONE
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 where = f" ({error.filename})" if error.filename else ""
@@ -194,7 +202,7 @@ def grade(
                 write_json(report, json if len(wanted) == 1 else Path(f"{json}.{lab}"))
         except VmmlabError as error:
             sys.stdout.flush()
-            _complain(str(error) if len(wanted) == 1 else f"{lab}: {error}")
+            _explain(error, lab if len(wanted) > 1 else "")
             codes.append(error.exit_code)
     return max(codes)
 
@@ -236,16 +244,8 @@ def run(
 
     here = workspace.locate(Path.cwd()) if submission is None else None
     loaded = _course(course, here.root if here else None)
-    what = local.Boot(
-        lab,
-        cpus=cpus,
-        firmware=firmware,
-        accel=accel,
-        timeout_s=timeout,
-    )
-    if submission is None and here is None:
-        submission = "reference"
-    return local.run(what, loaded, here, submission, gdb=gdb)
+    what = local.Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout)
+    return local.run(what, loaded, here or submission or "reference", gdb=gdb)
 
 
 @app.command(name="doctor")
@@ -329,6 +329,14 @@ def _terminable() -> Iterator[None]:
 
 def _complain(text: str) -> None:
     typer.echo(f"vmmlab: {text}", err=True)
+
+
+def _explain(error: VmmlabError, lab: str = "") -> None:
+    """The error as text; of a failed build, what the compiler said first."""
+    for one in getattr(error, "diagnostics", ())[:20]:
+        place = ":".join(str(part) for part in (one.file, one.line, one.column) if part)
+        typer.echo(f"{place}: {one.severity}: {one.message}", err=True)
+    _complain(f"{lab}: {error}" if lab else str(error))
 
 
 def _bug(error: Exception) -> int:

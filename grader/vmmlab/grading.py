@@ -26,7 +26,7 @@ from vmmlab.checks.hints import Hints
 from vmmlab.checks.model import Check, Failure, Scenario
 from vmmlab.checks.run import CheckResult, LabRun
 from vmmlab.cohort import Cohort
-from vmmlab.course import Course, check_defined
+from vmmlab.course import Course, Step, check_defined
 from vmmlab.errors import CourseError, InfraError, UsageError, VmmlabError
 from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, FirstStep, Report
 
@@ -77,7 +77,19 @@ class DiagnosticLike(Protocol):
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a runner is to build and boot."""
+    """What a runner is to build and boot.
+
+    Attributes:
+        course: the instructor's course.
+        lab: for example `lab3`.
+        files: the student's files by path.
+        mode: what the other labs' code is.
+        cohort: the numbers in cohort.h.
+        seed: varies the inputs of the boots.
+        arch: what to build for.
+        sandbox_required: refuse to run the student's code outside a sandbox.
+        standins: folder of ready-made stand-ins, for a course without its reference.
+    """
 
     course: Course
     lab: str
@@ -87,6 +99,7 @@ class RunRequest:
     seed: int
     arch: str
     sandbox_required: bool
+    standins: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +171,7 @@ def grade_lab(
     arch: str = "x86_64",
     select: str | None = None,
     tests_dir: Path | None = None,
+    standins: Path | None = None,
     submission_name: str | None = None,
     notes: Sequence[str] = (),
     runner_factory: RunnerFactory | None = None,
@@ -178,6 +192,7 @@ def grade_lab(
         arch: what to build for.
         select: a pytest `-k` expression over ids and function names of checks.
         tests_dir: the folder of test_labN.py and hints.yml, if not `labs/labN` of the course.
+        standins: folder of ready-made stand-ins, for a course without its reference.
         submission_name: what to write after `--submission` in the command that runs a check again.
         notes: remarks that belong into the report.
         runner_factory: makes the runner; a fake one in tests.
@@ -197,6 +212,7 @@ def grade_lab(
         seed=seed,
         arch=arch,
         sandbox_required=sandbox_required,
+        standins=standins,
     )
     words = ["vmmlab", "grade", lab, "--submission", submission_name or "DIR", "--seed", str(seed)]
     if arch != "x86_64":
@@ -369,9 +385,18 @@ class Grading:
         for step in self.lab.steps:
             if step.id in missing:
                 return FirstStep(
-                    id=step.id, title=step.title, file=step.file, function=step.function
+                    id=step.id,
+                    title=step.title,
+                    file=step.file,
+                    function=step.function,
+                    line=self._todo_line(step),
                 )
         return None
+
+    def _todo_line(self, step: Step) -> int | None:
+        mark = f"TODO({step.id})".encode()
+        lines = self.request.files.get(step.file, b"").split(b"\n")
+        return next((number for number, line in enumerate(lines, 1) if mark in line), None)
 
 
 class _HintsWhileBooting:
@@ -405,10 +430,11 @@ def _run_pytest(grading: Grading, select: str | None) -> None:
 
         run = grading.run
         engine = Engine(lambda path: run if path in run.files else None, alone=True)
+        folder = str(grading.tests_dir)
         arguments = [
-            "-c", str(_EMPTY_INI), "--rootdir", str(grading.tests_dir), "--confcutdir",
-            str(grading.tests_dir), "--noconftest", "--import-mode=importlib", "--assert=plain", "--capture=sys",
-        ]  # fmt: skip
+            *("-c", str(_EMPTY_INI), "--rootdir", folder, "--confcutdir", folder),
+            *("--noconftest", "--import-mode=importlib", "--assert=plain", "--capture=sys"),
+        ]
         for name in _WITHOUT:
             arguments += ["-p", f"no:{name}"]
         if select:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vmmlab import doctor
-from vmmlab.build import Builder, FromReference, Image, Prebuilt, StandInSource
+from vmmlab.build import Builder, FromReference, Image, Prebuilt, StandInSource, Symbols
 from vmmlab.build.cache import default_dir
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course, Lab, Step
@@ -86,18 +86,17 @@ def build(here: Workspace, course: Course, lab: str) -> Iterator[str]:
     """
     began = time.monotonic()
     image, files = _own_image(here, course, lab)
-    target = here.root / "build" / lab
-    _install(image, target)
+    elf = _install(image, here.root / "build" / lab)
     for warning in image.warnings:
         yield f"{warning.file}:{warning.line}: {warning.severity}: {warning.message}"
     yield (
         f"{lab}: built in {time.monotonic() - began:.1f} s, "
         f"{len(image.warnings) or 'no'} warning{'' if len(image.warnings) == 1 else 's'}: "
-        f"{(target / 'vmm.elf').relative_to(here.root)}"
+        f"{elf.relative_to(here.root)}"
     )
     for name in _changed(here.root, course.tree):
         yield f"note: {name} is not the given one; pytest and the grader use the given one"
-    yield f"next: {_next(_labs(course, lab), files, lab)}"
+    yield from _next(_labs(course, lab), files, lab)
 
 
 def open_steps(lab: Lab, files: Mapping[str, bytes]) -> Iterator[tuple[Step, int]]:
@@ -110,16 +109,16 @@ def open_steps(lab: Lab, files: Mapping[str, bytes]) -> Iterator[tuple[Step, int
                 break
 
 
-def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str) -> str:
+def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str) -> Iterator[str]:
     for one in labs:
         for step, line in open_steps(one, files):
-            return (
-                f"{step.id}, in {step.file}:{line}, {step.function}: {step.title}; "
-                f"then make {lab} && pytest {one.name}"
-            )
+            yield f"next: {step.id} in {step.file}:{line}, {step.function}: {step.title}"
+            yield f"      then make {lab} && pytest {one.name}"
+            return
     if lab == ALL or not labs[0].files:
-        return f"make run LAB={lab}"
-    return f"pytest {lab}"
+        yield f"next: make run LAB={lab.removeprefix('lab')}"
+    else:
+        yield f"next: pytest {lab}"
 
 
 def _own_image(here: Workspace, course: Course, lab: str) -> tuple[Image, Mapping[str, bytes]]:
@@ -154,14 +153,18 @@ def _labs(course: Course, lab: str) -> list[Lab]:
     return [course.lab(lab)]
 
 
-def _install(image: Image, target: Path) -> None:
-    """Put copies where the reader looks for them; two builds at once do not mix."""
+def _install(image: Image, target: Path) -> Path:
+    """Put copies where the reader looks for them; return the one with the symbols.
+
+    Each file appears whole, so two builds at once do no harm.
+    """
     target.mkdir(parents=True, exist_ok=True)
     for source, name in ((image.elf, "vmm.elf"), (image.kernel, "vmm.elf32")):
         with tempfile.NamedTemporaryFile(dir=target, delete=False) as file:
             shutil.copyfile(source, file.name)
         Path(file.name).chmod(0o644)
         Path(file.name).replace(target / name)
+    return target / "vmm.elf"
 
 
 def _changed(root: Path, tree: Path) -> Iterator[str]:
@@ -182,41 +185,38 @@ def _changed(root: Path, tree: Path) -> Iterator[str]:
 # --- booting ---------------------------------------------------------------------------------
 
 
-def run(
-    what: Boot, course: Course, here: Workspace | None, submission: str | None, *, gdb: bool
-) -> int:
+def run(what: Boot, course: Course, source: Workspace | str, *, gdb: bool) -> int:
     """Boot `what` and return 0 when it ended by itself as it should.
 
     Args:
         what: the lab and the machine.
         course: the course.
-        here: the workspace to boot from, or None.
-        submission: what to boot when there is no workspace: a folder or "reference".
+        source: the workspace to boot from, the folder of a submission, or "reference".
         gdb: under gdb, on this terminal.
 
     Raises:
-        UsageError: a file, a device or gdb is missing.
+        UsageError: a device, gdb or a terminal is missing.
+        SubmissionError: a file is missing or cannot be read.
         BuildFailed: the student's files do not make an image.
         InfraError: a tool failed.
     """
     doctor.require(("qemu-system-x86_64",))
-    sandbox = Sandbox.choose(require=here is None and submission != "reference")
-    if here is not None:
-        image, _ = _own_image(here, course, what.lab)
-        root = here.root
+    if isinstance(source, Workspace):
+        sandbox = Sandbox.choose(require=False)
+        image, _ = _own_image(source, course, what.lab)
+        root, elf = source.root, _install(image, source.root / "build" / what.lab)
     else:
-        assert submission is not None
-        taken = _taken(course, what.lab, submission)
+        sandbox = Sandbox.choose(require=source != "reference")
         image = _image(
             course.tree,
             course,
             FromReference(course.reference_dir),
             what.lab,
-            taken.files,
+            _taken(course, what.lab, source).files,
             Cohort.derive(course.cohort),
             sandbox,
         )
-        root = course.tree
+        root, elf = course.tree, image.elf
     lab = _labs(course, what.lab)[-1]
     spec = MachineSpec(
         kernel=image.kernel,
@@ -230,9 +230,11 @@ def run(
             next_step="leave --accel out: TCG needs nothing",
         )
     if gdb:
-        return _debug(image, spec, what, sandbox, root)
+        return _debug(elf, image.symbols, spec, what, sandbox, root)
     if sys.stdin.isatty() and sys.stdout.isatty():
         return _on_terminal(spec, what, sandbox)
+    if what.accel != "tcg":
+        raise UsageError("--accel kvm needs a terminal.", next_step="leave --accel out")
     return asyncio.run(_unattended(spec, sandbox, what.timeout_s))
 
 
@@ -310,13 +312,15 @@ async def _unattended(spec: MachineSpec, sandbox: Sandbox, timeout_s: float) -> 
 async def _all_halted(machine: Machine) -> bool:
     """Whether every CPU executed HLT with interrupts off, or was never started."""
     said = await machine.qmp.execute("human-monitor-command", {"command-line": "info registers -a"})
-    states = re.findall(r"EFL=([0-9a-f]{8}).*?HLT=(\d)", str(said), re.DOTALL)
+    states = re.findall(r"[ER]FL=([0-9a-f]+).*?HLT=(\d)", str(said), re.DOTALL)
     return len(states) == machine.spec.cpus and all(
         halted == "1" and not int(flags, 16) & 0x200 for flags, halted in states
     )
 
 
-def _debug(image: Image, spec: MachineSpec, what: Boot, sandbox: Sandbox, root: Path) -> int:
+def _debug(
+    elf: Path, symbols: Symbols, spec: MachineSpec, what: Boot, sandbox: Sandbox, root: Path
+) -> int:
     gdb = shutil.which("gdb")
     if gdb is None:
         raise UsageError("gdb is not installed.", next_step=doctor.mend([doctor.missing("gdb")]))
@@ -347,10 +351,10 @@ def _debug(image: Image, spec: MachineSpec, what: Boot, sandbox: Sandbox, root: 
         )
         stack.callback(kill_tree, machine)
         script = folder / "commands.gdb"
-        script.write_text(_gdb_commands(image, folder, what, spec))
+        script.write_text(_gdb_commands(symbols, folder, what, spec))
         with _terminal_kept():
             debugger = subprocess.Popen(
-                [gdb, "-q", "-d", str(root), "-x", str(script), str(image.elf)], cwd=root
+                [gdb, "-q", "-d", str(root), "-x", str(script), str(elf)], cwd=root
             )
             stack.callback(_end, debugger)
             # Ctrl-C is for gdb.
@@ -359,8 +363,8 @@ def _debug(image: Image, spec: MachineSpec, what: Boot, sandbox: Sandbox, root: 
             return debugger.wait()
 
 
-def _gdb_commands(image: Image, folder: Path, what: Boot, spec: MachineSpec) -> str:
-    breaks = [f"hbreak {name}" for name in _ANCHORS if image.symbols.maybe(name) is not None]
+def _gdb_commands(symbols: Symbols, folder: Path, what: Boot, spec: MachineSpec) -> str:
+    breaks = [f"hbreak {name}" for name in _ANCHORS if symbols.maybe(name) is not None]
     serial = shlex.quote(str(folder / "serial.txt"))
     return "\n".join(
         [

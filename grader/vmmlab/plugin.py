@@ -128,7 +128,7 @@ class WorkspacePlugin:
                 terminalreporter.write_sep("=", verdict.lab)
                 writer = terminalreporter.config.get_terminal_writer()
                 text = render(verdict, width=writer.fullwidth, color=writer.hasmarkup)
-                terminalreporter.write(text, flush=True)
+                terminalreporter.write(text + "\n", flush=True)
             else:
                 lab, error = verdict
                 terminalreporter.write_sep("=", lab)
@@ -175,6 +175,7 @@ class WorkspacePlugin:
             seed=seed,
             arch="x86_64",
             sandbox_required=False,
+            standins=self.root / "standin",
         )
         return Grading(
             request,

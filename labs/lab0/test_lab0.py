@@ -17,6 +17,6 @@ def test_the_given_vmm_boots_four_cpus(boot, score):
                     cpu=cpu.index,
                     place=cpu.end_place,
                     expected=f"{cpu.name} parks",
-                    observed=f"{cpu.name} ended {cpu.end_kind}; last line: {last_line(boot.serial)}",
+                    observed=f"it ended {cpu.end_kind}; last line: {last_line(boot.serial)}",
                     next="Nothing here is yours: run `vmmlab doctor`, and show its output.",
                 )

@@ -28,15 +28,15 @@ asm_wrrsp_and_jmp (ulong rsp, void *jmpto)
 	 * STARTER: vmm_todo ("lab2.3");
 	 */
 #ifdef __x86_64__
-	asm volatile ("xor %%ebp, %%ebp; mov %0, %%rsp; jmp *%1"
-		      :
-		      : "r" (rsp), "r" (jmpto)
-		      : "memory");
+	asm volatile("xor %%ebp, %%ebp; mov %0, %%rsp; jmp *%1"
+		     :
+		     : "r"(rsp), "r"(jmpto)
+		     : "memory");
 #else
-	asm volatile ("xor %%ebp, %%ebp; mov %0, %%esp; jmp *%1"
-		      :
-		      : "r" (rsp), "r" (jmpto)
-		      : "memory");
+	asm volatile("xor %%ebp, %%ebp; mov %0, %%esp; jmp *%1"
+		     :
+		     : "r"(rsp), "r"(jmpto)
+		     : "memory");
 #endif
 	__builtin_unreachable ();
 	/* END SOLUTION */

@@ -41,8 +41,8 @@ apic_send_startup_ipi (u8 vector)
 	 * STARTER: (void)vector;
 	 * STARTER: vmm_todo ("lab3.4");
 	 */
-	apic_write_icr (0, ICR_ALL_BUT_SELF | ICR_ASSERT | ICR_STARTUP |
-				   vector);
+	apic_write_icr (0,
+			ICR_ALL_BUT_SELF | ICR_ASSERT | ICR_STARTUP | vector);
 	/* END SOLUTION */
 }
 

@@ -65,6 +65,7 @@ class Kit:
         self.tests = root / "labs" / "lab3"
         self.tests.mkdir(parents=True)
         self.runner = FakeRunner()
+        self.files = {"lab3/ap_start.c": b"int x;\n"}
 
     def write(self, body: str, points: Mapping[str, int] | None = None, head: str = HEAD) -> None:
         """Write the lab's tests and a course.yml that gives these checks their points."""
@@ -98,7 +99,7 @@ class Kit:
         return grade_lab(
             courses.load(self.root),
             "lab3",
-            {"lab3/ap_start.c": b"int x;\n"},
+            self.files,
             cohort=Cohort.derive("dev"),
             seed=7,
             sandbox_required=False,

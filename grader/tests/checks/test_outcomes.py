@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -68,6 +69,26 @@ def test_fail_carries_what_the_student_needs(kit):
     assert (one.step, one.infra, one.waited_for) == ("lab3.1", None, None)
     assert report.first_step.function == "ap_start"
     assert exit_code(report) == 1
+
+
+def test_the_first_step_says_where_its_todo_stands(kit):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+
+        @check("lab3.a.two", S)
+        def test_two(boot):
+            '''Two.'''
+            fail("no")
+        """,
+        TWO,
+    )
+    assert kit.grade().first_step.line is None
+    kit.files = {"lab3/ap_start.c": b"\n\n/* TODO(lab3.1): x */\n/* TODO(lab3.2): y */\n"}
+    step = kit.grade(runner_factory=type(kit.runner)()).first_step
+    assert (step.id, step.line) == ("lab3.2", 4)
 
 
 def test_timeout(kit):
@@ -464,3 +485,20 @@ def test_nothing_stays_behind_in_the_process(kit, monkeypatch):
     import os
 
     assert os.environ["PYTEST_ADDOPTS"] == "--collect-only"
+
+
+def test_two_threads_grade_one_after_the_other(kit, fake_runner):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def test_one(boot):
+            '''One.'''
+            if boot == "b":
+                fail("b")
+        """,
+        {"lab3.a.one": 1},
+    )
+    with ThreadPoolExecutor(4) as pool:
+        runners = [fake_runner({"ladder": name}) for name in "abab"]
+        reports = list(pool.map(lambda runner: kit.grade(runner_factory=runner), runners))
+    assert [report.points for report in reports] == [1, 0, 1, 0]

@@ -1,8 +1,13 @@
 """ICR writes decoded, and the Observation as JSON and back."""
 
+import json
+from pathlib import Path
+
+import jsonschema
 import pytest
 
-from vmmlab.evidence.observation import Icr
+from vmmlab.evidence.observation import Icr, Rung
+from vmmlab.evidence.schema import SCHEMA_FILE, from_json, json_schema, to_json
 
 INIT_OTHERS, SIPI_OTHERS = 0xC4500, 0xC4600
 
@@ -44,3 +49,29 @@ def test_whom_a_write_reaches():
 def test_a_write_reads_well():
     assert str(write(SIPI_OTHERS)) == "SIPI, vector 0x00, all excluding self (0xc4600)"
     assert str(write(0x04500, dest=2)) == "INIT, to APIC id 2 (0x04500)"
+
+
+SAMPLE = Path(__file__).with_name("observation.sample.json").read_text()
+
+
+def test_the_committed_schema_is_the_one_of_the_code():
+    assert json.loads(SCHEMA_FILE.read_text()) == json_schema(), "write it anew: see schema.py"
+
+
+def test_the_sample_fits_the_schema_and_comes_back_unchanged():
+    jsonschema.validate(json.loads(SAMPLE), json_schema())
+    assert json.loads(to_json(from_json(SAMPLE))) == json.loads(SAMPLE)
+
+
+def test_a_sample_with_a_wrong_value_does_not_fit():
+    wrong = json.loads(SAMPLE) | {"how_ended": "well"}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, json_schema())
+    with pytest.raises(ValueError, match="how_ended"):
+        from_json(json.dumps(wrong))
+
+
+def test_the_sample_is_a_whole_ladder():
+    seen = from_json(SAMPLE)
+    assert set(seen.aps[0].rungs) == set(Rung) - {Rung.WAITING}
+    assert sum(step.counted for step in seen.aps[0].steps) == 1

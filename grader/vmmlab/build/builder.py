@@ -415,7 +415,37 @@ class Builder:
                 found_bad += objects.missing_contract(lab.symbols, read)
                 if found_bad:
                     raise InfraError(f"{what} cannot be linked.", found=str(found_bad[0]))
-                return self._cache.put(key, {"lab.o": results.out / "lab.o"}, {})
+                made = self._nameless(results.out / "lab.o", tools)
+                return self._cache.put(key, {"lab.o": made}, {})
+
+    def _nameless(self, made: Path, tools: Toolchain) -> Path:
+        """A stand-in without the names of what is local in it: they would tell how it is done."""
+        local = {
+            one.name
+            for one in objects.read(made.read_bytes()).symbols
+            if one.bind == "STB_LOCAL" and one.name and one.type != "STT_SECTION"
+        }
+        names = sorted(name for name in local if not name.startswith(".L"))
+        if not names:
+            return made
+        fresh = made.with_name("nameless.o")
+        rename = [f"--redefine-sym={name}=.Lstandin{n}" for n, name in enumerate(names)]
+        done = self._sandbox.run(
+            [tools.objcopy, *rename, str(made), str(fresh)],
+            cwd=made.parent,
+            ro=tools.roots,
+            rw=(made.parent,),
+            timeout_s=_LINK_WALL_S,
+            limits=_LINK_LIMITS,
+        )
+        if not done.ok:
+            self._check_room(made.parent, done.stderr.decode(errors="replace"))
+            raise InfraError(
+                "Making a stand-in failed.",
+                found=diagnostics.last_words(done.stderr.decode(errors="replace"), done.returncode),
+                next_step="Run `vmmlab doctor`.",
+            )
+        return fresh
 
     def _check_room(self, work: Path, text: str) -> None:
         """A tool failed: was it for want of room?"""

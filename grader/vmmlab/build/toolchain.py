@@ -40,7 +40,7 @@ _REPRODUCIBLE = ("-Wdate-time",)
 
 _ARCH_FLAGS = {
     "x86_64": ("-m64", "-mno-red-zone", "-mcmodel=small"),
-    "i386": ("-m32", "-mregparm=3"),
+    "i386": ("-m32", "-march=i686", "-mregparm=3"),
 }
 _LD_EMULATION = {"x86_64": "elf_x86_64", "i386": "elf_i386"}
 _PREFIXES = ("", "x86_64-linux-gnu-", "x86_64-elf-")
@@ -102,7 +102,8 @@ class Toolchain:
             directory: the working directory; its path does not get into the object.
         """
         mapped = f"-ffile-prefix-map={directory}=."
-        return [self.cc, *flags, mapped, "-c", source, "-o", output]
+        headers = ("-nostdinc", "-isystem", _own_headers(self.cc, self.identity))
+        return [self.cc, *flags, *headers, mapped, "-c", source, "-o", output]
 
     def merge_argv(self, objects: list[str], output: str) -> list[str]:
         """The command that makes one object of a lab's (common symbols become its own)."""
@@ -184,6 +185,21 @@ def _roots(tool: Path) -> list[Path]:
             if top != Path("/"):
                 roots.append(top)
     return roots
+
+
+@functools.lru_cache(maxsize=16)
+def _own_headers(cc: str, identity: str) -> str:
+    """The compiler's own stdint.h and friends; what else the host has is no part of a build."""
+    del identity
+    try:
+        done = subprocess.run(
+            [cc, "-print-file-name=include"], capture_output=True, timeout=10, check=True, text=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise InfraError(
+            f"{cc} does not work.", found=str(error), next_step="Run `vmmlab doctor`."
+        ) from error
+    return done.stdout.strip()
 
 
 @functools.lru_cache(maxsize=16)

@@ -123,7 +123,9 @@ class LabRunner:
     def __init__(self, request: RunRequest) -> None:
         self._request = request
         self._sandbox = Sandbox.choose(require=request.sandbox_required)
-        self._builder = make_builder(request.course, self._sandbox, getattr(request, 'standins', None))
+        self._builder = make_builder(
+            request.course, self._sandbox, getattr(request, "standins", None)
+        )
         self._images: dict[BuildOptions, concurrent.futures.Future[Image]] = {}
         self._boots: dict[Scenario, concurrent.futures.Future[Observation]] = {}
         self._warnings: dict[Diagnostic, None] = {}

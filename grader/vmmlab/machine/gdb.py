@@ -21,6 +21,7 @@ What the stub does, found by experiment on QEMU 7.2.22 and 10.0.13 (tests in gra
 - Steps mask hardware interrupts and timers (`qqemu.sstep` is 7). An INIT, SIPI or NMI that is
   taken during a step counts as the step: a step that changed no register is tried once more.
 - A `hlt` that is stepped, and a step of a halted processor, never report a stop.
+- A SIPI that comes after the first is ignored, but it ends a `hlt` (real processors stay halted).
 - `p` works only after target.xml was read. The register packet knows no segment bases: in real
   mode `rip` is the offset only. `Registers.linear_pc` adds CS * 16 where that is right.
 - QStartNoAckMode is not known, but no acknowledgement need be sent: the next "$" is taken for one.

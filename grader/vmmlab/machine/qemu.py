@@ -22,7 +22,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -58,14 +58,14 @@ class MachineDied(InfraError):
 class Launcher(Protocol):
     """What starts a long-lived process: in production the sandbox."""
 
-    def wrap(self, argv: Sequence[str], *, ro: Iterable[Path], rw: Iterable[Path]) -> list[str]:
+    def wrap(self, argv: Sequence[str], *, ro: Sequence[Path], rw: Sequence[Path]) -> list[str]:
         """The command that runs `argv`, seeing only the system and these paths."""
 
 
 class PlainLauncher:
     """No sandbox at all."""
 
-    def wrap(self, argv: Sequence[str], *, ro: Iterable[Path], rw: Iterable[Path]) -> list[str]:
+    def wrap(self, argv: Sequence[str], *, ro: Sequence[Path], rw: Sequence[Path]) -> list[str]:
         """`argv` as it is."""
         return list(argv)
 

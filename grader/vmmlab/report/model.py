@@ -15,7 +15,15 @@ import uuid
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    ValidationError,
+)
 
 from vmmlab.errors import InfraError, UsageError, VmmlabError
 
@@ -39,12 +47,17 @@ def _number(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_bounded)]
-Points = Annotated[int | float, BeforeValidator(_number), Field(ge=0)]
+Points = Annotated[NonNegativeInt | NonNegativeFloat, BeforeValidator(_number)]
 Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        json_schema_serialization_defaults_required=True,  # every field is written
+    )
 
 
 class Diagnostic(_Model):
@@ -107,6 +120,7 @@ class FirstStep(_Model):
     title: Text
     file: str
     function: str
+    line: int | None = Field(None, description="where its TODO still stands; null: it is gone")
 
 
 class Report(_Model):

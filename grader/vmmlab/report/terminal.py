@@ -177,7 +177,7 @@ def _block(report: Report, group: _Group) -> Iterator[RenderableType]:
     head.add_row(Text(word, style), Text(clean_line(check.title), "bold"))
     yield head
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="dim" if check.outcome != "infra-error" else "")
+    table.add_column(no_wrap=True, min_width=8, style="dim")
     table.add_column(overflow="fold")
     for name, text in _rows(report, group):
         if text.strip():
@@ -192,7 +192,7 @@ def _rows(report: Report, group: _Group) -> Iterator[tuple[str, str]]:
     if check.outcome == "infra-error":
         yield "what", check.reason
         yield "you", "This is not your code and costs no points. Run it again."
-        yield "still so?", "Show your instructor this text."
+        yield "or else", "If it happens again, show your instructor this text."
     else:
         where = [f"CPU {check.cpu}"] if check.cpu is not None else []
         yield "where", ", ".join([*where, *filter(None, [check.place])])
@@ -262,13 +262,16 @@ def _closing(report: Report) -> list[tuple[str, str]]:
     step = report.first_step
     if step is None or report.needs_attention:
         return []
-    where = f"in {step.file}, function {step.function}: {step.title}"
+    what = f"function {step.function}: {step.title}"
+    if step.line is None:
+        return [(f"Next: {step.id} in {step.file}, {what}", "")]
+    where = f"TODO({step.id}) in {step.file}:{step.line}, {what}"
     if report.points == 0:
         return [
             ("It builds, and that is where everyone starts. A good first step:", "bold"),
-            (f"  TODO({step.id}) {where}", ""),
+            (f"  {where}", ""),
         ]
-    return [(f"Next: {step.id} {where}", "")]
+    return [(f"Next: {where}", "")]
 
 
 def _small_print(report: Report) -> Iterator[RenderableType]:

@@ -21,12 +21,12 @@
 #define MADT_LOCAL_X2APIC 9
 #define MADT_ENABLED	  0x00000001
 
-#define FADT_PM_TMR_BLK	    76
-#define FADT_FLAGS	    112
-#define FADT_X_PM_TMR_BLK   208
-#define FADT_TMR_VAL_EXT    0x00000100 /* 32 bits */
-#define GAS_SYSTEM_IO	    1
-#define GAS_ADDRESS	    4 /* offset of the address */
+#define FADT_PM_TMR_BLK	  76
+#define FADT_FLAGS	  112
+#define FADT_X_PM_TMR_BLK 208
+#define FADT_TMR_VAL_EXT  0x00000100 /* 32 bits */
+#define GAS_SYSTEM_IO	  1
+#define GAS_ADDRESS	  4 /* offset of the address */
 
 struct rsdp {
 	char signature[8]; /* "RSD PTR " */
@@ -46,7 +46,7 @@ struct table {
 	u8 oem[26];
 } __attribute__ ((packed));
 
-_Static_assert (sizeof (struct table) == 36, "ACPI 5.2.6");
+_Static_assert(sizeof (struct table) == 36, "ACPI 5.2.6");
 
 static u32 apic_ids[NUM_OF_PCPU];
 static u32 num_of_apic_ids;

@@ -7,8 +7,8 @@
 #include "panic.h"
 #include "x86.h"
 
-#define ICR_LOW	      0x300
-#define ICR_HIGH      0x310
+#define ICR_LOW	       0x300
+#define ICR_HIGH       0x310
 #define ICR_DEST_SHIFT 24
 
 static volatile u8 *apic; /* each CPU sees its own there */

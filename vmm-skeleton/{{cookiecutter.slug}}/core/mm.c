@@ -1,8 +1,8 @@
 /* alloc, and the end of the identity map. */
 
+#include "mm.h"
 #include "asm.h"
 #include "initfunc.h"
-#include "mm.h"
 #include "multiboot.h"
 #include "panic.h"
 #include "printf.h"

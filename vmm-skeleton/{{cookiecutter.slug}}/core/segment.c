@@ -1,7 +1,7 @@
 /* GDT, segments and per-CPU data. */
 
-#include "apic.h"
 #include "acpi.h"
+#include "apic.h"
 #include "asm.h"
 #include "exception.h"
 #include "panic.h"
@@ -15,31 +15,26 @@ static struct pcpu pcpus[NUM_OF_PCPU]; /* index: cpunum */
 static void
 load_segments (struct pcpu *cpu)
 {
-	struct {
-		u16 limit;
-		ulong base;
-	} __attribute__ ((packed)) gdtr = { sizeof cpu->gdt - 1,
-					    (ulong)cpu->gdt };
-
-	asm volatile ("lgdt %0" : : "m" (gdtr) : "memory");
 #ifdef __x86_64__
 	ulong tmp;
 
-	asm volatile ("push %1; lea 1f(%%rip), %0; push %0; lretq; 1:"
-		      : "=&r" (tmp)
-		      : "i" (SEL_CODE)
-		      : "memory");
-	asm volatile ("mov %0, %%ds; mov %0, %%es; mov %0, %%ss;"
-		      "mov %0, %%fs; mov %0, %%gs"
-		      :
-		      : "r" (SEL_DATA));
+	asm_lgdt (cpu->gdt, sizeof cpu->gdt);
+	asm volatile("push %1; lea 1f(%%rip), %0; push %0; lretq; 1:"
+		     : "=&r"(tmp)
+		     : "i"(SEL_CODE)
+		     : "memory");
+	asm volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%ss;"
+		     "mov %0, %%fs; mov %0, %%gs"
+		     :
+		     : "r"(SEL_DATA));
 	asm_wrmsr (MSR_GS_BASE, (ulong)cpu);
 #else
-	asm volatile ("ljmp %0, $1f; 1:" : : "i" (SEL_CODE) : "memory");
-	asm volatile ("mov %0, %%ds; mov %0, %%es; mov %0, %%ss;"
-		      "mov %0, %%fs; mov %1, %%gs"
-		      :
-		      : "r" (SEL_DATA), "r" (SEL_PCPU));
+	asm_lgdt (cpu->gdt, sizeof cpu->gdt);
+	asm volatile("ljmp %0, $1f; 1:" : : "i"(SEL_CODE) : "memory");
+	asm volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%ss;"
+		     "mov %0, %%fs; mov %1, %%gs"
+		     :
+		     : "r"(SEL_DATA), "r"(SEL_PCPU));
 #endif
 }
 
@@ -59,8 +54,8 @@ segment_init (int cpunum)
 	cpu->gdt[SEL_CODE / 8] = DESC_CODE32;
 #endif
 	cpu->gdt[SEL_DATA / 8] = DESC_DATA;
-	cpu->gdt[SEL_PCPU / 8] = DESC_DATA | (base & 0xFFFFFF) << 16 |
-				 (base & 0xFF000000) << 32;
+	cpu->gdt[SEL_PCPU / 8] =
+		DESC_DATA | (base & 0xFFFFFF) << 16 | (base & 0xFF000000) << 32;
 	load_segments (cpu);
 	exception_load_idt ();
 	cpu->ready = true;

@@ -4,8 +4,8 @@
  * have a total order; 8.2.3.2: stores are not reordered with earlier loads
  * and stores). */
 
-#include "asm.h"
 #include "spinlock.h"
+#include "asm.h"
 
 void
 spinlock_init (spinlock_t *lock)
@@ -18,10 +18,7 @@ spinlock_trylock (spinlock_t *lock)
 {
 	spinlock_t value = 1;
 
-	asm volatile ("xchgb %0, %1"
-		      : "+q" (value), "+m" (*lock)
-		      :
-		      : "memory");
+	asm volatile("xchgb %0, %1" : "+q"(value), "+m"(*lock) : : "memory");
 	return !value;
 }
 
@@ -36,5 +33,5 @@ spinlock_lock (spinlock_t *lock)
 void
 spinlock_unlock (spinlock_t *lock)
 {
-	asm volatile ("movb $0, %0" : "=m" (*lock) : : "memory");
+	asm volatile("movb $0, %0" : "=m"(*lock) : : "memory");
 }

@@ -13,7 +13,7 @@ struct pcpu {
 	u8 pad[PCPU_PAD];
 #endif
 	struct pcpu *self;
-	int cpunum;	 /* 0 is the BSP */
+	int cpunum; /* 0 is the BSP */
 	u32 apic_id;
 	void *stackaddr; /* lowest address of this CPU's own stack */
 	u64 gdt[4];
@@ -25,9 +25,9 @@ get_currentcpu (void)
 {
 	struct pcpu *p;
 
-	asm volatile ("mov %%gs:%c1, %0"
-		      : "=r" (p)
-		      : "i" (offsetof (struct pcpu, self)));
+	asm volatile("mov %%gs:%c1, %0"
+		     : "=r"(p)
+		     : "i"(offsetof (struct pcpu, self)));
 	return p;
 }
 

@@ -1,0 +1,435 @@
+"""The command: exit codes, messages, and what it hands to the grader."""
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from vmmlab import __version__, cli, course, doctor, grading, workspace
+from vmmlab.cohort import Cohort
+from vmmlab.errors import CourseError, InfraError, SubmissionError, UsageError, VmmlabError
+
+ROOT = Path(__file__).resolve().parents[3]
+VMMLAB = [sys.executable, "-m", "vmmlab.cli"]
+
+
+@pytest.fixture(autouse=True)
+def in_the_kit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def vmmlab(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*VMMLAB, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        **more,
+    )
+
+
+# --- the command as such ----------------------------------------------------------------------
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"vmmlab {__version__}\n"
+
+
+def test_the_version_is_quick_because_nothing_is_loaded() -> None:
+    code = (
+        "import sys; from vmmlab import cli; cli.main(['--version']);"
+        "print(sorted({'pydantic', 'rich', 'cookiecutter', 'pytest', 'asyncio', 'capstone',"
+        "'ruamel', 'vmmlab.course'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == f"vmmlab {__version__}\n[]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Usage:"),
+        (["frobnicate"], "No such command"),
+        (["grade"], "Missing"),
+        (["grade", "lab3"], "--submission"),
+        (["grade", "lab3", "--submission", "x", "--seed", "many"], "--seed"),
+        (["run", "lab3", "--cpus", "0"], "--cpus"),
+        (["new"], "DIR"),
+        (["--frob"], "--frob"),
+    ],
+)
+def test_wrong_usage_is_2(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    printed = capsys.readouterr()
+    assert said in printed.out + printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_help_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["grade", "--help"]) == 0
+    assert "--submission" in capsys.readouterr().out
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
+    """Run a command that ends with the given exception."""
+
+    def run(error: BaseException) -> int:
+        def fail() -> None:
+            raise error
+
+        broken = typer.Typer()
+        broken.command()(fail)
+        monkeypatch.setattr(cli, "app", broken)
+        return cli.main([])
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UsageError("no.", expected="yes"), 2, "vmmlab: no.\n  expected: yes\n"),
+        (CourseError("course.yml:3: x."), 2, "vmmlab: course.yml:3: x.\n"),
+        (SubmissionError("gone."), 2, "vmmlab: gone.\n"),
+        (InfraError("broken."), 3, "vmmlab: broken.\n"),
+        (KeyboardInterrupt(), 130, "vmmlab: stopped\n"),
+        (typer.Abort(), 130, "vmmlab: stopped\n"),
+        (OSError(errno.ENOSPC, "No space", "/x/y"), 3, "vmmlab: the disk is full (/x/y)\n"),
+    ],
+)
+def test_each_error_has_its_code_and_its_text(
+    failing: Callable[[BaseException], int],
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    assert failing(error) == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_bug_is_one_line_and_a_file(
+    failing: Callable[[BaseException], int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert failing(ZeroDivisionError("by\nzero")) == 3
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "a bug of vmmlab" in said
+    assert "ZeroDivisionError: by zero" in said
+    (file,) = tmp_path.iterdir()
+    assert str(file) in said
+    assert "Traceback" in file.read_text()
+
+
+def test_a_bug_where_nothing_can_be_written(
+    failing: Callable[[BaseException], int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    assert failing(ZeroDivisionError()) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_reader_who_has_gone() -> None:
+    with subprocess.Popen(
+        [*VMMLAB, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_sigterm_unwinds(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, typer; from vmmlab import cli\n"
+        "def wait():\n"
+        "  try: os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
+        "  finally: print('ended everything')\n"
+        "cli.app = typer.Typer(); cli.app.command()(wait); sys.exit(cli.main([]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "ended everything\n", "")
+
+
+# --- grade ------------------------------------------------------------------------------------
+
+
+class Grader:
+    """Stands for vmmlab.grading: notes what it was asked, answers as told."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.answers: dict[str, int | VmmlabError] = {}
+
+    def grade_lab(self, of: course.Course, lab: str, files: Any, **more: Any) -> str:
+        self.asked.append((lab, {"files": files, **more}))
+        answer = self.answers.get(lab, 0)
+        if isinstance(answer, VmmlabError):
+            raise answer
+        return f"report of {lab}: {answer}"
+
+
+@pytest.fixture
+def grader(monkeypatch: pytest.MonkeyPatch) -> Grader:
+    fake = Grader()
+
+    def code(report: str) -> int:
+        return int(report.rpartition(" ")[2])
+
+    def write(report: str, path: Path) -> None:
+        path.write_text(report)
+
+    monkeypatch.setattr(grading, "grade_lab", fake.grade_lab)
+    monkeypatch.setattr("vmmlab.report.exit_code", code)
+    monkeypatch.setattr("vmmlab.report.write_json", write)
+    monkeypatch.setattr("vmmlab.report.terminal.print_report", lambda r: typer.echo(r))
+    return fake
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A submission of lab3 and lab4 with all files, each of them empty."""
+    for lab in ("lab3", "lab4"):
+        for file in course.load(ROOT).lab(lab).files:
+            (tmp_path / "sub" / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "sub" / file).write_text("")
+    return tmp_path / "sub"
+
+
+def test_what_the_grader_is_given(grader: Grader, folder: Path) -> None:
+    (folder / "extra.txt").write_text("")
+    assert cli.main(["grade", "lab3", "--submission", str(folder), "--seed", "7"]) == 0
+    ((lab, asked),) = grader.asked
+    assert lab == "lab3"
+    assert set(asked["files"]) == {"lab3/apinit.S", "lab3/ap_start.c"}
+    assert asked["seed"] == 7
+    assert asked["cohort"] == Cohort.derive("dev")
+    assert asked["mode"] == "standalone"
+    assert asked["arch"] == "x86_64"
+    assert asked["submission_name"] == str(folder)
+    assert asked["sandbox_required"] is True, "it may be somebody else's work"
+    assert "extra.txt" in asked["notes"][0]
+
+
+def test_the_reference(grader: Grader) -> None:
+    assert cli.main(["grade", "lab4", "--submission", "reference", "-k", "lock"]) == 0
+    ((_, asked),) = grader.asked
+    assert asked["mode"] == "reference"
+    assert asked["select"] == "lock"
+    assert asked["sandbox_required"] is False
+    assert asked["seed"] == grading.default_seed("lab4", "dev")
+    assert b"BEGIN SOLUTION" in asked["files"]["lab4/sync.c"]
+
+
+def test_a_sandbox_can_be_done_without_in_so_many_words(grader: Grader, folder: Path) -> None:
+    cli.main(["grade", "lab3", "--submission", str(folder), "--no-sandbox"])
+    assert grader.asked[0][1]["sandbox_required"] is False
+
+
+def test_the_cohort_is_never_the_submissions(grader: Grader, folder: Path) -> None:
+    other = Cohort.derive("other")
+    numbers = "\n".join(f"{key} = {value}" for key, value in other.literals().items())
+    (folder / "workspace.toml").write_text(
+        f'schema = 1\nvmmlab = "0"\nstudent = "x"\n[cohort]\nname = "other"\n{numbers}\n'
+    )
+    cli.main(["grade", "lab3", "--submission", str(folder)])
+    cli.main(["grade", "lab3", "--submission", str(folder), "--cohort", "autumn"])
+    assert [asked["cohort"].name for _, asked in grader.asked] == ["dev", "autumn"]
+
+
+def test_ones_own_workspace_is_graded_as_pytest_does(
+    grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = "\n".join(f"{k} = {v}" for k, v in Cohort.derive("other").literals().items())
+    (folder / "workspace.toml").write_text(
+        f'schema = 1\nvmmlab = "0"\nstudent = "x"\n[cohort]\nname = "other"\n{numbers}\n'
+    )
+    monkeypatch.chdir(folder / "lab3")
+    cli.main(["grade", "lab3", "--submission", ".."])
+    assert grader.asked[0][1]["cohort"] == Cohort.derive("other")
+    assert grader.asked[0][1]["sandbox_required"] is False
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"),
+    [
+        ({"lab3": 0, "lab4": 0}, 0),
+        ({"lab3": 1, "lab4": 0}, 1),
+        ({"lab3": 1, "lab4": SubmissionError("gone")}, 2),
+        ({"lab3": InfraError("broken"), "lab4": SubmissionError("gone")}, 3),
+        ({"lab3": 3, "lab4": 1}, 3),
+    ],
+)
+def test_of_several_labs_the_worst_counts(
+    grader: Grader,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    answers: dict[str, int | VmmlabError],
+    code: int,
+) -> None:
+    grader.answers = answers
+    assert cli.main(["grade", "lab3", "lab4", "lab3", "--submission", str(folder)]) == code
+    assert [lab for lab, _ in grader.asked] == ["lab3", "lab4"], "each once, all of them"
+    printed = capsys.readouterr()
+    for lab, answer in answers.items():
+        if isinstance(answer, VmmlabError):
+            assert f"vmmlab: {lab}: {answer}" in printed.err
+        else:
+            assert f"report of {lab}: {answer}" in printed.out
+
+
+def test_one_lab_that_is_missing_does_not_cost_the_other(
+    grader: Grader, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "lab3" / "apinit.S").unlink()
+    assert cli.main(["grade", "lab3", "lab4", "--submission", str(folder)]) == 2
+    assert [lab for lab, _ in grader.asked] == ["lab4"]
+    assert "lab3/apinit.S: is missing" in capsys.readouterr().err
+
+
+def test_reports_as_files(grader: Grader, folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    sub = ["--submission", str(folder), "--json", str(target)]
+    cli.main(["grade", "lab3", *sub])
+    assert target.read_text() == "report of lab3: 0"
+    cli.main(["grade", "lab3", "lab4", *sub])
+    assert (tmp_path / "report.json.lab4").read_text() == "report of lab4: 0"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lab9", "--submission", "reference"], "no lab called 'lab9'"),
+        (["lab3", "--submission", "nowhere"], "nowhere cannot be read"),
+        (["lab3", "--submission", "reference", "--arch", "pdp11"], "'pdp11'"),
+        (["lab3", "--submission", "reference", "--cohort", "a b"], "cannot be a cohort's name"),
+        (["lab3", "--submission", "reference", "--course", "grader"], "is not a course"),
+    ],
+)
+def test_what_cannot_be_graded_is_2(
+    grader: Grader, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert cli.main(["grade", *words]) == 2
+    assert grader.asked == []
+    assert said in capsys.readouterr().err
+
+
+def test_missing_tools_are_named_at_once(
+    grader: Grader, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_installed", lambda name: False)
+    assert cli.main(["grade", "lab3", "--submission", "reference"]) == 3
+    said = capsys.readouterr().err
+    assert "qemu-system-x86_64, gcc, ld, objcopy: not installed" in said
+    assert "binutils gcc qemu-system-x86" in said
+
+
+# --- the others -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["build", "lab3"], ["build", "lab3", "--workspace", "grader"]])
+def test_building_needs_a_workspace(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    assert "not in a workspace" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--firmware", "uefi"], "no firmware 'uefi'"),
+        (["--accel", "hax"], "no accelerator 'hax'"),
+    ],
+)
+def test_running_with_what_is_not_there(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", "lab0", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[workspace.Answers]]:
+    asked: list[workspace.Answers] = []
+
+    def new(dest: Path, of: course.Course, answers: workspace.Answers) -> Path:
+        asked.append(answers)
+        return dest
+
+    monkeypatch.setattr(workspace, "new", new)
+    return iter([asked])
+
+
+def test_a_new_workspace(
+    made: Iterator[list[workspace.Answers]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = next(made)
+    assert cli.main(["new", "my vmm", "--no-input", "--name", "Ada", "--cohort", "autumn"]) == 0
+    assert asked == [workspace.Answers("Ada", Cohort.derive("autumn"))]
+    assert "cd 'my vmm'\n" in capsys.readouterr().out
+    assert cli.main(["new", "vmm", "--no-input"]) == 0
+    assert asked[1].cohort.name == "dev"
+    assert cli.main(["new", "vmm", "--no-input", "--name", "{{x}}"]) == 2
+
+
+def test_a_bad_course_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "labs").mkdir()
+    (tmp_path / "course.yml").write_text("schema: 1\ntitel: x\nlabs:\n  lab0: {title: y}\n")
+    done = vmmlab("grade", "lab0", "--submission", "reference", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "vmmlab: course.yml:2: titel: unknown key.\n"
+        "  expected: one of schema, title, cohort, labs\n"
+        "  found:    titel\n"
+        "  next:     did you mean title?\n"
+    )
+
+
+def test_without_rights_to_write_a_report(
+    grader: Grader, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The verdict is shown even when its file cannot be written."""
+    monkey = folder / "no" / "such" / "folder" / "x.json"
+    code = cli.main(["grade", "lab3", "--submission", str(folder), "--json", str(monkey)])
+    assert code == 3
+    assert "report of lab3: 0" in capsys.readouterr().out
+
+
+def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, typer; from vmmlab import cli\n"
+        "def wait(): os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
+        "cli.app = typer.Typer(); cli.app.command()(wait); sys.exit(cli.main([]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr.strip()) == (130, "vmmlab: stopped")
+
+
+def test_the_installed_command_is_this_one() -> None:
+    script = Path(sys.prefix) / "bin" / "vmmlab"
+    if not script.is_file():
+        pytest.skip("vmmlab is not installed in this environment")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"vmmlab \S+\n", done.stdout)
+    assert os.access(script, os.X_OK)

@@ -1,0 +1,142 @@
+"""What the machine lacks: each thing named, one line that mends it."""
+
+from pathlib import Path
+
+import pytest
+
+from vmmlab import cli, doctor, sandbox
+from vmmlab.doctor import Item
+from vmmlab.errors import InfraError
+from vmmlab.machine import versions
+
+
+def tool(folder: Path, name: str, says: str, code: int = 0) -> None:
+    (folder / name).write_text(f"#!/bin/sh\necho '{says}'\nexit {code}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with exactly the tools that a test puts there."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv(versions.QEMU_VARIABLE, raising=False)
+    monkeypatch.setattr(
+        sandbox, "probe", lambda: sandbox.Probe(False, reason="none", next_step="mend bwrap")
+    )
+    return tmp_path
+
+
+def named(items: list[Item], name: str) -> Item:
+    return next(item for item in items if item.name == name)
+
+
+def fill(machine: Path, qemu: str = "QEMU emulator version 7.2.22 (Debian)") -> None:
+    folder = machine / "bin"
+    for name in ("gcc", "ld", "objcopy", "clang", "gdb", "apt-get"):
+        tool(folder, name, f"{name} (Debian) 12.2.0")
+    (folder / "qemu-system-x86_64").write_text(
+        f'#!/bin/sh\ncase "$1" in -L) echo {machine}/data;; *) echo "{qemu}";; esac\n'
+    )
+    (folder / "qemu-system-x86_64").chmod(0o755)
+    (machine / "data" / "qboot.rom").write_text("")
+
+
+def test_a_machine_with_everything_but_bwrap(machine: Path) -> None:
+    fill(machine)
+    items = doctor.examine()
+    assert doctor.healthy(items)
+    assert named(items, "qemu-system-x86_64").detail == "7.2.22"
+    assert named(items, "gcc").detail == "12.2.0"
+    assert named(items, "pydantic").ok
+    assert not named(items, "bwrap").ok
+    text = list(doctor.lines(items))
+    assert text[-1] == "  next: sudo apt-get install --no-install-recommends bubblewrap"
+
+
+def test_a_bare_machine(machine: Path) -> None:
+    tool(machine / "bin", "apt-get", "apt")
+    items = doctor.examine()
+    assert not doctor.healthy(items)
+    missing = {item.name for item in items if not item.ok}
+    assert missing == set(doctor.PACKAGES)
+    assert list(doctor.lines(items))[-1] == (
+        "  next: sudo apt-get install --no-install-recommends "
+        "binutils bubblewrap clang gcc gdb qemu-system-data qemu-system-x86"
+    )
+    (machine / "bin" / "apt-get").unlink()
+    assert "as Debian calls them" in doctor.mend(items)
+
+
+def test_an_untried_qemu_is_named_and_allowed(machine: Path) -> None:
+    fill(machine, "QEMU emulator version 8.1.0")
+    item = named(doctor.examine(), "qemu-system-x86_64")
+    assert item.ok
+    assert item.detail == "8.1.0, untried: this kit was tried with 7.2, 10.0"
+
+
+def test_a_qemu_that_does_not_answer(machine: Path) -> None:
+    fill(machine, "something else")
+    items = doctor.examine()
+    item = named(items, "qemu-system-x86_64")
+    assert not item.ok
+    assert item.detail
+    assert item.remedy in "\n".join(doctor.lines(items))
+
+
+def test_a_tool_that_does_not_run(machine: Path) -> None:
+    fill(machine)
+    tool(machine / "bin", "gcc", "", code=1)
+    item = named(doctor.examine(), "gcc")
+    assert not item.ok
+    assert "does not run" in item.detail
+    assert item.remedy == "reinstall gcc"
+
+
+def test_firmware_that_is_missing(machine: Path) -> None:
+    fill(machine)
+    (machine / "data" / "qboot.rom").unlink()
+    items = doctor.examine()
+    assert not doctor.healthy(items)
+    assert "qemu-system-data" in doctor.mend(items)
+
+
+def test_bwrap_that_is_forbidden(machine: Path) -> None:
+    fill(machine)
+    tool(machine / "bin", "bwrap", "bubblewrap 0.8.0")
+    items = doctor.examine()
+    assert doctor.healthy(items), "one's own work can be graded without"
+    assert list(doctor.lines(items))[-1] == "  next: mend bwrap"
+
+
+def test_a_missing_python_package(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(machine)
+    monkeypatch.setattr(
+        "importlib.metadata.requires",
+        lambda name: ["pydantic>=2", "no-such-thing>=1; python_version>'3'", 'x>1; extra == "dev"'],
+    )
+    items = doctor.examine()
+    assert not doctor.healthy(items)
+    assert not named(items, "no-such-thing").ok
+    assert "x" not in {item.name for item in items}
+    assert "pip install 'no-such-thing>=1" in list(doctor.lines(items))[-1]
+
+
+def test_requiring_tools(machine: Path) -> None:
+    fill(machine)
+    doctor.require(doctor.PACKAGES.keys() - {"bwrap", "qboot.rom"})
+    (machine / "bin" / "ld").unlink()
+    (machine / "bin" / "qemu-system-x86_64").unlink()
+    with pytest.raises(InfraError) as caught:
+        doctor.require(("qemu-system-x86_64", "gcc", "ld"))
+    assert caught.value.message == "qemu-system-x86_64, ld: not installed."
+    assert caught.value.next_step.endswith("binutils qemu-system-x86")
+
+
+def test_the_command(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor"]) == 3
+    assert "missing gcc" in capsys.readouterr().out
+    fill(machine)
+    assert cli.main(["doctor"]) == 0
+    assert "ok      gcc" in capsys.readouterr().out

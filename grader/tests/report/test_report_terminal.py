@@ -1,0 +1,371 @@
+"""The report on a terminal: readable, safe, aligned."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from vmmlab.report import Report, read_json
+from vmmlab.report.schema import SAMPLE_FILE
+from vmmlab.report.terminal import print_report, render
+from vmmlab.report.text import clean, clean_line
+
+CHECK = {
+    "id": "lab3.a.one",
+    "title": "The far jump.",
+    "points": 0,
+    "max": 5,
+    "outcome": "fail",
+    "scenario": "ladder(cpus=4)",
+    "again": "pytest lab3 -k lab3.a.one",
+    "step": "lab3.1",
+}
+REPORT = {
+    "schema": "vmmlab/report/1",
+    "mode": "standalone",
+    "lab": "lab3",
+    "cohort": "dev",
+    "seed": 4711,
+    "arch": "x86_64",
+    "versions": {"qemu": "7.2.15"},
+    "build": {"ok": True},
+    "duration_s": 1.25,
+}
+STEP = {
+    "id": "lab3.1",
+    "title": "write the far jump",
+    "file": "lab3/ap_start.c",
+    "function": "ap_start",
+    "line": 12,
+}
+
+
+def report(*checks: dict[str, Any], **fields: Any) -> Report:
+    checks = tuple({**CHECK, **check} for check in checks)
+    known = [check["points"] for check in checks]
+    total = None if None in known else sum(known)
+    data = {
+        **REPORT,
+        "checks": checks,
+        "points": total,
+        "max": sum(check["max"] for check in checks),
+        "needs_attention": None in known,
+        **fields,
+    }
+    return Report.model_validate(data)
+
+
+PASS = {"outcome": "pass", "points": 5}
+
+
+def test_headline_and_list():
+    text = render(report({**PASS, "id": "lab3.a.zero", "title": "Zero."}, {}))
+    lines = text.splitlines()
+    assert lines[0] == "lab3  5/10 points"
+    assert "  pass  5/5  Zero." in lines
+    assert "  FAIL  0/5  The far jump." in lines
+    assert lines[-1] == "seed 4711 · cohort dev · x86_64 · qemu 7.2.15 · 1.2 s"
+    assert "\x1b" not in text
+
+
+def test_a_failure_says_everything():
+    text = render(
+        report(
+            {
+                "cause": "far-jump-wrong",
+                "cpu": 2,
+                "place": "physical 0",
+                "expected": "ea 00",
+                "observed": "90 90",
+                "next": "look at the segment",
+                "hints": ["divide by 16"],
+            }
+        )
+    )
+    block = text[text.index("FAIL  The far jump.\n") :]
+    for line in (
+        "where     CPU 2, physical 0",
+        "expected  ea 00",
+        "observed  90 90",
+        "next      look at the segment",
+        "hint      divide by 16",
+        "step      lab3.1, seed 4711",
+        "again     pytest lab3 -k lab3.a.one",
+    ):
+        assert f"      {line}\n" in block
+
+
+def test_without_details_the_cause_is_said():
+    assert "observed  far jump wrong\n" in render(report({"cause": "far-jump-wrong"}))
+
+
+def test_waiting_checks_stand_in_one_line_under_what_they_wait_for():
+    waits = {"outcome": "skipped", "title": "Later."}
+    text = render(
+        report(
+            {},
+            {**waits, "id": "lab3.a.two", "waited_for": "lab3.a.one"},
+            {**waits, "id": "lab3.a.three", "waited_for": "lab3.a.two"},
+        )
+    )
+    assert "waiting   lab3.a.two, lab3.a.three\n" in text
+    assert text.count("again") == 1
+
+
+def test_the_same_failure_is_told_once():
+    same = {"cause": "todo", "observed": "stopped at TODO(lab3.1)"}
+    text = render(report(same, {**same, "id": "lab3.a.two", "title": "Two."}))
+    assert text.count("stopped at TODO") == 1
+    assert "same in   lab3.a.two\n" in text
+
+
+def test_cases():
+    cases = [{"name": f"CPU {n}", "outcome": "pass"} for n in range(1, 3)]
+    cases += [
+        {"name": f"CPU {n}", "outcome": "fail", "message": f"CPU {n}: lost"} for n in range(3, 30)
+    ]
+    text = render(report({"outcome": "partial", "points": 2, "cases": cases}))
+    assert "cases     2 of 29 pass\n" in text
+    assert "                CPU 3: lost\n" in text
+    assert "CPU 25" not in text
+    assert "and 15 more\n" in text
+
+
+def test_build_failure():
+    diagnostics = [
+        {
+            "file": "lab3/ap_start.c",
+            "line": 12,
+            "column": 3,
+            "severity": "error",
+            "message": "'x' undeclared",
+        },
+        {"severity": "error", "message": "no function ap_start"},
+        {"file": "lab3/a.c", "line": 1, "severity": "note", "message": "a note"},
+    ]
+    text = render(
+        report(
+            {"outcome": "build-error"},
+            build={"ok": False, "diagnostics": diagnostics},
+            first_step=STEP,
+        )
+    )
+    assert "The code does not compile" in text
+    assert "  lab3/ap_start.c:12:3: 'x' undeclared\n  no function ap_start\n" in text
+    assert "a note" not in text
+    assert "TODO" not in text
+    assert "again" not in text
+
+
+def test_many_errors_and_warnings_are_cut():
+    many = [{"file": "a.c", "line": n, "severity": "error", "message": "m"} for n in range(50)]
+    text = render(report({"outcome": "build-error"}, build={"ok": False, "diagnostics": many}))
+    assert "and 42 more" in text
+    warned = [{**one, "severity": "warning"} for one in many]
+    text = render(report(PASS, build={"ok": True, "warnings": warned}))
+    assert "50 warnings; they cost no points" in text
+    assert "and 45 more" in text
+    text = render(report(PASS, build={"ok": True, "warnings": warned[:1]}))
+    assert "a warning; it costs no points" in text
+
+
+def test_nobody_reads_an_infrastructure_failure_as_zero():
+    text = render(
+        report(
+            PASS,
+            {"id": "lab3.a.two", "outcome": "infra-error", "points": None, "reason": "QEMU died"},
+            {
+                "id": "lab3.a.three",
+                "outcome": "skipped",
+                "points": None,
+                "waited_for": "lab3.a.two",
+            },
+            first_step=STEP,
+        )
+    )
+    lines = text.splitlines()
+    assert lines[0] == "lab3  5 of 15 points so far  needs attention, no grade yet"
+    assert "  open  ?/5  The far jump." in lines
+    assert "QEMU died" in text
+    assert "not your code and costs no points" in text
+    assert "0/5" not in text
+    assert "TODO" not in text
+
+
+def test_a_starter_gets_an_encouraging_first_step():
+    text = render(report({}, first_step=STEP))
+    assert "everyone starts" in text
+    where = "TODO(lab3.1) in lab3/ap_start.c:12, function ap_start: write the far jump"
+    assert f"  {where}\n" in text
+
+
+def test_on_the_way_the_next_step_is_named():
+    text = render(report(PASS, {"id": "lab3.a.two"}, first_step=STEP))
+    assert "Next: TODO(lab3.1) in lab3/ap_start.c:12, function ap_start" in text
+    assert "everyone starts" not in text
+
+
+@pytest.mark.parametrize("others", [[], [PASS]])
+def test_no_todo_is_named_that_is_not_there(others):
+    text = render(report({"id": "lab3.a.two"}, *others, first_step={**STEP, "line": None}))
+    assert "Next: lab3.1 in lab3/ap_start.c, function ap_start" in text
+    assert "TODO" not in text
+    assert "everyone starts" not in text
+
+
+def test_full_marks_get_praise():
+    text = render(report(PASS))
+    assert text.splitlines()[0] == "lab3  5/5 points"
+    assert "well done" in text
+
+
+def test_a_partial_run_is_no_grade():
+    text = render(report(PASS, partial_run=True))
+    assert "partial run, not a grade" in text.splitlines()[0]
+    assert "well done" not in text
+    assert "run the whole lab" in text
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"), [("own", "all labs your own"), ("reference", "the reference solution")]
+)
+def test_mode(mode, words):
+    assert words in render(report(PASS, mode=mode)).splitlines()[0]
+
+
+EVIL = "\x1b[2J\x1b]0;title\x07\r\x08\x9b31m\u202egnp\u200b\ud800 [bold red]x[/] :smile: \x00\u2028"
+
+
+def test_text_from_the_guest_cannot_paint():
+    fields = ("title", "place", "expected", "observed", "next", "again", "reason")
+    check = {
+        **dict.fromkeys(fields, EVIL),
+        "hints": [EVIL],
+        "cases": [{"name": EVIL, "outcome": "fail", "message": EVIL}],
+    }
+    warning = {"file": EVIL, "line": 1, "severity": "warning", "message": EVIL}
+    for outcome in ("fail", "infra-error"):
+        text = render(
+            report(
+                {**check, "outcome": outcome},
+                notes=[EVIL],
+                build={"ok": True, "warnings": [warning]},
+                first_step={**STEP, "title": EVIL},
+                versions={"qemu": EVIL},
+            ),
+            width=120,
+        )
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\u2028\ud800]", text)
+        assert "\\x1b[2J" in text
+        assert "[bold red]x[/] :smile:" in text, "no markup, no emoji codes"
+
+
+def test_lines_of_the_guest_stay_in_their_column():
+    text = render(report({"observed": "first\n      again     rm -rf /\nthird"}))
+    assert "      observed  first\n                      again     rm -rf /\n" in text
+
+
+@pytest.mark.parametrize("width", [1, 40, 80, 120, 500])
+def test_no_line_is_wider_than_the_terminal(width):
+    wide = {
+        "title": "すべての AP が 64 ビットモードに達する。" * 4,
+        "observed": "x" * 300 + "ー" * 90,
+    }
+    text = render(report(wide, {**PASS, "id": "lab3.a.two", "title": "一"}), width=width)
+    limit = min(max(width, 40), 120)
+    assert all(cell_len(line) <= limit for line in text.splitlines() if "again" not in line)
+    assert text.count("x") >= 300
+
+
+def test_the_command_to_copy_is_never_broken():
+    again = "vmmlab grade lab3 --submission '/a/very/long way/to/a/folder' --seed 4711 -k lab3.a.b"
+    text = render(report({"again": again}), width=40)
+    assert f"again     {again}\n" in text
+
+
+def test_titles_align_whatever_their_width():
+    lines = render(
+        report(
+            {**PASS, "title": "すべて", "id": "lab3.a.x", "points": 10, "max": 10},
+            {"outcome": "partial", "points": 3.33, "title": "Part."},
+        )
+    ).splitlines()
+    assert "  pass   10/10  すべて" in lines
+    assert "  part  3.33/5  Part." in lines
+
+
+def test_color_only_when_asked():
+    assert "\x1b[" in render(report({}), color=True)
+    assert "\x1b[" not in render(report({}))
+
+
+def printed_on_a_terminal(monkeypatch, **environment) -> str:
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    ours, theirs = pty.openpty()
+    with open(theirs, "w", encoding="utf-8") as file:  # noqa: PTH123
+        print_report(report({"points": 0}), file)
+        text = os.read(ours, 65536).decode()
+    os.close(ours)
+    return text
+
+
+def test_color_on_a_terminal(monkeypatch):
+    assert "\x1b[" in printed_on_a_terminal(monkeypatch)
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_color_when_unwanted(monkeypatch, environment):
+    assert "\x1b[" not in printed_on_a_terminal(monkeypatch, **environment)
+
+
+def test_no_color_into_a_file(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_report(report({}))
+    out = capsys.readouterr().out
+    assert out.startswith("lab3  0/5 points\n")
+    assert "\x1b[" not in out
+
+
+def test_a_terminal_that_knows_only_ascii():
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding="ascii")
+    print_report(report({"title": "すべて"}), file)
+    assert b"\\u3059" in raw.getvalue()
+
+
+def test_the_sample_renders():
+    sample = read_json(SAMPLE_FILE)
+    text = render(sample)
+    for check in json.loads(SAMPLE_FILE.read_text())["checks"]:
+        assert check["title"][:40] in text
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("plain", "plain"),
+        ("a\tb", "a    b"),
+        ("\x1b[0m", "\\x1b[0m"),
+        ("\u202e", "\\u202e"),
+        ("\U000e0001", "\\U000e0001"),
+        ("é日本", "é日本"),
+        ("a\r\nb", "a\\x0d\nb"),
+    ],
+)
+def test_clean(raw, shown):
+    assert clean(raw) == shown
+
+
+def test_clean_line():
+    assert clean_line("a\n  b\x07") == "a b\\x07"
