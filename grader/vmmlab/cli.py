@@ -240,12 +240,12 @@ def run(
     course: CourseOption = None,
 ) -> int:
     """Boot a lab in QEMU with its serial line on this terminal; Ctrl-A X leaves."""
-    from vmmlab import local, workspace
+    from vmmlab import boot, workspace
 
     here = workspace.locate(Path.cwd()) if submission is None else None
     loaded = _course(course, here.root if here else None)
-    what = local.Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout)
-    return local.run(what, loaded, here or submission or "reference", gdb=gdb)
+    what = boot.Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout)
+    return boot.run(what, loaded, here or submission or "reference", gdb=gdb)
 
 
 @app.command(name="doctor")

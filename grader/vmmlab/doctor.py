@@ -13,7 +13,6 @@ from typing import Final
 
 from vmmlab import sandbox
 from vmmlab.errors import InfraError
-from vmmlab.machine import versions
 
 _TIMEOUT_S: Final = 20.0
 
@@ -118,6 +117,8 @@ def lines(items: Sequence[Item]) -> Iterator[str]:
 
 def _installed(name: str) -> bool:
     if name == "qemu-system-x86_64":
+        from vmmlab.machine import versions  # late: building does without, and it takes 30 ms
+
         try:
             versions.qemu_path()
         except InfraError:
@@ -144,6 +145,8 @@ def _tool(name: str) -> Item:
 
 
 def _qemu() -> Item:
+    from vmmlab.machine import versions
+
     name = "qemu-system-x86_64"
     try:
         found = versions.tool_versions()
@@ -159,6 +162,8 @@ def _qemu() -> Item:
 
 
 def _rom() -> Item:
+    from vmmlab.machine import versions
+
     name = "qboot.rom"
     try:
         said = _ask([str(versions.qemu_path()), "-L", "help"])

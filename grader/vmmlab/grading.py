@@ -266,7 +266,7 @@ class Grading:
         self._runner: Runner | None = None
         self._facts = RunFacts()
         self._hints = Hints(hints or self.tests_dir / "hints.yml")
-        self._began = time.monotonic()
+        self._began = self._ended = time.monotonic()
         self._run: LabRun | None = None
 
     @property
@@ -289,6 +289,7 @@ class Grading:
             InfraError: it cannot work at all.
         """
         if self._runner is None:
+            self._began = time.monotonic()
             self._runner = self._factory(self.request)
 
     def close(self) -> None:
@@ -302,6 +303,7 @@ class Grading:
             self._notes.append(f"what the boots had to say besides is lost: {error}")
         finally:
             runner.close()
+            self._ended = time.monotonic()
 
     def report(self) -> Report:
         """The verdict on what ran so far."""
@@ -327,7 +329,7 @@ class Grading:
             partial_run=self.run.partial or len(results) < len(self.run.checks),
             first_step=self._first_step(checks),
             notes=tuple(dict.fromkeys([*self._notes, *self.run.notes, *self._facts.notes])),
-            duration_s=round(time.monotonic() - self._began, 3),
+            duration_s=round(self._ended - self._began, 3),
         )
 
     def _start(self) -> Runner:

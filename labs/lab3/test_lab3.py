@@ -115,7 +115,7 @@ def test_the_trampoline_is_copied(boot):
 
 @check("lab3.trampoline.pointers", LADDER, needs=["lab3.trampoline.copied"])
 def test_pointers_lead_into_the_copy(boot, score):
-    """apinitprocs and apinitlock point to the two labels in the copy, both zeroed."""
+    """apinitprocs and apinitlock point to the two labels in the copy of the trampoline."""
     for pointer, label in (("apinitprocs", "apinit_procs"), ("apinitlock", "apinit_lock")):
         with score.case(pointer):
             right, found = boot.facts[f"{label}.copy"], boot.facts.get(f"{pointer}.physical")
@@ -258,7 +258,7 @@ def test_every_ap_gets_to_protected_mode(boot, score):
     for ap in boot.aps:
         with score.case(ap.name):
             must_reach(boot, ap, Rung.PROTECTED_MODE)
-            if not any(s.state.bits == 32 for s in ap.steps):
+            if ap.whole and not any(s.state.bits == 32 for s in ap.steps):
                 found = why_not(boot, ap, Rung.LONG_MODE)
                 fail(
                     found.cause,
@@ -282,6 +282,8 @@ def test_every_ap_counts_itself_in_once(boot, score):
         with score.case(ap.name):
             steps = counting_steps(ap)
             total = sum(by for _, by in steps)
+            if not ap.whole and boot.facts["apinit_procs.end"] == len(boot.aps):
+                continue
             if total != 1:
                 stopped = stopped_at_todo(boot, [ap])
                 fail(

@@ -49,7 +49,7 @@ def line(**options: object) -> str:
 
 def test_command_line() -> None:
     text = line()
-    assert text.startswith("/q -accel tcg,thread=multi -M q35 -nodefaults")
+    assert text.startswith("/q -accel tcg,thread=multi -M q35,sata=off,smbus=off -nodefaults")
     assert "-smp 4" in text
     assert "-bios qboot.rom" in text
     assert "isa-debug-exit" not in text

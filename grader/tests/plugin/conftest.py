@@ -138,7 +138,6 @@ class Place:
         self,
         *arguments: str,
         cwd: Path | None = None,
-        python: tuple[str, ...] = (),
         **environment: str,
     ) -> Ran:
         log = self.fakes / "log"
@@ -150,7 +149,9 @@ class Place:
             "PYTHONDONTWRITEBYTECODE": "1",
             **environment,
         }
-        command = [sys.executable, *python, "-m", "pytest", "-p", "fakerunner", *arguments]
+        command = [sys.executable, "-m", "pytest", "-p", "fakerunner", *arguments]
+        if "-n" not in arguments:  # what is not needed is not waited for
+            command += ["-p", "no:hypothesispytest", "-p", "no:xdist"]
         done = subprocess.run(
             command, cwd=cwd or self.root, env=env, capture_output=True, text=True, timeout=60
         )

@@ -119,6 +119,15 @@ def test_waiting_checks_stand_in_one_line_under_what_they_wait_for():
     assert text.count("again") == 1
 
 
+def test_many_waiting_checks_are_counted():
+    waits = {"outcome": "skipped", "title": "Later. " * 30, "waited_for": "lab3.a.one"}
+    text = render(report({}, *({**waits, "id": f"lab3.b.c{n}"} for n in range(17))), width=80)
+    assert "waiting   17 checks wait for this one\n" in text
+    rows = [line for line in text.splitlines() if line.startswith("  wait")]
+    assert len(rows) == 17
+    assert all(row.endswith("…") for row in rows)
+
+
 def test_the_same_failure_is_told_once():
     same = {"cause": "todo", "observed": "stopped at TODO(lab3.1)"}
     text = render(report(same, {**same, "id": "lab3.a.two", "title": "Two."}))

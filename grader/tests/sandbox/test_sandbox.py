@@ -95,7 +95,8 @@ class TestBothKinds:
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1024 * 1024, done
 
     def test_flood_of_output_is_limited(self, box: Sandbox) -> None:
-        done = sh(box, "while :; do echo 0123456789012345678901234567890123456789; done")
+        line = "0123456789" * 500
+        done = sh(box, f"while :; do echo {line}; done")
         assert done.returncode == 128 + 25
         assert len(done.stdout) == 1024 * 1024
 
@@ -150,23 +151,17 @@ class TestBothKinds:
         finally:
             kill_tree(process)
 
-    def test_long_lived_process_dies_with_its_parent(self, box: Sandbox) -> None:
+    def test_long_lived_process_dies_with_its_parent(self, box: Sandbox, tmp_path: Path) -> None:
         mark = f"vmmlab-orphan-{os.getpid()}-{box.kind}"
         code = (
-            "import subprocess, os; from vmmlab.sandbox import *; "
-            f"b = Sandbox({box.kind!r}, '', {box.bwrap!r}); "
-            f"p = subprocess.Popen(b.wrap(['/bin/sh', '-c', 'sleep 77; : {mark}']), "
-            "start_new_session=True); print('up', flush=True); input()"
+            "import subprocess, pathlib; from vmmlab.sandbox import *; "
+            f"d = pathlib.Path({str(tmp_path)!r}); b = Sandbox({box.kind!r}, '', {box.bwrap!r}); "
+            f"a = b.wrap(['/bin/sh', '-c', 'echo >up; sleep 77; : {mark}'], rw=(d,), cwd=d); "
+            "subprocess.Popen(a, start_new_session=True); input()"
         )
-        parent = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        assert parent.stdin is not None
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"up\n"
-        until(lambda: alive("sleep 77; : " + mark), "did not start")
-        parent.kill()
-        parent.communicate()
+        with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as parent:
+            until((tmp_path / "up").exists, "did not start")
+            parent.kill()
         until(lambda: not alive("sleep 77; : " + mark), "outlived its killed parent")
 
     def test_killing_twice_is_harmless(self, box: Sandbox) -> None:

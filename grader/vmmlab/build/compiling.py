@@ -19,7 +19,7 @@ from vmmlab.errors import InfraError
 from vmmlab.sandbox import Limits, Sandbox
 
 # A student's file compiles in 0.05 s and makes 50 KiB. Macro bombs and `.fill` end here.
-CPU_S = 8
+CPU_S = 5
 FILE_MIB = 16
 MEMORY_MIB = 1024
 # Only reached on a machine that is very busy: processor time ends a compiler long before.
@@ -177,7 +177,7 @@ def _outcome(source: str, target: Path, job: Job, source_dir: Path) -> Compiled:
             found=diagnostics.last_words(text, code),
             next_step="Run `vmmlab doctor`.",
         )
-    found = diagnostics.parse(text, job.sources, base)
+    found = diagnostics.parse(text, job.sources, base, source)
     failed = code != 0 or not made.exists()
     log = diagnostics.bounded_log(text, base)
     if failed:

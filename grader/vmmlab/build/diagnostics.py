@@ -24,8 +24,9 @@ _LINE = re.compile(
 _INCLUDED = re.compile(r"(?:In file included|\s+) from (?P<file>[^:\n]+):(?P<line>\d+)[:,]")
 _EXPANSION = re.compile(r"in expansion of macro|expanded from macro|in definition of macro")
 _SIGNAL = re.compile(
-    r"(?P<what>CPU time limit exceeded|File size limit exceeded|Killed|Segmentation fault|Aborted)"
-    r"[^\n]* signal terminated program"
+    r"(?:^|: )(?P<what>CPU time limit exceeded|File size limit exceeded|Killed)"
+    r"(?:[^\n]* signal terminated program|$)",
+    re.MULTILINE,
 )
 _MEMORY = re.compile(
     r"out of memory allocating|virtual memory exhausted|memory exhausted|std::bad_alloc"
@@ -35,7 +36,7 @@ NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 _SIGNAL_NAMES = {152: "CPU time limit exceeded", 153: "File size limit exceeded"}
 
 
-def parse(text: str, own: Collection[str], base: str = "") -> list[Diagnostic]:
+def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> list[Diagnostic]:
     """What a compiler says, in its order, at most `MAX_DIAGNOSTICS`.
 
     An error or warning inside a given header is moved to the student's line that included it or
@@ -45,10 +46,12 @@ def parse(text: str, own: Collection[str], base: str = "") -> list[Diagnostic]:
         text: standard error of one compiler run.
         own: the student's files, relative.
         base: directory of the build, taken off absolute paths.
+        source: the file being compiled; gets what is said about the assembly made from it.
     """
     found: list[Diagnostic] = []
     chain: tuple[str, int] | None = None
     fresh_chain = False
+    in_header: Diagnostic | None = None
     for line in text.splitlines():
         if included := _INCLUDED.match(line):
             place = _relative(included["file"], base)
@@ -71,16 +74,21 @@ def parse(text: str, own: Collection[str], base: str = "") -> list[Diagnostic]:
         )
         if one.severity == "note":
             # gcc: the user of a macro whose definition, in a header, holds the error.
-            expansion = file in own and _EXPANSION.search(one.message)
-            if expansion and found and found[-1].file not in own:
-                found[-1] = _moved(found[-1], file, one.line)
+            if in_header and file in own and _EXPANSION.search(one.message):
+                found[-1] = _moved(in_header, file, one.line)
+            continue
+        if source and one.file.startswith(("{standard input}", "<")):
+            one = replace(one, file=source, line=0, column=0)
+        in_header = None
+        if len(found) >= MAX_DIAGNOSTICS:
             continue
         if file in own:
             chain = None
-        elif chain is not None:
-            one = _moved(one, *chain)
-        if len(found) < MAX_DIAGNOSTICS:
-            found.append(one)
+        else:
+            in_header = one
+            if chain is not None:
+                one = _moved(one, *chain)
+        found.append(one)
     return found
 
 
@@ -132,8 +140,9 @@ _MULTIPLE = re.compile(
     r"(?P<first>[^\n]*?): first defined"
 )
 _TRUNCATED = re.compile(
-    r"(?:(?P<where>[^\s(][^()\n]*?):(?P<line>\d+)|[^()\n]*\([^)\n]*\)): "
-    r"(?P<message>relocation truncated to fit[^\n]*)"
+    r"(?:(?P<where>[^\s(][^()\n]*?):(?P<line>\d+):)?(?:[^()\n]*\([^)\n]*\))?:? "
+    r"(?P<message>relocation truncated to fit: (?P<kind>\w+) against (?:symbol )?"
+    r"[`'](?P<name>[^']+)')"
 )
 
 
@@ -170,8 +179,12 @@ def parse_link(
     for match in _TRUNCATED.finditer(text):
         file, line = place(match, "")
         if file:
-            message = match["message"]
-            found.setdefault(message, Diagnostic(file, line, 0, "error", one_line(message)))
+            message = f"the address of {match['name']} does not fit here ({match['message']})"
+            if match["kind"] in ("R_X86_64_16", "R_386_16"):
+                message += ": 16-bit code can hold its distance from the start of the trampoline"
+            found.setdefault(
+                f"{file}:{line}", Diagnostic(file, line, 0, "error", one_line(message))
+            )
     return list(found.values())[:MAX_DIAGNOSTICS]
 
 

@@ -180,7 +180,10 @@ class Image:
     key: str
 
 
-_CONTROL = re.compile(r"[^\t\n\x20-\x7e\u00a0-\uffff]")
+# Control characters, and those that turn the direction of text or hide in it.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+)
 
 
 def clean(text: str) -> str:

@@ -44,6 +44,7 @@ REST_PLACES: Mapping[str, EndKind] = {
 """Places after which a CPU does nothing more, and what that end is called."""
 
 TRAMPOLINE_BUDGET = 2000  # instructions between physical 0 and ap_entry
+LOST_BUDGET = 64  # instructions that an AP may execute before it is in the trampoline
 SPIN_REPEATS = 3  # times that the same registers must be seen again before a CPU "waits"
 RUN_TO_RETURN = ("printf", "vprintf", "usleep", "putchar")
 """Given functions that are long and uninteresting: a stepped CPU runs through them."""
@@ -91,6 +92,7 @@ class Seen:
 
     rungs: dict[Rung, CpuState] = field(default_factory=dict)
     steps: list[TrampolineStep] = field(default_factory=list)
+    whole: bool = True
     rest: EndKind | None = None
 
 
@@ -332,6 +334,9 @@ class Director:
         own_stack_or_other = rung is not Rung.OWN_STACK or not self.on_boot_stack(state.rsp)
         if rung is not None and cpu != 0 and own_stack_or_other:
             seen.rungs.setdefault(rung, state)
+        if place == "ap_entry" and not seen.whole:
+            for passed in (Rung.REAL_MODE, Rung.PROTECTED_MODE, Rung.LONG_MODE):
+                seen.rungs.setdefault(passed, state)
         if place in REST_PLACES and seen.rest is None:
             seen.rest = REST_PLACES[place]
             self.trouble = self.trouble or place != "vmm_parked"
@@ -471,12 +476,20 @@ class Director:
         counter_at = self.in_copy("apinit_procs")
         state = await self.state(cpu)
         count = await self.read_u32(counter_at) if counter_at is not None else 0
-        for _ in range(TRAMPOLINE_BUDGET):
+        repeats: Counter[Registers] = Counter()
+        for number in range(TRAMPOLINE_BUDGET):
             self._climb(cpu, state)
             if state.pc == goal:
                 await self.note(cpu, "ap_entry", state)
                 self._noted[cpu] = state.pc
                 return
+            if number >= LOST_BUDGET and Rung.REAL_MODE not in seen.rungs:
+                self.trouble = True
+                return
+            registers = await self.gdb.registers(cpu)
+            repeats[registers] += 1
+            if repeats[registers] > SPIN_REPEATS:
+                break
             code = await self.code_at(cpu, state)
             decoded = decode(code, state.pc, state.bits)
             text = decoded.text if decoded else "(no instruction)"
@@ -490,7 +503,7 @@ class Director:
                 self.trouble = True
                 return
             state = await self.state(cpu)
-        self.trouble = True
+        seen.whole = False  # it waits, or is long: it runs free from here
 
     def _climb(self, cpu: int, state: CpuState) -> None:
         rungs = self.seen[cpu].rungs
@@ -542,7 +555,8 @@ class Director:
         await probe.start(self)
 
     async def _watch_it(self, probe: Probe) -> Literal["complete", "shutdown", "quiet", "shown"]:
-        while True:
+        end = time.monotonic() + self.limits.total_s
+        while time.monotonic() < end:
             stop = await self.go(timeout_s=self._patience())
             if stop.kind == "shutdown":
                 return "shutdown"
@@ -560,6 +574,7 @@ class Director:
                 return "shown"
             if all(seen.rest for seen in self.seen):
                 return "complete"
+        return "quiet"
 
     async def _look_at_fault(self, hit: Hit) -> None:
         """Read the frame that the exception handler was given (include/exception.h)."""
@@ -642,6 +657,7 @@ class Director:
             index=cpu,
             rungs=dict(seen.rungs),
             steps=tuple(seen.steps),
+            whole=seen.whole,
             end=state,
             end_kind=self._end_kind(cpu, state, code, how),
             end_place=self.describe(state),

@@ -158,6 +158,8 @@ class CpuRecord:
         index: 0-based index of the vCPU; 0 is the BSP.
         rungs: rung → registers when it was reached.
         steps: the instructions from physical 0 to ap_entry, where the probe stepped them.
+        whole: whether `steps` goes all the way; a CPU that waits long in between is not stepped
+            to the end.
         end: registers when the boot ended.
         end_kind: where it ended.
         end_place: nearest symbol, with file and line where known.
@@ -173,6 +175,7 @@ class CpuRecord:
     end_place: str
     end_code: str
     stackaddr: int | None = None
+    whole: bool = True
 
     @property
     def name(self) -> str:

@@ -10,9 +10,11 @@ What the stub does, found by experiment on QEMU 7.2.22 and 10.0.13 (tests in gra
   were sent an INIT or a SIPI meanwhile (they take it when they are resumed).
 - A stop stops every processor. Only one is reported, even if several reached a breakpoint. The
   others stand *on* theirs, not behind it, and stop there again at once when resumed: such a stop
-  comes later, it is not lost. With a watchpoint see `Gdb.set_watch`.
+  comes later, it is not lost. Stops at watchpoints do get lost: see `Gdb.set_watch`.
 - Resuming a processor that stands on a breakpoint stops it there again, but single-stepping ignores
   breakpoints. `resume` therefore steps those off that already reported theirs.
+- A stop ends the single-step mode of the thread selected by `Hc` only. If another processor keeps
+  it, its next resume is a step, which also ignores breakpoints: so `Hc` goes before every `vCont`.
 - A stop of which the second half of QEMU's bookkeeping is left over can stop the next resume at
   once. It is gone after one more request, and every stop here is followed by one (the registers).
 - Stop replies: `T05thread:p01.02;` (breakpoint, step), with `watch:0000000000107800;` on 7.2 and
@@ -289,10 +291,11 @@ class _Wire(asyncio.Protocol):
         assert self.transport is not None
         self.transport.write(b"".join(b"$%b#%02x" % (p, sum(p) & 0xFF) for p in packets))
 
-    def ask(self, packets: tuple[bytes, ...]) -> _Batch:
+    def ask(self, packets: tuple[bytes, ...], *, then: tuple[bytes, ...] = ()) -> _Batch:
+        """Sends requests, and in the same write `then`, which is not answered at once."""
         batch = _Batch(len(packets), asyncio.get_running_loop().create_future())
         self._batches.append(batch)
-        self.send(packets)
+        self.send(packets + then)
         return batch
 
 
@@ -672,7 +675,9 @@ class Gdb:
         self._stepping = next(iter(who)) if action == b"s" else None
         self._known.clear()
         self._raw_stop = None
-        self._wire.send((packet,))
+        # The stub ends the stepping mode of its "c" thread only.
+        select = b"Hc" + self._thread(min(who))
+        self._wire.ask((select,), then=(packet,))
 
     def _unasked(self, body: bytes) -> None:
         if self._running is not None and self._raw_stop is None:
@@ -785,6 +790,9 @@ class Gdb:
 
     async def step(self, cpu: int) -> Stop:
         """Executes one instruction on one processor, all others stand still.
+
+        A step that arrives at a breakpoint is a step; the breakpoint is reported by the next
+        `resume`.
 
         Returns:
             Stop of kind "step", or "watch", "shutdown", or "halted" when the processor waits for

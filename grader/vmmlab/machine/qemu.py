@@ -17,12 +17,14 @@ import contextlib
 import fcntl
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -118,7 +120,15 @@ def argv(
     out = [
         str(qemu),
         *("-accel", f"tcg,thread={'single' if spec.single_threaded else 'multi'}"),
-        *("-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-S"),
+        *(
+            "-M",
+            "q35,sata=off,smbus=off",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-S",
+        ),
         *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
         *("-bios", "qboot.rom" if spec.firmware == "qboot" else "bios-256k.bin"),
         *("-kernel", str(spec.kernel)),
@@ -265,15 +275,21 @@ class Machine:
                 os.set_blocking(fd, False)
             # A burst of trace lines should not make the processors wait for this process.
             with contextlib.suppress(OSError, AttributeError):
-                fcntl.fcntl(log_theirs, fcntl.F_SETPIPE_SZ, 1 << 20)
-            self.argv = argv(
+                fcntl.fcntl(log_theirs, fcntl.F_SETPIPE_SZ, 1 << 18)
+            # Symbolic links would lead nowhere in a sandbox, relative paths nowhere at all.
+            spec = replace(
                 self.spec,
+                kernel=self.spec.kernel.resolve(),
+                modules=tuple(path.resolve() for path in self.spec.modules),
+            )
+            self.argv = argv(
+                spec,
                 qemu=qemu,
                 qmp_fd=qmp_theirs.fileno(),
                 gdb_fd=gdb_theirs.fileno(),
                 serial_fd=serial_theirs,
             )
-            readable = [path.resolve() for path in (self.spec.kernel, *self.spec.modules)]
+            readable = [spec.kernel, *spec.modules, *_install_dir(qemu)]
             command = self._launcher.wrap(self.argv, ro=readable, rw=())
             setpriv = shutil.which("setpriv")
             if setpriv is not None and "--die-with-parent" not in command:
@@ -294,6 +310,8 @@ class Machine:
                     found=command[0],
                     next_step="Run `vmmlab doctor`.",
                 ) from error
+            with contextlib.suppress(OSError, AttributeError):
+                resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
         finally:
             gdb_theirs.close()
             qmp_theirs.close()
@@ -330,7 +348,6 @@ class Machine:
         reason = {
             "SHUTDOWN": event.get("data", {}).get("reason", "unknown"),
             "SUSPEND": "guest-suspend",
-            "GUEST_PANICKED": "guest-panic",
         }.get(event["event"])
         if reason is not None and self._shutdown is not None and not self._shutdown.done():
             self._shutdown.set_result(reason)
@@ -470,6 +487,11 @@ class Machine:
         loop = asyncio.get_running_loop()
         if self._timer is not None:
             self._timer.cancel()
+        if self._process is not None:
+            # In a sandbox QEMU is a grandchild: it is gone when nobody holds its log open.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.limits.end_s):
+                    await self._log_ended.wait()
         if self._log_fd >= 0:
             loop.remove_reader(self._log_fd)
         self._drain(self._serial_fd, self._serial)
@@ -494,6 +516,13 @@ class Machine:
     ) -> None:
         self._kill()
         await self._close()
+
+
+def _install_dir(qemu: Path) -> list[Path]:
+    """Where a QEMU outside the system directories keeps its firmware."""
+    if qemu.is_relative_to("/usr") or not qemu.is_absolute() or not qemu.exists():
+        return []
+    return [qemu.parent.parent if qemu.parent.name == "bin" else qemu.parent]
 
 
 class _Events(EventListener):

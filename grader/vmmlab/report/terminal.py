@@ -34,6 +34,8 @@ _WIDTHS: Final = (40, 120)
 _CASES_SHOWN: Final = 12
 _DIAGNOSTICS_SHOWN: Final = 8
 _WARNINGS_SHOWN: Final = 5
+_WAITING_SHOWN: Final = 4
+_VERSIONS_NOT_SHOWN: Final = frozenset({"python", "qemu.qmp"})
 
 
 def print_report(report: Report, file: IO[str] | None = None) -> None:
@@ -95,7 +97,7 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     closing = _closing(report)
     if closing:
         yield ""
-        yield from (_line(text, style) for text, style in closing)
+        yield from closing
     yield ""
     yield from _small_print(report)
 
@@ -127,7 +129,9 @@ def _list(checks: Sequence[CheckReport]) -> Table:
     table.add_column(overflow="fold")
     for check in checks:
         word, style = _WORDS[check.outcome]
-        title = Text(clean_line(check.title), "dim" if check.outcome == "skipped" else "")
+        title = Text(clean_line(check.title))
+        if check.outcome == "skipped":  # one line is enough for what cannot be judged yet
+            title = Text(title.plain, "dim", no_wrap=True, overflow="ellipsis")
         table.add_row(Text(f"  {word}", style), Text(_points(check)), title)
     return table
 
@@ -204,7 +208,10 @@ def _rows(report: Report, group: _Group) -> Iterator[tuple[str, str]]:
         yield "hint", "\n".join(check.hints)
         yield "step", f"{check.step or '-'}, seed {report.seed}"
     yield "same in", ", ".join(other.id for other in group.same)
-    yield "waiting", ", ".join(other.id for other in group.waiting)
+    if len(group.waiting) > _WAITING_SHOWN:
+        yield "waiting", f"{len(group.waiting)} checks wait for this one"
+    else:
+        yield "waiting", ", ".join(other.id for other in group.waiting)
 
 
 def _cases(check: CheckReport) -> str:
@@ -251,33 +258,37 @@ def _diagnostic(one: Diagnostic, style: str) -> Text:
     return text.append(clean_line(one.message))
 
 
-def _closing(report: Report) -> list[tuple[str, str]]:
+def _closing(report: Report) -> list[RenderableType]:
     """What to say at the end: praise, or where to begin."""
     if not report.build.ok or not report.checks:
         return []
     if all(check.outcome == "pass" for check in report.checks):
         if report.partial_run:
-            return [("All of these pass. Now run the whole lab.", "green")]
-        return [(f"All points. {clean_line(report.lab)} is done, well done!", "bold green")]
+            return [_line("All of these pass. Now run the whole lab.", "green")]
+        return [_line(f"All points. {report.lab} is done, well done!", "bold green")]
     step = report.first_step
     if step is None or report.needs_attention:
         return []
     what = f"function {step.function}: {step.title}"
     if step.line is None:
-        return [(f"Next: {step.id} in {step.file}, {what}", "")]
+        return [_line(f"Next: {step.id} in {step.file}, {what}", "")]
     where = f"TODO({step.id}) in {step.file}:{step.line}, {what}"
     if report.points == 0:
         return [
-            ("It builds, and that is where everyone starts. A good first step:", "bold"),
-            (f"  {where}", ""),
+            _line("It builds, and that is where everyone starts. A good first step:", "bold"),
+            Padding(_line(where, ""), (0, 0, 0, 2)),
         ]
-    return [(f"Next: {where}", "")]
+    return [_line(f"Next: {where}", "")]
 
 
 def _small_print(report: Report) -> Iterator[RenderableType]:
     for note in report.notes:
         yield _line(f"note: {note}", "")
-    versions = [f"{name} {number}" for name, number in report.versions.items() if name != "python"]
+    versions = [
+        f"{name} {number}"
+        for name, number in report.versions.items()
+        if name not in _VERSIONS_NOT_SHOWN
+    ]
     facts = [f"seed {report.seed}", f"cohort {report.cohort}", report.arch, *versions]
     yield _line(" · ".join([*facts, f"{report.duration_s:.1f} s"]), "dim")
 

@@ -225,7 +225,7 @@ acpi_init (void)
 		pm_timer_port ? "PM timer" : "no PM timer");
 }
 
-INITFUNC ("global2", acpi_init);
+INITFUNC ("global4", acpi_init);
 
 u32
 acpi_num_of_processors (void)

@@ -17,7 +17,7 @@ static volatile u32 *
 reg (uint offset)
 {
 	if (!apic)
-		panic ("the local APIC is not mapped yet (initfunc global3)");
+		panic ("the local APIC is not mapped yet (initfunc global4)");
 	return (volatile u32 *)(apic + offset);
 }
 
@@ -52,4 +52,4 @@ apic_init (void)
 		       base & ~(u64)PAGESIZE_MASK, PAGESIZE);
 }
 
-INITFUNC ("global3", apic_init);
+INITFUNC ("global4", apic_init);

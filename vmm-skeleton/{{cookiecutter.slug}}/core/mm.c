@@ -5,7 +5,6 @@
 #include "initfunc.h"
 #include "multiboot.h"
 #include "panic.h"
-#include "printf.h"
 #include "spinlock.h"
 
 #define ONE_MIB	     0x100000
@@ -115,7 +114,6 @@ mm_init (void)
 
 	bsp_pdpt[0] = 0; /* below 1 GiB: mapmem only */
 	asm_reload_cr3 ();
-	printf ("Memory: %u KiB above 1 MiB\n", mi.mem_upper);
 }
 
 INITFUNC ("global1", mm_init);

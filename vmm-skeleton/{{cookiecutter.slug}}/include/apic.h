@@ -18,7 +18,7 @@
 u32 apic_id (void);
 
 /* Waits until this CPU's previous IPI has been sent, then sends one.  With a
- * shorthand in low the destination is not looked at.  From initfunc "global3"
+ * shorthand in low the destination is not looked at.  From initfunc "global4"
  * on. */
 void apic_write_icr (u32 dest_apic_id, u32 low);
 

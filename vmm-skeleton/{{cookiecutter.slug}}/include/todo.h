@@ -31,13 +31,21 @@ noreturn void vmm_todo (const char *id);
 #include "x86.h"
 
 /* clang-format off */
-#define TODO_TEXT_lab3_5 "TODO(lab3.5): " TODO_WHAT_lab3_5
-#define TODO_TEXT_lab3_6 "TODO(lab3.6): " TODO_WHAT_lab3_6
-#define TODO_TEXT_lab4_1 "lab4.1"
+#define TODO_ID_lab3_5 "lab3.5"
+#define TODO_ID_lab3_6 "lab3.6"
+#define TODO_ID_lab4_1 "lab4.1"
 
-#define VMM_TODO16(id) vmm_todo16 todo_##id, TODO_TEXT_##id
-#define VMM_TODO32(id) vmm_todo32 todo_##id, TODO_TEXT_##id
-#define VMM_TODO64(id) vmm_todo64 todo_##id, TODO_TEXT_##id
+#define TODO_SAY(id) .ascii "TODO(", TODO_ID_##id, "): ", TODO_WHAT_##id, \
+			    ". Write it in lab3/apinit.S.\r\n\0"
+
+/* The text stands behind the code, in the copy. */
+#define VMM_TODO16(id) vmm_todo16 todo_##id; .Ltext_todo_##id: TODO_SAY (id)
+
+#define VMM_TODO32(id) vmm_todo32 todo_##id; .pushsection .rodata; \
+		       .Ltext_todo_##id: TODO_SAY (id); .popsection
+
+#define VMM_TODO64(id) vmm_todo64 todo_##id; .pushsection .rodata; \
+		       .Ltext_todo_##id: .asciz TODO_ID_##id; .popsection
 
 /* Text at seg:(si) to COM1, by polling. */
 	.macro	todo_say seg, si
@@ -55,16 +63,9 @@ noreturn void vmm_todo (const char *id);
 3:
 	.endm
 
-	.macro	todo_text label, text
-\label:
-	.ascii	\text
-	.byte	'.'
-	.ascii	" Write it in lab3/apinit.S."
-	.byte	13, 10, 0
-	.endm
-
-/* Runs in the copy of the trampoline, CS:APINIT_OFFSET is its start. */
-	.macro	vmm_todo16 label, text:vararg
+/* Runs in the copy of the trampoline: its start is CS:APINIT_OFFSET.  Who has
+ * said it is remembered in the copy too. */
+	.macro	vmm_todo16 label
 	cli
 	lock btsw $0, %cs:.Lsaid_\label - cpuinit_start + APINIT_OFFSET
 	jc	\label
@@ -76,11 +77,10 @@ noreturn void vmm_todo (const char *id);
 	.balign	2
 .Lsaid_\label:
 	.word	0
-	todo_text .Ltext_\label, "\text"
 	.endm
 
 /* Paging is off: everything is reached by its physical address. */
-	.macro	vmm_todo32 label, text:vararg
+	.macro	vmm_todo32 label
 	lgdtl	%cs:todo_gdtr - VMM_BASE
 	mov	$SEL_DATA, %eax
 	mov	%eax, %ds
@@ -91,12 +91,9 @@ noreturn void vmm_todo (const char *id);
 \label:
 	hlt
 	jmp	\label
-	.pushsection .rodata
-	todo_text .Ltext_\label, "\text"
-	.popsection
 	.endm
 
-	.macro	vmm_todo64 label, text:vararg
+	.macro	vmm_todo64 label
 	lock btsl $0, todo_said
 	jc	\label
 	mov	$todo_stack_top, %esp
@@ -105,10 +102,6 @@ noreturn void vmm_todo (const char *id);
 \label:
 	hlt
 	jmp	\label
-	.pushsection .rodata
-.Ltext_\label:
-	.asciz	\text
-	.popsection
 	.endm
 /* clang-format on */
 #endif

@@ -1,0 +1,388 @@
+"""A real workspace with real stand-ins: built, booted and debugged as a student would."""
+
+import contextlib
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course, workspace
+from vmmlab.cohort import Cohort
+from vmmlab.workspace import Answers
+
+ROOT = Path(__file__).resolve().parents[3]
+VMMLAB = Path(sys.prefix) / "bin" / "vmmlab"
+ROUGHLY_S = 60
+
+pytestmark = pytest.mark.skipif(
+    not VMMLAB.is_file(), reason="vmmlab is not installed in this environment"
+)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The environment of a new shell, with a build cache of the tests' own."""
+    home = tmp_path_factory.mktemp("home")
+    return {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(home), "LC_ALL": "C.UTF-8"}
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory, plain: Mapping[str, str]) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", plain["HOME"] + "/.cache")
+        return workspace.new(
+            tmp_path_factory.mktemp("made") / "vmm",
+            course.load(ROOT),
+            Answers(student="Ada", cohort=Cohort.derive("dev")),
+        )
+
+
+@pytest.fixture
+def here(master: Path, tmp_path: Path) -> Path:
+    """A workspace of the test's own: a copy, as a student might make one."""
+    return Path(shutil.copytree(master, tmp_path / "vmm", symlinks=True))
+
+
+def sh(
+    here: Path, plain: Mapping[str, str], line: str, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/bin/bash", "-c", line],
+        cwd=here,
+        env=plain,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=ROUGHLY_S,
+        check=False,
+    )
+
+
+def fill_in(here: Path) -> None:
+    shutil.copytree(ROOT / "reference", here, dirs_exist_ok=True)
+
+
+def machines(marker: str) -> list[int]:
+    """The QEMUs whose command line names `marker`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit():
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if b"qemu-system" in words[0] and marker.encode() in b" ".join(words):
+                    found.append(int(entry.name))
+    return found
+
+
+def test_each_starter_builds_and_says_what_comes_first(
+    here: Path, plain: Mapping[str, str]
+) -> None:
+    for lab in course.load(ROOT).labs.values():
+        done = sh(here, plain, f"make {lab.name}")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"build/{lab.name}/vmm.elf" in done.stdout
+        assert (here / "build" / lab.name / "vmm.elf").is_file()
+        if lab.steps:
+            first = lab.steps[0]
+            assert f"next: {first.id} in {first.file}:" in done.stdout
+            assert f"then make {lab.name} && pytest {lab.name}" in done.stdout
+        else:
+            assert "next: make run LAB=0" in done.stdout
+    done = sh(here, plain, "make vmm")
+    assert done.returncode == 0
+    assert "next: lab1.1 in lab1/vmm_main.c:" in done.stdout
+
+
+def test_a_step_that_is_filled_in_is_not_asked_for_again(
+    here: Path, plain: Mapping[str, str]
+) -> None:
+    from vmmlab.submission import reference
+
+    files = reference(course.load(ROOT), ["lab1"], steps={"lab1.1", "lab1.2"}).files
+    for name, text in files.items():
+        (here / name).write_bytes(text)
+    assert "next: lab1.3 in lab1/initfunc.c:" in sh(here, plain, "make lab1").stdout
+
+
+def test_a_finished_workspace(here: Path, plain: Mapping[str, str]) -> None:
+    fill_in(here)
+    assert "next: pytest lab3\n" in sh(here, plain, "make lab3").stdout
+    done = sh(here, plain, "make vmm")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no warnings" in done.stdout
+    booted = sh(here, plain, "make run LAB=vmm CPUS=3")
+    assert booted.returncode == 0
+    assert "Processor 2" in booted.stdout
+    assert booted.stdout.endswith("vmmlab: all CPUs have halted\n")
+
+
+def test_a_starter_boots_and_stops_at_the_first_step(here: Path, plain: Mapping[str, str]) -> None:
+    for lab in course.load(ROOT).labs.values():
+        done = sh(here, plain, f"make run LAB={lab.name[3:]}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "all CPUs have halted" in done.stdout
+        if lab.steps:
+            assert f"TODO({lab.steps[0].id})" in done.stdout
+
+
+def test_what_does_not_compile(here: Path, plain: Mapping[str, str]) -> None:
+    path = here / "lab3" / "ap_start.c"
+    path.write_text(path.read_text() + "int f (void) { return wrong; }\n")
+    line = path.read_text().count("\n")
+    done = sh(here, plain, ".venv/bin/vmmlab build lab3")
+    assert done.returncode == 1
+    assert f"lab3/ap_start.c:{line}:" in done.stderr.split("\n")[0]
+    assert "Traceback" not in done.stderr
+    assert sh(here, plain, "make lab3").returncode != 0
+    assert sh(here, plain, "make lab4").returncode == 0, "another lab is not touched by it"
+
+
+def test_warnings_are_shown(here: Path, plain: Mapping[str, str]) -> None:
+    path = here / "lab4" / "sync.c"
+    path.write_text(path.read_text() + "static int nobody;\n")
+    done = sh(here, plain, "make lab4")
+    assert done.returncode == 0
+    assert "lab4/sync.c:" in done.stdout
+    assert "warning" in done.stdout
+    assert "1 warning:" in done.stdout
+
+
+def test_a_given_file_that_was_changed_is_named(here: Path, plain: Mapping[str, str]) -> None:
+    path = here / "core" / "main.c"
+    path.write_text(path.read_text().replace("{", "{ ", 1) + "/* mine */\n")
+    done = sh(here, plain, "make lab0")
+    assert done.returncode == 0
+    assert "note: core/main.c is not the given one" in done.stdout
+
+
+def test_what_is_missing_is_named(here: Path, plain: Mapping[str, str]) -> None:
+    (here / "lab3" / "apinit.S").unlink()
+    done = sh(here, plain, ".venv/bin/vmmlab build lab3")
+    assert done.returncode == 2
+    assert "lab3/apinit.S: is missing" in done.stderr
+    assert sh(here, plain, "make run").returncode != 0
+    assert "LAB=3" in sh(here, plain, "make run").stderr
+
+
+def test_two_builds_at_once(here: Path, plain: Mapping[str, str]) -> None:
+    both = [
+        subprocess.Popen(["make", "lab1"], cwd=here, env=plain, stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [one.wait(ROUGHLY_S) for one in both] == [0, 0]
+    assert sorted(p.name for p in (here / "build" / "lab1").iterdir()) == ["vmm.elf", "vmm.elf32"]
+
+
+# --- the environment --------------------------------------------------------------------------
+
+
+def test_the_first_line_of_the_readme_activates(here: Path, plain: Mapping[str, str]) -> None:
+    line = (here / "README.md").read_text().split("\n")[0]
+    done = sh(here, plain, f"{line}\ncommand -v vmmlab pytest && make lab1 >/dev/null")
+    assert done.returncode == 0
+    assert done.stdout.split() == [str(VMMLAB), str(VMMLAB.with_name("pytest"))]
+
+
+def test_without_the_link_vmmlab_is_taken_from_the_path(
+    here: Path, plain: Mapping[str, str]
+) -> None:
+    (here / ".venv").unlink()
+    done = sh(here, plain, "make lab1")
+    assert done.returncode != 0
+    assert "vmmlab is not here" in done.stderr
+    assert "activate" in done.stderr
+    assert sh(here, plain, f"PATH={VMMLAB.parent}:$PATH make lab1").returncode == 0
+
+
+def test_cleaning(here: Path, plain: Mapping[str, str]) -> None:
+    before = {p for p in here.rglob("*") if ".venv" not in p.parts}
+    sh(here, plain, "make lab1")
+    assert sh(here, plain, "make clean").returncode == 0
+    assert {p for p in here.rglob("*") if ".venv" not in p.parts} == before
+
+
+def test_help(here: Path, plain: Mapping[str, str]) -> None:
+    done = sh(here, plain, "make")
+    assert done.returncode == 0
+    for word in ("make lab0", "make vmm", "make run LAB=3", "make gdb LAB=3", "pytest -k ljmpw"):
+        assert word in done.stdout
+
+
+# --- booting ----------------------------------------------------------------------------------
+
+
+def test_on_a_terminal_ctrl_a_x_leaves(here: Path, plain: Mapping[str, str]) -> None:
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(here)
+        os.execve(VMMLAB, [str(VMMLAB), "run", "lab0"], dict(plain))
+    said, sent = b"", False
+    ends_at = time.monotonic() + ROUGHLY_S
+    while time.monotonic() < ends_at:
+        if select.select([terminal], [], [], 1)[0]:
+            try:
+                said += os.read(terminal, 4096)
+            except OSError:  # the other side is closed
+                break
+        if not sent and b"Processor 0" in said:
+            os.write(terminal, b"\x01x")
+            sent = True
+    status = os.waitpid(child, 0)[1]
+    os.close(terminal)
+    assert b"Ctrl-A X leaves" in said
+    assert b"QEMU has ended" in said
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
+def test_under_gdb_each_processor_is_a_thread(here: Path, plain: Mapping[str, str]) -> None:
+    done = sh(
+        here,
+        plain,
+        "make gdb LAB=2 CPUS=3",
+        stdin="continue\ninfo threads\ncontinue\nserial\nquit\n",
+    )
+    assert done.returncode == 0
+    assert "in vmm_main ()" in done.stdout
+    for number in (1, 2, 3):
+        assert f"Thread 1.{number} (CPU#{number - 1}" in done.stdout
+    assert "hit Breakpoint" in done.stdout
+    assert "vmm_todo" in done.stdout
+    assert "Hardware assisted breakpoint" in done.stdout
+    assert "vmmlab VMM, cohort dev" in done.stdout, "what `serial` shows"
+    assert machines(str(here)) == []
+
+
+def test_without_gdb_it_says_so(here: Path, plain: Mapping[str, str], tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("qemu-system-x86_64", "gcc", "ld", "objcopy", "bwrap", "env", "sh", "as"):
+        found = shutil.which(name)
+        if found:
+            (tools / name).symlink_to(found)
+    done = sh(here, {**plain, "PATH": str(tools)}, "exec .venv/bin/vmmlab run lab0 --gdb")
+    assert done.returncode == 2
+    assert "gdb is not installed" in done.stderr
+
+
+def endless(here: Path) -> None:
+    path = here / "lab1" / "vmm_main.c"
+    path.write_text(path.read_text().replace('vmm_todo ("lab1.1");', "for (;;) ;"))
+
+
+def test_what_runs_for_ever_is_stopped(here: Path, plain: Mapping[str, str]) -> None:
+    endless(here)
+    done = sh(here, plain, ".venv/bin/vmmlab run lab1 --timeout 0.5")
+    assert done.returncode == 1
+    assert "still running after 0.5 s, stopped" in done.stdout
+
+
+def test_what_resets_is_said(here: Path, plain: Mapping[str, str]) -> None:
+    path = here / "lab1" / "vmm_main.c"
+    crash = 'asm volatile ("lidt %0; ud2" : : "m" (*(char (*)[10])mi_arg));'
+    path.write_text(path.read_text().replace('vmm_todo ("lab1.1");', crash))
+    done = sh(here, plain, ".venv/bin/vmmlab run lab1")
+    assert done.returncode == 1
+    assert "the machine has stopped: guest-reset" in done.stdout
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_machine_is_left_behind(
+    here: Path, plain: Mapping[str, str], how: signal.Signals
+) -> None:
+    endless(here)
+    env = {**plain, "XDG_CACHE_HOME": str(here / "cache")}
+    with subprocess.Popen(
+        [VMMLAB, "run", "lab1"],
+        cwd=here,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        wait_for(lambda: bool(machines(str(here))))
+        process.send_signal(how)
+        said = process.stderr.read()
+    if how is not signal.SIGKILL:
+        assert process.returncode == 128 + how
+        assert said == ("vmmlab: stopped\n" if how is signal.SIGINT else "")
+    wait_for(lambda: not machines(str(here)))
+
+
+def wait_for(condition: object) -> None:
+    """Another process cannot be waited for but by looking: every 20 ms, at most ROUGHLY_S."""
+    assert callable(condition)
+    ends_at = time.monotonic() + ROUGHLY_S
+    pause = select.poll()
+    while not condition():
+        assert time.monotonic() < ends_at
+        pause.poll(20)
+
+
+# --- cookiecutter by itself -------------------------------------------------------------------
+
+
+def cookiecutter(
+    kit: Path, out: Path, plain: Mapping[str, str], *words: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cookiecutter", "vmm-skeleton/", "--no-input", "-o", out, *words],
+        cwd=kit,
+        env={**plain, "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+        capture_output=True,
+        text=True,
+        timeout=ROUGHLY_S,
+        check=False,
+    )
+
+
+def test_plain_cookiecutter_makes_the_same(
+    master: Path, tmp_path: Path, plain: Mapping[str, str]
+) -> None:
+    done = cookiecutter(ROOT, tmp_path, plain, "student=Ada")
+    assert (done.returncode, done.stderr) == (0, "")
+
+    def content(folder: Path) -> dict[str, bytes]:
+        return {
+            str(p.relative_to(folder)): p.read_bytes()
+            for p in folder.rglob("*")
+            if p.is_file() and ".venv" not in p.parts
+        }
+
+    assert content(tmp_path / "vmm") == content(master)
+    assert (tmp_path / "vmm" / ".venv").is_symlink()
+
+
+def test_plain_cookiecutter_with_a_cohort(tmp_path: Path, plain: Mapping[str, str]) -> None:
+    done = cookiecutter(ROOT, tmp_path, plain, "cohort=autumn", "slug=mine")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "mine" / "cohort.h").read_text() == Cohort.derive("autumn").header()
+    done = cookiecutter(ROOT, tmp_path, plain, "cohort=a b", "slug=yours")
+    assert done.returncode != 0
+    assert "cannot be a cohort's name" in done.stdout + done.stderr
+    assert not (tmp_path / "yours").exists()
+
+
+def test_plain_cookiecutter_leaves_nothing_when_it_fails(
+    tmp_path: Path, plain: Mapping[str, str]
+) -> None:
+    kit = tmp_path / "kit"
+    for name in ("vmm-skeleton", "reference", "labs"):
+        shutil.copytree(ROOT / name, kit / name)
+    shutil.copyfile(ROOT / "course.yml", kit / "course.yml")
+    broken = kit / "reference" / "lab4" / "sync.c"
+    broken.write_text(broken.read_text().replace("END SOLUTION", "END OF IT"))
+    done = cookiecutter(kit, tmp_path / "out", plain)
+    assert done.returncode != 0
+    assert "reference/lab4/sync.c:" in done.stderr
+    assert not (tmp_path / "out" / "vmm").exists()

@@ -1,0 +1,293 @@
+"""Booting one's own work: on this terminal, under gdb, or unattended.
+
+Nothing here earns points: what a guest prints is for the reader only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from vmmlab import doctor
+from vmmlab.build import FromReference, Symbols
+from vmmlab.cohort import Cohort
+from vmmlab.course import Course
+from vmmlab.errors import InfraError, UsageError
+from vmmlab.local import image_of, install, labs_of, own_image
+from vmmlab.machine import Machine, MachineSpec
+from vmmlab.machine.versions import qemu_path
+from vmmlab.sandbox import Limits, Sandbox, kill_tree
+from vmmlab.submission import Submission, reference, take
+from vmmlab.workspace import Workspace
+
+_POLL_S: Final = 0.1
+_ANCHORS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What to boot, and on which machine.
+
+    Attributes:
+        lab: a lab's name, or `local.ALL`.
+        cpus: how many processors; None: what the lab asks for.
+        firmware: "qboot" or "seabios"; None: what the lab asks for.
+        accel: "tcg" or "kvm".
+        timeout_s: how long to wait for the end where there is no terminal, seconds.
+    """
+
+    lab: str
+    cpus: int | None = None
+    firmware: str | None = None
+    accel: str = "tcg"
+    timeout_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.firmware not in (None, "qboot", "seabios"):
+            raise UsageError(
+                f"there is no firmware {self.firmware!r} here.", expected="qboot or seabios"
+            )
+        if self.accel not in ("tcg", "kvm"):
+            raise UsageError(f"there is no accelerator {self.accel!r} here.", expected="tcg or kvm")
+
+
+def run(what: Boot, course: Course, source: Workspace | str, *, gdb: bool) -> int:
+    """Boot `what` and return 0 when it ended by itself as it should.
+
+    Args:
+        what: the lab and the machine.
+        course: the course.
+        source: the workspace to boot from, the folder of a submission, or "reference".
+        gdb: under gdb, on this terminal.
+
+    Raises:
+        UsageError: a device, gdb or a terminal is missing.
+        SubmissionError: a file is missing or cannot be read.
+        BuildFailed: the student's files do not make an image.
+        InfraError: a tool failed.
+    """
+    doctor.require(("qemu-system-x86_64",))
+    if isinstance(source, Workspace):
+        sandbox = Sandbox.choose(require=False)
+        image, _ = own_image(source, course, what.lab)
+        root, elf = source.root, install(image, source.root / "build" / what.lab)
+    else:
+        sandbox = Sandbox.choose(require=source != "reference")
+        image = image_of(
+            course.tree,
+            course,
+            FromReference(course.reference_dir),
+            what.lab,
+            _taken(course, what.lab, source).files,
+            Cohort.derive(course.cohort),
+            sandbox,
+        )
+        root, elf = course.tree, image.elf
+    lab = labs_of(course, what.lab)[-1]
+    spec = MachineSpec(
+        kernel=image.kernel,
+        cpus=what.cpus or lab.cpus[0],
+        firmware="seabios" if (what.firmware or lab.firmware[0]) == "seabios" else "qboot",
+    )
+    if what.accel == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        raise UsageError(
+            "KVM cannot be used here.",
+            expected="/dev/kvm, readable and writable for you",
+            next_step="leave --accel out: TCG needs nothing",
+        )
+    if gdb:
+        return _debug(elf, image.symbols, spec, what, sandbox, root)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        return _on_terminal(spec, what, sandbox)
+    if what.accel != "tcg":
+        raise UsageError("--accel kvm needs a terminal.", next_step="leave --accel out")
+    return asyncio.run(_unattended(spec, sandbox, what.timeout_s))
+
+
+def _taken(course: Course, lab: str, submission: str) -> Submission:
+    labs = [one.name for one in labs_of(course, lab)]
+    if submission == "reference":
+        return reference(course, labs)
+    return take(Path(submission), labs, course)
+
+
+def _argv(spec: MachineSpec, accel: str) -> list[str]:
+    """QEMU for a person: no trace, no debug stub, and a reset ends it."""
+    threads = "single" if spec.single_threaded else "multi"
+    return [
+        str(qemu_path()),
+        *("-accel", "kvm" if accel == "kvm" else f"tcg,thread={threads}"),
+        *(("-cpu", "host") if accel == "kvm" else ()),
+        *("-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
+        *("-bios", "qboot.rom" if spec.firmware == "qboot" else "bios-256k.bin"),
+        *("-kernel", str(spec.kernel)),
+    ]
+
+
+def _wrap(
+    sandbox: Sandbox, argv: Sequence[str], spec: MachineSpec, accel: str, rw: Sequence[Path] = ()
+) -> list[str]:
+    devices = [Path("/dev/kvm")] if accel == "kvm" else []
+    return sandbox.wrap(
+        argv,
+        ro=[spec.kernel.resolve()],
+        rw=rw,
+        devices=devices,
+        limits=Limits(file_mib=64),
+    )
+
+
+def _on_terminal(spec: MachineSpec, what: Boot, sandbox: Sandbox) -> int:
+    _say(f"{what.lab} on {spec.cpus} CPUs, {spec.firmware}; Ctrl-A X leaves, Ctrl-A H helps")
+    argv = [*_argv(spec, what.accel), "-serial", "mon:stdio"]
+    with _terminal_kept():
+        process = subprocess.Popen(
+            _wrap(sandbox, argv, spec, what.accel), start_new_session=True, cwd="/"
+        )
+        try:
+            code = process.wait()
+        finally:
+            kill_tree(process)
+    _say("QEMU has ended" if code == 0 else f"QEMU has ended with status {code}")
+    return 0 if code == 0 else InfraError.exit_code
+
+
+async def _unattended(spec: MachineSpec, sandbox: Sandbox, timeout_s: float) -> int:
+    """Boot until all CPUs halt, the machine resets or the time is over; then show what it said."""
+    async with Machine(spec, sandbox) as machine:
+        await machine.gdb.resume()
+        ends_at = time.monotonic() + timeout_s
+        ending, code = f"still running after {timeout_s:g} s, stopped", 1
+        while time.monotonic() < ends_at:
+            stop = await machine.gdb.wait(_POLL_S)
+            if stop is not None:
+                ending = f"the machine has stopped: {stop.reason or stop.kind}"
+                break
+            if await _all_halted(machine):
+                ending, code = "all CPUs have halted", 0
+                break
+        text = machine.serial()
+    sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
+    _say(ending)
+    return code
+
+
+async def _all_halted(machine: Machine) -> bool:
+    """Whether every CPU executed HLT with interrupts off, or was never started."""
+    said = await machine.qmp.execute("human-monitor-command", {"command-line": "info registers -a"})
+    states = re.findall(r"[ER]FL=([0-9a-f]+).*?HLT=(\d)", str(said), re.DOTALL)
+    return len(states) == machine.spec.cpus and all(
+        halted == "1" and not int(flags, 16) & 0x200 for flags, halted in states
+    )
+
+
+def _debug(
+    elf: Path, symbols: Symbols, spec: MachineSpec, what: Boot, sandbox: Sandbox, root: Path
+) -> int:
+    gdb = shutil.which("gdb")
+    if gdb is None:
+        raise UsageError("gdb is not installed.", next_step=doctor.mend([doctor.missing("gdb")]))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmmlab-gdb-")))
+        serial = folder / "serial.txt"
+        serial.touch()
+        # QEMU gets a socket that listens already: there is nothing to wait for.
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(folder / "gdb"))
+        listener.listen(1)
+        argv = [
+            *_argv(spec, what.accel),
+            *("-S", "-action", "reboot=shutdown,shutdown=pause"),
+            *("-chardev", f"socket,id=gdb,fd={listener.fileno()},server=on,wait=off"),
+            *("-gdb", "chardev:gdb", "-serial", f"file:{serial}"),
+        ]
+        argv.remove("-no-reboot")
+        log = stack.enter_context((folder / "qemu.txt").open("wb"))
+        machine = subprocess.Popen(
+            _wrap(sandbox, argv, spec, what.accel, rw=[folder]),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(listener.fileno(),),
+            start_new_session=True,
+            cwd="/",
+        )
+        stack.callback(kill_tree, machine)
+        script = folder / "commands.gdb"
+        script.write_text(_gdb_commands(symbols, folder, what, spec))
+        with _terminal_kept():
+            debugger = subprocess.Popen(
+                [gdb, "-q", "-d", str(root), "-x", str(script), str(elf)], cwd=root
+            )
+            stack.callback(_end, debugger)
+            # Ctrl-C is for gdb.
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            stack.callback(signal.signal, signal.SIGINT, before)
+            return debugger.wait()
+
+
+def _gdb_commands(symbols: Symbols, folder: Path, what: Boot, spec: MachineSpec) -> str:
+    breaks = [f"hbreak {name}" for name in _ANCHORS if symbols.maybe(name) is not None]
+    serial = shlex.quote(str(folder / "serial.txt"))
+    return "\n".join(
+        [
+            "set pagination off",
+            "set confirm off",
+            "set architecture i386:x86-64",
+            f"target remote {folder / 'gdb'}",
+            "define serial",
+            f"shell cat {serial}",
+            "end",
+            "document serial",
+            "Show what the VMM has written to its serial line so far.",
+            "end",
+            *breaks,
+            rf"echo \n{what.lab} on {spec.cpus} CPUs, stopped before the first instruction.\n",
+            r"echo continue: run to the next breakpoint    info threads: all CPUs\n",
+            r"echo hbreak NAME: a hardware breakpoint      serial: what it has printed\n",
+            r"echo Ctrl-C: stop it                         quit: end gdb and the machine\n\n",
+            "",
+        ]
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _terminal_kept() -> Iterator[None]:
+    """Give the terminal back as it was, also when the program on it was killed."""
+    try:
+        before = termios.tcgetattr(0)
+    except termios.error:
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(termios.error):
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"vmmlab: {text}\n")
+    sys.stdout.flush()
