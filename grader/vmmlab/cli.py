@@ -54,44 +54,48 @@ LabArgument = Annotated[str, typer.Argument(metavar="LAB", help="lab0 … lab4, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every error becomes text on stderr."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    with _terminable():
-        try:
-            if words == ["--version"]:
-                _top(version=True)  # without setting up the other commands: 0.1 s less
-            result = app(args=words, prog_name="vmmlab", standalone_mode=False)
-            sys.stdout.flush()
-            code = result if isinstance(result, int) else 0
-            if code == STOPPED:  # typer has swallowed a Ctrl-C
-                _complain("stopped")
-            return code
-        except typer.Exit as end:
-            return end.exit_code
-        except _ClickError as error:
-            error.show()
-            return 2
-        except VmmlabError as error:
-            _explain(error)
-            return error.exit_code
-        except (KeyboardInterrupt, typer.Abort):
+    with _terminable() as signals:
+        code = _run(sys.argv[1:] if argv is None else list(argv))
+    return 128 + signals[0] if signals else code
+
+
+def _run(words: list[str]) -> int:
+    try:
+        if words == ["--version"]:
+            _top(version=True)  # without setting up the other commands: 0.1 s less
+        result = app(args=words, prog_name="vmmlab", standalone_mode=False)
+        sys.stdout.flush()
+        code = result if isinstance(result, int) else 0
+        if code == STOPPED:  # typer has swallowed a Ctrl-C
             _complain("stopped")
-            return STOPPED
-        except SystemExit as end:
-            if isinstance(end.__context__, BrokenPipeError):  # typer has swallowed it
-                return _READER_GONE
-            raise
-        except BrokenPipeError:
-            # Python would complain once more when it flushes at its exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code
+    except typer.Exit as end:
+        return end.exit_code
+    except _ClickError as error:
+        error.show()
+        return 2
+    except VmmlabError as error:
+        _explain(error)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("stopped")
+        return STOPPED
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer has swallowed it
             return _READER_GONE
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                where = f" ({error.filename})" if error.filename else ""
-                _complain(f"the disk is full{where}\n  next:     make room, then run this again")
-                return _BUG
-            return _bug(error)
-        except Exception as error:
-            return _bug(error)
+        raise
+    except BrokenPipeError:
+        # Python would complain once more when it flushes at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _READER_GONE
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" ({error.filename})" if error.filename else ""
+            _complain(f"the disk is full{where}\n  next:     make room, then run this again")
+            return _BUG
+        return _bug(error)
+    except Exception as error:
+        return _bug(error)
 
 
 @app.callback(invoke_without_command=True)
@@ -310,19 +314,24 @@ def _quoted(path: Path) -> str:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that everything that was started is ended."""
+def _terminable() -> Iterator[list[int]]:
+    """Let SIGTERM do what Ctrl-C does, so that everything that was started is ended.
+
+    Yields the signals that came. Not SystemExit: pytest takes that for a failed test.
+    """
+    came: list[int] = []
 
     def unwind(signum: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + signum)
+        came.append(signum)
+        raise KeyboardInterrupt
 
     try:
         before: Any = signal.signal(signal.SIGTERM, unwind)
     except ValueError:  # not the main thread
-        yield
+        yield came
         return
     try:
-        yield
+        yield came
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -316,6 +316,11 @@ class Observation:
         """The application processors."""
         return self.cpus[1:]
 
+    @property
+    def all_parked(self) -> bool:
+        """Whether every CPU came to rest where a whole bring-up ends."""
+        return all(cpu.end_kind == "parked" for cpu in self.cpus)
+
     def at(self, place: str, cpu: int | None = None) -> tuple[Hit, ...]:
         """Hits at `place`, in order, of one CPU or of all."""
         return tuple(h for h in self.hits if h.place == place and cpu in (None, h.cpu))
