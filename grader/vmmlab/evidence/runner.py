@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from vmmlab.build import Builder, BuildFailed, BuildOptions, FromReference, Image, Prebuilt
+from vmmlab.build import Builder, BuildOptions, FromReference, Image, Prebuilt
 from vmmlab.build.model import Diagnostic
 from vmmlab.checks import Scenario
 from vmmlab.cohort import Cohort
@@ -123,9 +123,7 @@ class LabRunner:
     def __init__(self, request: RunRequest) -> None:
         self._request = request
         self._sandbox = Sandbox.choose(require=request.sandbox_required)
-        self._builder = make_builder(
-            request.course, self._sandbox, getattr(request, "standins", None)
-        )
+        self._builder = make_builder(request.course, self._sandbox, request.standins)
         self._images: dict[BuildOptions, concurrent.futures.Future[Image]] = {}
         self._boots: dict[Scenario, concurrent.futures.Future[Observation]] = {}
         self._warnings: dict[Diagnostic, None] = {}
@@ -151,14 +149,19 @@ class LabRunner:
         """
         try:
             return self._boot(scenario).result()
-        except (InfraError, BuildFailed):
+        except InfraError:
             self._boots.pop(scenario, None)
+            self._images = {
+                options: image
+                for options, image in self._images.items()
+                if not (image.done() and isinstance(image.exception(), InfraError))
+            }
             raise
 
     def facts(self) -> RunFacts:
         """Warnings, versions and times, as far as anything has run."""
         versions = tool_versions()
-        notes = [self._sandbox.note] if self._sandbox.note else []
+        notes = [self._sandbox.note] if self._sandbox.kind == "none" else []
         if not versions.tried:
             notes.append(f"{versions.qemu_text} was never tried with vmmlab; 7.2 and 10.0 were.")
         return RunFacts(
