@@ -11,7 +11,9 @@ stale = $(if $(filter $(CURDIR),$(shell cat $(1) 2>/dev/null)),,FORCE)
 
 # The quick ones first, so that a slip shows early; then everything else.
 QUICK := $(wildcard $(addprefix grader/tests/,course workspace cli checks report))
-C_FILES = $(shell find reference vmm-skeleton -name '*.[ch]' ! -name cohort.h)
+# cohort.h is a template, not C.
+TREE := vmm-skeleton/{{cookiecutter.slug}}
+C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev $(LABS) test test-full bench soak lint clean FORCE
@@ -60,7 +62,7 @@ lint: $(STAMP_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	clang-format --dry-run -Werror $(C_FILES)
+	clang-format --dry-run -Werror '--style=file:$(TREE)/.clang-format' $(C_FILES)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

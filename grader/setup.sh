@@ -49,7 +49,7 @@ if [ -n "$all" ]; then
 		export DEBIAN_FRONTEND=noninteractive
 		apt-get -qq update || say "apt-get update failed, trying with the lists that are here"
 		# shellcheck disable=SC2086
-		apt-get -qq -y install --no-install-recommends $all >/dev/null ||
+		apt-get -qq -y -o Dpkg::Use-Pty=0 install --no-install-recommends $all >/dev/null ||
 			stop "apt-get could not install $all; mend what it says above and run this again"
 	elif [ -n "$needed" ]; then
 		stop "missing: $(echo "$needed" | xargs)" "run: sudo $line" "then run this again"

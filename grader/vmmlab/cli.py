@@ -90,7 +90,8 @@ def _run(words: list[str]) -> int:
         return _READER_GONE
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = f" ({error.filename})" if error.filename else ""
+            place = error.filename2 or error.filename
+            where = f" ({place})" if place else ""
             _complain(f"the disk is full{where}\n  next:     make room, then run this again")
             return _BUG
         return _bug(error)

@@ -28,7 +28,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from vmmlab import course as courses
-from vmmlab.build import BuildOptions, Image
+from vmmlab.build import BuildOptions
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course
 from vmmlab.errors import CourseError, VmmlabError
@@ -307,21 +307,14 @@ def _region(lines: Sequence[str], text: str, edit: Edit) -> tuple[int, int] | No
 
 def _function(lines: Sequence[str], text: str, edit: Edit) -> tuple[int, int] | None:
     """A C function from its return type to the brace in the first column that ends it."""
-    head = re.compile(rf"{re.escape(edit.name)} \(")
-    for at, line in enumerate(lines):
-        if head.match(line) and "{" in lines[at : _end_of_declarator(lines, at) + 2][-1]:
-            begin = at
-            while begin and re.match(r"[A-Za-z_]", lines[begin - 1]):
-                begin -= 1
-            ends = (n for n in range(at, len(lines)) if lines[n] == "}")
-            return begin, next(ends) + 1
-    return None
-
-
-def _end_of_declarator(lines: Sequence[str], at: int) -> int:
-    while at + 2 < len(lines) and not lines[at].rstrip().endswith(")"):
-        at += 1
-    return at
+    head = re.search(rf"^{re.escape(edit.name)} \([^;{{}}]*\)\n\{{$", text, re.MULTILINE)
+    if head is None:
+        return None
+    begin = text.count("\n", 0, head.start())
+    end = lines.index("}", begin) + 1
+    while begin and re.match(r"[A-Za-z_]", lines[begin - 1]):
+        begin -= 1
+    return begin, end
 
 
 def _label(lines: Sequence[str], text: str, edit: Edit) -> tuple[int, int] | None:
@@ -614,9 +607,6 @@ class _OtherTools(LabRunner):
     def _image(self, options: BuildOptions) -> Any:
         opt = self._opt if self._opt and options.opt == BuildOptions.opt else options.opt
         return super()._image(replace(options, compiler=self._compiler, opt=opt))
-
-    def _build(self, options: BuildOptions) -> Image:
-        return super()._build(options)
 
 
 # --- showing -----------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from vmmlab.errors import InfraError
+from vmmlab.processes import end_tree
 
 Kind = Literal["bwrap", "none"]
 
@@ -356,6 +357,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
     if process.returncode is not None:
         return
     # Not reaped yet, so its number cannot belong to anybody else.
+    end_tree(process.pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

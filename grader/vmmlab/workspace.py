@@ -244,11 +244,23 @@ def _render(course: Course, answers: Answers, scratch: Path) -> Path:
                 config_file=str(config),
                 accept_hooks=False,
             )
-            return Path(shutil.copytree(made, scratch / "workspace"))
+            return _copy(Path(made), scratch / "workspace")
     except (CookiecutterException, TemplateError) as error:
         raise CourseError(
             f"the workspace's template {course.template} does not work.", found=str(error)
         ) from error
+
+
+def _copy(source: Path, target: Path) -> Path:
+    """As shutil.copytree, but the first trouble ends it."""
+    target.mkdir()
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir()
+        else:
+            shutil.copy(path, place)
+    return target
 
 
 def _is_empty_folder(dest: Path) -> bool:

@@ -15,7 +15,8 @@
  * with the page tables at ap_pagetable - VMM_BASE, and jump to ap_entry, at
  * the address it is linked at.  There: CS a 64-bit code segment, SS, DS and ES
  * flat data segments, CR0.PE and CR0.PG set, CR0.CD and CR0.NW clear, CR4.PAE
- * and EFER.LME set, interrupts off.
+ * and EFER.LME set, interrupts off.  (On i386 the way ends in protected mode
+ * with PAE paging, CS a 32-bit code segment.)
  *
  * No stack may be used, since there is none: no push, no call, no interrupt.
  * No memory outside of the copy may be written. */
@@ -71,26 +72,34 @@ cpuinit32:
 	mov	%eax, %ds
 	mov	%eax, %es
 	mov	%eax, %ss
-	lea	COPY_OFFSET (cpuinit64)(%ebx), %eax
-	mov	%eax, COPY_OFFSET (far64)(%ebx)
 
 	mov	%cr4, %eax
 	or	$CR4_PAE, %eax
 	mov	%eax, %cr4
 	mov	$ap_pagetable - VMM_BASE, %eax
 	mov	%eax, %cr3
+#ifdef __x86_64__
 	mov	$MSR_EFER, %ecx
 	rdmsr
 	or	$EFER_LME, %eax
 	wrmsr
+	lea	COPY_OFFSET (cpuinit64)(%ebx), %eax
+	mov	%eax, COPY_OFFSET (far64)(%ebx)
+#endif
 	mov	$CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_PE, %eax
 	mov	%eax, %cr0			/* caches on: CD, NW clear */
+#ifdef __x86_64__
 	ljmpl	*COPY_OFFSET (far64)(%ebx)
 
 	.code64
 cpuinit64:
-	mov	$ap_entry, %eax
+#endif
+	mov	$ap_entry, %eax			/* clears the rest of RAX */
+#ifdef __x86_64__
 	jmp	*%rax
+#else
+	jmp	*%eax
+#endif
 	/* END SOLUTION */
 
 	/* BEGIN SOLUTION lab3.5
@@ -103,7 +112,7 @@ gdt:
 	.quad	0
 	.quad	DESC_CODE32			/* 0x08 */
 	.quad	DESC_DATA			/* 0x10 */
-	.quad	DESC_CODE64			/* 0x18 */
+	.quad	DESC_CODE64			/* 0x18, not for i386 */
 gdtr:
 	.word	gdtr - gdt - 1
 gdtr_base:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vmmlab.build import BuildFailed, Diagnostic
-from vmmlab.build.diagnostics import bounded_log, last_words, parse, parse_link, stopped
+from vmmlab.build.diagnostics import bounded_log, killed, last_words, parse, parse_link, stopped
 from vmmlab.build.model import clean, one_line
 
 OWN = ("lab3/apinit.S", "lab3/ap_start.c")
@@ -105,20 +105,33 @@ def test_prose_that_looks_like_nothing() -> None:
             "cpu",
         ),
         ("gcc: fatal error: File size limit exceeded signal terminated program as", 4, "size"),
-        ("gcc: fatal error: Killed signal terminated program cc1", 4, "cpu"),
-        ("clang: error: unable to execute command: Killed", 254, "cpu"),
+        ("gcc: fatal error: Killed signal terminated program cc1", 4, ""),
+        ("Stack dump:\nclang: error: unable to execute command: Killed", 254, "cpu"),
         ("cc1: out of memory allocating 65536 bytes after a total of 9 bytes", 1, "memory"),
         ("as: memory exhausted", 1, "memory"),
         ("LLVM ERROR: out of memory", 134, "memory"),
         ("", 128 + 24, "cpu"),
         ("", 128 + 25, "size"),
-        ("", 128 + 9, "cpu"),
+        ("", 128 + 9, ""),
         ("lab3/ap_start.c:1:1: error: Killed by love", 1, ""),
         ("", 1, ""),
     ],
 )
 def test_stopped_by_a_limit(text: str, code: int, kind: str) -> None:
     assert stopped(text, code, {"cpu": "cpu", "size": "size", "memory": "memory"}) == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "expected"),
+    [
+        ("gcc: fatal error: Killed signal terminated program cc1", 4, True),
+        ("", 128 + 9, True),
+        ("lab3/ap_start.c:1:1: error: Killed by love", 1, False),
+        ("", 1, False),
+    ],
+)
+def test_killed_from_outside(text: str, code: int, expected: bool) -> None:
+    assert killed(text, code) is expected
 
 
 def test_last_words() -> None:

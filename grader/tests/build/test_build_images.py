@@ -136,6 +136,11 @@ class TestOptions:
         assert fast.symbols.size("beta") < slow.symbols.size("beta")
         assert fast.symbols.size("vmm_parked") == slow.symbols.size("vmm_parked")
 
+    def test_what_the_student_uses(self, build: Build) -> None:
+        assert build("lab2").uses == {"counter"}
+        code = BETA + "\nvoid extra (void);\nvoid extra (void) { vmm_parked (); }\n"
+        assert build("lab2", beta_c=code).uses == {"counter", "vmm_parked"}
+
     def test_cohort_reaches_every_part(self, builder: Builder) -> None:
         files = mini.solution(
             beta_c='#include "cohort.h"\nconst char mine[] = VMM_COHORT;\n' + BETA
@@ -399,6 +404,29 @@ class TestOurOwnFaults:
         builder = self.builder(kit, tmp_path, box, "reference", **{"lab1__alpha.c": text})
         with pytest.raises(InfraError, match=words):
             builder.build("lab2", mini.solution(), DEV)
+
+    def test_compiler_that_the_system_ends(
+        self, kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fake = tmp_path / "bin" / "gcc"
+        fake.parent.mkdir()
+        fake.write_text(
+            "#!/bin/sh\ncase $* in *print-file*) echo /x; exit;; esac\n"
+            "echo 'gcc: fatal error: Killed signal terminated program cc1' >&2\nexit 1\n"
+        )
+        fake.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+        reference = FromReference(kit / "reference")
+        builder = Builder(kit / "tree", mini.COURSE, Sandbox.none(), tmp_path / "c", reference)
+        with pytest.raises(InfraError, match="system ended the compiler"):
+            builder.build("lab2", mini.solution(), DEV)
+
+    def test_overloaded_machine(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+        from vmmlab.build import compiling
+
+        monkeypatch.setattr(compiling, "WALL_S", 0.001)
+        with pytest.raises(InfraError, match="overloaded"):
+            build("lab2", beta_c=BETA + "/* slow */")
 
     def test_link_script(self, kit: Path, tmp_path: Path, box: Sandbox) -> None:
         builder = self.builder(kit, tmp_path, box, "tree", **{"vmm.ld": "nonsense ("})

@@ -264,7 +264,22 @@ SECTIONS = {
 }
 
 
+FLAGS = {
+    "compressed": '\t.section .debug_line, "0x800"\n\t.quad 1, 4, 1\n',
+    "flags": '\t.section .text.x, "axe"\n\tret\n',
+    "aligned": "\t.data\n\t.balign 1 << 20\n\t.long 1\n",
+    "debug information": '\t.section .debug_str, "MS", @progbits, 1\n\t.fill 600000, 1, 65\n',
+}
+
+
 class TestTricks:
+    @pytest.mark.parametrize("words", sorted(FLAGS))
+    def test_flags(self, fail: Fail, words: str) -> None:
+        file, _, message = first(fail("lab2", tramp_S=TRAMP + FLAGS[words]))
+        assert file == "lab2/tramp.S"
+        assert words in message
+        assert "allowed" in message
+
     @pytest.mark.parametrize("name", sorted(SECTIONS))
     def test_section(self, fail: Fail, name: str) -> None:
         error = fail("lab2", tramp_S=TRAMP + SECTIONS[name])

@@ -133,7 +133,7 @@ def test_root_installs_what_is_missing(machine: Machine) -> None:
     assert done.returncode == 0
     assert machine.done.split("\n")[:2] == [
         "noninteractive apt-get -qq update",
-        "noninteractive apt-get -qq -y install --no-install-recommends "
+        "noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 install --no-install-recommends "
         "binutils clang clang-format qemu-system-x86 bubblewrap gdb",
     ]
     assert (machine.kit / ".venv" / ".setup-dev").exists()

@@ -225,6 +225,7 @@ class Builder:
             kernel=entry.path / "vmm.elf32",
             symbols=Symbols(entry.path / "vmm.elf", entry.data["symbols"]),
             warnings=tuple(Diagnostic(*one) for one in entry.data["warnings"]),
+            uses=frozenset(entry.data["uses"]),
             lab=title,
             cohort=cohort.name,
             options=options,
@@ -302,6 +303,7 @@ class Builder:
             data = {
                 "symbols": symbols.extract(elf.read_bytes(), pieces),
                 "warnings": [one for entry in mine.values() for one in entry.data["warnings"]],
+                "uses": sorted({name for entry in mine.values() for name in entry.data["uses"]}),
             }
             return self._cache.put(key, {"vmm.elf": elf, "vmm.elf32": kernel}, data)
 
@@ -325,6 +327,7 @@ class Builder:
                 results = compiling.compile_all(self._sandbox, tools, job, work)
                 if results.failed:
                     self._check_room(work, results.log)
+                    results.check_killed()
                     raise _our_fault("The given VMM code", results)
                 made = {_given_name(one.source): one.object for one in results.files}
                 return self._cache.put(parts.given, made, {"order": list(made)})
@@ -350,6 +353,7 @@ class Builder:
                 results = compiling.compile_all(self._sandbox, tools, job, work)
                 if results.failed or not results.merged:
                     self._check_room(work, results.log + results.merge_log)
+                    results.check_killed()
                 if results.failed:
                     raise BuildFailed(title, results.diagnostics, results.log)
                 undefined = self._judge(title, lab, results, str(work / "src"))
@@ -359,6 +363,7 @@ class Builder:
                         for one in results.diagnostics
                     ],
                     "undefined": undefined,
+                    "uses": _merged(results).undefined,
                 }
                 return self._cache.put(key, {"lab.o": results.out / "lab.o"}, data)
 
@@ -410,6 +415,7 @@ class Builder:
                 what = f"The reference solution of {lab.name}"
                 if results.failed or not results.merged:
                     self._check_room(work, results.log + results.merge_log)
+                    results.check_killed()
                     raise _our_fault(what, results)
                 read, found_bad = _inspect(results.files)
                 found_bad += objects.missing_contract(lab.symbols, read)

@@ -34,7 +34,8 @@ _STALE_TMP_S = 24 * 3600.0
 _TOUCH_S = 60.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _META = "entry.json"
-_LAYOUT = "1"
+# To be raised when what is kept in an entry changes.
+_LAYOUT = "2"
 
 
 def default_dir() -> Path:

@@ -38,13 +38,14 @@ _LIMITS_TEXT = {
 
 @dataclass(frozen=True)
 class Compiled:
-    """What came of one file: its object unless `failed`."""
+    """What came of one file: its object unless `failed`; `killed` if the system ended it."""
 
     source: str
     object: Path
     failed: bool
     diagnostics: tuple[Diagnostic, ...]
     log: str
+    killed: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,20 @@ class Results:
     def failed(self) -> bool:
         """Whether a file did not compile."""
         return any(one.failed for one in self.files)
+
+    def check_killed(self) -> None:
+        """Call when something failed.
+
+        Raises:
+            InfraError: the system ended a compiler, which is not the student's fault.
+        """
+        for one in self.files:
+            if one.killed:
+                raise InfraError(
+                    f"The system ended the compiler of {one.source}.",
+                    found="no limit of the sandbox was reached; probably memory ran out",
+                    next_step="Run it again with less going on at the same time.",
+                )
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -184,6 +199,8 @@ def _outcome(source: str, target: Path, job: Job, source_dir: Path) -> Compiled:
         if why := diagnostics.stopped(text, code, _LIMITS_TEXT):
             found = [Diagnostic(source, 0, 0, "error", why)]
             log = f"{source}: {why}\n"
+        elif diagnostics.killed(text, code):
+            return Compiled(source, made, failed, tuple(found), log, killed=True)
         elif not any(one.severity == "error" for one in found):
             found.append(Diagnostic(source, 0, 0, "error", diagnostics.last_words(text, code)))
     return Compiled(source, made, failed, tuple(found), log)

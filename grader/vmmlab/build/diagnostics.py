@@ -107,9 +107,16 @@ def stopped(text: str, code: int, limits_text: dict[str, str]) -> str:
         return limits_text["size"]
     if _MEMORY.search(text):
         return limits_text["memory"]
-    if said == "Killed" or code == 137:
+    # clang says so much about SIGXCPU that the hard limit comes first.
+    if said == "Killed" and "Stack dump" in text:
         return limits_text["cpu"]
     return ""
+
+
+def killed(text: str, code: int) -> bool:
+    """Whether the system ended a compiler from outside, as it does when memory runs out."""
+    match = _SIGNAL.search(text)
+    return code == 137 or (match is not None and match["what"] == "Killed")
 
 
 def last_words(text: str, code: int) -> str:

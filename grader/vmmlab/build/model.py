@@ -164,6 +164,7 @@ class Image:
         kernel: ELF32 for QEMU's -kernel.
         symbols: the symbols of `elf`.
         warnings: what the compiler warned about in the student's files.
+        uses: names that the student's files refer to and do not define themselves.
         lab: the lab that is the student's own, or "all".
         cohort: name of the cohort.
         options: how it was built.
@@ -174,6 +175,7 @@ class Image:
     kernel: Path
     symbols: Symbols = field(repr=False)
     warnings: tuple[Diagnostic, ...]
+    uses: frozenset[str]
     lab: str
     cohort: str
     options: BuildOptions

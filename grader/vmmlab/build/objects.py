@@ -18,11 +18,16 @@ from pathlib import PurePosixPath
 from vmmlab.build.model import Diagnostic, one_line
 
 MAX_SECTIONS = 4096
-MAX_SYMBOLS = 65536
+MAX_SYMBOLS = 16384
 MAX_PLACED_BYTES = 4 * 1024 * 1024
+# Reading line numbers takes 10 µs a byte at worst; a lab's file has some 20 KiB.
+MAX_DEBUG_BYTES = 512 * 1024
+MAX_ALIGNMENT = 4096
 
-SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_TLS = 0x1, 0x2, 0x4, 0x400
-SHN_UNDEF, SHN_ABS, SHN_COMMON = 0, 0xFFF1, 0xFFF2
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 0x1, 0x2, 0x4
+SHF_MERGE, SHF_STRINGS, SHF_INFO_LINK = 0x10, 0x20, 0x40
+SHF_TLS, SHF_COMPRESSED = 0x400, 0x800
+_FLAGS = SHF_WRITE | SHF_ALLOC | SHF_EXECINSTR | SHF_MERGE | SHF_STRINGS | SHF_INFO_LINK
 
 _PLACED = re.compile(r"\.(?:text|rodata|data|bss)(?:\.[\w.$-]+)?|\.initfunc")
 # Compilers and assemblers add these by themselves; dropped before the link.
@@ -55,6 +60,7 @@ class Section:
     type: str
     flags: int
     size: int
+    alignment: int
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,13 @@ def read(data: bytes) -> ObjectFile:
         if elf.num_sections() > MAX_SECTIONS:
             raise BadObject(f"more than {MAX_SECTIONS} sections")
         sections = [
-            Section(section.name, str(section["sh_type"]), section["sh_flags"], section["sh_size"])
+            Section(
+                section.name,
+                str(section["sh_type"]),
+                section["sh_flags"],
+                section["sh_size"],
+                section["sh_addralign"],
+            )
             for section in elf.iter_sections()
         ]
         symbols: list[Symbol] = []
@@ -139,16 +151,22 @@ def refused(file: str, contents: ObjectFile) -> list[Diagnostic]:
         contents: its object.
     """
     words: list[str] = []
-    placed = 0
+    placed = debug = 0
     for section in contents.sections:
         if section.flags & SHF_ALLOC and section.name not in DROPPED:
             placed += section.size
+        elif section.name.startswith(".debug"):
+            debug += section.size
         if reason := _refused_section(section):
             words.append(reason)
     if placed > MAX_PLACED_BYTES:
         words.append(
             f"its code and data need {placed} bytes of memory; "
             f"at most {MAX_PLACED_BYTES} are allowed"
+        )
+    if debug > MAX_DEBUG_BYTES:
+        words.append(
+            f"its debug information has {debug} bytes; at most {MAX_DEBUG_BYTES} are allowed"
         )
     for symbol in contents.symbols:
         if reason := _refused_symbol(symbol):
@@ -161,6 +179,8 @@ def _refused_section(section: Section) -> str:
     quoted = f"section {one_line(name)[:80]}"
     if section.type == "SHT_NULL" or name in DROPPED:
         return ""
+    if section.flags & SHF_COMPRESSED:
+        return f"{quoted} is compressed, which is not allowed"
     if section.type in ("SHT_RELA", "SHT_REL"):
         target = name.removeprefix(".rela").removeprefix(".rel")
         known = target in DROPPED or _PLACED.fullmatch(target) or _KEPT_ASIDE.fullmatch(target)
@@ -178,6 +198,13 @@ def _refused_section(section: Section) -> str:
     if _PLACED.fullmatch(name):
         if section.type not in ("SHT_PROGBITS", "SHT_NOBITS"):
             return f"{quoted} has a type that is not allowed"
+        if section.flags & ~_FLAGS or not section.flags & SHF_ALLOC:
+            return f"{quoted} has flags that are not allowed"
+        if section.alignment > MAX_ALIGNMENT:
+            return (
+                f"{quoted} is aligned to {section.alignment} bytes; "
+                f"at most {MAX_ALIGNMENT} are allowed"
+            )
         return ""
     if not section.flags & SHF_ALLOC and _KEPT_ASIDE.fullmatch(name):
         return ""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
-from vmmlab.build.cache import digest
 from vmmlab.build.model import CohortLike, LabLike
 from vmmlab.errors import InfraError, UsageError
 
@@ -90,7 +90,7 @@ class Prebuilt:
                 found=str(error),
                 next_step="Make the workspace anew with `vmmlab new`.",
             ) from error
-        if (found[0], found[2]) != (arch, digest(cohort.header())):
+        if (found[0], found[2]) != (arch, _hash(cohort)):
             raise UsageError(
                 "The stand-ins were made for something else.",
                 expected=f"cohort {cohort.name}, {arch}",
@@ -108,5 +108,9 @@ def manifest(arch: str, cohort: CohortLike) -> Mapping[str, object]:
         "schema": 1,
         "arch": arch,
         "cohort": cohort.name,
-        "header": digest(cohort.header()),
+        "header": _hash(cohort),
     }
+
+
+def _hash(cohort: CohortLike) -> str:
+    return sha256(cohort.header().encode()).hexdigest()

@@ -88,7 +88,7 @@ class Toolchain:
                 "-Wno-unused-command-line-argument",
             ]
         flags += [*_WARNINGS, *_REPRODUCIBLE, *(("-Werror",) if strict else ())]
-        return [*flags, "-g", "-gdwarf-4", opt, "-Iinclude", "-I."]
+        return [*flags, "-g", "-gdwarf-4", "-gz=none", opt, "-Iinclude", "-I."]
 
     def compile_argv(
         self, source: str, output: str, *, flags: list[str], directory: Path
@@ -119,7 +119,14 @@ class Toolchain:
         """
         return [
             self.ld,
-            *("-m", _LD_EMULATION[self.arch], "-nostdlib", "-static", "--build-id=none"),
+            *(
+                "-m",
+                _LD_EMULATION[self.arch],
+                "-nostdlib",
+                "-static",
+                "--build-id=none",
+                "--compress-debug-sections=none",
+            ),
             *("-z", "max-page-size=0x1000", "-z", "noexecstack"),
             *(("-z", "muldefs") if replace else ()),
             *("-T", script, f"-Map={map_file}", "-o", output),

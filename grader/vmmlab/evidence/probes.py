@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from vmmlab.evidence.director import VMM_BASE, Director, Probe
+from vmmlab.evidence.director import REST_PLACES, VMM_BASE, Director, Probe
 from vmmlab.evidence.observation import CpuState, Hit
 
 DELAY_FIELDS = {"init_us": 0, "sipi_us": 4, "poll_us": 8, "wait_us": 12}
@@ -125,15 +125,21 @@ class InitfuncsProbe(EndProbe):
             await director.watch(function, self._functions[function])
 
     async def hit(self, director: Director, hit: Hit) -> None:
-        """At the first call after the copy, keep the copy and poison the original."""
-        if hit.place in ("initfunc_init", "vmm_todo") and "mi.copy" not in director.memory:
+        """At the calls of vmm_main, keep the copy; before an init function runs, poison."""
+        if hit.cpu != 0 or "sorted" in director.tables:
+            return
+        if hit.place in ("initfunc_init", "call_initfunc", "vmm_todo"):
+            # Sorting does not need the copy: what counts is what is there before "global".
             await director.snapshot("mi.copy", director.phys("mi"), MULTIBOOT_INFO_SIZE)
             booted = await director.gdb.read_phys(director.phys("uefi_booted"), 1)
             director.facts["uefi_booted"] = booted[0]
+        if hit.place in ("call_initfunc", "vmm_todo"):
             poison = bytes(director.random.randrange(256) for _ in range(MULTIBOOT_INFO_SIZE))
             await director.gdb.write_phys(self._original, poison)
-        if hit.place == "call_initfunc" and "sorted" not in director.tables:
+        if hit.place == "call_initfunc":
             await self._table(director, "sorted")
+            raw = await director.gdb.read_virt(0, hit.state.rsp, 8)
+            await director.watch("call_initfunc returned", int.from_bytes(raw, "little"))
 
     async def _table(self, director: Director, name: str) -> tuple[tuple[str, str, str], ...]:
         """Keep the records of .initfunc as they are now: (id, file name, function)."""
@@ -191,15 +197,26 @@ class SwitchProbe(EndProbe):
             await self._started(director, hit)
         if hit.place == "alloc" and hit.cpu == 0:
             await keep_what_alloc_returns(director, hit)
-        if hit.place in ("bspinitproc1", "vmm_todo") and hit.cpu == 0:
-            director.facts["bsp.stackaddr"] = await director.stackaddr(hit.state) or 0
-            for name in ("initproc_bsp", "initproc_ap"):
-                director.facts[name] = await director.read_u64(director.phys(name))
+        if hit.cpu == 0 and hit.place in ("bspinitproc1", "bsp_proc", "ap_proc", *REST_PLACES):
+            await self._stored(director)
         if hit.place == "bspinitproc1":
             await director.unwatch("alloc")
             await self._boot_stack(director, "boot-stack.left")
         if hit.place == "vmm_parked" and hit.cpu == 0:
             await self._boot_stack(director, "boot-stack.end")
+
+    async def quiet(self, director: Director) -> bool:
+        """The BSP came to no place at all."""
+        await self._stored(director)
+        return False
+
+    async def _stored(self, director: Director) -> None:
+        """What start_all_processors and bsp_continue have stored: once, on leaving them."""
+        if "bsp.stackaddr" in director.facts:
+            return
+        director.facts["bsp.stackaddr"] = await director.stackaddr(await director.state(0)) or 0
+        for name in ("initproc_bsp", "initproc_ap"):
+            director.facts[name] = await director.read_u64(director.phys(name))
 
     async def _started(self, director: Director, hit: Hit) -> None:
         await director.watch("alloc")

@@ -38,6 +38,7 @@ from vmmlab.machine.limits import Limits
 from vmmlab.machine.scenario import MachineSpec
 from vmmlab.machine.trace import CpuException, TraceEvent, TraceLog, TripleFault
 from vmmlab.machine.versions import is_tried, qemu_path
+from vmmlab.processes import end_tree
 
 #: What is kept of the serial port, bytes: this much of the beginning and this much of the end.
 SERIAL_HEAD = SERIAL_TAIL = 64 * 1024
@@ -476,10 +477,7 @@ class Machine:
         process = self._process
         if process is None or process.returncode is not None:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        end_tree(process.pid)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=self.limits.end_s)
 

@@ -1,6 +1,9 @@
 /* Names of bits and registers as in the manuals.  For C and assembly.
- * SDM: Intel Software Developer's Manual volume 3A.  APM: AMD64 Architecture
- * Programmer's Manual volume 2. */
+ *
+ * In all comments of the VMM, SDM is the Intel 64 and IA-32 Architectures
+ * Software Developer's Manual, volume 3A (325384-075US of June 2021; later
+ * editions have moved chapters), APM the AMD64 Architecture Programmer's
+ * Manual, volume 2 (24593). */
 #ifndef X86_H
 #define X86_H
 

@@ -1,0 +1,70 @@
+"""Ends a process together with everything that it has started, however early it is caught.
+
+Killing bubblewrap alone is not enough: between its clone and the moment in which the child asks to
+die with its parent (prctl(2), PR_SET_PDEATHSIG) the child would live on, alone. So a process is
+stopped first, then its children are ended, then itself: a stopped process starts no others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+_PROC = Path("/proc")
+_STOP_WITHIN_S = 1.0
+
+
+def end_tree(pid: int) -> None:
+    """Kill a process and all its descendants; whoever is gone already is passed over.
+
+    Args:
+        pid: a child of this process that has not been waited for, so that the number is still its.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGSTOP)
+        _until_stopped(pid)
+    for child in children(pid):
+        end_tree(child)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that `pid` has started and that still run; empty where there is no /proc."""
+    found: list[int] = []
+    try:
+        tasks = list((_PROC / str(pid) / "task").iterdir())
+        for task in tasks:
+            found += map(int, (task / "children").read_text().split())
+    except FileNotFoundError:
+        found = [int(path.name) for path in _PROC.glob("[0-9]*") if _parent(path) == pid]
+    except (ProcessLookupError, PermissionError):
+        return []
+    return found
+
+
+def _until_stopped(pid: int) -> None:
+    """Wait until the kernel has stopped a process that was sent SIGSTOP; microseconds, usually."""
+    end = time.monotonic() + _STOP_WITHIN_S
+    while _state(_PROC / str(pid)) in ("R", "S", "D") and time.monotonic() < end:
+        os.sched_yield()
+
+
+def _stat(path: Path) -> list[str]:
+    """Fields 3 and later of /proc/PID/stat (proc(5)), or nothing if the process is gone."""
+    try:
+        return (path / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return []
+
+
+def _state(path: Path) -> str:
+    return (_stat(path) or [""])[0]
+
+
+def _parent(path: Path) -> int:
+    fields = _stat(path)
+    return int(fields[1]) if len(fields) > 1 else -1
