@@ -156,9 +156,9 @@ class Sandbox:
     ) -> list[str]:
         """The command line that runs `argv` inside, for processes that the caller starts itself.
 
-        Start it with `start_new_session=True`; SIGKILL to the started process ends everything
-        inside (kind `none`: kill the process group). **The kernel ties this to the thread that
-        started it**: when that thread ends, so does the process. Start long-lived processes from a
+        Start it with `start_new_session=True` and end it with `kill_tree` (SIGKILL to bwrap alone
+        leaves its child behind during the first milliseconds). It also dies with its parent, and
+        **the kernel ties that to the thread that started it**: start long-lived processes from a
         thread that lives as long, such as the main thread's event loop.
 
         Args:

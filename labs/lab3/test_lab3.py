@@ -2,10 +2,11 @@
 
 from vmmlab.checks import check, fail, scenario
 from vmmlab.evidence.decode import decode, far_jump
-from vmmlab.evidence.diagnosis import bsp_stopped, stopped_at_todo, why_not
+from vmmlab.evidence.diagnosis import bsp_stopped, stopped_at_todo, why_not, why_not_all_parked
 from vmmlab.evidence.encodings import far_jump_code
 from vmmlab.evidence.observation import Rung
 
+VMM_BASE = 0x40000000  # include/layout.h
 LADDER = scenario("ladder", probe="ladder", cpus=4)
 SEABIOS = scenario("seabios", probe="end", cpus=4, firmware="seabios", init_us=20000)
 LATE = scenario("late", probe="late-ap", cpus=4, cpu=2)
@@ -39,6 +40,12 @@ def must_reach(boot, cpu, rung):
             observed=found.observed,
             next=found.next,
         )
+
+
+def judged(boot):
+    """The APs that had their chance: when one has reset the machine, the others had none."""
+    tried = [ap for ap in boot.aps if ap.rungs]
+    return tried if boot.how_ended == "shutdown" and tried else boot.aps
 
 
 def right_jump(boot):
@@ -78,7 +85,8 @@ def test_ljmpw_leads_to_the_trampoline(boot):
     if target != address:
         cause = "far-jump-wrong-target"
         look = "The segment is an address divided by 16: (apinit_addr - APINIT_OFFSET) >> 4."
-        if offset * 16 + segment == address:
+        not_shifted = (address - boot.facts["cohort.apinit_offset"]) & 0xFFFF
+        if offset * 16 + segment == address and segment != not_shifted:
             cause = "far-jump-segment-and-offset-swapped"
             look = "In the instruction the offset comes first, then the segment."
         fail(
@@ -174,6 +182,15 @@ def test_the_delay_between_init_and_sipi(boot):
             next="ap_start_addr sends both.",
         )
     gap_us = (sipi[0].time_s - init[0].time_s) * 1e6
+    if gap_us < 0:
+        fail(
+            "sipi-before-init",
+            cpu=0,
+            place="interrupt command register",
+            expected="INIT, a delay, then SIPI",
+            observed="; ".join(str(w) for w in boot.icr),
+            next="An AP takes a SIPI only after an INIT.",
+        )
     if gap_us < 0.9 * 20000:
         fail(
             "no-delay-after-init",
@@ -247,7 +264,7 @@ def test_sipi_reaches_every_ap(boot, score):
 @check("lab3.ladder.real", LADDER, needs=["lab3.ipi.sipi"])
 def test_every_ap_is_in_the_trampoline(boot, score):
     """Every AP executes the far jump and then the trampoline, in real mode."""
-    for ap in boot.aps:
+    for ap in judged(boot):
         with score.case(ap.name):
             must_reach(boot, ap, Rung.REAL_MODE)
 
@@ -255,7 +272,7 @@ def test_every_ap_is_in_the_trampoline(boot, score):
 @check("lab3.ladder.protected", LADDER, needs=["lab3.ladder.real"])
 def test_every_ap_gets_to_protected_mode(boot, score):
     """Every AP sets CR0.PE and goes on in 32-bit code."""
-    for ap in boot.aps:
+    for ap in judged(boot):
         with score.case(ap.name):
             must_reach(boot, ap, Rung.PROTECTED_MODE)
             if ap.whole and not any(s.state.bits == 32 for s in ap.steps):
@@ -268,6 +285,29 @@ def test_every_ap_gets_to_protected_mode(boot, score):
                     observed=found.observed,
                     next=found.next,
                 )
+            if lost := astray(boot, ap):
+                fail(
+                    "ap-jumped-astray",
+                    cpu=ap.index,
+                    place="the far jump to 32-bit code",
+                    expected="32-bit code in the copy of the trampoline, or in the VMM's image",
+                    observed=f"{ap.name} executes {lost.state.pc:#x} in protected mode, where no "
+                    f"code is: `{lost.text}`",
+                    next="Segments begin at 0 now: the jump needs the linear address, that of the "
+                    "copy plus the label's distance from cpuinit_start.",
+                )
+
+
+def astray(boot, ap):
+    """The first 32-bit instruction of an AP, if it is neither in the copy nor in the image."""
+    first = next((step for step in ap.steps if step.state.bits == 32), None)
+    if first is None:
+        return None
+    copy = boot.facts["cohort.apinit_addr"]
+    size = len(boot.memory["trampoline.image"])
+    low = boot.facts["__image_start"] - VMM_BASE, boot.facts["__image_end"] - VMM_BASE
+    pc = first.state.pc
+    return None if copy <= pc < copy + size or low[0] <= pc < low[1] else first
 
 
 def counting_steps(ap):
@@ -278,7 +318,7 @@ def counting_steps(ap):
 @check("lab3.count.once", LADDER, needs=["lab3.ladder.protected"])
 def test_every_ap_counts_itself_in_once(boot, score):
     """Every AP raises apinit_procs by exactly one before it leaves the trampoline."""
-    for ap in boot.aps:
+    for ap in judged(boot):
         with score.case(ap.name):
             steps = counting_steps(ap)
             total = sum(by for _, by in steps)
@@ -301,7 +341,7 @@ def test_every_ap_counts_itself_in_once(boot, score):
 @check("lab3.count.locked", LADDER, needs=["lab3.count.once"])
 def test_the_count_is_atomic(boot):
     """apinit_procs is raised by a locked instruction: several APs run here at once."""
-    for ap in boot.aps:
+    for ap in judged(boot):
         for step, _ in counting_steps(ap):
             decoded = decode(step.code, step.state.pc, step.state.bits)
             if decoded and not decoded.locked:
@@ -319,7 +359,7 @@ def test_the_count_is_atomic(boot):
 @check("lab3.ladder.long", LADDER, needs=["lab3.ladder.protected"])
 def test_every_ap_gets_to_long_mode(boot, score):
     """Every AP turns paging on in long mode."""
-    for ap in boot.aps:
+    for ap in judged(boot):
         with score.case(ap.name):
             must_reach(boot, ap, Rung.LONG_MODE)
 
@@ -327,9 +367,20 @@ def test_every_ap_gets_to_long_mode(boot, score):
 @check("lab3.ladder.ap_entry", LADDER, needs=["lab3.ladder.long"])
 def test_every_ap_arrives_at_ap_entry(boot, score):
     """Every AP jumps to ap_entry, on the page tables that the VMM made for it."""
-    for ap in boot.aps:
+    for ap in judged(boot):
         with score.case(ap.name):
             must_reach(boot, ap, Rung.AP_ENTRY)
+            if boot.facts.get(f"ap_entry.{ap.index}.cs64") == 0:
+                fail(
+                    "ap-not-in-64-bit-code",
+                    cpu=ap.index,
+                    place="ap_entry",
+                    expected="CS is a 64-bit code segment: its descriptor has the L bit",
+                    observed=f"CS = {ap.rungs[Rung.AP_ENTRY].cs:#x} is none: 64-bit instructions "
+                    "are read as 32-bit ones",
+                    next="Long mode is active after CR0.PG, but the code stays 32-bit code until a "
+                    "far jump loads CS with a segment that has the L bit.",
+                )
             cr3 = ap.rungs[Rung.AP_ENTRY].cr3 & ~0xFFF
             if cr3 != boot.facts["ap_pagetable.physical"]:
                 fail(
@@ -344,8 +395,8 @@ def test_every_ap_arrives_at_ap_entry(boot, score):
 
 @check("lab3.trampoline.stackless", LADDER, needs=["lab3.ladder.ap_entry"])
 def test_the_trampoline_uses_no_stack(boot, score):
-    """No AP pushes or pops before ap_entry: none of them has a stack yet."""
-    for ap in boot.aps:
+    """No AP pushes or pops before ap_entry, or writes outside of the trampoline's copy."""
+    for ap in judged(boot):
         with score.case(ap.name):
             for step in ap.steps:
                 decoded = decode(step.code, step.state.pc, step.state.bits)
@@ -358,15 +409,38 @@ def test_the_trampoline_uses_no_stack(boot, score):
                         observed=f"`{step.text}` with SP = {step.state.rsp:#x}",
                         next="All APs run here at the same time with the same SP.",
                     )
+            overrun = boot.facts.get(f"trampoline.overrun.{ap.index}")
+            if overrun is not None:
+                start = boot.facts["cohort.apinit_addr"]
+                fail(
+                    "trampoline-overrun",
+                    cpu=ap.index,
+                    place=f"physical {overrun:#x}",
+                    expected="nothing outside of the copy, "
+                    f"{start:#x} to {start + len(boot.memory['trampoline.image']) - 1:#x}, "
+                    "is written",
+                    observed=f"{ap.name} wrote to {overrun:#x}",
+                    next="What the trampoline needs to remember belongs between cpuinit_start and "
+                    "cpuinit_end.",
+                )
 
 
-@check("lab3.restore.bytes", LADDER, needs=["lab3.ladder.ap_entry"])
+@check("lab3.restore.bytes", LADDER, needs=["lab3.ladder.ap_entry", "lab3.count.once"])
 def test_physical_0_is_restored(boot):
     """When ap_start is over, physical address 0 holds what it held before."""
     before, after = boot.memory["physical-0.before"], boot.memory["physical-0.after"]
-    if boot.first("bsp_proc") is None or before != after:
+    if boot.first("bsp_proc") is None:
         blame(
             boot,
+            "bsp-waits-for-ever",
+            cpu=0,
+            place=boot.bsp.end_place,
+            expected="ap_start comes back, and the BSP goes on to bsp_proc",
+            observed=f"the BSP is still at {boot.bsp.end_place}",
+            next="For what does it wait there?",
+        )
+    if before != after:
+        fail(
             "physical-0-not-restored",
             cpu=0,
             place="physical address 0",
@@ -415,15 +489,13 @@ def test_it_works_with_any_number_of_cpus(boots, score):
     """With 1, 2 and 8 CPUs, and with SeaBIOS, every CPU parks."""
     for boot in boots:
         with score.case(boot.scenario):
-            for cpu in boot.cpus:
-                if cpu.end_kind != "parked":
-                    found = why_not(boot, cpu, Rung.PARKED) if cpu.index else None
-                    blame(
-                        boot,
-                        found.cause if found else "bsp-not-parked",
-                        cpu=cpu.index,
-                        place=cpu.end_place,
-                        expected=f"{len(boot.cpus)} CPUs park",
-                        observed=found.observed if found else f"the BSP ended {cpu.end_kind}",
-                        next=found.next if found else "Look at where it stands.",
-                    )
+            found = why_not_all_parked(boot)
+            if found:
+                fail(
+                    found.cause,
+                    cpu=found.cpu,
+                    place=found.place,
+                    expected=f"{len(boot.cpus)} CPUs park",
+                    observed=found.observed,
+                    next=found.next,
+                )

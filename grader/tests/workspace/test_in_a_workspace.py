@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -294,8 +294,16 @@ def test_what_resets_is_said(here: Path, plain: Mapping[str, str]) -> None:
     assert "the machine has stopped: guest-reset" in done.stdout
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("words", ["run lab1", "grade lab1 lab3 --submission ."])
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        ("run lab1", signal.SIGINT),
+        ("run lab1", signal.SIGTERM),
+        ("run lab1", signal.SIGKILL),
+        ("grade lab1 lab3 --submission .", signal.SIGINT),
+        ("grade lab1 lab3 --submission .", signal.SIGTERM),
+    ],
+)
 def test_no_machine_is_left_behind(
     here: Path, plain: Mapping[str, str], words: str, how: signal.Signals
 ) -> None:
@@ -311,7 +319,8 @@ def test_no_machine_is_left_behind(
         text=True,
     ) as process:
         assert process.stderr is not None
-        wait_for(lambda: bool(machines(str(here))))
+        wait_for(lambda: machines(str(here)) or process.poll() is not None)
+        assert process.poll() is None, process.stderr.read()
         process.send_signal(how)
         said = process.stderr.read()
     if how is not signal.SIGKILL:
@@ -320,9 +329,8 @@ def test_no_machine_is_left_behind(
     wait_for(lambda: not machines(str(here)))
 
 
-def wait_for(condition: object) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     """Another process cannot be waited for but by looking: every 20 ms, at most ROUGHLY_S."""
-    assert callable(condition)
     ends_at = time.monotonic() + ROUGHLY_S
     pause = select.poll()
     while not condition():

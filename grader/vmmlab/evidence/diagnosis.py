@@ -23,6 +23,9 @@ from vmmlab.evidence.observation import (
 )
 
 
+VMM_BASE = 0x40000000  # include/layout.h
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One cause, with its proof and what to do about it.
@@ -146,14 +149,100 @@ def why_not(boot: Observation, cpu: CpuRecord, rung: Rung) -> Finding:
     if todo := stopped_at_todo(boot, [cpu]):
         return todo
     high = cpu.highest
-    if high is Rung.WAITING:
-        return bsp_stopped(boot) or never_started(boot, cpu)
     expected = f"{cpu.name} gets as far as: {rung.title}"
+    if high is Rung.WAITING:
+        if cpu.end_kind != "waiting-for-sipi" or not waits_for_sipi(cpu):
+            return bsp_stopped(boot) or _somewhere(cpu, expected)
+        return bsp_stopped(boot) or never_started(boot, cpu)
+    if high > rung:
+        return _passed_by(boot, cpu, rung, expected)
     if high is Rung.PHYSICAL_0:
         return _missed_trampoline(boot, cpu)
     if high < Rung.AP_ENTRY:
         return _died_in_trampoline(boot, cpu, expected)
     return _stuck_later(boot, cpu, high, expected)
+
+
+def waits_for_sipi(cpu: CpuRecord) -> bool:
+    """Whether a CPU still stands at the reset vector, where INIT has put it."""
+    return (cpu.end.cs, cpu.end.rip & 0xFFFF) == (0xF000, 0xFFF0)
+
+
+def _somewhere(cpu: CpuRecord, expected: str) -> Finding:
+    """Where a CPU stands of which nothing but its end is known."""
+    cause = "ap-stuck"
+    if cpu.end_place.startswith("trampoline"):
+        cause = f"ap-died-in-{cpu.end.mode}-mode"
+    elif cpu.end.mode == "real":
+        cause = "ap-missed-the-trampoline"
+    elif "apinit_enter" in cpu.end_place:
+        cause = "ap-waits-for-the-lock"
+    return Finding(
+        cause,
+        cpu.index,
+        cpu.end_place,
+        expected,
+        f"{cpu.name} ended {cpu.end_kind} at {cpu.end_place}: {cpu.end_code}",
+        "Look at where it stands, and how it came there.",
+    )
+
+
+def _passed_by(boot: Observation, cpu: CpuRecord, rung: Rung, expected: str) -> Finding:
+    """A CPU came further than `rung`, but not by the place that is the rung."""
+    place = {
+        Rung.AP_ENTRY: "ap_entry",
+        Rung.BOOT_STACK: "apinitproc0",
+        Rung.OWN_STACK: "apinitproc1",
+        Rung.NUMBERED: "segment_init_ap",
+    }.get(rung, rung.title)
+    physical = boot.facts.get("ap_entry", 0) - VMM_BASE
+    if rung is Rung.AP_ENTRY and any(step.state.pc == physical for step in cpu.steps):
+        return Finding(
+            "ap-entry-at-wrong-address",
+            cpu.index,
+            "the jump to ap_entry",
+            f"ap_entry at the address where it is linked, {physical + VMM_BASE:#x}",
+            f"{cpu.name} went to {physical:#x}, its physical address, and runs there",
+            "The identity map is there for the trampoline only: VMM code runs where it is linked.",
+        )
+    return Finding(
+        f"{place.replace('_', '-')}-passed-by" if " " not in place else "rung-passed-by",
+        cpu.index,
+        cpu.end_place,
+        expected,
+        f"{cpu.name} came as far as: {cpu.highest.title}, but never by {place}",
+        f"Jump to {place}, not to what it leads to.",
+    )
+
+
+def why_not_all_parked(boot: Observation) -> Finding | None:
+    """The first thing that kept CPUs from parking: a TODO, a fault, a lost AP, a BSP that waits."""
+    if boot.all_parked:
+        return None
+    if found := stopped_at_todo(boot) or bsp_stopped(boot):
+        return found
+    for ap in boot.aps:
+        if not ap.reached(Rung.NUMBERED):
+            return why_not(boot, ap, Rung.NUMBERED)
+    bsp = boot.bsp
+    if bsp.end_kind != "parked" and not boot.at("bsp_proc"):
+        return Finding(
+            "bsp-waits-for-ever",
+            0,
+            bsp.end_place,
+            "all APs have their numbers, so the BSP goes on",
+            f"the BSP is still at {bsp.end_place}",
+            "For which condition does it wait? What if there are more or fewer CPUs than four?",
+        )
+    stuck = next(cpu for cpu in boot.cpus if cpu.end_kind != "parked")
+    return Finding(
+        "cpu-not-parked",
+        stuck.index,
+        stuck.end_place,
+        f"{len(boot.cpus)} CPUs park",
+        f"{stuck.name} ended {stuck.end_kind} at {stuck.end_place}",
+        "It did not come through the barriers: whom does it wait for?",
+    )
 
 
 def never_started(boot: Observation, cpu: CpuRecord) -> Finding:

@@ -44,6 +44,8 @@ REST_PLACES: Mapping[str, EndKind] = {
 """Places after which a CPU does nothing more, and what that end is called."""
 
 TRAMPOLINE_BUDGET = 2000  # instructions between physical 0 and ap_entry
+FILLED = 0x1800  # bytes that are filled with INT3, from the page in which the trampoline begins
+CALLER_WORDS = 32  # of a stack, in which to look for the caller
 LOST_BUDGET = 64  # instructions that an AP may execute before it is in the trampoline
 SPIN_REPEATS = 3  # times that the same registers must be seen again before a CPU "waits"
 RUN_TO_RETURN = ("printf", "vprintf", "usleep", "putchar")
@@ -61,6 +63,9 @@ class SymbolTable(Protocol):
 
     def line(self, addr: int) -> tuple[str, int] | None:
         """File and line of an instruction, where known."""
+
+    def owner(self, address: int) -> str:
+        """ "given", "student", "standin" or "extra"; "" outside the image."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,19 @@ class Director:
     def trampoline_size(self) -> int:
         """Bytes from cpuinit_start to cpuinit_end."""
         return self.addr("cpuinit_end") - self.addr("cpuinit_start")
+
+    @property
+    def ap_indices(self) -> range:
+        """Indices of the APs."""
+        return range(1, self.inputs.cpus)
+
+    async def around_trampoline(self) -> dict[int, int]:
+        """Address to byte of the memory around the copy that was filled with INT3."""
+        inputs = self.inputs
+        page = inputs.apinit_addr & ~0xFFF
+        raw = await self.gdb.read_phys(page, FILLED)
+        inside = range(inputs.apinit_addr, inputs.apinit_addr + self.trampoline_size)
+        return {page + at: byte for at, byte in enumerate(raw) if page + at not in inside}
 
     def on_boot_stack(self, rsp: int) -> bool:
         """Whether `rsp` points into the shared boot stack (its top included)."""
@@ -543,7 +561,7 @@ class Director:
         await self.gdb.write_phys(0, fill)
         self.memory["physical-0.before"] = fill
         page = inputs.apinit_addr & ~0xFFF
-        await self.gdb.write_phys(page, INT3 * 0x1800)
+        await self.gdb.write_phys(page, INT3 * FILLED)
         start, size = self.symbols.maybe("cpuinit_start"), self.trampoline_size
         if start is not None:
             await self.snapshot("trampoline.image", start - VMM_BASE, size)
@@ -565,6 +583,10 @@ class Director:
                     continue
                 return "quiet"
             hit = await self.arrive(stop)
+            if hit is not None and hit.place == "vmm_main":
+                self.facts["restarted"] = 1
+                self.notes.append("the VMM was started a second time: something reset the BSP")
+                return "shutdown"
             if hit is not None:
                 await self._look_at_fault(hit)
                 await probe.hit(self, hit)
@@ -619,7 +641,10 @@ class Director:
             "cohort.stack_size": inputs.stack_size,
         }
         self.facts["ap_pagetable.physical"] = self.phys("ap_pagetable")
-        for name in ("boot_stack", "boot_stack_top", "bspinitproc1", "bsp_proc", "ap_proc"):
+        for name in (
+            "boot_stack", "boot_stack_top", "bspinitproc1", "bsp_proc", "ap_proc", "ap_entry",
+            "__image_start", "__image_end",
+        ):  # fmt: skip
             if (found := self.symbols.maybe(name)) is not None:
                 self.facts[name] = found
         cpus = tuple([await self._record(cpu, how) for cpu in range(inputs.cpus)])
@@ -660,10 +685,27 @@ class Director:
             whole=seen.whole,
             end=state,
             end_kind=self._end_kind(cpu, state, code, how),
-            end_place=self.describe(state),
+            end_place=self.describe(state) + await self._called_by(cpu, state),
             end_code=code,
             stackaddr=await self.stackaddr(state),
         )
+
+    async def _called_by(self, cpu: int, state: CpuState) -> str:
+        """For a CPU in given code: the place in the student's code that it will come back to.
+
+        Found by looking for such an address on the stack; for people, not for checks.
+        """
+        if state.mode != "long" or self.symbols.owner(state.pc) != "given":
+            return ""
+        try:
+            raw = await self.gdb.read_virt(cpu, state.rsp, CALLER_WORDS * 8)
+        except GdbError:
+            return ""
+        for at in range(0, len(raw), 8):
+            word = int.from_bytes(raw[at : at + 8], "little")
+            if self.symbols.owner(word) == "student":
+                return f", called by {self.place(word)}"
+        return ""
 
     def _end_kind(self, cpu: int, state: CpuState, code: str, how: str) -> EndKind:
         seen = self.seen[cpu]

@@ -38,25 +38,13 @@ STILL_THERE = ("waits", "budget")  # verdicts of a trial in which the CPU did no
 WAIT_BUDGET = 400  # instructions in which a CPU that is free to go would have gone
 
 
-async def look_while_needed(director: Director) -> None:
-    """Once, when the APs are called or the BSP can go no further: what ap_start has prepared."""
-    if "physical-0.during" in director.memory:
-        return
-    await director.snapshot("physical-0.during", 0, 16)
-    address = director.inputs.apinit_addr
-    await director.snapshot("trampoline.copy", address, director.trampoline_size)
-    for pointer in ("apinitprocs", "apinitlock"):
-        virtual = await director.read_u64(director.phys(pointer))
-        physical = await director.translate(0, virtual) if virtual else None
-        director.facts[f"{pointer}.physical"] = physical or 0
-
-
 @dataclass
 class EndProbe(Probe):
     """The cheapest probe: the numbers of the APs and who parks."""
 
     places: tuple[str, ...] = ("segment_init_ap", "ap_wait", "bsp_proc")
     delays: Mapping[str, int] = field(default_factory=dict)
+    looked: bool = field(default=False, init=False)
 
     async def start(self, director: Director) -> None:
         """Set the delays that the scenario asks for."""
@@ -65,11 +53,29 @@ class EndProbe(Probe):
 
     async def hit(self, director: Director, hit: Hit) -> None:
         """Look at what ap_start has prepared, while it is needed and after."""
-        if hit.cpu == 0 and hit.place in ("ap_wait", "vmm_todo"):
-            await look_while_needed(director)
+        if hit.cpu == 0 and hit.place in ("ap_wait", *REST_PLACES):
+            await self.look_while_needed(director)
         if hit.cpu == 0 and hit.place in ("ap_wait", "bsp_proc"):
             raw = await director.gdb.read_phys(director.phys("ap_started"), 1)
             director.facts.setdefault(f"ap_started.{hit.place}", raw[0])
+
+    async def look_while_needed(self, director: Director, *, final: bool = True) -> None:
+        """What ap_start has prepared, as it is now.
+
+        Args:
+            director: the boot.
+            final: an AP is there, or the BSP waits or can go no further: later looks do not count.
+        """
+        if self.looked:
+            return
+        self.looked = final
+        await director.snapshot("physical-0.during", 0, 16)
+        address = director.inputs.apinit_addr
+        await director.snapshot("trampoline.copy", address, director.trampoline_size)
+        for pointer in ("apinitprocs", "apinitlock"):
+            virtual = await director.read_u64(director.phys(pointer))
+            physical = await director.translate(0, virtual) if virtual else None
+            director.facts[f"{pointer}.physical"] = physical or 0
 
 
 @dataclass
@@ -84,17 +90,42 @@ class RungsProbe(EndProbe):
         await EndProbe.start(self, director)
         if self.stepping:
             await director.watch("physical-0", 0)
+            # An INIT that reaches the BSP as well leaves no later moment to look.
+            await director.watch("apic_write_icr")
 
     async def hit(self, director: Director, hit: Hit) -> None:
         """Climb with the AP that has just executed physical 0."""
         await EndProbe.hit(self, director, hit)
-        if hit.place == "physical-0":
-            await look_while_needed(director)
-            await director.step_trampoline(hit.cpu)
+        if hit.place == "apic_write_icr" and hit.cpu == 0:
+            await self.look_while_needed(director, final=False)
+        if hit.place == "physical-0" and hit.cpu != 0:
+            await self._climb(director, hit)
+        if hit.place == "ap_entry":
+            await self._look_at_entry(director, hit.cpu)
         if hit.place == "ap_entry" and not self.stepping:
             await director.watch("alloc")
         if hit.place == "alloc" and hit.cpu != 0:
             await keep_what_alloc_returns(director, hit)
+
+    async def _climb(self, director: Director, hit: Hit) -> None:
+        await self.look_while_needed(director)
+        times = len(director.at("physical-0", hit.cpu))
+        if times == 1:
+            before = await director.around_trampoline()
+            await director.step_trampoline(hit.cpu)
+            after = await director.around_trampoline()
+            changed = next((at for at in before if before[at] != after.get(at)), None)
+            if changed is not None:
+                director.facts[f"trampoline.overrun.{hit.cpu}"] = changed
+            if director.at("ap_entry", hit.cpu):
+                await self._look_at_entry(director, hit.cpu)
+        elif times > 3 or all(director.at("physical-0", cpu) for cpu in director.ap_indices):
+            await director.unwatch("physical-0")  # it is lost, and comes by again and again
+
+    async def _look_at_entry(self, director: Director, cpu: int) -> None:
+        """Whether the code segment is a 64-bit one: only QEMU's monitor tells."""
+        told = await director.gdb.monitor(f"info registers {cpu}")
+        director.facts.setdefault(f"ap_entry.{cpu}.cs64", int("CS64" in told))
 
 
 async def keep_what_alloc_returns(director: Director, hit: Hit) -> None:
@@ -187,7 +218,7 @@ class SwitchProbe(EndProbe):
     swap: bool = False
 
     places: tuple[str, ...] = (
-        "start_all_processors", "bspinitproc1", "bsp_proc", "ap_proc", "apinitproc0",
+        "start_all_processors", "bspinitproc1", "bsp_proc", "ap_proc", "ap_entry", "apinitproc0",
         "apinitproc1",
     )  # fmt: skip
 
@@ -297,6 +328,7 @@ class LateProbe(EndProbe):
         director.facts[f"polls.{self._holding}"] = self._polls
         director.held.discard(self.cpu)
         await director.unwatch("usleep")
+        await director.unwatch("physical-0")
         self._holding = ""
 
 

@@ -54,6 +54,12 @@ _ESCAPE = re.compile(
 _CONTROL = re.compile(r"[^\n\t\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]")
 
 
+#: QEMU is started through this gate: the shell says that it is there, and goes on only when told.
+#: A sandbox whose launcher is killed before its first process has asked to die with it would
+#: otherwise live on, with a QEMU that nobody knows. At a gate that nobody opens, it ends.
+_GATE = 'echo >&0; read -r go || exit 0; exec "$@" </dev/null'
+
+
 class MachineDied(InfraError):
     """QEMU itself ended while it was needed. The guest cannot do that."""
 
@@ -249,6 +255,9 @@ class Machine:
         self._timer = loop.call_later(_SERIAL_PERIOD_S, self._serial_tick)
         try:
             async with asyncio.timeout(self.limits.start_s):
+                await loop.sock_recv(self._gate, 1)
+                with contextlib.suppress(OSError):  # it is gone: the debugger's end says why
+                    await loop.sock_sendall(self._gate, b"\n")
                 await self.gdb.connect(gdb_socket)
                 self.start_s = time.monotonic() - began
                 await self._connect_qmp(qmp_socket)
@@ -261,14 +270,17 @@ class Machine:
             ) from None
         except MachineDied as error:
             raise self._start_error() from error
-        self.limits = self.limits.scaled(self.start_s)
+        self.limits = self.limits.scaled(self.start_s, self.spec.cpus)
         self.gdb.limits = self.limits
 
     def _launch(self) -> tuple[socket.socket, socket.socket]:
         qemu = self._qemu or qemu_path()
         gdb_ours, gdb_theirs = socket.socketpair()
         qmp_ours, qmp_theirs = socket.socketpair()
-        self._sockets = (gdb_ours, qmp_ours)
+        gate_ours, gate_theirs = socket.socketpair()
+        gate_ours.setblocking(False)
+        self._gate = gate_ours
+        self._sockets = (gdb_ours, qmp_ours, gate_ours)
         self._log_fd, log_theirs = os.pipe()
         self._serial_fd, serial_theirs = os.pipe()
         try:
@@ -291,14 +303,16 @@ class Machine:
                 serial_fd=serial_theirs,
             )
             readable = [spec.kernel, *spec.modules, *_install_dir(qemu)]
-            command = self._launcher.wrap(self.argv, ro=readable, rw=())
+            command = self._launcher.wrap(
+                ["/bin/sh", "-c", _GATE, "gate", *self.argv], ro=readable, rw=()
+            )
             setpriv = shutil.which("setpriv")
             if setpriv is not None and "--die-with-parent" not in command:
                 command = [setpriv, "--pdeathsig", "KILL", "--", *command]
             try:
                 self._process = subprocess.Popen(
                     command,
-                    stdin=subprocess.DEVNULL,
+                    stdin=gate_theirs,
                     stdout=log_theirs,
                     stderr=log_theirs,
                     pass_fds=(gdb_theirs.fileno(), qmp_theirs.fileno(), serial_theirs),
@@ -316,6 +330,7 @@ class Machine:
         finally:
             gdb_theirs.close()
             qmp_theirs.close()
+            gate_theirs.close()
             os.close(log_theirs)
             os.close(serial_theirs)
         return gdb_ours, qmp_ours
