@@ -22,7 +22,6 @@ from vmmlab.evidence.observation import (
     TrampolineStep,
 )
 
-
 VMM_BASE = 0x40000000  # include/layout.h
 
 
@@ -160,6 +159,8 @@ def why_not(boot: Observation, cpu: CpuRecord, rung: Rung) -> Finding:
         return _missed_trampoline(boot, cpu)
     if high < Rung.AP_ENTRY:
         return _died_in_trampoline(boot, cpu, expected)
+    if todo := stopped_at_todo(boot, boot.aps):
+        return todo  # another AP ran into it, and this one waits for that one
     return _stuck_later(boot, cpu, high, expected)
 
 

@@ -312,7 +312,7 @@ class Machine:
             try:
                 self._process = subprocess.Popen(
                     command,
-                    stdin=gate_theirs,
+                    stdin=gate_theirs.fileno(),
                     stdout=log_theirs,
                     stderr=log_theirs,
                     pass_fds=(gdb_theirs.fileno(), qmp_theirs.fileno(), serial_theirs),

@@ -1,0 +1,48 @@
+"""Grading on the real machine: what the tests of verdicts share."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course as courses
+from vmmlab.cohort import Cohort
+from vmmlab.course import Course
+from vmmlab.grading import grade_lab
+from vmmlab.report import Report
+
+ROOT = Path(__file__).parents[3]
+SEED = 20
+
+Grade = Callable[..., Report]
+
+
+@pytest.fixture(scope="session")
+def course() -> Course:
+    return courses.load(ROOT)
+
+
+@pytest.fixture(scope="session")
+def grade(course: Course) -> Grade:
+    """Grade the files of a lab; an infrastructure failure fails the test."""
+
+    def run(lab: str, files: Mapping[str, bytes], cohort: str = "dev") -> Report:
+        report = grade_lab(
+            course,
+            lab,
+            files,
+            cohort=Cohort.derive(cohort),
+            seed=SEED,
+            sandbox_required=False,
+        )
+        broken = [check.infra for check in report.checks if check.outcome == "infra-error"]
+        assert not broken, broken[0]
+        return report
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def earned() -> Callable[[Report], dict[str, float]]:
+    """The points of each check that earned any."""
+    return lambda report: {c.id: c.points for c in report.checks if c.points}
