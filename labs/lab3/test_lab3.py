@@ -2,20 +2,28 @@
 
 from vmmlab.checks import check, fail, scenario
 from vmmlab.evidence.decode import decode, far_jump
-from vmmlab.evidence.diagnosis import bsp_stopped, stopped_at_todo, why_not, why_not_all_parked
+from vmmlab.evidence.diagnosis import (
+    bsp_stopped,
+    last_step,
+    stopped_at_todo,
+    why_not,
+    why_not_all_parked,
+)
 from vmmlab.evidence.encodings import far_jump_code
 from vmmlab.evidence.observation import Rung
 
-VMM_BASE = 0x40000000  # include/layout.h
 LADDER = scenario("ladder", probe="ladder", cpus=4)
 SEABIOS = scenario("seabios", probe="end", cpus=4, firmware="seabios", init_us=20000)
 LATE = scenario("late", probe="late-ap", cpus=4, cpu=2)
 ONE, TWO, EIGHT = (scenario(f"cpus-{n}", probe="end", cpus=n) for n in (1, 2, 8))
 
 
-def blame(boot, cause, **what):
-    """Report what stopped the BSP, if anything did; else the cause that the check found."""
-    found = bsp_stopped(boot)
+def blame(boot, cause, sure=False, **what):
+    """Report what stopped the BSP, if anything did; else the cause that the check found.
+
+    With `sure` the check has seen the cause itself: what stopped the BSP later comes of it.
+    """
+    found = None if sure else bsp_stopped(boot)
     if found:
         fail(
             found.cause,
@@ -128,13 +136,18 @@ def test_pointers_lead_into_the_copy(boot, score):
         with score.case(pointer):
             right, found = boot.facts[f"{label}.copy"], boot.facts.get(f"{pointer}.physical")
             if found != right:
+                virtual = boot.facts.get(f"{pointer}.virtual", 0)
+                observed = f"it points to physical {found:#x}" if found else "it was never set"
+                if virtual and not found:
+                    observed = f"it holds {virtual:#x}, where nothing is mapped"
                 blame(
                     boot,
                     "pointer-not-into-the-copy",
+                    sure=virtual != 0,
                     cpu=0,
                     place="ap_start",
                     expected=f"{pointer} points to {label} in the copy, physical {right:#x}",
-                    observed=f"it points to physical {found:#x}" if found else "it points nowhere",
+                    observed=observed,
                     next="The label's distance from cpuinit_start is the same in the copy.",
                 )
 
@@ -275,7 +288,20 @@ def test_every_ap_gets_to_protected_mode(boot, score):
     for ap in judged(boot):
         with score.case(ap.name):
             must_reach(boot, ap, Rung.PROTECTED_MODE)
-            if ap.whole and not any(s.state.bits == 32 for s in ap.steps):
+            in_32_bit_code = any(s.state.bits == 32 for s in ap.steps)
+            lost = boot.facts.get(f"astray.{ap.index}")
+            if lost is not None and not in_32_bit_code:
+                last = last_step(ap)
+                fail(
+                    "ap-jumped-astray",
+                    cpu=ap.index,
+                    place=f"the far jump to 32-bit code, `{last.text}`",
+                    expected="32-bit code in the copy of the trampoline, or in the VMM's image",
+                    observed=f"{ap.name} came to {lost:#x} in protected mode, where no code is",
+                    next="Segments begin at 0 now: the jump needs the linear address, that of the "
+                    "copy plus the label's distance from cpuinit_start.",
+                )
+            if ap.whole and not in_32_bit_code:
                 found = why_not(boot, ap, Rung.LONG_MODE)
                 fail(
                     found.cause,
@@ -285,29 +311,6 @@ def test_every_ap_gets_to_protected_mode(boot, score):
                     observed=found.observed,
                     next=found.next,
                 )
-            if lost := astray(boot, ap):
-                fail(
-                    "ap-jumped-astray",
-                    cpu=ap.index,
-                    place="the far jump to 32-bit code",
-                    expected="32-bit code in the copy of the trampoline, or in the VMM's image",
-                    observed=f"{ap.name} executes {lost.state.pc:#x} in protected mode, where no "
-                    f"code is: `{lost.text}`",
-                    next="Segments begin at 0 now: the jump needs the linear address, that of the "
-                    "copy plus the label's distance from cpuinit_start.",
-                )
-
-
-def astray(boot, ap):
-    """The first 32-bit instruction of an AP, if it is neither in the copy nor in the image."""
-    first = next((step for step in ap.steps if step.state.bits == 32), None)
-    if first is None:
-        return None
-    copy = boot.facts["cohort.apinit_addr"]
-    size = len(boot.memory["trampoline.image"])
-    low = boot.facts["__image_start"] - VMM_BASE, boot.facts["__image_end"] - VMM_BASE
-    pc = first.state.pc
-    return None if copy <= pc < copy + size or low[0] <= pc < low[1] else first
 
 
 def counting_steps(ap):

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +18,8 @@ SLEEPER = ["sleep", "4217"]
 def gone(pid: int) -> bool:
     """Whether a process is gone, or a zombie that nobody has waited for."""
     try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] == "Z"
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
 
@@ -78,14 +79,12 @@ def sleepers() -> set[int]:
     """All processes that run SLEEPER."""
     wanted = "\0".join(SLEEPER).encode() + b"\0"
     found = set()
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/cmdline", "rb") as line:
-                    if line.read().endswith(wanted):
-                        found.add(int(name))
-            except OSError:
-                continue
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_bytes().endswith(wanted):
+                found.add(int(folder.name))
+        except OSError:
+            continue
     return found
 
 

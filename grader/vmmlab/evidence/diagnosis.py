@@ -320,6 +320,8 @@ def _died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: str) -> Fin
             what += f", begun by {exception_name(vector)}"
     elif last and last.text == "hlt":
         what = "it halted"
+    elif (astray := boot.facts.get(f"astray.{cpu.index}")) is not None and last:
+        what = f"`{last.text}` took it to {astray:#x}, where no code is"
     else:
         what = "it never got out"
     registers = (

@@ -43,10 +43,11 @@ REST_PLACES: Mapping[str, EndKind] = {
 }
 """Places after which a CPU does nothing more, and what that end is called."""
 
+RESTARTED = "early_init"  # given, and called once: when it comes again, the BSP was reset
 TRAMPOLINE_BUDGET = 2000  # instructions between physical 0 and ap_entry
 FILLED = 0x1800  # bytes that are filled with INT3, from the page in which the trampoline begins
 CALLER_WORDS = 32  # of a stack, in which to look for the caller
-LOST_BUDGET = 64  # instructions that an AP may execute before it is in the trampoline
+FAR_JUMP_ROOM = 16  # bytes at physical 0 that may be the far jump
 SPIN_REPEATS = 3  # times that the same registers must be seen again before a CPU "waits"
 RUN_TO_RETURN = ("printf", "vprintf", "usleep", "putchar")
 """Given functions that are long and uninteresting: a stepped CPU runs through them."""
@@ -495,14 +496,16 @@ class Director:
         state = await self.state(cpu)
         count = await self.read_u32(counter_at) if counter_at is not None else 0
         repeats: Counter[Registers] = Counter()
-        for number in range(TRAMPOLINE_BUDGET):
+        for _ in range(TRAMPOLINE_BUDGET):
             self._climb(cpu, state)
             if state.pc == goal:
                 await self.note(cpu, "ap_entry", state)
                 self._noted[cpu] = state.pc
                 return
-            if number >= LOST_BUDGET and Rung.REAL_MODE not in seen.rungs:
-                self.trouble = True
+            if not self._is_code(state):
+                # What it would execute now could overwrite what the other APs still need.
+                self.facts[f"astray.{cpu}"] = state.pc
+                self._give_up(cpu)
                 return
             registers = await self.gdb.registers(cpu)
             repeats[registers] += 1
@@ -518,10 +521,24 @@ class Director:
                 count = await self.read_u32(counter_at)
             seen.steps.append(TrampolineStep(state, code[:size], text, count - before))
             if not alive:
-                self.trouble = True
+                self._give_up(cpu)  # real processors do not leave HLT at the next SIPI; QEMU's do
                 return
             state = await self.state(cpu)
         seen.whole = False  # it waits, or is long: it runs free from here
+
+    def _is_code(self, state: CpuState) -> bool:
+        """Whether an AP is at physical 0, in the trampoline's copy or in the VMM's image."""
+        start = self.inputs.apinit_addr
+        if state.pc < FAR_JUMP_ROOM and state.mode == "real":
+            return True
+        if start <= state.pc < start + self.trampoline_size:
+            return True
+        return bool(self.symbols.owner(state.pc) or self.symbols.owner(state.pc + VMM_BASE))
+
+    def _give_up(self, cpu: int) -> None:
+        """An AP can do nothing sensible any more: it stands still for the rest of the boot."""
+        self.trouble = True
+        self.held.add(cpu)
 
     def _climb(self, cpu: int, state: CpuState) -> None:
         rungs = self.seen[cpu].rungs
@@ -568,7 +585,8 @@ class Director:
         for label in ("apinit_procs", "apinit_lock"):
             if (copy := self.in_copy(label)) is not None:
                 self.facts[f"{label}.copy"] = copy
-        for place in (*REST_PLACES, *probe.places):
+        await self.unwatch("vmm_main")  # it may be a loop to itself
+        for place in (*REST_PLACES, RESTARTED, *probe.places):
             await self.watch(place)
         await probe.start(self)
 
@@ -583,7 +601,7 @@ class Director:
                     continue
                 return "quiet"
             hit = await self.arrive(stop)
-            if hit is not None and hit.place == "vmm_main":
+            if hit is not None and hit.place == RESTARTED:
                 self.facts["restarted"] = 1
                 self.notes.append("the VMM was started a second time: something reset the BSP")
                 return "shutdown"

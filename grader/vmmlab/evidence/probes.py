@@ -75,6 +75,7 @@ class EndProbe(Probe):
         for pointer in ("apinitprocs", "apinitlock"):
             virtual = await director.read_u64(director.phys(pointer))
             physical = await director.translate(0, virtual) if virtual else None
+            director.facts[f"{pointer}.virtual"] = virtual
             director.facts[f"{pointer}.physical"] = physical or 0
 
 
