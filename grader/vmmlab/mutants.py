@@ -327,9 +327,11 @@ def _label(lines: Sequence[str], text: str, edit: Edit) -> tuple[int, int] | Non
     return None
 
 
-_PARTS: Final[
-    Mapping[str, Callable[[Sequence[str], str, Edit], tuple[int, int] | None]]
-] = {"region": _region, "function": _function, "label": _label}
+_PARTS: Final[Mapping[str, Callable[[Sequence[str], str, Edit], tuple[int, int] | None]]] = {
+    "region": _region,
+    "function": _function,
+    "label": _label,
+}
 
 
 # --- grading -----------------------------------------------------------------------------------
@@ -588,7 +590,9 @@ def run_variants(
         jobs: gradings at the same time.
         tell: called with each result as it comes.
     """
-    work = [(course.root, one, dict(way), seed) for one in load_variants(course, labs) for way in how]
+    work = [
+        (course.root, one, dict(way), seed) for one in load_variants(course, labs) for way in how
+    ]
     return _run_all(_variant_job, work, jobs, tell)
 
 

@@ -259,7 +259,9 @@ def _contract(file: str, name: str, objects: Mapping[str, ObjectFile]) -> str:
         return f"{name} is a bare number, not a {what} in a section"
     if symbol.section == "*COM*" or not symbol.flags & SHF_ALLOC:
         return f"{name} is not a {what} in .text or .data"
-    if in_c and (symbol.type != "STT_FUNC" or not symbol.flags & SHF_EXECINSTR):
+    # A label in an asm statement outside of any function has no type.
+    code = symbol.type in ("STT_FUNC", "STT_NOTYPE") and symbol.flags & SHF_EXECINSTR
+    if in_c and not code:
         return f"{name} is data; it has to be a function"
     return ""
 

@@ -17,6 +17,7 @@ from vmmlab.evidence.observation import (
     CR4_PAE,
     EFER_LME,
     CpuRecord,
+    CpuState,
     Observation,
     Rung,
     TrampolineStep,
@@ -334,15 +335,22 @@ def _died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: str) -> Fin
         where,
         expected,
         f"{cpu.name} in {mode}: {what} ({registers})",
-        _mode_hint(state.cr0, state.cr4, state.efer, state.mode, boot),
+        _mode_hint(state),
     )
 
 
-def _mode_hint(cr0: int, cr4: int, efer: int, mode: str, boot: Observation) -> str:
-    if mode == "real":
+def _mode_hint(state: CpuState) -> str:
+    cr0, cr4, efer = state.cr0, state.cr4, state.efer
+    if state.mode == "real":
         return (
             "In real mode data are found by DS * 16 + offset. Is DS the same as CS? Does lgdt have "
             "the 32-bit operand size and find its six bytes?"
+        )
+    if state.bits == 16:
+        return (
+            "CR0.PE is set, and this far jump is the first to use the GDT. Did lgdt find its six "
+            "bytes (DS * 16 + offset, 32-bit operand size), is the base in them a linear address, "
+            "and is the selector's entry a 32-bit code segment?"
         )
     if cr0 & CR0_PG and not efer & EFER_LME:
         return "Paging is on without EFER.LME: set EFER.LME before CR0.PG."
