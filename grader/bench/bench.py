@@ -72,7 +72,8 @@ def bare_boot(image: Image, scenario: Scenario) -> None:
         RuntimeError: it did not end as it should.
     """
     argv = [
-        str(tool_versions().qemu_path), "-accel", "tcg,thread=multi", "-M", "q35,sata=off,smbus=off",
+        str(tool_versions().qemu_path),
+        "-accel", "tcg,thread=multi", "-M", "q35,sata=off,smbus=off",
         *FIRMWARE[scenario.get("firmware", "qboot")],
         "-m", str(inputs.memory_mib(SEED, scenario.name)), "-smp", str(scenario.get("cpus", 4)),
         "-nodefaults", "-display", "none", "-no-reboot", "-kernel", str(image.kernel),

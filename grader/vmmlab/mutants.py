@@ -1,4 +1,4 @@
-"""The kill matrix: wrong solutions that the checks must catch, right ones that they must not accuse.
+"""The kill matrix: wrong solutions that checks must catch, right ones that they must not accuse.
 
 A mutant is the reference with named parts replaced: a step's region, a C function, an assembly
 label. So it does not rot when lines move, and when the part is gone that is an error and never a
