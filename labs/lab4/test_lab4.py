@@ -83,7 +83,7 @@ def test_one_ap_at_a_time_on_the_boot_stack(boot):
         not_tried(boot, "exclusion")
     for trial in trials:
         if trial.verdict == "reached":
-            holder = boot.first("apinitproc0")
+            holder = [h for h in boot.at("apinitproc0") if h.cpu != trial.cpu][-1]
             fail(
                 "boot-stack-shared",
                 cpu=trial.cpu,
@@ -224,13 +224,24 @@ def test_an_ap_knows_its_stack_before_it_lets_the_next_one_in(boot, score):
                 )
 
 
-@check("lab4.number.unique", RUNGS, LATE, needs=["lab4.stack.own"])
+@check("lab4.number.unique", RUNGS, EXCLUSION, needs=["lab4.stack.own"])
 def test_the_numbers_are_1_to_n(boots, score):
     """The APs call segment_init_ap with the numbers 1 to n, each once."""
     for boot in boots:
         with score.case(boot.scenario):
             for ap in boot.aps:
                 must_reach(boot, ap, Rung.NUMBERED)
+            given, count = boot.facts.get("number.given"), boot.facts.get("number.count")
+            if given != count:
+                fail(
+                    "number-is-not-the-count",
+                    cpu=boot.facts["number.cpu"],
+                    place="apinitproc1",
+                    expected=f"segment_init_ap ({count}): this CPU has just raised "
+                    f"num_of_processors to {count}, and nobody else was running",
+                    observed=f"segment_init_ap ({given})",
+                    next="A number is the order of coming, not the APIC id.",
+                )
             numbers = sorted(hit.state.rdi & 0xFFFFFFFF for hit in boot.at("segment_init_ap"))
             right = list(range(1, len(boot.cpus)))
             if numbers != right:
@@ -424,6 +435,16 @@ def test_the_barrier_works_again_at_once(boot):
                 next="Let it wait for something that never comes back to its old value: a "
                 "number of the round.",
             )
+    blame(
+        boot,
+        "barrier-loses-a-cpu",
+        cpu=0,
+        place="sync_all_processors",
+        expected="every CPU comes through all rounds",
+        observed="nobody left a round early, and yet some CPUs wait for ever",
+        next="Is the count read and stored by one CPU at a time, and put back to 0 for the next "
+        "round?",
+    )
 
 
 @check("lab4.boot.cpus", ONE, TWO, EIGHT, needs=["lab4.barrier.reusable"])

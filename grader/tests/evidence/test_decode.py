@@ -62,6 +62,7 @@ def test_what_is_no_direct_far_jump_is_none(code):
         ("add dword ptr [0xc], 1", KS_MODE_16, False, True, False),
         ("lock xadd dword ptr [ebx], eax", KS_MODE_16, True, True, False),
         ("xchg byte ptr [rdi], al", KS_MODE_64, True, True, False),
+        ("lock cmpxchg dword ptr [bx], ecx", KS_MODE_16, True, True, False),
         ("xchg rax, rbx", KS_MODE_64, False, False, False),
         ("push ax", KS_MODE_16, False, False, True),
         ("call 0x10", KS_MODE_16, False, False, True),

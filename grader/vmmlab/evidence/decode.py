@@ -60,7 +60,10 @@ def decode(code: bytes, address: int, width: Width) -> Decoded | None:
             text=f"{instruction.mnemonic} {instruction.op_str}".strip(),
             size=instruction.size,
             locked=locked,
-            writes_memory=any(op.access & capstone.CS_AC_WRITE for op in memory),
+            # A LOCK prefix is legal only on a read-modify-write (SDM vol. 2, LOCK); capstone does
+            # not know that of CMPXCHG.
+            writes_memory=(locked and bool(memory))
+            or any(op.access & capstone.CS_AC_WRITE for op in memory),
             uses_stack=_STACK_USERS.fullmatch(name) is not None,
         )
     return None

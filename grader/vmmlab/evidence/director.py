@@ -102,6 +102,7 @@ class Seen:
     rest: EndKind | None = None
 
 
+Watcher = Callable[[CpuState], Awaitable[None]]
 Verdict = Literal["reached", "waits", "budget", "halted", "shutdown"]
 
 
@@ -390,7 +391,7 @@ class Director:
         wanted: Callable[[CpuState], bool],
         *,
         budget: int,
-        watcher: Callable[[CpuState], Awaitable[None]] | None = None,
+        watcher: Watcher | None = None,
     ) -> tuple[Verdict, CpuState]:
         """Step one CPU until `wanted` holds, it turns out to wait, or the budget is used up.
 
@@ -440,7 +441,14 @@ class Director:
         return await self.state(cpu)
 
     async def trial(
-        self, cpu: int, while_at: str, until: str, *, budget: int, confirm: bool = False
+        self,
+        cpu: int,
+        while_at: str,
+        until: str,
+        *,
+        budget: int,
+        confirm: bool = False,
+        watcher: Watcher | None = None,
     ) -> Trial:
         """Let one CPU run alone and see whether it comes to a place.
 
@@ -451,9 +459,12 @@ class Director:
             budget: instructions to step at most.
             confirm: when it does not come, let it run free for a while as well before
                 that is believed.
+            watcher: as for `step_until`.
         """
         target = self.addr(until)
-        verdict, state = await self.step_until(cpu, lambda now: now.pc == target, budget=budget)
+        verdict, state = await self.step_until(
+            cpu, lambda now: now.pc == target, budget=budget, watcher=watcher
+        )
         if confirm and verdict in ("waits", "budget"):
             verdict, state = await self.run_to(cpu, until)
         return self.add_trial(cpu, while_at, until, verdict, state)

@@ -79,6 +79,19 @@ class EndProbe(Probe):
             director.facts[f"{pointer}.physical"] = physical or 0
 
 
+async def keep_bsp_in_ap_wait(director: Director, hit: Hit) -> None:
+    """Hold the BSP at the entry of ap_wait until every AP has its number, or has stopped.
+
+    What the BSP does in there is another step's business; if it went on too early it would take
+    the trampoline away from under the APs.
+    """
+    if hit.cpu == 0 and hit.place == "ap_wait":
+        director.held.add(0)
+    numbered = {seen.cpu for seen in director.at("segment_init_ap")}
+    if all(cpu in numbered or director.seen[cpu].rest for cpu in director.ap_indices):
+        director.held.discard(0)
+
+
 @dataclass
 class RungsProbe(EndProbe):
     """Every rung of every AP; `stepping` adds each instruction of the trampoline."""
@@ -107,6 +120,8 @@ class RungsProbe(EndProbe):
             await director.watch("alloc")
         if hit.place == "alloc" and hit.cpu != 0:
             await keep_what_alloc_returns(director, hit)
+        if not self.stepping:
+            await keep_bsp_in_ap_wait(director, hit)
 
     async def _climb(self, director: Director, hit: Hit) -> None:
         await self.look_while_needed(director)
@@ -362,26 +377,31 @@ class ExclusionProbe(Probe):
     too or turns out to wait.
     """
 
-    places: tuple[str, ...] = ("ap_entry", "apinitproc0", "apinitproc1", "segment_init_ap")
+    places: tuple[str, ...] = (
+        "ap_entry", "apinitproc0", "apinitproc1", "segment_init_ap", "ap_wait",
+    )  # fmt: skip
 
-    async def start(self, director: Director) -> None:
-        """Nothing to prepare."""
+    def __post_init__(self) -> None:
+        self._lock = b""
+        self._taken_by: int | None = None  # the instruction that takes the lock
 
     async def hit(self, director: Director, hit: Hit) -> None:
         """Collect the APs at `ap_entry`; when all are there, play."""
+        await keep_bsp_in_ap_wait(director, hit)
         if hit.place != "ap_entry":
             return
         director.held.add(hit.cpu)
-        if len(director.held) == director.inputs.cpus - 1:
-            await self._play(director)
-            director.held.clear()
+        aps = director.held - {0}
+        if len(aps) == director.inputs.cpus - 1:
+            await self._play(director, sorted(aps))
+            director.held -= aps
 
-    async def _play(self, director: Director) -> None:
-        order = sorted(director.held)
+    async def _play(self, director: Director, order: list[int]) -> None:
         director.random.shuffle(order)
+        if order[1] == 1:  # its number could be its APIC id by chance
+            order[1], order[2] = order[2], order[1]
         first, second, third = order[:3]
-        verdict, _ = await director.run_to(first, "apinitproc0")
-        if verdict != "reached":
+        if not await self._take(director, first):
             return
         made = await director.trial(second, "boot-stack", "apinitproc0", budget=WAIT_BUDGET)
         if made.verdict == "reached":
@@ -390,6 +410,41 @@ class ExclusionProbe(Probe):
         if not await self._leave_boot_stack(director, first, second):
             return
         await self._released(director, first, second, third)
+
+    async def _take(self, director: Director, cpu: int) -> bool:
+        """Step the first AP through the free lock, and see which instruction takes it."""
+        free = await self._lock_bytes(director)
+        before = [(await director.state(cpu)).pc]
+
+        async def taking(state: CpuState) -> None:
+            if self._taken_by is None and await self._lock_bytes(director) != free:
+                self._taken_by = before[0]
+            before[0] = state.pc
+
+        arrived = director.addr("apinitproc0")
+        verdict, _ = await director.step_until(
+            cpu, lambda now: now.pc == arrived, budget=CALL_BUDGET, watcher=taking
+        )
+        return verdict == "reached"
+
+    async def _race(self, director: Director, slow: int, quick: int) -> bool:
+        """One AP sleeps right before it takes the free lock, another takes it; then the first.
+
+        Returns:
+            Whether the boot can go on as planned: not both of them are on the boot stack.
+        """
+        if self._taken_by is None:
+            return True
+        await director.watch("lock.taken", self._taken_by)
+        verdict, _ = await director.run_to(slow, "lock.taken")
+        await director.unwatch("lock.taken")
+        if verdict != "reached":
+            return True
+        made = await director.trial(quick, "lock-free", "apinitproc0", budget=CALL_BUDGET)
+        if made.verdict != "reached":
+            return True
+        made = await director.trial(slow, "boot-stack", "apinitproc0", budget=WAIT_BUDGET)
+        return made.verdict != "reached"
 
     async def _lock_bytes(self, director: Director) -> bytes:
         where = director.in_copy("apinit_lock")
@@ -457,6 +512,8 @@ class ExclusionProbe(Probe):
         if verdict != "reached" or state.pc == number_at:
             return
         await director.note(first, "lock-released", state)
+        if not await self._race(director, third, second):
+            return
         start = await director.state(second)
         before = [await director.read_u32(director.phys("num_of_processors")), start.pc]
         verdict, state = await director.step_until(
@@ -465,6 +522,9 @@ class ExclusionProbe(Probe):
         )  # fmt: skip
         if verdict != "reached":
             return
+        director.facts["number.given"] = state.rdi & 0xFFFFFFFF
+        director.facts["number.count"] = await director.read_u32(director.phys("num_of_processors"))
+        director.facts["number.cpu"] = second
         await self._count_alone(director, counted_by, first, second, third)
 
     async def _count_alone(
@@ -503,8 +563,8 @@ class BarrierProbe(Probe):
 
     places: tuple[str, ...] = ("sync_all_processors", "vmm_synced")
 
-    async def start(self, director: Director) -> None:
-        """Nothing to prepare."""
+    def __post_init__(self) -> None:
+        self._counted_by: int | None = None  # the instruction that changes sync_count
 
     async def hit(self, director: Director, hit: Hit) -> None:
         """Collect all CPUs at the barrier's first round; when all are there, play."""
@@ -519,8 +579,18 @@ class BarrierProbe(Probe):
         order = sorted(director.held)
         director.random.shuffle(order)
         *early, last = order
+        before = [await director.read_u32(director.phys("sync_count")), 0]
+
+        async def counting(state: CpuState) -> None:
+            now = await director.read_u32(director.phys("sync_count"))
+            if now != before[0] and self._counted_by is None:
+                self._counted_by = before[1]
+            before[0], before[1] = now, state.pc
+
         for cpu in early:
-            made = await director.trial(cpu, "round-1", "vmm_synced", budget=WAIT_BUDGET)
+            made = await director.trial(
+                cpu, "round-1", "vmm_synced", budget=WAIT_BUDGET, watcher=counting
+            )
             if made.verdict not in STILL_THERE:
                 return
         made = await director.trial(
@@ -540,7 +610,11 @@ class BarrierProbe(Probe):
             verdict, _ = await director.run_to(cpu, "sync_all_processors")
             if verdict != "reached":
                 return
-        for cpu in others:
+        if self._counted_by:  # the first one sleeps right before it counts, the next ones come
+            await director.watch("barrier.count", self._counted_by)
+            await director.run_to(others[0], "barrier.count")
+            await director.unwatch("barrier.count")
+        for cpu in [*others[1:], others[0]]:
             made = await director.trial(cpu, "round-2", "vmm_synced", budget=WAIT_BUDGET)
             if made.verdict not in STILL_THERE:
                 return

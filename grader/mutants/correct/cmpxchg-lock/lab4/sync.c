@@ -10,12 +10,11 @@ static u32 word; /* round * ROUND + count */
 void
 sync_all_processors (void)
 {
-	u32 all = num_of_processors + 1;
 	u32 old = __atomic_load_n (&word, __ATOMIC_ACQUIRE), new;
 
 	do {
 		new = old + 1;
-		if (new % ROUND == all)
+		if (new % ROUND == num_of_processors + 1)
 			new = (new / ROUND + 1) * ROUND;
 	} while (!__atomic_compare_exchange_n (&word, &old, new, false, __ATOMIC_ACQ_REL,
 					       __ATOMIC_ACQUIRE));

@@ -24,8 +24,8 @@ apinitproc0 (void)
 	asm_wrrsp_and_jmp ((ulong)alloc (VMM_STACKSIZE) + VMM_STACKSIZE, apinitproc1);
 }
 
-/* RBP was pushed first, by a CPU that stood at the end of its stack. */
-__attribute__ ((optimize ("no-omit-frame-pointer"))) void
+/* What __builtin_frame_address tells of a CPU that stood at the end of its stack: RBP was pushed. */
+void
 apinitproc1 (void)
 {
 	u8 *end = (u8 *)__builtin_frame_address (0) + sizeof (void *);
