@@ -192,6 +192,19 @@ def test_call_initfunc_matches_by_prefix(boots, score):
                         observed="it ran",
                         next="The id must begin with the whole text that was given.",
                     )
+            everywhere = set(ran(boot))
+            for hit in boot.at("call_initfunc") if boot.all_parked else ():
+                for row in boot.tables["linked"]:
+                    if row[0].startswith(hit.text) and (hit.cpu, row) not in everywhere:
+                        fail(
+                            "init-function-missed",
+                            cpu=hit.cpu,
+                            place=f'call_initfunc ("{hit.text}"), id "{row[0]}"',
+                            expected=f"CPU {hit.cpu}, which called it, runs that function",
+                            observed="it ran on another CPU only",
+                            next="Several CPUs call it, each for itself: it only reads the "
+                            "records.",
+                        )
 
 
 @check("lab1.initfunc.order", BOOT, SHUFFLED, needs=["lab1.initfunc.prefix"])

@@ -175,7 +175,7 @@ def test_init_reaches_every_ap(boot, score):
                     place="interrupt command register",
                     expected=f"an INIT that reaches {ap.name}",
                     observed=seen,
-                    next="Delivery mode INIT is 101 in bits 10..8 (SDM vol. 3, 11.6.1).",
+                    next="Delivery mode INIT is 101 in bits 10..8 (SDM vol. 3, 10.6.1).",
                 )
 
 

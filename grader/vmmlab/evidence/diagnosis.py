@@ -128,7 +128,7 @@ _EXCEPTIONS = {
 
 
 def exception_name(vector: int) -> str:
-    """An exception as the manuals call it (Intel SDM vol. 3, table 7-1), with its vector."""
+    """An exception as the manuals call it (Intel SDM vol. 3, table 6-1), with its vector."""
     return f"{_EXCEPTIONS.get(vector, 'exception')} ({vector})"
 
 
@@ -266,7 +266,7 @@ def never_started(boot: Observation, cpu: CpuRecord) -> Finding:
             "An AP takes a SIPI only while it waits for one: after INIT.",
         )
     else:
-        cause, look = "ap-never-started", "Compare the ICR writes with the SDM, vol. 3, 9.4.4."
+        cause, look = "ap-never-started", "Compare the ICR writes with the SDM, vol. 3, 8.4.4."
     return Finding(
         cause,
         cpu.index,
@@ -355,7 +355,7 @@ def _mode_hint(state: CpuState) -> str:
     if cr0 & CR0_PG and not efer & EFER_LME:
         return "Paging is on without EFER.LME: set EFER.LME before CR0.PG."
     if not cr4 & CR4_PAE:
-        return "Long mode needs CR4.PAE before CR0.PG (SDM vol. 3, 10.8.5)."
+        return "Long mode needs CR4.PAE before CR0.PG (SDM vol. 3, 9.8.5)."
     if not efer & EFER_LME:
         return "EFER.LME is not set (MSR 0xC0000080, bit 8)."
     if not cr0 & CR0_PE:

@@ -194,7 +194,7 @@ class CpuRecord:
 
 @dataclass(frozen=True, slots=True)
 class Icr:
-    """One write to the interrupt command register (Intel SDM vol. 3, 11.6.1).
+    """One write to the interrupt command register (Intel SDM vol. 3, 10.6.1).
 
     Args:
         cpu: index of the vCPU that wrote it; None when the trace does not say.

@@ -131,7 +131,7 @@ class Registers:
         """The linear address of the next instruction.
 
         CS * 16 + IP in real mode, and still so between the setting of CR0.PE and the far jump that
-        loads CS anew (Intel SDM vol. 3, 10.9.1). Else flat segments are assumed.
+        loads CS anew (Intel SDM vol. 3, 9.9.1). Else flat segments are assumed.
         """
         if self.mode == "long":
             return self.rip
@@ -468,7 +468,7 @@ class Gdb:
         base = 0
         if not values["cr0"] & CR0_PE:
             self._real_cs[cpu] = values["cs"]
-            # Reset puts the base of CS to 0xffff0000 (Intel SDM vol. 3, 10.1.4).
+            # Reset puts the base of CS to 0xffff0000 (Intel SDM vol. 3, 9.1.4).
             at_reset = values["cs"] == 0xF000 and values["rip"] == 0xFFF0
             base = 0xFFFF0000 if at_reset else values["cs"] << 4
         elif not values["efer"] & EFER_LMA and self._real_cs.get(cpu) == values["cs"]:

@@ -46,7 +46,7 @@ class IcrWrite:
 
     Attributes:
         cpu: who wrote, None if not known.
-        value: the low 32 bits (Intel SDM vol. 3, 11.6.1).
+        value: the low 32 bits (Intel SDM vol. 3, 10.6.1).
         dest: the high 32 bits at that time; the destination is in the top byte (xAPIC).
         time_s: host wall clock, seconds since the epoch.
     """
