@@ -12,6 +12,7 @@ import io
 import math
 import os
 import platform
+import runpy
 import shlex
 import threading
 import time
@@ -19,11 +20,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final, Literal, Protocol
 
 from vmmlab import __version__
 from vmmlab.checks.hints import Hints
-from vmmlab.checks.model import Check, Failure, Scenario
+from vmmlab.checks.model import Check, Failure, Scenario, declared_in
 from vmmlab.checks.run import CheckResult, LabRun
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course, Step, check_defined
@@ -123,7 +125,7 @@ class Runner(Protocol):
     """Builds and boots. It may begin to build as soon as it is made."""
 
     def prepare(self, scenarios: Sequence[Scenario]) -> None:
-        """Start the build and these boots in the background; called once."""
+        """Start the build and these boots in the background."""
 
     def observe(self, scenario: Scenario) -> object:
         """Wait for the Observation of one scenario.
@@ -229,7 +231,9 @@ def grade_lab(
             raise CourseError(
                 f"{lab} has no checks.", expected=str(grading.tests_dir / f"test_{lab}.py")
             )
-        grading.start_early()  # the compiler works while pytest is being imported
+        grading.start_early()  # compiler and QEMU work while pytest is being imported
+        if select is None:
+            grading.boot_early()
         _run_pytest(grading, select)
         return grading.report()
 
@@ -268,6 +272,7 @@ class Grading:
         self._hints = Hints(hints or self.tests_dir / "hints.yml")
         self._began = self._ended = time.monotonic()
         self._run: LabRun | None = None
+        self._booted: frozenset[Scenario] = frozenset()
 
     @property
     def run(self) -> LabRun:
@@ -291,6 +296,24 @@ class Grading:
         if self._runner is None:
             self._began = time.monotonic()
             self._runner = self._factory(self.request)
+
+    def boot_early(self) -> None:
+        """Start all boots that the checks declare, before pytest has collected them.
+
+        A file that cannot be read so is left to pytest, which says what is wrong with it.
+        """
+        assert self._runner is not None
+        found: dict[Scenario, None] = {}
+        for path in self.files:
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    module = runpy.run_path(str(path))
+            except (Exception, SystemExit):
+                return
+            for check in declared_in(SimpleNamespace(**module)):
+                found |= dict.fromkeys(check.scenarios)
+        self._booted = frozenset(found)
+        self._runner.prepare(list(found))
 
     def close(self) -> None:
         """Take the runner's last facts and end it. Safe to call again."""
@@ -335,7 +358,7 @@ class Grading:
     def _start(self) -> Runner:
         self.start_early()
         assert self._runner is not None
-        return _HintsWhileBooting(self._runner, self._hints.load)
+        return _HintsWhileBooting(self._runner, self._hints.load, self._booted)
 
     def _accept(self, checks: Sequence[Check]) -> None:
         check_defined(self.lab, {check.id: check.where for check in checks})
@@ -404,15 +427,19 @@ class Grading:
 class _HintsWhileBooting:
     """The runner, with one thing to do for us while the first boots are on their way."""
 
-    def __init__(self, runner: Runner, meanwhile: Callable[[], object]) -> None:
+    def __init__(
+        self, runner: Runner, meanwhile: Callable[[], object], booted: frozenset[Scenario]
+    ) -> None:
         self._runner = runner
+        self._booted = booted
         self._meanwhile = meanwhile
         self.observe = runner.observe
         self.facts = runner.facts
         self.close = runner.close
 
     def prepare(self, scenarios: Sequence[Scenario]) -> None:
-        self._runner.prepare(scenarios)
+        if rest := [scenario for scenario in scenarios if scenario not in self._booted]:
+            self._runner.prepare(rest)
         self._meanwhile()
 
 

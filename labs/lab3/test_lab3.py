@@ -282,6 +282,21 @@ def test_every_ap_is_in_the_trampoline(boot, score):
             must_reach(boot, ap, Rung.REAL_MODE)
 
 
+def followed(ap):
+    """Fail if an AP came to ap_entry by a way that could not be followed to its end."""
+    if not ap.whole and ap.reached(Rung.AP_ENTRY):
+        fail(
+            "trampoline-not-followed",
+            cpu=ap.index,
+            place=f"trampoline, `{ap.steps[-1].text}`",
+            expected="ap_entry after at most 2000 instructions, whatever other CPUs do",
+            observed=f"{ap.name} alone was not there after {len(ap.steps)} instructions; with the "
+            "others it came there unseen",
+            next="Does the trampoline wait for somebody, or is there a long loop in it? A few "
+            "dozen instructions do it all.",
+        )
+
+
 @check("lab3.ladder.protected", LADDER, needs=["lab3.ladder.real"])
 def test_every_ap_gets_to_protected_mode(boot, score):
     """Every AP sets CR0.PE and goes on in 32-bit code."""
@@ -301,6 +316,8 @@ def test_every_ap_gets_to_protected_mode(boot, score):
                     next="Segments begin at 0 now: the jump needs the linear address, that of the "
                     "copy plus the label's distance from cpuinit_start.",
                 )
+            if not in_32_bit_code:
+                followed(ap)
             if ap.whole and not in_32_bit_code:
                 found = why_not(boot, ap, Rung.LONG_MODE)
                 fail(
@@ -325,9 +342,8 @@ def test_every_ap_counts_itself_in_once(boot, score):
         with score.case(ap.name):
             steps = counting_steps(ap)
             total = sum(by for _, by in steps)
-            if not ap.whole and boot.facts["apinit_procs.end"] == len(boot.aps):
-                continue
             if total != 1:
+                followed(ap)
                 stopped = stopped_at_todo(boot, [ap])
                 fail(
                     "ap-not-counted" if total == 0 else "ap-counted-wrongly",
@@ -401,6 +417,7 @@ def test_the_trampoline_uses_no_stack(boot, score):
     """No AP pushes or pops before ap_entry, or writes outside of the trampoline's copy."""
     for ap in judged(boot):
         with score.case(ap.name):
+            followed(ap)
             for step in ap.steps:
                 decoded = decode(step.code, step.state.pc, step.state.bits)
                 if decoded and decoded.uses_stack:

@@ -203,15 +203,14 @@ void ap_wait (void)
 }
 """
 )
-# An AP halts; the BSP itself goes the way that the APs should go.
+# An AP parks at once; the BSP itself goes the way that the APs should go.
 BSP_CLIMBS = {
     ENTER: """
 	.globl	apinit_enter
 apinit_enter:
 	cmpb	$0, bsp_climbs
 	jne	ap_locked
-1:	hlt
-	jmp	1b
+	jmp	vmm_parked
 """,
     HANDSHAKE: LAB4_HEADERS
     + """
@@ -239,15 +238,48 @@ void ap_wait (void)
     SYNC: NO_APS[SYNC],
 }
 # The BSP jumps to the copy's rungs; no AP is called.
-BSP_CLIMBS_3 = """
-	extern u8 ap_entry[], apinitproc0[];
-
-	asm volatile("jmp ap_entry");
-"""
+BSP_CLIMBS_3 = 'asm volatile("jmp ap_entry");'
 
 CONSTRUCTOR = "__attribute__ ((constructor)) static void\nearly (void)\n{\n\tap_started = true;\n}\n"
 
+COUNTED = "\tlock incl %cs:CS_OFFSET (apinit_procs)\n"
+LONG_WAY = "\tmov\t$4000, %cx\n1:\tloop\t1b\n"
+SIPI = "\tapic_write_icr (0,\n\t\t\tICR_ALL_BUT_SELF | ICR_ASSERT | ICR_STARTUP | vector);\n"
+
+
+def several(*makers):
+    """What each of several forgeries changes, together."""
+
+    def make(course):
+        made = {}
+        for one in makers:
+            honest = reference(course, ["lab3"]).files
+            made |= {path: text for path, text in one(course).items() if text != honest[path]}
+        return {**reference(course, ["lab3"]).files, **made}
+
+    return make
+
+
 FORGERIES = {
+    "the bsp counts": (
+        "lab3",
+        several(
+            edited(APINIT, (COUNTED, LONG_WAY)),
+            edited(AP_START, (SIPI, SIPI + "\t*apinitprocs = acpi_num_of_processors () - 1;\n")),
+        ),
+        LJMPW | COPY | CALLED | LADDER,
+    ),
+    "one ap counts for all": (
+        "lab3",
+        edited(APINIT, (COUNTED, LONG_WAY + """
+	mov	$3, %eax
+	lock btsl $0, %cs:CS_OFFSET (apinit_lock) + 4
+	jc	1f
+	lock addl %eax, %cs:CS_OFFSET (apinit_procs)
+1:
+""")),
+        LJMPW | COPY | CALLED | LADDER,
+    ),
     "serial output": ("lab3", ap_start(SHOUT + HALT), {}),
     **{name: ("lab3", ap_start(how + HALT), {}) for name, how in ENDS.items()},
     "numbers": ("lab3", ap_start(NUMBERS, NUMBERS_OF), {}),

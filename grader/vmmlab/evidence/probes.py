@@ -59,6 +59,11 @@ class EndProbe(Probe):
             raw = await director.gdb.read_phys(director.phys("ap_started"), 1)
             director.facts.setdefault(f"ap_started.{hit.place}", raw[0])
 
+    async def quiet(self, director: Director) -> bool:
+        """The BSP came to none of these places: look now."""
+        await self.look_while_needed(director)
+        return False
+
     async def look_while_needed(self, director: Director, *, final: bool = True) -> None:
         """What ap_start has prepared, as it is now.
 
@@ -520,26 +525,30 @@ class ExclusionProbe(Probe):
             second, lambda now: now.pc == number_at, budget=CALL_BUDGET * 4,
             watcher=counting(second, before),
         )  # fmt: skip
-        if verdict != "reached":
+        if verdict != "reached":  # the first one may hold ap_lock already: then it counts first
+            start = await director.state(first)
+            before = [await director.read_u32(director.phys("num_of_processors")), start.pc]
+            verdict, state = await director.step_until(
+                first, lambda now: now.pc == number_at, budget=CALL_BUDGET,
+                watcher=counting(first, before),
+            )  # fmt: skip
+            if verdict == "reached":
+                await self._count_alone(director, counted_by.get(first), second, third)
             return
         director.facts["number.given"] = state.rdi & 0xFFFFFFFF
         director.facts["number.count"] = await director.read_u32(director.phys("num_of_processors"))
         director.facts["number.cpu"] = second
-        await self._count_alone(director, counted_by, first, second, third)
+        if first not in counted_by:
+            await self._count_alone(director, counted_by.get(second), first, third)
 
     async def _count_alone(
-        self, director: Director, counted_by: dict[int, int], first: int, second: int, third: int
+        self, director: Director, store: int | None, holder: int, other: int
     ) -> None:
         """Hold one AP right before it stores the count; nobody else may come there."""
-        store = counted_by.get(second) or counted_by.get(first)
         if store is None:
             return
         director.facts["count.store"] = store
         name = "count.store"
-        holder = third if first in counted_by else first
-        other = None if first in counted_by else third
-        if other is None:
-            return
         await director.watch(name, store)
         verdict, state = await director.run_to(holder, name)
         if verdict == "reached":

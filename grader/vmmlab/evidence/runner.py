@@ -129,6 +129,7 @@ class LabRunner:
         self._warnings: dict[Diagnostic, None] = {}
         self._times = {"build": 0.0, "boots": 0.0}
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+        self._versions = self._pool.submit(tool_versions)
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(os.cpu_count() or 1)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -160,7 +161,7 @@ class LabRunner:
 
     def facts(self) -> RunFacts:
         """Warnings, versions and times, as far as anything has run."""
-        versions = tool_versions()
+        versions = self._versions.result()
         notes = [self._sandbox.note] if self._sandbox.kind == "none" else []
         if not versions.tried:
             notes.append(f"{versions.qemu_text} was never tried with vmmlab; 7.2 and 10.0 were.")
