@@ -7,6 +7,7 @@ its tools failed; 130 stopped by Ctrl-C. With several labs the worst of 3 > 2 > 
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -159,11 +160,11 @@ def grade(
     ] = False,
 ) -> int:
     """Grade labs: build, boot, look from outside, say what it earns."""
+    gc.disable()  # a short process: looking for cycles would only make it start later
     from vmmlab import doctor, workspace
     from vmmlab import submission as submissions
     from vmmlab.grading import default_seed, grade_lab
     from vmmlab.report import exit_code, write_json
-    from vmmlab.report.terminal import print_report
 
     loaded = _course(course)
     wanted = list(dict.fromkeys(labs))
@@ -201,6 +202,8 @@ def grade(
                 submission_name=submission,
                 notes=taken.notes,
             )
+            from vmmlab.report.terminal import print_report  # loaded while the machines boot
+
             print_report(report)
             codes.append(exit_code(report))
             if json is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import io
 import math
 import os
@@ -358,7 +359,12 @@ class Grading:
     def _start(self) -> Runner:
         self.start_early()
         assert self._runner is not None
-        return _HintsWhileBooting(self._runner, self._hints.load, self._booted)
+        return _BusyWhileBooting(self._runner, self._prepare_report, self._booted)
+
+    def _prepare_report(self) -> None:
+        """What the report will need, done while the machines boot."""
+        self._hints.load()
+        importlib.import_module("vmmlab.report.terminal")
 
     def _accept(self, checks: Sequence[Check]) -> None:
         check_defined(self.lab, {check.id: check.where for check in checks})
@@ -424,8 +430,8 @@ class Grading:
         return next((number for number, line in enumerate(lines, 1) if mark in line), None)
 
 
-class _HintsWhileBooting:
-    """The runner, with one thing to do for us while the first boots are on their way."""
+class _BusyWhileBooting:
+    """The runner, with something to do for us while the first boots are on their way."""
 
     def __init__(
         self, runner: Runner, meanwhile: Callable[[], object], booted: frozenset[Scenario]

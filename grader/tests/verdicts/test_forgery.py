@@ -4,14 +4,12 @@ Each forgery is the reference with some functions or whole files replaced. It ea
 does, and exactly that; it neither hangs the grader nor looks like a failure of it.
 """
 
-import time
-
 import pytest
 
 from vmmlab.mutants import Edit, replaced
 from vmmlab.submission import reference, reference_text
 
-TOO_LONG_S = 30  # on an idle machine a forgery is graded in one to five seconds
+TOO_LONG_S = 30.0  # on an idle machine a forgery is graded within one to four seconds
 
 HALT = 'asm volatile("cli; 1: hlt; jmp 1b");'
 
@@ -39,13 +37,12 @@ void apinitproc1 (void) { for (;;); }
 """
 
 
-def c_function(file, name, body, before=""):
+def function(file, name, head, body, before=""):
     """The reference with another body of one function; `before` stands in front of it."""
-    head = {"ap_start": "void\nap_start (void)", "vmm_main": None}
 
     def make(course):
         lab = file.split("/")[0]
-        edit = Edit(file, "function", name, 1, f"{before}\n{head[name]}\n{{\n{body}\n}}")
+        edit = Edit(file, "function", name, 1, f"{before}\n{head}\n{{\n{body}\n}}")
         text = replaced(reference_text(course, file), edit)
         return {**reference(course, [lab]).files, file: text.encode()}
 
@@ -53,7 +50,7 @@ def c_function(file, name, body, before=""):
 
 
 def ap_start(body, before=""):
-    return c_function(AP_START, "ap_start", body, before)
+    return function(AP_START, "ap_start", "void\nap_start (void)", body, before)
 
 
 def files(lab, own):
@@ -123,8 +120,7 @@ PREPARED = """
 	u8 *copy = mapmem_hphys (apinit_addr, size, MAPMEM_WRITE);
 
 	memcpy (saved, jump, 5);
-	memcpy (jump, (u8[]){ 0xEA, APINIT_OFFSET & 255, APINIT_OFFSET >> 8, segment & 255,
-			      segment >> 8 }, 5);
+	memcpy (jump, &(u64){ 0xEA | APINIT_OFFSET << 8 | (u64)segment << 24 }, 5);
 	memcpy (copy, cpuinit_start, size);
 	apinitprocs = (volatile u32 *)(copy + (apinit_procs - cpuinit_start));
 	apinitlock = copy + (apinit_lock - cpuinit_start);
@@ -139,9 +135,7 @@ NOBODY_CALLED = f"""{PREPARED}
 LAB4_HEADERS = "".join(
     f'#include "{name}.h"\n' for name in ("acpi", "anchors", "ap", "cohort", "mm", "pcpu")
 )
-NUMBERS_4 = (
-    LAB4_HEADERS + STUBS + "void ap_wait (void) { num_of_processors = *apinitprocs = 3; }\n"
-)
+NUMBERS_4 = LAB4_HEADERS + STUBS + "void ap_wait (void) { num_of_processors = *apinitprocs = 3; }\n"
 
 # --- somebody else's names ---------------------------------------------------------------------
 
@@ -153,7 +147,6 @@ vmm_parked:
 	hlt
 	jmp	vmm_parked
 """
-ANCHORS_64 = ".code64\n" + FAKE_ANCHORS
 ALL_GLOBAL = ".globl ap_entry, segment_init_ap, vmm_parked"
 
 FAKES_IN_C = """
@@ -240,76 +233,93 @@ void ap_wait (void)
 # The BSP jumps to the copy's rungs; no AP is called.
 BSP_CLIMBS_3 = 'asm volatile("jmp ap_entry");'
 
-CONSTRUCTOR = "__attribute__ ((constructor)) static void\nearly (void)\n{\n\tap_started = true;\n}\n"
+# --- out of sight of the single steps, or of the probes ----------------------------------------
 
 COUNTED = "\tlock incl %cs:CS_OFFSET (apinit_procs)\n"
 LONG_WAY = "\tmov\t$4000, %cx\n1:\tloop\t1b\n"
+COUNT_THREE = """
+	lock btsl $0, %cs:CS_OFFSET (apinit_lock) + 4
+	jc	1f
+	lock addl $3, %cs:CS_OFFSET (apinit_procs)
+1:
+"""
 SIPI = "\tapic_write_icr (0,\n\t\t\tICR_ALL_BUT_SELF | ICR_ASSERT | ICR_STARTUP | vector);\n"
+SEEN_OF_A_LONG_WAY = LJMPW | COPY | CALLED | {"lab3.ladder.real": 3}
+
+# ap_lock is taken for show: no other AP passes while the lock of the boot stack is released.
+UNGUARDED = (
+    "\tspinlock_unlock (apinitlock);\n"
+    "\tspinlock_lock (&ap_lock);\n"
+    "\tn = ++num_of_processors;\n"
+    "\tspinlock_unlock (&ap_lock);\n",
+    "\tspinlock_lock (&ap_lock);\n"
+    "\tspinlock_unlock (apinitlock);\n"
+    "\tspinlock_unlock (&ap_lock);\n"
+    "\tn = num_of_processors + 1;\n"
+    "\tnum_of_processors = n;\n",
+)
+
+PARKS = "extern void vmm_parked (void);\n\n\tvmm_parked ();"
+
+ANCHORS = ("\t.balign\t8\ngdt:", "{anchors}\n\t.balign\t8\ngdt:")
 
 
-def several(*makers):
-    """What each of several forgeries changes, together."""
+def anchors(bind):
+    old, new = ANCHORS
+    return edited(APINIT, (old, new.format(anchors=FAKE_ANCHORS.format(bind=bind))))
+
+
+def together(*makers):
+    """What each of several forgeries of lab 3 changes."""
 
     def make(course):
-        made = {}
-        for one in makers:
-            honest = reference(course, ["lab3"]).files
-            made |= {path: text for path, text in one(course).items() if text != honest[path]}
-        return {**reference(course, ["lab3"]).files, **made}
+        honest = dict(reference(course, ["lab3"]).files)
+        changes = [{p: t for p, t in one(course).items() if t != honest[p]} for one in makers]
+        return {path: text for one in (honest, *changes) for path, text in one.items()}
 
     return make
 
 
+# name: (lab, the files, what they earn by honest work)
 FORGERIES = {
-    "the bsp counts": (
-        "lab3",
-        several(
-            edited(APINIT, (COUNTED, LONG_WAY)),
-            edited(AP_START, (SIPI, SIPI + "\t*apinitprocs = acpi_num_of_processors () - 1;\n")),
-        ),
-        LJMPW | COPY | CALLED | LADDER,
-    ),
-    "one ap counts for all": (
-        "lab3",
-        edited(APINIT, (COUNTED, LONG_WAY + """
-	mov	$3, %eax
-	lock btsl $0, %cs:CS_OFFSET (apinit_lock) + 4
-	jc	1f
-	lock addl %eax, %cs:CS_OFFSET (apinit_procs)
-1:
-""")),
-        LJMPW | COPY | CALLED | LADDER,
-    ),
     "serial output": ("lab3", ap_start(SHOUT + HALT), {}),
     **{name: ("lab3", ap_start(how + HALT), {}) for name, how in ENDS.items()},
-    "numbers": ("lab3", ap_start(NUMBERS, NUMBERS_OF), {}),
-    "numbers, all prepared": ("lab3", ap_start(NOBODY_CALLED), LJMPW | COPY),
+    "lab3 numbers": ("lab3", ap_start(NUMBERS, NUMBERS_OF), {}),
+    "lab3 numbers, all prepared": ("lab3", ap_start(NOBODY_CALLED), LJMPW | COPY),
     "lab4 numbers": ("lab4", files("lab4", {**NO_APS, HANDSHAKE: NUMBERS_4}), {}),
-    "local anchors": (
-        "lab3",
-        edited(APINIT, ("\t.balign\t8\ngdt:", FAKE_ANCHORS.format(bind="") + "\t.balign\t8\ngdt:")),
-        LJMPW | COPY | CALLED | LADDER | COUNT,
-    ),
-    "global anchors": (
-        "lab3",
-        edited(
-            APINIT,
-            ("\t.balign\t8\ngdt:", FAKE_ANCHORS.format(bind=ALL_GLOBAL) + "\t.balign\t8\ngdt:"),
-        ),
-        LJMPW | COPY | CALLED | LADDER | COUNT,
-    ),
+    "lab3 local anchors": ("lab3", anchors(""), LJMPW | COPY | CALLED | LADDER | COUNT),
+    "lab3 global anchors": ("lab3", anchors(ALL_GLOBAL), LJMPW | COPY | CALLED | LADDER | COUNT),
     "lab4 static anchors": (
         "lab4",
         files("lab4", {HANDSHAKE: FAKES_IN_C.format(bind="static")}),
         BOOT_STACK,
     ),
-    "lab4 anchors": ("lab4", files("lab4", {HANDSHAKE: FAKES_IN_C.format(bind="")}), BOOT_STACK),
-    "lab3 parks": ("lab3", ap_start("extern void vmm_parked (void);\n\tvmm_parked ();"), {}),
-    "lab3 numbered bsp": (
-        "lab3",
-        ap_start("for (int i = 1; i < 4; i++)\n\t\tsegment_init_ap (i);", '#include "pcpu.h"'),
+    "lab4 global anchors": (
+        "lab4",
+        files("lab4", {HANDSHAKE: FAKES_IN_C.format(bind="")}),
+        BOOT_STACK,
+    ),
+    "lab1 parks": (
+        "lab1",
+        function(
+            "lab1/vmm_main.c",
+            "vmm_main",
+            "asmlinkage void\nvmm_main (struct multiboot_info *mi_arg)",
+            f"(void)mi_arg;\n{PARKS}",
+        ),
         {},
     ),
+    "lab2 parks": (
+        "lab2",
+        function(
+            "lab2/stack.c",
+            "start_all_processors",
+            "void\nstart_all_processors (void (*b) (void), void (*a) (void))",
+            f"(void)a;\n(void)b;\n{PARKS}\nfor (;;);",
+        ),
+        {},
+    ),
+    "lab3 parks": ("lab3", ap_start(PARKS), {}),
     "lab4 parks": (
         "lab4",
         files(
@@ -318,7 +328,70 @@ FORGERIES = {
         ),
         {},
     ),
+    "lab3 numbered bsp": (
+        "lab3",
+        ap_start("for (int i = 1; i < 4; i++)\n\t\tsegment_init_ap (i);", '#include "pcpu.h"'),
+        {},
+    ),
     "lab4 numbered bsp": ("lab4", files("lab4", {**NO_APS, HANDSHAKE: BSP_NUMBERED}), {}),
-    "lab4 climbing bsp": ("lab4", files("lab4", BSP_CLIMBS), {}),
     "lab3 climbing bsp": ("lab3", ap_start(BSP_CLIMBS_3), {}),
+    "lab4 climbing bsp": ("lab4", files("lab4", BSP_CLIMBS), {}),
+    "lab3 the bsp counts": (
+        "lab3",
+        together(
+            edited(APINIT, (COUNTED, LONG_WAY)),
+            edited(AP_START, (SIPI, SIPI + "\t*apinitprocs = acpi_num_of_processors () - 1;\n")),
+        ),
+        SEEN_OF_A_LONG_WAY,
+    ),
+    "lab3 one ap counts for all": (
+        "lab3",
+        edited(APINIT, (COUNTED, LONG_WAY + COUNT_THREE)),
+        SEEN_OF_A_LONG_WAY,
+    ),
 }
+LONG = {
+    "serial output",
+    "lab3 numbers, all prepared",
+    "lab3 the bsp counts",
+    "lab3 one ap counts for all",
+    "lab4 global anchors",
+    "lab4 numbered bsp",
+}
+"""Those that take longest, or are much like another one: for the full run only."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.full] * (n in LONG), id=n) for n in FORGERIES],
+)
+def test_a_forgery_earns_what_is_honest_in_it(course, grade, earned, name):
+    lab, make, honest = FORGERIES[name]
+    report = grade(lab, make(course))
+    assert report.build.ok, report.build.diagnostics
+    assert earned(report) == honest
+    lost = {check.outcome for check in report.checks if check.id not in honest}
+    assert lost <= {"fail", "skipped"}
+    assert "fail" in lost
+    assert report.duration_s < TOO_LONG_S
+
+
+CONSTRUCTOR = (
+    "__attribute__ ((constructor)) static void\nearly (void)\n{\n\tap_started = true;\n}\n"
+)
+BY_ITSELF = {
+    "constructor": (AP_START, CONSTRUCTOR),
+    "init_array": (APINIT, '\t.section .init_array, "aw"\n\t.quad ap_start\n'),
+    "section of its own": (APINIT, '\t.section .hidden, "ax"\n\tnop\n'),
+}
+
+
+@pytest.mark.parametrize("how", BY_ITSELF)
+def test_code_that_would_run_by_itself_is_refused(course, grade, how):
+    path, more = BY_ITSELF[how]
+    honest = dict(reference(course, ["lab3"]).files)
+    report = grade("lab3", honest | {path: honest[path] + more.encode()})
+    assert not report.build.ok
+    assert "is not allowed" in report.build.diagnostics[0].message
+    assert report.points == 0
+    assert {check.outcome for check in report.checks} == {"build-error"}

@@ -1,0 +1,41 @@
+"""Right solutions that are written in another way earn all points, in every cohort."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course as courses
+from vmmlab.mutants import load_variants, run_variant, variant_files
+
+ROOT = Path(__file__).parents[3]
+VARIANTS = load_variants(courses.load(ROOT))
+full = pytest.mark.full
+WAYS = [
+    pytest.param({"cohort": "dev"}, id="dev"),
+    pytest.param({"cohort": "autumn"}, id="autumn", marks=full),
+    pytest.param({"cohort": "dev", "compiler": "clang"}, id="clang", marks=full),
+    pytest.param({"cohort": "dev", "opt": "-O0"}, id="O0", marks=full),
+]
+
+
+def test_every_lab_has_some(course):
+    per_lab = [variant.lab for variant in VARIANTS]
+    assert len(VARIANTS) >= 10
+    assert all(per_lab.count(lab.name) >= 2 for lab in course.labs.values() if lab.files)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("way", WAYS)
+def test_nobody_is_accused(course, way, variant):
+    result = run_variant(course, variant, **way)
+    assert result.accused == ()
+
+
+def test_a_variant_that_is_wrong_would_be_noticed(course, tmp_path):
+    good = next(v for v in VARIANTS if v.lab == "lab1")
+    for path, text in variant_files(course, good).items():
+        wrong = text.replace(b'"global"', b'"globa"')
+        (tmp_path / Path(path).name).write_bytes(wrong)
+    result = run_variant(course, dataclasses.replace(good, folder=tmp_path))
+    assert result.accused
