@@ -2,11 +2,11 @@
 
 from vmmlab.checks import check, fail, scenario
 from vmmlab.evidence.decode import decode
-from vmmlab.evidence.diagnosis import bsp_stopped, stopped_at_todo, why_not
+from vmmlab.evidence.diagnosis import bsp_stopped, stopped_at_todo, why_not, why_not_all_parked
 from vmmlab.evidence.observation import Rung
 
 RUNGS = scenario("rungs", probe="rungs", cpus=4)
-EXCLUSION = scenario("exclusion", probe="exclusion", cpus=4)
+EXCLUSION = scenario("exclusion", probe="exclusion", cpus=6)
 LATE = scenario("late", probe="late-ap", cpus=4, cpu=2)
 MISSING = scenario("missing", probe="missing-ap", cpus=4, cpu=3, wait_us=50000)
 BARRIER = scenario("barrier", probe="barrier", cpus=4)
@@ -88,7 +88,7 @@ def test_one_ap_at_a_time_on_the_boot_stack(boot):
         not_tried(boot, "exclusion")
     for trial in trials:
         if trial.verdict == "reached":
-            holder = [h for h in boot.at("apinitproc0") if h.cpu != trial.cpu][-1]
+            holder = next(h for h in boot.at("apinitproc0") if h.cpu != trial.cpu)
             fail(
                 "boot-stack-shared",
                 cpu=trial.cpu,
@@ -108,6 +108,21 @@ def test_one_ap_at_a_time_on_the_boot_stack(boot):
                 observed="the machine reset",
                 next="Is apinitlock a pointer that is read first, and then the lock?",
             )
+    decoded = decode(boot.memory.get("lock.take.code", b""), 0, 64)
+    raced = any(trial.verdict == "reached" for trial in boot.trials_at("lock-taken"))
+    if raced or (decoded and decoded.changes_memory and not decoded.locked):
+        fail(
+            "lock-not-atomic",
+            cpu=None,
+            place=f"apinit_enter, `{decoded.text}`",
+            expected="one locked instruction that reads the lock and takes it",
+            observed="two APs stood before it while the lock was free, and both got it"
+            if raced
+            else "it reads and writes the lock, but without the lock prefix another CPU can come "
+            "between the two",
+            next="xchg with memory is locked by itself; bts, cmpxchg, xadd need the prefix. What "
+            "counts is what that instruction read, not what was read before.",
+        )
 
 
 @check("lab4.stack.first", RUNGS, needs=["lab4.lock.entered"])
@@ -155,7 +170,8 @@ def test_every_ap_has_its_own_stack(boot, score):
     """Every AP runs apinitproc1 on a stack of its own, and stackaddr is its base."""
     size = boot.facts["cohort.stack_size"]
     users = {}
-    for ap in boot.aps:
+    came = [ap for ap in boot.aps if ap.reached(Rung.BOOT_STACK)]
+    for ap in came if came and came[0].reached(Rung.NUMBERED) else boot.aps:
         with score.case(ap.name):
             must_reach(boot, ap, Rung.NUMBERED)
             rsp = boot.first("apinitproc1", ap.index).state.rsp
@@ -196,6 +212,18 @@ def test_the_lock_is_held_until_the_boot_stack_is_left(boot):
                     "that stack, in apinitproc0",
                     next="Release it in apinitproc1, as its first deed.",
                 )
+    for trial in boot.trials_at("released.late"):
+        if trial.verdict in ("shutdown", "halted"):
+            fail(
+                "lock-released-too-late",
+                cpu=trial.cpu,
+                place=trial.end_place,
+                expected="*apinitlock is released before the CPU counts itself",
+                observed=f"CPU {trial.cpu} had counted itself, so the BSP went on and unmapped "
+                "the trampoline; then the CPU wrote to *apinitlock, and died",
+                next="The lock lies in the trampoline, and that is there only until the last "
+                "AP has counted itself.",
+            )
     if not boot.at("lock-released") and not all(ap.reached(Rung.NUMBERED) for ap in boot.aps):
         blame(
             boot,
@@ -209,66 +237,62 @@ def test_the_lock_is_held_until_the_boot_stack_is_left(boot):
 
 
 @check("lab4.stack.private", EXCLUSION, needs=["lab4.lock.released"])
-def test_an_ap_knows_its_stack_before_it_lets_the_next_one_in(boot, score):
+def test_an_ap_knows_its_stack_before_it_lets_the_next_one_in(boot):
     """An AP that is delayed right after its unlock still records its own stack, not the next's."""
-    size = boot.facts["cohort.stack_size"]
+    cpu = boot.facts.get("private.cpu")
+    if cpu is None:
+        if not boot.at("lock-released"):
+            return  # a lock that is not where *apinitlock is
+        not_tried(boot, "exclusion")
+    found, base = boot.facts["private.stackaddr"], boot.facts["private.base"]
+    if found != base:
+        fail(
+            "new-stack-read-after-unlock",
+            cpu=cpu,
+            place="apinitproc1",
+            expected=f"stackaddr = {base:#x}, its own stack",
+            observed=f"stackaddr = {found:#x}, after another AP had passed in between",
+            next="What the lock guards must be read before the lock is released.",
+        )
+
+
+@check("lab4.number.unique", RUNGS, needs=["lab4.stack.own", "lab4.lock.released"])
+def test_the_numbers_are_1_to_n(boot):
+    """The APs call segment_init_ap with the numbers 1 to n, in the order in which they come."""
     for ap in boot.aps:
-        with score.case(ap.name):
-            hit = boot.first("apinitproc1", ap.index)
-            if hit is None:
-                must_reach(boot, ap, Rung.OWN_STACK)
-            if ap.stackaddr != hit.state.rsp - size:
-                found = "nothing" if ap.stackaddr is None else f"{ap.stackaddr:#x}"
-                fail(
-                    "new-stack-read-after-unlock",
-                    cpu=ap.index,
-                    place="apinitproc1",
-                    expected=f"stackaddr = {hit.state.rsp - size:#x}, its own stack",
-                    observed=f"stackaddr = {found}, after another AP had passed in between",
-                    next="What the lock guards must be read before the lock is released.",
-                )
-
-
-@check("lab4.number.unique", RUNGS, EXCLUSION, needs=["lab4.stack.own"])
-def test_the_numbers_are_1_to_n(boots, score):
-    """The APs call segment_init_ap with the numbers 1 to n, each once."""
-    for boot in boots:
-        with score.case(boot.scenario):
-            for ap in boot.aps:
-                must_reach(boot, ap, Rung.NUMBERED)
-            given, count = boot.facts.get("number.given"), boot.facts.get("number.count")
-            if given != count:
-                fail(
-                    "number-is-not-the-count",
-                    cpu=boot.facts["number.cpu"],
-                    place="apinitproc1",
-                    expected=f"segment_init_ap ({count}): this CPU has just raised "
-                    f"num_of_processors to {count}, and nobody else was running",
-                    observed=f"segment_init_ap ({given})",
-                    next="A number is the order of coming, not the APIC id.",
-                )
-            numbers = sorted(hit.state.rdi & 0xFFFFFFFF for hit in boot.at("segment_init_ap"))
-            right = list(range(1, len(boot.cpus)))
-            if numbers != right:
-                fail(
-                    "numbers-wrong",
-                    cpu=None,
-                    place="apinitproc1",
-                    expected=f"the numbers {right}, in any order",
-                    observed=f"segment_init_ap was called with {numbers}",
-                    next="A number is the order of coming, from 1: raise num_of_processors, "
-                    "then take its value, both under ap_lock.",
-                )
-            total = boot.facts["num_of_processors.end"]
-            if total != len(right):
-                fail(
-                    "count-wrong",
-                    cpu=None,
-                    place="num_of_processors",
-                    expected=f"{len(right)}, the number of APs",
-                    observed=f"{total}",
-                    next="The BSP is not counted, and nobody twice.",
-                )
+        must_reach(boot, ap, Rung.NUMBERED)
+    numbers = [hit.state.rdi & 0xFFFFFFFF for hit in boot.at("segment_init_ap")]
+    right = list(range(1, len(boot.cpus)))
+    total = boot.facts["num_of_processors.end"]
+    if sorted(numbers) != right:
+        fail(
+            "numbers-wrong",
+            cpu=None,
+            place="apinitproc1",
+            expected=f"the numbers {right}",
+            observed=f"segment_init_ap was called with {numbers}",
+            next="A number is the order of coming, from 1: raise num_of_processors, "
+            "then take its value, both under ap_lock.",
+        )
+    if total != len(right):
+        fail(
+            "count-wrong",
+            cpu=None,
+            place="num_of_processors",
+            expected=f"{len(right)}, the number of APs",
+            observed=f"{total}",
+            next="The BSP is not counted, and nobody twice.",
+        )
+    if numbers != right:
+        turns = ", ".join(f"CPU {hit.cpu}" for hit in boot.at("segment_init_ap"))
+        fail(
+            "number-is-not-the-count",
+            cpu=None,
+            place="apinitproc1",
+            expected=f"the numbers {right} for {turns}, which came in this order, one by one",
+            observed=f"segment_init_ap was called with {numbers}",
+            next="A number is the order of coming, not the APIC id.",
+        )
 
 
 @check("lab4.number.alone", EXCLUSION, needs=["lab4.number.unique"])
@@ -286,6 +310,18 @@ def test_counting_is_guarded(boot):
                 "counts would be lost",
                 next="Take ap_lock around it.",
             )
+    twice = boot.facts.get("number.twice")
+    if twice is not None:
+        cpu = boot.facts["number.twice.cpu"]
+        fail(
+            "number-read-too-late",
+            cpu=cpu,
+            place="apinitproc1",
+            expected="the number is what this CPU itself has raised num_of_processors to",
+            observed=f"CPU {cpu} was delayed right after it had counted itself; when another one "
+            f"had counted too, both took the number {twice}",
+            next="Take the value while ap_lock is still held, or from the atomic addition itself.",
+        )
 
 
 @check("lab4.wait.late", LATE, needs=["lab4.number.unique"])
@@ -371,7 +407,8 @@ def test_a_cpu_that_never_comes_is_named(boot):
 @check("lab4.barrier.holds", BARRIER, needs=["lab4.wait.goes_on"])
 def test_nobody_leaves_the_barrier_early(boot, score):
     """Nobody leaves sync_all_processors before every CPU has entered that round."""
-    trials = [*boot.trials_at("round-1"), *boot.trials_at("round-2")]
+    last = {(t.cpu, t.while_at): t for t in boot.trials if t.while_at in ("round-1", "round-2")}
+    trials = list(last.values())
     if not trials:
         not_tried(boot, "barrier")
     blame_todo = stopped_at_todo(boot)
@@ -400,6 +437,17 @@ def test_nobody_leaves_the_barrier_early(boot, score):
                 )
     for trial in boot.trials_at("round-1.last"):
         with score.case("the last CPU"):
+            overlap = boot.facts.get("barrier.overlap.cpu")
+            if trial.verdict != "reached" and not boot.all_parked and overlap is not None:
+                fail(
+                    "barrier-count-lost",
+                    cpu=overlap,
+                    place="sync_all_processors",
+                    expected="one CPU at a time between load and store of the count",
+                    observed=f"CPU {overlap} counted itself while another one stood between load "
+                    "and store; then that one stored, and the barrier never opened",
+                    next="Take sync_lock around it, or count with one locked instruction.",
+                )
             if trial.verdict != "reached" and not boot.all_parked:
                 fail(
                     "barrier-never-opens",
@@ -416,19 +464,23 @@ def test_the_barrier_works_again_at_once(boot):
     """A CPU that is slow to leave a round still leaves it when the others are in the next."""
     if boot.all_parked:
         return
-    for trial in boot.trials_at("round-1.woken"):
+    for trial in [*boot.trials_at("round-1.woken"), *boot.trials_at("round-2.woken")]:
         if trial.verdict != "reached":
             fail(
                 "barrier-never-releases",
                 cpu=trial.cpu,
                 place=trial.end_place,
                 expected="once all have come, every CPU leaves the round",
-                observed=f"CPU {trial.cpu} still waits",
-                next="What does the waiting loop look at, and who changes it?",
+                observed=f"CPU {trial.cpu} still waits"
+                + (
+                    "; it had been delayed right after its last store"
+                    if trial.while_at == "round-2.woken"
+                    else ""
+                ),
+                next="What does the waiting loop look at, and who changes it? Is the round's "
+                "number read before this CPU has counted itself?",
             )
     slow = list(boot.trials_at("round-1.slow"))
-    if not slow:
-        not_tried(boot, "barrier")
     for trial in slow:
         if trial.verdict != "reached":
             fail(
@@ -440,15 +492,19 @@ def test_the_barrier_works_again_at_once(boot):
                 next="Let it wait for something that never comes back to its old value: a "
                 "number of the round.",
             )
+    first = list(boot.trials_at("round-1.last"))
+    if not first:
+        not_tried(boot, "barrier")
+    stuck = next(cpu for cpu in boot.cpus if cpu.end_kind != "parked")
     blame(
         boot,
-        "barrier-loses-a-cpu",
-        cpu=0,
-        place="sync_all_processors",
+        "barrier-not-reusable",
+        cpu=stuck.index,
+        place=stuck.end_place,
         expected="every CPU comes through all rounds",
-        observed="nobody left a round early, and yet some CPUs wait for ever",
-        next="Is the count read and stored by one CPU at a time, and put back to 0 for the next "
-        "round?",
+        observed=f"{stuck.name} waits for ever in round {len(boot.at('vmm_synced', stuck.index)) + 1}",
+        next="Is the count back at 0 for the next round before anybody can come to it? A fast CPU "
+        "is in the next round while a slow one has not left this one.",
     )
 
 
@@ -457,15 +513,13 @@ def test_it_works_with_any_number_of_cpus(boots, score):
     """With 1, 2 and 8 CPUs every CPU comes through all barriers and parks."""
     for boot in boots:
         with score.case(boot.scenario):
-            for cpu in boot.cpus:
-                if cpu.end_kind != "parked":
-                    found = why_not(boot, cpu, Rung.PARKED) if cpu.index else None
-                    blame(
-                        boot,
-                        found.cause if found else "bsp-not-parked",
-                        cpu=cpu.index,
-                        place=cpu.end_place,
-                        expected=f"{len(boot.cpus)} CPUs park",
-                        observed=found.observed if found else f"the BSP ended {cpu.end_kind}",
-                        next=found.next if found else "Look at where it stands.",
-                    )
+            found = why_not_all_parked(boot)
+            if found:
+                fail(
+                    found.cause,
+                    cpu=found.cpu,
+                    place=found.place,
+                    expected=f"{len(boot.cpus)} CPUs park",
+                    observed=found.observed,
+                    next=found.next,
+                )

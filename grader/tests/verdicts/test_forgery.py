@@ -352,6 +352,8 @@ FORGERIES = {
 }
 LONG = {
     "serial output",
+    "lab2 parks",
+    "lab3 numbered bsp",
     "lab3 numbers, all prepared",
     "lab3 the bsp counts",
     "lab3 one ap counts for all",

@@ -117,6 +117,9 @@ class BarrierProbe(Probe):
                 budget=WAIT_BUDGET,
                 others=[cpu for cpu in director.held if cpu not in (racer, waiter)],
             )
+            if self._out(director, await director.state(racer)):
+                await self._leaves(director, racer, "round-1", [])
+                return
             passed = [False]
 
             async def look(state: CpuState) -> None:

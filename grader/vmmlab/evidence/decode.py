@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import capstone
 from capstone import x86
@@ -35,6 +36,7 @@ class Decoded:
         locked: has a LOCK prefix, or is XCHG with memory, which locks by itself.
         writes_memory: writes to a memory operand.
         uses_stack: pushes or pops, openly or by CALL, RET, INT and their like.
+        changes_memory: reads from a memory operand and writes to it.
     """
 
     text: str
@@ -42,6 +44,7 @@ class Decoded:
     locked: bool
     writes_memory: bool
     uses_stack: bool
+    changes_memory: bool = False
 
 
 def decode(code: bytes, address: int, width: Width) -> Decoded | None:
@@ -65,8 +68,78 @@ def decode(code: bytes, address: int, width: Width) -> Decoded | None:
             writes_memory=(locked and bool(memory))
             or any(op.access & capstone.CS_AC_WRITE for op in memory),
             uses_stack=_STACK_USERS.fullmatch(name) is not None,
+            changes_memory=(name == "cmpxchg" and bool(memory))
+            or any(op.access == capstone.CS_AC_READ | capstone.CS_AC_WRITE for op in memory),
         )
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One access of an instruction to memory.
+
+    Args:
+        address: linear address of its first byte, or None where it cannot be told.
+        locked: it is atomic for other CPUs: LOCK, or XCHG.
+    """
+
+    address: int | None
+    reads: bool
+    writes: bool
+    locked: bool
+
+
+def accesses(
+    code: bytes, address: int, width: Width, registers: Mapping[str, int]
+) -> tuple[Access, ...]:
+    """What the instruction that `code` begins with does to memory by its operands.
+
+    Pushes and their like are left out.
+
+    Args:
+        code: up to 15 bytes.
+        address: where they are.
+        width: default operand size of the code segment, in bits.
+        registers: by their 64-bit names, and `fs_base` and `gs_base`, before the instruction.
+    """
+    engine = _disassembler(width)
+    for instruction in engine.disasm(code[:LONGEST], address, 1):
+        name = instruction.mnemonic.split()[-1]
+        if _STACK_USERS.fullmatch(name) or name == "lea":
+            return ()
+        found = []
+        for op in instruction.operands:
+            if op.type != x86.X86_OP_MEM:
+                continue
+            locked = x86.X86_PREFIX_LOCK in instruction.prefix or name == "xchg"
+            found.append(
+                Access(
+                    _effective(engine, instruction, op.mem, registers),
+                    bool(op.access & capstone.CS_AC_READ),
+                    locked or name == "cmpxchg" or bool(op.access & capstone.CS_AC_WRITE),
+                    locked,
+                )
+            )
+        return tuple(found)
+    return ()
+
+
+def _effective(engine: Any, instruction: Any, mem: Any, registers: Mapping[str, int]) -> int | None:
+    total = mem.disp
+    for register, scale in ((mem.base, 1), (mem.index, mem.scale)):
+        if not register:
+            continue
+        name = engine.reg_name(register)
+        if name in ("rip", "eip"):
+            total += instruction.address + instruction.size
+            continue
+        name = re.sub(r"^e", "r", re.sub(r"d$", "", name) if name[1:2].isdigit() else name)
+        if name not in registers:
+            return None
+        total += registers[name] * scale
+    if mem.segment:
+        total += registers.get(f"{engine.reg_name(mem.segment)}_base", 0)
+    return int(total) & (2**64 - 1)
 
 
 def far_jump(code: bytes) -> tuple[int, int] | None:

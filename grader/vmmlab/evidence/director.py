@@ -46,6 +46,8 @@ REST_PLACES: Mapping[str, EndKind] = {
 RESTARTED = "early_init"  # given, and called once: when it comes again, the BSP was reset
 TRAMPOLINE_BUDGET = 2000  # instructions between physical 0 and ap_entry
 FILLED = 0x1800  # bytes that are filled with INT3, from the page in which the trampoline begins
+RUN_ATTEMPTS = 8  # times that a CPU may take long before it is said to wait
+SPIN_BUDGET = 200  # instructions in which a waiting CPU's state repeats
 CALLER_WORDS = 32  # of a stack, in which to look for the caller
 FAR_JUMP_ROOM = 16  # bytes at physical 0 that may be the far jump
 SPIN_REPEATS = 3  # times that the same registers must be seen again before a CPU "waits"
@@ -419,8 +421,7 @@ class Director:
             if watcher is not None:
                 await watcher(state)
             if place := self.at_place(state.pc):
-                await self.note(cpu, place, state)
-                self._noted[cpu] = state.pc
+                await self.note_stepped(cpu, place, state)
             if wanted(state):
                 return "reached", state
             registers = await self.gdb.registers(cpu)
@@ -435,7 +436,9 @@ class Director:
         known = back in self._places
         if not known:
             await self.gdb.set_break(back)
-        await self.go([cpu], self.limits.alone_s)
+        for _ in range(RUN_ATTEMPTS):
+            if (await self.go([cpu], self.limits.alone_s)).kind != "interrupt":
+                break
         if not known:
             await self.gdb.clear_break(back)
         return await self.state(cpu)
@@ -482,6 +485,26 @@ class Director:
     async def run_to(self, cpu: int, *places: str) -> tuple[Verdict, CpuState]:
         """Let one CPU run alone, at full speed, until it comes to one of the places.
 
+        That it takes long proves nothing on a busy host: then it is stepped, and only if its
+        state repeats does it wait.
+        """
+        ends = {*places, *REST_PLACES}
+        for _ in range(RUN_ATTEMPTS):
+            verdict, state = await self.run_free(cpu, *places)
+            if verdict != "waits":
+                return verdict, state
+            verdict, state = await self.step_until(
+                cpu, lambda now: self.at_place(now.pc) in ends, budget=SPIN_BUDGET
+            )
+            if verdict == "reached" and self.at_place(state.pc) not in places:
+                return "halted", state
+            if verdict != "budget":
+                return verdict, state
+        return "waits", state
+
+    async def run_free(self, cpu: int, *places: str) -> tuple[Verdict, CpuState]:
+        """Let one CPU run alone until it comes to one of the places, or nothing happens.
+
         Other places that it passes are written down on the way.
         """
         while True:
@@ -496,6 +519,11 @@ class Director:
                 return "reached", state
             if hit and hit.place in REST_PLACES:
                 return "halted", state
+
+    async def note_stepped(self, cpu: int, place: str, state: CpuState) -> None:
+        """Write down that a CPU was stepped to a place; the stop that follows is the same one."""
+        await self.note(cpu, place, state)
+        self._noted[cpu] = state.pc
 
     # ---- the trampoline --------------------------------------------------------------------
 

@@ -33,13 +33,10 @@ async def nudge(director: Director, cpu: int) -> bool:
     Returns:
         Whether it could be moved.
     """
-    state = await director.state(cpu)
-    if director.at_place(state.pc) or not await director.step(cpu):
+    if director.at_place((await director.state(cpu)).pc):
         return False
-    state = await director.state(cpu)
-    if place := director.at_place(state.pc):
-        await director.note_stepped(cpu, place, state)
-    return True
+    verdict, _ = await director.step_until(cpu, lambda now: True, budget=1)
+    return verdict == "reached"
 
 
 async def push(
