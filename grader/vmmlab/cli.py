@@ -216,6 +216,30 @@ def grade(
 
 
 @app.command()
+def mutants(
+    lab: Annotated[
+        list[str] | None, typer.Option(help="Only this lab; may be given again.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Only so many, by chance.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Gradings at the same time.")] = 1,
+    course: CourseOption = None,
+) -> int:
+    """Grade known-wrong solutions, and right ones written differently: the kill matrix."""
+    from vmmlab import mutants as matrix
+
+    loaded = _course(course)
+    for name in lab or ():
+        loaded.lab(name)
+    wrong = matrix.run_mutants(loaded, lab, sample=sample, jobs=jobs)
+    right = () if sample else matrix.run_variants(loaded, lab, jobs=jobs)
+    typer.echo("\n".join(matrix.table(wrong)))
+    if right:
+        typer.echo("\n".join(["", *matrix.variants_table(right)]))
+    accused = any(one.accused for one in right)
+    return 1 if accused or any(one.verdict != "killed" for one in wrong) else 0
+
+
+@app.command()
 def build(
     lab: LabArgument,
     directory: Annotated[

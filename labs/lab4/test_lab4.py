@@ -67,7 +67,7 @@ def test_the_first_ap_gets_through_the_lock(boot):
     """apinit_enter takes the free lock and comes back to ap_locked, without a stack."""
     first = first_ap(boot, "apinitproc0")
     if first is None:
-        must_reach(boot, boot.aps[0], Rung.BOOT_STACK)
+        must_reach(boot, boot.cpus[boot.facts.get("turn.1", 1)], Rung.BOOT_STACK)
     top = boot.facts["boot_stack_top"]
     if not top - 64 <= first.state.rsp <= top:
         fail(
@@ -170,10 +170,12 @@ def test_every_ap_has_its_own_stack(boot, score):
     """Every AP runs apinitproc1 on a stack of its own, and stackaddr is its base."""
     size = boot.facts["cohort.stack_size"]
     users = {}
-    came = [ap for ap in boot.aps if ap.reached(Rung.BOOT_STACK)]
-    for ap in came if came and came[0].reached(Rung.NUMBERED) else boot.aps:
+    # Who does not get the lock, and who gets no number that a CPU can have, is judged elsewhere.
+    for ap in [ap for ap in boot.aps if ap.reached(Rung.BOOT_STACK)] or boot.aps:
         with score.case(ap.name):
             must_reach(boot, ap, Rung.NUMBERED)
+            if not 0 < boot.first("segment_init_ap", ap.index).state.rdi & 0xFFFFFFFF < 256:
+                continue
             rsp = boot.first("apinitproc1", ap.index).state.rsp
             if rsp in users:
                 fail(
@@ -185,8 +187,9 @@ def test_every_ap_has_its_own_stack(boot, score):
                     next="One alloc for each AP.",
                 )
             users[rsp] = ap.index
-            if ap.stackaddr != rsp - size:
-                found = "nothing" if ap.stackaddr is None else f"{ap.stackaddr:#x}"
+            base = boot.facts.get(f"stackaddr.{ap.index}", ap.stackaddr)
+            if base != rsp - size:
+                found = "nothing" if base is None else f"{base:#x}"
                 fail(
                     "stackaddr-not-recorded",
                     cpu=ap.index,
@@ -324,6 +327,12 @@ def test_counting_is_guarded(boot):
         )
 
 
+def waits_for_ap_lock(boot, cpu):
+    """Whether an AP wants to count itself and cannot, because somebody keeps ap_lock."""
+    at_lock = "spinlock_" in boot.cpus[cpu].end_place and not boot.cpus[cpu].reached(Rung.NUMBERED)
+    return at_lock and boot.facts["ap_lock.end"] != 0 and boot.cpus[cpu].reached(Rung.OWN_STACK)
+
+
 @check("lab4.wait.late", LATE, needs=["lab4.number.unique"])
 def test_the_bsp_waits_for_a_late_cpu(boot, score):
     """The BSP does not go on while a CPU has not entered, or has entered but has no number."""
@@ -347,6 +356,17 @@ def test_the_bsp_waits_for_a_late_cpu(boot, score):
                     next="0 == 0 is true as well. acpi_num_of_processors () tells how many must "
                     "come, *apinitprocs how many have entered, num_of_processors how many have "
                     "left the boot stack.",
+                )
+            if boot.first("bsp_proc") is None and waits_for_ap_lock(boot, late.cpu):
+                fail(
+                    "bsp-holds-ap-lock",
+                    cpu=late.cpu,
+                    place=boot.cpus[late.cpu].end_place,
+                    expected="ap_lock is free while the BSP pauses, so that APs can count "
+                    "themselves",
+                    observed=f"CPU {late.cpu} waits for ap_lock, and the BSP has it, at "
+                    f"{boot.bsp.end_place}",
+                    next="Lock, read, unlock; then pause.",
                 )
             if boot.first("bsp_proc") is None:
                 blame(

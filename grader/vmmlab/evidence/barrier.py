@@ -168,8 +168,9 @@ class BarrierProbe(Probe):
             return False
         if not gone and not await self._leaves(director, waiter, "round-1.woken", others):
             return False
-        for cpu in (last,) if gone else (last, waiter):
-            await director.run_to(cpu, "sync_all_processors")
+        for cpu in (last, waiter):
+            if not (gone and cpu == waiter):
+                await director.run_to(cpu, "sync_all_processors")
             await self._waits(director, cpu, "round-2")
         return not self._escaped(director)
 
@@ -213,7 +214,7 @@ class BarrierProbe(Probe):
         self, director: Director, slow: int, racer: int, others: list[int], path: Path
     ) -> None:
         """Round 2 with one that is still in round 1, and one that sleeps after its last store."""
-        if not await self._leaves(director, racer, "round-1.woken", [slow, *others]):
+        if not await self._leaves(director, racer, "round-1.slow", [slow, *others]):
             return
         await director.run_to(racer, "sync_all_processors")
         if path.stores:
@@ -225,8 +226,8 @@ class BarrierProbe(Probe):
                 await nudge(director, racer)
         else:
             await self._waits(director, racer, "round-2")
-        if not await self._leaves(director, slow, "round-1.slow", [racer, *others]):
+        if not await self._leaves(director, slow, "round-1.slow", others):
             return
         await director.run_to(slow, "sync_all_processors")
-        if await self._leaves(director, slow, "round-2.last", [racer, *others]):
+        if await self._leaves(director, slow, "round-2.last", others):
             await self._leaves(director, racer, "round-2.woken", others)

@@ -380,6 +380,9 @@ def _stuck_later(boot: Observation, cpu: CpuRecord, high: Rung, expected: str) -
         ),
     }
     cause, look = causes.get(high, ("ap-stuck", "Look at where it stands."))
+    died = f"triple-fault.{cpu.index}.vector" in boot.facts
+    if died and high is Rung.AP_ENTRY:
+        cause = "ap-died-at-the-lock"
     if cpu.end_kind == "exception":
         cause = "ap-exception"
     how = "the machine reset" if boot.how_ended == "shutdown" else f"it ended {cpu.end_kind}"

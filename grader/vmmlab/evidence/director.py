@@ -689,6 +689,7 @@ class Director:
             await self._look_at_triple_faults()
         await self.snapshot("physical-0.after", 0, 16)
         self.facts["num_of_processors.end"] = await self.read_u32(self.phys("num_of_processors"))
+        self.facts["ap_lock.end"] = (await self.gdb.read_phys(self.phys("ap_lock"), 1))[0]
         if (counter := self.in_copy("apinit_procs")) is not None:
             self.facts["apinit_procs.end"] = await self.read_u32(counter)
         inputs = self.inputs

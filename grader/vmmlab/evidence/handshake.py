@@ -142,7 +142,9 @@ class OneByOneProbe(GatheringProbe):
         for turn, cpu in enumerate(aps[shift:] + aps[:shift], 1):
             if cpu in director.held:
                 director.facts[f"turn.{turn}"] = cpu
-                await bring_in(director, cpu)
+                if await bring_in(director, cpu):
+                    base = await director.stackaddr(await director.state(cpu))
+                    director.facts[f"stackaddr.{cpu}"] = base or 0
 
 
 @dataclass
@@ -395,9 +397,8 @@ class ExclusionProbe(GatheringProbe):
                 third, lambda now: now.pc == store, budget=2 * CALL_BUDGET
             )
             director.add_trial(third, "counting", name, verdict, state)
-        await director.unwatch(name)
-        if verdict != "reached" and director.memory.get("count.store.code"):
             await self._number(director, first, third)
+        await director.unwatch(name)
 
     async def _number(self, director: Director, first: int, third: int) -> None:
         """The first AP has counted and stops before it goes on: does it get another's number?"""
@@ -452,14 +453,23 @@ class ExclusionProbe(GatheringProbe):
             return
         watcher = await self._watcher(director, last)
         known = len(self.changes)
+        guard = director.phys("ap_lock")
+        free = [True]
+
+        async def look(state: CpuState) -> None:
+            await watcher(state)
+            free[0] = not (await director.gdb.read_phys(guard, 1))[0]
+
+        def counted(_: CpuState) -> bool:
+            return free[0] and any(c.what == "count" for c in self.changes[known:])
+
         verdict, _ = await director.step_until(
-            last,
-            lambda now: any(c.what == "count" for c in self.changes[known:]),
-            budget=2 * CALL_BUDGET,
-            watcher=watcher,
+            last, counted, budget=2 * CALL_BUDGET, watcher=look
         )
-        if verdict == "reached":
+        # Its last change of the lock was to take it.
+        held = sum(c.what == "lock" for c in self.changes[known:]) == 1
+        if verdict == "reached" and held:
             verdict, _ = await director.run_to(0, "bsp_proc")
-        if verdict == "reached":
+        if verdict == "reached" and held:
             verdict, state = await director.run_to(last, "sync_all_processors")
             director.add_trial(last, "released.late", "sync_all_processors", verdict, state)
