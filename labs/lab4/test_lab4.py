@@ -479,6 +479,11 @@ def test_nobody_leaves_the_barrier_early(boot, score):
                 )
 
 
+def round_of(boot, cpu):
+    """The round of the barrier that a CPU is in, from 1."""
+    return len(boot.at("vmm_synced", cpu.index)) + 1
+
+
 @check("lab4.barrier.reusable", BARRIER, needs=["lab4.barrier.holds"])
 def test_the_barrier_works_again_at_once(boot):
     """A CPU that is slow to leave a round still leaves it when the others are in the next."""
@@ -522,7 +527,7 @@ def test_the_barrier_works_again_at_once(boot):
         cpu=stuck.index,
         place=stuck.end_place,
         expected="every CPU comes through all rounds",
-        observed=f"{stuck.name} waits for ever in round {len(boot.at('vmm_synced', stuck.index)) + 1}",
+        observed=f"{stuck.name} waits for ever in round {round_of(boot, stuck)}",
         next="Is the count back at 0 for the next round before anybody can come to it? A fast CPU "
         "is in the next round while a slow one has not left this one.",
     )

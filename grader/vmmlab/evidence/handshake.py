@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vmmlab.evidence.ends import EndProbe, keep_what_alloc_returns
-
 from vmmlab.evidence.director import REST_PLACES, Director, Verdict, Watcher
+from vmmlab.evidence.ends import EndProbe, keep_what_alloc_returns
 from vmmlab.evidence.observation import CpuState, Hit, Rung
 
 PLACES = (
@@ -471,5 +470,8 @@ class ExclusionProbe(GatheringProbe):
         if verdict == "reached" and held:
             verdict, _ = await director.run_to(0, "bsp_proc")
         if verdict == "reached" and held:
+            # A processor may forget a translation at any time; writing CR3 makes it do so now.
+            cr3 = (await director.state(last)).cr3
+            await director.gdb.write_register(last, "cr3", cr3)
             verdict, state = await director.run_to(last, "sync_all_processors")
             director.add_trial(last, "released.late", "sync_all_processors", verdict, state)

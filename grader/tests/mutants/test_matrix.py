@@ -1,0 +1,48 @@
+"""Known-wrong solutions are caught by the check and the cause that each of them names."""
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course as courses
+from vmmlab import mutants
+
+COURSE = courses.load(Path(__file__).parents[3])
+ALL = {one.id: one for one in mutants.load(COURSE)}
+SAMPLE = sorted(random.Random(1).sample(sorted(ALL), 14))
+
+
+def test_every_check_has_a_mutant_that_it_must_catch():
+    graded = {id for lab in COURSE.labs.values() for id, spec in lab.checks.items() if spec.points}
+    assert graded - {one.check for one in ALL.values()} == set()
+
+
+def test_every_mutant_applies_and_differs_from_the_reference():
+    from vmmlab.submission import reference
+
+    for one in ALL.values():
+        assert mutants.apply(COURSE, one) != dict(reference(COURSE, [one.lab]).files), one.id
+
+
+def test_a_mutant_names_a_check_of_the_course_and_a_cause():
+    for one in ALL.values():
+        assert one.check in COURSE.labs[one.lab].checks, one.id
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", one.cause), one.id
+
+
+def killed(id):
+    result = mutants.run_mutant(COURSE, ALL[id])
+    assert (result.verdict, result.cause) == ("killed", ALL[id].cause), result.message
+
+
+@pytest.mark.parametrize("id", SAMPLE)
+def test_a_sample_is_killed(id):
+    killed(id)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("id", sorted(set(ALL) - set(SAMPLE)))
+def test_all_others_are_killed(id):
+    killed(id)
