@@ -13,9 +13,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vmmlab.evidence.decode import accesses
-from vmmlab.evidence.director import Director, Probe, Watcher
-from vmmlab.evidence.handshake import LOOK_BUDGET, STILL_THERE, WAIT_BUDGET, nudge, push
-from vmmlab.evidence.observation import CpuState, Hit
+from vmmlab.evidence.director import Director, Watcher
+from vmmlab.evidence.handshake import (
+    LOOK_BUDGET,
+    STILL_THERE,
+    WAIT_BUDGET,
+    GatheringProbe,
+    bring_in,
+    nudge,
+    push,
+)
+from vmmlab.evidence.observation import CpuState
 
 OWN_STACK = 0x4000  # bytes around RSP that belong to the CPU that accesses them
 DEEDS = 16  # stores of the last CPU to come, after each of which the others are looked at
@@ -37,24 +45,20 @@ class Path:
 
 
 @dataclass
-class BarrierProbe(Probe):
+class BarrierProbe(GatheringProbe):
     """Two rounds, in which each CPU is held where it could do most harm."""
 
-    places: tuple[str, ...] = ("sync_all_processors", "vmm_synced")
+    places: tuple[str, ...] = (*GatheringProbe.places, "vmm_synced")
 
-    async def start(self, director: Director) -> None:
-        """Nothing to prepare."""
+    async def play(self, director: Director, everyone: bool) -> None:
+        """Bring everybody to the barrier, one by one; then play."""
+        came = [everyone and await bring_in(director, cpu) for cpu in director.ap_indices]
+        if all(came):
+            verdict, _ = await director.run_to(0, "sync_all_processors")
+            if verdict == "reached":
+                await self._rounds(director)
 
-    async def hit(self, director: Director, hit: Hit) -> None:
-        """Collect all CPUs at the barrier's first round; when all are there, play."""
-        if hit.place != "sync_all_processors" or director.trials:
-            return
-        director.held.add(hit.cpu)
-        if len(director.held) == director.inputs.cpus:
-            await self._play(director)
-            director.held.clear()
-
-    async def _play(self, director: Director) -> None:
+    async def _rounds(self, director: Director) -> None:
         order = list(range(director.inputs.cpus))
         director.random.shuffle(order)
         slow, racer, waiter, last = order[:4]

@@ -383,6 +383,13 @@ def _stuck_later(boot: Observation, cpu: CpuRecord, high: Rung, expected: str) -
     died = f"triple-fault.{cpu.index}.vector" in boot.facts
     if died and high is Rung.AP_ENTRY:
         cause = "ap-died-at-the-lock"
+    before = [ap for ap in boot.aps if ap.reached(Rung.NUMBERED)]
+    if high is Rung.AP_ENTRY and not died and len(before) == 1:
+        cause, look = (
+            "lock-never-released",
+            f"{before[0].name} has taken *apinitlock and left the boot stack: then it is time to "
+            "release it.",
+        )
     if cpu.end_kind == "exception":
         cause = "ap-exception"
     how = "the machine reset" if boot.how_ended == "shutdown" else f"it ended {cpu.end_kind}"

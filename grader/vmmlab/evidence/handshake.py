@@ -462,9 +462,7 @@ class ExclusionProbe(GatheringProbe):
         def counted(_: CpuState) -> bool:
             return free[0] and any(c.what == "count" for c in self.changes[known:])
 
-        verdict, _ = await director.step_until(
-            last, counted, budget=2 * CALL_BUDGET, watcher=look
-        )
+        verdict, _ = await director.step_until(last, counted, budget=2 * CALL_BUDGET, watcher=look)
         # Its last change of the lock was to take it.
         held = sum(c.what == "lock" for c in self.changes[known:]) == 1
         if verdict == "reached" and held:
