@@ -538,7 +538,7 @@ def test_the_barrier_works_again_at_once(boot):
     ONE,
     TWO,
     EIGHT,
-    # Whatever depends on luck must be right first: this is the only check that leaves the CPUs to it.
+    # What depends on luck must be right first: only this check leaves the CPUs to it.
     needs=["lab4.barrier.reusable", "lab4.stack.private", "lab4.number.alone"],
 )
 def test_it_works_with_any_number_of_cpus(boots, score):
