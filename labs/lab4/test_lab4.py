@@ -397,7 +397,7 @@ def test_the_bsp_goes_on_when_all_have_come(boot):
         )
 
 
-@check("lab4.wait.missing", MISSING, needs=["lab4.wait.goes_on"])
+@check("lab4.wait.missing", MISSING, needs=["lab4.wait.goes_on", "lab4.wait.late"])
 def test_a_cpu_that_never_comes_is_named(boot):
     """After ap_delays.wait_us the BSP calls vmm_ap_missing with the APIC id of who did not come."""
     hit = boot.first("vmm_ap_missing", 0)
