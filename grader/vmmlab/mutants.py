@@ -164,7 +164,9 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
     try:
         entries = _FileEntry.model_validate_json(text).mutants
     except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
+        details = error.errors(include_url=False)
+        # A misspelt key is one mistake, not also a missing one.
+        detail = min(details, key=lambda one: one["type"] != "extra_forbidden")
         loc = tuple(part for part in detail["loc"] if part != "[key]")
         raise _wrong(path, document, loc, str(detail["msg"])) from None
     taken: set[str] = set()

@@ -360,6 +360,9 @@ def test_every_ap_counts_itself_in_once(boot, score):
 @check("lab3.count.locked", LADDER, needs=["lab3.count.once"])
 def test_the_count_is_atomic(boot):
     """apinit_procs is raised by a locked instruction: several APs run here at once."""
+    trials = list(boot.trials_at("counting"))
+    if trials and not any(trial.verdict == "reached" for trial in trials):
+        return  # something else keeps the others out: a second AP could not come to the same store
     for ap in judged(boot):
         for step, _ in counting_steps(ap):
             decoded = decode(step.code, step.state.pc, step.state.bits)

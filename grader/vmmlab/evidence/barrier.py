@@ -51,22 +51,25 @@ class BarrierProbe(GatheringProbe):
     places: tuple[str, ...] = (*GatheringProbe.places, "vmm_synced")
 
     async def play(self, director: Director, everyone: bool) -> None:
-        """Bring everybody to the barrier, one by one; then play."""
-        came = [everyone and await bring_in(director, cpu) for cpu in director.ap_indices]
-        if all(came):
-            verdict, _ = await director.run_to(0, "sync_all_processors")
-            if verdict == "reached":
-                await self._rounds(director)
-
-    async def _rounds(self, director: Director) -> None:
-        order = list(range(director.inputs.cpus))
-        director.random.shuffle(order)
-        slow, racer, waiter, last = order[:4]
-        path = Path()
-        await self._waits(director, slow, "round-1", await self._recorder(director, slow, path))
-        if self._escaped(director):
+        """Bring everybody to the barrier, one by one; the first is in it before others come."""
+        if not everyone:
             return
+        slow, *others = director.random.sample(list(director.ap_indices), len(director.ap_indices))
+        path = Path()
+        if not await bring_in(director, slow):
+            return
+        await self._waits(director, slow, "round-1", await self._recorder(director, slow, path))
+        came = [await bring_in(director, cpu) for cpu in others]
+        verdict, _ = await director.run_to(0, "sync_all_processors")
+        if all(came) and verdict == "reached" and not self._escaped(director):
+            await self._rounds(director, slow, [*others, 0], path)
+
+    async def _rounds(self, director: Director, slow: int, others: list[int], path: Path) -> None:
+        director.random.shuffle(others)
+        racer, waiter, last = others[:3]
         await self._overlap(director, racer, waiter, path)
+        if not self._escaped(director):
+            await self._waits(director, slow, "round-1")  # still
         if self._escaped(director):
             return
         if not await self._open(director, last, waiter, others=[slow, racer]):

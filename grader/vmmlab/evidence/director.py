@@ -482,14 +482,16 @@ class Director:
         self.trials.append(made)
         return made
 
-    async def run_to(self, cpu: int, *places: str) -> tuple[Verdict, CpuState]:
+    async def run_to(
+        self, cpu: int, *places: str, attempts: int = RUN_ATTEMPTS
+    ) -> tuple[Verdict, CpuState]:
         """Let one CPU run alone, at full speed, until it comes to one of the places.
 
         That it takes long proves nothing on a busy host: then it is stepped, and only if its
         state repeats does it wait.
         """
         ends = {*places, *REST_PLACES}
-        for _ in range(RUN_ATTEMPTS):
+        for _ in range(attempts):
             verdict, state = await self.run_free(cpu, *places)
             if verdict != "waits":
                 return verdict, state
@@ -527,8 +529,16 @@ class Director:
 
     # ---- the trampoline --------------------------------------------------------------------
 
-    async def step_trampoline(self, cpu: int) -> None:
-        """Single-step an AP from physical 0 until it is in `ap_entry`, dies or gets nowhere."""
+    async def step_trampoline(self, cpu: int, stop_at: int | None = None) -> bool:
+        """Single-step an AP from physical 0 until it is in `ap_entry`, dies or gets nowhere.
+
+        Args:
+            cpu: the AP.
+            stop_at: the instruction before which to stop on the way; another call goes on.
+
+        Returns:
+            Whether it stands at `stop_at`.
+        """
         seen = self.seen[cpu]
         goal = self.symbols.maybe("ap_entry")
         counter_at = self.in_copy("apinit_procs")
@@ -537,15 +547,16 @@ class Director:
         repeats: Counter[Registers] = Counter()
         for _ in range(TRAMPOLINE_BUDGET):
             self._climb(cpu, state)
+            if state.pc == stop_at:
+                return True
             if state.pc == goal:
-                await self.note(cpu, "ap_entry", state)
-                self._noted[cpu] = state.pc
-                return
+                await self.note_stepped(cpu, "ap_entry", state)
+                return False
             if not self._is_code(state):
                 # What it would execute now could overwrite what the other APs still need.
                 self.facts[f"astray.{cpu}"] = state.pc
                 self._give_up(cpu)
-                return
+                return False
             registers = await self.gdb.registers(cpu)
             repeats[registers] += 1
             if repeats[registers] > SPIN_REPEATS:
@@ -561,9 +572,11 @@ class Director:
             seen.steps.append(TrampolineStep(state, code[:size], text, count - before))
             if not alive:
                 self._give_up(cpu)  # real processors do not leave HLT at the next SIPI; QEMU's do
-                return
+                return False
             state = await self.state(cpu)
-        seen.whole = False  # it waits, or is long: it runs free from here
+        if stop_at is None:
+            seen.whole = False  # it waits, or is long: it runs free from here
+        return False
 
     def _is_code(self, state: CpuState) -> bool:
         """Whether an AP is at physical 0, in the trampoline's copy or in the VMM's image."""

@@ -191,7 +191,7 @@ class LateProbe(GatheringProbe):
         await director.watch("usleep")
         gone = False
         for _ in range(self.polls):
-            verdict, state = await director.run_free(0, "usleep", "bsp_proc")
+            verdict, state = await director.run_to(0, "usleep", "bsp_proc", attempts=2)
             gone = verdict == "reached" and director.at_place(state.pc) == "bsp_proc"
             if gone:
                 await director.note(0, f"left while {name}", state)

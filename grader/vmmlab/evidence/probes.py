@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from vmmlab.evidence.barrier import BarrierProbe
+from vmmlab.evidence.decode import decode
 from vmmlab.evidence.director import REST_PLACES, VMM_BASE, Director, Probe
 from vmmlab.evidence.ends import DELAY_FIELDS, EndProbe, keep_what_alloc_returns
 from vmmlab.evidence.handshake import ExclusionProbe, LateProbe, MissingProbe, OneByOneProbe
@@ -60,17 +61,60 @@ class LadderProbe(EndProbe):
     async def _climb(self, director: Director, hit: Hit) -> None:
         await self.look_while_needed(director)
         times = len(director.at("physical-0", hit.cpu))
-        if times == 1:
-            before = await director.around_trampoline()
-            await director.step_trampoline(hit.cpu)
-            after = await director.around_trampoline()
-            changed = next((at for at in before if before[at] != after.get(at)), None)
-            if changed is not None:
-                director.facts[f"trampoline.overrun.{hit.cpu}"] = changed
-            if director.at("ap_entry", hit.cpu):
-                await self._look_at_entry(director, hit.cpu)
+        if not director.seen[hit.cpu].steps:
+            other = await self._count_at_once(director, hit.cpu)
+            await self._step_alone(director, hit.cpu)
+            if other is not None:
+                at_store = director.trials[-1].verdict == "reached"
+                await self._lose_a_count(director, -1 if at_store else 0)
+                await self._step_alone(director, other)
+                await self._lose_a_count(director, 1 if at_store else 0)
         elif times > 3 or all(director.at("physical-0", cpu) for cpu in director.ap_indices):
             await director.unwatch("physical-0")  # it is lost, and comes by again and again
+
+    async def _step_alone(self, director: Director, cpu: int) -> None:
+        before = await director.around_trampoline()
+        await director.step_trampoline(cpu)
+        after = await director.around_trampoline()
+        changed = next((at for at in before if before[at] != after.get(at)), None)
+        if changed is not None:
+            director.facts[f"trampoline.overrun.{cpu}"] = changed
+        if director.at("ap_entry", cpu):
+            await self._look_at_entry(director, cpu)
+
+    async def _lose_a_count(self, director: Director, by: int) -> None:
+        """Of two APs that were held before the same store one count is lost: that was our doing."""
+        where = director.in_copy("apinit_procs")
+        if by and where is not None:
+            value = (await director.read_u32(where) + by) & 0xFFFFFFFF
+            await director.gdb.write_phys(where, value.to_bytes(4, "little"))
+
+    async def _count_at_once(self, director: Director, cpu: int) -> int | None:
+        """Can two APs stand before the same store of the count, if that has no lock prefix?
+
+        Asked once, of the second AP to come and the next one: the first has shown the store.
+
+        Returns:
+            The other AP, if it has been brought into the trampoline for this.
+        """
+        steps = [step for other in director.seen for step in other.steps if step.counted]
+        if not steps or list(director.trials) or director.at("ap_entry", cpu):
+            return None
+        store = steps[0].state
+        decoded = decode(steps[0].code, store.pc, store.bits)
+        others = [one for one in director.ap_indices if not director.seen[one].steps and one != cpu]
+        if not others or decoded is None or decoded.locked:
+            return None
+        if not await director.step_trampoline(cpu, store.pc):
+            return None
+        other = others[0]
+        verdict, state = await director.run_to(other, "physical-0")
+        if verdict != "reached":
+            return None
+        reached = await director.step_trampoline(other, store.pc)
+        state = await director.state(other)
+        director.add_trial(other, "counting", "count", "reached" if reached else "waits", state)
+        return other
 
     async def _look_at_entry(self, director: Director, cpu: int) -> None:
         """Whether the code segment is a 64-bit one: only QEMU's monitor tells."""

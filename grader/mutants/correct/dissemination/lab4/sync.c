@@ -10,15 +10,18 @@
 
 static struct {
 	volatile u32 told[STEPS];
-	u32 round;
+	volatile u32 round;
 } of_cpu[NUM_OF_PCPU];
 
 void
 sync_all_processors (void)
 {
-	u32 all = num_of_processors + 1, me = currentcpu->cpunum, k;
+	u32 me = currentcpu->cpunum, all, k;
 	u32 round = ++of_cpu[me].round;
 
+	while (!of_cpu[0].round) /* the BSP comes when all have been counted */
+		asm_pause ();
+	all = num_of_processors + 1;
 	for (k = 0; 1u << k < all; k++) {
 		of_cpu[(me + (1u << k)) % all].told[k] = round;
 		while ((int)(of_cpu[me].told[k] - round) < 0)

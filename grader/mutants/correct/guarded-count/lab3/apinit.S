@@ -46,6 +46,10 @@ operand:
 target:	.long	0
 	.word	0x18
 	.balign	4
+target64:
+	.long	0
+	.word	0x10
+	.balign	4
 gate:	.word	0
 
 	.code32
@@ -68,9 +72,8 @@ flat:
 	or	$CR0_PG, %eax
 	mov	%eax, %cr0
 	lea	OFF (longer)(%ebp), %eax
-	mov	%eax, OFF (target)(%ebp)
-	movw	$0x10, OFF (target) + 4(%ebp)
-	ljmpl	*OFF (target)(%ebp)
+	mov	%eax, OFF (target64)(%ebp)
+	ljmpl	*OFF (target64)(%ebp)
 	.code64
 longer:
 	movabs	$ap_entry, %rcx
