@@ -51,7 +51,7 @@ SPIN_BUDGET = 200  # instructions in which a waiting CPU's state repeats
 CALLER_WORDS = 32  # of a stack, in which to look for the caller
 FAR_JUMP_ROOM = 16  # bytes at physical 0 that may be the far jump
 SPIN_REPEATS = 3  # times that the same registers must be seen again before a CPU "waits"
-RUN_TO_RETURN = ("printf", "vprintf", "usleep", "putchar")
+RUN_TO_RETURN = ("printf", "vprintf", "usleep", "putchar", "memset", "memcpy", "memmove")
 """Given functions that are long and uninteresting: a stepped CPU runs through them."""
 
 
@@ -450,26 +450,21 @@ class Director:
         until: str,
         *,
         budget: int,
-        confirm: bool = False,
         watcher: Watcher | None = None,
     ) -> Trial:
-        """Let one CPU run alone and see whether it comes to a place.
+        """Let one CPU run alone, step by step, and see whether it comes to a place.
 
         Args:
             cpu: who runs; everyone else stands still.
             while_at: what the held CPUs are doing, as a name for the record.
             until: the watched place.
             budget: instructions to step at most.
-            confirm: when it does not come, let it run free for a while as well before
-                that is believed.
             watcher: as for `step_until`.
         """
         target = self.addr(until)
         verdict, state = await self.step_until(
             cpu, lambda now: now.pc == target, budget=budget, watcher=watcher
         )
-        if confirm and verdict in ("waits", "budget"):
-            verdict, state = await self.run_to(cpu, until)
         return self.add_trial(cpu, while_at, until, verdict, state)
 
     def add_trial(

@@ -261,8 +261,9 @@ class ExclusionProbe(GatheringProbe):
         first, second, third, fourth, fifth = order[:5]
         if not await self._enter(director, first):
             return
-        made = await director.trial(second, "boot-stack", "apinitproc0", budget=WAIT_BUDGET)
-        if made.verdict == "reached" or not await self._leave(director, first, second):
+        if await self._gets_in(director, second, "boot-stack"):
+            return
+        if not await self._leave(director, first, second):
             return
         if not await self._release(director, first):
             return
@@ -305,6 +306,20 @@ class ExclusionProbe(GatheringProbe):
 
     # ---- the acts --------------------------------------------------------------------------
 
+    async def _gets_in(self, director: Director, cpu: int, while_at: str) -> bool:
+        """Does another AP come to the boot stack? Then nothing more can be asked of this boot.
+
+        One that neither waits in a small loop nor comes there is on a long way: it may run.
+        """
+        arrived = director.addr("apinitproc0")
+        verdict, state = await director.step_until(
+            cpu, lambda now: now.pc == arrived, budget=WAIT_BUDGET
+        )
+        if verdict == "budget":
+            verdict, state = await director.run_to(cpu, "apinitproc0", attempts=1)
+        director.add_trial(cpu, while_at, "apinitproc0", verdict, state)
+        return verdict == "reached"
+
     async def _enter(self, director: Director, first: int) -> bool:
         """The first AP takes the free lock; which instruction does it?"""
         watcher = await self._watcher(director, first)
@@ -316,6 +331,8 @@ class ExclusionProbe(GatheringProbe):
             code = await director.gdb.read_virt(first, taken.pc, 15)
             director.memory["lock.take.code"] = code
             director.facts["lock.take"] = taken.pc
+        if verdict == "budget":
+            verdict, _ = await director.run_to(first, "apinitproc0")
         return verdict == "reached"
 
     async def _leave(self, director: Director, first: int, second: int) -> bool:
@@ -342,8 +359,7 @@ class ExclusionProbe(GatheringProbe):
             unlocked = any(c.what == "lock" for c in self.changes[known:])
             if unlocked or (state.pc == allocates and not tried):
                 where = "boot-stack.unlocked" if unlocked else "boot-stack.alloc"
-                made = await director.trial(second, where, "apinitproc0", budget=WAIT_BUDGET)
-                if made.verdict == "reached":
+                if await self._gets_in(director, second, where):
                     return False
                 watcher = await self._watcher(director, first)
             tried = tried or state.pc == allocates
@@ -437,11 +453,9 @@ class ExclusionProbe(GatheringProbe):
         await director.unwatch("lock.taken")
         if verdict != "reached":
             return False
-        made = await director.trial(quick, "lock-free", "apinitproc0", budget=CALL_BUDGET)
-        if made.verdict != "reached":
+        if not await self._gets_in(director, quick, "lock-free"):
             return False
-        made = await director.trial(slow, "lock-taken", "apinitproc0", budget=WAIT_BUDGET)
-        return made.verdict != "reached"
+        return not await self._gets_in(director, slow, "lock-taken")
 
     async def _late_release(self, director: Director, last: int, before: int) -> None:
         """An AP counts itself before it releases the lock: the last one comes too late for that.

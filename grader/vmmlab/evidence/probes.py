@@ -8,6 +8,7 @@ need nothing in the guest.
 end        how many CPUs park, and with which number; the cheapest
 rungs      the APs come in one after the other: every rung, and what alloc gives each
 ladder     every rung, and each instruction from physical 0 to ap_entry single-stepped
+delay      what the BSP does between INIT and SIPI if the delay is to be very long
 initfuncs  which init functions run, in which order; the multiboot information poisoned
 uefi       vmm_main called with 0 instead of a multiboot pointer
 switch     the BSP's change of stacks, and what happens to the boot stack after it
@@ -32,6 +33,9 @@ from vmmlab.evidence.observation import Hit
 
 RUNG_PLACES = ("ap_entry", "apinitproc0", "apinitproc1", "segment_init_ap", "ap_wait", "bsp_proc")
 UNDECIDED = b"\x55"  # put into a bool that the VMM must decide about
+ICR_INIT, ICR_STARTUP = 0x500, 0x600  # include/apic.h
+VERY_LONG_US = 4_000_000_000
+PIECES = 64  # calls of usleep after which nobody waits for the sum any more
 MULTIBOOT_INFO_SIZE = 88  # bytes, Multiboot 0.6.96, 3.3, up to and including vbe_interface_len
 
 
@@ -120,6 +124,47 @@ class LadderProbe(EndProbe):
         """Whether the code segment is a 64-bit one: only QEMU's monitor tells."""
         told = await director.gdb.monitor(f"info registers {cpu}")
         director.facts.setdefault(f"ap_entry.{cpu}.cs64", int("CS64" in told))
+
+
+@dataclass
+class DelayProbe(EndProbe):
+    """What lies between INIT and the first SIPI, if `ap_delays.init_us` is more than an hour.
+
+    Time proves nothing on a busy host: so it is not measured. usleep comes back at once, and what
+    it was asked for is added up; whoever waits in another way does not come to the SIPI.
+    """
+
+    places: tuple[str, ...] = ("apic_write_icr", "usleep")
+
+    async def start(self, director: Director) -> None:
+        """Ask for a very long delay."""
+        await director.write_u32("ap_delays", VERY_LONG_US, DELAY_FIELDS["init_us"])
+
+    async def hit(self, director: Director, hit: Hit) -> None:
+        """After the first INIT, follow the BSP to the SIPI."""
+        if hit.place == "usleep":
+            await director.gdb.write_register(hit.cpu, "rdi", 0)
+        if hit.cpu != 0 or hit.place != "apic_write_icr" or _kind(hit.state.rsi) != ICR_INIT:
+            return
+        slept = 0
+        for _ in range(PIECES):
+            verdict, state = await director.run_to(0, "apic_write_icr", "usleep", attempts=2)
+            if verdict != "reached":
+                break
+            if director.at_place(state.pc) == "usleep":
+                slept += state.rdi & 0xFFFFFFFF
+                await director.gdb.write_register(0, "rdi", 0)
+            elif _kind(state.rsi) == ICR_STARTUP:
+                director.facts["delay.sipi"] = 1
+                break
+        director.facts["delay.slept"] = slept
+        director.finished = True
+
+
+def _kind(icr_low: int) -> int:
+    """Delivery mode (SDM vol. 3, 11.6.1); 0 for an INIT level de-assert, which starts nothing."""
+    level_deassert = icr_low & 0x8000 and not icr_low & 0x4000
+    return 0 if level_deassert else icr_low & 0x700
 
 
 @dataclass
@@ -261,6 +306,7 @@ def make_probe(name: str, params: Mapping[str, object]) -> Probe:
         "end": lambda: EndProbe(delays=delays),
         "rungs": lambda: OneByOneProbe(delays=delays),
         "ladder": lambda: LadderProbe(delays=delays),
+        "delay": DelayProbe,
         "initfuncs": lambda: InitfuncsProbe(delays=delays),
         "uefi": UefiProbe,
         "switch": lambda: SwitchProbe(delays=delays, swap=bool(params.get("swap"))),
