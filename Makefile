@@ -2,7 +2,7 @@
 PYTHON ?= python3
 JOBS   ?= 2
 BIN    := .venv/bin
-LABS   := lab0 lab1 lab2 lab3 lab4
+LABS   := $(notdir $(sort $(wildcard labs/lab[0-9]*)))
 
 # Each stamp holds the path of the clone: an environment does not survive being moved.
 STAMP     := .venv/.setup
@@ -17,7 +17,7 @@ TREE := vmm-skeleton/{{cookiecutter.slug}}
 C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev $(LABS) test test-full bench soak lint clean FORCE
+.PHONY: help setup setup-dev $(LABS) test test-full bench soak lint book clean FORCE
 
 help:
 	@echo "make lab0 ... lab4   grade the reference solution of one lab"
@@ -27,6 +27,7 @@ help:
 	@echo "make bench           how fast a verdict is, against the bare boots"
 	@echo "make soak            boot again and again, looking for a verdict that changes"
 	@echo "make lint            ruff, mypy, clang-format"
+	@echo "make book            the book in English and Japanese: build/book/index.html"
 	@echo "make clean           remove caches and what was built"
 	@echo ""
 	@echo "A workspace of your own: $(BIN)/vmmlab new ~/vmm"
@@ -66,6 +67,14 @@ lint: $(STAMP_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	clang-format --dry-run -Werror '--style=file:$(TREE)/.clang-format' $(C_FILES)
+
+# One book a language. A warning is an error: a dead link, a page without its twin.
+SPHINX = $(BIN)/python -m sphinx -q -W --keep-going -c docs
+
+book: $(STAMP)
+	$(SPHINX) -d build/book/.trees/en . build/book/en
+	$(SPHINX) -t ja -d build/book/.trees/ja . build/book/ja
+	cp docs/_static/choose.html build/book/index.html
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

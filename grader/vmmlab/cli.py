@@ -19,6 +19,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
+# Nothing here has pydantic plugins, and to look for some it reads what every installed package says
+# of itself: 20 to 100 ms. It must be known before the first model is made, typer's among them.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 import typer
 
 from vmmlab import __version__
@@ -278,6 +282,34 @@ def run(
     loaded = _course(course, here.root if here else None)
     what = boot.Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout)
     return boot.run(what, loaded, here or submission or "reference", gdb=gdb)
+
+
+@app.command(name="new-lab")
+def new_lab(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="For example lab9.")],
+    course: CourseOption = None,
+) -> None:
+    """For lab authors, in a clone: make a new lab that can be graded at once."""
+    from vmmlab import newlab
+
+    made = newlab.new_lab(_course(course), name)
+    for file in made.files:
+        typer.echo(f"made     {file}")
+    typer.echo(f"added to {made.changed}")
+    typer.echo(f"Next: vmmlab grade {name} --submission reference, then vmmlab check-course")
+
+
+@app.command(name="check-course")
+def check_course(course: CourseOption = None) -> int:
+    """For lab authors: name what is forgotten in the course, one line each."""
+    from vmmlab import course as courses
+    from vmmlab import coursecheck
+
+    found = coursecheck.forgotten(courses.find(Path.cwd(), course))
+    for one in found:
+        typer.echo(str(one))
+    typer.echo(f"{len(found)} to mend" if found else "nothing is forgotten")
+    return 1 if found else 0
 
 
 @app.command(name="doctor")

@@ -1,0 +1,61 @@
+"""The book: one Sphinx project for two languages, built once for each.
+
+The source folder is the root of the clone, so that a handout is read where it lies and its links to
+other files of the clone are true both there and in the book. `-t ja` builds the Japanese book,
+nothing the English one; `make book` does both.
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+JAPANESE = tags.has("ja")  # type: ignore[name-defined]  # noqa: F821
+
+project = "vmmlab"
+author = "the authors of vmmlab"
+copyright = "the authors of vmmlab"
+language = "ja" if JAPANESE else "en"
+html_title = "VMM がプロセッサを起こすまで" if JAPANESE else "A VMM wakes its processors"
+html_short_title = "vmmlab"
+
+extensions = ["myst_parser", "twins", "japanese_search"]
+root_doc = "docs/index.ja" if JAPANESE else "docs/index"
+source_suffix = {".md": "markdown"}
+include_patterns = (
+    ["docs/*.ja.md", "labs/*/README.ja.md"] if JAPANESE else ["docs/*.md", "labs/*/README.md"]
+)
+exclude_patterns = [
+    ".*",
+    "build",
+    "dist",
+    "docker",
+    "grader",
+    "reference",
+    "vmm-skeleton",
+    "docs/_*",
+    *([] if JAPANESE else ["**/*.ja.md"]),
+]
+
+myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline", "attrs_block"]
+myst_heading_anchors = 4
+myst_links_external_new_tab = False
+nitpicky = True
+
+templates_path = ["_templates"]
+html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["book.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_theme_options = {
+    "top_of_page_buttons": [],
+    "light_css_variables": {"font-stack": "system-ui, 'Noto Sans CJK JP', sans-serif"}
+    if JAPANESE
+    else {},
+}
+pygments_style = "friendly"
+pygments_dark_style = "monokai"
+highlight_language = "none"
