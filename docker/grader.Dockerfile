@@ -1,0 +1,58 @@
+# Grades other people's work: compiler, QEMU, the sandbox and vmmlab with all that it can do.
+# It holds the reference solutions: it is for instructors.
+#   docker build -f docker/grader.Dockerfile -t vmmlab-grader .
+# How to start it is in docs/containers.md. For a base that never changes, give its digest:
+#   --build-arg BASE=debian:bookworm-slim@sha256:...
+ARG BASE=debian:bookworm-slim
+# Which extras of pyproject.toml: all but what only the kit's own tests need.
+ARG EXTRAS=author
+
+# --- vmmlab with its Python packages, at the versions in constraints.txt ---
+FROM ${BASE} AS python
+ARG EXTRAS
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends python3 python3-pip python3-venv \
+ && apt-get clean && rm -rf /var/lib/apt/lists/*
+ENV PIP_CONSTRAINT=/kit/docker/constraints.txt \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+WORKDIR /kit
+COPY docker/constraints.txt docker/
+COPY pyproject.toml README.md LICENSE ./
+# First the packages of others, with an empty vmmlab: they change less often than vmmlab does.
+RUN mkdir -p grader/vmmlab \
+ && touch grader/vmmlab/__init__.py \
+ && python3 -m venv --without-pip /opt/vmmlab \
+ && pip --python /opt/vmmlab/bin/python install ".[${EXTRAS}]"
+COPY grader/vmmlab grader/vmmlab
+RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall .
+# The course with its solutions, where vmmlab looks for it last.
+COPY course.yml /course/
+COPY labs /course/labs
+COPY reference /course/reference
+COPY vmm-skeleton /course/vmm-skeleton
+RUN mv /course "$(/opt/vmmlab/bin/python -c 'import vmmlab; print(*vmmlab.__path__)')/data"
+
+# --- the image ---
+FROM ${BASE}
+LABEL org.opencontainers.image.title="vmmlab-grader" \
+      org.opencontainers.image.description="Grades the VMMs of a course in a sandbox" \
+      org.opencontainers.image.licenses="BSD-3-Clause"
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends \
+      bubblewrap \
+      gcc \
+      python3 \
+      qemu-system-x86 \
+ && apt-get clean && rm -rf /var/lib/apt/lists/*
+COPY --from=python /opt/vmmlab /opt/vmmlab
+# /tmp is the only place that it writes to, whoever it runs as: start it with --tmpfs /tmp.
+ENV PATH=/opt/vmmlab/bin:$PATH \
+    LANG=C.UTF-8 \
+    HOME=/tmp
+RUN useradd --no-create-home --home-dir /tmp --uid 10001 --shell /usr/sbin/nologin grader
+USER grader
+WORKDIR /tmp
+ENTRYPOINT ["vmmlab"]
+CMD ["doctor"]

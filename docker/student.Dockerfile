@@ -1,0 +1,55 @@
+# What a student needs: compiler, QEMU, gdb and vmmlab. It holds no solutions.
+#   docker build -f docker/student.Dockerfile -t vmmlab-student .
+# See docs/containers.md. For a base that never changes, give its digest:
+#   --build-arg BASE=debian:bookworm-slim@sha256:...
+ARG BASE=debian:bookworm-slim
+
+# --- vmmlab with its Python packages, at the versions in constraints.txt ---
+FROM ${BASE} AS python
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends python3 python3-pip python3-venv \
+ && apt-get clean && rm -rf /var/lib/apt/lists/*
+ENV PIP_CONSTRAINT=/kit/docker/constraints.txt \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+WORKDIR /kit
+COPY docker/constraints.txt docker/
+COPY pyproject.toml README.md LICENSE ./
+# First the packages of others, with an empty vmmlab: they change less often than vmmlab does.
+RUN mkdir -p grader/vmmlab \
+ && touch grader/vmmlab/__init__.py \
+ && python3 -m venv --without-pip /opt/vmmlab \
+ && pip --python /opt/vmmlab/bin/python install .
+COPY grader/vmmlab grader/vmmlab
+RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall .
+# The course, where vmmlab looks for it last. Hidden checks are the instructor's.
+COPY course.yml /course/
+COPY labs /course/labs
+COPY vmm-skeleton /course/vmm-skeleton
+RUN rm -rf /course/labs/*/hidden \
+ && mv /course "$(/opt/vmmlab/bin/python -c 'import vmmlab; print(*vmmlab.__path__)')/data"
+
+# --- the image ---
+FROM ${BASE}
+LABEL org.opencontainers.image.title="vmmlab-student" \
+      org.opencontainers.image.description="The tools for writing a VMM that wakes its processors" \
+      org.opencontainers.image.licenses="BSD-3-Clause"
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends \
+      bubblewrap \
+      ca-certificates \
+      gcc \
+      gdb \
+      git \
+      make \
+      python3 \
+      qemu-system-x86 \
+ && apt-get clean && rm -rf /var/lib/apt/lists/*
+COPY --from=python /opt/vmmlab /opt/vmmlab
+ENV PATH=/opt/vmmlab/bin:$PATH \
+    LANG=C.UTF-8
+RUN useradd --create-home --uid 1000 --shell /bin/bash student
+USER student
+WORKDIR /home/student
+CMD ["bash"]
