@@ -8,7 +8,6 @@ id, its points and its step are.
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from vmmlab import yamlfile
 from vmmlab.errors import CourseError, UsageError
+from vmmlab.yamlfile import YamlFile, shown
 
 COURSE_FILE: Final = "course.yml"
 SCHEMA: Final = 1
@@ -188,16 +189,16 @@ def load(root: Path) -> Course:
         CourseError: the file cannot be read, is not YAML, or says something that cannot be.
     """
     path = root / COURSE_FILE
-    document = _parse(path)
+    file = _read(path)
     try:
-        entry = _CourseEntry.model_validate(_plain(document))
+        entry = _CourseEntry.model_validate(file.data)
     except ValidationError as error:
         mistakes = [_mistake_of(detail) for detail in error.errors(include_url=False)]
     else:
         mistakes = list(_contradictions(entry))
         if not mistakes:
-            return _course(root, path, entry, document)
-    raise _error(path, document, mistakes)
+            return _course(root, entry, file)
+    raise _error(file, mistakes)
 
 
 def check_defined(lab: Lab, defined: Mapping[str, str] | Collection[str]) -> None:
@@ -212,7 +213,7 @@ def check_defined(lab: Lab, defined: Mapping[str, str] | Collection[str]) -> Non
         CourseError: a check of course.yml is defined nowhere, or a defined one has no points.
     """
     tests = f"labs/{lab.name}/test_{lab.name}.py"
-    source = _shown(lab.source)
+    source = shown(lab.source)
     for check_id in lab.checks:
         if check_id not in defined:
             near = _nearest(check_id, set(defined) - set(lab.checks))
@@ -238,62 +239,21 @@ def check_defined(lab: Lab, defined: Mapping[str, str] | Collection[str]) -> Non
 # --- reading ---------------------------------------------------------------------------------
 
 
-def _parse(path: Path) -> Any:
-    # Imported here: only reading course.yml needs it, and it takes 40 ms.
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    shown = _shown(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise CourseError(f"{shown}: there is no such file.", expected="the course") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise CourseError(f"{shown}:{line}: this is not UTF-8 text.") from None
-    except OSError as error:
-        raise CourseError(f"{shown}: cannot be read: {error.strerror}.") from None
-    try:
-        document = YAML(typ="rt").load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problem = " ".join(str(error.problem or error.context).split())
-        if problem.startswith("found duplicate key"):
-            problem = problem.split(" with value")[0]
-            next_step = "keep one of the two"
-        else:
-            next_step = "mend the YAML on this line or just before it"
-        raise CourseError(f"{shown}:{line}: {problem}.", next_step=next_step) from None
-    except YAMLError as error:
-        raise CourseError(f"{shown}:1: {' '.join(str(error).split())}.") from None
-    if not isinstance(document, dict):
+def _read(path: Path) -> YamlFile:
+    file = yamlfile.read(path)
+    if not isinstance(file.data, dict):
         raise CourseError(
-            f"{shown}:1: this is not a course.",
+            f"{file.shown}:1: this is not a course.",
             expected="keys such as schema, title and labs",
-            found="nothing" if document is None else _found(document),
+            found="nothing" if file.data is None else _found(file.data),
         )
-    return document
+    return file
 
 
-def _plain(node: Any) -> Any:
-    """The document without ruamel's own types: strict models want the builtin ones."""
-    if isinstance(node, dict):
-        return {_plain(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(value) for value in node]
-    if isinstance(node, bool) or node is None:
-        return node
-    for builtin in (str, int, float):
-        if isinstance(node, builtin):
-            return builtin(node)
-    return node
-
-
-def _course(root: Path, path: Path, entry: _CourseEntry, document: Any) -> Course:
+def _course(root: Path, entry: _CourseEntry, file: YamlFile) -> Course:
     labs: dict[str, Lab] = {}
     for name, lab in entry.labs.items():
-        lines = {c: _line(document, ("labs", name, "checks", c)) for c in lab.checks}
+        lines = {c: file.line(("labs", name, "checks", c)) for c in lab.checks}
         labs[name] = Lab(
             name=name,
             title=lab.title,
@@ -304,8 +264,8 @@ def _course(root: Path, path: Path, entry: _CourseEntry, document: Any) -> Cours
             points=lab.points,
             cpus=tuple(lab.cpus),
             firmware=tuple(lab.firmware),
-            source=path,
-            line=_line(document, ("labs", name)),
+            source=file.path,
+            line=file.line(("labs", name)),
             check_lines=MappingProxyType(lines),
         )
     return Course(
@@ -474,14 +434,14 @@ def _known_keys(loc: Loc) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _error(path: Path, document: Any, mistakes: Sequence[_Mistake]) -> CourseError:
+def _error(file: YamlFile, mistakes: Sequence[_Mistake]) -> CourseError:
     """One error for the first mistake in the file; the lines of the others are named too."""
     # A misspelt key is one mistake, not also a missing one.
     misspelt = {
         (*m.loc[:-1], m.next_step) for m in mistakes if m.message == _UNKNOWN and m.next_step
     }
     told = [m for m in mistakes if (*m.loc[:-1], _did_you_mean(m.loc[-1])) not in misspelt]
-    placed = sorted(((_line(document, m.loc), m) for m in told), key=lambda pair: pair[0])
+    placed = sorted(((file.line(m.loc), m) for m in told), key=lambda pair: pair[0])
     line, first = placed[0]
     next_step = first.next_step
     others = sorted({at for at, _ in placed[1:]} - {line})
@@ -490,23 +450,11 @@ def _error(path: Path, document: Any, mistakes: Sequence[_Mistake]) -> CourseErr
         next_step = f"{next_step}; {more}" if next_step else more
     key = " > ".join(str(part) for part in first.loc)
     return CourseError(
-        f"{_shown(path)}:{line}: {key}: {first.message}",
+        f"{file.shown}:{line}: {key}: {first.message}",
         expected=first.expected,
         found=first.found,
         next_step=next_step,
     )
-
-
-def _line(document: Any, loc: Loc) -> int:
-    """The line (from 1) of the key or list item at `loc`, or of the nearest thing around it."""
-    node, line = document, 0
-    for part in loc:
-        try:
-            line = (node.lc.key(part) if isinstance(part, str) else node.lc.item(part))[0]
-            node = node[part]
-        except (AttributeError, KeyError, IndexError, TypeError):
-            break
-    return int(line) + 1
 
 
 def _found(value: Any) -> str:
@@ -532,9 +480,3 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
 
 def _did_you_mean(name: str | int) -> str:
     return f"did you mean {name}?"
-
-
-def _shown(path: Path) -> str:
-    """The path as the reader would type it: relative when it lies below the working directory."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative

@@ -14,8 +14,8 @@ Files, below grader/mutants/ of the course::
 from __future__ import annotations
 
 import functools
+import json
 import multiprocessing
-import os
 import random
 import re
 import time
@@ -28,6 +28,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from vmmlab import course as courses
+from vmmlab import yamlfile
 from vmmlab.build import BuildOptions
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course
@@ -37,6 +38,7 @@ from vmmlab.grading import RunRequest, grade_lab
 from vmmlab.report import Report
 from vmmlab.strip import regions
 from vmmlab.submission import reference, reference_text
+from vmmlab.yamlfile import YamlFile, shown
 
 SEED: Final = 1
 """The seed of the boots if nobody gives one."""
@@ -160,33 +162,33 @@ def load(course: Course, labs: Iterable[str] | None = None) -> tuple[Mutant, ...
 
 
 def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
-    document, text = _parse(path)
+    file = yamlfile.read(path)
     try:
-        entries = _FileEntry.model_validate_json(text).mutants
+        entries = _FileEntry.model_validate_json(json.dumps(file.data)).mutants
     except ValidationError as error:
         details = error.errors(include_url=False)
         # A misspelt key is one mistake, not also a missing one.
         detail = min(details, key=lambda one: one["type"] != "extra_forbidden")
         loc = tuple(part for part in detail["loc"] if part != "[key]")
-        raise _wrong(path, document, loc, str(detail["msg"])) from None
+        raise _wrong(file, loc, str(detail["msg"])) from None
     taken: set[str] = set()
     for index, entry in enumerate(entries):
         at = ("mutants", index)
         if not _ID.fullmatch(entry.id) or not entry.id.startswith(f"{lab}."):
-            raise _wrong(path, document, (*at, "id"), f"an id is {lab}.topic.name, not {entry.id}")
+            raise _wrong(file, (*at, "id"), f"an id is {lab}.topic.name, not {entry.id}")
         if entry.id in taken:
-            raise _wrong(path, document, (*at, "id"), f"{entry.id} is there twice")
+            raise _wrong(file, (*at, "id"), f"{entry.id} is there twice")
         taken.add(entry.id)
         if entry.check not in course.labs[lab].checks:
-            raise _wrong(path, document, (*at, "check"), f"{lab} has no check {entry.check}")
+            raise _wrong(file, (*at, "check"), f"{lab} has no check {entry.check}")
         if not _CAUSE.fullmatch(entry.cause):
-            raise _wrong(path, document, (*at, "cause"), f"{entry.cause!r} is no cause")
+            raise _wrong(file, (*at, "cause"), f"{entry.cause!r} is no cause")
         edits = []
         for where, one in (((), entry), *((("also", n), e) for n, e in enumerate(entry.also))):
             try:
                 edits.append(_edit(course, lab, one, entry.file))
             except ValueError as error:
-                raise _wrong(path, document, (*at, *where), str(error)) from None
+                raise _wrong(file, (*at, *where), str(error)) from None
         yield Mutant(
             id=entry.id,
             title=entry.title,
@@ -195,7 +197,7 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
             check=entry.check,
             cause=entry.cause,
             cohort=entry.cohort,
-            source=f"{_shown(path)}:{_line(document, at)}",
+            source=f"{file.shown}:{file.line(at)}",
         )
 
 
@@ -214,48 +216,9 @@ def _edit(course: Course, lab: str, entry: _EditEntry, file: str) -> Edit:
     return Edit(where, given[0][0], given[0][1], entry.nth, entry.code)
 
 
-def _parse(path: Path) -> tuple[Any, str]:
-    """The document with its line numbers, and the same as JSON."""
-    import json
-
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    shown = _shown(path)
-    try:
-        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
-        return document, json.dumps(document)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CourseError(f"{shown}: cannot be read: {reason}.") from None
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = " ".join(str(error.problem or error.context).split())
-        raise CourseError(f"{shown}:{mark.line + 1 if mark else 1}: {problem}.") from None
-    except (YAMLError, UnicodeDecodeError, TypeError) as error:
-        raise CourseError(f"{shown}:1: {' '.join(str(error).split())}.") from None
-
-
-def _wrong(path: Path, document: Any, loc: Sequence[str | int], message: str) -> CourseError:
+def _wrong(file: YamlFile, loc: Sequence[str | int], message: str) -> CourseError:
     key = " > ".join(str(part) for part in loc)
-    return CourseError(f"{_shown(path)}:{_line(document, loc)}: {key}: {message}.")
-
-
-def _line(document: Any, loc: Sequence[str | int]) -> int:
-    """The line (from 1) of the key or item at `loc`, or of the nearest thing around it."""
-    node, line = document, 0
-    for part in loc:
-        try:
-            line = (node.lc.key(part) if isinstance(part, str) else node.lc.item(part))[0]
-            node = node[part]
-        except (AttributeError, KeyError, IndexError, TypeError):
-            break
-    return int(line) + 1
-
-
-def _shown(path: Path) -> str:
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+    return CourseError(f"{file.shown}:{file.line(loc)}: {key}: {message}.")
 
 
 # --- applying ----------------------------------------------------------------------------------
@@ -523,9 +486,9 @@ def variant_files(course: Course, variant: Variant) -> dict[str, bytes]:
     own = {f"{variant.lab}/{path.name}": path.read_bytes() for path in variant.folder.iterdir()}
     for path, content in own.items():
         if path not in files:
-            raise CourseError(f"{_shown(variant.folder)}: {variant.lab} has no file {path}.")
+            raise CourseError(f"{shown(variant.folder)}: {variant.lab} has no file {path}.")
         if content == files[path]:
-            raise CourseError(f"{_shown(variant.folder)}: {path} is the reference's.")
+            raise CourseError(f"{shown(variant.folder)}: {path} is the reference's.")
     return files | own
 
 

@@ -81,7 +81,7 @@ def test_further_edits_are_of_the_same_file_unless_they_say(course):
         ("    region: lab1.2\n", "", 3, "what is replaced"),
         ("region: lab1.2", "region: lab1.2\n    function: vmm_main", 3, "what is replaced"),
         ("region: lab1.2", "nth: 0\n    region: lab1.2", 6, "nth"),
-        ("mutants:", "mutants: [", 3, "expected the node content"),
+        ("mutants:", "mutants: [", 3, "node content"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named_with_file_and_line(course, old, new, line, words):

@@ -223,7 +223,7 @@ class Builder:
         return Image(
             elf=entry.path / "vmm.elf",
             kernel=entry.path / "vmm.elf32",
-            symbols=Symbols(entry.path / "vmm.elf", entry.data["symbols"]),
+            symbols=Symbols(entry.path / "lines", entry.data["symbols"]),
             warnings=tuple(Diagnostic(*one) for one in entry.data["warnings"]),
             uses=frozenset(entry.data["uses"]),
             lab=title,
@@ -275,13 +275,14 @@ class Builder:
                 (work / "in" / "extra" / "extra.o").symlink_to(work / "out" / "extra.o")
                 steps.append((command, _NO_EXTRA))
             elf, kernel = work / "out" / "vmm.elf", work / "out" / "vmm.elf32"
-            map_file = work / "out" / "map"
+            map_file, line_text = work / "out" / "map", work / "out" / "lines"
             link = tools.link_argv(
                 order, "vmm.ld", str(elf), str(map_file), replace=options.extra_replaces
             )
             steps += [(link, _NO_LINK), (tools.kernel_argv(str(elf), str(kernel)), _NO_KERNEL)]
+            told = f"{shlex.join(tools.lines_argv(str(elf)))} > {shlex.quote(str(line_text))}"
             done = self._sandbox.run(
-                ["/bin/sh", "-c", "; ".join(_or_exit(*step) for step in steps)],
+                ["/bin/sh", "-c", "; ".join([*(_or_exit(*step) for step in steps), f"{told} || :"])],
                 cwd=work / "in",
                 ro=(work / "in", *tools.roots),
                 rw=(work / "out",),
@@ -305,7 +306,8 @@ class Builder:
                 "warnings": [one for entry in mine.values() for one in entry.data["warnings"]],
                 "uses": sorted({name for entry in mine.values() for name in entry.data["uses"]}),
             }
-            return self._cache.put(key, {"vmm.elf": elf, "vmm.elf32": kernel}, data)
+            kept = {"vmm.elf": elf, "vmm.elf32": kernel, "lines": line_text}
+            return self._cache.put(key, kept, data)
 
     def _given(
         self,

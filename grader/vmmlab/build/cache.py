@@ -35,7 +35,7 @@ _TOUCH_S = 60.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _META = "entry.json"
 # To be raised when what is kept in an entry changes.
-_LAYOUT = "2"
+_LAYOUT = "3"
 
 
 def default_dir() -> Path:

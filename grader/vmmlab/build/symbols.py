@@ -25,10 +25,15 @@ _SLACK = 16
 
 
 class Symbols:
-    """The symbols of one image. Cheap to make from its cached form; safe for threads."""
+    """The symbols of one image. Cheap to make from its cached form; safe for threads.
 
-    def __init__(self, elf: Path, data: Mapping[str, Any]) -> None:
-        self._elf = elf
+    Args:
+        line_text: the lines of the image, as `vmmlab.build.lines` reads them.
+        data: what `extract` made.
+    """
+
+    def __init__(self, line_text: Path, data: Mapping[str, Any]) -> None:
+        self._line_text = line_text
         self._globals: dict[str, Sequence[int]] = dict(data["globals"])
         self._named: Sequence[tuple[int, int, str]] = data["named"]
         self._starts = [one[0] for one in self._named]
@@ -126,7 +131,7 @@ class Symbols:
             if self._lines is None:
                 from vmmlab.build.lines import LineTable
 
-                self._lines = LineTable(self._elf)
+                self._lines = LineTable(self._line_text)
             found = self._lines.find(address)
         if found is None or (here.owner == "given" and found[0].startswith("lab")):
             return None

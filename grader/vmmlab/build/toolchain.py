@@ -12,6 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmmlab.build.lines import READELF
 from vmmlab.errors import InfraError, UsageError
 
 COMPILERS = ("gcc", "clang")
@@ -59,6 +60,7 @@ class Toolchain:
         cc: the compiler driver.
         ld: GNU ld.
         objcopy: GNU objcopy.
+        readelf: GNU readelf.
         identity: changes whenever one of the tools does; part of every cache key.
         roots: directories outside /usr that the tools need; readable in the sandbox.
     """
@@ -68,6 +70,7 @@ class Toolchain:
     cc: str
     ld: str
     objcopy: str
+    readelf: str
     identity: str
     roots: tuple[Path, ...]
 
@@ -137,6 +140,10 @@ class Toolchain:
         """The command that makes the ELF32 which QEMU's -kernel takes."""
         return [self.objcopy, "-O", "elf32-i386", "--strip-all", elf, output]
 
+    def lines_argv(self, elf: str) -> list[str]:
+        """The command that prints the source lines of an image."""
+        return [self.readelf, *READELF, elf]
+
     def versions(self) -> dict[str, str]:
         """Tool to the first line of its --version, for reports (about 10 ms the first time)."""
         return {
@@ -157,11 +164,11 @@ def find(compiler: str = "gcc", arch: str = "x86_64") -> Toolchain:
     if arch not in _ARCH_FLAGS:
         raise UsageError(f"There is no architecture {arch!r}.", expected=", ".join(_ARCH_FLAGS))
     cc = _tool(compiler)
-    ld, objcopy = _tool("ld"), _tool("objcopy")
-    tools = (cc, ld, objcopy)
+    ld, objcopy, readelf = _tool("ld"), _tool("objcopy"), _tool("readelf")
+    tools = (cc, ld, objcopy, readelf)
     identity = "\n".join(_stamp(Path(tool)) for tool in tools)
     roots = dict.fromkeys(root for tool in tools for root in _roots(Path(tool)))
-    return Toolchain(arch, compiler, cc, ld, objcopy, identity, tuple(roots))
+    return Toolchain(arch, compiler, cc, ld, objcopy, readelf, identity, tuple(roots))
 
 
 def _tool(name: str) -> str:

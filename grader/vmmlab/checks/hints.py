@@ -7,7 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from vmmlab import yamlfile
 from vmmlab.errors import CourseError
+from vmmlab.yamlfile import YamlFile
 
 
 class Hints:
@@ -33,36 +35,20 @@ class Hints:
 
 
 def _read(path: Path) -> dict[str, tuple[str, ...]]:
-    # Imported here: most runs of a lab without hints never need it, and it takes 40 ms.
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    try:
-        document: Any = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CourseError(f"{path}: cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise CourseError(f"{path}: this is not UTF-8 text.") from None
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problem = " ".join(str(error.problem or error.context).split())
-        raise CourseError(f"{path}:{line}: {problem}.") from None
-    except YAMLError as error:
-        raise CourseError(f"{path}:1: {' '.join(str(error).split())}.") from None
-    if document is None:
+    file = yamlfile.read(path)
+    if file.data is None:
         return {}
-    if not isinstance(document, dict):
+    if not isinstance(file.data, dict):
         raise CourseError(
-            f"{path}:1: these are not hints.", expected="far-jump-missing:\n              - a hint"
+            f"{file.shown}:1: these are not hints.",
+            expected="far-jump-missing:\n              - a hint",
         )
-    return {str(cause): _ladder(path, document, cause) for cause in document}
+    return {str(cause): _ladder(file, cause) for cause in file.data}
 
 
-def _ladder(path: Path, document: Any, cause: Any) -> tuple[str, ...]:
-    rungs: Any = document[cause]
-    line = document.lc.key(cause)[0] + 1
-    where = f"{path}:{line}: {cause}"
+def _ladder(file: YamlFile, cause: Any) -> tuple[str, ...]:
+    rungs: Any = file.data[cause]
+    where = f"{file.shown}:{file.line((cause,))}: {cause}"
     if not isinstance(cause, str):
         raise CourseError(f"{where}: a cause is text.")
     if not isinstance(rungs, list) or not rungs:
@@ -71,10 +57,9 @@ def _ladder(path: Path, document: Any, cause: Any) -> tuple[str, ...]:
         )
     for index, rung in enumerate(rungs):
         if not isinstance(rung, str) or not rung.strip():
-            line = document[cause].lc.item(index)[0] + 1
             raise CourseError(
-                f"{path}:{line}: {cause}: hint {index + 1} is not text.",
+                f"{file.shown}:{file.line((cause, index))}: {cause}: hint {index + 1} is not text.",
                 found="nothing" if rung is None else str(rung),
                 next_step="put it in quotes, or write > before a longer one",
             )
-    return tuple(str(rung).strip() for rung in rungs)
+    return tuple(rung.strip() for rung in rungs)

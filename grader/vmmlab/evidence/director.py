@@ -744,14 +744,19 @@ class Director:
         seen = self.seen[cpu]
         state = await self.state(cpu)
         code = await self.instruction(cpu, state)
+        kind = self._end_kind(cpu, state, code, how)
+        if kind == "parked":  # nobody asks for its line; to find one means to read the whole DWARF
+            place = self.symbols.nearest(state.pc)
+        else:
+            place = self.describe(state) + await self._called_by(cpu, state)
         return CpuRecord(
             index=cpu,
             rungs=dict(seen.rungs),
             steps=tuple(seen.steps),
             whole=seen.whole,
             end=state,
-            end_kind=self._end_kind(cpu, state, code, how),
-            end_place=self.describe(state) + await self._called_by(cpu, state),
+            end_kind=kind,
+            end_place=place,
             end_code=code,
             stackaddr=await self.stackaddr(state),
         )
