@@ -1,0 +1,100 @@
+"""From answers to points, in the form that nbgrader reads. It does not know what is right.
+
+nbgrader takes the last value of a test cell for its points if it is a float; an exception or
+anything on stderr is 0. So nothing here raises because of an answer, whatever it is, and remarks go
+to stdout.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+_MISSING: Final = object()
+
+
+class Check:
+    """The points of one question.
+
+    First the visible part names the answers: `number`, `code`, `text` and the others say what form
+    an answer must have, and print what is wrong with it. The hidden part compares. Where there is
+    no hidden part, as in what a student has, the form alone counts.
+
+    Args:
+        maximum: the points of the cell.
+    """
+
+    def __init__(self, maximum: float) -> None:
+        self._maximum = float(maximum)
+        self._answers: dict[str, Any] = {}
+        self._formed: list[bool] = []
+        self._earned = 0.0
+        self._offered = 0.0
+
+    def number(self, name: str, answer: object, bits: int = 64) -> None:
+        """The answer must be a whole number that fits in `bits` bits, without a sign."""
+        fits = type(answer) is int and 0 <= answer < 1 << bits
+        self._form(name, answer, fits, f"a whole number from 0 to 2**{bits} - 1")
+
+    def flag(self, name: str, answer: object) -> None:
+        """The answer must be True or False."""
+        self._form(name, answer, type(answer) is bool, "True or False")
+
+    def code(self, name: str, answer: object, length: int | None = None) -> None:
+        """The answer must be bytes, as `bytes.fromhex ("90 90")` gives them."""
+        fits = type(answer) is bytes and len(answer) > 0 and length in (None, len(answer))
+        wanted = "bytes" if length is None else f"{length} bytes"
+        self._form(name, answer, fits, f'{wanted}, such as bytes.fromhex("90 90")')
+
+    def text(self, name: str, answer: object, choices: Collection[str] = ()) -> None:
+        """The answer must be text, one of the choices if there are any."""
+        fits = type(answer) is str and answer.strip() != "" and (not choices or answer in choices)
+        wanted = "one of " + ", ".join(map(repr, choices)) if choices else "a text"
+        self._form(name, answer, fits, wanted)
+
+    def items(self, name: str, answer: object, kind: type, length: int | None = None) -> None:
+        """The answer must be a list of things of one kind."""
+        fits = (
+            type(answer) is list
+            and all(type(one) is kind for one in answer)
+            and length in (None, len(answer))
+        )
+        wanted = f"a list of {kind.__name__}" if length is None else f"a list of {length} things"
+        self._form(name, answer, fits, f"{wanted} ({kind.__name__})")
+
+    def right(self, points: float, name: str, expected: object) -> None:
+        """Give the points if the answer called `name` is well-formed and equals `expected`."""
+        self.case(points, lambda answer: answer == expected, name)
+
+    def case(self, points: float, holds: Callable[..., object], *names: str) -> None:
+        """Give the points if `holds (answers…)` for the well-formed answers called `names`."""
+        self._offered += points
+        answers = [self._answers[name] for name in names]
+        if any(answer is _MISSING for answer in answers):
+            return
+        try:
+            if holds(*answers):
+                self._earned += points
+        except Exception:
+            # An answer is anything: what cannot be judged is wrong.
+            return
+
+    @property
+    def points(self) -> float:
+        """What the cell is worth now: its last value."""
+        if self._offered:
+            if abs(self._offered - self._maximum) > 1e-9:
+                raise ValueError(f"{self._offered} points offered, {self._maximum} expected")
+            share = self._earned
+        else:
+            share = self._maximum * sum(self._formed) / max(len(self._formed), 1)
+        return round(min(share, self._maximum), 4)
+
+    def _form(self, name: str, answer: object, fits: bool, wanted: str) -> None:
+        self._formed.append(fits)
+        self._answers[name] = answer if fits else _MISSING
+        if not fits:
+            found = repr(answer)
+            found = found if len(found) <= 60 else found[:57] + "..."
+            sys.stdout.write(f"{name}: expected {wanted}; found {found}\n")

@@ -1,0 +1,131 @@
+"""Boots a student's own VMM from a notebook and shows what was seen from outside. Gives no points.
+
+Where there is no workspace, or no QEMU, it says so in place of a boot: a worksheet can always be
+run to its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmmlab.errors import UsageError, VmmlabError
+
+if TYPE_CHECKING:
+    from vmmlab.evidence.observation import CpuRecord, Observation
+
+_SHOWN_SERIAL = 12  # lines
+
+
+@dataclass(frozen=True)
+class BootReport:
+    """One boot for a reader.
+
+    Attributes:
+        lab: the lab that was built.
+        observation: everything that was seen, or None if there was no boot.
+        problem: why there was none, else "".
+    """
+
+    lab: str
+    observation: Observation | None
+    problem: str = ""
+
+    def __repr__(self) -> str:
+        if self.observation is None:
+            return f"{self.lab} was not booted. {self.problem}"
+        return "\n".join(_lines(self.lab, self.observation))
+
+
+def boot_lab(lab: str, workspace: str | Path, *, cpus: int = 4, seed: int = 1) -> BootReport:
+    """Build `lab` from a workspace, boot it once and follow every AP from rung to rung.
+
+    Args:
+        lab: for example `lab3`; the other labs come ready-made.
+        workspace: the folder that `vmmlab new` made, or one in it; `~` is understood.
+        cpus: how many processors the machine has, 1 to 16.
+        seed: varies memory size and command line.
+    """
+    if not 1 <= cpus <= 16:
+        return BootReport(lab, None, f"It can have 1 to 16 CPUs, not {cpus}.")
+    try:
+        return BootReport(lab, _observe(lab, Path(workspace).expanduser(), cpus, seed))
+    except VmmlabError as error:
+        return BootReport(lab, None, str(error))
+
+
+def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
+    # Imported here: most of a worksheet needs none of it.
+    from vmmlab import course, doctor, submission, workspace
+    from vmmlab.checks import Scenario
+    from vmmlab.evidence.runner import LabRunner
+    from vmmlab.grading import RunRequest
+
+    here = workspace.locate(folder) if folder.is_dir() else None
+    if here is None:
+        raise UsageError(
+            f"{folder} is no workspace.",
+            expected="the folder that `vmmlab new` made",
+            next_step="write its name into `workspace` above; or go on without a boot",
+        )
+    doctor.require(("qemu-system-x86_64", "gcc", "ld", "objcopy"))
+    kit = course.load(course.find(here.root))
+    runner = LabRunner(
+        RunRequest(
+            course=kit,
+            lab=lab,
+            files=submission.take(here.root, [lab], kit).of(lab),
+            mode="standalone",
+            cohort=here.cohort,
+            seed=seed,
+            arch="x86_64",
+            sandbox_required=False,
+            standins=here.root / "standin",
+        )
+    )
+    try:
+        return runner.observe(Scenario("worksheet", (("probe", "ladder"), ("cpus", cpus))))
+    finally:
+        runner.close()
+
+
+def _lines(lab: str, seen: Observation) -> list[str]:
+    count = len(seen.cpus)
+    lines = [f"{lab} on {count} CPU{'s' if count != 1 else ''}: {_ENDINGS[seen.how_ended]}"]
+    code = seen.memory.get("physical-0.during")
+    if code:
+        lines.append(f"physical 0, when the APs were called: {code[:5].hex(' ')}")
+    if seen.icr:
+        lines.append("messages to other CPUs, with milliseconds since the first:")
+        began = seen.icr[0].time_s
+        lines += [f"  {1000 * (one.time_s - began):7.1f}  {one}" for one in seen.icr]
+    for cpu in seen.cpus:
+        lines += _of_cpu(cpu)
+    if seen.serial.strip():
+        lines.append("what it printed (this proves nothing):")
+        lines += [f"  {line}" for line in seen.serial.strip().splitlines()[-_SHOWN_SERIAL:]]
+    return lines
+
+
+_ENDINGS = {
+    "complete": "all CPUs came to rest",
+    "shutdown": "a CPU reset the machine (triple fault)",
+    "quiet": "it had not come to an end when the time was over",
+    "shown": "stopped when enough had been seen",
+}
+
+
+def _of_cpu(cpu: CpuRecord) -> list[str]:
+    where = f" in {cpu.end_place}" if cpu.end_place else ""
+    lines = [f"{cpu.name}: {cpu.end_kind}{where}"]
+    if cpu.rungs:
+        lines.append(
+            "                                   address           rsp       cr0     cr3 efer"
+        )
+    for rung, state in sorted(cpu.rungs.items()):
+        lines.append(
+            f"  {rung.title:32} {state.pc:8x} {state.rsp:13x} {state.cr0:9x} {state.cr3:7x}"
+            f" {state.efer:4x}"
+        )
+    return lines

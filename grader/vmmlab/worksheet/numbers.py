@@ -1,0 +1,134 @@
+"""A student's own numbers: the same on every machine, others for everyone else.
+
+They are no secret. They only see to it that an answer copied from somebody else is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+PRACTICE: Final = "practice"
+"""The student where none is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """Whose numbers a worksheet shows.
+
+    Attributes:
+        name: the student's id in the gradebook.
+        cohort: the name of the class.
+    """
+
+    name: str
+    cohort: str
+
+    def __repr__(self) -> str:
+        """Say it to the reader of the notebook."""
+        if self.name == PRACTICE:
+            return (
+                "These are practice numbers: VMMLAB_STUDENT is not set. Your work is graded with\n"
+                "your own numbers. Set VMMLAB_STUDENT to your id before you start Jupyter."
+            )
+        return f"The numbers of {self.name}, cohort {self.cohort}. Is that you?"
+
+
+def student(environment: Mapping[str, str]) -> Student:
+    """The student whom VMMLAB_STUDENT names, in the cohort that VMMLAB_COHORT names.
+
+    Args:
+        environment: usually `os.environ`; case and blanks around a name do not matter.
+    """
+    return Student(
+        _name(environment.get("VMMLAB_STUDENT", "")) or PRACTICE,
+        _name(environment.get("VMMLAB_COHORT", "")) or "dev",
+    )
+
+
+def _name(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
+class Numbers:
+    """Draws the numbers of one question.
+
+    The same draws in the same order give the same numbers, with every version of Python.
+
+    Args:
+        who: the student.
+        question: the question's id.
+    """
+
+    def __init__(self, who: Student, question: str) -> None:
+        self._words = _words(f"vmmlab worksheet 1\0{who.cohort}\0{who.name}\0{question}")
+
+    def below(self, count: int) -> int:
+        """A number from 0 to count - 1."""
+        return next(self._words) % count
+
+    def between(self, first: int, last: int, step: int = 1) -> int:
+        """One of first, first + step, … up to last."""
+        return first + step * self.below((last - first) // step + 1)
+
+    def pick(self, choices: Sequence[T]) -> T:
+        """One of the choices."""
+        return choices[self.below(len(choices))]
+
+    def shuffled(self, things: Sequence[T]) -> list[T]:
+        """The things in another order."""
+        rest = list(things)
+        return [rest.pop(self.below(len(rest))) for _ in things]
+
+    def some(self, count: int, things: Sequence[T]) -> list[T]:
+        """`count` different ones of the things, in any order."""
+        return self.shuffled(things)[:count]
+
+
+def _words(text: str) -> Iterator[int]:
+    count = 0
+    while True:
+        yield int.from_bytes(hashlib.sha256(f"{text}\0{count}".encode()).digest()[:8], "big")
+        count += 1
+
+
+class Given:
+    """The numbers of a question, by name. They cannot be changed; in a notebook they are a list."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name} is given and cannot be changed")
+
+    def __repr__(self) -> str:
+        width = max(map(len, self.__dict__), default=0)
+        lines = []
+        for name, value in self.__dict__.items():
+            first, *rest = _shown(value).split("\n")
+            lines.append(f"{name:{width}}  {first}")
+            lines += [" " * (width + 2) + line for line in rest]
+        return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    """Numbers in hexadecimal, bytes as pairs, long lists one entry a line."""
+    if isinstance(value, bool) or value is None:
+        return repr(value)
+    if isinstance(value, int):
+        return hex(value) if value >= 10 else str(value)
+    if isinstance(value, bytes):
+        rows = [value[at : at + 16].hex(" ") for at in range(0, len(value), 16)]
+        return "\n".join(rows)
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {_shown(one)}" for name, one in value.items())
+    if isinstance(value, list) and any(isinstance(one, tuple | list | bytes) for one in value):
+        return "\n".join(_shown(one) for one in value)
+    if isinstance(value, tuple | list):
+        return ", ".join(_shown(one) for one in value)
+    return str(value)

@@ -1,0 +1,109 @@
+"""Makes labs/labN/worksheet.ipynb from labs/labN/worksheet.py, which is the one to edit.
+
+The source is in jupytext's percent format. A cell's heading says what it is for:
+
+    # %% [markdown]                             text
+    # %%                                        code to play with
+    # %% given="lab3-far-jump"                  the numbers of a question, locked
+    # %% answer="lab3-far-jump"                 the student writes here
+    # %% test="lab3-far-jump" points=3          graded by running it, locked
+    # %% [markdown] manual="lab3-why" points=2  graded by reading it
+
+Run as `python -m vmmlab.worksheet.source labs/lab*/worksheet.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from vmmlab.errors import CourseError
+
+_ROLES: Final = ("given", "answer", "test", "manual")
+
+
+def build(text: str, name: str = "worksheet.py") -> Any:
+    """The notebook of a source, solutions and hidden tests included.
+
+    Args:
+        text: the source.
+        name: what to call it in messages.
+
+    Raises:
+        CourseError: a cell's heading says what cannot be, or an id is there twice.
+    """
+    import jupytext
+    import nbformat
+
+    node: Any = nbformat.NotebookNode
+    notebook = jupytext.reads(text, fmt="py:percent")
+    seen: set[str] = set()
+    for cell in notebook.cells:
+        meta = _nbgrader(dict(cell.metadata), name)
+        cell.metadata = node({"nbgrader": meta} if meta else {})
+        digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
+        cell.id = meta["grade_id"] if meta else f"text-{digest}"
+        if cell.id in seen:
+            raise CourseError(f"{name}: two cells are called {cell.id}.")
+        seen.add(cell.id)
+    notebook.metadata = node(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    nbformat.validate(notebook)
+    return notebook
+
+
+def _nbgrader(heading: dict[str, Any], name: str) -> dict[str, Any]:
+    """The nbgrader metadata (schema 3) that a cell's heading asks for."""
+    points = heading.pop("points", None)
+    roles = [role for role in _ROLES if role in heading]
+    graded = roles and roles[0] in ("test", "manual")
+    if len(heading) != len(roles) or len(roles) > 1 or (points is not None) != bool(graded):
+        raise CourseError(
+            f"{name}: a cell's heading cannot be understood.",
+            expected="nothing, or one of given, answer, test, manual; points with the last two",
+            found=", ".join([*heading, *(["points"] if points is not None else [])]),
+        )
+    if not roles:
+        return {}
+    role = roles[0]
+    question = str(heading[role])
+    meta: dict[str, Any] = {
+        "schema_version": 3,
+        "grade_id": question if graded else f"{question}-{role}",
+        "grade": bool(graded),
+        "solution": role in ("answer", "manual"),
+        "locked": role in ("given", "test"),
+        "task": False,
+    }
+    if graded:
+        meta["points"] = float(points)
+    return meta
+
+
+def render(text: str, name: str = "worksheet.py") -> str:
+    """The text of the .ipynb file; raises as `build` does."""
+    import nbformat
+
+    write: Any = nbformat.writes
+    return str(write(build(text, name))).rstrip("\n") + "\n"
+
+
+def main(sources: Sequence[str]) -> None:
+    """Write the notebook beside each of the sources."""
+    for name in sources:
+        source = Path(name)
+        source.with_suffix(".ipynb").write_text(
+            render(source.read_text(encoding="utf-8"), name), encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
