@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vmmlab import sandbox
+from vmmlab import container, sandbox
 from vmmlab.errors import InfraError
 
 _TIMEOUT_S: Final = 20.0
@@ -61,7 +61,7 @@ def examine() -> list[Item]:
     """Look for everything; takes about a tenth of a second."""
     items = [_qemu(), _rom()]
     items += [_tool(name) for name in ("gcc", "ld", "objcopy")]
-    items += [_bwrap(), _tool("clang"), _tool("gdb")]
+    items += [_bwrap(), *_container(), _tool("clang"), _tool("gdb")]
     items += _python_packages()
     return items
 
@@ -178,10 +178,16 @@ def _rom() -> Item:
 def _bwrap() -> Item:
     found = sandbox.probe()
     if found.works:
-        return Item("bwrap", True, found.version)
+        return Item("bwrap", True, f"{found.version}, works")
     if shutil.which("bwrap") is None:
         return missing("bwrap")
     return missing("bwrap", found.reason, found.next_step)
+
+
+def _container() -> Iterator[Item]:
+    found = container.examine()
+    if found is not None:
+        yield Item("container", True, str(found))
 
 
 def _python_packages() -> Iterator[Item]:

@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Literal
 
+from vmmlab import container
 from vmmlab.errors import InfraError
 from vmmlab.processes import end_tree
 
@@ -118,7 +119,7 @@ class Sandbox:
                 "bwrap",
                 f"sandbox: bubblewrap {found.version}: own namespaces, no network, only /usr "
                 "readable; file size, processor time and memory of each process are limited, "
-                "the number of processes is not",
+                f"the number of processes {_crowd(container.examine())}",
                 found.path,
             )
         if require:
@@ -322,12 +323,17 @@ def explain(said: str, root: Path = Path("/")) -> tuple[str, str]:
         except OSError:
             return ""
 
-    if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists():
+    if container.inside(root):
+        # A filter of system calls says "not permitted" (EPERM), a security module "denied".
+        if "Permission denied" in said:
+            return (
+                f"AppArmor or SELinux forbids the sandbox in this container ({said})",
+                "Start the container with docker/apparmor-grader as docs/containers.md says.",
+            )
         return (
             f"this container does not allow new namespaces ({said})",
-            "Start the container with a seccomp profile that allows clone, clone3, unshare, mount, "
-            "umount2, pivot_root, setns and sethostname (--security-opt seccomp=FILE), "
-            "or use the vmmlab grader image as its text says.",
+            "Start the container with --security-opt seccomp=docker/seccomp-grader.json, as "
+            "docs/containers.md says.",
         )
     if setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
         return (
@@ -397,6 +403,12 @@ def _profile() -> tuple[str, ...]:
         args += ["--tmpfs", "/usr/local"]
     args += ["--tmpfs", "/tmp", "--dir", "/dev", "--dev-bind", "/dev/null", "/dev/null"]
     return tuple(args)
+
+
+def _crowd(around: container.Confinement | None) -> str:
+    if around is None or around.processes is None:
+        return "is not"
+    return f"by the container, to {around.processes} in all"
 
 
 def _plain_prefix(env: Mapping[str, str] | None, cwd: Path | None) -> list[str]:

@@ -9,14 +9,17 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vmmlab import sandbox
+from vmmlab.container import Confinement
 from vmmlab.errors import InfraError
 from vmmlab.sandbox import Limits, Probe, Sandbox, explain, kill_tree
 
+ROOT = Path(__file__).resolve().parents[3]
 needs_bwrap = pytest.mark.skipif(not sandbox.probe().works, reason="bubblewrap does not work here")
 KINDS = [pytest.param("bwrap", marks=needs_bwrap), "none"]
 
@@ -250,6 +253,16 @@ class TestChoosing:
         assert box.kind == "bwrap"
         assert "no network" in box.note
 
+    def test_a_container_limits_the_number_of_processes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.fake(monkeypatch, Probe(True, "/usr/bin/bwrap", "0.8.0"))
+        around = Confinement(10001, False, False, True, False, False, None, None)
+        monkeypatch.setattr(sandbox.container, "examine", lambda: around)
+        assert Sandbox.choose(require=True).note.endswith("the number of processes is not")
+        monkeypatch.setattr(sandbox.container, "examine", lambda: replace(around, processes=200))
+        assert Sandbox.choose(require=True).note.endswith("by the container, to 200 in all")
+
     def probed(self, monkeypatch: pytest.MonkeyPatch, path: Path) -> Probe:
         monkeypatch.setenv("PATH", str(path))
         sandbox._probe_once.cache_clear()
@@ -298,3 +311,21 @@ class TestChoosing:
         assert reason in why
         assert "it said" in why
         assert step
+
+    @pytest.mark.parametrize(
+        ("said", "reason", "what"),
+        [
+            ("bwrap: No permissions to create new namespace", "namespaces", "seccomp-grader.json"),
+            ("bwrap: pivot_root: Operation not permitted", "namespaces", "seccomp-grader.json"),
+            ("bwrap: Failed to make / slave: Permission denied", "AppArmor", "apparmor-grader"),
+            ("bwrap: setting up uid map: Permission denied", "AppArmor", "apparmor-grader"),
+        ],
+    )
+    def test_reasons_in_a_container(
+        self, tmp_path: Path, said: str, reason: str, what: str
+    ) -> None:
+        (tmp_path / ".dockerenv").touch()
+        why, step = explain(said, tmp_path)
+        assert reason in why
+        assert f"docker/{what}" in step
+        assert (ROOT / "docker" / what).is_file()
