@@ -194,6 +194,9 @@ def _add_lab(directory: Path, lab: Lab, course: Course) -> None:
         if source.is_file():
             (directory / lab.name).mkdir(exist_ok=True)
             shutil.copyfile(source, directory / lab.name / name)
+    for picture in sorted((course.labs_dir / lab.name / "pictures").glob("*.svg")):
+        (directory / lab.name / "pictures").mkdir(exist_ok=True, parents=True)
+        shutil.copyfile(picture, directory / lab.name / "pictures" / picture.name)
 
 
 def _add_standins(directory: Path, cohort: Cohort, course: Course) -> None:

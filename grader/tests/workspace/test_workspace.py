@@ -60,7 +60,8 @@ def test_what_is_in_it(tmp_path: Path, kit: course.Course) -> None:
             starter = files.pop(file).decode()
             assert "SOLUTION" not in starter
             assert "TODO(" in starter
-    assert all(re.fullmatch(r"lab\d/(README(\.ja)?\.md|test_lab\d\.py)", name) for name in files)
+    handout = r"lab\d/(README(\.ja)?\.md|test_lab\d\.py|pictures/[a-z-]+(\.ja)?\.svg)"
+    assert all(re.fullmatch(handout, name) for name in files)
     assert list(tmp_path.iterdir()) == [made], "nothing is left beside it"
 
 
