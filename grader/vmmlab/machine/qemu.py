@@ -248,8 +248,7 @@ class Machine:
             died=self._died,
             shutdown_reason=self._shutdown_reason,
         )
-        self.qmp = QMPClient("vmmlab")
-        self.qmp.logger.disabled = True
+        self.qmp = _Quiet("vmmlab")
         self.qmp.register_listener(_Events(self._on_event))
         loop.add_reader(self._log_fd, self._read_log)
         self._timer = loop.call_later(_SERIAL_PERIOD_S, self._serial_tick)
@@ -536,6 +535,20 @@ def _install_dir(qemu: Path) -> list[Path]:
     if qemu.is_relative_to("/usr") or not qemu.is_absolute() or not qemu.exists():
         return []
     return [qemu.parent.parent if qemu.parent.name == "bin" else qemu.parent]
+
+
+class _Quiet(QMPClient):
+    """Without the log, for which every message would be written out: each step makes two."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.logger.disabled = True
+
+    def _cb_outbound(self, msg: Message) -> Message:
+        return msg
+
+    def _cb_inbound(self, msg: Message) -> Message:
+        return msg
 
 
 class _Events(EventListener):
