@@ -1,0 +1,261 @@
+"""From a report to what the gradebook holds of it: one mark a check. Pure; knows no nbgrader."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from vmmlab.course import Lab
+from vmmlab.errors import UsageError
+from vmmlab.report.model import CheckReport, Diagnostic, Report
+from vmmlab.report.text import clean, clean_line
+
+_COMMENT_MAX: Final = 1200
+_CASES_SHOWN: Final = 12
+_DIAGNOSTICS_SHOWN: Final = 20
+_HIDDEN: Final = "a hidden check"
+_WORDS: Final = {
+    "pass": "pass",
+    "partial": "partly",
+    "fail": "fail",
+    "timeout": "time-out",
+    "skipped": "not run",
+    "build-error": "does not build",
+    "infra-error": "not judged",
+}
+_NOT_JUDGED: Final = (
+    "The grader could not judge this, and that is not your fault. It does not count as 0: "
+    "a person looks at it."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What one grade cell gets.
+
+    Attributes:
+        cell: the grade cell's name: the check's id, or `labN.hidden` for all hidden checks together.
+        title: what the check looks at.
+        score: points; None if nobody could judge, which is not 0.
+        max: points at most.
+        word: the outcome in a word or two.
+        comment: what the student reads beside the score, "" for none. Not yet safe as Markdown.
+        lines: what a reviewer, and the student in the feedback, read in the cell.
+        trouble: why there is no score, for the instructor's terminal only.
+    """
+
+    cell: str
+    title: str
+    score: float | None
+    max: float
+    word: str
+    comment: str = ""
+    lines: tuple[str, ...] = ()
+    trouble: str = ""
+
+
+def hidden_cell(lab: str) -> str:
+    """The name of the one cell that all hidden checks of a lab share."""
+    return f"{lab}.hidden"
+
+
+def from_report(report: Report, lab: Lab) -> tuple[Mark, ...]:
+    """The marks of a report, in the order of course.yml.
+
+    Hidden checks become one mark without names or reasons: nbgrader's feedback shows students every
+    cell of a notebook.
+
+    Args:
+        report: one student's report on `lab`.
+        lab: the same lab in course.yml, which says what each check is worth.
+
+    Raises:
+        UsageError: the report is no grade, or does not fit course.yml.
+    """
+    _must_be_a_grade(report)
+    _must_fit(report, lab)
+    by_id = {check.id: check for check in report.checks}
+    ordered = [by_id[check_id] for check_id in lab.checks]
+    hidden = [check for check in ordered if check.visibility == "hidden"]
+    secret = frozenset(check.id for check in hidden)
+    marks = [_mark(check, report, secret) for check in ordered if check.id not in secret]
+    if hidden:
+        marks.append(_hidden_mark(report.lab, hidden))
+    return tuple(marks)
+
+
+def compiler_lines(report: Report) -> tuple[str, ...]:
+    """What the compiler said of code that does not build, for the notebook."""
+    if report.build.ok:
+        return ()
+    found = report.build.diagnostics
+    lines = [_diagnostic(one) for one in found[:_DIAGNOSTICS_SHOWN]]
+    if len(found) > _DIAGNOSTICS_SHOWN:
+        lines.append(f"... and {len(found) - _DIAGNOSTICS_SHOWN} more")
+    return tuple(lines)
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+def _must_be_a_grade(report: Report) -> None:
+    if report.mode != "standalone":
+        raise UsageError(
+            f"a report of mode {report.mode!r} is not a grade.",
+            expected="mode standalone: the student's lab with ready-made objects for the others",
+            next_step="grade the student's submission with vmmlab grade",
+        )
+    if report.partial_run:
+        raise UsageError(
+            "only some of the checks ran: this is not a grade.",
+            next_step="grade it again without -k",
+        )
+
+
+def _must_fit(report: Report, lab: Lab) -> None:
+    again = f"grade {report.lab} again with this course.yml"
+    twice = [name for name, count in Counter(c.id for c in report.checks).items() if count > 1]
+    if twice:
+        raise UsageError(f"{_few(twice)}: more than once in the report.", next_step=again)
+    ids = {check.id for check in report.checks}
+    missing = [name for name in lab.checks if name not in ids]
+    if missing:
+        raise UsageError(
+            "the report lacks checks that course.yml has.", found=_few(missing), next_step=again
+        )
+    unknown = [check.id for check in report.checks if check.id not in lab.checks]
+    if unknown:
+        raise UsageError(
+            "the report has checks that course.yml does not have.",
+            found=_few(unknown),
+            next_step=again,
+        )
+    for check in report.checks:
+        worth = lab.checks[check.id].points
+        if check.max != worth:
+            raise UsageError(
+                "the report was made with other points than course.yml has.",
+                expected=f"{check.id}: {worth}",
+                found=f"{check.max:g}",
+                next_step=again,
+            )
+        if check.points is not None and not check.points <= check.max:
+            raise UsageError(
+                f"{check.id} has more points than it is worth.",
+                expected=f"at most {check.max:g}",
+                found=f"{check.points:g}",
+                next_step=again,
+            )
+
+
+def _few(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - 4} more" if len(listed) > 4 else ""
+    return clean_line(", ".join(listed[:4])) + more
+
+
+# --- one mark --------------------------------------------------------------------------------
+
+
+def _score(check: CheckReport) -> float | None:
+    judged = check.outcome != "infra-error" and check.points is not None
+    return float(check.points) if judged and check.points is not None else None
+
+
+def _mark(check: CheckReport, report: Report, secret: frozenset[str]) -> Mark:
+    def text(value: str) -> str:
+        shown = clean_line(value)
+        for name in secret:
+            shown = shown.replace(name, _HIDDEN)
+        return shown
+
+    score = _score(check)
+    comment = _NOT_JUDGED if score is None else text(_comment(check, report))
+    return Mark(
+        cell=check.id,
+        title=text(check.title),
+        score=score,
+        max=float(check.max),
+        word=_WORDS[check.outcome if score is not None else "infra-error"],
+        comment=comment if len(comment) <= _COMMENT_MAX else comment[: _COMMENT_MAX - 1] + "…",
+        lines=tuple(_lines(check, report, score, text)),
+        trouble=clean_line(check.infra or check.reason or "no points") if score is None else "",
+    )
+
+
+def _comment(check: CheckReport, report: Report) -> str:
+    """Why points are missing, and the first hint."""
+    if check.outcome == "pass":
+        return ""
+    if check.outcome == "skipped":
+        waited = check.waited_for
+        return f"Not run: it waits for {waited}." if waited else f"Not run: {check.reason}."
+    if check.outcome == "build-error":
+        errors = [one for one in report.build.diagnostics if one.severity == "error"]
+        said = f" {_diagnostic(errors[0])}" if errors else ""
+        return f"The code does not build, so nothing could be tried.{said}"
+    said = check.next or check.reason or "; ".join(c.message for c in check.cases if c.message)
+    parts = [f"{check.cause or _WORDS[check.outcome]}: {said}" if said else (check.cause or "")]
+    parts += [f"Hint: {hint}" for hint in check.hints[:1]]
+    return " ".join(part for part in parts if part)
+
+
+def _lines(
+    check: CheckReport, report: Report, score: float | None, text: Callable[[str], str]
+) -> Iterator[str]:
+    if score is None:
+        yield f"{_WORDS['infra-error']}: the points are still to be given by a person"
+        return
+    yield f"{_WORDS[check.outcome]}: {score:g} of {check.max:g} points"
+    if check.outcome == "pass":
+        return
+    rows = {
+        "cause": check.cause or "",
+        "CPU": "" if check.cpu is None else str(check.cpu),
+        "place": check.place,
+        "expected": check.expected,
+        "observed": check.observed,
+        "reason": check.reason,
+        "next": check.next,
+        "hint": check.hints[0] if check.hints else "",
+    }
+    for name, value in rows.items():
+        if value:
+            yield f"{name:<9} {text(value)}"
+    for case in [case for case in check.cases if case.outcome != "pass"][:_CASES_SHOWN]:
+        yield f"{'case':<9} {text(case.name)}: {text(case.message) or case.outcome}"
+    if check.outcome not in ("skipped", "build-error"):
+        # Not the report's own command: it names a folder of the instructor's.
+        again = f"vmmlab grade {report.lab} --submission . --seed {report.seed} -k {check.id}"
+        yield f"{'again':<9} {again}"
+
+
+def _hidden_mark(lab: str, hidden: list[CheckReport]) -> Mark:
+    scores = [_score(check) for check in hidden]
+    known = [score for score in scores if score is not None]
+    most = float(sum(check.max for check in hidden))
+    judged = len(known) == len(scores)
+    total = float(sum(known)) if judged else None
+    trouble = "; ".join(
+        f"{check.id}: {clean_line(check.infra or check.reason or 'no points')}"
+        for check, score in zip(hidden, scores, strict=True)
+        if score is None
+    )
+    first = f"{total:g} of {most:g} points" if total is not None else _WORDS["infra-error"]
+    return Mark(
+        cell=hidden_cell(lab),
+        title="Hidden checks: what they try is not shown.",
+        score=total,
+        max=most,
+        word="hidden" if judged else _WORDS["infra-error"],
+        comment="" if judged else _NOT_JUDGED,
+        lines=(first,),
+        trouble=trouble,
+    )
+
+
+def _diagnostic(one: Diagnostic) -> str:
+    place = ":".join(str(part) for part in (one.file, one.line, one.column) if part)
+    return clean_line(f"{place + ': ' if place else ''}{one.severity}: {clean(one.message)}")

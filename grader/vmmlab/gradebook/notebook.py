@@ -1,0 +1,106 @@
+"""The notebook in which a reviewer reads a lab's marks, and from which nbgrader makes feedback.
+
+nbgrader's formgrader shows nothing without a notebook in autograded/STUDENT/ASSIGNMENT/. This one
+has a cell for each mark: a code cell of comments, since nbgrader then counts a check below its
+maximum as a failed test, and escapes source and output wherever it shows them. The cells are grade
+and solution in one: only these have a field for comments.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbgrader.nbgraderformat import MetadataValidator
+
+from vmmlab.gradebook.marks import Mark
+
+_WIDTH: Final = 88
+_CODE: Final = re.compile(r"(`[^`]+`)")
+_SPECIAL: Final = re.compile(r"[\\`<\[$]|&(?=[#\w])|(?<!\w)[*_~]+(?=\S)|(?<=\S)[*_~]+(?!\w)")
+_KERNEL: Final = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def text(
+    title: str,
+    facts: Mapping[str, str],
+    marks: Sequence[Mark],
+    compiler: Sequence[str] = (),
+) -> str:
+    """The notebook as text with a final newline; the same for the same arguments.
+
+    Args:
+        title: the heading.
+        facts: what to say under it, name by name.
+        marks: the cells, in this order.
+        compiler: what the compiler said, if the code does not build.
+    """
+    head = [f"# {markdown(title)}", ""]
+    head += [f"- {markdown(name)}: {markdown(value)}" for name, value in facts.items()]
+    cells = [new_markdown_cell("\n".join(head), id="head", metadata=_fixed())]
+    if compiler:
+        cells.append(_code("compiler", "# What the compiler said", compiler, _fixed()))
+    for number, mark in enumerate(marks, start=1):
+        source = textwrap.wrap(mark.title, _WIDTH) or [""]
+        cells.append(
+            _code(
+                f"mark-{number}",
+                "\n".join(f"# {line}" for line in (mark.cell, *source)),
+                mark.lines,
+                {**_fixed(), "nbgrader": _nbgrader(mark)},
+            )
+        )
+    book = new_notebook(
+        cells=cells,
+        metadata={"kernelspec": dict(_KERNEL), "language_info": {"name": "python"}},
+    )
+    nbformat.validate(book)
+    MetadataValidator().validate_nb(book)
+    return nbformat.writes(book).rstrip("\n") + "\n"
+
+
+def markdown(plain: str) -> str:
+    """A text as Markdown that shows it as it is: no HTML, links, formulas or emphasis of its own.
+
+    Code in backticks stays code. As little as possible is changed, since nbgrader's formgrader
+    shows comments without rendering them.
+    """
+    parts = _CODE.split(plain)
+    parts[::2] = [_SPECIAL.sub(_escaped, part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return "".join(f"\\{char}" for char in match[0])
+
+
+def _code(cell_id: str, source: str, lines: Sequence[str], metadata: dict[str, Any]) -> Any:
+    wrapped: list[str] = []
+    for line in lines:
+        wrapped += textwrap.wrap(
+            line, _WIDTH, subsequent_indent=" " * 10, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    shown = new_output("stream", name="stdout", text="\n".join(wrapped) + "\n")
+    return new_code_cell(source, id=cell_id, metadata=metadata, outputs=[shown] if lines else [])
+
+
+def _fixed() -> dict[str, Any]:
+    """A fresh copy for each cell: nobody edits these by accident."""
+    return {"editable": False, "deletable": False}
+
+
+def _nbgrader(mark: Mark) -> dict[str, Any]:
+    return {
+        "schema_version": MetadataValidator.schema_version,
+        "grade_id": mark.cell,
+        "grade": True,
+        "solution": True,
+        "task": False,
+        "locked": False,
+        "points": mark.max,
+        "cell_type": "code",
+    }
