@@ -7,6 +7,7 @@ imported when first needed.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -24,6 +25,8 @@ _GENERAL: Final = (
 )
 _SEGMENTS: Final = ("cs", "ds", "es", "ss", "fs", "gs")
 _MOST_STATES: Final = 5000
+_DECIMAL: Final = re.compile(r"(?<![\w.])(0|[1-9]\d*)(?![\w.])")
+"""Numbers that keystone would take for hexadecimal, at most places: `10(%rdi)` is 0x10 to it."""
 
 
 def assemble(text: str, bits: Bits, *, att: bool = False, address: int = 0) -> bytes:
@@ -46,15 +49,18 @@ def assemble(text: str, bits: Bits, *, att: bool = False, address: int = 0) -> b
     engine = keystone.Ks(keystone.KS_ARCH_X86, modes[bits])
     if att:
         engine.syntax = keystone.KS_OPT_SYNTAX_ATT
+    problem = "nothing came out"
     try:
-        code, _ = engine.asm(text, address)
+        code, _ = engine.asm(_DECIMAL.sub(lambda found: hex(int(found[0])), text), address)
+        if code:
+            return bytes(code)
     except keystone.KsError as error:
-        raise UsageError(
-            "these lines cannot be assembled.",
-            expected=f"{bits}-bit assembly in {'AT&T' if att else 'Intel'} syntax",
-            found=str(error),
-        ) from None
-    return bytes(code or ())
+        problem = str(error)
+    raise UsageError(
+        "these lines cannot be assembled.",
+        expected=f"{bits}-bit assembly in {'AT&T' if att else 'Intel'} syntax; labels are words",
+        found=problem,
+    )
 
 
 def disassemble(code: bytes, bits: Bits, address: int = 0) -> list[str]:
@@ -113,6 +119,7 @@ def run(
     registers: Mapping[str, int] | None = None,
     memory: Mapping[int, bytes] | None = None,
     address: int = _CODE,
+    start: int | None = None,
     steps: int = 1000,
 ) -> After:
     """Execute `code` on a CPU of its own and say what came of it.
@@ -125,6 +132,7 @@ def run(
         registers: values before the first instruction, by 64-bit name (`rsp`) or segment (`cs`).
         memory: what is in memory before, by linear address.
         address: linear address of the code.
+        start: linear address of the first instruction to execute, if not the code's first.
         steps: how many instructions it may take.
 
     Raises:
@@ -133,6 +141,7 @@ def run(
     cpu = _Cpu(code, bits, address, memory or {})
     for name, value in (registers or {}).items():
         cpu.set(name, value)
+    cpu.at = address if start is None else start
     taken = 0
     while taken < steps and cpu.inside and cpu.step():
         taken += 1

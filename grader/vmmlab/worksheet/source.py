@@ -43,7 +43,7 @@ def build(text: str, name: str = "worksheet.py") -> Any:
     seen: set[str] = set()
     for cell in notebook.cells:
         meta = _nbgrader(dict(cell.metadata), name)
-        cell.metadata = node({"nbgrader": meta} if meta else {})
+        cell.metadata = node({"nbgrader": node(meta)} if meta else {})
         digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
         cell.id = meta["grade_id"] if meta else f"text-{digest}"
         if cell.id in seen:
