@@ -312,6 +312,75 @@ def check_course(course: CourseOption = None) -> int:
     return 1 if found else 0
 
 
+gradebook_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="nbgrader's gradebook: the scores of the labs beside those of the worksheets.",
+)
+app.add_typer(gradebook_app, name="gradebook")
+
+
+@gradebook_app.callback()
+def _gradebook() -> None:
+    """Keep `sync` a command of its own though it is the only one."""
+
+
+@gradebook_app.command(name="sync")
+def gradebook_sync(
+    reports: Annotated[
+        list[Path],
+        typer.Argument(metavar="REPORT...", help="STUDENT/lab3.json and so on, or their folder."),
+    ],
+    nbgrader: Annotated[
+        Path, typer.Option(metavar="DIR", help="nbgrader's course folder; else this one.")
+    ] = Path(),
+    student: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Whose they are; else the folder says."),
+    ] = None,
+    roster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV: id, first_name, last_name, email, cohort."),
+    ] = None,
+    cohort: Annotated[str | None, typer.Option(help="Whose numbers; else the course's.")] = None,
+    create_students: Annotated[
+        bool, typer.Option("--create-students", help="Take in ids that nobody knows.")
+    ] = False,
+    drop_removed: Annotated[
+        bool,
+        typer.Option("--drop-removed", help="Delete the marks of checks that are no more."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Say what would change, and change nothing.")
+    ] = False,
+    course: CourseOption = None,
+) -> int:
+    """Put lab scores into nbgrader's gradebook; what a person entered there stays."""
+    loaded = _course(course)
+    try:
+        from vmmlab import gradebook
+        from vmmlab.gradebook import show, students
+    except ImportError as error:
+        raise UsageError(
+            f"the gradebook needs nbgrader: {error}.",
+            next_step="pip install 'vmmlab[instructor]'",
+        ) from None
+    options = gradebook.Options(
+        folder=nbgrader,
+        cohort=cohort or loaded.cohort,
+        student=student,
+        roster=students.read_roster(roster) if roster else {},
+        create_students=create_students,
+        drop_removed=drop_removed,
+        dry_run=dry_run,
+    )
+    with show.progress() as tell:
+        result = gradebook.run(loaded, reports, options, tell)
+    show.print_result(result)
+    return result.exit_code
+
+
 @app.command(name="doctor")
 def _doctor() -> int:
     """Look for what the kit needs on this machine, and say how to mend what is missing."""
