@@ -405,7 +405,7 @@ def _cells(
     student: str,
     changes: Changes,
 ) -> None:
-    """One grade cell for each mark, worth what course.yml says; others' marks are flagged if not."""
+    """A grade cell for each mark, worth what course.yml says; flags what was scored otherwise."""
     notebook = book.find_notebook(lesson.notebook, lesson.assignment)
     there = {cell.name: cell for cell in notebook.grade_cells}
     fresh = []
@@ -494,9 +494,7 @@ def _grades(submission: Any, marks: Sequence[Mark], changes: Changes) -> None:
         if changed:
             changes.what.append(f"{mark.cell}: {_shown(grade.auto_score)} → {_shown(mark.score)}")
             grade.auto_score = mark.score
-        look = (
-            grade.needs_manual_grade if by_hand and not changed else by_hand or mark.score is None
-        )
+        look = (changed or grade.needs_manual_grade) if by_hand else mark.score is None
         if grade.needs_manual_grade != look:
             grade.needs_manual_grade = look
             if not changed:

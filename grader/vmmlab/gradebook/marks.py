@@ -36,7 +36,7 @@ class Mark:
     """What one grade cell gets.
 
     Attributes:
-        cell: the grade cell's name: the check's id, or `labN.hidden` for all hidden checks together.
+        cell: the grade cell's name: the check's id, or `labN.hidden` for all the hidden ones.
         title: what the check looks at.
         score: points; None if nobody could judge, which is not 0.
         max: points at most.

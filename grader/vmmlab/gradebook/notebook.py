@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+import nbformat.v4
 from nbgrader.nbgraderformat import MetadataValidator
 
 from vmmlab.gradebook.marks import Mark
 
+_nb: Any = nbformat  # without types of its own
 _WIDTH: Final = 88
 _CODE: Final = re.compile(r"(`[^`]+`)")
 _SPECIAL: Final = re.compile(r"[\\`<\[$]|&(?=[#\w])|(?<!\w)[*_~]+(?=\S)|(?<=\S)[*_~]+(?!\w)")
@@ -41,7 +42,7 @@ def text(
     """
     head = [f"# {markdown(title)}", ""]
     head += [f"- {markdown(name)}: {markdown(value)}" for name, value in facts.items()]
-    cells = [new_markdown_cell("\n".join(head), id="head", metadata=_fixed())]
+    cells = [_nb.v4.new_markdown_cell("\n".join(head), id="head", metadata=_fixed())]
     if compiler:
         cells.append(_code("compiler", "# What the compiler said", compiler, _fixed()))
     for number, mark in enumerate(marks, start=1):
@@ -54,13 +55,14 @@ def text(
                 {**_fixed(), "nbgrader": _nbgrader(mark)},
             )
         )
-    book = new_notebook(
+    book = _nb.v4.new_notebook(
         cells=cells,
         metadata={"kernelspec": dict(_KERNEL), "language_info": {"name": "python"}},
     )
-    nbformat.validate(book)
+    _nb.validate(book)
     MetadataValidator().validate_nb(book)
-    return nbformat.writes(book).rstrip("\n") + "\n"
+    written: str = _nb.writes(book)
+    return written.rstrip("\n") + "\n"
 
 
 def markdown(plain: str) -> str:
@@ -84,8 +86,10 @@ def _code(cell_id: str, source: str, lines: Sequence[str], metadata: dict[str, A
         wrapped += textwrap.wrap(
             line, _WIDTH, subsequent_indent=" " * 10, break_long_words=False, break_on_hyphens=False
         ) or [""]
-    shown = new_output("stream", name="stdout", text="\n".join(wrapped) + "\n")
-    return new_code_cell(source, id=cell_id, metadata=metadata, outputs=[shown] if lines else [])
+    shown = _nb.v4.new_output("stream", name="stdout", text="\n".join(wrapped) + "\n")
+    return _nb.v4.new_code_cell(
+        source, id=cell_id, metadata=metadata, outputs=[shown] if lines else []
+    )
 
 
 def _fixed() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Final
 
@@ -98,9 +98,7 @@ def _lines(result: Result) -> Iterator[Text]:
         for cell in one.changes.review:
             yield Text.assemble(
                 ("look again", "bold yellow"),
-                clean(
-                    f"  {one.student}  {cell}: the score by hand stays, the grader's has changed"
-                ),
+                clean(f"  {one.student}  {cell}: a score by hand, and the grader's has changed"),
             )
     for lab, who in result.stale.items():
         few = ", ".join(who[:8]) + (f" and {len(who) - 8} more" if len(who) > 8 else "")
@@ -113,7 +111,7 @@ def _lines(result: Result) -> Iterator[Text]:
         yield Text.assemble(
             ("names", "bold yellow"),
             clean(
-                f"  a comma or a quote in a name shifts the columns of nbgrader export ({few}): use\n"
+                f"  a comma in a name shifts the columns of nbgrader export ({few}): use\n"
                 "  nbgrader export --exporter=vmmlab.gradebook.export.QuotedCsv"
             ),
         )
@@ -122,11 +120,12 @@ def _lines(result: Result) -> Iterator[Text]:
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
-    """A bar on stderr, on a terminal only; gone when it is done."""
+def progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, on a terminal only; gone when it is done. Give it to `run`."""
     console = Console(stderr=True)
     columns = (TextColumn("gradebook"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        yield bar
+        task = bar.add_task("reports")
+        yield lambda done, of: bar.update(task, completed=done, total=of)

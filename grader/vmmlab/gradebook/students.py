@@ -1,4 +1,4 @@
-"""Whose report is it? report.json names nobody: the folder does, or an option; a roster says who is.
+"""Whose report is it? report.json names nobody: its folder does, or an option.
 
 The convention is STUDENT/lab3.json, with the student's id as nbgrader knows it.
 """
