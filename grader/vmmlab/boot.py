@@ -23,14 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vmmlab import doctor
+from vmmlab import doctor, installed
 from vmmlab.build import FromReference, Symbols
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course
 from vmmlab.errors import InfraError, UsageError
 from vmmlab.local import image_of, install, labs_of, own_image
 from vmmlab.machine import Machine, MachineSpec
-from vmmlab.machine.versions import qemu_path
+from vmmlab.machine.versions import X2APIC_CPU, qemu_path, require_x2apic, tool_versions
 from vmmlab.sandbox import Limits, Sandbox, kill_tree
 from vmmlab.submission import Submission, reference, take
 from vmmlab.workspace import Workspace
@@ -104,6 +104,8 @@ def run(what: Boot, course: Course, source: Workspace | str, *, gdb: bool) -> in
         cpus=what.cpus or lab.cpus[0],
         firmware="seabios" if (what.firmware or lab.firmware[0]) == "seabios" else "qboot",
     )
+    if spec.x2apic and what.accel == "tcg":
+        require_x2apic(tool_versions().qemu)
     if what.accel == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise UsageError(
             "KVM cannot be used here.",
@@ -135,6 +137,7 @@ def _argv(spec: MachineSpec, accel: str) -> list[str]:
         *(("-cpu", "host") if accel == "kvm" else ()),
         *("-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
+        *(("-cpu", X2APIC_CPU) if spec.x2apic and accel == "tcg" else ()),
         *("-bios", "qboot.rom" if spec.firmware == "qboot" else "bios-256k.bin"),
         *("-kernel", str(spec.kernel)),
     ]
@@ -146,7 +149,7 @@ def _wrap(
     devices = [Path("/dev/kvm")] if accel == "kvm" else []
     return sandbox.wrap(
         argv,
-        ro=[spec.kernel.resolve()],
+        ro=[spec.kernel.resolve(), *installed.roots(qemu_path())],
         rw=rw,
         devices=devices,
         limits=Limits(file_mib=64),

@@ -262,7 +262,7 @@ def build(
 @app.command()
 def run(
     lab: LabArgument,
-    cpus: Annotated[int | None, typer.Option(min=1, max=255, help="How many processors.")] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, max=288, help="How many processors.")] = None,
     firmware: Annotated[str | None, typer.Option(help="qboot or seabios.")] = None,
     accel: Annotated[str, typer.Option(help="tcg or kvm.")] = "tcg",
     gdb: Annotated[bool, typer.Option("--gdb", help="Under gdb, each processor a thread.")] = False,

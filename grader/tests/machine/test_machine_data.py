@@ -33,7 +33,7 @@ def test_limits_follow_the_host_but_never_below_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"cpus": 0}, {"cpus": 256}, {"memory_mib": 8}, {"cmdline": "a\0b"}]
+    "options", [{"cpus": 0}, {"cpus": 289}, {"memory_mib": 8}, {"cmdline": "a\0b"}]
 )
 def test_impossible_machines_are_refused(options: dict[str, int | str]) -> None:
     with pytest.raises(UsageError):

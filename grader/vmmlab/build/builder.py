@@ -281,8 +281,9 @@ class Builder:
             )
             steps += [(link, _NO_LINK), (tools.kernel_argv(str(elf), str(kernel)), _NO_KERNEL)]
             told = f"{shlex.join(tools.lines_argv(str(elf)))} > {shlex.quote(str(line_text))}"
+            script = "; ".join([*(_or_exit(*step) for step in steps), f"{told} || :"])
             done = self._sandbox.run(
-                ["/bin/sh", "-c", "; ".join([*(_or_exit(*step) for step in steps), f"{told} || :"])],
+                ["/bin/sh", "-c", script],
                 cwd=work / "in",
                 ro=(work / "in", *tools.roots),
                 rw=(work / "out",),

@@ -12,6 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmmlab import installed
 from vmmlab.build.lines import READELF
 from vmmlab.errors import InfraError, UsageError
 
@@ -167,7 +168,7 @@ def find(compiler: str = "gcc", arch: str = "x86_64") -> Toolchain:
     ld, objcopy, readelf = _tool("ld"), _tool("objcopy"), _tool("readelf")
     tools = (cc, ld, objcopy, readelf)
     identity = "\n".join(_stamp(Path(tool)) for tool in tools)
-    roots = dict.fromkeys(root for tool in tools for root in _roots(Path(tool)))
+    roots = dict.fromkeys(root for tool in tools for root in installed.roots(Path(tool)))
     return Toolchain(arch, compiler, cc, ld, objcopy, readelf, identity, tuple(roots))
 
 
@@ -187,18 +188,6 @@ def _stamp(tool: Path) -> str:
     real = tool.resolve()
     stat = real.stat()
     return f"{real} {stat.st_size} {stat.st_mtime_ns}"
-
-
-def _roots(tool: Path) -> list[Path]:
-    roots = []
-    for path in (tool, tool.resolve()):
-        if path.is_relative_to("/nix/store"):
-            roots.append(Path("/nix/store"))
-        elif path.is_relative_to("/usr/local") or not path.is_relative_to("/usr"):
-            top = path.parent.parent
-            if top != Path("/"):
-                roots.append(top)
-    return roots
 
 
 @functools.lru_cache(maxsize=16)

@@ -32,12 +32,13 @@ from typing import Any, Protocol
 from qemu.qmp import EventListener, Message, QMPClient
 from qemu.qmp.error import QMPError
 
+from vmmlab import installed
 from vmmlab.errors import InfraError
 from vmmlab.machine.gdb import Gdb, Registers
 from vmmlab.machine.limits import Limits
 from vmmlab.machine.scenario import MachineSpec
 from vmmlab.machine.trace import CpuException, TraceEvent, TraceLog, TripleFault
-from vmmlab.machine.versions import is_tried, qemu_path
+from vmmlab.machine.versions import X2APIC_CPU, is_tried, qemu_path
 from vmmlab.processes import end_tree
 
 #: What is kept of the serial port, bytes: this much of the beginning and this much of the end.
@@ -137,6 +138,7 @@ def argv(
             "-S",
         ),
         *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
+        *(("-cpu", X2APIC_CPU) if spec.x2apic else ()),
         *("-bios", "qboot.rom" if spec.firmware == "qboot" else "bios-256k.bin"),
         *("-kernel", str(spec.kernel)),
         *("-action", "reboot=shutdown,shutdown=pause"),
@@ -301,7 +303,7 @@ class Machine:
                 gdb_fd=gdb_theirs.fileno(),
                 serial_fd=serial_theirs,
             )
-            readable = [spec.kernel, *spec.modules, *_install_dir(qemu)]
+            readable = [spec.kernel, *spec.modules, *installed.roots(qemu)]
             command = self._launcher.wrap(
                 ["/bin/sh", "-c", _GATE, "gate", *self.argv], ro=readable, rw=()
             )
@@ -528,13 +530,6 @@ class Machine:
     ) -> None:
         self._kill()
         await self._close()
-
-
-def _install_dir(qemu: Path) -> list[Path]:
-    """Where a QEMU outside the system directories keeps its firmware."""
-    if qemu.is_relative_to("/usr") or not qemu.is_absolute() or not qemu.exists():
-        return []
-    return [qemu.parent.parent if qemu.parent.name == "bin" else qemu.parent]
 
 
 class _Quiet(QMPClient):

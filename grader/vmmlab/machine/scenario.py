@@ -10,8 +10,10 @@ from vmmlab.errors import UsageError
 
 #: Above this many CPUs one thread for all of them is faster (facts/qemu.md).
 MAX_CPUS_MULTI_THREADED = 16
-#: TCG of QEMU 7.2 has no x2APIC and stops at 255.
-MAX_CPUS = 255
+#: An xAPIC id has 8 bits, and 255 means all: more processors need x2APIC (SDM vol. 3, 10.12).
+MAX_CPUS_XAPIC = 255
+#: What the q35 machine of QEMU takes.
+MAX_CPUS = 288
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class MachineSpec:
             )
         if "\0" in self.cmdline:
             raise UsageError("The command line of a scenario contains a NUL character.")
+
+    @property
+    def x2apic(self) -> bool:
+        """Whether there are more processors than an xAPIC can name."""
+        return self.cpus > MAX_CPUS_XAPIC
 
     @property
     def single_threaded(self) -> bool:

@@ -1,0 +1,25 @@
+"""Which directories a tool outside the system's own needs: a sandbox has to show them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_NIX = Path("/nix/store")
+_HIDDEN = Path("/usr/local")  # below /usr, but a sandbox hides it
+
+
+def roots(tool: Path) -> list[Path]:
+    """Directories to make readable so that `tool` works: its own installation, if it has one.
+
+    Args:
+        tool: absolute path of an executable.
+    """
+    found = []
+    for path in (tool, tool.resolve()):
+        if path.is_relative_to(_NIX):
+            found.append(_NIX)
+        elif path.is_relative_to(_HIDDEN) or not path.is_relative_to("/usr"):
+            top = path.parent.parent if path.parent.name in ("bin", "sbin") else path.parent
+            if top != Path("/"):
+                found.append(top)
+    return list(dict.fromkeys(found))
