@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -23,6 +23,8 @@ from vmmlab.yamlfile import YamlFile, shown
 
 COURSE_FILE: Final = "course.yml"
 SCHEMA: Final = 1
+ARCHES: Final = ("x86_64", "i386")
+"""Architectures that a check can be for; the first is the one that nothing need be said for."""
 
 _LAB = re.compile(r"lab(0|[1-9][0-9]?)")
 _CHECK = re.compile(r"lab[0-9]+(\.[a-z0-9][a-z0-9_-]*){2}")
@@ -51,9 +53,11 @@ class CheckSpec(_Model):
     """What course.yml says of a check: its points and the step that earns them.
 
     A check without points may stand without a step. `title` replaces the check's own docstring.
+    `arch` is the only architecture that the check is run for.
     """
 
     points: Annotated[int, Field(ge=0)]
+    arch: Literal["x86_64", "i386"] = "x86_64"
     step: Text | None = None
     title: Text | None = None
 
@@ -61,6 +65,7 @@ class CheckSpec(_Model):
 class _LabEntry(_Model):
     title: Text
     points: Annotated[int, Field(ge=0)] = 0
+    points_i386: Annotated[int, Field(ge=0)] = 0
     files: dict[str, list[Text]] = {}
     steps: list[Step] = []
     checks: dict[str, CheckSpec] = {}
@@ -82,12 +87,14 @@ class Lab:
     Attributes:
         files: the files a student hands in, as `lab3/ap_start.c`.
         symbols: for each of these files the names that its contract keeps global.
-        checks: by id, in the order of course.yml.
+        checks: those for x86_64 by id, in the order of course.yml; see `checks_of`.
+        points: what they add up to; see `points_of`.
         cpus: the CPU counts this lab is meant for; `vmmlab run` boots the first.
         firmware: the firmware this lab is meant for; `vmmlab run` boots the first.
         source: the course.yml this came from.
         line: the line of the lab's key there, from 1.
-        check_lines: the line of each check's key there.
+        check_lines: the line of each check's key there, whatever its architecture.
+        others: architecture to checks by id, for all architectures but x86_64 that have any.
     """
 
     name: str
@@ -102,6 +109,20 @@ class Lab:
     source: Path
     line: int
     check_lines: Mapping[str, int]
+    others: Mapping[str, Mapping[str, CheckSpec]] = field(default_factory=dict)
+
+    @property
+    def arches(self) -> tuple[str, ...]:
+        """The architectures that this lab is graded for."""
+        return tuple(arch for arch in ARCHES if self.checks_of(arch))
+
+    def checks_of(self, arch: str) -> Mapping[str, CheckSpec]:
+        """The checks for one architecture by id, in the order of course.yml."""
+        return self.checks if arch == ARCHES[0] else self.others.get(arch, MappingProxyType({}))
+
+    def points_of(self, arch: str) -> int:
+        """What the checks for one architecture add up to."""
+        return sum(check.points for check in self.checks_of(arch).values())
 
     def step(self, step_id: str) -> Step:
         """Return the step called `step_id`; KeyError if the lab has none of that name."""
@@ -149,6 +170,26 @@ class Course:
             f"this course has no lab called {name!r}.",
             expected=f"one of {', '.join(self.labs)}",
             next_step=_suggestion(name, self.labs),
+        )
+
+    def graded_for(self, name: str, arch: str) -> Lab:
+        """Return the lab called `name` if it has checks for `arch`; UsageError otherwise."""
+        lab = self.lab(name)
+        if arch in lab.arches or arch == ARCHES[0]:
+            return lab
+        if arch not in ARCHES:
+            raise UsageError(
+                f"there is no architecture {arch!r} here.",
+                expected=f"one of {', '.join(ARCHES)}",
+                next_step=_suggestion(arch, ARCHES),
+            )
+        having = [one.name for one in self.labs.values() if arch in one.arches]
+        raise UsageError(
+            f"{name} is not graded for {arch}.",
+            expected=f"one of {', '.join(having)}: they have checks for {arch}"
+            if having
+            else f"{ARCHES[0]}: no lab of this course has checks for {arch}",
+            next_step=f"leave --arch out to have {name} graded for {ARCHES[0]}",
         )
 
 
@@ -214,9 +255,10 @@ def check_defined(lab: Lab, defined: Mapping[str, str] | Collection[str]) -> Non
     """
     tests = f"labs/{lab.name}/test_{lab.name}.py"
     source = shown(lab.source)
-    for check_id in lab.checks:
+    listed = {check_id: arch for arch in ARCHES for check_id in lab.checks_of(arch)}
+    for check_id in listed:
         if check_id not in defined:
-            near = _nearest(check_id, set(defined) - set(lab.checks))
+            near = _nearest(check_id, set(defined) - set(listed))
             raise CourseError(
                 f"{source}:{lab.check_lines[check_id]}: labs > {lab.name} > checks > {check_id}: "
                 "no test defines this check.",
@@ -225,9 +267,9 @@ def check_defined(lab: Lab, defined: Mapping[str, str] | Collection[str]) -> Non
                 next_step="write the check, or take the line out of course.yml",
             )
     for check_id in defined:
-        if check_id not in lab.checks:
+        if check_id not in listed:
             where = defined[check_id] if isinstance(defined, Mapping) else tests
-            near = _nearest(check_id, lab.checks)
+            near = _nearest(check_id, listed)
             raise CourseError(
                 f"{where}: the check {check_id} is not in course.yml.",
                 expected=f"{source}:{lab.line}: labs > {lab.name} > checks > {check_id}",
@@ -260,13 +302,16 @@ def _course(root: Path, entry: _CourseEntry, file: YamlFile) -> Course:
             files=tuple(lab.files),
             symbols=MappingProxyType({f: tuple(s) for f, s in lab.files.items()}),
             steps=tuple(lab.steps),
-            checks=MappingProxyType(dict(lab.checks)),
+            checks=MappingProxyType(_for_arch(lab, ARCHES[0])),
             points=lab.points,
             cpus=tuple(lab.cpus),
             firmware=tuple(lab.firmware),
             source=file.path,
             line=file.line(("labs", name)),
             check_lines=MappingProxyType(lines),
+            others=MappingProxyType(
+                {a: MappingProxyType(found) for a in ARCHES[1:] if (found := _for_arch(lab, a))}
+            ),
         )
     return Course(
         root=root,
@@ -274,6 +319,10 @@ def _course(root: Path, entry: _CourseEntry, file: YamlFile) -> Course:
         cohort=entry.cohort,
         labs=MappingProxyType(labs),
     )
+
+
+def _for_arch(lab: _LabEntry, arch: str) -> dict[str, CheckSpec]:
+    return {check_id: check for check_id, check in lab.checks.items() if check.arch == arch}
 
 
 # --- what can be wrong -----------------------------------------------------------------------
@@ -366,15 +415,20 @@ def _wrong_checks(here: Loc, name: str, lab: _LabEntry) -> Iterator[_Mistake]:
             yield _Mistake(
                 at, "a check with points needs the step that earns them.", "step: " + name + ".1"
             )
-    total = sum(check.points for check in lab.checks.values())
-    if total != lab.points:
-        yield _Mistake(
-            (*here, "points"),
-            "the points do not add up.",
-            f"{lab.points}, as it says here",
-            f"the checks of {name} add up to {total}",
-            "change the lab's points or those of its checks",
-        )
+    for arch, key, said in (
+        ("x86_64", "points", lab.points),
+        ("i386", "points_i386", lab.points_i386),
+    ):
+        total = sum(check.points for check in _for_arch(lab, arch).values())
+        if total != said:
+            which = "" if arch == ARCHES[0] else f" for {arch}"
+            yield _Mistake(
+                (*here, key),
+                "the points do not add up.",
+                f"{said}, as it says here",
+                f"the checks of {name}{which} add up to {total}",
+                "change the lab's points or those of its checks",
+            )
 
 
 _UNKNOWN: Final = "unknown key."

@@ -335,11 +335,11 @@ def _died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: str) -> Fin
         where,
         expected,
         f"{cpu.name} in {mode}: {what} ({registers})",
-        _mode_hint(state),
+        _mode_hint(state, boot.arch),
     )
 
 
-def _mode_hint(state: CpuState) -> str:
+def _mode_hint(state: CpuState, arch: str) -> str:
     cr0, cr4, efer = state.cr0, state.cr4, state.efer
     if state.mode == "real":
         return (
@@ -352,6 +352,8 @@ def _mode_hint(state: CpuState) -> str:
             "bytes (DS * 16 + offset, 32-bit operand size), is the base in them a linear address, "
             "and is the selector's entry a 32-bit code segment?"
         )
+    if arch == "i386":
+        return _paging_hint(state)
     if cr0 & CR0_PG and not efer & EFER_LME:
         return "Paging is on without EFER.LME: set EFER.LME before CR0.PG."
     if not cr4 & CR4_PAE:
@@ -363,6 +365,18 @@ def _mode_hint(state: CpuState) -> str:
     return (
         "Check CR3 (the physical address of ap_pagetable), that the code being executed is mapped "
         "where it runs, and the selectors of the far jumps."
+    )
+
+
+def _paging_hint(state: CpuState) -> str:
+    """For a VMM that stays in protected mode: PAE paging (SDM vol. 3, 4.4), no long mode."""
+    if state.efer & EFER_LME:
+        return "EFER.LME is set: then CR0.PG begins long mode, which the i386 VMM has no code for."
+    if not state.cr4 & CR4_PAE:
+        return "The page tables have 64-bit entries: they need CR4.PAE before CR0.PG."
+    return (
+        "Check CR3 (the physical address of ap_pagetable), that the code being executed is mapped "
+        "where it runs, and that CS, DS, ES and SS hold flat 32-bit segments."
     )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
+from vmmlab.evidence.abi import abi_of
 from vmmlab.evidence.decode import decode
 from vmmlab.evidence.encodings import INT3
 from vmmlab.evidence.icr import icr_writes
@@ -82,7 +83,8 @@ class Inputs:
         apinit_addr: physical address where the trampoline is to be copied.
         apinit_offset: IP with which it is to be entered.
         stack_size: VMM_STACKSIZE in bytes.
-        stackaddr_offset: offset of `stackaddr` in `struct pcpu`, in bytes.
+        pcpu_pad: bytes of padding before the first field of `struct pcpu`.
+        arch: what the image was built for.
     """
 
     scenario: str
@@ -91,7 +93,8 @@ class Inputs:
     apinit_addr: int
     apinit_offset: int
     stack_size: int
-    stackaddr_offset: int
+    pcpu_pad: int
+    arch: str = "x86_64"
 
 
 @dataclass
@@ -139,6 +142,7 @@ class Director:
         self.gdb = machine.gdb
         self.symbols = symbols
         self.inputs = inputs
+        self.abi = abi_of(inputs.arch)
         self.limits = machine.limits
         self.random = random.Random(f"{inputs.seed}/{inputs.scenario}")
         self.held: set[int] = set()
@@ -223,6 +227,46 @@ class Director:
         """A 64-bit word of physical memory."""
         return int.from_bytes(await self.gdb.read_phys(physical, 8), "little")
 
+    async def read_pointer(self, physical: int) -> int:
+        """A pointer in physical memory."""
+        return self.abi.pointer(await self.gdb.read_phys(physical, self.abi.word))
+
+    async def stack_word(self, cpu: int, offset: int = 0) -> int:
+        """A word of a CPU's stack, `offset` bytes from where its stack pointer is.
+
+        Raises:
+            GdbError: it cannot be read.
+        """
+        at = (await self.state(cpu)).rsp + offset
+        return self.abi.pointer(await self.gdb.read_virt(cpu, at, self.abi.word))
+
+    async def argument(self, cpu: int, place: str, number: int = 0) -> int:
+        """An argument of the function `place`, at whose first instruction a CPU stands.
+
+        Args:
+            cpu: the CPU.
+            place: the function.
+            number: from 0.
+
+        Raises:
+            GdbError: it is on a stack that cannot be read.
+        """
+        where = self.abi.argument(place, number)
+        if isinstance(where, int):
+            return await self.stack_word(cpu, where)
+        return (await self.gdb.registers(cpu))[where]
+
+    async def set_argument(self, cpu: int, place: str, number: int, value: int) -> None:
+        """Change an argument of the function at whose first instruction a CPU stands."""
+        where = self.abi.argument(place, number)
+        if isinstance(where, int):
+            at = (await self.state(cpu)).rsp + where
+            physical = await self.translate(cpu, at)
+            if physical is not None:
+                await self.gdb.write_phys(physical, value.to_bytes(self.abi.word, "little"))
+        else:
+            await self.gdb.write_register(cpu, where, value)
+
     async def write_u32(self, name: str, value: int, offset: int = 0) -> None:
         """Write a 32-bit word of a given variable."""
         await self.gdb.write_phys(self.phys(name) + offset, value.to_bytes(4, "little"))
@@ -264,12 +308,9 @@ class Director:
         return decoded.text if decoded else "(no instruction)"
 
     async def translate(self, cpu: int, virtual: int) -> int | None:
-        """The physical address that a CPU's page tables give for a virtual one, or None.
-
-        Only for 64-bit paging with four levels (Intel SDM vol. 3, 4.5).
-        """
-        table = (await self.state(cpu)).cr3 & ~0xFFF
-        for shift in (39, 30, 21, 12):
+        """The physical address that a CPU's page tables give for a virtual one, or None."""
+        table = (await self.state(cpu)).cr3 & self.abi.root_mask
+        for shift in self.abi.shifts:
             entry = await self.read_u64(table + (virtual >> shift & 511) * 8)
             if not entry & 1:
                 return None
@@ -348,7 +389,7 @@ class Director:
         """Write down that a CPU is at a place."""
         text = ""
         if place in ("vmm_todo", "call_initfunc", "panic"):
-            text = await self.read_text(cpu, state.rdi)
+            text = await self._text_argument(cpu, place)
         hit = Hit(len(self.hits), cpu, place, state, text, value)
         self.hits.append(hit)
         seen = self.seen[cpu]
@@ -363,6 +404,12 @@ class Director:
             seen.rest = REST_PLACES[place]
             self.trouble = self.trouble or place != "vmm_parked"
         return hit
+
+    async def _text_argument(self, cpu: int, place: str) -> str:
+        try:
+            return await self.read_text(cpu, await self.argument(cpu, place))
+        except GdbError:  # no stack
+            return ""
 
     def at(self, place: str, cpu: int | None = None) -> list[Hit]:
         """Hits at a place so far, of one CPU or of all."""
@@ -431,8 +478,7 @@ class Director:
         return "budget", state
 
     async def _run_to_return(self, cpu: int, state: CpuState) -> CpuState:
-        raw = await self.gdb.read_virt(cpu, state.rsp, 8)
-        back = int.from_bytes(raw, "little")
+        back = await self.stack_word(cpu)
         known = back in self._places
         if not known:
             await self.gdb.set_break(back)
@@ -667,12 +713,14 @@ class Director:
         """Read the frame that the exception handler was given (include/exception.h)."""
         if hit.place != "exception_panic" or "exception.vector" in self.facts:
             return
+        abi = self.abi
         try:
-            frame = await self.gdb.read_virt(hit.cpu, hit.state.rdi, 20 * 8)
+            at = await self.argument(hit.cpu, hit.place)
+            frame = await self.gdb.read_virt(hit.cpu, at, abi.frame * abi.word)
         except GdbError:
             return
-        words = [int.from_bytes(frame[i : i + 8], "little") for i in range(0, len(frame), 8)]
-        vector, error, ip = words[15:18]
+        words = [abi.pointer(frame[i:]) for i in range(0, len(frame), abi.word)]
+        vector, error, ip = words[abi.vector : abi.vector + 3]
         self.facts |= {
             "exception.cpu": hit.cpu,
             "exception.vector": vector,
@@ -728,6 +776,7 @@ class Director:
             serial=self.machine.serial(),
             wall_s=wall_s,
             notes=tuple(self.notes),
+            arch=inputs.arch,
         )
 
     async def _look_at_triple_faults(self) -> None:
@@ -766,14 +815,14 @@ class Director:
 
         Found by looking for such an address on the stack; for people, not for checks.
         """
-        if state.mode != "long" or self.symbols.owner(state.pc) != "given":
+        if state.mode != self.abi.mode or self.symbols.owner(state.pc) != "given":
             return ""
         try:
-            raw = await self.gdb.read_virt(cpu, state.rsp, CALLER_WORDS * 8)
+            raw = await self.gdb.read_virt(cpu, state.rsp, CALLER_WORDS * self.abi.word)
         except GdbError:
             return ""
-        for at in range(0, len(raw), 8):
-            word = int.from_bytes(raw[at : at + 8], "little")
+        for at in range(0, len(raw), self.abi.word):
+            word = self.abi.pointer(raw[at:])
             if self.symbols.owner(word) == "student":
                 return f", called by {self.place(word)}"
         return ""
@@ -813,7 +862,8 @@ class Director:
         if not VMM_BASE <= state.gs_base < 2 * VMM_BASE:
             return None
         try:
-            return await self.read_u64(state.gs_base - VMM_BASE + self.inputs.stackaddr_offset)
+            offset = self.inputs.pcpu_pad + self.abi.stackaddr
+            return await self.read_pointer(state.gs_base - VMM_BASE + offset)
         except GdbError:
             return None
 

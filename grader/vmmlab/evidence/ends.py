@@ -52,7 +52,7 @@ class EndProbe(Probe):
         address = director.inputs.apinit_addr
         await director.snapshot("trampoline.copy", address, director.trampoline_size)
         for pointer in ("apinitprocs", "apinitlock"):
-            virtual = await director.read_u64(director.phys(pointer))
+            virtual = await director.read_pointer(director.phys(pointer))
             physical = await director.translate(0, virtual) if virtual else None
             director.facts[f"{pointer}.virtual"] = virtual
             director.facts[f"{pointer}.physical"] = physical or 0
@@ -60,9 +60,8 @@ class EndProbe(Probe):
 
 async def keep_what_alloc_returns(director: Director, hit: Hit) -> None:
     """Let the CPU that called alloc come back from it, and write down what it was given."""
-    size = hit.state.rdi & 0xFFFFFFFF
-    raw = await director.gdb.read_virt(hit.cpu, hit.state.rsp, 8)
-    back = int.from_bytes(raw, "little")
+    size = await director.argument(hit.cpu, hit.place) & 0xFFFFFFFF
+    back = await director.stack_word(hit.cpu)
     name = f"alloc({size:#x}) returned"
     await director.watch(name, back)
     verdict, state = await director.run_to(hit.cpu, name)

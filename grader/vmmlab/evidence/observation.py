@@ -290,6 +290,7 @@ class Observation:
             the limit; "shown" when the probe had seen enough.
         serial: what the guest printed; for people, never for points.
         wall_s: seconds from the start of QEMU to the end of the boot.
+        arch: what the VMM was built for; on i386 nothing of it runs in long mode.
     """
 
     scenario: str
@@ -305,6 +306,7 @@ class Observation:
     serial: str = ""
     wall_s: float = 0.0
     notes: tuple[str, ...] = field(default=())
+    arch: str = "x86_64"
 
     @property
     def bsp(self) -> CpuRecord:

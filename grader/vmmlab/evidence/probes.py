@@ -12,6 +12,7 @@ delay      what the BSP does between INIT and SIPI if the delay is to be very lo
 initfuncs  which init functions run, in which order; the multiboot information poisoned
 uefi       vmm_main called with 0 instead of a multiboot pointer
 switch     the BSP's change of stacks, and what happens to the boot stack after it
+calls      asm_wrrsp_and_jmp called by the convention, with decoys where its arguments are not
 late-ap    one AP stands still before it has counted itself in, then before the lock
 missing-ap one AP never comes; the patience of the VMM is shortened
 exclusion  who can be on the boot stack, and in the counting, at the same time
@@ -32,6 +33,7 @@ from vmmlab.evidence.handshake import ExclusionProbe, LateProbe, MissingProbe, O
 from vmmlab.evidence.observation import Hit
 
 RUNG_PLACES = ("ap_entry", "apinitproc0", "apinitproc1", "segment_init_ap", "ap_wait", "bsp_proc")
+INITPROCS = ("initproc_bsp", "initproc_ap")
 UNDECIDED = b"\x55"  # put into a bool that the VMM must decide about
 ICR_INIT, ICR_STARTUP = 0x500, 0x600  # include/apic.h
 VERY_LONG_US = 4_000_000_000
@@ -143,8 +145,10 @@ class DelayProbe(EndProbe):
     async def hit(self, director: Director, hit: Hit) -> None:
         """After the first INIT, follow the BSP to the SIPI."""
         if hit.place == "usleep":
-            await director.gdb.write_register(hit.cpu, "rdi", 0)
-        if hit.cpu != 0 or hit.place != "apic_write_icr" or _kind(hit.state.rsi) != ICR_INIT:
+            await director.set_argument(hit.cpu, "usleep", 0, 0)
+        if hit.cpu != 0 or hit.place != "apic_write_icr":
+            return
+        if _kind(await director.argument(0, hit.place, 1)) != ICR_INIT:
             return
         slept = 0
         for _ in range(PIECES):
@@ -152,9 +156,9 @@ class DelayProbe(EndProbe):
             if verdict != "reached":
                 break
             if director.at_place(state.pc) == "usleep":
-                slept += state.rdi & 0xFFFFFFFF
-                await director.gdb.write_register(0, "rdi", 0)
-            elif _kind(state.rsi) == ICR_STARTUP:
+                slept += await director.argument(0, "usleep") & 0xFFFFFFFF
+                await director.set_argument(0, "usleep", 0, 0)
+            elif _kind(await director.argument(0, "apic_write_icr", 1)) == ICR_STARTUP:
                 director.facts["delay.sipi"] = 1
                 break
         director.facts["delay.slept"] = slept
@@ -175,7 +179,7 @@ class InitfuncsProbe(EndProbe):
 
     async def start(self, director: Director) -> None:
         """Keep the multiboot information as the boot loader left it; stop at every function."""
-        self._original = director.hits[0].state.rdi
+        self._original = await director.argument(0, "vmm_main")
         await director.snapshot("mi.original", self._original, MULTIBOOT_INFO_SIZE)
         await director.gdb.write_phys(director.phys("uefi_booted"), UNDECIDED)
         for _, _, function in await self._table(director, "linked"):
@@ -195,8 +199,7 @@ class InitfuncsProbe(EndProbe):
             await director.gdb.write_phys(self._original, poison)
         if hit.place == "call_initfunc":
             await self._table(director, "sorted")
-            raw = await director.gdb.read_virt(0, hit.state.rsp, 8)
-            await director.watch("call_initfunc returned", int.from_bytes(raw, "little"))
+            await director.watch("call_initfunc returned", await director.stack_word(0))
 
     async def _table(self, director: Director, name: str) -> tuple[tuple[str, str, str], ...]:
         """Keep the records of .initfunc as they are now: (id, file name, function)."""
@@ -225,7 +228,7 @@ class UefiProbe(Probe):
     async def start(self, director: Director) -> None:
         """Hand over 0, and see that nobody reads from physical 0 instead."""
         await director.snapshot("mi.before", director.phys("mi"), MULTIBOOT_INFO_SIZE)
-        await director.gdb.write_register(0, "rdi", 0)
+        await director.set_argument(0, "vmm_main", 0, 0)
         await director.gdb.write_phys(director.phys("uefi_booted"), UNDECIDED)
 
     async def hit(self, director: Director, hit: Hit) -> None:
@@ -272,21 +275,74 @@ class SwitchProbe(EndProbe):
         if "bsp.stackaddr" in director.facts:
             return
         director.facts["bsp.stackaddr"] = await director.stackaddr(await director.state(0)) or 0
-        for name in ("initproc_bsp", "initproc_ap"):
-            director.facts[name] = await director.read_u64(director.phys(name))
+        for name in INITPROCS:
+            director.facts[name] = await director.read_pointer(director.phys(name))
 
     async def _started(self, director: Director, hit: Hit) -> None:
         await director.watch("alloc")
+        given = [await director.argument(0, hit.place, number) for number in (0, 1)]
         if self.swap:
-            await director.gdb.write_register(0, "rdi", hit.state.rsi)
-            await director.gdb.write_register(0, "rsi", hit.state.rdi)
-            director.hits[-1] = replace(
-                hit, state=replace(hit.state, rdi=hit.state.rsi, rsi=hit.state.rdi)
-            )
+            given.reverse()
+            for number, value in enumerate(given):
+                await director.set_argument(0, hit.place, number, value)
+            director.hits[-1] = replace(hit, state=await director.state(0))
+        for name, value in zip(INITPROCS, given, strict=True):
+            director.facts[f"given.{name}"] = value
+        if director.abi.on_stack:
+            await self._mislead(director)
+
+    async def _mislead(self, director: Director) -> None:
+        """Leave other functions where a function that is asmlinkage would look for its arguments.
+
+        The caller's frame is there; nobody comes back to it.
+        """
+        for number, name in enumerate(INITPROCS):
+            director.facts[f"decoy.{name}"] = director.addr("vmm_parked") + number
+            at = (await director.state(0)).rsp + (1 + number) * director.abi.word
+            physical = await director.translate(0, at)
+            if physical is not None:
+                raw = director.facts[f"decoy.{name}"].to_bytes(director.abi.word, "little")
+                await director.gdb.write_phys(physical, raw)
 
     async def _boot_stack(self, director: Director, name: str) -> None:
         size = director.addr("boot_stack_top") - director.addr("boot_stack")
         await director.snapshot(name, director.phys("boot_stack"), size)
+
+
+@dataclass
+class CallsProbe(EndProbe):
+    """asm_wrrsp_and_jmp called as its declaration says, with decoys in the argument registers.
+
+    For an architecture on which asmlinkage makes a difference. The grader itself makes the call, in
+    place of start_all_processors: so the caller is right, whatever else the student wrote.
+    """
+
+    places: tuple[str, ...] = ("start_all_processors",)
+
+    async def hit(self, director: Director, hit: Hit) -> None:
+        """Make the call, see where it leads, and end the boot."""
+        if hit.place == "start_all_processors" and hit.cpu == 0:
+            await self._call(director, hit.state.rsp)
+        director.finished = True
+
+    async def _call(self, director: Director, rsp: int) -> None:
+        base, word = director.addr("boot_stack"), director.abi.word
+        places = {"called.asked": base + 0x10, "called.decoy": base + 0x20, "returned": base + 0x30}
+        asked, decoy = (
+            (base + 0x400, places["called.asked"]),
+            (base + 0x800, places["called.decoy"]),
+        )
+        director.facts |= {"called.asked.rsp": asked[0], "called.decoy.rsp": decoy[0]}
+        for name, address in places.items():
+            await director.watch(name, address)
+        rsp = (rsp - 0x100 & ~0xF) - word  # as a call leaves it
+        frame = b"".join(value.to_bytes(word, "little") for value in (places["returned"], *asked))
+        await director.gdb.write_phys(rsp - VMM_BASE, frame)
+        registers = zip(director.abi.registers, (*decoy, decoy[1]), strict=True)
+        target = director.addr("asm_wrrsp_and_jmp")
+        for register, value in (*registers, ("rsp", rsp), ("rip", target)):
+            await director.gdb.write_register(0, register, value)
+        await director.run_to(0, *places)
 
 
 def make_probe(name: str, params: Mapping[str, object]) -> Probe:
@@ -310,6 +366,7 @@ def make_probe(name: str, params: Mapping[str, object]) -> Probe:
         "initfuncs": lambda: InitfuncsProbe(delays=delays),
         "uefi": UefiProbe,
         "switch": lambda: SwitchProbe(delays=delays, swap=bool(params.get("swap"))),
+        "calls": CallsProbe,
         "late-ap": lambda: LateProbe(delays=delays, late=cpu),
         "missing-ap": lambda: MissingProbe(delays=delays, late=cpu),
         "exclusion": ExclusionProbe,

@@ -32,7 +32,6 @@ from vmmlab.sandbox import Sandbox
 
 T = TypeVar("T")
 
-STACKADDR_AFTER_PAD = 16  # bytes from the end of the padding to stackaddr: include/pcpu.h
 COST = {"exclusion": 4, "barrier": 3, "ladder": 2, "late-ap": 2}
 """About how much longer a boot takes with these probes: the longest begin first."""
 BUILD_PARAMS = ("opt", "compiler", "delays")
@@ -108,7 +107,8 @@ async def boot(
         apinit_addr=cohort.apinit_addr,
         apinit_offset=cohort.apinit_offset,
         stack_size=cohort.stack_size,
-        stackaddr_offset=cohort.pcpu_pad + STACKADDR_AFTER_PAD,
+        pcpu_pad=cohort.pcpu_pad,
+        arch=image.options.arch,
     )
     probe = make_probe(str(scenario.get("probe", "end")), dict(scenario.params))
     async with Machine(spec, sandbox) as machine:
