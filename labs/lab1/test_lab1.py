@@ -7,7 +7,7 @@ from vmmlab.checks import check, fail, scenario
 from vmmlab.evidence.diagnosis import bsp_stopped
 
 BOOT = scenario("initfuncs", probe="initfuncs", cpus=4)
-SHUFFLED = scenario("shuffled", probe="initfuncs", cpus=2, shuffle=1)
+SHUFFLED = scenario("shuffled", probe="initfuncs", cpus=2, shuffle=1, firmware="seabios")
 UEFI = scenario("uefi", probe="uefi", cpus=1)
 
 

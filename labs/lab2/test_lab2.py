@@ -6,7 +6,7 @@ from vmmlab.evidence.observation import Rung
 
 SWITCH = scenario("switch", probe="switch", cpus=4)
 NOT_OPTIMISED = scenario("switch-o0", probe="switch", cpus=4, opt="-O0")
-ALONE = scenario("alone", probe="switch", cpus=1, swap=1)
+ALONE = scenario("alone", probe="switch", cpus=1, swap=1, firmware="seabios")
 
 
 def blame(boot, cause, **what):

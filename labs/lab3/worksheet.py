@@ -309,7 +309,7 @@ descriptor = worksheet.Given(
         | draw.pick([0x4, 0xC]) << 52
         | draw.between(0x11, 0xEE) << 56
     ),
-    my_base=draw.between(0x1010, 0x9D000) * 0x101,
+    my_base=draw.between(0x11000, 0x9D000) * 0x101,
 )
 descriptor
 

@@ -281,17 +281,20 @@ check.points
 # %% [markdown]
 # ## 5. Taking the lock
 #
-# The register `register` holds the address of a lock: a byte, 0 free, 1 taken. Write the 64-bit
-# code that takes it and waits as long as somebody else has it. Whoever runs past your last
-# instruction has the lock. There is no stack, and nothing but the lock may be written. Other
-# registers are free.
+# A lock lies `distance` bytes behind the address in the register `register`. It is a byte, 0 free,
+# 1 taken. Write the 64-bit code that takes it and waits as long as somebody else has it. Whoever
+# runs past your last instruction has the lock. There is no stack, and nothing but the lock may be
+# written. Other registers are free.
 #
 # `take = worksheet.assemble ("""…""", 64, att=True)`; labels are words, such as `again:`.
 # `att=True` is the syntax of the VMM's own files.
 
 # %% given="lab4-take"
 draw = worksheet.Numbers(me, "lab4-take")
-taking = worksheet.Given(register=draw.pick(["rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11"]))
+taking = worksheet.Given(
+    register=draw.pick(["rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11"]),
+    distance=draw.between(0x10, 0x3F8, 8),
+)
 taking
 
 # %% answer="lab4-take"
@@ -301,12 +304,12 @@ take = worksheet.assemble(
     f"""
     try:
         movb $1, %al
-        xchgb %al, (%{taking.register})
+        xchgb %al, {taking.distance}(%{taking.register})
         testb %al, %al
         jz inside
     wait:
         pause
-        cmpb $0, (%{taking.register})
+        cmpb $0, {taking.distance}(%{taking.register})
         jne wait
         jmp try
     inside:
@@ -322,18 +325,20 @@ take = worksheet.assemble(
 
 # %%
 if take:
-    print(worksheet.race(take, 64, lock=0x5000, registers={taking.register: 0x5000}))
+    place = {taking.register: 0x5000}
+    print(worksheet.race(take, 64, lock=0x5000 + taking.distance, registers=place))
 
 # %% test="lab4-take" points=4
 check = worksheet.Check(4)
 check.code("take", take)
 ### BEGIN HIDDEN TESTS
-LOCK = 0x5008
+BASE = 0x5008
+LOCK = BASE + taking.distance
 
 
 def tries(code, byte, steps=400):
     return worksheet.run(
-        code, 64, registers={taking.register: LOCK}, memory={LOCK: bytes([byte])}, steps=steps
+        code, 64, registers={taking.register: BASE}, memory={LOCK: bytes([byte])}, steps=steps
     )
 
 
@@ -367,7 +372,7 @@ check.case(1, lambda code: good, "take")
 check.case(
     2,
     lambda code: (
-        good and worksheet.race(code, 64, lock=LOCK, registers={taking.register: LOCK}) is None
+        good and worksheet.race(code, 64, lock=LOCK, registers={taking.register: BASE}) is None
     ),
     "take",
 )
@@ -562,32 +567,32 @@ check.points
 # out when it looks and finds 0. The steps are as before.
 #
 # - `inside_broken`: the list of CPUs that are inside after this schedule.
+# - `count_broken`: `sync_count` then.
 
 # %% given="lab4-broken-barrier"
 draw = worksheet.Numbers(me, "lab4-broken-barrier")
 ids = draw.some(3, range(1, 30))
-fast = ids[0]
-broken = worksheet.Given(
-    schedule=[*draw.shuffled(ids), fast, fast, *(draw.pick(ids) for _ in range(9))]
-)
-del ids, fast
+broken = worksheet.Given(schedule=draw.shuffled(ids) + [draw.pick(ids) for _ in range(5)])
+del ids
 broken
 
 # %% answer="lab4-broken-barrier"
 inside_broken = None
+count_broken = None
 ### BEGIN SOLUTION
-inside_broken, sync_count = [], 0
+inside_broken, count_broken = [], 0
 for cpu in broken.schedule:
     if cpu not in inside_broken:
         inside_broken.append(cpu)
-        sync_count = (sync_count + 1) % 3
-    elif sync_count == 0:
+        count_broken = (count_broken + 1) % 3
+    elif count_broken == 0:
         inside_broken.remove(cpu)
 ### END SOLUTION
 
 # %% test="lab4-broken-barrier" points=2
 check = worksheet.Check(2)
 check.items("inside_broken", inside_broken, int)
+check.number("count_broken", count_broken, 32)
 ### BEGIN HIDDEN TESTS
 
 
@@ -599,10 +604,12 @@ def play_broken(schedule):
             count = 0 if count == 2 else count + 1
         elif not count:
             at[cpu] = "outside"
-    return sorted(cpu for cpu, where in at.items() if where == "inside")
+    return sorted(cpu for cpu, where in at.items() if where == "inside"), count
 
 
-check.case(2, lambda ids: sorted(ids) == play_broken(broken.schedule), "inside_broken")
+still, count = play_broken(broken.schedule)
+check.case(1.5, lambda ids: sorted(ids) == still, "inside_broken")
+check.right(0.5, "count_broken", count)
 ### END HIDDEN TESTS
 check.points
 

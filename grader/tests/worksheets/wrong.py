@@ -1,0 +1,457 @@
+"""Known-wrong answers: question → (what is wrong, the lines, the most that they may earn)."""
+
+PLACE = "place = f'[{taking.register} + {taking.distance}]'\n"
+
+WRONG: dict[str, list[tuple[str, str, float]]] = {
+    # ---- lab 1
+    "lab1-views": [
+        ("physical taken for virtual", "mi_physical = views.mi", 0),
+        ("the alias subtracted", "seen_by_alias = views.mi_arg - 0x40000000", 0),
+        ("only below 1 GiB", "faults = [a for a in views.accesses if a < 0x40000000]", 1),
+        ("everything faults", "faults = list(views.accesses)", 1),
+        ("nothing faults", "faults = []", 1),
+    ],
+    "lab1-page": [
+        ("4 KiB pages", "entry = page.address >> 12 & 511; distance = page.address & 0xFFF", 0),
+        ("the alias counted in", "entry = page.address >> 21", 0),
+    ],
+    "lab1-message": [
+        (
+            "high byte first",
+            "upper_end = int.from_bytes(message.message[8:12], 'big') * 1024 + 0x100000",
+            0,
+        ),
+        (
+            "the first MiB forgotten",
+            "upper_end = int.from_bytes(message.message[8:12], 'little') * 1024",
+            0,
+        ),
+        (
+            "one field too early",
+            "command_line = int.from_bytes(message.message[12:16], 'little')",
+            0,
+        ),
+        ("all valid", "valid = ['memory', 'cmdline', 'mods', 'mmap']", 0),
+    ],
+    "lab1-records": [
+        ("records of two pointers", "records = (array.end - array.start) // 16", 0),
+        ("the id's place", "where = array.start + 24 * array.number + 8", 0),
+        ("counted from 1", "where = array.start + 24 * (array.number - 1) + 16", 0),
+    ],
+    "lab1-sort": [
+        ("link order", "order = list(range(7))", 0),
+        (
+            "id alone, the last first where they are equal",
+            "by_file = sorted(range(7), key=lambda n: sorting.records[n][0], reverse=True)\n"
+            "order = sorted(by_file, key=lambda n: sorting.records[n][1])",
+            1.5,
+        ),
+        ("file first", "order = sorted(range(7), key=lambda n: sorting.records[n])", 0),
+        ("one twice", "order = [0] * 7", 0),
+        (
+            "numbers as numbers",
+            "import re\norder = sorted(range(7), key=lambda n: (re.sub(r'\\d+', lambda m:"
+            " m[0].zfill(3), sorting.records[n][1].lower()), sorting.records[n][0]))",
+            1.5,
+        ),
+    ],
+    "lab1-prefix": [
+        ("exact match", "called = [i for i in calls.ids if i == calls.wanted]", 0),
+        (
+            "case does not matter",
+            "called = [i for i in calls.ids if i.lower().startswith(calls.wanted)]"
+            " + ['Global1', 'Pcpu0', 'Paral1', 'pa']",
+            0,
+        ),
+        ("all", "called = list(calls.ids); called_wrongly = list(calls.ids)", 0),
+    ],
+    # ---- lab 2
+    "lab2-ends": [
+        ("RSP at the base", "rsp = block.base", 0),
+        ("one past the end", "last_byte = block.base + block.size", 0),
+        ("upwards", "pushed = block.base + block.size + 8 * block.pushes", 0),
+        ("from the last byte", "pushed = block.base + block.size - 1 - 8 * block.pushes", 0),
+    ],
+    "lab2-call": [
+        ("nothing pushed", "rsp_inside = call.rsp", 0),
+        ("the call's own address", "stored = call.at.to_bytes(8, 'little')", 1),
+        ("high byte first", "stored = (call.at + call.length).to_bytes(8, 'big')", 0),
+        ("four bytes", "stored = (call.at + call.length).to_bytes(4, 'little')", 0),
+    ],
+    "lab2-align": [
+        (
+            "exchanged",
+            "a = -(frame.room + 8 * frame.more + 16) % 16 + frame.room\n"
+            "b = -(frame.room + 8 * frame.more + 8) % 16 + frame.room\n"
+            "entered_by_call, entered_by_jmp = b, a",
+            0,
+        ),
+        ("not rounded", "entered_by_call = entered_by_jmp = 7", 0),
+        ("far too much", "entered_by_call = frame.room + 64", 0),
+    ],
+    "lab2-frame": [
+        ("upwards", "lies_at = trap.rbp + trap.distance", 0),
+        ("32 bits", "read_at = 2**32 - trap.distance", 0),
+        ("the old RBP", "return_at = trap.rbp", 0),
+    ],
+    "lab2-owner": [
+        (
+            "the end belongs to the next",
+            "at = owned.stacks.items()\n"
+            "owners = [next((n for n, b in at if b <= r < b + owned.size), 'none')"
+            " for r in owned.rsps]",
+            1,
+        ),
+        ("all the same", "owners = ['bsp'] * 5", 1),
+    ],
+    "lab2-verdicts": [
+        ("all right", "verdicts = ['right'] * 4", 0),
+        (
+            "call and size exchanged",
+            "verdicts = ['base' if r == b else 'right' if r - b == boots.size else 'boot stack'"
+            " for b, r in boots.seen]",
+            2,
+        ),
+    ],
+    "lab2-switch": [
+        (
+            "call",
+            "switch = worksheet.assemble(f'xor ebp, ebp; mov rsp, {registers.new_rsp};"
+            " call {registers.jmpto}', 64)",
+            2,
+        ),
+        (
+            "RBP kept",
+            "switch = worksheet.assemble(f'mov rsp, {registers.new_rsp}; jmp {registers.jmpto}',"
+            " 64)",
+            3,
+        ),
+        (
+            "registers exchanged",
+            "switch = worksheet.assemble(f'xor ebp, ebp; mov rsp, {registers.jmpto};"
+            " jmp {registers.new_rsp}', 64)",
+            0,
+        ),
+        (
+            "push and ret",
+            "switch = worksheet.assemble(f'xor ebp, ebp; mov rsp, {registers.new_rsp};"
+            " push {registers.jmpto}; ret', 64)",
+            3,
+        ),
+        (
+            "BP only",
+            "switch = worksheet.assemble(f'xor bp, bp; mov rsp, {registers.new_rsp};"
+            " jmp {registers.jmpto}', 64)",
+            3,
+        ),
+        ("no code", "switch = b'\\x06\\x06'", 0),
+    ],
+    # ---- lab 3
+    "lab3-segments": [
+        ("not times 16", "first = segments.first_segment + segments.first_offset", 0),
+        ("times 10", "first = 10 * segments.first_segment + segments.first_offset", 0),
+        ("offset forgotten", "second = segments.second_address >> 4", 0),
+        ("an address", "third = segments.third_address", 0),
+    ],
+    "lab3-far-jump": [
+        (
+            "exchanged",
+            "s = (jump.address - jump.offset) >> 4\n"
+            "far_jump = b'\\xea' + s.to_bytes(2, 'little') + jump.offset.to_bytes(2, 'little')",
+            1,
+        ),
+        (
+            "high byte first",
+            "s = (jump.address - jump.offset) >> 4\n"
+            "far_jump = b'\\xea' + jump.offset.to_bytes(2, 'big') + s.to_bytes(2, 'big')",
+            1,
+        ),
+        (
+            "offset 0",
+            "far_jump = b'\\xea\\0\\0' + (jump.address >> 4).to_bytes(2, 'little')",
+            1,
+        ),
+        (
+            "offset counted twice",
+            "far_jump = b'\\xea' + jump.offset.to_bytes(2, 'little')"
+            " + (jump.address >> 4).to_bytes(2, 'little')",
+            2,
+        ),
+        ("a near jump", "far_jump = b'\\xe9\\0\\0\\0\\0'", 0),
+        ("text", "far_jump = 'EA 00 00 00 00'", 0),
+    ],
+    "lab3-wrong-jump": [
+        ("where it should lead", "leads_to = wrong.wanted; mistake = None", 0),
+        (
+            "the other mistake",
+            "mistake = {'exchanged': 'not divided'}.get(mistake, 'exchanged')\n"
+            "mistake = 'exchanged' if wrong.found[1] + 256 * wrong.found[2] == wrong.offset"
+            " else 'not divided'\n"
+            "leads_to = 0",
+            0,
+        ),
+    ],
+    "lab3-copy": [
+        ("size of a pointer", "size = 8", 0),
+        ("linked address", "by_cs = copy.gdt & 0xFFFF", 0),
+        ("without the offset", "by_cs = copy.gdt - copy.cpuinit_start", 0),
+        ("the segment's base", "linear = copy.apinit_addr - copy.APINIT_OFFSET", 0),
+        (
+            "offset twice",
+            "linear = copy.gdt - copy.cpuinit_start + copy.apinit_addr + copy.APINIT_OFFSET",
+            0,
+        ),
+    ],
+    "lab3-icr": [
+        ("the address for the vector", "startup_all = 0xC4600 | icr.code & 0xFF", 0),
+        ("to everybody", "startup_all = 0x84600 | icr.code >> 12", 0),
+        ("de-assert", "startup_all = 0xC0600 | icr.code >> 12", 0),
+        ("with a shorthand", "init_one = icr.apic_id << 56 | 0xC4500", 0),
+        ("the id at bit 32", "init_one = icr.apic_id << 32 | 0x4500", 0),
+        ("NMI", "startup_one = icr.apic_id << 56 | 0x4400 | icr.code >> 12", 0),
+    ],
+    "lab3-icr-read": [
+        ("vector times 256", "starts_at = (seen.low & 0xFF) << 8", 0),
+        (
+            "the other shorthand",
+            "reached = [1, 2, 3] if seen.low >> 18 == 2 else [0, 1, 2, 3]",
+            0,
+        ),
+        ("nobody", "reached = []", 0),
+    ],
+    "lab3-descriptor": [
+        ("24 bits of base", "base = descriptor.descriptor >> 16 & 0xFFFFFF", 0),
+        ("16 bits of limit", "last = descriptor.descriptor & 0xFFFF", 0),
+        ("flat", "mine = 0x00CF9B000000FFFF", 1),
+        (
+            "64-bit code",
+            "b = descriptor.my_base\n"
+            "mine = 0x00AF9B000000FFFF | (b & 0xFFFFFF) << 16 | b >> 24 << 56",
+            1,
+        ),
+        (
+            "data",
+            "b = descriptor.my_base\n"
+            "mine = 0x00CF93000000FFFF | (b & 0xFFFFFF) << 16 | b >> 24 << 56",
+            1,
+        ),
+        ("base in one piece", "mine = 0x00CF9B000000FFFF | descriptor.my_base << 16", 1),
+    ],
+    "lab3-gdtr": [
+        (
+            "the size for the limit",
+            "six = (8 * table.entries).to_bytes(2, 'little') + table.at.to_bytes(4, 'little')",
+            1,
+        ),
+        (
+            "base first",
+            "six = table.at.to_bytes(4, 'little') + (8 * table.entries - 1).to_bytes(2, 'little')",
+            0,
+        ),
+        ("the number for the selector", "selector = table.entry", 0),
+    ],
+    "lab3-modes": [
+        ("all real", "modes = ['real'] * 3", 0),
+        (
+            "LME is enough",
+            "modes = ['long' if one['EFER'] & 0x100 else 'protected' if one['CR0'] & 1 else 'real'"
+            " for one in (states.ap1, states.ap2, states.ap3)]",
+            1,
+        ),
+        (
+            "another one",
+            "missing = {'PAE': 'LME', 'LME': 'CR3', 'CR3': 'PAE'}["
+            "'PAE' if not states.dying['CR4'] else 'LME' if not states.dying['EFER'] else 'CR3']",
+            0,
+        ),
+    ],
+    "lab3-paging": [
+        (
+            "4 KiB pages",
+            "indices = [paging.alias >> 30 & 511, paging.alias >> 21 & 511,"
+            " paging.alias >> 12 & 511]",
+            0,
+        ),
+        ("not a large page", "entry = paging.address & ~0x1FFFFF | 3", 1),
+        ("read only", "entry = paging.address & ~0x1FFFFF | 0x81", 1),
+        ("the address itself", "entry = paging.address | 0x83", 1),
+        ("no caching", "entry = paging.address & ~0x1FFFFF | 0x93", 1),
+    ],
+    "lab3-count": [
+        ("not locked", "count = worksheet.assemble(f'inc dword ptr cs:[{counting.procs}]', 16)", 2),
+        ("by DS", "count = worksheet.assemble(f'lock inc dword ptr [{counting.procs}]', 16)", 0),
+        (
+            "one byte",
+            "count = worksheet.assemble(f'lock inc byte ptr cs:[{counting.procs}]', 16)",
+            0,
+        ),
+        (
+            "two bytes",
+            "count = worksheet.assemble(f'lock inc word ptr cs:[{counting.procs}]', 16)",
+            0,
+        ),
+        (
+            "the next place",
+            "count = worksheet.assemble(f'lock inc dword ptr cs:[{counting.procs + 4}]', 16)",
+            0,
+        ),
+        ("down", "count = worksheet.assemble(f'lock dec dword ptr cs:[{counting.procs}]', 16)", 0),
+        ("64-bit code", "count = worksheet.assemble('lock inc dword ptr [rdi]', 64)", 0),
+    ],
+    # ---- lab 4
+    "lab4-lost": [
+        ("nothing lost", "plain = lost.start + 6", 0),
+        ("from 0", "guarded = 6", 0),
+    ],
+    "lab4-schedule": [
+        ("one after another", "schedule = [c for c in losing.cpus for _ in range(6)]", 0),
+        ("too few", "schedule = losing.cpus * 5", 0),
+        ("one CPU alone", "schedule = [losing.cpus[0]] * 18", 0),
+    ],
+    "lab4-inside": [
+        ("everybody", "inside_t = sorted({*locks.schedule}); inside_x = inside_t", 2),
+        ("nobody", "inside_t = []; inside_x = []", 0),
+        ("the first in the list", "inside_x = [locks.schedule[-1], 99]", 0),
+    ],
+    "lab4-atomic": [
+        ("all", "atomic = [0, 1, 2, 3, 4]", 0),
+        ("none", "atomic = []", 0),
+        (
+            "the prefix only",
+            "atomic = [n for n, c in enumerate(instructions.codes) if c[0] != 0xF0]",
+            0,
+        ),
+    ],
+    "lab4-take": [
+        (
+            "test, then set",
+            PLACE + "take = worksheet.assemble(f'again: cmp byte ptr {place}, 0; jne again;"
+            " mov byte ptr {place}, 1', 64)",
+            2,
+        ),
+        (
+            "bts without lock",
+            PLACE + "take = worksheet.assemble(f'again: bts dword ptr {place}, 0; jc again', 64)",
+            2,
+        ),
+        (
+            "no look at the result",
+            PLACE + "take = worksheet.assemble(f'mov al, 1; xchg byte ptr {place}, al', 64)",
+            1,
+        ),
+        (
+            "exchanged with 0",
+            PLACE + "take = worksheet.assemble(f'again: mov al, 0; xchg {place}, al;"
+            " test al, al; jnz again', 64)",
+            0,
+        ),
+        (
+            "waits for 1",
+            PLACE + "take = worksheet.assemble(f'again: mov al, 1; xchg {place}, al;"
+            " test al, al; jz again', 64)",
+            1,
+        ),
+        (
+            "gives up",
+            PLACE + "take = worksheet.assemble(f'mov al, 1; xchg {place}, al; test al, al;"
+            " jz inside; hlt; inside:', 64)",
+            1,
+        ),
+        (
+            "a stack",
+            PLACE + "take = worksheet.assemble(f'again: push rax; pop rax; lock bts dword ptr"
+            " {place}, 0; jc again', 64)",
+            0,
+        ),
+        ("does nothing", "take = b'\\x90'", 0),
+    ],
+    "lab4-numbers": [
+        ("the APIC id", "number = numbers.who", 0),
+        ("from 0", "number = numbers.counted.index(numbers.who)", 0),
+        ("the end", "stackaddr = max(numbers.allocated) + 0x4000", 0),
+        ("one's own", "stale = numbers.allocated[numbers.took_lock.index(numbers.who)]", 0),
+        ("the first one's", "stale = numbers.allocated[0]", 0),
+    ],
+    "lab4-wait": [
+        ("the last look", "too_early = len(waiting.looks) - 1", 0),
+        ("processors without the BSP", "in_time = len(waiting.looks)", 0),
+        ("microseconds", "sleeps = waiting.wait_us", 0),
+    ],
+    "lab4-barrier": [
+        ("never a round", "id_after = barrier.sync_id; count_after = 99", 0),
+        ("all inside", "inside = sorted({*barrier.schedule}) + [0]", 0),
+    ],
+    "lab4-broken-barrier": [
+        ("nobody", "inside_broken = [0]; count_broken = 3", 0),
+        ("all", "inside_broken = sorted({*broken.schedule})", 0),
+        ("a right barrier", "inside_broken = broken.schedule[-1:] + [99]", 0),
+    ],
+}
+"""A most of 0 may be beaten where chance makes a wrong way right: see `test_questions`."""
+
+RIGHT: dict[str, list[tuple[str, str]]] = {
+    "lab2-switch": [
+        (
+            "other instructions",
+            "switch = worksheet.assemble(f'lea rsp, [{registers.new_rsp}]; mov ebp, 0;"
+            " jmp {registers.jmpto}', 64)",
+        ),
+        (
+            "AT&T",
+            "switch = worksheet.assemble(f'movq %{registers.new_rsp}, %rsp; xorq %rbp, %rbp\\n"
+            "jmp *%{registers.jmpto}', 64, att=True)",
+        ),
+    ],
+    "lab3-icr": [
+        (
+            "as it reads while being sent",
+            "startup_all = 0xC5600 | icr.code >> 12; init_one = icr.apic_id << 56 | 0x4500"
+            "; startup_one = icr.apic_id << 56 | 0x4600 | icr.code // 4096",
+        )
+    ],
+    "lab3-descriptor": [
+        (
+            "not accessed, a bit for software",
+            "w = descriptor.descriptor\n"
+            "base = w >> 16 & 0xFFFFFF | w >> 56 << 24\n"
+            "last = w & 0xFFFF | (w >> 48 & 0xF) << 16\n"
+            "last = last << 12 | 0xFFF if w >> 55 & 1 else last\n"
+            "b = descriptor.my_base\n"
+            "mine = 0x00DF9A000000FFFF | (b & 0xFFFFFF) << 16 | b >> 24 << 56",
+        )
+    ],
+    "lab3-paging": [
+        (
+            "accessed, dirty and global",
+            "indices = [0, 1, paging.alias >> 21 & 511]\n"
+            "entry = paging.address & ~0x1FFFFF | 0x1E3",
+        )
+    ],
+    "lab3-count": [
+        (
+            "add",
+            "count = worksheet.assemble(f'lock add dword ptr cs:[{counting.procs}], 1', 16)",
+        ),
+        ("by hand", "count = b'\\xf0\\x2e\\x66\\xff\\x06' + counting.procs.to_bytes(2, 'little')"),
+        (
+            "prefixes in another order",
+            "count = b'\\x66\\x2e\\xf0\\xff\\x06' + counting.procs.to_bytes(2, 'little')",
+        ),
+        (
+            "subtract minus one",
+            "count = worksheet.assemble(f'lock sub dword ptr cs:[{counting.procs}], -1', 16)",
+        ),
+    ],
+    "lab4-take": [
+        (
+            "bts",
+            PLACE + "take = worksheet.assemble(f'again: pause; lock bts dword ptr {place}, 0;"
+            " jc again', 64)",
+        ),
+        (
+            "compare and exchange",
+            PLACE + "take = worksheet.assemble(f'mov edi, 1; again: xor eax, eax;"
+            " lock cmpxchg byte ptr {place}, dil; jne again', 64)",
+        ),
+    ],
+}
