@@ -20,7 +20,9 @@ language = "ja" if JAPANESE else "en"
 html_title = "VMM がプロセッサを起こすまで" if JAPANESE else "A VMM wakes its processors"
 html_short_title = "vmmlab"
 
-extensions = ["myst_parser", "twins", "japanese_search"]
+extensions = ["myst_parser", "twins", "japanese", "terms"]
+# Words of the glossary that are also everyday words.
+terms_not_linked = ["check", "step", "frame", "lock", "contract"]
 root_doc = "docs/index.ja" if JAPANESE else "docs/index"
 source_suffix = {".md": "markdown"}
 include_patterns = (
@@ -52,9 +54,15 @@ html_show_sourcelink = False
 html_show_sphinx = False
 html_theme_options = {
     "top_of_page_buttons": [],
-    "light_css_variables": {"font-stack": "system-ui, 'Noto Sans CJK JP', sans-serif"}
-    if JAPANESE
-    else {},
+    "light_css_variables": {
+        "code-font-size": "0.75rem",
+        # Japanese: fonts in which a wide letter is as wide as two narrow ones.
+        "font-stack--monospace": "'BIZ UDGothic', 'Noto Sans Mono CJK JP', 'MS Gothic', "
+        "'Osaka-Mono', monospace"
+        if JAPANESE
+        else "'SFMono-Regular', Menlo, Consolas, Monaco, 'DejaVu Sans Mono', 'Liberation Mono', "
+        "monospace",
+    },
 }
 pygments_style = "friendly"
 pygments_dark_style = "monokai"

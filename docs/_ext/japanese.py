@@ -1,10 +1,12 @@
-"""Search in Japanese: the same rule cuts the text when it is indexed and the words one looks for.
+"""What Japanese needs: a search that finds words, and lines that may be broken in the source.
 
 Japanese is written without spaces. Sphinx cuts the text into words when it builds the index, but
 not what the reader types, so that 物理アドレス is not found where the index has 物理 and アドレス.
 Here the cut is wherever the kind of letter changes: kanji, katakana, Latin. Both sides can do that
 in one line. Runs of hiragana are grammar and are left out. A long run of kanji is also entered by
 pairs: then 起動 is found in 起動処理.
+
+A line that ends in the source becomes a space in HTML, which is wrong between two Japanese letters.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.search import SearchLanguage
 
 RUN = r"[A-Za-z0-9_]+|[\u30a1-\u30fa\u30fc]+|[\u3005\u3400-\u9fff]+"
 """One run: Latin letters and digits, katakana, kanji. Means the same in Python and JavaScript."""
 
+_WIDE = "[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]"
+_BREAK = re.compile(f"(?<={_WIDE})\n(?={_WIDE})")
 _KANJI = re.compile(r"[\u3005\u3400-\u9fff]{3,}")
 
 
@@ -44,7 +49,24 @@ class SearchJapanese(SearchLanguage):
         return bool(word)
 
 
+def _join_lines(app: Sphinx, doctree: nodes.document) -> None:
+    """Take the end of a line away where it stands between two Japanese letters."""
+    for block in doctree.findall(nodes.TextElement):
+        if isinstance(block, nodes.literal_block | nodes.raw):
+            continue
+        for one in list(block.children):
+            if isinstance(one, nodes.Text) and "\n" in one:
+                at = block.index(one)
+                before = block[at - 1].astext()[-1:] if at else ""
+                after = block[at + 1].astext()[:1] if at + 1 < len(block) else ""
+                joined = _BREAK.sub("", f"{before}{one}{after}")
+                text = joined[len(before) : len(joined) - len(after)]
+                block.replace(one, nodes.Text(text))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.add_search_language(SearchJapanese)
+    if app.config.language == "ja":
+        app.connect("doctree-read", _join_lines)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

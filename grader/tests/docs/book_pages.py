@@ -1,0 +1,121 @@
+"""What the tests of the book share: its pages, their headings, and the commands they show."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCS = ROOT / "docs"
+
+_FENCE = re.compile(r"( *)(```+|~~~+)(.*)")
+_NOT_RUN = re.compile(r"\s*<!-- not run: .+ -->\s*")
+
+
+def own_pages() -> list[Path]:
+    """The English pages in docs/."""
+    return sorted(page for page in DOCS.glob("*.md") if not page.name.endswith(".ja.md"))
+
+
+def handouts() -> list[Path]:
+    """The English handouts."""
+    return sorted(ROOT.glob("labs/lab*/README.md"))
+
+
+def twin(page: Path) -> Path:
+    """The Japanese page of an English one."""
+    return page.with_name(page.name.removesuffix(".md") + ".ja.md")
+
+
+def shown(page: Path) -> str:
+    """A page's name for the ids of tests."""
+    return page.relative_to(ROOT).as_posix()
+
+
+def outside_fences(text: str) -> list[str]:
+    """The lines of a page that are not in a code block."""
+    lines: list[str] = []
+    fence = ""
+    for line in text.splitlines():
+        mark = _FENCE.fullmatch(line)
+        if mark and not fence:
+            fence = mark.group(2)
+        elif mark and mark.group(2).startswith(fence) and not mark.group(3).strip():
+            fence = ""
+        elif not fence:
+            lines.append(line)
+    return lines
+
+
+def headings(text: str) -> list[tuple[int, str]]:
+    """Level and text of each heading."""
+    found = (re.fullmatch(r"(#+) +(.+?) *", line) for line in outside_fences(text))
+    return [(len(one.group(1)), one.group(2)) for one in found if one]
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The tables of a page: rows of cells, the heading first, without the line of dashes."""
+    found: list[list[list[str]]] = []
+    before = ""
+    for line in outside_fences(text):
+        if line.startswith("|"):
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            if not before.startswith("|"):
+                found.append([])
+            if not all(re.fullmatch(r":?-+:?", cell) for cell in cells):
+                found[-1].append(cells)
+        before = line
+    return found
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command that a page shows, and the lines of output below it."""
+
+    page: str
+    line: int
+    text: str
+    output: tuple[str, ...]
+    run: bool
+
+
+def commands(page: Path) -> list[Command]:
+    """The commands in a page's console blocks, in order."""
+    found: list[Command] = []
+    lines = page.read_text(encoding="utf-8").splitlines()
+    at = 0
+    while at < len(lines):
+        mark = _FENCE.fullmatch(lines[at])
+        if mark and mark.group(3).strip() == "console":
+            indent = len(mark.group(1))
+            run = not _NOT_RUN.fullmatch(lines[at - 1])
+            at += 1
+            while not lines[at].strip().startswith(mark.group(2)):
+                line = lines[at][indent:]
+                if line.startswith("$ "):
+                    found.append(Command(shown(page), at + 1, line[2:], (), run))
+                else:
+                    last = found.pop()
+                    found.append(
+                        Command(last.page, last.line, last.text, (*last.output, line), run)
+                    )
+                at += 1
+        at += 1
+    return found
+
+
+def missing_output(command: Command, printed: str) -> str | None:
+    """The first line that the page shows and the command did not print in that order, if any.
+
+    `…` stands for anything, also for any number of lines when it stands alone.
+    """
+    lines = iter(" ".join(line.split()) for line in printed.splitlines())
+    for wanted in command.output:
+        parts = [re.escape(part) for part in " ".join(wanted.split()).split("…")]
+        pattern = re.compile(".*".join(parts))
+        if not wanted.replace("…", "").strip():
+            continue
+        if not any(pattern.fullmatch(line) for line in lines):
+            return wanted
+    return None

@@ -1,0 +1,195 @@
+"""`vmmlab check-course`: each thing that a lab author can forget is named, with its file."""
+
+import re
+
+import pytest
+from book_pages import ROOT
+from course_copies import copy_of_the_clone, finish
+
+from vmmlab import course as courses
+from vmmlab import coursecheck, newlab
+from vmmlab.cli import main
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A copy of the clone with a lab 9 in which nothing is forgotten."""
+    root = copy_of_the_clone(tmp_path / "clone")
+    newlab.new_lab(courses.load(root), "lab9")
+    finish(root, "lab9")
+    return root
+
+
+def of_lab9(root):
+    return [str(one) for one in coursecheck.forgotten(root) if "lab9" in str(one)]
+
+
+def test_nothing_is_forgotten_in_a_finished_lab(clone):
+    assert of_lab9(clone) == []
+
+
+def test_nothing_is_forgotten_in_this_course():
+    assert [str(one) for one in coursecheck.forgotten(ROOT)] == []
+
+
+def test_a_new_lab_still_has_its_handouts_to_be_written(tmp_path):
+    root = copy_of_the_clone(tmp_path / "clone")
+    newlab.new_lab(courses.load(root), "lab9")
+    found = of_lab9(root)
+    for name in ("README.md", "README.ja.md"):
+        assert sum(f"labs/lab9/{name}:" in one and "still to be" in one for one in found) == 5
+    assert "docs/index.md: no row for lab9: add it to the table of labs" in found
+    assert len(found) == 12
+
+
+def gone(file):
+    def change(root):
+        (root / file).unlink()
+
+    return change
+
+
+def edited(file, old, new):
+    def change(root):
+        text = (root / file).read_text(encoding="utf-8")
+        assert old in text
+        (root / file).write_text(text.replace(old, new), encoding="utf-8")
+
+    return change
+
+
+HANDOUT, JAPANESE = "labs/lab9/README.md", "labs/lab9/README.ja.md"
+TESTS, HINTS = "labs/lab9/test_lab9.py", "labs/lab9/hints.yml"
+SOLUTION, MUTANTS = "reference/lab9/start.c", "grader/mutants/lab9.yml"
+
+FORGOTTEN = {
+    "no handout": (gone(HANDOUT), f"{HANDOUT}: the English handout is missing: write it"),
+    "no Japanese handout": (gone(JAPANESE), f"{JAPANESE}: the Japanese handout is missing"),
+    "a section in one language": (
+        edited(JAPANESE, "## 手順", "手順"),
+        f"{JAPANESE}: its headings are not those of README.md",
+    ),
+    "no row for a check": (
+        edited(HANDOUT, "| `lab9.group.called`", "| it"),
+        f"{HANDOUT}: no row for the check lab9.group.called",
+    ),
+    "other points in the handout": (
+        edited(JAPANESE, "`lab9.group.called` | 10", "`lab9.group.called` | 8"),
+        "lab9.group.called has 8 points here and 10 in course.yml",
+    ),
+    "a row for no check": (
+        edited(HANDOUT, "|---|---|---|\n", "|---|---|---|\n| `lab9.group.gone` | 3 | x |\n"),
+        "course.yml has no check lab9.group.gone",
+    ),
+    "no tests": (gone(TESTS), f"{TESTS}: the tests are missing"),
+    "tests that are not Python": (edited(TESTS, "def ", "fed "), f"{TESTS}:10: not Python"),
+    "a check without a test": (
+        edited("course.yml", "lab9.group.called:", "lab9.group.other:"),
+        "no test defines lab9.group.other",
+    ),
+    "a test without points": (
+        edited(TESTS, '@check("lab9.group.called"', '@check("lab9.group.new"'),
+        "lab9.group.new is not in course.yml",
+    ),
+    "points that do not add up": (
+        edited("course.yml", "lab9.group.called: {points: 10", "lab9.group.called: {points: 9"),
+        "the points do not add up",
+    ),
+    "a step that earns nothing": (
+        edited(
+            "course.yml",
+            "    points: 10\n    checks:\n      lab9",
+            "      - id: lab9.2\n        title: more\n        file: lab9/start.c\n"
+            "        function: lab9_start\n    points: 10\n    checks:\n      lab9",
+        ),
+        "no check earns anything for the step lab9.2",
+    ),
+    "a step without a region": (
+        edited(SOLUTION, "lab9.1", "lab9.2"),
+        f"{SOLUTION}: nothing is marked as the solution of lab9.1",
+    ),
+    "a region without a step": (
+        edited(SOLUTION, "lab9.1", "lab9.2"),
+        f"{SOLUTION}:16: course.yml has no step lab9.2",
+    ),
+    "broken markup": (edited(SOLUTION, "/* END SOLUTION */", ""), f"{SOLUTION}:16: the region of"),
+    "no reference": (gone(SOLUTION), f"{SOLUTION}: the reference solution is missing"),
+    "a function that is not there": (
+        edited("course.yml", "[lab9_start]", "[lab9_start, lab9_more]"),
+        f"{SOLUTION}: lab9_more is nowhere in it",
+    ),
+    "no mutant": (gone(MUTANTS), f"{MUTANTS}: no mutant is to be caught by lab9.group.called"),
+    "a mutant that no longer fits": (
+        edited(MUTANTS, "region: lab9.1", "function: lab9_gone"),
+        "there is no such part any more",
+    ),
+    "a mutant of no check": (
+        edited(MUTANTS, "check: lab9.group.called", "check: lab9.no.such"),
+        "lab9 has no check lab9.no.such",
+    ),
+    "no hint for a cause of a check": (
+        edited(HINTS, "group-not-called:", "group-never-called:"),
+        f"{HINTS}: no hint for the cause group-not-called (from {TESTS})",
+    ),
+    "no hint for a cause of a mutant": (
+        edited(MUTANTS, "cause: group-not-called", "cause: bsp-panic"),
+        f"{HINTS}: no hint for the cause bsp-panic",
+    ),
+    "no hints": (gone(HINTS), f"{HINTS}: no hint for the cause not-written-yet"),
+    "hints that are no list": (
+        edited(HINTS, 'not-written-yet:\n  - "', 'not-written-yet:\n  "'),
+        "no list of hints",
+    ),
+    "no row in the book": (
+        edited("docs/index.ja.md", "labs/lab9/README", "x"),
+        "docs/index.ja.md: no row for lab9",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FORGOTTEN)
+def test_what_is_forgotten_is_named(clone, what):
+    change, said = FORGOTTEN[what]
+    change(clone)
+    found = of_lab9(clone)
+    assert any(said in one for one in found), found
+    for one in found:
+        assert re.match(r"(course\.yml|(labs|reference|grader|docs)/\S+?)(:\d+)?: .+: .+", one)
+
+
+def test_a_lab_that_course_yml_does_not_know_is_named(clone):
+    (clone / "labs" / "lab77").mkdir()
+    (clone / "grader" / "mutants" / "lab78.yml").write_text("")
+    found = [str(one) for one in coursecheck.forgotten(clone)]
+    assert "labs/lab77: course.yml has no such lab: add it, or move this" in found
+    assert any(one.startswith("grader/mutants/lab78.yml: ") for one in found)
+
+
+def test_causes_are_found_where_they_are_named(tmp_path):
+    file = tmp_path / "test_lab9.py"
+    file.write_text(
+        "def blame(boot, cause, **what): fail(cause, **what)\n"
+        "def other(name): pass\n"
+        "def test_a(boot):\n"
+        "    cause = 'one-a' if boot else 'one-b'\n"
+        "    blame(boot, 'two', cpu=1)\n"
+        "    fail('three' if boot else 'four', observed='no cause')\n"
+        "    blame(boot, cause='five')\n"
+        "    other('not-this')\n"
+    )
+    assert set(coursecheck.causes(file)) == {"one-a", "one-b", "two", "three", "four", "five"}
+
+
+def test_the_command(clone, capsys, monkeypatch):
+    monkeypatch.chdir(clone)
+    edited(HINTS, "group-not-called:", "group-never-called:")(clone)
+    assert main(["check-course"]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"{HINTS}: no hint for the cause group-not-called") for line in out)
+    assert re.fullmatch(r"\d+ to mend", out[-1])
+
+
+def test_the_command_when_nothing_is_forgotten(clone, capsys, monkeypatch):
+    monkeypatch.setattr(coursecheck, "forgotten", lambda root: ())
+    assert main(["check-course", "--course", str(clone)]) == 0
+    assert capsys.readouterr().out == "nothing is forgotten\n"

@@ -1,0 +1,119 @@
+"""The commands that the book shows are run, in order, and print what the book says they print.
+
+Both languages show the same commands (test_pages.py), so that those of the English pages are run.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from book_pages import DOCS, ROOT, commands, missing_output, own_pages, twin
+from course_copies import copy_of_the_clone, finish
+
+from vmmlab import course as courses
+from vmmlab import coursecheck, strip
+from vmmlab.sandbox import Sandbox
+
+RUN = {"evidence.md", "instructor.md", "lab-author.md"}
+
+
+def run(text: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """A command line as a reader types it, in `folder`, with the environment active."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", text],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path, "COLUMNS": "100"},
+        check=False,
+    )
+
+
+def follow(page: Path, folder: Path) -> None:
+    """Run the commands of a page; each prints what the page shows, in both languages."""
+    theirs = {(one.text): one for one in commands(twin(page))}
+    for command in commands(page):
+        if not command.run:
+            continue
+        done = run(command.text, folder)
+        where = f"{command.page}:{command.line}: {command.text}"
+        assert done.returncode in (0, 1), f"{where}\n{done.stdout}{done.stderr}"
+        for one in (command, theirs[command.text]):
+            absent = missing_output(one, done.stdout)
+            assert absent is None, f"{where}\nno such line: {absent}\n{done.stdout}{done.stderr}"
+
+
+def test_all_pages_with_commands_are_run():
+    """A page with commands is followed below, or says of each why it is not."""
+    with_commands = {page.name for page in own_pages() if any(one.run for one in commands(page))}
+    assert with_commands <= RUN, "follow the page in this file, or say in it why not"
+
+
+def test_the_page_on_evidence(tmp_path):
+    follow(DOCS / "evidence.md", copy_of_the_clone(tmp_path / "clone"))
+
+
+@pytest.mark.full
+def test_the_instructors_guide(tmp_path):
+    if Sandbox.choose(require=False).kind == "none":
+        pytest.skip("other people's code is not graded without a sandbox")
+    clone = copy_of_the_clone(tmp_path / "clone")
+    course = courses.load(clone)
+    for student, keep in (("ada", {"lab1.1"}), ("ben", set())):
+        for file in course.lab("lab1").files:
+            text = (clone / "reference" / file).read_text(encoding="utf-8")
+            target = clone / "class" / student / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(strip.starter_text(text, path=file, keep=frozenset(keep)))
+    follow(DOCS / "instructor.md", clone)
+    assert {one.name for one in (clone / "reports").iterdir()} == {"ada.json", "ben.json"}
+
+
+def test_a_lab_9_made_as_the_guide_says(tmp_path):
+    """The guide in a copy of the clone: the reference earns all, the starter nothing."""
+    clone = copy_of_the_clone(tmp_path / "clone")
+    follow(DOCS / "lab-author.md", clone)
+    finish(clone, "lab9")
+    assert [str(one) for one in coursecheck.forgotten(clone) if "lab9" in str(one)] == []
+
+    course = courses.load(clone)
+    own = tmp_path / "starter"
+    (own / "lab9").mkdir(parents=True)
+    text = (clone / "reference/lab9/start.c").read_text(encoding="utf-8")
+    (own / "lab9" / "start.c").write_text(strip.starter_text(text, path="start.c"))
+    done = run(f"vmmlab grade lab9 --submission {own} --no-sandbox", clone)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "lab9  0/10 points" in done.stdout
+    assert "TODO(lab9.1)" in done.stdout
+
+    # The other labs do not notice.
+    assert list(course.labs)[-1] == "lab9"
+    done = run("vmmlab grade lab1 --submission reference", clone)
+    assert (done.returncode, "lab1  20/20 points" in done.stdout) == (0, True)
+
+
+def test_a_new_lab_is_clean_for_ruff_and_clang_format(tmp_path):
+    clone = copy_of_the_clone(tmp_path / "clone")
+    assert run("vmmlab new-lab lab9", clone).returncode == 0
+    shutil.copyfile(ROOT / "pyproject.toml", clone / "pyproject.toml")
+    style = ROOT / "vmm-skeleton" / "{{cookiecutter.slug}}" / ".clang-format"
+    for text in (
+        "ruff check labs/lab9",
+        "ruff format --check labs/lab9",
+        f"clang-format --dry-run -Werror --style='file:{style}' reference/lab9/start.c",
+    ):
+        done = run(text, clone)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_page_that_shows_what_is_not_so_is_noticed(tmp_path, monkeypatch):
+    page = tmp_path / "a.md"
+    for one in (page, twin(page)):
+        one.write_text("```console\n$ echo one\ntwo\n```\n")
+    monkeypatch.setattr("book_pages.ROOT", tmp_path)
+    with pytest.raises(AssertionError, match="no such line: two"):
+        follow(page, tmp_path)

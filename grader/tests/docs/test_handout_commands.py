@@ -1,0 +1,228 @@
+"""The commands of the handouts, run in a workspace in which the steps so far are written.
+
+Before a console block a comment says what is written: `<!-- with lab1.2 -->` means all steps of the
+lab up to that one; without a comment, nothing. What is typed into gdb stands in tables, and belongs
+to the state of the block above.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from book_pages import ROOT, Command, commands, handouts, missing_output, shown
+
+from vmmlab import course as courses
+from vmmlab import workspace
+from vmmlab.cohort import Cohort
+from vmmlab.strip import starter_text
+from vmmlab.workspace import Answers
+
+VMMLAB = Path(sys.prefix) / "bin" / "vmmlab"
+PAGES = [page for page in handouts() if page.parent.name in ("lab0", "lab1", "lab2")]
+LONGEST_S = 60
+TWICE = re.compile(r"\btwice\b")
+CODE = re.compile(r"`([^`]+)`")
+
+pytestmark = pytest.mark.skipif(
+    not VMMLAB.is_file(), reason="vmmlab is not installed in this environment"
+)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One sitting at gdb: what is typed, and what the handout says one sees.
+
+    Attributes:
+        state: the last step that is written, or "".
+        typed: the lines.
+        seen: pieces of text that gdb must print.
+    """
+
+    page: str
+    line: int
+    state: str
+    typed: tuple[str, ...]
+    seen: tuple[str, ...]
+
+
+def states(page: Path) -> dict[int, str]:
+    """The state from each line of a page on."""
+    found = {0: ""}
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        mark = re.fullmatch(r"<!-- with (lab\d\.\d+) -->", line.strip())
+        if mark:
+            found[number] = mark.group(1)
+    return found
+
+
+def state_at(page: Path, line: int) -> str:
+    """The state of the block or table that stands at a line."""
+    of_page = states(page)
+    return of_page[max(number for number in of_page if number <= line)]
+
+
+def lines_typed(cell: str) -> list[str]:
+    """What the first cell of a row wants typed."""
+    typed = CODE.findall(cell)
+    if TWICE.search(cell):
+        typed.append(typed[-1])
+    if "a few times" in cell:
+        typed += [typed[-1]] * 2
+    return typed
+
+
+def sessions(page: Path) -> list[Session]:
+    """The tables of a page that say what to type into gdb."""
+    found: list[Session] = []
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for at, line in enumerate(lines):
+        if not line.startswith("| type |"):
+            continue
+        typed: list[str] = []
+        seen: list[str] = []
+        for row in lines[at + 2 :]:
+            if not row.startswith("|"):
+                break
+            first, second = row.strip("|").split("|", 1)
+            typed += lines_typed(first)
+            seen += CODE.findall(second)
+        found.append(Session(shown(page), at + 1, state_at(page, at), tuple(typed), tuple(seen)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]:
+    """A workspace, and how to run a line in it with the steps of one lab written up to one."""
+    home = tmp_path_factory.mktemp("home")
+    kit = courses.load(ROOT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", f"{home}/.cache")
+        here = workspace.new(home / "vmm", kit, Answers("Ada", Cohort.derive("dev")))
+    plain: Mapping[str, str] = {
+        "PATH": f"{here}/.venv/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "HOME": str(home),
+        "LC_ALL": "C.UTF-8",
+        "COLUMNS": "200",
+        "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
+    }
+
+    def run(line: str, state: str, stdin: str = "") -> str:
+        write(here, kit, state)
+        done = subprocess.run(
+            ["/bin/bash", "-c", line],
+            cwd=here,
+            env=plain,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LONGEST_S,
+            check=False,
+        )
+        return done.stdout
+
+    return run
+
+
+def write(here: Path, kit: courses.Course, state: str) -> None:
+    """Fill in the steps of a lab up to `state`; all other steps are as in the starter."""
+    for lab in kit.labs.values():
+        steps = [step.id for step in lab.steps]
+        keep = frozenset(steps[: steps.index(state) + 1] if state in steps else ())
+        for path in lab.files:
+            text = (ROOT / "reference" / path).read_text(encoding="utf-8")
+            new = starter_text(text, path=f"reference/{path}", keep=keep)
+            if (here / path).read_text(encoding="utf-8") != new:
+                (here / path).write_text(new, encoding="utf-8")
+
+
+def in_any_order(command: Command, printed: str) -> tuple[Command, str]:
+    """Both with the lines of the APs sorted: in which order they come is left to chance."""
+
+    def settle(lines: list[str]) -> list[str]:
+        aps = iter(sorted(line for line in lines if line.endswith("(AP)")))
+        return [next(aps) if line.endswith("(AP)") else line for line in lines]
+
+    settled = tuple(settle(list(command.output)))
+    return (
+        Command(command.page, command.line, command.text, settled, command.run),
+        "\n".join(settle(printed.splitlines())),
+    )
+
+
+def wrong(command: Command, printed: str) -> str | None:
+    """What is shown and was not printed, if anything."""
+    if "this is a bug of vmmlab" in printed or "command not found" in printed:
+        return printed
+    return missing_output(*in_any_order(command, printed))
+
+
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [
+        pytest.param(page, one, id=f"{page.parent.name}:{one.line}")
+        for page in PAGES
+        for one in commands(page)
+        if one.run and one.output
+    ],
+)
+def test_a_command_prints_what_the_handout_shows(page, command, shell):
+    printed = shell(command.text, state_at(page, command.line))
+    assert wrong(command, printed) is None, printed
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [
+        pytest.param(page, one, id=f"{page.parent.name}:{one.line}")
+        for page in PAGES
+        for one in commands(page)
+        if one.run and not one.output
+    ],
+)
+def test_a_command_that_is_shown_without_output_runs(page, command, shell):
+    state = state_at(page, command.line)
+    lab = page.parent.name
+    printed = shell(f"make {lab} >build.log 2>&1; {command.text}", state)
+    assert wrong(command, printed) is None
+    assert "No such file" not in printed and "Stop." not in printed, printed
+
+
+@pytest.mark.parametrize(
+    ("page", "session"),
+    [
+        pytest.param(page, one, id=f"{page.parent.name}:{one.line}")
+        for page in PAGES
+        for one in sessions(page)
+    ],
+)
+def test_what_is_typed_into_gdb_shows_what_the_handout_says(page, session, shell):
+    lab = page.parent.name
+    typed = "".join(f"{line}\n" for line in (*session.typed, "quit"))
+    line = f"make {lab} >/dev/null && make gdb LAB={lab[-1]}"
+    printed = shell(line, session.state, typed)
+    flat = " ".join(printed.split())
+    assert [text for text in session.seen if text not in flat] == [], printed
+    assert "Undefined command" not in printed and "No symbol" not in printed, printed
+
+
+def test_there_are_sessions_and_commands():
+    found = [one for page in PAGES for one in sessions(page)]
+    assert len(found) >= 6 and all(len(one.typed) >= 2 for one in found)
+    shown_outputs = [one for page in PAGES for one in commands(page) if one.output]
+    assert len(shown_outputs) >= 15
+
+
+def test_a_wrong_output_is_noticed():
+    command = Command("page", 1, "x", ("Processor 1 (AP)", "Processor 2 (AP)", "lab1  6/20"), True)
+    right = "Processor 2 (AP)\nProcessor 1 (AP)\nlab1  6/20\n"
+    assert wrong(command, right) is None
+    assert wrong(command, right.replace("6/20", "7/20"))
+    assert wrong(command, right.replace("Processor 2", "Processor 3"))
+    assert wrong(Command("page", 1, "x", (), True), "bash: x: command not found")

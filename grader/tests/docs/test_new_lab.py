@@ -1,0 +1,136 @@
+"""`vmmlab new-lab`: what it makes, what it leaves alone, what it refuses."""
+
+import re
+
+import pytest
+from book_pages import ROOT
+from course_copies import copy_of_the_clone
+
+from vmmlab import course as courses
+from vmmlab import coursecheck, mutants, newlab
+from vmmlab.cli import main
+from vmmlab.errors import CourseError, InfraError, UsageError
+
+
+@pytest.fixture
+def clone(tmp_path):
+    return copy_of_the_clone(tmp_path / "clone")
+
+
+def everything(root):
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_it_makes_a_lab_of_the_course(clone):
+    before = everything(clone)
+    made = newlab.new_lab(courses.load(clone), "lab9")
+    after = everything(clone)
+    assert set(after) - set(before) == set(made.files)
+    assert {name for name in before if before[name] != after[name]} == {"course.yml"}
+    course = courses.load(clone)
+    lab = course.labs["lab9"]
+    assert list(course.labs)[-1] == "lab9"
+    assert lab.points == 10
+    assert [step.id for step in lab.steps] == ["lab9.1"]
+    assert [one.check for one in mutants.load(course, ["lab9"])] == list(lab.checks)
+
+
+def test_course_yml_keeps_every_byte(clone):
+    before = (clone / "course.yml").read_text(encoding="utf-8")
+    newlab.new_lab(courses.load(clone), "lab9")
+    after = (clone / "course.yml").read_text(encoding="utf-8")
+    assert after.startswith(before)
+    assert before.count("#") == after.count("#") > 0
+
+
+def test_no_placeholder_is_left(clone):
+    made = newlab.new_lab(courses.load(clone), "lab12")
+    old = (clone / "course.yml").read_text(encoding="utf-8")
+    texts = [(clone / name).read_text(encoding="utf-8") for name in made.files]
+    for text in [*texts, old[old.index("  lab12:") :]]:
+        assert not re.search(r"labN|bspN|[Ll]ab N|LAB=N|課題 N", text)
+    assert 'INITFUNC ("bsp12", lab12_start)' in (clone / "reference/lab12/start.c").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("labs:\n  a: 1\n", "labs:\n  a: 1\nNEW\n"),
+        ("labs:\n  a: 1", "labs:\n  a: 1\nNEW\n"),
+        ("labs: # c\n  a: 1\n\n# end\nz: 1\n", "labs: # c\n  a: 1\nNEW\n\n# end\nz: 1\n"),
+        ("labs:\n  a: 1\n# c\n  b: 1\n\n", "labs:\n  a: 1\n# c\n  b: 1\nNEW\n\n"),
+    ],
+)
+def test_where_the_entry_goes(text, result):
+    assert newlab.with_entry(text, "NEW\n") == result
+
+
+@pytest.mark.parametrize("text", ["labs: {a: 1}\n", "title: x\n", "labs:\n    a: 1\n"])
+def test_another_layout_is_refused(text):
+    with pytest.raises(CourseError, match=r"course\.yml"):
+        newlab.with_entry(text, "NEW\n", "lab9")
+
+
+@pytest.mark.parametrize("name", ["lab", "lab09", "lab100", "9", "lab9/..", "LAB9", "lab0"])
+def test_what_is_no_name_is_refused(clone, name):
+    before = everything(clone)
+    with pytest.raises(UsageError, match="cannot be a lab's name"):
+        newlab.new_lab(courses.load(clone), name)
+    assert everything(clone) == before
+
+
+def test_a_lab_that_is_there_is_refused_and_a_free_name_offered(clone):
+    with pytest.raises(UsageError, match="has a lab3 already") as caught:
+        newlab.new_lab(courses.load(clone), "lab3")
+    free = next(f"lab{n}" for n in range(1, 99) if f"lab{n}" not in courses.load(clone).labs)
+    assert free in caught.value.next_step
+
+
+def test_a_file_that_is_in_the_way_is_left_alone(clone):
+    (clone / "reference" / "lab9").mkdir()
+    (clone / "reference" / "lab9" / "start.c").write_text("mine")
+    before = everything(clone)
+    with pytest.raises(UsageError, match=r"reference/lab9/start\.c is there already"):
+        newlab.new_lab(courses.load(clone), "lab9")
+    assert everything(clone) == before
+
+
+def test_half_a_lab_is_never_left_behind(clone, monkeypatch):
+    before = everything(clone)
+
+    def full(path, text):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(newlab, "_replace", full)
+    with pytest.raises(InfraError, match="nothing was left behind") as caught:
+        newlab.new_lab(courses.load(clone), "lab9")
+    assert "No space left" in caught.value.found
+    assert everything(clone) == before
+    assert not (clone / "labs" / "lab9").exists()
+
+
+def test_it_is_refused_outside_of_a_clone(clone):
+    for path in sorted((clone / "grader" / "mutants").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    (clone / "grader" / "mutants").rmdir()
+    with pytest.raises(UsageError, match="not a clone"):
+        newlab.new_lab(courses.load(clone), "lab9")
+
+
+def test_the_command(clone, capsys):
+    assert main(["new-lab", "lab9", "--course", str(clone)]) == 0
+    assert "made     labs/lab9/README.ja.md\n" in capsys.readouterr().out
+    assert main(["new-lab", "lab9", "--course", str(clone)]) == 2
+    assert "has a lab9 already" in capsys.readouterr().err
+
+
+def test_its_templates_are_as_the_kit_wants_its_files():
+    """What ruff and clang-format would say of them is said of the labs that exist, too."""
+    folder = ROOT / "grader" / "vmmlab" / "newlab_files"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {*newlab._PLACES, "course.yml.txt"}
+    assert coursecheck.LEFT_OVER in (folder / "README.md.txt").read_text(encoding="utf-8")
