@@ -125,11 +125,19 @@ class Book:
         )
         return Path(folder) / f"{lesson.notebook}.ipynb"
 
-    def source_folder(self, lesson: Lesson) -> Path:
-        """The folder without which the formgrader does not list the assignment."""
-        return Path(
-            self._directory.format_path(self._directory.source_directory, ".", lesson.assignment)
+    def report_path(self, student: str, lesson: Lesson) -> Path:
+        """Where a copy of the report goes; the formgrader counts these folders as submissions."""
+        folder = self._directory.format_path(
+            self._directory.submitted_directory, student, lesson.assignment
         )
+        return Path(folder) / f"{lesson.notebook}.json"
+
+    def source_readme(self, lesson: Lesson) -> Path:
+        """A file in the folder without which the formgrader does not list the assignment."""
+        folder = self._directory.format_path(
+            self._directory.source_directory, ".", lesson.assignment
+        )
+        return Path(folder) / "README.md"
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[api.Gradebook]:
@@ -216,7 +224,8 @@ def open_book(folder: Path, *, copy: bool = False) -> Iterator[Book]:
     """
     app, directory = _course_folder(folder)
     url = make_url(directory.db_url)
-    file = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+    sqlite = url.get_backend_name() == "sqlite" and url.database
+    file = folder.resolve() / str(url.database) if sqlite else None
     with contextlib.ExitStack() as stack:
         if copy:
             if file is None:
@@ -290,12 +299,16 @@ def _make(file: Path, course_id: str) -> None:
 
 
 def _copied(file: Path, to: Path) -> Path:
-    if file.exists():
+    if not file.exists():
+        return to
+    try:
         with (
             contextlib.closing(sqlite3.connect(file)) as old,
             contextlib.closing(sqlite3.connect(to)) as new,
         ):
             old.backup(new)
+    except sqlite3.Error as error:
+        raise InfraError(f"{file}: the gradebook cannot be copied: {error}.") from error
     return to
 
 
@@ -453,7 +466,8 @@ def _submission(
     try:
         submission = book.find_submission(lesson.assignment, student)
     except api.MissingEntry:
-        book.add_submission(lesson.assignment, student, **given)
+        with book.db.no_autoflush:  # else SQLAlchemy warns of half-made rows
+            book.add_submission(lesson.assignment, student, **given)
         changes.what.append("new submission")
         return book.find_submission_notebook(*where), True
     if handed_in is not None and submission.timestamp != handed_in:

@@ -36,7 +36,8 @@ class Mark:
     """What one grade cell gets.
 
     Attributes:
-        cell: the grade cell's name: the check's id, or `labN.hidden` for all the hidden ones.
+        cell: the grade cell's name, from `cell_name` or `hidden_cell`.
+        check: the check's id; "" for the hidden ones together.
         title: what the check looks at.
         score: points; None if nobody could judge, which is not 0.
         max: points at most.
@@ -47,6 +48,7 @@ class Mark:
     """
 
     cell: str
+    check: str
     title: str
     score: float | None
     max: float
@@ -56,9 +58,14 @@ class Mark:
     trouble: str = ""
 
 
+def cell_name(check_id: str) -> str:
+    """The name of a check's grade cell: nbgrader allows letters, digits, - and _, so no dots."""
+    return check_id.replace(".", "-")
+
+
 def hidden_cell(lab: str) -> str:
     """The name of the one cell that all hidden checks of a lab share."""
-    return f"{lab}.hidden"
+    return f"{lab}-hidden"
 
 
 def from_report(report: Report, lab: Lab) -> tuple[Mark, ...]:
@@ -83,6 +90,12 @@ def from_report(report: Report, lab: Lab) -> tuple[Mark, ...]:
     marks = [_mark(check, report, secret) for check in ordered if check.id not in secret]
     if hidden:
         marks.append(_hidden_mark(report.lab, hidden))
+    twice = [name for name, count in Counter(mark.cell for mark in marks).items() if count > 1]
+    if twice:
+        raise UsageError(
+            f"two checks of {report.lab} would share the grade cell {twice[0]}.",
+            next_step="rename one in course.yml: in a grade cell a dot becomes a hyphen",
+        )
     return tuple(marks)
 
 
@@ -174,7 +187,8 @@ def _mark(check: CheckReport, report: Report, secret: frozenset[str]) -> Mark:
     score = _score(check)
     comment = _NOT_JUDGED if score is None else text(_comment(check, report))
     return Mark(
-        cell=check.id,
+        cell=cell_name(check.id),
+        check=check.id,
         title=text(check.title),
         score=score,
         max=float(check.max),
@@ -246,6 +260,7 @@ def _hidden_mark(lab: str, hidden: list[CheckReport]) -> Mark:
     first = f"{total:g} of {most:g} points" if total is not None else _WORDS["infra-error"]
     return Mark(
         cell=hidden_cell(lab),
+        check="",
         title="Hidden checks: what they try is not shown.",
         score=total,
         max=most,

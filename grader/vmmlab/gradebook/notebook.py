@@ -50,7 +50,7 @@ def text(
         cells.append(
             _code(
                 f"mark-{number}",
-                "\n".join(f"# {line}" for line in (mark.cell, *source)),
+                "\n".join(f"# {line}" for line in (mark.check or mark.cell, *source)),
                 mark.lines,
                 {**_fixed(), "nbgrader": _nbgrader(mark)},
             )

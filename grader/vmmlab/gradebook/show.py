@@ -69,7 +69,7 @@ def _table(changed: list[Synced]) -> Table:
         if "new submission" in what:  # then all its scores are new
             what = [word for word in what if word.startswith("new ")]
         if one.file_changed and not changes.what:
-            what = ["the notebook"]
+            what = ["the files"]
         more = f", {len(what) - _SHOWN} more" if len(what) > _SHOWN else ""
         table.add_row(
             clean(one.student),

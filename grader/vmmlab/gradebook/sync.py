@@ -206,20 +206,23 @@ def _sync(
         marks,
         compiler_lines(report),
     ).encode()
-    path = book.notebook_path(entry.id, lesson)
-    file_changed = not path.is_file() or path.is_symlink() or path.read_bytes() != text
+    files = {
+        book.notebook_path(entry.id, lesson): text,
+        book.report_path(entry.id, lesson): report.to_json().encode(),
+        book.source_readme(lesson): _README.encode(),
+    }
+    stale = {path: text for path, text in files.items() if not _holds(path, text)}
     with contextlib.ExitStack() as stack:
-        if options.dry_run:
-            put_in_place: Callable[[], None] = _nothing
-        else:
-            put_in_place = stack.enter_context(
-                _staged(path, text if file_changed else None, book.file_mode)
-            )
-            _listed(book.source_folder(lesson))
+        ready = [
+            stack.enter_context(_staged(path, text, book.file_mode))
+            for path, text in stale.items()
+            if not options.dry_run
+        ]
         with book.transaction() as inside:
             changes = book.put(inside, lesson, entry, marks, handed_in, options.drop_removed)
-        put_in_place()
-    return Synced(source, entry.id, report.lab, changes, marks, file_changed)
+        for put_in_place in ready:
+            put_in_place()
+    return Synced(source, entry.id, report.lab, changes, marks, bool(stale))
 
 
 def _who(source: Source, known: frozenset[str], options: Options) -> Entry:
@@ -268,20 +271,18 @@ def _facts(entry: Entry, report: Report, handed_in: datetime | None) -> Mapping[
 # --- files -----------------------------------------------------------------------------------
 
 
-def _nothing() -> None:
-    pass
+def _holds(path: Path, text: bytes) -> bool:
+    """Whether the file is there with just this text. A symbolic link is not the file."""
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == text
 
 
 @contextlib.contextmanager
-def _staged(path: Path, text: bytes | None, mode: int) -> Iterator[Callable[[], None]]:
+def _staged(path: Path, text: bytes, mode: int) -> Iterator[Callable[[], None]]:
     """A file that is written already, and only has to be put in its place.
 
     Raises:
         InfraError: it cannot be written.
     """
-    if text is None:
-        yield _nothing
-        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
@@ -301,15 +302,3 @@ def _staged(path: Path, text: bytes | None, mode: int) -> Iterator[Callable[[], 
             f"{path}: cannot be written: {error.strerror}.",
             next_step="make it writable and run this again; nothing is lost",
         ) from error
-
-
-def _listed(folder: Path) -> None:
-    """Make the folder without which the formgrader does not list the assignment."""
-    readme = folder / "README.md"
-    if readme.exists():
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        readme.write_text(_README, encoding="utf-8")
-    except OSError as error:
-        raise InfraError(f"{folder}: cannot be written: {error.strerror}.") from error
