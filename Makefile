@@ -17,17 +17,20 @@ TREE := vmm-skeleton/{{cookiecutter.slug}}
 C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev $(LABS) test test-full bench soak lint book clean FORCE
+.PHONY: help setup setup-dev $(LABS) iso test test-full bench soak lint book images images-test clean FORCE
 
 help:
 	@echo "make lab0 ... lab4   grade the reference solution of one lab"
 	@echo "make setup           make the environment .venv; as root, also install what is missing"
+	@echo "make iso             an image of the reference to boot a PC from: build/vmm/vmm.iso"
 	@echo "make test            lint, then the kit's tests"
 	@echo "make test-full       all tests, the long ones too"
 	@echo "make bench           how fast a verdict is, against the bare boots"
 	@echo "make soak            boot again and again, looking for a verdict that changes"
 	@echo "make lint            ruff, mypy, clang-format"
 	@echo "make book            the book in English and Japanese: build/book/index.html"
+	@echo "make images          container images for students and for grading"
+	@echo "make images-test     builds them too, and sees that they work"
 	@echo "make clean           remove caches and what was built"
 	@echo ""
 	@echo "A workspace of your own: $(BIN)/vmmlab new ~/vmm"
@@ -47,6 +50,9 @@ $(STAMP_DEV): pyproject.toml grader/setup.sh $(call stale,$(STAMP_DEV))
 
 $(LABS): $(STAMP)
 	@$(BIN)/vmmlab grade $@ --submission reference
+
+iso: $(STAMP)
+	@$(BIN)/vmmlab iso vmm --submission reference
 
 test: lint
 	$(PYTEST) -m "not full" $(QUICK)
@@ -75,6 +81,13 @@ book: $(STAMP)
 	$(SPHINX) -d build/book/.trees/en . build/book/en
 	$(SPHINX) -t ja -d build/book/.trees/ja . build/book/ja
 	cp docs/_static/choose.html build/book/index.html
+
+# IMAGES_OPTIONS: see docker/images-test --help.
+images:
+	@$(PYTHON) docker/images-test --build-only $(IMAGES_OPTIONS)
+
+images-test:
+	@$(PYTHON) docker/images-test $(IMAGES_OPTIONS)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,13 +20,16 @@ required="qemu-system-x86_64:qemu-system-x86 gcc:gcc ld:binutils objcopy:binutil
 optional="bwrap:bubblewrap"
 if [ "$kind" = dev ]; then
 	required="$required clang:clang clang-format:clang-format"
+	required="$required grub-mkrescue:grub-common xorriso:xorriso"
+	required="$required /usr/lib/grub/i386-pc:grub-pc-bin"
 	optional="$optional gdb:gdb"
 fi
 
-# The packages of the commands in "$@" that are not on PATH.
+# The packages of the commands in "$@" that are not on PATH, and of the files that are not there.
 lacking() {
 	for pair in "$@"; do
-		command -v "${pair%%:*}" >/dev/null 2>&1 || printf '%s\n' "${pair##*:}"
+		[ -e "${pair%%:*}" ] || command -v "${pair%%:*}" >/dev/null 2>&1 ||
+			printf '%s\n' "${pair##*:}"
 	done | sort -u
 }
 lacking_python() {
@@ -68,7 +71,8 @@ if ! .venv/bin/python -c '' 2>/dev/null || ! grep -qsF "$here/.venv/bin/python" 
 	"$python" -m venv --clear .venv || stop "the environment could not be made, see above"
 fi
 say "installing vmmlab into .venv"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' ||
+[ "$kind" = dev ] && what='.[dev]' || what=.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable "$what" ||
 	stop "pip could not install vmmlab, see above (is the package index reached from here?)"
 
 printf '%s\n' "$here" >.venv/.setup

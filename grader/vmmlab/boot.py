@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab import doctor, installed
-from vmmlab.build import FromReference, Symbols
+from vmmlab.build import FromReference, Image, Symbols
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course
 from vmmlab.errors import InfraError, UsageError
@@ -82,22 +82,12 @@ def run(what: Boot, course: Course, source: Workspace | str, *, gdb: bool) -> in
         InfraError: a tool failed.
     """
     doctor.require(("qemu-system-x86_64",))
+    image = image_for(what.lab, course, source)
     if isinstance(source, Workspace):
-        sandbox = Sandbox.choose(require=False)
-        image, _ = own_image(source, course, what.lab)
         root, elf = source.root, install(image, source.root / "build" / what.lab)
     else:
-        sandbox = Sandbox.choose(require=source != "reference")
-        image = image_of(
-            course.tree,
-            course,
-            FromReference(course.reference_dir),
-            what.lab,
-            _taken(course, what.lab, source).files,
-            Cohort.derive(course.cohort),
-            sandbox,
-        )
         root, elf = course.tree, image.elf
+    sandbox = _sandbox_for(source)
     lab = labs_of(course, what.lab)[-1]
     spec = MachineSpec(
         kernel=image.kernel,
@@ -119,6 +109,34 @@ def run(what: Boot, course: Course, source: Workspace | str, *, gdb: bool) -> in
     if what.accel != "tcg":
         raise UsageError("--accel kvm needs a terminal.", next_step="leave --accel out")
     return asyncio.run(_unattended(spec, sandbox, what.timeout_s))
+
+
+def image_for(lab: str, course: Course, source: Workspace | str) -> Image:
+    """Build what is to be booted.
+
+    Args:
+        lab: a lab's name, or `local.ALL`.
+        course: the course.
+        source: a workspace, the folder of a submission, or "reference".
+
+    Raises: as for `run`.
+    """
+    if isinstance(source, Workspace):
+        return own_image(source, course, lab)[0]
+    return image_of(
+        course.tree,
+        course,
+        FromReference(course.reference_dir),
+        lab,
+        _taken(course, lab, source).files,
+        Cohort.derive(course.cohort),
+        _sandbox_for(source),
+    )
+
+
+def _sandbox_for(source: Workspace | str) -> Sandbox:
+    """Somebody else's code runs in a sandbox or not at all."""
+    return Sandbox.choose(require=isinstance(source, str) and source != "reference")
 
 
 def _taken(course: Course, lab: str, submission: str) -> Submission:

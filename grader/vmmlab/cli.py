@@ -54,6 +54,7 @@ CourseOption = Annotated[
     Path | None,
     typer.Option("--course", metavar="DIR", help="The course; else it is looked for upwards."),
 ]
+ArchOption = Annotated[str, typer.Option("--arch", help="x86_64 or i386.")]
 LabArgument = Annotated[str, typer.Argument(metavar="LAB", help="lab0 … lab4, or vmm.")]
 
 
@@ -152,7 +153,7 @@ def grade(
         typer.Option(metavar="FILE", help="Also write the report there; several labs: FILE.labN."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Which inputs the boots get.")] = None,
-    arch: Annotated[str, typer.Option(help="x86_64.")] = "x86_64",
+    arch: ArchOption = "x86_64",
     cohort: Annotated[str | None, typer.Option(help="Whose numbers; else the course's.")] = None,
     course: CourseOption = None,
     select: Annotated[
@@ -173,9 +174,7 @@ def grade(
     loaded = _course(course)
     wanted = list(dict.fromkeys(labs))
     for lab in wanted:
-        loaded.lab(lab)
-    if arch != "x86_64":
-        raise UsageError(f"this course is not graded on {arch!r}.", expected="--arch x86_64")
+        loaded.graded_for(lab, arch)
     doctor.require(("qemu-system-x86_64", "gcc", "ld", "objcopy"))
 
     reference = submission == "reference"
@@ -379,6 +378,31 @@ def gradebook_sync(
         result = gradebook.run(loaded, reports, options, tell)
     show.print_result(result)
     return result.exit_code
+
+
+@app.command()
+def iso(
+    lab: LabArgument = "vmm",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else build/LAB/vmm.iso.")
+    ] = None,
+    submission: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|reference", help="Whose; else your workspace's."),
+    ] = None,
+    course: CourseOption = None,
+) -> None:
+    """Make an image that a PC boots from CD or stick: GRUB and one lab, or all of your own."""
+    from vmmlab import boot, media, workspace
+
+    here = workspace.locate(Path.cwd()) if submission is None else None
+    loaded = _course(course, here.root if here else None)
+    image = boot.image_for(lab, loaded, here or submission or "reference")
+    target = output or (here.root if here else Path.cwd()) / "build" / lab / "vmm.iso"
+    media.make_iso(image.kernel, f"vmmlab {lab}", target)
+    typer.echo(
+        f"{target}: {target.stat().st_size // 1024} KiB, for a CD or, copied as it is, a stick"
+    )
 
 
 @app.command(name="doctor")

@@ -25,13 +25,22 @@ PACKAGES: Final = {
     "bwrap": "bubblewrap",
     "clang": "clang",
     "gdb": "gdb",
+    "grub-mkrescue": "grub-common",
+    "grub-i386-pc": "grub-pc-bin",
+    "xorriso": "xorriso",
 }
 """The Debian package of each tool."""
+
+GRUB_MODULES: Final = Path("/usr/lib/grub/i386-pc")
+"""Where GRUB for BIOS is installed."""
 
 OPTIONAL: Final = {
     "bwrap": "without it only your own work is graded",
     "clang": "the second compiler of the kit's own tests",
     "gdb": "for vmmlab run --gdb",
+    "grub-mkrescue": "for vmmlab iso",
+    "grub-i386-pc": "for vmmlab iso",
+    "xorriso": "for vmmlab iso",
 }
 """Tools that one can do without, and what for they are."""
 
@@ -62,6 +71,7 @@ def examine() -> list[Item]:
     items = [_qemu(), _rom()]
     items += [_tool(name) for name in ("gcc", "ld", "objcopy")]
     items += [_bwrap(), *_container(), _tool("clang"), _tool("gdb")]
+    items += [_tool("grub-mkrescue"), _grub_modules(), _tool("xorriso")]
     items += _python_packages()
     return items
 
@@ -124,6 +134,8 @@ def _installed(name: str) -> bool:
         except InfraError:
             return False
         return True
+    if name == "grub-i386-pc":
+        return GRUB_MODULES.is_dir()
     return shutil.which(name) is not None
 
 
@@ -173,6 +185,11 @@ def _rom() -> Item:
         if (Path(folder) / name).is_file():
             return Item(name, True, folder)
     return missing(name, "in none of QEMU's data folders")
+
+
+def _grub_modules() -> Item:
+    name = "grub-i386-pc"
+    return Item(name, True, str(GRUB_MODULES)) if _installed(name) else missing(name)
 
 
 def _bwrap() -> Item:

@@ -1,0 +1,76 @@
+"""The image for a PC: GRUB finds it on a CD and on a stick, and every processor comes up."""
+
+import re
+import selectors
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vmmlab import media
+from vmmlab.errors import InfraError, UsageError
+from vmmlab.machine.versions import qemu_path
+
+KIT = Path(__file__).resolve().parents[3]
+VMMLAB = str(Path(sys.executable).with_name("vmmlab"))
+PATIENCE_S = 120
+ALL_CAME = r"(?s)(Processor \d \(AP\).*){3}\n"
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory) -> Path:
+    made = tmp_path_factory.mktemp("iso") / "vmm.iso"
+    argv = [VMMLAB, "iso", "vmm", "--submission", "reference", "--output", str(made)]
+    done = subprocess.run(argv, cwd=KIT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert str(made) in done.stdout
+    return made
+
+
+def serial_until(pattern: str, drive: list[str]) -> str:
+    """What the machine says on its serial line, up to `pattern` or for PATIENCE_S seconds."""
+    argv = [
+        str(qemu_path()), "-M", "q35", "-m", "64", "-smp", "4", "-display", "none", "-no-reboot",
+        "-nic", "none", "-monitor", "none", "-serial", "stdio", *drive,
+    ]  # fmt: skip
+    said = ""
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as machine:
+        assert machine.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(machine.stdout, selectors.EVENT_READ)
+            end = time.monotonic() + PATIENCE_S
+            while not re.search(pattern, said) and selector.select(end - time.monotonic()):
+                data = machine.stdout.read1(4096)
+                if not data:
+                    break
+                said += data.decode(errors="replace").replace("\r", "")
+        machine.kill()
+    return said
+
+
+@pytest.mark.parametrize("drive", [["-cdrom", "{}"], ["-drive", "file={},format=raw"]])
+def test_it_boots(image, drive):
+    said = serial_until(ALL_CAME, [word.format(image) for word in drive])
+    assert re.search(ALL_CAME, said), said
+    assert "Processor 0 (BSP)" in said
+
+
+def test_a_boot_that_loses_a_processor_does_not_pass():
+    said = "Processor 0 (BSP)\nProcessor 1 (AP)\nProcessor 2 (AP)\n"
+    assert not re.search(ALL_CAME, said)
+    assert re.search(ALL_CAME, said + "Processor 3 (AP)\n")
+
+
+def test_a_place_that_cannot_be_written():
+    with pytest.raises(UsageError) as caught:
+        media.make_iso(Path("/dev/null"), "x", Path("/proc/vmm.iso"))
+    assert "/proc/vmm.iso" in caught.value.message
+
+
+def test_tools_that_are_missing_are_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InfraError) as caught:
+        media.make_iso(Path("/dev/null"), "x", tmp_path / "vmm.iso")
+    assert "grub-mkrescue" in caught.value.message
