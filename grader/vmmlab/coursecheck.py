@@ -290,8 +290,7 @@ def _mutants_and_hints(course: Course, lab: Lab) -> Iterator[Forgotten]:
 
 
 def _hints(course: Course, lab: Lab, wanted: Mapping[str, str]) -> Iterator[Forgotten]:
-    translated = any((course.labs_dir / name / "hints.ja.yml").is_file() for name in course.labs)
-    for name in ("hints.yml", "hints.ja.yml") if translated else ("hints.yml",):
+    for name in ("hints.yml", "hints.ja.yml"):
         file = f"labs/{lab.name}/{name}"
         try:
             ladders = Hints(course.root / file).load()

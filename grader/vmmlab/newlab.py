@@ -27,6 +27,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "README.ja.md.txt": "labs/labN/README.ja.md",
     "test_labN.py.txt": "labs/labN/test_labN.py",
     "hints.yml.txt": "labs/labN/hints.yml",
+    "hints.ja.yml.txt": "labs/labN/hints.ja.yml",
     "start.c.txt": "reference/labN/start.c",
     "mutants.yml.txt": "grader/mutants/labN.yml",
 }

@@ -135,6 +135,10 @@ FORGOTTEN = {
         edited(MUTANTS, "cause: group-not-called", "cause: bsp-panic"),
         f"{HINTS}: no hint for the cause bsp-panic",
     ),
+    "no Japanese hint": (
+        edited("labs/lab9/hints.ja.yml", "group-not-called:", "group-never-called:"),
+        "labs/lab9/hints.ja.yml: no hint for the cause group-not-called",
+    ),
     "no hints": (gone(HINTS), f"{HINTS}: no hint for the cause not-written-yet"),
     "hints that are no list": (
         edited(HINTS, 'not-written-yet:\n  - "', 'not-written-yet:\n  "'),
