@@ -1,12 +1,15 @@
 """Lab 2: the BSP leaves the boot stack for one of its own."""
 
 from vmmlab.checks import check, fail, scenario
-from vmmlab.evidence.diagnosis import bsp_stopped
+from vmmlab.evidence.diagnosis import bsp_stopped, why_not_all_parked
 from vmmlab.evidence.observation import Rung
 
 SWITCH = scenario("switch", probe="switch", cpus=4)
 NOT_OPTIMISED = scenario("switch-o0", probe="switch", cpus=4, opt="-O0")
 ALONE = scenario("alone", probe="switch", cpus=1, swap=1, firmware="seabios")
+
+
+CALLS = scenario("calls", probe="calls", cpus=1)
 
 
 def blame(boot, cause, **what):
@@ -223,3 +226,193 @@ def test_aps_switch_with_the_same_function(boot, score):
                     next="The function must work for any stack and any target, not only for the "
                     "BSP's.",
                 )
+
+
+# --- i386: the same stack, another calling convention ---------------------------------------------
+#
+# The VMM is compiled with -mregparm=3: arguments are in EAX, EDX and ECX. asmlinkage puts them on
+# the stack, behind the return address. What is in the other place is left by others: here, decoys.
+
+
+@check("lab2.i386.stored", SWITCH)
+def test_i386_start_all_processors_takes_its_arguments_from_registers(boot, score):
+    """start_all_processors keeps its arguments, which are in EAX and EDX."""
+    start = boot.first("start_all_processors")
+    for name, register in (("initproc_bsp", "EAX"), ("initproc_ap", "EDX")):
+        with score.case(name):
+            given, found = boot.facts.get(f"given.{name}", 0), boot.facts.get(name)
+            if start and found == given:
+                continue
+            if start and found == boot.facts[f"decoy.{name}"]:
+                fail(
+                    "arguments-from-the-stack",
+                    cpu=0,
+                    place="start_all_processors",
+                    expected=f"{name} = {given:#x}, the argument in {register}",
+                    observed=f"{name} = {found:#x}, what lay on the stack where an asmlinkage "
+                    "function has that argument",
+                    next="C calls this function, compiled with -mregparm=3: the arguments are in "
+                    "EAX, EDX and ECX. Only what is declared asmlinkage has them on the stack.",
+                )
+            blame(
+                boot,
+                "initproc-not-stored",
+                place="start_all_processors",
+                expected=f"{name} = {given:#x}, the argument in {register}",
+                observed=f"{name} = {found:#x}" if found else f"{name} was not set",
+                next="Whoever calls start_all_processors decides what runs later: keep what you "
+                "were given.",
+            )
+
+
+@check("lab2.i386.stackaddr", SWITCH, needs=["lab2.i386.stored"])
+def test_i386_the_stack_is_allocated_and_remembered(boot):
+    """bsp_continue takes VMM_STACKSIZE bytes from alloc and keeps their address in stackaddr."""
+    test_the_stack_comes_from_alloc(boot)
+    test_stackaddr_is_the_base(boot)
+
+
+@check("lab2.i386.asmlinkage", CALLS)
+def test_i386_asm_wrrsp_and_jmp_is_asmlinkage(boot):
+    """asm_wrrsp_and_jmp finds its arguments on the stack, as asmlinkage says, not in registers."""
+    asked, decoy = boot.first("called.asked"), boot.first("called.decoy")
+    came = asked or decoy
+    right, wrong = boot.facts.get("called.asked.rsp", 0), boot.facts.get("called.decoy.rsp", 0)
+    if decoy or (came and came.state.rsp == wrong):
+        fail(
+            "arguments-from-registers",
+            cpu=0,
+            place="asm_wrrsp_and_jmp",
+            expected=f"ESP = {right:#x} and a jump to the second argument: both on the stack, "
+            "behind the return address",
+            observed=f"ESP = {came.state.rsp:#x}, "
+            + ("a jump to what was in EDX" if decoy else "and a jump to the second argument")
+            + (", ESP what was in EAX" if came.state.rsp == wrong else ""),
+            next="The function is declared asmlinkage: regparm(0), its arguments are on the stack. "
+            "The code that reads them was made without asmlinkage, or written for registers.",
+        )
+    if not came:
+        returned = boot.first("returned")
+        blame(
+            boot,
+            "bsp-lost-in-the-switch",
+            place="asm_wrrsp_and_jmp" if returned else boot.bsp.end_place,
+            expected="asm_wrrsp_and_jmp (rsp, jmpto) jumps to jmpto",
+            observed="it came back to its caller"
+            if returned
+            else f"the BSP ended at {boot.bsp.end_place}: {boot.bsp.end_code} "
+            f"(ESP = {boot.bsp.end.rsp:#x})",
+            next="When the function begins, the return address is at ESP, rsp at ESP + 4, jmpto at "
+            "ESP + 8.",
+        )
+    if came.state.rsp != right:
+        fail(
+            "esp-not-as-asked",
+            cpu=0,
+            place="the first instruction of jmpto",
+            expected=f"ESP = {right:#x}, the first argument",
+            observed=f"ESP = {came.state.rsp:#x}",
+            next="ESP is the first argument exactly; nothing is pushed, nothing subtracted.",
+        )
+
+
+@check(
+    "lab2.i386.switch",
+    SWITCH,
+    NOT_OPTIMISED,
+    needs=["lab2.i386.stackaddr", "lab2.i386.asmlinkage"],
+)
+def test_i386_the_bsp_is_on_its_own_stack(boots, score):
+    """bspinitproc1 starts with ESP at the top of the new stack and EBP = 0, at -O0 and -O2."""
+    for boot in boots:
+        with score.case("-O0" if boot.scenario == NOT_OPTIMISED.name else "-O2"):
+            base, _ = block(boot)
+            hit = boot.first("bspinitproc1", 0)
+            size = boot.facts["cohort.stack_size"]
+            expected = "bspinitproc1 runs with ESP = stackaddr + VMM_STACKSIZE and EBP = 0"
+            if hit is None and read_by_ebp(boot):
+                fail(
+                    "operand-read-by-rbp",
+                    cpu=0,
+                    place=bsp_stopped(boot).place,
+                    expected=expected,
+                    observed=f"{bsp_stopped(boot).observed}: next to 0, where EBP = 0 leads",
+                    next="An operand was read through EBP when EBP was 0 already. Ask for both "
+                    'operands in registers ("r").',
+                )
+            if hit is None or base is None:
+                blame(
+                    boot,
+                    "bsp-lost-in-the-switch",
+                    place=boot.bsp.end_place,
+                    expected=expected,
+                    observed="bspinitproc1 was never reached; the BSP ended at "
+                    f"{boot.bsp.end_place}: {boot.bsp.end_code} (ESP = {boot.bsp.end.rsp:#x})",
+                    next="Are both operands in registers before you touch EBP or ESP?",
+                )
+            esp, top = hit.state.rsp, base + size
+            if esp != top:
+                cause, look = _wrong_esp(boot, esp, base, top)
+                fail(
+                    cause,
+                    cpu=0,
+                    place="bspinitproc1, first instruction",
+                    expected=f"ESP = {top:#x} (stackaddr {base:#x} + VMM_STACKSIZE {size:#x})",
+                    observed=f"ESP = {esp:#x}",
+                    next=look,
+                )
+            if hit.state.rbp:
+                fail(
+                    "rbp-not-zero",
+                    cpu=0,
+                    place="bspinitproc1, first instruction",
+                    expected="EBP = 0",
+                    observed=f"EBP = {hit.state.rbp:#x}",
+                    next="Zero EBP in the same asm statement that sets ESP.",
+                )
+
+
+def read_by_ebp(boot):
+    """Whether the BSP died in lab2's code on an address next to 0: EBP = 0 and a small offset."""
+    found = bsp_stopped(boot)
+    address = boot.facts.get("exception.cr2")
+    near = address is not None and (address + 4096) % 2**32 < 2 * 4096
+    return found and near and found.place.startswith("asm_wrrsp_and_jmp")
+
+
+def _wrong_esp(boot, esp, base, top):
+    if esp == top - 4:
+        return "call-instead-of-jmp", "Four bytes are missing: did you call instead of jump?"
+    if esp in (base, base - 4):
+        return "stack-base-instead-of-top", "A stack grows down: it starts at its highest address."
+    cause, look = _wrong_rsp(boot, esp, base, top)
+    return cause, look.replace("RSP", "ESP")
+
+
+@check("lab2.i386.parked", SWITCH, needs=["lab2.i386.switch"])
+def test_i386_every_cpu_parks(boot):
+    """Every AP changes stacks by the same function, and all CPUs park."""
+    for ap in boot.aps:
+        hit = boot.first("apinitproc1", ap.index)
+        if hit and ap.stackaddr is not None:
+            top = ap.stackaddr + boot.facts["cohort.stack_size"]
+            if hit.state.rsp != top:
+                fail(
+                    "ap-stack-wrong",
+                    cpu=ap.index,
+                    place="apinitproc1, first instruction",
+                    expected=f"ESP = {top:#x}, the top of this AP's stack",
+                    observed=f"ESP = {hit.state.rsp:#x}",
+                    next="The function must work for any stack and any target, not only for the "
+                    "BSP's.",
+                )
+    found = why_not_all_parked(boot)
+    if found:
+        fail(
+            found.cause,
+            cpu=found.cpu,
+            place=found.place,
+            expected=f"{len(boot.cpus)} CPUs park",
+            observed=found.observed,
+            next=found.next,
+        )

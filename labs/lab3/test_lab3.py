@@ -10,7 +10,7 @@ from vmmlab.evidence.diagnosis import (
     why_not_all_parked,
 )
 from vmmlab.evidence.encodings import far_jump_code
-from vmmlab.evidence.observation import Rung
+from vmmlab.evidence.observation import CR0_PG, CR4_PAE, EFER_LME, Rung
 
 LADDER = scenario("ladder", probe="ladder", cpus=4)
 SEABIOS = scenario("seabios", probe="end", cpus=4, firmware="seabios")
@@ -533,3 +533,141 @@ def test_it_works_with_any_number_of_cpus(boots, score):
                     observed=found.observed,
                     next=found.next,
                 )
+
+
+# --- i386: the same way, without long mode --------------------------------------------------------
+#
+# The BSP's part is the same code, compiled for i386; the trampoline ends in protected mode with PAE
+# paging. What is the same is asked by the same functions.
+
+
+@check("lab3.i386.jump", LADDER)
+def test_i386_the_far_jump(boot):
+    """When the APs are called, a far jump at physical 0 leads to the copy of the trampoline."""
+    test_ljmpw_is_at_physical_0(boot)
+    test_ljmpw_leads_to_the_trampoline(boot)
+
+
+@check("lab3.i386.copy", LADDER, needs=["lab3.i386.jump"])
+def test_i386_the_copy(boot, score):
+    """The trampoline is at apinit_addr, and apinitprocs and apinitlock point into that copy."""
+    test_the_trampoline_is_copied(boot)
+    test_pointers_lead_into_the_copy(boot, score)
+
+
+@check("lab3.i386.init", LADDER, needs=["lab3.i386.copy"])
+def test_i386_init_reaches_every_ap(boot, score):
+    """An INIT is sent to every AP and not to the BSP."""
+    test_init_reaches_every_ap(boot, score)
+
+
+@check("lab3.i386.sipi", LADDER, needs=["lab3.i386.init"])
+def test_i386_sipi_starts_every_ap(boot, score):
+    """SIPIs with vector 0 reach every AP, and each executes the far jump and the trampoline."""
+    test_sipi_reaches_every_ap(boot, score)
+    test_every_ap_is_in_the_trampoline(boot, score)
+
+
+@check("lab3.i386.protected", LADDER, needs=["lab3.i386.sipi"])
+def test_i386_every_ap_gets_to_protected_mode(boot, score):
+    """Every AP counts itself in by a locked instruction, sets CR0.PE and goes on in 32-bit code."""
+    test_every_ap_gets_to_protected_mode(boot, score)
+    test_every_ap_counts_itself_in_once(boot, score)
+    with score.case("locked"):
+        test_the_count_is_atomic(boot)
+
+
+BIG_SEGMENT = 1 << 22  # D/B in the upper half of a descriptor: SDM vol. 3, 3.4.5
+
+
+def way(ap):
+    """The registers of an AP before each instruction from physical 0 to ap_entry, that included."""
+    last = [ap.rungs[Rung.AP_ENTRY]] if ap.reached(Rung.AP_ENTRY) else []
+    return [*(step.state for step in ap.steps), *last]
+
+
+@check("lab3.i386.paging", LADDER, needs=["lab3.i386.protected"])
+def test_i386_paging_is_turned_on_in_protected_mode(boot, score):
+    """Every AP turns PAE paging on in protected mode; EFER.LME stays 0: there is no long mode."""
+    for ap in judged(boot):
+        with score.case(ap.name):
+            long = [s for s in way(ap) if s.efer & EFER_LME]
+            begun = ", and paging began long mode" if any(s.mode == "long" for s in long) else ""
+            paged = [s for s in way(ap) if s.cr0 & CR0_PG]
+            if long:
+                fail(
+                    "long-mode-on-i386",
+                    cpu=ap.index,
+                    place="trampoline",
+                    expected="EFER.LME = 0: an i386 VMM runs in protected mode",
+                    observed=f"{ap.name} has set EFER.LME{begun}",
+                    next="Code for the long mode stands between #ifdef __x86_64__ and #endif.",
+                )
+            if not paged and ap.reached(Rung.AP_ENTRY):
+                fail(
+                    "paging-not-on",
+                    cpu=ap.index,
+                    place="ap_entry",
+                    expected="CR0.PG = 1 before the jump to ap_entry",
+                    observed=f"{ap.name} is at ap_entry with CR0 = {way(ap)[-1].cr0:#x}",
+                    next="ap_entry is an address above VMM_BASE: without paging nothing is there.",
+                )
+            if not paged:
+                must_reach(boot, ap, Rung.AP_ENTRY)
+            if not paged[0].cr4 & CR4_PAE:
+                fail(
+                    "paging-without-pae",
+                    cpu=ap.index,
+                    place="trampoline, the write of CR0.PG",
+                    expected="CR4.PAE = 1: the page tables have 64-bit entries, on i386 too",
+                    observed=f"CR4 = {paged[0].cr4:#x} when {ap.name} turned paging on",
+                    next="Set CR4.PAE before CR0.PG (SDM vol. 3, 4.4).",
+                )
+
+
+@check("lab3.i386.ap_entry", LADDER, needs=["lab3.i386.paging"])
+def test_i386_every_ap_arrives_at_ap_entry(boot, score):
+    """Every AP comes to ap_entry without a stack, on ap_pagetable, with flat 32-bit segments."""
+    for ap in judged(boot):
+        with score.case(ap.name):
+            must_reach(boot, ap, Rung.AP_ENTRY)
+            cr3, right = ap.rungs[Rung.AP_ENTRY].cr3 & ~0x1F, boot.facts["ap_pagetable.physical"]
+            if cr3 != right:
+                fail(
+                    "ap-wrong-page-tables",
+                    cpu=ap.index,
+                    place="ap_entry",
+                    expected=f"CR3 = {right:#x}, ap_pagetable",
+                    observed=f"CR3 = {cr3:#x}",
+                    next="CR3 holds a physical address.",
+                )
+            for name in ("CS", "SS", "DS", "ES"):
+                base, limit, flags = (
+                    boot.facts.get(f"ap_entry.{ap.index}.{name.lower()}.{part}", flat)
+                    for part, flat in (("base", 0), ("limit", 0xFFFFFFFF), ("flags", BIG_SEGMENT))
+                )
+                if (base, limit) != (0, 0xFFFFFFFF) or not flags & BIG_SEGMENT:
+                    fail(
+                        "segment-not-flat",
+                        cpu=ap.index,
+                        place="ap_entry",
+                        expected=f"{name} holds a 32-bit segment with base 0 and limit 0xffffffff",
+                        observed=f"{name}: base {base:#x}, limit {limit:#x}, "
+                        + ("32-bit" if flags & BIG_SEGMENT else "16-bit"),
+                        next="In protected mode a segment register keeps what it held in real mode "
+                        "until it is loaded again; in long mode nobody would notice.",
+                    )
+    test_the_trampoline_uses_no_stack(boot, score)
+
+
+@check("lab3.i386.restore", LADDER, needs=["lab3.i386.ap_entry"])
+def test_i386_physical_0_is_restored(boot):
+    """When ap_start is over, physical 0 holds what it held before, and ap_started is true."""
+    test_physical_0_is_restored(boot)
+    test_ap_started_is_set(boot)
+
+
+@check("lab3.i386.cpus", ONE, TWO, EIGHT, SEABIOS, needs=["lab3.i386.restore"])
+def test_i386_it_works_with_any_number_of_cpus(boots, score):
+    """With 1, 2 and 8 CPUs, and with SeaBIOS, every CPU parks."""
+    test_it_works_with_any_number_of_cpus(boots, score)
