@@ -29,7 +29,7 @@ from vmmlab.checks.hints import Hints
 from vmmlab.checks.model import Check, Failure, Scenario, declared_in
 from vmmlab.checks.run import CheckResult, LabRun
 from vmmlab.cohort import Cohort
-from vmmlab.course import Course, Step, check_defined
+from vmmlab.course import ARCHES, Course, Step, check_defined
 from vmmlab.errors import CourseError, InfraError, UsageError, VmmlabError
 from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, FirstStep, Report
 
@@ -202,10 +202,11 @@ def grade_lab(
 
     Raises:
         CourseError: the checks are wrong, or disagree with course.yml.
-        UsageError: no such lab, or `select` cannot be read or matches nothing.
+        UsageError: no such lab, it has no checks for `arch`, or `select` cannot be read or matches
+            nothing.
         InfraError: grading cannot start at all, for example for want of a sandbox.
     """
-    course.lab(lab)
+    course.graded_for(lab, arch)
     request = RunRequest(
         course=course,
         lab=lab,
@@ -285,6 +286,7 @@ class Grading:
                 start=self._start,
                 accept=self._accept,
                 finish=self.close,
+                wanted=self._wanted,
             )
         return self._run
 
@@ -311,7 +313,7 @@ class Grading:
                     module = runpy.run_path(str(path))
             except (Exception, SystemExit):
                 return
-            for check in declared_in(SimpleNamespace(**module)):
+            for check in filter(self._wanted, declared_in(SimpleNamespace(**module))):
                 found |= dict.fromkeys(check.scenarios)
         self._booted = frozenset(found)
         self._runner.prepare(list(found))
@@ -368,10 +370,24 @@ class Grading:
 
     def _accept(self, checks: Sequence[Check]) -> None:
         check_defined(self.lab, {check.id: check.where for check in checks})
+        arch_of = {one: arch for arch in ARCHES for one in self.lab.checks_of(arch)}
+        for check in checks:
+            for need in check.needs:
+                if arch_of[need] != arch_of[check.id]:
+                    raise CourseError(
+                        f"{check.where}: {check.id} is for {arch_of[check.id]} and needs {need}, "
+                        f"which is for {arch_of[need]}.",
+                        expected=f"needs that are for {arch_of[check.id]} too",
+                        next_step="mend needs=, or the key arch in course.yml",
+                    )
+
+    def _wanted(self, check: Check) -> bool:
+        """Whether a declared check is one for the architecture that is being graded."""
+        return check.id in self.lab.checks_of(self.request.arch)
 
     def _check(self, result: CheckResult) -> CheckReport:
         check = result.check
-        spec = self.lab.checks[check.id]
+        spec = self.lab.checks_of(self.request.arch)[check.id]
         failure = result.failure or Failure("")
         return CheckReport(
             id=check.id,

@@ -127,9 +127,12 @@ class Engine:
         self._select(config, items, everything)
 
     def _bind(
-        self, session: pytest.Session, items: Sequence[pytest.Item]
+        self, session: pytest.Session, items: list[pytest.Item]
     ) -> dict[LabRun, list[pytest.Item]]:
-        """Bind every item to its check; returns all items of each lab, selected or not."""
+        """Bind every item to its check; returns all items of each lab, selected or not.
+
+        Items of checks that do not belong to the run are taken out of `items`.
+        """
         modules: dict[Path, LabModule] = {}
         mine: dict[Path, list[pytest.Item]] = {}
         for item in items:
@@ -154,6 +157,7 @@ class Engine:
             ]
             run.plan(checks)
             by_function = {(check.file, check.function): check for check in checks}
+            strangers: set[pytest.Item] = set()
             for item in found:
                 name = getattr(item, "originalname", item.name)
                 check = by_function.get((str(item.path), name))
@@ -162,8 +166,13 @@ class Engine:
                         f"{item.path.name}: {name} is not a check.",
                         expected=f'@check("{run.lab}.topic.name", …) above it',
                     )
+                if check not in run.checks:
+                    strangers.add(item)
+                    continue
                 item.stash[_BOUND] = _Bound(run, check)
                 item.extra_keyword_matches.add(check.id)
+            found[:] = [item for item in found if item not in strangers]
+            items[:] = [item for item in items if item not in strangers]
         return everything
 
     def _select(

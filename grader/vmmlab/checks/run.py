@@ -83,6 +83,7 @@ class LabRun:
         start: gives the runner; called once, when the first check is about to run.
         accept: called with all checks of the lab; raises CourseError if the course disagrees.
         finish: called once after the lab's last check, also if there is none.
+        wanted: whether a check belongs to this run at all; for pytest the others do not exist.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class LabRun:
         start: Callable[[], Boots],
         accept: Callable[[Sequence[Check]], None],
         finish: Callable[[], None],
+        wanted: Callable[[Check], bool] = lambda check: True,
     ) -> None:
         self.lab = lab
         self.files = tuple(files)
@@ -106,6 +108,7 @@ class LabRun:
         self._start = start
         self._accept = accept
         self._finish = finish
+        self._wanted = wanted
         self._finished = False
         self._boots: Boots | None = None
         self._seen: dict[Scenario, object | Exception] = {}
@@ -113,14 +116,14 @@ class LabRun:
         self._records: dict[str, list[ItemRecord]] = {}
 
     def plan(self, checks: Sequence[Check]) -> None:
-        """Take the declared checks.
+        """Take those of the declared checks that belong to this run.
 
         Raises:
             CourseError: they contradict each other or the course.
         """
         validate(self.lab, checks)
         self._accept(checks)
-        self.checks = tuple(checks)
+        self.checks = tuple(filter(self._wanted, checks))
 
     def begin(self) -> None:
         """Start the runner, once; every later call raises the same error if it could not."""

@@ -91,9 +91,7 @@ _I386 = Abi(
     bits=32,
     word=4,
     registers=("rax", "rdx", "rcx"),
-    on_stack=frozenset(
-        {"vmm_main", "asm_wrrsp_and_jmp", "exception_panic", "panic", "printf", "bspinitproc1"}
-    ),
+    on_stack=frozenset({"vmm_main", "asm_wrrsp_and_jmp", "exception_panic", "panic", "printf"}),
     stackaddr=12,
     frame=12,
     vector=7,

@@ -22,6 +22,7 @@ barrier    who can leave a round of the barrier before all have come
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -37,6 +38,8 @@ INITPROCS = ("initproc_bsp", "initproc_ap")
 UNDECIDED = b"\x55"  # put into a bool that the VMM must decide about
 ICR_INIT, ICR_STARTUP = 0x500, 0x600  # include/apic.h
 VERY_LONG_US = 4_000_000_000
+# A segment register in QEMU's monitor: selector, then the hidden part, base, limit and flags.
+SEGMENT = re.compile(r"^([CDES]S) ?=[0-9a-f]{4} ([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", re.MULTILINE)
 PIECES = 64  # calls of usleep after which nobody waits for the sum any more
 MULTIBOOT_INFO_SIZE = 88  # bytes, Multiboot 0.6.96, 3.3, up to and including vbe_interface_len
 
@@ -126,6 +129,10 @@ class LadderProbe(EndProbe):
         """Whether the code segment is a 64-bit one: only QEMU's monitor tells."""
         told = await director.gdb.monitor(f"info registers {cpu}")
         director.facts.setdefault(f"ap_entry.{cpu}.cs64", int("CS64" in told))
+        if director.abi.mode == "protected" and f"ap_entry.{cpu}.cs.base" not in director.facts:
+            for name, *values in SEGMENT.findall(told):
+                for part, value in zip(("base", "limit", "flags"), values, strict=True):
+                    director.facts[f"ap_entry.{cpu}.{name.lower()}.{part}"] = int(value, 16)
 
 
 @dataclass
