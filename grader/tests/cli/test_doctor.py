@@ -22,6 +22,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv(versions.QEMU_VARIABLE, raising=False)
+    monkeypatch.setattr(doctor, "GRUB_MODULES", tmp_path / "grub")
     monkeypatch.setattr(
         sandbox, "probe", lambda: sandbox.Probe(False, reason="none", next_step="mend bwrap")
     )
@@ -34,8 +35,9 @@ def named(items: list[Item], name: str) -> Item:
 
 def fill(machine: Path, qemu: str = "QEMU emulator version 7.2.22 (Debian)") -> None:
     folder = machine / "bin"
-    for name in ("gcc", "ld", "objcopy", "clang", "gdb", "apt-get"):
+    for name in ("gcc", "ld", "objcopy", "clang", "gdb", "grub-mkrescue", "xorriso", "apt-get"):
         tool(folder, name, f"{name} (Debian) 12.2.0")
+    (machine / "grub").mkdir(exist_ok=True)
     (folder / "qemu-system-x86_64").write_text(
         f'#!/bin/sh\ncase "$1" in -L) echo {machine}/data;; *) echo "{qemu}";; esac\n'
     )
@@ -63,7 +65,8 @@ def test_a_bare_machine(machine: Path) -> None:
     assert missing == set(doctor.PACKAGES)
     assert list(doctor.lines(items))[-1] == (
         "  next: sudo apt-get install --no-install-recommends "
-        "binutils bubblewrap clang gcc gdb qemu-system-data qemu-system-x86"
+        "binutils bubblewrap clang gcc gdb grub-common grub-pc-bin qemu-system-data "
+        "qemu-system-x86 xorriso"
     )
     (machine / "bin" / "apt-get").unlink()
     assert "as Debian calls them" in doctor.mend(items)
