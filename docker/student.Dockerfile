@@ -4,6 +4,10 @@
 #   --build-arg BASE=debian:bookworm-slim@sha256:...
 ARG BASE=debian:bookworm-slim
 
+# hadolint global ignore=DL3008,DL3013
+#   (Debian packages: the release is fixed; what left its archive could not be installed at all.
+#   Python packages: constraints.txt.)
+
 # --- vmmlab with its Python packages, at the versions in constraints.txt ---
 FROM ${BASE} AS python
 RUN apt-get update \
@@ -37,7 +41,6 @@ LABEL org.opencontainers.image.title="vmmlab-student" \
       org.opencontainers.image.licenses="BSD-3-Clause"
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
-      bubblewrap \
       ca-certificates \
       gcc \
       gdb \
@@ -50,6 +53,7 @@ COPY --from=python /opt/vmmlab /opt/vmmlab
 ENV PATH=/opt/vmmlab/bin:$PATH \
     LANG=C.UTF-8
 RUN useradd --create-home --uid 1000 --shell /bin/bash student
-USER student
+# As a number, so that a host can see that it is not root.
+USER 1000:1000
 WORKDIR /home/student
 CMD ["bash"]

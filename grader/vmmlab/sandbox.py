@@ -300,7 +300,9 @@ def _probe_once() -> Probe:
         if done.returncode == 0:
             return Probe(True, path, _version(path))
         words = done.stderr.decode(errors="replace").strip().splitlines()
-        said = words[0] if words else f"bwrap ended with status {done.returncode}"
+        # Debian's adds a guess and two addresses to one of its messages.
+        said = words[0].partition(", likely because")[0] if words else ""
+        said = said or f"bwrap ended with status {done.returncode}"
     except subprocess.TimeoutExpired:
         said = f"bwrap did not end within {_PROBE_TIMEOUT_S:.0f} s"
     except OSError as error:
