@@ -31,8 +31,6 @@ help:
 	@echo "make book            the book in English and Japanese: build/book/index.html"
 	@echo "make images          container images for students and for grading"
 	@echo "make images-test     builds them too, and sees that they work"
-	@echo "make images          container images for students and for grading"
-	@echo "make images-test     builds them too, and sees that they work"
 	@echo "make clean           remove caches and what was built"
 	@echo ""
 	@echo "A workspace of your own: $(BIN)/vmmlab new ~/vmm"
@@ -83,13 +81,6 @@ book: $(STAMP)
 	$(SPHINX) -d build/book/.trees/en . build/book/en
 	$(SPHINX) -t ja -d build/book/.trees/ja . build/book/ja
 	cp docs/_static/choose.html build/book/index.html
-
-# IMAGES_OPTIONS: see docker/images-test --help.
-images:
-	@$(PYTHON) docker/images-test --build-only $(IMAGES_OPTIONS)
-
-images-test:
-	@$(PYTHON) docker/images-test $(IMAGES_OPTIONS)
 
 # IMAGES_OPTIONS: see docker/images-test --help.
 images:
