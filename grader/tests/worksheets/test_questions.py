@@ -49,7 +49,7 @@ def test_wrong_answers_are_found(question, lines, most):
     lab = lab_of(question)
     earned = [
         play(lab, student, {question: lines}, solved=False, only=question).points[question]
-        for student in STUDENTS
+        for student in (STUDENTS if question in CHANCE else STUDENTS[:2])
     ]
     if question in CHANCE:
         assert sorted(earned)[len(earned) // 2] <= most

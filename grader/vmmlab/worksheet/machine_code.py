@@ -10,9 +10,12 @@ import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from vmmlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from vmmlab.evidence.decode import Decoded
 
 Bits = Literal[16, 32, 64]
 
@@ -293,7 +296,8 @@ class _Cpu:
         """Execute one instruction; False if that cannot be done."""
         before = self.at
         try:
-            self._engine.emu_start(before, 1 << 63, count=1)
+            # The end keeps the engine from reading on: what lies behind may be data that change.
+            self._engine.emu_start(before, before + self._length(), count=1)
         except self._error:
             # A fetch from where nothing is comes later, as being outside: this is a fault.
             self.at = self._next()
@@ -303,10 +307,17 @@ class _Cpu:
 
     def splits(self) -> bool:
         """Whether the next instruction reads, then writes memory, and others may come between."""
+        found = self._decoded()
+        return found is not None and found.changes_memory and not found.locked
+
+    def _decoded(self) -> Decoded | None:
         from vmmlab.evidence.decode import decode
 
-        found = decode(self._code[self.at - self._first :], self.at, self._bits)
-        return found is not None and found.changes_memory and not found.locked
+        return decode(self._code[self.at - self._first :], self.at, self._bits)
+
+    def _length(self) -> int:
+        found = self._decoded()
+        return found.size if found else 1
 
     def state(self) -> tuple[int, ...]:
         """All that tells this CPU from the other, hashable."""

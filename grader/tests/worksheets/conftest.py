@@ -1,0 +1,32 @@
+"""A workspace of its own for each test, copied from one that is made once."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course
+from vmmlab.cohort import Cohort
+from vmmlab.submission import reference as reference_of
+from vmmlab.workspace import Answers, new
+
+KIT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    kit = course.load(KIT)
+    answers = Answers(student="Ada", cohort=Cohort.derive("dev"))
+    return new(tmp_path_factory.mktemp("made") / "vmm", kit, answers)
+
+
+@pytest.fixture
+def workspace(made, tmp_path):
+    return Path(shutil.copytree(made, tmp_path / "vmm", symlinks=True))
+
+
+@pytest.fixture
+def reference():
+    kit = course.load(KIT)
+    files = reference_of(kit, list(kit.labs)).files
+    return {path: content.decode() for path, content in files.items()}

@@ -1,0 +1,210 @@
+"""What a worksheet offers: points, numbers, machine code to try, and the student's own boot."""
+
+import sys
+
+import pytest
+
+from vmmlab.errors import UsageError
+from vmmlab.worksheet import (
+    Check,
+    Given,
+    Numbers,
+    Student,
+    assemble,
+    boot_lab,
+    disassemble,
+    race,
+    run,
+    student,
+)
+
+LOCK = {"rdi": 0x5000}
+
+
+# ---- points
+
+
+def test_without_comparisons_the_form_alone_counts(capsys):
+    check = Check(4)
+    check.number("a", 7)
+    check.number("b", "7")
+    assert check.points == 2.0
+    assert capsys.readouterr().out == "b: expected a whole number from 0 to 2**64 - 1; found '7'\n"
+
+
+def test_comparisons_give_parts_and_never_raise():
+    check = Check(3)
+    check.number("a", 7)
+    check.text("b", "x")
+    check.right(1, "a", 7)
+    check.case(1, lambda a: a / 0, "a")
+    check.case(1, lambda a, b: b == "y", "a", "b")
+    assert check.points == 1.0
+
+
+def test_a_question_whose_points_do_not_add_up_is_an_error():
+    check = Check(3)
+    check.number("a", 7)
+    check.right(2, "a", 7)
+    with pytest.raises(ValueError, match=r"2\.0 points offered"):
+        _ = check.points
+
+
+# ---- numbers
+
+
+def test_numbers_do_not_change_with_time():
+    """A worksheet that was handed in must be gradable next year: these are fixed for ever."""
+    draw = Numbers(Student("alice", "dev"), "q")
+    assert [draw.below(1000) for _ in range(3)] == [800, 298, 209]
+    assert draw.shuffled(range(5)) == [3, 1, 2, 0, 4]
+
+
+def test_numbers_differ_by_student_cohort_and_question():
+    def first(name, cohort, question):
+        return Numbers(Student(name, cohort), question).below(1 << 60)
+
+    found = {first("a", "x", "q"), first("b", "x", "q"), first("a", "y", "q"), first("a", "x", "r")}
+    assert len(found) == 4
+
+
+def test_between_keeps_its_bounds_and_step():
+    draw = Numbers(Student("alice", "dev"), "q")
+    assert {draw.between(8, 24, 8) for _ in range(60)} == {8, 16, 24}
+
+
+def test_without_a_name_the_numbers_are_for_practice():
+    assert "VMMLAB_STUDENT is not set" in repr(student({}))
+    assert student({"VMMLAB_STUDENT": " Ada "}).name == "ada"
+
+
+def test_given_numbers_cannot_be_changed():
+    given = Given(a=0x1234, b=b"\x01\x02", c=[(1, 17)])
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        given.a = 5
+    assert repr(given) == "a  0x1234\nb  01 02\nc  1, 0x11"
+
+
+# ---- machine code
+
+
+@pytest.mark.parametrize(
+    ("text", "att", "instruction"),
+    [
+        ("mov eax, dword ptr [rdi + 10]", False, "mov eax, dword ptr [rdi + 0xa]"),
+        ("movl 10(%rdi), %eax", True, "mov eax, dword ptr [rdi + 0xa]"),
+        ("addl $-16, %eax", True, "add eax, -0x10"),
+        ("mov r10, 0x10", False, "mov r10, 0x10"),
+    ],
+)
+def test_numbers_in_assembly_are_decimal_unless_they_say_otherwise(text, att, instruction):
+    assert disassemble(assemble(text, 64, att=att), 64) == [instruction]
+
+
+@pytest.mark.parametrize("text", ["movv %eax", "mov rax, -24[rbp]", ""])
+def test_what_is_no_assembly_is_refused(text):
+    with pytest.raises(UsageError, match="cannot be assembled"):
+        assemble(text, 64)
+
+
+def test_bytes_that_are_no_instruction_are_a_question_mark():
+    assert disassemble(b"\x90\x06\x90", 64) == ["nop", "?"]
+
+
+def test_without_keystone_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keystone", None)
+    with pytest.raises(UsageError, match=r"pip install 'vmmlab\[worksheets\]'"):
+        assemble("nop", 64)
+
+
+def test_real_mode_code_runs_at_its_segment():
+    code = assemble("lock inc dword ptr cs:[0x20]", 16)
+    after = run(code, 16, registers={"cs": 0x2345}, address=0x23450, memory={0x23470: b"\xff"})
+    assert after.finished
+    assert after.written == ((0x23470, 4),)
+    assert after.bytes_at(0x23470, 4) == b"\0\1\0\0"
+
+
+def test_a_loop_ends_with_its_steps():
+    after = run(assemble("again: pause; jmp again", 64), 64, steps=50)
+    assert (after.finished, after.steps) == (False, 50)
+
+
+def test_a_fault_ends_a_run():
+    after = run(b"\x0f\x0b\x90", 64)
+    assert (after.finished, after.steps) == (False, 0)
+
+
+def test_a_register_that_is_not_there_is_named():
+    with pytest.raises(UsageError, match="no register 'r8' to set in 32-bit mode"):
+        run(b"\x90", 32, registers={"r8": 1})
+
+
+TEST_THEN_SET = "again: cmp byte ptr [rdi], 0; jne again; mov byte ptr [rdi], 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("again: mov al, 1; xchg al, [rdi]; test al, al; jnz again", True),
+        ("again: lock bts dword ptr [rdi], 0; jc again", True),
+        (TEST_THEN_SET, False),
+        ("again: bts dword ptr [rdi], 0; jc again", False),
+        ("mov al, 1; xchg al, [rdi]", False),
+        ("again: xor eax, eax; mov ecx, 1; cmpxchg [rdi], ecx; jne again", False),
+        ("again: xor eax, eax; mov ecx, 1; lock cmpxchg [rdi], ecx; jne again", True),
+    ],
+)
+def test_two_cpus_race_for_a_lock(text, safe):
+    way = race(assemble(text, 64), 64, lock=0x5000, registers=LOCK)
+    assert (way is None) == safe
+
+
+def test_the_schedule_of_a_race_leads_there():
+    """Played again by hand: test-then-set in both, loads before stores."""
+    way = race(assemble(TEST_THEN_SET, 64), 64, lock=0x5000, registers=LOCK)
+    assert sorted(way) == [0, 0, 0, 1, 1, 1]
+    tests = [way.index(0), way.index(1)]
+    stores = [len(way) - 1 - way[::-1].index(cpu) for cpu in (0, 1)]
+    assert max(tests) < min(stores)
+
+
+# ---- one's own boot
+
+
+def test_without_a_workspace_there_is_a_remark_in_place_of_a_boot(tmp_path):
+    report = boot_lab("lab3", tmp_path / "nowhere")
+    assert report.observation is None
+    assert "is no workspace" in repr(report)
+    assert "Traceback" not in repr(report)
+
+
+def test_without_qemu_there_is_a_remark(workspace, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert "qemu-system-x86_64" in repr(boot_lab("lab3", workspace))
+
+
+def test_a_lab_that_is_not_there_is_a_remark(workspace):
+    assert "lab9" in repr(boot_lab("lab9", workspace))
+
+
+def test_code_that_does_not_build_is_a_remark(workspace):
+    (workspace / "lab1/initfunc.c").write_text("int;;; nonsense")
+    assert "lab1/initfunc.c:1" in repr(boot_lab("lab1", workspace))
+
+
+def test_a_boot_shows_bytes_messages_and_rungs(workspace, reference):
+    for path, text in reference.items():
+        (workspace / path).write_text(text)
+    report = boot_lab("lab3", f"{workspace}/lab3", cpus=2)
+    shown = repr(report)
+    assert report.observation.all_parked
+    assert "lab3 on 2 CPUs: all CPUs came to rest" in shown
+    assert "ea 00 00 00 0f" in shown  # the dev cohort's: 0x0F00:0x0000
+    assert "INIT, all excluding self (0xc4500)" in shown
+    assert "CPU 1: parked" in shown
+    assert "in protected mode" in shown
+
+
+def test_a_starter_stops_where_it_is_unfinished(workspace):
+    assert "CPU 0 (BSP): todo" in repr(boot_lab("lab3", workspace, cpus=2))
