@@ -78,6 +78,8 @@ lint: $(STAMP_DEV)
 SPHINX = $(BIN)/python -m sphinx -q -W --keep-going -c docs
 
 book: $(STAMP)
+	@$(BIN)/python -c 'import furo, myst_parser, sphinx' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(SPHINX) -d build/book/.trees/en . build/book/en
 	$(SPHINX) -t ja -d build/book/.trees/ja . build/book/ja
 	cp docs/_static/choose.html build/book/index.html

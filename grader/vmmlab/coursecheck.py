@@ -17,7 +17,7 @@ from typing import Final
 from vmmlab import course as courses
 from vmmlab import mutants
 from vmmlab.checks.hints import Hints
-from vmmlab.course import Course, Lab
+from vmmlab.course import CheckSpec, Course, Lab
 from vmmlab.errors import VmmlabError
 from vmmlab.strip import regions, starter_text
 
@@ -69,6 +69,11 @@ def forgotten(root: Path) -> tuple[Forgotten, ...]:
         found += _book(course, lab)
     found += _strangers(course)
     return tuple(dict.fromkeys(found))
+
+
+def _all_checks(lab: Lab) -> dict[str, CheckSpec]:
+    """The checks of a lab, whatever their architecture."""
+    return {name: check for arch in courses.ARCHES for name, check in lab.checks_of(arch).items()}
 
 
 def _of_error(error: VmmlabError, file: str) -> Forgotten:
@@ -135,7 +140,8 @@ def _rows(lab: Lab, file: str, lines: Sequence[str]) -> Iterator[Forgotten]:
     for number, line in enumerate(lines, 1):
         if row := _ROW.match(line):
             told[row.group(1)] = (int(row.group(2)), number)
-    for check_id, check in lab.checks.items():
+    checks = _all_checks(lab)
+    for check_id, check in checks.items():
         if check_id not in told:
             if check.points:
                 yield Forgotten(
@@ -149,7 +155,7 @@ def _rows(lab: Lab, file: str, lines: Sequence[str]) -> Iterator[Forgotten]:
                 "make both the same",
             )
     for check_id, (_, number) in told.items():
-        if check_id not in lab.checks:
+        if check_id not in checks:
             yield Forgotten(
                 file, number, f"course.yml has no check {check_id}", "take the row out, or add it"
             )
@@ -174,7 +180,8 @@ def _checks(course: Course, lab: Lab) -> Iterator[Forgotten]:
     everywhere = dict(declared)
     for one in hidden:
         everywhere |= _declared(one)
-    for check_id in lab.checks:
+    checks = _all_checks(lab)
+    for check_id in checks:
         if check_id not in everywhere:
             yield Forgotten(
                 entry,
@@ -183,7 +190,7 @@ def _checks(course: Course, lab: Lab) -> Iterator[Forgotten]:
                 f"write it in {file}, or take this line out",
             )
     for check_id, line in declared.items():
-        if check_id not in lab.checks:
+        if check_id not in checks:
             yield Forgotten(
                 file, line, f"{check_id} is not in course.yml", "give it points and a step there"
             )
@@ -266,7 +273,7 @@ def _mutants_and_hints(course: Course, lab: Lab) -> Iterator[Forgotten]:
             return  # said already
     if lab.steps:
         wanted["not-written-yet"] = "every starter"
-    worth = [check_id for check_id, check in lab.checks.items() if check.points]
+    worth = [check_id for check_id, check in _all_checks(lab).items() if check.points]
     try:
         known = mutants.load(course, [lab.name]) if (course.root / file).is_file() else ()
     except VmmlabError as error:
