@@ -1,0 +1,164 @@
+"""The book in a real browser: its search finds, and no page scrolls sideways on a phone.
+
+Needs chromium (`apt-get install chromium`); without one these tests are passed over.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from book_pages import ROOT
+
+pytestmark = pytest.mark.full
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PHONE, DESKTOP = 390, 1280  # pixels of CSS
+
+# Loads each page in a frame of the given width and writes down how wide it is.
+MEASURE = """<!doctype html><meta charset="utf-8"><pre id="out"></pre><script>
+const pages = %s, width = %d, out = [];
+(async () => {
+  for (const page of pages) {
+    const frame = document.createElement("iframe");
+    frame.style = `width: ${width}px; height: 800px; border: 0`;
+    frame.src = page;
+    const loaded = new Promise((done) => frame.addEventListener("load", done));
+    document.body.append(frame);
+    await loaded;
+    const root = frame.contentDocument.documentElement;
+    out.push([page, root.scrollWidth, root.clientWidth]);
+    frame.remove();
+  }
+  document.getElementById("out").textContent = JSON.stringify(out);
+})();
+</script>"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A server that says nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the output of the tests readable."""
+
+
+class Book:
+    """The book as a web site, and a browser for it."""
+
+    def __init__(self, root: Path, address: str) -> None:
+        self.root, self.address = root, address
+
+    def dom(self, page: str, language: str = "en") -> str:
+        """A page after its scripts have run."""
+        done = subprocess.run(
+            [
+                CHROMIUM,
+                *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+                *(f"--lang={language}", f"--accept-lang={language}"),
+                *("--virtual-time-budget=60000", "--window-size=1400,900", "--dump-dom"),
+                f"{self.address}/{page}",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.stdout, done.stderr
+        return done.stdout
+
+    def widths(self, pages: list[str], width: int) -> dict[str, tuple[int, int]]:
+        """How wide each page is, and how wide the window it is in."""
+        (self.root / "measure.html").write_text(MEASURE % (json.dumps(pages), width))
+        text = re.search(r'<pre id="out">(.*?)</pre>', self.dom("measure.html")).group(1)
+        return {page: (wide, window) for page, wide, window in json.loads(text)}
+
+    def found(self, language: str, words: str) -> list[str]:
+        """Titles that the search page lists."""
+        text = self.dom(f"{language}/search.html?q={quote(words)}")
+        results = re.search(r'<ul[^>]*class="search"[^>]*>(.*?)</ul>', text, re.DOTALL)
+        return re.findall(r'<a href="([^"?#]+)', results.group(1)) if results else []
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
+    """Both books, served."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    out = tmp_path_factory.mktemp("book")
+    for language in ("en", "ja"):
+        tag = ["-t", "ja"] if language == "ja" else []
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "sphinx", "-q", "-c", "docs", *tag),
+                *("-d", str(out / ".trees" / language), ".", str(out / language)),
+            ],
+            cwd=ROOT,
+            check=True,
+        )
+    shutil.copyfile(ROOT / "docs" / "_static" / "choose.html", out / "index.html")
+    handler = functools.partial(Quiet, directory=str(out))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield Book(out, f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+
+
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_no_page_scrolls_sideways(book, width):
+    pages = [
+        path.relative_to(book.root).as_posix()
+        for language in ("en", "ja")
+        for path in sorted((book.root / language).rglob("*.html"))
+    ]
+    widths = book.widths(pages, width)
+    assert len(widths) == len(pages) > 20
+    assert {page: got for page, got in widths.items() if got[0] > got[1] or got[1] > width} == {}
+
+
+def test_a_page_that_is_too_wide_is_noticed(book):
+    (book.root / "wide.html").write_text(
+        '<meta name="viewport" content="width=device-width"><pre>' + "x" * 500
+    )
+    ((wide, window),) = book.widths(["wide.html"], PHONE).values()
+    assert wide > window
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("トランポリン", "labs/lab3/README.ja.html"),
+        ("物理アドレス", "labs/lab3/README.ja.html"),
+        ("起動用スタック", "docs/probes.ja.html"),
+        ("apinit_addr", "docs/crosswalk.ja.html"),
+    ],
+)
+def test_the_japanese_search_finds(book, words, page):
+    assert page in book.found("ja", words)
+
+
+def test_the_english_search_finds(book):
+    assert "labs/lab3/README.html" in book.found("en", "trampoline")
+
+
+def test_the_search_does_not_find_everything(book):
+    assert book.found("ja", "冷蔵庫") == []
+    assert book.found("en", "refrigerator") == []
+
+
+@pytest.mark.parametrize(
+    ("language", "page"), [("ja", "ja/docs/index.ja.html"), ("en", "en/docs/index.html")]
+)
+def test_the_first_page_goes_by_the_browsers_language(book, language, page):
+    title = re.search(r"<title>(.*?)</title>", (book.root / page).read_text("utf-8")).group(1)
+    assert f"<title>{title}</title>" in book.dom("index.html", language)
