@@ -28,7 +28,7 @@ from vmmlab.build import FromReference, Image, Symbols
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course
 from vmmlab.errors import InfraError, UsageError
-from vmmlab.local import image_of, install, labs_of, own_image
+from vmmlab.local import folder_of, image_of, install, labs_of, own_image
 from vmmlab.machine import Machine, MachineSpec
 from vmmlab.machine.versions import X2APIC_CPU, qemu_path, require_x2apic, tool_versions
 from vmmlab.sandbox import Limits, Sandbox, kill_tree
@@ -36,6 +36,7 @@ from vmmlab.submission import Submission, reference, take
 from vmmlab.workspace import Workspace
 
 _POLL_S: Final = 0.1
+_GDB_NAMES: Final = {False: "i386:x86-64", True: "i386"}
 _ANCHORS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
 
 
@@ -49,6 +50,7 @@ class Boot:
         firmware: "qboot" or "seabios"; None: what the lab asks for.
         accel: "tcg" or "kvm".
         timeout_s: how long to wait for the end where there is no terminal, seconds.
+        arch: what the VMM is built for.
     """
 
     lab: str
@@ -56,6 +58,7 @@ class Boot:
     firmware: str | None = None
     accel: str = "tcg"
     timeout_s: float = 20.0
+    arch: str = "x86_64"
 
     def __post_init__(self) -> None:
         if self.firmware not in (None, "qboot", "seabios"):
@@ -82,9 +85,10 @@ def run(what: Boot, course: Course, source: Workspace | str, *, gdb: bool) -> in
         InfraError: a tool failed.
     """
     doctor.require(("qemu-system-x86_64",))
-    image = image_for(what.lab, course, source)
+    image = image_for(what.lab, course, source, what.arch)
     if isinstance(source, Workspace):
-        root, elf = source.root, install(image, source.root / "build" / what.lab)
+        root = source.root
+        elf = install(image, folder_of(root, what.lab, what.arch))
     else:
         root, elf = course.tree, image.elf
     sandbox = _sandbox_for(source)
@@ -111,18 +115,19 @@ def run(what: Boot, course: Course, source: Workspace | str, *, gdb: bool) -> in
     return asyncio.run(_unattended(spec, sandbox, what.timeout_s))
 
 
-def image_for(lab: str, course: Course, source: Workspace | str) -> Image:
+def image_for(lab: str, course: Course, source: Workspace | str, arch: str = "x86_64") -> Image:
     """Build what is to be booted.
 
     Args:
         lab: a lab's name, or `local.ALL`.
         course: the course.
         source: a workspace, the folder of a submission, or "reference".
+        arch: what to build for.
 
     Raises: as for `run`.
     """
     if isinstance(source, Workspace):
-        return own_image(source, course, lab)[0]
+        return own_image(source, course, lab, arch)[0]
     return image_of(
         course.tree,
         course,
@@ -131,6 +136,7 @@ def image_for(lab: str, course: Course, source: Workspace | str) -> Image:
         _taken(course, lab, source).files,
         Cohort.derive(course.cohort),
         _sandbox_for(source),
+        arch,
     )
 
 
@@ -146,11 +152,11 @@ def _taken(course: Course, lab: str, submission: str) -> Submission:
     return take(Path(submission), labs, course)
 
 
-def _argv(spec: MachineSpec, accel: str) -> list[str]:
+def _argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[str]:
     """QEMU for a person: no trace, no debug stub, and a reset ends it."""
     threads = "single" if spec.single_threaded else "multi"
     return [
-        str(qemu_path()),
+        str(qemu or qemu_path()),
         *("-accel", "kvm" if accel == "kvm" else f"tcg,thread={threads}"),
         *(("-cpu", "host") if accel == "kvm" else ()),
         *("-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
@@ -233,7 +239,7 @@ def _debug(
         listener.bind(str(folder / "gdb"))
         listener.listen(1)
         argv = [
-            *_argv(spec, what.accel),
+            *_argv(spec, what.accel, _qemu_for_gdb(what.arch)),
             *("-S", "-action", "reboot=shutdown,shutdown=pause"),
             *("-chardev", f"socket,id=gdb,fd={listener.fileno()},server=on,wait=off"),
             *("-gdb", "chardev:gdb", "-serial", f"file:{serial}"),
@@ -263,6 +269,14 @@ def _debug(
             return debugger.wait()
 
 
+def _qemu_for_gdb(arch: str) -> Path:
+    """For i386 its own QEMU, if there is one: gdb then sees 32-bit registers and 32-bit code."""
+    usual = qemu_path()
+    if arch == "i386" and os.access(own := usual.with_name("qemu-system-i386"), os.X_OK):
+        return own
+    return usual
+
+
 def _gdb_commands(symbols: Symbols, folder: Path, what: Boot, spec: MachineSpec) -> str:
     breaks = [f"hbreak {name}" for name in _ANCHORS if symbols.maybe(name) is not None]
     serial = shlex.quote(str(folder / "serial.txt"))
@@ -270,7 +284,7 @@ def _gdb_commands(symbols: Symbols, folder: Path, what: Boot, spec: MachineSpec)
         [
             "set pagination off",
             "set confirm off",
-            "set architecture i386:x86-64",
+            f"set architecture {_GDB_NAMES[_qemu_for_gdb(what.arch).name == 'qemu-system-i386']}",
             f"target remote {folder / 'gdb'}",
             "define serial",
             f"shell cat {serial}",

@@ -248,13 +248,14 @@ def build(
     directory: Annotated[
         Path | None, typer.Option("--workspace", metavar="DIR", help="Else the one you are in.")
     ] = None,
+    arch: ArchOption = "x86_64",
     course: CourseOption = None,
 ) -> None:
     """Build one lab of a workspace, or `vmm`: all labs from your own files."""
     from vmmlab import local
 
     here = _workspace(directory)
-    for line in local.build(here, _course(course, here.root), lab):
+    for line in local.build(here, _course(course, here.root), lab, arch=arch):
         typer.echo(line)
 
 
@@ -272,6 +273,7 @@ def run(
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds; only without a terminal.")
     ] = 20.0,
+    arch: ArchOption = "x86_64",
     course: CourseOption = None,
 ) -> int:
     """Boot a lab in QEMU with its serial line on this terminal; Ctrl-A X leaves."""
@@ -279,7 +281,7 @@ def run(
 
     here = workspace.locate(Path.cwd()) if submission is None else None
     loaded = _course(course, here.root if here else None)
-    what = boot.Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout)
+    what = boot.Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout, arch=arch)
     return boot.run(what, loaded, here or submission or "reference", gdb=gdb)
 
 

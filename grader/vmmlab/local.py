@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab import doctor
-from vmmlab.build import Builder, FromReference, Image, Prebuilt, StandInSource
+from vmmlab.build import Builder, BuildOptions, FromReference, Image, Prebuilt, StandInSource
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course, Lab, Step
 from vmmlab.sandbox import Sandbox
@@ -24,17 +24,24 @@ ALL: Final = "vmm"
 _GIVEN: Final = ("boot", "core", "include", "vmm.ld")
 
 
-def build(here: Workspace, course: Course, lab: str) -> Iterator[str]:
+def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") -> Iterator[str]:
     """Build `lab` (or `ALL`) of the workspace into its folder build/ and say what comes next.
 
+    Args:
+        here: the workspace.
+        course: the course.
+        lab: a lab's name, or `ALL`.
+        arch: what to build for.
+
     Raises:
+        UsageError: there is no such architecture.
         BuildFailed: the student's files do not make an image.
         SubmissionError: a file is missing or cannot be read.
         InfraError: a tool is missing or failed.
     """
     began = time.monotonic()
-    image, files = own_image(here, course, lab)
-    elf = install(image, here.root / "build" / lab)
+    image, files = own_image(here, course, lab, arch)
+    elf = install(image, folder_of(here.root, lab, arch))
     for warning in image.warnings:
         yield f"{warning.file}:{warning.line}: {warning.severity}: {warning.message}"
     yield (
@@ -44,7 +51,12 @@ def build(here: Workspace, course: Course, lab: str) -> Iterator[str]:
     )
     for name in _changed(here.root, course.tree):
         yield f"note: {name} is not the given one; pytest and the grader use the given one"
-    yield from _next(labs_of(course, lab), files, lab)
+    yield from _next(labs_of(course, lab), files, lab, arch)
+
+
+def folder_of(root: Path, lab: str, arch: str) -> Path:
+    """Where a workspace keeps the image of `lab` (or `ALL`)."""
+    return root / "build" / (lab if arch == "x86_64" else f"{lab}-{arch}")
 
 
 def open_steps(lab: Lab, files: Mapping[str, bytes]) -> Iterator[tuple[Step, int]]:
@@ -61,19 +73,23 @@ def open_steps(lab: Lab, files: Mapping[str, bytes]) -> Iterator[tuple[Step, int
                 break
 
 
-def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str) -> Iterator[str]:
+def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str, arch: str) -> Iterator[str]:
+    make, grade = ("", "") if arch == "x86_64" else (f" ARCH={arch}", f" --arch {arch}")
     for one in labs:
         for step, line in open_steps(one, files):
             yield f"next: {step.id} in {step.file}:{line}, {step.function}: {step.title}"
-            yield f"      then make {lab} && pytest {one.name}"
+            graded = f" && pytest {one.name}{grade}" if arch in one.arches else ""
+            yield f"      then make {lab}{make}{graded}"
             return
-    if lab == ALL or not labs[0].files:
-        yield f"next: make run LAB={lab.removeprefix('lab')}"
+    if lab == ALL or not labs[0].files or arch not in labs[0].arches:
+        yield f"next: make run LAB={lab.removeprefix('lab')}{make}"
     else:
-        yield f"next: pytest {lab}"
+        yield f"next: pytest {lab}{grade}"
 
 
-def own_image(here: Workspace, course: Course, lab: str) -> tuple[Image, Mapping[str, bytes]]:
+def own_image(
+    here: Workspace, course: Course, lab: str, arch: str = "x86_64"
+) -> tuple[Image, Mapping[str, bytes]]:
     """Build from what lies in a workspace, its given files included; also return its own files.
 
     Raises: as for `build`.
@@ -83,7 +99,7 @@ def own_image(here: Workspace, course: Course, lab: str) -> tuple[Image, Mapping
     source = Prebuilt(standins) if standins.is_dir() else FromReference(course.reference_dir)
     tree = here.root if all((here.root / name).exists() for name in _GIVEN) else course.tree
     return image_of(
-        tree, course, source, lab, files, here.cohort, Sandbox.choose(require=False)
+        tree, course, source, lab, files, here.cohort, Sandbox.choose(require=False), arch
     ), files
 
 
@@ -95,18 +111,21 @@ def image_of(
     files: Mapping[str, bytes],
     cohort: Cohort,
     sandbox: Sandbox,
+    arch: str = "x86_64",
 ) -> Image:
     """Build `lab` or `ALL` from `files`.
 
     Raises:
+        UsageError: there is no such architecture.
         BuildFailed: they do not make an image.
         InfraError: a tool is missing or failed.
     """
     doctor.require(("gcc", "ld", "objcopy"))
     builder = Builder(tree, course, sandbox, None, standins)
+    options = BuildOptions(arch=arch)
     if lab == ALL:
-        return builder.build_own(files, cohort)
-    return builder.build(lab, files, cohort)
+        return builder.build_own(files, cohort, options)
+    return builder.build(lab, files, cohort, options)
 
 
 def labs_of(course: Course, lab: str) -> list[Lab]:

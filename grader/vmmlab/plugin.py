@@ -59,12 +59,20 @@ class WorkspacePlugin:
         self.course: Course | None = None
         self.cohort: Cohort | None = None
         self.seed: int | None = None
+        self.arch = "x86_64"
         self.gradings: dict[str, Grading] = {}
         self.verdicts: list[Report | tuple[str, VmmlabError]] = []
 
     def pytest_addoption(self, parser: pytest.Parser) -> None:
         """Add what a workspace needs."""
-        parser.getgroup("vmmlab", "grading the labs of this workspace").addoption(
+        group = parser.getgroup("vmmlab", "grading the labs of this workspace")
+        group.addoption(
+            "--arch",
+            default="x86_64",
+            metavar="ARCH",
+            help="what to build for: x86_64 or i386 (default: x86_64)",
+        )
+        group.addoption(
             "--vmm-seed",
             type=int,
             default=None,
@@ -90,13 +98,33 @@ class WorkspacePlugin:
         except VmmlabError as error:
             raise pytest.UsageError(str(error)) from None
         self.seed = config.getoption("--vmm-seed")
+        self.arch = config.getoption("--arch")
+        if self.arch not in course.ARCHES:
+            raise pytest.UsageError(
+                f"there is no architecture {self.arch!r} here: --arch is one of "
+                f"{', '.join(course.ARCHES)}"
+            )
         self.engine = Engine(self._run_of)
         config.pluginmanager.register(self.engine, "vmmlab-engine")
 
     def pytest_report_header(self) -> str:
         """Say what is going to be graded."""
         name = self.cohort.name if self.cohort else "?"
-        return f"vmmlab: workspace {self.root.name}, cohort {name}"
+        arch = "" if self.arch == "x86_64" else f", {self.arch}"
+        return f"vmmlab: workspace {self.root.name}, cohort {name}{arch}"
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """If nothing is left since no lab asked for has checks for this architecture, say so."""
+        from vmmlab.errors import UsageError
+
+        if items or self.course is None:
+            return
+        for lab in sorted(self.gradings):
+            try:
+                self.course.graded_for(lab, self.arch)
+            except UsageError as error:
+                raise pytest.UsageError(str(error)) from None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -166,6 +194,8 @@ class WorkspacePlugin:
         if self.seed is not None:
             seed = self.seed
             again += ["--vmm-seed", str(seed)]
+        if self.arch != "x86_64":
+            again += ["--arch", self.arch]
         request = RunRequest(
             course=self.course,
             lab=lab,
@@ -173,7 +203,7 @@ class WorkspacePlugin:
             mode="standalone",
             cohort=self.cohort,
             seed=seed,
-            arch="x86_64",
+            arch=self.arch,
             sandbox_required=False,
             standins=self.root / "standin",
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.cohort import Cohort
-from vmmlab.course import Course, Lab
+from vmmlab.course import ARCHES, Course, Lab
 from vmmlab.errors import CourseError, InfraError, UsageError
 from vmmlab.strip import starter_text
 from vmmlab.submission import reference_text
@@ -201,7 +201,7 @@ def _add_lab(directory: Path, lab: Lab, course: Course) -> None:
 
 def _add_standins(directory: Path, cohort: Cohort, course: Course) -> None:
     # Imported here: a workspace is often only looked at.
-    from vmmlab.build import Builder, FromReference
+    from vmmlab.build import Builder, BuildOptions, FromReference
     from vmmlab.build.cache import default_dir
     from vmmlab.sandbox import Sandbox
 
@@ -213,6 +213,9 @@ def _add_standins(directory: Path, cohort: Cohort, course: Course) -> None:
         FromReference(course.reference_dir),
     )
     builder.make_standins(directory, cohort)
+    for arch in ARCHES[1:]:
+        if any(arch in lab.arches for lab in course.labs.values()):
+            builder.make_standins(directory / arch, cohort, BuildOptions(arch=arch))
 
 
 def _link_environment(link: Path) -> None:

@@ -79,7 +79,7 @@ class BuildOptions:
     """How to build.
 
     Args:
-        arch: "x86_64".
+        arch: "x86_64" or "i386".
         compiler: "gcc" or "clang"; for given, student's and stand-in code alike.
         opt: optimisation of the *student's* files; everything else is always -O2.
         delays: "fast" for grading or "faithful" with BitVisor's values.

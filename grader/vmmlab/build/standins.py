@@ -53,7 +53,8 @@ class Prebuilt:
     """Stand-ins that came with a workspace or a release.
 
     Args:
-        directory: holds labN.o, made by `Builder.make_standins`.
+        directory: holds labN.o, made by `Builder.make_standins`; those of another architecture
+            than x86_64 are in a folder of its name in there.
     """
 
     directory: Path
@@ -64,8 +65,9 @@ class Prebuilt:
         Raises:
             UsageError: there is none, or it was made for another cohort or architecture.
         """
-        self._check(arch, cohort)
-        path = self.directory / f"{lab}.o"
+        folder = self.directory if arch == "x86_64" else self.directory / arch
+        self._check(folder, arch, cohort)
+        path = folder / f"{lab}.o"
         try:
             return path.read_bytes()
         except OSError as error:
@@ -77,8 +79,8 @@ class Prebuilt:
                 "files your own (make vmm). Else make the workspace anew with `vmmlab new`.",
             ) from error
 
-    def _check(self, arch: str, cohort: CohortLike) -> None:
-        path = self.directory / MANIFEST
+    def _check(self, folder: Path, arch: str, cohort: CohortLike) -> None:
+        path = folder / MANIFEST
         try:
             kept = json.loads(path.read_bytes())
             found = str(kept["arch"]), str(kept["cohort"]), str(kept["header"])
