@@ -49,7 +49,7 @@ $(STAMP_DEV): pyproject.toml grader/setup.sh $(call stale,$(STAMP_DEV))
 	@PYTHON='$(PYTHON)' sh grader/setup.sh dev
 
 $(LABS): $(STAMP)
-	@$(BIN)/vmmlab grade $@ --submission reference
+	@$(BIN)/vmmlab grade $@ --submission reference $(if $(ARCH),--arch $(ARCH))
 
 iso: $(STAMP)
 	@$(BIN)/vmmlab iso vmm --submission reference
