@@ -1,30 +1,57 @@
-"""Grades the reference again and again while both cores are busy, looking for another verdict.
+"""Grades right solutions again and again while both cores are busy, looking for another verdict.
 
-Prints the distribution of times. A verdict other than all points, or an infrastructure error, is
-counted and shown, and makes the exit status 1; how long anything took never does.
+The reference and every other right solution (grader/mutants/correct/) in turn, each time with
+another seed and other numbers in cohort.h. Prints the distribution of times. A verdict other than
+all points, or an infrastructure error, is counted and shown, and makes the exit status 1; how long
+anything took never does.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
 from vmmlab import course as courses
+from vmmlab import mutants
 from vmmlab.cohort import Cohort
+from vmmlab.errors import VmmlabError
 from vmmlab.grading import grade_lab
 from vmmlab.submission import reference
 
 LABS = ("lab1", "lab2", "lab3", "lab4")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One grading: what, of which lab, and with which inputs."""
+
+    name: str
+    lab: str
+    files: Mapping[str, bytes]
+    number: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of one grading: seconds, and what was wrong with the verdict."""
+
+    lab: str
+    took_s: float
+    wrong: str
 
 
 @contextmanager
@@ -39,42 +66,70 @@ def busy(processes: int) -> Iterator[None]:
             one.wait()
 
 
+def solutions(course: courses.Course) -> list[tuple[str, str, Mapping[str, bytes]]]:
+    """Name, lab and files of everything that must earn all points."""
+    found = [("reference", lab, dict(reference(course, [lab], None).files)) for lab in LABS]
+    for variant in mutants.load_variants(course):
+        found.append((variant.name, variant.lab, mutants.variant_files(course, variant)))
+    return found
+
+
+def graded(work: Work) -> Seen:
+    """One grading."""
+    course = courses.load(courses.find(Path.cwd(), None))
+    name = "dev" if work.number // 7 % 2 else f"soak-{work.number}"
+    began = time.monotonic()
+    try:
+        report = grade_lab(
+            course,
+            work.lab,
+            work.files,
+            cohort=Cohort.derive(name),
+            seed=work.number,
+            sandbox_required=False,
+        )
+    except VmmlabError as error:
+        return Seen(work.lab, time.monotonic() - began, f"{work.name}, {work.lab}: {error}")
+    took_s, wrong = time.monotonic() - began, ""
+    if report.points != report.max:
+        lost = [f"{c.id} {c.outcome} {c.cause} {c.infra}" for c in report.checks if not c.points]
+        wrong = f"{work.name}, {work.lab}, cohort {name}, seed {work.number}: "
+        wrong += f"{report.points} of {report.max}; {lost}"
+    return Seen(work.lab, took_s, wrong)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Grade, count, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=50, help="gradings of each lab (default 50)")
+    parser.add_argument("--gradings", type=int, default=200, help="how many (default 200)")
+    parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
+    parser.add_argument("--jobs", type=int, default=1, help="at the same time (default 1)")
     parser.add_argument("--idle", action="store_true", help="without another load")
     options = parser.parse_args(arguments)
     console = Console()
-    course = courses.load(courses.find(Path.cwd(), None))
-    files = {lab: reference(course, [lab], None).files for lab in LABS}
+    todo = itertools.cycle(solutions(courses.load(courses.find(Path.cwd(), None))))
+    work = [Work(*next(todo), options.first + number) for number in range(options.gradings)]
     times: dict[str, list[float]] = {lab: [] for lab in LABS}
     wrong = []
-    with busy(0 if options.idle else os.cpu_count() or 1):
-        for number in track(range(options.rounds), "gradings", console=console):
-            for lab in LABS:
-                began = time.monotonic()
-                report = grade_lab(
-                    course,
-                    lab,
-                    files[lab],
-                    cohort=Cohort.derive("dev" if number % 2 else f"soak-{number}"),
-                    seed=number,
-                    sandbox_required=False,
-                )
-                times[lab].append(time.monotonic() - began)
-                if report.points != report.max:
-                    lost = [f"{c.id} {c.outcome} {c.cause}" for c in report.checks if not c.points]
-                    wrong.append(f"{lab}, seed {number}: {report.points} of {report.max}; {lost}")
-    for lab, seen in times.items():
-        ordered = sorted(seen)
-        console.print(
-            f"{lab}: {len(seen)} gradings, median {statistics.median(seen):.2f} s, "
-            f"p90 {ordered[len(ordered) * 9 // 10]:.2f} s, worst {ordered[-1]:.2f} s"
-        )
-    console.print(f"wrong verdicts: {len(wrong)}")
-    for one in wrong:
-        console.print("  " + one, markup=False)
+    fresh = multiprocessing.get_context("spawn")
+    with (
+        busy(0 if options.idle else os.cpu_count() or 1),
+        ProcessPoolExecutor(options.jobs, mp_context=fresh) as pool,
+    ):
+        done = pool.map(graded, work)
+        for seen in track(done, "gradings", total=len(work), console=console):
+            times[seen.lab].append(seen.took_s)
+            if seen.wrong:
+                wrong.append(seen.wrong)
+                console.print(seen.wrong, markup=False)
+    for lab, took in times.items():
+        if took:
+            ordered = sorted(took)
+            console.print(
+                f"{lab}: {len(took)} gradings, median {statistics.median(took):.2f} s, "
+                f"p90 {ordered[len(ordered) * 9 // 10]:.2f} s, worst {ordered[-1]:.2f} s"
+            )
+    console.print(f"wrong verdicts: {len(wrong)} of {len(work)}")
     return 1 if wrong else 0
 
 
