@@ -1,0 +1,71 @@
+"""All orders of the steps of a student's compiled lock, registration and barrier.
+
+found = explore(image, cohort, sources=files)
+found.verdict, found.counterexample, found.json()
+
+It knows nothing of QEMU, of points, or of reports. The emulator is loaded by `explore` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from vmmlab.explore.model import (
+    Bounds,
+    Counterexample,
+    Exploration,
+    Limit,
+    Part,
+    Standing,
+    Step,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from vmmlab.build import Image
+    from vmmlab.explore.program import CohortLike
+
+__all__ = [
+    "Bounds",
+    "Counterexample",
+    "Exploration",
+    "Limit",
+    "Part",
+    "Standing",
+    "Step",
+    "Verdict",
+    "explore",
+]
+
+
+def explore(
+    image: Image,
+    cohort: CohortLike,
+    *,
+    sources: Mapping[str, bytes] | None = None,
+    bounds: Bounds | None = None,
+) -> Exploration:
+    """Try all orders of the lab-4 code in an image, with the BSP and two APs.
+
+    Args:
+        image: x86_64, with lab 4 in it, the student's or any.
+        cohort: the one that the image was built for.
+        sources: the student's files by path, for the text of source lines.
+        bounds: when to stop.
+
+    Raises:
+        InfraError: the image is not one of this kit, or unicorn is not installed.
+    """
+    try:
+        from vmmlab.explore.exploring import explore as run
+    except ImportError as error:
+        from vmmlab.errors import InfraError
+
+        if error.name != "unicorn":
+            raise
+        raise InfraError(
+            "Exploring schedules needs unicorn, which is not installed.",
+            next_step="pip install 'vmmlab[explore]'",
+        ) from error
+    return run(image, cohort, sources=sources, bounds=bounds)

@@ -1,0 +1,130 @@
+"""From an image to its Exploration: both scenarios, first with stores seen in order, then without.
+
+A pure function of the image: no files but the image's own, no clock but as a limit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from vmmlab.explore.machine import PASSES, Machine
+from vmmlab.explore.model import Bounds, Exploration, Limit, Memory, Part, Verdict
+from vmmlab.explore.program import CohortLike, Program
+from vmmlab.explore.scenarios import Barrier, Registration
+from vmmlab.explore.search import BUFFERED, Found, Search
+from vmmlab.explore.trace import Tracer
+
+if TYPE_CHECKING:
+    from vmmlab.build import Image
+
+CPUS: Final = 3
+_SCENARIOS: Final = (Registration, Barrier)
+_MEMORIES: Final[tuple[Memory, ...]] = ("in order", "store buffers")
+
+
+def explore(
+    image: Image,
+    cohort: CohortLike,
+    *,
+    sources: Mapping[str, bytes] | None = None,
+    bounds: Bounds | None = None,
+    cpus: int = CPUS,
+) -> Exploration:
+    """Try all orders of the lab-4 code in an image.
+
+    Args:
+        image: x86_64, with lab 4 in it, the student's or any.
+        cohort: the one that the image was built for.
+        sources: the student's files by path, for the text of source lines.
+        bounds: when to stop.
+        cpus: how many CPUs, the BSP among them.
+
+    Raises:
+        InfraError: the image is not one of this kit.
+    """
+    limits = bounds or Bounds()
+    machine = Machine(Program(image, cohort, cpus))
+    parts: list[Part] = []
+    for kind in _SCENARIOS:
+        for memory in _MEMORIES:
+            search = Search(machine, kind(machine), buffers=memory == "store buffers")
+            part = _part(machine, search, memory, limits, sources or {})
+            parts.append(part)
+            if part.verdict not in ("correct", "no error found"):
+                break
+    options = image.options
+    return Exploration(image.key, f"{options.compiler} {options.opt}", cpus, tuple(parts))
+
+
+def _part(
+    machine: Machine, search: Search, memory: Memory, limits: Bounds, sources: Mapping[str, bytes]
+) -> Part:
+    began = time.thread_time()
+    known = set(machine.skipped)
+    tracer = Tracer(machine, search, sources)
+    found = search.run(states=limits.states, seconds=limits.seconds)
+    states, transitions = found.states, found.transitions
+    bound = ""
+    if memory == "store buffers" and search.filled:
+        bound = f"at most {BUFFERED} stores of a CPU on their way"
+    if not found.complete and found.wrong is None:
+        more = search.run(
+            states=limits.fallback_states,
+            seconds=limits.fallback_seconds,
+            preemptions=limits.preemptions,
+        )
+        states, transitions = states + more.states, transitions + more.transitions
+        how = "" if more.complete else "not even all of these"
+        parts = [
+            bound,
+            f"no error up to {limits.preemptions} preemptions",
+            how,
+            "waiting for ever not judged",
+        ]
+        bound = ", ".join(filter(None, parts))
+        found = more
+    return Part(
+        scenario=search.scenario.name,
+        memory=memory,
+        verdict=_verdict(machine, found, bound),
+        states=states,
+        transitions=transitions,
+        bound="" if found.wrong else bound,
+        assumptions=_assumptions(machine, known),
+        limits=_limits(machine, tracer, found),
+        counterexample=tracer.counterexample(found) if found.wrong else None,
+        seconds=time.thread_time() - began,
+    )
+
+
+def _verdict(machine: Machine, found: Found, bound: str) -> Verdict:
+    if found.wrong:
+        return "wrong"
+    phases = {machine.locals[lid].phase for lid in found.limits}
+    if "unsupported" in phases:
+        return "unsupported"
+    if "unfinished" in phases:
+        return "unfinished"
+    return "no error found" if bound else "correct"
+
+
+def _limits(machine: Machine, tracer: Tracer, found: Found) -> tuple[Limit, ...]:
+    """What could not be followed, each place once; of a wrong program it does not matter."""
+    if found.wrong:
+        return ()
+    limits = [Limit(machine.locals[lid].why[1], tracer.where(lid)) for lid in found.limits]
+    return tuple(dict.fromkeys(limits))
+
+
+def _assumptions(machine: Machine, known: set[int]) -> tuple[str, ...]:
+    program = machine.program
+    told = []
+    for rip, passes in sorted(machine.skipped.items()):
+        if rip in known:
+            continue
+        place = program.place(rip) or program.symbols.nearest(rip)
+        end = f"it ends by itself at pass {passes}" if passes else "more passes look the same"
+        told.append(f"a waiting loop at {place} counts: {PASSES} passes were followed, {end}")
+    return tuple(dict.fromkeys(told))

@@ -1,0 +1,165 @@
+"""What kind of instruction stands at an address: read once with capstone, for the oracle to obey.
+
+Nothing is believed that is not listed: an instruction that the emulator runs silently but that
+means more on a real CPU (ports, control registers, clocks) must not look like arithmetic.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+import capstone
+from capstone import x86
+
+LONGEST: Final = 15
+"""Bytes: the longest instruction (Intel SDM volume 2, 2.3.11)."""
+
+Kind = Literal["plain", "halt", "cpuid", "fence", "undefined", "unsupported"]
+
+# Integer code as compilers make it for -mgeneral-regs-only, and what people write by hand.
+_PLAIN: Final = frozenset(
+    """
+    adc add and bsf bsr bswap bt btc btr bts call cbw cdq cdqe clc cld cli cmc cmp cmpxchg cmpxchg8b
+    cqo cwd cwde dec div endbr64 idiv imul inc jecxz jmp jrcxz lahf lea leave loop loope loopne mov
+    movabs movsx movsxd movzx mul neg nop not or pause pop popcnt push pushfq rcl rcr ret rol ror
+    sahf sal sar sbb shl shld shr shrd std stc sub test tzcnt xadd xchg xor
+    lodsb lodsw lodsd lodsq movsb movsw movsd movsq stosb stosw stosd stosq scasb scasw scasd scasq
+    cmpsb cmpsw cmpsd cmpsq prefetcht0 prefetcht1 prefetcht2 prefetchnta prefetchw
+    """.split()
+)
+_CONDITIONAL: Final = re.compile(r"(j|set|cmov)(n?[abgl]e?|n?[cspoze]|p[eo])")
+_FENCES: Final = frozenset({"mfence", "lfence", "sfence"})
+_PUSHES: Final = frozenset({"push", "pushfq", "call"})
+_POPS: Final = frozenset({"pop", "ret", "leave"})
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A memory operand: segment base + base + index * scale + disp.
+
+    Registers are capstone's 64-bit names, "" for none; `disp` holds RIP already.
+    """
+
+    base: str
+    index: str
+    scale: int
+    disp: int
+    segment: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One instruction as the explorer sees it.
+
+    Attributes:
+        text: in Intel's notation.
+        size: bytes.
+        kind: what the explorer does with it.
+        operands: its explicit memory operands.
+        inexact: what it accesses may lie beside its operand (a bit number in a register).
+        locked: atomic: LOCK prefix, or XCHG with memory.
+        pushes: uses memory below RSP.
+        pops: uses memory at RSP.
+        sets_rsp: moves RSP by more than pushing, popping or making room.
+    """
+
+    text: str
+    size: int
+    kind: Kind
+    operands: tuple[Operand, ...] = ()
+    inexact: bool = False
+    locked: bool = False
+    pushes: bool = False
+    pops: bool = False
+    sets_rsp: bool = False
+
+
+@lru_cache(maxsize=1)
+def _engine() -> Any:
+    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    engine.detail = True
+    return engine
+
+
+def decode(code: bytes, address: int) -> Instruction:
+    """The instruction that `code` begins with.
+
+    Args:
+        code: up to 15 bytes.
+        address: where they are.
+    """
+    one = next(iter(_engine().disasm(code[:LONGEST], address, 1)), None)
+    if one is None:
+        return Instruction(f"bytes {code[:4].hex(' ')} …", 1, "undefined")
+    name = one.mnemonic.split()[-1]
+    text = f"{one.mnemonic} {one.op_str}".strip()
+    kind = _kind(name, one)
+    memory = tuple(_operand(one, op) for op in one.operands if op.type == x86.X86_OP_MEM)
+    if name in ("lea", "nop") or name.startswith("prefetch"):
+        memory = ()
+    locked = x86.X86_PREFIX_LOCK in one.prefix or (name == "xchg" and bool(memory))
+    return Instruction(
+        text=text,
+        size=one.size,
+        kind=kind,
+        operands=memory,
+        inexact=name in ("bt", "bts", "btr", "btc") and bool(memory),
+        locked=locked,
+        pushes=name in _PUSHES,
+        pops=name in _POPS,
+        sets_rsp=_sets_rsp(name, one),
+    )
+
+
+def _kind(name: str, one: Any) -> Kind:
+    if name == "hlt":
+        return "halt"
+    if name == "cpuid":
+        return "cpuid"
+    if name in _FENCES:
+        return "fence"
+    if name in ("ud2", "ud0", "ud1", "int3"):
+        return "undefined"
+    if name not in _PLAIN and not _CONDITIONAL.fullmatch(name):
+        return "unsupported"
+    for op in one.operands:
+        if op.type == x86.X86_OP_REG and not _general(one.reg_name(op.reg)):
+            return "unsupported"
+    return "plain"
+
+
+_GENERAL: Final = re.compile(
+    r"r(8|9|1[0-5])[dwb]?|[re]?([abcd]x|[sd]i|[sb]p)|[abcd][lh]|[sd]il|[sb]pl"
+)
+
+
+def _general(name: str) -> bool:
+    return _GENERAL.fullmatch(name) is not None
+
+
+def _sets_rsp(name: str, one: Any) -> bool:
+    if name == "leave":
+        return True
+    if not one.operands or name in ("push", "cmp", "test"):
+        return False
+    written = [one.operands[0], *(one.operands[1:] if name in ("xchg", "xadd") else ())]
+    to_rsp = any(
+        op.type == x86.X86_OP_REG and one.reg_name(op.reg) in ("rsp", "esp", "sp", "spl")
+        for op in written
+    )
+    small = name in ("add", "sub") and one.operands[-1].type == x86.X86_OP_IMM
+    return to_rsp and not small
+
+
+def _operand(one: Any, op: Any) -> Operand:
+    base = one.reg_name(op.mem.base) if op.mem.base else ""
+    disp = op.mem.disp
+    if base in ("rip", "eip"):
+        base, disp = "", disp + one.address + one.size
+    index = one.reg_name(op.mem.index) if op.mem.index else ""
+    segment = one.reg_name(op.mem.segment) if op.mem.segment else ""
+    return Operand(base, index, op.mem.scale, disp, segment, op.size)

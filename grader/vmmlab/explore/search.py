@@ -1,0 +1,700 @@
+"""Breadth-first search over all orders of steps of all CPUs, with or without store buffers.
+
+A state is one local and one store buffer for each CPU, the bytes of shared memory, and the ghost. A step
+is one access to memory that several CPUs use, or an event; whatever a CPU does before its next such
+step goes with the one before. Which memory that is is found out on the way: the search begins
+again when it learns that more bytes are shared than it thought.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+from vmmlab.explore.machine import OVER, Action, Machine
+from vmmlab.explore.scenarios import Ghost, Scenario, Wrong
+
+BUFFERED: Final = 4
+"""So many stores of a CPU may be on their way with store buffers."""
+_MERGED: Final = 2000
+_RESTART_AFTER: Final = 4000
+
+Store = tuple[int, int, int]
+Buffer = tuple[Store, ...]
+
+
+class Memory:
+    """Contents of shared memory, each with a number; number 0 is the initial one."""
+
+    def __init__(self, machine: Machine, writes: Sequence[Store]) -> None:
+        self._initial = machine.program.initial
+        self._base: dict[int, int] = {}
+        for address, size, value in writes:
+            for at, byte in enumerate(value.to_bytes(size, "little")):
+                self._base[address + at] = byte
+        self._known: list[dict[int, int]] = [{}]
+        self._ids: dict[frozenset[tuple[int, int]], int] = {frozenset(): 0}
+        self._reads: dict[tuple[int, int, int], int] = {}
+        self._writes: dict[tuple[int, int, int, int], int] = {}
+
+    def read(self, memory: int, address: int, size: int) -> int:
+        """The number at an address."""
+        key = (memory, address, size)
+        found = self._reads.get(key)
+        if found is None:
+            now = self._known[memory]
+            data = bytes(self._byte(now, at) for at in range(address, address + size))
+            found = self._reads[key] = int.from_bytes(data, "little")
+        return found
+
+    def write(self, memory: int, address: int, size: int, value: int) -> int:
+        """The memory with something else at an address."""
+        key = (memory, address, size, value)
+        found = self._writes.get(key)
+        if found is None:
+            now = dict(self._known[memory])
+            for at, byte in enumerate(value.to_bytes(size, "little"), address):
+                if byte == self._byte({}, at):
+                    now.pop(at, None)
+                else:
+                    now[at] = byte
+            content = frozenset(now.items())
+            found = self._ids.get(content)
+            if found is None:
+                found = self._ids[content] = len(self._known)
+                self._known.append(now)
+            self._writes[key] = found
+        return found
+
+    def _byte(self, now: dict[int, int], at: int) -> int:
+        value = now.get(at)
+        if value is None:
+            value = self._base.get(at)
+        if value is None:
+            value = self._base[at] = self._initial(at)
+        return value
+
+
+class Micro(NamedTuple):
+    """One thing that happens within a step, for the table of a counterexample."""
+
+    cpu: int
+    lid: int
+    action: Action
+    kind: Literal["read", "write", "buffer", "drain", "event"]
+    address: int = 0
+    size: int = 0
+    read: int | None = None
+    written: int | None = None
+    note: str = ""
+    skipped: int = 0
+    memory: int = 0
+
+
+class Move(NamedTuple):
+    """One way a CPU may go on: its new local and buffer, the new memory and ghost."""
+
+    proc: int
+    world: int
+    wrong: Wrong | None
+    progress: bool
+
+
+State = tuple[int, ...]
+"""For each CPU its proc (local and buffer), then the world (memory and ghost)."""
+
+
+@dataclass
+class Found:
+    """What a search came to.
+
+    Attributes:
+        states: how many.
+        transitions: how many.
+        complete: every state within the bound was reached.
+        wrong: the wrong state, if there is one.
+        path: moves from the start to it: the state before, the CPU, and which of its ways.
+        last: the state at the end of the path.
+        limits: locals that cannot be followed.
+    """
+
+    states: int = 0
+    transitions: int = 0
+    complete: bool = False
+    wrong: Wrong | None = None
+    cpu: int = 0
+    path: list[tuple[State, int, int]] = field(default_factory=list)
+    last: State = ()
+    limits: list[int] = field(default_factory=list)
+
+
+class _MoreShared(Exception):
+    """More memory is shared than was thought."""
+
+
+class Search:
+    """All orders of one scenario.
+
+    Args:
+        machine: the automata of the CPUs.
+        scenario: who starts how, and what must hold.
+        buffers: stores are seen by others late (total store order).
+    """
+
+    def __init__(self, machine: Machine, scenario: Scenario, *, buffers: bool) -> None:
+        self._machine = machine
+        self.scenario = scenario
+        self._buffers = buffers
+        self.memory = Memory(machine, scenario.memory())
+        self._cpus = machine.program.cpus
+        self._procs: list[tuple[int, Buffer]] = []
+        self._proc_ids: dict[tuple[int, Buffer], int] = {}
+        self._worlds: list[tuple[int, Ghost]] = []
+        self._world_ids: dict[tuple[int, Ghost], int] = {}
+        self._moves: dict[tuple[int, int], tuple[Move, ...]] = {}
+        self._shared: set[int] = set()
+        self._users: dict[int, int] = {}
+        self._registered: set[int] = set()
+        self._more = False
+        self.filled = False
+        """A store buffer was full: with a longer one there are more orders."""
+        addr = machine.program.symbols.addr
+        for name, size in (("num_of_processors", 4), ("ap_lock", 1), ("sync_lock", 1),
+                           ("sync_id", 4), ("sync_count", 4)):  # fmt: skip
+            self._shared.update(range(addr(name), addr(name) + size))
+        self._shared.update(range(machine.program.lock, machine.program.lock + 1))
+        self._shared.update(range(machine.program.procs, machine.program.procs + 4))
+
+    # --- numbers for things ------------------------------------------------------------------
+
+    def _proc(self, lid: int, buffer: Buffer) -> int:
+        key = (lid, buffer)
+        found = self._proc_ids.get(key)
+        if found is None:
+            found = self._proc_ids[key] = len(self._procs)
+            self._procs.append(key)
+        return found
+
+    def _world(self, memory: int, ghost: Ghost) -> int:
+        key = (memory, ghost)
+        found = self._world_ids.get(key)
+        if found is None:
+            found = self._world_ids[key] = len(self._worlds)
+            self._worlds.append(key)
+        return found
+
+    def local_id(self, proc: int) -> int:
+        """The local of a CPU in a state."""
+        return self._procs[proc][0]
+
+    def buffer(self, proc: int) -> Buffer:
+        """The stores of a CPU that others do not see yet."""
+        return self._procs[proc][1]
+
+    def world(self, world: int) -> tuple[int, Ghost]:
+        """Memory and ghost of a state."""
+        return self._worlds[world]
+
+    @property
+    def shared(self) -> frozenset[int]:
+        """The bytes that several CPUs use."""
+        return frozenset(self._shared)
+
+    def is_shared(self, address: int, size: int) -> bool:
+        """Whether several CPUs use one of these bytes."""
+        return any(at in self._shared for at in range(address, address + size))
+
+    # --- one CPU goes on ---------------------------------------------------------------------
+
+    def moves(self, proc: int, world: int) -> tuple[Move, ...]:
+        """All ways in which one CPU may make its next step."""
+        key = (proc, world)
+        found = self._moves.get(key)
+        if found is None:
+            found = self._moves[key] = tuple(self._all_moves(proc, world))
+        return found
+
+    def replay(self, proc: int, world: int, way: int) -> list[Micro]:
+        """What happens in one of these ways, in detail."""
+        logs: list[list[Micro]] = []
+        for number, _ in enumerate(self._all_moves(proc, world, logs)):
+            if number == way:
+                break
+        return logs[way]
+
+    def _all_moves(
+        self, proc: int, world: int, logs: list[list[Micro]] | None = None
+    ) -> Iterator[Move]:
+        lid, buffer = self._procs[proc]
+        memory, ghost = self._worlds[world]
+        cpu = self._machine.locals[lid].cpu
+        if buffer:
+            address, size, value = buffer[0]
+            after = self.memory.write(memory, address, size, value)
+            if logs is not None:
+                micro = Micro(cpu, lid, self._machine.actions[lid], "drain", address, size,
+                              written=value, memory=after)  # fmt: skip
+                logs.append([micro])
+            yield Move(self._proc(lid, buffer[1:]), self._world(after, ghost), None, True)
+        yield from self._forward(lid, buffer, memory, ghost, logs)
+
+    def _forward(
+        self,
+        lid: int,
+        buffer: Buffer,
+        memory: int,
+        ghost: Ghost,
+        logs: list[list[Micro]] | None,
+    ) -> Iterator[Move]:
+        """The next action, and all after it that are nobody else's business."""
+        first = True
+        # Ways that are still going on; more than one only where a waiting loop may give up.
+        open_ways: deque[tuple[int, Buffer, int, Ghost, list[Micro], bool]] = deque()
+        open_ways.append((lid, buffer, memory, ghost, [], False))
+        seen: set[tuple[int, int]] = set()
+        count = 0
+        while open_ways:
+            lid, buffer, memory, ghost, log, progress = open_ways.popleft()
+            action = self._machine.actions[lid]
+            stop = action.kind == "end" or (
+                not first and (self._visible(lid, action) or (lid, memory) in seen)
+            )
+            count += 1
+            ways = [] if stop else self._perform(lid, buffer, memory, ghost, logs is not None)
+            if stop or not ways or count > _MERGED:
+                if first:
+                    return
+                local = self._machine.locals[lid]
+                wrong = Wrong(*local.why) if local.phase == "wrong" else None
+                if logs is not None:
+                    logs.append(log)
+                proc = self._proc(lid, buffer)
+                yield Move(proc, self._world(memory, ghost), wrong, progress)
+                continue
+            first = False
+            seen.add((lid, memory))
+            for after, rest, mem, spirit, micro in ways:
+                entry = [*log, *micro]
+                moved = progress or mem != memory or spirit != ghost or rest != buffer
+                open_ways.append((after, rest, mem, spirit, entry, moved or action.kind == "event"))
+
+    def _visible(self, lid: int, action: Action) -> bool:
+        if action.kind == "event" or action.alone:
+            return action.alone
+        if self._buffers and action.kind in ("store", "commit"):
+            return False  # it goes into the buffer; the step is when others see it
+        return self.is_shared(action.address, action.size)
+
+    def _perform(
+        self, lid: int, buffer: Buffer, memory: int, ghost: Ghost, logging: bool
+    ) -> list[tuple[int, Buffer, int, Ghost, list[Micro]]]:
+        """The next action of a CPU; nothing if it has to wait for its buffer or for somebody."""
+        machine = self._machine
+        action = machine.actions[lid]
+        if action.fence and buffer:
+            return []
+        if action.kind == "event":
+            return self._happen(lid, buffer, memory, ghost, logging)
+        cpu = machine.locals[lid].cpu
+        self._register(lid, action, cpu)
+        if action.window and ghost.bsp == "returned":
+            what = (
+                f"CPU {cpu} uses {machine.program.name(action.address)} when ap_wait has come back:"
+                " the BSP may have unmapped it"
+            )
+            end = machine.end(machine.locals[lid], "wrong", "trampoline-gone", what)
+            return [(end, buffer, memory, ghost, [])]
+        if reached := self._foreign_stack(action, cpu):
+            end = machine.end(machine.locals[lid], "unsupported", what=reached)
+            return [(end, buffer, memory, ghost, [])]
+        address, size = action.address, action.size
+        if action.kind in ("store", "commit"):
+            late = self._buffers and self.is_shared(address, size)
+            if late and len(buffer) == BUFFERED:
+                self.filled = True
+                return []
+            value = action.value
+            rest = (*buffer, (address, size, value)) if late else buffer
+            after = memory if late else self.memory.write(memory, address, size, value)
+            micro = Micro(cpu, lid, action, "buffer" if late else "write", address, size,
+                          written=value, memory=after)  # fmt: skip
+            return [(machine.after(lid), rest, after, ghost, [micro] if logging else [])]
+        value = self._load(buffer, memory, address, size)
+        ways = []
+        for written, following, skipped in machine.follow(lid, value):
+            after = memory
+            if written is not None:
+                after = self.memory.write(memory, address, size, written)
+            micro = Micro(cpu, lid, action, "read", address, size, value, written,
+                          skipped=skipped, memory=after)  # fmt: skip
+            ways.append((following, buffer, after, ghost, [micro] if logging else []))
+        return ways
+
+    def _happen(
+        self, lid: int, buffer: Buffer, memory: int, ghost: Ghost, logging: bool
+    ) -> list[tuple[int, Buffer, int, Ghost, list[Micro]]]:
+        action = self._machine.actions[lid]
+        cpu = self._machine.locals[lid].cpu
+
+        def read(address: int, size: int) -> int:
+            return self._load(buffer, memory, address, size)
+
+        effect = self.scenario.event(lid, action, ghost, read)
+        if effect is None:
+            return []
+        after = memory
+        for address, size, value in effect.writes:
+            self._use(address, size, cpu, write=True)
+            after = self.memory.write(after, address, size, value)
+        micro = Micro(cpu, lid, action, "event", note=effect.note, memory=after)
+        log = [micro] if logging and effect.note else []
+        return [(effect.lid, buffer, after, effect.ghost, log)]
+
+    def _load(self, buffer: Buffer, memory: int, address: int, size: int) -> int:
+        """What a CPU reads: its own latest stores first."""
+        value = self.memory.read(memory, address, size)
+        if not buffer:
+            return value
+        data = bytearray(value.to_bytes(size, "little"))
+        for start, length, stored in buffer:
+            for at, byte in enumerate(stored.to_bytes(length, "little"), start - address):
+                if 0 <= at < size:
+                    data[at] = byte
+        return int.from_bytes(data, "little")
+
+    # --- who uses which memory ---------------------------------------------------------------
+
+    def _register(self, lid: int, action: Action, cpu: int) -> None:
+        if lid in self._registered:
+            return
+        self._registered.add(lid)
+        self._use(action.address, action.size, cpu, write=action.kind != "load")
+
+    def _use(self, address: int, size: int, cpu: int, *, write: bool) -> None:
+        for at in range(address, address + size):
+            users = self._users.get(at, 0) | 1 << cpu | (write << self._cpus)
+            self._users[at] = users
+            several = (users & (1 << self._cpus) - 1).bit_count() > 1
+            if several and users >> self._cpus and at not in self._shared:
+                self._shared.add(at)
+                self._more = True
+
+    def _foreign_stack(self, action: Action, cpu: int) -> str:
+        """Memory that is the stack of another CPU at some time cannot be a mailbox here."""
+        for owner, low, top in self._machine.stacks.values():
+            if owner != cpu and low <= action.address < top:
+                return f"an access to the stack of CPU {owner}"
+        return ""
+
+    # --- the search --------------------------------------------------------------------------
+
+    def run(self, *, states: int, seconds: float, preemptions: int | None = None) -> Found:
+        """Search until something is wrong, all is known, or it has been enough.
+
+        Args:
+            states: at most so many.
+            seconds: at most so much CPU time.
+            preemptions: how often a CPU that makes progress may be interrupted; None: ever.
+        """
+        until = time.thread_time() + seconds
+        while True:
+            self._moves.clear()
+            self._more = False
+            try:
+                return _Run(self, self._machine, until, states, preemptions).search()
+            except _MoreShared:
+                continue
+
+    def start(self) -> State:
+        """The first state."""
+        procs = [self._proc(self.scenario.start(cpu), ()) for cpu in range(self._cpus)]
+        return (*procs, self._world(0, Ghost()))
+
+    def must_restart(self, reached: int, *, over: bool) -> bool:
+        """Whether the search has learned that more memory is shared."""
+        return self._more and (over or reached > _RESTART_AFTER)
+
+
+class _Run:
+    """One search with a fixed idea of what is shared."""
+
+    def __init__(
+        self,
+        search: Search,
+        machine: Machine,
+        until: float,
+        most: int,
+        preemptions: int | None,
+    ) -> None:
+        self._search = search
+        self._machine = machine
+        self._until = until
+        self._most = most
+        self._bound = preemptions
+        self._cpus = machine.program.cpus
+        self._states: list[State] = []
+        self._at: dict[State, int] = {}
+        self._parents: list[tuple[int, int, int]] = []
+        self._edges_from = array("l")
+        self._edges_to = array("l")
+        self._limits: dict[int, None] = {}
+        self._finished: list[int] = []
+
+    def search(self) -> Found:
+        search, cpus = self._search, self._cpus
+        bounded = self._bound is not None
+        start = search.start()
+        self._add((*start, -1, self._bound) if bounded else start, (-1, 0, 0))  # type: ignore[arg-type]
+        at = 0
+        while at < len(self._states):
+            if len(self._states) > self._most or (
+                at % 256 == 0 and time.thread_time() > self._until
+            ):
+                if search.must_restart(len(self._states), over=True):
+                    raise _MoreShared
+                return self._found(complete=False)
+            if search.must_restart(len(self._states), over=False):
+                raise _MoreShared
+            state = self._states[at]
+            world = state[cpus]
+            moved = False
+            for cpu in range(cpus):
+                left = 0
+                if bounded:
+                    current, left = state[cpus + 1], state[cpus + 2]
+                    if cpu != current and current >= 0 and self._goes_on(state, current):
+                        left -= 1
+                        if left < 0:
+                            continue
+                for way, move in enumerate(search.moves(state[cpu], world)):
+                    moved = True
+                    after = (*state[:cpu], move.proc, *state[cpu + 1 : cpus], move.world)
+                    wrong = move.wrong or self._check(state, after, cpu)
+                    if wrong is not None:
+                        if search.must_restart(len(self._states), over=True):
+                            raise _MoreShared
+                        found = self._found(complete=False)
+                        found.wrong, found.cpu, found.last = wrong, cpu, after
+                        found.path = [*self._path(at), (state, cpu, way)]
+                        return found
+                    if bounded:
+                        after = (*after, cpu if move.progress else -1, left)
+                    self._edge(at, self._add(after, (at, cpu, way)))
+            if self._is_over(state):
+                self._finished.append(at)
+                wrong = self._final(state)
+                if wrong is not None:
+                    return self._ended(at, wrong)
+            elif not moved and self._has_limit(state):
+                self._finished.append(at)
+            at += 1
+        if search.must_restart(len(self._states), over=True):
+            raise _MoreShared
+        if not bounded:
+            stuck = self._stuck()
+            if stuck is not None:
+                return stuck
+        return self._found(complete=True)
+
+    # --- states ------------------------------------------------------------------------------
+
+    def _add(self, state: State, parent: tuple[int, int, int]) -> int:
+        found = self._at.get(state)
+        if found is None:
+            found = self._at[state] = len(self._states)
+            self._states.append(state)
+            self._parents.append(parent)
+        return found
+
+    def _edge(self, start: int, end: int) -> None:
+        self._edges_from.append(start)
+        self._edges_to.append(end)
+
+    def _path(self, at: int) -> list[tuple[State, int, int]]:
+        path = []
+        while at:
+            before, cpu, way = self._parents[at]
+            path.append((self._states[before], cpu, way))
+            at = before
+        return path[::-1]
+
+    def _found(self, *, complete: bool) -> Found:
+        limits = list(self._limits)
+        return Found(len(self._states), len(self._edges_to), complete, limits=limits)
+
+    def _ended(self, at: int, wrong: Wrong) -> Found:
+        if self._search.must_restart(len(self._states), over=True):
+            raise _MoreShared
+        found = self._found(complete=False)
+        found.wrong, found.path, found.last = wrong, self._path(at), self._states[at]
+        found.cpu = found.path[-1][1] if found.path else 0
+        return found
+
+    def _local(self, state: State, cpu: int) -> int:
+        return self._search.local_id(state[cpu])
+
+    def _goes_on(self, state: State, cpu: int) -> bool:
+        """Whether a CPU could make another step: to take another one is a preemption."""
+        return bool(self._search.moves(state[cpu], state[self._cpus]))
+
+    # --- what is wrong -----------------------------------------------------------------------
+
+    def _check(self, before: State, after: State, cpu: int) -> Wrong | None:
+        search, locals_ = self._search, self._machine.locals
+        old = locals_[search.local_id(before[cpu])]
+        new = locals_[search.local_id(after[cpu])]
+        if new.phase in ("unsupported", "unfinished"):
+            self._limits[search.local_id(after[cpu])] = None
+        if old.core.region is new.core.region and old.phase == new.phase and old.out == new.out:
+            return None
+        now = [locals_[search.local_id(after[one])] for one in range(self._cpus)]
+        memory, _ = search.world(after[self._cpus])
+        return search.scenario.check(
+            now, cpu, old, lambda address, size: search.memory.read(memory, address, size)
+        )
+
+    def _is_over(self, state: State) -> bool:
+        search, locals_ = self._search, self._machine.locals
+        return all(
+            locals_[search.local_id(proc)].phase in OVER and not search.buffer(proc)
+            for proc in state[: self._cpus]
+        )
+
+    def _has_limit(self, state: State) -> bool:
+        phases = (self._machine.locals[self._local(state, cpu)].phase for cpu in range(self._cpus))
+        return any(phase in ("unsupported", "unfinished") for phase in phases)
+
+    def _final(self, state: State) -> Wrong | None:
+        locals_, search = self._machine.locals, self._search
+        now = [locals_[self._local(state, cpu)] for cpu in range(self._cpus)]
+        memory, _ = search.world(state[self._cpus])
+        return search.scenario.final(
+            now, lambda address, size: search.memory.read(memory, address, size)
+        )
+
+    # --- completion must be reachable --------------------------------------------------------
+
+    def _stuck(self) -> Found | None:
+        """The first state from which the end cannot be reached, followed to where all wait."""
+        total = len(self._states)
+        good = bytearray(total)
+        before = _Lists(total, self._edges_to, self._edges_from)
+        todo = list(self._finished)
+        # What the model cannot follow might come to the end.
+        todo += [at for at in range(total) if self._limits and self._has_limit(self._states[at])]
+        for at in todo:
+            good[at] = 1
+        while todo:
+            at = todo.pop()
+            for one in before.of(at):
+                if not good[one]:
+                    good[one] = 1
+                    todo.append(one)
+        first = good.find(0)
+        if first < 0:
+            return None
+        last = self._bottom(first)
+        what, cpu = self._who_is_stuck(last)
+        found = self._ended(last, Wrong("never-completes", what))
+        found.cpu = cpu
+        return found
+
+    def _bottom(self, first: int) -> int:
+        """A nearest state after `first` from which one comes back to it from everywhere."""
+        after = _Lists(len(self._states), self._edges_from, self._edges_to)
+        order, seen = [first], {first}
+        for at in order:
+            for one in after.of(at):
+                if one not in seen:
+                    seen.add(one)
+                    order.append(one)
+                    if len(order) > 20_000:
+                        return first
+        for at in order:
+            reach, todo = {at}, [at]
+            while todo:
+                for one in after.of(todo.pop()):
+                    if one not in reach:
+                        reach.add(one)
+                        todo.append(one)
+                if len(reach) > 400:
+                    break
+            else:
+                if all(at in self._reach(one, after, reach) for one in reach):
+                    self._hang_on(first, at, after)
+                    return at
+        return first
+
+    def _hang_on(self, first: int, last: int, after: _Lists) -> None:
+        """The path to `last` shall lead through `first`: breadth-first from there."""
+        if first == last:
+            return
+        came: dict[int, int] = {first: -1}
+        todo = deque([first])
+        while todo:
+            at = todo.popleft()
+            if at == last:
+                break
+            for one in after.of(at):
+                if one not in came:
+                    came[one] = at
+                    todo.append(one)
+        at = last
+        while at != first:
+            start = came[at]
+            self._parents[at] = (start, *self._step(start, at))
+            at = start
+
+    def _step(self, start: int, end: int) -> tuple[int, int]:
+        state, target = self._states[start], self._states[end]
+        for cpu in range(self._cpus):
+            for way, move in enumerate(self._search.moves(state[cpu], state[self._cpus])):
+                after = (*state[:cpu], move.proc, *state[cpu + 1 : self._cpus], move.world)
+                if after == target:
+                    return cpu, way
+        raise AssertionError("an edge without a move")
+
+    @staticmethod
+    def _reach(start: int, after: _Lists, within: set[int]) -> set[int]:
+        reach, todo = {start}, [start]
+        while todo:
+            for one in after.of(todo.pop()):
+                if one not in reach and one in within:
+                    reach.add(one)
+                    todo.append(one)
+        return reach
+
+    def _who_is_stuck(self, at: int) -> tuple[str, int]:
+        state = self._states[at]
+        waiting = []
+        for cpu in range(self._cpus):
+            local = self._machine.locals[self._local(state, cpu)]
+            if local.phase not in OVER:
+                waiting.append((cpu, local))
+        names = " and ".join(f"CPU {cpu}" if cpu else "the BSP" for cpu, _ in waiting)
+        verb = "never come to the end" if len(waiting) > 1 else "never comes to the end"
+        return f"{names} {verb}, whatever happens next", waiting[0][0] if waiting else 0
+
+
+class _Lists:
+    """Edges by one of their ends."""
+
+    def __init__(self, total: int, key: array[int], value: array[int]) -> None:
+        self._start = array("l", bytes(array("l").itemsize * (total + 1)))
+        for one in key:
+            self._start[one + 1] += 1
+        for at in range(total):
+            self._start[at + 1] += self._start[at]
+        fill = array("l", self._start)
+        self._items = array("l", bytes(array("l").itemsize * len(value)))
+        for one, other in zip(key, value, strict=True):
+            self._items[fill[one]] = other
+            fill[one] += 1
+
+    def of(self, at: int) -> array[int]:
+        """The other ends."""
+        return self._items[self._start[at] : self._start[at + 1]]

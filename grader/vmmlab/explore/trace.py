@@ -1,0 +1,255 @@
+"""From a path through the states to a counterexample that a person can follow.
+
+Replays the path, names places by their source lines and memory by its variables, and keeps book of
+who has which lock and who is on the boot stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from vmmlab.explore.machine import Local, Machine
+from vmmlab.explore.model import Counterexample, Standing, Step
+from vmmlab.explore.scenarios import EXPECTED
+from vmmlab.explore.search import Found, Micro, Search
+
+_ENDS: Final = {
+    "begin": "has not begun",
+    "call": "is between two rounds",
+    "done": "has come to the end",
+    "returned": "has come out of ap_wait",
+    "gave up": "has given up waiting",
+    "halted": "stands still: hlt, and no interrupt will wake it",
+    "endless": "loops for ever and looks at no memory that could change",
+    "unsupported": "does something that is not in the model",
+    "unfinished": "has come to a TODO",
+}
+_LOCKS: Final = ("ap_lock", "sync_lock")
+_VALUES: Final = ("num_of_processors", "sync_id", "sync_count", "ap_lock", "sync_lock")
+
+
+@dataclass
+class _Holders:
+    """Who has what, as the steps go by."""
+
+    machine: Machine
+
+    def __post_init__(self) -> None:
+        addr = self.machine.program.symbols.addr
+        self._locks = {addr(name): name for name in _LOCKS}
+        self._held: dict[str, int] = {}
+        self._first: int | None = None
+
+    def note(self, micro: Micro, now: Mapping[int, Local], taken: Mapping[str, bool]) -> None:
+        """One more step."""
+        program = self.machine.program
+        if micro.kind == "event" and micro.action.name == "ap_locked":
+            self._held["*apinitlock"] = micro.cpu
+        written = micro.written is not None and micro.kind != "buffer"
+        in_lock = program.lock <= micro.address < program.lock + 8
+        if written and in_lock and self._held.get("*apinitlock") == micro.cpu:
+            del self._held["*apinitlock"]
+        name = self._locks.get(micro.address)
+        if written and name:
+            if taken[name]:
+                self._held.setdefault(name, micro.cpu)
+            else:
+                self._held.pop(name, None)
+        boot = [
+            cpu
+            for cpu, local in sorted(now.items())
+            if local.core.region is not None and local.core.region.block == program.boot_low
+        ]
+        self._held.pop("boot stack", None)
+        if boot:
+            if self._first not in boot:
+                self._first = boot[0]
+            self._held["boot stack"] = self._first if self._first is not None else boot[0]
+
+    def held(self) -> dict[str, int]:
+        """What is taken, and by whom."""
+        return dict(sorted(self._held.items()))
+
+
+class Tracer:
+    """Writes down what a search has found.
+
+    Args:
+        machine: the automata.
+        search: the search that found it.
+        sources: the student's files by path, for the text of lines; may be empty.
+    """
+
+    def __init__(self, machine: Machine, search: Search, sources: Mapping[str, bytes]) -> None:
+        self._machine = machine
+        self._program = machine.program
+        self._search = search
+        self._sources = {
+            path: text.decode(errors="replace").splitlines() for path, text in sources.items()
+        }
+
+    def counterexample(self, found: Found) -> Counterexample:
+        """The wrong state, and the way to it."""
+        assert found.wrong is not None
+        cpus = self._program.cpus
+        search = self._search
+        memory, _ = search.world(found.last[cpus])
+        stuck = found.wrong.kind == "never-completes"
+        standing = tuple(
+            self._standing(search.local_id(proc), memory, stuck=stuck) for proc in found.last[:cpus]
+        )
+        return Counterexample(
+            kind=found.wrong.kind,
+            cpu=found.cpu,
+            what=found.wrong.what,
+            expected=EXPECTED[found.wrong.kind],
+            steps=tuple(self._steps(found)),
+            cpus=standing,
+            values=self._values(memory),
+        )
+
+    def where(self, lid: int) -> str:
+        """The source line of a local, else its function."""
+        local, action = self._machine.locals[lid], self._machine.actions[lid]
+        rip = action.rip or local.core.rip
+        return self._place(local, rip) or self._program.symbols.nearest(rip)
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def _steps(self, found: Found) -> Iterator[Step]:
+        cpus, search = self._program.cpus, self._search
+        holders = _Holders(self._machine)
+        number = 0
+        states = [state for state, _, _ in found.path[1:]] + [found.last]
+        for (state, cpu, way), after in zip(found.path, states, strict=True):
+            world = state[cpus]
+            micros = search.replay(state[cpu], world, way)
+            locals_ = {
+                one: self._machine.locals[search.local_id(proc)]
+                for one, proc in enumerate(state[:cpus])
+            }
+            for at, micro in enumerate(micros):
+                last = at + 1 == len(micros)
+                lid = search.local_id(after[cpu]) if last else micros[at + 1].lid
+                locals_[cpu] = self._machine.locals[lid]
+                taken = {
+                    name: bool(search.memory.read(micro.memory, self._addr(name), 1))
+                    for name in _LOCKS
+                }
+                holders.note(micro, locals_, taken)
+                if not self._worth_showing(micro):
+                    continue
+                number += 1
+                yield self._step(number, micro, holders.held())
+
+    def _addr(self, name: str) -> int:
+        return self._program.symbols.addr(name)
+
+    def _worth_showing(self, micro: Micro) -> bool:
+        """Constants that a CPU reads tell nothing."""
+        if micro.kind != "read" or micro.written is not None:
+            return True
+        return self._search.is_shared(micro.address, micro.size)
+
+    def _step(self, number: int, micro: Micro, holds: Mapping[str, int]) -> Step:
+        program, action = self._program, micro.action
+        local = self._machine.locals[micro.lid]
+        if micro.kind == "drain":  # the store was made earlier
+            name = program.name(micro.address)
+            return Step(number, micro.cpu, "its store is now seen by the others", target=name,
+                        written=micro.written, holds=holds)  # fmt: skip
+        place = self._place(local, action.rip) if action.rip else ""
+        text = ""
+        if micro.kind != "event":
+            text = program.instruction(action.rip).text
+        words = {
+            "load": "reads",
+            "rmw": "reads and writes at once",
+            "split": "reads, the first half of an instruction without lock",
+            "commit": "writes, the second half of that instruction",
+            "store": "writes",
+        }
+        doing = micro.note if micro.kind == "event" else words[action.kind]
+        if micro.kind == "buffer":
+            doing += ", not seen by the others yet"
+        if micro.skipped:
+            doing += f", for the {micro.skipped}th time in this loop, and goes on"
+        return Step(
+            number=number,
+            cpu=micro.cpu,
+            action=doing,
+            place=place,
+            function=program.symbols.nearest(action.rip) if action.rip else "",
+            instruction=text,
+            source=self._source(place),
+            target=program.name(micro.address) if micro.kind != "event" else "",
+            read=micro.read,
+            written=micro.written,
+            holds=holds,
+        )
+
+    def _place(self, local: Local, rip: int) -> str:
+        """The line of the student's code that a CPU is in, or has called given code from."""
+        symbols = self._program.symbols
+        if symbols.owner(rip) == "student":
+            return self._program.place(rip)
+        stack = local.core.stack
+        for at in range(0, min(len(stack), 256) - 7, 8):
+            back = int.from_bytes(stack[at : at + 8], "little")
+            if symbols.owner(back) == "student" and (found := self._program.place(back - 1)):
+                return found
+        return self._program.place(rip)
+
+    def _source(self, place: str) -> str:
+        path, _, line = place.rpartition(":")
+        lines = self._sources.get(path, [])
+        at = int(line) - 1 if line.isdigit() else -1
+        return " ".join(lines[at].split()) if 0 <= at < len(lines) else ""
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def _standing(self, lid: int, memory: int, *, stuck: bool) -> Standing:
+        local, action = self._machine.locals[lid], self._machine.actions[lid]
+        region = local.core.region
+        doing = _ENDS.get(local.phase, "")
+        if local.phase in ("run", "wrong"):
+            doing = self._next(lid, memory, stuck=stuck)
+        rip = action.rip or local.core.rip
+        running = local.phase in ("run", "wrong", "halted", "endless", "unsupported", "unfinished")
+        return Standing(
+            cpu=local.cpu,
+            doing=doing,
+            place=self._place(local, rip) if running else "",
+            function=self._program.symbols.nearest(rip) if running else "",
+            stack=region.name if region else "",
+        )
+
+    def _next(self, lid: int, memory: int, *, stuck: bool) -> str:
+        local, action = self._machine.locals[lid], self._machine.actions[lid]
+        if local.phase == "wrong":
+            return local.why[1] or "is here"
+        if action.kind == "event":
+            return f"is about to enter {action.name}"
+        name = self._program.name(action.address)
+        value = self._search.memory.read(memory, action.address, action.size)
+        if action.kind in ("load", "rmw", "split"):
+            return (
+                f"reads {name} = {value} again and again" if stuck else f"is about to read {name}"
+            )
+        return f"is about to write {name}"
+
+    def _values(self, memory: int) -> dict[str, int]:
+        program, read = self._program, self._search.memory.read
+        found = {name: (self._addr(name), 4) for name in _VALUES}
+        found |= {name: (self._addr(name), 1) for name in _LOCKS}
+        found["*apinitlock"] = (program.lock, 8)
+        found["*apinitprocs"] = (program.procs, 4)
+        for address in sorted(self._search.shared):
+            if program.symbols.owner(address) == "student":
+                name, start = program.data_symbol(address)
+                size = program.data_size(address)
+                if size in (1, 2, 4, 8):
+                    found.setdefault(name, (start, size))
+        return {name: read(memory, *place) for name, place in found.items()}
