@@ -45,9 +45,12 @@ RUN apt-get update \
       gcc \
       gdb \
       git \
+      grub-common \
+      grub-pc-bin \
       make \
       python3 \
       qemu-system-x86 \
+      xorriso \
  && apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY --from=python /opt/vmmlab /opt/vmmlab
 ENV PATH=/opt/vmmlab/bin:$PATH \
