@@ -63,18 +63,19 @@ def submit(course: Path, lab: str, student: str, released, answers: dict[str, st
     for cell in sheet.cells:
         question = cell.metadata.get("nbgrader", {}).get("grade_id", "").removesuffix("-answer")
         if question in answers:
-            cell.source = cell.source.replace(STUB, answers[question])
+            for stub in (STUB, "YOUR ANSWER HERE"):
+                cell.source = cell.source.replace(stub, answers[question])
     folder = course / "submitted" / student / lab
     folder.mkdir(parents=True)
     nbformat.write(sheet, folder / "worksheet.ipynb")
     return folder / "worksheet.ipynb"
 
 
-def scores(course: Path, lab: str) -> dict[str, dict[str, float]]:
+def scores(course: Path, lab: str) -> dict[str, dict[str, float | None]]:
     """student → question → points that were given without a person."""
     from nbgrader.api import Gradebook
 
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, float | None]] = {}
     with Gradebook(f"sqlite:///{course}/gradebook.db", "vmm") as gradebook:
         for submission in gradebook.assignment_submissions(lab):
             points = found.setdefault(submission.student.id, {})
@@ -107,7 +108,8 @@ def test_released_checked_and_graded(course, lab):
     half = dict(list(right.items())[::2])
     if lab == "lab2":
         half["lab2-ends"] = PART
-    submit(course, lab, "alice", released, right)
+    words = dict.fromkeys(cells(lab, "manual"), "In my own words.")
+    submit(course, lab, "alice", released, {**right, **words})
     submit(course, lab, "bob", released, literals(lab, "alice"))
     submit(course, lab, "carol", released, half)
     submit(course, lab, "dave", released, {})
@@ -124,8 +126,9 @@ def test_released_checked_and_graded(course, lab):
         lab, "bob", literals(lab, "alice")
     ).points
     assert sum(earned["bob"][name] for name in full) < 0.2 * sum(full.values())
-    # Nobody wrote into the cells for people to read: 0 at once, and no work for anyone.
-    assert all(earned["alice"][name] == 0.0 for name in by_hand)
+    # What was written waits for a reader; where nothing was, it is 0 at once.
+    assert {earned["alice"][name] for name in by_hand} == {None}
+    assert {earned["carol"][name] for name in by_hand} == {0.0}
 
 
 def hidden_lines(lab: str) -> set[str]:
@@ -148,7 +151,8 @@ def test_part_of_an_answer_earns_part_of_the_points(course):
     """And validating tells a student of a wrong form, not of a wrong answer."""
     lab = "lab2"
     released = release(course, lab)
-    wrong = {**solutions(lab), "lab2-ends": PART}
+    words = dict.fromkeys(cells(lab, "manual"), "In my own words.")
+    wrong = {**solutions(lab), **words, "lab2-ends": PART}
     sheet = submit(course, lab, "erin", released, wrong)
     said = nbgrader(course, "validate", str(sheet), VMMLAB_STUDENT="erin")
     assert "FAILED ON 1 CELL" in said
