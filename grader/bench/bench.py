@@ -2,7 +2,8 @@
 
 The floor of a lab is the time that its boots take when nothing is watched: the same scenarios, as
 many at a time, in a bare QEMU with an image whose `vmm_parked` ends QEMU at once. Floor and verdict
-are measured in turn, so that a host that slows down slows down both.
+are measured in turn, so that a host that slows down slows down both. The bring-up is measured
+against the delays that are programmed into it, which are BitVisor's own in the preset `faithful`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -25,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vmmlab import course as courses
-from vmmlab.build import Image
+from vmmlab.build import BuildOptions, Image
+from vmmlab.build.model import Delays
 from vmmlab.checks import Scenario
 from vmmlab.checks.model import declared_in
 from vmmlab.cohort import Cohort
@@ -33,23 +37,26 @@ from vmmlab.course import Course
 from vmmlab.evidence import inputs
 from vmmlab.evidence.runner import build_options, make_builder
 from vmmlab.machine import tool_versions
+from vmmlab.machine.scenario import MAX_CPUS_MULTI_THREADED
 from vmmlab.sandbox import Sandbox
 from vmmlab.submission import reference
 
 EXIT_AT_ONCE = """
 	.text
-	.globl vmm_parked
-	.type vmm_parked, @function
-vmm_parked:
+	.globl {place}
+	.type {place}, @function
+{place}:
 	mov $0xf4, %dx
 	xor %al, %al
 	out %al, %dx
 1:	hlt
 	jmp 1b
-	.size vmm_parked, . - vmm_parked
+	.size {place}, . - {place}
 	.section .note.GNU-stack, "", @progbits
 """
 SEED = 1
+DELAYS_US: dict[Delays, tuple[int, int]] = {"fast": (100, 5000), "faithful": (10_000, 200_000)}
+"""After INIT and after each SIPI: core/delays.c."""
 FIRMWARE = {"qboot": ["-bios", "qboot.rom"], "seabios": []}
 WORKERS = os.cpu_count() or 1
 
@@ -65,15 +72,16 @@ def scenarios_of(course: Course, lab: str) -> list[Scenario]:
     return list(dict.fromkeys(one for check in declared_in(module) for one in check.scenarios))
 
 
-def bare_boot(image: Image, scenario: Scenario) -> None:
-    """One boot in a QEMU that nobody watches.
+def bare_boot(image: Image, scenario: Scenario, *more: str) -> None:
+    """One boot in a QEMU that nobody watches; `more` are further options.
 
     Raises:
         RuntimeError: it did not end as it should.
     """
+    threads = "multi" if int(scenario.get("cpus", 4)) <= MAX_CPUS_MULTI_THREADED else "single"
     argv = [
-        str(tool_versions().qemu_path),
-        "-accel", "tcg,thread=multi", "-M", "q35,sata=off,smbus=off",
+        str(tool_versions().qemu_path), *more,
+        "-accel", f"tcg,thread={threads}", "-M", "q35,sata=off,smbus=off",
         *FIRMWARE[scenario.get("firmware", "qboot")],
         "-m", str(inputs.memory_mib(SEED, scenario.name)), "-smp", str(scenario.get("cpus", 4)),
         "-nodefaults", "-display", "none", "-no-reboot", "-kernel", str(image.kernel),
@@ -87,20 +95,63 @@ def bare_boot(image: Image, scenario: Scenario) -> None:
 
 def floor_of(course: Course, lab: str) -> tuple[Callable[[], None], int]:
     """What to time as the floor of a lab, and how many boots that is."""
-    builder = make_builder(course, Sandbox.choose(require=False), None)
-    files, cohort = reference(course, [lab], None).files, Cohort.derive(course.cohort)
     boots = []
     for scenario in scenarios_of(course, lab):
         options = build_options(scenario, arch="x86_64", seed=SEED)
-        source = EXIT_AT_ONCE + (options.extra_asm or "")
-        bare = replace(options, extra_asm=source, extra_replaces=True)
-        boots.append((builder.build(lab, files, cohort, bare), scenario))
+        boots.append((bare_image(course, lab, options), scenario))
 
     def run() -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(lambda boot: bare_boot(*boot), boots))
 
     return run, len(boots)
+
+
+def bare_image(course: Course, lab: str, options: BuildOptions, place: str = "vmm_parked") -> Image:
+    """The reference, built so that it ends QEMU when the first processor comes to `place`."""
+    builder = make_builder(course, Sandbox.choose(require=False), None)
+    files, cohort = reference(course, [lab], None).files, Cohort.derive(course.cohort)
+    source = EXIT_AT_ONCE.format(place=place) + (options.extra_asm or "")
+    bare = replace(options, extra_asm=source, extra_replaces=True)
+    return builder.build(lab, files, cohort, bare)
+
+
+def bring_up(image: Image, scratch: Path) -> tuple[float, int, int]:
+    """Milliseconds from the first INIT until the BSP goes on; INITs and SIPIs in between.
+
+    By QEMU's own time stamps: the end is the write with which `bsp_proc` ends QEMU.
+    """
+    log = scratch / "trace"
+    bare_boot(
+        image, Scenario("bring-up", (("cpus", 4),)),
+        "-trace", "memory_region_ops_write", "-msg", "timestamp=on", "-D", str(log),
+    )  # fmt: skip
+    begins, ends, kinds = 0.0, 0.0, []
+    for line in log.read_text().splitlines():
+        at = re.search(r"@(\d+\.\d+):", line)
+        wrote = re.search(r"addr 0x(\w+) value 0x(\w+) size \d name '([^']*)'", line)
+        if at is None or wrote is None:
+            continue
+        if wrote[1].lower() == "fee00300":
+            kinds.append(int(wrote[2], 16) & 0x700)
+            begins = begins or float(at[1])
+        elif wrote[3] == "isa-debug-exit":
+            ends = float(at[1])
+    return (ends - begins) * 1000, kinds.count(0x500), kinds.count(0x600)
+
+
+def many_cpus(course: Course, cpus: int) -> tuple[float, int]:
+    """Wall time in seconds from start to verdict of `vmmlab run`, and QEMU's peak memory in MiB."""
+    argv = [
+        str(Path(sys.executable).with_name("vmmlab")), "run", "lab4", "--cpus", str(cpus),
+        "--submission", "reference", "--course", str(course.root), "--timeout", "300",
+    ]  # fmt: skip
+    began = time.perf_counter()
+    done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    took_s = time.perf_counter() - began
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout.decode()}")
+    return took_s, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -172,6 +223,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
             times = [timed(run) for _ in range(options.runs)]
             edits.add_row(lab, f"{statistics.median(times):.2f}", f"{max(times):.2f}")
     console.print(edits)
+    _machine(course, console, options.runs)
+
+
+def _machine(course: Course, console: Console, runs: int) -> None:
+    """The bench itself: boots a second, the bring-up beside its delays, many processors."""
+    image = bare_image(course, "lab4", BuildOptions())
+    four = Scenario("bring-up", (("cpus", 4),))
+
+    def many() -> None:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(lambda _: bare_boot(image, four), range(10 * runs)))
+
+    console.print(
+        f"bare boots of 4 CPUs: {10 * runs / timed(many):.0f} a second, {WORKERS} at a time"
+    )
+
+    table = Table(title=f"bring-up of 4 CPUs, median of {runs}")
+    for column in ("delays", "INIT", "SIPI", "programmed ms", "measured ms", "beyond ms", "ratio"):
+        table.add_column(column, justify="left" if column == "delays" else "right")
+    with tempfile.TemporaryDirectory() as scratch:
+        for delays, (init_us, sipi_us) in DELAYS_US.items():
+            built = bare_image(course, "lab4", BuildOptions(delays=delays), "bsp_proc")
+            seen = [bring_up(built, Path(scratch)) for _ in range(runs)]
+            took_ms, inits, sipis = (statistics.median(v) for v in zip(*seen, strict=True))
+            due_ms = (inits * init_us + sipis * sipi_us) / 1000
+            table.add_row(
+                delays, f"{inits:.0f}", f"{sipis:.0f}", f"{due_ms:.1f}", f"{took_ms:.1f}",
+                f"{took_ms - due_ms:.1f}", f"{took_ms / due_ms:.2f}",
+            )  # fmt: skip
+    console.print(table)
+
+    crowd = Table(title="vmmlab run lab4, start to verdict")
+    for column in ("CPUs", "floor s", "seconds", "ratio", "QEMU at most MiB"):
+        crowd.add_column(column, justify="right")
+    for cpus in (16, 64, 255):
+        floor_s = timed(lambda n=cpus: bare_boot(image, Scenario("crowd", (("cpus", n),))))
+        took_s, mib = many_cpus(course, cpus)
+        crowd.add_row(
+            str(cpus), f"{floor_s:.2f}", f"{took_s:.2f}", f"{took_s / floor_s:.2f}", str(mib)
+        )
+    console.print(crowd)
 
 
 if __name__ == "__main__":
