@@ -171,7 +171,9 @@ check.points
 draw = worksheet.Numbers(me, "lab1-records")
 start = 0x40000000 + draw.between(0x118000, 0x11F000, 8)
 count = draw.between(17, 60)
-array = worksheet.Given(start=start, end=start + 24 * count, number=draw.between(3, count - 2))
+array = worksheet.Given(
+    "number", start=start, end=start + 24 * count, number=draw.between(3, count - 2)
+)
 del start, count
 array
 

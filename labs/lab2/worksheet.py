@@ -30,6 +30,7 @@ me
 # %% given="lab2-ends"
 draw = worksheet.Numbers(me, "lab2-ends")
 block = worksheet.Given(
+    "pushes",
     base=0x40000000 + draw.between(0x240000, 0x7F0000, 0x1000),
     size=draw.between(0x3000, 0xF000, 0x1000),
     pushes=draw.between(3, 90),
@@ -70,6 +71,7 @@ check.points
 # %% given="lab2-call"
 draw = worksheet.Numbers(me, "lab2-call")
 call = worksheet.Given(
+    "length",
     at=0x40100000 + draw.between(0x1234, 0xFFFE0),
     length=draw.pick([2, 3, 5, 6]),
     rsp=0x40000000 + draw.between(0x240010, 0x7F0000, 16),
@@ -112,7 +114,7 @@ check.points
 
 # %% given="lab2-align"
 draw = worksheet.Numbers(me, "lab2-align")
-frame = worksheet.Given(more=draw.between(0, 4), room=draw.between(9, 400))
+frame = worksheet.Given("more", "room", more=draw.between(0, 4), room=draw.between(9, 400))
 frame
 
 # %% answer="lab2-align"

@@ -224,7 +224,9 @@ check.points
 
 # %% given="lab3-icr"
 draw = worksheet.Numbers(me, "lab3-icr")
-icr = worksheet.Given(code=0x1000 * draw.between(0x11, 0x9D), apic_id=draw.between(2, 0xEE))
+icr = worksheet.Given(
+    "apic_id", code=0x1000 * draw.between(0x11, 0x9D), apic_id=draw.between(2, 0xEE)
+)
 icr
 
 # %% answer="lab3-icr"
@@ -368,7 +370,11 @@ check.points
 draw = worksheet.Numbers(me, "lab3-gdtr")
 entries = draw.between(4, 11)
 table = worksheet.Given(
-    entries=entries, at=draw.between(0x11238, 0x9D998, 8), entry=draw.between(2, entries - 1)
+    "entries",
+    "entry",
+    entries=entries,
+    at=draw.between(0x11238, 0x9D998, 8),
+    entry=draw.between(2, entries - 1),
 )
 del entries
 table

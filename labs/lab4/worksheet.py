@@ -33,7 +33,10 @@ me
 draw = worksheet.Numbers(me, "lab4-lost")
 ids = draw.some(3, range(1, 10))
 lost = worksheet.Given(
-    start=draw.between(20, 90), schedule=draw.shuffled([one for one in ids for _ in range(6)])
+    "start",
+    "schedule",
+    start=draw.between(20, 90),
+    schedule=draw.shuffled([one for one in ids for _ in range(6)]),
 )
 lost
 
@@ -96,7 +99,12 @@ check.points
 draw = worksheet.Numbers(me, "lab4-schedule")
 start = draw.between(100, 900)
 losing = worksheet.Given(
-    cpus=draw.some(3, range(10, 40)), start=start, wanted=start + draw.between(2, 5)
+    "cpus",
+    "start",
+    "wanted",
+    cpus=draw.some(3, range(10, 40)),
+    start=start,
+    wanted=start + draw.between(2, 5),
 )
 del start
 losing
@@ -154,7 +162,7 @@ check.points
 # %% given="lab4-inside"
 draw = worksheet.Numbers(me, "lab4-inside")
 ids = draw.some(3, range(1, 30))
-locks = worksheet.Given(schedule=draw.shuffled(ids) + draw.shuffled([*ids, *ids, *ids]))
+locks = worksheet.Given("schedule", schedule=draw.shuffled(ids) + draw.shuffled([*ids, *ids, *ids]))
 locks
 
 # %% answer="lab4-inside"
@@ -399,6 +407,9 @@ ids = draw.some(5, range(1, 32))
 base = 0x40000000 + draw.between(0x220000, 0x3F0000, 0x1000)
 size = draw.pick([0x4000, 0x6000, 0x8000, 0xC000])
 numbers = worksheet.Given(
+    "took_lock",
+    "counted",
+    "who",
     took_lock=ids,
     allocated=[base + size * number for number in range(5)],
     counted=draw.shuffled(ids),
@@ -457,7 +468,14 @@ while looks[-1][1] < aps:
         looks.append((entered, left + 1))
 poll = draw.between(200, 900, 50)
 waiting = worksheet.Given(
-    processors=aps + 1, looks=looks, wait_us=poll * draw.between(30, 80), poll_us=poll
+    "processors",
+    "looks",
+    "wait_us",
+    "poll_us",
+    processors=aps + 1,
+    looks=looks,
+    wait_us=poll * draw.between(30, 80),
+    poll_us=poll,
 )
 del aps, first_ones, looks, entered, left, limit, poll
 waiting
@@ -509,7 +527,10 @@ draw = worksheet.Numbers(me, "lab4-barrier")
 ids = draw.some(3, range(1, 30))
 rounds = [one for _ in range(4) for one in draw.shuffled(ids)]
 barrier = worksheet.Given(
-    sync_id=draw.between(3, 99), schedule=rounds + [draw.pick(ids) for _ in range(7)]
+    "sync_id",
+    "schedule",
+    sync_id=draw.between(3, 99),
+    schedule=rounds + [draw.pick(ids) for _ in range(7)],
 )
 del ids, rounds
 barrier
@@ -572,7 +593,9 @@ check.points
 # %% given="lab4-broken-barrier"
 draw = worksheet.Numbers(me, "lab4-broken-barrier")
 ids = draw.some(3, range(1, 30))
-broken = worksheet.Given(schedule=draw.shuffled(ids) + [draw.pick(ids) for _ in range(5)])
+broken = worksheet.Given(
+    "schedule", schedule=draw.shuffled(ids) + [draw.pick(ids) for _ in range(5)]
+)
 del ids
 broken
 

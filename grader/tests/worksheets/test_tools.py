@@ -50,6 +50,13 @@ def test_a_question_whose_points_do_not_add_up_is_an_error():
         _ = check.points
 
 
+def test_a_form_that_is_right_is_not_said_to_be_a_right_answer(capsys):
+    check = Check(2)
+    check.number("a", 7)
+    assert check.points == 2.0
+    assert "Whether the answer is, grading will tell" in capsys.readouterr().out
+
+
 # ---- numbers
 
 
@@ -79,10 +86,10 @@ def test_without_a_name_the_numbers_are_for_practice():
 
 
 def test_given_numbers_cannot_be_changed():
-    given = Given(a=0x1234, b=b"\x01\x02", c=[(1, 17)])
+    given = Given("d", a=0x1234, b=b"\x01\x02", c=[(1, 17)], d=[17, 300])
     with pytest.raises(AttributeError, match="cannot be changed"):
         given.a = 5
-    assert repr(given) == "a  0x1234\nb  01 02\nc  1, 0x11"
+    assert repr(given) == "a  0x1234\nb  01 02\nc  1, 0x11\nd  17, 300"
 
 
 # ---- machine code
@@ -115,6 +122,16 @@ def test_without_keystone_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "keystone", None)
     with pytest.raises(UsageError, match=r"pip install 'vmmlab\[worksheets\]'"):
         assemble("nop", 64)
+
+
+def test_a_library_that_warns_costs_no_points(monkeypatch, tmp_path, recwarn):
+    """A warning would be on stderr, and nbgrader would give 0 for the cell."""
+    (tmp_path / "keystone.py").write_text("import warnings\nwarnings.warn('old')\nimport nothing")
+    monkeypatch.delitem(sys.modules, "keystone", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError):
+        assemble("nop", 64)
+    assert not recwarn.list
 
 
 def test_real_mode_code_runs_at_its_segment():

@@ -88,6 +88,8 @@ class Check:
                 raise ValueError(f"{self._offered} points offered, {self._maximum} expected")
             share = self._earned
         else:
+            if all(self._formed):
+                sys.stdout.write("The form is right. Whether the answer is, grading will tell.\n")
             share = self._maximum * sum(self._formed) / max(len(self._formed), 1)
         return round(min(share, self._maximum), 4)
 

@@ -98,37 +98,44 @@ def _words(text: str) -> Iterator[int]:
 
 
 class Given:
-    """The numbers of a question, by name. They cannot be changed; in a notebook they are a list."""
+    """The numbers of a question, by name. They cannot be changed; in a notebook they are a list.
 
-    def __init__(self, **values: Any) -> None:
+    Args:
+        counts: names of values that are shown in decimal; all others are addresses and the like.
+        values: the values by name: numbers, bytes, text, and lists, tuples and dicts of these.
+    """
+
+    def __init__(self, *counts: str, **values: Any) -> None:
         self.__dict__.update(values)
+        self.__dict__["_counts"] = counts
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{name} is given and cannot be changed")
 
     def __repr__(self) -> str:
-        width = max(map(len, self.__dict__), default=0)
+        values = {name: value for name, value in self.__dict__.items() if name != "_counts"}
+        width = max(map(len, values), default=0)
         lines = []
-        for name, value in self.__dict__.items():
-            first, *rest = _shown(value).split("\n")
+        for name, value in values.items():
+            first, *rest = _shown(value, name in self._counts).split("\n")
             lines.append(f"{name:{width}}  {first}")
             lines += [" " * (width + 2) + line for line in rest]
         return "\n".join(lines)
 
+    _counts: tuple[str, ...]
 
-def _shown(value: Any) -> str:
-    """Numbers in hexadecimal, bytes as pairs, long lists one entry a line."""
-    if isinstance(value, bool) or value is None:
-        return repr(value)
-    if isinstance(value, int):
-        return hex(value) if value >= 10 else str(value)
+
+def _shown(value: Any, count: bool) -> str:
+    """Numbers in hexadecimal if they are no counts, bytes as pairs, long lists one entry a line."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if count or value < 10 else hex(value)
     if isinstance(value, bytes):
         rows = [value[at : at + 16].hex(" ") for at in range(0, len(value), 16)]
         return "\n".join(rows)
     if isinstance(value, dict):
-        return "\n".join(f"{name}: {_shown(one)}" for name, one in value.items())
+        return "\n".join(f"{name}: {_shown(one, count)}" for name, one in value.items())
     if isinstance(value, list) and any(isinstance(one, tuple | list | bytes) for one in value):
-        return "\n".join(_shown(one) for one in value)
+        return "\n".join(_shown(one, count) for one in value)
     if isinstance(value, tuple | list):
-        return ", ".join(_shown(one) for one in value)
+        return ", ".join(_shown(one, count) for one in value)
     return str(value)
