@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from book_pages import ROOT, commands, handouts, shown, tables, twin
+from ruamel.yaml import YAML
 
 from vmmlab import course as courses
 
@@ -21,6 +22,22 @@ def graded(text):
     """What the table of checks says: id and points."""
     rows = [row for table in tables(text) for row in table[1:]]
     return {row[0].strip("`"): row[1] for row in rows if re.fullmatch(r"`lab\d\.\w+\.\w+`", row[0])}
+
+
+def rungs(path):
+    """How many hints there are for each cause."""
+    return {cause: len(ladder) for cause, ladder in YAML(typ="safe").load(path).items()}
+
+
+HINTS = sorted(ROOT.glob("labs/lab*/hints.yml"))
+
+
+@pytest.mark.parametrize("path", HINTS, ids=shown)
+def test_the_hints_are_the_same_ladders_in_japanese(path):
+    japanese = path.with_name("hints.ja.yml")
+    assert rungs(japanese) == rungs(path)
+    ladders = YAML(typ="safe").load(japanese).values()
+    assert all(WIDE.search(hint) for ladder in ladders for hint in ladder)
 
 
 def pictures(text):
