@@ -82,7 +82,7 @@ book: $(STAMP)
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(SPHINX) -d build/book/.trees/en . build/book/en
 	$(SPHINX) -t ja -d build/book/.trees/ja . build/book/ja
-	cp docs/_static/choose.html build/book/index.html
+	cp docs/_templates/choose.html build/book/index.html
 
 # IMAGES_OPTIONS: see docker/images-test --help.
 images:

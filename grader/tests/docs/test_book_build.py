@@ -14,6 +14,7 @@ from book_pages import ROOT, handouts, own_pages, shown
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
 import japanese
+import terms as terms_of_the_book
 
 LANGUAGES = ("en", "ja")
 
@@ -111,9 +112,38 @@ def search_index(book: Path, language: str) -> dict:
 
 
 def pages_of(index: dict, word: str) -> set[str]:
-    """Pages in whose text a word stands, as the page's own script looks it up."""
-    found = index["terms"].get(word, [])
-    return {index["docnames"][n] for n in ([found] if isinstance(found, int) else found)}
+    """Pages in whose title or text a word stands, as the page's own script looks it up."""
+    pages: set[str] = set()
+    for where in ("titleterms", "terms"):
+        found = index[where].get(word, [])
+        pages |= {index["docnames"][n] for n in ([found] if isinstance(found, int) else found)}
+    return pages
+
+
+@pytest.mark.parametrize(
+    ("page", "term"),
+    [("en/labs/lab3/README.html", "SIPI"), ("ja/labs/lab3/README.ja.html", "トランポリン")],
+)
+def test_terms_lead_to_the_glossary(book, page, term):
+    text = (book / page).read_text(encoding="utf-8")
+    links = re.findall(r'<a class="term[^"]*" href="([^"]+)"><span>([^<]+)</span></a>', text)
+    (target,) = [link for link, word in links if word == term]
+    assert "docs/glossary" in target
+    assert len({word for _, word in links}) == len(links) > 20, "only the first use is a link"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("SIPIs and a SIPI", ["SIPIs", "SIPI"]),
+        ("Trampoline, XSIPI, stackless", ["Trampoline"]),
+        ("the boot stack", ["boot stack"]),
+        ("スタックポインタとスタック", ["スタック"]),
+    ],
+)
+def test_what_is_taken_for_a_term(text, found):
+    terms = ["SIPI", "trampoline", "stack", "boot stack", "スタック"]
+    assert terms_of_the_book.pattern(terms).findall(text) == found
 
 
 def test_the_japanese_index_has_the_words_of_the_field(book):
@@ -126,7 +156,8 @@ def test_the_japanese_index_has_the_words_of_the_field(book):
 
 
 def test_the_index_is_not_everything():
-    index = {"terms": {"a": 0, "b": [0, 1]}, "docnames": ["x", "y"]}
+    index = {"titleterms": {"b": 0}, "terms": {"a": 0, "b": [1]}, "docnames": ["x", "y"]}
+    assert pages_of(index, "a") == {"x"}
     assert pages_of(index, "b") == {"x", "y"}
     assert pages_of(index, "c") == set()
 
@@ -169,6 +200,6 @@ def test_a_broken_line_of_japanese_has_no_space_in_it(tmp_path):
 
 
 def test_the_first_page_leads_to_both_books(book):
-    chooser = read(ROOT / "docs" / "_static" / "choose.html")
+    chooser = read(ROOT / "docs" / "_templates" / "choose.html")
     for link in chooser.switch.values():
         assert (book / link).is_file()

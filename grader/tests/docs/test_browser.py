@@ -105,7 +105,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
             cwd=ROOT,
             check=True,
         )
-    shutil.copyfile(ROOT / "docs" / "_static" / "choose.html", out / "index.html")
+    shutil.copyfile(ROOT / "docs" / "_templates" / "choose.html", out / "index.html")
     handler = functools.partial(Quiet, directory=str(out))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
