@@ -4,7 +4,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from book_pages import ROOT, commands, handouts, shown, tables, twin
+from book_pages import ROOT, commands, handouts, headings, shown, tables, twin
 from ruamel.yaml import YAML
 
 from vmmlab import course as courses
@@ -22,6 +22,17 @@ def graded(text):
     """What the table of checks says: id and points."""
     rows = [row for table in tables(text) for row in table[1:]]
     return {row[0].strip("`"): row[1] for row in rows if re.fullmatch(r"`lab\d\.\w+\.\w+`", row[0])}
+
+
+def test_the_readme_of_the_kit_is_the_same_in_japanese():
+    ours, theirs = (read(ROOT / name) for name in ("README.md", "README.ja.md"))
+    assert [level for level, _ in headings(ours)] == [level for level, _ in headings(theirs)]
+    assert [len(table) for table in tables(ours)] == [len(table) for table in tables(theirs)]
+    code = [
+        [line.split("#")[0].rstrip() for line in text.splitlines() if line.startswith("    ")]
+        for text in (ours, theirs)
+    ]
+    assert code[0] == code[1]
 
 
 def rungs(path):
