@@ -139,7 +139,7 @@ def test_a_page_that_is_too_wide_is_noticed(book):
     [
         ("トランポリン", "labs/lab3/README.ja.html"),
         ("物理アドレス", "labs/lab3/README.ja.html"),
-        ("起動用スタック", "docs/probes.ja.html"),
+        ("ブートスタック", "docs/probes.ja.html"),
         ("apinit_addr", "docs/crosswalk.ja.html"),
     ],
 )
