@@ -9,6 +9,7 @@ Files, below grader/mutants/ of the course::
 
     lab3.yml                  the mutants of lab 3
     correct/NAME/lab3/FILE    a variant; files that it does not have are the reference's
+    correct/NAME/ARCHES       what it is right for, one architecture a line; x86_64 without it
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from vmmlab import course as courses
 from vmmlab import yamlfile
 from vmmlab.build import BuildOptions
 from vmmlab.cohort import Cohort
-from vmmlab.course import Course
+from vmmlab.course import ARCHES, Course
 from vmmlab.errors import CourseError, VmmlabError
 from vmmlab.evidence.runner import LabRunner
 from vmmlab.grading import RunRequest, grade_lab
@@ -75,6 +76,7 @@ class _MutantEntry(_EditEntry):
     check: Text
     cause: Text
     cohort: Text = "dev"
+    arch: Text = ARCHES[0]
     also: list[_EditEntry] = []
 
 
@@ -119,6 +121,7 @@ class Mutant:
         cause: the cause that this check must name.
         cohort: the cohort to grade it with, for what only some cohorts can see.
         source: file and line of its definition.
+        arch: what it is graded for.
     """
 
     id: str
@@ -129,6 +132,7 @@ class Mutant:
     cause: str
     cohort: str
     source: str
+    arch: str = ARCHES[0]
 
 
 class DoesNotApply(CourseError):
@@ -179,8 +183,11 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
         if entry.id in taken:
             raise _wrong(file, (*at, "id"), f"{entry.id} is there twice")
         taken.add(entry.id)
-        if entry.check not in course.labs[lab].checks:
-            raise _wrong(file, (*at, "check"), f"{lab} has no check {entry.check}")
+        if entry.arch not in ARCHES:
+            raise _wrong(file, (*at, "arch"), f"an architecture is one of {', '.join(ARCHES)}")
+        if entry.check not in course.labs[lab].checks_of(entry.arch):
+            which = "" if entry.arch == ARCHES[0] else f" for {entry.arch}"
+            raise _wrong(file, (*at, "check"), f"{lab} has no check {entry.check}{which}")
         if not _CAUSE.fullmatch(entry.cause):
             raise _wrong(file, (*at, "cause"), f"{entry.cause!r} is no cause")
         edits = []
@@ -198,6 +205,7 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
             cause=entry.cause,
             cohort=entry.cohort,
             source=f"{file.shown}:{file.line(at)}",
+            arch=entry.arch,
         )
 
 
@@ -362,6 +370,7 @@ def run_mutant(course: Course, mutant: Mutant, *, seed: int = SEED) -> Result:
             seed=seed,
             sandbox_required=False,
             submission_name=mutant.id,
+            arch=mutant.arch,
         )
         result = judge(mutant, report)
     except VmmlabError as error:
@@ -443,11 +452,16 @@ def _course(root: Path) -> Course:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A right solution of one lab, written differently from the reference."""
+    """A right solution of one lab, written differently from the reference.
+
+    Attributes:
+        arches: the architectures that it is right for.
+    """
 
     name: str
     lab: str
     folder: Path
+    arches: tuple[str, ...] = ARCHES[:1]
 
     def __str__(self) -> str:
         return f"{self.name}/{self.lab}"
@@ -473,7 +487,19 @@ def load_variants(course: Course, labs: Iterable[str] | None = None) -> tuple[Va
     wanted = tuple(course.labs if labs is None else labs)
     top = mutants_dir(course) / "correct"
     folders = sorted(top.glob("*/lab*"))
-    return tuple(Variant(f.parent.name, f.name, f) for f in folders if f.name in wanted)
+    return tuple(
+        Variant(f.parent.name, f.name, f, _arches(f.parent)) for f in folders if f.name in wanted
+    )
+
+
+def _arches(folder: Path) -> tuple[str, ...]:
+    path = folder / "ARCHES"
+    if not path.is_file():
+        return ARCHES[:1]
+    found = tuple(path.read_text(encoding="utf-8").split())
+    if not found or not set(found) <= set(ARCHES):
+        raise CourseError(f"{shown(path)}:1: one of {', '.join(ARCHES)} a line.")
+    return found
 
 
 def variant_files(course: Course, variant: Variant) -> dict[str, bytes]:
@@ -499,6 +525,7 @@ def run_variant(
     cohort: str = "dev",
     compiler: str = "gcc",
     opt: str | None = None,
+    arch: str | None = None,
     seed: int = SEED,
 ) -> VariantResult:
     """Grade one variant.
@@ -509,10 +536,13 @@ def run_variant(
         cohort: name of the cohort whose numbers it is built with.
         compiler: gcc or clang, for all code.
         opt: such as "-O1", for the variant's code in boots that do not ask for something else.
+        arch: what to build for; None for the first that the variant is right for.
         seed: seed of the boots.
     """
     began = time.monotonic()
-    how = " ".join(filter(None, [cohort, compiler, opt]))
+    arch = arch or variant.arches[0]
+    other = arch if arch != ARCHES[0] else None
+    how = " ".join(filter(None, [cohort, compiler, opt, other]))
     try:
         report = grade_lab(
             course,
@@ -523,6 +553,7 @@ def run_variant(
             sandbox_required=False,
             runner_factory=functools.partial(_OtherTools, compiler=compiler, opt=opt),
             submission_name=str(variant),
+            arch=arch,
         )
     except VmmlabError as error:
         accused: tuple[tuple[str, str, str], ...] = (("", "", str(error)),)
@@ -556,7 +587,10 @@ def run_variants(
         tell: called with each result as it comes.
     """
     work = [
-        (course.root, one, dict(way), seed) for one in load_variants(course, labs) for way in how
+        (course.root, one, {**way, "arch": arch}, seed)
+        for one in load_variants(course, labs)
+        for arch in one.arches
+        for way in how
     ]
     return _run_all(_variant_job, work, jobs, tell)
 

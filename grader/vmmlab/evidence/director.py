@@ -311,7 +311,10 @@ class Director:
         """The physical address that a CPU's page tables give for a virtual one, or None."""
         table = (await self.state(cpu)).cr3 & self.abi.root_mask
         for shift in self.abi.shifts:
-            entry = await self.read_u64(table + (virtual >> shift & 511) * 8)
+            try:
+                entry = await self.read_u64(table + (virtual >> shift & 511) * 8)
+            except GdbError:  # the table is overwritten, or nothing is there
+                return None
             if not entry & 1:
                 return None
             frame = entry & 0x000FFFFFFFFFF000
@@ -699,7 +702,7 @@ class Director:
                 self.notes.append("the VMM was started a second time: something reset the BSP")
                 return "shutdown"
             if hit is not None:
-                await self._look_at_fault(hit)
+                await self.look_at_fault(hit)
                 await probe.hit(self, hit)
             if self._shutdown:
                 return "shutdown"
@@ -709,7 +712,7 @@ class Director:
                 return "complete"
         return "quiet"
 
-    async def _look_at_fault(self, hit: Hit) -> None:
+    async def look_at_fault(self, hit: Hit) -> None:
         """Read the frame that the exception handler was given (include/exception.h)."""
         if hit.place != "exception_panic" or "exception.vector" in self.facts:
             return

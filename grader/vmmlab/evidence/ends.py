@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from vmmlab.evidence.director import REST_PLACES, Director, Probe
 from vmmlab.evidence.observation import Hit
+from vmmlab.machine.gdb import GdbError
 
 DELAY_FIELDS = {"init_us": 0, "sipi_us": 4, "poll_us": 8, "wait_us": 12}
 """Offsets in `struct ap_delays` (include/ap.h), in bytes."""
@@ -61,7 +62,10 @@ class EndProbe(Probe):
 async def keep_what_alloc_returns(director: Director, hit: Hit) -> None:
     """Let the CPU that called alloc come back from it, and write down what it was given."""
     size = await director.argument(hit.cpu, hit.place) & 0xFFFFFFFF
-    back = await director.stack_word(hit.cpu)
+    try:
+        back = await director.stack_word(hit.cpu)
+    except GdbError:
+        return  # no stack is mapped there (any more): nothing to come back by
     name = f"alloc({size:#x}) returned"
     await director.watch(name, back)
     verdict, state = await director.run_to(hit.cpu, name)

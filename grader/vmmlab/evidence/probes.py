@@ -350,6 +350,7 @@ class CallsProbe(EndProbe):
         for register, value in (*registers, ("rsp", rsp), ("rip", target)):
             await director.gdb.write_register(0, register, value)
         await director.run_to(0, *places)
+        await director.look_at_fault(director.hits[-1])
 
 
 def make_probe(name: str, params: Mapping[str, object]) -> Probe:
