@@ -67,6 +67,7 @@ def test_the_notebook_is_one_that_nbgrader_accepts(put: Put, sync: Sync, folder:
     assert set(cells) == set(grades(folder))
     assert cells[JUMP].metadata.nbgrader.points == 3
     assert "a far jump to 0xf0000\n" in cells[JUMP].outputs[0].text
+    assert "alice" not in path.read_text()  # who marks need not know whom
     assert cells[JUMP].source.startswith("# lab3.jump.target\n")
 
 

@@ -202,7 +202,7 @@ def _sync(
     lesson = Lesson(report.lab)
     text = notebook.text(
         f"{report.lab}: {lab.title}",
-        _facts(entry, report, handed_in),
+        _facts(report, handed_in),
         marks,
         compiler_lines(report),
     ).encode()
@@ -253,9 +253,9 @@ def _who(source: Source, known: frozenset[str], options: Options) -> Entry:
     return Entry(source.student)
 
 
-def _facts(entry: Entry, report: Report, handed_in: datetime | None) -> Mapping[str, str]:
-    name = " ".join(part for part in (entry.first_name, entry.last_name) if part)
-    facts = {"Student": f"`{entry.id}`" + (f", {name}" if name else "")}
+def _facts(report: Report, handed_in: datetime | None) -> Mapping[str, str]:
+    # Nobody's name: the formgrader shows one only on request.
+    facts: dict[str, str] = {}
     if handed_in is not None:
         facts["Handed in"] = f"{handed_in:%Y-%m-%d %H:%M:%S} UTC"
     facts["Cohort"] = f"`{report.cohort}`"
