@@ -91,6 +91,15 @@ FORGOTTEN = {
         edited(TESTS, '@check("lab9.group.called"', '@check("lab9.group.new"'),
         "lab9.group.new is not in course.yml",
     ),
+    "a check for i386 without a test": (
+        edited(
+            "course.yml",
+            "    points: 10\n    checks:\n      lab9",
+            "    points: 10\n    points_i386: 2\n    checks:\n"
+            "      lab9.i386.x: {points: 2, step: lab9.1, arch: i386}\n      lab9",
+        ),
+        "no test defines lab9.i386.x",
+    ),
     "points that do not add up": (
         edited("course.yml", "lab9.group.called: {points: 10", "lab9.group.called: {points: 9"),
         "the points do not add up",
