@@ -48,6 +48,10 @@ def test_what_a_cell_is_for():
     ]
     assert [cell.metadata.nbgrader.points for cell in made.cells[2:4]] == [2.0, 1.5]
     assert made.cells[4].metadata == {}
+    assert [cell.metadata.get("jupyter") for cell in made.cells[:2]] == [
+        {"source_hidden": True},
+        None,
+    ]
 
 
 @pytest.mark.parametrize(

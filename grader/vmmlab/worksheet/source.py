@@ -44,6 +44,9 @@ def build(text: str, name: str = "worksheet.py") -> Any:
     for cell in notebook.cells:
         meta = _nbgrader(dict(cell.metadata), name)
         cell.metadata = node({"nbgrader": node(meta)} if meta else {})
+        if meta and meta["grade_id"].endswith("-given"):
+            # How the numbers are drawn is of no interest; JupyterLab folds it away.
+            cell.metadata.jupyter = node({"source_hidden": True})
         digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
         cell.id = meta["grade_id"] if meta else f"text-{digest}"
         if cell.id in seen:
