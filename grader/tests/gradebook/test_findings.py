@@ -206,6 +206,7 @@ def scores(folder: Path, assignment: str) -> tuple[float, float]:
         return submission.score, submission.max_score
 
 
+@pytest.mark.filterwarnings("ignore:Object of type")  # nbgrader's own, in autograde
 def test_worksheet_and_lab_leave_each_other_alone(put: Put, sync: Sync, folder: Path) -> None:
     """Synced before the worksheet is graded, and after, and graded again: both scores stay."""
     put(jump_target=FAIL)
@@ -229,6 +230,7 @@ def test_worksheet_and_lab_leave_each_other_alone(put: Put, sync: Sync, folder: 
 
 
 @pytest.mark.full
+@pytest.mark.filterwarnings("ignore:Object of type")
 def test_in_one_assignment_nbgrader_would_set_the_lab_to_0(
     put: Put, sync: Sync, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

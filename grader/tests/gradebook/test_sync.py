@@ -101,6 +101,28 @@ def test_the_kits_own_course(tmp_path: Path, folder: Path) -> None:
     }
 
 
+def test_another_architecture_is_an_assignment_of_its_own(
+    tmp_path: Path, put: Put, sync: Sync, folder: Path
+) -> None:
+    more = "      lab3.i386.jump: {points: 1, step: lab3.1, arch: i386}\n"
+    both = write_course(
+        tmp_path / "kit", COURSE.replace("points: 14", "points: 14\n    points_i386: 1") + more
+    )
+    put(course=both)
+    path = put(course=both, changes={"arch": "i386"}).rename(
+        tmp_path / "reports" / "alice" / "lab3-i386.json"
+    )
+    put(course=both)
+    result = sync(course=both)
+    assert {one.lab: (one.changes.after, one.changes.most) for one in result.synced} == {
+        "lab3": (14, 14),
+        "lab3-i386": (1, 1),
+    }
+    assert set(grades(folder, lab="lab3-i386")) == {"lab3-i386-jump"}
+    # and where the course has no such checks
+    assert "not graded for i386" in refused(sync(path))
+
+
 def test_a_student_from_the_roster(put: Put, sync: Sync, folder: Path) -> None:
     put("carol")
     put("alice")

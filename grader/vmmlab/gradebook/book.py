@@ -27,6 +27,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import scoped_session, sessionmaker
 
+from vmmlab.course import ARCHES
 from vmmlab.errors import InfraError, UsageError
 from vmmlab.gradebook.marks import Mark
 from vmmlab.gradebook.notebook import markdown
@@ -46,16 +47,17 @@ class Lesson:
     """
 
     lab: str
+    arch: str = ARCHES[0]
 
     @property
     def assignment(self) -> str:
-        """nbgrader's name of the assignment, as lab3-checks."""
-        return f"{self.lab}-checks"
+        """nbgrader's name of the assignment, as lab3-checks or lab3-i386-checks."""
+        return f"{self.notebook}-checks"
 
     @property
     def notebook(self) -> str:
-        """nbgrader's name of the notebook, as lab3."""
-        return self.lab
+        """nbgrader's name of the notebook, as lab3 or lab3-i386."""
+        return self.lab if self.arch == ARCHES[0] else f"{self.lab}-{self.arch}"
 
 
 @dataclass(slots=True)
@@ -398,7 +400,7 @@ def _lesson(
     names = ", ".join(cell.name for cell in gone)
     if not drop_removed:
         raise UsageError(
-            f"the gradebook has marks for checks that {lesson.lab} no longer has.",
+            f"the gradebook has marks for checks that {lesson.notebook} no longer has.",
             found=names,
             next_step="--drop-removed deletes them, with the marks of all students",
         )

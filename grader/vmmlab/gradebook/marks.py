@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from vmmlab.course import Lab
+from vmmlab.course import ARCHES, Lab
 from vmmlab.errors import UsageError
 from vmmlab.report.model import CheckReport, Diagnostic, Report
 from vmmlab.report.text import clean, clean_line
@@ -84,7 +84,7 @@ def from_report(report: Report, lab: Lab) -> tuple[Mark, ...]:
     _must_be_a_grade(report)
     _must_fit(report, lab)
     by_id = {check.id: check for check in report.checks}
-    ordered = [by_id[check_id] for check_id in lab.checks]
+    ordered = [by_id[check_id] for check_id in lab.checks_of(report.arch)]
     hidden = [check for check in ordered if check.visibility == "hidden"]
     secret = frozenset(check.id for check in hidden)
     marks = [_mark(check, report, secret) for check in ordered if check.id not in secret]
@@ -129,16 +129,17 @@ def _must_be_a_grade(report: Report) -> None:
 
 def _must_fit(report: Report, lab: Lab) -> None:
     again = f"grade {report.lab} again with this course.yml"
+    specs = lab.checks_of(report.arch)
     twice = [name for name, count in Counter(c.id for c in report.checks).items() if count > 1]
     if twice:
         raise UsageError(f"{_few(twice)}: more than once in the report.", next_step=again)
     ids = {check.id for check in report.checks}
-    missing = [name for name in lab.checks if name not in ids]
+    missing = [name for name in specs if name not in ids]
     if missing:
         raise UsageError(
             "the report lacks checks that course.yml has.", found=_few(missing), next_step=again
         )
-    unknown = [check.id for check in report.checks if check.id not in lab.checks]
+    unknown = [check.id for check in report.checks if check.id not in specs]
     if unknown:
         raise UsageError(
             "the report has checks that course.yml does not have.",
@@ -146,7 +147,7 @@ def _must_fit(report: Report, lab: Lab) -> None:
             next_step=again,
         )
     for check in report.checks:
-        worth = lab.checks[check.id].points
+        worth = specs[check.id].points
         if check.max != worth:
             raise UsageError(
                 "the report was made with other points than course.yml has.",
@@ -242,7 +243,8 @@ def _lines(
         yield f"{'case':<9} {text(case.name)}: {text(case.message) or case.outcome}"
     if check.outcome not in ("skipped", "build-error"):
         # Not the report's own command: it names a folder of the instructor's.
-        again = f"vmmlab grade {report.lab} --submission . --seed {report.seed} -k {check.id}"
+        arch = "" if report.arch == ARCHES[0] else f" --arch {report.arch}"
+        again = f"vmmlab grade {report.lab} --submission . --seed {report.seed}{arch} -k {check.id}"
         yield f"{'again':<9} {again}"
 
 

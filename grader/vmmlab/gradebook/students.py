@@ -1,6 +1,6 @@
 """Whose report is it? report.json names nobody: its folder does, or an option.
 
-The convention is STUDENT/lab3.json, with the student's id as nbgrader knows it.
+The convention is STUDENT/lab3.json, or STUDENT/lab3-i386.json, with the id as nbgrader knows it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from vmmlab.course import ARCHES
 from vmmlab.errors import UsageError
 
 _ID: Final = re.compile(r"\w[\w.@-]{0,99}")
-_REPORT: Final = re.compile(r"(lab[0-9]+)\.json")
+_REPORT: Final = re.compile(rf"(lab[0-9]+)(?:-({'|'.join(ARCHES)}))?\.json")
 _TIMESTAMP: Final = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)? ?(UTC|Z|[+-]\d\d:?\d\d)"
 )

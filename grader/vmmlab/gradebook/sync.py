@@ -50,7 +50,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """A report that is in the gradebook now, or would be."""
+    """A report that is in the gradebook now, or would be. `lab` is lab3 or lab3-i386."""
 
     source: Source
     student: str
@@ -160,10 +160,10 @@ def _read(source: Source) -> Report:
 
 def _rivals(read: Mapping[Source, Report]) -> Mapping[Source, Path]:
     """Of two reports on the same lab of the same student neither counts."""
-    by_key: dict[tuple[str, str], list[Source]] = {}
+    by_key: dict[tuple[str, str, str], list[Source]] = {}
     for source, report in read.items():
         if source.student:
-            by_key.setdefault((source.student, report.lab), []).append(source)
+            by_key.setdefault((source.student, report.lab, report.arch), []).append(source)
     return {
         one: next(other.path for other in group if other is not one)
         for group in by_key.values()
@@ -196,12 +196,12 @@ def _sync(
             found=report.cohort,
             next_step=f"grade it again with --cohort {cohort}",
         )
-    lab = course.lab(report.lab)
+    lab = course.graded_for(report.lab, report.arch)
     marks = from_report(report, lab)
     handed_in = students.read_timestamp(source.timestamp_file)
-    lesson = Lesson(report.lab)
+    lesson = Lesson(report.lab, report.arch)
     text = notebook.text(
-        f"{report.lab}: {lab.title}",
+        f"{lesson.notebook}: {lab.title}",
         _facts(report, handed_in),
         marks,
         compiler_lines(report),
@@ -222,7 +222,7 @@ def _sync(
             changes = book.put(inside, lesson, entry, marks, handed_in, options.drop_removed)
         for put_in_place in ready:
             put_in_place()
-    return Synced(source, entry.id, report.lab, changes, marks, bool(stale))
+    return Synced(source, entry.id, lesson.notebook, changes, marks, bool(stale))
 
 
 def _who(source: Source, known: frozenset[str], options: Options) -> Entry:
