@@ -9,7 +9,9 @@ The source is in jupytext's percent format. A cell's heading says what it is for
     # %% test="lab3-far-jump" points=3          graded by running it, locked
     # %% [markdown] manual="lab3-why" points=2  graded by reading it
 
-Run as `python -m vmmlab.worksheet.source labs/lab*/worksheet.py`.
+Run as `python -m vmmlab.worksheet.source labs/lab*/worksheet.py`. A file worksheet.ja.py beside it
+holds the text cells in another language, in the same order; with the code cells of worksheet.py it
+becomes worksheet.ja.ipynb.
 """
 
 from __future__ import annotations
@@ -25,21 +27,25 @@ from vmmlab.errors import CourseError
 _ROLES: Final = ("given", "answer", "test", "manual")
 
 
-def build(text: str, name: str = "worksheet.py") -> Any:
+def build(text: str, name: str = "worksheet.py", translated: str | None = None) -> Any:
     """The notebook of a source, solutions and hidden tests included.
 
     Args:
         text: the source.
         name: what to call it in messages.
+        translated: the text cells in another language.
 
     Raises:
-        CourseError: a cell's heading says what cannot be, or an id is there twice.
+        CourseError: a cell's heading says what cannot be, an id is there twice, or the translation
+            has other text cells.
     """
     import jupytext
     import nbformat
 
     node: Any = nbformat.NotebookNode
     notebook = jupytext.reads(text, fmt="py:percent")
+    if translated is not None:
+        _translate(notebook, jupytext.reads(translated, fmt="py:percent"), name)
     seen: set[str] = set()
     for cell in notebook.cells:
         meta = _nbgrader(dict(cell.metadata), name)
@@ -61,6 +67,20 @@ def build(text: str, name: str = "worksheet.py") -> Any:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
     return notebook
+
+
+def _translate(notebook: Any, translated: Any, name: str) -> None:
+    own = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    if [cell.metadata for cell in own] != [cell.metadata for cell in translated.cells] or any(
+        cell.cell_type != "markdown" for cell in translated.cells
+    ):
+        raise CourseError(
+            f"{name}: its translation has other cells.",
+            expected=f"{len(own)} text cells, with the same headings, and no others",
+            found=f"{len(translated.cells)} cells",
+        )
+    for cell, other in zip(own, translated.cells, strict=True):
+        cell.source = other.source
 
 
 def _nbgrader(heading: dict[str, Any], name: str) -> dict[str, Any]:
@@ -91,21 +111,24 @@ def _nbgrader(heading: dict[str, Any], name: str) -> dict[str, Any]:
     return meta
 
 
-def render(text: str, name: str = "worksheet.py") -> str:
-    """The text of the .ipynb file; raises as `build` does."""
+def render(text: str, name: str = "worksheet.py", translated: str | None = None) -> str:
+    """The text of the .ipynb file; arguments and errors as for `build`."""
     import nbformat
 
     write: Any = nbformat.writes
-    return str(write(build(text, name))).rstrip("\n") + "\n"
+    return str(write(build(text, name, translated))).rstrip("\n") + "\n"
 
 
 def main(sources: Sequence[str]) -> None:
-    """Write the notebook beside each of the sources."""
+    """Write the notebooks beside each of the sources."""
     for name in sources:
         source = Path(name)
-        source.with_suffix(".ipynb").write_text(
-            render(source.read_text(encoding="utf-8"), name), encoding="utf-8"
-        )
+        text = source.read_text(encoding="utf-8")
+        source.with_suffix(".ipynb").write_text(render(text, name), encoding="utf-8")
+        japanese = source.with_suffix(".ja.py")
+        if japanese.is_file():
+            made = render(text, name, japanese.read_text(encoding="utf-8"))
+            japanese.with_suffix(".ipynb").write_text(made, encoding="utf-8")
 
 
 if __name__ == "__main__":
