@@ -30,7 +30,7 @@ EXPECTED = {
     "Are the functions called": ["mm_init", "vga_init", "banner"],
     "Does it make a stack": ["0x8000", "0x0"],
     "Is `sync_lock`": ["<sync_lock>", "Switching to Thread", "<sync_lock>", "CPU#3"],
-    "Is `ap_lock`": ["<ap_lock>", "ap_wait", "<ap_lock>", "apinitproc1"],
+    "Is `ap_lock`": ["<ap_lock>", "apinitproc1", "<ap_lock>", "ap_wait"],
     "Does `alloc_realmodemem`": ["ap_start ()", "false"],
     "Does it start all APs": [f"Processor {number} (AP)" for number in range(1, 8)],
     "Where does the `ljmpw`": ["0xea", "0x0f", "= 0xf000", "= 0xf000"],
