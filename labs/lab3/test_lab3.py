@@ -302,13 +302,19 @@ def followed(ap):
         )
 
 
+def way(ap):
+    """The registers of an AP before each instruction from physical 0 to ap_entry, that included."""
+    last = [ap.rungs[Rung.AP_ENTRY]] if ap.reached(Rung.AP_ENTRY) else []
+    return [*(step.state for step in ap.steps), *last]
+
+
 @check("lab3.ladder.protected", LADDER, needs=["lab3.ladder.real"])
 def test_every_ap_gets_to_protected_mode(boot, score):
     """Every AP sets CR0.PE and goes on in 32-bit code."""
     for ap in judged(boot):
         with score.case(ap.name):
             must_reach(boot, ap, Rung.PROTECTED_MODE)
-            in_32_bit_code = any(s.state.bits == 32 for s in ap.steps)
+            in_32_bit_code = any(state.bits == 32 for state in way(ap))
             lost = boot.facts.get(f"astray.{ap.index}")
             if lost is not None and not in_32_bit_code:
                 last = last_step(ap)
@@ -587,12 +593,6 @@ def test_i386_every_ap_gets_to_protected_mode(boot):
 
 
 BIG_SEGMENT = 1 << 22  # D/B in the upper half of a descriptor: SDM vol. 3, 3.4.5
-
-
-def way(ap):
-    """The registers of an AP before each instruction from physical 0 to ap_entry, that included."""
-    last = [ap.rungs[Rung.AP_ENTRY]] if ap.reached(Rung.AP_ENTRY) else []
-    return [*(step.state for step in ap.steps), *last]
 
 
 @check("lab3.i386.paging", LADDER, needs=["lab3.i386.protected"])
