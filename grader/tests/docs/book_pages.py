@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
@@ -119,3 +125,38 @@ def missing_output(command: Command, printed: str) -> str | None:
         if not any(pattern.fullmatch(line) for line in lines):
             return wanted
     return None
+
+
+LANGUAGES = ("en", "ja")
+
+
+def built_book(temporary: pytest.TempPathFactory) -> Path:
+    """Both books, built with warnings as errors: once for all workers of a test run."""
+    base = temporary.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    out = shared / "book"
+    with (shared / "book.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for language in LANGUAGES:
+            said = shared / f"book.{language}.log"
+            if not said.exists():
+                said.write_text(_build(language, out))
+            assert said.read_text() == ""
+    return out
+
+
+def _build(language: str, out: Path) -> str:
+    """Build one book; returns what Sphinx had to say, "" if all is well."""
+    tag = ["-t", "ja"] if language == "ja" else []
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "docs", *tag),
+            *("-d", str(out / ".trees" / language), ".", str(out / language)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    return said or ("" if done.returncode == 0 else f"exit status {done.returncode}")

@@ -9,34 +9,18 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from book_pages import ROOT, handouts, own_pages, shown
+from book_pages import ROOT, built_book, handouts, own_pages, shown
 
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
 import japanese
 import terms as terms_of_the_book
 
-LANGUAGES = ("en", "ja")
-
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both books, built with warnings as errors."""
-    out = tmp_path_factory.mktemp("book")
-    for language in LANGUAGES:
-        tag = ["-t", "ja"] if language == "ja" else []
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "docs", *tag),
-                *("-d", str(out / ".trees" / language), ".", str(out / language)),
-            ],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    return out
+    return built_book(tmp_path_factory)
 
 
 class Page(HTMLParser):
