@@ -154,6 +154,11 @@ def grade(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Which inputs the boots get.")] = None,
     arch: ArchOption = "x86_64",
+    compiler: Annotated[str, typer.Option("--cc", help="gcc or clang.")] = "gcc",
+    opt: Annotated[
+        str | None,
+        typer.Option(metavar="O0|O1|O2|O3|Os", help="How to optimise the submission; else O2."),
+    ] = None,
     cohort: Annotated[str | None, typer.Option(help="Whose numbers; else the course's.")] = None,
     course: CourseOption = None,
     select: Annotated[
@@ -168,6 +173,8 @@ def grade(
     gc.disable()  # a short process: looking for cycles would only make it start later
     from vmmlab import doctor, workspace
     from vmmlab import submission as submissions
+    from vmmlab.build.model import BuildOptions
+    from vmmlab.build.toolchain import COMPILERS
     from vmmlab.grading import default_seed, grade_lab
     from vmmlab.report import exit_code, write_json
 
@@ -175,7 +182,10 @@ def grade(
     wanted = list(dict.fromkeys(labs))
     for lab in wanted:
         loaded.graded_for(lab, arch)
-    doctor.require(("qemu-system-x86_64", "gcc", "ld", "objcopy"))
+    build = BuildOptions(arch=arch, compiler=compiler, opt=f"-{(opt or 'O2').lstrip('-')}")
+    if compiler not in COMPILERS:
+        raise UsageError(f"there is no compiler {compiler!r} here.", expected=", ".join(COMPILERS))
+    doctor.require(("qemu-system-x86_64", compiler, "ld", "objcopy"))
 
     reference = submission == "reference"
     own = None if reference else _own(Path(submission), workspace.locate(Path.cwd()))
@@ -201,6 +211,8 @@ def grade(
                 sandbox_required=not (reference or own or no_sandbox),
                 mode="reference" if reference else "standalone",
                 arch=arch,
+                compiler=build.compiler,
+                opt=build.opt if opt else None,
                 select=select,
                 submission_name=submission,
                 notes=taken.notes,

@@ -92,6 +92,8 @@ class RunRequest:
         arch: what to build for.
         sandbox_required: refuse to run the student's code outside a sandbox.
         standins: folder of ready-made stand-ins, for a course without its reference.
+        compiler: "gcc" or "clang".
+        opt: how to optimise the student's files where a scenario does not say; None: -O2.
     """
 
     course: Course
@@ -103,6 +105,8 @@ class RunRequest:
     arch: str
     sandbox_required: bool
     standins: Path | None = None
+    compiler: str = "gcc"
+    opt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,8 @@ def grade_lab(
     sandbox_required: bool,
     mode: Mode = "standalone",
     arch: str = "x86_64",
+    compiler: str = "gcc",
+    opt: str | None = None,
     select: str | None = None,
     tests_dir: Path | None = None,
     standins: Path | None = None,
@@ -193,6 +199,8 @@ def grade_lab(
         sandbox_required: refuse to run the student's code outside a sandbox.
         mode: what the other labs' code is.
         arch: what to build for.
+        compiler: "gcc" or "clang".
+        opt: how to optimise the student's files where a scenario does not say; None: -O2.
         select: a pytest `-k` expression over ids and function names of checks.
         tests_dir: the folder of test_labN.py and hints.yml, if not `labs/labN` of the course.
         standins: folder of ready-made stand-ins, for a course without its reference.
@@ -217,10 +225,16 @@ def grade_lab(
         arch=arch,
         sandbox_required=sandbox_required,
         standins=standins,
+        compiler=compiler,
+        opt=opt,
     )
     words = ["vmmlab", "grade", lab, "--submission", submission_name or "DIR", "--seed", str(seed)]
     if arch != "x86_64":
         words += ["--arch", arch]
+    if compiler != "gcc":
+        words += ["--cc", compiler]
+    if opt is not None:
+        words += ["--opt", opt]
     grading = Grading(
         request,
         tests_dir=tests_dir,

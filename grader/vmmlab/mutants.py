@@ -24,18 +24,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from vmmlab import course as courses
 from vmmlab import yamlfile
-from vmmlab.build import BuildOptions
 from vmmlab.cohort import Cohort
 from vmmlab.course import ARCHES, Course
 from vmmlab.errors import CourseError, VmmlabError
-from vmmlab.evidence.runner import LabRunner
-from vmmlab.grading import RunRequest, grade_lab
+from vmmlab.grading import grade_lab
 from vmmlab.report import Report
 from vmmlab.strip import regions
 from vmmlab.submission import reference, reference_text
@@ -551,7 +549,8 @@ def run_variant(
             cohort=Cohort.derive(cohort),
             seed=seed,
             sandbox_required=False,
-            runner_factory=functools.partial(_OtherTools, compiler=compiler, opt=opt),
+            compiler=compiler,
+            opt=opt,
             submission_name=str(variant),
             arch=arch,
         )
@@ -598,18 +597,6 @@ def run_variants(
 def _variant_job(job: tuple[Path, Variant, dict[str, str], int]) -> VariantResult:
     root, variant, way, seed = job
     return run_variant(_course(root), variant, seed=seed, **way)
-
-
-class _OtherTools(LabRunner):
-    """The usual runner, with another compiler."""
-
-    def __init__(self, request: RunRequest, *, compiler: str, opt: str | None) -> None:
-        self._compiler, self._opt = compiler, opt
-        super().__init__(request)
-
-    def _image(self, options: BuildOptions) -> Any:
-        opt = self._opt if self._opt and options.opt == BuildOptions.opt else options.opt
-        return super()._image(replace(options, compiler=self._compiler, opt=opt))
 
 
 # --- showing -----------------------------------------------------------------------------------

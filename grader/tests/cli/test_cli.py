@@ -66,6 +66,8 @@ def test_the_version_is_quick_because_nothing_is_loaded() -> None:
         (["grade"], "Missing"),
         (["grade", "lab3"], "--submission"),
         (["grade", "lab3", "--submission", "x", "--seed", "many"], "--seed"),
+        (["grade", "lab3", "--submission", "reference", "--cc", "tcc"], "gcc, clang"),
+        (["grade", "lab3", "--submission", "reference", "--opt", "O9"], "-O0, -O1"),
         (["run", "lab3", "--cpus", "0"], "--cpus"),
         (["new"], "DIR"),
         (["--frob"], "--frob"),

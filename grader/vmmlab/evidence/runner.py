@@ -62,9 +62,25 @@ def make_builder(course: Course, sandbox: Sandbox, standins: Path | None) -> Bui
     return Builder(course.tree, course, sandbox, None, source)
 
 
-def build_options(scenario: Scenario, *, arch: str, seed: int) -> BuildOptions:
-    """How the VMM of a scenario is built."""
-    named: dict[str, Any] = {name: scenario.get(name) for name in BUILD_PARAMS}
+def build_options(
+    scenario: Scenario,
+    *,
+    arch: str,
+    seed: int,
+    compiler: str | None = None,
+    opt: str | None = None,
+) -> BuildOptions:
+    """How the VMM of a scenario is built.
+
+    Args:
+        scenario: what it says itself counts.
+        arch: what to build for.
+        seed: of the boot's inputs.
+        compiler: where the scenario names none.
+        opt: where the scenario names none.
+    """
+    named: dict[str, Any] = {"compiler": compiler, "opt": opt}
+    named |= {name: found for name in BUILD_PARAMS if (found := scenario.get(name)) is not None}
     given = {name: value for name, value in named.items() if value is not None}
     shuffle = scenario.get("shuffle")
     own_functions = scenario.get("probe") == "initfuncs"
@@ -196,7 +212,12 @@ class LabRunner:
 
     def _build_params(self) -> dict[str, Any]:
         request = self._request
-        return {"arch": request.arch, "seed": request.seed}
+        return {
+            "arch": request.arch,
+            "seed": request.seed,
+            "compiler": request.compiler,
+            "opt": request.opt,
+        }
 
     def _image(self, options: BuildOptions) -> concurrent.futures.Future[Image]:
         if options not in self._images:
