@@ -1,5 +1,7 @@
 """The notebooks are what their sources say, and have what nbgrader needs."""
 
+import re
+
 import nbformat
 import pytest
 from sheet import LABS, notebook, source
@@ -9,11 +11,51 @@ from vmmlab.worksheet.source import build, render
 
 
 @pytest.mark.parametrize("lab", LABS)
-def test_the_notebook_is_made_from_its_source(lab):
-    made = source(lab).with_suffix(".ipynb").read_text(encoding="utf-8")
-    assert made == render(source(lab).read_text(encoding="utf-8")), (
-        f"run: python -m vmmlab.worksheet.source labs/{lab}/worksheet.py"
+def test_the_notebooks_are_made_from_their_sources(lab):
+    text = source(lab).read_text(encoding="utf-8")
+    japanese = source(lab).with_suffix(".ja.py").read_text(encoding="utf-8")
+    for made, again in ((".ipynb", render(text)), (".ja.ipynb", render(text, lab, japanese))):
+        assert source(lab).with_suffix(made).read_text(encoding="utf-8") == again, (
+            f"run: python -m vmmlab.worksheet.source labs/{lab}/worksheet.py"
+        )
+
+
+def markup(text):
+    """What must be the same in all languages: code, headings' levels, points, bold letters."""
+    return (
+        sorted(" ".join(code.split()) for code in re.findall(r"`[^`]+`", text)),
+        re.findall(r"^#+", text, re.MULTILINE),
+        re.findall(r"[(（]([\d.]+)[)）]$", text, re.MULTILINE),
+        re.findall(r"^\*\*.\.\*\*", text, re.MULTILINE),
+        text.count("\n- "),
     )
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_the_japanese_text_says_the_same(lab):
+    own = notebook(lab)
+    japanese = nbformat.read(source(lab).with_suffix(".ja.ipynb"), as_version=4)
+    for one, other in zip(own.cells, japanese.cells, strict=True):
+        if one.cell_type == "code":
+            assert one == other
+        else:
+            assert one.metadata == other.metadata
+            assert markup(one.source) == markup(other.source)
+            assert re.search(r"[\u3041-\u30fe]", other.source)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "# %% [markdown]\n# one\n",
+        '# %% [markdown]\n# a\n\n# %% [markdown] manual="x" points=2\n# b\n',
+    ],
+)
+def test_a_translation_with_other_cells_is_refused(other):
+    text = '# %% [markdown]\n# a\n\n# %% [markdown] manual="x" points=1\n# b\n'
+    assert build(text, translated=text)
+    with pytest.raises(CourseError, match="translation"):
+        build(text, translated=other)
 
 
 @pytest.mark.parametrize("lab", LABS)
