@@ -1,7 +1,7 @@
 """All orders of the steps of a student's compiled lock, registration and barrier.
 
 found = explore(image, cohort, sources=files)
-found.verdict, found.counterexample, found.json()
+found.verdict, found.counterexample, found.to_json()
 
 It knows nothing of QEMU, of points, or of reports. The emulator is loaded by `explore` only.
 """
@@ -20,6 +20,7 @@ from vmmlab.explore.model import (
     Standing,
     Step,
     Verdict,
+    write_json,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "Step",
     "Verdict",
     "explore",
+    "write_json",
 ]
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from vmmlab.explore.machine import PASSES, Machine
+from vmmlab.explore.machine import LOOK_AHEAD, Machine
 from vmmlab.explore.model import Bounds, Exploration, Limit, Memory, Part, Verdict
 from vmmlab.explore.program import CohortLike, Program
 from vmmlab.explore.scenarios import Barrier, Registration
@@ -62,7 +62,7 @@ def _part(
     machine: Machine, search: Search, memory: Memory, limits: Bounds, sources: Mapping[str, bytes]
 ) -> Part:
     began = time.thread_time()
-    known = set(machine.skipped)
+    known = set(machine.counted)
     tracer = Tracer(machine, search, sources)
     found = search.run(states=limits.states, seconds=limits.seconds)
     states, transitions = found.states, found.transitions
@@ -121,10 +121,14 @@ def _limits(machine: Machine, tracer: Tracer, found: Found) -> tuple[Limit, ...]
 def _assumptions(machine: Machine, known: set[int]) -> tuple[str, ...]:
     program = machine.program
     told = []
-    for rip, passes in sorted(machine.skipped.items()):
+    for rip, passes in sorted(machine.counted.items()):
         if rip in known:
             continue
         place = program.place(rip) or program.symbols.nearest(rip)
-        end = f"it ends by itself at pass {passes}" if passes else "more passes look the same"
-        told.append(f"a waiting loop at {place} counts: {PASSES} passes were followed, {end}")
+        end = (
+            f"it ends at pass {passes}"
+            if passes
+            else f"that changes nothing for {LOOK_AHEAD} passes"
+        )
+        told.append(f"a waiting loop at {place} counts: {end}")
     return tuple(dict.fromkeys(told))

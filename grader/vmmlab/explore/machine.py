@@ -1,4 +1,4 @@
-"""CPUs as automata: what a CPU in this state does next, and where it is when it has read that value.
+"""CPUs as automata: what a CPU does next, and where it is when it has read this value.
 
 States of one CPU (locals) and what they do are found with the oracle once and remembered. Nothing
 here knows about orders, or what is right: a `Local` ends as "wrong" only by what no CPU survives.
@@ -24,10 +24,10 @@ from vmmlab.explore.oracle import (
 )
 from vmmlab.explore.program import MARKS, Program, Region
 
-PASSES: Final = 8
-"""So many equal passes through a waiting loop are followed although a counter changes in it."""
+LOOK_AHEAD: Final = 400
+"""So many passes through a waiting loop are looked at before a counter in it is forgotten."""
 _LONGEST_PASS: Final = 8
-_LOOK_AHEAD: Final = 400
+_OFFERED: Final = 6
 _SCRATCH: Final = ("rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
 _RUBBISH: Final = 0x5A5A_5A5A_0000_0000
 
@@ -104,6 +104,16 @@ Next = tuple[int | None, int, int]
 """What is written (None: nothing), the next local, and how many equal passes were skipped."""
 
 
+class Site(NamedTuple):
+    """A place in a program, with those that have called it."""
+
+    rip: int
+    rsp: int
+    kind: str
+    address: int
+    callers: tuple[int, ...]
+
+
 class Machine:
     """The automata of all CPUs of one program.
 
@@ -124,7 +134,10 @@ class Machine:
         self._trail: dict[int, tuple[int, int]] = {}
         self.stacks: dict[int, tuple[int, int, int]] = {}
         """Blocks from alloc that are stacks: base to the CPU that allocated it, low and top."""
-        self.skipped: dict[int, int | None] = {}
+        self._reached: set[int] = set()
+        self._sites: dict[int, Site] = {}
+        self._found: dict[tuple[int, int], tuple[int | None, int]] = {}
+        self.counted: dict[int, int | None] = {}
         """Loops with a counter: address to the passes until they end, None if they did not."""
 
     # --- making locals -----------------------------------------------------------------------
@@ -364,6 +377,7 @@ class Machine:
             core = self.actions[lid].core
             assert core is not None
             found = self._after[lid] = self.settle(self.arrived(self.locals[lid], core))
+            self._reached.add(found)
         return found
 
     def arrived(self, local: Local, core: Core) -> Local:
@@ -383,15 +397,22 @@ class Machine:
         key = (lid, value)
         found = self._next.get(key)
         if found is None:
-            fresh = len(self.locals)
             written, after = self._read(lid, value)
             found = [(written, after, 0)]
-            if after >= fresh and (written is None or written == value):
-                found = self._accelerated(lid, value, written, after)
+            if after not in self._reached and (written is None or written == value):
+                found = self._looping(lid, value, written, after)
+            self._reached.update(way[1] for way in found)
             self._next[key] = found
         return found
 
     def _read(self, lid: int, value: int) -> tuple[int | None, int]:
+        key = (lid, value)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._ask(lid, value)
+        return found
+
+    def _ask(self, lid: int, value: int) -> tuple[int | None, int]:
         local, action = self.locals[lid], self.actions[lid]
         done = self.oracle.one(local.core, (action.raw, action.size, value))
         shared = self._shared(local.cpu, local.core.region, done)
@@ -427,58 +448,72 @@ class Machine:
 
     # --- waiting loops with a counter --------------------------------------------------------
 
-    def _site(self, lid: int) -> tuple[int, int, str, int]:
-        action = self.actions[lid]
-        return action.rip, self.locals[lid].core.rsp, action.kind, action.address
+    def _site(self, lid: int) -> Site:
+        found = self._sites.get(lid)
+        if found is None:
+            action, core = self.actions[lid], self.locals[lid].core
+            words = (core.stack[at : at + 8] for at in range(0, len(core.stack) - 7, 8))
+            values = (int.from_bytes(word, "little") for word in words)
+            callers = tuple(one for one in values if self.program.is_code(one))
+            found = Site(action.rip, core.rsp, action.kind, action.address, callers)
+            self._sites[lid] = found
+        return found
 
-    def _accelerated(self, lid: int, value: int, written: int | None, after: int) -> list[Next]:
+    def _looping(self, lid: int, value: int, written: int | None, after: int) -> list[Next]:
         """`after` is new, and nothing was changed on the way to it: is this a loop that counts?
 
-        After PASSES equal passes the next one is taken for the same again. What comes of going on
-        alone is looked at for many more passes; if the loop ends then, that is a second way to go.
+        A loop that comes to the same place and has read the same again differs from a simple circle
+        by a counter. Going on alone tells what the counter is for: memory stays as it is then, so
+        every look at a known place finds the same. If the loop ends, it is followed pass by pass,
+        and its end is also offered at once. If it does not, the counter is forgotten.
         """
         self._trail[after] = (lid, value)
-        chain, values = [after], []
-        while len(values) < PASSES * _LONGEST_PASS and chain[-1] in self._trail:
+        chain: list[int] = [after]
+        values: list[int] = []
+        while len(values) < 2 * _LONGEST_PASS and chain[-1] in self._trail:
             before, read = self._trail[chain[-1]]
             chain.append(before)
             values.append(read)
-        for period in range(1, _LONGEST_PASS + 1):
-            links = PASSES * period
-            if links > len(values):
+        exact: Next = (written, after, 0)
+        for period in range(1, len(values) // 2 + 1):
+            same = all(values[at] == values[at + period] for at in range(period))
+            if same and self._site(chain[0]) == self._site(chain[period]):
                 break
-            if all(
-                values[at] == values[at % period]
-                and self._site(chain[at]) == self._site(chain[at % period])
-                for at in range(links)
-            ):
-                return self._ways(chain, values, period, written)
-        return [(written, after, 0)]
-
-    def _ways(
-        self, chain: list[int], values: list[int], period: int, written: int | None
-    ) -> list[Next]:
-        ways: list[Next] = [(written, chain[period], 0)]
-        at, seen = chain[0], set(chain)
-        rip = self.actions[at].rip
-        self.skipped.setdefault(rip, None)
-        for step in range(_LOOK_AHEAD * period):
-            value = values[(period - 1 - step) % period]
-            wrote, at = self._read(at, value)
-            if wrote is not None and wrote != value:
-                break
+        else:
+            return [exact]
+        known = {self.actions[chain[at + 1]].address: values[at] for at in range(period)}
+        rip = self.actions[after].rip
+        at, seen, looks = after, {after}, 2
+        for _ in range(LOOK_AHEAD * period):
+            action = self.actions[at]
+            read_now = known.get(action.address)
+            if action.kind not in ("load", "rmw") or read_now is None:
+                if looks < _OFFERED:
+                    return [exact]
+                self.counted[rip] = looks
+                return [exact, (written, at, looks)]
+            looks += action.rip == rip
+            wrote, at = self._read(at, read_now)
             if at in seen:
-                return ways
+                if looks < _OFFERED:
+                    return [exact]
+                break
+            if wrote is not None and wrote != read_now:
+                return [exact]
             seen.add(at)
-            if self._site(at) != self._site(chain[(period - 1 - step) % period]):
-                passes = PASSES + step // period + 1
-                self.skipped[rip] = passes
-                return [*ways, (written, at, passes)]
-        return ways
+        self.counted.setdefault(rip, None)
+        return [(written, chain[period], 0)]
 
 
 _FENCING: Final = frozenset(
-    """
-    alloc printf vprintf usleep segment_init_ap vmm_ap_missing ap_first_missing panic
-    """.split()
+    [
+        "alloc",
+        "printf",
+        "vprintf",
+        "usleep",
+        "segment_init_ap",
+        "vmm_ap_missing",
+        "ap_first_missing",
+        "panic",
+    ]
 )

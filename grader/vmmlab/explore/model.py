@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
+
+from vmmlab.errors import UsageError
 
 SCHEMA = "vmmlab/exploration/1"
 
@@ -180,9 +183,25 @@ class Exploration:
         """The same as plain dictionaries and lists, fit for JSON."""
         return {"schema": SCHEMA, "verdict": self.verdict, "states": self.states, **asdict(self)}
 
-    def json(self) -> str:
+    def to_json(self) -> str:
         """The same as JSON text."""
         return json.dumps(self.data(), indent=2) + "\n"
+
+
+def write_json(found: Exploration, path: Path) -> None:
+    """Write the exploration to a file.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    try:
+        path.write_text(found.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"The exploration cannot be written to {path}.",
+            found=error.strerror or str(error),
+            next_step="Name a file in a folder that is there and may be written to.",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-import unicorn
+import unicorn as _unicorn
 from unicorn import x86_const as x86
 
 from vmmlab.explore.instructions import Instruction, Operand
@@ -30,6 +30,7 @@ PRIVATE_LIMIT: Final = 20_000
 """So many instructions without an access to shared memory: it loops, perhaps for ever."""
 _LONGEST_LOOP: Final = 64
 
+unicorn: Any = _unicorn  # its type hints are not complete
 _NAMES: Final = (
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
     *(f"r{n}" for n in range(8, 16)),
@@ -119,7 +120,8 @@ class Oracle:
     def __init__(self, program: Program) -> None:
         self._program = program
         self.runs = 0
-        uc = self._uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        uc: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        self._uc = uc
         low = min(one.start for one in program.sections) & ~(PAGE - 1)
         high = max(one.end for one in program.sections)
         uc.mem_map(low, (high - low + PAGE - 1) & ~(PAGE - 1))
@@ -192,10 +194,10 @@ class Oracle:
                 self._stop = "foreign"
             else:  # the instruction is tried again alone, and judged then
                 self._stop = "memory"
-        after, stop = self._save(region), self._stop
-        if stop == "endless" and not self._repeats(after):
-            stop = "long"
-        return after, stop
+        after = self._save(region)
+        if self._stop == "endless" and not self._repeats(after):
+            return after, "long"
+        return after, self._stop
 
     def _repeats(self, core: Core) -> bool:
         """Whether a CPU comes back to exactly this state by itself."""
@@ -227,9 +229,9 @@ class Oracle:
             self._halt("rsp")
         elif known.pushes or known.pops:
             rsp = uc.reg_read(_ID["rsp"])
-            if known.pushes and not self._low + 16 <= rsp <= self._top:
-                self._halt("stack")
-            elif known.pops and not self._low <= rsp <= self._top - 8:
+            if (known.pushes and not self._low + 16 <= rsp <= self._top) or (
+                known.pops and not self._low <= rsp <= self._top - 8
+            ):
                 self._halt("stack")
             elif known.operands and not self._private(known):
                 self._halt("memory")
@@ -298,7 +300,7 @@ class Oracle:
         return Core(tuple(regs), region, stack)
 
 
-def _fault(error: unicorn.UcError) -> str:
+def _fault(error: Any) -> str:
     if error.errno == unicorn.UC_ERR_INSN_INVALID:
         return "an instruction that there is not"
     if error.errno == unicorn.UC_ERR_EXCEPTION:

@@ -1,7 +1,7 @@
-"""An image and the addresses around it: what is where, which given code is run and which is modelled.
+"""An image and the addresses around it: what is where, which given code is run or modelled.
 
-The VMM is linked at 1 GiB, which the emulator takes as it is. Beside the image the model has a copy of
-the trampoline's data, stacks, and room for `alloc`. Knows nothing of CPUs or of what is right.
+The VMM is linked at 1 GiB, which the emulator takes as it is. Beside the image the model has a copy
+of the trampoline's data, stacks, and room for `alloc`. Knows nothing of what is right.
 """
 
 from __future__ import annotations
@@ -47,17 +47,39 @@ NUM_OF_PCPU: Final = 256
 
 # Given functions whose effect is modelled; all other given code but the few below is refused.
 STUBS: Final = frozenset(
-    """
-    acpi_apic_id acpi_num_of_processors acpi_pm_timer alloc ap_first_missing ap_proc apic_id panic
-    printf segment_init_ap usleep vmm_ap_missing vmm_parked vmm_synced vmm_todo vprintf
-    """.split()
+    [
+        "acpi_apic_id",
+        "acpi_num_of_processors",
+        "acpi_pm_timer",
+        "alloc",
+        "ap_first_missing",
+        "ap_proc",
+        "apic_id",
+        "panic",
+        "printf",
+        "segment_init_ap",
+        "usleep",
+        "vmm_ap_missing",
+        "vmm_parked",
+        "vmm_synced",
+        "vmm_todo",
+        "vprintf",
+    ]
 )
 # Given functions that are run as they are.
 _RUN: Final = frozenset(
-    """
-    asm_wrrsp_and_jmp spinlock_init spinlock_lock spinlock_trylock spinlock_unlock
-    memcpy memmove memset memcmp strcmp
-    """.split()
+    [
+        "asm_wrrsp_and_jmp",
+        "spinlock_init",
+        "spinlock_lock",
+        "spinlock_trylock",
+        "spinlock_unlock",
+        "memcpy",
+        "memmove",
+        "memset",
+        "memcmp",
+        "strcmp",
+    ]
 )
 _AP_LOCKED_BYTES: Final = 16
 
@@ -179,6 +201,11 @@ class Program:
         text = self._section(address)
         return text is not None and not text.writable
 
+    def is_code(self, value: int) -> bool:
+        """Whether a number could be an address of code."""
+        section = self._section(value)
+        return section is not None and not section.writable
+
     def instruction(self, address: int) -> Instruction:
         """The instruction at an address of the image."""
         found = self._decoded.get(address)
@@ -229,7 +256,7 @@ class Program:
             if address == self.symbols.maybe("todo_said"):
                 return Place("todo", address)
             return Place("shared", address)
-        if HEAP <= address and address + size <= HEAP + self.cpus * ARENA:
+        if address >= HEAP and address + size <= HEAP + self.cpus * ARENA:
             return Place("shared", address)
         return Place("unknown", address)
 

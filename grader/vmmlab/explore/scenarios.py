@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from vmmlab.explore.machine import Action, Local, Machine
-from vmmlab.explore.oracle import Core, RDI, RIP, RSI
+from vmmlab.explore.oracle import RDI, RIP, RSI, Core
 from vmmlab.explore.program import (
     PCPU_APIC_ID,
     PCPU_CPUNUM,
@@ -66,7 +66,7 @@ class Effect(NamedTuple):
 
 
 EXPECTED: Final = {
-    "boot-stack-shared": "only one CPU at a time is on the boot stack: the one that has *apinitlock",
+    "boot-stack-shared": "only the CPU that has *apinitlock is on the boot stack",
     "stack-shared": "every CPU has a stack of its own",
     "stack-outside": "a CPU stays within its stack, which grows downwards from its end",
     "stack-not-own": "apinitproc1 runs at the end of a block that this CPU got from alloc",
@@ -337,7 +337,7 @@ class Registration(_Common):
                     return Wrong("bsp-went-on", f"the BSP goes on while CPU {ap.cpu} {place}")
             count = read(self._count, 4)
             if count != self.aps:
-                what = f"the BSP goes on when num_of_processors is {count}, and there are {self.aps} APs"
+                what = f"the BSP goes on when num_of_processors is {count} of {self.aps}"
                 return Wrong("bsp-went-on", what)
         return self.check_stacks(now, cpu, before)
 

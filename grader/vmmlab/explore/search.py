@@ -1,7 +1,7 @@
 """Breadth-first search over all orders of steps of all CPUs, with or without store buffers.
 
-A state is one local and one store buffer for each CPU, the bytes of shared memory, and the ghost. A step
-is one access to memory that several CPUs use, or an event; whatever a CPU does before its next such
+A state is one local and one store buffer for each CPU, the shared memory, and the ghost. A step is
+one access to memory that several CPUs use, or an event; whatever a CPU does before its next such
 step goes with the one before. Which memory that is is found out on the way: the search begins
 again when it learns that more bytes are shared than it thought.
 """

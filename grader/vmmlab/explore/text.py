@@ -70,8 +70,9 @@ def counterexample(found: Counterexample) -> Iterator[str]:
     rows += [_row(step) for step in found.steps]
     wide = [max(len(row[at]) for row in rows) for at in range(4)]
     for row in rows:
-        head = "  ".join(cell.rjust(size) if at < 2 else cell.ljust(size)
-                         for at, (cell, size) in enumerate(zip(row, wide, strict=False)))  # fmt: skip
+        cells = [cell.ljust(size) for cell, size in zip(row, wide, strict=False)]
+        cells[:2] = [cell.rjust(size) for cell, size in zip(row[:2], wide, strict=False)]
+        head = "  ".join(cells)
         yield f"  {head}  {row[4]}".rstrip()
     yield ""
     for cpu in found.cpus:
