@@ -25,6 +25,7 @@ from typing import Final
 
 from vmmlab import doctor, installed
 from vmmlab.build import FromReference, Image, Symbols
+from vmmlab.build.model import Delays
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course
 from vmmlab.errors import InfraError, UsageError
@@ -115,7 +116,13 @@ def run(what: Boot, course: Course, source: Workspace | str, *, gdb: bool) -> in
     return asyncio.run(_unattended(spec, sandbox, what.timeout_s))
 
 
-def image_for(lab: str, course: Course, source: Workspace | str, arch: str = "x86_64") -> Image:
+def image_for(
+    lab: str,
+    course: Course,
+    source: Workspace | str,
+    arch: str = "x86_64",
+    delays: Delays = "fast",
+) -> Image:
     """Build what is to be booted.
 
     Args:
@@ -123,11 +130,12 @@ def image_for(lab: str, course: Course, source: Workspace | str, arch: str = "x8
         course: the course.
         source: a workspace, the folder of a submission, or "reference".
         arch: what to build for.
+        delays: "faithful" for real processors, which need the time.
 
     Raises: as for `run`.
     """
     if isinstance(source, Workspace):
-        return own_image(source, course, lab, arch)[0]
+        return own_image(source, course, lab, arch, delays)[0]
     return image_of(
         course.tree,
         course,
@@ -137,6 +145,7 @@ def image_for(lab: str, course: Course, source: Workspace | str, arch: str = "x8
         Cohort.derive(course.cohort),
         _sandbox_for(source),
         arch,
+        delays,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from vmmlab import doctor
 from vmmlab.build import Builder, BuildOptions, FromReference, Image, Prebuilt, StandInSource
+from vmmlab.build.model import Delays
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course, Lab, Step
 from vmmlab.sandbox import Sandbox
@@ -88,7 +89,7 @@ def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str, arch: str) 
 
 
 def own_image(
-    here: Workspace, course: Course, lab: str, arch: str = "x86_64"
+    here: Workspace, course: Course, lab: str, arch: str = "x86_64", delays: Delays = "fast"
 ) -> tuple[Image, Mapping[str, bytes]]:
     """Build from what lies in a workspace, its given files included; also return its own files.
 
@@ -99,7 +100,7 @@ def own_image(
     source = Prebuilt(standins) if standins.is_dir() else FromReference(course.reference_dir)
     tree = here.root if all((here.root / name).exists() for name in _GIVEN) else course.tree
     return image_of(
-        tree, course, source, lab, files, here.cohort, Sandbox.choose(require=False), arch
+        tree, course, source, lab, files, here.cohort, Sandbox.choose(require=False), arch, delays
     ), files
 
 
@@ -112,6 +113,7 @@ def image_of(
     cohort: Cohort,
     sandbox: Sandbox,
     arch: str = "x86_64",
+    delays: Delays = "fast",
 ) -> Image:
     """Build `lab` or `ALL` from `files`.
 
@@ -122,7 +124,7 @@ def image_of(
     """
     doctor.require(("gcc", "ld", "objcopy"))
     builder = Builder(tree, course, sandbox, None, standins)
-    options = BuildOptions(arch=arch)
+    options = BuildOptions(arch=arch, delays=delays)
     if lab == ALL:
         return builder.build_own(files, cohort, options)
     return builder.build(lab, files, cohort, options)

@@ -2,6 +2,7 @@
 
 import re
 import selectors
+import struct
 import subprocess
 import sys
 import time
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import media
+from vmmlab import boot, media
+from vmmlab.cli import main
 from vmmlab.errors import InfraError, UsageError
 from vmmlab.machine.versions import qemu_path
 
@@ -55,6 +57,30 @@ def test_it_boots(image, drive):
     said = serial_until(ALL_CAME, [word.format(image) for word in drive])
     assert re.search(ALL_CAME, said), said
     assert "Processor 0 (BSP)" in said
+
+
+@pytest.mark.parametrize("delays", ["fast", "faithful"])
+def test_the_image_waits_as_long_as_real_processors_need(tmp_path, monkeypatch, delays):
+    """SDM vol. 3, 8.4.4.1: 10 ms after INIT, 200 us or more after a SIPI."""
+    options = []
+
+    def make(kernel, title, output):
+        output.write_bytes(kernel.read_bytes())
+
+    real = boot.image_for
+
+    def image_for(*given, **more):
+        made = real(*given, **{**more, **({"delays": "fast"} if delays == "fast" else {})})
+        options.append(made.options)
+        return made
+
+    monkeypatch.setattr(media, "make_iso", make)
+    monkeypatch.setattr(boot, "image_for", image_for)
+    output = tmp_path / "vmm.iso"
+    course = ["--submission", "reference", "--course", str(KIT)]
+    assert main(["iso", "vmm", *course, "--output", str(output)]) == 0
+    faithful = struct.pack("<II", 10_000, 200_000) in output.read_bytes()
+    assert faithful == (delays == "faithful"), options
 
 
 def test_a_boot_that_loses_a_processor_does_not_pass():
