@@ -328,8 +328,8 @@ take = worksheet.assemble(
 ### END SOLUTION
 
 # %% [markdown]
-# Let two CPUs race for it. Every order of their instructions is tried; a list is a schedule in
-# which both come in.
+# Let two CPUs race for it. Every order of their accesses to memory is tried. A list is a schedule
+# in which both come in: it says which CPU, 0 or 1, makes its next access.
 
 # %%
 if take:

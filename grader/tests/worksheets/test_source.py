@@ -4,7 +4,7 @@ import re
 
 import nbformat
 import pytest
-from sheet import LABS, notebook, source
+from sheet import KIT, LABS, notebook, source
 
 from vmmlab.errors import CourseError
 from vmmlab.worksheet.source import build, render
@@ -71,6 +71,12 @@ def test_a_notebook_is_valid_and_holds_no_outputs(lab):
             assert meta.grade_id.startswith(f"{lab}-")
             assert meta.schema_version == 3
             assert meta.grade == ("points" in meta)
+
+
+def test_solutions_do_not_get_into_an_image():
+    """The student image takes labs/ as it is; what .dockerignore says last counts."""
+    lines = (KIT / ".dockerignore").read_text().splitlines()
+    assert lines.index("labs/*/worksheet.*") > lines.index("!labs")
 
 
 def test_what_a_cell_is_for():

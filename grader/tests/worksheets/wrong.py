@@ -444,6 +444,12 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     ],
     "lab4-take": [
         (
+            "a pause that grows",
+            PLACE + "take = worksheet.assemble(f'mov edi, 8; again: lock bts dword ptr {place}, 0;"
+            " jnc inside; mov eax, edi; wait: pause; dec eax; jnz wait; add edi, edi;"
+            " and edi, 255; or edi, 8; jmp again; inside:', 64)",
+        ),
+        (
             "bts",
             PLACE + "take = worksheet.assemble(f'again: pause; lock bts dword ptr {place}, 0;"
             " jc again', 64)",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from vmmlab.errors import UsageError
-from vmmlab.evidence.decode import Decoded, decode
+from vmmlab.evidence.decode import Decoded, accesses, decode
 
 Bits = Literal[16, 32, 64]
 
@@ -26,7 +26,9 @@ _GENERAL: Final = (
     *(f"r{number}" for number in range(8, 16)),
 )
 _SEGMENTS: Final = ("cs", "ds", "es", "ss", "fs", "gs")
-_MOST_STATES: Final = 5000
+_MOST_STATES: Final = 20_000
+_MOST_PRIVATE: Final = 2000
+"""Instructions that a CPU may take without touching memory, before it is the other one's turn."""
 _DECIMAL: Final = re.compile(r"(?<![\w.])(0|[1-9]\d*)(?![\w.])")
 """Numbers that keystone would take for hexadecimal, at most places: `10(%rdi)` is 0x10 to it."""
 
@@ -162,8 +164,9 @@ def race(
 ) -> list[int] | None:
     """Two CPUs run the same `code`, which takes a lock. Can both come out at its end?
 
-    Every order of their instructions is tried. An instruction that reads and then writes memory
-    without being locked counts as two.
+    Every order of their accesses to memory is tried; what a CPU does in its registers in between is
+    no business of the other. An instruction that reads and then writes memory without being locked
+    is two accesses.
 
     Args:
         code: machine code; whoever runs past its last byte has the lock.
@@ -173,8 +176,8 @@ def race(
         address: linear address of the code.
 
     Returns:
-        A schedule in which both come out, as a list of 0 and 1: which CPU executes its next
-        instruction. None if there is no such schedule.
+        A schedule in which both come out, as a list of 0 and 1: which CPU makes its next access to
+        memory. None if there is no such schedule.
 
     Raises:
         UsageError: there are too many orders to try.
@@ -182,6 +185,7 @@ def race(
     cpu = _Cpu(code, bits, address, {})
     for name, value in (registers or {}).items():
         cpu.set(name, value)
+    cpu.to_memory()
     start = (cpu.state(), None)
     first = (start, start, bytes(8))
     came_from: dict[Any, tuple[Any, int]] = {first: (None, -1)}
@@ -224,10 +228,11 @@ def _one_step(cpu: _Cpu, mine: Any, shared: bytes, lock: int) -> tuple[Any, byte
     cpu.put(lock, shared)
     split = cpu.splits()
     cpu.step()
-    after, written = cpu.state(), cpu.get(lock, 8)
+    written = cpu.get(lock, 8)
+    cpu.to_memory()
     if split and written != shared:
-        return (after, written), shared
-    return (after, None), written
+        return (cpu.state(), written), shared
+    return (cpu.state(), None), written
 
 
 class _Cpu:
@@ -297,6 +302,17 @@ class _Cpu:
             return self.at != before
         self.at = self._next()
         return True
+
+    def to_memory(self) -> None:
+        """Go on to the next instruction that touches memory."""
+        for _ in range(_MOST_PRIVATE):
+            if not self.inside or self._touches() or not self.step():
+                return
+
+    def _touches(self) -> bool:
+        found = self._decoded()
+        code = self._code[self.at - self._first :]
+        return found is None or found.uses_stack or bool(accesses(code, self.at, self._bits, {}))
 
     def splits(self) -> bool:
         """Whether the next instruction reads, then writes memory, and others may come between."""
