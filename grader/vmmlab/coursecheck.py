@@ -194,12 +194,17 @@ def _checks(course: Course, lab: Lab) -> Iterator[Forgotten]:
             yield Forgotten(
                 file, line, f"{check_id} is not in course.yml", "give it points and a step there"
             )
-    earned = {check.step for check in lab.checks.values() if check.points}
-    for step in lab.steps:
-        if step.id not in earned:
-            yield Forgotten(
-                entry, lab.line, f"no check earns anything for the step {step.id}", "add one"
-            )
+    for arch in lab.arches:
+        earned = {check.step for check in lab.checks_of(arch).values() if check.points}
+        which = "" if arch == courses.ARCHES[0] else f"{arch} "
+        for step in lab.steps:
+            if step.id not in earned:
+                yield Forgotten(
+                    entry,
+                    lab.line,
+                    f"no {which}check earns anything for the step {step.id}",
+                    "add one",
+                )
 
 
 def _tree(path: Path) -> ast.Module:

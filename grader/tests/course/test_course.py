@@ -189,6 +189,53 @@ def test_checks_and_course_must_agree(tmp_path: Path) -> None:
     assert f"course.yml:{line_of(GOOD, '  lab3:')}: " in str(caught.value)
 
 
+def with_i386(points: int) -> str:
+    return GOOD.replace("    points: 10\n", f"    points: 10\n    points_i386: {points}\n") + (
+        "      lab3.i386.paging: {points: 5, step: lab3.2, arch: i386}\n"
+    )
+
+
+def test_checks_for_another_architecture_have_a_sum_of_their_own(tmp_path: Path) -> None:
+    got = read(tmp_path, with_i386(5))
+    lab = got.lab("lab3")
+    assert lab.arches == ("x86_64", "i386")
+    assert "lab3.i386.paging" not in lab.checks
+    assert list(lab.checks_of("i386")) == ["lab3.i386.paging"]
+    assert (lab.points, lab.points_of("x86_64"), lab.points_of("i386")) == (10, 10, 5)
+    course.check_defined(lab, [*lab.checks, "lab3.i386.paging"])
+    with pytest.raises(CourseError, match="no test defines this check"):
+        course.check_defined(lab, list(lab.checks))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        (with_i386(4), "points_i386", "the checks of lab3 for i386 add up to 5"),
+        (with_i386(5).replace("points: 10", "points: 15"), "points: 15", "add up to 10"),
+        (with_i386(5).replace("arch: i386", "arch: arm"), "arch: arm", "'i386'"),
+        (with_i386(5).replace("arch: i386", "arhc: i386"), "arhc", "did you mean arch?"),
+        (with_i386(5).replace("points_i386: 5", "point_i386: 5"), "point_i386", "points_i386"),
+    ],
+)
+def test_a_mistake_about_architectures(tmp_path: Path, text: str, line: str, said: str) -> None:
+    with pytest.raises(CourseError) as caught:
+        read(tmp_path, text)
+    assert f"course.yml:{line_of(text, line)}: " in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_which_labs_are_graded_for_an_architecture(tmp_path: Path) -> None:
+    got = read(tmp_path, with_i386(5))
+    assert got.graded_for("lab3", "i386").name == "lab3"
+    assert got.graded_for("lab0", "x86_64").name == "lab0"
+    with pytest.raises(UsageError, match=r"lab0 is not graded for i386") as caught:
+        got.graded_for("lab0", "i386")
+    assert "one of lab3: they have checks for i386" in str(caught.value)
+    with pytest.raises(UsageError, match="no architecture 'i368'") as caught:
+        got.graded_for("lab3", "i368")
+    assert "did you mean i386?" in str(caught.value)
+
+
 def test_finding_the_course(tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     deep = kit / "labs" / "lab3"
@@ -220,5 +267,9 @@ def test_the_kits_own_course() -> None:
     assert got.labs["lab0"].points == 0
     for lab in got.labs.values():
         assert {s.file for s in lab.steps} == set(lab.files), "each file is written in some step"
-        worth = {c.step for c in lab.checks.values() if c.points}
-        assert worth == {s.id for s in lab.steps}, "each step is worth something"
+        for arch in lab.arches:
+            worth = {c.step for c in lab.checks_of(arch).values() if c.points}
+            assert worth == {s.id for s in lab.steps}, "each step is worth something"
+    assert {name: lab.points_of("i386") for name, lab in got.labs.items()} == {
+        "lab0": 0, "lab1": 0, "lab2": 10, "lab3": 20, "lab4": 0,
+    }  # fmt: skip

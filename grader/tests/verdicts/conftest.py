@@ -26,7 +26,9 @@ def course() -> Course:
 def grade(course: Course) -> Grade:
     """Grade the files of a lab; an infrastructure failure fails the test."""
 
-    def run(lab: str, files: Mapping[str, bytes], cohort: str = "dev") -> Report:
+    def run(
+        lab: str, files: Mapping[str, bytes], cohort: str = "dev", arch: str = "x86_64"
+    ) -> Report:
         report = grade_lab(
             course,
             lab,
@@ -34,6 +36,7 @@ def grade(course: Course) -> Grade:
             cohort=Cohort.derive(cohort),
             seed=SEED,
             sandbox_required=False,
+            arch=arch,
         )
         broken = [check.infra for check in report.checks if check.outcome == "infra-error"]
         assert not broken, broken[0]

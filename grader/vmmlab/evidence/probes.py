@@ -214,9 +214,11 @@ class InitfuncsProbe(EndProbe):
         raw = await director.gdb.read_phys(start - VMM_BASE, end - start)
         self._functions: dict[str, int] = {}
         rows = []
-        for at in range(0, len(raw) - 23, 24):  # struct initfunc_data, include/initfunc.h
+        word = director.abi.word
+        size = 3 * word  # struct initfunc_data, include/initfunc.h
+        for at in range(0, len(raw) - size + 1, size):
             filename, ident, function = (
-                int.from_bytes(raw[at + i : at + i + 8], "little") for i in (0, 8, 16)
+                director.abi.pointer(raw[at + i :]) for i in range(0, size, word)
             )
             symbol = director.symbols.nearest(function)
             self._functions[symbol] = function
