@@ -327,6 +327,8 @@ def test_reports_as_files(grader: Grader, folder: Path, tmp_path: Path) -> None:
         (["lab9", "--submission", "reference"], "no lab called 'lab9'"),
         (["lab3", "--submission", "nowhere"], "nowhere cannot be read"),
         (["lab3", "--submission", "reference", "--arch", "pdp11"], "'pdp11'"),
+        (["lab1", "--submission", "reference", "--arch", "i386"], "lab1 is not graded for i386"),
+        (["lab4", "--submission", "reference", "--arch", "i386"], "one of lab2, lab3"),
         (["lab3", "--submission", "reference", "--cohort", "a b"], "cannot be a cohort's name"),
         (["lab3", "--submission", "reference", "--course", "grader"], "is not a course"),
     ],

@@ -124,6 +124,29 @@ def test_a_finished_workspace(here: Path, plain: Mapping[str, str]) -> None:
     assert booted.stdout.endswith("vmmlab: all CPUs have halted\n")
 
 
+def test_a_finished_workspace_for_i386(here: Path, plain: Mapping[str, str]) -> None:
+    first = sh(here, plain, "make lab3 ARCH=i386").stdout
+    assert "then make lab3 ARCH=i386 && pytest lab3 --arch i386\n" in first
+    fill_in(here)
+    done = sh(here, plain, "make lab3 ARCH=i386")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no warnings: build/lab3-i386/vmm.elf\nnext: pytest lab3 --arch i386\n" in done.stdout
+    assert (here / "build/lab3-i386/vmm.elf").read_bytes()[4] == 1, "ELFCLASS32"
+    assert "next: make run LAB=4 ARCH=i386\n" in sh(here, plain, "make lab4 ARCH=i386").stdout
+    booted = sh(here, plain, "make run LAB=3 ARCH=i386")
+    assert booted.returncode == 0
+    assert "Processor 3 (AP)" in booted.stdout
+    assert booted.stdout.endswith("vmmlab: all CPUs have halted\n")
+    graded = sh(here, plain, ".venv/bin/pytest lab2 --arch i386")
+    assert graded.returncode == 0, graded.stdout
+    assert "lab2  10/10 points" in graded.stdout
+    assert " i386 " in graded.stdout
+    assert "lab2.procs" not in graded.stdout
+    wrong = sh(here, plain, "make lab3 ARCH=pdp11")
+    assert wrong.returncode != 0
+    assert "x86_64, i386" in wrong.stderr
+
+
 def test_a_starter_boots_and_stops_at_the_first_step(here: Path, plain: Mapping[str, str]) -> None:
     for lab in course.load(ROOT).labs.values():
         done = sh(here, plain, f"make run LAB={lab.name[3:]}")
@@ -268,6 +291,17 @@ def test_under_gdb_each_processor_is_a_thread(here: Path, plain: Mapping[str, st
     assert "Hardware assisted breakpoint" in done.stdout
     assert "vmmlab VMM, cohort dev" in done.stdout, "what `serial` shows"
     assert machines(str(here)) == []
+
+
+@pytest.mark.skipif(
+    not (shutil.which("gdb") and shutil.which("qemu-system-i386")), reason="a tool is missing"
+)
+def test_under_gdb_i386_has_registers_of_32_bits(here: Path, plain: Mapping[str, str]) -> None:
+    done = sh(here, plain, "make gdb LAB=2 ARCH=i386", stdin="continue\nx/i $eip\np $esp\nquit\n")
+    assert done.returncode == 0
+    assert 'architecture is set to "i386"' in done.stdout
+    assert "<vmm_main>" in done.stdout
+    assert "(void *) 0x4010" in done.stdout
 
 
 def test_without_gdb_it_says_so(here: Path, plain: Mapping[str, str], tmp_path: Path) -> None:
