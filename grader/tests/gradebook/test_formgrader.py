@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Object of type"),  # nbgrader's own, in autograde
     pytest.mark.skipif(
         not (CHROMIUM and DRIVER),
-        reason="no chromium with its driver on this machine: apt-get install chromium chromium-driver",
+        reason="no chromium and driver here: apt-get install chromium chromium-driver",
     ),
 ]
 

@@ -148,6 +148,7 @@ def test_an_infrastructure_failure_is_not_a_zero(
     assert (zero["auto_score"], zero["needs_manual_grade"]) == (0, False)
     show.print_result(result)
     said = capsys.readouterr().out
+    assert "11+?/14" in said
     assert f"needs a mark by hand  alice  {JUMP}: QEMU did not start" in said
     assert said.count("needs a mark") == 1
 
@@ -183,6 +184,16 @@ def test_a_mark_by_hand_survives_a_new_verdict_and_is_looked_at_again(
     put("bob")
     sync()
     assert grades(folder, "bob")[JUMP]["needs_manual_grade"] is False
+
+
+def test_a_verdict_that_is_taken_back(put: Put, sync: Sync, folder: Path) -> None:
+    put()
+    sync()
+    put(jump_target=INFRA)
+    (one,) = sync().synced
+    found = grades(folder)[JUMP]
+    assert (found["auto_score"], found["needs_manual_grade"]) == (None, True)
+    assert one.changes.unjudged == [JUMP]
 
 
 def test_a_verdict_at_last(put: Put, sync: Sync, folder: Path) -> None:
@@ -441,6 +452,12 @@ def test_a_symbolic_link_is_replaced_and_not_followed(
     put()
     sync()
     assert victim.read_text() == "precious"
+    assert not link.is_symlink()
+    # nor is a link good enough that leads to the very same text
+    victim.write_bytes(link.read_bytes())
+    link.unlink()
+    link.symlink_to(victim)
+    sync()
     assert not link.is_symlink()
 
 

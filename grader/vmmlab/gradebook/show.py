@@ -74,7 +74,7 @@ def _table(changed: list[Synced]) -> Table:
         table.add_row(
             clean(one.student),
             one.lab,
-            f"{changes.after:g}/{changes.most:g}",
+            f"{changes.after:g}{'+?' if changes.unjudged else ''}/{changes.most:g}",
             "" if changes.before is None else f"{changes.before:g}",
             clean(", ".join(what[:_SHOWN]) + more),
         )
