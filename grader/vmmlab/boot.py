@@ -17,11 +17,11 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from vmmlab import doctor, installed
 from vmmlab.build import FromReference, Image, Symbols
@@ -113,7 +113,7 @@ def run(what: Boot, course: Course, source: Workspace | str, *, gdb: bool) -> in
         return _on_terminal(spec, what, sandbox)
     if what.accel != "tcg":
         raise UsageError("--accel kvm needs a terminal.", next_step="leave --accel out")
-    return asyncio.run(_unattended(spec, sandbox, what.timeout_s))
+    return _until_terminated(_unattended(spec, sandbox, what.timeout_s))
 
 
 def image_for(
@@ -152,6 +152,31 @@ def image_for(
 def _sandbox_for(source: Workspace | str) -> Sandbox:
     """Somebody else's code runs in a sandbox or not at all."""
     return Sandbox.choose(require=isinstance(source, str) and source != "reference")
+
+
+def _until_terminated(work: Coroutine[Any, Any, int]) -> int:
+    """Run `work`; SIGTERM ends it in good order, and is then passed on to who handles it."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def run() -> int | None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        with suppress(ValueError, RuntimeError):  # not the main thread
+            loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            return None
+        finally:
+            with suppress(ValueError, RuntimeError):
+                loop.remove_signal_handler(signal.SIGTERM)
+                signal.signal(signal.SIGTERM, before)
+
+    code = asyncio.run(run())
+    if code is None:
+        signal.raise_signal(signal.SIGTERM)
+        return InfraError.exit_code
+    return code
 
 
 def _taken(course: Course, lab: str, submission: str) -> Submission:
