@@ -60,6 +60,7 @@ def play(
     solved: bool = True,
     hidden: bool = True,
     only: str = "",
+    cohort: str = "dev",
 ) -> Played:
     """Run a worksheet for a student.
 
@@ -67,11 +68,12 @@ def play(
         answers: question → lines to put in place of the solution.
         solved: whether the other questions are answered, by the solution.
         hidden: whether the hidden tests are there.
+        cohort: the name of the class.
         only: the one question to play; the others are left out.
     """
     names: dict[str, Any] = {}
     played = Played({}, {}, names)
-    with mock.patch.dict(os.environ, {"VMMLAB_STUDENT": student, "VMMLAB_COHORT": "dev"}):
+    with mock.patch.dict(os.environ, {"VMMLAB_STUDENT": student}):
         for cell in notebook(lab).cells:
             meta = cell.metadata.get("nbgrader")
             if cell.cell_type != "code" or not meta:
@@ -86,6 +88,7 @@ def play(
                 text = SOLUTION.sub("", text + "\n")
             if role == "test" and not hidden:
                 text = HIDDEN.sub("", text + "\n")
+            text = text.replace("os.environ)", f"os.environ, {cohort!r})")
             value = run_cell(text, names)
             if role == "test":
                 assert type(value) is float, (question, value)

@@ -17,9 +17,10 @@ from vmmlab.worksheet.autograde import configure
 
 c = get_config()
 c.CourseDirectory.course_id = "vmm"
-configure(c)
+configure(c, cohort="it's 2026")
 """
 
+COHORT = "it's 2026"
 PART = "rsp = 1\nlast_byte = block.base + block.size - 1"
 """One of the three answers of lab2-ends is right, one wrong, one missing."""
 
@@ -110,7 +111,8 @@ def test_released_checked_and_graded(course, lab):
         half["lab2-ends"] = PART
     words = dict.fromkeys(cells(lab, "manual"), "In my own words.")
     submit(course, lab, "alice", released, {**right, **words})
-    submit(course, lab, "bob", released, literals(lab, "alice"))
+    submit(course, lab, "bob", released, literals(lab, "alice", COHORT))
+    submit(course, lab, "frank", released, literals(lab, "frank", COHORT))
     submit(course, lab, "carol", released, half)
     submit(course, lab, "dave", released, {})
     nbgrader(course, "autograde", lab)
@@ -118,13 +120,13 @@ def test_released_checked_and_graded(course, lab):
     full = play(lab).maximum
     by_hand = set(cells(lab, "manual"))
     assert {name: earned["alice"][name] for name in full} == full
+    assert {name: earned["frank"][name] for name in full} == full
     assert {name for name, points in earned["carol"].items() if points} == set(half)
     if lab == "lab2":
         assert earned["carol"]["lab2-ends"] == 1.0
     assert set(earned["dave"].values()) == {0.0}
-    assert {name: earned["bob"][name] for name in full} == play(
-        lab, "bob", literals(lab, "alice")
-    ).points
+    copied = play(lab, "bob", literals(lab, "alice", COHORT), cohort=COHORT)
+    assert {name: earned["bob"][name] for name in full} == copied.points
     assert sum(earned["bob"][name] for name in full) < 0.2 * sum(full.values())
     # What was written waits for a reader; where nothing was, it is 0 at once.
     assert {earned["alice"][name] for name in by_hand} == {None}

@@ -83,9 +83,9 @@ def test_every_question_has_a_known_wrong_answer(lab):
     assert set(cells(lab, "answer")) == set(cells(lab, "test"))
 
 
-def literals(lab, student):
+def literals(lab, student, cohort="dev"):
     """A student's answers as somebody else would copy them: values, no formulas."""
-    names = play(lab, student).names
+    names = play(lab, student, cohort=cohort).names
     return {
         question: "\n".join(f"{one} = {names[one]!r}" for one in variables(cell))
         for question, cell in cells(lab, "answer").items()
@@ -138,6 +138,13 @@ def test_strange_answers_earn_nothing(lab, anything):
         for question, cell in cells(lab, "answer").items()
     }
     assert set(play(lab, answers=strange).points.values()) == {0.0}
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_answers_of_another_year_are_wrong(lab):
+    copied = literals(lab, "alice", "2025")
+    earned = play(lab, "alice", copied, cohort="2026")
+    assert sum(earned.points.values()) < 0.2 * sum(earned.maximum.values())
 
 
 def test_capitals_and_blanks_do_not_change_the_numbers():

@@ -15,11 +15,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from nbgrader.converters import Autograde
-from nbgrader.preprocessors import Execute
+from nbgrader.converters import Autograde, GenerateAssignment
+from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from traitlets import Unicode
 
 STUB: Final = "# YOUR CODE HERE"
+
+
+class NameCohort(NbGraderPreprocessor):  # type: ignore[misc]
+    """Writes the class's name into a worksheet that is about to be released."""
+
+    cohort = Unicode("dev", help="the name of the class").tag(config=True)
+
+    def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+        """Change the one call that says whose numbers these are."""
+        for cell in nb.cells:
+            if cell.cell_type == "code":
+                named = f"worksheet.student(os.environ, cohort={self.cohort!r})"
+                cell.source = cell.source.replace("worksheet.student(os.environ)", named)
+        return nb, resources
 
 
 class ExecuteForStudent(Execute):  # type: ignore[misc]
@@ -28,13 +42,10 @@ class ExecuteForStudent(Execute):  # type: ignore[misc]
     The name is nbgrader's, from the folder in submitted/; nothing in the submission changes it.
     """
 
-    cohort = Unicode("dev", help="the name of the class").tag(config=True)
-
     @contextmanager
     def setup_kernel(self, **more: Any) -> Iterator[None]:
         """Start the kernel with the student's environment."""
-        student = self.resources["nbgrader"]["student"]
-        env = {**os.environ, "VMMLAB_STUDENT": student, "VMMLAB_COHORT": self.cohort}
+        env = {**os.environ, "VMMLAB_STUDENT": self.resources["nbgrader"]["student"]}
         with super().setup_kernel(**more, env=env):
             yield
 
@@ -44,12 +55,17 @@ def configure(config: Any, cohort: str = "dev") -> None:
 
     Args:
         config: what `get_config ()` returned.
-        cohort: the name of the class; students set VMMLAB_COHORT to the same.
+        cohort: the name of the class. Another name gives everyone other numbers; do not change it
+            between releasing a worksheet and grading it.
     """
+    config.NameCohort.cohort = cohort
+    config.GenerateAssignment.preprocessors = [
+        NameCohort,
+        *GenerateAssignment.preprocessors.default(),
+    ]
     config.Autograde.autograde_preprocessors = [
         ExecuteForStudent if one is Execute else one
         for one in Autograde.autograde_preprocessors.default()
     ]
-    config.ExecuteForStudent.cohort = cohort
     # nbgrader's own stub raises, and then nobody can run a worksheet from top to bottom.
     config.ClearSolutions.code_stub = {"python": STUB}
