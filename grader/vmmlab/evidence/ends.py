@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vmmlab.evidence.director import REST_PLACES, Director, Probe
+from vmmlab.evidence.director import REST_PLACES, VMM_BASE, Director, Probe
 from vmmlab.evidence.observation import Hit
 from vmmlab.machine.gdb import GdbError
 
 DELAY_FIELDS = {"init_us": 0, "sipi_us": 4, "poll_us": 8, "wait_us": 12}
 """Offsets in `struct ap_delays` (include/ap.h), in bytes."""
+POISON_MOST = 1 << 20  # bytes of one piece of memory to fill
 
 
 @dataclass
@@ -60,7 +61,11 @@ class EndProbe(Probe):
 
 
 async def keep_what_alloc_returns(director: Director, hit: Hit) -> None:
-    """Let the CPU that called alloc come back from it, and write down what it was given."""
+    """Let the CPU that called alloc come back from it, and write down what it was given.
+
+    The memory is filled with chance bytes: its contents are undefined (include/mm.h), and at boot
+    they would be zeros, with which much works that should not.
+    """
     size = await director.argument(hit.cpu, hit.place) & 0xFFFFFFFF
     try:
         back = await director.stack_word(hit.cpu)
@@ -72,3 +77,6 @@ async def keep_what_alloc_returns(director: Director, hit: Hit) -> None:
     await director.unwatch(name)
     if verdict == "reached":
         director.give_value(name, hit.cpu, state.rax)
+        if VMM_BASE <= state.rax < 2 * VMM_BASE and 0 < size <= POISON_MOST:
+            poison = director.random.randbytes(size)
+            await director.gdb.write_phys(state.rax - VMM_BASE, poison)
