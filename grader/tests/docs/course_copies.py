@@ -8,7 +8,7 @@ from pathlib import Path
 from book_pages import ROOT
 
 _COPIED = ("labs", "reference", "grader/mutants")
-_NOT = shutil.ignore_patterns("__pycache__", ".pytest_cache")
+_NOT = shutil.ignore_patterns("__pycache__", ".pytest_cache", "pictures", "worksheet*", "correct")
 
 
 def copy_of_the_clone(root: Path) -> Path:
