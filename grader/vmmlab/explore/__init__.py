@@ -8,7 +8,7 @@ It knows nothing of QEMU, of points, or of reports. The emulator is loaded by `e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vmmlab.explore.model import (
@@ -47,6 +47,7 @@ def explore(
     *,
     sources: Mapping[str, bytes] | None = None,
     bounds: Bounds | None = None,
+    scenarios: Sequence[str] | None = None,
 ) -> Exploration:
     """Try all orders of the lab-4 code in an image, with the BSP and two APs.
 
@@ -55,6 +56,7 @@ def explore(
         cohort: the one that the image was built for.
         sources: the student's files by path, for the text of source lines.
         bounds: when to stop.
+        scenarios: which ones: "registration", "barrier"; None: both.
 
     Raises:
         InfraError: the image is not one of this kit, or unicorn is not installed.
@@ -70,4 +72,4 @@ def explore(
             "Exploring schedules needs unicorn, which is not installed.",
             next_step="pip install 'vmmlab[explore]'",
         ) from error
-    return run(image, cohort, sources=sources, bounds=bounds)
+    return run(image, cohort, sources=sources, bounds=bounds, scenarios=scenarios)

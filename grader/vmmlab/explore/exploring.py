@@ -6,7 +6,7 @@ A pure function of the image: no files but the image's own, no clock but as a li
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vmmlab.explore.machine import LOOK_AHEAD, Machine
@@ -30,6 +30,7 @@ def explore(
     *,
     sources: Mapping[str, bytes] | None = None,
     bounds: Bounds | None = None,
+    scenarios: Sequence[str] | None = None,
     cpus: int = CPUS,
 ) -> Exploration:
     """Try all orders of the lab-4 code in an image.
@@ -39,6 +40,7 @@ def explore(
         cohort: the one that the image was built for.
         sources: the student's files by path, for the text of source lines.
         bounds: when to stop.
+        scenarios: which ones: "registration", "barrier"; None: both.
         cpus: how many CPUs, the BSP among them.
 
     Raises:
@@ -48,6 +50,8 @@ def explore(
     machine = Machine(Program(image, cohort, cpus))
     parts: list[Part] = []
     for kind in _SCENARIOS:
+        if scenarios is not None and kind.name not in scenarios:
+            continue
         for memory in _MEMORIES:
             search = Search(machine, kind(machine), buffers=memory == "store buffers")
             part = _part(machine, search, memory, limits, sources or {})
@@ -69,6 +73,9 @@ def _part(
     bound = ""
     if memory == "store buffers" and search.filled:
         bound = f"at most {BUFFERED} stores of a CPU on their way"
+    if found.unsure:
+        words = "whether a loop that counts comes to its end is not known"
+        bound = ", ".join(filter(None, [bound, words]))
     if not found.complete and found.wrong is None:
         more = search.run(
             states=limits.fallback_states,

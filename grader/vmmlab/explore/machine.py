@@ -22,10 +22,11 @@ from vmmlab.explore.oracle import (
     Done,
     Oracle,
 )
-from vmmlab.explore.program import MARKS, Program, Region
+from vmmlab.explore.program import MARKS, SLOT, Program, Region
 
 LOOK_AHEAD: Final = 400
 """So many passes through a waiting loop are looked at before a counter in it is forgotten."""
+_LOOK_AGAIN: Final = 80
 _LONGEST_PASS: Final = 8
 _OFFERED: Final = 6
 _SCRATCH: Final = ("rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
@@ -135,6 +136,8 @@ class Machine:
         self.stacks: dict[int, tuple[int, int, int]] = {}
         """Blocks from alloc that are stacks: base to the CPU that allocated it, low and top."""
         self._reached: set[int] = set()
+        self.forgotten: set[int] = set()
+        """Locals in loops whose counter was forgotten: whether they end in the end is not known."""
         self._sites: dict[int, Site] = {}
         self._found: dict[tuple[int, int], tuple[int | None, int]] = {}
         self.counted: dict[int, int | None] = {}
@@ -281,6 +284,10 @@ class Machine:
                 what = f"CPU {local.cpu} pushes below its stack, {region.name}: RSP is its base"
                 return self.end(local, "wrong", "stack-outside", what)
             return self.end(local, "unsupported", what="more than 4096 bytes of stack")
+        for base, size in self._own_blocks(local).items():
+            if base + size < rsp <= base + SLOT:
+                what = f"CPU {local.cpu} is {rsp - base:#x} bytes into a block of {size:#x}"
+                return self.end(local, "wrong", "stack-outside", what)
         below = (rsp - 8) & (2**64 - 1)
         if self.program.classify(local.cpu, below, 8).kind == "fault":
             what = f"CPU {local.cpu} executes {text} without a stack: RSP is {rsp:#x}"
@@ -484,7 +491,9 @@ class Machine:
         known = {self.actions[chain[at + 1]].address: values[at] for at in range(period)}
         rip = self.actions[after].rip
         at, seen, looks = after, {after}, 2
-        for _ in range(LOOK_AHEAD * period):
+        # Once a loop has been looked at thoroughly, with other values a shorter look will do.
+        passes = _LOOK_AGAIN if rip in self.counted else LOOK_AHEAD
+        for _ in range(passes * period):
             action = self.actions[at]
             read_now = known.get(action.address)
             if action.kind not in ("load", "rmw") or read_now is None:
@@ -501,6 +510,8 @@ class Machine:
             if wrote is not None and wrote != read_now:
                 return [exact]
             seen.add(at)
+        else:
+            self.forgotten.update(chain[: period + 1])
         self.counted.setdefault(rip, None)
         return [(written, chain[period], 0)]
 

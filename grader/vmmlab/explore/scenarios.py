@@ -23,8 +23,8 @@ from vmmlab.explore.program import (
 
 ROUNDS: Final = 3
 POLL_US: Final = 2
-WAIT_US: Final = 2
-"""Time is not modelled: the BSP may look twice, however late the others are."""
+WAIT_US: Final = 4
+"""Time is not modelled: the BSP looks two or three times, however late the others are."""
 _LARGEST_BLOCK: Final = 0x10000
 _NOBODY: Final = 0xFF
 
@@ -312,14 +312,9 @@ class Registration(_Common):
         return Effect(self.machine.end(local, "done"), ghost, note="calls initproc_ap: has come")
 
     def _missing(self, local: Local, ghost: Ghost) -> Effect:
-        wrong = None
         if ghost.complete:
-            wrong = Wrong(
-                "bsp-gave-up", "the BSP gives up, and all had come before it began to wait"
-            )
-        elif not ghost.slept:
-            wrong = Wrong("bsp-gave-up", "the BSP gives up without having waited")
-        if wrong:
+            what = "the BSP gives up, and all had come before it began to wait"
+            wrong = Wrong("bsp-gave-up", what)
             end = self.machine.end(local, "wrong", *wrong)
             return Effect(end, ghost, note="gives up waiting", wrong=wrong)
         end = self.machine.end(local, "gave up")

@@ -96,12 +96,21 @@ class Micro(NamedTuple):
 
 
 class Move(NamedTuple):
-    """One way a CPU may go on: its new local and buffer, the new memory and ghost."""
+    """One way a CPU may go on: its new local and buffer, the new memory and ghost.
+
+    Attributes:
+        proc: local and buffer afterwards.
+        world: memory and ghost afterwards.
+        wrong: what is wrong with it, whatever the others do.
+        progress: something has changed, so that to interrupt this CPU is a preemption.
+        plain: neither stack nor phase nor round have changed: the others need not be looked at.
+    """
 
     proc: int
     world: int
     wrong: Wrong | None
     progress: bool
+    plain: bool
 
 
 State = tuple[int, ...]
@@ -119,6 +128,7 @@ class Found:
         wrong: the wrong state, if there is one.
         path: moves from the start to it: the state before, the CPU, and which of its ways.
         last: the state at the end of the path.
+        unsure: whether all come to the end depends on a loop that counts for very long.
         limits: locals that cannot be followed.
     """
 
@@ -129,6 +139,7 @@ class Found:
     cpu: int = 0
     path: list[tuple[State, int, int]] = field(default_factory=list)
     last: State = ()
+    unsure: bool = False
     limits: list[int] = field(default_factory=list)
 
 
@@ -152,10 +163,13 @@ class Search:
         self.memory = Memory(machine, scenario.memory())
         self._cpus = machine.program.cpus
         self._procs: list[tuple[int, Buffer]] = []
+        self.over: list[bool] = []
+        """For each proc whether it has come to the end, and all its stores are seen."""
         self._proc_ids: dict[tuple[int, Buffer], int] = {}
         self._worlds: list[tuple[int, Ghost]] = []
         self._world_ids: dict[tuple[int, Ghost], int] = {}
-        self._moves: dict[tuple[int, int], tuple[Move, ...]] = {}
+        self.known_moves: dict[tuple[int, int], tuple[Move, ...]] = {}
+        """By proc and world, what `moves` has found."""
         self._shared: set[int] = set()
         self._users: dict[int, int] = {}
         self._registered: set[int] = set()
@@ -177,6 +191,7 @@ class Search:
         if found is None:
             found = self._proc_ids[key] = len(self._procs)
             self._procs.append(key)
+            self.over.append(self._machine.locals[lid].phase in OVER and not buffer)
         return found
 
     def _world(self, memory: int, ghost: Ghost) -> int:
@@ -213,9 +228,9 @@ class Search:
     def moves(self, proc: int, world: int) -> tuple[Move, ...]:
         """All ways in which one CPU may make its next step."""
         key = (proc, world)
-        found = self._moves.get(key)
+        found = self.known_moves.get(key)
         if found is None:
-            found = self._moves[key] = tuple(self._all_moves(proc, world))
+            found = self.known_moves[key] = tuple(self._all_moves(proc, world))
         return found
 
     def replay(self, proc: int, world: int, way: int) -> list[Micro]:
@@ -239,7 +254,7 @@ class Search:
                 micro = Micro(cpu, lid, self._machine.actions[lid], "drain", address, size,
                               written=value, memory=after)  # fmt: skip
                 logs.append([micro])
-            yield Move(self._proc(lid, buffer[1:]), self._world(after, ghost), None, True)
+            yield Move(self._proc(lid, buffer[1:]), self._world(after, ghost), None, True, True)
         yield from self._forward(lid, buffer, memory, ghost, logs)
 
     def _forward(
@@ -252,6 +267,7 @@ class Search:
     ) -> Iterator[Move]:
         """The next action, and all after it that are nobody else's business."""
         first = True
+        before = self._machine.locals[lid]
         # Ways that are still going on; more than one only where a waiting loop may give up.
         open_ways: deque[tuple[int, Buffer, int, Ghost, list[Micro], bool]] = deque()
         open_ways.append((lid, buffer, memory, ghost, [], False))
@@ -273,7 +289,12 @@ class Search:
                 if logs is not None:
                     logs.append(log)
                 proc = self._proc(lid, buffer)
-                yield Move(proc, self._world(memory, ghost), wrong, progress)
+                plain = (
+                    before.core.region == local.core.region
+                    and before.phase == local.phase
+                    and before.out == local.out
+                )
+                yield Move(proc, self._world(memory, ghost), wrong, progress, plain)
                 continue
             first = False
             seen.add((lid, memory))
@@ -402,7 +423,7 @@ class Search:
         """
         until = time.thread_time() + seconds
         while True:
-            self._moves.clear()
+            self.known_moves.clear()
             self._more = False
             try:
                 return _Run(self, self._machine, until, states, preemptions).search()
@@ -443,6 +464,7 @@ class _Run:
         self._edges_to = array("l")
         self._limits: dict[int, None] = {}
         self._finished: list[int] = []
+        self._unsure = False
 
     def search(self) -> Found:
         search, cpus = self._search, self._cpus
@@ -450,16 +472,17 @@ class _Run:
         start = search.start()
         self._add((*start, -1, self._bound) if bounded else start, (-1, 0, 0))  # type: ignore[arg-type]
         at = 0
-        while at < len(self._states):
-            if len(self._states) > self._most or (
-                at % 256 == 0 and time.thread_time() > self._until
-            ):
-                if search.must_restart(len(self._states), over=True):
+        found_moves = search.known_moves
+        states, known = self._states, self._at
+        add_from, add_to = self._edges_from.append, self._edges_to.append
+        while at < len(states):
+            if len(states) > self._most or (at % 256 == 0 and time.thread_time() > self._until):
+                if search.must_restart(len(states), over=True):
                     raise _MoreShared
                 return self._found(complete=False)
-            if search.must_restart(len(self._states), over=False):
+            if search.must_restart(len(states), over=False):
                 raise _MoreShared
-            state = self._states[at]
+            state = states[at]
             world = state[cpus]
             moved = False
             for cpu in range(cpus):
@@ -470,12 +493,15 @@ class _Run:
                         left -= 1
                         if left < 0:
                             continue
-                for way, move in enumerate(search.moves(state[cpu], world)):
+                moves = found_moves.get((state[cpu], world))
+                if moves is None:
+                    moves = search.moves(state[cpu], world)
+                for way, move in enumerate(moves):
                     moved = True
                     after = (*state[:cpu], move.proc, *state[cpu + 1 : cpus], move.world)
-                    wrong = move.wrong or self._check(state, after, cpu)
+                    wrong = None if move.plain else move.wrong or self._check(state, after, cpu)
                     if wrong is not None:
-                        if search.must_restart(len(self._states), over=True):
+                        if search.must_restart(len(states), over=True):
                             raise _MoreShared
                         found = self._found(complete=False)
                         found.wrong, found.cpu, found.last = wrong, cpu, after
@@ -483,8 +509,12 @@ class _Run:
                         return found
                     if bounded:
                         after = (*after, cpu if move.progress else -1, left)
-                    self._edge(at, self._add(after, (at, cpu, way)))
-            if self._is_over(state):
+                    end = known.get(after)
+                    if end is None:
+                        end = self._add(after, (at, cpu, way))
+                    add_from(at)
+                    add_to(end)
+            if search.over[state[0]] and self._is_over(state):
                 self._finished.append(at)
                 wrong = self._final(state)
                 if wrong is not None:
@@ -492,7 +522,7 @@ class _Run:
             elif not moved and self._has_limit(state):
                 self._finished.append(at)
             at += 1
-        if search.must_restart(len(self._states), over=True):
+        if search.must_restart(len(states), over=True):
             raise _MoreShared
         if not bounded:
             stuck = self._stuck()
@@ -503,16 +533,10 @@ class _Run:
     # --- states ------------------------------------------------------------------------------
 
     def _add(self, state: State, parent: tuple[int, int, int]) -> int:
-        found = self._at.get(state)
-        if found is None:
-            found = self._at[state] = len(self._states)
-            self._states.append(state)
-            self._parents.append(parent)
-        return found
-
-    def _edge(self, start: int, end: int) -> None:
-        self._edges_from.append(start)
-        self._edges_to.append(end)
+        end = self._at[state] = len(self._states)
+        self._states.append(state)
+        self._parents.append(parent)
+        return end
 
     def _path(self, at: int) -> list[tuple[State, int, int]]:
         path = []
@@ -524,7 +548,9 @@ class _Run:
 
     def _found(self, *, complete: bool) -> Found:
         limits = list(self._limits)
-        return Found(len(self._states), len(self._edges_to), complete, limits=limits)
+        return Found(
+            len(self._states), len(self._edges_to), complete, unsure=self._unsure, limits=limits
+        )
 
     def _ended(self, at: int, wrong: Wrong) -> Found:
         if self._search.must_restart(len(self._states), over=True):
@@ -549,8 +575,6 @@ class _Run:
         new = locals_[search.local_id(after[cpu])]
         if new.phase in ("unsupported", "unfinished"):
             self._limits[search.local_id(after[cpu])] = None
-        if old.core.region is new.core.region and old.phase == new.phase and old.out == new.out:
-            return None
         now = [locals_[search.local_id(after[one])] for one in range(self._cpus)]
         memory, _ = search.world(after[self._cpus])
         return search.scenario.check(
@@ -558,11 +582,8 @@ class _Run:
         )
 
     def _is_over(self, state: State) -> bool:
-        search, locals_ = self._search, self._machine.locals
-        return all(
-            locals_[search.local_id(proc)].phase in OVER and not search.buffer(proc)
-            for proc in state[: self._cpus]
-        )
+        over = self._search.over
+        return all(over[proc] for proc in state[: self._cpus])
 
     def _has_limit(self, state: State) -> bool:
         phases = (self._machine.locals[self._local(state, cpu)].phase for cpu in range(self._cpus))
@@ -580,10 +601,32 @@ class _Run:
 
     def _stuck(self) -> Found | None:
         """The first state from which the end cannot be reached, followed to where all wait."""
+        first = self._not_good(list(self._finished))
+        if first < 0:
+            return None
+        # A loop that counts might come to its end after very many passes.
+        known = self._machine.forgotten
+        unsure = [
+            at
+            for at, state in enumerate(self._states)
+            if known and any(self._local(state, cpu) in known for cpu in range(self._cpus))
+        ]
+        if unsure:
+            first = self._not_good([*self._finished, *unsure])
+            if first < 0:
+                self._unsure = True
+                return None
+        last = self._bottom(first)
+        what, cpu = self._who_is_stuck(last)
+        found = self._ended(last, Wrong("never-completes", what))
+        found.cpu = cpu
+        return found
+
+    def _not_good(self, todo: list[int]) -> int:
+        """The first state from which none of these can be reached, or -1."""
         total = len(self._states)
         good = bytearray(total)
         before = _Lists(total, self._edges_to, self._edges_from)
-        todo = list(self._finished)
         # What the model cannot follow might come to the end.
         todo += [at for at in range(total) if self._limits and self._has_limit(self._states[at])]
         for at in todo:
@@ -594,14 +637,7 @@ class _Run:
                 if not good[one]:
                     good[one] = 1
                     todo.append(one)
-        first = good.find(0)
-        if first < 0:
-            return None
-        last = self._bottom(first)
-        what, cpu = self._who_is_stuck(last)
-        found = self._ended(last, Wrong("never-completes", what))
-        found.cpu = cpu
-        return found
+        return good.find(0)
 
     def _bottom(self, first: int) -> int:
         """A nearest state after `first` from which one comes back to it from everywhere."""

@@ -1,0 +1,61 @@
+"""Building and exploring lab-4 code: what the tests of the explorer share."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course as courses
+from vmmlab.build import Builder, BuildOptions, FromReference, Image
+from vmmlab.cohort import Cohort
+from vmmlab.course import Course
+from vmmlab.explore import Bounds, Exploration, explore
+from vmmlab.sandbox import Sandbox
+from vmmlab.submission import reference
+
+ROOT = Path(__file__).parents[3]
+Files = Mapping[str, bytes]
+Explored = Callable[..., Exploration]
+
+
+@pytest.fixture(scope="session")
+def course() -> Course:
+    return courses.load(ROOT)
+
+
+@pytest.fixture(scope="session")
+def solution(course: Course) -> dict[str, bytes]:
+    """The reference's files of lab 4."""
+    return dict(reference(course, ["lab4"]).files)
+
+
+@pytest.fixture(scope="session")
+def built(course: Course) -> Callable[..., Image]:
+    """Build lab 4 from files."""
+    sandbox = Sandbox.choose(require=False)
+    builder = Builder(course.tree, course, sandbox, None, FromReference(course.reference_dir))
+
+    def build(files: Files, compiler: str = "gcc", opt: str = "-O2", cohort: str = "dev") -> Image:
+        options = BuildOptions(compiler=compiler, opt=opt)
+        return builder.build("lab4", files, Cohort.derive(cohort), options)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def explored(built: Callable[..., Image]) -> Explored:
+    """Build lab 4 from files and explore it."""
+
+    def run(
+        files: Files,
+        *scenarios: str,
+        compiler: str = "gcc",
+        opt: str = "-O2",
+        cohort: str = "dev",
+        bounds: Bounds | None = None,
+    ) -> Exploration:
+        image = built(files, compiler, opt, cohort)
+        numbers = Cohort.derive(cohort)
+        return explore(image, numbers, sources=files, bounds=bounds, scenarios=scenarios or None)
+
+    return run

@@ -1,0 +1,58 @@
+"""Nobody who is right is accused."""
+
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course as courses
+from vmmlab import mutants
+
+COURSE = courses.load(Path(__file__).parents[3])
+VARIANTS = {one.name: one for one in mutants.load_variants(COURSE, ["lab4"])}
+TOOLS = (("gcc", "-O2"), ("gcc", "-O0"), ("clang", "-O2"))
+# A counting loop, a barrier without a lock, a ticket lock with atomic operations.
+SAMPLE = (
+    ("arrivals-only", "gcc", "-O2"),
+    ("dissemination", "clang", "-O2"),
+    ("ticket-lock", "gcc", "-O0"),
+)
+ALL = [(name, *tools) for name in sorted(VARIANTS) for tools in TOOLS]
+
+
+def right(exploration):
+    assert exploration.verdict == "correct", (exploration.counterexample, exploration.parts)
+    assert [(part.scenario, part.memory) for part in exploration.parts] == [
+        ("registration", "in order"),
+        ("registration", "store buffers"),
+        ("barrier", "in order"),
+        ("barrier", "store buffers"),
+    ]
+    assert not any(part.bound or part.limits for part in exploration.parts)
+
+
+def test_the_reference_is_right_in_every_order(explored, solution):
+    exploration = explored(solution)
+    right(exploration)
+    assert exploration.seconds < 10, "it takes about one second"
+
+
+def test_the_reference_of_another_cohort_is_right(explored, solution):
+    """Another trampoline, another size of stacks, padding in the per-CPU data."""
+    right(explored(solution, cohort="autumn-7"))
+
+
+@pytest.mark.parametrize(("name", "compiler", "opt"), SAMPLE)
+def test_a_sample_of_right_solutions_is_right(explored, name, compiler, opt):
+    right(explored(mutants.variant_files(COURSE, VARIANTS[name]), compiler=compiler, opt=opt))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("compiler", "opt"), TOOLS[1:])
+def test_the_reference_is_right_however_it_is_compiled(explored, solution, compiler, opt):
+    right(explored(solution, compiler=compiler, opt=opt))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "compiler", "opt"), [one for one in ALL if one not in SAMPLE])
+def test_all_other_right_solutions_are_right(explored, name, compiler, opt):
+    right(explored(mutants.variant_files(COURSE, VARIANTS[name]), compiler=compiler, opt=opt))

@@ -1,0 +1,161 @@
+"""Each known-wrong solution of lab 4: must the explorer find it, and if not, why can it not?"""
+
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course as courses
+from vmmlab import mutants
+from vmmlab.explore.scenarios import EXPECTED
+
+COURSE = courses.load(Path(__file__).parents[3])
+ALL = {one.id: one for one in mutants.load(COURSE, ["lab4"])}
+
+# What must be found: the mutant and the kind of wrong state.
+FOUND = {
+    "lab4.enter.lock-of-the-pointer": "never-completes",
+    "lab4.enter.wrong-way": "boot-stack-shared",
+    "lab4.enter.waits-for-ever": "never-completes",
+    "lab4.enter.stops": "never-completes",
+    "lab4.enter.calls-back": "cpu-died",
+    "lab4.lock.none": "boot-stack-shared",
+    "lab4.lock.not-looked-at": "boot-stack-shared",
+    "lab4.lock.store-only": "boot-stack-shared",
+    "lab4.lock.no-lock-prefix": "boot-stack-shared",
+    "lab4.lock.cmpxchg-no-prefix": "boot-stack-shared",
+    "lab4.lock.one-spin": "boot-stack-shared",
+    "lab4.lock.own-copy": "boot-stack-shared",
+    "lab4.first.static": "stack-not-own",
+    "lab4.first.one-page": "stack-outside",
+    "lab4.first.base": "stack-outside",
+    "lab4.first.calls": "boot-stack-shared",
+    "lab4.first.currentcpu": "currentcpu-too-early",
+    "lab4.own.once-for-all": "stack-shared",
+    "lab4.own.stackaddr-forgotten": "stackaddr-wrong",
+    "lab4.own.stackaddr-is-top": "stackaddr-wrong",
+    "lab4.own.stackaddr-too-early": "currentcpu-too-early",
+    "lab4.unlock.first-of-all": "boot-stack-shared",
+    "lab4.unlock.before-alloc-too": "boot-stack-shared",
+    "lab4.unlock.before-the-switch": "boot-stack-shared",
+    "lab4.unlock.never": "never-completes",
+    "lab4.unlock.another": "never-completes",
+    "lab4.unlock.after-the-count": "trampoline-gone",
+    "lab4.unlock.last-of-all": "trampoline-gone",
+    "lab4.private.read-too-late": "stackaddr-wrong",
+    "lab4.private.read-in-the-end": "stackaddr-wrong",
+    "lab4.number.apic-id": "number-wrong",
+    "lab4.number.from-zero": "number-wrong",
+    "lab4.number.all-the-same": "number-twice",
+    "lab4.number.counted-twice": "bsp-went-on",
+    "lab4.number.never-counted": "count-wrong",
+    "lab4.number.no-lock": "number-twice",
+    "lab4.number.store-outside": "number-twice",
+    "lab4.number.own-lock-each": "number-twice",
+    "lab4.number.read-again": "number-twice",
+    "lab4.number.read-outside": "number-twice",
+    "lab4.number.lock-kept": "never-completes",
+    "lab4.wait.not-at-all": "bsp-went-on",
+    "lab4.wait.nobody-entered": "bsp-went-on",
+    "lab4.wait.entered-is-enough": "bsp-went-on",
+    "lab4.wait.fixed-time": "bsp-went-on",
+    "lab4.wait.counts-the-bsp": "never-completes",
+    "lab4.wait.not-volatile": "never-completes",
+    "lab4.wait.holds-the-lock": "never-completes",
+    "lab4.wait.gives-up-silently": "bsp-went-on",
+    "lab4.wait.for-four": "bsp-gave-up",
+    "lab4.barrier.empty": "barrier-passed-early",
+    "lab4.barrier.without-the-bsp": "barrier-passed-early",
+    "lab4.barrier.one-too-many": "never-completes",
+    "lab4.barrier.halts": "never-completes",
+    "lab4.barrier.keeps-the-lock": "never-completes",
+    "lab4.barrier.no-lock": "never-completes",
+    "lab4.barrier.gives-up": "barrier-passed-early",
+    "lab4.barrier.once": "barrier-passed-early",
+    "lab4.barrier.no-generation": "never-completes",
+    "lab4.barrier.id-too-late": "never-completes",
+    "lab4.barrier.reset-too-late": "never-completes",
+    "lab4.barrier.never-reset": "never-completes",
+    "lab4.barrier.not-volatile": "never-completes",
+    "lab4.barrier.of-four": "never-completes",
+    "lab4.barrier.number-of-the-cpu": "never-completes",
+    "lab4.barrier.how-many-too-early": "barrier-passed-early",
+}
+NEVER_COMES = "it shows only when a CPU never comes, and in the model all come sooner or later"
+# What cannot be seen, and why. None of these is about the order of steps.
+UNSEEN = {
+    "lab4.enter.own-idea-of-the-stack": "where on the boot stack a CPU stands is no matter of order",
+    "lab4.first.half": "RSP is in the middle of the right block: wasteful, and nobody is in the way",
+    "lab4.first.switch-and-call": "a return address too many, on the right stack",
+    "lab4.number.downwards": "the numbers are 1 to n, each once; which AP has which is not followed",
+    "lab4.wait.no-end": NEVER_COMES,
+    "lab4.wait.names-a-number": NEVER_COMES,
+    "lab4.wait.names-itself": NEVER_COMES,
+    "lab4.wait.panics": NEVER_COMES,
+}
+# One for each kind of wrong state, and those whose way of being found is special.
+SAMPLE = (
+    "lab4.enter.calls-back",
+    "lab4.lock.no-lock-prefix",
+    "lab4.lock.one-spin",
+    "lab4.first.static",
+    "lab4.first.base",
+    "lab4.first.currentcpu",
+    "lab4.own.once-for-all",
+    "lab4.unlock.after-the-count",
+    "lab4.private.read-too-late",
+    "lab4.number.from-zero",
+    "lab4.number.never-counted",
+    "lab4.number.read-outside",
+    "lab4.wait.entered-is-enough",
+    "lab4.wait.for-four",
+    "lab4.barrier.gives-up",
+    "lab4.barrier.no-generation",
+    "lab4.barrier.not-volatile",
+)
+KINDS_OF_OTHER_TESTS = {"panic", "not-numbered"}  # see test_judgements.py
+
+
+def scenario(id):
+    return "barrier" if ".barrier." in id else "registration"
+
+
+def found(explored, id):
+    files = mutants.apply(COURSE, ALL[id])
+    exploration = explored(files, scenario(id))
+    assert exploration.verdict == "wrong", exploration.parts
+    wrong = exploration.counterexample
+    assert wrong.kind == FOUND[id], wrong.what
+    return wrong
+
+
+def test_of_every_mutant_it_is_said_whether_it_must_be_found():
+    told = FOUND.keys() | UNSEEN.keys()
+    assert not ALL.keys() - told, "new mutants: add them to FOUND, or to UNSEEN with the reason"
+    assert not told - ALL.keys(), "these mutants are gone"
+    assert not FOUND.keys() & UNSEEN.keys()
+
+
+def test_every_kind_of_wrong_state_has_a_known_wrong_case():
+    assert {FOUND[id] for id in SAMPLE} | KINDS_OF_OTHER_TESTS == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("id", SAMPLE)
+def test_a_sample_is_found(explored, id):
+    wrong = found(explored, id)
+    assert [step.number for step in wrong.steps] == list(range(1, len(wrong.steps) + 1))
+    # The student's code is named: where the last step is, or where somebody waits.
+    places = [one.place for one in (*wrong.steps, *wrong.cpus)]
+    assert any(place.startswith("lab4/") for place in places), id
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("id", sorted(FOUND.keys() - set(SAMPLE)))
+def test_all_others_are_found(explored, id):
+    found(explored, id)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("id", sorted(UNSEEN))
+def test_what_cannot_be_seen_is_not_called_something_else(explored, id):
+    exploration = explored(mutants.apply(COURSE, ALL[id]))
+    assert exploration.verdict == "correct", exploration.counterexample
