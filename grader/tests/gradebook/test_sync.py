@@ -517,6 +517,13 @@ def test_a_dry_run_changes_nothing_and_says_what_it_would(
     assert rows(folder) != before[0]
 
 
+def test_a_dry_run_makes_no_gradebook(put: Put, sync: Sync, folder: Path) -> None:
+    (folder / "gradebook.db").unlink()
+    put()
+    assert sync(dry_run=True, create_students=True).synced[0].changes.after == 14
+    assert [path.name for path in folder.iterdir()] == ["nbgrader_config.py"]
+
+
 def test_the_table_says_what_changes(put: Put, sync: Sync) -> None:
     put(jump_target=FAIL)
     sync()

@@ -67,7 +67,7 @@ class Synced:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A report that was left out, and why. A file may hold the word of several students."""
+    """A report that was left out, and why."""
 
     path: Path
     reason: str
