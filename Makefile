@@ -17,7 +17,7 @@ TREE := vmm-skeleton/{{cookiecutter.slug}}
 C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev $(LABS) iso test test-full bench soak lint book images images-test clean FORCE
+.PHONY: help setup setup-dev $(LABS) iso test test-full bench soak lint book browser images images-test clean FORCE
 
 help:
 	@echo "make lab0 ... lab4   grade the reference solution of one lab"
@@ -58,7 +58,16 @@ test: lint
 	$(PYTEST) -m "not full" $(QUICK)
 	$(PYTEST) -m "not full" grader/tests $(addprefix --ignore=,$(QUICK))
 
-test-full: lint
+# The long tests look at pages in a real browser, if there can be one.
+BROWSER := chromium chromium-driver fonts-noto-cjk
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing $(BROWSER)" && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 install \
+	  --no-install-recommends $(BROWSER) >/dev/null; } || \
+	echo "no chromium: tests in a browser are passed over; with it: sudo apt-get install $(BROWSER)"
+
+test-full: lint browser
 	$(PYTEST) $(QUICK)
 	$(PYTEST) grader/tests $(addprefix --ignore=,$(QUICK))
 
