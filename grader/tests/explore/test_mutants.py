@@ -43,6 +43,7 @@ FOUND = {
     "lab4.unlock.last-of-all": "trampoline-gone",
     "lab4.private.read-too-late": "stackaddr-wrong",
     "lab4.private.read-in-the-end": "stackaddr-wrong",
+    "lab4.stack.expects-zeros": "never-completes",
     "lab4.number.apic-id": "number-wrong",
     "lab4.number.from-zero": "number-wrong",
     "lab4.number.all-the-same": "number-twice",
@@ -83,10 +84,10 @@ FOUND = {
 NEVER_COMES = "it shows only when a CPU never comes, and in the model all come sooner or later"
 # What cannot be seen, and why. None of these is about the order of steps.
 UNSEEN = {
-    "lab4.enter.own-idea-of-the-stack": "where on the boot stack a CPU stands is no matter of order",
-    "lab4.first.half": "RSP is in the middle of the right block: wasteful, and nobody is in the way",
+    "lab4.enter.own-idea-of-the-stack": "where on the boot stack a CPU stands changes no order",
+    "lab4.first.half": "RSP is in the middle of the right block, where nobody is in the way",
     "lab4.first.switch-and-call": "a return address too many, on the right stack",
-    "lab4.number.downwards": "the numbers are 1 to n, each once; which AP has which is not followed",
+    "lab4.number.downwards": "the numbers are 1 to n, each once; whose is which is not followed",
     "lab4.wait.no-end": NEVER_COMES,
     "lab4.wait.names-a-number": NEVER_COMES,
     "lab4.wait.names-itself": NEVER_COMES,

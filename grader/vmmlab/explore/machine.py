@@ -348,7 +348,10 @@ class Machine:
                 what = {
                     "rom": "a store into code or constants",
                     "boot stack": "an access to the boot stack from another stack",
-                }.get(place.kind, f"an access to {one.address:#x}, which is not in the model")
+                }.get(
+                    place.kind,
+                    place.why or f"an access to {one.address:#x}, which is not in the model",
+                )
                 return self.end(local, "unsupported", what=what)
         reads = {(one.address, one.size) for one in shared if not one.write}
         writes = {(one.address, one.size) for one in shared if one.write}

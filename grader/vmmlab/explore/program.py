@@ -43,7 +43,7 @@ PCPU_SELF: Final = 0
 PCPU_CPUNUM: Final = 8
 PCPU_APIC_ID: Final = 12
 PCPU_STACKADDR: Final = 16
-NUM_OF_PCPU: Final = 256
+PCPU_BYTES: Final = 57  # before rounding up to 16
 
 # Given functions whose effect is modelled; all other given code but the few below is refused.
 STUBS: Final = frozenset(
@@ -82,6 +82,7 @@ _RUN: Final = frozenset(
     ]
 )
 _AP_LOCKED_BYTES: Final = 16
+_INLINED: Final = 64
 
 
 class CohortLike(Protocol):
@@ -179,7 +180,8 @@ class Program:
             raise InfraError(
                 "The image has no pcpus.", next_step="Check out kit and grader of one version."
             )
-        self.pcpus, self.pcpu_size = found[0], found[1] // NUM_OF_PCPU
+        self.pcpus, self._pcpus_end = found[0], found[0] + found[1]
+        self.pcpu_size = (self._pad + PCPU_BYTES + 15) & ~15
         self.stubs: Mapping[int, str] = {
             where: name for name in sorted(STUBS) if (where := self.symbols.maybe(name)) is not None
         }
@@ -258,6 +260,9 @@ class Program:
             return Place("shared", address)
         if address >= HEAP and address + size <= HEAP + self.cpus * ARENA:
             return Place("shared", address)
+        if STACKS <= address < STACKS + self.cpus * SLOT:
+            owner = (address - STACKS) // SLOT
+            return Place("unknown", address, why=f"an access to the stack of CPU {owner}")
         return Place("unknown", address)
 
     def region(self, rsp: int, allocs: Mapping[int, int]) -> Region | None:
@@ -331,7 +336,7 @@ class Program:
         if HEAP <= address < HEAP + self.cpus * ARENA:
             at = address - HEAP
             return _offset(f"the block of CPU {at // ARENA}", at % SLOT)
-        if self.pcpus <= address < self.pcpus + NUM_OF_PCPU * self.pcpu_size:
+        if self.pcpus <= address < self._pcpus_end:
             number, at = divmod(address - self.pcpus, self.pcpu_size)
             field = {
                 PCPU_SELF: "self",
@@ -344,8 +349,17 @@ class Program:
         return _offset(name, address - start)
 
     def place(self, address: int) -> str:
-        """Source file and line of code, or ""."""
-        found = self.symbols.line(address)
+        """Source file and line of code, or "".
+
+        Of a header's code that was put into a student's function, the line before it.
+        """
+        found = line = self.symbols.line(address)
+        for back in range(1, _INLINED):
+            if line is None or not line[0].startswith("include/"):
+                break
+            line = self.symbols.line(address - back)
+        if line and line[0].startswith("lab"):
+            found = line
         return f"{found[0]}:{found[1]}" if found else ""
 
     def text(self, address: int) -> bytes | None:

@@ -66,7 +66,7 @@ def counterexample(found: Counterexample) -> Iterator[str]:
     yield f"WRONG     {found.what}"
     yield f"expected  {found.expected}"
     yield ""
-    rows = [("step", "CPU", "where", "what", "who has what")]
+    rows = [("step", "who", "where", "what", "who has what")]
     rows += [_row(step) for step in found.steps]
     wide = [max(len(row[at]) for row in rows) for at in range(4)]
     for row in rows:
@@ -76,11 +76,10 @@ def counterexample(found: Counterexample) -> Iterator[str]:
         yield f"  {head}  {row[4]}".rstrip()
     yield ""
     for cpu in found.cpus:
-        name = "BSP  " if cpu.cpu == 0 else f"CPU {cpu.cpu}"
+        name = _cpu(cpu.cpu).ljust(5)
         where = ", ".join(filter(None, (cpu.place, cpu.function)))
         yield f"  {name}  {cpu.doing}{f' ({where})' if where else ''}"
-    values = [f"{name} = {value:#x}" if value > 9 else f"{name} = {value}"
-              for name, value in found.values.items()]  # fmt: skip
+    values = [f"{name} = {_number(value)}" for name, value in found.values.items()]
     yield ""
     line = " "
     for value in values:
@@ -102,8 +101,12 @@ def _row(step: Step) -> tuple[str, str, str, str, str]:
         else:
             wrote = "" if step.written is None else f" = {_number(step.written)}"
             what = f"{first} {step.target}{read}{wrote}{comma}{rest}"
-    holds = ", ".join(f"{name}: {cpu}" for name, cpu in step.holds.items())
-    return str(step.number), str(step.cpu), step.place or step.function, what, holds
+    holds = ", ".join(f"{name}: {_cpu(cpu)}" for name, cpu in step.holds.items())
+    return str(step.number), _cpu(step.cpu), step.place or step.function, what, holds
+
+
+def _cpu(cpu: int) -> str:
+    return f"CPU {cpu}" if cpu else "BSP"
 
 
 def _number(value: int) -> str:

@@ -30,6 +30,11 @@ _LOCKS: Final = ("ap_lock", "sync_lock")
 _VALUES: Final = ("num_of_processors", "sync_id", "sync_count", "ap_lock", "sync_lock")
 
 
+def _number(value: int) -> str:
+    """Small numbers as people write them, addresses and the like in hexadecimal."""
+    return str(value) if value < 256 else f"{value:#x}"
+
+
 @dataclass
 class _Holders:
     """Who has what, as the steps go by."""

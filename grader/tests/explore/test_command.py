@@ -1,0 +1,58 @@
+"""The command `vmmlab explore`: what it says, and its exit codes."""
+
+import json
+import shutil
+
+import pytest
+
+from vmmlab.cli import main
+
+
+@pytest.fixture
+def mine(course, tmp_path):
+    """A submission: the reference's files."""
+    shutil.copytree(course.reference_dir / "lab4", tmp_path / "lab4")
+    return tmp_path
+
+
+def run(course, mine, *words):
+    return main(["explore", "lab4", "--submission", str(mine), "--course", str(course.root),
+                 "--no-sandbox", *words])  # fmt: skip
+
+
+def test_nothing_wrong(course, mine, capsys):
+    assert run(course, mine) == 0
+    assert "no wrong schedule found: " in capsys.readouterr().out
+
+
+def test_something_wrong_and_its_record(course, mine, tmp_path, capsys):
+    path = mine / "lab4" / "apinit_enter.S"
+    path.write_text(path.read_text().replace("jz	ap_locked", "jmp	ap_locked"))
+    record = tmp_path / "found.json"
+    assert run(course, mine, "--json", str(record)) == 1
+    assert "while CPU 1 is on it" in capsys.readouterr().out
+    assert json.loads(record.read_text())["verdict"] == "wrong"
+
+
+def test_what_cannot_be_followed(course, mine, capsys):
+    path = mine / "lab4" / "sync.c"
+    text = path.read_text().replace("asm_pause ();", 'asm volatile ("rdtsc" : : : "eax", "edx");')
+    path.write_text(text)
+    assert run(course, mine) == 2
+    assert "unsupported: the instruction rdtsc at lab4/sync.c:" in capsys.readouterr().out
+
+
+def test_what_does_not_compile(course, mine, capsys):
+    (mine / "lab4" / "sync.c").write_text("void f (void) { return }\n")
+    assert run(course, mine) == 1
+    assert "lab4/sync.c:1" in capsys.readouterr().err
+
+
+def test_another_lab_has_no_orders(course, capsys):
+    assert main(["explore", "lab3", "--submission", "reference", "--course", str(course.root)]) == 2
+    assert "lab4" in capsys.readouterr().err
+
+
+def test_a_record_that_cannot_be_written(course, mine, capsys):
+    assert run(course, mine, "--json", str(mine / "no" / "such.json")) == 2
+    assert "cannot be written" in capsys.readouterr().err

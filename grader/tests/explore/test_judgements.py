@@ -1,0 +1,369 @@
+"""What the mutants do not show: store buffers, what is refused, bounds, and what is never said."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from vmmlab.explore import Bounds, text
+from vmmlab.mutants import Edit, replaced
+from vmmlab.submission import reference
+
+HANDSHAKE, SYNC, ENTER = "lab4/handshake.c", "lab4/sync.c", "lab4/apinit_enter.S"
+INCLUDES = """\
+#include "apic.h"
+#include "asm.h"
+static void *newstack_tmp;
+"""
+
+
+@pytest.fixture
+def changed(solution) -> Callable[..., dict[str, bytes]]:
+    """The reference with other code in a region."""
+
+    def change(**regions: str) -> dict[str, bytes]:
+        files = dict(solution)
+        for step, code in regions.items():
+            name = step.replace("_", ".")
+            path = {"lab4.1": ENTER, "lab4.5": SYNC}.get(name, HANDSHAKE)
+            edit = Edit(path, "region", name, 1, code)
+            files[path] = replaced(files[path].decode(), edit).encode()
+        return files
+
+    return change
+
+
+# --- store buffers ---------------------------------------------------------------------------
+
+# Peterson's lock (1981) for two APs. Without a fence a CPU may read the other's flag before its own
+# is seen.
+PETERSON = """\
+	static volatile u32 wants[2], turn;
+	void *newstack = newstack_tmp;
+	u32 me = apic_id () > 2, other = !me;
+	int n;
+
+	spinlock_unlock (apinitlock);
+	wants[me] = 1;
+	turn = other;
+	FENCE
+	while (wants[other] && turn == other)
+		asm_pause ();
+	n = ++num_of_processors;
+	wants[me] = 0;
+	segment_init_ap (n);
+	currentcpu->stackaddr = newstack;
+	initproc_ap ();
+"""
+
+
+def test_only_store_buffers_show_a_missing_fence(explored, changed):
+    files = changed(lab4_2=INCLUDES, lab4_3=PETERSON.replace("FENCE", ""))
+    in_order, buffered = explored(files, "registration").parts
+    assert (in_order.memory, in_order.verdict) == ("in order", "correct")
+    assert (buffered.memory, buffered.verdict) == ("store buffers", "wrong")
+    wrong = buffered.counterexample
+    assert wrong.kind == "number-twice"
+    assert any("not seen by the others yet" in step.action for step in wrong.steps)
+
+
+def test_the_same_with_a_fence_is_right(explored, changed):
+    fence = 'asm volatile ("mfence" : : : "memory");'
+    files = changed(lab4_2=INCLUDES, lab4_3=PETERSON.replace("FENCE", fence))
+    assert explored(files, "registration").verdict == "correct"
+
+
+# --- kinds of wrong states that no mutant has --------------------------------------------------
+
+
+def test_a_panic_in_one_order_only_is_found(explored, changed):
+    files = changed(
+        lab4_3="""\
+	void *newstack = newstack_tmp;
+	int n;
+
+	spinlock_unlock (apinitlock);
+	spinlock_lock (&ap_lock);
+	n = ++num_of_processors;
+	spinlock_unlock (&ap_lock);
+	if (num_of_processors != (u32)n)
+		panic ("somebody was faster than %d", n);
+	segment_init_ap (n);
+	currentcpu->stackaddr = newstack;
+	initproc_ap ();
+"""
+    )
+    wrong = explored(files, "registration").counterexample
+    assert (wrong.kind, wrong.cpu) == ("panic", 1)
+    assert "somebody was faster" in wrong.what
+
+
+def test_an_ap_without_a_number_is_found(explored, changed):
+    files = changed(
+        lab4_3="""\
+	spinlock_unlock (apinitlock);
+	spinlock_lock (&ap_lock);
+	++num_of_processors;
+	spinlock_unlock (&ap_lock);
+	initproc_ap ();
+"""
+    )
+    assert explored(files, "registration").counterexample.kind == "not-numbered"
+
+
+# --- what the model cannot follow is said, and is no accusation -------------------------------
+
+BARRIER = """\
+	u32 id;
+
+	spinlock_lock (&sync_lock);
+	id = sync_id;
+	if (++sync_count == num_of_processors + 1) {
+		sync_count = 0;
+		sync_id = id + 1;
+	}
+	spinlock_unlock (&sync_lock);
+	EXTRA
+	while (sync_id == id)
+		asm_pause ();
+"""
+
+
+@pytest.mark.parametrize(
+    ("extra", "what"),
+    [
+        ('asm volatile ("rdtsc" : : : "eax", "edx");', "the instruction rdtsc"),
+        ("asm_inb (0x80);", "the instruction in al, 0x80"),
+        ('asm volatile ("mov %%cr3, %%rax" : : : "rax");', "the instruction mov rax, cr3"),
+        ('asm volatile ("pxor %xmm0, %xmm0");', "the instruction pxor xmm0, xmm0"),
+        ("alloc_realmodemem (16);", "given code: alloc_realmodemem"),
+        ("for (int i = 0; i < 100000; i++) asm_pause ();", "a loop of more than"),
+        ("static u32 *volatile box; u32 mine = 1; box = &mine;"
+         " while (*(volatile u32 *)box != 1) asm_pause ();", "an access to the stack of CPU"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_followed_is_named_with_its_place(explored, changed, extra, what):
+    exploration = explored(changed(lab4_5=BARRIER.replace("EXTRA", extra)), "barrier")
+    assert exploration.verdict == "unsupported", exploration.counterexample
+    limits = [limit for part in exploration.parts for limit in part.limits]
+    assert any(limit.what.startswith(what) for limit in limits), limits
+    assert all(limit.place.startswith("lab4/sync.c:") for limit in limits), limits
+
+
+def test_a_note_on_the_boot_stack_cannot_be_followed(explored, changed):
+    files = changed(
+        lab4_2="static void *newstack_tmp; static void *volatile *note;",
+        lab4_3="""\
+	void *newstack = *note;
+
+	spinlock_unlock (apinitlock);
+	spinlock_lock (&ap_lock);
+	segment_init_ap (++num_of_processors);
+	spinlock_unlock (&ap_lock);
+	currentcpu->stackaddr = newstack;
+	initproc_ap ();
+""",
+    )
+    source = files[HANDSHAKE].decode()
+    new = Edit(
+        HANDSHAKE,
+        "function",
+        "apinitproc0",
+        1,
+        """\
+asmlinkage void
+apinitproc0 (void)
+{
+	void *volatile newstack = alloc (VMM_STACKSIZE);
+
+	note = &newstack;
+	asm_wrrsp_and_jmp ((ulong)newstack + VMM_STACKSIZE, apinitproc1);
+}
+""",
+    )
+    files[HANDSHAKE] = replaced(source, new).encode()
+    exploration = explored(files, "registration")
+    assert exploration.verdict == "unsupported"
+    assert "boot stack" in exploration.parts[0].limits[0].what
+
+
+def test_a_wrong_order_counts_although_another_cannot_be_followed(explored, changed):
+    body = BARRIER.replace("num_of_processors + 1", "num_of_processors")
+    body = body.replace("EXTRA", 'if (sync_id > 1) asm volatile ("rdtsc" : : : "eax", "edx");')
+    assert explored(changed(lab4_5=body), "barrier").counterexample.kind == "barrier-passed-early"
+
+
+def test_a_loop_that_ends_after_very_long_is_not_called_endless(explored, changed):
+    extra = "for (int i = 0; i < 1500; i++) (void)*(volatile bool *)&ap_started;"
+    exploration = explored(changed(lab4_5=BARRIER.replace("EXTRA", extra)), "barrier")
+    assert exploration.verdict == "no error found", exploration.counterexample
+    assert all("not known" in part.bound for part in exploration.parts)
+
+
+def test_a_loop_that_is_wrong_at_o2_may_be_right_at_o0(explored, changed):
+    """Without optimisation the variable is read at each look, volatile or not."""
+    body = BARRIER.replace("EXTRA", "u32 *g = (u32 *)&sync_id;").replace(
+        "sync_id == id", "*g == id"
+    )
+    body = body.replace("asm_pause ()", "")
+    assert explored(changed(lab4_5=body), "barrier", opt="-O2").verdict == "wrong"
+    assert explored(changed(lab4_5=body), "barrier", opt="-O0").verdict == "correct"
+
+
+# --- half-finished work ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", range(5))
+def test_a_todo_is_neither_wrong_nor_right(course, explored, steps):
+    done = [f"lab4.{number + 1}" for number in range(steps)]
+    exploration = explored(dict(reference(course, ["lab4"], done).files))
+    assert exploration.verdict == "unfinished", exploration.counterexample
+    limits = [limit for part in exploration.parts for limit in part.limits]
+    told = f"TODO(lab4.{steps + 1})" if steps else "TODO in apinit_enter"
+    assert told in [limit.what for limit in limits]
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+
+def test_a_bounded_search_says_that_it_is_not_all(explored, solution):
+    bounds = Bounds(states=300, fallback_states=200)
+    exploration = explored(solution, bounds=bounds)
+    assert exploration.verdict == "no error found"
+    assert all("2 preemptions" in part.bound for part in exploration.parts)
+    assert "exhaustive" not in text.summary(exploration)
+
+
+def test_a_bounded_search_still_finds_what_two_preemptions_show(explored, changed):
+    files = changed(
+        lab4_3="""\
+	void *newstack = newstack_tmp;
+	int n;
+
+	spinlock_unlock (apinitlock);
+	n = ++num_of_processors;
+	segment_init_ap (n);
+	currentcpu->stackaddr = newstack;
+	initproc_ap ();
+"""
+    )
+    exploration = explored(files, "registration", bounds=Bounds(states=100))
+    assert exploration.counterexample.kind == "number-twice"
+
+
+# --- the record ----------------------------------------------------------------------------------
+
+ALONE = """\
+import json, sys
+from pathlib import Path
+from vmmlab import course as courses
+from vmmlab.build import Builder, FromReference
+from vmmlab.cohort import Cohort
+from vmmlab.explore import explore
+from vmmlab.sandbox import Sandbox
+course = courses.load(Path(sys.argv[1]))
+files = {name: text.encode() for name, text in json.load(sys.stdin).items()}
+sandbox = Sandbox.choose(require=False)
+builder = Builder(course.tree, course, sandbox, None, FromReference(course.reference_dir))
+cohort = Cohort.derive("dev")
+image = builder.build("lab4", files, cohort)
+print(explore(image, cohort, sources=files, scenarios=["barrier"]).to_json())
+"""
+
+
+def test_the_same_counterexample_every_time(course, explored, changed):
+    """Another process, with another order of hashes."""
+    files = changed(lab4_5=BARRIER.replace("EXTRA", "").replace("sync_count = 0;", ""))
+    here = explored(files, "barrier")
+    assert here.counterexample == explored(files, "barrier").counterexample
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(course.root)],
+        input=json.dumps({name: content.decode() for name, content in files.items()}),
+        env={**os.environ, "PYTHONHASHSEED": "4711"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    def timeless(data):
+        return {**data, "parts": [{**part, "seconds": 0} for part in data["parts"]]}
+
+    assert timeless(json.loads(done.stdout)) == timeless(json.loads(here.to_json()))
+
+
+def test_the_table_tells_who_did_what_where_and_who_has_what(explored, changed):
+    files = changed(
+        lab4_1="""\
+	mov	apinitlock, %rdi
+1:	btsl	$0, (%rdi)
+	jnc	ap_locked
+	pause
+	jmp	1b
+"""
+    )
+    exploration = explored(files, "registration")
+    shown = "\n".join(text.lines(exploration))
+    line = next(n for n, one in enumerate(files[ENTER].decode().split("\n"), 1) if "btsl" in one)
+    assert f"lab4/apinit_enter.S:{line}" in shown
+    assert "the first half of an instruction without lock" in shown
+    assert "boot stack: CPU 1" in shown
+    assert "CPU 2 comes to the boot stack while CPU 1 is on it" in shown
+    step = next(step for step in exploration.counterexample.steps if step.read is not None)
+    assert (step.target, step.instruction) == ("*apinitlock", "bts dword ptr [rdi], 0")
+    assert step.source == "1: btsl $0, (%rdi)"
+
+
+def test_per_cpu_data_is_where_the_model_thinks(built, solution):
+    """The offsets in program.py, against the debug information of the given code."""
+    from elftools.elf.elffile import ELFFile
+
+    from vmmlab.explore import program
+
+    image = built(solution)
+    with image.elf.open("rb") as file:
+        offsets, size = {}, 0
+        for unit in ELFFile(file).get_dwarf_info().iter_CUs():
+            for die in unit.iter_DIEs():
+                name = die.attributes.get("DW_AT_name")
+                if die.tag == "DW_TAG_structure_type" and name and name.value == b"pcpu":
+                    size = die.attributes["DW_AT_byte_size"].value
+                    for child in die.iter_children():
+                        field = child.attributes["DW_AT_name"].value.decode()
+                        offsets[field] = child.attributes["DW_AT_data_member_location"].value
+            if offsets:
+                break
+    names = {"self": "SELF", "cpunum": "CPUNUM", "apic_id": "APIC_ID", "stackaddr": "STACKADDR"}
+    assert {f: getattr(program, f"PCPU_{n}") for f, n in names.items()}.items() <= offsets.items()
+    from vmmlab.cohort import Cohort
+
+    assert program.Program(image, Cohort.derive("dev"), 3).pcpu_size == size
+
+
+class Everything(set):
+    def __contains__(self, item):
+        return True
+
+
+@pytest.mark.parametrize("body", [BARRIER, BARRIER.replace("id = sync_id;", "id = sync_count;")])
+def test_taking_private_steps_together_changes_no_verdict(built, changed, body):
+    """A step is an access to memory that several CPUs use; the same with every access a step."""
+    from vmmlab.cohort import Cohort
+    from vmmlab.explore.machine import Machine
+    from vmmlab.explore.program import Program
+    from vmmlab.explore.scenarios import Barrier, Registration
+    from vmmlab.explore.search import Search
+
+    image = built(changed(lab4_5=body.replace("EXTRA", "asm_pause ();")))
+    machine = Machine(Program(image, Cohort.derive("dev"), 3))
+    for scenario in (Registration(machine), Barrier(machine)):
+        verdicts = []
+        for all_steps in (False, True):
+            search = Search(machine, scenario, buffers=False)
+            if all_steps:
+                search._shared = Everything()
+            found = search.run(states=100_000, seconds=60)
+            verdicts.append((found.complete, found.wrong and found.wrong.kind))
+        assert verdicts[0] == verdicts[1]
