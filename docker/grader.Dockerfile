@@ -4,8 +4,8 @@
 # How to start it is in docs/containers.md. For a base that never changes, give its digest:
 #   --build-arg BASE=debian:bookworm-slim@sha256:...
 ARG BASE=debian:bookworm-slim
-# Which extras of pyproject.toml: all but what only the kit's own tests need.
-ARG EXTRAS=author,docs,instructor,worksheets
+# Which extras of pyproject.toml, with commas between; nothing here: all but the kit's own tests'.
+ARG EXTRAS=
 
 # hadolint global ignore=DL3008,DL3013
 #   (Debian packages: the release is fixed; what left its archive could not be installed at all.
@@ -25,10 +25,13 @@ WORKDIR /kit
 COPY docker/constraints.txt docker/
 COPY pyproject.toml README.md LICENSE ./
 # First the packages of others, with an empty vmmlab: they change less often than vmmlab does.
-RUN mkdir -p grader/vmmlab \
+RUN all=$(python3 -c 'import tomllib; \
+t = tomllib.load(open("pyproject.toml", "rb")); \
+print(*sorted(t["project"]["optional-dependencies"].keys() - {"dev"}), sep=",")') \
+ && mkdir -p grader/vmmlab \
  && touch grader/vmmlab/__init__.py \
  && python3 -m venv --without-pip /opt/vmmlab \
- && pip --python /opt/vmmlab/bin/python install ".[${EXTRAS}]"
+ && pip --python /opt/vmmlab/bin/python install ".[${EXTRAS:-$all}]"
 COPY grader/vmmlab grader/vmmlab
 RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall .
 # The course with its solutions, where vmmlab looks for it last.

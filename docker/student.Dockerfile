@@ -27,11 +27,12 @@ RUN mkdir -p grader/vmmlab \
  && pip --python /opt/vmmlab/bin/python install .
 COPY grader/vmmlab grader/vmmlab
 RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall .
-# The course, where vmmlab looks for it last. Hidden checks are the instructor's.
+# The course, where vmmlab looks for it last. Hidden checks are the instructor's, and worksheets
+# hold their solutions: nbgrader makes the students' version.
 COPY course.yml /course/
 COPY labs /course/labs
 COPY vmm-skeleton /course/vmm-skeleton
-RUN rm -rf /course/labs/*/hidden \
+RUN rm -rf /course/labs/*/hidden /course/labs/*/worksheet.* \
  && mv /course "$(/opt/vmmlab/bin/python -c 'import vmmlab; print(*vmmlab.__path__)')/data"
 
 # --- the image ---

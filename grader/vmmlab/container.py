@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 _MARKS: Final = (".dockerenv", "run/.containerenv")
+_VARIABLE: Final = "container"  # podman's; it hides its file behind a /run of its own at times
 _CONTROLLERS: Final = "sys/fs/cgroup"
 _HUGE: Final = 1 << 60  # version 1 writes "no limit" as the largest number of pages
 
@@ -62,8 +63,10 @@ def inside(root: Path = Path("/")) -> bool:
     """Whether this is a container of Docker's or podman's.
 
     Args:
-        root: where their marks are looked for (for tests).
+        root: where their marks are looked for (for tests; the environment then says nothing).
     """
+    if root == Path("/") and _VARIABLE in os.environ:
+        return True
     return any((root / mark).exists() for mark in _MARKS)
 
 

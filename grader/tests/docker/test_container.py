@@ -32,6 +32,18 @@ def test_outside_of_a_container_nothing_is_said(tmp_path: Path) -> None:
     assert container.examine(tmp_path) is None
 
 
+def test_podman_says_so_in_the_environment_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --read-only its file is not to be seen."""
+    monkeypatch.setattr(container, "_MARKS", ("no-such-file",))
+    monkeypatch.delenv("container", raising=False)
+    assert not container.inside()
+    monkeypatch.setenv("container", "podman")
+    assert container.inside()
+    assert not container.inside(tmp_path)
+
+
 def test_a_hardened_one_with_control_groups_of_version_2(tmp_path: Path) -> None:
     files = {
         ".dockerenv": "",
