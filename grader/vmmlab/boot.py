@@ -157,20 +157,28 @@ def _sandbox_for(source: Workspace | str) -> Sandbox:
 def _until_terminated(work: Coroutine[Any, Any, int]) -> int:
     """Run `work`; SIGTERM ends it in good order, and is then passed on to who handles it."""
     before = signal.getsignal(signal.SIGTERM)
+    terminated = False
 
     async def run() -> int | None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         with suppress(ValueError, RuntimeError):  # not the main thread
-            loop.add_signal_handler(signal.SIGTERM, task.cancel)
+            loop.add_signal_handler(signal.SIGTERM, terminate, task)
         try:
             return await work
         except asyncio.CancelledError:
+            if not terminated:
+                raise  # Ctrl-C, which asyncio turns into a KeyboardInterrupt
             return None
         finally:
             with suppress(ValueError, RuntimeError):
                 loop.remove_signal_handler(signal.SIGTERM)
                 signal.signal(signal.SIGTERM, before)
+
+    def terminate(task: asyncio.Task[Any]) -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
 
     code = asyncio.run(run())
     if code is None:

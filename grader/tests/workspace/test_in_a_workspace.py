@@ -307,7 +307,17 @@ def test_under_gdb_i386_has_registers_of_32_bits(here: Path, plain: Mapping[str,
 def test_without_gdb_it_says_so(here: Path, plain: Mapping[str, str], tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("qemu-system-x86_64", "gcc", "ld", "objcopy", "bwrap", "env", "sh", "as"):
+    for name in (
+        "qemu-system-x86_64",
+        "gcc",
+        "ld",
+        "objcopy",
+        "readelf",
+        "bwrap",
+        "env",
+        "sh",
+        "as",
+    ):
         found = shutil.which(name)
         if found:
             (tools / name).symlink_to(found)
