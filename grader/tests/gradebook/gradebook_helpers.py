@@ -8,6 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import nbformat
+import nbformat.v4 as v4
+
 from vmmlab import course as courses
 from vmmlab.course import Course
 from vmmlab.gradebook import Result
@@ -163,3 +166,52 @@ def by_hand(folder: Path, cell: str, student: str = "alice", **values: Any) -> N
             grade.extra_credit = values.get("extra")
             grade.needs_manual_grade = grade.manual_score is None and grade.auto_score is None
         book.db.commit()
+
+
+# --- nbgrader itself ---------------------------------------------------------------------------
+
+
+def app(name: str, folder: Path, *words: str) -> Any:
+    """Run one of nbgrader's commands in this process."""
+    from nbgrader import apps
+
+    made = getattr(apps, name)()
+    made.load_cwd_config = False
+    made.log_level = "ERROR"
+    made.initialize([f"--CourseDirectory.root={folder}", *words])
+    try:
+        return made.start()
+    finally:
+        made.reset()
+
+
+def cell_of(kind: str, source: str, grade_id: str, **more: Any) -> Any:
+    meta = {"schema_version": 3, "task": False, "locked": False, "grade_id": grade_id, **more}
+    make = v4.new_code_cell if kind == "code" else v4.new_markdown_cell
+    return make(source, metadata={"nbgrader": meta})
+
+
+def worksheet(folder: Path) -> None:
+    """A worksheet of one tested and one written answer, as assignment lab3, handed in by alice."""
+    solution = "### BEGIN SOLUTION\nx = 1\n### END SOLUTION"
+    book = v4.new_notebook(
+        cells=[
+            cell_of("code", solution, "x", grade=False, solution=True),
+            cell_of("code", "assert x == 1", "x-test", grade=True, solution=False, points=3),
+            cell_of("markdown", "Why?", "why", grade=True, solution=True, points=2),
+        ],
+        metadata={"kernelspec": {"name": "python3", "display_name": "x", "language": "python"}},
+    )
+    source = folder / "source" / "lab3" / "worksheet.ipynb"
+    source.parent.mkdir(parents=True)
+    nbformat.write(book, source)
+    app("GenerateAssignmentApp", folder, "--course=vmm", "--assignment=lab3")
+    book.cells[0].source = "x = 1"
+    book.cells[2].source = "Because."
+    handed_in = folder / "submitted" / "alice" / "lab3" / "worksheet.ipynb"
+    handed_in.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(book, handed_in)
+
+
+def autograde(folder: Path, *words: str) -> None:
+    app("AutogradeApp", folder, "--course=vmm", "--assignment=lab3", "--student=alice", *words)

@@ -9,32 +9,26 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import nbformat.v4 as v4
 import pytest
-from gradebook_helpers import FAIL, INFRA, Put, Sync, make_report, rows
+from gradebook_helpers import (
+    FAIL,
+    INFRA,
+    Put,
+    Sync,
+    app,
+    autograde,
+    make_report,
+    rows,
+    worksheet,
+)
 
 from vmmlab import cli, gradebook
 from vmmlab.course import Course
 from vmmlab.errors import InfraError
 from vmmlab.gradebook import book as books
-
-
-def app(name: str, folder: Path, *words: str) -> Any:
-    """Run one of nbgrader's commands in this process."""
-    from nbgrader import apps
-
-    made = getattr(apps, name)()
-    made.load_cwd_config = False
-    made.log_level = "ERROR"
-    made.initialize([f"--CourseDirectory.root={folder}", *words])
-    try:
-        return made.start()
-    finally:
-        made.reset()
-
 
 # --- 1: a bare `alembic` -----------------------------------------------------------------------
 
@@ -164,38 +158,6 @@ def test_points_above_the_maximum_lose_no_other_student(put: Put, sync: Sync, fo
 
 
 # --- the worksheet beside it -------------------------------------------------------------------
-
-
-def cell_of(kind: str, source: str, grade_id: str, **more: Any) -> Any:
-    meta = {"schema_version": 3, "task": False, "locked": False, "grade_id": grade_id, **more}
-    make = v4.new_code_cell if kind == "code" else v4.new_markdown_cell
-    return make(source, metadata={"nbgrader": meta})
-
-
-def worksheet(folder: Path) -> None:
-    """A worksheet of one tested and one written answer, as assignment lab3, handed in by alice."""
-    solution = "### BEGIN SOLUTION\nx = 1\n### END SOLUTION"
-    book = v4.new_notebook(
-        cells=[
-            cell_of("code", solution, "x", grade=False, solution=True),
-            cell_of("code", "assert x == 1", "x-test", grade=True, solution=False, points=3),
-            cell_of("markdown", "Why?", "why", grade=True, solution=True, points=2),
-        ],
-        metadata={"kernelspec": {"name": "python3", "display_name": "x", "language": "python"}},
-    )
-    source = folder / "source" / "lab3" / "worksheet.ipynb"
-    source.parent.mkdir(parents=True)
-    nbformat.write(book, source)
-    app("GenerateAssignmentApp", folder, "--course=vmm", "--assignment=lab3")
-    book.cells[0].source = "x = 1"
-    book.cells[2].source = "Because."
-    handed_in = folder / "submitted" / "alice" / "lab3" / "worksheet.ipynb"
-    handed_in.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(book, handed_in)
-
-
-def autograde(folder: Path, *words: str) -> None:
-    app("AutogradeApp", folder, "--course=vmm", "--assignment=lab3", "--student=alice", *words)
 
 
 def scores(folder: Path, assignment: str) -> tuple[float, float]:

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gradebook_helpers import FAIL, INFRA, JUMP, Put, Sync, grades, rows
-from test_findings import app, autograde, worksheet
+from gradebook_helpers import FAIL, INFRA, JUMP, Put, Sync, app, autograde, grades, rows, worksheet
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -164,6 +163,10 @@ def test_the_formgrader_shows_both_and_a_mark_by_hand_survives(
     scores = browser.table()
     assert scores["lab3"][0] == "3 / 5"
     assert scores["lab3-checks"][0] == "6 / 14"
+
+    browser.see("/gradebook/lab3-checks/lab3", "table tbody td a")
+    browser.until(lambda: len(browser.all(".glyphicon-ok")) >= 2)
+    browser.picture("submissions")  # alice's needs a mark and has failed tests, bob's neither
 
     browser.see("/manage_students/alice/lab3-checks", "table tbody td a")
     submission = browser.all("table tbody td a")[0].get_attribute("href")
