@@ -131,7 +131,7 @@ def test_the_records_are_sorted_in_place(boots, score):
                 fail(
                     "records-lost",
                     cpu=0,
-                    place="the section .initfunc",
+                    place="initfunc_init, the section .initfunc",
                     expected=f"the same {len(linked)} records as before, in another order",
                     observed="some records are missing or there twice",
                     next="Exchange whole records: filename, id and func together.",
@@ -142,7 +142,7 @@ def test_the_records_are_sorted_in_place(boots, score):
                     fail(
                         "records-not-sorted",
                         cpu=0,
-                        place=f"records {wrong} and {wrong + 1} of the section .initfunc",
+                        place=f"initfunc_init, records {wrong} and {wrong + 1} of .initfunc",
                         expected=f"{two} before {one}",
                         observed=f"{one} before {two}",
                         next="Compare the ids as strings first, and the file names only when the "
@@ -186,7 +186,7 @@ def test_call_initfunc_matches_by_prefix(boots, score):
                     fail(
                         "init-function-uncalled-for",
                         cpu=0,
-                        place=f'id "{row[0]}"',
+                        place=f'call_initfunc, id "{row[0]}"',
                         expected=f'the function registered with "{row[0]}" never runs: nobody '
                         "asked for it",
                         observed="it ran",
@@ -234,7 +234,7 @@ def test_each_init_function_runs_once(boot):
             fail(
                 "init-function-run-twice",
                 cpu=cpu,
-                place=f'id "{row[0]}" of {row[1]}',
+                place=f'call_initfunc, id "{row[0]}" of {row[1]}',
                 expected="it runs once",
                 observed=f"it ran {times} times on CPU {cpu}",
                 next="Does one pass over the records match it more than once?",

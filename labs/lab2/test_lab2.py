@@ -131,7 +131,7 @@ def test_rsp_is_the_top_of_the_new_stack(boots, score):
             fail(
                 cause,
                 cpu=0,
-                place="bspinitproc1, first instruction",
+                place="bsp_continue → asm_wrrsp_and_jmp → bspinitproc1",
                 expected=f"RSP = {top:#x} (stackaddr {base:#x} + VMM_STACKSIZE {size:#x})",
                 observed=f"RSP = {rsp:#x}",
                 next=look,
@@ -167,7 +167,7 @@ def test_rbp_is_zero(boots, score):
                 fail(
                     "rbp-not-zero",
                     cpu=0,
-                    place="bspinitproc1, first instruction",
+                    place="bsp_continue → asm_wrrsp_and_jmp → bspinitproc1",
                     expected="RBP = 0",
                     observed=f"RBP = {rbp:#x}",
                     next="Zero RBP in the same asm statement that sets RSP.",
@@ -196,7 +196,7 @@ def test_the_boot_stack_is_left_alone(boot):
             place=f"boot stack, {start + changed[-1]:#x}",
             expected="the boot stack stays as it was at bspinitproc1",
             observed=f"{len(changed)} bytes of it changed later",
-            next="Every AP will start on this stack: nobody else may be on it.",
+            next="Every AP starts on this stack: after asm_wrrsp_and_jmp nobody else may use it.",
         )
 
 
@@ -220,7 +220,7 @@ def test_aps_switch_with_the_same_function(boot, score):
                 fail(
                     "ap-stack-wrong",
                     cpu=ap.index,
-                    place="apinitproc1, first instruction",
+                    place="asm_wrrsp_and_jmp → apinitproc1",
                     expected=f"RSP = {top:#x}, the top of this AP's stack",
                     observed=f"RSP = {hit.state.rsp:#x}",
                     next="The function must work for any stack and any target, not only for the "
@@ -348,7 +348,7 @@ def test_i386_the_bsp_is_on_its_own_stack(boots, score):
                 fail(
                     cause,
                     cpu=0,
-                    place="bspinitproc1, first instruction",
+                    place="bsp_continue → asm_wrrsp_and_jmp → bspinitproc1",
                     expected=f"ESP = {top:#x} (stackaddr {base:#x} + VMM_STACKSIZE {size:#x})",
                     observed=f"ESP = {esp:#x}",
                     next=look,
@@ -357,7 +357,7 @@ def test_i386_the_bsp_is_on_its_own_stack(boots, score):
                 fail(
                     "rbp-not-zero",
                     cpu=0,
-                    place="bspinitproc1, first instruction",
+                    place="bsp_continue → asm_wrrsp_and_jmp → bspinitproc1",
                     expected="EBP = 0",
                     observed=f"EBP = {hit.state.rbp:#x}",
                     next="Zero EBP in the same asm statement that sets ESP.",
@@ -392,7 +392,7 @@ def test_i386_every_cpu_parks(boot):
                 fail(
                     "ap-stack-wrong",
                     cpu=ap.index,
-                    place="apinitproc1, first instruction",
+                    place="asm_wrrsp_and_jmp → apinitproc1",
                     expected=f"ESP = {top:#x}, the top of this AP's stack",
                     observed=f"ESP = {hit.state.rsp:#x}",
                     next="The function must work for any stack and any target, not only for the "

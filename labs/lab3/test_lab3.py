@@ -77,7 +77,7 @@ def test_ljmpw_is_at_physical_0(boot):
             boot,
             "far-jump-missing",
             cpu=0,
-            place="physical address 0",
+            place="ap_start, physical address 0",
             expected=f"ljmpw, opcode EA: five bytes such as {right}",
             observed="the bytes that were there before"
             if untouched
@@ -103,7 +103,7 @@ def test_ljmpw_leads_to_the_trampoline(boot):
         fail(
             cause,
             cpu=0,
-            place="physical address 0",
+            place="ap_start, physical address 0",
             expected=f"a far jump to {address:#x}, for example {right}",
             observed=f"a far jump to {segment:#06x}:{offset:#06x}, which is {target:#x}",
             next=look,
@@ -124,7 +124,7 @@ def test_the_trampoline_is_copied(boot):
             boot,
             "trampoline-not-copied" if same * 10 < len(image) * 3 else "trampoline-copied-in-part",
             cpu=0,
-            place=f"physical {address:#x}",
+            place=f"ap_start, physical {address:#x}",
             expected=f"{len(image)} bytes, beginning {image[:8].hex(' ')}",
             observed=f"{same} of them; it begins {copy[:8].hex(' ')}",
             next="How many bytes lie between cpuinit_start and cpuinit_end? Both are labels: take "
@@ -162,7 +162,7 @@ def test_init_reaches_every_ap(boot, score):
         fail(
             "init-to-self",
             cpu=0,
-            place="interrupt command register",
+            place="apic_send_init, interrupt command register",
             expected="INIT to all APs, not to the BSP",
             observed="; ".join(str(w) for w in boot.sent("INIT")),
             next="The shorthand in bits 19..18 decides whether the sender is included.",
@@ -175,10 +175,11 @@ def test_init_reaches_every_ap(boot, score):
                     boot,
                     "ap-got-no-init",
                     cpu=ap.index,
-                    place="interrupt command register",
+                    place="apic_send_init, interrupt command register",
                     expected=f"an INIT that reaches {ap.name}",
                     observed=seen,
-                    next="Delivery mode INIT is 101 in bits 10..8 (SDM vol. 3, 10.6.1).",
+                    next="ap_start_addr calls apic_send_init. Delivery mode INIT is 101 in bits "
+                    "10..8 (SDM vol. 3, 10.6.1).",
                 )
 
 
@@ -193,16 +194,16 @@ def test_the_delay_between_init_and_sipi(boots):
             ladder,
             "ap-got-no-sipi",
             cpu=0,
-            place="interrupt command register",
+            place="apic_send_startup_ipi, interrupt command register",
             expected="INIT, a delay, then SIPI",
             observed=listed,
-            next="ap_start_addr sends both.",
+            next="ap_start_addr sends both, and asks ap_start_loopcond before each SIPI.",
         )
     if sipi[0].time_s < init[0].time_s:
         fail(
             "sipi-before-init",
             cpu=0,
-            place="interrupt command register",
+            place="ap_start_addr",
             expected="INIT, a delay, then SIPI",
             observed=listed,
             next="An AP takes a SIPI only after an INIT.",
@@ -230,7 +231,7 @@ def test_sipi_reaches_every_ap(boot, score):
         fail(
             "sipi-to-self",
             cpu=0,
-            place="interrupt command register",
+            place="apic_send_startup_ipi, interrupt command register",
             expected="SIPIs to the APs only",
             observed=listed,
             next="The shorthand in bits 19..18 decides whether the sender is included.",
@@ -244,7 +245,7 @@ def test_sipi_reaches_every_ap(boot, score):
                 fail(
                     "sipi-wrong-vector",
                     cpu=ap.index,
-                    place="interrupt command register",
+                    place="apic_send_startup_ipi, interrupt command register",
                     expected="SIPI with vector 0: start at physical 0 * 4096",
                     observed=listed,
                     next="The vector is the number of the page where the AP starts.",
@@ -254,16 +255,17 @@ def test_sipi_reaches_every_ap(boot, score):
                     boot,
                     "ap-got-no-sipi",
                     cpu=ap.index,
-                    place="interrupt command register",
+                    place="apic_send_startup_ipi, interrupt command register",
                     expected=f"a SIPI that reaches {ap.name}",
                     observed=listed,
-                    next="Delivery mode start-up is 110 in bits 10..8.",
+                    next="ap_start_addr asks ap_start_loopcond, then calls apic_send_startup_ipi. "
+                    "Delivery mode start-up is 110 in bits 10..8.",
                 )
             if mine[0].time_s < inits[0].time_s:
                 fail(
                     "sipi-before-init",
                     cpu=ap.index,
-                    place="interrupt command register",
+                    place="ap_start_addr",
                     expected="INIT first",
                     observed=listed,
                     next="An AP takes a SIPI only after an INIT.",
@@ -272,7 +274,7 @@ def test_sipi_reaches_every_ap(boot, score):
                 fail(
                     "too-many-sipis",
                     cpu=ap.index,
-                    place="interrupt command register",
+                    place="ap_start_loopcond",
                     expected="at most three SIPIs",
                     observed=f"{len(mine)} of them",
                     next="ap_start_loopcond says when to stop.",
@@ -407,7 +409,7 @@ def test_every_ap_arrives_at_ap_entry(boot, score):
                 fail(
                     "ap-not-in-64-bit-code",
                     cpu=ap.index,
-                    place="ap_entry",
+                    place="trampoline, at its jump to ap_entry",
                     expected="CS is a 64-bit code segment: its descriptor has the L bit",
                     observed=f"CS = {ap.rungs[Rung.AP_ENTRY].cs:#x} is none: 64-bit instructions "
                     "are read as 32-bit ones",
@@ -419,7 +421,7 @@ def test_every_ap_arrives_at_ap_entry(boot, score):
                 fail(
                     "ap-wrong-page-tables",
                     cpu=ap.index,
-                    place="ap_entry",
+                    place="trampoline, at its jump to ap_entry",
                     expected=f"CR3 = {boot.facts['ap_pagetable.physical']:#x}, ap_pagetable",
                     observed=f"CR3 = {cr3:#x}",
                     next="CR3 holds a physical address.",
@@ -438,7 +440,7 @@ def test_the_trampoline_uses_no_stack(boot, score):
                     fail(
                         "trampoline-uses-stack",
                         cpu=ap.index,
-                        place=f"`{step.text}`",
+                        place=f"trampoline, `{step.text}`",
                         expected="no push, pop, call or ret",
                         observed=f"`{step.text}` with SP = {step.state.rsp:#x}",
                         next="All APs run here at the same time with the same SP.",
@@ -477,7 +479,7 @@ def test_physical_0_is_restored(boot):
         fail(
             "physical-0-not-restored",
             cpu=0,
-            place="physical address 0",
+            place="ap_start, physical address 0",
             expected=before[:8].hex(" "),
             observed=after[:8].hex(" "),
             next="These five bytes are an interrupt vector that BIOS calls and the guest will "
@@ -496,7 +498,7 @@ def test_physical_0_stays_until_the_last_ap(boot):
             boot,
             "physical-0-restored-too-early",
             cpu=2,
-            place="physical address 0",
+            place="ap_start, physical address 0",
             expected="the far jump, as long as CPU 2 has not come",
             observed=f"{code[:5].hex(' ')}",
             next="Restore after ap_wait, not before.",
@@ -528,7 +530,7 @@ def test_ap_started_is_set(boot):
     needs=["lab3.restore.late", "lab3.count.locked", "lab3.trampoline.stackless"],
 )
 def test_it_works_with_any_number_of_cpus(boots, score):
-    """With 1, 2 and 8 CPUs, and with SeaBIOS, every CPU parks."""
+    """With 1, 2, 8 and 16 CPUs, and with 3 under SeaBIOS, every CPU parks."""
     for boot in boots:
         with score.case(boot.scenario):
             found = why_not_all_parked(boot)
@@ -616,7 +618,7 @@ def test_i386_paging_is_turned_on_in_protected_mode(boot, score):
                 fail(
                     "paging-not-on",
                     cpu=ap.index,
-                    place="ap_entry",
+                    place="trampoline, at its jump to ap_entry",
                     expected="CR0.PG = 1 before the jump to ap_entry",
                     observed=f"{ap.name} is at ap_entry with CR0 = {way(ap)[-1].cr0:#x}",
                     next="ap_entry is an address above VMM_BASE: without paging nothing is there.",
@@ -644,7 +646,7 @@ def test_i386_every_ap_arrives_at_ap_entry(boot):
             fail(
                 "ap-wrong-page-tables",
                 cpu=ap.index,
-                place="ap_entry",
+                place="trampoline, at its jump to ap_entry",
                 expected=f"CR3 = {right:#x}, ap_pagetable",
                 observed=f"CR3 = {cr3:#x}",
                 next="CR3 holds a physical address.",
@@ -658,7 +660,7 @@ def test_i386_every_ap_arrives_at_ap_entry(boot):
                 fail(
                     "segment-not-flat",
                     cpu=ap.index,
-                    place="ap_entry",
+                    place="trampoline, at its jump to ap_entry",
                     expected=f"{name} holds a 32-bit segment with base 0 and limit 0xffffffff",
                     observed=f"{name}: base {base:#x}, limit {limit:#x}, "
                     + ("32-bit" if flags & BIG_SEGMENT else "16-bit"),

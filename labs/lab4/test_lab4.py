@@ -76,7 +76,7 @@ def test_the_first_ap_gets_through_the_lock(boot):
             place="apinitproc0, first instruction",
             expected=f"RSP just below boot_stack_top = {top:#x}",
             observed=f"RSP = {first.state.rsp:#x}",
-            next="Come back with jmp ap_locked; it loads the stack itself.",
+            next="apinit_enter comes back with jmp ap_locked; that loads the stack itself.",
         )
 
 
@@ -158,7 +158,7 @@ def test_the_first_ap_changes_to_a_stack_from_alloc(boot):
         fail(
             cause,
             cpu=hit.cpu,
-            place="apinitproc1, first instruction",
+            place="apinitproc0 → apinitproc1",
             expected=f"RSP = {top:#x}, the top of the block that alloc gave",
             observed=f"RSP = {hit.state.rsp:#x}",
             next="asm_wrrsp_and_jmp (top, apinitproc1).",
@@ -181,7 +181,7 @@ def test_every_ap_has_its_own_stack(boot, score):
                 fail(
                     "stack-shared",
                     cpu=ap.index,
-                    place="apinitproc1, first instruction",
+                    place="apinitproc0 → apinitproc1",
                     expected="a stack that nobody else has",
                     observed=f"{ap.name} and CPU {users[rsp]} both have RSP = {rsp:#x}",
                     next="One alloc for each AP.",
@@ -224,8 +224,8 @@ def test_the_lock_is_held_until_the_boot_stack_is_left(boot):
                 expected="*apinitlock is released before the CPU counts itself",
                 observed=f"CPU {trial.cpu} had counted itself, so the BSP went on and unmapped "
                 "the trampoline; then the CPU wrote to *apinitlock, and died",
-                next="The lock lies in the trampoline, and that is there only until the last "
-                "AP has counted itself.",
+                next="apinitproc1 releases it first of all: the lock lies in the trampoline, and "
+                "that is there only until the last AP has counted itself.",
             )
     if not boot.at("lock-released") and not all(ap.reached(Rung.NUMBERED) for ap in boot.aps):
         blame(
@@ -281,7 +281,7 @@ def test_the_numbers_are_1_to_n(boot):
         fail(
             "count-wrong",
             cpu=None,
-            place="num_of_processors",
+            place="apinitproc1, num_of_processors",
             expected=f"{len(right)}, the number of APs",
             observed=f"{total}",
             next="The BSP is not counted, and nobody twice.",
@@ -367,7 +367,7 @@ def test_the_bsp_waits_for_a_late_cpu(boot, score):
                     "themselves",
                     observed=f"CPU {late.cpu} waits for ap_lock, and the BSP has it, at "
                     f"{boot.bsp.end_place}",
-                    next="Lock, read, unlock; then pause.",
+                    next="In ap_wait: lock, read, unlock; then pause.",
                 )
             if boot.first("bsp_proc") is None:
                 blame(
@@ -377,7 +377,7 @@ def test_the_bsp_waits_for_a_late_cpu(boot, score):
                     place=boot.bsp.end_place,
                     expected=f"once CPU {late.cpu} has come, the BSP goes on to bsp_proc",
                     observed=f"it is still at {boot.bsp.end_place}",
-                    next="Are the values read anew each time?",
+                    next="Does ap_wait read the values anew each time?",
                 )
 
 
@@ -394,7 +394,7 @@ def test_the_bsp_goes_on_when_all_have_come(boot):
             observed=f"all APs have their numbers, num_of_processors = "
             f"{boot.facts['num_of_processors.end']}, but the BSP is still at "
             f"{boot.bsp.end_place}",
-            next="For which condition does it wait? Are the values read anew each time?",
+            next="For which condition does ap_wait wait? Does it read the values anew each time?",
         )
 
 
@@ -448,7 +448,7 @@ def test_nobody_leaves_the_barrier_early(boot, score):
                     place=trial.end_place,
                     expected=f"CPU {trial.cpu} waits in sync_all_processors for {missing}",
                     observed="it came out",
-                    next="Everybody counts, and the last one lets the others go.",
+                    next="sync_all_processors: everybody counts, the last one lets the others go.",
                 )
             if trial.verdict == "halted":
                 fail(

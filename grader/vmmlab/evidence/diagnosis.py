@@ -266,7 +266,8 @@ def never_started(boot: Observation, cpu: CpuRecord) -> Finding:
             "An AP takes a SIPI only while it waits for one: after INIT.",
         )
     else:
-        cause, look = "ap-never-started", "Compare the ICR writes with the SDM, vol. 3, 8.4.4."
+        cause = "ap-never-started"
+        look = "Compare what apic_send_init and apic_send_startup_ipi write: SDM, vol. 3, 8.4.4."
     return Finding(
         cause,
         cpu.index,
@@ -295,7 +296,7 @@ def _missed_trampoline(boot: Observation, cpu: CpuRecord) -> Finding:
     return Finding(
         "ap-missed-the-trampoline",
         cpu.index,
-        "physical address 0",
+        "ap_start, physical address 0",
         f"a far jump to physical {address:#x}, for example {right.hex(' ')}",
         f"{cpu.name} executed physical 0 but never the trampoline: {observed}{ended}",
         "The bytes are EA, offset low, offset high, segment low, segment high; "
@@ -397,6 +398,7 @@ def _stuck_later(boot: Observation, cpu: CpuRecord, high: Rung, expected: str) -
     died = f"triple-fault.{cpu.index}.vector" in boot.facts
     if died and high is Rung.AP_ENTRY:
         cause = "ap-died-at-the-lock"
+        look = "apinit_enter has no stack; apinitlock is a pointer, which is read before the lock."
     before = [ap for ap in boot.aps if ap.reached(Rung.NUMBERED)]
     if high is Rung.AP_ENTRY and not died and len(before) == 1:
         cause, look = (

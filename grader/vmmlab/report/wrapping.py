@@ -1,0 +1,79 @@
+"""Lines of a terminal for text with wide characters: Japanese is broken between any two of them.
+
+Only some may not begin a line, and some not end one (the rules that Japanese calls kinsoku; JIS X
+4051). Words of other scripts stay whole, as everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.cells import cell_len
+from rich.containers import Lines
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import Console, JustifyMethod, OverflowMethod
+
+_NOT_FIRST: Final = frozenset("、。，．・：；？！ー）」』】〉》〕］｝ぁぃぅぇぉっゃゅょァィゥェォッャュョ々…,.:;!?)]}")
+_NOT_LAST: Final = frozenset("（「『【〈《〔［｛([{")
+
+
+def text_of(plain: str, style: str = "") -> Text:
+    """A text that wraps as its characters ask for."""
+    wide = cell_len(plain) != len(plain)
+    return Wide(plain, style) if wide else Text(plain, style)
+
+
+def breaks(line: str, width: int) -> list[int]:
+    """Where to break a line so that no part is wider than `width`: indices into it, ascending."""
+    found: list[int] = []
+    start = 0
+    while cell_len(line[start:].rstrip()) > width:
+        end = start + 1
+        while end < len(line) and cell_len(line[start : end + 1].rstrip()) <= width:
+            end += 1
+        best = next((at for at in range(end, start, -1) if _may_break(line, at)), end)
+        found.append(best)
+        start = best
+    return found
+
+
+def _may_break(line: str, at: int) -> bool:
+    before, after = line[at - 1], line[at]
+    if before == " ":
+        return after != " "
+    if after == " " or before in _NOT_LAST or after in _NOT_FIRST:
+        return False
+    return cell_len(before) == 2 or cell_len(after) == 2
+
+
+class Wide(Text):
+    """A text in which a line may end between two wide characters."""
+
+    def wrap(
+        self,
+        console: Console,
+        width: int,
+        *,
+        justify: JustifyMethod | None = None,
+        overflow: OverflowMethod | None = None,
+        tab_size: int = 8,
+        no_wrap: bool | None = None,
+    ) -> Lines:
+        """As rich wraps, but also between wide characters."""
+        if no_wrap or self.no_wrap:
+            return super().wrap(
+                console,
+                width,
+                justify=justify,
+                overflow=overflow,
+                tab_size=tab_size,
+                no_wrap=no_wrap,
+            )
+        lines = Lines()
+        for line in self.split(allow_blank=True):
+            for part in line.divide(breaks(line.plain, width)):
+                part.rstrip()
+                lines.append(part)
+        return lines
