@@ -84,6 +84,8 @@ class Counterexample:
         steps: from the start to the wrong state.
         cpus: where each CPU is then.
         values: shared variables by name, as they are then.
+        hopeless: after this step (0: from the start) nothing can help any more, though it shows
+            later only; None if it is the last step that is wrong.
     """
 
     kind: str
@@ -93,6 +95,7 @@ class Counterexample:
     steps: tuple[Step, ...]
     cpus: tuple[Standing, ...]
     values: Mapping[str, int]
+    hopeless: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ BUFFERED: Final = 4
 """So many stores of a CPU may be on their way with store buffers."""
 _MERGED: Final = 2000
 _RESTART_AFTER: Final = 4000
+# For a counterexample that is easy to follow: so many states are looked at.
+_NEAR: Final = 5000
+_SMALL: Final = 20
 
 Store = tuple[int, int, int]
 Buffer = tuple[Store, ...]
@@ -127,6 +130,7 @@ class Found:
         complete: every state within the bound was reached.
         wrong: the wrong state, if there is one.
         path: moves from the start to it: the state before, the CPU, and which of its ways.
+        hopeless: so many moves of the path lead to the first state without hope.
         last: the state at the end of the path.
         unsure: whether all come to the end depends on a loop that counts for very long.
         limits: locals that cannot be followed.
@@ -138,6 +142,7 @@ class Found:
     wrong: Wrong | None = None
     cpu: int = 0
     path: list[tuple[State, int, int]] = field(default_factory=list)
+    hopeless: int | None = None
     last: State = ()
     unsure: bool = False
     limits: list[int] = field(default_factory=list)
@@ -616,10 +621,15 @@ class _Run:
             if first < 0:
                 self._unsure = True
                 return None
+        before = len(self._path(first))
         last = self._bottom(first)
-        what, cpu = self._who_is_stuck(last)
+        what, stuck = self._who_is_stuck(last)
+        cpu = stuck[0] if stuck else 0
+        earlier = self._already_stuck(first, stuck)
+        if earlier is not None:
+            last = earlier
         found = self._ended(last, Wrong("never-completes", what))
-        found.cpu = cpu
+        found.cpu, found.hopeless = cpu, before
         return found
 
     def _not_good(self, todo: list[int]) -> int:
@@ -704,16 +714,73 @@ class _Run:
                     todo.append(one)
         return reach
 
-    def _who_is_stuck(self, at: int) -> tuple[str, int]:
+    def _already_stuck(self, first: int, stuck: list[int]) -> int | None:
+        """A nearest state in which these CPUs wait, and whatever the others do they still will.
+
+        To be convincing, the others have come to the end or have not even begun.
+        """
+        after = _Lists(len(self._states), self._edges_from, self._edges_to)
+        order, seen = [first], {first}
+        others = [cpu for cpu in range(self._cpus) if cpu not in stuck]
+        for at in order:
+            state = self._states[at]
+            quiet = all(
+                self._machine.locals[self._local(state, cpu)].phase in (*OVER, "begin")
+                for cpu in others
+            )
+            circles = [self._circle(state, cpu) for cpu in stuck] if quiet else []
+            if quiet and all(circles) and self._stay(at, stuck, circles, after):
+                self._hang_on(first, at, after)
+                return at
+            for one in after.of(at):
+                if one not in seen:
+                    seen.add(one)
+                    order.append(one)
+            if len(order) > _NEAR:
+                return None
+        return None
+
+    def _circle(self, state: State, cpu: int) -> set[int]:
+        """Where a CPU comes by in circles if it goes on alone and changes nothing; else nothing."""
+        start, world = state[cpu], state[self._cpus]
+        circle, todo, back = {start}, [start], not self._search.moves(start, world)
+        while todo:
+            for move in self._search.moves(todo.pop(), world):
+                if move.world != world or len(circle) > _SMALL:
+                    return set()
+                back = back or move.proc == start
+                if move.proc not in circle:
+                    circle.add(move.proc)
+                    todo.append(move.proc)
+        return circle if back else set()
+
+    def _stay(self, at: int, cpus: list[int], circles: list[set[int]], after: _Lists) -> bool:
+        """Whether these CPUs stay in their circles in all states after this one."""
+        seen, todo = {at}, [at]
+        while todo:
+            state = self._states[todo[-1]]
+            if any(state[cpu] not in circle for cpu, circle in zip(cpus, circles, strict=True)):
+                return False
+            for one in after.of(todo.pop()):
+                if one not in seen:
+                    seen.add(one)
+                    todo.append(one)
+            if len(seen) > _NEAR:
+                return False
+        return True
+
+    def _who_is_stuck(self, at: int) -> tuple[str, list[int]]:
         state = self._states[at]
         waiting = []
         for cpu in range(self._cpus):
             local = self._machine.locals[self._local(state, cpu)]
             if local.phase not in OVER:
                 waiting.append((cpu, local))
-        names = " and ".join(f"CPU {cpu}" if cpu else "the BSP" for cpu, _ in waiting)
-        verb = "never come to the end" if len(waiting) > 1 else "never comes to the end"
-        return f"{names} {verb}, whatever happens next", waiting[0][0] if waiting else 0
+        names = [f"CPU {cpu}" if cpu else "the BSP" for cpu, _ in waiting]
+        who = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+        verb = "come" if len(waiting) > 1 else "comes"
+        what = f"{who} never {verb} to the end, whatever happens next"
+        return what, [cpu for cpu, _ in waiting]
 
 
 class _Lists:

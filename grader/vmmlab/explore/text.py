@@ -69,11 +69,16 @@ def counterexample(found: Counterexample) -> Iterator[str]:
     rows = [("step", "who", "where", "what", "who has what")]
     rows += [_row(step) for step in found.steps]
     wide = [max(len(row[at]) for row in rows) for at in range(4)]
+    if found.hopeless == 0:
+        yield "  Whatever the order of the steps, it ends like this:"
+        yield ""
     for row in rows:
         cells = [cell.ljust(size) for cell, size in zip(row, wide, strict=False)]
         cells[:2] = [cell.rjust(size) for cell, size in zip(row[:2], wide, strict=False)]
         head = "  ".join(cells)
         yield f"  {head}  {row[4]}".rstrip()
+        if found.hopeless is not None and row[0] == str(found.hopeless):
+            yield "        -- from here on nothing can help any more --"
     yield ""
     for cpu in found.cpus:
         name = _cpu(cpu.cpu).ljust(5)

@@ -105,14 +105,16 @@ class Tracer:
         standing = tuple(
             self._standing(search.local_id(proc), memory, stuck=stuck) for proc in found.last[:cpus]
         )
+        steps, early = list(self._steps(found)), found.hopeless
         return Counterexample(
             kind=found.wrong.kind,
             cpu=found.cpu,
             what=found.wrong.what,
             expected=EXPECTED[found.wrong.kind],
-            steps=tuple(self._steps(found)),
+            steps=tuple(step for _, step in steps),
             cpus=standing,
             values=self._values(memory),
+            hopeless=None if early is None else sum(move < early for move, _ in steps),
         )
 
     def where(self, lid: int) -> str:
@@ -123,12 +125,14 @@ class Tracer:
 
     # --- steps -------------------------------------------------------------------------------
 
-    def _steps(self, found: Found) -> Iterator[Step]:
+    def _steps(self, found: Found) -> Iterator[tuple[int, Step]]:
+        """Each step with the number of the move, from 0, that it is part of."""
         cpus, search = self._program.cpus, self._search
         holders = _Holders(self._machine)
         number = 0
         states = [state for state, _, _ in found.path[1:]] + [found.last]
-        for (state, cpu, way), after in zip(found.path, states, strict=True):
+        moves = zip(found.path, states, strict=True)
+        for move, ((state, cpu, way), after) in enumerate(moves):
             world = state[cpus]
             micros = search.replay(state[cpu], world, way)
             locals_ = {
@@ -147,7 +151,7 @@ class Tracer:
                 if not self._worth_showing(micro):
                     continue
                 number += 1
-                yield self._step(number, micro, holders.held())
+                yield move, self._step(number, micro, holders.held())
 
     def _addr(self, name: str) -> int:
         return self._program.symbols.addr(name)
@@ -156,6 +160,8 @@ class Tracer:
         """Constants that a CPU reads tell nothing."""
         if micro.kind != "read" or micro.written is not None:
             return True
+        if self._program.name(micro.address).startswith("self of"):
+            return False
         return self._search.is_shared(micro.address, micro.size)
 
     def _step(self, number: int, micro: Micro, holds: Mapping[str, int]) -> Step:
@@ -165,7 +171,8 @@ class Tracer:
             name = program.name(micro.address)
             return Step(number, micro.cpu, "its store is now seen by the others", target=name,
                         written=micro.written, holds=holds)  # fmt: skip
-        place = self._place(local, action.rip) if action.rip else ""
+        real = action.rip and action.name != "return"
+        place = self._place(local, action.rip) if real else ""
         text = ""
         if micro.kind != "event":
             text = program.instruction(action.rip).text
@@ -186,7 +193,7 @@ class Tracer:
             cpu=micro.cpu,
             action=doing,
             place=place,
-            function=program.symbols.nearest(action.rip) if action.rip else "",
+            function=program.symbols.nearest(action.rip) if real else "",
             instruction=text,
             source=self._source(place),
             target=program.name(micro.address) if micro.kind != "event" else "",
@@ -234,14 +241,17 @@ class Tracer:
     def _next(self, lid: int, memory: int, *, stuck: bool) -> str:
         local, action = self._machine.locals[lid], self._machine.actions[lid]
         if local.phase == "wrong":
-            return local.why[1] or "is here"
+            return "has made the last step"
         if action.kind == "event":
-            return f"is about to enter {action.name}"
+            known = {"switch": "change its stack", "fence": "execute a fence", "return": "return"}
+            return f"is about to {known.get(action.name, f'enter {action.name}')}"
         name = self._program.name(action.address)
         value = self._search.memory.read(memory, action.address, action.size)
         if action.kind in ("load", "rmw", "split"):
             return (
-                f"reads {name} = {value} again and again" if stuck else f"is about to read {name}"
+                f"reads {name} = {_number(value)} again and again"
+                if stuck
+                else f"is about to read {name}"
             )
         return f"is about to write {name}"
 
