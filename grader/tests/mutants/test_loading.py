@@ -76,6 +76,8 @@ def test_further_edits_are_of_the_same_file_unless_they_say(course):
         ("id: lab1.main.test", "id: lab2.main.test", 3, "lab1.topic.name"),
         ("id: lab1.main.test", "id: test", 3, "lab1.topic.name"),
         ("check: lab1.main.calls", "check: lab1.main.call", 9, "no check lab1.main.call"),
+        ("cause: global", "arch: vax\n    cause: global", 10, "one of x86_64, i386"),
+        ("cause: global", "arch: i386\n    cause: global", 9, "no check lab1.main.calls for i386"),
         ("cause: global-not-called", "cause: Not called", 10, "no cause"),
         ("file: lab1/vmm_main.c", "file: lab1/main.c", 3, "lab1 has no file lab1/main.c"),
         ("    region: lab1.2\n", "", 3, "what is replaced"),
@@ -90,6 +92,19 @@ def test_mistakes_are_named_with_file_and_line(course, old, new, line, words):
         load(course, GOOD.replace(old, new))
     assert f"lab1.yml:{line}:" in caught.value.message
     assert words in caught.value.message
+
+
+def test_a_variant_says_what_it_is_right_for(course):
+    top = mutants.mutants_dir(course) / "correct"
+    for name in ("plain", "both", "wrong"):
+        (top / name / "lab2").mkdir(parents=True)
+    (top / "both" / "ARCHES").write_text("x86_64\ni386\n")
+    (top / "wrong" / "ARCHES").write_text("i368\n")
+    with pytest.raises(CourseError, match=r"wrong/ARCHES:1: one of x86_64, i386"):
+        mutants.load_variants(course)
+    (top / "wrong" / "ARCHES").write_text("i386\n")
+    found = {one.name: one.arches for one in mutants.load_variants(course)}
+    assert found == {"plain": ("x86_64",), "both": ("x86_64", "i386"), "wrong": ("i386",)}
 
 
 def test_an_id_may_not_be_there_twice(course):
