@@ -15,10 +15,10 @@ from vmmlab.evidence.encodings import far_jump_code
 from vmmlab.evidence.observation import CR0_PG, CR4_PAE, EFER_LME, Rung
 
 LADDER = scenario("ladder", probe="ladder", cpus=4)
-SEABIOS = scenario("seabios", probe="end", cpus=4, firmware="seabios")
+SEABIOS = scenario("seabios", probe="end", cpus=3, firmware="seabios")
 DELAY = scenario("delay", probe="delay", cpus=2)
 LATE = scenario("late", probe="late-ap", cpus=4, cpu=2)
-ONE, TWO, EIGHT = (scenario(f"cpus-{n}", probe="end", cpus=n) for n in (1, 2, 8))
+ONE, TWO, EIGHT, SIXTEEN = (scenario(f"cpus-{n}", probe="end", cpus=n) for n in (1, 2, 8, 16))
 
 
 def blame(boot, cause, sure=False, **what):
@@ -525,6 +525,7 @@ def test_ap_started_is_set(boot):
     ONE,
     TWO,
     EIGHT,
+    SIXTEEN,
     SEABIOS,
     # Whatever depends on luck must be right first: here the CPUs are left to it.
     needs=["lab3.restore.late", "lab3.count.locked", "lab3.trampoline.stackless"],
