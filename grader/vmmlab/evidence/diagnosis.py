@@ -191,26 +191,26 @@ def _somewhere(cpu: CpuRecord, expected: str) -> Finding:
 
 def _passed_by(boot: Observation, cpu: CpuRecord, rung: Rung, expected: str) -> Finding:
     """A CPU came further than `rung`, but not by the place that is the rung."""
-    place = {
-        Rung.AP_ENTRY: "ap_entry",
-        Rung.BOOT_STACK: "apinitproc0",
-        Rung.OWN_STACK: "apinitproc1",
-        Rung.NUMBERED: "segment_init_ap",
-    }.get(rung, rung.title)
+    who, place = {
+        Rung.AP_ENTRY: ("trampoline", "ap_entry"),
+        Rung.BOOT_STACK: ("apinit_enter", "apinitproc0"),
+        Rung.OWN_STACK: ("apinitproc0", "apinitproc1"),
+        Rung.NUMBERED: ("apinitproc1", "segment_init_ap"),
+    }.get(rung, ("", rung.title))
     physical = boot.facts.get("ap_entry", 0) - VMM_BASE
     if rung is Rung.AP_ENTRY and any(step.state.pc == physical for step in cpu.steps):
         return Finding(
             "ap-entry-at-wrong-address",
             cpu.index,
-            "the jump to ap_entry",
+            "trampoline, at its jump to ap_entry",
             f"ap_entry at the address where it is linked, {physical + VMM_BASE:#x}",
             f"{cpu.name} went to {physical:#x}, its physical address, and runs there",
             "The identity map is there for the trampoline only: VMM code runs where it is linked.",
         )
     return Finding(
-        f"{place.replace('_', '-')}-passed-by" if " " not in place else "rung-passed-by",
+        f"{place.replace('_', '-')}-passed-by" if who else "rung-passed-by",
         cpu.index,
-        cpu.end_place,
+        f"{who}, at its jump to {place}" if who else cpu.end_place,
         expected,
         f"{cpu.name} came as far as: {cpu.highest.title}, but never by {place}",
         f"Jump to {place}, not to what it leads to.",
@@ -324,6 +324,7 @@ def _died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: str) -> Fin
         what = "it halted"
     elif (astray := boot.facts.get(f"astray.{cpu.index}")) is not None and last:
         what = f"`{last.text}` took it to {astray:#x}, where no code is"
+        where = f"trampoline, `{last.text}`"
     else:
         what = "it never got out"
     registers = (
