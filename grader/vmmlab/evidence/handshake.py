@@ -274,6 +274,8 @@ class ExclusionProbe(GatheringProbe):
             await director.run_to(cpu, "sync_all_processors")
             if cpu == first:
                 await self._keep_stackaddr(director, first)
+        for cpu in order[5:]:  # the last two are to be the last indeed
+            await bring_in(director, cpu)
         if await self._race(director, fourth, fifth) and early is not None:
             await self._late_release(director, fourth, fifth)
 
