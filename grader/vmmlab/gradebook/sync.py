@@ -289,9 +289,7 @@ def _staged(path: Path, text: bytes, mode: int) -> Iterator[Callable[[], None]]:
         beside = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+                file.write(text)  # if the machine fails now, the next run writes it again
             beside.chmod(mode)
             # A symbolic link at `path` is replaced, never followed.
             yield lambda: os.replace(beside, path)  # noqa: PTH105
