@@ -254,6 +254,23 @@ def test_a_bounded_search_still_finds_what_two_preemptions_show(explored, change
     assert exploration.counterexample.kind == "number-twice"
 
 
+def test_what_has_no_end_of_states_is_not_accused(explored, changed):
+    """Every look of a waiting CPU changes shared memory."""
+    files = changed(lab4_5=BARRIER.replace("EXTRA", "static volatile u32 looks;")
+                    .replace("asm_pause ()", "looks += 1 + sync_id"))  # fmt: skip
+    bounds = Bounds(states=10_000, fallback_states=5_000)
+    exploration = explored(files, "barrier", bounds=bounds)
+    assert exploration.verdict == "no error found", exploration.counterexample
+    assert all("not even all of these" in part.bound for part in exploration.parts)
+
+
+def test_the_search_ends_when_its_time_is_over(explored, solution):
+    bounds = Bounds(seconds=0.0, fallback_seconds=0.0)
+    exploration = explored(solution, bounds=bounds)
+    assert exploration.verdict == "no error found"
+    assert exploration.seconds < 5
+
+
 # --- the record ----------------------------------------------------------------------------------
 
 ALONE = """\

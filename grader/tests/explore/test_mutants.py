@@ -126,6 +126,12 @@ def found(explored, id):
     assert exploration.verdict == "wrong", exploration.parts
     wrong = exploration.counterexample
     assert wrong.kind == FOUND[id], wrong.what
+    if wrong.kind == "never-completes":
+        for cpu in wrong.cpus:
+            name = f"CPU {cpu.cpu}" if cpu.cpu else "the BSP"
+            over = cpu.doing.startswith("has ")  # come to the end, or not begun
+            assert (name in wrong.what) != over, (wrong.what, wrong.cpus)
+        assert wrong.hopeless <= len(wrong.steps)
     return wrong
 
 

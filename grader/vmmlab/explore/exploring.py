@@ -52,9 +52,12 @@ def explore(
     for kind in _SCENARIOS:
         if scenarios is not None and kind.name not in scenarios:
             continue
+        all_orders = True
         for memory in _MEMORIES:
             search = Search(machine, kind(machine), buffers=memory == "store buffers")
-            part = _part(machine, search, memory, limits, sources or {})
+            tracer = Tracer(machine, search, sources or {})
+            # What is too much without store buffers is more with them.
+            part, all_orders = _part(machine, search, memory, limits, tracer, all_orders)
             parts.append(part)
             if part.verdict not in ("correct", "no error found"):
                 break
@@ -63,12 +66,19 @@ def explore(
 
 
 def _part(
-    machine: Machine, search: Search, memory: Memory, limits: Bounds, sources: Mapping[str, bytes]
-) -> Part:
+    machine: Machine,
+    search: Search,
+    memory: Memory,
+    limits: Bounds,
+    tracer: Tracer,
+    all_orders: bool,
+) -> tuple[Part, bool]:
+    """One part, and whether there was room for all orders."""
     began = time.thread_time()
     known = set(machine.counted)
-    tracer = Tracer(machine, search, sources)
-    found = search.run(states=limits.states, seconds=limits.seconds)
+    found = Found()
+    if all_orders:
+        found = search.run(states=limits.states, seconds=limits.seconds)
     states, transitions = found.states, found.transitions
     bound = ""
     if memory == "store buffers" and search.filled:
@@ -76,7 +86,8 @@ def _part(
     if found.unsure:
         words = "whether a loop that counts comes to its end is not known"
         bound = ", ".join(filter(None, [bound, words]))
-    if not found.complete and found.wrong is None:
+    all_orders = found.complete or found.wrong is not None
+    if not all_orders:
         more = search.run(
             states=limits.fallback_states,
             seconds=limits.fallback_seconds,
@@ -92,7 +103,7 @@ def _part(
         ]
         bound = ", ".join(filter(None, parts))
         found = more
-    return Part(
+    part = Part(
         scenario=search.scenario.name,
         memory=memory,
         verdict=_verdict(machine, found, bound),
@@ -104,6 +115,7 @@ def _part(
         counterexample=tracer.counterexample(found) if found.wrong else None,
         seconds=time.thread_time() - began,
     )
+    return part, all_orders
 
 
 def _verdict(machine: Machine, found: Found, bound: str) -> Verdict:

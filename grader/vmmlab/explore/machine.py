@@ -329,6 +329,9 @@ class Machine:
         """The local at an instruction that accesses memory others may know."""
         cpu, core, program = local.cpu, local.core, self.program
         instruction = program.instruction(core.rip)
+        if done.unknown:
+            what = f"the instruction {instruction.text}: {done.fault}"
+            return self.end(local, "unsupported", what=what)
         if not shared:
             what = f"CPU {cpu} executes {instruction.text}: {done.fault}"
             return self.end(local, "wrong", "cpu-died", what)
@@ -427,6 +430,9 @@ class Machine:
         done = self.oracle.one(local.core, (action.raw, action.size, value))
         shared = self._shared(local.cpu, local.core.region, done)
         instruction = self.program.instruction(action.rip)
+        if done.unknown:
+            what = f"the instruction {instruction.text}: {done.fault}"
+            return None, self.end(local, "unsupported", what=what)
         if done.fault:
             what = f"CPU {local.cpu} executes {instruction.text}: {done.fault}"
             return None, self.end(local, "wrong", "cpu-died", what)

@@ -222,5 +222,5 @@ class Bounds:
     states: int = 300_000
     seconds: float = 5.0
     fallback_states: int = 100_000
-    fallback_seconds: float = 2.0
+    fallback_seconds: float = 1.0
     preemptions: int = 2

@@ -6,6 +6,8 @@ of a stack; shared memory holds whatever was planted for this one instruction.
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -55,6 +57,12 @@ _ALWAYS: Final = 0x2
 MASK: Final = 2**64 - 1
 _MAPPED_BLOCK: Final = 0x10000
 
+_UNMAPPED: Final = (
+    unicorn.UC_ERR_READ_UNMAPPED,
+    unicorn.UC_ERR_WRITE_UNMAPPED,
+    unicorn.UC_ERR_FETCH_UNMAPPED,
+)
+
 Stop = Literal["event", "halt", "cpuid", "fence", "undefined", "unsupported", "memory", "rsp",
                "stack", "endless", "long", "foreign"]  # fmt: skip
 
@@ -101,6 +109,7 @@ class Done:
         core: the CPU afterwards.
         accesses: to memory, in order.
         fault: "" or why it did not complete.
+        unknown: that was a refusal of the emulator's, not an exception of the CPU's.
         bad: the address that is nowhere, if that was the fault.
     """
 
@@ -108,6 +117,11 @@ class Done:
     accesses: list[Access]
     fault: str = ""
     bad: Access | None = None
+    unknown: bool = False
+
+
+class OutOfTime(Exception):
+    """The search has used up its time while the oracle was at work."""
 
 
 class Oracle:
@@ -115,11 +129,16 @@ class Oracle:
 
     Args:
         program: the image and its surroundings.
+
+    Attributes:
+        until: CPU time of this thread at which a question raises OutOfTime.
+        runs: how many questions were asked.
     """
 
     def __init__(self, program: Program) -> None:
         self._program = program
         self.runs = 0
+        self.until = math.inf
         uc: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self._uc = uc
         low = min(one.start for one in program.sections) & ~(PAGE - 1)
@@ -166,16 +185,17 @@ class Oracle:
             self.plant(*planted)
         self._accesses, self._bad, self._recording = [], None, True
         self._entered = False
-        self.runs += 1
-        fault = ""
+        self._count()
+        fault, unknown = "", False
         try:
             # Not count=1: code that has been translated before would be run on.
             self._uc.emu_start(core.rip, 0)
         except unicorn.UcError as error:
             if not (self._entered and error.errno == unicorn.UC_ERR_FETCH_UNMAPPED):
-                fault = _fault(error)
+                unknown = error.errno not in (unicorn.UC_ERR_EXCEPTION, *_UNMAPPED)
+                fault = "an exception" if not unknown else f"the emulator says: {error}"
         self._recording = False
-        return Done(self._save(core.region), self._accesses, fault, self._bad)
+        return Done(self._save(core.region), self._accesses, fault, self._bad, unknown)
 
     def run(self, core: Core) -> tuple[Core, Stop]:
         """Run on as long as nothing but registers and the own stack is concerned.
@@ -186,7 +206,7 @@ class Oracle:
         region = core.region
         self._low, self._top = (region.low, region.top) if region else (1, 0)
         self._left, self._stop = PRIVATE_LIMIT, "endless"
-        self.runs += 1
+        self._count()
         try:
             self._uc.emu_start(core.rip, 0)
         except unicorn.UcError as error:
@@ -207,6 +227,11 @@ class Oracle:
             if at == core:
                 return True
         return False
+
+    def _count(self) -> None:
+        self.runs += 1
+        if time.thread_time() > self.until:
+            raise OutOfTime
 
     # --- hooks -------------------------------------------------------------------------------
 
@@ -298,11 +323,3 @@ class Oracle:
         if region is not None and region.low <= regs[RSP] < region.top:
             stack = bytes(self._uc.mem_read(regs[RSP], region.top - regs[RSP]))
         return Core(tuple(regs), region, stack)
-
-
-def _fault(error: Any) -> str:
-    if error.errno == unicorn.UC_ERR_INSN_INVALID:
-        return "an instruction that there is not"
-    if error.errno == unicorn.UC_ERR_EXCEPTION:
-        return "an exception"
-    return str(error)

@@ -8,6 +8,7 @@ again when it learns that more bytes are shared than it thought.
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from collections import deque
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from vmmlab.explore.machine import OVER, Action, Machine
+from vmmlab.explore.oracle import OutOfTime
 from vmmlab.explore.scenarios import Ghost, Scenario, Wrong
 
 BUFFERED: Final = 4
@@ -25,6 +27,8 @@ _RESTART_AFTER: Final = 4000
 # For a counterexample that is easy to follow: so many states are looked at.
 _NEAR: Final = 5000
 _SMALL: Final = 20
+# A single question to the oracle may still end when the time is over; a series of them may not.
+_GRACE_S: Final = 0.5
 
 Store = tuple[int, int, int]
 Buffer = tuple[Store, ...]
@@ -427,13 +431,20 @@ class Search:
             preemptions: how often a CPU that makes progress may be interrupted; None: ever.
         """
         until = time.thread_time() + seconds
-        while True:
-            self.known_moves.clear()
-            self._more = False
-            try:
-                return _Run(self, self._machine, until, states, preemptions).search()
-            except _MoreShared:
-                continue
+        self._machine.oracle.until = until + _GRACE_S
+        try:
+            while True:
+                self.known_moves.clear()
+                self._more = False
+                run = _Run(self, self._machine, until, states, preemptions)
+                try:
+                    return run.search()
+                except _MoreShared:
+                    continue
+                except OutOfTime:
+                    return run.found(complete=False)
+        finally:
+            self._machine.oracle.until = math.inf
 
     def start(self) -> State:
         """The first state."""
@@ -484,7 +495,7 @@ class _Run:
             if len(states) > self._most or (at % 256 == 0 and time.thread_time() > self._until):
                 if search.must_restart(len(states), over=True):
                     raise _MoreShared
-                return self._found(complete=False)
+                return self.found(complete=False)
             if search.must_restart(len(states), over=False):
                 raise _MoreShared
             state = states[at]
@@ -508,7 +519,7 @@ class _Run:
                     if wrong is not None:
                         if search.must_restart(len(states), over=True):
                             raise _MoreShared
-                        found = self._found(complete=False)
+                        found = self.found(complete=False)
                         found.wrong, found.cpu, found.last = wrong, cpu, after
                         found.path = [*self._path(at), (state, cpu, way)]
                         return found
@@ -533,7 +544,7 @@ class _Run:
             stuck = self._stuck()
             if stuck is not None:
                 return stuck
-        return self._found(complete=True)
+        return self.found(complete=True)
 
     # --- states ------------------------------------------------------------------------------
 
@@ -551,7 +562,8 @@ class _Run:
             at = before
         return path[::-1]
 
-    def _found(self, *, complete: bool) -> Found:
+    def found(self, *, complete: bool) -> Found:
+        """What there is up to now."""
         limits = list(self._limits)
         return Found(
             len(self._states), len(self._edges_to), complete, unsure=self._unsure, limits=limits
@@ -560,7 +572,7 @@ class _Run:
     def _ended(self, at: int, wrong: Wrong) -> Found:
         if self._search.must_restart(len(self._states), over=True):
             raise _MoreShared
-        found = self._found(complete=False)
+        found = self.found(complete=False)
         found.wrong, found.path, found.last = wrong, self._path(at), self._states[at]
         found.cpu = found.path[-1][1] if found.path else 0
         return found
@@ -743,6 +755,8 @@ class _Run:
     def _circle(self, state: State, cpu: int) -> set[int]:
         """Where a CPU comes by in circles if it goes on alone and changes nothing; else nothing."""
         start, world = state[cpu], state[self._cpus]
+        if self._search.over[start]:
+            return set()
         circle, todo, back = {start}, [start], not self._search.moves(start, world)
         while todo:
             for move in self._search.moves(todo.pop(), world):
