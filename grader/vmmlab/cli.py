@@ -15,6 +15,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
@@ -25,8 +26,9 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import typer
 
-from vmmlab import __version__
+from vmmlab import __version__, translate
 from vmmlab.errors import UsageError, VmmlabError
+from vmmlab.translate import Reader
 
 if TYPE_CHECKING:
     from vmmlab.cohort import Cohort
@@ -55,6 +57,10 @@ CourseOption = Annotated[
     typer.Option("--course", metavar="DIR", help="The course; else it is looked for upwards."),
 ]
 ArchOption = Annotated[str, typer.Option("--arch", help="x86_64 or i386.")]
+LangOption = Annotated[
+    str | None,
+    typer.Option("--lang", metavar="en|ja", help="The language of what is shown; else LANG says."),
+]
 LabArgument = Annotated[str, typer.Argument(metavar="LAB", help="lab0 … lab4, or vmm.")]
 
 
@@ -66,14 +72,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    say = Reader(_language(words))
     try:
         if words == ["--version"]:
             _top(version=True)  # without setting up the other commands: 0.1 s less
-        result = app(args=words, prog_name="vmmlab", standalone_mode=False)
+        result = _command(say)(args=words, prog_name="vmmlab", standalone_mode=False, obj=say)
         sys.stdout.flush()
         code = result if isinstance(result, int) else 0
         if code == STOPPED:  # typer has swallowed a Ctrl-C
-            _complain("stopped")
+            _complain(say("stopped"))
         return code
     except typer.Exit as end:
         return end.exit_code
@@ -81,10 +88,10 @@ def _run(words: list[str]) -> int:
         error.show()
         return 2
     except VmmlabError as error:
-        _explain(error)
+        _explain(error, say)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _complain("stopped")
+        _complain(say("stopped"))
         return STOPPED
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # typer has swallowed it
@@ -98,16 +105,47 @@ def _run(words: list[str]) -> int:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             place = error.filename2 or error.filename
             where = f" ({place})" if place else ""
-            _complain(f"the disk is full{where}\n  next:     make room, then run this again")
+            full = UsageError(
+                f"the disk is full{where}", next_step="make room, then run this again"
+            )
+            _explain(full, say)
             return _BUG
-        return _bug(error)
+        return _bug(error, say)
     except Exception as error:
-        return _bug(error)
+        return _bug(error, say)
+
+
+def _language(words: Sequence[str]) -> str:
+    """The language for one call: it must be known before the words are understood."""
+    said = [word.partition("=")[2] for word in words if word.startswith("--lang=")]
+    said += [value for word, value in pairwise(words) if word == "--lang"]
+    wanted = said[-1] if said else None
+    remembered = "" if wanted else translate.remembered(Path.cwd())
+    return translate.choose(wanted, os.environ, remembered)
+
+
+def _command(say: Reader) -> Any:
+    """All commands, with their help in the reader's language."""
+    command: Any = typer.main.get_command(app)
+    if say.language != translate.ENGLISH:
+        _translate_help(command, say)
+    return command
+
+
+def _translate_help(command: Any, say: Reader) -> None:
+    if command.help:
+        command.help = say(" ".join(command.help.split()))
+    for parameter in command.params:
+        if getattr(parameter, "help", None):
+            parameter.help = say(parameter.help)
+    for inner in getattr(command, "commands", {}).values():
+        _translate_help(inner, say)
 
 
 @app.callback(invoke_without_command=True)
 def _top(
     version: Annotated[bool, typer.Option("--version", help="Say the version and stop.")] = False,
+    lang: LangOption = None,
 ) -> None:
     if version:
         typer.echo(f"vmmlab {__version__}")
@@ -116,25 +154,31 @@ def _top(
 
 @app.command()
 def new(
+    context: typer.Context,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
     no_input: Annotated[bool, typer.Option("--no-input", help="Ask nothing.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Your name.")] = None,
     cohort: Annotated[str | None, typer.Option("--cohort", help="Your cohort.")] = None,
     course: CourseOption = None,
+    lang: LangOption = None,
 ) -> None:
     """Make a workspace: the given VMM, and starters for you to fill in."""
     from vmmlab import doctor, workspace
 
+    say: Reader = context.obj
     loaded = _course(course)
     asking = not no_input and sys.stdin.isatty()
     if name is None:
-        name = typer.prompt("Your name", default=_user()) if asking else _user()
+        name = typer.prompt(say("Your name"), default=_user()) if asking else _user()
     if cohort is None:
-        cohort = typer.prompt("Your cohort", default=loaded.cohort) if asking else loaded.cohort
-    answers = workspace.Answers(student=name, cohort=_cohort(cohort))
+        prompt = say("Your cohort")
+        cohort = typer.prompt(prompt, default=loaded.cohort) if asking else loaded.cohort
+    # English without having been asked for leaves the language to the environment.
+    remembered = say.language if lang or say.language != translate.ENGLISH else ""
+    answers = workspace.Answers(student=name, cohort=_cohort(cohort), lang=remembered)
     doctor.require(("gcc", "ld", "objcopy"))
     made = workspace.new(directory, loaded, answers)
-    typer.echo(f"{made} is ready. Next:")
+    typer.echo(say(f"{made} is ready. Next:"))
     typer.echo(f"  cd {_quoted(made)}")
     if (made / ".venv").exists():
         typer.echo("  source .venv/bin/activate")
@@ -143,6 +187,7 @@ def new(
 
 @app.command()
 def grade(
+    context: typer.Context,
     labs: Annotated[list[str], typer.Argument(metavar="LAB...", help="lab0 … lab4.")],
     submission: Annotated[
         str,
@@ -168,6 +213,7 @@ def grade(
         bool,
         typer.Option("--no-sandbox", help="Grade other people's code even without a sandbox."),
     ] = False,
+    lang: LangOption = None,
 ) -> int:
     """Grade labs: build, boot, look from outside, say what it earns."""
     gc.disable()  # a short process: looking for cycles would only make it start later
@@ -178,6 +224,7 @@ def grade(
     from vmmlab.grading import default_seed, grade_lab
     from vmmlab.report import exit_code, write_json
 
+    say: Reader = context.obj
     loaded = _course(course)
     wanted = list(dict.fromkeys(labs))
     for lab in wanted:
@@ -219,13 +266,13 @@ def grade(
             )
             from vmmlab.report.terminal import print_report  # loaded while the machines boot
 
-            print_report(report)
+            print_report(report, say=say.of(loaded.labs_dir / lab))
             codes.append(exit_code(report))
             if json is not None:
                 write_json(report, json if len(wanted) == 1 else Path(f"{json}.{lab}"))
         except VmmlabError as error:
             sys.stdout.flush()
-            _explain(error, lab if len(wanted) > 1 else "")
+            _explain(error, say, lab if len(wanted) > 1 else "")
             codes.append(error.exit_code)
     return max(codes)
 
@@ -308,19 +355,23 @@ def explore(
 
 @app.command()
 def build(
+    context: typer.Context,
     lab: LabArgument,
     directory: Annotated[
         Path | None, typer.Option("--workspace", metavar="DIR", help="Else the one you are in.")
     ] = None,
     arch: ArchOption = "x86_64",
     course: CourseOption = None,
+    lang: LangOption = None,
 ) -> None:
     """Build one lab of a workspace, or `vmm`: all labs from your own files."""
     from vmmlab import local
 
     here = _workspace(directory)
-    for line in local.build(here, _course(course, here.root), lab, arch=arch):
-        typer.echo(line)
+    loaded = _course(course, here.root)
+    say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
+    for line in local.build(here, loaded, lab, arch=arch):
+        typer.echo(say(line))
 
 
 @app.command()
@@ -339,6 +390,7 @@ def run(
     ] = 20.0,
     arch: ArchOption = "x86_64",
     course: CourseOption = None,
+    lang: LangOption = None,
 ) -> int:
     """Boot a lab in QEMU with its serial line on this terminal; Ctrl-A X leaves."""
     from vmmlab import boot, workspace
@@ -448,6 +500,7 @@ def gradebook_sync(
 
 @app.command()
 def iso(
+    context: typer.Context,
     lab: LabArgument = "vmm",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else build/LAB/vmm.iso.")
@@ -466,18 +519,17 @@ def iso(
     image = boot.image_for(lab, loaded, here or submission or "reference", delays="faithful")
     target = output or (here.root if here else Path.cwd()) / "build" / lab / "vmm.iso"
     media.make_iso(image.kernel, f"vmmlab {lab}", target)
-    typer.echo(
-        f"{target}: {target.stat().st_size // 1024} KiB, for a CD or, copied as it is, a stick"
-    )
+    size = target.stat().st_size // 1024
+    typer.echo(context.obj(f"{target}: {size} KiB, for a CD or, copied as it is, a stick"))
 
 
 @app.command(name="doctor")
-def _doctor() -> int:
+def _doctor(context: typer.Context, lang: LangOption = None) -> int:
     """Look for what the kit needs on this machine, and say how to mend what is missing."""
     from vmmlab import doctor
 
     items = doctor.examine()
-    for line in doctor.lines(items):
+    for line in doctor.lines(items, context.obj):
         typer.echo(line)
     return 0 if doctor.healthy(items) else 3
 
@@ -559,15 +611,16 @@ def _complain(text: str) -> None:
     typer.echo(f"vmmlab: {text}", err=True)
 
 
-def _explain(error: VmmlabError, lab: str = "") -> None:
+def _explain(error: VmmlabError, say: Reader, lab: str = "") -> None:
     """The error as text; of a failed build, what the compiler said first."""
     for one in getattr(error, "diagnostics", ())[:20]:
         place = ":".join(str(part) for part in (one.file, one.line, one.column) if part)
-        typer.echo(f"{place}: {one.severity}: {one.message}", err=True)
-    _complain(f"{lab}: {error}" if lab else str(error))
+        typer.echo(f"{place}: {one.severity}: {say(one.message)}", err=True)
+    text = translate.error_text(error, say)
+    _complain(f"{lab}: {text}" if lab else text)
 
 
-def _bug(error: Exception) -> int:
+def _bug(error: Exception, say: Reader) -> int:
     """One line for the reader, the traceback into a file for whoever mends it."""
     text = "".join(traceback.format_exception(error))
     try:
@@ -579,7 +632,7 @@ def _bug(error: Exception) -> int:
     except OSError:
         where = f"the traceback follows\n{text}"
     kind = " ".join(traceback.format_exception_only(error)[-1].split())
-    _complain(f"this is a bug of vmmlab, not of your work: {kind[:200]}; {where}")
+    _complain(say(f"this is a bug of vmmlab, not of your work: {kind[:200]}; {where}"))
     return _BUG
 
 

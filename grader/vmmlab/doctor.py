@@ -13,6 +13,7 @@ from typing import Final
 
 from vmmlab import container, sandbox
 from vmmlab.errors import InfraError
+from vmmlab.translate import Reader, cells
 
 _TIMEOUT_S: Final = 20.0
 
@@ -106,20 +107,22 @@ def healthy(items: Iterable[Item]) -> bool:
     return all(item.ok or item.optional for item in items)
 
 
-def lines(items: Sequence[Item]) -> Iterator[str]:
-    """The report as text, a line for each thing, then what to do."""
+def lines(items: Sequence[Item], say: Reader | None = None) -> Iterator[str]:
+    """The report as text, a line for each thing, then what to do; in English unless `say` says."""
+    say = Reader() if say is None else say
     width = max(len(item.name) for item in items)
     for item in items:
-        state = "ok" if item.ok else "missing"
-        detail = item.detail
+        state = say.label("ok" if item.ok else "missing")
+        detail = say(item.detail)
         if not item.ok and item.optional:
-            use = OPTIONAL.get(item.name, "")
-            detail = f"{detail}; optional: {use}" if detail else f"optional: {use}"
-        yield f"{state:<8}{item.name:<{width}}  {detail}".rstrip()
+            use = say(OPTIONAL.get(item.name, ""))
+            optional = say.label("optional: ") + use
+            detail = f"{detail}{say.label('; ')}{optional}" if detail else optional
+        yield f"{state}{' ' * (8 - cells(state))}{item.name:<{width}}  {detail}".rstrip()
     remedies = [item.remedy for item in items if item.remedy and not item.ok]
     command = mend(items)
     for text in ([command] if command else []) + remedies:
-        yield f"  next: {text}"
+        yield f"  {say.label('next: ')}{say(text)}"
 
 
 # --- looking ---------------------------------------------------------------------------------

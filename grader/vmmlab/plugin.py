@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vmmlab.errors import VmmlabError
     from vmmlab.grading import Grading, Runner, RunRequest
     from vmmlab.report import Report
+    from vmmlab.translate import Reader
 
 WORKSPACE_FILE = "workspace.toml"
 
@@ -60,6 +61,7 @@ class WorkspacePlugin:
         self.cohort: Cohort | None = None
         self.seed: int | None = None
         self.arch = "x86_64"
+        self.say: Reader | None = None
         self.gradings: dict[str, Grading] = {}
         self.verdicts: list[Report | tuple[str, VmmlabError]] = []
 
@@ -73,6 +75,12 @@ class WorkspacePlugin:
             help="what to build for: x86_64 or i386 (default: x86_64)",
         )
         group.addoption(
+            "--lang",
+            default=None,
+            metavar="en|ja",
+            help="the language of what is shown (default: the workspace's, else what LANG says)",
+        )
+        group.addoption(
             "--vmm-seed",
             type=int,
             default=None,
@@ -82,27 +90,33 @@ class WorkspacePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Find the course this workspace belongs to."""
-        from vmmlab import course, workspace
+        """Find the course this workspace belongs to, and the reader's language."""
+        from vmmlab import course, translate, workspace
         from vmmlab.checks.engine import Engine
         from vmmlab.errors import VmmlabError
 
         config = session.config
+        language = translate.choose(
+            config.getoption("--lang"), os.environ, translate.remembered(self.root)
+        )
+        say = self.say = translate.Reader(language)
         if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
             raise pytest.UsageError(
-                "the labs boot in parallel by themselves: run pytest without -n"
+                say("the labs boot in parallel by themselves: run pytest without -n")
             )
         try:
             self.cohort = workspace.read(self.root).cohort
             self.course = course.load(course.find(self.root))
         except VmmlabError as error:
-            raise pytest.UsageError(str(error)) from None
+            raise pytest.UsageError(translate.error_text(error, say)) from None
         self.seed = config.getoption("--vmm-seed")
         self.arch = config.getoption("--arch")
         if self.arch not in course.ARCHES:
             raise pytest.UsageError(
-                f"there is no architecture {self.arch!r} here: --arch is one of "
-                f"{', '.join(course.ARCHES)}"
+                say(
+                    f"there is no architecture {self.arch!r} here: --arch is one of "
+                    f"{', '.join(course.ARCHES)}"
+                )
             )
         self.engine = Engine(self._run_of)
         config.pluginmanager.register(self.engine, "vmmlab-engine")
@@ -111,20 +125,23 @@ class WorkspacePlugin:
         """Say what is going to be graded."""
         name = self.cohort.name if self.cohort else "?"
         arch = "" if self.arch == "x86_64" else f", {self.arch}"
-        return f"vmmlab: workspace {self.root.name}, cohort {name}{arch}"
+        assert self.say is not None
+        return "vmmlab: " + self.say(f"workspace {self.root.name}, cohort {name}{arch}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """If nothing is left since no lab asked for has checks for this architecture, say so."""
         from vmmlab.errors import UsageError
+        from vmmlab.translate import error_text
 
         if items or self.course is None:
             return
+        assert self.say is not None
         for lab in sorted(self.gradings):
             try:
                 self.course.graded_for(lab, self.arch)
             except UsageError as error:
-                raise pytest.UsageError(str(error)) from None
+                raise pytest.UsageError(error_text(error, self.say)) from None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -150,17 +167,27 @@ class WorkspacePlugin:
         """Show the reports in place of tracebacks."""
         from vmmlab.report import Report
         from vmmlab.report.terminal import render
+        from vmmlab.translate import error_text
 
+        assert self.say is not None
         for verdict in self.verdicts:
             if isinstance(verdict, Report):
                 terminalreporter.write_sep("=", verdict.lab)
                 writer = terminalreporter.config.get_terminal_writer()
-                text = render(verdict, width=writer.fullwidth, color=writer.hasmarkup)
+                assert self.course is not None
+                text = render(
+                    verdict,
+                    width=writer.fullwidth,
+                    color=writer.hasmarkup,
+                    say=self.say.of(self.course.labs_dir / verdict.lab),
+                )
                 terminalreporter.write(text + "\n", flush=True)
             else:
                 lab, error = verdict
                 terminalreporter.write_sep("=", lab)
-                terminalreporter.write_line(f"{lab} was not graded. {error}", red=True)
+                text = self.say(f"{lab} was not graded.")
+                text = f"{text} {error_text(error, self.say)}"
+                terminalreporter.write_line(text, red=True)
 
     def _run_of(self, path: Path) -> LabRun | None:
         """The lab whose checks `path` holds, if it is the copy in this workspace."""

@@ -27,12 +27,19 @@ _MAX_STUDENT: Final = 100
 class Answers:
     """What `vmmlab new` asks for.
 
+    Attributes:
+        student: whose workspace it is.
+        cohort: whose numbers it gets.
+        lang: the language of the starters, which the workspace remembers; "" for English starters
+            and whatever the environment says later.
+
     Raises:
         UsageError: the name holds what no name holds.
     """
 
     student: str
     cohort: Cohort
+    lang: str = ""
 
     def __post_init__(self) -> None:
         # Braces: cookiecutter would take them for a template.
@@ -58,12 +65,14 @@ class Workspace:
         cohort: the numbers of its cohort.h.
         student: the name given when it was made.
         version: the vmmlab that made it.
+        lang: the language that it was made in, "" if it says none.
     """
 
     root: Path
     cohort: Cohort
     student: str
     version: str
+    lang: str = ""
 
 
 def locate(start: Path) -> Workspace | None:
@@ -107,6 +116,7 @@ def read(root: Path) -> Workspace:
             ),
             student=_as(str, data, "student"),
             version=_as(str, data, "vmmlab"),
+            lang=_as(str, data, "lang") if "lang" in data else "",
         )
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
         found = str(error)
@@ -234,6 +244,7 @@ def _render(course: Course, answers: Answers, scratch: Path) -> Path:
         "slug": "workspace",
         "student": answers.student,
         "cohort": answers.cohort.name,
+        "lang": answers.lang,
         **answers.cohort.literals(),
     }
     try:

@@ -207,7 +207,7 @@ def grader(monkeypatch: pytest.MonkeyPatch) -> Grader:
     monkeypatch.setattr(grading, "grade_lab", fake.grade_lab)
     monkeypatch.setattr("vmmlab.report.exit_code", code)
     monkeypatch.setattr("vmmlab.report.write_json", write)
-    monkeypatch.setattr("vmmlab.report.terminal.print_report", lambda r: typer.echo(r))
+    monkeypatch.setattr("vmmlab.report.terminal.print_report", lambda r, say: typer.echo(r))
     return fake
 
 

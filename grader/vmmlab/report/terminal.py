@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import IO, Final
 
+from rich.cells import set_cell_size
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -19,6 +20,8 @@ from rich.text import Text
 
 from vmmlab.report.model import CheckReport, Diagnostic, Report
 from vmmlab.report.text import clean, clean_line
+from vmmlab.report.wrapping import Wide, text_of
+from vmmlab.translate import Reader, report_for
 
 _WORDS: Final = {
     "pass": ("pass", "green"),
@@ -31,6 +34,7 @@ _WORDS: Final = {
 }
 _WIDTH_OF_A_FILE: Final = 100
 _WIDTHS: Final = (40, 120)
+_NAMES: Final = 8
 _CASES_SHOWN: Final = 12
 _DIAGNOSTICS_SHOWN: Final = 8
 _WARNINGS_SHOWN: Final = 5
@@ -38,26 +42,36 @@ _WAITING_SHOWN: Final = 4
 _VERSIONS_NOT_SHOWN: Final = frozenset({"python", "qemu.qmp"})
 
 
-def print_report(report: Report, file: IO[str] | None = None) -> None:
-    """Print the report: in colour only on a terminal, and never with NO_COLOR set."""
+def print_report(report: Report, file: IO[str] | None = None, say: Reader | None = None) -> None:
+    """Print the report: in colour only on a terminal, and never with NO_COLOR set.
+
+    Args:
+        report: what to show.
+        file: where to; standard output if it is None.
+        say: the reader's language, with the texts of the lab; else English.
+    """
     out = sys.stdout if file is None else file
     terminal = out.isatty()
     color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     width = shutil.get_terminal_size().columns if terminal else _WIDTH_OF_A_FILE
-    text = render(report, width=width, color=color)
+    text = render(report, width=width, color=color, say=say)
     encoding = getattr(out, "encoding", None) or "utf-8"
     out.write(text.encode(encoding, "backslashreplace").decode(encoding))
     out.flush()
 
 
-def render(report: Report, *, width: int = 80, color: bool = False) -> str:
+def render(
+    report: Report, *, width: int = 80, color: bool = False, say: Reader | None = None
+) -> str:
     """Return the report as text with line ends.
 
     Args:
         report: what to show.
         width: columns; kept within what can be read. A command to copy is never broken.
         color: whether to use ANSI colours.
+        say: the reader's language, with the texts of the lab; else English.
     """
+    say = Reader() if say is None else say
     out = io.StringIO()
     console = Console(
         file=out,
@@ -71,7 +85,9 @@ def render(report: Report, *, width: int = 80, color: bool = False) -> str:
         legacy_windows=False,
         _environ={},
     )
-    for part in _parts(report):
+    for part in _parts(report_for(report, say), say):
+        if isinstance(part, Wide):
+            part = Padding(part, 0)  # rich would take it for plain Text otherwise
         console.print(part, soft_wrap=isinstance(part, _Command))
     lines = (line.rstrip() for line in out.getvalue().split("\n"))
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -81,58 +97,58 @@ class _Command(Text):
     """A line that is meant to be copied: wrapping it would break it."""
 
 
-def _parts(report: Report) -> Iterator[RenderableType]:
-    yield _headline(report)
+def _parts(report: Report, say: Reader) -> Iterator[RenderableType]:
+    yield _headline(report, say)
     if not report.build.ok:
-        yield from _build_failure(report)
+        yield from _build_failure(report, say)
     else:
         yield ""
-        yield _list(report.checks)
+        yield _list(report.checks, say)
         for group in _roots(report.checks):
             yield ""
-            yield from _block(report, group)
+            yield from _block(report, group, say)
     if report.build.warnings:
         yield ""
-        yield from _warnings(report.build.warnings)
-    closing = _closing(report)
+        yield from _warnings(report.build.warnings, say)
+    closing = _closing(report, say)
     if closing:
         yield ""
         yield from closing
     yield ""
-    yield from _small_print(report)
+    yield from _small_print(report, say)
 
 
-def _headline(report: Report) -> Text:
+def _headline(report: Report, say: Reader) -> Text:
     full = report.points == report.max
     if report.points is None:
         known = sum(check.points or 0 for check in report.checks)
-        points, style = f"{known:g} of {report.max:g} points so far", "bold magenta"
+        points, style = say(f"{known:g} of {report.max:g} points so far"), "bold magenta"
     else:
-        points = f"{report.points:g}/{report.max:g} points"
+        points = say(f"{report.points:g}/{report.max:g} points")
         style = "bold green" if full else "bold yellow" if report.points else "bold"
     line = Text.assemble((clean_line(report.lab), "bold"), "  ", (points, style))
     if report.mode == "own":
-        line.append("  all labs your own")
+        line.append("  " + say("all labs your own"))
     elif report.mode == "reference":
-        line.append("  the reference solution")
+        line.append("  " + say("the reference solution"))
     if report.partial_run:
-        line.append("  partial run, not a grade", "yellow")
+        line.append("  " + say("partial run, not a grade"), "yellow")
     if report.needs_attention:
-        line.append("  needs attention, no grade yet", "bold magenta")
+        line.append("  " + say("needs attention, no grade yet"), "bold magenta")
     return line
 
 
-def _list(checks: Sequence[CheckReport]) -> Table:
+def _list(checks: Sequence[CheckReport], say: Reader) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
     table.add_column(overflow="fold")
     for check in checks:
         word, style = _WORDS[check.outcome]
-        title = Text(clean_line(check.title))
+        title = text_of(clean_line(check.title))
         if check.outcome == "skipped":  # one line is enough for what cannot be judged yet
             title = Text(title.plain, "dim", no_wrap=True, overflow="ellipsis")
-        table.add_row(Text(f"  {word}", style), Text(_points(check)), title)
+        table.add_row(Text(f"  {say.label(word)}", style), Text(_points(check)), title)
     return table
 
 
@@ -174,78 +190,81 @@ def _roots(checks: Sequence[CheckReport]) -> list[_Group]:
     return list(groups.values())
 
 
-def _block(report: Report, group: _Group) -> Iterator[RenderableType]:
+def _block(report: Report, group: _Group, say: Reader) -> Iterator[RenderableType]:
     check = group.first
     word, style = _WORDS[check.outcome]
     head = Table.grid(padding=(0, 2, 0, 0))
-    head.add_row(Text(word, style), Text(clean_line(check.title), "bold"))
+    head.add_row(Text(say.label(word), style), text_of(clean_line(check.title), "bold"))
     yield head
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, min_width=8, style="dim")
+    table.add_column(no_wrap=True, min_width=_NAMES, style="dim")
     table.add_column(overflow="fold")
-    for name, text in _rows(report, group):
+    for name, text in _rows(report, group, say):
         if text.strip():
-            table.add_row(name, Text(clean(text).strip("\n")))
+            table.add_row(say.label(name), text_of(clean(text).strip("\n")))
     yield Padding(table, (0, 0, 0, 6))
     if check.outcome != "infra-error":
-        yield _Command.assemble("      ", ("again     ", "dim"), (clean_line(check.again), "cyan"))
+        again = set_cell_size(say.label("again"), _NAMES + 2)
+        yield _Command.assemble("      ", (again, "dim"), (clean_line(check.again), "cyan"))
 
 
-def _rows(report: Report, group: _Group) -> Iterator[tuple[str, str]]:
+def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, str]]:
     check = group.first
     if check.outcome == "infra-error":
         yield "what", check.reason
-        yield "you", "This is not your code and costs no points. Run it again."
-        yield "or else", "If it happens again, show your instructor this text."
+        yield "you", say("This is not your code and costs no points. Run it again.")
+        yield "or else", say("If it happens again, show your instructor this text.")
     else:
         where = [f"CPU {check.cpu}"] if check.cpu is not None else []
-        yield "where", ", ".join([*where, *filter(None, [check.place])])
+        yield "where", say.label(", ").join([*where, *filter(None, [check.place])])
         yield "expected", check.expected
         yield "observed", check.observed or (check.cause or "").replace("-", " ")
         if check.cases:
-            yield "cases", _cases(check)
+            yield "cases", _cases(check, say)
         yield "next", check.next
         yield "hint", "\n".join(check.hints)
-        yield "step", f"{check.step or '-'}, seed {report.seed}"
+        yield "step", say(f"{check.step or '-'}, seed {report.seed}")
     yield "same in", ", ".join(other.id for other in group.same)
     if len(group.waiting) > _WAITING_SHOWN:
-        yield "waiting", f"{len(group.waiting)} checks wait for this one"
+        yield "waiting", say(f"{len(group.waiting)} checks wait for this one")
     else:
         yield "waiting", ", ".join(other.id for other in group.waiting)
 
 
-def _cases(check: CheckReport) -> str:
+def _cases(check: CheckReport, say: Reader) -> str:
     failed = [case for case in check.cases if case.outcome != "pass"]
-    lines = [f"{len(check.cases) - len(failed)} of {len(check.cases)} pass"]
+    lines = [say(f"{len(check.cases) - len(failed)} of {len(check.cases)} pass")]
+    colon = say.label(": ")
     lines += [
-        clean_line(f"{case.name}: {case.message.removeprefix(f'{case.name}: ')}")
+        clean_line(f"{case.name}{colon}{case.message.removeprefix(f'{case.name}{colon}')}")
         for case in failed[:_CASES_SHOWN]
     ]
     if len(failed) > _CASES_SHOWN:
-        lines.append(f"and {len(failed) - _CASES_SHOWN} more")
+        lines.append(say(f"and {len(failed) - _CASES_SHOWN} more"))
     return "\n".join(lines)
 
 
-def _build_failure(report: Report) -> Iterator[RenderableType]:
+def _build_failure(report: Report, say: Reader) -> Iterator[RenderableType]:
     errors = [one for one in report.build.diagnostics if one.severity == "error"]
     shown = errors[:_DIAGNOSTICS_SHOWN]
     yield ""
-    yield _line("The code does not compile, so no check could run.", "bold red")
+    yield _line(say("The code does not compile, so no check could run."), "bold red")
     yield ""
     yield from (_diagnostic(one, "red") for one in shown)
     if len(errors) > len(shown):
-        yield _line(f"  and {len(errors) - len(shown)} more", "")
+        yield _line("  " + say(f"and {len(errors) - len(shown)} more"), "")
     yield ""
-    yield _line("Start with the first one; the others often follow from it.", "")
+    yield _line(say("Start with the first one; the others often follow from it."), "")
 
 
-def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[RenderableType]:
-    several = len(warnings) > 1
-    count = f"{len(warnings)} warnings; they cost" if several else "a warning; it costs"
-    yield _line(f"The compiler gives {count} no points.", "yellow")
+def _warnings(warnings: Sequence[Diagnostic], say: Reader) -> Iterator[RenderableType]:
+    text = "The compiler gives a warning; it costs no points."
+    if len(warnings) > 1:
+        text = f"The compiler gives {len(warnings)} warnings; they cost no points."
+    yield _line(say(text), "yellow")
     yield from (_diagnostic(one, "yellow") for one in warnings[:_WARNINGS_SHOWN])
     if len(warnings) > _WARNINGS_SHOWN:
-        yield _line(f"  and {len(warnings) - _WARNINGS_SHOWN} more", "")
+        yield _line("  " + say(f"and {len(warnings) - _WARNINGS_SHOWN} more"), "")
 
 
 def _diagnostic(one: Diagnostic, style: str) -> Text:
@@ -258,40 +277,38 @@ def _diagnostic(one: Diagnostic, style: str) -> Text:
     return text.append(clean_line(one.message))
 
 
-def _closing(report: Report) -> list[RenderableType]:
+def _closing(report: Report, say: Reader) -> list[RenderableType]:
     """What to say at the end: praise, or where to begin."""
     if not report.build.ok or not report.checks:
         return []
     if all(check.outcome == "pass" for check in report.checks):
         if report.partial_run:
-            return [_line("All of these pass. Now run the whole lab.", "green")]
-        return [_line(f"All points. {report.lab} is done, well done!", "bold green")]
+            return [_line(say("All of these pass. Now run the whole lab."), "green")]
+        return [_line(say(f"All points. {report.lab} is done, well done!"), "bold green")]
     step = report.first_step
     if step is None or report.needs_attention:
         return []
-    what = f"function {step.function}: {step.title}"
-    if step.line is None:
-        return [_line(f"Next: {step.id} in {step.file}, {what}", "")]
-    where = f"TODO({step.id}) in {step.file}:{step.line}, {what}"
-    if report.points == 0:
-        return [
-            _line("It builds, and that is where everyone starts. A good first step:", "bold"),
-            Padding(_line(where, ""), (0, 0, 0, 2)),
-        ]
-    return [_line(f"Next: {where}", "")]
+    where, place = step.id, step.file
+    if step.line is not None:
+        where, place = f"TODO({step.id})", f"{step.file}:{step.line}"
+    todo = say(f"{where} in {place}, function {step.function}: {step.title}")
+    if report.points == 0 and step.line is not None:
+        start = "It builds, and that is where everyone starts. A good first step:"
+        return [_line(say(start), "bold"), Padding(_line(todo, ""), (0, 0, 0, 2))]
+    return [_line(f"{say.label('Next: ')}{todo}", "")]
 
 
-def _small_print(report: Report) -> Iterator[RenderableType]:
+def _small_print(report: Report, say: Reader) -> Iterator[RenderableType]:
     for note in report.notes:
-        yield _line(f"note: {note}", "")
+        yield _line(f"{say.label('note: ')}{note}", "")
     versions = [
         f"{name} {number}"
         for name, number in report.versions.items()
         if name not in _VERSIONS_NOT_SHOWN
     ]
-    facts = [f"seed {report.seed}", f"cohort {report.cohort}", report.arch, *versions]
-    yield _line(" · ".join([*facts, f"{report.duration_s:.1f} s"]), "dim")
+    facts = [say(f"seed {report.seed}"), say(f"cohort {report.cohort}"), report.arch, *versions]
+    yield _line(" · ".join([*facts, say(f"{report.duration_s:.1f} s")]), "dim")
 
 
 def _line(text: str, style: str) -> Text:
-    return Text(" ".join(clean(text).splitlines()), style)
+    return text_of(" ".join(clean(text).splitlines()), style)

@@ -15,7 +15,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod, OverflowMethod
 
-_NOT_FIRST: Final = frozenset("、。，．・：；？！ー）」』】〉》〕］｝ぁぃぅぇぉっゃゅょァィゥェォッャュョ々…,.:;!?)]}")
+_NOT_FIRST: Final = frozenset(
+    "、。，．・：；？！ー）」』】〉》〕］｝々…,.:;!?)]}ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
+)
 _NOT_LAST: Final = frozenset("（「『【〈《〔［｛([{")
 
 
@@ -63,7 +65,7 @@ class Wide(Text):
     ) -> Lines:
         """As rich wraps, but also between wide characters."""
         if no_wrap or self.no_wrap:
-            return super().wrap(
+            cut = super().wrap(
                 console,
                 width,
                 justify=justify,
@@ -71,6 +73,10 @@ class Wide(Text):
                 tab_size=tab_size,
                 no_wrap=no_wrap,
             )
+            for line in cut:
+                if line.plain.endswith(" …"):  # half of a wide character was left over
+                    line.plain = f"{line.plain[:-2].rstrip()}…"
+            return cut
         lines = Lines()
         for line in self.split(allow_blank=True):
             for part in line.divide(breaks(line.plain, width)):
