@@ -28,6 +28,7 @@ ARCHES: Final = ("x86_64", "i386")
 
 _LAB = re.compile(r"lab(0|[1-9][0-9]?)")
 _CHECK = re.compile(r"lab[0-9]+(\.[a-z0-9][a-z0-9_-]*){2}")
+_HIDDEN: Final = "hidden"
 _SOURCE = re.compile(r"lab[0-9]+/[A-Za-z0-9_][A-Za-z0-9_.-]*\.(c|S)")
 _SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -66,9 +67,11 @@ class _LabEntry(_Model):
     title: Text
     points: Annotated[int, Field(ge=0)] = 0
     points_i386: Annotated[int, Field(ge=0)] = 0
+    hidden_points: Annotated[int, Field(ge=0)] = 0
     files: dict[str, list[Text]] = {}
     steps: list[Step] = []
     checks: dict[str, CheckSpec] = {}
+    hidden: dict[str, CheckSpec] = {}
     cpus: Annotated[list[Cpus], Field(min_length=1)] = [4]
     firmware: Annotated[list[Literal["qboot", "seabios"]], Field(min_length=1)] = ["qboot"]
 
@@ -95,6 +98,8 @@ class Lab:
         line: the line of the lab's key there, from 1.
         check_lines: the line of each check's key there, whatever its architecture.
         others: architecture to checks by id, for all architectures but x86_64 that have any.
+        hidden: the hidden checks by id; a released course names none.
+        hidden_points: what the hidden checks add up to, whether they are named or not.
     """
 
     name: str
@@ -110,6 +115,8 @@ class Lab:
     line: int
     check_lines: Mapping[str, int]
     others: Mapping[str, Mapping[str, CheckSpec]] = field(default_factory=dict)
+    hidden: Mapping[str, CheckSpec] = field(default_factory=dict)
+    hidden_points: int = 0
 
     @property
     def arches(self) -> tuple[str, ...]:
@@ -117,11 +124,15 @@ class Lab:
         return tuple(arch for arch in ARCHES if self.checks_of(arch))
 
     def checks_of(self, arch: str) -> Mapping[str, CheckSpec]:
-        """The checks for one architecture by id, in the order of course.yml."""
+        """The open checks for one architecture by id, in the order of course.yml."""
         return self.checks if arch == ARCHES[0] else self.others.get(arch, MappingProxyType({}))
 
+    def hidden_points_of(self, arch: str) -> int:
+        """What the hidden checks for one architecture add up to; they are for x86_64."""
+        return self.hidden_points if arch == ARCHES[0] else 0
+
     def points_of(self, arch: str) -> int:
-        """What the checks for one architecture add up to."""
+        """What the open checks for one architecture add up to."""
         return sum(check.points for check in self.checks_of(arch).values())
 
     def step(self, step_id: str) -> Step:
@@ -242,25 +253,32 @@ def load(root: Path) -> Course:
     raise _error(file, mistakes)
 
 
-def check_defined(lab: Lab, defined: Mapping[str, str] | Collection[str]) -> None:
+def check_defined(
+    lab: Lab, defined: Mapping[str, str] | Collection[str], *, hidden: bool = False
+) -> None:
     """Compare the checks that course.yml lists for `lab` with those that its tests define.
 
     Args:
         lab: the lab.
-        defined: the ids that the test file defines; a mapping also says where each one is
+        defined: the ids that the test files define; a mapping also says where each one is
             (as `labs/lab3/test_lab3.py:12`).
+        hidden: the files of the hidden checks are among them.
 
     Raises:
         CourseError: a check of course.yml is defined nowhere, or a defined one has no points.
     """
     tests = f"labs/{lab.name}/test_{lab.name}.py"
     source = shown(lab.source)
-    listed = {check_id: arch for arch in ARCHES for check_id in lab.checks_of(arch)}
-    for check_id in listed:
+    listed = {check_id: "checks" for arch in ARCHES for check_id in lab.checks_of(arch)}
+    if hidden:
+        listed |= dict.fromkeys(lab.hidden, "hidden")
+    for check_id, key in listed.items():
         if check_id not in defined:
+            if key == "hidden":
+                tests = f"labs/{lab.name}/hidden/"
             near = _nearest(check_id, set(defined) - set(listed))
             raise CourseError(
-                f"{source}:{lab.check_lines[check_id]}: labs > {lab.name} > checks > {check_id}: "
+                f"{source}:{lab.check_lines[check_id]}: labs > {lab.name} > {key} > {check_id}: "
                 "no test defines this check.",
                 expected=f'@check("{check_id}") in {tests}',
                 found=f'the nearest there is @check("{near}")' if near else "",
@@ -270,9 +288,10 @@ def check_defined(lab: Lab, defined: Mapping[str, str] | Collection[str]) -> Non
         if check_id not in listed:
             where = defined[check_id] if isinstance(defined, Mapping) else tests
             near = _nearest(check_id, listed)
+            key = "hidden" if _is_hidden(check_id) else "checks"
             raise CourseError(
                 f"{where}: the check {check_id} is not in course.yml.",
-                expected=f"{source}:{lab.line}: labs > {lab.name} > checks > {check_id}",
+                expected=f"{source}:{lab.line}: labs > {lab.name} > {key} > {check_id}",
                 found=f"the nearest there is {near}" if near else "",
                 next_step="add it there with its points and its step, or take the check out",
             )
@@ -296,6 +315,7 @@ def _course(root: Path, entry: _CourseEntry, file: YamlFile) -> Course:
     labs: dict[str, Lab] = {}
     for name, lab in entry.labs.items():
         lines = {c: file.line(("labs", name, "checks", c)) for c in lab.checks}
+        lines |= {c: file.line(("labs", name, "hidden", c)) for c in lab.hidden}
         labs[name] = Lab(
             name=name,
             title=lab.title,
@@ -312,6 +332,8 @@ def _course(root: Path, entry: _CourseEntry, file: YamlFile) -> Course:
             others=MappingProxyType(
                 {a: MappingProxyType(found) for a in ARCHES[1:] if (found := _for_arch(lab, a))}
             ),
+            hidden=MappingProxyType(dict(lab.hidden)),
+            hidden_points=lab.hidden_points,
         )
     return Course(
         root=root,
@@ -319,6 +341,11 @@ def _course(root: Path, entry: _CourseEntry, file: YamlFile) -> Course:
         cohort=entry.cohort,
         labs=MappingProxyType(labs),
     )
+
+
+def _is_hidden(check_id: str) -> bool:
+    """Whether an id is one of a hidden check: `labN.hidden.name`."""
+    return check_id.split(".")[1:2] == [_HIDDEN]
 
 
 def _for_arch(lab: _LabEntry, arch: str) -> dict[str, CheckSpec]:
@@ -399,10 +426,19 @@ def _wrong_steps(here: Loc, name: str, lab: _LabEntry) -> Iterator[_Mistake]:
 
 def _wrong_checks(here: Loc, name: str, lab: _LabEntry) -> Iterator[_Mistake]:
     steps = [step.id for step in lab.steps]
-    for check_id, check in lab.checks.items():
-        at = (*here, "checks", check_id)
+    everything = [
+        *((("checks", check_id), check) for check_id, check in lab.checks.items()),
+        *(((_HIDDEN, check_id), check) for check_id, check in lab.hidden.items()),
+    ]
+    for (key, check_id), check in everything:
+        at = (*here, key, check_id)
         if not _CHECK.fullmatch(check_id) or not check_id.startswith(f"{name}."):
             yield _Mistake(at, "this is not a check's id.", f"{name}.topic.name", check_id)
+        elif _is_hidden(check_id) != (key == _HIDDEN):
+            right = f"{name}.{_HIDDEN}.name" if key == _HIDDEN else "a topic other than hidden"
+            yield _Mistake(at, "hidden checks stand under `hidden`, others not.", right, check_id)
+        if key == _HIDDEN and check.arch != ARCHES[0]:
+            yield _Mistake((*at, "arch"), "hidden checks are for x86_64.", ARCHES[0], check.arch)
         if check.step is not None and check.step not in steps:
             yield _Mistake(
                 (*at, "step"),
@@ -415,6 +451,15 @@ def _wrong_checks(here: Loc, name: str, lab: _LabEntry) -> Iterator[_Mistake]:
             yield _Mistake(
                 at, "a check with points needs the step that earns them.", "step: " + name + ".1"
             )
+    hidden = sum(check.points for check in lab.hidden.values())
+    if lab.hidden and hidden != lab.hidden_points:
+        yield _Mistake(
+            (*here, "hidden_points"),
+            "the points do not add up.",
+            f"{lab.hidden_points}, as it says here",
+            f"the hidden checks of {name} add up to {hidden}",
+            "change hidden_points or the points of the hidden checks",
+        )
     for arch, key, said in (
         ("x86_64", "points", lab.points),
         ("i386", "points_i386", lab.points_i386),

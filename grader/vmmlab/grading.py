@@ -179,6 +179,7 @@ def grade_lab(
     compiler: str = "gcc",
     opt: str | None = None,
     select: str | None = None,
+    hidden: bool = False,
     tests_dir: Path | None = None,
     standins: Path | None = None,
     submission_name: str | None = None,
@@ -202,6 +203,7 @@ def grade_lab(
         compiler: "gcc" or "clang".
         opt: how to optimise the student's files where a scenario does not say; None: -O2.
         select: a pytest `-k` expression over ids and function names of checks.
+        hidden: run the hidden checks too; a lab without any has none to run.
         tests_dir: the folder of test_labN.py and hints.yml, if not `labs/labN` of the course.
         standins: folder of ready-made stand-ins, for a course without its reference.
         submission_name: what to write after `--submission` in the command that runs a check again.
@@ -235,8 +237,11 @@ def grade_lab(
         words += ["--cc", compiler]
     if opt is not None:
         words += ["--opt", opt]
+    if hidden:
+        words.append("--hidden")
     grading = Grading(
         request,
+        hidden=hidden,
         tests_dir=tests_dir,
         again=words,
         notes=notes,
@@ -259,6 +264,7 @@ class Grading:
 
     Args:
         request: what to build and boot.
+        hidden: run the hidden checks too.
         tests_dir: the folder of the checks, if not the course's own.
         hints: the hints.yml to use, if not the one in that folder.
         again: the command that runs the lab again; `-k ID` is appended.
@@ -270,6 +276,7 @@ class Grading:
         self,
         request: RunRequest,
         *,
+        hidden: bool = False,
         tests_dir: Path | None = None,
         hints: Path | None = None,
         again: Sequence[str],
@@ -279,7 +286,13 @@ class Grading:
         self.request = request
         self.lab = request.course.lab(request.lab)
         self.tests_dir = tests_dir or request.course.labs_dir / request.lab
-        self.files = test_files(self.tests_dir, request.lab)
+        self._specs = dict(self.lab.checks_of(request.arch))
+        self._hidden = self.lab.hidden_points_of(request.arch)
+        # Not by what lies in the folder: the course says whether there are any.
+        self._with_hidden = hidden and bool(self.lab.hidden) and request.arch == ARCHES[0]
+        if self._with_hidden:
+            self._specs |= self.lab.hidden
+        self.files = test_files(self.tests_dir, request.lab, hidden=self._with_hidden)
         self._again = tuple(again)
         self._notes = list(notes)
         self._factory = runner_factory or default_runner_factory
@@ -350,8 +363,8 @@ class Grading:
         self.close()
         results = self.run.results()
         checks = tuple(self._check(result) for result in results)
-        known = [check.points for check in checks if check.points is not None]
-        attention = any(check.points is None for check in checks)
+        open_ones = [check for check in checks if check.visibility == "visible"]
+        hidden = [check for check in checks if check.visibility == "hidden"]
         request = self.request
         return Report(
             schema=SCHEMA,
@@ -363,9 +376,12 @@ class Grading:
             versions={**_versions(), **self._facts.versions},
             build=self._build(),
             checks=checks,
-            points=None if attention else _rounded(sum(map(Fraction, map(str, known)))),
-            max=sum(check.max for check in checks),
-            needs_attention=attention,
+            points=_sum(open_ones),
+            max=sum(check.max for check in open_ones),
+            hidden_points=_sum(hidden) if self._with_hidden else None,
+            hidden_max=sum(check.max for check in hidden) if hidden else self._hidden,
+            hidden_judged=self._with_hidden,
+            needs_attention=any(check.points is None for check in checks),
             partial_run=self.run.partial or len(results) < len(self.run.checks),
             first_step=self._first_step(checks),
             notes=tuple(dict.fromkeys([*self._notes, *self.run.notes, *self._facts.notes])),
@@ -383,8 +399,10 @@ class Grading:
         importlib.import_module("vmmlab.report.terminal")
 
     def _accept(self, checks: Sequence[Check]) -> None:
-        check_defined(self.lab, {check.id: check.where for check in checks})
+        where = {check.id: check.where for check in checks}
+        check_defined(self.lab, where, hidden=self._with_hidden)
         arch_of = {one: arch for arch in ARCHES for one in self.lab.checks_of(arch)}
+        arch_of |= dict.fromkeys(self.lab.hidden, ARCHES[0])
         for check in checks:
             for need in check.needs:
                 if arch_of[need] != arch_of[check.id]:
@@ -397,11 +415,11 @@ class Grading:
 
     def _wanted(self, check: Check) -> bool:
         """Whether a declared check is one for the architecture that is being graded."""
-        return check.id in self.lab.checks_of(self.request.arch)
+        return check.id in self._specs
 
     def _check(self, result: CheckResult) -> CheckReport:
         check = result.check
-        spec = self.lab.checks_of(self.request.arch)[check.id]
+        spec = self._specs[check.id]
         failure = result.failure or Failure("")
         return CheckReport(
             id=check.id,
@@ -426,7 +444,7 @@ class Grading:
                 )
                 for case in result.cases
             ),
-            visibility="hidden" if Path(check.file).parent.name == "hidden" else "visible",
+            visibility="hidden" if check.id in self.lab.hidden else "visible",
             scenario="; ".join(map(str, check.scenarios)),
             again=shlex.join([*self._again, "-k", check.id]),
             step=spec.step,
@@ -479,11 +497,11 @@ class _BusyWhileBooting:
         self._meanwhile()
 
 
-def test_files(tests_dir: Path, lab: str) -> tuple[Path, ...]:
+def test_files(tests_dir: Path, lab: str, *, hidden: bool) -> tuple[Path, ...]:
     """The test files of a lab: the open one, then those that only the instructor's copy has."""
     visible = tests_dir / f"test_{lab}.py"
-    hidden = sorted((tests_dir / "hidden").glob("test_*.py"))
-    return tuple(path.resolve() for path in (visible, *hidden) if path.is_file())
+    more = sorted((tests_dir / "hidden").glob("test_*.py")) if hidden else []
+    return tuple(path.resolve() for path in (visible, *more) if path.is_file())
 
 
 def _run_pytest(grading: Grading, select: str | None) -> None:
@@ -551,6 +569,14 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+def _sum(checks: Sequence[CheckReport]) -> int | float | None:
+    """The points of some checks; None if one of them could not be judged."""
+    known = [check.points for check in checks if check.points is not None]
+    if len(known) < len(checks):
+        return None
+    return _rounded(sum(map(Fraction, map(str, known)), Fraction(0)))
 
 
 def _rounded(points: Fraction | int) -> int | float:

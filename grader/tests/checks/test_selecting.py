@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
-from vmmlab.errors import UsageError
+from vmmlab.errors import CourseError, UsageError
 
 BODY = """
     @check("lab3.ljmpw.present", S)
@@ -93,22 +94,81 @@ def test_unknown_lab(kit):
         )
 
 
-def test_hidden_checks_of_the_instructor(kit, checks_of):
-    kit.write(BODY, {**POINTS, "lab3.hidden.one": 4})
+@pytest.fixture
+def with_hidden(kit):
+    """The course of BODY with one hidden check, worth 4."""
+    kit.write(BODY, POINTS)
+    text = (
+        (kit.root / "course.yml")
+        .read_text()
+        .replace("    files:\n", "    hidden_points: 4\n    files:\n", 1)
+    )
+    (kit.root / "course.yml").write_text(
+        text + "    hidden:\n      lab3.hidden.one: {points: 4, step: lab3.2}\n"
+    )
     (kit.tests / "hidden").mkdir()
     (kit.tests / "hidden" / "test_more.py").write_text(
         textwrap.dedent("""
-        from vmmlab.checks import check, scenario
+        from vmmlab.checks import check, fail, open_checks, scenario
 
-        @check("lab3.hidden.one", scenario("late"), needs=["lab3.ljmpw.present"])
+        lab = open_checks(__file__)
+        HIDDEN = scenario("other", cpus=9)
+
+        @check("lab3.hidden.one", HIDDEN, needs=["lab3.ljmpw.present"])
         def test_more(boot):
             '''More.'''
+            assert lab.S.cpus == 4
+            if boot == "wrong":
+                fail("all-wrong", observed="seen")
         """)
     )
-    checks = checks_of(kit.grade())
+    return kit
+
+
+def test_hidden_checks_are_graded_when_they_are_asked_for(with_hidden, checks_of):
+    report = with_hidden.grade(hidden=True)
+    checks = checks_of(report)
     assert checks["hidden.one"].visibility == "hidden"
     assert checks["hidden.one"].outcome == "pass"
     assert checks["late.cpu"].visibility == "visible"
+    assert checks["hidden.one"].again.endswith("--hidden -k lab3.hidden.one")
+    assert report.max == sum(POINTS.values()), "the open points are what they were"
+    assert (report.hidden_points, report.hidden_max, report.hidden_judged) == (4, 4, True)
+
+
+def test_hidden_points_can_be_lost(with_hidden, checks_of):
+    with_hidden.runner.answers["other"] = "wrong"
+    report = with_hidden.grade(hidden=True)
+    assert checks_of(report)["hidden.one"].cause == "all-wrong"
+    assert (report.hidden_points, report.hidden_max) == (0, 4)
+    with_hidden.runner = type(with_hidden.runner)()
+    assert with_hidden.grade(hidden=True).points == report.points
+
+
+def test_otherwise_hidden_checks_are_not_even_booted(with_hidden, checks_of):
+    report = with_hidden.grade()
+    assert "hidden.one" not in checks_of(report)
+    assert (report.hidden_points, report.hidden_max, report.hidden_judged) == (None, 4, False)
+    assert "other" not in {boot.name for boot in with_hidden.runner.prepared}
+    assert not report.partial_run
+
+
+def test_a_released_course_only_knows_how_many_points_there_are(with_hidden, checks_of):
+    shutil.rmtree(with_hidden.tests / "hidden")
+    path = with_hidden.root / "course.yml"
+    path.write_text(path.read_text().partition("    hidden:\n")[0])
+    for hidden in (False, True):
+        with_hidden.runner = type(with_hidden.runner)()
+        report = with_hidden.grade(hidden=hidden)
+        assert (report.hidden_points, report.hidden_max) == (None, 4)
+        assert not report.hidden_judged
+        assert "lab3.hidden" not in report.to_json()
+
+
+def test_a_hidden_check_that_is_not_there_is_a_mistake(with_hidden):
+    shutil.rmtree(with_hidden.tests / "hidden")
+    with pytest.raises(CourseError, match=r"labs > lab3 > hidden > lab3\.hidden\.one: no test"):
+        with_hidden.grade(hidden=True)
 
 
 FORGERIES = {

@@ -12,11 +12,25 @@
                 if cpu.mode != "long":
                     fail("ap-not-in-long-mode", cpu=cpu.index, expected="…", observed="…", next="…")
 
+Hidden checks, in labs/labN/hidden/, borrow functions of the open ones: `open_checks`, `NoCases`.
+
 A check gets `boot`, the Observation of its scenario, or `boots`, one for each of its scenarios in
 their order. Only `fail` takes points. Any other exception, a bare `assert` too, is a mistake in the
 check: it is reported to the author and costs the student nothing.
 """
 
+from vmmlab.checks.beside import NoCases, open_checks
 from vmmlab.checks.model import Check, CheckFailed, Failure, Scenario, Score, check, fail, scenario
 
-__all__ = ["Check", "CheckFailed", "Failure", "Scenario", "Score", "check", "fail", "scenario"]
+__all__ = [
+    "Check",
+    "CheckFailed",
+    "Failure",
+    "NoCases",
+    "Scenario",
+    "Score",
+    "check",
+    "fail",
+    "open_checks",
+    "scenario",
+]

@@ -140,6 +140,13 @@ class Report(_Model):
     checks: tuple[CheckReport, ...]
     points: Points | None = Field(description="null: a check could not be judged")
     max: Points
+    hidden_points: Points | None = Field(
+        None, description="what the hidden checks earned, a sum of its own; null: not judged"
+    )
+    hidden_max: Points = Field(0, description="what the hidden checks of the lab are worth")
+    hidden_judged: bool = Field(
+        False, description="the hidden checks were run; else they are judged elsewhere"
+    )
     needs_attention: bool = Field(
         False, description="something of the grader's broke: a person has to look, no grade yet"
     )
