@@ -60,9 +60,14 @@ PETERSON = """\
 """
 
 
-def test_only_store_buffers_show_a_missing_fence(explored, changed):
-    files = changed(lab4_2=INCLUDES, lab4_3=PETERSON.replace("FENCE", ""))
-    in_order, buffered = explored(files, "registration").parts
+def peterson(changed, fence):
+    code = f'asm volatile ("{fence}" : : : "memory", "cc", "eax", "ebx", "ecx", "edx");'
+    return changed(lab4_2=INCLUDES, lab4_3=PETERSON.replace("FENCE", code))
+
+
+@pytest.mark.parametrize("fence", ["", "sfence; lfence"])
+def test_only_store_buffers_show_a_missing_fence(explored, changed, fence):
+    in_order, buffered = explored(peterson(changed, fence), "registration").parts
     assert (in_order.memory, in_order.verdict) == ("in order", "correct")
     assert (buffered.memory, buffered.verdict) == ("store buffers", "wrong")
     wrong = buffered.counterexample
@@ -70,10 +75,10 @@ def test_only_store_buffers_show_a_missing_fence(explored, changed):
     assert any("not seen by the others yet" in step.action for step in wrong.steps)
 
 
-def test_the_same_with_a_fence_is_right(explored, changed):
-    fence = 'asm volatile ("mfence" : : : "memory");'
-    files = changed(lab4_2=INCLUDES, lab4_3=PETERSON.replace("FENCE", fence))
-    assert explored(files, "registration").verdict == "correct"
+# The second is what compilers make of a full fence, the third serialises (Intel SDM volume 3, 8.3).
+@pytest.mark.parametrize("fence", ["mfence", "lock orl $0, (%%rsp)", "mov $1, %%eax; cpuid"])
+def test_the_same_with_a_fence_is_right(explored, changed, fence):
+    assert explored(peterson(changed, fence), "registration").verdict == "correct"
 
 
 # --- kinds of wrong states that no mutant has --------------------------------------------------
@@ -138,6 +143,7 @@ BARRIER = """\
         ('asm volatile ("rdtsc" : : : "eax", "edx");', "the instruction rdtsc"),
         ("asm_inb (0x80);", "the instruction in al, 0x80"),
         ('asm volatile ("mov %%cr3, %%rax" : : : "rax");', "the instruction mov rax, cr3"),
+        ('asm volatile ("cpuid" : : "a" (0) : "ebx", "ecx", "edx");', "cpuid with a leaf"),
         ('asm volatile ("pxor %xmm0, %xmm0");', "the instruction pxor xmm0, xmm0"),
         ("alloc_realmodemem (16);", "given code: alloc_realmodemem"),
         ("for (int i = 0; i < 100000; i++) asm_pause ();", "a loop of more than"),

@@ -60,6 +60,7 @@ def explore(
 
     Raises:
         InfraError: the image is not one of this kit, or unicorn is not installed.
+        UsageError: it is for another architecture.
     """
     try:
         from vmmlab.explore.exploring import explore as run

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from vmmlab.errors import UsageError
 from vmmlab.explore.machine import LOOK_AHEAD, Machine
 from vmmlab.explore.model import Bounds, Exploration, Limit, Memory, Part, Verdict
 from vmmlab.explore.program import CohortLike, Program
@@ -45,7 +46,12 @@ def explore(
 
     Raises:
         InfraError: the image is not one of this kit.
+        UsageError: it is for another architecture.
     """
+    if image.options.arch != "x86_64":
+        raise UsageError(
+            f"Orders are not explored for {image.options.arch}.", expected="an image for x86_64"
+        )
     limits = bounds or Bounds()
     machine = Machine(Program(image, cohort, cpus))
     parts: list[Part] = []

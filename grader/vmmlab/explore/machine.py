@@ -154,7 +154,6 @@ class Machine:
     def call(self, local: Local, address: int, region: Region, mark: int) -> Local:
         """The CPU as it enters a function on a fresh stack; it returns to `mark`."""
         start = self.begin(local.cpu).core
-        region = region._replace(top=region.top)
         core = Core(start.regs, region, mark.to_bytes(8, "little"))
         core = core.having(rip=address, rsp=region.top - 8, rbp=0)
         core = core.having(gs_base=local.core.regs[GS_BASE])
@@ -230,12 +229,11 @@ class Machine:
             if stop == "unsupported":
                 return self.end(here, "unsupported", what=f"the instruction {instruction.text}")
             if stop == "cpuid":
-                core = self._cpuid(local.cpu, core, instruction.size)
-                continue
+                if core.regs[RAX] & 0xFFFF_FFFF != 1:
+                    return self.end(here, "unsupported", what="cpuid with a leaf other than 1")
+                return self._fence(here, self._cpuid(local.cpu, core, instruction.size))
             if stop == "fence":
-                after = core.having(rip=core.rip + instruction.size)
-                event = Action("event", core.rip, fence=True, name="fence", core=after)
-                return self._intern(here, event)
+                return self._fence(here, core.having(rip=core.rip + instruction.size))
             if stop == "stack" and instruction.pushes:
                 return self._no_room(here)
             done = self.oracle.one(core)
@@ -246,7 +244,14 @@ class Machine:
             if after.region != core.region:
                 switch = Action("event", core.rip, alone=True, name="switch", core=after)
                 return self._intern(here, switch)
+            if instruction.locked:  # on the own stack: a fence by another name
+                return self._fence(here, after)
             core = after
+
+    def _fence(self, local: Local, after: Core) -> int:
+        """An instruction that is nobody's business, but waits for all earlier stores."""
+        event = Action("event", local.core.rip, fence=True, name="fence", core=after)
+        return self._intern(local, event)
 
     def _event(self, local: Local) -> int:
         rip = local.core.rip
@@ -295,9 +300,8 @@ class Machine:
         return self.end(local, "unsupported", what=f"memory at {rsp:#x} as a stack")
 
     def _cpuid(self, cpu: int, core: Core, size: int) -> Core:
-        """Leaf 1, EBX bits 31-24: the initial APIC id (Intel SDM volume 3, 8.4.5); else zeros."""
-        leaf = core.regs[RAX] & 0xFFFF_FFFF
-        ebx = self.program.apic_ids[cpu] << 24 if leaf == 1 else 0
+        """Leaf 1, EBX bits 31-24: the initial APIC id (Intel SDM volume 3, 8.4.5)."""
+        ebx = self.program.apic_ids[cpu] << 24
         return core.having(rip=core.rip + size, rax=0, rbx=ebx, rcx=0, rdx=0)
 
     def _rehomed(self, local: Local, core: Core) -> Core:
@@ -525,15 +529,7 @@ class Machine:
         return [(written, chain[period], 0)]
 
 
-_FENCING: Final = frozenset(
-    [
-        "alloc",
-        "printf",
-        "vprintf",
-        "usleep",
-        "segment_init_ap",
-        "vmm_ap_missing",
-        "ap_first_missing",
-        "panic",
-    ]
-)
+_FENCING: Final = frozenset((
+    "alloc", "printf", "vprintf", "usleep", "segment_init_ap", "vmm_ap_missing",
+    "ap_first_missing", "panic",
+))  # fmt: skip

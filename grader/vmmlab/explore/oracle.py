@@ -252,6 +252,8 @@ class Oracle:
             self._halt("endless")
         elif known.sets_rsp:
             self._halt("rsp")
+        elif known.locked:
+            self._halt("memory")
         elif known.pushes or known.pops:
             rsp = uc.reg_read(_ID["rsp"])
             if (known.pushes and not self._low + 16 <= rsp <= self._top) or (

@@ -46,41 +46,16 @@ PCPU_STACKADDR: Final = 16
 PCPU_BYTES: Final = 57  # before rounding up to 16
 
 # Given functions whose effect is modelled; all other given code but the few below is refused.
-STUBS: Final = frozenset(
-    [
-        "acpi_apic_id",
-        "acpi_num_of_processors",
-        "acpi_pm_timer",
-        "alloc",
-        "ap_first_missing",
-        "ap_proc",
-        "apic_id",
-        "panic",
-        "printf",
-        "segment_init_ap",
-        "usleep",
-        "vmm_ap_missing",
-        "vmm_parked",
-        "vmm_synced",
-        "vmm_todo",
-        "vprintf",
-    ]
-)
+STUBS: Final = frozenset((
+    "acpi_apic_id", "acpi_num_of_processors", "acpi_pm_timer", "alloc", "ap_first_missing",
+    "ap_proc", "apic_id", "panic", "printf", "segment_init_ap", "usleep", "vmm_ap_missing",
+    "vmm_parked", "vmm_synced", "vmm_todo", "vprintf",
+))  # fmt: skip
 # Given functions that are run as they are.
-_RUN: Final = frozenset(
-    [
-        "asm_wrrsp_and_jmp",
-        "spinlock_init",
-        "spinlock_lock",
-        "spinlock_trylock",
-        "spinlock_unlock",
-        "memcpy",
-        "memmove",
-        "memset",
-        "memcmp",
-        "strcmp",
-    ]
-)
+_RUN: Final = frozenset((
+    "asm_wrrsp_and_jmp", "spinlock_init", "spinlock_lock", "spinlock_trylock",
+    "spinlock_unlock", "memcpy", "memmove", "memset", "memcmp", "strcmp",
+))  # fmt: skip
 _AP_LOCKED_BYTES: Final = 16
 _INLINED: Final = 64
 
