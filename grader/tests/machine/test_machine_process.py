@@ -298,9 +298,7 @@ async def test_a_vmm_that_prints_for_ever(kernel: Kernels) -> None:
         deadline = time.monotonic() + 20
         while m._serial.total < 180_000 and time.monotonic() < deadline:
             assert await m.gdb.wait(0.05) is None
-        began = time.monotonic()
         assert (await m.gdb.interrupt()).kind == "interrupt"
-        assert time.monotonic() - began < 5
         assert m._serial.total >= 180_000
         assert len(m.serial_bytes()) <= SERIAL_HEAD + SERIAL_TAIL + 100
         assert "bytes left out" in m.serial()

