@@ -8,14 +8,17 @@ again when it learns that more bytes are shared than it thought.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from array import array
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
+from vmmlab.explore import graph
+from vmmlab.explore.contents import Memory, Store
 from vmmlab.explore.machine import OVER, Action, Machine
 from vmmlab.explore.oracle import OutOfTime
 from vmmlab.explore.scenarios import Ghost, Scenario, Wrong
@@ -30,60 +33,7 @@ _SMALL: Final = 20
 # A single question to the oracle may still end when the time is over; a series of them may not.
 _GRACE_S: Final = 0.5
 
-Store = tuple[int, int, int]
 Buffer = tuple[Store, ...]
-
-
-class Memory:
-    """Contents of shared memory, each with a number; number 0 is the initial one."""
-
-    def __init__(self, machine: Machine, writes: Sequence[Store]) -> None:
-        self._initial = machine.program.initial
-        self._base: dict[int, int] = {}
-        for address, size, value in writes:
-            for at, byte in enumerate(value.to_bytes(size, "little")):
-                self._base[address + at] = byte
-        self._known: list[dict[int, int]] = [{}]
-        self._ids: dict[frozenset[tuple[int, int]], int] = {frozenset(): 0}
-        self._reads: dict[tuple[int, int, int], int] = {}
-        self._writes: dict[tuple[int, int, int, int], int] = {}
-
-    def read(self, memory: int, address: int, size: int) -> int:
-        """The number at an address."""
-        key = (memory, address, size)
-        found = self._reads.get(key)
-        if found is None:
-            now = self._known[memory]
-            data = bytes(self._byte(now, at) for at in range(address, address + size))
-            found = self._reads[key] = int.from_bytes(data, "little")
-        return found
-
-    def write(self, memory: int, address: int, size: int, value: int) -> int:
-        """The memory with something else at an address."""
-        key = (memory, address, size, value)
-        found = self._writes.get(key)
-        if found is None:
-            now = dict(self._known[memory])
-            for at, byte in enumerate(value.to_bytes(size, "little"), address):
-                if byte == self._byte({}, at):
-                    now.pop(at, None)
-                else:
-                    now[at] = byte
-            content = frozenset(now.items())
-            found = self._ids.get(content)
-            if found is None:
-                found = self._ids[content] = len(self._known)
-                self._known.append(now)
-            self._writes[key] = found
-        return found
-
-    def _byte(self, now: dict[int, int], at: int) -> int:
-        value = now.get(at)
-        if value is None:
-            value = self._base.get(at)
-        if value is None:
-            value = self._base[at] = self._initial(at)
-        return value
 
 
 class Micro(NamedTuple):
@@ -169,7 +119,7 @@ class Search:
         self._machine = machine
         self.scenario = scenario
         self._buffers = buffers
-        self.memory = Memory(machine, scenario.memory())
+        self.memory = Memory(machine.program.initial, scenario.memory())
         self._cpus = machine.program.cpus
         self._procs: list[tuple[int, Buffer]] = []
         self.over: list[bool] = []
@@ -618,7 +568,7 @@ class _Run:
 
     def _stuck(self) -> Found | None:
         """The first state from which the end cannot be reached, followed to where all wait."""
-        first = self._not_good(list(self._finished))
+        first = self._hopeless(list(self._finished))
         if first < 0:
             return None
         # A loop that counts might come to its end after very many passes.
@@ -629,83 +579,34 @@ class _Run:
             if known and any(self._local(state, cpu) in known for cpu in range(self._cpus))
         ]
         if unsure:
-            first = self._not_good([*self._finished, *unsure])
+            first = self._hopeless([*self._finished, *unsure])
             if first < 0:
                 self._unsure = True
                 return None
         before = len(self._path(first))
-        last = self._bottom(first)
+        after = graph.Edges(len(self._states), self._edges_from, self._edges_to)
+        last = graph.end(first, after)
         what, stuck = self._who_is_stuck(last)
         cpu = stuck[0] if stuck else 0
-        earlier = self._already_stuck(first, stuck)
-        if earlier is not None:
-            last = earlier
+        earlier = self._already_stuck(first, stuck, after)
+        last = last if earlier is None else earlier
+        self._hang_on(first, last, after)
         found = self._ended(last, Wrong("never-completes", what))
         found.cpu, found.hopeless = cpu, before
         return found
 
-    def _not_good(self, todo: list[int]) -> int:
+    def _hopeless(self, good: list[int]) -> int:
         """The first state from which none of these can be reached, or -1."""
         total = len(self._states)
-        good = bytearray(total)
-        before = _Lists(total, self._edges_to, self._edges_from)
         # What the model cannot follow might come to the end.
-        todo += [at for at in range(total) if self._limits and self._has_limit(self._states[at])]
-        for at in todo:
-            good[at] = 1
-        while todo:
-            at = todo.pop()
-            for one in before.of(at):
-                if not good[one]:
-                    good[one] = 1
-                    todo.append(one)
-        return good.find(0)
+        good += [at for at in range(total) if self._limits and self._has_limit(self._states[at])]
+        return graph.hopeless(graph.Edges(total, self._edges_to, self._edges_from), good)
 
-    def _bottom(self, first: int) -> int:
-        """A nearest state after `first` from which one comes back to it from everywhere."""
-        after = _Lists(len(self._states), self._edges_from, self._edges_to)
-        order, seen = [first], {first}
-        for at in order:
-            for one in after.of(at):
-                if one not in seen:
-                    seen.add(one)
-                    order.append(one)
-                    if len(order) > 20_000:
-                        return first
-        for at in order:
-            reach, todo = {at}, [at]
-            while todo:
-                for one in after.of(todo.pop()):
-                    if one not in reach:
-                        reach.add(one)
-                        todo.append(one)
-                if len(reach) > 400:
-                    break
-            else:
-                if all(at in self._reach(one, after, reach) for one in reach):
-                    self._hang_on(first, at, after)
-                    return at
-        return first
-
-    def _hang_on(self, first: int, last: int, after: _Lists) -> None:
-        """The path to `last` shall lead through `first`: breadth-first from there."""
-        if first == last:
-            return
-        came: dict[int, int] = {first: -1}
-        todo = deque([first])
-        while todo:
-            at = todo.popleft()
-            if at == last:
-                break
-            for one in after.of(at):
-                if one not in came:
-                    came[one] = at
-                    todo.append(one)
-        at = last
-        while at != first:
-            start = came[at]
+    def _hang_on(self, first: int, last: int, after: graph.Edges) -> None:
+        """The path to `last` shall lead through `first`."""
+        states = graph.way(first, last, after)
+        for start, at in itertools.pairwise(states):
             self._parents[at] = (start, *self._step(start, at))
-            at = start
 
     def _step(self, start: int, end: int) -> tuple[int, int]:
         state, target = self._states[start], self._states[end]
@@ -716,22 +617,11 @@ class _Run:
                     return cpu, way
         raise AssertionError("an edge without a move")
 
-    @staticmethod
-    def _reach(start: int, after: _Lists, within: set[int]) -> set[int]:
-        reach, todo = {start}, [start]
-        while todo:
-            for one in after.of(todo.pop()):
-                if one not in reach and one in within:
-                    reach.add(one)
-                    todo.append(one)
-        return reach
-
-    def _already_stuck(self, first: int, stuck: list[int]) -> int | None:
+    def _already_stuck(self, first: int, stuck: list[int], after: graph.Edges) -> int | None:
         """A nearest state in which these CPUs wait, and whatever the others do they still will.
 
         To be convincing, the others have come to the end or have not even begun.
         """
-        after = _Lists(len(self._states), self._edges_from, self._edges_to)
         order, seen = [first], {first}
         others = [cpu for cpu in range(self._cpus) if cpu not in stuck]
         for at in order:
@@ -742,7 +632,6 @@ class _Run:
             )
             circles = [self._circle(state, cpu) for cpu in stuck] if quiet else []
             if quiet and all(circles) and self._stay(at, stuck, circles, after):
-                self._hang_on(first, at, after)
                 return at
             for one in after.of(at):
                 if one not in seen:
@@ -768,7 +657,7 @@ class _Run:
                     todo.append(move.proc)
         return circle if back else set()
 
-    def _stay(self, at: int, cpus: list[int], circles: list[set[int]], after: _Lists) -> bool:
+    def _stay(self, at: int, cpus: list[int], circles: list[set[int]], after: graph.Edges) -> bool:
         """Whether these CPUs stay in their circles in all states after this one."""
         seen, todo = {at}, [at]
         while todo:
@@ -795,23 +684,3 @@ class _Run:
         verb = "come" if len(waiting) > 1 else "comes"
         what = f"{who} never {verb} to the end, whatever happens next"
         return what, [cpu for cpu, _ in waiting]
-
-
-class _Lists:
-    """Edges by one of their ends."""
-
-    def __init__(self, total: int, key: array[int], value: array[int]) -> None:
-        self._start = array("l", bytes(array("l").itemsize * (total + 1)))
-        for one in key:
-            self._start[one + 1] += 1
-        for at in range(total):
-            self._start[at + 1] += self._start[at]
-        fill = array("l", self._start)
-        self._items = array("l", bytes(array("l").itemsize * len(value)))
-        for one, other in zip(key, value, strict=True):
-            self._items[fill[one]] = other
-            fill[one] += 1
-
-    def of(self, at: int) -> array[int]:
-        """The other ends."""
-        return self._items[self._start[at] : self._start[at + 1]]

@@ -1,0 +1,39 @@
+"""Where nothing good can be reached, and where it ends."""
+
+from array import array
+
+from vmmlab.explore import graph
+
+
+def edges(total, *pairs):
+    start, to = (array("l", ends) for ends in zip(*pairs, strict=True))
+    return graph.Edges(total, start, to), graph.Edges(total, to, start)
+
+
+# 0 -> 1 -> 2 (good); 1 -> 3 -> 4 <-> 5, 3 -> 6 alone
+PAIRS = ((0, 1), (1, 2), (1, 3), (3, 4), (4, 5), (5, 4), (3, 6))
+
+
+def test_the_first_state_without_hope():
+    _, before = edges(7, *PAIRS)
+    assert graph.hopeless(before, [2]) == 3
+    assert graph.hopeless(before, [2, 4, 6]) == -1
+
+
+def test_the_end_is_where_there_is_no_way_out():
+    after, _ = edges(7, *PAIRS)
+    assert graph.end(3, after) in (4, 6)
+    assert graph.end(4, after) == 4
+
+
+def test_among_very_many_states_there_is_an_end_too(monkeypatch):
+    monkeypatch.setattr(graph, "_NEAR", 2)
+    after, _ = edges(7, *PAIRS)
+    assert graph.end(0, after) in (2, 4, 5, 6)
+    assert graph.end(4, after) in (4, 5)
+
+
+def test_the_way_is_a_shortest_one():
+    after, _ = edges(7, *PAIRS, (0, 3))
+    assert graph.way(0, 5, after) == [0, 3, 4, 5]
+    assert graph.way(3, 3, after) == [3]
