@@ -47,7 +47,7 @@ class Local(NamedTuple):
         phase: where in its life it is.
         pending: address, size, value of a store that the second half of an instruction makes.
         passed: it has come to ap_locked.
-        left: it has been on the boot stack and is on another one.
+        left: it has left the boot stack, or is on a stack of its own.
         number: by which segment_init_ap was called, 0 before.
         allocs: sizes of the blocks that it got.
         round: how often it has called the barrier.
@@ -400,10 +400,12 @@ class Machine:
     def arrived(self, local: Local, core: Core) -> Local:
         """The local with a new core; remembers that it has left the boot stack."""
         before, now = local.core.region, core.region
-        boot = before is not None and before.block == self.program.boot_low
-        if now is not None and now.block in self._own_blocks(local):
+        own = now is not None and now.block in self._own_blocks(local)
+        if now is not None and own:
             self.stacks[now.block] = (local.cpu, now.low, now.top)
-        left = local.left or (boot and now is not None and now.block != before.block)  # type: ignore[union-attr]
+        boot = before is not None and before.block == self.program.boot_low
+        moved = now is not None and before is not None and now.block != before.block
+        left = local.left or own or (boot and moved)
         return local._replace(core=core, pending=None, left=left)
 
     def follow(self, lid: int, value: int) -> Sequence[Next]:

@@ -186,6 +186,8 @@ class _Common:
             local, value, note = local._replace(core=found), 0, ""
         elif action.name == "ap_first_missing":
             value, note = _NOBODY, ""
+        elif action.name == "vmm_parked":
+            return Effect(machine.end(local, "halted"), ghost, note="vmm_parked ()")
         elif action.name == "vmm_todo":
             text = self.program.text(regs[RDI]) or b"?"
             what = f"TODO({text.decode(errors='replace')})"
@@ -325,7 +327,7 @@ class Registration(_Common):
         local = now[cpu]
         if local.phase == "returned" and before.phase != "returned":
             for ap in now[1:]:
-                if not ap.left:
+                if not (ap.left or ap.number):
                     place = "has not come yet" if ap.phase == "begin" else (
                         "is on the boot stack" if ap.passed else "waits before the boot stack"
                     )  # fmt: skip

@@ -21,7 +21,7 @@ _ENDS: Final = {
     "done": "has come to the end",
     "returned": "has come out of ap_wait",
     "gave up": "has given up waiting",
-    "halted": "stands still: hlt, and no interrupt will wake it",
+    "halted": "stands still for ever: interrupts are off",
     "endless": "loops for ever and looks at no memory that could change",
     "unsupported": "does something that is not in the model",
     "unfinished": "has come to a TODO",
