@@ -34,6 +34,7 @@ from vmmlab.machine import Machine, MachineSpec
 from vmmlab.machine.versions import X2APIC_CPU, qemu_path, require_x2apic, tool_versions
 from vmmlab.sandbox import Limits, Sandbox, kill_tree
 from vmmlab.submission import Submission, reference, take
+from vmmlab.translate import Reader
 from vmmlab.workspace import Workspace
 
 _POLL_S: Final = 0.1
@@ -70,7 +71,14 @@ class Boot:
             raise UsageError(f"there is no accelerator {self.accel!r} here.", expected="tcg or kvm")
 
 
-def run(what: Boot, course: Course, source: Workspace | str, *, gdb: bool) -> int:
+def run(
+    what: Boot,
+    course: Course,
+    source: Workspace | str,
+    *,
+    gdb: bool,
+    say: Reader | None = None,
+) -> int:
     """Boot `what` and return 0 when it ended by itself as it should.
 
     Args:
@@ -78,6 +86,7 @@ def run(what: Boot, course: Course, source: Workspace | str, *, gdb: bool) -> in
         course: the course.
         source: the workspace to boot from, the folder of a submission, or "reference".
         gdb: under gdb, on this terminal.
+        say: the reader's language; else English.
 
     Raises:
         UsageError: a device, gdb or a terminal is missing.
@@ -110,10 +119,10 @@ def run(what: Boot, course: Course, source: Workspace | str, *, gdb: bool) -> in
     if gdb:
         return _debug(elf, image.symbols, spec, what, sandbox, root)
     if sys.stdin.isatty() and sys.stdout.isatty():
-        return _on_terminal(spec, what, sandbox)
+        return _on_terminal(spec, what, sandbox, say or Reader())
     if what.accel != "tcg":
         raise UsageError("--accel kvm needs a terminal.", next_step="leave --accel out")
-    return _until_terminated(_unattended(spec, sandbox, what.timeout_s))
+    return _until_terminated(_unattended(spec, sandbox, what.timeout_s, say or Reader()))
 
 
 def image_for(
@@ -222,8 +231,9 @@ def _wrap(
     )
 
 
-def _on_terminal(spec: MachineSpec, what: Boot, sandbox: Sandbox) -> int:
-    _say(f"{what.lab} on {spec.cpus} CPUs, {spec.firmware}; Ctrl-A X leaves, Ctrl-A H helps")
+def _on_terminal(spec: MachineSpec, what: Boot, sandbox: Sandbox, say: Reader) -> int:
+    machine = f"{what.lab} on {spec.cpus} CPUs, {spec.firmware}"
+    _say(say(f"{machine}; Ctrl-A X leaves, Ctrl-A H helps"))
     argv = [*_argv(spec, what.accel), "-serial", "mon:stdio"]
     with _terminal_kept():
         process = subprocess.Popen(
@@ -233,11 +243,11 @@ def _on_terminal(spec: MachineSpec, what: Boot, sandbox: Sandbox) -> int:
             code = process.wait()
         finally:
             kill_tree(process)
-    _say("QEMU has ended" if code == 0 else f"QEMU has ended with status {code}")
+    _say(say("QEMU has ended" if code == 0 else f"QEMU has ended with status {code}"))
     return 0 if code == 0 else InfraError.exit_code
 
 
-async def _unattended(spec: MachineSpec, sandbox: Sandbox, timeout_s: float) -> int:
+async def _unattended(spec: MachineSpec, sandbox: Sandbox, timeout_s: float, say: Reader) -> int:
     """Boot until all CPUs halt, the machine resets or the time is over; then show what it said."""
     async with Machine(spec, sandbox) as machine:
         await machine.gdb.resume()
@@ -253,7 +263,7 @@ async def _unattended(spec: MachineSpec, sandbox: Sandbox, timeout_s: float) -> 
                 break
         text = machine.serial()
     sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
-    _say(ending)
+    _say(say(ending))
     return code
 
 

@@ -8,7 +8,8 @@ template to a Japanese one::
     "{} before {}": "{1} より {0} が先"
 
 A text that fits a template is shown as the Japanese one, with its values in place of {}; a value
-that is a known text itself is translated too. What no catalog knows is shown in English.
+that is a known text itself is translated too, and so is a known text behind `lab3/apinit.S:7: `.
+What no catalog knows is shown in English.
 """
 
 from __future__ import annotations
@@ -150,6 +151,9 @@ class Reader:
             values = template.values(text)
             if values is not None:
                 return template.translation.format(*(self._shown(v, whole=False) for v in values))
+        place, colon, message = text.partition(": ")
+        if whole and colon and (shown := self._shown(message, whole=True)) != message:
+            return f"{place}{self.label(': ')}{shown}"
         return text
 
     def _read(self) -> None:
@@ -206,8 +210,13 @@ def error_text(error: VmmlabError, say: Reader) -> str:
     width = max(map(cells, labels.values()))
     for name, text in rows.items():
         if text:
-            lines.append(f"  {labels[name]}{' ' * (width - cells(labels[name]))} {say(text)}")
+            shown = "\n".join(f"{_indent(line)}{say(line.strip())}" for line in text.split("\n"))
+            lines.append(f"  {labels[name]}{' ' * (width - cells(labels[name]))} {shown}")
     return "\n".join(lines)
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
 
 
 def cells(text: str) -> int:

@@ -1,48 +1,53 @@
 """The texts of a Python file as templates: what a reader may be shown, found in its syntax tree.
 
 An f-string becomes a template with {} for each value. `a if x else b` stands for both texts,
-`a + b` for every combination. Left out is what nobody reads: docstrings, keys, names, and what is
-compared.
+`a + b` for every combination, and a local variable for what is assigned to it if that is the tail
+of a sentence, such as ", called by it". Left out is what nobody reads: docstrings, keys, names, and
+what is compared.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 
 _MANY = 64
-_NOT_READ = frozenset(
+_TAIL = (",", ";", ":", " ")
+_NAMES_ONLY = frozenset(
     {
         *("scenario", "check", "first", "at", "trials_at", "sent", "get", "getattr", "compile"),
         *("startswith", "endswith", "removeprefix", "removesuffix", "partition", "split", "join"),
         *("replace", "TypeVar", "import_module", "getoption", "register", "setdefault", "encode"),
         *("decode", "strip", "sub", "search", "fullmatch", "match", "write_text", "read_text"),
+        *("label", "getgroup", "addoption"),
     }
 )
 """Calls whose plain texts are names and patterns, not messages."""
 
+Locals = Mapping[str, list[str]]
 
-def texts(path: Path, *, only: frozenset[str] | None = None) -> dict[str, int]:
+
+def texts(path: Path, *, only: Collection[str] | None = None) -> dict[str, int]:
     """The templates in `path`, each with its line.
 
     Args:
         path: a Python file.
-        only: names of functions and classes to look into; None for the whole file.
+        only: names of the functions and classes at its top to look into; None for all of it.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found: dict[str, int] = {}
-    for node in _wanted(tree, only):
-        for line, text in _maximal(node):
-            if worth_translating(text):
+    for node in tree.body:
+        if only is None or getattr(node, "name", None) in only:
+            for line, text in _Texts().of(node):
                 found.setdefault(text, line)
     return found
 
 
 def titles(path: Path) -> dict[str, int]:
-    """The first docstring lines of the checks in `path`: what a report calls them."""
+    """The docstrings of the checks in `path`: what a report calls them."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = {}
     for node in tree.body:
@@ -53,93 +58,114 @@ def titles(path: Path) -> dict[str, int]:
 
 def worth_translating(template: str) -> bool:
     """Whether there is an English word in it, not only names, numbers and signs."""
-    if " " not in template.strip():
-        return False  # a name, or a word that is no sentence
+    if " " not in template.strip() or "\n#" in template:
+        return False  # a name, a word that is no sentence, or a file
     bare = re.sub(r"`[^`]*`|\"[^\"]*\"", " ", template.replace("{}", " "))
-    return re.search(r"(?<![\w.*&%\-/<(])[A-Za-z]?[a-z]{2,}(?![\w(/*]|\.\w| \()", bare) is not None
+    word = r"(?<![\w.*&%\-/<(])[A-Za-z]?[a-z]{2,}(?![\w(/*]|\.\w| \()"
+    return re.search(word, bare) is not None
 
 
 def _is_check(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "check"
 
 
-def _wanted(tree: ast.Module, only: frozenset[str] | None) -> Iterator[ast.AST]:
-    if only is None:
-        yield tree
-        return
-    for node in tree.body:
-        if getattr(node, "name", None) in only:
-            yield node
+class _Texts:
+    """Walks one function, knowing what its local variables may hold."""
+
+    def __init__(self, local: Locals | None = None) -> None:
+        self.local = {} if local is None else dict(local)
+
+    def of(self, node: ast.AST) -> Iterator[tuple[int, str]]:
+        """The largest string expressions in `node`, as templates with their lines."""
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            inner = _Texts(_tails(node))
+            for statement in node.body:
+                yield from inner.of(statement)
+        elif isinstance(node, ast.expr) and self._is_text(node):
+            yield from ((node.lineno, text) for text in self.expand(node))
+            for value in _values(node):
+                yield from self.of(value)
+        elif isinstance(node, ast.AugAssign) and self._is_text(node.value):
+            name = getattr(node.target, "id", "")
+            ends = self.expand(node.value)
+            for start in self.local.get(f"{name} now", [""]):
+                yield from ((node.lineno, start + end) for end in ends if start)
+        else:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                name = node.targets[0].id
+                if name in self.local:  # tails: they are shown as parts of other texts only
+                    return
+                if self._is_text(node.value):
+                    self.local[f"{name} now"] = self.expand(node.value)
+            for child in _read(node):
+                yield from self.of(child)
+
+    def expand(self, node: ast.expr) -> list[str]:
+        """All templates that an expression stands for."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return [node.value]
+        if isinstance(node, ast.JoinedStr):
+            return _combined([self.expand(part) for part in node.values])
+        if isinstance(node, ast.FormattedValue):
+            return self.expand(node.value) if node.format_spec is None else ["{}"]
+        if isinstance(node, ast.BinOp) and self._is_text(node):
+            return _combined([self.expand(node.left), self.expand(node.right)])
+        if isinstance(node, ast.IfExp):
+            return list(dict.fromkeys(self.expand(node.body) + self.expand(node.orelse)))
+        if isinstance(node, ast.Name):
+            return self.local.get(node.id, ["{}"])
+        return ["{}"]
+
+    def _is_text(self, node: ast.expr) -> bool:
+        if isinstance(node, ast.Constant):
+            return isinstance(node.value, str)
+        if isinstance(node, ast.BinOp):
+            sides = self._is_text(node.left) or self._is_text(node.right)
+            return isinstance(node.op, ast.Add) and sides
+        if isinstance(node, ast.IfExp):
+            return self._is_text(node.body) or self._is_text(node.orelse)
+        return isinstance(node, ast.JoinedStr)
 
 
-def _maximal(node: ast.AST) -> Iterator[tuple[int, str]]:
-    """The string expressions in `node` that are no part of a larger one, expanded."""
-    if isinstance(node, (ast.Constant, ast.JoinedStr, ast.BinOp, ast.IfExp)):
-        if isinstance(node, ast.Constant) and not isinstance(node.value, str):
-            return
-        if _is_text(node):
-            yield from ((node.lineno, text) for text in expand(node))
-            for inner in _values(node):
-                yield from _maximal(inner)
-            return
-    for child in _read(node):
-        yield from _maximal(child)
+def _tails(function: ast.AST) -> dict[str, list[str]]:
+    """The local variables that hold tails of sentences, with all that they may hold."""
+    found: dict[str, list[str]] = {}
+    plain = _Texts()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            held = plain.expand(node.value)
+            if any(text.startswith(_TAIL) for text in held):
+                found.setdefault(node.targets[0].id, []).extend(held)
+    return found
 
 
 def _read(node: ast.AST) -> Iterator[ast.AST]:
     """The parts of a node in which there may be texts for a reader."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return  # a docstring
-    if isinstance(node, (ast.Compare, ast.Subscript, ast.AnnAssign, ast.arguments)):
-        if isinstance(node, ast.AnnAssign) and node.value is not None:
+    if isinstance(node, (ast.Compare, ast.Subscript, ast.arguments)):
+        return
+    if isinstance(node, ast.AnnAssign):
+        if node.value is not None and not _is_literal_type(node.annotation):
             yield node.value
-        if isinstance(node, ast.arguments):
-            return
-        if not isinstance(node, ast.Compare):
-            return
         return
     if isinstance(node, ast.Dict):
         yield from node.values
         return
     if isinstance(node, ast.Call):
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        if name in _NOT_READ:
-            plain = [a for a in node.args if not isinstance(a, (ast.Constant, ast.JoinedStr))]
-            yield from plain
+        if name in _NAMES_ONLY:
+            yield from (a for a in node.args if not isinstance(a, (ast.Constant, ast.JoinedStr)))
             if isinstance(node.func, ast.Attribute):
                 yield node.func.value
             return
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        yield from node.body
-        return
     yield from ast.iter_child_nodes(node)
 
 
-def _is_text(node: ast.expr) -> bool:
-    if isinstance(node, ast.Constant):
-        return isinstance(node.value, str)
-    if isinstance(node, ast.JoinedStr):
-        return True
-    if isinstance(node, ast.BinOp):
-        return isinstance(node.op, ast.Add) and (_is_text(node.left) or _is_text(node.right))
-    if isinstance(node, ast.IfExp):
-        return _is_text(node.body) or _is_text(node.orelse)
-    return False
-
-
-def expand(node: ast.expr) -> list[str]:
-    """All templates that an expression stands for."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return [node.value]
-    if isinstance(node, ast.JoinedStr):
-        return _combined([expand(part) for part in node.values])
-    if isinstance(node, ast.FormattedValue):
-        return expand(node.value) if node.format_spec is None else ["{}"]
-    if isinstance(node, ast.BinOp) and _is_text(node):
-        return _combined([expand(node.left), expand(node.right)])
-    if isinstance(node, ast.IfExp):
-        return list(dict.fromkeys(expand(node.body) + expand(node.orelse)))
-    return ["{}"]
+def _is_literal_type(annotation: ast.expr) -> bool:
+    return (
+        isinstance(annotation, ast.Subscript) and getattr(annotation.value, "id", "") == "Literal"
+    )
 
 
 def _combined(parts: list[list[str]]) -> list[str]:

@@ -1,0 +1,198 @@
+"""Every text that a student can meet has a translation with the same values in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import strings
+
+from vmmlab import course
+from vmmlab.translate import OWN_CATALOGS, Reader, catalog
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGE = ROOT / "grader" / "vmmlab"
+LABS = sorted(path.name for path in (ROOT / "labs").glob("lab[0-9]*"))
+
+SHOWN: Mapping[str, Collection[str] | None] = {
+    "boot.py": ("Boot", "run", "_on_terminal", "_unattended"),
+    "build/builder.py": None,
+    "build/cache.py": None,
+    "build/compiling.py": None,
+    "build/diagnostics.py": None,
+    "build/model.py": ("BuildOptions", "BuildFailed"),
+    "build/objects.py": None,
+    "build/toolchain.py": None,
+    "cli.py": None,
+    "cohort.py": ("Cohort",),
+    "course.py": ("Course", "find"),
+    "doctor.py": None,
+    "evidence/diagnosis.py": None,
+    "evidence/observation.py": ("Rung",),
+    "evidence/runner.py": None,
+    "grading.py": ("grade_lab", "Grading"),
+    "local.py": None,
+    "machine/versions.py": None,
+    "plugin.py": None,
+    "report/terminal.py": None,
+    "sandbox.py": ("Sandbox", "probe", "_why", "_reason"),
+    "submission.py": None,
+    "workspace.py": None,
+}
+"""The files whose texts students meet, and which functions and classes of them; None: all."""
+
+AS_IT_IS = frozenset(
+    {
+        # commands, and what is asked of other programs
+        *("  cd {}", "  source .venv/bin/activate", "  make lab1 && pytest lab1"),
+        *("sudo apt-get install {}", "sudo apt-get install --no-install-recommends {}"),
+        *("gcc binutils", "python -m pip install '{}'", "pip install 'vmmlab[instructor]'"),
+        *("{} || exit {}", "{} 2>{}; echo $? >{}", "vmmlab {}", "vmmlab: {}", "schema = {}"),
+        "vmmlab cohort 1\x00{}",
+        *("vmmlab {}\n{}\n\n{}", "{standard input}", "fast, faithful", "alloc({}) returned"),
+        *("next: make run LAB={}{}", "next: pytest {}{}", "      then make {}{}"),
+        *("      then make {}{} && pytest {}{}", "currentcpu->stackaddr = {}"),
+        *("bold red", "bold magenta", "bold green", "bold yellow", "or else", "same in"),
+        "{}\n… (the rest is left out)\n",
+        "sandbox: bubblewrap {}: own namespaces, no network, only /usr readable; file size, "
+        "processor time and memory of each process are limited, the number of processes {}",
+        # for lab authors and instructors, who read English
+        *("made     {}", "added to {}", "{} to mend", "nothing is forgotten"),
+        "Next: vmmlab grade {} --submission reference, then vmmlab check-course",
+        "nbgrader's gradebook: the scores of the labs beside those of the worksheets.",
+        "the gradebook needs nbgrader: {}.",
+        *("{}: {} is for {} and needs {}, which is for {}.", "needs that are for {} too"),
+        "mend needs=, or the key arch in course.yml",
+    }
+)
+"""Texts that are shown in English to everybody."""
+
+MADE = frozenset(
+    {
+        # by str.replace in lab2
+        "This is the boot stack: ESP was not changed at all.",
+        "Nothing may be pushed: ESP is stackaddr + VMM_STACKSIZE exactly.",
+        # names of cases made of a phase's or a round's name in lab4
+        *("not entered", "not numbered", "round-1", "round-2"),
+    }
+)
+"""English texts that no string expression holds in one piece."""
+
+
+def mistakes(demanded: Collection[str], known: Mapping[str, str]) -> Iterator[str]:
+    """What is missing in a catalog."""
+    for text in demanded:
+        if strings.worth_translating(text) and text not in known and text not in AS_IT_IS:
+            yield f"not translated: {text!r}"
+
+
+def bad_entries(known: Mapping[str, str], said: Collection[str] | None) -> Iterator[str]:
+    """What is wrong with the entries of a catalog.
+
+    Args:
+        known: the catalog.
+        said: all texts there are; None if that is not known.
+    """
+    for english, other in known.items():
+        holes = re.findall(r"\{(\d*)\}", other)
+        wanted = list(range(english.count("{}")))
+        numbers = [int(hole or at) for at, hole in enumerate(holes)]
+        if sorted(numbers) != wanted:
+            yield f"other values: {english!r} -> {other!r}"
+        if not re.search(r"[ぁ-んァ-ヶ一-龠（）：、。]", other) and not english.startswith(
+            "label: "
+        ):
+            yield f"not Japanese: {english!r} -> {other!r}"
+        if said is not None and english not in said and english not in MADE:
+            yield f"nobody says: {english!r}"
+
+
+def said_by(lab: str) -> set[str]:
+    """All texts of a lab: its checks, their titles, its steps."""
+    tests = ROOT / "labs" / lab / f"test_{lab}.py"
+    described = course.load(ROOT).labs[lab]
+    steps = {step.title for step in described.steps}
+    return {*strings.texts(tests), *strings.titles(tests), *steps, described.title}
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_a_labs_texts_are_translated(lab: str) -> None:
+    own = catalog(ROOT / "labs" / lab, "ja")
+    said = said_by(lab)
+    assert list(mistakes(said, {**catalog(OWN_CATALOGS, "ja"), **own})) == []
+    assert list(bad_entries(own, said)) == []
+
+
+def test_the_texts_of_vmmlab_itself_are_translated() -> None:
+    known = catalog(OWN_CATALOGS, "ja")
+    missing = {
+        f"{name}:{line}": list(mistakes([text], known))
+        for name, only in SHOWN.items()
+        for text, line in strings.texts(PACKAGE / name, only=only).items()
+    }
+    assert {where: what for where, what in missing.items() if what} == {}
+    assert list(bad_entries(known, None)) == []
+
+
+def test_the_help_is_translated() -> None:
+    import typer
+
+    from vmmlab import cli
+
+    known = catalog(OWN_CATALOGS, "ja")
+    command = typer.main.get_command(cli.app)
+    for name in ("new", "grade", "build", "run", "doctor", "explore", "iso"):
+        one = command.commands[name]  # type: ignore[attr-defined]
+        shown = [" ".join(one.help.split())]
+        shown += [parameter.help for parameter in one.params if getattr(parameter, "help", None)]
+        assert [text for text in shown if text not in known] == [], name
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_hints_go_rung_by_rung(lab: str) -> None:
+    from vmmlab.checks.hints import Hints
+
+    folder = ROOT / "labs" / lab
+    english, japanese = (Hints(folder / name).load() for name in ("hints.yml", "hints.ja.yml"))
+    rungs = {cause: len(ladder) for cause, ladder in english.items()}
+    assert {cause: len(ladder) for cause, ladder in japanese.items()} == rungs
+    say = Reader("ja").of(folder)
+    for cause, ladder in english.items():
+        assert tuple(map(say, ladder)) == japanese[cause]
+
+
+def test_a_text_is_translated_the_same_way_everywhere() -> None:
+    own = catalog(OWN_CATALOGS, "ja")
+    other = {
+        english: (translation, own[english])
+        for lab in LABS
+        for english, translation in catalog(ROOT / "labs" / lab, "ja").items()
+        if own.get(english, translation) != translation
+    }
+    assert other == {}
+
+
+# --- the test of the test ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> Mapping[str, str]:
+    here = Path(__file__).parent
+    (tmp_path / "messages.ja.yml").write_text((here / "known_wrong.yml").read_text())
+    return catalog(tmp_path, "ja")
+
+
+def test_a_known_wrong_catalog_is_caught(wrong: Mapping[str, str]) -> None:
+    file = Path(__file__).parent / "wrong_checks.py"
+    said = {*strings.texts(file), *strings.titles(file)}
+    assert sorted([*mistakes(said, wrong), *bad_entries(wrong, said)]) == [
+        "nobody says: 'nobody says this any more'",
+        "not Japanese: 'a triple fault' -> 'a triple fault'",
+        "not translated: 'The title that was forgotten.'",
+        "not translated: 'a double fault'",
+        "not translated: 'a double fault, begun by {}'",
+        "other values: 'it went from {} to {}' -> '{0} から {2} へ'",
+        "other values: '{} waits as well' -> '待っています'",
+    ]
