@@ -209,6 +209,14 @@ def grade(
     select: Annotated[
         str | None, typer.Option("-k", metavar="EXPR", help="Only the checks that match.")
     ] = None,
+    hidden: Annotated[
+        bool | None,
+        typer.Option(
+            "--hidden/--open-only",
+            show_default=False,
+            help="Hidden checks too, or not; else only for other people's work.",
+        ),
+    ] = None,
     no_sandbox: Annotated[
         bool,
         typer.Option("--no-sandbox", help="Grade other people's code even without a sandbox."),
@@ -229,6 +237,12 @@ def grade(
     wanted = list(dict.fromkeys(labs))
     for lab in wanted:
         loaded.graded_for(lab, arch)
+    if hidden and not any(loaded.lab(lab).hidden for lab in wanted):
+        raise UsageError(
+            f"this course has no hidden checks for {', '.join(wanted)}.",
+            expected="checks below `hidden` in course.yml, as the instructor's copy has them",
+            next_step="leave --hidden out: they are judged elsewhere, or there are none",
+        )
     build = BuildOptions(arch=arch, compiler=compiler, opt=f"-{(opt or 'O2').lstrip('-')}")
     if compiler not in COMPILERS:
         raise UsageError(f"there is no compiler {compiler!r} here.", expected=", ".join(COMPILERS))
@@ -261,6 +275,7 @@ def grade(
                 compiler=build.compiler,
                 opt=build.opt if opt else None,
                 select=select,
+                hidden=not (reference or own) if hidden is None else hidden,
                 submission_name=submission,
                 notes=taken.notes,
             )
@@ -376,6 +391,7 @@ def build(
 
 @app.command()
 def run(
+    context: typer.Context,
     lab: LabArgument,
     cpus: Annotated[int | None, typer.Option(min=1, max=288, help="How many processors.")] = None,
     firmware: Annotated[str | None, typer.Option(help="qboot or seabios.")] = None,
@@ -398,7 +414,8 @@ def run(
     here = workspace.locate(Path.cwd()) if submission is None else None
     loaded = _course(course, here.root if here else None)
     what = boot.Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout, arch=arch)
-    return boot.run(what, loaded, here or submission or "reference", gdb=gdb)
+    source = here or submission or "reference"
+    return boot.run(what, loaded, source, gdb=gdb, say=context.obj)
 
 
 @app.command(name="new-lab")
