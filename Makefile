@@ -81,7 +81,7 @@ lint: $(STAMP_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	clang-format --dry-run -Werror '--style=file:$(TREE)/.clang-format' $(C_FILES)
+	$(BIN)/clang-format --dry-run -Werror '--style=file:$(TREE)/.clang-format' $(C_FILES)
 
 # One book a language. A warning is an error: a dead link, a page without its twin.
 SPHINX = $(BIN)/python -m sphinx -q -W --keep-going -c docs

@@ -19,7 +19,7 @@ stop() {
 required="qemu-system-x86_64:qemu-system-x86 gcc:gcc ld:binutils objcopy:binutils"
 optional="bwrap:bubblewrap"
 if [ "$kind" = dev ]; then
-	required="$required clang:clang clang-format:clang-format"
+	required="$required clang:clang"
 	required="$required grub-mkrescue:grub-common xorriso:xorriso"
 	required="$required /usr/lib/grub/i386-pc:grub-pc-bin"
 	optional="$optional gdb:gdb"

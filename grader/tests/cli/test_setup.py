@@ -136,7 +136,7 @@ def test_root_installs_what_is_missing(machine: Machine) -> None:
     assert first == "noninteractive apt-get -qq update"
     assert second == (
         "noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 install --no-install-recommends "
-        "binutils clang clang-format grub-common qemu-system-x86 xorriso bubblewrap gdb"
+        "binutils clang grub-common qemu-system-x86 xorriso bubblewrap gdb"
     )
     assert "--editable .[dev]\n" in machine.done
     assert (machine.kit / ".venv" / ".setup-dev").exists()
