@@ -178,16 +178,25 @@ def _checks(course: Course, lab: Lab) -> Iterator[Forgotten]:
         return
     hidden = sorted((path.parent / "hidden").glob("test_*.py"))
     everywhere = dict(declared)
-    for one in hidden:
-        everywhere |= _declared(one)
     checks = _all_checks(lab)
-    for check_id in checks:
+    for one in hidden:
+        found = _declared(one)
+        everywhere |= found
+        for check_id in found.keys() - lab.hidden.keys():
+            yield Forgotten(
+                f"labs/{lab.name}/hidden/{one.name}",
+                found[check_id],
+                f"{check_id} is not in course.yml",
+                "give it points and a step there, below `hidden`",
+            )
+    for check_id in [*checks, *lab.hidden]:
         if check_id not in everywhere:
             yield Forgotten(
                 entry,
                 lab.check_lines[check_id],
                 f"no test defines {check_id}",
-                f"write it in {file}, or take this line out",
+                f"write it in {file if check_id in checks else f'labs/{lab.name}/hidden/'}, "
+                "or take this line out",
             )
     for check_id, line in declared.items():
         if check_id not in checks:

@@ -237,7 +237,7 @@ def grade_lab(
         words += ["--cc", compiler]
     if opt is not None:
         words += ["--opt", opt]
-    if hidden:
+    if hidden and course.lab(lab).hidden and arch == ARCHES[0]:
         words.append("--hidden")
     grading = Grading(
         request,

@@ -47,14 +47,15 @@ def write_course(root: Path, text: str) -> Course:
 
 
 def check(course: Course, check_id: str, arch: str = "x86_64", **more: Any) -> CheckReport:
-    spec = course.lab(check_id.split(".")[0]).checks_of(arch)[check_id]
+    lab = course.lab(check_id.split(".")[0])
+    spec = {**lab.checks_of(arch), **lab.hidden}[check_id]
     fields: dict[str, Any] = {
         "id": check_id,
         "title": f"About {check_id}.",
         "points": spec.points,
         "max": spec.points,
         "outcome": "pass",
-        "visibility": "hidden" if ".secret." in check_id else "visible",
+        "visibility": "hidden" if ".secret." in check_id or check_id in lab.hidden else "visible",
         "scenario": "ladder(cpus=4)",
         "again": "vmmlab grade lab3 --submission /home/prof/submissions/alice",
         "step": spec.step,
@@ -87,7 +88,8 @@ def make_report(
     """All checks pass, unless said otherwise: `jump_target=FAIL` is lab3.jump.target."""
     made = []
     arch = (changes or {}).get("arch", "x86_64")
-    for check_id in course.lab(lab).checks_of(arch):
+    hidden = course.lab(lab).hidden if arch == "x86_64" else {}
+    for check_id in [*course.lab(lab).checks_of(arch), *hidden]:
         more = checks.pop(check_id.split(".", 1)[1].replace(".", "_"), {})
         made.append(check(course, check_id, arch, **more))
     assert not checks, checks

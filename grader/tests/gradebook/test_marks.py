@@ -1,9 +1,10 @@
 """What a report becomes: points, comments, and what is refused."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from gradebook_helpers import FAIL, INFRA, make_report
+from gradebook_helpers import COURSE, FAIL, INFRA, make_report, write_course
 
 from vmmlab.course import Course
 from vmmlab.errors import UsageError
@@ -107,6 +108,17 @@ def test_hidden_checks_show_points_and_nothing_else(course: Course) -> None:
     found = marks(course, secret_trick=FAIL, ladder_long={**SKIPPED, "waited_for": None})
     mark = found["lab3-hidden"]
     assert (mark.score, mark.max, mark.lines, mark.comment) == (0, 4, ("0 of 4 points",), "")
+
+
+def test_hidden_checks_that_course_yml_names_are_missed(course: Course, tmp_path: Path) -> None:
+    text = COURSE.replace("    points:", "    hidden_points: 2\n    points:", 1)
+    both = write_course(
+        tmp_path, f"{text}    hidden:\n      lab3.hidden.one: {{points: 2, step: lab3.1}}\n"
+    )
+    assert marks(both)["lab3-hidden"].max == marks(course)["lab3-hidden"].max + 2
+    with pytest.raises(UsageError, match="lacks checks") as caught:
+        from_report(make_report(course), both.lab("lab3"))
+    assert "--hidden" in str(caught.value)
 
 
 def test_a_visible_check_does_not_name_the_hidden_one_it_waits_for(course: Course) -> None:

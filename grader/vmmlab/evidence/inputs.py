@@ -17,6 +17,7 @@ _IDS = (
 #: An id that nobody calls and that comes first in the order; only every other seed has it, since
 #: it would hide a loop that passes over the first record.
 _FIRST = "Global1"
+_CALLED, _NOT_CALLED = "global4_of_many", "nobody_calls_this"
 
 
 def memory_mib(seed: int, scenario: str) -> int:
@@ -24,12 +25,28 @@ def memory_mib(seed: int, scenario: str) -> int:
     return random.Random(f"memory/{seed}/{scenario}").choice((48, 64, 80, 96))
 
 
-def command_line(seed: int, scenario: str) -> str:
-    """The multiboot command line of a boot: letters and digits only."""
-    return f"vmm {random.Random(f'cmdline/{seed}/{scenario}').getrandbits(40):010x}"
+def command_line(seed: int, scenario: str, length: int = 0) -> str:
+    """The multiboot command line of a boot: letters, digits and spaces only.
+
+    Args:
+        seed: decides the words.
+        scenario: so does this.
+        length: at least so many characters.
+    """
+    chance = random.Random(f"cmdline/{seed}/{scenario}")
+    words = [f"vmm {chance.getrandbits(40):010x}"]
+    while len(" ".join(words)) < length:
+        words.append(f"{chance.getrandbits(40):x}")
+    return " ".join(words)
 
 
-def initfunc_asm(seed: int) -> str:
+def module(seed: int, number: int) -> bytes:
+    """Contents of a multiboot module: nothing that anybody reads, from 1 to 8 KiB."""
+    chance = random.Random(f"module/{seed}/{number}")
+    return chance.randbytes(chance.randrange(1024, 8192))
+
+
+def initfunc_asm(seed: int, more: int = 0) -> str:
     """Assembly source of init functions that do nothing but can be seen to run.
 
     Their ids, file names and order in the object vary with the seed; no two have the same
@@ -37,18 +54,28 @@ def initfunc_asm(seed: int) -> str:
 
     Args:
         seed: decides everything.
+        more: so many more, with long ids and file names that differ late only.
     """
     chance = random.Random(f"initfuncs/{seed}")
     wanted = [*_IDS, *chance.choices(_IDS, k=6), *([_FIRST] if seed % 2 else [])]
     files = [f"{chance.choice('abcdxyz')}{n:02d}.c" for n in chance.sample(range(100), len(wanted))]
     records = list(zip(wanted, files, strict=True))
+    # Every tenth is called. What the others do is to be there: they share one function, since each
+    # place that is watched makes the boot slower.
+    for part, n in enumerate(chance.sample(range(more), more)):
+        first = _CALLED if n % 10 == 0 else _NOT_CALLED
+        records.append((f"{first}_{n // 40:04d}", f"drivers/of_many/part_{part:04d}.c"))
     chance.shuffle(records)
     text, data, strings = [".text"], ['.section .initfunc, "aw", @progbits'], [".section .rodata"]
+    functions: dict[str, None] = {}
     for number, (ident, filename) in enumerate(records):
-        name = f"initfunc_probe_{number:02d}"
-        text += [f".globl {name}", f".type {name}, @function", f"{name}: ret"]
-        text += [f".size {name}, . - {name}"]
+        shared = ident.startswith(_NOT_CALLED)
+        name = "initfunc_probe_shared" if shared else f"initfunc_probe_{number:02d}"
+        functions[name] = None
         data += [f".quad .Lfile{number}, .Lid{number}, {name}"]
         strings += [f'.Lfile{number}: .asciz "{filename}"', f'.Lid{number}: .asciz "{ident}"']
+    for name in functions:
+        text += [f".globl {name}", f".type {name}, @function", f"{name}: ret"]
+        text += [f".size {name}, . - {name}"]
     note = ['.section .note.GNU-stack, "", @progbits']
     return "\n".join([*text, *data, *strings, *note]) + "\n"

@@ -12,6 +12,7 @@ delay      what the BSP does between INIT and SIPI if the delay is to be very lo
 initfuncs  which init functions run, in which order; the multiboot information poisoned
 uefi       vmm_main called with 0 instead of a multiboot pointer
 switch     the BSP's change of stacks, and what happens to the boot stack after it
+continue   bsp_continue called with another function than the VMM ever hands it
 calls      asm_wrrsp_and_jmp called by the convention, with decoys where its arguments are not
 late-ap    one AP stands still before it has counted itself in, then before the lock
 missing-ap one AP never comes; the patience of the VMM is shortened
@@ -319,6 +320,22 @@ class SwitchProbe(EndProbe):
 
 
 @dataclass
+class ContinueProbe(SwitchProbe):
+    """bsp_continue called for vmm_parked, where the VMM itself only ever asks for bspinitproc1.
+
+    The grader makes the call, in place of start_all_processors.
+    """
+
+    async def hit(self, director: Director, hit: Hit) -> None:
+        """Make the call; all else is watched as for the VMM's own."""
+        await SwitchProbe.hit(self, director, hit)
+        if hit.place == "start_all_processors" and hit.cpu == 0:
+            director.facts["asked"] = director.addr("vmm_parked")
+            await director.set_argument(0, "bsp_continue", 0, director.facts["asked"])
+            await director.gdb.write_register(0, "rip", director.addr("bsp_continue"))
+
+
+@dataclass
 class CallsProbe(EndProbe):
     """asm_wrrsp_and_jmp called as its declaration says, with decoys in the argument registers.
 
@@ -376,6 +393,7 @@ def make_probe(name: str, params: Mapping[str, object]) -> Probe:
         "initfuncs": lambda: InitfuncsProbe(delays=delays),
         "uefi": UefiProbe,
         "switch": lambda: SwitchProbe(delays=delays, swap=bool(params.get("swap"))),
+        "continue": lambda: ContinueProbe(delays=delays),
         "calls": CallsProbe,
         "late-ap": lambda: LateProbe(delays=delays, late=cpu),
         "missing-ap": lambda: MissingProbe(delays=delays, late=cpu),

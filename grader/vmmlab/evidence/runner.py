@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -87,7 +88,9 @@ def build_options(
     asm_seed = seed + (int(shuffle) if shuffle else 0)
     return BuildOptions(
         arch=arch,
-        extra_asm=inputs.initfunc_asm(asm_seed) if own_functions else None,
+        extra_asm=inputs.initfunc_asm(asm_seed, int(scenario.get("functions", 0)))
+        if own_functions
+        else None,
         link_order_seed=asm_seed if shuffle else None,
         **given,
     )
@@ -108,13 +111,30 @@ async def boot(
     Raises:
         InfraError: QEMU could not be started, or died although the guest did not end it.
     """
+    with tempfile.TemporaryDirectory(prefix="vmmlab-modules-") as folder:
+        modules: list[Path] = []
+        for number in range(int(scenario.get("modules", 0))):
+            modules.append(Path(folder) / f"module{number}")
+            modules[-1].write_bytes(inputs.module(seed, number))
+        return await _boot(image, scenario, cohort, seed, sandbox, tuple(modules))
+
+
+async def _boot(
+    image: Image,
+    scenario: Scenario,
+    cohort: Cohort,
+    seed: int,
+    sandbox: Sandbox,
+    modules: tuple[Path, ...],
+) -> Observation:
     cpus = int(scenario.get("cpus", 4))
     spec = MachineSpec(
         kernel=image.kernel,
         cpus=cpus,
         memory_mib=int(scenario.get("memory", inputs.memory_mib(seed, scenario.name))),
         firmware=cast(Literal["qboot", "seabios"], scenario.get("firmware", "qboot")),
-        cmdline=inputs.command_line(seed, scenario.name),
+        cmdline=inputs.command_line(seed, scenario.name, int(scenario.get("cmdline", 0))),
+        modules=modules,
     )
     given = Inputs(
         scenario=scenario.name,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vmmlab.course import ARCHES, Lab
+from vmmlab.course import ARCHES, CheckSpec, Lab
 from vmmlab.errors import UsageError
 from vmmlab.report.model import CheckReport, Diagnostic, Report
 from vmmlab.report.text import clean, clean_line
@@ -84,7 +84,7 @@ def from_report(report: Report, lab: Lab) -> tuple[Mark, ...]:
     _must_be_a_grade(report)
     _must_fit(report, lab)
     by_id = {check.id: check for check in report.checks}
-    ordered = [by_id[check_id] for check_id in lab.checks_of(report.arch)]
+    ordered = [by_id[check_id] for check_id in _specs(lab, report)]
     hidden = [check for check in ordered if check.visibility == "hidden"]
     secret = frozenset(check.id for check in hidden)
     marks = [_mark(check, report, secret) for check in ordered if check.id not in secret]
@@ -127,9 +127,17 @@ def _must_be_a_grade(report: Report) -> None:
         )
 
 
+def _specs(lab: Lab, report: Report) -> Mapping[str, CheckSpec]:
+    """What a report on `lab` must have: the hidden checks too, where course.yml names them."""
+    hidden = lab.hidden if report.arch == ARCHES[0] else {}
+    return {**lab.checks_of(report.arch), **hidden}
+
+
 def _must_fit(report: Report, lab: Lab) -> None:
     again = f"grade {report.lab} again with this course.yml"
-    specs = lab.checks_of(report.arch)
+    specs = _specs(lab, report)
+    if lab.hidden and not report.hidden_judged:
+        again += ", and with --hidden"
     twice = [name for name, count in Counter(c.id for c in report.checks).items() if count > 1]
     if twice:
         raise UsageError(f"{_few(twice)}: more than once in the report.", next_step=again)

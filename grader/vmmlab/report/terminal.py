@@ -103,7 +103,11 @@ def _parts(report: Report, say: Reader) -> Iterator[RenderableType]:
         yield from _build_failure(report, say)
     else:
         yield ""
-        yield _list(report.checks, say)
+        yield _list([check for check in report.checks if check.visibility == "visible"], say)
+        if hidden := [check for check in report.checks if check.visibility == "hidden"]:
+            yield ""
+            yield _line(say("Hidden checks, for the instructor's eyes:"), "")
+            yield _list(hidden, say)
         for group in _roots(report.checks):
             yield ""
             yield from _block(report, group, say)
@@ -121,12 +125,16 @@ def _parts(report: Report, say: Reader) -> Iterator[RenderableType]:
 def _headline(report: Report, say: Reader) -> Text:
     full = report.points == report.max
     if report.points is None:
-        known = sum(check.points or 0 for check in report.checks)
+        known = sum(check.points or 0 for check in report.checks if check.visibility == "visible")
         points, style = say(f"{known:g} of {report.max:g} points so far"), "bold magenta"
     else:
         points = say(f"{report.points:g}/{report.max:g} points")
         style = "bold green" if full else "bold yellow" if report.points else "bold"
     line = Text.assemble((clean_line(report.lab), "bold"), "  ", (points, style))
+    if report.hidden_judged:
+        earned = "?" if report.hidden_points is None else f"{report.hidden_points:g}"
+        style = "green" if report.hidden_points == report.hidden_max else "yellow"
+        line.append("  " + say(f"hidden checks {earned}/{report.hidden_max:g}"), style)
     if report.mode == "own":
         line.append("  " + say("all labs your own"))
     elif report.mode == "reference":
@@ -301,6 +309,8 @@ def _closing(report: Report, say: Reader) -> list[RenderableType]:
 def _small_print(report: Report, say: Reader) -> Iterator[RenderableType]:
     for note in report.notes:
         yield _line(f"{say.label('note: ')}{note}", "")
+    if report.hidden_max and not report.hidden_judged:
+        yield _line(say(f"hidden checks: {report.hidden_max:g} more points, judged elsewhere"), "")
     versions = [
         f"{name} {number}"
         for name, number in report.versions.items()

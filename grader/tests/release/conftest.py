@@ -1,0 +1,14 @@
+"""The course of the clone."""
+
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course as courses
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="session")
+def course():
+    return courses.load(ROOT)

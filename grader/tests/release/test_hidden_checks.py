@@ -1,0 +1,330 @@
+"""The hidden checks: right solutions earn them, starters do not, and they see what others miss."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course as courses
+from vmmlab.cohort import Cohort
+from vmmlab.grading import default_seed, grade_lab
+from vmmlab.mutants import Edit, load_variants, replaced, variant_files
+from vmmlab.report.terminal import render
+from vmmlab.submission import reference, reference_text
+
+COURSE = courses.load(Path(__file__).parents[3])
+LABS = [lab.name for lab in COURSE.labs.values() if lab.hidden]
+FULL = {"lab2.hidden.continue", "lab3.hidden.late", "lab4.hidden.cpus", "lab3", "lab4"}
+"""What takes longer than the rest is for `make test-full`."""
+VARIANTS = [one for one in load_variants(COURSE, LABS) if "x86_64" in one.arches]
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A wrong solution that all open checks let pass.
+
+    Attributes:
+        what: what is wrong in it.
+        edits: how it is made of the reference.
+        check: the hidden check that catches it, and the cause that this names.
+        by_luck: the open checks let it pass or not, as the CPUs happen to run.
+    """
+
+    what: str
+    edits: tuple[Edit, ...]
+    check: tuple[str, str]
+    by_luck: bool = False
+
+
+WRONG = (
+    Wrong(
+        "copies field by field, and forgets the modules",
+        (
+            Edit(
+                "lab1/vmm_main.c",
+                "region",
+                "lab1.1",
+                1,
+                """\
+                uefi_booted = !mi_arg;
+                if (!uefi_booted) {
+                        u32 count = mi.mods_count;
+
+                        memcpy (&mi, mi_arg, sizeof mi);
+                        mi.mods_count = count;
+                }""",
+            ),
+        ),
+        ("lab1.hidden.mi", "mi-copied-in-part"),
+    ),
+    Wrong(
+        "sorts by the first eight characters of an id, which fit into one register",
+        (
+            Edit(
+                "lab1/initfunc.c",
+                "region",
+                "lab1.3",
+                1,
+                """\
+                static bool
+                before (const struct initfunc_data *a, const struct initfunc_data *b)
+                {
+                        int order = strncmp (a->id, b->id, 8);
+
+                        if (!order)
+                                order = strcmp (a->filename, b->filename);
+                        return order < 0;
+                }""",
+            ),
+        ),
+        ("lab1.hidden.initfuncs", "records-not-sorted"),
+    ),
+    Wrong(
+        "writes the switch twice, and only the BSP's is right without optimisation",
+        (
+            Edit(
+                "lab2/stack.c",
+                "region",
+                "lab2.2",
+                1,
+                """\
+                void *newstack = alloc (VMM_STACKSIZE);
+
+                currentcpu->stackaddr = newstack;
+                asm volatile("xor %%ebp, %%ebp; mov %0, %%rsp; jmp *%1"
+                             :
+                             : "r"((ulong)newstack + VMM_STACKSIZE), "r"(initproc_arg)
+                             : "memory");
+                __builtin_unreachable ();""",
+            ),
+            Edit(
+                "lab2/stack.c",
+                "region",
+                "lab2.3",
+                1,
+                """\
+                asm volatile("xor %ebp, %ebp");
+                asm volatile("mov %0, %%rsp" : : "r"(rsp));
+                asm volatile("jmp *%0" : : "r"(jmpto) : "memory");
+                __builtin_unreachable ();""",
+            ),
+        ),
+        ("lab2.hidden.aps", "ap-not-on-own-stack"),
+    ),
+    Wrong(
+        "goes on in bspinitproc1, whatever it is told",
+        (
+            Edit(
+                "lab2/stack.c",
+                "region",
+                "lab2.2",
+                1,
+                """\
+                void *newstack = alloc (VMM_STACKSIZE);
+
+                (void)initproc_arg;
+                currentcpu->stackaddr = newstack;
+                asm_wrrsp_and_jmp ((ulong)newstack + VMM_STACKSIZE, bspinitproc1);""",
+            ),
+        ),
+        ("lab2.hidden.continue", "argument-not-used"),
+    ),
+    Wrong(
+        "sends INIT and SIPI to the APIC ids 1 to 15 and to no other",
+        (
+            Edit(
+                "lab3/ap_start.c",
+                "region",
+                "lab3.3",
+                1,
+                """\
+                for (u8 id = 1; id < 16; id++)
+                        apic_write_icr (id, ICR_ASSERT | ICR_INIT);""",
+            ),
+            Edit(
+                "lab3/ap_start.c",
+                "region",
+                "lab3.4",
+                1,
+                """\
+                for (u8 id = 1; id < 16; id++)
+                        apic_write_icr (id, ICR_ASSERT | ICR_STARTUP | vector);""",
+            ),
+        ),
+        ("lab3.hidden.cpus", "ap-got-no-init"),
+    ),
+    Wrong(
+        "puts physical 0 back when three APs have come, or all if there are fewer",
+        (
+            Edit(
+                "lab3/ap_start.c",
+                "region",
+                "lab3.7",
+                1,
+                """\
+                while (*apinitprocs < 3 && *apinitprocs + 1 < acpi_num_of_processors ())
+                        usleep (ap_delays.poll_us);
+                memcpy (jump, saved, sizeof saved);
+                unmapmem (jump, sizeof saved);
+                ap_wait ();
+                unmapmem (apinit, size);
+                ap_started = true;""",
+            ),
+        ),
+        ("lab3.hidden.late", "physical-0-restored-too-early"),
+        by_luck=True,
+    ),
+    Wrong(
+        "takes the number of APs that have come for the APIC id of the one that has not",
+        (
+            Edit(
+                "lab4/handshake.c",
+                "region",
+                "lab4.4",
+                1,
+                """\
+                u32 expected = acpi_num_of_processors ();
+                u32 waited = 0;
+                u32 left;
+
+                for (;;) {
+                        spinlock_lock (&ap_lock);
+                        left = num_of_processors;
+                        spinlock_unlock (&ap_lock);
+                        if (*apinitprocs == left && left + 1 >= expected)
+                                break;
+                        if (waited >= ap_delays.wait_us)
+                                vmm_ap_missing (left + 1);
+                        usleep (ap_delays.poll_us);
+                        waited += ap_delays.poll_us;
+                }""",
+            ),
+        ),
+        ("lab4.hidden.missing", "wrong-cpu-named"),
+    ),
+    Wrong(
+        "keeps who is in the barrier in 16 bits",
+        (
+            Edit(
+                "lab4/sync.c",
+                "function",
+                "sync_all_processors",
+                1,
+                """\
+                #include "pcpu.h"
+
+                void
+                sync_all_processors (void)
+                {
+                        static volatile u16 come;
+                        u32 id;
+
+                        spinlock_lock (&sync_lock);
+                        id = sync_id;
+                        come |= 1 << currentcpu->cpunum;
+                        if (come == (1 << (num_of_processors + 1)) - 1) {
+                                come = 0;
+                                sync_id = id + 1;
+                        }
+                        spinlock_unlock (&sync_lock);
+                        while (sync_id == id)
+                                asm_pause ();
+                }""",
+            ),
+        ),
+        ("lab4.hidden.cpus", "cpu-not-parked"),
+    ),
+)
+
+
+def cases(names, ids):
+    marks = {one: pytest.mark.full if one in FULL else () for one in ids}
+    return [pytest.param(one, id=id, marks=marks[id]) for one, id in zip(names, ids, strict=True)]
+
+
+def grade(lab, files, **more):
+    numbers = Cohort.derive(more.pop("cohort", "dev"))
+    more.setdefault("seed", default_seed(lab, numbers.name))
+    more.setdefault("hidden", True)
+    return grade_lab(COURSE, lab, files, cohort=numbers, sandbox_required=False, **more)
+
+
+def wrong_files(wrong):
+    lab = wrong.check[0].partition(".")[0]
+    files = dict(reference(COURSE, [lab]).files)
+    for name in {edit.file for edit in wrong.edits}:
+        text = reference_text(COURSE, name)
+        for edit in (one for one in wrong.edits if one.file == name):
+            text = replaced(text, edit, who=wrong.what)
+        files[name] = text.encode()
+    return lab, files
+
+
+def test_every_lab_with_steps_has_some():
+    assert [lab.name for lab in COURSE.labs.values() if lab.steps] == LABS
+    assert {one.check[0].partition(".")[0] for one in WRONG} == set(LABS)
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_the_reference_earns_all_hidden_points(lab):
+    report = grade(lab, reference(COURSE, [lab]).files)
+    assert [one.id for one in report.checks if one.outcome != "pass"] == []
+    assert report.points == report.max == COURSE.lab(lab).points
+    assert report.hidden_points == report.hidden_max == COURSE.lab(lab).hidden_points > 0
+
+
+@pytest.mark.parametrize("lab", cases(LABS, LABS))
+def test_the_starter_earns_none(lab):
+    report = grade(lab, reference(COURSE, [lab], steps=()).files)
+    assert (report.points, report.hidden_points) == (0, 0)
+    assert {one.outcome for one in report.checks if one.visibility == "hidden"} == {"skipped"}
+
+
+@pytest.mark.parametrize("wrong", cases(WRONG, [one.check[0] for one in WRONG]))
+def test_they_catch_what_the_open_checks_let_pass(wrong):
+    lab, files = wrong_files(wrong)
+    report = grade(lab, files)
+    checks = {one.id: one for one in report.checks}
+    assert report.build.ok, report.build.diagnostics
+    assert wrong.by_luck or report.points == report.max, "the open checks see nothing"
+    assert checks[wrong.check[0]].cause == wrong.check[1]
+    assert report.hidden_points < report.hidden_max
+    again = checks[wrong.check[0]].again
+    assert again.endswith(f"--hidden -k {wrong.check[0]}")
+
+
+def test_what_an_instructor_and_a_student_read():
+    lab, files = wrong_files(WRONG[1])
+    report = grade(lab, files)
+    assert "lab1  20/20 points  hidden checks 1/4" in render(report)
+    assert "records-not-sorted" not in render(report)
+    shown = render(grade(lab, files, hidden=False))
+    assert "hidden checks: 4 more points, judged elsewhere" in shown
+    assert "lab1.hidden" not in shown
+    assert "All points. lab1 is done" in shown
+
+
+def test_for_i386_there_are_none():
+    report = grade("lab3", reference(COURSE, ["lab3"]).files, arch="i386")
+    assert (report.hidden_max, report.hidden_judged) == (0, False)
+    assert report.points == report.max == COURSE.lab("lab3").points_of("i386")
+
+
+WAYS = [{"cohort": "dev"}, {"cohort": "autumn", "seed": 7}, {"opt": "-O0", "seed": 8}]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_no_right_solution_is_accused(variant, way):
+    report = grade(variant.lab, variant_files(COURSE, variant), **way)
+    assert [(c.id, c.cause, c.observed) for c in report.checks if c.outcome != "pass"] == []
+    assert report.hidden_points == report.hidden_max
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("lab", LABS)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_reference_in_another_cohort_with_other_seeds(lab, seed):
+    report = grade(lab, reference(COURSE, [lab]).files, cohort="spring", seed=seed)
+    assert report.hidden_points == report.hidden_max
