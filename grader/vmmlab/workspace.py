@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from vmmlab import contracts
 from vmmlab.cohort import Cohort
 from vmmlab.course import ARCHES, Course, Lab
 from vmmlab.errors import CourseError, InfraError, UsageError
 from vmmlab.strip import starter_text
 from vmmlab.submission import reference_text
+from vmmlab.translate import ENGLISH, LANGUAGES
 
 WORKSPACE_FILE: Final = "workspace.toml"
 SCHEMA: Final = 1
@@ -54,6 +56,7 @@ class Answers:
                 expected=f"one line of text without braces, at most {_MAX_STUDENT} characters",
                 found=repr(self.student[:_MAX_STUDENT]),
             )
+        assert self.lang in ("", *LANGUAGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,7 @@ def populate(directory: Path, course: Course) -> None:
     """
     workspace = read(directory)
     for lab in course.labs.values():
-        _add_lab(directory, lab, course)
+        _add_lab(directory, lab, course, workspace.lang)
     _add_standins(directory / "standin", workspace.cohort, course)
     _link_environment(directory / ".venv")
 
@@ -193,12 +196,15 @@ def populate(directory: Path, course: Course) -> None:
 # --- the parts of it -------------------------------------------------------------------------
 
 
-def _add_lab(directory: Path, lab: Lab, course: Course) -> None:
+def _add_lab(directory: Path, lab: Lab, course: Course, lang: str) -> None:
     for path in lab.files:
         target = directory / path
         target.parent.mkdir(exist_ok=True)
         text = reference_text(course, path)
-        target.write_text(starter_text(text, path=f"reference/{path}"), encoding="utf-8")
+        starter = starter_text(text, path=f"reference/{path}")
+        if lang not in ("", ENGLISH):
+            starter = contracts.translated(starter, path, course.reference_dir / lab.name, lang)
+        target.write_text(starter, encoding="utf-8")
     for name in (f"test_{lab.name}.py", "README.md", "README.ja.md"):
         source = course.labs_dir / lab.name / name
         if source.is_file():
