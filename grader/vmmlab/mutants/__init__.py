@@ -33,7 +33,7 @@ from vmmlab.mutants.running import (
     run_variants,
     variant_files,
 )
-from vmmlab.mutants.tables import table, variants_table
+from vmmlab.mutants.tables import page_rows, table, variants_table, write_page
 
 __all__ = [
     "SEED",
@@ -48,6 +48,7 @@ __all__ = [
     "load",
     "load_variants",
     "mutants_dir",
+    "page_rows",
     "replaced",
     "run_mutant",
     "run_mutants",
@@ -56,4 +57,5 @@ __all__ = [
     "table",
     "variant_files",
     "variants_table",
+    "write_page",
 ]

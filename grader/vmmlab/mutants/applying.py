@@ -36,13 +36,27 @@ def replaced(text: str, edit: Edit, *, who: str = "") -> str:
         DoesNotApply: the part is not there, or the edit changes nothing.
     """
     lines = text.split("\n")
-    found = _PARTS[edit.kind](lines, text, edit)
-    if found is None:
-        raise DoesNotApply(f"{who}: there is no such part any more: {edit}.")
-    begin, end = found
+    begin, end = part(text, edit, who=who)
     if _squeezed(lines[begin:end]) == _squeezed(edit.code.split("\n")):
         raise DoesNotApply(f"{who}: it changes nothing in {edit}.")
     return "\n".join([*lines[:begin], *edit.code.rstrip("\n").split("\n"), *lines[end:]])
+
+
+def part(text: str, edit: Edit, *, who: str = "") -> tuple[int, int]:
+    """First line of the named part, from 0, and the line behind its last.
+
+    Args:
+        text: a file of the reference, with its markup.
+        edit: what names the part.
+        who: whose edit it is, for messages.
+
+    Raises:
+        DoesNotApply: the part is not there.
+    """
+    found = _PARTS[edit.kind](text.split("\n"), text, edit)
+    if found is None:
+        raise DoesNotApply(f"{who}: there is no such part any more: {edit}.")
+    return found
 
 
 def _squeezed(lines: Iterable[str]) -> str:

@@ -17,8 +17,10 @@ from vmmlab.cohort import Cohort
 from vmmlab.course import ARCHES, Course
 from vmmlab.errors import CourseError, VmmlabError
 from vmmlab.grading import grade_lab
+from vmmlab.mutants import places
 from vmmlab.mutants.applying import apply
 from vmmlab.mutants.model import Mutant, Variant, load, load_variants
+from vmmlab.mutants.places import Named
 from vmmlab.report import Report
 from vmmlab.submission import reference
 from vmmlab.yamlfile import shown
@@ -37,6 +39,8 @@ class Result:
         verdict: `killed` only if the named check failed, at least in part, with the named cause.
         cause: the cause that the named check gave.
         message: what a student would read, or what went wrong.
+        next: what the student is told to look at.
+        names: what of the place to change the message and `next` name.
         points: what the mutant earned; None when it could not be judged.
         beside: other checks that failed, with their causes: they should tell of the same mistake.
     """
@@ -45,6 +49,8 @@ class Result:
     verdict: Verdict
     cause: str = ""
     message: str = ""
+    next: str = ""
+    names: Named = ""
     points: float | None = None
     beside: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
@@ -68,6 +74,7 @@ def judge(mutant: Mutant, report: Report) -> Result:
         "killed",
         cause=named.cause or "",
         message=f"{named.place}: {named.observed}" if named.place else named.observed,
+        next=named.next,
         points=report.points,
         beside=beside,
     )
@@ -92,6 +99,8 @@ def run_mutant(course: Course, mutant: Mutant, *, seed: int = SEED) -> Result:
             arch=mutant.arch,
         )
         result = judge(mutant, report)
+        told = f"{result.message}\n{result.next}"
+        result = replace(result, names=places.named(places.target(course, mutant), told))
     except VmmlabError as error:
         result = Result(mutant, "error", message=str(error))
     return replace(result, seconds=time.monotonic() - began)
