@@ -17,6 +17,7 @@ from vmmlab.build.model import (
     LabLayout,
     LabLike,
     Layouts,
+    ObjectPatch,
 )
 from vmmlab.build.standins import FromReference, Prebuilt, StandInSource
 from vmmlab.build.symbols import Symbols
@@ -33,6 +34,7 @@ __all__ = [
     "LabLayout",
     "LabLike",
     "Layouts",
+    "ObjectPatch",
     "Prebuilt",
     "Range",
     "StandInSource",

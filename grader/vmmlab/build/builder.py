@@ -27,6 +27,7 @@ from vmmlab.build.model import (
     Diagnostic,
     Image,
     LabLike,
+    ObjectPatch,
 )
 from vmmlab.build.standins import MANIFEST, FromReference, StandInSource, manifest
 from vmmlab.build.symbols import Symbols
@@ -101,6 +102,7 @@ class Builder:
         sandbox: where every tool runs.
         cache_dir: where built things are kept; default $XDG_CACHE_HOME/vmmlab.
         standins: where the other labs come from.
+        patch: what is changed in a student's object before the link; None: nothing.
     """
 
     def __init__(
@@ -110,6 +112,8 @@ class Builder:
         sandbox: Sandbox,
         cache_dir: Path | None,
         standins: StandInSource,
+        *,
+        patch: ObjectPatch | None = None,
     ) -> None:
         self._root = tree
         self._labs = course.labs
@@ -117,6 +121,7 @@ class Builder:
         # Absolute: tools run in other working directories.
         self._cache = Cache((cache_dir or default_dir()).absolute())
         self._standins = standins
+        self._patch = patch
 
     def build(
         self,
@@ -154,6 +159,26 @@ class Builder:
         """
         labs = tuple(self._labs.values())
         return self._image("all", labs, files, cohort, options or BuildOptions())
+
+    def merged(
+        self,
+        lab: str,
+        files: Mapping[str, bytes],
+        cohort: CohortLike,
+        options: BuildOptions | None = None,
+    ) -> bytes:
+        """The one object that the student's files of a lab become, as it is linked, unpatched.
+
+        Args and raises as for `build`.
+        """
+        options = options or BuildOptions()
+        one = self._labs[lab]
+        own = _own_files(lab, one, files)
+        tools = toolchain.find(options.compiler, options.arch)
+        tree = _Tree.read(self._root)
+        parts = _Keys(tree, tools, cohort, options)
+        entry = self._own(lab, one, own, tree, cohort, tools, options, parts)
+        return (entry.path / "lab.o").read_bytes()
 
     def make_standins(
         self, out_dir: Path, cohort: CohortLike, options: BuildOptions | None = None
@@ -215,6 +240,7 @@ class Builder:
             options.extra_asm,
             options.extra_replaces,
             options.link_order_seed,
+            *([self._patch] if self._patch else []),
         )
         with self._cache.only_once(key):
             entry = self._cache.get(key)
@@ -259,6 +285,8 @@ class Builder:
         with self._cache.scratch() as work:
             for name, path in inputs.items():
                 _place(path, work / "in" / name)
+            for name in mine if self._patch else ():
+                _patch_in(work / "in" / "student" / f"{name}.o", self._patch)
             (work / "in" / "vmm.ld").write_bytes(tree.script)
             (work / "out").mkdir()
             steps: list[tuple[list[str], int]] = []
@@ -638,6 +666,14 @@ def _place(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def _patch_in(path: Path, patch: ObjectPatch | None) -> None:
+    """Replace a placed object by a patched copy; it may be a hard link into the cache."""
+    if patch is not None:
+        content = patch.applied(path.read_bytes())
+        path.unlink()
+        path.write_bytes(content)
 
 
 def _write_files(root: Path, files: Mapping[str, bytes]) -> None:

@@ -5,6 +5,7 @@ Plain data. Knows neither compilers nor caches.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,6 +104,30 @@ class BuildOptions:
             )
         if self.delays not in ("fast", "faithful"):
             raise UsageError(f"There are no delays {self.delays!r}.", expected="fast, faithful")
+
+
+@dataclass(frozen=True)
+class ObjectPatch:
+    """Bytes of one merged object of a student's that are other ones when it is linked.
+
+    For asking what the checks would notice. It never comes from a submission or a course.
+
+    Args:
+        of: SHA-256 of the object, in hexadecimal; any other object stays as it is.
+        writes: offset in the object file, and the bytes that stand there instead.
+    """
+
+    of: str
+    writes: tuple[tuple[int, bytes], ...]
+
+    def applied(self, content: bytes) -> bytes:
+        """The object with the patch, or as it is if the patch is for another one."""
+        if hashlib.sha256(content).hexdigest() != self.of:
+            return content
+        changed = bytearray(content)
+        for offset, data in self.writes:
+            changed[offset : offset + len(data)] = data
+        return bytes(changed)
 
 
 @dataclass(frozen=True)
