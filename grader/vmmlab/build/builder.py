@@ -7,6 +7,7 @@ sandbox call links. Every step is cached by the content of what goes into it. Kn
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -102,7 +103,6 @@ class Builder:
         sandbox: where every tool runs.
         cache_dir: where built things are kept; default $XDG_CACHE_HOME/vmmlab.
         standins: where the other labs come from.
-        patch: what is changed in a student's object before the link; None: nothing.
     """
 
     def __init__(
@@ -112,8 +112,6 @@ class Builder:
         sandbox: Sandbox,
         cache_dir: Path | None,
         standins: StandInSource,
-        *,
-        patch: ObjectPatch | None = None,
     ) -> None:
         self._root = tree
         self._labs = course.labs
@@ -121,7 +119,13 @@ class Builder:
         # Absolute: tools run in other working directories.
         self._cache = Cache((cache_dir or default_dir()).absolute())
         self._standins = standins
-        self._patch = patch
+        self._patch: ObjectPatch | None = None
+
+    def patched(self, patch: ObjectPatch | None) -> Builder:
+        """The same builder, but this is changed in a student's object before the link."""
+        other = copy.copy(self)
+        other._patch = patch
+        return other
 
     def build(
         self,
