@@ -15,7 +15,6 @@ What no catalog knows is shown in English.
 from __future__ import annotations
 
 import re
-import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -64,6 +63,8 @@ def remembered(start: Path) -> str:
     for folder in (start, *start.parents):
         path = folder / WORKSPACE_FILE
         if path.is_file():
+            import tomllib  # late: most commands find none
+
             with suppress(OSError, ValueError):  # whoever needs the file says what is wrong with it
                 said = tomllib.loads(path.read_text(encoding="utf-8")).get("lang")
                 return said if isinstance(said, str) else ""

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "grader" / "vmmlab"
 LABS = sorted(path.name for path in (ROOT / "labs").glob("lab[0-9]*"))
 
 SHOWN: Mapping[str, Collection[str] | None] = {
-    "boot.py": ("Boot", "run", "_on_terminal", "_unattended"),
+    "boot.py": ("Boot", "run", "_on_terminal", "_unattended", "_debug"),
     "build/builder.py": None,
     "build/cache.py": None,
     "build/compiling.py": None,
@@ -25,7 +25,10 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "build/model.py": ("BuildOptions", "BuildFailed"),
     "build/objects.py": None,
     "build/toolchain.py": None,
-    "cli.py": None,
+    "cli.py": (
+        *("_run", "_language", "new", "grade", "explore", "build", "run", "iso", "_doctor"),
+        *("_course", "_cohort", "_workspace", "_own", "_user", "_complain", "_explain", "_bug"),
+    ),
     "cohort.py": ("Cohort",),
     "course.py": ("Course", "find"),
     "doctor.py": None,
@@ -48,7 +51,7 @@ AS_IT_IS = frozenset(
         # commands, and what is asked of other programs
         *("  cd {}", "  source .venv/bin/activate", "  make lab1 && pytest lab1"),
         *("sudo apt-get install {}", "sudo apt-get install --no-install-recommends {}"),
-        *("gcc binutils", "python -m pip install '{}'", "pip install 'vmmlab[instructor]'"),
+        *("gcc binutils", "python -m pip install '{}'"),
         *("{} || exit {}", "{} 2>{}; echo $? >{}", "vmmlab {}", "vmmlab: {}", "schema = {}"),
         "vmmlab cohort 1\x00{}",
         *("vmmlab {}\n{}\n\n{}", "{standard input}", "fast, faithful", "alloc({}) returned"),
@@ -58,11 +61,7 @@ AS_IT_IS = frozenset(
         "{}\n… (the rest is left out)\n",
         "sandbox: bubblewrap {}: own namespaces, no network, only /usr readable; file size, "
         "processor time and memory of each process are limited, the number of processes {}",
-        # for lab authors and instructors, who read English
-        *("made     {}", "added to {}", "{} to mend", "nothing is forgotten"),
-        "Next: vmmlab grade {} --submission reference, then vmmlab check-course",
-        "nbgrader's gradebook: the scores of the labs beside those of the worksheets.",
-        "the gradebook needs nbgrader: {}.",
+        # for lab authors, who read English
         *("{}: {} is for {} and needs {}, which is for {}.", "needs that are for {} too"),
         "mend needs=, or the key arch in course.yml",
     }
