@@ -117,7 +117,7 @@ def run(
             next_step="leave --accel out: TCG needs nothing",
         )
     if gdb:
-        return _debug(elf, image.symbols, spec, what, sandbox, root)
+        return _debug(elf, image.symbols, spec, what, sandbox, root, say or Reader())
     if sys.stdin.isatty() and sys.stdout.isatty():
         return _on_terminal(spec, what, sandbox, say or Reader())
     if what.accel != "tcg":
@@ -277,7 +277,13 @@ async def _all_halted(machine: Machine) -> bool:
 
 
 def _debug(
-    elf: Path, symbols: Symbols, spec: MachineSpec, what: Boot, sandbox: Sandbox, root: Path
+    elf: Path,
+    symbols: Symbols,
+    spec: MachineSpec,
+    what: Boot,
+    sandbox: Sandbox,
+    root: Path,
+    say: Reader,
 ) -> int:
     gdb = shutil.which("gdb")
     if gdb is None:
@@ -309,7 +315,7 @@ def _debug(
         )
         stack.callback(kill_tree, machine)
         script = folder / "commands.gdb"
-        script.write_text(_gdb_commands(symbols, folder, what, spec))
+        script.write_text(_gdb_commands(symbols, folder, what, spec, say), encoding="utf-8")
         with _terminal_kept():
             debugger = subprocess.Popen(
                 [gdb, "-q", "-d", str(root), "-x", str(script), str(elf)], cwd=root
@@ -329,9 +335,19 @@ def _qemu_for_gdb(arch: str) -> Path:
     return usual
 
 
-def _gdb_commands(symbols: Symbols, folder: Path, what: Boot, spec: MachineSpec) -> str:
+_GDB_HELP: Final = (
+    "continue: run to the next breakpoint    info threads: all CPUs",
+    "hbreak NAME: a hardware breakpoint      serial: what it has printed",
+    "Ctrl-C: stop it                         quit: end gdb and the machine",
+)
+
+
+def _gdb_commands(
+    symbols: Symbols, folder: Path, what: Boot, spec: MachineSpec, say: Reader
+) -> str:
     breaks = [f"hbreak {name}" for name in _ANCHORS if symbols.maybe(name) is not None]
     serial = shlex.quote(str(folder / "serial.txt"))
+    greeting = f"{what.lab} on {spec.cpus} CPUs, stopped before the first instruction."
     return "\n".join(
         [
             "set pagination off",
@@ -342,13 +358,12 @@ def _gdb_commands(symbols: Symbols, folder: Path, what: Boot, spec: MachineSpec)
             f"shell cat {serial}",
             "end",
             "document serial",
-            "Show what the VMM has written to its serial line so far.",
+            say("Show what the VMM has written to its serial line so far."),
             "end",
             *breaks,
-            rf"echo \n{what.lab} on {spec.cpus} CPUs, stopped before the first instruction.\n",
-            r"echo continue: run to the next breakpoint    info threads: all CPUs\n",
-            r"echo hbreak NAME: a hardware breakpoint      serial: what it has printed\n",
-            r"echo Ctrl-C: stop it                         quit: end gdb and the machine\n\n",
+            rf"echo \n{say(greeting)}\n",
+            *(rf"echo {say(line)}\n" for line in _GDB_HELP),
+            r"echo \n",
             "",
         ]
     )

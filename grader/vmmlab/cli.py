@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import os
 import signal
 import sys
@@ -128,6 +129,8 @@ def _command(say: Reader) -> Any:
     """All commands, with their help in the reader's language."""
     command: Any = typer.main.get_command(app)
     if say.language != translate.ENGLISH:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show all of it
+            sys.stdout.reconfigure(errors="backslashreplace")
         _translate_help(command, say)
     return command
 
