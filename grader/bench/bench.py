@@ -109,8 +109,8 @@ def floor_of(course: Course, lab: str) -> tuple[Callable[[], None], int]:
 
 def bare_image(course: Course, lab: str, options: BuildOptions, place: str = "vmm_parked") -> Image:
     """The reference, built so that it ends QEMU when the first processor comes to `place`."""
-    builder = make_builder(course, Sandbox.choose(require=False), None)
     files, cohort = reference(course, [lab], None).files, Cohort.derive(course.cohort)
+    builder = make_builder(course, Sandbox.choose(require=False), None, cohort)
     source = EXIT_AT_ONCE.format(place=place) + (options.extra_asm or "")
     bare = replace(options, extra_asm=source, extra_replaces=True)
     return builder.build(lab, files, cohort, bare)

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from vmmlab import doctor, installed
-from vmmlab.build import FromReference, Image, Symbols
+from vmmlab import doctor, installed, ready
+from vmmlab.build import Image, Symbols
 from vmmlab.build.model import Delays
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course
@@ -145,13 +145,14 @@ def image_for(
     """
     if isinstance(source, Workspace):
         return own_image(source, course, lab, arch, delays)[0]
+    cohort = Cohort.derive(course.cohort)
     return image_of(
         course.tree,
         course,
-        FromReference(course.reference_dir),
+        ready.standins(course, cohort),
         lab,
         _taken(course, lab, source).files,
-        Cohort.derive(course.cohort),
+        cohort,
         _sandbox_for(source),
         arch,
         delays,

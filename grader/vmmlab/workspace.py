@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from vmmlab import contracts
+from vmmlab import ready
 from vmmlab.cohort import Cohort
-from vmmlab.course import ARCHES, Course, Lab
+from vmmlab.course import Course, Lab
 from vmmlab.errors import CourseError, InfraError, UsageError
-from vmmlab.strip import starter_text
-from vmmlab.submission import reference_text
-from vmmlab.translate import ENGLISH, LANGUAGES
+from vmmlab.translate import LANGUAGES
 
 WORKSPACE_FILE: Final = "workspace.toml"
 SCHEMA: Final = 1
@@ -138,11 +136,11 @@ def new(dest: Path, course: Course, answers: Answers) -> Path:
 
     Args:
         dest: a folder that does not exist or is empty; `~` is understood.
-        course: where template, reference and handouts come from.
+        course: where template, starters and handouts come from; a release will do.
         answers: the student and the cohort.
 
     Raises:
-        UsageError: `dest` is in use.
+        UsageError: `dest` is in use, or the course is a release for other cohorts.
         CourseError: the course's template or reference is at fault.
         InfraError: the disk or a tool is.
     """
@@ -180,16 +178,17 @@ def populate(directory: Path, course: Course) -> None:
 
     Args:
         directory: the folder that cookiecutter has just made.
-        course: where the reference and the handouts come from.
+        course: where the starters and the handouts come from.
 
     Raises:
+        UsageError: the course is a release for other cohorts.
         CourseError: the reference or its markup is at fault.
         InfraError: the stand-ins could not be built.
     """
     workspace = read(directory)
     for lab in course.labs.values():
         _add_lab(directory, lab, course, workspace.lang)
-    _add_standins(directory / "standin", workspace.cohort, course)
+    ready.place_standins(course, workspace.cohort, directory / "standin")
     _link_environment(directory / ".venv")
 
 
@@ -200,11 +199,7 @@ def _add_lab(directory: Path, lab: Lab, course: Course, lang: str) -> None:
     for path in lab.files:
         target = directory / path
         target.parent.mkdir(exist_ok=True)
-        text = reference_text(course, path)
-        starter = starter_text(text, path=f"reference/{path}")
-        if lang not in ("", ENGLISH):
-            starter = contracts.translated(starter, path, course.reference_dir / lab.name, lang)
-        target.write_text(starter, encoding="utf-8")
+        target.write_text(ready.starter(course, path, lang), encoding="utf-8")
     for name in (f"test_{lab.name}.py", "README.md", "README.ja.md"):
         source = course.labs_dir / lab.name / name
         if source.is_file():
@@ -213,25 +208,6 @@ def _add_lab(directory: Path, lab: Lab, course: Course, lang: str) -> None:
     for picture in sorted((course.labs_dir / lab.name / "pictures").glob("*.svg")):
         (directory / lab.name / "pictures").mkdir(exist_ok=True, parents=True)
         shutil.copyfile(picture, directory / lab.name / "pictures" / picture.name)
-
-
-def _add_standins(directory: Path, cohort: Cohort, course: Course) -> None:
-    # Imported here: a workspace is often only looked at.
-    from vmmlab.build import Builder, BuildOptions, FromReference
-    from vmmlab.build.cache import default_dir
-    from vmmlab.sandbox import Sandbox
-
-    builder = Builder(
-        course.tree,
-        course,
-        Sandbox.choose(require=False),
-        default_dir(),
-        FromReference(course.reference_dir),
-    )
-    builder.make_standins(directory, cohort)
-    for arch in ARCHES[1:]:
-        if any(arch in lab.arches for lab in course.labs.values()):
-            builder.make_standins(directory / arch, cohort, BuildOptions(arch=arch))
 
 
 def _link_environment(link: Path) -> None:

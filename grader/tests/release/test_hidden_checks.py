@@ -14,7 +14,10 @@ from vmmlab.submission import reference, reference_text
 
 COURSE = courses.load(Path(__file__).parents[3])
 LABS = [lab.name for lab in COURSE.labs.values() if lab.hidden]
-FULL = {"lab2.hidden.continue", "lab3.hidden.late", "lab4.hidden.cpus", "lab3", "lab4"}
+FULL = {
+    "lab1.hidden.initfuncs", "lab2.hidden.continue", "lab3.hidden.late", "lab4.hidden.cpus",
+    "lab3", "lab4",
+}  # fmt: skip
 """What takes longer than the rest is for `make test-full`."""
 VARIANTS = [one for one in load_variants(COURSE, LABS) if "x86_64" in one.arches]
 
@@ -304,6 +307,7 @@ def test_what_an_instructor_and_a_student_read():
     assert "All points. lab1 is done" in shown
 
 
+@pytest.mark.full
 def test_for_i386_there_are_none():
     report = grade("lab3", reference(COURSE, ["lab3"]).files, arch="i386")
     assert (report.hidden_max, report.hidden_judged) == (0, False)

@@ -17,12 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from vmmlab.build import Builder, BuildOptions, FromReference, Image, Prebuilt
+from vmmlab import ready
+from vmmlab.build import Builder, BuildOptions, Image, ObjectPatch, Prebuilt
 from vmmlab.build.model import Diagnostic
 from vmmlab.checks import Scenario
 from vmmlab.cohort import Cohort
 from vmmlab.course import Course
-from vmmlab.errors import CourseError, InfraError
+from vmmlab.errors import InfraError
 from vmmlab.evidence import inputs
 from vmmlab.evidence.director import Director, Inputs
 from vmmlab.evidence.observation import Observation
@@ -38,28 +39,22 @@ COST = {"exclusion": 4, "barrier": 3, "ladder": 2, "late-ap": 2}
 BUILD_PARAMS = ("opt", "compiler", "delays")
 
 
-def make_builder(course: Course, sandbox: Sandbox, standins: Path | None) -> Builder:
+def make_builder(
+    course: Course, sandbox: Sandbox, standins: Path | None, cohort: Cohort
+) -> Builder:
     """The builder of a course, with stand-ins from its reference or ready-made.
 
     Args:
         course: the course.
         sandbox: where compilers run.
-        standins: folder of ready-made stand-ins, for a course without its reference.
+        standins: folder of ready-made stand-ins, in place of those of a release.
+        cohort: whose stand-ins are needed.
 
     Raises:
-        CourseError: the course has neither.
+        UsageError: the course has no stand-ins for this cohort.
     """
-    source: FromReference | Prebuilt
-    if course.reference_dir.is_dir():
-        source = FromReference(course.reference_dir)
-    elif standins is not None and standins.is_dir():
-        source = Prebuilt(standins)
-    else:
-        raise CourseError(
-            "there is nothing to stand in for the labs that are not being graded.",
-            expected=f"{course.reference_dir.name}/ in the course, or standin/ in the workspace",
-            next_step="Make the workspace anew with `vmmlab new`, or give --course.",
-        )
+    own = standins is not None and standins.is_dir() and not course.reference_dir.is_dir()
+    source = Prebuilt(standins) if own and standins else ready.standins(course, cohort)
     return Builder(course.tree, course, sandbox, None, source)
 
 
@@ -156,12 +151,15 @@ class LabRunner:
 
     Args:
         request: what to build and boot.
+        patch: what is changed in the student's object before the link; None: nothing.
     """
 
-    def __init__(self, request: RunRequest) -> None:
+    def __init__(self, request: RunRequest, patch: ObjectPatch | None = None) -> None:
         self._request = request
         self._sandbox = Sandbox.choose(require=request.sandbox_required)
-        self._builder = make_builder(request.course, self._sandbox, request.standins)
+        self._builder = make_builder(
+            request.course, self._sandbox, request.standins, request.cohort
+        ).patched(patch)
         self._images: dict[BuildOptions, concurrent.futures.Future[Image]] = {}
         self._boots: dict[Scenario, concurrent.futures.Future[Observation]] = {}
         self._warnings: dict[Diagnostic, None] = {}
