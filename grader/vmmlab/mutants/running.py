@@ -136,16 +136,17 @@ def run_mutants(
         picked = random.Random(seed).sample(range(len(chosen)), sample)
         chosen = tuple(chosen[at] for at in sorted(picked))
     work = [(course.root, mutant, seed) for mutant in chosen]
-    return _run_all(_mutant_job, work, jobs, tell)
+    return run_all(_mutant_job, work, jobs, tell)
 
 
 J = TypeVar("J")
 R = TypeVar("R")
 
 
-def _run_all(
+def run_all(
     one: Callable[[J], R], work: Sequence[J], jobs: int, tell: Callable[[R], object] | None
 ) -> tuple[R, ...]:
+    """Do one thing for each piece of work, in processes of their own if `jobs` says so."""
     results: dict[int, R] = {}
 
     def keep(at: int, result: R) -> None:
@@ -167,11 +168,12 @@ def _run_all(
 
 def _mutant_job(job: tuple[Path, Mutant, int]) -> Result:
     root, mutant, seed = job
-    return run_mutant(_course(root), mutant, seed=seed)
+    return run_mutant(course_at(root), mutant, seed=seed)
 
 
 @functools.lru_cache(maxsize=1)
-def _course(root: Path) -> Course:
+def course_at(root: Path) -> Course:
+    """The course in a folder, read once for each process."""
     return courses.load(root)
 
 
@@ -281,9 +283,9 @@ def run_variants(
         for arch in one.arches
         for way in how
     ]
-    return _run_all(_variant_job, work, jobs, tell)
+    return run_all(_variant_job, work, jobs, tell)
 
 
 def _variant_job(job: tuple[Path, Variant, dict[str, str], int]) -> VariantResult:
     root, variant, way, seed = job
-    return run_variant(_course(root), variant, seed=seed, **way)
+    return run_variant(course_at(root), variant, seed=seed, **way)

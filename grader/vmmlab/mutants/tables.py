@@ -23,7 +23,7 @@ def table(results: Sequence[Result]) -> list[str]:
             words = f"{verdict}: {' '.join(one.message.split())[:200]}"
         wrong = one.mutant
         rows.append((wrong.id, wrong.title, wrong.check, wrong.cause, one.names or "-", words))
-    return [*_markdown(rows), "", *totals(results)]
+    return [*markdown(rows), "", *totals(results)]
 
 
 def totals(results: Sequence[Result]) -> list[str]:
@@ -45,10 +45,11 @@ def variants_table(results: Sequence[VariantResult]) -> list[str]:
         told = "; ".join(f"{c} {why}: {said}" for c, why, said in one.accused)
         rows.append((str(one.variant), one.how, " ".join(told.split())[:300] or "all points"))
     wrong = sum(bool(one.accused) for one in results)
-    return [*_markdown(rows), "", f"{wrong} of {len(results)} right solutions accused."]
+    return [*markdown(rows), "", f"{wrong} of {len(results)} right solutions accused."]
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows as a Markdown table; the first one is the head."""
     wide = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for number, row in enumerate(rows):
         cells = (cell.replace("|", "\\|").ljust(size) for cell, size in zip(row, wide, strict=True))
