@@ -301,6 +301,19 @@ def mutants(
         list[str] | None, typer.Option(help="Only this lab; may be given again.")
     ] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="Only so many, by chance.")] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Put the tables into this page and its Japanese twin."),
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Change N instructions of the compiled reference instead; list what survives.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Chooses the sample or the instructions.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Gradings at the same time.")] = 1,
     course: CourseOption = None,
 ) -> int:
@@ -310,11 +323,24 @@ def mutants(
     loaded = _course(course)
     for name in lab or ():
         loaded.lab(name)
-    wrong = matrix.run_mutants(loaded, lab, sample=sample, jobs=jobs)
+    if write is not None and (lab or sample or random):
+        raise UsageError(
+            "a page holds the whole matrix.",
+            expected="--write without --lab, --sample or --random",
+        )
+    if random is not None:
+        from vmmlab.mutants import chance
+
+        found = chance.run_random(loaded, random, lab, seed=seed, jobs=jobs)
+        typer.echo("\n".join(chance.survivors(found)))
+        return 0
+    wrong = matrix.run_mutants(loaded, lab, sample=sample, seed=seed, jobs=jobs)
     right = () if sample else matrix.run_variants(loaded, lab, jobs=jobs)
     typer.echo("\n".join(matrix.table(wrong)))
     if right:
         typer.echo("\n".join(["", *matrix.variants_table(right)]))
+    if write is not None:
+        matrix.write_page(write, wrong, right)
     accused = any(one.accused for one in right)
     return 1 if accused or any(one.verdict != "killed" for one in wrong) else 0
 
