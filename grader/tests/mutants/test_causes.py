@@ -1,0 +1,121 @@
+"""Every cause that a check can name has two mutants at least, or a reason why it cannot."""
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from vmmlab import course as courses
+from vmmlab import mutants
+
+ROOT = Path(__file__).parents[3]
+COURSE = courses.load(ROOT)
+FILES = [
+    *sorted((ROOT / "labs").glob("lab*/test_lab*.py")),
+    ROOT / "grader/vmmlab/evidence/diagnosis.py",
+]
+
+# Where a cause is put together of two parts, or comes out of a table: the names that can come out.
+MODES = ("real", "protected", "long")
+MADE = {
+    "ap-died-in-{}-mode": [f"ap-died-in-{mode}-mode" for mode in MODES],
+    "{}-passed-by": [
+        f"{place}-passed-by"
+        for place in ("ap-entry", "apinitproc0", "apinitproc1", "segment-init-ap")
+    ],
+}
+NOT_BY_A_MUTANT = {
+    "given-vmm-does-not-boot": "lab 0 has no file of the student's, so none can be wrong",
+    "ap-missed-the-trampoline": "a far jump that leads elsewhere is named by the check of the far "
+    "jump, which comes before; this is what is said when only its end is known of a CPU",
+    "ap-stuck": "what is said of a CPU of which nothing is known but its end: every rung of the "
+    "ladder has a cause of its own",
+    "rung-passed-by": "every rung that can be passed by has a name of its own",
+    "bsp-not-parked": "who has come to bspinitproc1 with the right RSP runs given code only; it "
+    "ends by an exception, which has a cause of its own, or parks",
+}  # fmt: skip
+
+
+def _constants(node: ast.AST) -> Iterator[str]:
+    """The strings that an expression can have as its value."""
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.IfExp():
+            yield from _constants(node.body)
+            yield from _constants(node.orelse)
+        case ast.JoinedStr():
+            parts = [part.value if isinstance(part, ast.Constant) else "{}" for part in node.values]
+            yield "".join(parts)
+        case ast.Tuple(elts=[first, *_]):
+            yield from _constants(first)
+
+
+def causes(source: str) -> set[str]:
+    """The causes that a file can name: first arguments of fail, blame and Finding, and what is
+    assigned to a variable called cause, given back by a function that finds one, or listed."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(func=ast.Name(id="fail"), args=[first, *_]):
+                found |= set(_constants(first))
+            case ast.Call(func=ast.Name(id="Finding"), args=[first, *_]):
+                found |= set(_constants(first))
+            case ast.Call(func=ast.Name(id="blame"), args=[_, second, *_]):
+                found |= set(_constants(second))
+            case ast.Assign(targets=[ast.Name(id="cause")], value=value):
+                found |= set(_constants(value))
+            case ast.Assign(targets=[ast.Tuple(elts=[ast.Name(id="cause"), *_])], value=value):
+                found |= set(_constants(value))
+            case ast.Assign(targets=[ast.Name(id="causes")], value=ast.Dict(values=values)):
+                found |= {text for value in values for text in _constants(value)}
+            case ast.Return(value=ast.Tuple(elts=[ast.Constant(value=str(text)), _])):
+                found.add(text)
+    made = {name for text in found for name in MADE.get(text, [text])}
+    return {name for name in made if name and "{" not in name}
+
+
+def named() -> set[str]:
+    return set().union(*(causes(path.read_text()) for path in FILES))
+
+
+def test_the_causes_of_a_file_are_found_wherever_they_are_named():
+    source = """
+def f():
+    fail("one", cpu=0)
+    fail("two" if x else "three")
+    blame(boot, "four", place="")
+    cause, look = "five", "look"
+    cause = "six" if a else "seven"
+    causes = {1: ("eight", "look")}
+    cause, look = causes.get(high, ("nine", "look"))
+    return "ten", "look"
+    return Finding(f"ap-died-in-{mode}-mode", 1)
+"""
+    found = causes(source)
+    assert found >= {"one", "two", "three", "four", "five", "six", "seven", "eight", "ten"}
+    assert found >= {"ap-died-in-real-mode", "ap-died-in-long-mode"}
+
+
+def test_every_cause_has_two_mutants():
+    count = Counter(one.cause for one in mutants.load(COURSE))
+    few = {cause: count[cause] for cause in named() - NOT_BY_A_MUTANT.keys() if count[cause] < 2}
+    assert few == {}, "write more mutants in grader/mutants/"
+
+
+def test_a_mutant_names_a_cause_that_a_check_can_name():
+    assert {one.cause for one in mutants.load(COURSE)} - named() == set()
+
+
+def test_what_has_no_mutant_is_a_cause_and_has_none():
+    assert NOT_BY_A_MUTANT.keys() <= named()
+    have = {one.cause for one in mutants.load(COURSE)}
+    assert NOT_BY_A_MUTANT.keys() & have == set(), "it can be produced: take it off the list"
+    assert all(len(why) > 30 for why in NOT_BY_A_MUTANT.values())
+
+
+def test_there_are_at_least_a_hundred_mutants_and_twenty_right_solutions():
+    x86_64 = [one for one in mutants.load(COURSE) if one.arch == "x86_64"]
+    assert len(x86_64) >= 100
+    right = [one for one in mutants.load_variants(COURSE) if "x86_64" in one.arches]
+    assert len(right) >= 20

@@ -1,0 +1,101 @@
+"""docs/kill-matrix.md: what is in it is what there is, and all of it was killed."""
+
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course as courses
+from vmmlab import mutants
+from vmmlab.errors import UsageError
+from vmmlab.mutants import Mutant, Result, Variant, VariantResult
+
+ROOT = Path(__file__).parents[3]
+COURSE = courses.load(ROOT)
+PAGES = [ROOT / "docs" / name for name in ("kill-matrix.md", "kill-matrix.ja.md")]
+MUTANT = Mutant("lab1.a.b", "a | b", "lab1", (), "lab1.mi.copied", "mi-not-copied", "dev", "x:1")
+RIGHT = Variant("odd-looks", "lab1", ROOT)
+EMPTY = """\
+# A page
+
+<!-- mutants: written by `vmmlab mutants --write` -->
+old
+<!-- end of mutants -->
+between
+<!-- variants: written by `vmmlab mutants --write` -->
+<!-- end of variants -->
+end
+"""
+
+
+def written(tmp_path: Path, *results: Result) -> str:
+    path = tmp_path / "page.md"
+    path.write_text(EMPTY)
+    mutants.write_page(path, results, [VariantResult(RIGHT, "dev gcc", ())])
+    return path.read_text()
+
+
+def test_the_tables_are_put_between_their_marks(tmp_path):
+    killed = Result(MUTANT, "killed", names="line")
+    text = written(tmp_path, killed)
+    assert "old" not in text
+    assert "between\n" in text
+    assert text.endswith("<!-- end of variants -->\nend\n")
+    assert "1 of 1 mutants killed" in text
+    assert "1 of 1 messages name the function or the line" in text
+    row = ("a | b", "lab1.mi.copied", "mi-not-copied", "line", "killed")
+    assert mutants.page_rows(text, "mutants") == {"lab1.a.b": row}
+    assert mutants.page_rows(text, "variants") == {"odd-looks/lab1": ("dev gcc", "all points")}
+
+
+def test_what_names_nothing_is_counted_as_such(tmp_path):
+    text = written(tmp_path, Result(MUTANT, "killed"), Result(MUTANT, "survived", message="no"))
+    assert "1 of 2 mutants killed" in text
+    assert "0 of 1 messages name" in text
+    assert mutants.page_rows(text, "mutants")["lab1.a.b"][-1] == "survived: no"
+
+
+def test_it_can_be_written_again(tmp_path):
+    first = written(tmp_path, Result(MUTANT, "killed"))
+    (tmp_path / "page.md").write_text(first)
+    mutants.write_page(
+        tmp_path / "page.md", [Result(MUTANT, "killed")], [VariantResult(RIGHT, "dev gcc", ())]
+    )
+    assert (tmp_path / "page.md").read_text() == first
+
+
+def test_the_twin_is_written_too(tmp_path):
+    (tmp_path / "page.ja.md").write_text(EMPTY)
+    written(tmp_path, Result(MUTANT, "killed"))
+    assert "lab1.a.b" in (tmp_path / "page.ja.md").read_text()
+
+
+def test_a_page_without_marks_is_refused(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text("# A page\n")
+    with pytest.raises(UsageError, match="no place for the table"):
+        mutants.write_page(path, [], [])
+    with pytest.raises(UsageError, match="cannot be written"):
+        mutants.write_page(tmp_path / "gone.md", [], [])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_mutant_is_in_the_page_as_it_is_now_and_was_killed(page):
+    there = mutants.page_rows(page.read_text(encoding="utf-8"), "mutants")
+    now = {one.id: (one.title, one.check, one.cause) for one in mutants.load(COURSE)}
+    assert {id: row[:3] for id, row in there.items()} == now, "vmmlab mutants --write PAGE"
+    assert {id: row[-1] for id, row in there.items() if row[-1] != "killed"} == {}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nine_messages_of_ten_name_the_place_to_change(page):
+    rows = mutants.page_rows(page.read_text(encoding="utf-8"), "mutants")
+    naming = [id for id, row in rows.items() if row[3] in ("line", "function")]
+    assert rows
+    assert len(naming) >= 0.9 * len(rows)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_right_solution_is_in_the_page_and_has_all_points(page):
+    there = mutants.page_rows(page.read_text(encoding="utf-8"), "variants")
+    assert set(there) == {str(one) for one in mutants.load_variants(COURSE)}
+    assert {row[-1] for row in there.values()} == {"all points"}
