@@ -386,7 +386,7 @@ def explore(
         else submissions.take(Path(submission), [lab], loaded)
     )
     sandbox = Sandbox.choose(require=not (reference or own or no_sandbox))
-    builder = make_builder(loaded, sandbox, own.root / "standin" if own else None)
+    builder = make_builder(loaded, sandbox, own.root / "standin" if own else None, numbers)
     options = BuildOptions(compiler=compiler, opt=f"-O{opt}")
     image = builder.build(lab, taken.files, numbers, options)
     found = search(image, numbers, sources=taken.files)
@@ -460,6 +460,28 @@ def new_lab(
         typer.echo(f"made     {file}")
     typer.echo(f"added to {made.changed}")
     typer.echo(f"Next: vmmlab grade {name} --submission reference, then vmmlab check-course")
+
+
+@app.command()
+def release(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
+    cohort: Annotated[
+        list[str] | None,
+        typer.Option(help="For whom; may be given again. Else the course's own."),
+    ] = None,
+    course: CourseOption = None,
+) -> None:
+    """Write a course to give away: no solutions, no hidden checks, everything ready-made."""
+    from vmmlab import doctor
+    from vmmlab import release as releases
+
+    loaded = _course(course)
+    doctor.require(("gcc", "ld", "objcopy"))
+    made = releases.release(loaded, directory, cohort or ())
+    for note in made.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"{made.folder}: {made.files} files, none with a line of a solution")
+    typer.echo("Next: try it as a student does: its README.md says how")
 
 
 @app.command(name="check-course")

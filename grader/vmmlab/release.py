@@ -233,7 +233,8 @@ def _not_to_be_cut(found: str) -> CourseError:
 
 def _same_but_for_hidden(made: str, data: Any, cohort: str) -> bool:
     """Whether a released course.yml says what the instructor's says."""
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     labs = {
         name: {key: value for key, value in lab.items() if key != _HIDDEN}

@@ -188,7 +188,7 @@ def populate(directory: Path, course: Course) -> None:
     workspace = read(directory)
     for lab in course.labs.values():
         _add_lab(directory, lab, course, workspace.lang)
-    ready.place_standins(course, workspace.cohort, directory / "standin")
+    _add_standins(directory / "standin", workspace.cohort, course)
     _link_environment(directory / ".venv")
 
 
@@ -208,6 +208,10 @@ def _add_lab(directory: Path, lab: Lab, course: Course, lang: str) -> None:
     for picture in sorted((course.labs_dir / lab.name / "pictures").glob("*.svg")):
         (directory / lab.name / "pictures").mkdir(exist_ok=True, parents=True)
         shutil.copyfile(picture, directory / lab.name / "pictures" / picture.name)
+
+
+def _add_standins(directory: Path, cohort: Cohort, course: Course) -> None:
+    ready.place_standins(course, cohort, directory)
 
 
 def _link_environment(link: Path) -> None:
