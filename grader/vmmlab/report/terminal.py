@@ -155,7 +155,7 @@ def _list(checks: Sequence[CheckReport], say: Reader) -> Table:
         word, style = _WORDS[check.outcome]
         title = text_of(clean_line(check.title))
         if check.outcome == "skipped":  # one line is enough for what cannot be judged yet
-            title = Text(title.plain, "dim", no_wrap=True, overflow="ellipsis")
+            title.style, title.no_wrap, title.overflow = "dim", True, "ellipsis"
         table.add_row(Text(f"  {say.label(word)}", style), Text(_points(check)), title)
     return table
 
