@@ -12,7 +12,6 @@ delay      what the BSP does between INIT and SIPI if the delay is to be very lo
 initfuncs  which init functions run, in which order; the multiboot information poisoned
 uefi       vmm_main called with 0 instead of a multiboot pointer
 switch     the BSP's change of stacks, and what happens to the boot stack after it
-continue   bsp_continue called with another function than the VMM ever hands it
 calls      asm_wrrsp_and_jmp called by the convention, with decoys where its arguments are not
 late-ap    one AP stands still before it has counted itself in, then before the lock
 missing-ap one AP never comes; the patience of the VMM is shortened
@@ -252,9 +251,16 @@ class UefiProbe(Probe):
 
 @dataclass
 class SwitchProbe(EndProbe):
-    """The BSP's change to its own stack; `swap` exchanges the arguments of what starts it."""
+    """The BSP's change to its own stack.
+
+    Args:
+        swap: exchange the two arguments of start_all_processors.
+        elsewhere: in its place call bsp_continue, and for vmm_parked; the VMM itself only ever asks
+            for bspinitproc1.
+    """
 
     swap: bool = False
+    elsewhere: bool = False
 
     places: tuple[str, ...] = (
         "start_all_processors", "bspinitproc1", "bsp_proc", "ap_proc", "ap_entry", "apinitproc0",
@@ -300,6 +306,9 @@ class SwitchProbe(EndProbe):
             director.facts[f"given.{name}"] = value
         if director.abi.on_stack:
             await self._mislead(director)
+        if self.elsewhere:
+            await director.set_argument(0, "bsp_continue", 0, director.addr("vmm_parked"))
+            await director.gdb.write_register(0, "rip", director.addr("bsp_continue"))
 
     async def _mislead(self, director: Director) -> None:
         """Leave other functions where a function that is asmlinkage would look for its arguments.
@@ -317,22 +326,6 @@ class SwitchProbe(EndProbe):
     async def _boot_stack(self, director: Director, name: str) -> None:
         size = director.addr("boot_stack_top") - director.addr("boot_stack")
         await director.snapshot(name, director.phys("boot_stack"), size)
-
-
-@dataclass
-class ContinueProbe(SwitchProbe):
-    """bsp_continue called for vmm_parked, where the VMM itself only ever asks for bspinitproc1.
-
-    The grader makes the call, in place of start_all_processors.
-    """
-
-    async def hit(self, director: Director, hit: Hit) -> None:
-        """Make the call; all else is watched as for the VMM's own."""
-        await SwitchProbe.hit(self, director, hit)
-        if hit.place == "start_all_processors" and hit.cpu == 0:
-            director.facts["asked"] = director.addr("vmm_parked")
-            await director.set_argument(0, "bsp_continue", 0, director.facts["asked"])
-            await director.gdb.write_register(0, "rip", director.addr("bsp_continue"))
 
 
 @dataclass
@@ -392,8 +385,9 @@ def make_probe(name: str, params: Mapping[str, object]) -> Probe:
         "delay": DelayProbe,
         "initfuncs": lambda: InitfuncsProbe(delays=delays),
         "uefi": UefiProbe,
-        "switch": lambda: SwitchProbe(delays=delays, swap=bool(params.get("swap"))),
-        "continue": lambda: ContinueProbe(delays=delays),
+        "switch": lambda: SwitchProbe(
+            delays=delays, swap=bool(params.get("swap")), elsewhere=bool(params.get("elsewhere"))
+        ),
         "calls": CallsProbe,
         "late-ap": lambda: LateProbe(delays=delays, late=cpu),
         "missing-ap": lambda: MissingProbe(delays=delays, late=cpu),

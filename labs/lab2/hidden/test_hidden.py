@@ -6,7 +6,7 @@ lab = open_checks(__file__)
 
 PLAIN = scenario("plain", probe="switch", cpus=6, opt="-O0", swap=1)
 SMALL = scenario("small", probe="switch", cpus=3, opt="-Os", swap=1)
-ELSEWHERE = scenario("elsewhere", probe="continue", cpus=1)
+ELSEWHERE = scenario("elsewhere", probe="switch", cpus=1, elsewhere=1)
 
 
 @check("lab2.hidden.aps", PLAIN, SMALL, needs=["lab2.switch.frame", "lab2.switch.aps"])
