@@ -118,11 +118,13 @@ class Reader:
         """A reader that also knows the texts of some labs.
 
         Args:
-            labs: their folders, which may hold messages.ja.yml and hints.ja.yml.
+            labs: their folders, which may hold messages.ja.yml and hints.ja.yml, and
+                hidden/messages.ja.yml in the instructor's copy.
         """
         if self.language == ENGLISH:
             return self
-        return Reader(self.language, (*labs, *self._folders))
+        theirs = (folder for lab in labs for folder in (lab, lab / "hidden"))
+        return Reader(self.language, (*theirs, *self._folders))
 
     def __call__(self, text: str) -> str:
         """`text` in the reader's language, or as it is when no catalog knows it.

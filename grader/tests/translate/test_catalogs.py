@@ -153,6 +153,21 @@ def test_the_help_is_translated() -> None:
 
 
 @pytest.mark.parametrize("lab", LABS)
+def test_hidden_checks_are_translated_where_no_student_reads(lab: str) -> None:
+    folder = ROOT / "labs" / lab
+    hidden = folder / "hidden" / "test_hidden.py"
+    if not hidden.is_file():
+        pytest.skip("a released copy, or a lab without hidden checks")
+    own, shared = catalog(hidden.parent, "ja"), catalog(folder, "ja")
+    said = {*strings.texts(hidden), *strings.titles(hidden)}
+    assert list(mistakes(said, {**catalog(OWN_CATALOGS, "ja"), **shared, **own})) == []
+    assert list(bad_entries(own, said)) == []
+    assert set(own).isdisjoint(shared)
+    say = Reader("ja").of(folder)
+    assert all(say(english) == other for english, other in own.items() if "{}" not in english)
+
+
+@pytest.mark.parametrize("lab", LABS)
 def test_hints_go_rung_by_rung(lab: str) -> None:
     from vmmlab.checks.hints import Hints
 
