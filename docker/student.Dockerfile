@@ -33,6 +33,7 @@ COPY course.yml /course/
 COPY labs /course/labs
 COPY vmm-skeleton /course/vmm-skeleton
 RUN rm -rf /course/labs/*/hidden /course/labs/*/worksheet.* \
+ && sed -i -E '/^ +(hidden:|lab[0-9]+\.hidden\..*)$/d' /course/course.yml \
  && mv /course "$(/opt/vmmlab/bin/python -c 'import vmmlab; print(*vmmlab.__path__)')/data"
 
 # --- the image ---

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -187,6 +188,14 @@ def test_what_cannot_be_cut_out_is_refused(tmp_path, text):
     (tmp_path / "course.yml").write_text(text)
     with pytest.raises(CourseError, match="cannot be left out"):
         course_text(courses.load(tmp_path), "dev")
+
+
+def test_the_students_image_names_no_hidden_check_either(course, tmp_path):
+    step = (ROOT / "docker" / "student.Dockerfile").read_text()
+    words = re.search(r"(sed -i -E '[^']*') /course/course\.yml", step).group(1)
+    shutil.copy(ROOT / "course.yml", tmp_path)
+    subprocess.run(["bash", "-c", f"{words} course.yml"], cwd=tmp_path, check=True)
+    assert (tmp_path / "course.yml").read_text() == course_text(course, course.cohort)
 
 
 # --- worksheets ---------------------------------------------------------------------------------
