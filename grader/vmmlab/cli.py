@@ -86,7 +86,7 @@ def _run(words: list[str]) -> int:
     except typer.Exit as end:
         return end.exit_code
     except _ClickError as error:
-        error.show()
+        _show_usage(error, say)
         return 2
     except VmmlabError as error:
         _explain(error, say)
@@ -673,6 +673,16 @@ def _terminable() -> Iterator[list[int]]:
         yield came
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _show_usage(error: Any, say: Reader) -> None:
+    """What was wrong with the words of a command."""
+    if say.language == translate.ENGLISH:
+        error.show()
+        return
+    if getattr(error, "ctx", None) is not None:
+        typer.echo(error.ctx.get_usage(), err=True)
+    _complain(say(error.format_message()))
 
 
 def _complain(text: str) -> None:

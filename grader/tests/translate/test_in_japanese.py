@@ -102,6 +102,8 @@ def test_pytest_speaks_the_language_of_the_workspace(workspace: Path) -> None:
         (["grade", "lab7", "--submission", ".", "--lang", "en"], {"LANG": "ja"}, "no lab called"),
         (["grade", "lab3", "--submission", "."], {"LANG": "ja"}, "lab3/：ない"),
         (["grade", "--help"], {"LANG": "ja"}, "採点するもの：DIR/lab3/ap_start.c など。"),
+        (["grade", "lab3"], {"LANG": "ja"}, "オプション '--submission' がありません。"),
+        (["grade", "lab3", "--sed", "1"], {"LANG": "ja"}, "--sed というオプションはありません。"),
         (["grade", "--help"], {}, "What to grade: DIR/lab3/ap_start.c and so on."),
     ],
 )
