@@ -87,7 +87,8 @@ def test_the_table_has_one_line_for_each_and_a_sum():
     assert [line.startswith("| lab1.a.b") for line in lines[2:4]] == [True, True]
     assert "killed" in lines[2]
     assert "survived" in lines[3]
-    assert lines[-1].startswith("1 of 2 mutants killed")
+    assert lines[-2].startswith("1 of 2 mutants killed")
+    assert lines[-1].startswith("0 of 1 messages name")
 
 
 def test_the_table_of_right_solutions_names_who_is_accused():
