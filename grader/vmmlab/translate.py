@@ -153,7 +153,8 @@ class Reader:
                 break  # too little to go by: "{} in {}" fits many a value
             values = template.values(text)
             if values is not None:
-                return template.translation.format(*(self._shown(v, whole=False) for v in values))
+                shown = (self._shown(value, whole=False) for value in values)
+                return _spaced(template.translation.format(*shown), text)
         place, colon, message = text.partition(": ")
         if whole and colon and (shown := self._shown(message, whole=True)) != message:
             return f"{place}{self.label(': ')}{shown}"
@@ -216,6 +217,12 @@ def error_text(error: VmmlabError, say: Reader) -> str:
             shown = "\n".join(f"{_indent(line)}{say(line.strip())}" for line in text.split("\n"))
             lines.append(f"  {labels[name]}{' ' * (width - cells(labels[name]))} {shown}")
     return "\n".join(lines)
+
+
+def _spaced(shown: str, english: str) -> str:
+    """No space behind a wide bracket, nor in front of it all if the English has none there."""
+    shown = shown.replace("） ", "）")
+    return shown if english.startswith(" ") else shown.lstrip(" ")
 
 
 def _indent(line: str) -> str:

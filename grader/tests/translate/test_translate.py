@@ -23,6 +23,9 @@ CATALOG = """
 "parked": "パークして"
 "long mode": "ロングモード"
 "at {}": "{} で"
+"todo": " TODO で"
+"(a)": "（あ）"
+"it is in {} now": "{} に居る"
 "the disk is full": "ディスクがいっぱい"
 "label: expected": "期待"
 "label: next": "次に"
@@ -74,6 +77,8 @@ def test_a_workspace_remembers(tmp_path: Path) -> None:
         ("CPU 2 waits as well", "CPU 2 も待っています"),
         ("a before b", "b より a が先"),
         ("it ended parked at 0x10", "0x10 でパークして終わった"),
+        ("it ended todo at 0x10", "0x10 で TODO で終わった"),
+        ("it is in (a) now", "（あ）に居る"),
         ("it ended {0} at {1}", "{1} で{0}終わった"),  # values that look like templates
         ("lab3/apinit.S:7: the disk is full", "lab3/apinit.S:7：ディスクがいっぱい"),
         ("nobody knows this", "nobody knows this"),
