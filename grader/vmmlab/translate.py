@@ -153,8 +153,8 @@ class Reader:
                 break  # too little to go by: "{} in {}" fits many a value
             values = template.values(text)
             if values is not None:
-                shown = (self._shown(value, whole=False) for value in values)
-                return _spaced(template.translation.format(*shown), text)
+                filled = template.translation.format(*(self._shown(v, whole=False) for v in values))
+                return _spaced(filled, text)
         place, colon, message = text.partition(": ")
         if whole and colon and (shown := self._shown(message, whole=True)) != message:
             return f"{place}{self.label(': ')}{shown}"
