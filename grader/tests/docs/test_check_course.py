@@ -206,3 +206,39 @@ def test_the_command_when_nothing_is_forgotten(clone, capsys, monkeypatch):
     monkeypatch.setattr(coursecheck, "forgotten", lambda root: ())
     assert main(["check-course", "--course", str(clone)]) == 0
     assert capsys.readouterr().out == "nothing is forgotten\n"
+
+
+# --- hidden checks -----------------------------------------------------------------------------
+
+
+def with_hidden(root):
+    """Give lab 9 the hidden check that the guide shows; return the lines of the guide."""
+    page = (ROOT / "docs/lab-author.md").read_text(encoding="utf-8")
+    shown = next(one for one in page.split("```") if "open_checks" in one).removeprefix("python\n")
+    (root / "labs/lab9/hidden").mkdir()
+    (root / "labs/lab9/hidden/test_hidden.py").write_text(shown, encoding="utf-8")
+    path = root / "course.yml"
+    text = path.read_text(encoding="utf-8").rstrip("\n")
+    before, lab9 = text.split("\n  lab9:")
+    lab9 = re.sub(r"\n    points: .*", r"\g<0>\n    hidden_points: 2", lab9, count=1)
+    hidden = "\n    hidden:\n      lab9.hidden.more: {points: 2, step: lab9.1}\n"
+    path.write_text(f"{before}\n  lab9:{lab9}{hidden}", encoding="utf-8")
+
+
+def test_a_hidden_check_is_forgotten_in_course_yml_or_in_its_file(clone):
+    with_hidden(clone)
+    assert of_lab9(clone) == []
+    path = clone / "labs/lab9/hidden/test_hidden.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("hidden.more", "hidden.less"), encoding="utf-8")
+    found = of_lab9(clone)
+    assert any("lab9.hidden.more: write it in labs/lab9/hidden/" in f for f in found)
+    assert any("lab9.hidden.less is not in course.yml: give it" in f for f in found)
+    assert len(found) == 2
+
+
+def test_the_hidden_check_of_the_guide_is_graded(clone, capsys):
+    with_hidden(clone)
+    words = ["grade", "lab9", "--course", str(clone), "--submission", "reference", "--hidden"]
+    assert main(words) == 0
+    assert "lab9  10/10 points  hidden checks 2/2" in capsys.readouterr().out
