@@ -238,6 +238,10 @@ def test_the_lock_is_held_until_the_boot_stack_is_left(boot):
             observed="it was not released before segment_init_ap was called",
             next="The next AP waits for it: release it as soon as you are on your own stack.",
         )
+    # Nobody is held any more: who still stands before the lock never gets it.
+    for ap in boot.aps:
+        if boot.how_ended == "quiet" and ap.highest is Rung.AP_ENTRY:
+            must_reach(boot, ap, Rung.BOOT_STACK)
 
 
 @check("lab4.stack.private", EXCLUSION, needs=["lab4.lock.released"])

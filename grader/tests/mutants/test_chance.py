@@ -252,3 +252,13 @@ def test_a_lock_that_takes_nothing_is_noticed(found):
     wrong = RandomMutant("lab4", change, hashlib.sha256(content).hexdigest())
     (outcome,) = chance.running.run_all(chance._job, [(COURSE.root, wrong)], 1, None)
     assert outcome.ending == "killed", outcome
+
+
+def test_who_has_once_seen_the_lock_taken_must_still_get_it(found):
+    content, lab4 = found["lab4"]
+    look = next(i for i in lab4 if i.function == "apinit_enter" and i.text.startswith("cmp"))
+    made = instructions.changes(look, instructions.keystone())
+    change = next(c for c in made if c.text == "cmp byte ptr [rdi], 2")  # the lock is 0 or 1
+    wrong = RandomMutant("lab4", change, hashlib.sha256(content).hexdigest())
+    (outcome,) = chance.running.run_all(chance._job, [(COURSE.root, wrong)], 1, None)
+    assert outcome.by == "lab4.lock.released: ap-waits-for-the-lock"
