@@ -6,11 +6,11 @@ from vmmlab.evidence.diagnosis import bsp_stopped, stopped_at_todo, why_not, why
 from vmmlab.evidence.observation import Rung
 
 RUNGS = scenario("rungs", probe="rungs", cpus=4)
-EXCLUSION = scenario("exclusion", probe="exclusion", cpus=8)
+EXCLUSION = scenario("exclusion", probe="exclusion", cpus=6)
 LATE = scenario("late", probe="late-ap", cpus=3, cpu=2)
-MISSING = scenario("missing", probe="missing-ap", cpus=4, cpu=3, wait_us=50000)
+MISSING = scenario("missing", probe="missing-ap", cpus=4, cpu=3, wait_us=20000)
 BARRIER = scenario("barrier", probe="barrier", cpus=4)
-ONE, SIXTEEN = (scenario(f"cpus-{n}", probe="end", cpus=n) for n in (1, 16))
+ONE, EIGHT = (scenario(f"cpus-{n}", probe="end", cpus=n) for n in (1, 8))
 SEABIOS = scenario("seabios", probe="end", cpus=2, firmware="seabios")
 
 
@@ -414,7 +414,7 @@ def test_a_cpu_that_never_comes_is_named(boot):
             "missing-cpu-not-noticed",
             cpu=0,
             place="ap_wait",
-            expected="vmm_ap_missing (3) after 50000 microseconds (ap_delays.wait_us in this boot)",
+            expected="vmm_ap_missing (3) after 20000 microseconds (ap_delays.wait_us in this boot)",
             observed="the BSP went on to bsp_proc" if on else "the BSP waits for ever",
             next="A wait needs an end: count how long you have polled.",
         )
@@ -546,12 +546,12 @@ def test_the_barrier_works_again_at_once(boot):
     "lab4.boot.cpus",
     ONE,
     SEABIOS,
-    SIXTEEN,
+    EIGHT,
     # What depends on luck must be right first: only this check leaves the CPUs to it.
     needs=["lab4.barrier.reusable", "lab4.stack.private", "lab4.number.alone"],
 )
 def test_it_works_with_any_number_of_cpus(boots, score):
-    """With 1 and 16 CPUs, and with 2 under SeaBIOS, every CPU comes to the end and parks."""
+    """With 1 and 8 CPUs, and with 2 under SeaBIOS, every CPU comes to the end and parks."""
     for boot in boots:
         with score.case(boot.scenario):
             found = why_not_all_parked(boot)

@@ -7,6 +7,7 @@ luck, and a mistake in one step of the lab does not look like one in another.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -285,11 +286,12 @@ class ExclusionProbe(GatheringProbe):
         return next((c for c in self.changes if (c.what, c.cpu) == (what, cpu)), None)
 
     async def _shared(self, director: Director) -> dict[str, bytes]:
-        lock = director.in_copy("apinit_lock")
-        return {
-            "lock": await director.gdb.read_phys(lock, 8) if lock is not None else b"",
-            "count": await director.gdb.read_phys(director.phys("num_of_processors"), 4),
-        }
+        # Both requests are on their way before the first answer: this is done at every step.
+        count = director.gdb.read_phys(director.phys("num_of_processors"), 4)
+        if (lock := director.in_copy("apinit_lock")) is None:
+            return {"lock": b"", "count": await count}
+        both = await asyncio.gather(director.gdb.read_phys(lock, 8), count)
+        return {"lock": both[0], "count": both[1]}
 
     async def _watcher(self, director: Director, cpu: int) -> Watcher:
         """Writes down which instruction of a CPU changes the lock or the count."""
