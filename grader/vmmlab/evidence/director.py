@@ -51,7 +51,7 @@ RUN_ATTEMPTS = 8  # times that a CPU may take long before it is said to wait
 SPIN_BUDGET = 200  # instructions in which a waiting CPU's state repeats
 CALLER_WORDS = 32  # of a stack, in which to look for the caller
 FAR_JUMP_ROOM = 16  # bytes at physical 0 that may be the far jump
-SPIN_REPEATS = 3  # times that the same registers must be seen again before a CPU "waits"
+SPIN_REPEATS = 2  # times that the same registers must be seen again before a CPU "waits"
 RUN_TO_RETURN = ("printf", "vprintf", "usleep", "putchar", "memset", "memcpy", "memmove")
 """Given functions that are long and uninteresting: a stepped CPU runs through them."""
 
