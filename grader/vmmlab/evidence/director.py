@@ -463,7 +463,7 @@ class Director:
             alive = await self.step(cpu)
             state = await self.state(cpu)
             if alive and state.pc in skip:
-                state = await self._run_to_return(cpu, state)
+                state = await self.run_to_return(cpu, state)
             if self._shutdown:
                 return "shutdown", state
             if not alive:
@@ -480,7 +480,13 @@ class Director:
                 return "waits", state
         return "budget", state
 
-    async def _run_to_return(self, cpu: int, state: CpuState) -> CpuState:
+    async def run_to_return(self, cpu: int, state: CpuState) -> CpuState:
+        """Let a CPU at the first instruction of a function run until that comes back.
+
+        Args:
+            cpu: who runs; everyone else stands still.
+            state: its registers now.
+        """
         back = await self.stack_word(cpu)
         known = back in self._places
         if not known:

@@ -365,6 +365,8 @@ class ExclusionProbe(GatheringProbe):
                 where = "boot-stack.unlocked" if unlocked else "boot-stack.alloc"
                 if await self._gets_in(director, second, where):
                     return False
+                if state.pc == allocates:  # given code, and long: it may run
+                    await director.run_to_return(first, state)
                 watcher = await self._watcher(director, first)
             tried = tried or state.pc == allocates
             known = len(self.changes)
