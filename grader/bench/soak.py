@@ -37,10 +37,11 @@ LABS = ("lab1", "lab2", "lab3", "lab4")
 
 @dataclass(frozen=True)
 class Work:
-    """One grading: what, of which lab, and with which inputs."""
+    """One grading: what, of which lab, for which processor, and with which inputs."""
 
     name: str
     lab: str
+    arch: str
     files: Mapping[str, bytes]
     number: int
 
@@ -66,11 +67,16 @@ def busy(processes: int) -> Iterator[None]:
             one.wait()
 
 
-def solutions(course: courses.Course) -> list[tuple[str, str, Mapping[str, bytes]]]:
-    """Name, lab and files of everything that must earn all points."""
-    found = [("reference", lab, dict(reference(course, [lab], None).files)) for lab in LABS]
-    for variant in mutants.load_variants(course):
-        found.append((variant.name, variant.lab, mutants.variant_files(course, variant)))
+def solutions(course: courses.Course) -> list[tuple[str, str, str, Mapping[str, bytes]]]:
+    """Name, lab, architecture and files of everything that must earn all points."""
+    found = [
+        ("reference", lab, arch, dict(reference(course, [lab], None).files))
+        for lab in LABS
+        for arch in course.lab(lab).arches
+    ]
+    for one in mutants.load_variants(course):
+        files = mutants.variant_files(course, one)
+        found += [(one.name, one.lab, arch, files) for arch in one.arches]
     return found
 
 
@@ -87,6 +93,7 @@ def graded(work: Work) -> Seen:
             cohort=Cohort.derive(name),
             seed=work.number,
             sandbox_required=False,
+            arch=work.arch,
         )
     except VmmlabError as error:
         return Seen(work.lab, time.monotonic() - began, f"{work.name}, {work.lab}: {error}")
