@@ -15,6 +15,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 
+SAMPLE = re.compile(r"^    lab3  .*\n(?:(?:    .*)?\n)+", re.MULTILINE)
+"""The grading that the README of the kit shows."""
+
 _FENCE = re.compile(r"( *)(```+|~~~+)(.*)")
 _NOT_RUN = re.compile(r"\s*<!-- not run: .+ -->\s*")
 
@@ -37,6 +40,16 @@ def twin(page: Path) -> Path:
 def shown(page: Path) -> str:
     """A page's name for the ids of tests."""
     return page.relative_to(ROOT).as_posix()
+
+
+def language_of(page: Path) -> str:
+    """The language that a page is written in."""
+    return "ja" if page.name.endswith(".ja.md") else "en"
+
+
+def in_english(command: str) -> str:
+    """A command as the English page has it: a Japanese reader asks for Japanese."""
+    return command.replace(" --lang ja", "")
 
 
 def outside_fences(text: str) -> list[str]:
