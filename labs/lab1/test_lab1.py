@@ -3,7 +3,7 @@
 from collections import Counter
 from itertools import pairwise
 
-from vmmlab.checks import check, fail, scenario
+from vmmlab.checks import check, fail, fail_if, scenario
 from vmmlab.evidence.diagnosis import bsp_stopped
 
 BOOT = scenario("initfuncs", probe="initfuncs", cpus=4)
@@ -19,15 +19,7 @@ def blame(boot, cause, todo=None, **what):
     found = bsp_stopped(boot)
     if found and todo and found.place != f"TODO({todo})":
         found = None
-    if found:
-        fail(
-            found.cause,
-            cpu=found.cpu,
-            place=found.place,
-            expected=what.get("expected", ""),
-            observed=found.observed,
-            next=found.next,
-        )
+    fail_if(found, expected=what["expected"])
     fail(cause, **what)
 
 

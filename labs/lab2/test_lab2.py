@@ -1,6 +1,6 @@
 """Lab 2: the BSP leaves the boot stack for one of its own."""
 
-from vmmlab.checks import check, fail, scenario
+from vmmlab.checks import check, fail, fail_if, scenario
 from vmmlab.evidence.diagnosis import bsp_stopped, why_not_all_parked
 from vmmlab.evidence.observation import Rung
 
@@ -14,16 +14,7 @@ CALLS = scenario("calls", probe="calls", cpus=1)
 
 def blame(boot, cause, **what):
     """Report what stopped the BSP, if anything did; else the cause that the check found."""
-    found = bsp_stopped(boot)
-    if found:
-        fail(
-            found.cause,
-            cpu=found.cpu,
-            place=found.place,
-            expected=what.get("expected", ""),
-            observed=found.observed,
-            next=found.next,
-        )
+    fail_if(bsp_stopped(boot), expected=what["expected"])
     fail(cause, cpu=0, **what)
 
 
@@ -398,13 +389,4 @@ def test_i386_every_cpu_parks(boot):
                     next="The function must work for any stack and any target, not only for the "
                     "BSP's.",
                 )
-    found = why_not_all_parked(boot)
-    if found:
-        fail(
-            found.cause,
-            cpu=found.cpu,
-            place=found.place,
-            expected=f"{len(boot.cpus)} CPUs park",
-            observed=found.observed,
-            next=found.next,
-        )
+    fail_if(why_not_all_parked(boot), expected=f"{len(boot.cpus)} CPUs park")

@@ -1,12 +1,11 @@
 """Lab 3: the BSP wakes the APs, and each climbs from real mode to long mode."""
 
-from contextlib import nullcontext
-
-from vmmlab.checks import check, fail, scenario
+from vmmlab.checks import NoCases, check, fail, fail_if, scenario
 from vmmlab.evidence.decode import decode, far_jump
 from vmmlab.evidence.diagnosis import (
     bsp_stopped,
     last_step,
+    not_reached,
     stopped_at_todo,
     why_not,
     why_not_all_parked,
@@ -26,31 +25,9 @@ def blame(boot, cause, sure=False, **what):
 
     With `sure` the check has seen the cause itself: what stopped the BSP later comes of it.
     """
-    found = None if sure else bsp_stopped(boot)
-    if found:
-        fail(
-            found.cause,
-            cpu=found.cpu,
-            place=found.place,
-            expected=what.get("expected", ""),
-            observed=found.observed,
-            next=found.next,
-        )
+    if not sure:
+        fail_if(bsp_stopped(boot), expected=what["expected"])
     fail(cause, **what)
-
-
-def must_reach(boot, cpu, rung):
-    """Fail with the reason why an AP is not on `rung`."""
-    if not cpu.reached(rung):
-        found = why_not(boot, cpu, rung)
-        fail(
-            found.cause,
-            cpu=found.cpu,
-            place=found.place,
-            expected=found.expected,
-            observed=found.observed,
-            next=found.next,
-        )
 
 
 def judged(boot):
@@ -286,7 +263,7 @@ def test_every_ap_is_in_the_trampoline(boot, score):
     """Every AP executes the far jump and then the trampoline, in real mode."""
     for ap in judged(boot):
         with score.case(ap.name):
-            must_reach(boot, ap, Rung.REAL_MODE)
+            fail_if(not_reached(boot, ap, Rung.REAL_MODE))
 
 
 def followed(ap):
@@ -315,7 +292,7 @@ def test_every_ap_gets_to_protected_mode(boot, score):
     """Every AP sets CR0.PE and goes on in 32-bit code."""
     for ap in judged(boot):
         with score.case(ap.name):
-            must_reach(boot, ap, Rung.PROTECTED_MODE)
+            fail_if(not_reached(boot, ap, Rung.PROTECTED_MODE))
             in_32_bit_code = any(state.bits == 32 for state in way(ap))
             lost = boot.facts.get(f"astray.{ap.index}")
             if lost is not None and not in_32_bit_code:
@@ -332,14 +309,9 @@ def test_every_ap_gets_to_protected_mode(boot, score):
             if not in_32_bit_code:
                 followed(ap)
             if ap.whole and not in_32_bit_code:
-                found = why_not(boot, ap, Rung.LONG_MODE)
-                fail(
-                    found.cause,
-                    cpu=ap.index,
-                    place=found.place,
+                fail_if(
+                    why_not(boot, ap, Rung.LONG_MODE),
                     expected=f"{ap.name} makes a far jump to 32-bit code after CR0.PE is set",
-                    observed=found.observed,
-                    next=found.next,
                 )
 
 
@@ -396,7 +368,7 @@ def test_every_ap_gets_to_long_mode(boot, score):
     """Every AP turns paging on in long mode."""
     for ap in judged(boot):
         with score.case(ap.name):
-            must_reach(boot, ap, Rung.LONG_MODE)
+            fail_if(not_reached(boot, ap, Rung.LONG_MODE))
 
 
 @check("lab3.ladder.ap_entry", LADDER, needs=["lab3.ladder.long"])
@@ -404,7 +376,7 @@ def test_every_ap_arrives_at_ap_entry(boot, score):
     """Every AP jumps to ap_entry, on the page tables that the VMM made for it."""
     for ap in judged(boot):
         with score.case(ap.name):
-            must_reach(boot, ap, Rung.AP_ENTRY)
+            fail_if(not_reached(boot, ap, Rung.AP_ENTRY))
             if boot.facts.get(f"ap_entry.{ap.index}.cs64") == 0:
                 fail(
                     "ap-not-in-64-bit-code",
@@ -534,30 +506,13 @@ def test_it_works_with_any_number_of_cpus(boots, score):
     """With 1, 2, 8 and 16 CPUs, and with 3 under SeaBIOS, every CPU parks."""
     for boot in boots:
         with score.case(boot.scenario):
-            found = why_not_all_parked(boot)
-            if found:
-                fail(
-                    found.cause,
-                    cpu=found.cpu,
-                    place=found.place,
-                    expected=f"{len(boot.cpus)} CPUs park",
-                    observed=found.observed,
-                    next=found.next,
-                )
+            fail_if(why_not_all_parked(boot), expected=f"{len(boot.cpus)} CPUs park")
 
 
 # --- i386: the same way, without long mode --------------------------------------------------------
 #
 # The BSP's part is the same code, compiled for i386; the trampoline ends in protected mode with PAE
 # paging. What is the same is asked by the same functions.
-
-
-class Whole:
-    """In place of `score` where one check asks several things: the first that fails ends it."""
-
-    def case(self, name):
-        """Open no case."""
-        return nullcontext()
 
 
 @check("lab3.i386.jump", LADDER)
@@ -583,15 +538,15 @@ def test_i386_init_reaches_every_ap(boot, score):
 @check("lab3.i386.sipi", LADDER, needs=["lab3.i386.init"])
 def test_i386_sipi_starts_every_ap(boot):
     """SIPIs with vector 0 reach every AP, and each executes the far jump and the trampoline."""
-    test_sipi_reaches_every_ap(boot, Whole())
-    test_every_ap_is_in_the_trampoline(boot, Whole())
+    test_sipi_reaches_every_ap(boot, NoCases())
+    test_every_ap_is_in_the_trampoline(boot, NoCases())
 
 
 @check("lab3.i386.protected", LADDER, needs=["lab3.i386.sipi"])
 def test_i386_every_ap_gets_to_protected_mode(boot):
     """Every AP counts itself in by a locked instruction, sets CR0.PE and goes on in 32-bit code."""
-    test_every_ap_gets_to_protected_mode(boot, Whole())
-    test_every_ap_counts_itself_in_once(boot, Whole())
+    test_every_ap_gets_to_protected_mode(boot, NoCases())
+    test_every_ap_counts_itself_in_once(boot, NoCases())
     test_the_count_is_atomic(boot)
 
 
@@ -625,7 +580,7 @@ def test_i386_paging_is_turned_on_in_protected_mode(boot, score):
                     next="ap_entry is an address above VMM_BASE: without paging nothing is there.",
                 )
             if not paged:
-                must_reach(boot, ap, Rung.AP_ENTRY)
+                fail_if(not_reached(boot, ap, Rung.AP_ENTRY))
             if not paged[0].cr4 & CR4_PAE:
                 fail(
                     "paging-without-pae",
@@ -641,7 +596,7 @@ def test_i386_paging_is_turned_on_in_protected_mode(boot, score):
 def test_i386_every_ap_arrives_at_ap_entry(boot):
     """Every AP comes to ap_entry without a stack, on ap_pagetable, with flat 32-bit segments."""
     for ap in judged(boot):
-        must_reach(boot, ap, Rung.AP_ENTRY)
+        fail_if(not_reached(boot, ap, Rung.AP_ENTRY))
         cr3, right = ap.rungs[Rung.AP_ENTRY].cr3 & ~0x1F, boot.facts["ap_pagetable.physical"]
         if cr3 != right:
             fail(
@@ -668,7 +623,7 @@ def test_i386_every_ap_arrives_at_ap_entry(boot):
                     next="In protected mode a segment register keeps what it held in real mode "
                     "until it is loaded again; in long mode nobody would notice.",
                 )
-    test_the_trampoline_uses_no_stack(boot, Whole())
+    test_the_trampoline_uses_no_stack(boot, NoCases())
 
 
 @check("lab3.i386.restore", LADDER, needs=["lab3.i386.ap_entry"])

@@ -1,8 +1,14 @@
 """Lab 4: the handshake. Every AP gets a stack and a number, and the BSP waits for all of them."""
 
-from vmmlab.checks import check, fail, scenario
+from vmmlab.checks import check, fail, fail_if, scenario
 from vmmlab.evidence.decode import decode
-from vmmlab.evidence.diagnosis import bsp_stopped, stopped_at_todo, why_not, why_not_all_parked
+from vmmlab.evidence.diagnosis import (
+    bsp_stopped,
+    not_reached,
+    stopped_at_todo,
+    why_not,
+    why_not_all_parked,
+)
 from vmmlab.evidence.observation import Rung
 
 RUNGS = scenario("rungs", probe="rungs", cpus=4)
@@ -16,45 +22,16 @@ SEABIOS = scenario("seabios", probe="end", cpus=2, firmware="seabios")
 
 def blame(boot, cause, **what):
     """Report the TODO or the fault that stopped a CPU, if one did; else the given cause."""
-    found = stopped_at_todo(boot) or bsp_stopped(boot)
-    if found:
-        fail(
-            found.cause,
-            cpu=found.cpu,
-            place=found.place,
-            expected=what.get("expected", ""),
-            observed=found.observed,
-            next=found.next,
-        )
+    fail_if(stopped_at_todo(boot) or bsp_stopped(boot), expected=what["expected"])
     fail(cause, **what)
-
-
-def must_reach(boot, cpu, rung):
-    """Fail with the reason why an AP is not on `rung`."""
-    if not cpu.reached(rung):
-        found = why_not(boot, cpu, rung)
-        fail(
-            found.cause,
-            cpu=found.cpu,
-            place=found.place,
-            expected=found.expected,
-            observed=found.observed,
-            next=found.next,
-        )
 
 
 def not_tried(boot, name):
     """A hold probe could not be made, because no CPU came to where it starts."""
     ap = min(boot.aps, key=lambda cpu: cpu.highest)
-    found = why_not(boot, ap, Rung.PARKED)
-    blame(
-        boot,
-        found.cause,
-        cpu=found.cpu,
-        place=found.place,
+    fail_if(
+        stopped_at_todo(boot) or bsp_stopped(boot) or why_not(boot, ap, Rung.PARKED),
         expected=f"the APs come as far as the probe “{name}” needs",
-        observed=found.observed,
-        next=found.next,
     )
 
 
@@ -68,7 +45,7 @@ def test_the_first_ap_gets_through_the_lock(boot):
     """apinit_enter takes the free lock and comes back to ap_locked, without a stack."""
     first = first_ap(boot, "apinitproc0")
     if first is None:
-        must_reach(boot, boot.cpus[boot.facts.get("turn.1", 1)], Rung.BOOT_STACK)
+        fail_if(not_reached(boot, boot.cpus[boot.facts.get("turn.1", 1)], Rung.BOOT_STACK))
     top = boot.facts["boot_stack_top"]
     if not top - 64 <= first.state.rsp <= top:
         fail(
@@ -133,7 +110,7 @@ def test_the_first_ap_changes_to_a_stack_from_alloc(boot):
     hit = first_ap(boot, "apinitproc1")
     if hit is None:
         cpu = boot.cpus[first_ap(boot, "apinitproc0").cpu]
-        must_reach(boot, cpu, Rung.OWN_STACK)
+        fail_if(not_reached(boot, cpu, Rung.OWN_STACK))
     given = [
         h.value
         for h in boot.hits
@@ -174,7 +151,7 @@ def test_every_ap_has_its_own_stack(boot, score):
     # Who does not get the lock, and who gets no number that a CPU can have, is judged elsewhere.
     for ap in [ap for ap in boot.aps if ap.reached(Rung.BOOT_STACK)] or boot.aps:
         with score.case(ap.name):
-            must_reach(boot, ap, Rung.NUMBERED)
+            fail_if(not_reached(boot, ap, Rung.NUMBERED))
             if not 0 < boot.first("segment_init_ap", ap.index).state.rdi & 0xFFFFFFFF < 256:
                 continue
             rsp = boot.first("apinitproc1", ap.index).state.rsp
@@ -241,7 +218,7 @@ def test_the_lock_is_held_until_the_boot_stack_is_left(boot):
     # Nobody is held any more: who still stands before the lock never gets it.
     for ap in boot.aps:
         if boot.how_ended == "quiet" and ap.highest is Rung.AP_ENTRY:
-            must_reach(boot, ap, Rung.BOOT_STACK)
+            fail_if(not_reached(boot, ap, Rung.BOOT_STACK))
 
 
 @check("lab4.stack.private", EXCLUSION, needs=["lab4.lock.released"])
@@ -268,7 +245,7 @@ def test_an_ap_knows_its_stack_before_it_lets_the_next_one_in(boot):
 def test_the_numbers_are_1_to_n(boot):
     """The APs call segment_init_ap with the numbers 1 to n, in the order in which they come."""
     for ap in boot.aps:
-        must_reach(boot, ap, Rung.NUMBERED)
+        fail_if(not_reached(boot, ap, Rung.NUMBERED))
     numbers = [hit.state.rdi & 0xFFFFFFFF for hit in boot.at("segment_init_ap")]
     right = list(range(1, len(boot.cpus)))
     total = boot.facts["num_of_processors.end"]
@@ -440,11 +417,9 @@ def test_nobody_leaves_the_barrier_early(boot, score):
             if not boot.all_parked:
                 not_tried(boot, "barrier")
         return
-    blame_todo = stopped_at_todo(boot)
     for trial in trials:
         with score.case(f"CPU {trial.cpu} in {trial.while_at}"):
-            if blame_todo:
-                blame(boot, "", expected="every CPU waits in the barrier")
+            fail_if(stopped_at_todo(boot), expected="every CPU waits in the barrier")
             if trial.verdict == "reached":
                 missing = "the last CPU" if trial.while_at == "round-1" else "a CPU of round 1"
                 fail(
@@ -554,13 +529,4 @@ def test_it_works_with_any_number_of_cpus(boots, score):
     """With 1 and 8 CPUs, and with 2 under SeaBIOS, every CPU comes to the end and parks."""
     for boot in boots:
         with score.case(boot.scenario):
-            found = why_not_all_parked(boot)
-            if found:
-                fail(
-                    found.cause,
-                    cpu=found.cpu,
-                    place=found.place,
-                    expected=f"{len(boot.cpus)} CPUs park",
-                    observed=found.observed,
-                    next=found.next,
-                )
+            fail_if(why_not_all_parked(boot), expected=f"{len(boot.cpus)} CPUs park")

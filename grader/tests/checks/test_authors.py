@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from vmmlab.checks import Scenario, check, fail, scenario
+from vmmlab.checks import Failure, Scenario, check, fail, fail_if, scenario
 from vmmlab.checks.model import CheckFailed, CheckMistake
 from vmmlab.errors import CourseError
+from vmmlab.evidence.diagnosis import Finding
 
 ONE = """
     @check("lab3.a.one", S)
@@ -234,6 +235,24 @@ def test_fail_carries_its_arguments():
         fail("far-jump-missing", cpu=2, place="physical 0", observed="nothing\nthere")
     assert caught.value.failure.cause == "far-jump-missing"
     assert not caught.value.failure.timeout
+
+
+def test_fail_if_reports_what_a_diagnosis_has_found():
+    found = Finding("bsp-panic", 0, "vmm_main+0x5", "it goes on", "it panicked", "read it")
+    with pytest.raises(CheckFailed) as caught:
+        fail_if(found)
+    assert caught.value.failure == Failure(
+        "bsp-panic", 0, "vmm_main+0x5", "it goes on", "it panicked", "read it"
+    )
+    with pytest.raises(CheckFailed) as caught:
+        fail_if(found, expected="4 CPUs park")
+    assert caught.value.failure.expected == "4 CPUs park"
+    assert caught.value.failure.observed == "it panicked"
+
+
+def test_fail_if_does_nothing_when_nothing_was_found():
+    fail_if(None)
+    fail_if(None, expected="4 CPUs park")
 
 
 @pytest.mark.parametrize("cause", ["", "Has Spaces", "UPPER", "trailing-", 12, None])

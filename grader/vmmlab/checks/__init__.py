@@ -15,22 +15,36 @@
 Hidden checks, in labs/labN/hidden/, borrow functions of the open ones: `open_checks`, `NoCases`.
 
 A check gets `boot`, the Observation of its scenario, or `boots`, one for each of its scenarios in
-their order. Only `fail` takes points. Any other exception, a bare `assert` too, is a mistake in the
-check: it is reported to the author and costs the student nothing.
+their order. Only `fail` takes points, and `fail_if`, which reports what a diagnosis has found. Any
+other exception, a bare `assert` too, is a mistake in the check: it is reported to the author and
+costs the student nothing.
 """
 
 from vmmlab.checks.beside import NoCases, open_checks
-from vmmlab.checks.model import Check, CheckFailed, Failure, Scenario, Score, check, fail, scenario
+from vmmlab.checks.model import (
+    Check,
+    CheckFailed,
+    Failure,
+    Found,
+    Scenario,
+    Score,
+    check,
+    fail,
+    fail_if,
+    scenario,
+)
 
 __all__ = [
     "Check",
     "CheckFailed",
     "Failure",
+    "Found",
     "NoCases",
     "Scenario",
     "Score",
     "check",
     "fail",
+    "fail_if",
     "open_checks",
     "scenario",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final, Literal, NoReturn, TypeVar
+from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
 
 from vmmlab.errors import CourseError
 
@@ -175,6 +175,57 @@ def fail(
             timeout=bool(timeout),
         )
     )
+
+
+class Found(Protocol):
+    """What a diagnosis has found, as `vmmlab.evidence.diagnosis.Finding`."""
+
+    @property
+    def cause(self) -> str:
+        """Identifier of the cause."""
+
+    @property
+    def cpu(self) -> int | None:
+        """0-based index of the CPU, if it is one CPU's failure."""
+
+    @property
+    def place(self) -> str:
+        """Where it shows."""
+
+    @property
+    def expected(self) -> str:
+        """What should have been there."""
+
+    @property
+    def observed(self) -> str:
+        """What was there."""
+
+    @property
+    def next(self) -> str:
+        """The next thing to look at."""
+
+
+def fail_if(found: Found | None, *, expected: str = "") -> None:
+    """End the check, or the case around this call, as failed if a diagnosis has found something.
+
+    Args:
+        found: what it has found; with None nothing happens.
+        expected: what this check expects, where that says more than the diagnosis does.
+
+    Raises:
+        CheckFailed: something was found.
+        CheckMistake: its cause is not an identifier.
+    """
+    __tracebackhide__ = True
+    if found is not None:
+        fail(
+            found.cause,
+            cpu=found.cpu,
+            place=found.place,
+            expected=expected or found.expected,
+            observed=found.observed,
+            next=found.next,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,11 @@ def why_not(boot: Observation, cpu: CpuRecord, rung: Rung) -> Finding:
     return _stuck_later(boot, cpu, high, expected)
 
 
+def not_reached(boot: Observation, cpu: CpuRecord, rung: Rung) -> Finding | None:
+    """Why an AP is not on `rung`; None if it was seen there."""
+    return None if cpu.reached(rung) else why_not(boot, cpu, rung)
+
+
 def waits_for_sipi(cpu: CpuRecord) -> bool:
     """Whether a CPU still stands at the reset vector, where INIT has put it."""
     return (cpu.end.cs, cpu.end.rip & 0xFFFF) == (0xF000, 0xFFF0)
