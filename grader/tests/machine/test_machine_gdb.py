@@ -301,6 +301,58 @@ async def test_memory_physical_and_linear(kernel: Kernels) -> None:
 
 
 @asynced
+async def test_memory_that_comes_with_a_step_is_never_an_old_one(kernel: Kernels) -> None:
+    k = kernel("AP_RACE")
+    async with k.machine() as m:
+        await all_at(m.gdb, k["ap_store"], {1, 2, 3})
+        shared, slot = (k["shared"], 4), (k["slots"], 8)
+        for cpu in (2, 1, 3, 2):
+            registers = await m.gdb.registers(cpu)
+            before = await m.gdb.read_phys(*shared)
+            assert await m.gdb.read_phys(*shared) == before
+            step = await m.gdb.step(cpu, peek=[slot, shared])
+            assert step.address == k["ap_stored"]
+            written = (registers.rsi & 0xFFFFFFFF).to_bytes(4, "little")
+            assert await m.gdb.read_phys(*shared) == written
+            assert await m.gdb.read_phys(*slot) == (await m.gdb.read_virt(0, *slot))
+            assert await m.gdb.read_virt(cpu, *shared) == written
+            for data in (b"phys", b"virt"):
+                if data == b"phys":
+                    await m.gdb.write_phys(shared[0], data)
+                else:
+                    await m.gdb.write_virt(0, shared[0], data)
+                assert await m.gdb.read_phys(*shared) == data
+            other = cpu % 3 + 1
+            assert (await m.gdb.registers(other)).cpu == other
+            await run_to(m.gdb, k["ap_store"], [cpu])
+            await m.gdb.clear_break(k["ap_store"])
+            await m.gdb.peek([shared])
+            assert await m.gdb.read_phys(*shared) == b"virt"
+
+
+@asynced
+async def test_a_step_selects_its_processor_and_nothing_else(kernel: Kernels) -> None:
+    k = kernel()
+    async with k.machine() as m:
+        await all_at(m.gdb, k["ap_spin"], {1, 2, 3})
+        for stepped, asked in ((1, 3), (3, 1), (2, 0)):
+            plain = {r.cpu: r.rdi for r in await m.gdb.all_registers()}
+            await m.gdb.step(stepped)
+            await m.gdb.step(stepped)
+            assert (await m.gdb.registers(asked)).rdi == plain[asked]
+            await m.gdb.write_register(stepped, "rbx", 0x5000 + stepped)
+            await m.gdb.write_register(asked, "rbx", 0x6000 + asked)
+            told = [await m.gdb.describe(cpu) for cpu in (stepped, asked)]
+            assert [one["rbx"] for one in told] == [0x5000 + stepped, 0x6000 + asked]
+            await m.gdb.step(stepped)
+            before = await slots(m, k)  # a processor that steps on would count only once
+            await m.gdb.resume([asked] if asked else [1, 2, 3])
+            assert await m.gdb.wait(0.05) is None
+            await m.gdb.interrupt()
+            assert sum(await slots(m, k)) - sum(before) > 10
+
+
+@asynced
 async def test_memory_that_is_not_mapped(kernel: Kernels) -> None:
     k = kernel()
     async with k.machine() as m:

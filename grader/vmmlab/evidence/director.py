@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -326,6 +326,13 @@ class Director:
 
     # ---- places ----------------------------------------------------------------------------
 
+    async def watch_all(self, names: Iterable[str]) -> None:
+        """Stop whatever CPU comes to one of these symbols; those that are not there are not."""
+        found = {where: name for name in names if (where := self.symbols.maybe(name)) is not None}
+        new = {where: name for where, name in found.items() if where not in self._places}
+        self._places |= new
+        await self.gdb.set_breaks(new)
+
     async def watch(self, name: str, address: int | None = None) -> None:
         """Stop whatever CPU is about to execute the instruction at a place.
 
@@ -425,14 +432,18 @@ class Director:
                 self.hits[at] = replace(self.hits[at], value=value)
                 return
 
-    async def step(self, cpu: int) -> bool:
+    async def step(self, cpu: int, *, peek: Iterable[tuple[int, int]] = ()) -> bool:
         """One instruction of one CPU, all others standing still.
+
+        Args:
+            cpu: the CPU.
+            peek: physical addresses and sizes in bytes of what will be looked at next.
 
         Returns:
             False when the CPU can do no more: it halted, or the machine shut down on it.
         """
         self._noted.pop(cpu, None)
-        stop = await self.gdb.step(cpu)
+        stop = await self.gdb.step(cpu, peek=peek)
         if stop.kind in ("shutdown", "exit"):
             self._shutdown = True
         return stop.kind not in ("shutdown", "exit", "halted")
@@ -444,6 +455,7 @@ class Director:
         *,
         budget: int,
         watcher: Watcher | None = None,
+        peek: Iterable[tuple[int, int]] = (),
     ) -> tuple[Verdict, CpuState]:
         """Step one CPU until `wanted` holds, it turns out to wait, or the budget is used up.
 
@@ -455,12 +467,13 @@ class Director:
             wanted: asked with the registers after every instruction.
             budget: instructions at most.
             watcher: awaited with the registers after every instruction, for its effects.
+            peek: physical addresses and sizes in bytes of what it will look at.
         """
         skip = {found for name in RUN_TO_RETURN if (found := self.symbols.maybe(name))}
         repeats: Counter[Registers] = Counter()
         state = await self.state(cpu)
         for _ in range(budget):
-            alive = await self.step(cpu)
+            alive = await self.step(cpu, peek=peek)
             state = await self.state(cpu)
             if alive and state.pc in skip:
                 state = await self.run_to_return(cpu, state)
@@ -688,8 +701,7 @@ class Director:
             if (copy := self.in_copy(label)) is not None:
                 self.facts[f"{label}.copy"] = copy
         await self.unwatch("vmm_main")  # it may be a loop to itself
-        for place in (*REST_PLACES, RESTARTED, *probe.places):
-            await self.watch(place)
+        await self.watch_all((*REST_PLACES, RESTARTED, *probe.places))
         await probe.start(self)
 
     async def _watch_it(self, probe: Probe) -> Literal["complete", "shutdown", "quiet", "shown"]:
@@ -752,10 +764,16 @@ class Director:
     ) -> Observation:
         if how == "shutdown":
             await self._look_at_triple_faults()
+        count, guard = self.phys("num_of_processors"), self.phys("ap_lock")
+        counter = self.in_copy("apinit_procs")
+        places = [self._stackaddr_at(r["gs_base"]) for r in await self.gdb.all_registers()]
+        words = [(at, self.abi.word) for at in places if at is not None]
+        counts = [(at, 4) for at in (count, counter) if at is not None]
+        await self.gdb.peek([(0, 16), (guard, 1), *counts, *words])
         await self.snapshot("physical-0.after", 0, 16)
-        self.facts["num_of_processors.end"] = await self.read_u32(self.phys("num_of_processors"))
-        self.facts["ap_lock.end"] = (await self.gdb.read_phys(self.phys("ap_lock"), 1))[0]
-        if (counter := self.in_copy("apinit_procs")) is not None:
+        self.facts["num_of_processors.end"] = await self.read_u32(count)
+        self.facts["ap_lock.end"] = (await self.gdb.read_phys(guard, 1))[0]
+        if counter is not None:
             self.facts["apinit_procs.end"] = await self.read_u32(counter)
         inputs = self.inputs
         self.facts |= {
@@ -868,13 +886,16 @@ class Director:
 
     async def stackaddr(self, state: CpuState) -> int | None:
         """`currentcpu->stackaddr` of a CPU, or None if its GS leads to no per-CPU data."""
-        if not VMM_BASE <= state.gs_base < 2 * VMM_BASE:
-            return None
+        at = self._stackaddr_at(state.gs_base)
         try:
-            offset = self.inputs.pcpu_pad + self.abi.stackaddr
-            return await self.read_pointer(state.gs_base - VMM_BASE + offset)
+            return None if at is None else await self.read_pointer(at)
         except GdbError:
             return None
+
+    def _stackaddr_at(self, gs_base: int) -> int | None:
+        if not VMM_BASE <= gs_base < 2 * VMM_BASE:
+            return None
+        return gs_base - VMM_BASE + self.inputs.pcpu_pad + self.abi.stackaddr
 
 
 _RUNG_OF_PLACE = {

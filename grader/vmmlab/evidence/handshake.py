@@ -7,8 +7,7 @@ luck, and a mistake in one step of the lab does not look like one in another.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from vmmlab.evidence.director import REST_PLACES, Director, Verdict, Watcher
@@ -47,18 +46,23 @@ async def push(
     budget: int,
     others: list[int],
     watcher: Watcher | None = None,
+    peek: Iterable[tuple[int, int]] = (),
 ) -> tuple[Verdict, CpuState]:
     """Step a CPU until `wanted` holds; move others on that may stand in its way.
 
     A CPU that stands still may hold a lock: that somebody waits for it proves nothing.
     """
-    verdict, state = await director.step_until(cpu, wanted, budget=budget, watcher=watcher)
+    verdict, state = await director.step_until(
+        cpu, wanted, budget=budget, watcher=watcher, peek=peek
+    )
     for _ in range(NUDGES):
         if verdict not in STILL_THERE:
             break
         if not any([await nudge(director, other) for other in others]):
             break
-        verdict, state = await director.step_until(cpu, wanted, budget=LOOK_BUDGET, watcher=watcher)
+        verdict, state = await director.step_until(
+            cpu, wanted, budget=LOOK_BUDGET, watcher=watcher, peek=peek
+        )
     return verdict, state
 
 
@@ -285,13 +289,16 @@ class ExclusionProbe(GatheringProbe):
     def _first(self, what: str, cpu: int) -> Change | None:
         return next((c for c in self.changes if (c.what, c.cpu) == (what, cpu)), None)
 
+    def _shared_at(self, director: Director) -> dict[str, tuple[int, int]]:
+        """Physical addresses and sizes in bytes."""
+        shared = {"count": (director.phys("num_of_processors"), 4)}
+        if (lock := director.in_copy("apinit_lock")) is not None:
+            shared["lock"] = (lock, 8)
+        return shared
+
     async def _shared(self, director: Director) -> dict[str, bytes]:
-        # Both requests are on their way before the first answer: this is done at every step.
-        count = director.gdb.read_phys(director.phys("num_of_processors"), 4)
-        if (lock := director.in_copy("apinit_lock")) is None:
-            return {"lock": b"", "count": await count}
-        both = await asyncio.gather(director.gdb.read_phys(lock, 8), count)
-        return {"lock": both[0], "count": both[1]}
+        shared = self._shared_at(director)
+        return {what: await director.gdb.read_phys(*where) for what, where in shared.items()}
 
     async def _watcher(self, director: Director, cpu: int) -> Watcher:
         """Writes down which instruction of a CPU changes the lock or the count."""
@@ -329,7 +336,11 @@ class ExclusionProbe(GatheringProbe):
         watcher = await self._watcher(director, first)
         arrived = director.addr("apinitproc0")
         verdict, _ = await director.step_until(
-            first, lambda now: now.pc == arrived, budget=CALL_BUDGET, watcher=watcher
+            first,
+            lambda now: now.pc == arrived,
+            budget=CALL_BUDGET,
+            watcher=watcher,
+            peek=self._shared_at(director).values(),
         )
         if (taken := self._first("lock", first)) is not None:
             code = await director.gdb.read_virt(first, taken.pc, 15)
@@ -355,6 +366,7 @@ class ExclusionProbe(GatheringProbe):
                 ),
                 budget=CALL_BUDGET,
                 watcher=watcher,
+                peek=self._shared_at(director).values(),
             )
             if verdict != "reached":
                 return False
@@ -385,6 +397,7 @@ class ExclusionProbe(GatheringProbe):
             ),
             budget=2 * CALL_BUDGET,
             watcher=watcher,
+            peek=self._shared_at(director).values(),
         )
         released = any(c.what == "lock" for c in self.changes[known:])
         if released:
@@ -401,6 +414,7 @@ class ExclusionProbe(GatheringProbe):
             budget=2 * CALL_BUDGET,
             others=[first],
             watcher=await self._watcher(director, second),
+            peek=self._shared_at(director).values(),
         )
         return verdict == "reached"
 
@@ -482,7 +496,13 @@ class ExclusionProbe(GatheringProbe):
         def counted(_: CpuState) -> bool:
             return free[0] and any(c.what == "count" for c in self.changes[known:])
 
-        verdict, _ = await director.step_until(last, counted, budget=2 * CALL_BUDGET, watcher=look)
+        verdict, _ = await director.step_until(
+            last,
+            counted,
+            budget=2 * CALL_BUDGET,
+            watcher=look,
+            peek=[*self._shared_at(director).values(), (guard, 1)],
+        )
         # Its last change of the lock was to take it.
         held = sum(c.what == "lock" for c in self.changes[known:]) == 1
         if verdict == "reached" and held:

@@ -14,7 +14,9 @@ What the stub does, found by experiment on QEMU 7.2.22 and 10.0.13 (tests in gra
 - Resuming a processor that stands on a breakpoint stops it there again, but single-stepping ignores
   breakpoints. `resume` therefore steps those off that already reported theirs.
 - A stop ends the single-step mode of the thread selected by `Hc` only. If another processor keeps
-  it, its next resume is a step, which also ignores breakpoints: so `Hc` goes before every `vCont`.
+  it, its next resume is a step, which also ignores breakpoints: so `Hc` goes before every `vCont`
+  unless that thread is selected already: a stop selects its thread, as if by `Hc` and `Hg`. Which
+  one that is, is sure only if no other could stop too: after a step.
 - A stop of which the second half of QEMU's bookkeeping is left over can stop the next resume at
   once. It is gone after one more request, and every stop here is followed by one (the registers).
 - Stop replies: `T05thread:p01.02;` (breakpoint, step), with `watch:0000000000107800;` on 7.2 and
@@ -333,6 +335,15 @@ class _Points:
     watches: dict[int, int] = field(default_factory=dict)  # address -> bytes
 
 
+@dataclass
+class _Selected:
+    """What the stub takes the next requests to mean; None where that is not known."""
+
+    asked: int | None = None  # whose registers and linear addresses: Hg
+    continued: int | None = None  # whose single-step mode a stop ends: Hc
+    physical: bool | None = None  # whether addresses are physical: Qqemu.PhyMemMode
+
+
 class Gdb:
     """One connection to the stub. Made by `Machine`; requests need a paused machine.
 
@@ -367,6 +378,9 @@ class Gdb:
         self._known: dict[int, Registers] = {}
         self._real_cs: dict[int, int] = {}
         self._turn = -1
+        self._selected = _Selected()
+        self._memory: dict[tuple[int, int], bytes] = {}  # physical, as it is until somebody runs
+        self._peek: tuple[tuple[int, int], ...] = ()
 
     # connection
 
@@ -379,7 +393,8 @@ class Gdb:
             self._packet_size = int(match[1], 16)
         main = await self._feature("target.xml")
         names = re.findall(r'<xi:include href="([^"]+)"', main)
-        self._layout = parse_layout([main, *[await self._feature(name) for name in names]])
+        files = await asyncio.gather(*(self._feature(name) for name in names))
+        self._layout = parse_layout([main, *files])
 
     async def _feature(self, name: str) -> str:
         text, step = b"", min(self._packet_size, 0x1000) - 16
@@ -405,9 +420,12 @@ class Gdb:
             self._waiter.set_result(None)
 
     async def _ask(self, *packets: bytes, first: bool = False) -> list[bytes]:
+        self._must_stand_still()
+        return (await self._batch(packets, first=first)).replies
+
+    def _must_stand_still(self) -> None:
         if self._running is not None:
             raise RuntimeError("the machine runs: wait() or interrupt() before asking it anything")
-        return (await self._batch(packets, first=first)).replies
 
     async def _batch(self, packets: tuple[bytes, ...], *, first: bool = False) -> _Batch:
         if self._wire.lost:
@@ -489,12 +507,40 @@ class Gdb:
             return tuple(self._known[cpu] for cpu in range(self.cpus))
         return tuple(await self._read(list(range(self.cpus))))
 
-    async def _read(self, cpus: list[int]) -> list[Registers]:
+    async def _read(
+        self, cpus: list[int], peek: tuple[tuple[int, int], ...] = ()
+    ) -> list[Registers]:
         packets: list[bytes] = []
+        wanted: list[int] = []
         for cpu in cpus:
-            packets += (b"Hg" + self._thread(cpu), b"g")
+            packets += self._ask_of(cpu)
+            wanted.append(len(packets))
+            packets.append(b"g")
+        if peek:
+            packets += self._addresses(physical=True)
+        first = len(packets)
+        packets += [b"m%x,%x" % one for one in peek]
         replies = await self._ask(*packets)
-        return [self._decode(cpu, replies[2 * at + 1]) for at, cpu in enumerate(cpus)]
+        for (address, size), body in zip(peek, replies[first:], strict=True):
+            if len(body) == 2 * size:
+                self._memory[address, size] = bytes.fromhex(body.decode("ascii"))
+        return [self._decode(cpu, replies[at]) for at, cpu in zip(wanted, cpus, strict=True)]
+
+    # What has to be said first, and then is taken as said: call these where the packets are made.
+
+    def _ask_of(self, cpu: int) -> tuple[bytes, ...]:
+        self._must_stand_still()
+        if self._selected.asked == cpu:
+            return ()
+        self._selected.asked = cpu
+        return (b"Hg" + self._thread(cpu),)
+
+    def _addresses(self, *, physical: bool) -> tuple[bytes, ...]:
+        self._must_stand_still()
+        if self._selected.physical is physical:
+            return ()
+        self._selected.physical = physical
+        return (b"Qqemu.PhyMemMode:%d" % physical,)
 
     async def write_register(self, cpu: int, name: str, value: int) -> None:
         """Sets one register (`name` of `REGISTER_NAMES`)."""
@@ -503,8 +549,7 @@ class Gdb:
             raise ValueError(f"no register {name!r}")
         number, size = self._layout.index[name]
         data = (value & (1 << 8 * size) - 1).to_bytes(size, "little").hex().encode("ascii")
-        select = b"Hg" + self._thread(cpu)
-        reply = (await self._ask(select, b"P%x=%b" % (number, data)))[1]
+        reply = (await self._ask(*self._ask_of(cpu), b"P%x=%b" % (number, data)))[-1]
         if reply != b"OK":
             raise GdbError(f"QEMU does not let {name} of CPU {cpu} be written.", found=repr(reply))
         self._known.pop(cpu, None)
@@ -518,8 +563,7 @@ class Gdb:
 
     async def monitor(self, command: str) -> str:
         """The output of a human monitor command, machine paused."""
-        if self._running is not None:
-            raise RuntimeError("the machine runs: wait() or interrupt() before asking it anything")
+        self._must_stand_still()
         batch = await self._batch((b"qRcmd," + command.encode("utf-8").hex().encode("ascii"),))
         if batch.replies[0] != b"OK":
             raise GdbError(f"QEMU refused the monitor command {command!r}.")
@@ -529,12 +573,33 @@ class Gdb:
     # memory
 
     async def read_phys(self, address: int, count: int) -> bytes:
-        """`count` bytes of physical memory. Keep off device registers: reading may change them."""
-        return await self._read_memory(address, count, before=(b"Qqemu.PhyMemMode:1",))
+        """`count` bytes of physical memory. Keep off device registers: reading may change them.
+
+        Read again before anybody has run or written, it costs nothing.
+
+        Raises:
+            MemoryUnreadable: nothing is there.
+        """
+        self._must_stand_still()
+        if (found := self._memory.get((address, count))) is None:
+            before = self._addresses(physical=True)
+            found = await self._read_memory("physical", address, count, before)
+            self._memory[address, count] = found
+        return found
+
+    async def peek(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """All registers and some physical memory, in one round trip.
+
+        Reading just these takes no time then, until somebody runs.
+
+        Args:
+            ranges: physical addresses and sizes in bytes; what is not there is passed over.
+        """
+        await self._read(list(range(self.cpus)), tuple(ranges))
 
     async def write_phys(self, address: int, data: bytes) -> None:
-        """Writes physical memory."""
-        await self._write_memory(address, data, before=(b"Qqemu.PhyMemMode:1",))
+        """Writes physical memory; raises MemoryUnreadable if nothing is there."""
+        await self._write_memory("physical", address, data, self._addresses(physical=True))
 
     async def read_virt(self, cpu: int, address: int, count: int) -> bytes:
         """`count` bytes at a linear address, through the page tables that `cpu` uses now.
@@ -542,40 +607,42 @@ class Gdb:
         Raises:
             MemoryUnreadable: some of it is not mapped.
         """
-        return await self._read_memory(address, count, before=(b"Hg" + self._thread(cpu),))
+        before = (*self._addresses(physical=False), *self._ask_of(cpu))
+        return await self._read_memory("linear", address, count, before)
 
     async def write_virt(self, cpu: int, address: int, data: bytes) -> None:
         """Writes at a linear address; raises MemoryUnreadable if it is not mapped."""
-        await self._write_memory(address, data, before=(b"Hg" + self._thread(cpu),))
+        before = (*self._addresses(physical=False), *self._ask_of(cpu))
+        await self._write_memory("linear", address, data, before)
 
-    @staticmethod
-    def _after(before: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        return (b"Qqemu.PhyMemMode:0",) if before[0].startswith(b"Qqemu") else ()
-
-    async def _read_memory(self, address: int, count: int, before: tuple[bytes, ...]) -> bytes:
+    async def _read_memory(
+        self, kind: str, address: int, count: int, before: tuple[bytes, ...]
+    ) -> bytes:
         chunk = min(self._packet_size, 0x1000) // 2 - 8
         parts = [(at, min(chunk, count - at)) for at in range(0, count, chunk)]
         requests = [b"m%x,%x" % (address + at, size) for at, size in parts]
-        after = self._after(before)
-        replies = await self._ask(*before, *requests, *after)
+        replies = await self._ask(*before, *requests)
         out = bytearray()
-        for (at, size), body in zip(parts, replies[len(before) :], strict=False):
+        for (at, size), body in zip(parts, replies[len(before) :], strict=True):
             if len(body) != 2 * size:
-                raise _unreadable("read", address + at, size, before)
+                raise _unreadable("read", kind, address + at, size)
             out += bytes.fromhex(body.decode("ascii"))
         return bytes(out)
 
-    async def _write_memory(self, address: int, data: bytes, before: tuple[bytes, ...]) -> None:
+    async def _write_memory(
+        self, kind: str, address: int, data: bytes, before: tuple[bytes, ...]
+    ) -> None:
         chunk = min(self._packet_size, 0x1000) // 2 - 32
         requests = []
         for at in range(0, len(data), chunk):
             part = data[at : at + chunk]
             text = part.hex().encode("ascii")
             requests.append(b"M%x,%x:%b" % (address + at, len(part), text))
-        replies = await self._ask(*before, *requests, *self._after(before))
-        for at, body in enumerate(replies[len(before) : len(before) + len(requests)]):
+        self._memory.clear()
+        replies = await self._ask(*before, *requests)
+        for at, body in enumerate(replies[len(before) :]):
             if body != b"OK":
-                raise _unreadable("write", address + at * chunk, chunk, before)
+                raise _unreadable("write", kind, address + at * chunk, chunk)
 
     # break- and watchpoints
 
@@ -674,10 +741,15 @@ class Gdb:
         self._running = who
         self._stepping = next(iter(who)) if action == b"s" else None
         self._known.clear()
+        self._memory.clear()
         self._raw_stop = None
         # The stub ends the stepping mode of its "c" thread only.
-        select = b"Hc" + self._thread(min(who))
-        self._wire.ask((select,), then=(packet,))
+        first = min(who)
+        if self._selected.continued == first:
+            self._wire.send((packet,))
+        else:
+            self._wire.ask((b"Hc" + self._thread(first),), then=(packet,))
+        self._selected.asked = self._selected.continued = None
 
     def _unasked(self, body: bytes) -> None:
         if self._running is not None and self._raw_stop is None:
@@ -754,7 +826,9 @@ class Gdb:
             # 3: shut down. Others: internal error, panic device, …: all are the end.
             self._ended = Stop("shutdown", reason=await self._shutdown_reason())
             return self._ended
-        registers = (await self._read([cpu]))[0]
+        if cpu == self._stepping and signal == 5:
+            self._selected.asked = self._selected.continued = cpu
+        registers = (await self._read([cpu], self._peek))[0]
         pc = registers.linear_pc
         if signal == 2:
             return Stop("interrupt", cpu, pc, registers=registers)
@@ -788,11 +862,16 @@ class Gdb:
         self._on_break[candidate] = address
         return Stop("break", candidate, address, registers=registers)
 
-    async def step(self, cpu: int) -> Stop:
+    async def step(self, cpu: int, *, peek: Iterable[tuple[int, int]] = ()) -> Stop:
         """Executes one instruction on one processor, all others stand still.
 
         A step that arrives at a breakpoint is a step; the breakpoint is reported by the next
         `resume`.
+
+        Args:
+            cpu: the processor.
+            peek: physical addresses and sizes in bytes that will be read next: they come together
+                with the registers, and `read_phys` of just these takes no time.
 
         Returns:
             Stop of kind "step", or "watch", "shutdown", or "halted" when the processor waits for
@@ -803,7 +882,11 @@ class Gdb:
             return self._ended
         if self._ready is not None:
             raise RuntimeError("a stop is waiting to be fetched with wait()")
-        return await self._step(cpu)
+        self._peek = tuple(peek)
+        try:
+            return await self._step(cpu)
+        finally:
+            self._peek = ()
 
     async def _step(self, cpu: int) -> Stop:
         before = await self.registers(cpu)
@@ -891,8 +974,7 @@ class Gdb:
         return found if found is not None else Stop("interrupt", min(who))
 
 
-def _unreadable(verb: str, address: int, size: int, before: tuple[bytes, ...]) -> MemoryUnreadable:
-    kind = "physical" if before[0].startswith(b"Qqemu") else "linear"
+def _unreadable(verb: str, kind: str, address: int, size: int) -> MemoryUnreadable:
     return MemoryUnreadable(
         f"Cannot {verb} {size} bytes of memory at {kind} address {address:#x}.",
         expected="memory that is mapped",
