@@ -1,5 +1,7 @@
 """Lab 2: the BSP leaves the boot stack for one of its own."""
 
+from typing import NamedTuple
+
 from vmmlab.checks import check, fail, fail_if, scenario
 from vmmlab.evidence.diagnosis import bsp_stopped, why_not_all_parked
 from vmmlab.evidence.observation import Rung
@@ -84,85 +86,117 @@ def test_stackaddr_is_the_base(boot):
         )
 
 
+class Names(NamedTuple):
+    """What an architecture calls the stack and the frame pointer, and the bytes of a stack word."""
+
+    sp: str
+    bp: str
+    word: int
+
+
+def names(boot):
+    """What the registers are called where the VMM was built for."""
+    return Names("ESP", "EBP", 4) if boot.arch == "i386" else Names("RSP", "RBP", 8)
+
+
+def optimisation(boot):
+    """How the files of this boot were compiled."""
+    return "-O0" if boot.scenario == NOT_OPTIMISED.name else "-O2"
+
+
+def read_by_frame_pointer(boot):
+    """Whether the BSP died in asm_wrrsp_and_jmp on an address that RBP = 0 leads to.
+
+    That is just below 0; on i386, where the arguments are on the stack, also just above.
+    """
+    found, address = bsp_stopped(boot), boot.facts.get("exception.cr2", 4096)
+    end, above = (2**32, 4096) if boot.arch == "i386" else (2**64, 0)
+    near = address < above or address >= end - 4096
+    return found and near and found.place.startswith("asm_wrrsp_and_jmp")
+
+
+def on_the_new_stack(boot, expected):
+    """Where bspinitproc1 starts on the BSP; fail unless the stack pointer is at the new top."""
+    base, _ = block(boot)
+    hit = boot.first("bspinitproc1", 0)
+    size, (sp, bp, _) = boot.facts["cohort.stack_size"], names(boot)
+    if hit is None and read_by_frame_pointer(boot):
+        fail(
+            "operand-read-by-rbp",
+            cpu=0,
+            place=bsp_stopped(boot).place,
+            expected=expected,
+            observed=f"{bsp_stopped(boot).observed}: next to 0, where {bp} = 0 leads",
+            next=f"An operand was read through {bp} when {bp} was 0 already: without optimisation "
+            f"a parameter lives in memory, at an address counted from {bp}. Ask for both operands "
+            'in registers ("r").',
+        )
+    if hit is None or base is None:
+        blame(
+            boot,
+            "bsp-lost-in-the-switch",
+            place=boot.bsp.end_place,
+            expected=expected,
+            observed="bspinitproc1 was never reached; the BSP ended at "
+            f"{boot.bsp.end_place}: {boot.bsp.end_code} ({sp} = {boot.bsp.end.rsp:#x})",
+            next=f"Are both operands in registers before you touch {bp} or {sp}? At -O0 a "
+            f"parameter lives in memory, at an address counted from {bp}.",
+        )
+    if hit.state.rsp != base + size:
+        cause, look = _wrong_top(boot, hit.state.rsp, base, base + size)
+        fail(
+            cause,
+            cpu=0,
+            place="bsp_continue → asm_wrrsp_and_jmp → bspinitproc1",
+            expected=f"{sp} = {base + size:#x} (stackaddr {base:#x} + VMM_STACKSIZE {size:#x})",
+            observed=f"{sp} = {hit.state.rsp:#x}",
+            next=look,
+        )
+    return hit
+
+
+def _wrong_top(boot, rsp, base, top):
+    sp, _, word = names(boot)
+    if rsp == top - word:
+        return "call-instead-of-jmp", f"{word} bytes are missing: did you call instead of jump?"
+    if rsp in (base, base - word):
+        return "stack-base-instead-of-top", "A stack grows down: it starts at its highest address."
+    if boot.facts["boot_stack"] <= rsp <= boot.facts["boot_stack_top"]:
+        return "bsp-stays-on-boot-stack", f"This is the boot stack: {sp} was not changed at all."
+    if base < rsp < top:
+        look = f"Nothing may be pushed: {sp} is stackaddr + VMM_STACKSIZE exactly."
+        return "rsp-not-the-top", look
+    return "rsp-outside-the-new-stack", "Where does this value come from?"
+
+
+def without_a_frame(boot, hit):
+    """Fail unless the frame pointer is 0 where bspinitproc1 starts."""
+    sp, bp, _ = names(boot)
+    if hit.state.rbp:
+        fail(
+            "rbp-not-zero",
+            cpu=0,
+            place="bsp_continue → asm_wrrsp_and_jmp → bspinitproc1",
+            expected=f"{bp} = 0",
+            observed=f"{bp} = {hit.state.rbp:#x}",
+            next=f"Zero {bp} in the same asm statement that sets {sp}.",
+        )
+
+
 @check("lab2.switch.top", SWITCH, NOT_OPTIMISED, needs=["lab2.stack.stackaddr"])
 def test_rsp_is_the_top_of_the_new_stack(boots, score):
     """bspinitproc1 starts with RSP at the top of the new stack, reached by a jump."""
     for boot in boots:
-        with score.case("-O0" if boot.scenario == NOT_OPTIMISED.name else "-O2"):
-            base, _ = block(boot)
-            hit = boot.first("bspinitproc1", 0)
-            size = boot.facts["cohort.stack_size"]
-            expected = "bspinitproc1 runs with RSP = stackaddr + VMM_STACKSIZE"
-            if hit is None and read_by_rbp(boot):
-                fail(
-                    "operand-read-by-rbp",
-                    cpu=0,
-                    place=bsp_stopped(boot).place,
-                    expected=expected,
-                    observed=f"{bsp_stopped(boot).observed}: a little below 0, where RBP = 0 leads",
-                    next="An operand was read through RBP when RBP was 0 already: without "
-                    "optimisation a parameter lives in memory, at an address counted from RBP. "
-                    'Ask for both operands in registers ("r").',
-                )
-            if hit is None or base is None:
-                blame(
-                    boot,
-                    "bsp-lost-in-the-switch",
-                    place=boot.bsp.end_place,
-                    expected=expected,
-                    observed="bspinitproc1 was never reached; the BSP ended at "
-                    f"{boot.bsp.end_place}: {boot.bsp.end_code} (RSP = {boot.bsp.end.rsp:#x})",
-                    next="Are both operands in registers before you touch RBP or RSP? At -O0 a "
-                    "parameter lives in memory, at an address counted from RBP.",
-                )
-            rsp, top = hit.state.rsp, base + size
-            if rsp == top:
-                continue
-            cause, look = _wrong_rsp(boot, rsp, base, top)
-            fail(
-                cause,
-                cpu=0,
-                place="bsp_continue → asm_wrrsp_and_jmp → bspinitproc1",
-                expected=f"RSP = {top:#x} (stackaddr {base:#x} + VMM_STACKSIZE {size:#x})",
-                observed=f"RSP = {rsp:#x}",
-                next=look,
-            )
-
-
-def read_by_rbp(boot):
-    """Whether the BSP died in lab2's code on an address just below 0: RBP = 0, minus an offset."""
-    found = bsp_stopped(boot)
-    near = boot.facts.get("exception.cr2", 0) >= 2**64 - 4096
-    return found and near and found.place.startswith("asm_wrrsp_and_jmp")
-
-
-def _wrong_rsp(boot, rsp, base, top):
-    if rsp == top - 8:
-        return "call-instead-of-jmp", "Eight bytes are missing: did you call instead of jump?"
-    if rsp in (base, base - 8):
-        return "stack-base-instead-of-top", "A stack grows down: it starts at its highest address."
-    if boot.facts["boot_stack"] <= rsp <= boot.facts["boot_stack_top"]:
-        return "bsp-stays-on-boot-stack", "This is the boot stack: RSP was not changed at all."
-    if base < rsp < top:
-        return "rsp-not-the-top", "Nothing may be pushed: RSP is stackaddr + VMM_STACKSIZE exactly."
-    return "rsp-outside-the-new-stack", "Where does this value come from?"
+        with score.case(optimisation(boot)):
+            on_the_new_stack(boot, "bspinitproc1 runs with RSP = stackaddr + VMM_STACKSIZE")
 
 
 @check("lab2.switch.frame", SWITCH, NOT_OPTIMISED, needs=["lab2.switch.top"])
 def test_rbp_is_zero(boots, score):
     """RBP is 0 when bspinitproc1 starts, so that a backtrace ends there."""
     for boot in boots:
-        with score.case("-O0" if boot.scenario == NOT_OPTIMISED.name else "-O2"):
-            rbp = boot.first("bspinitproc1", 0).state.rbp
-            if rbp:
-                fail(
-                    "rbp-not-zero",
-                    cpu=0,
-                    place="bsp_continue → asm_wrrsp_and_jmp → bspinitproc1",
-                    expected="RBP = 0",
-                    observed=f"RBP = {rbp:#x}",
-                    next="Zero RBP in the same asm statement that sets RSP.",
-                )
+        with score.case(optimisation(boot)):
+            without_a_frame(boot, boot.first("bspinitproc1", 0))
 
 
 @check("lab2.switch.left", ALONE, needs=["lab2.switch.top"])
@@ -191,6 +225,20 @@ def test_the_boot_stack_is_left_alone(boot):
         )
 
 
+def ap_on_its_stack(boot, ap, hit):
+    """Fail unless an AP starts apinitproc1 at the top of its own stack."""
+    top, sp = ap.stackaddr + boot.facts["cohort.stack_size"], names(boot).sp
+    if hit.state.rsp != top or not ap.reached(Rung.OWN_STACK):
+        fail(
+            "ap-stack-wrong",
+            cpu=ap.index,
+            place="asm_wrrsp_and_jmp → apinitproc1",
+            expected=f"{sp} = {top:#x}, the top of this AP's stack",
+            observed=f"{sp} = {hit.state.rsp:#x}",
+            next="The function must work for any stack and any target, not only for the BSP's.",
+        )
+
+
 @check("lab2.switch.aps", SWITCH, needs=["lab2.switch.top"])
 def test_aps_switch_with_the_same_function(boot, score):
     """asm_wrrsp_and_jmp also takes every AP from the boot stack to the top of its own."""
@@ -206,17 +254,7 @@ def test_aps_switch_with_the_same_function(boot, score):
                     observed=f"{ap.name} came as far as: {ap.highest.title}",
                     next="The given apinitproc0 calls asm_wrrsp_and_jmp just as bsp_continue does.",
                 )
-            top = ap.stackaddr + boot.facts["cohort.stack_size"]
-            if hit.state.rsp != top or not ap.reached(Rung.OWN_STACK):
-                fail(
-                    "ap-stack-wrong",
-                    cpu=ap.index,
-                    place="asm_wrrsp_and_jmp → apinitproc1",
-                    expected=f"RSP = {top:#x}, the top of this AP's stack",
-                    observed=f"RSP = {hit.state.rsp:#x}",
-                    next="The function must work for any stack and any target, not only for the "
-                    "BSP's.",
-                )
+            ap_on_its_stack(boot, ap, hit)
 
 
 # --- i386: the same stack, another calling convention ---------------------------------------------
@@ -308,68 +346,9 @@ def test_i386_asm_wrrsp_and_jmp_is_asmlinkage(boot):
 def test_i386_the_bsp_is_on_its_own_stack(boots, score):
     """bspinitproc1 starts with ESP at the top of the new stack and EBP = 0, at -O0 and -O2."""
     for boot in boots:
-        with score.case("-O0" if boot.scenario == NOT_OPTIMISED.name else "-O2"):
-            base, _ = block(boot)
-            hit = boot.first("bspinitproc1", 0)
-            size = boot.facts["cohort.stack_size"]
+        with score.case(optimisation(boot)):
             expected = "bspinitproc1 runs with ESP = stackaddr + VMM_STACKSIZE and EBP = 0"
-            if hit is None and read_by_ebp(boot):
-                fail(
-                    "operand-read-by-rbp",
-                    cpu=0,
-                    place=bsp_stopped(boot).place,
-                    expected=expected,
-                    observed=f"{bsp_stopped(boot).observed}: next to 0, where EBP = 0 leads",
-                    next="An operand was read through EBP when EBP was 0 already. Ask for both "
-                    'operands in registers ("r").',
-                )
-            if hit is None or base is None:
-                blame(
-                    boot,
-                    "bsp-lost-in-the-switch",
-                    place=boot.bsp.end_place,
-                    expected=expected,
-                    observed="bspinitproc1 was never reached; the BSP ended at "
-                    f"{boot.bsp.end_place}: {boot.bsp.end_code} (ESP = {boot.bsp.end.rsp:#x})",
-                    next="Are both operands in registers before you touch EBP or ESP?",
-                )
-            esp, top = hit.state.rsp, base + size
-            if esp != top:
-                cause, look = _wrong_esp(boot, esp, base, top)
-                fail(
-                    cause,
-                    cpu=0,
-                    place="bsp_continue → asm_wrrsp_and_jmp → bspinitproc1",
-                    expected=f"ESP = {top:#x} (stackaddr {base:#x} + VMM_STACKSIZE {size:#x})",
-                    observed=f"ESP = {esp:#x}",
-                    next=look,
-                )
-            if hit.state.rbp:
-                fail(
-                    "rbp-not-zero",
-                    cpu=0,
-                    place="bsp_continue → asm_wrrsp_and_jmp → bspinitproc1",
-                    expected="EBP = 0",
-                    observed=f"EBP = {hit.state.rbp:#x}",
-                    next="Zero EBP in the same asm statement that sets ESP.",
-                )
-
-
-def read_by_ebp(boot):
-    """Whether the BSP died in lab2's code on an address next to 0: EBP = 0 and a small offset."""
-    found = bsp_stopped(boot)
-    address = boot.facts.get("exception.cr2")
-    near = address is not None and (address + 4096) % 2**32 < 2 * 4096
-    return found and near and found.place.startswith("asm_wrrsp_and_jmp")
-
-
-def _wrong_esp(boot, esp, base, top):
-    if esp == top - 4:
-        return "call-instead-of-jmp", "Four bytes are missing: did you call instead of jump?"
-    if esp in (base, base - 4):
-        return "stack-base-instead-of-top", "A stack grows down: it starts at its highest address."
-    cause, look = _wrong_rsp(boot, esp, base, top)
-    return cause, look.replace("RSP", "ESP")
+            without_a_frame(boot, on_the_new_stack(boot, expected))
 
 
 @check("lab2.i386.parked", SWITCH, needs=["lab2.i386.switch"])
@@ -378,15 +357,5 @@ def test_i386_every_cpu_parks(boot):
     for ap in boot.aps:
         hit = boot.first("apinitproc1", ap.index)
         if hit and ap.stackaddr is not None:
-            top = ap.stackaddr + boot.facts["cohort.stack_size"]
-            if hit.state.rsp != top:
-                fail(
-                    "ap-stack-wrong",
-                    cpu=ap.index,
-                    place="asm_wrrsp_and_jmp → apinitproc1",
-                    expected=f"ESP = {top:#x}, the top of this AP's stack",
-                    observed=f"ESP = {hit.state.rsp:#x}",
-                    next="The function must work for any stack and any target, not only for the "
-                    "BSP's.",
-                )
+            ap_on_its_stack(boot, ap, hit)
     fail_if(why_not_all_parked(boot), expected=f"{len(boot.cpus)} CPUs park")

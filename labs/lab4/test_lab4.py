@@ -380,9 +380,8 @@ def test_the_bsp_goes_on_when_all_have_come(boot):
         )
 
 
-@check("lab4.wait.missing", MISSING, needs=["lab4.wait.goes_on", "lab4.wait.late"])
-def test_a_cpu_that_never_comes_is_named(boot):
-    """After ap_delays.wait_us the BSP calls vmm_ap_missing with the APIC id of who did not come."""
+def names_the_missing(boot, cpu, wait_us):
+    """Fail unless the BSP has said, after `wait_us` microseconds, that CPU `cpu` did not come."""
     hit = boot.first("vmm_ap_missing", 0)
     if hit is None:
         on = boot.first("bsp_proc") is not None
@@ -391,20 +390,27 @@ def test_a_cpu_that_never_comes_is_named(boot):
             "missing-cpu-not-noticed",
             cpu=0,
             place="ap_wait",
-            expected="vmm_ap_missing (3) after 20000 microseconds (ap_delays.wait_us in this boot)",
+            expected=f"vmm_ap_missing ({cpu}) after {wait_us} microseconds (ap_delays.wait_us in "
+            "this boot)",
             observed="the BSP went on to bsp_proc" if on else "the BSP waits for ever",
             next="A wait needs an end: count how long you have polled.",
         )
     named = hit.state.rdi & 0xFFFFFFFF
-    if named != 3:
+    if named != cpu:
         fail(
             "wrong-cpu-named",
             cpu=0,
             place="ap_wait",
-            expected="vmm_ap_missing (3): the CPU with APIC id 3 did not come",
+            expected=f"vmm_ap_missing ({cpu}): the CPU with APIC id {cpu} did not come",
             observed=f"vmm_ap_missing ({named})",
             next="ap_first_missing () returns the APIC id.",
         )
+
+
+@check("lab4.wait.missing", MISSING, needs=["lab4.wait.goes_on", "lab4.wait.late"])
+def test_a_cpu_that_never_comes_is_named(boot):
+    """After ap_delays.wait_us the BSP calls vmm_ap_missing with the APIC id of who did not come."""
+    names_the_missing(boot, MISSING.cpu, MISSING.wait_us)
 
 
 @check("lab4.barrier.holds", BARRIER, needs=["lab4.wait.goes_on"])
