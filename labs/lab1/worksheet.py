@@ -51,7 +51,7 @@ faults = [address for address in views.accesses if not GIB <= address < 2 * GIB]
 ### END SOLUTION
 
 # %% test="lab1-views" points=4
-check = worksheet.Check(4)
+check = worksheet.Check(4, me)
 check.number("mi_physical", mi_physical, 32)
 check.number("seen_by_alias", seen_by_alias, 32)
 check.items("faults", faults, int)
@@ -87,7 +87,7 @@ distance = page.address & 0x1FFFFF
 ### END SOLUTION
 
 # %% test="lab1-page" points=2
-check = worksheet.Check(2)
+check = worksheet.Check(2, me)
 check.number("entry", entry, 9)
 check.number("distance", distance, 21)
 ### BEGIN HIDDEN TESTS
@@ -142,7 +142,7 @@ valid = [name for name, bit in bits.items() if field(0) & bit]
 ### END SOLUTION
 
 # %% test="lab1-message" points=4
-check = worksheet.Check(4)
+check = worksheet.Check(4, me)
 check.number("upper_end", upper_end, 32)
 check.number("command_line", command_line, 32)
 check.items("valid", valid, str)
@@ -186,7 +186,7 @@ where = array.start + 24 * array.number + 16
 ### END SOLUTION
 
 # %% test="lab1-records" points=2
-check = worksheet.Check(2)
+check = worksheet.Check(2, me)
 check.number("records", records, 16)
 check.number("where", where)
 ### BEGIN HIDDEN TESTS
@@ -218,7 +218,7 @@ order = sorted(range(7), key=lambda number: sorting.records[number][::-1])
 ### END SOLUTION
 
 # %% test="lab1-sort" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.items("order", order, int, 7)
 ### BEGIN HIDDEN TESTS
 
@@ -269,7 +269,7 @@ called_wrongly = [one for one in called_wrongly if len(one) <= len(calls.wanted)
 ### END SOLUTION
 
 # %% test="lab1-prefix" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.items("called", called, str)
 check.items("called_wrongly", called_wrongly, str)
 ### BEGIN HIDDEN TESTS
@@ -297,7 +297,7 @@ check.points
 workspace = "~/vmm"  # the folder of your workspace
 
 # %%
-worksheet.boot_lab("lab1", workspace)
+worksheet.boot_lab("lab1", workspace, reader=me)
 
 # %% [markdown]
 # ## 8. In your own words

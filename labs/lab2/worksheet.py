@@ -48,7 +48,7 @@ pushed = rsp - 8 * block.pushes
 ### END SOLUTION
 
 # %% test="lab2-ends" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.number("rsp", rsp)
 check.number("last_byte", last_byte)
 check.number("pushed", pushed)
@@ -87,7 +87,7 @@ stored = (call.at + call.length).to_bytes(8, "little")
 ### END SOLUTION
 
 # %% test="lab2-call" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.number("rsp_inside", rsp_inside)
 check.code("stored", stored, 8)
 ### BEGIN HIDDEN TESTS
@@ -137,7 +137,7 @@ entered_by_jmp = smallest(pushes)
 ### END SOLUTION
 
 # %% test="lab2-align" points=2
-check = worksheet.Check(2)
+check = worksheet.Check(2, me)
 check.number("entered_by_call", entered_by_call, 16)
 check.number("entered_by_jmp", entered_by_jmp, 16)
 ### BEGIN HIDDEN TESTS
@@ -181,7 +181,7 @@ return_at = trap.rbp + 8
 ### END SOLUTION
 
 # %% test="lab2-frame" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.number("lies_at", lies_at)
 check.number("read_at", read_at)
 check.number("return_at", return_at)
@@ -233,7 +233,7 @@ for one in owned.rsps:
 ### END SOLUTION
 
 # %% test="lab2-owner" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.items("owners", owners, str, 5)
 ### BEGIN HIDDEN TESTS
 
@@ -287,7 +287,7 @@ verdicts = [by_distance.get(rsp - base, "boot stack") for base, rsp in boots.see
 ### END SOLUTION
 
 # %% test="lab2-verdicts" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.items("verdicts", verdicts, str, 4)
 ### BEGIN HIDDEN TESTS
 
@@ -348,7 +348,7 @@ if switch:
     print(f"at {after.address:#x}, RSP {after.registers['rsp']:#x}, written: {after.written}")
 
 # %% test="lab2-switch" points=4
-check = worksheet.Check(4)
+check = worksheet.Check(4, me)
 check.code("switch", switch)
 ### BEGIN HIDDEN TESTS
 
@@ -382,7 +382,7 @@ check.points
 workspace = "~/vmm"  # the folder of your workspace
 
 # %%
-worksheet.boot_lab("lab2", workspace)
+worksheet.boot_lab("lab2", workspace, reader=me)
 
 # %% [markdown]
 # ## 9. In your own words

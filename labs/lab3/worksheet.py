@@ -51,7 +51,7 @@ third = segments.third_address - 16 * segments.third_segment
 ### END SOLUTION
 
 # %% test="lab3-segments" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.number("first", first, 20)
 check.number("second", second, 16)
 check.number("third", third, 16)
@@ -88,7 +88,7 @@ far_jump = b"\xea" + jump.offset.to_bytes(2, "little") + segment.to_bytes(2, "li
 worksheet.disassemble(far_jump, 16) if far_jump else "no bytes yet"
 
 # %% test="lab3-far-jump" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.code("far_jump", far_jump, 5)
 ### BEGIN HIDDEN TESTS
 from vmmlab.evidence.decode import far_jump as read_far_jump
@@ -144,7 +144,7 @@ else:
 ### END SOLUTION
 
 # %% test="lab3-wrong-jump" points=2
-check = worksheet.Check(2)
+check = worksheet.Check(2, me)
 check.number("leads_to", leads_to, 21)
 check.text("mistake", mistake, ["exchanged", "not divided", "high byte first"])
 ### BEGIN HIDDEN TESTS
@@ -197,7 +197,7 @@ linear = copy.gdt - copy.cpuinit_start + copy.apinit_addr
 ### END SOLUTION
 
 # %% test="lab3-copy" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.number("size", size, 12)
 check.number("by_cs", by_cs, 16)
 check.number("linear", linear, 20)
@@ -240,7 +240,7 @@ startup_one = icr.apic_id << 56 | 0x4600 | icr.code >> 12
 ### END SOLUTION
 
 # %% test="lab3-icr" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.number("startup_all", startup_all, 32)
 check.number("init_one", init_one)
 check.number("startup_one", startup_one)
@@ -280,7 +280,7 @@ reached = [0, 1, 2, 3] if seen.low >> 18 == 2 else [1, 2, 3]
 ### END SOLUTION
 
 # %% test="lab3-icr-read" points=2
-check = worksheet.Check(2)
+check = worksheet.Check(2, me)
 check.number("starts_at", starts_at, 20)
 check.items("reached", reached, int)
 ### BEGIN HIDDEN TESTS
@@ -329,7 +329,7 @@ mine = 0x00CF9B000000FFFF | (descriptor.my_base & 0xFFFFFF) << 16 | descriptor.m
 ### END SOLUTION
 
 # %% test="lab3-descriptor" points=4
-check = worksheet.Check(4)
+check = worksheet.Check(4, me)
 check.number("base", base, 32)
 check.number("last", last, 32)
 check.number("mine", mine)
@@ -388,7 +388,7 @@ selector = 8 * table.entry
 ### END SOLUTION
 
 # %% test="lab3-gdtr" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.code("six", six, 6)
 check.number("selector", selector, 16)
 ### BEGIN HIDDEN TESTS
@@ -443,7 +443,7 @@ for name, register in (("PAE", "CR4"), ("LME", "EFER"), ("CR3", "CR3")):
 ### END SOLUTION
 
 # %% test="lab3-modes" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.items("modes", modes, str, 3)
 check.text("missing", missing, ["PAE", "LME", "CR3"])
 ### BEGIN HIDDEN TESTS
@@ -497,7 +497,7 @@ entry = paging.address & ~0x1FFFFF | 0x83
 ### END SOLUTION
 
 # %% test="lab3-paging" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.items("indices", indices, int, 3)
 check.number("entry", entry)
 ### BEGIN HIDDEN TESTS
@@ -541,7 +541,7 @@ if count:
     print(worksheet.disassemble(count, 16), after.bytes_at(0x12340 + counting.procs, 4).hex(" "))
 
 # %% test="lab3-count" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.code("count", count)
 ### BEGIN HIDDEN TESTS
 from vmmlab.evidence.decode import decode
@@ -585,7 +585,7 @@ check.points
 workspace = "~/vmm"  # the folder of your workspace
 
 # %%
-worksheet.boot_lab("lab3", workspace)
+worksheet.boot_lab("lab3", workspace, reader=me)
 
 # %% [markdown]
 # ## 13. In your own words

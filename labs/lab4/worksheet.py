@@ -59,7 +59,7 @@ guarded = lost.start + len(lost.schedule) // 3
 ### END SOLUTION
 
 # %% test="lab4-lost" points=2
-check = worksheet.Check(2)
+check = worksheet.Check(2, me)
 check.number("plain", plain, 32)
 check.number("guarded", guarded, 32)
 ### BEGIN HIDDEN TESTS
@@ -122,7 +122,7 @@ schedule += [c for c in later for _ in range(3)]
 ### END SOLUTION
 
 # %% test="lab4-schedule" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.items("schedule", schedule, int, 18)
 ### BEGIN HIDDEN TESTS
 fair = type(schedule) is list and sorted(schedule) == sorted(losing.cpus * 6)
@@ -193,7 +193,7 @@ inside_x = play(locks.schedule, 2)
 ### END SOLUTION
 
 # %% test="lab4-inside" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.items("inside_t", inside_t, int)
 check.items("inside_x", inside_x, int)
 ### BEGIN HIDDEN TESTS
@@ -275,7 +275,7 @@ atomic = [
 ### END SOLUTION
 
 # %% test="lab4-atomic" points=2
-check = worksheet.Check(2)
+check = worksheet.Check(2, me)
 check.items("atomic", atomic, int)
 ### BEGIN HIDDEN TESTS
 from vmmlab.evidence.decode import decode
@@ -337,7 +337,7 @@ if take:
     print(worksheet.race(take, 64, lock=0x5000 + taking.distance, registers=place))
 
 # %% test="lab4-take" points=4
-check = worksheet.Check(4)
+check = worksheet.Check(4, me)
 check.code("take", take)
 ### BEGIN HIDDEN TESTS
 BASE = 0x5008
@@ -429,7 +429,7 @@ stale = numbers.allocated[-1]
 ### END SOLUTION
 
 # %% test="lab4-numbers" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.number("number", number, 32)
 check.number("stackaddr", stackaddr)
 check.number("stale", stale)
@@ -492,7 +492,7 @@ sleeps = waiting.wait_us // waiting.poll_us
 ### END SOLUTION
 
 # %% test="lab4-wait" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.number("too_early", too_early, 16)
 check.number("in_time", in_time, 16)
 check.number("sleeps", sleeps, 32)
@@ -554,7 +554,7 @@ inside = list(since)
 ### END SOLUTION
 
 # %% test="lab4-barrier" points=3
-check = worksheet.Check(3)
+check = worksheet.Check(3, me)
 check.number("id_after", id_after, 32)
 check.number("count_after", count_after, 32)
 check.items("inside", inside, int)
@@ -613,7 +613,7 @@ for cpu in broken.schedule:
 ### END SOLUTION
 
 # %% test="lab4-broken-barrier" points=2
-check = worksheet.Check(2)
+check = worksheet.Check(2, me)
 check.items("inside_broken", inside_broken, int)
 check.number("count_broken", count_broken, 32)
 ### BEGIN HIDDEN TESTS
@@ -646,7 +646,7 @@ check.points
 workspace = "~/vmm"  # the folder of your workspace
 
 # %%
-worksheet.boot_lab("lab4", workspace)
+worksheet.boot_lab("lab4", workspace, reader=me)
 
 # %% [markdown]
 # ## 11. In your own words

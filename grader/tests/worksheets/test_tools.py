@@ -1,6 +1,7 @@
 """What a worksheet offers: points, numbers, machine code to try, and the student's own boot."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,26 @@ def test_a_form_that_is_right_is_not_said_to_be_a_right_answer(capsys):
     assert "Whether the answer is, grading will tell" in capsys.readouterr().out
 
 
+def test_in_a_japanese_worksheet_checks_speak_japanese(capsys):
+    check = Check(3, Student("ada", "dev", "ja"))
+    check.number("a", "7", 32)
+    check.items("b", [1, "2"], int, 2)
+    check.text("c", "up", ["down", "left"])
+    assert check.points == 0.0
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "a：0 から 2**32 - 1 までの整数を書いてください。今の値は '7' です。",
+        "b：要素が 2 個のリスト（要素はどれも整数）を書いてください。今の値は [1, '2'] です。",
+        "c：次のどれか（'down', 'left'）を書いてください。今の値は 'up' です。",
+    ]
+
+
+def test_what_the_student_wrote_is_shown_as_it_is(capsys):
+    """Even if it reads like something that the kit says."""
+    Check(1, Student("ada", "dev", "ja")).number("a", "a text")
+    assert capsys.readouterr().out.endswith("今の値は 'a text' です。\n")
+
+
 # ---- numbers
 
 
@@ -83,6 +104,15 @@ def test_between_keeps_its_bounds_and_step():
 def test_without_a_name_the_numbers_are_for_practice():
     assert "VMMLAB_STUDENT is not set" in repr(student({}))
     assert student({"VMMLAB_STUDENT": " Ada "}).name == "ada"
+
+
+def test_the_language_changes_words_but_no_numbers():
+    english, japanese = (student({"VMMLAB_STUDENT": "ada"}, lang=lang) for lang in ("en", "ja"))
+    assert repr(japanese).startswith("ada さん（コホート dev）の数値です。")
+    assert "練習用の数値" in repr(student({}, lang="ja"))
+    assert [Numbers(who, "q").below(1 << 60) for who in (english, japanese)] == [
+        Numbers(Student("ada", "dev"), "q").below(1 << 60)
+    ] * 2
 
 
 def test_given_numbers_cannot_be_changed():
@@ -218,6 +248,13 @@ def test_without_a_workspace_there_is_a_remark_in_place_of_a_boot(tmp_path):
     assert "Traceback" not in repr(report)
 
 
+def test_a_japanese_worksheet_says_so_in_japanese(tmp_path):
+    report = boot_lab("lab3", tmp_path / "nowhere", reader=Student("ada", "dev", "ja"))
+    assert repr(report).startswith("lab3 は起動していません。")
+    assert "作業用フォルダではありません" in repr(report)
+    assert "is no workspace" not in repr(report)
+
+
 def test_without_qemu_there_is_a_remark(workspace, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert "qemu-system-x86_64" in repr(boot_lab("lab3", workspace))
@@ -236,6 +273,9 @@ def test_a_boot_shows_bytes_messages_and_rungs(workspace, reference):
     for path, text in reference.items():
         (workspace / path).write_text(text)
     report = boot_lab("lab3", f"{workspace}/lab3", cpus=2)
+    japanese = repr(replace(report, reader=Student("ada", "dev", "ja")))
+    assert "lab3（CPU 2 個）：全 CPU が止まるところまで進みました" in japanese
+    assert "CPU 1：パーク" in japanese
     shown = repr(report)
     assert report.observation.all_parked
     assert "lab3 on 2 CPUs: all CPUs came to rest" in shown

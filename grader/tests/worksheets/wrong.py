@@ -3,6 +3,70 @@
 PLACE = "place = f'[{taking.register} + {taking.distance}]'\n"
 
 WRONG: dict[str, list[tuple[str, str, float]]] = {
+    # ---- lab 0
+    "lab0-piece": [
+        ("kilobytes of 1000", "in_kib = (piece.end - piece.start) // 1000", 0),
+        ("bytes", "in_kib = piece.end - piece.start", 0),
+        ("the first byte behind it", "last = piece.end", 0),
+    ],
+    "lab0-segment": [
+        ("not times 16", "stands_at = stopped.cs + stopped.rip", 0),
+        ("times 10", "stands_at = 10 * stopped.cs + stopped.rip", 0),
+        ("RIP alone", "stands_at = stopped.rip; offset = stopped.rip", 0),
+        ("the other way round", "offset = stopped.rip - 16 * (stopped.cs - stopped.other)", 0),
+        ("more than 16 bits", "offset = 16 * stopped.cs + stopped.rip", 0),
+    ],
+    "lab0-alias": [
+        ("identity", "seen_at = names.physical; lies_at = names.function", 0),
+        ("2 GiB", "seen_at = names.physical + 0x80000000", 0),
+        ("up instead of down", "lies_at = names.function + 0x40000000", 0),
+    ],
+    "lab0-header": [
+        ("the sum itself", "checksum = 0x1BADB002 + found.flags", 0),
+        ("all ones", "checksum = 0xFFFFFFFF - 0x1BADB002 - found.flags", 0),
+        (
+            "high byte first",
+            "header = b''.join(w.to_bytes(4, 'big') for w in (0x1BADB002, found.flags,"
+            " 2**32 - 0x1BADB002 - found.flags))",
+            0,
+        ),
+        (
+            "the boot loader's magic number",
+            "header = b''.join(w.to_bytes(4, 'little') for w in (0x2BADB002, found.flags,"
+            " 2**32 - 0x2BADB002 - found.flags))",
+            0,
+        ),
+        (
+            "only the magic number looked at, the last that fits",
+            "fits = [n for n, h in enumerate(found.headers) if h[:4] == b'\\x02\\xb0\\xad\\x1b']\n"
+            "right = [n for n in fits if sum(int.from_bytes(found.headers[n][a:a + 4], 'little')"
+            " for a in (0, 4, 8)) % 2**32 == 0]\n"
+            "valid = [n for n in fits if n not in right][-1]",
+            0,
+        ),
+        (
+            "any magic number",
+            "valid = [n for n, h in enumerate(found.headers) if h[3] == 0x2B][0]",
+            0,
+        ),
+    ],
+    "lab0-power": [
+        ("the BSP too", "waiting = list(power.ids)", 0),
+        ("the BSP alone", "waiting = [power.bsp]", 0),
+        ("everything is there", "there = list(power.parts)", 0),
+        ("nothing is there", "there = []", 0),
+        (
+            "the APs run and a stack is there",
+            "there = ['registers', 'firmware', 'stack', 'running APs', 'page tables', 'VMM']",
+            0,
+        ),
+        (
+            "one too few",
+            "there = [p for p in power.parts"
+            " if p in ('registers', 'firmware', 'real mode', 'local APIC')][1:]",
+            1,
+        ),
+    ],
     # ---- lab 1
     "lab1-views": [
         ("physical taken for virtual", "mi_physical = views.mi", 0),

@@ -11,7 +11,11 @@ import sys
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
+from vmmlab.worksheet.language import reader_for
+from vmmlab.worksheet.numbers import Student
+
 _MISSING: Final = object()
+_KINDS: Final = {int: "a whole number", str: "a text"}
 
 
 class Check:
@@ -23,9 +27,11 @@ class Check:
 
     Args:
         maximum: the points of the cell.
+        who: the student, for the language of the remarks; English if nobody is named.
     """
 
-    def __init__(self, maximum: float) -> None:
+    def __init__(self, maximum: float, who: Student | None = None) -> None:
+        self._say = reader_for(who)
         self._maximum = float(maximum)
         self._answers: dict[str, Any] = {}
         self._formed: list[bool] = []
@@ -44,13 +50,15 @@ class Check:
     def code(self, name: str, answer: object, length: int | None = None) -> None:
         """The answer must be bytes, as `bytes.fromhex ("90 90")` gives them."""
         fits = type(answer) is bytes and len(answer) > 0 and length in (None, len(answer))
-        wanted = "bytes" if length is None else f"{length} bytes"
-        self._form(name, answer, fits, f'{wanted}, such as bytes.fromhex("90 90")')
+        wanted = 'bytes, such as bytes.fromhex("90 90")'
+        if length is not None:
+            wanted = f'{length} bytes, such as bytes.fromhex("90 90")'
+        self._form(name, answer, fits, wanted)
 
     def text(self, name: str, answer: object, choices: Collection[str] = ()) -> None:
         """The answer must be text, one of the choices if there are any."""
         fits = type(answer) is str and answer.strip() != "" and (not choices or answer in choices)
-        wanted = "one of " + ", ".join(map(repr, choices)) if choices else "a text"
+        wanted = f"one of these: {', '.join(map(repr, choices))}" if choices else "a text"
         self._form(name, answer, fits, wanted)
 
     def items(self, name: str, answer: object, kind: type, length: int | None = None) -> None:
@@ -60,8 +68,8 @@ class Check:
             and all(type(one) is kind for one in answer)
             and length in (None, len(answer))
         )
-        wanted = f"a list of {kind.__name__}" if length is None else f"a list of {length} things"
-        self._form(name, answer, fits, f"{wanted} ({kind.__name__})")
+        wanted = "a list" if length is None else f"a list of {length} things"
+        self._form(name, answer, fits, f"{wanted}, each of them {_KINDS[kind]}")
 
     def right(self, points: float, name: str, expected: object) -> None:
         """Give the points if the answer called `name` is well-formed and equals `expected`."""
@@ -89,7 +97,8 @@ class Check:
             share = self._earned
         else:
             if all(self._formed):
-                sys.stdout.write("The form is right. Whether the answer is, grading will tell.\n")
+                right = self._say("The form is right. Whether the answer is, grading will tell.")
+                sys.stdout.write(f"{right}\n")
             share = self._maximum * sum(self._formed) / max(len(self._formed), 1)
         return round(min(share, self._maximum), 4)
 
@@ -99,4 +108,5 @@ class Check:
         if not fits:
             found = repr(answer)
             found = found if len(found) <= 60 else found[:57] + "..."
-            sys.stdout.write(f"{name}: expected {wanted}; found {found}\n")
+            wrong = self._say(f"expected {wanted}; found {found}")
+            sys.stdout.write(f"{name}{self._say.label(': ')}{wrong}\n")

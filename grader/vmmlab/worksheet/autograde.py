@@ -31,8 +31,8 @@ class NameCohort(NbGraderPreprocessor):  # type: ignore[misc]
         """Change the one call that says whose numbers these are."""
         for cell in nb.cells:
             if cell.cell_type == "code":
-                named = f"worksheet.student(os.environ, cohort={self.cohort!r})"
-                cell.source = cell.source.replace("worksheet.student(os.environ)", named)
+                named = f"worksheet.student(os.environ, cohort={self.cohort!r}"
+                cell.source = cell.source.replace("worksheet.student(os.environ", named)
         return nb, resources
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmmlab.errors import UsageError, VmmlabError
+from vmmlab.translate import Reader, cells, error_text
+from vmmlab.worksheet.language import reader_for
+from vmmlab.worksheet.numbers import Student
 
 if TYPE_CHECKING:
     from vmmlab.evidence.observation import CpuRecord, Observation
@@ -26,19 +29,29 @@ class BootReport:
         lab: the lab that was built.
         observation: everything that was seen, or None if there was no boot.
         problem: why there was none, else "".
+        reader: who reads it, for the language.
     """
 
     lab: str
     observation: Observation | None
     problem: str = ""
+    reader: Student | None = None
 
     def __repr__(self) -> str:
+        say = reader_for(self.reader)
         if self.observation is None:
-            return f"{self.lab} was not booted. {self.problem}"
-        return "\n".join(_lines(self.lab, self.observation))
+            return f"{say(f'{self.lab} was not booted.')} {self.problem}"
+        return "\n".join(_lines(self.lab, self.observation, say))
 
 
-def boot_lab(lab: str, workspace: str | Path, *, cpus: int = 4, seed: int = 1) -> BootReport:
+def boot_lab(
+    lab: str,
+    workspace: str | Path,
+    *,
+    cpus: int = 4,
+    seed: int = 1,
+    reader: Student | None = None,
+) -> BootReport:
     """Build `lab` from a workspace, boot it once and follow every AP from rung to rung.
 
     Args:
@@ -46,13 +59,17 @@ def boot_lab(lab: str, workspace: str | Path, *, cpus: int = 4, seed: int = 1) -
         workspace: the folder that `vmmlab new` made, or one in it; `~` is understood.
         cpus: how many processors the machine has, 1 to 16.
         seed: varies memory size and command line.
+        reader: who reads the report, for the language; English if nobody is named.
     """
+    say = reader_for(reader)
     if not 1 <= cpus <= 16:
-        return BootReport(lab, None, f"It can have 1 to 16 CPUs, not {cpus}.")
+        problem = say(f"It can have 1 to 16 CPUs, not {cpus}.")
+        return BootReport(lab, None, problem, reader)
     try:
-        return BootReport(lab, _observe(lab, Path(workspace).expanduser(), cpus, seed))
+        seen = _observe(lab, Path(workspace).expanduser(), cpus, seed)
+        return BootReport(lab, seen, reader=reader)
     except VmmlabError as error:
-        return BootReport(lab, None, str(error))
+        return BootReport(lab, None, error_text(error, say), reader)
 
 
 def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
@@ -90,20 +107,21 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
         runner.close()
 
 
-def _lines(lab: str, seen: Observation) -> list[str]:
+def _lines(lab: str, seen: Observation, say: Reader) -> list[str]:
     count = len(seen.cpus)
-    lines = [f"{lab} on {count} CPU{'s' if count != 1 else ''}: {_ENDINGS[seen.how_ended]}"]
+    machine = f"{lab} on {count} CPU{'s' if count != 1 else ''}"
+    lines = [f"{say(machine)}{say.label(': ')}{say(_ENDINGS[seen.how_ended])}"]
     code = seen.memory.get("physical-0.during")
     if code:
-        lines.append(f"physical 0, when the APs were called: {code[:5].hex(' ')}")
+        lines.append(say(f"physical 0, when the APs were called: {code[:5].hex(' ')}"))
     if seen.icr:
-        lines.append("messages to other CPUs, with milliseconds since the first:")
+        lines.append(say("messages to other CPUs, with milliseconds since the first:"))
         began = seen.icr[0].time_s
         lines += [f"  {1000 * (one.time_s - began):7.1f}  {one}" for one in seen.icr]
     for cpu in seen.cpus:
-        lines += _of_cpu(cpu)
+        lines += _of_cpu(cpu, say)
     if seen.serial.strip():
-        lines.append("what it printed (this proves nothing):")
+        lines.append(say("what it printed (this proves nothing):"))
         lines += [f"  {line}" for line in seen.serial.strip().splitlines()[-_SHOWN_SERIAL:]]
     return lines
 
@@ -116,16 +134,15 @@ _ENDINGS = {
 }
 
 
-def _of_cpu(cpu: CpuRecord) -> list[str]:
-    where = f" in {cpu.end_place}" if cpu.end_place else ""
-    lines = [f"{cpu.name}: {cpu.end_kind}{where}"]
+def _of_cpu(cpu: CpuRecord, say: Reader) -> list[str]:
+    place = f" ({cpu.end_place})" if cpu.end_place else ""
+    lines = [f"{cpu.name}{say.label(': ')}{say.label(cpu.end_kind)}{place}"]
     if cpu.rungs:
-        lines.append(
-            "                                   address           rsp       cr0     cr3 efer"
-        )
+        lines.append(f"{'':35}{'address':>7} {'rsp':>13} {'cr0':>9} {'cr3':>7} {'efer':>4}")
     for rung, state in sorted(cpu.rungs.items()):
+        title = say(rung.title)
         lines.append(
-            f"  {rung.title:32} {state.pc:8x} {state.rsp:13x} {state.cr0:9x} {state.cr3:7x}"
-            f" {state.efer:4x}"
+            f"  {title}{' ' * (32 - cells(title))} {state.pc:8x} {state.rsp:13x} {state.cr0:9x}"
+            f" {state.cr3:7x} {state.efer:4x}"
         )
     return lines

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from vmmlab.translate import ENGLISH, Reader, known
+
 T = TypeVar("T")
 
 PRACTICE: Final = "practice"
@@ -24,29 +26,37 @@ class Student:
     Attributes:
         name: the student's id in the gradebook.
         cohort: the name of the class.
+        lang: en or ja: what the notebook is written in. It does not change the numbers.
     """
 
     name: str
     cohort: str
+    lang: str = ENGLISH
 
     def __repr__(self) -> str:
         """Say it to the reader of the notebook."""
+        say = Reader(self.lang)
         if self.name == PRACTICE:
-            return (
-                "These are practice numbers: VMMLAB_STUDENT is not set. Your work is graded with\n"
-                "your own numbers. Set VMMLAB_STUDENT to your id before you start Jupyter."
+            return "\n".join(
+                (
+                    say("These are practice numbers: VMMLAB_STUDENT is not set."),
+                    say("Your work is graded with your own numbers."),
+                    say("Set VMMLAB_STUDENT to your id before you start Jupyter."),
+                )
             )
-        return f"The numbers of {self.name}, cohort {self.cohort}. Is that you?"
+        return say(f"The numbers of {self.name}, cohort {self.cohort}. Is that you?")
 
 
-def student(environment: Mapping[str, str], cohort: str = "dev") -> Student:
+def student(environment: Mapping[str, str], cohort: str = "dev", lang: str = ENGLISH) -> Student:
     """The student whom VMMLAB_STUDENT names.
 
     Args:
         environment: usually `os.environ`; case and blanks around the name do not matter.
         cohort: the name of the class; nbgrader writes it into the sheets that it releases.
+        lang: en or ja; the Japanese notebooks say ja.
     """
-    return Student(_name(environment.get("VMMLAB_STUDENT", "")) or PRACTICE, cohort)
+    name = _name(environment.get("VMMLAB_STUDENT", "")) or PRACTICE
+    return Student(name, cohort, known(lang))
 
 
 def _name(text: str) -> str:

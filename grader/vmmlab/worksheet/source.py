@@ -10,8 +10,8 @@ The source is in jupytext's percent format. A cell's heading says what it is for
     # %% [markdown] manual="lab3-why" points=2  graded by reading it
 
 Run as `python -m vmmlab.worksheet.source labs/lab*/worksheet.py`. A file worksheet.ja.py beside it
-holds the text cells in another language, in the same order; with the code cells of worksheet.py it
-becomes worksheet.ja.ipynb.
+holds the text cells in Japanese, in the same order; with the code cells of worksheet.py it becomes
+worksheet.ja.ipynb. There `worksheet.student` gets the language, so that checks speak Japanese too.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any, Final
 from vmmlab.errors import CourseError
 
 _ROLES: Final = ("given", "answer", "test", "manual")
+_WHO: Final = "worksheet.student(os.environ"
 
 
 def build(text: str, name: str = "worksheet.py", translated: str | None = None) -> Any:
@@ -33,7 +34,7 @@ def build(text: str, name: str = "worksheet.py", translated: str | None = None) 
     Args:
         text: the source.
         name: what to call it in messages.
-        translated: the text cells in another language.
+        translated: the text cells in Japanese.
 
     Raises:
         CourseError: a cell's heading says what cannot be, an id is there twice, or the translation
@@ -81,6 +82,9 @@ def _translate(notebook: Any, translated: Any, name: str) -> None:
         )
     for cell, other in zip(own, translated.cells, strict=True):
         cell.source = other.source
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = cell.source.replace(_WHO, f'{_WHO}, lang="ja"')
 
 
 def _nbgrader(heading: dict[str, Any], name: str) -> dict[str, Any]:
