@@ -46,6 +46,9 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "report/terminal.py": None,
     "sandbox.py": ("Sandbox", "probe", "_why", "_reason"),
     "submission.py": None,
+    "worksheet/answers.py": ("Check", "_KINDS"),
+    "worksheet/booting.py": None,
+    "worksheet/numbers.py": ("Student",),
     "workspace.py": None,
 }
 """The files whose texts students meet, and which functions and classes of them; None: all."""
@@ -68,6 +71,7 @@ AS_IT_IS = frozenset(
         # for lab authors, who read English
         *("{}: {} is for {} and needs {}, which is for {}.", "needs that are for {} too"),
         "mend needs=, or the key arch in course.yml",
+        "{} points offered, {} expected",
     }
 )
 """Texts that are shown in English to everybody."""

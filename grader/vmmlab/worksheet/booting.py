@@ -138,11 +138,11 @@ def _of_cpu(cpu: CpuRecord, say: Reader) -> list[str]:
     place = f" ({cpu.end_place})" if cpu.end_place else ""
     lines = [f"{cpu.name}{say.label(': ')}{say.label(cpu.end_kind)}{place}"]
     if cpu.rungs:
-        lines.append(f"{'':35}{'address':>7} {'rsp':>13} {'cr0':>9} {'cr3':>7} {'efer':>4}")
+        lines.append(f"{'':39}{'address':>7} {'rsp':>13} {'cr0':>9} {'cr3':>7} {'efer':>4}")
     for rung, state in sorted(cpu.rungs.items()):
         title = say(rung.title)
         lines.append(
-            f"  {title}{' ' * (32 - cells(title))} {state.pc:8x} {state.rsp:13x} {state.cr0:9x}"
+            f"  {title}{' ' * (36 - cells(title))} {state.pc:8x} {state.rsp:13x} {state.cr0:9x}"
             f" {state.cr3:7x} {state.efer:4x}"
         )
     return lines
