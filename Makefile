@@ -52,7 +52,7 @@ $(LABS): $(STAMP)
 	@$(BIN)/vmmlab grade $@ --submission reference $(if $(ARCH),--arch $(ARCH))
 
 iso: $(STAMP)
-	@$(BIN)/vmmlab iso vmm --submission reference
+	@$(BIN)/vmmlab iso vmm --submission reference $(if $(ARCH),--arch $(ARCH))
 
 test: lint
 	$(PYTEST) -m "not full" $(QUICK)

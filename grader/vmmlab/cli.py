@@ -577,16 +577,19 @@ def iso(
         str | None,
         typer.Option(metavar="DIR|reference", help="Whose; else your workspace's."),
     ] = None,
+    arch: ArchOption = "x86_64",
     course: CourseOption = None,
 ) -> None:
     """Make an image that a PC boots from CD or stick: GRUB and one lab, or all of your own."""
-    from vmmlab import boot, media, workspace
+    from vmmlab import boot, local, media, workspace
 
     here = workspace.locate(Path.cwd()) if submission is None else None
     loaded = _course(course, here.root if here else None)
-    image = boot.image_for(lab, loaded, here or submission or "reference", delays="faithful")
-    target = output or (here.root if here else Path.cwd()) / "build" / lab / "vmm.iso"
-    media.make_iso(image.kernel, f"vmmlab {lab}", target)
+    source = here or submission or "reference"
+    image = boot.image_for(lab, loaded, source, arch=arch, delays="faithful")
+    root = here.root if here else Path.cwd()
+    target = output or local.folder_of(root, lab, arch) / "vmm.iso"
+    media.make_iso(image.kernel, f"vmmlab {lab} {arch}", target)
     size = target.stat().st_size // 1024
     typer.echo(context.obj(f"{target}: {size} KiB, for a CD or, copied as it is, a stick"))
 

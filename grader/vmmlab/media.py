@@ -32,7 +32,7 @@ def make_iso(kernel: Path, title: str, output: Path) -> None:
 
     Args:
         kernel: what QEMU's -kernel takes: ELF32 with a Multiboot header.
-        title: what GRUB's menu shows, and the command line; letters, digits and blanks.
+        title: what GRUB's menu shows, and the command line; letters, digits, blanks, underscores.
         output: the image; appears whole or not at all.
 
     Raises:

@@ -21,10 +21,13 @@ PATIENCE_S = 120
 ALL_CAME = r"(?s)(Processor \d \(AP\).*){3}\n"
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory) -> Path:
+@pytest.fixture(scope="module", params=["x86_64", "i386"])
+def image(tmp_path_factory, request) -> Path:
     made = tmp_path_factory.mktemp("iso") / "vmm.iso"
-    argv = [VMMLAB, "iso", "vmm", "--submission", "reference", "--output", str(made)]
+    argv = [
+        VMMLAB, "iso", "vmm", "--submission", "reference", "--output", str(made),
+        "--arch", request.param,
+    ]  # fmt: skip
     done = subprocess.run(argv, cwd=KIT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert str(made) in done.stdout
