@@ -9,7 +9,7 @@ from vmmlab.evidence.diagnosis import (
     why_not,
     why_not_all_parked,
 )
-from vmmlab.evidence.observation import Rung
+from vmmlab.evidence.observation import NUM_OF_PCPU, Rung
 
 RUNGS = scenario("rungs", probe="rungs", cpus=4)
 EXCLUSION = scenario("exclusion", probe="exclusion", cpus=6)
@@ -152,7 +152,8 @@ def test_every_ap_has_its_own_stack(boot, score):
     for ap in [ap for ap in boot.aps if ap.reached(Rung.BOOT_STACK)] or boot.aps:
         with score.case(ap.name):
             fail_if(not_reached(boot, ap, Rung.NUMBERED))
-            if not 0 < boot.first("segment_init_ap", ap.index).state.rdi & 0xFFFFFFFF < 256:
+            number = boot.first("segment_init_ap", ap.index).state.rdi & 0xFFFFFFFF
+            if not 0 < number < NUM_OF_PCPU:
                 continue
             rsp = boot.first("apinitproc1", ap.index).state.rsp
             if rsp in users:

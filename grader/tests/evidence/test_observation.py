@@ -1,12 +1,14 @@
 """ICR writes decoded, and the Observation as JSON and back."""
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from vmmlab.evidence.observation import Icr, Rung
+from vmmlab import course as courses
+from vmmlab.evidence.observation import NUM_OF_PCPU, Icr, Rung
 from vmmlab.evidence.schema import SCHEMA_FILE, from_json, json_schema, to_json
 
 INIT_OTHERS, SIPI_OTHERS = 0xC4500, 0xC4600
@@ -32,6 +34,13 @@ def write(low, dest=0):
 def test_fields_of_the_icr(low, kind, shorthand, vector):
     seen = write(low)
     assert (seen.kind, seen.shorthand, seen.vector) == (kind, shorthand, vector)
+
+
+def test_numbers_of_cpus_end_where_the_vmm_says():
+    header = courses.load(Path(__file__).parents[3]).tree / "include" / "pcpu.h"
+    said = re.search(r"#define NUM_OF_PCPU (\d+)", header.read_text(encoding="utf-8"))
+    assert said is not None
+    assert int(said[1]) == NUM_OF_PCPU
 
 
 def test_whom_a_write_reaches():

@@ -30,6 +30,8 @@ CR4_PAE = 1 << 5  # physical address extension
 EFER_LME = 1 << 8  # Intel SDM vol. 3, 2.2.1: IA-32e mode enable
 EFER_LMA = 1 << 10  # IA-32e mode active
 
+NUM_OF_PCPU = 512  # include/pcpu.h: the number of a CPU is below it
+
 Mode = Literal["real", "protected", "long"]
 
 
