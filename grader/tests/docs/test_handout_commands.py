@@ -1,5 +1,8 @@
 """The commands of the handouts, run in a workspace in which the steps so far are written.
 
+What an English page shows is compared with a run in an English workspace, what a Japanese page
+shows with one in a workspace made with --lang ja.
+
 Before a console block a comment says what is written: `<!-- with lab1.2 -->` means all steps of the
 lab up to that one; without a comment, nothing. What is typed into gdb stands in tables, and belongs
 to the state of the block above.
@@ -14,18 +17,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from book_pages import ROOT, Command, commands, handouts, missing_output, shown
+from book_pages import (
+    ROOT,
+    Command,
+    commands,
+    handouts,
+    language_of,
+    missing_output,
+    shown,
+    twin,
+)
 
+from vmmlab import contracts, workspace
 from vmmlab import course as courses
-from vmmlab import workspace
 from vmmlab.cohort import Cohort
 from vmmlab.strip import starter_text
 from vmmlab.workspace import Answers
 
 VMMLAB = Path(sys.prefix) / "bin" / "vmmlab"
 PAGES = handouts()
+BOTH = [one for page in PAGES for one in (page, twin(page))]
 LONGEST_S = 60
-TWICE = re.compile(r"\btwice\b")
+TWICE = re.compile(r"\btwice\b|2 回")
+OFTEN = re.compile(r"a few times|数回")
 CODE = re.compile(r"`([^`]+)`")
 
 pytestmark = pytest.mark.skipif(
@@ -71,7 +85,7 @@ def lines_typed(cell: str) -> list[str]:
     typed = CODE.findall(cell)
     if TWICE.search(cell):
         typed.append(typed[-1])
-    if "a few times" in cell:
+    if OFTEN.search(cell):
         typed += [typed[-1]] * 2
     return typed
 
@@ -81,7 +95,7 @@ def sessions(page: Path) -> list[Session]:
     found: list[Session] = []
     lines = page.read_text(encoding="utf-8").splitlines()
     for at, line in enumerate(lines):
-        if not line.startswith("| type |"):
+        if not line.startswith(("| type |", "| 入力 |")):
             continue
         typed: list[str] = []
         seen: list[str] = []
@@ -96,13 +110,25 @@ def sessions(page: Path) -> list[Session]:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]:
-    """A workspace, and how to run a line in it with the steps of one lab written up to one."""
-    home = tmp_path_factory.mktemp("home")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """How to run a line in the workspace of a language, with the steps of a lab up to one."""
+    shells: dict[str, Callable[..., str]] = {}
+
+    def run(line: str, state: str, stdin: str = "", language: str = "en") -> str:
+        if language not in shells:
+            shells[language] = shell_in(tmp_path_factory.mktemp("home"), language)
+        return shells[language](line, state, stdin)
+
+    return run
+
+
+def shell_in(home: Path, language: str) -> Callable[[str, str, str], str]:
+    """A workspace in one language, and how to run a line in it."""
     kit = courses.load(ROOT)
+    lang = "" if language == "en" else language
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", f"{home}/.cache")
-        here = workspace.new(home / "vmm", kit, Answers("Ada", Cohort.derive("dev")))
+        here = workspace.new(home / "vmm", kit, Answers("Ada", Cohort.derive("dev"), lang))
     plain: Mapping[str, str] = {
         "PATH": f"{here}/.venv/bin:/usr/bin:/bin:/usr/sbin:/sbin",
         "HOME": str(home),
@@ -111,8 +137,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]
         "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
     }
 
-    def run(line: str, state: str, stdin: str = "") -> str:
-        write(here, kit, state)
+    def run(line: str, state: str, stdin: str) -> str:
+        write(here, kit, state, lang)
         done = subprocess.run(
             ["/bin/bash", "-c", line],
             cwd=here,
@@ -129,7 +155,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]
     return run
 
 
-def write(here: Path, kit: courses.Course, state: str) -> None:
+def write(here: Path, kit: courses.Course, state: str, lang: str) -> None:
     """Fill in the steps of a lab up to `state`; all other steps are as in the starter."""
     for lab in kit.labs.values():
         steps = [step.id for step in lab.steps]
@@ -137,6 +163,8 @@ def write(here: Path, kit: courses.Course, state: str) -> None:
         for path in lab.files:
             text = (ROOT / "reference" / path).read_text(encoding="utf-8")
             new = starter_text(text, path=f"reference/{path}", keep=keep)
+            if lang and not keep:
+                new = contracts.translated(new, path, ROOT / "reference" / lab.name, lang)
             if (here / path).read_text(encoding="utf-8") != new:
                 (here / path).write_text(new, encoding="utf-8")
 
@@ -162,22 +190,29 @@ def wrong(command: Command, printed: str) -> str | None:
     return missing_output(*in_any_order(command, printed))
 
 
+def is_long(command: Command, page: Path) -> bool:
+    """Whether it takes long, or shows on a Japanese page nothing that is Japanese."""
+    japanese = re.search(r"[\u3040-\u30ff\u4e00-\u9fff]", "".join(command.output))
+    return "pytest" in command.text or (language_of(page) == "ja" and japanese is None)
+
+
 @pytest.mark.parametrize(
     ("page", "command"),
     [
         pytest.param(
             page,
             one,
-            id=f"{page.parent.name}:{one.line}",
-            marks=[pytest.mark.full] if "pytest" in one.text else [],
+            id=f"{page.parent.name}:{language_of(page)}:{one.line}",
+            marks=[pytest.mark.full] if is_long(one, page) else [],
         )
-        for page in PAGES
+        for page in BOTH
         for one in commands(page)
         if one.run and one.output
     ],
 )
 def test_a_command_prints_what_the_handout_shows(page, command, shell):
-    printed = shell(command.text, state_at(page, command.line))
+    state = state_at(page, command.line)
+    printed = shell(command.text, state, language=language_of(page))
     assert wrong(command, printed) is None, printed
 
 
@@ -235,3 +270,19 @@ def test_a_wrong_output_is_noticed():
     assert wrong(command, right.replace("6/20", "7/20"))
     assert wrong(command, right.replace("Processor 2", "Processor 3"))
     assert wrong(Command("page", 1, "x", (), True), "bash: x: command not found")
+
+
+def test_an_english_output_on_a_japanese_page_is_noticed(shell):
+    page = twin(PAGES[0])
+    shown_there = next(one for one in commands(page) if one.text == "make lab1")
+    printed = shell(shown_there.text, state_at(page, shown_there.line), language="ja")
+    english = next(one for one in commands(PAGES[0]) if one.text == "make lab1")
+    assert wrong(shown_there, printed) is None, printed
+    assert wrong(english, printed) is not None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_the_same_is_typed_into_gdb_in_both_languages(page):
+    ours, theirs = sessions(page), sessions(twin(page))
+    assert [one.typed for one in ours] == [one.typed for one in theirs]
+    assert [set(one.seen) for one in ours] == [set(one.seen) for one in theirs]
