@@ -40,40 +40,48 @@ def messages(lab, language):
     return [re.split(r"\{\d*\}", text) for text in texts]
 
 
-def said(quote, lab, language, depth=2):
+def said(quote, lab, language):
     """Whether a quote is a message, or a piece of one with values in place of its {}."""
     known = messages(lab, language)
-    return any(fits(quote, parts, lab, language, depth) for parts in known)
+    return any(fits(quote, parts, known, language) for parts in known)
 
 
-def fits(quote, parts, lab, language, depth):
+def fits(quote, parts, known, language):
     """The same for one message."""
     if any(quote in part for part in parts):
         return True
     for first, part in enumerate(parts[:-1]):
-        size = next(
-            size for size in range(len(part), -1, -1) if quote.startswith(part[-size:] * (size > 0))
-        )
-        words, here, values = size, size, []
+        start = next(part[at:] for at in range(len(part) + 1) if quote.startswith(part[at:]))
+        words, here, values = len(start), len(start), []
         for other in parts[first + 1 :]:
             found = quote.find(other, here) if other else -1
             if found < 0:  # the quote ends in the value before this part, or in it
-                rest = len(quote) - here
-                size = next(
-                    n for n in range(min(len(other), rest), -1, -1) if quote.endswith(other[:n])
-                )
-                values.append(quote[here : len(quote) - size])
-                words += size
-                here = len(quote)
+                rest = range(min(len(other), len(quote) - here), -1, -1)
+                end = next(size for size in rest if quote.endswith(other[:size]))
+                values.append(quote[here : len(quote) - end])
+                words, here = words + end, len(quote)
                 break
             values.append(quote[here:found])
-            words += len(other)
-            here = found + len(other)
+            words, here = words + len(other), found + len(other)
         texts = [one.strip() for one in values if has_words(one, language)]
-        enough = words + sum(map(len, texts)) >= LEAST
-        whole = here == len(quote) and words and enough and depth > 0
-        if whole and all(said(one, lab, language, depth - 1) for one in texts):
+        whole = here == len(quote) and words and words + sum(map(len, texts)) >= LEAST
+        if whole and all(is_message(one, known, language) for one in texts):
             return True
+    return False
+
+
+@cache
+def pattern(*parts):
+    """What a whole message looks like."""
+    return re.compile("(.+?)".join(map(re.escape, parts)))
+
+
+def is_message(text, known, language):
+    """Whether it is a whole message; what stands in place of a {} may be one with values only."""
+    for parts in known:
+        found = pattern(*parts).fullmatch(text)
+        if found and all([one] in known or not has_words(one, language) for one in found.groups()):
+            return len("".join(parts)) >= LEAST
     return False
 
 
@@ -87,7 +95,7 @@ def quotes(text, language):
     """What the table of mistakes of a page quotes."""
     heading = {"en": "mistake", "ja": "間違い"}[language]
     rows = [row for table in tables(text) if table[0][0] == heading for row in table[1:]]
-    return [one.strip("`") for row in rows for one in QUOTE[language].findall(row[1])]
+    return [one for row in rows for one in QUOTE[language].findall(row[1])]
 
 
 def pieces(quote, language):
