@@ -61,7 +61,8 @@ def fits(quote, parts, known, language):
                 values.append(quote[here : len(quote) - end])
                 words, here = words + end, len(quote)
                 break
-            values.append(quote[here:found])
+            code = other.startswith("`")  # and it ends the code that stands before it
+            values.append("" if code else quote[here:found])
             words, here = words + len(other), found + len(other)
         texts = [one.strip() for one in values if has_words(one, language)]
         whole = here == len(quote) and words and words + sum(map(len, texts)) >= LEAST
