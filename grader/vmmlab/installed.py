@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_NIX = Path("/nix/store")
+NIX = Path("/nix/store")
 _HIDDEN = Path("/usr/local")  # below /usr, but a sandbox hides it
 
 
@@ -16,8 +16,8 @@ def roots(tool: Path) -> list[Path]:
     """
     found = []
     for path in (tool, tool.resolve()):
-        if path.is_relative_to(_NIX):
-            found.append(_NIX)
+        if path.is_relative_to(NIX):
+            found.append(NIX)
         elif path.is_relative_to(_HIDDEN) or not path.is_relative_to("/usr"):
             top = path.parent.parent if path.parent.name in ("bin", "sbin") else path.parent
             if top != Path("/"):

@@ -3,24 +3,30 @@
 builder = Builder(tree, course, Sandbox.choose(require=True), None, FromReference(reference))
 image = builder.build("lab3", files, cohort, BuildOptions(opt="-O0"))
 image.kernel, image.symbols.addr("vmm_parked"), image.warnings
+
+Each name is loaded when it is first used: who wants the symbols only needs no builder.
 """
 
-from vmmlab.build.builder import Builder
-from vmmlab.build.linemap import Range
-from vmmlab.build.model import (
-    BuildFailed,
-    BuildOptions,
-    CohortLike,
-    CourseLike,
-    Diagnostic,
-    Image,
-    LabLayout,
-    LabLike,
-    Layouts,
-    ObjectPatch,
-)
-from vmmlab.build.standins import FromReference, Prebuilt, StandInSource
-from vmmlab.build.symbols import Symbols
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vmmlab.build.builder import Builder
+    from vmmlab.build.linemap import Range
+    from vmmlab.build.model import (
+        BuildFailed,
+        BuildOptions,
+        CohortLike,
+        CourseLike,
+        Diagnostic,
+        Image,
+        LabLayout,
+        LabLike,
+        Layouts,
+        ObjectPatch,
+    )
+    from vmmlab.build.standins import FromReference, Prebuilt, StandInSource
+    from vmmlab.build.symbols import Symbols
 
 __all__ = [
     "BuildFailed",
@@ -40,3 +46,19 @@ __all__ = [
     "StandInSource",
     "Symbols",
 ]
+
+_ELSEWHERE = {
+    "Builder": "builder",
+    "FromReference": "standins",
+    "Prebuilt": "standins",
+    "Range": "linemap",
+    "StandInSource": "standins",
+    "Symbols": "symbols",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_ELSEWHERE.get(name, 'model')}")
+    return getattr(module, name)

@@ -30,10 +30,15 @@ class Symbols:
     Args:
         line_text: the lines of the image, as `vmmlab.build.lines` reads them.
         data: what `extract` made.
+
+    Attributes:
+        line_text: as given; with `data` all that another process needs to make the same.
+        data: as given.
     """
 
     def __init__(self, line_text: Path, data: Mapping[str, Any]) -> None:
-        self._line_text = line_text
+        self.line_text = line_text
+        self.data = data
         self._globals: dict[str, Sequence[int]] = dict(data["globals"])
         self._named: Sequence[tuple[int, int, str]] = data["named"]
         self._starts = [one[0] for one in self._named]
@@ -131,7 +136,7 @@ class Symbols:
             if self._lines is None:
                 from vmmlab.build.lines import LineTable
 
-                self._lines = LineTable(self._line_text)
+                self._lines = LineTable(self.line_text)
             found = self._lines.find(address)
         if found is None or (here.owner == "given" and found[0].startswith("lab")):
             return None

@@ -24,8 +24,7 @@ from vmmlab.explore.model import (
 )
 
 if TYPE_CHECKING:
-    from vmmlab.build import Image
-    from vmmlab.explore.program import CohortLike
+    from vmmlab.explore.program import CohortLike, ImageLike
 
 __all__ = [
     "Bounds",
@@ -42,7 +41,7 @@ __all__ = [
 
 
 def explore(
-    image: Image,
+    image: ImageLike,
     cohort: CohortLike,
     *,
     sources: Mapping[str, bytes] | None = None,

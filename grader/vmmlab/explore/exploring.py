@@ -1,32 +1,32 @@
-"""From an image to its Exploration: both scenarios, first with stores seen in order, then without.
+"""From an image to its Exploration: both scenarios, with stores that are seen late and in order.
 
-A pure function of the image: no files but the image's own, no clock but as a limit.
+Every order in which stores are seen at once is also one with store buffers, so that is tried first:
+if nothing is wrong there, that is all. If something is, and it is wrong with stores seen in order
+too, that is the simpler story, and the one that is told. A pure function of the image: no files but
+the image's own, no clock but as a limit.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
 
 from vmmlab.errors import UsageError
 from vmmlab.explore.machine import LOOK_AHEAD, Machine
-from vmmlab.explore.model import Bounds, Exploration, Limit, Memory, Part, Verdict
-from vmmlab.explore.program import CohortLike, Program
-from vmmlab.explore.scenarios import Barrier, Registration
+from vmmlab.explore.model import CPUS, Bounds, Exploration, Limit, Memory, Part, Verdict
+from vmmlab.explore.program import CohortLike, ImageLike, Program
+from vmmlab.explore.scenarios import Barrier, Registration, Scenario
 from vmmlab.explore.search import BUFFERED, Found, Search
 from vmmlab.explore.trace import Tracer
 
-if TYPE_CHECKING:
-    from vmmlab.build import Image
-
-CPUS: Final = 3
 _SCENARIOS: Final = (Registration, Barrier)
-_MEMORIES: Final[tuple[Memory, ...]] = ("in order", "store buffers")
 
 
 def explore(
-    image: Image,
+    image: ImageLike,
     cohort: CohortLike,
     *,
     sources: Mapping[str, bytes] | None = None,
@@ -52,76 +52,141 @@ def explore(
         raise UsageError(
             f"Orders are not explored for {image.options.arch}.", expected="an image for x86_64"
         )
-    limits = bounds or Bounds()
     machine = Machine(Program(image, cohort, cpus))
+    pools = _Pools(bounds or Bounds())
     parts: list[Part] = []
     for kind in _SCENARIOS:
-        if scenarios is not None and kind.name not in scenarios:
-            continue
-        all_orders = True
-        for memory in _MEMORIES:
-            search = Search(machine, kind(machine), buffers=memory == "store buffers")
-            tracer = Tracer(machine, search, sources or {})
-            # What is too much without store buffers is more with them.
-            part, all_orders = _part(machine, search, memory, limits, tracer, all_orders)
-            parts.append(part)
-            if part.verdict not in ("correct", "no error found"):
-                break
+        if scenarios is None or kind.name in scenarios:
+            parts += _parts(machine, kind(machine), pools, sources or {})
     options = image.options
     return Exploration(image.key, f"{options.compiler} {options.opt}", cpus, tuple(parts))
 
 
-def _part(
-    machine: Machine,
-    search: Search,
-    memory: Memory,
-    limits: Bounds,
-    tracer: Tracer,
-    all_orders: bool,
-) -> tuple[Part, bool]:
-    """One part, and whether there was room for all orders."""
-    began = time.thread_time()
-    known = set(machine.counted)
-    found = Found()
-    if all_orders:
-        found = search.run(states=limits.states, seconds=limits.seconds)
-    states, transitions = found.states, found.transitions
-    bound = ""
-    if memory == "store buffers" and search.filled:
-        bound = f"at most {BUFFERED} stores of a CPU on their way"
-    if found.unsure:
-        words = "whether a loop that counts comes to its end is not known"
-        bound = ", ".join(filter(None, [bound, words]))
-    all_orders = found.complete or found.wrong is not None
-    if not all_orders:
-        more = search.run(
-            states=limits.fallback_states,
-            seconds=limits.fallback_seconds,
-            preemptions=limits.preemptions,
+def _parts(
+    machine: Machine, scenario: Scenario, pools: _Pools, sources: Mapping[str, bytes]
+) -> Iterator[Part]:
+    """The parts of one scenario: stores in order, then, if nothing is wrong, store buffers."""
+    counted = set(machine.counted)
+    late = _Trial(machine, scenario, "store buffers", sources)
+    late.exhaust(pools, explain=False)
+    if late.says_all:
+        yield Part(scenario.name, "in order", "correct", 0, 0, included=True)
+        yield late.part(pools, counted)
+        return
+    in_order = _Trial(machine, scenario, "in order", sources)
+    in_order.exhaust(pools)
+    part = in_order.part(pools, counted)
+    if part.verdict not in ("correct", "no error found"):
+        yield replace(part, seconds=part.seconds + late.seconds)
+        return
+    yield part
+    counted = set(machine.counted)
+    if late.unexplained:
+        late.exhaust(pools)
+    yield late.part(pools, counted)
+
+
+class _Pools:
+    """What is left of the time that all parts have together."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self._exhaustive, self._fallback = bounds.seconds, bounds.fallback_seconds
+
+    @contextmanager
+    def exhaustive(self) -> Iterator[float]:
+        """The seconds for one search: three quarters of what is left."""
+        began = time.thread_time()
+        yield self._exhaustive * 3 / 4
+        self._exhaustive = max(0.0, self._exhaustive - (time.thread_time() - began))
+
+    @contextmanager
+    def fallback(self) -> Iterator[float]:
+        """The seconds for one bounded search: half of what is left."""
+        began = time.thread_time()
+        yield self._fallback / 2
+        self._fallback = max(0.0, self._fallback - (time.thread_time() - began))
+
+
+class _Trial:
+    """One scenario under one memory model."""
+
+    def __init__(
+        self, machine: Machine, scenario: Scenario, memory: Memory, sources: Mapping[str, bytes]
+    ) -> None:
+        self._machine = machine
+        self._memory = memory
+        self._search = Search(machine, scenario, buffers=memory == "store buffers")
+        self._tracer = Tracer(machine, self._search, sources)
+        self._found = Found()
+        self.seconds = 0.0
+
+    def exhaust(self, pools: _Pools, *, explain: bool = True) -> None:
+        """Try all orders, as long as there is time.
+
+        Args:
+            pools: the time.
+            explain: False: if some CPU never comes to the end, nobody wants to know how.
+        """
+        began = time.thread_time()
+        with pools.exhaustive() as seconds:
+            self._found = self._search.run(
+                states=pools.bounds.states, seconds=seconds, explain=explain
+            )
+        self.seconds += time.thread_time() - began
+
+    @property
+    def says_all(self) -> bool:
+        """Whether nothing is wrong, and nothing can be when stores are seen in order."""
+        found = self._found
+        return found.complete and found.in_order and found.wrong is None and not found.limits
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether all orders were tried and it is open whether all CPUs come to the end."""
+        found = self._found
+        return found.complete and not found.in_order and found.wrong is None
+
+    def part(self, pools: _Pools, counted: Set[int]) -> Part:
+        """What came of it; if not all orders could be tried, with those of few preemptions.
+
+        Args:
+            pools: the time for that.
+            counted: loops that count which were told of before.
+        """
+        began = time.thread_time()
+        search, found = self._search, self._found
+        states, transitions = found.states, found.transitions
+        bounds = []
+        if self._memory == "store buffers" and search.filled:
+            bounds.append(f"at most {BUFFERED} stores of a CPU on their way")
+        if found.unsure:
+            bounds.append("whether a loop that counts comes to its end is not known")
+        if not found.complete and found.wrong is None:
+            most = pools.bounds.preemptions
+            with pools.fallback() as seconds:
+                found = search.run(
+                    states=pools.bounds.fallback_states, seconds=seconds, preemptions=most
+                )
+            states, transitions = states + found.states, transitions + found.transitions
+            bounds.append(f"no error up to {most} preemptions")
+            if not found.complete:
+                bounds.append("not even all of these")
+            bounds.append("waiting for ever not judged")
+        self._found = found
+        bound = ", ".join(bounds)
+        return Part(
+            scenario=search.scenario.name,
+            memory=self._memory,
+            verdict=_verdict(self._machine, found, bound),
+            states=states,
+            transitions=transitions,
+            bound="" if found.wrong else bound,
+            assumptions=_assumptions(self._machine, counted),
+            limits=_limits(self._machine, self._tracer, found),
+            counterexample=self._tracer.counterexample(found) if found.wrong else None,
+            seconds=self.seconds + time.thread_time() - began,
         )
-        states, transitions = states + more.states, transitions + more.transitions
-        how = "" if more.complete else "not even all of these"
-        parts = [
-            bound,
-            f"no error up to {limits.preemptions} preemptions",
-            how,
-            "waiting for ever not judged",
-        ]
-        bound = ", ".join(filter(None, parts))
-        found = more
-    part = Part(
-        scenario=search.scenario.name,
-        memory=memory,
-        verdict=_verdict(machine, found, bound),
-        states=states,
-        transitions=transitions,
-        bound="" if found.wrong else bound,
-        assumptions=_assumptions(machine, known),
-        limits=_limits(machine, tracer, found),
-        counterexample=tracer.counterexample(found) if found.wrong else None,
-        seconds=time.thread_time() - began,
-    )
-    return part, all_orders
 
 
 def _verdict(machine: Machine, found: Found, bound: str) -> Verdict:
@@ -143,7 +208,7 @@ def _limits(machine: Machine, tracer: Tracer, found: Found) -> tuple[Limit, ...]
     return tuple(dict.fromkeys(limits))
 
 
-def _assumptions(machine: Machine, known: set[int]) -> tuple[str, ...]:
+def _assumptions(machine: Machine, known: Set[int]) -> tuple[str, ...]:
     program = machine.program
     told = []
     for rip, passes in sorted(machine.counted.items()):

@@ -13,6 +13,7 @@ from typing import Final
 # A nearest end is looked for among so many states; among more, any end will do.
 _NEAR: Final = 20_000
 _SMALL: Final = 400
+_PASSES: Final = 20
 
 
 class Edges:
@@ -59,6 +60,36 @@ def hopeless(before: Edges, good: Iterable[int]) -> int:
                 known[one] = 1
                 todo.append(one)
     return known.find(0)
+
+
+def all_reach(good: Iterable[int], starts: array[int], ends: array[int]) -> bool:
+    """Whether one of the good states can be reached from every state, and cheaply seen to be.
+
+    False does not say that it cannot: `hopeless` knows.
+
+    Args:
+        good: states.
+        starts: where in `ends` the edges of each state begin, and where the last ones end.
+        ends: the states that edges lead to; those below 0 are not used.
+    """
+    known = bytearray(len(starts) - 1)
+    for at in good:
+        known[at] = 1
+    left = [at for at, one in enumerate(known) if not one]
+    left.reverse()  # most edges lead to states that were found later
+    for _ in range(_PASSES):
+        todo = []
+        for at in left:
+            for one in ends[starts[at] : starts[at + 1]]:
+                if one >= 0 and known[one]:
+                    known[at] = 1
+                    break
+            else:
+                todo.append(at)
+        if not todo or len(todo) == len(left):
+            return not todo
+        left = todo
+    return False
 
 
 def end(first: int, after: Edges) -> int:

@@ -15,6 +15,13 @@ from vmmlab.errors import UsageError
 
 SCHEMA = "vmmlab/exploration/1"
 
+CPUS = 3
+"""How many there are in the model: the BSP, and two APs that can get in each other's way."""
+
+SCENARIOS = ("registration", "barrier")
+"""What is explored: the way of the APs past the lock to their numbers, and three rounds of the
+barrier."""
+
 Memory = Literal["in order", "store buffers"]
 """How stores of one CPU are seen by the others: at once, or late through a buffer (TSO)."""
 
@@ -128,6 +135,8 @@ class Part:
         assumptions: what was taken for granted about single loops, in words.
         limits: what the model cannot follow.
         counterexample: if the verdict is "wrong".
+        included: there was no search of its own: each of these orders is one of the same scenario
+            with store buffers, and nothing is wrong there.
         seconds: CPU time; not part of equality.
     """
 
@@ -140,7 +149,16 @@ class Part:
     assumptions: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
     counterexample: Counterexample | None = None
+    included: bool = False
     seconds: float = field(default=0.0, compare=False)
+
+    def __post_init__(self) -> None:
+        if (self.verdict == "wrong") != (self.counterexample is not None):
+            raise ValueError("a wrong part has a counterexample, and no other has one")
+        if self.verdict in ("unsupported", "unfinished") and not self.limits:
+            raise ValueError(f"{self.verdict}, and nothing says what")
+        if min(self.states, self.transitions) < 0:
+            raise ValueError("fewer states or transitions than none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,18 +227,18 @@ def write_json(found: Exploration, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """When to stop searching, for one part.
+    """When to stop searching.
 
     Attributes:
-        states: at most so many states without any bound on preemptions.
-        seconds: at most so much CPU time for that.
-        fallback_states: as many again with the bound.
-        fallback_seconds: CPU time for that.
+        states: at most so many in one search without any bound on preemptions.
+        seconds: CPU time for all searches without a bound together.
+        fallback_states: at most so many in one search with the bound.
+        fallback_seconds: CPU time for all of these together.
         preemptions: the bound: how often a CPU that could go on is interrupted.
     """
 
     states: int = 300_000
-    seconds: float = 5.0
+    seconds: float = 4.0
     fallback_states: int = 100_000
     fallback_seconds: float = 1.0
     preemptions: int = 2

@@ -139,6 +139,7 @@ class Oracle:
         self._program = program
         self.runs = 0
         self.until = math.inf
+        self._ran: dict[Core, tuple[Core, Stop]] = {}
         uc: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self._uc = uc
         low = min(one.start for one in program.sections) & ~(PAGE - 1)
@@ -156,6 +157,8 @@ class Oracle:
             uc.mem_map(STACKS + cpu * SLOT, STACK_SIZE)
             for slot in range(HEAP + cpu * ARENA, HEAP + (cpu + 1) * ARENA, SLOT):
                 uc.mem_map(slot, _MAPPED_BLOCK)
+        # What the engine's registers hold, so that only others are written.
+        self._raw: tuple[int, ...] = uc.reg_read_batch(_IDS)
         self._accesses: list[Access] = []
         self._bad: Access | None = None
         self._stop: Stop = "endless"
@@ -202,6 +205,12 @@ class Oracle:
 
         Stops *before* the instruction that may concern somebody else.
         """
+        found = self._ran.get(core)
+        if found is None:
+            found = self._ran[core] = self._run(core)
+        return found
+
+    def _run(self, core: Core) -> tuple[Core, Stop]:
         self._load(core)
         region = core.region
         self._low, self._top = (region.low, region.top) if region else (1, 0)
@@ -316,10 +325,15 @@ class Oracle:
             live = core.stack.rjust(region.top - region.low, b"\0")
             if live:
                 uc.mem_write(region.low, live)
-        uc.reg_write_batch(list(zip(_IDS, core.regs, strict=True)))
+        before = self._raw
+        changed = [one for at, one in enumerate(zip(_IDS, core.regs, strict=True))
+                   if one[1] != before[at]]  # fmt: skip
+        if changed:
+            uc.reg_write_batch(changed)
 
     def _save(self, region: Region | None) -> Core:
-        regs = list(self._uc.reg_read_batch(_IDS))
+        self._raw = self._uc.reg_read_batch(_IDS)
+        regs = list(self._raw)
         regs[RFLAGS] = regs[RFLAGS] & _FLAGS | _ALWAYS
         stack = b""
         if region is not None and region.low <= regs[RSP] < region.top:

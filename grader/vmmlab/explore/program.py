@@ -18,7 +18,7 @@ from vmmlab.errors import InfraError
 from vmmlab.explore.instructions import LONGEST, Instruction, decode
 
 if TYPE_CHECKING:
-    from vmmlab.build import Image
+    from vmmlab.build.symbols import Symbols
 
 VMM_BASE: Final = 0x4000_0000  # include/layout.h: virtual = VMM_BASE + physical
 WINDOW: Final = 0xC000_0000  # include/layout.h: MAPMEM_BASE
@@ -70,6 +70,42 @@ class CohortLike(Protocol):
     @property
     def pcpu_pad(self) -> int:
         """Bytes of padding in the per-CPU structure."""
+
+
+class OptionsLike(Protocol):
+    """What the explorer needs to know of how an image was built."""
+
+    @property
+    def arch(self) -> str:
+        """Such as "x86_64"."""
+
+    @property
+    def compiler(self) -> str:
+        """Such as "gcc"."""
+
+    @property
+    def opt(self) -> str:
+        """Such as "-O2"."""
+
+
+class ImageLike(Protocol):
+    """What the explorer needs to know of an image; `vmmlab.build.Image` offers it."""
+
+    @property
+    def elf(self) -> Path:
+        """ELF64 with symbols."""
+
+    @property
+    def symbols(self) -> Symbols:
+        """Its symbols."""
+
+    @property
+    def options(self) -> OptionsLike:
+        """How it was built."""
+
+    @property
+    def key(self) -> str:
+        """Names the content."""
 
 
 class Region(NamedTuple):
@@ -128,7 +164,7 @@ class Program:
         InfraError: the image lacks something that the given code always has.
     """
 
-    def __init__(self, image: Image, cohort: CohortLike, cpus: int) -> None:
+    def __init__(self, image: ImageLike, cohort: CohortLike, cpus: int) -> None:
         self.image = image
         self.symbols = image.symbols
         self.cpus = cpus
@@ -375,7 +411,7 @@ def _parse(path: Path) -> tuple[tuple[Section, ...], list[tuple[int, int, str]]]
     return tuple(sections), sorted(data_symbols.values())
 
 
-def _read(image: Image) -> tuple[tuple[Section, ...], list[tuple[int, int, str]]]:
+def _read(image: ImageLike) -> tuple[tuple[Section, ...], list[tuple[int, int, str]]]:
     try:
         return _parse(image.elf)
     except OSError as error:

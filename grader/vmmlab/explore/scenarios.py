@@ -101,6 +101,9 @@ class Scenario(Protocol):
     def event(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
         """What an event does now; None if the CPU has to wait for it."""
 
+    def asks(self, local: Local, action: Action) -> tuple[int, int] | None:
+        """Address and size of the memory by which an event judges, None if by none."""
+
     def check(self, now: Sequence[Local], cpu: int, before: Local, read: Read) -> Wrong | None:
         """What is wrong in the state into which a step of `cpu` has led."""
 
@@ -116,6 +119,7 @@ class _Common:
         self.program: Program = machine.program
         self.aps = self.program.cpus - 1
         self._count = self.program.symbols.addr("num_of_processors")
+        self._simple: dict[tuple[int, Ghost], Effect | None] = {}
 
     def memory(self) -> Sequence[Write]:
         """The pointers into the copy of the trampoline, the delays, and what APs are to run."""
@@ -149,7 +153,13 @@ class _Common:
         return None
 
     def simple(self, lid: int, action: Action, ghost: Ghost) -> Effect | None:
-        """Events that mean the same in both scenarios; None for others."""
+        """Events that mean the same in both scenarios, whatever is in memory; None for others."""
+        key = (lid, ghost)
+        if key not in self._simple:
+            self._simple[key] = self._simply(lid, action, ghost)
+        return self._simple[key]
+
+    def _simply(self, lid: int, action: Action, ghost: Ghost) -> Effect | None:
         machine, local = self.machine, self.machine.locals[lid]
         if action.name in ("switch", "fence"):
             after = machine.after(lid)
@@ -260,6 +270,14 @@ class Registration(_Common):
             # Its time may be over: what is right then is another check's business.
             return self._missing(local, ghost)
         return self.simple(lid, action, ghost) or self.odd(lid, action, ghost)
+
+    def asks(self, local: Local, action: Action) -> tuple[int, int] | None:
+        """See `Scenario.asks`."""
+        if action.name == "return" and not local.cpu:
+            return self._count, 4
+        if action.name == "ap_proc" and local.number:
+            return self.program.pcpu_field(local.number, PCPU_STACKADDR), 8
+        return None
 
     def _locked(self, local: Local, ghost: Ghost) -> Effect:
         """The given code behind apinit_enter: this CPU takes itself for the holder of the lock."""
@@ -400,6 +418,10 @@ class Barrier(_Common):
                 return Effect(self.machine.end(local._replace(out=out), "done"), ghost, note=note)
             return Effect(self._between(local._replace(out=out)), ghost, note=note)
         return self.simple(lid, action, ghost) or self.odd(lid, action, ghost)
+
+    def asks(self, local: Local, action: Action) -> tuple[int, int] | None:
+        """See `Scenario.asks`: who is in which round is no memory, and does not go back."""
+        return None
 
     def _between(self, local: Local) -> int:
         core = self.machine.begin(local.cpu).core.having(gs_base=self.program.pcpu(local.cpu))

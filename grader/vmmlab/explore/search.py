@@ -4,10 +4,14 @@ A state is one local and one store buffer for each CPU, the shared memory, and t
 one access to memory that several CPUs use, or an event; whatever a CPU does before its next such
 step goes with the one before. Which memory that is is found out on the way: the search begins
 again when it learns that more bytes are shared than it thought.
+
+With store buffers every order without them is among the orders that are tried: a CPU that waits for
+its buffer to be empty before each next step sees its stores in order.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
@@ -19,9 +23,9 @@ from typing import Final, Literal, NamedTuple
 
 from vmmlab.explore import graph
 from vmmlab.explore.contents import Memory, Store
-from vmmlab.explore.machine import OVER, Action, Machine
+from vmmlab.explore.machine import OVER, Action, Local, Machine
 from vmmlab.explore.oracle import OutOfTime
-from vmmlab.explore.scenarios import Ghost, Scenario, Wrong
+from vmmlab.explore.scenarios import Ghost, Read, Scenario, Wrong
 
 BUFFERED: Final = 4
 """So many stores of a CPU may be on their way with store buffers."""
@@ -30,6 +34,8 @@ _RESTART_AFTER: Final = 4000
 # For a counterexample that is easy to follow: so many states are looked at.
 _NEAR: Final = 5000
 _SMALL: Final = 20
+# With store buffers so many states are reached first, without preemptions: what is shared?
+_WARM_UP: Final = 2000
 # A single question to the oracle may still end when the time is over; a series of them may not.
 _GRACE_S: Final = 0.5
 
@@ -61,6 +67,7 @@ class Move(NamedTuple):
         wrong: what is wrong with it, whatever the others do.
         progress: something has changed, so that to interrupt this CPU is a preemption.
         plain: neither stack nor phase nor round have changed: the others need not be looked at.
+        late: the CPU goes on while others do not see all its stores yet.
     """
 
     proc: int
@@ -68,10 +75,18 @@ class Move(NamedTuple):
     wrong: Wrong | None
     progress: bool
     plain: bool
+    late: bool
 
 
 State = tuple[int, ...]
 """For each CPU its proc (local and buffer), then the world (memory and ghost)."""
+
+# While it searches, a state is one number, with these fields side by side: a step is an addition
+# then, and what a CPU's next step depends on is a mask.
+_FIELD: Final = 24
+_LOW: Final = (1 << _FIELD) - 1
+# Phases in which a CPU may come without anybody asking where the others are.
+_QUIET: Final = frozenset({"run", "call", "done", "gave up", "halted", "endless"})
 
 
 @dataclass
@@ -87,6 +102,8 @@ class Found:
         hopeless: so many moves of the path lead to the first state without hope.
         last: the state at the end of the path.
         unsure: whether all come to the end depends on a loop that counts for very long.
+        in_order: all come to the end without going on before their stores are seen, too: then
+            nothing is wrong either when stores are seen in order.
         limits: locals that cannot be followed.
     """
 
@@ -99,6 +116,7 @@ class Found:
     hopeless: int | None = None
     last: State = ()
     unsure: bool = False
+    in_order: bool = False
     limits: list[int] = field(default_factory=list)
 
 
@@ -149,6 +167,7 @@ class Search:
         found = self._proc_ids.get(key)
         if found is None:
             found = self._proc_ids[key] = len(self._procs)
+            assert found <= _LOW
             self._procs.append(key)
             self.over.append(self._machine.locals[lid].phase in OVER and not buffer)
         return found
@@ -158,6 +177,7 @@ class Search:
         found = self._world_ids.get(key)
         if found is None:
             found = self._world_ids[key] = len(self._worlds)
+            assert found <= _LOW
             self._worlds.append(key)
         return found
 
@@ -213,7 +233,8 @@ class Search:
                 micro = Micro(cpu, lid, self._machine.actions[lid], "drain", address, size,
                               written=value, memory=after)  # fmt: skip
                 logs.append([micro])
-            yield Move(self._proc(lid, buffer[1:]), self._world(after, ghost), None, True, True)
+            proc = self._proc(lid, buffer[1:])
+            yield Move(proc, self._world(after, ghost), None, True, True, False)
         yield from self._forward(lid, buffer, memory, ghost, logs)
 
     def _forward(
@@ -225,7 +246,7 @@ class Search:
         logs: list[list[Micro]] | None,
     ) -> Iterator[Move]:
         """The next action, and all after it that are nobody else's business."""
-        first = True
+        first, late = True, bool(buffer)
         before = self._machine.locals[lid]
         # Ways that are still going on; more than one only where a waiting loop may give up.
         open_ways: deque[tuple[int, Buffer, int, Ghost, list[Micro], bool]] = deque()
@@ -236,7 +257,7 @@ class Search:
             lid, buffer, memory, ghost, log, progress = open_ways.popleft()
             action = self._machine.actions[lid]
             stop = action.kind == "end" or (
-                not first and (self._visible(lid, action) or (lid, memory) in seen)
+                not first and (self._visible(lid, action, buffer) or (lid, memory) in seen)
             )
             count += 1
             ways = [] if stop else self._perform(lid, buffer, memory, ghost, logs is not None)
@@ -249,11 +270,11 @@ class Search:
                     logs.append(log)
                 proc = self._proc(lid, buffer)
                 plain = (
-                    before.core.region == local.core.region
-                    and before.phase == local.phase
-                    and before.out == local.out
+                    local.core.region in (before.core.region, None)
+                    and (local.phase == before.phase or local.phase in _QUIET)
+                    and local.out == before.out
                 )
-                yield Move(proc, self._world(memory, ghost), wrong, progress, plain)
+                yield Move(proc, self._world(memory, ghost), wrong, progress, plain, late)
                 continue
             first = False
             seen.add((lid, memory))
@@ -262,12 +283,27 @@ class Search:
                 moved = progress or mem != memory or spirit != ghost or rest != buffer
                 open_ways.append((after, rest, mem, spirit, entry, moved or action.kind == "event"))
 
-    def _visible(self, lid: int, action: Action) -> bool:
-        if action.kind == "event" or action.alone:
-            return action.alone
+    def _visible(self, lid: int, action: Action, buffer: Buffer) -> bool:
+        if action.alone:
+            return True
+        if action.kind == "event":
+            return bool(buffer) and self._asks(lid, action, buffer)
         if self._buffers and action.kind in ("store", "commit"):
             return False  # it goes into the buffer; the step is when others see it
         return self.is_shared(action.address, action.size)
+
+    def _asks(self, lid: int, action: Action, buffer: Buffer) -> bool:
+        """Whether it matters for an event if it comes before or after these stores are seen.
+
+        If it does not look at memory, or only at what this CPU itself has just stored, then what
+        comes of it after the stores comes of it before them too.
+        """
+        asked = self.scenario.asks(self._machine.locals[lid], action)
+        if asked is None:
+            return False
+        start, size = asked
+        stored = {at for one, length, _ in buffer for at in range(one, one + length)}
+        return not stored.issuperset(range(start, start + size))
 
     def _perform(
         self, lid: int, buffer: Buffer, memory: int, ghost: Ghost, logging: bool
@@ -372,21 +408,34 @@ class Search:
 
     # --- the search --------------------------------------------------------------------------
 
-    def run(self, *, states: int, seconds: float, preemptions: int | None = None) -> Found:
+    def run(
+        self,
+        *,
+        states: int,
+        seconds: float,
+        preemptions: int | None = None,
+        explain: bool = True,
+    ) -> Found:
         """Search until something is wrong, all is known, or it has been enough.
 
         Args:
             states: at most so many.
             seconds: at most so much CPU time.
             preemptions: how often a CPU that makes progress may be interrupted; None: ever.
+            explain: False: whether all come to the end is only looked at for `in_order`.
         """
         until = time.thread_time() + seconds
         self._machine.oracle.until = until + _GRACE_S
+        warm = self._buffers and preemptions is None
         try:
             while True:
                 self.known_moves.clear()
                 self._more = False
-                run = _Run(self, self._machine, until, states, preemptions)
+                if warm:
+                    warm = False
+                    self._warm_up(until)
+                    continue
+                run = _Run(self, self._machine, until, states, preemptions, explain=explain)
                 try:
                     return run.search()
                 except _MoreShared:
@@ -395,6 +444,11 @@ class Search:
                     return run.found(complete=False)
         finally:
             self._machine.oracle.until = math.inf
+
+    def _warm_up(self, until: float) -> None:
+        """Learn which memory is shared: to begin the long search again would take longer."""
+        with contextlib.suppress(_MoreShared, OutOfTime):
+            _Run(self, self._machine, until, _WARM_UP, 0).search()
 
     def start(self) -> State:
         """The first state."""
@@ -416,31 +470,40 @@ class _Run:
         until: float,
         most: int,
         preemptions: int | None,
+        *,
+        explain: bool = False,
     ) -> None:
         self._search = search
         self._machine = machine
         self._until = until
         self._most = most
         self._bound = preemptions
+        self._explain = explain
         self._cpus = machine.program.cpus
-        self._states: list[State] = []
-        self._at: dict[State, int] = {}
+        self._fields = tuple(_FIELD * at for at in range(self._cpus + 3))
+        self._states: list[int] = []
+        self._at: dict[int, int] = {}
         self._parents: list[tuple[int, int, int]] = []
-        self._edges_from = array("l")
-        self._edges_to = array("l")
+        # Where the edges of each state begin, and where they lead to; ~ if the step was late.
+        self._starts = array("l")
+        self._ends = array("l")
         self._limits: dict[int, None] = {}
         self._finished: list[int] = []
         self._unsure = False
+        self._in_order = False
 
     def search(self) -> Found:
         search, cpus = self._search, self._cpus
-        bounded = self._bound is not None
-        start = search.start()
-        self._add((*start, -1, self._bound) if bounded else start, (-1, 0, 0))  # type: ignore[arg-type]
+        bound = self._bound
+        fields = self._fields
+        body = (1 << fields[cpus + 1]) - 1
+        masks = [_LOW << fields[cpu] | _LOW << fields[cpus] for cpu in range(cpus)]
+        # For each CPU, by what its next step depends on: what is added to the state, and the rest.
+        tables: list[dict[int, list[tuple[int, int, Move]]]] = [{} for _ in range(cpus)]
+        state = self._packed(search.start())
+        self._add(state if bound is None else state | bound << fields[cpus + 2], (-1, 0, 0))
         at = 0
-        found_moves = search.known_moves
-        states, known = self._states, self._at
-        add_from, add_to = self._edges_from.append, self._edges_to.append
+        states, known, ends = self._states, self._at, self._ends
         while at < len(states):
             if len(states) > self._most or (at % 256 == 0 and time.thread_time() > self._until):
                 if search.must_restart(len(states), over=True):
@@ -449,38 +512,48 @@ class _Run:
             if search.must_restart(len(states), over=False):
                 raise _MoreShared
             state = states[at]
-            world = state[cpus]
             moved = False
+            self._starts.append(len(ends))
             for cpu in range(cpus):
+                ways = tables[cpu].get(state & masks[cpu])
+                if ways is None:
+                    ways = tables[cpu][state & masks[cpu]] = self._ways(state, cpu)
+                if not ways:
+                    continue
+                now = state
                 left = 0
-                if bounded:
-                    current, left = state[cpus + 1], state[cpus + 2]
-                    if cpu != current and current >= 0 and self._goes_on(state, current):
+                if bound is not None:
+                    current = state >> fields[cpus + 1] & _LOW
+                    left = state >> fields[cpus + 2]
+                    if current and cpu + 1 != current and self._goes_on(state, current - 1):
                         left -= 1
                         if left < 0:
                             continue
-                moves = found_moves.get((state[cpu], world))
-                if moves is None:
-                    moves = search.moves(state[cpu], world)
-                for way, move in enumerate(moves):
-                    moved = True
-                    after = (*state[:cpu], move.proc, *state[cpu + 1 : cpus], move.world)
-                    wrong = None if move.plain else move.wrong or self._check(state, after, cpu)
-                    if wrong is not None:
-                        if search.must_restart(len(states), over=True):
-                            raise _MoreShared
-                        found = self.found(complete=False)
-                        found.wrong, found.cpu, found.last = wrong, cpu, after
-                        found.path = [*self._path(at), (state, cpu, way)]
-                        return found
-                    if bounded:
-                        after = (*after, cpu if move.progress else -1, left)
+                    now = state & body
+                moved = True
+                for way, added, move in ways:
+                    after = now + added
+                    if not move.plain:
+                        wrong = move.wrong or self._check(now, after, cpu)
+                        if wrong is not None:
+                            if search.must_restart(len(states), over=True):
+                                raise _MoreShared
+                            found = self.found(complete=False)
+                            found.wrong, found.cpu = wrong, cpu
+                            found.last = self.unpacked(after)
+                            found.path = [*self._path(at), (self.unpacked(state), cpu, way)]
+                            return found
+                    if bound is not None:
+                        if move.progress:
+                            after |= cpu + 1 << fields[cpus + 1]
+                        after |= left << fields[cpus + 2]
+                    elif not added:
+                        continue  # it turns in a circle
                     end = known.get(after)
                     if end is None:
                         end = self._add(after, (at, cpu, way))
-                    add_from(at)
-                    add_to(end)
-            if search.over[state[0]] and self._is_over(state):
+                    ends.append(~end if move.late else end)
+            if search.over[state & _LOW] and self._is_over(state):
                 self._finished.append(at)
                 wrong = self._final(state)
                 if wrong is not None:
@@ -490,7 +563,7 @@ class _Run:
             at += 1
         if search.must_restart(len(states), over=True):
             raise _MoreShared
-        if not bounded:
+        if bound is None:
             stuck = self._stuck()
             if stuck is not None:
                 return stuck
@@ -498,7 +571,24 @@ class _Run:
 
     # --- states ------------------------------------------------------------------------------
 
-    def _add(self, state: State, parent: tuple[int, int, int]) -> int:
+    def _packed(self, state: State) -> int:
+        return sum(one << at for one, at in zip(state, self._fields, strict=False))
+
+    def unpacked(self, state: int) -> State:
+        """A state as it is outside: without the bound's fields."""
+        return tuple(state >> at & _LOW for at in self._fields[: self._cpus + 1])
+
+    def _ways(self, state: int, cpu: int) -> list[tuple[int, int, Move]]:
+        """The moves of a CPU, each with its number and what it adds to the state."""
+        at, top = self._fields[cpu], self._fields[self._cpus]
+        proc, world = state >> at & _LOW, state >> top & _LOW
+        moves = self._search.moves(proc, world)
+        return [
+            (way, (move.proc - proc << at) + (move.world - world << top), move)
+            for way, move in enumerate(moves)
+        ]
+
+    def _add(self, state: int, parent: tuple[int, int, int]) -> int:
         end = self._at[state] = len(self._states)
         self._states.append(state)
         self._parents.append(parent)
@@ -508,67 +598,83 @@ class _Run:
         path = []
         while at:
             before, cpu, way = self._parents[at]
-            path.append((self._states[before], cpu, way))
+            path.append((self.unpacked(self._states[before]), cpu, way))
             at = before
         return path[::-1]
 
     def found(self, *, complete: bool) -> Found:
         """What there is up to now."""
-        limits = list(self._limits)
         return Found(
-            len(self._states), len(self._edges_to), complete, unsure=self._unsure, limits=limits
+            len(self._states),
+            len(self._ends),
+            complete,
+            unsure=self._unsure,
+            in_order=self._in_order,
+            limits=list(self._limits),
         )
 
     def _ended(self, at: int, wrong: Wrong) -> Found:
         if self._search.must_restart(len(self._states), over=True):
             raise _MoreShared
         found = self.found(complete=False)
-        found.wrong, found.path, found.last = wrong, self._path(at), self._states[at]
+        found.wrong, found.path, found.last = wrong, self._path(at), self._state(at)
         found.cpu = found.path[-1][1] if found.path else 0
         return found
 
-    def _local(self, state: State, cpu: int) -> int:
-        return self._search.local_id(state[cpu])
+    def _state(self, at: int) -> State:
+        return self.unpacked(self._states[at])
 
-    def _goes_on(self, state: State, cpu: int) -> bool:
+    def _local(self, state: int, cpu: int) -> int:
+        return self._search.local_id(state >> self._fields[cpu] & _LOW)
+
+    def _locals(self, state: int) -> list[Local]:
+        return [self._machine.locals[self._local(state, cpu)] for cpu in range(self._cpus)]
+
+    def _goes_on(self, state: int, cpu: int) -> bool:
         """Whether a CPU could make another step: to take another one is a preemption."""
-        return bool(self._search.moves(state[cpu], state[self._cpus]))
+        world = state >> self._fields[self._cpus] & _LOW
+        return bool(self._search.moves(state >> self._fields[cpu] & _LOW, world))
 
     # --- what is wrong -----------------------------------------------------------------------
 
-    def _check(self, before: State, after: State, cpu: int) -> Wrong | None:
-        search, locals_ = self._search, self._machine.locals
-        old = locals_[search.local_id(before[cpu])]
-        new = locals_[search.local_id(after[cpu])]
-        if new.phase in ("unsupported", "unfinished"):
-            self._limits[search.local_id(after[cpu])] = None
-        now = [locals_[search.local_id(after[one])] for one in range(self._cpus)]
-        memory, _ = search.world(after[self._cpus])
-        return search.scenario.check(
-            now, cpu, old, lambda address, size: search.memory.read(memory, address, size)
-        )
+    def _check(self, before: int, after: int, cpu: int) -> Wrong | None:
+        search = self._search
+        old = self._machine.locals[self._local(before, cpu)]
+        now = self._locals(after)
+        if now[cpu].phase in ("unsupported", "unfinished"):
+            self._limits[self._local(after, cpu)] = None
+        return search.scenario.check(now, cpu, old, self._reader(after))
 
-    def _is_over(self, state: State) -> bool:
+    def _reader(self, state: int) -> Read:
+        memory, _ = self._search.world(state >> self._fields[self._cpus] & _LOW)
+        return lambda address, size: self._search.memory.read(memory, address, size)
+
+    def _is_over(self, state: int) -> bool:
         over = self._search.over
-        return all(over[proc] for proc in state[: self._cpus])
+        return all(over[state >> self._fields[cpu] & _LOW] for cpu in range(self._cpus))
 
-    def _has_limit(self, state: State) -> bool:
-        phases = (self._machine.locals[self._local(state, cpu)].phase for cpu in range(self._cpus))
+    def _has_limit(self, state: int) -> bool:
+        phases = (local.phase for local in self._locals(state))
         return any(phase in ("unsupported", "unfinished") for phase in phases)
 
-    def _final(self, state: State) -> Wrong | None:
-        locals_, search = self._machine.locals, self._search
-        now = [locals_[self._local(state, cpu)] for cpu in range(self._cpus)]
-        memory, _ = search.world(state[self._cpus])
-        return search.scenario.final(
-            now, lambda address, size: search.memory.read(memory, address, size)
-        )
+    def _final(self, state: int) -> Wrong | None:
+        return self._search.scenario.final(self._locals(state), self._reader(state))
 
     # --- completion must be reachable --------------------------------------------------------
 
     def _stuck(self) -> Found | None:
         """The first state from which the end cannot be reached, followed to where all wait."""
-        first = self._hopeless(list(self._finished))
+        self._starts.append(len(self._ends))
+        if graph.all_reach(self._finished, self._starts, self._ends):
+            self._in_order = True
+        if self._in_order or not self._explain:
+            return None
+        edges_from, edges_to = array("l"), array("l")
+        for at, (begin, end) in enumerate(itertools.pairwise(self._starts)):
+            edges_from.extend([at] * (end - begin))
+        edges_to.extend(end if end >= 0 else ~end for end in self._ends)
+        before = graph.Edges(len(self._states), edges_to, edges_from)
+        first = self._hopeless(list(self._finished), before)
         if first < 0:
             return None
         # A loop that counts might come to its end after very many passes.
@@ -579,12 +685,12 @@ class _Run:
             if known and any(self._local(state, cpu) in known for cpu in range(self._cpus))
         ]
         if unsure:
-            first = self._hopeless([*self._finished, *unsure])
+            first = self._hopeless([*self._finished, *unsure], before)
             if first < 0:
                 self._unsure = True
                 return None
-        before = len(self._path(first))
-        after = graph.Edges(len(self._states), self._edges_from, self._edges_to)
+        steps = len(self._path(first))
+        after = graph.Edges(len(self._states), edges_from, edges_to)
         last = graph.end(first, after)
         what, stuck = self._who_is_stuck(last)
         cpu = stuck[0] if stuck else 0
@@ -592,15 +698,15 @@ class _Run:
         last = last if earlier is None else earlier
         self._hang_on(first, last, after)
         found = self._ended(last, Wrong("never-completes", what))
-        found.cpu, found.hopeless = cpu, before
+        found.cpu, found.hopeless = cpu, steps
         return found
 
-    def _hopeless(self, good: list[int]) -> int:
+    def _hopeless(self, good: list[int], before: graph.Edges) -> int:
         """The first state from which none of these can be reached, or -1."""
-        total = len(self._states)
         # What the model cannot follow might come to the end.
-        good += [at for at in range(total) if self._limits and self._has_limit(self._states[at])]
-        return graph.hopeless(graph.Edges(total, self._edges_to, self._edges_from), good)
+        if self._limits:
+            good += [at for at, state in enumerate(self._states) if self._has_limit(state)]
+        return graph.hopeless(before, good)
 
     def _hang_on(self, first: int, last: int, after: graph.Edges) -> None:
         """The path to `last` shall lead through `first`."""
@@ -611,9 +717,8 @@ class _Run:
     def _step(self, start: int, end: int) -> tuple[int, int]:
         state, target = self._states[start], self._states[end]
         for cpu in range(self._cpus):
-            for way, move in enumerate(self._search.moves(state[cpu], state[self._cpus])):
-                after = (*state[:cpu], move.proc, *state[cpu + 1 : self._cpus], move.world)
-                if after == target:
+            for way, added, _ in self._ways(state, cpu):
+                if state + added == target:
                     return cpu, way
         raise AssertionError("an edge without a move")
 
@@ -630,7 +735,7 @@ class _Run:
                 self._machine.locals[self._local(state, cpu)].phase in (*OVER, "begin")
                 for cpu in others
             )
-            circles = [self._circle(state, cpu) for cpu in stuck] if quiet else []
+            circles = [self._circle(self._state(at), cpu) for cpu in stuck] if quiet else []
             if quiet and all(circles) and self._stay(at, stuck, circles, after):
                 return at
             for one in after.of(at):
@@ -661,7 +766,7 @@ class _Run:
         """Whether these CPUs stay in their circles in all states after this one."""
         seen, todo = {at}, [at]
         while todo:
-            state = self._states[todo[-1]]
+            state = self._state(todo[-1])
             if any(state[cpu] not in circle for cpu, circle in zip(cpus, circles, strict=True)):
                 return False
             for one in after.of(todo.pop()):

@@ -1,0 +1,72 @@
+"""An exploration as JSON: what other programs may rely on, and the way back.
+
+`exploration.schema.json` beside this file is written by `python -m vmmlab.explore.schema`; a test
+keeps it up to date. exploration.wrong.json and exploration.right.json are samples.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from pydantic import TypeAdapter
+
+from vmmlab.explore.model import SCHEMA, Exploration, Verdict
+
+SCHEMA_FILE: Final = Path(__file__).with_name("exploration.schema.json")
+SAMPLE_FILES: Final = tuple(
+    Path(__file__).with_name(f"exploration.{name}.json") for name in ("right", "wrong")
+)
+_COUNTS: Final = ("states", "transitions", "seconds", "cpus", "cpu", "hopeless")
+_OWN: Final[dict[str, Any]] = {
+    "schema": {"const": SCHEMA, "type": "string", "description": "the version of this layout"},
+    "verdict": {"enum": list(get_args(Verdict)), "type": "string"},
+    "states": {"type": "integer", "minimum": 0},
+}
+
+
+@cache
+def _adapter() -> TypeAdapter[Exploration]:
+    return TypeAdapter(Exploration)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of an exploration; committed as exploration.schema.json."""
+    schema = _adapter().json_schema(mode="serialization")
+    schema["properties"] = {**_OWN, **schema["properties"]}
+    for node in (schema, *schema["$defs"].values()):
+        node["required"] = list(node["properties"])  # every field is written
+        for name, field in node["properties"].items():
+            field.pop("default", None)
+            if name in _COUNTS:
+                field["minimum"] = 0
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA,
+        **schema,
+    }
+
+
+def schema_text() -> str:
+    """The text of the committed file."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def from_data(data: Any) -> Exploration:
+    """The exploration that `Exploration.data` made.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise ValueError(f"this does not say that it is {SCHEMA}")
+    found = _adapter().validate_json(json.dumps(data), strict=True)
+    if (data.get("verdict"), data.get("states")) != (found.verdict, found.states):
+        raise ValueError("verdict or states are not those of the parts")
+    return found
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")
