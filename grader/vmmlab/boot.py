@@ -33,7 +33,7 @@ from vmmlab.local import folder_of, image_of, install, labs_of, own_image
 from vmmlab.machine import Machine, MachineSpec
 from vmmlab.machine.versions import X2APIC_CPU, qemu_path, require_x2apic, tool_versions
 from vmmlab.sandbox import Limits, Sandbox, kill_tree
-from vmmlab.submission import Submission, reference, take
+from vmmlab.submission import Source
 from vmmlab.translate import Reader
 from vmmlab.workspace import Workspace
 
@@ -151,7 +151,7 @@ def image_for(
         course,
         ready.standins(course, cohort),
         lab,
-        _taken(course, lab, source).files,
+        Source(source).take([one.name for one in labs_of(course, lab)], course).files,
         cohort,
         _sandbox_for(source),
         arch,
@@ -161,7 +161,7 @@ def image_for(
 
 def _sandbox_for(source: Workspace | str) -> Sandbox:
     """Somebody else's code runs in a sandbox or not at all."""
-    return Sandbox.choose(require=isinstance(source, str) and source != "reference")
+    return Sandbox.choose(require=isinstance(source, str) and not Source(source).trusted)
 
 
 def _until_terminated(work: Coroutine[Any, Any, int]) -> int:
@@ -195,13 +195,6 @@ def _until_terminated(work: Coroutine[Any, Any, int]) -> int:
         signal.raise_signal(signal.SIGTERM)
         return InfraError.exit_code
     return code
-
-
-def _taken(course: Course, lab: str, submission: str) -> Submission:
-    labs = [one.name for one in labs_of(course, lab)]
-    if submission == "reference":
-        return reference(course, labs)
-    return take(Path(submission), labs, course)
 
 
 def _argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[str]:

@@ -34,6 +34,7 @@ from vmmlab.translate import Reader
 if TYPE_CHECKING:
     from vmmlab.cohort import Cohort
     from vmmlab.course import Course
+    from vmmlab.submission import Source
     from vmmlab.workspace import Workspace
 
 # Newer versions of typer carry a click of their own: take the class from what typer offers.
@@ -228,8 +229,7 @@ def grade(
 ) -> int:
     """Grade labs: build, boot, look from outside, say what it earns."""
     gc.disable()  # a short process: looking for cycles would only make it start later
-    from vmmlab import doctor, workspace
-    from vmmlab import submission as submissions
+    from vmmlab import doctor
     from vmmlab.build.model import BuildOptions
     from vmmlab.build.toolchain import COMPILERS
     from vmmlab.grading import default_seed, grade_lab
@@ -251,34 +251,26 @@ def grade(
         raise UsageError(f"there is no compiler {compiler!r} here.", expected=", ".join(COMPILERS))
     doctor.require(("qemu-system-x86_64", compiler, "ld", "objcopy"))
 
-    reference = submission == "reference"
-    own = None if reference else _own(Path(submission), workspace.locate(Path.cwd()))
-    if cohort is not None:
-        numbers = _cohort(cohort)
-    else:
-        numbers = own.cohort if own else _cohort(loaded.cohort)
+    source = _source(submission)
+    numbers = source.cohort(loaded, cohort)
 
     codes: list[int] = []
     for lab in wanted:
         try:
-            taken = (
-                submissions.reference(loaded, [lab])
-                if reference
-                else submissions.take(Path(submission), [lab], loaded)
-            )
+            taken = source.take([lab], loaded)
             report = grade_lab(
                 loaded,
                 lab,
                 taken.files,
                 cohort=numbers,
                 seed=default_seed(lab, numbers.name) if seed is None else seed,
-                sandbox_required=not (reference or own or no_sandbox),
-                mode="reference" if reference else "standalone",
+                sandbox_required=not (source.trusted or no_sandbox),
+                mode="reference" if source.is_reference else "standalone",
                 arch=arch,
                 compiler=build.compiler,
                 opt=build.opt if opt else None,
                 select=select,
-                hidden=not (reference or own) if hidden is None else hidden,
+                hidden=not source.trusted if hidden is None else hidden,
                 submission_name=submission,
                 notes=taken.notes,
             )
@@ -365,8 +357,6 @@ def explore(
     ] = False,
 ) -> int:
     """Try all orders in which three CPUs can go through the lock, the count and the barrier."""
-    from vmmlab import submission as submissions
-    from vmmlab import workspace
     from vmmlab.build import BuildOptions
     from vmmlab.evidence.runner import make_builder
     from vmmlab.explore import explore as search
@@ -377,15 +367,10 @@ def explore(
     loaded.lab(lab)
     if lab != "lab4":
         raise UsageError(f"there are no orders to try in {lab}.", expected="lab4")
-    reference = submission == "reference"
-    own = None if reference else _own(Path(submission), workspace.locate(Path.cwd()))
-    numbers = _cohort(cohort) if cohort else own.cohort if own else _cohort(loaded.cohort)
-    taken = (
-        submissions.reference(loaded, [lab])
-        if reference
-        else submissions.take(Path(submission), [lab], loaded)
-    )
-    sandbox = Sandbox.choose(require=not (reference or own or no_sandbox))
+    source = _source(submission)
+    own, numbers = source.own, source.cohort(loaded, cohort)
+    taken = source.take([lab], loaded)
+    sandbox = Sandbox.choose(require=not (source.trusted or no_sandbox))
     builder = make_builder(loaded, sandbox, own.root / "standin" if own else None, numbers)
     options = BuildOptions(compiler=compiler, opt=f"-O{opt}")
     image = builder.build(lab, taken.files, numbers, options)
@@ -633,11 +618,12 @@ def _workspace(directory: Path | None) -> Workspace:
     return found
 
 
-def _own(directory: Path, here: Workspace | None) -> Workspace | None:
-    """The workspace that the reader is in, if that is what is to be graded."""
-    if here is not None and directory.resolve() == here.root:
-        return here
-    return None
+def _source(name: str) -> Source:
+    """Whose work is meant, for a reader who is in this folder."""
+    from vmmlab import workspace
+    from vmmlab.submission import REFERENCE, Source
+
+    return Source(name, None if name == REFERENCE else workspace.locate(Path.cwd()))
 
 
 def _user() -> str:

@@ -27,7 +27,7 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "build/toolchain.py": None,
     "cli.py": (
         *("_run", "_language", "new", "grade", "explore", "build", "run", "iso", "_doctor"),
-        *("_course", "_cohort", "_workspace", "_own", "_user", "_complain", "_explain", "_bug"),
+        *("_course", "_cohort", "_workspace", "_user", "_complain", "_explain", "_bug"),
     ),
     "cohort.py": ("Cohort",),
     "course.py": ("Course", "find"),
