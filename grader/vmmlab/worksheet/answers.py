@@ -7,6 +7,7 @@ to stdout.
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable, Collection
 from typing import Any, Final
@@ -16,6 +17,29 @@ from vmmlab.worksheet.numbers import Student
 
 _MISSING: Final = object()
 _KINDS: Final = {int: "a whole number", str: "a text"}
+
+
+class Foreign:
+    """Stands in a test for an answer that is no plain value. It equals nothing but itself."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def plain(text: str) -> object:
+    """The value that a kernel sent as the `repr` of its `repr`: numbers, text, lists of these.
+
+    Nothing is executed for it. Whatever is not written as a literal is a `Foreign`.
+    """
+    shown: object = text
+    try:
+        shown = ast.literal_eval(text)
+        return ast.literal_eval(shown) if isinstance(shown, str) else Foreign(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return Foreign(shown if isinstance(shown, str) else text)
 
 
 class Check:

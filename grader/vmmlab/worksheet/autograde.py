@@ -1,4 +1,4 @@
-"""What nbgrader must be told so that worksheets are graded with each student's own numbers.
+"""What nbgrader must be told: worksheets are graded safely, and with everybody's own numbers.
 
 In nbgrader_config.py:
 
@@ -10,14 +10,17 @@ In nbgrader_config.py:
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
+from nbgrader.api import Gradebook
 from nbgrader.converters import Autograde, GenerateAssignment
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
-from traitlets import Unicode
+from traitlets import Bool, Float, Integer, Unicode
+
+from vmmlab.errors import SubmissionError
+from vmmlab.sandbox import Limits, Sandbox
+from vmmlab.worksheet.apart import Source, Timing, grade_apart
 
 STUB: Final = "# YOUR CODE HERE"
 
@@ -36,18 +39,79 @@ class NameCohort(NbGraderPreprocessor):  # type: ignore[misc]
         return nb, resources
 
 
-class ExecuteForStudent(Execute):  # type: ignore[misc]
-    """Runs a submitted notebook with VMMLAB_STUDENT naming whoever handed it in.
+class RefuseLinks(NbGraderPreprocessor):  # type: ignore[misc]
+    """Refuses a submission with symbolic links: nbgrader would read what they point to.
 
-    The name is nbgrader's, from the folder in submitted/; nothing in the submission changes it.
+    That can be another student's worksheet, or the solved one.
     """
 
-    @contextmanager
-    def setup_kernel(self, **more: Any) -> Iterator[None]:
-        """Start the kernel with the student's environment."""
-        env = {**os.environ, "VMMLAB_STUDENT": self.resources["nbgrader"]["student"]}
-        with super().setup_kernel(**more, env=env):
-            yield
+    def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+        """Look at the submission's folder; the notebook is left as it is."""
+        folder = Path(resources["metadata"]["path"])
+        for path in (folder.parent, folder, *sorted(folder.rglob("*"))):
+            if path.is_symlink() or not (path.is_dir() or path.is_file()):
+                raise SubmissionError(
+                    f"{path.relative_to(folder.parent.parent)} is a link or a special file.",
+                    expected="the worksheet itself",
+                    next_step="ask the student for it, or remove the link",
+                )
+        return nb, resources
+
+
+class ExecuteApart(NbGraderPreprocessor):  # type: ignore[misc]
+    """Runs a submitted worksheet in two sandboxed kernels; see `vmmlab.worksheet.apart`.
+
+    VMMLAB_STUDENT names whoever handed it in: the name is nbgrader's, from the folder in
+    submitted/, and nothing in the submission changes it.
+    """
+
+    sandbox_required = Bool(True, help="refuse to run where there is no sandbox").tag(config=True)
+    cell_s = Float(30.0, help="seconds that a cell may take").tag(config=True)
+    notebook_s = Float(300.0, help="seconds that a student's cells may take together").tag(
+        config=True
+    )
+    memory_mib = Integer(2048, help="address space of each process in MiB").tag(config=True)
+
+    def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+        """Run all code cells and put their outputs into the notebook.
+
+        Raises:
+            InfraError: there is no sandbox, or no kernel in it.
+        """
+        told = resources["nbgrader"]
+        box = Sandbox.choose(require=True) if self.sandbox_required else _best()
+        limits = Limits(file_mib=64, cpu_s=int(self.notebook_s), memory_mib=self.memory_mib)
+        environment = {"VMMLAB_STUDENT": told["student"], "NBGRADER_EXECUTION": "autograde"}
+        stops = grade_apart(
+            nb,
+            _sources(told["db_url"], told["notebook"], told["assignment"]),
+            box,
+            environment,
+            limits,
+            Timing(self.cell_s, self.notebook_s),
+        )
+        for stop in stops:
+            self.log.warning("%s, %s: %s", told["student"], told["assignment"], stop)
+        return nb, resources
+
+
+def _best() -> Sandbox:
+    return Sandbox.choose(require=False)
+
+
+def _sources(db_url: str, notebook: str, assignment: str) -> dict[str, Source]:
+    """The instructor's own code cells as they were released, by id."""
+    with Gradebook(db_url) as book:
+        found = book.find_notebook(notebook, assignment)
+        graded = {cell.name for cell in found.grade_cells}
+        return {
+            cell.name: Source(
+                cell.source,
+                "answer" if not cell.locked else "test" if cell.name in graded else "given",
+            )
+            for cell in found.source_cells
+            if cell.cell_type == "code"
+        }
 
 
 def configure(config: Any, cohort: str = "dev") -> None:
@@ -63,8 +127,12 @@ def configure(config: Any, cohort: str = "dev") -> None:
         NameCohort,
         *GenerateAssignment.preprocessors.default(),
     ]
+    config.Autograde.sanitize_preprocessors = [
+        RefuseLinks,
+        *Autograde.sanitize_preprocessors.default(),
+    ]
     config.Autograde.autograde_preprocessors = [
-        ExecuteForStudent if one is Execute else one
+        ExecuteApart if one is Execute else one
         for one in Autograde.autograde_preprocessors.default()
     ]
     # nbgrader's own stub raises, and then nobody can run a worksheet from top to bottom.

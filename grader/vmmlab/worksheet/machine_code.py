@@ -26,6 +26,7 @@ _GENERAL: Final = (
     *(f"r{number}" for number in range(8, 16)),
 )
 _SEGMENTS: Final = ("cs", "ds", "es", "ss", "fs", "gs")
+_BUFFER: Final = 8 * 1024 * 1024
 _MOST_STATES: Final = 20_000
 _MOST_PRIVATE: Final = 2000
 """Instructions that a CPU may take without touching memory, before it is the other one's turn."""
@@ -244,6 +245,8 @@ class _Cpu:
         modes = {16: unicorn.UC_MODE_16, 32: unicorn.UC_MODE_32, 64: unicorn.UC_MODE_64}
         self._error = unicorn.UcError
         self._engine: Any = unicorn.Uc(unicorn.UC_ARCH_X86, modes[bits])
+        # Otherwise it is 1 GiB of address space, for a few instructions.
+        self._engine.ctl_set_tcg_buffer_size(_BUFFER)
         self._bits = bits
         self._code = code
         self._first = address

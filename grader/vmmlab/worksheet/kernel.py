@@ -1,0 +1,273 @@
+"""One IPython kernel behind `vmmlab.sandbox`. It knows code and what came of it, no points.
+
+Between the inside and the outside there are only the kernel's sockets, in a folder of their own:
+Jupyter's messages are JSON with a signature. Of what a kernel sends, plain text is kept and nothing
+else, and only so much of it.
+
+Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html
+"""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from vmmlab import installed
+from vmmlab.errors import InfraError
+from vmmlab.sandbox import Limits, Sandbox, kill_tree
+
+MOST_TEXT: Final = 100_000
+"""Characters of output that are kept of one cell."""
+_START_S: Final = 60.0
+_GRACE_S: Final = 3.0
+"""How long an interrupted cell has for coming to an end."""
+_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+_POLL_S: Final = 0.25
+
+
+@dataclass
+class Done:
+    """What came of one piece of code.
+
+    Attributes:
+        outputs: nbformat's outputs, as dicts.
+        values: what was asked for by name, as the kernel's text of it; nothing for what it lacks.
+        ended: why the code was stopped, else "".
+    """
+
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)
+    ended: str = ""
+
+
+class Kernel:
+    """A kernel that runs one piece of code after the other. Use as a context manager.
+
+    Args:
+        box: the sandbox.
+        environment: variables for the code.
+        limits: for each process in it.
+
+    Raises:
+        InfraError: it does not start; that is nobody's mistake who wrote the code.
+    """
+
+    def __init__(self, box: Sandbox, environment: Mapping[str, str], limits: Limits) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="vmmlab-kernel-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client: Any = None
+        try:
+            self._start(box, environment, limits)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, code: str, timeout_s: float) -> Done:
+        """Run a cell; after `timeout_s` it is interrupted, and ended if that does not help."""
+        message = self._client.execute(code, stop_on_error=False, allow_stdin=False)
+        done = Done()
+        ended = self._collect(message, done.outputs, timeout_s)
+        if ended:
+            done.ended = ended
+            self._interrupt(message)
+        return done
+
+    def values(self, names: Iterable[str], timeout_s: float) -> Done:
+        """What the variables called `names` hold, as `repr` of their `repr`."""
+        asked = {name: f"__import__('builtins').repr({name})" for name in names}
+        message = self._client.execute(
+            "", silent=True, store_history=False, user_expressions=asked, allow_stdin=False
+        )
+        done = Done(ended=self._collect(message, [], timeout_s))
+        if done.ended:
+            self._interrupt(message)
+            return done
+        said = self._reply(message, timeout_s).get("user_expressions")
+        for name in asked:
+            answer = said.get(name) if isinstance(said, dict) else None
+            data = answer.get("data") if isinstance(answer, dict) else None
+            text = data.get("text/plain") if isinstance(data, dict) else None
+            if isinstance(text, str) and len(text) <= MOST_TEXT:
+                done.values[name] = text
+        return done
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is anybody to run code."""
+        return self._process is not None and self._process.poll() is None
+
+    def close(self) -> None:
+        """End the kernel with all that it has started, and take its folder away."""
+        if self._process is not None:
+            kill_tree(self._process)
+        if self._client is not None:
+            self._client.stop_channels()
+            self._client.context.destroy(linger=0)
+        self._process = self._client = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, box: Sandbox, environment: Mapping[str, str], limits: Limits) -> None:
+        # Imported here: whoever only writes worksheets needs none of it.
+        import zmq
+        from jupyter_client.blocking.client import BlockingKernelClient
+        from jupyter_client.connect import write_connection_file
+
+        file, _ = write_connection_file(
+            str(self._folder / "kernel.json"), transport="ipc", ip=str(self._folder / "socket")
+        )
+        words = [sys.executable, "-I", "-m", "ipykernel_launcher", "-f", file]
+        words += ["--HistoryManager.hist_file=:memory:", "--log-level=CRITICAL"]
+        command = box.wrap(
+            words,
+            ro=shown(),
+            rw=[self._folder],
+            limits=limits,
+            env={"HOME": str(self._folder), "IPYTHONDIR": f"{self._folder}/ipython", **environment},
+        )
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd=self._folder,
+        )
+        context = zmq.Context()
+        context.setsockopt(zmq.MAXMSGSIZE, _MESSAGE_BYTES)
+        self._client = BlockingKernelClient(context=context)
+        self._client.load_connection_file(file)
+        self._client.start_channels(stdin=False, hb=False)
+        end = time.monotonic() + _START_S
+        while True:
+            # What it says on the other channel is heard from some moment on: ask until then.
+            if not self._collect(self._client.kernel_info(), [], 1.0):
+                return
+            if not self.alive or time.monotonic() > end:
+                raise InfraError(
+                    "A kernel for a worksheet could not be started.",
+                    expected="ipykernel, from vmmlab[instructor]",
+                    found="it ended" if not self.alive else f"no answer within {_START_S:.0f} s",
+                    next_step="run `python -m ipykernel_launcher` here, and `vmmlab doctor`",
+                )
+
+    def _collect(self, message: str, outputs: list[dict[str, Any]], timeout_s: float) -> str:
+        """Gather what comes of one request until the kernel is idle again; why not, else ""."""
+        end = time.monotonic() + timeout_s
+        kept = 0
+        while True:
+            left = end - time.monotonic()
+            if left <= 0:
+                return f"stopped after {timeout_s:.0f} s"
+            try:
+                heard = self._client.get_iopub_msg(timeout=min(left, _POLL_S))
+                if heard["parent_header"].get("msg_id") != message:
+                    continue
+                kind, content = heard["msg_type"], heard["content"]
+                if kind == "status" and content["execution_state"] == "idle":
+                    return ""
+                if kind == "clear_output":
+                    outputs.clear()
+                one = _output(kind, content, MOST_TEXT - kept)
+            except queue.Empty:
+                if not self.alive:
+                    return "the kernel has ended"
+                continue
+            except Exception:  # whatever a kernel can send instead of a message
+                return "the kernel has sent what is no message"
+            if one is not None and kept < MOST_TEXT:
+                kept += len(str(one))
+                _add(outputs, one)
+
+    def _interrupt(self, message: str) -> None:
+        """Ctrl-C for the cell that runs; the end of the kernel if it takes no notice."""
+        if self.alive:
+            self._client.control_channel.send(self._client.session.msg("interrupt_request", {}))
+            if not self._collect(message, [], _GRACE_S):
+                return
+        if self._process is not None:
+            kill_tree(self._process)
+
+    def _reply(self, message: str, timeout_s: float) -> dict[str, Any]:
+        end = time.monotonic() + timeout_s
+        while (left := end - time.monotonic()) > 0 and self.alive:
+            try:
+                heard = self._client.get_shell_msg(timeout=min(left, _POLL_S))
+                if heard["parent_header"].get("msg_id") == message:
+                    content = heard["content"]
+                    return content if isinstance(content, dict) else {}
+            except queue.Empty:
+                continue
+            except Exception:
+                break
+        return {}
+
+
+def shown() -> list[Path]:
+    """What must be readable inside: this Python, its packages, and vmmlab itself."""
+    here = Path(__file__).resolve().parents[1]
+    found = [*installed.roots(Path(sys.executable)), Path(sys.prefix), Path(sys.base_prefix), here]
+    return [
+        path
+        for path in dict.fromkeys(found)
+        if path.is_dir()
+        and (path.is_relative_to("/usr/local") or not path.is_relative_to("/usr"))
+        and path != Path("/")
+    ]
+
+
+def _output(kind: str, content: Mapping[str, Any], room: int) -> dict[str, Any] | None:
+    """One of nbformat's outputs, of plain text alone: a page of HTML could do things to a reader.
+
+    Raises:
+        Exception: the message is not what it says.
+    """
+    if kind == "stream":
+        name = "stderr" if content["name"] == "stderr" else "stdout"
+        return {"output_type": "stream", "name": name, "text": _text(content["text"], room)}
+    if kind in ("execute_result", "display_data"):
+        data = {"text/plain": _text(content["data"].get("text/plain", ""), room)}
+        one: dict[str, Any] = {"output_type": kind, "data": data, "metadata": {}}
+        if kind == "execute_result":
+            one["execution_count"] = int(content["execution_count"])
+        return one
+    if kind == "error":
+        return error(
+            _text(content["ename"], room),
+            _text(content["evalue"], room),
+            [_text(line, room) for line in content["traceback"][:100]],
+        )
+    return None
+
+
+def error(name: str, value: str, traceback: list[str]) -> dict[str, Any]:
+    """nbformat's output of an exception; nbgrader gives 0 points for a cell that has one."""
+    return {"output_type": "error", "ename": name, "evalue": value, "traceback": traceback}
+
+
+def _text(said: object, room: int) -> str:
+    if not isinstance(said, str):
+        raise TypeError("this is no text")
+    return said if len(said) <= room else said[:room] + "\n… (the rest is left out)\n"
+
+
+def _add(outputs: list[dict[str, Any]], one: dict[str, Any]) -> None:
+    """One more output; of a stream, a piece is joined to the one before."""
+    before = outputs[-1] if outputs else {}
+    if one["output_type"] == "stream" and before.get("name") == one["name"]:
+        before["text"] += one["text"]
+    else:
+        outputs.append(one)
