@@ -127,6 +127,10 @@ class Lab:
         """The open checks for one architecture by id, in the order of course.yml."""
         return self.checks if arch == ARCHES[0] else self.others.get(arch, MappingProxyType({}))
 
+    def hidden_of(self, arch: str) -> Mapping[str, CheckSpec]:
+        """The hidden checks for one architecture by id; they are for x86_64."""
+        return self.hidden if arch == ARCHES[0] else MappingProxyType({})
+
     def hidden_points_of(self, arch: str) -> int:
         """What the hidden checks for one architecture add up to; they are for x86_64."""
         return self.hidden_points if arch == ARCHES[0] else 0

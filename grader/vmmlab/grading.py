@@ -237,7 +237,7 @@ def grade_lab(
         words += ["--cc", compiler]
     if opt is not None:
         words += ["--opt", opt]
-    if hidden and course.lab(lab).hidden and arch == ARCHES[0]:
+    if hidden and course.lab(lab).hidden_of(arch):
         words.append("--hidden")
     grading = Grading(
         request,
@@ -289,9 +289,9 @@ class Grading:
         self._specs = dict(self.lab.checks_of(request.arch))
         self._hidden = self.lab.hidden_points_of(request.arch)
         # Not by what lies in the folder: the course says whether there are any.
-        self._with_hidden = hidden and bool(self.lab.hidden) and request.arch == ARCHES[0]
-        if self._with_hidden:
-            self._specs |= self.lab.hidden
+        judged = self.lab.hidden_of(request.arch) if hidden else {}
+        self._with_hidden = bool(judged)
+        self._specs |= judged
         self.files = test_files(self.tests_dir, request.lab, hidden=self._with_hidden)
         self._again = tuple(again)
         self._notes = list(notes)

@@ -40,6 +40,7 @@ def test_their_points_are_no_part_of_the_open_ones(tmp_path: Path) -> None:
     assert list(lab.hidden) == ["lab1.hidden.one", "lab1.hidden.two"]
     assert (lab.points, lab.points_of("x86_64"), lab.hidden_points) == (3, 3, 5)
     assert (lab.hidden_points_of("x86_64"), lab.hidden_points_of("i386")) == (5, 0)
+    assert (lab.hidden_of("x86_64"), dict(lab.hidden_of("i386"))) == (lab.hidden, {})
     assert lab.check_lines["lab1.hidden.two"] == 16
 
 
