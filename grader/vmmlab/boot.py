@@ -38,7 +38,6 @@ from vmmlab.translate import Reader
 from vmmlab.workspace import Workspace
 
 _POLL_S: Final = 0.1
-_GDB_NAMES: Final = {False: "i386:x86-64", True: "i386"}
 _ANCHORS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
 
 
@@ -290,8 +289,9 @@ def _debug(
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(folder / "gdb"))
         listener.listen(1)
+        qemu, processor = _qemu_for_gdb(what.arch)
         argv = [
-            *_argv(spec, what.accel, _qemu_for_gdb(what.arch)),
+            *_argv(spec, what.accel, qemu),
             *("-S", "-action", "reboot=shutdown,shutdown=pause"),
             *("-chardev", f"socket,id=gdb,fd={listener.fileno()},server=on,wait=off"),
             *("-gdb", "chardev:gdb", "-serial", f"file:{serial}"),
@@ -309,7 +309,8 @@ def _debug(
         )
         stack.callback(kill_tree, machine)
         script = folder / "commands.gdb"
-        script.write_text(_gdb_commands(symbols, folder, what, spec, say), encoding="utf-8")
+        commands = _gdb_commands(symbols, processor, folder, what, spec, say)
+        script.write_text(commands, encoding="utf-8")
         with _terminal_kept():
             debugger = subprocess.Popen(
                 [gdb, "-q", "-d", str(root), "-x", str(script), str(elf)], cwd=root
@@ -321,12 +322,15 @@ def _debug(
             return debugger.wait()
 
 
-def _qemu_for_gdb(arch: str) -> Path:
-    """For i386 its own QEMU, if there is one: gdb then sees 32-bit registers and 32-bit code."""
+def _qemu_for_gdb(arch: str) -> tuple[Path, str]:
+    """The QEMU to debug in, and what gdb calls its processor.
+
+    For i386 its own QEMU, if there is one: gdb then sees 32-bit registers and 32-bit code.
+    """
     usual = qemu_path()
     if arch == "i386" and os.access(own := usual.with_name("qemu-system-i386"), os.X_OK):
-        return own
-    return usual
+        return own, "i386"
+    return usual, "i386:x86-64"
 
 
 _GDB_HELP: Final = (
@@ -337,7 +341,7 @@ _GDB_HELP: Final = (
 
 
 def _gdb_commands(
-    symbols: Symbols, folder: Path, what: Boot, spec: MachineSpec, say: Reader
+    symbols: Symbols, processor: str, folder: Path, what: Boot, spec: MachineSpec, say: Reader
 ) -> str:
     breaks = [f"hbreak {name}" for name in _ANCHORS if symbols.maybe(name) is not None]
     serial = shlex.quote(str(folder / "serial.txt"))
@@ -346,7 +350,7 @@ def _gdb_commands(
         [
             "set pagination off",
             "set confirm off",
-            f"set architecture {_GDB_NAMES[_qemu_for_gdb(what.arch).name == 'qemu-system-i386']}",
+            f"set architecture {processor}",
             f"target remote {folder / 'gdb'}",
             "define serial",
             f"shell cat {serial}",
