@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Final
 
@@ -16,43 +13,45 @@ from rich.table import Table
 from rich.text import Text
 
 from vmmlab.gradebook.sync import Result, Synced
+from vmmlab.gradebook.worksheets import Graded
+from vmmlab.report.console import console, show
 from vmmlab.report.text import clean
 
 _SHOWN: Final = 3
-_WIDTH_OF_A_FILE: Final = 100
 
 
 def print_result(result: Result, out: IO[str] | None = None) -> None:
     """Print what happened: in colour only on a terminal, and never with NO_COLOR set."""
+    show(lambda width, color: render(result, width=width, color=color), out)
+
+
+def print_worksheets(lab: str, graded: Sequence[Graded], out: IO[str] | None = None) -> None:
+    """Print a line for each worksheet, and what was wrong with it below."""
     to = sys.stdout if out is None else out
-    terminal = to.isatty()
-    color = terminal and not os.environ.get("NO_COLOR")
-    width = shutil.get_terminal_size().columns if terminal else _WIDTH_OF_A_FILE
-    text = render(result, width=width, color=color)
-    encoding = getattr(to, "encoding", None) or "utf-8"
-    to.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    width = max((len(one.student) for one in graded), default=0)
+    for one in graded:
+        if one.problem:
+            said = "not graded: " + clean(one.problem).replace("\n", "\n    ")
+        elif one.points is None:
+            said = "graded before; --force grades it again"
+        else:
+            said = f"{one.points:g}/{one.most:g} points"
+            said += f", {one.by_hand:g} more to be given by hand" if one.by_hand else ""
+        to.write(f"{clean(one.student):{width}}  {lab}  {said}\n")
+        for stop in one.stopped:
+            to.write(f"    {clean(stop)}\n")
     to.flush()
 
 
 def render(result: Result, *, width: int = 100, color: bool = False) -> str:
     """The result as text: a table of what changed, then whatever needs a person."""
     out = io.StringIO()
-    console = Console(
-        file=out,
-        width=max(width, 60),
-        force_terminal=color,
-        color_system="standard" if color else None,
-        no_color=not color,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        _environ={},
-    )
+    to = console(out, max(width, 60), color)
     changed = [one for one in result.synced if one.changed]
     if changed:
-        console.print(_table(changed))
+        to.print(_table(changed))
     for line in _lines(result):
-        console.print(line, soft_wrap=True)
+        to.print(line, soft_wrap=True)
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
 
@@ -122,10 +121,8 @@ def _lines(result: Result) -> Iterator[Text]:
 @contextmanager
 def progress() -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, on a terminal only; gone when it is done. Give it to `run`."""
-    console = Console(stderr=True)
+    errors = Console(stderr=True)
     columns = (TextColumn("gradebook"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("reports")
         yield lambda done, of: bar.update(task, completed=done, total=of)

@@ -6,18 +6,16 @@ Everything that came out of the guest or a student's file is cleaned here before
 from __future__ import annotations
 
 import io
-import os
-import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from typing import IO, Final
 
 from rich.cells import set_cell_size
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from vmmlab.report.console import console, show
 from vmmlab.report.model import CheckReport, Diagnostic, Report
 from vmmlab.report.text import clean, clean_line
 from vmmlab.report.wrapping import Wide, text_of
@@ -32,7 +30,6 @@ _WORDS: Final = {
     "build-error": ("code", "dim"),
     "infra-error": ("open", "bold magenta"),
 }
-_WIDTH_OF_A_FILE: Final = 100
 _WIDTHS: Final = (40, 120)
 _NAMES: Final = 8
 _CASES_SHOWN: Final = 12
@@ -50,14 +47,7 @@ def print_report(report: Report, file: IO[str] | None = None, say: Reader | None
         file: where to; standard output if it is None.
         say: the reader's language, with the texts of the lab; else English.
     """
-    out = sys.stdout if file is None else file
-    terminal = out.isatty()
-    color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    width = shutil.get_terminal_size().columns if terminal else _WIDTH_OF_A_FILE
-    text = render(report, width=width, color=color, say=say)
-    encoding = getattr(out, "encoding", None) or "utf-8"
-    out.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    out.flush()
+    show(lambda width, color: render(report, width=width, color=color, say=say), file)
 
 
 def render(
@@ -73,22 +63,11 @@ def render(
     """
     say = Reader() if say is None else say
     out = io.StringIO()
-    console = Console(
-        file=out,
-        width=min(max(width, _WIDTHS[0]), _WIDTHS[1]),
-        force_terminal=color,
-        color_system="standard" if color else None,
-        no_color=not color,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-        _environ={},
-    )
+    to = console(out, min(max(width, _WIDTHS[0]), _WIDTHS[1]), color)
     for part in _parts(report_for(report, say), say):
         if isinstance(part, Wide):
             part = Padding(part, 0)  # rich would take it for plain Text otherwise
-        console.print(part, soft_wrap=isinstance(part, _Command))
+        to.print(part, soft_wrap=isinstance(part, _Command))
     lines = (line.rstrip() for line in out.getvalue().split("\n"))
     return "\n".join(lines).rstrip("\n") + "\n"
 
