@@ -491,11 +491,6 @@ gradebook_app = typer.Typer(
 app.add_typer(gradebook_app, name="gradebook")
 
 
-@gradebook_app.callback()
-def _gradebook() -> None:
-    """Keep `sync` a command of its own though it is the only one."""
-
-
 @gradebook_app.command(name="sync")
 def gradebook_sync(
     reports: Annotated[
@@ -549,6 +544,37 @@ def gradebook_sync(
         result = gradebook.run(loaded, reports, options, tell)
     show.print_result(result)
     return result.exit_code
+
+
+@gradebook_app.command(name="autograde")
+def gradebook_autograde(
+    lab: Annotated[str, typer.Argument(metavar="LAB", help="Whose worksheets: lab0 … lab4.")],
+    nbgrader: Annotated[
+        Path, typer.Option(metavar="DIR", help="nbgrader's course folder; else this one.")
+    ] = Path(),
+    student: Annotated[str | None, typer.Option(metavar="ID", help="Only this student's.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also those that are graded already.")
+    ] = False,
+    no_sandbox: Annotated[
+        bool,
+        typer.Option("--no-sandbox", help="Run other people's notebooks even without a sandbox."),
+    ] = False,
+) -> int:
+    """Grade the worksheets of a class: nbgrader's autograde, with students' code in a sandbox."""
+    try:
+        from vmmlab.gradebook import worksheets
+    except ImportError as error:
+        raise UsageError(
+            f"worksheets need nbgrader: {error}.",
+            next_step="pip install 'vmmlab[instructor,worksheets]'",
+        ) from None
+    graded = worksheets.grade(
+        nbgrader, lab, student=student, again=force, sandbox_required=not no_sandbox
+    )
+    for line in worksheets.lines(lab, graded):
+        typer.echo(line)
+    return max((one.exit_code for one in graded), default=0)
 
 
 @app.command()

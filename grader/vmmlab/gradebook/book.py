@@ -252,8 +252,13 @@ def open_book(folder: Path, *, copy: bool = False) -> Iterator[Book]:
                 yield book
 
 
+def is_course_folder(folder: Path) -> bool:
+    """Whether `folder` looks like one of nbgrader's."""
+    return any((folder / name).exists() for name in _SIGNS)
+
+
 def _course_folder(folder: Path) -> tuple[Any, Any]:
-    if not any((folder / name).exists() for name in _SIGNS):
+    if not is_course_folder(folder):
         raise UsageError(
             f"{folder} is not a course folder of nbgrader.",
             expected=f"{', '.join(_SIGNS[:-1])} or {_SIGNS[-1]} in it",

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 from vmmlab.errors import InfraError
 from vmmlab.sandbox import Limits, Sandbox
-from vmmlab.worksheet.kernel import Done, Kernel, error
+from vmmlab.worksheet.kernel import STOPPED, Done, Kernel, error
 
 _PLAIN: Final = "__import__('vmmlab.worksheet.answers', fromlist=['plain']).plain"
 
@@ -129,7 +129,7 @@ def _students_part(
             else:
                 done = kernel.run(cell.source, left)
             if done.ended:
-                done.outputs.append(error("Stopped", done.ended, [f"This cell was {done.ended}"]))
+                done.outputs.append(error(STOPPED, done.ended, [f"This cell was {done.ended}"]))
                 stops.append(f"code cell {number} was {done.ended}")
             elif source is not None and source.role == "test":
                 answers[_id(cell)] = done.values
@@ -172,7 +172,7 @@ class _Tests:
         if not done.ended:
             done = self._kernel.run(text, self._timing.cell_s)
         if done.ended:
-            done.outputs.append(error("Stopped", done.ended, [f"The test was {done.ended}"]))
+            done.outputs.append(error(STOPPED, done.ended, [f"The test was {done.ended}"]))
             self._stack.close()
             self._kernel = None
         return done

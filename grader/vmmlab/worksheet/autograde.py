@@ -47,15 +47,23 @@ class RefuseLinks(NbGraderPreprocessor):  # type: ignore[misc]
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
         """Look at the submission's folder; the notebook is left as it is."""
-        folder = Path(resources["metadata"]["path"])
-        for path in (folder.parent, folder, *sorted(folder.rglob("*"))):
-            if path.is_symlink() or not (path.is_dir() or path.is_file()):
-                raise SubmissionError(
-                    f"{path.relative_to(folder.parent.parent)} is a link or a special file.",
-                    expected="the worksheet itself",
-                    next_step="ask the student for it, or remove the link",
-                )
+        refuse_links(Path(resources["metadata"]["path"]))
         return nb, resources
+
+
+def refuse_links(folder: Path) -> None:
+    """Look through a submission, submitted/STUDENT/LAB.
+
+    Raises:
+        SubmissionError: it has a link in it, or something that is neither file nor folder.
+    """
+    for path in (folder.parent, folder, *sorted(folder.rglob("*"))):
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            raise SubmissionError(
+                f"{path.relative_to(folder.parent.parent)} is a link or a special file.",
+                expected="the worksheet itself",
+                next_step="ask the student for it, or remove the link",
+            )
 
 
 class ExecuteApart(NbGraderPreprocessor):  # type: ignore[misc]

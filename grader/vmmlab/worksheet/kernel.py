@@ -26,6 +26,8 @@ from vmmlab.sandbox import Limits, Sandbox, kill_tree
 
 MOST_TEXT: Final = 100_000
 """Characters of output that are kept of one cell."""
+STOPPED: Final = "Stopped"
+"""What the output of a cell is called that did not come to its end."""
 _START_S: Final = 60.0
 _GRACE_S: Final = 3.0
 """How long an interrupted cell has for coming to an end."""
