@@ -339,6 +339,7 @@ def mutants(
 
 @app.command()
 def explore(
+    context: typer.Context,
     lab: Annotated[str, typer.Argument(metavar="LAB", help="lab4: the lock and the barrier.")],
     submission: Annotated[
         str,
@@ -355,12 +356,12 @@ def explore(
         bool,
         typer.Option("--no-sandbox", help="Build other people's code even without a sandbox."),
     ] = False,
+    lang: LangOption = None,
 ) -> int:
     """Try all orders in which three CPUs can go through the lock, the count and the barrier."""
     from vmmlab.build import BuildOptions
     from vmmlab.evidence.runner import make_builder
-    from vmmlab.explore import explore as search
-    from vmmlab.explore import text, write_json
+    from vmmlab.explore import isolated, text, write_json
     from vmmlab.sandbox import Sandbox
 
     loaded = _course(course)
@@ -374,8 +375,8 @@ def explore(
     builder = make_builder(loaded, sandbox, own.root / "standin" if own else None, numbers)
     options = BuildOptions(compiler=compiler, opt=f"-O{opt}")
     image = builder.build(lab, taken.files, numbers, options)
-    found = search(image, numbers, sources=taken.files)
-    for line in text.lines(found):
+    found = isolated.explore(image, numbers, sandbox, sources=taken.files)
+    for line in text.lines(found, context.obj):
         typer.echo(line)
     if json is not None:
         write_json(found, json)

@@ -35,6 +35,17 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "evidence/diagnosis.py": None,
     "evidence/observation.py": ("Rung",),
     "evidence/runner.py": None,
+    "explore/__init__.py": None,
+    "explore/exploring.py": None,
+    "explore/isolated.py": ("explore", "_answer", "_end", "_python", "_AGAIN"),
+    "explore/machine.py": ("Machine",),
+    "explore/model.py": ("write_json",),
+    "explore/oracle.py": ("Oracle",),
+    "explore/program.py": None,
+    "explore/scenarios.py": None,
+    "explore/search.py": ("Search", "_Run"),
+    "explore/text.py": None,
+    "explore/trace.py": None,
     "grading.py": ("grade_lab", "Grading"),
     "local.py": None,
     "machine/qemu.py": ("Machine",),
@@ -65,6 +76,13 @@ AS_IT_IS = frozenset(
         *("next: make run LAB={}{}", "next: pytest {}{}", "      then make {}{}"),
         *("      then make {}{} && pytest {}{}", "currentcpu->stackaddr = {}"),
         *("bold red", "bold magenta", "bold green", "bold yellow", "or else", "same in"),
+        # names within the explorer
+        *("in order", "store buffers", "no error found", "gave up", "an edge without a move"),
+        "pip install 'vmmlab[explore]'",
+        # of these the explorer's table makes other texts
+        *("its store is now seen by the others", "reads and writes at once"),
+        "reads, the first half of an instruction without lock",
+        "writes, the second half of that instruction",
         "{}\n… (the rest is left out)\n",
         "sandbox: bubblewrap {}: own namespaces, no network, only /usr readable; file size, "
         "processor time and memory of each process are limited, the number of processes {}",
@@ -82,6 +100,9 @@ MADE = frozenset(
         *("{}, called by {}", "real mode", "protected mode", "long mode"),
         *("{}: built in {} s, no warnings: {}", "{} in {}: {} (CS:IP = {})"),
         *("      then make {}", "next: make run LAB={}", "next: pytest {}"),
+        # parts of what the explorer says of a step
+        *("the first half of an instruction without lock", "the second half of that instruction"),
+        *("not seen by the others yet", "for the last time in this loop (pass {})"),
         # two templates, one in the other
         "exception {} at {}, reading or writing address {}: next to 0, where {} = 0 leads",
         # names of cases made of a phase's or a round's name in lab4

@@ -69,7 +69,7 @@ def explore(
         if error.name != "unicorn":
             raise
         raise InfraError(
-            "Exploring schedules needs unicorn, which is not installed.",
+            f"Exploring schedules needs {error.name}, which is not installed.",
             next_step="pip install 'vmmlab[explore]'",
         ) from error
     return run(image, cohort, sources=sources, bounds=bounds, scenarios=scenarios)

@@ -215,10 +215,10 @@ def _assumptions(machine: Machine, known: Set[int]) -> tuple[str, ...]:
         if rip in known:
             continue
         place = program.place(rip) or program.symbols.nearest(rip)
-        end = (
-            f"it ends at pass {passes}"
-            if passes
-            else f"that changes nothing for {LOOK_AHEAD} passes"
-        )
-        told.append(f"a waiting loop at {place} counts: {end}")
+        if passes:
+            told.append(f"a waiting loop at {place} counts: it ends at pass {passes}")
+        else:
+            told.append(
+                f"a waiting loop at {place} counts: for {LOOK_AHEAD} passes that changes nothing"
+            )
     return tuple(dict.fromkeys(told))

@@ -118,7 +118,7 @@ class Limit:
     place: str
 
     def __str__(self) -> str:
-        return f"{self.what} at {self.place}" if self.place else self.what
+        return f"{self.what} ({self.place})" if self.place else self.what
 
 
 @dataclass(frozen=True, slots=True)

@@ -784,8 +784,16 @@ class _Run:
             local = self._machine.locals[self._local(state, cpu)]
             if local.phase not in OVER:
                 waiting.append((cpu, local))
-        names = [f"CPU {cpu}" if cpu else "the BSP" for cpu, _ in waiting]
-        who = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-        verb = "come" if len(waiting) > 1 else "comes"
-        what = f"{who} never {verb} to the end, whatever happens next"
+        aps = [f"CPU {cpu}" for cpu, _ in waiting if cpu]
+        last, others = aps[-1] if aps else "", ", ".join(aps[:-1])
+        if len(aps) == len(waiting):
+            what = f"{last} never comes to the end, whatever happens next"
+            if others:
+                what = f"{others} and {last} never come to the end, whatever happens next"
+        elif others:
+            what = f"the BSP, {others} and {last} never come to the end, whatever happens next"
+        elif last:
+            what = f"the BSP and {last} never come to the end, whatever happens next"
+        else:
+            what = "the BSP never comes to the end, whatever happens next"
         return what, [cpu for cpu, _ in waiting]

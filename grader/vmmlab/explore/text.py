@@ -1,113 +1,166 @@
-"""An exploration as plain text: a table of steps for the terminal."""
+"""An exploration as plain text, in the reader's language: a table of steps for the terminal.
+
+What a student's file says, such as the words of a panic, is cleaned here before it is shown.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from vmmlab.explore.model import Counterexample, Exploration, Part, Step
+from vmmlab.build.model import clean
+from vmmlab.explore.model import Counterexample, Exploration, Limit, Part, Step
+from vmmlab.translate import Reader, cells
 
-_WIDTH = 100
+_WIDTH: Final = 100
+_NAMES: Final = {
+    ("registration", "in order"): "registration, stores seen in order",
+    ("registration", "store buffers"): "registration, with store buffers",
+    ("barrier", "in order"): "barrier, stores seen in order",
+    ("barrier", "store buffers"): "barrier, with store buffers",
+}
+_SEEN: Final = "its store is now seen by the others"
+_NAME_CELLS: Final = 36
+_VERDICT_CELLS: Final = 15
+_STATES_CELLS: Final = 16
 
 
-def lines(found: Exploration) -> Iterator[str]:
+def lines(found: Exploration, say: Reader | None = None) -> Iterator[str]:
     """What was tried, what came of it, and the counterexample if there is one.
 
     Args:
         found: the exploration.
+        say: the reader's language; else English.
     """
-    for part in found.parts:
-        yield from _part(part)
-    if found.counterexample:
-        yield ""
-        yield from counterexample(found.counterexample)
-    else:
-        yield ""
-        yield summary(found)
+    for line in _lines(found, say or Reader()):
+        yield clean(line.replace("\n", " "))
 
 
-def summary(found: Exploration) -> str:
-    """The verdict in one line."""
-    states = f"{found.states:,} states"
-    if found.verdict == "wrong" and found.counterexample:
-        return f"wrong schedule found: {found.counterexample.what}"
-    if found.verdict == "correct":
-        return f"no wrong schedule found: {states}, exhaustive"
-    if found.verdict == "no error found":
-        return f"no wrong schedule found: {states}, {bounds(found)}"
-    first = next(limit for part in found.parts for limit in part.limits)
-    if found.verdict == "unfinished":
-        return f"not written yet: {first}"
-    return f"unsupported: {first}"
-
-
-def bounds(found: Exploration) -> str:
-    """What was not tried, in words."""
-    return "; ".join(dict.fromkeys(part.bound for part in found.parts if part.bound))
-
-
-def _part(part: Part) -> Iterator[str]:
-    name = f"{part.scenario}, stores {'seen ' if part.memory == 'in order' else 'by '}{part.memory}"
-    how = part.bound or "exhaustive"
-    if part.verdict == "wrong":
-        how = "stopped at the first wrong state"
-    yield f"{name:<38} {part.verdict:<15} {part.states:>9,} states  {how}  {part.seconds:.1f} s"
-    for assumption in part.assumptions:
-        yield f"    {assumption}"
-    for limit in part.limits:
-        yield f"    {part.verdict}: {limit}"
-
-
-def counterexample(found: Counterexample) -> Iterator[str]:
-    """The table of steps, where every CPU is then, and the variables.
+def summary(found: Exploration, say: Reader | None = None) -> str:
+    """The verdict in one line.
 
     Args:
-        found: the counterexample.
+        found: the exploration.
+        say: the reader's language; else English.
     """
-    yield f"WRONG     {found.what}"
-    yield f"expected  {found.expected}"
+    say = say or Reader()
+    if found.verdict == "wrong" and found.counterexample:
+        return say(f"wrong schedule found: {found.counterexample.what}")
+    if found.verdict in ("correct", "no error found"):
+        told = dict.fromkeys(_bound(part.bound, say) for part in found.parts if part.bound)
+        how = "; ".join(told) or say("exhaustive")
+        return f"{say(f'no wrong schedule found: {found.states:,} states')}{say.label(', ')}{how}"
+    first = _limit(next(limit for part in found.parts for limit in part.limits), say)
+    if found.verdict == "unfinished":
+        return f"{say('not written yet')}{say.label(': ')}{first}"
+    return f"{say.label('unsupported')}{say.label(': ')}{first}"
+
+
+def _lines(found: Exploration, say: Reader) -> Iterator[str]:
+    for part in found.parts:
+        yield from _part(part, say)
     yield ""
-    rows = [("step", "who", "where", "what", "who has what")]
-    rows += [_row(step) for step in found.steps]
-    wide = [max(len(row[at]) for row in rows) for at in range(4)]
+    if found.counterexample:
+        yield from _counterexample(found.counterexample, say)
+    else:
+        yield summary(found, say)
+
+
+def _part(part: Part, say: Reader) -> Iterator[str]:
+    name, verdict = say(_NAMES[part.scenario, part.memory]), say.label(part.verdict)
+    states = "" if part.included else say(f"{part.states:,} states")
+    how = _bound(part.bound, say) if part.bound else say("exhaustive")
+    if part.verdict == "wrong":
+        how = say("stopped at the first wrong state")
+    if part.included:
+        how = say("included: these orders are among the next line's")
+    else:
+        how += f"{say.label(', ')}{say(f'{part.seconds:.1f} s')}"
+    columns = (
+        _left(name, _NAME_CELLS),
+        _left(verdict, _VERDICT_CELLS),
+        _right(states, _STATES_CELLS),
+    )
+    yield f"{'  '.join(columns)}  {how}"
+    for assumption in part.assumptions:
+        yield f"    {say(assumption)}"
+    for limit in part.limits:
+        yield f"    {verdict}{say.label(': ')}{_limit(limit, say)}"
+
+
+def _bound(bound: str, say: Reader) -> str:
+    return say.label(", ").join(map(say, bound.split(", ")))
+
+
+def _limit(limit: Limit, say: Reader) -> str:
+    return f"{say(limit.what)} ({limit.place})" if limit.place else say(limit.what)
+
+
+def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
+    """The table of steps, where every CPU is then, and the variables."""
+    titles = say.label("WRONG"), say.label("expected")
+    wide = max(map(cells, titles))
+    for title, text in zip(titles, (found.what, found.expected), strict=True):
+        yield f"{_left(title, wide)}  {say(text)}"
+    yield ""
+    label = say.label
+    rows = [(label("step"), label("who"), label("where"), label("what"), label("who has what"))]
+    rows += [_row(step, say) for step in found.steps]
+    widths = [max(cells(row[at]) for row in rows) for at in range(4)]
     if found.hopeless == 0:
-        yield "  Whatever the order of the steps, it ends like this:"
+        yield f"  {say('Whatever the order of the steps, it ends like this:')}"
         yield ""
-    for row in rows:
-        cells = [cell.ljust(size) for cell, size in zip(row, wide, strict=False)]
-        cells[:2] = [cell.rjust(size) for cell, size in zip(row[:2], wide, strict=False)]
-        head = "  ".join(cells)
-        yield f"  {head}  {row[4]}".rstrip()
-        if found.hopeless is not None and row[0] == str(found.hopeless):
-            yield "        -- from here on nothing can help any more --"
+    for number, row in enumerate(rows):
+        columns = [(_right if at < 2 else _left)(row[at], width) for at, width in enumerate(widths)]
+        yield f"  {'  '.join(columns)}  {row[4]}".rstrip()
+        if number and number == found.hopeless:
+            yield f"        -- {say('from here on nothing can help any more')} --"
     yield ""
     for cpu in found.cpus:
-        name = _cpu(cpu.cpu).ljust(5)
         where = ", ".join(filter(None, (cpu.place, cpu.function)))
-        yield f"  {name}  {cpu.doing}{f' ({where})' if where else ''}"
-    values = [f"{name} = {_number(value)}" for name, value in found.values.items()]
+        yield f"  {_cpu(cpu.cpu):<5}  {say(cpu.doing)}{f' ({where})' if where else ''}"
     yield ""
     line = " "
-    for value in values:
-        if len(line) + len(value) > _WIDTH:
+    for name, value in found.values.items():
+        told = f"{name} = {_number(value)}"
+        if len(line) + len(told) > _WIDTH:
             yield line
             line = " "
-        line += f" {value},"
+        line += f" {told},"
     yield line.rstrip(",")
 
 
-def _row(step: Step) -> tuple[str, str, str, str, str]:
-    what = step.action
-    if step.target:
-        read = "" if step.read is None else f" = {_number(step.read)}"
-        first, comma, rest = what.partition(",")
-        if step.read is not None and step.written is not None:
-            what = f"{first} {step.target}: {_number(step.read)} -> {_number(step.written)}"
-            what += comma + rest
-        else:
-            wrote = "" if step.written is None else f" = {_number(step.written)}"
-            what = f"{first} {step.target}{read}{wrote}{comma}{rest}"
-    holds = ", ".join(f"{name}: {_cpu(cpu)}" for name, cpu in step.holds.items())
-    return str(step.number), _cpu(step.cpu), step.place or step.function, what, holds
+def _row(step: Step, say: Reader) -> tuple[str, str, str, str, str]:
+    holds = ", ".join(f"{say(name)}: {_cpu(cpu)}" for name, cpu in step.holds.items())
+    place = step.place or step.function
+    return str(step.number), _cpu(step.cpu), place, _what(step, say), holds
+
+
+def _what(step: Step, say: Reader) -> str:
+    """What happens: what is done to which memory, and more about it behind a comma."""
+    if not step.target:
+        return say(step.action)
+    doing, *more = step.action.split(", ")
+    if step.read is not None and step.written is not None:
+        values = f": {_number(step.read)} -> {_number(step.written)}"
+    else:
+        value = step.read if step.written is None else step.written
+        values = "" if value is None else f" = {_number(value)}"
+    told = {
+        "reads": f"reads {step.target}",
+        "writes": f"writes {step.target}",
+        "reads and writes at once": f"reads and writes at once {step.target}",
+        _SEEN: f"its store is now seen by the others: {step.target}",
+    }.get(doing, f"{doing} {step.target}")
+    return say.label(", ").join([say(told) + values, *map(say, more)])
+
+
+def _left(text: str, wide: int) -> str:
+    return text + " " * (wide - cells(text))
+
+
+def _right(text: str, wide: int) -> str:
+    return " " * (wide - cells(text)) + text
 
 
 def _cpu(cpu: int) -> str:

@@ -187,7 +187,7 @@ class Tracer:
         if micro.kind == "buffer":
             doing += ", not seen by the others yet"
         if micro.skipped:
-            doing += f", for the {micro.skipped}th time in this loop, and goes on"
+            doing += f", for the last time in this loop (pass {micro.skipped})"
         return Step(
             number=number,
             cpu=micro.cpu,
@@ -243,8 +243,14 @@ class Tracer:
         if local.phase == "wrong":
             return "has made the last step"
         if action.kind == "event":
-            known = {"switch": "change its stack", "fence": "execute a fence", "return": "return"}
-            return f"is about to {known.get(action.name, f'enter {action.name}')}"
+            known = {
+                "switch": "is about to change its stack",
+                "fence": "is about to execute a fence",
+                "return": "is about to return",
+            }
+            if action.name not in known:
+                return f"is about to enter {action.name}"
+            return known[action.name]
         name = self._program.name(action.address)
         value = self._search.memory.read(memory, action.address, action.size)
         if action.kind in ("load", "rmw", "split"):
