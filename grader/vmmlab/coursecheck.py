@@ -19,13 +19,12 @@ from vmmlab import mutants
 from vmmlab.checks.hints import Hints
 from vmmlab.course import CheckSpec, Course, Lab
 from vmmlab.errors import VmmlabError
+from vmmlab.markdown import headings
 from vmmlab.strip import regions, starter_text
 
 LEFT_OVER: Final = "<!-- new-lab:"
 """How a line begins that `vmmlab new-lab` has left for the author."""
 
-_HEADING: Final = re.compile(r"(#+) +\S")
-_FENCE: Final = re.compile(r" {0,3}(```+|~~~+)")
 _ROW: Final = re.compile(r"\| *`(lab[0-9]+\.[a-z0-9._-]+)` *\| *([0-9]+) *\|")
 _BOOK_PAGES: Final = ("docs/index.md", "docs/index.ja.md")
 
@@ -96,42 +95,27 @@ def _of_error(error: VmmlabError, file: str) -> Forgotten:
 
 
 def _handouts(course: Course, lab: Lab) -> Iterator[Forgotten]:
-    headings: dict[str, list[int]] = {}
+    levels: dict[str, list[int]] = {}
     for name, language in (("README.md", "English"), ("README.ja.md", "Japanese")):
         file = f"labs/{lab.name}/{name}"
         text = _text(course, file)
         if text is None:
             yield Forgotten(file, 0, f"the {language} handout is missing", "write it")
             continue
-        headings[name] = _levels(text)
+        levels[name] = [level for level, _ in headings(text)]
         lines = text.splitlines()
         for number, line in enumerate(lines, 1):
             if LEFT_OVER in line:
                 wish = line.split(LEFT_OVER, 1)[1].removesuffix("-->").strip()
                 yield Forgotten(file, number, "still to be written", wish)
         yield from _rows(lab, file, lines)
-    if len(headings) == 2 and headings["README.md"] != headings["README.ja.md"]:
+    if len(levels) == 2 and levels["README.md"] != levels["README.ja.md"]:
         yield Forgotten(
             f"labs/{lab.name}/README.ja.md",
             0,
             "its headings are not those of README.md",
             "give both the same sections in the same order",
         )
-
-
-def _levels(text: str) -> list[int]:
-    """The levels of the headings of a page, in order."""
-    levels: list[int] = []
-    fence = ""
-    for line in text.splitlines():
-        mark = _FENCE.match(line)
-        if mark and not fence:
-            fence = mark.group(1)
-        elif mark and mark.group(1).startswith(fence):
-            fence = ""
-        elif not fence and (heading := _HEADING.match(line)):
-            levels.append(len(heading.group(1)))
-    return levels
 
 
 def _rows(lab: Lab, file: str, lines: Sequence[str]) -> Iterator[Forgotten]:

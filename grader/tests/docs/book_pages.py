@@ -1,4 +1,4 @@
-"""What the tests of the book share: its pages, their headings, and the commands they show."""
+"""What the tests of the book share: its pages, their tables, and the commands they show."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from vmmlab.markdown import FENCE, outside_fences
+
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 
 SAMPLE = re.compile(r"^    lab3  .*\n(?:(?:    .*)?\n)+", re.MULTILINE)
 """The grading that the README of the kit shows."""
 
-_FENCE = re.compile(r"( *)(```+|~~~+)(.*)")
 _NOT_RUN = re.compile(r"\s*<!-- not run: .+ -->\s*")
 
 
@@ -50,27 +51,6 @@ def language_of(page: Path) -> str:
 def in_english(command: str) -> str:
     """A command as the English page has it: a Japanese reader asks for Japanese."""
     return command.replace(" --lang ja", "")
-
-
-def outside_fences(text: str) -> list[str]:
-    """The lines of a page that are not in a code block."""
-    lines: list[str] = []
-    fence = ""
-    for line in text.splitlines():
-        mark = _FENCE.fullmatch(line)
-        if mark and not fence:
-            fence = mark.group(2)
-        elif mark and mark.group(2).startswith(fence) and not mark.group(3).strip():
-            fence = ""
-        elif not fence:
-            lines.append(line)
-    return lines
-
-
-def headings(text: str) -> list[tuple[int, str]]:
-    """Level and text of each heading."""
-    found = (re.fullmatch(r"(#+) +(.+?) *", line) for line in outside_fences(text))
-    return [(len(one.group(1)), one.group(2)) for one in found if one]
 
 
 def tables(text: str) -> list[list[list[str]]]:
@@ -105,7 +85,7 @@ def commands(page: Path) -> list[Command]:
     lines = page.read_text(encoding="utf-8").splitlines()
     at = 0
     while at < len(lines):
-        mark = _FENCE.fullmatch(lines[at])
+        mark = FENCE.fullmatch(lines[at])
         if mark and mark.group(3).strip() == "console":
             indent = len(mark.group(1))
             run = not _NOT_RUN.fullmatch(lines[at - 1])

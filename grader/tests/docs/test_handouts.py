@@ -9,7 +9,6 @@ from book_pages import (
     SAMPLE,
     commands,
     handouts,
-    headings,
     in_english,
     shown,
     tables,
@@ -18,6 +17,7 @@ from book_pages import (
 from ruamel.yaml import YAML
 
 from vmmlab import course as courses
+from vmmlab.markdown import headings
 
 PAGES = handouts()
 TWINS = [page for page in PAGES if twin(page).is_file()]

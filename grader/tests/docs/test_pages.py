@@ -9,7 +9,6 @@ from book_pages import (
     Command,
     commands,
     handouts,
-    headings,
     missing_output,
     own_pages,
     shown,
@@ -21,6 +20,7 @@ from vmmlab import course as courses
 from vmmlab.checks import scenario
 from vmmlab.evidence import probes
 from vmmlab.evidence.probes import make_probe
+from vmmlab.markdown import headings
 
 PAGES = [*own_pages(), *handouts()]
 TREE = ROOT / "vmm-skeleton" / "{{cookiecutter.slug}}"
