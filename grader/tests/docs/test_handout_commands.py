@@ -8,11 +8,8 @@ lab up to that one; without a comment, nothing. What is typed into gdb stands in
 to the state of the block above.
 """
 
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,24 +24,19 @@ from book_pages import (
     shown,
     twin,
 )
+from workspace_shell import needs_vmmlab, workspace_and_shell
 
-from vmmlab import contracts, workspace
+from vmmlab import contracts
 from vmmlab import course as courses
-from vmmlab.cohort import Cohort
 from vmmlab.strip import starter_text
-from vmmlab.workspace import Answers
 
-VMMLAB = Path(sys.prefix) / "bin" / "vmmlab"
 PAGES = handouts()
 BOTH = [one for page in PAGES for one in (page, twin(page))]
-LONGEST_S = 60
 TWICE = re.compile(r"\btwice\b|2 回")
 OFTEN = re.compile(r"a few times|数回")
 CODE = re.compile(r"`([^`]+)`")
 
-pytestmark = pytest.mark.skipif(
-    not VMMLAB.is_file(), reason="vmmlab is not installed in this environment"
-)
+pytestmark = needs_vmmlab
 
 
 @dataclass(frozen=True)
@@ -126,31 +118,11 @@ def shell_in(home: Path, language: str) -> Callable[[str, str, str], str]:
     """A workspace in one language, and how to run a line in it."""
     kit = courses.load(ROOT)
     lang = "" if language == "en" else language
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", f"{home}/.cache")
-        here = workspace.new(home / "vmm", kit, Answers("Ada", Cohort.derive("dev"), lang))
-    plain: Mapping[str, str] = {
-        "PATH": f"{here}/.venv/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-        "HOME": str(home),
-        "LC_ALL": "C.UTF-8",
-        "COLUMNS": "200",
-        "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
-    }
+    here, shell = workspace_and_shell(home, lang)
 
     def run(line: str, state: str, stdin: str) -> str:
         write(here, kit, state, lang)
-        done = subprocess.run(
-            ["/bin/bash", "-c", line],
-            cwd=here,
-            env=plain,
-            input=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=LONGEST_S,
-            check=False,
-        )
-        return done.stdout
+        return shell(line, stdin)
 
     return run
 

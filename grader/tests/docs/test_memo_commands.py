@@ -1,27 +1,17 @@
 """The page that answers the memo's questions: no cell is empty, and what it says to type is so."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from book_pages import DOCS, ROOT, tables, twin
-
-from vmmlab import course as courses
-from vmmlab import workspace
-from vmmlab.cohort import Cohort
-from vmmlab.workspace import Answers
+from book_pages import DOCS, tables, twin
+from workspace_shell import needs_vmmlab, workspace_and_shell
 
 PAGE = DOCS / "memo-questions.md"
-VMMLAB = Path(sys.prefix) / "bin" / "vmmlab"
 CODE = re.compile(r"`([^`]+)`((?: twice| four times)?)")
 TIMES = {"": 1, " twice": 2, " four times": 4}
 GDB = re.compile(r"(hbreak|delete|continue|finish|bt|info|p|p/x|x/\w+)( .+)?")
 SHELL = re.compile(r"(grep|make) .+")
-LONGEST_S = 60
 
 # How a question begins, and what its last cell must bring to light, in this order.
 EXPECTED = {
@@ -45,9 +35,7 @@ EXPECTED = {
     "after the start the five": ["bsp_proc", "0x40000000:", "0x00"],
 }
 
-pytestmark = pytest.mark.skipif(
-    not VMMLAB.is_file(), reason="vmmlab is not installed in this environment"
-)
+pytestmark = needs_vmmlab
 
 
 def rows() -> list[list[str]]:
@@ -81,32 +69,7 @@ def of(question: str, above: dict[str, list[str]]) -> list[str]:
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """A fresh workspace with lab 0 built, and how to run a line in it."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", f"{home}/.cache")
-        here = workspace.new(home / "vmm", courses.load(ROOT), Answers("Ada", Cohort.derive("dev")))
-    env = {
-        "PATH": f"{here}/.venv/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-        "HOME": str(home),
-        "LC_ALL": "C.UTF-8",
-        "COLUMNS": "200",
-        "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
-    }
-
-    def run(line: str, stdin: str = "") -> str:
-        done = subprocess.run(
-            ["/bin/bash", "-c", line],
-            cwd=here,
-            env=env,
-            input=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=LONGEST_S,
-            check=False,
-        )
-        return done.stdout
-
+    _, run = workspace_and_shell(tmp_path_factory.mktemp("home"))
     run("make lab0")
     return run
 
