@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Final
 
@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from vmmlab.gradebook.sync import Result, Synced
-from vmmlab.gradebook.worksheets import Graded
 from vmmlab.report.console import console, show
 from vmmlab.report.text import clean
 
@@ -23,24 +22,6 @@ _SHOWN: Final = 3
 def print_result(result: Result, out: IO[str] | None = None) -> None:
     """Print what happened: in colour only on a terminal, and never with NO_COLOR set."""
     show(lambda width, color: render(result, width=width, color=color), out)
-
-
-def print_worksheets(lab: str, graded: Sequence[Graded], out: IO[str] | None = None) -> None:
-    """Print a line for each worksheet, and what was wrong with it below."""
-    to = sys.stdout if out is None else out
-    width = max((len(one.student) for one in graded), default=0)
-    for one in graded:
-        if one.problem:
-            said = "not graded: " + clean(one.problem).replace("\n", "\n    ")
-        elif one.points is None:
-            said = "graded before; --force grades it again"
-        else:
-            said = f"{one.points:g}/{one.most:g} points"
-            said += f", {one.by_hand:g} more to be given by hand" if one.by_hand else ""
-        to.write(f"{clean(one.student):{width}}  {lab}  {said}\n")
-        for stop in one.stopped:
-            to.write(f"    {clean(stop)}\n")
-    to.flush()
 
 
 def render(result: Result, *, width: int = 100, color: bool = False) -> str:
