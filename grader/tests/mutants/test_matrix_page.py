@@ -65,8 +65,12 @@ def test_it_can_be_written_again(tmp_path):
 
 def test_the_twin_is_written_too(tmp_path):
     (tmp_path / "page.ja.md").write_text(EMPTY)
-    written(tmp_path, Result(MUTANT, "killed"))
-    assert "lab1.a.b" in (tmp_path / "page.ja.md").read_text()
+    written(tmp_path, Result(MUTANT, "killed", names="line"))
+    text = (tmp_path / "page.ja.md").read_text()
+    assert "ミュータント 1 個中 1 個を、" in text
+    row = ("a | b", "lab1.mi.copied", "mi-not-copied", "行", "捕まえた")
+    assert mutants.page_rows(text, "mutants") == {"lab1.a.b": row}
+    assert mutants.page_rows(text, "variants") == {"odd-looks/lab1": ("dev gcc", "満点")}
 
 
 def test_a_page_without_marks_is_refused(tmp_path):
@@ -78,18 +82,26 @@ def test_a_page_without_marks_is_refused(tmp_path):
         mutants.write_page(tmp_path / "gone.md", [], [])
 
 
+def said(page: Path, word: str) -> str:
+    """A word of the tables in the language of a page."""
+    japanese = {"killed": "捕まえた", "line": "行", "function": "関数", "all points": "満点"}
+    return japanese[word] if page.name.endswith(".ja.md") else word
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_mutant_is_in_the_page_as_it_is_now_and_was_killed(page):
     there = mutants.page_rows(page.read_text(encoding="utf-8"), "mutants")
     now = {one.id: (one.title, one.check, one.cause) for one in mutants.load(COURSE)}
     assert {id: row[:3] for id, row in there.items()} == now, "vmmlab mutants --write PAGE"
-    assert {id: row[-1] for id, row in there.items() if row[-1] != "killed"} == {}
+    assert {id: row[-1] for id, row in there.items() if row[-1] != said(page, "killed")} == {}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_nine_messages_of_ten_name_the_place_to_change(page):
     rows = mutants.page_rows(page.read_text(encoding="utf-8"), "mutants")
-    naming = [id for id, row in rows.items() if row[3] in ("line", "function")]
+    naming = [
+        id for id, row in rows.items() if row[3] in (said(page, "line"), said(page, "function"))
+    ]
     assert rows
     assert len(naming) >= 0.9 * len(rows)
 
@@ -98,4 +110,4 @@ def test_nine_messages_of_ten_name_the_place_to_change(page):
 def test_every_right_solution_is_in_the_page_and_has_all_points(page):
     there = mutants.page_rows(page.read_text(encoding="utf-8"), "variants")
     assert set(there) == {str(one) for one in mutants.load_variants(COURSE)}
-    assert {row[-1] for row in there.values()} == {"all points"}
+    assert {row[-1] for row in there.values()} == {said(page, "all points")}

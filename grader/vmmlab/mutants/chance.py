@@ -24,9 +24,11 @@ from vmmlab.grading import grade_lab
 from vmmlab.mutants import instructions, running, tables
 from vmmlab.mutants.instructions import Change, Instruction
 from vmmlab.mutants.model import mutants_dir
+from vmmlab.mutants.progress import Watch
 from vmmlab.report import Report
 from vmmlab.sandbox import Sandbox
 from vmmlab.submission import reference
+from vmmlab.translate import Reader
 
 _COHORT: Final = "dev"
 
@@ -127,6 +129,7 @@ def run_random(
     seed: int = running.SEED,
     jobs: int = 1,
     tell: Callable[[Outcome], object] | None = None,
+    watch: Watch | None = None,
 ) -> tuple[Outcome, ...]:
     """Grade random changes of the reference.
 
@@ -137,13 +140,14 @@ def run_random(
         seed: chooses the changes.
         jobs: gradings at the same time, each in a process of its own.
         tell: called with each outcome as it comes.
+        watch: told how many are done, and of how many.
 
     Raises:
         UsageError: keystone is not installed.
     """
     chosen = choose(course, count, labs, seed=seed)
     work = [(course.root, one) for one in chosen]
-    return running.run_all(_job, work, jobs, tell)
+    return running.run_all(_job, work, jobs, tell, watch)
 
 
 def _job(job: tuple[Path, RandomMutant]) -> Outcome:
@@ -186,16 +190,22 @@ def judge(mutant: RandomMutant, report: Report) -> Outcome:
     return Outcome(mutant, "killed", f"{failed.id}: {failed.cause}" if failed else "the build")
 
 
-def survivors(outcomes: Sequence[Outcome]) -> list[str]:
-    """What survived, as lines of a Markdown table, and a line that sums it up."""
-    rows: list[tuple[str, ...]] = [("lab", "place", "instruction", "made", "what it is", "told")]
+def survivors(outcomes: Sequence[Outcome], say: Reader | None = None) -> list[str]:
+    """What survived, as lines of a Markdown table, and a line that sums it up.
+
+    Args:
+        outcomes: what came of the changes.
+        say: the reader's language; English without it.
+    """
+    say = Reader() if say is None else say
+    rows = [tables.heads(("lab", "place", "instruction", "made", "what it is", "told"), say)]
     for one in outcomes:
         if one.ending == "killed":
             continue
         change = one.mutant.change
-        told = one.by if one.ending == "error" else _TOLD[one.reached]
-        row = (one.mutant.lab, change.at.where, change.at.text, change.text, change.kind, told)
-        rows.append(row)
+        told = say(one.by if one.ending == "error" else _TOLD[one.reached])
+        made, kind = say(change.text), say(change.kind)
+        rows.append((one.mutant.lab, change.at.where, change.at.text, made, kind, told))
     endings = [one.ending for one in outcomes]
     killed, wrong = endings.count("killed"), endings.count("error")
     never = sum(one.reached == "never executed" for one in outcomes)
@@ -204,7 +214,7 @@ def survivors(outcomes: Sequence[Outcome]) -> list[str]:
         words += f", {never} in code that no boot executes"
     if wrong:
         words += f", {wrong} could not be judged"
-    return [*(tables.markdown(rows) if len(rows) > 1 else ()), "", f"{words}."]
+    return [*(tables.markdown(rows) if len(rows) > 1 else ()), "", f"{say(words)}."]
 
 
 _TOLD: Final = {

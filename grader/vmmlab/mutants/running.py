@@ -21,6 +21,7 @@ from vmmlab.mutants import places
 from vmmlab.mutants.applying import apply
 from vmmlab.mutants.model import Mutant, Variant, load, load_variants
 from vmmlab.mutants.places import Named
+from vmmlab.mutants.progress import Watch
 from vmmlab.report import Report
 from vmmlab.submission import reference
 from vmmlab.yamlfile import shown
@@ -114,6 +115,7 @@ def run_mutants(
     seed: int = SEED,
     jobs: int = 1,
     tell: Callable[[Result], object] | None = None,
+    watch: Watch | None = None,
 ) -> tuple[Result, ...]:
     """Grade the mutants of some labs, or of all.
 
@@ -124,6 +126,7 @@ def run_mutants(
         seed: seed of the boots and of the sample.
         jobs: gradings at the same time, each in a process of its own.
         tell: called with each result as it comes.
+        watch: told how many are done, and of how many.
 
     Returns:
         The results, in the order of the files.
@@ -136,7 +139,7 @@ def run_mutants(
         picked = random.Random(seed).sample(range(len(chosen)), sample)
         chosen = tuple(chosen[at] for at in sorted(picked))
     work = [(course.root, mutant, seed) for mutant in chosen]
-    return run_all(_mutant_job, work, jobs, tell)
+    return run_all(_mutant_job, work, jobs, tell, watch)
 
 
 J = TypeVar("J")
@@ -144,7 +147,11 @@ R = TypeVar("R")
 
 
 def run_all(
-    one: Callable[[J], R], work: Sequence[J], jobs: int, tell: Callable[[R], object] | None
+    one: Callable[[J], R],
+    work: Sequence[J],
+    jobs: int,
+    tell: Callable[[R], object] | None,
+    watch: Watch | None = None,
 ) -> tuple[R, ...]:
     """Do one thing for each piece of work, in processes of their own if `jobs` says so."""
     results: dict[int, R] = {}
@@ -153,6 +160,11 @@ def run_all(
         results[at] = result
         if tell is not None:
             tell(result)
+        if watch is not None:
+            watch(len(results), len(work))
+
+    if watch is not None:
+        watch(0, len(work))
 
     if jobs <= 1:
         for at, job in enumerate(work):
@@ -266,6 +278,7 @@ def run_variants(
     seed: int = SEED,
     jobs: int = 1,
     tell: Callable[[VariantResult], object] | None = None,
+    watch: Watch | None = None,
 ) -> tuple[VariantResult, ...]:
     """Grade the variants of some labs, or of all, in each of the ways of `how`.
 
@@ -276,6 +289,7 @@ def run_variants(
         seed: seed of the boots.
         jobs: gradings at the same time.
         tell: called with each result as it comes.
+        watch: told how many are done, and of how many.
     """
     work = [
         (course.root, one, {**way, "arch": arch}, seed)
@@ -283,7 +297,7 @@ def run_variants(
         for arch in one.arches
         for way in how
     ]
-    return run_all(_variant_job, work, jobs, tell)
+    return run_all(_variant_job, work, jobs, tell, watch)
 
 
 def _variant_job(job: tuple[Path, Variant, dict[str, str], int]) -> VariantResult:

@@ -8,52 +8,69 @@ from pathlib import Path
 
 from vmmlab.errors import UsageError
 from vmmlab.mutants.running import Result, VariantResult
+from vmmlab.translate import Reader, cells
+
+_ENGLISH = Reader()
 
 
-def table(results: Sequence[Result]) -> list[str]:
-    """The kill matrix as lines of a Markdown table, and lines that sum it up."""
-    rows = [("mutant", "what is wrong in it", "check", "cause", "names the", "verdict")]
+def table(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
+    """The kill matrix as lines of a Markdown table, and lines that sum it up.
+
+    Args:
+        results: what came of the mutants.
+        say: the reader's language; what is wrong in a mutant stays English, as its file says it.
+    """
+    rows = [heads(("mutant", "what is wrong in it", "check", "cause", "names the", "verdict"), say)]
     for one in results:
         verdict = one.verdict
         if verdict == "wrong cause":
-            words = f"wrong cause: {one.cause}"
+            words = say(f"wrong cause: {one.cause}")
         elif verdict == "killed":
-            words = "killed"
+            words = say.label("killed")
         else:
-            words = f"{verdict}: {' '.join(one.message.split())[:200]}"
-        wrong = one.mutant
-        rows.append((wrong.id, wrong.title, wrong.check, wrong.cause, one.names or "-", words))
-    return [*markdown(rows), "", *totals(results)]
+            said = say(" ".join(one.message.split())[:200])
+            words = f"{say.label(verdict)}{say.label(': ')}{said}"
+        wrong, names = one.mutant, say.label(one.names) or "-"
+        rows.append((wrong.id, wrong.title, wrong.check, wrong.cause, names, words))
+    return [*markdown(rows), "", *totals(results, say)]
 
 
-def totals(results: Sequence[Result]) -> list[str]:
+def heads(names: Sequence[str], say: Reader) -> tuple[str, ...]:
+    """The names of columns in the reader's language: one word is a label, several are a text."""
+    return tuple(say(name) if " " in name else say.label(name) for name in names)
+
+
+def totals(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
     """How many mutants were killed, and how many messages name the place to change."""
     killed = [one for one in results if one.verdict == "killed"]
     naming = sum(bool(one.names) for one in killed)
     seconds = sum(one.seconds for one in results)
     return [
-        f"{len(killed)} of {len(results)} mutants killed by the named check with the named cause "
-        f"({seconds:.0f} s of grading).",
-        f"{naming} of {len(killed)} messages name the function or the line to change.",
+        say(
+            f"{len(killed)} of {len(results)} mutants killed by the named check with the named "
+            f"cause ({seconds:.0f} s of grading)."
+        ),
+        say(f"{naming} of {len(killed)} messages name the function or the line to change."),
     ]
 
 
-def variants_table(results: Sequence[VariantResult]) -> list[str]:
+def variants_table(results: Sequence[VariantResult], say: Reader = _ENGLISH) -> list[str]:
     """The right solutions as lines of a Markdown table, and a line that sums it up."""
-    rows = [("solution", "built for", "verdict")]
+    rows = [heads(("solution", "built for", "verdict"), say)]
     for one in results:
-        told = "; ".join(f"{c} {why}: {said}" for c, why, said in one.accused)
-        rows.append((str(one.variant), one.how, " ".join(told.split())[:300] or "all points"))
+        told = "; ".join(f"{c} {why}{say.label(': ')}{say(said)}" for c, why, said in one.accused)
+        rows.append((str(one.variant), one.how, " ".join(told.split())[:300] or say("all points")))
     wrong = sum(bool(one.accused) for one in results)
-    return [*markdown(rows), "", f"{wrong} of {len(results)} right solutions accused."]
+    return [*markdown(rows), "", say(f"{wrong} of {len(results)} right solutions accused.")]
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows as a Markdown table; the first one is the head."""
-    wide = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for number, row in enumerate(rows):
-        cells = (cell.replace("|", "\\|").ljust(size) for cell, size in zip(row, wide, strict=True))
-        yield f"| {' | '.join(cells)} |"
+    """Rows as a Markdown table; the first one is the head. Wide characters take two columns."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    wide = [max(map(cells, column)) for column in zip(*escaped, strict=True)]
+    for number, row in enumerate(escaped):
+        padded = (cell + " " * (size - cells(cell)) for cell, size in zip(row, wide, strict=True))
+        yield f"| {' | '.join(padded)} |"
         if number == 0:
             yield f"|{'|'.join('-' * (size + 2) for size in wide)}|"
 
@@ -64,22 +81,25 @@ _BLOCK = "<!-- {name}: written by `vmmlab mutants --write` -->"
 _END = "<!-- end of {name} -->"
 
 
-def page(text: str, wrong: Sequence[Result], right: Sequence[VariantResult]) -> str:
+def page(
+    text: str, wrong: Sequence[Result], right: Sequence[VariantResult], say: Reader = _ENGLISH
+) -> str:
     """A page with the two tables put between their marks.
 
     Args:
         text: the page, which has a pair of marks for `mutants` and one for `variants`.
         wrong: what came of the mutants.
         right: what came of the right solutions.
+        say: the language of the page.
 
     Raises:
         UsageError: a mark is missing.
     """
-    mutants = [*totals(wrong), ""]
+    mutants = [*totals(wrong, say), ""]
     for lab in dict.fromkeys(one.mutant.lab for one in wrong):
         of_lab = [one for one in wrong if one.mutant.lab == lab]
-        mutants += [f"### {lab}", "", *table(of_lab)[: len(of_lab) + 2], ""]
-    for name, lines in (("mutants", mutants), ("variants", variants_table(right))):
+        mutants += [f"### {lab}", "", *table(of_lab, say)[: len(of_lab) + 2], ""]
+    for name, lines in (("mutants", mutants), ("variants", variants_table(right, say))):
         text = _between(text, name, lines)
     return text
 
@@ -112,9 +132,13 @@ def write_page(path: Path, wrong: Sequence[Result], right: Sequence[VariantResul
     Raises:
         UsageError: the page is not there, or has no marks.
     """
-    pages = [one for one in (path, path.with_suffix(".ja.md")) if one == path or one.is_file()]
+    twin = path.with_suffix(".ja.md")
+    pages = {path: _ENGLISH, **({twin: Reader("ja")} if twin.is_file() else {})}
     try:
-        made = {one: page(one.read_text(encoding="utf-8"), wrong, right) for one in pages}
+        made = {
+            one: page(one.read_text(encoding="utf-8"), wrong, right, say)
+            for one, say in pages.items()
+        }
         for one, text in made.items():
             one.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -123,7 +147,7 @@ def write_page(path: Path, wrong: Sequence[Result], right: Sequence[VariantResul
             expected="a page with marks for the two tables, such as docs/kill-matrix.md",
             found=f"{error.filename}: {error.strerror}",
         ) from None
-    return pages
+    return list(pages)
 
 
 def page_rows(text: str, name: str) -> dict[str, tuple[str, ...]]:
@@ -135,8 +159,9 @@ def page_rows(text: str, name: str) -> dict[str, tuple[str, ...]]:
     """
     part = text.partition(_BLOCK.format(name=name))[2].partition(_END.format(name=name))[0]
     rows = {}
-    for line in part.splitlines():
-        if line.startswith("| ") and not line.startswith(("| mutant ", "| solution ")):
+    lines = part.splitlines()
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("| ") and not below.startswith("|--"):
             first, *rest = (cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|")))
             rows[first] = tuple(cell.replace("\\|", "|") for cell in rest)
     return rows
