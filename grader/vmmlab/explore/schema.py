@@ -38,15 +38,32 @@ def json_schema() -> dict[str, Any]:
     schema["properties"] = {**_OWN, **schema["properties"]}
     for node in (schema, *schema["$defs"].values()):
         node["required"] = list(node["properties"])  # every field is written
+        node["description"], said = _told(node["description"])
         for name, field in node["properties"].items():
             field.pop("default", None)
-            if name in _COUNTS:
+            field.pop("title", None)
+            field.update({"description": said[name]} if name in said else {})
+            if name in _COUNTS and field.get("type") in ("integer", "number"):
                 field["minimum"] = 0
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA,
         **schema,
     }
+
+
+def _told(docstring: str) -> tuple[str, dict[str, str]]:
+    """What a docstring says of a record, and of each of its fields."""
+    about, _, fields = docstring.partition("\n\nAttributes:\n")
+    told: dict[str, str] = {}
+    name = ""
+    for line in fields.splitlines():
+        if line.startswith(" " * 8):
+            told[name] += f" {line.strip()}"
+        else:
+            name, _, text = line.strip().partition(": ")
+            told[name] = text
+    return " ".join(about.split()), told
 
 
 def schema_text() -> str:
