@@ -51,7 +51,9 @@ def test_a_sample_fits_schema_and_model(schema, file):
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(data(file), schema)
     found = from_data(data(file))
-    assert json.loads(found.to_json()) == data(file), "and says nothing that the model does not hold"
+    assert json.loads(found.to_json()) == data(file), (
+        "and says nothing that the model does not hold"
+    )
     assert found.verdict == ("wrong" if file == WRONG else "correct")
 
 

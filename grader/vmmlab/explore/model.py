@@ -169,8 +169,8 @@ class Exploration:
         image: key of the image.
         compiler: such as "gcc -O2".
         cpus: how many CPUs, the BSP among them.
-        parts: in the order in which they were searched; after a wrong one there are no more
-            of the same scenario.
+        parts: for each scenario stores in order, then store buffers; after a wrong one there are
+            no more of the same scenario.
     """
 
     image: str

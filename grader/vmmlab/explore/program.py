@@ -412,11 +412,11 @@ def _parse(path: Path) -> tuple[tuple[Section, ...], list[tuple[int, int, str]]]
 
 
 def _read(image: ImageLike) -> tuple[tuple[Section, ...], list[tuple[int, int, str]]]:
+    from elftools.common.exceptions import ELFError
+
     try:
         return _parse(image.elf)
-    except OSError as error:
+    except (OSError, ELFError) as error:
         raise InfraError(
-            "The image cannot be read.",
-            found=f"{error.filename}: {error.strerror}",
-            next_step="Build it again.",
+            "The image cannot be read.", found=str(error), next_step="Build it again."
         ) from error

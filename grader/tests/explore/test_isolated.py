@@ -1,0 +1,174 @@
+"""The search in a process of its own: the same answer, and one clear error for anything else."""
+
+import dataclasses
+import json
+
+import pytest
+
+from vmmlab import sandbox as sandboxes
+from vmmlab.cli import main
+from vmmlab.cohort import Cohort
+from vmmlab.errors import InfraError, UsageError
+from vmmlab.explore import Bounds, isolated
+from vmmlab.sandbox import Probe, Sandbox
+
+COHORT = Cohort.derive("dev")
+
+
+@pytest.fixture(params=["bwrap", "none"])
+def sandbox(request):
+    found = Sandbox.choose(require=False) if request.param == "bwrap" else Sandbox.none()
+    if found.kind != request.param:
+        pytest.skip("bubblewrap does not work here")
+    return found
+
+
+@pytest.fixture
+def inside(monkeypatch):
+    """Another program in place of the search."""
+    return lambda code: monkeypatch.setattr(isolated, "_RUN", f"import sys\n{code}")
+
+
+@pytest.fixture
+def image(built, solution):
+    return built(solution)
+
+
+def test_the_answer_is_that_of_a_search_in_this_process(built, explored, solution, sandbox):
+    files = dict(solution)
+    source = files["lab4/sync.c"].decode()
+    files["lab4/sync.c"] = source.replace("sync_count = 0;", "").encode()
+    found = isolated.explore(
+        built(files), COHORT, sandbox, sources=files, scenarios=["barrier"], bounds=Bounds()
+    )
+    assert found == explored(files, "barrier")
+    assert found.verdict == "wrong"
+    assert any(step.source for step in found.counterexample.steps)
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "it was ended by SIGKILL"),
+        ("import os; os.abort()", "it was ended by SIGABRT"),
+        ("sys.exit(7)", "status 7"),
+        ("raise KeyError('lost')", "KeyError: 'lost'"),
+        ("bytearray(2 ** 40)", "it needs more than 4096 MiB of memory"),
+    ],
+)
+def test_a_search_that_dies_is_one_clear_error(image, sandbox, inside, code, found):
+    inside(code)
+    with pytest.raises(InfraError) as caught:
+        isolated.explore(image, COHORT, sandbox)
+    assert "ended without an answer" in caught.value.message
+    assert caught.value.found == found
+    assert caught.value.exit_code == 3
+
+
+def test_a_search_that_hangs_is_ended(image, sandbox, inside):
+    inside("while True: pass")
+    with pytest.raises(InfraError, match="does not come to an end"):
+        isolated.explore(image, COHORT, sandbox, wall_s=0.5)
+
+
+RIGHT = {
+    **dict.fromkeys(("image", "compiler"), "x"),
+    **{"schema": "vmmlab/exploration/1", "verdict": "correct", "states": 0, "cpus": 3, "parts": []},
+}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("", "all is well", "[1, 2]", "{}", '{"error": "no"}', '{"error": [1, 2, 3, 4]}'),
+        json.dumps({**RIGHT, "verdict": "fine"}),
+        pytest.param(json.dumps(RIGHT), id="of another image"),
+        "\\xff\\xfe",
+    ],
+)
+def test_nonsense_is_not_believed(image, sandbox, inside, said):
+    inside(f"sys.stdout.buffer.write({said!r}.encode('latin-1'))")
+    with pytest.raises(InfraError, match="cannot be understood"):
+        isolated.explore(image, COHORT, sandbox)
+
+
+def test_an_answer_about_less_than_was_asked_is_not_believed(image, sandbox, inside):
+    """It would be "correct", as there is no part in which something is wrong."""
+    answer = json.dumps({**RIGHT, "image": image.key})
+    inside(f"print({answer!r})")
+    with pytest.raises(InfraError, match="cannot be understood") as caught:
+        isolated.explore(image, COHORT, sandbox)
+    assert caught.value.found == "this is the answer to another question"
+
+
+def test_what_is_wrong_with_the_image_is_passed_on(image, sandbox):
+    """As the search in this process says it, too."""
+    broken = dataclasses.replace(image, elf=image.symbols.line_text)
+    with pytest.raises(InfraError, match="The image cannot be read"):
+        isolated.explore(broken, COHORT, sandbox)
+
+
+def test_another_architecture_is_refused_before_anything_is_started(image, sandbox, inside):
+    inside("raise AssertionError")
+    options = dataclasses.replace(image.options, arch="i386")
+    with pytest.raises(UsageError, match="i386"):
+        isolated.explore(dataclasses.replace(image, options=options), COHORT, sandbox)
+
+
+def test_inside_no_solution_is_to_be_seen(course, image, inside):
+    sandbox = Sandbox.choose(require=False)
+    if sandbox.kind == "none":
+        pytest.skip("bubblewrap does not work here")
+    places = [course.reference_dir, course.tree, course.root / "labs", course.root / "grader/tests"]
+    inside(
+        "import json, os\n"
+        f"seen = [place for place in {[*map(str, places)]!r} if os.path.exists(place)]\n"
+        "print(json.dumps({'error': [f'seen: {seen}', '', '', '']}))"
+    )
+    with pytest.raises(InfraError) as caught:
+        isolated.explore(image, COHORT, sandbox)
+    assert caught.value.message == "seen: []"
+    with pytest.raises(InfraError) as caught:  # and that is how it looks if they are
+        isolated.explore(image, COHORT, Sandbox.none())
+    assert all(str(place) in caught.value.message for place in places)
+
+
+def test_a_missing_emulator_is_named(image, sandbox, monkeypatch):
+    monkeypatch.setattr(isolated, "_PACKAGES", ("unicorn_that_is_not_there",))
+    with pytest.raises(InfraError, match="needs unicorn_that_is_not_there") as caught:
+        isolated.explore(image, COHORT, sandbox)
+    assert "vmmlab[explore]" in caught.value.next_step
+
+
+# --- the command -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mine(solution, tmp_path):
+    for path, content in solution.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    return tmp_path
+
+
+def command(course, submission, *words):
+    return main(["explore", "lab4", "--submission", str(submission), "--course", str(course.root),
+                 *words])  # fmt: skip
+
+
+def test_somebody_elses_work_needs_the_sandbox(course, mine, monkeypatch, capsys):
+    monkeypatch.setattr(sandboxes, "probe", lambda: Probe(False, reason="not here"))
+    assert command(course, mine) == 3
+    assert "Other people's code needs a sandbox" in capsys.readouterr().err
+    assert command(course, mine, "--no-sandbox") == 0
+    assert "no wrong schedule found" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("lang", "said"), [("en", "without an answer"), ("ja", "結果を出さずに")])
+def test_a_killed_search_is_three_lines(course, inside, capsys, lang, said):
+    inside("import os; os.kill(os.getpid(), 9)")
+    assert command(course, "reference", "--lang", lang) == 3
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert said in shown.err and "SIGKILL" in shown.err
+    assert len(shown.err.splitlines()) == 3
