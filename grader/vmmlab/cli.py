@@ -289,6 +289,7 @@ def grade(
 
 @app.command()
 def mutants(
+    context: typer.Context,
     lab: Annotated[
         list[str] | None, typer.Option(help="Only this lab; may be given again.")
     ] = None,
@@ -308,11 +309,14 @@ def mutants(
     seed: Annotated[int, typer.Option(help="Chooses the sample or the instructions.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Gradings at the same time.")] = 1,
     course: CourseOption = None,
+    lang: LangOption = None,
 ) -> int:
     """Grade known-wrong solutions, and right ones written differently: the kill matrix."""
     from vmmlab import mutants as matrix
+    from vmmlab.mutants.progress import progress
 
     loaded = _course(course)
+    say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
     for name in lab or ():
         loaded.lab(name)
     if write is not None and (lab or sample or random):
@@ -323,14 +327,17 @@ def mutants(
     if random is not None:
         from vmmlab.mutants import chance
 
-        found = chance.run_random(loaded, random, lab, seed=seed, jobs=jobs)
-        typer.echo("\n".join(chance.survivors(found)))
+        with progress("changes", say) as watch:
+            found = chance.run_random(loaded, random, lab, seed=seed, jobs=jobs, watch=watch)
+        typer.echo("\n".join(chance.survivors(found, say)))
         return 0
-    wrong = matrix.run_mutants(loaded, lab, sample=sample, seed=seed, jobs=jobs)
-    right = () if sample else matrix.run_variants(loaded, lab, jobs=jobs)
-    typer.echo("\n".join(matrix.table(wrong)))
+    with progress("mutants", say) as watch:
+        wrong = matrix.run_mutants(loaded, lab, sample=sample, seed=seed, jobs=jobs, watch=watch)
+    with progress("right solutions", say) as watch:
+        right = () if sample else matrix.run_variants(loaded, lab, jobs=jobs, watch=watch)
+    typer.echo("\n".join(matrix.table(wrong, say)))
     if right:
-        typer.echo("\n".join(["", *matrix.variants_table(right)]))
+        typer.echo("\n".join(["", *matrix.variants_table(right, say)]))
     if write is not None:
         matrix.write_page(write, wrong, right)
     accused = any(one.accused for one in right)
@@ -435,51 +442,60 @@ def run(
 
 @app.command(name="new-lab")
 def new_lab(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="For example lab9.")],
     course: CourseOption = None,
+    lang: LangOption = None,
 ) -> None:
     """For lab authors, in a clone: make a new lab that can be graded at once."""
     from vmmlab import newlab
 
+    say: Reader = context.obj
     made = newlab.new_lab(_course(course), name)
     for file in made.files:
-        typer.echo(f"made     {file}")
-    typer.echo(f"added to {made.changed}")
-    typer.echo(f"Next: vmmlab grade {name} --submission reference, then vmmlab check-course")
+        typer.echo(say(f"made     {file}"))
+    typer.echo(say(f"added to {made.changed}"))
+    typer.echo(say(f"Next: vmmlab grade {name} --submission reference, then vmmlab check-course"))
 
 
 @app.command()
 def release(
+    context: typer.Context,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
     cohort: Annotated[
         list[str] | None,
         typer.Option(help="For whom; may be given again. Else the course's own."),
     ] = None,
     course: CourseOption = None,
+    lang: LangOption = None,
 ) -> None:
     """Write a course to give away: no solutions, no hidden checks, everything ready-made."""
     from vmmlab import doctor
     from vmmlab import release as releases
 
+    say: Reader = context.obj
     loaded = _course(course)
     doctor.require(("gcc", "ld", "objcopy"))
     made = releases.release(loaded, directory, cohort or ())
     for note in made.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"{made.folder}: {made.files} files, none with a line of a solution")
-    typer.echo("Next: try it as a student does: its README.md says how")
+        typer.echo(say(f"note: {note}"))
+    typer.echo(say(f"{made.folder}: {made.files} files, none with a line of a solution"))
+    typer.echo(say("Next: try it as a student does: its README.md says how"))
 
 
 @app.command(name="check-course")
-def check_course(course: CourseOption = None) -> int:
+def check_course(
+    context: typer.Context, course: CourseOption = None, lang: LangOption = None
+) -> int:
     """For lab authors: name what is forgotten in the course, one line each."""
     from vmmlab import course as courses
     from vmmlab import coursecheck
 
+    say: Reader = context.obj
     found = coursecheck.forgotten(courses.find(Path.cwd(), course))
     for one in found:
-        typer.echo(str(one))
-    typer.echo(f"{len(found)} to mend" if found else "nothing is forgotten")
+        typer.echo(one.shown(say))
+    typer.echo(say(f"{len(found)} to mend" if found else "nothing is forgotten"))
     return 1 if found else 0
 
 
@@ -494,6 +510,7 @@ app.add_typer(gradebook_app, name="gradebook")
 
 @gradebook_app.command(name="sync")
 def gradebook_sync(
+    context: typer.Context,
     reports: Annotated[
         list[Path],
         typer.Argument(metavar="REPORT...", help="STUDENT/lab3.json and so on, or their folder."),
@@ -521,6 +538,7 @@ def gradebook_sync(
         bool, typer.Option("--dry-run", "-n", help="Say what would change, and change nothing.")
     ] = False,
     course: CourseOption = None,
+    lang: LangOption = None,
 ) -> int:
     """Put lab scores into nbgrader's gradebook; what a person entered there stays."""
     loaded = _course(course)
@@ -541,9 +559,10 @@ def gradebook_sync(
         drop_removed=drop_removed,
         dry_run=dry_run,
     )
-    with show.progress() as tell:
+    say: Reader = context.obj
+    with show.progress(say) as tell:
         result = gradebook.run(loaded, reports, options, tell)
-    show.print_result(result)
+    show.print_result(result, say=say)
     return result.exit_code
 
 
@@ -591,6 +610,7 @@ def iso(
     ] = None,
     arch: ArchOption = "x86_64",
     course: CourseOption = None,
+    lang: LangOption = None,
 ) -> None:
     """Make an image that a PC boots from CD or stick: GRUB and one lab, or all of your own."""
     from vmmlab import boot, local, media, workspace

@@ -21,6 +21,7 @@ from vmmlab.course import CheckSpec, Course, Lab
 from vmmlab.errors import VmmlabError
 from vmmlab.markdown import headings
 from vmmlab.strip import regions, starter_text
+from vmmlab.translate import Reader
 
 LEFT_OVER: Final = "<!-- new-lab:"
 """How a line begins that `vmmlab new-lab` has left for the author."""
@@ -46,8 +47,12 @@ class Forgotten:
     do: str
 
     def __str__(self) -> str:
+        return self.shown(Reader())
+
+    def shown(self, say: Reader) -> str:
+        """It as one line, in the reader's language."""
         where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.what}: {self.do}"
+        return say.label(": ").join((where, say(self.what), say(self.do)))
 
 
 def forgotten(root: Path) -> tuple[Forgotten, ...]:

@@ -15,34 +15,37 @@ from rich.text import Text
 from vmmlab.gradebook.sync import Result, Synced
 from vmmlab.report.console import console, show
 from vmmlab.report.text import clean
+from vmmlab.translate import Reader
 
 _SHOWN: Final = 3
+_NAMED: Final = 8
+_ENGLISH: Final = Reader()
 
 
-def print_result(result: Result, out: IO[str] | None = None) -> None:
+def print_result(result: Result, out: IO[str] | None = None, say: Reader = _ENGLISH) -> None:
     """Print what happened: in colour only on a terminal, and never with NO_COLOR set."""
-    show(lambda width, color: render(result, width=width, color=color), out)
+    show(lambda width, color: render(result, width=width, color=color, say=say), out)
 
 
-def render(result: Result, *, width: int = 100, color: bool = False) -> str:
+def render(result: Result, *, width: int = 100, color: bool = False, say: Reader = _ENGLISH) -> str:
     """The result as text: a table of what changed, then whatever needs a person."""
     out = io.StringIO()
     to = console(out, max(width, 60), color)
     changed = [one for one in result.synced if one.changed]
     if changed:
-        to.print(_table(changed))
-    for line in _lines(result):
+        to.print(_table(changed, say))
+    for line in _lines(result, say):
         to.print(line, soft_wrap=True)
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
 
-def _table(changed: list[Synced]) -> Table:
+def _table(changed: list[Synced], say: Reader) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("student")
-    table.add_column("lab")
-    table.add_column("points", justify="right")
-    table.add_column("before", justify="right")
-    table.add_column("what changes", ratio=1)
+    table.add_column(say.label("student"))
+    table.add_column(say.label("lab"))
+    table.add_column(say.label("points"), justify="right")
+    table.add_column(say.label("before"), justify="right")
+    table.add_column(say("what changes"), ratio=1)
     for one in changed:
         changes = one.changes
         what = list(changes.what)
@@ -50,60 +53,67 @@ def _table(changed: list[Synced]) -> Table:
             what = [word for word in what if word.startswith("new ")]
         if one.file_changed and not changes.what:
             what = ["the files"]
-        more = f", {len(what) - _SHOWN} more" if len(what) > _SHOWN else ""
+        words = [say.label(word) if " " not in word else say(word) for word in what[:_SHOWN]]
+        if len(what) > _SHOWN:
+            words.append(say(f"{len(what) - _SHOWN} more"))
         table.add_row(
             clean(one.student),
             one.lab,
             f"{changes.after:g}{'+?' if changes.unjudged else ''}/{changes.most:g}",
             "" if changes.before is None else f"{changes.before:g}",
-            clean(", ".join(what[:_SHOWN]) + more),
+            clean(say.label(", ").join(words)),
         )
     return table
 
 
-def _lines(result: Result) -> Iterator[Text]:
+def _lines(result: Result, say: Reader) -> Iterator[Text]:
     changed = sum(one.changed for one in result.synced)
     same = len(result.synced) - changed
-    verb = "would change" if result.dry_run else "changed"
+    refused = len(result.refused)
     if changed:
         yield Text("")
-    yield Text(f"{changed} {verb}, {same} the same, {len(result.refused)} refused")
+    if result.dry_run:
+        yield Text(say(f"{changed} would change, {same} the same, {refused} refused"))
+    else:
+        yield Text(say(f"{changed} changed, {same} the same, {refused} refused"))
+    colon = say.label(": ")
     for one in result.synced:
         trouble = {mark.cell: mark.trouble for mark in one.marks}
         for cell in one.changes.unjudged:
             yield Text.assemble(
-                ("needs a mark by hand", "bold magenta"),
-                clean(f"  {one.student}  {cell}: {trouble[cell]}"),
+                (say("needs a mark by hand"), "bold magenta"),
+                clean(f"  {one.student}  {cell}{colon}{say(trouble[cell])}"),
             )
         for cell in one.changes.review:
+            why = say("a score by hand, and the grader's has changed")
             yield Text.assemble(
-                ("look again", "bold yellow"),
-                clean(f"  {one.student}  {cell}: a score by hand, and the grader's has changed"),
+                (say("look again"), "bold yellow"), clean(f"  {one.student}  {cell}{colon}{why}")
             )
     for lab, who in result.stale.items():
-        few = ", ".join(who[:8]) + (f" and {len(who) - 8} more" if len(who) > 8 else "")
-        yield Text.assemble(
-            ("grade again", "bold yellow"),
-            clean(f"  {lab}: what the checks are worth has changed, and not yet for {few}"),
-        )
+        few = say.label(", ").join(who[:_NAMED])
+        if len(who) > _NAMED:
+            few = say(f"{few} and {len(who) - _NAMED} more")
+        why = say(f"what the checks are worth has changed, and not yet for {few}")
+        yield Text.assemble((say("grade again"), "bold yellow"), clean(f"  {lab}{colon}{why}"))
     if result.awkward:
-        few = ", ".join(result.awkward[:8])
+        few = say.label(", ").join(result.awkward[:_NAMED])
+        why = say(f"a comma in a name shifts the columns of nbgrader export ({few}): use")
         yield Text.assemble(
-            ("names", "bold yellow"),
-            clean(
-                f"  a comma in a name shifts the columns of nbgrader export ({few}): use\n"
-                "  nbgrader export --exporter=vmmlab.gradebook.export.QuotedCsv"
-            ),
+            (say.label("names"), "bold yellow"),
+            clean(f"  {why}\n  nbgrader export --exporter=vmmlab.gradebook.export.QuotedCsv"),
         )
-    for refused in result.refused:
-        yield Text.assemble(("refused", "bold red"), clean(f"  {refused.path}: {refused.reason}"))
+    for one_refused in result.refused:
+        yield Text.assemble(
+            (say.label("refused"), "bold red"),
+            clean(f"  {one_refused.path}{colon}{one_refused.said(say)}"),
+        )
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[int, int], None]]:
+def progress(say: Reader = _ENGLISH) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, on a terminal only; gone when it is done. Give it to `run`."""
     errors = Console(stderr=True)
-    columns = (TextColumn("gradebook"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn(say.label("gradebook")), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("reports")
         yield lambda done, of: bar.update(task, completed=done, total=of)

@@ -18,6 +18,7 @@ from vmmlab.gradebook.book import Book, Changes, Lesson, open_book
 from vmmlab.gradebook.marks import Mark, compiler_lines, from_report
 from vmmlab.gradebook.students import Entry, Source
 from vmmlab.report.model import Report, read_json
+from vmmlab.translate import Reader, error_text
 
 _README: Final = """\
 Made by `vmmlab gradebook sync`: without this folder nbgrader's formgrader does not list the scores
@@ -70,7 +71,17 @@ class Refused:
     """A report that was left out, and why."""
 
     path: Path
-    reason: str
+    error: UsageError
+
+    @property
+    def reason(self) -> str:
+        """Why, in English."""
+        return self.said(Reader())
+
+    def said(self, say: Reader) -> str:
+        """Why, in the reader's language, without the name of the file in front."""
+        text = error_text(self.error, say)
+        return text.removeprefix(f"{self.path}{say.label(': ')}").removeprefix(f"{self.path}: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +154,7 @@ def _refusing(source: Source, refused: list[Refused]) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        text = str(error)
-        refused.append(Refused(source.path, text.removeprefix(f"{source.path}: ")))
+        refused.append(Refused(source.path, error))
 
 
 def _read(source: Source) -> Report:
