@@ -92,7 +92,7 @@ def _lines(result: Result, say: Reader) -> Iterator[Text]:
     for lab, who in result.stale.items():
         few = say.label(", ").join(who[:_NAMED])
         if len(who) > _NAMED:
-            few = say(f"{few} and {len(who) - _NAMED} more")
+            few = say(f"{few} and {len(who) - _NAMED} other students")
         why = say(f"what the checks are worth has changed, and not yet for {few}")
         yield Text.assemble((say("grade again"), "bold yellow"), clean(f"  {lab}{colon}{why}"))
     if result.awkward:
