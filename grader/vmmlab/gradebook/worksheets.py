@@ -25,7 +25,7 @@ from vmmlab.sandbox import Sandbox
 from vmmlab.worksheet.autograde import ExecuteApart, refuse_links
 from vmmlab.worksheet.kernel import STOPPED, shown
 
-_QUIET: Final = 60  # above CRITICAL: what goes wrong is in the result
+_QUIET: Final = 50  # CRITICAL: what goes wrong is in the result
 
 
 @dataclass(frozen=True, slots=True)
