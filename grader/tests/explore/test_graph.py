@@ -2,6 +2,8 @@
 
 from array import array
 
+import pytest
+
 from vmmlab.explore import graph
 
 
@@ -18,6 +20,25 @@ def test_the_first_state_without_hope():
     _, before = edges(7, *PAIRS)
     assert graph.hopeless(before, [2]) == 3
     assert graph.hopeless(before, [2, 4, 6]) == -1
+
+
+def test_whether_all_reach_the_end_without_being_late():
+    starts, ends = array("l", [0, 1, 3, 3, 4, 5]), array("l", [1, 2, 3, 4, ~2])
+    # 0 -> 1 -> 2 (good); 1 -> 3 -> 4 -> 2, the last one late
+    assert not graph.all_reach([2], starts, ends)
+    assert graph.all_reach([2, 4], starts, ends)
+    ends[-1] = 2
+    assert graph.all_reach([2], starts, ends)
+    assert not graph.all_reach([3], starts, ends), "nothing leads on from 2"
+
+
+@pytest.mark.parametrize(("total", "seen"), [(10, True), (100, False)])
+def test_a_long_way_back_is_left_to_who_knows(total, seen):
+    """Each look gets one step further when every edge leads back by one."""
+    starts, ends = array("l", [0, 0, *range(1, total)]), array("l", range(total - 1))
+    assert graph.all_reach([0], starts, ends) is seen
+    before = graph.Edges(total, ends, array("l", range(1, total)))
+    assert graph.hopeless(before, [0]) == -1
 
 
 def test_the_end_is_where_there_is_no_way_out():

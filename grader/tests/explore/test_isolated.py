@@ -170,5 +170,6 @@ def test_a_killed_search_is_three_lines(course, inside, capsys, lang, said):
     assert command(course, "reference", "--lang", lang) == 3
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert said in shown.err and "SIGKILL" in shown.err
+    assert said in shown.err
+    assert "SIGKILL" in shown.err
     assert len(shown.err.splitlines()) == 3
