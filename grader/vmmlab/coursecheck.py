@@ -194,13 +194,14 @@ def _checks(course: Course, lab: Lab) -> Iterator[Forgotten]:
             )
     for arch in lab.arches:
         earned = {check.step for check in lab.checks_of(arch).values() if check.points}
-        which = "" if arch == courses.ARCHES[0] else f"{arch} "
         for step in lab.steps:
             if step.id not in earned:
                 yield Forgotten(
                     entry,
                     lab.line,
-                    f"no {which}check earns anything for the step {step.id}",
+                    f"no check earns anything for the step {step.id}"
+                    if arch == courses.ARCHES[0]
+                    else f"no {arch} check earns anything for the step {step.id}",
                     "add one",
                 )
 

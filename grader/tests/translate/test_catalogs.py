@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import strings
@@ -19,6 +20,7 @@ LABS = sorted(path.name for path in (ROOT / "labs").glob("lab[0-9]*"))
 SHOWN: Mapping[str, Collection[str] | None] = {
     "boot.py": ("Boot", "run", "_on_terminal", "_unattended", "_debug"),
     "build/builder.py": None,
+    "checks/hints.py": None,
     "build/cache.py": None,
     "build/compiling.py": None,
     "build/diagnostics.py": None,
@@ -27,10 +29,13 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "build/toolchain.py": None,
     "cli.py": (
         *("_run", "_language", "new", "grade", "explore", "build", "run", "iso", "_doctor"),
+        *("mutants", "new_lab", "release", "check_course", "gradebook_sync"),
         *("_course", "_cohort", "_workspace", "_user", "_complain", "_explain", "_bug"),
     ),
     "cohort.py": ("Cohort",),
-    "course.py": ("Course", "find"),
+    "contracts.py": None,
+    "course.py": None,
+    "coursecheck.py": None,
     "doctor.py": None,
     "evidence/diagnosis.py": None,
     "evidence/observation.py": ("Rung",),
@@ -46,23 +51,42 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "explore/search.py": ("Search", "_Run"),
     "explore/text.py": None,
     "explore/trace.py": None,
+    "gradebook/book.py": None,
+    "gradebook/marks.py": (
+        *("from_report", "compiler_lines", "_must_be_a_grade", "_must_fit", "_few"),
+    ),
+    "gradebook/show.py": None,
+    "gradebook/students.py": None,
+    "gradebook/sync.py": ("Options", "run", "_refusing", "_read", "_rivals", "_sync", "_who"),
     "grading.py": ("grade_lab", "Grading"),
     "local.py": None,
     "machine/qemu.py": ("Machine",),
     "machine/scenario.py": None,
     "machine/versions.py": None,
     "media.py": ("make_iso",),
+    "mutants/applying.py": None,
+    "mutants/chance.py": None,
+    "mutants/instructions.py": None,
+    "mutants/model.py": None,
+    "mutants/progress.py": None,
+    "mutants/running.py": None,
+    "mutants/tables.py": None,
+    "newlab.py": None,
     "ready.py": None,
+    "release.py": None,
     "plugin.py": None,
     "report/terminal.py": None,
     "sandbox.py": ("Sandbox", "probe", "_why", "_reason"),
+    "strip.py": None,
     "submission.py": None,
     "worksheet/answers.py": ("Check", "_KINDS"),
     "worksheet/booting.py": None,
     "worksheet/numbers.py": ("Student",),
     "workspace.py": None,
+    "yamlfile.py": None,
 }
-"""The files whose texts students meet, and which functions and classes of them; None: all."""
+"""The files whose texts are shown to students, instructors or authors (what goes into nbgrader's
+gradebook is English), and which functions and classes of them; None: all."""
 
 AS_IT_IS = frozenset(
     {
@@ -84,6 +108,11 @@ AS_IT_IS = frozenset(
         "reads, the first half of an instruction without lock",
         "writes, the second half of that instruction",
         "{}\n… (the rest is left out)\n",
+        *("pip install 'vmmlab[instructor]'", "python -m pip install 'vmmlab[author]'"),
+        *("Lab N", "lab N", "<!-- new-lab:", "<!-- end of {name} -->", "english: {}"),
+        *("<!-- {name}: written by `vmmlab mutants --write` -->", "vmmlab {} {}"),
+        *("{}:{}: labs > {} > {} > {}", "far-jump-missing:\n              - a hint"),
+        "  {}\n  nbgrader export --exporter=vmmlab.gradebook.export.QuotedCsv",
         "sandbox: bubblewrap {}: own namespaces, no network, only /usr readable; file size, "
         "processor time and memory of each process are limited, the number of processes {}",
         # for lab authors, who read English
@@ -105,6 +134,11 @@ MADE = frozenset(
         *("not seen by the others yet", "for the last time in this loop (pass {})"),
         # two templates, one in the other
         "exception {} at {}, reading or writing address {}: next to 0, where {} = 0 leads",
+        # made of an error, or word by word
+        *("{} Expected {}.", "{} Found {}.", "{} Expected {}. Found {}."),
+        "{} of {} changes noticed, {} in code that no boot executes, {} could not be judged",
+        *("first name", "last name"),
+        *("the hidden check {} is named.", "a line of the solution of {} ({})."),
         # names of cases made of a phase's or a round's name in lab4
         *("not entered", "not numbered", "round-1", "round-2"),
     }
@@ -177,20 +211,21 @@ def test_vmmlab_still_says_what_is_translated() -> None:
 
 
 def helps() -> Iterator[str]:
-    """What --help shows of the commands that students use."""
+    """What --help shows of all commands."""
     import typer
 
     from vmmlab import cli
 
-    top = typer.main.get_command(cli.app)
-    yield " ".join((top.help or "").split())
-    names = ("new", "grade", "build", "run", "doctor", "explore", "iso")
-    for command in (top, *(top.commands[name] for name in names)):  # type: ignore[attr-defined]
-        if command is not top:
-            yield " ".join(command.help.split())
-        for parameter in command.params:
-            if getattr(parameter, "help", None):
-                yield parameter.help
+    yield from _helps(typer.main.get_command(cli.app))
+
+
+def _helps(command: Any) -> Iterator[str]:
+    yield " ".join((command.help or "").split())
+    for parameter in command.params:
+        if getattr(parameter, "help", None):
+            yield parameter.help
+    for inner in getattr(command, "commands", {}).values():
+        yield from _helps(inner)
 
 
 def test_the_help_is_translated() -> None:
