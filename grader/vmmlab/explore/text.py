@@ -70,6 +70,8 @@ def _part(part: Part, say: Reader) -> Iterator[str]:
     name, verdict = say(_NAMES[part.scenario, part.memory]), say.label(part.verdict)
     states = "" if part.included else say(f"{part.states:,} states")
     how = _bound(part.bound, say) if part.bound else say("exhaustive")
+    if part.limits:
+        how = say("as far as it can be followed")
     if part.verdict == "wrong":
         how = say("stopped at the first wrong state")
     if part.included:
