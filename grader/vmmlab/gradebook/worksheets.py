@@ -6,6 +6,7 @@ are put together, and what nbgrader would write to a log becomes a line for each
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import NbGraderException
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SAWarning
 
 from vmmlab.errors import UsageError, VmmlabError
 from vmmlab.gradebook.book import is_course_folder
@@ -80,7 +82,9 @@ def grade(
     converter = _Recording(coursedir=app.coursedir, parent=app)
     converter.tell = tell
     try:
-        converter.start()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SAWarning)  # nbgrader's own use of its database
+            converter.start()
     except NbGraderException as error:
         if not converter.seen:
             raise UsageError(
