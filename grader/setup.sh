@@ -71,7 +71,7 @@ if ! .venv/bin/python -c '' 2>/dev/null || ! grep -qsF "$here/.venv/bin/python" 
 	"$python" -m venv --clear .venv || stop "the environment could not be made, see above"
 fi
 say "installing vmmlab into .venv"
-[ "$kind" = dev ] && what='.[dev]' || what=.
+[ "$kind" = dev ] && what='.[dev]' || what='.[explore]' # lab 4's hints name vmmlab explore
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable "$what" ||
 	stop "pip could not install vmmlab, see above (is the package index reached from here?)"
 
