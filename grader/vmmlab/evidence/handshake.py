@@ -23,6 +23,11 @@ WAIT_BUDGET = 400  # instructions in which a CPU that is free to go would have g
 LOOK_BUDGET = 100  # instructions in which a waiting CPU would see that it may go
 NUDGES = 64  # instructions by which a CPU is moved on that may stand in another one's way
 STILL_THERE = ("waits", "budget")  # verdicts of a trial in which the CPU did not get away
+CLOBBERED = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+)  # fmt: skip
+"""General registers without a meaning at ap_entry; RSP, which has none either, stays as it is."""
 LONG_US = 600_000_000  # more patience than any boot has time for
 
 
@@ -264,6 +269,7 @@ class ExclusionProbe(GatheringProbe):
             return
         director.random.shuffle(order)
         first, second, third, fourth, fifth = order[:5]
+        await self._scramble(director)
         if not await self._enter(director, first):
             return
         if await self._gets_in(director, second, "boot-stack"):
@@ -283,6 +289,15 @@ class ExclusionProbe(GatheringProbe):
             await bring_in(director, cpu)
         if await self._race(director, fourth, fifth) and early is not None:
             await self._late_release(director, fourth, fifth)
+
+    async def _scramble(self, director: Director) -> None:
+        """Put chance values where an AP comes from the trampoline, and nothing is promised.
+
+        RAX becomes 0, which is what a lock holds that is free.
+        """
+        for cpu in director.ap_indices:
+            values = {name: director.random.getrandbits(64) for name in CLOBBERED}
+            await director.gdb.write_registers(cpu, values | {"rax": 0})
 
     # ---- what the APs share ----------------------------------------------------------------
 

@@ -23,6 +23,7 @@ barrier    who can leave a round of the barrier before all have come
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -41,6 +42,8 @@ VERY_LONG_US = 4_000_000_000
 # A segment register in QEMU's monitor: selector, then the hidden part, base, limit and flags.
 SEGMENT = re.compile(r"^([CDES]S) ?=[0-9a-f]{4} ([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", re.MULTILINE)
 PIECES = 64  # calls of usleep after which nobody waits for the sum any more
+MAPMEM_BASE, WINDOW_PAGES = 0xC0000000, 8 * 512  # include/layout.h
+PTE_ADDRESS = 0x000FFFFFFFFFF000
 MULTIBOOT_INFO_SIZE = 88  # bytes, Multiboot 0.6.96, 3.3, up to and including vbe_interface_len
 
 
@@ -62,10 +65,22 @@ class LadderProbe(EndProbe):
         await EndProbe.hit(self, director, hit)
         if hit.place == "apic_write_icr" and hit.cpu == 0:
             await self.look_while_needed(director, final=False)
+        if hit.place == "bsp_proc":
+            await self._left_mapped(director)
         if hit.place == "physical-0" and hit.cpu != 0:
             await self._climb(director, hit)
         if hit.place == "ap_entry":
             await self._look_at_entry(director, hit.cpu)
+
+    async def _left_mapped(self, director: Director) -> None:
+        """Which of the pages that ap_start needs mapmem's window still shows (core/mapmem.c)."""
+        raw = await director.gdb.read_phys(director.phys("mapmem_pagetables"), WINDOW_PAGES * 8)
+        copy = director.inputs.apinit_addr
+        needed = {0, *range(copy & ~0xFFF, copy + director.trampoline_size, 4096)}
+        for page, (entry,) in enumerate(struct.iter_unpack("<Q", raw)):
+            if entry & 1 and (physical := entry & PTE_ADDRESS) in needed:
+                director.facts.setdefault("left-mapped.physical", physical)
+                director.facts.setdefault("left-mapped.virtual", MAPMEM_BASE + page * 4096)
 
     async def _climb(self, director: Director, hit: Hit) -> None:
         await self.look_while_needed(director)

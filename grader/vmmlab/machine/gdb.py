@@ -544,16 +544,26 @@ class Gdb:
 
     async def write_register(self, cpu: int, name: str, value: int) -> None:
         """Sets one register (`name` of `REGISTER_NAMES`)."""
+        await self.write_registers(cpu, {name: value})
+
+    async def write_registers(self, cpu: int, values: Mapping[str, int]) -> None:
+        """Sets registers, by the names of `REGISTER_NAMES`, in one round trip."""
         assert self._layout is not None
-        if name not in self._layout.index:
-            raise ValueError(f"no register {name!r}")
-        number, size = self._layout.index[name]
-        data = (value & (1 << 8 * size) - 1).to_bytes(size, "little").hex().encode("ascii")
-        reply = (await self._ask(*self._ask_of(cpu), b"P%x=%b" % (number, data)))[-1]
-        if reply != b"OK":
-            raise GdbError(f"QEMU does not let {name} of CPU {cpu} be written.", found=repr(reply))
+        packets = []
+        for name, value in values.items():
+            if name not in self._layout.index:
+                raise ValueError(f"no register {name!r}")
+            number, size = self._layout.index[name]
+            data = (value & (1 << 8 * size) - 1).to_bytes(size, "little").hex().encode("ascii")
+            packets.append(b"P%x=%b" % (number, data))
+        before = self._ask_of(cpu)
+        replies = (await self._ask(*before, *packets))[len(before) :]
+        for name, reply in zip(values, replies, strict=True):
+            if reply != b"OK":
+                message = f"QEMU does not let {name} of CPU {cpu} be written."
+                raise GdbError(message, found=repr(reply))
         self._known.pop(cpu, None)
-        if name in ("rip", "cs"):
+        if "rip" in values or "cs" in values:
             self._on_break.pop(cpu, None)
 
     async def describe(self, cpu: int) -> dict[str, int]:
