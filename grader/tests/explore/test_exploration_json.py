@@ -77,8 +77,8 @@ def test_what_is_written_now_fits_the_schema(schema, explored, solution):
         (("parts", 0, "memory"), "none"),
         (("parts", 0, "states"), -1),
         (("parts", 0, "limits"), [{"what": "this"}]),
-        (("parts", 0, "counterexample", "steps", 0, "cpu"), "1"),
-        (("parts", 0, "counterexample", "cpus"), 3),
+        (("parts", -1, "counterexample", "steps", 0, "cpu"), "1"),
+        (("parts", -1, "counterexample", "cpus"), 3),
     ],
 )
 def test_schema_and_model_both_refuse_what_is_wrong(schema, path, value):
@@ -117,6 +117,6 @@ def test_a_summary_that_contradicts_the_parts_is_refused(file, changes):
 )
 def test_a_part_that_contradicts_itself_is_refused(file, changes):
     changed = data(file)
-    changed["parts"][0] |= changes
+    changed["parts"][-1] |= changes
     with pytest.raises(ValueError, match=r"counterexample|nothing says what|than none"):
         from_data(changed)
