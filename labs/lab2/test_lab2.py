@@ -16,8 +16,16 @@ CALLS = scenario("calls", probe="calls", cpus=1)
 
 def blame(boot, cause, **what):
     """Report what stopped the BSP, if anything did; else the cause that the check found."""
-    fail_if(bsp_stopped(boot), expected=what["expected"])
+    fail_if(bsp_stopped(boot, by=at_work(boot)), expected=what["expected"])
     fail(cause, cpu=0, **what)
+
+
+def at_work(boot):
+    """The function of this lab that the BSP was in when it went no further."""
+    if boot.first("bspinitproc1", 0):
+        return ""
+    switching = boot.scenario == CALLS.name or block(boot)[0] is not None
+    return "asm_wrrsp_and_jmp" if switching else "bsp_continue"
 
 
 def block(boot):
@@ -130,6 +138,18 @@ def on_the_new_stack(boot, expected):
             next=f"An operand was read through {bp} when {bp} was 0 already: without optimisation "
             f"a parameter lives in memory, at an address counted from {bp}. Ask for both operands "
             'in registers ("r").',
+        )
+    other = next((h for h in boot.hits if h.cpu == 0 and base and h.state.rsp == base + size), None)
+    if hit is None and other:
+        blame(
+            boot,
+            "bsp-lost-in-the-switch",
+            place="start_all_processors → bsp_continue",
+            expected=expected,
+            observed=f"bspinitproc1 was never reached; on its new stack the BSP came to "
+            f"{other.place}",
+            next="bsp_continue goes on in what it is given: does start_all_processors give it "
+            "bspinitproc1, and does bsp_continue hand that on?",
         )
     if hit is None or base is None:
         blame(

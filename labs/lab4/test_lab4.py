@@ -258,7 +258,10 @@ def test_the_numbers_are_1_to_n(boot):
             expected=f"the numbers {right}",
             observed=f"segment_init_ap was called with {numbers}",
             next="A number is the order of coming, from 1: raise num_of_processors, "
-            "then take its value, both under ap_lock.",
+            "then take its value, both under ap_lock."
+            if total <= len(right)
+            else f"num_of_processors is raised once for each AP, in apinitproc1: {total} for "
+            f"{len(right)} APs is too much. Does apinitproc0 raise it too, or ap_wait?",
         )
     if total != len(right):
         fail(
@@ -267,7 +270,10 @@ def test_the_numbers_are_1_to_n(boot):
             place="apinitproc1, num_of_processors",
             expected=f"{len(right)}, the number of APs",
             observed=f"{total}",
-            next="The BSP is not counted, and nobody twice.",
+            next="The BSP is not counted, and nobody twice."
+            if total < len(right)
+            else "The BSP is not counted, and nobody twice. The numbers were right, so it was "
+            "raised once more after them: look for that in ap_wait and in apinitproc1.",
         )
     alone = all(f"stackaddr.{ap.index}" in boot.facts for ap in boot.aps)
     if numbers != right and alone:
@@ -466,7 +472,11 @@ def test_nobody_leaves_the_barrier_early(boot, score):
                     place=trial.end_place,
                     expected="the last CPU to come goes through",
                     observed=f"CPU {trial.cpu} waits as well",
-                    next="How many CPUs are there? num_of_processors does not count the BSP.",
+                    next="It waits for a spinlock that nobody gives back: does "
+                    "sync_all_processors unlock before it begins to wait for the others?"
+                    if "spinlock_" in trial.end_place
+                    else "Look at sync_all_processors: how many CPUs does it wait for? "
+                    "num_of_processors does not count the BSP.",
                 )
 
 

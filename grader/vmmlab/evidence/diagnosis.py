@@ -6,6 +6,7 @@ consequence. Which check a finding belongs to, and what it is worth, is not know
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,13 +73,19 @@ def _todo_in_trampoline(cpu: CpuRecord) -> str:
     return "lab" + number.replace("_", ".")
 
 
-def bsp_stopped(boot: Observation) -> Finding | None:
-    """What ended the BSP before its work was done, if anything did."""
+def bsp_stopped(boot: Observation, by: str = "") -> Finding | None:
+    """What ended the BSP before its work was done, if anything did.
+
+    Args:
+        boot: the boot.
+        by: the student's function that the BSP is in at that time, if the check knows: the one to
+            look at where given code has died, or where there is no code at all.
+    """
     bsp = boot.bsp
     if todo := stopped_at_todo(boot, [bsp]):
         return todo
     if bsp.end_kind in ("exception", "panic"):
-        return _bsp_fault(boot, bsp)
+        return _bsp_fault(boot, bsp, by)
     if boot.how_ended == "shutdown" and not any(ap.rungs for ap in boot.aps):
         return Finding(
             "bsp-triple-fault",
@@ -93,7 +100,7 @@ def bsp_stopped(boot: Observation) -> Finding | None:
     return None
 
 
-def _bsp_fault(boot: Observation, bsp: CpuRecord) -> Finding:
+def _bsp_fault(boot: Observation, bsp: CpuRecord, by: str) -> Finding:
     hit = boot.first("exception_panic", 0) or boot.first("panic", 0)
     text = last_line(boot.serial)
     vector = boot.facts.get("exception.vector")
@@ -118,8 +125,34 @@ def _bsp_fault(boot: Observation, bsp: CpuRecord) -> Finding:
         where,
         "the BSP goes on",
         f"exception {vector} at {where}{page_fault}",
-        f"Look at what the code at {where} reads or writes.{low}",
+        _not_in(by, boot, where)
+        if by and not _OF_A_LAB.search(where)
+        else f"Look at what the code at {where} reads or writes.{low}",
     )
+
+
+_OF_A_LAB = re.compile(r"\(lab[0-9]+/")
+"""How a place in a student's file reads: `ap_start+0x5 (lab3/ap_start.c:12)`."""
+_PRESENT, _WRITE = 1 << 0, 1 << 1  # error code of a page fault: Intel SDM vol. 3, 4.7
+
+
+def _not_in(by: str, boot: Observation, where: str) -> str:
+    """Where to look after a fault outside of the student's code."""
+    if where.startswith("0x"):
+        return (
+            f"No code is at {where}: the BSP jumped there, or returned. Look at {by}: from where "
+            "does it take the address that it jumps to, and is that place still the same then?"
+        )
+    cr2, error = boot.facts.get("exception.cr2", 0), boot.facts.get("exception.error", 0)
+    if boot.facts.get("exception.vector") != 14:
+        mapped = ""
+    elif error & _PRESENT:
+        mapped = f" Address {cr2:#x} is mapped, but not for writing." if error & _WRITE else ""
+    elif cr2 < 1 << 30:
+        mapped = " Below 1 GiB nothing is mapped any more: only mapmem reaches physical memory."
+    else:
+        mapped = f" Nothing is mapped at {cr2:#x} at that moment."
+    return f"That is given code: look at what {by} gives it.{mapped}"
 
 
 _EXCEPTIONS = {
