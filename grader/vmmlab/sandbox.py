@@ -94,8 +94,9 @@ class Sandbox:
         kind: "bwrap" or "none".
         note: one sentence that says what is enforced; belongs in every report.
         bwrap: path of bubblewrap for kind "bwrap".
-        hidden: paths that stay invisible inside even if they lie below /usr (an installed kit's
-            reference solutions). /usr/local is always hidden unless bound explicitly.
+        hidden: paths that stay invisible inside even if they lie below /usr, or below a directory
+            that is shown for reading (an installed kit's reference solutions). /usr/local is
+            always hidden unless bound explicitly.
     """
 
     kind: Kind
@@ -265,6 +266,9 @@ class Sandbox:
                 args += ["--tmpfs", str(hidden)]
         for path in ro:
             args += ["--ro-bind", str(path), str(path)]
+            for hidden in self.hidden:
+                if path in hidden.parents and hidden.is_dir():
+                    args += ["--tmpfs", str(hidden)]
         for path in rw:
             args += ["--bind", str(path), str(path)]
         for path in devices:

@@ -211,6 +211,16 @@ class TestBwrap:
             done = make("bwrap").run(["/usr/bin/python3", "-c", code], timeout_s=10)
         assert not done.ok
 
+    def test_hidden_directory_below_a_shown_one(self, tmp_path: Path) -> None:
+        (tmp_path / "kit" / "data").mkdir(parents=True)
+        for place in ("kit/code", "kit/data/secret"):
+            (tmp_path / place).write_text("seen")
+        script = f"cat {tmp_path}/kit/code; cat {tmp_path}/kit/data/secret"
+        shown = sh(make("bwrap"), script, ro=[tmp_path / "kit"])
+        assert shown.stdout == b"seenseen"
+        box = make("bwrap").hiding(tmp_path / "kit" / "data", tmp_path / "nowhere")
+        assert sh(box, script, ro=[tmp_path / "kit"]).stdout == b"seen"
+
     def test_hidden_directory_below_usr(self) -> None:
         box = make("bwrap").hiding(Path("/usr/share/doc"), Path("/nowhere"))
         assert sh(box, "ls /usr/share/doc").stdout == b""

@@ -21,6 +21,7 @@ from vmmlab import sandbox
 from vmmlab.errors import InfraError, UsageError
 from vmmlab.gradebook import worksheets
 from vmmlab.sandbox import Limits, Sandbox
+from vmmlab.worksheet import kernel as kernels
 from vmmlab.worksheet.apart import names_needed
 from vmmlab.worksheet.kernel import Kernel
 
@@ -347,6 +348,23 @@ def test_in_one_kernel_the_hook_would_earn_all_points():
         found = str(kernel.run(test, 5).outputs)
     assert "'text/plain': '2.0'" in found
     assert "check.case" in found
+
+
+@needs_bwrap
+def test_an_installed_kits_solutions_are_not_shown(tmp_path, monkeypatch):
+    """In the image for grading they lie inside the package, which a kernel may read."""
+    (tmp_path / "data").mkdir()
+    for place in ("code.py", "data/worksheet.py"):
+        (tmp_path / place).write_text("x")
+    places = [*kernels.shown(), tmp_path]
+    monkeypatch.setattr(kernels, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(kernels, "shown", lambda: places)
+    found = in_the_open(
+        READ.format(places=[str(tmp_path / "code.py"), str(tmp_path / "data/worksheet.py")]),
+        require=True,
+    )
+    assert found.count("LOOT") == 1
+    assert found.count("nothing:") == 1
 
 
 # ---- values

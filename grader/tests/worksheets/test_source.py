@@ -4,7 +4,7 @@ import re
 
 import nbformat
 import pytest
-from sheet import KIT, LABS, notebook, source
+from sheet import KIT, LABS, SOLUTION, cells, notebook, role_of, run_cell, source
 
 from vmmlab.errors import CourseError
 from vmmlab.worksheet.source import build, render
@@ -116,3 +116,33 @@ def test_a_heading_that_cannot_be_understood_is_refused(heading):
 def test_an_id_that_is_there_twice_is_refused():
     with pytest.raises(CourseError, match="two cells are called q"):
         build('# %% test="q" points=1\n1\n\n# %% test="q" points=1\n2\n')
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_a_japanese_worksheet_speaks_japanese_in_every_check(lab, capsys, monkeypatch):
+    """Nothing is answered: each check says which form it wants."""
+    monkeypatch.setenv("VMMLAB_STUDENT", "alice")
+    names = {}
+    checks = 0
+    for cell in nbformat.read(source(lab).with_suffix(".ja.ipynb"), as_version=4).cells:
+        meta = cell.metadata.get("nbgrader")
+        if cell.cell_type != "code" or not meta:
+            continue
+        run_cell(SOLUTION.sub("", cell.source + "\n"), names)
+        said = capsys.readouterr().out.splitlines()
+        if role_of(cell) == "test":
+            checks += 1
+            assert said, meta.grade_id
+            for line in said:
+                assert line.endswith("を書いてください。今の値は None です。"), line
+    assert checks == len(cells(lab, "test"))
+
+
+def test_a_released_japanese_worksheet_keeps_its_language_and_gets_the_class():
+    pytest.importorskip("nbgrader")
+    from vmmlab.worksheet.autograde import NameCohort
+
+    sheet = nbformat.read(source("lab0").with_suffix(".ja.ipynb"), as_version=4)
+    named, _ = NameCohort(cohort="it's 2026").preprocess(sheet, {})
+    text = "\n".join(cell.source for cell in named.cells)
+    assert """worksheet.student(os.environ, cohort="it's 2026", lang="ja")""" in text

@@ -28,6 +28,9 @@ MOST_TEXT: Final = 100_000
 """Characters of output that are kept of one cell."""
 STOPPED: Final = "Stopped"
 """What the output of a cell is called that did not come to its end."""
+_PACKAGE: Final = Path(__file__).resolve().parents[1]
+"""An installed one holds the whole course in `data`: the instructor's with all solutions."""
+_LONG_FOLDER: Final = 70
 _START_S: Final = 60.0
 _GRACE_S: Final = 3.0
 """How long an interrupted cell has for coming to an end."""
@@ -63,7 +66,9 @@ class Kernel:
     """
 
     def __init__(self, box: Sandbox, environment: Mapping[str, str], limits: Limits) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="vmmlab-kernel-"))
+        # A socket's name has at most 107 bytes (unix(7)).
+        place = "/tmp" if len(tempfile.gettempdir()) > _LONG_FOLDER else None
+        self._folder = Path(tempfile.mkdtemp(prefix="vmmlab-kernel-", dir=place))
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Any = None
         try:
@@ -133,7 +138,7 @@ class Kernel:
         )
         words = [sys.executable, "-I", "-m", "ipykernel_launcher", "-f", file]
         words += ["--HistoryManager.hist_file=:memory:", "--log-level=CRITICAL"]
-        command = box.wrap(
+        command = box.hiding(_PACKAGE / "data").wrap(
             words,
             ro=shown(),
             rw=[self._folder],
@@ -220,8 +225,8 @@ class Kernel:
 
 def shown() -> list[Path]:
     """What must be readable inside: this Python, its packages, and vmmlab itself."""
-    here = Path(__file__).resolve().parents[1]
-    found = [*installed.roots(Path(sys.executable)), Path(sys.prefix), Path(sys.base_prefix), here]
+    python = Path(sys.executable)
+    found = [*installed.roots(python), Path(sys.prefix), Path(sys.base_prefix), _PACKAGE]
     return [
         path
         for path in dict.fromkeys(found)
