@@ -24,7 +24,7 @@ COPY pyproject.toml README.md LICENSE ./
 RUN mkdir -p grader/vmmlab \
  && touch grader/vmmlab/__init__.py \
  && python3 -m venv --without-pip /opt/vmmlab \
- && pip --python /opt/vmmlab/bin/python install .
+ && pip --python /opt/vmmlab/bin/python install '.[explore]'
 COPY grader/vmmlab grader/vmmlab
 RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall .
 # The course, where vmmlab looks for it last. Hidden checks are the instructor's, and worksheets

@@ -28,6 +28,7 @@ from vmmlab.installed import NIX
 from vmmlab.sandbox import Completed, Limits, Sandbox
 
 _PACKAGES: Final = ("unicorn", "capstone", "elftools")
+_OWN: Final = ("__init__.py", "errors.py", "build", "explore")
 _RUN: Final = (
     "import sys; sys.path += sys.argv[2:]; from vmmlab.explore.child import main; main(sys.argv[1])"
 )
@@ -168,7 +169,10 @@ def _python() -> tuple[list[str], list[Path], list[str]]:
     library = sysconfig.get_config_var("LIBDIR")
     if sysconfig.get_config_var("Py_ENABLE_SHARED") and library:
         needed += sorted(Path(library).glob("libpython3*"))
-    packages = [Path(__file__).parents[1]]
+    # Only these of vmmlab: an installed one may hold a course.
+    own = Path(__file__).parents[1]
+    needed += [own / name for name in _OWN]
+    packages = []
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)
         if spec is None or not spec.submodule_search_locations:
@@ -177,5 +181,5 @@ def _python() -> tuple[list[str], list[Path], list[str]]:
                 next_step="pip install 'vmmlab[explore]'",
             )
         packages.append(Path(next(iter(spec.submodule_search_locations))))
-    folders = dict.fromkeys(str(package.parent) for package in packages)
+    folders = dict.fromkeys(str(place.parent) for place in (own, *packages))
     return [str(program), "-I", "-S", "-B"], [*dict.fromkeys([*needed, *packages])], [*folders]
