@@ -8,6 +8,7 @@ from vmmlab import course as courses
 from vmmlab import mutants
 from vmmlab.checks.hints import Hints
 from vmmlab.explore.scenarios import EXPECTED
+from vmmlab.translate import Reader
 
 COURSE = courses.load(Path(__file__).parents[3])
 ALL = {one.id: one for one in mutants.load(COURSE, ["lab4"])}
@@ -99,6 +100,7 @@ FOUND = {
     "lab4.barrier.number-of-the-cpu": "never-completes",
     "lab4.barrier.how-many-too-early": "barrier-passed-early",
 }
+IN_JAPANESE = Reader("ja")
 NEVER_COMES = "it shows only when a CPU never comes, and in the model all come sooner or later"
 # What cannot be seen, and why. None of these is about the order of steps.
 UNSEEN = {
@@ -152,6 +154,8 @@ def found(explored, id):
     assert exploration.verdict == "wrong", exploration.parts
     wrong = exploration.counterexample
     assert wrong.kind == FOUND[id], wrong.what
+    for sentence in (wrong.what, wrong.expected, *(cpu.doing for cpu in wrong.cpus)):
+        assert IN_JAPANESE(sentence) != sentence
     if wrong.kind == "never-completes":
         for cpu in wrong.cpus:
             name = f"CPU {cpu.cpu}" if cpu.cpu else "the BSP"

@@ -1,0 +1,70 @@
+"""The table at a terminal: in both languages, in columns, and clean."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from vmmlab.explore import text
+from vmmlab.explore.schema import SAMPLE_FILES, from_data
+from vmmlab.translate import Reader, cells
+
+RIGHT, WRONG = (from_data(json.loads(file.read_text(encoding="utf-8"))) for file in SAMPLE_FILES)
+JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
+ENGLISH = re.compile(r"\b(the|is|to|reads|writes|and|in|of|stores?|states?|expected|step)\b")
+
+
+def shown(found, language="en"):
+    return list(text.lines(found, Reader(language)))
+
+
+def table(lines):
+    """The head of the table and its rows."""
+    start = next(n for n, line in enumerate(lines) if line.startswith("  ") and "BSP" not in line)
+    return lines[start : lines.index("", start)]
+
+
+def test_that_stores_in_order_were_not_tried_apart_is_said():
+    first, second, *_ = shown(RIGHT)
+    assert re.fullmatch(r"registration, stores seen in order +correct +included: .*", first)
+    assert re.fullmatch(r"registration, with .* correct +[\d,]+ states  exhaustive, .* s", second)
+
+
+def test_all_of_it_is_japanese():
+    for found in (RIGHT, WRONG):
+        for line in shown(found, "ja"):
+            assert not ENGLISH.search(line), line
+        assert sum(bool(JAPANESE.search(line)) for line in shown(found, "ja")) > 4
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_columns_stand_under_each_other(language):
+    say = Reader(language)
+    lines = table(shown(WRONG, language))
+    steps = WRONG.counterexample.steps
+    assert len(lines) == 1 + len(steps)
+    head, *rows = lines
+    at = cells(head[: head.index(say.label("what"))])
+    for row, step in zip(rows, steps, strict=True):
+        what = say(step.action) if not step.target else step.target
+        start = next(n for n in range(len(row)) if cells(row[:n]) == at)
+        assert row[start - 1] == " "
+        assert row[start] != " "
+        assert what in row[start:]
+    for one in (RIGHT, WRONG):
+        verdicts = shown(one, language)[: len(one.parts)]
+        starts = {
+            cells(line[: line.index(f" {say.label(part.verdict)} ")])
+            for line, part in zip(verdicts, one.parts, strict=True)
+        }
+        assert len(starts) == 1
+
+
+def test_what_a_file_says_reaches_no_terminal_as_it_is():
+    wrong = WRONG.counterexample
+    evil = dataclasses.replace(wrong, what='CPU 1 panics: "\x1b[2Jall\nis well"')
+    parts = (*WRONG.parts[:-1], dataclasses.replace(WRONG.parts[-1], counterexample=evil))
+    lines = shown(dataclasses.replace(WRONG, parts=parts))
+    assert not any("\x1b" in line or "\n" in line for line in lines)
+    assert any("\\x1b[2Jall is well" in line for line in lines)
