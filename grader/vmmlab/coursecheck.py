@@ -10,12 +10,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from vmmlab import contracts, mutants
 from vmmlab import course as courses
-from vmmlab import mutants
 from vmmlab.checks.hints import Hints
 from vmmlab.course import CheckSpec, Course, Lab
 from vmmlab.errors import VmmlabError
@@ -27,6 +28,8 @@ LEFT_OVER: Final = "<!-- new-lab:"
 """How a line begins that `vmmlab new-lab` has left for the author."""
 
 _ROW: Final = re.compile(r"\| *`(lab[0-9]+\.[a-z0-9._-]+)` *\| *([0-9]+) *\|")
+_QUOTED: Final = re.compile(r"`[^`]*`|\"[^\"]*\"")
+_WORD: Final = re.compile(r"(?<![\w.*&%\-/<(])[A-Za-z]?[a-z]{2,}(?![\w(/*]|\.\w| \()")
 _BOOK_PAGES: Final = ("docs/index.md", "docs/index.ja.md")
 
 
@@ -39,12 +42,16 @@ class Forgotten:
         line: from 1; 0 if it is about the file as a whole.
         what: what is wrong.
         do: what to do about it.
+        expected: what should be there, if that is said.
+        found: what is there instead, if that is said.
     """
 
     file: str
     line: int
     what: str
     do: str
+    expected: str = ""
+    found: str = ""
 
     def __str__(self) -> str:
         return self.shown(Reader())
@@ -52,7 +59,11 @@ class Forgotten:
     def shown(self, say: Reader) -> str:
         """It as one line, in the reader's language."""
         where = f"{self.file}:{self.line}" if self.line else self.file
-        return say.label(": ").join((where, say(self.what), say(self.do)))
+        said = [say(self.what)]
+        said += [say(f"Expected {self.expected}")] if self.expected else []
+        said += [say(f"Found {self.found}")] if self.found else []
+        what = say.label(". ").join(" ".join(one.split()).rstrip(".。") for one in said)
+        return say.label(": ").join((where, what, say(self.do)))
 
 
 def forgotten(root: Path) -> tuple[Forgotten, ...]:
@@ -70,6 +81,7 @@ def forgotten(root: Path) -> tuple[Forgotten, ...]:
         found += _checks(course, lab)
         found += _reference(course, lab)
         found += _mutants_and_hints(course, lab)
+        found += _japanese(course, lab)
         found += _book(course, lab)
     found += _strangers(course)
     return tuple(dict.fromkeys(found))
@@ -83,16 +95,13 @@ def _all_checks(lab: Lab) -> dict[str, CheckSpec]:
 def _of_error(error: VmmlabError, file: str) -> Forgotten:
     """An error of another module, whose message begins with file and line where it can."""
     place = re.match(r"(\S+?):([0-9]+): (.*)", error.message)
-    what = place.group(3) if place else error.message
-    if error.expected:
-        what += f" Expected {error.expected}."
-    if error.found:
-        what += f" Found {error.found}."
     return Forgotten(
         file,
         int(place.group(2)) if place else 0,
-        " ".join(what.split()).rstrip("."),
+        place.group(3) if place else error.message,
         error.next_step or "mend it",
+        expected=error.expected,
+        found=error.found,
     )
 
 
@@ -313,6 +322,73 @@ def _hints(course: Course, lab: Lab, wanted: Mapping[str, str]) -> Iterator[Forg
                 yield Forgotten(
                     file, 0, f"no hint for the cause {cause} (from {by})", "add a list of hints"
                 )
+
+
+# --- Japanese ----------------------------------------------------------------------------------
+
+
+def _japanese(course: Course, lab: Lab) -> Iterator[Forgotten]:
+    """Texts that a reader of Japanese would be shown in English.
+
+    Of what a check says only what is written out: a text with values in it is put together when
+    the check runs.
+    """
+    folder = course.labs_dir / lab.name
+    file = f"labs/{lab.name}/messages.ja.yml"
+    told = [lab.title, *(step.title for step in lab.steps)]
+    tests = folder / f"test_{lab.name}.py"
+    with suppress(SyntaxError, OSError):  # said already
+        told += _told(tests)
+    try:
+        say = Reader("ja").of(folder)
+        strangers = [text for text in dict.fromkeys(told) if has_words(text) and say(text) == text]
+    except VmmlabError as error:
+        yield _of_error(error, file)
+        return
+    for text in strangers:
+        yield Forgotten(file, 0, f'no Japanese for "{text}"', "add a line with the translation")
+    for name in lab.files:
+        yield from _japanese_comments(course, lab, name)
+
+
+def _japanese_comments(course: Course, lab: Lab, name: str) -> Iterator[Forgotten]:
+    file = f"reference/{lab.name}/contracts.ja.yml"
+    folder = course.reference_dir / lab.name
+    if not (course.root / file).is_file():
+        yield Forgotten(file, 0, f"no Japanese for the comments of {name}", "translate them")
+        return
+    try:
+        starter = starter_text(_text(course, f"reference/{name}") or "", path=name)
+    except VmmlabError:
+        return  # said already
+    try:
+        contracts.translated(starter, name, folder, "ja")
+    except VmmlabError as error:
+        yield _of_error(error, file)
+
+
+def _told(tests: Path) -> Iterator[str]:
+    """The titles of the checks, and what `fail` is given as plain text."""
+    for node in ast.walk(_tree(tests)):
+        if isinstance(node, ast.FunctionDef) and any(
+            isinstance(mark, ast.Call) and _called(mark) == "check" for mark in node.decorator_list
+        ):
+            yield " ".join((ast.get_docstring(node) or "").split())
+        elif isinstance(node, ast.Call) and _called(node) == "fail":
+            for word in node.keywords:
+                if word.arg in ("expected", "observed", "next"):
+                    yield from _texts(word.value)
+
+
+def has_words(text: str) -> bool:
+    """Whether there is an English word in a text, not only names, numbers and signs.
+
+    Args:
+        text: what a reader is shown; {} stands for a value.
+    """
+    if " " not in text.strip():
+        return False  # a name, or a word that is no sentence
+    return _WORD.search(_QUOTED.sub(" ", text.replace("{}", " "))) is not None
 
 
 # --- the reference -----------------------------------------------------------------------------

@@ -16,9 +16,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from vmmlab import contracts
 from vmmlab import course as courses
 from vmmlab.course import COURSE_FILE, Course
 from vmmlab.errors import CourseError, InfraError, UsageError
+from vmmlab.strip import starter_text
 
 _NAME: Final = re.compile(r"lab([1-9][0-9]?)")
 _NUMBERED: Final = ("labN", "bspN", "Lab N", "lab N", "LAB=N", "課題 N")
@@ -28,7 +30,9 @@ _PLACES: Final[Mapping[str, str]] = {
     "test_labN.py.txt": "labs/labN/test_labN.py",
     "hints.yml.txt": "labs/labN/hints.yml",
     "hints.ja.yml.txt": "labs/labN/hints.ja.yml",
+    "messages.ja.yml.txt": "labs/labN/messages.ja.yml",
     "start.c.txt": "reference/labN/start.c",
+    "contracts.ja.yml.txt": "reference/labN/contracts.ja.yml",
     "mutants.yml.txt": "grader/mutants/labN.yml",
 }
 
@@ -72,6 +76,9 @@ def new_lab(course: Course, name: str) -> Made:
     _require_clone(course)
     number = found.group(1)
     texts = {place.replace("labN", name): _filled(file, number) for file, place in _PLACES.items()}
+    contracts_ja = f"reference/{name}/contracts.ja.yml"
+    start = f"{name}/start.c"
+    texts[contracts_ja] = _with_checksums(texts[contracts_ja], texts[f"reference/{start}"], start)
     there = [place for place in texts if (course.root / place).exists()]
     if there:
         raise UsageError(
@@ -158,6 +165,13 @@ def _filled(file: str, number: str) -> str:
     for word in _NUMBERED:
         text = text.replace(word, word[:-1] + number)
     return text
+
+
+def _with_checksums(translations: str, reference: str, path: str) -> str:
+    """The translations of a starter's comments, each with the checksum of what it translates."""
+    for number, comment in enumerate(contracts.comments(starter_text(reference, path=path))):
+        translations = translations.replace(f"CHECKSUM {number}", comment.checksum)
+    return translations
 
 
 def _write(path: Path, text: str, written: list[Path]) -> None:

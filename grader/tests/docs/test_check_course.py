@@ -58,8 +58,16 @@ def edited(file, old, new):
     return change
 
 
+def broken(file):
+    def change(root):
+        (root / file).write_text("- a list\n", encoding="utf-8")
+
+    return change
+
+
 HANDOUT, JAPANESE = "labs/lab9/README.md", "labs/lab9/README.ja.md"
 TESTS, HINTS = "labs/lab9/test_lab9.py", "labs/lab9/hints.yml"
+MESSAGES, COMMENTS = "labs/lab9/messages.ja.yml", "reference/lab9/contracts.ja.yml"
 SOLUTION, MUTANTS = "reference/lab9/start.c", "grader/mutants/lab9.yml"
 
 FORGOTTEN = {
@@ -152,6 +160,32 @@ FORGOTTEN = {
     "hints that are no list": (
         edited(HINTS, 'not-written-yet:\n  - "', 'not-written-yet:\n  "'),
         "no list of hints",
+    ),
+    "a step's new title, not in Japanese": (
+        edited("course.yml", 'title: call the init functions of group "lab9"', "title: do it"),
+        f'{MESSAGES}: no Japanese for "do it": add a line with the translation',
+    ),
+    "a check's new title, not in Japanese": (
+        edited(TESTS, '"""The BSP calls', '"""The boot processor calls'),
+        f'{MESSAGES}: no Japanese for "The boot processor calls the init functions',
+    ),
+    "what a check says, not in Japanese": (
+        edited(TESTS, "Which group do you call?", "Which one do you call?"),
+        f'{MESSAGES}: no Japanese for "Which one do you call?',
+    ),
+    "nothing in Japanese": (gone(MESSAGES), f'{MESSAGES}: no Japanese for "no such call"'),
+    "messages that are none": (broken(MESSAGES), f"{MESSAGES}:1: these are not messages"),
+    "the starter's comments not in Japanese": (
+        gone(COMMENTS),
+        f"{COMMENTS}: no Japanese for the comments of lab9/start.c: translate them",
+    ),
+    "a comment that has changed": (
+        edited(SOLUTION, "Says what", "Tells what"),
+        f"{COMMENTS}:9: lab9/start.c: the English comment has changed",
+    ),
+    "one more comment": (
+        edited(SOLUTION, "void\nlab9_start", "/* one more */\nvoid\nlab9_start"),
+        f"{COMMENTS}:4: lab9/start.c has another number of comments. Expected 4. Found 3",
     ),
     "no row in the book": (
         edited("docs/index.ja.md", "labs/lab9/README", "x"),

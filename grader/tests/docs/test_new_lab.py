@@ -7,7 +7,7 @@ from book_pages import ROOT
 from course_copies import copy_of_the_clone
 
 from vmmlab import course as courses
-from vmmlab import coursecheck, mutants, newlab
+from vmmlab import coursecheck, mutants, newlab, ready
 from vmmlab.cli import main
 from vmmlab.errors import CourseError, InfraError, UsageError
 
@@ -134,3 +134,60 @@ def test_its_templates_are_as_the_kit_wants_its_files():
     names = {path.name for path in folder.iterdir()}
     assert names == {*newlab._PLACES, "course.yml.txt"}
     assert coursecheck.LEFT_OVER in (folder / "README.md.txt").read_text(encoding="utf-8")
+
+
+def test_a_new_lab_speaks_japanese_from_the_start(clone, capsys):
+    """What an author and a student of the new lab read with --lang ja has no English in it."""
+    words = ["--course", str(clone), "--lang", "ja"]
+    assert main(["new-lab", "lab9", *words]) == 0
+    made = capsys.readouterr().out
+    assert "作成  labs/lab9/messages.ja.yml\n" in made
+    assert made.splitlines()[-1].startswith("次は vmmlab grade lab9 --submission reference")
+
+    assert main(["grade", "lab9", "--submission", "reference", *words]) == 0
+    assert '合格  10/10  BSP が、グループ "lab9" の初期化関数を 1 回呼ぶ' in capsys.readouterr().out
+    starter = ready.starter(courses.load(clone), "lab9/start.c", "ja")
+    assert starter.startswith("/* lab9：この段階で扱うことを 1 行で。 */")
+    assert 'TODO(lab9.1): グループ "lab9" の初期化関数を呼ぶ。' in starter
+    assert "\n * すること：" in starter
+
+    assert main(["check-course", *words]) == 1
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == "直すところ：12 件"
+    assert "docs/index.md：lab9 の行がない：課題の表に加える" in lines
+    assert all(re.match(r"\S+?(:\d+)?：(まだ書いていない|lab9 の行がない)：", one) for one in lines)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        (
+            "course.yml",
+            "lab9.group.called: {points: 10",
+            "lab9.group.called: {points: 9",
+            "labs > lab9 > points：配点の合計が合いません。期待は 10（ここに書いてある値）。"
+            "実際は lab9 のチェックの合計は 9：課題の配点か、チェックの配点を変えてください",
+        ),
+        (
+            "grader/mutants/lab9.yml",
+            "region: lab9.1",
+            "function: lab9_gone",
+            "その部分はもうありません：lab9/start.c の関数 lab9_gone：直す",
+        ),
+        (
+            "labs/lab9/hints.ja.yml",
+            "group-not-called:",
+            "no-such:",
+            "labs/lab9/hints.ja.yml：原因 group-not-called のヒントがない"
+            "（出どころは labs/lab9/test_lab9.py）：ヒントを並べて書く",
+        ),
+    ],
+)
+def test_what_is_forgotten_is_named_in_japanese(clone, capsys, file, old, new, said):
+    newlab.new_lab(courses.load(clone), "lab9")
+    path = clone / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    main(["check-course", "--course", str(clone), "--lang", "ja"])
+    assert said in capsys.readouterr().out

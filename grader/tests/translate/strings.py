@@ -9,10 +9,11 @@ what is compared.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Collection, Iterator, Mapping
 from itertools import product
 from pathlib import Path
+
+from vmmlab.coursecheck import has_words
 
 _MANY = 64
 _TAIL = (",", ";", ":", " ")
@@ -58,11 +59,7 @@ def titles(path: Path) -> dict[str, int]:
 
 def worth_translating(template: str) -> bool:
     """Whether there is an English word in it, not only names, numbers and signs."""
-    if " " not in template.strip() or "\n#" in template:
-        return False  # a name, a word that is no sentence, or a file
-    bare = re.sub(r"`[^`]*`|\"[^\"]*\"", " ", template.replace("{}", " "))
-    word = r"(?<![\w.*&%\-/<(])[A-Za-z]?[a-z]{2,}(?![\w(/*]|\.\w| \()"
-    return re.search(word, bare) is not None
+    return "\n#" not in template and has_words(template)  # else it is a file
 
 
 def _is_check(node: ast.expr) -> bool:

@@ -111,6 +111,7 @@ AS_IT_IS = frozenset(
         *("pip install 'vmmlab[instructor]'", "python -m pip install 'vmmlab[author]'"),
         *("Lab N", "lab N", "<!-- new-lab:", "<!-- end of {name} -->", "english: {}"),
         *("<!-- {name}: written by `vmmlab mutants --write` -->", "vmmlab {} {}"),
+        *("the {} {} of {}", "the {} {} (number {}) of {}"),
         *("{}:{}: labs > {} > {} > {}", "far-jump-missing:\n              - a hint"),
         "  {}\n  nbgrader export --exporter=vmmlab.gradebook.export.QuotedCsv",
         "sandbox: bubblewrap {}: own namespaces, no network, only /usr readable; file size, "
@@ -134,8 +135,8 @@ MADE = frozenset(
         *("not seen by the others yet", "for the last time in this loop (pass {})"),
         # two templates, one in the other
         "exception {} at {}, reading or writing address {}: next to 0, where {} = 0 leads",
-        # made of an error, or word by word
-        *("{} Expected {}.", "{} Found {}.", "{} Expected {}. Found {}."),
+        # made word by word
+        *("the region {} of {}", "the function {} of {}", "the label {} of {}"),
         "{} of {} changes noticed, {} in code that no boot executes, {} could not be judged",
         *("first name", "last name"),
         *("the hidden check {} is named.", "a line of the solution of {} ({})."),
