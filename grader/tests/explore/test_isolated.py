@@ -88,10 +88,10 @@ RIGHT = {
         "\\xff\\xfe",
     ],
 )
-def test_nonsense_is_not_believed(image, sandbox, inside, said):
+def test_nonsense_is_not_believed(image, inside, said):
     inside(f"sys.stdout.buffer.write({said!r}.encode('latin-1'))")
     with pytest.raises(InfraError, match="cannot be understood"):
-        isolated.explore(image, COHORT, sandbox)
+        isolated.explore(image, COHORT, Sandbox.none())
 
 
 def test_an_answer_about_less_than_was_asked_is_not_believed(image, sandbox, inside):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -86,26 +85,39 @@ def _parts(
     yield late.part(pools, counted)
 
 
+class _Pool:
+    """What is left of the states and the time that several searches have together.
+
+    Args:
+        states: at most so many.
+        seconds: CPU time.
+        share: the part of what is left that one search gets.
+    """
+
+    def __init__(self, states: int, seconds: float, share: float) -> None:
+        self._states, self._seconds, self._share = states, seconds, share
+
+    def run(self, search: Search, *, preemptions: int | None = None, explain: bool = True) -> Found:
+        """Let a search have its share; its other arguments are those of `Search.run`."""
+        began = time.thread_time()
+        found = search.run(
+            states=int(self._states * self._share),
+            seconds=self._seconds * self._share,
+            preemptions=preemptions,
+            explain=explain,
+        )
+        self._states = max(0, self._states - found.states)
+        self._seconds = max(0.0, self._seconds - (time.thread_time() - began))
+        return found
+
+
 class _Pools:
-    """What is left of the time that all parts have together."""
+    """What the searches of all parts have together, without a bound on preemptions and with it."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self.bounds = bounds
-        self._exhaustive, self._fallback = bounds.seconds, bounds.fallback_seconds
-
-    @contextmanager
-    def exhaustive(self) -> Iterator[float]:
-        """The seconds for one search: three quarters of what is left."""
-        began = time.thread_time()
-        yield self._exhaustive * 3 / 4
-        self._exhaustive = max(0.0, self._exhaustive - (time.thread_time() - began))
-
-    @contextmanager
-    def fallback(self) -> Iterator[float]:
-        """The seconds for one bounded search: half of what is left."""
-        began = time.thread_time()
-        yield self._fallback / 2
-        self._fallback = max(0.0, self._fallback - (time.thread_time() - began))
+        self.preemptions = bounds.preemptions
+        self.exhaustive = _Pool(bounds.states, bounds.seconds, 3 / 4)
+        self.fallback = _Pool(bounds.fallback_states, bounds.fallback_seconds, 1 / 2)
 
 
 class _Trial:
@@ -122,17 +134,14 @@ class _Trial:
         self.seconds = 0.0
 
     def exhaust(self, pools: _Pools, *, explain: bool = True) -> None:
-        """Try all orders, as long as there is time.
+        """Try all orders, as far as that goes.
 
         Args:
-            pools: the time.
-            explain: False: if some CPU never comes to the end, nobody wants to know how.
+            pools: how far.
+            explain: False: it is enough to know whether it `says_all`.
         """
         began = time.thread_time()
-        with pools.exhaustive() as seconds:
-            self._found = self._search.run(
-                states=pools.bounds.states, seconds=seconds, explain=explain
-            )
+        self._found = pools.exhaustive.run(self._search, explain=explain)
         self.seconds += time.thread_time() - began
 
     @property
@@ -143,15 +152,16 @@ class _Trial:
 
     @property
     def unexplained(self) -> bool:
-        """Whether all orders were tried and it is open whether all CPUs come to the end."""
+        """Whether there is more to find out by a search that shall explain."""
         found = self._found
-        return found.complete and not found.in_order and found.wrong is None
+        open_end = found.complete and not found.in_order
+        return found.wrong is None and (open_end or bool(found.limits))
 
     def part(self, pools: _Pools, counted: Set[int]) -> Part:
         """What came of it; if not all orders could be tried, with those of few preemptions.
 
         Args:
-            pools: the time for that.
+            pools: how many of them.
             counted: loops that count which were told of before.
         """
         began = time.thread_time()
@@ -163,11 +173,8 @@ class _Trial:
         if found.unsure:
             bounds.append("whether a loop that counts comes to its end is not known")
         if not found.complete and found.wrong is None:
-            most = pools.bounds.preemptions
-            with pools.fallback() as seconds:
-                found = search.run(
-                    states=pools.bounds.fallback_states, seconds=seconds, preemptions=most
-                )
+            most = pools.preemptions
+            found = pools.fallback.run(search, preemptions=most)
             states, transitions = states + found.states, transitions + found.transitions
             bounds.append(f"no error up to {most} preemptions")
             if not found.complete:

@@ -227,18 +227,18 @@ def write_json(found: Exploration, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """When to stop searching.
+    """When to stop searching: after so many states, which is the same on every machine.
 
     Attributes:
-        states: at most so many in one search without any bound on preemptions.
-        seconds: CPU time for all searches without a bound together.
-        fallback_states: at most so many in one search with the bound.
-        fallback_seconds: CPU time for all of these together.
+        states: at most so many in all searches without any bound on preemptions together.
+        seconds: CPU time for these, for machines on which that would take too long.
+        fallback_states: at most so many in all searches with the bound together.
+        fallback_seconds: CPU time for these.
         preemptions: the bound: how often a CPU that could go on is interrupted.
     """
 
     states: int = 300_000
-    seconds: float = 4.0
+    seconds: float = 10.0
     fallback_states: int = 100_000
-    fallback_seconds: float = 1.0
+    fallback_seconds: float = 3.0
     preemptions: int = 2

@@ -422,7 +422,8 @@ class Search:
             states: at most so many.
             seconds: at most so much CPU time.
             preemptions: how often a CPU that makes progress may be interrupted; None: ever.
-            explain: False: whether all come to the end is only looked at for `in_order`.
+            explain: False: whether all come to the end is only looked at for `in_order`, and it is
+                over with the first thing that cannot be followed.
         """
         until = time.thread_time() + seconds
         self._machine.oracle.until = until + _GRACE_S
@@ -543,6 +544,8 @@ class _Run:
                             found.last = self.unpacked(after)
                             found.path = [*self._path(at), (self.unpacked(state), cpu, way)]
                             return found
+                        if self._limits and bound is None and not self._explain:
+                            return self.found(complete=False)
                     if bound is not None:
                         if move.progress:
                             after |= cpu + 1 << fields[cpus + 1]
