@@ -1,4 +1,7 @@
-"""The commands of docs/gradebook.md are run, in order, and print what the page shows."""
+"""The commands of docs/gradebook.md are run, in order, and print what the page shows.
+
+Those of gradebook.ja.md as well, in Japanese.
+"""
 
 import os
 import subprocess
@@ -25,7 +28,12 @@ def test_the_page_shows_this_roster() -> None:
 
 
 @pytest.mark.full
-def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "locale"), [("gradebook.md", "C.UTF-8"), ("gradebook.ja.md", "ja_JP.UTF-8")]
+)
+def test_the_commands_of_the_page(
+    name: str, locale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "grader" / "tests" / "docs"))
     from book_pages import commands, missing_output
 
@@ -45,10 +53,11 @@ def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "vmm-course" / "nbgrader_config.py").write_text(
         'c = get_config()\nc.CourseDirectory.course_id = "vmm"\n'
     )
-    for name in ("course.yml", "labs", "reference", "vmm-skeleton"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    for part in ("course.yml", "labs", "reference", "vmm-skeleton"):
+        (tmp_path / part).symlink_to(ROOT / part)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    page = ROOT / "docs" / "gradebook.md"
+    page = ROOT / "docs" / name
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("LC_")}
     ran = 0
     for command in commands(page):
         if not command.run:
@@ -58,7 +67,7 @@ def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            env={**os.environ, "PATH": path, "COLUMNS": "100"},
+            env={**clean, "PATH": path, "COLUMNS": "100", "LANG": locale},
             check=False,
         )
         where = f"{command.page}:{command.line}: {command.text}"
