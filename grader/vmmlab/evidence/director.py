@@ -26,6 +26,7 @@ from vmmlab.evidence.observation import (
     CpuState,
     EndKind,
     Hit,
+    Icr,
     Observation,
     Rung,
     TrampolineStep,
@@ -324,6 +325,10 @@ class Director:
             table = frame
         return None
 
+    def icr(self) -> tuple[Icr, ...]:
+        """What has been written to the interrupt command register so far."""
+        return icr_writes(self.machine.trace(), self._since_s)
+
     # ---- places ----------------------------------------------------------------------------
 
     async def watch_all(self, names: Iterable[str]) -> None:
@@ -357,6 +362,11 @@ class Director:
         return self._places.get(pc)
 
     # ---- running ---------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether the machine has shut down, so that nobody can run any more."""
+        return self._shutdown
 
     def free(self) -> set[int]:
         """The CPUs that are not held."""
@@ -794,7 +804,7 @@ class Director:
             seed=inputs.seed,
             cpus=cpus,
             hits=tuple(self.hits),
-            icr=icr_writes(self.machine.trace(), self._since_s),
+            icr=self.icr(),
             memory=dict(self.memory),
             tables=dict(self.tables),
             trials=tuple(self.trials),

@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vmmlab.evidence.barrier import BarrierProbe
 from vmmlab.evidence.decode import decode
@@ -49,9 +49,14 @@ MULTIBOOT_INFO_SIZE = 88  # bytes, Multiboot 0.6.96, 3.3, up to and including vb
 
 @dataclass
 class LadderProbe(EndProbe):
-    """Every rung of every AP, with each instruction of the trampoline."""
+    """Every rung of every AP, with each instruction of the trampoline.
+
+    The BSP stands still after each SIPI until those that it has called are there: how long they
+    take on a busy host is not the student's doing.
+    """
 
     places: tuple[str, ...] = RUNG_PLACES
+    patient: bool = field(default=True, init=False)
 
     async def start(self, director: Director) -> None:
         """Watch where an AP executes its first instruction, and who sends interrupts."""
@@ -65,6 +70,7 @@ class LadderProbe(EndProbe):
         await EndProbe.hit(self, director, hit)
         if hit.place == "apic_write_icr" and hit.cpu == 0:
             await self.look_while_needed(director, final=False)
+            await self._let_them_come(director, hit)
         if hit.place == "bsp_proc":
             await self._left_mapped(director)
         if hit.place == "physical-0" and hit.cpu != 0:
@@ -81,6 +87,25 @@ class LadderProbe(EndProbe):
             if entry & 1 and (physical := entry & PTE_ADDRESS) in needed:
                 director.facts.setdefault("left-mapped.physical", physical)
                 director.facts.setdefault("left-mapped.virtual", MAPMEM_BASE + page * 4096)
+
+    async def _let_them_come(self, director: Director, hit: Hit) -> None:
+        """The BSP sends what it wants to send; then whoever has got a SIPI comes to physical 0."""
+        await director.run_to_return(0, hit.state)
+        sipis = [one for one in director.icr() if one.kind == "SIPI"]
+        while self.patient and not director.ended:
+            missing = {
+                ap
+                for ap in director.free() - {0}
+                if not director.at("physical-0", ap)
+                and any(sipi.reaches(ap, sipi.cpu or 0) for sipi in sipis)
+            }
+            if not missing:
+                break
+            stop = await director.go(missing, director.limits.alone_s)
+            self.patient = stop.kind == "break"  # once in a boot: who does not come never will
+            if (came := await director.arrive(stop)) is not None:
+                await director.look_at_fault(came)
+                await self.hit(director, came)
 
     async def _climb(self, director: Director, hit: Hit) -> None:
         await self.look_while_needed(director)
