@@ -26,7 +26,7 @@ help:
 	@echo "make test            lint, then the kit's tests"
 	@echo "make test-full       all tests, the long ones too"
 	@echo "make bench           how fast a verdict is, against the bare boots"
-	@echo "make soak            boot again and again, looking for a verdict that changes"
+	@echo "make soak            2,000 gradings under load, looking for a verdict that changes (an hour)"
 	@echo "make lint            ruff, mypy, clang-format"
 	@echo "make book            the book in English and Japanese: build/book/index.html"
 	@echo "make images          container images for students and for grading"

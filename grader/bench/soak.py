@@ -108,9 +108,9 @@ def graded(work: Work) -> Seen:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Grade, count, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gradings", type=int, default=200, help="how many (default 200)")
+    parser.add_argument("--gradings", type=int, default=2000, help="how many (default 2000)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
-    parser.add_argument("--jobs", type=int, default=1, help="at the same time (default 1)")
+    parser.add_argument("--jobs", type=int, default=2, help="at the same time (default 2)")
     parser.add_argument("--idle", action="store_true", help="without another load")
     options = parser.parse_args(arguments)
     console = Console()

@@ -80,7 +80,8 @@ def test_with_all_tools_only_python_is_set_up(machine: Machine) -> None:
     done = machine.setup()
     assert (done.returncode, done.stderr) == (0, "")
     assert machine.done.split("\n")[0] == "venv"
-    assert "--editable .[explore]\n" in machine.done, "what only the kit's own tests need is left out"
+    kept_small = "what only the kit's own tests need is left out"
+    assert "--editable .[explore]\n" in machine.done, kept_small
     assert (machine.kit / ".venv" / ".setup").read_text() == f"{machine.kit}\n"
     assert not (machine.kit / ".venv" / ".setup-dev").exists()
 
