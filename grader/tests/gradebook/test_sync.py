@@ -33,6 +33,7 @@ from vmmlab.gradebook import show
 from vmmlab.gradebook import sync as syncing
 from vmmlab.gradebook.students import Entry
 from vmmlab.report.model import write_json
+from vmmlab.translate import Reader
 
 # --- what is written ---------------------------------------------------------------------------
 
@@ -537,6 +538,20 @@ def test_the_table_says_what_changes(put: Put, sync: Sync) -> None:
     (line,) = [line for line in text.splitlines() if line.startswith("alice")]
     assert line.split()[:4] == ["alice", "lab3", "14/14", "11"]
     assert f"{JUMP}: 0 → 3" in line
+
+
+def test_what_is_done_and_what_is_refused_is_said_in_japanese(put: Put, sync: Sync) -> None:
+    put()
+    stranger = put("mallory")
+    only_alice = {"alice": Entry("alice")}
+    text = show.render(sync(dry_run=True, roster=only_alice), say=Reader("ja"))
+    head, line = text.splitlines()[:2]
+    assert head.split() == ["受講者", "課題", "点", "前の点", "変わるもの"]
+    assert line.split()[:2] == ["alice", "lab3"]
+    assert "新しい提出物" in line
+    assert "変わるもの 1 件、同じ 0 件、拒否 1 件" in text
+    assert f"拒否  {stranger}：mallory が名簿にありません。" in text
+    assert "  次に： フォルダ名か名簿を直してください" in text
 
 
 def test_the_command(

@@ -8,6 +8,7 @@ from vmmlab import course as courses
 from vmmlab import mutants
 from vmmlab.mutants import Mutant, Variant, VariantResult, judge
 from vmmlab.report.model import Build, CheckReport, Diagnostic, Report
+from vmmlab.translate import Reader, cells
 
 ROOT = Path(__file__).parents[3]
 MUTANT = Mutant("lab1.a.b", "wrong", "lab1", (), "lab1.mi.copied", "mi-not-copied", "dev", "x:1")
@@ -89,6 +90,20 @@ def test_the_table_has_one_line_for_each_and_a_sum():
     assert "survived" in lines[3]
     assert lines[-2].startswith("1 of 2 mutants killed")
     assert lines[-1].startswith("0 of 1 messages name")
+
+
+def test_the_tables_in_japanese():
+    say = Reader("ja")
+    killed = judge(MUTANT, report(check("lab1.mi.copied", "fail", "mi-not-copied")))
+    other = judge(MUTANT, report(check("lab1.mi.copied", "fail", "mi-copied-in-part")))
+    lines = mutants.table([killed, other], say)
+    assert lines[0].startswith("| ミュータント | 内容")
+    assert len({cells(line) for line in lines[:4]}) == 1, lines
+    assert lines[2].split("|")[-2].strip() == "捕まえた"
+    assert "原因が違う：mi-copied-in-part" in lines[3]
+    assert lines[-2].startswith("ミュータント 2 個中 1 個を、")
+    right = VariantResult(Variant("ticket-lock", "lab4", ROOT), "dev gcc", ())
+    assert "満点" in mutants.variants_table([right], say)[2]
 
 
 def test_the_table_of_right_solutions_names_who_is_accused():

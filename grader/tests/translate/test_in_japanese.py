@@ -105,6 +105,14 @@ def test_pytest_speaks_the_language_of_the_workspace(workspace: Path) -> None:
         (["grade", "lab3"], {"LANG": "ja"}, "オプション '--submission' がありません。"),
         (["grade", "lab3", "--sed", "1"], {"LANG": "ja"}, "--sed というオプションはありません。"),
         (["grade", "--help"], {}, "What to grade: DIR/lab3/ap_start.c and so on."),
+        # what instructors and lab authors use
+        (["release", str(ROOT)], {"LANG": "ja"}, "は使われています。何も変えていません。"),
+        (["release", str(ROOT), "--lang", "ja"], {}, "別のフォルダを選ぶか、"),
+        (["new-lab", "x", "--lang", "ja"], {}, "'x' は課題の名前にできません。"),
+        (["mutants", "--write", "x", "--lab", "lab1", "--lang=ja"], {}, "ページに書くのは、全体の"),
+        (["check-course", "--lang", "ja"], {}, "忘れているものはありません"),
+        (["gradebook", "sync", "--help"], {"LANG": "ja"}, "課題の点を nbgrader の成績簿に入れる。"),
+        (["release", str(ROOT)], {}, "is in use; nothing was changed."),
     ],
 )
 def test_the_language_of_a_command(
