@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 
 from vmmlab import course as courses
 from vmmlab import mutants
 from vmmlab.cohort import Cohort
 from vmmlab.errors import VmmlabError
 from vmmlab.grading import grade_lab
+from vmmlab.mutants.progress import progress
 from vmmlab.submission import reference
 
 LABS = ("lab1", "lab2", "lab3", "lab4")
@@ -122,9 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with (
         busy(0 if options.idle else os.cpu_count() or 1),
         ProcessPoolExecutor(options.jobs, mp_context=fresh) as pool,
+        progress("gradings") as tell,
     ):
-        done = pool.map(graded, work)
-        for seen in track(done, "gradings", total=len(work), console=console):
+        for number, seen in enumerate(pool.map(graded, work), 1):
+            tell(number, len(work))
             times[seen.lab].append(seen.took_s)
             if seen.wrong:
                 wrong.append(seen.wrong)
