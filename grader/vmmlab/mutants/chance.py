@@ -214,7 +214,7 @@ def survivors(outcomes: Sequence[Outcome], say: Reader | None = None) -> list[st
         words += f", {never} in code that no boot executes"
     if wrong:
         words += f", {wrong} could not be judged"
-    return [*(tables.markdown(rows) if len(rows) > 1 else ()), "", f"{say(words)}."]
+    return [*(tables.markdown(rows) if len(rows) > 1 else ()), "", say(words) + say.label(".")]
 
 
 _TOLD: Final = {
