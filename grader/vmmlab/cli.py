@@ -568,6 +568,7 @@ def gradebook_sync(
 
 @gradebook_app.command(name="autograde")
 def gradebook_autograde(
+    context: typer.Context,
     lab: Annotated[str, typer.Argument(metavar="LAB", help="Whose worksheets: lab0 … lab4.")],
     nbgrader: Annotated[
         Path, typer.Option(metavar="DIR", help="nbgrader's course folder; else this one.")
@@ -580,6 +581,7 @@ def gradebook_autograde(
         bool,
         typer.Option("--no-sandbox", help="Run other people's notebooks even without a sandbox."),
     ] = False,
+    lang: LangOption = None,
 ) -> int:
     """Grade the worksheets of a class: nbgrader's autograde, with students' code in a sandbox."""
     try:
@@ -592,7 +594,7 @@ def gradebook_autograde(
     graded = worksheets.grade(
         nbgrader, lab, student=student, again=force, sandbox_required=not no_sandbox
     )
-    for line in worksheets.lines(lab, graded):
+    for line in worksheets.lines(lab, graded, context.obj):
         typer.echo(line)
     return max((one.exit_code for one in graded), default=0)
 

@@ -24,9 +24,11 @@ from vmmlab.errors import UsageError, VmmlabError
 from vmmlab.gradebook.book import is_course_folder
 from vmmlab.report.text import clean, clean_line
 from vmmlab.sandbox import Sandbox
+from vmmlab.translate import Reader
 from vmmlab.worksheet.autograde import ExecuteApart, refuse_links
 from vmmlab.worksheet.kernel import STOPPED, shown
 
+_ENGLISH: Final = Reader()
 _QUIET: Final = 50  # CRITICAL: what goes wrong is in the result
 
 
@@ -94,19 +96,23 @@ def grade(
     return [_graded(app, assignment, who, problem) for who, problem in converter.seen.items()]
 
 
-def lines(lab: str, graded: Sequence[Graded]) -> Iterator[str]:
+def lines(lab: str, graded: Sequence[Graded], say: Reader = _ENGLISH) -> Iterator[str]:
     """The result for a terminal: a line for each worksheet, and what was wrong with it below."""
     width = max((len(one.student) for one in graded), default=0)
     for one in graded:
         if one.problem:
-            said = "not graded: " + clean(one.problem).replace("\n", "\n    ")
+            first, *rest = clean(one.problem).split("\n")
+            said = say(f"not graded: {say(first)}") + "".join(f"\n    {say(line)}" for line in rest)
         elif one.points is None:
-            said = "graded before; --force grades it again"
+            said = say("graded before; --force grades it again")
         else:
-            said = f"{one.points:g}/{one.most:g} points"
-            said += f", {one.by_hand:g} more to be given by hand" if one.by_hand else ""
+            said = say(f"{one.points:g}/{one.most:g} points")
+            if one.by_hand:
+                said += say.label(", ") + say(f"{one.by_hand:g} more to be given by hand")
         yield f"{clean_line(one.student):{width}}  {lab}  {said}"
-        yield from (f"    {clean_line(stop)}" for stop in one.stopped)
+        for stop in one.stopped:
+            cell, _, why = clean_line(stop).rpartition(": ")
+            yield f"    {say(cell)}{say.label(': ')}{say(why)}"
 
 
 class _Recording(Autograde):  # type: ignore[misc]
