@@ -305,6 +305,9 @@ def test_what_an_instructor_and_a_student_read():
     assert "hidden checks: 4 more points, judged elsewhere" in shown
     assert "lab1.hidden" not in shown
     assert "All points. lab1 is done" in shown
+    # Of what was not chosen nothing is said, least of all that it earned nothing.
+    assert "hidden checks" not in render(grade(lab, files, select="lab1.mi.copied"))
+    assert "hidden checks 0/3" in render(grade(lab, files, select=WRONG[1].check[0]))
 
 
 @pytest.mark.full

@@ -110,7 +110,8 @@ def _headline(report: Report, say: Reader) -> Text:
         points = say(f"{report.points:g}/{report.max:g} points")
         style = "bold green" if full else "bold yellow" if report.points else "bold"
     line = Text.assemble((clean_line(report.lab), "bold"), "  ", (points, style))
-    if report.hidden_judged:
+    chosen = any(check.visibility == "hidden" for check in report.checks)
+    if report.hidden_judged and (chosen or not report.partial_run):
         earned = "?" if report.hidden_points is None else f"{report.hidden_points:g}"
         style = "green" if report.hidden_points == report.hidden_max else "yellow"
         line.append("  " + say(f"hidden checks {earned}/{report.hidden_max:g}"), style)
