@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -93,6 +93,36 @@ def test_least_recently_used_go_first(cache: Cache) -> None:
     assert cache.get("00") is not None, "using an entry makes it young"
     cache.prune()
     assert [path.exists() for path in paths] == [True, False, False, False, True, True]
+
+
+def test_what_is_taken_while_the_cache_is_pruned_stays(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between being listed as old and being dropped, an entry may be about to be booted."""
+    paths = [put(cache, f"{n}{n}", b"x" * 3000) for n in range(5)]
+    for n, path in enumerate(paths):
+        age(path, 10_000 - n)
+    plain, taken = cache._children, []
+
+    def children(directory: Path) -> Iterator[Path]:
+        yield from plain(directory)
+        if directory.name == "entries":  # all are listed
+            taken.append(cache.get("00"))
+
+    monkeypatch.setattr(cache, "_children", children)
+    cache.prune()
+    assert taken[0] is not None
+    assert [path.exists() for path in paths] == [True, False, False, True, True]
+
+
+def test_taking_waits_while_an_entry_is_dropped(cache: Cache) -> None:
+    put(cache, "k1")
+    with ThreadPoolExecutor(1) as pool:
+        with cache._in_use(module.fcntl.LOCK_EX):
+            waiting = pool.submit(cache.get, "k1")
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+        assert waiting.result(20) is not None
 
 
 def test_young_entries_stay(cache: Cache) -> None:

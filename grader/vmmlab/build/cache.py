@@ -92,8 +92,11 @@ class Cache:
             yield
 
     def get(self, key: str) -> Entry | None:
-        """The entry, or None if there is none or it is damaged."""
-        path = self._place(key)
+        """The entry, or None if there is none or it is damaged. It stays for ten minutes more."""
+        with self._in_use(fcntl.LOCK_SH):
+            return self._get(self._place(key))
+
+    def _get(self, path: Path) -> Entry | None:
         try:
             meta = json.loads((path / _META).read_bytes())
             for name, size in meta["files"].items():
@@ -212,10 +215,32 @@ class Cache:
         for used, size, path in sorted(entries):
             if total - freed <= self.limit_bytes:
                 break
-            if now - used >= _YOUNG_S:
-                self._discard(path)
+            if now - used >= _YOUNG_S and self._discard_unused(path):
                 freed += size
         return freed
+
+    def _discard_unused(self, path: Path) -> bool:
+        """Drop an entry, unless somebody has taken it since it was listed."""
+        with self._in_use(fcntl.LOCK_EX):
+            try:
+                if time.time() - path.stat().st_mtime < _YOUNG_S:
+                    return False
+            except OSError:
+                return False
+            self._discard(path)
+            return True
+
+    @contextmanager
+    def _in_use(self, kind: int) -> Iterator[None]:
+        """Taking an entry and dropping one exclude each other, also between processes."""
+        try:
+            lock = (self.directory / "use.lock").open("a")
+        except OSError:  # nothing is there yet, or nothing can be written: nothing is dropped
+            yield
+            return
+        with lock:
+            fcntl.flock(lock, kind)
+            yield
 
     def _children(self, directory: Path) -> list[Path]:
         try:
