@@ -161,15 +161,17 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def grade(lab: str, submission: str, course: Course) -> Callable[[], None]:
-    """What a person runs to get a verdict, as a whole process."""
-    argv = [
-        str(Path(sys.executable).with_name("vmmlab")), "grade", lab, "--submission", submission,
-        "--course", str(course.root), "--seed", str(SEED),
-    ]  # fmt: skip
+def command(*arguments: str, cwd: Path | None = None) -> Callable[[], None]:
+    """What a person runs, as a whole process.
+
+    Args:
+        arguments: of `vmmlab`.
+        cwd: where it is run.
+    """
+    argv = [str(Path(sys.executable).with_name("vmmlab")), *arguments]
 
     def run() -> None:
-        done = subprocess.run(argv, capture_output=True, check=False)
+        done = subprocess.run(argv, capture_output=True, check=False, cwd=cwd)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}\n{done.stderr.decode()}")
 
@@ -177,11 +179,14 @@ def grade(lab: str, submission: str, course: Course) -> Callable[[], None]:
 
 
 def edit_and_grade(course: Course, lab: str, folder: Path) -> Callable[[], None]:
-    """Change one file of a submission, then get a verdict."""
-    shutil.copytree(course.reference_dir, folder, dirs_exist_ok=True)
+    """Change one file in a student's workspace, then get a verdict there."""
+    command("new", str(folder), "--no-input", "--course", str(course.root))()
+    for one in course.labs.values():
+        for name in one.files:
+            shutil.copyfile(course.reference_dir / name, folder / name)
     changed = folder / course.labs[lab].files[-1]
     count = iter(range(1_000_000))
-    verdict = grade(lab, str(folder), course)
+    verdict = command("grade", lab, "--submission", ".", "--seed", str(SEED), cwd=folder)
 
     def run() -> None:
         with changed.open("a") as out:
@@ -204,7 +209,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table.add_column(column, justify="left" if column == "lab" else "right")
     for lab in options.labs:
         floor, boots = floor_of(course, lab)
-        verdict = grade(lab, "reference", course)
+        verdict = command(
+            "grade", lab, "--submission", "reference", "--course", str(course.root),
+            "--seed", str(SEED),
+        )  # fmt: skip
         floor(), verdict()
         pairs = [(timed(floor), timed(verdict)) for _ in range(options.runs)]
         low, full = (statistics.median(values) for values in zip(*pairs, strict=True))
@@ -213,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{full / (2 * low + 0.6):.2f}", f"{max(v for _, v in pairs):.2f}",
         )  # fmt: skip
     console.print(table)
-    edits = Table(title="edit one file, then a verdict")
+    edits = Table(title="edit one file in a workspace, then a verdict")
     for column in ("lab", "median s", "worst s"):
         edits.add_column(column, justify="right")
     with tempfile.TemporaryDirectory() as scratch:

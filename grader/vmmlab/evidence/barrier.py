@@ -63,6 +63,7 @@ class BarrierProbe(GatheringProbe):
         verdict, _ = await director.run_to(0, "sync_all_processors")
         if all(came) and verdict == "reached" and not self._escaped(director):
             await self._rounds(director, slow, [*others, 0], path)
+        await director.unwatch("sync_all_processors")  # from here on, only who comes out counts
 
     async def _rounds(self, director: Director, slow: int, others: list[int], path: Path) -> None:
         director.random.shuffle(others)

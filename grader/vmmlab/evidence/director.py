@@ -52,8 +52,10 @@ RUN_ATTEMPTS = 8  # times that a CPU may take long before it is said to wait
 SPIN_BUDGET = 200  # instructions in which a waiting CPU's state repeats
 CALLER_WORDS = 32  # of a stack, in which to look for the caller
 FAR_JUMP_ROOM = 16  # bytes at physical 0 that may be the far jump
-SPIN_REPEATS = 2  # times that the same registers must be seen again before a CPU "waits"
-RUN_TO_RETURN = ("printf", "vprintf", "usleep", "putchar", "memset", "memcpy", "memmove")
+SPIN_REPEATS = 1  # times that the same registers may be seen again before a CPU "waits"
+RUN_TO_RETURN = (
+    "printf", "vprintf", "usleep", "putchar", "memset", "memcpy", "memmove", "alloc",
+)  # fmt: skip
 """Given functions that are long and uninteresting: a stepped CPU runs through them."""
 
 
@@ -485,7 +487,7 @@ class Director:
         for _ in range(budget):
             alive = await self.step(cpu, peek=peek)
             state = await self.state(cpu)
-            if alive and state.pc in skip:
+            if alive and state.pc in skip and not wanted(state):
                 state = await self.run_to_return(cpu, state)
             if self._shutdown:
                 return "shutdown", state

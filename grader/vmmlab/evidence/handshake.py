@@ -72,7 +72,13 @@ async def push(
 
 
 async def bring_in(director: Director, cpu: int) -> bool:
-    """Let one AP run alone from where it stands to the barrier, and note what alloc gives it."""
+    """Let one AP run alone from where it stands to the barrier."""
+    verdict, _ = await director.run_to(cpu, "sync_all_processors")
+    return verdict == "reached"
+
+
+async def bring_in_noting(director: Director, cpu: int) -> bool:
+    """As `bring_in`; what alloc gives the AP is noted and filled with chance bytes."""
     await director.watch("alloc")
     verdict, state = await director.run_to(cpu, "alloc", "sync_all_processors")
     while verdict == "reached" and director.at_place(state.pc) == "alloc":
@@ -151,9 +157,10 @@ class OneByOneProbe(GatheringProbe):
         for turn, cpu in enumerate(aps[shift:] + aps[:shift], 1):
             if cpu in director.held:
                 director.facts[f"turn.{turn}"] = cpu
-                if await bring_in(director, cpu):
+                if await bring_in_noting(director, cpu):
                     base = await director.stackaddr(await director.state(cpu))
                     director.facts[f"stackaddr.{cpu}"] = base or 0
+        await director.unwatch("sync_all_processors")  # from here on, only the end counts
 
 
 @dataclass

@@ -52,7 +52,7 @@ class Limits:
     def scaled(self, measured_start_s: float, cpus: int = 4) -> Limits:
         """Limits for a host on which this QEMU took `measured_start_s` to answer first.
 
-        Above 16 CPUs, which share one host thread, everything also takes longer by itself.
+        Above 16 CPUs everything also takes longer by itself: they share the host's few.
         """
         host = max(measured_start_s / nominal_start_s(cpus), 1.0)
         return self.times(host * max(cpus / 16, 1.0) ** 0.5)
