@@ -230,7 +230,7 @@ def run_variant(
     arch: str | None = None,
     seed: int = SEED,
 ) -> VariantResult:
-    """Grade one variant.
+    """Grade one variant, by the hidden checks too.
 
     Args:
         course: the course.
@@ -257,6 +257,7 @@ def run_variant(
             opt=opt,
             submission_name=str(variant),
             arch=arch,
+            hidden=True,
         )
     except VmmlabError as error:
         accused: tuple[tuple[str, str, str], ...] = (("", "", str(error)),)
