@@ -27,7 +27,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import typer
 
-from vmmlab import __version__, translate
+from vmmlab import __version__, commandhelp, translate
 from vmmlab.errors import UsageError, VmmlabError
 from vmmlab.translate import Reader
 
@@ -132,18 +132,8 @@ def _command(say: Reader) -> Any:
     if say.language != translate.ENGLISH:
         if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show all of it
             sys.stdout.reconfigure(errors="backslashreplace")
-        _translate_help(command, say)
+        commandhelp.translate(command, say)
     return command
-
-
-def _translate_help(command: Any, say: Reader) -> None:
-    if command.help:
-        command.help = say(" ".join(command.help.split()))
-    for parameter in command.params:
-        if getattr(parameter, "help", None):
-            parameter.help = say(parameter.help)
-    for inner in getattr(command, "commands", {}).values():
-        _translate_help(inner, say)
 
 
 @app.callback(invoke_without_command=True)
@@ -561,7 +551,7 @@ def gradebook_sync(
     )
     say: Reader = context.obj
     with show.progress(say) as tell:
-        result = gradebook.run(loaded, reports, options, tell)
+        result = gradebook.run(loaded, reports, options, tell, say)
     show.print_result(result, say=say)
     return result.exit_code
 

@@ -1,16 +1,19 @@
 """What a report becomes: points, comments, and what is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gradebook_helpers import COURSE, FAIL, INFRA, make_report, write_course
+from rich.cells import cell_len
 
 from vmmlab.course import Course
 from vmmlab.errors import UsageError
 from vmmlab.gradebook import notebook
 from vmmlab.gradebook.marks import Mark, compiler_lines, from_report
 from vmmlab.report.model import Report
+from vmmlab.translate import Reader
 
 SKIPPED: dict[str, Any] = {
     "points": 0,
@@ -53,6 +56,34 @@ def test_a_failure_says_its_cause_and_one_hint(course: Course) -> None:
         assert part in shown
     assert "second rung" not in shown
     assert "/home/prof" not in shown
+
+
+def test_a_japanese_gradebook_says_it_in_japanese(course: Course) -> None:
+    say = Reader("ja")
+    report = make_report(course, jump_target=FAIL, ladder_long=SKIPPED, secret_trick=INFRA)
+    lab = course.lab("lab3")
+    found = {mark.cell: mark for mark in from_report(report, lab, say)}
+    mark = found["lab3-jump-target"]
+    assert mark.lines[0] == "失敗：0/3 点"
+    assert "ヒント：" in mark.comment
+    assert any(line.startswith("期待：") for line in mark.lines)
+    assert (
+        found["lab3-ladder-long"].comment == "実行していません。lab3.jump.target を待っています。"
+    )
+    assert "0 点にはならず" in found["lab3-hidden"].comment
+    assert found["lab3-hidden"].title == "非公開チェック。何を試すかは表示しません。"
+    plain = {mark.cell: mark for mark in from_report(report, lab)}
+    assert [(m.score, m.max) for m in found.values()] == [(m.score, m.max) for m in plain.values()]
+
+
+def test_japanese_lines_are_wrapped_by_their_width(course: Course) -> None:
+    report = make_report(course, jump_target={**FAIL, "observed": "遠いジャンプの行き先" * 20})
+    marks_ = from_report(report, course.lab("lab3"), Reader("ja"))
+    shown = notebook.text("t", {}, marks_, (), Reader("ja"))
+    cells = json.loads(shown)["cells"]
+    lines = "".join("".join(o["text"]) for c in cells for o in c.get("outputs", ())).splitlines()
+    assert any("遠い" in line for line in lines)
+    assert max(map(cell_len, lines)) <= 88
 
 
 def test_partial_points(course: Course) -> None:

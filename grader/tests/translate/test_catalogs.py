@@ -53,12 +53,16 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "explore/trace.py": None,
     "gradebook/book.py": None,
     "gradebook/marks.py": (
-        *("from_report", "compiler_lines", "_must_be_a_grade", "_must_fit", "_few"),
+        *("_HIDDEN", "_NOT_JUDGED", "from_report", "compiler_lines", "_must_be_a_grade"),
+        *("_must_fit", "_few", "_mark", "_comment", "_lines", "_hidden_mark"),
     ),
+    "gradebook/notebook.py": ("text",),
     "gradebook/show.py": None,
     "gradebook/students.py": None,
     "gradebook/worksheets.py": None,
-    "gradebook/sync.py": ("Options", "run", "_refusing", "_read", "_rivals", "_sync", "_who"),
+    "gradebook/sync.py": (
+        *("Options", "run", "_refusing", "_read", "_rivals", "_sync", "_who", "_facts"),
+    ),
     "grading.py": ("grade_lab", "Grading"),
     "local.py": None,
     "machine/qemu.py": ("Machine",),
@@ -87,8 +91,8 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "workspace.py": None,
     "yamlfile.py": None,
 }
-"""The files whose texts are shown to students, instructors or authors (what goes into nbgrader's
-gradebook is English), and which functions and classes of them; None: all."""
+"""The files whose texts are shown to students, instructors or authors, and which functions and
+classes of them; None: all."""
 
 AS_IT_IS = frozenset(
     {
@@ -98,6 +102,7 @@ AS_IT_IS = frozenset(
         *("gcc binutils", "python -m pip install '{}'"),
         *("{} || exit {}", "{} 2>{}; echo $? >{}", "vmmlab {}", "vmmlab: {}", "schema = {}"),
         "vmmlab cohort 1\x00{}",
+        "vmmlab grade {} --submission . --seed {} --arch {} -k {}",
         *("vmmlab {}\n{}\n\n{}", "{standard input}", "fast, faithful", "alloc({}) returned"),
         *("next: make run LAB={}{}", "next: pytest {}{}", "      then make {}{}"),
         *("      then make {}{} && pytest {}{}", "currentcpu->stackaddr = {}"),
@@ -149,7 +154,9 @@ MADE = frozenset(
 )
 """English texts that no string expression holds in one piece."""
 
-OF_TYPER = re.compile(r"(Missing|No such|Got unexpected|Option|Invalid value|Input should)\b")
+OF_TYPER = re.compile(
+    r"(Show this|Missing|No such|Got unexpected|Option|Invalid value|Input should)\b"
+)
 """How the texts begin that typer says about the words of a command."""
 
 

@@ -358,6 +358,8 @@ def _died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: str) -> Fin
         what = f"a triple fault at `{last.text}`" if last else "a triple fault"
         if vector is not None:
             what += f", begun by {exception_name(vector)}"
+    elif f"paging-refused.{cpu.index}" in boot.facts and last:
+        what = f"`{last.text}` asks for paging, and {exception_name(13)} is the answer"
     elif last and last.text == "hlt":
         what = "it halted"
     elif (astray := boot.facts.get(f"astray.{cpu.index}")) is not None and last:

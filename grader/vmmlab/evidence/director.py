@@ -22,6 +22,9 @@ from vmmlab.evidence.decode import decode
 from vmmlab.evidence.encodings import INT3
 from vmmlab.evidence.icr import icr_writes
 from vmmlab.evidence.observation import (
+    CR0_PG,
+    CR4_PAE,
+    EFER_LME,
     CpuRecord,
     CpuState,
     EndKind,
@@ -108,6 +111,7 @@ class Seen:
     steps: list[TrampolineStep] = field(default_factory=list)
     whole: bool = True
     rest: EndKind | None = None
+    died_at: str = ""
 
 
 Watcher = Callable[[CpuState], Awaitable[None]]
@@ -628,9 +632,7 @@ class Director:
                 await self.note_stepped(cpu, "ap_entry", state)
                 return False
             if not self._is_code(state):
-                # What it would execute now could overwrite what the other APs still need.
-                self.facts[f"astray.{cpu}"] = state.pc
-                self._give_up(cpu)
+                self.hold_astray(cpu, state.pc)
                 return False
             registers = await self.gdb.registers(cpu)
             repeats[registers] += 1
@@ -649,6 +651,12 @@ class Director:
                 self._give_up(cpu)  # real processors do not leave HLT at the next SIPI; QEMU's do
                 return False
             state = await self.state(cpu)
+            if _paging_refused(text, registers, state):
+                # QEMU goes on without paging; a real processor raises #GP (SDM vol. 3, 9.8.5).
+                self.facts[f"paging-refused.{cpu}"] = seen.steps[-1].state.pc
+                seen.died_at = self.describe(seen.steps[-1].state)
+                self._give_up(cpu)
+                return False
         if stop_at is None:
             seen.whole = False  # it waits, or is long: it runs free from here
         return False
@@ -661,6 +669,16 @@ class Director:
         if start <= state.pc < start + self.trampoline_size:
             return True
         return bool(self.symbols.owner(state.pc) or self.symbols.owner(state.pc + VMM_BASE))
+
+    def hold_astray(self, cpu: int, pc: int) -> None:
+        """An AP is about to execute what is no code: that could overwrite what others still need.
+
+        Args:
+            cpu: the AP.
+            pc: linear address of the instruction that it does not get to execute.
+        """
+        self.facts[f"astray.{cpu}"] = pc
+        self._give_up(cpu)
 
     def _give_up(self, cpu: int) -> None:
         """An AP can do nothing sensible any more: it stands still for the rest of the boot."""
@@ -836,7 +854,7 @@ class Director:
         if kind == "parked":  # nobody asks for its line; to find one means to read the whole DWARF
             place = self.symbols.nearest(state.pc)
         else:
-            place = self.describe(state) + await self._called_by(cpu, state)
+            place = seen.died_at or self.describe(state) + await self._called_by(cpu, state)
         return CpuRecord(
             index=cpu,
             rungs=dict(seen.rungs),
@@ -908,6 +926,20 @@ class Director:
         if not VMM_BASE <= gs_base < 2 * VMM_BASE:
             return None
         return gs_base - VMM_BASE + self.inputs.pcpu_pad + self.abi.stackaddr
+
+
+def _paging_refused(text: str, before: Registers, after: CpuState) -> bool:
+    """Whether an instruction asked for paging with EFER.LME but without CR4.PAE.
+
+    Args:
+        text: the instruction.
+        before: the registers before it.
+        after: what is left of them after it.
+    """
+    name = text.removeprefix("mov cr0, ")
+    if name == text or after.cr0 & CR0_PG or not before.efer & EFER_LME or before.cr4 & CR4_PAE:
+        return False
+    return bool(before[f"r{name[1:]}"] & CR0_PG)
 
 
 _RUNG_OF_PLACE = {

@@ -92,6 +92,10 @@ class LadderProbe(EndProbe):
         """The BSP sends what it wants to send; then whoever has got a SIPI comes to physical 0."""
         await director.run_to_return(0, hit.state)
         sipis = [one for one in director.icr() if one.kind == "SIPI"]
+        for sipi in sipis:
+            for ap in director.free() - {0} if sipi.vector else ():
+                if sipi.reaches(ap, sipi.cpu or 0) and not director.at("physical-0", ap):
+                    director.hold_astray(ap, sipi.vector << 12)
         while self.patient and not director.ended:
             missing = {
                 ap

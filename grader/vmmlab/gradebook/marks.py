@@ -1,4 +1,7 @@
-"""From a report to what the gradebook holds of it: one mark a check. Pure; knows no nbgrader."""
+"""From a report to what the gradebook holds of it: one mark a check. Pure; knows no nbgrader.
+
+What a mark says is said in the reader's language.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from vmmlab.course import ARCHES, CheckSpec, Lab
 from vmmlab.errors import UsageError
 from vmmlab.report.model import CheckReport, Diagnostic, Report
 from vmmlab.report.text import clean, clean_line
+from vmmlab.translate import ENGLISH, Reader, report_for
 
 _COMMENT_MAX: Final = 1200
 _CASES_SHOWN: Final = 12
@@ -68,7 +72,7 @@ def hidden_cell(lab: str) -> str:
     return f"{lab}-hidden"
 
 
-def from_report(report: Report, lab: Lab) -> tuple[Mark, ...]:
+def from_report(report: Report, lab: Lab, say: Reader | None = None) -> tuple[Mark, ...]:
     """The marks of a report, in the order of course.yml.
 
     Hidden checks become one mark without names or reasons: nbgrader's feedback shows students every
@@ -77,19 +81,22 @@ def from_report(report: Report, lab: Lab) -> tuple[Mark, ...]:
     Args:
         report: one student's report on `lab`.
         lab: the same lab in course.yml, which says what each check is worth.
+        say: the language, with the texts of the lab; else English.
 
     Raises:
         UsageError: the report is no grade, or does not fit course.yml.
     """
     _must_be_a_grade(report)
     _must_fit(report, lab)
+    say = say or Reader()
+    report = report_for(report, say)
     by_id = {check.id: check for check in report.checks}
     ordered = [by_id[check_id] for check_id in _specs(lab, report)]
     hidden = [check for check in ordered if check.visibility == "hidden"]
     secret = frozenset(check.id for check in hidden)
-    marks = [_mark(check, report, secret) for check in ordered if check.id not in secret]
+    marks = [_mark(check, report, secret, say) for check in ordered if check.id not in secret]
     if hidden:
-        marks.append(_hidden_mark(report.lab, hidden))
+        marks.append(_hidden_mark(report.lab, hidden, say))
     twice = [name for name, count in Counter(mark.cell for mark in marks).items() if count > 1]
     if twice:
         raise UsageError(
@@ -99,14 +106,15 @@ def from_report(report: Report, lab: Lab) -> tuple[Mark, ...]:
     return tuple(marks)
 
 
-def compiler_lines(report: Report) -> tuple[str, ...]:
+def compiler_lines(report: Report, say: Reader | None = None) -> tuple[str, ...]:
     """What the compiler said of code that does not build, for the notebook."""
     if report.build.ok:
         return ()
-    found = report.build.diagnostics
+    say = say or Reader()
+    found = report_for(report, say).build.diagnostics
     lines = [_diagnostic(one) for one in found[:_DIAGNOSTICS_SHOWN]]
     if len(found) > _DIAGNOSTICS_SHOWN:
-        lines.append(f"... and {len(found) - _DIAGNOSTICS_SHOWN} more")
+        lines.append(say(f"... and {len(found) - _DIAGNOSTICS_SHOWN} more"))
     return tuple(lines)
 
 
@@ -186,52 +194,67 @@ def _score(check: CheckReport) -> float | None:
     return float(check.points) if judged and check.points is not None else None
 
 
-def _mark(check: CheckReport, report: Report, secret: frozenset[str]) -> Mark:
+def _mark(check: CheckReport, report: Report, secret: frozenset[str], say: Reader) -> Mark:
     def text(value: str) -> str:
         shown = clean_line(value)
         for name in secret:
-            shown = shown.replace(name, _HIDDEN)
+            shown = shown.replace(name, say(_HIDDEN))
         return shown
 
     score = _score(check)
-    comment = _NOT_JUDGED if score is None else text(_comment(check, report))
+    comment = say(_NOT_JUDGED) if score is None else text(_comment(check, report, say))
     return Mark(
         cell=cell_name(check.id),
         check=check.id,
         title=text(check.title),
         score=score,
         max=float(check.max),
-        word=_WORDS[check.outcome if score is not None else "infra-error"],
+        word=say.label(_WORDS[check.outcome if score is not None else "infra-error"]),
         comment=comment if len(comment) <= _COMMENT_MAX else comment[: _COMMENT_MAX - 1] + "…",
-        lines=tuple(_lines(check, report, score, text)),
+        lines=tuple(_lines(check, report, score, text, say)),
         trouble=clean_line(check.infra or check.reason or "no points") if score is None else "",
     )
 
 
-def _comment(check: CheckReport, report: Report) -> str:
+def _comment(check: CheckReport, report: Report, say: Reader) -> str:
     """Why points are missing, and the first hint."""
     if check.outcome == "pass":
         return ""
     if check.outcome == "skipped":
         waited = check.waited_for
-        return f"Not run: it waits for {waited}." if waited else f"Not run: {check.reason}."
+        why = f"Not run: it waits for {waited}." if waited else f"Not run: {check.reason}."
+        return say(why)
     if check.outcome == "build-error":
         errors = [one for one in report.build.diagnostics if one.severity == "error"]
         said = f" {_diagnostic(errors[0])}" if errors else ""
-        return f"The code does not build, so nothing could be tried.{said}"
+        return say("The code does not build, so nothing could be tried.") + said
     said = check.next or check.reason or "; ".join(c.message for c in check.cases if c.message)
-    parts = [f"{check.cause or _WORDS[check.outcome]}: {said}" if said else (check.cause or "")]
-    parts += [f"Hint: {hint}" for hint in check.hints[:1]]
+    colon = say.label(": ")
+    what = check.cause or say.label(_WORDS[check.outcome])
+    parts = [f"{what}{colon}{said}" if said else (check.cause or "")]
+    parts += [f"{say.label('Hint')}{colon}{hint}" for hint in check.hints[:1]]
     return " ".join(part for part in parts if part)
 
 
 def _lines(
-    check: CheckReport, report: Report, score: float | None, text: Callable[[str], str]
+    check: CheckReport,
+    report: Report,
+    score: float | None,
+    text: Callable[[str], str],
+    say: Reader,
 ) -> Iterator[str]:
+    colon = say.label(": ")
+
+    def row(name: str, value: str) -> str:
+        plain = say.language == ENGLISH
+        return f"{name:<9} {value}" if plain else f"{say.label(name)}{colon}{value}"
+
     if score is None:
-        yield f"{_WORDS['infra-error']}: the points are still to be given by a person"
+        words = say("the points are still to be given by a person")
+        yield f"{say.label(_WORDS['infra-error'])}{colon}{words}"
         return
-    yield f"{_WORDS[check.outcome]}: {score:g} of {check.max:g} points"
+    earned = say(f"{score:g} of {check.max:g} points")
+    yield f"{say.label(_WORDS[check.outcome])}{colon}{earned}"
     if check.outcome == "pass":
         return
     rows = {
@@ -246,17 +269,18 @@ def _lines(
     }
     for name, value in rows.items():
         if value:
-            yield f"{name:<9} {text(value)}"
+            yield row(name, text(value))
     for case in [case for case in check.cases if case.outcome != "pass"][:_CASES_SHOWN]:
-        yield f"{'case':<9} {text(case.name)}: {text(case.message) or case.outcome}"
+        message = text(case.message) or say.label(_WORDS[case.outcome])
+        yield row("case", f"{text(case.name)}{colon}{message}")
     if check.outcome not in ("skipped", "build-error"):
         # Not the report's own command: it names a folder of the instructor's.
         arch = "" if report.arch == ARCHES[0] else f" --arch {report.arch}"
         again = f"vmmlab grade {report.lab} --submission . --seed {report.seed}{arch} -k {check.id}"
-        yield f"{'again':<9} {again}"
+        yield row("again", again)
 
 
-def _hidden_mark(lab: str, hidden: list[CheckReport]) -> Mark:
+def _hidden_mark(lab: str, hidden: list[CheckReport], say: Reader) -> Mark:
     scores = [_score(check) for check in hidden]
     known = [score for score in scores if score is not None]
     most = float(sum(check.max for check in hidden))
@@ -267,15 +291,16 @@ def _hidden_mark(lab: str, hidden: list[CheckReport]) -> Mark:
         for check, score in zip(hidden, scores, strict=True)
         if score is None
     )
-    first = f"{total:g} of {most:g} points" if total is not None else _WORDS["infra-error"]
+    unknown = say.label(_WORDS["infra-error"])
+    first = say(f"{total:g} of {most:g} points") if total is not None else unknown
     return Mark(
         cell=hidden_cell(lab),
         check="",
-        title="Hidden checks: what they try is not shown.",
+        title=say("Hidden checks: what they try is not shown."),
         score=total,
         max=most,
-        word="hidden" if judged else _WORDS["infra-error"],
-        comment="" if judged else _NOT_JUDGED,
+        word=say.label("hidden") if judged else unknown,
+        comment="" if judged else say(_NOT_JUDGED),
         lines=(first,),
         trouble=trouble,
     )

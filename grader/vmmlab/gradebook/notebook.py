@@ -16,8 +16,12 @@ from typing import Any, Final
 import nbformat
 import nbformat.v4
 from nbgrader.nbgraderformat import MetadataValidator
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 from vmmlab.gradebook.marks import Mark
+from vmmlab.translate import Reader
 
 _nb: Any = nbformat  # without types of its own
 _WIDTH: Final = 88
@@ -32,6 +36,7 @@ def text(
     facts: Mapping[str, str],
     marks: Sequence[Mark],
     compiler: Sequence[str] = (),
+    say: Reader | None = None,
 ) -> str:
     """The notebook as text with a final newline; the same for the same arguments.
 
@@ -40,14 +45,17 @@ def text(
         facts: what to say under it, name by name.
         marks: the cells, in this order.
         compiler: what the compiler said, if the code does not build.
+        say: the language of the headings; else English. The rest is in it already.
     """
+    say = say or Reader()
     head = [f"# {markdown(title)}", ""]
-    head += [f"- {markdown(name)}: {markdown(value)}" for name, value in facts.items()]
+    colon = say.label(": ")
+    head += [f"- {markdown(name)}{colon}{markdown(value)}" for name, value in facts.items()]
     cells = [_nb.v4.new_markdown_cell("\n".join(head), id="head", metadata=_fixed())]
     if compiler:
-        cells.append(_code("compiler", "# What the compiler said", compiler, _fixed()))
+        cells.append(_code("compiler", f"# {say('What the compiler said')}", compiler, _fixed()))
     for number, mark in enumerate(marks, start=1):
-        source = textwrap.wrap(mark.title, _WIDTH) or [""]
+        source = _wrapped(mark.title) or [""]
         cells.append(
             _code(
                 f"mark-{number}",
@@ -85,13 +93,29 @@ def _escaped(match: re.Match[str]) -> str:
 def _code(cell_id: str, source: str, lines: Sequence[str], metadata: dict[str, Any]) -> Any:
     wrapped: list[str] = []
     for line in lines:
-        wrapped += textwrap.wrap(
-            line, _WIDTH, subsequent_indent=" " * 10, break_long_words=False, break_on_hyphens=False
-        ) or [""]
+        wrapped += _wrapped(line, " " * 10) or [""]
     shown = _nb.v4.new_output("stream", name="stdout", text="\n".join(wrapped) + "\n")
     return _nb.v4.new_code_cell(
         source, id=cell_id, metadata=metadata, outputs=[shown] if lines else []
     )
+
+
+def _wrapped(line: str, indent: str = "") -> list[str]:
+    """A line in pieces of at most `_WIDTH` columns, where a Japanese letter takes two.
+
+    Only between words, unless there are such letters: their sentences have no spaces.
+    """
+    if cell_len(line) == len(line):
+        return textwrap.wrap(
+            line,
+            _WIDTH,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    rest = Text(line).wrap(Console(), _WIDTH - len(indent))
+    first, *others = (piece.plain.rstrip() for piece in rest)
+    return [first, *(indent + other for other in others)]
 
 
 def _fixed() -> dict[str, Any]:

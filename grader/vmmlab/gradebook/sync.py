@@ -105,6 +105,7 @@ def run(
     paths: Sequence[Path],
     options: Options,
     progress: Callable[[int, int], None] | None = None,
+    say: Reader | None = None,
 ) -> Result:
     """Put reports into the gradebook, each whole or not at all.
 
@@ -113,6 +114,7 @@ def run(
         paths: reports, or folders of STUDENT/labN.json.
         options: what to do.
         progress: told how many reports of how many are done.
+        say: the language of the comments and notebooks; else English.
 
     Raises:
         UsageError: the paths or the course folder are not what they should be.
@@ -131,7 +133,7 @@ def run(
         known = book.students()
         for number, (source, report) in enumerate(read.items(), start=1):
             with _refusing(source, refused):
-                one = _sync(course, book, source, report, rivals, known, options)
+                one = _sync(course, book, source, report, rivals, known, options, say or Reader())
                 synced.append(one)
                 stale.setdefault(one.lab, set()).update(one.changes.rescaled)
             if progress is not None:
@@ -190,6 +192,7 @@ def _sync(
     rivals: Mapping[Source, Path],
     known: frozenset[str],
     options: Options,
+    say: Reader,
 ) -> Synced:
     entry = _who(source, known, options)
     if source in rivals:
@@ -207,14 +210,16 @@ def _sync(
             next_step=f"grade it again with --cohort {cohort}",
         )
     lab = course.graded_for(report.lab, report.arch)
-    marks = from_report(report, lab)
+    say = say.of(course.labs_dir / report.lab)
+    marks = from_report(report, lab, say)
     handed_in = students.read_timestamp(source.timestamp_file)
     lesson = Lesson(report.lab, report.arch)
     text = notebook.text(
-        f"{lesson.notebook}: {lab.title}",
-        _facts(report, handed_in),
+        f"{lesson.notebook}: {say(lab.title)}",
+        _facts(report, handed_in, say),
         marks,
-        compiler_lines(report),
+        compiler_lines(report, say),
+        say,
     ).encode()
     files = {
         book.notebook_path(entry.id, lesson): text,
@@ -263,7 +268,7 @@ def _who(source: Source, known: frozenset[str], options: Options) -> Entry:
     return Entry(source.student)
 
 
-def _facts(report: Report, handed_in: datetime | None) -> Mapping[str, str]:
+def _facts(report: Report, handed_in: datetime | None, say: Reader) -> Mapping[str, str]:
     # Nobody's name: the formgrader shows one only on request.
     facts: dict[str, str] = {}
     if handed_in is not None:
@@ -274,8 +279,8 @@ def _facts(report: Report, handed_in: datetime | None) -> Mapping[str, str]:
         for name, version in report.versions.items()
         if name in ("vmmlab", "qemu", "gcc")
     )
-    facts["Scores"] = "a score that a person has entered counts in place of the grader's"
-    return {key: value for key, value in facts.items() if value}
+    facts["Scores"] = say("a score that a person has entered counts in place of the grader's")
+    return {say.label(key): value for key, value in facts.items() if value}
 
 
 # --- files -----------------------------------------------------------------------------------
