@@ -13,6 +13,7 @@ from vmmlab import gradebook
 from vmmlab.course import Course
 from vmmlab.gradebook import Options, Result
 from vmmlab.report.model import write_json
+from vmmlab.translate import Reader
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +80,8 @@ def sync(tmp_path: Path, course: Course, folder: Path) -> Sync:
 
     def run(*paths: Path, **more: Any) -> Result:
         used = more.pop("course", course)
+        say = Reader(more.pop("lang", "en"))
         options = Options(folder=folder, cohort=used.cohort, **more)
-        return gradebook.run(used, paths or (tmp_path / "reports",), options)
+        return gradebook.run(used, paths or (tmp_path / "reports",), options, say=say)
 
     return run

@@ -188,6 +188,28 @@ def test_a_mark_by_hand_survives_a_new_verdict_and_is_looked_at_again(
     assert grades(folder, "bob")[JUMP]["needs_manual_grade"] is False
 
 
+def test_another_language_changes_what_is_said_and_nothing_else(
+    put: Put, sync: Sync, folder: Path
+) -> None:
+    put(jump_target=FAIL)
+    sync()
+    english = grades(folder)
+    by_hand(folder, JUMP, score=1.5)
+    (one,) = sync(lang="ja").synced
+    japanese = grades(folder)
+    assert one.changed
+    assert "Hint: " in english[JUMP]["comment"]
+    assert "ヒント：" in japanese[JUMP]["comment"]
+    assert (japanese[JUMP]["score"], japanese[JUMP]["needs_manual_grade"]) == (1.5, False)
+    shown = nbformat.read(folder / "autograded/alice/lab3-checks/lab3.ipynb", as_version=4)
+    assert "採点に使ったもの：" in shown.cells[0].source
+    assert "期待：" in "".join(cell.outputs[0].text for cell in shown.cells[1:])
+    kept = (folder / "submitted/alice/lab3-checks/lab3.json").read_text()
+    assert "ヒント" not in kept
+    sync()
+    assert grades(folder)[JUMP]["comment"] == english[JUMP]["comment"]
+
+
 def test_a_verdict_that_is_taken_back(put: Put, sync: Sync, folder: Path) -> None:
     put()
     sync()
