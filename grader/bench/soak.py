@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vmmlab import course as courses
-from vmmlab import mutants
+from vmmlab import mutants, workers
 from vmmlab.cohort import Cohort
 from vmmlab.errors import VmmlabError
 from vmmlab.grading import grade_lab
@@ -118,10 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work = [Work(*next(todo), options.first + number) for number in range(options.gradings)]
     times: dict[str, list[float]] = {lab: [] for lab in LABS}
     wrong = []
-    fresh = multiprocessing.get_context("spawn")
     with (
         busy(0 if options.idle else os.cpu_count() or 1),
-        ProcessPoolExecutor(options.jobs, mp_context=fresh) as pool,
+        workers.pool(options.jobs) as pool,
         progress("gradings") as tell,
     ):
         for number, seen in enumerate(pool.map(graded, work), 1):

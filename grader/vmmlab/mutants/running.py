@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from vmmlab import course as courses
+from vmmlab import workers
 from vmmlab.cohort import Cohort
 from vmmlab.course import ARCHES, Course
 from vmmlab.errors import CourseError, VmmlabError
@@ -170,8 +170,7 @@ def run_all(
         for at, job in enumerate(work):
             keep(at, one(job))
     else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        with workers.pool(jobs) as pool:
             waiting = {pool.submit(one, job): at for at, job in enumerate(work)}
             for done in as_completed(waiting):
                 keep(waiting[done], done.result())
