@@ -53,10 +53,14 @@ class Seen:
     wrong: str
 
 
+SPIN = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+"""A program that does nothing as fast as it can, until whoever has started it is gone."""
+
+
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
     """Keep `processes` processors busy with something else."""
-    load = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    load = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(processes)]
     try:
         yield
     finally:
