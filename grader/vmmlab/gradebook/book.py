@@ -268,8 +268,23 @@ def _course_folder(folder: Path) -> tuple[Any, Any]:
     app.load_cwd_config = False
     app.raise_config_file_errors = True  # else it would go on without
     app.log_level = "ERROR"
+    initialize(app, [], folder)
+    return app, CourseDirectory(parent=app)
+
+
+def initialize(app: Any, words: list[str], folder: Path) -> None:
+    """Let one of nbgrader's applications read the configuration of a course folder.
+
+    Args:
+        app: the application.
+        words: its command line.
+        folder: the course folder.
+
+    Raises:
+        UsageError: nbgrader cannot read nbgrader_config.py.
+    """
     try:
-        app.initialize([], root=str(folder.resolve()))
+        app.initialize(words, root=str(folder.resolve()))
     except (Exception, SystemExit) as error:
         raise UsageError(
             f"{folder / 'nbgrader_config.py'}: nbgrader cannot read it.",
@@ -277,7 +292,6 @@ def _course_folder(folder: Path) -> tuple[Any, Any]:
         ) from error
     # root stands in the command, not in the file
     app.config.CourseDirectory.root = str(folder.resolve())
-    return app, CourseDirectory(parent=app)
 
 
 def _make(file: Path, course_id: str) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SAWarning
 
 from vmmlab.errors import UsageError, VmmlabError
-from vmmlab.gradebook.book import is_course_folder
+from vmmlab.gradebook.book import initialize, is_course_folder
 from vmmlab.report.text import clean, clean_line
 from vmmlab.sandbox import Sandbox
 from vmmlab.translate import Reader
@@ -162,14 +162,7 @@ def _app(
     app = AutogradeApp()
     app.load_cwd_config = False
     app.log_level = _QUIET
-    try:
-        app.initialize(words, root=str(folder.resolve()))
-    except (Exception, SystemExit) as error:
-        raise UsageError(
-            f"{folder / 'nbgrader_config.py'}: nbgrader cannot read it.",
-            found=f"{type(error).__name__}: {error}",
-        ) from error
-    app.config.CourseDirectory.root = str(folder.resolve())
+    initialize(app, words, folder)
     app.config.ExecuteApart.sandbox_required = sandbox_required
     app.coursedir.root = str(folder.resolve())
     app.coursedir.assignment_id = assignment

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import symtable
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from vmmlab.errors import InfraError
-from vmmlab.sandbox import Limits, Sandbox
 from vmmlab.worksheet.kernel import STOPPED, Done, Kernel, error
 
 _PLAIN: Final = "__import__('vmmlab.worksheet.answers', fromlist=['plain']).plain"
@@ -45,9 +44,7 @@ class Timing:
 def grade_apart(
     nb: Any,
     sources: Mapping[str, Source],
-    box: Sandbox,
-    environment: Mapping[str, str],
-    limits: Limits,
+    new_kernel: Callable[[], Kernel],
     timing: Timing,
 ) -> list[str]:
     """Run the code cells of a notebook and put their outputs into it.
@@ -55,9 +52,7 @@ def grade_apart(
     Args:
         nb: the student's notebook; changed.
         sources: the cells that were released, by nbgrader's id.
-        box: where both kernels run.
-        environment: variables for both.
-        limits: for each process in them.
+        new_kernel: starts a kernel; two are needed.
         timing: how long it may take.
 
     Returns:
@@ -66,8 +61,8 @@ def grade_apart(
     Raises:
         InfraError: a kernel cannot be started, or a locked cell without points fails.
     """
-    answers, stops = _students_part(nb, sources, box, environment, limits, timing)
-    with _Tests(box, environment, limits, timing) as tests:
+    answers, stops = _students_part(nb, sources, new_kernel, timing)
+    with _Tests(new_kernel, timing) as tests:
         for cell in _code_cells(nb):
             source = sources.get(_id(cell))
             if source is not None and source.role == "given":
@@ -102,9 +97,7 @@ def names_made(text: str) -> set[str]:
 def _students_part(
     nb: Any,
     sources: Mapping[str, Source],
-    box: Sandbox,
-    environment: Mapping[str, str],
-    limits: Limits,
+    new_kernel: Callable[[], Kernel],
     timing: Timing,
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Run everything but the tests; for each test, the values that it will look at."""
@@ -117,7 +110,7 @@ def _students_part(
     answers: dict[str, dict[str, str]] = {}
     stops: list[str] = []
     end = time.monotonic() + timing.notebook_s
-    with Kernel(box, environment, limits) as kernel:
+    with new_kernel() as kernel:
         for number, cell in enumerate(_code_cells(nb), start=1):
             source: Source | None = sources.get(_id(cell))
             cell.execution_count = number
@@ -140,10 +133,8 @@ def _students_part(
 class _Tests:
     """The kernel of the tests; made anew if one of them does not come to its end."""
 
-    def __init__(
-        self, box: Sandbox, environment: Mapping[str, str], limits: Limits, timing: Timing
-    ) -> None:
-        self._made = (box, environment, limits)
+    def __init__(self, new_kernel: Callable[[], Kernel], timing: Timing) -> None:
+        self._new_kernel = new_kernel
         self._timing = timing
         self._given: dict[str, str] = {}
         self._stack = ExitStack()
@@ -164,7 +155,7 @@ class _Tests:
     def judge(self, text: str, values: Mapping[str, str]) -> Done:
         """Run a test with a student's values."""
         if self._kernel is None:
-            self._kernel = self._stack.enter_context(Kernel(*self._made))
+            self._kernel = self._stack.enter_context(self._new_kernel())
             for name in self._given:
                 self._give(self._kernel, name)
         lines = [f"{name} = {_PLAIN}({value!r})" for name, value in values.items()]

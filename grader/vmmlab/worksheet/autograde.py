@@ -10,6 +10,7 @@ In nbgrader_config.py:
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from traitlets import Bool, Float, Integer, Unicode
 from vmmlab.errors import SubmissionError
 from vmmlab.sandbox import Limits, Sandbox
 from vmmlab.worksheet.apart import Source, Timing, grade_apart
+from vmmlab.worksheet.kernel import Kernel
 
 STUB: Final = "# YOUR CODE HERE"
 
@@ -93,9 +95,7 @@ class ExecuteApart(NbGraderPreprocessor):  # type: ignore[misc]
         stops = grade_apart(
             nb,
             _sources(told["db_url"], told["notebook"], told["assignment"]),
-            box,
-            environment,
-            limits,
+            partial(Kernel, box, environment, limits),
             Timing(self.cell_s, self.notebook_s),
         )
         for stop in stops:
