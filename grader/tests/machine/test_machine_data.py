@@ -41,8 +41,8 @@ def test_impossible_machines_are_refused(options: dict[str, int | str]) -> None:
 
 
 def test_threads_by_number_of_cpus() -> None:
-    assert not MachineSpec(Path("k"), cpus=16).single_threaded
-    assert MachineSpec(Path("k"), cpus=17).single_threaded
+    assert not MachineSpec(Path("k"), cpus=32).single_threaded
+    assert MachineSpec(Path("k"), cpus=33).single_threaded
     assert MachineSpec(Path("k"), cpus=2, threads="single").single_threaded
 
 
@@ -58,8 +58,8 @@ def test_command_line() -> None:
     assert "-bios qboot.rom" in text
     assert "isa-debug-exit" not in text
     assert "memory_region_ops_write" not in text
-    assert "thread=single" in line(cpus=32)
-    assert "memory_region_ops_write" in line(cpus=32)
+    assert "thread=single" in line(cpus=33)
+    assert "memory_region_ops_write" in line(cpus=33)
     assert "qboot" not in line(firmware="seabios")
     assert "-d int" not in line(log_exceptions=False)
 

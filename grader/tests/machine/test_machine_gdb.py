@@ -564,14 +564,16 @@ async def test_misuse_is_told_apart_from_trouble(kernel: Kernels) -> None:
         assert (await m.gdb.interrupt()).kind == "interrupt"
 
 
+@pytest.mark.parametrize(("cpus", "one_thread"), [(24, False), (40, True)])
 @asynced
-async def test_many_processors_share_one_thread(kernel: Kernels) -> None:
+async def test_many_processors(kernel: Kernels, cpus: int, one_thread: bool) -> None:
+    """Above 32 they share one thread."""
     k = kernel()
-    async with k.machine(cpus=24) as m:
-        assert m.spec.single_threaded
+    async with k.machine(cpus=cpus) as m:
+        assert m.spec.single_threaded is one_thread
         seen: set[int | None] = set()
         await m.gdb.set_break(0)
-        while len(seen) < 23:
+        while len(seen) < cpus - 1:
             await m.gdb.resume()
             stop = await m.gdb.wait(20)
             assert stop is not None
