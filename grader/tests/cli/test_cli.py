@@ -422,8 +422,10 @@ def test_without_rights_to_write_a_report(
 
 
 def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
+    # A shell lets what it starts in the background ignore SIGINT, these tests among them.
     code = (
         "import os, signal, sys, typer; from vmmlab import cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(): os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
         "cli.app = typer.Typer(); cli.app.command()(wait); sys.exit(cli.main([]))"
     )

@@ -363,7 +363,8 @@ def test_no_machine_is_left_behind(
     endless(here)
     env = {**plain, "XDG_CACHE_HOME": str(here / "cache")}
     with subprocess.Popen(
-        [VMMLAB, *words.split()],
+        # a shell's & makes SIGINT ignored
+        ["env", "--default-signal=INT", VMMLAB, *words.split()],
         cwd=here,
         env=env,
         stdin=subprocess.DEVNULL,
