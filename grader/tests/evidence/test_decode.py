@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keystone import KS_ARCH_X86, KS_MODE_16, KS_MODE_64, Ks
 
-from vmmlab.evidence.decode import decode, far_jump
+from vmmlab.evidence.decode import decode, far_jump, footprint
 from vmmlab.evidence.encodings import INT3, far_jump_code
 
 WORD = st.integers(0, 0xFFFF)
@@ -82,3 +82,47 @@ def test_what_an_instruction_does(text, mode, locked, writes, stack):
 def test_garbage_is_no_instruction():
     assert decode(b"\xff\xff", 0, 64) is None
     assert decode(b"", 0, 16) is None
+
+
+REGISTERS = {"rax": 0, "rbx": 0x100, "rsp": 0x1000, "rbp": 0x2000, "rdi": 0x300, "gs_base": 0x4000}
+
+
+@pytest.mark.parametrize(
+    ("text", "touched"),
+    [
+        ("pause", []),
+        ("jne 0x10", []),
+        ("lea rax, [rbx + 8]", []),
+        ("mov eax, dword ptr [rbx + 4]", [(0x104, 4, False)]),
+        ("cmp byte ptr [rdi], 0", [(0x300, 1, False)]),
+        ("mov qword ptr [rdi + rbx], rax", [(0x400, 8, True)]),
+        ("mov rax, qword ptr gs:[16]", [(0x4010, 8, False)]),
+        ("xchg dword ptr [rdi], eax", [(0x300, 4, True)]),
+        ("lock cmpxchg dword ptr [rdi], ecx", [(0x300, 4, True)]),
+        ("lock xadd word ptr [rdi], ax", [(0x300, 2, True)]),
+        ("push rbx", [(0xFF8, 8, True)]),
+        ("call 0x10", [(0xFF8, 8, True)]),
+        ("ret", [(0x1000, 8, False)]),
+        ("leave", [(0x2000, 8, False)]),
+    ],
+)
+def test_all_that_a_waiting_loop_touches(text, touched):
+    found = footprint(assemble(text, KS_MODE_64), 0, 64, REGISTERS)
+    assert found is not None
+    assert [(one.address, one.size, one.writes) for one in found] == touched
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "in al, dx", "out dx, al", "rdtsc", "rdmsr", "cpuid", "hlt", "sti", "int3", "rep movsb",
+        "stosd", "mov rax, cr0", "mov ds, eax", "push fs", "invlpg [rdi]", "iretq", "ud2",
+        "bts qword ptr [rdi], rax", "call qword ptr [rdi]", "movups xmm0, [rdi]", "push ax",
+    ],
+)  # fmt: skip
+def test_what_may_do_more_has_no_footprint(text):
+    assert footprint(assemble(text, KS_MODE_64), 0, 64, REGISTERS) is None
+
+
+def test_a_stack_of_16_bits_has_no_footprint():
+    assert footprint(assemble("push ax"), 0, 16, REGISTERS) is None

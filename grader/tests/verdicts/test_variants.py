@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from vmmlab import course as courses
+from vmmlab.evidence import runner
+from vmmlab.evidence.director import Director
 from vmmlab.mutants import load_variants, run_variant, variant_files
 
 ROOT = Path(__file__).parents[3]
@@ -39,3 +41,25 @@ def test_a_variant_that_is_wrong_would_be_noticed(course, tmp_path):
         (tmp_path / Path(path).name).write_bytes(wrong)
     result = run_variant(course, dataclasses.replace(good, folder=tmp_path))
     assert result.accused
+
+
+class Hasty(Director):
+    """Looks every few milliseconds whether the machine stands still for ever."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.limits = dataclasses.replace(self.limits, look_s=0.003)
+
+
+SOON = ("bsp-leads-the-barrier/lab4", "one-cpu-at-a-time/lab3", "waits-without-pause/lab4")
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [pytest.param(v, id=str(v), marks=[] if str(v) in SOON else full) for v in VARIANTS],
+)
+def test_nobody_is_taken_for_stuck_on_the_way(course, monkeypatch, variant):
+    """However often it is looked: whoever will still get on is left to it."""
+    monkeypatch.setattr(runner, "Director", Hasty)
+    result = run_variant(course, variant)
+    assert result.accused == ()

@@ -20,6 +20,14 @@ _STACK_USERS = re.compile(
     r"(push|pop)([aw]|al|aw|f|fd|fq)?|l?call|l?ret(f|fq)?|iret[dq]?|enter|leave|int[13o]?"
 )
 
+# What a loop that waits is made of. BT and its like are not: with a register they reach far.
+_PLAIN = re.compile(
+    r"mov(abs|zx|sx|sxd)?|cmov[a-z]+|lea|cmp|test|add|adc|sub|sbb|inc|dec|neg|not|and|or|xor|imul"
+    r"|sh[lr]|sa[lr]|ro[lr]|set[a-z]+|cdqe|cwde|cbw|cqo|cdq|xchg|cmpxchg|xadd|push|pop|call"
+    r"|ret|leave|jmp|j[a-z]{1,4}|loop|pause|nop|endbr(32|64)|[lms]fence|cld|cli"
+)
+_SPECIAL = re.compile(r"[cd]r\d+|[c-gs]s")
+
 
 @lru_cache(maxsize=3)
 def _disassembler(width: Width) -> capstone.Cs:
@@ -81,12 +89,14 @@ class Access:
     Args:
         address: linear address of its first byte, or None where it cannot be told.
         locked: it is atomic for other CPUs: LOCK, or XCHG.
+        size: in bytes.
     """
 
     address: int | None
     reads: bool
     writes: bool
     locked: bool
+    size: int
 
 
 def accesses(
@@ -118,10 +128,53 @@ def accesses(
                     bool(op.access & capstone.CS_AC_READ),
                     locked or name == "cmpxchg" or bool(op.access & capstone.CS_AC_WRITE),
                     locked,
+                    op.size,
                 )
             )
         return tuple(found)
     return ()
+
+
+def footprint(
+    code: bytes, address: int, width: Width, registers: Mapping[str, int]
+) -> tuple[Access, ...] | None:
+    """All that an instruction does besides changing general registers and flags.
+
+    Args:
+        code: up to 15 bytes.
+        address: where they are.
+        width: default operand size of the code segment, in bits.
+        registers: as for `accesses`.
+
+    Returns:
+        Its accesses to memory, those to the stack too; None if it is not known, or may do more:
+        reach a device or the time, a control or segment register, a string of memory.
+    """
+    for instruction in _disassembler(width).disasm(code[:LONGEST], address, 1):
+        name = instruction.mnemonic.removeprefix("lock ")
+        memory = any(op.type == x86.X86_OP_MEM for op in instruction.operands)
+        special = any(
+            op.type == x86.X86_OP_REG and _SPECIAL.fullmatch(instruction.reg_name(op.reg))
+            for op in instruction.operands
+        )
+        if special or _PLAIN.fullmatch(name) is None:
+            return None
+        if name in ("lea", "nop"):
+            return ()
+        if _STACK_USERS.fullmatch(name) is None:
+            return accesses(code, address, width, registers)
+        if width == 16 or memory or 0x66 in instruction.prefix:
+            return None
+        return (_on_the_stack(name, width // 8, registers),)
+    return None
+
+
+def _on_the_stack(name: str, word: int, registers: Mapping[str, int]) -> Access:
+    if name in ("push", "call"):
+        at, writes = registers["rsp"] - word, True
+    else:
+        at, writes = registers["rbp" if name == "leave" else "rsp"], False
+    return Access(at & (1 << 8 * word) - 1, not writes, writes, False, word)
 
 
 def _effective(engine: Any, instruction: Any, mem: Any, registers: Mapping[str, int]) -> int | None:

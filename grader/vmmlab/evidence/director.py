@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
+from vmmlab.evidence import standstill
 from vmmlab.evidence.abi import abi_of
 from vmmlab.evidence.decode import decode
 from vmmlab.evidence.encodings import INT3
@@ -52,6 +53,7 @@ RESTARTED = "early_init"  # given, and called once: when it comes again, the BSP
 TRAMPOLINE_BUDGET = 2000  # instructions between physical 0 and ap_entry
 FILLED = 0x1800  # bytes that are filled with INT3, from the page in which the trampoline begins
 RUN_ATTEMPTS = 8  # times that a CPU may take long before it is said to wait
+SHORT_ATTEMPTS = 3  # before them: each twice as long as the one before, up to `limits.alone_s`
 SPIN_BUDGET = 200  # instructions in which a waiting CPU's state repeats
 CALLER_WORDS = 32  # of a stack, in which to look for the caller
 FAR_JUMP_ROOM = 16  # bytes at physical 0 that may be the far jump
@@ -570,8 +572,10 @@ class Director:
         state repeats does it wait.
         """
         ends = {*places, *REST_PLACES}
-        for _ in range(attempts):
-            verdict, state = await self.run_free(cpu, *places)
+        patience_s = self.limits.alone_s / 2**SHORT_ATTEMPTS
+        for _ in range(SHORT_ATTEMPTS + attempts):
+            verdict, state = await self.run_free(cpu, *places, patience_s=patience_s)
+            patience_s = min(2 * patience_s, self.limits.alone_s)
             if verdict != "waits":
                 return verdict, state
             verdict, state = await self.step_until(
@@ -583,13 +587,20 @@ class Director:
                 return verdict, state
         return "waits", state
 
-    async def run_free(self, cpu: int, *places: str) -> tuple[Verdict, CpuState]:
+    async def run_free(
+        self, cpu: int, *places: str, patience_s: float | None = None
+    ) -> tuple[Verdict, CpuState]:
         """Let one CPU run alone until it comes to one of the places, or nothing happens.
 
         Other places that it passes are written down on the way.
+
+        Args:
+            cpu: who runs.
+            places: where it is to come.
+            patience_s: how long nothing may happen, in seconds; `limits.alone_s` if None.
         """
         while True:
-            stop = await self.go([cpu], self.limits.alone_s)
+            stop = await self.go([cpu], patience_s or self.limits.alone_s)
             if stop.kind == "shutdown":
                 return "shutdown", await self.state(cpu)
             state = await self.state(cpu)
@@ -737,7 +748,7 @@ class Director:
     async def _watch_it(self, probe: Probe) -> Literal["complete", "shutdown", "quiet", "shown"]:
         end = time.monotonic() + self.limits.total_s
         while time.monotonic() < end:
-            stop = await self.go(timeout_s=self._patience())
+            stop = await self._next_event()
             if stop.kind == "shutdown":
                 return "shutdown"
             if stop.kind != "break":
@@ -759,6 +770,25 @@ class Director:
             if all(seen.rest for seen in self.seen):
                 return "complete"
         return "quiet"
+
+    async def _next_event(self) -> Stop:
+        """Let the machine run until something happens, or it is clear that nothing will."""
+        left_s, look_s = self._patience(), self.limits.look_s
+        while True:
+            ipis = len(self.icr())
+            stop = await self.go(timeout_s=min(look_s, left_s))
+            left_s -= look_s
+            if stop.kind != "interrupt" or left_s <= 0:
+                return stop
+            if len(self.icr()) == ipis:  # else a processor may just have been called
+                found = await standstill.look(self)
+                if isinstance(found, Stop):
+                    return found
+                if found:
+                    return stop
+                if self._shutdown:
+                    return Stop("shutdown")
+            look_s *= 2
 
     async def look_at_fault(self, hit: Hit) -> None:
         """Read the frame that the exception handler was given (include/exception.h)."""

@@ -26,6 +26,7 @@ Hex = Annotated[
 
 CR0_PE = 1 << 0  # Intel SDM vol. 3, 2.5: protection enable
 CR0_PG = 1 << 31  # paging
+EFLAGS_IF = 1 << 9  # interrupts are taken
 CR4_PAE = 1 << 5  # physical address extension
 EFER_LME = 1 << 8  # Intel SDM vol. 3, 2.2.1: IA-32e mode enable
 EFER_LMA = 1 << 10  # IA-32e mode active
@@ -289,7 +290,7 @@ class Observation:
             counters read from memory at the end).
         how_ended: "complete" when every CPU came to rest at a place that ends a boot;
             "shutdown" after a triple fault or reset; "quiet" when nothing more happened within
-            the limit; "shown" when the probe had seen enough.
+            the limit, or nothing could (`standstill`); "shown" when the probe had seen enough.
         serial: what the guest printed; for people, never for points.
         wall_s: seconds from the start of QEMU to the end of the boot.
         arch: what the VMM was built for; on i386 nothing of it runs in long mode.

@@ -27,6 +27,7 @@ class Limits:
         reply_s: one debugger or QMP request, machine paused.
         step_s: one instruction, before looking whether the processor is halted.
         quiet_s: no event from a running machine.
+        look_s: the same, before looking whether there can be one at all.
         alone_s: no event while one processor runs and all others are held.
         trouble_s: no event from a machine in which something has gone wrong already.
         total_s: one boot, all in all.
@@ -37,6 +38,7 @@ class Limits:
     reply_s: float = 10.0
     step_s: float = 0.002
     quiet_s: float = 2.0
+    look_s: float = 0.15
     alone_s: float = 0.4
     trouble_s: float = 0.25
     total_s: float = 30.0

@@ -1,0 +1,139 @@
+"""When a machine is said to stand still for ever, and when it is not: two processors at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from keystone import KS_ARCH_X86, KS_MODE_64, Ks
+from machine_helpers import Kernel, all_at, asynced
+
+from vmmlab.evidence import standstill
+from vmmlab.evidence.director import Director, Inputs
+from vmmlab.machine import Machine
+
+Kernels = Callable[..., Kernel]
+CODE = {1: 0x400000, 2: 0x401000}
+DEVICES = 0x403000  # page directory of the fourth GiB, which the kernel leaves out
+SHARED = 0x402000  # RSI of both; each has a page of stack of its own
+WAIT = "l: cmp dword ptr [rsi], 0; je l"
+PAUSE = "l: pause; cmp dword ptr [rsi], 0; je l"
+CALLS = (
+    "l: call f; test eax, eax; je l; f: push rbx; mov eax, [rsi]; mov [rsp - 8], rax; pop rbx; ret"
+)
+LOCK = "l: mov eax, 1; xchg [rsi + 64], eax; test eax, eax; jne l"
+ENDLESS = "l: jmp l"
+COUNTS = "l: mov eax, [rsi + 8]; lea eax, [rax + 1]; mov [rsi + 8], eax; xor eax, eax; jmp l"
+TOGGLES = "l: xor dword ptr [rsi], 1; xor dword ptr [rsi], 1; jmp l"
+FAR_OFF = "l: xor dword ptr [rsi + 128], 1; xor dword ptr [rsi + 128], 1; jmp l"
+RELEASES = "mov ecx, 40; k: dec ecx; jne k; mov dword ptr [rsi], 1; l: jmp l"
+STILL = {
+    "waits": (WAIT, ENDLESS),
+    "pauses": (PAUSE, PAUSE),
+    "calls": (CALLS, CALLS),
+    "lock": (LOCK, LOCK),
+    "another's variable": (PAUSE, FAR_OFF),
+    "halted": ("cli; hlt", WAIT),
+}
+MOVING = {
+    "counts": (WAIT, COUNTS),
+    "toggles": (WAIT, TOGGLES),
+    "toggles what is read after a pause": (PAUSE, TOGGLES),
+    "toggles what a call reads": (CALLS, TOGGLES),
+    "is about to release": (PAUSE, RELEASES),
+    "time": (WAIT, "l: rdtsc; xor eax, eax; xor edx, edx; jmp l"),
+    "device": (WAIT, "l: in al, 0x61; xor eax, eax; jmp l"),
+    "string": (WAIT, "l: mov rdi, rsi; movsb; mov rsi, rdi; dec rsi; jmp l"),
+    "local APIC": (WAIT, "mov edi, 0xfee00390; l: mov eax, [rdi]; xor eax, eax; jmp l"),
+    "far away": (WAIT, "l: dec ecx; jne l"),
+}
+
+
+class NoSymbols:
+    """Symbols of an image that has none."""
+
+    def maybe(self, name: str) -> int | None:
+        return None
+
+    def nearest(self, addr: int) -> str:
+        return hex(addr)
+
+    def line(self, addr: int) -> tuple[str, int] | None:
+        return None
+
+    def owner(self, address: int) -> str:
+        return ""
+
+
+async def playing(machine: Machine, kernel: Kernel, players: tuple[str, str]) -> Director:
+    """Two APs in long mode that execute these programs; the BSP is held."""
+    gdb = machine.gdb
+    await all_at(gdb, kernel["ap_spin"], {1, 2})
+    for table, index, entry in ((kernel["pdpt"], 3, DEVICES | 3), (DEVICES, 503, 0xFEE00083)):
+        await gdb.write_phys(table + 8 * index, entry.to_bytes(8, "little"))
+    await gdb.write_phys(SHARED, bytes(64) + b"\1" + bytes(191))
+    for cpu, program in enumerate(players, 1):
+        code = bytes(Ks(KS_ARCH_X86, KS_MODE_64).asm(program, CODE[cpu])[0])
+        await gdb.write_phys(CODE[cpu], code)
+        stack = CODE[cpu] + 0xF00
+        for name, value in {"rip": CODE[cpu], "rsp": stack, "rsi": SHARED, "rax": 0}.items():
+            await gdb.write_register(cpu, name, value)
+    inputs = Inputs("standstill", 1, 3, 0x8000, 0, 4096, 0)
+    director = Director(machine, NoSymbols(), inputs)
+    director.held = {0}
+    return director
+
+
+@pytest.mark.parametrize("players", STILL.values(), ids=STILL)
+@asynced
+async def test_processors_that_wait_for_ever(kernel: Kernels, players: tuple[str, str]) -> None:
+    async with kernel().machine(cpus=3) as m:
+        director = await playing(m, kernel(), players)
+        stop = await director.go(timeout_s=0.02)
+        assert stop.kind == "interrupt"
+        assert await standstill.look(director) is True
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["first", "second"])
+@pytest.mark.parametrize("players", MOVING.values(), ids=MOVING)
+@asynced
+async def test_whoever_can_still_change_something(
+    kernel: Kernels, players: tuple[str, str], order: int
+) -> None:
+    async with kernel().machine(cpus=3) as m:
+        director = await playing(m, kernel(), (players[::order][0], players[::order][1]))
+        assert await standstill.look(director) is False
+
+
+@asynced
+async def test_nobody_who_takes_interrupts_stands_still(kernel: Kernels) -> None:
+    async with kernel().machine(cpus=3) as m:
+        director = await playing(m, kernel(), ("sti; hlt", WAIT))
+        await director.go(timeout_s=0.02)
+        assert await standstill.look(director) is False
+
+
+@asynced
+async def test_a_processor_at_a_watched_place_is_not_stepped_past_it(kernel: Kernels) -> None:
+    """Or its stop there would be lost."""
+    async with kernel().machine(cpus=3) as m:
+        director = await playing(m, kernel(), (ENDLESS, WAIT))
+        await director.watch("loop", CODE[1])
+        assert await standstill.look(director) is False
+        stop = await director.go()
+        assert (stop.kind, stop.cpu) == ("break", 1)
+
+
+@asynced
+async def test_what_is_waited_for_may_come_any_time(kernel: Kernels) -> None:
+    """The same processors, with the word written by hand: no state is kept between two looks."""
+    async with kernel().machine(cpus=3) as m:
+        director = await playing(m, kernel(), (PAUSE, WAIT))
+        assert await standstill.look(director) is True
+        await m.gdb.write_phys(SHARED, b"\1")
+        await director.watch("out", CODE[2] + len(WAIT_CODE))
+        stop = await director.go()
+        assert (stop.kind, stop.cpu) == ("break", 2)
+
+
+WAIT_CODE = bytes(Ks(KS_ARCH_X86, KS_MODE_64).asm(WAIT, CODE[2])[0])
