@@ -15,21 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vmmlab import contracts, mutants
+from vmmlab import contracts, mutants, templates
 from vmmlab import course as courses
 from vmmlab.checks.hints import Hints
 from vmmlab.course import CheckSpec, Course, Lab
 from vmmlab.errors import VmmlabError
 from vmmlab.markdown import headings
 from vmmlab.strip import regions, starter_text
-from vmmlab.translate import Reader
+from vmmlab.translate import OWN_CATALOGS, Reader, catalog
 
 LEFT_OVER: Final = "<!-- new-lab:"
 """How a line begins that `vmmlab new-lab` has left for the author."""
 
 _ROW: Final = re.compile(r"\| *`(lab[0-9]+\.[a-z0-9._-]+)` *\| *([0-9]+) *\|")
-_QUOTED: Final = re.compile(r"`[^`]*`|\"[^\"]*\"")
-_WORD: Final = re.compile(r"(?<![\w.*&%\-/<(])[A-Za-z]?[a-z]{2,}(?![\w(/*]|\.\w| \()")
 _BOOK_PAGES: Final = ("docs/index.md", "docs/index.ja.md")
 
 
@@ -328,20 +326,24 @@ def _hints(course: Course, lab: Lab, wanted: Mapping[str, str]) -> Iterator[Forg
 
 
 def _japanese(course: Course, lab: Lab) -> Iterator[Forgotten]:
-    """Texts that a reader of Japanese would be shown in English.
-
-    Of what a check says only what is written out: a text with values in it is put together when
-    the check runs.
-    """
+    """Texts that a reader of Japanese would be shown in English."""
     folder = course.labs_dir / lab.name
     file = f"labs/{lab.name}/messages.ja.yml"
     told = [lab.title, *(step.title for step in lab.steps)]
     tests = folder / f"test_{lab.name}.py"
     with suppress(SyntaxError, OSError):  # said already
-        told += _told(tests)
+        told += (
+            *templates.titles(tests),
+            *templates.arguments(tests, ("expected", "observed", "next")),
+        )
     try:
         say = Reader("ja").of(folder)
-        strangers = [text for text in dict.fromkeys(told) if has_words(text) and say(text) == text]
+        known = {**catalog(OWN_CATALOGS, "ja"), **catalog(folder, "ja")}
+        strangers = [
+            text
+            for text in dict.fromkeys(told)
+            if templates.has_words(text) and text not in known and say(text) == text
+        ]
     except VmmlabError as error:
         yield _of_error(error, file)
         return
@@ -365,30 +367,6 @@ def _japanese_comments(course: Course, lab: Lab, name: str) -> Iterator[Forgotte
         contracts.translated(starter, name, folder, "ja")
     except VmmlabError as error:
         yield _of_error(error, file)
-
-
-def _told(tests: Path) -> Iterator[str]:
-    """The titles of the checks, and what `fail` is given as plain text."""
-    for node in ast.walk(_tree(tests)):
-        if isinstance(node, ast.FunctionDef) and any(
-            isinstance(mark, ast.Call) and _called(mark) == "check" for mark in node.decorator_list
-        ):
-            yield " ".join((ast.get_docstring(node) or "").split())
-        elif isinstance(node, ast.Call) and _called(node) == "fail":
-            for word in node.keywords:
-                if word.arg in ("expected", "observed", "next"):
-                    yield from _texts(word.value)
-
-
-def has_words(text: str) -> bool:
-    """Whether there is an English word in a text, not only names, numbers and signs.
-
-    Args:
-        text: what a reader is shown; {} stands for a value.
-    """
-    if " " not in text.strip():
-        return False  # a name, or a word that is no sentence
-    return _WORD.search(_QUOTED.sub(" ", text.replace("{}", " "))) is not None
 
 
 # --- the reference -----------------------------------------------------------------------------

@@ -173,6 +173,10 @@ FORGOTTEN = {
         edited(TESTS, "Which group do you call?", "Which one do you call?"),
         f'{MESSAGES}: no Japanese for "Which one do you call?',
     ),
+    "what a check says with values in it, not in Japanese": (
+        edited(TESTS, "{len(calls)} calls, on", "{len(calls)} calls by"),
+        f'{MESSAGES}: no Japanese for "{{}} calls by CPU {{}}"',
+    ),
     "nothing in Japanese": (gone(MESSAGES), f'{MESSAGES}: no Japanese for "no such call"'),
     "messages that are none": (broken(MESSAGES), f"{MESSAGES}:1: these are not messages"),
     "the starter's comments not in Japanese": (

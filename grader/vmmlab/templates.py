@@ -9,13 +9,15 @@ what is compared.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Collection, Iterator, Mapping
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
+from typing import Final
 
-from vmmlab.coursecheck import has_words
-
-_MANY = 64
+_MANY: Final = 64
+_QUOTED: Final = re.compile(r"`[^`]*`|\"[^\"]*\"")
+_WORD: Final = re.compile(r"(?<![\w.*&%\-/<>(])[A-Za-z]?[a-z]{2,}(?![\w(/*]|\.\w|->| \()")
 _TAIL = (",", ";", ":", " ")
 _NAMES_ONLY = frozenset(
     {
@@ -47,6 +49,25 @@ def texts(path: Path, *, only: Collection[str] | None = None) -> dict[str, int]:
     return found
 
 
+def arguments(path: Path, keywords: Collection[str]) -> dict[str, int]:
+    """The templates that some functions in `path` hand on as arguments, each with its line.
+
+    Args:
+        path: a Python file.
+        keywords: names of the arguments, whatever is called.
+    """
+    found: dict[str, int] = {}
+    for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(function, ast.FunctionDef):
+            inner = _Texts(_tails(function))
+            for call in ast.walk(function):
+                for word in call.keywords if isinstance(call, ast.Call) else ():
+                    if word.arg in keywords and inner.is_text(word.value):
+                        for text in inner.expand(word.value):
+                            found.setdefault(text, word.value.lineno)
+    return found
+
+
 def titles(path: Path) -> dict[str, int]:
     """The docstrings of the checks in `path`: what a report calls them."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -60,6 +81,17 @@ def titles(path: Path) -> dict[str, int]:
 def worth_translating(template: str) -> bool:
     """Whether there is an English word in it, not only names, numbers and signs."""
     return "\n#" not in template and has_words(template)  # else it is a file
+
+
+def has_words(text: str) -> bool:
+    """Whether there is an English word in a text, not only names, numbers and signs.
+
+    Args:
+        text: what a reader is shown; {} stands for a value.
+    """
+    if " " not in text.strip():
+        return False  # a name, or a word that is no sentence
+    return _WORD.search(_QUOTED.sub(" ", text.replace("{}", " "))) is not None
 
 
 def _is_check(node: ast.expr) -> bool:
@@ -78,11 +110,11 @@ class _Texts:
             inner = _Texts(_tails(node))
             for statement in node.body:
                 yield from inner.of(statement)
-        elif isinstance(node, ast.expr) and self._is_text(node):
+        elif isinstance(node, ast.expr) and self.is_text(node):
             yield from ((node.lineno, text) for text in self.expand(node))
             for value in _values(node):
                 yield from self.of(value)
-        elif isinstance(node, ast.AugAssign) and self._is_text(node.value):
+        elif isinstance(node, ast.AugAssign) and self.is_text(node.value):
             name = getattr(node.target, "id", "")
             ends = self.expand(node.value)
             for start in self.local.get(f"{name} now", [""]):
@@ -92,7 +124,7 @@ class _Texts:
                 name = node.targets[0].id
                 if name in self.local:  # tails: they are shown as parts of other texts only
                     return
-                if self._is_text(node.value):
+                if self.is_text(node.value):
                     self.local[f"{name} now"] = self.expand(node.value)
             for child in _read(node):
                 yield from self.of(child)
@@ -105,7 +137,7 @@ class _Texts:
             return _combined([self.expand(part) for part in node.values])
         if isinstance(node, ast.FormattedValue):
             return self.expand(node.value) if node.format_spec is None else ["{}"]
-        if isinstance(node, ast.BinOp) and self._is_text(node):
+        if isinstance(node, ast.BinOp) and self.is_text(node):
             return _combined([self.expand(node.left), self.expand(node.right)])
         if isinstance(node, ast.IfExp):
             return list(dict.fromkeys(self.expand(node.body) + self.expand(node.orelse)))
@@ -113,14 +145,15 @@ class _Texts:
             return self.local.get(node.id, ["{}"])
         return ["{}"]
 
-    def _is_text(self, node: ast.expr) -> bool:
+    def is_text(self, node: ast.expr) -> bool:
+        """Whether an expression is a text for certain."""
         if isinstance(node, ast.Constant):
             return isinstance(node.value, str)
         if isinstance(node, ast.BinOp):
-            sides = self._is_text(node.left) or self._is_text(node.right)
+            sides = self.is_text(node.left) or self.is_text(node.right)
             return isinstance(node.op, ast.Add) and sides
         if isinstance(node, ast.IfExp):
-            return self._is_text(node.body) or self._is_text(node.orelse)
+            return self.is_text(node.body) or self.is_text(node.orelse)
         return isinstance(node, ast.JoinedStr)
 
 
@@ -166,9 +199,7 @@ def _is_literal_type(annotation: ast.expr) -> bool:
 
 
 def _combined(parts: list[list[str]]) -> list[str]:
-    made = ["".join(choice) for choice in product(*parts)]
-    assert len(made) <= _MANY, made[0]
-    return made
+    return ["".join(choice) for choice in islice(product(*parts), _MANY)]
 
 
 def _values(node: ast.AST) -> Iterator[ast.AST]:
