@@ -83,8 +83,9 @@ lint: $(STAMP_DEV)
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror '--style=file:$(TREE)/.clang-format' $(C_FILES)
 
-# One book a language. A warning is an error: a dead link, a page without its twin.
-SPHINX = $(BIN)/python -m sphinx -q -W --keep-going -c docs
+# One book a language. A warning is an error: a dead link, a page without its twin. -a writes every
+# page, also one that has not changed: the list at its side may have.
+SPHINX = $(BIN)/python -m sphinx -q -a -W --keep-going -c docs
 
 book: $(STAMP)
 	@$(BIN)/python -c 'import furo, myst_parser, sphinx' 2>/dev/null || \

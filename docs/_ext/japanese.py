@@ -1,4 +1,5 @@
-"""What Japanese needs: a search that finds words, and lines that may be broken in the source.
+"""What Japanese needs: a search that finds words, lines that may be broken in the source, and the
+words of the theme, which comes in English only.
 
 Japanese is written without spaces. Sphinx cuts the text into words when it builds the index, but
 not what the reader types, so that 物理アドレス is not found where the index has 物理 and アドレス.
@@ -11,8 +12,9 @@ A line that ends in the source becomes a space in HTML, which is wrong between t
 
 from __future__ import annotations
 
+import gettext
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -64,9 +66,32 @@ def _join_lines(app: Sphinx, doctree: nodes.document) -> None:
                 block.replace(one, nodes.Text(text))
 
 
+class _Theme(gettext.NullTranslations):
+    """The words that the theme puts on a page and Sphinx has no Japanese for."""
+
+    WORDS: ClassVar[dict[str, str]] = {
+        "Next": "次へ",
+        "Previous": "前へ",
+        "Home": "表紙",
+        "On this page": "このページの内容",
+        "Link to this heading": "この見出しへのリンク",
+        "Link to this term": "この用語へのリンク",
+        "Made with ": "作成に使用：",
+    }
+
+    def gettext(self, message: str) -> str:
+        """The Japanese of `message`, or `message` itself."""
+        return self.WORDS.get(message, message)
+
+
+def _add_theme(app: Sphinx) -> None:
+    app.translator.add_fallback(_Theme())
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.add_search_language(SearchJapanese)
     if app.config.language == "ja":
         app.connect("doctree-read", _join_lines)
+        app.connect("builder-inited", _add_theme)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -20,7 +20,8 @@ def pattern(terms: list[str]) -> re.Pattern[str]:
     """What finds one of `terms`, longer ones first, as whole words.
 
     A word ends where the kind of letter changes: Latin, katakana, kanji. Of a term without capital
-    letters the first may be one, and an English one may stand in the plural.
+    letters the first may be one, and an English one may stand in the plural. Part of a name such as
+    `stack.c` or `boot-stack-own` is no word.
     """
     return re.compile("|".join(_one(term) for term in sorted(terms, key=len, reverse=True)))
 
@@ -35,8 +36,8 @@ def _one(term: str) -> str:
         next((kind for kind in _KINDS if re.fullmatch(f"[{kind}]", letter)), "")
         for letter in (term[0], term[-1])
     )
-    before = f"(?<![{before}])" if before else ""
-    after = f"(?![{after}])" if after else ""
+    before = f"(?<![{before}])(?<![{before}][-.])" if before else ""
+    after = f"(?![-.]?[{after}])" if after else ""
     return f"{before}{body}{after}"
 
 

@@ -122,6 +122,7 @@ def test_terms_lead_to_the_glossary(book, page, term):
         ("SIPIs and a SIPI", ["SIPIs", "SIPI"]),
         ("Trampoline, XSIPI, stackless", ["Trampoline"]),
         ("the boot stack", ["boot stack"]),
+        ("stack.c, boot-stack-own. A stack.", ["stack"]),
         ("スタックポインタとスタック", ["スタック"]),
     ],
 )

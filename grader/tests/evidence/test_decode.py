@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from keystone import KS_ARCH_X86, KS_MODE_16, KS_MODE_64, Ks
+from keystone import KS_ARCH_X86, KS_MODE_16, KS_MODE_32, KS_MODE_64, Ks
 
-from vmmlab.evidence.decode import decode, far_jump, footprint
+from vmmlab.evidence.decode import decode, far_jump, footprint, segment_uses
 from vmmlab.evidence.encodings import INT3, far_jump_code
 
 WORD = st.integers(0, 0xFFFF)
@@ -126,3 +126,22 @@ def test_what_may_do_more_has_no_footprint(text):
 
 def test_a_stack_of_16_bits_has_no_footprint():
     assert footprint(assemble("push ax"), 0, 16, REGISTERS) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "uses"),
+    [
+        ("mov dword ptr [ebx + 4], eax", KS_MODE_32, [("ds", 0x104, 4, False, True)]),
+        ("mov eax, dword ptr [ebp]", KS_MODE_32, [("ss", 0x2000, 4, True, False)]),
+        ("mov eax, dword ptr fs:[8]", KS_MODE_32, [("fs", 8, 4, True, False)]),
+        ("lock inc dword ptr cs:[0x20]", KS_MODE_16, [("cs", 0x20, 4, True, True)]),
+        ("lgdt cs:[0x30]", KS_MODE_16, [("cs", 0x30, 6, True, False)]),
+        ("ljmp [ebx + 8]", KS_MODE_32, [("ds", 0x108, 6, True, False)]),
+        ("stosb", KS_MODE_32, [("es", 0x300, 1, False, True)]),
+        ("lea eax, [ebx]", KS_MODE_32, []),
+        ("mov eax, ebx", KS_MODE_32, []),
+    ],
+)
+def test_what_is_reached_through_which_segment(text, mode, uses):
+    found = segment_uses(assemble(text, mode), 16 if mode == KS_MODE_16 else 32, REGISTERS)
+    assert [(u.segment, u.offset, u.size, u.reads, u.writes) for u in found] == uses

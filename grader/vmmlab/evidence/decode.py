@@ -195,6 +195,61 @@ def _effective(engine: Any, instruction: Any, mem: Any, registers: Mapping[str, 
     return int(total) & (2**64 - 1)
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentUse:
+    """Memory that an instruction reaches through a segment register.
+
+    Args:
+        segment: the register, such as "ds".
+        offset: of the first byte, from the segment's base.
+        size: in bytes.
+    """
+
+    segment: str
+    offset: int
+    size: int
+    reads: bool
+    writes: bool
+
+
+def segment_uses(code: bytes, width: Width, registers: Mapping[str, int]) -> tuple[SegmentUse, ...]:
+    """What the operands of the instruction that `code` begins with reach through which segment.
+
+    Pushes and their like are left out, and addresses that cannot be told.
+
+    Args:
+        code: up to 15 bytes.
+        width: default operand size of the code segment, in bits.
+        registers: by their 64-bit names, before the instruction.
+    """
+    engine = _disassembler(width)
+    found = []
+    for instruction in engine.disasm(code[:LONGEST], 0, 1):
+        name = instruction.mnemonic.split()[-1]
+        if name in ("lea", "nop"):
+            break
+        for op in instruction.operands:
+            if op.type != x86.X86_OP_MEM:
+                continue
+            base = engine.reg_name(op.mem.base) if op.mem.base else ""
+            by_stack = base and base[-2:] in ("bp", "sp")
+            segment = engine.reg_name(op.mem.segment) if op.mem.segment else ""
+            mem = op.mem
+            offset = _effective(engine, instruction, mem, {**registers, "fs_base": 0, "gs_base": 0})
+            if offset is None:
+                continue
+            found.append(
+                SegmentUse(
+                    segment or ("ss" if by_stack else "ds"),
+                    offset & (1 << 8 * instruction.addr_size) - 1,
+                    op.size,
+                    bool(op.access & capstone.CS_AC_READ),
+                    bool(op.access & capstone.CS_AC_WRITE),
+                )
+            )
+    return tuple(found)
+
+
 def far_jump(code: bytes) -> tuple[int, int] | None:
     """Segment and offset of the real-mode far jump that `code` begins with, else None.
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vmmlab.evidence import segments
 from vmmlab.evidence.decode import far_jump
 from vmmlab.evidence.encodings import far_jump_code
 from vmmlab.evidence.observation import (
@@ -352,7 +353,7 @@ def _died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: str) -> Fin
     state = last.state if last else cpu.end
     mode = {"real": "real mode", "protected": "protected mode", "long": "long mode"}[state.mode]
     cause = f"ap-died-in-{state.mode}-mode"
-    where = cpu.end_place
+    where, look = cpu.end_place, ""
     vector = boot.facts.get(f"triple-fault.{cpu.index}.vector")
     if boot.how_ended == "shutdown":
         what = f"a triple fault at `{last.text}`" if last else "a triple fault"
@@ -360,6 +361,8 @@ def _died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: str) -> Fin
             what += f", begun by {exception_name(vector)}"
     elif f"paging-refused.{cpu.index}" in boot.facts and last:
         what = f"`{last.text}` asks for paging, and {exception_name(13)} is the answer"
+    elif f"segment-refused.{cpu.index}" in boot.facts and last:
+        what, look = _refused_by_a_segment(boot, cpu, last)
     elif last and last.text == "hlt":
         what = "it halted"
     elif (astray := boot.facts.get(f"astray.{cpu.index}")) is not None and last:
@@ -377,7 +380,34 @@ def _died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: str) -> Fin
         where,
         expected,
         f"{cpu.name} in {mode}: {what} ({registers})",
-        _mode_hint(state, boot.arch),
+        look or _mode_hint(state, boot.arch),
+    )
+
+
+def _refused_by_a_segment(
+    boot: Observation, cpu: CpuRecord, last: TrampolineStep
+) -> tuple[str, str]:
+    """What was refused, and what to look at."""
+    name = f"segment-refused.{cpu.index}"
+    segment = segments.NAMES[boot.facts[name]].upper()
+    reason = segments.REASONS[boot.facts[f"{name}.reason"]]
+    offset, limit = boot.facts[f"{name}.offset"], boot.facts[f"{name}.limit"]
+    answer = exception_name(boot.facts[f"{name}.vector"])
+    what = {
+        "limit": f"`{last.text}` reaches {offset:#x} through {segment}, which ends at {limit:#x}, "
+        f"and {answer} is the answer",
+        "null": f"`{last.text}` goes through {segment}, which holds no segment, and {answer} is "
+        "the answer",
+        "read": f"`{last.text}` reads through {segment}, a segment that may only be executed, and "
+        f"{answer} is the answer",
+        "write": f"`{last.text}` writes through {segment}, a segment that may not be written, and "
+        f"{answer} is the answer",
+    }[reason]
+    if last.state.mode == "real":
+        return what, "A segment of real mode ends after 64 KiB. The copy is where CS begins."
+    return what, (
+        "Load DS, ES and SS with the selector of a flat data segment before you use memory: what "
+        "real mode has left in them ends after 64 KiB."
     )
 
 

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from vmmlab.evidence import standstill
+from vmmlab.evidence import segments, standstill
 from vmmlab.evidence.abi import abi_of
 from vmmlab.evidence.decode import decode
 from vmmlab.evidence.encodings import INT3
@@ -653,6 +653,10 @@ class Director:
             decoded = decode(code, state.pc, state.bits)
             text = decoded.text if decoded else "(no instruction)"
             size = decoded.size if decoded else 1
+            if (no := await segments.refused(self.gdb, cpu, state, code, registers)) is not None:
+                seen.steps.append(TrampolineStep(state, code[:size], text, 0))
+                self._refuse(cpu, no, state)
+                return False
             alive = await self.step(cpu)
             before = count
             if alive and counter_at is not None and decoded and decoded.writes_memory:
@@ -671,6 +675,18 @@ class Director:
         if stop_at is None:
             seen.whole = False  # it waits, or is long: it runs free from here
         return False
+
+    def _refuse(self, cpu: int, no: segments.Refusal, state: CpuState) -> None:
+        """An AP's next instruction raises an exception on a real processor: it ends here."""
+        self.facts |= {
+            f"segment-refused.{cpu}": segments.NAMES.index(no.segment),
+            f"segment-refused.{cpu}.reason": segments.REASONS.index(no.reason),
+            f"segment-refused.{cpu}.offset": no.offset,
+            f"segment-refused.{cpu}.limit": no.limit,
+            f"segment-refused.{cpu}.vector": no.vector,
+        }
+        self.seen[cpu].died_at = self.describe(state)
+        self._give_up(cpu)
 
     def _is_code(self, state: CpuState) -> bool:
         """Whether an AP is at physical 0, in the trampoline's copy or in the VMM's image."""

@@ -150,7 +150,9 @@ _HEAD = re.compile(
     rb" pc=([0-9a-f]+)"
 )
 _CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]+) new 0x([0-9a-f]+)")
-_DUMPED = re.compile(rb"\b([A-Z][A-Z0-9]{1,3}) ?= *([0-9a-f]+)(?: ([0-9a-f]+))?")
+_DUMPED = re.compile(
+    rb"\b([A-Z][A-Z0-9]{1,3}) ?= *([0-9a-f]+)(?: ([0-9a-f]+))?(?: ([0-9a-f]{8}) ([0-9a-f]{8}))?"
+)
 _DUMP_START = (b"EAX=", b"RAX=")
 _DUMP_END = b"EFER="
 _DOUBLE_FAULT = 8
@@ -160,18 +162,24 @@ _NAMES_32 = ("AX", "BX", "CX", "DX", "SI", "DI", "BP", "SP", "IP", "FL")
 def parse_dump(lines: list[bytes]) -> dict[str, int]:
     """The registers in a `CPU state` dump: "rax" …, "rip", "cs", "cs_base", "cr2", "idt_limit".
 
+    Of a segment register also what it hides: "ds_limit" (in bytes) and "ds_flags" (the second half
+    of a descriptor).
+
     32-bit dumps get the 64-bit names, so that both read the same.
     """
     out: dict[str, int] = {}
     for line in lines:
         for match in _DUMPED.finditer(line):
-            name, value, second = match.groups()
+            name, value, second, limit, flags = match.groups()
             key = name.decode("ascii")
             number = int(value, 16)
             if key in ("ES", "CS", "SS", "DS", "FS", "GS", "LDT", "TR"):
                 out[key.lower()] = number
                 if second is not None:
                     out[f"{key.lower()}_base"] = int(second, 16)
+                if limit is not None:
+                    out[f"{key.lower()}_limit"] = int(limit, 16)
+                    out[f"{key.lower()}_flags"] = int(flags, 16)
             elif key in ("GDT", "IDT"):
                 out[f"{key.lower()}_base"] = number
                 if second is not None:
