@@ -138,6 +138,19 @@ def test_the_japanese_search_finds(book, words, page):
     assert page in book.found("ja", words)
 
 
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("ja/search.html?q=SIPI", r"\d+ 件見つかりました。"),
+        ("en/search.html?q=SIPI", r"found \d+ pages"),
+    ],
+)
+def test_the_search_says_how_much_it_found(book, page, told):
+    text = book.dom(page)
+    (said,) = re.findall(r'<p class="search-summary">(.*?)</p>', text)
+    assert re.search(told, said)
+
+
 def test_the_english_search_finds(book):
     assert "labs/lab3/README.html" in book.found("en", "trampoline")
 

@@ -393,7 +393,7 @@ def _refused_by_a_segment(
     reason = segments.REASONS[boot.facts[f"{name}.reason"]]
     offset, limit = boot.facts[f"{name}.offset"], boot.facts[f"{name}.limit"]
     answer = exception_name(boot.facts[f"{name}.vector"])
-    what = {
+    said = {
         "limit": f"`{last.text}` reaches {offset:#x} through {segment}, which ends at {limit:#x}, "
         f"and {answer} is the answer",
         "null": f"`{last.text}` goes through {segment}, which holds no segment, and {answer} is "
@@ -402,7 +402,8 @@ def _refused_by_a_segment(
         f"{answer} is the answer",
         "write": f"`{last.text}` writes through {segment}, a segment that may not be written, and "
         f"{answer} is the answer",
-    }[reason]
+    }
+    what = said[reason]
     if last.state.mode == "real":
         return what, "A segment of real mode ends after 64 KiB. The copy is where CS begins."
     return what, (
