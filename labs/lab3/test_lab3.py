@@ -306,13 +306,17 @@ def test_every_ap_gets_to_protected_mode(boot, score):
             lost = boot.facts.get(f"astray.{ap.index}")
             if lost is not None and not in_32_bit_code:
                 last = last_step(ap)
+                linked = boot.facts["__image_start"] <= lost < boot.facts["__image_end"]
                 fail(
                     "ap-jumped-astray",
                     cpu=ap.index,
-                    place=f"the far jump to 32-bit code, `{last.text}`",
+                    place=f"{ap.end_place}, `{last.text}`",
                     expected="32-bit code in the copy of the trampoline, or in the VMM's image",
                     observed=f"{ap.name} came to {lost:#x} in protected mode, where no code is",
-                    next="Segments begin at 0 now: the jump needs the linear address, that of the "
+                    next="The label is linked at that address, but paging is off: the code is at "
+                    "its physical address, label - VMM_BASE, or in the copy."
+                    if linked
+                    else "Segments begin at 0 now: the jump needs the linear address, that of the "
                     "copy plus the label's distance from cpuinit_start.",
                 )
             if not in_32_bit_code:

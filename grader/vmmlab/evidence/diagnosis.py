@@ -367,7 +367,7 @@ def _died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: str) -> Fin
         what = "it halted"
     elif (astray := boot.facts.get(f"astray.{cpu.index}")) is not None and last:
         what = f"`{last.text}` took it to {astray:#x}, where no code is"
-        where = f"trampoline, `{last.text}`"
+        where = f"{cpu.end_place}, `{last.text}`"
     else:
         what = "it never got out"
     registers = (

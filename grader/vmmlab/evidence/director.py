@@ -695,7 +695,8 @@ class Director:
             return True
         if start <= state.pc < start + self.trampoline_size:
             return True
-        return bool(self.symbols.owner(state.pc) or self.symbols.owner(state.pc + VMM_BASE))
+        virtual = state.cr0 & CR0_PG and self.symbols.owner(state.pc)
+        return bool(virtual or self.symbols.owner(state.pc + VMM_BASE))
 
     def hold_astray(self, cpu: int, pc: int) -> None:
         """An AP is about to execute what is no code: that could overwrite what others still need.
@@ -705,6 +706,8 @@ class Director:
             pc: linear address of the instruction that it does not get to execute.
         """
         self.facts[f"astray.{cpu}"] = pc
+        if steps := self.seen[cpu].steps:
+            self.seen[cpu].died_at = self.describe(steps[-1].state)
         self._give_up(cpu)
 
     def _give_up(self, cpu: int) -> None:
