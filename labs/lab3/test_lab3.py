@@ -11,13 +11,17 @@ from vmmlab.evidence.diagnosis import (
     why_not_all_parked,
 )
 from vmmlab.evidence.encodings import far_jump_code
-from vmmlab.evidence.observation import CR0_PG, CR4_PAE, EFER_LME, Rung
+from vmmlab.evidence.observation import CR0_CD, CR0_NW, CR0_PG, CR4_PAE, EFER_LME, Rung
 
 LADDER = scenario("ladder", probe="ladder", cpus=4)
 SEABIOS = scenario("seabios", probe="end", cpus=3, firmware="seabios")
 DELAY = scenario("delay", probe="delay", cpus=2)
 LATE = scenario("late", probe="late-ap", cpus=4, cpu=2)
 ONE, TWO, EIGHT, SIXTEEN = (scenario(f"cpus-{n}", probe="end", cpus=n) for n in (1, 2, 8, 16))
+
+ICR_ASSERT = 1 << 14  # Intel SDM vol. 3, 10.6.1
+DATA_SEGMENT = 0x9200  # second half of a descriptor (SDM vol. 3, 3.4.5): present, data, writable
+DATA_MASK = 0x9A00
 
 
 def blame(boot, cause, sure=False, **what):
@@ -144,6 +148,17 @@ def test_init_reaches_every_ap(boot, score):
             observed="; ".join(str(w) for w in boot.sent("INIT")),
             next="The shorthand in bits 19..18 decides whether the sender is included.",
         )
+    for write in boot.sent("INIT"):
+        if not write.low & ICR_ASSERT:
+            fail(
+                "init-without-assert",
+                cpu=write.cpu,
+                place="apic_send_init, interrupt command register",
+                expected="an INIT with level assert: bit 14 is set",
+                observed=str(write),
+                next="ICR_ASSERT. Only the INIT that takes another one back may have 0 there (SDM "
+                "vol. 3, 10.6.1); QEMU does not look at it.",
+            )
     for ap in boot.aps:
         with score.case(ap.name):
             if not any(w.reaches(ap.index, w.cpu or 0) for w in boot.sent("INIT")):
@@ -411,6 +426,36 @@ def test_every_ap_arrives_at_ap_entry(boot, score):
                     observed=f"CR3 = {cr3:#x}",
                     next="CR3 holds a physical address.",
                 )
+            cr0 = ap.rungs[Rung.AP_ENTRY].cr0
+            if cr0 & (CR0_CD | CR0_NW):
+                fail(
+                    "caches-off",
+                    cpu=ap.index,
+                    place="trampoline, at its jump to ap_entry",
+                    expected="CR0.CD and CR0.NW are clear",
+                    observed=f"CR0 = {cr0:#x}",
+                    next="INIT sets both (SDM vol. 3, table 9-1). Write all of CR0, not only what "
+                    "you add to it.",
+                )
+            data_segments(boot, ap)
+
+
+def data_segments(boot, ap):
+    """Fail if SS, DS or ES of an AP holds no flat data segment at ap_entry, where that was seen."""
+    for name in ("SS", "DS", "ES"):
+        base, limit, flags = (
+            boot.facts.get(f"ap_entry.{ap.index}.{name.lower()}.{part}", flat)
+            for part, flat in (("base", 0), ("limit", 0xFFFFFFFF), ("flags", DATA_SEGMENT))
+        )
+        if (base, limit) != (0, 0xFFFFFFFF) or flags & DATA_MASK != DATA_SEGMENT:
+            fail(
+                "segment-not-flat",
+                cpu=ap.index,
+                place="trampoline, at its jump to ap_entry",
+                expected=f"{name} holds a writable data segment with base 0 and limit 0xffffffff",
+                observed=f"{name}: base {base:#x}, limit {limit:#x}, flags {flags:#x}",
+                next="A segment register keeps what it held in real mode until it is loaded again.",
+            )
 
 
 @check("lab3.trampoline.stackless", LADDER, needs=["lab3.ladder.ap_entry"])

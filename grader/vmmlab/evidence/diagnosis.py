@@ -26,6 +26,8 @@ from vmmlab.evidence.observation import (
 )
 
 VMM_BASE = 0x40000000  # include/layout.h
+_LINE_OF_A_LAB = re.compile(r"\((lab[0-9]+/[^()]+:[0-9]+)\)")
+"""The end of a place in a student's file: `ap_start+0x5 (lab3/ap_start.c:12)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,26 @@ def stopped_at_todo(boot: Observation, cpus: Sequence[CpuRecord] | None = None) 
         hit = boot.first("vmm_todo", cpu.index)
         step = hit.text if hit else _todo_in_trampoline(cpu)
         if step:
+            at = _line_of_todo(cpu)
             return Finding(
                 "not-written-yet",
                 cpu.index,
                 f"TODO({step})",
                 "code in place of the TODO",
-                f"{cpu.name} stopped at TODO({step})",
-                f"Search your files for {step}: the comment there says what to write.",
+                f"{cpu.name} stopped at TODO({step})" + (f", in {at}" if at else ""),
+                f"Write what the comment before {at} says. If that is done, delete that line: it "
+                "stops the CPU."
+                if at
+                else f"Search your files for {step}: the comment there says what to write. If that "
+                "is done, delete the vmm_todo or VMM_TODO below it: it stops the CPU.",
             )
     return None
+
+
+def _line_of_todo(cpu: CpuRecord) -> str:
+    """File and line of the TODO at which a CPU has stopped, "" if they are not known."""
+    lines = _LINE_OF_A_LAB.findall(cpu.end_place) if "todo" in cpu.end_place else []
+    return lines[-1] if lines else ""
 
 
 def _todo_in_trampoline(cpu: CpuRecord) -> str:

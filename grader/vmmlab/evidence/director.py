@@ -929,8 +929,9 @@ class Director:
             return ""
         for at in range(0, len(raw), self.abi.word):
             word = self.abi.pointer(raw[at:])
-            if self.symbols.owner(word) == "student":
-                return f", called by {self.place(word)}"
+            # What it comes back to may be the next line, or after a noreturn call another function.
+            if self.symbols.owner(word - 1) == "student":
+                return f", called by {self.place(word - 1)}"
         return ""
 
     def _end_kind(self, cpu: int, state: CpuState, code: str, how: str) -> EndKind:

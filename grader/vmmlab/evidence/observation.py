@@ -25,6 +25,8 @@ Hex = Annotated[
 """Bytes of the guest's memory, written in JSON as lower-case hexadecimal."""
 
 CR0_PE = 1 << 0  # Intel SDM vol. 3, 2.5: protection enable
+CR0_NW = 1 << 29  # not write-through
+CR0_CD = 1 << 30  # cache disable
 CR0_PG = 1 << 31  # paging
 EFLAGS_IF = 1 << 9  # interrupts are taken
 CR4_PAE = 1 << 5  # physical address extension

@@ -170,10 +170,10 @@ class LadderProbe(EndProbe):
         return other
 
     async def _look_at_entry(self, director: Director, cpu: int) -> None:
-        """Whether the code segment is a 64-bit one: only QEMU's monitor tells."""
+        """What the segment registers hold: only QEMU's monitor tells."""
         told = await director.gdb.monitor(f"info registers {cpu}")
         director.facts.setdefault(f"ap_entry.{cpu}.cs64", int("CS64" in told))
-        if director.abi.mode == "protected" and f"ap_entry.{cpu}.cs.base" not in director.facts:
+        if f"ap_entry.{cpu}.cs.base" not in director.facts:
             for name, *values in SEGMENT.findall(told):
                 for part, value in zip(("base", "limit", "flags"), values, strict=True):
                     director.facts[f"ap_entry.{cpu}.{name.lower()}.{part}"] = int(value, 16)
