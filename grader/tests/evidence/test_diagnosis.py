@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.evidence.diagnosis import bsp_stopped
+from vmmlab.evidence.diagnosis import bsp_stopped, stopped_at_todo
 from vmmlab.evidence.schema import from_json
 
 SAMPLE = Path(__file__).parent / "observation.sample.json"
@@ -62,3 +62,40 @@ def test_without_a_function_none_is_named():
     found = bsp_stopped(faulted("memcpy+0x6 (core/string.c:12)", cr2=1 << 40))
     assert found is not None
     assert found.next == "Look at what the code at memcpy+0x6 (core/string.c:12) reads or writes."
+
+
+def at_a_todo(where):
+    """A boot in which the BSP has come to a TODO, and stands at `where`."""
+    boot = from_json(SAMPLE.read_text(encoding="utf-8"))
+    bsp = replace(boot.bsp, end_kind="todo", end_place=where)
+    hit = replace(boot.hits[0], cpu=0, place="vmm_todo", text="lab1.1")
+    return replace(boot, cpus=(bsp, *boot.aps), hits=(hit,))
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "vmm_todo+0x72 (include/asm.h:18), called by vmm_main+0x19 (lab1/vmm_main.c:36)",
+        "trampoline+0x1c, todo_lab1_1+0x1 (lab1/vmm_main.c:36)",
+    ],
+)
+def test_a_todo_is_named_by_its_line(where):
+    found = stopped_at_todo(at_a_todo(where))
+    assert found is not None
+    assert (found.place, found.observed.rpartition(", ")[2]) == (
+        "TODO(lab1.1)",
+        "in lab1/vmm_main.c:36",
+    )
+    assert "before lab1/vmm_main.c:36 says" in found.next
+    assert "delete that line" in found.next
+
+
+@pytest.mark.parametrize(
+    "where", ["vmm_todo+0x72 (include/asm.h:18)", "ap_wait+0x5 (lab4/handshake.c:99)", "0xfffffff0"]
+)
+def test_a_todo_whose_line_is_not_known_gets_no_other_line(where):
+    found = stopped_at_todo(at_a_todo(where))
+    assert found is not None
+    assert found.observed.endswith("stopped at TODO(lab1.1)")
+    assert "Search your files for lab1.1" in found.next
+    assert ".c:" not in found.next
