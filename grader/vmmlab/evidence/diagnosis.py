@@ -195,6 +195,8 @@ def why_not(boot: Observation, cpu: CpuRecord, rung: Rung) -> Finding:
     """
     if todo := stopped_at_todo(boot, [cpu]):
         return todo
+    if rung is Rung.AP_ENTRY and (low := _low_ap_entry(boot, cpu)):
+        return low
     high = cpu.highest
     expected = f"{cpu.name} gets as far as: {rung.title}"
     if high is Rung.WAITING:
@@ -249,16 +251,6 @@ def _passed_by(boot: Observation, cpu: CpuRecord, rung: Rung, expected: str) -> 
         Rung.OWN_STACK: ("apinitproc0", "apinitproc1"),
         Rung.NUMBERED: ("apinitproc1", "segment_init_ap"),
     }.get(rung, ("", rung.title))
-    physical = boot.facts.get("ap_entry", 0) - VMM_BASE
-    if rung is Rung.AP_ENTRY and any(step.state.pc == physical for step in cpu.steps):
-        return Finding(
-            "ap-entry-at-wrong-address",
-            cpu.index,
-            "trampoline, at its jump to ap_entry",
-            f"ap_entry at the address where it is linked, {physical + VMM_BASE:#x}",
-            f"{cpu.name} went to {physical:#x}, its physical address, and runs there",
-            "The identity map is there for the trampoline only: VMM code runs where it is linked.",
-        )
     return Finding(
         f"{place.replace('_', '-')}-passed-by" if who else "rung-passed-by",
         cpu.index,
@@ -266,6 +258,21 @@ def _passed_by(boot: Observation, cpu: CpuRecord, rung: Rung, expected: str) -> 
         expected,
         f"{cpu.name} came as far as: {cpu.highest.title}, but never by {place}",
         f"Jump to {place}, not to what it leads to.",
+    )
+
+
+def _low_ap_entry(boot: Observation, cpu: CpuRecord) -> Finding | None:
+    """An AP that executes ap_entry where it lies in memory, and not where it is linked."""
+    physical = boot.facts.get("ap_entry", 0) - VMM_BASE
+    if not any(step.state.pc == physical for step in cpu.steps):
+        return None
+    return Finding(
+        "ap-entry-at-wrong-address",
+        cpu.index,
+        "trampoline, at its jump to ap_entry",
+        f"ap_entry at the address where it is linked, {physical + VMM_BASE:#x}",
+        f"{cpu.name} went to {physical:#x}, its physical address, and runs there",
+        "The identity map is there for the trampoline only: VMM code runs where it is linked.",
     )
 
 
