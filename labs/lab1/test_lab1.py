@@ -56,6 +56,15 @@ def test_mi_holds_the_whole_multiboot_information(boot):
     )
 
 
+def why_uefi_booted(want, value):
+    """What to look at when `uefi_booted` is `value` and not `want`."""
+    if value not in (0, 1):
+        return "Assign uefi_booted in both cases: nothing says what it holds before."
+    if want:
+        return "A UEFI loader has no multiboot information: mi_arg is then 0."
+    return "mi_arg is not 0 here: a Multiboot loader has booted the machine, and not UEFI."
+
+
 @check("lab1.mi.uefi", BOOT, UEFI, needs=[])
 def test_uefi_booted_tells_how_the_vmm_was_started(boots, score):
     """`uefi_booted` is false with multiboot information and true without; nothing is read at 0."""
@@ -73,7 +82,7 @@ def test_uefi_booted_tells_how_the_vmm_was_started(boots, score):
                     observed="uefi_booted was not set before the first call"
                     if value not in (0, 1)
                     else f"uefi_booted = {bool(value)}".lower(),
-                    next="A UEFI loader has no multiboot information: mi_arg is then 0.",
+                    next=why_uefi_booted(want, value),
                 )
             if want and boot.memory["mi.copy"] != boot.memory["mi.before"]:
                 fail(
@@ -103,6 +112,30 @@ def test_vmm_main_calls_initfunc_init_first(boot):
         )
 
 
+def what_was_lost(linked, found):
+    """What was seen, and where to look, when sorting has changed the records themselves."""
+    gone = next(row for row in linked if row in Counter(linked) - Counter(found))
+    came = list(Counter(found) - Counter(linked))
+    functions = {function for _, _, function in linked}
+    if any(function not in functions for _, _, function in came):
+        return {
+            "observed": f"{gone} is gone, and something is there that is no record",
+            "next": "Does a loop run one record past __initfunc_end? What lies there is no record. "
+            "If not: exchange whole records, filename, id and func together.",
+        }
+    mixed = next((row for row in came if row not in linked), None)
+    if mixed:
+        return {
+            "observed": f"{gone} is gone, and there is {mixed}, which was not there before",
+            "next": "Exchange whole records: filename, id and func together.",
+        }
+    return {
+        "observed": f"{gone} is gone, and {came[0]} is there twice",
+        "next": "Exchange whole records, and put back the one that you hold. Does a loop run one "
+        "record past __initfunc_end?",
+    }
+
+
 @check("lab1.initfunc.sorted", BOOT, SHUFFLED, needs=["lab1.main.initfunc_init"])
 def test_the_records_are_sorted_in_place(boots, score):
     """initfunc_init sorts the records in place by id, and by file name where ids are equal."""
@@ -125,8 +158,7 @@ def test_the_records_are_sorted_in_place(boots, score):
                     cpu=0,
                     place="initfunc_init, the section .initfunc",
                     expected=f"the same {len(linked)} records as before, in another order",
-                    observed="some records are missing or there twice",
-                    next="Exchange whole records: filename, id and func together.",
+                    **what_was_lost(linked, found),
                 )
             keys = [row[:2] for row in found]
             for wrong, (one, two) in enumerate(pairwise(keys)):
