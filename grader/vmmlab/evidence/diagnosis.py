@@ -198,7 +198,7 @@ def why_not(boot: Observation, cpu: CpuRecord, rung: Rung) -> Finding:
     if rung is Rung.AP_ENTRY and (low := _low_ap_entry(boot, cpu)):
         return low
     high = cpu.highest
-    expected = f"{cpu.name} gets as far as: {rung.title}"
+    expected = _comes_to(cpu.name, rung)
     if high is Rung.WAITING:
         if cpu.end_kind != "waiting-for-sipi" or not waits_for_sipi(cpu):
             return bsp_stopped(boot) or _somewhere(cpu, expected)
@@ -212,6 +212,22 @@ def why_not(boot: Observation, cpu: CpuRecord, rung: Rung) -> Finding:
     if todo := stopped_at_todo(boot, boot.aps):
         return todo  # another AP ran into it, and this one waits for that one
     return _stuck_later(boot, cpu, high, expected)
+
+
+def _comes_to(name: str, rung: Rung) -> str:
+    """What is expected of a CPU that should come to `rung`."""
+    return {
+        Rung.WAITING: f"{name} waits for a SIPI",
+        Rung.PHYSICAL_0: f"{name} executes physical address 0",
+        Rung.REAL_MODE: f"{name} reaches the trampoline, in real mode",
+        Rung.PROTECTED_MODE: f"{name} reaches protected mode",
+        Rung.LONG_MODE: f"{name} reaches long mode",
+        Rung.AP_ENTRY: f"{name} reaches ap_entry",
+        Rung.BOOT_STACK: f"{name} reaches apinitproc0, on the boot stack",
+        Rung.OWN_STACK: f"{name} reaches apinitproc1, on its own stack",
+        Rung.NUMBERED: f"{name} gets its number",
+        Rung.PARKED: f"{name} parks after the last barrier",
+    }[rung]
 
 
 def not_reached(boot: Observation, cpu: CpuRecord, rung: Rung) -> Finding | None:
