@@ -216,7 +216,7 @@ def why_not(boot: Observation, cpu: CpuRecord, rung: Rung) -> Finding:
 
 def _comes_to(name: str, rung: Rung) -> str:
     """What is expected of a CPU that should come to `rung`."""
-    return {
+    said = {
         Rung.WAITING: f"{name} waits for a SIPI",
         Rung.PHYSICAL_0: f"{name} executes physical address 0",
         Rung.REAL_MODE: f"{name} reaches the trampoline, in real mode",
@@ -227,7 +227,8 @@ def _comes_to(name: str, rung: Rung) -> str:
         Rung.OWN_STACK: f"{name} reaches apinitproc1, on its own stack",
         Rung.NUMBERED: f"{name} gets its number",
         Rung.PARKED: f"{name} parks after the last barrier",
-    }[rung]
+    }
+    return said[rung]
 
 
 def not_reached(boot: Observation, cpu: CpuRecord, rung: Rung) -> Finding | None:
