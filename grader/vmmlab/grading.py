@@ -18,7 +18,7 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -314,6 +314,7 @@ class Grading:
                 accept=self._accept,
                 finish=self.close,
                 wanted=self._wanted,
+                view=self._view,
             )
         return self._run
 
@@ -416,6 +417,16 @@ class Grading:
     def _wanted(self, check: Check) -> bool:
         """Whether a declared check is one for the architecture that is being graded."""
         return check.id in self._specs
+
+    def _view(self, check: Check, seen: object) -> object:
+        """An Observation as a check sees it: it also knows which steps come later."""
+        from vmmlab.evidence.observation import Observation  # heavy: not before it is needed
+
+        step = self._specs[check.id].step
+        if not isinstance(seen, Observation) or step is None:
+            return seen
+        steps = [one.id for one in self.lab.steps]
+        return replace(seen, later=tuple(steps[steps.index(step) + 1 :]))
 
     def _check(self, result: CheckResult) -> CheckReport:
         check = result.check

@@ -349,7 +349,7 @@ def _bound_to(request: pytest.FixtureRequest) -> _Bound:
 
 def _observations(request: pytest.FixtureRequest) -> tuple[object, ...]:
     bound = _bound_to(request)
-    return tuple(bound.run.observe(scenario) for scenario in bound.check.scenarios)
+    return bound.run.shown(bound.check)
 
 
 def _items_of(collector: pytest.Collector) -> Iterator[pytest.Item]:

@@ -84,6 +84,7 @@ class LabRun:
         accept: called with all checks of the lab; raises CourseError if the course disagrees.
         finish: called once after the lab's last check, also if there is none.
         wanted: whether a check belongs to this run at all; for pytest the others do not exist.
+        view: what a check is shown of an Observation; all of it if not given.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class LabRun:
         accept: Callable[[Sequence[Check]], None],
         finish: Callable[[], None],
         wanted: Callable[[Check], bool] = lambda check: True,
+        view: Callable[[Check, object], object] = lambda check, seen: seen,
     ) -> None:
         self.lab = lab
         self.files = tuple(files)
@@ -109,6 +111,7 @@ class LabRun:
         self._accept = accept
         self._finish = finish
         self._wanted = wanted
+        self._view = view
         self._finished = False
         self._boots: Boots | None = None
         self._seen: dict[Scenario, object | Exception] = {}
@@ -138,6 +141,10 @@ class LabRun:
         except VmmlabError as error:
             self.error = error
             raise
+
+    def shown(self, check: Check) -> tuple[object, ...]:
+        """The Observations of a check's scenarios, in their order; raises what `observe` does."""
+        return tuple(self._view(check, self.observe(scenario)) for scenario in check.scenarios)
 
     def observe(self, scenario: Scenario) -> object:
         """Return the Observation of `scenario`: one boot, however many checks ask.

@@ -296,6 +296,8 @@ class Observation:
         serial: what the guest printed; for people, never for points.
         wall_s: seconds from the start of QEMU to the end of the boot.
         arch: what the VMM was built for; on i386 nothing of it runs in long mode.
+        later: steps that come after the one that is judged. A correct step earns its points while
+            they are not written yet; so that they are not is never the cause.
     """
 
     scenario: str
@@ -312,6 +314,7 @@ class Observation:
     wall_s: float = 0.0
     notes: tuple[str, ...] = field(default=())
     arch: str = "x86_64"
+    later: tuple[str, ...] = field(default=())
 
     @property
     def bsp(self) -> CpuRecord:
