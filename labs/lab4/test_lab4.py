@@ -40,11 +40,26 @@ def first_ap(boot, place):
     return next((hit for hit in boot.at(place) if hit.cpu != 0), None)
 
 
+def not_at_the_pointer(boot):
+    """Fail if an AP waits before the lock and looks at the pointer apinitlock in its place."""
+    for trial in boot.trials_at("at-apinitlock"):
+        fail(
+            "ap-waits-for-the-lock",
+            cpu=trial.cpu,
+            place=trial.end_place,
+            expected="apinit_enter takes the lock, which is where apinitlock points",
+            observed=f"this instruction works on {boot.facts['apinitlock']:#x}, which is the "
+            "pointer apinitlock itself",
+            next="Read the pointer first; then work on the address that you have read.",
+        )
+
+
 @check("lab4.lock.entered", RUNGS)
 def test_the_first_ap_gets_through_the_lock(boot):
     """apinit_enter takes the free lock and comes back to ap_locked, without a stack."""
     first = first_ap(boot, "apinitproc0")
     if first is None:
+        not_at_the_pointer(boot)
         fail_if(not_reached(boot, boot.cpus[boot.facts.get("turn.1", 1)], Rung.BOOT_STACK))
     top = boot.facts["boot_stack_top"]
     if not top - 64 <= first.state.rsp <= top:
@@ -207,6 +222,7 @@ def test_the_lock_is_held_until_the_boot_stack_is_left(boot):
                 "that is there only until the last AP has counted itself.",
             )
     if not boot.at("lock-released") and not all(ap.reached(Rung.NUMBERED) for ap in boot.aps):
+        not_at_the_pointer(boot)
         blame(
             boot,
             "lock-never-released",
@@ -392,6 +408,7 @@ def names_the_missing(boot, cpu, wait_us):
     hit = boot.first("vmm_ap_missing", 0)
     if hit is None:
         on = boot.first("bsp_proc") is not None
+        poll_us = boot.facts.get("ap_delays.poll_us") or wait_us
         blame(
             boot,
             "missing-cpu-not-noticed",
@@ -400,7 +417,8 @@ def names_the_missing(boot, cpu, wait_us):
             expected=f"vmm_ap_missing ({cpu}) after {wait_us} microseconds (ap_delays.wait_us in "
             "this boot)",
             observed="the BSP went on to bsp_proc" if on else "the BSP waits for ever",
-            next="A wait needs an end: count how long you have polled.",
+            next="A wait needs an end: count the microseconds that you have slept, and not the "
+            f"polls. After {wait_us // poll_us} polls of {poll_us} microseconds it is over.",
         )
     named = hit.state.rdi & 0xFFFFFFFF
     if named != cpu:
@@ -420,6 +438,22 @@ def test_a_cpu_that_never_comes_is_named(boot):
     names_the_missing(boot, MISSING.cpu, MISSING.wait_us)
 
 
+def bsp_forgotten(boot, trial, missing):
+    """Fail if a CPU that came out has read num_of_processors, and so many had come."""
+    counted = boot.facts.get("barrier.counted")
+    came = {one.cpu for one in boot.trials_at("round-1")}
+    if counted == len(came):
+        fail(
+            "barrier-passed-early",
+            cpu=trial.cpu,
+            place=trial.end_place,
+            expected=f"CPU {trial.cpu} waits in sync_all_processors for {missing}",
+            observed=f"it came out when {counted} of {len(boot.cpus)} CPUs had come",
+            next=f"num_of_processors was {counted} then: the BSP is not counted in it. If "
+            "sync_all_processors adds the BSP: does a CPU wait until the last one has come?",
+        )
+
+
 @check("lab4.barrier.holds", BARRIER, needs=["lab4.wait.goes_on"])
 def test_nobody_leaves_the_barrier_early(boot, score):
     """Nobody leaves sync_all_processors before every CPU has entered that round."""
@@ -435,6 +469,7 @@ def test_nobody_leaves_the_barrier_early(boot, score):
             fail_if(stopped_at_todo(boot), expected="every CPU waits in the barrier")
             if trial.verdict == "reached":
                 missing = "the last CPU" if trial.while_at == "round-1" else "a CPU of round 1"
+                bsp_forgotten(boot, trial, missing)
                 fail(
                     "barrier-passed-early",
                     cpu=trial.cpu,

@@ -59,6 +59,9 @@ class BarrierProbe(GatheringProbe):
         if not await bring_in(director, slow):
             return
         await self._waits(director, slow, "round-1", await self._recorder(director, slow, path))
+        if self._escaped(director) and director.addr("num_of_processors") in path.loaded:
+            count = await director.read_u32(director.phys("num_of_processors"))
+            director.facts["barrier.counted"] = count
         came = [await bring_in(director, cpu) for cpu in others]
         verdict, _ = await director.run_to(0, "sync_all_processors")
         if all(came) and verdict == "reached" and not self._escaped(director):

@@ -8,11 +8,13 @@ luck, and a mistake in one step of the lab does not look like one in another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from vmmlab.evidence.decode import accesses
 from vmmlab.evidence.director import REST_PLACES, Director, Verdict, Watcher
-from vmmlab.evidence.ends import EndProbe, keep_what_alloc_returns
+from vmmlab.evidence.ends import DELAY_FIELDS, EndProbe, keep_what_alloc_returns
 from vmmlab.evidence.observation import CpuState, Hit, Rung
+from vmmlab.evidence.standstill import PAUSE
 
 PLACES = (
     "ap_entry", "apinitproc0", "apinitproc1", "segment_init_ap", "ap_wait", "bsp_proc",
@@ -75,6 +77,29 @@ async def bring_in(director: Director, cpu: int) -> bool:
     """Let one AP run alone from where it stands to the barrier."""
     verdict, _ = await director.run_to(cpu, "sync_all_processors")
     return verdict == "reached"
+
+
+async def look_where_it_waits(director: Director, cpu: int) -> None:
+    """Write down if a CPU that waits before the lock looks at the pointer apinitlock only.
+
+    The lock is where that points. A loop that reads the pointer anew looks at the lock as well.
+    """
+    pointer = director.addr("apinitlock")
+    touched: dict[int | None, CpuState] = {}
+
+    async def look(state: CpuState) -> None:
+        registers = await director.gdb.registers(cpu)
+        code = await director.code_at(cpu, state)
+        if code.startswith(PAUSE):  # then one step is of two instructions
+            code, skipped = code[len(PAUSE) :], len(PAUSE)
+            state = replace(state, pc=state.pc + skipped, rip=state.rip + skipped)
+        for one in accesses(code, state.pc, state.bits, registers.as_dict()):
+            touched.setdefault(one.address, state)
+
+    verdict, _ = await director.step_until(cpu, lambda now: False, budget=LOOK_BUDGET, watcher=look)
+    if verdict == "waits" and touched.keys() == {pointer}:
+        director.facts["apinitlock"] = pointer
+        director.add_trial(cpu, "at-apinitlock", "apinitproc0", verdict, touched[pointer])
 
 
 async def bring_in_noting(director: Director, cpu: int) -> bool:
@@ -160,6 +185,8 @@ class OneByOneProbe(GatheringProbe):
                 if await bring_in_noting(director, cpu):
                     base = await director.stackaddr(await director.state(cpu))
                     director.facts[f"stackaddr.{cpu}"] = base or 0
+                elif not director.at("apinitproc0", cpu) and not director.ended:
+                    await look_where_it_waits(director, cpu)
         await director.unwatch("sync_all_processors")  # from here on, only the end counts
 
 
@@ -238,6 +265,8 @@ class MissingProbe(GatheringProbe):
 
     async def play(self, director: Director, everyone: bool) -> None:
         """All others come in before the BSP begins to wait: only one can be named."""
+        at = director.phys("ap_delays") + DELAY_FIELDS["poll_us"]
+        director.facts["ap_delays.poll_us"] = await director.read_u32(at)
         for cpu in director.ap_indices:
             if everyone and cpu != self.late:
                 await bring_in(director, cpu)
@@ -351,6 +380,8 @@ class ExclusionProbe(GatheringProbe):
         if verdict == "budget":
             verdict, state = await director.run_to(cpu, "apinitproc0", attempts=1)
         director.add_trial(cpu, while_at, "apinitproc0", verdict, state)
+        if verdict == "waits":
+            await look_where_it_waits(director, cpu)
         return verdict == "reached"
 
     async def _enter(self, director: Director, first: int) -> bool:
