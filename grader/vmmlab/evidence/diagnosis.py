@@ -52,11 +52,11 @@ class Finding:
 
 
 def stopped_at_todo(boot: Observation, cpus: Sequence[CpuRecord] | None = None) -> Finding | None:
-    """The first TODO that a CPU ran into, if one did."""
+    """The first TODO that a CPU ran into, if one did, and not one of a later step."""
     for cpu in cpus if cpus is not None else boot.cpus:
         hit = boot.first("vmm_todo", cpu.index)
         step = hit.text if hit else _todo_in_trampoline(cpu)
-        if step:
+        if step and step not in boot.later:
             at = _line_of_todo(cpu)
             return Finding(
                 "not-written-yet",
@@ -207,6 +207,8 @@ def why_not(boot: Observation, cpu: CpuRecord, rung: Rung) -> Finding:
         return _passed_by(boot, cpu, rung, expected)
     if high is Rung.PHYSICAL_0:
         return _missed_trampoline(boot, cpu)
+    if rung is Rung.AP_ENTRY and _went_on_in_the_image(boot, cpu):
+        return _passed_by(boot, cpu, rung, expected)
     if high < Rung.AP_ENTRY:
         return _died_in_trampoline(boot, cpu, expected)
     if todo := stopped_at_todo(boot, boot.aps):
@@ -276,6 +278,12 @@ def _passed_by(boot: Observation, cpu: CpuRecord, rung: Rung, expected: str) -> 
         f"{cpu.name} came as far as: {cpu.highest.title}, but never by {place}",
         f"Jump to {place}, not to what it leads to.",
     )
+
+
+def _went_on_in_the_image(boot: Observation, cpu: CpuRecord) -> bool:
+    """Whether an AP that was not at ap_entry is in code of another stage, where that is linked."""
+    inside = boot.facts.get("__image_start", 0) <= cpu.end.pc < boot.facts.get("__image_end", 0)
+    return inside and cpu.end_kind == "running" and "(lab3/" not in cpu.end_place
 
 
 def _low_ap_entry(boot: Observation, cpu: CpuRecord) -> Finding | None:
