@@ -306,11 +306,16 @@ class ExclusionProbe(GatheringProbe):
         director.random.shuffle(order)
         first, second, third, fourth, fifth = order[:5]
         await self._scramble(director)
+        free = (await self._shared(director)).get("lock")
         if not await self._enter(director, first):
             return
         if await self._gets_in(director, second, "boot-stack"):
             return
         if not await self._leave(director, first, second):
+            if director.seen[first].rest == "todo" and free is not None:
+                # Nobody will release the lock: what it was before stands for that.
+                await director.gdb.write_phys(self._shared_at(director)["lock"][0], free)
+                await self._race(director, fourth, fifth)
             return
         if not await self._release(director, first):
             return

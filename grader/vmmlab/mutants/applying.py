@@ -8,8 +8,10 @@ from typing import Final
 
 from vmmlab.course import Course
 from vmmlab.mutants.model import DoesNotApply, Edit, Mutant
-from vmmlab.strip import regions
+from vmmlab.strip import regions, starter_text
 from vmmlab.submission import reference_text
+
+_BEGIN: Final = re.compile(r"BEGIN SOLUTION (\S+)")
 
 
 def apply(course: Course, mutant: Mutant) -> dict[str, bytes]:
@@ -22,6 +24,34 @@ def apply(course: Course, mutant: Mutant) -> dict[str, bytes]:
     for edit in mutant.edits:
         files[edit.file] = replaced(files[edit.file], edit, who=f"{mutant.source}: {mutant.id}")
     return {path: text.encode() for path, text in files.items()}
+
+
+def steps_needed(course: Course, mutant: Mutant) -> frozenset[str]:
+    """The steps that must be written for a mutant to show: up to its own and its check's.
+
+    Raises:
+        DoesNotApply: a part is not there.
+    """
+    lab = course.lab(mutant.lab)
+    order = [step.id for step in lab.steps]
+    used = {lab.checks_of(mutant.arch)[mutant.check].step or order[0]}
+    for edit in mutant.edits:
+        text = reference_text(course, edit.file)
+        begin, end = part(text, edit, who=mutant.id)
+        used |= {edit.name} if edit.kind == "region" else set()
+        used |= set(_BEGIN.findall("\n".join(text.split("\n")[begin:end])))
+    return frozenset(order[: 1 + max(order.index(step) for step in used)])
+
+
+def apply_early(course: Course, mutant: Mutant) -> dict[str, bytes]:
+    """As `apply`, but the steps that a student writes later are not written yet.
+
+    Raises:
+        DoesNotApply: a part is not there, or an edit changes nothing.
+    """
+    keep = steps_needed(course, mutant)
+    files = apply(course, mutant)
+    return {p: starter_text(t.decode(), path=p, keep=keep).encode() for p, t in files.items()}
 
 
 def replaced(text: str, edit: Edit, *, who: str = "") -> str:

@@ -18,7 +18,7 @@ from vmmlab.course import ARCHES, Course
 from vmmlab.errors import CourseError, VmmlabError
 from vmmlab.grading import grade_lab
 from vmmlab.mutants import places
-from vmmlab.mutants.applying import apply
+from vmmlab.mutants.applying import apply, apply_early
 from vmmlab.mutants.model import Mutant, Variant, load, load_variants
 from vmmlab.mutants.places import Named
 from vmmlab.mutants.progress import Watch
@@ -85,14 +85,21 @@ def judge(mutant: Mutant, report: Report) -> Result:
     return result if named.cause == mutant.cause else replace(result, verdict="wrong cause")
 
 
-def run_mutant(course: Course, mutant: Mutant, *, seed: int = SEED) -> Result:
-    """Make, build and grade one mutant. Never raises for what a mutant or its file does."""
+def run_mutant(course: Course, mutant: Mutant, *, seed: int = SEED, early: bool = False) -> Result:
+    """Make, build and grade one mutant. Never raises for what a mutant or its file does.
+
+    Args:
+        course: the course.
+        mutant: the known-wrong solution.
+        seed: seed of the boots.
+        early: grade it as a student's who has not written the later steps yet.
+    """
     began = time.monotonic()
     try:
         report = grade_lab(
             course,
             mutant.lab,
-            apply(course, mutant),
+            apply_early(course, mutant) if early else apply(course, mutant),
             cohort=Cohort.derive(mutant.cohort),
             seed=seed,
             sandbox_required=False,

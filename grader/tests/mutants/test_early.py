@@ -1,0 +1,58 @@
+"""A mistake is named when its step is written, not only when all the others are."""
+
+from pathlib import Path
+
+import pytest
+
+from vmmlab import course as courses
+from vmmlab.course import ARCHES
+from vmmlab.mutants import load, run_mutant
+from vmmlab.mutants.applying import apply_early, steps_needed
+
+COURSE = courses.load(Path(__file__).parents[3])
+SAMPLE = (
+    "lab1.mi.size-of-pointer", "lab2.alloc.number", "lab3.entry.past-it",
+    "lab3.real.jump-to-the-linked-address", "lab4.lock.store-only", "lab4.wait.locks-each-time",
+)  # fmt: skip
+LATER = {
+    "lab3.copy.whole-blocks": "the memory behind the copy is looked at when an AP has come",
+    "lab3.entry.long-pause": "the boot ends where the BSP meets the TODO",
+    "lab3.real.waits-for-the-others": "nobody raises the count that it waits for",
+    "lab4.enter.to-apinitproc1": "apinitproc1 is not written",
+    "lab4.number.waits-and-parks": "the BSP does not wait yet",
+    "lab4.unlock.after-the-count": "the BSP does not wait yet",
+    "lab4.unlock.last-of-all": "the BSP does not wait yet",
+}
+"""What shows fully only when more is written, and why."""
+
+
+def early(mutant):
+    steps = COURSE.lab(mutant.lab).steps
+    return mutant.arch == ARCHES[0] and len(steps_needed(COURSE, mutant)) < len(steps)
+
+
+def test_later_steps_are_not_written():
+    mutant = next(m for m in load(COURSE) if m.id == "lab4.lock.store-only")
+    files = {path: text.decode() for path, text in apply_early(COURSE, mutant).items()}
+    assert "TODO(lab4.1)" not in files["lab4/apinit_enter.S"]
+    assert all(f"TODO(lab4.{k})" in "".join(files.values()) for k in range(2, 6))
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_mistake_is_named_at_once(name):
+    mutant = next(m for m in load(COURSE) if m.id == name)
+    assert early(mutant)
+    result = run_mutant(COURSE, mutant, early=True)
+    assert (result.verdict, result.cause) == ("killed", mutant.cause), result.message
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("lab", ["lab1", "lab2", "lab3", "lab4"])
+def test_every_mistake_is_named_at_once(lab):
+    results = [
+        run_mutant(COURSE, mutant, early=True)
+        for mutant in load(COURSE, [lab])
+        if early(mutant) and mutant.id not in LATER
+    ]
+    assert len(results) > 8
+    assert [(r.mutant.id, r.verdict, r.cause) for r in results if r.verdict != "killed"] == []
