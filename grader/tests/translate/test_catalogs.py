@@ -136,6 +136,7 @@ MADE = frozenset(
         # what is put together in several places
         *("{}, called by {}", "real mode", "protected mode", "long mode"),
         *("{}: built in {} s, no warnings: {}", "{} in {}: {} (CS:IP = {})"),
+        "{} in {}: {} (CS:IP = {}); lgdt has loaded a GDT with base {}, limit {}",
         *("      then make {}", "next: make run LAB={}", "next: pytest {}"),
         # parts of what the explorer says of a step
         *("the first half of an instruction without lock", "the second half of that instruction"),

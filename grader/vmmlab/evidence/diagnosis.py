@@ -419,12 +419,18 @@ def _died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: str) -> Fin
         f"CS:IP = {state.cs:#06x}:{state.rip:#06x}, CR0 = {state.cr0:#x}, CR3 = {state.cr3:#x}, "
         f"CR4 = {state.cr4:#x}, EFER = {state.efer:#x}"
     )
+    base, limit = (boot.facts.get(f"gdtr.{cpu.index}.{part}", 0) for part in ("base", "limit"))
+    gdt = (
+        f"; lgdt has loaded a GDT with base {base:#x}, limit {limit:#x}"
+        if state.mode == "protected" and state.bits == 16
+        else ""
+    )
     return Finding(
         cause,
         cpu.index,
         where,
         expected,
-        f"{cpu.name} in {mode}: {what} ({registers})",
+        f"{cpu.name} in {mode}: {what} ({registers}){gdt}",
         look or _mode_hint(state, boot.arch),
     )
 

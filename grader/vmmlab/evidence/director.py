@@ -653,6 +653,11 @@ class Director:
             decoded = decode(code, state.pc, state.bits)
             text = decoded.text if decoded else "(no instruction)"
             size = decoded.size if decoded else 1
+            if state.mode == "protected" and state.bits == 16:
+                told = await self.gdb.describe(cpu)
+                self.facts |= {
+                    f"gdtr.{cpu}.{part}": told[f"gdt_{part}"] for part in ("base", "limit")
+                }
             if (no := await segments.refused(self.gdb, cpu, state, code, registers)) is not None:
                 seen.steps.append(TrampolineStep(state, code[:size], text, 0))
                 self._refuse(cpu, no, state)
