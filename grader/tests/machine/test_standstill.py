@@ -9,11 +9,12 @@ from keystone import KS_ARCH_X86, KS_MODE_64, Ks
 from machine_helpers import Kernel, all_at, asynced
 
 from vmmlab.evidence import standstill
-from vmmlab.evidence.director import Director, Inputs
+from vmmlab.evidence.director import VMM_BASE, Director, Inputs
 from vmmlab.machine import Machine
 
 Kernels = Callable[..., Kernel]
 CODE = {1: 0x400000, 2: 0x401000}
+LOST = 0x402800  # from here on there is no code
 DEVICES = 0x403000  # page directory of the fourth GiB, which the kernel leaves out
 SHARED = 0x402000  # RSI of both; each has a page of stack of its own
 WAIT = "l: cmp dword ptr [rsi], 0; je l"
@@ -49,11 +50,11 @@ MOVING = {
 }
 
 
-class NoSymbols:
-    """Symbols of an image that has none."""
+class Symbols:
+    """Those of an image in which there are only the programs of this file."""
 
     def maybe(self, name: str) -> int | None:
-        return None
+        return {"cpuinit_start": 0, "cpuinit_end": 0}.get(name)
 
     def nearest(self, addr: int) -> str:
         return hex(addr)
@@ -62,7 +63,7 @@ class NoSymbols:
         return None
 
     def owner(self, address: int) -> str:
-        return ""
+        return "student" if address % VMM_BASE in range(CODE[1], LOST) else ""
 
 
 async def playing(machine: Machine, kernel: Kernel, players: tuple[str, str]) -> Director:
@@ -79,7 +80,7 @@ async def playing(machine: Machine, kernel: Kernel, players: tuple[str, str]) ->
         for name, value in {"rip": CODE[cpu], "rsp": stack, "rsi": SHARED, "rax": 0}.items():
             await gdb.write_register(cpu, name, value)
     inputs = Inputs("standstill", 1, 3, 0x8000, 0, 4096, 0)
-    director = Director(machine, NoSymbols(), inputs)
+    director = Director(machine, Symbols(), inputs)
     director.held = {0}
     return director
 
@@ -103,6 +104,17 @@ async def test_whoever_can_still_change_something(
     async with kernel().machine(cpus=3) as m:
         director = await playing(m, kernel(), (players[::order][0], players[::order][1]))
         assert await standstill.look(director) is False
+
+
+@asynced
+async def test_a_processor_that_is_lost_is_not_waited_for(kernel: Kernels) -> None:
+    """What it executes is no code: it may count for ever, nothing right will come of it."""
+    async with kernel().machine(cpus=3) as m:
+        director = await playing(m, kernel(), (COUNTS, WAIT))
+        assert await standstill.look(director) is False
+        await m.gdb.write_phys(LOST, await m.gdb.read_phys(CODE[1], 64))
+        await m.gdb.write_register(1, "rip", LOST)
+        assert await standstill.look(director) is True
 
 
 @asynced

@@ -428,6 +428,10 @@ class Director:
         if place == "ap_entry" and not seen.whole:
             for passed in (Rung.REAL_MODE, Rung.PROTECTED_MODE, Rung.LONG_MODE):
                 seen.rungs.setdefault(passed, state)
+        if place == RESTARTED:
+            self.facts["restarted"] = 1
+            self.notes.append("the VMM was started a second time: something reset the BSP")
+            self._shutdown = True
         if place in REST_PLACES and seen.rest is None:
             seen.rest = REST_PLACES[place]
             self.trouble = self.trouble or place != "vmm_parked"
@@ -523,7 +527,10 @@ class Director:
         if not known:
             await self.gdb.set_break(back)
         for _ in range(RUN_ATTEMPTS):
-            if (await self.go([cpu], self.limits.alone_s)).kind != "interrupt":
+            stop = await self.go([cpu], self.limits.alone_s)
+            if stop.kind == "break" and stop.address != back:
+                await self.arrive(stop)
+            if stop.kind != "interrupt":
                 break
         if not known:
             await self.gdb.clear_break(back)
@@ -578,6 +585,8 @@ class Director:
             patience_s = min(2 * patience_s, self.limits.alone_s)
             if verdict != "waits":
                 return verdict, state
+            if not self.is_code(state):
+                return "budget", state  # it is lost, and will not find the way back
             verdict, state = await self.step_until(
                 cpu, lambda now: self.at_place(now.pc) in ends, budget=SPIN_BUDGET
             )
@@ -607,6 +616,8 @@ class Director:
             if stop.kind != "break":
                 return "waits", state
             hit = await self.arrive(stop)
+            if self._shutdown:
+                return "shutdown", state
             if hit and hit.place in places:
                 return "reached", state
             if hit and hit.place in REST_PLACES:
@@ -642,7 +653,7 @@ class Director:
             if state.pc == goal:
                 await self.note_stepped(cpu, "ap_entry", state)
                 return False
-            if not self._is_code(state):
+            if not self.is_code(state):
                 self.hold_astray(cpu, state.pc)
                 return False
             registers = await self.gdb.registers(cpu)
@@ -693,7 +704,7 @@ class Director:
         self.seen[cpu].died_at = self.describe(state)
         self._give_up(cpu)
 
-    def _is_code(self, state: CpuState) -> bool:
+    def is_code(self, state: CpuState) -> bool:
         """Whether an AP is at physical 0, in the trampoline's copy or in the VMM's image."""
         start = self.inputs.apinit_addr
         if state.pc < FAR_JUMP_ROOM and state.mode == "real":
@@ -780,11 +791,7 @@ class Director:
                     continue
                 return "quiet"
             hit = await self.arrive(stop)
-            if hit is not None and hit.place == RESTARTED:
-                self.facts["restarted"] = 1
-                self.notes.append("the VMM was started a second time: something reset the BSP")
-                return "shutdown"
-            if hit is not None:
+            if hit is not None and not self._shutdown:
                 await self.look_at_fault(hit)
                 await probe.hit(self, hit)
             if self._shutdown:

@@ -46,7 +46,8 @@ async def look(director: Director) -> Stop | bool:
         director: the boot. Processors are stepped, so afterwards they may stand elsewhere.
 
     Returns:
-        True: each processor that is not held is halted or waits in a loop, and no one will end it.
+        True: each processor that is not held is halted, lost, or waits in a loop, and no one will
+        end it.
         False: that is not certain. A Stop: something has happened meanwhile.
     """
     laps = []
@@ -55,8 +56,11 @@ async def look(director: Director) -> Stop | bool:
             if (await director.gdb.registers(cpu)).eflags & EFLAGS_IF:
                 return False
             continue
-        if director.at_place((await director.gdb.registers(cpu)).linear_pc):
+        state = await director.state(cpu)
+        if director.at_place(state.pc):
             return False  # it has just come there, and will stop as soon as it may run
+        if not director.is_code(state):
+            continue  # it executes what is no code: nothing right can come of that any more
         lap: Lap | Stop | None = await _Looker(director, cpu).goes_round()
         if lap is None and cpu == 0 and await _waits_long(director):
             lap = await _Looker(director, cpu).polls()
