@@ -806,12 +806,12 @@ class Director:
         """Let the machine run until something happens, or it is clear that nothing will."""
         left_s, look_s = self._patience(), self.limits.look_s
         while True:
-            ipis = len(self.icr())
+            began_s = time.time()
             stop = await self.go(timeout_s=min(look_s, left_s))
             left_s -= look_s
             if stop.kind != "interrupt" or left_s <= 0:
                 return stop
-            if len(self.icr()) == ipis:  # else a processor may just have been called
+            if not self._called_since(began_s):
                 found = await standstill.look(self)
                 if isinstance(found, Stop):
                     return found
@@ -820,6 +820,10 @@ class Director:
                 if self._shutdown:
                     return Stop("shutdown")
             look_s *= 2
+
+    def _called_since(self, time_s: float) -> bool:
+        """Whether an IPI was sent after this moment of the host: it may still be on its way."""
+        return bool(icr_writes(self.machine.trace(), time_s))
 
     async def look_at_fault(self, hit: Hit) -> None:
         """Read the frame that the exception handler was given (include/exception.h)."""
