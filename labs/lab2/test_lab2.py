@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from vmmlab.checks import check, fail, fail_if, scenario
-from vmmlab.evidence.diagnosis import bsp_stopped, why_not_all_parked
-from vmmlab.evidence.observation import Rung
+from vmmlab.diagnosis.causes import bsp_stopped, why_not_all_parked
+from vmmlab.observe.observation import Rung
 
 SWITCH = scenario("switch", probe="switch", cpus=4)
 NOT_OPTIMISED = scenario("switch-o0", probe="switch", cpus=4, opt="-O0")

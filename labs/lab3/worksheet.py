@@ -91,7 +91,7 @@ worksheet.disassemble(far_jump, 16) if far_jump else "no bytes yet"
 check = worksheet.Check(3, me)
 check.code("far_jump", far_jump, 5)
 ### BEGIN HIDDEN TESTS
-from vmmlab.evidence.decode import far_jump as read_far_jump
+from vmmlab.x86.decode import far_jump as read_far_jump
 
 found = read_far_jump(far_jump) if type(far_jump) is bytes else None
 check.case(1, lambda code: found is not None, "far_jump")
@@ -544,7 +544,7 @@ if count:
 check = worksheet.Check(3, me)
 check.code("count", count)
 ### BEGIN HIDDEN TESTS
-from vmmlab.evidence.decode import decode
+from vmmlab.x86.decode import decode
 
 
 def counts(code):

@@ -278,7 +278,7 @@ atomic = [
 check = worksheet.Check(2, me)
 check.items("atomic", atomic, int)
 ### BEGIN HIDDEN TESTS
-from vmmlab.evidence.decode import decode
+from vmmlab.x86.decode import decode
 
 wanted = {number for number, code in enumerate(instructions.codes) if decode(code, 0, 64).locked}
 check.case(1, lambda numbers: len(wanted ^ set(numbers)) <= 1, "atomic")

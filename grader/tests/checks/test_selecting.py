@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from vmmlab.errors import CourseError, UsageError
+from vmmlab.base.errors import CourseError, UsageError
 
 BODY = """
     @check("lab3.ljmpw.present", S)
@@ -78,9 +78,9 @@ def test_select_unreadable(kit, select):
 
 
 def test_unknown_lab(kit):
-    from vmmlab import course
-    from vmmlab.cohort import Cohort
-    from vmmlab.grading import grade_lab
+    from vmmlab.course import model as course
+    from vmmlab.course.cohort import Cohort
+    from vmmlab.grading.grade import grade_lab
 
     kit.write(BODY, POINTS)
     with pytest.raises(UsageError, match="no lab called 'lab4'"):

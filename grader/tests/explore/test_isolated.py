@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 import vmmlab
-from vmmlab import sandbox as sandboxes
-from vmmlab.cli import main
-from vmmlab.cohort import Cohort
-from vmmlab.errors import InfraError, UsageError
+from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.cli.main import main
+from vmmlab.course.cohort import Cohort
 from vmmlab.explore import Bounds, isolated
-from vmmlab.sandbox import Probe, Sandbox
+from vmmlab.host import sandbox as sandboxes
+from vmmlab.host.sandbox import Probe, Sandbox
 
 COHORT = Cohort.derive("dev")
 

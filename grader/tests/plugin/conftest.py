@@ -16,7 +16,7 @@ import pytest
 FAKE_RUNNER = '''
 """In place of QEMU: says what it was asked, answers with what the student's file says."""
 import os
-import vmmlab.grading
+import vmmlab.grading.grade
 from vmmlab.build.model import BuildFailed, Diagnostic
 from vmmlab.errors import InfraError
 from vmmlab.grading import RunFacts
@@ -53,7 +53,7 @@ class Runner:
     def close(self):
         self.log("close " + self.request.lab)
 
-vmmlab.grading.default_runner_factory = Runner
+vmmlab.grading.grade.default_runner_factory = Runner
 '''
 
 TESTS = """

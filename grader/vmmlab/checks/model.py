@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
 
-from vmmlab.errors import CourseError
+from vmmlab.base.errors import CourseError
 
 Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
 """How a check can end."""
@@ -178,7 +178,7 @@ def fail(
 
 
 class Found(Protocol):
-    """What a diagnosis has found, as `vmmlab.evidence.diagnosis.Finding`."""
+    """What a diagnosis has found, as `vmmlab.diagnosis.causes.Finding`."""
 
     @property
     def cause(self) -> str:
