@@ -826,8 +826,12 @@ class Director:
         return bool(icr_writes(self.machine.trace(), time_s))
 
     async def look_at_fault(self, hit: Hit) -> None:
-        """Read the frame that the exception handler was given (include/exception.h)."""
-        if hit.place != "exception_panic" or "exception.vector" in self.facts:
+        """Read the frame that the exception handler was given (include/exception.h).
+
+        The first exception of each CPU is kept, under `exception.CPU`.
+        """
+        key = f"exception.{hit.cpu}"
+        if hit.place != "exception_panic" or f"{key}.vector" in self.facts:
             return
         abi = self.abi
         try:
@@ -838,13 +842,12 @@ class Director:
         words = [abi.pointer(frame[i:]) for i in range(0, len(frame), abi.word)]
         vector, error, ip = words[abi.vector : abi.vector + 3]
         self.facts |= {
-            "exception.cpu": hit.cpu,
-            "exception.vector": vector,
-            "exception.error": error,
-            "exception.rip": ip,
-            "exception.cr2": hit.state.cr2,
+            f"{key}.vector": vector,
+            f"{key}.error": error,
+            f"{key}.rip": ip,
+            f"{key}.cr2": hit.state.cr2,
         }
-        self.notes.append(f"exception at {self.place(ip)}")
+        self.notes.append(f"exception on CPU {hit.cpu} at {self.place(ip)}")
 
     def _patience(self) -> float:
         """How long nothing may happen before the boot counts as over, in seconds.

@@ -427,7 +427,7 @@ def make_probe(name: str, params: Mapping[str, object]) -> Probe:
         "rungs": lambda: OneByOneProbe(delays=delays),
         "ladder": lambda: LadderProbe(delays=delays),
         "delay": DelayProbe,
-        "initfuncs": lambda: InitfuncsProbe(delays=delays),
+        "initfuncs": InitfuncsProbe,
         "uefi": UefiProbe,
         "switch": lambda: SwitchProbe(
             delays=delays, swap=bool(params.get("swap")), elsewhere=bool(params.get("elsewhere"))
