@@ -1,6 +1,8 @@
 """`vmmlab new-lab`: what it makes, what it leaves alone, what it refuses."""
 
+import json
 import re
+import time
 
 import pytest
 from book_pages import ROOT
@@ -127,6 +129,32 @@ def test_the_command(clone, capsys):
     assert "made     labs/lab9/README.ja.md\n" in capsys.readouterr().out
     assert main(["new-lab", "lab9", "--course", str(clone)]) == 2
     assert "has a lab9 already" in capsys.readouterr().err
+
+
+def test_its_starter_stops_loudly_and_soon(clone, capsys):
+    """The BSP stops while the APs wait at a barrier: the boot does not run into the time-out."""
+    newlab.new_lab(courses.load(clone), "lab9")
+    starter = ready.starter(courses.load(clone), "lab9/start.c", "en")
+    own = clone / "own"
+    (own / "lab9").mkdir(parents=True)
+    (own / "lab9" / "start.c").write_text(starter)
+    words = ["lab9", "--submission", str(own), "--course", str(clone)]
+
+    began = time.monotonic()
+    assert main(["run", *words, "--timeout", "20"]) == 0
+    assert time.monotonic() - began < 10
+    printed = capsys.readouterr()
+    assert printed.out.count("TODO(") == 1
+    line = starter[: starter.index("vmm_todo (")].count("\n") + 1
+    what = f"TODO(lab9.1) in lab9/start.c:{line}, lab9_start: write what the comment there says."
+    assert what in printed.out.splitlines()
+    assert "a CPU has stopped at a TODO, and the others wait" in printed.out + printed.err
+
+    report = clone / "report.json"
+    assert main(["grade", *words, "--no-sandbox", "--json", str(report)]) == 1
+    (check,) = json.loads(report.read_text())["checks"]
+    assert (check["outcome"], check["cause"]) == ("fail", "not-written-yet")
+    assert f"lab9/start.c:{line}" in check["observed"]
 
 
 def test_its_templates_are_as_the_kit_wants_its_files():
