@@ -21,7 +21,7 @@ class Lister:
         print("MODULE", module_path)
         return NoTests.from_parent(parent, name=module_path.name)
 
-arguments = ["--collect-only", "-q", "-p", "no:cacheprovider", "-p", "vmmlab.plugin"]
+arguments = ["--collect-only", "-q", "-p", "no:cacheprovider", "-p", "vmmlab.student.plugin"]
 sys.exit(pytest.main(arguments, plugins=[Lister()]))
 """
 """Prints the test modules that pytest finds; importing them too would take far longer."""

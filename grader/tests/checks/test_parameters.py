@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from vmmlab.base.errors import CourseError
 from vmmlab.checks import parameters, scenario
-from vmmlab.errors import CourseError
-from vmmlab.evidence import probes, runner
-from vmmlab.evidence.ends import DELAY_FIELDS
+from vmmlab.grading import boots as runner
+from vmmlab.probes import bringup as probes
+from vmmlab.probes.base import DELAY_FIELDS
 
 ROOT = Path(__file__).parents[3]
 

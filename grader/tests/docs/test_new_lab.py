@@ -133,8 +133,8 @@ def test_the_command(clone, capsys):
 
 def test_its_starter_stops_loudly_and_soon(clone, capsys):
     """The BSP stops while the APs wait at a barrier: the boot does not run into the time-out."""
-    newlab.new_lab(courses.load(clone), "lab9")
-    starter = ready.starter(courses.load(clone), "lab9/start.c", "en")
+    new_lab.new_lab(courses.load(clone), "lab9")
+    starter = materials.starter(courses.load(clone), "lab9/start.c", "en")
     own = clone / "own"
     (own / "lab9").mkdir(parents=True)
     (own / "lab9" / "start.c").write_text(starter)
@@ -159,7 +159,7 @@ def test_its_starter_stops_loudly_and_soon(clone, capsys):
 
 def test_its_templates_are_as_the_kit_wants_its_files():
     """What ruff and clang-format would say of them is said of the labs that exist, too."""
-    folder = ROOT / "grader" / "vmmlab" / "newlab_files"
+    folder = ROOT / "grader" / "vmmlab" / "author" / "new_lab_files"
     names = {path.name for path in folder.iterdir()}
     assert names == {*new_lab._PLACES, "course.yml.txt"}
     assert check_course.LEFT_OVER in (folder / "README.md.txt").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from vmmlab.errors import CourseError
+from vmmlab.base.errors import CourseError
 
 EVERYWHERE: Final = frozenset(
     {
