@@ -22,7 +22,7 @@ html_short_title = "vmmlab"
 
 extensions = ["myst_parser", "twins", "japanese", "terms"]
 # Words of the glossary that are also everyday words.
-terms_not_linked = ["check", "step", "frame", "lock", "contract"]
+terms_not_linked = ["cause", "check", "step", "frame", "lock", "contract", "原因"]
 root_doc = "docs/index.ja" if JAPANESE else "docs/index"
 source_suffix = {".md": "markdown"}
 include_patterns = (
