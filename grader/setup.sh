@@ -25,7 +25,7 @@ if [ "$kind" = dev ]; then
 	optional="$optional gdb:gdb"
 fi
 
-# Print the packages for all commands in "$@" that are not on PATH, and all files that do not exist.
+# Print the packages for those of "$@" that are missing: commands not on PATH, absent files.
 lacking() {
 	for pair in "$@"; do
 		[ -e "${pair%%:*}" ] || command -v "${pair%%:*}" >/dev/null 2>&1 ||
