@@ -3,8 +3,9 @@
 Japanese is written without spaces. Sphinx splits the text into words when it builds the index, but
 it does not split the search query, so a search for 物理アドレス fails if the index has 物理 and
 アドレス. This module splits wherever the kind of character changes: kanji, katakana, Latin. The
-index and the query can both do that with the same one-line rule. Runs of hiragana are mostly grammar
-and are left out. A long run of kanji is also indexed by pairs, so that 起動 is found in 起動処理.
+index and the query can both do that with the same one-line rule. Runs of hiragana are mostly
+grammar and are left out. A long run of kanji is also indexed by pairs, so that 起動 is found in
+起動処理.
 
 A line break in the source becomes a space in HTML, which is wrong between two Japanese characters.
 
