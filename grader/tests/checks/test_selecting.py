@@ -220,9 +220,9 @@ def test_a_conftest_beside_the_checks_is_not_read_either(kit, checks_of):
 SPEED = """
 import sys, time
 from pathlib import Path
-from vmmlab.grading import RunFacts, grade_lab
-from vmmlab.course import load
-from vmmlab.cohort import Cohort
+from vmmlab.grading.grade import RunFacts, grade_lab
+from vmmlab.course.model import load
+from vmmlab.course.cohort import Cohort
 course = load(Path(sys.argv[1]))
 began = time.process_time()  # other work on this machine does not count
 

@@ -53,7 +53,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_version_is_quick_because_nothing_is_loaded() -> None:
     code = (
-        "import sys; from vmmlab import cli; cli.main(['--version']);"
+        "import sys; from vmmlab.cli import main as cli; cli.main(['--version']);"
         "print(sorted({'pydantic', 'rich', 'cookiecutter', 'pytest', 'asyncio', 'capstone',"
         "'ruamel', 'vmmlab.course.model'} & set(sys.modules)))"
     )
@@ -170,7 +170,7 @@ def test_a_reader_who_has_gone() -> None:
 
 def test_sigterm_unwinds(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys, typer; from vmmlab import cli\n"
+        "import os, signal, sys, typer; from vmmlab.cli import main as cli\n"
         "def wait():\n"
         "  try: os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
         "  finally: print('ended everything')\n"
@@ -429,7 +429,7 @@ def test_without_rights_to_write_a_report(
 def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     # A shell lets what it starts in the background ignore SIGINT, these tests among them.
     code = (
-        "import os, signal, sys, typer; from vmmlab import cli\n"
+        "import os, signal, sys, typer; from vmmlab.cli import main as cli\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(): os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
         "cli.app = typer.Typer(); cli.app.command()(wait); sys.exit(cli.main([]))"

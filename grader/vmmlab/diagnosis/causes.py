@@ -115,16 +115,16 @@ def bsp_stopped(boot: Observation, by: str = "") -> Finding | None:
 
 
 def _bsp_fault(boot: Observation, bsp: CpuRecord, by: str) -> Finding:
-    hit = boot.first("exception_panic", 0) or boot.first("panic", 0)
-    text = last_line(boot.serial)
-    vector = boot.facts.get("exception.vector")
-    if vector is None or hit is None:
+    vector = boot.facts.get("exception.0.vector")
+    if vector is None:
         return Finding(
-            "bsp-panic", 0, bsp.end_place, "the BSP goes on", f"the VMM panicked: {text}",
+            "bsp-panic", 0, bsp.end_place, "the BSP goes on",
+            f"the VMM panicked: {_panic_of_the_bsp(boot)}",
             "Read the panic's text: it names what was wrong.",
         )  # fmt: skip
-    rip, cr2 = boot.facts.get("exception.rip", 0), boot.facts.get("exception.cr2", 0)
-    at = next((n.removeprefix("exception at ") for n in boot.notes if "exception at" in n), "")
+    rip, cr2 = boot.facts.get("exception.0.rip", 0), boot.facts.get("exception.0.cr2", 0)
+    mine = [note for note in boot.notes if note.startswith("exception on CPU 0 at ")]
+    at = mine[0].removeprefix("exception on CPU 0 at ") if mine else ""
     where = at or f"{rip:#x}"
     page_fault = f", reading or writing address {cr2:#x}" if vector == 14 else ""
     low = (
@@ -145,6 +145,18 @@ def _bsp_fault(boot: Observation, bsp: CpuRecord, by: str) -> Finding:
     )
 
 
+_PANIC_OF_THE_BSP = re.compile(r"panic: (?:CPU 0 \(APIC id [0-9]+\)|APIC id 0): .*")
+"""The line that `panic` prints (core/panic.c) on the BSP."""
+
+
+def _panic_of_the_bsp(boot: Observation) -> str:
+    """What the BSP's panic says: its line, or its format if none was printed yet."""
+    if printed := _PANIC_OF_THE_BSP.findall(boot.serial):
+        return str(printed[-1])
+    hit = boot.first("panic", 0)
+    return hit.text if hit and hit.text else last_line(boot.serial)
+
+
 _OF_A_LAB = re.compile(r"\(lab[0-9]+/")
 """How a place in a student's file reads: `ap_start+0x5 (lab3/ap_start.c:12)`."""
 _PRESENT, _WRITE = 1 << 0, 1 << 1  # error code of a page fault: Intel SDM vol. 3, 4.7
@@ -157,8 +169,8 @@ def _not_in(by: str, boot: Observation, where: str) -> str:
             f"No code is at {where}: the BSP jumped there, or returned. Look at {by}: from where "
             "does it take the address that it jumps to, and is that place still the same then?"
         )
-    cr2, error = boot.facts.get("exception.cr2", 0), boot.facts.get("exception.error", 0)
-    if boot.facts.get("exception.vector") != 14:
+    cr2, error = boot.facts.get("exception.0.cr2", 0), boot.facts.get("exception.0.error", 0)
+    if boot.facts.get("exception.0.vector") != 14:
         mapped = ""
     elif error & _PRESENT:
         mapped = f" Address {cr2:#x} is mapped, but not for writing." if error & _WRITE else ""
