@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
+from typing import Any, Final, Literal, NoReturn, TypeVar
 
 from vmmlab.base.errors import CourseError
 from vmmlab.checks import parameters
+from vmmlab.failure import Failure
 
 Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
 """How a check can end."""
@@ -91,36 +92,6 @@ def scenario(name: str, /, **params: Any) -> Scenario:
     return Scenario(name, tuple(sorted(params.items())))
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a check took points.
-
-    Attributes:
-        cause: an identifier that hints are keyed by, for example `ap-died-in-real-mode`.
-        cpu: 0-based index of the CPU, if it is one CPU's failure.
-        place: address, symbol or file:line.
-        expected: what should have been there.
-        observed: what was there.
-        next: the next thing to look at.
-        timeout: the machine ran out of time before there was an answer.
-    """
-
-    cause: str
-    cpu: int | None = None
-    place: str = ""
-    expected: str = ""
-    observed: str = ""
-    next: str = ""
-    timeout: bool = False
-
-    @property
-    def summary(self) -> str:
-        """The failure in one line."""
-        where = ", ".join(filter(None, ["" if self.cpu is None else f"CPU {self.cpu}", self.place]))
-        what = " ".join((self.observed or self.cause.replace("-", " ")).split())
-        return f"{where}: {what}" if where else what
-
-
 class CheckFailed(Exception):
     """Raised by `fail`; carries the Failure."""
 
@@ -180,35 +151,7 @@ def fail(
     )
 
 
-class Found(Protocol):
-    """What a diagnosis has found, as `vmmlab.diagnosis.causes.Finding`."""
-
-    @property
-    def cause(self) -> str:
-        """Identifier of the cause."""
-
-    @property
-    def cpu(self) -> int | None:
-        """0-based index of the CPU, if it is one CPU's failure."""
-
-    @property
-    def place(self) -> str:
-        """Where it shows."""
-
-    @property
-    def expected(self) -> str:
-        """What should have been there."""
-
-    @property
-    def observed(self) -> str:
-        """What was there."""
-
-    @property
-    def next(self) -> str:
-        """The next thing to look at."""
-
-
-def fail_if(found: Found | None, *, expected: str = "") -> None:
+def fail_if(found: Failure | None, *, expected: str = "") -> None:
     """End the check, or the case around this call, as failed if a diagnosis has found something.
 
     Args:

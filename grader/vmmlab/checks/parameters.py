@@ -1,7 +1,4 @@
-"""The parameters of a scenario: which there are, and which probe takes which.
-
-What a parameter does is for the evidence layer to know.
-"""
+"""The parameters of a scenario: those of every boot, and those of its probe."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from vmmlab.base.errors import CourseError
+from vmmlab.probes import probe_kind, probe_names
 
 EVERYWHERE: Final = frozenset(
     {
@@ -19,26 +17,7 @@ EVERYWHERE: Final = frozenset(
 )
 """The parameters that every scenario takes."""
 
-DELAYS: Final = frozenset({"init_us", "sipi_us", "poll_us", "wait_us"})
-"""Fields of `struct ap_delays` (include/ap.h), in microseconds."""
-
 DEFAULT_PROBE: Final = "end"
-
-OF_PROBE: Final[Mapping[str, frozenset[str]]] = {
-    "end": DELAYS,
-    "rungs": DELAYS,
-    "ladder": DELAYS,
-    "delay": frozenset(),
-    "initfuncs": frozenset({"functions"}),
-    "uefi": frozenset(),
-    "switch": DELAYS | {"swap", "elsewhere"},
-    "calls": frozenset(),
-    "late-ap": DELAYS | {"cpu"},
-    "missing-ap": DELAYS | {"cpu"},
-    "exclusion": frozenset(),
-    "barrier": frozenset(),
-}
-"""The parameters that a scenario with this probe takes besides those of every scenario."""
 
 
 def check_known(where: str, name: str, params: Mapping[str, Any]) -> None:
@@ -52,7 +31,8 @@ def check_known(where: str, name: str, params: Mapping[str, Any]) -> None:
     Raises:
         CourseError: there is no such parameter or probe, or the probe does not take it.
     """
-    anywhere = EVERYWHERE.union(*OF_PROBE.values())
+    of_probe = {kind: probe_kind(kind).parameters for kind in probe_names()}
+    anywhere = EVERYWHERE.union(*of_probe.values())
     for key in params:
         if key not in anywhere:
             raise CourseError(
@@ -62,17 +42,17 @@ def check_known(where: str, name: str, params: Mapping[str, Any]) -> None:
                 next_step=_suggestion(key, anywhere),
             )
     probe = params.get("probe", DEFAULT_PROBE)
-    if probe not in OF_PROBE:
+    if probe not in of_probe:
         raise CourseError(
             f"{where}: scenario {name}: there is no probe {probe}.",
-            expected=f"one of {', '.join(sorted(OF_PROBE))}",
+            expected=f"one of {', '.join(sorted(of_probe))}",
             found=f"probe={probe!r}",
-            next_step=_suggestion(str(probe), OF_PROBE),
+            next_step=_suggestion(str(probe), of_probe),
         )
-    known = EVERYWHERE | OF_PROBE[probe]
+    known = EVERYWHERE | of_probe[probe]
     for key in params:
         if key not in known:
-            takers = sorted(other for other, taken in OF_PROBE.items() if key in taken)
+            takers = sorted(other for other, taken in of_probe.items() if key in taken)
             raise CourseError(
                 f"{where}: scenario {name}: the probe {probe} takes no parameter {key}.",
                 expected=f"one of {', '.join(sorted(known))}",

@@ -28,14 +28,14 @@ from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import Builder, BuildOptions, Image, ObjectPatch, Prebuilt
 from vmmlab.images.model import Diagnostic
 from vmmlab.machine import Machine, MachineSpec, tool_versions
+from vmmlab.observe.boot import observe
 from vmmlab.observe.observation import Observation
-from vmmlab.observe.session import Director, Inputs
-from vmmlab.probes.bringup import make_probe
+from vmmlab.observe.session import Session
+from vmmlab.observe.view import Inputs
+from vmmlab.probes import make_probe, probe_kind
 
 T = TypeVar("T")
 
-COST = {"exclusion": 4, "barrier": 3, "ladder": 2, "late-ap": 2}
-"""About how much longer a boot takes with these probes."""
 BUILD_PARAMS = ("opt", "compiler", "delays")
 
 
@@ -143,12 +143,13 @@ async def _boot(
     )
     probe = make_probe(str(scenario.get("probe", "end")), dict(scenario.params))
     async with Machine(spec, sandbox) as machine:
-        return await Director(machine, image.symbols, given).run(probe)
+        return await observe(Session(machine, image.symbols, given), probe)
 
 
 def _cost(scenario: Scenario) -> float:
     """About how long a boot takes, in units of its own: a guess, for the order alone."""
-    return COST.get(str(scenario.get("probe")), 1) + int(scenario.get("cpus", 4)) / 6
+    cost = probe_kind(str(scenario.get("probe", "end"))).cost
+    return cost + int(scenario.get("cpus", 4)) / 6
 
 
 class LabRunner:

@@ -27,9 +27,10 @@ from typing import Any, Final, Literal, Protocol
 from vmmlab import __version__
 from vmmlab.base.errors import CourseError, InfraError, UsageError, VmmlabError
 from vmmlab.checks.hints import Hints
-from vmmlab.checks.model import Check, Failure, Scenario, declared_in
+from vmmlab.checks.model import Check, Scenario, declared_in
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import ARCHES, Course, Step, check_defined
+from vmmlab.failure import Failure
 from vmmlab.grading.run import CheckResult, LabRun
 from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, FirstStep, Report
 

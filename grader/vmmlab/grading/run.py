@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Final, Literal, Protocol
 
 from vmmlab.base.errors import InfraError, VmmlabError
-from vmmlab.checks.model import Case, Check, Failure, Outcome, Scenario, validate
+from vmmlab.checks.model import Case, Check, Outcome, Scenario, validate
+from vmmlab.failure import Failure
 
 BOOTS_AT_MOST: Final = 3
 """A boot that failed for reasons of ours is tried this many times in all."""

@@ -214,7 +214,7 @@ class CpuRecord:
         end_place: where it ended.
         end_code: the instruction it was at, as text.
         stackaddr: `currentcpu->stackaddr` at the end, if the CPU has per-CPU data.
-        stackaddr_before_barrier: the same when this AP alone came to the barrier, if a probe looked.
+        stackaddr_before_barrier: the same when this AP came to the barrier, if a probe looked.
         turn: at which turn it was let in, from 1, if a probe let one AP in after the other.
         exception: the first exception that it took.
         triple_fault: what began its triple fault.

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from vmmlab.machine.gdb import GdbError, Registers, Stop
 from vmmlab.x86.decode import Access, footprint
-
 from vmmlab.x86.registers import CR0_PG, EFLAGS_IF
 
 if TYPE_CHECKING:

@@ -297,4 +297,4 @@ class Barrier:
 
 @dataclass(frozen=True)
 class LabEvidence:
-    """Base of the record that a lab's own probe makes, a frozen dataclass in labs/labN/probes.py."""
+    """Base of the record of a lab's own probe: a frozen dataclass in labs/labN/probes.py."""

@@ -30,9 +30,7 @@ async def record(session: Session, how: HowEnded, wall_s: float) -> Observation:
         await note_triple_faults(session)
     counters = await _counters(session)
     view, log, inputs = session.view, session.log, session.inputs
-    symbols = {
-        name: found for name in _SYMBOLS if (found := view.symbols.maybe(name)) is not None
-    }
+    symbols = {name: found for name in _SYMBOLS if (found := view.symbols.maybe(name)) is not None}
     cpus = tuple([await _cpu_record(session, cpu, how) for cpu in range(inputs.cpus)])
     return Observation(
         scenario=inputs.scenario,

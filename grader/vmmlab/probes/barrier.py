@@ -58,7 +58,8 @@ class BarrierProbe(GatheringProbe):
         """Bring all CPUs to the barrier, one by one; the first is in it before others come."""
         if not everyone:
             return
-        slow, *others = session.random.sample(list(session.view.ap_indices), len(session.view.ap_indices))
+        aps = list(session.view.ap_indices)
+        slow, *others = session.random.sample(aps, len(aps))
         path = Path()
         if not await bring_in(session, slow):
             return
@@ -191,7 +192,7 @@ class BarrierProbe(GatheringProbe):
         return not self._escaped(session)
 
     async def _store_seen(self, session: Session, cpu: int, wrote: list[bool]) -> Watcher:
-        """Return a watcher that sets `wrote[0]` when an executed instruction wrote shared memory."""
+        """Return a watcher that sets `wrote[0]` once an instruction wrote shared memory."""
         upcoming = [await self._stores(session, cpu, await session.view.state(cpu))]
 
         async def look(state: CpuState) -> None:

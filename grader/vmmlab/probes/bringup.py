@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -92,7 +93,9 @@ class BringupProbe(BaseProbe):
             if not missing:
                 break
             stop = await session.go(missing, session.limits.alone_s)
-            self.patient = stop.kind == "break"  # asked once in a boot: an AP that does not come never will
+            self.patient = (
+                stop.kind == "break"
+            )  # asked once in a boot: an AP that does not come never will
             if (came := await session.arrive(stop)) is not None:
                 await note_exception(session, came)
                 await self.hit(session, came)
@@ -141,7 +144,8 @@ class BringupProbe(BaseProbe):
             return None
         store = steps[0].state
         decoded = decode(steps[0].code, store.pc, store.bits)
-        others = [one for one in session.view.ap_indices if not session.log.cpus[one].steps and one != cpu]
+        aps, logs = session.view.ap_indices, session.log.cpus
+        others = [one for one in aps if not logs[one].steps and one != cpu]
         if not others or decoded is None or decoded.locked:
             return None
         if not await step_trampoline(session, cpu, store.pc):
@@ -152,7 +156,8 @@ class BringupProbe(BaseProbe):
             return None
         reached = await step_trampoline(session, other, store.pc)
         state = await session.view.state(other)
-        session.add_interleaving(other, "counting", "count", "reached" if reached else "waits", state)
+        verdict = "reached" if reached else "waits"
+        session.add_interleaving(other, "counting", "count", verdict, state)
         return other
 
     async def _look_at_entry(self, session: Session, cpu: int) -> None:
@@ -177,6 +182,7 @@ class DelayProbe(BaseProbe):
     """
 
     places: tuple[str, ...] = ("apic_write_icr", "usleep")
+    delays: Mapping[str, int] = field(default_factory=dict, init=False)
 
     async def start(self, session: Session) -> None:
         """Ask for a very long delay."""
@@ -209,5 +215,3 @@ def _kind(icr_low: int) -> int:
     """Return the delivery mode; 0 for an INIT level de-assert, which starts nothing."""
     level_deassert = icr_low & ICR_LEVEL and not icr_low & ICR_ASSERT
     return 0 if level_deassert else icr_low & ICR_MODE
-
-

@@ -120,7 +120,7 @@ class ExclusionProbe(GatheringProbe):
         return {what: await session.gdb.read_phys(*where) for what, where in shared.items()}
 
     async def _watcher(self, session: Session, cpu: int) -> Watcher:
-        """Return a watcher that records which instruction of a CPU changes the lock or the count."""
+        """Return a watcher that records the instructions of a CPU that change lock or count."""
         before = await self._shared(session)
         at = [(await session.view.state(cpu)).pc]
 
@@ -267,7 +267,8 @@ class ExclusionProbe(GatheringProbe):
         for cpu in (first, third):
             if not session.log.at("segment_init_ap", cpu):
                 await session.run_to(cpu, "segment_init_ap")
-            numbers += [hit.state.rdi & 0xFFFFFFFF for hit in session.log.at("segment_init_ap", cpu)]
+            hits = session.log.at("segment_init_ap", cpu)
+            numbers += [hit.state.rdi & 0xFFFFFFFF for hit in hits]
         if len(numbers) == 2 and numbers[0] == numbers[1]:
             same = SameNumber(first, numbers[0])
             session.log.lock = replace(_lock(session), same_number=same)

@@ -7,7 +7,7 @@ step of the lab does not look like one in another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -95,9 +95,7 @@ async def look_where_it_waits(session: Session, cpu: int) -> None:
         for one in accesses(code, state.pc, state.bits, registers.as_dict()):
             touched.setdefault(one.address, state)
 
-    verdict, _ = await session.step_until(
-        cpu, lambda now: False, budget=LOOK_BUDGET, watcher=look
-    )
+    verdict, _ = await session.step_until(cpu, lambda now: False, budget=LOOK_BUDGET, watcher=look)
     if verdict == "waits" and touched.keys() == {pointer}:
         session.log.lock = replace(session.log.lock or Lock(), pointer=pointer)
         session.add_interleaving(cpu, "at-apinitlock", "apinitproc0", verdict, touched[pointer])
@@ -124,7 +122,8 @@ class GatheringProbe(BaseProbe):
     """
 
     places: tuple[str, ...] = PLACES
-    cpu: int | None = None
+    cpu: int | None = field(default=None, init=False)
+    delays: Mapping[str, int] = field(default_factory=dict, init=False)
     played: bool = field(default=False, init=False)
 
     async def start(self, session: Session) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vmmlab.observe.evidence import Lock
@@ -29,6 +30,8 @@ class OneByOneProbe(GatheringProbe):
     No AP comes at the turn that is its APIC id.
     """
 
+    delays: Mapping[str, int] = field(default_factory=dict)
+
     async def play(self, session: Session, everyone: bool) -> None:
         """Bring one in after the other."""
         aps = list(session.view.ap_indices)
@@ -50,9 +53,16 @@ class LateProbe(GatheringProbe):
     """Delays one AP: it has not entered yet, then it has entered but waits before the lock.
 
     Meanwhile the BSP may poll as often as it likes; it must not go on.
+
+    Args:
+        cpu: index of the AP.
+        delays: as for `BaseProbe`.
+        polls: of the BSP that are watched in each phase.
     """
 
-    polls: int = 4
+    cpu: int | None = 1
+    delays: Mapping[str, int] = field(default_factory=dict)
+    polls: int = field(default=4, init=False)
 
     async def start(self, session: Session) -> None:
         """Give the BSP time."""
@@ -81,7 +91,7 @@ class LateProbe(GatheringProbe):
 
     async def _phase(self, session: Session, cpu: int, name: str, everyone: bool) -> bool:
         """Let the BSP alone poll a few times. True if it went on."""
-        await session.note(late, f"{name}.held", await session.view.state(late))
+        await session.note(cpu, f"{name}.held", await session.view.state(cpu))
         gone = everyone and await self._polls(session, name)
         found = await session.view.read_if_there(0, _BYTES)
         log = session.log
@@ -109,7 +119,15 @@ class LateProbe(GatheringProbe):
 @probe("missing-ap")
 @dataclass
 class MissingProbe(GatheringProbe):
-    """Keeps one AP away for ever, with a short patience of the VMM."""
+    """Keeps one AP away for ever, with a short patience of the VMM.
+
+    Args:
+        cpu: index of the AP.
+        delays: as for `BaseProbe`.
+    """
+
+    cpu: int | None = 1
+    delays: Mapping[str, int] = field(default_factory=dict)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """End the boot when the BSP has reported the missing CPU or gone on."""

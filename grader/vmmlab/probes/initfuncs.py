@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -19,9 +20,15 @@ CALLS: Final = ("initfunc_init", "call_initfunc", "start_all_processors")
 @probe("initfuncs")
 @dataclass
 class InitfuncsProbe(BaseProbe):
-    """Records the order of init functions, and what vmm_main does before it calls them."""
+    """Records the order of init functions, and what vmm_main does before it calls them.
+
+    Args:
+        functions: how many init functions the image gets beside those that every boot has.
+    """
 
     places: tuple[str, ...] = CALLS
+    functions: int = 0
+    delays: Mapping[str, int] = field(default_factory=dict, init=False)
     original: int = field(default=0, init=False)
 
     async def start(self, session: Session) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from vmmlab.base.errors import CourseError
 from vmmlab.probes.base import Probe
@@ -34,7 +34,7 @@ class ProbeKind:
     @property
     def parameters(self) -> frozenset[str]:
         """The parameters that a scenario may give it."""
-        named = {one.name for one in dataclasses.fields(self.make) if one.init}
+        named = {one.name for one in dataclasses.fields(cast(Any, self.make)) if one.init}
         delays = set(_DELAYS) if "delays" in named else set()
         return frozenset(named - {"places", "delays"} | delays)
 

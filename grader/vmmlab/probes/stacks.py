@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from vmmlab.observe.evidence import PlacedCall, Switch
 from vmmlab.observe.faults import note_exception
@@ -117,6 +118,7 @@ class CallsProbe(BaseProbe):
     """
 
     places: tuple[str, ...] = ("start_all_processors",)
+    delays: Mapping[str, int] = field(default_factory=dict, init=False)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Make the call, see where it leads, and end the boot."""

@@ -1,0 +1,35 @@
+"""The one record of a failure, used from the diagnosis and the checks to the renderers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a check took points.
+
+    Args:
+        cause: identifier of the cause, stable for ever; causes.yml is keyed by it.
+        cpu: 0-based index of the CPU, if it is the failure of one CPU.
+        place: where it shows, in words that a student can find in their files.
+        expected: what should have been seen.
+        observed: what was seen.
+        next: the next thing to look at.
+        timeout: the machine ran out of time before there was an answer.
+    """
+
+    cause: str
+    cpu: int | None = None
+    place: str = ""
+    expected: str = ""
+    observed: str = ""
+    next: str = ""
+    timeout: bool = False
+
+    @property
+    def summary(self) -> str:
+        """The failure in one line."""
+        where = ", ".join(filter(None, ["" if self.cpu is None else f"CPU {self.cpu}", self.place]))
+        what = " ".join((self.observed or self.cause.replace("-", " ")).split())
+        return f"{where}: {what}" if where else what
