@@ -13,7 +13,8 @@ from vmmlab.base.errors import InfraError
 from vmmlab.checks import Scenario
 from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
-from vmmlab.grading.grade import RunFacts, RunRequest, grade_lab
+from vmmlab.grading.grade import grade_lab
+from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.images.model import BuildFailed, Diagnostic
 from vmmlab.report import Report
 

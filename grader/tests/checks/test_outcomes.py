@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vmmlab.base.errors import InfraError
-from vmmlab.grading.grade import RunFacts
+from vmmlab.grading.request import RunFacts
 from vmmlab.report import exit_code
 
 TWO = {"lab3.a.one": 4, "lab3.a.two": 6}

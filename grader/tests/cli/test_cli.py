@@ -19,6 +19,7 @@ from vmmlab.cli import main
 from vmmlab.course import model as course
 from vmmlab.course.cohort import Cohort
 from vmmlab.grading import grade as grading
+from vmmlab.grading.request import default_seed
 from vmmlab.student import doctor
 from vmmlab.workspace import model as workspace
 
@@ -247,7 +248,7 @@ def test_the_reference(grader: Grader) -> None:
     assert asked["mode"] == "reference"
     assert asked["select"] == "lock"
     assert asked["sandbox_required"] is False
-    assert asked["seed"] == grading.default_seed("lab4", "dev")
+    assert asked["seed"] == default_seed("lab4", "dev")
     assert b"BEGIN SOLUTION" in asked["files"]["lab4/sync.c"]
 
 

@@ -17,9 +17,9 @@ FAKE_RUNNER = '''
 """In place of QEMU: says what it was asked, answers with what the student's file says."""
 import os
 import vmmlab.grading.grade
-from vmmlab.build.model import BuildFailed, Diagnostic
-from vmmlab.errors import InfraError
-from vmmlab.grading import RunFacts
+from vmmlab.images.model import BuildFailed, Diagnostic
+from vmmlab.base.errors import InfraError
+from vmmlab.grading.request import RunFacts
 
 LOG = os.environ["FAKE_LOG"]
 

@@ -9,7 +9,8 @@ from vmmlab.author.mutants import Edit, load_variants, replaced, variant_files
 from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.submission import reference, reference_text
-from vmmlab.grading.grade import default_seed, grade_lab
+from vmmlab.grading.grade import grade_lab
+from vmmlab.grading.request import default_seed
 from vmmlab.report.terminal import render
 
 COURSE = courses.load(Path(__file__).parents[3])

@@ -222,7 +222,8 @@ def grade(
 ) -> int:
     """Grade labs: build, boot, look from outside, say what it earns."""
     gc.disable()  # a short process: looking for cycles would only make it start later
-    from vmmlab.grading.grade import default_seed, grade_lab
+    from vmmlab.grading.grade import grade_lab
+    from vmmlab.grading.request import default_seed
     from vmmlab.images.model import BuildOptions
     from vmmlab.images.toolchain import COMPILERS
     from vmmlab.report import exit_code, write_json

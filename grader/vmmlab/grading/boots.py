@@ -23,7 +23,7 @@ from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.grading import inputs
-from vmmlab.grading.grade import RunFacts, RunRequest
+from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import Builder, BuildOptions, Image, ObjectPatch, Prebuilt
 from vmmlab.images.model import Diagnostic
@@ -163,7 +163,7 @@ class LabRunner:
         self._request = request
         self._sandbox = Sandbox.choose(require=request.sandbox_required)
         self._builder = make_builder(
-            request.course, self._sandbox, request.standins, request.cohort
+            request.course, self._sandbox, request.prebuilt, request.cohort
         ).patched(patch)
         self._images: dict[BuildOptions, concurrent.futures.Future[Image]] = {}
         self._boots: dict[Scenario, concurrent.futures.Future[Observation]] = {}

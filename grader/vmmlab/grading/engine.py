@@ -21,7 +21,8 @@ import pytest
 
 from vmmlab.base.errors import CourseError, InfraError, VmmlabError
 from vmmlab.checks.model import CasesFailed, Check, CheckFailed, CheckMistake, Score, declared_in
-from vmmlab.grading.run import ItemRecord, LabRun, Waits, is_build_failure
+from vmmlab.grading.run import ItemRecord, LabRun, Waits
+from vmmlab.images.model import BuildFailed
 
 
 @dataclass(slots=True)
@@ -382,7 +383,7 @@ def _record(
         record.kind, record.waited_for, record.reason = "skipped", error.check_id, str(error)
     elif isinstance(error, InfraError):
         record.kind, record.infra, record.reason = "infra", str(error), error.message
-    elif is_build_failure(error):
+    elif isinstance(error, BuildFailed):
         record.kind, record.reason = "build-error", "the code does not compile"
     else:
         record.kind = "infra"

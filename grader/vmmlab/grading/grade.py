@@ -7,7 +7,6 @@ from course.yml and the outcomes alone.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import io
 import math
@@ -18,11 +17,11 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final
 
 from vmmlab import __version__
 from vmmlab.base.errors import CourseError, InfraError, UsageError, VmmlabError
@@ -30,10 +29,10 @@ from vmmlab.checks.hints import Hints
 from vmmlab.checks.model import Check, Failure, Scenario, declared_in
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import ARCHES, Course, Step, check_defined
+from vmmlab.grading.request import Mode, RunFacts, Runner, RunnerFactory, RunRequest
 from vmmlab.grading.run import CheckResult, LabRun
+from vmmlab.images.model import Diagnostic as Said
 from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, FirstStep, Report
-
-Mode = Literal["standalone", "own", "reference"]
 
 _EMPTY_INI: Final = Path(__file__).with_name("pytest.ini")
 # What pytest would bring along: nothing of it is needed, and each piece takes its time or changes
@@ -54,116 +53,12 @@ _ENVIRONMENT: Final = {
 _ONE_AT_A_TIME: Final = threading.Lock()
 
 
-class DiagnosticLike(Protocol):
-    """A compiler's message, as `vmmlab.images.model.Diagnostic`."""
-
-    @property
-    def file(self) -> str:
-        """Path as the student knows it."""
-
-    @property
-    def line(self) -> int:
-        """From 1; 0 if unknown."""
-
-    @property
-    def column(self) -> int:
-        """From 1; 0 if unknown."""
-
-    @property
-    def severity(self) -> Literal["error", "warning", "note"]:
-        """How bad it is."""
-
-    @property
-    def message(self) -> str:
-        """One line."""
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What a runner is to build and boot.
-
-    Attributes:
-        course: the instructor's course.
-        lab: for example `lab3`.
-        files: the student's files by path.
-        mode: what the other labs' code is.
-        cohort: the numbers in cohort.h.
-        seed: varies the inputs of the boots.
-        arch: what to build for.
-        sandbox_required: refuse to run the student's code outside a sandbox.
-        standins: folder of ready-made stand-ins, for a course without its reference.
-        compiler: "gcc" or "clang".
-        opt: how to optimise the student's files where a scenario does not say; None: -O2.
-    """
-
-    course: Course
-    lab: str
-    files: Mapping[str, bytes]
-    mode: Mode
-    cohort: Cohort
-    seed: int
-    arch: str
-    sandbox_required: bool
-    standins: Path | None = None
-    compiler: str = "gcc"
-    opt: str | None = None
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What a runner has to say besides Observations.
-
-    Attributes:
-        warnings: the compiler's warnings about the student's files.
-        versions: tool to version, for example `qemu`.
-        times: what took how many seconds, for example `build`.
-        notes: remarks for the reader of the report.
-    """
-
-    warnings: Sequence[DiagnosticLike] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
-    times: Mapping[str, float] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-
-
-class Runner(Protocol):
-    """Builds and boots. It may begin to build as soon as it is made."""
-
-    def prepare(self, scenarios: Sequence[Scenario]) -> None:
-        """Start the build and these boots in the background."""
-
-    def observe(self, scenario: Scenario) -> object:
-        """Wait for the Observation of one scenario.
-
-        Called again for the same scenario after an InfraError, and must then boot anew.
-
-        Raises:
-            BuildFailed: the student's code does not build.
-            InfraError: something failed that is not the student's fault.
-        """
-
-    def facts(self) -> RunFacts:
-        """Called once, after the last check, whatever happened."""
-
-    def close(self) -> None:
-        """End every process; always called."""
-
-
-RunnerFactory = Callable[[RunRequest], Runner]
-
-
 def default_runner_factory(request: RunRequest) -> Runner:
     """Make the runner that really boots."""
     from vmmlab.grading.boots import LabRunner
 
     runner: Runner = LabRunner(request)
     return runner
-
-
-def default_seed(lab: str, cohort: str) -> int:
-    """The seed when nobody gives one: the same every time for one lab and cohort."""
-    digest = hashlib.sha256(f"vmmlab seed 1\0{lab}\0{cohort}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") % 1_000_000
 
 
 def grade_lab(
@@ -181,7 +76,7 @@ def grade_lab(
     select: str | None = None,
     hidden: bool = False,
     tests_dir: Path | None = None,
-    standins: Path | None = None,
+    prebuilt: Path | None = None,
     submission_name: str | None = None,
     notes: Sequence[str] = (),
     runner_factory: RunnerFactory | None = None,
@@ -205,7 +100,7 @@ def grade_lab(
         select: a pytest `-k` expression over ids and function names of checks.
         hidden: run the hidden checks too; a lab without any has none to run.
         tests_dir: the folder of test_labN.py and hints.yml, if not `labs/labN` of the course.
-        standins: folder of ready-made stand-ins, for a course without its reference.
+        prebuilt: folder of prebuilt labs, for a course without its reference.
         submission_name: what to write after `--submission` in the command that runs a check again.
         notes: remarks that belong into the report.
         runner_factory: makes the runner; a fake one in tests.
@@ -226,7 +121,7 @@ def grade_lab(
         seed=seed,
         arch=arch,
         sandbox_required=sandbox_required,
-        standins=standins,
+        prebuilt=prebuilt,
         compiler=compiler,
         opt=opt,
     )
@@ -596,7 +491,7 @@ def _rounded(points: Fraction | int) -> int | float:
     return hundredths // 100 if hundredths % 100 == 0 else hundredths / 100
 
 
-def _diagnostics(found: Iterable[DiagnosticLike]) -> tuple[Diagnostic, ...]:
+def _diagnostics(found: Iterable[Said]) -> tuple[Diagnostic, ...]:
     return tuple(
         Diagnostic(
             file=one.file,

@@ -10,23 +10,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from vmmlab.base.errors import InfraError, VmmlabError
 from vmmlab.checks.model import Case, Check, Failure, Outcome, Scenario, validate
+from vmmlab.grading.request import Runner
+from vmmlab.images.model import BuildFailed
 
 BOOTS_AT_MOST: Final = 3
-"""A boot that failed for reasons of ours is tried this many times in all."""
-
-
-class Boots(Protocol):
-    """What the engine needs of a runner; see `vmmlab.grading.grade.Runner`."""
-
-    def prepare(self, scenarios: Sequence[Scenario]) -> None:
-        """Start the build and the boots in the background."""
-
-    def observe(self, scenario: Scenario) -> object:
-        """Return the Observation of one scenario."""
+"""Maximum attempts after an infrastructure failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +84,7 @@ class LabRun:
         lab: str,
         files: Sequence[Path],
         *,
-        start: Callable[[], Boots],
+        start: Callable[[], Runner],
         accept: Callable[[Sequence[Check]], None],
         finish: Callable[[], None],
         wanted: Callable[[Check], bool] = lambda check: True,
@@ -104,7 +96,7 @@ class LabRun:
         self.selected: tuple[Check, ...] = ()
         self.partial = False
         self.notes: list[str] = []
-        self.build_failed: Exception | None = None
+        self.build_failed: BuildFailed | None = None
         self.error: VmmlabError | None = None
         self.items_left = 0
         self._start = start
@@ -113,7 +105,7 @@ class LabRun:
         self._wanted = wanted
         self._view = view
         self._finished = False
-        self._boots: Boots | None = None
+        self._boots: Runner | None = None
         self._seen: dict[Scenario, object | Exception] = {}
         self._traces: dict[Scenario, TracebackType | None] = {}
         self._records: dict[str, list[ItemRecord]] = {}
@@ -172,7 +164,7 @@ class LabRun:
                     return error
                 self.notes.append(f"{scenario.name} was booted again: {error.message}")
             except Exception as error:
-                if is_build_failure(error):
+                if isinstance(error, BuildFailed):
                     self.build_failed = error
                 else:  # a mistake of ours: its author will want to see where
                     self._traces[scenario] = error.__traceback__
@@ -267,11 +259,3 @@ def _judged(check: Check, records: Sequence[ItemRecord]) -> CheckResult:
     else:
         outcome = "timeout" if first.timeout else "fail"
     return CheckResult(check, outcome, fraction, failure=first, cases=tuple(cases))
-
-
-def is_build_failure(error: BaseException) -> bool:
-    """Whether `error` says that the student's code does not build."""
-    # Imported here: where nothing failed, nothing of `build` needs to be loaded.
-    from vmmlab.images.model import BuildFailed
-
-    return isinstance(error, BuildFailed)

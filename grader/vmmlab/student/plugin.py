@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from vmmlab.course.cohort import Cohort
     from vmmlab.course.model import Course
     from vmmlab.grading.engine import Engine
-    from vmmlab.grading.grade import Grading, Runner, RunRequest
+    from vmmlab.grading.grade import Grading
+    from vmmlab.grading.request import Runner, RunRequest
     from vmmlab.grading.run import LabRun
     from vmmlab.i18n.translate import Reader
     from vmmlab.report import Report
@@ -208,7 +209,8 @@ class WorkspacePlugin:
     def _grading(self, lab: str) -> Grading:
         from vmmlab.base.errors import SubmissionError
         from vmmlab.course import submission
-        from vmmlab.grading.grade import Grading, RunRequest, default_seed
+        from vmmlab.grading.grade import Grading
+        from vmmlab.grading.request import RunRequest, default_seed
 
         assert self.course is not None
         assert self.cohort is not None
@@ -229,12 +231,11 @@ class WorkspacePlugin:
             course=self.course,
             lab=lab,
             files=taken.of(lab),
-            mode="standalone",
             cohort=self.cohort,
             seed=seed,
             arch=self.arch,
             sandbox_required=False,
-            standins=self.root / "standin",
+            prebuilt=self.root / "standin",
         )
         return Grading(
             request,
