@@ -57,7 +57,7 @@ def test_fail_carries_what_the_student_needs(kit):
         """,
         {"lab3.a.one": 4},
     )
-    report = kit.grade(submission_name="my work/lab")
+    report = kit.grade(submission="my work/lab")
     (one,) = report.checks
     assert (one.outcome, one.points) == ("fail", 0)
     assert (one.cause, one.cpu, one.place) == ("far-jump-wrong", 2, "physical 0")
