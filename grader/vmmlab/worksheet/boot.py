@@ -80,7 +80,7 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
     from vmmlab.course import model as course
     from vmmlab.course import submission
     from vmmlab.grading.boots import LabRunner
-    from vmmlab.grading.grade import RunRequest
+    from vmmlab.grading.request import RunRequest
     from vmmlab.student import doctor
     from vmmlab.workspace import model as workspace
 
@@ -98,12 +98,10 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
             course=kit,
             lab=lab,
             files=submission.take(here.root, [lab], kit).of(lab),
-            mode="standalone",
             cohort=here.cohort,
             seed=seed,
-            arch="x86_64",
             sandbox_required=False,
-            standins=here.root / "standin",
+            prebuilt=here.root / "standin",
         )
     )
     try:
