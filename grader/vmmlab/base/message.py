@@ -34,6 +34,10 @@ class Message:
     plural: str = ""
     count: int = 1
 
+    def __bool__(self) -> bool:
+        """Whether it says anything."""
+        return bool(self.text)
+
     def __str__(self) -> str:
         """The English text."""
         return shown(self, source_text)
@@ -50,6 +54,10 @@ class Listed:
 
     items: tuple[Value, ...]
     separator: str = ", "
+
+    def __bool__(self) -> bool:
+        """Whether it says anything."""
+        return bool(self.items)
 
     def __str__(self) -> str:
         """The English text."""
