@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import Listed, Message, Text, listed, msg
 
 Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
 """How a check can end."""
@@ -104,25 +105,28 @@ class Failure:
 
     cause: str
     cpu: int | None = None
-    place: str = ""
-    expected: str = ""
-    observed: str = ""
-    next: str = ""
+    place: Text = ""
+    expected: Text = ""
+    observed: Text = ""
+    next: Text = ""
     timeout: bool = False
 
     @property
-    def summary(self) -> str:
+    def summary(self) -> Text:
         """The failure in one line."""
-        where = ", ".join(filter(None, ["" if self.cpu is None else f"CPU {self.cpu}", self.place]))
-        what = " ".join((self.observed or self.cause.replace("-", " ")).split())
-        return f"{where}: {what}" if where else what
+        where: list[Text] = [] if self.cpu is None else [msg("CPU {cpu}", cpu=self.cpu)]
+        where += [self.place] if self.place else []
+        what = self.observed or self.cause.replace("-", " ")
+        if isinstance(what, str):
+            what = " ".join(what.split())
+        return msg("{where}: {what}", where=listed(where), what=what) if where else what
 
 
 class CheckFailed(Exception):
     """Raised by `fail`; carries the Failure."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.summary)
+        super().__init__(str(failure.summary))
         self.failure = failure
 
 
@@ -138,10 +142,10 @@ def fail(
     cause: str,
     *,
     cpu: int | None = None,
-    place: str = "",
-    expected: str = "",
-    observed: str = "",
-    next: str = "",
+    place: Text = "",
+    expected: Text = "",
+    observed: Text = "",
+    next: Text = "",
     timeout: bool = False,
 ) -> NoReturn:
     """End the check, or the case around this call, as failed.
@@ -168,13 +172,17 @@ def fail(
         Failure(
             cause=cause,
             cpu=None if cpu is None else int(cpu),
-            place=str(place),
-            expected=str(expected),
-            observed=str(observed),
-            next=str(next),
+            place=_text(place),
+            expected=_text(expected),
+            observed=_text(observed),
+            next=_text(next),
             timeout=bool(timeout),
         )
     )
+
+
+def _text(value: object) -> Text:
+    return value if isinstance(value, Message | Listed) else str(value)
 
 
 class Found(Protocol):
@@ -189,23 +197,23 @@ class Found(Protocol):
         """0-based index of the CPU, if it is one CPU's failure."""
 
     @property
-    def place(self) -> str:
+    def place(self) -> Text:
         """Where it shows."""
 
     @property
-    def expected(self) -> str:
+    def expected(self) -> Text:
         """What should have been there."""
 
     @property
-    def observed(self) -> str:
+    def observed(self) -> Text:
         """What was there."""
 
     @property
-    def next(self) -> str:
+    def next(self) -> Text:
         """The next thing to look at."""
 
 
-def fail_if(found: Found | None, *, expected: str = "") -> None:
+def fail_if(found: Found | None, *, expected: Text = "") -> None:
     """End the check, or the case around this call, as failed if a diagnosis has found something.
 
     Args:

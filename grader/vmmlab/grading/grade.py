@@ -26,6 +26,7 @@ from typing import Any, Final, Literal, Protocol
 
 from vmmlab import __version__
 from vmmlab.base.errors import CourseError, InfraError, UsageError, VmmlabError
+from vmmlab.base.message import Message, Text
 from vmmlab.checks.hints import Hints
 from vmmlab.checks.model import Check, Failure, Scenario, declared_in
 from vmmlab.course.cohort import Cohort
@@ -123,7 +124,7 @@ class RunFacts:
     warnings: Sequence[DiagnosticLike] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     times: Mapping[str, float] = field(default_factory=dict)
-    notes: Sequence[str] = ()
+    notes: Sequence[Text] = ()
 
 
 class Runner(Protocol):
@@ -183,7 +184,7 @@ def grade_lab(
     tests_dir: Path | None = None,
     standins: Path | None = None,
     submission_name: str | None = None,
-    notes: Sequence[str] = (),
+    notes: Sequence[Text] = (),
     runner_factory: RunnerFactory | None = None,
 ) -> Report:
     """Grade one lab with the instructor's checks.
@@ -280,7 +281,7 @@ class Grading:
         tests_dir: Path | None = None,
         hints: Path | None = None,
         again: Sequence[str],
-        notes: Sequence[str] = (),
+        notes: Sequence[Text] = (),
         runner_factory: RunnerFactory | None = None,
     ) -> None:
         self.request = request
@@ -294,7 +295,7 @@ class Grading:
         self._specs |= judged
         self.files = test_files(self.tests_dir, request.lab, hidden=self._with_hidden)
         self._again = tuple(again)
-        self._notes = list(notes)
+        self._notes: list[Text] = list(notes)
         self._factory = runner_factory or default_runner_factory
         self._runner: Runner | None = None
         self._facts = RunFacts()
@@ -434,7 +435,7 @@ class Grading:
         failure = result.failure or Failure("")
         return CheckReport(
             id=check.id,
-            title=spec.title or check.title,
+            title=Message(spec.title or check.title),
             points=None if result.fraction is None else _rounded(result.fraction * spec.points),
             max=spec.points,
             outcome=result.outcome,
@@ -444,7 +445,7 @@ class Grading:
             expected=failure.expected,
             observed=failure.observed,
             next=failure.next,
-            hints=self._hints.first(failure.cause),
+            hints=tuple(map(Message, self._hints.first(failure.cause))),
             waited_for=result.waited_for,
             reason=result.reason,
             cases=tuple(
@@ -476,7 +477,7 @@ class Grading:
             if step.id in missing:
                 return FirstStep(
                     id=step.id,
-                    title=step.title,
+                    title=Message(step.title),
                     file=step.file,
                     function=step.function,
                     line=self._todo_line(step),

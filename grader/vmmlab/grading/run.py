@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, Literal, Protocol
 
 from vmmlab.base.errors import InfraError, VmmlabError
+from vmmlab.base.message import Text
 from vmmlab.checks.model import Case, Check, Failure, Outcome, Scenario, validate
 
 BOOTS_AT_MOST: Final = 3
@@ -49,7 +50,7 @@ class CheckResult:
     cases: tuple[Case, ...] = ()
     waited_for: str | None = None
     infra: str | None = None
-    reason: str = ""
+    reason: Text = ""
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ class ItemRecord:
     scored: bool = False
     waited_for: str | None = None
     infra: str | None = None
-    reason: str = ""
+    reason: Text = ""
 
 
 class Waits(Exception):
@@ -103,7 +104,7 @@ class LabRun:
         self.checks: tuple[Check, ...] = ()
         self.selected: tuple[Check, ...] = ()
         self.partial = False
-        self.notes: list[str] = []
+        self.notes: list[Text] = []
         self.build_failed: Exception | None = None
         self.error: VmmlabError | None = None
         self.items_left = 0
