@@ -36,7 +36,7 @@ def test_pass(kit, checks_of):
     report = kit.grade(notes=["a note"])
     one, two = report.checks
     assert (one.outcome, one.points, one.max) == ("pass", 4, 4)
-    assert one.title == "First line of what the student reads."
+    assert str(one.title) == "First line of what the student reads."
     assert (two.outcome, two.points) == ("pass", 6)
     assert (report.points, report.max, report.needs_attention) == (10, 10, False)
     assert report.first_step is None

@@ -11,7 +11,8 @@ import pytest
 
 from vmmlab.course import model as course
 from vmmlab.i18n import templates
-from vmmlab.i18n.translate import OWN_CATALOGS, Reader, catalog
+from vmmlab.i18n.prose import catalog
+from vmmlab.i18n.translate import OWN_CATALOGS, Reader
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = ROOT / "grader" / "vmmlab"

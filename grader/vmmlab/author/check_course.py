@@ -18,13 +18,15 @@ from typing import Final
 from vmmlab.author import mutants
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.markdown import headings
+from vmmlab.base.message import Text
 from vmmlab.checks.hints import Hints
 from vmmlab.course import comments
 from vmmlab.course import model as courses
 from vmmlab.course.markup import regions, starter_text
 from vmmlab.course.model import CheckSpec, Course, Lab
 from vmmlab.i18n import templates
-from vmmlab.i18n.translate import OWN_CATALOGS, Reader, catalog
+from vmmlab.i18n.prose import catalog
+from vmmlab.i18n.translate import OWN_CATALOGS, Reader
 
 LEFT_OVER: Final = "<!-- new-lab:"
 """How a line begins that `vmmlab new-lab` has left for the author."""
@@ -33,7 +35,7 @@ _ROW: Final = re.compile(r"\| *`(lab[0-9]+\.[a-z0-9._-]+)` *\| *([0-9]+) *\|")
 _BOOK_PAGES: Final = ("docs/index.md", "docs/index.ja.md")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Forgotten:
     """One thing that is not there or does not fit.
 
@@ -48,10 +50,10 @@ class Forgotten:
 
     file: str
     line: int
-    what: str
-    do: str
-    expected: str = ""
-    found: str = ""
+    what: Text
+    do: Text
+    expected: Text = ""
+    found: Text = ""
 
     def __str__(self) -> str:
         return self.shown(Reader())
@@ -94,7 +96,7 @@ def _all_checks(lab: Lab) -> dict[str, CheckSpec]:
 
 def _of_error(error: VmmlabError, file: str) -> Forgotten:
     """An error of another module, whose message begins with file and line where it can."""
-    place = re.match(r"(\S+?):([0-9]+): (.*)", error.message)
+    place = re.match(r"(\S+?):([0-9]+): (.*)", str(error.message))
     return Forgotten(
         file,
         int(place.group(2)) if place else 0,

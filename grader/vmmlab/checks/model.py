@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import Any, Final, Literal, NoReturn, TypeVar
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import Listed, Message, Text
 from vmmlab.checks import parameters
 from vmmlab.failure import Failure
 
@@ -96,7 +97,7 @@ class CheckFailed(Exception):
     """Raised by `fail`; carries the Failure."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.summary)
+        super().__init__(str(failure.summary))
         self.failure = failure
 
 
@@ -112,10 +113,10 @@ def fail(
     cause: str,
     *,
     cpu: int | None = None,
-    place: str = "",
-    expected: str = "",
-    observed: str = "",
-    next: str = "",
+    place: Text = "",
+    expected: Text = "",
+    observed: Text = "",
+    next: Text = "",
     timeout: bool = False,
 ) -> NoReturn:
     """End the check, or the case around this call, as failed.
@@ -142,16 +143,20 @@ def fail(
         Failure(
             cause=cause,
             cpu=None if cpu is None else int(cpu),
-            place=str(place),
-            expected=str(expected),
-            observed=str(observed),
-            next=str(next),
+            place=_text(place),
+            expected=_text(expected),
+            observed=_text(observed),
+            next=_text(next),
             timeout=bool(timeout),
         )
     )
 
 
-def fail_if(found: Failure | None, *, expected: str = "") -> None:
+def _text(value: object) -> Text:
+    return value if isinstance(value, Message | Listed) else str(value)
+
+
+def fail_if(found: Failure | None, *, expected: Text = "") -> None:
     """End the check, or the case around this call, as failed if a diagnosis has found something.
 
     Args:

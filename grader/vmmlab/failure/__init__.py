@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vmmlab.base.message import Text, listed, msg
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -21,15 +23,18 @@ class Failure:
 
     cause: str
     cpu: int | None = None
-    place: str = ""
-    expected: str = ""
-    observed: str = ""
-    next: str = ""
+    place: Text = ""
+    expected: Text = ""
+    observed: Text = ""
+    next: Text = ""
     timeout: bool = False
 
     @property
-    def summary(self) -> str:
+    def summary(self) -> Text:
         """The failure in one line."""
-        where = ", ".join(filter(None, ["" if self.cpu is None else f"CPU {self.cpu}", self.place]))
-        what = " ".join((self.observed or self.cause.replace("-", " ")).split())
-        return f"{where}: {what}" if where else what
+        where: list[Text] = [] if self.cpu is None else [msg("CPU {cpu}", cpu=self.cpu)]
+        where += [self.place] if self.place else []
+        what = self.observed or self.cause.replace("-", " ")
+        if isinstance(what, str):
+            what = " ".join(what.split())
+        return msg("{where}: {what}", where=listed(where), what=what) if where else what

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import Text
 from vmmlab.course.model import CheckSpec
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.inprocess import run_checks
@@ -74,7 +75,7 @@ class Grade:
     partial: bool
     build_failed: BuildFailed | None
     facts: RunFacts
-    notes: tuple[str, ...]
+    notes: tuple[Text, ...]
     duration_s: float
 
 

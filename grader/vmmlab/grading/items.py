@@ -112,7 +112,7 @@ def show(report: Any, record: ItemRecord) -> None:
     """Make pytest's own report agree with the record."""
     if record.kind == "skipped":
         report.vmmlab, report.outcome = "skipped", "skipped"
-        report.longrepr = (report.location[0], (report.location[1] or 0) + 1, record.reason)
+        report.longrepr = (report.location[0], (report.location[1] or 0) + 1, str(record.reason))
         return
     if record.kind == "judged":
         failures = [case.failure for case in record.cases if case.failure is not None]
@@ -122,8 +122,8 @@ def show(report: Any, record: ItemRecord) -> None:
             return
         passed = record.failure is None and len(failures) < len(record.cases)
         report.vmmlab = "partial" if passed else "timeout" if first.timeout else "fail"
-        report.longrepr = first.summary
+        report.longrepr = str(first.summary)
     else:
         report.vmmlab = "infra-error" if record.kind == "infra" else "build-error"
-        report.longrepr = record.reason
+        report.longrepr = str(record.reason)
     report.outcome = "failed"

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import Text
 from vmmlab.checks.model import Scenario
 from vmmlab.grading.request import RunFacts, Runner, RunnerFactory, RunRequest
 from vmmlab.images.model import BuildFailed
@@ -36,7 +37,7 @@ class Observations:
     def __init__(self, request: RunRequest, make: RunnerFactory) -> None:
         self.build_failed: BuildFailed | None = None
         self.facts = RunFacts()
-        self.notes: list[str] = []
+        self.notes: list[Text] = []
         self._request = request
         self._make = make
         self._runner: Runner | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from vmmlab.base.message import Text
 from vmmlab.checks.model import Scenario
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
@@ -62,7 +63,7 @@ class RunFacts:
     warnings: Sequence[Diagnostic] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     times: Mapping[str, float] = field(default_factory=dict)
-    notes: Sequence[str] = ()
+    notes: Sequence[Text] = ()
 
 
 class Runner(Protocol):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from vmmlab.base.message import Text
 from vmmlab.checks.model import Case, Check, Outcome
 from vmmlab.failure import Failure
 
@@ -36,7 +37,7 @@ class CheckResult:
     cases: tuple[Case, ...] = ()
     waited_for: str | None = None
     infra: str | None = None
-    reason: str = ""
+    reason: Text = ""
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class ItemRecord:
     scored: bool = False
     waited_for: str | None = None
     infra: str | None = None
-    reason: str = ""
+    reason: Text = ""
 
 
 def combined(check: Check, records: Sequence[ItemRecord]) -> CheckResult:

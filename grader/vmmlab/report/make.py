@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Sequence
 
 from vmmlab import __version__
+from vmmlab.base.message import Message, Text
 from vmmlab.checks.hints import Hints
 from vmmlab.failure import Failure
 from vmmlab.grading.boots import LabRunner
@@ -25,7 +26,7 @@ def report_lab(
     submission: str = "DIR",
     select: str | None = None,
     hidden: bool = False,
-    notes: Sequence[str] = (),
+    notes: Sequence[Text] = (),
     runner_factory: RunnerFactory = LabRunner,
 ) -> Report:
     """Grade one lab with the instructor's checks and report on it.
@@ -75,7 +76,7 @@ def report_of(
     *,
     hints: Hints | None = None,
     again: Sequence[str] | None = None,
-    notes: Sequence[str] = (),
+    notes: Sequence[Text] = (),
 ) -> Report:
     """Return the report of a grade.
 
@@ -141,7 +142,7 @@ def _check(one: CheckGrade, hints: Hints, again: Sequence[str]) -> CheckReport:
     failure = result.failure or Failure("")
     return CheckReport(
         id=check.id,
-        title=one.spec.title or check.title,
+        title=Message(one.spec.title or check.title),
         points=one.points,
         max=one.spec.points,
         outcome=result.outcome,
@@ -151,7 +152,7 @@ def _check(one: CheckGrade, hints: Hints, again: Sequence[str]) -> CheckReport:
         expected=failure.expected,
         observed=failure.observed,
         next=failure.next,
-        hints=hints.first(failure.cause),
+        hints=tuple(map(Message, hints.first(failure.cause))),
         waited_for=result.waited_for,
         reason=result.reason,
         cases=tuple(
@@ -202,7 +203,7 @@ def _first_step(grade: Grade) -> FirstStep | None:
             lines = request.files.get(step.file, b"").split(b"\n")
             return FirstStep(
                 id=step.id,
-                title=step.title,
+                title=Message(step.title),
                 file=step.file,
                 function=step.function,
                 line=next((number for number, line in enumerate(lines, 1) if mark in line), None),

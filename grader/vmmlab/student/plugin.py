@@ -16,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from vmmlab.base.errors import VmmlabError
+    from vmmlab.base.message import Text
     from vmmlab.checks.hints import Hints
     from vmmlab.course.cohort import Cohort
     from vmmlab.course.model import Course
@@ -272,7 +273,7 @@ class _Lab:
     grading: Grading
     hints: Hints
     again: Sequence[str]
-    notes: Sequence[str]
+    notes: Sequence[Text]
 
 
 def _refusing(error: VmmlabError) -> RunnerFactory:

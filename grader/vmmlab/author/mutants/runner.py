@@ -75,8 +75,8 @@ def judge(mutant: Mutant, report: Report) -> Result:
         mutant,
         "killed",
         cause=named.cause or "",
-        message=f"{named.place}: {named.observed}" if named.place else named.observed,
-        next=named.next,
+        message=f"{named.place}: {named.observed}" if named.place else str(named.observed),
+        next=str(named.next),
         points=report.points,
         beside=beside,
     )
@@ -272,7 +272,7 @@ def run_variant(
     else:
         words = {d.severity: f"{d.file}:{d.line}: {d.message}" for d in report.build.diagnostics}
         accused = tuple(
-            (c.id, c.cause or c.outcome, words.get("error", "") or c.observed or c.reason)
+            (c.id, c.cause or c.outcome, words.get("error", "") or str(c.observed or c.reason))
             for c in report.checks
             if c.outcome != "pass"
         )
