@@ -123,7 +123,7 @@ def bring_up(image: Image, scratch: Path) -> tuple[float, int, int]:
     """
     log = scratch / "trace"
     bare_boot(
-        image, Scenario("bring-up", (("cpus", 4),)),
+        image, Scenario("bring-up", cpus=4),
         "-trace", "memory_region_ops_write", "-msg", "timestamp=on", "-D", str(log),
     )  # fmt: skip
     begins, ends, kinds = 0.0, 0.0, []
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _machine(course: Course, console: Console, runs: int) -> None:
     """The bench itself: boots a second, the bring-up beside its delays, many processors."""
     image = bare_image(course, "lab4", BuildOptions())
-    four = Scenario("bring-up", (("cpus", 4),))
+    four = Scenario("bring-up", cpus=4)
 
     def many() -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -266,7 +266,7 @@ def _machine(course: Course, console: Console, runs: int) -> None:
     for column in ("CPUs", "floor s", "seconds", "ratio", "QEMU at most MiB"):
         crowd.add_column(column, justify="right")
     for cpus in (16, 64, 255):
-        floor_s = timed(lambda n=cpus: bare_boot(image, Scenario("crowd", (("cpus", n),))))
+        floor_s = timed(lambda n=cpus: bare_boot(image, Scenario("crowd", cpus=n)))
         took_s, mib = many_cpus(course, cpus)
         crowd.add_row(
             str(cpus), f"{floor_s:.2f}", f"{took_s:.2f}", f"{took_s / floor_s:.2f}", str(mib)

@@ -302,7 +302,7 @@ def test_aps_switch_with_the_same_function(boot, score):
 # the stack, behind the return address. What is in the other place is left by others: here, decoys.
 
 
-@check("lab2.i386.stored", SWITCH)
+@check("lab2.i386.stored", SWITCH, arch="i386")
 def test_i386_start_all_processors_takes_its_arguments_from_registers(boot, score):
     """start_all_processors keeps its arguments, which are in EAX and EDX."""
     start = boot.first("start_all_processors")
@@ -333,14 +333,14 @@ def test_i386_start_all_processors_takes_its_arguments_from_registers(boot, scor
             )
 
 
-@check("lab2.i386.stackaddr", SWITCH, needs=["lab2.i386.stored"])
+@check("lab2.i386.stackaddr", SWITCH, needs=["lab2.i386.stored"], arch="i386")
 def test_i386_the_stack_is_allocated_and_remembered(boot):
     """bsp_continue takes VMM_STACKSIZE bytes from alloc and keeps their address in stackaddr."""
     test_the_stack_comes_from_alloc(boot)
     test_stackaddr_is_the_base(boot)
 
 
-@check("lab2.i386.asmlinkage", CALLS)
+@check("lab2.i386.asmlinkage", CALLS, arch="i386")
 def test_i386_asm_wrrsp_and_jmp_is_asmlinkage(boot):
     """asm_wrrsp_and_jmp finds its arguments on the stack, as asmlinkage says, not in registers."""
     asked, decoy = boot.first("called.asked"), boot.first("called.decoy")
@@ -381,6 +381,7 @@ def test_i386_asm_wrrsp_and_jmp_is_asmlinkage(boot):
     SWITCH,
     NOT_OPTIMISED,
     needs=["lab2.i386.stackaddr", "lab2.i386.asmlinkage"],
+    arch="i386",
 )
 def test_i386_the_bsp_is_on_its_own_stack(boots, score):
     """bspinitproc1 starts with ESP at the top of the new stack and EBP = 0, at -O0 and -O2."""
@@ -390,7 +391,7 @@ def test_i386_the_bsp_is_on_its_own_stack(boots, score):
             without_a_frame(boot, on_the_new_stack(boot, expected))
 
 
-@check("lab2.i386.parked", SWITCH, needs=["lab2.i386.switch"])
+@check("lab2.i386.parked", SWITCH, needs=["lab2.i386.switch"], arch="i386")
 def test_i386_every_cpu_parks(boot):
     """Every AP changes stacks by the same function, and all CPUs park."""
     for ap in boot.aps:

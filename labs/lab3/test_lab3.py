@@ -591,34 +591,34 @@ def test_it_works_with_any_number_of_cpus(boots, score):
 # paging. What is the same is asked by the same functions.
 
 
-@check("lab3.i386.jump", LADDER)
+@check("lab3.i386.jump", LADDER, arch="i386")
 def test_i386_the_far_jump(boot):
     """When the APs are called, a far jump at physical 0 leads to the copy of the trampoline."""
     test_ljmpw_is_at_physical_0(boot)
     test_ljmpw_leads_to_the_trampoline(boot)
 
 
-@check("lab3.i386.copy", LADDER, needs=["lab3.i386.jump"])
+@check("lab3.i386.copy", LADDER, needs=["lab3.i386.jump"], arch="i386")
 def test_i386_the_copy(boot, score):
     """The trampoline is at apinit_addr, and apinitprocs and apinitlock point into that copy."""
     test_the_trampoline_is_copied(boot)
     test_pointers_lead_into_the_copy(boot, score)
 
 
-@check("lab3.i386.init", LADDER, needs=["lab3.i386.copy"])
+@check("lab3.i386.init", LADDER, needs=["lab3.i386.copy"], arch="i386")
 def test_i386_init_reaches_every_ap(boot, score):
     """An INIT is sent to every AP and not to the BSP."""
     test_init_reaches_every_ap(boot, score)
 
 
-@check("lab3.i386.sipi", LADDER, needs=["lab3.i386.init"])
+@check("lab3.i386.sipi", LADDER, needs=["lab3.i386.init"], arch="i386")
 def test_i386_sipi_starts_every_ap(boot):
     """SIPIs with vector 0 reach every AP, and each executes the far jump and the trampoline."""
     judge_sipis(boot, boot.aps, NoCases())
     test_every_ap_is_in_the_trampoline(boot, NoCases())
 
 
-@check("lab3.i386.protected", LADDER, needs=["lab3.i386.sipi"])
+@check("lab3.i386.protected", LADDER, needs=["lab3.i386.sipi"], arch="i386")
 def test_i386_every_ap_gets_to_protected_mode(boot):
     """Every AP counts itself in by a locked instruction, sets CR0.PE and goes on in 32-bit code."""
     test_every_ap_gets_to_protected_mode(boot, NoCases())
@@ -626,7 +626,7 @@ def test_i386_every_ap_gets_to_protected_mode(boot):
     test_the_count_is_atomic(boot)
 
 
-@check("lab3.i386.paging", LADDER, needs=["lab3.i386.protected"])
+@check("lab3.i386.paging", LADDER, needs=["lab3.i386.protected"], arch="i386")
 def test_i386_paging_is_turned_on_in_protected_mode(boot, score):
     """Every AP turns PAE paging on in protected mode; EFER.LME stays 0: there is no long mode."""
     for ap in judged(boot):
@@ -665,7 +665,7 @@ def test_i386_paging_is_turned_on_in_protected_mode(boot, score):
                 )
 
 
-@check("lab3.i386.ap_entry", LADDER, needs=["lab3.i386.paging"])
+@check("lab3.i386.ap_entry", LADDER, needs=["lab3.i386.paging"], arch="i386")
 def test_i386_every_ap_arrives_at_ap_entry(boot):
     """Every AP comes to ap_entry without a stack, on ap_pagetable, with flat 32-bit segments."""
     for ap in judged(boot):
@@ -696,14 +696,14 @@ def test_i386_every_ap_arrives_at_ap_entry(boot):
     test_the_trampoline_uses_no_stack(boot, NoCases())
 
 
-@check("lab3.i386.restore", LADDER, needs=["lab3.i386.ap_entry"])
+@check("lab3.i386.restore", LADDER, needs=["lab3.i386.ap_entry"], arch="i386")
 def test_i386_physical_0_is_restored(boot):
     """After ap_start, physical 0 is as before, nothing is left mapped, ap_started is true."""
     test_physical_0_is_restored(boot)
     test_ap_started_is_set(boot)
 
 
-@check("lab3.i386.cpus", ONE, TWO, EIGHT, SEABIOS, needs=["lab3.i386.restore"])
+@check("lab3.i386.cpus", ONE, TWO, EIGHT, SEABIOS, needs=["lab3.i386.restore"], arch="i386")
 def test_i386_it_works_with_any_number_of_cpus(boots, score):
     """With 1, 2 and 8 CPUs, and with SeaBIOS, every CPU parks."""
     test_it_works_with_any_number_of_cpus(boots, score)

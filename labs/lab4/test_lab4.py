@@ -433,7 +433,7 @@ def names_the_missing(boot, cpu, wait_us):
 @check("lab4.wait.missing", MISSING, needs=["lab4.wait.goes_on", "lab4.wait.late"])
 def test_a_cpu_that_never_comes_is_named(boot):
     """After ap_delays.wait_us the BSP calls vmm_ap_missing with the APIC id of who did not come."""
-    names_the_missing(boot, MISSING.cpu, MISSING.wait_us)
+    names_the_missing(boot, MISSING.option("cpu"), MISSING.option("wait_us"))
 
 
 def bsp_forgotten(boot, trial, missing):

@@ -263,10 +263,10 @@ def test_hidden_checks_are_translated_where_no_student_reads(lab: str) -> None:
 
 @pytest.mark.parametrize("lab", LABS)
 def test_hints_go_rung_by_rung(lab: str) -> None:
-    from vmmlab.checks.hints import Hints
+    from vmmlab.checks.causes import Causes
 
     folder = ROOT / "labs" / lab
-    english, japanese = (Hints(folder / name).load() for name in ("hints.yml", "hints.ja.yml"))
+    english, japanese = (Causes(folder / name).load() for name in ("causes.yml", "causes.ja.yml"))
     rungs = {cause: len(ladder) for cause, ladder in english.items()}
     assert {cause: len(ladder) for cause, ladder in japanese.items()} == rungs
     say = Reader("ja").of(folder)

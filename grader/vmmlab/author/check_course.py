@@ -19,7 +19,7 @@ from vmmlab.author import mutants
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.markdown import headings
 from vmmlab.base.message import Text
-from vmmlab.checks.hints import Hints
+from vmmlab.checks.causes import Causes
 from vmmlab.course import comments
 from vmmlab.course import model as courses
 from vmmlab.course.markup import regions, starter_text
@@ -312,15 +312,15 @@ def _mutants_and_hints(course: Course, lab: Lab) -> Iterator[Forgotten]:
 
 
 def _hints(course: Course, lab: Lab, wanted: Mapping[str, str]) -> Iterator[Forgotten]:
-    for name in ("hints.yml", "hints.ja.yml"):
+    for name in ("causes.yml", "causes.ja.yml"):
         file = f"labs/{lab.name}/{name}"
         try:
-            ladders = Hints(course.root / file).load()
+            causes = Causes(course.root / file).load()
         except VmmlabError as error:
             yield _of_error(error, file)
             continue
         for cause, by in wanted.items():
-            if cause not in ladders and lab.steps:
+            if (cause not in causes or not causes[cause].hints) and lab.steps:
                 yield Forgotten(
                     file, 0, f"no hint for the cause {cause} (from {by})", "add a list of hints"
                 )

@@ -29,6 +29,12 @@ _JUMPS: Final = {
 """For a milestone that is a place: the code that leads there, and the place."""
 
 
+def place_of(milestone: Milestone) -> str:
+    """Return where a CPU reaches a milestone, as messages name it."""
+    code, place = _JUMPS.get(milestone, ("", ""))
+    return f"{code}, at its jump to {place}" if code else milestone.title
+
+
 def why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure:
     """Return why an AP did not come to a milestone.
 

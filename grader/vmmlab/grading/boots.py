@@ -74,14 +74,15 @@ def build_options(
         opt: optimisation where the scenario names none.
     """
     named: dict[str, Any] = {"compiler": compiler, "opt": opt}
-    named |= {name: found for name in BUILD_PARAMS if (found := scenario.get(name)) is not None}
+    own = {name: getattr(scenario, name) for name in BUILD_PARAMS}
+    named |= {name: value for name, value in own.items() if value is not None}
     given = {name: value for name, value in named.items() if value is not None}
-    shuffle = scenario.get("shuffle")
-    own_functions = scenario.get("probe") == "initfuncs"
+    shuffle = scenario.shuffle
+    own_functions = "functions" in probe_kind(scenario.probe).parameters
     asm_seed = seed + (int(shuffle) if shuffle else 0)
     return BuildOptions(
         arch=arch,
-        extra_asm=inputs.initfunc_asm(asm_seed, int(scenario.get("functions", 0)))
+        extra_asm=inputs.initfunc_asm(asm_seed, int(scenario.option("functions", 0)))
         if own_functions
         else None,
         link_order_seed=asm_seed if shuffle else None,
@@ -106,15 +107,15 @@ async def boot(
     """
     with tempfile.TemporaryDirectory(prefix="vmmlab-modules-") as folder:
         modules: list[Path] = []
-        for number in range(int(scenario.get("modules", 0))):
+        for number in range(scenario.modules):
             modules.append(Path(folder) / f"module{number}")
             modules[-1].write_bytes(inputs.module(seed, number))
         spec = MachineSpec(
             kernel=image.kernel,
-            cpus=int(scenario.get("cpus", 4)),
-            memory_mib=int(scenario.get("memory", inputs.memory_mib(seed, scenario.name))),
-            firmware=cast(Literal["qboot", "seabios"], scenario.get("firmware", "qboot")),
-            cmdline=inputs.command_line(seed, scenario.name, int(scenario.get("cmdline", 0))),
+            cpus=scenario.cpus,
+            memory_mib=scenario.memory_mib or inputs.memory_mib(seed, scenario.name),
+            firmware=cast(Literal["qboot", "seabios"], scenario.firmware),
+            cmdline=inputs.command_line(seed, scenario.name, scenario.cmdline),
             modules=tuple(modules),
         )
         async with Machine(spec, sandbox) as machine:
@@ -135,14 +136,13 @@ async def _observe(
         pcpu_pad=cohort.pcpu_pad,
         arch=image.options.arch,
     )
-    probe = make_probe(str(scenario.get("probe", "end")), dict(scenario.params))
+    probe = make_probe(scenario.probe, dict(scenario.options))
     return await observe(Session(machine, image.symbols, given), probe)
 
 
 def _cost(scenario: Scenario) -> float:
     """Estimate how long a boot takes, in arbitrary units; used only to order boots."""
-    cost = probe_kind(str(scenario.get("probe", "end"))).cost
-    return cost + int(scenario.get("cpus", 4)) / 6
+    return probe_kind(scenario.probe).cost + scenario.cpus / 6
 
 
 class LabRunner:

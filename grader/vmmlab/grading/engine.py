@@ -19,7 +19,10 @@ from typing import Any
 import pytest
 
 from vmmlab.base.errors import CourseError, VmmlabError
-from vmmlab.checks.model import CasesFailed, Check, CheckMistake, Score, declared_in
+from vmmlab.checks.declaring import Check, declared_in
+from vmmlab.checks.failing import CheckMistake
+from vmmlab.checks.judging import judge
+from vmmlab.checks.scoring import CasesFailed, Score
 from vmmlab.grading.items import STATUS, Waits, record_of, show, text_of
 from vmmlab.grading.results import ItemRecord
 from vmmlab.grading.run import LabRun
@@ -47,6 +50,18 @@ class LabModule(pytest.Module):
 
     run: LabRun
     engine: Engine
+
+    def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
+        """Yield an item for each declared check, whatever its function is called."""
+        declared = declared_in(self.obj)
+        plain = dict.fromkeys(check.function for check in declared if check.is_plain)
+        for node in super().collect():
+            if getattr(node, "originalname", node.name) not in plain:
+                yield node
+        for name in plain:
+            here = [one for one in declared if one.function == name]
+            mine = next((one for one in here if one in self.run.selection), here[0])
+            yield pytest.Function.from_parent(self, name=name, callobj=_caller(mine))
 
     def _getobj(self) -> ModuleType:
         name = f"vmmlab._loaded.{self.run.lab}.{self.path.stem}"
@@ -304,6 +319,17 @@ class Engine:
         return bound.score
 
 
+def _caller(check: Check) -> Callable[[pytest.FixtureRequest], None]:
+    """Return what pytest calls for a check that asks for no fixture."""
+
+    def call(request: pytest.FixtureRequest) -> None:
+        __tracebackhide__ = True
+        bound = _bound_to(request)
+        bound.score = judge(check, bound.run.shown(check))
+
+    return call
+
+
 def _bound_to(request: pytest.FixtureRequest) -> _Bound:
     bound = request.node.stash.get(_BOUND, None)
     if bound is None:
@@ -334,6 +360,7 @@ def _bind_items(
         CourseError: an item is not a check.
     """
     by_function = {(check.file, check.function): check for check in declared}
+    by_function |= {(check.file, check.function): check for check in run.checks}
     others: set[pytest.Item] = set()
     for item in found:
         name = getattr(item, "originalname", item.name)

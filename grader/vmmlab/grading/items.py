@@ -10,7 +10,9 @@ from typing import Any, Final
 import pytest
 
 from vmmlab.base.errors import InfraError
-from vmmlab.checks.model import CasesFailed, Check, CheckFailed, Score
+from vmmlab.checks.declaring import Check
+from vmmlab.checks.failing import CheckFailed
+from vmmlab.checks.scoring import CasesFailed, Score
 from vmmlab.grading.results import ItemRecord
 from vmmlab.images.model import BuildFailed
 

@@ -13,9 +13,9 @@ from typing import Final
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text
-from vmmlab.checks.model import Scenario
 from vmmlab.grading.request import RunFacts, Runner, RunnerFactory, RunRequest
 from vmmlab.images.model import BuildFailed
+from vmmlab.probes.scenario import Scenario
 
 BOOTS_AT_MOST: Final = 3
 """Maximum attempts after an infrastructure failure."""

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from vmmlab.base.message import Text
-from vmmlab.checks.model import Scenario
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.images.model import Diagnostic
+from vmmlab.probes.scenario import Scenario
 
 Mode = Literal["standalone", "own", "reference"]
 """Whose code is linked: the student's lab with prebuilt others, the student's alone, the kit's."""

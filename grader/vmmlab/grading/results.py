@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from vmmlab.base.message import Text
-from vmmlab.checks.model import Case, Check, Outcome
+from vmmlab.base.message import Text, listed
+from vmmlab.checks.declaring import Check, Outcome
+from vmmlab.checks.scoring import Case
 from vmmlab.failure import Failure
 
 
@@ -87,8 +88,8 @@ def _judged(check: Check, records: Sequence[ItemRecord]) -> CheckResult:
         else:
             parts.append(Fraction(int(record.failure is None)))
         if record.scored:
-            prefix = f"{record.parameters}, " if record.parameters else ""
-            cases += [Case(prefix + case.name, case.failure) for case in record.cases]
+            prefix = [record.parameters] if record.parameters else []
+            cases += [Case(listed([*prefix, case.name]), case.failure) for case in record.cases]
         if record.parameters and (not record.scored or record.failure is not None):
             cases.append(Case(record.parameters, record.failure))
     share = sum(parts, Fraction(0)) / len(parts)

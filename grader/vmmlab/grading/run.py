@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from vmmlab.base.errors import VmmlabError
-from vmmlab.checks.model import Check, validate
+from vmmlab.checks.declaring import Check, validate
 from vmmlab.grading.observations import Observations
 from vmmlab.grading.results import CheckResult, ItemRecord, combined
 from vmmlab.grading.selection import Selection

@@ -14,9 +14,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from vmmlab.base.errors import CourseError
-from vmmlab.checks.model import Check, Scenario, declared_in
+from vmmlab.checks.declaring import Check, declared_in
 from vmmlab.course.model import ARCHES, Lab, check_defined
 from vmmlab.observe.observation import Observation
+from vmmlab.probes.scenario import Scenario
 
 
 class Selection:
@@ -57,6 +58,12 @@ class Selection:
         arch_of = {one: arch for arch in ARCHES for one in self.lab.checks_of(arch)}
         arch_of |= dict.fromkeys(self.lab.hidden, ARCHES[0])
         for check in checks:
+            if arch_of[check.id] not in check.arch:
+                raise CourseError(
+                    f"{check.where}: {check.id} is declared for {', '.join(check.arch)}.",
+                    expected=f'arch="{arch_of[check.id]}", as course.yml says',
+                    next_step="mend arch= there, or the key arch in course.yml",
+                )
             for need in check.needs:
                 if arch_of[need] != arch_of[check.id]:
                     raise CourseError(

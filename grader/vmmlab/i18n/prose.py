@@ -171,13 +171,16 @@ def catalog(folder: Path, language: str) -> Mapping[str, str]:
 
 def _hints(folder: Path, language: str) -> Iterable[tuple[str, str]]:
     """Each hint of a lab with its translation: the same rung for the same cause."""
-    from vmmlab.checks.hints import Hints
+    from vmmlab.checks.causes import Causes
 
-    theirs = Hints(folder / f"hints.{language}.yml").load()
-    if not theirs:
+    theirs = Causes(folder / f"causes.{language}.yml")
+    if not theirs.load():
         return
-    for cause, rungs in Hints(folder / "hints.yml").load().items():
-        yield from zip(rungs, theirs.get(cause, ()), strict=False)
+    for cause, said in Causes(folder / "causes.yml").load().items():
+        other = theirs.of(cause)
+        yield from zip(said.hints, other.hints, strict=False)
+        if said.next and other.next:
+            yield said.next, other.next
 
 
 def _spaced(shown: str, english: str) -> str:

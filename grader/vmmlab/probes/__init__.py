@@ -20,23 +20,60 @@ barrier    who can leave a round of the barrier before all have come
 ========== ===============================================================================
 """
 
-from vmmlab.probes import barrier, bringup, exclusion, handshake, initfuncs, stacks
+from vmmlab.observe.evidence import LabEvidence
+from vmmlab.probes import barrier as _barrier
+from vmmlab.probes import bringup as _bringup
+from vmmlab.probes import exclusion as _exclusion
+from vmmlab.probes import handshake as _handshake
+from vmmlab.probes import initfuncs as _initfuncs
+from vmmlab.probes import stacks as _stacks
 from vmmlab.probes.base import BaseProbe, Probe
 from vmmlab.probes.registry import make_probe, probe, probe_kind, probe_names
+from vmmlab.probes.scenario import (
+    Scenario,
+    Setup,
+    TimedSetup,
+    barrier,
+    bringup,
+    exclusion,
+    init_functions,
+    late_ap,
+    long_delay,
+    missing_ap,
+    no_multiboot,
+    one_by_one,
+    parking,
+    placed_call,
+    scenario_of,
+    stack_switch,
+)
 
 __all__ = [
     "BaseProbe",
+    "LabEvidence",
     "Probe",
+    "Scenario",
+    "Setup",
+    "TimedSetup",
     "barrier",
     "bringup",
     "exclusion",
-    "handshake",
-    "initfuncs",
+    "init_functions",
+    "late_ap",
+    "long_delay",
     "make_probe",
+    "missing_ap",
+    "no_multiboot",
+    "one_by_one",
+    "parking",
+    "placed_call",
     "probe",
     "probe_kind",
     "probe_names",
-    "stacks",
+    "scenario_of",
+    "stack_switch",
 ]
 
 probe("end")(BaseProbe)
+# The modules of the probes are imported for their registration.
+del _barrier, _bringup, _exclusion, _handshake, _initfuncs, _stacks

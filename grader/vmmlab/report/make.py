@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from vmmlab import __version__
 from vmmlab.base.message import Message, Text
-from vmmlab.checks.hints import Hints
+from vmmlab.checks.causes import FILE, Causes
 from vmmlab.failure import Failure
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.grade import CheckGrade, Grade, grade_lab
@@ -45,36 +45,36 @@ def report_lab(
             or matches nothing.
         InfraError: grading cannot start at all, for example for want of a sandbox.
     """
-    hints = hints_for(request)
+    causes = causes_for(request)
     grade = grade_lab(
         request,
         select=select,
         hidden=hidden,
-        meanwhile=lambda: preload(hints),
+        meanwhile=lambda: preload(causes),
         runner_factory=runner_factory,
     )
-    return report_of(grade, hints=hints, again=_command(grade, submission), notes=notes)
+    return report_of(grade, causes=causes, again=_command(grade, submission), notes=notes)
 
 
-def hints_for(request: RunRequest) -> Hints:
-    """Return the hints of the lab that a request is about."""
-    return Hints(request.course.labs_dir / request.lab / "hints.yml")
+def causes_for(request: RunRequest) -> Causes:
+    """Return the causes of the lab that a request is about."""
+    return Causes(request.course.labs_dir / request.lab / FILE)
 
 
-def preload(hints: Hints) -> None:
+def preload(causes: Causes) -> None:
     """Load what a report needs, while the machines boot.
 
     Raises:
         CourseError: the hints are wrong.
     """
-    hints.load()
+    causes.load()
     import vmmlab.report.terminal  # noqa: F401
 
 
 def report_of(
     grade: Grade,
     *,
-    hints: Hints | None = None,
+    causes: Causes | None = None,
     again: Sequence[str] | None = None,
     notes: Sequence[Text] = (),
 ) -> Report:
@@ -82,7 +82,7 @@ def report_of(
 
     Args:
         grade: what the checks found.
-        hints: the hints of the lab, if they are already loaded.
+        causes: the causes of the lab, if they are already loaded.
         again: the words of the command that grades the lab again, without `-k`; `vmmlab grade`
             with a placeholder for the submission if not given.
         notes: remarks that belong into the report.
@@ -90,9 +90,9 @@ def report_of(
     Raises:
         CourseError: the hints are wrong.
     """
-    hints = hints_for(grade.request) if hints is None else hints
+    causes = causes_for(grade.request) if causes is None else causes
     again = _command(grade, "DIR") if again is None else again
-    checks = tuple(_check(one, hints, again) for one in grade.checks)
+    checks = tuple(_check(one, causes, again) for one in grade.checks)
     request = grade.request
     return Report(
         schema=SCHEMA,
@@ -137,9 +137,10 @@ def _command(grade: Grade, submission: str) -> list[str]:
     return words
 
 
-def _check(one: CheckGrade, hints: Hints, again: Sequence[str]) -> CheckReport:
+def _check(one: CheckGrade, causes: Causes, again: Sequence[str]) -> CheckReport:
     result, check = one.result, one.result.check
     failure = result.failure or Failure("")
+    cause = causes.of(failure.cause)
     return CheckReport(
         id=check.id,
         title=Message(one.spec.title or check.title),
@@ -151,8 +152,8 @@ def _check(one: CheckGrade, hints: Hints, again: Sequence[str]) -> CheckReport:
         place=failure.place,
         expected=failure.expected,
         observed=failure.observed,
-        next=failure.next,
-        hints=tuple(map(Message, hints.first(failure.cause))),
+        next=failure.next or Message(cause.next),
+        hints=tuple(map(Message, cause.hints[:1])),
         waited_for=result.waited_for,
         reason=result.reason,
         cases=tuple(

@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from vmmlab.base.errors import VmmlabError
     from vmmlab.base.message import Text
-    from vmmlab.checks.hints import Hints
+    from vmmlab.checks.causes import Causes
     from vmmlab.course.cohort import Cohort
     from vmmlab.course.model import Course
     from vmmlab.grading.engine import Engine
@@ -165,7 +165,7 @@ class WorkspacePlugin:
                 mine = self.labs[lab]
                 self.verdicts.append(
                     report_of(
-                        mine.grading.grade(), hints=mine.hints, again=mine.again, notes=mine.notes
+                        mine.grading.grade(), causes=mine.causes, again=mine.again, notes=mine.notes
                     )
                 )
             run.end()
@@ -222,7 +222,7 @@ class WorkspacePlugin:
         from vmmlab.grading.boots import LabRunner
         from vmmlab.grading.grade import Grading
         from vmmlab.grading.request import RunRequest, default_seed
-        from vmmlab.report.make import hints_for, preload
+        from vmmlab.report.make import causes_for, preload
 
         assert self.course is not None
         assert self.cohort is not None
@@ -249,14 +249,14 @@ class WorkspacePlugin:
             sandbox_required=False,
             prebuilt=self.root / "standin",
         )
-        hints = hints_for(request)
+        causes = causes_for(request)
         grading = Grading(
             request,
             tests_dir=self.root / lab,
-            meanwhile=lambda: preload(hints),
+            meanwhile=lambda: preload(causes),
             runner_factory=runner,
         )
-        return _Lab(grading, hints, again, taken.notes)
+        return _Lab(grading, causes, again, taken.notes)
 
 
 @dataclass(frozen=True)
@@ -265,13 +265,13 @@ class _Lab:
 
     Attributes:
         grading: its checks and boots.
-        hints: its hints.
+        causes: its causes.
         again: the words of the command that grades it again, without `-k`.
         notes: remarks on the submitted files.
     """
 
     grading: Grading
-    hints: Hints
+    causes: Causes
     again: Sequence[str]
     notes: Sequence[Text]
 

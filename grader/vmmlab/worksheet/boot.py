@@ -76,11 +76,11 @@ def boot_lab(
 
 def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
     # Imported here: most of a worksheet needs none of it.
-    from vmmlab.checks import Scenario
     from vmmlab.course import model as course
     from vmmlab.course import submission
     from vmmlab.grading.boots import LabRunner
     from vmmlab.grading.request import RunRequest
+    from vmmlab.probes import bringup
     from vmmlab.student import doctor
     from vmmlab.workspace import model as workspace
 
@@ -105,7 +105,7 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
         )
     )
     try:
-        return runner.observe(Scenario("worksheet", (("probe", "ladder"), ("cpus", cpus))))
+        return runner.observe(bringup(name="worksheet", cpus=cpus))
     finally:
         runner.close()
 
