@@ -238,7 +238,7 @@ def test_fail_carries_its_arguments():
 
 
 def test_fail_if_reports_what_a_diagnosis_has_found():
-    found = Finding("bsp-panic", 0, "vmm_main+0x5", "it goes on", "it panicked", "read it")
+    found = Failure("bsp-panic", 0, "vmm_main+0x5", "it goes on", "it panicked", "read it")
     with pytest.raises(CheckFailed) as caught:
         fail_if(found)
     assert caught.value.failure == Failure(

@@ -38,8 +38,11 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "course/model.py": None,
     "author/check_course.py": None,
     "student/doctor.py": None,
-    "diagnosis/causes.py": None,
-    "observe/observation.py": ("Rung",),
+    "diagnosis/aps.py": None,
+    "diagnosis/bsp.py": None,
+    "diagnosis/todo.py": None,
+    "diagnosis/trampoline.py": None,
+    "observe/milestones.py": None,
     "grading/boots.py": None,
     "explore/__init__.py": None,
     "explore/exploring.py": None,
@@ -118,8 +121,8 @@ AS_IT_IS = frozenset(
         "{}\n… (the rest is left out)\n",
         *("pip install 'vmmlab[instructor]'", "pip install 'vmmlab[instructor,worksheets]'"),
         "python -m pip install 'vmmlab[author]'",
-        *("Lab N", "lab N", "<!-- new-lab:", "<!-- end of {name} -->", "english: {}"),
-        *("<!-- {name}: written by `vmmlab mutants --write` -->", "vmmlab {} {}"),
+        *("Lab N", "lab N", "<!-- new-lab:", "<!-- end of {} -->", "english: {}"),
+        *("<!-- {}: written by `vmmlab mutants --write` -->", "vmmlab {} {}"),
         *("the {} {} of {}", "the {} {} (number {}) of {}"),
         *("{}:{}: labs > {} > {} > {}", "far-jump-missing:\n              - a hint"),
         "  {}\n  nbgrader export --exporter=vmmlab.classroom.gradebook.export.QuotedCsv",
@@ -129,6 +132,8 @@ AS_IT_IS = frozenset(
         *("{}: {} is for {} and needs {}, which is for {}.", "needs that are for {} too"),
         "mend needs=, or the key arch in course.yml",
         "{} points offered, {} expected",
+        *("milestone {} cannot be registered.", "a name and an order that no other milestone has"),
+        "{} at {}",
     }
 )
 """Texts that are shown in English to everybody."""
@@ -138,6 +143,7 @@ MADE = frozenset(
         # what is put together in several places
         *("{}, called by {}", "real mode", "protected mode", "long mode"),
         *("{}: built in {} s, no warnings: {}", "{} in {}: {} (CS:IP = {})"),
+        "{} in {}: {} ({})",
         "{} in {}: {} (CS:IP = {}); lgdt has loaded a GDT with base {}, limit {}",
         *("      then make {}", "next: make run LAB={}", "next: pytest {}"),
         # parts of what the explorer says of a step

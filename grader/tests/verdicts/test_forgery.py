@@ -228,7 +228,7 @@ void ap_wait (void)
 """,
     SYNC: NO_APS[SYNC],
 }
-# The BSP jumps to the copy's rungs; no AP is called.
+# The BSP jumps from step to step of the copy; no AP is called.
 BSP_CLIMBS_3 = 'asm volatile("jmp ap_entry");'
 
 # --- out of sight of the single steps, or of the probes ----------------------------------------

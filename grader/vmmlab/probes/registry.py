@@ -9,11 +9,9 @@ from difflib import get_close_matches
 from typing import Any, Final, TypeVar, cast
 
 from vmmlab.base.errors import CourseError
-from vmmlab.probes.base import Probe
+from vmmlab.probes.base import DELAY_FIELDS, Probe
 
 P = TypeVar("P", bound=type[Probe])
-
-_DELAYS: Final = ("init_us", "sipi_us", "poll_us", "wait_us")
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class ProbeKind:
     def parameters(self) -> frozenset[str]:
         """The parameters that a scenario may give it."""
         named = {one.name for one in dataclasses.fields(cast(Any, self.make)) if one.init}
-        delays = set(_DELAYS) if "delays" in named else set()
+        delays = set(DELAY_FIELDS) if "delays" in named else set()
         return frozenset(named - {"places", "delays"} | delays)
 
 
@@ -100,5 +98,5 @@ def make_probe(name: str, params: Mapping[str, Any]) -> Probe:
     """
     kind = probe_kind(name)
     own = {key: params[key] for key in kind.parameters & params.keys()}
-    delays = {key: int(own.pop(key)) for key in _DELAYS if key in own}
+    delays = {key: int(own.pop(key)) for key in DELAY_FIELDS if key in own}
     return kind.make(**own, **({"delays": delays} if delays else {}))

@@ -54,7 +54,7 @@ def boot_lab(
     seed: int = 1,
     reader: Student | None = None,
 ) -> BootReport:
-    """Build `lab` from a workspace, boot it once and follow every AP from rung to rung.
+    """Build `lab` from a workspace, boot it once and follow every AP from milestone to milestone.
 
     Args:
         lab: for example `lab3`; the other labs come ready-made.

@@ -15,7 +15,7 @@ from vmmlab.x86.registers import Mode
 
 @dataclass(frozen=True)
 class Abi:
-    """What the director must know of an architecture.
+    """What a session must know of an architecture.
 
     Args:
         arch: as course.yml and the builder call it.

@@ -1,4 +1,4 @@
-"""When a machine is said to stand still for ever, and when it is not: two processors at a time."""
+"""Deadlock detection: when it says that no CPU can go on, and when it does not. Two CPUs each."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from machine_helpers import Kernel, all_at, asynced
 
 from vmmlab.machine import Machine
 from vmmlab.observe import deadlock
-from vmmlab.observe.session import VMM_BASE, Director, Inputs
+from vmmlab.observe.observation import VMM_BASE
+from vmmlab.observe.session import Session
+from vmmlab.observe.view import Inputs
 
 Kernels = Callable[..., Kernel]
 CODE = {1: 0x400000, 2: 0x401000}
 LOST = 0x402800  # from here on there is no code
-DEVICES = 0x403000  # page directory of the fourth GiB, which the kernel leaves out
+DEVICES = 0x403000  # page sessiony of the fourth GiB, which the kernel leaves out
 SHARED = 0x402000  # RSI of both; each has a page of stack of its own
 WAIT = "l: cmp dword ptr [rsi], 0; je l"
 PAUSE = "l: pause; cmp dword ptr [rsi], 0; je l"
@@ -66,7 +68,7 @@ class Symbols:
         return "student" if address % VMM_BASE in range(CODE[1], LOST) else ""
 
 
-async def playing(machine: Machine, kernel: Kernel, players: tuple[str, str]) -> Director:
+async def playing(machine: Machine, kernel: Kernel, players: tuple[str, str]) -> Session:
     """Two APs in long mode that execute these programs; the BSP is held."""
     gdb = machine.gdb
     await all_at(gdb, kernel["ap_spin"], {1, 2})
@@ -79,72 +81,72 @@ async def playing(machine: Machine, kernel: Kernel, players: tuple[str, str]) ->
         stack = CODE[cpu] + 0xF00
         for name, value in {"rip": CODE[cpu], "rsp": stack, "rsi": SHARED, "rax": 0}.items():
             await gdb.write_register(cpu, name, value)
-    inputs = Inputs("standstill", 1, 3, 0x8000, 0, 4096, 0)
-    director = Director(machine, Symbols(), inputs)
-    director.held = {0}
-    return director
+    inputs = Inputs("deadlock", 1, 3, 0x8000, 0, 4096, 0)
+    session = Session(machine, Symbols(), inputs)
+    session.held = {0}
+    return session
 
 
 @pytest.mark.parametrize("players", STILL.values(), ids=STILL)
 @asynced
-async def test_processors_that_wait_for_ever(kernel: Kernels, players: tuple[str, str]) -> None:
+async def test_cpus_that_wait_for_ever(kernel: Kernels, players: tuple[str, str]) -> None:
     async with kernel().machine(cpus=3) as m:
-        director = await playing(m, kernel(), players)
-        stop = await director.go(timeout_s=0.02)
+        session = await playing(m, kernel(), players)
+        stop = await session.go(timeout_s=0.02)
         assert stop.kind == "interrupt"
-        assert await deadlock.look(director) is True
+        assert await deadlock.look(session) is True
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["first", "second"])
 @pytest.mark.parametrize("players", MOVING.values(), ids=MOVING)
 @asynced
-async def test_whoever_can_still_change_something(
+async def test_a_cpu_that_can_still_change_something(
     kernel: Kernels, players: tuple[str, str], order: int
 ) -> None:
     async with kernel().machine(cpus=3) as m:
-        director = await playing(m, kernel(), (players[::order][0], players[::order][1]))
-        assert await deadlock.look(director) is False
+        session = await playing(m, kernel(), (players[::order][0], players[::order][1]))
+        assert await deadlock.look(session) is False
 
 
 @asynced
-async def test_a_processor_that_is_lost_is_not_waited_for(kernel: Kernels) -> None:
-    """What it executes is no code: it may count for ever, nothing right will come of it."""
+async def test_a_cpu_outside_all_code_is_not_waited_for(kernel: Kernels) -> None:
+    """It executes non-code: it may count for ever, and nothing right can come of it."""
     async with kernel().machine(cpus=3) as m:
-        director = await playing(m, kernel(), (COUNTS, WAIT))
-        assert await deadlock.look(director) is False
+        session = await playing(m, kernel(), (COUNTS, WAIT))
+        assert await deadlock.look(session) is False
         await m.gdb.write_phys(LOST, await m.gdb.read_phys(CODE[1], 64))
         await m.gdb.write_register(1, "rip", LOST)
-        assert await deadlock.look(director) is True
+        assert await deadlock.look(session) is True
 
 
 @asynced
-async def test_nobody_who_takes_interrupts_stands_still(kernel: Kernels) -> None:
+async def test_a_cpu_that_takes_interrupts_can_go_on(kernel: Kernels) -> None:
     async with kernel().machine(cpus=3) as m:
-        director = await playing(m, kernel(), ("sti; hlt", WAIT))
-        await director.go(timeout_s=0.02)
-        assert await deadlock.look(director) is False
+        session = await playing(m, kernel(), ("sti; hlt", WAIT))
+        await session.go(timeout_s=0.02)
+        assert await deadlock.look(session) is False
 
 
 @asynced
-async def test_a_processor_at_a_watched_place_is_not_stepped_past_it(kernel: Kernels) -> None:
-    """Or its stop there would be lost."""
+async def test_a_cpu_at_a_watched_place_is_not_stepped_past_it(kernel: Kernels) -> None:
+    """Otherwise its stop there would be lost."""
     async with kernel().machine(cpus=3) as m:
-        director = await playing(m, kernel(), (ENDLESS, WAIT))
-        await director.watch("loop", CODE[1])
-        assert await deadlock.look(director) is False
-        stop = await director.go()
+        session = await playing(m, kernel(), (ENDLESS, WAIT))
+        await session.watch("loop", CODE[1])
+        assert await deadlock.look(session) is False
+        stop = await session.go()
         assert (stop.kind, stop.cpu) == ("break", 1)
 
 
 @asynced
-async def test_what_is_waited_for_may_come_any_time(kernel: Kernels) -> None:
-    """The same processors, with the word written by hand: no state is kept between two looks."""
+async def test_no_state_is_kept_between_two_looks(kernel: Kernels) -> None:
+    """The same CPUs go on once the word that they wait for is written by hand."""
     async with kernel().machine(cpus=3) as m:
-        director = await playing(m, kernel(), (PAUSE, WAIT))
-        assert await deadlock.look(director) is True
+        session = await playing(m, kernel(), (PAUSE, WAIT))
+        assert await deadlock.look(session) is True
         await m.gdb.write_phys(SHARED, b"\1")
-        await director.watch("out", CODE[2] + len(WAIT_CODE))
-        stop = await director.go()
+        await session.watch("out", CODE[2] + len(WAIT_CODE))
+        stop = await session.go()
         assert (stop.kind, stop.cpu) == ("break", 2)
 
 
