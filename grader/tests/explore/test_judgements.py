@@ -282,11 +282,11 @@ def test_the_search_ends_when_its_time_is_over(explored, solution):
 ALONE = """\
 import json, sys
 from pathlib import Path
-from vmmlab import course as courses
-from vmmlab.build import Builder, FromReference
-from vmmlab.cohort import Cohort
+from vmmlab.course import model as courses
+from vmmlab.course.cohort import Cohort
 from vmmlab.explore import explore
-from vmmlab.sandbox import Sandbox
+from vmmlab.host.sandbox import Sandbox
+from vmmlab.images import Builder, FromReference
 course = courses.load(Path(sys.argv[1]))
 files = {name: text.encode() for name, text in json.load(sys.stdin).items()}
 sandbox = Sandbox.choose(require=False)
