@@ -374,17 +374,17 @@ class Everything(set):
 def test_taking_private_steps_together_changes_no_verdict(built, changed, body):
     """A step is an access to memory that several CPUs use; the same with every access a step."""
     from vmmlab.course.cohort import Cohort
-    from vmmlab.explore.machine import Machine
+    from vmmlab.explore.cpumodel import CpuModel
+    from vmmlab.explore.harness import Barrier, Registration
     from vmmlab.explore.program import Program
-    from vmmlab.explore.scenarios import Barrier, Registration
     from vmmlab.explore.search import Search
 
     image = built(changed(lab4_5=body.replace("EXTRA", "asm_pause ();")))
-    machine = Machine(Program(image, Cohort.derive("dev"), 3))
-    for scenario in (Registration(machine), Barrier(machine)):
+    model = CpuModel(Program(image, Cohort.derive("dev"), 3))
+    for scenario in (Registration(model), Barrier(model)):
         verdicts = []
         for all_steps in (False, True):
-            search = Search(machine, scenario, buffers=False)
+            search = Search(model, scenario, buffers=False)
             if all_steps:
                 search._shared = Everything()
             found = search.run(states=100_000, seconds=60)

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 import unicorn as _unicorn
 from unicorn import x86_const as x86
 
-from vmmlab.explore.instructions import Instruction, Operand
+from vmmlab.explore.instructions import InstructionInfo, Operand
 from vmmlab.explore.program import (
     ARENA,
     HEAP,
@@ -25,7 +25,7 @@ from vmmlab.explore.program import (
     STACKS,
     VMM_BASE,
     Program,
-    Region,
+    StackRegion,
 )
 
 PRIVATE_LIMIT: Final = 20_000
@@ -67,11 +67,11 @@ Stop = Literal["event", "halt", "cpuid", "fence", "undefined", "unsupported", "m
                "stack", "endless", "long", "foreign"]  # fmt: skip
 
 
-class Core(NamedTuple):
+class Context(NamedTuple):
     """One CPU's own state: registers, its stack, and the live bytes from RSP to the stack's top."""
 
     regs: tuple[int, ...]
-    region: Region | None
+    region: StackRegion | None
     stack: bytes
 
     @property
@@ -84,7 +84,7 @@ class Core(NamedTuple):
         """The stack pointer."""
         return self.regs[RSP]
 
-    def having(self, **values: int) -> Core:
+    def having(self, **values: int) -> Context:
         """The same with other registers."""
         regs = list(self.regs)
         for name, value in values.items():
@@ -92,7 +92,7 @@ class Core(NamedTuple):
         return self._replace(regs=tuple(regs))
 
 
-class Access(NamedTuple):
+class MemoryAccess(NamedTuple):
     """One access of the instruction that was run."""
 
     write: bool
@@ -102,7 +102,7 @@ class Access(NamedTuple):
 
 
 @dataclass(slots=True)
-class Done:
+class StepResult:
     """What one instruction did.
 
     Attributes:
@@ -113,10 +113,10 @@ class Done:
         bad: the address that is nowhere, if that was the fault.
     """
 
-    core: Core
-    accesses: list[Access]
+    context: Context
+    accesses: list[MemoryAccess]
     fault: str = ""
-    bad: Access | None = None
+    bad: MemoryAccess | None = None
     unknown: bool = False
 
 
@@ -124,7 +124,7 @@ class OutOfTime(Exception):
     """The search has used up its time while the oracle was at work."""
 
 
-class Oracle:
+class Emulator:
     """Runs code of one program.
 
     Args:
@@ -139,7 +139,7 @@ class Oracle:
         self._program = program
         self.runs = 0
         self.until = math.inf
-        self._ran: dict[Core, tuple[Core, Stop]] = {}
+        self._ran: dict[Context, tuple[Context, Stop]] = {}
         uc: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self._uc = uc
         low = min(one.start for one in program.sections) & ~(PAGE - 1)
@@ -159,14 +159,14 @@ class Oracle:
                 uc.mem_map(slot, _MAPPED_BLOCK)
         # What the engine's registers hold, so that only others are written.
         self._raw: tuple[int, ...] = uc.reg_read_batch(_IDS)
-        self._accesses: list[Access] = []
-        self._bad: Access | None = None
+        self._accesses: list[MemoryAccess] = []
+        self._bad: MemoryAccess | None = None
         self._stop: Stop = "endless"
         self._left = 0
         self._low = self._top = 0
         self._recording = False
         self._entered = False
-        self._known: dict[int, Stop | Instruction] = {}
+        self._known: dict[int, Stop | InstructionInfo] = {}
         self._events = frozenset(program.stubs) | {program.ap_locked}
         uc.hook_add(unicorn.UC_HOOK_CODE, self._on_code)
         uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._on_memory)
@@ -176,14 +176,14 @@ class Oracle:
         """What the next instruction finds at a shared address."""
         self._uc.mem_write(address, value.to_bytes(size, "little"))
 
-    def one(self, core: Core, planted: tuple[int, int, int] | None = None) -> Done:
+    def one(self, context: Context, planted: tuple[int, int, int] | None = None) -> StepResult:
         """Run one instruction and say what it did.
 
         Args:
             core: the CPU before it.
             planted: address, size and value of shared memory that it will read.
         """
-        self._load(core)
+        self._load(context)
         if planted is not None:
             self.plant(*planted)
         self._accesses, self._bad, self._recording = [], None, True
@@ -192,32 +192,32 @@ class Oracle:
         fault, unknown = "", False
         try:
             # Not count=1: code that has been translated before would be run on.
-            self._uc.emu_start(core.rip, 0)
+            self._uc.emu_start(context.rip, 0)
         except unicorn.UcError as error:
             if not (self._entered and error.errno == unicorn.UC_ERR_FETCH_UNMAPPED):
                 unknown = error.errno not in (unicorn.UC_ERR_EXCEPTION, *_UNMAPPED)
                 fault = "an exception" if not unknown else f"the emulator says: {error}"
         self._recording = False
-        return Done(self._save(core.region), self._accesses, fault, self._bad, unknown)
+        return StepResult(self._save(context.region), self._accesses, fault, self._bad, unknown)
 
-    def run(self, core: Core) -> tuple[Core, Stop]:
+    def run(self, context: Context) -> tuple[Context, Stop]:
         """Run on as long as nothing but registers and the own stack is concerned.
 
         Stops *before* the instruction that may concern somebody else.
         """
-        found = self._ran.get(core)
+        found = self._ran.get(context)
         if found is None:
-            found = self._ran[core] = self._run(core)
+            found = self._ran[context] = self._run(context)
         return found
 
-    def _run(self, core: Core) -> tuple[Core, Stop]:
-        self._load(core)
-        region = core.region
+    def _run(self, context: Context) -> tuple[Context, Stop]:
+        self._load(context)
+        region = context.region
         self._low, self._top = (region.low, region.top) if region else (1, 0)
         self._left, self._stop = PRIVATE_LIMIT, "endless"
         self._count()
         try:
-            self._uc.emu_start(core.rip, 0)
+            self._uc.emu_start(context.rip, 0)
         except unicorn.UcError as error:
             if error.errno == unicorn.UC_ERR_FETCH_UNMAPPED:
                 self._stop = "foreign"
@@ -228,12 +228,12 @@ class Oracle:
             return after, "long"
         return after, self._stop
 
-    def _repeats(self, core: Core) -> bool:
+    def _repeats(self, context: Context) -> bool:
         """Whether a CPU comes back to exactly this state by itself."""
-        at = core
+        at = context
         for _ in range(_LONGEST_LOOP):
-            at = self.one(at).core
-            if at == core:
+            at = self.one(at).context
+            if at == context:
                 return True
         return False
 
@@ -274,7 +274,7 @@ class Oracle:
         elif known.operands and not self._private(known):
             self._halt("memory")
 
-    def _look(self, address: int) -> Stop | Instruction:
+    def _look(self, address: int) -> Stop | InstructionInfo:
         if address in self._events or MARKS <= address < MARKS + PAGE:
             return "event"
         if not self._program.runs(address):
@@ -282,7 +282,7 @@ class Oracle:
         instruction = self._program.instruction(address)
         return instruction if instruction.kind == "plain" else instruction.kind
 
-    def _private(self, instruction: Instruction) -> bool:
+    def _private(self, instruction: InstructionInfo) -> bool:
         if instruction.inexact:
             return False
         return all(self._inside(operand) for operand in instruction.operands)
@@ -307,35 +307,37 @@ class Oracle:
         if self._recording:
             write = kind == unicorn.UC_MEM_WRITE
             mask = (1 << 8 * size) - 1
-            self._accesses.append(Access(write, address & MASK, size, value & mask if write else 0))
+            self._accesses.append(
+                MemoryAccess(write, address & MASK, size, value & mask if write else 0)
+            )
 
     def _on_unmapped(self, uc: Any, kind: int, address: int, size: int, value: int, _: Any) -> bool:
         if self._recording:
             write = kind == unicorn.UC_MEM_WRITE_UNMAPPED
-            self._bad = Access(write, address & MASK, size, 0)
+            self._bad = MemoryAccess(write, address & MASK, size, 0)
         return False
 
     # --- state -------------------------------------------------------------------------------
 
-    def _load(self, core: Core) -> None:
+    def _load(self, context: Context) -> None:
         uc = self._uc
-        region = core.region
+        region = context.region
         if region is not None:
             # What lies below RSP is dead: always the same, so that nothing depends on earlier runs.
-            live = core.stack.rjust(region.top - region.low, b"\0")
+            live = context.stack.rjust(region.top - region.low, b"\0")
             if live:
                 uc.mem_write(region.low, live)
         before = self._raw
-        changed = [one for at, one in enumerate(zip(_IDS, core.regs, strict=True))
+        changed = [one for at, one in enumerate(zip(_IDS, context.regs, strict=True))
                    if one[1] != before[at]]  # fmt: skip
         if changed:
             uc.reg_write_batch(changed)
 
-    def _save(self, region: Region | None) -> Core:
+    def _save(self, region: StackRegion | None) -> Context:
         self._raw = self._uc.reg_read_batch(_IDS)
         regs = list(self._raw)
         regs[RFLAGS] = regs[RFLAGS] & _FLAGS | _ALWAYS
         stack = b""
         if region is not None and region.low <= regs[RSP] < region.top:
             stack = bytes(self._uc.mem_read(regs[RSP], region.top - regs[RSP]))
-        return Core(tuple(regs), region, stack)
+        return Context(tuple(regs), region, stack)

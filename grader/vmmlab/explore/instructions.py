@@ -53,7 +53,7 @@ class Operand:
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
+class InstructionInfo:
     """One instruction as the explorer sees it.
 
     Attributes:
@@ -86,7 +86,7 @@ def _engine() -> Any:
     return engine
 
 
-def decode(code: bytes, address: int) -> Instruction:
+def decode(code: bytes, address: int) -> InstructionInfo:
     """The instruction that `code` begins with.
 
     Args:
@@ -95,7 +95,7 @@ def decode(code: bytes, address: int) -> Instruction:
     """
     one = next(iter(_engine().disasm(code[:LONGEST], address, 1)), None)
     if one is None:
-        return Instruction(f"bytes {code[:4].hex(' ')} …", 1, "undefined")
+        return InstructionInfo(f"bytes {code[:4].hex(' ')} …", 1, "undefined")
     name = one.mnemonic.split()[-1]
     text = f"{one.mnemonic} {one.op_str}".strip()
     kind = _kind(name, one)
@@ -103,7 +103,7 @@ def decode(code: bytes, address: int) -> Instruction:
     if name in ("lea", "nop") or name.startswith("prefetch"):
         memory = ()
     locked = x86.X86_PREFIX_LOCK in one.prefix or (name == "xchg" and bool(memory))
-    return Instruction(
+    return InstructionInfo(
         text=text,
         size=one.size,
         kind=kind,

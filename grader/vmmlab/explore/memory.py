@@ -11,7 +11,7 @@ Store = tuple[int, int, int]
 """Address, size in bytes, value."""
 
 
-class Memory:
+class SharedMemory:
     """Contents of shared memory, each with a number; number 0 is the initial one.
 
     Args:

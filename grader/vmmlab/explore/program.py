@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from vmmlab.base.errors import InfraError
-from vmmlab.explore.instructions import LONGEST, Instruction, decode
+from vmmlab.explore.instructions import LONGEST, InstructionInfo, decode
 
 if TYPE_CHECKING:
     from vmmlab.images.symbols import Symbols
@@ -108,7 +108,7 @@ class ImageLike(Protocol):
         """Names the content."""
 
 
-class Region(NamedTuple):
+class StackRegion(NamedTuple):
     """A stack that a CPU is on.
 
     Attributes:
@@ -129,7 +129,7 @@ class Region(NamedTuple):
 Kind = Literal["shared", "rom", "fault", "unknown", "boot stack", "todo"]
 
 
-class Place(NamedTuple):
+class Target(NamedTuple):
     """What an access to memory meets: the address by which all CPUs know it, or why it has none."""
 
     kind: Kind
@@ -139,7 +139,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class Segment:
     """A loaded part of the image."""
 
     start: int
@@ -203,7 +203,7 @@ class Program:
             start = self.symbols.maybe(name)
             if start is not None:
                 self._run.append((start, start + max(self.symbols.size(name), 1)))
-        self._decoded: dict[int, Instruction] = {}
+        self._decoded: dict[int, InstructionInfo] = {}
 
     def runs(self, address: int) -> bool:
         """Whether code there is executed as it is: the student's, and a few given functions."""
@@ -219,7 +219,7 @@ class Program:
         section = self._section(value)
         return section is not None and not section.writable
 
-    def instruction(self, address: int) -> Instruction:
+    def instruction(self, address: int) -> InstructionInfo:
         """The instruction at an address of the image."""
         found = self._decoded.get(address)
         if found is None:
@@ -238,7 +238,7 @@ class Program:
             return self.initial(self.symbols.addr("cpuinit_start") + address - self.copy)
         return 0xA5
 
-    def classify(self, cpu: int, address: int, size: int) -> Place:
+    def classify(self, cpu: int, address: int, size: int) -> Target:
         """What an access of a CPU to memory other than its own stack meets.
 
         Args:
@@ -251,32 +251,32 @@ class Program:
             address += self.copy - self.window
         elif address + size <= VMM_BASE:
             if cpu == 0:
-                return Place("fault", address, why="a page fault: nothing is mapped there")
+                return Target("fault", address, why="a page fault: nothing is mapped there")
             address += VMM_BASE
         elif not VMM_BASE <= address < 2 * VMM_BASE:
             in_window = WINDOW <= address < WINDOW + 0x100_0000
             if in_window:
-                return Place("unknown", address)
-            return Place("fault", address, why="a page fault: nothing is mapped there")
+                return Target("unknown", address)
+            return Target("fault", address, why="a page fault: nothing is mapped there")
         if self.copy <= address and address + size <= self.copy + self.copy_bytes:
-            return Place("shared", address, window)
+            return Target("shared", address, window)
         section = self._section(address)
         if section is not None and address + size <= section.end:
             if not section.writable:
-                return Place("rom", address)
+                return Target("rom", address)
             if self.boot_low <= address < self.boot_top:
-                return Place("boot stack", address)
+                return Target("boot stack", address)
             if address == self.symbols.maybe("todo_said"):
-                return Place("todo", address)
-            return Place("shared", address)
+                return Target("todo", address)
+            return Target("shared", address)
         if address >= HEAP and address + size <= HEAP + self.cpus * ARENA:
-            return Place("shared", address)
+            return Target("shared", address)
         if STACKS <= address < STACKS + self.cpus * SLOT:
             owner = (address - STACKS) // SLOT
-            return Place("unknown", address, why=f"an access to the stack of CPU {owner}")
-        return Place("unknown", address)
+            return Target("unknown", address, why=f"an access to the stack of CPU {owner}")
+        return Target("unknown", address)
 
-    def region(self, rsp: int, allocs: Mapping[int, int]) -> Region | None:
+    def region(self, rsp: int, allocs: Mapping[int, int]) -> StackRegion | None:
         """The stack that RSP leads to, or None.
 
         Args:
@@ -300,10 +300,10 @@ class Program:
         return None
 
     @staticmethod
-    def _stack(name: str, block: int, base: int, rsp: int) -> Region:
-        return Region(name, block, base, max(rsp - WINDOW_BYTES, base), rsp)
+    def _stack(name: str, block: int, base: int, rsp: int) -> StackRegion:
+        return StackRegion(name, block, base, max(rsp - WINDOW_BYTES, base), rsp)
 
-    def harness_stack(self, cpu: int) -> Region:
+    def harness_stack(self, cpu: int) -> StackRegion:
         """The stack that the harness gives to a CPU."""
         base = STACKS + cpu * SLOT
         name = "the BSP's stack" if cpu == 0 else f"the stack of CPU {cpu}"
@@ -381,7 +381,7 @@ class Program:
         at = address - section.start
         return section.data[at : at + 200].split(b"\0")[0]
 
-    def _section(self, address: int) -> Section | None:
+    def _section(self, address: int) -> Segment | None:
         return next((one for one in self.sections if one.start <= address < one.end), None)
 
 
@@ -390,7 +390,7 @@ def _offset(name: str, offset: int) -> str:
 
 
 @lru_cache(maxsize=8)
-def _parse(path: Path) -> tuple[tuple[Section, ...], list[tuple[int, int, str]]]:
+def _parse(path: Path) -> tuple[tuple[Segment, ...], list[tuple[int, int, str]]]:
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import SymbolTableSection
 
@@ -399,7 +399,7 @@ def _parse(path: Path) -> tuple[tuple[Section, ...], list[tuple[int, int, str]]]
     for segment in file.iter_segments():
         if segment["p_type"] == "PT_LOAD" and segment["p_memsz"]:
             data = segment.data().ljust(segment["p_memsz"], b"\0")
-            sections.append(Section(segment["p_vaddr"], data, bool(segment["p_flags"] & 2)))
+            sections.append(Segment(segment["p_vaddr"], data, bool(segment["p_flags"] & 2)))
     data_symbols: dict[int, tuple[int, int, str]] = {}
     for table in file.iter_sections():
         if not isinstance(table, SymbolTableSection):
@@ -411,7 +411,7 @@ def _parse(path: Path) -> tuple[tuple[Section, ...], list[tuple[int, int, str]]]
     return tuple(sections), sorted(data_symbols.values())
 
 
-def _read(image: ImageLike) -> tuple[tuple[Section, ...], list[tuple[int, int, str]]]:
+def _read(image: ImageLike) -> tuple[tuple[Segment, ...], list[tuple[int, int, str]]]:
     from elftools.common.exceptions import ELFError
 
     try:

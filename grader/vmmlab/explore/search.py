@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from vmmlab.explore import graph
+from vmmlab.explore.cpumodel import OVER, Action, CpuModel, LocalState
 from vmmlab.explore.emulator import OutOfTime
-from vmmlab.explore.machine import OVER, Action, Local, Machine
-from vmmlab.explore.memory import Memory, Store
-from vmmlab.explore.scenarios import Ghost, Read, Scenario, Wrong
+from vmmlab.explore.harness import Ghost, Harness, Read, Violation
+from vmmlab.explore.memory import SharedMemory, Store
 
-BUFFERED: Final = 4
+BUFFER_CAPACITY: Final = 4
 """So many stores of a CPU may be on their way with store buffers."""
 _MERGED: Final = 2000
 _RESTART_AFTER: Final = 4000
@@ -42,7 +42,7 @@ _GRACE_S: Final = 0.5
 Buffer = tuple[Store, ...]
 
 
-class Micro(NamedTuple):
+class MicroStep(NamedTuple):
     """One thing that happens within a step, for the table of a counterexample."""
 
     cpu: int
@@ -72,7 +72,7 @@ class Move(NamedTuple):
 
     proc: int
     world: int
-    wrong: Wrong | None
+    wrong: Violation | None
     progress: bool
     plain: bool
     late: bool
@@ -90,7 +90,7 @@ _QUIET: Final = frozenset({"run", "call", "done", "gave up", "halted", "endless"
 
 
 @dataclass
-class Found:
+class SearchResult:
     """What a search came to.
 
     Attributes:
@@ -110,7 +110,7 @@ class Found:
     states: int = 0
     transitions: int = 0
     complete: bool = False
-    wrong: Wrong | None = None
+    wrong: Violation | None = None
     cpu: int = 0
     path: list[tuple[State, int, int]] = field(default_factory=list)
     hopeless: int | None = None
@@ -120,7 +120,7 @@ class Found:
     limits: list[int] = field(default_factory=list)
 
 
-class _MoreShared(Exception):
+class SharingGrew(Exception):
     """More memory is shared than was thought."""
 
 
@@ -133,12 +133,12 @@ class Search:
         buffers: stores are seen by others late (total store order).
     """
 
-    def __init__(self, machine: Machine, scenario: Scenario, *, buffers: bool) -> None:
-        self._machine = machine
+    def __init__(self, model: CpuModel, scenario: Harness, *, buffers: bool) -> None:
+        self._model = model
         self.scenario = scenario
         self._buffers = buffers
-        self.memory = Memory(machine.program.initial, scenario.memory())
-        self._cpus = machine.program.cpus
+        self.memory = SharedMemory(model.program.initial, scenario.memory())
+        self._cpus = model.program.cpus
         self._procs: list[tuple[int, Buffer]] = []
         self.over: list[bool] = []
         """For each proc whether it has come to the end, and all its stores are seen."""
@@ -153,12 +153,12 @@ class Search:
         self._more = False
         self.filled = False
         """A store buffer was full: with a longer one there are more orders."""
-        addr = machine.program.symbols.addr
+        addr = model.program.symbols.addr
         for name, size in (("num_of_processors", 4), ("ap_lock", 1), ("sync_lock", 1),
                            ("sync_id", 4), ("sync_count", 4)):  # fmt: skip
             self._shared.update(range(addr(name), addr(name) + size))
-        self._shared.update(range(machine.program.lock, machine.program.lock + 1))
-        self._shared.update(range(machine.program.procs, machine.program.procs + 4))
+        self._shared.update(range(model.program.lock, model.program.lock + 1))
+        self._shared.update(range(model.program.procs, model.program.procs + 4))
 
     # --- numbers for things ------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class Search:
             found = self._proc_ids[key] = len(self._procs)
             assert found <= _LOW
             self._procs.append(key)
-            self.over.append(self._machine.locals[lid].phase in OVER and not buffer)
+            self.over.append(self._model.locals[lid].phase in OVER and not buffer)
         return found
 
     def _world(self, memory: int, ghost: Ghost) -> int:
@@ -212,25 +212,25 @@ class Search:
             found = self.known_moves[key] = tuple(self._all_moves(proc, world))
         return found
 
-    def replay(self, proc: int, world: int, way: int) -> list[Micro]:
+    def replay(self, proc: int, world: int, way: int) -> list[MicroStep]:
         """What happens in one of these ways, in detail."""
-        logs: list[list[Micro]] = []
+        logs: list[list[MicroStep]] = []
         for number, _ in enumerate(self._all_moves(proc, world, logs)):
             if number == way:
                 break
         return logs[way]
 
     def _all_moves(
-        self, proc: int, world: int, logs: list[list[Micro]] | None = None
+        self, proc: int, world: int, logs: list[list[MicroStep]] | None = None
     ) -> Iterator[Move]:
         lid, buffer = self._procs[proc]
         memory, ghost = self._worlds[world]
-        cpu = self._machine.locals[lid].cpu
+        cpu = self._model.locals[lid].cpu
         if buffer:
             address, size, value = buffer[0]
             after = self.memory.write(memory, address, size, value)
             if logs is not None:
-                micro = Micro(cpu, lid, self._machine.actions[lid], "drain", address, size,
+                micro = MicroStep(cpu, lid, self._model.actions[lid], "drain", address, size,
                               written=value, memory=after)  # fmt: skip
                 logs.append([micro])
             proc = self._proc(lid, buffer[1:])
@@ -243,19 +243,19 @@ class Search:
         buffer: Buffer,
         memory: int,
         ghost: Ghost,
-        logs: list[list[Micro]] | None,
+        logs: list[list[MicroStep]] | None,
     ) -> Iterator[Move]:
         """The next action, and all after it that are nobody else's business."""
         first, late = True, bool(buffer)
-        before = self._machine.locals[lid]
+        before = self._model.locals[lid]
         # Ways that are still going on; more than one only where a waiting loop may give up.
-        open_ways: deque[tuple[int, Buffer, int, Ghost, list[Micro], bool]] = deque()
+        open_ways: deque[tuple[int, Buffer, int, Ghost, list[MicroStep], bool]] = deque()
         open_ways.append((lid, buffer, memory, ghost, [], False))
         seen: set[tuple[int, int]] = set()
         count = 0
         while open_ways:
             lid, buffer, memory, ghost, log, progress = open_ways.popleft()
-            action = self._machine.actions[lid]
+            action = self._model.actions[lid]
             stop = action.kind == "end" or (
                 not first and (self._visible(lid, action, buffer) or (lid, memory) in seen)
             )
@@ -264,13 +264,13 @@ class Search:
             if stop or not ways or count > _MERGED:
                 if first:
                     return
-                local = self._machine.locals[lid]
-                wrong = Wrong(*local.why) if local.phase == "wrong" else None
+                local = self._model.locals[lid]
+                wrong = Violation(*local.why) if local.phase == "wrong" else None
                 if logs is not None:
                     logs.append(log)
                 proc = self._proc(lid, buffer)
                 plain = (
-                    local.core.region in (before.core.region, None)
+                    local.context.region in (before.context.region, None)
                     and (local.phase == before.phase or local.phase in _QUIET)
                     and local.out == before.out
                 )
@@ -298,7 +298,7 @@ class Search:
         If it does not look at memory, or only at what this CPU itself has just stored, then what
         comes of it after the stores comes of it before them too.
         """
-        asked = self.scenario.asks(self._machine.locals[lid], action)
+        asked = self.scenario.asks(self._model.locals[lid], action)
         if asked is None:
             return False
         start, size = asked
@@ -307,54 +307,54 @@ class Search:
 
     def _perform(
         self, lid: int, buffer: Buffer, memory: int, ghost: Ghost, logging: bool
-    ) -> list[tuple[int, Buffer, int, Ghost, list[Micro]]]:
+    ) -> list[tuple[int, Buffer, int, Ghost, list[MicroStep]]]:
         """The next action of a CPU; nothing if it has to wait for its buffer or for somebody."""
-        machine = self._machine
-        action = machine.actions[lid]
+        model = self._model
+        action = model.actions[lid]
         if action.fence and buffer:
             return []
         if action.kind == "event":
             return self._happen(lid, buffer, memory, ghost, logging)
-        cpu = machine.locals[lid].cpu
+        cpu = model.locals[lid].cpu
         self._register(lid, action, cpu)
         if action.window and ghost.bsp == "returned":
             what = (
-                f"CPU {cpu} uses {machine.program.name(action.address)} when ap_wait has come back:"
+                f"CPU {cpu} uses {model.program.name(action.address)} when ap_wait has come back:"
                 " the BSP may have unmapped it"
             )
-            end = machine.end(machine.locals[lid], "wrong", "trampoline-gone", what)
+            end = model.end(model.locals[lid], "wrong", "trampoline-gone", what)
             return [(end, buffer, memory, ghost, [])]
         if reached := self._foreign_stack(action, cpu):
-            end = machine.end(machine.locals[lid], "unsupported", what=reached)
+            end = model.end(model.locals[lid], "unsupported", what=reached)
             return [(end, buffer, memory, ghost, [])]
         address, size = action.address, action.size
         if action.kind in ("store", "commit"):
             late = self._buffers and self.is_shared(address, size)
-            if late and len(buffer) == BUFFERED:
+            if late and len(buffer) == BUFFER_CAPACITY:
                 self.filled = True
                 return []
             value = action.value
             rest = (*buffer, (address, size, value)) if late else buffer
             after = memory if late else self.memory.write(memory, address, size, value)
-            micro = Micro(cpu, lid, action, "buffer" if late else "write", address, size,
+            micro = MicroStep(cpu, lid, action, "buffer" if late else "write", address, size,
                           written=value, memory=after)  # fmt: skip
-            return [(machine.after(lid), rest, after, ghost, [micro] if logging else [])]
+            return [(model.after(lid), rest, after, ghost, [micro] if logging else [])]
         value = self._load(buffer, memory, address, size)
         ways = []
-        for written, following, skipped in machine.follow(lid, value):
+        for written, following, skipped in model.follow(lid, value):
             after = memory
             if written is not None:
                 after = self.memory.write(memory, address, size, written)
-            micro = Micro(cpu, lid, action, "read", address, size, value, written,
+            micro = MicroStep(cpu, lid, action, "read", address, size, value, written,
                           skipped=skipped, memory=after)  # fmt: skip
             ways.append((following, buffer, after, ghost, [micro] if logging else []))
         return ways
 
     def _happen(
         self, lid: int, buffer: Buffer, memory: int, ghost: Ghost, logging: bool
-    ) -> list[tuple[int, Buffer, int, Ghost, list[Micro]]]:
-        action = self._machine.actions[lid]
-        cpu = self._machine.locals[lid].cpu
+    ) -> list[tuple[int, Buffer, int, Ghost, list[MicroStep]]]:
+        action = self._model.actions[lid]
+        cpu = self._model.locals[lid].cpu
 
         def read(address: int, size: int) -> int:
             return self._load(buffer, memory, address, size)
@@ -366,7 +366,7 @@ class Search:
         for address, size, value in effect.writes:
             self._use(address, size, cpu, write=True)
             after = self.memory.write(after, address, size, value)
-        micro = Micro(cpu, lid, action, "event", note=effect.note, memory=after)
+        micro = MicroStep(cpu, lid, action, "event", note=effect.note, memory=after)
         log = [micro] if logging and effect.note else []
         return [(effect.lid, buffer, after, effect.ghost, log)]
 
@@ -401,7 +401,7 @@ class Search:
 
     def _foreign_stack(self, action: Action, cpu: int) -> str:
         """Memory that is the stack of another CPU at some time cannot be a mailbox here."""
-        for owner, low, top in self._machine.stacks.values():
+        for owner, low, top in self._model.stacks.values():
             if owner != cpu and low <= action.address < top:
                 return f"an access to the stack of CPU {owner}"
         return ""
@@ -415,7 +415,7 @@ class Search:
         seconds: float,
         preemptions: int | None = None,
         explain: bool = True,
-    ) -> Found:
+    ) -> SearchResult:
         """Search until something is wrong, all is known, or it has been enough.
 
         Args:
@@ -426,7 +426,7 @@ class Search:
                 over with the first thing that cannot be followed.
         """
         until = time.thread_time() + seconds
-        self._machine.oracle.until = until + _GRACE_S
+        self._model.emulator.until = until + _GRACE_S
         warm = self._buffers and preemptions is None
         try:
             while True:
@@ -436,20 +436,20 @@ class Search:
                     warm = False
                     self._warm_up(until)
                     continue
-                run = _Run(self, self._machine, until, states, preemptions, explain=explain)
+                run = _Run(self, self._model, until, states, preemptions, explain=explain)
                 try:
                     return run.search()
-                except _MoreShared:
+                except SharingGrew:
                     continue
                 except OutOfTime:
                     return run.found(complete=False)
         finally:
-            self._machine.oracle.until = math.inf
+            self._model.emulator.until = math.inf
 
     def _warm_up(self, until: float) -> None:
         """Learn which memory is shared: to begin the long search again would take longer."""
-        with contextlib.suppress(_MoreShared, OutOfTime):
-            _Run(self, self._machine, until, _WARM_UP, 0).search()
+        with contextlib.suppress(SharingGrew, OutOfTime):
+            _Run(self, self._model, until, _WARM_UP, 0).search()
 
     def start(self) -> State:
         """The first state."""
@@ -467,7 +467,7 @@ class _Run:
     def __init__(
         self,
         search: Search,
-        machine: Machine,
+        model: CpuModel,
         until: float,
         most: int,
         preemptions: int | None,
@@ -475,12 +475,12 @@ class _Run:
         explain: bool = False,
     ) -> None:
         self._search = search
-        self._machine = machine
+        self._model = model
         self._until = until
         self._most = most
         self._bound = preemptions
         self._explain = explain
-        self._cpus = machine.program.cpus
+        self._cpus = model.program.cpus
         self._fields = tuple(_FIELD * at for at in range(self._cpus + 3))
         self._states: list[int] = []
         self._at: dict[int, int] = {}
@@ -493,7 +493,7 @@ class _Run:
         self._unsure = False
         self._in_order = False
 
-    def search(self) -> Found:
+    def search(self) -> SearchResult:
         search, cpus = self._search, self._cpus
         bound = self._bound
         fields = self._fields
@@ -508,10 +508,10 @@ class _Run:
         while at < len(states):
             if len(states) > self._most or (at % 256 == 0 and time.thread_time() > self._until):
                 if search.must_restart(len(states), over=True):
-                    raise _MoreShared
+                    raise SharingGrew
                 return self.found(complete=False)
             if search.must_restart(len(states), over=False):
-                raise _MoreShared
+                raise SharingGrew
             state = states[at]
             moved = False
             self._starts.append(len(ends))
@@ -538,7 +538,7 @@ class _Run:
                         wrong = move.wrong or self._check(now, after, cpu)
                         if wrong is not None:
                             if search.must_restart(len(states), over=True):
-                                raise _MoreShared
+                                raise SharingGrew
                             found = self.found(complete=False)
                             found.wrong, found.cpu = wrong, cpu
                             found.last = self.unpacked(after)
@@ -565,7 +565,7 @@ class _Run:
                 self._finished.append(at)
             at += 1
         if search.must_restart(len(states), over=True):
-            raise _MoreShared
+            raise SharingGrew
         if bound is None:
             stuck = self._stuck()
             if stuck is not None:
@@ -605,9 +605,9 @@ class _Run:
             at = before
         return path[::-1]
 
-    def found(self, *, complete: bool) -> Found:
+    def found(self, *, complete: bool) -> SearchResult:
         """What there is up to now."""
-        return Found(
+        return SearchResult(
             len(self._states),
             len(self._ends),
             complete,
@@ -616,9 +616,9 @@ class _Run:
             limits=list(self._limits),
         )
 
-    def _ended(self, at: int, wrong: Wrong) -> Found:
+    def _ended(self, at: int, wrong: Violation) -> SearchResult:
         if self._search.must_restart(len(self._states), over=True):
-            raise _MoreShared
+            raise SharingGrew
         found = self.found(complete=False)
         found.wrong, found.path, found.last = wrong, self._path(at), self._state(at)
         found.cpu = found.path[-1][1] if found.path else 0
@@ -630,8 +630,8 @@ class _Run:
     def _local(self, state: int, cpu: int) -> int:
         return self._search.local_id(state >> self._fields[cpu] & _LOW)
 
-    def _locals(self, state: int) -> list[Local]:
-        return [self._machine.locals[self._local(state, cpu)] for cpu in range(self._cpus)]
+    def _locals(self, state: int) -> list[LocalState]:
+        return [self._model.locals[self._local(state, cpu)] for cpu in range(self._cpus)]
 
     def _goes_on(self, state: int, cpu: int) -> bool:
         """Whether a CPU could make another step: to take another one is a preemption."""
@@ -640,9 +640,9 @@ class _Run:
 
     # --- what is wrong -----------------------------------------------------------------------
 
-    def _check(self, before: int, after: int, cpu: int) -> Wrong | None:
+    def _check(self, before: int, after: int, cpu: int) -> Violation | None:
         search = self._search
-        old = self._machine.locals[self._local(before, cpu)]
+        old = self._model.locals[self._local(before, cpu)]
         now = self._locals(after)
         if now[cpu].phase in ("unsupported", "unfinished"):
             self._limits[self._local(after, cpu)] = None
@@ -660,12 +660,12 @@ class _Run:
         phases = (local.phase for local in self._locals(state))
         return any(phase in ("unsupported", "unfinished") for phase in phases)
 
-    def _final(self, state: int) -> Wrong | None:
+    def _final(self, state: int) -> Violation | None:
         return self._search.scenario.final(self._locals(state), self._reader(state))
 
     # --- completion must be reachable --------------------------------------------------------
 
-    def _stuck(self) -> Found | None:
+    def _stuck(self) -> SearchResult | None:
         """The first state from which the end cannot be reached, followed to where all wait."""
         self._starts.append(len(self._ends))
         if graph.all_reach(self._finished, self._starts, self._ends):
@@ -681,7 +681,7 @@ class _Run:
         if first < 0:
             return None
         # A loop that counts might come to its end after very many passes.
-        known = self._machine.forgotten
+        known = self._model.forgotten
         unsure = [
             at
             for at, state in enumerate(self._states)
@@ -700,7 +700,7 @@ class _Run:
         earlier = self._already_stuck(first, stuck, after)
         last = last if earlier is None else earlier
         self._hang_on(first, last, after)
-        found = self._ended(last, Wrong("never-completes", what))
+        found = self._ended(last, Violation("never-completes", what))
         found.cpu, found.hopeless = cpu, steps
         return found
 
@@ -735,7 +735,7 @@ class _Run:
         for at in order:
             state = self._states[at]
             quiet = all(
-                self._machine.locals[self._local(state, cpu)].phase in (*OVER, "begin")
+                self._model.locals[self._local(state, cpu)].phase in (*OVER, "begin")
                 for cpu in others
             )
             circles = [self._circle(self._state(at), cpu) for cpu in stuck] if quiet else []
@@ -784,7 +784,7 @@ class _Run:
         state = self._states[at]
         waiting = []
         for cpu in range(self._cpus):
-            local = self._machine.locals[self._local(state, cpu)]
+            local = self._model.locals[self._local(state, cpu)]
             if local.phase not in OVER:
                 waiting.append((cpu, local))
         aps = [f"CPU {cpu}" for cpu, _ in waiting if cpu]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from vmmlab.explore.model import Counterexample, Exploration, Limit, Part, Step
+from vmmlab.explore.exploration import Counterexample, Exploration, Limit, Part, ScheduleStep
 from vmmlab.i18n.translate import Reader, cells
 from vmmlab.images.model import clean
 
@@ -132,13 +132,13 @@ def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
     yield line.rstrip(",")
 
 
-def _row(step: Step, say: Reader) -> tuple[str, str, str, str, str]:
+def _row(step: ScheduleStep, say: Reader) -> tuple[str, str, str, str, str]:
     holds = ", ".join(f"{say(name)}: {_cpu(cpu)}" for name, cpu in step.holds.items())
     place = step.place or step.function
     return str(step.number), _cpu(step.cpu), place, _what(step, say), holds
 
 
-def _what(step: Step, say: Reader) -> str:
+def _what(step: ScheduleStep, say: Reader) -> str:
     """What happens: what is done to which memory, and more about it behind a comma."""
     if not step.target:
         return say(step.action)

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vmmlab.explore.machine import Local, Machine
-from vmmlab.explore.model import Counterexample, Standing, Step
-from vmmlab.explore.scenarios import EXPECTED
-from vmmlab.explore.search import Found, Micro, Search
+from vmmlab.explore.cpumodel import CpuModel, LocalState
+from vmmlab.explore.exploration import Counterexample, CpuPosition, ScheduleStep
+from vmmlab.explore.harness import EXPECTED
+from vmmlab.explore.search import MicroStep, Search, SearchResult
 
 _ENDS: Final = {
     "begin": "has not begun",
@@ -39,17 +39,19 @@ def _number(value: int) -> str:
 class _Holders:
     """Who has what, as the steps go by."""
 
-    machine: Machine
+    model: CpuModel
 
     def __post_init__(self) -> None:
-        addr = self.machine.program.symbols.addr
+        addr = self.model.program.symbols.addr
         self._locks = {addr(name): name for name in _LOCKS}
         self._held: dict[str, int] = {}
         self._first: int | None = None
 
-    def note(self, micro: Micro, now: Mapping[int, Local], taken: Mapping[str, bool]) -> None:
+    def note(
+        self, micro: MicroStep, now: Mapping[int, LocalState], taken: Mapping[str, bool]
+    ) -> None:
         """One more step."""
-        program = self.machine.program
+        program = self.model.program
         if micro.kind == "event" and micro.action.name == "ap_locked":
             self._held["*apinitlock"] = micro.cpu
         written = micro.written is not None and micro.kind != "buffer"
@@ -65,7 +67,7 @@ class _Holders:
         boot = [
             cpu
             for cpu, local in sorted(now.items())
-            if local.core.region is not None and local.core.region.block == program.boot_low
+            if local.context.region is not None and local.context.region.block == program.boot_low
         ]
         self._held.pop("boot stack", None)
         if boot:
@@ -87,15 +89,15 @@ class Tracer:
         sources: the student's files by path, for the text of lines; may be empty.
     """
 
-    def __init__(self, machine: Machine, search: Search, sources: Mapping[str, bytes]) -> None:
-        self._machine = machine
-        self._program = machine.program
+    def __init__(self, model: CpuModel, search: Search, sources: Mapping[str, bytes]) -> None:
+        self._model = model
+        self._program = model.program
         self._search = search
         self._sources = {
             path: text.decode(errors="replace").splitlines() for path, text in sources.items()
         }
 
-    def counterexample(self, found: Found) -> Counterexample:
+    def counterexample(self, found: SearchResult) -> Counterexample:
         """The wrong state, and the way to it."""
         assert found.wrong is not None
         cpus = self._program.cpus
@@ -119,16 +121,16 @@ class Tracer:
 
     def where(self, lid: int) -> str:
         """The source line of a local, else its function."""
-        local, action = self._machine.locals[lid], self._machine.actions[lid]
-        rip = action.rip or local.core.rip
+        local, action = self._model.locals[lid], self._model.actions[lid]
+        rip = action.rip or local.context.rip
         return self._place(local, rip) or self._program.symbols.nearest(rip)
 
     # --- steps -------------------------------------------------------------------------------
 
-    def _steps(self, found: Found) -> Iterator[tuple[int, Step]]:
+    def _steps(self, found: SearchResult) -> Iterator[tuple[int, ScheduleStep]]:
         """Each step with the number of the move, from 0, that it is part of."""
         cpus, search = self._program.cpus, self._search
-        holders = _Holders(self._machine)
+        holders = _Holders(self._model)
         number = 0
         states = [state for state, _, _ in found.path[1:]] + [found.last]
         moves = zip(found.path, states, strict=True)
@@ -136,13 +138,13 @@ class Tracer:
             world = state[cpus]
             micros = search.replay(state[cpu], world, way)
             locals_ = {
-                one: self._machine.locals[search.local_id(proc)]
+                one: self._model.locals[search.local_id(proc)]
                 for one, proc in enumerate(state[:cpus])
             }
             for at, micro in enumerate(micros):
                 last = at + 1 == len(micros)
                 lid = search.local_id(after[cpu]) if last else micros[at + 1].lid
-                locals_[cpu] = self._machine.locals[lid]
+                locals_[cpu] = self._model.locals[lid]
                 taken = {
                     name: bool(search.memory.read(micro.memory, self._addr(name), 1))
                     for name in _LOCKS
@@ -156,7 +158,7 @@ class Tracer:
     def _addr(self, name: str) -> int:
         return self._program.symbols.addr(name)
 
-    def _worth_showing(self, micro: Micro) -> bool:
+    def _worth_showing(self, micro: MicroStep) -> bool:
         """Constants that a CPU reads tell nothing."""
         if micro.kind != "read" or micro.written is not None:
             return True
@@ -164,13 +166,15 @@ class Tracer:
             return False
         return self._search.is_shared(micro.address, micro.size)
 
-    def _step(self, number: int, micro: Micro, holds: Mapping[str, int]) -> Step:
+    def _step(self, number: int, micro: MicroStep, holds: Mapping[str, int]) -> ScheduleStep:
         program, action = self._program, micro.action
-        local = self._machine.locals[micro.lid]
+        local = self._model.locals[micro.lid]
         if micro.kind == "drain":  # the store was made earlier
             name = program.name(micro.address)
-            return Step(number, micro.cpu, "its store is now seen by the others", target=name,
-                        written=micro.written, holds=holds)  # fmt: skip
+            doing = "its store is now seen by the others"
+            return ScheduleStep(
+                number, micro.cpu, doing, target=name, written=micro.written, holds=holds
+            )
         real = action.rip and action.name != "return"
         place = self._place(local, action.rip) if real else ""
         text = ""
@@ -188,7 +192,7 @@ class Tracer:
             doing += ", not seen by the others yet"
         if micro.skipped:
             doing += f", for the last time in this loop (pass {micro.skipped})"
-        return Step(
+        return ScheduleStep(
             number=number,
             cpu=micro.cpu,
             action=doing,
@@ -202,12 +206,12 @@ class Tracer:
             holds=holds,
         )
 
-    def _place(self, local: Local, rip: int) -> str:
+    def _place(self, local: LocalState, rip: int) -> str:
         """The line of the student's code that a CPU is in, or has called given code from."""
         symbols = self._program.symbols
         if symbols.owner(rip) == "student":
             return self._program.place(rip)
-        stack = local.core.stack
+        stack = local.context.stack
         for at in range(0, min(len(stack), 256) - 7, 8):
             back = int.from_bytes(stack[at : at + 8], "little")
             if symbols.owner(back) == "student" and (found := self._program.place(back - 1)):
@@ -222,15 +226,15 @@ class Tracer:
 
     # --- the end -----------------------------------------------------------------------------
 
-    def _standing(self, lid: int, memory: int, *, stuck: bool) -> Standing:
-        local, action = self._machine.locals[lid], self._machine.actions[lid]
-        region = local.core.region
+    def _standing(self, lid: int, memory: int, *, stuck: bool) -> CpuPosition:
+        local, action = self._model.locals[lid], self._model.actions[lid]
+        region = local.context.region
         doing = _ENDS.get(local.phase, "")
         if local.phase in ("run", "wrong"):
             doing = self._next(lid, memory, stuck=stuck)
-        rip = action.rip or local.core.rip
+        rip = action.rip or local.context.rip
         running = local.phase in ("run", "wrong", "halted", "endless", "unsupported", "unfinished")
-        return Standing(
+        return CpuPosition(
             cpu=local.cpu,
             doing=doing,
             place=self._place(local, rip) if running else "",
@@ -239,7 +243,7 @@ class Tracer:
         )
 
     def _next(self, lid: int, memory: int, *, stuck: bool) -> str:
-        local, action = self._machine.locals[lid], self._machine.actions[lid]
+        local, action = self._model.locals[lid], self._model.actions[lid]
         if local.phase == "wrong":
             return "has made the last step"
         if action.kind == "event":

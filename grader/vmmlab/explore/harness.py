@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from vmmlab.explore.emulator import RDI, RIP, RSI, Core
-from vmmlab.explore.machine import Action, Local, Machine
+from vmmlab.explore.cpumodel import Action, CpuModel, LocalState
+from vmmlab.explore.emulator import RDI, RSI, Context
 from vmmlab.explore.program import (
     PCPU_APIC_ID,
     PCPU_CPUNUM,
@@ -32,7 +32,7 @@ Write = tuple[int, int, int]
 Read = Callable[[int, int], int]
 
 
-class Wrong(NamedTuple):
+class Violation(NamedTuple):
     """A state that must not be."""
 
     kind: str
@@ -62,7 +62,7 @@ class Effect(NamedTuple):
     ghost: Ghost
     writes: tuple[Write, ...] = ()
     note: str = ""
-    wrong: Wrong | None = None
+    wrong: Violation | None = None
 
 
 EXPECTED: Final = {
@@ -87,7 +87,7 @@ EXPECTED: Final = {
 """Kind of a wrong state to what the contract says."""
 
 
-class Scenario(Protocol):
+class Harness(Protocol):
     """What the search needs of a scenario."""
 
     name: str
@@ -101,22 +101,24 @@ class Scenario(Protocol):
     def event(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
         """What an event does now; None if the CPU has to wait for it."""
 
-    def asks(self, local: Local, action: Action) -> tuple[int, int] | None:
+    def asks(self, local: LocalState, action: Action) -> tuple[int, int] | None:
         """Address and size of the memory by which an event judges, None if by none."""
 
-    def check(self, now: Sequence[Local], cpu: int, before: Local, read: Read) -> Wrong | None:
+    def check(
+        self, now: Sequence[LocalState], cpu: int, before: LocalState, read: Read
+    ) -> Violation | None:
         """What is wrong in the state into which a step of `cpu` has led."""
 
-    def final(self, now: Sequence[Local], read: Read) -> Wrong | None:
+    def final(self, now: Sequence[LocalState], read: Read) -> Violation | None:
         """What is wrong when all have come to the end."""
 
 
 class _Common:
     """Given functions, and stacks."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.program: Program = machine.program
+    def __init__(self, model: CpuModel) -> None:
+        self.model = model
+        self.program: Program = model.program
         self.aps = self.program.cpus - 1
         self._count = self.program.symbols.addr("num_of_processors")
         self._simple: dict[tuple[int, Ghost], Effect | None] = {}
@@ -136,20 +138,24 @@ class _Common:
             (self.program.procs, 4, 0),
         )
 
-    def check_stacks(self, now: Sequence[Local], cpu: int, before: Local) -> Wrong | None:
+    def check_stacks(
+        self, now: Sequence[LocalState], cpu: int, before: LocalState
+    ) -> Violation | None:
         """Two CPUs on one stack."""
-        region = now[cpu].core.region
-        if region is None or (before.core.region and before.core.region.block == region.block):
+        region = now[cpu].context.region
+        if region is None or (
+            before.context.region and before.context.region.block == region.block
+        ):
             return None
         for other in now:
-            there = other.core.region
+            there = other.context.region
             if other.cpu == cpu or there is None or there.block != region.block:
                 continue
             if region.name == "the boot stack":
                 what = f"CPU {cpu} comes to the boot stack while CPU {other.cpu} is on it"
-                return Wrong("boot-stack-shared", what)
+                return Violation("boot-stack-shared", what)
             what = f"CPU {cpu} is on the same stack as CPU {other.cpu}: {region.name}"
-            return Wrong("stack-shared", what)
+            return Violation("stack-shared", what)
         return None
 
     def simple(self, lid: int, action: Action, ghost: Ghost) -> Effect | None:
@@ -160,19 +166,19 @@ class _Common:
         return self._simple[key]
 
     def _simply(self, lid: int, action: Action, ghost: Ghost) -> Effect | None:
-        machine, local = self.machine, self.machine.locals[lid]
+        model, local = self.model, self.model.locals[lid]
         if action.name in ("switch", "fence"):
-            after = machine.after(lid)
-            region = machine.locals[after].core.region
+            after = model.after(lid)
+            region = model.locals[after].context.region
             note = f"moves to {region.name if region else 'no stack'}"
             return Effect(after, ghost, note=note if action.name == "switch" else "")
-        regs = local.core.regs
+        regs = local.context.regs
         edi = regs[RDI] & 0xFFFF_FFFF
         value: int
         note = f"{action.name} ()"
         if action.name == "alloc":
             if len(local.allocs) == SLOTS or edi > _LARGEST_BLOCK:
-                end = machine.end(local, "unsupported", what=f"alloc ({edi})")
+                end = model.end(local, "unsupported", what=f"alloc ({edi})")
                 return Effect(end, ghost)
             value = self.program.block(local.cpu, len(local.allocs))
             local = local._replace(allocs=(*local.allocs, edi))
@@ -189,45 +195,43 @@ class _Common:
         elif action.name == "apic_id":
             value, note = self.program.apic_ids[local.cpu], ""
         elif action.name == "acpi_pm_timer":
-            found = self._no_timer(local.core, regs[RDI], regs[RSI])
+            found = self._no_timer(local.context, regs[RDI], regs[RSI])
             if found is None:
                 what = "acpi_pm_timer with pointers to shared variables"
-                return Effect(machine.end(local, "unsupported", what=what), ghost)
-            local, value, note = local._replace(core=found), 0, ""
+                return Effect(model.end(local, "unsupported", what=what), ghost)
+            local, value, note = local._replace(context=found), 0, ""
         elif action.name == "ap_first_missing":
             value, note = _NOBODY, ""
         elif action.name == "vmm_parked":
-            return Effect(machine.end(local, "halted"), ghost, note="vmm_parked ()")
+            return Effect(model.end(local, "halted"), ghost, note="vmm_parked ()")
         elif action.name == "vmm_todo":
             text = self.program.text(regs[RDI]) or b"?"
             what = f"TODO({text.decode(errors='replace')})"
-            return Effect(machine.end(local, "unfinished", what=what), ghost)
+            return Effect(model.end(local, "unfinished", what=what), ghost)
         else:
             return None
-        return Effect(machine.settle(machine.returned(local, value)), ghost, note=note)
+        return Effect(model.settle(model.returned(local, value)), ghost, note=note)
 
-    def _no_timer(self, core: Core, *pointers: int) -> Core | None:
+    def _no_timer(self, context: Context, *pointers: int) -> Context | None:
         """Zero for the port (2 bytes) and the mask (4 bytes), if they are on the own stack."""
-        stack = bytearray(core.stack)
+        stack = bytearray(context.stack)
         for pointer, size in zip(pointers, (2, 4), strict=True):
-            at = pointer - core.rsp
+            at = pointer - context.rsp
             if not 0 <= at <= len(stack) - size:
                 return None
             stack[at : at + size] = bytes(size)
-        return core._replace(stack=bytes(stack))
+        return context._replace(stack=bytes(stack))
 
     def odd(self, lid: int, action: Action, ghost: Ghost) -> Effect:
         """A given function that does not belong here."""
-        local = self.machine.locals[lid]
+        local = self.model.locals[lid]
         if action.name == "panic":
-            text = self.program.text(local.core.regs[RDI]) or b""
+            text = self.program.text(local.context.regs[RDI]) or b""
             what = f'CPU {local.cpu} panics: "{text.decode(errors="replace")}"'
-            wrong = Wrong("panic", what)
-            return Effect(
-                self.machine.end(local, "wrong", *wrong), ghost, note="panics", wrong=wrong
-            )
+            wrong = Violation("panic", what)
+            return Effect(self.model.end(local, "wrong", *wrong), ghost, note="panics", wrong=wrong)
         what = f"a call of {action.name} in this place"
-        return Effect(self.machine.end(local, "unsupported", what=what), ghost)
+        return Effect(self.model.end(local, "unsupported", what=what), ghost)
 
 
 class Registration(_Common):
@@ -237,26 +241,26 @@ class Registration(_Common):
 
     def start(self, cpu: int) -> int:
         """An AP at the trampoline; the BSP before ap_wait."""
-        local = self.machine.begin(cpu)
-        return self.machine.place(local, Action("event", alone=True, name="begin"))
+        local = self.model.begin(cpu)
+        return self.model.place(local, Action("event", alone=True, name="begin"))
 
     def event(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
-        """See `Scenario.event`."""
-        machine, program, local = self.machine, self.program, self.machine.locals[lid]
+        """See `Harness.event`."""
+        model, program, local = self.model, self.program, self.model.locals[lid]
         cpu = local.cpu
         if action.name == "begin" and cpu:
-            core = local.core.having(rip=program.symbols.addr("apinit_enter"))
-            after = machine.settle(local._replace(core=core, phase="run"))
+            context = local.context.having(rip=program.symbols.addr("apinit_enter"))
+            after = model.settle(local._replace(context=context, phase="run"))
             write = (program.procs, 4, read(program.procs, 4) + 1)
             return Effect(after, ghost, (write,), "enters the trampoline, goes to apinit_enter")
         if action.name == "begin":
             complete = read(self._count, 4) == self.aps == read(program.procs, 4)
             stack = program.harness_stack(0)
-            called = machine.call(local, program.symbols.addr("ap_wait"), stack, RETURN_MARK)
+            called = model.call(local, program.symbols.addr("ap_wait"), stack, RETURN_MARK)
             ghost = ghost._replace(bsp="waits", complete=complete)
-            return Effect(machine.settle(called), ghost, note="calls ap_wait")
+            return Effect(model.settle(called), ghost, note="calls ap_wait")
         if action.name == "return" and not cpu:
-            end = machine.end(local, "returned")
+            end = model.end(local, "returned")
             return Effect(end, ghost._replace(bsp="returned"), note="ap_wait returns")
         if action.name == "ap_locked" and cpu:
             return self._locked(local, ghost)
@@ -271,53 +275,55 @@ class Registration(_Common):
             return self._missing(local, ghost)
         return self.simple(lid, action, ghost) or self.odd(lid, action, ghost)
 
-    def asks(self, local: Local, action: Action) -> tuple[int, int] | None:
-        """See `Scenario.asks`."""
+    def asks(self, local: LocalState, action: Action) -> tuple[int, int] | None:
+        """See `Harness.asks`."""
         if action.name == "return" and not local.cpu:
             return self._count, 4
         if action.name == "ap_proc" and local.number:
             return self.program.pcpu_field(local.number, PCPU_STACKADDR), 8
         return None
 
-    def _locked(self, local: Local, ghost: Ghost) -> Effect:
+    def _locked(self, local: LocalState, ghost: Ghost) -> Effect:
         """The given code behind apinit_enter: this CPU takes itself for the holder of the lock."""
         region = self.program.region(self.program.boot_top, {})
-        core = self.machine.one(local.core._replace(region=None, stack=b""))
-        core = core._replace(region=region, stack=b"")
-        after = self.machine.settle(local._replace(core=core, passed=True))
+        context = self.model.one(local.context._replace(region=None, stack=b""))
+        context = context._replace(region=region, stack=b"")
+        after = self.model.settle(local._replace(context=context, passed=True))
         return Effect(after, ghost, note="comes to ap_locked, on the boot stack")
 
-    def _numbered(self, local: Local, ghost: Ghost) -> Effect:
-        edi = local.core.regs[RDI] & 0xFFFF_FFFF
+    def _numbered(self, local: LocalState, ghost: Ghost) -> Effect:
+        edi = local.context.regs[RDI] & 0xFFFF_FFFF
         number = edi - (edi >> 31 << 32)
         cpu, program = local.cpu, self.program
         note = f"segment_init_ap ({number})"
         wrong = None
         if not 1 <= number <= self.aps:
-            wrong = Wrong("number-wrong", f"CPU {cpu} takes the number {number}")
+            wrong = Violation("number-wrong", f"CPU {cpu} takes the number {number}")
         elif ghost.numbers >> number & 1:
-            wrong = Wrong("number-twice", f"CPU {cpu} takes the number {number}, which is taken")
+            wrong = Violation(
+                "number-twice", f"CPU {cpu} takes the number {number}, which is taken"
+            )
         if wrong:
-            return Effect(self.machine.end(local, "wrong", *wrong), ghost, note=note, wrong=wrong)
+            return Effect(self.model.end(local, "wrong", *wrong), ghost, note=note, wrong=wrong)
         writes = (
             (program.pcpu_field(number, PCPU_SELF), 8, program.pcpu(number)),
             (program.pcpu_field(number, PCPU_CPUNUM), 4, number),
             (program.pcpu_field(number, PCPU_APIC_ID), 4, program.apic_ids[cpu]),
         )
-        core = local.core.having(gs_base=program.pcpu(number))
-        back = self.machine.returned(local._replace(core=core, number=number), 0)
+        context = local.context.having(gs_base=program.pcpu(number))
+        back = self.model.returned(local._replace(context=context, number=number), 0)
         ghost = ghost._replace(numbers=ghost.numbers | 1 << number)
-        return Effect(self.machine.settle(back), ghost, writes, note)
+        return Effect(self.model.settle(back), ghost, writes, note)
 
-    def _done(self, local: Local, ghost: Ghost, read: Read) -> Effect:
-        cpu, region = local.cpu, local.core.region
+    def _done(self, local: LocalState, ghost: Ghost, read: Read) -> Effect:
+        cpu, region = local.cpu, local.context.region
         own = [self.program.block(cpu, n) for n in range(len(local.allocs))]
         wrong = None
         if not local.number:
-            wrong = Wrong("not-numbered", f"CPU {cpu} calls initproc_ap without a number")
+            wrong = Violation("not-numbered", f"CPU {cpu} calls initproc_ap without a number")
         elif region is None or region.block not in own:
             where = region.name if region else "no stack"
-            wrong = Wrong("stack-not-own", f"CPU {cpu} calls initproc_ap on {where}")
+            wrong = Violation("stack-not-own", f"CPU {cpu} calls initproc_ap on {where}")
         else:
             there = read(self.program.pcpu_field(local.number, PCPU_STACKADDR), 8)
             if there != region.block:
@@ -325,23 +331,25 @@ class Registration(_Common):
                 what = (
                     f"CPU {cpu} has stackaddr = {there:#x} ({name}), and its stack is {region.name}"
                 )
-                wrong = Wrong("stackaddr-wrong", what)
+                wrong = Violation("stackaddr-wrong", what)
         if wrong:
-            end = self.machine.end(local, "wrong", *wrong)
+            end = self.model.end(local, "wrong", *wrong)
             return Effect(end, ghost, note="calls initproc_ap", wrong=wrong)
-        return Effect(self.machine.end(local, "done"), ghost, note="calls initproc_ap: has come")
+        return Effect(self.model.end(local, "done"), ghost, note="calls initproc_ap: has come")
 
-    def _missing(self, local: Local, ghost: Ghost) -> Effect:
+    def _missing(self, local: LocalState, ghost: Ghost) -> Effect:
         if ghost.complete:
             what = "the BSP gives up, and all had come before it began to wait"
-            wrong = Wrong("bsp-gave-up", what)
-            end = self.machine.end(local, "wrong", *wrong)
+            wrong = Violation("bsp-gave-up", what)
+            end = self.model.end(local, "wrong", *wrong)
             return Effect(end, ghost, note="gives up waiting", wrong=wrong)
-        end = self.machine.end(local, "gave up")
+        end = self.model.end(local, "gave up")
         return Effect(end, ghost._replace(bsp="gave up"), note="gives up waiting, which it may")
 
-    def check(self, now: Sequence[Local], cpu: int, before: Local, read: Read) -> Wrong | None:
-        """See `Scenario.check`."""
+    def check(
+        self, now: Sequence[LocalState], cpu: int, before: LocalState, read: Read
+    ) -> Violation | None:
+        """See `Harness.check`."""
         local = now[cpu]
         if local.phase == "returned" and before.phase != "returned":
             for ap in now[1:]:
@@ -349,18 +357,18 @@ class Registration(_Common):
                     place = "has not come yet" if ap.phase == "begin" else (
                         "is on the boot stack" if ap.passed else "waits before the boot stack"
                     )  # fmt: skip
-                    return Wrong("bsp-went-on", f"the BSP goes on while CPU {ap.cpu} {place}")
+                    return Violation("bsp-went-on", f"the BSP goes on while CPU {ap.cpu} {place}")
             count = read(self._count, 4)
             if count != self.aps:
                 what = f"the BSP goes on when num_of_processors is {count} of {self.aps}"
-                return Wrong("bsp-went-on", what)
+                return Violation("bsp-went-on", what)
         return self.check_stacks(now, cpu, before)
 
-    def final(self, now: Sequence[Local], read: Read) -> Wrong | None:
-        """See `Scenario.final`."""
+    def final(self, now: Sequence[LocalState], read: Read) -> Violation | None:
+        """See `Harness.final`."""
         count = read(self._count, 4)
         if all(ap.phase == "done" for ap in now[1:]) and count != self.aps:
-            return Wrong(
+            return Violation(
                 "count-wrong", f"num_of_processors is {count}, and {self.aps} APs have come"
             )
         return None
@@ -387,15 +395,15 @@ class Barrier(_Common):
 
     def start(self, cpu: int) -> int:
         """A CPU that has not been counted."""
-        local = self.machine.begin(cpu)
-        core = local.core.having(gs_base=self.program.pcpu(cpu))
+        local = self.model.begin(cpu)
+        context = local.context.having(gs_base=self.program.pcpu(cpu))
         region = self.program.harness_stack(cpu)
-        local = local._replace(core=core._replace(region=region), number=cpu)
-        return self.machine.place(local, Action("event", alone=True, name="begin"))
+        local = local._replace(context=context._replace(region=region), number=cpu)
+        return self.model.place(local, Action("event", alone=True, name="begin"))
 
     def event(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
-        """See `Scenario.event`."""
-        local = self.machine.locals[lid]
+        """See `Harness.event`."""
+        local = self.model.locals[lid]
         if action.name == "begin" and local.cpu:
             # By symmetry: number k is the k-th to be counted.
             if read(self._count, 4) != local.cpu - 1:
@@ -415,41 +423,39 @@ class Barrier(_Common):
             out = local.out + 1
             note = f"comes out of round {out}"
             if out == ROUNDS:
-                return Effect(self.machine.end(local._replace(out=out), "done"), ghost, note=note)
+                return Effect(self.model.end(local._replace(out=out), "done"), ghost, note=note)
             return Effect(self._between(local._replace(out=out)), ghost, note=note)
         return self.simple(lid, action, ghost) or self.odd(lid, action, ghost)
 
-    def asks(self, local: Local, action: Action) -> tuple[int, int] | None:
-        """See `Scenario.asks`: who is in which round is no memory, and does not go back."""
+    def asks(self, local: LocalState, action: Action) -> tuple[int, int] | None:
+        """See `Harness.asks`: who is in which round is no memory, and does not go back."""
         return None
 
-    def _between(self, local: Local) -> int:
-        core = self.machine.begin(local.cpu).core.having(gs_base=self.program.pcpu(local.cpu))
-        core = core._replace(region=self.program.harness_stack(local.cpu))
-        local = local._replace(core=core, phase="call")
-        return self.machine.place(local, Action("event", alone=True, name="call"))
+    def _between(self, local: LocalState) -> int:
+        context = self.model.begin(local.cpu).context.having(gs_base=self.program.pcpu(local.cpu))
+        context = context._replace(region=self.program.harness_stack(local.cpu))
+        local = local._replace(context=context, phase="call")
+        return self.model.place(local, Action("event", alone=True, name="call"))
 
-    def _called(self, local: Local) -> tuple[int, str]:
+    def _called(self, local: LocalState) -> tuple[int, str]:
         local = local._replace(round=local.round + 1)
         address = self.program.symbols.addr("sync_all_processors")
         stack = self.program.harness_stack(local.cpu)
-        called = self.machine.call(local, address, stack, RETURN_MARK)
-        return self.machine.settle(called), f"calls sync_all_processors, round {local.round}"
+        called = self.model.call(local, address, stack, RETURN_MARK)
+        return self.model.settle(called), f"calls sync_all_processors, round {local.round}"
 
-    def check(self, now: Sequence[Local], cpu: int, before: Local, read: Read) -> Wrong | None:
-        """See `Scenario.check`."""
+    def check(
+        self, now: Sequence[LocalState], cpu: int, before: LocalState, read: Read
+    ) -> Violation | None:
+        """See `Harness.check`."""
         out = now[cpu].out
         if out > before.out:
             for other in now:
                 if other.round < out:
                     what = f"CPU {cpu} leaves round {out} before CPU {other.cpu} has come to it"
-                    return Wrong("barrier-passed-early", what)
+                    return Violation("barrier-passed-early", what)
         return self.check_stacks(now, cpu, before)
 
-    def final(self, now: Sequence[Local], read: Read) -> Wrong | None:
-        """See `Scenario.final`."""
+    def final(self, now: Sequence[LocalState], read: Read) -> Violation | None:
+        """See `Harness.final`."""
         return None
-
-
-__all__ = ["EXPECTED", "RIP", "ROUNDS", "Barrier", "Effect", "Ghost", "Registration", "Scenario",
-           "Wrong"]  # fmt: skip

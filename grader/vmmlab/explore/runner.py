@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.errors import UsageError
-from vmmlab.explore.machine import LOOK_AHEAD, Machine
-from vmmlab.explore.model import CPUS, Bounds, Exploration, Limit, Memory, Part, Verdict
+from vmmlab.explore.counterexample import Tracer
+from vmmlab.explore.cpumodel import LOOK_AHEAD, CpuModel
+from vmmlab.explore.exploration import CPUS, Bounds, Exploration, Limit, MemoryModel, Part, Verdict
+from vmmlab.explore.harness import Barrier, Harness, Registration
 from vmmlab.explore.program import CohortLike, ImageLike, Program
-from vmmlab.explore.scenarios import Barrier, Registration, Scenario
-from vmmlab.explore.search import BUFFERED, Found, Search
-from vmmlab.explore.trace import Tracer
+from vmmlab.explore.search import BUFFER_CAPACITY, Search, SearchResult
 
 _SCENARIOS: Final = (Registration, Barrier)
 
@@ -51,35 +51,35 @@ def explore(
         raise UsageError(
             f"Orders are not explored for {image.options.arch}.", expected="an image for x86_64"
         )
-    machine = Machine(Program(image, cohort, cpus))
+    model = CpuModel(Program(image, cohort, cpus))
     pools = _Pools(bounds or Bounds())
     parts: list[Part] = []
     for kind in _SCENARIOS:
         if scenarios is None or kind.name in scenarios:
-            parts += _parts(machine, kind(machine), pools, sources or {})
+            parts += _parts(model, kind(model), pools, sources or {})
     options = image.options
     return Exploration(image.key, f"{options.compiler} {options.opt}", cpus, tuple(parts))
 
 
 def _parts(
-    machine: Machine, scenario: Scenario, pools: _Pools, sources: Mapping[str, bytes]
+    model: CpuModel, scenario: Harness, pools: _Pools, sources: Mapping[str, bytes]
 ) -> Iterator[Part]:
     """The parts of one scenario: stores in order, then, if nothing is wrong, store buffers."""
-    counted = set(machine.counted)
-    late = _Trial(machine, scenario, "store buffers", sources)
+    counted = set(model.counted)
+    late = _Trial(model, scenario, "store buffers", sources)
     late.exhaust(pools, explain=False)
     if late.says_all:
         yield Part(scenario.name, "in order", "correct", 0, 0, included=True)
         yield late.part(pools, counted)
         return
-    in_order = _Trial(machine, scenario, "in order", sources)
+    in_order = _Trial(model, scenario, "in order", sources)
     in_order.exhaust(pools)
     part = in_order.part(pools, counted)
     if part.verdict not in ("correct", "no error found"):
         yield replace(part, seconds=part.seconds + late.seconds)
         return
     yield part
-    counted = set(machine.counted)
+    counted = set(model.counted)
     if late.unexplained:
         late.exhaust(pools)
     yield late.part(pools, counted)
@@ -97,7 +97,9 @@ class _Pool:
     def __init__(self, states: int, seconds: float, share: float) -> None:
         self._states, self._seconds, self._share = states, seconds, share
 
-    def run(self, search: Search, *, preemptions: int | None = None, explain: bool = True) -> Found:
+    def run(
+        self, search: Search, *, preemptions: int | None = None, explain: bool = True
+    ) -> SearchResult:
         """Let a search have its share; its other arguments are those of `Search.run`."""
         began = time.thread_time()
         found = search.run(
@@ -124,13 +126,13 @@ class _Trial:
     """One scenario under one memory model."""
 
     def __init__(
-        self, machine: Machine, scenario: Scenario, memory: Memory, sources: Mapping[str, bytes]
+        self, model: CpuModel, scenario: Harness, memory: MemoryModel, sources: Mapping[str, bytes]
     ) -> None:
-        self._machine = machine
+        self._model = model
         self._memory = memory
-        self._search = Search(machine, scenario, buffers=memory == "store buffers")
-        self._tracer = Tracer(machine, self._search, sources)
-        self._found = Found()
+        self._search = Search(model, scenario, buffers=memory == "store buffers")
+        self._tracer = Tracer(model, self._search, sources)
+        self._found = SearchResult()
         self.seconds = 0.0
 
     def exhaust(self, pools: _Pools, *, explain: bool = True) -> None:
@@ -169,7 +171,7 @@ class _Trial:
         states, transitions = found.states, found.transitions
         bounds = []
         if self._memory == "store buffers" and search.filled:
-            bounds.append(f"at most {BUFFERED} stores of a CPU on their way")
+            bounds.append(f"at most {BUFFER_CAPACITY} stores of a CPU on their way")
         if found.unsure:
             bounds.append("whether a loop that counts comes to its end is not known")
         if not found.complete and found.wrong is None:
@@ -185,21 +187,21 @@ class _Trial:
         return Part(
             scenario=search.scenario.name,
             memory=self._memory,
-            verdict=_verdict(self._machine, found, bound),
+            verdict=_verdict(self._model, found, bound),
             states=states,
             transitions=transitions,
             bound="" if found.wrong else bound,
-            assumptions=_assumptions(self._machine, counted),
-            limits=_limits(self._machine, self._tracer, found),
+            assumptions=_assumptions(self._model, counted),
+            limits=_limits(self._model, self._tracer, found),
             counterexample=self._tracer.counterexample(found) if found.wrong else None,
             seconds=self.seconds + time.thread_time() - began,
         )
 
 
-def _verdict(machine: Machine, found: Found, bound: str) -> Verdict:
+def _verdict(model: CpuModel, found: SearchResult, bound: str) -> Verdict:
     if found.wrong:
         return "wrong"
-    phases = {machine.locals[lid].phase for lid in found.limits}
+    phases = {model.locals[lid].phase for lid in found.limits}
     if "unsupported" in phases:
         return "unsupported"
     if "unfinished" in phases:
@@ -207,18 +209,18 @@ def _verdict(machine: Machine, found: Found, bound: str) -> Verdict:
     return "no error found" if bound else "correct"
 
 
-def _limits(machine: Machine, tracer: Tracer, found: Found) -> tuple[Limit, ...]:
+def _limits(model: CpuModel, tracer: Tracer, found: SearchResult) -> tuple[Limit, ...]:
     """What could not be followed, each place once; of a wrong program it does not matter."""
     if found.wrong:
         return ()
-    limits = [Limit(machine.locals[lid].why[1], tracer.where(lid)) for lid in found.limits]
+    limits = [Limit(model.locals[lid].why[1], tracer.where(lid)) for lid in found.limits]
     return tuple(dict.fromkeys(limits))
 
 
-def _assumptions(machine: Machine, known: Set[int]) -> tuple[str, ...]:
-    program = machine.program
+def _assumptions(model: CpuModel, known: Set[int]) -> tuple[str, ...]:
+    program = model.program
     told = []
-    for rip, passes in sorted(machine.counted.items()):
+    for rip, passes in sorted(model.counted.items()):
         if rip in known:
             continue
         place = program.place(rip) or program.symbols.nearest(rip)

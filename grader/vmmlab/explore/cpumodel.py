@@ -17,12 +17,12 @@ from vmmlab.explore.emulator import (
     RFLAGS,
     RIP,
     RSP,
-    Access,
-    Core,
-    Done,
-    Oracle,
+    Context,
+    Emulator,
+    MemoryAccess,
+    StepResult,
 )
-from vmmlab.explore.program import MARKS, SLOT, Program, Region
+from vmmlab.explore.program import MARKS, SLOT, Program, StackRegion
 
 LOOK_AHEAD: Final = 400
 """So many passes through a waiting loop are looked at before a counter in it is forgotten."""
@@ -38,7 +38,7 @@ OVER: Final = frozenset({"done", "returned", "gave up"})
 """Phases of a CPU that has come to the end of what is explored."""
 
 
-class Local(NamedTuple):
+class LocalState(NamedTuple):
     """Everything that belongs to one CPU.
 
     Attributes:
@@ -56,7 +56,7 @@ class Local(NamedTuple):
     """
 
     cpu: int
-    core: Core
+    context: Context
     phase: Phase
     pending: tuple[int, int, int] | None = None
     passed: bool = False
@@ -98,7 +98,7 @@ class Action(NamedTuple):
     alone: bool = False
     fence: bool = False
     name: str = ""
-    core: Core | None = None
+    context: Context | None = None
 
 
 Next = tuple[int | None, int, int]
@@ -115,7 +115,7 @@ class Site(NamedTuple):
     callers: tuple[int, ...]
 
 
-class Machine:
+class CpuModel:
     """The automata of all CPUs of one program.
 
     Args:
@@ -124,14 +124,14 @@ class Machine:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.oracle = Oracle(program)
-        self.locals: list[Local] = []
+        self.emulator = Emulator(program)
+        self.locals: list[LocalState] = []
         self.actions: list[Action] = []
-        self._ids: dict[Local, int] = {}
+        self._ids: dict[LocalState, int] = {}
         self._next: dict[tuple[int, int], list[Next]] = {}
         self._after: dict[int, int] = {}
-        self._settled: dict[Local, int] = {}
-        self._stepped: dict[Core, Core] = {}
+        self._settled: dict[LocalState, int] = {}
+        self._stepped: dict[Context, Context] = {}
         self._trail: dict[int, tuple[int, int]] = {}
         self.stacks: dict[int, tuple[int, int, int]] = {}
         """Blocks from alloc that are stacks: base to the CPU that allocated it, low and top."""
@@ -145,42 +145,42 @@ class Machine:
 
     # --- making locals -----------------------------------------------------------------------
 
-    def begin(self, cpu: int, phase: Phase = "begin") -> Local:
+    def begin(self, cpu: int, phase: Phase = "begin") -> LocalState:
         """A CPU before its first step: registers hold rubbish, there is no stack."""
         regs = [_RUBBISH + 0x1111 * at for at in range(len(INDEX))]
         regs[RSP], regs[RFLAGS], regs[GS_BASE], regs[RIP] = 0, 2, 0, 0
-        return Local(cpu, Core(tuple(regs), None, b""), phase)
+        return LocalState(cpu, Context(tuple(regs), None, b""), phase)
 
-    def call(self, local: Local, address: int, region: Region, mark: int) -> Local:
+    def call(self, local: LocalState, address: int, region: StackRegion, mark: int) -> LocalState:
         """The CPU as it enters a function on a fresh stack; it returns to `mark`."""
-        start = self.begin(local.cpu).core
-        core = Core(start.regs, region, mark.to_bytes(8, "little"))
-        core = core.having(rip=address, rsp=region.top - 8, rbp=0)
-        core = core.having(gs_base=local.core.regs[GS_BASE])
-        return local._replace(core=core, phase="run")
+        start = self.begin(local.cpu).context
+        context = Context(start.regs, region, mark.to_bytes(8, "little"))
+        context = context.having(rip=address, rsp=region.top - 8, rbp=0)
+        context = context.having(gs_base=local.context.regs[GS_BASE])
+        return local._replace(context=context, phase="run")
 
-    def returned(self, local: Local, value: int) -> Local:
+    def returned(self, local: LocalState, value: int) -> LocalState:
         """The CPU after a modelled function: what the caller may not rely on is rubbish."""
-        core = local.core
-        back = int.from_bytes(core.stack[:8], "little")
+        context = local.context
+        back = int.from_bytes(context.stack[:8], "little")
         scratch = {name: _RUBBISH + at for at, name in enumerate(_SCRATCH)}
-        after = core.having(rip=back, rsp=core.rsp + 8, rax=value, rflags=2, **scratch)
-        return local._replace(core=after._replace(stack=core.stack[8:]))
+        after = context.having(rip=back, rsp=context.rsp + 8, rax=value, rflags=2, **scratch)
+        return local._replace(context=after._replace(stack=context.stack[8:]))
 
-    def end(self, local: Local, phase: Phase, kind: str = "", what: str = "") -> int:
+    def end(self, local: LocalState, phase: Phase, kind: str = "", what: str = "") -> int:
         """A local that does nothing any more."""
         if phase in OVER:
             local = local._replace(
-                core=self.begin(local.cpu).core._replace(region=local.core.region)
+                context=self.begin(local.cpu).context._replace(region=local.context.region)
             )
         local = local._replace(phase=phase, pending=None, why=(kind, what))
-        return self._intern(local, Action("end", rip=local.core.rip))
+        return self._intern(local, Action("end", rip=local.context.rip))
 
-    def place(self, local: Local, action: Action) -> int:
+    def place(self, local: LocalState, action: Action) -> int:
         """A local whose action the harness chooses."""
         return self._intern(local, action)
 
-    def _intern(self, local: Local, action: Action) -> int:
+    def _intern(self, local: LocalState, action: Action) -> int:
         found = self._ids.get(local)
         if found is None:
             found = self._ids[local] = len(self.locals)
@@ -188,28 +188,28 @@ class Machine:
             self.actions.append(action)
         return found
 
-    def settle(self, local: Local) -> int:
+    def settle(self, local: LocalState) -> int:
         """Let a CPU run on until it does something that may concern others."""
         found = self._settled.get(local)
         if found is None:
             found = self._settled[local] = self._run_on(local)
         return found
 
-    def one(self, core: Core) -> Core:
+    def one(self, context: Context) -> Context:
         """The CPU after one instruction that accesses no memory."""
-        found = self._stepped.get(core)
+        found = self._stepped.get(context)
         if found is None:
-            found = self._stepped[core] = self.oracle.one(core).core
+            found = self._stepped[context] = self.emulator.one(context).context
         return found
 
-    def _run_on(self, local: Local) -> int:
-        core = local.core
+    def _run_on(self, local: LocalState) -> int:
+        context = local.context
         while True:
-            if core.region and core.rsp < core.region.low:
-                return self._deep(local._replace(core=core))
-            core, stop = self.oracle.run(core)
-            here = local._replace(core=core)
-            if core.region and core.rsp < core.region.low:
+            if context.region and context.rsp < context.region.low:
+                return self._deep(local._replace(context=context))
+            context, stop = self.emulator.run(context)
+            here = local._replace(context=context)
+            if context.region and context.rsp < context.region.low:
                 return self._deep(here)
             if stop == "event":
                 return self._event(here)
@@ -222,39 +222,39 @@ class Machine:
                 return self.end(here, "halted")
             if stop == "foreign":
                 return self._foreign(here)
-            instruction = self.program.instruction(core.rip)
+            instruction = self.program.instruction(context.rip)
             if stop == "undefined":
                 what = f"CPU {local.cpu} executes {instruction.text}, which is an exception"
                 return self.end(here, "wrong", "cpu-died", what)
             if stop == "unsupported":
                 return self.end(here, "unsupported", what=f"the instruction {instruction.text}")
             if stop == "cpuid":
-                if core.regs[RAX] & 0xFFFF_FFFF != 1:
+                if context.regs[RAX] & 0xFFFF_FFFF != 1:
                     return self.end(here, "unsupported", what="cpuid with a leaf other than 1")
-                return self._fence(here, self._cpuid(local.cpu, core, instruction.size))
+                return self._fence(here, self._cpuid(local.cpu, context, instruction.size))
             if stop == "fence":
-                return self._fence(here, core.having(rip=core.rip + instruction.size))
+                return self._fence(here, context.having(rip=context.rip + instruction.size))
             if stop == "stack" and instruction.pushes:
                 return self._no_room(here)
-            done = self.oracle.one(core)
-            shared = self._shared(local.cpu, core.region, done)
+            done = self.emulator.one(context)
+            shared = self._shared(local.cpu, context.region, done)
             if shared or done.fault:
                 return self._access(here, done, shared, alone=stop == "rsp")
-            after = self._rehomed(local, done.core)
-            if after.region != core.region:
-                switch = Action("event", core.rip, alone=True, name="switch", core=after)
+            after = self._rehomed(local, done.context)
+            if after.region != context.region:
+                switch = Action("event", context.rip, alone=True, name="switch", context=after)
                 return self._intern(here, switch)
             if instruction.locked:  # on the own stack: a fence by another name
                 return self._fence(here, after)
-            core = after
+            context = after
 
-    def _fence(self, local: Local, after: Core) -> int:
+    def _fence(self, local: LocalState, after: Context) -> int:
         """An instruction that is nobody's business, but waits for all earlier stores."""
-        event = Action("event", local.core.rip, fence=True, name="fence", core=after)
+        event = Action("event", local.context.rip, fence=True, name="fence", context=after)
         return self._intern(local, event)
 
-    def _event(self, local: Local) -> int:
-        rip = local.core.rip
+    def _event(self, local: LocalState) -> int:
+        rip = local.context.rip
         if rip == self.program.ap_locked:
             name = "ap_locked"
         elif rip >= MARKS and rip not in self.program.stubs:
@@ -263,8 +263,8 @@ class Machine:
             name = self.program.stubs[rip]
         return self._intern(local, Action("event", rip, fence=name in _FENCING, name=name))
 
-    def _foreign(self, local: Local) -> int:
-        rip = local.core.rip
+    def _foreign(self, local: LocalState) -> int:
+        rip = local.context.rip
         section = self.program.symbols.range_at(rip)
         if section is None:
             what = f"CPU {local.cpu} goes on at {rip:#x}, where no code is"
@@ -273,17 +273,17 @@ class Machine:
             local, "unsupported", what=f"given code: {self.program.symbols.nearest(rip)}"
         )
 
-    def _deep(self, local: Local) -> int:
-        region = local.core.region
+    def _deep(self, local: LocalState) -> int:
+        region = local.context.region
         assert region is not None
-        if local.core.rsp < region.base:
+        if local.context.rsp < region.base:
             what = f"CPU {local.cpu} leaves its stack at the lower end: {region.name}"
             return self.end(local, "wrong", "stack-outside", what)
         return self.end(local, "unsupported", what="more than 4096 bytes of stack")
 
-    def _no_room(self, local: Local) -> int:
-        rsp, region = local.core.rsp, local.core.region
-        text = self.program.instruction(local.core.rip).text
+    def _no_room(self, local: LocalState) -> int:
+        rsp, region = local.context.rsp, local.context.region
+        text = self.program.instruction(local.context.rip).text
         if region is not None:
             if rsp - 8 < region.base:
                 what = f"CPU {local.cpu} pushes below its stack, {region.name}: RSP is its base"
@@ -299,24 +299,24 @@ class Machine:
             return self.end(local, "wrong", "cpu-died", what)
         return self.end(local, "unsupported", what=f"memory at {rsp:#x} as a stack")
 
-    def _cpuid(self, cpu: int, core: Core, size: int) -> Core:
+    def _cpuid(self, cpu: int, context: Context, size: int) -> Context:
         """Leaf 1, EBX bits 31-24: the initial APIC id (Intel SDM volume 3, 8.4.5)."""
         ebx = self.program.apic_ids[cpu] << 24
-        return core.having(rip=core.rip + size, rax=0, rbx=ebx, rcx=0, rdx=0)
+        return context.having(rip=context.rip + size, rax=0, rbx=ebx, rcx=0, rdx=0)
 
-    def _rehomed(self, local: Local, core: Core) -> Core:
+    def _rehomed(self, local: LocalState, context: Context) -> Context:
         """The same CPU with the stack that RSP now leads to."""
-        region = core.region
-        if region is not None and region.base <= core.rsp <= region.top:
-            return core
-        return core._replace(
-            region=self.program.region(core.rsp, self._own_blocks(local)), stack=b""
+        region = context.region
+        if region is not None and region.base <= context.rsp <= region.top:
+            return context
+        return context._replace(
+            region=self.program.region(context.rsp, self._own_blocks(local)), stack=b""
         )
 
-    def _own_blocks(self, local: Local) -> dict[int, int]:
+    def _own_blocks(self, local: LocalState) -> dict[int, int]:
         return {self.program.block(local.cpu, n): size for n, size in enumerate(local.allocs)}
 
-    def _shared(self, cpu: int, region: Region | None, done: Done) -> list[Access]:
+    def _shared(self, cpu: int, region: StackRegion | None, done: StepResult) -> list[MemoryAccess]:
         """The accesses that are not to the own stack or to constants."""
         found = []
         for one in [*done.accesses, *([done.bad] if done.bad else [])]:
@@ -329,17 +329,19 @@ class Machine:
                 found.append(one)
         return found
 
-    def _access(self, local: Local, done: Done, shared: list[Access], *, alone: bool) -> int:
+    def _access(
+        self, local: LocalState, done: StepResult, shared: list[MemoryAccess], *, alone: bool
+    ) -> int:
         """The local at an instruction that accesses memory others may know."""
-        cpu, core, program = local.cpu, local.core, self.program
-        instruction = program.instruction(core.rip)
+        cpu, context, program = local.cpu, local.context, self.program
+        instruction = program.instruction(context.rip)
         if done.unknown:
             what = f"the instruction {instruction.text}: {done.fault}"
             return self.end(local, "unsupported", what=what)
         if not shared:
             what = f"CPU {cpu} executes {instruction.text}: {done.fault}"
             return self.end(local, "wrong", "cpu-died", what)
-        if core.regs[GS_BASE] == 0 and any(op.segment == "gs" for op in instruction.operands):
+        if context.regs[GS_BASE] == 0 and any(op.segment == "gs" for op in instruction.operands):
             what = f"CPU {cpu} uses currentcpu before segment_init_ap has set it up"
             return self.end(local, "wrong", "currentcpu-too-early", what)
         for one in shared:
@@ -349,7 +351,7 @@ class Machine:
                 return self.end(local, "wrong", "cpu-died", what)
             if place.kind == "todo":
                 return self.end(
-                    local, "unfinished", what=f"TODO in {program.symbols.nearest(core.rip)}"
+                    local, "unfinished", what=f"TODO in {program.symbols.nearest(context.rip)}"
                 )
             if place.kind != "shared":
                 what = {
@@ -373,7 +375,7 @@ class Machine:
         value = next(one.value for one in shared if one.write) if kind == "store" else 0
         action = Action(
             kind,
-            core.rip,
+            context.rip,
             places[0].address,
             size,
             value,
@@ -381,7 +383,7 @@ class Machine:
             window=any(place.window for place in places),
             alone=alone or any(place.window for place in places),
             fence=kind == "rmw",
-            core=self._rehomed(local, done.core) if kind == "store" else None,
+            context=self._rehomed(local, done.context) if kind == "store" else None,
         )
         return self._intern(local, action)
 
@@ -391,22 +393,22 @@ class Machine:
         """The local after a store, a commit, a fence or a change of stacks."""
         found = self._after.get(lid)
         if found is None:
-            core = self.actions[lid].core
-            assert core is not None
-            found = self._after[lid] = self.settle(self.arrived(self.locals[lid], core))
+            context = self.actions[lid].context
+            assert context is not None
+            found = self._after[lid] = self.settle(self.arrived(self.locals[lid], context))
             self._reached.add(found)
         return found
 
-    def arrived(self, local: Local, core: Core) -> Local:
+    def arrived(self, local: LocalState, context: Context) -> LocalState:
         """The local with a new core; remembers that it has left the boot stack."""
-        before, now = local.core.region, core.region
+        before, now = local.context.region, context.region
         own = now is not None and now.block in self._own_blocks(local)
         if now is not None and own:
             self.stacks[now.block] = (local.cpu, now.low, now.top)
         boot = before is not None and before.block == self.program.boot_low
         moved = now is not None and before is not None and now.block != before.block
         left = local.left or own or (boot and moved)
-        return local._replace(core=core, pending=None, left=left)
+        return local._replace(context=context, pending=None, left=left)
 
     def follow(self, lid: int, value: int) -> Sequence[Next]:
         """What "load", "rmw" and "split" do when they read `value`.
@@ -433,8 +435,8 @@ class Machine:
 
     def _ask(self, lid: int, value: int) -> tuple[int | None, int]:
         local, action = self.locals[lid], self.actions[lid]
-        done = self.oracle.one(local.core, (action.raw, action.size, value))
-        shared = self._shared(local.cpu, local.core.region, done)
+        done = self.emulator.one(local.context, (action.raw, action.size, value))
+        shared = self._shared(local.cpu, local.context.region, done)
         instruction = self.program.instruction(action.rip)
         if done.unknown:
             what = f"the instruction {instruction.text}: {done.fault}"
@@ -442,17 +444,17 @@ class Machine:
         if done.fault:
             what = f"CPU {local.cpu} executes {instruction.text}: {done.fault}"
             return None, self.end(local, "wrong", "cpu-died", what)
-        core = self._rehomed(local, done.core)
+        context = self._rehomed(local, done.context)
         writes = [one for one in shared if one.write]
         if not writes:
-            return None, self.settle(self.arrived(local, core))
+            return None, self.settle(self.arrived(local, context))
         if action.kind == "rmw":
-            return writes[-1].value, self.settle(self.arrived(local, core))
+            return writes[-1].value, self.settle(self.arrived(local, context))
         store = writes[-1]
         target = self.program.classify(local.cpu, store.address, store.size)
         if action.kind != "split" or target.kind != "shared":
             return None, self.end(local, "unsupported", what=f"the instruction {instruction.text}")
-        half = local._replace(pending=(target.address, store.size, store.value), core=core)
+        half = local._replace(pending=(target.address, store.size, store.value), context=context)
         commit = Action(
             "commit",
             action.rip,
@@ -461,11 +463,11 @@ class Machine:
             store.value,
             window=target.window,
             alone=action.alone,
-            core=core,
+            context=context,
         )
         # The stack changes with the store, not before it.
         return None, self._intern(
-            half._replace(core=core._replace(region=local.core.region)), commit
+            half._replace(context=context._replace(region=local.context.region)), commit
         )
 
     # --- waiting loops with a counter --------------------------------------------------------
@@ -473,11 +475,11 @@ class Machine:
     def _site(self, lid: int) -> Site:
         found = self._sites.get(lid)
         if found is None:
-            action, core = self.actions[lid], self.locals[lid].core
-            words = (core.stack[at : at + 8] for at in range(0, len(core.stack) - 7, 8))
+            action, context = self.actions[lid], self.locals[lid].context
+            words = (context.stack[at : at + 8] for at in range(0, len(context.stack) - 7, 8))
             values = (int.from_bytes(word, "little") for word in words)
             callers = tuple(one for one in values if self.program.is_code(one))
-            found = Site(action.rip, core.rsp, action.kind, action.address, callers)
+            found = Site(action.rip, context.rsp, action.kind, action.address, callers)
             self._sites[lid] = found
         return found
 
