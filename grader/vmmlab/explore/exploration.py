@@ -225,6 +225,11 @@ def write_json(found: Exploration, path: Path) -> None:
         ) from error
 
 
+def number_text(value: int) -> str:
+    """Return a small number in decimal, an address or the like in hexadecimal."""
+    return str(value) if value < 256 else f"{value:#x}"
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """When to stop searching: after so many states, which is the same on every machine.

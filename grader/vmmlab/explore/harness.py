@@ -1,7 +1,7 @@
-"""The two situations that are explored: who starts how, what given code does, what must hold.
+"""What the search needs of a harness: the surroundings in which a part of lab 4 is explored.
 
-`Registration`: the APs come from the trampoline, take the lock, get a stack and a number; the BSP
-waits for them. `Barrier`: all CPUs meet three times. Knows nothing of orders or memory models.
+A harness sets the CPUs up, stands in for the given code that is not run, and says what must hold.
+It knows nothing of interleavings or memory models.
 """
 
 from __future__ import annotations
@@ -9,44 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from vmmlab.explore.cpumodel import Action, CpuModel, LocalState
-from vmmlab.explore.emulator import RDI, RSI, Context
-from vmmlab.explore.program import (
-    PCPU_APIC_ID,
-    PCPU_CPUNUM,
-    PCPU_SELF,
-    PCPU_STACKADDR,
-    RETURN_MARK,
-    SLOTS,
-    Program,
-)
+from vmmlab.explore.localstate import Action, LocalState
+from vmmlab.explore.memory import Store
 
-ROUNDS: Final = 3
-POLL_US: Final = 2
-WAIT_US: Final = 4
-"""Time is not modelled: the BSP looks two or three times, however late the others are."""
-_LARGEST_BLOCK: Final = 0x10000
-_NOBODY: Final = 0xFF
-
-Write = tuple[int, int, int]
 Read = Callable[[int, int], int]
+"""Return the value in memory at an address, of a size in bytes."""
 
 
 class Violation(NamedTuple):
-    """A state that must not be."""
+    """What is wrong in a state: a key of `EXPECTED`, and a sentence."""
 
     kind: str
     what: str
 
 
 class Ghost(NamedTuple):
-    """What the model remembers beside memory.
+    """Ghost state: what the harness remembers beside memory.
 
     Attributes:
-        numbers: which numbers are taken, bit by bit.
+        numbers: the numbers that APs have taken, one bit each.
         bsp: "", "waits", "returned" or "gave up".
-        complete: everyone had been counted when the BSP began to wait.
-        slept: the BSP has slept.
+        complete: all APs had been counted when the BSP began to wait.
+        slept: the BSP has called usleep.
     """
 
     numbers: int = 0
@@ -56,13 +40,19 @@ class Ghost(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """What an event does."""
+    """What an event does.
+
+    Attributes:
+        lid: number of the CPU's local state afterwards.
+        ghost: the ghost afterwards.
+        writes: stores that become visible at once.
+        note: what the event is called in a counterexample, or "" to leave it out.
+    """
 
     lid: int
     ghost: Ghost
-    writes: tuple[Write, ...] = ()
+    writes: tuple[Store, ...] = ()
     note: str = ""
-    wrong: Violation | None = None
 
 
 EXPECTED: Final = {
@@ -84,378 +74,44 @@ EXPECTED: Final = {
     "cpu-died": "no exception: there is no handler yet",
     "panic": "nobody panics",
 }
-"""Kind of a wrong state to what the contract says."""
+"""Kind of a violation to what the contract says."""
 
 
 class Harness(Protocol):
-    """What the search needs of a scenario."""
+    """One situation that is explored."""
 
     name: str
 
-    def memory(self) -> Sequence[Write]:
-        """Shared memory that differs from the image."""
+    def initial_writes(self) -> Sequence[Store]:
+        """Return the stores that make the initial memory from the image."""
 
     def start(self, cpu: int) -> int:
-        """The first local of a CPU."""
+        """Return the number of a CPU's first local state."""
 
-    def event(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
-        """What an event does now; None if the CPU has to wait for it."""
+    def handle(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
+        """Return what an event does now, or None if the CPU must wait for it.
 
-    def asks(self, local: LocalState, action: Action) -> tuple[int, int] | None:
-        """Address and size of the memory by which an event judges, None if by none."""
+        Args:
+            lid: number of the CPU's local state before the event.
+            action: the event.
+            ghost: the ghost before it.
+            read: reads memory as this CPU sees it.
+        """
 
-    def check(
+    def reads(self, local: LocalState, action: Action) -> tuple[int, int] | None:
+        """Return address and size of the memory that an event depends on, or None."""
+
+    def check_step(
         self, now: Sequence[LocalState], cpu: int, before: LocalState, read: Read
     ) -> Violation | None:
-        """What is wrong in the state into which a step of `cpu` has led."""
+        """Check the invariants after a move.
 
-    def final(self, now: Sequence[LocalState], read: Read) -> Violation | None:
-        """What is wrong when all have come to the end."""
+        Args:
+            now: the local states of all CPUs.
+            cpu: the CPU that has moved.
+            before: its local state before the move.
+            read: reads memory as all CPUs see it.
+        """
 
-
-class _Common:
-    """Given functions, and stacks."""
-
-    def __init__(self, model: CpuModel) -> None:
-        self.model = model
-        self.program: Program = model.program
-        self.aps = self.program.cpus - 1
-        self._count = self.program.symbols.addr("num_of_processors")
-        self._simple: dict[tuple[int, Ghost], Effect | None] = {}
-
-    def memory(self) -> Sequence[Write]:
-        """The pointers into the copy of the trampoline, the delays, and what APs are to run."""
-        addr = self.program.symbols.addr
-        delays = addr("ap_delays")
-        return (
-            (addr("apinitlock"), 8, self.program.window + self.program.lock_offset),
-            (addr("apinitprocs"), 8, self.program.window + self.program.procs_offset),
-            (addr("apinit_addr"), 4, self.program.apinit_addr),
-            (addr("initproc_ap"), 8, addr("ap_proc")),
-            (delays + 8, 4, POLL_US),
-            (delays + 12, 4, WAIT_US),
-            (self.program.lock, 8, 0),
-            (self.program.procs, 4, 0),
-        )
-
-    def check_stacks(
-        self, now: Sequence[LocalState], cpu: int, before: LocalState
-    ) -> Violation | None:
-        """Two CPUs on one stack."""
-        region = now[cpu].context.region
-        if region is None or (
-            before.context.region and before.context.region.block == region.block
-        ):
-            return None
-        for other in now:
-            there = other.context.region
-            if other.cpu == cpu or there is None or there.block != region.block:
-                continue
-            if region.name == "the boot stack":
-                what = f"CPU {cpu} comes to the boot stack while CPU {other.cpu} is on it"
-                return Violation("boot-stack-shared", what)
-            what = f"CPU {cpu} is on the same stack as CPU {other.cpu}: {region.name}"
-            return Violation("stack-shared", what)
-        return None
-
-    def simple(self, lid: int, action: Action, ghost: Ghost) -> Effect | None:
-        """Events that mean the same in both scenarios, whatever is in memory; None for others."""
-        key = (lid, ghost)
-        if key not in self._simple:
-            self._simple[key] = self._simply(lid, action, ghost)
-        return self._simple[key]
-
-    def _simply(self, lid: int, action: Action, ghost: Ghost) -> Effect | None:
-        model, local = self.model, self.model.locals[lid]
-        if action.name in ("switch", "fence"):
-            after = model.after(lid)
-            region = model.locals[after].context.region
-            note = f"moves to {region.name if region else 'no stack'}"
-            return Effect(after, ghost, note=note if action.name == "switch" else "")
-        regs = local.context.regs
-        edi = regs[RDI] & 0xFFFF_FFFF
-        value: int
-        note = f"{action.name} ()"
-        if action.name == "alloc":
-            if len(local.allocs) == SLOTS or edi > _LARGEST_BLOCK:
-                end = model.end(local, "unsupported", what=f"alloc ({edi})")
-                return Effect(end, ghost)
-            value = self.program.block(local.cpu, len(local.allocs))
-            local = local._replace(allocs=(*local.allocs, edi))
-            note = f"alloc ({edi:#x}) = {value:#x}"
-        elif action.name in ("printf", "vprintf"):
-            value, note = 0, ""
-        elif action.name == "usleep":
-            value = 0
-            ghost = ghost._replace(slept=ghost.slept or local.cpu == 0)
-        elif action.name == "acpi_num_of_processors":
-            value, note = self.program.cpus, ""
-        elif action.name == "acpi_apic_id":
-            value = self.program.apic_ids[edi] if edi < self.program.cpus else 0
-        elif action.name == "apic_id":
-            value, note = self.program.apic_ids[local.cpu], ""
-        elif action.name == "acpi_pm_timer":
-            found = self._no_timer(local.context, regs[RDI], regs[RSI])
-            if found is None:
-                what = "acpi_pm_timer with pointers to shared variables"
-                return Effect(model.end(local, "unsupported", what=what), ghost)
-            local, value, note = local._replace(context=found), 0, ""
-        elif action.name == "ap_first_missing":
-            value, note = _NOBODY, ""
-        elif action.name == "vmm_parked":
-            return Effect(model.end(local, "halted"), ghost, note="vmm_parked ()")
-        elif action.name == "vmm_todo":
-            text = self.program.text(regs[RDI]) or b"?"
-            what = f"TODO({text.decode(errors='replace')})"
-            return Effect(model.end(local, "unfinished", what=what), ghost)
-        else:
-            return None
-        return Effect(model.settle(model.returned(local, value)), ghost, note=note)
-
-    def _no_timer(self, context: Context, *pointers: int) -> Context | None:
-        """Zero for the port (2 bytes) and the mask (4 bytes), if they are on the own stack."""
-        stack = bytearray(context.stack)
-        for pointer, size in zip(pointers, (2, 4), strict=True):
-            at = pointer - context.rsp
-            if not 0 <= at <= len(stack) - size:
-                return None
-            stack[at : at + size] = bytes(size)
-        return context._replace(stack=bytes(stack))
-
-    def odd(self, lid: int, action: Action, ghost: Ghost) -> Effect:
-        """A given function that does not belong here."""
-        local = self.model.locals[lid]
-        if action.name == "panic":
-            text = self.program.text(local.context.regs[RDI]) or b""
-            what = f'CPU {local.cpu} panics: "{text.decode(errors="replace")}"'
-            wrong = Violation("panic", what)
-            return Effect(self.model.end(local, "wrong", *wrong), ghost, note="panics", wrong=wrong)
-        what = f"a call of {action.name} in this place"
-        return Effect(self.model.end(local, "unsupported", what=what), ghost)
-
-
-class Registration(_Common):
-    """The APs come in one by one, the BSP waits for all."""
-
-    name = "registration"
-
-    def start(self, cpu: int) -> int:
-        """An AP at the trampoline; the BSP before ap_wait."""
-        local = self.model.begin(cpu)
-        return self.model.place(local, Action("event", alone=True, name="begin"))
-
-    def event(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
-        """See `Harness.event`."""
-        model, program, local = self.model, self.program, self.model.locals[lid]
-        cpu = local.cpu
-        if action.name == "begin" and cpu:
-            context = local.context.having(rip=program.symbols.addr("apinit_enter"))
-            after = model.settle(local._replace(context=context, phase="run"))
-            write = (program.procs, 4, read(program.procs, 4) + 1)
-            return Effect(after, ghost, (write,), "enters the trampoline, goes to apinit_enter")
-        if action.name == "begin":
-            complete = read(self._count, 4) == self.aps == read(program.procs, 4)
-            stack = program.harness_stack(0)
-            called = model.call(local, program.symbols.addr("ap_wait"), stack, RETURN_MARK)
-            ghost = ghost._replace(bsp="waits", complete=complete)
-            return Effect(model.settle(called), ghost, note="calls ap_wait")
-        if action.name == "return" and not cpu:
-            end = model.end(local, "returned")
-            return Effect(end, ghost._replace(bsp="returned"), note="ap_wait returns")
-        if action.name == "ap_locked" and cpu:
-            return self._locked(local, ghost)
-        if action.name == "segment_init_ap" and cpu:
-            return self._numbered(local, ghost)
-        if action.name == "ap_proc" and cpu:
-            return self._done(local, ghost, read)
-        if action.name == "vmm_ap_missing" and not cpu:
-            return self._missing(local, ghost)
-        if action.name == "panic" and not cpu and ghost.slept:
-            # Its time may be over: what is right then is another check's business.
-            return self._missing(local, ghost)
-        return self.simple(lid, action, ghost) or self.odd(lid, action, ghost)
-
-    def asks(self, local: LocalState, action: Action) -> tuple[int, int] | None:
-        """See `Harness.asks`."""
-        if action.name == "return" and not local.cpu:
-            return self._count, 4
-        if action.name == "ap_proc" and local.number:
-            return self.program.pcpu_field(local.number, PCPU_STACKADDR), 8
-        return None
-
-    def _locked(self, local: LocalState, ghost: Ghost) -> Effect:
-        """The given code behind apinit_enter: this CPU takes itself for the holder of the lock."""
-        region = self.program.region(self.program.boot_top, {})
-        context = self.model.one(local.context._replace(region=None, stack=b""))
-        context = context._replace(region=region, stack=b"")
-        after = self.model.settle(local._replace(context=context, passed=True))
-        return Effect(after, ghost, note="comes to ap_locked, on the boot stack")
-
-    def _numbered(self, local: LocalState, ghost: Ghost) -> Effect:
-        edi = local.context.regs[RDI] & 0xFFFF_FFFF
-        number = edi - (edi >> 31 << 32)
-        cpu, program = local.cpu, self.program
-        note = f"segment_init_ap ({number})"
-        wrong = None
-        if not 1 <= number <= self.aps:
-            wrong = Violation("number-wrong", f"CPU {cpu} takes the number {number}")
-        elif ghost.numbers >> number & 1:
-            wrong = Violation(
-                "number-twice", f"CPU {cpu} takes the number {number}, which is taken"
-            )
-        if wrong:
-            return Effect(self.model.end(local, "wrong", *wrong), ghost, note=note, wrong=wrong)
-        writes = (
-            (program.pcpu_field(number, PCPU_SELF), 8, program.pcpu(number)),
-            (program.pcpu_field(number, PCPU_CPUNUM), 4, number),
-            (program.pcpu_field(number, PCPU_APIC_ID), 4, program.apic_ids[cpu]),
-        )
-        context = local.context.having(gs_base=program.pcpu(number))
-        back = self.model.returned(local._replace(context=context, number=number), 0)
-        ghost = ghost._replace(numbers=ghost.numbers | 1 << number)
-        return Effect(self.model.settle(back), ghost, writes, note)
-
-    def _done(self, local: LocalState, ghost: Ghost, read: Read) -> Effect:
-        cpu, region = local.cpu, local.context.region
-        own = [self.program.block(cpu, n) for n in range(len(local.allocs))]
-        wrong = None
-        if not local.number:
-            wrong = Violation("not-numbered", f"CPU {cpu} calls initproc_ap without a number")
-        elif region is None or region.block not in own:
-            where = region.name if region else "no stack"
-            wrong = Violation("stack-not-own", f"CPU {cpu} calls initproc_ap on {where}")
-        else:
-            there = read(self.program.pcpu_field(local.number, PCPU_STACKADDR), 8)
-            if there != region.block:
-                name = self.program.name(there)
-                what = (
-                    f"CPU {cpu} has stackaddr = {there:#x} ({name}), and its stack is {region.name}"
-                )
-                wrong = Violation("stackaddr-wrong", what)
-        if wrong:
-            end = self.model.end(local, "wrong", *wrong)
-            return Effect(end, ghost, note="calls initproc_ap", wrong=wrong)
-        return Effect(self.model.end(local, "done"), ghost, note="calls initproc_ap: has come")
-
-    def _missing(self, local: LocalState, ghost: Ghost) -> Effect:
-        if ghost.complete:
-            what = "the BSP gives up, and all had come before it began to wait"
-            wrong = Violation("bsp-gave-up", what)
-            end = self.model.end(local, "wrong", *wrong)
-            return Effect(end, ghost, note="gives up waiting", wrong=wrong)
-        end = self.model.end(local, "gave up")
-        return Effect(end, ghost._replace(bsp="gave up"), note="gives up waiting, which it may")
-
-    def check(
-        self, now: Sequence[LocalState], cpu: int, before: LocalState, read: Read
-    ) -> Violation | None:
-        """See `Harness.check`."""
-        local = now[cpu]
-        if local.phase == "returned" and before.phase != "returned":
-            for ap in now[1:]:
-                if not (ap.left or ap.number):
-                    place = "has not come yet" if ap.phase == "begin" else (
-                        "is on the boot stack" if ap.passed else "waits before the boot stack"
-                    )  # fmt: skip
-                    return Violation("bsp-went-on", f"the BSP goes on while CPU {ap.cpu} {place}")
-            count = read(self._count, 4)
-            if count != self.aps:
-                what = f"the BSP goes on when num_of_processors is {count} of {self.aps}"
-                return Violation("bsp-went-on", what)
-        return self.check_stacks(now, cpu, before)
-
-    def final(self, now: Sequence[LocalState], read: Read) -> Violation | None:
-        """See `Harness.final`."""
-        count = read(self._count, 4)
-        if all(ap.phase == "done" for ap in now[1:]) and count != self.aps:
-            return Violation(
-                "count-wrong", f"num_of_processors is {count}, and {self.aps} APs have come"
-            )
-        return None
-
-
-class Barrier(_Common):
-    """All CPUs meet at sync_all_processors, three times in a row."""
-
-    name = "barrier"
-
-    def memory(self) -> Sequence[Write]:
-        """All CPUs have their per-CPU data; nobody has been counted."""
-        program = self.program
-        fields = []
-        for cpu in range(program.cpus):
-            region = program.harness_stack(cpu)
-            fields += [
-                (program.pcpu_field(cpu, PCPU_SELF), 8, program.pcpu(cpu)),
-                (program.pcpu_field(cpu, PCPU_CPUNUM), 4, cpu),
-                (program.pcpu_field(cpu, PCPU_APIC_ID), 4, program.apic_ids[cpu]),
-                (program.pcpu_field(cpu, PCPU_STACKADDR), 8, region.base),
-            ]
-        return (*super().memory(), (program.procs, 4, self.aps), *fields)
-
-    def start(self, cpu: int) -> int:
-        """A CPU that has not been counted."""
-        local = self.model.begin(cpu)
-        context = local.context.having(gs_base=self.program.pcpu(cpu))
-        region = self.program.harness_stack(cpu)
-        local = local._replace(context=context._replace(region=region), number=cpu)
-        return self.model.place(local, Action("event", alone=True, name="begin"))
-
-    def event(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
-        """See `Harness.event`."""
-        local = self.model.locals[lid]
-        if action.name == "begin" and local.cpu:
-            # By symmetry: number k is the k-th to be counted.
-            if read(self._count, 4) != local.cpu - 1:
-                return None
-            write = (self._count, 4, local.cpu)
-            return Effect(self._between(local), ghost, (write,), "has been counted")
-        if action.name == "begin":
-            if read(self._count, 4) != self.aps:
-                return None
-            started = self.program.symbols.addr("ap_started")
-            after, note = self._called(local)
-            return Effect(after, ghost, ((started, 1, 1),), note)
-        if action.name == "call":
-            after, note = self._called(local)
-            return Effect(after, ghost, note=note)
-        if action.name == "return":
-            out = local.out + 1
-            note = f"comes out of round {out}"
-            if out == ROUNDS:
-                return Effect(self.model.end(local._replace(out=out), "done"), ghost, note=note)
-            return Effect(self._between(local._replace(out=out)), ghost, note=note)
-        return self.simple(lid, action, ghost) or self.odd(lid, action, ghost)
-
-    def asks(self, local: LocalState, action: Action) -> tuple[int, int] | None:
-        """See `Harness.asks`: who is in which round is no memory, and does not go back."""
-        return None
-
-    def _between(self, local: LocalState) -> int:
-        context = self.model.begin(local.cpu).context.having(gs_base=self.program.pcpu(local.cpu))
-        context = context._replace(region=self.program.harness_stack(local.cpu))
-        local = local._replace(context=context, phase="call")
-        return self.model.place(local, Action("event", alone=True, name="call"))
-
-    def _called(self, local: LocalState) -> tuple[int, str]:
-        local = local._replace(round=local.round + 1)
-        address = self.program.symbols.addr("sync_all_processors")
-        stack = self.program.harness_stack(local.cpu)
-        called = self.model.call(local, address, stack, RETURN_MARK)
-        return self.model.settle(called), f"calls sync_all_processors, round {local.round}"
-
-    def check(
-        self, now: Sequence[LocalState], cpu: int, before: LocalState, read: Read
-    ) -> Violation | None:
-        """See `Harness.check`."""
-        out = now[cpu].out
-        if out > before.out:
-            for other in now:
-                if other.round < out:
-                    what = f"CPU {cpu} leaves round {out} before CPU {other.cpu} has come to it"
-                    return Violation("barrier-passed-early", what)
-        return self.check_stacks(now, cpu, before)
-
-    def final(self, now: Sequence[LocalState], read: Read) -> Violation | None:
-        """See `Harness.final`."""
-        return None
+    def check_end(self, now: Sequence[LocalState], read: Read) -> Violation | None:
+        """Check a state in which all CPUs have finished; see `check_step` for the arguments."""

@@ -1,9 +1,11 @@
-"""From an image to its Exploration: both scenarios, with stores that are seen late and in order.
+"""Runs all searches for one image: both harnesses, each under both memory models.
 
-Every order in which stores are seen at once is also one with store buffers, so that is tried first:
-if nothing is wrong there, that is all. If something is, and it is wrong with stores seen in order
-too, that is the simpler story, and the one that is told. A pure function of the image: no files but
-the image's own, no clock but as a limit.
+Every interleaving with stores in order is also one with store buffers, so store buffers come first:
+if nothing is wrong there, no other search is needed. If something is, and it is also wrong with
+stores in order, that is the simpler counterexample, and the one that is reported.
+
+The result depends on the image alone: no file but the image is read, and clocks only limit how long
+a search runs.
 """
 
 from __future__ import annotations
@@ -14,14 +16,27 @@ from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.errors import UsageError
-from vmmlab.explore.counterexample import Tracer
-from vmmlab.explore.cpumodel import LOOK_AHEAD, CpuModel
-from vmmlab.explore.exploration import CPUS, Bounds, Exploration, Limit, MemoryModel, Part, Verdict
-from vmmlab.explore.harness import Barrier, Harness, Registration
+from vmmlab.explore.barrier import Barrier
+from vmmlab.explore.bfs import SearchResult
+from vmmlab.explore.counterexample import CounterexampleBuilder
+from vmmlab.explore.cpumodel import CpuModel
+from vmmlab.explore.exploration import (
+    CPUS,
+    Bounds,
+    Exploration,
+    Limit,
+    MemoryModel,
+    Part,
+    Verdict,
+)
+from vmmlab.explore.harness import Harness
+from vmmlab.explore.loops import LOOK_AHEAD
 from vmmlab.explore.program import CohortLike, ImageLike, Program
-from vmmlab.explore.search import BUFFER_CAPACITY, Search, SearchResult
+from vmmlab.explore.registration import Registration
+from vmmlab.explore.search import Search
+from vmmlab.explore.transitions import BUFFER_CAPACITY
 
-_SCENARIOS: Final = (Registration, Barrier)
+_HARNESSES: Final = (Registration, Barrier)
 
 
 def explore(
@@ -33,19 +48,19 @@ def explore(
     scenarios: Sequence[str] | None = None,
     cpus: int = CPUS,
 ) -> Exploration:
-    """Try all orders of the lab-4 code in an image.
+    """Search all interleavings of the lab-4 code in an image.
 
     Args:
-        image: x86_64, with lab 4 in it, the student's or any.
-        cohort: the one that the image was built for.
+        image: x86_64, with lab 4 in it.
+        cohort: the cohort that it was built for.
         sources: the student's files by path, for the text of source lines.
         bounds: when to stop.
-        scenarios: which ones: "registration", "barrier"; None: both.
-        cpus: how many CPUs, the BSP among them.
+        scenarios: names of harnesses, "registration" and "barrier"; None: both.
+        cpus: number of CPUs, including the BSP.
 
     Raises:
-        InfraError: the image is not one of this kit.
-        UsageError: it is for another architecture.
+        InfraError: the image cannot be read, or was not built from this kit.
+        UsageError: the image is for another architecture.
     """
     if image.options.arch != "x86_64":
         raise UsageError(
@@ -54,7 +69,7 @@ def explore(
     model = CpuModel(Program(image, cohort, cpus))
     pools = _Pools(bounds or Bounds())
     parts: list[Part] = []
-    for kind in _SCENARIOS:
+    for kind in _HARNESSES:
         if scenarios is None or kind.name in scenarios:
             parts += _parts(model, kind(model), pools, sources or {})
     options = image.options
@@ -62,36 +77,36 @@ def explore(
 
 
 def _parts(
-    model: CpuModel, scenario: Harness, pools: _Pools, sources: Mapping[str, bytes]
+    model: CpuModel, harness: Harness, pools: _Pools, sources: Mapping[str, bytes]
 ) -> Iterator[Part]:
-    """The parts of one scenario: stores in order, then, if nothing is wrong, store buffers."""
-    counted = set(model.counted)
-    late = _Trial(model, scenario, "store buffers", sources)
-    late.exhaust(pools, explain=False)
-    if late.says_all:
-        yield Part(scenario.name, "in order", "correct", 0, 0, included=True)
-        yield late.part(pools, counted)
+    """Yield the parts of one harness: stores in order, then store buffers unless that is wrong."""
+    reported = set(model.counting)
+    buffered = _PartSearch(model, harness, "store buffers", sources)
+    buffered.exhaust(pools, explain=False)
+    if buffered.proves_all:
+        yield Part(harness.name, "in order", "correct", 0, 0, included=True)
+        yield buffered.part(pools, reported)
         return
-    in_order = _Trial(model, scenario, "in order", sources)
+    in_order = _PartSearch(model, harness, "in order", sources)
     in_order.exhaust(pools)
-    part = in_order.part(pools, counted)
+    part = in_order.part(pools, reported)
     if part.verdict not in ("correct", "no error found"):
-        yield replace(part, seconds=part.seconds + late.seconds)
+        yield replace(part, seconds=part.seconds + buffered.seconds)
         return
     yield part
-    counted = set(model.counted)
-    if late.unexplained:
-        late.exhaust(pools)
-    yield late.part(pools, counted)
+    reported = set(model.counting)
+    if buffered.needs_explanation:
+        buffered.exhaust(pools)
+    yield buffered.part(pools, reported)
 
 
 class _Pool:
-    """What is left of the states and the time that several searches have together.
+    """A budget of states and CPU time that several searches share.
 
     Args:
-        states: at most so many.
-        seconds: CPU time.
-        share: the part of what is left that one search gets.
+        states: for all searches together.
+        seconds: CPU time for all searches together.
+        share: the fraction of what is left that one search gets.
     """
 
     def __init__(self, states: int, seconds: float, share: float) -> None:
@@ -100,10 +115,10 @@ class _Pool:
     def run(
         self, search: Search, *, preemptions: int | None = None, explain: bool = True
     ) -> SearchResult:
-        """Let a search have its share; its other arguments are those of `Search.run`."""
+        """Run a search with its share; the other arguments are those of `Search.run`."""
         began = time.thread_time()
         found = search.run(
-            states=int(self._states * self._share),
+            max_states=int(self._states * self._share),
             seconds=self._seconds * self._share,
             preemptions=preemptions,
             explain=explain,
@@ -114,7 +129,7 @@ class _Pool:
 
 
 class _Pools:
-    """What the searches of all parts have together, without a bound on preemptions and with it."""
+    """The budgets of all parts, without and with a bound on preemptions."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.preemptions = bounds.preemptions
@@ -122,59 +137,63 @@ class _Pools:
         self.fallback = _Pool(bounds.fallback_states, bounds.fallback_seconds, 1 / 2)
 
 
-class _Trial:
-    """One scenario under one memory model."""
+class _PartSearch:
+    """The search for one part: one harness under one memory model."""
 
     def __init__(
-        self, model: CpuModel, scenario: Harness, memory: MemoryModel, sources: Mapping[str, bytes]
+        self,
+        model: CpuModel,
+        harness: Harness,
+        memory: MemoryModel,
+        sources: Mapping[str, bytes],
     ) -> None:
         self._model = model
         self._memory = memory
-        self._search = Search(model, scenario, buffers=memory == "store buffers")
-        self._tracer = Tracer(model, self._search, sources)
+        self._search = Search(model, harness, buffers=memory == "store buffers")
+        self._builder = CounterexampleBuilder(model, self._search.transitions, sources)
         self._found = SearchResult()
         self.seconds = 0.0
 
     def exhaust(self, pools: _Pools, *, explain: bool = True) -> None:
-        """Try all orders, as far as that goes.
+        """Search all interleavings, as far as the budget goes.
 
         Args:
-            pools: how far.
-            explain: False: it is enough to know whether it `says_all`.
+            pools: the budgets.
+            explain: False: it is enough to find out whether `proves_all` holds.
         """
         began = time.thread_time()
         self._found = pools.exhaustive.run(self._search, explain=explain)
         self.seconds += time.thread_time() - began
 
     @property
-    def says_all(self) -> bool:
-        """Whether nothing is wrong, and nothing can be when stores are seen in order."""
+    def proves_all(self) -> bool:
+        """Whether nothing is wrong, and nothing can be with stores in order."""
         found = self._found
-        return found.complete and found.in_order and found.wrong is None and not found.limits
+        return found.complete and found.in_order and found.violation is None and not found.limits
 
     @property
-    def unexplained(self) -> bool:
-        """Whether there is more to find out by a search that shall explain."""
+    def needs_explanation(self) -> bool:
+        """Whether a search that explains could find out more."""
         found = self._found
         open_end = found.complete and not found.in_order
-        return found.wrong is None and (open_end or bool(found.limits))
+        return found.violation is None and (open_end or bool(found.limits))
 
-    def part(self, pools: _Pools, counted: Set[int]) -> Part:
-        """What came of it; if not all orders could be tried, with those of few preemptions.
+    def part(self, pools: _Pools, reported: Set[int]) -> Part:
+        """Return the result; search with few preemptions if the full search was incomplete.
 
         Args:
-            pools: how many of them.
-            counted: loops that count which were told of before.
+            pools: the budgets.
+            reported: addresses of counting loops that an earlier part has reported.
         """
         began = time.thread_time()
         search, found = self._search, self._found
         states, transitions = found.states, found.transitions
         bounds = []
-        if self._memory == "store buffers" and search.filled:
+        if self._memory == "store buffers" and search.transitions.buffer_filled:
             bounds.append(f"at most {BUFFER_CAPACITY} stores of a CPU on their way")
-        if found.unsure:
+        if found.uncertain:
             bounds.append("whether a loop that counts comes to its end is not known")
-        if not found.complete and found.wrong is None:
+        if not found.complete and found.violation is None:
             most = pools.preemptions
             found = pools.fallback.run(search, preemptions=most)
             states, transitions = states + found.states, transitions + found.transitions
@@ -182,24 +201,23 @@ class _Trial:
             if not found.complete:
                 bounds.append("not even all of these")
             bounds.append("waiting for ever not judged")
-        self._found = found
         bound = ", ".join(bounds)
         return Part(
-            scenario=search.scenario.name,
+            scenario=search.harness.name,
             memory=self._memory,
             verdict=_verdict(self._model, found, bound),
             states=states,
             transitions=transitions,
-            bound="" if found.wrong else bound,
-            assumptions=_assumptions(self._model, counted),
-            limits=_limits(self._model, self._tracer, found),
-            counterexample=self._tracer.counterexample(found) if found.wrong else None,
+            bound="" if found.violation else bound,
+            assumptions=_assumptions(self._model, reported),
+            limits=_limits(self._model, self._builder, found),
+            counterexample=self._builder.build(found) if found.violation else None,
             seconds=self.seconds + time.thread_time() - began,
         )
 
 
 def _verdict(model: CpuModel, found: SearchResult, bound: str) -> Verdict:
-    if found.wrong:
+    if found.violation:
         return "wrong"
     phases = {model.locals[lid].phase for lid in found.limits}
     if "unsupported" in phases:
@@ -209,21 +227,24 @@ def _verdict(model: CpuModel, found: SearchResult, bound: str) -> Verdict:
     return "no error found" if bound else "correct"
 
 
-def _limits(model: CpuModel, tracer: Tracer, found: SearchResult) -> tuple[Limit, ...]:
-    """What could not be followed, each place once; of a wrong program it does not matter."""
-    if found.wrong:
+def _limits(
+    model: CpuModel, builder: CounterexampleBuilder, found: SearchResult
+) -> tuple[Limit, ...]:
+    """Return what could not be followed, each place once; nothing if the program is wrong."""
+    if found.violation:
         return ()
-    limits = [Limit(model.locals[lid].why[1], tracer.where(lid)) for lid in found.limits]
+    limits = [Limit(model.locals[lid].reason[1], builder.where(lid)) for lid in found.limits]
     return tuple(dict.fromkeys(limits))
 
 
-def _assumptions(model: CpuModel, known: Set[int]) -> tuple[str, ...]:
+def _assumptions(model: CpuModel, reported: Set[int]) -> tuple[str, ...]:
+    """Return what is assumed about each counting loop that has not been reported before."""
     program = model.program
     told = []
-    for rip, passes in sorted(model.counted.items()):
-        if rip in known:
+    for rip, passes in sorted(model.counting.items()):
+        if rip in reported:
             continue
-        place = program.place(rip) or program.symbols.nearest(rip)
+        place = program.source_line(rip) or program.symbols.nearest(rip)
         if passes:
             told.append(f"a waiting loop at {place} counts: it ends at pass {passes}")
         else:
