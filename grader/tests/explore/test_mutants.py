@@ -7,7 +7,7 @@ import pytest
 from vmmlab.author import mutants
 from vmmlab.checks.causes import Causes
 from vmmlab.course import model as courses
-from vmmlab.explore.scenarios import EXPECTED
+from vmmlab.explore.harness import EXPECTED
 from vmmlab.i18n.translate import Reader
 
 COURSE = courses.load(Path(__file__).parents[3])

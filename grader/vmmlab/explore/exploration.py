@@ -22,7 +22,7 @@ SCENARIOS = ("registration", "barrier")
 """What is explored: the way of the APs past the lock to their numbers, and three rounds of the
 barrier."""
 
-Memory = Literal["in order", "store buffers"]
+MemoryModel = Literal["in order", "store buffers"]
 """How stores of one CPU are seen by the others: at once, or late through a buffer (TSO)."""
 
 Verdict = Literal["correct", "no error found", "wrong", "unsupported", "unfinished"]
@@ -30,7 +30,7 @@ Verdict = Literal["correct", "no error found", "wrong", "unsupported", "unfinish
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ScheduleStep:
     """One step of one CPU.
 
     Attributes:
@@ -61,7 +61,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CpuPosition:
     """Where one CPU is at the end.
 
     Attributes:
@@ -99,8 +99,8 @@ class Counterexample:
     cpu: int
     what: str
     expected: str
-    steps: tuple[Step, ...]
-    cpus: tuple[Standing, ...]
+    steps: tuple[ScheduleStep, ...]
+    cpus: tuple[CpuPosition, ...]
     values: Mapping[str, int]
     hopeless: int | None = None
 
@@ -141,7 +141,7 @@ class Part:
     """
 
     scenario: str
-    memory: Memory
+    memory: MemoryModel
     verdict: Verdict
     states: int
     transitions: int
@@ -223,6 +223,11 @@ def write_json(found: Exploration, path: Path) -> None:
             found=error.strerror or str(error),
             next_step="Name a file in a folder that is there and may be written to.",
         ) from error
+
+
+def number_text(value: int) -> str:
+    """Return a small number in decimal, an address or the like in hexadecimal."""
+    return str(value) if value < 256 else f"{value:#x}"
 
 
 @dataclass(frozen=True, slots=True)
