@@ -36,9 +36,9 @@ from vmmlab.course.submission import reference
 from vmmlab.grading import inputs
 from vmmlab.grading.boots import build_options, make_builder
 from vmmlab.host.sandbox import Sandbox
+from vmmlab.host.versions import tool_versions
 from vmmlab.images import BuildOptions, Image
 from vmmlab.images.model import Delays
-from vmmlab.machine import tool_versions
 from vmmlab.machine.spec import MAX_CPUS_MULTI_THREADED
 
 EXIT_AT_ONCE = """

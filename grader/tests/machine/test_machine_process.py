@@ -20,8 +20,9 @@ from vmmlab.base.errors import InfraError
 from vmmlab.host import sandbox
 from vmmlab.host.versions import qemu_path
 from vmmlab.machine import IcrWrite, IoWrite, Limits, Machine, MachineDied, MachineSpec
+from vmmlab.machine.exceptions import MAX_EXCEPTIONS
 from vmmlab.machine.qemu import SERIAL_HEAD, SERIAL_TAIL
-from vmmlab.machine.trace import MAX_EVENTS, MAX_EXCEPTIONS
+from vmmlab.machine.trace import MAX_EVENTS
 
 Kernels = Callable[..., Kernel]
 

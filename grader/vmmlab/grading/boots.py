@@ -25,9 +25,10 @@ from vmmlab.course.model import Course
 from vmmlab.grading import inputs
 from vmmlab.grading.grade import RunFacts, RunRequest
 from vmmlab.host.sandbox import Sandbox
+from vmmlab.host.versions import tool_versions
 from vmmlab.images import Builder, BuildOptions, Image, ObjectPatch, Prebuilt
 from vmmlab.images.model import Diagnostic
-from vmmlab.machine import Machine, MachineSpec, tool_versions
+from vmmlab.machine import Machine, MachineSpec
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.session import Director, Inputs
 from vmmlab.probes.bringup import make_probe

@@ -35,11 +35,13 @@ from qemu.qmp.error import QMPError
 from vmmlab.base.errors import InfraError
 from vmmlab.host import toolroots
 from vmmlab.host.processes import end_tree
-from vmmlab.host.versions import X2APIC_CPU, is_tried, qemu_path
+from vmmlab.host.versions import is_tried, qemu_path
+from vmmlab.machine.dialects import X2APIC_CPU
+from vmmlab.machine.exceptions import CpuException, TripleFault
 from vmmlab.machine.gdb import Gdb, Registers
 from vmmlab.machine.limits import Limits
 from vmmlab.machine.spec import MachineSpec
-from vmmlab.machine.trace import CpuException, TraceEvent, TraceLog, TripleFault
+from vmmlab.machine.trace import TraceEvent, TraceLog
 
 #: What is kept of the serial port, bytes: this much of the beginning and this much of the end.
 SERIAL_HEAD = SERIAL_TAIL = 64 * 1024

@@ -30,11 +30,12 @@ from vmmlab.course.model import Course
 from vmmlab.course.submission import Source
 from vmmlab.host import toolroots
 from vmmlab.host.sandbox import Limits, Sandbox, kill_tree
-from vmmlab.host.versions import X2APIC_CPU, qemu_path, require_x2apic, tool_versions
+from vmmlab.host.versions import qemu_path, tool_versions
 from vmmlab.i18n.translate import Reader
 from vmmlab.images import Image, Symbols
 from vmmlab.images.model import Delays
 from vmmlab.machine import Machine, MachineSpec
+from vmmlab.machine.dialects import X2APIC_CPU, require_x2apic
 from vmmlab.student import doctor
 from vmmlab.student.build import folder_of, image_of, install, labs_of, own_image
 from vmmlab.workspace.model import Workspace
