@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar
 
 from vmmlab.base.errors import InfraError
 from vmmlab.checks import Scenario
@@ -29,6 +29,7 @@ from vmmlab.host.versions import tool_versions
 from vmmlab.images import Builder, BuildOptions, Image, ObjectPatch, Prebuilt
 from vmmlab.images.model import Diagnostic
 from vmmlab.machine import Machine, MachineSpec
+from vmmlab.machine.firmware import DEFAULT
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.session import Director, Inputs
 from vmmlab.probes.bringup import make_probe
@@ -128,7 +129,7 @@ async def _boot(
         kernel=image.kernel,
         cpus=cpus,
         memory_mib=int(scenario.get("memory", inputs.memory_mib(seed, scenario.name))),
-        firmware=cast(Literal["qboot", "seabios"], scenario.get("firmware", "qboot")),
+        firmware=str(scenario.get("firmware", DEFAULT)),
         cmdline=inputs.command_line(seed, scenario.name, int(scenario.get("cmdline", 0))),
         modules=modules,
     )
