@@ -14,7 +14,7 @@ from vmmlab.machine.gdb import REGISTER_NAMES, GdbError, Registers
 from vmmlab.machine.gdb.registers import parse_layout
 from vmmlab.machine.limits import NOMINAL_START_S, nominal_start_s
 from vmmlab.machine.qemu.command import argv
-from vmmlab.machine.qemu.output import BoundedText, sanitise
+from vmmlab.machine.qemu.output import BoundedText
 
 
 def regs(**values: int) -> Registers:
@@ -158,24 +158,3 @@ def test_bounded_text_keeps_both_ends() -> None:
     short = BoundedText(head=10, tail=10)
     short.feed(b"0123456789abc")
     assert short.value() == b"0123456789abc"
-
-
-@pytest.mark.parametrize(
-    ("raw", "shown"),
-    [
-        (b"plain\r\ntext\n", "plain\ntext\n"),
-        (b"\x1b[31mred\x1b[0m", "red"),
-        (b"\x1b]0;title\x07after", "after"),
-        (b"\x1bPq#0\x1b\\after", "after"),
-        (b"bell\x07 nul\x00", "bell\\x07 nul\\x00"),
-        (b"\xff\xfe", "\\xff\\xfe"),
-        ("\u00e9\u3042".encode(), "\u00e9\u3042"),
-        ("\x9b31m".encode(), "\\x9b31m"),
-        (b"half \x1b[", "half "),
-        (b"a\rb", "a\nb"),
-    ],
-)
-def test_sanitise(raw: bytes, shown: str) -> None:
-    text = sanitise(raw)
-    assert text == shown
-    assert "\x1b" not in text

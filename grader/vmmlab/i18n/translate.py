@@ -15,7 +15,6 @@ What no catalog knows is shown in English.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vmmlab.base.errors import CourseError, VmmlabError
+from vmmlab.base.text import cells
 
 if TYPE_CHECKING:
     from vmmlab.report import Report
@@ -227,11 +227,6 @@ def _spaced(shown: str, english: str) -> str:
 
 def _indent(line: str) -> str:
     return line[: len(line) - len(line.lstrip())]
-
-
-def cells(text: str) -> int:
-    """How many columns of a terminal a line takes: wide characters take two."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def report_for(report: Report, say: Reader) -> Report:

@@ -14,12 +14,13 @@ from qemu.qmp import QMPClient
 from qemu.qmp.error import QMPError
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.text import from_guest
 from vmmlab.host.versions import is_tried, qemu_path
 from vmmlab.machine.culprits import culprits
 from vmmlab.machine.exceptions import CpuException, TripleFault
 from vmmlab.machine.gdb import Gdb
 from vmmlab.machine.limits import Limits
-from vmmlab.machine.qemu.output import Output, sanitise
+from vmmlab.machine.qemu.output import Output
 from vmmlab.machine.qemu.process import Launcher, PlainLauncher, Process
 from vmmlab.machine.qemu.qmp import Events, QuietClient
 from vmmlab.machine.spec import MachineSpec
@@ -175,7 +176,7 @@ class Machine:
 
     def serial(self) -> str:
         """Return the same as text that is safe to show. The guest wrote it: it is no evidence."""
-        return sanitise(self.serial_bytes())
+        return from_guest(self.serial_bytes())
 
     def trace(self) -> tuple[TraceEvent, ...]:
         """Return IPIs and resets of processors so far (and device writes with `spec.trace_io`)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 
 from vmmlab.machine.trace import TraceLog
 
@@ -17,13 +16,6 @@ _SERIAL_PERIOD_S = 0.02
 
 _READ_BYTES = 1 << 16
 _READS_AT_ONCE = 64
-_ESCAPE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]"
-    r"|\][^\x07\x1b]*(?:\x07|\x1b\\)?"
-    r"|[PX^_][^\x1b]*(?:\x1b\\)?"
-    r"|[ -/]*[0-~])"
-)
-_CONTROL = re.compile(r"[^\n\t\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]")
 
 
 class BoundedText:
@@ -60,13 +52,6 @@ class BoundedText:
         lost = self.total - len(self._head) - len(tail)
         gap = b"\n[... %d bytes left out ...]\n" % lost if lost else b""
         return bytes(self._head) + gap + tail
-
-
-def sanitise(data: bytes) -> str:
-    """Text that is safe to show: no escape sequences, no control characters but tab and newline."""
-    text = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n").replace("\r", "\n")
-    text = _ESCAPE.sub("", text)
-    return _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else "\ufffd", text)
 
 
 class Output:
