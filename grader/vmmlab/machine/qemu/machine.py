@@ -14,6 +14,7 @@ from qemu.qmp import QMPClient
 from qemu.qmp.error import QMPError
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.tasks import run_to_end
 from vmmlab.base.text import from_guest
 from vmmlab.host.versions import is_tried, qemu_path
 from vmmlab.machine.culprits import culprits
@@ -87,7 +88,8 @@ class Machine:
         try:
             await self._start()
         except BaseException:
-            await self._end()
+            self._kill()
+            await run_to_end(self._close())
             raise
         return self
 
@@ -230,8 +232,10 @@ class Machine:
             + " ".join(self.argv),
         )
 
-    async def _end(self) -> None:
+    def _kill(self) -> None:
         self._process.kill(self.limits.end_s)
+
+    async def _close(self) -> None:
         if self._process.pid is not None:
             # In a sandbox QEMU is a grandchild: it is gone when no process holds its log open.
             await self._output.log_end(self.limits.end_s)
@@ -249,4 +253,5 @@ class Machine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._end()
+        self._kill()
+        await run_to_end(self._close())
