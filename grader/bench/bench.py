@@ -26,9 +26,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from vmmlab.checks.model import declared_in
 
 from vmmlab.checks import Scenario
-from vmmlab.checks.model import declared_in
 from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
@@ -36,9 +36,10 @@ from vmmlab.course.submission import reference
 from vmmlab.grading import inputs
 from vmmlab.grading.boots import build_options, make_builder
 from vmmlab.host.sandbox import Sandbox
+from vmmlab.host.versions import tool_versions
 from vmmlab.images import BuildOptions, Image
 from vmmlab.images.model import Delays
-from vmmlab.machine import tool_versions
+from vmmlab.machine import firmware
 from vmmlab.machine.spec import MAX_CPUS_MULTI_THREADED
 
 EXIT_AT_ONCE = """
@@ -57,7 +58,6 @@ EXIT_AT_ONCE = """
 SEED = 1
 DELAYS_US: dict[Delays, tuple[int, int]] = {"fast": (100, 5000), "faithful": (10_000, 200_000)}
 """After INIT and after each SIPI: core/delays.c."""
-FIRMWARE = {"qboot": ["-bios", "qboot.rom"], "seabios": []}
 WORKERS = os.cpu_count() or 1
 
 
@@ -82,7 +82,7 @@ def bare_boot(image: Image, scenario: Scenario, *more: str) -> None:
     argv = [
         str(tool_versions().qemu_path), *more,
         "-accel", f"tcg,thread={threads}", "-M", "q35,sata=off,smbus=off",
-        *FIRMWARE[scenario.get("firmware", "qboot")],
+        *firmware.find(scenario.get("firmware", firmware.DEFAULT)).options,
         "-m", str(inputs.memory_mib(SEED, scenario.name)), "-smp", str(scenario.get("cpus", 4)),
         "-nodefaults", "-display", "none", "-no-reboot", "-kernel", str(image.kernel),
         "-append", inputs.command_line(SEED, scenario.name),

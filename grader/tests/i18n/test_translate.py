@@ -6,11 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from rich.cells import cell_len
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import Message, Text, listed, msg, nmsg
-from vmmlab.i18n.translate import Reader, cells, choose, error_text, remembered
+from vmmlab.base.text import cells
+from vmmlab.i18n.translate import Reader, choose, error_text, remembered
 from vmmlab.report import read_json
 from vmmlab.report.schema import SAMPLE_FILE
 from vmmlab.report.terminal import render
@@ -200,9 +200,9 @@ def test_no_line_of_a_japanese_report_is_too_wide_and_columns_are_straight(width
     lines = render(report, width=width, say=Reader("ja").of(lab)).splitlines()
     names = {"場所", "期待", "実際", "内訳", "次に", "ヒント", "手順", "待機中", "再実行"}
     for line in lines:
-        assert cell_len(line) <= width or "再実行" in line, line
+        assert cells(line) <= width or "再実行" in line, line
     rows = [line for line in lines if line.startswith(" " * 6) and line.split()[0] in names]
     assert {line.split()[0] for line in rows} > {"場所", "期待", "実際", "再実行"}
     for line in rows:
         value = line[6:].removeprefix(line.split()[0]).lstrip(" ")
-        assert cell_len(line) - cell_len(value) == 16, line
+        assert cells(line) - cells(value) == 16, line

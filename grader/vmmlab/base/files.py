@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -35,13 +37,40 @@ def write_atomically(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
-    beside = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}.tmp")
+    with staged(path, data, durable=True) as put_in_place:
+        put_in_place()
+
+
+@contextlib.contextmanager
+def staged(
+    path: Path, data: bytes, *, mode: int | None = None, durable: bool = False
+) -> Iterator[Callable[[], None]]:
+    """Write a file beside `path`; calling the function puts it in place of what is there.
+
+    Unless that is called before the block is left, nothing has changed. A symbolic link at `path`
+    is replaced, not followed.
+
+    Args:
+        path: where to; its folder exists.
+        data: the content.
+        mode: the file's permissions; None for those of any new file.
+        durable: the content is on the disk before it is in place; a power failure may otherwise
+            leave an empty file.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    beside = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        with beside.open("xb") as file:
+        with open(os.open(beside, flags, 0o666 if mode is None else 0o600), "wb") as file:  # noqa: PTH123
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        yield lambda: os.replace(beside, path)  # noqa: PTH105
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.files import write_atomically
 
 SCHEMA = "vmmlab/exploration/1"
 
@@ -216,7 +217,7 @@ def write_json(found: Exploration, path: Path) -> None:
         UsageError: it cannot be written there.
     """
     try:
-        path.write_text(found.to_json(), encoding="utf-8")
+        write_atomically(path, found.to_json().encode())
     except OSError as error:
         raise UsageError(
             f"The exploration cannot be written to {path}.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from vmmlab.base.text import cells, clean
 from vmmlab.explore.exploration import (
     Counterexample,
     Exploration,
@@ -16,8 +17,7 @@ from vmmlab.explore.exploration import (
     ScheduleStep,
     number_text,
 )
-from vmmlab.i18n.translate import Reader, cells
-from vmmlab.images.model import clean
+from vmmlab.i18n.translate import Reader
 
 _WIDTH: Final = 100
 _NAMES: Final = {

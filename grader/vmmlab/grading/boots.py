@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 from vmmlab.base.errors import InfraError
 from vmmlab.checks import Scenario
@@ -25,9 +25,10 @@ from vmmlab.course.model import Course
 from vmmlab.grading import inputs
 from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.host.sandbox import Sandbox
+from vmmlab.host.versions import tool_versions
 from vmmlab.images import Builder, BuildOptions, Image, ObjectPatch, Prebuilt
 from vmmlab.images.model import Diagnostic
-from vmmlab.machine import Machine, MachineSpec, tool_versions
+from vmmlab.machine import Machine, MachineSpec
 from vmmlab.observe.boot import observe
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.session import Session
@@ -114,7 +115,7 @@ async def boot(
             kernel=image.kernel,
             cpus=scenario.cpus,
             memory_mib=scenario.memory_mib or inputs.memory_mib(seed, scenario.name),
-            firmware=cast(Literal["qboot", "seabios"], scenario.firmware),
+            firmware=scenario.firmware,
             cmdline=inputs.command_line(seed, scenario.name, scenario.cmdline),
             modules=tuple(modules),
         )

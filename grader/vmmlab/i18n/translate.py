@@ -7,7 +7,6 @@ person a message is looked up in gettext catalogs. What no catalog has is shown 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.message import Text, shown, source_text
+from vmmlab.base.text import cells
 
 if TYPE_CHECKING:
     from vmmlab.i18n.catalog import Catalogs
@@ -134,8 +134,3 @@ def error_text(error: VmmlabError, say: Reader) -> str:
 def _spaced(text: str) -> str:
     """Leave no space behind a wide bracket, nor in front of it all."""
     return text.replace("） ", "）").lstrip(" ")
-
-
-def cells(text: str) -> int:
-    """Return how many columns of a terminal a line takes: wide characters take two."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

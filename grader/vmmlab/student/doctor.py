@@ -13,8 +13,9 @@ from typing import Final
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text
+from vmmlab.base.text import cells
 from vmmlab.host import container, sandbox
-from vmmlab.i18n.translate import Reader, cells
+from vmmlab.i18n.translate import Reader
 
 _TIMEOUT_S: Final = 20.0
 

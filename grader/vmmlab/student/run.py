@@ -30,11 +30,12 @@ from vmmlab.course.model import Course
 from vmmlab.course.submission import Source
 from vmmlab.host import toolroots
 from vmmlab.host.sandbox import Limits, Sandbox, kill_tree
-from vmmlab.host.versions import X2APIC_CPU, qemu_path, require_x2apic, tool_versions
+from vmmlab.host.versions import qemu_path, tool_versions
 from vmmlab.i18n.translate import Reader
 from vmmlab.images import Image, Symbols
 from vmmlab.images.model import Delays
-from vmmlab.machine import Machine, MachineSpec
+from vmmlab.machine import Machine, MachineSpec, firmware
+from vmmlab.machine.dialects import X2APIC_CPU, require_x2apic
 from vmmlab.student import doctor
 from vmmlab.student.build import folder_of, image_of, install, labs_of, own_image
 from vmmlab.workspace.model import Workspace
@@ -54,7 +55,7 @@ class Boot:
     Attributes:
         lab: a lab's name, or `local.ALL`.
         cpus: how many processors; None: what the lab asks for.
-        firmware: "qboot" or "seabios"; None: what the lab asks for.
+        firmware: a name that `vmmlab.machine.firmware` knows; None: what the lab asks for.
         accel: "tcg" or "kvm".
         timeout_s: how long to wait for the end where there is no terminal, seconds.
         arch: what the VMM is built for.
@@ -68,10 +69,8 @@ class Boot:
     arch: str = "x86_64"
 
     def __post_init__(self) -> None:
-        if self.firmware not in (None, "qboot", "seabios"):
-            raise UsageError(
-                f"there is no firmware {self.firmware!r} here.", expected="qboot or seabios"
-            )
+        if self.firmware is not None:
+            firmware.find(self.firmware)
         if self.accel not in ("tcg", "kvm"):
             raise UsageError(f"there is no accelerator {self.accel!r} here.", expected="tcg or kvm")
 
@@ -111,7 +110,7 @@ def run(
     spec = MachineSpec(
         kernel=image.kernel,
         cpus=what.cpus or lab.cpus[0],
-        firmware="seabios" if (what.firmware or lab.firmware[0]) == "seabios" else "qboot",
+        firmware=what.firmware or lab.firmware[0],
     )
     if spec.x2apic and what.accel == "tcg":
         require_x2apic(tool_versions().qemu)
@@ -212,7 +211,7 @@ def _argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[str]:
         *("-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
         *(("-cpu", X2APIC_CPU) if spec.x2apic and accel == "tcg" else ()),
-        *("-bios", "qboot.rom" if spec.firmware == "qboot" else "bios-256k.bin"),
+        *firmware.find(spec.firmware).options,
         *("-kernel", str(spec.kernel)),
     ]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmmlab.base.errors import UsageError, VmmlabError
-from vmmlab.i18n.translate import Reader, cells, error_text
+from vmmlab.base.text import cells
+from vmmlab.i18n.translate import Reader, error_text
 from vmmlab.observe.milestones import milestones
 from vmmlab.worksheet.language import reader_for
 from vmmlab.worksheet.numbers import Student
