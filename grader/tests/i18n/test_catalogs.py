@@ -28,11 +28,14 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "images/model.py": ("BuildOptions", "BuildFailed"),
     "images/objects.py": None,
     "images/toolchain.py": None,
-    "cli/main.py": (
-        *("_run", "_language", "new", "grade", "explore", "build", "run", "iso", "_doctor"),
-        *("mutants", "new_lab", "release", "check_course", "gradebook_sync", "gradebook_autograde"),
-        *("_course", "_cohort", "_workspace", "_user", "_complain", "_explain", "_bug"),
+    "cli/author.py": ("mutants", "new_lab", "release", "check_course"),
+    "cli/complaints.py": None,
+    "cli/instructor.py": (
+        *("grade", "_must_be_gradable", "_report_all", "gradebook_sync", "gradebook_autograde"),
     ),
+    "cli/main.py": ("_run", "_disk_is_full", "_language"),
+    "cli/options.py": ("workspace_at",),
+    "cli/student.py": ("new", "explore", "build", "run", "iso", "doctor"),
     "course/cohort.py": ("Cohort",),
     "course/comments.py": None,
     "course/model.py": None,

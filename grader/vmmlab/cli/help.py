@@ -1,4 +1,4 @@
-"""The help of the commands in the reader's language, the words that typer puts there included."""
+"""The help of the commands in the reader's language, including the words that typer adds."""
 
 from __future__ import annotations
 
