@@ -17,7 +17,7 @@ TREE := vmm-skeleton/{{cookiecutter.slug}}
 C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev $(LABS) iso test test-full bench soak lint book browser images images-test clean FORCE
+.PHONY: help setup setup-dev $(LABS) iso messages test test-full bench soak lint book browser images images-test clean FORCE
 
 help:
 	@echo "make lab0 ... lab4   grade the reference solution of one lab"
@@ -28,6 +28,7 @@ help:
 	@echo "make bench           how fast a verdict is, against the bare boots"
 	@echo "make soak            2,000 gradings under load, looking for a verdict that changes (an hour)"
 	@echo "make lint            ruff, mypy, clang-format"
+	@echo "make messages        bring the catalogs of translations up to date, and list what they lack"
 	@echo "make book            the book in English and Japanese: build/book/index.html"
 	@echo "make images          container images for students and for grading"
 	@echo "make images-test     builds them too, and sees that they work"
@@ -82,6 +83,9 @@ lint: $(STAMP_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror '--style=file:$(TREE)/.clang-format' $(C_FILES)
+
+messages: $(STAMP_DEV)
+	@$(BIN)/python -m vmmlab.author.catalogs
 
 # One book a language. A warning is an error: a dead link, a page without its twin. -a writes every
 # page, also one that has not changed: the list at its side may have.

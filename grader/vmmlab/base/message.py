@@ -111,6 +111,17 @@ def listed(items: Iterable[Value], separator: str = ", ") -> Listed:
     return Listed(tuple(items), separator)
 
 
+def label(word: str, /) -> str:
+    """Return a word of a table, such as the name of a row, as it is.
+
+    Babel extracts it from this call in the context `label`; the word is shown by `Reader.label`.
+
+    Args:
+        word: a literal.
+    """
+    return word
+
+
 def source_text(text: str, plural: str, count: int) -> str:
     """Return the English text itself: the translation into the source language."""
     return plural if plural and count != 1 else text
