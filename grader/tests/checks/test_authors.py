@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from vmmlab.diagnosis.causes import Finding
 
 from vmmlab.base.errors import CourseError
 from vmmlab.checks import Failure, Scenario, check, fail, fail_if, scenario
 from vmmlab.checks.model import CheckFailed, CheckMistake
-from vmmlab.diagnosis.causes import Finding
 
 ONE = """
     @check("lab3.a.one", S)

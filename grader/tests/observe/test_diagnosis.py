@@ -22,11 +22,11 @@ def faulted(where, *, vector=14, error=0, cr2=0):
         hits=(hit,),
         facts={
             **boot.facts,
-            "exception.vector": vector,
-            "exception.error": error,
-            "exception.cr2": cr2,
+            "exception.0.vector": vector,
+            "exception.0.error": error,
+            "exception.0.cr2": cr2,
         },
-        notes=(f"exception at {where}",),
+        notes=(f"exception on CPU 0 at {where}",),
     )
 
 
@@ -62,6 +62,42 @@ def test_without_a_function_none_is_named():
     found = bsp_stopped(faulted("memcpy+0x6 (core/string.c:12)", cr2=1 << 40))
     assert found is not None
     assert found.next == "Look at what the code at memcpy+0x6 (core/string.c:12) reads or writes."
+
+
+def test_a_panic_of_the_bsp_is_not_the_exception_of_an_ap():
+    ap_place = "apinitproc1+0x8 (lab4/handshake.c:70)"
+    boot = faulted("memcpy+0x6 (core/string.c:12)")
+    theirs = {name.replace("exception.0", "exception.2"): v for name, v in boot.facts.items()}
+    hits = tuple(
+        replace(boot.hits[0], order=n, cpu=cpu, place=place)
+        for n, (cpu, place) in enumerate([(2, "exception_panic"), (0, "panic")])
+    )
+    found = bsp_stopped(
+        replace(
+            boot,
+            cpus=(replace(boot.bsp, end_kind="panic", end_place="panic+0x0"), *boot.aps),
+            hits=hits,
+            facts=theirs,
+            notes=(f"exception on CPU 2 at {ap_place}",),
+            serial="panic: CPU 0 (APIC id 0): no more memory\npanic: CPU 2 (APIC id 2): invalid\n",
+        )
+    )
+    assert found is not None
+    assert (found.cause, found.cpu, found.place) == ("bsp-panic", 0, "panic+0x0")
+    assert found.observed == "the VMM panicked: panic: CPU 0 (APIC id 0): no more memory"
+
+
+def test_of_two_exceptions_the_bsp_answers_for_its_own():
+    boot = faulted("memcpy+0x6 (core/string.c:12)", vector=13)
+    found = bsp_stopped(
+        replace(
+            boot,
+            facts={**boot.facts, "exception.1.vector": 6, "exception.1.cr2": 0x123},
+            notes=("exception on CPU 1 at apinitproc1+0x8 (lab4/handshake.c:70)", *boot.notes),
+        )
+    )
+    assert found is not None
+    assert found.observed == "exception 13 at memcpy+0x6 (core/string.c:12)"
 
 
 def at_a_todo(where):

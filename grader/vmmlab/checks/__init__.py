@@ -24,8 +24,6 @@ from vmmlab.checks.hidden import NoCases, open_checks
 from vmmlab.checks.model import (
     Check,
     CheckFailed,
-    Failure,
-    Found,
     Scenario,
     Score,
     check,
@@ -33,12 +31,12 @@ from vmmlab.checks.model import (
     fail_if,
     scenario,
 )
+from vmmlab.failure import Failure
 
 __all__ = [
     "Check",
     "CheckFailed",
     "Failure",
-    "Found",
     "NoCases",
     "Scenario",
     "Score",

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
+from typing import Any, Final, Literal, NoReturn, TypeVar
 
 from vmmlab.base.errors import CourseError
-from vmmlab.base.message import Listed, Message, Text, listed, msg
+from vmmlab.base.message import Listed, Message, Text
+from vmmlab.checks import parameters
+from vmmlab.failure import Failure
 
 Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
 """How a check can end."""
@@ -64,10 +66,11 @@ def scenario(name: str, /, **params: Any) -> Scenario:
 
     Args:
         name: short, lower case, unique in the lab, for example `ladder`.
-        params: what the evidence layer should know, for example `cpus=4`; values must be hashable.
+        params: those that `vmmlab.checks.parameters` lists, for example `cpus=4`; values must be
+            hashable.
 
     Raises:
-        CourseError: the name or a parameter cannot be used.
+        CourseError: the name or a parameter cannot be used, or the probe takes no such parameter.
     """
     where = _caller()
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -86,40 +89,8 @@ def scenario(name: str, /, **params: Any) -> Scenario:
                 expected="a number, a text or a tuple",
                 found=type(value).__name__,
             ) from None
+    parameters.check_known(where, name, params)
     return Scenario(name, tuple(sorted(params.items())))
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a check took points.
-
-    Attributes:
-        cause: an identifier that hints are keyed by, for example `ap-died-in-real-mode`.
-        cpu: 0-based index of the CPU, if it is one CPU's failure.
-        place: address, symbol or file:line.
-        expected: what should have been there.
-        observed: what was there.
-        next: the next thing to look at.
-        timeout: the machine ran out of time before there was an answer.
-    """
-
-    cause: str
-    cpu: int | None = None
-    place: Text = ""
-    expected: Text = ""
-    observed: Text = ""
-    next: Text = ""
-    timeout: bool = False
-
-    @property
-    def summary(self) -> Text:
-        """The failure in one line."""
-        where: list[Text] = [] if self.cpu is None else [msg("CPU {cpu}", cpu=self.cpu)]
-        where += [self.place] if self.place else []
-        what = self.observed or self.cause.replace("-", " ")
-        if isinstance(what, str):
-            what = " ".join(what.split())
-        return msg("{where}: {what}", where=listed(where), what=what) if where else what
 
 
 class CheckFailed(Exception):
@@ -185,35 +156,7 @@ def _text(value: object) -> Text:
     return value if isinstance(value, Message | Listed) else str(value)
 
 
-class Found(Protocol):
-    """What a diagnosis has found, as `vmmlab.diagnosis.causes.Finding`."""
-
-    @property
-    def cause(self) -> str:
-        """Identifier of the cause."""
-
-    @property
-    def cpu(self) -> int | None:
-        """0-based index of the CPU, if it is one CPU's failure."""
-
-    @property
-    def place(self) -> Text:
-        """Where it shows."""
-
-    @property
-    def expected(self) -> Text:
-        """What should have been there."""
-
-    @property
-    def observed(self) -> Text:
-        """What was there."""
-
-    @property
-    def next(self) -> Text:
-        """The next thing to look at."""
-
-
-def fail_if(found: Found | None, *, expected: Text = "") -> None:
+def fail_if(found: Failure | None, *, expected: Text = "") -> None:
     """End the check, or the case around this call, as failed if a diagnosis has found something.
 
     Args:

@@ -222,10 +222,11 @@ def grade(
 ) -> int:
     """Grade labs: build, boot, look from outside, say what it earns."""
     gc.disable()  # a short process: looking for cycles would only make it start later
-    from vmmlab.grading.grade import default_seed, grade_lab
+    from vmmlab.grading.request import RunRequest, default_seed
     from vmmlab.images.model import BuildOptions
     from vmmlab.images.toolchain import COMPILERS
     from vmmlab.report import exit_code, write_json
+    from vmmlab.report.make import report_lab
     from vmmlab.student import doctor
 
     say: Reader = context.obj
@@ -251,10 +252,10 @@ def grade(
     for lab in wanted:
         try:
             taken = source.take([lab], loaded)
-            report = grade_lab(
-                loaded,
-                lab,
-                taken.files,
+            request = RunRequest(
+                course=loaded,
+                lab=lab,
+                files=taken.files,
                 cohort=numbers,
                 seed=default_seed(lab, numbers.name) if seed is None else seed,
                 sandbox_required=not (source.trusted or no_sandbox),
@@ -262,9 +263,12 @@ def grade(
                 arch=arch,
                 compiler=build.compiler,
                 opt=build.opt if opt else None,
+            )
+            report = report_lab(
+                request,
+                submission=submission,
                 select=select,
                 hidden=not source.trusted if hidden is None else hidden,
-                submission_name=submission,
                 notes=taken.notes,
             )
             from vmmlab.report.terminal import print_report  # loaded while the machines boot

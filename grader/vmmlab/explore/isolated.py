@@ -28,7 +28,7 @@ from vmmlab.host.toolroots import NIX
 from vmmlab.images.model import one_line
 
 _PACKAGES: Final = ("unicorn", "capstone", "elftools")
-_OWN: Final = ("__init__.py", "errors.py", "build", "explore")
+_OWN: Final = ("__init__.py", "base", "images", "explore")
 _RUN: Final = (
     "import sys; sys.path += sys.argv[2:]; from vmmlab.explore.child import main; main(sys.argv[1])"
 )

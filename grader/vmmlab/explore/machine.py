@@ -347,10 +347,6 @@ class Machine:
             if place.kind == "fault":
                 what = f"CPU {cpu} executes {instruction.text} at {one.address:#x}: {place.why}"
                 return self.end(local, "wrong", "cpu-died", what)
-            if place.kind == "todo":
-                return self.end(
-                    local, "unfinished", what=f"TODO in {program.symbols.nearest(core.rip)}"
-                )
             if place.kind != "shared":
                 what = {
                     "rom": "a store into code or constants",

@@ -48,8 +48,8 @@ PCPU_BYTES: Final = 57  # before rounding up to 16
 # Given functions whose effect is modelled; all other given code but the few below is refused.
 STUBS: Final = frozenset((
     "acpi_apic_id", "acpi_num_of_processors", "acpi_pm_timer", "alloc", "ap_first_missing",
-    "ap_proc", "apic_id", "panic", "printf", "segment_init_ap", "usleep", "vmm_ap_missing",
-    "vmm_parked", "vmm_synced", "vmm_todo", "vprintf",
+    "ap_proc", "apic_id", "panic", "printf", "segment_init_ap", "todo64", "usleep",
+    "vmm_ap_missing", "vmm_parked", "vmm_synced", "vmm_todo", "vprintf",
 ))  # fmt: skip
 # Given functions that are run as they are.
 _RUN: Final = frozenset((
@@ -126,7 +126,7 @@ class Region(NamedTuple):
     top: int
 
 
-Kind = Literal["shared", "rom", "fault", "unknown", "boot stack", "todo"]
+Kind = Literal["shared", "rom", "fault", "unknown", "boot stack"]
 
 
 class Place(NamedTuple):
@@ -184,7 +184,6 @@ class Program:
         self.apinit_addr = cohort.apinit_addr
         self.boot_top = addr("boot_stack_top")
         self.boot_low = addr("boot_stack")
-        self.todo_top = self.symbols.maybe("todo_stack_top") or 0
         self.ap_locked = addr("ap_locked")
         found = next(((start, size) for start, size, name in self._data if name == "pcpus"), None)
         if found is None:
@@ -266,8 +265,6 @@ class Program:
                 return Place("rom", address)
             if self.boot_low <= address < self.boot_top:
                 return Place("boot stack", address)
-            if address == self.symbols.maybe("todo_said"):
-                return Place("todo", address)
             return Place("shared", address)
         if address >= HEAP and address + size <= HEAP + self.cpus * ARENA:
             return Place("shared", address)
@@ -285,8 +282,6 @@ class Program:
         """
         if self.boot_low < rsp <= self.boot_top:
             return self._stack("the boot stack", self.boot_low, self.boot_low, rsp)
-        if self.todo_top and self.todo_top - 2048 < rsp <= self.todo_top:
-            return self._stack("the stack of vmm_todo", self.todo_top, self.todo_top - 2048, rsp)
         if HEAP <= rsp < HEAP + self.cpus * ARENA:
             base = rsp - (rsp - HEAP) % SLOT
             owner = (base - HEAP) // ARENA

@@ -198,7 +198,7 @@ class _Common:
             value, note = _NOBODY, ""
         elif action.name == "vmm_parked":
             return Effect(machine.end(local, "halted"), ghost, note="vmm_parked ()")
-        elif action.name == "vmm_todo":
+        elif action.name in ("vmm_todo", "todo64"):  # both have the step in RDI
             text = self.program.text(regs[RDI]) or b"?"
             what = f"TODO({text.decode(errors='replace')})"
             return Effect(machine.end(local, "unfinished", what=what), ghost)

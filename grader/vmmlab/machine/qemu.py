@@ -33,6 +33,7 @@ from qemu.qmp import EventListener, Message, QMPClient
 from qemu.qmp.error import QMPError
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.tasks import run_to_end
 from vmmlab.host import toolroots
 from vmmlab.host.processes import end_tree
 from vmmlab.host.versions import X2APIC_CPU, is_tried, qemu_path
@@ -227,7 +228,7 @@ class Machine:
             await self._start()
         except BaseException:
             self._kill()
-            await self._close()
+            await run_to_end(self._close())
             raise
         return self
 
@@ -529,7 +530,7 @@ class Machine:
         trace: TracebackType | None,
     ) -> None:
         self._kill()
-        await self._close()
+        await run_to_end(self._close())
 
 
 _EACH_STEP = (b'"event": "STOP"', b'"event": "RESUME"')  # inside of a string, quotes are escaped

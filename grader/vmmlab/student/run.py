@@ -40,6 +40,10 @@ from vmmlab.student.build import folder_of, image_of, install, labs_of, own_imag
 from vmmlab.workspace.model import Workspace
 
 _POLL_S: Final = 0.1
+_QUIET_S: Final = 2.0
+"""After a TODO, nothing printed for so long means that the other CPUs wait for the stopped one."""
+_AT_TODO: Final = re.compile(r"^TODO\(lab[0-9.]+\) in ", re.MULTILINE)
+"""What vmm_todo prints (core/todo.c)."""
 _ANCHORS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
 
 
@@ -243,10 +247,15 @@ def _on_terminal(spec: MachineSpec, what: Boot, sandbox: Sandbox, say: Reader) -
 
 
 async def _unattended(spec: MachineSpec, sandbox: Sandbox, timeout_s: float, say: Reader) -> int:
-    """Boot until all CPUs halt, the machine resets or the time is over; then show what it said."""
+    """Boot until nothing more can come or the time is over; then show what it printed.
+
+    Nothing more comes when all CPUs have halted, the machine has reset, or a CPU has stopped at a
+    TODO and the others print nothing.
+    """
     async with Machine(spec, sandbox) as machine:
         await machine.gdb.resume()
-        ends_at = time.monotonic() + timeout_s
+        text, printed_at = "", time.monotonic()
+        ends_at = printed_at + timeout_s
         ending, code = f"still running after {timeout_s:g} s, stopped", 1
         while time.monotonic() < ends_at:
             stop = await machine.gdb.wait(_POLL_S)
@@ -255,6 +264,11 @@ async def _unattended(spec: MachineSpec, sandbox: Sandbox, timeout_s: float, say
                 break
             if await _all_halted(machine):
                 ending, code = "all CPUs have halted", 0
+                break
+            if (now := machine.serial()) != text:
+                text, printed_at = now, time.monotonic()
+            elif _AT_TODO.search(text) and time.monotonic() - printed_at > _QUIET_S:
+                ending, code = "a CPU has stopped at a TODO, and the others wait", 0
                 break
         text = machine.serial()
     sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vmmlab.observe.observation import Mode
+from vmmlab.x86.registers import Mode
 
 
 @dataclass(frozen=True)
