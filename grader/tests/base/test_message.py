@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,7 @@ def japanese(text: str, plural: str, count: int) -> str:
         ),
         (msg("{first} before {second}", first="a", second="b"), "a before b", "b より a が先"),
         (msg("in {mode}", mode=msg("long mode")), "in long mode", "ロングモードで"),
+        (msg("in {mode}", mode=Path("a/b")), "in a/b", "a/bで"),
         (msg("in {mode}", mode="long mode"), "in long mode", "long modeで"),
         (msg("long mode"), "long mode", "ロングモード"),
         (Message("a { that no field is"), "a { that no field is", "a { that no field is"),

@@ -333,6 +333,9 @@ def _japanese(course: Course, lab: Lab) -> Iterator[Forgotten]:
     """Texts that a reader of Japanese would be shown in English."""
     folder = course.labs_dir / lab.name
     file = f"labs/{lab.name}/messages.ja.yml"
+    if (folder / "locale").is_dir():
+        yield from _catalogs(course, lab)
+        return
     told = [lab.title, *(step.title for step in lab.steps)]
     tests = folder / f"test_{lab.name}.py"
     with suppress(SyntaxError, OSError):  # said already
@@ -355,6 +358,23 @@ def _japanese(course: Course, lab: Lab) -> Iterator[Forgotten]:
         yield Forgotten(file, 0, f'no Japanese for "{text}"', "add a line with the translation")
     for name in lab.files:
         yield from _japanese_comments(course, lab, name)
+
+
+def _catalogs(course: Course, lab: Lab) -> Iterator[Forgotten]:
+    """What the gettext catalogs of a lab lack."""
+    from vmmlab.author import catalogs  # late: it loads Babel
+    from vmmlab.i18n.catalog import po_file
+
+    for place in catalogs.of_lab(course.root, lab.name):
+        file = po_file(place.folder, "ja")
+        shown = str(file.relative_to(course.root))
+        try:
+            for one in catalogs.problems(place, "ja"):
+                yield Forgotten(shown, one.line, one.what, one.do)
+        except VmmlabError as error:
+            yield _of_error(error, shown)
+        except SyntaxError:
+            return  # said already
 
 
 def _japanese_comments(course: Course, lab: Lab, name: str) -> Iterator[Forgotten]:

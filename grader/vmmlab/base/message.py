@@ -12,8 +12,9 @@ Nothing here knows catalogs: `vmmlab.i18n` looks texts up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 
@@ -78,18 +79,18 @@ class Translate(Protocol):
         """Return the translation of `text` (or `plural`, by `count`), or the source text."""
 
 
-def msg(text: str, /, **values: Value) -> Message:
+def msg(text: str, /, **values: Value | Path) -> Message:
     """Return a message.
 
     Args:
         text: English source text; Babel extracts it from this call, so it is a literal. A text that
             stands elsewhere, such as a title of course.yml, is `Message(text)`.
-        values: one for each field of the text.
+        values: one for each field of the text; a path counts as text.
     """
-    return Message(text, tuple(values.items()))
+    return Message(text, _values(values))
 
 
-def nmsg(singular: str, plural: str, /, *, count: int, **values: Value) -> Message:
+def nmsg(singular: str, plural: str, /, *, count: int, **values: Value | Path) -> Message:
     """Return a message whose text depends on a number.
 
     Args:
@@ -98,7 +99,7 @@ def nmsg(singular: str, plural: str, /, *, count: int, **values: Value) -> Messa
         count: the number.
         values: one for each other field of the texts.
     """
-    return Message(singular, (("count", count), *values.items()), plural, count)
+    return Message(singular, (("count", count), *_values(values)), plural, count)
 
 
 def listed(items: Iterable[Value], separator: str = ", ") -> Listed:
@@ -109,6 +110,21 @@ def listed(items: Iterable[Value], separator: str = ", ") -> Listed:
         separator: ", " or "; "; translated like any text.
     """
     return Listed(tuple(items), separator)
+
+
+def _values(values: Mapping[str, Value | Path]) -> tuple[tuple[str, Value], ...]:
+    return tuple((k, str(v) if isinstance(v, Path) else v) for k, v in values.items())
+
+
+def label(word: str, /) -> str:
+    """Return a word of a table, such as the name of a row, as it is.
+
+    Babel extracts it from this call in the context `label`; the word is shown by `Reader.label`.
+
+    Args:
+        word: a literal.
+    """
+    return word
 
 
 def source_text(text: str, plural: str, count: int) -> str:

@@ -14,10 +14,15 @@ import io
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vmmlab.base.errors import CourseError
 from vmmlab.base.files import cache_dir, write_atomically
+from vmmlab.base.message import msg
+from vmmlab.base.yamlfile import shown
+
+if TYPE_CHECKING:
+    from babel.messages.catalog import Catalog
 
 _COMPILED: Final = "catalogs"
 _FORMAT: Final = b"1"
@@ -81,7 +86,10 @@ def _load(path: Path) -> gettext.GNUTranslations | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise CourseError(f"{path}: cannot be read: {error.strerror}.") from None
+        what = msg(
+            "{where}: cannot be read: {error}.", where=shown(path), error=str(error.strerror)
+        )
+        raise CourseError(what) from None
     key = hashlib.sha256(_FORMAT + source).hexdigest()
     try:
         compiled: Path | None = cache_dir() / _COMPILED / f"{key[:40]}.mo"
@@ -90,23 +98,37 @@ def _load(path: Path) -> gettext.GNUTranslations | None:
     if compiled is not None:
         with contextlib.suppress(OSError, ValueError, struct.error):  # not there, or damaged
             return gettext.GNUTranslations(io.BytesIO(compiled.read_bytes()))
-    data = _compiled(path, source)
+    data = _compiled(parsed(path, source))
     if compiled is not None:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
             _keep(compiled, data)
     return gettext.GNUTranslations(io.BytesIO(data))
 
 
-def _compiled(path: Path, source: bytes) -> bytes:
-    from babel.messages.mofile import write_mo
+def parsed(path: Path, source: bytes) -> Catalog:
+    """Return the catalog that a file holds, as Babel has it.
+
+    Args:
+        path: its name: of the language, and for errors.
+        source: its content.
+
+    Raises:
+        CourseError: it is no catalog.
+    """
     from babel.messages.pofile import PoFileError, read_po
 
     try:
-        catalog = read_po(io.BytesIO(source), locale=path.stem, abort_invalid=True)
+        return read_po(io.BytesIO(source), locale=path.stem, abort_invalid=True)
     except PoFileError as error:
-        raise CourseError(f"{path}:{error.lineno + 1}: {error.args[0]}.") from None
+        place = f"{shown(path)}:{error.lineno + 1}"
+        raise CourseError(msg("{where}: {what}.", where=place, what=str(error.args[0]))) from None
     except UnicodeDecodeError:
-        raise CourseError(f"{path}: this is not UTF-8 text.") from None
+        raise CourseError(msg("{where}: this is not UTF-8 text.", where=shown(path))) from None
+
+
+def _compiled(catalog: Catalog) -> bytes:
+    from babel.messages.mofile import write_mo
+
     out = io.BytesIO()
     write_mo(out, catalog)
     return out.getvalue()
