@@ -27,12 +27,14 @@ class Cancelled(Machine):
 async def complaints(boot: Callable[[], Any]) -> list[str]:
     """Run one boot in a task of its own; return what asyncio has to complain about afterwards."""
     said: list[str] = []
+    before = asyncio.all_tasks()
     asyncio.get_running_loop().set_exception_handler(
         lambda loop, context: said.append(context["message"])
     )
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(boot())
-    await asyncio.sleep(0)
+    while left := asyncio.all_tasks() - before:
+        await asyncio.wait(left)
     gc.collect()  # a future complains when it is collected
     return said
 
