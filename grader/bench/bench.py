@@ -27,19 +27,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from vmmlab import course as courses
-from vmmlab.build import BuildOptions, Image
-from vmmlab.build.model import Delays
 from vmmlab.checks import Scenario
 from vmmlab.checks.model import declared_in
-from vmmlab.cohort import Cohort
-from vmmlab.course import Course
-from vmmlab.evidence import inputs
-from vmmlab.evidence.runner import build_options, make_builder
+from vmmlab.course import model as courses
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.model import Course
+from vmmlab.course.submission import reference
+from vmmlab.grading import inputs
+from vmmlab.grading.boots import build_options, make_builder
+from vmmlab.host.sandbox import Sandbox
+from vmmlab.images import BuildOptions, Image
+from vmmlab.images.model import Delays
 from vmmlab.machine import tool_versions
-from vmmlab.machine.scenario import MAX_CPUS_MULTI_THREADED
-from vmmlab.sandbox import Sandbox
-from vmmlab.submission import reference
+from vmmlab.machine.spec import MAX_CPUS_MULTI_THREADED
 
 EXIT_AT_ONCE = """
 	.text

@@ -22,13 +22,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vmmlab import course as courses
-from vmmlab import mutants, workers
-from vmmlab.cohort import Cohort
-from vmmlab.errors import VmmlabError
-from vmmlab.grading import grade_lab
-from vmmlab.mutants.progress import progress
-from vmmlab.submission import reference
+from vmmlab.author import mutants
+from vmmlab.author.mutants.progress import progress
+from vmmlab.base import workers
+from vmmlab.base.errors import VmmlabError
+from vmmlab.course import model as courses
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.submission import reference
+from vmmlab.grading.grade import grade_lab
 
 LABS = ("lab1", "lab2", "lab3", "lab4")
 

@@ -1,7 +1,7 @@
 """Lab 0: nothing to write. The tools are there, and the given VMM boots."""
 
 from vmmlab.checks import check, fail, scenario
-from vmmlab.evidence.diagnosis import last_line
+from vmmlab.diagnosis.causes import last_line
 
 BOOT = scenario("boot", probe="end", cpus=4)
 

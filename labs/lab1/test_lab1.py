@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import pairwise
 
 from vmmlab.checks import check, fail, fail_if, scenario
-from vmmlab.evidence.diagnosis import bsp_stopped
+from vmmlab.diagnosis.causes import bsp_stopped
 
 BOOT = scenario("initfuncs", probe="initfuncs", cpus=4)
 SHUFFLED = scenario("shuffled", probe="initfuncs", cpus=2, shuffle=1, firmware="seabios")

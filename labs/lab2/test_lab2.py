@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from vmmlab.checks import check, fail, fail_if, scenario
-from vmmlab.evidence.diagnosis import bsp_stopped, why_not_all_parked
-from vmmlab.evidence.observation import Rung
+from vmmlab.diagnosis.causes import bsp_stopped, why_not_all_parked
+from vmmlab.observe.observation import Rung
 
 SWITCH = scenario("switch", probe="switch", cpus=4)
 NOT_OPTIMISED = scenario("switch-o0", probe="switch", cpus=4, opt="-O0")
@@ -117,7 +117,7 @@ def read_by_frame_pointer(boot):
 
     That is just below 0; on i386, where the arguments are on the stack, also just above.
     """
-    found, address = bsp_stopped(boot), boot.facts.get("exception.cr2", 4096)
+    found, address = bsp_stopped(boot), boot.facts.get("exception.0.cr2", 4096)
     end, above = (2**32, 4096) if boot.arch == "i386" else (2**64, 0)
     near = address < above or address >= end - 4096
     return found and near and found.place.startswith("asm_wrrsp_and_jmp")

@@ -1,8 +1,7 @@
 """Lab 3: the BSP wakes the APs, and each climbs from real mode to long mode."""
 
 from vmmlab.checks import NoCases, check, fail, fail_if, scenario
-from vmmlab.evidence.decode import decode, far_jump
-from vmmlab.evidence.diagnosis import (
+from vmmlab.diagnosis.causes import (
     bsp_stopped,
     last_step,
     not_reached,
@@ -10,8 +9,9 @@ from vmmlab.evidence.diagnosis import (
     why_not,
     why_not_all_parked,
 )
-from vmmlab.evidence.encodings import far_jump_code
-from vmmlab.evidence.observation import CR0_CD, CR0_NW, CR0_PG, CR4_PAE, EFER_LME, Rung
+from vmmlab.observe.observation import CR0_CD, CR0_NW, CR0_PG, CR4_PAE, EFER_LME, Rung
+from vmmlab.x86.decode import decode, far_jump
+from vmmlab.x86.encode import far_jump_code
 
 LADDER = scenario("ladder", probe="ladder", cpus=4)
 SEABIOS = scenario("seabios", probe="end", cpus=3, firmware="seabios")

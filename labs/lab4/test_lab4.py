@@ -1,15 +1,15 @@
 """Lab 4: the handshake. Every AP gets a stack and a number, and the BSP waits for all of them."""
 
 from vmmlab.checks import check, fail, fail_if, scenario
-from vmmlab.evidence.decode import decode
-from vmmlab.evidence.diagnosis import (
+from vmmlab.diagnosis.causes import (
     bsp_stopped,
     not_reached,
     stopped_at_todo,
     why_not,
     why_not_all_parked,
 )
-from vmmlab.evidence.observation import NUM_OF_PCPU, Rung
+from vmmlab.observe.observation import NUM_OF_PCPU, Rung
+from vmmlab.x86.decode import decode
 
 RUNGS = scenario("rungs", probe="rungs", cpus=4)
 EXCLUSION = scenario("exclusion", probe="exclusion", cpus=6)

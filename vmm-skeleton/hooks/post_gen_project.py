@@ -6,9 +6,9 @@ Rendered by cookiecutter, which runs it inside the new folder. `vmmlab new` does
 import sys
 from pathlib import Path
 
-from vmmlab.course import load
-from vmmlab.errors import VmmlabError
-from vmmlab.workspace import populate
+from vmmlab.course.model import load
+from vmmlab.base.errors import VmmlabError
+from vmmlab.workspace.model import populate
 
 TEMPLATE = Path({{ "." | vmmlab_absolute }})
 

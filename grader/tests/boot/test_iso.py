@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import boot, media
-from vmmlab.cli import main
-from vmmlab.errors import InfraError, UsageError
-from vmmlab.machine.versions import qemu_path
+from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.cli.main import main
+from vmmlab.host.versions import qemu_path
+from vmmlab.student import iso
+from vmmlab.student import run as boot
 
 KIT = Path(__file__).resolve().parents[3]
 VMMLAB = str(Path(sys.executable).with_name("vmmlab"))
@@ -77,7 +78,7 @@ def test_the_image_waits_as_long_as_real_processors_need(tmp_path, monkeypatch, 
         options.append(made.options)
         return made
 
-    monkeypatch.setattr(media, "make_iso", make)
+    monkeypatch.setattr(iso, "make_iso", make)
     monkeypatch.setattr(boot, "image_for", image_for)
     output = tmp_path / "vmm.iso"
     course = ["--submission", "reference", "--course", str(KIT)]
@@ -94,12 +95,12 @@ def test_a_boot_that_loses_a_processor_does_not_pass():
 
 def test_a_place_that_cannot_be_written():
     with pytest.raises(UsageError) as caught:
-        media.make_iso(Path("/dev/null"), "x", Path("/proc/vmm.iso"))
+        iso.make_iso(Path("/dev/null"), "x", Path("/proc/vmm.iso"))
     assert "/proc/vmm.iso" in caught.value.message
 
 
 def test_tools_that_are_missing_are_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InfraError) as caught:
-        media.make_iso(Path("/dev/null"), "x", tmp_path / "vmm.iso")
+        iso.make_iso(Path("/dev/null"), "x", tmp_path / "vmm.iso")
     assert "grub-mkrescue" in caught.value.message

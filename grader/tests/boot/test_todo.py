@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab.build import Builder, BuildOptions, FromReference
-from vmmlab.cohort import Cohort
-from vmmlab.course import Course
-from vmmlab.sandbox import Sandbox
-from vmmlab.submission import reference
+from vmmlab.course import model as courses
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.model import Course
+from vmmlab.course.submission import reference
+from vmmlab.host.sandbox import Sandbox
+from vmmlab.images import Builder, BuildOptions, FromReference
 
 KIT = Path(__file__).resolve().parents[3]
 ARCHES = ("x86_64", "i386")

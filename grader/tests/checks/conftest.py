@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab.build.model import BuildFailed, Diagnostic
+from vmmlab.base.errors import InfraError
 from vmmlab.checks import Scenario
-from vmmlab.cohort import Cohort
-from vmmlab.errors import InfraError
-from vmmlab.grading import RunFacts, RunRequest, grade_lab
+from vmmlab.course import model as courses
+from vmmlab.course.cohort import Cohort
+from vmmlab.grading.grade import RunFacts, RunRequest, grade_lab
+from vmmlab.images.model import BuildFailed, Diagnostic
 from vmmlab.report import Report
 
 HEAD = "from vmmlab.checks import check, fail, scenario\nS = scenario('ladder', cpus=4)\n"

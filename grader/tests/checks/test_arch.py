@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmmlab.errors import CourseError, UsageError
+from vmmlab.base.errors import CourseError, UsageError
 
 BODY = """
     @check("lab3.long.mode", S)

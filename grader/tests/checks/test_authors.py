@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from vmmlab.base.errors import CourseError
 from vmmlab.checks import Failure, Scenario, check, fail, fail_if, scenario
 from vmmlab.checks.model import CheckFailed, CheckMistake
-from vmmlab.errors import CourseError
-from vmmlab.evidence.diagnosis import Finding
+from vmmlab.diagnosis.causes import Finding
 
 ONE = """
     @check("lab3.a.one", S)

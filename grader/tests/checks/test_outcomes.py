@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vmmlab.errors import InfraError
-from vmmlab.grading import RunFacts
+from vmmlab.base.errors import InfraError
+from vmmlab.grading.grade import RunFacts
 from vmmlab.report import exit_code
 
 TWO = {"lab3.a.one": 4, "lab3.a.two": 6}
@@ -199,7 +199,7 @@ def test_infra_error_is_retried(kit, qemu_died):
 def test_infra_error_after_two_retries_is_never_zero_points(kit, qemu_died, checks_of):
     kit.write(
         """
-        L = scenario("late", cpu=2)
+        L = scenario("late", cpus=2)
 
         @check("lab3.a.one", S)
         def test_one(boot):

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from vmmlab.errors import CourseError, UsageError
+from vmmlab.base.errors import CourseError, UsageError
 
 BODY = """
     @check("lab3.ljmpw.present", S)
@@ -78,9 +78,9 @@ def test_select_unreadable(kit, select):
 
 
 def test_unknown_lab(kit):
-    from vmmlab import course
-    from vmmlab.cohort import Cohort
-    from vmmlab.grading import grade_lab
+    from vmmlab.course import model as course
+    from vmmlab.course.cohort import Cohort
+    from vmmlab.grading.grade import grade_lab
 
     kit.write(BODY, POINTS)
     with pytest.raises(UsageError, match="no lab called 'lab4'"):
@@ -220,9 +220,9 @@ def test_a_conftest_beside_the_checks_is_not_read_either(kit, checks_of):
 SPEED = """
 import sys, time
 from pathlib import Path
-from vmmlab.grading import RunFacts, grade_lab
-from vmmlab.course import load
-from vmmlab.cohort import Cohort
+from vmmlab.grading.grade import RunFacts, grade_lab
+from vmmlab.course.model import load
+from vmmlab.course.cohort import Cohort
 course = load(Path(sys.argv[1]))
 began = time.process_time()  # other work on this machine does not count
 

@@ -13,12 +13,17 @@ from typing import Any
 import pytest
 import typer
 
-from vmmlab import __version__, cli, course, doctor, grading, workspace
-from vmmlab.cohort import Cohort
-from vmmlab.errors import CourseError, InfraError, SubmissionError, UsageError, VmmlabError
+from vmmlab import __version__
+from vmmlab.base.errors import CourseError, InfraError, SubmissionError, UsageError, VmmlabError
+from vmmlab.cli import main
+from vmmlab.course import model as course
+from vmmlab.course.cohort import Cohort
+from vmmlab.grading import grade as grading
+from vmmlab.student import doctor
+from vmmlab.workspace import model as workspace
 
 ROOT = Path(__file__).resolve().parents[3]
-VMMLAB = [sys.executable, "-m", "vmmlab.cli"]
+VMMLAB = [sys.executable, "-m", "vmmlab.cli.main"]
 
 
 @pytest.fixture(autouse=True)
@@ -42,15 +47,15 @@ def vmmlab(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--version"]) == 0
+    assert main.main(["--version"]) == 0
     assert capsys.readouterr().out == f"vmmlab {__version__}\n"
 
 
 def test_the_version_is_quick_because_nothing_is_loaded() -> None:
     code = (
-        "import sys; from vmmlab import cli; cli.main(['--version']);"
+        "import sys; from vmmlab.cli import main as cli; cli.main(['--version']);"
         "print(sorted({'pydantic', 'rich', 'cookiecutter', 'pytest', 'asyncio', 'capstone',"
-        "'ruamel', 'vmmlab.course'} & set(sys.modules)))"
+        "'ruamel', 'vmmlab.course.model'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
@@ -74,14 +79,14 @@ def test_the_version_is_quick_because_nothing_is_loaded() -> None:
     ],
 )
 def test_wrong_usage_is_2(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(words) == 2
+    assert main.main(words) == 2
     printed = capsys.readouterr()
     assert said in printed.out + printed.err
     assert "Traceback" not in printed.err
 
 
 def test_help_is_0(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["grade", "--help"]) == 0
+    assert main.main(["grade", "--help"]) == 0
     assert "--submission" in capsys.readouterr().out
 
 
@@ -95,8 +100,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
 
         broken = typer.Typer()
         broken.command()(fail)
-        monkeypatch.setattr(cli, "app", broken)
-        return cli.main([])
+        monkeypatch.setattr(main, "app", broken)
+        return main.main([])
 
     return run
 
@@ -165,7 +170,7 @@ def test_a_reader_who_has_gone() -> None:
 
 def test_sigterm_unwinds(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys, typer; from vmmlab import cli\n"
+        "import os, signal, sys, typer; from vmmlab.cli import main as cli\n"
         "def wait():\n"
         "  try: os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
         "  finally: print('ended everything')\n"
@@ -180,7 +185,7 @@ def test_sigterm_unwinds(tmp_path: Path) -> None:
 
 
 class Grader:
-    """Stands for vmmlab.grading: notes what it was asked, answers as told."""
+    """Stands for vmmlab.grading.grade: notes what it was asked, answers as told."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -223,7 +228,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_the_grader_is_given(grader: Grader, folder: Path) -> None:
     (folder / "extra.txt").write_text("")
-    assert cli.main(["grade", "lab3", "--submission", str(folder), "--seed", "7"]) == 0
+    assert main.main(["grade", "lab3", "--submission", str(folder), "--seed", "7"]) == 0
     ((lab, asked),) = grader.asked
     assert lab == "lab3"
     assert set(asked["files"]) == {"lab3/apinit.S", "lab3/ap_start.c"}
@@ -237,7 +242,7 @@ def test_what_the_grader_is_given(grader: Grader, folder: Path) -> None:
 
 
 def test_the_reference(grader: Grader) -> None:
-    assert cli.main(["grade", "lab4", "--submission", "reference", "-k", "lock"]) == 0
+    assert main.main(["grade", "lab4", "--submission", "reference", "-k", "lock"]) == 0
     ((_, asked),) = grader.asked
     assert asked["mode"] == "reference"
     assert asked["select"] == "lock"
@@ -247,7 +252,7 @@ def test_the_reference(grader: Grader) -> None:
 
 
 def test_a_sandbox_can_be_done_without_in_so_many_words(grader: Grader, folder: Path) -> None:
-    cli.main(["grade", "lab3", "--submission", str(folder), "--no-sandbox"])
+    main.main(["grade", "lab3", "--submission", str(folder), "--no-sandbox"])
     assert grader.asked[0][1]["sandbox_required"] is False
 
 
@@ -257,8 +262,8 @@ def test_the_cohort_is_never_the_submissions(grader: Grader, folder: Path) -> No
     (folder / "workspace.toml").write_text(
         f'schema = 1\nvmmlab = "0"\nstudent = "x"\n[cohort]\nname = "other"\n{numbers}\n'
     )
-    cli.main(["grade", "lab3", "--submission", str(folder)])
-    cli.main(["grade", "lab3", "--submission", str(folder), "--cohort", "autumn"])
+    main.main(["grade", "lab3", "--submission", str(folder)])
+    main.main(["grade", "lab3", "--submission", str(folder), "--cohort", "autumn"])
     assert [asked["cohort"].name for _, asked in grader.asked] == ["dev", "autumn"]
 
 
@@ -270,7 +275,7 @@ def test_ones_own_workspace_is_graded_as_pytest_does(
         f'schema = 1\nvmmlab = "0"\nstudent = "x"\n[cohort]\nname = "other"\n{numbers}\n'
     )
     monkeypatch.chdir(folder / "lab3")
-    cli.main(["grade", "lab3", "--submission", ".."])
+    main.main(["grade", "lab3", "--submission", ".."])
     assert grader.asked[0][1]["cohort"] == Cohort.derive("other")
     assert grader.asked[0][1]["sandbox_required"] is False
 
@@ -293,7 +298,7 @@ def test_of_several_labs_the_worst_counts(
     code: int,
 ) -> None:
     grader.answers = answers
-    assert cli.main(["grade", "lab3", "lab4", "lab3", "--submission", str(folder)]) == code
+    assert main.main(["grade", "lab3", "lab4", "lab3", "--submission", str(folder)]) == code
     assert [lab for lab, _ in grader.asked] == ["lab3", "lab4"], "each once, all of them"
     printed = capsys.readouterr()
     for lab, answer in answers.items():
@@ -307,7 +312,7 @@ def test_one_lab_that_is_missing_does_not_cost_the_other(
     grader: Grader, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "lab3" / "apinit.S").unlink()
-    assert cli.main(["grade", "lab3", "lab4", "--submission", str(folder)]) == 2
+    assert main.main(["grade", "lab3", "lab4", "--submission", str(folder)]) == 2
     assert [lab for lab, _ in grader.asked] == ["lab4"]
     assert "lab3/apinit.S: is missing" in capsys.readouterr().err
 
@@ -315,9 +320,9 @@ def test_one_lab_that_is_missing_does_not_cost_the_other(
 def test_reports_as_files(grader: Grader, folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "report.json"
     sub = ["--submission", str(folder), "--json", str(target)]
-    cli.main(["grade", "lab3", *sub])
+    main.main(["grade", "lab3", *sub])
     assert target.read_text() == "report of lab3: 0"
-    cli.main(["grade", "lab3", "lab4", *sub])
+    main.main(["grade", "lab3", "lab4", *sub])
     assert (tmp_path / "report.json.lab4").read_text() == "report of lab4: 0"
 
 
@@ -336,7 +341,7 @@ def test_reports_as_files(grader: Grader, folder: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_graded_is_2(
     grader: Grader, capsys: pytest.CaptureFixture[str], words: list[str], said: str
 ) -> None:
-    assert cli.main(["grade", *words]) == 2
+    assert main.main(["grade", *words]) == 2
     assert grader.asked == []
     assert said in capsys.readouterr().err
 
@@ -345,7 +350,7 @@ def test_missing_tools_are_named_at_once(
     grader: Grader, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "_installed", lambda name: False)
-    assert cli.main(["grade", "lab3", "--submission", "reference"]) == 3
+    assert main.main(["grade", "lab3", "--submission", "reference"]) == 3
     said = capsys.readouterr().err
     assert "qemu-system-x86_64, gcc, ld, objcopy: not installed" in said
     assert "binutils gcc qemu-system-x86" in said
@@ -356,7 +361,7 @@ def test_missing_tools_are_named_at_once(
 
 @pytest.mark.parametrize("words", [["build", "lab3"], ["build", "lab3", "--workspace", "grader"]])
 def test_building_needs_a_workspace(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(words) == 2
+    assert main.main(words) == 2
     assert "not in a workspace" in capsys.readouterr().err
 
 
@@ -370,7 +375,7 @@ def test_building_needs_a_workspace(words: list[str], capsys: pytest.CaptureFixt
 def test_running_with_what_is_not_there(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["run", "lab0", *words]) == 2
+    assert main.main(["run", "lab0", *words]) == 2
     assert said in capsys.readouterr().err
 
 
@@ -390,12 +395,12 @@ def test_a_new_workspace(
     made: Iterator[list[workspace.Answers]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = next(made)
-    assert cli.main(["new", "my vmm", "--no-input", "--name", "Ada", "--cohort", "autumn"]) == 0
+    assert main.main(["new", "my vmm", "--no-input", "--name", "Ada", "--cohort", "autumn"]) == 0
     assert asked == [workspace.Answers("Ada", Cohort.derive("autumn"))]
     assert "cd 'my vmm'\n" in capsys.readouterr().out
-    assert cli.main(["new", "vmm", "--no-input"]) == 0
+    assert main.main(["new", "vmm", "--no-input"]) == 0
     assert asked[1].cohort.name == "dev"
-    assert cli.main(["new", "vmm", "--no-input", "--name", "{{x}}"]) == 2
+    assert main.main(["new", "vmm", "--no-input", "--name", "{{x}}"]) == 2
 
 
 def test_a_bad_course_is_one_message(tmp_path: Path) -> None:
@@ -416,7 +421,7 @@ def test_without_rights_to_write_a_report(
 ) -> None:
     """The verdict is shown even when its file cannot be written."""
     monkey = folder / "no" / "such" / "folder" / "x.json"
-    code = cli.main(["grade", "lab3", "--submission", str(folder), "--json", str(monkey)])
+    code = main.main(["grade", "lab3", "--submission", str(folder), "--json", str(monkey)])
     assert code == 3
     assert "report of lab3: 0" in capsys.readouterr().out
 
@@ -424,7 +429,7 @@ def test_without_rights_to_write_a_report(
 def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     # A shell lets what it starts in the background ignore SIGINT, these tests among them.
     code = (
-        "import os, signal, sys, typer; from vmmlab import cli\n"
+        "import os, signal, sys, typer; from vmmlab.cli import main as cli\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(): os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
         "cli.app = typer.Typer(); cli.app.command()(wait); sys.exit(cli.main([]))"

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import cli, doctor, sandbox
-from vmmlab.doctor import Item
-from vmmlab.errors import InfraError
-from vmmlab.machine import versions
+from vmmlab.base.errors import InfraError
+from vmmlab.cli import main
+from vmmlab.host import sandbox, versions
+from vmmlab.student import doctor
+from vmmlab.student.doctor import Item
 
 
 def tool(folder: Path, name: str, says: str, code: int = 0) -> None:
@@ -138,8 +139,8 @@ def test_requiring_tools(machine: Path) -> None:
 
 
 def test_the_command(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["doctor"]) == 3
+    assert main.main(["doctor"]) == 3
     assert "missing gcc" in capsys.readouterr().out
     fill(machine)
-    assert cli.main(["doctor"]) == 0
+    assert main.main(["doctor"]) == 0
     assert "ok      gcc" in capsys.readouterr().out

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmmlab.cohort import TRAMPOLINE_MAX, Cohort
-from vmmlab.errors import UsageError
+from vmmlab.base.errors import UsageError
+from vmmlab.course.cohort import TRAMPOLINE_MAX, Cohort
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", fullmatch=True).filter(
     lambda name: name != "dev"

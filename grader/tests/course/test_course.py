@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course
-from vmmlab.errors import CourseError, UsageError
+from vmmlab.base.errors import CourseError, UsageError
+from vmmlab.course import model as course
 
 ROOT = Path(__file__).resolve().parents[3]
 

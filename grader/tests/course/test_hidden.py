@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course
-from vmmlab.errors import CourseError
+from vmmlab.base.errors import CourseError
+from vmmlab.course import model as course
 
 TEXT = """\
 schema: 1

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmmlab import course
-from vmmlab.errors import CourseError
-from vmmlab.strip import regions, starter_text
+from vmmlab.base.errors import CourseError
+from vmmlab.course import model as course
+from vmmlab.course.markup import regions, starter_text
 
 REFERENCE = """\
 #include "ap.h"

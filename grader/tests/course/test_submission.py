@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course, submission
-from vmmlab.cohort import Cohort
-from vmmlab.errors import CourseError, SubmissionError, UsageError
-from vmmlab.workspace import Workspace
+from vmmlab.base.errors import CourseError, SubmissionError, UsageError
+from vmmlab.course import model as course
+from vmmlab.course import submission
+from vmmlab.course.cohort import Cohort
+from vmmlab.workspace.model import Workspace
 
 COURSE = """\
 schema: 1

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import container, doctor
+from vmmlab.host import container
+from vmmlab.student import doctor
 
 HARDENED = "Name:\tpython3\nCapPrm:\t0000000000000000\nCapBnd:\t0000000000000000\n"
 HARDENED += "NoNewPrivs:\t1\nSeccomp:\t2\n"

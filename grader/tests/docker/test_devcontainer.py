@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from vmmlab import course, submission, workspace
-from vmmlab.cohort import Cohort
-from vmmlab.workspace import Answers
+from vmmlab.course import model as course
+from vmmlab.course import submission
+from vmmlab.course.cohort import Cohort
+from vmmlab.workspace import model as workspace
+from vmmlab.workspace.model import Answers
 
 ROOT = Path(__file__).resolve().parents[3]
 NAME = ".devcontainer/devcontainer.json"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.markdown import FENCE, outside_fences
+from vmmlab.base.markdown import FENCE, outside_fences
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"

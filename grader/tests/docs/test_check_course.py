@@ -6,22 +6,22 @@ import pytest
 from book_pages import ROOT
 from course_copies import copy_of_the_clone, finish
 
-from vmmlab import course as courses
-from vmmlab import coursecheck, newlab
-from vmmlab.cli import main
+from vmmlab.author import check_course, new_lab
+from vmmlab.cli.main import main
+from vmmlab.course import model as courses
 
 
 @pytest.fixture
 def clone(tmp_path):
     """A copy of the clone with a lab 9 in which nothing is forgotten."""
     root = copy_of_the_clone(tmp_path / "clone")
-    newlab.new_lab(courses.load(root), "lab9")
+    new_lab.new_lab(courses.load(root), "lab9")
     finish(root, "lab9")
     return root
 
 
 def of_lab9(root):
-    return [str(one) for one in coursecheck.forgotten(root) if "lab9" in str(one)]
+    return [str(one) for one in check_course.forgotten(root) if "lab9" in str(one)]
 
 
 def test_nothing_is_forgotten_in_a_finished_lab(clone):
@@ -29,12 +29,12 @@ def test_nothing_is_forgotten_in_a_finished_lab(clone):
 
 
 def test_nothing_is_forgotten_in_this_course():
-    assert [str(one) for one in coursecheck.forgotten(ROOT)] == []
+    assert [str(one) for one in check_course.forgotten(ROOT)] == []
 
 
 def test_a_new_lab_still_has_its_handouts_to_be_written(tmp_path):
     root = copy_of_the_clone(tmp_path / "clone")
-    newlab.new_lab(courses.load(root), "lab9")
+    new_lab.new_lab(courses.load(root), "lab9")
     found = of_lab9(root)
     for name in ("README.md", "README.ja.md"):
         assert sum(f"labs/lab9/{name}:" in one and "still to be" in one for one in found) == 5
@@ -211,7 +211,7 @@ def test_what_is_forgotten_is_named(clone, what):
 def test_a_lab_that_course_yml_does_not_know_is_named(clone):
     (clone / "labs" / "lab77").mkdir()
     (clone / "grader" / "mutants" / "lab78.yml").write_text("")
-    found = [str(one) for one in coursecheck.forgotten(clone)]
+    found = [str(one) for one in check_course.forgotten(clone)]
     assert "labs/lab77: course.yml has no such lab: add it, or move this" in found
     assert any(one.startswith("grader/mutants/lab78.yml: ") for one in found)
 
@@ -228,7 +228,7 @@ def test_causes_are_found_where_they_are_named(tmp_path):
         "    blame(boot, cause='five')\n"
         "    other('not-this')\n"
     )
-    assert set(coursecheck.causes(file)) == {"one-a", "one-b", "two", "three", "four", "five"}
+    assert set(check_course.causes(file)) == {"one-a", "one-b", "two", "three", "four", "five"}
 
 
 def test_the_command(clone, capsys, monkeypatch):
@@ -241,7 +241,7 @@ def test_the_command(clone, capsys, monkeypatch):
 
 
 def test_the_command_when_nothing_is_forgotten(clone, capsys, monkeypatch):
-    monkeypatch.setattr(coursecheck, "forgotten", lambda root: ())
+    monkeypatch.setattr(check_course, "forgotten", lambda root: ())
     assert main(["check-course", "--course", str(clone)]) == 0
     assert capsys.readouterr().out == "nothing is forgotten\n"
 

@@ -14,13 +14,14 @@ import pytest
 from book_pages import DOCS, ROOT, commands, language_of, missing_output, own_pages, twin
 from course_copies import copy_of_the_clone, finish
 
-from vmmlab import course as courses
-from vmmlab import coursecheck, strip
-from vmmlab.sandbox import Sandbox
+from vmmlab.author import check_course
+from vmmlab.course import markup
+from vmmlab.course import model as courses
+from vmmlab.host.sandbox import Sandbox
 
 RUN = {"evidence.md", "instructor.md", "lab-author.md"}
 ELSEWHERE = {"gradebook.md"}
-"""In grader/tests/gradebook/test_page.py, where nbgrader is."""
+"""In grader/tests/classroom/test_page.py, where nbgrader is."""
 
 
 PAGES_IN = {"en": lambda name: DOCS / name, "ja": lambda name: twin(DOCS / name)}
@@ -77,7 +78,7 @@ def test_the_instructors_guide(tmp_path, language):
             text = (clone / "reference" / file).read_text(encoding="utf-8")
             target = clone / "class" / student / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(strip.starter_text(text, path=file, keep=frozenset(keep)))
+            target.write_text(markup.starter_text(text, path=file, keep=frozenset(keep)))
     follow(PAGES_IN[language]("instructor.md"), clone)
     reports = (clone / "reports").rglob("*.json")
     assert {one.parent.name for one in reports} == {"ada", "ben"}
@@ -88,13 +89,13 @@ def test_a_lab_9_made_as_the_guide_says(tmp_path):
     clone = copy_of_the_clone(tmp_path / "clone")
     follow(DOCS / "lab-author.md", clone)
     finish(clone, "lab9")
-    assert [str(one) for one in coursecheck.forgotten(clone) if "lab9" in str(one)] == []
+    assert [str(one) for one in check_course.forgotten(clone) if "lab9" in str(one)] == []
 
     course = courses.load(clone)
     own = tmp_path / "starter"
     (own / "lab9").mkdir(parents=True)
     text = (clone / "reference/lab9/start.c").read_text(encoding="utf-8")
-    (own / "lab9" / "start.c").write_text(strip.starter_text(text, path="start.c"))
+    (own / "lab9" / "start.c").write_text(markup.starter_text(text, path="start.c"))
     done = run(f"vmmlab grade lab9 --submission {own} --no-sandbox", clone)
     assert (done.returncode, done.stderr) == (1, "")
     assert "lab9  0/10 points" in done.stdout

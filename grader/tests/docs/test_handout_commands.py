@@ -26,9 +26,9 @@ from book_pages import (
 )
 from workspace_shell import needs_vmmlab, workspace_and_shell
 
-from vmmlab import contracts
-from vmmlab import course as courses
-from vmmlab.strip import starter_text
+from vmmlab.course import comments
+from vmmlab.course import model as courses
+from vmmlab.course.markup import starter_text
 
 PAGES = handouts()
 BOTH = [one for page in PAGES for one in (page, twin(page))]
@@ -136,7 +136,7 @@ def write(here: Path, kit: courses.Course, state: str, lang: str) -> None:
             text = (ROOT / "reference" / path).read_text(encoding="utf-8")
             new = starter_text(text, path=f"reference/{path}", keep=keep)
             if lang and not keep:
-                new = contracts.translated(new, path, ROOT / "reference" / lab.name, lang)
+                new = comments.translated(new, path, ROOT / "reference" / lab.name, lang)
             if (here / path).read_text(encoding="utf-8") != new:
                 (here / path).write_text(new, encoding="utf-8")
 

@@ -16,8 +16,8 @@ from book_pages import (
 )
 from ruamel.yaml import YAML
 
-from vmmlab import course as courses
-from vmmlab.markdown import headings
+from vmmlab.base.markdown import headings
+from vmmlab.course import model as courses
 
 PAGES = handouts()
 TWINS = [page for page in PAGES if twin(page).is_file()]

@@ -16,11 +16,11 @@ from book_pages import (
     twin,
 )
 
-from vmmlab import course as courses
+from vmmlab.base.markdown import headings
 from vmmlab.checks import scenario
-from vmmlab.evidence import probes
-from vmmlab.evidence.probes import make_probe
-from vmmlab.markdown import headings
+from vmmlab.course import model as courses
+from vmmlab.probes import bringup as probes
+from vmmlab.probes.bringup import make_probe
 
 PAGES = [*own_pages(), *handouts()]
 TREE = ROOT / "vmm-skeleton" / "{{cookiecutter.slug}}"

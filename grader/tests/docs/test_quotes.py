@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 from book_pages import ROOT, handouts, language_of, shown, tables, twin
 
-from vmmlab.translate import OWN_CATALOGS, catalog
+from vmmlab.i18n.translate import OWN_CATALOGS, catalog
 
 PAGES = [one for page in handouts() for one in (page, twin(page))]
 QUOTE = {"en": re.compile(r'"([^"]+)"'), "ja": re.compile(r"「([^」]+)」")}

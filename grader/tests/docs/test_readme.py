@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from book_pages import ROOT, SAMPLE, shown
 
-from vmmlab import course as courses
-from vmmlab import mutants
+from vmmlab.author import mutants
+from vmmlab.course import model as courses
 
 VMMLAB = Path(sys.prefix) / "bin" / "vmmlab"
 SHOWN_MISTAKE = "lab3.real.lgdt-by-ds"

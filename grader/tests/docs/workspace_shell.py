@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from book_pages import ROOT
 
-from vmmlab import course as courses
-from vmmlab import workspace
-from vmmlab.cohort import Cohort
-from vmmlab.workspace import Answers
+from vmmlab.course import model as courses
+from vmmlab.course.cohort import Cohort
+from vmmlab.workspace import model as workspace
+from vmmlab.workspace.model import Answers
 
 LONGEST_S = 60
 

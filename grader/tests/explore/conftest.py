@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab.build import Builder, BuildOptions, FromReference, Image
-from vmmlab.cohort import Cohort
-from vmmlab.course import Course
+from vmmlab.course import model as courses
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.model import Course
+from vmmlab.course.submission import reference
 from vmmlab.explore import Bounds, Exploration, explore
-from vmmlab.sandbox import Sandbox
-from vmmlab.submission import reference
+from vmmlab.host.sandbox import Sandbox
+from vmmlab.images import Builder, BuildOptions, FromReference, Image
 
 ROOT = Path(__file__).parents[3]
 Files = Mapping[str, bytes]

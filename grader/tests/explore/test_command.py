@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from vmmlab.cli import main
+from vmmlab.cli.main import main
 
 
 @pytest.fixture

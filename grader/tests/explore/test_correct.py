@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab import mutants
+from vmmlab.author import mutants
+from vmmlab.course import model as courses
 
 COURSE = courses.load(Path(__file__).parents[3])
 VARIANTS = {one.name: one for one in mutants.load_variants(COURSE, ["lab4"])}

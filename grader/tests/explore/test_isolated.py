@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 import vmmlab
-from vmmlab import sandbox as sandboxes
-from vmmlab.cli import main
-from vmmlab.cohort import Cohort
-from vmmlab.errors import InfraError, UsageError
+from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.cli.main import main
+from vmmlab.course.cohort import Cohort
 from vmmlab.explore import Bounds, isolated
-from vmmlab.sandbox import Probe, Sandbox
+from vmmlab.host import sandbox as sandboxes
+from vmmlab.host.sandbox import Probe, Sandbox
 
 COHORT = Cohort.derive("dev")
 
@@ -122,7 +122,7 @@ def test_inside_no_solution_is_to_be_seen(course, image, inside):
     if sandbox.kind == "none":
         pytest.skip("bubblewrap does not work here")
     places = [course.reference_dir, course.tree, course.root / "labs", course.root / "grader/tests"]
-    places.append(Path(vmmlab.__file__).with_name("mutants"))
+    places.append(Path(vmmlab.__file__).parent / "author")
     inside(
         "import json, os\n"
         f"seen = [place for place in {[*map(str, places)]!r} if os.path.exists(place)]\n"

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+from vmmlab.author.mutants import Edit, replaced
+from vmmlab.course.submission import reference
 from vmmlab.explore import Bounds, text
-from vmmlab.mutants import Edit, replaced
-from vmmlab.submission import reference
 
 HANDSHAKE, SYNC, ENTER = "lab4/handshake.c", "lab4/sync.c", "lab4/apinit_enter.S"
 INCLUDES = """\
@@ -281,11 +281,11 @@ def test_the_search_ends_when_its_time_is_over(explored, solution):
 ALONE = """\
 import json, sys
 from pathlib import Path
-from vmmlab import course as courses
-from vmmlab.build import Builder, FromReference
-from vmmlab.cohort import Cohort
+from vmmlab.course import model as courses
+from vmmlab.images import Builder, FromReference
+from vmmlab.course.cohort import Cohort
 from vmmlab.explore import explore
-from vmmlab.sandbox import Sandbox
+from vmmlab.host.sandbox import Sandbox
 course = courses.load(Path(sys.argv[1]))
 files = {name: text.encode() for name, text in json.load(sys.stdin).items()}
 sandbox = Sandbox.choose(require=False)
@@ -359,7 +359,7 @@ def test_per_cpu_data_is_where_the_model_thinks(built, solution):
                 break
     names = {"self": "SELF", "cpunum": "CPUNUM", "apic_id": "APIC_ID", "stackaddr": "STACKADDR"}
     assert {f: getattr(program, f"PCPU_{n}") for f, n in names.items()}.items() <= offsets.items()
-    from vmmlab.cohort import Cohort
+    from vmmlab.course.cohort import Cohort
 
     assert program.Program(image, Cohort.derive("dev"), 3).pcpu_size == size
 
@@ -372,7 +372,7 @@ class Everything(set):
 @pytest.mark.parametrize("body", [BARRIER, BARRIER.replace("id = sync_id;", "id = sync_count;")])
 def test_taking_private_steps_together_changes_no_verdict(built, changed, body):
     """A step is an access to memory that several CPUs use; the same with every access a step."""
-    from vmmlab.cohort import Cohort
+    from vmmlab.course.cohort import Cohort
     from vmmlab.explore.machine import Machine
     from vmmlab.explore.program import Program
     from vmmlab.explore.scenarios import Barrier, Registration

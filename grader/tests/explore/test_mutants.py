@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab import mutants
+from vmmlab.author import mutants
 from vmmlab.checks.hints import Hints
+from vmmlab.course import model as courses
 from vmmlab.explore.scenarios import EXPECTED
-from vmmlab.translate import Reader
+from vmmlab.i18n.translate import Reader
 
 COURSE = courses.load(Path(__file__).parents[3])
 ALL = {one.id: one for one in mutants.load(COURSE, ["lab4"])}

@@ -8,7 +8,7 @@ import pytest
 
 from vmmlab.explore import text
 from vmmlab.explore.schema import SAMPLE_FILES, from_data
-from vmmlab.translate import Reader, cells
+from vmmlab.i18n.translate import Reader, cells
 
 RIGHT, WRONG = (from_data(json.loads(file.read_text(encoding="utf-8"))) for file in SAMPLE_FILES)
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")

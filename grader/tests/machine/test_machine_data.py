@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.errors import InfraError, UsageError
+from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.host.versions import is_tried, parse_version, qemu_path
 from vmmlab.machine import Limits, MachineSpec, tool_versions
 from vmmlab.machine.gdb import REGISTER_NAMES, GdbError, Registers, parse_layout
 from vmmlab.machine.limits import NOMINAL_START_S, nominal_start_s
 from vmmlab.machine.qemu import BoundedText, argv, sanitise
-from vmmlab.machine.versions import is_tried, parse_version, qemu_path
 
 
 def regs(**values: int) -> Registers:

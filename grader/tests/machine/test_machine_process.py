@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from machine_helpers import Kernel, alive, asynced, open_files, run_to
 
-from vmmlab import sandbox
-from vmmlab.errors import InfraError
+from vmmlab.base.errors import InfraError
+from vmmlab.host import sandbox
+from vmmlab.host.versions import qemu_path
 from vmmlab.machine import IcrWrite, IoWrite, Limits, Machine, MachineDied, MachineSpec
 from vmmlab.machine.qemu import SERIAL_HEAD, SERIAL_TAIL
 from vmmlab.machine.trace import MAX_EVENTS, MAX_EXCEPTIONS
-from vmmlab.machine.versions import qemu_path
 
 Kernels = Callable[..., Kernel]
 

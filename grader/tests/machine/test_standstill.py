@@ -8,9 +8,9 @@ import pytest
 from keystone import KS_ARCH_X86, KS_MODE_64, Ks
 from machine_helpers import Kernel, all_at, asynced
 
-from vmmlab.evidence import standstill
-from vmmlab.evidence.director import VMM_BASE, Director, Inputs
 from vmmlab.machine import Machine
+from vmmlab.observe import deadlock
+from vmmlab.observe.session import VMM_BASE, Director, Inputs
 
 Kernels = Callable[..., Kernel]
 CODE = {1: 0x400000, 2: 0x401000}
@@ -92,7 +92,7 @@ async def test_processors_that_wait_for_ever(kernel: Kernels, players: tuple[str
         director = await playing(m, kernel(), players)
         stop = await director.go(timeout_s=0.02)
         assert stop.kind == "interrupt"
-        assert await standstill.look(director) is True
+        assert await deadlock.look(director) is True
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["first", "second"])
@@ -103,7 +103,7 @@ async def test_whoever_can_still_change_something(
 ) -> None:
     async with kernel().machine(cpus=3) as m:
         director = await playing(m, kernel(), (players[::order][0], players[::order][1]))
-        assert await standstill.look(director) is False
+        assert await deadlock.look(director) is False
 
 
 @asynced
@@ -111,10 +111,10 @@ async def test_a_processor_that_is_lost_is_not_waited_for(kernel: Kernels) -> No
     """What it executes is no code: it may count for ever, nothing right will come of it."""
     async with kernel().machine(cpus=3) as m:
         director = await playing(m, kernel(), (COUNTS, WAIT))
-        assert await standstill.look(director) is False
+        assert await deadlock.look(director) is False
         await m.gdb.write_phys(LOST, await m.gdb.read_phys(CODE[1], 64))
         await m.gdb.write_register(1, "rip", LOST)
-        assert await standstill.look(director) is True
+        assert await deadlock.look(director) is True
 
 
 @asynced
@@ -122,7 +122,7 @@ async def test_nobody_who_takes_interrupts_stands_still(kernel: Kernels) -> None
     async with kernel().machine(cpus=3) as m:
         director = await playing(m, kernel(), ("sti; hlt", WAIT))
         await director.go(timeout_s=0.02)
-        assert await standstill.look(director) is False
+        assert await deadlock.look(director) is False
 
 
 @asynced
@@ -131,7 +131,7 @@ async def test_a_processor_at_a_watched_place_is_not_stepped_past_it(kernel: Ker
     async with kernel().machine(cpus=3) as m:
         director = await playing(m, kernel(), (ENDLESS, WAIT))
         await director.watch("loop", CODE[1])
-        assert await standstill.look(director) is False
+        assert await deadlock.look(director) is False
         stop = await director.go()
         assert (stop.kind, stop.cpu) == ("break", 1)
 
@@ -141,7 +141,7 @@ async def test_what_is_waited_for_may_come_any_time(kernel: Kernels) -> None:
     """The same processors, with the word written by hand: no state is kept between two looks."""
     async with kernel().machine(cpus=3) as m:
         director = await playing(m, kernel(), (PAUSE, WAIT))
-        assert await standstill.look(director) is True
+        assert await deadlock.look(director) is True
         await m.gdb.write_phys(SHARED, b"\1")
         await director.watch("out", CODE[2] + len(WAIT_CODE))
         stop = await director.go()

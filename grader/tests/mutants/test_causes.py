@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from vmmlab import course as courses
-from vmmlab import mutants
+from vmmlab.author import mutants
+from vmmlab.course import model as courses
 
 ROOT = Path(__file__).parents[3]
 COURSE = courses.load(ROOT)
 FILES = [
     *sorted((ROOT / "labs").glob("lab*/test_lab*.py")),
-    ROOT / "grader/vmmlab/evidence/diagnosis.py",
+    ROOT / "grader/vmmlab/diagnosis/causes.py",
 ]
 
 # Where a cause is put together of two parts, or comes out of a table: the names that can come out.

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab.build import ObjectPatch
-from vmmlab.cohort import Cohort
-from vmmlab.errors import UsageError
-from vmmlab.evidence.decode import decode
-from vmmlab.evidence.runner import make_builder
-from vmmlab.mutants import chance, instructions
-from vmmlab.mutants.chance import Outcome, RandomMutant
-from vmmlab.mutants.instructions import Change, Instruction
+from vmmlab.author.mutants import instructions, random_mutants
+from vmmlab.author.mutants.instructions import Change, Instruction
+from vmmlab.author.mutants.random_mutants import Outcome, RandomMutant
+from vmmlab.base.errors import UsageError
+from vmmlab.course import model as courses
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.submission import reference
+from vmmlab.grading.boots import make_builder
+from vmmlab.host.sandbox import Sandbox
+from vmmlab.images import ObjectPatch
 from vmmlab.report.model import Build, CheckReport, Report
-from vmmlab.sandbox import Sandbox
-from vmmlab.submission import reference
+from vmmlab.x86.decode import decode
 
 pytest.importorskip("keystone")
 
@@ -209,11 +209,11 @@ def report(*outcomes):
     ],
 )
 def test_any_check_that_does_not_pass_has_noticed(outcomes, ending):
-    assert chance.judge(mutant(), report(*outcomes)).ending == ending
+    assert random_mutants.judge(mutant(), report(*outcomes)).ending == ending
 
 
 def test_survivors_are_listed_with_place_and_instruction():
-    lines = chance.survivors(
+    lines = random_mutants.survivors(
         [
             Outcome(mutant(), "killed", "lab4.lock.exclusive: boot-stack-shared"),
             Outcome(mutant(), "survived", reached="executed"),
@@ -225,16 +225,16 @@ def test_survivors_are_listed_with_place_and_instruction():
     assert "does it make a difference" in lines[2]
     assert "no boot executes it" in lines[3]
     assert lines[-1] == "1 of 3 changes noticed, 1 in code that no boot executes."
-    assert chance.survivors([Outcome(mutant(), "killed")])[-1] == "1 of 1 changes noticed."
+    assert random_mutants.survivors([Outcome(mutant(), "killed")])[-1] == "1 of 1 changes noticed."
 
 
 def test_the_same_seed_chooses_the_same_changes():
-    first = chance.choose(COURSE, 5, ["lab2"], seed=3)
+    first = random_mutants.choose(COURSE, 5, ["lab2"], seed=3)
     assert [m.change for m in first] == [
-        m.change for m in chance.choose(COURSE, 5, ["lab2"], seed=3)
+        m.change for m in random_mutants.choose(COURSE, 5, ["lab2"], seed=3)
     ]
     assert [m.change for m in first] != [
-        m.change for m in chance.choose(COURSE, 5, ["lab2"], seed=4)
+        m.change for m in random_mutants.choose(COURSE, 5, ["lab2"], seed=4)
     ]
 
 
@@ -250,7 +250,9 @@ def test_a_lock_that_takes_nothing_is_noticed(found):
     one = next(i for i in lab4 if i.function == "apinit_enter" and i.text.startswith("xchg"))
     change = Change(one, "left out", b"\x90" * len(one.code), "nop")
     wrong = RandomMutant("lab4", change, hashlib.sha256(content).hexdigest())
-    (outcome,) = chance.running.run_all(chance._job, [(COURSE.root, wrong)], 1, None)
+    (outcome,) = random_mutants.running.run_all(
+        random_mutants._job, [(COURSE.root, wrong)], 1, None
+    )
     assert outcome.ending == "killed", outcome
 
 
@@ -260,5 +262,7 @@ def test_who_has_once_seen_the_lock_taken_must_still_get_it(found):
     made = instructions.changes(look, instructions.keystone())
     change = next(c for c in made if c.text == "cmp byte ptr [rdi], 2")  # the lock is 0 or 1
     wrong = RandomMutant("lab4", change, hashlib.sha256(content).hexdigest())
-    (outcome,) = chance.running.run_all(chance._job, [(COURSE.root, wrong)], 1, None)
+    (outcome,) = random_mutants.running.run_all(
+        random_mutants._job, [(COURSE.root, wrong)], 1, None
+    )
     assert outcome.by == "lab4.lock.released: ap-waits-for-the-lock"

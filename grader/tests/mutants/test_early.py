@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab.course import ARCHES
-from vmmlab.mutants import load, run_mutant
-from vmmlab.mutants.applying import apply_early, steps_needed
+from vmmlab.author.mutants import load, run_mutant
+from vmmlab.author.mutants.apply import apply_early, steps_needed
+from vmmlab.course import model as courses
+from vmmlab.course.model import ARCHES
 
 COURSE = courses.load(Path(__file__).parents[3])
 SAMPLE = (

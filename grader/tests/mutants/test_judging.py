@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab import mutants
-from vmmlab.mutants import Mutant, Variant, VariantResult, judge
+from vmmlab.author import mutants
+from vmmlab.author.mutants import Mutant, Variant, VariantResult, judge
+from vmmlab.course import model as courses
+from vmmlab.i18n.translate import Reader, cells
 from vmmlab.report.model import Build, CheckReport, Diagnostic, Report
-from vmmlab.translate import Reader, cells
 
 ROOT = Path(__file__).parents[3]
 MUTANT = Mutant("lab1.a.b", "wrong", "lab1", (), "lab1.mi.copied", "mi-not-copied", "dev", "x:1")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab import mutants
-from vmmlab.course import Course
-from vmmlab.errors import CourseError
-from vmmlab.mutants import DoesNotApply, Edit, replaced
+from vmmlab.author import mutants
+from vmmlab.author.mutants import DoesNotApply, Edit, replaced
+from vmmlab.base.errors import CourseError
+from vmmlab.course import model as courses
+from vmmlab.course.model import Course
 
 ROOT = Path(__file__).parents[3]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab import mutants
+from vmmlab.author import mutants
+from vmmlab.course import model as courses
 
 COURSE = courses.load(Path(__file__).parents[3])
 ALL = {one.id: one for one in mutants.load(COURSE)}
@@ -26,7 +26,7 @@ def test_every_check_has_a_mutant_that_it_must_catch():
 
 
 def test_every_mutant_applies_and_differs_from_the_reference():
-    from vmmlab.submission import reference
+    from vmmlab.course.submission import reference
 
     for one in ALL.values():
         assert mutants.apply(COURSE, one) != dict(reference(COURSE, [one.lab]).files), one.id

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab import mutants
-from vmmlab.errors import UsageError
-from vmmlab.mutants import Mutant, Result, Variant, VariantResult
+from vmmlab.author import mutants
+from vmmlab.author.mutants import Mutant, Result, Variant, VariantResult
+from vmmlab.base.errors import UsageError
+from vmmlab.course import model as courses
 
 ROOT = Path(__file__).parents[3]
 COURSE = courses.load(ROOT)

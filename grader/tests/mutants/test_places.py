@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab import mutants
-from vmmlab.mutants import Edit, Mutant, places
-from vmmlab.mutants.places import Target
+from vmmlab.author import mutants
+from vmmlab.author.mutants import Edit, Mutant, localisation
+from vmmlab.author.mutants.localisation import Target
+from vmmlab.course import model as courses
 
 ROOT = Path(__file__).parents[3]
 COURSE = courses.load(ROOT)
@@ -32,12 +32,12 @@ WHERE = Target(
     ],
 )
 def test_only_the_line_and_the_function_count(message, named):
-    assert places.named(WHERE, message) == named
+    assert localisation.named(WHERE, message) == named
 
 
 def test_a_region_has_its_function_its_step_and_its_lines():
     edit = Edit("lab4/handshake.c", "region", "lab4.4", 1, "\tfor (;;)\n\t\t;\n")
-    where = places.target(COURSE, Mutant("x", "x", "lab4", (edit,), "x", "x", "dev", "x:1"))
+    where = localisation.target(COURSE, Mutant("x", "x", "lab4", (edit,), "x", "x", "dev", "x:1"))
     assert (where.functions, where.steps) == ({"ap_wait"}, {"lab4.4"})
     made = mutants.apply(COURSE, Mutant("x", "x", "lab4", (edit,), "x", "x", "dev", "x:1"))
     lines = made["lab4/handshake.c"].decode().split("\n")
@@ -49,7 +49,7 @@ def test_a_region_has_its_function_its_step_and_its_lines():
 
 def test_two_edits_of_one_file_move_each_others_lines():
     one = ALL["lab4.unlock.first-of-all"]
-    where = places.target(COURSE, one)
+    where = localisation.target(COURSE, one)
     assert where.functions == {"apinitproc0", "apinitproc1"}
     lines = mutants.apply(COURSE, one)["lab4/handshake.c"].decode().split("\n")
     mine = [lines[n - 1].strip() for n in sorted(where.lines["lab4/handshake.c"])]
@@ -59,9 +59,9 @@ def test_two_edits_of_one_file_move_each_others_lines():
 
 def test_every_mutant_changes_a_function_that_has_a_name():
     for one in ALL.values():
-        assert places.target(COURSE, one).functions, one.id
+        assert localisation.target(COURSE, one).functions, one.id
 
 
 def test_assembly_belongs_to_its_global_label():
-    assert places.target(COURSE, ALL["lab4.enter.stops"]).functions == {"apinit_enter"}
-    assert places.target(COURSE, ALL["lab3.real.no-pe"]).functions == {"cpuinit_start"}
+    assert localisation.target(COURSE, ALL["lab4.enter.stops"]).functions == {"apinit_enter"}
+    assert localisation.target(COURSE, ALL["lab3.real.no-pe"]).functions == {"cpuinit_start"}

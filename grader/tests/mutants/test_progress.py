@@ -4,9 +4,9 @@ import io
 
 from rich.text import Text
 
-from vmmlab.mutants.progress import EVERY_S, progress
-from vmmlab.mutants.running import run_all
-from vmmlab.translate import Reader
+from vmmlab.author.mutants.progress import EVERY_S, progress
+from vmmlab.author.mutants.runner import run_all
+from vmmlab.i18n.translate import Reader
 
 
 class Clock:

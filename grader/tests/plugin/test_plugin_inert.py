@@ -28,7 +28,7 @@ def test_it_is_installed_and_loads_nothing_of_ours(outside, tmp_path):
         text=True,
         check=True,
     )
-    assert "LOADED vmmlab vmmlab.plugin\n" in done.stdout
+    assert "LOADED vmmlab vmmlab.student vmmlab.student.plugin\n" in done.stdout
     assert "PLUGINS vmmlab\n" in done.stdout
 
 
@@ -59,7 +59,7 @@ def test_the_kit_itself_is_no_workspace(place):
 IMPORT = """
 import time, pytest
 began = time.process_time()
-import vmmlab.plugin
+import vmmlab.student.plugin
 print(time.process_time() - began)
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmmlab.grading import default_seed
+from vmmlab.grading.grade import default_seed
 
 
 def test_all_labs_pass(place):

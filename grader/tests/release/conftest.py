@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
+from vmmlab.course import model as courses
 
 ROOT = Path(__file__).parents[3]
 

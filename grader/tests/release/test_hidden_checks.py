@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab.cohort import Cohort
-from vmmlab.grading import default_seed, grade_lab
-from vmmlab.mutants import Edit, load_variants, replaced, variant_files
+from vmmlab.author.mutants import Edit, load_variants, replaced, variant_files
+from vmmlab.course import model as courses
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.submission import reference, reference_text
+from vmmlab.grading.grade import default_seed, grade_lab
 from vmmlab.report.terminal import render
-from vmmlab.submission import reference, reference_text
 
 COURSE = courses.load(Path(__file__).parents[3])
 LABS = [lab.name for lab in COURSE.labs.values() if lab.hidden]

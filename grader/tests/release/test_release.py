@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab import ready
-from vmmlab.errors import CourseError, UsageError
-from vmmlab.release import course_text, leaks, release
-from vmmlab.strip import regions, starter_text
-from vmmlab.submission import reference
+from vmmlab.author.release import course_text, leaks, release
+from vmmlab.base.errors import CourseError, UsageError
+from vmmlab.course import materials
+from vmmlab.course import model as courses
+from vmmlab.course.markup import regions, starter_text
+from vmmlab.course.submission import reference
 
 ROOT = Path(__file__).parents[3]
 STUDENT_S = 120
@@ -226,7 +226,7 @@ def test_worksheets_are_the_students(released):
 
 @pytest.fixture(scope="session")
 def workspace(released):
-    made = sh("python -m vmmlab.cli new --no-input --name Ada ../vmm", released, released)
+    made = sh("python -m vmmlab.cli.main new --no-input --name Ada ../vmm", released, released)
     assert (made.returncode, made.stderr) == (0, "")
     return released.parent / "vmm"
 
@@ -234,8 +234,8 @@ def workspace(released):
 def test_a_workspace_is_as_one_from_the_whole_kit(course, workspace):
     for lab in course.labs.values():
         for file in lab.files:
-            assert (workspace / file).read_text() == ready.starter(course, file)
-    source = ready.standins_dir(course)
+            assert (workspace / file).read_text() == materials.starter(course, file)
+    source = materials.standins_dir(course)
     assert not source.exists(), "the kit makes its own"
     assert (workspace / "standin" / "lab3.o").read_bytes()[:4] == b"\x7fELF"
     assert (workspace / "standin" / "i386" / "lab3.o").is_file()
@@ -245,7 +245,7 @@ def test_a_student_earns_nothing_with_the_starter_and_all_with_a_solution(
     course, released, workspace, tmp_path
 ):
     here = Path(shutil.copytree(workspace, tmp_path / "vmm", symlinks=True))
-    vmmlab = "python -m vmmlab.cli"
+    vmmlab = "python -m vmmlab.cli.main"
     make = f"make VMMLAB='{vmmlab}'"
     first = sh(f"{make} lab3 && pytest lab3", here, released)
     assert "lab3  0/40 points" in first.stdout, first.stdout + first.stderr
@@ -271,7 +271,7 @@ def test_a_submission_can_be_graded_outside_of_a_workspace(course, released, tmp
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(text)
     labs = " ".join(lab.name for lab in course.labs.values() if lab.files)
-    line = f"python -m vmmlab.cli grade {labs} --submission {tmp_path} --no-sandbox"
+    line = f"python -m vmmlab.cli.main grade {labs} --submission {tmp_path} --no-sandbox"
     done = sh(line, released, released)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("All points") == 4
@@ -281,17 +281,17 @@ def test_a_submission_can_be_graded_outside_of_a_workspace(course, released, tmp
 
 @pytest.mark.full
 def test_in_japanese(course, released, tmp_path):
-    line = f"python -m vmmlab.cli new --no-input --lang ja {tmp_path / 'vmm'}"
+    line = f"python -m vmmlab.cli.main new --no-input --lang ja {tmp_path / 'vmm'}"
     done = sh(line, released, released)
     assert done.returncode == 0, done.stderr
     for lab in course.labs.values():
         for file in lab.files:
-            assert (tmp_path / "vmm" / file).read_text() == ready.starter(course, file, "ja")
+            assert (tmp_path / "vmm" / file).read_text() == materials.starter(course, file, "ja")
 
 
 def test_what_a_release_cannot_do_is_said(released, tmp_path):
     other = sh(
-        f"python -m vmmlab.cli new --no-input --cohort spring {tmp_path / 'vmm'}",
+        f"python -m vmmlab.cli.main new --no-input --cohort spring {tmp_path / 'vmm'}",
         released,
         released,
     )
@@ -299,10 +299,10 @@ def test_what_a_release_cannot_do_is_said(released, tmp_path):
     assert "this release is not for the cohort 'spring'" in other.stderr
     assert "one of dev" in other.stderr
     assert not (tmp_path / "vmm").exists()
-    again = sh(f"python -m vmmlab.cli release {tmp_path / 'kit'}", released, released)
+    again = sh(f"python -m vmmlab.cli.main release {tmp_path / 'kit'}", released, released)
     assert again.returncode == 2
     assert "no reference solutions" in again.stderr
-    solution = sh("python -m vmmlab.cli grade lab3 --submission reference", released, released)
+    solution = sh("python -m vmmlab.cli.main grade lab3 --submission reference", released, released)
     assert solution.returncode == 2
     assert "a released kit holds no solutions" in solution.stderr
     assert sh("make lab3", released, released).returncode == 2
@@ -321,7 +321,7 @@ def test_for_several_cohorts(course, tmp_path):
     assert courses.load(made.folder).cohort == "autumn"
     assert "several" in " ".join(made.notes)
     for cohort in ("autumn", "spring"):
-        line = f"python -m vmmlab.cli new --no-input --cohort {cohort} {tmp_path / cohort}"
+        line = f"python -m vmmlab.cli.main new --no-input --cohort {cohort} {tmp_path / cohort}"
         assert sh(line, made.folder, made.folder).returncode == 0
         here = tmp_path / cohort
         for name, text in reference(course, ["lab2"]).files.items():

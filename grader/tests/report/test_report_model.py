@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from vmmlab import report as reports
-from vmmlab.errors import InfraError, UsageError
+from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.report import Report, exit_code, read_json, write_json
 from vmmlab.report.model import TEXT_MAX
 from vmmlab.report.schema import SAMPLE_FILE, SCHEMA_FILE, schema_text

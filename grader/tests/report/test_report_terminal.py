@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
+from vmmlab.base.text import clean, clean_line
 from vmmlab.report import Report, read_json
 from vmmlab.report.schema import SAMPLE_FILE
 from vmmlab.report.terminal import print_report, render
-from vmmlab.report.text import clean, clean_line
 
 CHECK = {
     "id": "lab3.a.one",

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab.cohort import Cohort
-from vmmlab.course import Course
-from vmmlab.grading import grade_lab
+from vmmlab.course import model as courses
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.model import Course
+from vmmlab.grading.grade import grade_lab
 from vmmlab.report import Report
 
 ROOT = Path(__file__).parents[3]

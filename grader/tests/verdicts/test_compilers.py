@@ -2,9 +2,9 @@
 
 import pytest
 
-from vmmlab import mutants
-from vmmlab.cohort import Cohort
-from vmmlab.grading import grade_lab
+from vmmlab.author import mutants
+from vmmlab.course.cohort import Cohort
+from vmmlab.grading.grade import grade_lab
 
 SEED = 21
 FORGETS_VOLATILE = "lab4.wait.not-volatile"

@@ -6,14 +6,14 @@ import shutil
 
 import pytest
 
-from vmmlab.build import Builder, BuildOptions, FromReference
+from vmmlab.author.mutants import load_variants, run_variant
 from vmmlab.checks import scenario
-from vmmlab.cohort import Cohort
-from vmmlab.evidence.director import Director
-from vmmlab.evidence.runner import boot
-from vmmlab.mutants import load_variants, run_variant
-from vmmlab.sandbox import Sandbox
-from vmmlab.submission import reference
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.submission import reference
+from vmmlab.grading.boots import boot
+from vmmlab.host.sandbox import Sandbox
+from vmmlab.images import Builder, BuildOptions, FromReference
+from vmmlab.observe.session import Director
 
 full = pytest.mark.full
 STEPS = {"lab2": 3, "lab3": 7}

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course as courses
-from vmmlab.evidence import runner
-from vmmlab.evidence.director import Director
-from vmmlab.mutants import load_variants, run_variant, variant_files
+from vmmlab.author.mutants import load_variants, run_variant, variant_files
+from vmmlab.course import model as courses
+from vmmlab.grading import boots
+from vmmlab.observe.session import Director
 
 ROOT = Path(__file__).parents[3]
 VARIANTS = load_variants(courses.load(ROOT))
@@ -60,6 +60,6 @@ SOON = ("bsp-leads-the-barrier/lab4", "one-cpu-at-a-time/lab3", "waits-without-p
 )
 def test_nobody_is_taken_for_stuck_on_the_way(course, monkeypatch, variant):
     """However often it is looked: whoever will still get on is left to it."""
-    monkeypatch.setattr(runner, "Director", Hasty)
+    monkeypatch.setattr(boots, "Director", Hasty)
     result = run_variant(course, variant)
     assert result.accused == ()

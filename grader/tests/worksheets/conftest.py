@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course
-from vmmlab.cohort import Cohort
-from vmmlab.submission import reference as reference_of
-from vmmlab.workspace import Answers, new
+from vmmlab.course import model as course
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.submission import reference as reference_of
+from vmmlab.workspace.model import Answers, new
 
 KIT = Path(__file__).resolve().parents[3]
 

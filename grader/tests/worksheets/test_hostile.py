@@ -17,13 +17,13 @@ import pytest
 from sheet import LABS, SOLUTION, cells, notebook, play
 from test_nbgrader import CONFIG, hidden_lines, nbgrader, release, scores, solutions, submit
 
-from vmmlab import sandbox
-from vmmlab.errors import InfraError, UsageError
-from vmmlab.gradebook import worksheets
-from vmmlab.sandbox import Limits, Sandbox
+from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.classroom.gradebook import worksheets
+from vmmlab.host import sandbox
+from vmmlab.host.sandbox import Limits, Sandbox
 from vmmlab.worksheet import kernel as kernels
-from vmmlab.worksheet.apart import names_needed
 from vmmlab.worksheet.kernel import Kernel
+from vmmlab.worksheet.two_kernels import names_needed
 
 LAB = "lab0"
 QUESTION = "lab0-piece"

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from sheet import KIT, LABS, SOLUTION, cells, notebook, role_of, run_cell, source
 
-from vmmlab.errors import CourseError
+from vmmlab.base.errors import CourseError
 from vmmlab.worksheet.source import build, render
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from vmmlab.errors import UsageError
+from vmmlab.base.errors import UsageError
 from vmmlab.worksheet import (
     Check,
     Given,

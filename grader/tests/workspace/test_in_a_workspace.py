@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab import course, workspace
-from vmmlab.cohort import Cohort
-from vmmlab.workspace import Answers
+from vmmlab.course import model as course
+from vmmlab.course.cohort import Cohort
+from vmmlab.workspace import model as workspace
+from vmmlab.workspace.model import Answers
 
 ROOT = Path(__file__).resolve().parents[3]
 VMMLAB = Path(sys.prefix) / "bin" / "vmmlab"
@@ -104,7 +105,7 @@ def test_each_starter_builds_and_says_what_comes_first(
 def test_a_step_that_is_filled_in_is_not_asked_for_again(
     here: Path, plain: Mapping[str, str]
 ) -> None:
-    from vmmlab.submission import reference
+    from vmmlab.course.submission import reference
 
     files = reference(course.load(ROOT), ["lab1"], steps={"lab1.1", "lab1.2"}).files
     for name, text in files.items():

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmmlab import course, workspace
-from vmmlab.cohort import Cohort
-from vmmlab.errors import CourseError, InfraError, UsageError
-from vmmlab.templating import toml_string
-from vmmlab.workspace import Answers
+from vmmlab.base.errors import CourseError, InfraError, UsageError
+from vmmlab.course import model as course
+from vmmlab.course.cohort import Cohort
+from vmmlab.workspace import model as workspace
+from vmmlab.workspace.model import Answers
+from vmmlab.workspace.templating import toml_string
 
 ROOT = Path(__file__).resolve().parents[3]
 RENDERED = {"cohort.h", "workspace.toml"}

@@ -20,7 +20,7 @@ other exception, a bare `assert` too, is a mistake in the check: it is reported 
 costs the student nothing.
 """
 
-from vmmlab.checks.beside import NoCases, open_checks
+from vmmlab.checks.hidden import NoCases, open_checks
 from vmmlab.checks.model import (
     Check,
     CheckFailed,

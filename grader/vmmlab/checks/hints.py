@@ -7,9 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from vmmlab import yamlfile
-from vmmlab.errors import CourseError
-from vmmlab.yamlfile import YamlFile
+from vmmlab.base import yamlfile
+from vmmlab.base.errors import CourseError
+from vmmlab.base.yamlfile import YamlFile
 
 
 class Hints:

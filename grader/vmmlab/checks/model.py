@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
 
-from vmmlab.errors import CourseError
+from vmmlab.base.errors import CourseError
+from vmmlab.checks import parameters
 
 Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
 """How a check can end."""
@@ -63,10 +64,11 @@ def scenario(name: str, /, **params: Any) -> Scenario:
 
     Args:
         name: short, lower case, unique in the lab, for example `ladder`.
-        params: what the evidence layer should know, for example `cpus=4`; values must be hashable.
+        params: those that `vmmlab.checks.parameters` lists, for example `cpus=4`; values must be
+            hashable.
 
     Raises:
-        CourseError: the name or a parameter cannot be used.
+        CourseError: the name or a parameter cannot be used, or the probe takes no such parameter.
     """
     where = _caller()
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -85,6 +87,7 @@ def scenario(name: str, /, **params: Any) -> Scenario:
                 expected="a number, a text or a tuple",
                 found=type(value).__name__,
             ) from None
+    parameters.check_known(where, name, params)
     return Scenario(name, tuple(sorted(params.items())))
 
 
@@ -178,7 +181,7 @@ def fail(
 
 
 class Found(Protocol):
-    """What a diagnosis has found, as `vmmlab.evidence.diagnosis.Finding`."""
+    """What a diagnosis has found, as `vmmlab.diagnosis.causes.Finding`."""
 
     @property
     def cause(self) -> str:

@@ -64,7 +64,7 @@ def explore(
     try:
         from vmmlab.explore.exploring import explore as run
     except ImportError as error:
-        from vmmlab.errors import InfraError
+        from vmmlab.base.errors import InfraError
 
         if error.name != "unicorn":
             raise

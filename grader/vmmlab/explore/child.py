@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmmlab.build.symbols import Symbols
-from vmmlab.errors import VmmlabError
+from vmmlab.base.errors import VmmlabError
 from vmmlab.explore.exploring import explore
 from vmmlab.explore.model import Bounds
+from vmmlab.images.symbols import Symbols
 
 
 @dataclass(frozen=True)

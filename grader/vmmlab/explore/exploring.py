@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Final
 
-from vmmlab.errors import UsageError
+from vmmlab.base.errors import UsageError
 from vmmlab.explore.machine import LOOK_AHEAD, Machine
 from vmmlab.explore.model import CPUS, Bounds, Exploration, Limit, Memory, Part, Verdict
 from vmmlab.explore.program import CohortLike, ImageLike, Program

@@ -19,16 +19,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from vmmlab.build.model import one_line
-from vmmlab.errors import InfraError, UsageError
+from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.explore.model import CPUS, SCENARIOS, Bounds, Exploration
 from vmmlab.explore.program import CohortLike, ImageLike
 from vmmlab.explore.schema import from_data
-from vmmlab.installed import NIX
-from vmmlab.sandbox import Completed, Limits, Sandbox
+from vmmlab.host.sandbox import Completed, Limits, Sandbox
+from vmmlab.host.toolroots import NIX
+from vmmlab.images.model import one_line
 
 _PACKAGES: Final = ("unicorn", "capstone", "elftools")
-_OWN: Final = ("__init__.py", "errors.py", "build", "explore")
+_OWN: Final = ("__init__.py", "base", "images", "explore")
 _RUN: Final = (
     "import sys; sys.path += sys.argv[2:]; from vmmlab.explore.child import main; main(sys.argv[1])"
 )

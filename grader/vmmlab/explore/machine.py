@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from vmmlab.explore.oracle import (
+from vmmlab.explore.emulator import (
     GS_BASE,
     INDEX,
     PRIVATE_LIMIT,

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from vmmlab.errors import UsageError
+from vmmlab.base.errors import UsageError
 
 SCHEMA = "vmmlab/exploration/1"
 

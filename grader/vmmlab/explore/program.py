@@ -14,11 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
-from vmmlab.errors import InfraError
+from vmmlab.base.errors import InfraError
 from vmmlab.explore.instructions import LONGEST, Instruction, decode
 
 if TYPE_CHECKING:
-    from vmmlab.build.symbols import Symbols
+    from vmmlab.images.symbols import Symbols
 
 VMM_BASE: Final = 0x4000_0000  # include/layout.h: virtual = VMM_BASE + physical
 WINDOW: Final = 0xC000_0000  # include/layout.h: MAPMEM_BASE
@@ -89,7 +89,7 @@ class OptionsLike(Protocol):
 
 
 class ImageLike(Protocol):
-    """What the explorer needs to know of an image; `vmmlab.build.Image` offers it."""
+    """What the explorer needs to know of an image; `vmmlab.images.Image` offers it."""
 
     @property
     def elf(self) -> Path:

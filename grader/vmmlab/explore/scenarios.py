@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from vmmlab.explore.emulator import RDI, RIP, RSI, Core
 from vmmlab.explore.machine import Action, Local, Machine
-from vmmlab.explore.oracle import RDI, RIP, RSI, Core
 from vmmlab.explore.program import (
     PCPU_APIC_ID,
     PCPU_CPUNUM,

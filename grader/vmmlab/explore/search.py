@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from vmmlab.explore import graph
-from vmmlab.explore.contents import Memory, Store
+from vmmlab.explore.emulator import OutOfTime
 from vmmlab.explore.machine import OVER, Action, Local, Machine
-from vmmlab.explore.oracle import OutOfTime
+from vmmlab.explore.memory import Memory, Store
 from vmmlab.explore.scenarios import Ghost, Read, Scenario, Wrong
 
 BUFFERED: Final = 4

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from vmmlab.build.model import clean
 from vmmlab.explore.model import Counterexample, Exploration, Limit, Part, Step
-from vmmlab.translate import Reader, cells
+from vmmlab.i18n.translate import Reader, cells
+from vmmlab.images.model import clean
 
 _WIDTH: Final = 100
 _NAMES: Final = {

@@ -4,10 +4,11 @@
 of QEMU's debug stub, its `trace()` says what the virtual processors did to their APICs.
 """
 
+from vmmlab.host.versions import ToolVersions, tool_versions
 from vmmlab.machine.gdb import Gdb, Registers, Stop
 from vmmlab.machine.limits import Limits
 from vmmlab.machine.qemu import Launcher, Machine, MachineDied, PlainLauncher
-from vmmlab.machine.scenario import MachineSpec
+from vmmlab.machine.spec import MachineSpec
 from vmmlab.machine.trace import (
     CpuException,
     CpuReset,
@@ -17,7 +18,6 @@ from vmmlab.machine.trace import (
     TraceEvent,
     TripleFault,
 )
-from vmmlab.machine.versions import ToolVersions, tool_versions
 
 __all__ = [
     "CpuException",

@@ -45,7 +45,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from vmmlab.errors import InfraError
+from vmmlab.base.errors import InfraError
 from vmmlab.machine.limits import Limits
 from vmmlab.machine.trace import parse_dump
 

@@ -32,14 +32,14 @@ from typing import Any, Protocol
 from qemu.qmp import EventListener, Message, QMPClient
 from qemu.qmp.error import QMPError
 
-from vmmlab import installed
-from vmmlab.errors import InfraError
+from vmmlab.base.errors import InfraError
+from vmmlab.host import toolroots
+from vmmlab.host.processes import end_tree
+from vmmlab.host.versions import X2APIC_CPU, is_tried, qemu_path
 from vmmlab.machine.gdb import Gdb, Registers
 from vmmlab.machine.limits import Limits
-from vmmlab.machine.scenario import MachineSpec
+from vmmlab.machine.spec import MachineSpec
 from vmmlab.machine.trace import CpuException, TraceEvent, TraceLog, TripleFault
-from vmmlab.machine.versions import X2APIC_CPU, is_tried, qemu_path
-from vmmlab.processes import end_tree
 
 #: What is kept of the serial port, bytes: this much of the beginning and this much of the end.
 SERIAL_HEAD = SERIAL_TAIL = 64 * 1024
@@ -303,7 +303,7 @@ class Machine:
                 gdb_fd=gdb_theirs.fileno(),
                 serial_fd=serial_theirs,
             )
-            readable = [spec.kernel, *spec.modules, *installed.roots(qemu)]
+            readable = [spec.kernel, *spec.modules, *toolroots.roots(qemu)]
             command = self._launcher.wrap(
                 ["/bin/sh", "-c", _GATE, "gate", *self.argv], ro=readable, rw=()
             )

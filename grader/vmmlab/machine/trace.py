@@ -3,7 +3,7 @@
 The log is a pipe, not a file: `TraceLog.feed` takes whatever arrived, keeps the lines of interest
 and forgets the rest, so that a guest that floods the log costs time but neither disk nor memory.
 
-Lines of QEMU 7.2 and 10 (facts/qemu10.md; recorded under grader/tests/machine/data)::
+Lines of QEMU 7.2 and 10 (recorded under grader/tests/machine/data)::
 
     5176@1795354278.070499:apic_mem_writel 0x300 = 0x000c4500                       7.2
     5176@1795354278.070499:apic_register_write register 0x30 = 0xc4500              10

@@ -25,7 +25,7 @@ from pydantic import (
     ValidationError,
 )
 
-from vmmlab.errors import InfraError, UsageError, VmmlabError
+from vmmlab.base.errors import InfraError, UsageError, VmmlabError
 
 SCHEMA: Final = "vmmlab/report/1"
 TEXT_MAX: Final = 4000

@@ -15,11 +15,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from vmmlab.base.text import clean, clean_line
+from vmmlab.i18n.translate import Reader, report_for
 from vmmlab.report.console import console, show
 from vmmlab.report.model import CheckReport, Diagnostic, Report
-from vmmlab.report.text import clean, clean_line
 from vmmlab.report.wrapping import Wide, text_of
-from vmmlab.translate import Reader, report_for
 
 _WORDS: Final = {
     "pass": ("pass", "green"),

@@ -6,7 +6,7 @@ boots the student's own VMM.
 """
 
 from vmmlab.worksheet.answers import Check
-from vmmlab.worksheet.booting import BootReport, boot_lab
+from vmmlab.worksheet.boot import BootReport, boot_lab
 from vmmlab.worksheet.machine_code import After, assemble, disassemble, race, run
 from vmmlab.worksheet.numbers import Given, Numbers, Student, student
 

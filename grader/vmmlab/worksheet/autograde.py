@@ -19,10 +19,10 @@ from nbgrader.converters import Autograde, GenerateAssignment
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from traitlets import Bool, Float, Integer, Unicode
 
-from vmmlab.errors import SubmissionError
-from vmmlab.sandbox import Limits, Sandbox
-from vmmlab.worksheet.apart import Source, Timing, grade_apart
+from vmmlab.base.errors import SubmissionError
+from vmmlab.host.sandbox import Limits, Sandbox
 from vmmlab.worksheet.kernel import Kernel
+from vmmlab.worksheet.two_kernels import Source, Timing, grade_apart
 
 STUB: Final = "# YOUR CODE HERE"
 
@@ -69,7 +69,7 @@ def refuse_links(folder: Path) -> None:
 
 
 class ExecuteApart(NbGraderPreprocessor):  # type: ignore[misc]
-    """Runs a submitted worksheet in two sandboxed kernels; see `vmmlab.worksheet.apart`.
+    """Runs a submitted worksheet in two sandboxed kernels; see `vmmlab.worksheet.two_kernels`.
 
     VMMLAB_STUDENT names whoever handed it in: the name is nbgrader's, from the folder in
     submitted/, and nothing in the submission changes it.

@@ -1,4 +1,4 @@
-"""One IPython kernel behind `vmmlab.sandbox`. It knows code and what came of it, no points.
+"""One IPython kernel behind `vmmlab.host.sandbox`. It knows code and what came of it, no points.
 
 Between the inside and the outside there are only the kernel's sockets, in a folder of their own:
 Jupyter's messages are JSON with a signature. Of what a kernel sends, plain text is kept and nothing
@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from vmmlab import installed
-from vmmlab.errors import InfraError
-from vmmlab.sandbox import Limits, Sandbox, kill_tree
+from vmmlab.base.errors import InfraError
+from vmmlab.host import toolroots
+from vmmlab.host.sandbox import Limits, Sandbox, kill_tree
 
 MOST_TEXT: Final = 100_000
 """Characters of output that are kept of one cell."""
@@ -226,7 +226,7 @@ class Kernel:
 def shown() -> list[Path]:
     """What must be readable inside: this Python, its packages, and vmmlab itself."""
     python = Path(sys.executable)
-    found = [*installed.roots(python), Path(sys.prefix), Path(sys.base_prefix), _PACKAGE]
+    found = [*toolroots.roots(python), Path(sys.prefix), Path(sys.base_prefix), _PACKAGE]
     return [
         path
         for path in dict.fromkeys(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from vmmlab.translate import Reader, known
+from vmmlab.i18n.translate import Reader, known
 from vmmlab.worksheet.numbers import Student
 
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from vmmlab.errors import UsageError
-from vmmlab.evidence.decode import Decoded, accesses, decode
+from vmmlab.base.errors import UsageError
+from vmmlab.x86.decode import Decoded, accesses, decode
 
 Bits = Literal[16, 32, 64]
 

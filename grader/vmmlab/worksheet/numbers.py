@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from vmmlab.translate import ENGLISH, Reader, known
+from vmmlab.i18n.translate import ENGLISH, Reader, known
 
 T = TypeVar("T")
 

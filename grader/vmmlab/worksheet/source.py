@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from vmmlab.errors import CourseError
+from vmmlab.base.errors import CourseError
 
 _ROLES: Final = ("given", "answer", "test", "manual")
 _WHO: Final = "worksheet.student(os.environ"

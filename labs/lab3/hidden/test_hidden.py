@@ -1,7 +1,7 @@
 """Lab 3, hidden: other numbers of CPUs, and another one that is late, under another firmware."""
 
 from vmmlab.checks import check, open_checks, scenario
-from vmmlab.evidence.decode import far_jump
+from vmmlab.x86.decode import far_jump
 
 lab = open_checks(__file__)
 

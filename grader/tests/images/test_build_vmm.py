@@ -1,0 +1,132 @@
+"""The real VMM with its reference: every lab, both compilers, booted in the sandbox."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vmmlab.course import model as course
+from vmmlab.course.cohort import Cohort
+from vmmlab.host.sandbox import Limits, Sandbox
+from vmmlab.images import Builder, BuildOptions, FromReference, Image, Prebuilt
+
+ROOT = Path(__file__).parents[3]
+COMPILERS = [
+    "gcc",
+    pytest.param("clang", marks=pytest.mark.skipif(not shutil.which("clang"), reason="no clang")),
+]
+DEV = Cohort.derive("dev")
+
+# Ends QEMU with status 2 * 0x10 + 1 as soon as a CPU has been through all three rounds.
+EXIT = """
+	.globl	vmm_parked
+vmm_parked:
+	mov	$0x10, %eax
+	out	%eax, $0xf4
+	hlt
+"""
+PARKED = 0x21
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "course.yml").exists() or not (ROOT / "reference").is_dir(),
+    reason="no kit around this test",
+)
+
+
+@pytest.fixture(scope="module")
+def kit() -> course.Course:
+    return course.load(ROOT)
+
+
+@pytest.fixture(scope="module")
+def files(kit: course.Course) -> dict[str, bytes]:
+    names = [name for lab in kit.labs.values() for name in lab.files]
+    return {name: (kit.reference_dir / name).read_bytes() for name in names}
+
+
+@pytest.fixture(scope="module")
+def real(kit: course.Course, cache_dir: Path, box: Sandbox) -> Builder:
+    return Builder(kit.tree, kit, box, cache_dir, FromReference(kit.reference_dir))
+
+
+def boots(box: Sandbox, image: Image, cpus: int = 4) -> bool:
+    qemu = shutil.which("qemu-system-x86_64")
+    if qemu is None:
+        pytest.skip("no QEMU")
+    machine = f"-M q35 -bios qboot.rom -m 64 -smp {cpus} -nodefaults -display none -no-reboot"
+    device = "-device isa-debug-exit,iobase=0xf4,iosize=4"
+    done = box.run(
+        [qemu, *machine.split(), *device.split(), "-kernel", str(image.kernel)],
+        ro=(image.kernel.parent,),
+        timeout_s=60,
+        limits=Limits(file_mib=1),
+    )
+    return done.returncode == PARKED
+
+
+@pytest.mark.parametrize("opt", ["-O0", "-O2"])
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_all_own(
+    real: Builder, files: dict[str, bytes], box: Sandbox, compiler: str, opt: str
+) -> None:
+    options = BuildOptions(compiler=compiler, opt=opt, extra_asm=EXIT, extra_replaces=True)
+    image = real.build_own(files, DEV, options)
+    assert image.warnings == ()
+    assert boots(box, image)
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("lab", ["lab0", "lab1", "lab2", "lab3", "lab4"])
+def test_one_own(
+    real: Builder, files: dict[str, bytes], box: Sandbox, lab: str, compiler: str
+) -> None:
+    options = BuildOptions(compiler=compiler, extra_asm=EXIT, extra_replaces=True)
+    image = real.build(lab, files, DEV, options)
+    assert {one.unit for one in image.symbols.student_ranges} <= {lab}
+    assert boots(box, image)
+
+
+def test_link_order_does_not_matter(real: Builder, files: dict[str, bytes], box: Sandbox) -> None:
+    for seed in (1, 2):
+        options = BuildOptions(extra_asm=EXIT, extra_replaces=True, link_order_seed=seed)
+        assert boots(box, real.build("lab1", files, DEV, options))
+
+
+def test_another_cohort_with_its_own_standins(
+    kit: course.Course,
+    real: Builder,
+    files: dict[str, bytes],
+    box: Sandbox,
+    cache_dir: Path,
+    tmp_path: Path,
+) -> None:
+    cohort = Cohort.derive("autumn", "secret")
+    real.make_standins(tmp_path, cohort)
+    workspace = Builder(kit.tree, kit, box, cache_dir, Prebuilt(tmp_path))
+    options = BuildOptions(extra_asm=EXIT, extra_replaces=True)
+    image = workspace.build("lab3", files, cohort, options)
+    assert boots(box, image)
+    assert image.elf.read_bytes() == real.build("lab3", files, cohort, options).elf.read_bytes()
+
+
+def test_tracepoints_are_given(real: Builder, files: dict[str, bytes]) -> None:
+    symbols = real.build("lab3", files, DEV).symbols
+    tracepoints = {"vmm_parked", "vmm_synced", "vmm_todo", "vmm_ap_missing", "ap_entry", "alloc"}
+    tracepoints |= {"segment_init_ap", "usleep", "panic", "exception_panic", "num_of_processors"}
+    for name in tracepoints | {"sync_id", "entry", "boot_stack", "ap_delays"}:
+        assert symbols.owner(symbols.addr(name)) == "given", name
+    for name in ("vmm_parked", "ap_entry", "ap_start", "entry"):
+        assert symbols.nearest(symbols.addr(name)) == name
+    file, line = symbols.line(symbols.addr("ap_start")) or ("", 0)
+    assert file == "lab3/ap_start.c"
+    assert line > 0
+
+
+def test_standins_tell_nothing(real: Builder, kit: course.Course, tmp_path: Path) -> None:
+    for path in real.make_standins(tmp_path, DEV):
+        content = path.read_bytes()
+        assert b".debug" not in content
+        assert b"SOLUTION" not in content
+        assert str(kit.root).encode() not in content

@@ -1,0 +1,86 @@
+"""ICR writes decoded, and the Observation as JSON and back."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from vmmlab.course import model as courses
+from vmmlab.observe.observation import NUM_OF_PCPU, Icr, Rung
+from vmmlab.observe.schema import SCHEMA_FILE, from_json, json_schema, to_json
+
+INIT_OTHERS, SIPI_OTHERS = 0xC4500, 0xC4600
+
+
+def write(low, dest=0):
+    return Icr(0, low, dest, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "kind", "shorthand", "vector"),
+    [
+        (INIT_OTHERS, "INIT", "all excluding self", 0),
+        (SIPI_OTHERS, "SIPI", "all excluding self", 0),
+        (0xC4610, "SIPI", "all excluding self", 0x10),
+        (0x84600, "SIPI", "all including self", 0),
+        (0x04500, "INIT", "none", 0),
+        (0x88500, "INIT level de-assert", "all including self", 0),
+        (0xC4400, "NMI", "all excluding self", 0),
+        (0x440FD, "fixed", "self", 0xFD),
+    ],
+)
+def test_fields_of_the_icr(low, kind, shorthand, vector):
+    seen = write(low)
+    assert (seen.kind, seen.shorthand, seen.vector) == (kind, shorthand, vector)
+
+
+def test_numbers_of_cpus_end_where_the_vmm_says():
+    header = courses.load(Path(__file__).parents[3]).tree / "include" / "pcpu.h"
+    said = re.search(r"#define NUM_OF_PCPU (\d+)", header.read_text(encoding="utf-8"))
+    assert said is not None
+    assert int(said[1]) == NUM_OF_PCPU
+
+
+def test_whom_a_write_reaches():
+    assert [write(INIT_OTHERS).reaches(cpu, 0) for cpu in (0, 1, 3)] == [False, True, True]
+    assert [write(0x84500).reaches(cpu, 0) for cpu in (0, 1)] == [True, True]
+    assert [write(0x04500, dest=2).reaches(cpu, 0) for cpu in (0, 1, 2)] == [False, False, True]
+    assert [write(0x04500, dest=0xFF).reaches(cpu, 0) for cpu in (0, 1)] == [True, True]
+    assert [write(0x04D00, dest=0b0110).reaches(cpu, 0) for cpu in (0, 1, 2, 3)] == [
+        False, True, True, False,
+    ]  # fmt: skip
+    assert write(0x44500).reaches(0, 0)
+    assert not write(0x44500).reaches(1, 0)
+
+
+def test_a_write_reads_well():
+    assert str(write(SIPI_OTHERS)) == "SIPI, vector 0x00, all excluding self (0xc4600)"
+    assert str(write(0x04500, dest=2)) == "INIT, to APIC id 2 (0x04500)"
+
+
+SAMPLE = Path(__file__).with_name("observation.sample.json").read_text()
+
+
+def test_the_committed_schema_is_the_one_of_the_code():
+    assert json.loads(SCHEMA_FILE.read_text()) == json_schema(), "write it anew: see schema.py"
+
+
+def test_the_sample_fits_the_schema_and_comes_back_unchanged():
+    jsonschema.validate(json.loads(SAMPLE), json_schema())
+    assert json.loads(to_json(from_json(SAMPLE))) == json.loads(SAMPLE)
+
+
+def test_a_sample_with_a_wrong_value_does_not_fit():
+    wrong = json.loads(SAMPLE) | {"how_ended": "well"}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, json_schema())
+    with pytest.raises(ValueError, match="how_ended"):
+        from_json(json.dumps(wrong))
+
+
+def test_the_sample_is_a_whole_ladder():
+    seen = from_json(SAMPLE)
+    assert set(seen.aps[0].rungs) == set(Rung) - {Rung.WAITING}
+    assert sum(step.counted for step in seen.aps[0].steps) == 1

@@ -1,0 +1,1 @@
+"""The commands of a lab author: new labs, releases, mutants."""

@@ -1,0 +1,234 @@
+"""What mutants and variants are, and reading them from grader/mutants/. Grades nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from vmmlab.base import yamlfile
+from vmmlab.base.errors import CourseError
+from vmmlab.base.yamlfile import YamlFile, shown
+from vmmlab.course.model import ARCHES, Course
+
+_ID: Final = re.compile(r"lab[0-9]+(\.[a-z0-9][a-z0-9-]*){2}")
+_CAUSE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _EditEntry(_Model):
+    """One replacement; exactly one of `region`, `function` and `label` says of what."""
+
+    file: Text | None = None
+    region: Text | None = None
+    nth: Annotated[int, Field(ge=1)] = 1
+    function: Text | None = None
+    label: Text | None = None
+    code: str
+
+
+class _MutantEntry(_EditEntry):
+    file: Text
+    id: Text
+    title: Text
+    check: Text
+    cause: Text
+    cohort: Text = "dev"
+    arch: Text = ARCHES[0]
+    also: list[_EditEntry] = []
+
+
+class _FileEntry(_Model):
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    mutants: Annotated[list[_MutantEntry], Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One named part of a reference file, and what stands there instead.
+
+    Attributes:
+        file: for example `lab3/ap_start.c`.
+        kind: what `name` is: a step whose region is meant, a C function, an assembly label.
+        name: for example `lab3.1`, `ap_start`, `apinit_enter`.
+        nth: which of several regions of the step, from 1.
+        code: the new text.
+    """
+
+    file: str
+    kind: Literal["region", "function", "label"]
+    name: str
+    nth: int
+    code: str
+
+    def __str__(self) -> str:
+        which = f" (number {self.nth})" if self.nth > 1 else ""
+        return f"the {self.kind} {self.name}{which} of {self.file}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One known-wrong solution.
+
+    Attributes:
+        id: `labN.topic.name`, unique.
+        title: what is wrong in it, in words.
+        lab: the lab that it belongs to.
+        edits: how it is made of the reference.
+        check: the check that must catch it.
+        cause: the cause that this check must name.
+        cohort: the cohort to grade it with, for what only some cohorts can see.
+        source: file and line of its definition.
+        arch: what it is graded for.
+    """
+
+    id: str
+    title: str
+    lab: str
+    edits: tuple[Edit, ...]
+    check: str
+    cause: str
+    cohort: str
+    source: str
+    arch: str = ARCHES[0]
+
+
+class DoesNotApply(CourseError):
+    """A mutant names a part of the reference that is not there, or changes nothing."""
+
+
+def mutants_dir(course: Course) -> Path:
+    """Where the mutants of a course are."""
+    return course.root / "grader" / "mutants"
+
+
+def load(course: Course, labs: Iterable[str] | None = None) -> tuple[Mutant, ...]:
+    """Read the mutants of some labs, or of all that have any.
+
+    Args:
+        course: the course; a release has no mutants.
+        labs: names of labs.
+
+    Raises:
+        CourseError: a file is missing or wrong; the message names file, line and key.
+        UsageError: there is no such lab.
+    """
+    named = labs is not None
+    found: list[Mutant] = []
+    for lab in course.labs if labs is None else labs:
+        course.lab(lab)
+        path = mutants_dir(course) / f"{lab}.yml"
+        if named or path.is_file():
+            found += _read(course, lab, path)
+    return tuple(found)
+
+
+def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
+    file = yamlfile.read(path)
+    try:
+        entries = _FileEntry.model_validate_json(json.dumps(file.data)).mutants
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        # A misspelt key is one mistake, not also a missing one.
+        detail = min(details, key=lambda one: one["type"] != "extra_forbidden")
+        loc = tuple(part for part in detail["loc"] if part != "[key]")
+        raise _wrong(file, loc, str(detail["msg"])) from None
+    taken: set[str] = set()
+    for index, entry in enumerate(entries):
+        at = ("mutants", index)
+        if not _ID.fullmatch(entry.id) or not entry.id.startswith(f"{lab}."):
+            raise _wrong(file, (*at, "id"), f"an id is {lab}.topic.name, not {entry.id}")
+        if entry.id in taken:
+            raise _wrong(file, (*at, "id"), f"{entry.id} is there twice")
+        taken.add(entry.id)
+        if entry.arch not in ARCHES:
+            raise _wrong(file, (*at, "arch"), f"an architecture is one of {', '.join(ARCHES)}")
+        if entry.check not in course.labs[lab].checks_of(entry.arch):
+            which = "" if entry.arch == ARCHES[0] else f" for {entry.arch}"
+            raise _wrong(file, (*at, "check"), f"{lab} has no check {entry.check}{which}")
+        if not _CAUSE.fullmatch(entry.cause):
+            raise _wrong(file, (*at, "cause"), f"{entry.cause!r} is no cause")
+        edits = []
+        for where, one in (((), entry), *((("also", n), e) for n, e in enumerate(entry.also))):
+            try:
+                edits.append(_edit(course, lab, one, entry.file))
+            except ValueError as error:
+                raise _wrong(file, (*at, *where), str(error)) from None
+        yield Mutant(
+            id=entry.id,
+            title=entry.title,
+            lab=lab,
+            edits=tuple(edits),
+            check=entry.check,
+            cause=entry.cause,
+            cohort=entry.cohort,
+            source=f"{file.shown}:{file.line(at)}",
+            arch=entry.arch,
+        )
+
+
+def _edit(course: Course, lab: str, entry: _EditEntry, file: str) -> Edit:
+    where = entry.file or file
+    if where not in course.labs[lab].files:
+        raise ValueError(f"{lab} has no file {where}")
+    named: dict[Literal["region", "function", "label"], str | None] = {
+        "region": entry.region,
+        "function": entry.function,
+        "label": entry.label,
+    }
+    given = [(kind, name) for kind, name in named.items() if name is not None]
+    if len(given) != 1:
+        raise ValueError("say one of region, function, label: what is replaced")
+    return Edit(where, given[0][0], given[0][1], entry.nth, entry.code)
+
+
+def _wrong(file: YamlFile, loc: Sequence[str | int], message: str) -> CourseError:
+    key = " > ".join(str(part) for part in loc)
+    return CourseError(f"{file.shown}:{file.line(loc)}: {key}: {message}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A right solution of one lab, written differently from the reference.
+
+    Attributes:
+        arches: the architectures that it is right for.
+    """
+
+    name: str
+    lab: str
+    folder: Path
+    arches: tuple[str, ...] = ARCHES[:1]
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.lab}"
+
+
+def load_variants(course: Course, labs: Iterable[str] | None = None) -> tuple[Variant, ...]:
+    """The variants of some labs, or of all, by name."""
+    wanted = tuple(course.labs if labs is None else labs)
+    top = mutants_dir(course) / "correct"
+    folders = sorted(top.glob("*/lab*"))
+    return tuple(
+        Variant(f.parent.name, f.name, f, _arches(f.parent)) for f in folders if f.name in wanted
+    )
+
+
+def _arches(folder: Path) -> tuple[str, ...]:
+    path = folder / "ARCHES"
+    if not path.is_file():
+        return ARCHES[:1]
+    found = tuple(path.read_text(encoding="utf-8").split())
+    if not found or not set(found) <= set(ARCHES):
+        raise CourseError(f"{shown(path)}:1: one of {', '.join(ARCHES)} a line.")
+    return found

@@ -1,0 +1,225 @@
+"""Random mutants: instructions of the compiled reference are changed, and what survives is listed.
+
+A survivor is a place where the checks are blind, unless the change makes no difference. To tell the
+two apart the instruction is replaced by a trap: if that is not noticed either, no boot executes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from vmmlab.author.mutants import instructions, tables
+from vmmlab.author.mutants import runner as running
+from vmmlab.author.mutants.instructions import Change, Instruction
+from vmmlab.author.mutants.model import mutants_dir
+from vmmlab.author.mutants.progress import Watch
+from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.model import ARCHES, Course
+from vmmlab.course.submission import reference
+from vmmlab.grading.boots import LabRunner, make_builder
+from vmmlab.grading.grade import grade_lab
+from vmmlab.host.sandbox import Sandbox
+from vmmlab.i18n.translate import Reader
+from vmmlab.images import ObjectPatch
+from vmmlab.report import Report
+
+_COHORT: Final = "dev"
+
+Ending = Literal["killed", "survived", "error"]
+Reached = Literal["executed", "never executed", ""]
+
+
+@dataclass(frozen=True)
+class RandomMutant:
+    """One changed instruction.
+
+    Attributes:
+        lab: whose object it is in.
+        change: what was changed.
+        of: SHA-256 of the object.
+    """
+
+    lab: str
+    change: Change
+    of: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one changed instruction.
+
+    Attributes:
+        ending: `killed` if any check failed.
+        by: the check and the cause that killed it, or what went wrong.
+        reached: of a survivor, whether any boot executes the instruction.
+    """
+
+    mutant: RandomMutant
+    ending: Ending
+    by: str = ""
+    reached: Reached = ""
+    seconds: float = 0.0
+
+
+def choose(
+    course: Course, count: int, labs: Iterable[str] | None = None, *, seed: int = running.SEED
+) -> tuple[RandomMutant, ...]:
+    """Random changes of the reference's objects that may make a difference.
+
+    Args:
+        course: the course.
+        count: how many; fewer if there are not as many.
+        labs: of which labs; None for all that have mutants.
+        seed: the same seed chooses the same changes of the same object.
+
+    Raises:
+        UsageError: keystone is not installed, or there is nothing to change.
+        InfraError: the reference cannot be built.
+    """
+    assemble = instructions.keystone()
+    builder = make_builder(course, Sandbox.choose(require=False), None, Cohort.derive(_COHORT))
+    names = [
+        name
+        for name in (course.labs if labs is None else labs)
+        if course.lab(name).files and (mutants_dir(course) / f"{name}.yml").is_file()
+    ]
+    every: list[tuple[str, str, Instruction, list[Change]]] = []
+    for lab in names:
+        files = reference(course, [lab]).files
+        content = builder.merged(lab, files, Cohort.derive(_COHORT))
+        image = builder.build(lab, files, Cohort.derive(_COHORT))
+        of = hashlib.sha256(content).hexdigest()
+        found = instructions.find(content, lab, image.symbols, files)
+        for one in found:
+            possible = [
+                change
+                for change in instructions.changes(one, assemble)
+                if not instructions.unseen(change, found)
+            ]
+            if possible:
+                every.append((lab, of, one, possible))
+    if not every:
+        raise UsageError(
+            "there is no instruction to change.", expected="a lab with a reference in C or assembly"
+        )
+    chance = random.Random(seed)
+    chosen: list[RandomMutant] = []
+    # Each round takes every instruction once at most, so that the changes lie all over the code.
+    while every and len(chosen) < count:
+        chance.shuffle(every)
+        for lab, of, _, possible in every[: count - len(chosen)]:
+            change = possible.pop(chance.randrange(len(possible)))
+            chosen.append(RandomMutant(lab, change, of))
+        every = [one for one in every if one[3]]
+    return tuple(chosen)
+
+
+def run_random(
+    course: Course,
+    count: int,
+    labs: Iterable[str] | None = None,
+    *,
+    seed: int = running.SEED,
+    jobs: int = 1,
+    tell: Callable[[Outcome], object] | None = None,
+    watch: Watch | None = None,
+) -> tuple[Outcome, ...]:
+    """Grade random changes of the reference.
+
+    Args:
+        course: the course.
+        count: how many changes.
+        labs: of which labs; None for all that have mutants.
+        seed: chooses the changes.
+        jobs: gradings at the same time, each in a process of its own.
+        tell: called with each outcome as it comes.
+        watch: told how many are done, and of how many.
+
+    Raises:
+        UsageError: keystone is not installed.
+    """
+    chosen = choose(course, count, labs, seed=seed)
+    work = [(course.root, one) for one in chosen]
+    return running.run_all(_job, work, jobs, tell, watch)
+
+
+def _job(job: tuple[Path, RandomMutant]) -> Outcome:
+    root, mutant = job
+    began = time.monotonic()
+    course = running.course_at(root)
+    try:
+        outcome = judge(mutant, _graded(course, mutant, mutant.change.patch(mutant.of)))
+        if outcome.ending == "survived":
+            trapped = judge(mutant, _graded(course, mutant, mutant.change.trap(mutant.of)))
+            noticed = trapped.ending == "killed"
+            outcome = replace(outcome, reached="executed" if noticed else "never executed")
+    except VmmlabError as error:
+        outcome = Outcome(mutant, "error", str(error))
+    return replace(outcome, seconds=time.monotonic() - began)
+
+
+def _graded(course: Course, mutant: RandomMutant, patch: ObjectPatch) -> Report:
+    return grade_lab(
+        course,
+        mutant.lab,
+        reference(course, [mutant.lab]).files,
+        cohort=Cohort.derive(_COHORT),
+        seed=running.SEED,
+        sandbox_required=False,
+        submission_name="reference",
+        arch=ARCHES[0],
+        runner_factory=functools.partial(LabRunner, patch=patch),
+    )
+
+
+def judge(mutant: RandomMutant, report: Report) -> Outcome:
+    """Whether any check noticed. Pure."""
+    broken = next((c for c in report.checks if c.points is None), None)
+    if broken is not None:
+        return Outcome(mutant, "error", f"{broken.id} could not be judged: {broken.infra}")
+    failed = next((c for c in report.checks if c.outcome != "pass"), None)
+    if failed is None and report.build.ok:
+        return Outcome(mutant, "survived")
+    return Outcome(mutant, "killed", f"{failed.id}: {failed.cause}" if failed else "the build")
+
+
+def survivors(outcomes: Sequence[Outcome], say: Reader | None = None) -> list[str]:
+    """What survived, as lines of a Markdown table, and a line that sums it up.
+
+    Args:
+        outcomes: what came of the changes.
+        say: the reader's language; English without it.
+    """
+    say = Reader() if say is None else say
+    rows = [tables.heads(("lab", "place", "instruction", "made", "what it is", "told"), say)]
+    for one in outcomes:
+        if one.ending == "killed":
+            continue
+        change = one.mutant.change
+        told = say(one.by if one.ending == "error" else _TOLD[one.reached])
+        made, kind = say(change.text), say(change.kind)
+        rows.append((one.mutant.lab, change.at.where, change.at.text, made, kind, told))
+    endings = [one.ending for one in outcomes]
+    killed, wrong = endings.count("killed"), endings.count("error")
+    never = sum(one.reached == "never executed" for one in outcomes)
+    words = f"{killed} of {len(outcomes)} changes noticed"
+    if never:
+        words += f", {never} in code that no boot executes"
+    if wrong:
+        words += f", {wrong} could not be judged"
+    return [*(tables.markdown(rows) if len(rows) > 1 else ()), "", say(words) + say.label(".")]
+
+
+_TOLD: Final = {
+    "never executed": "no boot executes it",
+    "executed": "executed: does it make a difference?",
+    "": "",
+}

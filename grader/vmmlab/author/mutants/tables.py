@@ -1,0 +1,167 @@
+"""The kill matrix as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vmmlab.author.mutants.runner import Result, VariantResult
+from vmmlab.base.errors import UsageError
+from vmmlab.i18n.translate import Reader, cells
+
+_ENGLISH = Reader()
+
+
+def table(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
+    """The kill matrix as lines of a Markdown table, and lines that sum it up.
+
+    Args:
+        results: what came of the mutants.
+        say: the reader's language; what is wrong in a mutant stays English, as its file says it.
+    """
+    rows = [heads(("mutant", "what is wrong in it", "check", "cause", "names the", "verdict"), say)]
+    for one in results:
+        verdict = one.verdict
+        if verdict == "wrong cause":
+            words = say(f"wrong cause: {one.cause}")
+        elif verdict == "killed":
+            words = say.label("killed")
+        else:
+            said = say(" ".join(one.message.split())[:200])
+            words = f"{say.label(verdict)}{say.label(': ')}{said}"
+        wrong, names = one.mutant, say.label(one.names) or "-"
+        rows.append((wrong.id, wrong.title, wrong.check, wrong.cause, names, words))
+    return [*markdown(rows), "", *totals(results, say)]
+
+
+def heads(names: Sequence[str], say: Reader) -> tuple[str, ...]:
+    """The names of columns in the reader's language: one word is a label, several are a text."""
+    return tuple(say(name) if " " in name else say.label(name) for name in names)
+
+
+def totals(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
+    """How many mutants were killed, and how many messages name the place to change."""
+    killed = [one for one in results if one.verdict == "killed"]
+    naming = sum(bool(one.names) for one in killed)
+    seconds = sum(one.seconds for one in results)
+    return [
+        say(
+            f"{len(killed)} of {len(results)} mutants killed by the named check with the named "
+            f"cause ({seconds:.0f} s of grading)."
+        ),
+        say(f"{naming} of {len(killed)} messages name the function or the line to change."),
+    ]
+
+
+def variants_table(results: Sequence[VariantResult], say: Reader = _ENGLISH) -> list[str]:
+    """The right solutions as lines of a Markdown table, and a line that sums it up."""
+    rows = [heads(("solution", "built for", "verdict"), say)]
+    for one in results:
+        told = "; ".join(f"{c} {why}{say.label(': ')}{say(said)}" for c, why, said in one.accused)
+        rows.append((str(one.variant), one.how, " ".join(told.split())[:300] or say("all points")))
+    wrong = sum(bool(one.accused) for one in results)
+    return [*markdown(rows), "", say(f"{wrong} of {len(results)} right solutions accused.")]
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows as a Markdown table; the first one is the head. Wide characters take two columns."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    wide = [max(map(cells, column)) for column in zip(*escaped, strict=True)]
+    for number, row in enumerate(escaped):
+        padded = (cell + " " * (size - cells(cell)) for cell, size in zip(row, wide, strict=True))
+        yield f"| {' | '.join(padded)} |"
+        if number == 0:
+            yield f"|{'|'.join('-' * (size + 2) for size in wide)}|"
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+_BLOCK = "<!-- {name}: written by `vmmlab mutants --write` -->"
+_END = "<!-- end of {name} -->"
+
+
+def page(
+    text: str, wrong: Sequence[Result], right: Sequence[VariantResult], say: Reader = _ENGLISH
+) -> str:
+    """A page with the two tables put between their marks.
+
+    Args:
+        text: the page, which has a pair of marks for `mutants` and one for `variants`.
+        wrong: what came of the mutants.
+        right: what came of the right solutions.
+        say: the language of the page.
+
+    Raises:
+        UsageError: a mark is missing.
+    """
+    mutants = [*totals(wrong, say), ""]
+    for lab in dict.fromkeys(one.mutant.lab for one in wrong):
+        of_lab = [one for one in wrong if one.mutant.lab == lab]
+        mutants += [f"### {lab}", "", *table(of_lab, say)[: len(of_lab) + 2], ""]
+    for name, lines in (("mutants", mutants), ("variants", variants_table(right, say))):
+        text = _between(text, name, lines)
+    return text
+
+
+def _between(text: str, name: str, lines: Sequence[str]) -> str:
+    begin, end = _BLOCK.format(name=name), _END.format(name=name)
+    before, found, rest = text.partition(begin)
+    _, ends, after = rest.partition(end)
+    if not (found and ends):
+        raise UsageError(
+            "the page has no place for the table.",
+            expected=f"{begin} and, below it, {end}",
+            next_step="Put both lines where the table is to stand.",
+        )
+    body = "\n".join(lines).strip("\n")
+    return f"{before}{begin}\n\n{body}\n\n{end}{after}"
+
+
+def write_page(path: Path, wrong: Sequence[Result], right: Sequence[VariantResult]) -> list[Path]:
+    """Put the tables into a page, and into its Japanese twin if there is one.
+
+    Args:
+        path: for example docs/kill-matrix.md; the twin is docs/kill-matrix.ja.md.
+        wrong: what came of the mutants.
+        right: what came of the right solutions.
+
+    Returns:
+        The pages that were written.
+
+    Raises:
+        UsageError: the page is not there, or has no marks.
+    """
+    twin = path.with_suffix(".ja.md")
+    pages = {path: _ENGLISH, **({twin: Reader("ja")} if twin.is_file() else {})}
+    try:
+        made = {
+            one: page(one.read_text(encoding="utf-8"), wrong, right, say)
+            for one, say in pages.items()
+        }
+        for one, text in made.items():
+            one.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            "the page cannot be written.",
+            expected="a page with marks for the two tables, such as docs/kill-matrix.md",
+            found=f"{error.filename}: {error.strerror}",
+        ) from None
+    return list(pages)
+
+
+def page_rows(text: str, name: str) -> dict[str, tuple[str, ...]]:
+    """The rows of one table of a page: first cell to the others.
+
+    Args:
+        text: the page.
+        name: `mutants` or `variants`.
+    """
+    part = text.partition(_BLOCK.format(name=name))[2].partition(_END.format(name=name))[0]
+    rows = {}
+    lines = part.splitlines()
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("| ") and not below.startswith("|--"):
+            first, *rest = (cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|")))
+            rows[first] = tuple(cell.replace("\\|", "|") for cell in rest)
+    return rows

@@ -1,0 +1,198 @@
+"""A new lab for the course: its folder, its reference, its entry in course.yml, a first mutant.
+
+What is made is small but whole: it can be graded at once, and its mutant is caught. The author then
+replaces it piece by piece; `coursecheck` names what is still to be done. course.yml is added to,
+not written anew: every byte of it stays, comments included. Knows nothing of grading.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from vmmlab.base.errors import CourseError, InfraError, UsageError
+from vmmlab.course import comments
+from vmmlab.course import model as courses
+from vmmlab.course.markup import starter_text
+from vmmlab.course.model import COURSE_FILE, Course
+
+_NAME: Final = re.compile(r"lab([1-9][0-9]?)")
+_NUMBERED: Final = ("labN", "bspN", "Lab N", "lab N", "LAB=N", "課題 N")
+_PLACES: Final[Mapping[str, str]] = {
+    "README.md.txt": "labs/labN/README.md",
+    "README.ja.md.txt": "labs/labN/README.ja.md",
+    "test_labN.py.txt": "labs/labN/test_labN.py",
+    "hints.yml.txt": "labs/labN/hints.yml",
+    "hints.ja.yml.txt": "labs/labN/hints.ja.yml",
+    "messages.ja.yml.txt": "labs/labN/messages.ja.yml",
+    "start.c.txt": "reference/labN/start.c",
+    "contracts.ja.yml.txt": "reference/labN/contracts.ja.yml",
+    "mutants.yml.txt": "grader/mutants/labN.yml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What `new_lab` has done.
+
+    Attributes:
+        files: the new files, relative to the clone.
+        changed: the file that was added to, relative to the clone.
+    """
+
+    files: tuple[str, ...]
+    changed: str
+
+
+def new_lab(course: Course, name: str) -> Made:
+    """Make a lab that can be graded at once.
+
+    Args:
+        course: a clone of the kit; it is changed on disk, `course` itself is not.
+        name: such as `lab9`.
+
+    Raises:
+        UsageError: this cannot be a lab's name, there is such a lab, or one of the files is there.
+        CourseError: course.yml is not laid out in a way that can be added to.
+        InfraError: a file cannot be written.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise UsageError(
+            f"{name!r} cannot be a lab's name.", expected="lab and a number, for example lab9"
+        )
+    if name in course.labs:
+        raise UsageError(
+            f"this course has a {name} already.",
+            expected="a new name",
+            next_step=f"the next free one is {_free(course)}",
+        )
+    _require_clone(course)
+    number = found.group(1)
+    texts = {place.replace("labN", name): _filled(file, number) for file, place in _PLACES.items()}
+    contracts_ja = f"reference/{name}/contracts.ja.yml"
+    start = f"{name}/start.c"
+    texts[contracts_ja] = _with_checksums(texts[contracts_ja], texts[f"reference/{start}"], start)
+    there = [place for place in texts if (course.root / place).exists()]
+    if there:
+        raise UsageError(
+            f"{there[0]} is there already.",
+            expected=f"no trace of {name}",
+            next_step="move it away, or take another number",
+        )
+    path = course.root / COURSE_FILE
+    before = path.read_text(encoding="utf-8")
+    after = with_entry(before, _filled("course.yml.txt", number), name)
+    written: list[Path] = []
+    try:
+        for place, text in texts.items():
+            _write(course.root / place, text, written)
+        _replace(path, after)
+        courses.load(course.root)
+    except OSError as error:
+        _undo(course, written, before)
+        raise InfraError(
+            f"{name} could not be made; nothing was left behind.",
+            found=f"{error.filename}: {error.strerror}",
+            next_step="make room or make it writable, then run this again",
+        ) from error
+    except CourseError:
+        _undo(course, written, before)
+        raise
+    return Made(tuple(texts), COURSE_FILE)
+
+
+def with_entry(text: str, entry: str, name: str = "") -> str:
+    """course.yml with one more lab, after the last one; nothing else of it changes.
+
+    Args:
+        text: course.yml.
+        entry: the new lab's lines, indented as those of the other labs are.
+        name: the new lab, for messages.
+
+    Raises:
+        CourseError: the labs cannot be found, or are not indented by two spaces.
+    """
+    lines = text.splitlines(keepends=True)
+    start = next((at for at, line in enumerate(lines) if re.match(r"labs:\s*(#.*)?$", line)), None)
+    if start is None:
+        raise CourseError(
+            f"{COURSE_FILE}: no place for {name or 'a new lab'} was found.",
+            expected="a line `labs:` with the labs below it",
+            next_step="add the entry by hand",
+        )
+    end, first = start + 1, ""
+    for at in range(start + 1, len(lines)):
+        line = lines[at]
+        if line.strip() and not line.startswith((" ", "#")):
+            break
+        if line.startswith(" ") and line.strip():
+            end, first = at + 1, first or line
+    if first and not re.match(r"  \S", first):
+        raise CourseError(
+            f"{COURSE_FILE}:{start + 2}: the labs are not indented by two spaces.",
+            found=repr(first.rstrip("\n")),
+            next_step="add the entry by hand",
+        )
+    head = "".join(lines[:end])
+    if head and not head.endswith("\n"):
+        head += "\n"
+    return head + entry + "".join(lines[end:])
+
+
+def _require_clone(course: Course) -> None:
+    for folder in ("reference", "grader/mutants", "labs"):
+        if not (course.root / folder).is_dir():
+            raise UsageError(
+                f"{course.root.name} is not a clone of the kit: it has no folder {folder}.",
+                expected="the kit itself, with the reference solutions",
+                next_step="go into your clone, or add --course DIR",
+            )
+
+
+def _free(course: Course) -> str:
+    return next(f"lab{n}" for n in range(1, 100) if f"lab{n}" not in course.labs)
+
+
+def _filled(file: str, number: str) -> str:
+    text = (files("vmmlab.author") / "new_lab_files" / file).read_text(encoding="utf-8")
+    for word in _NUMBERED:
+        text = text.replace(word, word[:-1] + number)
+    return text
+
+
+def _with_checksums(translations: str, reference: str, path: str) -> str:
+    """The translations of a starter's comments, each with the checksum of what it translates."""
+    for number, comment in enumerate(comments.comments(starter_text(reference, path=path))):
+        translations = translations.replace(f"CHECKSUM {number}", comment.checksum)
+    return translations
+
+
+def _write(path: Path, text: str, written: list[Path]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("x", encoding="utf-8") as file:
+        written.append(path)
+        file.write(text)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
+def _undo(course: Course, written: list[Path], before: str) -> None:
+    for path in written:
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that holds something else stays
+            path.parent.rmdir()
+    with suppress(OSError):
+        if (course.root / COURSE_FILE).read_text(encoding="utf-8") != before:
+            _replace(course.root / COURSE_FILE, before)

@@ -1,0 +1,374 @@
+"""A course to give away: all that students need, and nothing of what they are to find out.
+
+What goes in is listed here, file by file; what is not listed stays at home. At the end the release
+is searched for what must not be in it, line by line of every solution. Only made from a whole kit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from vmmlab.base import yamlfile
+from vmmlab.base.errors import CourseError, InfraError, UsageError
+from vmmlab.course import materials
+from vmmlab.course import model as courses
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.markup import regions
+from vmmlab.course.model import COURSE_FILE, Course
+from vmmlab.course.submission import reference_text
+from vmmlab.i18n.translate import LANGUAGES
+
+_PACKAGE: Final = Path(__file__).parents[1]
+_OWN_FILES: Final = Path(__file__).with_name("release_files")
+_OF_A_LAB: Final = ("README*.md", "hints*.yml", "messages*.yml", "pictures/*.svg")
+_OF_THE_KIT: Final = ("LICENSE", "pyproject.toml", "grader/setup.sh")
+_PAGES: Final = (
+    "crosswalk", "evidence", "glossary", "i386", "memo-questions", "probes", "real-hardware",
+    "what-comes-next",
+)  # fmt: skip
+_NOT_COPIED: Final = shutil.ignore_patterns("__pycache__", "*.pyc")
+_NOT_TEXT: Final = (".o", ".png", ".ico")
+_LINK: Final = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
+_MARKS: Final = ("BEGIN SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME")
+_SHORT: Final = 8
+_HIDDEN: Final = "hidden"
+_NBGRADER_AT_LEAST: Final = "pip install 'vmmlab[instructor]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What came of it.
+
+    Attributes:
+        folder: the release.
+        files: how many files it has.
+        notes: what an instructor should know of it.
+    """
+
+    folder: Path
+    files: int
+    notes: tuple[str, ...]
+
+
+def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released:
+    """Write a release of `course` to `dest`, whole or not at all.
+
+    Args:
+        course: the instructor's course, with its reference.
+        dest: a folder that does not exist yet, or is empty.
+        cohorts: for whom there are to be stand-ins; the course's own if there are none. The first
+            becomes the course's own in the release.
+
+    Raises:
+        UsageError: `dest` is in use, or the course is a release itself.
+        CourseError: the course is at fault, or something of a solution would be given away.
+        InfraError: the disk or a tool is at fault.
+    """
+    if not course.reference_dir.is_dir():
+        raise UsageError(
+            f"{course.root} has no reference solutions to make starters and stand-ins of.",
+            expected="the whole kit; this may be a release already",
+        )
+    dest = dest.expanduser().absolute()
+    _must_be_free(dest)
+    names = tuple(dict.fromkeys(cohorts or [course.cohort]))
+    try:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{dest.name[:40]}.", dir=dest.parent) as scratch:
+            made = Path(scratch) / "release"
+            notes = tuple(_fill(course, made, names))
+            if found := next(leaks(course, made), None):
+                raise CourseError(
+                    f"{found.file}:{found.line}: {found.what}",
+                    expected="nothing of a solution in a release",
+                    found=found.text,
+                    next_step="change that text; nothing was written",
+                )
+            count = sum(path.is_file() for path in made.rglob("*"))
+            if dest.is_dir():
+                dest.rmdir()
+            made.rename(dest)
+    except OSError as error:
+        raise InfraError(
+            f"the release could not be written to {dest}.",
+            found=error.strerror or str(error),
+            next_step="nothing was left behind; mend this and try again",
+        ) from error
+    return Released(dest, count, notes)
+
+
+def _must_be_free(dest: Path) -> None:
+    if not dest.exists() and not dest.is_symlink():
+        return
+    if not dest.is_dir() or dest.is_symlink() or any(dest.iterdir()):
+        raise UsageError(
+            f"{dest} is in use; nothing was changed.",
+            expected="a folder that does not exist yet, or an empty one",
+            next_step="choose another folder, or remove this one",
+        )
+
+
+# --- what goes in ----------------------------------------------------------------------------
+
+
+def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[str]:
+    """Write the release into `made`; yields notes."""
+    made.mkdir()
+    (made / COURSE_FILE).write_text(course_text(course, cohorts[0]), encoding="utf-8")
+    released = courses.load(made)
+    for name in course.labs:
+        _copy_lab(course.labs_dir / name, made / "labs" / name, name)
+    yield from _worksheets(course, made, cohorts)
+    _copy_tree(course.template, made / "vmm-skeleton")
+    for lang in LANGUAGES:
+        for lab in course.labs.values():
+            for path in lab.files:
+                target = materials.starters_dir(released, lang) / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(materials.starter(course, path, lang), encoding="utf-8")
+    for name in cohorts:
+        target = materials.standins_dir(released) / name
+        materials.place_standins(course, Cohort.derive(name), target)
+    yield from _copy_kit(course, made)
+    _unlink_pages(made)
+
+
+def _copy_lab(source: Path, target: Path, lab: str) -> None:
+    target.mkdir(parents=True)
+    for pattern in (f"test_{lab}.py", *_OF_A_LAB):
+        for path in sorted(source.glob(pattern)):
+            place = target / path.relative_to(source)
+            place.parent.mkdir(exist_ok=True)
+            shutil.copy(path, place)
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, ignore=_NOT_COPIED, symlinks=True)
+
+
+def _copy_kit(course: Course, made: Path) -> Iterator[str]:
+    """The package and what installs it, if this vmmlab lies in a clone; the pages for students."""
+    for page in _PAGES:
+        for path in sorted((course.root / "docs").glob(f"{page}*.md")):
+            (made / "docs").mkdir(exist_ok=True)
+            shutil.copy(path, made / "docs" / path.name)
+    kit = _PACKAGE.parents[1]
+    if not (kit / "grader" / "setup.sh").is_file():
+        yield "vmmlab itself is not in it: students install it by themselves"
+        return
+    _copy_tree(_PACKAGE, made / "grader" / "vmmlab")
+    for name in _OF_THE_KIT:
+        shutil.copy(kit / name, made / name)
+    for path in sorted(_OWN_FILES.iterdir()):
+        shutil.copy(path, made / path.name.removesuffix(".txt"))
+
+
+def _unlink_pages(made: Path) -> None:
+    """Turn links to what is not in the release into plain text."""
+    for page in [*made.glob("labs/*/*.md"), *made.glob("docs/*.md")]:
+
+        def kept(link: re.Match[str], folder: Path = page.parent) -> str:
+            target = link.group(2).partition("#")[0]
+            inside = not target or "://" in target or (folder / target).exists()
+            return link.group(0) if inside else link.group(1)
+
+        text = page.read_text(encoding="utf-8")
+        page.write_text(_LINK.sub(kept, text), encoding="utf-8")
+
+
+# --- course.yml ------------------------------------------------------------------------------
+
+
+def course_text(course: Course, cohort: str) -> str:
+    """course.yml without the names of hidden checks, its comments kept.
+
+    Args:
+        course: the instructor's course.
+        cohort: what to write as the course's own cohort.
+
+    Raises:
+        CourseError: it cannot be read, or names a hidden check where it cannot be cut out.
+    """
+    file = yamlfile.read(course.root / COURSE_FILE)
+    begins = {file.line(("labs", lab.name, _HIDDEN)) for lab in course.labs.values() if lab.hidden}
+    lines: list[str] = []
+    inside = -1  # the indentation of the key whose block is being left out
+    for number, line in enumerate(file.path.read_text(encoding="utf-8").split("\n"), 1):
+        indent = len(line) - len(line.lstrip())
+        if line.strip() and indent <= inside:
+            inside = -1
+        if number in begins and re.match(rf"[\"']?{_HIDDEN}[\"']?\s*:", line.lstrip()):
+            inside = indent
+        elif inside < 0 or not line.strip():
+            lines.append(line)
+    if lines[-1]:
+        lines.append("")
+    made = "\n".join(lines)
+    if re.search(r"^cohort:", made, re.MULTILINE):
+        made = re.sub(r"^cohort:.*$", f"cohort: {cohort}", made, count=1, flags=re.MULTILINE)
+    else:
+        made = re.sub(r"^(title:.*)$", rf"\1\ncohort: {cohort}", made, count=1, flags=re.MULTILINE)
+    for lab in course.labs.values():
+        for line in made.split("\n"):
+            if any(check in line for check in lab.hidden):
+                raise _not_to_be_cut(f"a hidden check is named in {line.strip()!r}")
+    if not _same_but_for_hidden(made, file.data, cohort):
+        raise _not_to_be_cut("without these lines it would say something else")
+    return made
+
+
+def _not_to_be_cut(found: str) -> CourseError:
+    return CourseError(
+        f"{COURSE_FILE}: the hidden checks cannot be left out.",
+        expected=f"their ids below the key `{_HIDDEN}` of their lab only, on lines of its own",
+        found=found,
+    )
+
+
+def _same_but_for_hidden(made: str, data: Any, cohort: str) -> bool:
+    """Whether a released course.yml says what the instructor's says."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    labs = {
+        name: {key: value for key, value in lab.items() if key != _HIDDEN}
+        for name, lab in data["labs"].items()
+    }
+    try:
+        return bool(YAML(typ="safe").load(made) == {**data, "cohort": cohort, "labs": labs})
+    except YAMLError:
+        return False
+
+
+# --- worksheets ------------------------------------------------------------------------------
+
+
+def _worksheets(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[str]:
+    sources = sorted(course.labs_dir.glob("lab*/worksheet*.ipynb"))
+    if not sources:
+        return
+    if len(cohorts) > 1:
+        yield "no worksheets: their numbers are one cohort's, and this release is for several"
+        return
+    try:
+        strip = _stripper(cohorts[0])
+    except ImportError as error:
+        yield f"no worksheets: nbgrader is not here ({error}); {_NBGRADER_AT_LEAST}"
+        return
+    for source in sources:
+        target = made / "labs" / source.parent.name / source.name
+        target.write_text(strip(source), encoding="utf-8")
+
+
+def _stripper(cohort: str) -> Any:
+    """What makes a student's worksheet of an instructor's: nbgrader's own steps, in its order."""
+    from nbgrader import preprocessors as steps
+    from traitlets.config import Config
+
+    from vmmlab.worksheet.autograde import configure
+
+    nbformat: Any = importlib.import_module("nbformat")
+    config = Config()
+    configure(config, cohort)
+    # All of `nbgrader generate_assignment` but what needs a gradebook or a header file.
+    wanted = [
+        one
+        for one in config.GenerateAssignment.preprocessors
+        if one not in (steps.IncludeHeaderFooter, steps.InstantiateTests, steps.SaveCells)
+    ]
+
+    def strip(source: Path) -> str:
+        notebook = nbformat.read(source, as_version=nbformat.NO_CONVERT)
+        resources: Mapping[str, Any] = {
+            "nbgrader": {"notebook": source.stem, "assignment": source.parent.name},
+            "metadata": {},
+        }
+        for one in wanted:
+            notebook, resources = one(config=config).preprocess(notebook, resources)
+        return f"{nbformat.writes(notebook).rstrip()}\n"
+
+    return strip
+
+
+# --- what must not be in it ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Something that should have stayed at home.
+
+    Attributes:
+        file: relative to the release.
+        line: from 1.
+        what: one sentence.
+        text: the line of the solution, or the id.
+    """
+
+    file: str
+    line: int
+    what: str
+    text: str
+
+
+def leaks(course: Course, folder: Path) -> Iterator[Leak]:
+    """What a release gives away: lines of solutions, names of hidden checks, marks of worksheets.
+
+    Spaces do not count. What a starter or the given code says anyway is no secret, nor are
+    those with fewer than eight characters.
+
+    Args:
+        course: the instructor's course.
+        folder: the release.
+    """
+    secrets = dict(_solution_lines(course, folder))
+    for lab in course.labs.values():
+        secrets |= {check: f"the hidden check {check} is named" for check in lab.hidden}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.suffix in _NOT_TEXT:
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        name = path.relative_to(folder).as_posix()
+        if path.suffix == ".ipynb":
+            for mark in _MARKS:
+                if mark in text:
+                    at = text.count("\n", 0, text.index(mark)) + 1
+                    yield Leak(name, at, "this is the instructor's worksheet.", mark)
+        whole = _squeezed(text)
+        for secret, what in secrets.items():
+            if secret in whole:
+                yield Leak(name, _line_of(text, secret), f"{what}.", secret)
+
+
+def _solution_lines(course: Course, folder: Path) -> Iterator[tuple[str, str]]:
+    """Every line of a solution that says something, squeezed, and whose it is."""
+    known = "\n".join(
+        _squeezed(path.read_text(encoding="utf-8", errors="replace"))
+        for path in [*course.tree.rglob("*"), *(folder / "vmm-skeleton/starters").rglob("*")]
+        if path.is_file()
+    )
+    for lab in course.labs.values():
+        for file in lab.files:
+            for part in regions(reference_text(course, file), path=f"reference/{file}"):
+                for line in map(_squeezed, part.solution):
+                    comment = line.startswith(("/*", "*", "//"))
+                    if len(line) >= _SHORT and line not in known and not comment:
+                        yield line, f"a line of the solution of {part.step} ({file})"
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+def _line_of(text: str, secret: str) -> int:
+    """The line on which `secret`, squeezed, begins to be found."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if secret in _squeezed(line):
+            return number
+    return 1

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, files, text. Knows nothing of labs."""

@@ -1,0 +1,136 @@
+"""The notebook in which a reviewer reads a lab's marks, and from which nbgrader makes feedback.
+
+nbgrader's formgrader shows nothing without a notebook in autograded/STUDENT/ASSIGNMENT/. This one
+has a cell for each mark: a code cell of comments, since nbgrader then counts a check below its
+maximum as a failed test, and escapes source and output wherever it shows them. The cells are grade
+and solution in one: only these have a field for comments.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import nbformat
+import nbformat.v4
+from nbgrader.nbgraderformat import MetadataValidator
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from vmmlab.classroom.gradebook.marks import Mark
+from vmmlab.i18n.translate import Reader
+
+_nb: Any = nbformat  # without types of its own
+_WIDTH: Final = 88
+_CODE: Final = re.compile(r"(`[^`]+`)")
+_DOLLAR: Final = re.compile(r"[^\s`]*\$[^\s`]*")
+_SPECIAL: Final = re.compile(r"[\\`<\[]|&(?=[#\w])|(?<!\w)[*_~]+(?=\S)|(?<=\S)[*_~]+(?!\w)")
+_KERNEL: Final = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def text(
+    title: str,
+    facts: Mapping[str, str],
+    marks: Sequence[Mark],
+    compiler: Sequence[str] = (),
+    say: Reader | None = None,
+) -> str:
+    """The notebook as text with a final newline; the same for the same arguments.
+
+    Args:
+        title: the heading.
+        facts: what to say under it, name by name.
+        marks: the cells, in this order.
+        compiler: what the compiler said, if the code does not build.
+        say: the language of the headings; else English. The rest is in it already.
+    """
+    say = say or Reader()
+    head = [f"# {markdown(title)}", ""]
+    colon = say.label(": ")
+    head += [f"- {markdown(name)}{colon}{markdown(value)}" for name, value in facts.items()]
+    cells = [_nb.v4.new_markdown_cell("\n".join(head), id="head", metadata=_fixed())]
+    if compiler:
+        cells.append(_code("compiler", f"# {say('What the compiler said')}", compiler, _fixed()))
+    for number, mark in enumerate(marks, start=1):
+        source = _wrapped(mark.title) or [""]
+        cells.append(
+            _code(
+                f"mark-{number}",
+                "\n".join(f"# {line}" for line in (mark.check or mark.cell, *source)),
+                mark.lines,
+                {**_fixed(), "nbgrader": _nbgrader(mark)},
+            )
+        )
+    book = _nb.v4.new_notebook(
+        cells=cells,
+        metadata={"kernelspec": dict(_KERNEL), "language_info": {"name": "python"}},
+    )
+    written: str = _nb.writes(book)
+    return written.rstrip("\n") + "\n"
+
+
+def markdown(plain: str) -> str:
+    """A text as Markdown that shows it as it is: no HTML, links, formulas or emphasis of its own.
+
+    Code in backticks stays code. As little as possible is changed, since nbgrader's formgrader
+    shows comments without rendering them.
+    """
+    # A word with a dollar sign, as $0x8, becomes code: else MathJax looks for the next one.
+    parts = _CODE.split(plain)
+    parts[::2] = [_DOLLAR.sub(r"`\g<0>`", part) for part in parts[::2]]
+    parts = _CODE.split("".join(parts))
+    parts[::2] = [_SPECIAL.sub(_escaped, part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return "".join(f"\\{char}" for char in match[0])
+
+
+def _code(cell_id: str, source: str, lines: Sequence[str], metadata: dict[str, Any]) -> Any:
+    wrapped: list[str] = []
+    for line in lines:
+        wrapped += _wrapped(line, " " * 10) or [""]
+    shown = _nb.v4.new_output("stream", name="stdout", text="\n".join(wrapped) + "\n")
+    return _nb.v4.new_code_cell(
+        source, id=cell_id, metadata=metadata, outputs=[shown] if lines else []
+    )
+
+
+def _wrapped(line: str, indent: str = "") -> list[str]:
+    """A line in pieces of at most `_WIDTH` columns, where a Japanese letter takes two.
+
+    Only between words, unless there are such letters: their sentences have no spaces.
+    """
+    if cell_len(line) == len(line):
+        return textwrap.wrap(
+            line,
+            _WIDTH,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    rest = Text(line).wrap(Console(), _WIDTH - len(indent))
+    first, *others = (piece.plain.rstrip() for piece in rest)
+    return [first, *(indent + other for other in others)]
+
+
+def _fixed() -> dict[str, Any]:
+    """A fresh copy for each cell: nobody edits these by accident."""
+    return {"editable": False, "deletable": False}
+
+
+def _nbgrader(mark: Mark) -> dict[str, Any]:
+    return {
+        "schema_version": MetadataValidator.schema_version,
+        "grade_id": mark.cell,
+        "grade": True,
+        "solution": True,
+        "task": False,
+        "locked": False,
+        "points": mark.max,
+        "cell_type": "code",
+    }

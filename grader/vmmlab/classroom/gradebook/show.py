@@ -1,0 +1,121 @@
+"""How a run reads on a terminal: who got what, what needs a person, what was refused."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from vmmlab.base.text import clean
+from vmmlab.classroom.gradebook.sync import Result, Synced
+from vmmlab.i18n.translate import Reader
+from vmmlab.report.console import console, show
+
+_SHOWN: Final = 3
+_NAMED: Final = 8
+_ENGLISH: Final = Reader()
+
+
+def print_result(result: Result, out: IO[str] | None = None, say: Reader = _ENGLISH) -> None:
+    """Print what happened: in colour only on a terminal, and never with NO_COLOR set."""
+    show(lambda width, color: render(result, width=width, color=color, say=say), out)
+
+
+def render(result: Result, *, width: int = 100, color: bool = False, say: Reader = _ENGLISH) -> str:
+    """The result as text: a table of what changed, then whatever needs a person."""
+    out = io.StringIO()
+    to = console(out, max(width, 60), color)
+    changed = [one for one in result.synced if one.changed]
+    if changed:
+        to.print(_table(changed, say))
+    for line in _lines(result, say):
+        to.print(line, soft_wrap=True)
+    return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
+
+
+def _table(changed: list[Synced], say: Reader) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(say.label("student"))
+    table.add_column(say.label("lab"))
+    table.add_column(say.label("points"), justify="right")
+    table.add_column(say.label("before"), justify="right")
+    table.add_column(say("what changes"), ratio=1)
+    for one in changed:
+        changes = one.changes
+        what = list(changes.what)
+        if "new submission" in what:  # then all its scores are new
+            what = [word for word in what if word.startswith("new ")]
+        if one.file_changed and not changes.what:
+            what = ["the files"]
+        words = [say.label(word) if " " not in word else say(word) for word in what[:_SHOWN]]
+        if len(what) > _SHOWN:
+            words.append(say(f"{len(what) - _SHOWN} more"))
+        table.add_row(
+            clean(one.student),
+            one.lab,
+            f"{changes.after:g}{'+?' if changes.unjudged else ''}/{changes.most:g}",
+            "" if changes.before is None else f"{changes.before:g}",
+            clean(say.label(", ").join(words)),
+        )
+    return table
+
+
+def _lines(result: Result, say: Reader) -> Iterator[Text]:
+    changed = sum(one.changed for one in result.synced)
+    same = len(result.synced) - changed
+    refused = len(result.refused)
+    if changed:
+        yield Text("")
+    if result.dry_run:
+        yield Text(say(f"{changed} would change, {same} the same, {refused} refused"))
+    else:
+        yield Text(say(f"{changed} changed, {same} the same, {refused} refused"))
+    colon = say.label(": ")
+    for one in result.synced:
+        trouble = {mark.cell: mark.trouble for mark in one.marks}
+        for cell in one.changes.unjudged:
+            yield Text.assemble(
+                (say("needs a mark by hand"), "bold magenta"),
+                clean(f"  {one.student}  {cell}{colon}{say(trouble[cell])}"),
+            )
+        for cell in one.changes.review:
+            why = say("a score by hand, and the grader's has changed")
+            yield Text.assemble(
+                (say("look again"), "bold yellow"), clean(f"  {one.student}  {cell}{colon}{why}")
+            )
+    for lab, who in result.stale.items():
+        few = say.label(", ").join(who[:_NAMED])
+        if len(who) > _NAMED:
+            few = say(f"{few} and {len(who) - _NAMED} other students")
+        why = say(f"what the checks are worth has changed, and not yet for {few}")
+        yield Text.assemble((say("grade again"), "bold yellow"), clean(f"  {lab}{colon}{why}"))
+    if result.awkward:
+        few = say.label(", ").join(result.awkward[:_NAMED])
+        why = say(f"a comma in a name shifts the columns of nbgrader export ({few}): use")
+        yield Text.assemble(
+            (say.label("names"), "bold yellow"),
+            clean(
+                f"  {why}\n  nbgrader export --exporter=vmmlab.classroom.gradebook.export.QuotedCsv"
+            ),
+        )
+    for one_refused in result.refused:
+        yield Text.assemble(
+            (say.label("refused"), "bold red"),
+            clean(f"  {one_refused.path}{colon}{one_refused.said(say)}"),
+        )
+
+
+@contextmanager
+def progress(say: Reader = _ENGLISH) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, on a terminal only; gone when it is done. Give it to `run`."""
+    errors = Console(stderr=True)
+    columns = (TextColumn(say.label("gradebook")), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("reports")
+        yield lambda done, of: bar.update(task, completed=done, total=of)

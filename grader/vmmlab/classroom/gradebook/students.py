@@ -1,0 +1,184 @@
+"""Whose report is it? report.json names nobody: its folder does, or an option.
+
+The convention is STUDENT/lab3.json, or STUDENT/lab3-i386.json, with the id as nbgrader knows it.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from vmmlab.base.errors import UsageError
+from vmmlab.course.model import ARCHES
+
+_ID: Final = re.compile(r"\w[\w.@-]{0,99}")
+_REPORT: Final = re.compile(rf"(lab[0-9]+)(?:-({'|'.join(ARCHES)}))?\.json")
+_TIMESTAMP: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)? ?(UTC|Z|[+-]\d\d:?\d\d)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the roster. `cohort` is "" if the roster does not say."""
+
+    id: str
+    first_name: str = ""
+    last_name: str = ""
+    email: str = ""
+    cohort: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A report file and whose it is said to be.
+
+    Attributes:
+        path: the file.
+        student: the id; "" if neither the option nor the folder says.
+        lab: the lab that the file's name says, "" if it says none.
+    """
+
+    path: Path
+    student: str
+    lab: str
+
+    @property
+    def timestamp_file(self) -> Path:
+        """Where the time of handing in may stand: `lab3.timestamp.txt` beside `lab3.json`."""
+        return self.path.with_name(f"{self.path.stem}.timestamp.txt")
+
+
+def valid_id(text: str) -> bool:
+    """Whether a text can be a student's id: it becomes the name of a folder and part of a glob."""
+    return _ID.fullmatch(text) is not None
+
+
+def sources(paths: Sequence[Path], student: str | None = None) -> tuple[Source, ...]:
+    """The reports that were meant.
+
+    A folder stands for the files labN.json in it and in the folders in it, in order.
+
+    Args:
+        paths: files and folders.
+        student: whose they all are, if the folders do not say.
+
+    Raises:
+        UsageError: a path is not there, or a folder holds no report.
+    """
+    if student is not None and not valid_id(student):
+        raise UsageError(
+            f"{student!r} cannot be a student's id.",
+            expected="letters, digits and . _ @ -, beginning with a letter or a digit",
+        )
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not path.is_dir():
+            found[path] = None
+            continue
+        inside = [f for f in (*path.glob("*.json"), *path.glob("*/*.json")) if _lab_of(f)]
+        if not inside:
+            raise UsageError(
+                f"{path}: no reports in this folder.",
+                expected="STUDENT/lab3.json and so on",
+                next_step="name the files one by one, with --student ID if the folder is no id",
+            )
+        found.update(dict.fromkeys(sorted(inside)))
+    return tuple(Source(path, student or _folder(path), _lab_of(path)) for path in found)
+
+
+def read_roster(path: Path) -> Mapping[str, Entry]:
+    """The students of a class, by id, from the CSV file that `nbgrader db student import` reads.
+
+    Columns: id; first_name, last_name, email and cohort are optional; others are not looked at.
+
+    Raises:
+        UsageError: the file cannot be read or is no roster; names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"{path}: this is not UTF-8 text.", next_step="save the roster as CSV UTF-8"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    entries: dict[str, Entry] = {}
+    try:
+        if "id" not in (reader.fieldnames or ()):
+            raise UsageError(
+                f"{path}:1: the roster has no column id.",
+                expected="id,first_name,last_name,email,cohort",
+                found=",".join(reader.fieldnames or ()),
+            )
+        for row in reader:
+            entry = _entry(row, f"{path}:{reader.line_num}")
+            if entry.id in entries:
+                raise UsageError(f"{path}:{reader.line_num}: {entry.id} is there twice.")
+            entries[entry.id] = entry
+    except csv.Error as error:
+        raise UsageError(f"{path}:{reader.line_num}: {error}.") from None
+    return MappingProxyType(entries)
+
+
+def read_timestamp(path: Path) -> datetime | None:
+    """When the work was handed in, as naive UTC like nbgrader's own; None without a file.
+
+    Raises:
+        UsageError: the text is not a time with a zone. (nbgrader takes a zone it does not know,
+            such as JST, for UTC.)
+    """
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}.") from None
+    mistake = UsageError(
+        f"{path}: this is not a time.", expected="2026-11-22 23:59:00 +0900, or … UTC", found=text
+    )
+    if not _TIMESTAMP.fullmatch(text):
+        raise mistake
+    try:
+        moment = datetime.fromisoformat(text.replace(" UTC", "Z").replace(" +", "+"))
+    except ValueError:
+        try:
+            moment = datetime.strptime(text, "%Y-%m-%d %H:%M:%S %z")
+        except ValueError:
+            raise mistake from None
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _lab_of(path: Path) -> str:
+    match = _REPORT.fullmatch(path.name)
+    return match[1] if match else ""
+
+
+def _folder(path: Path) -> str:
+    """The student that STUDENT/lab3.json names."""
+    return path.absolute().parent.name if _lab_of(path) else ""
+
+
+def _entry(row: Mapping[str | None, str | None], place: str) -> Entry:
+    def value(key: str) -> str:
+        return (row.get(key) or "").strip()
+
+    if row.get(None) is not None:
+        raise UsageError(
+            f"{place}: more fields than the first line names.",
+            next_step="put a name that has a comma in double quotes",
+        )
+    student = value("id")
+    if not valid_id(student):
+        raise UsageError(
+            f"{place}: {student!r} cannot be a student's id.",
+            expected="letters, digits and . _ @ -, beginning with a letter or a digit",
+        )
+    return Entry(student, value("first_name"), value("last_name"), value("email"), value("cohort"))

@@ -1,0 +1,317 @@
+"""One run: read the reports, refuse what is no grade, put the rest into the gradebook."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.classroom.gradebook import notebook, students
+from vmmlab.classroom.gradebook.book import Book, Changes, Lesson, open_book
+from vmmlab.classroom.gradebook.marks import Mark, compiler_lines, from_report
+from vmmlab.classroom.gradebook.students import Entry, Source
+from vmmlab.course.model import Course
+from vmmlab.i18n.translate import Reader, error_text
+from vmmlab.report.model import Report, read_json
+
+_README: Final = """\
+Made by `vmmlab gradebook sync`: without this folder nbgrader's formgrader does not list the scores
+of the lab's checks. There is nothing to generate, release or collect here.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to do.
+
+    Attributes:
+        folder: nbgrader's course folder.
+        cohort: whose numbers the reports must have been made with, where the roster does not say.
+        student: whose the reports are, if their folders do not say.
+        roster: the students of the class, by id.
+        create_students: take in ids that neither the gradebook nor the roster knows.
+        drop_removed: delete the cells of checks that course.yml no longer has.
+        dry_run: change nothing.
+    """
+
+    folder: Path
+    cohort: str
+    student: str | None = None
+    roster: Mapping[str, Entry] = field(default_factory=dict)
+    create_students: bool = False
+    drop_removed: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """A report that is in the gradebook now, or would be. `lab` is lab3 or lab3-i386."""
+
+    source: Source
+    student: str
+    lab: str
+    changes: Changes
+    marks: tuple[Mark, ...]
+    file_changed: bool
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is other than before."""
+        return bool(self.changes.what) or self.file_changed
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A report that was left out, and why."""
+
+    path: Path
+    error: UsageError
+
+    @property
+    def reason(self) -> str:
+        """Why, in English."""
+        return self.said(Reader())
+
+    def said(self, say: Reader) -> str:
+        """Why, in the reader's language, without the name of the file in front."""
+        text = error_text(self.error, say)
+        return text.removeprefix(f"{self.path}{say.label(': ')}").removeprefix(f"{self.path}: ")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How the run went, report by report."""
+
+    synced: tuple[Synced, ...]
+    refused: tuple[Refused, ...]
+    stale: Mapping[str, tuple[str, ...]]
+    awkward: tuple[str, ...]
+    dry_run: bool
+
+    @property
+    def exit_code(self) -> int:
+        """2 if a report was refused, else 0."""
+        return 2 if self.refused else 0
+
+
+def run(
+    course: Course,
+    paths: Sequence[Path],
+    options: Options,
+    progress: Callable[[int, int], None] | None = None,
+    say: Reader | None = None,
+) -> Result:
+    """Put reports into the gradebook, each whole or not at all.
+
+    Args:
+        course: what the labs are worth.
+        paths: reports, or folders of STUDENT/labN.json.
+        options: what to do.
+        progress: told how many reports of how many are done.
+        say: the language of the comments and notebooks; else English.
+
+    Raises:
+        UsageError: the paths or the course folder are not what they should be.
+        InfraError: the gradebook cannot be used. Reports before that are in it.
+    """
+    found = students.sources(paths, options.student)
+    synced: list[Synced] = []
+    refused: list[Refused] = []
+    read: dict[Source, Report] = {}
+    for source in found:
+        with _refusing(source, refused):
+            read[source] = _read(source)
+    rivals = _rivals(read)
+    stale: dict[str, set[str]] = {}
+    with open_book(options.folder, copy=options.dry_run) as book:
+        known = book.students()
+        for number, (source, report) in enumerate(read.items(), start=1):
+            with _refusing(source, refused):
+                one = _sync(course, book, source, report, rivals, known, options, say or Reader())
+                synced.append(one)
+                stale.setdefault(one.lab, set()).update(one.changes.rescaled)
+            if progress is not None:
+                progress(number, len(read))
+        awkward = book.awkward_names()
+    for one in synced:
+        stale[one.lab].discard(one.student)
+    order = {source.path: number for number, source in enumerate(found)}
+    return Result(
+        synced=tuple(synced),
+        refused=tuple(sorted(refused, key=lambda one: order[one.path])),
+        stale={lab: tuple(sorted(who)) for lab, who in stale.items() if who},
+        awkward=tuple(awkward),
+        dry_run=options.dry_run,
+    )
+
+
+@contextlib.contextmanager
+def _refusing(source: Source, refused: list[Refused]) -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        refused.append(Refused(source.path, error))
+
+
+def _read(source: Source) -> Report:
+    report = read_json(source.path)
+    if source.lab and source.lab != report.lab:
+        raise UsageError(
+            f"{source.path}: the file is called {source.path.name} and holds another lab's report.",
+            expected=source.lab,
+            found=report.lab,
+        )
+    return report
+
+
+def _rivals(read: Mapping[Source, Report]) -> Mapping[Source, Path]:
+    """Of two reports on the same lab of the same student neither counts."""
+    by_key: dict[tuple[str, str, str], list[Source]] = {}
+    for source, report in read.items():
+        if source.student:
+            by_key.setdefault((source.student, report.lab, report.arch), []).append(source)
+    return {
+        one: next(other.path for other in group if other is not one)
+        for group in by_key.values()
+        if len(group) > 1
+        for one in group
+    }
+
+
+def _sync(
+    course: Course,
+    book: Book,
+    source: Source,
+    report: Report,
+    rivals: Mapping[Source, Path],
+    known: frozenset[str],
+    options: Options,
+    say: Reader,
+) -> Synced:
+    entry = _who(source, known, options)
+    if source in rivals:
+        raise UsageError(
+            f"{entry.id} has another report on {report.lab}: which one counts?",
+            found=str(rivals[source]),
+            next_step="name only one of them",
+        )
+    cohort = entry.cohort or options.cohort
+    if report.cohort != cohort:
+        raise UsageError(
+            f"the report was made with the numbers of another cohort than {entry.id}'s.",
+            expected=cohort,
+            found=report.cohort,
+            next_step=f"grade it again with --cohort {cohort}",
+        )
+    lab = course.graded_for(report.lab, report.arch)
+    say = say.of(course.labs_dir / report.lab)
+    marks = from_report(report, lab, say)
+    handed_in = students.read_timestamp(source.timestamp_file)
+    lesson = Lesson(report.lab, report.arch)
+    text = notebook.text(
+        f"{lesson.notebook}: {say(lab.title)}",
+        _facts(report, handed_in, say),
+        marks,
+        compiler_lines(report, say),
+        say,
+    ).encode()
+    files = {
+        book.notebook_path(entry.id, lesson): text,
+        book.report_path(entry.id, lesson): report.to_json().encode(),
+        book.source_readme(lesson): _README.encode(),
+    }
+    stale = {path: text for path, text in files.items() if not _holds(path, text)}
+    with contextlib.ExitStack() as stack:
+        ready = [
+            stack.enter_context(_staged(path, text, book.file_mode))
+            for path, text in stale.items()
+            if not options.dry_run
+        ]
+        with book.transaction() as inside:
+            changes = book.put(inside, lesson, entry, marks, handed_in, options.drop_removed)
+        for put_in_place in ready:
+            put_in_place()
+    return Synced(source, entry.id, lesson.notebook, changes, marks, bool(stale))
+
+
+def _who(source: Source, known: frozenset[str], options: Options) -> Entry:
+    if not source.student:
+        raise UsageError(
+            "whose report is this? Nothing says so.",
+            expected="STUDENT/labN.json, or --student ID",
+        )
+    if not students.valid_id(source.student):
+        raise UsageError(
+            f"the folder {source.student!r} cannot be a student's id.",
+            expected="letters, digits and . _ @ -, beginning with a letter or a digit",
+            next_step="name the student with --student ID",
+        )
+    entry = options.roster.get(source.student)
+    if entry is not None:
+        return entry
+    if options.roster and not options.create_students:
+        raise UsageError(
+            f"{source.student} is not in the roster.",
+            next_step="correct the folder's name or the roster",
+        )
+    if source.student not in known and not options.create_students:
+        raise UsageError(
+            f"the gradebook knows no student {source.student}.",
+            next_step="give --roster FILE, or --create-students if the folder's name is right",
+        )
+    return Entry(source.student)
+
+
+def _facts(report: Report, handed_in: datetime | None, say: Reader) -> Mapping[str, str]:
+    # Nobody's name: the formgrader shows one only on request.
+    facts: dict[str, str] = {}
+    if handed_in is not None:
+        facts["Handed in"] = f"{handed_in:%Y-%m-%d %H:%M:%S} UTC"
+    facts["Cohort"] = f"`{report.cohort}`"
+    facts["Graded with"] = ", ".join(
+        f"{name} {version}"
+        for name, version in report.versions.items()
+        if name in ("vmmlab", "qemu", "gcc")
+    )
+    facts["Scores"] = say("a score that a person has entered counts in place of the grader's")
+    return {say.label(key): value for key, value in facts.items() if value}
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def _holds(path: Path, text: bytes) -> bool:
+    """Whether the file is there with just this text. A symbolic link is not the file."""
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == text
+
+
+@contextlib.contextmanager
+def _staged(path: Path, text: bytes, mode: int) -> Iterator[Callable[[], None]]:
+    """A file that is written already, and only has to be put in its place.
+
+    Raises:
+        InfraError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+        beside = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(text)  # if the machine fails now, the next run writes it again
+            beside.chmod(mode)
+            # A symbolic link at `path` is replaced, never followed.
+            yield lambda: os.replace(beside, path)  # noqa: PTH105
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise InfraError(
+            f"{path}: cannot be written: {error.strerror}.",
+            next_step="make it writable and run this again; nothing is lost",
+        ) from error

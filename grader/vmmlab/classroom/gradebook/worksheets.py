@@ -1,0 +1,236 @@
+"""Grades the worksheets of a class: nbgrader's autograde, with what students wrote in a sandbox.
+
+nbgrader goes through the submissions; `vmmlab.worksheet.autograde` runs the notebooks. Here the two
+are put together, and what nbgrader would write to a log becomes a line for each student.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import nbformat
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.apps import AutogradeApp
+from nbgrader.converters import Autograde
+from nbgrader.converters.base import NbGraderException
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SAWarning
+
+from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.base.text import clean, clean_line
+from vmmlab.classroom.gradebook.book import initialize, is_course_folder
+from vmmlab.host.sandbox import Sandbox
+from vmmlab.i18n.translate import Reader
+from vmmlab.worksheet.autograde import ExecuteApart, refuse_links
+from vmmlab.worksheet.kernel import STOPPED, shown
+
+_ENGLISH: Final = Reader()
+_QUIET: Final = 50  # CRITICAL: what goes wrong is in the result
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """What became of one student's worksheet.
+
+    Attributes:
+        student: the id.
+        points: without those that a person gives; None if it could not be graded or was before.
+        most: the most that these can be.
+        by_hand: points that a person still has to give or not.
+        stopped: cells that were stopped, in words.
+        problem: why it could not be graded, else "".
+        exit_code: 0; 2 if the submission cannot be used; 3 if the grader failed.
+    """
+
+    student: str
+    points: float | None = None
+    most: float = 0.0
+    by_hand: float = 0.0
+    stopped: tuple[str, ...] = ()
+    problem: str = ""
+    exit_code: int = 0
+
+
+def grade(
+    folder: Path,
+    assignment: str,
+    *,
+    student: str | None = None,
+    again: bool = False,
+    sandbox_required: bool = True,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Graded]:
+    """Grade the worksheets that were handed in, one student after the other.
+
+    Args:
+        folder: nbgrader's course folder.
+        assignment: for example `lab3`.
+        student: only this one's.
+        again: also those that are graded already.
+        sandbox_required: refuse where there is no sandbox.
+        tell: told who is next.
+
+    Raises:
+        UsageError: the folder is none, does not use `configure`, or has nothing to grade.
+        InfraError: there is no sandbox.
+    """
+    Sandbox.choose(require=sandbox_required)
+    app = _app(folder, assignment, student, again, sandbox_required)
+    _look_at(app, folder, assignment)
+    converter = _Recording(coursedir=app.coursedir, parent=app)
+    converter.tell = tell
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SAWarning)  # nbgrader's own use of its database
+            converter.start()
+    except NbGraderException as error:
+        if not converter.seen:
+            raise UsageError(
+                f"nobody has handed in {assignment}.",
+                expected=f"submitted/{student or 'STUDENT'}/{assignment}/worksheet.ipynb",
+            ) from error
+    return [_graded(app, assignment, who, problem) for who, problem in converter.seen.items()]
+
+
+def lines(lab: str, graded: Sequence[Graded], say: Reader = _ENGLISH) -> Iterator[str]:
+    """The result for a terminal: a line for each worksheet, and what was wrong with it below."""
+    width = max((len(one.student) for one in graded), default=0)
+    for one in graded:
+        if one.problem:
+            first, *rest = clean(one.problem).split("\n")
+            said = say(f"not graded: {say(first)}") + "".join(f"\n    {say(line)}" for line in rest)
+        elif one.points is None:
+            said = say("graded before; --force grades it again")
+        else:
+            said = say(f"{one.points:g}/{one.most:g} points")
+            if one.by_hand:
+                said += say.label(", ") + say(f"{one.by_hand:g} more to be given by hand")
+        yield f"{clean_line(one.student):{width}}  {lab}  {said}"
+        for stop in one.stopped:
+            cell, _, why = clean_line(stop).rpartition(": ")
+            yield f"    {say(cell)}{say.label(': ')}{say(why)}"
+
+
+class _Recording(Autograde):  # type: ignore[misc]
+    """nbgrader's autograde; keeps why a submission could not be graded."""
+
+    tell: Callable[[str], None]
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.seen: dict[str, Exception | bool | None] = {}
+
+    def init_destination(self, assignment_id: str, student_id: str) -> bool:
+        wanted = bool(super().init_destination(assignment_id, student_id))
+        self.seen[student_id] = None if wanted else False
+        return wanted
+
+    def init_assignment(self, assignment_id: str, student_id: str) -> None:
+        self.tell(student_id)
+        try:
+            # nbgrader copies what it finds: a link to /dev/zero would never end
+            refuse_links(Path(self._format_source(assignment_id, student_id)))
+            super().init_assignment(assignment_id, student_id)
+        except Exception as error:
+            self.seen[student_id] = error
+            raise
+
+    def convert_single_notebook(self, notebook_filename: str) -> None:
+        try:
+            super().convert_single_notebook(notebook_filename)
+        except Exception as error:
+            who = Path(notebook_filename).parent.parent.name
+            self.seen[who] = error
+            raise
+
+
+def _app(
+    folder: Path, assignment: str, student: str | None, again: bool, sandbox_required: bool
+) -> Any:
+    if not is_course_folder(folder):
+        raise UsageError(
+            f"{folder} is not a course folder of nbgrader.",
+            next_step="give --nbgrader the folder; nbgrader quickstart makes one",
+        )
+    words = [assignment, f"--Application.log_level={_QUIET}"]
+    words += [f"--student={student}"] if student else []
+    words += ["--force"] if again else []
+    app = AutogradeApp()
+    app.load_cwd_config = False
+    app.log_level = _QUIET
+    initialize(app, words, folder)
+    app.config.ExecuteApart.sandbox_required = sandbox_required
+    app.coursedir.root = str(folder.resolve())
+    app.coursedir.assignment_id = assignment
+    return app
+
+
+def _look_at(app: Any, folder: Path, assignment: str) -> None:
+    if ExecuteApart not in app.config.Autograde.get("autograde_preprocessors", ()):
+        raise UsageError(
+            f"{folder / 'nbgrader_config.py'} would run students' code without a sandbox.",
+            expected="configure(c) from vmmlab.worksheet.autograde",
+            next_step="see Worksheets in the instructor's guide",
+        )
+    root = folder.resolve()
+    for path in shown():
+        if root.is_relative_to(path):
+            raise UsageError(
+                f"{folder} lies in {path}, which every kernel may read.",
+                next_step="move the course folder out of the Python environment",
+            )
+    url = make_url(app.coursedir.db_url)
+    sqlite = url.get_backend_name() == "sqlite"
+    missing = UsageError(
+        f"the gradebook does not know {assignment}.",
+        next_step=f"run `nbgrader generate_assignment {assignment}` first",
+    )
+    if sqlite and not (root / str(url.database)).is_file():
+        raise missing
+    with Gradebook(app.coursedir.db_url, app.coursedir.course_id) as book:
+        try:
+            book.find_assignment(assignment)
+        except MissingEntry:
+            raise missing from None
+
+
+def _graded(app: Any, assignment: str, student: str, problem: Exception | bool | None) -> Graded:
+    if problem is False:
+        return Graded(student)
+    if isinstance(problem, VmmlabError):
+        return Graded(student, problem=str(problem), exit_code=problem.exit_code)
+    if isinstance(problem, Exception):
+        unusable = type(problem).__module__.startswith(("nbformat", "nbgrader", "jsonschema"))
+        said = str(problem).strip().splitlines()
+        text = f"{type(problem).__name__}: {said[0] if said else ''}"
+        return Graded(student, problem=text, exit_code=2 if unusable else 3)
+    points = most = by_hand = 0.0
+    with Gradebook(app.coursedir.db_url, app.coursedir.course_id) as book:
+        submission = book.find_submission(assignment, student)
+        for one in (grade for sheet in submission.notebooks for grade in sheet.grades):
+            if one.auto_score is None:
+                by_hand += one.max_score
+            else:
+                points, most = points + one.auto_score, most + one.max_score
+    folder = Path(
+        app.coursedir.format_path(app.coursedir.autograded_directory, student, assignment)
+    )
+    return Graded(student, points, most, by_hand, tuple(_stopped(folder)))
+
+
+def _stopped(folder: Path) -> list[str]:
+    read: Any = nbformat.read
+    found = []
+    for path in sorted(folder.glob("*.ipynb")):
+        number = 0
+        for cell in read(path, as_version=4).cells:
+            number += cell.cell_type == "code"
+            for output in cell.get("outputs", ()):
+                if output.get("ename") == STOPPED:
+                    name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
+                    found.append(f"{name or f'code cell {number}'}: {output.evalue}")
+    return found

@@ -1,0 +1,1 @@
+"""The course: course.yml, cohorts, the markup of solutions, submissions."""

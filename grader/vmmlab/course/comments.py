@@ -1,0 +1,145 @@
+"""Starters in another language: their comments are exchanged, their code stays byte for byte.
+
+reference/labN/contracts.LANGUAGE.yml holds, for each file, the translations of the comments that
+its starter has, in their order::
+
+    lab3/ap_start.c:
+      - of: apic_send_init
+        english: 5d1f0c2a
+        text: |
+          自分以外の全 CPU に INIT を送る。
+          ...
+
+`of` says what the comment is about (a function, a label, `file`, or the step of a TODO), `english`
+is the checksum of the English comment: a translation of another text is no translation.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from vmmlab.base import yamlfile
+from vmmlab.base.errors import CourseError
+from vmmlab.base.yamlfile import YamlFile
+
+_COMMENT: Final = re.compile(r"^([ \t]*)/\*(.*?)\*/[ \t]*$", re.DOTALL | re.MULTILINE)
+_TODO: Final = re.compile(r"TODO\((lab[0-9]+\.[0-9]+)\):")
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment that stands on lines of its own in a starter.
+
+    Attributes:
+        start: index of its first character, the indentation included.
+        end: index behind its last one.
+        indent: the white space before it.
+        lines: what it says, without the signs around.
+        closed_below: whether its end stands on a line of its own.
+    """
+
+    start: int
+    end: int
+    indent: str
+    lines: tuple[str, ...]
+    closed_below: bool
+
+    @property
+    def checksum(self) -> str:
+        """Eight hexadecimal digits that change with the words, but not with the line breaks."""
+        return f"{zlib.crc32(' '.join(' '.join(self.lines).split()).encode()):08x}"
+
+    @property
+    def step(self) -> str:
+        """The step if it is a TODO, else ""."""
+        found = _TODO.match(" ".join(self.lines).strip())
+        return found.group(1) if found else ""
+
+
+def comments(starter: str) -> tuple[Comment, ...]:
+    """The comments of a starter that stand on lines of their own, in order."""
+    return tuple(
+        Comment(
+            found.start(),
+            found.end(),
+            found.group(1),
+            tuple(re.sub(r"^[ \t]*\*? ?", "", line).rstrip() for line in _body(found.group(2))),
+            closed_below=not found.group(2).rpartition("\n")[2].strip() and "\n" in found.group(2),
+        )
+        for found in _COMMENT.finditer(starter)
+    )
+
+
+def _body(inside: str) -> Iterator[str]:
+    lines = inside.split("\n")
+    if len(lines) > 1 and not lines[-1].strip():
+        lines.pop()
+    yield from lines
+
+
+def translated(starter: str, path: str, folder: Path, language: str) -> str:
+    """A starter with its comments in `language`; as it is where there are no translations.
+
+    Args:
+        starter: the English one.
+        path: its name, for example `lab3/ap_start.c`.
+        folder: the lab's folder of the reference.
+        language: for example `ja`.
+
+    Raises:
+        CourseError: the translations do not fit the comments; the message names file and line.
+    """
+    catalog = folder / f"contracts.{language}.yml"
+    if not catalog.exists():
+        return starter
+    file = yamlfile.read(catalog)
+    entries = (file.data or {}).get(path)
+    if not isinstance(entries, list):
+        raise CourseError(f"{file.shown}:1: nothing for {path}.", expected=f"{path}: and a list")
+    found = comments(starter)
+    if len(entries) != len(found):
+        raise CourseError(
+            f"{file.shown}:{file.line((path,))}: {path} has another number of comments.",
+            expected=str(len(found)),
+            found=str(len(entries)),
+        )
+    parts: list[str] = []
+    at = 0
+    for number, (comment, entry) in enumerate(zip(found, entries, strict=True)):
+        lines = _lines(file, path, number, entry, comment)
+        parts += [starter[at : comment.start], _shown(comment, lines)]
+        at = comment.end
+    return "".join([*parts, starter[at:]])
+
+
+def _lines(file: YamlFile, path: str, number: int, entry: Any, comment: Comment) -> tuple[str, ...]:
+    where = f"{file.shown}:{file.line((path, number))}: {path}"
+    if not isinstance(entry, dict) or set(entry) != {"of", "english", "text"}:
+        raise CourseError(f"{where}: this is no translation.", expected="of, english and text")
+    if str(entry["english"]) != comment.checksum:
+        raise CourseError(
+            f"{where}: the English comment has changed.",
+            expected=f"english: {comment.checksum!r}, and a text that says the same",
+            found=f"english: {entry['english']!r}",
+        )
+    lines = tuple(str(entry["text"]).rstrip().split("\n"))
+    todo = _TODO.match(lines[0])
+    if (todo.group(1) if todo else "") != comment.step or any("*/" in line for line in lines):
+        raise CourseError(
+            f"{where}: this cannot stand in place of the English comment.",
+            expected=f"TODO({comment.step}): …" if comment.step else "text without TODO",
+            found=lines[0],
+        )
+    return lines
+
+
+def _shown(comment: Comment, lines: Sequence[str]) -> str:
+    indent = comment.indent
+    first, *rest = lines
+    text = "\n".join([f"{indent}/* {first}", *(f"{indent} * {one}".rstrip() for one in rest)])
+    return f"{text}\n{indent} */" if rest and comment.closed_below else f"{text} */"

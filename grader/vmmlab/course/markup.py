@@ -1,0 +1,196 @@
+"""From a reference solution to a starter: the markup that says what a student writes.
+
+In reference/labN/FILE, one or more regions, which do not nest::
+
+    /* BEGIN SOLUTION lab3.1
+     * TODO(lab3.1): what to write, one or more lines.
+     * STARTER: a line of code that the starter has instead (optional in .c)
+     *     further lines of it
+     */
+    ... the solution ...
+    /* END SOLUTION */
+
+In the starter a region becomes the TODO text as a comment, then the STARTER lines with the region's
+indentation or, in a .c file without them, `vmm_todo ("lab3.1");`. An empty `STARTER:` stands for no
+code at all. The same step may mark several regions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from vmmlab.base.errors import CourseError
+
+_BEGIN: Final = re.compile(r"([ \t]*)/\* BEGIN SOLUTION (lab[0-9]+\.[0-9]+)[ \t]*")
+_END: Final = re.compile(r"[ \t]*/\* END SOLUTION \*/[ \t]*")
+_LOOKS_LIKE: Final = re.compile(r"\b(BEGIN|END)[ \t_]*SOLUTION\b", re.IGNORECASE)
+_COMMENT_LINE: Final = re.compile(r"[ \t]*\*(?:[ \t](.*)|)")
+_COMMENT_END: Final = re.compile(r"[ \t]*\*/[ \t]*")
+_TODO: Final = re.compile(r"TODO\((.*?)\):.*")
+_STARTER: Final = re.compile(r"STARTER:(?: (.*)|[ \t]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One marked region of a reference file.
+
+    Attributes:
+        step: the step it belongs to, such as `lab3.1`.
+        indent: white space before its first line.
+        todo: lines of the TODO text, the first starts with `TODO(lab3.1):`.
+        starter: lines of code for the starter; None when the markup gives none.
+        solution: the lines of the solution.
+        begin: number of the line with BEGIN SOLUTION, from 1.
+        end: number of the line with END SOLUTION.
+    """
+
+    step: str
+    indent: str
+    todo: tuple[str, ...]
+    starter: tuple[str, ...] | None
+    solution: tuple[str, ...]
+    begin: int
+    end: int
+
+
+def regions(text: str, *, path: str) -> tuple[Region, ...]:
+    """Return the marked regions of `text` in order.
+
+    Args:
+        text: a reference file.
+        path: its name for messages; its ending says which language it is.
+
+    Raises:
+        CourseError: the markup is malformed; the message names the file and the line.
+    """
+    return tuple(part for part in _parts(text, path) if isinstance(part, Region))
+
+
+def starter_text(text: str, *, path: str, keep: frozenset[str] = frozenset()) -> str:
+    """Return the starter made of a reference file.
+
+    Args:
+        text: the reference file.
+        path: its name for messages; its ending says which language it is.
+        keep: steps whose regions stay as the solution has them, without the markers.
+
+    Raises:
+        CourseError: the markup is malformed; the message names the file and the line.
+    """
+    lines: list[str] = []
+    for part in _parts(text, path):
+        if isinstance(part, str):
+            lines.append(part)
+        elif part.step in keep:
+            lines.extend(part.solution)
+        else:
+            lines.extend(_starter_lines(part))
+    return "\n".join(lines)
+
+
+def _starter_lines(region: Region) -> Iterator[str]:
+    indent = region.indent
+    if len(region.todo) == 1:
+        yield f"{indent}/* {region.todo[0]} */"
+    else:
+        yield f"{indent}/* {region.todo[0]}"
+        for line in region.todo[1:]:
+            yield f"{indent} * {line}".rstrip()
+        yield f"{indent} */"
+    code = region.starter if region.starter is not None else (f'vmm_todo ("{region.step}");',)
+    for line in code:
+        yield f"{indent}{line}" if line else ""
+
+
+def _parts(text: str, path: str) -> Iterator[str | Region]:
+    """The file as plain lines and regions, in order."""
+    lines = text.split("\n")
+    at = 0
+    while at < len(lines):
+        line = lines[at]
+        if _BEGIN.fullmatch(line):
+            region = _region(lines, at, path)
+            yield region
+            at = region.end
+            continue
+        if _END.fullmatch(line):
+            _wrong(path, at, "END SOLUTION without a BEGIN SOLUTION before it.")
+        if _LOOKS_LIKE.search(line):
+            _wrong(
+                path,
+                at,
+                "this looks like a marker, but is none.",
+                expected="/* BEGIN SOLUTION lab3.1   or   /* END SOLUTION */   alone on the line",
+                found=line.strip(),
+            )
+        yield line
+        at += 1
+
+
+def _region(lines: list[str], begin: int, path: str) -> Region:
+    opening = _BEGIN.fullmatch(lines[begin])
+    assert opening is not None
+    indent, step = opening.groups()
+    todo, starter, body = _head(lines, begin, step, path)
+    for at in range(body, len(lines)):
+        if _END.fullmatch(lines[at]):
+            if at == body:
+                _wrong(path, begin, f"the region of {step} holds no solution.")
+            return Region(
+                step, indent, todo, starter, tuple(lines[body:at]), begin=begin + 1, end=at + 1
+            )
+        if _BEGIN.fullmatch(lines[at]):
+            _wrong(path, at, f"BEGIN SOLUTION inside the region of {step} (line {begin + 1}).")
+        if _LOOKS_LIKE.search(lines[at]):
+            _wrong(path, at, "this looks like a marker, but is none.", found=lines[at].strip())
+    _wrong(path, begin, f"the region of {step} has no end.", expected="/* END SOLUTION */")
+
+
+def _head(
+    lines: list[str], begin: int, step: str, path: str
+) -> tuple[tuple[str, ...], tuple[str, ...] | None, int]:
+    """The comment that opens a region: TODO text, starter code, index of the line after it."""
+    todo: list[str] = []
+    starter: list[str] | None = None
+    for at in range(begin + 1, len(lines)):
+        line = lines[at]
+        if _COMMENT_END.fullmatch(line):
+            if not todo:
+                _wrong(path, begin, f"the region of {step} has no TODO text.", f"TODO({step}): …")
+            if starter is None and path.endswith(".S"):
+                _wrong(path, begin, f"the region of {step} needs STARTER lines in assembly.")
+            return tuple(todo), None if starter is None else tuple(starter), at + 1
+        found = _COMMENT_LINE.fullmatch(line)
+        if found is None or "*/" in line:
+            _wrong(
+                path,
+                at,
+                f"the comment that opens the region of {step} is not as it should be.",
+                expected="' * TEXT', or ' */' alone on its line",
+                found=line.strip() or "an empty line",
+            )
+        content = (found.group(1) or "").rstrip()
+        code = _STARTER.fullmatch(content)
+        marked = _TODO.fullmatch(content)
+        if code is not None:
+            starter = [] if starter is None else starter
+            if code.group(1):
+                starter.append(code.group(1))
+        elif starter is not None:
+            starter.append(content)
+        elif marked is not None:
+            if marked.group(1) != step:
+                _wrong(path, at, "the TODO is of another step.", f"TODO({step})", content)
+            todo.append(content)
+        elif todo:
+            todo.append(content)
+        else:
+            _wrong(path, at, "text before the TODO.", expected=f"TODO({step}): …", found=content)
+    _wrong(path, begin, f"the comment that opens the region of {step} has no end.")
+
+
+def _wrong(path: str, at: int, message: str, expected: str = "", found: str = "") -> NoReturn:
+    raise CourseError(f"{path}:{at + 1}: {message}", expected=expected, found=found)

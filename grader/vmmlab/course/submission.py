@@ -1,0 +1,330 @@
+"""Taking in a student's files: only those that course.yml lists, and nothing is followed.
+
+Symbolic links, devices and pipes that a student could have planted are refused, not opened.
+This module does not know how files are built.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from vmmlab.base.errors import CourseError, SubmissionError
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.markup import starter_text
+from vmmlab.course.model import Course, Lab
+
+if TYPE_CHECKING:
+    from vmmlab.workspace.model import Workspace
+
+REFERENCE: Final = "reference"
+"""What is said in place of a folder where the reference solution is meant."""
+
+MAX_BYTES: Final = 256 * 1024
+"""The largest file that is taken in."""
+
+_MAX_NAMES: Final = 12
+_MAX_ENTRIES: Final = 10_000
+
+# What a workspace has at its top besides the given VMM: no reason to remark on it.
+_OWN_FILES: Final = frozenset({"standin", "build", ".venv", ".git", ".pytest_cache", "__pycache__"})
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The files of one or more labs.
+
+    Attributes:
+        files: by path as the student knows it (`lab3/ap_start.c`).
+        notes: remarks for the reader, such as files that were left out.
+    """
+
+    files: Mapping[str, bytes]
+    notes: tuple[str, ...] = ()
+
+    def of(self, lab: str) -> dict[str, bytes]:
+        """Return the files of one lab."""
+        return {path: text for path, text in self.files.items() if path.startswith(f"{lab}/")}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Whose work it is: the reference solution, the reader's own workspace, or somebody else's.
+
+    Attributes:
+        name: a folder, or `REFERENCE`.
+        here: the workspace that the reader is in.
+    """
+
+    name: str
+    here: Workspace | None = None
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is the reference solution."""
+        return self.name == REFERENCE
+
+    @property
+    def own(self) -> Workspace | None:
+        """The workspace that the reader is in, if that is what is meant."""
+        if self.is_reference or self.here is None:
+            return None
+        return self.here if Path(self.name).resolve() == self.here.root else None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it may run without a sandbox: the reference and one's own work may."""
+        return self.is_reference or self.own is not None
+
+    def cohort(self, course: Course, name: str | None = None) -> Cohort:
+        """Whose numbers it gets: those of cohort `name`, else its workspace's, else the course's.
+
+        Raises:
+            UsageError: `name` cannot be a cohort's.
+        """
+        if name is None and (own := self.own) is not None:
+            return own.cohort
+        return Cohort.derive(course.cohort if name is None else name)
+
+    def take(self, labs: Sequence[str], course: Course) -> Submission:
+        """Its files for `labs`.
+
+        Raises: as for `take` and `reference`.
+        """
+        if self.is_reference:
+            return reference(course, labs)
+        return take(Path(self.name), labs, course)
+
+
+def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
+    """Read the files that course.yml lists for `labs` from `directory` (as `DIR/lab3/ap_start.c`).
+
+    Files that nobody asked for are left out and named in a note; an empty file is taken in.
+
+    Raises:
+        SubmissionError: the folder or some of its files cannot be graded; all problems are named.
+        UsageError: the course has no such lab.
+    """
+    wanted = [course.lab(name) for name in labs]
+    files: dict[str, bytes] = {}
+    problems: list[str] = []
+    extra: list[str] = []
+    try:
+        top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SubmissionError(
+            f"{directory} cannot be read as a submission.",
+            expected="a folder that holds " + ", ".join(f"{lab.name}/" for lab in wanted),
+            found=_reason(error),
+        ) from None
+    try:
+        extra += _extra_at_top(top, course)
+        for lab in wanted:
+            taken, wrong, left_out = _take_lab(top, lab, course)
+            files.update(taken)
+            problems += wrong
+            extra += left_out
+    finally:
+        os.close(top)
+    if problems:
+        raise SubmissionError(
+            f"the submission {_shown(str(directory))} cannot be graded: "
+            + (f"{len(problems)} problems." if len(problems) > 1 else "one problem."),
+            expected=_expected(wanted),
+            found="\n            ".join(problems),
+            next_step=_next_step(directory, wanted),
+        )
+    notes = (f"not part of what is asked for, left out: {_listed(extra)}",) if extra else ()
+    return Submission(MappingProxyType(files), notes)
+
+
+def reference(
+    course: Course, labs: Sequence[str], steps: Collection[str] | None = None
+) -> Submission:
+    """Return the reference solution as a submission.
+
+    Args:
+        course: the course; a release has no reference.
+        labs: the labs.
+        steps: the steps that are filled in, the others stay as in the starter; None: all of them.
+
+    Raises:
+        CourseError: the course has no reference for one of the files, or its markup is wrong.
+        UsageError: the course has no such lab.
+    """
+    files: dict[str, bytes] = {}
+    for name in labs:
+        for path in course.lab(name).files:
+            text = reference_text(course, path)
+            if steps is not None:
+                text = starter_text(text, path=f"reference/{path}", keep=frozenset(steps))
+            files[path] = text.encode()
+    return Submission(MappingProxyType(files))
+
+
+def reference_text(course: Course, path: str) -> str:
+    """Return the text of reference/`path`; CourseError if there is none."""
+    source = course.reference_dir / path
+    try:
+        return source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        found = _reason(error) if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise CourseError(
+            f"reference/{path} cannot be read.",
+            expected=f"the solution of {path}, which course.yml lists",
+            found=found,
+            next_step="a released kit holds no solutions; use the instructor's",
+        ) from None
+
+
+# --- one lab ---------------------------------------------------------------------------------
+
+
+def _take_lab(top: int, lab: Lab, course: Course) -> tuple[dict[str, bytes], list[str], list[str]]:
+    """The files of one lab, what is wrong with them, and the names that nobody asked for."""
+    files: dict[str, bytes] = {}
+    problems: list[str] = []
+    if not lab.files:
+        return files, problems, []
+    try:
+        with _folder(top, lab.name) as folder:
+            for path in lab.files:
+                try:
+                    files[path] = _read(folder, path.partition("/")[2])
+                except _Unusable as error:
+                    problems.append(f"{path}: {error}")
+            given = _names_in(course.labs_dir / lab.name)
+            asked = {path.partition("/")[2] for path in lab.files} | given
+            extra = [f"{lab.name}/{name}" for name in _entries(folder) if name not in asked]
+    except _Unusable as error:
+        return {}, [f"{lab.name}/: {error}"], []
+    return files, problems, extra
+
+
+class _Unusable(Exception):
+    """Why one entry of a submission cannot be taken; its text is for the student."""
+
+
+@contextmanager
+def _folder(parent: int, name: str) -> Iterator[int]:
+    try:
+        folder = os.open(
+            name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent
+        )
+    except OSError as error:
+        raise _Unusable(_why(error, parent, name, "folder")) from None
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _read(folder: int, name: str) -> bytes:
+    # O_NONBLOCK: opening a named pipe must not wait for a writer.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        handle = os.open(name, flags, dir_fd=folder)
+    except OSError as error:
+        raise _Unusable(_why(error, folder, name, "file")) from None
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise _Unusable(f"is {_kind(mode)}, not a file")
+    with os.fdopen(handle, "rb") as file:
+        try:
+            data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise _Unusable(f"cannot be read: {_reason(error)}") from None
+    if len(data) > MAX_BYTES:
+        raise _Unusable(f"is larger than {MAX_BYTES // 1024} KiB")
+    if b"\0" in data:
+        line = data[: data.index(b"\0")].count(b"\n") + 1
+        raise _Unusable(f"is not text: a zero byte in line {line}")
+    return data
+
+
+def _why(error: OSError, parent: int, name: str, wanted: str) -> str:
+    if error.errno == errno.ENOENT:
+        return "is missing"
+    try:
+        mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+    except OSError:
+        return f"cannot be read: {_reason(error)}"
+    right = stat.S_ISDIR(mode) if wanted == "folder" else stat.S_ISREG(mode)
+    if not right:
+        return f"is {_kind(mode)}, not a {wanted}"
+    return f"cannot be read: {_reason(error)}"
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISREG, "a file"),
+    )
+    return next((text for test, text in kinds if test(mode)), "a device")
+
+
+# --- what nobody asked for -------------------------------------------------------------------
+
+
+def _extra_at_top(top: int, course: Course) -> list[str]:
+    known = _OWN_FILES | set(course.labs) | _names_in(course.tree)
+    return [name for name in _entries(top) if name not in known]
+
+
+def _entries(folder: int) -> list[str]:
+    """The names in a folder, sorted; of an absurdly full one only the first few thousand."""
+    names: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if len(names) >= _MAX_ENTRIES:
+                break
+    return sorted(names)
+
+
+def _names_in(directory: Path) -> frozenset[str]:
+    try:
+        return frozenset(entry.name for entry in directory.iterdir()) | {"__pycache__"}
+    except OSError:
+        return frozenset({"__pycache__"})
+
+
+def _listed(names: Sequence[str]) -> str:
+    text = ", ".join(_shown(name) for name in names[:_MAX_NAMES])
+    left = len(names) - _MAX_NAMES
+    return f"{text} and {left} more" if left > 0 else text
+
+
+def _shown(name: str) -> str:
+    """A name that a stranger chose, safe to print: no control characters, no endless length."""
+    text = "".join(c if c.isprintable() else "?" for c in name)
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
+# --- words -----------------------------------------------------------------------------------
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _expected(labs: Sequence[Lab]) -> str:
+    return "plain text files: " + ", ".join(path for lab in labs for path in lab.files)
+
+
+def _next_step(directory: Path, labs: Sequence[Lab]) -> str:
+    for lab in labs:
+        if any((directory / path.partition("/")[2]).is_file() for path in lab.files):
+            return f"give the folder above the one called {lab.name}: the files lie in {lab.name}/"
+    return "hand in real files, each in its lab's folder"

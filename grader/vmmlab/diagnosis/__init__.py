@@ -1,0 +1,1 @@
+"""From an Observation to the cause of a failure."""

@@ -1,0 +1,1 @@
+"""The host: sandbox, processes, containers, tool roots, versions of the tools."""

@@ -1,0 +1,139 @@
+"""Which QEMU this is, and whether its version was ever tried."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmmlab.base.errors import InfraError, UsageError
+
+#: Major versions on which the whole test suite was run: 7.2 and 10.0.
+TRIED = ((7, 2), (10, 0))
+#: The environment variable that names another QEMU than the one on PATH.
+QEMU_VARIABLE = "VMMLAB_QEMU"
+#: The processor to emulate where there are more than 255: TCG has x2APIC from 9.0 on.
+X2APIC_CPU = "qemu64,+x2apic"
+_X2APIC_SINCE = (9, 0)
+_DEFAULT = "qemu-system-x86_64"
+
+
+@dataclass(frozen=True)
+class ToolVersions:
+    """Versions that belong in a report.
+
+    Attributes:
+        qemu: such as (7, 2, 22).
+        qemu_text: QEMU's own first line.
+        qemu_path: the executable.
+        tried: whether this QEMU is one of those in `TRIED`.
+        qmp: version of the Python package `qemu.qmp`.
+    """
+
+    qemu: tuple[int, int, int]
+    qemu_text: str
+    qemu_path: Path
+    tried: bool
+    qmp: str
+
+
+def qemu_path() -> Path:
+    """The QEMU to use: $VMMLAB_QEMU, else `qemu-system-x86_64` on PATH.
+
+    Raises:
+        InfraError: there is none.
+    """
+    wanted = os.environ.get(QEMU_VARIABLE, "") or _DEFAULT
+    found = shutil.which(wanted)
+    if found is None:
+        raise InfraError(
+            "QEMU is not installed.",
+            expected=f"an executable {wanted}",
+            found="none on PATH",
+            next_step="Install qemu-system-x86 (Debian, Ubuntu: apt install qemu-system-x86), "
+            "or run `vmmlab doctor`.",
+        )
+    return Path(found)
+
+
+def parse_version(text: str) -> tuple[int, int, int]:
+    """The version in the output of `qemu-system-x86_64 --version`.
+
+    Raises:
+        InfraError: no version in it.
+    """
+    match = re.search(r"version (\d+)\.(\d+)(?:\.(\d+))?", text)
+    if match is None:
+        raise InfraError(
+            "QEMU did not tell its version.",
+            expected='"QEMU emulator version 7.2…"',
+            found=text.strip()[:200] or "nothing",
+            next_step=f"Check ${QEMU_VARIABLE} and that QEMU runs by itself.",
+        )
+    return int(match[1]), int(match[2]), int(match[3] or 0)
+
+
+def is_tried(version: tuple[int, ...]) -> bool:
+    """Whether the suite was run on this version."""
+    return tuple(version[:2]) in TRIED
+
+
+def tool_versions() -> ToolVersions:
+    """Versions of the tools that this package drives (asks QEMU once for each executable).
+
+    Raises:
+        InfraError: QEMU is missing or does not run.
+    """
+    path = qemu_path()
+    return _versions(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _versions(path: Path, mtime_ns: int) -> ToolVersions:
+    try:
+        done = subprocess.run(
+            [str(path), "--version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=20,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InfraError(
+            f"QEMU does not run: {error}",
+            found=str(path),
+            next_step="Run it by hand with --version.",
+        ) from error
+    version = parse_version(done.stdout + done.stderr)
+    return ToolVersions(
+        qemu=version,
+        qemu_text=done.stdout.splitlines()[0] if done.stdout else "",
+        qemu_path=path,
+        tried=is_tried(version),
+        qmp=importlib.metadata.version("qemu.qmp"),
+    )
+
+
+def require_x2apic(version: tuple[int, ...]) -> None:
+    """Refuse a QEMU whose TCG has no x2APIC.
+
+    Args:
+        version: such as (7, 2, 22).
+
+    Raises:
+        UsageError: it is older than 9.0.
+    """
+    if tuple(version[:2]) < _X2APIC_SINCE:
+        raise UsageError(
+            "more than 255 processors need x2APIC, which this QEMU does not emulate.",
+            expected=f"QEMU {'.'.join(map(str, _X2APIC_SINCE))} or newer",
+            found=f"QEMU {'.'.join(map(str, version))}",
+            next_step=f"take at most 255, or name another QEMU in ${QEMU_VARIABLE}",
+        )

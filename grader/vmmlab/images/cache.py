@@ -1,0 +1,270 @@
+"""A directory of built things, each named by the hash of what it was made from.
+
+An entry is a directory that appears at once by rename, so two gradings may build the same thing at
+the same time. The least recently used entries go when the cache has grown too large. Knows nothing
+about compilers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vmmlab.base.errors import InfraError
+
+MIB = 1024 * 1024
+DEFAULT_LIMIT_BYTES = 512 * MIB
+_PRUNE_EVERY_BYTES = 32 * MIB
+_YOUNG_S = 600.0
+_STALE_TMP_S = 24 * 3600.0
+_TOUCH_S = 60.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_META = "entry.json"
+# To be raised when what is kept in an entry changes.
+_LAYOUT = "3"
+
+
+def default_dir() -> Path:
+    """$XDG_CACHE_HOME/vmmlab, else ~/.cache/vmmlab."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "vmmlab"
+
+
+def digest(*parts: object) -> str:
+    """A name for what an entry is made from. Order and borders between parts count."""
+    hasher = hashlib.sha256(_LAYOUT.encode())
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode(errors="surrogateescape")
+        hasher.update(len(data).to_bytes(8, "little"))
+        hasher.update(data)
+    return hasher.hexdigest()
+
+
+def digest_files(files: Mapping[str, bytes]) -> str:
+    """A name for a set of files with their contents."""
+    return digest(*(part for name in sorted(files) for part in (name, files[name])))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One built thing: the files in `path`, and the facts kept with them."""
+
+    path: Path
+    data: Mapping[str, Any]
+
+
+class Cache:
+    """See the module. Safe for threads and processes.
+
+    Args:
+        directory: where; made when first written to.
+        limit_bytes: size to prune to. Entries used in the last ten minutes always stay.
+
+    Raises (every method): InfraError when the disk is full or the directory cannot be written.
+    """
+
+    def __init__(self, directory: Path, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+        self.directory = directory
+        self.limit_bytes = limit_bytes
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def only_once(self, key: str) -> Iterator[None]:
+        """Lets one thread of this process at a time make `key`; the others then find it."""
+        with self._guard:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            yield
+
+    def get(self, key: str) -> Entry | None:
+        """The entry, or None if there is none or it is damaged. It stays for ten minutes more."""
+        with self._in_use(fcntl.LOCK_SH):
+            return self._get(self._place(key))
+
+    def _get(self, path: Path) -> Entry | None:
+        try:
+            meta = json.loads((path / _META).read_bytes())
+            for name, size in meta["files"].items():
+                if (path / name).stat().st_size != size:
+                    raise ValueError(name)
+            entry = Entry(path, meta["data"])
+        except FileNotFoundError:
+            if path.exists():
+                self._discard(path)
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self._discard(path)
+            return None
+        except OSError as error:
+            raise self._trouble(error) from error
+        with contextlib.suppress(OSError):
+            now = time.time()
+            if now - path.stat().st_mtime > _TOUCH_S:
+                os.utime(path, (now, now))
+        return entry
+
+    def put(self, key: str, files: Mapping[str, Path], data: Mapping[str, Any]) -> Entry:
+        """Store `files` (moved in, name to present path) and JSON-able `data` as `key`."""
+        path = self._place(key)
+        try:
+            sizes = {name: source.stat().st_size for name, source in files.items()}
+            with self.scratch() as work:
+                fresh = work / "entry"
+                fresh.mkdir()
+                for name, source in files.items():
+                    source.replace(fresh / name)
+                (fresh / _META).write_text(json.dumps({"files": sizes, "data": data}))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    fresh.rename(path)
+                except OSError as error:
+                    # Somebody else was faster with the same content.
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+        except OSError as error:
+            raise self._trouble(error) from error
+        if random.random() < sum(sizes.values()) / _PRUNE_EVERY_BYTES:
+            self.prune()
+        entry = self.get(key)
+        if entry is None:
+            raise InfraError(
+                f"{path} vanished or was damaged right after it was written.",
+                next_step="Run the command again.",
+            )
+        return entry
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A fresh private directory on the cache's file system, gone afterwards."""
+        try:
+            parent = self.directory / "tmp"
+            parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            work = Path(tempfile.mkdtemp(dir=parent))
+        except OSError as error:
+            raise self._trouble(error) from error
+        try:
+            yield work
+        except OSError as error:
+            raise self._trouble(error) from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def full(self, work: Path, need_bytes: int) -> bool:
+        """Whether `need_bytes` more cannot be written into a scratch directory. Tries it."""
+        probe = work / "room"
+        try:
+            probe.write_bytes(bytes(need_bytes))
+        except OSError as error:
+            return error.errno in _FULL
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+        return False
+
+    def full_error(self) -> InfraError:
+        """The disk is full: where, and what to do."""
+        return InfraError(
+            f"The disk is full: nothing more can be written below {self.directory}.",
+            next_step=f"Make room (deleting {self.directory} is safe), or put the cache elsewhere "
+            "with XDG_CACHE_HOME=DIR, and run the command again.",
+        )
+
+    def prune(self) -> int:
+        """Drop the least recently used entries beyond the limit. Returns the bytes freed."""
+        lock_path = self.directory / "prune.lock"
+        try:
+            lock = lock_path.open("w")
+        except OSError:
+            return 0
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return 0
+            return self._prune()
+
+    def _prune(self) -> int:
+        now = time.time()
+        for left in self._children(self.directory / "tmp"):
+            with contextlib.suppress(OSError):
+                if now - left.stat().st_mtime > _STALE_TMP_S:
+                    shutil.rmtree(left, ignore_errors=True)
+        entries: list[tuple[float, int, Path]] = []
+        for group in self._children(self.directory / "entries"):
+            for entry in self._children(group):
+                with contextlib.suppress(OSError):
+                    size = sum(item.stat().st_size for item in entry.iterdir())
+                    entries.append((entry.stat().st_mtime, size, entry))
+        total = sum(size for _, size, _ in entries)
+        freed = 0
+        for used, size, path in sorted(entries):
+            if total - freed <= self.limit_bytes:
+                break
+            if now - used >= _YOUNG_S and self._discard_unused(path):
+                freed += size
+        return freed
+
+    def _discard_unused(self, path: Path) -> bool:
+        """Drop an entry, unless somebody has taken it since it was listed."""
+        with self._in_use(fcntl.LOCK_EX):
+            try:
+                if time.time() - path.stat().st_mtime < _YOUNG_S:
+                    return False
+            except OSError:
+                return False
+            self._discard(path)
+            return True
+
+    @contextmanager
+    def _in_use(self, kind: int) -> Iterator[None]:
+        """Taking an entry and dropping one exclude each other, also between processes."""
+        try:
+            lock = (self.directory / "use.lock").open("a")
+        except OSError:  # nothing is there yet, or nothing can be written: nothing is dropped
+            yield
+            return
+        with lock:
+            fcntl.flock(lock, kind)
+            yield
+
+    def _children(self, directory: Path) -> list[Path]:
+        try:
+            return list(directory.iterdir())
+        except OSError:
+            return []
+
+    def _place(self, key: str) -> Path:
+        return self.directory / "entries" / key[:2] / key
+
+    def _discard(self, path: Path) -> None:
+        """Out of sight at once, then deleted: nobody finds half an entry."""
+        try:
+            with self.scratch() as work:
+                path.rename(work / "gone")
+        except (OSError, InfraError):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _trouble(self, error: OSError) -> InfraError:
+        if error.errno in _FULL:
+            return self.full_error()
+        return InfraError(
+            f"The cache of built things in {self.directory} cannot be used.",
+            found=f"{error.filename or self.directory}: {error.strerror or error}",
+            next_step="Make that directory writable, or put the cache elsewhere with "
+            "XDG_CACHE_HOME=DIR.",
+        )

@@ -1,0 +1,214 @@
+"""Compiles a set of files in one sandbox call, several at a time.
+
+Only the files handed over are visible to the compiler: the given headers, cohort.h and the sources
+of this call. Knows neither labs nor caches.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmmlab.base.errors import InfraError
+from vmmlab.host.sandbox import Limits, Sandbox
+from vmmlab.images import diagnostics
+from vmmlab.images.model import Diagnostic
+from vmmlab.images.toolchain import ENVIRONMENT, Toolchain
+
+# A student's file compiles in 0.05 s and makes 50 KiB. Macro bombs and `.fill` end here.
+CPU_S = 5
+FILE_MIB = 16
+MEMORY_MIB = 1024
+# Only reached on a machine that is very busy: processor time ends a compiler long before.
+WALL_S = 120.0
+_STDERR_BYTES = 512 * 1024
+
+LIMITS = Limits(file_mib=FILE_MIB, cpu_s=CPU_S, memory_mib=MEMORY_MIB)
+_LIMITS_TEXT = {
+    "cpu": f"compiling it was stopped after {CPU_S} s of processor time "
+    "(an endless macro, include or repetition?)",
+    "size": f"its object file would be larger than {FILE_MIB} MiB (a very large .fill or array?)",
+    "memory": f"compiling it needs more than {MEMORY_MIB} MiB of memory "
+    "(an endless macro, include or repetition?)",
+}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What came of one file: its object unless `failed`; `killed` if the system ended it."""
+
+    source: str
+    object: Path
+    failed: bool
+    diagnostics: tuple[Diagnostic, ...]
+    log: str
+    killed: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """Compile `files` (those that are `.c` or `.S`; others are headers) with `flags`."""
+
+    files: Mapping[str, bytes]
+    sources: Sequence[str]
+    flags: list[str]
+    merge: Merge | None = None
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Commands that follow when everything compiled; `{out}` in a word becomes out/."""
+
+    commands: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What came of a job.
+
+    Args:
+        files: one for each source, in order.
+        merged: whether the merge commands ran and succeeded (True if there are none).
+        merge_log: what they said.
+        out: where objects and merged files are; files are named 0.o, 1.o, …
+    """
+
+    files: tuple[Compiled, ...]
+    merged: bool
+    merge_log: str
+    out: Path
+
+    @property
+    def failed(self) -> bool:
+        """Whether a file did not compile."""
+        return any(one.failed for one in self.files)
+
+    def check_killed(self) -> None:
+        """Call when something failed.
+
+        Raises:
+            InfraError: the system ended a compiler, which is not the student's fault.
+        """
+        for one in self.files:
+            if one.killed:
+                raise InfraError(
+                    f"The system ended the compiler of {one.source}.",
+                    found="no limit of the sandbox was reached; probably memory ran out",
+                    next_step="Run it again with less going on at the same time.",
+                )
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Of all files."""
+        return tuple(one for file in self.files for one in file.diagnostics)
+
+    @property
+    def log(self) -> str:
+        """Of all files."""
+        return "".join(file.log for file in self.files)
+
+
+def compile_all(sandbox: Sandbox, tools: Toolchain, job: Job, work: Path) -> Results:
+    """Compile every source of the job.
+
+    Args:
+        sandbox: where compilers run.
+        tools: with what.
+        job: what.
+        work: an empty directory; objects end up in its out/.
+
+    Raises:
+        InfraError: the machine is at fault (no time, no room, no tool).
+    """
+    source_dir, out = work / "src", work / "out"
+    for name, content in job.files.items():
+        path = source_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (source_dir / "include").mkdir(parents=True, exist_ok=True)
+    out.mkdir()
+    lines = []
+    for number, source in enumerate(job.sources):
+        target = out / str(number)
+        argv = tools.compile_argv(source, f"{target}.o", flags=job.flags, directory=source_dir)
+        words = " ".join(shlex.quote(word) for word in argv)
+        lines.append(
+            f"{words} 2>{shlex.quote(f'{target}.err')}; echo $? >{shlex.quote(f'{target}.rc')}"
+        )
+    script = _in_parallel(lines)
+    if job.merge:
+        objects = " ".join(f"-a -e {shlex.quote(f'{out / str(n)}.o')}" for n in range(len(lines)))
+        steps = " && ".join(
+            " ".join(shlex.quote(word.replace("{out}", str(out))) for word in command)
+            for command in job.merge.commands
+        )
+        merge = shlex.quote(str(out / "merge"))
+        script += f"if [ 1 {objects} ]; then\n{{ {steps}; }} 2>{merge}.err\n"
+        script += f"echo $? >{merge}.rc\nfi\n"
+    done = sandbox.run(
+        ["/bin/sh", "-c", script],
+        cwd=source_dir,
+        ro=(source_dir, *tools.roots),
+        rw=(out,),
+        timeout_s=WALL_S,
+        limits=LIMITS,
+        env=ENVIRONMENT,
+    )
+    if done.timed_out:
+        raise InfraError(
+            f"Compiling did not end within {WALL_S:.0f} s although no compiler used more than "
+            f"{CPU_S} s of processor time: the machine is overloaded.",
+            next_step="Run it again with less going on at the same time.",
+        )
+    return Results(
+        tuple(
+            _outcome(source, out / str(number), job, source_dir)
+            for number, source in enumerate(job.sources)
+        ),
+        job.merge is None or _text(out / "merge.rc").strip() == "0",
+        _text(out / "merge.err"),
+        out,
+    )
+
+
+def _in_parallel(lines: Sequence[str]) -> str:
+    """A shell script that works through `lines` with two workers a CPU."""
+    workers = max(1, min(len(lines), 2 * (os.cpu_count() or 1)))
+    lanes = ["\n".join(lines[start::workers]) for start in range(workers)]
+    return "\n".join(f"(\n{lane}\n) &" for lane in lanes) + "\nwait\n"
+
+
+def _outcome(source: str, target: Path, job: Job, source_dir: Path) -> Compiled:
+    made, base = Path(f"{target}.o"), str(source_dir)
+    text, status = _text(Path(f"{target}.err")), _text(Path(f"{target}.rc")).strip()
+    # Without a status the shell was killed, or had no room to write it.
+    code = int(status) if status.isdecimal() else 137
+    if code == 127:
+        raise InfraError(
+            "The compiler could not be started.",
+            found=diagnostics.last_words(text, code),
+            next_step="Run `vmmlab doctor`.",
+        )
+    found = diagnostics.parse(text, job.sources, base, source)
+    failed = code != 0 or not made.exists()
+    log = diagnostics.bounded_log(text, base)
+    if failed:
+        if why := diagnostics.stopped(text, code, _LIMITS_TEXT):
+            found = [Diagnostic(source, 0, 0, "error", why)]
+            log = f"{source}: {why}\n"
+        elif diagnostics.killed(text, code):
+            return Compiled(source, made, failed, tuple(found), log, killed=True)
+        elif not any(one.severity == "error" for one in found):
+            found.append(Diagnostic(source, 0, 0, "error", diagnostics.last_words(text, code)))
+    return Compiled(source, made, failed, tuple(found), log)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_STDERR_BYTES).decode(errors="replace")
+    except FileNotFoundError:
+        return ""

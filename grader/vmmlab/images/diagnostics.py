@@ -1,0 +1,221 @@
+"""From what gcc, clang, GNU as and GNU ld print to `Diagnostic`s a student can act on.
+
+Pure text in, data out. Paths come in as the build's relative ones, which are those the student
+knows; absolute ones are made relative to the directory of the build.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Collection
+from dataclasses import replace
+from typing import cast
+
+from vmmlab.images.model import Diagnostic, Severity, clean, one_line
+
+MAX_DIAGNOSTICS = 60
+LOG_CHARS = 64 * 1024
+
+_LINE = re.compile(
+    r"(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:(?P<column>\d+):)? "
+    r"(?P<severity>fatal error|[Ee]rror|[Ww]arning|[Nn]ote|Info|Fatal error): (?P<message>.*)"
+)
+_INCLUDED = re.compile(r"(?:In file included|\s+) from (?P<file>[^:\n]+):(?P<line>\d+)[:,]")
+_EXPANSION = re.compile(r"in expansion of macro|expanded from macro|in definition of macro")
+_SIGNAL = re.compile(
+    r"(?:^|: )(?P<what>CPU time limit exceeded|File size limit exceeded|Killed)"
+    r"(?:[^\n]* signal terminated program|$)",
+    re.MULTILINE,
+)
+_MEMORY = re.compile(
+    r"out of memory allocating|virtual memory exhausted|memory exhausted|std::bad_alloc"
+    r"|LLVM ERROR: out of memory|Cannot allocate memory"
+)
+NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
+_SIGNAL_NAMES = {152: "CPU time limit exceeded", 153: "File size limit exceeded"}
+
+
+def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> list[Diagnostic]:
+    """What a compiler says, in its order, at most `MAX_DIAGNOSTICS`.
+
+    An error or warning inside a given header is moved to the student's line that included it or
+    used its macro, because given headers are right by themselves; the message keeps the place.
+
+    Args:
+        text: standard error of one compiler run.
+        own: the student's files, relative.
+        base: directory of the build, taken off absolute paths.
+        source: the file being compiled; gets what is said about the assembly made from it.
+    """
+    found: list[Diagnostic] = []
+    chain: tuple[str, int] | None = None
+    fresh_chain = False
+    in_header: Diagnostic | None = None
+    for line in text.splitlines():
+        if included := _INCLUDED.match(line):
+            place = _relative(included["file"], base)
+            if not fresh_chain:
+                chain, fresh_chain = None, True
+            if place in own:
+                chain = (place, int(included["line"]))
+            continue
+        match = _LINE.match(line)
+        if not match:
+            continue
+        fresh_chain = False
+        file = _relative(match["file"], base)
+        one = Diagnostic(
+            file,
+            int(match["line"]),
+            int(match["column"] or 0),
+            _severity(match["severity"]),
+            one_line(match["message"]),
+        )
+        if one.severity == "note":
+            # gcc: the user of a macro whose definition, in a header, holds the error.
+            if in_header and file in own and _EXPANSION.search(one.message):
+                found[-1] = _moved(in_header, file, one.line)
+            continue
+        if source and one.file.startswith(("{standard input}", "<")):
+            one = replace(one, file=source, line=0, column=0)
+        in_header = None
+        if len(found) >= MAX_DIAGNOSTICS:
+            continue
+        if file in own:
+            chain = None
+        else:
+            in_header = one
+            if chain is not None:
+                one = _moved(one, *chain)
+        found.append(one)
+    return found
+
+
+def stopped(text: str, code: int, limits_text: dict[str, str]) -> str:
+    """Why a compiler was stopped by a limit, or "" if it was not.
+
+    Args:
+        text: its standard error.
+        code: its status; 128 + N after signal N.
+        limits_text: what to say for "cpu", "size", "memory".
+    """
+    said = match["what"] if (match := _SIGNAL.search(text)) else _SIGNAL_NAMES.get(code, "")
+    if said.startswith("CPU time"):
+        return limits_text["cpu"]
+    if said.startswith("File size"):
+        return limits_text["size"]
+    if _MEMORY.search(text):
+        return limits_text["memory"]
+    # clang says so much about SIGXCPU that the hard limit comes first.
+    if said == "Killed" and "Stack dump" in text:
+        return limits_text["cpu"]
+    return ""
+
+
+def killed(text: str, code: int) -> bool:
+    """Whether the system ended a compiler from outside, as it does when memory runs out."""
+    match = _SIGNAL.search(text)
+    return code == 137 or (match is not None and match["what"] == "Killed")
+
+
+def last_words(text: str, code: int) -> str:
+    """One line for a failure that no pattern explains."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    for line in lines:
+        if re.search(r"error|Error", line):
+            return one_line(line)
+    return one_line(lines[-1]) if lines else f"the compiler ended with status {code} and no word"
+
+
+def bounded_log(text: str, base: str = "") -> str:
+    """`text` for showing: no control characters, no path of this machine, of bounded length."""
+    if base:
+        text = text.replace(base.rstrip("/") + "/", "")
+    text = clean(text)
+    if len(text) > LOG_CHARS:
+        text = text[:LOG_CHARS] + "\n… (the rest is left out)\n"
+    return text
+
+
+_UNDEFINED = re.compile(
+    r"(?:(?P<where>[^\s(][^()\n]*?):(?P<line>\d+)|(?P<section>[^()\n]*\([^)\n]*\))): "
+    r"(?:more )?undefined reference(?:s)? to [`'](?P<name>[^']+)'"
+)
+_MULTIPLE = re.compile(
+    r"(?P<where>[^\n]*?): multiple definition of [`'](?P<name>[^']+)'; "
+    r"(?P<first>[^\n]*?): first defined"
+)
+_TRUNCATED = re.compile(
+    r"(?:(?P<where>[^\s(][^()\n]*?):(?P<line>\d+):)?(?:[^()\n]*\([^)\n]*\))?:? "
+    r"(?P<message>relocation truncated to fit: (?P<kind>\w+) against (?:symbol )?"
+    r"[`'](?P<name>[^']+)')"
+)
+
+
+def parse_link(
+    text: str, own: Collection[str], undefined: dict[str, str], base: str = ""
+) -> list[Diagnostic]:
+    """What GNU ld says about the student's objects.
+
+    Args:
+        text: standard error of ld.
+        own: the student's files, relative.
+        undefined: undefined name to the student's file that uses it, where ld gives no line.
+        base: directory of the build.
+    """
+    found: dict[str, Diagnostic] = {}
+
+    def place(match: re.Match[str], fallback: str) -> tuple[str, int]:
+        where = (match["where"] or "").removeprefix("ld: ")
+        where = where.rpartition(": ")[2]
+        file = _relative(where, base)
+        return (file, int(match["line"])) if file in own else (fallback, 0)
+
+    for match in _UNDEFINED.finditer(text):
+        file, line = place(match, undefined.get(match["name"], ""))
+        message = f"undefined reference to {match['name']}: there is no such function or variable"
+        found.setdefault(match["name"], Diagnostic(file, line, 0, "error", one_line(message)))
+    for match in _MULTIPLE.finditer(text):
+        file, line = _where(match["where"], own, base)
+        first, first_line = _where(match["first"], own, base)
+        message = f"{match['name']} is defined twice"
+        if first and (first, first_line) != (file, line):
+            message += f", first in {first}" + (f":{first_line}" if first_line else "")
+        found.setdefault(match["name"], Diagnostic(file, line, 0, "error", one_line(message)))
+    for match in _TRUNCATED.finditer(text):
+        file, line = place(match, "")
+        if file:
+            message = f"the address of {match['name']} does not fit here ({match['message']})"
+            if match["kind"] in ("R_X86_64_16", "R_386_16"):
+                message += ": 16-bit code can hold its distance from the start of the trampoline"
+            found.setdefault(
+                f"{file}:{line}", Diagnostic(file, line, 0, "error", one_line(message))
+            )
+    return list(found.values())[:MAX_DIAGNOSTICS]
+
+
+def _where(text: str, own: Collection[str], base: str) -> tuple[str, int]:
+    for candidate in own:
+        if match := re.search(rf"(?<![\w.-]){re.escape(candidate)}(?::(\d+))?", text):
+            return candidate, int(match[1] or 0)
+    return "", 0
+
+
+def _moved(one: Diagnostic, file: str, line: int) -> Diagnostic:
+    inside = f"{one.file}:{one.line}"
+    return replace(one, file=file, line=line, column=0, message=f"{one.message} (in {inside})")
+
+
+def _severity(word: str) -> Severity:
+    lower = word.lower()
+    if "error" in lower:
+        return "error"
+    return cast("Severity", "note" if lower == "info" else lower)
+
+
+def _relative(path: str, base: str) -> str:
+    path = path.strip()
+    if base and path.startswith(base.rstrip("/") + "/"):
+        path = path[len(base.rstrip("/")) + 1 :]
+    return clean(posixpath.normpath(path))

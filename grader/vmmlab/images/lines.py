@@ -1,0 +1,63 @@
+"""Source lines of an image, from what `readelf --debug-dump=decodedline` says of it.
+
+A student can write debug information by hand: whatever is damaged or odd is left out, and nothing
+here decides points.
+
+Source: DWARF 4, section 6.2 (line number information); binutils, readelf(1).
+"""
+
+from __future__ import annotations
+
+import bisect
+import posixpath
+import re
+from pathlib import Path
+
+from vmmlab.images.model import clean
+
+READELF = ("--debug-dump=decodedline", "--wide")
+"""Options of readelf that make the text which is read here."""
+
+_MOST_BYTES = 16 * 1024 * 1024  # of the text; the reference's has 0.2 MB
+_FILE = re.compile(r"(?:CU: )?(?P<path>[^ ].*?):(?:\[\+\+\])?")
+_ROW = re.compile(r"[^ ].*? +(?P<line>[0-9]+|-) +(?P<address>0x[0-9a-f]+)(?: .*)?")
+
+
+class LineTable:
+    """Line numbers of one image; empty if it has none.
+
+    Args:
+        text: what readelf printed; a missing file is an empty one.
+    """
+
+    def __init__(self, text: Path) -> None:
+        try:
+            with text.open(encoding="utf-8", errors="replace") as file:
+                told = file.read(_MOST_BYTES)
+        except OSError:
+            told = ""
+        self._rows = sorted(_rows(told.splitlines()))
+        self._starts = [row[0] for row in self._rows]
+
+    def find(self, address: int) -> tuple[str, int] | None:
+        """File and line of an address, or None."""
+        index = bisect.bisect_right(self._starts, address) - 1
+        if index < 0 or address >= self._rows[index][1]:
+            return None
+        return self._rows[index][2:]
+
+
+def _rows(lines: list[str]) -> list[tuple[int, int, str, int]]:
+    """First address, address behind the last, file and line of each row that covers anything."""
+    rows = []
+    path, last = "", None
+    for text in lines:
+        if row := _ROW.fullmatch(text):
+            address = int(row["address"], 16)
+            if last is not None and address > last[0]:
+                rows.append((last[0], address, *last[1:]))
+            ends = row["line"] == "-"
+            last = None if ends or not path else (address, path, int(row["line"]))
+        elif head := _FILE.fullmatch(text):
+            path = clean(posixpath.normpath(head["path"]))
+    return rows

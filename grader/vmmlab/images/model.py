@@ -1,0 +1,224 @@
+"""What goes into a build and what comes out: layouts, options, diagnostics, images.
+
+Plain data. Knows neither compilers nor caches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from vmmlab.base.errors import UsageError, VmmlabError
+
+if TYPE_CHECKING:
+    from vmmlab.images.symbols import Symbols
+
+Severity = Literal["error", "warning", "note"]
+Delays = Literal["fast", "faithful"]
+
+OPT_LEVELS = ("-O0", "-O1", "-O2", "-O3", "-Os", "-Og")
+_MESSAGE_CHARS = 400
+
+
+class LabLike(Protocol):
+    """What a build needs to know of a lab (`vmmlab.course.model.Lab` offers it)."""
+
+    @property
+    def name(self) -> str:
+        """Such as "lab3"."""
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The student's files, relative: "lab3/apinit.S"."""
+
+    @property
+    def symbols(self) -> Mapping[str, Sequence[str]]:
+        """File to the contract symbols it defines."""
+
+
+class CourseLike(Protocol):
+    """What a build needs to know of a course: its labs by name."""
+
+    @property
+    def labs(self) -> Mapping[str, LabLike]:
+        """Name to lab."""
+
+
+class CohortLike(Protocol):
+    """What a build needs to know of a cohort."""
+
+    @property
+    def name(self) -> str:
+        """Such as "dev"."""
+
+    def header(self) -> str:
+        """The text of cohort.h."""
+
+
+@dataclass(frozen=True)
+class LabLayout:
+    """A lab as the build sees it; the smallest thing that is `LabLike`."""
+
+    name: str
+    files: tuple[str, ...]
+    symbols: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """The smallest thing that is `CourseLike`."""
+
+    labs: Mapping[str, LabLike]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How to build.
+
+    Args:
+        arch: "x86_64" or "i386".
+        compiler: "gcc" or "clang"; for given, student's and stand-in code alike.
+        opt: optimisation of the *student's* files; everything else is always -O2.
+        delays: "fast" for grading or "faithful" with BitVisor's values.
+        extra_asm: GAS source of the grader's own that is linked in, or None.
+        extra_replaces: True lets globals of `extra_asm` take the place of given ones.
+        link_order_seed: shuffles the order in which objects are linked (boot/entry stays first).
+    """
+
+    arch: str = "x86_64"
+    compiler: str = "gcc"
+    opt: str = "-O2"
+    delays: Delays = "fast"
+    extra_asm: str | None = None
+    extra_replaces: bool = False
+    link_order_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.opt not in OPT_LEVELS:
+            raise UsageError(
+                f"There is no optimisation level {self.opt!r}.", expected=", ".join(OPT_LEVELS)
+            )
+        if self.delays not in ("fast", "faithful"):
+            raise UsageError(f"There are no delays {self.delays!r}.", expected="fast, faithful")
+
+
+@dataclass(frozen=True)
+class ObjectPatch:
+    """Bytes of one merged object of a student's that are other ones when it is linked.
+
+    For asking what the checks would notice. It never comes from a submission or a course.
+
+    Args:
+        of: SHA-256 of the object, in hexadecimal; any other object stays as it is.
+        writes: offset in the object file, and the bytes that stand there instead.
+    """
+
+    of: str
+    writes: tuple[tuple[int, bytes], ...]
+
+    def applied(self, content: bytes) -> bytes:
+        """The object with the patch, or as it is if the patch is for another one."""
+        if hashlib.sha256(content).hexdigest() != self.of:
+            return content
+        changed = bytearray(content)
+        for offset, data in self.writes:
+            changed[offset : offset + len(data)] = data
+        return bytes(changed)
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One thing a compiler, assembler, linker or this package says about a file.
+
+    Args:
+        file: as the student knows it, "lab3/apinit.S"; "" if it concerns no file.
+        line: 1-based; 0 if unknown.
+        column: 1-based; 0 if unknown.
+        severity: "error", "warning" or "note".
+        message: one line without control characters.
+    """
+
+    file: str
+    line: int
+    column: int
+    severity: Severity
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file
+        if self.line:
+            place += f":{self.line}"
+            if self.column:
+                place += f":{self.column}"
+        return f"{place}: {self.message}" if place else self.message
+
+
+class BuildFailed(VmmlabError):
+    """The student's files do not make an image. Points lost, not a usage error (exit 1).
+
+    Args:
+        lab: such as "lab3".
+        diagnostics: at least one of severity "error"; the first is the one to show.
+        log: what the tools said, as text, bounded and without control characters.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, lab: str, diagnostics: Sequence[Diagnostic], log: str = "", *, next_step: str = ""
+    ) -> None:
+        errors = [one for one in diagnostics if one.severity == "error"]
+        first = str(errors[0]) if errors else "it could not be built"
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        super().__init__(first + more, next_step=next_step)
+        self.lab = lab
+        self.diagnostics = tuple(diagnostics)
+        self.log = log
+
+
+@dataclass(frozen=True)
+class Image:
+    """A VMM that is ready to boot.
+
+    Args:
+        elf: ELF64 with symbols and debug information, for gdb.
+        kernel: ELF32 for QEMU's -kernel.
+        symbols: the symbols of `elf`.
+        warnings: what the compiler warned about in the student's files.
+        uses: names that the student's files refer to and do not define themselves.
+        lab: the lab that is the student's own, or "all".
+        cohort: name of the cohort.
+        options: how it was built.
+        key: names the content: equal keys, equal images.
+    """
+
+    elf: Path
+    kernel: Path
+    symbols: Symbols = field(repr=False)
+    warnings: tuple[Diagnostic, ...]
+    uses: frozenset[str]
+    lab: str
+    cohort: str
+    options: BuildOptions
+    key: str
+
+
+# Control characters, and those that turn the direction of text or hide in it.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+)
+
+
+def clean(text: str) -> str:
+    """The same text with control characters (ANSI escapes too) shown as \\xNN."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
+def one_line(text: str) -> str:
+    """`clean`, on one line and of bounded length: fit for `Diagnostic.message`."""
+    line = " ".join(clean(text).split())
+    return line if len(line) <= _MESSAGE_CHARS else line[: _MESSAGE_CHARS - 1] + "…"

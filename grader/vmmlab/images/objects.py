@@ -1,0 +1,271 @@
+"""Reads object files and says whether a student's may become part of an image.
+
+Allowed is what the VMM's linker script places: code, data, zeroed data and init-function records,
+with their relocations and debug information. Everything that could run by itself, replace given
+code or hide from the linker is refused. Only reads bytes; starts nothing.
+
+Source: System V ABI, chapter 4 (object files).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from vmmlab.images.model import Diagnostic, one_line
+
+MAX_SECTIONS = 4096
+MAX_SYMBOLS = 16384
+MAX_PLACED_BYTES = 4 * 1024 * 1024
+# Reading line numbers takes 10 µs a byte at worst; a lab's file has some 20 KiB.
+MAX_DEBUG_BYTES = 512 * 1024
+MAX_ALIGNMENT = 4096
+
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 0x1, 0x2, 0x4
+SHF_MERGE, SHF_STRINGS, SHF_INFO_LINK = 0x10, 0x20, 0x40
+SHF_TLS, SHF_COMPRESSED = 0x400, 0x800
+_FLAGS = SHF_WRITE | SHF_ALLOC | SHF_EXECINSTR | SHF_MERGE | SHF_STRINGS | SHF_INFO_LINK
+
+_PLACED = re.compile(r"\.(?:text|rodata|data|bss)(?:\.[\w.$-]+)?|\.initfunc")
+# Compilers and assemblers add these by themselves; dropped before the link.
+DROPPED = (".eh_frame", ".note.gnu.property", ".note.GNU-stack", ".comment", ".llvm_addrsig")
+_KEPT_ASIDE = re.compile(r"\.debug(?:_[\w.]+)?|\.symtab|\.strtab|\.shstrtab|\.symtab_shndx")
+_BY_ITSELF = re.compile(r"\.(?:pre)?(?:init|fini)(?:_array)?(?:\..*)?|\.[cd]tors(?:\..*)?")
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """One symbol of an object.
+
+    `section` is "" if undefined, "*ABS*" for a bare number, "*COM*" for a common symbol.
+    """
+
+    name: str
+    bind: str
+    type: str
+    section: str
+    flags: int
+    value: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of an object."""
+
+    name: str
+    type: str
+    flags: int
+    size: int
+    alignment: int
+
+
+@dataclass(frozen=True)
+class ObjectFile:
+    """What matters of an object file."""
+
+    sections: tuple[Section, ...]
+    symbols: tuple[Symbol, ...]
+
+    @property
+    def undefined(self) -> tuple[str, ...]:
+        """Names it uses and does not define."""
+        return tuple(one.name for one in self.symbols if not one.section and one.name)
+
+    @property
+    def defined_globals(self) -> tuple[Symbol, ...]:
+        """What others could link to."""
+        return tuple(one for one in self.symbols if one.section and one.bind != "STB_LOCAL")
+
+
+class BadObject(ValueError):
+    """Not an object file that can be judged; the text says why."""
+
+
+def read(data: bytes) -> ObjectFile:
+    """Read an object file.
+
+    Raises:
+        BadObject: damaged, or absurdly large tables.
+    """
+    # Imported late: half of the time of a build that finds everything in the cache.
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
+
+    try:
+        elf = ELFFile(io.BytesIO(data))
+        if elf.num_sections() > MAX_SECTIONS:
+            raise BadObject(f"more than {MAX_SECTIONS} sections")
+        sections = [
+            Section(
+                section.name,
+                str(section["sh_type"]),
+                section["sh_flags"],
+                section["sh_size"],
+                section["sh_addralign"],
+            )
+            for section in elf.iter_sections()
+        ]
+        symbols: list[Symbol] = []
+        for table in elf.iter_sections():
+            if not isinstance(table, SymbolTableSection):
+                continue
+            if table.num_symbols() > MAX_SYMBOLS:
+                raise BadObject(f"more than {MAX_SYMBOLS} symbols")
+            for one in table.iter_symbols():
+                where, flags = _section_of(one["st_shndx"], sections)
+                symbols.append(
+                    Symbol(
+                        one.name,
+                        str(one["st_info"]["bind"]),
+                        str(one["st_info"]["type"]),
+                        where,
+                        flags,
+                        one["st_value"],
+                        one["st_size"],
+                    )
+                )
+    except BadObject:
+        raise
+    except (ELFError, ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+        raise BadObject(f"damaged ({error})") from error
+    return ObjectFile(tuple(sections), tuple(symbols))
+
+
+def _section_of(index: int | str, sections: Sequence[Section]) -> tuple[str, int]:
+    if isinstance(index, str):
+        return {"SHN_UNDEF": "", "SHN_ABS": "*ABS*", "SHN_COMMON": "*COM*"}.get(index, "*?*"), 0
+    section = sections[index]
+    return section.name, section.flags
+
+
+def refused(file: str, contents: ObjectFile) -> list[Diagnostic]:
+    """What a student's object may not contain, one message each. Empty: all is well.
+
+    Args:
+        file: the student's file it was made from.
+        contents: its object.
+    """
+    words: list[str] = []
+    placed = debug = 0
+    for section in contents.sections:
+        if section.flags & SHF_ALLOC and section.name not in DROPPED:
+            placed += section.size
+        elif section.name.startswith(".debug"):
+            debug += section.size
+        if reason := _refused_section(section):
+            words.append(reason)
+    if placed > MAX_PLACED_BYTES:
+        words.append(
+            f"its code and data need {placed} bytes of memory; "
+            f"at most {MAX_PLACED_BYTES} are allowed"
+        )
+    if debug > MAX_DEBUG_BYTES:
+        words.append(
+            f"its debug information has {debug} bytes; at most {MAX_DEBUG_BYTES} are allowed"
+        )
+    for symbol in contents.symbols:
+        if reason := _refused_symbol(symbol):
+            words.append(reason)
+    return [Diagnostic(file, 0, 0, "error", one_line(text)) for text in dict.fromkeys(words)]
+
+
+def _refused_section(section: Section) -> str:
+    name = section.name
+    quoted = f"section {one_line(name)[:80]}"
+    if section.type == "SHT_NULL" or name in DROPPED:
+        return ""
+    if section.flags & SHF_COMPRESSED:
+        return f"{quoted} is compressed, which is not allowed"
+    if section.type in ("SHT_RELA", "SHT_REL"):
+        target = name.removeprefix(".rela").removeprefix(".rel")
+        known = target in DROPPED or _PLACED.fullmatch(target) or _KEPT_ASIDE.fullmatch(target)
+        return "" if known else f"{quoted} is not allowed"
+    if section.type == "SHT_GROUP":
+        return f"{quoted} is a section group, which is not allowed"
+    if _BY_ITSELF.fullmatch(name) or section.type in (
+        "SHT_INIT_ARRAY",
+        "SHT_FINI_ARRAY",
+        "SHT_PREINIT_ARRAY",
+    ):
+        return f"{quoted} (code that runs by itself, such as a constructor) is not allowed"
+    if section.flags & SHF_TLS:
+        return f"{quoted} (thread-local data) is not allowed: a VMM has no threads"
+    if _PLACED.fullmatch(name):
+        if section.type not in ("SHT_PROGBITS", "SHT_NOBITS"):
+            return f"{quoted} has a type that is not allowed"
+        if section.flags & ~_FLAGS or not section.flags & SHF_ALLOC:
+            return f"{quoted} has flags that are not allowed"
+        if section.alignment > MAX_ALIGNMENT:
+            return (
+                f"{quoted} is aligned to {section.alignment} bytes; "
+                f"at most {MAX_ALIGNMENT} are allowed"
+            )
+        return ""
+    if not section.flags & SHF_ALLOC and _KEPT_ASIDE.fullmatch(name):
+        return ""
+    return (
+        f"{quoted} is not allowed: code belongs in .text, data in .data, .rodata or .bss, "
+        "init functions in .initfunc"
+    )
+
+
+def _refused_symbol(symbol: Symbol) -> str:
+    name = one_line(symbol.name)[:80]
+    if symbol.type in ("STT_GNU_IFUNC", "STT_LOOS"):
+        return f"{name} is an indirect function (ifunc), which is not allowed"
+    if symbol.type == "STT_TLS":
+        return f"{name} is thread-local, which is not allowed: a VMM has no threads"
+    if symbol.bind not in ("STB_LOCAL", "STB_GLOBAL", "STB_WEAK"):
+        return f"{name} has a kind of linkage that is not allowed"
+    if "@" in symbol.name:
+        return f"{name}: versions of symbols are not allowed"
+    return ""
+
+
+def missing_contract(
+    symbols: Mapping[str, Sequence[str]], objects: Mapping[str, ObjectFile]
+) -> list[Diagnostic]:
+    """Contract symbols that the lab's files do not define as they should, one message each.
+
+    Args:
+        symbols: file to the names it has to define.
+        objects: file to its object; all files of the lab.
+    """
+    found: list[Diagnostic] = []
+    for file, names in symbols.items():
+        for name in names:
+            if reason := _contract(file, name, objects):
+                found.append(Diagnostic(file, 0, 0, "error", reason))
+    return found
+
+
+def _contract(file: str, name: str, objects: Mapping[str, ObjectFile]) -> str:
+    in_c = PurePosixPath(file).suffix == ".c"
+    what = "function" if in_c else "label"
+    defined = [one for contents in objects.values() for one in contents.symbols if one.name == name]
+    visible = [one for one in defined if one.section and one.bind != "STB_LOCAL"]
+    if not visible:
+        if any(one.section for one in defined):
+            cure = "remove `static`" if in_c else f"add `.globl {name}`"
+            return f"{name} cannot be seen from other files: {cure}"
+        return f"no {what} {name}, which this file has to define"
+    symbol = visible[0]
+    if symbol.section == "*ABS*":
+        return f"{name} is a bare number, not a {what} in a section"
+    if symbol.section == "*COM*" or not symbol.flags & SHF_ALLOC:
+        return f"{name} is not a {what} in .text or .data"
+    # A label in an asm statement outside of any function has no type.
+    code = symbol.type in ("STT_FUNC", "STT_NOTYPE") and symbol.flags & SHF_EXECINSTR
+    if in_c and not code:
+        return f"{name} is data; it has to be a function"
+    return ""
+
+
+def stray_globals(allowed: Sequence[str], merged: ObjectFile) -> list[str]:
+    """Names that are still visible in a lab's merged object although they should not be."""
+    return [one.name for one in merged.defined_globals if one.name not in allowed]

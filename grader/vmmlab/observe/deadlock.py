@@ -1,0 +1,228 @@
+"""Whether a machine in which nothing happens ever will: proof in place of patience.
+
+Most that goes wrong in a bring-up ends with processors that wait for each other. To find that out
+by the clock takes seconds, and on a busy host the clock is wrong. So each processor is looked at:
+it is halted, or it goes round in a loop that leaves everything as it was. If no loop changes what
+another one reads, none of them can ever end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from vmmlab.machine.gdb import GdbError, Registers, Stop
+from vmmlab.observe.observation import CR0_PG, EFLAGS_IF
+from vmmlab.x86.decode import Access, footprint
+
+if TYPE_CHECKING:
+    from vmmlab.observe.session import Director
+
+POLLS: Final = 3  # looks of the BSP, none of which finds anything, in a wait for a longer time
+LONGEST: Final = 200  # instructions of one lap, or between two looks
+RAM_END: Final = 0x40000000  # the VMM uses no physical memory from there on (include/layout.h)
+PAUSE: Final = bytes.fromhex("f390")  # a step of QEMU's that begins with it is of two instructions
+_WAIT_US: Final = 12  # offset of wait_us in struct ap_delays (include/ap.h), in bytes
+_WORD: Final = 8  # bytes; two accesses to the same word touch each other
+
+
+@dataclass
+class Lap:
+    """What a processor touches while it is looked at, as physical addresses of words.
+
+    That is more than one lap of its loop: whoever was looked at before may be set free by a change
+    that it made on its way there.
+    """
+
+    reads: set[int] = field(default_factory=set)
+    changes: set[int] = field(default_factory=set)
+
+
+async def look(director: Director) -> Stop | bool:
+    """Whether nothing can happen any more in a machine that stands still at the moment.
+
+    Args:
+        director: the boot. Processors are stepped, so afterwards they may stand elsewhere.
+
+    Returns:
+        True: each processor that is not held is halted, lost, or waits in a loop, and no one will
+        end it.
+        False: that is not certain. A Stop: something has happened meanwhile.
+    """
+    laps = []
+    for cpu in sorted(director.free()):  # the BSP first: what it does between two looks is not seen
+        if (await director.gdb.describe(cpu)).get("hlt"):
+            if (await director.gdb.registers(cpu)).eflags & EFLAGS_IF:
+                return False
+            continue
+        state = await director.state(cpu)
+        if director.at_place(state.pc):
+            return False  # it has just come there, and will stop as soon as it may run
+        if not director.is_code(state):
+            continue  # it executes what is no code: nothing right can come of that any more
+        lap: Lap | Stop | None = await _Looker(director, cpu).goes_round()
+        if lap is None and cpu == 0 and await _waits_long(director):
+            lap = await _Looker(director, cpu).polls()
+        if isinstance(lap, Stop):
+            return lap
+        if lap is None:
+            return False
+        laps.append(lap)
+    return not any(
+        one.changes & (other.reads | other.changes)
+        for one in laps
+        for other in laps
+        if one is not other
+    )
+
+
+async def _waits_long(director: Director) -> bool:
+    """Whether the BSP is in `ap_wait`, for longer than anybody would watch it.
+
+    Then only the time changes from look to look, and it is up when nobody watches any more.
+    """
+    if not director.at("ap_wait", 0) or director.at("bsp_proc", 0):
+        return False
+    wait_us = await director.read_u32(director.phys("ap_delays") + _WAIT_US)
+    return wait_us > director.limits.quiet_s * 1e6
+
+
+@dataclass
+class _Looker:
+    """Follows one processor while all others stand still."""
+
+    director: Director
+    cpu: int
+    lap: Lap = field(default_factory=Lap)
+    pages: dict[int, int | None] = field(default_factory=dict)
+
+    async def goes_round(self) -> Lap | None:
+        """One lap of the loop in which it is; None if it is in none, or that leaves a trace."""
+        registers = await self._registers()
+        first = {registers: 0}
+        for step in range(1, LONGEST):
+            if not await self._watched_step({}):
+                return None
+            registers = await self._registers()
+            if (before := first.setdefault(registers, step)) != step:
+                return await self._round(step - before)
+        return None
+
+    async def _round(self, steps: int) -> Lap | None:
+        """Once more, with an eye on memory; all is to be at the end as it was at the start."""
+        start = await self._registers()
+        was: dict[int, bytes] = {}
+        for _ in range(steps):
+            if not await self._watched_step(was):
+                return None
+        same = all([await self._word(at) == value for at, value in was.items()])
+        return self.lap if same and await self._registers() == start else None
+
+    async def polls(self) -> Lap | Stop | None:
+        """Several looks of a processor that sleeps between them; only their number may change."""
+        director = self.director
+        usleep = director.addr("usleep")
+        known = director.at_place(usleep) is not None
+        if not known:
+            await director.gdb.set_break(usleep)
+        stop = await director.go([self.cpu], director.limits.alone_s)
+        if not known:
+            await director.gdb.clear_break(usleep)
+        if stop.kind == "interrupt":
+            return None
+        if known or stop.kind != "break" or stop.address != usleep:
+            return stop
+        for _ in range(POLLS):
+            await director.run_to_return(self.cpu, await director.state(self.cpu))
+            if not await self._steps_to(usleep):
+                return None
+        return self.lap
+
+    async def _steps_to(self, address: int) -> bool:
+        for _ in range(LONGEST):
+            if not await self._watched_step({}):
+                return False
+            if (await self._registers()).rip == address:
+                return True
+        return False
+
+    # ---- one instruction -------------------------------------------------------------------
+
+    async def _registers(self) -> Registers:
+        return await self.director.gdb.registers(self.cpu)
+
+    async def _step(self) -> bool:
+        """False if it could not be done, or led to a place that is watched."""
+        alive = await self.director.step(self.cpu)
+        pc = (await self._registers()).linear_pc
+        return alive and self.director.at_place(pc) is None
+
+    async def _touched(self) -> tuple[Access, ...] | None:
+        """What the next instruction accesses; None if it may do more, or that cannot be told."""
+        state = await self.director.state(self.cpu)
+        registers = (await self._registers()).as_dict()
+        code = await self.director.code_at(self.cpu, state)
+        found = footprint(code, state.pc, state.bits, registers)
+        pause = PAUSE if code.startswith(PAUSE) else b""
+        if found is not None and pause:
+            found = footprint(code[len(pause) :], state.pc + len(pause), state.bits, registers)
+        return None if found and state.bits == 16 else found
+
+    async def _watched_step(self, was: dict[int, bytes]) -> bool:
+        """Step, and write down what it touches.
+
+        Args:
+            was: what a word held before it was changed first, by physical address; added to.
+
+        Returns:
+            False if that cannot be told.
+        """
+        touched = await self._touched()
+        if touched is None:
+            return False
+        written: dict[int, bytes] = {}
+        for one in touched:
+            words = await self._words(one)
+            if words is None:
+                return False
+            if one.writes:
+                written |= {at: await self._word(at) for at in words}
+            self.lap.reads |= words
+        if not await self._step():
+            return False
+        for at, before in written.items():
+            if await self._word(at) != before:
+                self.lap.changes.add(at)
+                was.setdefault(at, before)
+        return True
+
+    async def _word(self, physical: int) -> bytes:
+        return await self.director.gdb.read_phys(physical, _WORD)
+
+    async def _words(self, one: Access) -> set[int] | None:
+        """The words of RAM that an access touches; None if it is elsewhere, or cannot be told."""
+        if one.address is None:
+            return None
+        paging = (await self._registers()).cr0 & CR0_PG
+        found = set()
+        for at in _ends(one.address, one.size):
+            physical = await self._physical(at) if paging else at
+            if physical is None or physical >= RAM_END:
+                return None
+            found.add(physical & -_WORD)
+        return found
+
+    async def _physical(self, virtual: int) -> int | None:
+        page = virtual & ~0xFFF
+        if page not in self.pages:
+            try:
+                self.pages[page] = await self.director.translate(self.cpu, page)
+            except GdbError:
+                self.pages[page] = None
+        found = self.pages[page]
+        return None if found is None else found | virtual & 0xFFF
+
+
+def _ends(address: int, size: int) -> Iterable[int]:
+    return address, address + max(size, 1) - 1

@@ -1,0 +1,1 @@
+"""The commands of a student: build, run, debug, and the pytest plugin."""

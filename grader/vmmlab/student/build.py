@@ -1,0 +1,164 @@
+"""Building one's own work: a workspace's files into images, and what is still to be written."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.model import Course, Lab, Step
+from vmmlab.course.submission import take
+from vmmlab.host.sandbox import Sandbox
+from vmmlab.images import Builder, BuildOptions, FromReference, Image, Prebuilt, StandInSource
+from vmmlab.images.model import Delays
+from vmmlab.student import doctor
+from vmmlab.workspace.model import Workspace
+
+ALL: Final = "vmm"
+"""In place of a lab: all labs, all from the student's own files."""
+
+_GIVEN: Final = ("boot", "core", "include", "vmm.ld")
+
+
+def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") -> Iterator[str]:
+    """Build `lab` (or `ALL`) of the workspace into its folder build/ and say what comes next.
+
+    Args:
+        here: the workspace.
+        course: the course.
+        lab: a lab's name, or `ALL`.
+        arch: what to build for.
+
+    Raises:
+        UsageError: there is no such architecture.
+        BuildFailed: the student's files do not make an image.
+        SubmissionError: a file is missing or cannot be read.
+        InfraError: a tool is missing or failed.
+    """
+    began = time.monotonic()
+    image, files = own_image(here, course, lab, arch)
+    elf = install(image, folder_of(here.root, lab, arch))
+    for warning in image.warnings:
+        yield f"{warning.file}:{warning.line}: {warning.severity}: {warning.message}"
+    yield (
+        f"{lab}: built in {time.monotonic() - began:.1f} s, "
+        f"{len(image.warnings) or 'no'} warning{'' if len(image.warnings) == 1 else 's'}: "
+        f"{elf.relative_to(here.root)}"
+    )
+    for name in _changed(here.root, course.tree):
+        yield f"note: {name} is not the given one; pytest and the grader use the given one"
+    yield from _next(labs_of(course, lab), files, lab, arch)
+
+
+def folder_of(root: Path, lab: str, arch: str) -> Path:
+    """Where a workspace keeps the image of `lab` (or `ALL`)."""
+    return root / "build" / (lab if arch == "x86_64" else f"{lab}-{arch}")
+
+
+def open_steps(lab: Lab, files: Mapping[str, bytes]) -> Iterator[tuple[Step, int]]:
+    """The steps at which the student's files still stop, each with the line of the stop."""
+    for step in lab.steps:
+        c, assembly = re.escape(step.id), re.escape(step.id.replace(".", "_"))
+        # Not in a comment: the reference's markup quotes such lines.
+        stop = re.compile(
+            rf"""^(?!\s*\*).*(vmm_todo\s*\(\s*"{c}"|VMM_TODO\d*\s*\(\s*{assembly}\s*\))""".encode()
+        )
+        for number, line in enumerate(files.get(step.file, b"").split(b"\n"), 1):
+            if stop.search(line):
+                yield step, number
+                break
+
+
+def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str, arch: str) -> Iterator[str]:
+    make, grade = ("", "") if arch == "x86_64" else (f" ARCH={arch}", f" --arch {arch}")
+    for one in labs:
+        for step, line in open_steps(one, files):
+            yield f"next: {step.id} in {step.file}:{line}, {step.function}: {step.title}"
+            graded = f" && pytest {one.name}{grade}" if arch in one.arches else ""
+            yield f"      then make {lab}{make}{graded}"
+            return
+    if lab == ALL or not labs[0].files or arch not in labs[0].arches:
+        yield f"next: make run LAB={lab.removeprefix('lab')}{make}"
+    else:
+        yield f"next: pytest {lab}{grade}"
+
+
+def own_image(
+    here: Workspace, course: Course, lab: str, arch: str = "x86_64", delays: Delays = "fast"
+) -> tuple[Image, Mapping[str, bytes]]:
+    """Build from what lies in a workspace, its given files included; also return its own files.
+
+    Raises: as for `build`.
+    """
+    files = take(here.root, [one.name for one in labs_of(course, lab)], course).files
+    standins = here.root / "standin"
+    source = Prebuilt(standins) if standins.is_dir() else FromReference(course.reference_dir)
+    tree = here.root if all((here.root / name).exists() for name in _GIVEN) else course.tree
+    return image_of(
+        tree, course, source, lab, files, here.cohort, Sandbox.choose(require=False), arch, delays
+    ), files
+
+
+def image_of(
+    tree: Path,
+    course: Course,
+    standins: StandInSource,
+    lab: str,
+    files: Mapping[str, bytes],
+    cohort: Cohort,
+    sandbox: Sandbox,
+    arch: str = "x86_64",
+    delays: Delays = "fast",
+) -> Image:
+    """Build `lab` or `ALL` from `files`.
+
+    Raises:
+        UsageError: there is no such architecture.
+        BuildFailed: they do not make an image.
+        InfraError: a tool is missing or failed.
+    """
+    doctor.require(("gcc", "ld", "objcopy"))
+    builder = Builder(tree, course, sandbox, None, standins)
+    options = BuildOptions(arch=arch, delays=delays)
+    if lab == ALL:
+        return builder.build_own(files, cohort, options)
+    return builder.build(lab, files, cohort, options)
+
+
+def labs_of(course: Course, lab: str) -> list[Lab]:
+    """The labs whose files are the student's in `lab` or `ALL`; UsageError if there is none."""
+    if lab == ALL:
+        return [one for one in course.labs.values() if one.files]
+    return [course.lab(lab)]
+
+
+def install(image: Image, target: Path) -> Path:
+    """Put copies where the reader looks for them; return the one with the symbols.
+
+    Each file appears whole, so two builds at once do no harm.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for source, name in ((image.elf, "vmm.elf"), (image.kernel, "vmm.elf32")):
+        with tempfile.TemporaryDirectory(dir=target, prefix=".") as folder:
+            Path(shutil.copyfile(source, Path(folder) / name)).replace(target / name)
+    return target / "vmm.elf"
+
+
+def _changed(root: Path, tree: Path) -> Iterator[str]:
+    """The given files that differ in this workspace."""
+    for name in _GIVEN:
+        given = tree / name
+        for path in sorted(given.rglob("*")) if given.is_dir() else [given]:
+            relative = path.relative_to(tree)
+            if not path.is_file():
+                continue
+            try:
+                if (root / relative).read_bytes() != path.read_bytes():
+                    yield str(relative)
+            except OSError:
+                yield str(relative)

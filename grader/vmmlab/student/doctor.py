@@ -1,0 +1,238 @@
+"""What this machine has of what the kit needs, and the one line that mends what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from vmmlab.base.errors import InfraError
+from vmmlab.host import container, sandbox
+from vmmlab.i18n.translate import Reader, cells
+
+_TIMEOUT_S: Final = 20.0
+
+PACKAGES: Final = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qboot.rom": "qemu-system-data",
+    "gcc": "gcc",
+    "ld": "binutils",
+    "objcopy": "binutils",
+    "bwrap": "bubblewrap",
+    "clang": "clang",
+    "gdb": "gdb",
+    "grub-mkrescue": "grub-common",
+    "grub-i386-pc": "grub-pc-bin",
+    "xorriso": "xorriso",
+}
+"""The Debian package of each tool."""
+
+GRUB_MODULES: Final = Path("/usr/lib/grub/i386-pc")
+"""Where GRUB for BIOS is installed."""
+
+OPTIONAL: Final = {
+    "bwrap": "without it only your own work is graded",
+    "clang": "the second compiler of the kit's own tests",
+    "gdb": "for vmmlab run --gdb",
+    "grub-mkrescue": "for vmmlab iso",
+    "grub-i386-pc": "for vmmlab iso",
+    "xorriso": "for vmmlab iso",
+}
+"""Tools that one can do without, and what for they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that was looked for.
+
+    Attributes:
+        name: the tool or Python package.
+        ok: whether it is there and works.
+        detail: its version, or what is wrong with it.
+        remedy: what to do about it when no Debian package mends it.
+        package: the Debian package that brings it, "" for none.
+        optional: whether the kit works without it.
+    """
+
+    name: str
+    ok: bool
+    detail: str = ""
+    remedy: str = ""
+    package: str = ""
+    optional: bool = False
+
+
+def examine() -> list[Item]:
+    """Look for everything; takes about a tenth of a second."""
+    items = [_qemu(), _rom()]
+    items += [_tool(name) for name in ("gcc", "ld", "objcopy")]
+    items += [_bwrap(), *_container(), _tool("clang"), _tool("gdb")]
+    items += [_tool("grub-mkrescue"), _grub_modules(), _tool("xorriso")]
+    items += _python_packages()
+    return items
+
+
+def require(names: Iterable[str]) -> None:
+    """Make sure that the tools called `names` are installed (keys of `PACKAGES`); 1 ms.
+
+    Raises:
+        InfraError: some are missing; the message names all of them and the line that mends it.
+    """
+    missing = [Item(n, ok=False, package=PACKAGES[n]) for n in names if not _installed(n)]
+    if missing:
+        raise InfraError(
+            f"{', '.join(item.name for item in missing)}: not installed.",
+            expected="on PATH",
+            next_step=mend(missing) or "install them, then run vmmlab doctor",
+        )
+
+
+def mend(items: Sequence[Item]) -> str:
+    """The one command that installs what is missing; "" if no package would help."""
+    packages = sorted({item.package for item in items if not item.ok and item.package})
+    if not packages:
+        return ""
+    if shutil.which("apt-get") is None:
+        return f"install {', '.join(packages)} (as Debian calls them)"
+    return f"sudo apt-get install --no-install-recommends {' '.join(packages)}"
+
+
+def healthy(items: Iterable[Item]) -> bool:
+    """Whether nothing that is needed is missing."""
+    return all(item.ok or item.optional for item in items)
+
+
+def lines(items: Sequence[Item], say: Reader | None = None) -> Iterator[str]:
+    """The report as text, a line for each thing, then what to do; in English unless `say` says."""
+    say = Reader() if say is None else say
+    width = max(len(item.name) for item in items)
+    for item in items:
+        state = say.label("ok" if item.ok else "missing")
+        detail = say(item.detail)
+        if not item.ok and item.optional:
+            use = say(OPTIONAL.get(item.name, ""))
+            optional = say.label("optional: ") + use
+            detail = f"{detail}{say.label('; ')}{optional}" if detail else optional
+        yield f"{state}{' ' * (8 - cells(state))}{item.name:<{width}}  {detail}".rstrip()
+    remedies = [item.remedy for item in items if item.remedy and not item.ok]
+    command = mend(items)
+    for text in ([command] if command else []) + remedies:
+        yield f"  {say.label('next: ')}{say(text)}"
+
+
+# --- looking ---------------------------------------------------------------------------------
+
+
+def _installed(name: str) -> bool:
+    if name == "qemu-system-x86_64":
+        from vmmlab.host import versions
+
+        try:
+            versions.qemu_path()
+        except InfraError:
+            return False
+        return True
+    if name == "grub-i386-pc":
+        return GRUB_MODULES.is_dir()
+    return shutil.which(name) is not None
+
+
+def missing(name: str, detail: str = "", remedy: str = "") -> Item:
+    """Return the item for a tool that is not there; with a `remedy` no package is named."""
+    package = "" if remedy else PACKAGES.get(name, "")
+    return Item(name, False, detail, remedy, package, optional=name in OPTIONAL)
+
+
+def _tool(name: str) -> Item:
+    path = shutil.which(name)
+    if path is None:
+        return missing(name)
+    said = _ask([path, "--version"])
+    if said is None:
+        return missing(name, f"{path} does not run", f"reinstall {PACKAGES[name]}")
+    found = re.search(r"\d+(\.\d+)+", said)
+    return Item(name, True, found.group() if found else path)
+
+
+def _qemu() -> Item:
+    from vmmlab.host import versions
+
+    name = "qemu-system-x86_64"
+    try:
+        found = versions.tool_versions()
+    except InfraError as error:
+        if not _installed(name):
+            return missing(name)
+        return missing(name, error.message, error.next_step)
+    number = ".".join(map(str, found.qemu))
+    if found.tried:
+        return Item(name, True, number)
+    known = ", ".join(f"{major}.{minor}" for major, minor in versions.TRIED)
+    return Item(name, True, f"{number}, untried: this kit was tried with {known}")
+
+
+def _rom() -> Item:
+    from vmmlab.host import versions
+
+    name = "qboot.rom"
+    try:
+        said = _ask([str(versions.qemu_path()), "-L", "help"])
+    except InfraError:
+        return missing(name, "no QEMU to ask")
+    for folder in (said or "").splitlines():
+        if (Path(folder) / name).is_file():
+            return Item(name, True, folder)
+    return missing(name, "in none of QEMU's data folders")
+
+
+def _grub_modules() -> Item:
+    name = "grub-i386-pc"
+    return Item(name, True, str(GRUB_MODULES)) if _installed(name) else missing(name)
+
+
+def _bwrap() -> Item:
+    found = sandbox.probe()
+    if found.works:
+        return Item("bwrap", True, f"{found.version}, works")
+    if shutil.which("bwrap") is None:
+        return missing("bwrap")
+    return missing("bwrap", found.reason, found.next_step)
+
+
+def _container() -> Iterator[Item]:
+    found = container.examine()
+    if found is not None:
+        yield Item("container", True, str(found))
+
+
+def _python_packages() -> Iterator[Item]:
+    for requirement in importlib.metadata.requires("vmmlab") or []:
+        if "extra ==" in requirement:
+            continue
+        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        try:
+            yield Item(name, True, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Item(name, False, "Python package", f"python -m pip install '{requirement}'")
+
+
+def _ask(argv: Sequence[str]) -> str | None:
+    """What a tool prints, or None when it does not run."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,75 @@
+"""A medium that a PC boots from: GRUB and one VMM, for a CD drive and for a stick alike.
+
+It starts by BIOS, or by the "legacy boot" of a UEFI firmware, and hands over by Multiboot 0.6.96.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.student import doctor
+
+_TOOLS: Final = ("grub-mkrescue", "xorriso", "grub-i386-pc")
+_MODULES: Final = "normal multiboot iso9660 biosdisk part_msdos search search_fs_uuid echo"
+_TIMEOUT_S: Final = 120.0
+_CONFIG: Final = """\
+set timeout=3
+menuentry "{title}" {{
+	# The VMM writes text: it wants no picture mode.
+	set gfxpayload=text
+	multiboot /boot/vmm.elf32 {title}
+}}
+"""
+
+
+def make_iso(kernel: Path, title: str, output: Path) -> None:
+    """Write an image for a CD or, byte by byte, for a stick.
+
+    Args:
+        kernel: what QEMU's -kernel takes: ELF32 with a Multiboot header.
+        title: what GRUB's menu shows, and the command line; letters, digits, blanks, underscores.
+        output: the image; appears whole or not at all.
+
+    Raises:
+        InfraError: a tool is missing or failed.
+        UsageError: `output` cannot be written.
+    """
+    doctor.require(_TOOLS)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".iso-") as name:
+            work = Path(name)
+            grub = work / "tree" / "boot" / "grub"
+            grub.mkdir(parents=True)
+            (grub / "grub.cfg").write_text(_CONFIG.format(title=title))
+            shutil.copyfile(kernel, work / "tree" / "boot" / "vmm.elf32")
+            _mkrescue(work / "tree", work / "made.iso")
+            (work / "made.iso").replace(output)
+    except OSError as error:
+        raise UsageError(
+            f"{output} cannot be written: {(error.strerror or str(error)).lower()}.",
+            next_step="name another file with --output",
+        ) from None
+
+
+def _mkrescue(tree: Path, made: Path) -> None:
+    argv = [
+        "grub-mkrescue", "-o", str(made), "--directory", str(doctor.GRUB_MODULES),
+        f"--install-modules={_MODULES}", "--fonts=", "--locales=", "--themes=", str(tree),
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        said, ok = done.stderr.strip(), done.returncode == 0 and made.is_file()
+    except subprocess.TimeoutExpired:
+        said, ok = f"not ready after {_TIMEOUT_S:g} s", False
+    if not ok:
+        raise InfraError(
+            "grub-mkrescue could not make the image.",
+            found=said[-1000:] or "no reason given",
+            next_step="make room on the disk, or look at `vmmlab doctor`",
+        )

@@ -1,0 +1,253 @@
+"""The pytest plugin: in a workspace it makes `pytest` grade one's own work; elsewhere, nothing.
+
+pytest loads this module in every project of an environment that has vmmlab, so it imports nothing
+until it has seen a workspace.toml.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from vmmlab.base.errors import VmmlabError
+    from vmmlab.course.cohort import Cohort
+    from vmmlab.course.model import Course
+    from vmmlab.grading.engine import Engine
+    from vmmlab.grading.grade import Grading, Runner, RunRequest
+    from vmmlab.grading.run import LabRun
+    from vmmlab.i18n.translate import Reader
+    from vmmlab.report import Report
+
+WORKSPACE_FILE = "workspace.toml"
+
+
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
+    """Wake up if this is a workspace."""
+    root = _workspace_of(early_config)
+    if root is not None:
+        early_config.pluginmanager.register(WorkspacePlugin(root), "vmmlab-workspace")
+
+
+def _workspace_of(config: pytest.Config) -> Path | None:
+    """The workspace that holds the working directory, the rootdir or an argument."""
+    here = str(config.invocation_params.dir)
+    starts = [here, str(config.rootpath)]
+    for argument in getattr(config.known_args_namespace, "file_or_dir", None) or ():
+        starts.append(os.path.join(here, str(argument).partition("::")[0]))  # noqa: PTH118
+    seen: set[str] = set()
+    for start in starts:
+        folder = os.path.realpath(start)
+        while folder not in seen:
+            seen.add(folder)
+            if os.path.isfile(os.path.join(folder, WORKSPACE_FILE)):  # noqa: PTH113, PTH118
+                return Path(folder)
+            folder = os.path.dirname(folder)  # noqa: PTH120
+    return None
+
+
+class WorkspacePlugin:
+    """Grades the labs of one workspace with the workspace's own copy of their checks."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.engine: Engine | None = None
+        self.course: Course | None = None
+        self.cohort: Cohort | None = None
+        self.seed: int | None = None
+        self.arch = "x86_64"
+        self.say: Reader | None = None
+        self.gradings: dict[str, Grading] = {}
+        self.verdicts: list[Report | tuple[str, VmmlabError]] = []
+
+    def pytest_addoption(self, parser: pytest.Parser) -> None:
+        """Add what a workspace needs."""
+        group = parser.getgroup("vmmlab", "grading the labs of this workspace")
+        group.addoption(
+            "--arch",
+            default="x86_64",
+            metavar="ARCH",
+            help="what to build for: x86_64 or i386 (default: x86_64)",
+        )
+        group.addoption(
+            "--lang",
+            default=None,
+            metavar="en|ja",
+            help="the language of what is shown (default: the workspace's, else what LANG says)",
+        )
+        group.addoption(
+            "--vmm-seed",
+            type=int,
+            default=None,
+            metavar="N",
+            help="vary the inputs of the boots (default: always the same for a lab)",
+        )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Find the course this workspace belongs to, and the reader's language."""
+        from vmmlab.base.errors import VmmlabError
+        from vmmlab.course import model as course
+        from vmmlab.grading.engine import Engine
+        from vmmlab.i18n import translate
+        from vmmlab.workspace import model as workspace
+
+        config = session.config
+        language = translate.choose(
+            config.getoption("--lang"), os.environ, translate.remembered(self.root)
+        )
+        say = self.say = translate.Reader(language)
+        if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+            raise pytest.UsageError(
+                say("the labs boot in parallel by themselves: run pytest without -n")
+            )
+        try:
+            self.cohort = workspace.read(self.root).cohort
+            self.course = course.load(course.find(self.root))
+        except VmmlabError as error:
+            raise pytest.UsageError(translate.error_text(error, say)) from None
+        self.seed = config.getoption("--vmm-seed")
+        self.arch = config.getoption("--arch")
+        if self.arch not in course.ARCHES:
+            raise pytest.UsageError(
+                say(
+                    f"there is no architecture {self.arch!r} here: --arch is one of "
+                    f"{', '.join(course.ARCHES)}"
+                )
+            )
+        self.engine = Engine(self._run_of)
+        config.pluginmanager.register(self.engine, "vmmlab-engine")
+
+    def pytest_report_header(self) -> str:
+        """Say what is going to be graded."""
+        name = self.cohort.name if self.cohort else "?"
+        arch = "" if self.arch == "x86_64" else f", {self.arch}"
+        assert self.say is not None
+        return "vmmlab: " + self.say(f"workspace {self.root.name}, cohort {name}{arch}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """If nothing is left since no lab asked for has checks for this architecture, say so."""
+        from vmmlab.base.errors import UsageError
+        from vmmlab.i18n.translate import error_text
+
+        if items or self.course is None:
+            return
+        assert self.say is not None
+        for lab in sorted(self.gradings):
+            try:
+                self.course.graded_for(lab, self.arch)
+            except UsageError as error:
+                raise pytest.UsageError(error_text(error, self.say)) from None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Make the reports; what could not be judged changes the exit code."""
+        from vmmlab.report import Report, exit_code
+
+        if self.engine is None:
+            return
+        for lab, run in sorted(self.engine.runs.items()):
+            if run.error is not None:
+                self.verdicts.append((lab, run.error))
+            elif run.results():
+                self.verdicts.append(self.gradings[lab].report())
+            run.end()
+        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            codes = [
+                exit_code(verdict) if isinstance(verdict, Report) else verdict[1].exit_code
+                for verdict in self.verdicts
+            ]
+            session.exitstatus = max([int(session.exitstatus), *codes])
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Show the reports in place of tracebacks."""
+        from vmmlab.i18n.translate import error_text
+        from vmmlab.report import Report
+        from vmmlab.report.terminal import render
+
+        assert self.say is not None
+        for verdict in self.verdicts:
+            if isinstance(verdict, Report):
+                terminalreporter.write_sep("=", verdict.lab)
+                writer = terminalreporter.config.get_terminal_writer()
+                assert self.course is not None
+                text = render(
+                    verdict,
+                    width=writer.fullwidth,
+                    color=writer.hasmarkup,
+                    say=self.say.of(self.course.labs_dir / verdict.lab),
+                )
+                terminalreporter.write(text + "\n", flush=True)
+            else:
+                lab, error = verdict
+                terminalreporter.write_sep("=", lab)
+                text = self.say(f"{lab} was not graded.")
+                text = f"{text} {error_text(error, self.say)}"
+                terminalreporter.write_line(text, red=True)
+
+    def _run_of(self, path: Path) -> LabRun | None:
+        """The lab whose checks `path` holds, if it is the copy in this workspace."""
+        assert self.course is not None
+        lab = path.parent.name
+        if (
+            path.name != f"test_{lab}.py"
+            or path.parent.parent != self.root
+            or lab not in self.course.labs
+        ):
+            return None
+        if lab not in self.gradings:
+            self.gradings[lab] = self._grading(lab)
+        return self.gradings[lab].run
+
+    def _grading(self, lab: str) -> Grading:
+        from vmmlab.base.errors import SubmissionError
+        from vmmlab.course import submission
+        from vmmlab.grading.grade import Grading, RunRequest, default_seed
+
+        assert self.course is not None
+        assert self.cohort is not None
+        factory = None
+        try:
+            taken = submission.take(self.root, [lab], self.course)
+        except SubmissionError as error:
+            taken = submission.Submission(files={})
+            factory = _refusing(error)
+        again = ["pytest", lab]
+        seed = default_seed(lab, self.cohort.name)
+        if self.seed is not None:
+            seed = self.seed
+            again += ["--vmm-seed", str(seed)]
+        if self.arch != "x86_64":
+            again += ["--arch", self.arch]
+        request = RunRequest(
+            course=self.course,
+            lab=lab,
+            files=taken.of(lab),
+            mode="standalone",
+            cohort=self.cohort,
+            seed=seed,
+            arch=self.arch,
+            sandbox_required=False,
+            standins=self.root / "standin",
+        )
+        return Grading(
+            request,
+            tests_dir=self.root / lab,
+            hints=self.course.labs_dir / lab / "hints.yml",
+            again=again,
+            notes=taken.notes,
+            runner_factory=factory,
+        )
+
+
+def _refusing(error: VmmlabError) -> Any:
+    def refuse(request: RunRequest) -> Runner:
+        raise error
+
+    return refuse

@@ -1,0 +1,151 @@
+"""Boots a student's own VMM from a notebook and shows what was seen from outside. Gives no points.
+
+Where there is no workspace, or no QEMU, it says so in place of a boot: a worksheet can always be
+run to its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.i18n.translate import Reader, cells, error_text
+from vmmlab.worksheet.language import reader_for
+from vmmlab.worksheet.numbers import Student
+
+if TYPE_CHECKING:
+    from vmmlab.observe.observation import CpuRecord, Observation
+
+_SHOWN_SERIAL = 12  # lines
+
+
+@dataclass(frozen=True)
+class BootReport:
+    """One boot for a reader.
+
+    Attributes:
+        lab: the lab that was built.
+        observation: everything that was seen, or None if there was no boot.
+        problem: why there was none, else "".
+        reader: who reads it, for the language.
+    """
+
+    lab: str
+    observation: Observation | None
+    problem: str = ""
+    reader: Student | None = None
+
+    def __repr__(self) -> str:
+        say = reader_for(self.reader)
+        if self.observation is None:
+            return f"{say(f'{self.lab} was not booted.')} {self.problem}"
+        return "\n".join(_lines(self.lab, self.observation, say))
+
+
+def boot_lab(
+    lab: str,
+    workspace: str | Path,
+    *,
+    cpus: int = 4,
+    seed: int = 1,
+    reader: Student | None = None,
+) -> BootReport:
+    """Build `lab` from a workspace, boot it once and follow every AP from rung to rung.
+
+    Args:
+        lab: for example `lab3`; the other labs come ready-made.
+        workspace: the folder that `vmmlab new` made, or one in it; `~` is understood.
+        cpus: how many processors the machine has, 1 to 16.
+        seed: varies memory size and command line.
+        reader: who reads the report, for the language; English if nobody is named.
+    """
+    say = reader_for(reader)
+    if not 1 <= cpus <= 16:
+        problem = say(f"It can have 1 to 16 CPUs, not {cpus}.")
+        return BootReport(lab, None, problem, reader)
+    try:
+        seen = _observe(lab, Path(workspace).expanduser(), cpus, seed)
+        return BootReport(lab, seen, reader=reader)
+    except VmmlabError as error:
+        return BootReport(lab, None, error_text(error, say), reader)
+
+
+def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
+    # Imported here: most of a worksheet needs none of it.
+    from vmmlab.checks import Scenario
+    from vmmlab.course import model as course
+    from vmmlab.course import submission
+    from vmmlab.grading.boots import LabRunner
+    from vmmlab.grading.grade import RunRequest
+    from vmmlab.student import doctor
+    from vmmlab.workspace import model as workspace
+
+    here = workspace.locate(folder) if folder.is_dir() else None
+    if here is None:
+        raise UsageError(
+            f"{folder} is no workspace.",
+            expected="the folder that `vmmlab new` made",
+            next_step="write its name into `workspace` above; or go on without a boot",
+        )
+    doctor.require(("qemu-system-x86_64", "gcc", "ld", "objcopy"))
+    kit = course.load(course.find(here.root))
+    runner = LabRunner(
+        RunRequest(
+            course=kit,
+            lab=lab,
+            files=submission.take(here.root, [lab], kit).of(lab),
+            mode="standalone",
+            cohort=here.cohort,
+            seed=seed,
+            arch="x86_64",
+            sandbox_required=False,
+            standins=here.root / "standin",
+        )
+    )
+    try:
+        return runner.observe(Scenario("worksheet", (("probe", "ladder"), ("cpus", cpus))))
+    finally:
+        runner.close()
+
+
+def _lines(lab: str, seen: Observation, say: Reader) -> list[str]:
+    count = len(seen.cpus)
+    machine = f"{lab} on {count} CPU{'s' if count != 1 else ''}"
+    lines = [f"{say(machine)}{say.label(': ')}{say(_ENDINGS[seen.how_ended])}"]
+    code = seen.memory.get("physical-0.during")
+    if code:
+        lines.append(say(f"physical 0, when the APs were called: {code[:5].hex(' ')}"))
+    if seen.icr:
+        lines.append(say("messages to other CPUs, with milliseconds since the first:"))
+        began = seen.icr[0].time_s
+        lines += [f"  {1000 * (one.time_s - began):7.1f}  {one}" for one in seen.icr]
+    for cpu in seen.cpus:
+        lines += _of_cpu(cpu, say)
+    if seen.serial.strip():
+        lines.append(say("what it printed (this proves nothing):"))
+        lines += [f"  {line}" for line in seen.serial.strip().splitlines()[-_SHOWN_SERIAL:]]
+    return lines
+
+
+_ENDINGS = {
+    "complete": "all CPUs came to rest",
+    "shutdown": "a CPU reset the machine (triple fault)",
+    "quiet": "it had not come to an end when the time was over",
+    "shown": "stopped when enough had been seen",
+}
+
+
+def _of_cpu(cpu: CpuRecord, say: Reader) -> list[str]:
+    place = f" ({cpu.end_place})" if cpu.end_place else ""
+    lines = [f"{cpu.name}{say.label(': ')}{say.label(cpu.end_kind)}{place}"]
+    if cpu.rungs:
+        lines.append(f"{'':39}{'address':>7} {'rsp':>13} {'cr0':>9} {'cr3':>7} {'efer':>4}")
+    for rung, state in sorted(cpu.rungs.items()):
+        title = say(rung.title)
+        lines.append(
+            f"  {title}{' ' * (36 - cells(title))} {state.pc:8x} {state.rsp:13x} {state.cr0:9x}"
+            f" {state.cr3:7x} {state.efer:4x}"
+        )
+    return lines

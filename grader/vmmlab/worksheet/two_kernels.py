@@ -1,0 +1,194 @@
+"""Grades one notebook in two kernels: the student's code in one, the tests in the other.
+
+The student's kernel runs every cell but the tests. Where a test stands, the variables that it looks
+at are read as plain values: numbers, text, bytes, lists of these. The other kernel runs only the
+instructor's cells, with those values put in. So what a student wrote never sees a hidden test and
+cannot change how one comes out; both kernels are in sandboxes that show neither the gradebook nor
+anybody's notebook.
+
+It follows that an answer must be a plain value in a variable that the released worksheet names, as
+`rsp = None`. A function as an answer would be wrong, always.
+"""
+
+from __future__ import annotations
+
+import symtable
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from vmmlab.base.errors import InfraError
+from vmmlab.worksheet.kernel import STOPPED, Done, Kernel, error
+
+_PLAIN: Final = "__import__('vmmlab.worksheet.answers', fromlist=['plain']).plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A code cell as it was released: for an answer, or locked; a test is worth points."""
+
+    text: str
+    role: Literal["given", "test", "answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds that a cell may take, and that the student's cells may take together."""
+
+    cell_s: float
+    notebook_s: float
+
+
+def grade_apart(
+    nb: Any,
+    sources: Mapping[str, Source],
+    new_kernel: Callable[[], Kernel],
+    timing: Timing,
+) -> list[str]:
+    """Run the code cells of a notebook and put their outputs into it.
+
+    Args:
+        nb: the student's notebook; changed.
+        sources: the cells that were released, by nbgrader's id.
+        new_kernel: starts a kernel; two are needed.
+        timing: how long it may take.
+
+    Returns:
+        Which cells were stopped, in words.
+
+    Raises:
+        InfraError: a kernel cannot be started, or a locked cell without points fails.
+    """
+    answers, stops = _students_part(nb, sources, new_kernel, timing)
+    with _Tests(new_kernel, timing) as tests:
+        for cell in _code_cells(nb):
+            source = sources.get(_id(cell))
+            if source is not None and source.role == "given":
+                tests.prepare(_id(cell), source.text)
+            elif source is not None and _id(cell) in answers:
+                done = tests.judge(source.text, answers[_id(cell)])
+                _put(cell, done.outputs)
+                if done.ended:
+                    stops.append(f"the test {_id(cell)} was {done.ended}")
+    return stops
+
+
+def names_needed(text: str) -> set[str]:
+    """The variables that a cell reads and does not make itself: among them are the answers."""
+    top = symtable.symtable(text, "cell", "exec")
+    made = {one.get_name() for one in top.get_symbols() if one.is_assigned() or one.is_imported()}
+    read = {one.get_name() for one in top.get_symbols() if one.is_referenced()}
+    waiting = list(top.get_children())
+    while waiting:
+        inner = waiting.pop()
+        waiting += inner.get_children()
+        read |= {one.get_name() for one in inner.get_symbols() if one.is_global()}
+    return read - made
+
+
+def names_made(text: str) -> set[str]:
+    """The variables that a cell makes."""
+    top = symtable.symtable(text, "cell", "exec")
+    return {one.get_name() for one in top.get_symbols() if one.is_assigned() or one.is_imported()}
+
+
+def _students_part(
+    nb: Any,
+    sources: Mapping[str, Source],
+    new_kernel: Callable[[], Kernel],
+    timing: Timing,
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Run everything but the tests; for each test, the values that it will look at."""
+    given: set[str] = set().union(
+        *(names_made(one.text) for one in sources.values() if one.role == "given")
+    )
+    asked: set[str] = set().union(
+        *(names_made(one.text) for one in sources.values() if one.role == "answer")
+    )
+    answers: dict[str, dict[str, str]] = {}
+    stops: list[str] = []
+    end = time.monotonic() + timing.notebook_s
+    with new_kernel() as kernel:
+        for number, cell in enumerate(_code_cells(nb), start=1):
+            source: Source | None = sources.get(_id(cell))
+            cell.execution_count = number
+            left = min(timing.cell_s, end - time.monotonic())
+            if left <= 0 or not kernel.alive:
+                done = Done(ended="not run: the kernel has ended or the time was over")
+            elif source is not None and source.role == "test":
+                done = kernel.values(sorted(names_needed(source.text) & asked - given), left)
+            else:
+                done = kernel.run(cell.source, left)
+            if done.ended:
+                done.outputs.append(error(STOPPED, done.ended, [f"This cell was {done.ended}"]))
+                stops.append(f"code cell {number} was {done.ended}")
+            elif source is not None and source.role == "test":
+                answers[_id(cell)] = done.values
+            _put(cell, done.outputs)
+    return answers, stops
+
+
+class _Tests:
+    """The kernel of the tests; made anew if one of them does not come to its end."""
+
+    def __init__(self, new_kernel: Callable[[], Kernel], timing: Timing) -> None:
+        self._new_kernel = new_kernel
+        self._timing = timing
+        self._given: dict[str, str] = {}
+        self._stack = ExitStack()
+        self._kernel: Kernel | None = None
+
+    def __enter__(self) -> _Tests:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def prepare(self, name: str, text: str) -> None:
+        """Run a locked cell without points, such as the numbers of a question."""
+        self._given[name] = text
+        if self._kernel is not None:
+            self._give(self._kernel, name)
+
+    def judge(self, text: str, values: Mapping[str, str]) -> Done:
+        """Run a test with a student's values."""
+        if self._kernel is None:
+            self._kernel = self._stack.enter_context(self._new_kernel())
+            for name in self._given:
+                self._give(self._kernel, name)
+        lines = [f"{name} = {_PLAIN}({value!r})" for name, value in values.items()]
+        done = self._kernel.run("\n".join(lines), self._timing.cell_s)
+        if not done.ended:
+            done = self._kernel.run(text, self._timing.cell_s)
+        if done.ended:
+            done.outputs.append(error(STOPPED, done.ended, [f"The test was {done.ended}"]))
+            self._stack.close()
+            self._kernel = None
+        return done
+
+    def _give(self, kernel: Kernel, name: str) -> None:
+        done = kernel.run(self._given[name], self._timing.cell_s)
+        if done.ended or any(one["output_type"] == "error" for one in done.outputs):
+            said = [one["evalue"] for one in done.outputs if one["output_type"] == "error"]
+            raise InfraError(
+                f"the locked cell {name} does not run.",
+                found=done.ended or "; ".join(said),
+                next_step="look at the worksheet in source/, and release it again",
+            )
+
+
+def _code_cells(nb: Any) -> list[Any]:
+    return [cell for cell in nb.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def _id(cell: Any) -> str:
+    return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+
+
+def _put(cell: Any, outputs: list[dict[str, Any]]) -> None:
+    from nbformat import NotebookNode
+
+    make: Any = NotebookNode
+    cell.outputs = [make(one) for one in outputs]

@@ -1,0 +1,1 @@
+"""The processor as its manuals describe it: calling conventions, decoding, encoding."""
