@@ -45,7 +45,7 @@ _QUIET_S: Final = 2.0
 """After a TODO, nothing printed for so long means that the other CPUs wait for the stopped one."""
 _AT_TODO: Final = re.compile(r"^TODO\(lab[0-9.]+\) in ", re.MULTILINE)
 """What vmm_todo prints (core/todo.c)."""
-_ANCHORS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
+_BREAKPOINTS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +358,7 @@ _GDB_HELP: Final = (
 def _gdb_commands(
     symbols: Symbols, processor: str, folder: Path, what: Boot, spec: MachineSpec, say: Reader
 ) -> str:
-    breaks = [f"hbreak {name}" for name in _ANCHORS if symbols.maybe(name) is not None]
+    breaks = [f"hbreak {name}" for name in _BREAKPOINTS if symbols.maybe(name) is not None]
     serial = shlex.quote(str(folder / "serial.txt"))
     greeting = f"{what.lab} on {spec.cpus} CPUs, stopped before the first instruction."
     return "\n".join(
