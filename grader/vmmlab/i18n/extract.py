@@ -77,6 +77,9 @@ _OF_TYPER: Final = frozenset({"Typer", "Option", "Argument"})
 def _of_function(function: ast.FunctionDef) -> Iterator[Found]:
     """The docstring of a check or a command."""
     text = ast.get_docstring(function) or ""
+    if text and any(_is_context(one.annotation) for one in function.args.args):
+        yield function.lineno, "gettext", (_joined(text),), ["help"]
+        return
     for mark in function.decorator_list:
         if not text or not isinstance(mark, ast.Call):
             continue
@@ -86,6 +89,11 @@ def _of_function(function: ast.FunctionDef) -> Iterator[Found]:
             yield function.lineno, "gettext", (title,), comments
         elif isinstance(mark.func, ast.Attribute) and mark.func.attr in _COMMANDS:
             yield function.lineno, "gettext", (_joined(text),), ["help"]
+
+
+def _is_context(annotation: ast.expr | None) -> bool:
+    """Whether a parameter is what typer gives to a command, wherever that is registered."""
+    return annotation is not None and ast.unparse(annotation) == "typer.Context"
 
 
 def _is_reader(method: ast.expr) -> bool:
