@@ -285,9 +285,9 @@ def dump(grader: Grader, out: Path, *, jobs: int, only: str | None, resume: bool
     done = read_dump(out) if out.exists() else {}
     entries = {entry.name: entry for entry in read_index(grader.corpus)}
     todo = [entries[name] for name in chosen(entries, only) if name not in done]
+    _write_again(out, done.values())  # without the line that was cut off
     began = time.monotonic()
-    with out.open("w", encoding="utf-8") as file, ThreadPoolExecutor(jobs) as pool:
-        file.writelines(f"{json.dumps(record)}\n" for record in done.values())
+    with out.open("a", encoding="utf-8") as file, ThreadPoolExecutor(jobs) as pool:
         waiting = [pool.submit(grader.grade, entry) for entry in todo]
         try:
             for count, future in enumerate(as_completed(waiting), 1):
@@ -304,6 +304,12 @@ def dump(grader: Grader, out: Path, *, jobs: int, only: str | None, resume: bool
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return len(todo)
+
+
+def _write_again(path: Path, records: Iterable[Record]) -> None:
+    beside = path.with_name(f"{path.name}.tmp")
+    beside.write_text("".join(f"{json.dumps(one)}\n" for one in records), encoding="utf-8")
+    beside.replace(path)
 
 
 def summary(record: Record) -> str:
