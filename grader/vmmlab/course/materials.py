@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from vmmlab.images import StandInSource
 
 
+def given_comments(course: Course, lang: str) -> Path:
+    """The translations of the given code's comments; there is no such file for English."""
+    return course.template / f"comments.{lang}.yml"
+
+
 def starters_dir(course: Course, lang: str) -> Path:
     """Where a release has its starters in one language; "" is English."""
     return course.template / "starters" / (lang or ENGLISH)

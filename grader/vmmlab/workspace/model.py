@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import CourseError, InfraError, UsageError
-from vmmlab.course import materials
+from vmmlab.course import comments, materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course, Lab
 from vmmlab.i18n.translate import LANGUAGES
@@ -176,6 +176,8 @@ def new(dest: Path, course: Course, answers: Answers) -> Path:
 def populate(directory: Path, course: Course) -> None:
     """Add to a rendered template what is not in it: starters, checks, handouts, stand-ins, `.venv`.
 
+    The comments of the given code are translated into the language of the workspace.
+
     Args:
         directory: the folder that cookiecutter has just made.
         course: where the starters and the handouts come from.
@@ -186,6 +188,7 @@ def populate(directory: Path, course: Course) -> None:
         InfraError: the stand-ins could not be built.
     """
     workspace = read(directory)
+    comments.translate_files(directory, materials.given_comments(course, workspace.lang))
     for lab in course.labs.values():
         _add_lab(directory, lab, course, workspace.lang)
     _add_standins(directory / "standin", workspace.cohort, course)
