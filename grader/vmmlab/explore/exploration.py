@@ -19,10 +19,10 @@ CPUS = 3
 """Number of CPUs in the model: the BSP, and two APs that compete with each other."""
 
 SCENARIOS = ("registration", "barrier")
-"""What is explored: how APs get past the lock to their numbers, and three rounds of the barrier."""
+"""Names of the harnesses: APs from the lock to their numbers, and three rounds of the barrier."""
 
 MemoryModel = Literal["in order", "store buffers"]
-"""How stores become visible to other CPUs: at once, or late through a buffer (TSO)."""
+"""Time at which stores become visible to other CPUs: at once, or late through a buffer (TSO)."""
 
 Verdict = Literal["correct", "no error found", "wrong", "unsupported", "unfinished"]
 """`correct` is exhaustive; `no error found` holds within the bound that is named."""
@@ -61,7 +61,7 @@ class ScheduleStep:
 
 @dataclass(frozen=True, slots=True)
 class CpuPosition:
-    """Where one CPU is at the end of a counterexample.
+    """The position of one CPU at the end of a counterexample.
 
     Attributes:
         cpu: 0 is the BSP.
