@@ -11,8 +11,8 @@ import pytest
 
 from vmmlab.base.errors import InfraError
 from vmmlab.checks import Scenario
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
 from vmmlab.grading.grade import RunFacts, RunRequest, grade_lab
 from vmmlab.images.model import BuildFailed, Diagnostic
 from vmmlab.report import Report
@@ -97,7 +97,7 @@ class Kit:
         """Grade it with the fake runner."""
         options.setdefault("runner_factory", self.runner)
         return grade_lab(
-            courses.load(self.root),
+            load_course(self.root),
             "lab3",
             self.files,
             cohort=Cohort.derive("dev"),

@@ -78,14 +78,14 @@ def test_select_unreadable(kit, select):
 
 
 def test_unknown_lab(kit):
-    from vmmlab.course import model as course
     from vmmlab.course.cohort import Cohort
+    from vmmlab.course.load import load_course
     from vmmlab.grading.grade import grade_lab
 
     kit.write(BODY, POINTS)
     with pytest.raises(UsageError, match="no lab called 'lab4'"):
         grade_lab(
-            course.load(kit.root),
+            load_course(kit.root),
             "lab4",
             {},
             cohort=Cohort.derive("dev"),

@@ -29,7 +29,8 @@ from vmmlab.base.errors import CourseError, InfraError, UsageError, VmmlabError
 from vmmlab.checks.hints import Hints
 from vmmlab.checks.model import Check, Failure, Scenario, declared_in
 from vmmlab.course.cohort import Cohort
-from vmmlab.course.model import ARCHES, Course, Step, check_defined
+from vmmlab.course.defined import check_defined
+from vmmlab.course.model import ARCHES, Course, Step
 from vmmlab.grading.run import CheckResult, LabRun
 from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, FirstStep, Report
 

@@ -23,7 +23,7 @@ from vmmlab.author.mutants.progress import Watch
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import ARCHES, Course
-from vmmlab.course.submission import reference
+from vmmlab.course.reference import reference
 from vmmlab.grading.boots import LabRunner, make_builder
 from vmmlab.grading.grade import grade_lab
 from vmmlab.host.sandbox import Sandbox
