@@ -17,7 +17,7 @@ TREE := vmm-skeleton/{{cookiecutter.slug}}
 C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev $(LABS) iso test test-full bench soak lint book browser images images-test clean FORCE
+.PHONY: help setup setup-dev $(LABS) iso messages test test-full bench soak lint book browser images images-test clean FORCE
 
 help:
 	@echo "make lab0 ... lab4   grade the reference solution of one lab"
@@ -28,6 +28,7 @@ help:
 	@echo "make bench           compare the time of a verdict with the time of the bare boots"
 	@echo "make soak            grade 2,000 times under load and report verdicts that change (an hour)"
 	@echo "make lint            run ruff, mypy and clang-format"
+	@echo "make messages        update the catalogs of translations and list what they lack"
 	@echo "make book            build the book in English and Japanese: build/book/index.html"
 	@echo "make images          build the container images for students and for grading"
 	@echo "make images-test     build the images and test them"
@@ -82,6 +83,9 @@ lint: $(STAMP_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror '--style=file:$(TREE)/.clang-format' $(C_FILES)
+
+messages: $(STAMP_DEV)
+	@$(BIN)/python -m vmmlab.author.catalogs
 
 # One book per language. Warnings, such as a dead link or a page without its twin, are errors.
 # -a also writes unchanged pages, because their sidebars may have changed.

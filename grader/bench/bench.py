@@ -26,9 +26,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from vmmlab.checks.model import declared_in
 
 from vmmlab.checks import Scenario
-from vmmlab.checks.model import declared_in
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.find import find_course
 from vmmlab.course.load import load_course
@@ -37,9 +37,10 @@ from vmmlab.course.reference import reference
 from vmmlab.grading import inputs
 from vmmlab.grading.boots import build_options, make_builder
 from vmmlab.host.sandbox import Sandbox
+from vmmlab.host.versions import tool_versions
 from vmmlab.images import BuildOptions, Image
 from vmmlab.images.model import Delays
-from vmmlab.machine import tool_versions
+from vmmlab.machine import firmware
 from vmmlab.machine.spec import MAX_CPUS_MULTI_THREADED
 
 EXIT_AT_ONCE = """
@@ -58,7 +59,6 @@ EXIT_AT_ONCE = """
 SEED = 1
 DELAYS_US: dict[Delays, tuple[int, int]] = {"fast": (100, 5000), "faithful": (10_000, 200_000)}
 """After INIT and after each SIPI: core/delays.c."""
-FIRMWARE = {"qboot": ["-bios", "qboot.rom"], "seabios": []}
 WORKERS = os.cpu_count() or 1
 
 
@@ -83,7 +83,7 @@ def bare_boot(image: Image, scenario: Scenario, *more: str) -> None:
     argv = [
         str(tool_versions().qemu_path), *more,
         "-accel", f"tcg,thread={threads}", "-M", "q35,sata=off,smbus=off",
-        *FIRMWARE[scenario.get("firmware", "qboot")],
+        *firmware.find(scenario.get("firmware", firmware.DEFAULT)).options,
         "-m", str(inputs.memory_mib(SEED, scenario.name)), "-smp", str(scenario.get("cpus", 4)),
         "-nodefaults", "-display", "none", "-no-reboot", "-kernel", str(image.kernel),
         "-append", inputs.command_line(SEED, scenario.name),
@@ -124,7 +124,7 @@ def bring_up(image: Image, scratch: Path) -> tuple[float, int, int]:
     """
     log = scratch / "trace"
     bare_boot(
-        image, Scenario("bring-up", (("cpus", 4),)),
+        image, Scenario("bring-up", cpus=4),
         "-trace", "memory_region_ops_write", "-msg", "timestamp=on", "-D", str(log),
     )  # fmt: skip
     begins, ends, kinds = 0.0, 0.0, []
@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _machine(course: Course, console: Console, runs: int) -> None:
     """The bench itself: boots a second, the bring-up beside its delays, many processors."""
     image = bare_image(course, "lab4", BuildOptions())
-    four = Scenario("bring-up", (("cpus", 4),))
+    four = Scenario("bring-up", cpus=4)
 
     def many() -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -267,7 +267,7 @@ def _machine(course: Course, console: Console, runs: int) -> None:
     for column in ("CPUs", "floor s", "seconds", "ratio", "QEMU at most MiB"):
         crowd.add_column(column, justify="right")
     for cpus in (16, 64, 255):
-        floor_s = timed(lambda n=cpus: bare_boot(image, Scenario("crowd", (("cpus", n),))))
+        floor_s = timed(lambda n=cpus: bare_boot(image, Scenario("crowd", cpus=n)))
         took_s, mib = many_cpus(course, cpus)
         crowd.add_row(
             str(cpus), f"{floor_s:.2f}", f"{took_s:.2f}", f"{took_s / floor_s:.2f}", str(mib)

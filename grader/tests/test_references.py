@@ -19,7 +19,7 @@ REFERENCE = re.compile(
     r"((?:[\w{}.+-]+/)*[\w.+-]*\w\.(?:py|md|yml|toml|c|h|S|ld|sh))"
     r"(?![\w/*{(-]|\.\w)"
 )
-"""A path or a file name as a comment spells it: `core/panic.c`, `labs/labN/hints.yml`."""
+"""A path or a file name as a comment spells it: `core/panic.c`, `labs/labN/causes.yml`."""
 
 PLACEHOLDER = re.compile(r"[A-Z]{2,}|labN")
 """Stands for one word in a path: `labs/labN/worksheet.py`, `NAME.md`."""
@@ -31,6 +31,7 @@ ELSEWHERE = frozenset(
         "stdint.h",
         "nbgrader_config.py",  # in an instructor's course folder
         "starters/LANGUAGE/lab3/ap_start.c",  # in a release
+        "labs/labN/probes.py",  # of a lab that needs probes of its own
     }
 )
 """Files that are not part of the kit."""
@@ -122,11 +123,11 @@ def test_every_file_that_a_comment_names_is_there():
         ("a.S", "\tnop\t// gone.S\n", ["a.S:1: gone.S"]),
         ("a.yml", "key: gone.md  # gone.yml\n", ["a.yml:1: gone.yml"]),
         ("Makefile", "# labs/labN/gone.yml\n", ["Makefile:1: labs/labN/gone.yml"]),
-        ("a.py", "# core/here.c, here.c, labs/labN/hints.yml, X/core/here.c stdint.h\n", None),
+        ("a.py", "# core/here.c, here.c, labs/labN/causes.yml, X/core/here.c stdint.h\n", None),
         ("a.py", "# *.c, gone.c.in, https://example.org/gone.c, a.b.c(), hints.LANGUAGE.yml\n", []),
     ],
 )
 def test_a_reference_that_leads_nowhere_is_found(name, text, wrong):
-    known = Known(["tree/core/here.c", "labs/lab1/hints.yml", "labs/lab1/hints.ja.yml"])
+    known = Known(["tree/core/here.c", "labs/lab1/causes.yml", "labs/lab1/causes.ja.yml"])
     expected = ["a.py:1: X/core/here.c"] if wrong is None else wrong
     assert list(broken(name, text, known)) == expected

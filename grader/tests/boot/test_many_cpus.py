@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.machine import tool_versions
+from vmmlab.host.versions import tool_versions
 
 KIT = Path(__file__).resolve().parents[3]
 

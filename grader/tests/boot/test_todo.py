@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,8 @@ KIT = Path(__file__).resolve().parents[3]
 ARCHES = ("x86_64", "i386")
 SAYS = "write what the comment there says."
 CPUS = 4
-TIMEOUT_S = 20.0
+OVER = "vmmlab: a CPU has stopped at a TODO, and the others wait\n"
+"""How a boot ends that does not run into the time-out."""
 
 # The lab that is booted, what of it is written, the last file, and the steps there: old and new.
 IN_ASSEMBLY = {
@@ -40,17 +40,16 @@ def course() -> Course:
     return load_course(KIT)
 
 
-def run(lab: str, submission: Path, where: Path, *options: str) -> tuple[str, float]:
-    """What a boot prints, and how long it takes in seconds."""
-    began = time.monotonic()
+def run(lab: str, submission: Path, *options: str) -> str:
+    """What a boot prints."""
     done = subprocess.run(
         [str(Path(sys.executable).with_name("vmmlab")), "run", lab, "--submission", str(submission),
-         "--cpus", str(CPUS), "--timeout", str(TIMEOUT_S), *options],
-        cwd=where, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+         "--cpus", str(CPUS), "--timeout", "120", *options],
+        cwd=KIT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         env=os.environ | {"LC_ALL": "C.UTF-8"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout, time.monotonic() - began
+    return done.stdout
 
 
 def in_assembly(course: Course, kind: str) -> tuple[str, dict[str, bytes], str]:
@@ -74,7 +73,7 @@ def written_to(folder: Path, files: dict[str, bytes]) -> Path:
 def test_a_step_is_printed_once(course: Course, tmp_path: Path) -> None:
     """All CPUs come to the same barrier, one after the other or at once."""
     files = dict(reference(course, ["lab4"], [f"lab4.{number}" for number in range(1, 5)]).files)
-    printed, _ = run("lab4", written_to(tmp_path, files), KIT)
+    printed = run("lab4", written_to(tmp_path, files))
     assert printed.count("TODO(") == printed.count(SAYS) == 1
     assert ", sync_all_processors: write what" in printed
     assert printed.endswith("vmmlab: all CPUs have halted\n")
@@ -86,10 +85,10 @@ def test_any_step_in_assembly_is_printed_once(
     course: Course, tmp_path: Path, kind: str, arch: str
 ) -> None:
     lab, files, line = in_assembly(course, kind)
-    printed, took_s = run(lab, written_to(tmp_path, files), KIT, "--arch", arch)
-    assert f"\n{line}\n" in printed.replace("\r", "")
+    printed = run(lab, written_to(tmp_path, files), "--arch", arch).replace("\r", "")
+    assert f"\n{line}\n" in printed
     assert printed.count("TODO(") == 1
-    assert took_s < TIMEOUT_S / 2
+    assert printed.endswith(OVER)
 
 
 @pytest.mark.parametrize("arch", ARCHES)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from gradebook_helpers import COURSE, FAIL, INFRA, make_report, write_course
-from rich.cells import cell_len
 
 from vmmlab.base.errors import UsageError
 from vmmlab.classroom.gradebook import notebook
@@ -83,7 +82,7 @@ def test_japanese_lines_are_wrapped_by_their_width(course: Course) -> None:
     cells = json.loads(shown)["cells"]
     lines = "".join("".join(o["text"]) for c in cells for o in c.get("outputs", ())).splitlines()
     assert any("遠い" in line for line in lines)
-    assert max(map(cell_len, lines)) <= 88
+    assert max(map(cells, lines)) <= 88
 
 
 def test_partial_points(course: Course) -> None:

@@ -19,7 +19,7 @@ from vmmlab.cli import main
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
-from vmmlab.grading import grade as grading
+from vmmlab.grading.request import RunRequest, default_seed
 from vmmlab.host import tools
 from vmmlab.workspace.new import Answers
 
@@ -186,14 +186,15 @@ def test_sigterm_unwinds(tmp_path: Path) -> None:
 
 
 class Grader:
-    """Stands for vmmlab.grading.grade: notes what it was asked, answers as told."""
+    """Stands for vmmlab.report.make: notes what it was asked, answers as told."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.answers: dict[str, int | VmmlabError] = {}
 
-    def grade_lab(self, of: Course, lab: str, files: Any, **more: Any) -> str:
-        self.asked.append((lab, {"files": files, **more}))
+    def report_lab(self, request: RunRequest, **more: Any) -> str:
+        lab = request.lab
+        self.asked.append((lab, {**vars(request), **more}))
         answer = self.answers.get(lab, 0)
         if isinstance(answer, VmmlabError):
             raise answer
@@ -210,7 +211,7 @@ def grader(monkeypatch: pytest.MonkeyPatch) -> Grader:
     def write(report: str, path: Path) -> None:
         path.write_text(report)
 
-    monkeypatch.setattr(grading, "grade_lab", fake.grade_lab)
+    monkeypatch.setattr("vmmlab.report.make.report_lab", fake.report_lab)
     monkeypatch.setattr("vmmlab.report.exit_code", code)
     monkeypatch.setattr("vmmlab.report.write_json", write)
     monkeypatch.setattr("vmmlab.report.terminal.print_report", lambda r, say: typer.echo(r))
@@ -237,7 +238,7 @@ def test_what_the_grader_is_given(grader: Grader, folder: Path) -> None:
     assert asked["cohort"] == Cohort.derive("dev")
     assert asked["mode"] == "standalone"
     assert asked["arch"] == "x86_64"
-    assert asked["submission_name"] == str(folder)
+    assert asked["submission"] == str(folder)
     assert asked["sandbox_required"] is True, "it may be somebody else's work"
     assert "extra.txt" in asked["notes"][0]
 
@@ -248,7 +249,7 @@ def test_the_reference(grader: Grader) -> None:
     assert asked["mode"] == "reference"
     assert asked["select"] == "lock"
     assert asked["sandbox_required"] is False
-    assert asked["seed"] == grading.default_seed("lab4", "dev")
+    assert asked["seed"] == default_seed("lab4", "dev")
     assert b"BEGIN SOLUTION" in asked["files"]["lab4/sync.c"]
 
 

@@ -6,9 +6,10 @@ import re
 
 import pytest
 
+from vmmlab.base.text import cells
 from vmmlab.explore import text
 from vmmlab.explore.schema import SAMPLE_FILES, from_data
-from vmmlab.i18n.translate import Reader, cells
+from vmmlab.i18n.translate import Reader
 
 RIGHT, WRONG = (from_data(json.loads(file.read_text(encoding="utf-8"))) for file in SAMPLE_FILES)
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")

@@ -11,7 +11,8 @@ import pytest
 
 from vmmlab.course.load import load_course
 from vmmlab.i18n import templates
-from vmmlab.i18n.translate import OWN_CATALOGS, Reader, catalog
+from vmmlab.i18n.prose import catalog
+from vmmlab.i18n.translate import OWN_CATALOGS, Reader
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = ROOT / "grader" / "vmmlab"
@@ -47,8 +48,11 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "host/tools.py": None,
     "author/check_course.py": None,
     "student/doctor.py": None,
-    "diagnosis/causes.py": None,
-    "observe/observation.py": ("Rung",),
+    "diagnosis/aps.py": None,
+    "diagnosis/bsp.py": None,
+    "diagnosis/todo.py": None,
+    "diagnosis/trampoline.py": None,
+    "observe/milestones.py": None,
     "grading/boots.py": None,
     "explore/__init__.py": None,
     "explore/exploring.py": None,
@@ -128,8 +132,8 @@ AS_IT_IS = frozenset(
         "{}\n… (the rest is left out)\n",
         *("pip install 'vmmlab[instructor]'", "pip install 'vmmlab[instructor,worksheets]'"),
         "python -m pip install 'vmmlab[author]'",
-        *("Lab N", "lab N", "<!-- new-lab:", "<!-- end of {name} -->", "english: {}"),
-        *("<!-- {name}: written by `vmmlab mutants --write` -->", "vmmlab {} {}"),
+        *("Lab N", "lab N", "<!-- new-lab:", "<!-- end of {} -->", "english: {}"),
+        *("<!-- {}: written by `vmmlab mutants --write` -->", "vmmlab {} {}"),
         *("the {} {} of {}", "the {} {} (number {}) of {}"),
         *("{}:{}: labs > {} > {} > {}", "far-jump-missing:\n              - a hint"),
         "  {}\n  nbgrader export --exporter=vmmlab.classroom.gradebook.export.QuotedCsv",
@@ -139,6 +143,8 @@ AS_IT_IS = frozenset(
         *("{}: {} is for {} and needs {}, which is for {}.", "needs that are for {} too"),
         "mend needs=, or the key arch in course.yml",
         "{} points offered, {} expected",
+        *("milestone {} cannot be registered.", "a name and an order that no other milestone has"),
+        "{} at {}",
     }
 )
 """Texts that are shown in English to everybody."""
@@ -148,6 +154,7 @@ MADE = frozenset(
         # what is put together in several places
         *("{}, called by {}", "real mode", "protected mode", "long mode"),
         *("{}: built in {} s, no warnings: {}", "{} in {}: {} (CS:IP = {})"),
+        "{} in {}: {} ({})",
         "{} in {}: {} (CS:IP = {}); lgdt has loaded a GDT with base {}, limit {}",
         *("      then make {}", "next: make run LAB={}", "next: pytest {}"),
         # parts of what the explorer says of a step
@@ -273,10 +280,10 @@ def test_hidden_checks_are_translated_where_no_student_reads(lab: str) -> None:
 
 @pytest.mark.parametrize("lab", LABS)
 def test_hints_go_rung_by_rung(lab: str) -> None:
-    from vmmlab.checks.hints import Hints
+    from vmmlab.checks.causes import Causes
 
     folder = ROOT / "labs" / lab
-    english, japanese = (Hints(folder / name).load() for name in ("hints.yml", "hints.ja.yml"))
+    english, japanese = (Causes(folder / name).load() for name in ("causes.yml", "causes.ja.yml"))
     rungs = {cause: len(ladder) for cause, ladder in english.items()}
     assert {cause: len(ladder) for cause, ladder in japanese.items()} == rungs
     say = Reader("ja").of(folder)

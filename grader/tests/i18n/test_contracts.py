@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.text import cells
 from vmmlab.course import comments as contracts
 from vmmlab.course.comments import comments, translated
 from vmmlab.course.load import load_course
 from vmmlab.course.markup import starter_text
-from vmmlab.i18n.translate import cells
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "reference"

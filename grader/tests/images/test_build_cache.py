@@ -13,7 +13,7 @@ import pytest
 
 from vmmlab.base.errors import InfraError
 from vmmlab.images import cache as module
-from vmmlab.images.cache import Cache, default_dir, digest, digest_files
+from vmmlab.images.cache import Cache, digest, digest_files
 
 Put = Callable[..., None]
 
@@ -189,10 +189,3 @@ def test_digest_keeps_borders() -> None:
     assert digest(None) != digest("")
     assert digest_files({"a": b"1", "b": b"2"}) == digest_files({"b": b"2", "a": b"1"})
     assert digest_files({"a": b"1"}) != digest_files({"a": b"2"})
-
-
-def test_default_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_dir() == tmp_path / "vmmlab"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
-    assert default_dir() == Path.home() / ".cache/vmmlab"

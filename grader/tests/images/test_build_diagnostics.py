@@ -6,7 +6,7 @@ import pytest
 
 from vmmlab.images import BuildFailed, Diagnostic
 from vmmlab.images.diagnostics import bounded_log, killed, last_words, parse, parse_link, stopped
-from vmmlab.images.model import clean, one_line
+from vmmlab.images.model import one_line
 
 OWN = ("lab3/apinit.S", "lab3/ap_start.c")
 BASE = "/home/x/.cache/vmmlab/tmp/abc/src"
@@ -195,11 +195,6 @@ def test_linker(text: str, file: str, line: int, words: str) -> None:
 def test_linker_about_given_code_is_not_the_students() -> None:
     text = "ld: given/core@bsp.c.o: in function `f':\n./core/bsp.c:1: undefined reference to `g'\n"
     assert [one.file for one in parse_link(text, OWN, {}, BASE)] == [""]
-
-
-def test_clean() -> None:
-    assert clean("a\x1b[31mb\x00\r\n\tü€") == "a\\x1b[31mb\\x00\\x0d\n\tü€"
-    assert clean("\x85\u202e") == "\\x85\\x202e"
 
 
 def test_build_failed_shows_the_first_error() -> None:

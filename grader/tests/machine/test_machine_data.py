@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from vmmlab.base.errors import InfraError, UsageError
-from vmmlab.host.versions import is_tried, parse_version, qemu_path
-from vmmlab.machine import Limits, MachineSpec, tool_versions
-from vmmlab.machine.gdb import REGISTER_NAMES, GdbError, Registers, parse_layout
+from vmmlab.host.versions import is_tried, parse_version, qemu_path, tool_versions
+from vmmlab.machine import Limits, MachineSpec, firmware
+from vmmlab.machine.gdb import REGISTER_NAMES, GdbError, Registers
+from vmmlab.machine.gdb.registers import parse_layout
 from vmmlab.machine.limits import NOMINAL_START_S, nominal_start_s
-from vmmlab.machine.qemu import BoundedText, argv, sanitise
+from vmmlab.machine.qemu.command import argv
+from vmmlab.machine.qemu.output import BoundedText
 
 
 def regs(**values: int) -> Registers:
@@ -38,6 +40,20 @@ def test_limits_follow_the_host_but_never_below_one() -> None:
 def test_impossible_machines_are_refused(options: dict[str, int | str]) -> None:
     with pytest.raises(UsageError):
         MachineSpec(Path("k"), **options)  # type: ignore[arg-type]
+
+
+def test_firmware_is_one_that_is_registered() -> None:
+    with pytest.raises(UsageError, match="no firmware 'ovmf'") as caught:
+        MachineSpec(Path("k"), firmware="ovmf")
+    assert caught.value.expected == "qboot or seabios"
+    with pytest.raises(ValueError, match="'qboot' is registered already"):
+        firmware.register(firmware.find("qboot"))
+
+
+def test_a_new_firmware_is_one_registration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firmware, "_REGISTERED", dict(firmware._REGISTERED))
+    firmware.register(firmware.Firmware("mine", ("-bios", "mine.rom"), "for this test"))
+    assert "-bios mine.rom" in line(firmware="mine")
 
 
 def test_threads_by_number_of_cpus() -> None:
@@ -142,24 +158,3 @@ def test_bounded_text_keeps_both_ends() -> None:
     short = BoundedText(head=10, tail=10)
     short.feed(b"0123456789abc")
     assert short.value() == b"0123456789abc"
-
-
-@pytest.mark.parametrize(
-    ("raw", "shown"),
-    [
-        (b"plain\r\ntext\n", "plain\ntext\n"),
-        (b"\x1b[31mred\x1b[0m", "red"),
-        (b"\x1b]0;title\x07after", "after"),
-        (b"\x1bPq#0\x1b\\after", "after"),
-        (b"bell\x07 nul\x00", "bell\\x07 nul\\x00"),
-        (b"\xff\xfe", "\\xff\\xfe"),
-        ("\u00e9\u3042".encode(), "\u00e9\u3042"),
-        ("\x9b31m".encode(), "\\x9b31m"),
-        (b"half \x1b[", "half "),
-        (b"a\rb", "a\nb"),
-    ],
-)
-def test_sanitise(raw: bytes, shown: str) -> None:
-    text = sanitise(raw)
-    assert text == shown
-    assert "\x1b" not in text

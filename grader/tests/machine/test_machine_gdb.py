@@ -513,7 +513,7 @@ async def test_cancelled_requests_do_not_confuse_later_ones(kernel: Kernels) -> 
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            m.gdb._known.clear()
+            m.gdb._cpus.forget()
             assert await m.gdb.all_registers() == expected
         await m.gdb.resume()
         for _ in range(20):
@@ -531,7 +531,7 @@ async def test_a_stop_survives_a_cancelled_wait(kernel: Kernels) -> None:
             await m.gdb.set_break(k["bsp_spin"])
             await m.gdb.resume([0])
             waiter = asyncio.ensure_future(m.gdb.wait(10))
-            while m.gdb._raw_stop is None:
+            while m.gdb._runner._reply is None:
                 await asyncio.sleep(0.001)
             for _ in range(ticks):
                 await asyncio.sleep(0)

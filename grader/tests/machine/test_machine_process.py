@@ -20,8 +20,9 @@ from vmmlab.base.errors import InfraError
 from vmmlab.host import sandbox
 from vmmlab.host.versions import qemu_path
 from vmmlab.machine import IcrWrite, IoWrite, Limits, Machine, MachineDied, MachineSpec
-from vmmlab.machine.qemu import SERIAL_HEAD, SERIAL_TAIL
-from vmmlab.machine.trace import MAX_EVENTS, MAX_EXCEPTIONS
+from vmmlab.machine.exceptions import MAX_EXCEPTIONS
+from vmmlab.machine.qemu.output import SERIAL_HEAD, SERIAL_TAIL
+from vmmlab.machine.trace import MAX_EVENTS
 
 Kernels = Callable[..., Kernel]
 
@@ -223,7 +224,7 @@ async def test_cancelling_leaves_no_process(kernel: Kernels, delay_s: float) -> 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert machine._process is None or not alive(machine.pid)
+    assert machine._process.pid is None or not alive(machine.pid)
 
 
 SCRIPT = """
@@ -296,10 +297,10 @@ async def test_a_vmm_that_prints_for_ever(kernel: Kernels) -> None:
     async with kernel("FLOOD_SERIAL").machine() as m:
         await m.gdb.resume()
         deadline = time.monotonic() + 20
-        while m._serial.total < 180_000 and time.monotonic() < deadline:
+        while m._output.serial.total < 180_000 and time.monotonic() < deadline:
             assert await m.gdb.wait(0.05) is None
         assert (await m.gdb.interrupt()).kind == "interrupt"
-        assert m._serial.total >= 180_000
+        assert m._output.serial.total >= 180_000
         assert len(m.serial_bytes()) <= SERIAL_HEAD + SERIAL_TAIL + 100
         assert "bytes left out" in m.serial()
         assert len(m.trace()) < 100

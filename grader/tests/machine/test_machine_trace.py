@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from vmmlab.machine import CpuReset, IcrDest, IcrWrite, IoWrite
-from vmmlab.machine.trace import MAX_EVENTS, MAX_EXCEPTIONS, MAX_PARTIAL, TraceLog, parse
+from vmmlab.machine.exceptions import MAX_EXCEPTIONS
+from vmmlab.machine.trace import MAX_EVENTS, MAX_PARTIAL, TraceLog, parse
 
 DATA = Path(__file__).parent / "data"
 #: The threads of processors 0, 1, … when the samples were recorded.
@@ -186,4 +187,4 @@ def test_floods_are_bounded() -> None:
     log.feed(b"\n" + b"noise\n" * 100_000)
     assert len(log.messages()) <= 10_000
     log.feed(b"   1: v=20 e=0000 i=0 cpl=0 IP=0008:0 pc=0\n" * 10_000)
-    assert len(log._heads) <= 512
+    assert len(log._exceptions._heads) <= 512

@@ -6,8 +6,9 @@ import pytest
 
 from vmmlab.author import mutants
 from vmmlab.author.mutants import Mutant, Variant, VariantResult, judge
+from vmmlab.base.text import cells
 from vmmlab.course.load import load_course
-from vmmlab.i18n.translate import Reader, cells
+from vmmlab.i18n.translate import Reader
 from vmmlab.report.model import Build, CheckReport, Diagnostic, Report
 
 ROOT = Path(__file__).parents[3]

@@ -7,7 +7,6 @@ not written anew: every byte of it stays, comments included. Knows nothing of gr
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import CourseError, InfraError, UsageError
+from vmmlab.base.files import write_atomically
 from vmmlab.course import comments
 from vmmlab.course.find import COURSE_FILE
 from vmmlab.course.load import load_course
@@ -29,8 +29,8 @@ _PLACES: Final[Mapping[str, str]] = {
     "README.md.txt": "labs/labN/README.md",
     "README.ja.md.txt": "labs/labN/README.ja.md",
     "test_labN.py.txt": "labs/labN/test_labN.py",
-    "hints.yml.txt": "labs/labN/hints.yml",
-    "hints.ja.yml.txt": "labs/labN/hints.ja.yml",
+    "causes.yml.txt": "labs/labN/causes.yml",
+    "causes.ja.yml.txt": "labs/labN/causes.ja.yml",
     "messages.ja.yml.txt": "labs/labN/messages.ja.yml",
     "start.c.txt": "reference/labN/start.c",
     "contracts.ja.yml.txt": "reference/labN/contracts.ja.yml",
@@ -94,7 +94,7 @@ def new_lab(course: Course, name: str) -> Made:
     try:
         for place, text in texts.items():
             _write(course.root / place, text, written)
-        _replace(path, after)
+        write_atomically(path, after.encode())
         load_course(course.root)
     except OSError as error:
         _undo(course, written, before)
@@ -182,13 +182,6 @@ def _write(path: Path, text: str, written: list[Path]) -> None:
         file.write(text)
 
 
-def _replace(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
-
-
 def _undo(course: Course, written: list[Path], before: str) -> None:
     for path in written:
         path.unlink(missing_ok=True)
@@ -196,4 +189,4 @@ def _undo(course: Course, written: list[Path], before: str) -> None:
             path.parent.rmdir()
     with suppress(OSError):
         if (course.root / COURSE_FILE).read_text(encoding="utf-8") != before:
-            _replace(course.root / COURSE_FILE, before)
+            write_atomically(course.root / COURSE_FILE, before.encode())

@@ -74,10 +74,11 @@ def grade(
 ) -> int:
     """Grade labs: build, boot, look from outside, say what it earns."""
     gc.disable()  # a short process: looking for cycles would only make it start later
-    from vmmlab.grading.grade import default_seed, grade_lab
+    from vmmlab.grading.request import RunRequest, default_seed
     from vmmlab.host.tools import require
     from vmmlab.images.model import BuildOptions
     from vmmlab.images.toolchain import COMPILERS
+    from vmmlab.report.make import report_lab
 
     loaded = open_course(course)
     wanted = list(dict.fromkeys(labs))
@@ -91,10 +92,10 @@ def grade(
 
     def report_on(lab: str) -> Report:
         taken = source.take([lab], loaded)
-        return grade_lab(
-            loaded,
-            lab,
-            taken.files,
+        request = RunRequest(
+            course=loaded,
+            lab=lab,
+            files=taken.files,
             cohort=numbers,
             seed=default_seed(lab, numbers.name) if seed is None else seed,
             sandbox_required=not (source.trusted or no_sandbox),
@@ -102,9 +103,12 @@ def grade(
             arch=arch,
             compiler=build.compiler,
             opt=build.opt if opt else None,
+        )
+        return report_lab(
+            request,
+            submission=submission,
             select=select,
             hidden=not source.trusted if hidden is None else hidden,
-            submission_name=submission,
             notes=taken.notes,
         )
 

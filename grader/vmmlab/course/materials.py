@@ -95,7 +95,6 @@ def place_standins(course: Course, cohort: Cohort, target: Path) -> None:
     """
     from vmmlab.host.sandbox import Sandbox
     from vmmlab.images import Builder, BuildOptions, FromReference
-    from vmmlab.images.cache import default_dir
 
     source = standins(course, cohort)
     if not isinstance(source, FromReference):
@@ -110,7 +109,7 @@ def place_standins(course: Course, cohort: Cohort, target: Path) -> None:
             ) from error
         return
     sandbox = Sandbox.choose(require=False)
-    builder = Builder(course.tree, course, sandbox, default_dir(), source)
+    builder = Builder(course.tree, course, sandbox, None, source)
     builder.make_standins(target, cohort)
     for arch in ARCHES[1:]:
         if any(arch in lab.arches for lab in course.labs.values()):

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from vmmlab.base.errors import SubmissionError, os_reason
+from vmmlab.base.text import clean_line
 from vmmlab.base.workspacefile import PREBUILT_FOLDER
 from vmmlab.course.model import Course, Lab
 
@@ -25,6 +26,7 @@ MAX_BYTES: Final = 256 * 1024
 
 _MAX_NAMES: Final = 12
 _MAX_ENTRIES: Final = 10_000
+_MOST_SHOWN: Final = 120  # characters of a name
 
 # What a workspace has at its top besides the given VMM: no note mentions it.
 _OWN_FILES: Final = frozenset(
@@ -81,7 +83,7 @@ def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
         os.close(top)
     if problems:
         raise SubmissionError(
-            f"the submission {_shown(str(directory))} cannot be graded: "
+            f"the submission {clean_line(str(directory), _MOST_SHOWN)} cannot be graded: "
             + (f"{len(problems)} problems." if len(problems) > 1 else "one problem."),
             expected=_expected(wanted),
             found="\n            ".join(problems),
@@ -208,15 +210,9 @@ def _names_in(directory: Path) -> frozenset[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    text = ", ".join(_shown(name) for name in names[:_MAX_NAMES])
+    text = ", ".join(clean_line(name, _MOST_SHOWN) for name in names[:_MAX_NAMES])
     left = len(names) - _MAX_NAMES
     return f"{text} and {left} more" if left > 0 else text
-
-
-def _shown(name: str) -> str:
-    """A name that a stranger chose, safe to print: no control characters, no endless length."""
-    text = "".join(c if c.isprintable() else "?" for c in name)
-    return text if len(text) <= 120 else text[:119] + "…"
 
 
 # --- words -----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import InfraError, UsageError
-from vmmlab.explore.model import CPUS, SCENARIOS, Bounds, Exploration
+from vmmlab.explore.exploration import CPUS, SCENARIOS, Bounds, Exploration
 from vmmlab.explore.program import CohortLike, ImageLike
 from vmmlab.explore.schema import from_data
 from vmmlab.host.sandbox import Completed, Limits, Sandbox

@@ -11,15 +11,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.errors import InfraError
 
 #: Major versions on which the whole test suite was run: 7.2 and 10.0.
 TRIED = ((7, 2), (10, 0))
 #: The environment variable that names another QEMU than the one on PATH.
 QEMU_VARIABLE = "VMMLAB_QEMU"
-#: The processor to emulate where there are more than 255: TCG has x2APIC from 9.0 on.
-X2APIC_CPU = "qemu64,+x2apic"
-_X2APIC_SINCE = (9, 0)
 _DEFAULT = "qemu-system-x86_64"
 
 
@@ -119,21 +116,3 @@ def _versions(path: Path, mtime_ns: int) -> ToolVersions:
         tried=is_tried(version),
         qmp=importlib.metadata.version("qemu.qmp"),
     )
-
-
-def require_x2apic(version: tuple[int, ...]) -> None:
-    """Refuse a QEMU whose TCG has no x2APIC.
-
-    Args:
-        version: such as (7, 2, 22).
-
-    Raises:
-        UsageError: it is older than 9.0.
-    """
-    if tuple(version[:2]) < _X2APIC_SINCE:
-        raise UsageError(
-            "more than 255 processors need x2APIC, which this QEMU does not emulate.",
-            expected=f"QEMU {'.'.join(map(str, _X2APIC_SINCE))} or newer",
-            found=f"QEMU {'.'.join(map(str, version))}",
-            next_step=f"take at most 255, or name another QEMU in ${QEMU_VARIABLE}",
-        )

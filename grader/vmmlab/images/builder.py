@@ -17,10 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmmlab.base import files
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.host.sandbox import MIB, Limits, Sandbox
 from vmmlab.images import compile, diagnostics, linemap, objects, symbols, toolchain
-from vmmlab.images.cache import Cache, Entry, default_dir, digest, digest_files
+from vmmlab.images.cache import Cache, Entry, digest, digest_files
 from vmmlab.images.compile import Compiled, Job, Merge, Results
 from vmmlab.images.model import (
     BuildFailed,
@@ -117,7 +118,7 @@ class Builder:
         self._labs = course.labs
         self._sandbox = sandbox.hiding(standins.directory, tree)
         # Absolute: tools run in other working directories.
-        self._cache = Cache((cache_dir or default_dir()).absolute())
+        self._cache = Cache((cache_dir or files.cache_dir()).absolute())
         self._standins = standins
         self._patch: ObjectPatch | None = None
 

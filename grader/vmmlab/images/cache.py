@@ -38,12 +38,6 @@ _META = "entry.json"
 _LAYOUT = "3"
 
 
-def default_dir() -> Path:
-    """$XDG_CACHE_HOME/vmmlab, else ~/.cache/vmmlab."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "vmmlab"
-
-
 def digest(*parts: object) -> str:
     """A name for what an entry is made from. Order and borders between parts count."""
     hasher = hashlib.sha256(_LAYOUT.encode())

@@ -12,7 +12,8 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import cast
 
-from vmmlab.images.model import Diagnostic, Severity, clean, one_line
+from vmmlab.base.text import clean
+from vmmlab.images.model import Diagnostic, Severity, one_line
 
 MAX_DIAGNOSTICS = 60
 LOG_CHARS = 64 * 1024
@@ -132,7 +133,7 @@ def bounded_log(text: str, base: str = "") -> str:
     """`text` for showing: no control characters, no path of this machine, of bounded length."""
     if base:
         text = text.replace(base.rstrip("/") + "/", "")
-    text = clean(text)
+    text = clean(text, tabs=True)
     if len(text) > LOG_CHARS:
         text = text[:LOG_CHARS] + "\n… (the rest is left out)\n"
     return text

@@ -13,7 +13,7 @@ import posixpath
 import re
 from pathlib import Path
 
-from vmmlab.images.model import clean
+from vmmlab.base.text import clean
 
 READELF = ("--debug-dump=decodedline", "--wide")
 """Options of readelf that make the text which is read here."""

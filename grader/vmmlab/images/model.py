@@ -6,13 +6,13 @@ Plain data. Knows neither compilers nor caches.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.base.text import clean_line
 
 if TYPE_CHECKING:
     from vmmlab.images.symbols import Symbols
@@ -207,18 +207,6 @@ class Image:
     key: str
 
 
-# Control characters, and those that turn the direction of text or hide in it.
-_CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
-)
-
-
-def clean(text: str) -> str:
-    """The same text with control characters (ANSI escapes too) shown as \\xNN."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
-
-
 def one_line(text: str) -> str:
-    """`clean`, on one line and of bounded length: fit for `Diagnostic.message`."""
-    line = " ".join(clean(text).split())
-    return line if len(line) <= _MESSAGE_CHARS else line[: _MESSAGE_CHARS - 1] + "…"
+    """Return `text` clean, on one line and of bounded length: fit for `Diagnostic.message`."""
+    return clean_line(text, _MESSAGE_CHARS)

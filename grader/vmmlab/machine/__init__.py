@@ -1,23 +1,15 @@
-"""Everything that starts, drives and watches one QEMU: no opinion on what is right or wrong.
+"""Starts, drives and watches one QEMU; does not judge what it sees.
 
 `Machine` boots a `MachineSpec` and stops before the first instruction. Its `gdb` is a small client
-of QEMU's debug stub, its `trace()` says what the virtual processors did to their APICs.
+of QEMU's debug stub; its `trace()` lists what the virtual processors wrote to their APICs.
 """
 
-from vmmlab.host.versions import ToolVersions, tool_versions
+from vmmlab.machine.exceptions import CpuException, TripleFault
 from vmmlab.machine.gdb import Gdb, Registers, Stop
 from vmmlab.machine.limits import Limits
 from vmmlab.machine.qemu import Launcher, Machine, MachineDied, PlainLauncher
 from vmmlab.machine.spec import MachineSpec
-from vmmlab.machine.trace import (
-    CpuException,
-    CpuReset,
-    IcrDest,
-    IcrWrite,
-    IoWrite,
-    TraceEvent,
-    TripleFault,
-)
+from vmmlab.machine.trace import CpuReset, IcrDest, IcrWrite, IoWrite, TraceEvent
 
 __all__ = [
     "CpuException",
@@ -34,8 +26,6 @@ __all__ = [
     "PlainLauncher",
     "Registers",
     "Stop",
-    "ToolVersions",
     "TraceEvent",
     "TripleFault",
-    "tool_versions",
 ]

@@ -1,4 +1,4 @@
-"""What machine is to be booted, as data. Nothing here knows how QEMU spells it."""
+"""What machine is to be booted, as data. Knows nothing of QEMU's command line."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Literal
 
 from vmmlab.base.errors import UsageError
+from vmmlab.machine import firmware
 
-#: Above this many CPUs QEMU runs all of them in one thread, which is then faster. What is graded
-#: stays below: in one thread a loop without PAUSE keeps the others waiting for 0.1 s at a time.
 MAX_CPUS_MULTI_THREADED = 32
-#: An xAPIC id has 8 bits, and 255 means all: more processors need x2APIC (SDM vol. 3, 10.12).
+"""Above this many CPUs QEMU runs all of them in one thread, which is then faster.
+
+What is graded stays below: in one thread, a loop without PAUSE keeps the other CPUs waiting for
+0.1 s at a time.
+"""
+
 MAX_CPUS_XAPIC = 255
-#: What the q35 machine of QEMU takes.
+"""An xAPIC id has 8 bits, and 255 means all: more processors need x2APIC (SDM vol. 3, 10.12)."""
+
 MAX_CPUS = 288
+"""The most processors that QEMU's q35 machine takes."""
+
+_MEMORY_MIB = range(16, 3072 + 1)
 
 
 @dataclass(frozen=True)
@@ -25,23 +33,23 @@ class MachineSpec:
         kernel: multiboot1 image that QEMU's `-kernel` takes (ELF32).
         cpus: number of processors, the boot processor included.
         memory_mib: RAM in MiB.
-        firmware: "qboot" is fast and sends no IPIs; "seabios" sends its own INIT and SIPI first.
+        firmware: the name of one that `vmmlab.machine.firmware` knows.
         cmdline: the multiboot command line.
         modules: multiboot modules, in order.
-        arch: what the kernel is; the emulated processor is a 64-bit one in both cases.
-        threads: how TCG runs the processors; "auto" is multi up to 32 CPUs.
+        arch: what the kernel is built for; the emulated processor is a 64-bit one in both cases.
+        threads: how TCG runs the processors; "auto" is "multi" up to 32 CPUs.
         log_exceptions: record every exception and interrupt taken in protected mode (`-d int`);
-            this is what names the processor and the vector of a triple fault.
-        trace_io: record every write to a device as `IoWrite` (costs time, about 5 us a write).
+            this tells the processor and the vector of a triple fault.
+        trace_io: record every write to a device as `IoWrite` (costs about 5 us a write).
 
     Raises:
-        UsageError: a value is out of range.
+        UsageError: a value is out of range, or there is no such firmware.
     """
 
     kernel: Path
     cpus: int = 4
     memory_mib: int = 64
-    firmware: Literal["qboot", "seabios"] = "qboot"
+    firmware: str = firmware.DEFAULT
     cmdline: str = ""
     modules: tuple[Path, ...] = ()
     arch: Literal["x86_64", "i386"] = "x86_64"
@@ -57,19 +65,20 @@ class MachineSpec:
                 found=str(self.cpus),
                 next_step="Choose another number of CPUs for this scenario.",
             )
-        if not 16 <= self.memory_mib <= 3072:
+        if self.memory_mib not in _MEMORY_MIB:
             raise UsageError(
                 "A machine cannot have this much memory.",
                 expected="16 to 3072 MiB",
                 found=f"{self.memory_mib} MiB",
                 next_step="Choose another memory size for this scenario.",
             )
+        firmware.find(self.firmware)
         if "\0" in self.cmdline:
             raise UsageError("The command line of a scenario contains a NUL character.")
 
     @property
     def x2apic(self) -> bool:
-        """Whether there are more processors than an xAPIC can name."""
+        """Whether there are more processors than an xAPIC can address."""
         return self.cpus > MAX_CPUS_XAPIC
 
     @property

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rich.cells import cell_len
 from rich.containers import Lines
 from rich.text import Text
+
+from vmmlab.base.text import cells
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod, OverflowMethod
@@ -23,7 +24,7 @@ _NOT_LAST: Final = frozenset("（「『【〈《〔［｛([{")
 
 def text_of(plain: str, style: str = "") -> Text:
     """A text that wraps as its characters ask for."""
-    wide = cell_len(plain) != len(plain)
+    wide = cells(plain) != len(plain)
     return Wide(plain, style) if wide else Text(plain, style)
 
 
@@ -31,9 +32,9 @@ def breaks(line: str, width: int) -> list[int]:
     """Where to break a line so that no part is wider than `width`: indices into it, ascending."""
     found: list[int] = []
     start = 0
-    while cell_len(line[start:].rstrip()) > width:
+    while cells(line[start:].rstrip()) > width:
         end = start + 1
-        while end < len(line) and cell_len(line[start : end + 1].rstrip()) <= width:
+        while end < len(line) and cells(line[start : end + 1].rstrip()) <= width:
             end += 1
         best = next((at for at in range(end, start, -1) if _may_break(line, at)), end)
         found.append(best)
@@ -47,7 +48,7 @@ def _may_break(line: str, at: int) -> bool:
         return after != " "
     if after == " " or before in _NOT_LAST or after in _NOT_FIRST:
         return False
-    return cell_len(before) == 2 or cell_len(after) == 2
+    return cells(before) == 2 or cells(after) == 2
 
 
 class Wide(Text):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from vmmlab.base.files import staged
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course, Lab, Step
 from vmmlab.course.submission import take
@@ -144,8 +143,8 @@ def install(image: Image, target: Path) -> Path:
     """
     target.mkdir(parents=True, exist_ok=True)
     for source, name in ((image.elf, "vmm.elf"), (image.kernel, "vmm.elf32")):
-        with tempfile.TemporaryDirectory(dir=target, prefix=".") as folder:
-            Path(shutil.copyfile(source, Path(folder) / name)).replace(target / name)
+        with staged(target / name, source.read_bytes()) as put_in_place:
+            put_in_place()
     return target / "vmm.elf"
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import Text
+from vmmlab.base.text import cells
 from vmmlab.host import container, sandbox, tools, versions
-from vmmlab.i18n.translate import Reader, cells
+from vmmlab.i18n.translate import Reader
 
 _TIMEOUT_S: Final = 20.0
 
@@ -43,8 +45,8 @@ class Item:
 
     name: str
     ok: bool
-    detail: str = ""
-    remedy: str = ""
+    detail: Text = ""
+    remedy: Text = ""
     package: str = ""
     optional: bool = False
 
@@ -83,14 +85,14 @@ def lines(items: Sequence[Item], say: Reader | None = None) -> Iterator[str]:
         yield f"{state}{' ' * (8 - cells(state))}{item.name:<{width}}  {detail}".rstrip()
     remedies = [item.remedy for item in items if item.remedy and not item.ok]
     command = mend(items)
-    for text in ([command] if command else []) + remedies:
+    for text in [*([command] if command else []), *remedies]:
         yield f"  {say.label('next: ')}{say(text)}"
 
 
 # --- looking ---------------------------------------------------------------------------------
 
 
-def _missing(name: str, detail: str = "", remedy: str = "") -> Item:
+def _missing(name: str, detail: Text = "", remedy: Text = "") -> Item:
     """Return the item for a tool that is not there; with a `remedy` no package is named."""
     package = "" if remedy else tools.PACKAGES.get(name, "")
     return Item(name, False, detail, remedy, package, optional=name in OPTIONAL)

@@ -29,11 +29,12 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.host import toolroots, tools
 from vmmlab.host.sandbox import Limits, Sandbox, kill_tree
-from vmmlab.host.versions import X2APIC_CPU, qemu_path, require_x2apic, tool_versions
+from vmmlab.host.versions import qemu_path, tool_versions
 from vmmlab.i18n.translate import Reader
 from vmmlab.images import Image, Symbols
 from vmmlab.images.model import Delays
-from vmmlab.machine import Machine, MachineSpec
+from vmmlab.machine import Machine, MachineSpec, firmware
+from vmmlab.machine.dialects import X2APIC_CPU, require_x2apic
 from vmmlab.student.build import folder_of, image_of, install, labs_of, own_image
 from vmmlab.workspace.model import Workspace
 from vmmlab.workspace.source import Source
@@ -43,7 +44,7 @@ _QUIET_S: Final = 2.0
 """After a TODO, nothing printed for so long means that the other CPUs wait for the stopped one."""
 _AT_TODO: Final = re.compile(r"^TODO\(lab[0-9.]+\) in ", re.MULTILINE)
 """What vmm_todo prints (core/todo.c)."""
-_ANCHORS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
+_BREAKPOINTS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Boot:
     Attributes:
         lab: a lab's name, or `local.ALL`.
         cpus: how many processors; None: what the lab asks for.
-        firmware: "qboot" or "seabios"; None: what the lab asks for.
+        firmware: a name that `vmmlab.machine.firmware` knows; None: what the lab asks for.
         accel: "tcg" or "kvm".
         timeout_s: how long to wait for the end where there is no terminal, seconds.
         arch: what the VMM is built for.
@@ -67,10 +68,8 @@ class Boot:
     arch: str = "x86_64"
 
     def __post_init__(self) -> None:
-        if self.firmware not in (None, "qboot", "seabios"):
-            raise UsageError(
-                f"there is no firmware {self.firmware!r} here.", expected="qboot or seabios"
-            )
+        if self.firmware is not None:
+            firmware.find(self.firmware)
         if self.accel not in ("tcg", "kvm"):
             raise UsageError(f"there is no accelerator {self.accel!r} here.", expected="tcg or kvm")
 
@@ -110,7 +109,7 @@ def run(
     spec = MachineSpec(
         kernel=image.kernel,
         cpus=what.cpus or lab.cpus[0],
-        firmware="seabios" if (what.firmware or lab.firmware[0]) == "seabios" else "qboot",
+        firmware=what.firmware or lab.firmware[0],
     )
     if spec.x2apic and what.accel == "tcg":
         require_x2apic(tool_versions().qemu)
@@ -211,7 +210,7 @@ def _argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[str]:
         *("-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
         *(("-cpu", X2APIC_CPU) if spec.x2apic and accel == "tcg" else ()),
-        *("-bios", "qboot.rom" if spec.firmware == "qboot" else "bios-256k.bin"),
+        *firmware.find(spec.firmware).options,
         *("-kernel", str(spec.kernel)),
     ]
 
@@ -359,7 +358,7 @@ _GDB_HELP: Final = (
 def _gdb_commands(
     symbols: Symbols, processor: str, folder: Path, what: Boot, spec: MachineSpec, say: Reader
 ) -> str:
-    breaks = [f"hbreak {name}" for name in _ANCHORS if symbols.maybe(name) is not None]
+    breaks = [f"hbreak {name}" for name in _BREAKPOINTS if symbols.maybe(name) is not None]
     serial = shlex.quote(str(folder / "serial.txt"))
     greeting = f"{what.lab} on {spec.cpus} CPUs, stopped before the first instruction."
     return "\n".join(

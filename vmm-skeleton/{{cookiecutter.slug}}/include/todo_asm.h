@@ -1,10 +1,10 @@
 /* The assembly macros of todo.h.
  *
- * boot/todo.S holds what they have in common.  What stands here cannot: the
- * assembler expands a macro in the file that uses it.  And in real mode the
- * whole code has to be where the CPU is.  Its segments end 64 KiB above their
- * base, so it reaches the trampoline's copy but nothing of the image, which is
- * above 1 MiB. */
+ * The code that they share is in boot/todo.S.  The macros themselves cannot be
+ * there, since the assembler expands a macro in the file that uses it.  The
+ * code for real mode cannot be there either: a real-mode segment ends 64 KiB
+ * above its base, so an AP can execute and read what is in the trampoline's
+ * copy, but not the image, which is above 1 MiB. */
 #ifndef TODO_ASM_H
 #define TODO_ASM_H
 
@@ -19,7 +19,7 @@
 #define VMM_TODO32(id) vmm_todo32 id, __FILE__, __LINE__
 #define VMM_TODO64(id) vmm_todo64 id, __FILE__, __LINE__
 
-/* A step's name: lab3_5 becomes the text lab3.5. */
+/* The name of a step: lab3_5 becomes the text lab3.5. */
 	.macro	todo_name id
 	.irpc	char, \id
 	.ifc	\char, _
@@ -36,7 +36,7 @@
 	.asciz	") in \file:\line: write what the comment there says.\r\n"
 	.endm
 
-/* Sends the text at seg:reg to COM1, by polling. */
+/* Send the text at seg:reg to COM1, by polling. */
 	.macro	todo_send seg, reg
 1:	mov	$COM1_LSR, %dx
 2:	inb	%dx, %al
@@ -70,7 +70,8 @@ todo_\id:
 	todo_text \id, "\file", \line
 	.endm
 
-/* Without paging, all addresses are physical.  todo32 comes back to EBX. */
+/* Paging is off, so all addresses are physical.  todo32 jumps back to EBX: the
+ * CPU is to stop in the student's file. */
 	.macro	vmm_todo32 id, file, line
 	mov	%cs:apinit_addr - VMM_BASE, %ebx
 	add	$todo_\id - cpuinit_start, %ebx
@@ -91,7 +92,7 @@ todo_\id:
 	.popsection
 	.endm
 
-/* todo64 calls vmm_todo with these arguments, or comes back to EBX. */
+/* todo64 calls vmm_todo with these arguments, or jumps back to EBX. */
 	.macro	vmm_todo64 id, file, line
 	mov	$todo_\id, %ebx
 	mov	$.Lstack_\id, %ebp

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vmmlab.author.mutants.runner import Result, VariantResult
 from vmmlab.base.errors import UsageError
-from vmmlab.i18n.translate import Reader, cells
+from vmmlab.base.text import cells
+from vmmlab.i18n.translate import Reader
 
 _ENGLISH = Reader()
 

@@ -16,10 +16,10 @@ from typing import Any, Final
 import nbformat
 import nbformat.v4
 from nbgrader.nbgraderformat import MetadataValidator
-from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from vmmlab.base.text import cells
 from vmmlab.classroom.gradebook.marks import Mark
 from vmmlab.i18n.translate import Reader
 
@@ -51,12 +51,12 @@ def text(
     head = [f"# {markdown(title)}", ""]
     colon = say.label(": ")
     head += [f"- {markdown(name)}{colon}{markdown(value)}" for name, value in facts.items()]
-    cells = [_nb.v4.new_markdown_cell("\n".join(head), id="head", metadata=_fixed())]
+    parts = [_nb.v4.new_markdown_cell("\n".join(head), id="head", metadata=_fixed())]
     if compiler:
-        cells.append(_code("compiler", f"# {say('What the compiler said')}", compiler, _fixed()))
+        parts.append(_code("compiler", f"# {say('What the compiler said')}", compiler, _fixed()))
     for number, mark in enumerate(marks, start=1):
         source = _wrapped(mark.title) or [""]
-        cells.append(
+        parts.append(
             _code(
                 f"mark-{number}",
                 "\n".join(f"# {line}" for line in (mark.check or mark.cell, *source)),
@@ -65,7 +65,7 @@ def text(
             )
         )
     book = _nb.v4.new_notebook(
-        cells=cells,
+        cells=parts,
         metadata={"kernelspec": dict(_KERNEL), "language_info": {"name": "python"}},
     )
     written: str = _nb.writes(book)
@@ -105,7 +105,7 @@ def _wrapped(line: str, indent: str = "") -> list[str]:
 
     Only between words, unless there are such letters: their sentences have no spaces.
     """
-    if cell_len(line) == len(line):
+    if cells(line) == len(line):
         return textwrap.wrap(
             line,
             _WIDTH,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.files import staged
 from vmmlab.classroom.gradebook import notebook, students
 from vmmlab.classroom.gradebook.book import Book, Changes, Lesson, open_book
 from vmmlab.classroom.gradebook.marks import Mark, compiler_lines, from_report
@@ -300,16 +299,9 @@ def _staged(path: Path, text: bytes, mode: int) -> Iterator[Callable[[], None]]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
-        beside = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(text)  # if the machine fails now, the next run writes it again
-            beside.chmod(mode)
-            # A symbolic link at `path` is replaced, never followed.
-            yield lambda: os.replace(beside, path)  # noqa: PTH105
-        finally:
-            beside.unlink(missing_ok=True)
+        # Not durable: if the machine fails now, the next run writes it again.
+        with staged(path, text, mode=mode) as put_in_place:
+            yield put_in_place
     except OSError as error:
         raise InfraError(
             f"{path}: cannot be written: {error.strerror}.",

@@ -1,0 +1,76 @@
+"""Where the program keeps files of its own, and writing a file in one go."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """Return the folder for what can be made again: $XDG_CACHE_HOME/vmmlab, else ~/.cache/vmmlab.
+
+    It need not exist.
+
+    Raises:
+        RuntimeError: the variable is not set and the user has no home directory.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "vmmlab"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that readers see the old content or the whole new one.
+
+    A symbolic link stays one; a pipe or a device such as /dev/stdout is written to directly.
+
+    Args:
+        path: where to; its folder exists.
+        data: the content.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    with staged(path, data, durable=True) as put_in_place:
+        put_in_place()
+
+
+@contextlib.contextmanager
+def staged(
+    path: Path, data: bytes, *, mode: int | None = None, durable: bool = False
+) -> Iterator[Callable[[], None]]:
+    """Write a file beside `path`; calling the function puts it in place of what is there.
+
+    Unless that is called before the block is left, nothing has changed. A symbolic link at `path`
+    is replaced, not followed.
+
+    Args:
+        path: where to; its folder exists.
+        data: the content.
+        mode: the file's permissions; None for those of any new file.
+        durable: the content is on the disk before it is in place; a power failure may otherwise
+            leave an empty file.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    beside = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        with open(os.open(beside, flags, 0o666 if mode is None else 0o600), "wb") as file:  # noqa: PTH123
+            file.write(data)
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        yield lambda: os.replace(beside, path)  # noqa: PTH105
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""What differs between versions of QEMU, in one place.
+
+Everything else in this package is the same from 7.2 to 10.0. Recorded logs of both versions are
+under grader/tests/machine/data.
+
+==================================  ================================  ==============================
+what                                QEMU 7.2                          QEMU 10
+==================================  ================================  ==============================
+write to the APIC, in the log       apic_mem_writel 0x300 = 0x…       apic_register_write register
+                                                                      0x30 = 0x…
+reset of a processor, in the log    guest_cpu_reset cpu=0x<pointer>   cpu_reset <number>
+stop at a watchpoint, in the stub   watch:0000000000107800;           watch:107800;
+x2APIC with TCG                     none (until 9.0)                  qemu64,+x2apic
+==================================  ================================  ==============================
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+from vmmlab.base.errors import UsageError
+from vmmlab.host.versions import QEMU_VARIABLE
+
+X2APIC_CPU = "qemu64,+x2apic"
+"""The processor to emulate where there are more than 255."""
+
+_X2APIC_SINCE = (9, 0)
+_WATCH = re.compile(rb"[ar]?watch:([0-9a-f]+);")
+_LINE = re.compile(
+    rb"(\d+)@(\d+\.\d+):(?:"
+    rb"(?P<a7>apic_mem_writel 0x(?P<r7>3[01]0)) = 0x(?P<v7>[0-9a-f]+)"
+    rb"|(?P<a10>apic_register_write register 0x(?P<r10>3[01])) = 0x(?P<v10>[0-9a-f]+)"
+    rb"|(?P<reset7>guest_cpu_reset) "
+    rb"|cpu_reset (?P<reset10>\d+)"
+    rb"|memory_region_ops_write cpu (?P<cpu>-?\d+) mr 0x[0-9a-f]+ addr 0x(?P<addr>[0-9a-f]+)"
+    rb" value 0x(?P<value>[0-9a-f]+) size (?P<size>\d+)(?: name '(?P<name>[^']*)')?)"
+)
+
+
+class LogLine(NamedTuple):
+    """One line of QEMU's log that is of interest.
+
+    Attributes:
+        kind: "icr" (a write to half of the APIC's interrupt command register), "reset" (of a
+            processor) or "io" (a write to any device).
+        thread: the host thread that logged it.
+        time_s: host wall clock, seconds since the epoch.
+        cpu: the processor; None where the line does not tell, or a device itself writes.
+        address: "icr": offset in the APIC's registers; "io": physical address.
+        value: what was written.
+        size: bytes that were written, for "io".
+        region: QEMU's name of the device's registers, for "io".
+    """
+
+    kind: Literal["icr", "reset", "io"]
+    thread: int
+    time_s: float
+    cpu: int | None = None
+    address: int = 0
+    value: int = 0
+    size: int = 0
+    region: str = ""
+
+
+def trace_events(*, device_writes: bool) -> tuple[str, ...]:
+    """Return the trace events to ask QEMU for; wildcards, because their names differ.
+
+    Args:
+        device_writes: also every write to a device.
+    """
+    usual = ("apic_*write*", "*cpu_reset")
+    return (*usual, "memory_region_ops_write") if device_writes else usual
+
+
+def log_line(line: bytes) -> LogLine | None:
+    """Return what a line of the log says, None if it is no line of a trace event of interest."""
+    match = _LINE.match(line)
+    if match is None:
+        return None
+    group = match.groupdict()
+    thread, time_s = int(match[1]), float(match[2])
+    if group["a7"]:
+        address, value = int(group["r7"], 16), int(group["v7"], 16)
+        return LogLine("icr", thread, time_s, None, address, value)
+    if group["a10"]:
+        address, value = int(group["r10"], 16) << 4, int(group["v10"], 16)
+        return LogLine("icr", thread, time_s, None, address, value)
+    if group["reset7"]:
+        return LogLine("reset", thread, time_s)
+    if group["reset10"]:
+        return LogLine("reset", thread, time_s, int(group["reset10"]))
+    cpu = int(group["cpu"])
+    return LogLine(
+        "io",
+        thread,
+        time_s,
+        cpu if cpu >= 0 else None,
+        int(group["addr"], 16),
+        int(group["value"], 16),
+        int(group["size"]),
+        (group["name"] or b"").decode("ascii", "replace"),
+    )
+
+
+def watch_address(text: bytes) -> int | None:
+    """Return the data address in the end of a stop reply, None if it is not a watchpoint's."""
+    match = _WATCH.search(text)
+    return None if match is None else int(match[1], 16)
+
+
+def require_x2apic(version: tuple[int, ...]) -> None:
+    """Refuse a QEMU whose TCG has no x2APIC.
+
+    Args:
+        version: such as (7, 2, 22).
+
+    Raises:
+        UsageError: it is older than 9.0.
+    """
+    if tuple(version[:2]) < _X2APIC_SINCE:
+        raise UsageError(
+            "more than 255 processors need x2APIC, which this QEMU does not emulate.",
+            expected=f"QEMU {'.'.join(map(str, _X2APIC_SINCE))} or newer",
+            found=f"QEMU {'.'.join(map(str, version))}",
+            next_step=f"take at most 255, or name another QEMU in ${QEMU_VARIABLE}",
+        )

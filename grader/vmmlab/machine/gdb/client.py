@@ -1,0 +1,116 @@
+"""The client of one machine's debug stub: its parts behind one object."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+
+from vmmlab.machine.gdb.cpus import Cpus
+from vmmlab.machine.gdb.memory import Memory
+from vmmlab.machine.gdb.points import Points
+from vmmlab.machine.gdb.running import Runner
+from vmmlab.machine.gdb.stops import Stop, StopReader
+from vmmlab.machine.gdb.stub import Stub
+from vmmlab.machine.limits import Limits
+
+
+class Gdb:
+    """One connection to the stub. Made by `Machine`; requests need a paused machine.
+
+    Most methods are those of its parts, documented there: registers (`Cpus`), memory (`Memory`),
+    breakpoints and watchpoints (`Points`), resuming and stepping (`Runner`). All of them raise
+    `MachineDied` (an InfraError) when QEMU is gone, and `GdbError` when it refuses or does not
+    answer within `limits.reply_s`.
+
+    Args:
+        cpus: number of processors; they are counted from 0, as QEMU does.
+        limits: time-outs.
+        died: returns the error to raise when QEMU is gone.
+        shutdown_reason: returns QEMU's word for the end of the machine.
+
+    Attributes:
+        cpus: number of processors.
+        counts: how often the rare things have happened; for tests and benchmarks.
+    """
+
+    def __init__(
+        self,
+        cpus: int,
+        *,
+        limits: Limits,
+        died: Callable[[], Awaitable[Exception]],
+        shutdown_reason: Callable[[], Awaitable[str]],
+    ) -> None:
+        self.cpus = cpus
+        stub = self._stub = Stub(cpus, limits=limits, died=died)
+        memory = Memory(stub)
+        registers = self._cpus = Cpus(stub, memory)
+        points = self._points = Points(stub)
+        stops = StopReader(stub, registers, points, shutdown_reason)
+        runner = self._runner = Runner(stub, registers, memory, points, stops)
+
+        self.registers = registers.registers
+        self.all_registers = registers.all_registers
+        self.peek = registers.peek
+        self.standing_at = registers.standing_at
+        self.write_register = registers.write_register
+        self.write_registers = registers.write_registers
+        self.describe = registers.describe
+
+        self.read_phys = memory.read_phys
+        self.write_phys = memory.write_phys
+        self.read_virt = memory.read_virt
+        self.write_virt = memory.write_virt
+
+        self.set_break = points.set_break
+        self.set_breaks = points.set_breaks
+        self.clear_break = points.clear_break
+        self.clear_breaks = points.clear_breaks
+        self.set_watch = points.set_watch
+        self.clear_watch = points.clear_watch
+
+        self.resume = runner.resume
+        self.wait = runner.wait
+        self.wait_by_turns = runner.wait_by_turns
+        self.interrupt = runner.interrupt
+        self.step = runner.step
+        self.note_suspended = runner.note_suspended
+        self.counts = runner.counts
+
+    async def connect(self, sock: socket.socket) -> None:
+        """Take over `sock`, whose other end is QEMU, and read the register layout."""
+        self._cpus.layout = await self._stub.connect(sock)
+
+    def close(self) -> None:
+        """End the connection; QEMU is not told to do anything."""
+        self._stub.wire.close()
+
+    @property
+    def limits(self) -> Limits:
+        """The time-outs."""
+        return self._stub.limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._stub.limits = limits
+
+    @property
+    def running(self) -> bool:
+        """Whether some processor may be executing."""
+        return self._stub.running is not None
+
+    @property
+    def ended(self) -> Stop | None:
+        """The stop after which nothing can be resumed, or None."""
+        return self._runner.ended
+
+    @property
+    def breakpoints(self) -> frozenset[int]:
+        """The linear addresses of the breakpoints that are set."""
+        return frozenset(self._points.breaks)
+
+    async def monitor(self, command: str) -> str:
+        """Return what a command of QEMU's human monitor prints."""
+        text = await self._stub.monitor(command)
+        self._cpus.forget()  # the command may have changed registers
+        return text

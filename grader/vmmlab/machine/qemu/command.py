@@ -1,0 +1,51 @@
+"""QEMU's command line for a machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vmmlab.machine import firmware
+from vmmlab.machine.dialects import X2APIC_CPU, trace_events
+from vmmlab.machine.spec import MachineSpec
+
+
+def argv(
+    spec: MachineSpec, *, qemu: Path, qmp_fd: int, gdb_fd: int, serial_fd: int
+) -> tuple[str, ...]:
+    """Return the command line for `spec`, talking over these inherited file descriptors.
+
+    There is deliberately no isa-debug-exit or other device by which a guest could end QEMU.
+
+    Args:
+        spec: the machine.
+        qemu: the executable.
+        qmp_fd: a socket for QMP.
+        gdb_fd: a socket for the debug stub.
+        serial_fd: a pipe for the first serial port.
+    """
+    out = [
+        str(qemu),
+        *("-accel", f"tcg,thread={'single' if spec.single_threaded else 'multi'}"),
+        *("-M", "q35,sata=off,smbus=off", "-nodefaults", "-no-user-config"),
+        *("-display", "none", "-S"),
+        *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
+        *(("-cpu", X2APIC_CPU) if spec.x2apic else ()),
+        *firmware.find(spec.firmware).options,
+        *("-kernel", str(spec.kernel)),
+        *("-action", "reboot=shutdown,shutdown=pause"),
+        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
+        *("-chardev", f"socket,id=qmp,fd={qmp_fd}", "-mon", "chardev=qmp,mode=control"),
+        *("-chardev", f"socket,id=gdb,fd={gdb_fd}", "-gdb", "chardev:gdb"),
+        *("-add-fd", f"fd={serial_fd},set=1"),
+        *("-chardev", "file,id=com1,path=/dev/fdset/1,append=on", "-serial", "chardev:com1"),
+        *("-msg", "timestamp=on"),
+    ]
+    for event in trace_events(device_writes=spec.single_threaded or spec.trace_io):
+        out += ("-trace", event)
+    if spec.log_exceptions:
+        out += ("-d", "int")
+    if spec.cmdline:
+        out += ("-append", spec.cmdline)
+    if spec.modules:
+        out += ("-initrd", ",".join(str(m).replace(",", ",,") for m in spec.modules))
+    return tuple(out)

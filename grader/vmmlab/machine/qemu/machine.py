@@ -1,0 +1,257 @@
+"""One machine under QEMU, from its first instruction to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from qemu.qmp import QMPClient
+from qemu.qmp.error import QMPError
+
+from vmmlab.base.errors import InfraError
+from vmmlab.base.tasks import run_to_end
+from vmmlab.base.text import from_guest
+from vmmlab.host.versions import is_tried, qemu_path
+from vmmlab.machine.culprits import culprits
+from vmmlab.machine.exceptions import CpuException, TripleFault
+from vmmlab.machine.gdb import Gdb
+from vmmlab.machine.limits import Limits
+from vmmlab.machine.qemu.output import Output
+from vmmlab.machine.qemu.process import Launcher, PlainLauncher, Process
+from vmmlab.machine.qemu.qmp import Events, QuietClient
+from vmmlab.machine.spec import MachineSpec
+from vmmlab.machine.trace import TraceEvent, TraceLog
+
+
+class MachineDied(InfraError):
+    """QEMU itself ended while it was needed. The guest cannot do that."""
+
+
+class Machine:
+    """A QEMU that is paused before its first instruction, and gone when the block is left.
+
+    ::
+
+        async with Machine(MachineSpec(kernel)) as m:
+            await m.gdb.set_break(0)
+            await m.gdb.resume()
+            stop = await m.gdb.wait()
+
+    Attributes:
+        gdb: the debug stub.
+        qmp: a connected `qemu.qmp.QMPClient`.
+        events: QMP events (dicts), oldest first; STOP and RESUME are left out.
+        version: of this QEMU.
+        start_s: from launch to the first answer, seconds.
+        limits: time-outs, scaled by `start_s`.
+
+    Args:
+        spec: what to boot.
+        launcher: the sandbox; None for none.
+        limits: time-outs before scaling.
+        qemu: the executable; default `versions.qemu_path()`.
+
+    Raises (from `async with`):
+        InfraError: QEMU could not be started; its own words are in the message.
+        MachineDied: it ended later (from any method of `gdb`, `qmp` or this class).
+    """
+
+    gdb: Gdb
+    qmp: QMPClient
+
+    def __init__(
+        self,
+        spec: MachineSpec,
+        launcher: Launcher | None = None,
+        *,
+        limits: Limits | None = None,
+        qemu: Path | None = None,
+    ) -> None:
+        self.spec = spec
+        self.limits = limits or Limits.for_host()
+        self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.version: tuple[int, int, int] = (0, 0, 0)
+        self.start_s = 0.0
+        self._qemu = qemu
+        self._process = Process(launcher or PlainLauncher())
+        self._output = Output(TraceLog(by_region=spec.single_threaded, keep_io=spec.trace_io))
+        self._shutdown: asyncio.Future[str] | None = None
+
+    # --- start ------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Machine:
+        try:
+            await self._start()
+        except BaseException:
+            self._kill()
+            await run_to_end(self._close())
+            raise
+        return self
+
+    async def _start(self) -> None:
+        for path in (self.spec.kernel, *self.spec.modules):
+            if not path.is_file():
+                raise InfraError(
+                    "There is nothing to boot.",
+                    expected=f"a file {path}",
+                    found="none",
+                    next_step="Build it first.",
+                )
+        process = self._process
+        self._shutdown = asyncio.get_running_loop().create_future()
+        began = time.monotonic()
+        process.launch(self.spec, self._qemu or qemu_path())
+        self._output.start(process.log_fd, process.serial_fd)
+        self.gdb = Gdb(
+            self.spec.cpus,
+            limits=self.limits,
+            died=self._died,
+            shutdown_reason=self._shutdown_reason,
+        )
+        self.qmp = QuietClient("vmmlab")
+        self.qmp.register_listener(Events(self._on_event))
+        try:
+            async with asyncio.timeout(self.limits.start_s):
+                await process.open_gate()
+                await self.gdb.connect(process.gdb)
+                self.start_s = time.monotonic() - began
+                await self._connect_qmp(process.qmp)
+        except TimeoutError:
+            raise InfraError(
+                "QEMU did not start in time.",
+                expected=f"an answer within {self.limits.start_s:g} s",
+                found=self._output.log.messages() or "nothing",
+                next_step="The host may be overloaded: try again.",
+            ) from None
+        except MachineDied as error:
+            raise self._start_error() from error
+        self.limits = self.limits.scaled(self.start_s, self.spec.cpus)
+        self.gdb.limits = self.limits
+
+    async def _connect_qmp(self, sock: socket.socket) -> None:
+        try:
+            await self.qmp.connect(sock)
+            if not self.spec.single_threaded:
+                cpus: Any = await self.qmp.execute("query-cpus-fast")
+                self._output.log.threads = {c["cpu-index"]: c["thread-id"] for c in cpus}
+        except (QMPError, EOFError, OSError) as error:
+            raise await self._died() from error
+        if self.qmp.greeting is not None:
+            number: Any = self.qmp.greeting.QMP.version["qemu"]
+            self.version = (number["major"], number["minor"], number["micro"])
+
+    def _start_error(self) -> InfraError:
+        code = self._process.exit_code()
+        return InfraError(
+            "QEMU could not be started.",
+            expected="a paused machine",
+            found=self._output.log.messages() or f"exit code {code} without a word",
+            next_step="Run `vmmlab doctor`; the command was: " + " ".join(self.argv),
+        )
+
+    # --- what QEMU reports ------------------------------------------------------------------
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        self.events.put_nowait(event)
+        reason = {
+            "SHUTDOWN": event.get("data", {}).get("reason", "unknown"),
+            "SUSPEND": "guest-suspend",
+        }.get(event["event"])
+        if reason is not None and self._shutdown is not None and not self._shutdown.done():
+            self._shutdown.set_result(reason)
+        if event["event"] == "SUSPEND":
+            self.gdb.note_suspended()
+
+    async def _shutdown_reason(self) -> str:
+        assert self._shutdown is not None
+        done, _ = await asyncio.wait((self._shutdown,), timeout=self.limits.reply_s)
+        return self._shutdown.result() if done else "unknown"
+
+    def serial_bytes(self) -> bytes:
+        """Return what the guest has sent to its serial port, as sent: first and last 64 KiB."""
+        return self._output.read_serial().value()
+
+    def serial(self) -> str:
+        """Return the same as text that is safe to show. The guest wrote it: it is no evidence."""
+        return from_guest(self.serial_bytes())
+
+    def trace(self) -> tuple[TraceEvent, ...]:
+        """Return IPIs and resets of processors so far (and device writes with `spec.trace_io`)."""
+        return self._output.read_log().events()
+
+    @property
+    def trace_dropped(self) -> int:
+        """How many events were not kept because there were too many."""
+        return self._output.log.dropped
+
+    def exceptions(self) -> tuple[CpuException, ...]:
+        """Return exceptions and interrupts taken so far (with `spec.log_exceptions`)."""
+        return self._output.read_log().exceptions()
+
+    def triple_faults(self) -> tuple[TripleFault, ...]:
+        """Return the triple faults so far (with `spec.log_exceptions`)."""
+        return self._output.read_log().triple_faults()
+
+    async def culprits(self) -> tuple[tuple[int, TripleFault], ...]:
+        """Return the processors that triple faults have shut down, each with its fault."""
+        return await culprits(self.gdb, self.triple_faults())
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """QEMU's command line."""
+        return self._process.argv
+
+    @property
+    def pid(self) -> int:
+        """Process id of the launched command (the sandbox, if there is one)."""
+        pid = self._process.pid
+        assert pid is not None
+        return pid
+
+    @property
+    def tried(self) -> bool:
+        """Whether the project was tested with this version of QEMU."""
+        return is_tried(self.version)
+
+    # --- end --------------------------------------------------------------------------------
+
+    async def _died(self) -> Exception:
+        """Return the error that says why QEMU is gone."""
+        await self._output.log_end(self.limits.end_s)
+        said = self._output.log.messages() or "it said nothing"
+        return MachineDied(
+            "QEMU ended in the middle of a boot.",
+            expected="a machine that goes on until the grader ends it",
+            found=f"{self._process.status()}; {said}",
+            next_step="Try again; if it happens again, report it with the command: "
+            + " ".join(self.argv),
+        )
+
+    def _kill(self) -> None:
+        self._process.kill(self.limits.end_s)
+
+    async def _close(self) -> None:
+        if self._process.pid is not None:
+            # In a sandbox QEMU is a grandchild: it is gone when no process holds its log open.
+            await self._output.log_end(self.limits.end_s)
+        self._output.stop()
+        if hasattr(self, "gdb"):
+            self.gdb.close()
+        if hasattr(self, "qmp"):
+            with contextlib.suppress(Exception):
+                await self.qmp.disconnect()
+        self._process.close()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._kill()
+        await run_to_end(self._close())

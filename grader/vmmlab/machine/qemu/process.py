@@ -1,0 +1,196 @@
+"""One QEMU process from launch to kill.
+
+QEMU talks over inherited file descriptors only: a socket pair each for QMP and the debug stub, a
+pipe each for the serial port and for its log. So there is no socket path to wait for and no file
+that a guest could fill, and when QEMU dies, all of them end.
+
+The process dies with this one: it leads its own process group, which is sent SIGKILL on every way
+out, and the kernel kills it when the thread that started it is gone (PR_SET_PDEATHSIG, by
+`setpriv` or by the sandbox's own `--die-with-parent`; not by a preexec_fn, which would have to run
+Python between fork and exec of a process that may have threads).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from vmmlab.base.errors import InfraError
+from vmmlab.host import toolroots
+from vmmlab.host.processes import end_tree
+from vmmlab.machine.qemu.command import argv
+from vmmlab.machine.spec import MachineSpec
+
+_GATE = 'echo >&0; read -r go || exit 0; exec "$@" </dev/null'
+"""The shell script that QEMU is started through.
+
+It reports that it runs and goes on only when told to. A sandbox whose launcher is killed before its
+first process has asked to die with it would live on, with a QEMU that nobody knows of; waiting at
+this gate, which then never opens, it ends instead.
+"""
+
+_LOG_PIPE_BYTES = 1 << 18
+_STATUS_WITHIN_S = 1.0
+
+
+class Launcher(Protocol):
+    """What starts a long-lived process: in production the sandbox."""
+
+    def wrap(self, argv: Sequence[str], *, ro: Sequence[Path], rw: Sequence[Path]) -> list[str]:
+        """Return the command that runs `argv` so that it sees only the system and these paths."""
+
+
+class PlainLauncher:
+    """A launcher without a sandbox."""
+
+    def wrap(self, argv: Sequence[str], *, ro: Sequence[Path], rw: Sequence[Path]) -> list[str]:
+        """Return `argv` as it is."""
+        return list(argv)
+
+
+class Process:
+    """A QEMU process and this side's ends of its connections.
+
+    Args:
+        launcher: starts it.
+
+    Attributes:
+        argv: QEMU's command line.
+        gdb: the socket of the debug stub.
+        qmp: the socket of QMP.
+        log_fd: the pipe with QEMU's standard output and error, non-blocking.
+        serial_fd: the pipe with what the guest sends to its serial port, non-blocking.
+    """
+
+    gdb: socket.socket
+    qmp: socket.socket
+    log_fd: int
+    serial_fd: int
+
+    def __init__(self, launcher: Launcher) -> None:
+        self.argv: tuple[str, ...] = ()
+        self._launcher = launcher
+        self._process: subprocess.Popen[bytes] | None = None
+        self._open = ExitStack()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the launched command (the sandbox, if there is one), None before."""
+        return None if self._process is None else self._process.pid
+
+    def launch(self, spec: MachineSpec, qemu: Path) -> None:
+        """Start QEMU; it waits at the gate.
+
+        Raises:
+            InfraError: the command cannot be executed.
+        """
+        # Symbolic links would lead nowhere in a sandbox, relative paths nowhere at all.
+        spec = replace(
+            spec,
+            kernel=spec.kernel.resolve(),
+            modules=tuple(path.resolve() for path in spec.modules),
+        )
+        with ExitStack() as theirs:
+            self.gdb, gdb = self._socket_pair(theirs)
+            self.qmp, qmp = self._socket_pair(theirs)
+            self._gate, gate = self._socket_pair(theirs)
+            self._gate.setblocking(False)
+            self.log_fd, log = self._pipe(theirs)
+            self.serial_fd, serial = self._pipe(theirs)
+            # A burst of trace lines should not make the processors wait for this process.
+            with contextlib.suppress(OSError, AttributeError):
+                fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, _LOG_PIPE_BYTES)
+            self.argv = argv(
+                spec, qemu=qemu, qmp_fd=qmp.fileno(), gdb_fd=gdb.fileno(), serial_fd=serial
+            )
+            command = self._command([spec.kernel, *spec.modules, *toolroots.roots(qemu)])
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=gate.fileno(),
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(gdb.fileno(), qmp.fileno(), serial),
+                    start_new_session=True,
+                    cwd="/",
+                )
+            except OSError as error:
+                raise InfraError(
+                    f"QEMU cannot be started: {error}",
+                    found=command[0],
+                    next_step="Run `vmmlab doctor`.",
+                ) from error
+        with contextlib.suppress(OSError, AttributeError):
+            resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
+
+    def _command(self, readable: Sequence[Path]) -> list[str]:
+        command = self._launcher.wrap(
+            ["/bin/sh", "-c", _GATE, "gate", *self.argv], ro=readable, rw=()
+        )
+        setpriv = shutil.which("setpriv")
+        if setpriv is not None and "--die-with-parent" not in command:
+            command = [setpriv, "--pdeathsig", "KILL", "--", *command]
+        return command
+
+    def _socket_pair(self, theirs: ExitStack) -> tuple[socket.socket, socket.socket]:
+        ours, other = socket.socketpair()
+        self._open.callback(ours.close)
+        theirs.callback(other.close)
+        return ours, other
+
+    def _pipe(self, theirs: ExitStack) -> tuple[int, int]:
+        read, write = os.pipe()
+        self._open.callback(os.close, read)
+        theirs.callback(os.close, write)
+        os.set_blocking(read, False)
+        return read, write
+
+    async def open_gate(self) -> None:
+        """Wait until the gate is reached, and open it: QEMU itself starts."""
+        loop = asyncio.get_running_loop()
+        await loop.sock_recv(self._gate, 1)
+        with contextlib.suppress(OSError):  # it is gone: the end of the debug stub tells why
+            await loop.sock_sendall(self._gate, b"\n")
+
+    def exit_code(self) -> int | None:
+        """Return the exit code, negative for a signal; None if there is no process or it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def status(self) -> str:
+        """Return how the process ended: "exit code 1", "killed by SIGKILL"."""
+        code: int | None = None
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(timeout=_STATUS_WITHIN_S)
+        if code is not None and code < 0:
+            with contextlib.suppress(ValueError):
+                return f"killed by {signal.Signals(-code).name}"
+        return f"exit code {code}"
+
+    def kill(self, timeout_s: float) -> None:
+        """End the process at once; waits for nothing but the kernel.
+
+        Args:
+            timeout_s: how long the kernel may take, seconds.
+        """
+        if self._process is None or self._process.returncode is not None:
+            return
+        end_tree(self._process.pid)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=timeout_s)
+
+    def close(self) -> None:
+        """Close this side's ends of the connections."""
+        self._open.close()
