@@ -65,15 +65,17 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "explore/search.py": ("Search", "_Run"),
     "explore/text.py": None,
     "explore/trace.py": None,
-    "classroom/gradebook/book.py": None,
+    "classroom/gradebook/folder.py": None,
     "classroom/gradebook/marks.py": (
         *("_HIDDEN", "_NOT_JUDGED", "from_report", "compiler_lines", "_must_be_a_grade"),
         *("_must_fit", "_few", "_mark", "_comment", "_lines", "_hidden_mark"),
     ),
+    "classroom/gradebook/opening.py": None,
     "classroom/gradebook/notebook.py": ("text",),
     "classroom/gradebook/show.py": None,
     "classroom/gradebook/students.py": None,
     "classroom/gradebook/worksheets.py": None,
+    "classroom/gradebook/write.py": None,
     "classroom/gradebook/sync.py": (
         *("Options", "run", "_refusing", "_read", "_rivals", "_sync", "_who", "_facts"),
     ),
