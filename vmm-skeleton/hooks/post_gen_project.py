@@ -6,13 +6,13 @@ Rendered by cookiecutter, which runs it inside the new folder. `vmmlab new` does
 import sys
 from pathlib import Path
 
-from vmmlab.course.model import load
 from vmmlab.base.errors import VmmlabError
-from vmmlab.workspace.model import populate
+from vmmlab.course.load import load_course
+from vmmlab.student.new import populate
 
 TEMPLATE = Path({{ "." | vmmlab_absolute }})
 
 try:
-    populate(Path.cwd(), load(TEMPLATE.parent))
+    populate(Path.cwd(), load_course(TEMPLATE.parent))
 except VmmlabError as error:
     sys.exit(str(error))

@@ -19,7 +19,7 @@ from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.course import comments
 from vmmlab.course.markup import starter_text
 from vmmlab.course.model import ARCHES, Course
-from vmmlab.course.submission import reference_text
+from vmmlab.course.reference import reference_text
 from vmmlab.i18n.translate import ENGLISH
 
 if TYPE_CHECKING:
