@@ -10,8 +10,6 @@ import pytest
 from vmmlab.base.errors import CourseError, SubmissionError, UsageError
 from vmmlab.course import model as course
 from vmmlab.course import submission
-from vmmlab.course.cohort import Cohort
-from vmmlab.workspace.model import Workspace
 
 COURSE = """\
 schema: 1
@@ -225,38 +223,3 @@ def test_the_reference_as_a_submission(kit: course.Course) -> None:
 
 
 # --- whose it is -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def here(folder: Path) -> Workspace:
-    return Workspace(folder.resolve(), Cohort.derive("autumn"), "Ada", "0.1.0")
-
-
-def test_the_reference_is_nobodys_folder(kit: course.Course, here: Workspace) -> None:
-    source = submission.Source("reference", here)
-    assert (source.is_reference, source.own, source.trusted) == (True, None, True)
-    assert source.cohort(kit).name == kit.cohort
-    assert source.cohort(kit, "spring").name == "spring"
-    (kit.root / "reference" / "lab2").mkdir(parents=True)
-    (kit.root / "reference" / "lab2" / "stack.c").write_text("int y;\n")
-    assert source.take(["lab2"], kit).files == {"lab2/stack.c": b"int y;\n"}
-
-
-def test_ones_own_workspace_is_trusted_and_has_its_own_numbers(
-    folder: Path, kit: course.Course, here: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(folder)
-    for name in (".", str(folder)):
-        source = submission.Source(name, here)
-        assert (source.is_reference, source.own, source.trusted) == (False, here, True)
-        assert source.cohort(kit).name == "autumn"
-        assert source.cohort(kit, "spring").name == "spring"
-        assert set(source.take(["lab3"], kit).files) == {"lab3/apinit.S", "lab3/ap_start.c"}
-
-
-def test_somebody_elses_folder_is_not_trusted(
-    folder: Path, kit: course.Course, here: Workspace, tmp_path: Path
-) -> None:
-    for source in (submission.Source(str(tmp_path), here), submission.Source(str(folder))):
-        assert (source.is_reference, source.own, source.trusted) == (False, None, False)
-        assert source.cohort(kit).name == kit.cohort

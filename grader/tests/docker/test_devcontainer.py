@@ -65,11 +65,12 @@ def mistakes(settings: dict[str, Any]) -> list[str]:
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A new workspace; its stand-ins are not built."""
-    monkeypatch.setattr(workspace, "_add_standins", lambda directory, *_: directory.mkdir())
+def made(tmp_path: Path) -> Path:
+    """A new workspace; its prebuilt objects are not built."""
     answers = Answers(student="Ada", cohort=Cohort.derive("dev"))
-    return workspace.new(tmp_path / "vmm", course.load(ROOT), answers)
+    return workspace.new(
+        tmp_path / "vmm", course.load(ROOT), answers, lambda course, cohort, target: target.mkdir()
+    )
 
 
 def test_a_new_workspace_has_it(made: Path) -> None:

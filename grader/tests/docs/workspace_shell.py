@@ -13,6 +13,7 @@ from book_pages import ROOT
 
 from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
+from vmmlab.images import prebuilt
 from vmmlab.workspace import model as workspace
 from vmmlab.workspace.model import Answers
 
@@ -32,7 +33,10 @@ def workspace_and_shell(home: Path, lang: str = "") -> tuple[Path, Callable[...,
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", f"{home}/.cache")
         here = workspace.new(
-            home / "vmm", courses.load(ROOT), Answers("Ada", Cohort.derive("dev"), lang)
+            home / "vmm",
+            courses.load(ROOT),
+            Answers("Ada", Cohort.derive("dev"), lang),
+            prebuilt.place,
         )
     env = {
         "PATH": f"{here}/.venv/bin:/usr/bin:/bin:/usr/sbin:/sbin",

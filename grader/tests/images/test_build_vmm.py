@@ -10,7 +10,9 @@ import pytest
 from vmmlab.course import model as course
 from vmmlab.course.cohort import Cohort
 from vmmlab.host.sandbox import Limits, Sandbox
-from vmmlab.images import Builder, BuildOptions, FromReference, Image, Prebuilt
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions, Image
+from vmmlab.images.sources import FromReference, Prebuilt
 
 ROOT = Path(__file__).parents[3]
 COMPILERS = [
@@ -103,7 +105,7 @@ def test_another_cohort_with_its_own_standins(
     tmp_path: Path,
 ) -> None:
     cohort = Cohort.derive("autumn", "secret")
-    real.make_standins(tmp_path, cohort)
+    real.make_prebuilt(tmp_path, cohort)
     workspace = Builder(kit.tree, kit, box, cache_dir, Prebuilt(tmp_path))
     options = BuildOptions(extra_asm=EXIT, extra_replaces=True)
     image = workspace.build("lab3", files, cohort, options)
@@ -125,7 +127,7 @@ def test_anchors_are_given(real: Builder, files: dict[str, bytes]) -> None:
 
 
 def test_standins_tell_nothing(real: Builder, kit: course.Course, tmp_path: Path) -> None:
-    for path in real.make_standins(tmp_path, DEV):
+    for path in real.make_prebuilt(tmp_path, DEV):
         content = path.read_bytes()
         assert b".debug" not in content
         assert b"SOLUTION" not in content

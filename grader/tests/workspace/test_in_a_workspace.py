@@ -16,6 +16,7 @@ import pytest
 
 from vmmlab.course import model as course
 from vmmlab.course.cohort import Cohort
+from vmmlab.images import prebuilt
 from vmmlab.workspace import model as workspace
 from vmmlab.workspace.model import Answers
 
@@ -43,6 +44,7 @@ def master(tmp_path_factory: pytest.TempPathFactory, plain: Mapping[str, str]) -
             tmp_path_factory.mktemp("made") / "vmm",
             course.load(ROOT),
             Answers(student="Ada", cohort=Cohort.derive("dev")),
+            prebuilt.place,
         )
 
 

@@ -26,15 +26,21 @@ SOMEONE = Answers(student="Ada", cohort=Cohort.derive("dev"))
 
 
 @pytest.fixture
-def kit(monkeypatch: pytest.MonkeyPatch) -> course.Course:
-    """The kit's own course; stand-ins are not built (test_in_a_workspace.py does)."""
-
-    def pretend(directory: Path, cohort: Cohort, of: course.Course) -> None:
-        directory.mkdir()
-        (directory / "lab1.o").write_text(cohort.name)
-
-    monkeypatch.setattr(workspace, "_add_standins", pretend)
+def kit() -> course.Course:
+    """The kit's own course."""
     return course.load(ROOT)
+
+
+def pretend(course: course.Course, cohort: Cohort, target: Path) -> None:
+    """In place of building prebuilt objects (test_in_a_workspace.py does)."""
+    target.mkdir()
+    (target / "lab1.o").write_text(cohort.name)
+
+
+def new(
+    dest: Path, kit: course.Course, answers: Answers, place: workspace.PlacePrebuilt = pretend
+) -> Path:
+    return workspace.new(dest, kit, answers, place)
 
 
 def tree_of(folder: Path) -> dict[str, bytes]:
@@ -46,7 +52,7 @@ def tree_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_is_in_it(tmp_path: Path, kit: course.Course) -> None:
-    made = workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    made = new(tmp_path / "vmm", kit, SOMEONE)
     assert made == tmp_path / "vmm"
     files = tree_of(made)
     given = tree_of(kit.tree)
@@ -67,7 +73,7 @@ def test_what_is_in_it(tmp_path: Path, kit: course.Course) -> None:
 
 
 def test_the_environment_is_linked(tmp_path: Path, kit: course.Course) -> None:
-    made = workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    made = new(tmp_path / "vmm", kit, SOMEONE)
     assert (Path(sys.prefix) / "pyvenv.cfg").is_file(), "the tests run in an environment"
     assert (made / ".venv").is_symlink()
     assert (made / ".venv" / "bin" / "activate").is_file()
@@ -78,12 +84,12 @@ def test_without_an_environment_there_is_no_link(
     tmp_path: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    assert not (workspace.new(tmp_path / "vmm", kit, SOMEONE) / ".venv").is_symlink()
+    assert not (new(tmp_path / "vmm", kit, SOMEONE) / ".venv").is_symlink()
 
 
 def test_another_cohort(tmp_path: Path, kit: course.Course) -> None:
     cohort = Cohort.derive("2026-autumn", "a secret that the template does not know")
-    made = workspace.new(tmp_path / "vmm", kit, Answers(student="Ada", cohort=cohort))
+    made = new(tmp_path / "vmm", kit, Answers(student="Ada", cohort=cohort))
     assert (made / "cohort.h").read_text() == cohort.header()
     assert workspace.read(made).cohort == cohort
 
@@ -92,7 +98,7 @@ def test_another_cohort(tmp_path: Path, kit: course.Course) -> None:
     "name", ['Grace "Amazing" Hopper', "O'Neil \\ Sons", "山田 太郎", "🐧", "a % b $HOME"]
 )
 def test_names_of_all_kinds(tmp_path: Path, kit: course.Course, name: str) -> None:
-    made = workspace.new(tmp_path / "vmm", kit, Answers(student=name, cohort=SOMEONE.cohort))
+    made = new(tmp_path / "vmm", kit, Answers(student=name, cohort=SOMEONE.cohort))
     assert workspace.read(made).student == name
 
 
@@ -114,22 +120,22 @@ def test_a_folder_that_is_not_empty_stays_as_it_is(tmp_path: Path, kit: course.C
     (tmp_path / "vmm").mkdir()
     (tmp_path / "vmm" / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match=r"not empty; nothing was changed(.|\n)*thesis\.txt"):
-        workspace.new(tmp_path / "vmm", kit, SOMEONE)
+        new(tmp_path / "vmm", kit, SOMEONE)
     assert tree_of(tmp_path) == {"vmm/thesis.txt": b"years of work"}
 
 
 def test_a_workspace_stays_as_it_is(tmp_path: Path, kit: course.Course) -> None:
-    made = workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    made = new(tmp_path / "vmm", kit, SOMEONE)
     (made / "lab1" / "vmm_main.c").write_text("my work")
     with pytest.raises(UsageError, match="is a workspace already"):
-        workspace.new(made, kit, SOMEONE)
+        new(made, kit, SOMEONE)
     assert (made / "lab1" / "vmm_main.c").read_text() == "my work"
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path, kit: course.Course) -> None:
     (tmp_path / "vmm").mkdir()
     inode = (tmp_path / "vmm").stat().st_ino
-    workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    new(tmp_path / "vmm", kit, SOMEONE)
     assert (tmp_path / "vmm").stat().st_ino == inode, "a shell may be standing in it"
     assert workspace.read(tmp_path / "vmm").student == "Ada"
     assert [p.name for p in tmp_path.iterdir()] == ["vmm"]
@@ -140,14 +146,14 @@ def test_the_folder_one_is_in(
 ) -> None:
     (tmp_path / "vmm").mkdir()
     monkeypatch.chdir(tmp_path / "vmm")
-    assert workspace.new(Path(), kit, SOMEONE) == tmp_path / "vmm"
+    assert new(Path(), kit, SOMEONE) == tmp_path / "vmm"
 
 
 def test_home_and_folders_on_the_way(
     tmp_path: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    made = workspace.new(Path("~/courses/vmm {{x}}"), kit, SOMEONE)
+    made = new(Path("~/courses/vmm {{x}}"), kit, SOMEONE)
     assert made == tmp_path / "courses" / "vmm {{x}}"
     assert workspace.read(made).student == "Ada"
     assert not list(tmp_path.glob(".cookiecutter*")), "nothing is written to the home folder"
@@ -156,12 +162,12 @@ def test_home_and_folders_on_the_way(
 def test_a_file_or_a_dead_link_in_the_way(tmp_path: Path, kit: course.Course) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="not a directory"):
-        workspace.new(tmp_path / "file", kit, SOMEONE)
+        new(tmp_path / "file", kit, SOMEONE)
     with pytest.raises(UsageError):
-        workspace.new(tmp_path / "file" / "vmm", kit, SOMEONE)
+        new(tmp_path / "file" / "vmm", kit, SOMEONE)
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="leads nowhere"):
-        workspace.new(tmp_path / "link", kit, SOMEONE)
+        new(tmp_path / "link", kit, SOMEONE)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link"]
 
 
@@ -177,20 +183,18 @@ def test_a_file_or_a_dead_link_in_the_way(tmp_path: Path, kit: course.Course) ->
 def test_what_fails_half_way_leaves_nothing(
     tmp_path: Path,
     kit: course.Course,
-    monkeypatch: pytest.MonkeyPatch,
     failure: BaseException,
     becomes: type[BaseException],
     exists: bool,
 ) -> None:
-    def fail(directory: Path, cohort: Cohort, of: course.Course) -> None:
+    def fail(course: course.Course, cohort: Cohort, target: Path) -> None:
         raise failure
 
-    monkeypatch.setattr(workspace, "_add_standins", fail)
     dest = tmp_path / "a" / "b" / "vmm"
     if exists:
         dest.mkdir(parents=True)
     with pytest.raises(becomes):
-        workspace.new(dest, kit, SOMEONE)
+        new(dest, kit, SOMEONE, fail)
     if exists:
         assert list(dest.iterdir()) == []
         assert [p.name for p in dest.parent.iterdir()] == ["vmm"]
@@ -211,7 +215,7 @@ def test_what_fails_while_moving_in_leaves_nothing(
 
     monkeypatch.setattr(Path, "rename", rename)
     with pytest.raises(InfraError, match=r"nothing was left behind"):
-        workspace.new(tmp_path / "vmm", kit, SOMEONE)
+        new(tmp_path / "vmm", kit, SOMEONE)
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["vmm"]
 
 
@@ -243,7 +247,7 @@ def test_a_template_that_does_not_work(tmp_path: Path, kit: course.Course) -> No
     broken = dataclasses.replace(kit, root=root)
     (broken.tree / "workspace.toml").write_text("{{ cookiecutter.nothing }}")
     with pytest.raises(CourseError, match="template"):
-        workspace.new(tmp_path / "vmm", broken, SOMEONE)
+        new(tmp_path / "vmm", broken, SOMEONE)
     assert not (tmp_path / "vmm").exists()
 
 
@@ -251,7 +255,7 @@ def test_a_template_that_does_not_work(tmp_path: Path, kit: course.Course) -> No
 
 
 def test_locating_one(tmp_path: Path, kit: course.Course) -> None:
-    made = workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    made = new(tmp_path / "vmm", kit, SOMEONE)
     found = workspace.locate(made / "lab3")
     assert found is not None
     assert (found.root, found.cohort, found.student) == (made, SOMEONE.cohort, "Ada")
@@ -296,7 +300,7 @@ def test_a_broken_workspace_toml(tmp_path: Path, old: str, new: str, said: str) 
 
 
 def test_no_machine_path_is_in_a_workspace(tmp_path: Path, kit: course.Course) -> None:
-    made = workspace.new(tmp_path / "vmm", kit, SOMEONE)
+    made = new(tmp_path / "vmm", kit, SOMEONE)
     for name, content in tree_of(made).items():
         assert os.fsencode(tmp_path) not in content, name
         assert os.fsencode(ROOT) not in content, name

@@ -24,6 +24,7 @@ from vmmlab.course.markup import regions
 from vmmlab.course.model import COURSE_FILE, Course
 from vmmlab.course.submission import reference_text
 from vmmlab.i18n.translate import LANGUAGES
+from vmmlab.images import prebuilt
 
 _PACKAGE: Final = Path(__file__).parents[1]
 _OWN_FILES: Final = _PACKAGE / "release_files"
@@ -134,8 +135,8 @@ def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[str]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(materials.starter(course, path, lang), encoding="utf-8")
     for name in cohorts:
-        target = materials.standins_dir(released) / name
-        materials.place_standins(course, Cohort.derive(name), target)
+        target = prebuilt.folder_of(released) / name
+        prebuilt.place(course, Cohort.derive(name), target)
     yield from _copy_kit(course, made)
     _unlink_pages(made)
 

@@ -36,8 +36,8 @@ from vmmlab.i18n.translate import Reader
 if TYPE_CHECKING:
     from vmmlab.course.cohort import Cohort
     from vmmlab.course.model import Course
-    from vmmlab.course.submission import Source
     from vmmlab.workspace.model import Workspace
+    from vmmlab.workspace.source import Source
 
 # Newer versions of typer carry a click of their own: take the class from what typer offers.
 _ClickError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -159,6 +159,7 @@ def new(
     lang: LangOption = None,
 ) -> None:
     """Make a workspace: the given VMM, and starters for you to fill in."""
+    from vmmlab.images import prebuilt
     from vmmlab.student import doctor
     from vmmlab.workspace import model as workspace
 
@@ -174,7 +175,7 @@ def new(
     remembered = say.language if lang or say.language != translate.ENGLISH else ""
     answers = workspace.Answers(student=name, cohort=_cohort(cohort), lang=remembered)
     doctor.require(("gcc", "ld", "objcopy"))
-    made = workspace.new(directory, loaded, answers)
+    made = workspace.new(directory, loaded, answers, prebuilt.place)
     typer.echo(say(f"{made} is ready. Next:"))
     typer.echo(f"  cd {_quoted(made)}")
     if (made / ".venv").exists():
@@ -364,7 +365,7 @@ def explore(
     from vmmlab.explore import isolated, text, write_json
     from vmmlab.grading.boots import make_builder
     from vmmlab.host.sandbox import Sandbox
-    from vmmlab.images import BuildOptions
+    from vmmlab.images.model import BuildOptions
 
     loaded = _course(course)
     loaded.lab(lab)
@@ -668,8 +669,8 @@ def _workspace(directory: Path | None) -> Workspace:
 
 def _source(name: str) -> Source:
     """Whose work is meant, for a reader who is in this folder."""
-    from vmmlab.course.submission import REFERENCE, Source
     from vmmlab.workspace import model as workspace
+    from vmmlab.workspace.source import REFERENCE, Source
 
     return Source(name, None if name == REFERENCE else workspace.locate(Path.cwd()))
 

@@ -14,19 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vmmlab.base.errors import CourseError, SubmissionError
 from vmmlab.base.text import clean_line
-from vmmlab.course.cohort import Cohort
 from vmmlab.course.markup import starter_text
 from vmmlab.course.model import Course, Lab
-
-if TYPE_CHECKING:
-    from vmmlab.workspace.model import Workspace
-
-REFERENCE: Final = "reference"
-"""What is said in place of a folder where the reference solution is meant."""
 
 MAX_BYTES: Final = 256 * 1024
 """The largest file that is taken in."""
@@ -54,55 +47,6 @@ class Submission:
     def of(self, lab: str) -> dict[str, bytes]:
         """Return the files of one lab."""
         return {path: text for path, text in self.files.items() if path.startswith(f"{lab}/")}
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Whose work it is: the reference solution, the reader's own workspace, or somebody else's.
-
-    Attributes:
-        name: a folder, or `REFERENCE`.
-        here: the workspace that the reader is in.
-    """
-
-    name: str
-    here: Workspace | None = None
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether it is the reference solution."""
-        return self.name == REFERENCE
-
-    @property
-    def own(self) -> Workspace | None:
-        """The workspace that the reader is in, if that is what is meant."""
-        if self.is_reference or self.here is None:
-            return None
-        return self.here if Path(self.name).resolve() == self.here.root else None
-
-    @property
-    def trusted(self) -> bool:
-        """Whether it may run without a sandbox: the reference and one's own work may."""
-        return self.is_reference or self.own is not None
-
-    def cohort(self, course: Course, name: str | None = None) -> Cohort:
-        """Whose numbers it gets: those of cohort `name`, else its workspace's, else the course's.
-
-        Raises:
-            UsageError: `name` cannot be a cohort's.
-        """
-        if name is None and (own := self.own) is not None:
-            return own.cohort
-        return Cohort.derive(course.cohort if name is None else name)
-
-    def take(self, labs: Sequence[str], course: Course) -> Submission:
-        """Its files for `labs`.
-
-        Raises: as for `take` and `reference`.
-        """
-        if self.is_reference:
-            return reference(course, labs)
-        return take(Path(self.name), labs, course)
 
 
 def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:

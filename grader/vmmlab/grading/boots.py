@@ -19,15 +19,16 @@ from typing import Any, TypeVar
 
 from vmmlab.base.errors import InfraError
 from vmmlab.checks import Scenario
-from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.grading import inputs
 from vmmlab.grading.grade import RunFacts, RunRequest
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import tool_versions
-from vmmlab.images import Builder, BuildOptions, Image, ObjectPatch, Prebuilt
-from vmmlab.images.model import Diagnostic
+from vmmlab.images import prebuilt
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions, Diagnostic, Image, ObjectPatch
+from vmmlab.images.sources import Prebuilt
 from vmmlab.machine import Machine, MachineSpec
 from vmmlab.machine.firmware import DEFAULT
 from vmmlab.observe.observation import Observation
@@ -56,7 +57,7 @@ def make_builder(
         UsageError: the course has no stand-ins for this cohort.
     """
     own = standins is not None and standins.is_dir() and not course.reference_dir.is_dir()
-    source = Prebuilt(standins) if own and standins else materials.standins(course, cohort)
+    source = Prebuilt(standins) if own and standins else prebuilt.source_of(course, cohort)
     return Builder(course.tree, course, sandbox, None, source)
 
 

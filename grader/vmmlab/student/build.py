@@ -13,8 +13,9 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course, Lab, Step
 from vmmlab.course.submission import take
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.images import Builder, BuildOptions, FromReference, Image, Prebuilt, StandInSource
-from vmmlab.images.model import Delays
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions, Delays, Image
+from vmmlab.images.sources import FromReference, Prebuilt, PrebuiltSource
 from vmmlab.student import doctor
 from vmmlab.workspace.model import Workspace
 
@@ -106,7 +107,7 @@ def own_image(
 def image_of(
     tree: Path,
     course: Course,
-    standins: StandInSource,
+    standins: PrebuiltSource,
     lab: str,
     files: Mapping[str, bytes],
     cohort: Cohort,

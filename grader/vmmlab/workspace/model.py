@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import tomllib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,15 @@ from vmmlab.course.model import Course, Lab
 from vmmlab.i18n.translate import LANGUAGES
 
 WORKSPACE_FILE: Final = "workspace.toml"
+PREBUILT_FOLDER: Final = "standin"
+"""The folder of a workspace that holds the prebuilt objects of the other labs."""
+
 SCHEMA: Final = 1
 _MAX_STUDENT: Final = 100
+
+
+PlacePrebuilt = Callable[[Course, Cohort, Path], None]
+"""Puts the prebuilt objects of a course for a cohort into a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +139,14 @@ def read(root: Path) -> Workspace:
     )
 
 
-def new(dest: Path, course: Course, answers: Answers) -> Path:
+def new(dest: Path, course: Course, answers: Answers, place_prebuilt: PlacePrebuilt) -> Path:
     """Make a workspace in `dest`, whole or not at all, and return its path.
 
     Args:
         dest: a folder that does not exist or is empty; `~` is understood.
         course: where template, starters and handouts come from; a release will do.
         answers: the student and the cohort.
+        place_prebuilt: puts the prebuilt objects into a folder (`vmmlab.images.prebuilt.place`).
 
     Raises:
         UsageError: `dest` is in use, or the course is a release for other cohorts.
@@ -151,7 +160,7 @@ def new(dest: Path, course: Course, answers: Answers) -> Path:
     try:
         scratch = Path(tempfile.mkdtemp(prefix=f".{dest.name[:40]}.", dir=dest.parent))
         built = _render(course, answers, scratch)
-        populate(built, course)
+        populate(built, course, place_prebuilt)
         if exists:
             _move_into(built, dest)
         else:
@@ -173,22 +182,23 @@ def new(dest: Path, course: Course, answers: Answers) -> Path:
     return dest
 
 
-def populate(directory: Path, course: Course) -> None:
-    """Add to a rendered template what is not in it: starters, checks, handouts, stand-ins, `.venv`.
+def populate(directory: Path, course: Course, place_prebuilt: PlacePrebuilt) -> None:
+    """Add what a rendered template lacks: starters, checks, handouts, prebuilt objects, `.venv`.
 
     Args:
         directory: the folder that cookiecutter has just made.
         course: where the starters and the handouts come from.
+        place_prebuilt: puts the prebuilt objects into a folder (`vmmlab.images.prebuilt.place`).
 
     Raises:
         UsageError: the course is a release for other cohorts.
         CourseError: the reference or its markup is at fault.
-        InfraError: the stand-ins could not be built.
+        InfraError: the prebuilt objects could not be built.
     """
     workspace = read(directory)
     for lab in course.labs.values():
         _add_lab(directory, lab, course, workspace.lang)
-    _add_standins(directory / "standin", workspace.cohort, course)
+    place_prebuilt(course, workspace.cohort, directory / PREBUILT_FOLDER)
     _link_environment(directory / ".venv")
 
 
@@ -208,10 +218,6 @@ def _add_lab(directory: Path, lab: Lab, course: Course, lang: str) -> None:
     for picture in sorted((course.labs_dir / lab.name / "pictures").glob("*.svg")):
         (directory / lab.name / "pictures").mkdir(exist_ok=True, parents=True)
         shutil.copyfile(picture, directory / lab.name / "pictures" / picture.name)
-
-
-def _add_standins(directory: Path, cohort: Cohort, course: Course) -> None:
-    materials.place_standins(course, cohort, directory)
 
 
 def _link_environment(link: Path) -> None:
