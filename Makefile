@@ -1,37 +1,38 @@
-# The kit's commands. `make` alone lists them.
+# The kit's commands. Run `make` to list them.
 PYTHON ?= python3
 JOBS   ?= 2
 BIN    := .venv/bin
 LABS   := $(notdir $(sort $(wildcard labs/lab[0-9]*)))
 
-# Each stamp holds the path of the clone: an environment does not survive being moved.
+# Each stamp holds the path of the clone, because an environment stops working when it is moved.
 STAMP     := .venv/.setup
 STAMP_DEV := .venv/.setup-dev
 stale = $(if $(filter $(CURDIR),$(shell cat $(1) 2>/dev/null)),,FORCE)
 
-# The quick ones run first, so that a slip shows early; then everything else.
+# Quick tests run first, so that a simple mistake shows early; then all others.
 QUICK := $(wildcard $(addprefix grader/tests/,course cli checks report))
 PYTEST = $(BIN)/python -m pytest -n $(JOBS)
-# cohort.h is a template, not C.
+# cohort.h is a template, not valid C.
 TREE := vmm-skeleton/{{cookiecutter.slug}}
 C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev $(LABS) iso test test-full bench soak lint book browser images images-test clean FORCE
+.PHONY: help setup setup-dev $(LABS) iso messages test test-full bench soak lint book browser images images-test clean FORCE
 
 help:
 	@echo "make lab0 ... lab4   grade the reference solution of one lab"
-	@echo "make setup           make the environment .venv; as root, also install what is missing"
-	@echo "make iso             an image of the reference to boot a PC from: build/vmm/vmm.iso"
-	@echo "make test            lint, then the kit's tests"
-	@echo "make test-full       all tests, the long ones too"
-	@echo "make bench           how fast a verdict is, against the bare boots"
-	@echo "make soak            2,000 gradings under load, looking for a verdict that changes (an hour)"
-	@echo "make lint            ruff, mypy, clang-format"
-	@echo "make book            the book in English and Japanese: build/book/index.html"
-	@echo "make images          container images for students and for grading"
-	@echo "make images-test     builds them too, and sees that they work"
-	@echo "make clean           remove caches and what was built"
+	@echo "make setup           create the environment .venv; as root, also install missing packages"
+	@echo "make iso             make a bootable image of the reference VMM: build/vmm/vmm.iso"
+	@echo "make test            run lint, then the kit's tests"
+	@echo "make test-full       run all tests, including the long ones"
+	@echo "make bench           compare the time of a verdict with the time of the bare boots"
+	@echo "make soak            grade 2,000 times under load and report verdicts that change (an hour)"
+	@echo "make lint            run ruff, mypy and clang-format"
+	@echo "make messages        update the catalogs of translations and list what they lack"
+	@echo "make book            build the book in English and Japanese: build/book/index.html"
+	@echo "make images          build the container images for students and for grading"
+	@echo "make images-test     build the images and test them"
+	@echo "make clean           remove caches and build output"
 	@echo ""
 	@echo "A workspace of your own: $(BIN)/vmmlab new ~/vmm"
 
@@ -58,14 +59,14 @@ test: lint
 	$(PYTEST) -m "not full" $(QUICK)
 	$(PYTEST) -m "not full" grader/tests $(addprefix --ignore=,$(QUICK))
 
-# The long tests look at pages in a real browser, if there can be one.
+# Some of the long tests open pages in a real browser, if one is available.
 BROWSER := chromium chromium-driver fonts-noto-cjk
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing $(BROWSER)" && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 install \
 	  --no-install-recommends $(BROWSER) >/dev/null; } || \
-	echo "no chromium: tests in a browser are passed over; with it: sudo apt-get install $(BROWSER)"
+	echo "no chromium: browser tests will be skipped; to run them: sudo apt-get install $(BROWSER)"
 
 test-full: lint browser
 	$(PYTEST) $(QUICK)
@@ -83,8 +84,11 @@ lint: $(STAMP_DEV)
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror '--style=file:$(TREE)/.clang-format' $(C_FILES)
 
-# One book a language. A warning is an error: a dead link, a page without its twin. -a writes every
-# page, also one that has not changed: the list at its side may have.
+messages: $(STAMP_DEV)
+	@$(BIN)/python -m vmmlab.author.catalogs
+
+# One book per language. Warnings, such as a dead link or a page without its twin, are errors.
+# -a also writes unchanged pages, because their sidebars may have changed.
 SPHINX = $(BIN)/python -m sphinx -q -a -W --keep-going -c docs
 
 book: $(STAMP)

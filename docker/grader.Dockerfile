@@ -1,17 +1,17 @@
-# Grades other people's work: compiler, QEMU, the sandbox and vmmlab with all that it can do.
-# It holds the reference solutions: it is for instructors.
+# The grading image: compiler, QEMU, the sandbox and vmmlab with all extras. It grades other people's
+# submissions and contains the reference solutions, so it is for instructors only.
 #   docker build -f docker/grader.Dockerfile -t vmmlab-grader .
-# How to start it is in docs/containers.md. For a base that never changes, give its digest:
+# docs/containers.md explains how to start it. For a base image that never changes, give its digest:
 #   --build-arg BASE=debian:bookworm-slim@sha256:...
 ARG BASE=debian:bookworm-slim
-# Which extras of pyproject.toml, with commas between; nothing here: all but the kit's own tests'.
+# The extras of pyproject.toml to install, separated by commas. Empty: all extras except "dev".
 ARG EXTRAS=
 
 # hadolint global ignore=DL3008,DL3013
-#   (Debian packages: the release is fixed; what left its archive could not be installed at all.
-#   Python packages: constraints.txt.)
+#   (Debian packages: the base image fixes the release. A pinned version could not be installed any
+#   more once Debian removes it from the archive. Python packages: constraints.txt pins them.)
 
-# --- vmmlab with its Python packages, at the versions in constraints.txt ---
+# --- vmmlab and its Python packages, at the versions in constraints.txt ---
 FROM ${BASE} AS python
 ARG EXTRAS
 RUN apt-get update \
@@ -24,7 +24,7 @@ ENV PIP_CONSTRAINT=/kit/docker/constraints.txt \
 WORKDIR /kit
 COPY docker/constraints.txt docker/
 COPY pyproject.toml README.md LICENSE ./
-# First the packages of others, with an empty vmmlab: they change less often than vmmlab does.
+# Install the dependencies first, with an empty vmmlab: they change less often than vmmlab itself.
 RUN all=$(python3 -c 'import tomllib; \
 t = tomllib.load(open("pyproject.toml", "rb")); \
 print(*sorted(t["project"]["optional-dependencies"].keys() - {"dev"}), sep=",")') \
@@ -34,7 +34,7 @@ print(*sorted(t["project"]["optional-dependencies"].keys() - {"dev"}), sep=",")'
  && pip --python /opt/vmmlab/bin/python install ".[${EXTRAS:-$all}]"
 COPY grader/vmmlab grader/vmmlab
 RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall .
-# The course with its solutions, where vmmlab looks for it last.
+# The course with its solutions, in the last place where vmmlab looks for it.
 COPY course.yml /course/
 COPY labs /course/labs
 COPY reference /course/reference
@@ -54,12 +54,12 @@ RUN apt-get update \
       qemu-system-x86 \
  && apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY --from=python /opt/vmmlab /opt/vmmlab
-# /tmp is the only place that it writes to, whoever it runs as: start it with --tmpfs /tmp.
+# The grader writes only to /tmp, as any user: start it with --tmpfs /tmp.
 ENV PATH=/opt/vmmlab/bin:$PATH \
     LANG=C.UTF-8 \
     HOME=/tmp
 RUN useradd --no-create-home --home-dir /tmp --uid 10001 --shell /usr/sbin/nologin grader
-# As a number, so that a host can see that it is not root.
+# A number, so that the host can tell that it is not root.
 USER 10001:10001
 WORKDIR /tmp
 ENTRYPOINT ["vmmlab"]

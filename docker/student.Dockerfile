@@ -1,14 +1,14 @@
-# What a student needs: compiler, QEMU, gdb and vmmlab. It holds no solutions.
+# The student image: compiler, QEMU, gdb and vmmlab. It contains no solutions.
 #   docker build -f docker/student.Dockerfile -t vmmlab-student .
-# See docs/containers.md. For a base that never changes, give its digest:
+# See docs/containers.md. For a base image that never changes, give its digest:
 #   --build-arg BASE=debian:bookworm-slim@sha256:...
 ARG BASE=debian:bookworm-slim
 
 # hadolint global ignore=DL3008,DL3013
-#   (Debian packages: the release is fixed; what left its archive could not be installed at all.
-#   Python packages: constraints.txt.)
+#   (Debian packages: the base image fixes the release. A pinned version could not be installed any
+#   more once Debian removes it from the archive. Python packages: constraints.txt pins them.)
 
-# --- vmmlab with its Python packages, at the versions in constraints.txt ---
+# --- vmmlab and its Python packages, at the versions in constraints.txt ---
 FROM ${BASE} AS python
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 python3-pip python3-venv \
@@ -20,15 +20,15 @@ ENV PIP_CONSTRAINT=/kit/docker/constraints.txt \
 WORKDIR /kit
 COPY docker/constraints.txt docker/
 COPY pyproject.toml README.md LICENSE ./
-# First the packages of others, with an empty vmmlab: they change less often than vmmlab does.
+# Install the dependencies first, with an empty vmmlab: they change less often than vmmlab itself.
 RUN mkdir -p grader/vmmlab \
  && touch grader/vmmlab/__init__.py \
  && python3 -m venv --without-pip /opt/vmmlab \
  && pip --python /opt/vmmlab/bin/python install '.[explore]'
 COPY grader/vmmlab grader/vmmlab
 RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall .
-# The course, where vmmlab looks for it last. Hidden checks are the instructor's, and worksheets
-# hold their solutions: nbgrader makes the students' version.
+# The course, in the last place where vmmlab looks for it. It has no hidden checks, which are for the
+# instructor, and no worksheets, which contain their solutions (nbgrader makes the students' version).
 COPY course.yml /course/
 COPY labs /course/labs
 COPY vmm-skeleton /course/vmm-skeleton
@@ -58,7 +58,7 @@ COPY --from=python /opt/vmmlab /opt/vmmlab
 ENV PATH=/opt/vmmlab/bin:$PATH \
     LANG=C.UTF-8
 RUN useradd --create-home --uid 1000 --shell /bin/bash student
-# As a number, so that a host can see that it is not root.
+# A number, so that the host can tell that it is not root.
 USER 1000:1000
 WORKDIR /home/student
 CMD ["bash"]

@@ -1,8 +1,8 @@
 """The book: one Sphinx project for two languages, built once for each.
 
-The source folder is the root of the clone, so that a handout is read where it lies and its links to
-other files of the clone are true both there and in the book. `-t ja` builds the Japanese book,
-nothing the English one; `make book` does both.
+The source folder is the root of the clone. Handouts are therefore read in place, and their links to
+other files of the clone work both in the clone and in the book. `-t ja` builds the Japanese book;
+without it, the English book is built. `make book` builds both.
 """
 
 import sys
@@ -21,8 +21,8 @@ html_title = "VMM がプロセッサを起こすまで" if JAPANESE else "A VMM 
 html_short_title = "vmmlab"
 
 extensions = ["myst_parser", "twins", "japanese", "terms"]
-# Words of the glossary that are also everyday words.
-terms_not_linked = ["check", "step", "frame", "lock", "contract"]
+# Terms of the glossary that are also everyday words.
+terms_not_linked = ["cause", "check", "step", "frame", "lock", "contract", "原因"]
 root_doc = "docs/index.ja" if JAPANESE else "docs/index"
 source_suffix = {".md": "markdown"}
 include_patterns = (
@@ -56,7 +56,7 @@ html_theme_options = {
     "top_of_page_buttons": [],
     "light_css_variables": {
         "code-font-size": "0.75rem",
-        # Japanese: fonts in which a wide letter is as wide as two narrow ones.
+        # Japanese: fonts in which a full-width character is as wide as two half-width ones.
         "font-stack--monospace": "'BIZ UDGothic', 'Noto Sans Mono CJK JP', 'MS Gothic', "
         "'Osaka-Mono', monospace"
         if JAPANESE

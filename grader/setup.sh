@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes the environment .venv and, as root on Debian or Ubuntu, installs the tools that are missing.
-# Anyone else is told the one line to run. Called by the Makefile:
-#   sh grader/setup.sh        what grading needs
+# Create the environment .venv. As root on Debian or Ubuntu, also install the missing tools;
+# otherwise print the command that installs them. Called by the Makefile:
+#   sh grader/setup.sh        everything that grading needs
 #   sh grader/setup.sh dev    also what the kit's own tests need
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,7 +15,7 @@ stop() {
 	exit 1
 }
 
-# --- tools: command:package, those that the kit can do without in the second list ---
+# --- tools, as command:package; the second list holds the optional ones ---
 required="qemu-system-x86_64:qemu-system-x86 gcc:gcc ld:binutils objcopy:binutils"
 optional="bwrap:bubblewrap"
 if [ "$kind" = dev ]; then
@@ -25,7 +25,7 @@ if [ "$kind" = dev ]; then
 	optional="$optional gdb:gdb"
 fi
 
-# The packages of the commands in "$@" that are not on PATH, and of the files that are not there.
+# Print the packages for those of "$@" that are missing: commands not on PATH, absent files.
 lacking() {
 	for pair in "$@"; do
 		[ -e "${pair%%:*}" ] || command -v "${pair%%:*}" >/dev/null 2>&1 ||
@@ -50,30 +50,30 @@ if [ -n "$all" ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 		say "installing $all"
 		export DEBIAN_FRONTEND=noninteractive
-		apt-get -qq update || say "apt-get update failed, trying with the lists that are here"
+		apt-get -qq update || say "apt-get update failed; trying with the package lists on this machine"
 		# shellcheck disable=SC2086
 		apt-get -qq -y -o Dpkg::Use-Pty=0 install --no-install-recommends $all >/dev/null ||
-			stop "apt-get could not install $all; mend what it says above and run this again"
+			stop "apt-get could not install $all; fix the problem it reports above and run this again"
 	elif [ -n "$needed" ]; then
 		stop "missing: $(echo "$needed" | xargs)" "run: sudo $line" "then run this again"
 	else
-		say "everything that is needed is here; for the rest run: sudo $line"
+		say "all required tools are installed; for the rest run: sudo $line"
 	fi
 fi
 
 # --- Python ---
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
 	stop "Python 3.11 or newer is needed, and $python is $("$python" -V 2>&1)" \
-		"with another one: make setup PYTHON=python3.11"
+		"to use another one: make setup PYTHON=python3.11"
 
 if ! .venv/bin/python -c '' 2>/dev/null || ! grep -qsF "$here/.venv/bin/python" .venv/bin/pip; then
-	say "making the environment .venv"
-	"$python" -m venv --clear .venv || stop "the environment could not be made, see above"
+	say "creating the environment .venv"
+	"$python" -m venv --clear .venv || stop "could not create the environment, see above"
 fi
 say "installing vmmlab into .venv"
 [ "$kind" = dev ] && what='.[dev]' || what='.[explore]' # lab 4's hints name vmmlab explore
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable "$what" ||
-	stop "pip could not install vmmlab, see above (is the package index reached from here?)"
+	stop "pip could not install vmmlab, see above (can this machine reach the package index?)"
 
 printf '%s\n' "$here" >.venv/.setup
 [ "$kind" != dev ] || printf '%s\n' "$here" >.venv/.setup-dev

@@ -1,13 +1,15 @@
-"""What Japanese needs: a search that finds words, lines that may be broken in the source, and the
-words of the theme, which comes in English only.
+"""Support for Japanese: searching for words, line breaks in the source, and theme texts.
 
-Japanese is written without spaces. Sphinx cuts the text into words when it builds the index, but
-not what the reader types, so that 物理アドレス is not found where the index has 物理 and アドレス.
-Here the cut is wherever the kind of letter changes: kanji, katakana, Latin. Both sides can do that
-in one line. Runs of hiragana are grammar and are left out. A long run of kanji is also entered by
-pairs: then 起動 is found in 起動処理.
+Japanese is written without spaces. Sphinx splits the text into words when it builds the index, but
+it does not split the search query, so a search for 物理アドレス fails if the index has 物理 and
+アドレス. This module splits wherever the kind of character changes: kanji, katakana, Latin. The
+index and the query can both do that with the same one-line rule. Runs of hiragana are mostly
+grammar and are left out. A long run of kanji is also indexed by pairs, so that 起動 is found in
+起動処理.
 
-A line that ends in the source becomes a space in HTML, which is wrong between two Japanese letters.
+A line break in the source becomes a space in HTML, which is wrong between two Japanese characters.
+
+The theme's own texts exist only in English, so this module also translates them.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from sphinx.application import Sphinx
 from sphinx.search import SearchLanguage
 
 RUN = r"[A-Za-z0-9_]+|[\u30a1-\u30fa\u30fc]+|[\u3005\u3400-\u9fff]+"
-"""One run: Latin letters and digits, katakana, kanji. Means the same in Python and JavaScript."""
+"""One run of Latin letters and digits, katakana, or kanji; valid in Python and in JavaScript."""
 
 _WIDE = "[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]"
 _BREAK = re.compile(f"(?<={_WIDE})\n(?={_WIDE})")
@@ -29,30 +31,30 @@ _KANJI = re.compile(r"[\u3005\u3400-\u9fff]{3,}")
 
 
 def words(text: str) -> list[str]:
-    """What is entered into the index for `text`."""
+    """Return the words of `text` for the index."""
     found: list[str] = re.findall(RUN, text)
     pairs = [run[i : i + 2] for run in found if _KANJI.fullmatch(run) for i in range(len(run) - 1)]
     return found + pairs
 
 
 class SearchJapanese(SearchLanguage):
-    """Japanese, in place of the one that comes with Sphinx."""
+    """Japanese search, replacing the one that comes with Sphinx."""
 
     lang = "ja"
     language_name = "Japanese"
     js_splitter_code = f"function splitQuery(query) {{ return query.match(/{RUN}/g) || []; }}"
 
     def split(self, input: str) -> list[str]:
-        """The words of a piece of text."""
+        """Return the words of a piece of text."""
         return words(input)
 
     def word_filter(self, word: str) -> bool:
-        """Whether a word is entered: all that are left after the cut."""
+        """Return whether a word is indexed: all words except empty ones."""
         return bool(word)
 
 
 def _join_lines(app: Sphinx, doctree: nodes.document) -> None:
-    """Take the end of a line away where it stands between two Japanese letters."""
+    """Remove line breaks between two Japanese characters."""
     for block in doctree.findall(nodes.TextElement):
         if isinstance(block, nodes.literal_block | nodes.raw):
             continue
@@ -67,7 +69,7 @@ def _join_lines(app: Sphinx, doctree: nodes.document) -> None:
 
 
 class _Theme(gettext.NullTranslations):
-    """The words that the theme puts on a page and Sphinx has no Japanese for."""
+    """Texts of the theme that Sphinx does not translate into Japanese."""
 
     WORDS: ClassVar[dict[str, str]] = {
         "Next": "次へ",
@@ -80,7 +82,7 @@ class _Theme(gettext.NullTranslations):
     }
 
     def gettext(self, message: str) -> str:
-        """The Japanese of `message`, or `message` itself."""
+        """Return the Japanese text for `message`, or `message` itself."""
         return self.WORDS.get(message, message)
 
 
@@ -89,7 +91,7 @@ def _add_theme(app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Called by Sphinx."""
+    """Register the search language and the event handlers with Sphinx."""
     app.add_search_language(SearchJapanese)
     if app.config.language == "ja":
         app.connect("doctree-read", _join_lines)

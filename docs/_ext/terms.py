@@ -1,7 +1,7 @@
-"""Terms of the glossary, linked where a page first uses them.
+"""Link each term of the glossary where a page first uses it.
 
-The Markdown stays plain: nobody marks a term by hand. Only running text is looked at, not titles,
-code, or what is a link already.
+Terms need no mark-up in the Markdown. Only running text is searched, not titles, code or existing
+links.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _SKIPPED = (nodes.title, nodes.literal, nodes.literal_block, nodes.reference, no
 
 
 def pattern(terms: list[str]) -> re.Pattern[str]:
-    """What finds one of `terms`, longer ones first, as whole words.
+    """Return a pattern that finds any of `terms`, longer ones first, as whole words.
 
-    A word ends where the kind of letter changes: Latin, katakana, kanji. Of a term without capital
-    letters the first may be one, and an English one may stand in the plural. Part of a name such as
-    `stack.c` or `boot-stack-own` is no word.
+    A word ends where the kind of character changes: Latin, katakana, kanji. A term in lower case
+    also matches with a capital first letter, and an English term also matches in the plural. A part
+    of a name such as `stack.c` or `boot-stack-own` does not match.
     """
     return re.compile("|".join(_one(term) for term in sorted(terms, key=len, reverse=True)))
 
@@ -42,7 +42,7 @@ def _one(term: str) -> str:
 
 
 def known(word: str, terms: dict[str, Any]) -> str | None:
-    """The term that a word found by `pattern` stands for."""
+    """Return the term that a word found by `pattern` stands for, or None."""
     low = word[:1].lower() + word[1:]
     for one in (word, low, word.removesuffix("s"), low.removesuffix("s"), low.removesuffix("es")):
         if one in terms:
@@ -93,7 +93,7 @@ def _ancestors(node: nodes.Node) -> list[nodes.Node]:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Called by Sphinx."""
+    """Register the option and the event handler with Sphinx."""
     app.add_config_value("terms_not_linked", [], "html", list)
     app.connect("doctree-resolved", _link)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,8 +1,8 @@
-"""Each page and its twin in the other language: which file it is, and the switch between them.
+"""Find the twin of each page in the other language, and add the switch between the two.
 
-A page is NAME.md in English and NAME.ja.md in Japanese. Each language is a build of its own, in
-folders en and ja beside each other. So a link to the twin, which the build itself does not know,
-becomes a link from folder to folder.
+A page is NAME.md in English and NAME.ja.md in Japanese. Each language is a separate build, in the
+sibling folders en and ja. A build does not know the pages of the other language, so a link to one
+becomes a relative link between the two folders.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ WORDS = {"en": "English", "ja": "日本語"}
 
 
 def twin_of(docname: str, language: str) -> str:
-    """Name of the same page in the other language.
+    """Return the name of the same page in the other language.
 
     Args:
-        docname: name of a page of the book in `language`; a page that is in both books under the
-            same name, such as the search, is not one of these.
+        docname: name of a page of the book in `language`, but not of a page that both books have
+            under the same name, such as the search page.
         language: `en` or `ja`.
     """
     return f"{docname}.ja" if language == "en" else docname.removesuffix(".ja")
 
 
 def link_to_twin(docname: str, twin: str, language: str) -> str:
-    """Relative address of a page of the other book, as seen from a page of this one."""
+    """Return the relative address of a page of the other book, seen from a page of this one."""
     here = posixpath.dirname(f"{language}/{docname}")
     return posixpath.relpath(f"{OTHER[language]}/{twin}.html", here)
 
@@ -44,7 +44,7 @@ def _is_other_language(name: str, language: str) -> bool:
 
 
 def _mend_links(app: Sphinx, doctree: nodes.document) -> None:
-    """Links to pages of the other language, and to Markdown files that are in no book."""
+    """Resolve links to pages of the other language and to Markdown files outside the book."""
     language = str(app.config.language)
     env = app.env
     for link in list(doctree.findall(addnodes.pending_xref)):
@@ -72,7 +72,7 @@ def _mend_links(app: Sphinx, doctree: nodes.document) -> None:
 def _add_switch(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
 ) -> None:
-    """What the templates need: the languages, and where the twin of this page is."""
+    """Pass the languages and the address of the page's twin to the templates."""
     language = str(app.config.language)
     twin = twin_of(pagename, language) if pagename in app.env.found_docs else pagename
     lost = pagename in app.env.found_docs and not Path(app.srcdir, f"{twin}.md").is_file()
@@ -91,7 +91,7 @@ def _add_switch(
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Called by Sphinx."""
+    """Register the event handlers with Sphinx."""
     app.connect("doctree-read", _mend_links)
     app.connect("html-page-context", _add_switch)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -26,9 +26,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from vmmlab.checks.model import declared_in
 
 from vmmlab.checks import Scenario
-from vmmlab.checks.model import declared_in
 from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
@@ -122,7 +122,7 @@ def bring_up(image: Image, scratch: Path) -> tuple[float, int, int]:
     """
     log = scratch / "trace"
     bare_boot(
-        image, Scenario("bring-up", (("cpus", 4),)),
+        image, Scenario("bring-up", cpus=4),
         "-trace", "memory_region_ops_write", "-msg", "timestamp=on", "-D", str(log),
     )  # fmt: skip
     begins, ends, kinds = 0.0, 0.0, []
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _machine(course: Course, console: Console, runs: int) -> None:
     """The bench itself: boots a second, the bring-up beside its delays, many processors."""
     image = bare_image(course, "lab4", BuildOptions())
-    four = Scenario("bring-up", (("cpus", 4),))
+    four = Scenario("bring-up", cpus=4)
 
     def many() -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -265,7 +265,7 @@ def _machine(course: Course, console: Console, runs: int) -> None:
     for column in ("CPUs", "floor s", "seconds", "ratio", "QEMU at most MiB"):
         crowd.add_column(column, justify="right")
     for cpus in (16, 64, 255):
-        floor_s = timed(lambda n=cpus: bare_boot(image, Scenario("crowd", (("cpus", n),))))
+        floor_s = timed(lambda n=cpus: bare_boot(image, Scenario("crowd", cpus=n)))
         took_s, mib = many_cpus(course, cpus)
         crowd.add_row(
             str(cpus), f"{floor_s:.2f}", f"{took_s:.2f}", f"{took_s / floor_s:.2f}", str(mib)

@@ -29,7 +29,8 @@ from vmmlab.base.errors import VmmlabError
 from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.submission import reference
-from vmmlab.grading.grade import grade_lab
+from vmmlab.grading.request import RunRequest
+from vmmlab.report.make import report_lab
 
 LABS = ("lab1", "lab2", "lab3", "lab4")
 
@@ -89,15 +90,16 @@ def graded(work: Work) -> Seen:
     name = "dev" if work.number // 7 % 2 else f"soak-{work.number}"
     began = time.monotonic()
     try:
-        report = grade_lab(
-            course,
-            work.lab,
-            work.files,
+        request = RunRequest(
+            course=course,
+            lab=work.lab,
+            files=work.files,
             cohort=Cohort.derive(name),
             seed=work.number,
             sandbox_required=False,
             arch=work.arch,
         )
+        report = report_lab(request)
     except VmmlabError as error:
         return Seen(work.lab, time.monotonic() - began, f"{work.name}, {work.lab}: {error}")
     took_s, wrong = time.monotonic() - began, ""

@@ -1,7 +1,7 @@
 """Lab 0: nothing to write. The tools are there, and the given VMM boots."""
 
 from vmmlab.checks import check, fail, scenario
-from vmmlab.diagnosis.causes import last_line
+from vmmlab.diagnosis.bsp import last_line
 
 BOOT = scenario("boot", probe="end", cpus=4)
 
@@ -15,7 +15,7 @@ def test_the_given_vmm_boots_four_cpus(boot, score):
                 fail(
                     "given-vmm-does-not-boot",
                     cpu=cpu.index,
-                    place=cpu.end_place,
+                    place=str(cpu.end_place),
                     expected=f"{cpu.name} parks",
                     observed=f"it ended {cpu.end_kind}; last line: {last_line(boot.serial)}",
                     next="Nothing here is yours: run `vmmlab doctor`, and show its output.",

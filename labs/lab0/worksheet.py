@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Worksheet 0: warming up
 #
-# A short one: how addresses are counted, how the VMM is found by a boot loader, and what there is
-# when a PC is switched on. Read the handout of lab 0 first. It also shows how worksheets work:
+# A short worksheet about counting addresses, how a boot loader finds the VMM, and the state of a PC
+# just after power-on. Read the handout of lab 0 first. This is also how all worksheets work:
 #
-# - Every student has other numbers. They are made from your id, `VMMLAB_STUDENT`.
-# - Write your answers over each `None`. A number may be written in any way that Python knows:
+# - Every student gets different numbers. They are derived from your id, `VMMLAB_STUDENT`.
+# - Replace each `None` with your answer. You may write a number in any form that Python accepts:
 #   `61440`, `0xF000`, `0xF << 12`. You may let Python calculate.
-# - The cell below an answer looks at its *form* and prints what is wrong with that. Whether it is
-#   right comes out when it is graded. Parts of an answer earn parts of its points.
+# - The cell below an answer checks only its *form* and prints what is wrong with it. Whether the
+#   answer is right is decided in grading. A partly right answer earns part of the points.
 
 # %% given="lab0-start"
 import os
@@ -19,12 +19,12 @@ me = worksheet.student(os.environ)
 me
 
 # %% [markdown]
-# ## 1. A piece of memory
+# ## 1. A range of memory
 #
-# A piece of memory goes from `start` up to `end`: `end` is the first address that is no longer
-# part of it.
+# A range of memory goes from `start` up to `end`. `end` itself does not belong to it: it is the
+# first address after the range.
 #
-# - `in_kib`: its size in KiB (1024 bytes each).
+# - `in_kib`: its size in KiB (1 KiB is 1024 bytes).
 # - `last`: the address of its last byte.
 
 # %% given="lab0-piece"
@@ -57,8 +57,8 @@ check.points
 #
 # An AP has stopped in real mode. gdb says that `$cs` is `cs` and `$rip` is `rip`.
 #
-# - `stands_at`: the physical address of the instruction that it executes next.
-# - `offset`: the same place can be named with the segment `other`. Which offset does it have there?
+# - `stands_at`: the physical address of the instruction that the AP executes next.
+# - `offset`: the same address can be written with the segment `other`. Give the offset for it.
 
 # %% given="lab0-segment"
 draw = worksheet.Numbers(me, "lab0-segment")
@@ -86,14 +86,14 @@ check.right(1, "offset", stopped.rip + ((stopped.cs - stopped.other) << 4))
 check.points
 
 # %% [markdown]
-# ## 3. Two names for one byte
+# ## 3. Two addresses for one byte
 #
-# The VMM is linked for virtual addresses from `0x40000000` on. There it sees physical memory once
-# more, from physical 0 on: the *alias*.
+# The VMM is linked for virtual addresses from `0x40000000` on. This range shows physical memory a
+# second time, from physical address 0 on. It is called the *alias*.
 #
-# - `seen_at`: the virtual address in the alias of the byte at the physical address `physical`.
-# - `lies_at`: the linker gave a function the virtual address `function`. Where in physical memory
-#   does it lie?
+# - `seen_at`: the alias address of the byte at the physical address `physical`.
+# - `lies_at`: the linker gave a function the virtual address `function`. Give the physical address
+#   of the function.
 
 # %% given="lab0-alias"
 draw = worksheet.Numbers(me, "lab0-alias")
@@ -122,16 +122,16 @@ check.case(1, lambda at: at + (1 << 30) == names.function, "lies_at")
 check.points
 
 # %% [markdown]
-# ## 4. How a boot loader knows the VMM
+# ## 4. How a boot loader recognises the VMM
 #
-# A boot loader that keeps to the Multiboot specification looks for a *header* near the beginning
-# of the file: three `u32`, each with its lowest byte first. They are the magic number
-# `0x1BADB002`, the flags, and a checksum. The three together must give 0, counted in 32 bits:
-# what does not fit into 32 bits is lost. The VMM's own header is in `boot/entry.S`.
+# A boot loader that follows the Multiboot specification looks for a *header* near the beginning of
+# the file. The header consists of three `u32`, each stored with the lowest byte first: the magic
+# number `0x1BADB002`, the flags, and a checksum. Their sum must be 0 in 32-bit arithmetic, where
+# any carry out of bit 31 is dropped. The VMM's own header is in `boot/entry.S`.
 #
 # - `checksum`: the third word of a header with the flags `flags`.
-# - `header`: the 12 bytes of this header, as they lie in the file.
-# - `valid`: which of the four `headers` would a boot loader take? Its number, from 0.
+# - `header`: the 12 bytes of this header, in the order in which they are stored in the file.
+# - `valid`: a boot loader accepts exactly one of the four `headers`. Give its number, from 0.
 
 # %% given="lab0-header"
 draw = worksheet.Numbers(me, "lab0-header")
@@ -160,7 +160,7 @@ header = b"".join(word.to_bytes(4, "little") for word in (0x1BADB002, found.flag
 
 
 def accepted(words):
-    """What a boot loader looks at."""
+    """Check a header as a boot loader does."""
     three = [int.from_bytes(words[at : at + 4], "little") for at in (0, 4, 8)]
     return three[0] == 0x1BADB002 and sum(three) % (1 << 32) == 0
 
@@ -195,14 +195,14 @@ check.case(1, lambda number: [number] == taken, "valid")
 check.points
 
 # %% [markdown]
-# ## 5. Power on
+# ## 5. Power-on
 #
-# A PC is switched on. The firmware will later write the APIC ids of its processors into the ACPI
-# table, in the order `ids`. The hardware has chosen `bsp` as the BSP.
+# A PC is switched on. Later the firmware will write the APIC ids of the processors into the ACPI
+# table, in the order `ids`. The hardware has selected `bsp` as the BSP.
 #
-# - `waiting`: the list of the ids of those that execute nothing until INIT and SIPI come.
-# - `there`: the list of those of the `parts` that the BSP finds when it executes its very first
-#   instruction. No software has run before.
+# - `waiting`: a list of the ids of the processors that execute nothing until INIT and SIPI arrive.
+# - `there`: a list of those `parts` that are already there when the BSP executes its very first
+#   instruction. No software has run before that.
 
 # %% given="lab0-power"
 draw = worksheet.Numbers(me, "lab0-power")
@@ -239,9 +239,9 @@ check.points
 # %% [markdown]
 # ## 6. Look at it from outside
 #
-# If you have a workspace, boot the given VMM here. All that is shown was read from outside, while
-# the machine stood still: where each CPU was, in which mode, on which stack. This earns nothing.
-# Which CPU sent INIT and SIPI? Where does an AP get a stack of its own?
+# If you have a workspace, boot the given VMM here. Everything shown below was read from outside
+# while the machine was stopped: where each CPU was, in which mode, and on which stack. This part
+# earns no points. Which CPU sent INIT and SIPI? Where does an AP get its own stack?
 
 # %%
 workspace = "~/vmm"  # the folder of your workspace
@@ -252,16 +252,16 @@ worksheet.boot_lab("lab0", workspace, reader=me)
 # %% [markdown]
 # ## 7. In your own words
 #
-# Three or four sentences. Somebody will read them.
+# Write three or four sentences. A person will read and grade them.
 #
-# The VMM prints `Processor 3 (AP)`. Why does this line not prove that an AP has got to its end,
-# and what would?
+# The VMM prints `Processor 3 (AP)`. Why does this line not prove that an AP has completed the
+# bring-up? What would prove it?
 
 # %% [markdown] manual="lab0-outside" points=3
 # ### BEGIN SOLUTION
-# Any code can print any text. The line could come from the BSP, from a CPU on a wrong stack, or
-# before things go wrong; and whoever wants points could simply print it. (1.5)
+# Any code can print any text. The line could come from the BSP or from a CPU on a wrong stack, and
+# the failure could come later. A student who only wants points could simply print it. (1.5)
 #
-# What counts must be seen from outside: that this CPU executed the instructions on its way, which
-# registers it had at certain places, and that it stands in `vmm_parked` in the end. (1.5)
+# Only observation from outside is proof: this CPU executed the instructions of the bring-up, its
+# registers were right at certain places, and it is in `vmm_parked` in the end. (1.5)
 # ### END SOLUTION

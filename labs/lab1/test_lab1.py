@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import pairwise
 
 from vmmlab.checks import check, fail, fail_if, scenario
-from vmmlab.diagnosis.causes import bsp_stopped
+from vmmlab.diagnosis.bsp import bsp_stopped
 
 BOOT = scenario("initfuncs", probe="initfuncs", cpus=4)
 SHUFFLED = scenario("shuffled", probe="initfuncs", cpus=2, shuffle=1, firmware="seabios")
@@ -25,7 +25,7 @@ def blame(boot, cause, todo=None, **what):
 
 def ran(boot):
     """Every init function that ran, as (CPU, table row), in the order in which they started."""
-    rows = {row[2]: row for row in boot.tables["linked"]}
+    rows = {row.function: row for row in boot.multiboot.linked}
     return [(hit.cpu, rows[hit.place]) for hit in boot.hits if hit.place in rows]
 
 
@@ -37,10 +37,10 @@ def runs(boot):
 @check("lab1.mi.copied", BOOT)
 def test_mi_holds_the_whole_multiboot_information(boot):
     """`mi` holds all 88 bytes of the multiboot information before anything else is called."""
-    original, copy = boot.memory["mi.original"], boot.memory.get("mi.copy", b"")
+    original, copy = boot.multiboot.original, boot.multiboot.copy or b""
     if copy == original:
         return
-    seen = "mi.copy" in boot.memory
+    seen = boot.multiboot.copy is not None
     same = next((i for i, pair in enumerate(zip(copy, original)) if pair[0] != pair[1]), 0)
     cause = "mi-copied-in-part" if same >= 4 else "mi-not-copied"
     blame(
@@ -70,7 +70,7 @@ def test_uefi_booted_tells_how_the_vmm_was_started(boots, score):
     """`uefi_booted` is false with multiboot information and true without; nothing is read at 0."""
     for boot, want, how in zip(boots, (0, 1), ("a multiboot pointer", "no multiboot pointer")):
         with score.case(how):
-            value = boot.facts.get("uefi_booted")
+            value = boot.multiboot.uefi_booted
             if value != want:
                 blame(
                     boot,
@@ -84,7 +84,7 @@ def test_uefi_booted_tells_how_the_vmm_was_started(boots, score):
                     else f"uefi_booted = {bool(value)}".lower(),
                     next=why_uefi_booted(want, value),
                 )
-            if want and boot.memory["mi.copy"] != boot.memory["mi.before"]:
+            if want and boot.multiboot.copy != boot.multiboot.before:
                 fail(
                     "mi-copied-from-0",
                     cpu=0,
@@ -112,25 +112,31 @@ def test_vmm_main_calls_initfunc_init_first(boot):
         )
 
 
+def record(row):
+    """A record of .initfunc as a message shows it."""
+    return row.id, row.file, row.function
+
+
 def what_was_lost(linked, found):
     """What was seen, and where to look, when sorting has changed the records themselves."""
     gone = next(row for row in linked if row in Counter(linked) - Counter(found))
     came = list(Counter(found) - Counter(linked))
-    functions = {function for _, _, function in linked}
-    if any(function not in functions for _, _, function in came):
+    functions = {row.function for row in linked}
+    if any(row.function not in functions for row in came):
         return {
-            "observed": f"{gone} is gone, and something is there that is no record",
+            "observed": f"{record(gone)} is gone, and something is there that is no record",
             "next": "Does a loop run one record past __initfunc_end? What lies there is no record. "
             "If not: exchange whole records, filename, id and func together.",
         }
     mixed = next((row for row in came if row not in linked), None)
     if mixed:
         return {
-            "observed": f"{gone} is gone, and there is {mixed}, which was not there before",
+            "observed": f"{record(gone)} is gone, and there is {record(mixed)}, which was not "
+            "there before",
             "next": "Exchange whole records: filename, id and func together.",
         }
     return {
-        "observed": f"{gone} is gone, and {came[0]} is there twice",
+        "observed": f"{record(gone)} is gone, and {record(came[0])} is there twice",
         "next": "Exchange whole records, and put back the one that you hold. Does a loop run one "
         "record past __initfunc_end?",
     }
@@ -141,7 +147,7 @@ def test_the_records_are_sorted_in_place(boots, score):
     """initfunc_init sorts the records in place by id, and by file name where ids are equal."""
     for boot in boots:
         with score.case(boot.scenario):
-            linked, found = boot.tables["linked"], boot.tables.get("sorted")
+            linked, found = boot.multiboot.linked, boot.multiboot.sorted
             if found is None:
                 blame(
                     boot,
@@ -160,7 +166,7 @@ def test_the_records_are_sorted_in_place(boots, score):
                     expected=f"the same {len(linked)} records as before, in another order",
                     **what_was_lost(linked, found),
                 )
-            keys = [row[:2] for row in found]
+            keys = [row.key for row in found]
             for wrong, (one, two) in enumerate(pairwise(keys)):
                 if one > two:
                     fail(
@@ -179,7 +185,7 @@ def test_call_initfunc_matches_by_prefix(boots, score):
     """call_initfunc runs every function whose id begins with the given text, and no other."""
     for boot in boots:
         with score.case(boot.scenario):
-            done = {row[2]: row for _, row in ran(boot)}
+            done = {row.function: row for _, row in ran(boot)}
             asked = {hit.text for hit in boot.at("call_initfunc")}
             if not boot.first("call_initfunc returned"):
                 again = [row for row, times in runs(boot).items() if times > 1]
@@ -191,39 +197,39 @@ def test_call_initfunc_matches_by_prefix(boots, score):
                     place="call_initfunc",
                     expected='call_initfunc ("global") returns, and the boot goes on',
                     observed="it did not return"
-                    + (f"; it ran the function of {again[0][1][0]} again" if again else ""),
+                    + (f"; it ran the function of {again[0][1].id} again" if again else ""),
                     next="Does your loop end at __initfunc_end?",
                 )
-            for row in boot.tables["linked"]:
-                wanted = any(row[0].startswith(text) for text in asked)
-                if wanted and row[2] not in done:
+            for row in boot.multiboot.linked:
+                wanted = any(row.id.startswith(text) for text in asked)
+                if wanted and row.function not in done:
                     fail(
                         "init-function-missed",
                         cpu=0,
-                        place=f'call_initfunc, id "{row[0]}"',
-                        expected=f'the function registered with "{row[0]}" runs',
+                        place=f'call_initfunc, id "{row.id}"',
+                        expected=f'the function registered with "{row.id}" runs',
                         observed="it never ran",
                         next='call_initfunc ("global") means every id that begins with '
                         '"global": global0, global1, and global55 as well.',
                     )
-                if not wanted and row[2] in done:
+                if not wanted and row.function in done:
                     fail(
                         "init-function-uncalled-for",
                         cpu=0,
-                        place=f'call_initfunc, id "{row[0]}"',
-                        expected=f'the function registered with "{row[0]}" never runs: nobody '
+                        place=f'call_initfunc, id "{row.id}"',
+                        expected=f'the function registered with "{row.id}" never runs: nobody '
                         "asked for it",
                         observed="it ran",
                         next="The id must begin with the whole text that was given.",
                     )
             everywhere = set(ran(boot))
             for hit in boot.at("call_initfunc") if boot.all_parked else ():
-                for row in boot.tables["linked"]:
-                    if row[0].startswith(hit.text) and (hit.cpu, row) not in everywhere:
+                for row in boot.multiboot.linked:
+                    if row.id.startswith(hit.text) and (hit.cpu, row) not in everywhere:
                         fail(
                             "init-function-missed",
                             cpu=hit.cpu,
-                            place=f'call_initfunc ("{hit.text}"), id "{row[0]}"',
+                            place=f'call_initfunc ("{hit.text}"), id "{row.id}"',
                             expected=f"CPU {hit.cpu}, which called it, runs that function",
                             observed="it ran on another CPU only",
                             next="Several CPUs call it, each for itself: it only reads the "
@@ -237,7 +243,7 @@ def test_init_functions_run_in_order(boots, score):
     for boot in boots:
         with score.case(boot.scenario):
             for asked in ("global", "bsp"):
-                keys = [row[:2] for cpu, row in ran(boot) if cpu == 0 and row[0].startswith(asked)]
+                keys = [row.key for cpu, row in ran(boot) if cpu == 0 and row.id.startswith(asked)]
                 for one, two in pairwise(keys):
                     if one > two:
                         fail(
@@ -258,7 +264,7 @@ def test_each_init_function_runs_once(boot):
             fail(
                 "init-function-run-twice",
                 cpu=cpu,
-                place=f'call_initfunc, id "{row[0]}" of {row[1]}',
+                place=f'call_initfunc, id "{row.id}" of {row.file}',
                 expected="it runs once",
                 observed=f"it ran {times} times on CPU {cpu}",
                 next="Does one pass over the records match it more than once?",
@@ -291,7 +297,7 @@ def test_vmm_main_goes_on_to_start_all_processors(boot):
             next="The last line of vmm_main does not come back.",
         )
     given = (start.state.rdi, start.state.rsi)
-    right = (boot.facts["bsp_proc"], boot.facts["ap_proc"])
+    right = (boot.addr("bsp_proc"), boot.addr("ap_proc"))
     if given != right:
         fail(
             "start-all-processors-arguments",

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Worksheet 1: multiboot and init functions
 #
-# Paper and pencil for lab 1: addresses before and after `mm_init`, the message of the boot loader,
-# and the order of the init functions. Read the handout of lab 1 first.
+# Work out by hand what lab 1 is about: addresses before and after `mm_init`, the multiboot
+# information, and the order of the init functions. Read the handout of lab 1 first.
 #
-# - Every student has other numbers. They are made from your id, `VMMLAB_STUDENT`.
-# - Write your answers over each `None`. A number may be written in any way that Python knows:
+# - Every student gets different numbers. They are derived from your id, `VMMLAB_STUDENT`.
+# - Replace each `None` with your answer. You may write a number in any form that Python accepts:
 #   `61440`, `0xF000`, `0xF << 12`. You may let Python calculate.
-# - The cell below an answer looks at its *form* and prints what is wrong with that. Whether it is
-#   right comes out when it is graded. Parts of an answer earn parts of its points.
+# - The cell below an answer checks only its *form* and prints what is wrong with it. Whether the
+#   answer is right is decided in grading. A partly right answer earns part of the points.
 
 # %% given="lab1-start"
 import os
@@ -21,13 +21,13 @@ me
 # %% [markdown]
 # ## 1. One memory, two views
 #
-# The boot loader left its message at the physical address `mi_arg`. The linker gave the variable
-# `mi` the virtual address `mi`.
+# The boot loader left the multiboot information at the physical address `mi_arg`. The linker gave
+# the variable `mi` the virtual address `mi`.
 #
 # - `mi_physical`: the physical address of `mi`.
-# - `seen_by_alias`: the virtual address at which the message is seen through the alias.
-# - `faults`: the list of those numbers in `accesses`, virtual addresses, at which a load on the
-#   BSP ends in a page fault after `mm_init`. (Nothing is mapped from 2 GiB to 3 GiB.)
+# - `seen_by_alias`: the virtual address of the multiboot information in the alias.
+# - `faults`: `accesses` is a list of virtual addresses. List those at which a load by the BSP
+#   causes a page fault after `mm_init`. (Nothing is mapped from 2 GiB to 3 GiB.)
 
 # %% given="lab1-views"
 draw = worksheet.Numbers(me, "lab1-views")
@@ -65,13 +65,13 @@ check.case(1, lambda found: set(found) == unmapped, "faults")
 check.points
 
 # %% [markdown]
-# ## 2. The same page twice
+# ## 2. One page, mapped twice
 #
 # Both views use the same *page directory*, a table of 512 entries. Each entry maps 2 MiB.
 # `address` is a virtual address in the alias.
 #
-# - `entry`: the number of the entry that maps it (from 0).
-# - `distance`: how many bytes it lies behind the beginning of its 2 MiB page.
+# - `entry`: the number of the entry that maps this address (from 0).
+# - `distance`: the distance of the address from the beginning of its 2 MiB page, in bytes.
 
 # %% given="lab1-page"
 draw = worksheet.Numbers(me, "lab1-page")
@@ -97,15 +97,15 @@ check.right(1, "distance", page.address % 0x200000)
 check.points
 
 # %% [markdown]
-# ## 3. The boot loader's message
+# ## 3. The multiboot information
 #
-# `message` is the beginning of the structure, byte for byte as it lies in memory. Its fields are
-# in `include/multiboot.h`, each a `u32`, lowest byte first.
+# `message` holds the first bytes of the structure, in the order in which they are in memory. The
+# fields are described in `include/multiboot.h`. Each is a `u32`, stored with the lowest byte first.
 #
-# - `upper_end`: the physical address of the first byte behind upper memory. (`mem_upper` counts
-#   KiB from 1 MiB on.)
+# - `upper_end`: the physical address of the first byte after upper memory. (`mem_upper` is the size
+#   of upper memory in KiB, counted from 1 MiB.)
 # - `command_line`: the physical address of the command line.
-# - `valid`: the list of those of `"memory"`, `"cmdline"`, `"mods"` and `"mmap"` that are valid.
+# - `valid`: a list of those among `"memory"`, `"cmdline"`, `"mods"` and `"mmap"` that are valid.
 
 # %% given="lab1-message"
 draw = worksheet.Numbers(me, "lab1-message")
@@ -131,7 +131,7 @@ valid = None
 
 
 def field(number):
-    """One u32 of the message."""
+    """Return one u32 of the message."""
     return int.from_bytes(message.message[4 * number : 4 * number + 4], "little")
 
 
@@ -164,7 +164,7 @@ check.points
 # The section `.initfunc` goes from `start` up to `end` (`__initfunc_start`, `__initfunc_end`). A
 # record holds three pointers, in this order: file name, id, function.
 #
-# - `records`: how many there are.
+# - `records`: the number of records.
 # - `where`: the address of the *function pointer* in record number `number`, counted from 0.
 
 # %% given="lab1-records"
@@ -198,8 +198,8 @@ check.points
 # %% [markdown]
 # ## 5. Sorting
 #
-# `records` are records in link order, as (file name, id). `order` is the list of their numbers
-# (from 0) as they stand after `initfunc_init`.
+# `records` is a list of records in link order, each given as (file name, id). `order` is the list
+# of their numbers (from 0) in the order in which `initfunc_init` leaves them.
 
 # %% given="lab1-sort"
 draw = worksheet.Numbers(me, "lab1-sort")
@@ -238,13 +238,13 @@ check.case(
 check.points
 
 # %% [markdown]
-# ## 6. Who is called?
+# ## 6. Which functions are called?
 #
-# `ids` are the ids of all records.
+# `ids` lists the ids of all records.
 #
-# - `called`: the list of those that run in `call_initfunc (wanted)`.
-# - `called_wrongly`: the list of those that run if somebody compares only as many characters as
-#   the *record's* id has.
+# - `called`: a list of the ids whose functions `call_initfunc (wanted)` calls.
+# - `called_wrongly`: the same list for a wrong implementation, which compares only as many
+#   characters as the *record's* id has.
 
 # %% given="lab1-prefix"
 draw = worksheet.Numbers(me, "lab1-prefix")
@@ -276,7 +276,7 @@ check.items("called_wrongly", called_wrongly, str)
 
 
 def same_start(one, other, characters):
-    """As strncmp: the end of a text counts as a character."""
+    """Compare as strncmp does: the end of a string counts as a character."""
     return (one + "\0")[:characters] == (other + "\0")[:characters]
 
 
@@ -290,8 +290,9 @@ check.points
 # %% [markdown]
 # ## 7. Your own VMM
 #
-# If you have a workspace, boot it here and look at what really happened. This earns nothing. How
-# much memory does it say there is? Where in the multiboot information does it take that from?
+# If you have a workspace, boot it here and look at what really happened. This part earns no points.
+# How much memory does the VMM report? From which field of the multiboot information does it take
+# this number?
 
 # %%
 workspace = "~/vmm"  # the folder of your workspace
@@ -302,31 +303,31 @@ worksheet.boot_lab("lab1", workspace, reader=me)
 # %% [markdown]
 # ## 8. In your own words
 #
-# Three or four sentences each. Somebody will read them.
+# Write three or four sentences for each question. A person will read and grade them.
 #
-# **a.** Why must `vmm_main` copy the multiboot information before it calls anything? Name two
+# **a.** Why must `vmm_main` copy the multiboot information before it calls any function? Name two
 # things that go wrong otherwise.
 
 # %% [markdown] manual="lab1-copy-first" points=3
 # ### BEGIN SOLUTION
-# `mi_arg` is a physical address, and it works only as long as the identity map does. `mm_init`, an
-# init function, takes that away: then reading it is a page fault. (1.5)
+# `mi_arg` is a physical address, which is usable only as long as the identity map exists. The init
+# function `mm_init` removes the identity map; after that, reading there causes a page fault. (1.5)
 #
-# The message lies in memory that is nobody's. The memory manager gives it out, and whoever gets it
-# overwrites it. (1.5)
+# The multiboot information is in memory that is not reserved. Later, the memory manager allocates
+# this memory to other code, which overwrites it. (1.5)
 # ### END SOLUTION
 
 # %% [markdown]
 # **b.** `call_initfunc` may only read the records. A classmate marks each record as done, "so that
-# none runs twice". For which groups does that break the boot, and why does it look right on one
-# CPU?
+# no function runs twice". For which groups does this break the boot, and why does it look right on
+# one CPU?
 
 # %% [markdown] manual="lab1-marks" points=3
 # ### BEGIN SOLUTION
-# `"ap"` is run by every AP and `"pcpu"` by every CPU. The first to come marks all records as done;
-# the second finds them marked and runs none. (1.5)
+# Every AP runs `"ap"` and every CPU runs `"pcpu"`. The first CPU marks all records as done; the
+# second one finds them marked and runs no function. (1.5)
 #
-# With one CPU each group is called once, so nothing is missing. (1)
+# With one CPU each group is called only once, so no function is missed. (1)
 #
-# Also, several CPUs write the marks at once, without a lock. (0.5)
+# In addition, several CPUs write the marks at the same time, without a lock. (0.5)
 # ### END SOLUTION

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from vmmlab.checks import check, fail, fail_if, scenario
-from vmmlab.diagnosis.causes import bsp_stopped, why_not_all_parked
-from vmmlab.observe.observation import Rung
+from vmmlab.diagnosis.aps import why_not_all_parked
+from vmmlab.diagnosis.bsp import bsp_stopped
+from vmmlab.observe.milestones import OWN_STACK
 
 SWITCH = scenario("switch", probe="switch", cpus=4)
 NOT_OPTIMISED = scenario("switch-o0", probe="switch", cpus=4, opt="-O0")
@@ -30,12 +31,29 @@ def at_work(boot):
 
 def block(boot):
     """The stack that alloc gave the BSP: its address, or None; and what was asked of alloc."""
-    returned = [h for h in boot.hits if h.cpu == 0 and h.place.startswith("alloc(")]
-    right = f"alloc({boot.facts['cohort.stack_size']:#x}) returned"
-    for hit in returned:
-        if hit.place == right:
-            return hit.value, returned
-    return None, returned
+    given = boot.bsp.allocations
+    right = (one.address for one in given if one.size == boot.stack_size)
+    return next(right, None), given
+
+
+def stored(boot, name):
+    """The value of initproc_bsp or initproc_ap after bsp_continue; None if that was not seen."""
+    return getattr(boot.switch, name, None)
+
+
+def asked_for(boot, name):
+    """The argument of start_all_processors that belongs into initproc_bsp or initproc_ap."""
+    given = boot.switch and {
+        "initproc_bsp": boot.switch.given_bsp,
+        "initproc_ap": boot.switch.given_ap,
+    }
+    return (given or {}).get(name) or 0
+
+
+def decoy(boot, name):
+    """What lay on the stack where an asmlinkage function has that argument."""
+    decoys = {"initproc_bsp": boot.switch.decoy_bsp, "initproc_ap": boot.switch.decoy_ap}
+    return decoys[name]
 
 
 @check("lab2.procs.stored", SWITCH, ALONE)
@@ -46,7 +64,7 @@ def test_start_all_processors_keeps_both_functions(boots, score):
         for name, position in (("initproc_bsp", 0), ("initproc_ap", 1)):
             with score.case(f"{name}, {boot.scenario}"):
                 given = (start.state.rdi, start.state.rsi)[position] if start else 0
-                found = boot.facts.get(name)
+                found = stored(boot, name)
                 if not start or found != given:
                     blame(
                         boot,
@@ -62,10 +80,10 @@ def test_start_all_processors_keeps_both_functions(boots, score):
 @check("lab2.stack.alloc", SWITCH, needs=["lab2.procs.stored"])
 def test_the_stack_comes_from_alloc(boot):
     """bsp_continue takes VMM_STACKSIZE bytes from alloc."""
-    size = boot.facts["cohort.stack_size"]
-    base, returned = block(boot)
+    size = boot.stack_size
+    base, given = block(boot)
     if base is None:
-        asked = ", ".join(h.place.removesuffix(" returned") for h in returned) or "no call of alloc"
+        asked = ", ".join(f"alloc({one.size:#x})" for one in given) or "no call of alloc"
         blame(
             boot,
             "stack-not-allocated",
@@ -80,7 +98,7 @@ def test_the_stack_comes_from_alloc(boot):
 def test_stackaddr_is_the_base(boot):
     """currentcpu->stackaddr is the lowest address of the BSP's stack."""
     base, _ = block(boot)
-    found, size = boot.facts.get("bsp.stackaddr", 0), boot.facts["cohort.stack_size"]
+    found, size = (boot.switch and boot.switch.stackaddr) or 0, boot.stack_size
     if found != base:
         cause = "stackaddr-is-the-top" if found == base + size else "stackaddr-not-recorded"
         blame(
@@ -117,7 +135,8 @@ def read_by_frame_pointer(boot):
 
     That is just below 0; on i386, where the arguments are on the stack, also just above.
     """
-    found, address = bsp_stopped(boot), boot.facts.get("exception.cr2", 4096)
+    found, taken = bsp_stopped(boot), boot.bsp.exception
+    address = taken.cr2 if taken else 4096
     end, above = (2**32, 4096) if boot.arch == "i386" else (2**64, 0)
     near = address < above or address >= end - 4096
     return found and near and found.place.startswith("asm_wrrsp_and_jmp")
@@ -127,7 +146,7 @@ def on_the_new_stack(boot, expected):
     """Where bspinitproc1 starts on the BSP; fail unless the stack pointer is at the new top."""
     base, _ = block(boot)
     hit = boot.first("bspinitproc1", 0)
-    size, (sp, bp, _) = boot.facts["cohort.stack_size"], names(boot)
+    size, (sp, bp, _) = boot.stack_size, names(boot)
     if hit is None and read_by_frame_pointer(boot):
         fail(
             "operand-read-by-rbp",
@@ -155,7 +174,7 @@ def on_the_new_stack(boot, expected):
         blame(
             boot,
             "bsp-lost-in-the-switch",
-            place=boot.bsp.end_place,
+            place=str(boot.bsp.end_place),
             expected=expected,
             observed="bspinitproc1 was never reached; the BSP ended at "
             f"{boot.bsp.end_place}: {boot.bsp.end_code} ({sp} = {boot.bsp.end.rsp:#x})",
@@ -181,7 +200,7 @@ def _wrong_top(boot, rsp, base, top):
         return "call-instead-of-jmp", f"{word} bytes are missing: did you call instead of jump?"
     if rsp in (base, base - word):
         return "stack-base-instead-of-top", "A stack grows down: it starts at its highest address."
-    if boot.facts["boot_stack"] <= rsp <= boot.facts["boot_stack_top"]:
+    if boot.addr("boot_stack") <= rsp <= boot.addr("boot_stack_top"):
         return "bsp-stays-on-boot-stack", f"This is the boot stack: {sp} was not changed at all."
     if base < rsp < top:
         look = f"Nothing may be pushed: {sp} is stackaddr + VMM_STACKSIZE exactly."
@@ -222,19 +241,19 @@ def test_rbp_is_zero(boots, score):
 @check("lab2.switch.left", ALONE, needs=["lab2.switch.top"])
 def test_the_boot_stack_is_left_alone(boot):
     """After the switch the BSP writes nothing to the boot stack any more."""
-    left, end = boot.memory.get("boot-stack.left"), boot.memory.get("boot-stack.end")
+    left, end = boot.switch.boot_stack_left, boot.switch.boot_stack_end
     if end is None:
         blame(
             boot,
             "bsp-not-parked",
-            place=boot.bsp.end_place,
+            place=str(boot.bsp.end_place),
             expected="the BSP parks",
             observed=f"it ended {boot.bsp.end_kind}",
             next="Look at where it stands.",
         )
     changed = [i for i, (a, b) in enumerate(zip(left, end)) if a != b]
     if changed:
-        start = boot.facts["boot_stack"]
+        start = boot.addr("boot_stack")
         fail(
             "boot-stack-still-used",
             cpu=0,
@@ -247,8 +266,8 @@ def test_the_boot_stack_is_left_alone(boot):
 
 def ap_on_its_stack(boot, ap, hit):
     """Fail unless an AP starts apinitproc1 at the top of its own stack."""
-    top, sp = ap.stackaddr + boot.facts["cohort.stack_size"], names(boot).sp
-    if hit.state.rsp != top or not ap.reached(Rung.OWN_STACK):
+    top, sp = ap.stackaddr + boot.stack_size, names(boot).sp
+    if hit.state.rsp != top or not ap.reached(OWN_STACK):
         fail(
             "ap-stack-wrong",
             cpu=ap.index,
@@ -269,7 +288,7 @@ def test_aps_switch_with_the_same_function(boot, score):
                 fail(
                     "ap-not-on-own-stack",
                     cpu=ap.index,
-                    place=ap.end_place,
+                    place=str(ap.end_place),
                     expected=f"{ap.name} comes to apinitproc1 on a stack of its own",
                     observed=f"{ap.name} came as far as: {ap.highest.title}",
                     next="The given apinitproc0 calls asm_wrrsp_and_jmp just as bsp_continue does.",
@@ -283,16 +302,16 @@ def test_aps_switch_with_the_same_function(boot, score):
 # the stack, behind the return address. What is in the other place is left by others: here, decoys.
 
 
-@check("lab2.i386.stored", SWITCH)
+@check("lab2.i386.stored", SWITCH, arch="i386")
 def test_i386_start_all_processors_takes_its_arguments_from_registers(boot, score):
     """start_all_processors keeps its arguments, which are in EAX and EDX."""
     start = boot.first("start_all_processors")
     for name, register in (("initproc_bsp", "EAX"), ("initproc_ap", "EDX")):
         with score.case(name):
-            given, found = boot.facts.get(f"given.{name}", 0), boot.facts.get(name)
+            given, found = asked_for(boot, name), stored(boot, name)
             if start and found == given:
                 continue
-            if start and found == boot.facts[f"decoy.{name}"]:
+            if start and found == decoy(boot, name):
                 fail(
                     "arguments-from-the-stack",
                     cpu=0,
@@ -314,19 +333,19 @@ def test_i386_start_all_processors_takes_its_arguments_from_registers(boot, scor
             )
 
 
-@check("lab2.i386.stackaddr", SWITCH, needs=["lab2.i386.stored"])
+@check("lab2.i386.stackaddr", SWITCH, needs=["lab2.i386.stored"], arch="i386")
 def test_i386_the_stack_is_allocated_and_remembered(boot):
     """bsp_continue takes VMM_STACKSIZE bytes from alloc and keeps their address in stackaddr."""
     test_the_stack_comes_from_alloc(boot)
     test_stackaddr_is_the_base(boot)
 
 
-@check("lab2.i386.asmlinkage", CALLS)
+@check("lab2.i386.asmlinkage", CALLS, arch="i386")
 def test_i386_asm_wrrsp_and_jmp_is_asmlinkage(boot):
     """asm_wrrsp_and_jmp finds its arguments on the stack, as asmlinkage says, not in registers."""
     asked, decoy = boot.first("called.asked"), boot.first("called.decoy")
     came = asked or decoy
-    right, wrong = boot.facts.get("called.asked.rsp", 0), boot.facts.get("called.decoy.rsp", 0)
+    right, wrong = (boot.call.asked_rsp, boot.call.decoy_rsp) if boot.call else (0, 0)
     esp_from_eax = came and abs(came.state.rsp - wrong) < 64  # a push or two is not asked for here
     if decoy or esp_from_eax:
         fail(
@@ -346,7 +365,7 @@ def test_i386_asm_wrrsp_and_jmp_is_asmlinkage(boot):
         blame(
             boot,
             "bsp-lost-in-the-switch",
-            place="asm_wrrsp_and_jmp" if returned else boot.bsp.end_place,
+            place="asm_wrrsp_and_jmp" if returned else str(boot.bsp.end_place),
             expected="asm_wrrsp_and_jmp (rsp, jmpto) jumps to jmpto",
             observed="it came back to its caller"
             if returned
@@ -362,6 +381,7 @@ def test_i386_asm_wrrsp_and_jmp_is_asmlinkage(boot):
     SWITCH,
     NOT_OPTIMISED,
     needs=["lab2.i386.stackaddr", "lab2.i386.asmlinkage"],
+    arch="i386",
 )
 def test_i386_the_bsp_is_on_its_own_stack(boots, score):
     """bspinitproc1 starts with ESP at the top of the new stack and EBP = 0, at -O0 and -O2."""
@@ -371,7 +391,7 @@ def test_i386_the_bsp_is_on_its_own_stack(boots, score):
             without_a_frame(boot, on_the_new_stack(boot, expected))
 
 
-@check("lab2.i386.parked", SWITCH, needs=["lab2.i386.switch"])
+@check("lab2.i386.parked", SWITCH, needs=["lab2.i386.switch"], arch="i386")
 def test_i386_every_cpu_parks(boot):
     """Every AP changes stacks by the same function, and all CPUs park."""
     for ap in boot.aps:

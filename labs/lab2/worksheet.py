@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Worksheet 2: a stack for the BSP
 #
-# Paper and pencil for lab 2: where a stack begins and ends, what moves RSP, and what is at the
-# place where it points to. Read the handout of lab 2 first.
+# Work out by hand what lab 2 is about: where a stack begins and ends, what changes RSP, and what is
+# stored at the address in RSP. Read the handout of lab 2 first.
 #
-# - Every student has other numbers. They are made from your id, `VMMLAB_STUDENT`.
-# - Write your answers over each `None`. A number may be written in any way that Python knows:
+# - Every student gets different numbers. They are derived from your id, `VMMLAB_STUDENT`.
+# - Replace each `None` with your answer. You may write a number in any form that Python accepts:
 #   `61440`, `0xF000`, `0xF << 12`. You may let Python calculate.
-# - The cell below an answer looks at its *form* and prints what is wrong with that. Whether it is
-#   right comes out when it is graded. Parts of an answer earn parts of its points.
+# - The cell below an answer checks only its *form* and prints what is wrong with it. Whether the
+#   answer is right is decided in grading. A partly right answer earns part of the points.
 
 # %% given="lab2-start"
 import os
@@ -21,11 +21,11 @@ me
 # %% [markdown]
 # ## 1. Both ends of a stack
 #
-# `alloc` returned `base`; the block has `size` bytes and becomes a stack.
+# `alloc` returned `base`. The block has `size` bytes and is used as a stack.
 #
-# - `rsp`: RSP at the first instruction that runs on this stack, while it is empty.
+# - `rsp`: RSP at the first instruction that runs on this stack, while the stack is empty.
 # - `last_byte`: the highest address that belongs to the block.
-# - `pushed`: RSP after `pushes` times `push %rax`.
+# - `pushed`: RSP after `push %rax` has been executed `pushes` times.
 
 # %% given="lab2-ends"
 draw = worksheet.Numbers(me, "lab2-ends")
@@ -60,12 +60,12 @@ check.case(1, lambda low: low + 8 * block.pushes == block.base + block.size, "pu
 check.points
 
 # %% [markdown]
-# ## 2. What `call` leaves behind
+# ## 2. What `call` stores
 #
-# At the address `at` stands a `call` of `length` bytes. RSP is `rsp` before it.
+# At the address `at` there is a `call` instruction of `length` bytes. Before it, RSP is `rsp`.
 #
-# - `rsp_inside`: RSP at the first instruction of the function that was called.
-# - `stored`: the eight bytes that lie at that RSP then, in the order of their addresses:
+# - `rsp_inside`: RSP at the first instruction of the called function.
+# - `stored`: the eight bytes at that RSP, in the order of their addresses, written as
 #   `bytes.fromhex("…")`.
 
 # %% given="lab2-call"
@@ -104,13 +104,14 @@ check.points
 # %% [markdown]
 # ## 3. A multiple of 16
 #
-# The rules of C on x86-64 want RSP to be a multiple of 16 *before* each `call`. A function begins
-# with `push %rbp`, pushes `more` other registers, and then subtracts a number from RSP, to get
-# room for at least `room` bytes of local variables. Then it calls others.
+# The calling convention of C on x86-64 requires RSP to be a multiple of 16 *before* each `call`. A
+# function begins with `push %rbp` and pushes `more` other registers. Then it subtracts a number
+# from RSP, to make room for at least `room` bytes of local variables. After that it calls other
+# functions.
 #
-# - `entered_by_call`: the smallest number that it may subtract, if it was called in the usual way.
-# - `entered_by_jmp`: the smallest number, if somebody jumped to it with RSP at the end of an empty
-#   stack, as you do with `bspinitproc1`.
+# - `entered_by_call`: the smallest number that it may subtract if it was called in the usual way.
+# - `entered_by_jmp`: the smallest number if it was entered by a jump, with RSP at the top of an
+#   empty stack, as you enter `bspinitproc1`.
 
 # %% given="lab2-align"
 draw = worksheet.Numbers(me, "lab2-align")
@@ -124,7 +125,7 @@ entered_by_jmp = None
 
 
 def smallest(used):
-    """The first number from `room` on that brings RSP to a multiple of 16."""
+    """Return the first number from `room` on that makes RSP a multiple of 16."""
     number = frame.room
     while (used + number) % 16:
         number += 1
@@ -155,13 +156,13 @@ check.points
 # %% [markdown]
 # ## 4. The trap at `-O0`
 #
-# Without optimisation `asm_wrrsp_and_jmp` begins with `push %rbp; mov %rsp, %rbp`, and keeps its
-# argument `jmpto` at `-distance(%rbp)`. RBP is then `rbp`.
+# Without optimisation `asm_wrrsp_and_jmp` begins with `push %rbp; mov %rsp, %rbp` and keeps its
+# argument `jmpto` at `-distance(%rbp)`. After these two instructions RBP is `rbp`.
 #
-# - `lies_at`: the address where `jmpto` lies.
-# - `read_at`: the address from which `jmp *-distance(%rbp)` reads if it stands behind `xor %ebp,
+# - `lies_at`: the address at which `jmpto` is stored.
+# - `read_at`: the address from which `jmp *-distance(%rbp)` reads if it comes after `xor %ebp,
 #   %ebp`. Addresses have 64 bits.
-# - `return_at`: the address where the return address of `asm_wrrsp_and_jmp` lies.
+# - `return_at`: the address at which the return address of `asm_wrrsp_and_jmp` is stored.
 
 # %% given="lab2-frame"
 draw = worksheet.Numbers(me, "lab2-frame")
@@ -195,11 +196,10 @@ check.points
 # %% [markdown]
 # ## 5. Whose stack is this?
 #
-# `stacks` names four stacks, each `size` bytes from its base on; they lie side by side. The grader
-# stopped CPUs with the RSPs in `rsps`. Some stacks are empty, none is full to its last byte.
+# `stacks` holds the names and the bases of four adjacent stacks of `size` bytes each. The grader
+# stopped CPUs and found the RSPs in `rsps`. Some stacks may be empty; no stack is completely full.
 #
-# - `owners`: a list of the four stacks' names, one for each RSP; `"none"` where it is on none of
-#   them.
+# - `owners`: a list with one entry for each RSP: the name of the stack that it is on, or `"none"`.
 
 # %% given="lab2-owner"
 draw = worksheet.Numbers(me, "lab2-owner")
@@ -239,7 +239,7 @@ check.items("owners", owners, str, 5)
 
 
 def owner_of(address):
-    """The stack that holds the byte that a push would write to last: the one below `address`."""
+    """Return the stack whose bytes a push at RSP = `address` would write."""
     for name, base in owned.stacks.items():
         if 0 <= address - 1 - base < owned.size:
             return name
@@ -259,12 +259,12 @@ check.points
 # %% [markdown]
 # ## 6. What went wrong?
 #
-# Four students, one boot each. `seen` holds what the grader saw at the first instruction of
-# `bspinitproc1`: what `alloc` had returned, and RSP. `VMM_STACKSIZE` is `size`.
+# Four students booted once each. `seen` holds what the grader saw at the first instruction of
+# `bspinitproc1`: the address that `alloc` had returned, and RSP. `VMM_STACKSIZE` is `size`.
 #
-# - `verdicts`: a list of four, each one of `"right"`, `"base"` (RSP at the wrong end), `"call"`
-#   (instead of `jmp`), `"size"` (another size than `VMM_STACKSIZE`) or `"boot stack"` (RSP was not
-#   set).
+# - `verdicts`: a list of four entries, each one of `"right"`, `"base"` (RSP is at the wrong end),
+#   `"call"` (instead of `jmp`), `"size"` (a size other than `VMM_STACKSIZE`) or `"boot stack"` (RSP
+#   was not set).
 
 # %% given="lab2-verdicts"
 draw = worksheet.Numbers(me, "lab2-verdicts")
@@ -314,13 +314,14 @@ check.points
 # %% [markdown]
 # ## 7. The switch itself
 #
-# Write the instructions of `asm_wrrsp_and_jmp`: the new RSP is in the register `new_rsp`, the
-# address to go on at in `jmpto`. 64-bit code. Afterwards RBP is 0, and nothing may have been
-# written to memory. `switch` is the machine code; let the assembler make it:
+# Write the instructions of `asm_wrrsp_and_jmp` in 64-bit code. The new RSP is in the register
+# `new_rsp`, the address to jump to is in the register `jmpto`. Afterwards RBP must be 0, and
+# nothing may have been written to memory. `switch` is the machine code. Let the assembler generate
+# it:
 #
 # `switch = worksheet.assemble ("nop; nop", 64, att=True)`
 #
-# `att=True` is the syntax of the VMM's own files. Without it, it is Intel's.
+# `att=True` selects AT&T syntax, as in the files of the VMM. Without it, the syntax is Intel's.
 
 # %% given="lab2-switch"
 draw = worksheet.Numbers(me, "lab2-switch")
@@ -338,7 +339,7 @@ switch = worksheet.assemble(
 ### END SOLUTION
 
 # %% [markdown]
-# Try it: a CPU executes your instructions.
+# Try it: this cell executes your instructions on an emulated CPU.
 
 # %%
 if switch:
@@ -354,7 +355,7 @@ check.code("switch", switch)
 
 
 def all_runs(code, holds):
-    """Whether it holds after each of two runs that come out at the right place."""
+    """Return whether `holds` is true after two runs that both end at their targets."""
     for stack, target in ((0x41238000, 0x40105678), (0x6FFF0000, 0x40223344)):
         before = {registers.new_rsp: stack, registers.jmpto: target, "rbp": 0x123456789ABC}
         after = worksheet.run(code, 64, registers={"rsp": 0x40111F80, **before})
@@ -375,8 +376,8 @@ check.points
 # %% [markdown]
 # ## 8. Your own VMM
 #
-# If you have a workspace, boot it here: the RSP of each AP on the boot stack and on its own. By
-# how much do the two differ from AP to AP? This earns nothing.
+# If you have a workspace, boot it here and look at the RSP of each AP, first on the boot stack and
+# then on its own stack. How do these values differ from AP to AP? This part earns no points.
 
 # %%
 workspace = "~/vmm"  # the folder of your workspace
@@ -387,21 +388,21 @@ worksheet.boot_lab("lab2", workspace, reader=me)
 # %% [markdown]
 # ## 9. In your own words
 #
-# Three or four sentences each. Somebody will read them.
+# Write three or four sentences for each question. A person will read and grade them.
 #
-# **a.** A student leaves the change of stacks out and calls `bspinitproc1` directly. With one CPU
-# everything works. What happens with two, when, and to whom?
+# **a.** A student leaves out the stack switch and calls `bspinitproc1` directly. With one CPU
+# everything works. What happens with two CPUs, when, and to which CPU?
 
 # %% [markdown] manual="lab2-left-out" points=3
 # ### BEGIN SOLUTION
-# The BSP stays on the boot stack. That does no harm as long as nobody else uses it: with one CPU
-# never. (1)
+# The BSP stays on the boot stack. This does no harm as long as no other CPU uses the boot stack.
+# With one CPU, that is always the case. (1)
 #
-# The first AP enters on the boot stack, from its top on, and overwrites the return addresses and
-# local variables of the BSP. (1)
+# The first AP starts at the top of the boot stack and overwrites the return addresses and local
+# variables of the BSP. (1)
 #
-# The BSP notices nothing at that moment. It crashes when it returns from a function or uses a
-# variable, perhaps much later, and at a place that has nothing to do with the mistake. (1)
+# At that moment nothing happens to the BSP. It crashes when it returns from a function or uses a
+# variable, perhaps much later, and in a place that is unrelated to the mistake. (1)
 # ### END SOLUTION
 
 # %% [markdown]
@@ -410,12 +411,12 @@ worksheet.boot_lab("lab2", workspace, reader=me)
 
 # %% [markdown] manual="lab2-memory" points=3
 # ### BEGIN SOLUTION
-# The compiler does not read the instructions. It believes that nothing but the operands is used.
+# The compiler does not read the instructions. It assumes that they use nothing but the operands.
 # (1)
 #
-# A store just before, such as that of `currentcpu->stackaddr`, may then be delayed, or left out,
-# since this function never reads it again. (1)
+# It may then delay or omit an earlier store, such as the store to `currentcpu->stackaddr`, because
+# this function never reads the value again. (1)
 #
-# `"memory"` says that any memory may be read: all stores must have been made. That code runs
-# elsewhere from then on is exactly such a reader. (1)
+# `"memory"` says that the instructions may read any memory, so all stores must have been made. This
+# is true here: the code at the target of the jump reads what was stored before. (1)
 # ### END SOLUTION

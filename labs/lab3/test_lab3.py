@@ -1,17 +1,22 @@
 """Lab 3: the BSP wakes the APs, and each climbs from real mode to long mode."""
 
 from vmmlab.checks import NoCases, check, fail, fail_if, scenario
-from vmmlab.diagnosis.causes import (
-    bsp_stopped,
-    last_step,
-    not_reached,
-    stopped_at_todo,
-    why_not,
-    why_not_all_parked,
-)
-from vmmlab.observe.observation import CR0_CD, CR0_NW, CR0_PG, CR4_PAE, EFER_LME, Rung
+from vmmlab.diagnosis.aps import not_reached, why_not, why_not_all_parked
+from vmmlab.diagnosis.bsp import bsp_stopped
+from vmmlab.diagnosis.todo import stopped_at_todo
+from vmmlab.diagnosis.trampoline import last_step
+from vmmlab.observe.milestones import AP_ENTRY, LONG_MODE, PROTECTED_MODE, REAL_MODE
 from vmmlab.x86.decode import decode, far_jump
 from vmmlab.x86.encode import far_jump_code
+from vmmlab.x86.registers import (
+    CR0_CD,
+    CR0_NW,
+    CR0_PG,
+    CR4_PAE,
+    DESC_BIG,
+    EFER_LME,
+    ICR_ASSERT,
+)
 
 LADDER = scenario("ladder", probe="ladder", cpus=4)
 SEABIOS = scenario("seabios", probe="end", cpus=3, firmware="seabios")
@@ -19,7 +24,7 @@ DELAY = scenario("delay", probe="delay", cpus=2)
 LATE = scenario("late", probe="late-ap", cpus=4, cpu=2)
 ONE, TWO, EIGHT, SIXTEEN = (scenario(f"cpus-{n}", probe="end", cpus=n) for n in (1, 2, 8, 16))
 
-ICR_ASSERT = 1 << 14  # Intel SDM vol. 3, 10.6.1
+FLAT = (0, 0xFFFFFFFF)  # base and limit of a segment that is all of memory
 DATA_SEGMENT = 0x9200  # second half of a descriptor (SDM vol. 3, 3.4.5): present, data, writable
 DATA_MASK = 0x9A00
 
@@ -36,23 +41,23 @@ def blame(boot, cause, sure=False, **what):
 
 def judged(boot):
     """The APs that had their chance: when one has reset the machine, the others had none."""
-    tried = [ap for ap in boot.aps if ap.rungs]
+    tried = [ap for ap in boot.aps if ap.milestones]
     return tried if boot.how_ended == "shutdown" and tried else boot.aps
 
 
 def right_jump(boot):
     """The address of the trampoline, and the far jump to it as the handout writes it."""
-    address, offset = boot.facts["cohort.apinit_addr"], boot.facts["cohort.apinit_offset"]
+    address, offset = boot.apinit_addr, boot.apinit_offset
     return address, far_jump_code((address - offset) >> 4, offset).hex(" ")
 
 
 @check("lab3.ljmpw.present", LADDER)
 def test_ljmpw_is_at_physical_0(boot):
     """When the APs are called, physical address 0 holds a far jump."""
-    code = boot.memory.get("physical-0.during", b"")
+    code = boot.physical_0.during or b""
     if far_jump(code) is None:
         _, right = right_jump(boot)
-        untouched = code[:5] == boot.memory["physical-0.before"][:5]
+        untouched = code[:5] == boot.physical_0.before[:5]
         found = decode(code, 0, 16)
         blame(
             boot,
@@ -71,13 +76,13 @@ def test_ljmpw_is_at_physical_0(boot):
 @check("lab3.ljmpw.target", LADDER, needs=["lab3.ljmpw.present"])
 def test_ljmpw_leads_to_the_trampoline(boot):
     """The far jump at physical 0 leads to the first byte of the trampoline's copy."""
-    segment, offset = far_jump(boot.memory["physical-0.during"])
+    segment, offset = far_jump(boot.physical_0.during)
     address, right = right_jump(boot)
     target = segment * 16 + offset
     if target != address:
         cause = "far-jump-wrong-target"
         look = "The segment is an address divided by 16: (apinit_addr - APINIT_OFFSET) >> 4."
-        not_shifted = (address - boot.facts["cohort.apinit_offset"]) & 0xFFFF
+        not_shifted = (address - boot.apinit_offset) & 0xFFFF
         if offset * 16 + segment == address and segment != not_shifted:
             cause = "far-jump-segment-and-offset-swapped"
             look = "In the instruction the offset comes first, then the segment."
@@ -94,7 +99,7 @@ def test_ljmpw_leads_to_the_trampoline(boot):
 @check("lab3.trampoline.copied", LADDER, needs=["lab3.ljmpw.target"])
 def test_the_trampoline_is_copied(boot):
     """The bytes from cpuinit_start to cpuinit_end are at apinit_addr."""
-    image, copy = boot.memory["trampoline.image"], boot.memory.get("trampoline.copy", b"")
+    image, copy = boot.trampoline.image, boot.trampoline.copy or b""
     address, _ = right_jump(boot)
     same = sum(a == b for a, b in zip(image, copy))
     tail = 0
@@ -116,11 +121,15 @@ def test_the_trampoline_is_copied(boot):
 @check("lab3.trampoline.pointers", LADDER, needs=["lab3.trampoline.copied"])
 def test_pointers_lead_into_the_copy(boot, score):
     """apinitprocs and apinitlock point to the two labels in the copy of the trampoline."""
-    for pointer, label in (("apinitprocs", "apinit_procs"), ("apinitlock", "apinit_lock")):
+    pointers = (
+        ("apinitprocs", "apinit_procs", boot.bringup.apinitprocs, boot.trampoline.procs_at),
+        ("apinitlock", "apinit_lock", boot.bringup.apinitlock, boot.trampoline.lock_at),
+    )
+    for pointer, label, value, right in pointers:
         with score.case(pointer):
-            right, found = boot.facts[f"{label}.copy"], boot.facts.get(f"{pointer}.physical")
+            found = value.physical if value else None
             if found != right:
-                virtual = boot.facts.get(f"{pointer}.virtual", 0)
+                virtual = value.virtual if value else 0
                 observed = f"it points to physical {found:#x}" if found else "it was never set"
                 if virtual and not found:
                     observed = f"it holds {virtual:#x}, where nothing is mapped"
@@ -200,8 +209,8 @@ def test_the_delay_between_init_and_sipi(boots):
             observed=listed,
             next="An AP takes a SIPI only after an INIT.",
         )
-    asked, slept = 4_000_000_000, boot.facts.get("delay.slept", 0)
-    called = boot.facts.get("delay.sipi") or ("delay.slept" not in boot.facts and boot.sent("SIPI"))
+    asked, slept = 4_000_000_000, boot.delay.slept_us if boot.delay else 0
+    called = boot.delay.sipi if boot.delay else boot.sent("SIPI")
     if called and slept < asked:
         fail(
             "no-delay-after-init",
@@ -287,12 +296,12 @@ def test_every_ap_is_in_the_trampoline(boot, score):
     """Every AP executes the far jump and then the trampoline, in real mode."""
     for ap in judged(boot):
         with score.case(ap.name):
-            fail_if(not_reached(boot, ap, Rung.REAL_MODE))
+            fail_if(not_reached(boot, ap, REAL_MODE))
 
 
 def followed(ap):
     """Fail if an AP came to ap_entry by a way that could not be followed to its end."""
-    if not ap.whole and ap.reached(Rung.AP_ENTRY):
+    if not ap.followed and ap.reached(AP_ENTRY):
         fail(
             "trampoline-not-followed",
             cpu=ap.index,
@@ -307,7 +316,7 @@ def followed(ap):
 
 def way(ap):
     """The registers of an AP before each instruction from physical 0 to ap_entry, that included."""
-    last = [ap.rungs[Rung.AP_ENTRY]] if ap.reached(Rung.AP_ENTRY) else []
+    last = [ap.at(AP_ENTRY)] if ap.reached(AP_ENTRY) else []
     return [*(step.state for step in ap.steps), *last]
 
 
@@ -316,12 +325,12 @@ def test_every_ap_gets_to_protected_mode(boot, score):
     """Every AP sets CR0.PE and goes on in 32-bit code."""
     for ap in judged(boot):
         with score.case(ap.name):
-            fail_if(not_reached(boot, ap, Rung.PROTECTED_MODE))
+            fail_if(not_reached(boot, ap, PROTECTED_MODE))
             in_32_bit_code = any(state.bits == 32 for state in way(ap))
-            lost = boot.facts.get(f"astray.{ap.index}")
+            lost = ap.left_code
             if lost is not None and not in_32_bit_code:
                 last = last_step(ap)
-                linked = boot.facts["__image_start"] <= lost < boot.facts["__image_end"]
+                linked = boot.in_image(lost)
                 fail(
                     "ap-jumped-astray",
                     cpu=ap.index,
@@ -336,9 +345,9 @@ def test_every_ap_gets_to_protected_mode(boot, score):
                 )
             if not in_32_bit_code:
                 followed(ap)
-            if ap.whole and not in_32_bit_code:
+            if ap.followed and not in_32_bit_code:
                 fail_if(
-                    why_not(boot, ap, Rung.LONG_MODE),
+                    why_not(boot, ap, LONG_MODE),
                     expected=f"{ap.name} makes a far jump to 32-bit code after CR0.PE is set",
                 )
 
@@ -373,7 +382,7 @@ def test_every_ap_counts_itself_in_once(boot, score):
 @check("lab3.count.locked", LADDER, needs=["lab3.count.once"])
 def test_the_count_is_atomic(boot):
     """apinit_procs is raised by a locked instruction: several APs run here at once."""
-    trials = list(boot.trials_at("counting"))
+    trials = list(boot.while_at("counting"))
     if trials and not any(trial.verdict == "reached" for trial in trials):
         return  # something else keeps the others out: a second AP could not come to the same store
     for ap in judged(boot):
@@ -396,7 +405,7 @@ def test_every_ap_gets_to_long_mode(boot, score):
     """Every AP turns paging on in long mode."""
     for ap in judged(boot):
         with score.case(ap.name):
-            fail_if(not_reached(boot, ap, Rung.LONG_MODE))
+            fail_if(not_reached(boot, ap, LONG_MODE))
 
 
 @check("lab3.ladder.ap_entry", LADDER, needs=["lab3.ladder.long"])
@@ -404,29 +413,29 @@ def test_every_ap_arrives_at_ap_entry(boot, score):
     """Every AP jumps to ap_entry, on the page tables that the VMM made for it."""
     for ap in judged(boot):
         with score.case(ap.name):
-            fail_if(not_reached(boot, ap, Rung.AP_ENTRY))
-            if boot.facts.get(f"ap_entry.{ap.index}.cs64") == 0:
+            fail_if(not_reached(boot, ap, AP_ENTRY))
+            if ap.entry_segments and not ap.entry_segments.cs_is_64_bit:
                 fail(
                     "ap-not-in-64-bit-code",
                     cpu=ap.index,
                     place="trampoline, at its jump to ap_entry",
                     expected="CS is a 64-bit code segment: its descriptor has the L bit",
-                    observed=f"CS = {ap.rungs[Rung.AP_ENTRY].cs:#x} is none: 64-bit instructions "
+                    observed=f"CS = {ap.at(AP_ENTRY).cs:#x} is none: 64-bit instructions "
                     "are read as 32-bit ones",
                     next="Long mode is active after CR0.PG, but the code stays 32-bit code until a "
                     "far jump loads CS with a segment that has the L bit.",
                 )
-            cr3 = ap.rungs[Rung.AP_ENTRY].cr3 & ~0xFFF
-            if cr3 != boot.facts["ap_pagetable.physical"]:
+            cr3 = ap.at(AP_ENTRY).cr3 & ~0xFFF
+            if cr3 != boot.phys("ap_pagetable"):
                 fail(
                     "ap-wrong-page-tables",
                     cpu=ap.index,
                     place="trampoline, at its jump to ap_entry",
-                    expected=f"CR3 = {boot.facts['ap_pagetable.physical']:#x}, ap_pagetable",
+                    expected=f"CR3 = {boot.phys('ap_pagetable'):#x}, ap_pagetable",
                     observed=f"CR3 = {cr3:#x}",
                     next="CR3 holds a physical address.",
                 )
-            cr0 = ap.rungs[Rung.AP_ENTRY].cr0
+            cr0 = ap.at(AP_ENTRY).cr0
             if cr0 & (CR0_CD | CR0_NW):
                 fail(
                     "caches-off",
@@ -442,18 +451,16 @@ def test_every_ap_arrives_at_ap_entry(boot, score):
 
 def data_segments(boot, ap):
     """Fail if SS, DS or ES of an AP holds no flat data segment at ap_entry, where that was seen."""
-    for name in ("SS", "DS", "ES"):
-        base, limit, flags = (
-            boot.facts.get(f"ap_entry.{ap.index}.{name.lower()}.{part}", flat)
-            for part, flat in (("base", 0), ("limit", 0xFFFFFFFF), ("flags", DATA_SEGMENT))
-        )
-        if (base, limit) != (0, 0xFFFFFFFF) or flags & DATA_MASK != DATA_SEGMENT:
+    for name in ("SS", "DS", "ES") if ap.entry_segments else ():
+        found = ap.entry_segments.named(name)
+        if (found.base, found.limit) != FLAT or found.flags & DATA_MASK != DATA_SEGMENT:
             fail(
                 "segment-not-flat",
                 cpu=ap.index,
                 place="trampoline, at its jump to ap_entry",
                 expected=f"{name} holds a writable data segment with base 0 and limit 0xffffffff",
-                observed=f"{name}: base {base:#x}, limit {limit:#x}, flags {flags:#x}",
+                observed=f"{name}: base {found.base:#x}, limit {found.limit:#x}, "
+                f"flags {found.flags:#x}",
                 next="A segment register keeps what it held in real mode until it is loaded again.",
             )
 
@@ -475,15 +482,15 @@ def test_the_trampoline_uses_no_stack(boot, score):
                         observed=f"`{step.text}` with SP = {step.state.rsp:#x}",
                         next="All APs run here at the same time with the same SP.",
                     )
-            overrun = boot.facts.get(f"trampoline.overrun.{ap.index}")
+            overrun = ap.overrun
             if overrun is not None:
-                start = boot.facts["cohort.apinit_addr"]
+                start = boot.apinit_addr
                 fail(
                     "trampoline-overrun",
                     cpu=ap.index,
                     place=f"physical {overrun:#x}",
                     expected="nothing outside of the copy, "
-                    f"{start:#x} to {start + len(boot.memory['trampoline.image']) - 1:#x}, "
+                    f"{start:#x} to {start + len(boot.trampoline.image) - 1:#x}, "
                     "is written",
                     observed=f"{ap.name} wrote to {overrun:#x}",
                     next="What the trampoline needs to remember belongs between cpuinit_start and "
@@ -494,13 +501,13 @@ def test_the_trampoline_uses_no_stack(boot, score):
 @check("lab3.restore.bytes", LADDER, needs=["lab3.ladder.ap_entry", "lab3.count.once"])
 def test_physical_0_is_restored(boot):
     """When ap_start is over, physical address 0 holds what it held before."""
-    before, after = boot.memory["physical-0.before"], boot.memory["physical-0.after"]
+    before, after = boot.physical_0.before, boot.physical_0.after
     if boot.first("bsp_proc") is None:
         blame(
             boot,
             "bsp-waits-for-ever",
             cpu=0,
-            place=boot.bsp.end_place,
+            place=str(boot.bsp.end_place),
             expected="ap_start comes back, and the BSP goes on to bsp_proc",
             observed=f"the BSP is still at {boot.bsp.end_place}",
             next="For what does it wait there?",
@@ -520,7 +527,7 @@ def test_physical_0_is_restored(boot):
 @check("lab3.restore.late", LATE, needs=["lab3.restore.bytes"])
 def test_physical_0_stays_until_the_last_ap(boot):
     """The far jump stays in place until the last AP has come, however late that is."""
-    code = boot.memory.get("physical-0.not-entered", b"")
+    code = boot.physical_0.not_entered or b""
     address, _ = right_jump(boot)
     jump = far_jump(code)
     if jump is None or jump[0] * 16 + jump[1] != address:
@@ -538,19 +545,19 @@ def test_physical_0_stays_until_the_last_ap(boot):
 @check("lab3.restore.started", LADDER, needs=["lab3.restore.bytes"])
 def test_ap_started_is_set(boot):
     """ap_start leaves nothing mapped; ap_started is true once it is over, and not before."""
-    if "left-mapped.virtual" in boot.facts:
+    left = boot.bringup.left_mapped
+    if left is not None:
         fail(
             "memory-left-mapped",
             cpu=0,
             place="ap_start",
             expected="what ap_start maps is not mapped any more when it is over",
-            observed=f"the page of physical {boot.facts['left-mapped.physical']:#x} still is, "
-            f"at {boot.facts['left-mapped.virtual']:#x}",
+            observed=f"the page of physical {left.physical:#x} still is, at {left.virtual:#x}",
             next="Every mapmem_hphys needs its unmapmem, with the address that it gave and with "
             "the same length: the length says how many pages go.",
         )
-    if boot.facts.get("ap_started.bsp_proc") != 1 or boot.facts.get("ap_started.ap_wait") != 0:
-        early = boot.facts.get("ap_started.ap_wait") != 0
+    early = boot.bringup.started_at_ap_wait != 0
+    if boot.bringup.started_at_bsp_proc != 1 or early:
         fail(
             "ap-started-wrong",
             cpu=0,
@@ -584,34 +591,34 @@ def test_it_works_with_any_number_of_cpus(boots, score):
 # paging. What is the same is asked by the same functions.
 
 
-@check("lab3.i386.jump", LADDER)
+@check("lab3.i386.jump", LADDER, arch="i386")
 def test_i386_the_far_jump(boot):
     """When the APs are called, a far jump at physical 0 leads to the copy of the trampoline."""
     test_ljmpw_is_at_physical_0(boot)
     test_ljmpw_leads_to_the_trampoline(boot)
 
 
-@check("lab3.i386.copy", LADDER, needs=["lab3.i386.jump"])
+@check("lab3.i386.copy", LADDER, needs=["lab3.i386.jump"], arch="i386")
 def test_i386_the_copy(boot, score):
     """The trampoline is at apinit_addr, and apinitprocs and apinitlock point into that copy."""
     test_the_trampoline_is_copied(boot)
     test_pointers_lead_into_the_copy(boot, score)
 
 
-@check("lab3.i386.init", LADDER, needs=["lab3.i386.copy"])
+@check("lab3.i386.init", LADDER, needs=["lab3.i386.copy"], arch="i386")
 def test_i386_init_reaches_every_ap(boot, score):
     """An INIT is sent to every AP and not to the BSP."""
     test_init_reaches_every_ap(boot, score)
 
 
-@check("lab3.i386.sipi", LADDER, needs=["lab3.i386.init"])
+@check("lab3.i386.sipi", LADDER, needs=["lab3.i386.init"], arch="i386")
 def test_i386_sipi_starts_every_ap(boot):
     """SIPIs with vector 0 reach every AP, and each executes the far jump and the trampoline."""
     judge_sipis(boot, boot.aps, NoCases())
     test_every_ap_is_in_the_trampoline(boot, NoCases())
 
 
-@check("lab3.i386.protected", LADDER, needs=["lab3.i386.sipi"])
+@check("lab3.i386.protected", LADDER, needs=["lab3.i386.sipi"], arch="i386")
 def test_i386_every_ap_gets_to_protected_mode(boot):
     """Every AP counts itself in by a locked instruction, sets CR0.PE and goes on in 32-bit code."""
     test_every_ap_gets_to_protected_mode(boot, NoCases())
@@ -619,10 +626,7 @@ def test_i386_every_ap_gets_to_protected_mode(boot):
     test_the_count_is_atomic(boot)
 
 
-BIG_SEGMENT = 1 << 22  # D/B in the upper half of a descriptor: SDM vol. 3, 3.4.5
-
-
-@check("lab3.i386.paging", LADDER, needs=["lab3.i386.protected"])
+@check("lab3.i386.paging", LADDER, needs=["lab3.i386.protected"], arch="i386")
 def test_i386_paging_is_turned_on_in_protected_mode(boot, score):
     """Every AP turns PAE paging on in protected mode; EFER.LME stays 0: there is no long mode."""
     for ap in judged(boot):
@@ -639,7 +643,7 @@ def test_i386_paging_is_turned_on_in_protected_mode(boot, score):
                     observed=f"{ap.name} has set EFER.LME{begun}",
                     next="Code for the long mode stands between #ifdef __x86_64__ and #endif.",
                 )
-            if not paged and ap.reached(Rung.AP_ENTRY):
+            if not paged and ap.reached(AP_ENTRY):
                 fail(
                     "paging-not-on",
                     cpu=ap.index,
@@ -649,7 +653,7 @@ def test_i386_paging_is_turned_on_in_protected_mode(boot, score):
                     next="ap_entry is an address above VMM_BASE: without paging nothing is there.",
                 )
             if not paged:
-                fail_if(not_reached(boot, ap, Rung.AP_ENTRY))
+                fail_if(not_reached(boot, ap, AP_ENTRY))
             if not paged[0].cr4 & CR4_PAE:
                 fail(
                     "paging-without-pae",
@@ -661,12 +665,12 @@ def test_i386_paging_is_turned_on_in_protected_mode(boot, score):
                 )
 
 
-@check("lab3.i386.ap_entry", LADDER, needs=["lab3.i386.paging"])
+@check("lab3.i386.ap_entry", LADDER, needs=["lab3.i386.paging"], arch="i386")
 def test_i386_every_ap_arrives_at_ap_entry(boot):
     """Every AP comes to ap_entry without a stack, on ap_pagetable, with flat 32-bit segments."""
     for ap in judged(boot):
-        fail_if(not_reached(boot, ap, Rung.AP_ENTRY))
-        cr3, right = ap.rungs[Rung.AP_ENTRY].cr3 & ~0x1F, boot.facts["ap_pagetable.physical"]
+        fail_if(not_reached(boot, ap, AP_ENTRY))
+        cr3, right = ap.at(AP_ENTRY).cr3 & ~0x1F, boot.phys("ap_pagetable")
         if cr3 != right:
             fail(
                 "ap-wrong-page-tables",
@@ -676,33 +680,30 @@ def test_i386_every_ap_arrives_at_ap_entry(boot):
                 observed=f"CR3 = {cr3:#x}",
                 next="CR3 holds a physical address.",
             )
-        for name in ("CS", "SS", "DS", "ES"):
-            base, limit, flags = (
-                boot.facts.get(f"ap_entry.{ap.index}.{name.lower()}.{part}", flat)
-                for part, flat in (("base", 0), ("limit", 0xFFFFFFFF), ("flags", BIG_SEGMENT))
-            )
-            if (base, limit) != (0, 0xFFFFFFFF) or not flags & BIG_SEGMENT:
+        for name in ("CS", "SS", "DS", "ES") if ap.entry_segments else ():
+            found = ap.entry_segments.named(name)
+            if (found.base, found.limit) != FLAT or not found.flags & DESC_BIG:
                 fail(
                     "segment-not-flat",
                     cpu=ap.index,
                     place="trampoline, at its jump to ap_entry",
                     expected=f"{name} holds a 32-bit segment with base 0 and limit 0xffffffff",
-                    observed=f"{name}: base {base:#x}, limit {limit:#x}, "
-                    + ("32-bit" if flags & BIG_SEGMENT else "16-bit"),
+                    observed=f"{name}: base {found.base:#x}, limit {found.limit:#x}, "
+                    + ("32-bit" if found.flags & DESC_BIG else "16-bit"),
                     next="In protected mode a segment register keeps what it held in real mode "
                     "until it is loaded again; in long mode nobody would notice.",
                 )
     test_the_trampoline_uses_no_stack(boot, NoCases())
 
 
-@check("lab3.i386.restore", LADDER, needs=["lab3.i386.ap_entry"])
+@check("lab3.i386.restore", LADDER, needs=["lab3.i386.ap_entry"], arch="i386")
 def test_i386_physical_0_is_restored(boot):
     """After ap_start, physical 0 is as before, nothing is left mapped, ap_started is true."""
     test_physical_0_is_restored(boot)
     test_ap_started_is_set(boot)
 
 
-@check("lab3.i386.cpus", ONE, TWO, EIGHT, SEABIOS, needs=["lab3.i386.restore"])
+@check("lab3.i386.cpus", ONE, TWO, EIGHT, SEABIOS, needs=["lab3.i386.restore"], arch="i386")
 def test_i386_it_works_with_any_number_of_cpus(boots, score):
     """With 1, 2 and 8 CPUs, and with SeaBIOS, every CPU parks."""
     test_it_works_with_any_number_of_cpus(boots, score)

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Worksheet 3: INIT, SIPI and the trampoline
 #
-# Paper and pencil for lab 3: the numbers that your code has to get right, worked out by hand once.
-# Read the handout of lab 3 first. You need nothing else: no workspace, no booting.
+# Paper and pencil for lab 3: work out by hand, once, the numbers that your code has to get right.
+# Read the handout of lab 3 first. You need nothing else: no workspace, and nothing to boot.
 #
-# - Every student has other numbers. They are made from your id, `VMMLAB_STUDENT`.
-# - Write your answers over each `None`. A number may be written in any way that Python knows:
+# - Every student gets different numbers. They are derived from your id, `VMMLAB_STUDENT`.
+# - Replace each `None` with your answer. You may write a number in any form that Python accepts:
 #   `61440`, `0xF000`, `0xF << 12`. You may let Python calculate.
-# - The cell below an answer looks at its *form* and prints what is wrong with that. Whether it is
-#   right comes out when it is graded. Parts of an answer earn parts of its points.
+# - The cell below an answer checks only its *form* and prints what is wrong with it. Whether the
+#   answer is right is decided in grading. A partly right answer earns part of the points.
 
 # %% given="lab3-start"
 import os
@@ -24,9 +24,9 @@ me
 # In real mode an address is segment · 16 + offset.
 #
 # - `first`: the linear address of `first_segment` : `first_offset`.
-# - `second`: the segment with which the offset `second_offset` reaches the address
+# - `second`: the segment that, with the offset `second_offset`, gives the address
 #   `second_address`.
-# - `third`: the offset that reaches the address `third_address` from the segment `third_segment`.
+# - `third`: the offset that, in the segment `third_segment`, gives the address `third_address`.
 
 # %% given="lab3-segments"
 draw = worksheet.Numbers(me, "lab3-segments")
@@ -63,10 +63,10 @@ check.case(1, lambda o: (segments.third_segment << 4) + o == segments.third_addr
 check.points
 
 # %% [markdown]
-# ## 2. Five bytes at physical 0
+# ## 2. Five bytes at physical address 0
 #
-# Your trampoline lies at `address`, and `offset` is its `APINIT_OFFSET`. Write down the five bytes
-# of the far jump that must stand at physical 0: `far_jump = bytes.fromhex("…")`.
+# Your trampoline is at `address`, and `offset` is its `APINIT_OFFSET`. Write down the five bytes of
+# the far jump that belongs at physical address 0: `far_jump = bytes.fromhex("…")`.
 
 # %% given="lab3-far-jump"
 draw = worksheet.Numbers(me, "lab3-far-jump")
@@ -82,7 +82,7 @@ far_jump = b"\xea" + jump.offset.to_bytes(2, "little") + segment.to_bytes(2, "li
 ### END SOLUTION
 
 # %% [markdown]
-# This is how a CPU in real mode reads your bytes:
+# A CPU in real mode reads your bytes like this:
 
 # %%
 worksheet.disassemble(far_jump, 16) if far_jump else "no bytes yet"
@@ -101,14 +101,14 @@ check.case(1, lambda code: found[1] == jump.offset, "far_jump")
 check.points
 
 # %% [markdown]
-# ## 3. Somebody else's five bytes
+# ## 3. Another student's five bytes
 #
-# `found` stood at physical 0 after somebody's `ap_start`. `wanted` is where their trampoline was,
-# at the offset `offset`.
+# The `ap_start` of another student left the bytes `found` at physical address 0. The trampoline was
+# at `wanted`, and its offset was `offset`.
 #
-# - `leads_to`: the linear address where this jump leads.
-# - `mistake`: what went wrong: `"exchanged"` (offset and segment), `"not divided"` (the segment,
-#   by 16; its upper bits are lost) or `"high byte first"`.
+# - `leads_to`: the linear address to which this jump leads.
+# - `mistake`: what went wrong: `"exchanged"` (offset and segment are swapped), `"not divided"` (the
+#   segment was not divided by 16; its upper bits are lost) or `"high byte first"`.
 
 # %% given="lab3-wrong-jump"
 draw = worksheet.Numbers(me, "lab3-wrong-jump")
@@ -165,11 +165,12 @@ check.points
 # %% [markdown]
 # ## 4. A label in the copy
 #
-# The addresses of three labels in the image, where the linker put them; and where the copy goes.
+# You are given the addresses of three labels in the image, as the linker has assigned them, and the
+# address of the copy.
 #
-# - `size`: how many bytes are copied.
-# - `by_cs`: the offset by which real-mode code in the copy reaches the GDT through CS.
-# - `linear`: the linear address of the GDT in the copy: what `lgdt` must find as its base.
+# - `size`: the number of bytes to copy.
+# - `by_cs`: the offset with which real-mode code in the copy reaches the GDT through CS.
+# - `linear`: the linear address of the GDT in the copy. This is the base that `lgdt` must read.
 
 # %% given="lab3-copy"
 draw = worksheet.Numbers(me, "lab3-copy")
@@ -212,15 +213,14 @@ check.points
 # %% [markdown]
 # ## 5. Messages to other CPUs
 #
-# The ICR has 64 bits. `apic_write_icr (dest, low)` puts `dest` into the topmost 8 of them, and
-# `low` is the lower half. Edge triggered, level *assert*, as in the handout (SDM vol. 3, 10.6.1;
+# The ICR has 64 bits. `apic_write_icr (dest, low)` puts `dest` into the topmost 8 bits and `low`
+# into the lower 32. Use edge trigger and level *assert*, as in the handout (SDM vol. 3, 10.6.1;
 # `include/apic.h`).
 #
-# - `startup_all`: the lower half that sends all CPUs but the sender to code at the physical
-#   address `code`.
-# - `init_one`: all 64 bits that send INIT to the one CPU with APIC id `apic_id`, without a
-#   shorthand.
-# - `startup_one`: all 64 bits that then send the same CPU to `code`.
+# - `startup_all`: the lower 32 bits of the message that makes all CPUs except the sender start at
+#   the physical address `code`.
+# - `init_one`: all 64 bits of an INIT to the one CPU with APIC id `apic_id`, without a shorthand.
+# - `startup_one`: all 64 bits of the message that then makes the same CPU start at `code`.
 
 # %% given="lab3-icr"
 draw = worksheet.Numbers(me, "lab3-icr")
@@ -245,7 +245,7 @@ check.number("startup_all", startup_all, 32)
 check.number("init_one", init_one)
 check.number("startup_one", startup_one)
 ### BEGIN HIDDEN TESTS
-idle = ~(1 << 12)  # delivery status is the CPU's to write
+idle = ~(1 << 12)  # ignore the delivery status: the CPU writes it
 page = icr.code // 0x1000
 check.case(1, lambda low: low & idle == (3 << 18 | 1 << 14 | 6 << 8 | page), "startup_all")
 check.case(1, lambda word: word & idle == (icr.apic_id << 56 | 1 << 14 | 5 << 8), "init_one")
@@ -258,11 +258,12 @@ check.points
 # %% [markdown]
 # ## 6. Reading the ICR
 #
-# A VMM wrote `low` into the lower half of its ICR. The CPU that wrote it has APIC id 0, and there
-# are APs with the ids 1, 2 and 3, all of them waiting for a SIPI.
+# A VMM wrote `low` to the lower 32 bits of the ICR. The CPU that wrote it has APIC id 0. There are
+# APs with the ids 1, 2 and 3, and all of them are waiting for a SIPI.
 #
-# - `starts_at`: the physical address at which APs begin.
-# - `reached`: a list of the APIC ids to which the message goes, the sender's too if it goes there.
+# - `starts_at`: the physical address at which APs start.
+# - `reached`: the list of the APIC ids that the message reaches, including the sender's if it gets
+#   the message too.
 
 # %% given="lab3-icr-read"
 draw = worksheet.Numbers(me, "lab3-icr-read")
@@ -294,12 +295,13 @@ check.points
 # %% [markdown]
 # ## 7. A descriptor
 #
-# A descriptor is eight bytes in which base and limit are scattered (SDM vol. 3, 3.4.5).
+# A descriptor is eight bytes long, and the bits of base and limit are scattered over it (SDM vol.
+# 3, 3.4.5).
 #
-# - `base`, `last`: base of the segment that `descriptor` describes, and the highest offset in it.
-#   (Mind the granularity bit.)
-# - `mine`: the eight bytes, *as a number*, of a descriptor for a 32-bit code segment with the base
-#   `my_base`, as large as can be: readable, not conforming, present, privilege level 0.
+# - `base`, `last`: the base of the segment that `descriptor` describes, and the highest offset in
+#   it. (Mind the granularity bit.)
+# - `mine`: a descriptor for a 32-bit code segment with the base `my_base` and the largest possible
+#   limit: readable, not conforming, present, privilege level 0. Give the eight bytes *as a number*.
 
 # %% given="lab3-descriptor"
 draw = worksheet.Numbers(me, "lab3-descriptor")
@@ -345,7 +347,7 @@ def base_of(quad):
     return quad >> 16 & 0xFFFFFF | quad >> 56 << 24
 
 
-# Accessed (bit 40) and the bit for software (52) may be anything.
+# Accessed (bit 40) and the bit for software (52) may have any value.
 check.case(1, lambda quad: base_of(quad) == descriptor.my_base, "mine")
 check.case(
     1,
@@ -360,11 +362,11 @@ check.points
 # %% [markdown]
 # ## 8. What `lgdt` reads
 #
-# A GDT with `entries` entries, the empty first one included, lies at the linear address `at`.
+# A GDT at the linear address `at` has `entries` entries, including the empty first one.
 #
-# - `six`: the six bytes from which `lgdtl` loads the register: the limit (the last byte's number),
-#   then the base.
-# - `selector`: the selector of entry number `entry`, privilege level 0.
+# - `six`: the six bytes that `lgdtl` reads: first the limit (the offset of the last byte), then the
+#   base.
+# - `selector`: the selector of entry number `entry`, with privilege level 0.
 
 # %% given="lab3-gdtr"
 draw = worksheet.Numbers(me, "lab3-gdtr")
@@ -399,14 +401,14 @@ check.right(1, "selector", table.entry << 3)
 check.points
 
 # %% [markdown]
-# ## 9. Which mode is it in?
+# ## 9. Which mode is the AP in?
 #
 # The grader stopped three APs. These are their control registers.
 #
-# - `modes`: a list of three, each `"real"`, `"protected"` or `"long"`. *Long* only if long mode is
-#   active, that is, with paging.
-# - `missing`: the AP `dying` is about to write `0x80000011` to CR0, and wants long mode. Which one
-#   of `"PAE"`, `"LME"`, `"CR3"` did its code forget? (CR3 is forgotten when it is 0.)
+# - `modes`: a list of three strings, each `"real"`, `"protected"` or `"long"`. Write *long* only if
+#   long mode is active, that is, if paging is on.
+# - `missing`: the AP `dying` is about to write `0x80000011` to CR0 to enter long mode. Which one of
+#   `"PAE"`, `"LME"`, `"CR3"` did its code forget? (CR3 was forgotten if it is 0.)
 
 # %% given="lab3-modes"
 draw = worksheet.Numbers(me, "lab3-modes")
@@ -470,15 +472,16 @@ check.points
 # %% [markdown]
 # ## 10. Through the page tables
 #
-# With four levels of tables, bits 47–39 of an address are the index in the first table (PML4),
-# bits 38–30 in the second (PDPT), bits 29–21 in the third (PD). Here the third one maps pages of 2
-# MiB, as `boot/pagetable.S` does (SDM vol. 3, 4.5).
+# With four levels of tables, bits 47–39 of an address are the index in the first table (PML4), bits
+# 38–30 the index in the second (PDPT), and bits 29–21 the index in the third (PD). Here the third
+# table maps pages of 2 MiB, as `boot/pagetable.S` does (SDM vol. 3, 4.5).
 #
-# `address` is where an AP executes when it turns on paging; `alias` is where the VMM is linked.
+# `address` is where an AP executes when it turns on paging; `alias` is an address in the VMM as it
+# is linked.
 #
-# - `indices`: for `alias`, the list of three indices: PML4, PDPT, PD.
+# - `indices`: for `alias`, the list of the three indices: PML4, PDPT, PD.
 # - `entry`: the 64-bit entry in the PD that maps the page of `address` to itself: present,
-#   writable, a 2 MiB page; no other flags needed.
+#   writable, a 2 MiB page. It needs no other flags.
 
 # %% given="lab3-paging"
 draw = worksheet.Numbers(me, "lab3-paging")
@@ -502,7 +505,7 @@ check.items("indices", indices, int, 3)
 check.number("entry", entry)
 ### BEGIN HIDDEN TESTS
 check.right(1, "indices", [0, paging.alias // 0x40000000, paging.alias % 0x40000000 // 0x200000])
-# Accessed, dirty, global and the three bits for software change nothing here.
+# Accessed, dirty, global and the three bits for software make no difference here.
 check.case(1, lambda word: word & ~0xFFF == paging.address - paging.address % 0x200000, "entry")
 check.case(1, lambda word: word & 0x9F == 0x83, "entry")
 ### END HIDDEN TESTS
@@ -511,14 +514,14 @@ check.points
 # %% [markdown]
 # ## 11. Counting in
 #
-# `apinit_procs` lies `procs` bytes from the start of CS. Write the one instruction by which each
-# AP counts itself in: 16-bit code, DS is 0, other APs are here at the same time. `count` is its
-# machine code; let the assembler do the work:
+# `apinit_procs` is `procs` bytes from the start of the CS segment. Write the one instruction with
+# which each AP counts itself in. It is 16-bit code, DS is 0, and other APs execute it at the same
+# time. `count` is its machine code; let the assembler do the work:
 #
 # `count = worksheet.assemble ("nop", 16, att=True)`
 #
-# `att=True` is the syntax of the VMM's own files: `movl %eax, %cs:0x10`. Without it, it is
-# Intel's.
+# `att=True` selects AT&T syntax, as in the VMM's own files: `movl %eax, %cs:0x10`. The default is
+# Intel syntax.
 
 # %% given="lab3-count"
 draw = worksheet.Numbers(me, "lab3-count")
@@ -532,7 +535,7 @@ count = worksheet.assemble(f"lock incl %cs:{counting.procs}", 16, att=True)
 ### END SOLUTION
 
 # %% [markdown]
-# Try it: a CPU with CS = 0x1234 executes it. What is in memory afterwards? (Four bytes, lowest
+# Try it: let a CPU with CS = 0x1234 execute it. What is in memory afterwards? (Four bytes, low byte
 # first.)
 
 # %%
@@ -548,7 +551,7 @@ from vmmlab.x86.decode import decode
 
 
 def counts(code):
-    """Started at two places: it adds one to all four bytes there, and writes nothing else."""
+    """Whether the code, run at two places, adds one to the four bytes and writes nothing else."""
     for cs, before in ((0x1234, 0xFF), (0x8F01, 0x1FFFF)):
         place = 16 * cs + counting.procs
         after = worksheet.run(
@@ -578,8 +581,9 @@ check.points
 # %% [markdown]
 # ## 12. Your own VMM
 #
-# If you have a workspace, boot it here and look at what really happened: the bytes at physical 0,
-# the messages, the way of each AP. This earns nothing; compare it with what you worked out above.
+# If you have a workspace, boot it here and look at what really happens: the bytes at physical
+# address 0, the messages, the way of each AP. Compare this with your answers above. This part earns
+# no points.
 
 # %%
 workspace = "~/vmm"  # the folder of your workspace
@@ -590,36 +594,36 @@ worksheet.boot_lab("lab3", workspace, reader=me)
 # %% [markdown]
 # ## 13. In your own words
 #
-# Three or four sentences each. Somebody will read them.
+# Write three or four sentences for each. A person will read and grade them.
 #
-# **a.** Why does the SIPI name page 0, and a far jump lead on from there, although a SIPI could
-# name the trampoline's own page? What belongs to those five bytes otherwise, and what happens to
-# whom if they are put back too early?
+# **a.** A SIPI could name the trampoline's own page. Why does it name page 0 instead, with a far
+# jump from there? What are those five bytes normally for? If they are put back too early, what
+# happens, and to which CPU?
 
 # %% [markdown] manual="lab3-why-page-0" points=3
 # ### BEGIN SOLUTION
 # A SIPI can only name a 4 KiB page. The trampoline lies wherever memory below 1 MiB is free, and
-# that is not always the start of a page; a far jump reaches any address. (1)
+# that is not always at the start of a page. A far jump reaches any address below 1 MiB. (1)
 #
-# The bytes belong to the real-mode interrupt table: vector 0 and a byte of vector 1. Whoever runs
-# real-mode code later, the firmware or a guest, needs them. (1)
+# The bytes belong to the real-mode interrupt table: vector 0 and the first byte of vector 1.
+# Firmware or a guest that runs real-mode code later needs them. (1)
 #
-# If they are restored before every AP has come by, the late AP executes a piece of the interrupt
-# table as code. The BSP notices nothing. (1)
+# If they are restored before every AP has passed through, a late AP executes a piece of the
+# interrupt table as code. The BSP notices nothing. (1)
 # ### END SOLUTION
 
 # %% [markdown]
-# **b.** All APs run the trampoline at once. Which instructions of it may they all execute at the
-# same time without harm, although they write to the same places, and which may they not? Why?
+# **b.** All APs run the trampoline at once. Among the instructions that write to the same places,
+# which ones are harmless when all APs execute them at the same time, and which are not? Why?
 
 # %% [markdown] manual="lab3-at-once" points=3
 # ### BEGIN SOLUTION
-# Filling in the GDT's base and the target of the far jump does no harm: every AP writes the same
-# value, so it does not matter who is last, nor that the value is there already. (1)
+# Writing the GDT's base and the target of the far jump does no harm: every AP writes the same
+# value, so it does not matter which AP is last, nor whether the value is already there. (1)
 #
-# Counting does: `inc` is a load and a store with a gap between them. Two APs can both load 0 and
-# both store 1. With `lock` nobody comes between. (1)
+# Counting does harm: `inc` is a load and a store, and another CPU can come between the two. Two APs
+# can both load 0 and both store 1. The prefix `lock` prevents this. (1)
 #
-# A stack, or any place where each AP keeps a value of its *own*, may not be shared either: there
-# the values differ. (1)
+# A stack, or any other place where each AP keeps a value of its *own*, must not be shared either:
+# there the values differ. (1)
 # ### END SOLUTION

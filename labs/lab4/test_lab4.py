@@ -1,14 +1,11 @@
 """Lab 4: the handshake. Every AP gets a stack and a number, and the BSP waits for all of them."""
 
 from vmmlab.checks import check, fail, fail_if, scenario
-from vmmlab.diagnosis.causes import (
-    bsp_stopped,
-    not_reached,
-    stopped_at_todo,
-    why_not,
-    why_not_all_parked,
-)
-from vmmlab.observe.observation import NUM_OF_PCPU, Rung
+from vmmlab.diagnosis.aps import not_reached, why_not, why_not_all_parked
+from vmmlab.diagnosis.bsp import bsp_stopped
+from vmmlab.diagnosis.todo import stopped_at_todo
+from vmmlab.observe.milestones import AP_ENTRY, BOOT_STACK, NUMBERED, OWN_STACK, PARKED
+from vmmlab.observe.observation import NUM_OF_PCPU
 from vmmlab.x86.decode import decode
 
 RUNGS = scenario("rungs", probe="rungs", cpus=4)
@@ -30,7 +27,7 @@ def not_tried(boot, name):
     """A hold probe could not be made, because no CPU came to where it starts."""
     ap = min(boot.aps, key=lambda cpu: cpu.highest)
     fail_if(
-        stopped_at_todo(boot) or bsp_stopped(boot) or why_not(boot, ap, Rung.PARKED),
+        stopped_at_todo(boot) or bsp_stopped(boot) or why_not(boot, ap, PARKED),
         expected=f"the APs come as far as the probe “{name}” needs",
     )
 
@@ -42,13 +39,13 @@ def first_ap(boot, place):
 
 def not_at_the_pointer(boot):
     """Fail if an AP waits before the lock and looks at the pointer apinitlock in its place."""
-    for trial in boot.trials_at("at-apinitlock"):
+    for trial in boot.while_at("at-apinitlock"):
         fail(
             "ap-waits-for-the-lock",
             cpu=trial.cpu,
-            place=trial.end_place,
+            place=str(trial.end_place),
             expected="apinit_enter takes the lock, which is where apinitlock points",
-            observed=f"this instruction works on {boot.facts['apinitlock']:#x}, which is the "
+            observed=f"this instruction works on {boot.lock.pointer:#x}, which is the "
             "pointer apinitlock itself",
             next="Read the pointer first; then work on the address that you have read.",
         )
@@ -60,8 +57,9 @@ def test_the_first_ap_gets_through_the_lock(boot):
     first = first_ap(boot, "apinitproc0")
     if first is None:
         not_at_the_pointer(boot)
-        fail_if(not_reached(boot, boot.cpus[boot.facts.get("turn.1", 1)], Rung.BOOT_STACK))
-    top = boot.facts["boot_stack_top"]
+        at_turn_1 = (cpu for cpu in boot.cpus if cpu.turn == 1)
+        fail_if(not_reached(boot, next(at_turn_1, boot.cpus[1]), BOOT_STACK))
+    top = boot.addr("boot_stack_top")
     if not top - 64 <= first.state.rsp <= top:
         fail(
             "boot-stack-not-at-top",
@@ -76,7 +74,7 @@ def test_the_first_ap_gets_through_the_lock(boot):
 @check("lab4.lock.exclusive", EXCLUSION, needs=["lab4.lock.entered"])
 def test_one_ap_at_a_time_on_the_boot_stack(boot):
     """While one AP is on the shared boot stack, no other gets there."""
-    trials = list(boot.trials_at("boot-stack"))
+    trials = list(boot.while_at("boot-stack"))
     if not trials:
         not_tried(boot, "exclusion")
     for trial in trials:
@@ -85,7 +83,7 @@ def test_one_ap_at_a_time_on_the_boot_stack(boot):
             fail(
                 "boot-stack-shared",
                 cpu=trial.cpu,
-                place=trial.end_place,
+                place=str(trial.end_place),
                 expected=f"CPU {trial.cpu} waits in apinit_enter while CPU {holder.cpu} is in "
                 "apinitproc0",
                 observed=f"both came to apinitproc0, with the same RSP {holder.state.rsp:#x}",
@@ -96,13 +94,13 @@ def test_one_ap_at_a_time_on_the_boot_stack(boot):
             fail(
                 "ap-died-at-the-lock",
                 cpu=trial.cpu,
-                place=trial.end_place,
+                place=str(trial.end_place),
                 expected="it waits",
                 observed="the machine reset",
                 next="Is apinitlock a pointer that is read first, and then the lock?",
             )
-    decoded = decode(boot.memory.get("lock.take.code", b""), 0, 64)
-    raced = any(trial.verdict == "reached" for trial in boot.trials_at("lock-taken"))
+    decoded = decode(boot.lock.take_code if boot.lock else b"", 0, 64)
+    raced = any(trial.verdict == "reached" for trial in boot.while_at("lock-taken"))
     if raced or (decoded and decoded.changes_memory and not decoded.locked):
         fail(
             "lock-not-atomic",
@@ -121,15 +119,15 @@ def test_one_ap_at_a_time_on_the_boot_stack(boot):
 @check("lab4.stack.first", RUNGS, needs=["lab4.lock.entered"])
 def test_the_first_ap_changes_to_a_stack_from_alloc(boot):
     """apinitproc0 takes VMM_STACKSIZE bytes from alloc and enters apinitproc1 at their top."""
-    size = boot.facts["cohort.stack_size"]
+    size = boot.stack_size
     hit = first_ap(boot, "apinitproc1")
     if hit is None:
         cpu = boot.cpus[first_ap(boot, "apinitproc0").cpu]
-        fail_if(not_reached(boot, cpu, Rung.OWN_STACK))
+        fail_if(not_reached(boot, cpu, OWN_STACK))
     given = [
-        h.value
-        for h in boot.hits
-        if h.cpu == hit.cpu and h.place == f"alloc({size:#x}) returned" and h.order < hit.order
+        one.address
+        for one in boot.cpus[hit.cpu].allocations
+        if one.size == size and one.order < hit.order
     ]
     if not given:
         fail(
@@ -146,7 +144,7 @@ def test_the_first_ap_changes_to_a_stack_from_alloc(boot):
         cause = "call-instead-of-jmp" if hit.state.rsp == top - 8 else "ap-stack-wrong"
         if hit.state.rsp == given[-1]:
             cause = "stack-base-instead-of-top"
-        if hit.state.rsp in range(boot.facts["boot_stack"], boot.facts["boot_stack_top"] + 1):
+        if hit.state.rsp in range(boot.addr("boot_stack"), boot.addr("boot_stack_top") + 1):
             cause = "ap-stays-on-boot-stack"
         fail(
             cause,
@@ -161,12 +159,12 @@ def test_the_first_ap_changes_to_a_stack_from_alloc(boot):
 @check("lab4.stack.own", RUNGS, needs=["lab4.stack.first"])
 def test_every_ap_has_its_own_stack(boot, score):
     """Every AP runs apinitproc1 on a stack of its own, and stackaddr is its base."""
-    size = boot.facts["cohort.stack_size"]
+    size = boot.stack_size
     users = {}
     # Who does not get the lock, and who gets no number that a CPU can have, is judged elsewhere.
-    for ap in [ap for ap in boot.aps if ap.reached(Rung.BOOT_STACK)] or boot.aps:
+    for ap in [ap for ap in boot.aps if ap.reached(BOOT_STACK)] or boot.aps:
         with score.case(ap.name):
-            fail_if(not_reached(boot, ap, Rung.NUMBERED))
+            fail_if(not_reached(boot, ap, NUMBERED))
             number = boot.first("segment_init_ap", ap.index).state.rdi & 0xFFFFFFFF
             if not 0 < number < NUM_OF_PCPU:
                 continue
@@ -181,7 +179,8 @@ def test_every_ap_has_its_own_stack(boot, score):
                     next="One alloc for each AP.",
                 )
             users[rsp] = ap.index
-            base = boot.facts.get(f"stackaddr.{ap.index}", ap.stackaddr)
+            early = ap.stackaddr_before_barrier
+            base = ap.stackaddr if early is None else early
             if base != rsp - size:
                 found = "nothing" if base is None else f"{base:#x}"
                 fail(
@@ -198,30 +197,30 @@ def test_every_ap_has_its_own_stack(boot, score):
 def test_the_lock_is_held_until_the_boot_stack_is_left(boot):
     """*apinitlock is released by an AP that is already on its own stack, never before."""
     for place in ("boot-stack.unlocked", "boot-stack.alloc"):
-        for trial in boot.trials_at(place):
+        for trial in boot.while_at(place):
             if trial.verdict == "reached":
                 fail(
                     "lock-released-too-early",
                     cpu=trial.cpu,
-                    place=trial.end_place,
+                    place=str(trial.end_place),
                     expected="the lock stays taken while its holder is on the boot stack",
                     observed=f"CPU {trial.cpu} came to apinitproc0 while another AP was still on "
                     "that stack, in apinitproc0",
                     next="Release it in apinitproc1, as its first deed.",
                 )
-    for trial in boot.trials_at("released.late"):
+    for trial in boot.while_at("released.late"):
         if trial.verdict in ("shutdown", "halted"):
             fail(
                 "lock-released-too-late",
                 cpu=trial.cpu,
-                place=trial.end_place,
+                place=str(trial.end_place),
                 expected="*apinitlock is released before the CPU counts itself",
                 observed=f"CPU {trial.cpu} had counted itself, so the BSP went on and unmapped "
                 "the trampoline; then the CPU wrote to *apinitlock, and died",
                 next="apinitproc1 releases it first of all: the lock lies in the trampoline, and "
                 "that is there only until the last AP has counted itself.",
             )
-    if not boot.at("lock-released") and not all(ap.reached(Rung.NUMBERED) for ap in boot.aps):
+    if not boot.at("lock-released") and not all(ap.reached(NUMBERED) for ap in boot.aps):
         not_at_the_pointer(boot)
         blame(
             boot,
@@ -234,26 +233,25 @@ def test_the_lock_is_held_until_the_boot_stack_is_left(boot):
         )
     # Nobody is held any more: who still stands before the lock never gets it.
     for ap in boot.aps:
-        if boot.how_ended == "quiet" and ap.highest is Rung.AP_ENTRY:
-            fail_if(not_reached(boot, ap, Rung.BOOT_STACK))
+        if boot.how_ended == "quiet" and ap.highest is AP_ENTRY:
+            fail_if(not_reached(boot, ap, BOOT_STACK))
 
 
 @check("lab4.stack.private", EXCLUSION, needs=["lab4.lock.released"])
 def test_an_ap_knows_its_stack_before_it_lets_the_next_one_in(boot):
     """An AP that is delayed right after its unlock still records its own stack, not the next's."""
-    cpu = boot.facts.get("private.cpu")
-    if cpu is None:
+    private = boot.lock.private if boot.lock else None
+    if private is None:
         if not boot.at("lock-released"):
             return  # a lock that is not where *apinitlock is
         not_tried(boot, "exclusion")
-    found, base = boot.facts["private.stackaddr"], boot.facts["private.base"]
-    if found != base:
+    if private.stackaddr != private.base:
         fail(
             "new-stack-read-after-unlock",
-            cpu=cpu,
+            cpu=private.cpu,
             place="apinitproc1",
-            expected=f"stackaddr = {base:#x}, its own stack",
-            observed=f"stackaddr = {found:#x}, after another AP had passed in between",
+            expected=f"stackaddr = {private.base:#x}, its own stack",
+            observed=f"stackaddr = {private.stackaddr:#x}, after another AP had passed in between",
             next="What the lock guards must be read before the lock is released.",
         )
 
@@ -262,10 +260,10 @@ def test_an_ap_knows_its_stack_before_it_lets_the_next_one_in(boot):
 def test_the_numbers_are_1_to_n(boot):
     """The APs call segment_init_ap with the numbers 1 to n, in the order in which they come."""
     for ap in boot.aps:
-        fail_if(not_reached(boot, ap, Rung.NUMBERED))
+        fail_if(not_reached(boot, ap, NUMBERED))
     numbers = [hit.state.rdi & 0xFFFFFFFF for hit in boot.at("segment_init_ap")]
     right = list(range(1, len(boot.cpus)))
-    total = boot.facts["num_of_processors.end"]
+    total = boot.counters.num_of_processors
     if sorted(numbers) != right:
         fail(
             "numbers-wrong",
@@ -291,7 +289,7 @@ def test_the_numbers_are_1_to_n(boot):
             else "The BSP is not counted, and nobody twice. The numbers were right, so it was "
             "raised once more after them: look for that in ap_wait and in apinitproc1.",
         )
-    alone = all(f"stackaddr.{ap.index}" in boot.facts for ap in boot.aps)
+    alone = all(ap.stackaddr_before_barrier is not None for ap in boot.aps)
     if numbers != right and alone:
         turns = ", ".join(f"CPU {hit.cpu}" for hit in boot.at("segment_init_ap"))
         fail(
@@ -307,36 +305,36 @@ def test_the_numbers_are_1_to_n(boot):
 @check("lab4.number.alone", EXCLUSION, needs=["lab4.number.unique"])
 def test_counting_is_guarded(boot):
     """Between reading and storing num_of_processors no other AP can do the same."""
-    for trial in boot.trials_at("counting"):
-        decoded = decode(boot.memory["count.store.code"], 0, 64)
+    for trial in boot.while_at("counting"):
+        decoded = decode(boot.lock.store_code, 0, 64)
         if trial.verdict == "reached" and not (decoded and decoded.locked):
             fail(
                 "count-without-lock",
                 cpu=trial.cpu,
-                place=trial.end_place,
+                place=str(trial.end_place),
                 expected="one AP at a time between load and store of num_of_processors",
                 observed=f"two APs stood before the same store, `{decoded.text}`: one of the "
                 "counts would be lost",
                 next="Take ap_lock around it.",
             )
-    twice = boot.facts.get("number.twice")
+    twice = boot.lock.same_number if boot.lock else None
     if twice is not None:
-        cpu = boot.facts["number.twice.cpu"]
         fail(
             "number-read-too-late",
-            cpu=cpu,
+            cpu=twice.cpu,
             place="apinitproc1",
             expected="the number is what this CPU itself has raised num_of_processors to",
-            observed=f"CPU {cpu} was delayed right after it had counted itself; when another one "
-            f"had counted too, both took the number {twice}",
+            observed=f"CPU {twice.cpu} was delayed right after it had counted itself; when another "
+            f"one had counted too, both took the number {twice.number}",
             next="Take the value while ap_lock is still held, or from the atomic addition itself.",
         )
 
 
 def waits_for_ap_lock(boot, cpu):
     """Whether an AP wants to count itself and cannot, because somebody keeps ap_lock."""
-    at_lock = "spinlock_" in boot.cpus[cpu].end_place and not boot.cpus[cpu].reached(Rung.NUMBERED)
-    return at_lock and boot.facts["ap_lock.end"] != 0 and boot.cpus[cpu].reached(Rung.OWN_STACK)
+    ap = boot.cpus[cpu]
+    at_lock = "spinlock_" in ap.end_place.symbol and not ap.reached(NUMBERED)
+    return at_lock and boot.counters.ap_lock != 0 and ap.reached(OWN_STACK)
 
 
 @check("lab4.wait.late", LATE, needs=["lab4.number.unique"])
@@ -367,7 +365,7 @@ def test_the_bsp_waits_for_a_late_cpu(boot, score):
                 fail(
                     "bsp-holds-ap-lock",
                     cpu=late.cpu,
-                    place=boot.cpus[late.cpu].end_place,
+                    place=str(boot.cpus[late.cpu].end_place),
                     expected="ap_lock is free while the BSP pauses, so that APs can count "
                     "themselves",
                     observed=f"CPU {late.cpu} waits for ap_lock, and the BSP has it, at "
@@ -379,7 +377,7 @@ def test_the_bsp_waits_for_a_late_cpu(boot, score):
                     boot,
                     "bsp-waits-for-ever",
                     cpu=0,
-                    place=boot.bsp.end_place,
+                    place=str(boot.bsp.end_place),
                     expected=f"once CPU {late.cpu} has come, the BSP goes on to bsp_proc",
                     observed=f"it is still at {boot.bsp.end_place}",
                     next="Does ap_wait read the values anew each time?",
@@ -394,10 +392,10 @@ def test_the_bsp_goes_on_when_all_have_come(boot):
             boot,
             "bsp-waits-for-ever",
             cpu=0,
-            place=boot.bsp.end_place,
+            place=str(boot.bsp.end_place),
             expected="bsp_proc runs on the BSP",
             observed=f"all APs have their numbers, num_of_processors = "
-            f"{boot.facts['num_of_processors.end']}, but the BSP is still at "
+            f"{boot.counters.num_of_processors}, but the BSP is still at "
             f"{boot.bsp.end_place}",
             next="For which condition does ap_wait wait? Does it read the values anew each time?",
         )
@@ -408,7 +406,7 @@ def names_the_missing(boot, cpu, wait_us):
     hit = boot.first("vmm_ap_missing", 0)
     if hit is None:
         on = boot.first("bsp_proc") is not None
-        poll_us = boot.facts.get("ap_delays.poll_us") or wait_us
+        poll_us = (boot.lock and boot.lock.poll_us) or wait_us
         blame(
             boot,
             "missing-cpu-not-noticed",
@@ -435,18 +433,18 @@ def names_the_missing(boot, cpu, wait_us):
 @check("lab4.wait.missing", MISSING, needs=["lab4.wait.goes_on", "lab4.wait.late"])
 def test_a_cpu_that_never_comes_is_named(boot):
     """After ap_delays.wait_us the BSP calls vmm_ap_missing with the APIC id of who did not come."""
-    names_the_missing(boot, MISSING.cpu, MISSING.wait_us)
+    names_the_missing(boot, MISSING.option("cpu"), MISSING.option("wait_us"))
 
 
 def bsp_forgotten(boot, trial, missing):
     """Fail if a CPU that came out has read num_of_processors, and so many had come."""
-    counted = boot.facts.get("barrier.counted")
-    came = {one.cpu for one in boot.trials_at("round-1")}
+    counted = boot.barrier.counted if boot.barrier else None
+    came = {one.cpu for one in boot.while_at("round-1")}
     if counted == len(came):
         fail(
             "barrier-passed-early",
             cpu=trial.cpu,
-            place=trial.end_place,
+            place=str(trial.end_place),
             expected=f"CPU {trial.cpu} waits in sync_all_processors for {missing}",
             observed=f"it came out when {counted} of {len(boot.cpus)} CPUs had come",
             next=f"num_of_processors was {counted} then: the BSP is not counted in it. If "
@@ -457,7 +455,9 @@ def bsp_forgotten(boot, trial, missing):
 @check("lab4.barrier.holds", BARRIER, needs=["lab4.wait.goes_on"])
 def test_nobody_leaves_the_barrier_early(boot, score):
     """Nobody leaves sync_all_processors before every CPU has entered that round."""
-    last = {(t.cpu, t.while_at): t for t in boot.trials if t.while_at in ("round-1", "round-2")}
+    last = {
+        (t.cpu, t.while_at): t for t in boot.interleavings if t.while_at in ("round-1", "round-2")
+    }
     trials = list(last.values())
     if not trials:
         with score.case("the boot"):
@@ -473,7 +473,7 @@ def test_nobody_leaves_the_barrier_early(boot, score):
                 fail(
                     "barrier-passed-early",
                     cpu=trial.cpu,
-                    place=trial.end_place,
+                    place=str(trial.end_place),
                     expected=f"CPU {trial.cpu} waits in sync_all_processors for {missing}",
                     observed="it came out",
                     next="sync_all_processors: everybody counts, the last one lets the others go.",
@@ -482,14 +482,14 @@ def test_nobody_leaves_the_barrier_early(boot, score):
                 fail(
                     "barrier-halts",
                     cpu=trial.cpu,
-                    place=trial.end_place,
+                    place=str(trial.end_place),
                     expected="it waits in a loop",
                     observed="it halted",
                     next="Nobody will wake it: interrupts are off.",
                 )
-    for trial in boot.trials_at("round-1.last"):
+    for trial in boot.while_at("round-1.last"):
         with score.case("the last CPU"):
-            overlap = boot.facts.get("barrier.overlap.cpu")
+            overlap = boot.barrier.overlap_cpu if boot.barrier else None
             if trial.verdict != "reached" and not boot.all_parked and overlap is not None:
                 fail(
                     "barrier-count-lost",
@@ -504,12 +504,12 @@ def test_nobody_leaves_the_barrier_early(boot, score):
                 fail(
                     "barrier-never-opens",
                     cpu=trial.cpu,
-                    place=trial.end_place,
+                    place=str(trial.end_place),
                     expected="the last CPU to come goes through",
                     observed=f"CPU {trial.cpu} waits as well",
                     next="It waits for a spinlock that nobody gives back: does "
                     "sync_all_processors unlock before it begins to wait for the others?"
-                    if "spinlock_" in trial.end_place
+                    if "spinlock_" in trial.end_place.symbol
                     else "Look at sync_all_processors: how many CPUs does it wait for? "
                     "num_of_processors does not count the BSP.",
                 )
@@ -525,12 +525,12 @@ def test_the_barrier_works_again_at_once(boot):
     """A CPU that is slow to leave a round still leaves it when the others are in the next."""
     if boot.all_parked:
         return
-    for trial in [*boot.trials_at("round-1.woken"), *boot.trials_at("round-2.woken")]:
+    for trial in [*boot.while_at("round-1.woken"), *boot.while_at("round-2.woken")]:
         if trial.verdict != "reached":
             fail(
                 "barrier-never-releases",
                 cpu=trial.cpu,
-                place=trial.end_place,
+                place=str(trial.end_place),
                 expected="once all have come, every CPU leaves the round",
                 observed=f"CPU {trial.cpu} still waits"
                 + (
@@ -541,19 +541,19 @@ def test_the_barrier_works_again_at_once(boot):
                 next="What does the waiting loop look at, and who changes it? Is the round's "
                 "number read before this CPU has counted itself?",
             )
-    slow = list(boot.trials_at("round-1.slow"))
+    slow = list(boot.while_at("round-1.slow"))
     for trial in slow:
         if trial.verdict != "reached":
             fail(
                 "barrier-not-reusable",
                 cpu=trial.cpu,
-                place=trial.end_place,
+                place=str(trial.end_place),
                 expected=f"CPU {trial.cpu} leaves round 1 although the others are in round 2",
                 observed="it waits for ever: what it looks at has changed again",
                 next="Let it wait for something that never comes back to its old value: a "
                 "number of the round.",
             )
-    first = list(boot.trials_at("round-1.last"))
+    first = list(boot.while_at("round-1.last"))
     if not first:
         not_tried(boot, "barrier")
     stuck = next(cpu for cpu in boot.cpus if cpu.end_kind != "parked")
@@ -561,7 +561,7 @@ def test_the_barrier_works_again_at_once(boot):
         boot,
         "barrier-not-reusable",
         cpu=stuck.index,
-        place=stuck.end_place,
+        place=str(stuck.end_place),
         expected="every CPU comes through all rounds",
         observed=f"{stuck.name} waits for ever in round {round_of(boot, stuck)}",
         next="Is the count back at 0 for the next round before anybody can come to it? A fast CPU "

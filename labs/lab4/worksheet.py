@@ -1,15 +1,15 @@
 # %% [markdown]
 # # Worksheet 4: the handshake and the barrier
 #
-# Schedules on paper. A *schedule* is a list that says which CPU executes its next step; it is what
-# makes two boots of the same code different. Here you play it by hand, or with a few lines of
-# Python.
+# In this worksheet you follow schedules on paper. A *schedule* is a list of CPUs: each entry says
+# which CPU executes its next step. Two boots of the same code differ because their schedules
+# differ. Follow a schedule by hand, or write a few lines of Python.
 #
-# - Every student has other numbers. They are made from your id, `VMMLAB_STUDENT`.
-# - Write your answers over each `None`. CPUs are named by their APIC ids. In lists of CPUs the
-#   order does not matter, unless it is said.
-# - The cell below an answer looks at its *form* and prints what is wrong with that. Whether it is
-#   right comes out when it is graded. Parts of an answer earn parts of its points.
+# - Every student gets different numbers. They are derived from your id, `VMMLAB_STUDENT`.
+# - Replace each `None` with your answer. CPUs are named by their APIC ids. The order of a list of
+#   CPUs does not matter, unless the question says so.
+# - The cell below an answer checks only its *form* and prints what is wrong with it. Whether the
+#   answer is right is decided in grading. A partly right answer earns part of the points.
 
 # %% given="lab4-start"
 import os
@@ -22,12 +22,12 @@ me
 # %% [markdown]
 # ## 1. Lost counts
 #
-# `n = n + 1` is three steps: load `n` into a register, add 1 to the register, store the register
-# to `n`. Each entry of the schedule is one such step of that CPU. Each CPU does it twice, six
-# steps in all. `n` is `start` at first.
+# `n = n + 1` takes three steps: load `n` into a register, add 1 to the register, store the register
+# to `n`. Each entry of the schedule is one such step of that CPU. Each CPU does this twice, in six
+# steps. At first `n` is `start`.
 #
-# - `plain`: `n` when the schedule is through.
-# - `guarded`: the same if each CPU did `n = n + 1` while holding a right lock.
+# - `plain`: `n` at the end of the schedule.
+# - `guarded`: the same if each CPU executes `n = n + 1` while it holds a correct lock.
 
 # %% given="lab4-lost"
 draw = worksheet.Numbers(me, "lab4-lost")
@@ -66,7 +66,7 @@ check.number("guarded", guarded, 32)
 
 
 def play_counts(schedule, start):
-    """The value in memory after each CPU's loads, adds and stores."""
+    """Return the value in memory after the loads, adds and stores of all CPUs."""
     memory, programs = start, {}
 
     def program():
@@ -90,10 +90,11 @@ check.right(0.5, "guarded", lost.start + 6)
 check.points
 
 # %% [markdown]
-# ## 2. A schedule that loses what you want
+# ## 2. A schedule that loses counts on purpose
 #
-# The same three steps; the CPUs `cpus` each do `n = n + 1` twice, and `n` is `start` at first.
-# Write a schedule, a list of 18 ids, after which `n` is `wanted`. There are many; any one will do.
+# The steps are the same. Each of the CPUs `cpus` does `n = n + 1` twice, and at first `n` is
+# `start`. Write a schedule, a list of 18 ids, after which `n` is `wanted`. Many schedules do this;
+# any of them will do.
 
 # %% given="lab4-schedule"
 draw = worksheet.Numbers(me, "lab4-schedule")
@@ -114,7 +115,7 @@ schedule = None
 ### BEGIN SOLUTION
 one, *others = losing.cpus
 left_alone = losing.wanted - losing.start - 2
-# One CPU loads; others count; it stores what it knew, and counts once more.
+# One CPU loads; others count; then it stores its old value plus 1, and counts once more.
 counts = [cpu for cpu in others for _ in range(2)]
 lost_ones, later = counts[: 4 - left_alone], counts[4 - left_alone :]
 schedule = [one] + [c for c in lost_ones for _ in range(3)] + [one] * 5
@@ -144,20 +145,20 @@ check.case(3, lambda ids: fair and value_after(ids) == losing.wanted, "schedule"
 check.points
 
 # %% [markdown]
-# ## 3. Who is inside?
+# ## 3. Which CPUs are inside?
 #
-# Two locks, each a byte, 0 at first. A CPU that has come in stays in; further steps of it do
-# nothing.
+# There are two locks, each a byte that is 0 at first. A CPU that has got inside stays inside; its
+# further steps do nothing.
 #
 # | step | lock T: test, then set | lock X: exchange |
 # |---|---|---|
 # | 1 | load the lock | exchange the lock with 1 |
-# | 2 | loaded 1? back to step 1 | got 1? back to step 1 |
-# | 3 | store 1, and be inside | – (inside after step 2) |
+# | 2 | if it loaded 1, go back to step 1 | if it got 1, go back to step 1 |
+# | 3 | store 1; it is now inside | – (inside after step 2) |
 #
-# Going back is part of step 2; the next step is then step 1 again.
+# Going back is part of step 2; the next step of that CPU is then step 1 again.
 #
-# - `inside_t`, `inside_x`: the lists of CPUs that are inside after the schedule, for each lock.
+# - `inside_t`, `inside_x`: for each lock, the list of the CPUs that are inside after the schedule.
 
 # %% given="lab4-inside"
 draw = worksheet.Numbers(me, "lab4-inside")
@@ -172,7 +173,7 @@ inside_x = None
 
 
 def play(schedule, last_step):
-    """Who is inside; the lock is set in step 3 (T) or 1 (X)."""
+    """Return the CPUs that are inside; the lock is set in step 3 (T) or 1 (X)."""
     byte, at, got, inside = 0, {}, {}, []
     for cpu in schedule:
         if cpu in inside:
@@ -200,7 +201,7 @@ check.items("inside_x", inside_x, int)
 
 
 def enter(lock, atomic, came_in):
-    """One CPU's way into the lock, a yield after each step."""
+    """Play one CPU's way into the lock, with a yield after each step."""
     while True:
         seen = lock["byte"]
         if atomic:
@@ -232,11 +233,11 @@ check.case(1, lambda ids: sorted(ids) == who_is_inside(locks.schedule, True), "i
 check.points
 
 # %% [markdown]
-# ## 4. With nobody in between
+# ## 4. No CPU in between
 #
-# Five instructions of 64-bit code, as bytes. Which of them read a place in memory *and* change it
-# so that no other CPU can come in between? `atomic` is the list of their numbers, counted from 0.
-# `worksheet.disassemble (code, 64)` reads bytes for you.
+# These are five instructions of 64-bit code, as bytes. Which of them read a place in memory *and*
+# change it, without letting any other CPU in between? `atomic` is the list of their numbers,
+# counted from 0. `worksheet.disassemble (code, 64)` disassembles the bytes for you.
 
 # %% given="lab4-atomic"
 draw = worksheet.Numbers(me, "lab4-atomic")
@@ -289,13 +290,13 @@ check.points
 # %% [markdown]
 # ## 5. Taking the lock
 #
-# A lock lies `distance` bytes behind the address in the register `register`. It is a byte, 0 free,
-# 1 taken. Write the 64-bit code that takes it and waits as long as somebody else has it. Whoever
-# runs past your last instruction has the lock. There is no stack, and nothing but the lock may be
-# written. Other registers are free.
+# A lock is `distance` bytes after the address in the register `register`. It is a byte: 0 is free,
+# 1 is taken. Write 64-bit code that takes the lock, and that waits as long as another CPU holds it.
+# A CPU that runs past your last instruction has the lock. There is no stack, and the code must
+# write nothing except the lock. It may use all other registers.
 #
-# `take = worksheet.assemble ("""…""", 64, att=True)`; labels are words, such as `again:`.
-# `att=True` is the syntax of the VMM's own files.
+# `take = worksheet.assemble ("""…""", 64, att=True)`. Labels must be words, such as `again:`.
+# `att=True` selects AT&T syntax, as in the VMM's own files.
 
 # %% given="lab4-take"
 draw = worksheet.Numbers(me, "lab4-take")
@@ -328,8 +329,9 @@ take = worksheet.assemble(
 ### END SOLUTION
 
 # %% [markdown]
-# Let two CPUs race for it. Every order of their accesses to memory is tried. A list is a schedule
-# in which both come in: it says which CPU, 0 or 1, makes its next access.
+# Let two CPUs race for the lock. This tries every order of their memory accesses. If it prints a
+# list, the list is a schedule in which both CPUs get inside: each entry says which CPU, 0 or 1,
+# makes its next access.
 
 # %%
 if take:
@@ -357,7 +359,7 @@ def takes_a_free_one(code):
 
 
 def waits_for_a_taken_one(code):
-    """It does not come in; when the lock is let go, it does."""
+    """Whether the code stays out while the lock is taken, and gets in when it is released."""
     for steps in range(40, 52):
         waiting = tries(code, 1, steps)
         if waiting.finished or waiting.bytes_at(LOCK, 1) == b"\0":
@@ -390,16 +392,16 @@ check.points
 # %% [markdown]
 # ## 6. Numbers and stacks
 #
-# The APs took the lock of the boot stack in the order `took_lock`; the call of `alloc` in each
-# `apinitproc0` returned the addresses in `allocated`, in that order. Later they took `ap_lock` in
-# the order `counted`. Then `segment_init_ap` was called on each of them.
+# The APs took the lock of the boot stack in the order `took_lock`. In that order, the call of
+# `alloc` in each `apinitproc0` returned the addresses in `allocated`. Later the APs took `ap_lock`
+# in the order `counted`. Then each of them called `segment_init_ap`.
 #
-# For the AP `who`:
+# For the AP `who`, give:
 #
 # - `number`: its number;
-# - `stackaddr`: what it must put into `currentcpu->stackaddr`;
-# - `stale`: what it puts there if it reads the static variable only when every AP has been through
-#   `apinitproc0`.
+# - `stackaddr`: the value that it must store in `currentcpu->stackaddr`;
+# - `stale`: the value that it stores there if it reads the static variable only after every AP has
+#   been through `apinitproc0`.
 
 # %% given="lab4-numbers"
 draw = worksheet.Numbers(me, "lab4-numbers")
@@ -443,15 +445,15 @@ check.points
 # %% [markdown]
 # ## 7. When may the BSP go on?
 #
-# The ACPI tables name `processors` processors, the BSP among them. The BSP looked at the two
+# The ACPI tables list `processors` processors, including the BSP. The BSP looked at the two
 # counters several times; `looks` holds what it saw, as (entered, left).
 #
-# - `too_early`: the number of the look (from 0) at which a BSP goes on that waits for *entered ==
-#   left* only.
-# - `in_time`: the number of the look at which yours goes on.
-# - `sleeps`: how often `usleep` is called in all before `vmm_ap_missing`, if one AP never comes,
-#   `ap_delays.wait_us` is `wait_us` and `ap_delays.poll_us` is `poll_us`. (Look first, then
-#   sleep.)
+# - `too_early`: if a BSP waits only for *entered == left*, the number of the look (from 0) at which
+#   it goes on.
+# - `in_time`: the number of the look at which a correct BSP goes on.
+# - `sleeps`: how many times in all `usleep` is called before `vmm_ap_missing`, if one AP never
+#   arrives, `ap_delays.wait_us` is `wait_us` and `ap_delays.poll_us` is `poll_us`. (Look first,
+#   then sleep.)
 
 # %% given="lab4-wait"
 draw = worksheet.Numbers(me, "lab4-wait")
@@ -460,7 +462,7 @@ first_ones = draw.between(1, aps - 2)
 looks = [(1, 0)]
 while looks[-1][1] < aps:
     entered, left = looks[-1]
-    # The first ones are through before any of the others comes.
+    # The first ones have left before any of the others arrives.
     limit = first_ones if left < first_ones else aps
     if entered < limit and (entered == left or draw.below(2)):
         looks.append((entered + 1, left))
@@ -513,14 +515,14 @@ check.points
 #
 # Three CPUs use the barrier of the handout. Each entry of the schedule is one step:
 #
-# - a CPU that is outside calls the barrier and does all that is done under `sync_lock`;
-# - a CPU that is inside looks once, and goes out if it may. The one that came last has to look,
+# - A CPU that is outside calls the barrier, and does everything that is done under `sync_lock`.
+# - A CPU that is inside looks once, and leaves if it may. The CPU that arrived last has to look
 #   too.
 #
-# At first `sync_id` is `sync_id`, and `sync_count` is 0.
+# At first `sync_id` has the given value `sync_id`, and `sync_count` is 0.
 #
-# - `id_after`, `count_after`: both variables after the schedule.
-# - `inside`: the list of CPUs that are inside then.
+# - `id_after`, `count_after`: the two variables after the schedule.
+# - `inside`: the list of the CPUs that are then inside.
 
 # %% given="lab4-barrier"
 draw = worksheet.Numbers(me, "lab4-barrier")
@@ -562,7 +564,7 @@ check.items("inside", inside, int)
 
 
 def play_barrier(schedule, generation):
-    """Rounds completed, count, who is inside; without a generation one waits for count 0."""
+    """Return rounds completed, count, CPUs inside; without a generation a CPU waits for count 0."""
     completed, count, came_in = 0, 0, {}
     for cpu in schedule:
         if cpu not in came_in:
@@ -584,11 +586,11 @@ check.points
 # %% [markdown]
 # ## 9. The barrier that works once
 #
-# Now a barrier without `sync_id`: the last to come sets `sync_count` to 0, and a CPU inside may go
-# out when it looks and finds 0. The steps are as before.
+# This barrier has no `sync_id`: the last CPU to arrive sets `sync_count` to 0, and a CPU inside may
+# leave when it looks and finds 0. The steps are as before.
 #
-# - `inside_broken`: the list of CPUs that are inside after this schedule.
-# - `count_broken`: `sync_count` then.
+# - `inside_broken`: the list of the CPUs that are inside after this schedule.
+# - `count_broken`: the value of `sync_count` at that time.
 
 # %% given="lab4-broken-barrier"
 draw = worksheet.Numbers(me, "lab4-broken-barrier")
@@ -639,8 +641,9 @@ check.points
 # %% [markdown]
 # ## 10. Your own VMM
 #
-# If you have a workspace, boot it here and look at what really happened. In which order did the
-# APs get their numbers? On which stacks are they? This earns nothing. Boot it twice: what changes?
+# If you have a workspace, boot it here and look at what really happens. In which order do the APs
+# get their numbers? On which stacks are they? Boot it twice: what changes? This part earns no
+# points.
 
 # %%
 workspace = "~/vmm"  # the folder of your workspace
@@ -651,32 +654,33 @@ worksheet.boot_lab("lab4", workspace, reader=me)
 # %% [markdown]
 # ## 11. In your own words
 #
-# Three or four sentences each. Somebody will read them.
+# Write three or four sentences for each. A person will read and grade them.
 #
-# **a.** `apinitproc1` unlocks `*apinitlock` before it counts itself in `num_of_processors`, and
-# reads the static variable before it unlocks. What can go wrong, and for whom, if either of the
-# two is done the other way round?
+# **a.** `apinitproc1` unlocks `*apinitlock` before the AP counts itself in `num_of_processors`, and
+# reads the static variable before it unlocks. For each of the two: what can go wrong, and for which
+# CPU, if the order is reversed?
 
 # %% [markdown] manual="lab4-order" points=3
 # ### BEGIN SOLUTION
-# Counting before unlocking: the BSP may go on as soon as the last AP is counted. It takes the
-# trampoline away, and `*apinitlock` lies in it. The AP then writes into memory that belongs to
-# somebody else. (1.5)
+# Counting before unlocking: the BSP may go on as soon as the last AP is counted. It removes the
+# trampoline, which contains `*apinitlock`. The AP then writes into memory that may already have
+# another use. (1.5)
 #
 # Unlocking before reading: the next AP enters `apinitproc0` and overwrites the static variable.
-# This AP then reads the other one's stack, and two CPUs have the same `stackaddr`. (1.5)
+# This AP then reads the address of the other AP's stack, and two CPUs have the same `stackaddr`.
+# (1.5)
 # ### END SOLUTION
 
 # %% [markdown]
-# **b.** A classmate says: "I tested my barrier in a thousand boots with 16 CPUs, it never hung. So
-# the round number is not needed." What do you answer? Name the schedule that you would show.
+# **b.** A classmate says: "I tested my barrier in a thousand boots with 16 CPUs, and it never hung.
+# So it does not need a round number." What do you answer? Give a schedule that proves your point.
 
 # %% [markdown] manual="lab4-thousand-boots" points=3
 # ### BEGIN SOLUTION
-# A thousand boots are a thousand schedules out of very many, all alike: the CPUs run equally fast,
-# and the bad one is rare. Not seeing it is no proof. (1)
+# A thousand boots try a thousand schedules out of very many, and these are all alike: the CPUs run
+# at about the same speed, so the bad schedule is rare. Not seeing it is no proof. (1)
 #
-# The schedule: all CPUs come; the count is reset; before a slow CPU inside looks, a fast one goes
-# out and calls the barrier again, so the count is 1. The slow one looks, sees 1 and stays; the
-# fast one waits for a slow one that never comes. (2)
+# The schedule: all CPUs arrive, and the count is reset. Before a slow CPU inside looks, a fast one
+# leaves and calls the barrier again, so the count is 1. The slow CPU looks, sees 1 and stays
+# inside. The fast CPU waits for the slow one, which never arrives. (2)
 # ### END SOLUTION

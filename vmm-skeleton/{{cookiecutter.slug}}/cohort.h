@@ -1,5 +1,5 @@
-/* What differs from one run of the course to the next.  Written by vmmlab;
- * grading uses its own copy.  Use the names, never the numbers. */
+/* Values that differ between runs of the course.  Written by vmmlab; grading
+ * uses its own copy.  Use the names, never the numbers. */
 #ifndef COHORT_H
 #define COHORT_H
 

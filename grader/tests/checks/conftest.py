@@ -13,9 +13,10 @@ from vmmlab.base.errors import InfraError
 from vmmlab.checks import Scenario
 from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
-from vmmlab.grading.grade import RunFacts, RunRequest, grade_lab
+from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.images.model import BuildFailed, Diagnostic
 from vmmlab.report import Report
+from vmmlab.report.make import report_lab
 
 HEAD = "from vmmlab.checks import check, fail, scenario\nS = scenario('ladder', cpus=4)\n"
 
@@ -93,18 +94,24 @@ class Kit:
             lines[-1] = "    checks: {}"
         (self.root / "course.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def grade(self, **options: Any) -> Report:
-        """Grade it with the fake runner."""
-        options.setdefault("runner_factory", self.runner)
-        return grade_lab(
-            courses.load(self.root),
-            "lab3",
-            self.files,
+    def request(self, **more: Any) -> RunRequest:
+        """Ask for its lab; `more` are further fields of the request."""
+        return RunRequest(
+            course=courses.load(self.root),
+            lab="lab3",
+            files=self.files,
             cohort=Cohort.derive("dev"),
             seed=7,
             sandbox_required=False,
-            **options,
+            **more,
         )
+
+    def grade(self, **options: Any) -> Report:
+        """Grade it with the fake runner."""
+        options.setdefault("runner_factory", self.runner)
+        fields = RunRequest.__dataclass_fields__
+        more = {name: options.pop(name) for name in list(options) if name in fields}
+        return report_lab(self.request(**more), **options)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vmmlab.base.errors import InfraError
-from vmmlab.grading.grade import RunFacts
+from vmmlab.grading.request import RunFacts
 from vmmlab.report import exit_code
 
 TWO = {"lab3.a.one": 4, "lab3.a.two": 6}
@@ -36,7 +36,7 @@ def test_pass(kit, checks_of):
     report = kit.grade(notes=["a note"])
     one, two = report.checks
     assert (one.outcome, one.points, one.max) == ("pass", 4, 4)
-    assert one.title == "First line of what the student reads."
+    assert str(one.title) == "First line of what the student reads."
     assert (two.outcome, two.points) == ("pass", 6)
     assert (report.points, report.max, report.needs_attention) == (10, 10, False)
     assert report.first_step is None
@@ -57,7 +57,7 @@ def test_fail_carries_what_the_student_needs(kit):
         """,
         {"lab3.a.one": 4},
     )
-    report = kit.grade(submission_name="my work/lab")
+    report = kit.grade(submission="my work/lab")
     (one,) = report.checks
     assert (one.outcome, one.points) == ("fail", 0)
     assert (one.cause, one.cpu, one.place) == ("far-jump-wrong", 2, "physical 0")
@@ -199,7 +199,7 @@ def test_infra_error_is_retried(kit, qemu_died):
 def test_infra_error_after_two_retries_is_never_zero_points(kit, qemu_died, checks_of):
     kit.write(
         """
-        L = scenario("late", cpu=2)
+        L = scenario("late", cpus=2)
 
         @check("lab3.a.one", S)
         def test_one(boot):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from vmmlab.checks.model import CheckMistake
 
 from vmmlab.checks import Score, fail
-from vmmlab.checks.model import CheckMistake
 
 
 def test_points_are_the_share_of_cases_that_passed(kit):
@@ -26,7 +26,7 @@ def test_points_are_the_share_of_cases_that_passed(kit):
     assert (one.outcome, one.points) == ("partial", 3.33), "rounded down"
     assert report.points == 3.33
     assert (one.cause, one.cpu) == ("lost", 1), "the first case that failed leads"
-    assert [(case.name, case.outcome, case.message) for case in one.cases] == [
+    assert [(case.name, case.outcome, str(case.message)) for case in one.cases] == [
         ("CPU 1", "fail", "CPU 1: lost at 1"),
         ("CPU 2", "pass", ""),
         ("CPU 3", "fail", "CPU 3: lost at 3"),

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 
@@ -78,20 +79,11 @@ def test_select_unreadable(kit, select):
 
 
 def test_unknown_lab(kit):
-    from vmmlab.course import model as course
-    from vmmlab.course.cohort import Cohort
     from vmmlab.grading.grade import grade_lab
 
     kit.write(BODY, POINTS)
     with pytest.raises(UsageError, match="no lab called 'lab4'"):
-        grade_lab(
-            course.load(kit.root),
-            "lab4",
-            {},
-            cohort=Cohort.derive("dev"),
-            seed=1,
-            sandbox_required=False,
-        )
+        grade_lab(replace(kit.request(), lab="lab4"))
 
 
 @pytest.fixture
@@ -203,7 +195,7 @@ def test_forgeries_in_the_submission_have_no_effect(kit, tmp_path, monkeypatch, 
     monkeypatch.chdir(submission)
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p evil --collect-only")
     monkeypatch.setenv("PYTEST_PLUGINS", "evil")
-    checks = checks_of(kit.grade(submission_name="."))
+    checks = checks_of(kit.grade(submission="."))
     outcomes = [check.outcome for check in checks.values()]
     assert outcomes == ["pass", "fail", "pass"]
     assert not list(submission.rglob("*-ran"))
@@ -220,9 +212,10 @@ def test_a_conftest_beside_the_checks_is_not_read_either(kit, checks_of):
 SPEED = """
 import sys, time
 from pathlib import Path
-from vmmlab.grading import RunFacts, grade_lab
-from vmmlab.course import load
-from vmmlab.cohort import Cohort
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.model import load
+from vmmlab.grading.request import RunFacts, RunRequest
+from vmmlab.report.make import report_lab
 course = load(Path(sys.argv[1]))
 began = time.process_time()  # other work on this machine does not count
 
@@ -233,8 +226,9 @@ class Runner:
     def facts(self): return RunFacts()
     def close(self): pass
 
-grade_lab(course, "lab3", {}, cohort=Cohort.derive("dev"), seed=1, sandbox_required=False,
-          runner_factory=Runner)
+request = RunRequest(course=course, lab="lab3", files={}, cohort=Cohort.derive("dev"), seed=1,
+                     sandbox_required=False)
+report_lab(request, runner_factory=Runner)
 print(time.process_time() - began)
 """
 
@@ -261,4 +255,4 @@ def test_overhead_without_boots(kit):
         times.append(float(done.stdout))
         if min(times) <= 0.35:
             return
-    pytest.fail(f"grade_lab took {min(times):.2f} s without a boot, more than 0.35 s")
+    pytest.fail(f"grading took {min(times):.2f} s without a boot, more than 0.35 s")

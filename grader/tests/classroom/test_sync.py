@@ -338,7 +338,7 @@ def test_the_good_ones_go_in_and_each_bad_one_is_named(
     assert [one.student for one in result.synced] == ["alice"]
     reasons = {one.path.parent.name: one.reason for one in result.refused}
     assert set(reasons) == {*bad, "bob"}
-    assert "vmmlab/report/1" in reasons["other"]
+    assert "vmmlab/report/2" in reasons["other"]
     assert "another cohort" in reasons["bob"]
     assert "autumn" in reasons["bob"]
     assert [row[0] for row in rows(folder)["student"]] == ["alice", "bob"]

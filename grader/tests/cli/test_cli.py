@@ -18,7 +18,7 @@ from vmmlab.base.errors import CourseError, InfraError, SubmissionError, UsageEr
 from vmmlab.cli import main
 from vmmlab.course import model as course
 from vmmlab.course.cohort import Cohort
-from vmmlab.grading import grade as grading
+from vmmlab.grading.request import RunRequest, default_seed
 from vmmlab.student import doctor
 from vmmlab.workspace import model as workspace
 
@@ -53,7 +53,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_version_is_quick_because_nothing_is_loaded() -> None:
     code = (
-        "import sys; from vmmlab import cli; cli.main(['--version']);"
+        "import sys; from vmmlab.cli import main as cli; cli.main(['--version']);"
         "print(sorted({'pydantic', 'rich', 'cookiecutter', 'pytest', 'asyncio', 'capstone',"
         "'ruamel', 'vmmlab.course.model'} & set(sys.modules)))"
     )
@@ -170,7 +170,7 @@ def test_a_reader_who_has_gone() -> None:
 
 def test_sigterm_unwinds(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys, typer; from vmmlab import cli\n"
+        "import os, signal, sys, typer; from vmmlab.cli import main as cli\n"
         "def wait():\n"
         "  try: os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
         "  finally: print('ended everything')\n"
@@ -185,14 +185,15 @@ def test_sigterm_unwinds(tmp_path: Path) -> None:
 
 
 class Grader:
-    """Stands for vmmlab.grading.grade: notes what it was asked, answers as told."""
+    """Stands for vmmlab.report.make: notes what it was asked, answers as told."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.answers: dict[str, int | VmmlabError] = {}
 
-    def grade_lab(self, of: course.Course, lab: str, files: Any, **more: Any) -> str:
-        self.asked.append((lab, {"files": files, **more}))
+    def report_lab(self, request: RunRequest, **more: Any) -> str:
+        lab = request.lab
+        self.asked.append((lab, {**vars(request), **more}))
         answer = self.answers.get(lab, 0)
         if isinstance(answer, VmmlabError):
             raise answer
@@ -209,7 +210,7 @@ def grader(monkeypatch: pytest.MonkeyPatch) -> Grader:
     def write(report: str, path: Path) -> None:
         path.write_text(report)
 
-    monkeypatch.setattr(grading, "grade_lab", fake.grade_lab)
+    monkeypatch.setattr("vmmlab.report.make.report_lab", fake.report_lab)
     monkeypatch.setattr("vmmlab.report.exit_code", code)
     monkeypatch.setattr("vmmlab.report.write_json", write)
     monkeypatch.setattr("vmmlab.report.terminal.print_report", lambda r, say: typer.echo(r))
@@ -236,7 +237,7 @@ def test_what_the_grader_is_given(grader: Grader, folder: Path) -> None:
     assert asked["cohort"] == Cohort.derive("dev")
     assert asked["mode"] == "standalone"
     assert asked["arch"] == "x86_64"
-    assert asked["submission_name"] == str(folder)
+    assert asked["submission"] == str(folder)
     assert asked["sandbox_required"] is True, "it may be somebody else's work"
     assert "extra.txt" in asked["notes"][0]
 
@@ -247,7 +248,7 @@ def test_the_reference(grader: Grader) -> None:
     assert asked["mode"] == "reference"
     assert asked["select"] == "lock"
     assert asked["sandbox_required"] is False
-    assert asked["seed"] == grading.default_seed("lab4", "dev")
+    assert asked["seed"] == default_seed("lab4", "dev")
     assert b"BEGIN SOLUTION" in asked["files"]["lab4/sync.c"]
 
 
@@ -429,7 +430,7 @@ def test_without_rights_to_write_a_report(
 def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     # A shell lets what it starts in the background ignore SIGINT, these tests among them.
     code = (
-        "import os, signal, sys, typer; from vmmlab import cli\n"
+        "import os, signal, sys, typer; from vmmlab.cli import main as cli\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(): os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
         "cli.app = typer.Typer(); cli.app.command()(wait); sys.exit(cli.main([]))"

@@ -66,7 +66,7 @@ def broken(file):
 
 
 HANDOUT, JAPANESE = "labs/lab9/README.md", "labs/lab9/README.ja.md"
-TESTS, HINTS = "labs/lab9/test_lab9.py", "labs/lab9/hints.yml"
+TESTS, HINTS = "labs/lab9/test_lab9.py", "labs/lab9/causes.yml"
 MESSAGES, COMMENTS = "labs/lab9/messages.ja.yml", "reference/lab9/contracts.ja.yml"
 SOLUTION, MUTANTS = "reference/lab9/start.c", "grader/mutants/lab9.yml"
 

@@ -50,7 +50,7 @@ def rungs(path):
     return {cause: len(ladder) for cause, ladder in YAML(typ="safe").load(path).items()}
 
 
-HINTS = sorted(ROOT.glob("labs/lab*/hints.yml"))
+HINTS = sorted(ROOT.glob("labs/lab*/causes.yml"))
 
 
 @pytest.mark.parametrize("path", HINTS, ids=shown)

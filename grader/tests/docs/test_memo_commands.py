@@ -18,7 +18,7 @@ EXPECTED = {
     "Is `vmm_main` the first": ["0x000000000010000c", "vmm_main"],
     "What does `initfunc_init`": ['"global4"', '"global1"'],
     "Are the functions called": ["mm_init", "vga_init", "banner"],
-    "Does it make a stack": ["0x8000", "0x0"],
+    "Does it allocate a stack": ["0x8000", "0x0"],
     "Is `sync_lock`": ["<sync_lock>", "Switching to Thread", "<sync_lock>", "CPU#3"],
     "Is `ap_lock`": ["<ap_lock>", "apinitproc1", "<ap_lock>", "ap_wait"],
     "Does `alloc_realmodemem`": ["ap_start ()", "false"],
@@ -27,12 +27,12 @@ EXPECTED = {
     "Does `mapmem_hphys`": ["Value returned is $1", "ap_wait", "0xea", "0x40000000:", "0xea"],
     "Does the h in": ["host-physical"],
     "Does `mapmem` reserve": ["Value returned", "0xc00"],
-    "Is it for the host": ["= 3"],
+    "Does it work for both": ["= 3"],
     "`asmlinkage` makes": ["#define asmlinkage", "regparm (0)"],
     "`mi_arg` is copied": ["mm_init", "<mi>"],
     "`start_all_processors` starts": ["uefi_booted", "UEFI"],
     "a `while` loop": ["while", "apinit_addr++"],
-    "after the start the five": ["bsp_proc", "0x40000000:", "0x00"],
+    "after the APs have started": ["bsp_proc", "0x40000000:", "0x00"],
 }
 
 pytestmark = needs_vmmlab
@@ -59,7 +59,7 @@ def of(question: str, above: dict[str, list[str]]) -> list[str]:
     """The lines for gdb; a row that says 'the same' begins with those of the row above."""
     row = next(row for row in rows() if row[0].startswith(question))
     gdb, _ = typed(row[3])
-    if "the same, again" in row[3] or "and the same again" in row[3]:
+    if "the same, again" in row[3] or "then the same command again" in row[3]:
         gdb.append(next(line for line in gdb if line.startswith("p ")))
     if row[3].startswith("the same breakpoint"):
         gdb = above["Does `mapmem` reserve"][:3] + gdb

@@ -1,5 +1,6 @@
 """`vmmlab new-lab`: what it makes, what it leaves alone, what it refuses."""
 
+import json
 import re
 
 import pytest
@@ -129,9 +130,33 @@ def test_the_command(clone, capsys):
     assert "has a lab9 already" in capsys.readouterr().err
 
 
+def test_its_starter_stops_loudly_and_soon(clone, capsys):
+    """The BSP stops while the APs wait at a barrier: the boot does not run into the time-out."""
+    new_lab.new_lab(courses.load(clone), "lab9")
+    starter = materials.starter(courses.load(clone), "lab9/start.c", "en")
+    own = clone / "own"
+    (own / "lab9").mkdir(parents=True)
+    (own / "lab9" / "start.c").write_text(starter)
+    words = ["lab9", "--submission", str(own), "--course", str(clone)]
+
+    assert main(["run", *words, "--timeout", "120"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("TODO(") == 1
+    line = starter[: starter.index("vmm_todo (")].count("\n") + 1
+    what = f"TODO(lab9.1) in lab9/start.c:{line}, lab9_start: write what the comment there says."
+    assert what in printed.out.splitlines()
+    assert "a CPU has stopped at a TODO, and the others wait" in printed.out + printed.err
+
+    report = clone / "report.json"
+    assert main(["grade", *words, "--no-sandbox", "--json", str(report)]) == 1
+    (check,) = json.loads(report.read_text())["checks"]
+    assert (check["outcome"], check["cause"]) == ("fail", "not-written-yet")
+    assert f"lab9/start.c:{line}" in check["observed"]
+
+
 def test_its_templates_are_as_the_kit_wants_its_files():
     """What ruff and clang-format would say of them is said of the labs that exist, too."""
-    folder = ROOT / "grader" / "vmmlab" / "newlab_files"
+    folder = ROOT / "grader" / "vmmlab" / "author" / "new_lab_files"
     names = {path.name for path in folder.iterdir()}
     assert names == {*new_lab._PLACES, "course.yml.txt"}
     assert check_course.LEFT_OVER in (folder / "README.md.txt").read_text(encoding="utf-8")

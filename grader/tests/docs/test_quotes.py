@@ -10,7 +10,8 @@ from functools import cache
 import pytest
 from book_pages import ROOT, handouts, language_of, shown, tables, twin
 
-from vmmlab.i18n.translate import OWN_CATALOGS, catalog
+from vmmlab.i18n.prose import catalog
+from vmmlab.i18n.translate import OWN_CATALOGS
 
 PAGES = [one for page in handouts() for one in (page, twin(page))]
 QUOTE = {"en": re.compile(r'"([^"]+)"'), "ja": re.compile(r"「([^」]+)」")}

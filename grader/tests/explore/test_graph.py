@@ -1,4 +1,4 @@
-"""Where nothing good can be reached, and where it ends."""
+"""Reachability: the first doomed state, and terminal states."""
 
 from array import array
 
@@ -16,10 +16,10 @@ def edges(total, *pairs):
 PAIRS = ((0, 1), (1, 2), (1, 3), (3, 4), (4, 5), (5, 4), (3, 6))
 
 
-def test_the_first_state_without_hope():
+def test_the_first_doomed_state():
     _, before = edges(7, *PAIRS)
-    assert graph.hopeless(before, [2]) == 3
-    assert graph.hopeless(before, [2, 4, 6]) == -1
+    assert graph.first_doomed(before, [2]) == 3
+    assert graph.first_doomed(before, [2, 4, 6]) is None
 
 
 def test_whether_all_reach_the_end_without_being_late():
@@ -33,28 +33,28 @@ def test_whether_all_reach_the_end_without_being_late():
 
 
 @pytest.mark.parametrize(("total", "seen"), [(10, True), (100, False)])
-def test_a_long_way_back_is_left_to_who_knows(total, seen):
-    """Each look gets one step further when every edge leads back by one."""
+def test_a_long_path_back_is_left_to_the_exact_answer(total, seen):
+    """Each pass gets one step further when every edge leads back by one."""
     starts, ends = array("l", [0, 0, *range(1, total)]), array("l", range(total - 1))
     assert graph.all_reach([0], starts, ends) is seen
     before = graph.Edges(total, ends, array("l", range(1, total)))
-    assert graph.hopeless(before, [0]) == -1
+    assert graph.first_doomed(before, [0]) is None
 
 
-def test_the_end_is_where_there_is_no_way_out():
+def test_a_terminal_state_has_no_way_out():
     after, _ = edges(7, *PAIRS)
-    assert graph.end(3, after) in (4, 6)
-    assert graph.end(4, after) == 4
+    assert graph.terminal(3, after) in (4, 6)
+    assert graph.terminal(4, after) == 4
 
 
-def test_among_very_many_states_there_is_an_end_too(monkeypatch):
+def test_among_very_many_states_there_is_a_terminal_one_too(monkeypatch):
     monkeypatch.setattr(graph, "_NEAR", 2)
     after, _ = edges(7, *PAIRS)
-    assert graph.end(0, after) in (2, 4, 5, 6)
-    assert graph.end(4, after) in (4, 5)
+    assert graph.terminal(0, after) in (2, 4, 5, 6)
+    assert graph.terminal(4, after) in (4, 5)
 
 
-def test_the_way_is_a_shortest_one():
+def test_the_path_is_a_shortest_one():
     after, _ = edges(7, *PAIRS, (0, 3))
-    assert graph.way(0, 5, after) == [0, 3, 4, 5]
-    assert graph.way(3, 3, after) == [3]
+    assert graph.shortest_path(0, 5, after) == [0, 3, 4, 5]
+    assert graph.shortest_path(3, 3, after) == [3]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from vmmlab.author import mutants
-from vmmlab.checks.hints import Hints
+from vmmlab.checks.causes import Causes
 from vmmlab.course import model as courses
-from vmmlab.explore.scenarios import EXPECTED
+from vmmlab.explore.harness import EXPECTED
 from vmmlab.i18n.translate import Reader
 
 COURSE = courses.load(Path(__file__).parents[3])
@@ -211,7 +211,7 @@ def test_what_cannot_be_followed_is_said(explored, id):
 
 def test_hints_promise_only_what_is_found():
     """The last hint for a cause may say that a wrong order will be shown: so it is, each time."""
-    ladders = Hints(COURSE.labs_dir / "lab4" / "hints.yml").load()
+    ladders = Causes(COURSE.labs_dir / "lab4" / "causes.yml").load()
     promised = {cause for cause, rungs in ladders.items() if "vmmlab explore" in rungs[-1]}
     assert {"count-without-lock", "lock-not-atomic", "barrier-not-reusable"} <= promised
     assert all("vmmlab explore" not in rung for rungs in ladders.values() for rung in rungs[:-1])

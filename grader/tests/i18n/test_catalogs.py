@@ -11,85 +11,92 @@ import pytest
 
 from vmmlab.course import model as course
 from vmmlab.i18n import templates
-from vmmlab.i18n.translate import OWN_CATALOGS, Reader, catalog
+from vmmlab.i18n.prose import catalog
+from vmmlab.i18n.translate import OWN_CATALOGS, Reader
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = ROOT / "grader" / "vmmlab"
 LABS = sorted(path.name for path in (ROOT / "labs").glob("lab[0-9]*"))
 
 SHOWN: Mapping[str, Collection[str] | None] = {
-    "boot.py": ("Boot", "run", "_on_terminal", "_unattended", "_debug"),
-    "build/builder.py": None,
+    "student/run.py": ("Boot", "run", "_on_terminal", "_unattended", "_debug"),
+    "images/builder.py": None,
     "checks/hints.py": None,
-    "build/cache.py": None,
-    "build/compiling.py": None,
-    "build/diagnostics.py": None,
-    "build/model.py": ("BuildOptions", "BuildFailed"),
-    "build/objects.py": None,
-    "build/toolchain.py": None,
-    "cli.py": (
-        *("_run", "_language", "new", "grade", "explore", "build", "run", "iso", "_doctor"),
-        *("mutants", "new_lab", "release", "check_course", "gradebook_sync", "gradebook_autograde"),
-        *("_course", "_cohort", "_workspace", "_user", "_complain", "_explain", "_bug"),
+    "images/cache.py": None,
+    "images/compile.py": None,
+    "images/diagnostics.py": None,
+    "images/model.py": ("BuildOptions", "BuildFailed"),
+    "images/objects.py": None,
+    "images/toolchain.py": None,
+    "cli/author.py": ("mutants", "new_lab", "release", "check_course"),
+    "cli/complaints.py": None,
+    "cli/instructor.py": (
+        *("grade", "_must_be_gradable", "_report_all", "gradebook_sync", "gradebook_autograde"),
     ),
-    "cohort.py": ("Cohort",),
-    "contracts.py": None,
-    "course.py": None,
-    "coursecheck.py": None,
-    "doctor.py": None,
-    "evidence/diagnosis.py": None,
-    "evidence/observation.py": ("Rung",),
-    "evidence/runner.py": None,
+    "cli/main.py": ("_run", "_disk_is_full", "_language"),
+    "cli/options.py": ("workspace_at",),
+    "cli/student.py": ("new", "explore", "build", "run", "iso", "doctor"),
+    "course/cohort.py": ("Cohort",),
+    "course/comments.py": None,
+    "course/model.py": None,
+    "author/check_course.py": None,
+    "student/doctor.py": None,
+    "diagnosis/aps.py": None,
+    "diagnosis/bsp.py": None,
+    "diagnosis/todo.py": None,
+    "diagnosis/trampoline.py": None,
+    "observe/milestones.py": None,
+    "grading/boots.py": None,
     "explore/__init__.py": None,
     "explore/exploring.py": None,
     "explore/isolated.py": ("explore", "_answer", "_end", "_python", "_AGAIN"),
     "explore/machine.py": ("Machine",),
     "explore/model.py": ("write_json",),
-    "explore/oracle.py": ("Oracle",),
+    "explore/emulator.py": ("Oracle",),
     "explore/program.py": None,
     "explore/scenarios.py": None,
     "explore/search.py": ("Search", "_Run"),
     "explore/text.py": None,
     "explore/trace.py": None,
-    "gradebook/book.py": None,
-    "gradebook/marks.py": (
+    "classroom/gradebook/book.py": None,
+    "classroom/gradebook/marks.py": (
         *("_HIDDEN", "_NOT_JUDGED", "from_report", "compiler_lines", "_must_be_a_grade"),
         *("_must_fit", "_few", "_mark", "_comment", "_lines", "_hidden_mark"),
     ),
-    "gradebook/notebook.py": ("text",),
-    "gradebook/show.py": None,
-    "gradebook/students.py": None,
-    "gradebook/worksheets.py": None,
-    "gradebook/sync.py": (
+    "classroom/gradebook/notebook.py": ("text",),
+    "classroom/gradebook/show.py": None,
+    "classroom/gradebook/students.py": None,
+    "classroom/gradebook/worksheets.py": None,
+    "classroom/gradebook/sync.py": (
         *("Options", "run", "_refusing", "_read", "_rivals", "_sync", "_who", "_facts"),
     ),
-    "grading.py": ("grade_lab", "Grading"),
-    "local.py": None,
+    "grading/grade.py": ("grade_lab", "Grading"),
+    "student/build.py": None,
     "machine/qemu.py": ("Machine",),
-    "machine/scenario.py": None,
-    "machine/versions.py": None,
-    "media.py": ("make_iso",),
-    "mutants/applying.py": None,
-    "mutants/chance.py": None,
-    "mutants/instructions.py": None,
-    "mutants/model.py": None,
-    "mutants/progress.py": None,
-    "mutants/running.py": None,
-    "mutants/tables.py": None,
-    "newlab.py": None,
-    "ready.py": None,
-    "release.py": None,
-    "plugin.py": None,
+    "machine/spec.py": None,
+    "host/versions.py": None,
+    "student/iso.py": ("make_iso",),
+    "author/mutants/apply.py": None,
+    "author/mutants/random_mutants.py": None,
+    "author/mutants/instructions.py": None,
+    "author/mutants/model.py": None,
+    "author/mutants/progress.py": None,
+    "author/mutants/runner.py": None,
+    "author/mutants/tables.py": None,
+    "author/new_lab.py": None,
+    "course/materials.py": None,
+    "author/release.py": None,
+    "student/plugin.py": None,
     "report/terminal.py": None,
-    "sandbox.py": ("Sandbox", "probe", "_why", "_reason"),
-    "strip.py": None,
-    "submission.py": None,
+    "host/sandbox.py": ("Sandbox", "probe", "_why", "_reason"),
+    "course/markup.py": None,
+    "course/submission.py": None,
     "worksheet/answers.py": ("Check", "_KINDS"),
-    "worksheet/booting.py": None,
+    "worksheet/boot.py": None,
     "worksheet/kernel.py": ("_collect",),
     "worksheet/numbers.py": ("Student",),
-    "workspace.py": None,
-    "yamlfile.py": None,
+    "workspace/model.py": None,
+    "base/yamlfile.py": None,
 }
 """The files whose texts are shown to students, instructors or authors, and which functions and
 classes of them; None: all."""
@@ -117,8 +124,8 @@ AS_IT_IS = frozenset(
         "{}\n… (the rest is left out)\n",
         *("pip install 'vmmlab[instructor]'", "pip install 'vmmlab[instructor,worksheets]'"),
         "python -m pip install 'vmmlab[author]'",
-        *("Lab N", "lab N", "<!-- new-lab:", "<!-- end of {name} -->", "english: {}"),
-        *("<!-- {name}: written by `vmmlab mutants --write` -->", "vmmlab {} {}"),
+        *("Lab N", "lab N", "<!-- new-lab:", "<!-- end of {} -->", "english: {}"),
+        *("<!-- {}: written by `vmmlab mutants --write` -->", "vmmlab {} {}"),
         *("the {} {} of {}", "the {} {} (number {}) of {}"),
         *("{}:{}: labs > {} > {} > {}", "far-jump-missing:\n              - a hint"),
         "  {}\n  nbgrader export --exporter=vmmlab.classroom.gradebook.export.QuotedCsv",
@@ -128,6 +135,8 @@ AS_IT_IS = frozenset(
         *("{}: {} is for {} and needs {}, which is for {}.", "needs that are for {} too"),
         "mend needs=, or the key arch in course.yml",
         "{} points offered, {} expected",
+        *("milestone {} cannot be registered.", "a name and an order that no other milestone has"),
+        "{} at {}",
     }
 )
 """Texts that are shown in English to everybody."""
@@ -137,6 +146,7 @@ MADE = frozenset(
         # what is put together in several places
         *("{}, called by {}", "real mode", "protected mode", "long mode"),
         *("{}: built in {} s, no warnings: {}", "{} in {}: {} (CS:IP = {})"),
+        "{} in {}: {} ({})",
         "{} in {}: {} (CS:IP = {}); lgdt has loaded a GDT with base {}, limit {}",
         *("      then make {}", "next: make run LAB={}", "next: pytest {}"),
         # parts of what the explorer says of a step
@@ -262,10 +272,10 @@ def test_hidden_checks_are_translated_where_no_student_reads(lab: str) -> None:
 
 @pytest.mark.parametrize("lab", LABS)
 def test_hints_go_rung_by_rung(lab: str) -> None:
-    from vmmlab.checks.hints import Hints
+    from vmmlab.checks.causes import Causes
 
     folder = ROOT / "labs" / lab
-    english, japanese = (Hints(folder / name).load() for name in ("hints.yml", "hints.ja.yml"))
+    english, japanese = (Causes(folder / name).load() for name in ("causes.yml", "causes.ja.yml"))
     rungs = {cause: len(ladder) for cause, ladder in english.items()}
     assert {cause: len(ladder) for cause, ladder in japanese.items()} == rungs
     say = Reader("ja").of(folder)

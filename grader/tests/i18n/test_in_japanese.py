@@ -76,7 +76,7 @@ def test_it_earns_nothing_kindly_and_the_report_stays_english(
     assert "ビルドできました。誰もがここから始めます。" in done.stdout
     assert not re.search(r"\b(expected|observed|where|hint|pass|FAIL)\b", done.stdout)
     assert not JAPANESE.search(report.read_text(encoding="utf-8"))
-    assert json.loads(report.read_text())["checks"][0]["title"].startswith("When the APs")
+    assert json.loads(report.read_text())["checks"][0]["title"]["text"].startswith("When the APs")
 
 
 def test_pytest_speaks_the_language_of_the_workspace(workspace: Path) -> None:

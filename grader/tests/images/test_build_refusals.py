@@ -211,7 +211,7 @@ class TestContract:
 class TestNames:
     """A student's own symbols never stand for given ones."""
 
-    def test_faked_anchor_stays_local(self, build: Build) -> None:
+    def test_faked_tracepoint_stays_local(self, build: Build) -> None:
         fake = "\nvoid vmm_parked (void) { counter = 9; }\n"
         code = (
             BETA.replace(
@@ -224,7 +224,7 @@ class TestNames:
         assert symbols.addr("vmm_parked") == build("lab1").symbols.addr("vmm_parked")
 
     @pytest.mark.parametrize("how", [".globl", ".weak"])
-    def test_faked_anchor_in_asm(self, build: Build, how: str) -> None:
+    def test_faked_tracepoint_in_asm(self, build: Build, how: str) -> None:
         code = TRAMP + f"\t{how} vmm_parked\n\t.type vmm_parked, @function\nvmm_parked:\n\thlt\n"
         symbols = build("lab2", tramp_S=code).symbols
         assert symbols.owner(symbols.addr("vmm_parked")) == "given"

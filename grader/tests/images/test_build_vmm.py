@@ -113,11 +113,11 @@ def test_another_cohort_with_its_own_standins(
     assert image.elf.read_bytes() == real.build("lab3", files, cohort, options).elf.read_bytes()
 
 
-def test_anchors_are_given(real: Builder, files: dict[str, bytes]) -> None:
+def test_tracepoints_are_given(real: Builder, files: dict[str, bytes]) -> None:
     symbols = real.build("lab3", files, DEV).symbols
-    anchors = {"vmm_parked", "vmm_synced", "vmm_todo", "vmm_ap_missing", "ap_entry", "alloc"}
-    anchors |= {"segment_init_ap", "usleep", "panic", "exception_panic", "num_of_processors"}
-    for name in anchors | {"sync_id", "entry", "boot_stack", "ap_delays"}:
+    tracepoints = {"vmm_parked", "vmm_synced", "vmm_todo", "vmm_ap_missing", "ap_entry", "alloc"}
+    tracepoints |= {"segment_init_ap", "usleep", "panic", "exception_panic", "num_of_processors"}
+    for name in tracepoints | {"sync_id", "entry", "boot_stack", "ap_delays"}:
         assert symbols.owner(symbols.addr(name)) == "given", name
     for name in ("vmm_parked", "ap_entry", "ap_start", "entry"):
         assert symbols.nearest(symbols.addr(name)) == name

@@ -27,12 +27,14 @@ class Cancelled(Machine):
 async def complaints(boot: Callable[[], Any]) -> list[str]:
     """Run one boot in a task of its own; return what asyncio has to complain about afterwards."""
     said: list[str] = []
+    before = asyncio.all_tasks()
     asyncio.get_running_loop().set_exception_handler(
         lambda loop, context: said.append(context["message"])
     )
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(boot())
-    await asyncio.sleep(0)
+    while left := asyncio.all_tasks() - before:
+        await asyncio.wait(left)
     gc.collect()  # a future complains when it is collected
     return said
 
@@ -40,18 +42,14 @@ async def complaints(boot: Callable[[], Any]) -> list[str]:
 @asynced
 async def test_nothing_is_left_and_no_exception_is_lost(kernel: Callable[..., Kernel]) -> None:
     before = open_files()
-    machines: list[Cancelled] = []
+    pids: list[int] = []
 
     async def boot() -> None:
         async with Cancelled(kernel().spec()) as machine:
-            machines.append(machine)
+            pids.append(machine.pid)
 
     assert await complaints(boot) == []
-    (machine,) = machines
-    assert not alive(machine.pid)
-    machines.clear()
-    del machine
-    gc.collect()
+    assert not alive(pids[0])
     assert open_files() == before
 
 
@@ -69,5 +67,4 @@ async def test_nor_if_it_could_not_be_started(kernel: Callable[..., Kernel]) -> 
             pytest.fail("it has started")
 
     assert await complaints(boot) == []
-    gc.collect()
     assert open_files() == before

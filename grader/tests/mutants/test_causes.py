@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 COURSE = courses.load(ROOT)
 FILES = [
     *sorted((ROOT / "labs").glob("lab*/test_lab*.py")),
-    ROOT / "grader/vmmlab/diagnosis/causes.py",
+    *sorted((ROOT / "grader/vmmlab/diagnosis").glob("*.py")),
 ]
 
 # Where a cause is put together of two parts, or comes out of a table: the names that can come out.
@@ -28,9 +28,9 @@ NOT_BY_A_MUTANT = {
     "given-vmm-does-not-boot": "lab 0 has no file of the student's, so none can be wrong",
     "ap-missed-the-trampoline": "a far jump that leads elsewhere is named by the check of the far "
     "jump, which comes before; this is what is said when only its end is known of a CPU",
-    "ap-stuck": "what is said of a CPU of which nothing is known but its end: every rung of the "
-    "ladder has a cause of its own",
-    "rung-passed-by": "every rung that can be passed by has a name of its own",
+    "ap-stuck": "what is said of a CPU of which nothing is known but its end: every milestone "
+    "has a cause of its own",
+    "rung-passed-by": "every milestone that can be passed by has a name of its own",
     "bsp-not-parked": "who has come to bspinitproc1 with the right RSP runs given code only; it "
     "ends by an exception, which has a cause of its own, or parks",
 }  # fmt: skip
@@ -52,14 +52,14 @@ def _constants(node: ast.AST) -> Iterator[str]:
 
 
 def causes(source: str) -> set[str]:
-    """The causes that a file can name: first arguments of fail, blame and Finding, and what is
-    assigned to a variable called cause, given back by a function that finds one, or listed."""
+    """The causes that a file can name: first arguments of fail, blame and Failure, and what is
+    assigned to a variable called cause, returned by a function that finds one, or listed."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Call(func=ast.Name(id="fail"), args=[first, *_]):
                 found |= set(_constants(first))
-            case ast.Call(func=ast.Name(id="Finding"), args=[first, *_]):
+            case ast.Call(func=ast.Name(id="Failure"), args=[first, *_]):
                 found |= set(_constants(first))
             case ast.Call(func=ast.Name(id="blame"), args=[_, second, *_]):
                 found |= set(_constants(second))
@@ -67,7 +67,7 @@ def causes(source: str) -> set[str]:
                 found |= set(_constants(value))
             case ast.Assign(targets=[ast.Tuple(elts=[ast.Name(id="cause"), *_])], value=value):
                 found |= set(_constants(value))
-            case ast.Assign(targets=[ast.Name(id="causes")], value=ast.Dict(values=values)):
+            case ast.AnnAssign(target=ast.Name(id="_STUCK"), value=ast.Dict(values=values)):
                 found |= {text for value in values for text in _constants(value)}
             case ast.Return(value=ast.Tuple(elts=[ast.Constant(value=str(text)), _])):
                 found.add(text)
@@ -81,16 +81,16 @@ def named() -> set[str]:
 
 def test_the_causes_of_a_file_are_found_wherever_they_are_named():
     source = """
+_STUCK: Final = {1: ("eight", "look")}
 def f():
     fail("one", cpu=0)
     fail("two" if x else "three")
     blame(boot, "four", place="")
     cause, look = "five", "look"
     cause = "six" if a else "seven"
-    causes = {1: ("eight", "look")}
-    cause, look = causes.get(high, ("nine", "look"))
+    cause, look = _STUCK.get(high, ("nine", "look"))
     return "ten", "look"
-    return Finding(f"ap-died-in-{mode}-mode", 1)
+    return Failure(f"ap-died-in-{mode}-mode", 1)
 """
     found = causes(source)
     assert found >= {"one", "two", "three", "four", "five", "six", "seven", "eight", "ten"}

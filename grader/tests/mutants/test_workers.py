@@ -9,7 +9,7 @@ from pathlib import Path
 
 PARENT = """
 import os, sys, time
-from vmmlab import workers
+from vmmlab.base import workers
 
 if __name__ == "__main__":
     with workers.pool(1) as pool:

@@ -1,4 +1,4 @@
-"""What the director knows of an architecture."""
+"""What a session knows of an architecture."""
 
 import pytest
 

@@ -16,10 +16,10 @@ import pytest
 FAKE_RUNNER = '''
 """In place of QEMU: says what it was asked, answers with what the student's file says."""
 import os
-import vmmlab.grading.grade
-from vmmlab.build.model import BuildFailed, Diagnostic
-from vmmlab.errors import InfraError
-from vmmlab.grading import RunFacts
+import vmmlab.grading.boots
+from vmmlab.images.model import BuildFailed, Diagnostic
+from vmmlab.base.errors import InfraError
+from vmmlab.grading.request import RunFacts
 
 LOG = os.environ["FAKE_LOG"]
 
@@ -53,7 +53,7 @@ class Runner:
     def close(self):
         self.log("close " + self.request.lab)
 
-vmmlab.grading.grade.default_runner_factory = Runner
+vmmlab.grading.boots.LabRunner = Runner
 '''
 
 TESTS = """

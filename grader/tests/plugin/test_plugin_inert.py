@@ -28,7 +28,7 @@ def test_it_is_installed_and_loads_nothing_of_ours(outside, tmp_path):
         text=True,
         check=True,
     )
-    assert "LOADED vmmlab vmmlab.student.plugin\n" in done.stdout
+    assert "LOADED vmmlab vmmlab.student vmmlab.student.plugin\n" in done.stdout
     assert "PLUGINS vmmlab\n" in done.stdout
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmmlab.grading.grade import default_seed
+from vmmlab.grading.request import default_seed
 
 
 def test_all_labs_pass(place):
@@ -150,9 +150,9 @@ def test_hints_come_from_the_course(place):
     place.student("lab3", "nothing")
     folder = place.root.parent / "labs" / "lab3"
     folder.mkdir()
-    (folder / "hints.yml").write_text("far-jump-missing:\n  - think\n")
+    (folder / "causes.yml").write_text("far-jump-missing:\n  hints:\n    - think\n")
     assert "hint      think\n" in place.pytest("lab3").out
-    (folder / "hints.yml").write_text("far-jump-missing: think\n")
+    (folder / "causes.yml").write_text("far-jump-missing: think\n")
     ran = place.pytest("lab3")
     assert ran.code == 2
     assert "lab3 was not graded." in ran.out

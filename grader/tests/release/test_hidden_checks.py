@@ -9,7 +9,8 @@ from vmmlab.author.mutants import Edit, load_variants, replaced, variant_files
 from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.submission import reference, reference_text
-from vmmlab.grading.grade import default_seed, grade_lab
+from vmmlab.grading.request import RunRequest, default_seed
+from vmmlab.report.make import report_lab
 from vmmlab.report.terminal import render
 
 COURSE = courses.load(Path(__file__).parents[3])
@@ -247,9 +248,12 @@ def cases(names, ids):
 
 def grade(lab, files, **more):
     numbers = Cohort.derive(more.pop("cohort", "dev"))
+    hidden, select = more.pop("hidden", True), more.pop("select", None)
     more.setdefault("seed", default_seed(lab, numbers.name))
-    more.setdefault("hidden", True)
-    return grade_lab(COURSE, lab, files, cohort=numbers, sandbox_required=False, **more)
+    request = RunRequest(
+        course=COURSE, lab=lab, files=files, cohort=numbers, sandbox_required=False, **more
+    )
+    return report_lab(request, hidden=hidden, select=select)
 
 
 def wrong_files(wrong):

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from vmmlab import report as reports
 from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.message import Message, listed, msg, nmsg
 from vmmlab.report import Report, exit_code, read_json, write_json
-from vmmlab.report.model import TEXT_MAX
 from vmmlab.report.schema import SAMPLE_FILE, SCHEMA_FILE, schema_text
+from vmmlab.report.text import TEXT_MAX, from_json, to_json
 
 
 @pytest.fixture
@@ -50,11 +51,14 @@ def test_the_sample_fits_schema_and_model(sample, schema):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("schema",), "vmmlab/report/2"),
+        (("schema",), "vmmlab/report/1"),
         (("points",), -1),
         (("points",), "12"),
         (("checks", 0, "outcome"), "ok"),
         (("checks", 0, "max"), None),
+        (("checks", 0, "title"), {"message": "a title", "values": {}}),
+        (("checks", 0, "title"), {"text": "a title", "message": 1}),
+        (("checks", 0, "title"), {"text": "{a}", "message": "{a}", "values": {"a": [1]}}),
         (("checks", 0, "cases"), [{"name": "CPU 1"}]),
         (("build",), {}),
         (("mode",), "mine"),
@@ -97,6 +101,74 @@ def test_texts_are_bounded_and_valid_unicode(sample):
     json.dumps(wild.observed).encode()
     assert "\\ud800" in wild.observed
     changed(sample, checks=[{**check, "observed": "\udcff\x00\x1b[31m"}]).to_json().encode()
+
+
+def test_a_message_is_written_with_its_values_and_its_english_text(sample):
+    mode = msg("real mode")
+    text = msg("CPU {cpu} ended at {address:#x} in {mode}", cpu=2, address=0x10480, mode=mode)
+    assert to_json(text) == {
+        "message": "CPU {cpu} ended at {address:#x} in {mode}",
+        "values": {
+            "cpu": 2,
+            "address": 0x10480,
+            "mode": {"message": "real mode", "values": {}, "text": "real mode"},
+        },
+        "text": "CPU 2 ended at 0x10480 in real mode",
+    }
+    assert to_json("undefined reference") == {"text": "undefined reference"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "undefined {reference}",
+        msg("real mode"),
+        Message("a { that is no field"),
+        msg("{a!r:>10} {b:#06x} {c:.1f} {d:,}", a="x", b=2, c=1.5, d=10**6),
+        nmsg("a CPU", "{count} CPUs", count=3),
+        listed(["a", 1, msg("in {mode}", mode=listed([msg("real mode")], "; "))]),
+    ],
+)
+def test_a_text_survives_a_file(sample, schema, text, tmp_path):
+    changed_one = sample.model_copy(update={"notes": (text,)})
+    write_json(changed_one, tmp_path / "r.json")
+    assert read_json(tmp_path / "r.json").notes == (text,)
+    assert from_json(to_json(text)) == text
+    jsonschema.validate(json.loads(changed_one.to_json()), schema)
+
+
+@pytest.mark.parametrize(
+    ("source", "values"),
+    [
+        ("CPU {cpu}", {"address": 1}),
+        ("CPU {}", {"cpu": 1}),
+        ("{cpu.__class__}", {"cpu": 1}),
+        ("{cpu[0]}", {"cpu": "x"}),
+        ("{cpu:>999999999}", {"cpu": 1}),
+        ("{cpu:{cpu}}", {"cpu": 1}),
+        ("{cpu:x}", {"cpu": "one"}),
+        ("{cpu", {"cpu": 1}),
+        ("{cpu}", {"cpu": None}),
+    ],
+)
+def test_a_message_that_cannot_be_shown_is_refused(source, values):
+    with pytest.raises(ValueError, match=r".") as caught:
+        from_json({"message": source, "values": values, "text": "x"})
+    assert not isinstance(caught.value, KeyError)
+
+
+def test_the_values_of_a_long_message_are_cut(sample):
+    long = msg("{a} and {b}", a="x" * 10**6, b=listed(["y" * 3000, "\udcff"]))
+    (cut,) = changed(sample, notes=[long]).notes
+    assert isinstance(cut, Message)
+    assert cut.text == "{a} and {b}"
+    assert TEXT_MAX * 0.4 < len(str(cut)) <= TEXT_MAX
+    assert str(cut).count("more characters") == 2
+    hopeless = listed([msg("word")] * TEXT_MAX)
+    (cut,) = changed(sample, notes=[hopeless]).notes
+    assert isinstance(cut, str)
+    assert len(cut) <= TEXT_MAX
+    assert Report.model_validate_json(changed(sample, notes=[long, hopeless]).to_json())
 
 
 def test_whole_points_are_written_as_integers(sample):

@@ -27,7 +27,7 @@ CHECK = {
     "step": "lab3.1",
 }
 REPORT = {
-    "schema": "vmmlab/report/1",
+    "schema": "vmmlab/report/2",
     "mode": "standalone",
     "lab": "lab3",
     "cohort": "dev",
@@ -356,4 +356,4 @@ def test_the_sample_renders():
     sample = read_json(SAMPLE_FILE)
     text = render(sample)
     for check in json.loads(SAMPLE_FILE.read_text())["checks"]:
-        assert check["title"][:40] in text
+        assert check["title"]["text"][:40] in text

@@ -8,8 +8,9 @@ import pytest
 from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
-from vmmlab.grading.grade import grade_lab
+from vmmlab.grading.request import RunRequest
 from vmmlab.report import Report
+from vmmlab.report.make import report_lab
 
 ROOT = Path(__file__).parents[3]
 SEED = 20
@@ -29,15 +30,16 @@ def grade(course: Course) -> Grade:
     def run(
         lab: str, files: Mapping[str, bytes], cohort: str = "dev", arch: str = "x86_64"
     ) -> Report:
-        report = grade_lab(
-            course,
-            lab,
-            files,
+        request = RunRequest(
+            course=course,
+            lab=lab,
+            files=files,
             cohort=Cohort.derive(cohort),
             seed=SEED,
             sandbox_required=False,
             arch=arch,
         )
+        report = report_lab(request)
         broken = [check.infra for check in report.checks if check.outcome == "infra-error"]
         assert not broken, broken[0]
         return report

@@ -71,6 +71,25 @@ def test_an_ap_that_triple_faults(course, grade):
     assert "lab3/apinit.S:" in failure.place
 
 
+def test_a_bsp_that_panics_does_not_answer_for_the_exceptions_of_aps(course, grade):
+    """Each AP takes an exception on its own stack; the BSP panics when all of them are counted."""
+    files = dict(reference(course, ["lab4"], None).files)
+    text = files["lab4/handshake.c"].decode()
+    for right, wrong in (
+        ("initproc_ap ();", 'asm volatile ("ud2");'),
+        ("break;", 'panic ("gave up");'),
+    ):
+        assert text.count(right) == 1
+        text = text.replace(right, wrong)
+    report = grade("lab4", files | {"lab4/handshake.c": text.encode()})
+    failed = [check for check in report.checks if check.outcome == "fail"]
+    panics = [check for check in failed if check.cause == "bsp-panic"]
+    assert panics
+    assert all(check.observed.endswith("gave up") for check in panics)
+    others = {check.cause for check in failed} - {"bsp-panic"}
+    assert others <= {"ap-exception"}  # in some boots the APs end before the BSP panics
+
+
 def qemu_that(tmp_path: Path, does: str) -> dict[str, str]:
     """An environment in which QEMU is a script around the real one."""
     real = shutil.which("qemu-system-x86_64")

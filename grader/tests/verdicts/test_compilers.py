@@ -4,7 +4,8 @@ import pytest
 
 from vmmlab.author import mutants
 from vmmlab.course.cohort import Cohort
-from vmmlab.grading.grade import grade_lab
+from vmmlab.grading.request import RunRequest
+from vmmlab.report.make import report_lab
 
 SEED = 21
 FORGETS_VOLATILE = "lab4.wait.not-volatile"
@@ -22,17 +23,17 @@ FORGETS_VOLATILE = "lab4.wait.not-volatile"
 def test_a_plain_read_in_a_wait_loop_is_wrong_where_it_is_optimised(course, compiler, opt, right):
     """Without optimisation that binary is right: the loop reads memory each time."""
     mutant = next(one for one in mutants.load(course, ["lab4"]) if one.id == FORGETS_VOLATILE)
-    report = grade_lab(
-        course,
-        "lab4",
-        mutants.apply(course, mutant),
+    request = RunRequest(
+        course=course,
+        lab="lab4",
+        files=mutants.apply(course, mutant),
         cohort=Cohort.derive("dev"),
         seed=SEED,
         sandbox_required=False,
         compiler=compiler,
         opt=opt,
-        select=mutant.check,
     )
+    report = report_lab(request, select=mutant.check)
     outcome = next(one for one in report.checks if one.id == mutant.check)
     assert (outcome.outcome == "pass") is right
     assert f"--opt {opt}" in outcome.again or opt == "-O2"

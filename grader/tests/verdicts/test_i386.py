@@ -15,7 +15,7 @@ from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions
 from vmmlab.images.sources import FromReference
-from vmmlab.observe.session import Director
+from vmmlab.observe.session import Session
 
 full = pytest.mark.full
 STEPS = {"lab2": 3, "lab3": 7}
@@ -100,23 +100,23 @@ def test_asmlinkage_matters(course, tmp_path):
 
     good = seen(image_of_everything(course, course.tree), probe="initfuncs", cpus=1)
     wrong = seen(image_of_everything(course, tree), probe="initfuncs", cpus=1)
-    assert good.memory["mi.copy"] == good.memory["mi.original"]
-    called = [row[2] for row in good.tables["sorted"] if row[0].startswith("global")]
+    assert good.multiboot.copy == good.multiboot.original
+    called = [one.function for one in good.multiboot.sorted if one.id.startswith("global")]
     assert [hit.place for hit in good.hits if hit.place in called] == called
-    assert wrong.memory.get("mi.copy") != wrong.memory["mi.original"]
+    assert wrong.multiboot.copy != wrong.multiboot.original
 
 
-def test_a_director_for_another_architecture_would_see_something_else(course, monkeypatch):
+def test_a_session_for_another_architecture_would_see_something_else(course, monkeypatch):
     """The same boot read by the conventions of x86-64: that nothing depends on them would show."""
-    original = Director.__init__
+    original = Session.__init__
 
     def mistaken(self, machine, symbols, inputs):
         original(self, machine, symbols, dataclasses.replace(inputs, arch="x86_64"))
 
     image = image_of_everything(course, course.tree)
     right = seen(image, probe="switch", cpus=1)
-    monkeypatch.setattr(Director, "__init__", mistaken)
+    monkeypatch.setattr(Session, "__init__", mistaken)
     wrong = seen(image, probe="switch", cpus=1)
-    size = right.facts["cohort.stack_size"]
-    assert right.first(f"alloc({size:#x}) returned").value == right.facts["bsp.stackaddr"]
-    assert wrong.first(f"alloc({size:#x}) returned") is None
+    made = [one.address for one in right.bsp.allocations if one.size == right.stack_size]
+    assert made[:1] == [right.switch.stackaddr]
+    assert all(one.size != wrong.stack_size for one in wrong.bsp.allocations)

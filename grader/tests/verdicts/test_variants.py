@@ -8,7 +8,7 @@ import pytest
 from vmmlab.author.mutants import load_variants, run_variant, variant_files
 from vmmlab.course import model as courses
 from vmmlab.grading import boots
-from vmmlab.observe.session import Director
+from vmmlab.observe.session import Session
 
 ROOT = Path(__file__).parents[3]
 VARIANTS = load_variants(courses.load(ROOT))
@@ -43,7 +43,7 @@ def test_a_variant_that_is_wrong_would_be_noticed(course, tmp_path):
     assert result.accused
 
 
-class Hasty(Director):
+class Hasty(Session):
     """Looks every few milliseconds whether the machine stands still for ever."""
 
     def __init__(self, *args, **kwargs):
@@ -60,6 +60,6 @@ SOON = ("bsp-leads-the-barrier/lab4", "one-cpu-at-a-time/lab3", "waits-without-p
 )
 def test_nobody_is_taken_for_stuck_on_the_way(course, monkeypatch, variant):
     """However often it is looked: whoever will still get on is left to it."""
-    monkeypatch.setattr(boots, "Director", Hasty)
+    monkeypatch.setattr(boots, "Session", Hasty)
     result = run_variant(course, variant)
     assert result.accused == ()

@@ -269,7 +269,7 @@ def test_code_that_does_not_build_is_a_remark(workspace):
     assert "lab1/initfunc.c:1" in repr(boot_lab("lab1", workspace))
 
 
-def test_a_boot_shows_bytes_messages_and_rungs(workspace, reference):
+def test_a_boot_shows_bytes_messages_and_milestones(workspace, reference):
     for path, text in reference.items():
         (workspace / path).write_text(text)
     report = boot_lab("lab3", f"{workspace}/lab3", cpus=2)

@@ -18,13 +18,15 @@ from typing import Final
 from vmmlab.author import mutants
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.markdown import headings
-from vmmlab.checks.hints import Hints
+from vmmlab.base.message import Text
+from vmmlab.checks.causes import Causes
 from vmmlab.course import comments
 from vmmlab.course import model as courses
 from vmmlab.course.markup import regions, starter_text
 from vmmlab.course.model import CheckSpec, Course, Lab
 from vmmlab.i18n import templates
-from vmmlab.i18n.translate import OWN_CATALOGS, Reader, catalog
+from vmmlab.i18n.prose import catalog
+from vmmlab.i18n.translate import OWN_CATALOGS, Reader
 
 LEFT_OVER: Final = "<!-- new-lab:"
 """How a line begins that `vmmlab new-lab` has left for the author."""
@@ -33,7 +35,7 @@ _ROW: Final = re.compile(r"\| *`(lab[0-9]+\.[a-z0-9._-]+)` *\| *([0-9]+) *\|")
 _BOOK_PAGES: Final = ("docs/index.md", "docs/index.ja.md")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Forgotten:
     """One thing that is not there or does not fit.
 
@@ -48,10 +50,10 @@ class Forgotten:
 
     file: str
     line: int
-    what: str
-    do: str
-    expected: str = ""
-    found: str = ""
+    what: Text
+    do: Text
+    expected: Text = ""
+    found: Text = ""
 
     def __str__(self) -> str:
         return self.shown(Reader())
@@ -94,7 +96,7 @@ def _all_checks(lab: Lab) -> dict[str, CheckSpec]:
 
 def _of_error(error: VmmlabError, file: str) -> Forgotten:
     """An error of another module, whose message begins with file and line where it can."""
-    place = re.match(r"(\S+?):([0-9]+): (.*)", error.message)
+    place = re.match(r"(\S+?):([0-9]+): (.*)", str(error.message))
     return Forgotten(
         file,
         int(place.group(2)) if place else 0,
@@ -310,15 +312,15 @@ def _mutants_and_hints(course: Course, lab: Lab) -> Iterator[Forgotten]:
 
 
 def _hints(course: Course, lab: Lab, wanted: Mapping[str, str]) -> Iterator[Forgotten]:
-    for name in ("hints.yml", "hints.ja.yml"):
+    for name in ("causes.yml", "causes.ja.yml"):
         file = f"labs/{lab.name}/{name}"
         try:
-            ladders = Hints(course.root / file).load()
+            causes = Causes(course.root / file).load()
         except VmmlabError as error:
             yield _of_error(error, file)
             continue
         for cause, by in wanted.items():
-            if cause not in ladders and lab.steps:
+            if (cause not in causes or not causes[cause].hints) and lab.steps:
                 yield Forgotten(
                     file, 0, f"no hint for the cause {cause} (from {by})", "add a list of hints"
                 )
@@ -331,6 +333,9 @@ def _japanese(course: Course, lab: Lab) -> Iterator[Forgotten]:
     """Texts that a reader of Japanese would be shown in English."""
     folder = course.labs_dir / lab.name
     file = f"labs/{lab.name}/messages.ja.yml"
+    if (folder / "locale").is_dir():
+        yield from _catalogs(course, lab)
+        return
     told = [lab.title, *(step.title for step in lab.steps)]
     tests = folder / f"test_{lab.name}.py"
     with suppress(SyntaxError, OSError):  # said already
@@ -353,6 +358,23 @@ def _japanese(course: Course, lab: Lab) -> Iterator[Forgotten]:
         yield Forgotten(file, 0, f'no Japanese for "{text}"', "add a line with the translation")
     for name in lab.files:
         yield from _japanese_comments(course, lab, name)
+
+
+def _catalogs(course: Course, lab: Lab) -> Iterator[Forgotten]:
+    """What the gettext catalogs of a lab lack."""
+    from vmmlab.author import catalogs  # late: it loads Babel
+    from vmmlab.i18n.catalog import po_file
+
+    for place in catalogs.of_lab(course.root, lab.name):
+        file = po_file(place.folder, "ja")
+        shown = str(file.relative_to(course.root))
+        try:
+            for one in catalogs.problems(place, "ja"):
+                yield Forgotten(shown, one.line, one.what, one.do)
+        except VmmlabError as error:
+            yield _of_error(error, shown)
+        except SyntaxError:
+            return  # said already
 
 
 def _japanese_comments(course: Course, lab: Lab, name: str) -> Iterator[Forgotten]:

@@ -27,8 +27,8 @@ from vmmlab.i18n.translate import LANGUAGES
 from vmmlab.images import prebuilt
 
 _PACKAGE: Final = Path(__file__).parents[1]
-_OWN_FILES: Final = _PACKAGE / "release_files"
-_OF_A_LAB: Final = ("README*.md", "hints*.yml", "messages*.yml", "pictures/*.svg")
+_OWN_FILES: Final = Path(__file__).with_name("release_files")
+_OF_A_LAB: Final = ("README*.md", "causes*.yml", "messages*.yml", "locale/*.po", "pictures/*.svg")
 _OF_THE_KIT: Final = ("LICENSE", "pyproject.toml", "grader/setup.sh")
 _PAGES: Final = (
     "crosswalk", "evidence", "glossary", "i386", "memo-questions", "probes", "real-hardware",

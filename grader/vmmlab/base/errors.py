@@ -5,6 +5,8 @@ Nothing here knows where an error comes from. `cli` turns an error into its text
 
 from __future__ import annotations
 
+from vmmlab.base.message import Text
+
 
 class VmmlabError(Exception):
     """An error that a person can understand and act on.
@@ -14,12 +16,14 @@ class VmmlabError(Exception):
         expected: what should have been there.
         found: what was there instead.
         next_step: what the reader can do now.
+
+    `str` of an error is English; `vmmlab.i18n` shows it in the reader's language.
     """
 
     exit_code = 2
 
     def __init__(
-        self, message: str, *, expected: str = "", found: str = "", next_step: str = ""
+        self, message: Text, *, expected: Text = "", found: Text = "", next_step: Text = ""
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -28,7 +32,7 @@ class VmmlabError(Exception):
         self.next_step = next_step
 
     def __str__(self) -> str:
-        lines = [self.message]
+        lines = [str(self.message)]
         if self.expected:
             lines.append(f"  expected: {self.expected}")
         if self.found:

@@ -1,50 +1,49 @@
 """What a lab author imports to write the checks of a lab, and nothing else.
 
-    from vmmlab.checks import check, fail, scenario
+    from vmmlab.checks import check, expect
+    from vmmlab.probes import bringup
 
-    LADDER = scenario("ladder", cpus=4)
+    BOOT = bringup(cpus=4)
 
-    @check("lab3.ladder.long", LADDER, needs=["lab3.ljmpw.target"])
-    def test_long_mode(boot, score):
-        \"\"\"Every AP reaches 64-bit mode.\"\"\"
-        for cpu in boot.aps:
-            with score.case(f"CPU {cpu.index}"):
-                if cpu.mode != "long":
-                    fail("ap-not-in-long-mode", cpu=cpu.index, expected="…", observed="…", next="…")
-
-Hidden checks, in labs/labN/hidden/, borrow functions of the open ones: `open_checks`, `NoCases`.
+    @check("lab3.ap_entry.tables", BOOT, per="ap", after="lab3.ladder.long")
+    def page_tables(boot, ap):
+        \"\"\"Every AP enters ap_entry on the page tables that the VMM made for it.\"\"\"
+        entry = ap.must_reach("ap_entry")
+        expect("ap-wrong-page-tables", entry.cr3, boot.phys("ap_pagetable"), what="CR3", at=entry)
 
 A check gets `boot`, the Observation of its scenario, or `boots`, one for each of its scenarios in
-their order. Only `fail` takes points, and `fail_if`, which reports what a diagnosis has found. Any
-other exception, a bare `assert` too, is a mistake in the check: it is reported to the author and
-costs the student nothing.
+their order. Only `fail`, `missing`, `fail_if`, `expect` and `must_reach` take points. Any other
+exception, a bare `assert` too, is a mistake in the check: it is reported to the author and costs
+the student nothing. Texts are messages: `msg ("CPU {cpu} waits", cpu=2)`.
 """
 
+from vmmlab.base.message import listed, msg, nmsg
+from vmmlab.checks.declaring import Check, check
+from vmmlab.checks.failing import CheckFailed, expect, fail, fail_if, missing
 from vmmlab.checks.hidden import NoCases, open_checks
-from vmmlab.checks.model import (
-    Check,
-    CheckFailed,
-    Failure,
-    Found,
-    Scenario,
-    Score,
-    check,
-    fail,
-    fail_if,
-    scenario,
-)
+from vmmlab.checks.old import scenario
+from vmmlab.checks.scoring import Score
+from vmmlab.checks.subjects import Arrival, JudgedCpu
+from vmmlab.failure import Failure
+from vmmlab.probes.scenario import Scenario
 
 __all__ = [
+    "Arrival",
     "Check",
     "CheckFailed",
     "Failure",
-    "Found",
+    "JudgedCpu",
     "NoCases",
     "Scenario",
     "Score",
     "check",
+    "expect",
     "fail",
     "fail_if",
+    "listed",
+    "missing",
+    "msg",
+    "nmsg",
     "open_checks",
     "scenario",
 ]

@@ -1,4 +1,4 @@
-"""The help of the commands in the reader's language, the words that typer puts there included."""
+"""The help of the commands in the reader's language, including the words that typer adds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from vmmlab.base.message import Message
 from vmmlab.i18n.translate import Reader
 
 _NOTES = re.compile(r"\[([^\[\]]+)\]$")
@@ -19,10 +20,10 @@ def translate(command: Any, say: Reader) -> None:
         say: into which language.
     """
     if command.help:
-        command.help = say(" ".join(command.help.split()))
+        command.help = say(Message(" ".join(command.help.split())))
     for parameter in command.params:
         if getattr(parameter, "help", None):
-            parameter.help = say(parameter.help)
+            parameter.help = say(Message(" ".join(parameter.help.split())))
     command.context_class = _context(command.context_class, say)
     for inner in getattr(command, "commands", {}).values():
         translate(inner, say)

@@ -96,8 +96,8 @@ class Cohort:
         """Return the text of cohort.h, the same as the workspace's own."""
         numbers = self.literals()
         return f"""\
-/* What differs from one run of the course to the next.  Written by vmmlab;
- * grading uses its own copy.  Use the names, never the numbers. */
+/* Values that differ between runs of the course.  Written by vmmlab; grading
+ * uses its own copy.  Use the names, never the numbers. */
 #ifndef COHORT_H
 #define COHORT_H
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from vmmlab.explore.model import (
+from vmmlab.explore.exploration import (
     Bounds,
     Counterexample,
+    CpuPosition,
     Exploration,
     Limit,
     Part,
-    Standing,
-    Step,
+    ScheduleStep,
     Verdict,
     write_json,
 )
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Bounds",
     "Counterexample",
+    "CpuPosition",
     "Exploration",
     "Limit",
     "Part",
-    "Standing",
-    "Step",
+    "ScheduleStep",
     "Verdict",
     "explore",
     "write_json",
@@ -62,7 +62,7 @@ def explore(
         UsageError: it is for another architecture.
     """
     try:
-        from vmmlab.explore.exploring import explore as run
+        from vmmlab.explore.runner import explore as run
     except ImportError as error:
         from vmmlab.base.errors import InfraError
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from vmmlab.base.errors import VmmlabError
-from vmmlab.explore.exploring import explore
-from vmmlab.explore.model import Bounds
+from vmmlab.explore.exploration import Bounds
+from vmmlab.explore.runner import explore
 from vmmlab.images.symbols import Symbols
 
 

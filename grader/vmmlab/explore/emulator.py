@@ -1,7 +1,7 @@
-"""Unicorn as an oracle: what do these instructions do to one CPU that nobody disturbs?
+"""Execution of instructions on one CPU, by Unicorn.
 
-The oracle has no memory of its own between questions. Each begins with registers and the live part
-of a stack; shared memory holds whatever was planted for this one instruction.
+The emulator keeps nothing between runs. Each run starts from registers and the live part of a
+stack. Shared memory holds only the value that is supplied for the one instruction that reads it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 import unicorn as _unicorn
 from unicorn import x86_const as x86
 
-from vmmlab.explore.instructions import Instruction, Operand
+from vmmlab.explore.instructions import InstructionInfo, Operand
 from vmmlab.explore.program import (
     ARENA,
     HEAP,
@@ -25,20 +25,21 @@ from vmmlab.explore.program import (
     STACKS,
     VMM_BASE,
     Program,
-    Region,
+    StackRegion,
 )
 
 PRIVATE_LIMIT: Final = 20_000
-"""So many instructions without an access to shared memory: it loops, perhaps for ever."""
+"""After this many instructions without an access to shared memory, look for an endless loop."""
+# An endless loop that is recognised has at most this many instructions.
 _LONGEST_LOOP: Final = 64
 
-unicorn: Any = _unicorn  # its type hints are not complete
+unicorn: Any = _unicorn  # its type hints are incomplete
 _NAMES: Final = (
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
     *(f"r{n}" for n in range(8, 16)),
 )
 REGISTERS: Final = (*_NAMES, "rip", "rflags", "gs_base")
-"""The order of the registers in `Core.regs`."""
+"""The order of the registers in `Context.regs`."""
 INDEX: Final = {name: at for at, name in enumerate(REGISTERS)}
 RSP: Final = INDEX["rsp"]
 RBP: Final = INDEX["rbp"]
@@ -51,11 +52,16 @@ GS_BASE: Final = INDEX["gs_base"]
 
 _IDS: Final = [getattr(x86, f"UC_X86_REG_{name.upper()}") for name in REGISTERS]
 _ID: Final = dict(zip(REGISTERS, _IDS, strict=True))
-# The flags of arithmetic, and the direction (Intel SDM volume 1, 3.4.3).
+# The status flags and the direction flag (Intel SDM volume 1, 3.4.3).
 _FLAGS: Final = 0xCD5
-_ALWAYS: Final = 0x2
+_ALWAYS_SET: Final = 0x2
 MASK: Final = 2**64 - 1
+_HLT: Final = b"\xf4"
+# Bytes that are mapped of each block from alloc.
 _MAPPED_BLOCK: Final = 0x10000
+
+# A range that contains no address.
+_NOWHERE: Final = (1, 0)
 
 _UNMAPPED: Final = (
     unicorn.UC_ERR_READ_UNMAPPED,
@@ -65,18 +71,33 @@ _UNMAPPED: Final = (
 
 Stop = Literal["event", "halt", "cpuid", "fence", "undefined", "unsupported", "memory", "rsp",
                "stack", "endless", "long", "foreign"]  # fmt: skip
+"""Why a run stopped before an instruction: what kind it is, or
+
+event: a function that the model replaces, or a return to the harness.
+memory: it may access memory other than the CPU's own stack, or it is atomic.
+rsp: it sets RSP to another value.
+stack: it pushes or pops beyond the stack.
+endless, long: a loop that never ends, or may end after more than PRIVATE_LIMIT instructions.
+foreign: it is not code that is executed.
+"""
 
 
-class Core(NamedTuple):
-    """One CPU's own state: registers, its stack, and the live bytes from RSP to the stack's top."""
+class Context(NamedTuple):
+    """The execution context of one CPU.
+
+    Attributes:
+        regs: the values of `REGISTERS`.
+        region: the stack that the CPU is on, or None.
+        stack: the live bytes, from RSP to the top of the stack.
+    """
 
     regs: tuple[int, ...]
-    region: Region | None
+    region: StackRegion | None
     stack: bytes
 
     @property
     def rip(self) -> int:
-        """The next instruction."""
+        """Address of the next instruction."""
         return self.regs[RIP]
 
     @property
@@ -84,16 +105,16 @@ class Core(NamedTuple):
         """The stack pointer."""
         return self.regs[RSP]
 
-    def having(self, **values: int) -> Core:
-        """The same with other registers."""
+    def having(self, **values: int) -> Context:
+        """Return a copy with these registers changed."""
         regs = list(self.regs)
         for name, value in values.items():
             regs[INDEX[name]] = value & MASK
         return self._replace(regs=tuple(regs))
 
 
-class Access(NamedTuple):
-    """One access of the instruction that was run."""
+class MemoryAccess(NamedTuple):
+    """One access that an instruction made: the linear address, the size in bytes, the value."""
 
     write: bool
     address: int
@@ -102,144 +123,144 @@ class Access(NamedTuple):
 
 
 @dataclass(slots=True)
-class Done:
+class StepResult:
     """What one instruction did.
 
     Attributes:
-        core: the CPU afterwards.
+        context: the CPU afterwards.
         accesses: to memory, in order.
-        fault: "" or why it did not complete.
-        unknown: that was a refusal of the emulator's, not an exception of the CPU's.
-        bad: the address that is nowhere, if that was the fault.
+        fault: why the instruction did not complete, or "".
+        bad_access: the access to an unmapped address, if that was the fault.
+        unsupported: the emulator refused the instruction; a real CPU might not fault.
     """
 
-    core: Core
-    accesses: list[Access]
+    context: Context
+    accesses: list[MemoryAccess]
     fault: str = ""
-    bad: Access | None = None
-    unknown: bool = False
+    bad_access: MemoryAccess | None = None
+    unsupported: bool = False
 
 
 class OutOfTime(Exception):
-    """The search has used up its time while the oracle was at work."""
+    """The deadline of the search has passed while the emulator was at work."""
 
 
-class Oracle:
-    """Runs code of one program.
+class Emulator:
+    """Runs the code of one program.
 
     Args:
         program: the image and its surroundings.
 
     Attributes:
-        until: CPU time of this thread at which a question raises OutOfTime.
-        runs: how many questions were asked.
+        deadline: CPU time of this thread, in seconds, from which on every run raises OutOfTime.
     """
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self.runs = 0
-        self.until = math.inf
-        self._ran: dict[Core, tuple[Core, Stop]] = {}
+        self.deadline = math.inf
+        self._ran: dict[Context, tuple[Context, Stop]] = {}
         uc: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self._uc = uc
-        low = min(one.start for one in program.sections) & ~(PAGE - 1)
-        high = max(one.end for one in program.sections)
+        low = min(one.start for one in program.segments) & ~(PAGE - 1)
+        high = max(one.end for one in program.segments)
         uc.mem_map(low, (high - low + PAGE - 1) & ~(PAGE - 1))
-        for section in program.sections:
-            uc.mem_write(section.start, section.data)
-        for place in (program.copy, program.copy - VMM_BASE, program.window):
-            start = place & ~(PAGE - 1)
-            end = (place + program.copy_bytes + PAGE - 1) & ~(PAGE - 1)
+        for segment in program.segments:
+            uc.mem_write(segment.start, segment.data)
+        for address in (program.trampoline, program.trampoline - VMM_BASE, program.window):
+            start = address & ~(PAGE - 1)
+            end = (address + program.trampoline_size + PAGE - 1) & ~(PAGE - 1)
             uc.mem_map(start, end - start)
         uc.mem_map(MARKS, PAGE)
-        uc.mem_write(MARKS, b"\xf4" * PAGE)
+        uc.mem_write(MARKS, _HLT * PAGE)
         for cpu in range(program.cpus):
             uc.mem_map(STACKS + cpu * SLOT, STACK_SIZE)
             for slot in range(HEAP + cpu * ARENA, HEAP + (cpu + 1) * ARENA, SLOT):
                 uc.mem_map(slot, _MAPPED_BLOCK)
-        # What the engine's registers hold, so that only others are written.
+        # The engine's registers after the last run, so that only those that differ are written.
         self._raw: tuple[int, ...] = uc.reg_read_batch(_IDS)
-        self._accesses: list[Access] = []
-        self._bad: Access | None = None
+        self._accesses: list[MemoryAccess] = []
+        self._bad_access: MemoryAccess | None = None
         self._stop: Stop = "endless"
         self._left = 0
         self._low = self._top = 0
         self._recording = False
         self._entered = False
-        self._known: dict[int, Stop | Instruction] = {}
+        self._known: dict[int, Stop | InstructionInfo] = {}
         self._events = frozenset(program.stubs) | {program.ap_locked}
         uc.hook_add(unicorn.UC_HOOK_CODE, self._on_code)
         uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._on_memory)
         uc.hook_add(unicorn.UC_HOOK_MEM_UNMAPPED, self._on_unmapped)
 
-    def plant(self, address: int, size: int, value: int) -> None:
-        """What the next instruction finds at a shared address."""
-        self._uc.mem_write(address, value.to_bytes(size, "little"))
-
-    def one(self, core: Core, planted: tuple[int, int, int] | None = None) -> Done:
-        """Run one instruction and say what it did.
+    def step(self, context: Context, loaded: tuple[int, int, int] | None = None) -> StepResult:
+        """Run one instruction.
 
         Args:
-            core: the CPU before it.
-            planted: address, size and value of shared memory that it will read.
+            context: the CPU before it.
+            loaded: address, size in bytes and value of the shared memory that it reads, if any.
+
+        Raises:
+            OutOfTime: the deadline has passed.
         """
-        self._load(core)
-        if planted is not None:
-            self.plant(*planted)
-        self._accesses, self._bad, self._recording = [], None, True
+        self._check_deadline()
+        self._load(context)
+        if loaded is not None:
+            address, size, value = loaded
+            self._uc.mem_write(address, value.to_bytes(size, "little"))
+        self._accesses, self._bad_access, self._recording = [], None, True
         self._entered = False
-        self._count()
-        fault, unknown = "", False
+        fault, unsupported = "", False
         try:
-            # Not count=1: code that has been translated before would be run on.
-            self._uc.emu_start(core.rip, 0)
+            # Not count=1, which does not stop within a block that is already translated.
+            self._uc.emu_start(context.rip, 0)
         except unicorn.UcError as error:
             if not (self._entered and error.errno == unicorn.UC_ERR_FETCH_UNMAPPED):
-                unknown = error.errno not in (unicorn.UC_ERR_EXCEPTION, *_UNMAPPED)
-                fault = "an exception" if not unknown else f"the emulator says: {error}"
+                unsupported = error.errno not in (unicorn.UC_ERR_EXCEPTION, *_UNMAPPED)
+                fault = "an exception" if not unsupported else f"the emulator says: {error}"
         self._recording = False
-        return Done(self._save(core.region), self._accesses, fault, self._bad, unknown)
+        after = self._save(context.region)
+        return StepResult(after, self._accesses, fault, self._bad_access, unsupported)
 
-    def run(self, core: Core) -> tuple[Core, Stop]:
-        """Run on as long as nothing but registers and the own stack is concerned.
+    def run(self, context: Context) -> tuple[Context, Stop]:
+        """Run instructions that use only registers and the CPU's own stack.
 
-        Stops *before* the instruction that may concern somebody else.
+        Return the context *before* the first other instruction, and why the run stopped there.
+
+        Raises:
+            OutOfTime: the deadline has passed.
         """
-        found = self._ran.get(core)
+        found = self._ran.get(context)
         if found is None:
-            found = self._ran[core] = self._run(core)
+            found = self._ran[context] = self._run(context)
         return found
 
-    def _run(self, core: Core) -> tuple[Core, Stop]:
-        self._load(core)
-        region = core.region
-        self._low, self._top = (region.low, region.top) if region else (1, 0)
+    def _run(self, context: Context) -> tuple[Context, Stop]:
+        self._check_deadline()
+        self._load(context)
+        region = context.region
+        self._low, self._top = (region.low, region.top) if region else _NOWHERE
         self._left, self._stop = PRIVATE_LIMIT, "endless"
-        self._count()
         try:
-            self._uc.emu_start(core.rip, 0)
+            self._uc.emu_start(context.rip, 0)
         except unicorn.UcError as error:
-            if error.errno == unicorn.UC_ERR_FETCH_UNMAPPED:
-                self._stop = "foreign"
-            else:  # the instruction is tried again alone, and judged then
-                self._stop = "memory"
+            # Any instruction that fails otherwise is stepped alone afterwards, and judged then.
+            fetch = error.errno == unicorn.UC_ERR_FETCH_UNMAPPED
+            self._stop = "foreign" if fetch else "memory"
         after = self._save(region)
         if self._stop == "endless" and not self._repeats(after):
             return after, "long"
         return after, self._stop
 
-    def _repeats(self, core: Core) -> bool:
-        """Whether a CPU comes back to exactly this state by itself."""
-        at = core
+    def _repeats(self, context: Context) -> bool:
+        """Return whether the CPU comes back to exactly this context on its own."""
+        at = context
         for _ in range(_LONGEST_LOOP):
-            at = self.one(at).core
-            if at == core:
+            at = self.step(at).context
+            if at == context:
                 return True
         return False
 
-    def _count(self) -> None:
-        self.runs += 1
-        if time.thread_time() > self.until:
+    def _check_deadline(self) -> None:
+        if time.thread_time() > self.deadline:
             raise OutOfTime
 
     # --- hooks -------------------------------------------------------------------------------
@@ -252,7 +273,7 @@ class Oracle:
             return
         known = self._known.get(address)
         if known is None:
-            known = self._known[address] = self._look(address)
+            known = self._known[address] = self._classify(address)
         if isinstance(known, str):
             self._halt(known)
             return
@@ -274,15 +295,16 @@ class Oracle:
         elif known.operands and not self._private(known):
             self._halt("memory")
 
-    def _look(self, address: int) -> Stop | Instruction:
+    def _classify(self, address: int) -> Stop | InstructionInfo:
         if address in self._events or MARKS <= address < MARKS + PAGE:
             return "event"
-        if not self._program.runs(address):
+        if not self._program.executes(address):
             return "foreign"
         instruction = self._program.instruction(address)
         return instruction if instruction.kind == "plain" else instruction.kind
 
-    def _private(self, instruction: Instruction) -> bool:
+    def _private(self, instruction: InstructionInfo) -> bool:
+        """Return whether all explicit operands are on the CPU's own stack."""
         if instruction.inexact:
             return False
         return all(self._inside(operand) for operand in instruction.operands)
@@ -307,35 +329,37 @@ class Oracle:
         if self._recording:
             write = kind == unicorn.UC_MEM_WRITE
             mask = (1 << 8 * size) - 1
-            self._accesses.append(Access(write, address & MASK, size, value & mask if write else 0))
+            self._accesses.append(
+                MemoryAccess(write, address & MASK, size, value & mask if write else 0)
+            )
 
     def _on_unmapped(self, uc: Any, kind: int, address: int, size: int, value: int, _: Any) -> bool:
         if self._recording:
             write = kind == unicorn.UC_MEM_WRITE_UNMAPPED
-            self._bad = Access(write, address & MASK, size, 0)
+            self._bad_access = MemoryAccess(write, address & MASK, size, 0)
         return False
 
-    # --- state -------------------------------------------------------------------------------
+    # --- contexts ----------------------------------------------------------------------------
 
-    def _load(self, core: Core) -> None:
+    def _load(self, context: Context) -> None:
         uc = self._uc
-        region = core.region
+        region = context.region
         if region is not None:
-            # What lies below RSP is dead: always the same, so that nothing depends on earlier runs.
-            live = core.stack.rjust(region.top - region.low, b"\0")
-            if live:
-                uc.mem_write(region.low, live)
+            # Zero what lies below RSP, so that nothing depends on earlier runs.
+            stack = context.stack.rjust(region.top - region.low, b"\0")
+            if stack:
+                uc.mem_write(region.low, stack)
         before = self._raw
-        changed = [one for at, one in enumerate(zip(_IDS, core.regs, strict=True))
+        changed = [one for at, one in enumerate(zip(_IDS, context.regs, strict=True))
                    if one[1] != before[at]]  # fmt: skip
         if changed:
             uc.reg_write_batch(changed)
 
-    def _save(self, region: Region | None) -> Core:
+    def _save(self, region: StackRegion | None) -> Context:
         self._raw = self._uc.reg_read_batch(_IDS)
         regs = list(self._raw)
-        regs[RFLAGS] = regs[RFLAGS] & _FLAGS | _ALWAYS
+        regs[RFLAGS] = regs[RFLAGS] & _FLAGS | _ALWAYS_SET
         stack = b""
         if region is not None and region.low <= regs[RSP] < region.top:
             stack = bytes(self._uc.mem_read(regs[RSP], region.top - regs[RSP]))
-        return Core(tuple(regs), region, stack)
+        return Context(tuple(regs), region, stack)

@@ -1,6 +1,6 @@
-"""Graphs of numbered states: from where nothing good can be reached, and where it ends then.
+"""Reachability in graphs of numbered states.
 
-Pure functions over edges; knows nothing of what a state is.
+Pure functions over edges; they know nothing of what a state is.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-# A nearest end is looked for among so many states; among more, any end will do.
+# A nearest terminal state is searched for among this many states; beyond them any one will do.
 _NEAR: Final = 20_000
+# It is in a component of at most this many states.
 _SMALL: Final = 400
+# Passes over all states in `all_reach`.
 _PASSES: Final = 20
 
 
 class Edges:
-    """Edges by one of their ends.
+    """The edges of a graph, indexed by one of their ends.
 
     Args:
-        total: how many states there are.
-        key: for each edge the end by which it is looked up.
-        value: for each edge the other end.
+        total: number of states.
+        key: for each edge, the end by which it is looked up.
+        value: for each edge, the other end.
     """
 
     def __init__(self, total: int, key: array[int], value: array[int]) -> None:
@@ -39,16 +41,16 @@ class Edges:
         self.total = total
 
     def of(self, at: int) -> array[int]:
-        """The other ends."""
+        """Return the other ends of the edges of state `at`."""
         return self._items[self._start[at] : self._start[at + 1]]
 
 
-def hopeless(before: Edges, good: Iterable[int]) -> int:
-    """The first state from which none of the good ones can be reached, or -1.
+def first_doomed(before: Edges, good: Iterable[int]) -> int | None:
+    """Return the first state from which no good state can be reached, or None.
 
     Args:
-        before: edges by where they lead to.
-        good: states.
+        before: edges, indexed by the state they lead to.
+        good: the good states.
     """
     known = bytearray(before.total)
     todo = list(good)
@@ -59,18 +61,19 @@ def hopeless(before: Edges, good: Iterable[int]) -> int:
             if not known[one]:
                 known[one] = 1
                 todo.append(one)
-    return known.find(0)
+    at = known.find(0)
+    return None if at < 0 else at
 
 
 def all_reach(good: Iterable[int], starts: array[int], ends: array[int]) -> bool:
-    """Whether one of the good states can be reached from every state, and cheaply seen to be.
+    """Return True if a cheap test shows that every state can reach a good one.
 
-    False does not say that it cannot: `hopeless` knows.
+    The test is one-sided: after False, `first_doomed` gives the exact answer.
 
     Args:
-        good: states.
+        good: the good states.
         starts: where in `ends` the edges of each state begin, and where the last ones end.
-        ends: the states that edges lead to; those below 0 are not used.
+        ends: the states that edges lead to; negative entries are ignored.
     """
     known = bytearray(len(starts) - 1)
     for at in good:
@@ -92,10 +95,15 @@ def all_reach(good: Iterable[int], starts: array[int], ends: array[int]) -> bool
     return False
 
 
-def end(first: int, after: Edges) -> int:
-    """A state after `first` to which one comes back from wherever it leads: there it ends.
+def terminal(first: int, after: Edges) -> int:
+    """Return a state in a terminal component that can be reached from `first`.
 
-    A nearest one, if there are not too many states.
+    From such a state every path leads back to it. It is a nearest one unless there are too many
+    states to look for that.
+
+    Args:
+        first: where to start.
+        after: edges, indexed by the state they begin in.
     """
     order, seen = [first], {first}
     for at in order:
@@ -104,16 +112,16 @@ def end(first: int, after: Edges) -> int:
                 seen.add(one)
                 order.append(one)
         if len(order) > _NEAR:
-            return _some_end(first, after)
+            return _any_terminal(first, after)
     for at in order:
         reach = reached(at, after, _SMALL)
         if reach is not None and all(at in (reached(one, after) or ()) for one in reach):
             return at
-    return _some_end(first, after)
+    return _any_terminal(first, after)
 
 
 def reached(start: int, after: Edges, most: int | None = None) -> set[int] | None:
-    """All states after `start`, itself too; None if there are more than `most`."""
+    """Return all states reachable from `start`, which is one; None if there are over `most`."""
     reach, todo = {start}, [start]
     while todo:
         for one in after.of(todo.pop()):
@@ -125,8 +133,11 @@ def reached(start: int, after: Edges, most: int | None = None) -> set[int] | Non
     return reach
 
 
-def _some_end(first: int, after: Edges) -> int:
-    """The component that Tarjan's algorithm (1972) finds first: it has no way out."""
+def _any_terminal(first: int, after: Edges) -> int:
+    """Return a state of the component that Tarjan's algorithm (1972) finds first.
+
+    No edge leads out of that component.
+    """
     low: dict[int, int] = {first: 0}
     number = {first: 0}
     path = [(first, iter(after.of(first)))]
@@ -145,8 +156,8 @@ def _some_end(first: int, after: Edges) -> int:
             low[path[-1][0]] = min(low[path[-1][0]], low[at])
 
 
-def way(first: int, last: int, after: Edges) -> list[int]:
-    """The states on a shortest way, both ends too."""
+def shortest_path(first: int, last: int, after: Edges) -> list[int]:
+    """Return the states on a shortest path, both ends included."""
     came: dict[int, int] = {first: -1}
     todo = deque([first])
     while last not in came:

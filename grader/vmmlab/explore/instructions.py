@@ -1,7 +1,7 @@
-"""What kind of instruction stands at an address: read once with capstone, for the oracle to obey.
+"""Classification of instructions, with capstone: which ones the emulator may run on its own.
 
-Nothing is believed that is not listed: an instruction that the emulator runs silently but that
-means more on a real CPU (ports, control registers, clocks) must not look like arithmetic.
+Only listed instructions are accepted. An instruction that the emulator runs silently but that does
+more on a real CPU (ports, control registers, clocks) must not pass for arithmetic.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from capstone import x86
 LONGEST: Final = 15
 """Bytes: the longest instruction (Intel SDM volume 2, 2.3.11)."""
 
-Kind = Literal["plain", "halt", "cpuid", "fence", "undefined", "unsupported"]
+InstructionKind = Literal["plain", "halt", "cpuid", "fence", "undefined", "unsupported"]
 
-# Integer code as compilers make it for -mgeneral-regs-only, and what people write by hand.
+# Integer instructions that compilers emit for -mgeneral-regs-only, or that people write by hand.
 _PLAIN: Final = frozenset((
     "adc", "add", "and", "bsf", "bsr", "bswap", "bt", "btc", "btr", "bts", "call", "cbw",
     "cdq", "cdqe", "clc", "cld", "cli", "cmc", "cmp", "cmpsb", "cmpsd", "cmpsq", "cmpsw",
@@ -41,7 +41,13 @@ _POPS: Final = frozenset({"pop", "ret", "leave"})
 class Operand:
     """A memory operand: segment base + base + index * scale + disp.
 
-    Registers are capstone's 64-bit names, "" for none; `disp` holds RIP already.
+    Attributes:
+        base: capstone's name of the base register, or "".
+        index: capstone's name of the index register, or "".
+        scale: factor of the index.
+        disp: displacement, including RIP if the operand is relative to it.
+        segment: capstone's name of the segment register, or "".
+        size: in bytes.
     """
 
     base: str
@@ -53,24 +59,24 @@ class Operand:
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
-    """One instruction as the explorer sees it.
+class InstructionInfo:
+    """One instruction, as far as the emulator needs to know it.
 
     Attributes:
         text: in Intel's notation.
-        size: bytes.
-        kind: what the explorer does with it.
+        size: in bytes.
+        kind: "plain" if the emulator may run it, else what it is.
         operands: its explicit memory operands.
-        inexact: what it accesses may lie beside its operand (a bit number in a register).
-        locked: atomic: LOCK prefix, or XCHG with memory.
-        pushes: uses memory below RSP.
-        pops: uses memory at RSP.
-        sets_rsp: moves RSP by more than pushing, popping or making room.
+        inexact: it may access memory outside its operand (a bit number in a register).
+        locked: atomic, by a LOCK prefix or as XCHG with memory.
+        pushes: it stores below RSP.
+        pops: it loads at RSP.
+        sets_rsp: it changes RSP by more than a push, a pop or a constant.
     """
 
     text: str
     size: int
-    kind: Kind
+    kind: InstructionKind
     operands: tuple[Operand, ...] = ()
     inexact: bool = False
     locked: bool = False
@@ -86,16 +92,16 @@ def _engine() -> Any:
     return engine
 
 
-def decode(code: bytes, address: int) -> Instruction:
-    """The instruction that `code` begins with.
+def decode(code: bytes, address: int) -> InstructionInfo:
+    """Return the instruction that `code` begins with.
 
     Args:
-        code: up to 15 bytes.
-        address: where they are.
+        code: bytes, of which at most 15 are used.
+        address: their address.
     """
     one = next(iter(_engine().disasm(code[:LONGEST], address, 1)), None)
     if one is None:
-        return Instruction(f"bytes {code[:4].hex(' ')} …", 1, "undefined")
+        return InstructionInfo(f"bytes {code[:4].hex(' ')} …", 1, "undefined")
     name = one.mnemonic.split()[-1]
     text = f"{one.mnemonic} {one.op_str}".strip()
     kind = _kind(name, one)
@@ -103,7 +109,7 @@ def decode(code: bytes, address: int) -> Instruction:
     if name in ("lea", "nop") or name.startswith("prefetch"):
         memory = ()
     locked = x86.X86_PREFIX_LOCK in one.prefix or (name == "xchg" and bool(memory))
-    return Instruction(
+    return InstructionInfo(
         text=text,
         size=one.size,
         kind=kind,
@@ -116,12 +122,12 @@ def decode(code: bytes, address: int) -> Instruction:
     )
 
 
-def _kind(name: str, one: Any) -> Kind:
+def _kind(name: str, one: Any) -> InstructionKind:
     if name == "hlt":
         return "halt"
     if name == "cpuid":
         return "cpuid"
-    # LFENCE and SFENCE do not wait for earlier stores (Intel SDM volume 3, 8.2.5): plain.
+    # LFENCE and SFENCE are plain: they do not wait for earlier stores (Intel SDM volume 3, 8.2.5).
     if name == "mfence":
         return "fence"
     if name in ("ud2", "ud0", "ud1", "int3"):

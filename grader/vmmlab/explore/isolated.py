@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import InfraError, UsageError
-from vmmlab.explore.model import CPUS, SCENARIOS, Bounds, Exploration
+from vmmlab.explore.exploration import CPUS, SCENARIOS, Bounds, Exploration
 from vmmlab.explore.program import CohortLike, ImageLike
 from vmmlab.explore.schema import from_data
 from vmmlab.host.sandbox import Completed, Limits, Sandbox
@@ -28,7 +28,7 @@ from vmmlab.host.toolroots import NIX
 from vmmlab.images.model import one_line
 
 _PACKAGES: Final = ("unicorn", "capstone", "elftools")
-_OWN: Final = ("__init__.py", "errors.py", "build", "explore")
+_OWN: Final = ("__init__.py", "base", "images", "explore")
 _RUN: Final = (
     "import sys; sys.path += sys.argv[2:]; from vmmlab.explore.child import main; main(sys.argv[1])"
 )

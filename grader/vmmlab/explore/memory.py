@@ -1,6 +1,6 @@
-"""Contents of shared memory: each one that comes up has a number, so that states are small.
+"""Interned memory: every distinct state of shared memory gets a number, so that states stay small.
 
-Knows nothing of CPUs.
+It knows nothing of CPUs.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ Store = tuple[int, int, int]
 """Address, size in bytes, value."""
 
 
-class Memory:
-    """Contents of shared memory, each with a number; number 0 is the initial one.
+class SharedMemory:
+    """All states of shared memory seen so far, by number; number 0 is the initial one.
 
     Args:
-        initial: the byte at an address before anything has run.
-        writes: what differs from that from the start.
+        initial: returns the byte at an address before any code has run.
+        writes: stores that are already visible in the initial state.
     """
 
     def __init__(self, initial: Callable[[int], int], writes: Sequence[Store]) -> None:
@@ -25,13 +25,14 @@ class Memory:
         for address, size, value in writes:
             for at, byte in enumerate(value.to_bytes(size, "little")):
                 self._base[address + at] = byte
+        # For each number, the bytes that differ from the initial state.
         self._known: list[dict[int, int]] = [{}]
         self._ids: dict[frozenset[tuple[int, int]], int] = {frozenset(): 0}
         self._reads: dict[tuple[int, int, int], int] = {}
         self._writes: dict[tuple[int, int, int, int], int] = {}
 
     def read(self, memory: int, address: int, size: int) -> int:
-        """The number at an address."""
+        """Return the value of `size` bytes at `address`, little-endian."""
         key = (memory, address, size)
         found = self._reads.get(key)
         if found is None:
@@ -41,7 +42,7 @@ class Memory:
         return found
 
     def write(self, memory: int, address: int, size: int, value: int) -> int:
-        """The memory with something else at an address."""
+        """Return the number of the memory state after a store of `size` bytes."""
         key = (memory, address, size, value)
         found = self._writes.get(key)
         if found is None:
@@ -51,10 +52,10 @@ class Memory:
                     now.pop(at, None)
                 else:
                     now[at] = byte
-            content = frozenset(now.items())
-            found = self._ids.get(content)
+            changes = frozenset(now.items())
+            found = self._ids.get(changes)
             if found is None:
-                found = self._ids[content] = len(self._known)
+                found = self._ids[changes] = len(self._known)
                 self._known.append(now)
             self._writes[key] = found
         return found

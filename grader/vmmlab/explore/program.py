@@ -1,7 +1,7 @@
-"""An image and the addresses around it: what is where, which given code is run or modelled.
+"""A compiled VMM and its surroundings: what is at which address, and which given code is run.
 
-The VMM is linked at 1 GiB, which the emulator takes as it is. Beside the image the model has a copy
-of the trampoline's data, stacks, and room for `alloc`. Knows nothing of what is right.
+The VMM is linked at 1 GiB, and the emulator maps it there. Beside the image the model has a copy of
+the trampoline, stacks, and memory for `alloc`. This module knows nothing of what is right.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from vmmlab.base.errors import InfraError
-from vmmlab.explore.instructions import LONGEST, Instruction, decode
+from vmmlab.explore.instructions import LONGEST, InstructionInfo, decode
 
 if TYPE_CHECKING:
     from vmmlab.images.symbols import Symbols
@@ -24,48 +24,52 @@ VMM_BASE: Final = 0x4000_0000  # include/layout.h: virtual = VMM_BASE + physical
 WINDOW: Final = 0xC000_0000  # include/layout.h: MAPMEM_BASE
 PAGE: Final = 0x1000
 
-# Places of the model's own, inside the alias and far from image and low memory.
+# Addresses of the model's own, inside the alias and far from the image and from low memory.
 STACKS: Final = 0x5000_0000
 HEAP: Final = 0x6000_0000
 MARKS: Final = 0x4F00_0000
 RETURN_MARK: Final = MARKS + 0x10
-"""Where a function that the harness has called returns to."""
+"""The return address of a function that the harness calls."""
 ARENA: Final = 0x40_0000
 SLOT: Final = 0x10_0000
-"""`alloc` number k of CPU c gives HEAP + c * ARENA + k * SLOT."""
+"""Call number k of `alloc` on CPU c returns HEAP + c * ARENA + k * SLOT."""
 SLOTS: Final = ARENA // SLOT
-STACK_SIZE: Final = 0x8000  # of a stack that the harness makes
+STACK_SIZE: Final = 0x8000  # of a stack that the harness provides
 WINDOW_BYTES: Final = 4096
-"""So much of a stack is followed; deeper use is reported, not judged."""
+"""This much of a stack is followed; deeper use is a limit, not a violation."""
 
-# include/pcpu.h, behind the padding: self, cpunum, apic_id, stackaddr; a test compares with DWARF.
+# Offsets in struct pcpu after the padding (include/pcpu.h); a test compares them with DWARF.
 PCPU_SELF: Final = 0
 PCPU_CPUNUM: Final = 8
 PCPU_APIC_ID: Final = 12
 PCPU_STACKADDR: Final = 16
 PCPU_BYTES: Final = 57  # before rounding up to 16
 
-# Given functions whose effect is modelled; all other given code but the few below is refused.
+# Given functions that the model replaces. Other given code, except for _RUN, is a limit.
 STUBS: Final = frozenset((
     "acpi_apic_id", "acpi_num_of_processors", "acpi_pm_timer", "alloc", "ap_first_missing",
-    "ap_proc", "apic_id", "panic", "printf", "segment_init_ap", "usleep", "vmm_ap_missing",
-    "vmm_parked", "vmm_synced", "vmm_todo", "vprintf",
+    "ap_proc", "apic_id", "panic", "printf", "segment_init_ap", "todo64", "usleep",
+    "vmm_ap_missing", "vmm_parked", "vmm_synced", "vmm_todo", "vprintf",
 ))  # fmt: skip
-# Given functions that are run as they are.
+# Given functions that are executed as they are.
 _RUN: Final = frozenset((
     "asm_wrrsp_and_jmp", "spinlock_init", "spinlock_lock", "spinlock_trylock",
     "spinlock_unlock", "memcpy", "memmove", "memset", "memcmp", "strcmp",
 ))  # fmt: skip
+# Bytes of the given code at ap_locked that are executed.
 _AP_LOCKED_BYTES: Final = 16
+_ARBITRARY_BYTE: Final = 0xA5
+_LONGEST_STRING: Final = 200
+# Bytes of inlined code through which the line of the calling function is searched.
 _INLINED: Final = 64
 
 
 class CohortLike(Protocol):
-    """What the explorer needs to know of a cohort."""
+    """What the explorer needs of a cohort."""
 
     @property
     def apinit_addr(self) -> int:
-        """Physical address of the trampoline's copy."""
+        """Physical address of the copy of the trampoline."""
 
     @property
     def pcpu_pad(self) -> int:
@@ -73,7 +77,7 @@ class CohortLike(Protocol):
 
 
 class OptionsLike(Protocol):
-    """What the explorer needs to know of how an image was built."""
+    """What the explorer needs of the options that an image was built with."""
 
     @property
     def arch(self) -> str:
@@ -89,34 +93,34 @@ class OptionsLike(Protocol):
 
 
 class ImageLike(Protocol):
-    """What the explorer needs to know of an image; `vmmlab.images.Image` offers it."""
+    """What the explorer needs of an image; `vmmlab.images.Image` provides it."""
 
     @property
     def elf(self) -> Path:
-        """ELF64 with symbols."""
+        """Path of the ELF64 file, with symbols."""
 
     @property
     def symbols(self) -> Symbols:
-        """Its symbols."""
+        """Symbols and source lines."""
 
     @property
     def options(self) -> OptionsLike:
-        """How it was built."""
+        """The options that it was built with."""
 
     @property
     def key(self) -> str:
-        """Names the content."""
+        """Identifies the content."""
 
 
-class Region(NamedTuple):
+class StackRegion(NamedTuple):
     """A stack that a CPU is on.
 
     Attributes:
-        name: for people.
-        block: names the memory: two CPUs with the same one share a stack.
+        name: for messages.
+        block: identifies the memory: two CPUs with the same block share a stack.
         base: lowest address of the memory.
         low: lowest address that is followed.
-        top: RSP when the stack was entered; what is above it does not belong to the frames.
+        top: RSP when the CPU came to the stack; memory above it belongs to no frame.
     """
 
     name: str
@@ -126,21 +130,28 @@ class Region(NamedTuple):
     top: int
 
 
-Kind = Literal["shared", "rom", "fault", "unknown", "boot stack", "todo"]
+TargetKind = Literal["shared", "rom", "fault", "unknown", "boot stack"]
 
 
-class Place(NamedTuple):
-    """What an access to memory meets: the address by which all CPUs know it, or why it has none."""
+class Target(NamedTuple):
+    """What an access to memory refers to.
 
-    kind: Kind
+    Attributes:
+        kind: what there is; only "shared" memory can be followed.
+        address: the address by which all CPUs know it.
+        window: the access goes through the mapping that ap_start removes.
+        why: the limit or the exception in words, if there is more to say than the kind.
+    """
+
+    kind: TargetKind
     address: int
     window: bool = False
     why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
-    """A loaded part of the image."""
+class Segment:
+    """A loaded segment of the image."""
 
     start: int
     data: bytes
@@ -148,43 +159,55 @@ class Section:
 
     @property
     def end(self) -> int:
-        """The first address behind it."""
+        """The first address after it."""
         return self.start + len(self.data)
 
 
 class Program:
-    """One image, read.
+    """One image, with the addresses that the model needs.
 
     Args:
         image: built for lab 4, with symbols; x86_64.
-        cohort: the one that it was built for.
-        cpus: how many CPUs there are, the BSP among them.
+        cohort: the cohort that it was built for.
+        cpus: number of CPUs, including the BSP.
+
+    Attributes:
+        symbols: of the image.
+        cpus: as given.
+        apic_ids: the APIC id of each CPU.
+        segments: the loaded segments of the image.
+        trampoline: address of the copy of the trampoline, in the alias.
+        trampoline_size: its size in bytes.
+        window: address at which mapmem maps that copy.
+        lock: address of *apinitlock, in the alias; `lock_offset` is its offset in the trampoline.
+        procs: address of *apinitprocs, in the alias; `procs_offset` is its offset there.
+        boot_low: lowest address of the boot stack; `boot_top` is the address after it.
+        pcpus: address of the per-CPU structures; `pcpu_size` is the size of each in bytes.
+        stubs: functions that the model replaces: address to name.
 
     Raises:
-        InfraError: the image lacks something that the given code always has.
+        InfraError: the image cannot be read, or it lacks something that the given code has.
     """
 
     def __init__(self, image: ImageLike, cohort: CohortLike, cpus: int) -> None:
-        self.image = image
         self.symbols = image.symbols
         self.cpus = cpus
-        # Not 0, 1, 2: a number that is really an APIC id shall show.
+        # Not 0, 1, 2: an APIC id that is used as a number must be noticed.
         self.apic_ids = (0, *(3 * n + 2 for n in range(cpus - 1)))
-        self.sections, self._data = _read(image)
+        self.segments, self._data = _read(image)
         self._data_starts = [start for start, _, _ in self._data]
         self._pad = cohort.pcpu_pad
         addr = self.symbols.addr
-        self.copy = VMM_BASE + cohort.apinit_addr
-        self.copy_bytes = addr("cpuinit_end") - addr("cpuinit_start")
+        self.trampoline = VMM_BASE + cohort.apinit_addr
+        self.trampoline_size = addr("cpuinit_end") - addr("cpuinit_start")
         self.window = WINDOW + cohort.apinit_addr % PAGE
         self.lock_offset = addr("apinit_lock") - addr("cpuinit_start")
         self.procs_offset = addr("apinit_procs") - addr("cpuinit_start")
-        self.lock = self.copy + self.lock_offset
-        self.procs = self.copy + self.procs_offset
+        self.lock = self.trampoline + self.lock_offset
+        self.procs = self.trampoline + self.procs_offset
         self.apinit_addr = cohort.apinit_addr
         self.boot_top = addr("boot_stack_top")
         self.boot_low = addr("boot_stack")
-        self.todo_top = self.symbols.maybe("todo_stack_top") or 0
         self.ap_locked = addr("ap_locked")
         found = next(((start, size) for start, size, name in self._data if name == "pcpus"), None)
         if found is None:
@@ -196,133 +219,133 @@ class Program:
         self.stubs: Mapping[int, str] = {
             where: name for name in sorted(STUBS) if (where := self.symbols.maybe(name)) is not None
         }
-        given = [r for r in self.symbols.ranges if r.owner != "student" and "text" in r.section]
-        self._given = sorted((r.start, r.end) for r in given)
-        self._run: list[tuple[int, int]] = [(self.ap_locked, self.ap_locked + _AP_LOCKED_BYTES)]
+        provided = [r for r in self.symbols.ranges if r.owner != "student" and "text" in r.section]
+        self._provided = sorted((r.start, r.end) for r in provided)
+        self._executed: list[tuple[int, int]] = [
+            (self.ap_locked, self.ap_locked + _AP_LOCKED_BYTES)
+        ]
         for name in sorted(_RUN):
             start = self.symbols.maybe(name)
             if start is not None:
-                self._run.append((start, start + max(self.symbols.size(name), 1)))
-        self._decoded: dict[int, Instruction] = {}
+                self._executed.append((start, start + max(self.symbols.size(name), 1)))
+        self._decoded: dict[int, InstructionInfo] = {}
 
-    def runs(self, address: int) -> bool:
-        """Whether code there is executed as it is: the student's, and a few given functions."""
-        if any(low <= address < high for low, high in self._run):
+    def executes(self, address: int) -> bool:
+        """Return whether this is code that is executed: the student's, or of a few functions."""
+        if any(low <= address < high for low, high in self._executed):
             return True
-        if any(low <= address < high for low, high in self._given):
+        if any(low <= address < high for low, high in self._provided):
             return False
-        text = self._section(address)
-        return text is not None and not text.writable
+        return self.is_code(address)
 
     def is_code(self, value: int) -> bool:
-        """Whether a number could be an address of code."""
-        section = self._section(value)
-        return section is not None and not section.writable
+        """Return whether a value could be an address of code."""
+        segment = self._segment(value)
+        return segment is not None and not segment.writable
 
-    def instruction(self, address: int) -> Instruction:
-        """The instruction at an address of the image."""
+    def instruction(self, address: int) -> InstructionInfo:
+        """Return the instruction at an address of the image."""
         found = self._decoded.get(address)
         if found is None:
-            section = self._section(address)
-            offset = address - section.start if section else 0
-            code = section.data[offset : offset + LONGEST] if section else b""
+            segment = self._segment(address)
+            offset = address - segment.start if segment else 0
+            code = segment.data[offset : offset + LONGEST] if segment else b""
             found = self._decoded[address] = decode(code, address)
         return found
 
     def initial(self, address: int) -> int:
-        """The byte at a shared address before anything has run. Memory from alloc is rubbish."""
-        section = self._section(address)
-        if section is not None:
-            return section.data[address - section.start]
-        if self.copy <= address < self.copy + self.copy_bytes:
-            return self.initial(self.symbols.addr("cpuinit_start") + address - self.copy)
-        return 0xA5
+        """Return the byte at a shared address before any code has run.
 
-    def classify(self, cpu: int, address: int, size: int) -> Place:
-        """What an access of a CPU to memory other than its own stack meets.
+        Memory from alloc holds arbitrary bytes.
+        """
+        segment = self._segment(address)
+        if segment is not None:
+            return segment.data[address - segment.start]
+        if self.trampoline <= address < self.trampoline + self.trampoline_size:
+            return self.initial(self.symbols.addr("cpuinit_start") + address - self.trampoline)
+        return _ARBITRARY_BYTE
+
+    def classify(self, cpu: int, address: int, size: int) -> Target:
+        """Return what an access of a CPU refers to, outside its own stack.
 
         Args:
-            cpu: who; only APs have the identity map.
+            cpu: the CPU; only APs have the identity map.
             address: linear address.
-            size: bytes.
+            size: in bytes.
         """
-        window = self.window <= address < self.window + self.copy_bytes
+        window = self.window <= address < self.window + self.trampoline_size
         if window:
-            address += self.copy - self.window
+            address += self.trampoline - self.window
         elif address + size <= VMM_BASE:
             if cpu == 0:
-                return Place("fault", address, why="a page fault: nothing is mapped there")
+                return Target("fault", address, why="a page fault: nothing is mapped there")
             address += VMM_BASE
         elif not VMM_BASE <= address < 2 * VMM_BASE:
             in_window = WINDOW <= address < WINDOW + 0x100_0000
             if in_window:
-                return Place("unknown", address)
-            return Place("fault", address, why="a page fault: nothing is mapped there")
-        if self.copy <= address and address + size <= self.copy + self.copy_bytes:
-            return Place("shared", address, window)
-        section = self._section(address)
-        if section is not None and address + size <= section.end:
-            if not section.writable:
-                return Place("rom", address)
+                return Target("unknown", address)
+            return Target("fault", address, why="a page fault: nothing is mapped there")
+        if self.trampoline <= address and address + size <= self.trampoline + self.trampoline_size:
+            return Target("shared", address, window)
+        segment = self._segment(address)
+        if segment is not None and address + size <= segment.end:
+            if not segment.writable:
+                return Target("rom", address)
             if self.boot_low <= address < self.boot_top:
-                return Place("boot stack", address)
-            if address == self.symbols.maybe("todo_said"):
-                return Place("todo", address)
-            return Place("shared", address)
+                return Target("boot stack", address)
+            return Target("shared", address)
         if address >= HEAP and address + size <= HEAP + self.cpus * ARENA:
-            return Place("shared", address)
+            return Target("shared", address)
         if STACKS <= address < STACKS + self.cpus * SLOT:
             owner = (address - STACKS) // SLOT
-            return Place("unknown", address, why=f"an access to the stack of CPU {owner}")
-        return Place("unknown", address)
+            return Target("unknown", address, why=f"an access to the stack of CPU {owner}")
+        return Target("unknown", address)
 
-    def region(self, rsp: int, allocs: Mapping[int, int]) -> Region | None:
-        """The stack that RSP leads to, or None.
+    def stack_at(self, rsp: int, allocs: Mapping[int, int]) -> StackRegion | None:
+        """Return the stack that RSP points into, or None.
 
         Args:
             rsp: the stack pointer.
-            allocs: all blocks that may exist: base to size.
+            allocs: blocks from alloc whose size is known: base address to size in bytes.
         """
         if self.boot_low < rsp <= self.boot_top:
             return self._stack("the boot stack", self.boot_low, self.boot_low, rsp)
-        if self.todo_top and self.todo_top - 2048 < rsp <= self.todo_top:
-            return self._stack("the stack of vmm_todo", self.todo_top, self.todo_top - 2048, rsp)
         if HEAP <= rsp < HEAP + self.cpus * ARENA:
             base = rsp - (rsp - HEAP) % SLOT
             owner = (base - HEAP) // ARENA
             if base in allocs and rsp > base + allocs[base]:
                 return None
             return self._stack(f"the block of CPU {owner}", base, base, rsp)
-        section = self._section(rsp - 1)
-        if section is not None and section.writable:
+        segment = self._segment(rsp - 1)
+        if segment is not None and segment.writable:
             name, base = self.data_symbol(rsp - 1)
             return self._stack(name, base, base, rsp)
         return None
 
     @staticmethod
-    def _stack(name: str, block: int, base: int, rsp: int) -> Region:
-        return Region(name, block, base, max(rsp - WINDOW_BYTES, base), rsp)
+    def _stack(name: str, block: int, base: int, rsp: int) -> StackRegion:
+        return StackRegion(name, block, base, max(rsp - WINDOW_BYTES, base), rsp)
 
-    def harness_stack(self, cpu: int) -> Region:
-        """The stack that the harness gives to a CPU."""
+    def harness_stack(self, cpu: int) -> StackRegion:
+        """Return the stack that the harness provides for a CPU."""
         base = STACKS + cpu * SLOT
         name = "the BSP's stack" if cpu == 0 else f"the stack of CPU {cpu}"
         return self._stack(name, base, base, base + STACK_SIZE)
 
-    def block(self, cpu: int, count: int) -> int:
-        """What alloc gives to a CPU that has called it `count` times before."""
+    def alloc_block(self, cpu: int, count: int) -> int:
+        """Return what alloc returns to a CPU that has called it `count` times before."""
         return HEAP + cpu * ARENA + count * SLOT
 
     def pcpu(self, number: int) -> int:
-        """Address of the per-CPU structure with this number (the GS base)."""
+        """Return the address of the per-CPU structure with this number (the GS base)."""
         return self.pcpus + number * self.pcpu_size
 
     def pcpu_field(self, number: int, field: int) -> int:
-        """Address of one of its fields, such as PCPU_STACKADDR."""
+        """Return the address of one of its fields, such as PCPU_STACKADDR."""
         return self.pcpu(number) + self._pad + field
 
     def data_symbol(self, address: int) -> tuple[str, int]:
-        """Name and start of the variable at an address; the address itself if it has no name."""
+        """Return name and start of the variable at an address, or the address as both."""
         at = bisect.bisect_right(self._data_starts, address) - 1
         if at >= 0:
             start, size, name = self._data[at]
@@ -331,19 +354,19 @@ class Program:
         return f"{address:#x}", address
 
     def data_size(self, address: int) -> int:
-        """Bytes of the variable at an address, 0 if it has no name."""
+        """Return the size in bytes of the variable at an address, 0 if it has no name."""
         at = bisect.bisect_right(self._data_starts, address) - 1
         start, size, _ = self._data[at] if at >= 0 else (0, 0, "")
         return size if start <= address < start + size else 0
 
     def name(self, address: int) -> str:
-        """What people call a shared address."""
+        """Return the name of a shared address for messages."""
         if self.lock <= address < self.lock + 8:
             return _offset("*apinitlock", address - self.lock)
         if self.procs <= address < self.procs + 4:
             return "*apinitprocs"
-        if self.copy <= address < self.copy + self.copy_bytes:
-            return _offset("the trampoline's copy", address - self.copy)
+        if self.trampoline <= address < self.trampoline + self.trampoline_size:
+            return _offset("the trampoline's copy", address - self.trampoline)
         if HEAP <= address < HEAP + self.cpus * ARENA:
             at = address - HEAP
             return _offset(f"the block of CPU {at // ARENA}", at % SLOT)
@@ -359,10 +382,10 @@ class Program:
         name, start = self.data_symbol(address)
         return _offset(name, address - start)
 
-    def place(self, address: int) -> str:
-        """Source file and line of code, or "".
+    def source_line(self, address: int) -> str:
+        """Return file and line of code, such as "lab4/sync.c:21", or "".
 
-        Of a header's code that was put into a student's function, the line before it.
+        For inlined code of a header this is the line before it in the student's file.
         """
         found = line = self.symbols.line(address)
         for back in range(1, _INLINED):
@@ -373,16 +396,16 @@ class Program:
             found = line
         return f"{found[0]}:{found[1]}" if found else ""
 
-    def text(self, address: int) -> bytes | None:
-        """A string in the image, without its zero, or None."""
-        section = self._section(address)
-        if section is None:
+    def string_at(self, address: int) -> bytes | None:
+        """Return the string at an address of the image, up to 200 bytes, or None."""
+        segment = self._segment(address)
+        if segment is None:
             return None
-        at = address - section.start
-        return section.data[at : at + 200].split(b"\0")[0]
+        at = address - segment.start
+        return segment.data[at : at + _LONGEST_STRING].split(b"\0")[0]
 
-    def _section(self, address: int) -> Section | None:
-        return next((one for one in self.sections if one.start <= address < one.end), None)
+    def _segment(self, address: int) -> Segment | None:
+        return next((one for one in self.segments if one.start <= address < one.end), None)
 
 
 def _offset(name: str, offset: int) -> str:
@@ -390,16 +413,16 @@ def _offset(name: str, offset: int) -> str:
 
 
 @lru_cache(maxsize=8)
-def _parse(path: Path) -> tuple[tuple[Section, ...], list[tuple[int, int, str]]]:
+def _parse(path: Path) -> tuple[tuple[Segment, ...], list[tuple[int, int, str]]]:
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import SymbolTableSection
 
     file: Any = ELFFile(io.BytesIO(path.read_bytes()))
-    sections = []
+    segments = []
     for segment in file.iter_segments():
         if segment["p_type"] == "PT_LOAD" and segment["p_memsz"]:
             data = segment.data().ljust(segment["p_memsz"], b"\0")
-            sections.append(Section(segment["p_vaddr"], data, bool(segment["p_flags"] & 2)))
+            segments.append(Segment(segment["p_vaddr"], data, bool(segment["p_flags"] & 2)))
     data_symbols: dict[int, tuple[int, int, str]] = {}
     for table in file.iter_sections():
         if not isinstance(table, SymbolTableSection):
@@ -408,10 +431,10 @@ def _parse(path: Path) -> tuple[tuple[Section, ...], list[tuple[int, int, str]]]
             if symbol["st_info"]["type"] == "STT_OBJECT" and symbol.name:
                 start = symbol["st_value"]
                 data_symbols[start] = (start, symbol["st_size"], symbol.name)
-    return tuple(sections), sorted(data_symbols.values())
+    return tuple(segments), sorted(data_symbols.values())
 
 
-def _read(image: ImageLike) -> tuple[tuple[Section, ...], list[tuple[int, int, str]]]:
+def _read(image: ImageLike) -> tuple[tuple[Segment, ...], list[tuple[int, int, str]]]:
     from elftools.common.exceptions import ELFError
 
     try:

@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 
 from pydantic import TypeAdapter
 
-from vmmlab.explore.model import SCHEMA, Exploration, Verdict
+from vmmlab.explore.exploration import SCHEMA, Exploration, Verdict
 
 SCHEMA_FILE: Final = Path(__file__).with_name("exploration.schema.json")
 SAMPLE_FILES: Final = tuple(

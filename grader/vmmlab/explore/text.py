@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from vmmlab.base.text import cells, clean
-from vmmlab.explore.model import Counterexample, Exploration, Limit, Part, Step
+from vmmlab.explore.exploration import (
+    Counterexample,
+    Exploration,
+    Limit,
+    Part,
+    ScheduleStep,
+    number_text,
+)
 from vmmlab.i18n.translate import Reader
 
 _WIDTH: Final = 100
@@ -124,7 +131,7 @@ def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
     yield ""
     line = " "
     for name, value in found.values.items():
-        told = f"{name} = {_number(value)}"
+        told = f"{name} = {number_text(value)}"
         if len(line) + len(told) > _WIDTH:
             yield line
             line = " "
@@ -132,22 +139,22 @@ def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
     yield line.rstrip(",")
 
 
-def _row(step: Step, say: Reader) -> tuple[str, str, str, str, str]:
+def _row(step: ScheduleStep, say: Reader) -> tuple[str, str, str, str, str]:
     holds = ", ".join(f"{say(name)}: {_cpu(cpu)}" for name, cpu in step.holds.items())
     place = step.place or step.function
     return str(step.number), _cpu(step.cpu), place, _what(step, say), holds
 
 
-def _what(step: Step, say: Reader) -> str:
+def _what(step: ScheduleStep, say: Reader) -> str:
     """What happens: what is done to which memory, and more about it behind a comma."""
     if not step.target:
         return say(step.action)
     doing, *more = step.action.split(", ")
     if step.read is not None and step.written is not None:
-        values = f": {_number(step.read)} -> {_number(step.written)}"
+        values = f": {number_text(step.read)} -> {number_text(step.written)}"
     else:
         value = step.read if step.written is None else step.written
-        values = "" if value is None else f" = {_number(value)}"
+        values = "" if value is None else f" = {number_text(value)}"
     told = {
         "reads": f"reads {step.target}",
         "writes": f"writes {step.target}",
@@ -167,7 +174,3 @@ def _right(text: str, wide: int) -> str:
 
 def _cpu(cpu: int) -> str:
     return f"CPU {cpu}" if cpu else "BSP"
-
-
-def _number(value: int) -> str:
-    return str(value) if value < 256 else f"{value:#x}"

@@ -1,7 +1,7 @@
-"""From a lab and its files to Observations: builds, boots in parallel, retries nothing.
+"""The runner that really boots: from a request to images and Observations.
 
 One thread with one event loop drives all machines of a grading; as many boot at once as the host
-has CPUs. What an Observation means is not known here.
+has CPUs. Retries nothing, and does not know what an Observation means.
 """
 
 from __future__ import annotations
@@ -12,52 +12,49 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from vmmlab.base.errors import InfraError
 from vmmlab.checks import Scenario
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.grading import inputs
-from vmmlab.grading.grade import RunFacts, RunRequest
+from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import tool_versions
-from vmmlab.images import prebuilt
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions, Diagnostic, Image, ObjectPatch
+from vmmlab.images.prebuilt import source_of
 from vmmlab.images.sources import Prebuilt
 from vmmlab.machine import Machine, MachineSpec
-from vmmlab.machine.firmware import DEFAULT
+from vmmlab.observe.boot import observe
 from vmmlab.observe.observation import Observation
-from vmmlab.observe.session import Director, Inputs
-from vmmlab.probes.bringup import make_probe
+from vmmlab.observe.session import Session
+from vmmlab.observe.view import Inputs
+from vmmlab.probes import make_probe, probe_kind
 
-T = TypeVar("T")
-
-COST = {"exclusion": 4, "barrier": 3, "ladder": 2, "late-ap": 2}
-"""About how much longer a boot takes with these probes."""
 BUILD_PARAMS = ("opt", "compiler", "delays")
 
 
 def make_builder(
-    course: Course, sandbox: Sandbox, standins: Path | None, cohort: Cohort
+    course: Course, sandbox: Sandbox, prebuilt: Path | None, cohort: Cohort
 ) -> Builder:
-    """The builder of a course, with stand-ins from its reference or ready-made.
+    """Return the builder of a course; the other labs come from its reference or are prebuilt.
 
     Args:
         course: the course.
         sandbox: where compilers run.
-        standins: folder of ready-made stand-ins, in place of those of a release.
-        cohort: whose stand-ins are needed.
+        prebuilt: folder of prebuilt labs; used instead of a release's own.
+        cohort: whose prebuilt labs are needed.
 
     Raises:
-        UsageError: the course has no stand-ins for this cohort.
+        UsageError: the course has no prebuilt labs for this cohort.
     """
-    own = standins is not None and standins.is_dir() and not course.reference_dir.is_dir()
-    source = Prebuilt(standins) if own and standins else prebuilt.source_of(course, cohort)
+    own = prebuilt is not None and prebuilt.is_dir() and not course.reference_dir.is_dir()
+    source = Prebuilt(prebuilt) if own and prebuilt else source_of(course, cohort)
     return Builder(course.tree, course, sandbox, None, source)
 
 
@@ -69,24 +66,25 @@ def build_options(
     compiler: str | None = None,
     opt: str | None = None,
 ) -> BuildOptions:
-    """How the VMM of a scenario is built.
+    """Return how the VMM of a scenario is built.
 
     Args:
-        scenario: what it says itself counts.
+        scenario: its own parameters take precedence.
         arch: what to build for.
-        seed: of the boot's inputs.
-        compiler: where the scenario names none.
-        opt: where the scenario names none.
+        seed: seed of the boot's inputs.
+        compiler: compiler where the scenario names none.
+        opt: optimisation where the scenario names none.
     """
     named: dict[str, Any] = {"compiler": compiler, "opt": opt}
-    named |= {name: found for name in BUILD_PARAMS if (found := scenario.get(name)) is not None}
+    own = {name: getattr(scenario, name) for name in BUILD_PARAMS}
+    named |= {name: value for name, value in own.items() if value is not None}
     given = {name: value for name, value in named.items() if value is not None}
-    shuffle = scenario.get("shuffle")
-    own_functions = scenario.get("probe") == "initfuncs"
+    shuffle = scenario.shuffle
+    own_functions = "functions" in probe_kind(scenario.probe).parameters
     asm_seed = seed + (int(shuffle) if shuffle else 0)
     return BuildOptions(
         arch=arch,
-        extra_asm=inputs.initfunc_asm(asm_seed, int(scenario.get("functions", 0)))
+        extra_asm=inputs.initfunc_asm(asm_seed, int(scenario.option("functions", 0)))
         if own_functions
         else None,
         link_order_seed=asm_seed if shuffle else None,
@@ -97,61 +95,56 @@ def build_options(
 async def boot(
     image: Image, scenario: Scenario, cohort: Cohort, seed: int, sandbox: Sandbox
 ) -> Observation:
-    """Boot one scenario and watch it.
+    """Boot one scenario and observe it.
 
     Args:
         image: what to boot.
         scenario: its name and parameters.
         cohort: whose numbers are in the image.
         seed: seed of the boot's inputs.
-        sandbox: what QEMU runs in.
+        sandbox: where QEMU runs.
 
     Raises:
         InfraError: QEMU could not be started, or died although the guest did not end it.
     """
     with tempfile.TemporaryDirectory(prefix="vmmlab-modules-") as folder:
         modules: list[Path] = []
-        for number in range(int(scenario.get("modules", 0))):
+        for number in range(scenario.modules):
             modules.append(Path(folder) / f"module{number}")
             modules[-1].write_bytes(inputs.module(seed, number))
-        return await _boot(image, scenario, cohort, seed, sandbox, tuple(modules))
+        spec = MachineSpec(
+            kernel=image.kernel,
+            cpus=scenario.cpus,
+            memory_mib=scenario.memory_mib or inputs.memory_mib(seed, scenario.name),
+            firmware=scenario.firmware,
+            cmdline=inputs.command_line(seed, scenario.name, scenario.cmdline),
+            modules=tuple(modules),
+        )
+        async with Machine(spec, sandbox) as machine:
+            return await _observe(machine, image, scenario, cohort, seed)
 
 
-async def _boot(
-    image: Image,
-    scenario: Scenario,
-    cohort: Cohort,
-    seed: int,
-    sandbox: Sandbox,
-    modules: tuple[Path, ...],
+async def _observe(
+    machine: Machine, image: Image, scenario: Scenario, cohort: Cohort, seed: int
 ) -> Observation:
-    cpus = int(scenario.get("cpus", 4))
-    spec = MachineSpec(
-        kernel=image.kernel,
-        cpus=cpus,
-        memory_mib=int(scenario.get("memory", inputs.memory_mib(seed, scenario.name))),
-        firmware=str(scenario.get("firmware", DEFAULT)),
-        cmdline=inputs.command_line(seed, scenario.name, int(scenario.get("cmdline", 0))),
-        modules=modules,
-    )
+    """Let the scenario's probe drive a machine that has not started yet."""
     given = Inputs(
         scenario=scenario.name,
         seed=seed,
-        cpus=cpus,
+        cpus=machine.spec.cpus,
         apinit_addr=cohort.apinit_addr,
         apinit_offset=cohort.apinit_offset,
         stack_size=cohort.stack_size,
         pcpu_pad=cohort.pcpu_pad,
         arch=image.options.arch,
     )
-    probe = make_probe(str(scenario.get("probe", "end")), dict(scenario.params))
-    async with Machine(spec, sandbox) as machine:
-        return await Director(machine, image.symbols, given).run(probe)
+    probe = make_probe(scenario.probe, dict(scenario.options))
+    return await observe(Session(machine, image.symbols, given), probe)
 
 
 def _cost(scenario: Scenario) -> float:
-    """About how long a boot takes, in units of its own: a guess, for the order alone."""
-    return COST.get(str(scenario.get("probe")), 1) + int(scenario.get("cpus", 4)) / 6
+    """Estimate how long a boot takes, in arbitrary units; used only to order boots."""
+    return probe_kind(scenario.probe).cost + scenario.cpus / 6
 
 
 class LabRunner:
@@ -159,17 +152,18 @@ class LabRunner:
 
     Args:
         request: what to build and boot.
-        patch: what is changed in the student's object before the link; None: nothing.
+        patch: change to the submission's merged object before the link; None: no change.
     """
 
     def __init__(self, request: RunRequest, patch: ObjectPatch | None = None) -> None:
         self._request = request
         self._sandbox = Sandbox.choose(require=request.sandbox_required)
         self._builder = make_builder(
-            request.course, self._sandbox, request.standins, request.cohort
+            request.course, self._sandbox, request.prebuilt, request.cohort
         ).patched(patch)
         self._images: dict[BuildOptions, concurrent.futures.Future[Image]] = {}
         self._boots: dict[Scenario, concurrent.futures.Future[Observation]] = {}
+        self._running: set[asyncio.Task[Any]] = set()
         self._warnings: dict[Diagnostic, None] = {}
         self._times = {"build": 0.0, "boots": 0.0}
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
@@ -178,13 +172,13 @@ class LabRunner:
         self._slots = asyncio.Semaphore(os.cpu_count() or 1)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._image(build_options(Scenario("first"), **self._build_params()))
+        self._image(self._options(Scenario("first")))
 
     def prepare(self, scenarios: Sequence[Scenario]) -> None:
         """Start building and booting; return at once.
 
-        The first one goes first: if it shows a mistake, most checks of the others need not wait
-        for their boots. Of the others the longest begins.
+        The first scenario boots first: if it shows a mistake, most checks of the others are
+        skipped without waiting for their boots. The others start in order of decreasing duration.
 
         Args:
             scenarios: in the order in which checks will ask for them.
@@ -193,11 +187,11 @@ class LabRunner:
             self._boot(scenario)
 
     def observe(self, scenario: Scenario) -> Observation:
-        """The Observation of a scenario; boots it (again) if there is none.
+        """Return the Observation of a scenario; boot it (again) if there is none.
 
         Raises:
-            BuildFailed: the student's code does not build.
-            InfraError: QEMU failed, not the student.
+            BuildFailed: the submitted files do not build.
+            InfraError: QEMU or a tool failed, not the submission.
         """
         try:
             return self._boot(scenario).result()
@@ -211,7 +205,7 @@ class LabRunner:
             raise
 
     def facts(self) -> RunFacts:
-        """Warnings, versions and times, as far as anything has run."""
+        """Return warnings, versions and times, as far as anything has run."""
         versions = self._versions.result()
         notes = [self._sandbox.note] if self._sandbox.kind == "none" else []
         if not versions.tried:
@@ -224,33 +218,36 @@ class LabRunner:
         )
 
     def close(self) -> None:
-        """End every boot and build that is still going on."""
+        """End every boot and build that is still running. Safe to call again."""
         if self._loop.is_closed():
             return
-
-        async def end() -> None:
-            rest = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
-            for task in rest:
-                task.cancel()
-            await asyncio.gather(*rest, return_exceptions=True)
-
         with suppress(concurrent.futures.CancelledError):
-            asyncio.run_coroutine_threadsafe(end(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._end_boots(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    # ---- behind the curtain ------------------------------------------------------------------
+    async def _end_boots(self) -> None:
+        """Cancel the boots and wait until each has ended its machine.
 
-    def _build_params(self) -> dict[str, Any]:
+        Only the boots: a machine's own tasks, such as those of its QMP connection, are ended by
+        the machine, which must still be able to use them.
+        """
+        boots = list(self._running)
+        for task in boots:
+            task.cancel()
+        await asyncio.gather(*boots, return_exceptions=True)
+
+    def _options(self, scenario: Scenario) -> BuildOptions:
         request = self._request
-        return {
-            "arch": request.arch,
-            "seed": request.seed,
-            "compiler": request.compiler,
-            "opt": request.opt,
-        }
+        return build_options(
+            scenario,
+            arch=request.arch,
+            seed=request.seed,
+            compiler=request.compiler,
+            opt=request.opt,
+        )
 
     def _image(self, options: BuildOptions) -> concurrent.futures.Future[Image]:
         if options not in self._images:
@@ -271,16 +268,19 @@ class LabRunner:
 
     def _boot(self, scenario: Scenario) -> concurrent.futures.Future[Observation]:
         if scenario not in self._boots:
-            image = self._image(build_options(scenario, **self._build_params()))
-            self._boots[scenario] = self._start(lambda: self._run(scenario, image))
+            image = self._image(self._options(scenario))
+            self._boots[scenario] = asyncio.run_coroutine_threadsafe(
+                self._run(scenario, image), self._loop
+            )
         return self._boots[scenario]
-
-    def _start(self, make: Callable[[], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
-        return asyncio.run_coroutine_threadsafe(make(), self._loop)
 
     async def _run(
         self, scenario: Scenario, image: concurrent.futures.Future[Image]
     ) -> Observation:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         built = await asyncio.wrap_future(image)
         request = self._request
         async with self._slots:

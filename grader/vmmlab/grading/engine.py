@@ -1,27 +1,31 @@
-"""Runs checks inside pytest and records how each one ended.
+"""The pytest plugin that runs checks and records how each one ended.
 
-pytest collects, selects and calls; this plugin hands out Observations, turns what a check raised
-into an outcome, and keeps the record. It knows nothing of points, reports or courses: `grading`
-makes a report of the records, for the instructor's grader and the student's own pytest alike.
+pytest collects, selects and calls; this plugin hands out Observations and keeps the record. It
+serves the instructor's grader and the student's own pytest alike, and knows nothing of points,
+reports or courses.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
-from vmmlab.base.errors import CourseError, InfraError, VmmlabError
-from vmmlab.checks.model import CasesFailed, Check, CheckFailed, CheckMistake, Score, declared_in
-from vmmlab.grading.run import ItemRecord, LabRun, Waits, is_build_failure
+from vmmlab.base.errors import CourseError, VmmlabError
+from vmmlab.checks.declaring import Check, declared_in
+from vmmlab.checks.failing import CheckMistake
+from vmmlab.checks.judging import judge
+from vmmlab.checks.scoring import CasesFailed, Score
+from vmmlab.grading.items import STATUS, Waits, record_of, show, text_of
+from vmmlab.grading.results import ItemRecord
+from vmmlab.grading.run import LabRun
 
 
 @dataclass(slots=True)
@@ -40,12 +44,24 @@ _BOUND = pytest.StashKey[_Bound]()
 class LabModule(pytest.Module):
     """A test file of a lab, imported by its path alone.
 
-    Neither sys.path nor a module that happens to have the same name can come in between, and
-    nothing of it stays in sys.modules after the run.
+    Neither sys.path nor another module of the same name can interfere, and the module does not
+    stay in sys.modules after the run.
     """
 
     run: LabRun
     engine: Engine
+
+    def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
+        """Yield an item for each declared check, whatever its function is called."""
+        declared = declared_in(self.obj)
+        plain = dict.fromkeys(check.function for check in declared if check.is_plain)
+        for node in super().collect():
+            if getattr(node, "originalname", node.name) not in plain:
+                yield node
+        for name in plain:
+            here = [one for one in declared if one.function == name]
+            mine = next((one for one in here if one in self.run.selection), here[0])
+            yield pytest.Function.from_parent(self, name=name, callobj=_caller(mine))
 
     def _getobj(self) -> ModuleType:
         name = f"vmmlab._loaded.{self.run.lab}.{self.path.stem}"
@@ -81,7 +97,7 @@ class Engine:
     """The pytest plugin.
 
     Args:
-        run_of: the LabRun that a test file belongs to, or None if the file is none of ours.
+        run_of: the LabRun that a test file belongs to, or None if it belongs to no lab.
         alone: every test in the session must be a check (the instructor's grader).
     """
 
@@ -97,7 +113,7 @@ class Engine:
     def pytest_pycollect_makemodule(
         self, module_path: Path, parent: pytest.Collector
     ) -> pytest.Module | None:
-        """Load a lab's test file in our own way."""
+        """Load a lab's test file as a LabModule."""
         run = self.run_of(module_path)
         if run is None:
             return None
@@ -109,7 +125,9 @@ class Engine:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep the reason when pytest itself cannot collect a test file."""
         if report.failed and self.error is None:
-            self.error = CourseError(f"{report.nodeid}: cannot be collected.", found=_text(report))
+            self.error = CourseError(
+                f"{report.nodeid}: cannot be collected.", found=text_of(report)
+            )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(
@@ -129,7 +147,7 @@ class Engine:
     def _bind(
         self, session: pytest.Session, items: list[pytest.Item]
     ) -> dict[LabRun, list[pytest.Item]]:
-        """Bind every item to its check; returns all items of each lab, selected or not.
+        """Bind every item to its check; return all items of each lab, selected or not.
 
         Items of checks that do not belong to the run are taken out of `items`.
         """
@@ -145,34 +163,20 @@ class Engine:
             self.runs[module.run.lab] = module.run
             found = everything.setdefault(module.run, [])
             found += mine[path]
-            if not self.alone:  # a node id or --lf may have left out items before we saw them
+            if not self.alone:  # a node id or --lf may already have left out items
                 chosen = {item.name for item in mine[path]}
                 found += [item for item in _items_of(module) if item.name not in chosen]
         for run, found in everything.items():
-            checks = [
+            declared = [
                 check
                 for path in run.files
                 if path in modules
                 for check in declared_in(modules[path].obj)
             ]
-            run.plan(checks)
-            by_function = {(check.file, check.function): check for check in checks}
-            strangers: set[pytest.Item] = set()
-            for item in found:
-                name = getattr(item, "originalname", item.name)
-                check = by_function.get((str(item.path), name))
-                if check is None:
-                    raise CourseError(
-                        f"{item.path.name}: {name} is not a check.",
-                        expected=f'@check("{run.lab}.topic.name", …) above it',
-                    )
-                if check not in run.checks:
-                    strangers.add(item)
-                    continue
-                item.stash[_BOUND] = _Bound(run, check)
-                item.extra_keyword_matches.add(check.id)
-            found[:] = [item for item in found if item not in strangers]
-            items[:] = [item for item in items if item not in strangers]
+            run.plan(declared)
+            others = _bind_items(run, declared, found)
+            found[:] = [item for item in found if item not in others]
+            items[:] = [item for item in items if item not in others]
         return everything
 
     def _select(
@@ -181,6 +185,7 @@ class Engine:
         items: list[pytest.Item],
         everything: Mapping[LabRun, Sequence[pytest.Item]],
     ) -> None:
+        """Add to the items that pytest selected those of the checks that they need."""
         added: set[pytest.Item] = set()
         for run, found in everything.items():
             of_run = set(found)
@@ -188,19 +193,7 @@ class Engine:
             if not chosen:
                 self.runs.pop(run.lab, None)
                 continue
-            ids = {item.stash[_BOUND].check.id for item in chosen}
-            needed: set[str] = set()
-            for check in reversed(run.checks):  # a need always comes before what needs it
-                if check.id in ids | needed:
-                    needed.update(check.needs)
-            wanted = [
-                item
-                for item in found
-                if item in set(chosen) or item.stash[_BOUND].check.id in needed
-            ]
-            order = {check.id: place for place, check in enumerate(run.checks)}
-            wanted.sort(key=lambda item: order[item.stash[_BOUND].check.id])
-            run.selected = tuple(check for check in run.checks if check.id in ids | needed)
+            wanted = _with_needs(run, found, set(chosen))
             run.partial = len(wanted) < len(found)
             run.items_left = len(wanted)
             added.update(item for item in wanted if item not in chosen)
@@ -227,15 +220,15 @@ class Engine:
                 self.error = error
                 pytest.exit(str(error), returncode=error.exit_code)
             raise
-        if bound.run.build_failed is not None:
-            raise bound.run.build_failed
+        if (failed := bound.run.observations.build_failed) is not None:
+            raise failed
         waited_for = bound.run.waits_for(bound.check)
         if waited_for is not None:
             raise Waits(waited_for)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Iterator[None]:
-        """After a check's last line, see whether all its cases passed."""
+        """Raise CasesFailed after a check's last line if one of its cases failed."""
         result = yield
         bound = pyfuncitem.stash.get(_BOUND, None)
         if bound is not None and bound.score is not None and bound.score.fraction < 1:
@@ -248,12 +241,12 @@ class Engine:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Iterator[None]:
-        """Record what happened, and make of it what pytest shows and counts."""
+        """Record what happened, and make pytest show and count it."""
         bound = item.stash.get(_BOUND, None)
         if bound is None:
             return (yield)
         excinfo, call.excinfo = call.excinfo, None
-        try:  # without the exception: a traceback that nobody will see takes 10 ms to format
+        try:  # without the exception: formatting a traceback that is not shown takes 10 ms
             report: Any = yield
         finally:
             call.excinfo = excinfo
@@ -263,19 +256,20 @@ class Engine:
             report.outcome, report.longrepr = "failed", str(bound.run.error)
             report.vmmlab = "error"
         elif error is not None or call.when == "call":
-            record = _record(item, bound, error, call.when, _text(report))
+            output = text_of(report)
+            record = record_of(item, bound.check, bound.score, error, call.when, output)
             if bound.record is None:
                 bound.record = record
                 bound.run.record(bound.check, record)
             elif record.kind == "infra":  # a fixture broke after the check had ended
                 bound.record.kind, bound.record.infra = "infra", record.infra
                 bound.record.reason = record.reason
-            _show(report, bound.record)
+            show(report, bound.record)
         return report  # type: ignore[no-any-return]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        """Let go of a lab's boots with its last check."""
+        """End a lab's boots after its last check."""
         try:
             return (yield)
         finally:
@@ -287,17 +281,17 @@ class Engine:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Show outcomes in our words; failures appear in the lab's report, not as tracebacks."""
-        return _STATUS.get(getattr(report, "vmmlab", ""))
+        """Show outcomes in the words of a report; failures stand there, not in tracebacks."""
+        return STATUS.get(getattr(report, "vmmlab", ""))
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Remember that the run was broken off."""
+        """Remember that the run was interrupted."""
         if self.error is None:
             self.error = excinfo.value
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_unconfigure(self) -> None:
-        """Let go of everything, however the session ended."""
+        """End all boots and unload the test files, however the session ended."""
         for run in self.runs.values():
             run.end()
         for name, module in self.loaded.items():
@@ -309,35 +303,31 @@ class Engine:
 
     @pytest.fixture
     def boot(self, request: pytest.FixtureRequest) -> object:
-        """The Observation of the check's scenario."""
+        """Return the Observation of the check's scenario."""
         return _observations(request)[0]
 
     @pytest.fixture
     def boots(self, request: pytest.FixtureRequest) -> tuple[object, ...]:
-        """The Observations of the check's scenarios, in their order."""
+        """Return the Observations of the check's scenarios, in their order."""
         return _observations(request)
 
     @pytest.fixture
     def score(self, request: pytest.FixtureRequest) -> Score:
-        """Sub-scores of the check."""
+        """Return the collector of the check's cases."""
         bound = _bound_to(request)
         bound.score = Score()
         return bound.score
 
 
-_NOISE: Final = re.compile(r"/(_pytest|pluggy|vmmlab/checks)/")
-_INFRA_MAX: Final = 2800
-_OUTPUT_MAX: Final = 1000
+def _caller(check: Check) -> Callable[[pytest.FixtureRequest], None]:
+    """Return what pytest calls for a check that asks for no fixture."""
 
-_STATUS: Final = {
-    "error": ("not graded", "E", "NOT GRADED"),
-    "fail": ("not passed", "F", "FAILED"),
-    "partial": ("not passed", "P", "PARTIAL"),
-    "timeout": ("not passed", "T", "TIMEOUT"),
-    "build-error": ("not built", "B", "BUILD ERROR"),
-    "infra-error": ("not judged", "I", "NOT JUDGED"),
-    "skipped": ("waiting", "w", "WAITING"),
-}
+    def call(request: pytest.FixtureRequest) -> None:
+        __tracebackhide__ = True
+        bound = _bound_to(request)
+        bound.score = judge(check, bound.run.shown(check))
+
+    return call
 
 
 def _bound_to(request: pytest.FixtureRequest) -> _Bound:
@@ -353,7 +343,7 @@ def _observations(request: pytest.FixtureRequest) -> tuple[object, ...]:
 
 
 def _items_of(collector: pytest.Collector) -> Iterator[pytest.Item]:
-    """All items below a collector, whatever the command line selected."""
+    """Yield all items below a collector, whatever the command line selected."""
     for node in collector.collect():
         if isinstance(node, pytest.Item):
             yield node
@@ -361,82 +351,46 @@ def _items_of(collector: pytest.Collector) -> Iterator[pytest.Item]:
             yield from _items_of(node)
 
 
-def _record(
-    item: pytest.Item,
-    bound: _Bound,
-    error: BaseException | None,
-    phase: str,
-    output: str,
-) -> ItemRecord:
-    """What one phase of one item comes to."""
-    callspec = getattr(item, "callspec", None)
-    record = ItemRecord(parameters="" if callspec is None else str(callspec.id))
-    if bound.score is not None:
-        record.cases = bound.score.cases
-        record.scored = bool(record.cases)
-    if error is None or isinstance(error, CasesFailed):
-        return record
-    if isinstance(error, CheckFailed) and phase == "call":
-        record.failure = error.failure
-    elif isinstance(error, Waits):
-        record.kind, record.waited_for, record.reason = "skipped", error.check_id, str(error)
-    elif isinstance(error, InfraError):
-        record.kind, record.infra, record.reason = "infra", str(error), error.message
-    elif is_build_failure(error):
-        record.kind, record.reason = "build-error", "the code does not compile"
-    else:
-        record.kind = "infra"
-        record.infra = _author_text(bound.check, error, output)
-        record.reason = _student_text(bound.check, error)
-    return record
+def _bind_items(
+    run: LabRun, declared: Sequence[Check], found: Sequence[pytest.Item]
+) -> set[pytest.Item]:
+    """Bind the items of a run to their checks; return those whose check is not part of it.
+
+    Raises:
+        CourseError: an item is not a check.
+    """
+    by_function = {(check.file, check.function): check for check in declared}
+    by_function |= {(check.file, check.function): check for check in run.checks}
+    others: set[pytest.Item] = set()
+    for item in found:
+        name = getattr(item, "originalname", item.name)
+        check = by_function.get((str(item.path), name))
+        if check is None:
+            raise CourseError(
+                f"{item.path.name}: {name} is not a check.",
+                expected=f'@check("{run.lab}.topic.name", …) above it',
+            )
+        if check not in run.checks:
+            others.add(item)
+            continue
+        item.stash[_BOUND] = _Bound(run, check)
+        item.extra_keyword_matches.add(check.id)
+    return others
 
 
-def _student_text(check: Check, error: BaseException) -> str:
-    what = type(error).__name__
-    name = Path(check.file).name
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename == check.file:
-            return f"the check itself broke ({what} at {name}:{frame.lineno})"
-    return f"the grader broke on the way to this check ({what})"
+def _with_needs(
+    run: LabRun, found: Sequence[pytest.Item], chosen: Collection[pytest.Item]
+) -> list[pytest.Item]:
+    """Return the chosen items and those of the checks that they need, in the order of the checks.
 
-
-def _author_text(check: Check, error: BaseException, output: str) -> str:
-    """The traceback without pytest's part, advice for usual mistakes, captured output."""
-    trace = traceback.TracebackException.from_exception(error)
-    told = [frame for frame in trace.stack if not _NOISE.search(frame.filename)]
-    trace.stack = traceback.StackSummary.from_list(told or trace.stack)
-    lines = list(trace.format())
-    if isinstance(error, (AssertionError, pytest.fail.Exception)):
-        lines.append("Only vmmlab.checks.fail(cause, …) takes points.\n")
-    if isinstance(error, pytest.skip.Exception):
-        lines.append("A check does not skip itself: use needs=[…].\n")
-    text = "".join(lines)
-    return text[-_INFRA_MAX:] + output[-_OUTPUT_MAX:]
-
-
-def _text(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """What pytest captured, or for a collection that failed the reason."""
-    if isinstance(report, pytest.CollectReport):
-        return str(report.longrepr)
-    return "".join(f"--- {title} ---\n{content}\n" for title, content in report.sections)
-
-
-def _show(report: Any, record: ItemRecord) -> None:
-    """Make pytest's own report agree with the record."""
-    if record.kind == "skipped":
-        report.vmmlab, report.outcome = "skipped", "skipped"
-        report.longrepr = (report.location[0], (report.location[1] or 0) + 1, record.reason)
-        return
-    if record.kind == "judged":
-        failures = [case.failure for case in record.cases if case.failure is not None]
-        first = record.failure or (failures[0] if failures else None)
-        if first is None:
-            report.outcome, report.longrepr = "passed", None
-            return
-        passed = record.failure is None and len(failures) < len(record.cases)
-        report.vmmlab = "partial" if passed else "timeout" if first.timeout else "fail"
-        report.longrepr = first.summary
-    else:
-        report.vmmlab = "infra-error" if record.kind == "infra" else "build-error"
-        report.longrepr = record.reason
-    report.outcome = "failed"
+    Sets `run.selected`.
+    """
+    ids = {item.stash[_BOUND].check.id for item in chosen}
+    needed: set[str] = set()
+    for check in reversed(run.checks):  # a need always comes before what needs it
+        if check.id in ids | needed:
+            needed.update(check.needs)
+    run.selected = tuple(check for check in run.checks if check.id in ids | needed)
+    order = {check.id: place for place, check in enumerate(run.checks)}
+    wanted = [item for item in found if item in chosen or item.stash[_BOUND].check.id in needed]
+    return sorted(wanted, key=lambda item: order[item.stash[_BOUND].check.id])

@@ -1,9 +1,9 @@
 """The texts of a Python file as templates: what a reader may be shown, found in its syntax tree.
 
-An f-string becomes a template with {} for each value. `a if x else b` stands for both texts,
-`a + b` for every combination, and a local variable for what is assigned to it if that is the tail
-of a sentence, such as ", called by it". Left out is what nobody reads: docstrings, keys, names, and
-what is compared.
+An f-string or a text with named fields becomes a template with {} for each value. `a if x else b`
+stands for both texts, `a + b` for every combination, and a local variable for what is assigned to
+it if that is the tail of a sentence, such as ", called by it". Left out is what nobody reads:
+docstrings, keys, names, and what is compared.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 _MANY: Final = 64
+_FIELD: Final = re.compile(r"\{[a-z]+\}")
 _QUOTED: Final = re.compile(r"`[^`]*`|\"[^\"]*\"")
 _WORD: Final = re.compile(r"(?<![\w.*&%\-/<>(])[A-Za-z]?[a-z]{2,}(?![\w(/*]|\.\w|->| \()")
 _TAIL = (",", ";", ":", " ")
@@ -132,7 +133,7 @@ class _Texts:
     def expand(self, node: ast.expr) -> list[str]:
         """All templates that an expression stands for."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            return [node.value]
+            return [_FIELD.sub("{}", node.value)]
         if isinstance(node, ast.JoinedStr):
             return _combined([self.expand(part) for part in node.values])
         if isinstance(node, ast.FormattedValue):

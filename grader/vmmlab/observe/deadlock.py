@@ -1,9 +1,9 @@
-"""Whether a machine in which nothing happens ever will: proof in place of patience.
+"""Deadlock detection: prove that a stopped machine can make no more progress.
 
-Most that goes wrong in a bring-up ends with processors that wait for each other. To find that out
-by the clock takes seconds, and on a busy host the clock is wrong. So each processor is looked at:
-it is halted, or it goes round in a loop that leaves everything as it was. If no loop changes what
-another one reads, none of them can ever end.
+Most mistakes of a bring-up end with CPUs that wait for each other. A time-out takes seconds to
+notice that, and on a busy host it is wrong. So each CPU is examined: it is halted, or it goes round
+in a loop that leaves everything as it was. If no loop changes what another one reads, none of them
+can ever end.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from vmmlab.machine.gdb import GdbError, Registers, Stop
-from vmmlab.observe.observation import CR0_PG, EFLAGS_IF
 from vmmlab.x86.decode import Access, footprint
+from vmmlab.x86.registers import CR0_PG, EFLAGS_IF
 
 if TYPE_CHECKING:
-    from vmmlab.observe.session import Director
+    from vmmlab.observe.session import Session
 
-POLLS: Final = 3  # looks of the BSP, none of which finds anything, in a wait for a longer time
-LONGEST: Final = 200  # instructions of one lap, or between two looks
+POLLS: Final = 3  # polls of the BSP without success, in a wait that will outlast the grader
+LONGEST: Final = 200  # instructions of one lap, or between two polls
 RAM_END: Final = 0x40000000  # the VMM uses no physical memory from there on (include/layout.h)
 PAUSE: Final = bytes.fromhex("f390")  # a step of QEMU's that begins with it is of two instructions
 _WAIT_US: Final = 12  # offset of wait_us in struct ap_delays (include/ap.h), in bytes
@@ -29,41 +29,40 @@ _WORD: Final = 8  # bytes; two accesses to the same word touch each other
 
 @dataclass
 class Lap:
-    """What a processor touches while it is looked at, as physical addresses of words.
+    """What a CPU touches while it is examined, as physical addresses of words.
 
-    That is more than one lap of its loop: whoever was looked at before may be set free by a change
-    that it made on its way there.
+    That is more than one lap of its loop: a change that it made on its way there may have set free
+    a CPU that was examined before.
     """
 
     reads: set[int] = field(default_factory=set)
     changes: set[int] = field(default_factory=set)
 
 
-async def look(director: Director) -> Stop | bool:
-    """Whether nothing can happen any more in a machine that stands still at the moment.
+async def look(session: Session) -> Stop | bool:
+    """Prove that nothing can happen any more in a stopped machine, if that is so.
 
     Args:
-        director: the boot. Processors are stepped, so afterwards they may stand elsewhere.
+        session: the boot. CPUs are stepped, so afterwards they may stand elsewhere.
 
     Returns:
-        True: each processor that is not held is halted, lost, or waits in a loop, and no one will
-        end it.
-        False: that is not certain. A Stop: something has happened meanwhile.
+        True: each CPU that is not held is halted, lost, or waits in a loop that no other CPU will
+        end. False: that is not certain. A Stop: something has happened meanwhile.
     """
     laps = []
-    for cpu in sorted(director.free()):  # the BSP first: what it does between two looks is not seen
-        if (await director.gdb.describe(cpu)).get("hlt"):
-            if (await director.gdb.registers(cpu)).eflags & EFLAGS_IF:
+    for cpu in sorted(session.free()):  # the BSP first: what it does between two polls is not seen
+        if (await session.gdb.describe(cpu)).get("hlt"):
+            if (await session.gdb.registers(cpu)).eflags & EFLAGS_IF:
                 return False
             continue
-        state = await director.state(cpu)
-        if director.at_place(state.pc):
-            return False  # it has just come there, and will stop as soon as it may run
-        if not director.is_code(state):
-            continue  # it executes what is no code: nothing right can come of that any more
-        lap: Lap | Stop | None = await _Looker(director, cpu).goes_round()
-        if lap is None and cpu == 0 and await _waits_long(director):
-            lap = await _Looker(director, cpu).polls()
+        state = await session.view.state(cpu)
+        if session.at_place(state.pc):
+            return False  # it has just arrived there, and will stop as soon as it may run
+        if not session.view.is_code(state):
+            continue  # it executes non-code: nothing right can come of that any more
+        lap: Lap | Stop | None = await _Looker(session, cpu).goes_round()
+        if lap is None and cpu == 0 and await _waits_long(session):
+            lap = await _Looker(session, cpu).polls()
         if isinstance(lap, Stop):
             return lap
         if lap is None:
@@ -77,28 +76,28 @@ async def look(director: Director) -> Stop | bool:
     )
 
 
-async def _waits_long(director: Director) -> bool:
-    """Whether the BSP is in `ap_wait`, for longer than anybody would watch it.
+async def _waits_long(session: Session) -> bool:
+    """Whether the BSP is in `ap_wait`, with more patience than the grader has.
 
-    Then only the time changes from look to look, and it is up when nobody watches any more.
+    Then only the time changes from poll to poll, and it will not be up while the grader watches.
     """
-    if not director.at("ap_wait", 0) or director.at("bsp_proc", 0):
+    if not session.log.at("ap_wait", 0) or session.log.at("bsp_proc", 0):
         return False
-    wait_us = await director.read_u32(director.phys("ap_delays") + _WAIT_US)
-    return wait_us > director.limits.quiet_s * 1e6
+    wait_us = await session.view.read_u32(session.view.phys("ap_delays") + _WAIT_US)
+    return wait_us > session.limits.quiet_s * 1e6
 
 
 @dataclass
 class _Looker:
-    """Follows one processor while all others stand still."""
+    """Follows one CPU while all others stand still."""
 
-    director: Director
+    session: Session
     cpu: int
     lap: Lap = field(default_factory=Lap)
     pages: dict[int, int | None] = field(default_factory=dict)
 
     async def goes_round(self) -> Lap | None:
-        """One lap of the loop in which it is; None if it is in none, or that leaves a trace."""
+        """Return one lap of its loop; None if it is in none, or if the loop leaves a trace."""
         registers = await self._registers()
         first = {registers: 0}
         for step in range(1, LONGEST):
@@ -110,7 +109,7 @@ class _Looker:
         return None
 
     async def _round(self, steps: int) -> Lap | None:
-        """Once more, with an eye on memory; all is to be at the end as it was at the start."""
+        """Follow one more lap and watch memory; all must be at the end as it was at the start."""
         start = await self._registers()
         was: dict[int, bytes] = {}
         for _ in range(steps):
@@ -120,21 +119,21 @@ class _Looker:
         return self.lap if same and await self._registers() == start else None
 
     async def polls(self) -> Lap | Stop | None:
-        """Several looks of a processor that sleeps between them; only their number may change."""
-        director = self.director
-        usleep = director.addr("usleep")
-        known = director.at_place(usleep) is not None
+        """Follow several polls of a CPU that sleeps between them; only their number may change."""
+        session = self.session
+        usleep = session.view.addr("usleep")
+        known = session.at_place(usleep) is not None
         if not known:
-            await director.gdb.set_break(usleep)
-        stop = await director.go([self.cpu], director.limits.alone_s)
+            await session.gdb.set_break(usleep)
+        stop = await session.go([self.cpu], session.limits.alone_s)
         if not known:
-            await director.gdb.clear_break(usleep)
+            await session.gdb.clear_break(usleep)
         if stop.kind == "interrupt":
             return None
         if known or stop.kind != "break" or stop.address != usleep:
             return stop
         for _ in range(POLLS):
-            await director.run_to_return(self.cpu, await director.state(self.cpu))
+            await session.run_to_return(self.cpu, await session.view.state(self.cpu))
             if not await self._steps_to(usleep):
                 return None
         return self.lap
@@ -150,19 +149,19 @@ class _Looker:
     # ---- one instruction -------------------------------------------------------------------
 
     async def _registers(self) -> Registers:
-        return await self.director.gdb.registers(self.cpu)
+        return await self.session.gdb.registers(self.cpu)
 
     async def _step(self) -> bool:
-        """False if it could not be done, or led to a place that is watched."""
-        alive = await self.director.step(self.cpu)
+        """Step once; return False if that could not be done, or led to a watched place."""
+        alive = await self.session.step(self.cpu)
         pc = (await self._registers()).linear_pc
-        return alive and self.director.at_place(pc) is None
+        return alive and self.session.at_place(pc) is None
 
     async def _touched(self) -> tuple[Access, ...] | None:
-        """What the next instruction accesses; None if it may do more, or that cannot be told."""
-        state = await self.director.state(self.cpu)
+        """Return what the next instruction accesses; None if it may do more, or is unknown."""
+        state = await self.session.view.state(self.cpu)
         registers = (await self._registers()).as_dict()
-        code = await self.director.code_at(self.cpu, state)
+        code = await self.session.view.code_at(self.cpu, state)
         found = footprint(code, state.pc, state.bits, registers)
         pause = PAUSE if code.startswith(PAUSE) else b""
         if found is not None and pause:
@@ -198,10 +197,10 @@ class _Looker:
         return True
 
     async def _word(self, physical: int) -> bytes:
-        return await self.director.gdb.read_phys(physical, _WORD)
+        return await self.session.gdb.read_phys(physical, _WORD)
 
     async def _words(self, one: Access) -> set[int] | None:
-        """The words of RAM that an access touches; None if it is elsewhere, or cannot be told."""
+        """Return the words of RAM that an access touches; None if elsewhere, or unknown."""
         if one.address is None:
             return None
         paging = (await self._registers()).cr0 & CR0_PG
@@ -217,7 +216,7 @@ class _Looker:
         page = virtual & ~0xFFF
         if page not in self.pages:
             try:
-                self.pages[page] = await self.director.translate(self.cpu, page)
+                self.pages[page] = await self.session.view.translate(self.cpu, page)
             except GdbError:
                 self.pages[page] = None
         found = self.pages[page]

@@ -9,100 +9,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import SerializeAsAny
 
+from vmmlab.observe.cpu import CpuRecord, CpuState
+from vmmlab.observe.evidence import (
+    Barrier,
+    BringUp,
+    Counters,
+    Delay,
+    Interleaving,
+    LabEvidence,
+    Lock,
+    Multiboot,
+    Physical0,
+    PlacedCall,
+    Switch,
+    Trampoline,
+)
 from vmmlab.x86.decode import far_jump
+from vmmlab.x86.registers import ICR_ASSERT, ICR_LEVEL
 
-Hex = Annotated[
-    bytes,
-    PlainSerializer(lambda value: value.hex(), return_type=str),
-    PlainValidator(lambda value: bytes.fromhex(value) if isinstance(value, str) else value),
-    WithJsonSchema({"type": "string", "pattern": "^([0-9a-f]{2})*$"}),
-]
-"""Bytes of the guest's memory, written in JSON as lower-case hexadecimal."""
+VMM_BASE = 0x40000000
+"""Linear address at which physical address 0 of the VMM's image is linked (include/layout.h)."""
+NUM_OF_PCPU = 512
+"""The number of a CPU is below it (include/pcpu.h)."""
 
-CR0_PE = 1 << 0  # Intel SDM vol. 3, 2.5: protection enable
-CR0_NW = 1 << 29  # not write-through
-CR0_CD = 1 << 30  # cache disable
-CR0_PG = 1 << 31  # paging
-EFLAGS_IF = 1 << 9  # interrupts are taken
-CR4_PAE = 1 << 5  # physical address extension
-EFER_LME = 1 << 8  # Intel SDM vol. 3, 2.2.1: IA-32e mode enable
-EFER_LMA = 1 << 10  # IA-32e mode active
+HowEnded = Literal["complete", "shutdown", "quiet", "shown"]
+"""How a boot ended.
 
-NUM_OF_PCPU = 512  # include/pcpu.h: the number of a CPU is below it
-
-Mode = Literal["real", "protected", "long"]
-
-
-class Rung(IntEnum):
-    """How far a CPU has come. Every rung needs the ones below it."""
-
-    WAITING = 0
-    PHYSICAL_0 = 1
-    REAL_MODE = 2
-    PROTECTED_MODE = 3
-    LONG_MODE = 4
-    AP_ENTRY = 5
-    BOOT_STACK = 6
-    OWN_STACK = 7
-    NUMBERED = 8
-    PARKED = 9
-
-    @property
-    def title(self) -> str:
-        """What a person calls this rung."""
-        return _RUNG_TITLES[self]
-
-
-_RUNG_TITLES = {
-    Rung.WAITING: "waiting for a SIPI",
-    Rung.PHYSICAL_0: "executed physical address 0",
-    Rung.REAL_MODE: "in the trampoline, real mode",
-    Rung.PROTECTED_MODE: "in protected mode",
-    Rung.LONG_MODE: "in long mode",
-    Rung.AP_ENTRY: "arrived at ap_entry",
-    Rung.BOOT_STACK: "in apinitproc0 on the boot stack",
-    Rung.OWN_STACK: "on its own stack",
-    Rung.NUMBERED: "has its number",
-    Rung.PARKED: "parked after the last barrier",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class CpuState:
-    """The registers of one vCPU at one moment, as QEMU's gdbstub gives them.
-
-    `pc` is the linear address of the next instruction, and `bits` the operand size of the code
-    there (16, 32 or 64), as far as the way the CPU came tells.
-    """
-
-    pc: int
-    bits: Literal[16, 32, 64]
-    cs: int
-    rip: int
-    rsp: int
-    rbp: int
-    rdi: int
-    rsi: int
-    rax: int
-    eflags: int
-    cr0: int
-    cr2: int
-    cr3: int
-    cr4: int
-    efer: int
-    gs_base: int
-
-    @property
-    def mode(self) -> Mode:
-        """The processor mode that CR0.PE and EFER.LMA select."""
-        if not self.cr0 & CR0_PE:
-            return "real"
-        return "long" if self.efer & EFER_LMA else "protected"
+complete: every CPU came to rest at a place that ends a boot.
+shutdown: a triple fault or a reset.
+quiet: nothing more happened within the limit, or nothing could (`deadlock`).
+shown: the probe had seen enough.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +56,6 @@ class Hit:
         place: the symbol, or a name that the probe gave.
         state: registers at the stop.
         text: a string argument that was read for this place (call_initfunc, vmm_todo), if any.
-        value: a number that was read for this place, for example a pointer found in memory.
     """
 
     order: int
@@ -123,78 +63,6 @@ class Hit:
     place: str
     state: CpuState
     text: str = ""
-    value: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrampolineStep:
-    """One single-stepped instruction of an AP between physical 0 and `ap_entry`.
-
-    `state` is before the instruction; `counted` is by how much it changed apinit_procs in the copy.
-    """
-
-    state: CpuState
-    code: Hex
-    text: str
-    counted: int = 0
-
-
-EndKind = Literal[
-    "parked",
-    "todo",
-    "panic",
-    "exception",
-    "missing",
-    "waiting-for-sipi",
-    "halted",
-    "shutdown",
-    "running",
-    "held",
-    "shown",
-]
-"""Where a CPU was when the boot ended. `shown`: the probe had seen what it wanted and stopped."""
-
-
-@dataclass(frozen=True, slots=True)
-class CpuRecord:
-    """Everything known about one vCPU.
-
-    Args:
-        index: 0-based index of the vCPU; 0 is the BSP.
-        rungs: rung → registers when it was reached.
-        steps: the instructions from physical 0 to ap_entry, where the probe stepped them.
-        whole: whether `steps` goes all the way; a CPU that waits long in between is not stepped
-            to the end.
-        end: registers when the boot ended.
-        end_kind: where it ended.
-        end_place: nearest symbol, with file and line where known.
-        end_code: the instruction it was at, as text.
-        stackaddr: `currentcpu->stackaddr` at the end, if the CPU has per-CPU data.
-    """
-
-    index: int
-    rungs: dict[Rung, CpuState]
-    steps: tuple[TrampolineStep, ...]
-    end: CpuState
-    end_kind: EndKind
-    end_place: str
-    end_code: str
-    stackaddr: int | None = None
-    whole: bool = True
-
-    @property
-    def name(self) -> str:
-        """How messages call this CPU."""
-        return "CPU 0 (BSP)" if self.index == 0 else f"CPU {self.index}"
-
-    @property
-    def highest(self) -> Rung:
-        """The highest rung reached."""
-        return max(self.rungs, default=Rung.WAITING)
-
-    def reached(self, rung: Rung) -> bool:
-        """Whether the CPU was seen on `rung`."""
-        return rung in self.rungs
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +73,7 @@ class Icr:
         cpu: index of the vCPU that wrote it; None when the trace does not say.
         low: bits 31..0 as written.
         dest: destination APIC id (bits 63..56 in xAPIC mode); meaningless with a shorthand.
-        time_s: host time in seconds since the first trace line.
+        time_s: host time in seconds since the first write.
     """
 
     cpu: int | None
@@ -224,7 +92,7 @@ class Icr:
     @property
     def is_deassert(self) -> bool:
         """INIT with level 0 and trigger mode level: starts and stops nothing on xAPIC CPUs."""
-        return (self.low >> 8) & 7 == 5 and not self.low & (1 << 14) and bool(self.low & (1 << 15))
+        return (self.low >> 8) & 7 == 5 and not self.low & ICR_ASSERT and bool(self.low & ICR_LEVEL)
 
     @property
     def vector(self) -> int:
@@ -233,7 +101,7 @@ class Icr:
 
     @property
     def shorthand(self) -> str:
-        """Bits 19..18: whom it is sent to without looking at `dest`."""
+        """Bits 19..18: the CPUs it is sent to regardless of `dest`."""
         return ("none", "self", "all including self", "all excluding self")[(self.low >> 18) & 3]
 
     def reaches(self, apic_id: int, sender: int) -> bool:
@@ -248,31 +116,10 @@ class Icr:
         return how == "all including self" or apic_id != sender
 
     def __str__(self) -> str:
+        """The write in words."""
         to = f"to APIC id {self.dest}" if self.shorthand == "none" else self.shorthand
         vector = f", vector {self.vector:#04x}" if self.kind in ("SIPI", "fixed") else ""
         return f"{self.kind}{vector}, {to} ({self.low:#07x})"
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What came of letting one CPU run while others were held.
-
-    Args:
-        cpu: the CPU that ran.
-        held: the CPUs that stood still.
-        while_at: where the held CPU stood, as a name.
-        reached: the watched place that the CPU came to, or "" if it came to none.
-        verdict: how it ended: it reached the place; its state repeated, so that it waits;
-            it used up its steps; it halted; or the machine shut down.
-        end_place: where it was at the end.
-    """
-
-    cpu: int
-    held: tuple[int, ...]
-    while_at: str
-    reached: str
-    verdict: Literal["reached", "waits", "budget", "halted", "shutdown"]
-    end_place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,38 +129,60 @@ class Observation:
     Args:
         scenario: name of the scenario.
         seed: the seed that its inputs came from.
+        arch: what the VMM was built for; on i386 nothing of it runs in long mode.
+        apinit_addr: physical address where the trampoline was to be copied.
+        apinit_offset: IP with which it was to be entered.
+        stack_size: VMM_STACKSIZE in bytes.
+        symbols: linear addresses of provided and contract symbols of the image.
         cpus: one record for each vCPU, by index.
         hits: the stops at named places, in order.
         icr: the ICR writes, in order.
-        memory: named snapshots of guest memory.
-        tables: the records of the section .initfunc at named moments, as (id, file name, function).
-        trials: what hold probes found, in order.
-        facts: named numbers and addresses that the grader itself knows or read (cohort, symbols,
-            counters read from memory at the end).
-        how_ended: "complete" when every CPU came to rest at a place that ends a boot;
-            "shutdown" after a triple fault or reset; "quiet" when nothing more happened within
-            the limit, or nothing could (`standstill`); "shown" when the probe had seen enough.
+        interleavings: what came of letting one CPU run while others were held, in order.
+        physical_0: the first bytes of physical memory.
+        trampoline: the trampoline and its copy.
+        bringup: what ap_start prepared and left behind.
+        counters: variables that CPUs share, at the end.
+        multiboot: multiboot information and init functions.
+        switch: the BSP's change of stacks.
+        call: a call of asm_wrrsp_and_jmp that the grader made.
+        delay: what happened between INIT and SIPI.
+        lock: the lock of the boot stack and the count.
+        barrier: the inside of the barrier.
+        lab: what a lab's own probe recorded.
+        how_ended: how the boot ended.
+        restarted: whether something reset the BSP, so that the VMM began a second time.
         serial: what the guest printed; for people, never for points.
-        wall_s: seconds from the start of QEMU to the end of the boot.
-        arch: what the VMM was built for; on i386 nothing of it runs in long mode.
+        wall_s: seconds from the entry of vmm_main to the end of the boot.
         later: steps that come after the one that is judged. A correct step earns its points while
             they are not written yet; so that they are not is never the cause.
     """
 
     scenario: str
     seed: int
+    arch: str
+    apinit_addr: int
+    apinit_offset: int
+    stack_size: int
+    symbols: dict[str, int]
     cpus: tuple[CpuRecord, ...]
     hits: tuple[Hit, ...]
     icr: tuple[Icr, ...]
-    memory: dict[str, Hex]
-    tables: dict[str, tuple[tuple[str, str, str], ...]]
-    trials: tuple[Trial, ...]
-    facts: dict[str, int]
-    how_ended: Literal["complete", "shutdown", "quiet", "shown"]
+    interleavings: tuple[Interleaving, ...]
+    physical_0: Physical0
+    trampoline: Trampoline
+    bringup: BringUp
+    counters: Counters
+    how_ended: HowEnded
+    multiboot: Multiboot | None = None
+    switch: Switch | None = None
+    call: PlacedCall | None = None
+    delay: Delay | None = None
+    lock: Lock | None = None
+    barrier: Barrier | None = None
+    lab: SerializeAsAny[LabEvidence] | None = None
+    restarted: bool = False
     serial: str = ""
     wall_s: float = 0.0
-    notes: tuple[str, ...] = field(default=())
-    arch: str = "x86_64"
     later: tuple[str, ...] = field(default=())
 
     @property
@@ -331,23 +200,43 @@ class Observation:
         """Whether every CPU came to rest where a whole bring-up ends."""
         return all(cpu.end_kind == "parked" for cpu in self.cpus)
 
+    def addr(self, symbol: str) -> int:
+        """Return the linear address of a provided or contract symbol.
+
+        Raises:
+            KeyError: the record does not have it.
+        """
+        return self.symbols[symbol]
+
+    def phys(self, symbol: str) -> int:
+        """Return the physical address of a provided or contract symbol.
+
+        Raises:
+            KeyError: the record does not have it.
+        """
+        return self.addr(symbol) - VMM_BASE
+
+    def in_image(self, address: int) -> bool:
+        """Whether a linear address is in the VMM's image."""
+        start, end = self.symbols.get("__image_start", 0), self.symbols.get("__image_end", 0)
+        return start <= address < end
+
     def at(self, place: str, cpu: int | None = None) -> tuple[Hit, ...]:
-        """Hits at `place`, in order, of one CPU or of all."""
+        """Return the hits at `place`, in order, of one CPU or of all."""
         return tuple(h for h in self.hits if h.place == place and cpu in (None, h.cpu))
 
     def first(self, place: str, cpu: int | None = None) -> Hit | None:
-        """The first hit at `place`, or None."""
+        """Return the first hit at `place`, or None."""
         return next(iter(self.at(place, cpu)), None)
 
     def sent(self, kind: str) -> tuple[Icr, ...]:
-        """ICR writes of one delivery mode, in order."""
+        """Return the ICR writes of one delivery mode, in order."""
         return tuple(write for write in self.icr if write.kind == kind)
 
-    def trials_at(self, while_at: str) -> Iterator[Trial]:
-        """Trials made while the held CPU stood at `while_at`."""
-        return (trial for trial in self.trials if trial.while_at == while_at)
+    def while_at(self, situation: str) -> Iterator[Interleaving]:
+        """Return the interleavings made in a situation, as the probe names it."""
+        return (one for one in self.interleavings if one.while_at == situation)
 
     def far_jump_at_0(self) -> tuple[int, int] | None:
-        """Segment and offset of the far jump found at physical 0 when it was needed, or None."""
-        code = self.memory.get("physical-0.during")
-        return far_jump(code) if code else None
+        """Return segment and offset of the far jump at physical 0 when the APs were called."""
+        return far_jump(self.physical_0.during) if self.physical_0.during else None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from vmmlab.observe.observation import Observation, Rung
+from vmmlab.observe.milestones import milestones
+from vmmlab.observe.observation import Observation
 
-SCHEMA_FILE = Path(__file__).with_name("observation.schema.json")
-SCHEMA_ID = "vmmlab/observation/1"
+SCHEMA_FILE: Final = Path(__file__).with_name("observation.schema.json")
+SCHEMA_ID: Final = "vmmlab/observation/2"
 
 
 @cache
@@ -20,22 +22,31 @@ def _adapter() -> TypeAdapter[Observation]:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of an Observation; committed as observation.schema.json."""
+    """Return the JSON Schema of an Observation; committed as observation.schema.json."""
     schema = _adapter().json_schema(mode="serialization")
-    record = schema["$defs"]["CpuRecord"]["properties"]["rungs"]
-    record["propertyNames"] = {"enum": [str(int(rung)) for rung in Rung]}  # JSON keys are text
+    record = schema["$defs"]["CpuRecord"]["properties"]["milestones"]
+    record["propertyNames"] = {"enum": [one.name for one in milestones()]}
     return {"$id": SCHEMA_ID, **schema}
 
 
 def to_json(observation: Observation, *, indent: int | None = None) -> str:
-    """An Observation as JSON text; bytes of memory are written in hexadecimal."""
+    """Return an Observation as JSON text; bytes of memory are written in hexadecimal."""
     return _adapter().dump_json(observation, indent=indent).decode("utf-8")
 
 
 def from_json(text: str) -> Observation:
-    """The Observation that `to_json` wrote.
+    """Return the Observation that `to_json` wrote.
 
     Raises:
-        ValueError: the text is none.
+        ValueError: the text is not one.
     """
     return _adapter().validate_json(text)
+
+
+def main() -> None:
+    """Write observation.schema.json anew: `python -m vmmlab.observe.schema`."""
+    SCHEMA_FILE.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

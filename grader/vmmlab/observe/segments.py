@@ -8,48 +8,17 @@ until it is loaded anew: 64 KiB (SDM vol. 3, 9.9.1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from vmmlab.observe.observation import CR0_PE, CpuState
+from vmmlab.observe.cpu import CpuState, Refusal, Rule
 from vmmlab.x86.decode import segment_uses
+from vmmlab.x86.registers import CR0_PE, DESC_CODE, DESC_EXPAND_DOWN, DESC_PRESENT, DESC_READABLE
 
 if TYPE_CHECKING:
     from vmmlab.machine.gdb import Gdb, Registers
 
-NAMES: Final = ("es", "cs", "ss", "ds", "fs", "gs")
-REASONS: Final = ("limit", "null", "read", "write")
 REAL_MODE_LIMIT: Final = 0xFFFF  # bytes
-# The second half of a descriptor (SDM vol. 3, 3.4.5).
-_PRESENT: Final = 1 << 15
-_CODE: Final = 1 << 11
-_EXPAND_DOWN: Final = 1 << 10  # of a data segment
-_READABLE: Final = 1 << 9  # a code segment may be read, a data segment written
-
-Reason = Literal["limit", "null", "read", "write"]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a processor would not carry out an access.
-
-    Args:
-        segment: the register, such as "ds".
-        reason: beyond the limit; through the null selector; reads what may be executed only; writes
-            what may be read only.
-        offset: of the last byte, from the segment's base.
-        limit: offset of the last byte that the segment has.
-    """
-
-    segment: str
-    reason: Reason
-    offset: int
-    limit: int
-
-    @property
-    def vector(self) -> int:
-        """The exception: 12 is #SS, 13 is #GP."""
-        return 12 if self.segment == "ss" and self.reason != "null" else 13
+_SS, _GP = 12, 13  # the exceptions #SS and #GP
 
 
 async def refused(
@@ -77,22 +46,23 @@ async def refused(
     for one in uses:
         limit, flags = hidden[f"{one.segment}_limit"], hidden[f"{one.segment}_flags"]
         last = one.offset + one.size - 1
-        reason = _reason(flags, last > limit, state.bits, writes=one.writes)
-        if reason is not None:
-            return Refusal(one.segment, reason, last, limit)
+        rule = _rule(flags, last > limit, state.bits, writes=one.writes)
+        if rule is not None:
+            vector = _SS if one.segment == "ss" and rule != "segment-null" else _GP
+            return Refusal(rule, vector, one.segment, last, limit)
     return None
 
 
-def _reason(flags: int, beyond: bool, bits: int, *, writes: bool) -> Reason | None:
-    if not flags & _PRESENT:
-        return "null"
+def _rule(flags: int, beyond: bool, bits: int, *, writes: bool) -> Rule | None:
+    if not flags & DESC_PRESENT:
+        return "segment-null"
     if bits == 32:  # CS of real mode may be written; before a far jump it is in force
-        if flags & _CODE:
+        if flags & DESC_CODE:
             if writes:
-                return "write"
-            if not flags & _READABLE:
-                return "read"
-        elif writes and not flags & _READABLE:
-            return "write"
-    down = not flags & _CODE and flags & _EXPAND_DOWN
-    return "limit" if beyond and not down else None
+                return "segment-write"
+            if not flags & DESC_READABLE:
+                return "segment-read"
+        elif writes and not flags & DESC_READABLE:
+            return "segment-write"
+    down = not flags & DESC_CODE and flags & DESC_EXPAND_DOWN
+    return "segment-limit" if beyond and not down else None

@@ -1,1 +1,79 @@
-"""What a boot is watched for, and how its CPUs are held and released."""
+"""What a boot is watched for, and how its CPUs are held and released.
+
+A probe records what happens; whether that is right is for the checks to say. All of them work
+through the gdbstub and need nothing in the guest. `registry` knows them by name; a lab's own
+probes, in labs/labN/probes.py, register themselves there as well.
+
+========== ===============================================================================
+end        how many CPUs park, and with which number; the cheapest
+rungs      the APs come in one after the other: every milestone, and what alloc gives each
+ladder     every milestone, and each instruction from physical 0 to ap_entry single-stepped
+delay      what the BSP does between INIT and SIPI if the delay is to be very long
+initfuncs  which init functions run, in which order; the multiboot information poisoned
+uefi       vmm_main called with 0 instead of a multiboot pointer
+switch     the BSP's change of stacks, and what happens to the boot stack after it
+calls      asm_wrrsp_and_jmp called by the convention, with decoys where its arguments are not
+late-ap    one AP is held before it has counted itself in, then before the lock
+missing-ap one AP never comes; the patience of the VMM is shortened
+exclusion  who can be on the boot stack, and in the counting, at the same time
+barrier    who can leave a round of the barrier before all have come
+========== ===============================================================================
+"""
+
+from vmmlab.observe.evidence import LabEvidence
+from vmmlab.probes import barrier as _barrier
+from vmmlab.probes import bringup as _bringup
+from vmmlab.probes import exclusion as _exclusion
+from vmmlab.probes import handshake as _handshake
+from vmmlab.probes import initfuncs as _initfuncs
+from vmmlab.probes import stacks as _stacks
+from vmmlab.probes.base import BaseProbe, Probe
+from vmmlab.probes.registry import make_probe, probe, probe_kind, probe_names
+from vmmlab.probes.scenario import (
+    Scenario,
+    Setup,
+    TimedSetup,
+    barrier,
+    bringup,
+    exclusion,
+    init_functions,
+    late_ap,
+    long_delay,
+    missing_ap,
+    no_multiboot,
+    one_by_one,
+    parking,
+    placed_call,
+    scenario_of,
+    stack_switch,
+)
+
+__all__ = [
+    "BaseProbe",
+    "LabEvidence",
+    "Probe",
+    "Scenario",
+    "Setup",
+    "TimedSetup",
+    "barrier",
+    "bringup",
+    "exclusion",
+    "init_functions",
+    "late_ap",
+    "long_delay",
+    "make_probe",
+    "missing_ap",
+    "no_multiboot",
+    "one_by_one",
+    "parking",
+    "placed_call",
+    "probe",
+    "probe_kind",
+    "probe_names",
+    "scenario_of",
+    "stack_switch",
+]
+
+probe("end")(BaseProbe)
+# The modules of the probes are imported for their registration.
+del _barrier, _bringup, _exclusion, _handshake, _initfuncs, _stacks

@@ -1,20 +1,22 @@
 """The probe of the barrier: who can leave before all have come, and who never leaves.
 
-How a barrier works inside is its author's business. So nothing here knows what its variables mean;
-what matters is where a CPU is held: right before it stores what it has read, right after its last
+The inside of a barrier is its author's business, so nothing here knows what its variables mean.
+What matters is where a CPU is held: right before it stores what it has read, right after its last
 store before it waits, in its waiting loop, or where the first of the others may go. A barrier may
-let its CPUs depend on each other in ways that are not known here: that somebody does not get on
-while others stand still proves nothing by itself. In the end everyone runs free, and only if the
-boot does not complete then is it a mistake.
+let its CPUs depend on each other in ways that are not known here: that a CPU does not get on while
+others stand still proves nothing by itself. In the end all run free, and only if the boot does not
+complete then is it a mistake.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from vmmlab.observe.observation import CpuState
-from vmmlab.observe.session import Director, Watcher
-from vmmlab.probes.handshake import (
+from vmmlab.observe.cpu import CpuState
+from vmmlab.observe.evidence import Barrier
+from vmmlab.observe.session import Session, Watcher
+from vmmlab.probes.gathering import (
     LOOK_BUDGET,
     STILL_THERE,
     WAIT_BUDGET,
@@ -23,10 +25,11 @@ from vmmlab.probes.handshake import (
     nudge,
     push,
 )
+from vmmlab.probes.registry import probe
 from vmmlab.x86.decode import accesses
 
-OWN_STACK = 0x4000  # bytes around RSP that belong to the CPU that accesses them
-DEEDS = 16  # stores of the last CPU to come, after each of which the others are looked at
+OWN_STACK: Final = 0x4000  # bytes around RSP that belong to the CPU that accesses them
+STORES: Final = 16  # of the last CPU to come; after each of them the others are tried
 
 
 @dataclass
@@ -44,65 +47,67 @@ class Path:
     loaded: set[int] = field(default_factory=set)
 
 
+@probe("barrier", cost=3)
 @dataclass
 class BarrierProbe(GatheringProbe):
-    """Two rounds, in which each CPU is held where it could do most harm."""
+    """Goes through two rounds, in which each CPU is held where it could do most harm."""
 
     places: tuple[str, ...] = (*GatheringProbe.places, "vmm_synced")
 
-    async def play(self, director: Director, everyone: bool) -> None:
-        """Bring everybody to the barrier, one by one; the first is in it before others come."""
+    async def play(self, session: Session, everyone: bool) -> None:
+        """Bring all CPUs to the barrier, one by one; the first is in it before others come."""
         if not everyone:
             return
-        slow, *others = director.random.sample(list(director.ap_indices), len(director.ap_indices))
+        aps = list(session.view.ap_indices)
+        slow, *others = session.random.sample(aps, len(aps))
         path = Path()
-        if not await bring_in(director, slow):
+        if not await bring_in(session, slow):
             return
-        await self._waits(director, slow, "round-1", await self._recorder(director, slow, path))
-        if self._escaped(director) and director.addr("num_of_processors") in path.loaded:
-            count = await director.read_u32(director.phys("num_of_processors"))
-            director.facts["barrier.counted"] = count
-        came = [await bring_in(director, cpu) for cpu in others]
-        verdict, _ = await director.run_to(0, "sync_all_processors")
-        if all(came) and verdict == "reached" and not self._escaped(director):
-            await self._rounds(director, slow, [*others, 0], path)
-        await director.unwatch("sync_all_processors")  # from here on, only who comes out counts
+        await self._waits(session, slow, "round-1", await self._recorder(session, slow, path))
+        if self._escaped(session) and session.view.addr("num_of_processors") in path.loaded:
+            count = await session.view.read_u32(session.view.phys("num_of_processors"))
+            session.log.barrier = replace(_barrier(session), counted=count)
+        came = [await bring_in(session, cpu) for cpu in others]
+        verdict, _ = await session.run_to(0, "sync_all_processors")
+        if all(came) and verdict == "reached" and not self._escaped(session):
+            await self._rounds(session, slow, [*others, 0], path)
+        await session.unwatch("sync_all_processors")  # from here on, only leaving counts
 
-    async def _rounds(self, director: Director, slow: int, others: list[int], path: Path) -> None:
-        director.random.shuffle(others)
+    async def _rounds(self, session: Session, slow: int, others: list[int], path: Path) -> None:
+        session.random.shuffle(others)
         racer, waiter, last = others[:3]
-        await self._overlap(director, racer, waiter, path)
-        if not self._escaped(director):
-            await self._waits(director, slow, "round-1")  # still
-        if self._escaped(director):
+        await self._overlap(session, racer, waiter, path)
+        if not self._escaped(session):
+            await self._waits(session, slow, "round-1")  # still
+        if self._escaped(session):
             return
-        if not await self._open(director, last, waiter, others=[slow, racer]):
+        if not await self._open(session, last, waiter, others=[slow, racer]):
             return
-        await self._second_round(director, slow, racer, [waiter, last], path)
+        await self._second_round(session, slow, racer, [waiter, last], path)
 
     # ---- steps of the play -----------------------------------------------------------------
 
-    def _out(self, director: Director, state: CpuState) -> bool:
-        return director.at_place(state.pc) == "vmm_synced"
+    def _out(self, session: Session, state: CpuState) -> bool:
+        return session.at_place(state.pc) == "vmm_synced"
 
-    def _escaped(self, director: Director) -> bool:
-        """Somebody came out although not all have come: nothing more can be asked."""
+    def _escaped(self, session: Session) -> bool:
+        """Whether a CPU came out although not all have come: then the boot is spoilt."""
         return any(
-            trial.verdict not in STILL_THERE
-            for trial in director.trials
-            if trial.while_at in ("round-1", "round-2")
+            one.verdict not in STILL_THERE
+            for one in session.log.interleavings
+            if one.while_at in ("round-1", "round-2")
         )
 
     async def _waits(
-        self, director: Director, cpu: int, name: str, watcher: Watcher | None = None
+        self, session: Session, cpu: int, name: str, watcher: Watcher | None = None
     ) -> None:
-        """A CPU goes in; it must wait there."""
-        await director.trial(cpu, name, "vmm_synced", budget=WAIT_BUDGET, watcher=watcher)
+        """Let a CPU in; it must wait there."""
+        await session.interleave(cpu, name, "vmm_synced", budget=WAIT_BUDGET, watcher=watcher)
 
-    async def _recorder(self, director: Director, cpu: int, path: Path) -> Watcher:
+    async def _recorder(self, session: Session, cpu: int, path: Path) -> Watcher:
         async def look(state: CpuState) -> None:
-            registers = await director.gdb.registers(cpu)
-            code = await director.code_at(cpu, state)
+            registers = await session.gdb.registers(cpu)
+            code = await session.view.code_at(cpu, state)
             for one in accesses(code, state.pc, state.bits, registers.as_dict()):
                 if one.address is None or abs(one.address - state.rsp) < OWN_STACK:
                     continue
@@ -114,131 +119,136 @@ class BarrierProbe(GatheringProbe):
                 if plain and (one.reads or one.address in path.loaded):
                     path.late_store = path.late_store or state.pc
 
-        await look(await director.state(cpu))
+        await look(await session.view.state(cpu))
         return look
 
-    async def _overlap(self, director: Director, racer: int, waiter: int, path: Path) -> None:
-        """One CPU stops between load and store while another goes in; then it goes on."""
+    async def _overlap(self, session: Session, racer: int, waiter: int, path: Path) -> None:
+        """Hold one CPU between load and store while another goes in; then let it go on."""
         if path.late_store is not None:
             store = path.late_store
             verdict, _ = await push(
-                director,
+                session,
                 racer,
-                lambda now: now.pc == store or self._out(director, now),
+                lambda now: now.pc == store or self._out(session, now),
                 budget=WAIT_BUDGET,
-                others=[cpu for cpu in director.held if cpu not in (racer, waiter)],
+                others=[cpu for cpu in session.held if cpu not in (racer, waiter)],
             )
-            if self._out(director, await director.state(racer)):
-                await self._leaves(director, racer, "round-1", [])
+            if self._out(session, await session.view.state(racer)):
+                await self._leaves(session, racer, "round-1", [])
                 return
             passed = [False]
 
             async def look(state: CpuState) -> None:
                 passed[0] = passed[0] or state.pc == store
 
-            await self._waits(director, waiter, "round-1", look)
+            await self._waits(session, waiter, "round-1", look)
             if verdict == "reached" and passed[0]:
-                director.facts["barrier.overlap"] = store
-                director.facts["barrier.overlap.cpu"] = waiter
-            if self._escaped(director):
+                session.log.barrier = replace(
+                    _barrier(session), overlap_store=store, overlap_cpu=waiter
+                )
+            if self._escaped(session):
                 return
-        await self._waits(director, racer, "round-1")
-        if not self._escaped(director):
-            await self._waits(director, waiter, "round-1")
+        await self._waits(session, racer, "round-1")
+        if not self._escaped(session):
+            await self._waits(session, waiter, "round-1")
 
-    async def _open(self, director: Director, last: int, waiter: int, others: list[int]) -> bool:
-        """The last one comes in, and stops as soon as the waiter may go; that one goes at once.
+    async def _open(self, session: Session, last: int, waiter: int, others: list[int]) -> bool:
+        """Let the last CPU in, and hold it as soon as the waiter may go; the waiter goes at once.
 
         Returns:
             Whether both are in round 2, the waiter having been first.
         """
         gone = False
-        for _ in range(DEEDS):
+        for _ in range(STORES):
             wrote = [False]
-            recorder = await self._store_seen(director, last, wrote)
-            verdict, state = await director.step_until(
+            recorder = await self._store_seen(session, last, wrote)
+            verdict, state = await session.step_until(
                 last,
-                lambda now, wrote=wrote: wrote[0] or self._out(director, now),  # type: ignore[misc]
+                lambda now, wrote=wrote: wrote[0] or self._out(session, now),  # type: ignore[misc]
                 budget=WAIT_BUDGET,
                 watcher=recorder,
             )
-            if verdict != "reached" or self._out(director, state):
+            if verdict != "reached" or self._out(session, state):
                 break
-            verdict, state = await director.step_until(
-                waiter, lambda now: self._out(director, now), budget=LOOK_BUDGET
+            verdict, state = await session.step_until(
+                waiter, lambda now: self._out(session, now), budget=LOOK_BUDGET
             )
             if verdict == "reached":
                 gone = True
                 break
         if gone:
-            await director.run_to(waiter, "sync_all_processors")
-            await self._waits(director, waiter, "round-2")
-            if self._escaped(director):
+            await session.run_to(waiter, "sync_all_processors")
+            await self._waits(session, waiter, "round-2")
+            if self._escaped(session):
                 return False
-        if not await self._leaves(director, last, "round-1.last", [waiter, *others]):
+        if not await self._leaves(session, last, "round-1.last", [waiter, *others]):
             return False
-        if not gone and not await self._leaves(director, waiter, "round-1.woken", others):
+        if not gone and not await self._leaves(session, waiter, "round-1.woken", others):
             return False
         for cpu in (last, waiter):
             if not (gone and cpu == waiter):
-                await director.run_to(cpu, "sync_all_processors")
-            await self._waits(director, cpu, "round-2")
-        return not self._escaped(director)
+                await session.run_to(cpu, "sync_all_processors")
+            await self._waits(session, cpu, "round-2")
+        return not self._escaped(session)
 
-    async def _store_seen(self, director: Director, cpu: int, wrote: list[bool]) -> Watcher:
-        """Sets `wrote[0]` when an instruction that has been executed wrote to shared memory."""
-        upcoming = [await self._stores(director, cpu, await director.state(cpu))]
+    async def _store_seen(self, session: Session, cpu: int, wrote: list[bool]) -> Watcher:
+        """Return a watcher that sets `wrote[0]` once an instruction wrote shared memory."""
+        upcoming = [await self._stores(session, cpu, await session.view.state(cpu))]
 
         async def look(state: CpuState) -> None:
             wrote[0] = wrote[0] or upcoming[0]
-            upcoming[0] = await self._stores(director, cpu, state)
+            upcoming[0] = await self._stores(session, cpu, state)
 
         return look
 
-    async def _stores(self, director: Director, cpu: int, state: CpuState) -> bool:
-        registers = await director.gdb.registers(cpu)
-        code = await director.code_at(cpu, state)
+    async def _stores(self, session: Session, cpu: int, state: CpuState) -> bool:
+        registers = await session.gdb.registers(cpu)
+        code = await session.view.code_at(cpu, state)
         return any(
             one.writes and one.address is not None and abs(one.address - state.rsp) >= OWN_STACK
             for one in accesses(code, state.pc, state.bits, registers.as_dict())
         )
 
-    async def _leaves(self, director: Director, cpu: int, name: str, others: list[int]) -> bool:
-        """A CPU that may go: let it, and write down whether it did."""
-        state = await director.state(cpu)
-        if self._out(director, state):
-            director.add_trial(cpu, name, "vmm_synced", "reached", state)
+    async def _leaves(self, session: Session, cpu: int, name: str, others: list[int]) -> bool:
+        """Let a CPU that may go do so, and record whether it did."""
+        state = await session.view.state(cpu)
+        if self._out(session, state):
+            session.add_interleaving(cpu, name, "vmm_synced", "reached", state)
             return True
         verdict, state = await push(
-            director,
+            session,
             cpu,
-            lambda now: self._out(director, now),
+            lambda now: self._out(session, now),
             budget=WAIT_BUDGET,
             others=others,
         )
         if verdict in STILL_THERE:
-            verdict, state = await director.run_to(cpu, "vmm_synced")
-        director.add_trial(cpu, name, "vmm_synced", verdict, state)
+            verdict, state = await session.run_to(cpu, "vmm_synced")
+        session.add_interleaving(cpu, name, "vmm_synced", verdict, state)
         return verdict == "reached"
 
     async def _second_round(
-        self, director: Director, slow: int, racer: int, others: list[int], path: Path
+        self, session: Session, slow: int, racer: int, others: list[int], path: Path
     ) -> None:
-        """Round 2 with one that is still in round 1, and one that sleeps after its last store."""
-        if not await self._leaves(director, racer, "round-1.slow", [slow, *others]):
+        """Begin round 2 with one CPU still in round 1, and one held after its last store."""
+        if not await self._leaves(session, racer, "round-1.slow", [slow, *others]):
             return
-        await director.run_to(racer, "sync_all_processors")
+        await session.run_to(racer, "sync_all_processors")
         if path.stores:
             stop = path.stores[-1]
             verdict, _ = await push(
-                director, racer, lambda now: now.pc == stop, budget=WAIT_BUDGET, others=others
+                session, racer, lambda now: now.pc == stop, budget=WAIT_BUDGET, others=others
             )
             if verdict == "reached":
-                await nudge(director, racer)
+                await nudge(session, racer)
         else:
-            await self._waits(director, racer, "round-2")
-        if not await self._leaves(director, slow, "round-1.slow", others):
+            await self._waits(session, racer, "round-2")
+        if not await self._leaves(session, slow, "round-1.slow", others):
             return
-        await director.run_to(slow, "sync_all_processors")
-        if await self._leaves(director, slow, "round-2.last", others):
-            await self._leaves(director, racer, "round-2.woken", others)
+        await session.run_to(slow, "sync_all_processors")
+        if await self._leaves(session, slow, "round-2.last", others):
+            await self._leaves(session, racer, "round-2.woken", others)
+
+
+def _barrier(session: Session) -> Barrier:
+    return session.log.barrier or Barrier()

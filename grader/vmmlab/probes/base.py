@@ -1,82 +1,127 @@
-"""The probe that others build on: which numbers the APs get, who parks, what ap_start prepared."""
+"""What all probes share: the interface, and the cheapest probe, which others build on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from vmmlab.machine.gdb import GdbError
-from vmmlab.observe.observation import Hit
-from vmmlab.observe.session import REST_PLACES, VMM_BASE, Director, Probe
+from vmmlab.observe.cpu import Allocation
+from vmmlab.observe.evidence import Pointer
+from vmmlab.observe.milestones import rest_places
+from vmmlab.observe.observation import VMM_BASE, Hit
+from vmmlab.observe.session import Session
 
-DELAY_FIELDS = {"init_us": 0, "sipi_us": 4, "poll_us": 8, "wait_us": 12}
+DELAY_FIELDS: Final = {"init_us": 0, "sipi_us": 4, "poll_us": 8, "wait_us": 12}
 """Offsets in `struct ap_delays` (include/ap.h), in bytes."""
-POISON_MOST = 1 << 20  # bytes of one piece of memory to fill
+_POISON_MOST: Final = 1 << 20  # bytes of one piece of memory to fill
+_JUMP_BYTES: Final = 16
+
+
+class Probe:
+    """What a boot is watched for; this one watches nothing but the end."""
+
+    places: tuple[str, ...] = ()
+    """Symbols to stop at, besides those at which a CPU comes to rest."""
+
+    async def start(self, session: Session) -> None:
+        """Called once, with all CPUs stopped and the BSP at the entry of `vmm_main`."""
+
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Called for every stop at a named place, with all CPUs stopped."""
+
+    async def quiet(self, session: Session) -> bool:
+        """Called when nothing has happened for a while; True if the boot should go on."""
+        return False
 
 
 @dataclass
-class EndProbe(Probe):
-    """The cheapest probe: the numbers of the APs and who parks."""
+class BaseProbe(Probe):
+    """Records which numbers the APs get, which CPUs park, and what ap_start prepared.
+
+    Args:
+        delays: values in microseconds for fields of `struct ap_delays`, by name.
+    """
 
     places: tuple[str, ...] = ("segment_init_ap", "ap_wait", "bsp_proc")
     delays: Mapping[str, int] = field(default_factory=dict)
     looked: bool = field(default=False, init=False)
 
-    async def start(self, director: Director) -> None:
+    async def start(self, session: Session) -> None:
         """Set the delays that the scenario asks for."""
         for name, value in self.delays.items():
-            await director.write_u32("ap_delays", value, DELAY_FIELDS[name])
+            await session.view.write_u32("ap_delays", value, DELAY_FIELDS[name])
 
-    async def hit(self, director: Director, hit: Hit) -> None:
-        """Look at what ap_start has prepared, while it is needed and after."""
-        if hit.cpu == 0 and hit.place in ("ap_wait", *REST_PLACES):
-            await self.look_while_needed(director)
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Record what ap_start has prepared, while it is needed and after."""
+        if hit.cpu == 0 and hit.place in ("ap_wait", *rest_places()):
+            await self.look_while_needed(session)
         if hit.cpu == 0 and hit.place in ("ap_wait", "bsp_proc"):
-            raw = await director.gdb.read_phys(director.phys("ap_started"), 1)
-            director.facts.setdefault(f"ap_started.{hit.place}", raw[0])
+            (started,) = await session.gdb.read_phys(session.view.phys("ap_started"), 1)
+            known = session.log.bringup
+            if hit.place == "ap_wait" and known.started_at_ap_wait is None:
+                session.log.bringup = replace(known, started_at_ap_wait=started)
+            if hit.place == "bsp_proc" and known.started_at_bsp_proc is None:
+                session.log.bringup = replace(known, started_at_bsp_proc=started)
 
-    async def quiet(self, director: Director) -> bool:
-        """The BSP came to none of these places: look now."""
-        await self.look_while_needed(director)
+    async def quiet(self, session: Session) -> bool:
+        """Look now: the BSP came to none of these places."""
+        await self.look_while_needed(session)
         return False
 
-    async def look_while_needed(self, director: Director, *, final: bool = True) -> None:
-        """What ap_start has prepared, as it is now.
+    async def look_while_needed(self, session: Session, *, final: bool = True) -> None:
+        """Record what ap_start has prepared, as it is now.
 
         Args:
-            director: the boot.
+            session: the boot.
             final: an AP is there, or the BSP waits or can go no further: later looks do not count.
         """
         if self.looked:
             return
         self.looked = final
-        await director.snapshot("physical-0.during", 0, 16)
-        address = director.inputs.apinit_addr
-        await director.snapshot("trampoline.copy", address, director.trampoline_size)
-        for pointer in ("apinitprocs", "apinitlock"):
-            virtual = await director.read_pointer(director.phys(pointer))
-            physical = await director.translate(0, virtual) if virtual else None
-            director.facts[f"{pointer}.virtual"] = virtual
-            director.facts[f"{pointer}.physical"] = physical or 0
+        view, log = session.view, session.log
+        during = await view.read_if_there(0, _JUMP_BYTES)
+        log.physical_0 = replace(log.physical_0, during=during)
+        copy = await view.read_if_there(session.inputs.apinit_addr, view.trampoline_size)
+        log.trampoline = replace(log.trampoline, copy=copy)
+        log.bringup = replace(
+            log.bringup,
+            apinitprocs=await _pointer(session, "apinitprocs"),
+            apinitlock=await _pointer(session, "apinitlock"),
+        )
 
 
-async def keep_what_alloc_returns(director: Director, hit: Hit) -> None:
-    """Let the CPU that called alloc come back from it, and write down what it was given.
+async def _pointer(session: Session, name: str) -> Pointer:
+    view = session.view
+    virtual = await view.read_pointer(view.phys(name))
+    physical = await view.translate(0, virtual) if virtual else None
+    return Pointer(virtual, physical or 0)
 
-    The memory is filled with chance bytes: its contents are undefined (include/mm.h), and at boot
+
+async def note_allocation(session: Session, hit: Hit) -> None:
+    """Let the CPU that called alloc return from it, and write down what it was given.
+
+    The memory is filled with random bytes: its contents are undefined (include/mm.h), and at boot
     they would be zeros, with which much works that should not.
+
+    Args:
+        session: the boot.
+        hit: a stop at the first instruction of alloc.
     """
-    size = await director.argument(hit.cpu, hit.place) & 0xFFFFFFFF
+    size = await session.view.argument(hit.cpu, hit.place) & 0xFFFFFFFF
     try:
-        back = await director.stack_word(hit.cpu)
+        back = await session.view.stack_word(hit.cpu)
     except GdbError:
-        return  # no stack is mapped there (any more): nothing to come back by
-    name = f"alloc({size:#x}) returned"
-    await director.watch(name, back)
-    verdict, state = await director.run_to(hit.cpu, name)
-    await director.unwatch(name)
+        return  # no stack is mapped there (any more): no way to return
+    name = "alloc returned"
+    await session.watch(name, back)
+    verdict, state = await session.run_to(hit.cpu, name)
+    await session.unwatch(name)
     if verdict == "reached":
-        director.give_value(name, hit.cpu, state.rax)
-        if VMM_BASE <= state.rax < 2 * VMM_BASE and 0 < size <= POISON_MOST:
-            poison = director.random.randbytes(size)
-            await director.gdb.write_phys(state.rax - VMM_BASE, poison)
+        order = session.log.at(name, hit.cpu)[-1].order
+        made = Allocation(order, size, state.rax)
+        session.log.cpus[hit.cpu].allocations.append(made)
+        if VMM_BASE <= state.rax < 2 * VMM_BASE and 0 < size <= _POISON_MOST:
+            poison = session.random.randbytes(size)
+            await session.gdb.write_phys(state.rax - VMM_BASE, poison)

@@ -1,17 +1,15 @@
-"""report.json: what everything after grading consumes. Version 1.
+"""report.json: what everything after grading consumes. Version 2.
 
 Fields may be added within a version, and readers ignore those they do not know; nothing is renamed
-or changes its meaning. `report.schema.json` beside this file is generated from here
-(`python -m vmmlab.report.schema`), `report.sample.json` is an example.
+or changes its meaning. A text for a reader is an object (`ReportText`), everything else is plain.
+`report.schema.json` beside this file is generated from here (`python -m vmmlab.report.schema`),
+`report.sample.json` is an example.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -26,27 +24,22 @@ from pydantic import (
 )
 
 from vmmlab.base.errors import InfraError, UsageError, VmmlabError
+from vmmlab.base.files import write_atomically
+from vmmlab.report.text import ReportText, bounded
 
-SCHEMA: Final = "vmmlab/report/1"
-TEXT_MAX: Final = 4000
-"""No text of a report is longer than this many characters."""
+SCHEMA: Final = "vmmlab/report/2"
 
 
 def _bounded(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if len(value) > TEXT_MAX:
-        left_out = len(value) - TEXT_MAX + 40
-        value = f"{value[: TEXT_MAX - 40]}… ({left_out} more characters)"
-    # Half a surrogate pair, from bytes that were no UTF-8, has no place in JSON.
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return bounded(value) if isinstance(value, str) else value
 
 
 def _number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Text = Annotated[str, BeforeValidator(_bounded)]
+Plain = Annotated[str, BeforeValidator(_bounded)]
+"""What is the same in every language: names, commands, a traceback."""
 Points = Annotated[NonNegativeInt | NonNegativeFloat, BeforeValidator(_number)]
 Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
 
@@ -63,11 +56,11 @@ class _Model(BaseModel):
 class Diagnostic(_Model):
     """What a compiler, an assembler or the linker said. `file` is the path the student knows."""
 
-    file: Text = ""
+    file: Plain = ""
     line: int = Field(0, ge=0, description="from 1; 0 if unknown")
     column: int = Field(0, ge=0, description="from 1; 0 if unknown")
     severity: Literal["error", "warning", "note"]
-    message: Text
+    message: ReportText
 
 
 class Build(_Model):
@@ -81,43 +74,43 @@ class Build(_Model):
 class Case(_Model):
     """One sub-score."""
 
-    name: Text
+    name: ReportText
     outcome: Literal["pass", "fail", "timeout"]
-    message: Text = Field("", description="the failure in one line")
+    message: ReportText = Field("", description="the failure in one line")
 
 
 class CheckReport(_Model):
     """How one check ended."""
 
     id: str = Field(description="labN.topic.name, stable for ever")
-    title: Text
+    title: ReportText
     points: Points | None = Field(description="null: could not be judged, never to be read as 0")
     max: Points
     outcome: Outcome
     cause: str | None = Field(None, description="identifier of the failure; hints are keyed by it")
     cpu: int | None = Field(None, description="0-based index")
-    place: Text = Field("", description="address, symbol or file:line")
-    expected: Text = ""
-    observed: Text = ""
-    next: Text = Field("", description="the next thing to look at")
-    hints: tuple[Text, ...] = Field(
+    place: ReportText = Field("", description="address, symbol or file:line")
+    expected: ReportText = ""
+    observed: ReportText = ""
+    next: ReportText = Field("", description="the next thing to look at")
+    hints: tuple[ReportText, ...] = Field(
         (), description="the first rung of the hint ladder of the cause"
     )
     waited_for: str | None = Field(None, description="the needed check that did not pass")
-    reason: Text = Field("", description="one line on why it could not be judged")
+    reason: ReportText = Field("", description="one line on why it could not be judged")
     cases: tuple[Case, ...] = ()
     visibility: Literal["visible", "hidden"] = "visible"
-    scenario: Text = Field(description="how the machine was booted")
-    again: Text = Field(description="the command that runs just this check again")
+    scenario: Plain = Field(description="how the machine was booted")
+    again: Plain = Field(description="the command that runs just this check again")
     step: str | None = Field(None, description="the step of the lab that earns these points")
-    infra: Text | None = Field(None, description="for the lab author: what broke")
+    infra: Plain | None = Field(None, description="for the lab author: what broke")
 
 
 class FirstStep(_Model):
     """The first step of the lab whose checks do not all pass."""
 
     id: str
-    title: Text
+    title: ReportText
     file: str
     function: str
     line: int | None = Field(None, description="where its TODO still stands; null: it is gone")
@@ -126,7 +119,7 @@ class FirstStep(_Model):
 class Report(_Model):
     """The verdict on one lab."""
 
-    schema_: Literal["vmmlab/report/1"] = Field(SCHEMA, alias="schema")
+    schema_: Literal["vmmlab/report/2"] = Field(SCHEMA, alias="schema")
     mode: Literal["standalone", "own", "reference"] = Field(
         description="standalone: the student's lab with stand-ins for the others; "
         "own: only the student's work; reference: the kit's own solution"
@@ -135,7 +128,7 @@ class Report(_Model):
     cohort: str
     seed: int
     arch: str
-    versions: dict[str, Text] = {}
+    versions: dict[str, Plain] = {}
     build: Build
     checks: tuple[CheckReport, ...]
     points: Points | None = Field(description="null: a check could not be judged")
@@ -152,7 +145,7 @@ class Report(_Model):
     )
     partial_run: bool = Field(False, description="only some checks ran: this is not a grade")
     first_step: FirstStep | None = None
-    notes: tuple[Text, ...] = ()
+    notes: tuple[ReportText, ...] = ()
     duration_s: float = Field(ge=0)
 
     def to_json(self) -> str:
@@ -192,24 +185,14 @@ def read_json(path: Path) -> Report:
 
 
 def write_json(report: Report, path: Path) -> None:
-    """Write the report: whoever looks sees the old file or the whole new one.
+    """Write the report; a reader sees the old file or the whole new one.
 
     Raises:
         UsageError: it cannot be written there.
         InfraError: the disk is full or broken.
     """
-    text = report.to_json().encode()
-    path = path.resolve()  # a symbolic link stays one
-    beside = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device such as /dev/stdout
-            path.write_bytes(text)
-            return
-        with beside.open("xb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        write_atomically(path, report.to_json().encode())
     except OSError as error:
         kind: type[VmmlabError] = UsageError
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
@@ -221,6 +204,3 @@ def write_json(report: Report, path: Path) -> None:
             if kind is UsageError
             else "make room, then grade again",
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from vmmlab.report.model import SCHEMA, Report
+from vmmlab.report.text import NESTED, to_json
 
 SCHEMA_FILE = Path(__file__).with_name("report.schema.json")
 SAMPLE_FILE = Path(__file__).with_name("report.sample.json")
@@ -14,6 +15,12 @@ SAMPLE_FILE = Path(__file__).with_name("report.sample.json")
 def schema_text() -> str:
     """The JSON Schema of report.json, as it is committed."""
     schema = Report.model_json_schema(by_alias=True, mode="serialization")
+    text = schema["$defs"]["ReportText"]["properties"]
+    text["values"]["additionalProperties"] = text["items"]["items"] = NESTED
+    for model in schema["$defs"].values():
+        for field in model["properties"].values():
+            if field.get("$ref", "").endswith("/ReportText") and "default" in field:
+                field["default"] = to_json(field["default"])
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:{SCHEMA.replace('/', ':')}",

@@ -13,10 +13,11 @@ from rich.cells import set_cell_size
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
+from rich.text import Text as RichText
 
+from vmmlab.base.message import Listed, Text, listed, msg
 from vmmlab.base.text import clean, clean_line
-from vmmlab.i18n.translate import Reader, report_for
+from vmmlab.i18n.translate import Reader
 from vmmlab.report.console import console, show
 from vmmlab.report.model import CheckReport, Diagnostic, Report
 from vmmlab.report.wrapping import Wide, text_of
@@ -64,15 +65,15 @@ def render(
     say = Reader() if say is None else say
     out = io.StringIO()
     to = console(out, min(max(width, _WIDTHS[0]), _WIDTHS[1]), color)
-    for part in _parts(report_for(report, say), say):
+    for part in _parts(report, say):
         if isinstance(part, Wide):
-            part = Padding(part, 0)  # rich would take it for plain Text otherwise
+            part = Padding(part, 0)  # rich would take it for plain text otherwise
         to.print(part, soft_wrap=isinstance(part, _Command))
     lines = (line.rstrip() for line in out.getvalue().split("\n"))
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-class _Command(Text):
+class _Command(RichText):
     """A line that is meant to be copied: wrapping it would break it."""
 
 
@@ -101,7 +102,7 @@ def _parts(report: Report, say: Reader) -> Iterator[RenderableType]:
     yield from _small_print(report, say)
 
 
-def _headline(report: Report, say: Reader) -> Text:
+def _headline(report: Report, say: Reader) -> RichText:
     full = report.points == report.max
     if report.points is None:
         known = sum(check.points or 0 for check in report.checks if check.visibility == "visible")
@@ -109,7 +110,7 @@ def _headline(report: Report, say: Reader) -> Text:
     else:
         points = say(f"{report.points:g}/{report.max:g} points")
         style = "bold green" if full else "bold yellow" if report.points else "bold"
-    line = Text.assemble((clean_line(report.lab), "bold"), "  ", (points, style))
+    line = RichText.assemble((clean_line(report.lab), "bold"), "  ", (points, style))
     chosen = any(check.visibility == "hidden" for check in report.checks)
     if report.hidden_judged and (chosen or not report.partial_run):
         earned = "?" if report.hidden_points is None else f"{report.hidden_points:g}"
@@ -133,10 +134,10 @@ def _list(checks: Sequence[CheckReport], say: Reader) -> Table:
     table.add_column(overflow="fold")
     for check in checks:
         word, style = _WORDS[check.outcome]
-        title = text_of(clean_line(check.title))
+        title = text_of(clean_line(say(check.title)))
         if check.outcome == "skipped":  # one line is enough for what cannot be judged yet
             title.style, title.no_wrap, title.overflow = "dim", True, "ellipsis"
-        table.add_row(Text(f"  {say.label(word)}", style), Text(_points(check)), title)
+        table.add_row(RichText(f"  {say.label(word)}", style), RichText(_points(check)), title)
     return table
 
 
@@ -182,35 +183,35 @@ def _block(report: Report, group: _Group, say: Reader) -> Iterator[RenderableTyp
     check = group.first
     word, style = _WORDS[check.outcome]
     head = Table.grid(padding=(0, 2, 0, 0))
-    head.add_row(Text(say.label(word), style), text_of(clean_line(check.title), "bold"))
+    head.add_row(RichText(say.label(word), style), text_of(clean_line(say(check.title)), "bold"))
     yield head
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, min_width=_NAMES, style="dim")
     table.add_column(overflow="fold")
     for name, text in _rows(report, group, say):
-        if text.strip():
-            table.add_row(say.label(name), text_of(clean(text).strip("\n")))
+        if (shown := say(text)).strip():
+            table.add_row(say.label(name), text_of(clean(shown).strip("\n")))
     yield Padding(table, (0, 0, 0, 6))
     if check.outcome != "infra-error":
         again = set_cell_size(say.label("again"), _NAMES + 2)
         yield _Command.assemble("      ", (again, "dim"), (clean_line(check.again), "cyan"))
 
 
-def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, str]]:
+def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, Text]]:
     check = group.first
     if check.outcome == "infra-error":
         yield "what", check.reason
         yield "you", say("This is not your code and costs no points. Run it again.")
         yield "or else", say("If it happens again, show your instructor this text.")
     else:
-        where = [f"CPU {check.cpu}"] if check.cpu is not None else []
-        yield "where", say.label(", ").join([*where, *filter(None, [check.place])])
+        where: list[Text] = [] if check.cpu is None else [msg("CPU {cpu}", cpu=check.cpu)]
+        yield "where", listed([*where, check.place] if check.place else where)
         yield "expected", check.expected
         yield "observed", check.observed or (check.cause or "").replace("-", " ")
         if check.cases:
             yield "cases", _cases(check, say)
         yield "next", check.next
-        yield "hint", "\n".join(check.hints)
+        yield "hint", Listed(check.hints, "\n")
         yield "step", say(f"{check.step or '-'}, seed {report.seed}")
     yield "same in", ", ".join(other.id for other in group.same)
     if len(group.waiting) > _WAITING_SHOWN:
@@ -223,10 +224,9 @@ def _cases(check: CheckReport, say: Reader) -> str:
     failed = [case for case in check.cases if case.outcome != "pass"]
     lines = [say(f"{len(check.cases) - len(failed)} of {len(check.cases)} pass")]
     colon = say.label(": ")
-    lines += [
-        clean_line(f"{case.name}{colon}{case.message.removeprefix(f'{case.name}{colon}')}")
-        for case in failed[:_CASES_SHOWN]
-    ]
+    for case in failed[:_CASES_SHOWN]:
+        name = f"{say(case.name)}{colon}"
+        lines.append(clean_line(f"{name}{say(case.message).removeprefix(name)}"))
     if len(failed) > _CASES_SHOWN:
         lines.append(say(f"and {len(failed) - _CASES_SHOWN} more"))
     return "\n".join(lines)
@@ -238,7 +238,7 @@ def _build_failure(report: Report, say: Reader) -> Iterator[RenderableType]:
     yield ""
     yield _line(say("The code does not compile, so no check could run."), "bold red")
     yield ""
-    yield from (_diagnostic(one, "red") for one in shown)
+    yield from (_diagnostic(one, "red", say) for one in shown)
     if len(errors) > len(shown):
         yield _line("  " + say(f"and {len(errors) - len(shown)} more"), "")
     yield ""
@@ -250,19 +250,19 @@ def _warnings(warnings: Sequence[Diagnostic], say: Reader) -> Iterator[Renderabl
     if len(warnings) > 1:
         text = f"The compiler gives {len(warnings)} warnings; they cost no points."
     yield _line(say(text), "yellow")
-    yield from (_diagnostic(one, "yellow") for one in warnings[:_WARNINGS_SHOWN])
+    yield from (_diagnostic(one, "yellow", say) for one in warnings[:_WARNINGS_SHOWN])
     if len(warnings) > _WARNINGS_SHOWN:
         yield _line("  " + say(f"and {len(warnings) - _WARNINGS_SHOWN} more"), "")
 
 
-def _diagnostic(one: Diagnostic, style: str) -> Text:
+def _diagnostic(one: Diagnostic, style: str, say: Reader) -> RichText:
     place = one.file
     if place and one.line:
         place += f":{one.line}" + (f":{one.column}" if one.column else "")
-    text = Text("  ")
+    text = RichText("  ")
     if place:
         text.append(f"{clean_line(place)}: ", style)
-    return text.append(clean_line(one.message))
+    return text.append(clean_line(say(one.message)))
 
 
 def _closing(report: Report, say: Reader) -> list[RenderableType]:
@@ -279,7 +279,7 @@ def _closing(report: Report, say: Reader) -> list[RenderableType]:
     where, place = step.id, step.file
     if step.line is not None:
         where, place = f"TODO({step.id})", f"{step.file}:{step.line}"
-    todo = say(f"{where} in {place}, function {step.function}: {step.title}")
+    todo = say(f"{where} in {place}, function {step.function}: {say(step.title)}")
     if report.points == 0 and step.line is not None:
         start = "It builds, and that is where everyone starts. A good first step:"
         return [_line(say(start), "bold"), Padding(_line(todo, ""), (0, 0, 0, 2))]
@@ -288,7 +288,7 @@ def _closing(report: Report, say: Reader) -> list[RenderableType]:
 
 def _small_print(report: Report, say: Reader) -> Iterator[RenderableType]:
     for note in report.notes:
-        yield _line(f"{say.label('note: ')}{note}", "")
+        yield _line(f"{say.label('note: ')}{say(note)}", "")
     if report.hidden_max and not report.hidden_judged:
         yield _line(say(f"hidden checks: {report.hidden_max:g} more points, judged elsewhere"), "")
     versions = [
@@ -300,5 +300,5 @@ def _small_print(report: Report, say: Reader) -> Iterator[RenderableType]:
     yield _line(" · ".join([*facts, say(f"{report.duration_s:.1f} s")]), "dim")
 
 
-def _line(text: str, style: str) -> Text:
+def _line(text: str, style: str) -> RichText:
     return text_of(" ".join(clean(text).splitlines()), style)

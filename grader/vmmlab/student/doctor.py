@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import Text
 from vmmlab.base.text import cells
 from vmmlab.host import container, sandbox
 from vmmlab.i18n.translate import Reader
@@ -62,8 +63,8 @@ class Item:
 
     name: str
     ok: bool
-    detail: str = ""
-    remedy: str = ""
+    detail: Text = ""
+    remedy: Text = ""
     package: str = ""
     optional: bool = False
 
@@ -122,7 +123,7 @@ def lines(items: Sequence[Item], say: Reader | None = None) -> Iterator[str]:
         yield f"{state}{' ' * (8 - cells(state))}{item.name:<{width}}  {detail}".rstrip()
     remedies = [item.remedy for item in items if item.remedy and not item.ok]
     command = mend(items)
-    for text in ([command] if command else []) + remedies:
+    for text in [*([command] if command else []), *remedies]:
         yield f"  {say.label('next: ')}{say(text)}"
 
 
@@ -143,7 +144,7 @@ def _installed(name: str) -> bool:
     return shutil.which(name) is not None
 
 
-def missing(name: str, detail: str = "", remedy: str = "") -> Item:
+def missing(name: str, detail: Text = "", remedy: Text = "") -> Item:
     """Return the item for a tool that is not there; with a `remedy` no package is named."""
     package = "" if remedy else PACKAGES.get(name, "")
     return Item(name, False, detail, remedy, package, optional=name in OPTIONAL)

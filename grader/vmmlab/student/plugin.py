@@ -7,6 +7,8 @@ until it has seen a workspace.toml.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +16,13 @@ import pytest
 
 if TYPE_CHECKING:
     from vmmlab.base.errors import VmmlabError
+    from vmmlab.base.message import Text
+    from vmmlab.checks.causes import Causes
     from vmmlab.course.cohort import Cohort
     from vmmlab.course.model import Course
     from vmmlab.grading.engine import Engine
-    from vmmlab.grading.grade import Grading, Runner, RunRequest
+    from vmmlab.grading.grade import Grading
+    from vmmlab.grading.request import Runner, RunnerFactory, RunRequest
     from vmmlab.grading.run import LabRun
     from vmmlab.i18n.translate import Reader
     from vmmlab.report import Report
@@ -62,7 +67,7 @@ class WorkspacePlugin:
         self.seed: int | None = None
         self.arch = "x86_64"
         self.say: Reader | None = None
-        self.gradings: dict[str, Grading] = {}
+        self.labs: dict[str, _Lab] = {}
         self.verdicts: list[Report | tuple[str, VmmlabError]] = []
 
     def pytest_addoption(self, parser: pytest.Parser) -> None:
@@ -139,7 +144,7 @@ class WorkspacePlugin:
         if items or self.course is None:
             return
         assert self.say is not None
-        for lab in sorted(self.gradings):
+        for lab in sorted(self.labs):
             try:
                 self.course.graded_for(lab, self.arch)
             except UsageError as error:
@@ -149,6 +154,7 @@ class WorkspacePlugin:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Make the reports; what could not be judged changes the exit code."""
         from vmmlab.report import Report, exit_code
+        from vmmlab.report.make import report_of
 
         if self.engine is None:
             return
@@ -156,7 +162,12 @@ class WorkspacePlugin:
             if run.error is not None:
                 self.verdicts.append((lab, run.error))
             elif run.results():
-                self.verdicts.append(self.gradings[lab].report())
+                mine = self.labs[lab]
+                self.verdicts.append(
+                    report_of(
+                        mine.grading.grade(), causes=mine.causes, again=mine.again, notes=mine.notes
+                    )
+                )
             run.end()
         if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             codes = [
@@ -201,23 +212,26 @@ class WorkspacePlugin:
             or lab not in self.course.labs
         ):
             return None
-        if lab not in self.gradings:
-            self.gradings[lab] = self._grading(lab)
-        return self.gradings[lab].run
+        if lab not in self.labs:
+            self.labs[lab] = self._lab(lab)
+        return self.labs[lab].grading.run
 
-    def _grading(self, lab: str) -> Grading:
+    def _lab(self, lab: str) -> _Lab:
         from vmmlab.base.errors import SubmissionError
         from vmmlab.course import submission
-        from vmmlab.grading.grade import Grading, RunRequest, default_seed
+        from vmmlab.grading.boots import LabRunner
+        from vmmlab.grading.grade import Grading
+        from vmmlab.grading.request import RunRequest, default_seed
+        from vmmlab.report.make import causes_for, preload
 
         assert self.course is not None
         assert self.cohort is not None
-        factory = None
+        runner: RunnerFactory = LabRunner
         try:
             taken = submission.take(self.root, [lab], self.course)
         except SubmissionError as error:
             taken = submission.Submission(files={})
-            factory = _refusing(error)
+            runner = _refusing(error)
         again = ["pytest", lab]
         seed = default_seed(lab, self.cohort.name)
         if self.seed is not None:
@@ -229,24 +243,42 @@ class WorkspacePlugin:
             course=self.course,
             lab=lab,
             files=taken.of(lab),
-            mode="standalone",
             cohort=self.cohort,
             seed=seed,
             arch=self.arch,
             sandbox_required=False,
-            standins=self.root / "standin",
+            prebuilt=self.root / "standin",
         )
-        return Grading(
+        causes = causes_for(request)
+        grading = Grading(
             request,
             tests_dir=self.root / lab,
-            hints=self.course.labs_dir / lab / "hints.yml",
-            again=again,
-            notes=taken.notes,
-            runner_factory=factory,
+            meanwhile=lambda: preload(causes),
+            runner_factory=runner,
         )
+        return _Lab(grading, causes, again, taken.notes)
 
 
-def _refusing(error: VmmlabError) -> Any:
+@dataclass(frozen=True)
+class _Lab:
+    """One lab of the workspace.
+
+    Attributes:
+        grading: its checks and boots.
+        causes: its causes.
+        again: the words of the command that grades it again, without `-k`.
+        notes: remarks on the submitted files.
+    """
+
+    grading: Grading
+    causes: Causes
+    again: Sequence[str]
+    notes: Sequence[Text]
+
+
+def _refusing(error: VmmlabError) -> RunnerFactory:
+    """Return a factory of runners that only raises `error`."""
+
     def refuse(request: RunRequest) -> Runner:
         raise error
 

@@ -41,7 +41,11 @@ from vmmlab.workspace.model import Workspace
 from vmmlab.workspace.source import Source
 
 _POLL_S: Final = 0.1
-_ANCHORS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
+_QUIET_S: Final = 2.0
+"""After a TODO, nothing printed for so long means that the other CPUs wait for the stopped one."""
+_AT_TODO: Final = re.compile(r"^TODO\(lab[0-9.]+\) in ", re.MULTILINE)
+"""What vmm_todo prints (core/todo.c)."""
+_BREAKPOINTS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +246,15 @@ def _on_terminal(spec: MachineSpec, what: Boot, sandbox: Sandbox, say: Reader) -
 
 
 async def _unattended(spec: MachineSpec, sandbox: Sandbox, timeout_s: float, say: Reader) -> int:
-    """Boot until all CPUs halt, the machine resets or the time is over; then show what it said."""
+    """Boot until nothing more can come or the time is over; then show what it printed.
+
+    Nothing more comes when all CPUs have halted, the machine has reset, or a CPU has stopped at a
+    TODO and the others print nothing.
+    """
     async with Machine(spec, sandbox) as machine:
         await machine.gdb.resume()
-        ends_at = time.monotonic() + timeout_s
+        text, printed_at = "", time.monotonic()
+        ends_at = printed_at + timeout_s
         ending, code = f"still running after {timeout_s:g} s, stopped", 1
         while time.monotonic() < ends_at:
             stop = await machine.gdb.wait(_POLL_S)
@@ -254,6 +263,11 @@ async def _unattended(spec: MachineSpec, sandbox: Sandbox, timeout_s: float, say
                 break
             if await _all_halted(machine):
                 ending, code = "all CPUs have halted", 0
+                break
+            if (now := machine.serial()) != text:
+                text, printed_at = now, time.monotonic()
+            elif _AT_TODO.search(text) and time.monotonic() - printed_at > _QUIET_S:
+                ending, code = "a CPU has stopped at a TODO, and the others wait", 0
                 break
         text = machine.serial()
     sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
@@ -344,7 +358,7 @@ _GDB_HELP: Final = (
 def _gdb_commands(
     symbols: Symbols, processor: str, folder: Path, what: Boot, spec: MachineSpec, say: Reader
 ) -> str:
-    breaks = [f"hbreak {name}" for name in _ANCHORS if symbols.maybe(name) is not None]
+    breaks = [f"hbreak {name}" for name in _BREAKPOINTS if symbols.maybe(name) is not None]
     serial = shlex.quote(str(folder / "serial.txt"))
     greeting = f"{what.lab} on {spec.cpus} CPUs, stopped before the first instruction."
     return "\n".join(

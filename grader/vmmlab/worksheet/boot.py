@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.text import cells
 from vmmlab.i18n.translate import Reader, error_text
+from vmmlab.observe.milestones import milestones
 from vmmlab.worksheet.language import reader_for
 from vmmlab.worksheet.numbers import Student
 
 if TYPE_CHECKING:
-    from vmmlab.observe.observation import CpuRecord, Observation
+    from vmmlab.observe.cpu import CpuRecord
+    from vmmlab.observe.observation import Observation
 
 _SHOWN_SERIAL = 12  # lines
 
@@ -53,7 +55,7 @@ def boot_lab(
     seed: int = 1,
     reader: Student | None = None,
 ) -> BootReport:
-    """Build `lab` from a workspace, boot it once and follow every AP from rung to rung.
+    """Build `lab` from a workspace, boot it once and follow every AP from milestone to milestone.
 
     Args:
         lab: for example `lab3`; the other labs come ready-made.
@@ -75,11 +77,11 @@ def boot_lab(
 
 def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
     # Imported here: most of a worksheet needs none of it.
-    from vmmlab.checks import Scenario
     from vmmlab.course import model as course
     from vmmlab.course import submission
     from vmmlab.grading.boots import LabRunner
-    from vmmlab.grading.grade import RunRequest
+    from vmmlab.grading.request import RunRequest
+    from vmmlab.probes import bringup
     from vmmlab.student import doctor
     from vmmlab.workspace import model as workspace
 
@@ -97,16 +99,14 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
             course=kit,
             lab=lab,
             files=submission.take(here.root, [lab], kit).of(lab),
-            mode="standalone",
             cohort=here.cohort,
             seed=seed,
-            arch="x86_64",
             sandbox_required=False,
-            standins=here.root / "standin",
+            prebuilt=here.root / "standin",
         )
     )
     try:
-        return runner.observe(Scenario("worksheet", (("probe", "ladder"), ("cpus", cpus))))
+        return runner.observe(bringup(name="worksheet", cpus=cpus))
     finally:
         runner.close()
 
@@ -115,7 +115,7 @@ def _lines(lab: str, seen: Observation, say: Reader) -> list[str]:
     count = len(seen.cpus)
     machine = f"{lab} on {count} CPU{'s' if count != 1 else ''}"
     lines = [f"{say(machine)}{say.label(': ')}{say(_ENDINGS[seen.how_ended])}"]
-    code = seen.memory.get("physical-0.during")
+    code = seen.physical_0.during
     if code:
         lines.append(say(f"physical 0, when the APs were called: {code[:5].hex(' ')}"))
     if seen.icr:
@@ -139,12 +139,13 @@ _ENDINGS = {
 
 
 def _of_cpu(cpu: CpuRecord, say: Reader) -> list[str]:
-    place = f" ({cpu.end_place})" if cpu.end_place else ""
-    lines = [f"{cpu.name}{say.label(': ')}{say.label(cpu.end_kind)}{place}"]
-    if cpu.rungs:
+    lines = [f"{cpu.name}{say.label(': ')}{say.label(cpu.end_kind)} ({cpu.end_place})"]
+    if cpu.milestones:
         lines.append(f"{'':39}{'address':>7} {'rsp':>13} {'cr0':>9} {'cr3':>7} {'efer':>4}")
-    for rung, state in sorted(cpu.rungs.items()):
-        title = say(rung.title)
+    for milestone in milestones():
+        if (state := cpu.milestones.get(milestone.name)) is None:
+            continue
+        title = say(milestone.title)
         lines.append(
             f"  {title}{' ' * (36 - cells(title))} {state.pc:8x} {state.rsp:13x} {state.cr0:9x}"
             f" {state.cr3:7x} {state.efer:4x}"

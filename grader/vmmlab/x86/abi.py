@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vmmlab.observe.observation import Mode
+from vmmlab.x86.registers import Mode
 
 
 @dataclass(frozen=True)
 class Abi:
-    """What the director must know of an architecture.
+    """What a session must know of an architecture.
 
     Args:
         arch: as course.yml and the builder call it.

@@ -40,12 +40,12 @@ def test_bsp_continue_goes_where_it_is_told(boot):
         lab.blame(
             boot,
             "bsp-lost-in-the-switch",
-            place=boot.bsp.end_place,
+            place=str(boot.bsp.end_place),
             expected="bsp_continue (vmm_parked) goes on in vmm_parked, on a stack from alloc",
             observed=f"the BSP ended at {boot.bsp.end_place}",
             next="initproc_arg says where to go on.",
         )
-    top = base + boot.facts["cohort.stack_size"]
+    top = base + boot.stack_size
     if (asked.state.rsp, asked.state.rbp) != (top, 0):
         fail(
             "rsp-not-the-top",

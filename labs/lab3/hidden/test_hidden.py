@@ -13,7 +13,7 @@ TWENTY = scenario("cpus-20", probe="end", cpus=20)
 @check("lab3.hidden.late", LAST_IS_LATE, needs=["lab3.restore.late"])
 def test_the_last_cpu_is_late_under_seabios(boot):
     """The far jump stays for the last of 5 CPUs, and then physical 0 is what SeaBIOS left there."""
-    code = boot.memory.get("physical-0.not-entered", b"")
+    code = boot.physical_0.not_entered or b""
     address, _ = lab.right_jump(boot)
     jump = far_jump(code)
     if jump is None or jump[0] * 16 + jump[1] != address:

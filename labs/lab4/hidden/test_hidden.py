@@ -11,7 +11,7 @@ TWENTY = scenario("cpus-20", probe="end", cpus=20)
 @check("lab4.hidden.missing", FIRST_IS_MISSING, needs=["lab4.wait.missing"])
 def test_another_cpu_never_comes(boot):
     """When CPU 1 of 5 never comes, the BSP says so after ap_delays.wait_us, and names it."""
-    lab.names_the_missing(boot, FIRST_IS_MISSING.cpu, FIRST_IS_MISSING.wait_us)
+    lab.names_the_missing(boot, FIRST_IS_MISSING.option("cpu"), FIRST_IS_MISSING.option("wait_us"))
 
 
 @check("lab4.hidden.cpus", TWENTY, needs=["lab4.boot.cpus"])

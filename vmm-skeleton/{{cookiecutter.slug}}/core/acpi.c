@@ -1,5 +1,5 @@
-/* The few ACPI tables that the bring-up needs.  ACPI specification 6.4,
- * chapter 5.2.  They may lie anywhere in memory: all reading is by mapmem. */
+/* The few ACPI tables that the bring-up needs: ACPI specification 6.4, chapter
+ * 5.2.  They may be anywhere in memory, so they are read through mapmem. */
 
 #include "acpi.h"
 #include "initfunc.h"
@@ -82,7 +82,7 @@ get64 (const void *table, uint offset)
 	return value;
 }
 
-/* Copies the RSDP out of this area, if it is there (ACPI 5.2.5.1). */
+/* Copy the RSDP from this area, if it is there (ACPI 5.2.5.1). */
 static bool
 find_rsdp_in (u64 physaddr, uint len, struct rsdp *rsdp)
 {
@@ -113,7 +113,7 @@ find_rsdp (struct rsdp *rsdp)
 	return find_rsdp_in (BIOS_AREA, BIOS_AREA_LEN, rsdp);
 }
 
-/* Maps a table; NULL if it is damaged. */
+/* Map a table.  Return NULL if it is damaged. */
 static const struct table *
 map_table (u64 physaddr)
 {
@@ -141,7 +141,7 @@ add_processor (u32 apic_id, u32 flags)
 		return;
 	for (i = 0; i < num_of_apic_ids; i++)
 		if (apic_ids[i] == apic_id)
-			return; /* named in both ways */
+			return; /* listed in both ways */
 	if (num_of_apic_ids == NUM_OF_PCPU)
 		panic ("more than %u processors", NUM_OF_PCPU);
 	apic_ids[num_of_apic_ids++] = apic_id;

@@ -1,15 +1,17 @@
-/* What the IDT points to: brings all exceptions into one shape, struct
- * exception_frame, and never returns. */
+/* The code that the IDT points to.  It brings all exceptions into one shape,
+ * struct exception_frame, and never returns. */
 
 #include "exception.h"
 
 	.text
 
-/* SDM table 6-1: for these vectors the CPU itself pushes an error code. */
+/* SDM table 6-1, APM 8.2: for these vectors the CPU pushes an error code. */
 #define HAS_ERROR_CODE \
 	(1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | \
 	 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30)
 
+/* One stub for each vector: the CPU does not tell which one it is.  All stubs
+ * have the same size, so that exception_init can compute their addresses. */
 	.globl	exception_stubs
 	.balign	EXCEPTION_STUB_SIZE
 exception_stubs:
@@ -17,7 +19,7 @@ exception_stubs:
 	.rept	NUM_OF_EXCEPTIONS
 	.if	(HAS_ERROR_CODE >> vector) & 1
 	.else
-	push	$0
+	push	$0			/* in place of the error code */
 	.endif
 	push	$vector
 	jmp	exception_common
@@ -26,7 +28,7 @@ exception_stubs:
 	.endr
 
 exception_common:
-	cld
+	cld				/* C expects it; memmove sets DF */
 #ifdef __x86_64__
 	push	%rax
 	push	%rcx
@@ -43,6 +45,10 @@ exception_common:
 	push	%r13
 	push	%r14
 	push	%r15
+
+	/* The argument is the address of the frame.  RSP must be a multiple of
+	 * 16 at a call (psABI for x86-64, 3.2.2).  Since exception_panic does
+	 * not return, the old RSP need not be kept. */
 	mov	%rsp, %rdi
 	and	$-16, %rsp
 	call	exception_panic
@@ -54,6 +60,10 @@ exception_common:
 	push	%ebp
 	push	%esi
 	push	%edi
+
+	/* The argument, on the stack since exception_panic is asmlinkage: push
+	 * stores the ESP from before, which is the address of the frame (SDM
+	 * volume 2, PUSH). */
 	push	%esp
 	call	exception_panic
 #endif

@@ -1,4 +1,4 @@
-/* alloc, and the end of the identity map. */
+/* alloc, and the removal of the identity map. */
 
 #include "mm.h"
 #include "asm.h"
@@ -28,8 +28,8 @@ round_up (u64 value, u64 align)
 	return (value + align - 1) & ~(align - 1);
 }
 
-/* Memory that is not ours.  What lies outside of our range is of no
- * interest. */
+/* Keep alloc away from memory that is in use.  What is outside of the range of
+ * alloc does not matter. */
 static void
 reserve (u64 start, u64 len)
 {
@@ -76,8 +76,8 @@ reserve_modules (void)
 	unmapmem ((void *)mods, len);
 }
 
-/* Multiboot 3.3: the memory map.  What it does not call available is the
- * firmware's. */
+/* Multiboot 3.3: the memory map.  What it does not mark as available belongs to
+ * the firmware. */
 static void
 reserve_by_mmap (void)
 {
@@ -118,7 +118,8 @@ mm_init (void)
 
 INITFUNC ("global1", mm_init);
 
-/* The lowest place from physaddr on where len bytes hit nothing reserved. */
+/* Return the lowest address from physaddr on at which len bytes overlap nothing
+ * reserved. */
 static u64
 skip_reserved (u64 physaddr, uint len, u64 align)
 {

@@ -1,9 +1,9 @@
-/* What only a machine with UEFI needs.  Planned: lab5. */
+/* Functions that are needed only on machines with UEFI.  Planned: lab5. */
 
 #include "ap.h"
 #include "panic.h"
 
-/* Asks the firmware for memory below 1 MiB. */
+/* Ask the firmware for memory below 1 MiB. */
 u32
 alloc_realmodemem (uint len)
 {
@@ -11,7 +11,7 @@ alloc_realmodemem (uint len)
 	       len);
 }
 
-/* Calls start when the guest starts its APs. */
+/* Register start, to be called when the guest starts its APs. */
 void
 localapic_delayed_ap_start (void (*start) (void))
 {

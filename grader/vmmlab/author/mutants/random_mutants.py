@@ -22,14 +22,15 @@ from vmmlab.author.mutants.model import mutants_dir
 from vmmlab.author.mutants.progress import Watch
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.course.cohort import Cohort
-from vmmlab.course.model import ARCHES, Course
+from vmmlab.course.model import Course
 from vmmlab.course.submission import reference
 from vmmlab.grading.boots import LabRunner, make_builder
-from vmmlab.grading.grade import grade_lab
+from vmmlab.grading.request import RunRequest
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
 from vmmlab.images.model import ObjectPatch
 from vmmlab.report import Report
+from vmmlab.report.make import report_lab
 
 _COHORT: Final = "dev"
 
@@ -167,15 +168,17 @@ def _job(job: tuple[Path, RandomMutant]) -> Outcome:
 
 
 def _graded(course: Course, mutant: RandomMutant, patch: ObjectPatch) -> Report:
-    return grade_lab(
-        course,
-        mutant.lab,
-        reference(course, [mutant.lab]).files,
+    request = RunRequest(
+        course=course,
+        lab=mutant.lab,
+        files=reference(course, [mutant.lab]).files,
         cohort=Cohort.derive(_COHORT),
         seed=running.SEED,
         sandbox_required=False,
-        submission_name="reference",
-        arch=ARCHES[0],
+    )
+    return report_lab(
+        request,
+        submission="reference",
         runner_factory=functools.partial(LabRunner, patch=patch),
     )
 

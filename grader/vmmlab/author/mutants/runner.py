@@ -23,8 +23,9 @@ from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import ARCHES, Course
 from vmmlab.course.submission import reference
-from vmmlab.grading.grade import grade_lab
+from vmmlab.grading.request import RunRequest
 from vmmlab.report import Report
+from vmmlab.report.make import report_lab
 
 SEED: Final = 1
 """The seed of the boots if nobody gives one."""
@@ -74,8 +75,8 @@ def judge(mutant: Mutant, report: Report) -> Result:
         mutant,
         "killed",
         cause=named.cause or "",
-        message=f"{named.place}: {named.observed}" if named.place else named.observed,
-        next=named.next,
+        message=f"{named.place}: {named.observed}" if named.place else str(named.observed),
+        next=str(named.next),
         points=report.points,
         beside=beside,
     )
@@ -96,16 +97,16 @@ def run_mutant(course: Course, mutant: Mutant, *, seed: int = SEED, early: bool 
     """
     began = time.monotonic()
     try:
-        report = grade_lab(
-            course,
-            mutant.lab,
-            apply_early(course, mutant) if early else apply(course, mutant),
+        request = RunRequest(
+            course=course,
+            lab=mutant.lab,
+            files=apply_early(course, mutant) if early else apply(course, mutant),
             cohort=Cohort.derive(mutant.cohort),
             seed=seed,
             sandbox_required=False,
-            submission_name=mutant.id,
             arch=mutant.arch,
         )
+        report = report_lab(request, submission=mutant.id)
         result = judge(mutant, report)
         told = f"{result.message}\n{result.next}"
         result = replace(
@@ -254,25 +255,24 @@ def run_variant(
     other = arch if arch != ARCHES[0] else None
     how = " ".join(filter(None, [cohort, compiler, opt, other]))
     try:
-        report = grade_lab(
-            course,
-            variant.lab,
-            variant_files(course, variant),
+        request = RunRequest(
+            course=course,
+            lab=variant.lab,
+            files=variant_files(course, variant),
             cohort=Cohort.derive(cohort),
             seed=seed,
             sandbox_required=False,
+            arch=arch,
             compiler=compiler,
             opt=opt,
-            submission_name=str(variant),
-            arch=arch,
-            hidden=True,
         )
+        report = report_lab(request, submission=str(variant), hidden=True)
     except VmmlabError as error:
         accused: tuple[tuple[str, str, str], ...] = (("", "", str(error)),)
     else:
         words = {d.severity: f"{d.file}:{d.line}: {d.message}" for d in report.build.diagnostics}
         accused = tuple(
-            (c.id, c.cause or c.outcome, words.get("error", "") or c.observed or c.reason)
+            (c.id, c.cause or c.outcome, words.get("error", "") or str(c.observed or c.reason))
             for c in report.checks
             if c.outcome != "pass"
         )

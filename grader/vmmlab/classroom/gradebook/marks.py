@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import Text
 from vmmlab.base.text import clean, clean_line
 from vmmlab.course.model import ARCHES, CheckSpec, Lab
-from vmmlab.i18n.translate import ENGLISH, Reader, report_for
+from vmmlab.i18n.translate import ENGLISH, Reader
 from vmmlab.report.model import CheckReport, Diagnostic, Report
 
 _COMMENT_MAX: Final = 1200
@@ -89,7 +90,6 @@ def from_report(report: Report, lab: Lab, say: Reader | None = None) -> tuple[Ma
     _must_be_a_grade(report)
     _must_fit(report, lab)
     say = say or Reader()
-    report = report_for(report, say)
     by_id = {check.id: check for check in report.checks}
     ordered = [by_id[check_id] for check_id in _specs(lab, report)]
     hidden = [check for check in ordered if check.visibility == "hidden"]
@@ -111,8 +111,8 @@ def compiler_lines(report: Report, say: Reader | None = None) -> tuple[str, ...]
     if report.build.ok:
         return ()
     say = say or Reader()
-    found = report_for(report, say).build.diagnostics
-    lines = [_diagnostic(one) for one in found[:_DIAGNOSTICS_SHOWN]]
+    found = report.build.diagnostics
+    lines = [_diagnostic(one, say) for one in found[:_DIAGNOSTICS_SHOWN]]
     if len(found) > _DIAGNOSTICS_SHOWN:
         lines.append(say(f"... and {len(found) - _DIAGNOSTICS_SHOWN} more"))
     return tuple(lines)
@@ -206,13 +206,15 @@ def _mark(check: CheckReport, report: Report, secret: frozenset[str], say: Reade
     return Mark(
         cell=cell_name(check.id),
         check=check.id,
-        title=text(check.title),
+        title=text(say(check.title)),
         score=score,
         max=float(check.max),
         word=say.label(_WORDS[check.outcome if score is not None else "infra-error"]),
         comment=comment if len(comment) <= _COMMENT_MAX else comment[: _COMMENT_MAX - 1] + "…",
         lines=tuple(_lines(check, report, score, text, say)),
-        trouble=clean_line(check.infra or check.reason or "no points") if score is None else "",
+        trouble=clean_line(check.infra or str(check.reason) or "no points")
+        if score is None
+        else "",
     )
 
 
@@ -222,17 +224,18 @@ def _comment(check: CheckReport, report: Report, say: Reader) -> str:
         return ""
     if check.outcome == "skipped":
         waited = check.waited_for
-        why = f"Not run: it waits for {waited}." if waited else f"Not run: {check.reason}."
+        why = f"Not run: it waits for {waited}." if waited else f"Not run: {say(check.reason)}."
         return say(why)
     if check.outcome == "build-error":
         errors = [one for one in report.build.diagnostics if one.severity == "error"]
-        said = f" {_diagnostic(errors[0])}" if errors else ""
+        said = f" {_diagnostic(errors[0], say)}" if errors else ""
         return say("The code does not build, so nothing could be tried.") + said
-    said = check.next or check.reason or "; ".join(c.message for c in check.cases if c.message)
+    said = say(check.next or check.reason)
+    said = said or "; ".join(say(case.message) for case in check.cases if case.message)
     colon = say.label(": ")
     what = check.cause or say.label(_WORDS[check.outcome])
     parts = [f"{what}{colon}{said}" if said else (check.cause or "")]
-    parts += [f"{say.label('Hint')}{colon}{hint}" for hint in check.hints[:1]]
+    parts += [f"{say.label('Hint')}{colon}{say(hint)}" for hint in check.hints[:1]]
     return " ".join(part for part in parts if part)
 
 
@@ -257,7 +260,7 @@ def _lines(
     yield f"{say.label(_WORDS[check.outcome])}{colon}{earned}"
     if check.outcome == "pass":
         return
-    rows = {
+    rows: dict[str, Text] = {
         "cause": check.cause or "",
         "CPU": "" if check.cpu is None else str(check.cpu),
         "place": check.place,
@@ -269,10 +272,10 @@ def _lines(
     }
     for name, value in rows.items():
         if value:
-            yield row(name, text(value))
+            yield row(name, text(say(value)))
     for case in [case for case in check.cases if case.outcome != "pass"][:_CASES_SHOWN]:
-        message = text(case.message) or say.label(_WORDS[case.outcome])
-        yield row("case", f"{text(case.name)}{colon}{message}")
+        message = text(say(case.message)) or say.label(_WORDS[case.outcome])
+        yield row("case", f"{text(say(case.name))}{colon}{message}")
     if check.outcome not in ("skipped", "build-error"):
         # Not the report's own command: it names a folder of the instructor's.
         arch = "" if report.arch == ARCHES[0] else f" --arch {report.arch}"
@@ -287,7 +290,7 @@ def _hidden_mark(lab: str, hidden: list[CheckReport], say: Reader) -> Mark:
     judged = len(known) == len(scores)
     total = float(sum(known)) if judged else None
     trouble = "; ".join(
-        f"{check.id}: {clean_line(check.infra or check.reason or 'no points')}"
+        f"{check.id}: {clean_line(check.infra or str(check.reason) or 'no points')}"
         for check, score in zip(hidden, scores, strict=True)
         if score is None
     )
@@ -306,6 +309,6 @@ def _hidden_mark(lab: str, hidden: list[CheckReport], say: Reader) -> Mark:
     )
 
 
-def _diagnostic(one: Diagnostic) -> str:
+def _diagnostic(one: Diagnostic, say: Reader) -> str:
     place = ":".join(str(part) for part in (one.file, one.line, one.column) if part)
-    return clean_line(f"{place + ': ' if place else ''}{one.severity}: {clean(one.message)}")
+    return clean_line(f"{place + ': ' if place else ''}{one.severity}: {clean(say(one.message))}")

@@ -1,7 +1,7 @@
 /* Numbers by an atomic addition, no ap_lock.  Each AP's stack waits for it under its APIC id. */
 
 #include "acpi.h"
-#include "anchors.h"
+#include "tracepoints.h"
 #include "ap.h"
 #include "apic.h"
 #include "cohort.h"

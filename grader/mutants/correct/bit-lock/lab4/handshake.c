@@ -1,5 +1,5 @@
 #include "acpi.h"
-#include "anchors.h"
+#include "tracepoints.h"
 #include "ap.h"
 #include "cohort.h"
 #include "mm.h"

@@ -1,7 +1,7 @@
 /* Each new stack has a note for its owner at its lowest address. */
 
 #include "acpi.h"
-#include "anchors.h"
+#include "tracepoints.h"
 #include "ap.h"
 #include "cohort.h"
 #include "mm.h"

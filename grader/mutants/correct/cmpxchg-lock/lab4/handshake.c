@@ -1,7 +1,7 @@
 /* Says the number while it is being taken, as BitVisor does; what is handed over is a structure. */
 
 #include "acpi.h"
-#include "anchors.h"
+#include "tracepoints.h"
 #include "ap.h"
 #include "cohort.h"
 #include "mm.h"

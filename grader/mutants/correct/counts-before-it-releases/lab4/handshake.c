@@ -3,7 +3,7 @@
  * itself. */
 
 #include "acpi.h"
-#include "anchors.h"
+#include "tracepoints.h"
 #include "ap.h"
 #include "asm.h"
 #include "cohort.h"

@@ -2,7 +2,7 @@
  * lock is given back.  The BSP looks at least once after the last pause. */
 
 #include "acpi.h"
-#include "anchors.h"
+#include "tracepoints.h"
 #include "ap.h"
 #include "cohort.h"
 #include "mm.h"

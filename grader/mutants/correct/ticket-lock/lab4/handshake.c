@@ -2,7 +2,7 @@
  * where this CPU stands: nothing is left in a static variable. */
 
 #include "acpi.h"
-#include "anchors.h"
+#include "tracepoints.h"
 #include "ap.h"
 #include "cohort.h"
 #include "mm.h"

@@ -1,0 +1,279 @@
+"""Declaring checks: `@check`, and what declarations of one lab must agree on.
+
+Nothing here knows pytest, how a boot is made, or what a report looks like.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar
+
+from vmmlab.base.errors import CourseError
+from vmmlab.probes.scenario import Scenario, shown_path
+
+Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
+"""How a check can end."""
+
+CHECK_ID: Final = re.compile(r"lab[0-9]+(\.[a-z0-9][a-z0-9_-]*){2}")
+_REGISTRY: Final = "__vmmlab_checks__"
+_PER: Final = ("ap", "cpu", "boot")
+_ARCHES: Final = ("x86_64", "i386")
+
+F = TypeVar("F", bound=Callable[..., object])
+Cases = Callable[[Any], Iterable[Any]]
+"""Gives the cases of a check: CPUs, or tuples of a name and the values for the check."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check as its author declared it.
+
+    Attributes:
+        id: `labN.topic.name`, stable for ever.
+        title: first paragraph of the docstring: what the student reads.
+        scenarios: the boots it looks at.
+        needs: ids of the checks that must pass before this one means anything.
+        function: name of the function.
+        file: path of the test file.
+        line: line of the function there.
+        call: the function.
+        per: what its cases are; None if it has none.
+        arch: the architectures that it is for.
+        bsp_in: the student's function that the BSP is in when something stops it.
+        todo_of_any_cpu: whether a TODO that any CPU ran into comes first, not only the BSP's.
+    """
+
+    id: str
+    title: str
+    scenarios: tuple[Scenario, ...]
+    needs: tuple[str, ...]
+    function: str
+    file: str
+    line: int
+    call: Callable[..., object] = field(default=lambda: None, compare=False)
+    per: str | Cases | None = None
+    arch: tuple[str, ...] = ("x86_64",)
+    bsp_in: str | Callable[[Any], str] = ""
+    todo_of_any_cpu: bool = False
+
+    @property
+    def takes_one(self) -> bool:
+        """Whether the function takes one boot, not a tuple of all."""
+        return self.per == "boot" or (len(self.scenarios) == 1 and not self._takes("boots"))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the engine calls the function itself: it asks for no fixture of pytest."""
+        names = list(inspect.signature(self.call).parameters)
+        return self.per is not None or names in (["boot"], ["boots"])
+
+    def _takes(self, name: str) -> bool:
+        return name in inspect.signature(self.call).parameters
+
+    @property
+    def lab(self) -> str:
+        """The lab that the id names."""
+        return self.id.partition(".")[0]
+
+    @property
+    def where(self) -> str:
+        """Place of the function, for an author's eyes."""
+        return f"{shown_path(self.file)}:{self.line}"
+
+
+def check(
+    id: str,
+    /,
+    *scenarios: Scenario,
+    after: str | Sequence[str] = (),
+    per: Literal["ap", "cpu", "boot"] | Cases | None = None,
+    arch: str | Sequence[str] = "x86_64",
+    bsp_in: str | Callable[[Any], str] = "",
+    todo_of_any_cpu: bool = False,
+    needs: Sequence[str] = (),
+) -> Callable[[F], F]:
+    """Declare a function to be a check.
+
+    A function may be two checks, one an architecture: then it has two decorators.
+
+    Args:
+        id: `labN.topic.name`; course.yml gives its points under this id.
+        scenarios: the boots the check looks at, one or more. With one the function takes `boot`,
+            with several `boots`, a tuple in the same order.
+        after: ids of earlier checks; unless they all pass, this one is skipped.
+        per: what a case is, each with its share of the points. "ap" or "cpu": the function also
+            takes that CPU, with `must_reach`. "boot": the function takes one boot at a time. A
+            function that gives, for the boot or boots, CPUs or tuples (name, value, …): the check
+            also takes those values. If that function fails, so does the whole check.
+        arch: the architecture, or architectures, that it is for.
+        bsp_in: the student's function that the BSP is in when something stops it, or a function of
+            the boot that gives it.
+        todo_of_any_cpu: where something did not happen, a TODO that any CPU ran into comes first,
+            not only one of the BSP.
+
+    Raises:
+        CourseError: the declaration is wrong; the message names file and line.
+    """
+    ids = (after,) if isinstance(after, str) else tuple(after)
+    arches = (arch,) if isinstance(arch, str) else tuple(arch)
+
+    def declare(function: F) -> F:
+        declared = _declared(function, id, scenarios, (*ids, *needs), per, arches)
+        made = Check(
+            **declared, call=function, per=per, arch=arches, bsp_in=bsp_in,
+            todo_of_any_cpu=todo_of_any_cpu,
+        )  # fmt: skip
+        registry: list[Check] = function.__globals__.setdefault(_REGISTRY, [])
+        registry.append(made)
+        return function
+
+    return declare
+
+
+def declared_in(module: Any) -> tuple[Check, ...]:
+    """Return the checks that a loaded test module declares, in the order of its lines."""
+    return tuple(sorted(vars(module).get(_REGISTRY, ()), key=lambda one: one.line))
+
+
+def _declared(
+    function: Callable[..., object],
+    id: str,
+    scenarios: tuple[Scenario, ...],
+    needs: Sequence[str],
+    per: object,
+    arches: Sequence[str],
+) -> dict[str, Any]:
+    """Return the checked fields of a declaration."""
+    code = function.__code__
+    where = f"{shown_path(code.co_filename)}:{code.co_firstlineno}"
+    name = function.__name__
+    if not isinstance(id, str) or not CHECK_ID.fullmatch(id):
+        raise CourseError(
+            f"{where}: {id!r} cannot be a check's id.", expected='"labN.topic.name", lower case'
+        )
+    if "." in function.__qualname__:
+        raise CourseError(f"{where}: {id}: a check is a function at the top of the file.")
+    title = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
+    if not title:
+        raise CourseError(
+            f"{where}: {id}: {name} has no docstring.",
+            expected="one sentence that says what is true when this check passes",
+        )
+    if not all(isinstance(need, str) for need in needs):
+        raise CourseError(
+            f"{where}: {id}: after is not a list of ids.", expected=f"{[*map(str, needs)]!r}"
+        )
+    if not scenarios or not all(isinstance(item, Scenario) for item in scenarios):
+        raise CourseError(
+            f"{where}: {id}: no scenario.", expected=f'@check("{id}", bringup(cpus=4))'
+        )
+    if per is not None and per not in _PER and not callable(per):
+        raise CourseError(
+            f"{where}: {id}: per={per!r} gives no cases.",
+            expected=f"one of {', '.join(map(repr, _PER))}, or a function of the boot",
+        )
+    if not arches or not set(arches) <= set(_ARCHES):
+        raise CourseError(
+            f"{where}: {id}: arch={arches!r} is no architecture.",
+            expected=f"one or more of {', '.join(map(repr, _ARCHES))}",
+        )
+    _check_parameters(function, f"{where}: {id}", scenarios, per)
+    return {
+        "id": id,
+        "title": title,
+        "scenarios": tuple(scenarios),
+        "needs": tuple(dict.fromkeys(needs)),
+        "function": name,
+        "file": code.co_filename,
+        "line": code.co_firstlineno,
+    }
+
+
+def _check_parameters(
+    function: Callable[..., object], where: str, scenarios: Sequence[Scenario], per: object
+) -> None:
+    """Check that a function takes what it is called with.
+
+    Raises:
+        CourseError: it takes something else.
+    """
+    name, parameters = function.__name__, list(inspect.signature(function).parameters)
+    first = "boot" if len(scenarios) == 1 or per == "boot" else "boots"
+    more = {"ap": ", ap", "cpu": ", cpu"}.get(str(per), ", …" if callable(per) else "")
+    wanted = f"def {name}({first}{more}):"
+    if not {"boot", "boots"} & set(parameters):
+        raise CourseError(f"{where}: {name} looks at no boot.", expected=wanted)
+    if first == "boots" and ("boots" not in parameters or "boot" in parameters):
+        raise CourseError(f"{where}: there are {len(scenarios)} scenarios.", expected=wanted)
+    others = len(parameters) - 1
+    if (callable(per) and others < 1) or (per in _PER and others != (per != "boot")):
+        raise CourseError(f"{where}: {name} does not take what per={per!r} gives.", expected=wanted)
+
+
+def validate(lab: str, checks: Sequence[Check]) -> None:
+    """Check the declarations of one lab against each other.
+
+    Args:
+        lab: for example `lab3`.
+        checks: all checks of this lab, in the order in which they run.
+
+    Raises:
+        CourseError: an id of another lab, an id or a function name used twice, a need that does not
+            exist or comes later, two different scenarios of the same name.
+    """
+    seen: dict[str, Check] = {}
+    functions: dict[tuple[str, str], Check] = {}
+    named: dict[str, tuple[Scenario, Check]] = {}
+    everywhere = {item.id: item for item in checks}
+    for item in checks:
+        if item.lab != lab:
+            raise CourseError(
+                f"{item.where}: {item.id} is not a check of {lab}.", expected=f"{lab}.topic.name"
+            )
+        if item.id in seen:
+            raise CourseError(
+                f"{item.where}: {item.id} is declared twice.",
+                found=f"the first is at {seen[item.id].where}",
+                next_step="give one of the two another id, and its points in course.yml",
+            )
+        twin = functions.setdefault((item.file, item.function), item)
+        if twin.call is not item.call:
+            raise CourseError(
+                f"{item.where}: a second function called {item.function} hides the first.",
+                found=f"the first is at {twin.where}",
+                next_step="rename one of the two",
+            )
+        _validate_needs(item, seen, everywhere)
+        for boot in item.scenarios:
+            first, owner = named.setdefault(boot.name, (boot, item))
+            if first != boot:
+                raise CourseError(
+                    f"{item.where}: {item.id}: two different scenarios are called {boot.name}.",
+                    expected=f"{first}, as at {owner.where}",
+                    found=str(boot),
+                    next_step="give one of the two another name",
+                )
+        seen[item.id] = item
+
+
+def _validate_needs(
+    item: Check, seen: Mapping[str, Check], everywhere: Mapping[str, Check]
+) -> None:
+    for need in item.needs:
+        if need in seen:
+            continue
+        if need == item.id:
+            raise CourseError(f"{item.where}: {item.id} needs itself.")
+        if need in everywhere:
+            raise CourseError(
+                f"{item.where}: {item.id} needs {need}, which comes later.",
+                found=f"{need} is at {everywhere[need].where}",
+                next_step="move the needed check up",
+            )
+        raise CourseError(
+            f"{item.where}: {item.id} needs {need}, which no test declares.",
+            expected=f"one of {', '.join(seen) or 'none: this is the first check'}",
+        )

@@ -1,0 +1,175 @@
+"""How a check takes points: `fail` and its relatives. Nothing else does."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NoReturn
+
+from vmmlab.base.message import Listed, Message, Text, msg
+from vmmlab.failure import Failure
+
+CAUSE: Final = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")
+"""How the identifier of a cause looks."""
+
+
+class CheckFailed(Exception):
+    """Raised by `fail`; carries the Failure.
+
+    Args:
+        failure: why the check fails.
+        absent: something did not happen: what stopped the BSP before comes first.
+    """
+
+    def __init__(self, failure: Failure, *, absent: bool = False) -> None:
+        super().__init__(str(failure.summary))
+        self.failure = failure
+        self.absent = absent
+
+
+class CheckMistake(Exception):
+    """The check itself is wrong: its author has to mend it, no student loses a point."""
+
+
+def fail(
+    cause: str,
+    *,
+    cpu: int | None = None,
+    place: object = "",
+    expected: object = "",
+    observed: object = "",
+    next: object = "",
+    timeout: bool = False,
+) -> NoReturn:
+    """End the check, or the case around this call, as failed: the mistake itself was seen.
+
+    Texts are messages, made by `msg`; other values are shown as `str` shows them.
+
+    Args:
+        cause: an identifier such as `far-jump-wrong-target`; causes.yml is keyed by it.
+        cpu: 0-based index of the CPU.
+        place: address, symbol or file:line where it shows.
+        expected: what should have been there.
+        observed: what was there.
+        next: the next thing to look at; that of causes.yml if it is not given.
+        timeout: there was no answer in time; the outcome is then `timeout` in place of `fail`.
+
+    Raises:
+        CheckFailed: always.
+        CheckMistake: `cause` is not an identifier.
+    """
+    __tracebackhide__ = True
+    texts = {"place": place, "expected": expected, "observed": observed, "next": next}
+    raise CheckFailed(_failure(cause, cpu, timeout, texts))
+
+
+def missing(
+    cause: str,
+    *,
+    cpu: int | None = None,
+    place: object = "",
+    expected: object = "",
+    observed: object = "",
+    next: object = "",
+) -> NoReturn:
+    """End the check, or the case around this call, as failed: something did not happen.
+
+    If something else stopped the BSP before, that is reported instead, with what this check
+    expected.
+
+    Args:
+        cause: as for `fail`.
+        cpu: as for `fail`.
+        place: as for `fail`.
+        expected: as for `fail`.
+        observed: as for `fail`.
+        next: as for `fail`.
+
+    Raises:
+        CheckFailed: always.
+        CheckMistake: `cause` is not an identifier.
+    """
+    __tracebackhide__ = True
+    texts = {"place": place, "expected": expected, "observed": observed, "next": next}
+    raise CheckFailed(_failure(cause, cpu, False, texts), absent=True)
+
+
+def fail_if(found: Failure | None, *, expected: object = "") -> None:
+    """End the check, or the case around this call, as failed if a diagnosis has found something.
+
+    Args:
+        found: what it has found; with None nothing happens.
+        expected: what this check expects, where that says more than the diagnosis does.
+
+    Raises:
+        CheckFailed: something was found.
+    """
+    __tracebackhide__ = True
+    if found is not None:
+        fail(
+            found.cause,
+            cpu=found.cpu,
+            place=found.place,
+            expected=expected or found.expected,
+            observed=found.observed,
+            next=found.next,
+        )
+
+
+def expect(
+    cause: str,
+    found: object,
+    wanted: object,
+    *,
+    what: object,
+    at: Any = None,
+    cpu: int | None = None,
+    place: object = "",
+    next: object = "",
+) -> None:
+    """End the check, or the case around this call, as failed unless two values are equal.
+
+    Args:
+        cause: as for `fail`.
+        found: what was found; numbers are shown in hexadecimal.
+        wanted: what should have been found.
+        what: its name, such as "CR3".
+        at: where a CPU was then, as `must_reach` returns it; gives `cpu` and `place`.
+        cpu: as for `fail`.
+        place: as for `fail`.
+        next: as for `fail`.
+
+    Raises:
+        CheckFailed: they differ.
+    """
+    __tracebackhide__ = True
+    if found != wanted:
+        name = _text(what)
+        fail(
+            cause,
+            cpu=at.cpu if at is not None and cpu is None else cpu,
+            place=place or (at.place if at is not None else ""),
+            expected=msg("{name} = {value}", name=name, value=_value(wanted)),
+            observed=msg("{name} = {value}", name=name, value=_value(found)),
+            next=next,
+        )
+
+
+def _failure(cause: str, cpu: int | None, timeout: bool, texts: dict[str, object]) -> Failure:
+    if not isinstance(cause, str) or not CAUSE.fullmatch(cause):
+        raise CheckMistake(
+            f'a cause is an identifier such as "far-jump-wrong-target", not {cause!r}'
+        )
+    return Failure(
+        cause=cause,
+        cpu=None if cpu is None else int(cpu),
+        timeout=bool(timeout),
+        **{name: _text(value) for name, value in texts.items()},
+    )
+
+
+def _text(value: object) -> Text:
+    return value if isinstance(value, Message | Listed) else str(value)
+
+
+def _value(value: object) -> str:
+    return f"{value:#x}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,105 @@
+"""Calls the function of a check, once or for each of its cases, and asks what stopped the BSP.
+
+Knows neither pytest nor points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from vmmlab.base.message import Text
+from vmmlab.checks.declaring import Check
+from vmmlab.checks.failing import CheckFailed, CheckMistake
+from vmmlab.checks.scoring import Score
+from vmmlab.checks.subjects import JudgedCpu
+from vmmlab.diagnosis.bsp import bsp_stopped
+from vmmlab.diagnosis.todo import stopped_at_todo
+from vmmlab.failure import Failure
+from vmmlab.observe.cpu import CpuRecord
+from vmmlab.observe.observation import Observation
+
+_CPUS: Final = {"ap": "aps", "cpu": "cpus"}
+
+
+def judge(check: Check, boots: Sequence[Any]) -> Score | None:
+    """Judge a check on the Observations of its scenarios.
+
+    Args:
+        check: the check.
+        boots: one Observation for each of its scenarios, in their order.
+
+    Returns:
+        The cases, if the check has any.
+
+    Raises:
+        CheckFailed: the check fails as a whole.
+        CheckMistake: the check is wrong.
+    """
+    __tracebackhide__ = True
+    seen = boots[0] if check.takes_one else tuple(boots)
+    if check.per is None:
+        with _asking(check, boots):
+            check.call(seen)
+        return None
+    score = Score()
+    with _asking(check, boots):
+        cases = list(_cases(check, seen, boots))
+    for name, arguments, concerned in cases:
+        with score.case(name), _asking(check, concerned):
+            check.call(*arguments)
+    return score
+
+
+def _cases(
+    check: Check, seen: Any, boots: Sequence[Any]
+) -> Iterator[tuple[Text, tuple[Any, ...], Sequence[Any]]]:
+    """Return, for each case: its name, the arguments, and the boots that it is about."""
+    per = check.per
+    if per == "boot":
+        for boot in boots:
+            yield boot.scenario, (boot,), [boot]
+        return
+    subjects = getattr(seen, _CPUS[per]) if isinstance(per, str) else per(seen)  # type: ignore[misc]
+    for subject in subjects:
+        if isinstance(subject, CpuRecord | JudgedCpu):
+            record = subject.record if isinstance(subject, JudgedCpu) else subject
+            yield record.name, (seen, JudgedCpu(seen, record)), boots
+        elif isinstance(subject, tuple) and len(subject) > 1:
+            name, *values = subject
+            yield name, (seen, *values), boots
+        else:
+            raise CheckMistake(
+                f"{check.id}: `per` gives {subject!r}; it gives CPUs, or tuples of the case's name "
+                "and the values for the check"
+            )
+
+
+class _asking:
+    """Replaces the failure "something did not happen" by what stopped the BSP, if anything did."""
+
+    def __init__(self, check: Check, boots: Sequence[Any]) -> None:
+        self._check = check
+        self._boots = boots
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        __tracebackhide__ = True
+        if not isinstance(error, CheckFailed) or not error.absent:
+            return
+        for boot in self._boots:
+            first = what_stopped(self._check, boot) if isinstance(boot, Observation) else None
+            if first is not None:
+                expected = error.failure.expected or first.expected
+                raise CheckFailed(replace(first, expected=expected)) from None
+
+
+def what_stopped(check: Check, boot: Observation) -> Failure | None:
+    """Return what stopped the BSP first, or a CPU at a TODO if the check asks for all CPUs."""
+    if check.todo_of_any_cpu and (todo := stopped_at_todo(boot)):
+        return todo
+    by = check.bsp_in
+    return bsp_stopped(boot, by=by if isinstance(by, str) else by(boot))

@@ -1,0 +1,128 @@
+"""The commands of a lab author: mutants, new labs, releases, what a course lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vmmlab.base.errors import UsageError
+from vmmlab.cli.options import CourseOption, LangOption, load_course
+
+if TYPE_CHECKING:
+    from vmmlab.i18n.translate import Reader
+
+
+def mutants(
+    context: typer.Context,
+    lab: Annotated[
+        list[str] | None, typer.Option(help="Only this lab; may be given again.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Only so many, by chance.")] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Put the tables into this page and its Japanese twin."),
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Change N instructions of the compiled reference instead; list what survives.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Chooses the sample or the instructions.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Gradings at the same time.")] = 1,
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> int:
+    """Grade known-wrong solutions, and right ones written differently: the kill matrix."""
+    from vmmlab.author import mutants as matrix
+    from vmmlab.author.mutants.progress import progress
+
+    loaded = load_course(course)
+    say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
+    for name in lab or ():
+        loaded.lab(name)
+    if write is not None and (lab or sample or random):
+        raise UsageError(
+            "a page holds the whole matrix.",
+            expected="--write without --lab, --sample or --random",
+        )
+    if random is not None:
+        from vmmlab.author.mutants import random_mutants
+
+        with progress("changes", say) as watch:
+            found = random_mutants.run_random(
+                loaded, random, lab, seed=seed, jobs=jobs, watch=watch
+            )
+        typer.echo("\n".join(random_mutants.survivors(found, say)))
+        return 0
+    with progress("mutants", say) as watch:
+        wrong = matrix.run_mutants(loaded, lab, sample=sample, seed=seed, jobs=jobs, watch=watch)
+    with progress("right solutions", say) as watch:
+        right = () if sample else matrix.run_variants(loaded, lab, jobs=jobs, watch=watch)
+    typer.echo("\n".join(matrix.table(wrong, say)))
+    if right:
+        typer.echo("\n".join(["", *matrix.variants_table(right, say)]))
+    if write is not None:
+        matrix.write_page(write, wrong, right)
+    accused = any(one.accused for one in right)
+    return 1 if accused or any(one.verdict != "killed" for one in wrong) else 0
+
+
+def new_lab(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="For example lab9.")],
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> None:
+    """For lab authors, in a clone: make a new lab that can be graded at once."""
+    from vmmlab.author import new_lab as newlab
+
+    say: Reader = context.obj
+    made = newlab.new_lab(load_course(course), name)
+    for file in made.files:
+        typer.echo(say(f"made     {file}"))
+    typer.echo(say(f"added to {made.changed}"))
+    typer.echo(say(f"Next: vmmlab grade {name} --submission reference, then vmmlab check-course"))
+
+
+def release(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
+    cohort: Annotated[
+        list[str] | None,
+        typer.Option(help="For whom; may be given again. Else the course's own."),
+    ] = None,
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> None:
+    """Write a course to give away: no solutions, no hidden checks, everything ready-made."""
+    from vmmlab.author import release as releases
+    from vmmlab.student import doctor
+
+    say: Reader = context.obj
+    loaded = load_course(course)
+    doctor.require(("gcc", "ld", "objcopy"))
+    made = releases.release(loaded, directory, cohort or ())
+    for note in made.notes:
+        typer.echo(say(f"note: {note}"))
+    typer.echo(say(f"{made.folder}: {made.files} files, none with a line of a solution"))
+    typer.echo(say("Next: try it as a student does: its README.md says how"))
+
+
+def check_course(
+    context: typer.Context, course: CourseOption = None, lang: LangOption = None
+) -> int:
+    """For lab authors: name what is forgotten in the course, one line each."""
+    from vmmlab.author import check_course as coursecheck
+    from vmmlab.course import model as courses
+
+    say: Reader = context.obj
+    found = coursecheck.forgotten(courses.find(Path.cwd(), course))
+    for one in found:
+        typer.echo(one.shown(say))
+    typer.echo(say(f"{len(found)} to mend" if found else "nothing is forgotten"))
+    return 1 if found else 0

@@ -1,0 +1,67 @@
+"""Errors as text on stderr, in the reader's language."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from typing import Any
+
+import typer
+
+from vmmlab import __version__
+from vmmlab.base.errors import VmmlabError
+from vmmlab.i18n import translate
+from vmmlab.i18n.translate import Reader
+
+_MAX_DIAGNOSTICS = 20
+
+
+def complain(text: str) -> None:
+    """Write one complaint."""
+    typer.echo(f"vmmlab: {text}", err=True)
+
+
+def explain(error: VmmlabError, say: Reader, lab: str = "") -> None:
+    """Write what an error says; for a failed build, the compiler's messages first.
+
+    Args:
+        error: the error.
+        say: the reader.
+        lab: the lab it is about, if several are graded.
+    """
+    for one in getattr(error, "diagnostics", ())[:_MAX_DIAGNOSTICS]:
+        place = ":".join(str(part) for part in (one.file, one.line, one.column) if part)
+        typer.echo(f"{place}: {one.severity}: {say(one.message)}", err=True)
+    text = translate.error_text(error, say)
+    complain(f"{lab}: {text}" if lab else text)
+
+
+def explain_usage(error: Any, say: Reader) -> None:
+    """Write what is wrong with the words of a command.
+
+    Args:
+        error: typer's error.
+        say: the reader.
+    """
+    if say.language == translate.ENGLISH:
+        error.show()
+        return
+    if getattr(error, "ctx", None) is not None:
+        typer.echo(error.ctx.get_usage(), err=True)
+    complain(say(error.format_message()))
+
+
+def explain_bug(error: Exception, say: Reader) -> None:
+    """Write one line for the reader, and the traceback into a file for the developers."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="vmmlab-bug-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"vmmlab {__version__}\n{sys.argv}\n\n{text}")
+        where = f"the traceback is in {file.name}"
+    except OSError:
+        where = f"the traceback follows\n{text}"
+    kind = " ".join(traceback.format_exception_only(error)[-1].split())
+    complain(say(f"this is a bug of vmmlab, not of your work: {kind[:200]}; {where}"))

@@ -1,0 +1,249 @@
+"""The commands of an instructor: grade submissions, keep nbgrader's gradebook."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.cli.complaints import explain
+from vmmlab.cli.options import (
+    HELP_NAMES,
+    ArchOption,
+    CohortOption,
+    CourseOption,
+    LangOption,
+    NbgraderOption,
+    load_course,
+    source_named,
+)
+
+if TYPE_CHECKING:
+    from vmmlab.course.model import Course
+    from vmmlab.i18n.translate import Reader
+    from vmmlab.report import Report
+
+_SubmissionOption = Annotated[
+    str,
+    typer.Option(metavar="DIR|reference", help="What to grade: DIR/lab3/ap_start.c and so on."),
+]
+_JsonOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Also write the report there; several labs: FILE.labN."),
+]
+_OptOption = Annotated[
+    str | None,
+    typer.Option(metavar="O0|O1|O2|O3|Os", help="How to optimise the submission; else O2."),
+]
+_HiddenOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--hidden/--open-only",
+        show_default=False,
+        help="Hidden checks too, or not; else only for other people's work.",
+    ),
+]
+_NoSandboxOption = Annotated[
+    bool,
+    typer.Option("--no-sandbox", help="Grade other people's code even without a sandbox."),
+]
+
+
+def grade(
+    context: typer.Context,
+    labs: Annotated[list[str], typer.Argument(metavar="LAB...", help="lab0 … lab4.")],
+    submission: _SubmissionOption,
+    json: _JsonOption = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Which inputs the boots get.")] = None,
+    arch: ArchOption = "x86_64",
+    compiler: Annotated[str, typer.Option("--cc", help="gcc or clang.")] = "gcc",
+    opt: _OptOption = None,
+    cohort: CohortOption = None,
+    course: CourseOption = None,
+    select: Annotated[
+        str | None, typer.Option("-k", metavar="EXPR", help="Only the checks that match.")
+    ] = None,
+    hidden: _HiddenOption = None,
+    no_sandbox: _NoSandboxOption = False,
+    lang: LangOption = None,
+) -> int:
+    """Grade labs: build, boot, look from outside, say what it earns."""
+    gc.disable()  # a short process: looking for cycles would only make it start later
+    from vmmlab.grading.request import RunRequest, default_seed
+    from vmmlab.images.model import BuildOptions
+    from vmmlab.images.toolchain import COMPILERS
+    from vmmlab.report.make import report_lab
+    from vmmlab.student import doctor
+
+    loaded = load_course(course)
+    wanted = list(dict.fromkeys(labs))
+    _must_be_gradable(loaded, wanted, arch, hidden)
+    build = BuildOptions(arch=arch, compiler=compiler, opt=f"-{(opt or 'O2').lstrip('-')}")
+    if compiler not in COMPILERS:
+        raise UsageError(f"there is no compiler {compiler!r} here.", expected=", ".join(COMPILERS))
+    doctor.require(("qemu-system-x86_64", compiler, "ld", "objcopy"))
+    source = source_named(submission)
+    numbers = source.cohort(loaded, cohort)
+
+    def report_on(lab: str) -> Report:
+        taken = source.take([lab], loaded)
+        request = RunRequest(
+            course=loaded,
+            lab=lab,
+            files=taken.files,
+            cohort=numbers,
+            seed=default_seed(lab, numbers.name) if seed is None else seed,
+            sandbox_required=not (source.trusted or no_sandbox),
+            mode="reference" if source.is_reference else "standalone",
+            arch=arch,
+            compiler=build.compiler,
+            opt=build.opt if opt else None,
+        )
+        return report_lab(
+            request,
+            submission=submission,
+            select=select,
+            hidden=not source.trusted if hidden is None else hidden,
+            notes=taken.notes,
+        )
+
+    return _report_all(loaded, wanted, report_on, context.obj, json)
+
+
+def _must_be_gradable(course: Course, labs: Sequence[str], arch: str, hidden: bool | None) -> None:
+    """Raise UsageError if one of the labs has no checks of the kind that is asked for."""
+    for lab in labs:
+        course.graded_for(lab, arch)
+    if hidden and not any(course.lab(lab).hidden for lab in labs):
+        raise UsageError(
+            f"this course has no hidden checks for {', '.join(labs)}.",
+            expected="checks below `hidden` in course.yml, as the instructor's copy has them",
+            next_step="leave --hidden out: they are judged elsewhere, or there are none",
+        )
+
+
+def _report_all(
+    course: Course,
+    labs: Sequence[str],
+    report_on: Callable[[str], Report],
+    say: Reader,
+    json: Path | None,
+) -> int:
+    """Grade each lab, show its report and write it to `json`; return the worst exit code."""
+    from vmmlab.report import exit_code, write_json
+
+    codes: list[int] = []
+    for lab in labs:
+        try:
+            report = report_on(lab)
+            from vmmlab.report.terminal import print_report  # loaded while the machines boot
+
+            print_report(report, say=say.of(course.labs_dir / lab))
+            codes.append(exit_code(report))
+            if json is not None:
+                write_json(report, json if len(labs) == 1 else Path(f"{json}.{lab}"))
+        except VmmlabError as error:
+            sys.stdout.flush()
+            explain(error, say, lab if len(labs) > 1 else "")
+            codes.append(error.exit_code)
+    return max(codes)
+
+
+gradebook = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings=HELP_NAMES,
+    help="nbgrader's gradebook: the scores of the labs beside those of the worksheets.",
+)
+
+
+@gradebook.command(name="sync")
+def gradebook_sync(
+    context: typer.Context,
+    reports: Annotated[
+        list[Path],
+        typer.Argument(metavar="REPORT...", help="STUDENT/lab3.json and so on, or their folder."),
+    ],
+    nbgrader: NbgraderOption = Path(),
+    student: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Whose they are; else the folder says."),
+    ] = None,
+    roster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV: id, first_name, last_name, email, cohort."),
+    ] = None,
+    cohort: CohortOption = None,
+    create_students: Annotated[
+        bool, typer.Option("--create-students", help="Take in ids that nobody knows.")
+    ] = False,
+    drop_removed: Annotated[
+        bool,
+        typer.Option("--drop-removed", help="Delete the marks of checks that are no more."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Say what would change, and change nothing.")
+    ] = False,
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> int:
+    """Put lab scores into nbgrader's gradebook; what a person entered there stays."""
+    loaded = load_course(course)
+    try:
+        from vmmlab.classroom import gradebook as books
+        from vmmlab.classroom.gradebook import show, students
+    except ImportError as error:
+        raise UsageError(
+            f"the gradebook needs nbgrader: {error}.",
+            next_step="pip install 'vmmlab[instructor]'",
+        ) from None
+    options = books.Options(
+        folder=nbgrader,
+        cohort=cohort or loaded.cohort,
+        student=student,
+        roster=students.read_roster(roster) if roster else {},
+        create_students=create_students,
+        drop_removed=drop_removed,
+        dry_run=dry_run,
+    )
+    say: Reader = context.obj
+    with show.progress(say) as tell:
+        result = books.run(loaded, reports, options, tell, say)
+    show.print_result(result, say=say)
+    return result.exit_code
+
+
+@gradebook.command(name="autograde")
+def gradebook_autograde(
+    context: typer.Context,
+    lab: Annotated[str, typer.Argument(metavar="LAB", help="Whose worksheets: lab0 … lab4.")],
+    nbgrader: NbgraderOption = Path(),
+    student: Annotated[str | None, typer.Option(metavar="ID", help="Only this student's.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also those that are graded already.")
+    ] = False,
+    no_sandbox: Annotated[
+        bool,
+        typer.Option("--no-sandbox", help="Run other people's notebooks even without a sandbox."),
+    ] = False,
+    lang: LangOption = None,
+) -> int:
+    """Grade the worksheets of a class: nbgrader's autograde, with students' code in a sandbox."""
+    try:
+        from vmmlab.classroom.gradebook import worksheets
+    except ImportError as error:
+        raise UsageError(
+            f"worksheets need nbgrader: {error}.",
+            next_step="pip install 'vmmlab[instructor,worksheets]'",
+        ) from None
+    graded = worksheets.grade(
+        nbgrader, lab, student=student, again=force, sandbox_required=not no_sandbox
+    )
+    for line in worksheets.lines(lab, graded, context.obj):
+        typer.echo(line)
+    return max((one.exit_code for one in graded), default=0)

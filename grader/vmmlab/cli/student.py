@@ -1,0 +1,205 @@
+"""The commands of a student: make a workspace, build, boot and explore their own work."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vmmlab.base.errors import UsageError
+from vmmlab.cli.options import (
+    ArchOption,
+    CohortOption,
+    CourseOption,
+    LabArgument,
+    LangOption,
+    current_workspace,
+    load_course,
+    source_named,
+    workspace_at,
+)
+from vmmlab.i18n import translate
+
+if TYPE_CHECKING:
+    from vmmlab.i18n.translate import Reader
+
+
+def new(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
+    no_input: Annotated[bool, typer.Option("--no-input", help="Ask nothing.")] = False,
+    name: Annotated[str | None, typer.Option("--name", help="Your name.")] = None,
+    cohort: Annotated[str | None, typer.Option("--cohort", help="Your cohort.")] = None,
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> None:
+    """Make a workspace: the given VMM, and starters for you to fill in."""
+    import shlex
+
+    from vmmlab.course.cohort import Cohort
+    from vmmlab.images import prebuilt
+    from vmmlab.student import doctor
+    from vmmlab.workspace import model as workspace
+
+    say: Reader = context.obj
+    loaded = load_course(course)
+    asking = not no_input and sys.stdin.isatty()
+    if name is None:
+        name = typer.prompt(say("Your name"), default=_user()) if asking else _user()
+    if cohort is None:
+        prompt = say("Your cohort")
+        cohort = typer.prompt(prompt, default=loaded.cohort) if asking else loaded.cohort
+    # If English was not asked for, the language is left to the environment.
+    remembered = say.language if lang or say.language != translate.ENGLISH else ""
+    answers = workspace.Answers(student=name, cohort=Cohort.derive(cohort), lang=remembered)
+    doctor.require(("gcc", "ld", "objcopy"))
+    made = workspace.new(directory, loaded, answers, prebuilt.place)
+    typer.echo(say(f"{made} is ready. Next:"))
+    typer.echo(f"  cd {shlex.quote(str(made))}")
+    if (made / ".venv").exists():
+        typer.echo("  source .venv/bin/activate")
+    typer.echo("  make lab1 && pytest lab1")
+
+
+def explore(
+    context: typer.Context,
+    lab: Annotated[str, typer.Argument(metavar="LAB", help="lab4: the lock and the barrier.")],
+    submission: Annotated[
+        str,
+        typer.Option(metavar="DIR|reference", help="Whose: DIR/lab4/handshake.c and so on."),
+    ],
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write what was found there.")
+    ] = None,
+    cohort: CohortOption = None,
+    compiler: Annotated[str, typer.Option(help="gcc or clang.")] = "gcc",
+    opt: Annotated[str, typer.Option("-O", metavar="0..3", help="Optimisation.")] = "2",
+    course: CourseOption = None,
+    no_sandbox: Annotated[
+        bool,
+        typer.Option("--no-sandbox", help="Build other people's code even without a sandbox."),
+    ] = False,
+    lang: LangOption = None,
+) -> int:
+    """Try all orders in which three CPUs can go through the lock, the count and the barrier."""
+    from vmmlab.explore import isolated, text, write_json
+    from vmmlab.grading.boots import make_builder
+    from vmmlab.host.sandbox import Sandbox
+    from vmmlab.images.model import BuildOptions
+
+    loaded = load_course(course)
+    loaded.lab(lab)
+    if lab != "lab4":
+        raise UsageError(f"there are no orders to try in {lab}.", expected="lab4")
+    source = source_named(submission)
+    own, numbers = source.own, source.cohort(loaded, cohort)
+    taken = source.take([lab], loaded)
+    sandbox = Sandbox.choose(require=not (source.trusted or no_sandbox))
+    builder = make_builder(loaded, sandbox, own.root / "standin" if own else None, numbers)
+    options = BuildOptions(compiler=compiler, opt=f"-O{opt}")
+    image = builder.build(lab, taken.files, numbers, options)
+    found = isolated.explore(image, numbers, sandbox, sources=taken.files)
+    for line in text.lines(found, context.obj):
+        typer.echo(line)
+    if json is not None:
+        write_json(found, json)
+    return {"wrong": 1, "unfinished": 1, "unsupported": 2}.get(found.verdict, 0)
+
+
+def build(
+    context: typer.Context,
+    lab: LabArgument,
+    directory: Annotated[
+        Path | None, typer.Option("--workspace", metavar="DIR", help="Else the one you are in.")
+    ] = None,
+    arch: ArchOption = "x86_64",
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> None:
+    """Build one lab of a workspace, or `vmm`: all labs from your own files."""
+    from vmmlab.student.build import build as build_own
+
+    here = workspace_at(directory)
+    loaded = load_course(course, here.root)
+    say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
+    for line in build_own(here, loaded, lab, arch=arch):
+        typer.echo(say(line))
+
+
+def run(
+    context: typer.Context,
+    lab: LabArgument,
+    cpus: Annotated[int | None, typer.Option(min=1, max=288, help="How many processors.")] = None,
+    firmware: Annotated[str | None, typer.Option(help="qboot or seabios.")] = None,
+    accel: Annotated[str, typer.Option(help="tcg or kvm.")] = "tcg",
+    gdb: Annotated[bool, typer.Option("--gdb", help="Under gdb, each processor a thread.")] = False,
+    submission: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|reference", help="What to boot; else your workspace."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds; only without a terminal.")
+    ] = 20.0,
+    arch: ArchOption = "x86_64",
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> int:
+    """Boot a lab in QEMU with its serial line on this terminal; Ctrl-A X leaves."""
+    from vmmlab.student import run as boot
+
+    here = current_workspace() if submission is None else None
+    loaded = load_course(course, here.root if here else None)
+    what = boot.Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout, arch=arch)
+    source = here or submission or "reference"
+    return boot.run(what, loaded, source, gdb=gdb, say=context.obj)
+
+
+def iso(
+    context: typer.Context,
+    lab: LabArgument = "vmm",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else build/LAB/vmm.iso.")
+    ] = None,
+    submission: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|reference", help="Whose; else your workspace's."),
+    ] = None,
+    arch: ArchOption = "x86_64",
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> None:
+    """Make an image that a PC boots from CD or stick: GRUB and one lab, or all of your own."""
+    from vmmlab.student import iso as media
+    from vmmlab.student.build import folder_of
+    from vmmlab.student.run import image_for
+
+    here = current_workspace() if submission is None else None
+    loaded = load_course(course, here.root if here else None)
+    source = here or submission or "reference"
+    image = image_for(lab, loaded, source, arch=arch, delays="faithful")
+    root = here.root if here else Path.cwd()
+    target = output or folder_of(root, lab, arch) / "vmm.iso"
+    media.make_iso(image.kernel, f"vmmlab {lab} {arch}", target)
+    size = target.stat().st_size // 1024
+    typer.echo(context.obj(f"{target}: {size} KiB, for a CD or, copied as it is, a stick"))
+
+
+def doctor(context: typer.Context, lang: LangOption = None) -> int:
+    """Look for what the kit needs on this machine, and say how to mend what is missing."""
+    from vmmlab.student.doctor import examine, healthy, lines
+
+    items = examine()
+    for line in lines(items, context.obj):
+        typer.echo(line)
+    return 0 if healthy(items) else 3
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "student"

@@ -1,0 +1,227 @@
+"""Why an AP did not come to a milestone, and what keeps CPUs from parking."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmmlab.diagnosis.bsp import bsp_stopped
+from vmmlab.diagnosis.todo import stopped_at_todo
+from vmmlab.diagnosis.trampoline import died_in_trampoline, missed_trampoline
+from vmmlab.failure import Failure
+from vmmlab.observe.cpu import CpuRecord
+from vmmlab.observe.milestones import (
+    AP_ENTRY,
+    BOOT_STACK,
+    NUMBERED,
+    OWN_STACK,
+    PHYSICAL_0,
+    WAITING,
+    Milestone,
+)
+from vmmlab.observe.observation import VMM_BASE, Observation
+
+_JUMPS: Final = {
+    AP_ENTRY: ("trampoline", "ap_entry"),
+    BOOT_STACK: ("apinit_enter", "apinitproc0"),
+    OWN_STACK: ("apinitproc0", "apinitproc1"),
+    NUMBERED: ("apinitproc1", "segment_init_ap"),
+}
+"""For a milestone that is a place: the code that leads there, and the place."""
+
+
+def place_of(milestone: Milestone) -> str:
+    """Return where a CPU reaches a milestone, as messages name it."""
+    code, place = _JUMPS.get(milestone, ("", ""))
+    return f"{code}, at its jump to {place}" if code else milestone.title
+
+
+def why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure:
+    """Return why an AP did not come to a milestone.
+
+    Args:
+        boot: the boot.
+        cpu: an AP that did not reach `milestone`.
+        milestone: where it should have come.
+    """
+    if todo := stopped_at_todo(boot, [cpu]):
+        return todo
+    if milestone == AP_ENTRY and (low := _at_physical_ap_entry(boot, cpu)):
+        return low
+    high = cpu.highest
+    expected = milestone.goal.format(cpu=cpu.name)
+    if high == WAITING:
+        if cpu.end_kind != "waiting-for-sipi" or not waits_for_sipi(cpu):
+            return bsp_stopped(boot) or _somewhere(cpu, expected)
+        return bsp_stopped(boot) or never_started(boot, cpu)
+    if high > milestone:
+        return _passed_by(cpu, milestone, expected)
+    if high == PHYSICAL_0:
+        return missed_trampoline(boot, cpu)
+    if milestone == AP_ENTRY and _went_on_in_the_image(boot, cpu):
+        return _passed_by(cpu, milestone, expected)
+    if high < AP_ENTRY:
+        return died_in_trampoline(boot, cpu, expected)
+    if todo := stopped_at_todo(boot, boot.aps):
+        return todo  # another AP ran into it, and this one waits for that one
+    return _stuck_later(boot, cpu, expected)
+
+
+def not_reached(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure | None:
+    """Return why an AP is not at a milestone; None if it was seen there."""
+    return None if cpu.reached(milestone) else why_not(boot, cpu, milestone)
+
+
+def waits_for_sipi(cpu: CpuRecord) -> bool:
+    """Whether a CPU still stands at the reset vector, where INIT has put it."""
+    return (cpu.end.cs, cpu.end.rip & 0xFFFF) == (0xF000, 0xFFF0)
+
+
+def why_not_all_parked(boot: Observation) -> Failure | None:
+    """Return what kept CPUs from parking: a TODO, a fault, a lost AP, a BSP that waits."""
+    if boot.all_parked:
+        return None
+    if found := stopped_at_todo(boot) or bsp_stopped(boot):
+        return found
+    for ap in boot.aps:
+        if not ap.reached(NUMBERED):
+            return why_not(boot, ap, NUMBERED)
+    bsp = boot.bsp
+    if bsp.end_kind != "parked" and not boot.at("bsp_proc"):
+        return Failure(
+            "bsp-waits-for-ever",
+            cpu=0,
+            place=str(bsp.end_place),
+            expected="all APs have their numbers, so the BSP goes on",
+            observed=f"the BSP is still at {bsp.end_place}",
+            next="For which condition does it wait? What if there are more or fewer CPUs than "
+            "four?",
+        )
+    stuck = next(cpu for cpu in boot.cpus if cpu.end_kind != "parked")
+    return Failure(
+        "cpu-not-parked",
+        cpu=stuck.index,
+        place=str(stuck.end_place),
+        expected=f"{len(boot.cpus)} CPUs park",
+        observed=f"{stuck.name} ended {stuck.end_kind} at {stuck.end_place}",
+        next="It did not come through the barriers: whom does it wait for?",
+    )
+
+
+def _somewhere(cpu: CpuRecord, expected: str) -> Failure:
+    """Return where a CPU stands of which nothing but its end is known."""
+    cause = "ap-stuck"
+    if cpu.end_place.region == "trampoline":
+        cause = f"ap-died-in-{cpu.end.mode}-mode"
+    elif cpu.end.mode == "real":
+        cause = "ap-missed-the-trampoline"
+    elif cpu.end_place.is_in("apinit_enter"):
+        cause = "ap-waits-for-the-lock"
+    return Failure(
+        cause,
+        cpu=cpu.index,
+        place=str(cpu.end_place),
+        expected=expected,
+        observed=f"{cpu.name} ended {cpu.end_kind} at {cpu.end_place}: {cpu.end_code}",
+        next="Look at where it stands, and how it came there.",
+    )
+
+
+def _passed_by(cpu: CpuRecord, milestone: Milestone, expected: str) -> Failure:
+    """Report a CPU that came further than a milestone, but not by the place that it is."""
+    code, place = _JUMPS.get(milestone, ("", milestone.title))
+    return Failure(
+        f"{place.replace('_', '-')}-passed-by" if code else "rung-passed-by",
+        cpu=cpu.index,
+        place=f"{code}, at its jump to {place}" if code else str(cpu.end_place),
+        expected=expected,
+        observed=f"{cpu.name} came as far as: {cpu.highest.title}, but never by {place}",
+        next=f"Jump to {place}, not to what it leads to.",
+    )
+
+
+def _went_on_in_the_image(boot: Observation, cpu: CpuRecord) -> bool:
+    """Whether an AP that was not at ap_entry is in code of another stage, where that is linked."""
+    elsewhere = cpu.end_place.owner != "student"
+    return boot.in_image(cpu.end.pc) and cpu.end_kind == "running" and elsewhere
+
+
+def _at_physical_ap_entry(boot: Observation, cpu: CpuRecord) -> Failure | None:
+    """Report an AP that executes ap_entry at its physical address, not where it is linked."""
+    physical = boot.symbols.get("ap_entry", 0) - VMM_BASE
+    if not any(step.state.pc == physical for step in cpu.steps):
+        return None
+    return Failure(
+        "ap-entry-at-wrong-address",
+        cpu=cpu.index,
+        place="trampoline, at its jump to ap_entry",
+        expected=f"ap_entry at the address where it is linked, {physical + VMM_BASE:#x}",
+        observed=f"{cpu.name} went to {physical:#x}, its physical address, and runs there",
+        next="The identity map is there for the trampoline only: VMM code runs where it is linked.",
+    )
+
+
+def never_started(boot: Observation, cpu: CpuRecord) -> Failure:
+    """Return why an AP executed nothing: the interrupts that were sent, and what they lacked."""
+    writes = [w for w in boot.icr if w.kind in ("INIT", "SIPI", "INIT level de-assert")]
+    listed = "; ".join(str(w) for w in writes) or "no write of an INIT or a SIPI to the ICR"
+    reaching = [w for w in writes if w.reaches(cpu.index, w.cpu or 0)]
+    kinds = [w.kind for w in reaching]
+    if "INIT" not in kinds:
+        cause, look = "ap-got-no-init", "Look at apic_send_init and at who calls it."
+    elif "SIPI" not in kinds:
+        cause, look = "ap-got-no-sipi", "Look at apic_send_startup_ipi and at ap_start_addr."
+    elif all(w.vector for w in reaching if w.kind == "SIPI"):
+        cause = "sipi-wrong-vector"
+        look = "The SIPI's vector is a page number: the AP starts at vector * 4096. You want 0."
+    elif kinds.index("INIT") > kinds.index("SIPI"):
+        cause = "sipi-before-init"
+        look = "An AP takes a SIPI only while it waits for one: after INIT."
+    else:
+        cause = "ap-never-started"
+        look = "Compare what apic_send_init and apic_send_startup_ipi write: SDM, vol. 3, 8.4.4."
+    return Failure(
+        cause,
+        cpu=cpu.index,
+        place="before its first instruction",
+        expected="INIT, then SIPI with vector 0, sent so that they reach this CPU",
+        observed=f"{cpu.name} never executed an instruction; ICR writes seen: {listed}",
+        next=look,
+    )
+
+
+_STUCK: Final = {
+    AP_ENTRY: ("ap-waits-for-the-lock", "Who holds *apinitlock, and who releases it?"),
+    BOOT_STACK: ("ap-lost-on-boot-stack", "Follow apinitproc0 from alloc to asm_wrrsp_and_jmp."),
+    OWN_STACK: ("ap-not-numbered", "Follow apinitproc1 up to segment_init_ap."),
+    NUMBERED: ("ap-not-parked", "It has its number, but did not come through the barriers."),
+}
+"""For the highest milestone of an AP that goes no further: the cause, and where to look."""
+
+
+def _stuck_later(boot: Observation, cpu: CpuRecord, expected: str) -> Failure:
+    """Return why an AP that came to ap_entry goes no further."""
+    high = cpu.highest
+    cause, look = _STUCK.get(high, ("ap-stuck", "Look at where it stands."))
+    died = cpu.triple_fault is not None
+    if died and high == AP_ENTRY:
+        cause = "ap-died-at-the-lock"
+        look = "apinit_enter has no stack; apinitlock is a pointer, which is read before the lock."
+    before = [ap for ap in boot.aps if ap.reached(NUMBERED)]
+    if high == AP_ENTRY and not died and len(before) == 1:
+        cause = "lock-never-released"
+        look = (
+            f"{before[0].name} has taken *apinitlock and left the boot stack: then it is time to "
+            "release it."
+        )
+    if cpu.end_kind == "exception":
+        cause = "ap-exception"
+    how = "the machine reset" if boot.how_ended == "shutdown" else f"it ended {cpu.end_kind}"
+    return Failure(
+        cause,
+        cpu=cpu.index,
+        place=str(cpu.end_place),
+        expected=expected,
+        observed=f"{cpu.name} came as far as: {high.title}; then {how} at {cpu.end_place}: "
+        f"{cpu.end_code}",
+        next=look,
+    )

@@ -1,0 +1,47 @@
+"""Steps that are not written yet: at which TODO a CPU stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vmmlab.failure import Failure
+from vmmlab.observe.cpu import CpuRecord
+from vmmlab.observe.observation import Observation
+
+
+def stopped_at_todo(boot: Observation, cpus: Sequence[CpuRecord] | None = None) -> Failure | None:
+    """Return the first TODO that a CPU ran into, if one did, and not one of a later step.
+
+    Args:
+        boot: the boot.
+        cpus: the CPUs to look at; all of them if None.
+    """
+    for cpu in cpus if cpus is not None else boot.cpus:
+        hit = boot.first("vmm_todo", cpu.index)
+        step = hit.text if hit else _step_of_label(cpu)
+        if step and step not in boot.later:
+            return _not_written(cpu, step)
+    return None
+
+
+def _not_written(cpu: CpuRecord, step: str) -> Failure:
+    place = cpu.end_place
+    at = place.lab_source if "todo" in place.symbol else ""
+    return Failure(
+        "not-written-yet",
+        cpu=cpu.index,
+        place=f"TODO({step})",
+        expected="code in place of the TODO",
+        observed=f"{cpu.name} stopped at TODO({step})" + (f", in {at}" if at else ""),
+        next=f"Write what the comment before {at} says. If that is done, delete that line: it "
+        "stops the CPU."
+        if at
+        else f"Search your files for {step}: the comment there says what to write. If that "
+        "is done, delete the vmm_todo or VMM_TODO below it: it stops the CPU.",
+    )
+
+
+def _step_of_label(cpu: CpuRecord) -> str:
+    """Return the step of the label that a CPU in assembly stopped at (boot/todo.S), "" if none."""
+    label = cpu.end_place.symbol.partition("+")[0]
+    return label.removeprefix("todo_").replace("_", ".") if label.startswith("todo_lab") else ""

@@ -1,0 +1,190 @@
+"""Given code that the model replaces, and what else both harnesses have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from vmmlab.explore.cpumodel import CpuModel
+from vmmlab.explore.emulator import RDI, RSI, Context
+from vmmlab.explore.harness import Effect, Ghost, Violation
+from vmmlab.explore.localstate import Action, LocalState, returning
+from vmmlab.explore.memory import Store
+from vmmlab.explore.program import SLOTS, Program
+
+# Time is not modelled: the BSP polls two or three times, however late the others are.
+_POLL_US: Final = 2
+_WAIT_US: Final = 4
+# Offsets in `ap_delays` (include/ap.h) of the interval between polls and of the whole time.
+_POLL_OFFSET: Final = 8
+_WAIT_OFFSET: Final = 12
+# Calls of no interest in a counterexample.
+_NOT_SHOWN: Final = frozenset((
+    "acpi_num_of_processors", "ap_first_missing", "apic_id", "printf", "vprintf",
+))  # fmt: skip
+# Largest size in bytes that alloc gives in the model.
+_LARGEST_BLOCK: Final = 0x10000
+# What ap_first_missing returns: the id of no CPU of the model, but not NO_APIC_ID (include/apic.h).
+_MISSING_APIC_ID: Final = 0xFF
+# Sizes in bytes of what acpi_pm_timer stores: the port and the mask.
+_PORT_BYTES: Final = 2
+_MASK_BYTES: Final = 4
+
+
+class GivenCode:
+    """Base class of the harnesses.
+
+    Args:
+        model: the CPUs.
+
+    Attributes:
+        model: as given.
+        program: the image and its surroundings.
+        aps: number of APs.
+        count: address of num_of_processors.
+    """
+
+    def __init__(self, model: CpuModel) -> None:
+        self.model = model
+        self.program: Program = model.program
+        self.aps = self.program.cpus - 1
+        self.count = self.program.symbols.addr("num_of_processors")
+        self._calls: dict[tuple[int, Ghost], Effect | None] = {}
+
+    def initial_writes(self) -> Sequence[Store]:
+        """Return the pointers into the trampoline, the delays, and what APs are to run."""
+        program, addr = self.program, self.program.symbols.addr
+        delays = addr("ap_delays")
+        return (
+            (addr("apinitlock"), 8, program.window + program.lock_offset),
+            (addr("apinitprocs"), 8, program.window + program.procs_offset),
+            (addr("apinit_addr"), 4, program.apinit_addr),
+            (addr("initproc_ap"), 8, addr("ap_proc")),
+            (delays + _POLL_OFFSET, 4, _POLL_US),
+            (delays + _WAIT_OFFSET, 4, _WAIT_US),
+            (program.lock, 8, 0),
+            (program.procs, 4, 0),
+        )
+
+    def check_stacks(
+        self, now: Sequence[LocalState], cpu: int, before: LocalState
+    ) -> Violation | None:
+        """Check that a CPU has not come to a stack that another CPU is on.
+
+        Args:
+            now: the local states of all CPUs.
+            cpu: the CPU that has moved.
+            before: its local state before the move.
+        """
+        region, old = now[cpu].context.region, before.context.region
+        if region is None or (old is not None and old.block == region.block):
+            return None
+        for other in now:
+            there = other.context.region
+            if other.cpu == cpu or there is None or there.block != region.block:
+                continue
+            if region.name == "the boot stack":
+                what = f"CPU {cpu} comes to the boot stack while CPU {other.cpu} is on it"
+                return Violation("boot-stack-shared", what)
+            what = f"CPU {cpu} is on the same stack as CPU {other.cpu}: {region.name}"
+            return Violation("stack-shared", what)
+        return None
+
+    # --- events ------------------------------------------------------------------------------
+
+    def violated(self, local: LocalState, violation: Violation, ghost: Ghost, note: str) -> Effect:
+        """Return the effect of an event that is wrong whatever the other CPUs do."""
+        return Effect(self.model.end(local, "wrong", *violation), ghost, note=note)
+
+    def common(self, lid: int, action: Action, ghost: Ghost) -> Effect:
+        """Return what an event does that means the same in both harnesses.
+
+        Args:
+            lid: number of the CPU's local state before the event.
+            action: the event.
+            ghost: the ghost before it.
+        """
+        key = (lid, ghost)
+        if key not in self._calls:
+            self._calls[key] = self._call(lid, action, ghost)
+        return self._calls[key] or self._misplaced(lid, action, ghost)
+
+    def _call(self, lid: int, action: Action, ghost: Ghost) -> Effect | None:
+        model, local = self.model, self.model.locals[lid]
+        if action.name in ("switch", "fence"):
+            after = model.after(lid)
+            region = model.locals[after].context.region
+            note = f"moves to {region.name if region else 'no stack'}"
+            return Effect(after, ghost, note=note if action.name == "switch" else "")
+        if action.name == "vmm_parked":
+            return Effect(model.end(local, "halted"), ghost, note="vmm_parked ()")
+        if action.name in ("vmm_todo", "todo64"):  # both have the step in RDI
+            text = self.program.string_at(local.context.regs[RDI]) or b"?"
+            what = f"TODO({text.decode(errors='replace')})"
+            return Effect(model.end(local, "unfinished", what=what), ghost)
+        if action.name == "alloc":
+            return self._alloc(local, ghost)
+        if action.name == "acpi_pm_timer":
+            return self._acpi_pm_timer(local, ghost)
+        if action.name == "usleep":
+            ghost = ghost._replace(slept=ghost.slept or local.cpu == 0)
+        value = self._returned_value(local, action.name)
+        if value is None:
+            return None
+        note = "" if action.name in _NOT_SHOWN else f"{action.name} ()"
+        return Effect(model.settle(returning(local, value)), ghost, note=note)
+
+    def _returned_value(self, local: LocalState, name: str) -> int | None:
+        """Return what a given function returns that has no other effect, None for any other."""
+        program = self.program
+        if name == "acpi_apic_id":
+            number = local.context.regs[RDI] & 0xFFFF_FFFF
+            return program.apic_ids[number] if number < program.cpus else 0
+        return {
+            "printf": 0,
+            "vprintf": 0,
+            "usleep": 0,
+            "acpi_num_of_processors": program.cpus,
+            "apic_id": program.apic_ids[local.cpu],
+            "ap_first_missing": _MISSING_APIC_ID,
+        }.get(name)
+
+    def _alloc(self, local: LocalState, ghost: Ghost) -> Effect:
+        size = local.context.regs[RDI] & 0xFFFF_FFFF
+        if len(local.allocs) == SLOTS or size > _LARGEST_BLOCK:
+            end = self.model.end(local, "unsupported", what=f"alloc ({size})")
+            return Effect(end, ghost)
+        block = self.program.alloc_block(local.cpu, len(local.allocs))
+        local = local._replace(allocs=(*local.allocs, size))
+        after = self.model.settle(returning(local, block))
+        return Effect(after, ghost, note=f"alloc ({size:#x}) = {block:#x}")
+
+    def _acpi_pm_timer(self, local: LocalState, ghost: Ghost) -> Effect:
+        """Report that there is no timer: port and mask are 0."""
+        regs = local.context.regs
+        context = self._zeroed(local.context, ((regs[RDI], _PORT_BYTES), (regs[RSI], _MASK_BYTES)))
+        if context is None:
+            what = "acpi_pm_timer with pointers to shared variables"
+            return Effect(self.model.end(local, "unsupported", what=what), ghost)
+        return Effect(self.model.settle(returning(local._replace(context=context), 0)), ghost)
+
+    @staticmethod
+    def _zeroed(context: Context, variables: Sequence[tuple[int, int]]) -> Context | None:
+        """Return the context with these variables set to 0, or None if one is not on its stack."""
+        stack = bytearray(context.stack)
+        for pointer, size in variables:
+            at = pointer - context.rsp
+            if not 0 <= at <= len(stack) - size:
+                return None
+            stack[at : at + size] = bytes(size)
+        return context._replace(stack=bytes(stack))
+
+    def _misplaced(self, lid: int, action: Action, ghost: Ghost) -> Effect:
+        """Return the effect of a given function that is not called in this harness."""
+        local = self.model.locals[lid]
+        if action.name == "panic":
+            text = self.program.string_at(local.context.regs[RDI]) or b""
+            what = f'CPU {local.cpu} panics: "{text.decode(errors="replace")}"'
+            return self.violated(local, Violation("panic", what), ghost, "panics")
+        what = f"a call of {action.name} in this place"
+        return Effect(self.model.end(local, "unsupported", what=what), ghost)

@@ -1,0 +1,254 @@
+"""Runs all searches for one image: both harnesses, each under both memory models.
+
+Every interleaving with stores in order is also one with store buffers, so store buffers come first:
+if nothing is wrong there, no other search is needed. If something is, and it is also wrong with
+stores in order, that is the simpler counterexample, and the one that is reported.
+
+The result depends on the image alone: no file but the image is read, and clocks only limit how long
+a search runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
+from typing import Final
+
+from vmmlab.base.errors import UsageError
+from vmmlab.explore.barrier import Barrier
+from vmmlab.explore.bfs import SearchResult
+from vmmlab.explore.counterexample import CounterexampleBuilder
+from vmmlab.explore.cpumodel import CpuModel
+from vmmlab.explore.exploration import (
+    CPUS,
+    Bounds,
+    Exploration,
+    Limit,
+    MemoryModel,
+    Part,
+    Verdict,
+)
+from vmmlab.explore.harness import Harness
+from vmmlab.explore.loops import LOOK_AHEAD
+from vmmlab.explore.program import CohortLike, ImageLike, Program
+from vmmlab.explore.registration import Registration
+from vmmlab.explore.search import Search
+from vmmlab.explore.transitions import BUFFER_CAPACITY
+
+_HARNESSES: Final = (Registration, Barrier)
+
+
+def explore(
+    image: ImageLike,
+    cohort: CohortLike,
+    *,
+    sources: Mapping[str, bytes] | None = None,
+    bounds: Bounds | None = None,
+    scenarios: Sequence[str] | None = None,
+    cpus: int = CPUS,
+) -> Exploration:
+    """Search all interleavings of the lab-4 code in an image.
+
+    Args:
+        image: x86_64, with lab 4 in it.
+        cohort: the cohort that it was built for.
+        sources: the student's files by path, for the text of source lines.
+        bounds: when to stop.
+        scenarios: names of harnesses, "registration" and "barrier"; None: both.
+        cpus: number of CPUs, including the BSP.
+
+    Raises:
+        InfraError: the image cannot be read, or was not built from this kit.
+        UsageError: the image is for another architecture.
+    """
+    if image.options.arch != "x86_64":
+        raise UsageError(
+            f"Orders are not explored for {image.options.arch}.", expected="an image for x86_64"
+        )
+    model = CpuModel(Program(image, cohort, cpus))
+    pools = _Pools(bounds or Bounds())
+    parts: list[Part] = []
+    for kind in _HARNESSES:
+        if scenarios is None or kind.name in scenarios:
+            parts += _parts(model, kind(model), pools, sources or {})
+    options = image.options
+    return Exploration(image.key, f"{options.compiler} {options.opt}", cpus, tuple(parts))
+
+
+def _parts(
+    model: CpuModel, harness: Harness, pools: _Pools, sources: Mapping[str, bytes]
+) -> Iterator[Part]:
+    """Yield the parts of one harness: stores in order, then store buffers unless that is wrong."""
+    reported = set(model.counting)
+    buffered = _PartSearch(model, harness, "store buffers", sources)
+    buffered.exhaust(pools, explain=False)
+    if buffered.proves_all:
+        yield Part(harness.name, "in order", "correct", 0, 0, included=True)
+        yield buffered.part(pools, reported)
+        return
+    in_order = _PartSearch(model, harness, "in order", sources)
+    in_order.exhaust(pools)
+    part = in_order.part(pools, reported)
+    if part.verdict not in ("correct", "no error found"):
+        yield replace(part, seconds=part.seconds + buffered.seconds)
+        return
+    yield part
+    reported = set(model.counting)
+    if buffered.needs_explanation:
+        buffered.exhaust(pools)
+    yield buffered.part(pools, reported)
+
+
+class _Pool:
+    """A budget of states and CPU time that several searches share.
+
+    Args:
+        states: for all searches together.
+        seconds: CPU time for all searches together.
+        share: the fraction of what is left that one search gets.
+    """
+
+    def __init__(self, states: int, seconds: float, share: float) -> None:
+        self._states, self._seconds, self._share = states, seconds, share
+
+    def run(
+        self, search: Search, *, preemptions: int | None = None, explain: bool = True
+    ) -> SearchResult:
+        """Run a search with its share; the other arguments are those of `Search.run`."""
+        began = time.thread_time()
+        found = search.run(
+            max_states=int(self._states * self._share),
+            seconds=self._seconds * self._share,
+            preemptions=preemptions,
+            explain=explain,
+        )
+        self._states = max(0, self._states - found.states)
+        self._seconds = max(0.0, self._seconds - (time.thread_time() - began))
+        return found
+
+
+class _Pools:
+    """The budgets of all parts, without and with a bound on preemptions."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.preemptions = bounds.preemptions
+        self.exhaustive = _Pool(bounds.states, bounds.seconds, 3 / 4)
+        self.fallback = _Pool(bounds.fallback_states, bounds.fallback_seconds, 1 / 2)
+
+
+class _PartSearch:
+    """The search for one part: one harness under one memory model."""
+
+    def __init__(
+        self,
+        model: CpuModel,
+        harness: Harness,
+        memory: MemoryModel,
+        sources: Mapping[str, bytes],
+    ) -> None:
+        self._model = model
+        self._memory = memory
+        self._search = Search(model, harness, buffers=memory == "store buffers")
+        self._builder = CounterexampleBuilder(model, self._search.transitions, sources)
+        self._found = SearchResult()
+        self.seconds = 0.0
+
+    def exhaust(self, pools: _Pools, *, explain: bool = True) -> None:
+        """Search all interleavings, as far as the budget goes.
+
+        Args:
+            pools: the budgets.
+            explain: False: it is enough to find out whether `proves_all` holds.
+        """
+        began = time.thread_time()
+        self._found = pools.exhaustive.run(self._search, explain=explain)
+        self.seconds += time.thread_time() - began
+
+    @property
+    def proves_all(self) -> bool:
+        """Whether nothing is wrong, and nothing can be with stores in order."""
+        found = self._found
+        return found.complete and found.in_order and found.violation is None and not found.limits
+
+    @property
+    def needs_explanation(self) -> bool:
+        """Whether a search that explains could find out more."""
+        found = self._found
+        open_end = found.complete and not found.in_order
+        return found.violation is None and (open_end or bool(found.limits))
+
+    def part(self, pools: _Pools, reported: Set[int]) -> Part:
+        """Return the result; search with few preemptions if the full search was incomplete.
+
+        Args:
+            pools: the budgets.
+            reported: addresses of counting loops that an earlier part has reported.
+        """
+        began = time.thread_time()
+        search, found = self._search, self._found
+        states, transitions = found.states, found.transitions
+        bounds = []
+        if self._memory == "store buffers" and search.transitions.buffer_filled:
+            bounds.append(f"at most {BUFFER_CAPACITY} stores of a CPU on their way")
+        if found.uncertain:
+            bounds.append("whether a loop that counts comes to its end is not known")
+        if not found.complete and found.violation is None:
+            most = pools.preemptions
+            found = pools.fallback.run(search, preemptions=most)
+            states, transitions = states + found.states, transitions + found.transitions
+            bounds.append(f"no error up to {most} preemptions")
+            if not found.complete:
+                bounds.append("not even all of these")
+            bounds.append("waiting for ever not judged")
+        bound = ", ".join(bounds)
+        return Part(
+            scenario=search.harness.name,
+            memory=self._memory,
+            verdict=_verdict(self._model, found, bound),
+            states=states,
+            transitions=transitions,
+            bound="" if found.violation else bound,
+            assumptions=_assumptions(self._model, reported),
+            limits=_limits(self._model, self._builder, found),
+            counterexample=self._builder.build(found) if found.violation else None,
+            seconds=self.seconds + time.thread_time() - began,
+        )
+
+
+def _verdict(model: CpuModel, found: SearchResult, bound: str) -> Verdict:
+    if found.violation:
+        return "wrong"
+    phases = {model.locals[lid].phase for lid in found.limits}
+    if "unsupported" in phases:
+        return "unsupported"
+    if "unfinished" in phases:
+        return "unfinished"
+    return "no error found" if bound else "correct"
+
+
+def _limits(
+    model: CpuModel, builder: CounterexampleBuilder, found: SearchResult
+) -> tuple[Limit, ...]:
+    """Return what could not be followed, each place once; nothing if the program is wrong."""
+    if found.violation:
+        return ()
+    limits = [Limit(model.locals[lid].reason[1], builder.where(lid)) for lid in found.limits]
+    return tuple(dict.fromkeys(limits))
+
+
+def _assumptions(model: CpuModel, reported: Set[int]) -> tuple[str, ...]:
+    """Return what is assumed about each counting loop that has not been reported before."""
+    program = model.program
+    told = []
+    for rip, passes in sorted(model.counting.items()):
+        if rip in reported:
+            continue
+        place = program.source_line(rip) or program.symbols.nearest(rip)
+        if passes:
+            told.append(f"a waiting loop at {place} counts: it ends at pass {passes}")
+        else:
+            told.append(
+                f"a waiting loop at {place} counts: for {LOOK_AHEAD} passes that changes nothing"
+            )
+    return tuple(dict.fromkeys(told))

@@ -1,0 +1,40 @@
+"""The one record of a failure, used from the diagnosis and the checks to the renderers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vmmlab.base.message import Text, listed, msg
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a check took points.
+
+    Args:
+        cause: identifier of the cause, stable for ever; hints.yml is keyed by it.
+        cpu: 0-based index of the CPU, if it is the failure of one CPU.
+        place: where it shows, in words that a student can find in their files.
+        expected: what should have been seen.
+        observed: what was seen.
+        next: the next thing to look at.
+        timeout: the machine ran out of time before there was an answer.
+    """
+
+    cause: str
+    cpu: int | None = None
+    place: Text = ""
+    expected: Text = ""
+    observed: Text = ""
+    next: Text = ""
+    timeout: bool = False
+
+    @property
+    def summary(self) -> Text:
+        """The failure in one line."""
+        where: list[Text] = [] if self.cpu is None else [msg("CPU {cpu}", cpu=self.cpu)]
+        where += [self.place] if self.place else []
+        what = self.observed or self.cause.replace("-", " ")
+        if isinstance(what, str):
+            what = " ".join(what.split())
+        return msg("{where}: {what}", where=listed(where), what=what) if where else what

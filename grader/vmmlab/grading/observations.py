@@ -1,0 +1,116 @@
+"""The Observations of one grading: each scenario is booted once.
+
+An infrastructure failure is retried; a build failure ends all boots. What an Observation means is
+not known here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final
+
+from vmmlab.base.errors import InfraError
+from vmmlab.base.message import Text
+from vmmlab.grading.request import RunFacts, Runner, RunnerFactory, RunRequest
+from vmmlab.images.model import BuildFailed
+from vmmlab.probes.scenario import Scenario
+
+BOOTS_AT_MOST: Final = 3
+"""Maximum attempts after an infrastructure failure."""
+
+
+class Observations:
+    """Keeps a runner from its start to its end, and what it observed.
+
+    Args:
+        request: what to build and boot.
+        make: makes the runner.
+
+    Attributes:
+        build_failed: why the submitted files do not build.
+        facts: what the runner reported; known after `close`.
+        notes: remarks for the reader of the report.
+    """
+
+    def __init__(self, request: RunRequest, make: RunnerFactory) -> None:
+        self.build_failed: BuildFailed | None = None
+        self.facts = RunFacts()
+        self.notes: list[Text] = []
+        self._request = request
+        self._make = make
+        self._runner: Runner | None = None
+        self._prepared: set[Scenario] = set()
+        self._seen: dict[Scenario, object | Exception] = {}
+        self._traces: dict[Scenario, TracebackType | None] = {}
+        self._began = self._ended = time.monotonic()
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the start of the runner to its end."""
+        return self._ended - self._began
+
+    def start(self) -> Runner:
+        """Make the runner, unless it is already there, so that it can begin to build.
+
+        Raises:
+            InfraError: it cannot work at all.
+        """
+        if self._runner is None:
+            self._began = time.monotonic()
+            self._runner = self._make(self._request)
+        return self._runner
+
+    def prepare(self, scenarios: Sequence[Scenario]) -> None:
+        """Start these boots in the background, each once."""
+        new = [one for one in dict.fromkeys(scenarios) if one not in self._prepared]
+        if new:
+            self._prepared.update(new)
+            self.start().prepare(new)
+
+    def of(self, scenario: Scenario) -> object:
+        """Return the Observation of `scenario`; the same one however often it is asked for.
+
+        Raises:
+            BuildFailed: the submitted files do not build.
+            InfraError: it did not work in `BOOTS_AT_MOST` attempts.
+        """
+        if self.build_failed is not None:
+            raise self.build_failed
+        if scenario not in self._seen:
+            self._seen[scenario] = self._boot(scenario)
+        seen = self._seen[scenario]
+        if isinstance(seen, Exception):
+            raise seen.with_traceback(self._traces.get(scenario))
+        return seen
+
+    def _boot(self, scenario: Scenario) -> object | Exception:
+        runner = self.start()
+        for attempt in range(1, BOOTS_AT_MOST + 1):
+            try:
+                return runner.observe(scenario)
+            except InfraError as error:
+                if attempt == BOOTS_AT_MOST:
+                    return error
+                self.notes.append(f"{scenario.name} was booted again: {error.message}")
+            except BuildFailed as error:
+                self.build_failed = error
+                return error
+            except Exception as error:  # a bug of the grader: keep the place for its author
+                self._traces[scenario] = error.__traceback__
+                return error
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Take the runner's facts and end it. Safe to call again."""
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        try:
+            self.facts = runner.facts()
+        except Exception as error:  # the verdict stands without them
+            self.notes.append(f"what the boots had to say besides is lost: {error}")
+        finally:
+            runner.close()
+            self._ended = time.monotonic()

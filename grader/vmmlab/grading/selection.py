@@ -1,0 +1,106 @@
+"""Which checks of a lab a grading runs: those that course.yml lists for its architecture.
+
+Hidden checks are among them only on request. How a check ends is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import runpy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+from vmmlab.base.errors import CourseError
+from vmmlab.checks.declaring import Check, declared_in
+from vmmlab.course.model import ARCHES, Lab, check_defined
+from vmmlab.observe.observation import Observation
+from vmmlab.probes.scenario import Scenario
+
+
+class Selection:
+    """The checks of one lab for one architecture.
+
+    Args:
+        lab: the lab as course.yml describes it.
+        arch: what is built for.
+        hidden: select the hidden checks too, if the course has them.
+        tests_dir: the folder of test_labN.py, and of hidden/ beside it.
+
+    Attributes:
+        specs: id to points and step, for each selected check.
+        hidden_judged: whether hidden checks are among them.
+        files: the test files, in the order in which they run.
+    """
+
+    def __init__(self, lab: Lab, arch: str, *, hidden: bool, tests_dir: Path) -> None:
+        self.lab = lab
+        self.tests_dir = tests_dir
+        # By course.yml and not by the folder: a stray file there must not change a grade.
+        judged = lab.hidden_of(arch) if hidden else {}
+        self.hidden_judged = bool(judged)
+        self.specs = {**lab.checks_of(arch), **judged}
+        self.files = _test_files(tests_dir, lab.name, hidden=self.hidden_judged)
+
+    def __contains__(self, check: Check) -> bool:
+        return check.id in self.specs
+
+    def validate(self, checks: Sequence[Check]) -> None:
+        """Compare all declared checks, selected or not, with course.yml.
+
+        Raises:
+            CourseError: a check is missing on one side, or needs one of another architecture.
+        """
+        where = {check.id: check.where for check in checks}
+        check_defined(self.lab, where, hidden=self.hidden_judged)
+        arch_of = {one: arch for arch in ARCHES for one in self.lab.checks_of(arch)}
+        arch_of |= dict.fromkeys(self.lab.hidden, ARCHES[0])
+        for check in checks:
+            if arch_of[check.id] not in check.arch:
+                raise CourseError(
+                    f"{check.where}: {check.id} is declared for {', '.join(check.arch)}.",
+                    expected=f'arch="{arch_of[check.id]}", as course.yml says',
+                    next_step="mend arch= there, or the key arch in course.yml",
+                )
+            for need in check.needs:
+                if arch_of[need] != arch_of[check.id]:
+                    raise CourseError(
+                        f"{check.where}: {check.id} is for {arch_of[check.id]} and needs {need}, "
+                        f"which is for {arch_of[need]}.",
+                        expected=f"needs that are for {arch_of[check.id]} too",
+                        next_step="mend needs=, or the key arch in course.yml",
+                    )
+
+    def view(self, check: Check, seen: object) -> object:
+        """Return an Observation as `check` sees it: it also names the steps that come later."""
+        step = self.specs[check.id].step
+        if not isinstance(seen, Observation) or step is None:
+            return seen
+        steps = [one.id for one in self.lab.steps]
+        return replace(seen, later=tuple(steps[steps.index(step) + 1 :]))
+
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """Return the scenarios of the selected checks, read without pytest.
+
+        Empty if a file cannot be loaded: pytest loads it again and reports what is wrong with it.
+        """
+        found: dict[Scenario, None] = {}
+        for path in self.files:
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    module = SimpleNamespace(**runpy.run_path(str(path)))
+            except (Exception, SystemExit):
+                return ()
+            for check in declared_in(module):
+                if check in self:
+                    found |= dict.fromkeys(check.scenarios)
+        return tuple(found)
+
+
+def _test_files(tests_dir: Path, lab: str, *, hidden: bool) -> tuple[Path, ...]:
+    """Return the open test file of a lab, then those that only the instructor's copy has."""
+    more = sorted((tests_dir / "hidden").glob("test_*.py")) if hidden else []
+    paths = (tests_dir / f"test_{lab}.py", *more)
+    return tuple(path.resolve() for path in paths if path.is_file())

@@ -1,0 +1,269 @@
+"""What is recorded of one vCPU: registers, milestones, exceptions, where and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+
+from vmmlab.observe.milestones import WAITING, Milestone, milestone_named
+from vmmlab.observe.place import Place
+from vmmlab.x86.registers import Mode, mode_of
+
+Hex = Annotated[
+    bytes,
+    PlainSerializer(lambda value: value.hex(), return_type=str),
+    PlainValidator(lambda value: bytes.fromhex(value) if isinstance(value, str) else value),
+    WithJsonSchema({"type": "string", "pattern": "^([0-9a-f]{2})*$"}),
+]
+"""Bytes of the guest's memory, written in JSON as lower-case hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class CpuState:
+    """The registers of one vCPU at one moment, as QEMU's gdbstub gives them.
+
+    Args:
+        pc: linear address of the next instruction.
+        bits: operand size of the code there (16, 32 or 64), as far as the CPU's way tells.
+    """
+
+    pc: int
+    bits: Literal[16, 32, 64]
+    cs: int
+    rip: int
+    rsp: int
+    rbp: int
+    rdi: int
+    rsi: int
+    rax: int
+    eflags: int
+    cr0: int
+    cr2: int
+    cr3: int
+    cr4: int
+    efer: int
+    gs_base: int
+
+    @property
+    def mode(self) -> Mode:
+        """The processor mode that CR0.PE and EFER.LMA select."""
+        return mode_of(self.cr0, self.efer)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The hidden part of a segment register.
+
+    Args:
+        base: linear address at which the segment begins.
+        limit: offset of its last byte.
+        flags: the second half of its descriptor (Intel SDM vol. 3, 3.4.5).
+    """
+
+    base: int
+    limit: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySegments:
+    """The segment registers of an AP at ap_entry, from QEMU's monitor.
+
+    Args:
+        cs: the code segment.
+        ss: the stack segment.
+        ds: a data segment.
+        es: a data segment.
+        cs_is_64_bit: whether CS holds a 64-bit code segment: its descriptor has the L bit.
+    """
+
+    cs: Segment
+    ss: Segment
+    ds: Segment
+    es: Segment
+    cs_is_64_bit: bool
+
+    def named(self, register: str) -> Segment:
+        """Return a register by its name: "CS", "SS", "DS" or "ES"."""
+        found: Segment = getattr(self, register.lower())
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorTable:
+    """GDTR or IDTR.
+
+    Args:
+        base: linear address of the table.
+        limit: offset of its last byte.
+    """
+
+    base: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakenException:
+    """An exception that a CPU took through the VMM's IDT (include/exception.h).
+
+    Args:
+        vector: number of the exception.
+        error: its error code; 0 if it has none.
+        place: the instruction that raised it.
+        cr2: the address of a page fault.
+    """
+
+    vector: int
+    error: int
+    place: Place
+    cr2: int
+
+
+@dataclass(frozen=True, slots=True)
+class TripleFault:
+    """What began the triple fault of a CPU, from QEMU's own log.
+
+    Args:
+        vector: the first exception.
+        pc: linear address of the instruction that raised it.
+        cr2: CR2 then.
+    """
+
+    vector: int
+    pc: int
+    cr2: int
+
+
+Rule = Literal["segment-limit", "segment-null", "segment-read", "segment-write", "paging-needs-pae"]
+"""What a processor forbids and QEMU carries out.
+
+segment-limit: an access beyond the limit of a segment (Intel SDM vol. 3, 5.3).
+segment-null: an access through a register that holds no segment (5.4.1).
+segment-read: a read through a code segment that may only be executed (5.5).
+segment-write: a write through a code segment, or through a data segment for reading (5.5).
+paging-needs-pae: CR0.PG set with EFER.LME but without CR4.PAE (9.8.5).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An instruction that ends a CPU on a processor, although QEMU carries it out.
+
+    Args:
+        rule: what forbids it.
+        vector: the exception that a processor raises.
+        segment: the segment register, such as "ds"; "" if the rule is not about one.
+        offset: of the last byte of the access, from the segment's base.
+        limit: offset of the last byte that the segment has.
+    """
+
+    rule: Rule
+    vector: int
+    segment: str = ""
+    offset: int = 0
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrampolineStep:
+    """One single-stepped instruction of an AP between physical 0 and ap_entry.
+
+    Args:
+        state: registers before the instruction.
+        code: its bytes.
+        text: its disassembly.
+        counted: by how much it changed apinit_procs in the copy.
+    """
+
+    state: CpuState
+    code: Hex
+    text: str
+    counted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """One call of alloc that returned.
+
+    Args:
+        order: its place among the stops of the boot.
+        size: bytes that were asked for.
+        address: what alloc returned.
+    """
+
+    order: int
+    size: int
+    address: int
+
+
+@dataclass(frozen=True, slots=True)
+class CpuRecord:
+    """Everything that is known about one vCPU.
+
+    Args:
+        index: 0-based index of the vCPU; 0 is the BSP.
+        milestones: name of a milestone → registers when the CPU reached it.
+        steps: the instructions from physical 0 to ap_entry, where the probe stepped them.
+        followed: whether `steps` goes all the way; a CPU that waits long is not stepped to the end.
+        end: registers when the boot ended.
+        end_kind: how it ended: the kind of a rest place (`milestones.rest_place`), or
+            "waiting-for-sipi", "halted", "shutdown", "running", "held"; "shown" if the probe had
+            seen what it wanted and stopped.
+        end_place: where it ended.
+        end_code: the instruction it was at, as text.
+        stackaddr: `currentcpu->stackaddr` at the end, if the CPU has per-CPU data.
+        stackaddr_before_barrier: the same when this AP came to the barrier, if a probe looked.
+        turn: at which turn it was let in, from 1, if a probe let one AP in after the other.
+        exception: the first exception that it took.
+        triple_fault: what began its triple fault.
+        refusal: an instruction that would have ended it on a processor; it was held there.
+        left_code: linear address at which it was about to execute what is not code; held there.
+        gdtr: GDTR before the first far jump in protected mode.
+        entry_segments: segment registers at ap_entry.
+        overrun: first physical address around the copy of the trampoline that it wrote to.
+        allocations: what alloc gave it, in order.
+    """
+
+    index: int
+    milestones: dict[str, CpuState]
+    steps: tuple[TrampolineStep, ...]
+    end: CpuState
+    end_kind: str
+    end_place: Place
+    end_code: str
+    stackaddr: int | None = None
+    followed: bool = True
+    stackaddr_before_barrier: int | None = None
+    turn: int | None = None
+    exception: TakenException | None = None
+    triple_fault: TripleFault | None = None
+    refusal: Refusal | None = None
+    left_code: int | None = None
+    gdtr: DescriptorTable | None = None
+    entry_segments: EntrySegments | None = None
+    overrun: int | None = None
+    allocations: tuple[Allocation, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """What messages call this CPU."""
+        return "CPU 0 (BSP)" if self.index == 0 else f"CPU {self.index}"
+
+    @property
+    def highest(self) -> Milestone:
+        """The highest milestone reached."""
+        return max(map(milestone_named, self.milestones), default=WAITING)
+
+    def reached(self, milestone: Milestone) -> bool:
+        """Whether the CPU was seen at a milestone."""
+        return milestone.name in self.milestones
+
+    def at(self, milestone: Milestone) -> CpuState:
+        """Return the registers at a milestone.
+
+        Raises:
+            KeyError: the CPU was not seen there.
+        """
+        return self.milestones[milestone.name]

@@ -1,0 +1,300 @@
+"""What probes record of a boot beside its CPUs: one typed record for each subject.
+
+A record is None, or a field of it is, where the probe of the boot did not look or did not come so
+far. New evidence is a new field here; a lab's own probes derive their record from `LabEvidence`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vmmlab.observe.cpu import Hex
+from vmmlab.observe.place import Place
+
+Verdict = Literal["reached", "waits", "budget", "halted", "shutdown"]
+"""What came of letting a CPU run: it reached the place; its state repeated, so that it waits; it
+used up its steps; it came to rest elsewhere; or the machine shut down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interleaving:
+    """What came of letting one CPU run while others were held.
+
+    Args:
+        cpu: the CPU that ran.
+        held: the CPUs that stood still.
+        while_at: the situation of the held CPUs, as the probe names it.
+        reached: the watched place that the CPU came to, "" if it came to none.
+        verdict: how it ended.
+        end_place: where the CPU was at the end.
+    """
+
+    cpu: int
+    held: tuple[int, ...]
+    while_at: str
+    reached: str
+    verdict: Verdict
+    end_place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Physical0:
+    """The first 16 bytes of physical memory.
+
+    Args:
+        before: what the grader put there before vmm_main.
+        during: when the APs were called.
+        not_entered: while an AP was held that had executed nothing yet.
+        not_numbered: while an AP was held that had entered but had no number.
+        after: at the end of the boot.
+    """
+
+    before: Hex = b""
+    during: Hex | None = None
+    not_entered: Hex | None = None
+    not_numbered: Hex | None = None
+    after: Hex = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Trampoline:
+    """The trampoline and its copy.
+
+    Args:
+        image: the bytes from cpuinit_start to cpuinit_end in the VMM's image.
+        copy: as many bytes at apinit_addr when the APs were called.
+        procs_at: physical address of apinit_procs in the copy.
+        lock_at: physical address of apinit_lock in the copy.
+    """
+
+    image: Hex = b""
+    copy: Hex | None = None
+    procs_at: int | None = None
+    lock_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """A pointer variable of the VMM when the APs were called.
+
+    Args:
+        virtual: its value.
+        physical: the physical address that the BSP's page tables give for it; 0 if none.
+    """
+
+    virtual: int
+    physical: int
+
+
+@dataclass(frozen=True, slots=True)
+class MappedPage:
+    """A page that mapmem still shows.
+
+    Args:
+        physical: physical address of the page.
+        virtual: where it is mapped.
+    """
+
+    physical: int
+    virtual: int
+
+
+@dataclass(frozen=True, slots=True)
+class BringUp:
+    """What ap_start prepared and left behind.
+
+    Args:
+        apinitprocs: the pointer to the counter.
+        apinitlock: the pointer to the lock.
+        started_at_ap_wait: ap_started when the BSP came to ap_wait.
+        started_at_bsp_proc: ap_started when the BSP came to bsp_proc.
+        left_mapped: a page of physical 0 or of the copy that is mapped at bsp_proc.
+    """
+
+    apinitprocs: Pointer | None = None
+    apinitlock: Pointer | None = None
+    started_at_ap_wait: int | None = None
+    started_at_bsp_proc: int | None = None
+    left_mapped: MappedPage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Variables that CPUs share, at the end of the boot.
+
+    Args:
+        num_of_processors: that variable.
+        ap_lock: the first byte of that lock.
+        apinit_procs: the counter in the copy of the trampoline, if there is one.
+    """
+
+    num_of_processors: int = 0
+    ap_lock: int = 0
+    apinit_procs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InitFunction:
+    """A record of the section .initfunc (include/initfunc.h).
+
+    Args:
+        id: its id.
+        file: its file name.
+        function: the symbol of the function.
+    """
+
+    id: str
+    file: str
+    function: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What records are sorted by."""
+        return self.id, self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Multiboot:
+    """What vmm_main did with the multiboot information and the init functions.
+
+    Args:
+        original: the information as the boot loader left it.
+        before: `mi` before vmm_main, where no information is handed over.
+        copy: `mi` at the first call that vmm_main makes.
+        uefi_booted: that variable at the first call.
+        linked: the records of .initfunc in the order of linking.
+        sorted: the same when call_initfunc was called first.
+    """
+
+    original: Hex | None = None
+    before: Hex | None = None
+    copy: Hex | None = None
+    uefi_booted: int | None = None
+    linked: tuple[InitFunction, ...] = field(default=())
+    sorted: tuple[InitFunction, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The BSP's change of stacks.
+
+    Args:
+        given_bsp: the first argument of start_all_processors, as the probe left it.
+        given_ap: the second one.
+        decoy_bsp: what lay on the stack where an asmlinkage function has its first argument.
+        decoy_ap: the same for the second one.
+        initproc_bsp: that variable after bsp_continue.
+        initproc_ap: that variable after bsp_continue.
+        stackaddr: `currentcpu->stackaddr` of the BSP after bsp_continue, 0 if it has none.
+        boot_stack_left: the boot stack at bspinitproc1.
+        boot_stack_end: the boot stack when the BSP parked.
+    """
+
+    given_bsp: int | None = None
+    given_ap: int | None = None
+    decoy_bsp: int | None = None
+    decoy_ap: int | None = None
+    initproc_bsp: int | None = None
+    initproc_ap: int | None = None
+    stackaddr: int | None = None
+    boot_stack_left: Hex | None = None
+    boot_stack_end: Hex | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedCall:
+    """A call of asm_wrrsp_and_jmp that the grader itself made.
+
+    Args:
+        asked_rsp: the stack pointer that was asked for.
+        decoy_rsp: a stack pointer in a register that holds no argument.
+    """
+
+    asked_rsp: int
+    decoy_rsp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """What the BSP did between INIT and the first SIPI, with a very long delay asked for.
+
+    Args:
+        slept_us: microseconds that were asked of usleep, added up.
+        sipi: whether the BSP came to a SIPI.
+    """
+
+    slept_us: int
+    sipi: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateStack:
+    """What an AP recorded that was delayed right after it had released the lock.
+
+    Args:
+        cpu: the AP.
+        base: base of the stack that it entered apinitproc1 on.
+        stackaddr: its `currentcpu->stackaddr` at the barrier, 0 if it has none.
+    """
+
+    cpu: int
+    base: int
+    stackaddr: int
+
+
+@dataclass(frozen=True, slots=True)
+class SameNumber:
+    """Two APs that took the same number.
+
+    Args:
+        cpu: the AP that was delayed after it had counted itself.
+        number: the number.
+    """
+
+    cpu: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What is known of the lock of the boot stack and of the count that ap_lock guards.
+
+    Args:
+        take: linear address of the instruction that took the free lock.
+        take_code: the bytes there.
+        store_code: the bytes of the instruction that stores num_of_processors.
+        pointer: linear address of the variable apinitlock, if an AP waits at it in place of the
+            lock.
+        private: what an AP recorded that was delayed right after its release of the lock.
+        same_number: two APs that took the same number.
+        poll_us: `ap_delays.poll_us` of the boot.
+    """
+
+    take: int | None = None
+    take_code: Hex = b""
+    store_code: Hex = b""
+    pointer: int | None = None
+    private: PrivateStack | None = None
+    same_number: SameNumber | None = None
+    poll_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """What is known of the inside of sync_all_processors.
+
+    Args:
+        counted: num_of_processors when a CPU came out early that had read it.
+        overlap_store: linear address of a store before which one CPU stood while another passed it.
+        overlap_cpu: the CPU that passed.
+    """
+
+    counted: int | None = None
+    overlap_store: int | None = None
+    overlap_cpu: int | None = None
+
+
+@dataclass(frozen=True)
+class LabEvidence:
+    """Base of the record of a lab's own probe: a frozen dataclass in labs/labN/probes.py."""

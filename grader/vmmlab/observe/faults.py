@@ -1,0 +1,38 @@
+"""What exceptions the CPUs of a boot took: by the VMM's handler, or to a triple fault."""
+
+from __future__ import annotations
+
+from vmmlab.machine.gdb import GdbError
+from vmmlab.observe.cpu import TakenException, TripleFault
+from vmmlab.observe.observation import Hit
+from vmmlab.observe.session import Session
+
+
+async def note_exception(session: Session, hit: Hit) -> None:
+    """Read the frame that the exception handler was given (include/exception.h).
+
+    Args:
+        session: the boot.
+        hit: a stop; anything but the first one of its CPU at exception_panic is passed over.
+    """
+    log = session.log.cpus[hit.cpu]
+    if hit.place != "exception_panic" or log.exception is not None:
+        return
+    view, abi = session.view, session.view.abi
+    try:
+        at = await view.argument(hit.cpu, hit.place)
+        frame = await session.gdb.read_virt(hit.cpu, at, abi.frame * abi.word)
+    except GdbError:
+        return
+    words = [abi.pointer(frame[i:]) for i in range(0, len(frame), abi.word)]
+    vector, error, ip = words[abi.vector : abi.vector + 3]
+    log.exception = TakenException(vector, error, view.image_place(ip), hit.state.cr2)
+
+
+async def note_triple_faults(session: Session) -> None:
+    """Write down which exceptions began the end of which CPU, from QEMU's own log."""
+    for cpu, fault in await session.view.machine.culprits():
+        first = fault.first or fault.last
+        if first is not None:
+            cr2 = first.registers.get("cr2", 0)
+            session.log.cpus[cpu].triple_fault = TripleFault(first.vector, first.pc, cr2)

@@ -1,0 +1,90 @@
+"""What has been written down of a boot so far; a record is made of it at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vmmlab.observe.cpu import (
+    Allocation,
+    CpuState,
+    DescriptorTable,
+    EntrySegments,
+    Refusal,
+    TakenException,
+    TrampolineStep,
+    TripleFault,
+)
+from vmmlab.observe.evidence import (
+    Barrier,
+    BringUp,
+    Delay,
+    Interleaving,
+    LabEvidence,
+    Lock,
+    Multiboot,
+    Physical0,
+    PlacedCall,
+    Switch,
+    Trampoline,
+)
+from vmmlab.observe.milestones import Milestone
+from vmmlab.observe.observation import Hit
+from vmmlab.observe.place import Place
+
+
+@dataclass
+class CpuLog:
+    """What has been written down of one CPU so far; the fields are those of `CpuRecord`.
+
+    Args:
+        rest: the kind of the rest place that the CPU came to, None so far.
+        died_at: where it was when it was held for good.
+    """
+
+    milestones: dict[str, CpuState] = field(default_factory=dict)
+    steps: list[TrampolineStep] = field(default_factory=list)
+    followed: bool = True
+    rest: str | None = None
+    died_at: Place | None = None
+    stackaddr_before_barrier: int | None = None
+    turn: int | None = None
+    exception: TakenException | None = None
+    triple_fault: TripleFault | None = None
+    refusal: Refusal | None = None
+    left_code: int | None = None
+    gdtr: DescriptorTable | None = None
+    entry_segments: EntrySegments | None = None
+    overrun: int | None = None
+    allocations: list[Allocation] = field(default_factory=list)
+
+    def reach(self, milestone: Milestone, state: CpuState) -> None:
+        """Write down that the CPU is at a milestone; only the first time counts."""
+        self.milestones.setdefault(milestone.name, state)
+
+    def reached(self, milestone: Milestone) -> bool:
+        """Whether the CPU has been at a milestone."""
+        return milestone.name in self.milestones
+
+
+@dataclass
+class Log:
+    """What has been written down of a boot so far; the fields are those of `Observation`."""
+
+    cpus: list[CpuLog]
+    hits: list[Hit] = field(default_factory=list)
+    interleavings: list[Interleaving] = field(default_factory=list)
+    physical_0: Physical0 = field(default_factory=Physical0)
+    trampoline: Trampoline = field(default_factory=Trampoline)
+    bringup: BringUp = field(default_factory=BringUp)
+    multiboot: Multiboot | None = None
+    switch: Switch | None = None
+    call: PlacedCall | None = None
+    delay: Delay | None = None
+    lock: Lock | None = None
+    barrier: Barrier | None = None
+    lab: LabEvidence | None = None
+    restarted: bool = False
+
+    def at(self, place: str, cpu: int | None = None) -> list[Hit]:
+        """Return the hits at a place so far, of one CPU or of all."""
+        return [h for h in self.hits if h.place == place and cpu in (None, h.cpu)]

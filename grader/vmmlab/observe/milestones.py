@@ -1,0 +1,152 @@
+"""Milestones: how far a CPU has come, and the places at which a CPU comes to rest.
+
+Both are registries, so that a new stage of the VMM brings its own. Each milestone needs the ones
+with a lower order; the numbers leave room between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from vmmlab.base.errors import CourseError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Milestone:
+    """A point on the way of a CPU.
+
+    Args:
+        order: its place on the way.
+        name: identifier, in records and schemas.
+        title: what a person reads of a CPU that is there.
+        goal: what is expected of a CPU that should come there, with the field {cpu}.
+        place: the watched place at which the CPU reaches it, "" if a mode or a state does.
+    """
+
+    order: int
+    name: str = field(compare=False)
+    title: str = field(compare=False)
+    goal: str = field(compare=False)
+    place: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        """The title."""
+        return self.title
+
+
+_MILESTONES: Final[dict[str, Milestone]] = {}
+_REST: Final[dict[str, str]] = {}
+
+
+def milestone(order: int, name: str, title: str, goal: str, place: str = "") -> Milestone:
+    """Register a milestone.
+
+    Args:
+        order: its place on the way; the given ones are at 0, 10, 20 and so on.
+        name: identifier, unique.
+        title: what a person reads of a CPU that is there.
+        goal: what is expected of a CPU that should come there, with the field {cpu}.
+        place: the watched place at which a CPU reaches it.
+
+    Raises:
+        CourseError: another milestone has this name or this order.
+    """
+    made = Milestone(order, name, title, goal, place)
+    for one in _MILESTONES.values():
+        same = (one.name, one.order, one.place) == (name, order, place)
+        if not same and (one.name == name or one == made):
+            raise CourseError(
+                f"milestone {name!r} cannot be registered.",
+                expected="a name and an order that no other milestone has",
+                found=f"{one.name!r} at {one.order}",
+            )
+    return _MILESTONES.setdefault(name, made)
+
+
+def milestones() -> tuple[Milestone, ...]:
+    """Return all registered milestones in the order of the way."""
+    return tuple(sorted(_MILESTONES.values()))
+
+
+def milestone_named(name: str) -> Milestone:
+    """Return the milestone with a name.
+
+    Raises:
+        KeyError: none has it.
+    """
+    return _MILESTONES[name]
+
+
+def milestone_at(place: str) -> Milestone | None:
+    """Return the milestone that a CPU reaches at a watched place."""
+    return next((one for one in _MILESTONES.values() if place and one.place == place), None)
+
+
+def rest_place(symbol: str, kind: str) -> str:
+    """Register a place after which a CPU does nothing more.
+
+    Args:
+        symbol: a provided function.
+        kind: what records call the end of that CPU.
+    """
+    return _REST.setdefault(symbol, kind)
+
+
+def rest_places() -> dict[str, str]:
+    """Return the symbols at which a CPU comes to rest, with the kind of end."""
+    return dict(_REST)
+
+
+WAITING: Final = milestone(0, "waiting", "waiting for a SIPI", "{cpu} waits for a SIPI")
+PHYSICAL_0: Final = milestone(
+    10,
+    "physical-0",
+    "executed physical address 0",
+    "{cpu} executes physical address 0",
+    "physical-0",
+)
+REAL_MODE: Final = milestone(
+    20,
+    "real-mode",
+    "in the trampoline, real mode",
+    "{cpu} reaches the trampoline, in real mode",
+    "trampoline",
+)
+PROTECTED_MODE: Final = milestone(
+    30, "protected-mode", "in protected mode", "{cpu} reaches protected mode"
+)
+LONG_MODE: Final = milestone(40, "long-mode", "in long mode", "{cpu} reaches long mode")
+AP_ENTRY: Final = milestone(
+    50, "ap-entry", "arrived at ap_entry", "{cpu} reaches ap_entry", "ap_entry"
+)
+BOOT_STACK: Final = milestone(
+    60,
+    "boot-stack",
+    "in apinitproc0 on the boot stack",
+    "{cpu} reaches apinitproc0, on the boot stack",
+    "apinitproc0",
+)
+OWN_STACK: Final = milestone(
+    70,
+    "own-stack",
+    "on its own stack",
+    "{cpu} reaches apinitproc1, on its own stack",
+    "apinitproc1",
+)
+NUMBERED: Final = milestone(
+    80, "numbered", "has its number", "{cpu} gets its number", "segment_init_ap"
+)
+PARKED: Final = milestone(
+    90,
+    "parked",
+    "parked after the last barrier",
+    "{cpu} parks after the last barrier",
+    "vmm_parked",
+)
+
+rest_place("vmm_parked", "parked")
+rest_place("vmm_todo", "todo")
+rest_place("exception_panic", "exception")
+rest_place("panic", "panic")
+rest_place("vmm_ap_missing", "missing")

@@ -1,0 +1,76 @@
+"""Where a CPU is: an address, with what a student can find there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Region = Literal["image", "trampoline", "low", "elsewhere"]
+"""What kind of memory an address is in.
+
+image: the VMM's image, by the address at which it is linked.
+trampoline: the copy of the trampoline.
+low: physical address 0 and the bytes behind it, in real mode.
+elsewhere: any other address; with a symbol if the image has one at that physical address.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a CPU is.
+
+    Args:
+        address: linear address of the next instruction.
+        region: what kind of memory that is.
+        symbol: the nearest symbol with the distance from it, as "ap_start+0x5"; "" if none is near.
+        file: source file as the student knows it, "" if unknown.
+        line: line in that file, 0 if unknown.
+        owner: whose code it is: "given", "student", "standin", "extra"; "" outside the image.
+        offset: bytes from the beginning of the trampoline's copy.
+        caller: for provided code, the place in the student's code that it will return to.
+    """
+
+    address: int
+    region: Region = "image"
+    symbol: str = ""
+    file: str = ""
+    line: int = 0
+    owner: str = ""
+    offset: int = 0
+    caller: Place | None = None
+
+    @property
+    def source(self) -> str:
+        """File and line, as "lab3/ap_start.c:12"; "" if unknown."""
+        return f"{self.file}:{self.line}" if self.file else ""
+
+    @property
+    def lab_source(self) -> str:
+        """File and line of the code of a lab: of this place, or of its caller; "" if neither."""
+        for place in (self.caller, self):
+            if place is not None and place.in_lab:
+                return place.source
+        return ""
+
+    @property
+    def in_lab(self) -> bool:
+        """Whether the source is known and is a file of a lab."""
+        return self.file.startswith("lab")
+
+    def is_in(self, function: str) -> bool:
+        """Whether the nearest symbol is `function`."""
+        return self.symbol.partition("+")[0] == function
+
+    def __str__(self) -> str:
+        """The place in words that a student can find in their files."""
+        named = self.symbol or f"{self.address:#x}"
+        if self.file:
+            named += f" ({self.source})"
+        if self.region == "trampoline":
+            named = f"trampoline+{self.offset:#x}, {named}"
+        elif self.region == "low":
+            named = f"physical address {self.address:#x}"
+        elif self.region == "elsewhere":
+            at = f"{self.address:#x}"
+            named = f"{at} ({named}, by its physical address)" if self.symbol else at
+        return f"{named}, called by {self.caller}" if self.caller else named

@@ -1,0 +1,129 @@
+"""Makes the frozen Observation of a boot that is over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from vmmlab.observe.cpu import CpuRecord, CpuState
+from vmmlab.observe.evidence import Counters
+from vmmlab.observe.faults import note_triple_faults
+from vmmlab.observe.observation import HowEnded, Observation
+from vmmlab.observe.session import Session
+
+_SYMBOLS: Final = (
+    "boot_stack", "boot_stack_top", "bspinitproc1", "bsp_proc", "ap_proc", "ap_entry",
+    "ap_pagetable", "__image_start", "__image_end",
+)  # fmt: skip
+"""Symbols whose addresses checks may ask for."""
+
+
+async def record(session: Session, how: HowEnded, wall_s: float) -> Observation:
+    """Return the Observation of a boot that is over.
+
+    Args:
+        session: the boot.
+        how: how it ended.
+        wall_s: how long it took, in seconds.
+    """
+    if how == "shutdown":
+        await note_triple_faults(session)
+    counters = await _counters(session)
+    view, log, inputs = session.view, session.log, session.inputs
+    symbols = {name: found for name in _SYMBOLS if (found := view.symbols.maybe(name)) is not None}
+    cpus = tuple([await _cpu_record(session, cpu, how) for cpu in range(inputs.cpus)])
+    return Observation(
+        scenario=inputs.scenario,
+        seed=inputs.seed,
+        arch=inputs.arch,
+        apinit_addr=inputs.apinit_addr,
+        apinit_offset=inputs.apinit_offset,
+        stack_size=inputs.stack_size,
+        symbols=symbols,
+        cpus=cpus,
+        hits=tuple(log.hits),
+        icr=view.icr(),
+        interleavings=tuple(log.interleavings),
+        physical_0=log.physical_0,
+        trampoline=log.trampoline,
+        bringup=log.bringup,
+        counters=counters,
+        how_ended=how,
+        multiboot=log.multiboot,
+        switch=log.switch,
+        call=log.call,
+        delay=log.delay,
+        lock=log.lock,
+        barrier=log.barrier,
+        lab=log.lab,
+        restarted=log.restarted,
+        serial=view.machine.serial(),
+        wall_s=wall_s,
+    )
+
+
+async def _counters(session: Session) -> Counters:
+    """Read what CPUs share, and physical 0; all of it in one round trip."""
+    view = session.view
+    count, guard = view.phys("num_of_processors"), view.phys("ap_lock")
+    counter = view.in_copy("apinit_procs")
+    places = [view.stackaddr_at(r["gs_base"]) for r in await session.gdb.all_registers()]
+    words = [(at, view.abi.word) for at in places if at is not None]
+    counts = [(at, 4) for at in (count, counter) if at is not None]
+    await session.gdb.peek([(0, 16), (guard, 1), *counts, *words])
+    after = await view.read_if_there(0, 16)
+    session.log.physical_0 = replace(session.log.physical_0, after=after)
+    return Counters(
+        num_of_processors=await view.read_u32(count),
+        ap_lock=(await session.gdb.read_phys(guard, 1))[0],
+        apinit_procs=None if counter is None else await view.read_u32(counter),
+    )
+
+
+async def _cpu_record(session: Session, cpu: int, how: HowEnded) -> CpuRecord:
+    view, log = session.view, session.log.cpus[cpu]
+    state = await view.state(cpu)
+    code = await view.instruction(cpu, state)
+    kind = _end_kind(session, cpu, state, code, how)
+    if kind == "parked":  # no message needs its line, and to find one reads all of the DWARF
+        place = view.image_place(state.pc, line=False)
+    elif log.died_at is not None:
+        place = log.died_at
+    else:
+        place = replace(view.place(state), caller=await view.caller(cpu, state))
+    return CpuRecord(
+        index=cpu,
+        milestones=dict(log.milestones),
+        steps=tuple(log.steps),
+        followed=log.followed,
+        end=state,
+        end_kind=kind,
+        end_place=place,
+        end_code=code,
+        stackaddr=await view.stackaddr(state),
+        stackaddr_before_barrier=log.stackaddr_before_barrier,
+        turn=log.turn,
+        exception=log.exception,
+        triple_fault=log.triple_fault,
+        refusal=log.refusal,
+        left_code=log.left_code,
+        gdtr=log.gdtr,
+        entry_segments=log.entry_segments,
+        overrun=log.overrun,
+        allocations=tuple(log.allocations),
+    )
+
+
+def _end_kind(session: Session, cpu: int, state: CpuState, code: str, how: HowEnded) -> str:
+    log = session.log.cpus[cpu]
+    if log.rest is not None:
+        return log.rest
+    if cpu != 0 and not log.milestones and state.mode == "real":
+        return "waiting-for-sipi"
+    if how == "shutdown":
+        return "shutdown"
+    if cpu in session.held:
+        return "held"
+    if code in ("hlt", "(no instruction)"):
+        return "halted"
+    return "shown" if how == "shown" else "running"

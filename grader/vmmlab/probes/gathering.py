@@ -1,0 +1,168 @@
+"""What the probes of the handshake share: bring every CPU to its place, then let them run singly.
+
+The BSP comes to ap_wait and every AP to ap_entry, and all are held there. From then on the probe
+decides which CPU runs, and how far. So the outcome does not depend on luck, and a mistake in one
+step of the lab does not look like one in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from vmmlab.observe.cpu import CpuState
+from vmmlab.observe.deadlock import PAUSE
+from vmmlab.observe.evidence import Lock, Verdict
+from vmmlab.observe.observation import Hit
+from vmmlab.observe.session import Session, Watcher
+from vmmlab.probes.base import BaseProbe, note_allocation
+from vmmlab.x86.decode import accesses
+
+PLACES: Final = (
+    "ap_entry", "apinitproc0", "apinitproc1", "segment_init_ap", "ap_wait", "bsp_proc",
+    "sync_all_processors",
+)  # fmt: skip
+WAIT_BUDGET: Final = 400
+"""Instructions in which a CPU that is free to go would have gone."""
+LOOK_BUDGET: Final = 100
+"""Instructions in which a waiting CPU would see that it may go."""
+STILL_THERE: Final = ("waits", "budget")
+"""Verdicts of an interleaving in which the CPU did not get away."""
+_NUDGES: Final = 64  # instructions by which a CPU is moved on that may stand in another one's way
+
+
+async def nudge(session: Session, cpu: int) -> bool:
+    """Move a CPU on by one instruction, but not past a place.
+
+    Returns:
+        Whether it could be moved.
+    """
+    if session.at_place((await session.view.state(cpu)).pc):
+        return False
+    verdict, _ = await session.step_until(cpu, lambda now: True, budget=1)
+    return verdict == "reached"
+
+
+async def push(
+    session: Session,
+    cpu: int,
+    wanted: Callable[[CpuState], bool],
+    *,
+    budget: int,
+    others: list[int],
+    watcher: Watcher | None = None,
+    peek: Iterable[tuple[int, int]] = (),
+) -> tuple[Verdict, CpuState]:
+    """Step a CPU until `wanted` holds; move others on that may stand in its way.
+
+    A CPU that stands still may hold a lock: that another CPU waits for it proves nothing.
+    """
+    verdict, state = await session.step_until(
+        cpu, wanted, budget=budget, watcher=watcher, peek=peek
+    )
+    for _ in range(_NUDGES):
+        if verdict not in STILL_THERE:
+            break
+        if not any([await nudge(session, other) for other in others]):
+            break
+        verdict, state = await session.step_until(
+            cpu, wanted, budget=LOOK_BUDGET, watcher=watcher, peek=peek
+        )
+    return verdict, state
+
+
+async def bring_in(session: Session, cpu: int) -> bool:
+    """Let one AP run alone from where it stands to the barrier."""
+    verdict, _ = await session.run_to(cpu, "sync_all_processors")
+    return verdict == "reached"
+
+
+async def look_where_it_waits(session: Session, cpu: int) -> None:
+    """Record if a CPU that waits before the lock reads the pointer apinitlock only.
+
+    The lock is where that points. A loop that reads the pointer anew reads the lock as well.
+    """
+    pointer = session.view.addr("apinitlock")
+    touched: dict[int | None, CpuState] = {}
+
+    async def look(state: CpuState) -> None:
+        registers = await session.gdb.registers(cpu)
+        code = await session.view.code_at(cpu, state)
+        if code.startswith(PAUSE):  # then one step is of two instructions
+            code, skipped = code[len(PAUSE) :], len(PAUSE)
+            state = replace(state, pc=state.pc + skipped, rip=state.rip + skipped)
+        for one in accesses(code, state.pc, state.bits, registers.as_dict()):
+            touched.setdefault(one.address, state)
+
+    verdict, _ = await session.step_until(cpu, lambda now: False, budget=LOOK_BUDGET, watcher=look)
+    if verdict == "waits" and touched.keys() == {pointer}:
+        session.log.lock = replace(session.log.lock or Lock(), pointer=pointer)
+        session.add_interleaving(cpu, "at-apinitlock", "apinitproc0", verdict, touched[pointer])
+
+
+async def bring_in_noting(session: Session, cpu: int) -> bool:
+    """Do as `bring_in`; what alloc gives the AP is recorded and filled with random bytes."""
+    await session.watch("alloc")
+    verdict, state = await session.run_to(cpu, "alloc", "sync_all_processors")
+    while verdict == "reached" and session.at_place(state.pc) == "alloc":
+        await note_allocation(session, session.log.hits[-1])
+        verdict, state = await session.run_to(cpu, "alloc", "sync_all_processors")
+    await session.unwatch("alloc")
+    return verdict == "reached"
+
+
+@dataclass
+class GatheringProbe(BaseProbe):
+    """Brings every CPU to where the handshake begins, then lets them run singly.
+
+    Args:
+        cpu: index of an AP that is held at physical address 0 instead, before it has executed
+            anything.
+    """
+
+    places: tuple[str, ...] = PLACES
+    cpu: int | None = field(default=None, init=False)
+    delays: Mapping[str, int] = field(default_factory=dict, init=False)
+    played: bool = field(default=False, init=False)
+
+    async def start(self, session: Session) -> None:
+        """Watch where the late AP is to be caught."""
+        await BaseProbe.start(self, session)
+        if self.cpu is not None:
+            await session.watch("physical-0", 0)
+
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Hold the CPUs that arrive; when all are there, begin."""
+        await BaseProbe.hit(self, session, hit)
+        if self.played:
+            return
+        if hit.place == "physical-0" and hit.cpu == self.cpu:
+            session.held.add(hit.cpu)
+            await session.unwatch("physical-0")
+        if (hit.place, hit.cpu) == ("ap_wait", 0) or (hit.place == "ap_entry" and hit.cpu):
+            session.held.add(hit.cpu)
+        if len(session.held) == session.inputs.cpus:
+            await self._begin(session)
+
+    async def quiet(self, session: Session) -> bool:
+        """Some CPUs did not arrive: continue with those that did."""
+        if self.played or not session.held:
+            return await BaseProbe.quiet(self, session)
+        await self._begin(session)
+        return True
+
+    async def _begin(self, session: Session) -> None:
+        self.played = True
+        everyone = len(session.held) == session.inputs.cpus
+        session.held = set(range(session.inputs.cpus)) if everyone else session.held
+        await self.play(session, everyone)
+        session.held.clear()
+
+    async def play(self, session: Session, everyone: bool) -> None:
+        """Let CPUs run singly; called when all stand still.
+
+        Args:
+            session: the boot.
+            everyone: all CPUs are where they were to be held.
+        """

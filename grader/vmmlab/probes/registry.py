@@ -1,0 +1,102 @@
+"""The registry of probes: by name, with what a scenario may say of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Final, TypeVar, cast
+
+from vmmlab.base.errors import CourseError
+from vmmlab.probes.base import DELAY_FIELDS, Probe
+
+P = TypeVar("P", bound=type[Probe])
+
+
+@dataclass(frozen=True)
+class ProbeKind:
+    """A registered probe.
+
+    Args:
+        name: what scenarios call it.
+        make: its class, a dataclass; the fields that its constructor takes are its parameters.
+        cost: about how many times longer than the cheapest probe a boot with it takes; it decides
+            only which boot begins first.
+    """
+
+    name: str
+    make: type[Probe]
+    cost: int = 1
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The parameters that a scenario may give it."""
+        named = {one.name for one in dataclasses.fields(cast(Any, self.make)) if one.init}
+        delays = set(DELAY_FIELDS) if "delays" in named else set()
+        return frozenset(named - {"places", "delays"} | delays)
+
+
+_KINDS: Final[dict[str, ProbeKind]] = {}
+
+
+def probe(name: str, *, cost: int = 1) -> Callable[[P], P]:
+    """Register a class as the probe of this name.
+
+    Args:
+        name: what scenarios call it.
+        cost: see `ProbeKind`.
+
+    Raises:
+        CourseError: another class has this name.
+    """
+
+    def register(made: P) -> P:
+        known = _KINDS.setdefault(name, ProbeKind(name, made, cost))
+        if known.make.__qualname__ != made.__qualname__:
+            raise CourseError(
+                f"probe {name!r} is registered twice.",
+                found=f"{known.make.__module__}.{known.make.__qualname__}",
+                next_step="give one of the two another name",
+            )
+        _KINDS[name] = ProbeKind(name, made, cost)  # a module that is loaded again
+        return made
+
+    return register
+
+
+def probe_names() -> tuple[str, ...]:
+    """Return the names of all registered probes, sorted."""
+    return tuple(sorted(_KINDS))
+
+
+def probe_kind(name: str) -> ProbeKind:
+    """Return a registered probe.
+
+    Raises:
+        CourseError: none has this name.
+    """
+    if name not in _KINDS:
+        near = get_close_matches(name, _KINDS, 1)
+        raise CourseError(
+            f"there is no probe {name!r}.",
+            expected=f"one of {', '.join(probe_names())}",
+            next_step=f"did you mean {near[0]!r}?" if near else "",
+        )
+    return _KINDS[name]
+
+
+def make_probe(name: str, params: Mapping[str, Any]) -> Probe:
+    """Return a new probe for one boot.
+
+    Args:
+        name: of a registered probe.
+        params: parameters of the scenario; those that this probe does not have are the machine's.
+
+    Raises:
+        CourseError: none has this name.
+    """
+    kind = probe_kind(name)
+    own = {key: params[key] for key in kind.parameters & params.keys()}
+    delays = {key: int(own.pop(key)) for key in DELAY_FIELDS if key in own}
+    return kind.make(**own, **({"delays": delays} if delays else {}))

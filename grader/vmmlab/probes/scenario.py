@@ -1,0 +1,256 @@
+"""Scenarios: one boot each, with the probe that watches it. What lab authors write.
+
+    BOOT = bringup(cpus=4)
+    LATE = late_ap(cpu=2, cpus=3)
+
+Two scenarios that are equal are one boot. A parameter that a scenario does not take is an error
+that names it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypedDict, Unpack
+
+from vmmlab.base.errors import CourseError
+from vmmlab.probes.registry import probe_kind
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")
+
+
+class Setup(TypedDict, total=False):
+    """What every scenario may say of its machine and of its build.
+
+    name: identifier in messages and seeds; the probe's name if not given.
+    cpus: number of vCPUs; 4 if not given.
+    firmware: a registered firmware; "qboot" if not given.
+    memory_mib: main memory in MiB; the seed decides if not given.
+    cmdline: minimum length of the multiboot command line, in characters.
+    modules: number of multiboot modules.
+    opt: how the student's files are optimised, such as "-O0".
+    compiler: "gcc" or "clang".
+    delays: preset of the VMM's delays.
+    shuffle: a number; the order of linking depends on it.
+    """
+
+    name: str
+    cpus: int
+    firmware: str
+    memory_mib: int
+    cmdline: int
+    modules: int
+    opt: str
+    compiler: str
+    delays: str
+    shuffle: int
+
+
+class TimedSetup(Setup, total=False):
+    """A setup that also changes fields of `struct ap_delays` (include/ap.h), in microseconds."""
+
+    init_us: int
+    sipi_us: int
+    poll_us: int
+    wait_us: int
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One boot: the machine, how its VMM is built, and the probe that watches it.
+
+    Args:
+        name: identifier, unique in the lab.
+        probe: name of a registered probe.
+        options: parameters of the probe.
+        cpus: number of vCPUs.
+        firmware: a registered firmware.
+        memory_mib: main memory in MiB; the seed decides if None.
+        cmdline: minimum length of the multiboot command line, in characters.
+        modules: number of multiboot modules.
+        opt: how the student's files are optimised; the request decides if None.
+        compiler: "gcc" or "clang"; the request decides if None.
+        delays: preset of the VMM's delays; the preset for grading if None.
+        shuffle: decides the order of linking; that of course.yml if None.
+    """
+
+    name: str
+    probe: str = "end"
+    options: tuple[tuple[str, Any], ...] = field(default=())
+    cpus: int = 4
+    firmware: str = "qboot"
+    memory_mib: int | None = None
+    cmdline: int = 0
+    modules: int = 0
+    opt: str | None = None
+    compiler: str | None = None
+    delays: str | None = None
+    shuffle: int | None = None
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """Return a parameter of the probe, or `default`."""
+        return dict(self.options).get(name, default)
+
+    def __str__(self) -> str:
+        """The name with everything that is not as usual."""
+        plain = Scenario(self.name)
+        said = {"cpus": self.cpus, "probe": self.probe, **dict(self.options)}
+        for key in ("firmware", "memory_mib", "cmdline", "modules", "opt", "compiler", "delays"):
+            if getattr(self, key) != getattr(plain, key):
+                said[key] = getattr(self, key)
+        if self.shuffle is not None:
+            said["shuffle"] = self.shuffle
+        return f"{self.name}({', '.join(f'{key}={said[key]}' for key in sorted(said))})"
+
+
+def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Scenario:
+    """Return a scenario with a probe, after checking each of its parameters.
+
+    A lab's own probes use it: `def mine(**setup): return scenario_of("mine", setup)`.
+
+    Args:
+        probe: name of a registered probe.
+        setup: the keys of `Setup`, and the parameters of the probe.
+        where: file and line for the message; found on the call stack if not given.
+
+    Raises:
+        CourseError: there is no such probe or parameter, or a value can change later.
+    """
+    where = where or _author_line()
+    kind = probe_kind(probe)
+    name = setup.get("name", probe)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise CourseError(
+            f"{where}: {name!r} cannot be a scenario's name.",
+            expected='lower-case letters, digits, "-" and "_", for example "ladder"',
+        )
+    machine = Setup.__annotations__.keys()
+    known = sorted({*machine, *kind.parameters})
+    for key, value in setup.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            raise CourseError(
+                f"{where}: scenario {name}: the probe {probe} takes no parameter {key}.",
+                expected=f"one of {', '.join(known)}",
+                found=f"{key}={value!r}",
+                next_step=f"did you mean {near[0]}?" if near else "",
+            )
+        try:
+            hash(value)
+        except TypeError:
+            raise CourseError(
+                f"{where}: parameter {key} of scenario {name} can change later.",
+                expected="a number, a text or a tuple",
+                found=type(value).__name__,
+            ) from None
+    options = tuple(sorted((key, setup[key]) for key in kind.parameters & setup.keys()))
+    rest = {key: setup[key] for key in machine & setup.keys() - {"name"}}
+    return Scenario(name, probe, options, **rest)
+
+
+def parking(**setup: Unpack[TimedSetup]) -> Scenario:
+    """Return a scenario that records which CPUs park, and with which number; the cheapest."""
+    return scenario_of("end", setup)
+
+
+def one_by_one(**setup: Unpack[TimedSetup]) -> Scenario:
+    """Return a scenario in which the APs come in one after the other."""
+    return scenario_of("rungs", setup)
+
+
+def bringup(**setup: Unpack[TimedSetup]) -> Scenario:
+    """Return a scenario that records every instruction from physical 0 to ap_entry."""
+    return scenario_of("ladder", setup)
+
+
+def long_delay(**setup: Unpack[Setup]) -> Scenario:
+    """Return a scenario that asks for a very long delay between INIT and SIPI."""
+    return scenario_of("delay", setup)
+
+
+def init_functions(*, functions: int = 0, **setup: Unpack[Setup]) -> Scenario:
+    """Return a scenario that records vmm_main's calls and the init functions that run.
+
+    Args:
+        functions: how many init functions the image gets beside those that every boot has.
+        setup: the machine and the build.
+    """
+    more = {"functions": functions} if functions else {}
+    return scenario_of("initfuncs", {**setup, **more})
+
+
+def no_multiboot(**setup: Unpack[Setup]) -> Scenario:
+    """Return a scenario that calls vmm_main with 0 instead of a multiboot pointer."""
+    return scenario_of("uefi", setup)
+
+
+def stack_switch(
+    *, swap: bool = False, elsewhere: bool = False, **setup: Unpack[TimedSetup]
+) -> Scenario:
+    """Return a scenario that records the BSP's change of stacks.
+
+    Args:
+        swap: exchange the two arguments of start_all_processors.
+        elsewhere: in its place call bsp_continue for vmm_parked.
+        setup: the machine and the build.
+    """
+    flags = {"swap": swap, "elsewhere": elsewhere}
+    return scenario_of("switch", {**setup, **{key: True for key, on in flags.items() if on}})
+
+
+def placed_call(**setup: Unpack[Setup]) -> Scenario:
+    """Return a scenario in which the grader itself calls asm_wrrsp_and_jmp."""
+    return scenario_of("calls", setup)
+
+
+def late_ap(*, cpu: int, **setup: Unpack[TimedSetup]) -> Scenario:
+    """Return a scenario in which one AP is late.
+
+    Args:
+        cpu: index of the AP.
+        setup: the machine and the build.
+    """
+    return scenario_of("late-ap", {**setup, "cpu": cpu})
+
+
+def missing_ap(*, cpu: int, **setup: Unpack[TimedSetup]) -> Scenario:
+    """Return a scenario in which one AP never comes.
+
+    Args:
+        cpu: index of the AP.
+        setup: the machine and the build.
+    """
+    return scenario_of("missing-ap", {**setup, "cpu": cpu})
+
+
+def exclusion(**setup: Unpack[Setup]) -> Scenario:
+    """Return a scenario that tries to bring two APs where only one may be."""
+    return scenario_of("exclusion", setup)
+
+
+def barrier(**setup: Unpack[Setup]) -> Scenario:
+    """Return a scenario that tries to bring a CPU out of the barrier too early, or never."""
+    return scenario_of("barrier", setup)
+
+
+def _author_line() -> str:
+    """Return file and line of the innermost caller outside of this package."""
+    here = str(Path(__file__).parent)
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(here):
+        frame = frame.f_back
+    return f"{shown_path(frame.f_code.co_filename)}:{frame.f_lineno}" if frame else "?"
+
+
+def shown_path(path: str) -> str:
+    """Return a path as the reader would type it: relative if it is below the working directory."""
+    try:
+        relative = os.path.relpath(path)
+    except (OSError, ValueError):
+        return path
+    return path if relative.startswith("..") else relative

@@ -1,0 +1,146 @@
+"""Probes of the stack switch: the BSP's own, and a call that the grader makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from vmmlab.observe.evidence import PlacedCall, Switch
+from vmmlab.observe.faults import note_exception
+from vmmlab.observe.milestones import rest_places
+from vmmlab.observe.observation import VMM_BASE, Hit
+from vmmlab.observe.session import Session
+from vmmlab.probes.base import BaseProbe, note_allocation
+from vmmlab.probes.registry import probe
+
+
+@probe("switch")
+@dataclass
+class SwitchProbe(BaseProbe):
+    """Records the BSP's change to its own stack.
+
+    Args:
+        swap: exchange the two arguments of start_all_processors.
+        elsewhere: in its place call bsp_continue, and for vmm_parked; the VMM itself only ever asks
+            for bspinitproc1.
+    """
+
+    swap: bool = False
+    elsewhere: bool = False
+
+    places: tuple[str, ...] = (
+        "start_all_processors", "bspinitproc1", "bsp_proc", "ap_proc", "ap_entry", "apinitproc0",
+        "apinitproc1",
+    )  # fmt: skip
+
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Keep what alloc gave, what was stored, and the boot stack from here on."""
+        if hit.place == "start_all_processors":
+            await self._started(session, hit)
+        if hit.place == "alloc" and hit.cpu == 0:
+            await note_allocation(session, hit)
+        if hit.cpu == 0 and hit.place in ("bspinitproc1", "bsp_proc", "ap_proc", *rest_places()):
+            await self._stored(session)
+        if hit.place == "bspinitproc1":
+            await session.unwatch("alloc")
+            left = await _boot_stack(session)
+            session.log.switch = replace(_switch(session), boot_stack_left=left)
+        if hit.place == "vmm_parked" and hit.cpu == 0:
+            end = await _boot_stack(session)
+            session.log.switch = replace(_switch(session), boot_stack_end=end)
+
+    async def quiet(self, session: Session) -> bool:
+        """Look now: the BSP came to no place at all."""
+        await self._stored(session)
+        return False
+
+    async def _stored(self, session: Session) -> None:
+        """Record once what start_all_processors and bsp_continue have stored, on leaving them."""
+        known = _switch(session)
+        if known.stackaddr is not None:
+            return
+        view = session.view
+        session.log.switch = replace(
+            known,
+            stackaddr=await view.stackaddr(await view.state(0)) or 0,
+            initproc_bsp=await view.read_pointer(view.phys("initproc_bsp")),
+            initproc_ap=await view.read_pointer(view.phys("initproc_ap")),
+        )
+
+    async def _started(self, session: Session, hit: Hit) -> None:
+        view = session.view
+        await session.watch("alloc")
+        given = [await view.argument(0, hit.place, number) for number in (0, 1)]
+        if self.swap:
+            given.reverse()
+            for number, value in enumerate(given):
+                await view.set_argument(0, hit.place, number, value)
+            session.log.hits[-1] = replace(hit, state=await view.state(0))
+        session.log.switch = replace(_switch(session), given_bsp=given[0], given_ap=given[1])
+        if view.abi.on_stack:
+            await self._mislead(session)
+        if self.elsewhere:
+            await view.set_argument(0, "bsp_continue", 0, view.addr("vmm_parked"))
+            await session.gdb.write_register(0, "rip", view.addr("bsp_continue"))
+
+    async def _mislead(self, session: Session) -> None:
+        """Leave other functions where an asmlinkage function would look for its arguments.
+
+        The caller's frame is there; nothing returns to it.
+        """
+        view = session.view
+        decoys = [view.addr("vmm_parked") + number for number in (0, 1)]
+        session.log.switch = replace(_switch(session), decoy_bsp=decoys[0], decoy_ap=decoys[1])
+        for number, decoy in enumerate(decoys):
+            at = (await view.state(0)).rsp + (1 + number) * view.abi.word
+            physical = await view.translate(0, at)
+            if physical is not None:
+                await session.gdb.write_phys(physical, decoy.to_bytes(view.abi.word, "little"))
+
+
+def _switch(session: Session) -> Switch:
+    return session.log.switch or Switch()
+
+
+async def _boot_stack(session: Session) -> bytes:
+    view = session.view
+    size = view.addr("boot_stack_top") - view.addr("boot_stack")
+    return await view.read_if_there(view.phys("boot_stack"), size)
+
+
+@probe("calls")
+@dataclass
+class CallsProbe(BaseProbe):
+    """Calls asm_wrrsp_and_jmp as its declaration says, with decoys in the argument registers.
+
+    For an architecture on which asmlinkage makes a difference. The grader itself makes the call, in
+    place of start_all_processors: so the caller is right, whatever else the student wrote.
+    """
+
+    places: tuple[str, ...] = ("start_all_processors",)
+    delays: Mapping[str, int] = field(default_factory=dict, init=False)
+
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Make the call, see where it leads, and end the boot."""
+        if hit.place == "start_all_processors" and hit.cpu == 0:
+            await self._call(session, hit.state.rsp)
+        session.finished = True
+
+    async def _call(self, session: Session, rsp: int) -> None:
+        view = session.view
+        base, word = view.addr("boot_stack"), view.abi.word
+        places = {"called.asked": base + 0x10, "called.decoy": base + 0x20, "returned": base + 0x30}
+        asked = (base + 0x400, places["called.asked"])
+        decoy = (base + 0x800, places["called.decoy"])
+        session.log.call = PlacedCall(asked_rsp=asked[0], decoy_rsp=decoy[0])
+        for name, address in places.items():
+            await session.watch(name, address)
+        rsp = (rsp - 0x100 & ~0xF) - word  # as a call leaves it
+        frame = b"".join(value.to_bytes(word, "little") for value in (places["returned"], *asked))
+        await session.gdb.write_phys(rsp - VMM_BASE, frame)
+        registers = zip(view.abi.registers, (*decoy, decoy[1]), strict=True)
+        target = view.addr("asm_wrrsp_and_jmp")
+        for register, value in (*registers, ("rsp", rsp), ("rip", target)):
+            await session.gdb.write_register(0, register, value)
+        await session.run_to(0, *places)
+        await note_exception(session, session.log.hits[-1])

@@ -1,0 +1,212 @@
+"""From a Grade to a Report: hints, the first step to do, and the command that runs a check again.
+
+Works out no points. `report_lab` grades and reports in one call.
+"""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Sequence
+
+from vmmlab import __version__
+from vmmlab.base.message import Message, Text
+from vmmlab.checks.causes import FILE, Causes
+from vmmlab.failure import Failure
+from vmmlab.grading.boots import LabRunner
+from vmmlab.grading.grade import CheckGrade, Grade, grade_lab
+from vmmlab.grading.request import RunnerFactory, RunRequest
+from vmmlab.images.model import Diagnostic as BuildDiagnostic
+from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, FirstStep, Report
+
+
+def report_lab(
+    request: RunRequest,
+    *,
+    submission: str = "DIR",
+    select: str | None = None,
+    hidden: bool = False,
+    notes: Sequence[Text] = (),
+    runner_factory: RunnerFactory = LabRunner,
+) -> Report:
+    """Grade one lab with the instructor's checks and report on it.
+
+    Args:
+        request: what to grade, and how.
+        submission: the word after `--submission` in the command that runs a check again.
+        select: a pytest `-k` expression over ids and function names of checks.
+        hidden: run the hidden checks too; a lab without any has none to run.
+        notes: remarks that belong into the report.
+        runner_factory: makes the runner; a fake one in tests.
+
+    Raises:
+        CourseError: the checks or their hints are wrong, or disagree with course.yml.
+        UsageError: no such lab, it has no checks for the architecture, or `select` cannot be read
+            or matches nothing.
+        InfraError: grading cannot start at all, for example for want of a sandbox.
+    """
+    causes = causes_for(request)
+    grade = grade_lab(
+        request,
+        select=select,
+        hidden=hidden,
+        meanwhile=lambda: preload(causes),
+        runner_factory=runner_factory,
+    )
+    return report_of(grade, causes=causes, again=_command(grade, submission), notes=notes)
+
+
+def causes_for(request: RunRequest) -> Causes:
+    """Return the causes of the lab that a request is about."""
+    return Causes(request.course.labs_dir / request.lab / FILE)
+
+
+def preload(causes: Causes) -> None:
+    """Load what a report needs, while the machines boot.
+
+    Raises:
+        CourseError: the hints are wrong.
+    """
+    causes.load()
+    import vmmlab.report.terminal  # noqa: F401
+
+
+def report_of(
+    grade: Grade,
+    *,
+    causes: Causes | None = None,
+    again: Sequence[str] | None = None,
+    notes: Sequence[Text] = (),
+) -> Report:
+    """Return the report of a grade.
+
+    Args:
+        grade: what the checks found.
+        causes: the causes of the lab, if they are already loaded.
+        again: the words of the command that grades the lab again, without `-k`; `vmmlab grade`
+            with a placeholder for the submission if not given.
+        notes: remarks that belong into the report.
+
+    Raises:
+        CourseError: the hints are wrong.
+    """
+    causes = causes_for(grade.request) if causes is None else causes
+    again = _command(grade, "DIR") if again is None else again
+    checks = tuple(_check(one, causes, again) for one in grade.checks)
+    request = grade.request
+    return Report(
+        schema=SCHEMA,
+        mode=request.mode,
+        lab=request.lab,
+        cohort=request.cohort.name,
+        seed=request.seed,
+        arch=request.arch,
+        versions={
+            "vmmlab": __version__,
+            "python": platform.python_version(),
+            **grade.facts.versions,
+        },
+        build=_build(grade),
+        checks=checks,
+        points=grade.points,
+        max=grade.worth,
+        hidden_points=grade.hidden_points,
+        hidden_max=grade.hidden_worth,
+        hidden_judged=grade.hidden_judged,
+        needs_attention=any(check.points is None for check in checks),
+        partial_run=grade.partial,
+        first_step=_first_step(grade),
+        notes=tuple(dict.fromkeys([*notes, *grade.notes, *grade.facts.notes])),
+        duration_s=round(grade.duration_s, 3),
+    )
+
+
+def _command(grade: Grade, submission: str) -> list[str]:
+    """Return the `vmmlab grade` command that grades the lab again in the same way."""
+    request = grade.request
+    words = ["vmmlab", "grade", request.lab, "--submission", submission]
+    words += ["--seed", str(request.seed)]
+    if request.arch != "x86_64":
+        words += ["--arch", request.arch]
+    if request.compiler != "gcc":
+        words += ["--cc", request.compiler]
+    if request.opt is not None:
+        words += ["--opt", request.opt]
+    if grade.hidden_judged:
+        words.append("--hidden")
+    return words
+
+
+def _check(one: CheckGrade, causes: Causes, again: Sequence[str]) -> CheckReport:
+    result, check = one.result, one.result.check
+    failure = result.failure or Failure("")
+    cause = causes.of(failure.cause)
+    return CheckReport(
+        id=check.id,
+        title=Message(one.spec.title or check.title),
+        points=one.points,
+        max=one.spec.points,
+        outcome=result.outcome,
+        cause=failure.cause or None,
+        cpu=failure.cpu,
+        place=failure.place,
+        expected=failure.expected,
+        observed=failure.observed,
+        next=failure.next or Message(cause.next),
+        hints=tuple(map(Message, cause.hints[:1])),
+        waited_for=result.waited_for,
+        reason=result.reason,
+        cases=tuple(
+            Case(
+                name=case.name,
+                outcome=case.outcome,
+                message="" if case.failure is None else case.failure.summary,
+            )
+            for case in result.cases
+        ),
+        visibility="hidden" if one.hidden else "visible",
+        scenario="; ".join(map(str, check.scenarios)),
+        again=shlex.join([*again, "-k", check.id]),
+        step=one.spec.step,
+        infra=result.infra,
+    )
+
+
+def _build(grade: Grade) -> Build:
+    failed = grade.build_failed
+    return Build(
+        ok=failed is None,
+        warnings=_diagnostics(grade.facts.warnings),
+        diagnostics=() if failed is None else _diagnostics(failed.diagnostics),
+    )
+
+
+def _diagnostics(found: Sequence[BuildDiagnostic]) -> tuple[Diagnostic, ...]:
+    return tuple(
+        Diagnostic(
+            file=one.file,
+            line=one.line,
+            column=one.column,
+            severity=one.severity,
+            message=one.message,
+        )
+        for one in found
+    )
+
+
+def _first_step(grade: Grade) -> FirstStep | None:
+    """Return the first step of the lab whose checks do not all pass, and where its TODO stands."""
+    missing = {one.spec.step for one in grade.checks if one.result.outcome != "pass"}
+    request = grade.request
+    for step in request.course.lab(request.lab).steps:
+        if step.id in missing:
+            mark = f"TODO({step.id})".encode()
+            lines = request.files.get(step.file, b"").split(b"\n")
+            return FirstStep(
+                id=step.id,
+                title=Message(step.title),
+                file=step.file,
+                function=step.function,
+                line=next((number for number, line in enumerate(lines, 1) if mark in line), None),
+            )
+    return None

@@ -1,0 +1,18 @@
+/* Tracepoints: functions at which a debugger sees how far a CPU has come. */
+#ifndef TRACEPOINTS_H
+#define TRACEPOINTS_H
+
+#include "linkage.h"
+#include "types.h"
+
+/* This CPU has nothing more to do. */
+noreturn void vmm_parked (void);
+
+/* This CPU has passed the barrier; round counts from 1. */
+void vmm_synced (u32 round);
+
+/* The processor with this APIC id did not arrive in time; NO_APIC_ID if it is
+ * not known which one. */
+noreturn void vmm_ap_missing (u32 apic_id);
+
+#endif
