@@ -29,10 +29,11 @@ from rich.table import Table
 from vmmlab.checks.model import declared_in
 
 from vmmlab.checks import Scenario
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.find import find_course
+from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
-from vmmlab.course.submission import reference
+from vmmlab.course.reference import reference
 from vmmlab.grading import inputs
 from vmmlab.grading.boots import build_options, make_builder
 from vmmlab.host.sandbox import Sandbox
@@ -201,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=5, help="runs of each (default 5)")
     parser.add_argument("labs", nargs="*", default=["lab1", "lab2", "lab3", "lab4"])
     options = parser.parse_args(arguments)
-    course = courses.load(courses.find(Path.cwd(), None))
+    course = load_course(find_course(Path.cwd(), None))
     console = Console()
     table = Table(title=f"verdict against the floor, median of {options.runs}, {WORKERS} CPUs")
     for column in ("lab", "boots", "floor s", "verdict s", "2.0 x floor + 0.6", "ratio", "worst"):

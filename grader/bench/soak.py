@@ -26,9 +26,11 @@ from vmmlab.author import mutants
 from vmmlab.author.mutants.progress import progress
 from vmmlab.base import workers
 from vmmlab.base.errors import VmmlabError
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
-from vmmlab.course.submission import reference
+from vmmlab.course.find import find_course
+from vmmlab.course.load import load_course
+from vmmlab.course.model import Course
+from vmmlab.course.reference import reference
 from vmmlab.grading.request import RunRequest
 from vmmlab.report.make import report_lab
 
@@ -71,7 +73,7 @@ def busy(processes: int) -> Iterator[None]:
             one.wait()
 
 
-def solutions(course: courses.Course) -> list[tuple[str, str, str, Mapping[str, bytes]]]:
+def solutions(course: Course) -> list[tuple[str, str, str, Mapping[str, bytes]]]:
     """Name, lab, architecture and files of everything that must earn all points."""
     found = [
         ("reference", lab, arch, dict(reference(course, [lab], None).files))
@@ -86,7 +88,7 @@ def solutions(course: courses.Course) -> list[tuple[str, str, str, Mapping[str, 
 
 def graded(work: Work) -> Seen:
     """One grading."""
-    course = courses.load(courses.find(Path.cwd(), None))
+    course = load_course(find_course(Path.cwd(), None))
     name = "dev" if work.number // 7 % 2 else f"soak-{work.number}"
     began = time.monotonic()
     try:
@@ -119,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--idle", action="store_true", help="without another load")
     options = parser.parse_args(arguments)
     console = Console()
-    todo = itertools.cycle(solutions(courses.load(courses.find(Path.cwd(), None))))
+    todo = itertools.cycle(solutions(load_course(find_course(Path.cwd(), None))))
     work = [Work(*next(todo), options.first + number) for number in range(options.gradings)]
     times: dict[str, list[float]] = {lab: [] for lab in LABS}
     wrong = []

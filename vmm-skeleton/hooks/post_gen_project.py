@@ -1,4 +1,4 @@
-"""After `cookiecutter vmm-skeleton/`: adds starters, checks, handouts and prebuilt objects.
+"""After `cookiecutter vmm-skeleton/`: adds starters, checks, handouts and stand-ins.
 
 Rendered by cookiecutter, which runs it inside the new folder. `vmmlab new` does without it.
 """
@@ -6,14 +6,13 @@ Rendered by cookiecutter, which runs it inside the new folder. `vmmlab new` does
 import sys
 from pathlib import Path
 
-from vmmlab.course.model import load
 from vmmlab.base.errors import VmmlabError
-from vmmlab.images import prebuilt
-from vmmlab.workspace.model import populate
+from vmmlab.course.load import load_course
+from vmmlab.student.new import populate
 
 TEMPLATE = Path({{ "." | vmmlab_absolute }})
 
 try:
-    populate(Path.cwd(), load(TEMPLATE.parent), prebuilt.place)
+    populate(Path.cwd(), load_course(TEMPLATE.parent))
 except VmmlabError as error:
     sys.exit(str(error))

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
-from vmmlab.course.submission import reference
+from vmmlab.course.reference import reference
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions
@@ -39,7 +39,7 @@ IN_ASSEMBLY = {
 
 @pytest.fixture(scope="module")
 def course() -> Course:
-    return courses.load(KIT)
+    return load_course(KIT)
 
 
 def run(lab: str, submission: Path, *options: str) -> str:

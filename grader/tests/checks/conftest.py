@@ -11,8 +11,8 @@ import pytest
 
 from vmmlab.base.errors import InfraError
 from vmmlab.checks import Scenario
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
 from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.images.model import BuildFailed, Diagnostic
 from vmmlab.report import Report
@@ -97,7 +97,7 @@ class Kit:
     def request(self, **more: Any) -> RunRequest:
         """Ask for its lab; `more` are further fields of the request."""
         return RunRequest(
-            course=courses.load(self.root),
+            course=load_course(self.root),
             lab="lab3",
             files=self.files,
             cohort=Cohort.derive("dev"),

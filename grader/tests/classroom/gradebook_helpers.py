@@ -12,7 +12,7 @@ import nbformat
 import nbformat.v4 as v4
 
 from vmmlab.classroom.gradebook import Result
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.report.model import Build, CheckReport, Report
 
@@ -43,7 +43,7 @@ JUMP = "lab3-jump-target"
 def write_course(root: Path, text: str) -> Course:
     (root / "labs").mkdir(parents=True, exist_ok=True)
     (root / "course.yml").write_text(text)
-    return courses.load(root)
+    return load_course(root)
 
 
 def check(course: Course, check_id: str, arch: str = "x86_64", **more: Any) -> CheckReport:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vmmlab.course import markup
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.host.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -39,7 +39,7 @@ def test_the_commands_of_the_page(
 
     if Sandbox.choose(require=False).kind == "none":
         pytest.skip("other people's code is not graded without a sandbox")
-    course = courses.load(ROOT)
+    course = load_course(ROOT)
     for student, steps in (("ada", None), ("ben", {"lab1.1"})):
         for file in course.lab("lab1").files:
             text = (ROOT / "reference" / file).read_text(encoding="utf-8")

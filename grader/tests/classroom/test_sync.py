@@ -89,9 +89,10 @@ def test_a_second_run_changes_nothing(put: Put, sync: Sync, folder: Path) -> Non
 
 
 def test_the_kits_own_course(tmp_path: Path, folder: Path) -> None:
-    from vmmlab.course import model as courses
+    from vmmlab.course.find import find_course
+    from vmmlab.course.load import load_course
 
-    kit = courses.load(courses.find(Path(__file__)))
+    kit = load_course(find_course(Path(__file__)))
     for lab in kit.labs:
         path = tmp_path / "alice" / f"{lab}.json"
         path.parent.mkdir(exist_ok=True)

@@ -16,11 +16,12 @@ import typer
 from vmmlab import __version__
 from vmmlab.base.errors import CourseError, InfraError, SubmissionError, UsageError, VmmlabError
 from vmmlab.cli import main
-from vmmlab.course import model as course
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
+from vmmlab.course.model import Course
 from vmmlab.grading.request import RunRequest, default_seed
-from vmmlab.student import doctor
-from vmmlab.workspace import model as workspace
+from vmmlab.host import tools
+from vmmlab.workspace.new import Answers
 
 ROOT = Path(__file__).resolve().parents[3]
 VMMLAB = [sys.executable, "-m", "vmmlab.cli.main"]
@@ -221,7 +222,7 @@ def grader(monkeypatch: pytest.MonkeyPatch) -> Grader:
 def folder(tmp_path: Path) -> Path:
     """A submission of lab3 and lab4 with all files, each of them empty."""
     for lab in ("lab3", "lab4"):
-        for file in course.load(ROOT).lab(lab).files:
+        for file in load_course(ROOT).lab(lab).files:
             (tmp_path / "sub" / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "sub" / file).write_text("")
     return tmp_path / "sub"
@@ -350,7 +351,7 @@ def test_what_cannot_be_graded_is_2(
 def test_missing_tools_are_named_at_once(
     grader: Grader, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "_installed", lambda name: False)
+    monkeypatch.setattr(tools, "is_installed", lambda name: False)
     assert main.main(["grade", "lab3", "--submission", "reference"]) == 3
     said = capsys.readouterr().err
     assert "qemu-system-x86_64, gcc, ld, objcopy: not installed" in said
@@ -381,23 +382,21 @@ def test_running_with_what_is_not_there(
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[workspace.Answers]]:
-    asked: list[workspace.Answers] = []
+def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Answers]]:
+    asked: list[Answers] = []
 
-    def new(dest: Path, of: course.Course, answers: workspace.Answers) -> Path:
+    def new(dest: Path, of: Course, answers: Answers) -> Path:
         asked.append(answers)
         return dest
 
-    monkeypatch.setattr(workspace, "new", new)
+    monkeypatch.setattr("vmmlab.student.new.new_workspace", new)
     return iter([asked])
 
 
-def test_a_new_workspace(
-    made: Iterator[list[workspace.Answers]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_new_workspace(made: Iterator[list[Answers]], capsys: pytest.CaptureFixture[str]) -> None:
     asked = next(made)
     assert main.main(["new", "my vmm", "--no-input", "--name", "Ada", "--cohort", "autumn"]) == 0
-    assert asked == [workspace.Answers("Ada", Cohort.derive("autumn"))]
+    assert asked == [Answers("Ada", Cohort.derive("autumn"))]
     assert "cd 'my vmm'\n" in capsys.readouterr().out
     assert main.main(["new", "vmm", "--no-input"]) == 0
     assert asked[1].cohort.name == "dev"

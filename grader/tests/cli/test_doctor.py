@@ -6,7 +6,7 @@ import pytest
 
 from vmmlab.base.errors import InfraError
 from vmmlab.cli import main
-from vmmlab.host import sandbox, versions
+from vmmlab.host import sandbox, tools, versions
 from vmmlab.student import doctor
 from vmmlab.student.doctor import Item
 
@@ -23,7 +23,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv(versions.QEMU_VARIABLE, raising=False)
-    monkeypatch.setattr(doctor, "GRUB_MODULES", tmp_path / "grub")
+    monkeypatch.setattr(tools, "GRUB_MODULES", tmp_path / "grub")
     monkeypatch.setattr(
         sandbox, "probe", lambda: sandbox.Probe(False, reason="none", next_step="mend bwrap")
     )
@@ -63,7 +63,7 @@ def test_a_bare_machine(machine: Path) -> None:
     items = doctor.examine()
     assert not doctor.healthy(items)
     missing = {item.name for item in items if not item.ok}
-    assert missing == set(doctor.PACKAGES)
+    assert missing == set(tools.PACKAGES)
     assert list(doctor.lines(items))[-1] == (
         "  next: sudo apt-get install --no-install-recommends "
         "binutils bubblewrap clang gcc gdb grub-common grub-pc-bin qemu-system-data "
@@ -129,11 +129,11 @@ def test_a_missing_python_package(machine: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_requiring_tools(machine: Path) -> None:
     fill(machine)
-    doctor.require(doctor.PACKAGES.keys() - {"bwrap", "qboot.rom"})
+    tools.require(tools.PACKAGES.keys() - {"bwrap", "qboot.rom"})
     (machine / "bin" / "ld").unlink()
     (machine / "bin" / "qemu-system-x86_64").unlink()
     with pytest.raises(InfraError) as caught:
-        doctor.require(("qemu-system-x86_64", "gcc", "ld"))
+        tools.require(("qemu-system-x86_64", "gcc", "ld"))
     assert caught.value.message == "qemu-system-x86_64, ld: not installed."
     assert caught.value.next_step.endswith("binutils qemu-system-x86")
 

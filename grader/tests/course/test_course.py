@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from vmmlab.base.errors import CourseError, UsageError
-from vmmlab.course import model as course
+from vmmlab.course.defined import check_defined
+from vmmlab.course.find import find_course
+from vmmlab.course.load import load_course
+from vmmlab.course.model import Course
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,9 +34,9 @@ labs:
 """
 
 
-def read(tmp_path: Path, text: str) -> course.Course:
+def read(tmp_path: Path, text: str) -> Course:
     (tmp_path / "course.yml").write_text(text, encoding="utf-8")
-    return course.load(tmp_path)
+    return load_course(tmp_path)
 
 
 def line_of(text: str, part: str) -> int:
@@ -158,14 +161,14 @@ def test_what_is_not_a_course_at_all(
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(CourseError, match="no such file"):
-        course.load(tmp_path)
+        load_course(tmp_path)
     (tmp_path / "course.yml").write_bytes(b"schema: 1\ntitle: \xff\n")
     with pytest.raises(CourseError, match=r"course\.yml:2: this is not UTF-8"):
-        course.load(tmp_path)
+        load_course(tmp_path)
     (tmp_path / "course.yml").unlink()
     (tmp_path / "course.yml").mkdir()
     with pytest.raises(CourseError, match="cannot be read"):
-        course.load(tmp_path)
+        load_course(tmp_path)
 
 
 def test_an_unknown_lab_names_the_nearest(tmp_path: Path) -> None:
@@ -177,14 +180,14 @@ def test_an_unknown_lab_names_the_nearest(tmp_path: Path) -> None:
 def test_checks_and_course_must_agree(tmp_path: Path) -> None:
     lab = read(tmp_path, GOOD).lab("lab3")
     ids = list(lab.checks)
-    course.check_defined(lab, ids)
+    check_defined(lab, ids)
     with pytest.raises(CourseError) as caught:
-        course.check_defined(lab, ["lab3.ljmpw.targets", *ids[1:]])
+        check_defined(lab, ["lab3.ljmpw.targets", *ids[1:]])
     assert f"course.yml:{line_of(GOOD, 'lab3.ljmpw.target')}: " in str(caught.value)
     assert 'nearest there is @check("lab3.ljmpw.targets")' in str(caught.value)
     where = {name: f"labs/lab3/test_lab3.py:{n}" for n, name in enumerate([*ids, "lab3.new.one"])}
     with pytest.raises(CourseError) as caught:
-        course.check_defined(lab, where)
+        check_defined(lab, where)
     assert str(caught.value).startswith("labs/lab3/test_lab3.py:3: the check lab3.new.one is not")
     assert f"course.yml:{line_of(GOOD, '  lab3:')}: " in str(caught.value)
 
@@ -202,9 +205,9 @@ def test_checks_for_another_architecture_have_a_sum_of_their_own(tmp_path: Path)
     assert "lab3.i386.paging" not in lab.checks
     assert list(lab.checks_of("i386")) == ["lab3.i386.paging"]
     assert (lab.points, lab.points_of("x86_64"), lab.points_of("i386")) == (10, 10, 5)
-    course.check_defined(lab, [*lab.checks, "lab3.i386.paging"])
+    check_defined(lab, [*lab.checks, "lab3.i386.paging"])
     with pytest.raises(CourseError, match="no test defines this check"):
-        course.check_defined(lab, list(lab.checks))
+        check_defined(lab, list(lab.checks))
 
 
 @pytest.mark.parametrize(
@@ -241,11 +244,11 @@ def test_finding_the_course(tmp_path: Path) -> None:
     deep = kit / "labs" / "lab3"
     deep.mkdir(parents=True)
     (kit / "course.yml").write_text(GOOD)
-    assert course.find(deep) == kit
-    assert course.find(tmp_path, explicit=kit) == kit
-    assert course.find(tmp_path, explicit=kit / "course.yml") == kit
+    assert find_course(deep) == kit
+    assert find_course(tmp_path, explicit=kit) == kit
+    assert find_course(tmp_path, explicit=kit / "course.yml") == kit
     with pytest.raises(UsageError, match="is not a course"):
-        course.find(deep, explicit=tmp_path)
+        find_course(deep, explicit=tmp_path)
 
 
 def test_a_course_yml_of_somebody_else_is_passed_over(tmp_path: Path) -> None:
@@ -254,15 +257,15 @@ def test_a_course_yml_of_somebody_else_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "kit" / "labs").mkdir()
     (tmp_path / "kit" / "course.yml").write_text(GOOD)
     (inner / "course.yml").write_text("not: ours\n")
-    assert course.find(inner) == tmp_path / "kit"
+    assert find_course(inner) == tmp_path / "kit"
 
 
 def test_without_any_the_kit_of_the_package_is_used(tmp_path: Path) -> None:
-    assert course.find(tmp_path) == ROOT
+    assert find_course(tmp_path) == ROOT
 
 
 def test_the_kits_own_course() -> None:
-    got = course.load(ROOT)
+    got = load_course(ROOT)
     assert list(got.labs) == ["lab0", "lab1", "lab2", "lab3", "lab4"]
     assert got.labs["lab0"].points == 0
     for lab in got.labs.values():

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from vmmlab.base.errors import CourseError
-from vmmlab.course import model as course
+from vmmlab.course.defined import check_defined
+from vmmlab.course.load import load_course
+from vmmlab.course.model import Course
 
 TEXT = """\
 schema: 1
@@ -29,9 +31,9 @@ labs:
 """
 
 
-def read(tmp_path: Path, text: str) -> course.Course:
+def read(tmp_path: Path, text: str) -> Course:
     (tmp_path / "course.yml").write_text(text, encoding="utf-8")
-    return course.load(tmp_path)
+    return load_course(tmp_path)
 
 
 def test_their_points_are_no_part_of_the_open_ones(tmp_path: Path) -> None:
@@ -47,7 +49,7 @@ def test_their_points_are_no_part_of_the_open_ones(tmp_path: Path) -> None:
 def test_a_release_names_none(tmp_path: Path) -> None:
     lab = read(tmp_path, TEXT.partition("    hidden:\n")[0]).lab("lab1")
     assert (dict(lab.hidden), lab.hidden_points) == ({}, 5)
-    course.check_defined(lab, ["lab1.open.one"], hidden=True)
+    check_defined(lab, ["lab1.open.one"], hidden=True)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +74,14 @@ def test_mistakes(tmp_path: Path, old: str, new: str, said: str) -> None:
 
 def test_they_must_be_defined_where_they_are_run(tmp_path: Path) -> None:
     lab = read(tmp_path, TEXT).lab("lab1")
-    course.check_defined(lab, ["lab1.open.one"])
-    course.check_defined(lab, ["lab1.open.one", *lab.hidden], hidden=True)
+    check_defined(lab, ["lab1.open.one"])
+    check_defined(lab, ["lab1.open.one", *lab.hidden], hidden=True)
     with pytest.raises(CourseError, match=r"hidden > lab1\.hidden\.two: no test") as caught:
-        course.check_defined(lab, ["lab1.open.one", "lab1.hidden.one"], hidden=True)
+        check_defined(lab, ["lab1.open.one", "lab1.hidden.one"], hidden=True)
     assert "labs/lab1/hidden/" in str(caught.value)
     where = {"lab1.open.one": "a:1", "lab1.hidden.three": "b:2"}
     with pytest.raises(
         CourseError, match=r"b:2: the check lab1\.hidden\.three is not in"
     ) as caught:
-        course.check_defined(lab, where)
+        check_defined(lab, where)
     assert "lab1 > hidden > lab1.hidden.three" in str(caught.value)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmmlab.base.errors import CourseError
-from vmmlab.course import model as course
+from vmmlab.course.load import load_course
 from vmmlab.course.markup import regions, starter_text
 
 REFERENCE = """\
@@ -186,7 +186,7 @@ def test_the_kits_reference_is_marked_as_the_course_says() -> None:
     """Each file of the course, each step in its file, each starter with something to write."""
     from pathlib import Path
 
-    kit = course.load(Path(__file__).resolve().parents[3])
+    kit = load_course(Path(__file__).resolve().parents[3])
     for lab in kit.labs.values():
         for file in lab.files:
             text = (kit.reference_dir / file).read_text(encoding="utf-8")

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from vmmlab.base.errors import CourseError, SubmissionError, UsageError
-from vmmlab.course import model as course
 from vmmlab.course import submission
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
+from vmmlab.course.model import Course
+from vmmlab.course.reference import reference
+from vmmlab.workspace.model import Workspace
+from vmmlab.workspace.source import Source
 
 COURSE = """\
 schema: 1
@@ -26,7 +31,7 @@ labs:
 
 
 @pytest.fixture
-def kit(tmp_path: Path) -> course.Course:
+def kit(tmp_path: Path) -> Course:
     root = tmp_path / "kit"
     (root / "labs" / "lab3").mkdir(parents=True)
     (root / "labs" / "lab3" / "test_lab3.py").write_text("")
@@ -35,7 +40,7 @@ def kit(tmp_path: Path) -> course.Course:
     (tree / "core").mkdir(parents=True)
     (tree / "Makefile").write_text("")
     (root / "course.yml").write_text(COURSE)
-    return course.load(root)
+    return load_course(root)
 
 
 @pytest.fixture
@@ -47,14 +52,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "sub"
 
 
-def refusal(folder: Path, kit: course.Course, *labs: str) -> str:
+def refusal(folder: Path, kit: Course, *labs: str) -> str:
     with pytest.raises(SubmissionError) as caught:
         submission.take(folder, labs or ("lab3",), kit)
     assert caught.value.exit_code == 2
     return str(caught.value)
 
 
-def test_the_files_that_the_course_lists(folder: Path, kit: course.Course) -> None:
+def test_the_files_that_the_course_lists(folder: Path, kit: Course) -> None:
     got = submission.take(folder, ["lab3"], kit)
     assert got.files == {"lab3/apinit.S": b"nop\n", "lab3/ap_start.c": b"int x;\n"}
     assert got.notes == ()
@@ -62,7 +67,7 @@ def test_the_files_that_the_course_lists(folder: Path, kit: course.Course) -> No
         got.files["lab3/x"] = b""  # type: ignore[index]
 
 
-def test_several_labs(folder: Path, kit: course.Course) -> None:
+def test_several_labs(folder: Path, kit: Course) -> None:
     (folder / "lab2").mkdir()
     (folder / "lab2" / "stack.c").write_text("")
     got = submission.take(folder, ["lab0", "lab2", "lab3"], kit)
@@ -70,12 +75,12 @@ def test_several_labs(folder: Path, kit: course.Course) -> None:
     assert len(got.of("lab3")) == 2
 
 
-def test_an_empty_file_is_taken(folder: Path, kit: course.Course) -> None:
+def test_an_empty_file_is_taken(folder: Path, kit: Course) -> None:
     (folder / "lab3" / "apinit.S").write_text("")
     assert submission.take(folder, ["lab3"], kit).files["lab3/apinit.S"] == b""
 
 
-def test_a_workspace_is_a_submission(folder: Path, kit: course.Course) -> None:
+def test_a_workspace_is_a_submission(folder: Path, kit: Course) -> None:
     for name in ("Makefile", "standin", "lab1", "core"):
         (folder / name).mkdir()
     for name in ("test_lab3.py", "README.md"):
@@ -84,7 +89,7 @@ def test_a_workspace_is_a_submission(folder: Path, kit: course.Course) -> None:
     assert got.notes == ("not part of what is asked for, left out: lab1",)
 
 
-def test_what_nobody_asked_for_is_left_out_and_named(folder: Path, kit: course.Course) -> None:
+def test_what_nobody_asked_for_is_left_out_and_named(folder: Path, kit: Course) -> None:
     for name in ("conftest.py", "vmm.ld", "lab3/sitecustomize.py", "lab3/evil\x1b[2J.c"):
         (folder / name).write_text("boom")
     got = submission.take(folder, ["lab3"], kit)
@@ -96,7 +101,7 @@ def test_what_nobody_asked_for_is_left_out_and_named(folder: Path, kit: course.C
     assert "and 92 more" in submission.take(folder, ["lab3"], kit).notes[0]
 
 
-def test_all_problems_are_named_at_once(folder: Path, kit: course.Course) -> None:
+def test_all_problems_are_named_at_once(folder: Path, kit: Course) -> None:
     (folder / "lab3" / "apinit.S").unlink()
     (folder / "lab3" / "ap_start.c").write_bytes(b"int x;\nint\0y;\n")
     said = refusal(folder, kit, "lab2", "lab3")
@@ -106,7 +111,7 @@ def test_all_problems_are_named_at_once(folder: Path, kit: course.Course) -> Non
     assert "lab3/ap_start.c: is not text: a zero byte in line 2" in said
 
 
-def test_a_link_is_not_followed(folder: Path, kit: course.Course, tmp_path: Path) -> None:
+def test_a_link_is_not_followed(folder: Path, kit: Course, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("the course's secret")
     (folder / "lab3" / "apinit.S").unlink()
     (folder / "lab3" / "apinit.S").symlink_to(tmp_path / "secret")
@@ -115,13 +120,13 @@ def test_a_link_is_not_followed(folder: Path, kit: course.Course, tmp_path: Path
     assert "secret" not in said
 
 
-def test_a_linked_folder_is_not_followed(folder: Path, kit: course.Course) -> None:
+def test_a_linked_folder_is_not_followed(folder: Path, kit: Course) -> None:
     (folder / "lab3").rename(folder / "elsewhere")
     (folder / "lab3").symlink_to(folder / "elsewhere")
     assert "lab3/: is a symbolic link, not a folder" in refusal(folder, kit)
 
 
-def test_what_is_no_file(folder: Path, kit: course.Course) -> None:
+def test_what_is_no_file(folder: Path, kit: Course) -> None:
     one, two = folder / "lab3" / "apinit.S", folder / "lab3" / "ap_start.c"
     one.unlink()
     two.unlink()
@@ -132,9 +137,7 @@ def test_what_is_no_file(folder: Path, kit: course.Course) -> None:
     assert "lab3/ap_start.c: is a folder, not a file" in said
 
 
-def test_a_socket_and_a_device(
-    folder: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_socket_and_a_device(folder: Path, kit: Course, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = folder / "lab3" / "apinit.S", folder / "lab3" / "ap_start.c"
     one.unlink()
     two.unlink()
@@ -150,12 +153,12 @@ def test_a_socket_and_a_device(
     assert "lab3/ap_start.c: is a " in said
 
 
-def test_a_file_in_place_of_the_folder(folder: Path, kit: course.Course) -> None:
+def test_a_file_in_place_of_the_folder(folder: Path, kit: Course) -> None:
     (folder / "lab2").write_text("")
     assert "lab2/: is a file, not a folder" in refusal(folder, kit, "lab2")
 
 
-def test_a_large_file(folder: Path, kit: course.Course) -> None:
+def test_a_large_file(folder: Path, kit: Course) -> None:
     path = folder / "lab3" / "apinit.S"
     path.write_bytes(b"#" * submission.MAX_BYTES)
     submission.take(folder, ["lab3"], kit)
@@ -166,9 +169,7 @@ def test_a_large_file(folder: Path, kit: course.Course) -> None:
     assert "lab3/apinit.S: is larger than 256 KiB" in refusal(folder, kit)
 
 
-def test_what_cannot_be_read(
-    folder: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_read(folder: Path, kit: Course, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.open
 
     def deny(path: str, flags: int, *args: int, **more: int) -> int:
@@ -181,12 +182,12 @@ def test_what_cannot_be_read(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_what_really_cannot_be_read(folder: Path, kit: course.Course) -> None:
+def test_what_really_cannot_be_read(folder: Path, kit: Course) -> None:
     (folder / "lab3" / "apinit.S").chmod(0)
     assert "lab3/apinit.S: cannot be read: permission denied" in refusal(folder, kit)
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path, kit: course.Course) -> None:
+def test_a_folder_that_is_not_there(tmp_path: Path, kit: Course) -> None:
     said = refusal(tmp_path / "nowhere", kit)
     assert "no such file" in said
     assert "a folder that holds lab3/" in said
@@ -194,32 +195,67 @@ def test_a_folder_that_is_not_there(tmp_path: Path, kit: course.Course) -> None:
     assert "not a directory" in refusal(tmp_path / "file", kit)
 
 
-def test_a_folder_given_one_level_too_deep(folder: Path, kit: course.Course) -> None:
+def test_a_folder_given_one_level_too_deep(folder: Path, kit: Course) -> None:
     said = refusal(folder / "lab3", kit)
     assert "lab3/: is missing" in said
     assert "give the folder above" in said
 
 
-def test_a_lab_that_the_course_does_not_have(folder: Path, kit: course.Course) -> None:
+def test_a_lab_that_the_course_does_not_have(folder: Path, kit: Course) -> None:
     with pytest.raises(UsageError, match="no lab called 'lab7'"):
         submission.take(folder, ["lab7"], kit)
 
 
-def test_the_reference_as_a_submission(kit: course.Course) -> None:
+def test_the_reference_as_a_submission(kit: Course) -> None:
     lab = kit.root / "reference" / "lab3"
     lab.mkdir(parents=True)
     (lab / "apinit.S").write_text("nop\n")
     marked = "/* BEGIN SOLUTION lab3.1\n * TODO(lab3.1): do\n */\nsolve ();\n/* END SOLUTION */\n"
     (lab / "ap_start.c").write_text(marked)
-    whole = submission.reference(kit, ["lab3"])
+    whole = reference(kit, ["lab3"])
     assert whole.files["lab3/ap_start.c"] == marked.encode()
-    none = submission.reference(kit, ["lab3"], steps=frozenset())
+    none = reference(kit, ["lab3"], steps=frozenset())
     assert b"solve" not in none.files["lab3/ap_start.c"]
-    one = submission.reference(kit, ["lab3"], steps={"lab3.1"})
+    one = reference(kit, ["lab3"], steps={"lab3.1"})
     assert one.files["lab3/ap_start.c"] == b"solve ();\n"
     (lab / "apinit.S").unlink()
     with pytest.raises(CourseError, match=r"reference/lab3/apinit\.S cannot be read"):
-        submission.reference(kit, ["lab3"])
+        reference(kit, ["lab3"])
 
 
 # --- whose it is -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(folder: Path) -> Workspace:
+    return Workspace(folder.resolve(), Cohort.derive("autumn"), "Ada", "0.1.0")
+
+
+def test_the_reference_is_nobodys_folder(kit: Course, here: Workspace) -> None:
+    source = Source("reference", here)
+    assert (source.is_reference, source.own, source.trusted) == (True, None, True)
+    assert source.cohort(kit).name == kit.cohort
+    assert source.cohort(kit, "spring").name == "spring"
+    (kit.root / "reference" / "lab2").mkdir(parents=True)
+    (kit.root / "reference" / "lab2" / "stack.c").write_text("int y;\n")
+    assert source.take(["lab2"], kit).files == {"lab2/stack.c": b"int y;\n"}
+
+
+def test_ones_own_workspace_is_trusted_and_has_its_own_numbers(
+    folder: Path, kit: Course, here: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    for name in (".", str(folder)):
+        source = Source(name, here)
+        assert (source.is_reference, source.own, source.trusted) == (False, here, True)
+        assert source.cohort(kit).name == "autumn"
+        assert source.cohort(kit, "spring").name == "spring"
+        assert set(source.take(["lab3"], kit).files) == {"lab3/apinit.S", "lab3/ap_start.c"}
+
+
+def test_somebody_elses_folder_is_not_trusted(
+    folder: Path, kit: Course, here: Workspace, tmp_path: Path
+) -> None:
+    for source in (Source(str(tmp_path), here), Source(str(folder))):
+        assert (source.is_reference, source.own, source.trusted) == (False, None, False)
+        assert source.cohort(kit).name == kit.cohort

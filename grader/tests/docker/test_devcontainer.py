@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from vmmlab.course import model as course
 from vmmlab.course import submission
 from vmmlab.course.cohort import Cohort
-from vmmlab.workspace import model as workspace
-from vmmlab.workspace.model import Answers
+from vmmlab.course.load import load_course
+from vmmlab.student.new import new_workspace
+from vmmlab.workspace.new import Answers
 
 ROOT = Path(__file__).resolve().parents[3]
 NAME = ".devcontainer/devcontainer.json"
@@ -65,18 +65,19 @@ def mistakes(settings: dict[str, Any]) -> list[str]:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Path:
-    """A new workspace; its prebuilt objects are not built."""
-    answers = Answers(student="Ada", cohort=Cohort.derive("dev"))
-    return workspace.new(
-        tmp_path / "vmm", course.load(ROOT), answers, lambda course, cohort, target: target.mkdir()
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new workspace; its prebuilt labs are not built."""
+    monkeypatch.setattr(
+        "vmmlab.student.new._add_prebuilt", lambda workspace, _: workspace.prebuilt.mkdir()
     )
+    answers = Answers(student="Ada", cohort=Cohort.derive("dev"))
+    return new_workspace(tmp_path / "vmm", load_course(ROOT), answers)
 
 
 def test_a_new_workspace_has_it(made: Path) -> None:
     settings = plain((made / NAME).read_text())
     assert mistakes(settings) == []
-    assert (made / NAME).read_bytes() == (course.load(ROOT).tree / NAME).read_bytes()
+    assert (made / NAME).read_bytes() == (load_course(ROOT).tree / NAME).read_bytes()
     assert "${workspaceFolder}/include" in (made / NAME).read_text(), "not taken for a template"
 
 
@@ -109,6 +110,6 @@ def test_what_is_wrong_is_found(change: dict[str, Any], said: str) -> None:
 
 def test_it_is_no_part_of_what_is_handed_in(made: Path) -> None:
     """Nor is it remarked on: it came with the workspace."""
-    taken = submission.take(made, ["lab3"], course.load(ROOT))
-    assert set(taken.files) == set(course.load(ROOT).lab("lab3").files)
+    taken = submission.take(made, ["lab3"], load_course(ROOT))
+    assert set(taken.files) == set(load_course(ROOT).lab("lab3").files)
     assert taken.notes == ()

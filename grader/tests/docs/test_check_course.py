@@ -8,14 +8,14 @@ from course_copies import copy_of_the_clone, finish
 
 from vmmlab.author import check_course, new_lab
 from vmmlab.cli.main import main
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 
 
 @pytest.fixture
 def clone(tmp_path):
     """A copy of the clone with a lab 9 in which nothing is forgotten."""
     root = copy_of_the_clone(tmp_path / "clone")
-    new_lab.new_lab(courses.load(root), "lab9")
+    new_lab.new_lab(load_course(root), "lab9")
     finish(root, "lab9")
     return root
 
@@ -34,7 +34,7 @@ def test_nothing_is_forgotten_in_this_course():
 
 def test_a_new_lab_still_has_its_handouts_to_be_written(tmp_path):
     root = copy_of_the_clone(tmp_path / "clone")
-    new_lab.new_lab(courses.load(root), "lab9")
+    new_lab.new_lab(load_course(root), "lab9")
     found = of_lab9(root)
     for name in ("README.md", "README.ja.md"):
         assert sum(f"labs/lab9/{name}:" in one and "still to be" in one for one in found) == 5

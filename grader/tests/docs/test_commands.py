@@ -16,7 +16,7 @@ from course_copies import copy_of_the_clone, finish
 
 from vmmlab.author import check_course
 from vmmlab.course import markup
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.host.sandbox import Sandbox
 
 RUN = {"evidence.md", "instructor.md", "lab-author.md"}
@@ -72,7 +72,7 @@ def test_the_instructors_guide(tmp_path, language):
     if Sandbox.choose(require=False).kind == "none":
         pytest.skip("other people's code is not graded without a sandbox")
     clone = copy_of_the_clone(tmp_path / "clone")
-    course = courses.load(clone)
+    course = load_course(clone)
     for student, keep in (("ada", {"lab1.1"}), ("ben", set())):
         for file in course.lab("lab1").files:
             text = (clone / "reference" / file).read_text(encoding="utf-8")
@@ -91,7 +91,7 @@ def test_a_lab_9_made_as_the_guide_says(tmp_path):
     finish(clone, "lab9")
     assert [str(one) for one in check_course.forgotten(clone) if "lab9" in str(one)] == []
 
-    course = courses.load(clone)
+    course = load_course(clone)
     own = tmp_path / "starter"
     (own / "lab9").mkdir(parents=True)
     text = (clone / "reference/lab9/start.c").read_text(encoding="utf-8")

@@ -27,8 +27,9 @@ from book_pages import (
 from workspace_shell import needs_vmmlab, workspace_and_shell
 
 from vmmlab.course import comments
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.course.markup import starter_text
+from vmmlab.course.model import Course
 
 PAGES = handouts()
 BOTH = [one for page in PAGES for one in (page, twin(page))]
@@ -116,7 +117,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 
 def shell_in(home: Path, language: str) -> Callable[[str, str, str], str]:
     """A workspace in one language, and how to run a line in it."""
-    kit = courses.load(ROOT)
+    kit = load_course(ROOT)
     lang = "" if language == "en" else language
     here, shell = workspace_and_shell(home, lang)
 
@@ -127,7 +128,7 @@ def shell_in(home: Path, language: str) -> Callable[[str, str, str], str]:
     return run
 
 
-def write(here: Path, kit: courses.Course, state: str, lang: str) -> None:
+def write(here: Path, kit: Course, state: str, lang: str) -> None:
     """Fill in the steps of a lab up to `state`; all other steps are as in the starter."""
     for lab in kit.labs.values():
         steps = [step.id for step in lab.steps]

@@ -17,7 +17,7 @@ from book_pages import (
 from ruamel.yaml import YAML
 
 from vmmlab.base.markdown import headings
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 
 PAGES = handouts()
 TWINS = [page for page in PAGES if twin(page).is_file()]
@@ -72,7 +72,7 @@ def read(page):
 
 @pytest.mark.parametrize("page", [*PAGES, *map(twin, TWINS)], ids=shown)
 def test_the_table_of_checks_is_that_of_the_course(page):
-    lab = courses.load(ROOT).labs[page.parent.name]
+    lab = load_course(ROOT).labs[page.parent.name]
     found = graded(read(page))
     others = {id_: points for id_, points in found.items() if ".i386." in id_}
     assert {id_: found[id_] for id_ in found if id_ not in others} == points(lab, "x86_64")

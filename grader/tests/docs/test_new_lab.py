@@ -11,7 +11,7 @@ from vmmlab.author import check_course, mutants, new_lab
 from vmmlab.base.errors import CourseError, InfraError, UsageError
 from vmmlab.cli.main import main
 from vmmlab.course import materials
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def everything(root):
 
 def test_it_makes_a_lab_of_the_course(clone):
     before = everything(clone)
-    made = new_lab.new_lab(courses.load(clone), "lab9")
+    made = new_lab.new_lab(load_course(clone), "lab9")
     after = everything(clone)
     assert set(after) - set(before) == set(made.files)
     assert {name for name in before if before[name] != after[name]} == {"course.yml"}
-    course = courses.load(clone)
+    course = load_course(clone)
     lab = course.labs["lab9"]
     assert list(course.labs)[-1] == "lab9"
     assert lab.points == 10
@@ -43,14 +43,14 @@ def test_it_makes_a_lab_of_the_course(clone):
 
 def test_course_yml_keeps_every_byte(clone):
     before = (clone / "course.yml").read_text(encoding="utf-8")
-    new_lab.new_lab(courses.load(clone), "lab9")
+    new_lab.new_lab(load_course(clone), "lab9")
     after = (clone / "course.yml").read_text(encoding="utf-8")
     assert after.startswith(before)
     assert before.count("#") == after.count("#") > 0
 
 
 def test_no_placeholder_is_left(clone):
-    made = new_lab.new_lab(courses.load(clone), "lab12")
+    made = new_lab.new_lab(load_course(clone), "lab12")
     old = (clone / "course.yml").read_text(encoding="utf-8")
     texts = [(clone / name).read_text(encoding="utf-8") for name in made.files]
     for text in [*texts, old[old.index("  lab12:") :]]:
@@ -81,14 +81,14 @@ def test_another_layout_is_refused(text):
 def test_what_is_no_name_is_refused(clone, name):
     before = everything(clone)
     with pytest.raises(UsageError, match="cannot be a lab's name"):
-        new_lab.new_lab(courses.load(clone), name)
+        new_lab.new_lab(load_course(clone), name)
     assert everything(clone) == before
 
 
 def test_a_lab_that_is_there_is_refused_and_a_free_name_offered(clone):
     with pytest.raises(UsageError, match="has a lab3 already") as caught:
-        new_lab.new_lab(courses.load(clone), "lab3")
-    free = next(f"lab{n}" for n in range(1, 99) if f"lab{n}" not in courses.load(clone).labs)
+        new_lab.new_lab(load_course(clone), "lab3")
+    free = next(f"lab{n}" for n in range(1, 99) if f"lab{n}" not in load_course(clone).labs)
     assert free in caught.value.next_step
 
 
@@ -97,7 +97,7 @@ def test_a_file_that_is_in_the_way_is_left_alone(clone):
     (clone / "reference" / "lab9" / "start.c").write_text("mine")
     before = everything(clone)
     with pytest.raises(UsageError, match=r"reference/lab9/start\.c is there already"):
-        new_lab.new_lab(courses.load(clone), "lab9")
+        new_lab.new_lab(load_course(clone), "lab9")
     assert everything(clone) == before
 
 
@@ -109,7 +109,7 @@ def test_half_a_lab_is_never_left_behind(clone, monkeypatch):
 
     monkeypatch.setattr(new_lab, "_replace", full)
     with pytest.raises(InfraError, match="nothing was left behind") as caught:
-        new_lab.new_lab(courses.load(clone), "lab9")
+        new_lab.new_lab(load_course(clone), "lab9")
     assert "No space left" in caught.value.found
     assert everything(clone) == before
     assert not (clone / "labs" / "lab9").exists()
@@ -120,7 +120,7 @@ def test_it_is_refused_outside_of_a_clone(clone):
         path.unlink() if path.is_file() else path.rmdir()
     (clone / "grader" / "mutants").rmdir()
     with pytest.raises(UsageError, match="not a clone"):
-        new_lab.new_lab(courses.load(clone), "lab9")
+        new_lab.new_lab(load_course(clone), "lab9")
 
 
 def test_the_command(clone, capsys):
@@ -132,8 +132,8 @@ def test_the_command(clone, capsys):
 
 def test_its_starter_stops_loudly_and_soon(clone, capsys):
     """The BSP stops while the APs wait at a barrier: the boot does not run into the time-out."""
-    new_lab.new_lab(courses.load(clone), "lab9")
-    starter = materials.starter(courses.load(clone), "lab9/start.c", "en")
+    new_lab.new_lab(load_course(clone), "lab9")
+    starter = materials.starter(load_course(clone), "lab9/start.c", "en")
     own = clone / "own"
     (own / "lab9").mkdir(parents=True)
     (own / "lab9" / "start.c").write_text(starter)
@@ -172,7 +172,7 @@ def test_a_new_lab_speaks_japanese_from_the_start(clone, capsys):
 
     assert main(["grade", "lab9", "--submission", "reference", *words]) == 0
     assert '合格  10/10  BSP が、グループ "lab9" の初期化関数を 1 回呼ぶ' in capsys.readouterr().out
-    starter = materials.starter(courses.load(clone), "lab9/start.c", "ja")
+    starter = materials.starter(load_course(clone), "lab9/start.c", "ja")
     assert starter.startswith("/* lab9：この段階で扱うことを 1 行で。 */")
     assert 'TODO(lab9.1): グループ "lab9" の初期化関数を呼ぶ。' in starter
     assert "\n * すること：" in starter
@@ -210,7 +210,7 @@ def test_a_new_lab_speaks_japanese_from_the_start(clone, capsys):
     ],
 )
 def test_what_is_forgotten_is_named_in_japanese(clone, capsys, file, old, new, said):
-    new_lab.new_lab(courses.load(clone), "lab9")
+    new_lab.new_lab(load_course(clone), "lab9")
     path = clone / file
     text = path.read_text(encoding="utf-8")
     assert old in text

@@ -19,7 +19,7 @@ from book_pages import (
 from vmmlab import probes
 from vmmlab.base.markdown import headings
 from vmmlab.checks import scenario
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.probes import make_probe, probe_names
 
 PAGES = [*own_pages(), *handouts()]
@@ -110,7 +110,7 @@ def mistakes_in(row, checks):
 
 
 def test_the_crosswalk_is_true():
-    checks = {one for lab in courses.load(ROOT).labs.values() for one in lab.checks}
+    checks = {one for lab in load_course(ROOT).labs.values() for one in lab.checks}
     assert [text for row in crosswalk() for text in mistakes_in(row, checks)] == []
 
 
@@ -119,7 +119,7 @@ def test_the_crosswalk_is_true():
     [(2, "`lab1/vmm_main.c`: `nothing`"), (2, "`lab9/x.c`: `x`"), (3, "`ap.c`"), (4, "`lab1.no`")],
 )
 def test_a_wrong_row_of_the_crosswalk_is_noticed(column, text):
-    checks = {one for lab in courses.load(ROOT).labs.values() for one in lab.checks}
+    checks = {one for lab in load_course(ROOT).labs.values() for one in lab.checks}
     row = list(crosswalk()[3])
     assert mistakes_in(row, checks) == []
     row[column] = text

@@ -10,7 +10,7 @@ import pytest
 from book_pages import ROOT, SAMPLE, shown
 
 from vmmlab.author import mutants
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 
 VMMLAB = Path(sys.prefix) / "bin" / "vmmlab"
 SHOWN_MISTAKE = "lab3.real.lgdt-by-ds"
@@ -45,7 +45,7 @@ def settled(text):
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory):
     """A folder with a submission `mine` that makes the mistake."""
-    kit = courses.load(ROOT)
+    kit = load_course(ROOT)
     one = next(one for one in mutants.load(kit, ["lab3"]) if one.id == SHOWN_MISTAKE)
     folder = tmp_path_factory.mktemp("readme")
     for name, text in mutants.apply(kit, one).items():

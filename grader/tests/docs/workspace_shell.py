@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 from book_pages import ROOT
 
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
-from vmmlab.images import prebuilt
-from vmmlab.workspace import model as workspace
-from vmmlab.workspace.model import Answers
+from vmmlab.course.load import load_course
+from vmmlab.student.new import new_workspace
+from vmmlab.workspace.new import Answers
 
 LONGEST_S = 60
 
@@ -32,11 +31,8 @@ def workspace_and_shell(home: Path, lang: str = "") -> tuple[Path, Callable[...,
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", f"{home}/.cache")
-        here = workspace.new(
-            home / "vmm",
-            courses.load(ROOT),
-            Answers("Ada", Cohort.derive("dev"), lang),
-            prebuilt.place,
+        here = new_workspace(
+            home / "vmm", load_course(ROOT), Answers("Ada", Cohort.derive("dev"), lang)
         )
     env = {
         "PATH": f"{here}/.venv/bin:/usr/bin:/bin:/usr/sbin:/sbin",

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
-from vmmlab.course.submission import reference
+from vmmlab.course.reference import reference
 from vmmlab.explore import Bounds, Exploration, explore
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.builder import Builder
@@ -22,7 +22,7 @@ Explored = Callable[..., Exploration]
 
 @pytest.fixture(scope="session")
 def course() -> Course:
-    return courses.load(ROOT)
+    return load_course(ROOT)
 
 
 @pytest.fixture(scope="session")

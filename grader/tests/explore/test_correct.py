@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from vmmlab.author import mutants
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 
-COURSE = courses.load(Path(__file__).parents[3])
+COURSE = load_course(Path(__file__).parents[3])
 VARIANTS = {one.name: one for one in mutants.load_variants(COURSE, ["lab4"])}
 TOOLS = (("gcc", "-O2"), ("gcc", "-O0"), ("clang", "-O2"))
 # A loop that counts; a ticket lock with atomic operations.

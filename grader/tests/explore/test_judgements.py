@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from vmmlab.author.mutants import Edit, replaced
-from vmmlab.course.submission import reference
+from vmmlab.course.reference import reference
 from vmmlab.explore import Bounds, text
 
 HANDSHAKE, SYNC, ENTER = "lab4/handshake.c", "lab4/sync.c", "lab4/apinit_enter.S"

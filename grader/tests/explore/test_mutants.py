@@ -6,11 +6,11 @@ import pytest
 
 from vmmlab.author import mutants
 from vmmlab.checks.causes import Causes
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.explore.harness import EXPECTED
 from vmmlab.i18n.translate import Reader
 
-COURSE = courses.load(Path(__file__).parents[3])
+COURSE = load_course(Path(__file__).parents[3])
 ALL = {one.id: one for one in mutants.load(COURSE, ["lab4"])}
 
 # What must be found: the mutant and the kind of wrong state.

@@ -12,8 +12,8 @@ import pytest
 
 from vmmlab.base.errors import InfraError
 from vmmlab.checks import Scenario
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
 from vmmlab.grading import boots
 from vmmlab.grading.request import RunRequest
 
@@ -36,7 +36,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(boots, "make_builder", lambda *what: NoBuilder())
     made = boots.LabRunner(
         RunRequest(
-            course=courses.load(ROOT),
+            course=load_course(ROOT),
             lab="lab3",
             files={},
             cohort=Cohort.derive("dev"),

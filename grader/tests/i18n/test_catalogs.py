@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vmmlab.course import model as course
+from vmmlab.course.load import load_course
 from vmmlab.i18n import templates
 from vmmlab.i18n.prose import catalog
 from vmmlab.i18n.translate import OWN_CATALOGS, Reader
@@ -38,7 +38,14 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "cli/student.py": ("new", "explore", "build", "run", "iso", "doctor"),
     "course/cohort.py": ("Cohort",),
     "course/comments.py": None,
+    "base/nearest.py": None,
+    "course/defined.py": None,
+    "course/find.py": None,
+    "course/load.py": None,
+    "course/mistakes.py": None,
     "course/model.py": None,
+    "course/reference.py": None,
+    "host/tools.py": None,
     "author/check_course.py": None,
     "student/doctor.py": None,
     "diagnosis/aps.py": None,
@@ -96,6 +103,7 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "worksheet/kernel.py": ("_collect",),
     "worksheet/numbers.py": ("Student",),
     "workspace/model.py": None,
+    "workspace/new.py": None,
     "base/yamlfile.py": None,
 }
 """The files whose texts are shown to students, instructors or authors, and which functions and
@@ -197,7 +205,7 @@ def bad_entries(known: Mapping[str, str], said: Collection[str]) -> Iterator[str
 def said_by(lab: str) -> set[str]:
     """All texts of a lab: its checks, their titles, its steps."""
     tests = ROOT / "labs" / lab / f"test_{lab}.py"
-    described = course.load(ROOT).labs[lab]
+    described = load_course(ROOT).labs[lab]
     steps = {step.title for step in described.steps}
     return {*templates.texts(tests), *templates.titles(tests), *steps, described.title}
 

@@ -11,13 +11,13 @@ import pytest
 from vmmlab.base.errors import CourseError
 from vmmlab.base.text import cells
 from vmmlab.course import comments as contracts
-from vmmlab.course import model as course
 from vmmlab.course.comments import comments, translated
+from vmmlab.course.load import load_course
 from vmmlab.course.markup import starter_text
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "reference"
-FILES = [path for lab in course.load(ROOT).labs.values() for path in lab.files]
+FILES = [path for lab in load_course(ROOT).labs.values() for path in lab.files]
 
 
 def starter(path: str) -> str:

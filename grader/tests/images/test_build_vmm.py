@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.course import model as course
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
+from vmmlab.course.model import Course
 from vmmlab.host.sandbox import Limits, Sandbox
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions, Image
@@ -38,18 +39,18 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def kit() -> course.Course:
-    return course.load(ROOT)
+def kit() -> Course:
+    return load_course(ROOT)
 
 
 @pytest.fixture(scope="module")
-def files(kit: course.Course) -> dict[str, bytes]:
+def files(kit: Course) -> dict[str, bytes]:
     names = [name for lab in kit.labs.values() for name in lab.files]
     return {name: (kit.reference_dir / name).read_bytes() for name in names}
 
 
 @pytest.fixture(scope="module")
-def real(kit: course.Course, cache_dir: Path, box: Sandbox) -> Builder:
+def real(kit: Course, cache_dir: Path, box: Sandbox) -> Builder:
     return Builder(kit.tree, kit, box, cache_dir, FromReference(kit.reference_dir))
 
 
@@ -97,7 +98,7 @@ def test_link_order_does_not_matter(real: Builder, files: dict[str, bytes], box:
 
 
 def test_another_cohort_with_its_own_standins(
-    kit: course.Course,
+    kit: Course,
     real: Builder,
     files: dict[str, bytes],
     box: Sandbox,
@@ -126,7 +127,7 @@ def test_tracepoints_are_given(real: Builder, files: dict[str, bytes]) -> None:
     assert line > 0
 
 
-def test_standins_tell_nothing(real: Builder, kit: course.Course, tmp_path: Path) -> None:
+def test_standins_tell_nothing(real: Builder, kit: Course, tmp_path: Path) -> None:
     for path in real.make_prebuilt(tmp_path, DEV):
         content = path.read_bytes()
         assert b".debug" not in content

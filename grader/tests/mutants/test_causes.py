@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vmmlab.author import mutants
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 
 ROOT = Path(__file__).parents[3]
-COURSE = courses.load(ROOT)
+COURSE = load_course(ROOT)
 FILES = [
     *sorted((ROOT / "labs").glob("lab*/test_lab*.py")),
     *sorted((ROOT / "grader/vmmlab/diagnosis").glob("*.py")),

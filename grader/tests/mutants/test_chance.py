@@ -9,9 +9,9 @@ from vmmlab.author.mutants import instructions, random_mutants
 from vmmlab.author.mutants.instructions import Change, Instruction
 from vmmlab.author.mutants.random_mutants import Outcome, RandomMutant
 from vmmlab.base.errors import UsageError
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
-from vmmlab.course.submission import reference
+from vmmlab.course.load import load_course
+from vmmlab.course.reference import reference
 from vmmlab.grading.boots import make_builder
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.model import ObjectPatch
@@ -20,7 +20,7 @@ from vmmlab.x86.decode import decode
 
 pytest.importorskip("keystone")
 
-COURSE = courses.load(Path(__file__).parents[3])
+COURSE = load_course(Path(__file__).parents[3])
 COHORT = Cohort.derive("dev")
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from vmmlab.author.mutants import load, run_mutant
 from vmmlab.author.mutants.apply import apply_early, steps_needed
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.course.model import ARCHES
 
-COURSE = courses.load(Path(__file__).parents[3])
+COURSE = load_course(Path(__file__).parents[3])
 SAMPLE = (
     "lab1.mi.size-of-pointer", "lab2.alloc.number", "lab3.entry.past-it",
     "lab3.real.jump-to-the-linked-address", "lab4.lock.store-only", "lab4.wait.locks-each-time",

@@ -7,7 +7,7 @@ import pytest
 from vmmlab.author import mutants
 from vmmlab.author.mutants import Mutant, Variant, VariantResult, judge
 from vmmlab.base.text import cells
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.i18n.translate import Reader
 from vmmlab.report.model import Build, CheckReport, Diagnostic, Report
 
@@ -74,7 +74,7 @@ def test_what_cannot_be_judged_is_an_error_and_no_kill():
 
 
 def test_a_mutant_that_does_not_apply_is_an_error_and_no_kill():
-    course = courses.load(ROOT)
+    course = load_course(ROOT)
     gone = mutants.Edit("lab1/vmm_main.c", "function", "no_such_function", 1, "x")
     broken = Mutant("lab1.a.b", "wrong", "lab1", (gone,), "lab1.mi.copied", "x", "dev", "x:1")
     result = mutants.run_mutant(course, broken)

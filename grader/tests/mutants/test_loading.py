@@ -9,7 +9,7 @@ import pytest
 from vmmlab.author import mutants
 from vmmlab.author.mutants import DoesNotApply, Edit, replaced
 from vmmlab.base.errors import CourseError
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 
 ROOT = Path(__file__).parents[3]
@@ -33,7 +33,7 @@ def course(tmp_path: Path) -> Course:
     """The real course, with a folder of mutants of its own."""
     (tmp_path / "grader" / "mutants").mkdir(parents=True)
     (tmp_path / "reference").symlink_to(ROOT / "reference")
-    return dataclasses.replace(courses.load(ROOT), root=tmp_path)
+    return dataclasses.replace(load_course(ROOT), root=tmp_path)
 
 
 def load(course: Course, text: str):

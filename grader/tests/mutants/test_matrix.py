@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from vmmlab.author import mutants
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 
-COURSE = courses.load(Path(__file__).parents[3])
+COURSE = load_course(Path(__file__).parents[3])
 ALL = {one.id: one for one in mutants.load(COURSE)}
 SAMPLE = sorted(random.Random(1).sample(sorted(ALL), 14))
 
@@ -26,7 +26,7 @@ def test_every_check_has_a_mutant_that_it_must_catch():
 
 
 def test_every_mutant_applies_and_differs_from_the_reference():
-    from vmmlab.course.submission import reference
+    from vmmlab.course.reference import reference
 
     for one in ALL.values():
         assert mutants.apply(COURSE, one) != dict(reference(COURSE, [one.lab]).files), one.id

@@ -7,10 +7,10 @@ import pytest
 from vmmlab.author import mutants
 from vmmlab.author.mutants import Mutant, Result, Variant, VariantResult
 from vmmlab.base.errors import UsageError
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 
 ROOT = Path(__file__).parents[3]
-COURSE = courses.load(ROOT)
+COURSE = load_course(ROOT)
 PAGES = [ROOT / "docs" / name for name in ("kill-matrix.md", "kill-matrix.ja.md")]
 MUTANT = Mutant("lab1.a.b", "a | b", "lab1", (), "lab1.mi.copied", "mi-not-copied", "dev", "x:1")
 RIGHT = Variant("odd-looks", "lab1", ROOT)

@@ -7,10 +7,10 @@ import pytest
 from vmmlab.author import mutants
 from vmmlab.author.mutants import Edit, Mutant, localisation
 from vmmlab.author.mutants.localisation import Target
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 
 ROOT = Path(__file__).parents[3]
-COURSE = courses.load(ROOT)
+COURSE = load_course(ROOT)
 ALL = {one.id: one for one in mutants.load(COURSE)}
 WHERE = Target(
     frozenset({"ap_wait", "cpuinit_start"}), frozenset({"lab4.4"}), {"lab4/x.c": frozenset({7, 8})}

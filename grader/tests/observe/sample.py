@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmmlab.checks import scenario
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
-from vmmlab.course.submission import reference
+from vmmlab.course.load import load_course
+from vmmlab.course.reference import reference
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.grade import RunRequest
 from vmmlab.observe.schema import to_json
@@ -23,7 +23,7 @@ BOOT = scenario("sample", probe="ladder", cpus=2)
 
 def main() -> None:
     """Boot once and write what was seen."""
-    course = courses.load(Path(__file__).parents[3])
+    course = load_course(Path(__file__).parents[3])
     request = RunRequest(
         course=course,
         lab="lab4",

@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.observe.milestones import WAITING, milestones
 from vmmlab.observe.observation import NUM_OF_PCPU, Icr
 from vmmlab.observe.schema import SCHEMA_FILE, from_json, json_schema, to_json
@@ -38,7 +38,7 @@ def test_fields_of_the_icr(low, kind, shorthand, vector):
 
 
 def test_numbers_of_cpus_end_where_the_vmm_says():
-    header = courses.load(Path(__file__).parents[3]).tree / "include" / "pcpu.h"
+    header = load_course(Path(__file__).parents[3]).tree / "include" / "pcpu.h"
     said = re.search(r"#define NUM_OF_PCPU (\d+)", header.read_text(encoding="utf-8"))
     assert said is not None
     assert int(said[1]) == NUM_OF_PCPU

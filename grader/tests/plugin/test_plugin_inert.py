@@ -20,7 +20,7 @@ sys.exit(pytest.main(sys.argv[1:], plugins=[Look()]))
 """
 
 
-def test_it_is_installed_and_loads_nothing_of_ours(outside, tmp_path):
+def test_it_is_installed_and_loads_next_to_nothing_of_ours(outside, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", WHAT_IS_LOADED, "-s", "-p", "no:cacheprovider"],
         cwd=tmp_path / "elsewhere",
@@ -28,7 +28,8 @@ def test_it_is_installed_and_loads_nothing_of_ours(outside, tmp_path):
         text=True,
         check=True,
     )
-    assert "LOADED vmmlab vmmlab.student vmmlab.student.plugin\n" in done.stdout
+    ours = "vmmlab vmmlab.base vmmlab.base.workspacefile vmmlab.student vmmlab.student.plugin"
+    assert f"LOADED {ours}\n" in done.stdout
     assert "PLUGINS vmmlab\n" in done.stdout
 
 

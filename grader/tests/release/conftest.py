@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
 def course():
-    return courses.load(ROOT)
+    return load_course(ROOT)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from vmmlab.author.mutants import Edit, load_variants, replaced, variant_files
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
-from vmmlab.course.submission import reference, reference_text
+from vmmlab.course.load import load_course
+from vmmlab.course.reference import reference, reference_text
 from vmmlab.grading.request import RunRequest, default_seed
 from vmmlab.report.make import report_lab
 from vmmlab.report.terminal import render
 
-COURSE = courses.load(Path(__file__).parents[3])
+COURSE = load_course(Path(__file__).parents[3])
 LABS = [lab.name for lab in COURSE.labs.values() if lab.hidden]
 FULL = {
     "lab1.hidden.initfuncs", "lab2.hidden.continue", "lab3.hidden.late", "lab4.hidden.cpus",

@@ -13,9 +13,9 @@ import pytest
 from vmmlab.author.release import course_text, leaks, release
 from vmmlab.base.errors import CourseError, UsageError
 from vmmlab.course import materials
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.course.markup import regions, starter_text
-from vmmlab.course.submission import reference
+from vmmlab.course.reference import reference
 from vmmlab.images import prebuilt
 
 ROOT = Path(__file__).parents[3]
@@ -102,7 +102,7 @@ def test_a_leak_stops_the_command(course, tmp_path, monkeypatch):
     page = kit / "labs/lab3/README.md"
     page.write_text(page.read_text() + "\n    memcpy (saved, jump, sizeof saved);\n")
     with pytest.raises(CourseError, match=r"labs/lab3/README\.md:\d+: a line of the solution"):
-        release(courses.load(kit), tmp_path / "out")
+        release(load_course(kit), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kit"], "nothing is left behind"
 
@@ -119,7 +119,7 @@ def test_course_yml_is_the_same_but_for_the_hidden_checks(course, released):
     assert [line for line in gone if line.strip() != "hidden:"] == [
         line for line in mine if any(name in line for name in hidden)
     ]
-    given = courses.load(released)
+    given = load_course(released)
     for name, lab in course.labs.items():
         assert dict(given.lab(name).checks) == dict(lab.checks)
         assert given.lab(name).hidden_points == lab.hidden_points
@@ -163,14 +163,14 @@ labs:
 )
 def test_hidden_is_cut_out_however_it_is_written(tmp_path, text):
     (tmp_path / "course.yml").write_text(text)
-    course = courses.load(tmp_path)
+    course = load_course(tmp_path)
     assert len(course.lab("lab1").hidden) == 2
     made = course_text(course, "autumn")
     assert "hidden." not in made
     assert "# mine" in made
     assert made.count("# the open ones") == text.count("# the open ones")
     (tmp_path / "course.yml").write_text(made)
-    given = courses.load(tmp_path)
+    given = load_course(tmp_path)
     assert (given.cohort, list(given.lab("lab1").checks)) == ("autumn", ["lab1.open.one"])
     assert (dict(given.lab("lab1").hidden), given.lab("lab1").hidden_points) == ({}, 5)
 
@@ -188,7 +188,7 @@ def test_hidden_is_cut_out_however_it_is_written(tmp_path, text):
 def test_what_cannot_be_cut_out_is_refused(tmp_path, text):
     (tmp_path / "course.yml").write_text(text)
     with pytest.raises(CourseError, match="cannot be left out"):
-        course_text(courses.load(tmp_path), "dev")
+        course_text(load_course(tmp_path), "dev")
 
 
 def test_the_students_image_names_no_hidden_check_either(course, tmp_path):
@@ -319,7 +319,7 @@ def test_a_folder_in_use_is_left_alone(course, tmp_path):
 @pytest.mark.full
 def test_for_several_cohorts(course, tmp_path):
     made = release(course, tmp_path / "kit", ["autumn", "spring"])
-    assert courses.load(made.folder).cohort == "autumn"
+    assert load_course(made.folder).cohort == "autumn"
     assert "several" in " ".join(made.notes)
     for cohort in ("autumn", "spring"):
         line = f"python -m vmmlab.cli.main new --no-input --cohort {cohort} {tmp_path / cohort}"

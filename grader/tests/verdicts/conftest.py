@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.grading.request import RunRequest
 from vmmlab.report import Report
@@ -20,7 +20,7 @@ Grade = Callable[..., Report]
 
 @pytest.fixture(scope="session")
 def course() -> Course:
-    return courses.load(ROOT)
+    return load_course(ROOT)
 
 
 @pytest.fixture(scope="session")

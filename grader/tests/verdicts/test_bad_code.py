@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.course.submission import reference
+from vmmlab.course.reference import reference
 
 VMMLAB = Path(sys.executable).with_name("vmmlab")
 

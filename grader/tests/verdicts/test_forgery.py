@@ -7,7 +7,7 @@ does, and exactly that; it neither hangs the grader nor looks like a failure of 
 import pytest
 
 from vmmlab.author.mutants import Edit, replaced
-from vmmlab.course.submission import reference, reference_text
+from vmmlab.course.reference import reference, reference_text
 
 HALT = 'asm volatile("cli; 1: hlt; jmp 1b");'
 

@@ -9,7 +9,7 @@ import pytest
 from vmmlab.author.mutants import load_variants, run_variant
 from vmmlab.checks import scenario
 from vmmlab.course.cohort import Cohort
-from vmmlab.course.submission import reference
+from vmmlab.course.reference import reference
 from vmmlab.grading.boots import boot
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.builder import Builder

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vmmlab.course.submission import reference
+from vmmlab.course.reference import reference
 
 STEPS = {"lab1": 4, "lab2": 3, "lab3": 7, "lab4": 5}
 STAIRS = [(lab, k) for lab, steps in STEPS.items() for k in range(steps + 1)]

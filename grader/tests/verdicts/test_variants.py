@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from vmmlab.author.mutants import load_variants, run_variant, variant_files
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.grading import boots
 from vmmlab.observe.session import Session
 
 ROOT = Path(__file__).parents[3]
-VARIANTS = load_variants(courses.load(ROOT))
+VARIANTS = load_variants(load_course(ROOT))
 full = pytest.mark.full
 WAYS = [
     pytest.param({"cohort": "dev"}, id="dev"),

@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.course import model as course
 from vmmlab.course.cohort import Cohort
-from vmmlab.course.submission import reference as reference_of
-from vmmlab.workspace.model import Answers, new
+from vmmlab.course.load import load_course
+from vmmlab.course.reference import reference as reference_of
+from vmmlab.student.new import new_workspace
+from vmmlab.workspace.new import Answers
 
 KIT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    kit = course.load(KIT)
+    kit = load_course(KIT)
     answers = Answers(student="Ada", cohort=Cohort.derive("dev"))
-    return new(tmp_path_factory.mktemp("made") / "vmm", kit, answers)
+    return new_workspace(tmp_path_factory.mktemp("made") / "vmm", kit, answers)
 
 
 @pytest.fixture
@@ -27,6 +28,6 @@ def workspace(made, tmp_path):
 
 @pytest.fixture
 def reference():
-    kit = course.load(KIT)
+    kit = load_course(KIT)
     files = reference_of(kit, list(kit.labs)).files
     return {path: content.decode() for path, content in files.items()}

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.course import model as course
 from vmmlab.course.cohort import Cohort
-from vmmlab.images import prebuilt
-from vmmlab.workspace import model as workspace
-from vmmlab.workspace.model import Answers
+from vmmlab.course.load import load_course
+from vmmlab.student.new import new_workspace
+from vmmlab.workspace.new import Answers
 
 ROOT = Path(__file__).resolve().parents[3]
 VMMLAB = Path(sys.prefix) / "bin" / "vmmlab"
@@ -40,11 +39,10 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 def master(tmp_path_factory: pytest.TempPathFactory, plain: Mapping[str, str]) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", plain["HOME"] + "/.cache")
-        return workspace.new(
+        return new_workspace(
             tmp_path_factory.mktemp("made") / "vmm",
-            course.load(ROOT),
+            load_course(ROOT),
             Answers(student="Ada", cohort=Cohort.derive("dev")),
-            prebuilt.place,
         )
 
 
@@ -88,7 +86,7 @@ def machines(marker: str) -> list[int]:
 def test_each_starter_builds_and_says_what_comes_first(
     here: Path, plain: Mapping[str, str]
 ) -> None:
-    for lab in course.load(ROOT).labs.values():
+    for lab in load_course(ROOT).labs.values():
         done = sh(here, plain, f"make {lab.name}")
         assert (done.returncode, done.stderr) == (0, "")
         assert f"build/{lab.name}/vmm.elf" in done.stdout
@@ -107,9 +105,9 @@ def test_each_starter_builds_and_says_what_comes_first(
 def test_a_step_that_is_filled_in_is_not_asked_for_again(
     here: Path, plain: Mapping[str, str]
 ) -> None:
-    from vmmlab.course.submission import reference
+    from vmmlab.course.reference import reference
 
-    files = reference(course.load(ROOT), ["lab1"], steps={"lab1.1", "lab1.2"}).files
+    files = reference(load_course(ROOT), ["lab1"], steps={"lab1.1", "lab1.2"}).files
     for name, text in files.items():
         (here / name).write_bytes(text)
     assert "next: lab1.3 in lab1/initfunc.c:" in sh(here, plain, "make lab1").stdout
@@ -151,7 +149,7 @@ def test_a_finished_workspace_for_i386(here: Path, plain: Mapping[str, str]) -> 
 
 
 def test_a_starter_boots_and_stops_at_the_first_step(here: Path, plain: Mapping[str, str]) -> None:
-    for lab in course.load(ROOT).labs.values():
+    for lab in load_course(ROOT).labs.values():
         done = sh(here, plain, f"make run LAB={lab.name[3:]}")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "all CPUs have halted" in done.stdout

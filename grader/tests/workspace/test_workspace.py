@@ -14,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmmlab.base.errors import CourseError, InfraError, UsageError
-from vmmlab.course import model as course
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
+from vmmlab.course.model import Course
+from vmmlab.student.new import new_workspace
 from vmmlab.workspace import model as workspace
-from vmmlab.workspace.model import Answers
+from vmmlab.workspace.new import Answers
 from vmmlab.workspace.templating import toml_string
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,21 +28,15 @@ SOMEONE = Answers(student="Ada", cohort=Cohort.derive("dev"))
 
 
 @pytest.fixture
-def kit() -> course.Course:
-    """The kit's own course."""
-    return course.load(ROOT)
+def kit(monkeypatch: pytest.MonkeyPatch) -> Course:
+    """The kit's own course; prebuilt labs are not built (test_in_a_workspace.py does)."""
 
+    def pretend(made: workspace.Workspace, of: Course) -> None:
+        made.prebuilt.mkdir()
+        (made.prebuilt / "lab1.o").write_text(made.cohort.name)
 
-def pretend(course: course.Course, cohort: Cohort, target: Path) -> None:
-    """In place of building prebuilt objects (test_in_a_workspace.py does)."""
-    target.mkdir()
-    (target / "lab1.o").write_text(cohort.name)
-
-
-def new(
-    dest: Path, kit: course.Course, answers: Answers, place: workspace.PlacePrebuilt = pretend
-) -> Path:
-    return workspace.new(dest, kit, answers, place)
+    monkeypatch.setattr("vmmlab.student.new._add_prebuilt", pretend)
+    return load_course(ROOT)
 
 
 def tree_of(folder: Path) -> dict[str, bytes]:
@@ -51,8 +47,8 @@ def tree_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_is_in_it(tmp_path: Path, kit: course.Course) -> None:
-    made = new(tmp_path / "vmm", kit, SOMEONE)
+def test_what_is_in_it(tmp_path: Path, kit: Course) -> None:
+    made = new_workspace(tmp_path / "vmm", kit, SOMEONE)
     assert made == tmp_path / "vmm"
     files = tree_of(made)
     given = tree_of(kit.tree)
@@ -72,8 +68,8 @@ def test_what_is_in_it(tmp_path: Path, kit: course.Course) -> None:
     assert list(tmp_path.iterdir()) == [made], "nothing is left beside it"
 
 
-def test_the_environment_is_linked(tmp_path: Path, kit: course.Course) -> None:
-    made = new(tmp_path / "vmm", kit, SOMEONE)
+def test_the_environment_is_linked(tmp_path: Path, kit: Course) -> None:
+    made = new_workspace(tmp_path / "vmm", kit, SOMEONE)
     assert (Path(sys.prefix) / "pyvenv.cfg").is_file(), "the tests run in an environment"
     assert (made / ".venv").is_symlink()
     assert (made / ".venv" / "bin" / "activate").is_file()
@@ -81,15 +77,15 @@ def test_the_environment_is_linked(tmp_path: Path, kit: course.Course) -> None:
 
 
 def test_without_an_environment_there_is_no_link(
-    tmp_path: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kit: Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    assert not (new(tmp_path / "vmm", kit, SOMEONE) / ".venv").is_symlink()
+    assert not (new_workspace(tmp_path / "vmm", kit, SOMEONE) / ".venv").is_symlink()
 
 
-def test_another_cohort(tmp_path: Path, kit: course.Course) -> None:
+def test_another_cohort(tmp_path: Path, kit: Course) -> None:
     cohort = Cohort.derive("2026-autumn", "a secret that the template does not know")
-    made = new(tmp_path / "vmm", kit, Answers(student="Ada", cohort=cohort))
+    made = new_workspace(tmp_path / "vmm", kit, Answers(student="Ada", cohort=cohort))
     assert (made / "cohort.h").read_text() == cohort.header()
     assert workspace.read(made).cohort == cohort
 
@@ -97,8 +93,8 @@ def test_another_cohort(tmp_path: Path, kit: course.Course) -> None:
 @pytest.mark.parametrize(
     "name", ['Grace "Amazing" Hopper', "O'Neil \\ Sons", "山田 太郎", "🐧", "a % b $HOME"]
 )
-def test_names_of_all_kinds(tmp_path: Path, kit: course.Course, name: str) -> None:
-    made = new(tmp_path / "vmm", kit, Answers(student=name, cohort=SOMEONE.cohort))
+def test_names_of_all_kinds(tmp_path: Path, kit: Course, name: str) -> None:
+    made = new_workspace(tmp_path / "vmm", kit, Answers(student=name, cohort=SOMEONE.cohort))
     assert workspace.read(made).student == name
 
 
@@ -116,58 +112,56 @@ def test_any_text_is_written_as_toml(text: str) -> None:
 # --- where it may go --------------------------------------------------------------------------
 
 
-def test_a_folder_that_is_not_empty_stays_as_it_is(tmp_path: Path, kit: course.Course) -> None:
+def test_a_folder_that_is_not_empty_stays_as_it_is(tmp_path: Path, kit: Course) -> None:
     (tmp_path / "vmm").mkdir()
     (tmp_path / "vmm" / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match=r"not empty; nothing was changed(.|\n)*thesis\.txt"):
-        new(tmp_path / "vmm", kit, SOMEONE)
+        new_workspace(tmp_path / "vmm", kit, SOMEONE)
     assert tree_of(tmp_path) == {"vmm/thesis.txt": b"years of work"}
 
 
-def test_a_workspace_stays_as_it_is(tmp_path: Path, kit: course.Course) -> None:
-    made = new(tmp_path / "vmm", kit, SOMEONE)
+def test_a_workspace_stays_as_it_is(tmp_path: Path, kit: Course) -> None:
+    made = new_workspace(tmp_path / "vmm", kit, SOMEONE)
     (made / "lab1" / "vmm_main.c").write_text("my work")
     with pytest.raises(UsageError, match="is a workspace already"):
-        new(made, kit, SOMEONE)
+        new_workspace(made, kit, SOMEONE)
     assert (made / "lab1" / "vmm_main.c").read_text() == "my work"
 
 
-def test_an_empty_folder_is_filled(tmp_path: Path, kit: course.Course) -> None:
+def test_an_empty_folder_is_filled(tmp_path: Path, kit: Course) -> None:
     (tmp_path / "vmm").mkdir()
     inode = (tmp_path / "vmm").stat().st_ino
-    new(tmp_path / "vmm", kit, SOMEONE)
+    new_workspace(tmp_path / "vmm", kit, SOMEONE)
     assert (tmp_path / "vmm").stat().st_ino == inode, "a shell may be standing in it"
     assert workspace.read(tmp_path / "vmm").student == "Ada"
     assert [p.name for p in tmp_path.iterdir()] == ["vmm"]
 
 
-def test_the_folder_one_is_in(
-    tmp_path: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_one_is_in(tmp_path: Path, kit: Course, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "vmm").mkdir()
     monkeypatch.chdir(tmp_path / "vmm")
-    assert new(Path(), kit, SOMEONE) == tmp_path / "vmm"
+    assert new_workspace(Path(), kit, SOMEONE) == tmp_path / "vmm"
 
 
 def test_home_and_folders_on_the_way(
-    tmp_path: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kit: Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    made = new(Path("~/courses/vmm {{x}}"), kit, SOMEONE)
+    made = new_workspace(Path("~/courses/vmm {{x}}"), kit, SOMEONE)
     assert made == tmp_path / "courses" / "vmm {{x}}"
     assert workspace.read(made).student == "Ada"
     assert not list(tmp_path.glob(".cookiecutter*")), "nothing is written to the home folder"
 
 
-def test_a_file_or_a_dead_link_in_the_way(tmp_path: Path, kit: course.Course) -> None:
+def test_a_file_or_a_dead_link_in_the_way(tmp_path: Path, kit: Course) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="not a directory"):
-        new(tmp_path / "file", kit, SOMEONE)
+        new_workspace(tmp_path / "file", kit, SOMEONE)
     with pytest.raises(UsageError):
-        new(tmp_path / "file" / "vmm", kit, SOMEONE)
+        new_workspace(tmp_path / "file" / "vmm", kit, SOMEONE)
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="leads nowhere"):
-        new(tmp_path / "link", kit, SOMEONE)
+        new_workspace(tmp_path / "link", kit, SOMEONE)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link"]
 
 
@@ -182,19 +176,21 @@ def test_a_file_or_a_dead_link_in_the_way(tmp_path: Path, kit: course.Course) ->
 )
 def test_what_fails_half_way_leaves_nothing(
     tmp_path: Path,
-    kit: course.Course,
+    kit: Course,
+    monkeypatch: pytest.MonkeyPatch,
     failure: BaseException,
     becomes: type[BaseException],
     exists: bool,
 ) -> None:
-    def fail(course: course.Course, cohort: Cohort, target: Path) -> None:
+    def fail(made: workspace.Workspace, of: Course) -> None:
         raise failure
 
+    monkeypatch.setattr("vmmlab.student.new._add_prebuilt", fail)
     dest = tmp_path / "a" / "b" / "vmm"
     if exists:
         dest.mkdir(parents=True)
     with pytest.raises(becomes):
-        new(dest, kit, SOMEONE, fail)
+        new_workspace(dest, kit, SOMEONE)
     if exists:
         assert list(dest.iterdir()) == []
         assert [p.name for p in dest.parent.iterdir()] == ["vmm"]
@@ -203,7 +199,7 @@ def test_what_fails_half_way_leaves_nothing(
 
 
 def test_what_fails_while_moving_in_leaves_nothing(
-    tmp_path: Path, kit: course.Course, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kit: Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "vmm").mkdir()
     real = Path.rename
@@ -215,7 +211,7 @@ def test_what_fails_while_moving_in_leaves_nothing(
 
     monkeypatch.setattr(Path, "rename", rename)
     with pytest.raises(InfraError, match=r"nothing was left behind"):
-        new(tmp_path / "vmm", kit, SOMEONE)
+        new_workspace(tmp_path / "vmm", kit, SOMEONE)
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["vmm"]
 
 
@@ -226,7 +222,7 @@ def test_only_two_files_are_rendered() -> None:
     """What cookiecutter renders is decided by patterns; a new file must not slip past them."""
     settings = json.loads((ROOT / "vmm-skeleton" / "cookiecutter.json").read_text())
     patterns = settings["_copy_without_render"]
-    tree = course.load(ROOT).tree
+    tree = load_course(ROOT).tree
     for path in tree.rglob("*"):
         relative = path.relative_to(tree)
         if path.is_file():
@@ -238,7 +234,7 @@ def test_only_two_files_are_rendered() -> None:
             assert copied == (str(relative) not in RENDERED), relative
 
 
-def test_a_template_that_does_not_work(tmp_path: Path, kit: course.Course) -> None:
+def test_a_template_that_does_not_work(tmp_path: Path, kit: Course) -> None:
     import dataclasses
     import shutil
 
@@ -247,15 +243,15 @@ def test_a_template_that_does_not_work(tmp_path: Path, kit: course.Course) -> No
     broken = dataclasses.replace(kit, root=root)
     (broken.tree / "workspace.toml").write_text("{{ cookiecutter.nothing }}")
     with pytest.raises(CourseError, match="template"):
-        new(tmp_path / "vmm", broken, SOMEONE)
+        new_workspace(tmp_path / "vmm", broken, SOMEONE)
     assert not (tmp_path / "vmm").exists()
 
 
 # --- recognising one --------------------------------------------------------------------------
 
 
-def test_locating_one(tmp_path: Path, kit: course.Course) -> None:
-    made = new(tmp_path / "vmm", kit, SOMEONE)
+def test_locating_one(tmp_path: Path, kit: Course) -> None:
+    made = new_workspace(tmp_path / "vmm", kit, SOMEONE)
     found = workspace.locate(made / "lab3")
     assert found is not None
     assert (found.root, found.cohort, found.student) == (made, SOMEONE.cohort, "Ada")
@@ -299,8 +295,8 @@ def test_a_broken_workspace_toml(tmp_path: Path, old: str, new: str, said: str) 
     assert said in str(caught.value)
 
 
-def test_no_machine_path_is_in_a_workspace(tmp_path: Path, kit: course.Course) -> None:
-    made = new(tmp_path / "vmm", kit, SOMEONE)
+def test_no_machine_path_is_in_a_workspace(tmp_path: Path, kit: Course) -> None:
+    made = new_workspace(tmp_path / "vmm", kit, SOMEONE)
     for name, content in tree_of(made).items():
         assert os.fsencode(tmp_path) not in content, name
         assert os.fsencode(ROOT) not in content, name

@@ -21,9 +21,10 @@ from vmmlab.base.markdown import headings
 from vmmlab.base.message import Text
 from vmmlab.checks.causes import Causes
 from vmmlab.course import comments
-from vmmlab.course import model as courses
+from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.load import load_course
 from vmmlab.course.markup import regions, starter_text
-from vmmlab.course.model import CheckSpec, Course, Lab
+from vmmlab.course.model import ARCHES, CheckSpec, Course, Lab
 from vmmlab.i18n import templates
 from vmmlab.i18n.prose import catalog
 from vmmlab.i18n.translate import OWN_CATALOGS, Reader
@@ -74,9 +75,9 @@ def forgotten(root: Path) -> tuple[Forgotten, ...]:
     A course.yml that cannot be read is one thing, and the only one that is said then.
     """
     try:
-        course = courses.load(root)
+        course = load_course(root)
     except VmmlabError as error:
-        return (_of_error(error, courses.COURSE_FILE),)
+        return (_of_error(error, COURSE_FILE),)
     found: list[Forgotten] = []
     for lab in course.labs.values():
         found += _handouts(course, lab)
@@ -91,7 +92,7 @@ def forgotten(root: Path) -> tuple[Forgotten, ...]:
 
 def _all_checks(lab: Lab) -> dict[str, CheckSpec]:
     """The checks of a lab, whatever their architecture."""
-    return {name: check for arch in courses.ARCHES for name, check in lab.checks_of(arch).items()}
+    return {name: check for arch in ARCHES for name, check in lab.checks_of(arch).items()}
 
 
 def _of_error(error: VmmlabError, file: str) -> Forgotten:
@@ -165,7 +166,7 @@ def _rows(lab: Lab, file: str, lines: Sequence[str]) -> Iterator[Forgotten]:
 
 
 def _checks(course: Course, lab: Lab) -> Iterator[Forgotten]:
-    entry = courses.COURSE_FILE
+    entry = COURSE_FILE
     file = f"labs/{lab.name}/test_{lab.name}.py"
     path = course.root / file
     if not path.is_file():
@@ -211,7 +212,7 @@ def _checks(course: Course, lab: Lab) -> Iterator[Forgotten]:
                     entry,
                     lab.line,
                     f"no check earns anything for the step {step.id}"
-                    if arch == courses.ARCHES[0]
+                    if arch == ARCHES[0]
                     else f"no {arch} check earns anything for the step {step.id}",
                     "add one",
                 )

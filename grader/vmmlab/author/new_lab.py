@@ -18,9 +18,10 @@ from typing import Final
 from vmmlab.base.errors import CourseError, InfraError, UsageError
 from vmmlab.base.files import write_atomically
 from vmmlab.course import comments
-from vmmlab.course import model as courses
+from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.load import load_course
 from vmmlab.course.markup import starter_text
-from vmmlab.course.model import COURSE_FILE, Course
+from vmmlab.course.model import Course
 
 _NAME: Final = re.compile(r"lab([1-9][0-9]?)")
 _NUMBERED: Final = ("labN", "bspN", "Lab N", "lab N", "LAB=N", "課題 N")
@@ -94,7 +95,7 @@ def new_lab(course: Course, name: str) -> Made:
         for place, text in texts.items():
             _write(course.root / place, text, written)
         write_atomically(path, after.encode())
-        courses.load(course.root)
+        load_course(course.root)
     except OSError as error:
         _undo(course, written, before)
         raise InfraError(

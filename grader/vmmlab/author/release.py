@@ -18,11 +18,12 @@ from typing import Any, Final
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError, InfraError, UsageError
 from vmmlab.course import materials
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.load import load_course
 from vmmlab.course.markup import regions
-from vmmlab.course.model import COURSE_FILE, Course
-from vmmlab.course.submission import reference_text
+from vmmlab.course.model import Course
+from vmmlab.course.reference import reference_text
 from vmmlab.i18n.translate import LANGUAGES
 from vmmlab.images import prebuilt
 
@@ -123,7 +124,7 @@ def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[str]:
     """Write the release into `made`; yields notes."""
     made.mkdir()
     (made / COURSE_FILE).write_text(course_text(course, cohorts[0]), encoding="utf-8")
-    released = courses.load(made)
+    released = load_course(made)
     for name in course.labs:
         _copy_lab(course.labs_dir / name, made / "labs" / name, name)
     yield from _worksheets(course, made, cohorts)

@@ -58,3 +58,8 @@ class InfraError(VmmlabError):
     """The grader or its tools failed, not the student (exit 3). Never a reason for 0 points."""
 
     exit_code = 3
+
+
+def os_reason(error: OSError) -> str:
+    """Return what the system says about an error, in lower case, to be part of a sentence."""
+    return (error.strerror or str(error)).lower()

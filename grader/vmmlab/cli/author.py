@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmmlab.base.errors import UsageError
-from vmmlab.cli.options import CourseOption, LangOption, load_course
+from vmmlab.cli.options import CourseOption, LangOption, open_course
 
 if TYPE_CHECKING:
     from vmmlab.i18n.translate import Reader
@@ -41,7 +41,7 @@ def mutants(
     from vmmlab.author import mutants as matrix
     from vmmlab.author.mutants.progress import progress
 
-    loaded = load_course(course)
+    loaded = open_course(course)
     say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
     for name in lab or ():
         loaded.lab(name)
@@ -82,7 +82,7 @@ def new_lab(
     from vmmlab.author import new_lab as newlab
 
     say: Reader = context.obj
-    made = newlab.new_lab(load_course(course), name)
+    made = newlab.new_lab(open_course(course), name)
     for file in made.files:
         typer.echo(say(f"made     {file}"))
     typer.echo(say(f"added to {made.changed}"))
@@ -101,11 +101,11 @@ def release(
 ) -> None:
     """Write a course to give away: no solutions, no hidden checks, everything ready-made."""
     from vmmlab.author import release as releases
-    from vmmlab.student import doctor
+    from vmmlab.host.tools import require
 
     say: Reader = context.obj
-    loaded = load_course(course)
-    doctor.require(("gcc", "ld", "objcopy"))
+    loaded = open_course(course)
+    require(("gcc", "ld", "objcopy"))
     made = releases.release(loaded, directory, cohort or ())
     for note in made.notes:
         typer.echo(say(f"note: {note}"))
@@ -118,10 +118,10 @@ def check_course(
 ) -> int:
     """For lab authors: name what is forgotten in the course, one line each."""
     from vmmlab.author import check_course as coursecheck
-    from vmmlab.course import model as courses
+    from vmmlab.course.find import find_course
 
     say: Reader = context.obj
-    found = coursecheck.forgotten(courses.find(Path.cwd(), course))
+    found = coursecheck.forgotten(find_course(Path.cwd(), course))
     for one in found:
         typer.echo(one.shown(say))
     typer.echo(say(f"{len(found)} to mend" if found else "nothing is forgotten"))

@@ -19,7 +19,7 @@ from vmmlab.cli.options import (
     CourseOption,
     LangOption,
     NbgraderOption,
-    load_course,
+    open_course,
     source_named,
 )
 
@@ -75,18 +75,18 @@ def grade(
     """Grade labs: build, boot, look from outside, say what it earns."""
     gc.disable()  # a short process: looking for cycles would only make it start later
     from vmmlab.grading.request import RunRequest, default_seed
+    from vmmlab.host.tools import require
     from vmmlab.images.model import BuildOptions
     from vmmlab.images.toolchain import COMPILERS
     from vmmlab.report.make import report_lab
-    from vmmlab.student import doctor
 
-    loaded = load_course(course)
+    loaded = open_course(course)
     wanted = list(dict.fromkeys(labs))
     _must_be_gradable(loaded, wanted, arch, hidden)
     build = BuildOptions(arch=arch, compiler=compiler, opt=f"-{(opt or 'O2').lstrip('-')}")
     if compiler not in COMPILERS:
         raise UsageError(f"there is no compiler {compiler!r} here.", expected=", ".join(COMPILERS))
-    doctor.require(("qemu-system-x86_64", compiler, "ld", "objcopy"))
+    require(("qemu-system-x86_64", compiler, "ld", "objcopy"))
     source = source_named(submission)
     numbers = source.cohort(loaded, cohort)
 
@@ -193,7 +193,7 @@ def gradebook_sync(
     lang: LangOption = None,
 ) -> int:
     """Put lab scores into nbgrader's gradebook; what a person entered there stays."""
-    loaded = load_course(course)
+    loaded = open_course(course)
     try:
         from vmmlab.classroom import gradebook as books
         from vmmlab.classroom.gradebook import show, students

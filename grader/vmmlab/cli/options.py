@@ -37,7 +37,7 @@ HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 """The context settings of every group of commands."""
 
 
-def load_course(explicit: Path | None, start: Path | None = None) -> Course:
+def open_course(explicit: Path | None, start: Path | None = None) -> Course:
     """Load the course of a command.
 
     Args:
@@ -48,9 +48,10 @@ def load_course(explicit: Path | None, start: Path | None = None) -> Course:
         UsageError: there is no course.
         CourseError: its course.yml is wrong.
     """
-    from vmmlab.course import model as course
+    from vmmlab.course.find import find_course
+    from vmmlab.course.load import load_course
 
-    return course.load(course.find(start or Path.cwd(), explicit))
+    return load_course(find_course(start or Path.cwd(), explicit))
 
 
 def current_workspace() -> Workspace | None:
@@ -70,13 +71,14 @@ def workspace_at(directory: Path | None) -> Workspace:
     Raises:
         UsageError: there is none, or its workspace.toml cannot be read.
     """
+    from vmmlab.base.workspacefile import WORKSPACE_FILE
     from vmmlab.workspace import model as workspace
 
     found = workspace.locate(directory or Path.cwd())
     if found is None:
         raise UsageError(
             f"{directory or Path.cwd()} is not in a workspace.",
-            expected=f"a folder with {workspace.WORKSPACE_FILE}",
+            expected=f"a folder with {WORKSPACE_FILE}",
             next_step="make one with vmmlab new DIR, or go into yours",
         )
     return found

@@ -16,7 +16,7 @@ from vmmlab.cli.options import (
     LabArgument,
     LangOption,
     current_workspace,
-    load_course,
+    open_course,
     source_named,
     workspace_at,
 )
@@ -39,12 +39,12 @@ def new(
     import shlex
 
     from vmmlab.course.cohort import Cohort
-    from vmmlab.images import prebuilt
-    from vmmlab.student import doctor
-    from vmmlab.workspace import model as workspace
+    from vmmlab.host.tools import require
+    from vmmlab.student.new import new_workspace
+    from vmmlab.workspace.new import Answers
 
     say: Reader = context.obj
-    loaded = load_course(course)
+    loaded = open_course(course)
     asking = not no_input and sys.stdin.isatty()
     if name is None:
         name = typer.prompt(say("Your name"), default=_user()) if asking else _user()
@@ -53,9 +53,9 @@ def new(
         cohort = typer.prompt(prompt, default=loaded.cohort) if asking else loaded.cohort
     # If English was not asked for, the language is left to the environment.
     remembered = say.language if lang or say.language != translate.ENGLISH else ""
-    answers = workspace.Answers(student=name, cohort=Cohort.derive(cohort), lang=remembered)
-    doctor.require(("gcc", "ld", "objcopy"))
-    made = workspace.new(directory, loaded, answers, prebuilt.place)
+    answers = Answers(student=name, cohort=Cohort.derive(cohort), lang=remembered)
+    require(("gcc", "ld", "objcopy"))
+    made = new_workspace(directory, loaded, answers)
     typer.echo(say(f"{made} is ready. Next:"))
     typer.echo(f"  cd {shlex.quote(str(made))}")
     if (made / ".venv").exists():
@@ -89,7 +89,7 @@ def explore(
     from vmmlab.host.sandbox import Sandbox
     from vmmlab.images.model import BuildOptions
 
-    loaded = load_course(course)
+    loaded = open_course(course)
     loaded.lab(lab)
     if lab != "lab4":
         raise UsageError(f"there are no orders to try in {lab}.", expected="lab4")
@@ -97,7 +97,7 @@ def explore(
     own, numbers = source.own, source.cohort(loaded, cohort)
     taken = source.take([lab], loaded)
     sandbox = Sandbox.choose(require=not (source.trusted or no_sandbox))
-    builder = make_builder(loaded, sandbox, own.root / "standin" if own else None, numbers)
+    builder = make_builder(loaded, sandbox, own.prebuilt if own else None, numbers)
     options = BuildOptions(compiler=compiler, opt=f"-O{opt}")
     image = builder.build(lab, taken.files, numbers, options)
     found = isolated.explore(image, numbers, sandbox, sources=taken.files)
@@ -122,7 +122,7 @@ def build(
     from vmmlab.student.build import build as build_own
 
     here = workspace_at(directory)
-    loaded = load_course(course, here.root)
+    loaded = open_course(course, here.root)
     say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
     for line in build_own(here, loaded, lab, arch=arch):
         typer.echo(say(line))
@@ -150,7 +150,7 @@ def run(
     from vmmlab.student import run as boot
 
     here = current_workspace() if submission is None else None
-    loaded = load_course(course, here.root if here else None)
+    loaded = open_course(course, here.root if here else None)
     what = boot.Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout, arch=arch)
     source = here or submission or "reference"
     return boot.run(what, loaded, source, gdb=gdb, say=context.obj)
@@ -176,7 +176,7 @@ def iso(
     from vmmlab.student.run import image_for
 
     here = current_workspace() if submission is None else None
-    loaded = load_course(course, here.root if here else None)
+    loaded = open_course(course, here.root if here else None)
     source = here or submission or "reference"
     image = image_for(lab, loaded, source, arch=arch, delays="faithful")
     root = here.root if here else Path.cwd()

@@ -14,7 +14,7 @@ from pathlib import Path
 from vmmlab.course import comments
 from vmmlab.course.markup import starter_text
 from vmmlab.course.model import Course
-from vmmlab.course.submission import reference_text
+from vmmlab.course.reference import reference_text
 from vmmlab.i18n.translate import ENGLISH
 
 

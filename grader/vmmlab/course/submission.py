@@ -9,16 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from vmmlab.base.errors import CourseError, SubmissionError
+from vmmlab.base.errors import SubmissionError, os_reason
 from vmmlab.base.text import clean_line
-from vmmlab.course.markup import starter_text
+from vmmlab.base.workspacefile import PREBUILT_FOLDER
 from vmmlab.course.model import Course, Lab
 
 MAX_BYTES: Final = 256 * 1024
@@ -28,8 +28,10 @@ _MAX_NAMES: Final = 12
 _MAX_ENTRIES: Final = 10_000
 _MOST_SHOWN: Final = 120  # characters of a name
 
-# What a workspace has at its top besides the given VMM: no reason to remark on it.
-_OWN_FILES: Final = frozenset({"standin", "build", ".venv", ".git", ".pytest_cache", "__pycache__"})
+# What a workspace has at its top besides the given VMM: no note mentions it.
+_OWN_FILES: Final = frozenset(
+    {PREBUILT_FOLDER, "build", ".venv", ".git", ".pytest_cache", "__pycache__"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
         raise SubmissionError(
             f"{directory} cannot be read as a submission.",
             expected="a folder that holds " + ", ".join(f"{lab.name}/" for lab in wanted),
-            found=_reason(error),
+            found=os_reason(error),
         ) from None
     try:
         extra += _extra_at_top(top, course)
@@ -89,45 +91,6 @@ def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
         )
     notes = (f"not part of what is asked for, left out: {_listed(extra)}",) if extra else ()
     return Submission(MappingProxyType(files), notes)
-
-
-def reference(
-    course: Course, labs: Sequence[str], steps: Collection[str] | None = None
-) -> Submission:
-    """Return the reference solution as a submission.
-
-    Args:
-        course: the course; a release has no reference.
-        labs: the labs.
-        steps: the steps that are filled in, the others stay as in the starter; None: all of them.
-
-    Raises:
-        CourseError: the course has no reference for one of the files, or its markup is wrong.
-        UsageError: the course has no such lab.
-    """
-    files: dict[str, bytes] = {}
-    for name in labs:
-        for path in course.lab(name).files:
-            text = reference_text(course, path)
-            if steps is not None:
-                text = starter_text(text, path=f"reference/{path}", keep=frozenset(steps))
-            files[path] = text.encode()
-    return Submission(MappingProxyType(files))
-
-
-def reference_text(course: Course, path: str) -> str:
-    """Return the text of reference/`path`; CourseError if there is none."""
-    source = course.reference_dir / path
-    try:
-        return source.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        found = _reason(error) if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise CourseError(
-            f"reference/{path} cannot be read.",
-            expected=f"the solution of {path}, which course.yml lists",
-            found=found,
-            next_step="a released kit holds no solutions; use the instructor's",
-        ) from None
 
 
 # --- one lab ---------------------------------------------------------------------------------
@@ -187,7 +150,7 @@ def _read(folder: int, name: str) -> bytes:
         try:
             data = file.read(MAX_BYTES + 1)
         except OSError as error:
-            raise _Unusable(f"cannot be read: {_reason(error)}") from None
+            raise _Unusable(f"cannot be read: {os_reason(error)}") from None
     if len(data) > MAX_BYTES:
         raise _Unusable(f"is larger than {MAX_BYTES // 1024} KiB")
     if b"\0" in data:
@@ -202,11 +165,11 @@ def _why(error: OSError, parent: int, name: str, wanted: str) -> str:
     try:
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except OSError:
-        return f"cannot be read: {_reason(error)}"
+        return f"cannot be read: {os_reason(error)}"
     right = stat.S_ISDIR(mode) if wanted == "folder" else stat.S_ISREG(mode)
     if not right:
         return f"is {_kind(mode)}, not a {wanted}"
-    return f"cannot be read: {_reason(error)}"
+    return f"cannot be read: {os_reason(error)}"
 
 
 def _kind(mode: int) -> str:
@@ -253,10 +216,6 @@ def _listed(names: Sequence[str]) -> str:
 
 
 # --- words -----------------------------------------------------------------------------------
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _expected(labs: Sequence[Lab]) -> str:

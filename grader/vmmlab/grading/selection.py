@@ -15,7 +15,8 @@ from types import SimpleNamespace
 
 from vmmlab.base.errors import CourseError
 from vmmlab.checks.declaring import Check, declared_in
-from vmmlab.course.model import ARCHES, Lab, check_defined
+from vmmlab.course.defined import check_defined
+from vmmlab.course.model import ARCHES, Lab
 from vmmlab.observe.observation import Observation
 from vmmlab.probes.scenario import Scenario
 

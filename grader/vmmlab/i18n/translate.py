@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.message import Text, shown, source_text
 from vmmlab.base.text import cells
+from vmmlab.base.workspacefile import LANGUAGE_KEY, WORKSPACE_FILE, workspace_folder
 
 if TYPE_CHECKING:
     from vmmlab.i18n.catalog import Catalogs
@@ -25,7 +26,6 @@ ENGLISH: Final = "en"
 LANGUAGES: Final = (ENGLISH, "ja")
 """The languages that something is shown in. English needs no catalog."""
 
-WORKSPACE_FILE: Final = "workspace.toml"
 OWN_CATALOGS: Final = Path(__file__).parent
 _VARIABLES: Final = ("LC_ALL", "LC_MESSAGES", "LANG")
 
@@ -50,16 +50,15 @@ def choose(wanted: str | None, environment: Mapping[str, str], remembered: str =
 
 def remembered(start: Path) -> str:
     """Return the language that the workspace around `start` was made in; "" if it says none."""
-    start = start.absolute()
-    for folder in (start, *start.parents):
-        path = folder / WORKSPACE_FILE
-        if path.is_file():
-            import tomllib  # late: most commands find none
+    folder = workspace_folder(start.absolute())
+    if folder is None:
+        return ""
+    import tomllib  # late: most commands find none
 
-            with suppress(OSError, ValueError):  # whoever needs the file says what is wrong with it
-                said = tomllib.loads(path.read_text(encoding="utf-8")).get("lang")
-                return said if isinstance(said, str) else ""
-            return ""
+    with suppress(OSError, ValueError):  # `vmmlab.workspace.model` says what is wrong with it
+        text = (folder / WORKSPACE_FILE).read_text(encoding="utf-8")
+        said = tomllib.loads(text).get(LANGUAGE_KEY)
+        return said if isinstance(said, str) else ""
     return ""
 
 

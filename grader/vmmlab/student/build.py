@@ -13,10 +13,10 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course, Lab, Step
 from vmmlab.course.submission import take
 from vmmlab.host.sandbox import Sandbox
+from vmmlab.host.tools import require
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions, Delays, Image
 from vmmlab.images.sources import FromReference, Prebuilt, PrebuiltSource
-from vmmlab.student import doctor
 from vmmlab.workspace.model import Workspace
 
 ALL: Final = "vmm"
@@ -96,7 +96,7 @@ def own_image(
     Raises: as for `build`.
     """
     files = take(here.root, [one.name for one in labs_of(course, lab)], course).files
-    standins = here.root / "standin"
+    standins = here.prebuilt
     source = Prebuilt(standins) if standins.is_dir() else FromReference(course.reference_dir)
     tree = here.root if all((here.root / name).exists() for name in _GIVEN) else course.tree
     return image_of(
@@ -122,7 +122,7 @@ def image_of(
         BuildFailed: they do not make an image.
         InfraError: a tool is missing or failed.
     """
-    doctor.require(("gcc", "ld", "objcopy"))
+    require(("gcc", "ld", "objcopy"))
     builder = Builder(tree, course, sandbox, None, standins)
     options = BuildOptions(arch=arch, delays=delays)
     if lab == ALL:

@@ -14,28 +14,10 @@ from typing import Final
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text
 from vmmlab.base.text import cells
-from vmmlab.host import container, sandbox
+from vmmlab.host import container, sandbox, tools, versions
 from vmmlab.i18n.translate import Reader
 
 _TIMEOUT_S: Final = 20.0
-
-PACKAGES: Final = {
-    "qemu-system-x86_64": "qemu-system-x86",
-    "qboot.rom": "qemu-system-data",
-    "gcc": "gcc",
-    "ld": "binutils",
-    "objcopy": "binutils",
-    "bwrap": "bubblewrap",
-    "clang": "clang",
-    "gdb": "gdb",
-    "grub-mkrescue": "grub-common",
-    "grub-i386-pc": "grub-pc-bin",
-    "xorriso": "xorriso",
-}
-"""The Debian package of each tool."""
-
-GRUB_MODULES: Final = Path("/usr/lib/grub/i386-pc")
-"""Where GRUB for BIOS is installed."""
 
 OPTIONAL: Final = {
     "bwrap": "without it only your own work is graded",
@@ -79,29 +61,9 @@ def examine() -> list[Item]:
     return items
 
 
-def require(names: Iterable[str]) -> None:
-    """Make sure that the tools called `names` are installed (keys of `PACKAGES`); 1 ms.
-
-    Raises:
-        InfraError: some are missing; the message names all of them and the line that mends it.
-    """
-    missing = [Item(n, ok=False, package=PACKAGES[n]) for n in names if not _installed(n)]
-    if missing:
-        raise InfraError(
-            f"{', '.join(item.name for item in missing)}: not installed.",
-            expected="on PATH",
-            next_step=mend(missing) or "install them, then run vmmlab doctor",
-        )
-
-
-def mend(items: Sequence[Item]) -> str:
-    """The one command that installs what is missing; "" if no package would help."""
-    packages = sorted({item.package for item in items if not item.ok and item.package})
-    if not packages:
-        return ""
-    if shutil.which("apt-get") is None:
-        return f"install {', '.join(packages)} (as Debian calls them)"
-    return f"sudo apt-get install --no-install-recommends {' '.join(packages)}"
+def mend(items: Iterable[Item]) -> str:
+    """Return the one command that installs what is missing; "" if no package would help."""
+    return tools.install_command(item.package for item in items if not item.ok and item.package)
 
 
 def healthy(items: Iterable[Item]) -> bool:
@@ -130,47 +92,31 @@ def lines(items: Sequence[Item], say: Reader | None = None) -> Iterator[str]:
 # --- looking ---------------------------------------------------------------------------------
 
 
-def _installed(name: str) -> bool:
-    if name == "qemu-system-x86_64":
-        from vmmlab.host import versions
-
-        try:
-            versions.qemu_path()
-        except InfraError:
-            return False
-        return True
-    if name == "grub-i386-pc":
-        return GRUB_MODULES.is_dir()
-    return shutil.which(name) is not None
-
-
-def missing(name: str, detail: Text = "", remedy: Text = "") -> Item:
+def _missing(name: str, detail: Text = "", remedy: Text = "") -> Item:
     """Return the item for a tool that is not there; with a `remedy` no package is named."""
-    package = "" if remedy else PACKAGES.get(name, "")
+    package = "" if remedy else tools.PACKAGES.get(name, "")
     return Item(name, False, detail, remedy, package, optional=name in OPTIONAL)
 
 
 def _tool(name: str) -> Item:
     path = shutil.which(name)
     if path is None:
-        return missing(name)
+        return _missing(name)
     said = _ask([path, "--version"])
     if said is None:
-        return missing(name, f"{path} does not run", f"reinstall {PACKAGES[name]}")
+        return _missing(name, f"{path} does not run", f"reinstall {tools.PACKAGES[name]}")
     found = re.search(r"\d+(\.\d+)+", said)
     return Item(name, True, found.group() if found else path)
 
 
 def _qemu() -> Item:
-    from vmmlab.host import versions
-
     name = "qemu-system-x86_64"
     try:
         found = versions.tool_versions()
     except InfraError as error:
-        if not _installed(name):
-            return missing(name)
-        return missing(name, error.message, error.next_step)
+        if not tools.is_installed(name):
+            return _missing(name)
+        return _missing(name, error.message, error.next_step)
     number = ".".join(map(str, found.qemu))
     if found.tried:
         return Item(name, True, number)
@@ -179,22 +125,20 @@ def _qemu() -> Item:
 
 
 def _rom() -> Item:
-    from vmmlab.host import versions
-
     name = "qboot.rom"
     try:
         said = _ask([str(versions.qemu_path()), "-L", "help"])
     except InfraError:
-        return missing(name, "no QEMU to ask")
+        return _missing(name, "no QEMU to ask")
     for folder in (said or "").splitlines():
         if (Path(folder) / name).is_file():
             return Item(name, True, folder)
-    return missing(name, "in none of QEMU's data folders")
+    return _missing(name, "in none of QEMU's data folders")
 
 
 def _grub_modules() -> Item:
     name = "grub-i386-pc"
-    return Item(name, True, str(GRUB_MODULES)) if _installed(name) else missing(name)
+    return Item(name, True, str(tools.GRUB_MODULES)) if tools.is_installed(name) else _missing(name)
 
 
 def _bwrap() -> Item:
@@ -202,8 +146,8 @@ def _bwrap() -> Item:
     if found.works:
         return Item("bwrap", True, f"{found.version}, works")
     if shutil.which("bwrap") is None:
-        return missing("bwrap")
-    return missing("bwrap", found.reason, found.next_step)
+        return _missing("bwrap")
+    return _missing("bwrap", found.reason, found.next_step)
 
 
 def _container() -> Iterator[Item]:

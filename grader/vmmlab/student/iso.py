@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from vmmlab.base.errors import InfraError, UsageError
-from vmmlab.student import doctor
+from vmmlab.base.errors import InfraError, UsageError, os_reason
+from vmmlab.host.tools import GRUB_MODULES, require
 
 _TOOLS: Final = ("grub-mkrescue", "xorriso", "grub-i386-pc")
 _MODULES: Final = "normal multiboot iso9660 biosdisk part_msdos search search_fs_uuid echo"
@@ -39,7 +39,7 @@ def make_iso(kernel: Path, title: str, output: Path) -> None:
         InfraError: a tool is missing or failed.
         UsageError: `output` cannot be written.
     """
-    doctor.require(_TOOLS)
+    require(_TOOLS)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".iso-") as name:
@@ -52,14 +52,14 @@ def make_iso(kernel: Path, title: str, output: Path) -> None:
             (work / "made.iso").replace(output)
     except OSError as error:
         raise UsageError(
-            f"{output} cannot be written: {(error.strerror or str(error)).lower()}.",
+            f"{output} cannot be written: {os_reason(error)}.",
             next_step="name another file with --output",
         ) from None
 
 
 def _mkrescue(tree: Path, made: Path) -> None:
     argv = [
-        "grub-mkrescue", "-o", str(made), "--directory", str(doctor.GRUB_MODULES),
+        "grub-mkrescue", "-o", str(made), "--directory", str(GRUB_MODULES),
         f"--install-modules={_MODULES}", "--fonts=", "--locales=", "--themes=", str(tree),
     ]  # fmt: skip
     try:

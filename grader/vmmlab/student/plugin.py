@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vmmlab.base.workspacefile import PREBUILT_FOLDER, workspace_folder
+
 if TYPE_CHECKING:
     from vmmlab.base.errors import VmmlabError
     from vmmlab.base.message import Text
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from vmmlab.grading.run import LabRun
     from vmmlab.i18n.translate import Reader
     from vmmlab.report import Report
-
-WORKSPACE_FILE = "workspace.toml"
 
 
 def pytest_load_initial_conftests(
@@ -45,14 +45,10 @@ def _workspace_of(config: pytest.Config) -> Path | None:
     starts = [here, str(config.rootpath)]
     for argument in getattr(config.known_args_namespace, "file_or_dir", None) or ():
         starts.append(os.path.join(here, str(argument).partition("::")[0]))  # noqa: PTH118
-    seen: set[str] = set()
-    for start in starts:
-        folder = os.path.realpath(start)
-        while folder not in seen:
-            seen.add(folder)
-            if os.path.isfile(os.path.join(folder, WORKSPACE_FILE)):  # noqa: PTH113, PTH118
-                return Path(folder)
-            folder = os.path.dirname(folder)  # noqa: PTH120
+    for start in dict.fromkeys(map(os.path.realpath, starts)):
+        folder = workspace_folder(Path(start))
+        if folder is not None:
+            return folder
     return None
 
 
@@ -97,7 +93,9 @@ class WorkspacePlugin:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Find the course this workspace belongs to, and the reader's language."""
         from vmmlab.base.errors import VmmlabError
-        from vmmlab.course import model as course
+        from vmmlab.course.find import find_course
+        from vmmlab.course.load import load_course
+        from vmmlab.course.model import ARCHES
         from vmmlab.grading.engine import Engine
         from vmmlab.i18n import translate
         from vmmlab.workspace import model as workspace
@@ -113,16 +111,16 @@ class WorkspacePlugin:
             )
         try:
             self.cohort = workspace.read(self.root).cohort
-            self.course = course.load(course.find(self.root))
+            self.course = load_course(find_course(self.root))
         except VmmlabError as error:
             raise pytest.UsageError(translate.error_text(error, say)) from None
         self.seed = config.getoption("--vmm-seed")
         self.arch = config.getoption("--arch")
-        if self.arch not in course.ARCHES:
+        if self.arch not in ARCHES:
             raise pytest.UsageError(
                 say(
                     f"there is no architecture {self.arch!r} here: --arch is one of "
-                    f"{', '.join(course.ARCHES)}"
+                    f"{', '.join(ARCHES)}"
                 )
             )
         self.engine = Engine(self._run_of)
@@ -247,7 +245,7 @@ class WorkspacePlugin:
             seed=seed,
             arch=self.arch,
             sandbox_required=False,
-            prebuilt=self.root / "standin",
+            prebuilt=self.root / PREBUILT_FOLDER,
         )
         causes = causes_for(request)
         grading = Grading(

@@ -26,7 +26,7 @@ from typing import Any, Final
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
-from vmmlab.host import toolroots
+from vmmlab.host import toolroots, tools
 from vmmlab.host.sandbox import Limits, Sandbox, kill_tree
 from vmmlab.host.versions import qemu_path, tool_versions
 from vmmlab.i18n.translate import Reader
@@ -35,7 +35,6 @@ from vmmlab.images.model import Delays, Image
 from vmmlab.images.symbols import Symbols
 from vmmlab.machine import Machine, MachineSpec, firmware
 from vmmlab.machine.dialects import X2APIC_CPU, require_x2apic
-from vmmlab.student import doctor
 from vmmlab.student.build import folder_of, image_of, install, labs_of, own_image
 from vmmlab.workspace.model import Workspace
 from vmmlab.workspace.source import Source
@@ -98,7 +97,7 @@ def run(
         BuildFailed: the student's files do not make an image.
         InfraError: a tool failed.
     """
-    doctor.require(("qemu-system-x86_64",))
+    tools.require(("qemu-system-x86_64",))
     image = image_for(what.lab, course, source, what.arch)
     if isinstance(source, Workspace):
         root = source.root
@@ -295,7 +294,8 @@ def _debug(
 ) -> int:
     gdb = shutil.which("gdb")
     if gdb is None:
-        raise UsageError("gdb is not installed.", next_step=doctor.mend([doctor.missing("gdb")]))
+        remedy = tools.install_command([tools.PACKAGES["gdb"]])
+        raise UsageError("gdb is not installed.", next_step=remedy)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmmlab-gdb-")))
         serial = folder / "serial.txt"

@@ -77,12 +77,13 @@ def boot_lab(
 
 def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
     # Imported here: most of a worksheet needs none of it.
-    from vmmlab.course import model as course
     from vmmlab.course import submission
+    from vmmlab.course.find import find_course
+    from vmmlab.course.load import load_course
     from vmmlab.grading.boots import LabRunner
     from vmmlab.grading.request import RunRequest
+    from vmmlab.host.tools import require
     from vmmlab.probes import bringup
-    from vmmlab.student import doctor
     from vmmlab.workspace import model as workspace
 
     here = workspace.locate(folder) if folder.is_dir() else None
@@ -92,8 +93,8 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
             expected="the folder that `vmmlab new` made",
             next_step="write its name into `workspace` above; or go on without a boot",
         )
-    doctor.require(("qemu-system-x86_64", "gcc", "ld", "objcopy"))
-    kit = course.load(course.find(here.root))
+    require(("qemu-system-x86_64", "gcc", "ld", "objcopy"))
+    kit = load_course(find_course(here.root))
     runner = LabRunner(
         RunRequest(
             course=kit,
@@ -102,7 +103,7 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
             cohort=here.cohort,
             seed=seed,
             sandbox_required=False,
-            prebuilt=here.root / "standin",
+            prebuilt=here.prebuilt,
         )
     )
     try:

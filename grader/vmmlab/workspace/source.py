@@ -1,4 +1,4 @@
-"""Whose work a command is about: the reference, one's own workspace, or another person's folder."""
+"""Whose work is meant: the reference solution, the reader's own workspace, or another folder."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Final
 
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
-from vmmlab.course.submission import Submission, reference, take
+from vmmlab.course.reference import reference
+from vmmlab.course.submission import Submission, take
 from vmmlab.workspace.model import Workspace
 
 REFERENCE: Final = "reference"
-"""The name of the reference solution, in place of a folder."""
+"""What is said in place of a folder where the reference solution is meant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Whose work it is: the reference solution, the reader's own workspace, or another person's.
+    """Whose work it is: the reference solution, the reader's own workspace, or somebody else's.
 
     Attributes:
         name: a folder, or `REFERENCE`.
@@ -35,7 +36,7 @@ class Source:
 
     @property
     def own(self) -> Workspace | None:
-        """The workspace that the reader is in, if that is what `name` means."""
+        """The workspace that the reader is in, if that is what is meant."""
         if self.is_reference or self.here is None:
             return None
         return self.here if Path(self.name).resolve() == self.here.root else None
@@ -46,7 +47,7 @@ class Source:
         return self.is_reference or self.own is not None
 
     def cohort(self, course: Course, name: str | None = None) -> Cohort:
-        """Return its cohort: `name`, else its workspace's, else the course's.
+        """Whose numbers it gets: those of cohort `name`, else its workspace's, else the course's.
 
         Raises:
             UsageError: `name` cannot be a cohort's.
@@ -56,9 +57,9 @@ class Source:
         return Cohort.derive(course.cohort if name is None else name)
 
     def take(self, labs: Sequence[str], course: Course) -> Submission:
-        """Return its files for `labs`.
+        """Its files for `labs`.
 
-        Raises: as for `vmmlab.course.submission.take` and `reference`.
+        Raises: as for `take` and `reference`.
         """
         if self.is_reference:
             return reference(course, labs)

@@ -9,7 +9,7 @@ from typing import Final
 from vmmlab.author.mutants.model import DoesNotApply, Edit, Mutant
 from vmmlab.course.markup import regions, starter_text
 from vmmlab.course.model import Course
-from vmmlab.course.submission import reference_text
+from vmmlab.course.reference import reference_text
 
 _BEGIN: Final = re.compile(r"BEGIN SOLUTION (\S+)")
 

@@ -13,7 +13,7 @@ from typing import Final, Literal
 from vmmlab.author.mutants.apply import part, replaced
 from vmmlab.author.mutants.model import Edit, Mutant
 from vmmlab.course.model import Course
-from vmmlab.course.submission import reference_text
+from vmmlab.course.reference import reference_text
 
 Named = Literal["line", "function", ""]
 

@@ -23,7 +23,7 @@ from vmmlab.author.mutants.progress import Watch
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
-from vmmlab.course.submission import reference
+from vmmlab.course.reference import reference
 from vmmlab.grading.boots import LabRunner, make_builder
 from vmmlab.grading.request import RunRequest
 from vmmlab.host.sandbox import Sandbox

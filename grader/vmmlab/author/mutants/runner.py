@@ -19,10 +19,10 @@ from vmmlab.author.mutants.progress import Watch
 from vmmlab.base import workers
 from vmmlab.base.errors import CourseError, VmmlabError
 from vmmlab.base.yamlfile import shown
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
 from vmmlab.course.model import ARCHES, Course
-from vmmlab.course.submission import reference
+from vmmlab.course.reference import reference
 from vmmlab.grading.request import RunRequest
 from vmmlab.report import Report
 from vmmlab.report.make import report_lab
@@ -195,7 +195,7 @@ def _mutant_job(job: tuple[Path, Mutant, int]) -> Result:
 @functools.lru_cache(maxsize=1)
 def course_at(root: Path) -> Course:
     """The course in a folder, read once for each process."""
-    return courses.load(root)
+    return load_course(root)
 
 
 @dataclass(frozen=True, slots=True)

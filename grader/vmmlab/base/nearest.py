@@ -1,0 +1,23 @@
+"""Suggestions for a misspelt name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that `name` is most probably meant to be, or None."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return a question for the reader that names the nearest known name, "" if none is near."""
+    near = nearest(name, known)
+    return did_you_mean(near) if near else ""
+
+
+def did_you_mean(name: str | int) -> str:
+    """Return a question for the reader that proposes `name`."""
+    return f"did you mean {name}?"

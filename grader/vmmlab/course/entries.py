@@ -1,0 +1,54 @@
+"""course.yml as pydantic reads it, before names and sums are compared."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from vmmlab.course import cohort
+from vmmlab.course.model import ARCHES, STRICT, CheckSpec, Step, Text
+
+SCHEMA: Final = 1
+"""The version of course.yml."""
+
+_Points = Annotated[int, Field(ge=0)]
+_CohortName = Annotated[str, StringConstraints(pattern=f"^{cohort.NAME.pattern}$")]
+_Cpus = Annotated[int, Field(ge=1, le=255)]
+
+
+class LabEntry(BaseModel):
+    """What stands below the name of a lab."""
+
+    model_config = STRICT
+
+    title: Text
+    points: _Points = 0
+    points_i386: _Points = 0
+    hidden_points: _Points = 0
+    files: dict[str, list[Text]] = {}
+    steps: list[Step] = []
+    checks: dict[str, CheckSpec] = {}
+    hidden: dict[str, CheckSpec] = {}
+    cpus: Annotated[list[_Cpus], Field(min_length=1)] = [4]
+    firmware: Annotated[list[Literal["qboot", "seabios"]], Field(min_length=1)] = ["qboot"]
+
+    def checks_for(self, arch: str) -> dict[str, CheckSpec]:
+        """Return the open checks for one architecture by id."""
+        return {check_id: check for check_id, check in self.checks.items() if check.arch == arch}
+
+    @property
+    def sums(self) -> dict[str, tuple[str, int]]:
+        """For each architecture the key of its sum and the number that stands there."""
+        return {ARCHES[0]: ("points", self.points), ARCHES[1]: ("points_i386", self.points_i386)}
+
+
+class CourseEntry(BaseModel):
+    """The whole file."""
+
+    model_config = STRICT
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    title: Text
+    cohort: _CohortName = "dev"
+    labs: Annotated[dict[str, LabEntry], Field(min_length=1)]

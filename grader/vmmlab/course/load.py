@@ -1,0 +1,100 @@
+"""course.yml to a `Course`. Every mistake in it is one `CourseError` with file, line and key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import ValidationError
+
+from vmmlab.base import yamlfile
+from vmmlab.base.errors import CourseError
+from vmmlab.base.yamlfile import YamlFile
+from vmmlab.course.entries import CourseEntry
+from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.ids import HIDDEN_TOPIC
+from vmmlab.course.mistakes import Mistake, contradictions, described, mistake_of
+from vmmlab.course.model import ARCHES, Course, Lab
+
+
+def load_course(root: Path) -> Course:
+    """Read `root`/course.yml.
+
+    Raises:
+        CourseError: the file cannot be read, is not YAML, or says something that cannot be.
+    """
+    file = _read(root / COURSE_FILE)
+    try:
+        entry = CourseEntry.model_validate(file.data)
+    except ValidationError as error:
+        mistakes = [mistake_of(detail) for detail in error.errors(include_url=False)]
+    else:
+        mistakes = list(contradictions(entry))
+        if not mistakes:
+            return _course(root, entry, file)
+    raise _error(file, mistakes)
+
+
+def _read(path: Path) -> YamlFile:
+    file = yamlfile.read(path)
+    if not isinstance(file.data, dict):
+        raise CourseError(
+            f"{file.shown}:1: this is not a course.",
+            expected="keys such as schema, title and labs",
+            found="nothing" if file.data is None else described(file.data),
+        )
+    return file
+
+
+def _course(root: Path, entry: CourseEntry, file: YamlFile) -> Course:
+    labs: dict[str, Lab] = {}
+    for name, lab in entry.labs.items():
+        lines = {c: file.line(("labs", name, "checks", c)) for c in lab.checks}
+        lines |= {c: file.line(("labs", name, HIDDEN_TOPIC, c)) for c in lab.hidden}
+        labs[name] = Lab(
+            name=name,
+            title=lab.title,
+            files=tuple(lab.files),
+            symbols=MappingProxyType({f: tuple(s) for f, s in lab.files.items()}),
+            steps=tuple(lab.steps),
+            checks=MappingProxyType(lab.checks_for(ARCHES[0])),
+            points=lab.points,
+            cpus=tuple(lab.cpus),
+            firmware=tuple(lab.firmware),
+            source=file.path,
+            line=file.line(("labs", name)),
+            check_lines=MappingProxyType(lines),
+            others=MappingProxyType(
+                {a: MappingProxyType(found) for a in ARCHES[1:] if (found := lab.checks_for(a))}
+            ),
+            hidden=MappingProxyType(dict(lab.hidden)),
+            hidden_points=lab.hidden_points,
+        )
+    return Course(
+        root=root,
+        title=entry.title,
+        cohort=entry.cohort,
+        labs=MappingProxyType(labs),
+    )
+
+
+def _error(file: YamlFile, mistakes: Sequence[Mistake]) -> CourseError:
+    """Return one error for the first mistake in the file; it names the lines of the others too."""
+    # A misspelt key is one mistake, not also a missing one.
+    meant = {(*m.loc[:-1], m.meant) for m in mistakes if m.meant}
+    told = [m for m in mistakes if m.loc not in meant]
+    placed = sorted(((file.line(m.loc), m) for m in told), key=lambda pair: pair[0])
+    line, first = placed[0]
+    next_step = first.next_step
+    others = sorted({at for at, _ in placed[1:]} - {line})
+    if others:
+        more = f"then look at line {', '.join(map(str, others))}, where more is wrong"
+        next_step = f"{next_step}; {more}" if next_step else more
+    key = " > ".join(str(part) for part in first.loc)
+    return CourseError(
+        f"{file.shown}:{line}: {key}: {first.message}",
+        expected=first.expected,
+        found=first.found,
+        next_step=next_step,
+    )

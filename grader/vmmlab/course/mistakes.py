@@ -1,0 +1,231 @@
+"""Mistakes in course.yml: contradictions, and pydantic's errors in this project's words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from pydantic import BaseModel
+
+from vmmlab.base.nearest import did_you_mean, nearest, suggestion
+from vmmlab.course.entries import SCHEMA, CourseEntry, LabEntry
+from vmmlab.course.ids import CHECK_ID, HIDDEN_TOPIC, LAB_NAME, SOURCE_PATH, is_hidden
+from vmmlab.course.model import ARCHES, CheckSpec, Step
+
+Loc = tuple[str | int, ...]
+
+_SYMBOL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Mistake(NamedTuple):
+    """One mistake.
+
+    Attributes:
+        loc: the keys and indices that lead to it.
+        message: what is wrong.
+        expected: what should be there.
+        found: what is there instead.
+        next_step: what to do about it.
+        meant: of an unknown key, the known key that is probably meant.
+    """
+
+    loc: Loc
+    message: str
+    expected: str = ""
+    found: str = ""
+    next_step: str = ""
+    meant: str = ""
+
+
+# --- what the types cannot say ----------------------------------------------------------------
+
+
+def contradictions(entry: CourseEntry) -> Iterator[Mistake]:
+    """Yield what the types cannot say: names that do not fit each other, wrong sums."""
+    owner: dict[str, str] = {}
+    for name, lab in entry.labs.items():
+        here: Loc = ("labs", name)
+        if not LAB_NAME.fullmatch(name):
+            yield Mistake(here, "this is not a lab's name.", "lab0, lab1, …", name)
+            continue
+        yield from _wrong_files(here, name, lab, owner)
+        yield from _wrong_steps(here, name, lab)
+        yield from _wrong_checks(here, name, lab)
+        yield from _wrong_sums(here, name, lab)
+
+
+def _wrong_files(here: Loc, name: str, lab: LabEntry, owner: dict[str, str]) -> Iterator[Mistake]:
+    for file, symbols in lab.files.items():
+        at = (*here, "files", file)
+        if not SOURCE_PATH.fullmatch(file) or not file.startswith(f"{name}/"):
+            yield Mistake(at, "this is not a file of this lab.", f"{name}/NAME.c or {name}/NAME.S")
+        if not symbols:
+            yield Mistake(at, "a file without a name in it.", "the functions it must define")
+        for index, symbol in enumerate(symbols):
+            if not _SYMBOL.fullmatch(symbol):
+                yield Mistake((*at, index), "this is not a C name.", found=symbol)
+            elif symbol in owner:
+                yield Mistake(
+                    (*at, index),
+                    f"{symbol} belongs to two files.",
+                    "each name in one file",
+                    f"it is in {owner[symbol]} already",
+                )
+            owner.setdefault(symbol, file)
+
+
+def _wrong_steps(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
+    for index, step in enumerate(lab.steps):
+        at = (*here, "steps", index)
+        wanted = f"{name}.{index + 1}"
+        if step.id != wanted:
+            yield Mistake(
+                (*at, "id"), "steps are numbered in order.", wanted, step.id, "renumber the steps"
+            )
+        if step.file not in lab.files:
+            yield Mistake(
+                (*at, "file"),
+                "this lab has no such file.",
+                f"one of {', '.join(lab.files) or 'none: the lab has no files'}",
+                step.file,
+                suggestion(step.file, lab.files),
+            )
+        elif step.function not in lab.files[step.file]:
+            yield Mistake(
+                (*at, "function"),
+                f"{step.file} has no such name in its contract.",
+                f"one of {', '.join(lab.files[step.file])}",
+                step.function,
+                suggestion(step.function, lab.files[step.file]),
+            )
+
+
+def _wrong_checks(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
+    steps = [step.id for step in lab.steps]
+    everything = [
+        *(("checks", check_id, check) for check_id, check in lab.checks.items()),
+        *((HIDDEN_TOPIC, check_id, check) for check_id, check in lab.hidden.items()),
+    ]
+    for key, check_id, check in everything:
+        at = (*here, key, check_id)
+        if not CHECK_ID.fullmatch(check_id) or not check_id.startswith(f"{name}."):
+            yield Mistake(at, "this is not a check's id.", f"{name}.topic.name", check_id)
+        elif is_hidden(check_id) != (key == HIDDEN_TOPIC):
+            right = "a topic other than hidden"
+            if key == HIDDEN_TOPIC:
+                right = f"{name}.{HIDDEN_TOPIC}.name"
+            yield Mistake(at, "hidden checks stand under `hidden`, others not.", right, check_id)
+        if key == HIDDEN_TOPIC and check.arch != ARCHES[0]:
+            yield Mistake((*at, "arch"), "hidden checks are for x86_64.", ARCHES[0], check.arch)
+        if check.step is not None and check.step not in steps:
+            yield Mistake(
+                (*at, "step"),
+                "this lab has no such step.",
+                f"one of {', '.join(steps) or 'none: the lab has no steps'}",
+                check.step,
+                suggestion(check.step, steps),
+            )
+        if check.step is None and check.points:
+            yield Mistake(
+                at, "a check with points needs the step that earns them.", "step: " + name + ".1"
+            )
+
+
+def _wrong_sums(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
+    hidden = sum(check.points for check in lab.hidden.values())
+    if lab.hidden and hidden != lab.hidden_points:
+        yield Mistake(
+            (*here, "hidden_points"),
+            "the points do not add up.",
+            f"{lab.hidden_points}, as it says here",
+            f"the hidden checks of {name} add up to {hidden}",
+            "change hidden_points or the points of the hidden checks",
+        )
+    for arch, (key, said) in lab.sums.items():
+        total = sum(check.points for check in lab.checks_for(arch).values())
+        if total != said:
+            which = "" if arch == ARCHES[0] else f" for {arch}"
+            yield Mistake(
+                (*here, key),
+                "the points do not add up.",
+                f"{said}, as it says here",
+                f"the checks of {name}{which} add up to {total}",
+                "change the lab's points or those of its checks",
+            )
+
+
+# --- what the types say -------------------------------------------------------------------------
+
+_KINDS: Final = {
+    "string_type": "text",
+    "string_too_short": "some text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "dict_type": "keys and values",
+    "model_type": "keys and values",
+    "list_type": "a list",
+    "too_short": "at least one entry",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-', at most 32",
+}
+
+
+def mistake_of(detail: Any) -> Mistake:
+    """Return a pydantic error in this project's words.
+
+    Args:
+        detail: one entry of `ValidationError.errors`.
+    """
+    loc: Loc = tuple(part for part in detail["loc"] if part != "[key]")
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        known, key = _known_keys(loc), str(loc[-1])
+        near = nearest(key, known) or ""
+        return Mistake(
+            loc,
+            "unknown key.",
+            f"one of {', '.join(known)}",
+            key,
+            did_you_mean(near) if near else "",
+            meant=near,
+        )
+    if kind == "missing":
+        return Mistake(loc, "this key is missing.")
+    if loc == ("schema",):
+        return Mistake(
+            loc,
+            "this version of course.yml is not known.",
+            str(SCHEMA),
+            described(detail["input"]),
+            "take the vmmlab that goes with this course",
+        )
+    expected = _KINDS.get(kind, "")
+    if kind in ("greater_than_equal", "less_than_equal"):
+        limit = context.get("ge", context.get("le"))
+        expected = f"{'at least' if 'ge' in context else 'at most'} {limit}"
+    elif kind == "literal_error":
+        expected = str(context["expected"])
+    if not expected:
+        expected = str(detail["msg"])
+    return Mistake(loc, "this value does not fit.", expected, described(detail["input"]))
+
+
+def _known_keys(loc: Loc) -> list[str]:
+    model: type[BaseModel] = CourseEntry
+    if len(loc) == 3:
+        model = LabEntry
+    elif len(loc) > 3:
+        model = Step if loc[2] == "steps" else CheckSpec
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def described(value: Any) -> str:
+    """Return a value of the file as an error shows it, at most 60 characters."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

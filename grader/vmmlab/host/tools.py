@@ -1,0 +1,75 @@
+"""The programs that the kit starts, the Debian package of each, and whether they are installed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from vmmlab.base.errors import InfraError
+from vmmlab.host import versions
+
+PACKAGES: Final = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qboot.rom": "qemu-system-data",
+    "gcc": "gcc",
+    "ld": "binutils",
+    "objcopy": "binutils",
+    "bwrap": "bubblewrap",
+    "clang": "clang",
+    "gdb": "gdb",
+    "grub-mkrescue": "grub-common",
+    "grub-i386-pc": "grub-pc-bin",
+    "xorriso": "xorriso",
+}
+"""The Debian package of each tool."""
+
+GRUB_MODULES: Final = Path("/usr/lib/grub/i386-pc")
+"""Where GRUB for BIOS is installed."""
+
+
+def is_installed(name: str) -> bool:
+    """Return whether a tool is there; nothing is started.
+
+    Args:
+        name: a key of `PACKAGES`, but for `qboot.rom`, which only QEMU finds.
+    """
+    if name == "qemu-system-x86_64":
+        try:
+            versions.qemu_path()
+        except InfraError:
+            return False
+        return True
+    if name == "grub-i386-pc":
+        return GRUB_MODULES.is_dir()
+    return shutil.which(name) is not None
+
+
+def require(names: Iterable[str]) -> None:
+    """Make sure that some tools are installed; takes 1 ms.
+
+    Args:
+        names: as for `is_installed`.
+
+    Raises:
+        InfraError: some are missing; it names all of them and the command that installs them.
+    """
+    missing = [name for name in names if not is_installed(name)]
+    if missing:
+        raise InfraError(
+            f"{', '.join(missing)}: not installed.",
+            expected="on PATH",
+            next_step=install_command(PACKAGES[name] for name in missing)
+            or "install them, then run vmmlab doctor",
+        )
+
+
+def install_command(packages: Iterable[str]) -> str:
+    """Return the one command that installs some Debian packages; "" for none."""
+    wanted = sorted(set(packages))
+    if not wanted:
+        return ""
+    if shutil.which("apt-get") is None:
+        return f"install {', '.join(wanted)} (as Debian calls them)"
+    return f"sudo apt-get install --no-install-recommends {' '.join(wanted)}"

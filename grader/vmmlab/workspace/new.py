@@ -1,0 +1,257 @@
+"""Make a workspace on disk: the template rendered, with starters, checks and handouts added.
+
+The prebuilt labs are added by the caller: making them needs a compiler, which this package does not
+know.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from vmmlab.base.errors import CourseError, InfraError, UsageError, os_reason
+from vmmlab.base.workspacefile import WORKSPACE_FILE
+from vmmlab.course import materials
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.model import Course, Lab
+from vmmlab.i18n.translate import LANGUAGES
+from vmmlab.workspace.model import Workspace, read
+
+_MAX_STUDENT: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What `vmmlab new` asks for.
+
+    Attributes:
+        student: the student's name.
+        cohort: the numbers for cohort.h.
+        lang: the language of the starters, which the workspace remembers; "" for English starters
+            and, later, the language of the environment.
+
+    Raises:
+        UsageError: `student` cannot be a name.
+    """
+
+    student: str
+    cohort: Cohort
+    lang: str = ""
+
+    def __post_init__(self) -> None:
+        # Braces: cookiecutter would take them for a template.
+        if (
+            not self.student.isprintable()
+            or not self.student.strip()
+            or "{" in self.student
+            or len(self.student) > _MAX_STUDENT
+        ):
+            raise UsageError(
+                "this cannot be a student's name.",
+                expected=f"one line of text without braces, at most {_MAX_STUDENT} characters",
+                found=repr(self.student[:_MAX_STUDENT]),
+            )
+        assert self.lang in ("", *LANGUAGES)
+
+
+def new(
+    dest: Path, course: Course, answers: Answers, complete: Callable[[Workspace], None]
+) -> Path:
+    """Make a workspace in `dest`, whole or not at all, and return its path.
+
+    Args:
+        dest: a folder that does not exist or is empty; `~` is understood.
+        course: where template, starters and handouts come from; a release will do.
+        answers: the student and the cohort.
+        complete: adds the rest to the workspace before it appears in `dest`; what it raises ends
+            everything.
+
+    Raises:
+        UsageError: `dest` is in use.
+        CourseError: the course's template or reference is at fault.
+        InfraError: the workspace cannot be written.
+    """
+    dest = Path(os.path.abspath(dest.expanduser()))  # noqa: PTH100 (resolve would follow links)
+    exists = _is_empty_folder(dest)
+    made = _make_parents(dest.parent)
+    scratch: Path | None = None
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{dest.name[:40]}.", dir=dest.parent))
+        built = _render(course, answers, scratch)
+        complete(fill(built, course))
+        if exists:
+            _move_into(built, dest)
+        else:
+            built.rename(dest)
+    except BaseException as error:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+        for folder in reversed(made):
+            with suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise InfraError(
+                f"the workspace could not be written to {dest}.",
+                found=error.strerror or str(error),
+                next_step="nothing was left behind; mend this and try again",
+            ) from error
+        raise
+    shutil.rmtree(scratch, ignore_errors=True)
+    return dest
+
+
+def fill(directory: Path, course: Course) -> Workspace:
+    """Add starters, checks, handouts and `.venv` to a rendered template; return the workspace.
+
+    Args:
+        directory: the folder that cookiecutter has just made.
+        course: where the starters and the handouts come from.
+
+    Raises:
+        UsageError: its workspace.toml cannot be read.
+        CourseError: the reference or its markup is at fault.
+    """
+    workspace = read(directory)
+    for lab in course.labs.values():
+        _add_lab(directory, lab, course, workspace.lang)
+    _link_environment(directory / ".venv")
+    return workspace
+
+
+# --- what is added to the template ------------------------------------------------------------
+
+
+def _add_lab(directory: Path, lab: Lab, course: Course, lang: str) -> None:
+    for path in lab.files:
+        target = directory / path
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(materials.starter(course, path, lang), encoding="utf-8")
+    for name in (f"test_{lab.name}.py", "README.md", "README.ja.md"):
+        source = course.labs_dir / lab.name / name
+        if source.is_file():
+            (directory / lab.name).mkdir(exist_ok=True)
+            shutil.copyfile(source, directory / lab.name / name)
+    for picture in sorted((course.labs_dir / lab.name / "pictures").glob("*.svg")):
+        (directory / lab.name / "pictures").mkdir(exist_ok=True, parents=True)
+        shutil.copyfile(picture, directory / lab.name / "pictures" / picture.name)
+
+
+def _link_environment(link: Path) -> None:
+    """Make `.venv` a link to the environment that vmmlab runs from, if it is one."""
+    if (Path(sys.prefix) / "pyvenv.cfg").is_file() and not link.is_symlink():
+        link.symlink_to(sys.prefix)
+
+
+# --- the template -------------------------------------------------------------------------------
+
+
+def _render(course: Course, answers: Answers, scratch: Path) -> Path:
+    # Imported here because it takes a quarter of a second and only `vmmlab new` needs it.
+    from cookiecutter.exceptions import CookiecutterException
+    from cookiecutter.main import cookiecutter
+    from jinja2 import TemplateError
+
+    given: dict[str, Any] = {
+        "slug": "workspace",
+        "student": answers.student,
+        "cohort": answers.cohort.name,
+        "lang": answers.lang,
+        **answers.cohort.literals(),
+    }
+    try:
+        # Not in `scratch` itself: cookiecutter takes braces in a path for a template.
+        with tempfile.TemporaryDirectory() as own:
+            # Not the user's own configuration, which could change the workspace.
+            config = Path(own) / "config.yml"
+            config.write_text(f"replay_dir: {own}/replay\ncookiecutters_dir: {own}/none\n")
+            made = cookiecutter(
+                str(course.template),
+                no_input=True,
+                extra_context=given,
+                output_dir=own,
+                config_file=str(config),
+                accept_hooks=False,
+            )
+            return _copy(Path(made), scratch / "workspace")
+    except (CookiecutterException, TemplateError) as error:
+        raise CourseError(
+            f"the workspace's template {course.template} does not work.", found=str(error)
+        ) from error
+
+
+def _copy(source: Path, target: Path) -> Path:
+    """Copy a folder as shutil.copytree does, but stop at the first error."""
+    target.mkdir()
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir()
+        else:
+            shutil.copy(path, place)
+    return target
+
+
+# --- where it goes ------------------------------------------------------------------------------
+
+
+def _is_empty_folder(dest: Path) -> bool:
+    """Return whether `dest` exists and is empty; raise UsageError for anything else that exists."""
+    try:
+        names = sorted(entry.name for entry in dest.iterdir())
+    except FileNotFoundError:
+        if dest.is_symlink():
+            raise UsageError(
+                f"{dest} is a link that leads nowhere.", next_step="remove it, or choose another"
+            ) from None
+        return False
+    except OSError as error:
+        raise UsageError(
+            f"{dest} cannot become a workspace.",
+            expected="a folder that does not exist yet, or an empty one",
+            found=os_reason(error),
+        ) from None
+    if names:
+        again = WORKSPACE_FILE in names
+        raise UsageError(
+            f"{dest} is a workspace already; nothing was changed."
+            if again
+            else f"{dest} is not empty; nothing was changed.",
+            expected="a folder that does not exist yet, or an empty one",
+            found=", ".join(names[:5]) + (", …" if len(names) > 5 else ""),
+            next_step="choose another folder",
+        )
+    return True
+
+
+def _make_parents(parent: Path) -> list[Path]:
+    """Make the folders above the workspace; return the new ones, the outermost first."""
+    missing = [p for p in (parent, *parent.parents) if not p.exists()][::-1]
+    made: list[Path] = []
+    for folder in missing:
+        try:
+            folder.mkdir()
+        except OSError as error:
+            for one in reversed(made):
+                with suppress(OSError):
+                    one.rmdir()
+            raise UsageError(f"{folder} cannot be made.", found=os_reason(error)) from None
+        made.append(folder)
+    return made
+
+
+def _move_into(built: Path, dest: Path) -> None:
+    moved: list[Path] = []
+    try:
+        for entry in sorted(built.iterdir()):
+            moved.append(entry.rename(dest / entry.name))
+    except BaseException:
+        for entry in moved:
+            entry.rename(built / entry.name)
+        raise
