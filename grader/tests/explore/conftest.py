@@ -11,7 +11,9 @@ from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
 from vmmlab.explore import Bounds, Exploration, explore
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.images import Builder, BuildOptions, FromReference, Image
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions, Image
+from vmmlab.images.sources import FromReference
 
 ROOT = Path(__file__).parents[3]
 Files = Mapping[str, bytes]

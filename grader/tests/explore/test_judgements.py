@@ -285,7 +285,8 @@ from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
 from vmmlab.explore import explore
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.images import Builder, FromReference
+from vmmlab.images.builder import Builder
+from vmmlab.images.sources import FromReference
 course = courses.load(Path(sys.argv[1]))
 files = {name: text.encode() for name, text in json.load(sys.stdin).items()}
 sandbox = Sandbox.choose(require=False)

@@ -15,8 +15,9 @@ from vmmlab.course.model import Course, Lab, Step
 from vmmlab.course.submission import take
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.tools import require
-from vmmlab.images import Builder, BuildOptions, FromReference, Image, Prebuilt, StandInSource
-from vmmlab.images.model import Delays
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions, Delays, Image
+from vmmlab.images.sources import FromReference, Prebuilt, PrebuiltSource
 from vmmlab.workspace.model import Workspace
 
 ALL: Final = "vmm"
@@ -107,7 +108,7 @@ def own_image(
 def image_of(
     tree: Path,
     course: Course,
-    standins: StandInSource,
+    standins: PrebuiltSource,
     lab: str,
     files: Mapping[str, bytes],
     cohort: Cohort,

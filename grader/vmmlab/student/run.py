@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import InfraError, UsageError
-from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.host import toolroots, tools
 from vmmlab.host.sandbox import Limits, Sandbox, kill_tree
 from vmmlab.host.versions import qemu_path, tool_versions
 from vmmlab.i18n.translate import Reader
-from vmmlab.images import Image, Symbols
-from vmmlab.images.model import Delays
+from vmmlab.images import prebuilt
+from vmmlab.images.model import Delays, Image
+from vmmlab.images.symbols import Symbols
 from vmmlab.machine import Machine, MachineSpec, firmware
 from vmmlab.machine.dialects import X2APIC_CPU, require_x2apic
 from vmmlab.student.build import folder_of, image_of, install, labs_of, own_image
@@ -152,7 +152,7 @@ def image_for(
     return image_of(
         course.tree,
         course,
-        materials.standins(course, cohort),
+        prebuilt.source_of(course, cohort),
         lab,
         Source(source).take([one.name for one in labs_of(course, lab)], course).files,
         cohort,
