@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import SerializeAsAny
-
 from vmmlab.observe.cpu import CpuRecord, CpuState
 from vmmlab.observe.evidence import (
     Barrier,
@@ -20,9 +18,9 @@ from vmmlab.observe.evidence import (
     Counters,
     Delay,
     Interleaving,
-    LabEvidence,
     Lock,
     Multiboot,
+    OfLab,
     Physical0,
     PlacedCall,
     Switch,
@@ -179,7 +177,7 @@ class Observation:
     delay: Delay | None = None
     lock: Lock | None = None
     barrier: Barrier | None = None
-    lab: SerializeAsAny[LabEvidence] | None = None
+    lab: OfLab | None = None
     restarted: bool = False
     serial: str = ""
     wall_s: float = 0.0
