@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from pydantic import SerializeAsAny
-
 from vmmlab.base.message import Text, listed, msg
 from vmmlab.observe.cpu import CpuRecord, CpuState
 from vmmlab.observe.evidence import (
@@ -21,9 +19,9 @@ from vmmlab.observe.evidence import (
     Counters,
     Delay,
     Interleaving,
-    LabEvidence,
     Lock,
     Multiboot,
+    OfLab,
     Physical0,
     PlacedCall,
     Switch,
@@ -215,7 +213,7 @@ class Observation:
     delay: Delay | None = None
     lock: Lock | None = None
     barrier: Barrier | None = None
-    lab: SerializeAsAny[LabEvidence] | None = None
+    lab: OfLab | None = None
     restarted: bool = False
     serial: str = ""
     wall_s: float = 0.0
