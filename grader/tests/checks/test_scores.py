@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from vmmlab.checks.model import CheckMistake
 
 from vmmlab.checks import Score, fail
-from vmmlab.checks.model import CheckMistake
 
 
 def test_points_are_the_share_of_cases_that_passed(kit):
