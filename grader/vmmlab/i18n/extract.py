@@ -193,17 +193,15 @@ def course(
 def causes(
     file: IO[bytes], keywords: Collection[str], tags: Collection[str], options: Mapping[str, Any]
 ) -> Iterator[Found]:
-    """Extract the next steps and the hints in causes.yml or hints.yml."""
+    """Extract the next steps and the hint levels in causes.yml."""
     yaml = _yaml(file)
     for cause, entry in _mapping(yaml.data).items():
-        plain = isinstance(entry, list)
-        text = _mapping(entry).get("next")
+        text, hints = _mapping(entry).get("next"), _mapping(entry).get("hints")
         if isinstance(text, str):
             yield yaml.line((cause, "next")), "gettext", (text.strip(),), [f"{cause}: next"]
-        hints = entry if plain else _mapping(entry).get("hints")
         for number, hint in enumerate(hints if isinstance(hints, list) else []):
             if isinstance(hint, str):
-                line = yaml.line((cause, number) if plain else (cause, "hints", number))
+                line = yaml.line((cause, "hints", number))
                 yield line, "gettext", (hint.strip(),), [f"{cause}: hint {number + 1}"]
 
 
