@@ -19,7 +19,10 @@ PACKAGE = ROOT / "grader" / "vmmlab"
 LABS = sorted(path.name for path in (ROOT / "labs").glob("lab[0-9]*"))
 
 SHOWN: Mapping[str, Collection[str] | None] = {
-    "student/run.py": ("Boot", "run", "_on_terminal", "_unattended", "_debug"),
+    "student/boot.py": None,
+    "student/debug.py": ("boot_under_gdb",),
+    "student/run.py": ("run", "_on_terminal"),
+    "student/unattended.py": ("_boot",),
     "images/builder.py": None,
     "checks/hints.py": None,
     "images/cache.py": None,
