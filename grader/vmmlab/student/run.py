@@ -16,19 +16,11 @@ from vmmlab.host import tools
 from vmmlab.host.sandbox import Sandbox, kill_tree
 from vmmlab.host.versions import tool_versions
 from vmmlab.i18n.translate import Reader
-<<<<<<< HEAD
 from vmmlab.images import prebuilt
 from vmmlab.images.model import Delays, Image
-from vmmlab.images.symbols import Symbols
-from vmmlab.machine import Machine, MachineSpec, firmware
-from vmmlab.machine.dialects import X2APIC_CPU, require_x2apic
-=======
-from vmmlab.images import Image
-from vmmlab.images.model import Delays
 from vmmlab.machine import MachineSpec
 from vmmlab.machine.dialects import require_x2apic
 from vmmlab.student.boot import Boot
->>>>>>> cli
 from vmmlab.student.build import folder_of, image_of, install, labs_of, own_image
 from vmmlab.student.command import qemu_argv, sandboxed, tell, terminal_kept
 from vmmlab.student.debug import boot_under_gdb
