@@ -18,7 +18,7 @@ from typing import Final
 from vmmlab.author import mutants
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.markdown import headings
-from vmmlab.base.message import Text
+from vmmlab.base.message import Text, msg
 from vmmlab.checks.causes import Causes
 from vmmlab.course import comments
 from vmmlab.course.find import COURSE_FILE
@@ -63,8 +63,8 @@ class Forgotten:
         """It as one line, in the reader's language."""
         where = f"{self.file}:{self.line}" if self.line else self.file
         said = [say(self.what)]
-        said += [say(f"Expected {self.expected}")] if self.expected else []
-        said += [say(f"Found {self.found}")] if self.found else []
+        said += [say(msg("Expected {expected}", expected=self.expected))] if self.expected else []
+        said += [say(msg("Found {found}", found=self.found))] if self.found else []
         what = say.label(". ").join(" ".join(one.split()).rstrip(".。") for one in said)
         return say.label(": ").join((where, what, say(self.do)))
 
@@ -102,7 +102,7 @@ def _of_error(error: VmmlabError, file: str) -> Forgotten:
         file,
         int(place.group(2)) if place else 0,
         place.group(3) if place else error.message,
-        error.next_step or "mend it",
+        error.next_step or msg("mend it"),
         expected=error.expected,
         found=error.found,
     )
@@ -117,21 +117,26 @@ def _handouts(course: Course, lab: Lab) -> Iterator[Forgotten]:
         file = f"labs/{lab.name}/{name}"
         text = _text(course, file)
         if text is None:
-            yield Forgotten(file, 0, f"the {language} handout is missing", "write it")
+            yield Forgotten(
+                file,
+                0,
+                msg("the {language} handout is missing", language=language),
+                msg("write it"),
+            )
             continue
         levels[name] = [level for level, _ in headings(text)]
         lines = text.splitlines()
         for number, line in enumerate(lines, 1):
             if LEFT_OVER in line:
                 wish = line.split(LEFT_OVER, 1)[1].removesuffix("-->").strip()
-                yield Forgotten(file, number, "still to be written", wish)
+                yield Forgotten(file, number, msg("still to be written"), wish)
         yield from _rows(lab, file, lines)
     if len(levels) == 2 and levels["README.md"] != levels["README.ja.md"]:
         yield Forgotten(
             f"labs/{lab.name}/README.ja.md",
             0,
-            "its headings are not those of README.md",
-            "give both the same sections in the same order",
+            msg("its headings are not those of README.md"),
+            msg("give both the same sections in the same order"),
         )
 
 
@@ -146,19 +151,30 @@ def _rows(lab: Lab, file: str, lines: Sequence[str]) -> Iterator[Forgotten]:
         if check_id not in told:
             if check.points:
                 yield Forgotten(
-                    file, 0, f"no row for the check {check_id}", "add it to the table of checks"
+                    file,
+                    0,
+                    msg("no row for the check {check_id}", check_id=check_id),
+                    msg("add it to the table of checks"),
                 )
         elif told[check_id][0] != check.points:
             yield Forgotten(
                 file,
                 told[check_id][1],
-                f"{check_id} has {told[check_id][0]} points here and {check.points} in course.yml",
-                "make both the same",
+                msg(
+                    "{check_id} has {told} points here and {points} in course.yml",
+                    check_id=check_id,
+                    told=told[check_id][0],
+                    points=check.points,
+                ),
+                msg("make both the same"),
             )
     for check_id, (_, number) in told.items():
         if check_id not in checks:
             yield Forgotten(
-                file, number, f"course.yml has no check {check_id}", "take the row out, or add it"
+                file,
+                number,
+                msg("course.yml has no check {check_id}", check_id=check_id),
+                msg("take the row out, or add it"),
             )
 
 
@@ -170,12 +186,14 @@ def _checks(course: Course, lab: Lab) -> Iterator[Forgotten]:
     file = f"labs/{lab.name}/test_{lab.name}.py"
     path = course.root / file
     if not path.is_file():
-        yield Forgotten(file, 0, "the tests are missing", "write the checks of this lab")
+        yield Forgotten(file, 0, msg("the tests are missing"), msg("write the checks of this lab"))
         return
     try:
         declared = _declared(path)
     except SyntaxError as error:
-        yield Forgotten(file, error.lineno or 0, f"not Python: {error.msg}", "mend it")
+        yield Forgotten(
+            file, error.lineno or 0, msg("not Python: {error}", error=error.msg), msg("mend it")
+        )
         return
     hidden = sorted((path.parent / "hidden").glob("test_*.py"))
     everywhere = dict(declared)
@@ -187,22 +205,25 @@ def _checks(course: Course, lab: Lab) -> Iterator[Forgotten]:
             yield Forgotten(
                 f"labs/{lab.name}/hidden/{one.name}",
                 found[check_id],
-                f"{check_id} is not in course.yml",
-                "give it points and a step there, below `hidden`",
+                msg("{check_id} is not in course.yml", check_id=check_id),
+                msg("give it points and a step there, below `hidden`"),
             )
     for check_id in [*checks, *lab.hidden]:
         if check_id not in everywhere:
             yield Forgotten(
                 entry,
                 lab.check_lines[check_id],
-                f"no test defines {check_id}",
+                msg("no test defines {check_id}", check_id=check_id),
                 f"write it in {file if check_id in checks else f'labs/{lab.name}/hidden/'}, "
                 "or take this line out",
             )
     for check_id, line in declared.items():
         if check_id not in checks:
             yield Forgotten(
-                file, line, f"{check_id} is not in course.yml", "give it points and a step there"
+                file,
+                line,
+                msg("{check_id} is not in course.yml", check_id=check_id),
+                msg("give it points and a step there"),
             )
     for arch in lab.arches:
         earned = {check.step for check in lab.checks_of(arch).values() if check.points}
@@ -211,10 +232,14 @@ def _checks(course: Course, lab: Lab) -> Iterator[Forgotten]:
                 yield Forgotten(
                     entry,
                     lab.line,
-                    f"no check earns anything for the step {step.id}"
+                    msg("no check earns anything for the step {step}", step=step.id)
                     if arch == ARCHES[0]
-                    else f"no {arch} check earns anything for the step {step.id}",
-                    "add one",
+                    else msg(
+                        "no {arch} check earns anything for the step {step}",
+                        arch=arch,
+                        step=step.id,
+                    ),
+                    msg("add one"),
                 )
 
 
@@ -288,7 +313,7 @@ def _mutants_and_hints(course: Course, lab: Lab) -> Iterator[Forgotten]:
         except SyntaxError:
             return  # said already
     if lab.steps:
-        wanted["not-written-yet"] = "every starter"
+        wanted["not-written-yet"] = msg("every starter")
     worth = [check_id for check_id, check in _all_checks(lab).items() if check.points]
     try:
         known = mutants.load(course, [lab.name]) if (course.root / file).is_file() else ()
@@ -300,8 +325,8 @@ def _mutants_and_hints(course: Course, lab: Lab) -> Iterator[Forgotten]:
             yield Forgotten(
                 file,
                 0,
-                f"no mutant is to be caught by {check_id}",
-                "add a wrong solution that this check must catch",
+                msg("no mutant is to be caught by {check_id}", check_id=check_id),
+                msg("add a wrong solution that this check must catch"),
             )
     for one in known:
         wanted.setdefault(one.cause, one.source)
@@ -323,7 +348,10 @@ def _hints(course: Course, lab: Lab, wanted: Mapping[str, str]) -> Iterator[Forg
         for cause, by in wanted.items():
             if (cause not in causes or not causes[cause].hints) and lab.steps:
                 yield Forgotten(
-                    file, 0, f"no hint for the cause {cause} (from {by})", "add a list of hints"
+                    file,
+                    0,
+                    msg("no hint for the cause {cause} (from {by})", cause=cause, by=by),
+                    msg("add a list of hints"),
                 )
 
 
@@ -356,7 +384,12 @@ def _japanese(course: Course, lab: Lab) -> Iterator[Forgotten]:
         yield _of_error(error, file)
         return
     for text in strangers:
-        yield Forgotten(file, 0, f'no Japanese for "{text}"', "add a line with the translation")
+        yield Forgotten(
+            file,
+            0,
+            msg('no Japanese for "{text}"', text=text),
+            msg("add a line with the translation"),
+        )
     for name in lab.files:
         yield from _japanese_comments(course, lab, name)
 
@@ -382,7 +415,9 @@ def _japanese_comments(course: Course, lab: Lab, name: str) -> Iterator[Forgotte
     file = f"reference/{lab.name}/contracts.ja.yml"
     folder = course.reference_dir / lab.name
     if not (course.root / file).is_file():
-        yield Forgotten(file, 0, f"no Japanese for the comments of {name}", "translate them")
+        yield Forgotten(
+            file, 0, msg("no Japanese for the comments of {name}", name=name), msg("translate them")
+        )
         return
     try:
         starter = starter_text(_text(course, f"reference/{name}") or "", path=name)
@@ -404,7 +439,7 @@ def _reference(course: Course, lab: Lab) -> Iterator[Forgotten]:
         file = f"reference/{name}"
         text = _text(course, file)
         if text is None:
-            yield Forgotten(file, 0, "the reference solution is missing", "write it")
+            yield Forgotten(file, 0, msg("the reference solution is missing"), msg("write it"))
             whole = False
             continue
         try:
@@ -419,20 +454,26 @@ def _reference(course: Course, lab: Lab) -> Iterator[Forgotten]:
             marked.add(part.step)
             if part.step not in steps:
                 yield Forgotten(
-                    file, part.begin, f"course.yml has no step {part.step}", "add it there"
+                    file,
+                    part.begin,
+                    msg("course.yml has no step {step}", step=part.step),
+                    msg("add it there"),
                 )
         for symbol in lab.symbols[name]:
             if not re.search(rf"\b{re.escape(symbol)}\b", text):
                 yield Forgotten(
-                    file, 0, f"{symbol} is nowhere in it", "define it, as course.yml promises"
+                    file,
+                    0,
+                    msg("{symbol} is nowhere in it", symbol=symbol),
+                    msg("define it, as course.yml promises"),
                 )
     for step in lab.steps:
         if whole and step.id not in marked:
             yield Forgotten(
                 f"reference/{step.file}",
                 0,
-                f"nothing is marked as the solution of {step.id}",
-                f"add BEGIN SOLUTION {step.id} and END SOLUTION",
+                msg("nothing is marked as the solution of {step}", step=step.id),
+                msg("add BEGIN SOLUTION {step} and END SOLUTION", step=step.id),
             )
 
 
@@ -443,7 +484,9 @@ def _book(course: Course, lab: Lab) -> Iterator[Forgotten]:
     for page in _BOOK_PAGES:
         text = _text(course, page)
         if text is not None and f"labs/{lab.name}/README" not in text:
-            yield Forgotten(page, 0, f"no row for {lab.name}", "add it to the table of labs")
+            yield Forgotten(
+                page, 0, msg("no row for {lab}", lab=lab.name), msg("add it to the table of labs")
+            )
 
 
 def _strangers(course: Course) -> Iterator[Forgotten]:
@@ -452,12 +495,18 @@ def _strangers(course: Course) -> Iterator[Forgotten]:
         for path in sorted((course.root / folder).glob("lab*")):
             if path.is_dir() and path.name not in course.labs:
                 yield Forgotten(
-                    f"{folder}/{path.name}", 0, "course.yml has no such lab", "add it, or move this"
+                    f"{folder}/{path.name}",
+                    0,
+                    msg("course.yml has no such lab"),
+                    msg("add it, or move this"),
                 )
     for path in sorted((course.root / "grader" / "mutants").glob("lab*.yml")):
         if path.stem not in course.labs:
             yield Forgotten(
-                f"grader/mutants/{path.name}", 0, "course.yml has no such lab", "add it, or move it"
+                f"grader/mutants/{path.name}",
+                0,
+                msg("course.yml has no such lab"),
+                msg("add it, or move it"),
             )
 
 

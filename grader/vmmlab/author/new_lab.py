@@ -17,6 +17,7 @@ from typing import Final
 
 from vmmlab.base.errors import CourseError, InfraError, UsageError
 from vmmlab.base.files import write_atomically
+from vmmlab.base.message import msg
 from vmmlab.course import comments
 from vmmlab.course.find import COURSE_FILE
 from vmmlab.course.load import load_course
@@ -66,13 +67,14 @@ def new_lab(course: Course, name: str) -> Made:
     found = _NAME.fullmatch(name)
     if found is None:
         raise UsageError(
-            f"{name!r} cannot be a lab's name.", expected="lab and a number, for example lab9"
+            msg("{name!r} cannot be a lab's name.", name=name),
+            expected=msg("lab and a number, for example lab9"),
         )
     if name in course.labs:
         raise UsageError(
-            f"this course has a {name} already.",
-            expected="a new name",
-            next_step=f"the next free one is {_free(course)}",
+            msg("this course has a {name} already.", name=name),
+            expected=msg("a new name"),
+            next_step=msg("the next free one is {free}", free=_free(course)),
         )
     _require_clone(course)
     number = found.group(1)
@@ -83,9 +85,9 @@ def new_lab(course: Course, name: str) -> Made:
     there = [place for place in texts if (course.root / place).exists()]
     if there:
         raise UsageError(
-            f"{there[0]} is there already.",
-            expected=f"no trace of {name}",
-            next_step="move it away, or take another number",
+            msg("{there} is there already.", there=there[0]),
+            expected=msg("no trace of {name}", name=name),
+            next_step=msg("move it away, or take another number"),
         )
     path = course.root / COURSE_FILE
     before = path.read_text(encoding="utf-8")
@@ -99,9 +101,9 @@ def new_lab(course: Course, name: str) -> Made:
     except OSError as error:
         _undo(course, written, before)
         raise InfraError(
-            f"{name} could not be made; nothing was left behind.",
+            msg("{name} could not be made; nothing was left behind.", name=name),
             found=f"{error.filename}: {error.strerror}",
-            next_step="make room or make it writable, then run this again",
+            next_step=msg("make room or make it writable, then run this again"),
         ) from error
     except CourseError:
         _undo(course, written, before)
@@ -124,9 +126,13 @@ def with_entry(text: str, entry: str, name: str = "") -> str:
     start = next((at for at, line in enumerate(lines) if re.match(r"labs:\s*(#.*)?$", line)), None)
     if start is None:
         raise CourseError(
-            f"{COURSE_FILE}: no place for {name or 'a new lab'} was found.",
-            expected="a line `labs:` with the labs below it",
-            next_step="add the entry by hand",
+            msg(
+                "{course_file}: no place for {name} was found.",
+                course_file=COURSE_FILE,
+                name=name or "a new lab",
+            ),
+            expected=msg("a line `labs:` with the labs below it"),
+            next_step=msg("add the entry by hand"),
         )
     end, first = start + 1, ""
     for at in range(start + 1, len(lines)):
@@ -137,9 +143,13 @@ def with_entry(text: str, entry: str, name: str = "") -> str:
             end, first = at + 1, first or line
     if first and not re.match(r"  \S", first):
         raise CourseError(
-            f"{COURSE_FILE}:{start + 2}: the labs are not indented by two spaces.",
+            msg(
+                "{course_file}:{start}: the labs are not indented by two spaces.",
+                course_file=COURSE_FILE,
+                start=start + 2,
+            ),
             found=repr(first.rstrip("\n")),
-            next_step="add the entry by hand",
+            next_step=msg("add the entry by hand"),
         )
     head = "".join(lines[:end])
     if head and not head.endswith("\n"):
@@ -151,9 +161,13 @@ def _require_clone(course: Course) -> None:
     for folder in ("reference", "grader/mutants", "labs"):
         if not (course.root / folder).is_dir():
             raise UsageError(
-                f"{course.root.name} is not a clone of the kit: it has no folder {folder}.",
-                expected="the kit itself, with the reference solutions",
-                next_step="go into your clone, or add --course DIR",
+                msg(
+                    "{root} is not a clone of the kit: it has no folder {folder}.",
+                    root=course.root.name,
+                    folder=folder,
+                ),
+                expected=msg("the kit itself, with the reference solutions"),
+                next_step=msg("go into your clone, or add --course DIR"),
             )
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError, InfraError, UsageError
+from vmmlab.base.message import msg
 from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.find import COURSE_FILE
@@ -75,8 +76,11 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released
     """
     if not course.reference_dir.is_dir():
         raise UsageError(
-            f"{course.root} has no reference solutions to make starters and stand-ins of.",
-            expected="the whole kit; this may be a release already",
+            msg(
+                "{root} has no reference solutions to make starters and stand-ins of.",
+                root=course.root,
+            ),
+            expected=msg("the whole kit; this may be a release already"),
         )
     dest = dest.expanduser().absolute()
     _must_be_free(dest)
@@ -89,9 +93,9 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released
             if found := next(leaks(course, made), None):
                 raise CourseError(
                     f"{found.file}:{found.line}: {found.what}",
-                    expected="nothing of a solution in a release",
+                    expected=msg("nothing of a solution in a release"),
                     found=found.text,
-                    next_step="change that text; nothing was written",
+                    next_step=msg("change that text; nothing was written"),
                 )
             count = sum(path.is_file() for path in made.rglob("*"))
             if dest.is_dir():
@@ -99,9 +103,9 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released
             made.rename(dest)
     except OSError as error:
         raise InfraError(
-            f"the release could not be written to {dest}.",
+            msg("the release could not be written to {dest}.", dest=dest),
             found=error.strerror or str(error),
-            next_step="nothing was left behind; mend this and try again",
+            next_step=msg("nothing was left behind; mend this and try again"),
         ) from error
     return Released(dest, count, notes)
 
@@ -111,9 +115,9 @@ def _must_be_free(dest: Path) -> None:
         return
     if not dest.is_dir() or dest.is_symlink() or any(dest.iterdir()):
         raise UsageError(
-            f"{dest} is in use; nothing was changed.",
-            expected="a folder that does not exist yet, or an empty one",
-            next_step="choose another folder, or remove this one",
+            msg("{dest} is in use; nothing was changed.", dest=dest),
+            expected=msg("a folder that does not exist yet, or an empty one"),
+            next_step=msg("choose another folder, or remove this one"),
         )
 
 
@@ -163,7 +167,7 @@ def _copy_kit(course: Course, made: Path) -> Iterator[str]:
             shutil.copy(path, made / "docs" / path.name)
     kit = _PACKAGE.parents[1]
     if not (kit / "grader" / "setup.sh").is_file():
-        yield "vmmlab itself is not in it: students install it by themselves"
+        yield msg("vmmlab itself is not in it: students install it by themselves")
         return
     _copy_tree(_PACKAGE, made / "grader" / "vmmlab")
     for name in _OF_THE_KIT:
@@ -220,16 +224,19 @@ def course_text(course: Course, cohort: str) -> str:
     for lab in course.labs.values():
         for line in made.split("\n"):
             if any(check in line for check in lab.hidden):
-                raise _not_to_be_cut(f"a hidden check is named in {line.strip()!r}")
+                raise _not_to_be_cut(msg("a hidden check is named in {line!r}", line=line.strip()))
     if not _same_but_for_hidden(made, file.data, cohort):
-        raise _not_to_be_cut("without these lines it would say something else")
+        raise _not_to_be_cut(msg("without these lines it would say something else"))
     return made
 
 
 def _not_to_be_cut(found: str) -> CourseError:
     return CourseError(
-        f"{COURSE_FILE}: the hidden checks cannot be left out.",
-        expected=f"their ids below the key `{_HIDDEN}` of their lab only, on lines of its own",
+        msg("{course_file}: the hidden checks cannot be left out.", course_file=COURSE_FILE),
+        expected=msg(
+            "their ids below the key `{hidden}` of their lab only, on lines of its own",
+            hidden=_HIDDEN,
+        ),
         found=found,
     )
 
@@ -257,12 +264,16 @@ def _worksheets(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[
     if not sources:
         return
     if len(cohorts) > 1:
-        yield "no worksheets: their numbers are one cohort's, and this release is for several"
+        yield msg("no worksheets: their numbers are one cohort's, and this release is for several")
         return
     try:
         strip = _stripper(cohorts[0])
     except ImportError as error:
-        yield f"no worksheets: nbgrader is not here ({error}); {_NBGRADER_AT_LEAST}"
+        yield msg(
+            "no worksheets: nbgrader is not here ({error}); {nbgrader_at_least}",
+            error=error,
+            nbgrader_at_least=_NBGRADER_AT_LEAST,
+        )
         return
     for source in sources:
         target = made / "labs" / source.parent.name / source.name
@@ -331,7 +342,9 @@ def leaks(course: Course, folder: Path) -> Iterator[Leak]:
     """
     secrets = dict(_solution_lines(course, folder))
     for lab in course.labs.values():
-        secrets |= {check: f"the hidden check {check} is named" for check in lab.hidden}
+        secrets |= {
+            check: msg("the hidden check {check} is named", check=check) for check in lab.hidden
+        }
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.suffix in _NOT_TEXT:
             continue
@@ -341,7 +354,7 @@ def leaks(course: Course, folder: Path) -> Iterator[Leak]:
             for mark in _MARKS:
                 if mark in text:
                     at = text.count("\n", 0, text.index(mark)) + 1
-                    yield Leak(name, at, "this is the instructor's worksheet.", mark)
+                    yield Leak(name, at, msg("this is the instructor's worksheet."), mark)
         whole = _squeezed(text)
         for secret, what in secrets.items():
             if secret in whole:
@@ -361,7 +374,14 @@ def _solution_lines(course: Course, folder: Path) -> Iterator[tuple[str, str]]:
                 for line in map(_squeezed, part.solution):
                     comment = line.startswith(("/*", "*", "//"))
                     if len(line) >= _SHORT and line not in known and not comment:
-                        yield line, f"a line of the solution of {part.step} ({file})"
+                        yield (
+                            line,
+                            msg(
+                                "a line of the solution of {step} ({file})",
+                                step=part.step,
+                                file=file,
+                            ),
+                        )
 
 
 def _squeezed(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from vmmlab.base.message import msg
+
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that `name` is most probably meant to be, or None."""
@@ -20,4 +22,4 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def did_you_mean(name: str | int) -> str:
     """Return a question for the reader that proposes `name`."""
-    return f"did you mean {name}?"
+    return msg("did you mean {name}?", name=name)

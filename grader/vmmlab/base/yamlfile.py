@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 
 Loc = Sequence[str | int]
 
@@ -69,13 +70,17 @@ def read(path: Path) -> YamlFile:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise CourseError(f"{name}: there is no such file.") from None
+        raise CourseError(msg("{name}: there is no such file.", name=name)) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise CourseError(f"{name}:{line}: this is not UTF-8 text.") from None
+        raise CourseError(
+            msg("{name}:{line}: this is not UTF-8 text.", name=name, line=line)
+        ) from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise CourseError(f"{name}: cannot be read: {reason}.") from None
+        raise CourseError(
+            msg("{name}: cannot be read: {reason}.", name=name, reason=reason)
+        ) from None
     yaml = YAML(typ="safe")  # by libyaml, in C, where that is installed: a tenth of the time
     try:
         root = yaml.compose(text)
@@ -85,9 +90,9 @@ def read(path: Path) -> YamlFile:
         problem = " ".join(str(error.problem or error.context).split())
         if problem.startswith("found duplicate key"):
             problem = problem.split(" with value")[0]
-            next_step = "keep one of the two"
+            next_step = msg("keep one of the two")
         else:
-            next_step = "mend the YAML on this line or just before it"
+            next_step = msg("mend the YAML on this line or just before it")
         where = f"{name}:{mark.line + 1 if mark else 1}"
         raise CourseError(f"{where}: {problem}.", next_step=next_step) from None
     except YAMLError as error:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 from vmmlab.base.yamlfile import YamlFile
 
 FILE: Final = "causes.yml"
@@ -79,7 +80,7 @@ def _read(path: Path) -> dict[str, Cause]:
 def _cause(file: YamlFile, cause: Any) -> Cause:
     where = f"{file.shown}:{file.line((cause,))}: {cause}"
     if not isinstance(cause, str):
-        raise CourseError(f"{where}: a cause is text.")
+        raise CourseError(msg("{where}: a cause is text.", where=where))
     said: Any = file.data[cause]
     if not isinstance(said, dict) or not said:
         raise CourseError(f"{where}: nothing is said about it.", expected='"next:" or "hints:"')
@@ -93,7 +94,7 @@ def _cause(file: YamlFile, cause: Any) -> Cause:
     if not isinstance(next_step, str) or ("next" in said and not next_step.strip()):
         raise CourseError(
             f"{file.shown}:{file.line((cause, 'next'))}: {cause}: the next step is not text.",
-            next_step="put it in quotes, or write > before a longer one",
+            next_step=msg("put it in quotes, or write > before a longer one"),
         )
     levels = _levels(file, cause) if "hints" in said else ()
     return Cause(next_step.strip(), levels)
@@ -104,7 +105,7 @@ def _levels(file: YamlFile, cause: str) -> tuple[str, ...]:
     if not isinstance(levels, list) or not levels:
         raise CourseError(
             f"{file.shown}:{file.line((cause, 'hints'))}: {cause}: no list of hints.",
-            expected='lines that begin with "- ", gentle hints first',
+            expected=msg('lines that begin with "- ", gentle hints first'),
         )
     for index, level in enumerate(levels):
         if not isinstance(level, str) or not level.strip():
@@ -112,6 +113,6 @@ def _levels(file: YamlFile, cause: str) -> tuple[str, ...]:
             raise CourseError(
                 f"{where}: hint {index + 1} is not text.",
                 found="nothing" if level is None else str(level),
-                next_step="put it in quotes, or write > before a longer one",
+                next_step=msg("put it in quotes, or write > before a longer one"),
             )
     return tuple(level.strip() for level in levels)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 from vmmlab.probes.scenario import Scenario, shown_path
 
 Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
@@ -276,5 +277,5 @@ def _validate_needs(
             )
         raise CourseError(
             f"{item.where}: {item.id} needs {need}, which no test declares.",
-            expected=f"one of {', '.join(seen) or 'none: this is the first check'}",
+            expected=msg("one of {seen}", seen=", ".join(seen) or "none: this is the first check"),
         )

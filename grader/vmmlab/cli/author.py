@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.cli.options import CourseOption, LangOption, open_course
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def mutants(
         loaded.lab(name)
     if write is not None and (lab or sample or random):
         raise UsageError(
-            "a page holds the whole matrix.",
-            expected="--write without --lab, --sample or --random",
+            msg("a page holds the whole matrix."),
+            expected=msg("--write without --lab, --sample or --random"),
         )
     if random is not None:
         from vmmlab.author.mutants import random_mutants
@@ -61,7 +62,7 @@ def mutants(
         return 0
     with progress("mutants", say) as watch:
         wrong = matrix.run_mutants(loaded, lab, sample=sample, seed=seed, jobs=jobs, watch=watch)
-    with progress("right solutions", say) as watch:
+    with progress(msg("right solutions"), say) as watch:
         right = () if sample else matrix.run_variants(loaded, lab, jobs=jobs, watch=watch)
     typer.echo("\n".join(matrix.table(wrong, say)))
     if right:
@@ -84,9 +85,16 @@ def new_lab(
     say: Reader = context.obj
     made = newlab.new_lab(open_course(course), name)
     for file in made.files:
-        typer.echo(say(f"made     {file}"))
-    typer.echo(say(f"added to {made.changed}"))
-    typer.echo(say(f"Next: vmmlab grade {name} --submission reference, then vmmlab check-course"))
+        typer.echo(say(msg("made     {file}", file=file)))
+    typer.echo(say(msg("added to {changed}", changed=made.changed)))
+    typer.echo(
+        say(
+            msg(
+                "Next: vmmlab grade {name} --submission reference, then vmmlab check-course",
+                name=name,
+            )
+        )
+    )
 
 
 def release(
@@ -108,9 +116,17 @@ def release(
     require(("gcc", "ld", "objcopy"))
     made = releases.release(loaded, directory, cohort or ())
     for note in made.notes:
-        typer.echo(say(f"note: {note}"))
-    typer.echo(say(f"{made.folder}: {made.files} files, none with a line of a solution"))
-    typer.echo(say("Next: try it as a student does: its README.md says how"))
+        typer.echo(say(msg("note: {note}", note=note)))
+    typer.echo(
+        say(
+            msg(
+                "{folder}: {files} files, none with a line of a solution",
+                folder=made.folder,
+                files=made.files,
+            )
+        )
+    )
+    typer.echo(say(msg("Next: try it as a student does: its README.md says how")))
 
 
 def check_course(
@@ -124,5 +140,7 @@ def check_course(
     found = coursecheck.forgotten(find_course(Path.cwd(), course))
     for one in found:
         typer.echo(one.shown(say))
-    typer.echo(say(f"{len(found)} to mend" if found else "nothing is forgotten"))
+    typer.echo(
+        say(msg("{count} to mend", count=len(found)) if found else msg("nothing is forgotten"))
+    )
     return 1 if found else 0

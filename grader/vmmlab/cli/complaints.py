@@ -11,6 +11,7 @@ import typer
 
 from vmmlab import __version__
 from vmmlab.base.errors import VmmlabError
+from vmmlab.base.message import msg
 from vmmlab.i18n import translate
 from vmmlab.i18n.translate import Reader
 
@@ -60,8 +61,16 @@ def explain_bug(error: Exception, say: Reader) -> None:
             "w", prefix="vmmlab-bug-", suffix=".txt", delete=False, encoding="utf-8"
         ) as file:
             file.write(f"vmmlab {__version__}\n{sys.argv}\n\n{text}")
-        where = f"the traceback is in {file.name}"
+        where = msg("the traceback is in {file}", file=file.name)
     except OSError:
-        where = f"the traceback follows\n{text}"
+        where = msg("the traceback follows\n{text}", text=text)
     kind = " ".join(traceback.format_exception_only(error)[-1].split())
-    complain(say(f"this is a bug of vmmlab, not of your work: {kind[:200]}; {where}"))
+    complain(
+        say(
+            msg(
+                "this is a bug of vmmlab, not of your work: {kind}; {where}",
+                kind=kind[:200],
+                where=where,
+            )
+        )
+    )

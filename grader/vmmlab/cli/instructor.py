@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.base.message import msg
 from vmmlab.cli.complaints import explain
 from vmmlab.cli.options import (
     HELP_NAMES,
@@ -85,7 +86,10 @@ def grade(
     _must_be_gradable(loaded, wanted, arch, hidden)
     build = BuildOptions(arch=arch, compiler=compiler, opt=f"-{(opt or 'O2').lstrip('-')}")
     if compiler not in COMPILERS:
-        raise UsageError(f"there is no compiler {compiler!r} here.", expected=", ".join(COMPILERS))
+        raise UsageError(
+            msg("there is no compiler {compiler!r} here.", compiler=compiler),
+            expected=", ".join(COMPILERS),
+        )
     require(("qemu-system-x86_64", compiler, "ld", "objcopy"))
     source = source_named(submission)
     numbers = source.cohort(loaded, cohort)
@@ -121,9 +125,9 @@ def _must_be_gradable(course: Course, labs: Sequence[str], arch: str, hidden: bo
         course.graded_for(lab, arch)
     if hidden and not any(course.lab(lab).hidden for lab in labs):
         raise UsageError(
-            f"this course has no hidden checks for {', '.join(labs)}.",
-            expected="checks below `hidden` in course.yml, as the instructor's copy has them",
-            next_step="leave --hidden out: they are judged elsewhere, or there are none",
+            msg("this course has no hidden checks for {labs}.", labs=", ".join(labs)),
+            expected=msg("checks below `hidden` in course.yml, as the instructor's copy has them"),
+            next_step=msg("leave --hidden out: they are judged elsewhere, or there are none"),
         )
 
 
@@ -199,7 +203,7 @@ def gradebook_sync(
         from vmmlab.classroom.gradebook import show, students
     except ImportError as error:
         raise UsageError(
-            f"the gradebook needs nbgrader: {error}.",
+            msg("the gradebook needs nbgrader: {error}.", error=error),
             next_step="pip install 'vmmlab[instructor]'",
         ) from None
     options = books.Options(
@@ -238,7 +242,7 @@ def gradebook_autograde(
         from vmmlab.classroom.gradebook import worksheets
     except ImportError as error:
         raise UsageError(
-            f"worksheets need nbgrader: {error}.",
+            msg("worksheets need nbgrader: {error}.", error=error),
             next_step="pip install 'vmmlab[instructor,worksheets]'",
         ) from None
     graded = worksheets.grade(

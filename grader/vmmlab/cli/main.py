@@ -22,6 +22,7 @@ import typer
 
 from vmmlab import __version__
 from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.base.message import msg
 from vmmlab.cli import author, help, instructor, student
 from vmmlab.cli.complaints import complain, explain, explain_bug, explain_usage
 from vmmlab.cli.options import HELP_NAMES, LangOption
@@ -119,7 +120,7 @@ def _run(words: list[str]) -> int:
 def _disk_is_full(error: OSError) -> UsageError:
     place = error.filename2 or error.filename
     where = f" ({place})" if place else ""
-    return UsageError(f"the disk is full{where}", next_step="make room, then run this again")
+    return UsageError(f"the disk is full{where}", next_step=msg("make room, then run this again"))
 
 
 def _language(words: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 
 if TYPE_CHECKING:
     from vmmlab.course.model import Course
@@ -77,9 +78,9 @@ def workspace_at(directory: Path | None) -> Workspace:
     found = workspace.locate(directory or Path.cwd())
     if found is None:
         raise UsageError(
-            f"{directory or Path.cwd()} is not in a workspace.",
-            expected=f"a folder with {WORKSPACE_FILE}",
-            next_step="make one with vmmlab new DIR, or go into yours",
+            msg("{directory} is not in a workspace.", directory=directory or Path.cwd()),
+            expected=msg("a folder with {workspace_file}", workspace_file=WORKSPACE_FILE),
+            next_step=msg("make one with vmmlab new DIR, or go into yours"),
         )
     return found
 

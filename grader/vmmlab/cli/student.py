@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.cli.options import (
     ArchOption,
     CohortOption,
@@ -47,16 +48,16 @@ def new(
     loaded = open_course(course)
     asking = not no_input and sys.stdin.isatty()
     if name is None:
-        name = typer.prompt(say("Your name"), default=_user()) if asking else _user()
+        name = typer.prompt(say(msg("Your name")), default=_user()) if asking else _user()
     if cohort is None:
-        prompt = say("Your cohort")
+        prompt = say(msg("Your cohort"))
         cohort = typer.prompt(prompt, default=loaded.cohort) if asking else loaded.cohort
     # If English was not asked for, the language is left to the environment.
     remembered = say.language if lang or say.language != translate.ENGLISH else ""
     answers = Answers(student=name, cohort=Cohort.derive(cohort), lang=remembered)
     require(("gcc", "ld", "objcopy"))
     made = new_workspace(directory, loaded, answers)
-    typer.echo(say(f"{made} is ready. Next:"))
+    typer.echo(say(msg("{made} is ready. Next:", made=made)))
     typer.echo(f"  cd {shlex.quote(str(made))}")
     if (made / ".venv").exists():
         typer.echo("  source .venv/bin/activate")
@@ -92,7 +93,7 @@ def explore(
     loaded = open_course(course)
     loaded.lab(lab)
     if lab != "lab4":
-        raise UsageError(f"there are no orders to try in {lab}.", expected="lab4")
+        raise UsageError(msg("there are no orders to try in {lab}.", lab=lab), expected="lab4")
     source = source_named(submission)
     own, numbers = source.own, source.cohort(loaded, cohort)
     taken = source.take([lab], loaded)
@@ -184,7 +185,15 @@ def iso(
     target = output or folder_of(root, lab, arch) / "vmm.iso"
     media.make_iso(image.kernel, f"vmmlab {lab} {arch}", target)
     size = target.stat().st_size // 1024
-    typer.echo(context.obj(f"{target}: {size} KiB, for a CD or, copied as it is, a stick"))
+    typer.echo(
+        context.obj(
+            msg(
+                "{target}: {size} KiB, for a CD or, copied as it is, a stick",
+                target=target,
+                size=size,
+            )
+        )
+    )
 
 
 def doctor(context: typer.Context, lang: LangOption = None) -> int:

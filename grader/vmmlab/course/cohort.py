@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 
@@ -65,8 +66,8 @@ class Cohort:
         """
         if not NAME.fullmatch(name):
             raise UsageError(
-                f"{name!r} cannot be a cohort's name.",
-                expected="letters, digits, '.', '_' and '-', at most 32",
+                msg("{name!r} cannot be a cohort's name.", name=name),
+                expected=msg("letters, digits, '.', '_' and '-', at most 32"),
             )
         if name == "dev":
             return cls("dev", apinit_addr=0xF000, apinit_offset=0, stack_size=0x8000, pcpu_pad=0)

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 from vmmlab.base.yamlfile import YamlFile
 
 _COMMENT: Final = re.compile(
@@ -123,11 +124,19 @@ def translate_files(directory: Path, catalog: Path) -> None:
 def _translated(text: str, path: str, file: YamlFile) -> str:
     entries = (file.data or {}).get(path)
     if not isinstance(entries, list):
-        raise CourseError(f"{file.shown}:1: nothing for {path}.", expected=f"{path}: and a list")
+        raise CourseError(
+            msg("{file}:1: nothing for {path}.", file=file.shown, path=path),
+            expected=msg("{path}: and a list", path=path),
+        )
     found = comments(text)
     if len(entries) != len(found):
         raise CourseError(
-            f"{file.shown}:{file.line((path,))}: {path} has another number of comments.",
+            msg(
+                "{file}:{line}: {path} has another number of comments.",
+                file=file.shown,
+                line=file.line((path,)),
+                path=path,
+            ),
             expected=str(len(found)),
             found=str(len(entries)),
         )
@@ -143,19 +152,24 @@ def _translated(text: str, path: str, file: YamlFile) -> str:
 def _lines(file: YamlFile, path: str, number: int, entry: Any, comment: Comment) -> tuple[str, ...]:
     where = f"{file.shown}:{file.line((path, number))}: {path}"
     if not isinstance(entry, dict) or set(entry) != {"of", "english", "text"}:
-        raise CourseError(f"{where}: this is no translation.", expected="of, english and text")
+        raise CourseError(
+            msg("{where}: this is no translation.", where=where),
+            expected=msg("of, english and text"),
+        )
     if str(entry["english"]) != comment.checksum:
         raise CourseError(
-            f"{where}: the English comment has changed.",
-            expected=f"english: {comment.checksum!r}, and a text that says the same",
+            msg("{where}: the English comment has changed.", where=where),
+            expected=msg(
+                "english: {checksum!r}, and a text that says the same", checksum=comment.checksum
+            ),
             found=f"english: {entry['english']!r}",
         )
     lines = tuple(str(entry["text"]).rstrip().split("\n"))
     todo = _TODO.match(lines[0])
     if (todo.group(1) if todo else "") != comment.step or any("*/" in line for line in lines):
         raise CourseError(
-            f"{where}: this cannot stand in place of the English comment.",
-            expected=f"TODO({comment.step}): …" if comment.step else "text without TODO",
+            msg("{where}: this cannot stand in place of the English comment.", where=where),
+            expected=f"TODO({comment.step}): …" if comment.step else msg("text without TODO"),
             found=lines[0],
         )
     return lines

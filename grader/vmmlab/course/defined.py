@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 from vmmlab.base.nearest import nearest
 from vmmlab.base.yamlfile import shown
 from vmmlab.course.ids import HIDDEN_TOPIC, is_hidden
@@ -35,11 +36,18 @@ def check_defined(
             place = f"labs/{lab.name}/hidden/" if key == HIDDEN_TOPIC else tests
             near = nearest(check_id, set(defined) - set(listed))
             raise CourseError(
-                f"{source}:{lab.check_lines[check_id]}: labs > {lab.name} > {key} > {check_id}: "
-                "no test defines this check.",
-                expected=f'@check("{check_id}") in {place}',
-                found=f'the nearest there is @check("{near}")' if near else "",
-                next_step="write the check, or take the line out of course.yml",
+                msg(
+                    "{source}:{check_lines}: labs > {lab} > {key} > {check_id}: no test "
+                    "defines this check.",
+                    source=source,
+                    check_lines=lab.check_lines[check_id],
+                    lab=lab.name,
+                    key=key,
+                    check_id=check_id,
+                ),
+                expected=msg('@check("{check_id}") in {place}', check_id=check_id, place=place),
+                found=msg('the nearest there is @check("{near}")', near=near) if near else "",
+                next_step=msg("write the check, or take the line out of course.yml"),
             )
     for check_id in defined:
         if check_id not in listed:
@@ -47,8 +55,12 @@ def check_defined(
             near = nearest(check_id, listed)
             key = HIDDEN_TOPIC if is_hidden(check_id) else "checks"
             raise CourseError(
-                f"{where}: the check {check_id} is not in course.yml.",
+                msg(
+                    "{where}: the check {check_id} is not in course.yml.",
+                    where=where,
+                    check_id=check_id,
+                ),
                 expected=f"{source}:{lab.line}: labs > {lab.name} > {key} > {check_id}",
-                found=f"the nearest there is {near}" if near else "",
-                next_step="add it there with its points and its step, or take the check out",
+                found=msg("the nearest there is {near}", near=near) if near else "",
+                next_step=msg("add it there with its points and its step, or take the check out"),
             )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 
 COURSE_FILE: Final = "course.yml"
 """The file that makes a folder a course."""
@@ -30,9 +31,9 @@ def find_course(start: Path, explicit: Path | None = None) -> Path:
         root = explicit.parent if explicit.name == COURSE_FILE else explicit
         if not (root / COURSE_FILE).is_file():
             raise UsageError(
-                f"{explicit} is not a course.",
-                expected=f"a folder that holds {COURSE_FILE}",
-                next_step="give --course the folder of the kit, or leave it out",
+                msg("{explicit} is not a course.", explicit=explicit),
+                expected=msg("a folder that holds {course_file}", course_file=COURSE_FILE),
+                next_step=msg("give --course the folder of the kit, or leave it out"),
             )
         return root.resolve()
     start = start.resolve()
@@ -40,7 +41,7 @@ def find_course(start: Path, explicit: Path | None = None) -> Path:
         if (candidate / COURSE_FILE).is_file() and (candidate / "labs").is_dir():
             return candidate
     raise UsageError(
-        f"no course was found from {start} upwards.",
-        expected=f"a folder with {COURSE_FILE} and labs/",
-        next_step="call vmmlab inside the kit, or add --course DIR",
+        msg("no course was found from {start} upwards.", start=start),
+        expected=msg("a folder with {course_file} and labs/", course_file=COURSE_FILE),
+        next_step=msg("call vmmlab inside the kit, or add --course DIR"),
     )

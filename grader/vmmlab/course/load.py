@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 from vmmlab.base.yamlfile import YamlFile
 from vmmlab.course.entries import CourseEntry
 from vmmlab.course.find import COURSE_FILE
@@ -40,8 +41,8 @@ def _read(path: Path) -> YamlFile:
     file = yamlfile.read(path)
     if not isinstance(file.data, dict):
         raise CourseError(
-            f"{file.shown}:1: this is not a course.",
-            expected="keys such as schema, title and labs",
+            msg("{file}:1: this is not a course.", file=file.shown),
+            expected=msg("keys such as schema, title and labs"),
             found="nothing" if file.data is None else described(file.data),
         )
     return file
@@ -89,7 +90,7 @@ def _error(file: YamlFile, mistakes: Sequence[Mistake]) -> CourseError:
     next_step = first.next_step
     others = sorted({at for at, _ in placed[1:]} - {line})
     if others:
-        more = f"then look at line {', '.join(map(str, others))}, where more is wrong"
+        more = msg("then look at line {map}, where more is wrong", map=", ".join(map(str, others)))
         next_step = f"{next_step}; {more}" if next_step else more
     key = " > ".join(str(part) for part in first.loc)
     return CourseError(

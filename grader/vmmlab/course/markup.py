@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 
 _BEGIN: Final = re.compile(r"([ \t]*)/\* BEGIN SOLUTION (lab[0-9]+\.[0-9]+)[ \t]*")
 _END: Final = re.compile(r"[ \t]*/\* END SOLUTION \*/[ \t]*")
@@ -117,13 +118,15 @@ def _parts(text: str, path: str) -> Iterator[str | Region]:
             at = region.end
             continue
         if _END.fullmatch(line):
-            _wrong(path, at, "END SOLUTION without a BEGIN SOLUTION before it.")
+            _wrong(path, at, msg("END SOLUTION without a BEGIN SOLUTION before it."))
         if _LOOKS_LIKE.search(line):
             _wrong(
                 path,
                 at,
-                "this looks like a marker, but is none.",
-                expected="/* BEGIN SOLUTION lab3.1   or   /* END SOLUTION */   alone on the line",
+                msg("this looks like a marker, but is none."),
+                expected=msg(
+                    "/* BEGIN SOLUTION lab3.1   or   /* END SOLUTION */   alone on the line"
+                ),
                 found=line.strip(),
             )
         yield line
@@ -138,15 +141,28 @@ def _region(lines: list[str], begin: int, path: str) -> Region:
     for at in range(body, len(lines)):
         if _END.fullmatch(lines[at]):
             if at == body:
-                _wrong(path, begin, f"the region of {step} holds no solution.")
+                _wrong(path, begin, msg("the region of {step} holds no solution.", step=step))
             return Region(
                 step, indent, todo, starter, tuple(lines[body:at]), begin=begin + 1, end=at + 1
             )
         if _BEGIN.fullmatch(lines[at]):
-            _wrong(path, at, f"BEGIN SOLUTION inside the region of {step} (line {begin + 1}).")
+            _wrong(
+                path,
+                at,
+                msg(
+                    "BEGIN SOLUTION inside the region of {step} (line {begin}).",
+                    step=step,
+                    begin=begin + 1,
+                ),
+            )
         if _LOOKS_LIKE.search(lines[at]):
-            _wrong(path, at, "this looks like a marker, but is none.", found=lines[at].strip())
-    _wrong(path, begin, f"the region of {step} has no end.", expected="/* END SOLUTION */")
+            _wrong(path, at, msg("this looks like a marker, but is none."), found=lines[at].strip())
+    _wrong(
+        path,
+        begin,
+        msg("the region of {step} has no end.", step=step),
+        expected="/* END SOLUTION */",
+    )
 
 
 def _head(
@@ -159,18 +175,29 @@ def _head(
         line = lines[at]
         if _COMMENT_END.fullmatch(line):
             if not todo:
-                _wrong(path, begin, f"the region of {step} has no TODO text.", f"TODO({step}): …")
+                _wrong(
+                    path,
+                    begin,
+                    msg("the region of {step} has no TODO text.", step=step),
+                    f"TODO({step}): …",
+                )
             if starter is None and path.endswith(".S"):
-                _wrong(path, begin, f"the region of {step} needs STARTER lines in assembly.")
+                _wrong(
+                    path,
+                    begin,
+                    msg("the region of {step} needs STARTER lines in assembly.", step=step),
+                )
             return tuple(todo), None if starter is None else tuple(starter), at + 1
         found = _COMMENT_LINE.fullmatch(line)
         if found is None or "*/" in line:
             _wrong(
                 path,
                 at,
-                f"the comment that opens the region of {step} is not as it should be.",
-                expected="' * TEXT', or ' */' alone on its line",
-                found=line.strip() or "an empty line",
+                msg(
+                    "the comment that opens the region of {step} is not as it should be.", step=step
+                ),
+                expected=msg("' * TEXT', or ' */' alone on its line"),
+                found=line.strip() or msg("an empty line"),
             )
         content = (found.group(1) or "").rstrip()
         code = _STARTER.fullmatch(content)
@@ -183,13 +210,15 @@ def _head(
             starter.append(content)
         elif marked is not None:
             if marked.group(1) != step:
-                _wrong(path, at, "the TODO is of another step.", f"TODO({step})", content)
+                _wrong(path, at, msg("the TODO is of another step."), f"TODO({step})", content)
             todo.append(content)
         elif todo:
             todo.append(content)
         else:
-            _wrong(path, at, "text before the TODO.", expected=f"TODO({step}): …", found=content)
-    _wrong(path, begin, f"the comment that opens the region of {step} has no end.")
+            _wrong(
+                path, at, msg("text before the TODO."), expected=f"TODO({step}): …", found=content
+            )
+    _wrong(path, begin, msg("the comment that opens the region of {step} has no end.", step=step))
 
 
 def _wrong(path: str, at: int, message: str, expected: str = "", found: str = "") -> NoReturn:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
+from vmmlab.base.message import msg
 from vmmlab.base.nearest import did_you_mean, nearest, suggestion
 from vmmlab.course.entries import SCHEMA, CourseEntry, LabEntry
 from vmmlab.course.ids import CHECK_ID, HIDDEN_TOPIC, LAB_NAME, SOURCE_PATH, is_hidden
@@ -47,7 +48,7 @@ def contradictions(entry: CourseEntry) -> Iterator[Mistake]:
     for name, lab in entry.labs.items():
         here: Loc = ("labs", name)
         if not LAB_NAME.fullmatch(name):
-            yield Mistake(here, "this is not a lab's name.", "lab0, lab1, …", name)
+            yield Mistake(here, msg("this is not a lab's name."), "lab0, lab1, …", name)
             continue
         yield from _wrong_files(here, name, lab, owner)
         yield from _wrong_steps(here, name, lab)
@@ -59,18 +60,24 @@ def _wrong_files(here: Loc, name: str, lab: LabEntry, owner: dict[str, str]) -> 
     for file, symbols in lab.files.items():
         at = (*here, "files", file)
         if not SOURCE_PATH.fullmatch(file) or not file.startswith(f"{name}/"):
-            yield Mistake(at, "this is not a file of this lab.", f"{name}/NAME.c or {name}/NAME.S")
+            yield Mistake(
+                at,
+                msg("this is not a file of this lab."),
+                msg("{name}/NAME.c or {name}/NAME.S", name=name),
+            )
         if not symbols:
-            yield Mistake(at, "a file without a name in it.", "the functions it must define")
+            yield Mistake(
+                at, msg("a file without a name in it."), msg("the functions it must define")
+            )
         for index, symbol in enumerate(symbols):
             if not _SYMBOL.fullmatch(symbol):
-                yield Mistake((*at, index), "this is not a C name.", found=symbol)
+                yield Mistake((*at, index), msg("this is not a C name."), found=symbol)
             elif symbol in owner:
                 yield Mistake(
                     (*at, index),
-                    f"{symbol} belongs to two files.",
-                    "each name in one file",
-                    f"it is in {owner[symbol]} already",
+                    msg("{symbol} belongs to two files.", symbol=symbol),
+                    msg("each name in one file"),
+                    msg("it is in {owner} already", owner=owner[symbol]),
                 )
             owner.setdefault(symbol, file)
 
@@ -81,21 +88,25 @@ def _wrong_steps(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
         wanted = f"{name}.{index + 1}"
         if step.id != wanted:
             yield Mistake(
-                (*at, "id"), "steps are numbered in order.", wanted, step.id, "renumber the steps"
+                (*at, "id"),
+                msg("steps are numbered in order."),
+                wanted,
+                step.id,
+                msg("renumber the steps"),
             )
         if step.file not in lab.files:
             yield Mistake(
                 (*at, "file"),
-                "this lab has no such file.",
-                f"one of {', '.join(lab.files) or 'none: the lab has no files'}",
+                msg("this lab has no such file."),
+                msg("one of {files}", files=", ".join(lab.files) or "none: the lab has no files"),
                 step.file,
                 suggestion(step.file, lab.files),
             )
         elif step.function not in lab.files[step.file]:
             yield Mistake(
                 (*at, "function"),
-                f"{step.file} has no such name in its contract.",
-                f"one of {', '.join(lab.files[step.file])}",
+                msg("{file} has no such name in its contract.", file=step.file),
+                msg("one of {files}", files=", ".join(lab.files[step.file])),
                 step.function,
                 suggestion(step.function, lab.files[step.file]),
             )
@@ -110,25 +121,31 @@ def _wrong_checks(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
     for key, check_id, check in everything:
         at = (*here, key, check_id)
         if not CHECK_ID.fullmatch(check_id) or not check_id.startswith(f"{name}."):
-            yield Mistake(at, "this is not a check's id.", f"{name}.topic.name", check_id)
+            yield Mistake(at, msg("this is not a check's id."), f"{name}.topic.name", check_id)
         elif is_hidden(check_id) != (key == HIDDEN_TOPIC):
-            right = "a topic other than hidden"
+            right = msg("a topic other than hidden")
             if key == HIDDEN_TOPIC:
                 right = f"{name}.{HIDDEN_TOPIC}.name"
-            yield Mistake(at, "hidden checks stand under `hidden`, others not.", right, check_id)
+            yield Mistake(
+                at, msg("hidden checks stand under `hidden`, others not."), right, check_id
+            )
         if key == HIDDEN_TOPIC and check.arch != ARCHES[0]:
-            yield Mistake((*at, "arch"), "hidden checks are for x86_64.", ARCHES[0], check.arch)
+            yield Mistake(
+                (*at, "arch"), msg("hidden checks are for x86_64."), ARCHES[0], check.arch
+            )
         if check.step is not None and check.step not in steps:
             yield Mistake(
                 (*at, "step"),
-                "this lab has no such step.",
-                f"one of {', '.join(steps) or 'none: the lab has no steps'}",
+                msg("this lab has no such step."),
+                msg("one of {steps}", steps=", ".join(steps) or "none: the lab has no steps"),
                 check.step,
                 suggestion(check.step, steps),
             )
         if check.step is None and check.points:
             yield Mistake(
-                at, "a check with points needs the step that earns them.", "step: " + name + ".1"
+                at,
+                msg("a check with points needs the step that earns them."),
+                "step: " + name + ".1",
             )
 
 
@@ -137,10 +154,10 @@ def _wrong_sums(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
     if lab.hidden and hidden != lab.hidden_points:
         yield Mistake(
             (*here, "hidden_points"),
-            "the points do not add up.",
-            f"{lab.hidden_points}, as it says here",
-            f"the hidden checks of {name} add up to {hidden}",
-            "change hidden_points or the points of the hidden checks",
+            msg("the points do not add up."),
+            msg("{hidden_points}, as it says here", hidden_points=lab.hidden_points),
+            msg("the hidden checks of {name} add up to {hidden}", name=name, hidden=hidden),
+            msg("change hidden_points or the points of the hidden checks"),
         )
     for arch, (key, said) in lab.sums.items():
         total = sum(check.points for check in lab.checks_for(arch).values())
@@ -148,10 +165,10 @@ def _wrong_sums(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
             which = "" if arch == ARCHES[0] else f" for {arch}"
             yield Mistake(
                 (*here, key),
-                "the points do not add up.",
-                f"{said}, as it says here",
+                msg("the points do not add up."),
+                msg("{said}, as it says here", said=said),
                 f"the checks of {name}{which} add up to {total}",
-                "change the lab's points or those of its checks",
+                msg("change the lab's points or those of its checks"),
             )
 
 
@@ -159,14 +176,14 @@ def _wrong_sums(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
 
 _KINDS: Final = {
     "string_type": "text",
-    "string_too_short": "some text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "dict_type": "keys and values",
-    "model_type": "keys and values",
-    "list_type": "a list",
-    "too_short": "at least one entry",
-    "string_pattern_mismatch": "letters, digits, '.', '_' and '-', at most 32",
+    "string_too_short": msg("some text"),
+    "int_type": msg("a whole number"),
+    "int_from_float": msg("a whole number"),
+    "dict_type": msg("keys and values"),
+    "model_type": msg("keys and values"),
+    "list_type": msg("a list"),
+    "too_short": msg("at least one entry"),
+    "string_pattern_mismatch": msg("letters, digits, '.', '_' and '-', at most 32"),
 }
 
 
@@ -183,21 +200,21 @@ def mistake_of(detail: Any) -> Mistake:
         near = nearest(key, known) or ""
         return Mistake(
             loc,
-            "unknown key.",
-            f"one of {', '.join(known)}",
+            msg("unknown key."),
+            msg("one of {known}", known=", ".join(known)),
             key,
             did_you_mean(near) if near else "",
             meant=near,
         )
     if kind == "missing":
-        return Mistake(loc, "this key is missing.")
+        return Mistake(loc, msg("this key is missing."))
     if loc == ("schema",):
         return Mistake(
             loc,
-            "this version of course.yml is not known.",
+            msg("this version of course.yml is not known."),
             str(SCHEMA),
             described(detail["input"]),
-            "take the vmmlab that goes with this course",
+            msg("take the vmmlab that goes with this course"),
         )
     expected = _KINDS.get(kind, "")
     if kind in ("greater_than_equal", "less_than_equal"):
@@ -207,7 +224,7 @@ def mistake_of(detail: Any) -> Mistake:
         expected = str(context["expected"])
     if not expected:
         expected = str(detail["msg"])
-    return Mistake(loc, "this value does not fit.", expected, described(detail["input"]))
+    return Mistake(loc, msg("this value does not fit."), expected, described(detail["input"]))
 
 
 def _known_keys(loc: Loc) -> list[str]:
@@ -224,8 +241,8 @@ def described(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, dict):
-        return "keys and values"
+        return msg("keys and values")
     if isinstance(value, list):
-        return "a list"
+        return msg("a list")
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"

@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.base.nearest import suggestion
 
 ARCHES: Final = ("x86_64", "i386")
@@ -175,8 +176,8 @@ class Course:
         if found is not None:
             return found
         raise UsageError(
-            f"this course has no lab called {name!r}.",
-            expected=f"one of {', '.join(self.labs)}",
+            msg("this course has no lab called {name!r}.", name=name),
+            expected=msg("one of {labs}", labs=", ".join(self.labs)),
             next_step=suggestion(name, self.labs),
         )
 
@@ -191,15 +192,21 @@ class Course:
             return lab
         if arch not in ARCHES:
             raise UsageError(
-                f"there is no architecture {arch!r} here.",
-                expected=f"one of {', '.join(ARCHES)}",
+                msg("there is no architecture {arch!r} here.", arch=arch),
+                expected=msg("one of {arches}", arches=", ".join(ARCHES)),
                 next_step=suggestion(arch, ARCHES),
             )
         having = [one.name for one in self.labs.values() if arch in one.arches]
         raise UsageError(
-            f"{name} is not graded for {arch}.",
-            expected=f"one of {', '.join(having)}: they have checks for {arch}"
+            msg("{name} is not graded for {arch}.", name=name, arch=arch),
+            expected=msg(
+                "one of {having}: they have checks for {arch}", having=", ".join(having), arch=arch
+            )
             if having
-            else f"{ARCHES[0]}: no lab of this course has checks for {arch}",
-            next_step=f"leave --arch out to have {name} graded for {ARCHES[0]}",
+            else msg(
+                "{arches}: no lab of this course has checks for {arch}", arches=ARCHES[0], arch=arch
+            ),
+            next_step=msg(
+                "leave --arch out to have {name} graded for {arches}", name=name, arches=ARCHES[0]
+            ),
         )

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from types import MappingProxyType
 
 from vmmlab.base.errors import CourseError, os_reason
+from vmmlab.base.message import msg
 from vmmlab.course.markup import starter_text
 from vmmlab.course.model import Course
 from vmmlab.course.submission import Submission
@@ -45,10 +46,10 @@ def reference_text(course: Course, path: str) -> str:
     try:
         return source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        found = os_reason(error) if isinstance(error, OSError) else "it is not UTF-8 text"
+        found = os_reason(error) if isinstance(error, OSError) else msg("it is not UTF-8 text")
         raise CourseError(
-            f"reference/{path} cannot be read.",
-            expected=f"the solution of {path}, which course.yml lists",
+            msg("reference/{path} cannot be read.", path=path),
+            expected=msg("the solution of {path}, which course.yml lists", path=path),
             found=found,
-            next_step="a released kit holds no solutions; use the instructor's",
+            next_step=msg("a released kit holds no solutions; use the instructor's"),
         ) from None

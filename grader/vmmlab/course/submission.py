@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from vmmlab.base.errors import SubmissionError, os_reason
+from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
 from vmmlab.base.workspacefile import PREBUILT_FOLDER
 from vmmlab.course.model import Course, Lab
@@ -68,7 +69,7 @@ def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
         top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise SubmissionError(
-            f"{directory} cannot be read as a submission.",
+            msg("{directory} cannot be read as a submission.", directory=directory),
             expected="a folder that holds " + ", ".join(f"{lab.name}/" for lab in wanted),
             found=os_reason(error),
         ) from None
@@ -89,7 +90,11 @@ def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
             found="\n            ".join(problems),
             next_step=_next_step(directory, wanted),
         )
-    notes = (f"not part of what is asked for, left out: {_listed(extra)}",) if extra else ()
+    notes = (
+        (msg("not part of what is asked for, left out: {listed}", listed=_listed(extra)),)
+        if extra
+        else ()
+    )
     return Submission(MappingProxyType(files), notes)
 
 
@@ -145,42 +150,44 @@ def _read(folder: int, name: str) -> bytes:
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
-        raise _Unusable(f"is {_kind(mode)}, not a file")
+        raise _Unusable(msg("is {kind}, not a file", kind=_kind(mode)))
     with os.fdopen(handle, "rb") as file:
         try:
             data = file.read(MAX_BYTES + 1)
         except OSError as error:
-            raise _Unusable(f"cannot be read: {os_reason(error)}") from None
+            raise _Unusable(
+                msg("cannot be read: {os_reason}", os_reason=os_reason(error))
+            ) from None
     if len(data) > MAX_BYTES:
-        raise _Unusable(f"is larger than {MAX_BYTES // 1024} KiB")
+        raise _Unusable(msg("is larger than {max_bytes} KiB", max_bytes=MAX_BYTES // 1024))
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
-        raise _Unusable(f"is not text: a zero byte in line {line}")
+        raise _Unusable(msg("is not text: a zero byte in line {line}", line=line))
     return data
 
 
 def _why(error: OSError, parent: int, name: str, wanted: str) -> str:
     if error.errno == errno.ENOENT:
-        return "is missing"
+        return msg("is missing")
     try:
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except OSError:
-        return f"cannot be read: {os_reason(error)}"
+        return msg("cannot be read: {os_reason}", os_reason=os_reason(error))
     right = stat.S_ISDIR(mode) if wanted == "folder" else stat.S_ISREG(mode)
     if not right:
-        return f"is {_kind(mode)}, not a {wanted}"
-    return f"cannot be read: {os_reason(error)}"
+        return msg("is {kind}, not a {wanted}", kind=_kind(mode), wanted=wanted)
+    return msg("cannot be read: {os_reason}", os_reason=os_reason(error))
 
 
 def _kind(mode: int) -> str:
     kinds = (
-        (stat.S_ISLNK, "a symbolic link"),
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a named pipe"),
-        (stat.S_ISSOCK, "a socket"),
-        (stat.S_ISREG, "a file"),
+        (stat.S_ISLNK, msg("a symbolic link")),
+        (stat.S_ISDIR, msg("a folder")),
+        (stat.S_ISFIFO, msg("a named pipe")),
+        (stat.S_ISSOCK, msg("a socket")),
+        (stat.S_ISREG, msg("a file")),
     )
-    return next((text for test, text in kinds if test(mode)), "a device")
+    return next((text for test, text in kinds if test(mode)), msg("a device"))
 
 
 # --- what nobody asked for -------------------------------------------------------------------
@@ -212,7 +219,7 @@ def _names_in(directory: Path) -> frozenset[str]:
 def _listed(names: Sequence[str]) -> str:
     text = ", ".join(clean_line(name, _MOST_SHOWN) for name in names[:_MAX_NAMES])
     left = len(names) - _MAX_NAMES
-    return f"{text} and {left} more" if left > 0 else text
+    return msg("{text} and {left} more", text=text, left=left) if left > 0 else text
 
 
 # --- words -----------------------------------------------------------------------------------
@@ -225,5 +232,7 @@ def _expected(labs: Sequence[Lab]) -> str:
 def _next_step(directory: Path, labs: Sequence[Lab]) -> str:
     for lab in labs:
         if any((directory / path.partition("/")[2]).is_file() for path in lab.files):
-            return f"give the folder above the one called {lab.name}: the files lie in {lab.name}/"
-    return "hand in real files, each in its lab's folder"
+            return msg(
+                "give the folder above the one called {lab}: the files lie in {lab}/", lab=lab.name
+            )
+    return msg("hand in real files, each in its lab's folder")

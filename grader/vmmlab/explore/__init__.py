@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from vmmlab.base.message import msg
 from vmmlab.explore.exploration import (
     Bounds,
     Counterexample,
@@ -69,7 +70,7 @@ def explore(
         if error.name != "unicorn":
             raise
         raise InfraError(
-            f"Exploring schedules needs {error.name}, which is not installed.",
+            msg("Exploring schedules needs {error}, which is not installed.", error=error.name),
             next_step="pip install 'vmmlab[explore]'",
         ) from error
     return run(image, cohort, sources=sources, bounds=bounds, scenarios=scenarios)

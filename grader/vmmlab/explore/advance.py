@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from vmmlab.base.message import msg
 from vmmlab.explore.emulator import (
     GS_BASE,
     PRIVATE_LIMIT,
@@ -92,7 +93,9 @@ class Advance:
         if stop == "endless":
             return states.end(local, "endless")
         if stop == "long":
-            what = f"a loop of more than {PRIVATE_LIMIT} instructions"
+            what = msg(
+                "a loop of more than {private_limit} instructions", private_limit=PRIVATE_LIMIT
+            )
             return states.end(local, "unsupported", what=what)
         if stop == "halt":
             return states.end(local, "halted")
@@ -106,13 +109,21 @@ class Advance:
         """Return the number of a local state before an instruction that is not run, or None."""
         states, context = self._states, local.context
         if stop == "undefined":
-            what = f"CPU {local.cpu} executes {instruction.text}, which is an exception"
+            what = msg(
+                "CPU {cpu} executes {instruction}, which is an exception",
+                cpu=local.cpu,
+                instruction=instruction.text,
+            )
             return states.end(local, "wrong", "cpu-died", what)
         if stop == "unsupported":
-            return states.end(local, "unsupported", what=f"the instruction {instruction.text}")
+            return states.end(
+                local,
+                "unsupported",
+                what=msg("the instruction {instruction}", instruction=instruction.text),
+            )
         if stop == "cpuid":
             if context.regs[RAX] & 0xFFFF_FFFF != 1:
-                return states.end(local, "unsupported", what="cpuid with a leaf other than 1")
+                return states.end(local, "unsupported", what=msg("cpuid with a leaf other than 1"))
             return self._before_fence(local, self._cpuid(local, instruction.size))
         if stop == "fence":
             return self._before_fence(local, context.having(rip=context.rip + instruction.size))
@@ -149,18 +160,22 @@ class Advance:
     def _outside_code(self, local: LocalState) -> int:
         rip = local.context.rip
         if self._program.symbols.range_at(rip) is None:
-            what = f"CPU {local.cpu} goes on at {rip:#x}, where no code is"
+            what = msg("CPU {cpu} goes on at {rip:#x}, where no code is", cpu=local.cpu, rip=rip)
             return self._states.end(local, "wrong", "cpu-died", what)
-        what = f"given code: {self._program.symbols.nearest(rip)}"
+        what = msg("given code: {nearest}", nearest=self._program.symbols.nearest(rip))
         return self._states.end(local, "unsupported", what=what)
 
     def _below_stack(self, local: LocalState) -> int:
         region = local.context.region
         assert region is not None
         if local.context.rsp < region.base:
-            what = f"CPU {local.cpu} leaves its stack at the lower end: {region.name}"
+            what = msg(
+                "CPU {cpu} leaves its stack at the lower end: {region}",
+                cpu=local.cpu,
+                region=region.name,
+            )
             return self._states.end(local, "wrong", "stack-outside", what)
-        return self._states.end(local, "unsupported", what="more than 4096 bytes of stack")
+        return self._states.end(local, "unsupported", what=msg("more than 4096 bytes of stack"))
 
     def _no_room(self, local: LocalState) -> int:
         """End a CPU that pushes where it has no stack."""
@@ -168,19 +183,33 @@ class Advance:
         rsp, region = local.context.rsp, local.context.region
         if region is not None:
             if rsp - 8 < region.base:
-                what = f"CPU {cpu} pushes below its stack, {region.name}: RSP is its base"
+                what = msg(
+                    "CPU {cpu} pushes below its stack, {region}: RSP is its base",
+                    cpu=cpu,
+                    region=region.name,
+                )
                 return states.end(local, "wrong", "stack-outside", what)
-            return states.end(local, "unsupported", what="more than 4096 bytes of stack")
+            return states.end(local, "unsupported", what=msg("more than 4096 bytes of stack"))
         for base, size in own_blocks(program, local).items():
             if base + size < rsp <= base + SLOT:
-                what = f"CPU {cpu} is {rsp - base:#x} bytes into a block of {size:#x}"
+                what = msg(
+                    "CPU {cpu} is {rsp:#x} bytes into a block of {size:#x}",
+                    cpu=cpu,
+                    rsp=rsp - base,
+                    size=size,
+                )
                 return states.end(local, "wrong", "stack-outside", what)
         below = (rsp - 8) & (2**64 - 1)
         if program.classify(cpu, below, 8).kind == "fault":
             text = program.instruction(local.context.rip).text
-            what = f"CPU {cpu} executes {text} without a stack: RSP is {rsp:#x}"
+            what = msg(
+                "CPU {cpu} executes {text} without a stack: RSP is {rsp:#x}",
+                cpu=cpu,
+                text=text,
+                rsp=rsp,
+            )
             return states.end(local, "wrong", "cpu-died", what)
-        return states.end(local, "unsupported", what=f"memory at {rsp:#x} as a stack")
+        return states.end(local, "unsupported", what=msg("memory at {rsp:#x} as a stack", rsp=rsp))
 
     # --- accesses to memory that may be shared -----------------------------------------------
 
@@ -204,7 +233,10 @@ class Advance:
         reads = {(one.address, one.size) for one in accesses if not one.write}
         writes = {(one.address, one.size) for one in accesses if one.write}
         if done.fault or len(reads) > 1 or len(writes) > 1:
-            what = f"the instruction {instruction.text}, which accesses several shared places"
+            what = msg(
+                "the instruction {instruction}, which accesses several shared places",
+                instruction=instruction.text,
+            )
             return self._states.end(local, "unsupported", what=done.fault or what)
         linear, size = next(iter(reads or writes))
         kind: ActionKind = "load" if not writes else "store" if not reads else "split"
@@ -234,17 +266,32 @@ class Advance:
         context = local.context
         instruction = program.instruction(context.rip)
         if done.unsupported:
-            what = f"the instruction {instruction.text}: {done.fault}"
+            what = msg(
+                "the instruction {instruction}: {fault}",
+                instruction=instruction.text,
+                fault=done.fault,
+            )
             return states.end(local, "unsupported", what=what)
         if not accesses:
-            what = f"CPU {cpu} executes {instruction.text}: {done.fault}"
+            what = msg(
+                "CPU {cpu} executes {instruction}: {fault}",
+                cpu=cpu,
+                instruction=instruction.text,
+                fault=done.fault,
+            )
             return states.end(local, "wrong", "cpu-died", what)
         if context.regs[GS_BASE] == 0 and any(op.segment == "gs" for op in instruction.operands):
-            what = f"CPU {cpu} uses currentcpu before segment_init_ap has set it up"
+            what = msg("CPU {cpu} uses currentcpu before segment_init_ap has set it up", cpu=cpu)
             return states.end(local, "wrong", "currentcpu-too-early", what)
         for one, target in accesses:
             if target.kind == "fault":
-                what = f"CPU {cpu} executes {instruction.text} at {one.address:#x}: {target.why}"
+                what = msg(
+                    "CPU {cpu} executes {instruction} at {address:#x}: {why}",
+                    cpu=cpu,
+                    instruction=instruction.text,
+                    address=one.address,
+                    why=target.why,
+                )
                 return states.end(local, "wrong", "cpu-died", what)
             if target.kind != "shared":
                 return states.end(local, "unsupported", what=_not_in_model(one, target))
@@ -254,7 +301,9 @@ class Advance:
 def _not_in_model(access: MemoryAccess, target: Target) -> str:
     """Return what an access to memory that is not followed is called in a limit."""
     if target.kind == "rom":
-        return "a store into code or constants"
+        return msg("a store into code or constants")
     if target.kind == "boot stack":
-        return "an access to the boot stack from another stack"
-    return target.why or f"an access to {access.address:#x}, which is not in the model"
+        return msg("an access to the boot stack from another stack")
+    return target.why or msg(
+        "an access to {address:#x}, which is not in the model", address=access.address
+    )

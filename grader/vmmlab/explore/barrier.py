@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from vmmlab.base.message import msg
 from vmmlab.explore.emulator import Context
 from vmmlab.explore.given import GivenCode
 from vmmlab.explore.harness import Effect, Ghost, Read, Violation
@@ -60,7 +61,7 @@ class Barrier(GivenCode):
             if read(self.count, 4) != local.cpu - 1:
                 return None
             write = (self.count, 4, local.cpu)
-            return Effect(self._between_rounds(local), ghost, (write,), "has been counted")
+            return Effect(self._between_rounds(local), ghost, (write,), msg("has been counted"))
         if action.name == "begin":
             if read(self.count, 4) != self.aps:
                 return None
@@ -92,13 +93,19 @@ class Barrier(GivenCode):
         function = self.program.symbols.addr("sync_all_processors")
         stack = self.program.harness_stack(local.cpu)
         called = self.model.settle(entering(local, function, stack, RETURN_MARK))
-        return Effect(called, ghost, note=f"calls sync_all_processors, round {local.entered}")
+        return Effect(
+            called,
+            ghost,
+            note=msg("calls sync_all_processors, round {entered}", entered=local.entered),
+        )
 
     def _complete_round(self, local: LocalState, ghost: Ghost) -> Effect:
         local = local._replace(completed=local.completed + 1)
         last = local.completed == ROUNDS
         after = self.model.end(local, "done") if last else self._between_rounds(local)
-        return Effect(after, ghost, note=f"comes out of round {local.completed}")
+        return Effect(
+            after, ghost, note=msg("comes out of round {completed}", completed=local.completed)
+        )
 
     # --- invariants --------------------------------------------------------------------------
 
@@ -110,7 +117,12 @@ class Barrier(GivenCode):
         if last > before.completed:
             for other in now:
                 if other.entered < last:
-                    what = f"CPU {cpu} leaves round {last} before CPU {other.cpu} has come to it"
+                    what = msg(
+                        "CPU {cpu} leaves round {last} before CPU {cpu2} has come to it",
+                        cpu=cpu,
+                        last=last,
+                        cpu2=other.cpu,
+                    )
                     return Violation("barrier-passed-early", what)
         return self.check_stacks(now, cpu, before)
 

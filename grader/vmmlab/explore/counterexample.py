@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from vmmlab.base.message import msg
 from vmmlab.explore.bfs import SearchResult
 from vmmlab.explore.cpumodel import CpuModel
 from vmmlab.explore.exploration import Counterexample, CpuPosition, ScheduleStep, number_text
@@ -18,15 +19,15 @@ from vmmlab.explore.program import Program
 from vmmlab.explore.transitions import MicroStep, Transitions
 
 _ENDS: Final = {
-    "begin": "has not begun",
-    "call": "is between two rounds",
-    "done": "has come to the end",
-    "returned": "has come out of ap_wait",
-    "gave up": "has given up waiting",
-    "halted": "stands still for ever: interrupts are off",
-    "endless": "loops for ever and looks at no memory that could change",
-    "unsupported": "does something that is not in the model",
-    "unfinished": "has come to a TODO",
+    "begin": msg("has not begun"),
+    "call": msg("is between two rounds"),
+    "done": msg("has come to the end"),
+    "returned": msg("has come out of ap_wait"),
+    "gave up": msg("has given up waiting"),
+    "halted": msg("stands still for ever: interrupts are off"),
+    "endless": msg("loops for ever and looks at no memory that could change"),
+    "unsupported": msg("does something that is not in the model"),
+    "unfinished": msg("has come to a TODO"),
 }
 _ACTIONS: Final = {
     "load": "reads",
@@ -88,7 +89,7 @@ class _Holders:
             region = local.context.region
             if region is not None and region.block == self._program.boot_low:
                 on_it.append(cpu)
-        self._held.pop("boot stack", None)
+        self._held.pop(msg("boot stack"), None)
         if on_it:
             first = self._first_on_boot_stack
             if first is None or first not in on_it:
@@ -270,23 +271,27 @@ class CounterexampleBuilder:
         """Return what a CPU is about to do, in words."""
         local, action = self._model.locals[lid], self._model.actions[lid]
         if local.phase == "wrong":
-            return "has made the last step"
+            return msg("has made the last step")
         if action.kind == "event":
             known = {
-                "switch": "is about to change its stack",
-                "fence": "is about to execute a fence",
-                "return": "is about to return",
+                "switch": msg("is about to change its stack"),
+                "fence": msg("is about to execute a fence"),
+                "return": msg("is about to return"),
             }
             if action.name not in known:
-                return f"is about to enter {action.name}"
+                return msg("is about to enter {action}", action=action.name)
             return known[action.name]
         name = self._program.name(action.address)
         if action.kind not in ("load", "rmw", "split"):
-            return f"is about to write {name}"
+            return msg("is about to write {name}", name=name)
         if not stuck:
-            return f"is about to read {name}"
+            return msg("is about to read {name}", name=name)
         value = self._transitions.memory.read(memory, action.address, action.size)
-        return f"reads {name} = {number_text(value)} again and again"
+        return msg(
+            "reads {name} = {number_text} again and again",
+            name=name,
+            number_text=number_text(value),
+        )
 
     def _values(self, memory: int) -> dict[str, int]:
         """Return the shared variables by name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vmmlab.base.message import msg
 from vmmlab.explore.advance import Advance
 from vmmlab.explore.emulator import Context, Emulator
 from vmmlab.explore.localstate import Action, LocalState, LocalStates, Phase
@@ -125,10 +126,12 @@ class CpuModel:
         done = self.emulator.step(local.context, (action.linear, action.size, value))
         text = self.program.instruction(action.rip).text
         if done.unsupported:
-            what = f"the instruction {text}: {done.fault}"
+            what = msg("the instruction {text}: {fault}", text=text, fault=done.fault)
             return None, self.end(local, "unsupported", what=what)
         if done.fault:
-            what = f"CPU {local.cpu} executes {text}: {done.fault}"
+            what = msg(
+                "CPU {cpu} executes {text}: {fault}", cpu=local.cpu, text=text, fault=done.fault
+            )
             return None, self.end(local, "wrong", "cpu-died", what)
         context = on_current_stack(self.program, local, done.context)
         accesses = foreign_accesses(self.program, local.cpu, local.context.region, done)
@@ -140,7 +143,9 @@ class CpuModel:
             return store.value, self.settle(self._arrived(local, context))
         target = self.program.classify(local.cpu, store.address, store.size)
         if action.kind != "split" or target.kind != "shared":
-            return None, self.end(local, "unsupported", what=f"the instruction {text}")
+            return None, self.end(
+                local, "unsupported", what=msg("the instruction {text}", text=text)
+            )
         commit = Action(
             "commit",
             action.rip,

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 import unicorn as _unicorn
 from unicorn import x86_const as x86
 
+from vmmlab.base.message import msg
 from vmmlab.explore.instructions import InstructionInfo, Operand
 from vmmlab.explore.program import (
     ARENA,
@@ -215,7 +216,11 @@ class Emulator:
         except unicorn.UcError as error:
             if not (self._entered and error.errno == unicorn.UC_ERR_FETCH_UNMAPPED):
                 unsupported = error.errno not in (unicorn.UC_ERR_EXCEPTION, *_UNMAPPED)
-                fault = "an exception" if not unsupported else f"the emulator says: {error}"
+                fault = (
+                    msg("an exception")
+                    if not unsupported
+                    else msg("the emulator says: {error}", error=error)
+                )
         self._recording = False
         after = self._save(context.region)
         return StepResult(after, self._accesses, fault, self._bad_access, unsupported)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.files import write_atomically
+from vmmlab.base.message import msg
 
 SCHEMA = "vmmlab/exploration/1"
 
@@ -223,9 +224,9 @@ def write_json(found: Exploration, path: Path) -> None:
         write_atomically(path, found.to_json().encode())
     except OSError as error:
         raise UsageError(
-            f"The exploration cannot be written to {path}.",
+            msg("The exploration cannot be written to {path}.", path=path),
             found=error.strerror or str(error),
-            next_step="Name a file in a folder that is there and may be written to.",
+            next_step=msg("Name a file in a folder that is there and may be written to."),
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from vmmlab.base.message import msg
 from vmmlab.explore.cpumodel import CpuModel
 from vmmlab.explore.emulator import RDI, RSI, Context
 from vmmlab.explore.harness import Effect, Ghost, Violation
@@ -84,9 +85,18 @@ class GivenCode:
             if other.cpu == cpu or there is None or there.block != region.block:
                 continue
             if region.name == "the boot stack":
-                what = f"CPU {cpu} comes to the boot stack while CPU {other.cpu} is on it"
+                what = msg(
+                    "CPU {cpu} comes to the boot stack while CPU {cpu2} is on it",
+                    cpu=cpu,
+                    cpu2=other.cpu,
+                )
                 return Violation("boot-stack-shared", what)
-            what = f"CPU {cpu} is on the same stack as CPU {other.cpu}: {region.name}"
+            what = msg(
+                "CPU {cpu} is on the same stack as CPU {cpu2}: {region}",
+                cpu=cpu,
+                cpu2=other.cpu,
+                region=region.name,
+            )
             return Violation("stack-shared", what)
         return None
 
@@ -164,7 +174,7 @@ class GivenCode:
         regs = local.context.regs
         context = self._zeroed(local.context, ((regs[RDI], _PORT_BYTES), (regs[RSI], _MASK_BYTES)))
         if context is None:
-            what = "acpi_pm_timer with pointers to shared variables"
+            what = msg("acpi_pm_timer with pointers to shared variables")
             return Effect(self.model.end(local, "unsupported", what=what), ghost)
         return Effect(self.model.settle(returning(local._replace(context=context), 0)), ghost)
 
@@ -184,7 +194,9 @@ class GivenCode:
         local = self.model.locals[lid]
         if action.name == "panic":
             text = self.program.string_at(local.context.regs[RDI]) or b""
-            what = f'CPU {local.cpu} panics: "{text.decode(errors="replace")}"'
+            what = msg(
+                'CPU {cpu} panics: "{decode}"', cpu=local.cpu, decode=text.decode(errors="replace")
+            )
             return self.violated(local, Violation("panic", what), ghost, "panics")
-        what = f"a call of {action.name} in this place"
+        what = msg("a call of {action} in this place", action=action.name)
         return Effect(self.model.end(local, "unsupported", what=what), ghost)

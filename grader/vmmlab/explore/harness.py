@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from vmmlab.base.message import msg
 from vmmlab.explore.localstate import Action, LocalState
 from vmmlab.explore.memory import Store
 
@@ -56,23 +57,27 @@ class Effect(NamedTuple):
 
 
 EXPECTED: Final = {
-    "boot-stack-shared": "only the CPU that has *apinitlock is on the boot stack",
-    "stack-shared": "every CPU has a stack of its own",
-    "stack-outside": "a CPU stays within its stack, which grows downwards from its end",
-    "stack-not-own": "apinitproc1 runs at the end of a block that this CPU got from alloc",
-    "stackaddr-wrong": "stackaddr is the lowest address of the stack that this CPU is on",
-    "number-twice": "every AP has a number of its own",
-    "number-wrong": "the numbers are 1 to n, n the number of APs",
-    "not-numbered": "an AP calls segment_init_ap before initproc_ap",
-    "count-wrong": "num_of_processors is in the end the number of APs",
-    "bsp-went-on": "ap_wait returns when all APs have left the boot stack and have been counted",
-    "bsp-gave-up": "the BSP gives up only if somebody has not come in time",
-    "trampoline-gone": "an AP unlocks *apinitlock before it counts itself: then the BSP may go on",
-    "barrier-passed-early": "nobody leaves a round of the barrier before all have come to it",
-    "never-completes": "from every state on, all CPUs can still come to the end",
-    "currentcpu-too-early": "currentcpu is used after segment_init_ap only",
-    "cpu-died": "no exception: there is no handler yet",
-    "panic": "nobody panics",
+    "boot-stack-shared": msg("only the CPU that has *apinitlock is on the boot stack"),
+    "stack-shared": msg("every CPU has a stack of its own"),
+    "stack-outside": msg("a CPU stays within its stack, which grows downwards from its end"),
+    "stack-not-own": msg("apinitproc1 runs at the end of a block that this CPU got from alloc"),
+    "stackaddr-wrong": msg("stackaddr is the lowest address of the stack that this CPU is on"),
+    "number-twice": msg("every AP has a number of its own"),
+    "number-wrong": msg("the numbers are 1 to n, n the number of APs"),
+    "not-numbered": msg("an AP calls segment_init_ap before initproc_ap"),
+    "count-wrong": msg("num_of_processors is in the end the number of APs"),
+    "bsp-went-on": msg(
+        "ap_wait returns when all APs have left the boot stack and have been counted"
+    ),
+    "bsp-gave-up": msg("the BSP gives up only if somebody has not come in time"),
+    "trampoline-gone": msg(
+        "an AP unlocks *apinitlock before it counts itself: then the BSP may go on"
+    ),
+    "barrier-passed-early": msg("nobody leaves a round of the barrier before all have come to it"),
+    "never-completes": msg("from every state on, all CPUs can still come to the end"),
+    "currentcpu-too-early": msg("currentcpu is used after segment_init_ap only"),
+    "cpu-died": msg("no exception: there is no handler yet"),
+    "panic": msg("nobody panics"),
 }
 """Kind of a violation to the requirement of the contract that it breaks."""
 

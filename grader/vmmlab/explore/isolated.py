@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.message import msg
 from vmmlab.explore.exploration import CPUS, SCENARIOS, Bounds, Exploration
 from vmmlab.explore.program import CohortLike, ImageLike
 from vmmlab.explore.schema import from_data
@@ -36,7 +37,9 @@ _MEMORY_MIB: Final = 4096  # of address space; the emulator alone reserves more 
 _SPARE_S: Final = 20
 _CROWDED: Final = 6
 """On a busy machine the search may take this many times its CPU time."""
-_AGAIN: Final = "Run the command again. If it ends like this each time, it is a defect of vmmlab."
+_AGAIN: Final = msg(
+    "Run the command again. If it ends like this each time, it is a defect of vmmlab."
+)
 
 
 def explore(
@@ -67,7 +70,8 @@ def explore(
     """
     if image.options.arch != "x86_64":
         raise UsageError(
-            f"Orders are not explored for {image.options.arch}.", expected="an image for x86_64"
+            msg("Orders are not explored for {arch}.", arch=image.options.arch),
+            expected=msg("an image for x86_64"),
         )
     bounds = bounds or Bounds()
     asked = tuple(SCENARIOS if scenarios is None else scenarios)
@@ -118,13 +122,13 @@ def _answer(done: Completed, image: ImageLike, asked: Sequence[str], wall_s: flo
     """
     if done.timed_out:
         raise InfraError(
-            "The search for wrong schedules does not come to an end.",
-            expected=f"an answer within {wall_s:.0f} s",
+            msg("The search for wrong schedules does not come to an end."),
+            expected=msg("an answer within {wall_s:.0f} s", wall_s=wall_s),
             next_step=_AGAIN,
         )
     if not done.ok:
         raise InfraError(
-            "The search for wrong schedules has ended without an answer.",
+            msg("The search for wrong schedules has ended without an answer."),
             found=_end(done),
             next_step=_AGAIN,
         )
@@ -135,10 +139,10 @@ def _answer(done: Completed, image: ImageLike, asked: Sequence[str], wall_s: flo
         found = from_data(data)
         answered = tuple(dict.fromkeys(part.scenario for part in found.parts))
         if (found.image, found.cpus, answered) != (image.key, CPUS, tuple(asked)):
-            raise ValueError("this is the answer to another question")
+            raise ValueError(msg("this is the answer to another question"))
     except ValueError as error:
         raise InfraError(
-            "The search for wrong schedules gave an answer that cannot be understood.",
+            msg("The search for wrong schedules gave an answer that cannot be understood."),
             found=one_line(str(error)),
             next_step=_AGAIN,
         ) from error
@@ -161,11 +165,11 @@ def _end(done: Completed) -> str:
     """Return how a process has ended, in words."""
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     if lines and lines[-1].startswith("MemoryError"):
-        return f"it needs more than {_MEMORY_MIB} MiB of memory"
+        return msg("it needs more than {memory_mib} MiB of memory", memory_mib=_MEMORY_MIB)
     number = done.returncode - 128
     if number in {one.value for one in signal.Signals}:
-        return f"it was ended by {signal.Signals(number).name}"
-    return one_line(lines[-1]) if lines else f"status {done.returncode}"
+        return msg("it was ended by {signals}", signals=signal.Signals(number).name)
+    return one_line(lines[-1]) if lines else msg("status {returncode}", returncode=done.returncode)
 
 
 def _python() -> tuple[list[str], list[Path], list[str]]:
@@ -190,7 +194,7 @@ def _python() -> tuple[list[str], list[Path], list[str]]:
         spec = importlib.util.find_spec(name)
         if spec is None or not spec.submodule_search_locations:
             raise InfraError(
-                f"Exploring schedules needs {name}, which is not installed.",
+                msg("Exploring schedules needs {name}, which is not installed.", name=name),
                 next_step="pip install 'vmmlab[explore]'",
             )
         packages.append(Path(next(iter(spec.submodule_search_locations))))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from typing import Final, NamedTuple
 
+from vmmlab.base.message import msg
 from vmmlab.explore import graph
 from vmmlab.explore.harness import Violation
 from vmmlab.explore.localstate import FINISHED
@@ -172,10 +173,18 @@ def _sentence(stuck: list[int]) -> str:
     last, others = aps[-1] if aps else "", ", ".join(aps[:-1])
     if len(aps) == len(stuck):
         if others:
-            return f"{others} and {last} never come to the end, whatever happens next"
-        return f"{last} never comes to the end, whatever happens next"
+            return msg(
+                "{others} and {last} never come to the end, whatever happens next",
+                others=others,
+                last=last,
+            )
+        return msg("{last} never comes to the end, whatever happens next", last=last)
     if others:
-        return f"the BSP, {others} and {last} never come to the end, whatever happens next"
+        return msg(
+            "the BSP, {others} and {last} never come to the end, whatever happens next",
+            others=others,
+            last=last,
+        )
     if last:
-        return f"the BSP and {last} never come to the end, whatever happens next"
-    return "the BSP never comes to the end, whatever happens next"
+        return msg("the BSP and {last} never come to the end, whatever happens next", last=last)
+    return msg("the BSP never comes to the end, whatever happens next")

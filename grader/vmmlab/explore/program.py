@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.explore.instructions import LONGEST, InstructionInfo, decode
 
 if TYPE_CHECKING:
@@ -212,7 +213,8 @@ class Program:
         found = next(((start, size) for start, size, name in self._data if name == "pcpus"), None)
         if found is None:
             raise InfraError(
-                "The image has no pcpus.", next_step="Check out kit and grader of one version."
+                msg("The image has no pcpus."),
+                next_step=msg("Check out kit and grader of one version."),
             )
         self.pcpus, self._pcpus_end = found[0], found[0] + found[1]
         self.pcpu_size = (self._pad + PCPU_BYTES + 15) & ~15
@@ -278,13 +280,13 @@ class Program:
             address += self.trampoline - self.window
         elif address + size <= VMM_BASE:
             if cpu == 0:
-                return Target("fault", address, why="a page fault: nothing is mapped there")
+                return Target("fault", address, why=msg("a page fault: nothing is mapped there"))
             address += VMM_BASE
         elif not VMM_BASE <= address < 2 * VMM_BASE:
             in_window = WINDOW <= address < WINDOW + 0x100_0000
             if in_window:
                 return Target("unknown", address)
-            return Target("fault", address, why="a page fault: nothing is mapped there")
+            return Target("fault", address, why=msg("a page fault: nothing is mapped there"))
         if self.trampoline <= address and address + size <= self.trampoline + self.trampoline_size:
             return Target("shared", address, window)
         segment = self._segment(address)
@@ -292,13 +294,15 @@ class Program:
             if not segment.writable:
                 return Target("rom", address)
             if self.boot_low <= address < self.boot_top:
-                return Target("boot stack", address)
+                return Target(msg("boot stack"), address)
             return Target("shared", address)
         if address >= HEAP and address + size <= HEAP + self.cpus * ARENA:
             return Target("shared", address)
         if STACKS <= address < STACKS + self.cpus * SLOT:
             owner = (address - STACKS) // SLOT
-            return Target("unknown", address, why=f"an access to the stack of CPU {owner}")
+            return Target(
+                "unknown", address, why=msg("an access to the stack of CPU {owner}", owner=owner)
+            )
         return Target("unknown", address)
 
     def stack_at(self, rsp: int, allocs: Mapping[int, int]) -> StackRegion | None:
@@ -309,13 +313,13 @@ class Program:
             allocs: blocks from alloc whose size is known: base address to size in bytes.
         """
         if self.boot_low < rsp <= self.boot_top:
-            return self._stack("the boot stack", self.boot_low, self.boot_low, rsp)
+            return self._stack(msg("the boot stack"), self.boot_low, self.boot_low, rsp)
         if HEAP <= rsp < HEAP + self.cpus * ARENA:
             base = rsp - (rsp - HEAP) % SLOT
             owner = (base - HEAP) // ARENA
             if base in allocs and rsp > base + allocs[base]:
                 return None
-            return self._stack(f"the block of CPU {owner}", base, base, rsp)
+            return self._stack(msg("the block of CPU {owner}", owner=owner), base, base, rsp)
         segment = self._segment(rsp - 1)
         if segment is not None and segment.writable:
             name, base = self.data_symbol(rsp - 1)
@@ -329,7 +333,7 @@ class Program:
     def harness_stack(self, cpu: int) -> StackRegion:
         """Return the stack that the harness provides for a CPU."""
         base = STACKS + cpu * SLOT
-        name = "the BSP's stack" if cpu == 0 else f"the stack of CPU {cpu}"
+        name = msg("the BSP's stack") if cpu == 0 else msg("the stack of CPU {cpu}", cpu=cpu)
         return self._stack(name, base, base, base + STACK_SIZE)
 
     def alloc_block(self, cpu: int, count: int) -> int:
@@ -366,10 +370,10 @@ class Program:
         if self.procs <= address < self.procs + 4:
             return "*apinitprocs"
         if self.trampoline <= address < self.trampoline + self.trampoline_size:
-            return _offset("the trampoline's copy", address - self.trampoline)
+            return _offset(msg("the trampoline's copy"), address - self.trampoline)
         if HEAP <= address < HEAP + self.cpus * ARENA:
             at = address - HEAP
-            return _offset(f"the block of CPU {at // ARENA}", at % SLOT)
+            return _offset(msg("the block of CPU {cpu}", cpu=at // ARENA), at % SLOT)
         if self.pcpus <= address < self._pcpus_end:
             number, at = divmod(address - self.pcpus, self.pcpu_size)
             field = {
@@ -378,7 +382,7 @@ class Program:
                 PCPU_APIC_ID: "apic_id",
                 PCPU_STACKADDR: "stackaddr",
             }.get(at - self._pad, f"byte {at}")
-            return f"{field} of CPU number {number}"
+            return msg("{field} of CPU number {number}", field=field, number=number)
         name, start = self.data_symbol(address)
         return _offset(name, address - start)
 
@@ -441,5 +445,5 @@ def _read(image: ImageLike) -> tuple[tuple[Segment, ...], list[tuple[int, int, s
         return _parse(image.elf)
     except (OSError, ELFError) as error:
         raise InfraError(
-            "The image cannot be read.", found=str(error), next_step="Build it again."
+            msg("The image cannot be read."), found=str(error), next_step=msg("Build it again.")
         ) from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vmmlab.base.message import msg
 from vmmlab.explore.emulator import RDI
 from vmmlab.explore.given import GivenCode
 from vmmlab.explore.harness import Effect, Ghost, Read, Violation
@@ -37,7 +38,7 @@ class Registration(GivenCode):
             return self._enter(local, ghost, read) if of_ap else self._wait(local, ghost, read)
         if action.name == "return" and not of_ap:
             end = self.model.end(local, "returned")
-            return Effect(end, ghost._replace(bsp="returned"), note="ap_wait returns")
+            return Effect(end, ghost._replace(bsp="returned"), note=msg("ap_wait returns"))
         if action.name == "ap_locked" and of_ap:
             return self._locked(local, ghost)
         if action.name == "segment_init_ap" and of_ap:
@@ -67,7 +68,7 @@ class Registration(GivenCode):
         context = local.context.having(rip=program.symbols.addr("apinit_enter"))
         after = self.model.settle(local._replace(context=context, phase="run"))
         write = (program.procs, 4, read(program.procs, 4) + 1)
-        return Effect(after, ghost, (write,), "enters the trampoline, goes to apinit_enter")
+        return Effect(after, ghost, (write,), msg("enters the trampoline, goes to apinit_enter"))
 
     def _wait(self, local: LocalState, ghost: Ghost, read: Read) -> Effect:
         """Let the BSP call ap_wait."""
@@ -76,7 +77,7 @@ class Registration(GivenCode):
         stack = program.harness_stack(0)
         called = entering(local, program.symbols.addr("ap_wait"), stack, RETURN_MARK)
         ghost = ghost._replace(bsp="waits", complete=complete)
-        return Effect(self.model.settle(called), ghost, note="calls ap_wait")
+        return Effect(self.model.settle(called), ghost, note=msg("calls ap_wait"))
 
     def _locked(self, local: LocalState, ghost: Ghost) -> Effect:
         """Run the given code at ap_locked, which assumes that this CPU holds the lock."""
@@ -84,7 +85,7 @@ class Registration(GivenCode):
         context = self.model.step(local.context._replace(region=None, stack=b""))
         context = context._replace(region=region, stack=b"")
         after = self.model.settle(local._replace(context=context, passed_lock=True))
-        return Effect(after, ghost, note="comes to ap_locked, on the boot stack")
+        return Effect(after, ghost, note=msg("comes to ap_locked, on the boot stack"))
 
     def _number(self, local: LocalState, ghost: Ghost) -> Effect:
         """Replace segment_init_ap: check the number, and set up the per-CPU data."""
@@ -93,10 +94,14 @@ class Registration(GivenCode):
         cpu, program = local.cpu, self.program
         note = f"segment_init_ap ({number})"
         if not 1 <= number <= self.aps:
-            violation = Violation("number-wrong", f"CPU {cpu} takes the number {number}")
+            violation = Violation(
+                "number-wrong", msg("CPU {cpu} takes the number {number}", cpu=cpu, number=number)
+            )
             return self.violated(local, violation, ghost, note)
         if ghost.numbers >> number & 1:
-            what = f"CPU {cpu} takes the number {number}, which is taken"
+            what = msg(
+                "CPU {cpu} takes the number {number}, which is taken", cpu=cpu, number=number
+            )
             return self.violated(local, Violation("number-twice", what), ghost, note)
         writes = (
             (program.pcpu_field(number, PCPU_SELF), 8, program.pcpu(number)),
@@ -112,31 +117,43 @@ class Registration(GivenCode):
         """Check an AP that calls initproc_ap, the end of what is explored of it."""
         violation = self._not_ready(local, read)
         if violation is not None:
-            return self.violated(local, violation, ghost, "calls initproc_ap")
-        return Effect(self.model.end(local, "done"), ghost, note="calls initproc_ap: has come")
+            return self.violated(local, violation, ghost, msg("calls initproc_ap"))
+        return Effect(self.model.end(local, "done"), ghost, note=msg("calls initproc_ap: has come"))
 
     def _not_ready(self, local: LocalState, read: Read) -> Violation | None:
         cpu, region = local.cpu, local.context.region
         own = [self.program.alloc_block(cpu, n) for n in range(len(local.allocs))]
         if not local.number:
-            return Violation("not-numbered", f"CPU {cpu} calls initproc_ap without a number")
+            return Violation(
+                "not-numbered", msg("CPU {cpu} calls initproc_ap without a number", cpu=cpu)
+            )
         if region is None or region.block not in own:
-            where = region.name if region else "no stack"
-            return Violation("stack-not-own", f"CPU {cpu} calls initproc_ap on {where}")
+            where = region.name if region else msg("no stack")
+            return Violation(
+                "stack-not-own", msg("CPU {cpu} calls initproc_ap on {where}", cpu=cpu, where=where)
+            )
         there = read(self.program.pcpu_field(local.number, PCPU_STACKADDR), 8)
         if there == region.block:
             return None
         name = self.program.name(there)
-        what = f"CPU {cpu} has stackaddr = {there:#x} ({name}), and its stack is {region.name}"
+        what = msg(
+            "CPU {cpu} has stackaddr = {there:#x} ({name}), and its stack is {region}",
+            cpu=cpu,
+            there=there,
+            name=name,
+            region=region.name,
+        )
         return Violation("stackaddr-wrong", what)
 
     def _give_up(self, local: LocalState, ghost: Ghost) -> Effect:
         if ghost.complete:
-            what = "the BSP gives up, and all had come before it began to wait"
+            what = msg("the BSP gives up, and all had come before it began to wait")
             violation = Violation("bsp-gave-up", what)
-            return self.violated(local, violation, ghost, "gives up waiting")
+            return self.violated(local, violation, ghost, msg("gives up waiting"))
         end = self.model.end(local, "gave up")
-        return Effect(end, ghost._replace(bsp="gave up"), note="gives up waiting, which it may")
+        return Effect(
+            end, ghost._replace(bsp="gave up"), note=msg("gives up waiting, which it may")
+        )
 
     # --- invariants --------------------------------------------------------------------------
 
@@ -156,13 +173,24 @@ class Registration(GivenCode):
             if ap.left_boot_stack or ap.number:
                 continue
             if ap.phase == "begin":
-                place = "has not come yet"
+                place = msg("has not come yet")
             else:
-                place = "is on the boot stack" if ap.passed_lock else "waits before the boot stack"
-            return Violation("bsp-went-on", f"the BSP goes on while CPU {ap.cpu} {place}")
+                place = (
+                    msg("is on the boot stack")
+                    if ap.passed_lock
+                    else msg("waits before the boot stack")
+                )
+            return Violation(
+                "bsp-went-on",
+                msg("the BSP goes on while CPU {cpu} {place}", cpu=ap.cpu, place=place),
+            )
         count = read(self.count, 4)
         if count != self.aps:
-            what = f"the BSP goes on when num_of_processors is {count} of {self.aps}"
+            what = msg(
+                "the BSP goes on when num_of_processors is {count} of {aps}",
+                count=count,
+                aps=self.aps,
+            )
             return Violation("bsp-went-on", what)
         return None
 
@@ -170,6 +198,8 @@ class Registration(GivenCode):
         """See `Harness.check_end`."""
         count = read(self.count, 4)
         if all(ap.phase == "done" for ap in now[1:]) and count != self.aps:
-            what = f"num_of_processors is {count}, and {self.aps} APs have come"
+            what = msg(
+                "num_of_processors is {count}, and {aps} APs have come", count=count, aps=self.aps
+            )
             return Violation("count-wrong", what)
         return None

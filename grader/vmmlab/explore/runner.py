@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.explore.barrier import Barrier
 from vmmlab.explore.bfs import SearchResult
 from vmmlab.explore.counterexample import CounterexampleBuilder
@@ -64,7 +65,8 @@ def explore(
     """
     if image.options.arch != "x86_64":
         raise UsageError(
-            f"Orders are not explored for {image.options.arch}.", expected="an image for x86_64"
+            msg("Orders are not explored for {arch}.", arch=image.options.arch),
+            expected=msg("an image for x86_64"),
         )
     model = CpuModel(Program(image, cohort, cpus))
     pools = _Pools(bounds or Bounds())
@@ -190,17 +192,22 @@ class _PartSearch:
         states, transitions = found.states, found.transitions
         bounds = []
         if self._memory == "store buffers" and search.transitions.buffer_filled:
-            bounds.append(f"at most {BUFFER_CAPACITY} stores of a CPU on their way")
+            bounds.append(
+                msg(
+                    "at most {buffer_capacity} stores of a CPU on their way",
+                    buffer_capacity=BUFFER_CAPACITY,
+                )
+            )
         if found.uncertain:
-            bounds.append("whether a loop that counts comes to its end is not known")
+            bounds.append(msg("whether a loop that counts comes to its end is not known"))
         if not found.complete and found.violation is None:
             most = pools.preemptions
             found = pools.fallback.run(search, preemptions=most)
             states, transitions = states + found.states, transitions + found.transitions
-            bounds.append(f"no error up to {most} preemptions")
+            bounds.append(msg("no error up to {most} preemptions", most=most))
             if not found.complete:
-                bounds.append("not even all of these")
-            bounds.append("waiting for ever not judged")
+                bounds.append(msg("not even all of these"))
+            bounds.append(msg("waiting for ever not judged"))
         bound = ", ".join(bounds)
         return Part(
             scenario=search.harness.name,
@@ -246,9 +253,20 @@ def _assumptions(model: CpuModel, reported: Set[int]) -> tuple[str, ...]:
             continue
         place = program.source_line(rip) or program.symbols.nearest(rip)
         if passes:
-            told.append(f"a waiting loop at {place} counts: it ends at pass {passes}")
+            told.append(
+                msg(
+                    "a waiting loop at {place} counts: it ends at pass {passes}",
+                    place=place,
+                    passes=passes,
+                )
+            )
         else:
             told.append(
-                f"a waiting loop at {place} counts: for {LOOK_AHEAD} passes that changes nothing"
+                msg(
+                    "a waiting loop at {place} counts: for {look_ahead} passes that "
+                    "changes nothing",
+                    place=place,
+                    look_ahead=LOOK_AHEAD,
+                )
             )
     return tuple(dict.fromkeys(told))

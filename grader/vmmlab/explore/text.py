@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from vmmlab.base.message import msg
 from vmmlab.base.text import cells, clean
 from vmmlab.explore.exploration import (
     Counterexample,
@@ -21,10 +22,10 @@ from vmmlab.i18n.translate import Reader
 
 _WIDTH: Final = 100
 _NAMES: Final = {
-    ("registration", "in order"): "registration, stores seen in order",
-    ("registration", "store buffers"): "registration, with store buffers",
-    ("barrier", "in order"): "barrier, stores seen in order",
-    ("barrier", "store buffers"): "barrier, with store buffers",
+    ("registration", "in order"): msg("registration, stores seen in order"),
+    ("registration", "store buffers"): msg("registration, with store buffers"),
+    ("barrier", "in order"): msg("barrier, stores seen in order"),
+    ("barrier", "store buffers"): msg("barrier, with store buffers"),
 }
 _SEEN: Final = "its store is now seen by the others"
 _NAME_CELLS: Final = 36
@@ -52,7 +53,7 @@ def summary(found: Exploration, say: Reader | None = None) -> str:
     """
     say = say or Reader()
     if found.verdict == "wrong" and found.counterexample:
-        return say(f"wrong schedule found: {found.counterexample.what}")
+        return say(msg("wrong schedule found: {what}", what=found.counterexample.what))
     if found.verdict in ("correct", "no error found"):
         told = dict.fromkeys(_bound(part.bound, say) for part in found.parts if part.bound)
         how = "; ".join(told) or say("exhaustive")
@@ -75,14 +76,14 @@ def _lines(found: Exploration, say: Reader) -> Iterator[str]:
 
 def _part(part: Part, say: Reader) -> Iterator[str]:
     name, verdict = say(_NAMES[part.scenario, part.memory]), say.label(part.verdict)
-    states = "" if part.included else say(f"{part.states:,} states")
+    states = "" if part.included else say(msg("{states:,} states", states=part.states))
     how = _bound(part.bound, say) if part.bound else say("exhaustive")
     if part.limits:
-        how = say("as far as it can be followed")
+        how = say(msg("as far as it can be followed"))
     if part.verdict == "wrong":
-        how = say("stopped at the first wrong state")
+        how = say(msg("stopped at the first wrong state"))
     if part.included:
-        how = say("included: these orders are among the next line's")
+        how = say(msg("included: these orders are among the next line's"))
     else:
         how += f"{say.label(', ')}{say(f'{part.seconds:.1f} s')}"
     columns = (
@@ -156,10 +157,10 @@ def _what(step: ScheduleStep, say: Reader) -> str:
         value = step.read if step.written is None else step.written
         values = "" if value is None else f" = {number_text(value)}"
     told = {
-        "reads": f"reads {step.target}",
-        "writes": f"writes {step.target}",
-        "reads and writes at once": f"reads and writes at once {step.target}",
-        _SEEN: f"its store is now seen by the others: {step.target}",
+        "reads": msg("reads {target}", target=step.target),
+        "writes": msg("writes {target}", target=step.target),
+        "reads and writes at once": msg("reads and writes at once {target}", target=step.target),
+        _SEEN: msg("its store is now seen by the others: {target}", target=step.target),
     }.get(doing, f"{doing} {step.target}")
     return say.label(", ").join([say(told) + values, *map(say, more)])
 

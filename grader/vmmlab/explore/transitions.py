@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
+from vmmlab.base.message import msg
 from vmmlab.explore.cpumodel import CpuModel
 from vmmlab.explore.harness import Ghost, Harness, Violation
 from vmmlab.explore.localstate import Action, LocalState
@@ -257,9 +258,10 @@ class Transitions:
             write = action.kind != "load"
             self.sharing.record(action.address, action.size, cpu, write=write)
         if action.window and ghost.bsp == "returned":
-            what = (
-                f"CPU {cpu} uses {model.program.name(action.address)} when ap_wait has come back:"
-                " the BSP may have unmapped it"
+            what = msg(
+                "CPU {cpu} uses {name} when ap_wait has come back: the BSP may have unmapped it",
+                cpu=cpu,
+                name=model.program.name(action.address),
             )
             end = model.end(model.locals[lid], "wrong", "trampoline-gone", what)
             return [(end, buffer, memory, ghost, [])]
@@ -353,5 +355,5 @@ class Transitions:
         """
         for owner, low, top in self.model.stacks.values():
             if owner != cpu and low <= action.address < top:
-                return f"an access to the stack of CPU {owner}"
+                return msg("an access to the stack of CPU {owner}", owner=owner)
         return ""

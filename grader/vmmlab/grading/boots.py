@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.checks import Scenario
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
@@ -209,7 +210,12 @@ class LabRunner:
         versions = self._versions.result()
         notes = [self._sandbox.note] if self._sandbox.kind == "none" else []
         if not versions.tried:
-            notes.append(f"{versions.qemu_text} was never tried with vmmlab; 7.2 and 10.0 were.")
+            notes.append(
+                msg(
+                    "{qemu_text} was never tried with vmmlab; 7.2 and 10.0 were.",
+                    qemu_text=versions.qemu_text,
+                )
+            )
         return RunFacts(
             warnings=tuple(self._warnings),
             versions={"qemu": ".".join(map(str, versions.qemu)), "qemu.qmp": versions.qmp},

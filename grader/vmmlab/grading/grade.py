@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import CourseError
-from vmmlab.base.message import Text
+from vmmlab.base.message import Text, msg
 from vmmlab.course.model import CheckSpec
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.inprocess import run_checks
@@ -111,7 +111,7 @@ def grade_lab(
     with _ONE_AT_A_TIME, contextlib.closing(observations):
         if not selection.files:
             raise CourseError(
-                f"{request.lab} has no checks.",
+                msg("{lab} has no checks.", lab=request.lab),
                 expected=str(selection.tests_dir / f"test_{request.lab}.py"),
             )
         # Compilers and QEMU work while pytest is being imported.

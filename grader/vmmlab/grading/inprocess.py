@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import CourseError, InfraError, UsageError, VmmlabError
+from vmmlab.base.message import msg
 from vmmlab.grading.run import LabRun
 
 _EMPTY_INI: Final = Path(__file__).with_name("pytest.ini")
@@ -70,7 +71,9 @@ def run_checks(run: LabRun, folder: Path, select: str | None = None) -> None:
     if isinstance(engine.error, (VmmlabError, KeyboardInterrupt)):
         raise engine.error
     if engine.error is not None:
-        raise CourseError(f"a check of {run.lab} ended the whole run.", found=repr(engine.error))
+        raise CourseError(
+            msg("a check of {lab} ended the whole run.", lab=run.lab), found=repr(engine.error)
+        )
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise _nothing_ran(run, select, code, said.getvalue().strip())
 
@@ -88,21 +91,25 @@ def _nothing_ran(run: LabRun, select: str | None, code: int, said: str) -> Vmmla
 
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         return UsageError(
-            f"no check of {run.lab} matches {select!r}." if select else f"{run.lab} has no checks.",
-            expected=f"part of one of {', '.join(check.id for check in run.checks)}"
+            msg("no check of {lab} matches {select!r}.", lab=run.lab, select=select)
+            if select
+            else msg("{lab} has no checks.", lab=run.lab),
+            expected=msg(
+                "part of one of {checks}", checks=", ".join(check.id for check in run.checks)
+            )
             if run.checks
             else "",
         )
     if code == pytest.ExitCode.USAGE_ERROR and select:
         return UsageError(
-            f"the selection {select!r} cannot be read.",
-            expected='words with "and", "or", "not" and brackets, as for pytest -k',
+            msg("the selection {select!r} cannot be read.", select=select),
+            expected=msg('words with "and", "or", "not" and brackets, as for pytest -k'),
             found=said.removeprefix("ERROR: "),
         )
     return InfraError(
-        "the engine that runs the checks broke.",
+        msg("the engine that runs the checks broke."),
         found=said[-2000:],
-        next_step="this is a mistake in vmmlab; please report it",
+        next_step=msg("this is a mistake in vmmlab; please report it"),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.checks.declaring import Check
 from vmmlab.checks.failing import CheckFailed
 from vmmlab.checks.scoring import CasesFailed, Score
@@ -36,7 +37,7 @@ class Waits(Exception):
     """The check waits for another one, which did not pass."""
 
     def __init__(self, check_id: str) -> None:
-        super().__init__(f"waits for {check_id}")
+        super().__init__(msg("waits for {check_id}", check_id=check_id))
         self.check_id = check_id
 
 
@@ -72,7 +73,7 @@ def record_of(
     elif isinstance(error, InfraError):
         record.kind, record.infra, record.reason = "infra", str(error), error.message
     elif isinstance(error, BuildFailed):
-        record.kind, record.reason = "build-error", "the code does not compile"
+        record.kind, record.reason = "build-error", msg("the code does not compile")
     else:
         record.kind = "infra"
         record.infra = _author_text(error, output)
@@ -85,8 +86,13 @@ def _student_text(check: Check, error: BaseException) -> str:
     name = Path(check.file).name
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename == check.file:
-            return f"the check itself broke ({what} at {name}:{frame.lineno})"
-    return f"the grader broke on the way to this check ({what})"
+            return msg(
+                "the check itself broke ({what} at {name}:{lineno})",
+                what=what,
+                name=name,
+                lineno=frame.lineno,
+            )
+    return msg("the grader broke on the way to this check ({what})", what=what)
 
 
 def _author_text(error: BaseException, output: str) -> str:

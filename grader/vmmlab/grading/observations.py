@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import Text
+from vmmlab.base.message import Text, msg
 from vmmlab.grading.request import RunFacts, Runner, RunnerFactory, RunRequest
 from vmmlab.images.model import BuildFailed
 from vmmlab.probes.scenario import Scenario
@@ -93,7 +93,13 @@ class Observations:
             except InfraError as error:
                 if attempt == BOOTS_AT_MOST:
                     return error
-                self.notes.append(f"{scenario.name} was booted again: {error.message}")
+                self.notes.append(
+                    msg(
+                        "{scenario} was booted again: {message}",
+                        scenario=scenario.name,
+                        message=error.message,
+                    )
+                )
             except BuildFailed as error:
                 self.build_failed = error
                 return error
@@ -110,7 +116,9 @@ class Observations:
         try:
             self.facts = runner.facts()
         except Exception as error:  # the verdict stands without them
-            self.notes.append(f"what the boots had to say besides is lost: {error}")
+            self.notes.append(
+                msg("what the boots had to say besides is lost: {error}", error=error)
+            )
         finally:
             runner.close()
             self._ended = time.monotonic()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from vmmlab.base.message import Text, listed
+from vmmlab.base.message import Text, listed, msg
 from vmmlab.checks.declaring import Check, Outcome
 from vmmlab.checks.scoring import Case
 from vmmlab.failure import Failure
@@ -73,7 +73,7 @@ def combined(check: Check, records: Sequence[ItemRecord]) -> CheckResult:
             "skipped",
             Fraction(0),
             waited_for=waiting.waited_for,
-            reason=f"waits for {waiting.waited_for}",
+            reason=msg("waits for {waited_for}", waited_for=waiting.waited_for),
         )
     return _judged(check, records)
 

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.host import container
 from vmmlab.host.processes import end_tree
 
@@ -125,8 +126,8 @@ class Sandbox:
             )
         if require:
             raise InfraError(
-                "Other people's code needs a sandbox, and bubblewrap does not work here.",
-                expected="bwrap can make namespaces",
+                msg("Other people's code needs a sandbox, and bubblewrap does not work here."),
+                expected=msg("bwrap can make namespaces"),
                 found=found.reason,
                 next_step=found.next_step,
             )
@@ -137,8 +138,11 @@ class Sandbox:
         """No isolation, only limits: for one's own work."""
         return cls(
             "none",
-            f"no sandbox ({reason}): programs run with your rights; file size, processor time and "
-            "memory of each process are limited",
+            msg(
+                "no sandbox ({reason}): programs run with your rights; file size, "
+                "processor time and memory of each process are limited",
+                reason=reason,
+            ),
         )
 
     def hiding(self, *paths: Path) -> Sandbox:
@@ -178,8 +182,10 @@ class Sandbox:
         for path in (*ro, *rw, *devices):
             if not path.exists():
                 raise InfraError(
-                    f"The sandbox cannot show {path}: it does not exist.",
-                    next_step="Run the command again; if it stays, this is a defect of vmmlab.",
+                    msg("The sandbox cannot show {path}: it does not exist.", path=path),
+                    next_step=msg(
+                        "Run the command again; if it stays, this is a defect of vmmlab."
+                    ),
                 )
         limited = [*_limit_prefix(limits), *argv]
         if self.kind == "none":
@@ -228,8 +234,12 @@ class Sandbox:
                 )
             except OSError as error:
                 raise InfraError(
-                    f"{command[0]} could not be started: {error.strerror or error}.",
-                    next_step="Run `vmmlab doctor`.",
+                    msg(
+                        "{command} could not be started: {reason}.",
+                        command=command[0],
+                        reason=error.strerror or error,
+                    ),
+                    next_step=msg("Run `vmmlab doctor`."),
                 ) from error
             try:
                 ended = _wait(process, timeout_s)
@@ -238,9 +248,9 @@ class Sandbox:
             stdout, stderr = _read_back(out), _read_back(err)
         if self.kind == "bwrap" and process.returncode != 0 and stderr.startswith(b"bwrap: "):
             raise InfraError(
-                "The sandbox could not be set up.",
+                msg("The sandbox could not be set up."),
                 found=stderr.decode(errors="replace").splitlines()[0],
-                next_step="Run `vmmlab doctor`.",
+                next_step=msg("Run `vmmlab doctor`."),
             )
         code = process.returncode
         return Completed(
@@ -291,7 +301,9 @@ _probe_lock = threading.Lock()
 def _probe_once() -> Probe:
     path = shutil.which("bwrap")
     if path is None:
-        return Probe(False, reason="bubblewrap (bwrap) is not installed", next_step=_INSTALL_LINE)
+        return Probe(
+            False, reason=msg("bubblewrap (bwrap) is not installed"), next_step=_INSTALL_LINE
+        )
     try:
         done = subprocess.run(
             [path, *_profile(), "--", "/bin/sh", "-c", "ulimit -c 0"],
@@ -306,11 +318,15 @@ def _probe_once() -> Probe:
         words = done.stderr.decode(errors="replace").strip().splitlines()
         # Debian's adds a guess and two addresses to one of its messages.
         said = words[0].partition(", likely because")[0] if words else ""
-        said = said or f"bwrap ended with status {done.returncode}"
+        said = said or msg("bwrap ended with status {returncode}", returncode=done.returncode)
     except subprocess.TimeoutExpired:
-        said = f"bwrap did not end within {_PROBE_TIMEOUT_S:.0f} s"
+        said = msg(
+            "bwrap did not end within {probe_timeout_s:.0f} s", probe_timeout_s=_PROBE_TIMEOUT_S
+        )
     except OSError as error:
-        said = f"{path} could not be started: {error.strerror or error}"
+        said = msg(
+            "{path} could not be started: {reason}", path=path, reason=error.strerror or error
+        )
     reason, step = explain(said)
     return Probe(False, path, reason=reason, next_step=step)
 
@@ -333,34 +349,41 @@ def explain(said: str, root: Path = Path("/")) -> tuple[str, str]:
         # A filter of system calls says "not permitted" (EPERM), a security module "denied".
         if "Permission denied" in said:
             return (
-                f"AppArmor or SELinux forbids the sandbox in this container ({said})",
-                "Start the container with docker/apparmor-grader as docs/containers.md says.",
+                msg(
+                    "AppArmor or SELinux forbids the sandbox in this container ({said})", said=said
+                ),
+                msg("Start the container with docker/apparmor-grader as docs/containers.md says."),
             )
         return (
-            f"this container does not allow new namespaces ({said})",
-            "Start the container with --security-opt seccomp=docker/seccomp-grader.json, as "
-            "docs/containers.md says.",
+            msg("this container does not allow new namespaces ({said})", said=said),
+            msg(
+                "Start the container with --security-opt "
+                "seccomp=docker/seccomp-grader.json, as docs/containers.md says."
+            ),
         )
     if setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
         return (
-            f"AppArmor forbids user namespaces to bwrap ({said})",
-            "Give bwrap an AppArmor profile that allows userns (Ubuntu: "
-            "`sudo apt-get install apparmor-profiles`, then copy bwrap-userns-restrict from "
-            "/usr/share/apparmor/extra-profiles to /etc/apparmor.d and reload AppArmor).",
+            msg("AppArmor forbids user namespaces to bwrap ({said})", said=said),
+            msg(
+                "Give bwrap an AppArmor profile that allows userns (Ubuntu: `sudo "
+                "apt-get install apparmor-profiles`, then copy bwrap-userns-restrict "
+                "from /usr/share/apparmor/extra-profiles to /etc/apparmor.d and reload "
+                "AppArmor)."
+            ),
         )
     if setting("kernel/unprivileged_userns_clone") == "0":
         return (
-            f"the kernel forbids user namespaces to users ({said})",
+            msg("the kernel forbids user namespaces to users ({said})", said=said),
             "sudo sysctl kernel.unprivileged_userns_clone=1",
         )
     if setting("user/max_user_namespaces") == "0":
         return (
-            f"the kernel allows no user namespaces ({said})",
+            msg("the kernel allows no user namespaces ({said})", said=said),
             "sudo sysctl user.max_user_namespaces=10000",
         )
     return (
-        f"bwrap failed: {said}",
-        "Run `bwrap --unshare-all --ro-bind / / true` and mend what it says.",
+        msg("bwrap failed: {said}", said=said),
+        msg("Run `bwrap --unshare-all --ro-bind / / true` and mend what it says."),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.host import versions
 
 PACKAGES: Final = {
@@ -58,10 +59,10 @@ def require(names: Iterable[str]) -> None:
     missing = [name for name in names if not is_installed(name)]
     if missing:
         raise InfraError(
-            f"{', '.join(missing)}: not installed.",
-            expected="on PATH",
+            msg("{missing}: not installed.", missing=", ".join(missing)),
+            expected=msg("on PATH"),
             next_step=install_command(PACKAGES[name] for name in missing)
-            or "install them, then run vmmlab doctor",
+            or msg("install them, then run vmmlab doctor"),
         )
 
 
@@ -71,5 +72,5 @@ def install_command(packages: Iterable[str]) -> str:
     if not wanted:
         return ""
     if shutil.which("apt-get") is None:
-        return f"install {', '.join(wanted)} (as Debian calls them)"
+        return msg("install {wanted} (as Debian calls them)", wanted=", ".join(wanted))
     return f"sudo apt-get install --no-install-recommends {' '.join(wanted)}"

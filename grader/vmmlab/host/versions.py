@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 
 #: Major versions on which the whole test suite was run: 7.2 and 10.0.
 TRIED = ((7, 2), (10, 0))
@@ -49,11 +50,13 @@ def qemu_path() -> Path:
     found = shutil.which(wanted)
     if found is None:
         raise InfraError(
-            "QEMU is not installed.",
-            expected=f"an executable {wanted}",
-            found="none on PATH",
-            next_step="Install qemu-system-x86 (Debian, Ubuntu: apt install qemu-system-x86), "
-            "or run `vmmlab doctor`.",
+            msg("QEMU is not installed."),
+            expected=msg("an executable {wanted}", wanted=wanted),
+            found=msg("none on PATH"),
+            next_step=msg(
+                "Install qemu-system-x86 (Debian, Ubuntu: apt install qemu-system-x86), "
+                "or run `vmmlab doctor`."
+            ),
         )
     return Path(found)
 
@@ -67,10 +70,12 @@ def parse_version(text: str) -> tuple[int, int, int]:
     match = re.search(r"version (\d+)\.(\d+)(?:\.(\d+))?", text)
     if match is None:
         raise InfraError(
-            "QEMU did not tell its version.",
+            msg("QEMU did not tell its version."),
             expected='"QEMU emulator version 7.2…"',
             found=text.strip()[:200] or "nothing",
-            next_step=f"Check ${QEMU_VARIABLE} and that QEMU runs by itself.",
+            next_step=msg(
+                "Check ${qemu_variable} and that QEMU runs by itself.", qemu_variable=QEMU_VARIABLE
+            ),
         )
     return int(match[1]), int(match[2]), int(match[3] or 0)
 
@@ -104,9 +109,9 @@ def _versions(path: Path, mtime_ns: int) -> ToolVersions:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InfraError(
-            f"QEMU does not run: {error}",
+            msg("QEMU does not run: {error}", error=error),
             found=str(path),
-            next_step="Run it by hand with --version.",
+            next_step=msg("Run it by hand with --version."),
         ) from error
     version = parse_version(done.stdout + done.stderr)
     return ToolVersions(

@@ -10,6 +10,7 @@ from pathlib import Path
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.files import cache_dir as default_cache_dir
 from vmmlab.base.files import staged
+from vmmlab.base.message import msg
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import toolchain
 from vmmlab.images.cache import Cache
@@ -83,7 +84,9 @@ class Builder:
             InfraError: tools, disk or provided code are at fault.
         """
         if lab not in self._labs:
-            raise UsageError(f"There is no lab {lab!r}.", expected=", ".join(self._labs))
+            raise UsageError(
+                msg("There is no lab {lab!r}.", lab=lab), expected=", ".join(self._labs)
+            )
         return self._image(lab, (self._labs[lab],), files, cohort, options)
 
     def build_own(
@@ -140,9 +143,9 @@ class Builder:
             _write(out_dir / MANIFEST, text.encode() + b"\n")
         except OSError as error:
             raise InfraError(
-                f"The stand-ins could not be written to {out_dir}.",
+                msg("The stand-ins could not be written to {out_dir}.", out_dir=out_dir),
                 found=f"{error.filename}: {error.strerror}",
-                next_step="Make room or make it writable, then run the command again.",
+                next_step=msg("Make room or make it writable, then run the command again."),
             ) from error
         return tuple(made)
 

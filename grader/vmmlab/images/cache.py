@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 
 MIB = 1024 * 1024
 DEFAULT_LIMIT_BYTES = 512 * MIB
@@ -144,8 +145,8 @@ class Cache:
         entry = self.get(key)
         if entry is None:
             raise InfraError(
-                f"{path} vanished or was damaged right after it was written.",
-                next_step="Run the command again.",
+                msg("{path} vanished or was damaged right after it was written.", path=path),
+                next_step=msg("Run the command again."),
             )
         return entry
 
@@ -187,9 +188,15 @@ class Cache:
 
     def _full_error(self) -> InfraError:
         return InfraError(
-            f"The disk is full: nothing more can be written below {self.directory}.",
-            next_step=f"Make room (deleting {self.directory} is safe), or put the cache elsewhere "
-            "with XDG_CACHE_HOME=DIR, and run the command again.",
+            msg(
+                "The disk is full: nothing more can be written below {directory}.",
+                directory=self.directory,
+            ),
+            next_step=msg(
+                "Make room (deleting {directory} is safe), or put the cache elsewhere "
+                "with XDG_CACHE_HOME=DIR, and run the command again.",
+                directory=self.directory,
+            ),
         )
 
     def prune(self) -> int:
@@ -271,8 +278,11 @@ class Cache:
         if error.errno in _FULL:
             return self._full_error()
         return InfraError(
-            f"The cache of built things in {self.directory} cannot be used.",
+            msg(
+                "The cache of built things in {directory} cannot be used.", directory=self.directory
+            ),
             found=f"{error.filename or self.directory}: {error.strerror or error}",
-            next_step="Make that directory writable, or put the cache elsewhere with "
-            "XDG_CACHE_HOME=DIR.",
+            next_step=msg(
+                "Make that directory writable, or put the cache elsewhere with XDG_CACHE_HOME=DIR."
+            ),
         )

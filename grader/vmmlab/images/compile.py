@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.host.sandbox import Limits, Sandbox
 from vmmlab.images import diagnostics
 from vmmlab.images.model import Diagnostic
@@ -28,11 +29,20 @@ _STDERR_BYTES = 512 * 1024
 
 LIMITS = Limits(file_mib=FILE_MIB, cpu_s=CPU_S, memory_mib=MEMORY_MIB)
 _LIMITS_TEXT = {
-    "cpu": f"compiling it was stopped after {CPU_S} s of processor time "
-    "(an endless macro, include or repetition?)",
-    "size": f"its object file would be larger than {FILE_MIB} MiB (a very large .fill or array?)",
-    "memory": f"compiling it needs more than {MEMORY_MIB} MiB of memory "
-    "(an endless macro, include or repetition?)",
+    "cpu": msg(
+        "compiling it was stopped after {cpu_s} s of processor time (an endless macro, "
+        "include or repetition?)",
+        cpu_s=CPU_S,
+    ),
+    "size": msg(
+        "its object file would be larger than {file_mib} MiB (a very large .fill or array?)",
+        file_mib=FILE_MIB,
+    ),
+    "memory": msg(
+        "compiling it needs more than {memory_mib} MiB of memory (an endless macro, "
+        "include or repetition?)",
+        memory_mib=MEMORY_MIB,
+    ),
 }
 
 
@@ -95,9 +105,9 @@ class Results:
         for one in self.files:
             if one.killed:
                 raise InfraError(
-                    f"The system ended the compiler of {one.source}.",
-                    found="no limit of the sandbox was reached; probably memory ran out",
-                    next_step="Run it again with less going on at the same time.",
+                    msg("The system ended the compiler of {source}.", source=one.source),
+                    found=msg("no limit of the sandbox was reached; probably memory ran out"),
+                    next_step=msg("Run it again with less going on at the same time."),
                 )
 
     @property
@@ -159,9 +169,13 @@ def compile_all(sandbox: Sandbox, tools: Toolchain, job: Job, work: Path) -> Res
     )
     if done.timed_out:
         raise InfraError(
-            f"Compiling did not end within {WALL_S:.0f} s although no compiler used more than "
-            f"{CPU_S} s of processor time: the machine is overloaded.",
-            next_step="Run it again with less going on at the same time.",
+            msg(
+                "Compiling did not end within {wall_s:.0f} s although no compiler used "
+                "more than {cpu_s} s of processor time: the machine is overloaded.",
+                wall_s=WALL_S,
+                cpu_s=CPU_S,
+            ),
+            next_step=msg("Run it again with less going on at the same time."),
         )
     return Results(
         tuple(
@@ -188,9 +202,9 @@ def _outcome(source: str, target: Path, job: Job, source_dir: Path) -> Compiled:
     code = int(status) if status.isdecimal() else 137
     if code == 127:
         raise InfraError(
-            "The compiler could not be started.",
+            msg("The compiler could not be started."),
             found=diagnostics.last_words(text, code),
-            next_step="Run `vmmlab doctor`.",
+            next_step=msg("Run `vmmlab doctor`."),
         )
     found = diagnostics.parse(text, job.sources, base, source)
     failed = code != 0 or not made.exists()

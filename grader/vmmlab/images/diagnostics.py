@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import cast
 
+from vmmlab.base.message import msg
 from vmmlab.base.text import clean
 from vmmlab.images.model import Diagnostic, Severity, one_line
 
@@ -34,7 +35,7 @@ _MEMORY = re.compile(
     r"|LLVM ERROR: out of memory|Cannot allocate memory"
 )
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded")
-_SIGNAL_NAMES = {152: "CPU time limit exceeded", 153: "File size limit exceeded"}
+_SIGNAL_NAMES = {152: msg("CPU time limit exceeded"), 153: msg("File size limit exceeded")}
 
 
 def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> list[Diagnostic]:
@@ -131,7 +132,11 @@ def last_words(text: str, code: int) -> str:
     for line in lines:
         if re.search(r"error|Error", line):
             return one_line(line)
-    return one_line(lines[-1]) if lines else f"the compiler ended with status {code} and no word"
+    return (
+        one_line(lines[-1])
+        if lines
+        else msg("the compiler ended with status {code} and no word", code=code)
+    )
 
 
 def bounded_log(text: str, base: str = "") -> str:
@@ -180,19 +185,26 @@ def parse_link(
 
     for match in _UNDEFINED.finditer(text):
         file, line = place(match, undefined.get(match["name"], ""))
-        message = f"undefined reference to {match['name']}: there is no such function or variable"
+        message = msg(
+            "undefined reference to {match}: there is no such function or variable",
+            match=match["name"],
+        )
         found.setdefault(match["name"], Diagnostic(file, line, 0, "error", one_line(message)))
     for match in _MULTIPLE.finditer(text):
         file, line = _where(match["where"], own, base)
         first, first_line = _where(match["first"], own, base)
-        message = f"{match['name']} is defined twice"
+        message = msg("{match} is defined twice", match=match["name"])
         if first and (first, first_line) != (file, line):
             message += f", first in {first}" + (f":{first_line}" if first_line else "")
         found.setdefault(match["name"], Diagnostic(file, line, 0, "error", one_line(message)))
     for match in _TRUNCATED.finditer(text):
         file, line = place(match, "")
         if file:
-            message = f"the address of {match['name']} does not fit here ({match['message']})"
+            message = msg(
+                "the address of {match} does not fit here ({match2})",
+                match=match["name"],
+                match2=match["message"],
+            )
             if match["kind"] in ("R_X86_64_16", "R_386_16"):
                 message += ": 16-bit code can hold its distance from the start of the trampoline"
             found.setdefault(

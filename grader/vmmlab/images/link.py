@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import diagnostics, linemap, symbols, toolchain
 from vmmlab.images.cache import Cache, Entry
@@ -86,9 +87,9 @@ class Linker:
                 if done.returncode == _LINK_FAILED and not done.timed_out:
                     self._check_own(text, files, str(work / "in"))
                 raise InfraError(
-                    f"{_step_name(done.returncode)} failed.",
+                    msg("{step_name} failed.", step_name=_step_name(done.returncode)),
                     found=diagnostics.last_words(text, done.returncode),
-                    next_step="Check that kit and tools fit: `vmmlab doctor`.",
+                    next_step=msg("Check that kit and tools fit: `vmmlab doctor`."),
                 )
             kept = {name: work / "out" / name for name in ("vmm.elf", "vmm.elf32", "lines")}
             return cache.put(key, kept, self._data(work / "out"))
@@ -175,9 +176,9 @@ def _or_exit(command: Sequence[str], status: int) -> str:
 
 def _step_name(status: int) -> str:
     return {
-        _EXTRA_FAILED: "Assembling the grader's own code",
-        _LINK_FAILED: "Linking the image",
-        _CONVERSION_FAILED: "Converting the image for QEMU",
+        _EXTRA_FAILED: msg("Assembling the grader's own code"),
+        _LINK_FAILED: msg("Linking the image"),
+        _CONVERSION_FAILED: msg("Converting the image for QEMU"),
     }.get(status, "Linking the image")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
 
 if TYPE_CHECKING:
@@ -100,10 +101,14 @@ class BuildOptions:
     def __post_init__(self) -> None:
         if self.opt not in OPT_LEVELS:
             raise UsageError(
-                f"There is no optimisation level {self.opt!r}.", expected=", ".join(OPT_LEVELS)
+                msg("There is no optimisation level {opt!r}.", opt=self.opt),
+                expected=", ".join(OPT_LEVELS),
             )
         if self.delays not in ("fast", "faithful"):
-            raise UsageError(f"There are no delays {self.delays!r}.", expected="fast, faithful")
+            raise UsageError(
+                msg("There are no delays {delays!r}.", delays=self.delays),
+                expected="fast, faithful",
+            )
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ class BuildFailed(VmmlabError):
         self, lab: str, diagnostics: Sequence[Diagnostic], log: str = "", *, next_step: str = ""
     ) -> None:
         errors = [one for one in diagnostics if one.severity == "error"]
-        first = str(errors[0]) if errors else "it could not be built"
+        first = str(errors[0]) if errors else msg("it could not be built")
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         super().__init__(first + more, next_step=next_step)
         self.lab = lab

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from vmmlab.base.message import msg
 from vmmlab.images.model import Diagnostic, one_line
 
 MAX_SECTIONS = 4096
@@ -99,7 +100,7 @@ def read(data: bytes) -> ObjectFile:
     try:
         elf = ELFFile(io.BytesIO(data))
         if elf.num_sections() > MAX_SECTIONS:
-            raise BadObject(f"more than {MAX_SECTIONS} sections")
+            raise BadObject(msg("more than {max_sections} sections", max_sections=MAX_SECTIONS))
         sections = [
             Section(
                 section.name,
@@ -115,7 +116,7 @@ def read(data: bytes) -> ObjectFile:
             if not isinstance(table, SymbolTableSection):
                 continue
             if table.num_symbols() > MAX_SYMBOLS:
-                raise BadObject(f"more than {MAX_SYMBOLS} symbols")
+                raise BadObject(msg("more than {max_symbols} symbols", max_symbols=MAX_SYMBOLS))
             for one in table.iter_symbols():
                 where, flags = _section_of(one["st_shndx"], sections)
                 symbols.append(
@@ -161,12 +162,20 @@ def refused(file: str, contents: ObjectFile) -> list[Diagnostic]:
             words.append(reason)
     if placed > MAX_PLACED_BYTES:
         words.append(
-            f"its code and data need {placed} bytes of memory; "
-            f"at most {MAX_PLACED_BYTES} are allowed"
+            msg(
+                "its code and data need {placed} bytes of memory; at most "
+                "{max_placed_bytes} are allowed",
+                placed=placed,
+                max_placed_bytes=MAX_PLACED_BYTES,
+            )
         )
     if debug > MAX_DEBUG_BYTES:
         words.append(
-            f"its debug information has {debug} bytes; at most {MAX_DEBUG_BYTES} are allowed"
+            msg(
+                "its debug information has {debug} bytes; at most {max_debug_bytes} are allowed",
+                debug=debug,
+                max_debug_bytes=MAX_DEBUG_BYTES,
+            )
         )
     for symbol in contents.symbols:
         if reason := _refused_symbol(symbol):
@@ -176,54 +185,62 @@ def refused(file: str, contents: ObjectFile) -> list[Diagnostic]:
 
 def _refused_section(section: Section) -> str:
     name = section.name
-    quoted = f"section {one_line(name)[:80]}"
+    quoted = msg("section {one_line}", one_line=one_line(name)[:80])
     if section.type == "SHT_NULL" or name in DROPPED:
         return ""
     if section.flags & SHF_COMPRESSED:
-        return f"{quoted} is compressed, which is not allowed"
+        return msg("{quoted} is compressed, which is not allowed", quoted=quoted)
     if section.type in ("SHT_RELA", "SHT_REL"):
         target = name.removeprefix(".rela").removeprefix(".rel")
         known = target in DROPPED or _PLACED.fullmatch(target) or _KEPT_ASIDE.fullmatch(target)
-        return "" if known else f"{quoted} is not allowed"
+        return "" if known else msg("{quoted} is not allowed", quoted=quoted)
     if section.type == "SHT_GROUP":
-        return f"{quoted} is a section group, which is not allowed"
+        return msg("{quoted} is a section group, which is not allowed", quoted=quoted)
     if _BY_ITSELF.fullmatch(name) or section.type in (
         "SHT_INIT_ARRAY",
         "SHT_FINI_ARRAY",
         "SHT_PREINIT_ARRAY",
     ):
-        return f"{quoted} (code that runs by itself, such as a constructor) is not allowed"
+        return msg(
+            "{quoted} (code that runs by itself, such as a constructor) is not allowed",
+            quoted=quoted,
+        )
     if section.flags & SHF_TLS:
-        return f"{quoted} (thread-local data) is not allowed: a VMM has no threads"
+        return msg(
+            "{quoted} (thread-local data) is not allowed: a VMM has no threads", quoted=quoted
+        )
     if _PLACED.fullmatch(name):
         if section.type not in ("SHT_PROGBITS", "SHT_NOBITS"):
-            return f"{quoted} has a type that is not allowed"
+            return msg("{quoted} has a type that is not allowed", quoted=quoted)
         if section.flags & ~_FLAGS or not section.flags & SHF_ALLOC:
-            return f"{quoted} has flags that are not allowed"
+            return msg("{quoted} has flags that are not allowed", quoted=quoted)
         if section.alignment > MAX_ALIGNMENT:
-            return (
-                f"{quoted} is aligned to {section.alignment} bytes; "
-                f"at most {MAX_ALIGNMENT} are allowed"
+            return msg(
+                "{quoted} is aligned to {alignment} bytes; at most {max_alignment} are allowed",
+                quoted=quoted,
+                alignment=section.alignment,
+                max_alignment=MAX_ALIGNMENT,
             )
         return ""
     if not section.flags & SHF_ALLOC and _KEPT_ASIDE.fullmatch(name):
         return ""
-    return (
-        f"{quoted} is not allowed: code belongs in .text, data in .data, .rodata or .bss, "
-        "init functions in .initfunc"
+    return msg(
+        "{quoted} is not allowed: code belongs in .text, data in .data, .rodata or "
+        ".bss, init functions in .initfunc",
+        quoted=quoted,
     )
 
 
 def _refused_symbol(symbol: Symbol) -> str:
     name = one_line(symbol.name)[:80]
     if symbol.type in ("STT_GNU_IFUNC", "STT_LOOS"):
-        return f"{name} is an indirect function (ifunc), which is not allowed"
+        return msg("{name} is an indirect function (ifunc), which is not allowed", name=name)
     if symbol.type == "STT_TLS":
-        return f"{name} is thread-local, which is not allowed: a VMM has no threads"
+        return msg("{name} is thread-local, which is not allowed: a VMM has no threads", name=name)
     if symbol.bind not in ("STB_LOCAL", "STB_GLOBAL", "STB_WEAK"):
-        return f"{name} has a kind of linkage that is not allowed"
+        return msg("{name} has a kind of linkage that is not allowed", name=name)
     if "@" in symbol.name:
-        return f"{name}: versions of symbols are not allowed"
+        return msg("{name}: versions of symbols are not allowed", name=name)
     return ""
 
 
@@ -251,18 +268,18 @@ def _contract(file: str, name: str, objects: Mapping[str, ObjectFile]) -> str:
     visible = [one for one in defined if one.section and one.bind != "STB_LOCAL"]
     if not visible:
         if any(one.section for one in defined):
-            cure = "remove `static`" if in_c else f"add `.globl {name}`"
-            return f"{name} cannot be seen from other files: {cure}"
-        return f"no {what} {name}, which this file has to define"
+            cure = msg("remove `static`") if in_c else msg("add `.globl {name}`", name=name)
+            return msg("{name} cannot be seen from other files: {cure}", name=name, cure=cure)
+        return msg("no {what} {name}, which this file has to define", what=what, name=name)
     symbol = visible[0]
     if symbol.section == "*ABS*":
-        return f"{name} is a bare number, not a {what} in a section"
+        return msg("{name} is a bare number, not a {what} in a section", name=name, what=what)
     if symbol.section == "*COM*" or not symbol.flags & SHF_ALLOC:
-        return f"{name} is not a {what} in .text or .data"
+        return msg("{name} is not a {what} in .text or .data", name=name, what=what)
     # A label in an asm statement outside of any function has no type.
     code = symbol.type in ("STT_FUNC", "STT_NOTYPE") and symbol.flags & SHF_EXECINSTR
     if in_c and not code:
-        return f"{name} is data; it has to be a function"
+        return msg("{name} is data; it has to be a function", name=name)
     return ""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import compile, diagnostics, objects
 from vmmlab.images.cache import Cache, Entry, digest
@@ -46,7 +47,7 @@ class Parts:
                 results = compile.compile_all(self._sandbox, plan.tools, job, work)
                 if results.failed:
                     self._check_machine(results, work)
-                    raise _not_the_students_fault("The given VMM code", results)
+                    raise _not_the_students_fault(msg("The given VMM code"), results)
                 made = {_object_name(one.source): one.object for one in results.files}
                 return self._cache.put(plan.provided_key, made, {"order": list(made)})
 
@@ -121,14 +122,14 @@ class Parts:
     ) -> Path:
         job = plan.reference_job(lab, files)
         results = compile.compile_all(self._sandbox, plan.tools, job, work)
-        what = f"The reference solution of {lab.name}"
+        what = msg("The reference solution of {lab}", lab=lab.name)
         if results.failed or not results.merged:
             self._check_machine(results, work)
             raise _not_the_students_fault(what, results)
         read, found = _inspect(results.files)
         found += objects.missing_contract(lab.symbols, read)
         if found:
-            raise InfraError(f"{what} cannot be linked.", found=str(found[0]))
+            raise InfraError(msg("{what} cannot be linked.", what=what), found=str(found[0]))
         return self._nameless(results.out / "lab.o", plan.tools)
 
     def _nameless(self, made: Path, tools: Toolchain) -> Path:
@@ -155,9 +156,9 @@ class Parts:
             text = done.stderr.decode(errors="replace")
             self._cache.check_room(made.parent, asked=diagnostics.wants_room(text))
             raise InfraError(
-                "Making a stand-in failed.",
+                msg("Making a stand-in failed."),
                 found=diagnostics.last_words(text, done.returncode),
-                next_step="Run `vmmlab doctor`.",
+                next_step=msg("Run `vmmlab doctor`."),
             )
         return fresh
 
@@ -182,7 +183,7 @@ def _inspect(
         try:
             read[one.source] = objects.read(one.object.read_bytes())
         except objects.BadObject as error:
-            text = f"its object file is not usable: {error}"
+            text = msg("its object file is not usable: {error}", error=error)
             found.append(Diagnostic(one.source, 0, 0, "error", text))
         else:
             found += objects.refused(one.source, read[one.source])
@@ -200,7 +201,7 @@ def _judge(title: str, lab: LabLike, results: Results, base: str) -> dict[str, s
     if not found:
         stray = objects.stray_globals(contract_of(lab), _merged(results))
         found = [
-            Diagnostic(lab.files[0], 0, 0, "error", f"{name} cannot be made local")
+            Diagnostic(lab.files[0], 0, 0, "error", msg("{name} cannot be made local", name=name))
             for name in stray
         ]
     if found:
@@ -218,8 +219,10 @@ def _not_the_students_fault(what: str, results: Results) -> InfraError:
     errors = [str(one) for one in results.diagnostics if one.severity == "error"]
     words = diagnostics.last_words(results.merge_log, 1)
     return InfraError(
-        f"{what} does not compile.",
+        msg("{what} does not compile.", what=what),
         found=errors[0] if errors else words,
-        next_step="This is not the student's fault. Check that the kit is unchanged and the "
-        "compiler is a supported one (`vmmlab doctor`).",
+        next_step=msg(
+            "This is not the student's fault. Check that the kit is unchanged and the "
+            "compiler is a supported one (`vmmlab doctor`)."
+        ),
     )

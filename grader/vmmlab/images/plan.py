@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.images import objects, toolchain
 from vmmlab.images.cache import digest, digest_files
 from vmmlab.images.compile import Job, Merge
@@ -61,15 +62,15 @@ class Tree:
             script = (root / "vmm.ld").read_bytes()
         except OSError as error:
             raise InfraError(
-                "The given VMM code cannot be read.",
+                msg("The given VMM code cannot be read."),
                 found=f"{error.filename}: {error.strerror}",
-                next_step="Check out the whole kit again.",
+                next_step=msg("Check out the whole kit again."),
             ) from error
         if not provided:
             raise InfraError(
-                "The given VMM code is missing.",
-                expected=f"boot/ and core/ in {root}",
-                next_step="Check out the whole kit again.",
+                msg("The given VMM code is missing."),
+                expected=msg("boot/ and core/ in {root}", root=root),
+                next_step=msg("Check out the whole kit again."),
             )
         return cls(headers, {**provided, **private}, script)
 

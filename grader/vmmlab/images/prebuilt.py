@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.message import msg
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import ARCHES, Course
 from vmmlab.host.sandbox import Sandbox
@@ -36,17 +37,21 @@ def source_of(course: Course, cohort: Cohort) -> PrebuiltSource:
     top = folder_of(course)
     if not top.is_dir():
         raise UsageError(
-            "there is nothing to stand in for the labs that are not being graded.",
-            expected=f"{course.reference_dir.name}/ or {top.relative_to(course.root)}/ in "
-            f"{course.root}",
-            next_step="use the whole kit, or a release as vmmlab release makes it",
+            msg("there is nothing to stand in for the labs that are not being graded."),
+            expected=msg(
+                "{reference_dir}/ or {root}/ in {root2}",
+                reference_dir=course.reference_dir.name,
+                root=top.relative_to(course.root),
+                root2=course.root,
+            ),
+            next_step=msg("use the whole kit, or a release as vmmlab release makes it"),
         )
     if not (top / cohort.name).is_dir():
         there = sorted(folder.name for folder in top.iterdir() if folder.is_dir())
         raise UsageError(
-            f"this release is not for the cohort {cohort.name!r}.",
-            expected=f"one of {', '.join(there)}",
-            next_step="choose that one, or ask for a release for yours",
+            msg("this release is not for the cohort {cohort!r}.", cohort=cohort.name),
+            expected=msg("one of {there}", there=", ".join(there)),
+            next_step=msg("choose that one, or ask for a release for yours"),
         )
     return Prebuilt(top / cohort.name)
 
@@ -74,7 +79,7 @@ def place(course: Course, cohort: Cohort, target: Path) -> None:
         shutil.copytree(source.directory, target, dirs_exist_ok=True)
     except (OSError, shutil.Error) as error:
         raise InfraError(
-            f"the stand-ins could not be written to {target}.", found=str(error)
+            msg("the stand-ins could not be written to {target}.", target=target), found=str(error)
         ) from error
 
 

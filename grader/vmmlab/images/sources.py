@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.message import msg
 from vmmlab.images.model import CohortLike, LabLike
 
 MANIFEST = "standins.json"
@@ -90,7 +91,7 @@ class Prebuilt:
             return
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"{path} cannot be read.",
+                msg("{path} cannot be read.", path=path),
                 found=str(error),
                 next_step="Make the workspace anew with `vmmlab new`.",
             ) from error

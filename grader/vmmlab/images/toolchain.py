@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.message import msg
 from vmmlab.host import toolroots
 from vmmlab.host.sandbox import Limits
 from vmmlab.images.lines import READELF
@@ -164,9 +165,14 @@ def find(compiler: str = "gcc", arch: str = "x86_64") -> Toolchain:
         InfraError: a tool is not installed; says what to install.
     """
     if compiler not in COMPILERS:
-        raise UsageError(f"There is no compiler {compiler!r}.", expected=", ".join(COMPILERS))
+        raise UsageError(
+            msg("There is no compiler {compiler!r}.", compiler=compiler),
+            expected=", ".join(COMPILERS),
+        )
     if arch not in _ARCH_FLAGS:
-        raise UsageError(f"There is no architecture {arch!r}.", expected=", ".join(_ARCH_FLAGS))
+        raise UsageError(
+            msg("There is no architecture {arch!r}.", arch=arch), expected=", ".join(_ARCH_FLAGS)
+        )
     cc = _tool(compiler)
     ld, objcopy, readelf = _tool("ld"), _tool("objcopy"), _tool("readelf")
     tools = (cc, ld, objcopy, readelf)
@@ -181,7 +187,7 @@ def _tool(name: str) -> str:
             return found
     package = "clang" if name == "clang" else "gcc binutils"
     raise InfraError(
-        f"{name} is not installed.",
+        msg("{name} is not installed.", name=name),
         next_step=f"sudo apt-get install {package}",
     )
 
@@ -203,7 +209,9 @@ def _own_headers(cc: str, identity: str) -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise InfraError(
-            f"{cc} does not work.", found=str(error), next_step="Run `vmmlab doctor`."
+            msg("{cc} does not work.", cc=cc),
+            found=str(error),
+            next_step=msg("Run `vmmlab doctor`."),
         ) from error
     return done.stdout.strip()
 

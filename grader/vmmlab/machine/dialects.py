@@ -20,6 +20,7 @@ import re
 from typing import Literal, NamedTuple
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.host.versions import QEMU_VARIABLE
 
 X2APIC_CPU = "qemu64,+x2apic"
@@ -120,8 +121,11 @@ def require_x2apic(version: tuple[int, ...]) -> None:
     """
     if tuple(version[:2]) < _X2APIC_SINCE:
         raise UsageError(
-            "more than 255 processors need x2APIC, which this QEMU does not emulate.",
-            expected=f"QEMU {'.'.join(map(str, _X2APIC_SINCE))} or newer",
+            msg("more than 255 processors need x2APIC, which this QEMU does not emulate."),
+            expected=msg("QEMU {map} or newer", map=".".join(map(str, _X2APIC_SINCE))),
             found=f"QEMU {'.'.join(map(str, version))}",
-            next_step=f"take at most 255, or name another QEMU in ${QEMU_VARIABLE}",
+            next_step=msg(
+                "take at most 255, or name another QEMU in ${qemu_variable}",
+                qemu_variable=QEMU_VARIABLE,
+            ),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 
 DEFAULT = "qboot"
 """The firmware of a machine for which none is named."""
@@ -46,7 +47,9 @@ def find(name: str) -> Firmware:
     """
     found = _REGISTERED.get(name)
     if found is None:
-        raise UsageError(f"there is no firmware {name!r} here.", expected=" or ".join(_REGISTERED))
+        raise UsageError(
+            msg("there is no firmware {name!r} here.", name=name), expected=" or ".join(_REGISTERED)
+        )
     return found
 
 

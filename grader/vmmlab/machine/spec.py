@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.machine import firmware
 
 MAX_CPUS_MULTI_THREADED = 32
@@ -60,21 +61,21 @@ class MachineSpec:
     def __post_init__(self) -> None:
         if not 1 <= self.cpus <= MAX_CPUS:
             raise UsageError(
-                "A machine cannot have this many processors.",
-                expected=f"1 to {MAX_CPUS}",
+                msg("A machine cannot have this many processors."),
+                expected=msg("1 to {max_cpus}", max_cpus=MAX_CPUS),
                 found=str(self.cpus),
-                next_step="Choose another number of CPUs for this scenario.",
+                next_step=msg("Choose another number of CPUs for this scenario."),
             )
         if self.memory_mib not in _MEMORY_MIB:
             raise UsageError(
-                "A machine cannot have this much memory.",
-                expected="16 to 3072 MiB",
+                msg("A machine cannot have this much memory."),
+                expected=msg("16 to 3072 MiB"),
                 found=f"{self.memory_mib} MiB",
-                next_step="Choose another memory size for this scenario.",
+                next_step=msg("Choose another memory size for this scenario."),
             )
         firmware.find(self.firmware)
         if "\0" in self.cmdline:
-            raise UsageError("The command line of a scenario contains a NUL character.")
+            raise UsageError(msg("The command line of a scenario contains a NUL character."))
 
     @property
     def x2apic(self) -> bool:

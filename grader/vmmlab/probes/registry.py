@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any, Final, TypeVar, cast
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 from vmmlab.probes.base import DELAY_FIELDS, Probe
 
 P = TypeVar("P", bound=type[Probe])
@@ -80,8 +81,8 @@ def probe_kind(name: str) -> ProbeKind:
         near = get_close_matches(name, _KINDS, 1)
         raise CourseError(
             f"there is no probe {name!r}.",
-            expected=f"one of {', '.join(probe_names())}",
-            next_step=f"did you mean {near[0]!r}?" if near else "",
+            expected=msg("one of {probe_names}", probe_names=", ".join(probe_names())),
+            next_step=msg("did you mean {near!r}?", near=near[0]) if near else "",
         )
     return _KINDS[name]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 from vmmlab.probes.registry import probe_kind
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")
@@ -136,9 +137,9 @@ def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Sce
             near = difflib.get_close_matches(key, known, 1)
             raise CourseError(
                 f"{where}: scenario {name}: the probe {probe} takes no parameter {key}.",
-                expected=f"one of {', '.join(known)}",
+                expected=msg("one of {known}", known=", ".join(known)),
                 found=f"{key}={value!r}",
-                next_step=f"did you mean {near[0]}?" if near else "",
+                next_step=msg("did you mean {near}?", near=near[0]) if near else "",
             )
         try:
             hash(value)

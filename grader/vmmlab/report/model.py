@@ -25,6 +25,7 @@ from pydantic import (
 
 from vmmlab.base.errors import InfraError, UsageError, VmmlabError
 from vmmlab.base.files import write_atomically
+from vmmlab.base.message import msg
 from vmmlab.report.text import ReportText, bounded
 
 SCHEMA: Final = "vmmlab/report/2"
@@ -175,12 +176,16 @@ def read_json(path: Path) -> Report:
     try:
         return Report.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+        raise UsageError(
+            msg("{path}: cannot be read: {reason}.", path=path, reason=error.strerror)
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"{path}: this is not a report.", expected=SCHEMA, found=f"{place}: {first['msg']}"
+            msg("{path}: this is not a report.", path=path),
+            expected=SCHEMA,
+            found=f"{place}: {first['msg']}",
         ) from None
 
 
@@ -198,9 +203,9 @@ def write_json(report: Report, path: Path) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             kind = InfraError
         raise kind(
-            f"the report could not be written to {path}.",
+            msg("the report could not be written to {path}.", path=path),
             found=error.strerror or type(error).__name__,
-            next_step="name a file in a folder that exists and that you may write to"
+            next_step=msg("name a file in a folder that exists and that you may write to")
             if kind is UsageError
-            else "make room, then grade again",
+            else msg("make room, then grade again"),
         ) from None

@@ -86,7 +86,7 @@ def _parts(report: Report, say: Reader) -> Iterator[RenderableType]:
         yield _list([check for check in report.checks if check.visibility == "visible"], say)
         if hidden := [check for check in report.checks if check.visibility == "hidden"]:
             yield ""
-            yield _line(say("Hidden checks, for the instructor's eyes:"), "")
+            yield _line(say(msg("Hidden checks, for the instructor's eyes:")), "")
             yield _list(hidden, say)
         for group in _roots(report.checks):
             yield ""
@@ -106,9 +106,12 @@ def _headline(report: Report, say: Reader) -> RichText:
     full = report.points == report.max
     if report.points is None:
         known = sum(check.points or 0 for check in report.checks if check.visibility == "visible")
-        points, style = say(f"{known:g} of {report.max:g} points so far"), "bold magenta"
+        points, style = (
+            say(msg("{known:g} of {max:g} points so far", known=known, max=report.max)),
+            "bold magenta",
+        )
     else:
-        points = say(f"{report.points:g}/{report.max:g} points")
+        points = say(msg("{points:g}/{max:g} points", points=report.points, max=report.max))
         style = "bold green" if full else "bold yellow" if report.points else "bold"
     line = RichText.assemble((clean_line(report.lab), "bold"), "  ", (points, style))
     chosen = any(check.visibility == "hidden" for check in report.checks)
@@ -201,8 +204,8 @@ def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, Tex
     check = group.first
     if check.outcome == "infra-error":
         yield "what", check.reason
-        yield "you", say("This is not your code and costs no points. Run it again.")
-        yield "or else", say("If it happens again, show your instructor this text.")
+        yield "you", say(msg("This is not your code and costs no points. Run it again."))
+        yield "or else", say(msg("If it happens again, show your instructor this text."))
     else:
         where: list[Text] = [] if check.cpu is None else [msg("CPU {cpu}", cpu=check.cpu)]
         yield "where", listed([*where, check.place] if check.place else where)
@@ -212,23 +215,31 @@ def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, Tex
             yield "cases", _cases(check, say)
         yield "next", check.next
         yield "hint", Listed(check.hints, "\n")
-        yield "step", say(f"{check.step or '-'}, seed {report.seed}")
+        yield "step", say(msg("{step}, seed {seed}", step=check.step or "-", seed=report.seed))
     yield "same in", ", ".join(other.id for other in group.same)
     if len(group.waiting) > _WAITING_SHOWN:
-        yield "waiting", say(f"{len(group.waiting)} checks wait for this one")
+        yield "waiting", say(msg("{count} checks wait for this one", count=len(group.waiting)))
     else:
         yield "waiting", ", ".join(other.id for other in group.waiting)
 
 
 def _cases(check: CheckReport, say: Reader) -> str:
     failed = [case for case in check.cases if case.outcome != "pass"]
-    lines = [say(f"{len(check.cases) - len(failed)} of {len(check.cases)} pass")]
+    lines = [
+        say(
+            msg(
+                "{count} of {count2} pass",
+                count=len(check.cases) - len(failed),
+                count2=len(check.cases),
+            )
+        )
+    ]
     colon = say.label(": ")
     for case in failed[:_CASES_SHOWN]:
         name = f"{say(case.name)}{colon}"
         lines.append(clean_line(f"{name}{say(case.message).removeprefix(name)}"))
     if len(failed) > _CASES_SHOWN:
-        lines.append(say(f"and {len(failed) - _CASES_SHOWN} more"))
+        lines.append(say(msg("and {count} more", count=len(failed) - _CASES_SHOWN)))
     return "\n".join(lines)
 
 
@@ -236,19 +247,19 @@ def _build_failure(report: Report, say: Reader) -> Iterator[RenderableType]:
     errors = [one for one in report.build.diagnostics if one.severity == "error"]
     shown = errors[:_DIAGNOSTICS_SHOWN]
     yield ""
-    yield _line(say("The code does not compile, so no check could run."), "bold red")
+    yield _line(say(msg("The code does not compile, so no check could run.")), "bold red")
     yield ""
     yield from (_diagnostic(one, "red", say) for one in shown)
     if len(errors) > len(shown):
         yield _line("  " + say(f"and {len(errors) - len(shown)} more"), "")
     yield ""
-    yield _line(say("Start with the first one; the others often follow from it."), "")
+    yield _line(say(msg("Start with the first one; the others often follow from it.")), "")
 
 
 def _warnings(warnings: Sequence[Diagnostic], say: Reader) -> Iterator[RenderableType]:
-    text = "The compiler gives a warning; it costs no points."
+    text = msg("The compiler gives a warning; it costs no points.")
     if len(warnings) > 1:
-        text = f"The compiler gives {len(warnings)} warnings; they cost no points."
+        text = msg("The compiler gives {count} warnings; they cost no points.", count=len(warnings))
     yield _line(say(text), "yellow")
     yield from (_diagnostic(one, "yellow", say) for one in warnings[:_WARNINGS_SHOWN])
     if len(warnings) > _WARNINGS_SHOWN:
@@ -271,17 +282,27 @@ def _closing(report: Report, say: Reader) -> list[RenderableType]:
         return []
     if all(check.outcome == "pass" for check in report.checks):
         if report.partial_run:
-            return [_line(say("All of these pass. Now run the whole lab."), "green")]
-        return [_line(say(f"All points. {report.lab} is done, well done!"), "bold green")]
+            return [_line(say(msg("All of these pass. Now run the whole lab.")), "green")]
+        return [
+            _line(say(msg("All points. {lab} is done, well done!", lab=report.lab)), "bold green")
+        ]
     step = report.first_step
     if step is None or report.needs_attention:
         return []
     where, place = step.id, step.file
     if step.line is not None:
         where, place = f"TODO({step.id})", f"{step.file}:{step.line}"
-    todo = say(f"{where} in {place}, function {step.function}: {say(step.title)}")
+    todo = say(
+        msg(
+            "{where} in {place}, function {function}: {title}",
+            where=where,
+            place=place,
+            function=step.function,
+            title=say(step.title),
+        )
+    )
     if report.points == 0 and step.line is not None:
-        start = "It builds, and that is where everyone starts. A good first step:"
+        start = msg("It builds, and that is where everyone starts. A good first step:")
         return [_line(say(start), "bold"), Padding(_line(todo, ""), (0, 0, 0, 2))]
     return [_line(f"{say.label('Next: ')}{todo}", "")]
 
@@ -290,14 +311,29 @@ def _small_print(report: Report, say: Reader) -> Iterator[RenderableType]:
     for note in report.notes:
         yield _line(f"{say.label('note: ')}{say(note)}", "")
     if report.hidden_max and not report.hidden_judged:
-        yield _line(say(f"hidden checks: {report.hidden_max:g} more points, judged elsewhere"), "")
+        yield _line(
+            say(
+                msg(
+                    "hidden checks: {hidden_max:g} more points, judged elsewhere",
+                    hidden_max=report.hidden_max,
+                )
+            ),
+            "",
+        )
     versions = [
         f"{name} {number}"
         for name, number in report.versions.items()
         if name not in _VERSIONS_NOT_SHOWN
     ]
-    facts = [say(f"seed {report.seed}"), say(f"cohort {report.cohort}"), report.arch, *versions]
-    yield _line(" · ".join([*facts, say(f"{report.duration_s:.1f} s")]), "dim")
+    facts = [
+        say(msg("seed {seed}", seed=report.seed)),
+        say(msg("cohort {cohort}", cohort=report.cohort)),
+        report.arch,
+        *versions,
+    ]
+    yield _line(
+        " · ".join([*facts, say(msg("{duration_s:.1f} s", duration_s=report.duration_s))]), "dim"
+    )
 
 
 def _line(text: str, style: str) -> RichText:

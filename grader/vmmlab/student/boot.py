@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.machine import firmware
 
 
@@ -35,4 +36,7 @@ class Boot:
         if self.firmware is not None:
             firmware.find(self.firmware)
         if self.accel not in ("tcg", "kvm"):
-            raise UsageError(f"there is no accelerator {self.accel!r} here.", expected="tcg or kvm")
+            raise UsageError(
+                msg("there is no accelerator {accel!r} here.", accel=self.accel),
+                expected=msg("tcg or kvm"),
+            )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.files import staged
+from vmmlab.base.message import msg
 from vmmlab.course import comments
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course, Lab, Step
@@ -52,7 +53,9 @@ def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") ->
         f"{elf.relative_to(here.root)}"
     )
     for name in _changed(here.root, course.tree):
-        yield f"note: {name} is not the given one; pytest and the grader use the given one"
+        yield msg(
+            "note: {name} is not the given one; pytest and the grader use the given one", name=name
+        )
     yield from _next(labs_of(course, lab), files, lab, arch)
 
 
@@ -79,7 +82,14 @@ def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str, arch: str) 
     make, grade = ("", "") if arch == "x86_64" else (f" ARCH={arch}", f" --arch {arch}")
     for one in labs:
         for step, line in open_steps(one, files):
-            yield f"next: {step.id} in {step.file}:{line}, {step.function}: {step.title}"
+            yield msg(
+                "next: {step} in {file}:{line}, {function}: {title}",
+                step=step.id,
+                file=step.file,
+                line=line,
+                function=step.function,
+                title=step.title,
+            )
             graded = f" && pytest {one.name}{grade}" if arch in one.arches else ""
             yield f"      then make {lab}{make}{graded}"
             return

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.host import tools
 from vmmlab.host.sandbox import Sandbox, kill_tree
 from vmmlab.host.versions import qemu_path
@@ -25,9 +26,9 @@ from vmmlab.student.command import qemu_argv, sandboxed, terminal_kept
 
 _BREAKPOINTS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
 _GDB_HELP: Final = (
-    "continue: run to the next breakpoint    info threads: all CPUs",
-    "hbreak NAME: a hardware breakpoint      serial: what it has printed",
-    "Ctrl-C: stop it                         quit: end gdb and the machine",
+    msg("continue: run to the next breakpoint    info threads: all CPUs"),
+    msg("hbreak NAME: a hardware breakpoint      serial: what it has printed"),
+    msg("Ctrl-C: stop it                         quit: end gdb and the machine"),
 )
 
 
@@ -58,7 +59,7 @@ def boot_under_gdb(
     gdb = shutil.which("gdb")
     if gdb is None:
         remedy = tools.install_command([tools.PACKAGES["gdb"]])
-        raise UsageError("gdb is not installed.", next_step=remedy)
+        raise UsageError(msg("gdb is not installed."), next_step=remedy)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmmlab-gdb-")))
         serial = folder / "serial.txt"
@@ -116,7 +117,9 @@ def _gdb_commands(
 ) -> str:
     breaks = [f"hbreak {name}" for name in _BREAKPOINTS if symbols.maybe(name) is not None]
     serial = shlex.quote(str(folder / "serial.txt"))
-    greeting = f"{what.lab} on {spec.cpus} CPUs, stopped before the first instruction."
+    greeting = msg(
+        "{lab} on {cpus} CPUs, stopped before the first instruction.", lab=what.lab, cpus=spec.cpus
+    )
     return "\n".join(
         [
             "set pagination off",
@@ -127,7 +130,7 @@ def _gdb_commands(
             f"shell cat {serial}",
             "end",
             "document serial",
-            say("Show what the VMM has written to its serial line so far."),
+            say(msg("Show what the VMM has written to its serial line so far.")),
             "end",
             *breaks,
             rf"echo \n{say(greeting)}\n",

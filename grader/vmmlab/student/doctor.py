@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import Text
+from vmmlab.base.message import Text, msg
 from vmmlab.base.text import cells
 from vmmlab.host import container, sandbox, tools, versions
 from vmmlab.i18n.translate import Reader
@@ -20,12 +20,12 @@ from vmmlab.i18n.translate import Reader
 _TIMEOUT_S: Final = 20.0
 
 OPTIONAL: Final = {
-    "bwrap": "without it only your own work is graded",
-    "clang": "the second compiler of the kit's own tests",
-    "gdb": "for vmmlab run --gdb",
-    "grub-mkrescue": "for vmmlab iso",
-    "grub-i386-pc": "for vmmlab iso",
-    "xorriso": "for vmmlab iso",
+    "bwrap": msg("without it only your own work is graded"),
+    "clang": msg("the second compiler of the kit's own tests"),
+    "gdb": msg("for vmmlab run --gdb"),
+    "grub-mkrescue": msg("for vmmlab iso"),
+    "grub-i386-pc": msg("for vmmlab iso"),
+    "xorriso": msg("for vmmlab iso"),
 }
 """Tools that one can do without, and what for they are."""
 
@@ -104,7 +104,11 @@ def _tool(name: str) -> Item:
         return _missing(name)
     said = _ask([path, "--version"])
     if said is None:
-        return _missing(name, f"{path} does not run", f"reinstall {tools.PACKAGES[name]}")
+        return _missing(
+            name,
+            msg("{path} does not run", path=path),
+            msg("reinstall {packages}", packages=tools.PACKAGES[name]),
+        )
     found = re.search(r"\d+(\.\d+)+", said)
     return Item(name, True, found.group() if found else path)
 
@@ -121,7 +125,11 @@ def _qemu() -> Item:
     if found.tried:
         return Item(name, True, number)
     known = ", ".join(f"{major}.{minor}" for major, minor in versions.TRIED)
-    return Item(name, True, f"{number}, untried: this kit was tried with {known}")
+    return Item(
+        name,
+        True,
+        msg("{number}, untried: this kit was tried with {known}", number=number, known=known),
+    )
 
 
 def _rom() -> Item:
@@ -129,11 +137,11 @@ def _rom() -> Item:
     try:
         said = _ask([str(versions.qemu_path()), "-L", "help"])
     except InfraError:
-        return _missing(name, "no QEMU to ask")
+        return _missing(name, msg("no QEMU to ask"))
     for folder in (said or "").splitlines():
         if (Path(folder) / name).is_file():
             return Item(name, True, folder)
-    return _missing(name, "in none of QEMU's data folders")
+    return _missing(name, msg("in none of QEMU's data folders"))
 
 
 def _grub_modules() -> Item:
@@ -144,7 +152,7 @@ def _grub_modules() -> Item:
 def _bwrap() -> Item:
     found = sandbox.probe()
     if found.works:
-        return Item("bwrap", True, f"{found.version}, works")
+        return Item("bwrap", True, msg("{version}, works", version=found.version))
     if shutil.which("bwrap") is None:
         return _missing("bwrap")
     return _missing("bwrap", found.reason, found.next_step)
@@ -164,7 +172,7 @@ def _python_packages() -> Iterator[Item]:
         try:
             yield Item(name, True, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Item(name, False, "Python package", f"python -m pip install '{requirement}'")
+            yield Item(name, False, msg("Python package"), f"python -m pip install '{requirement}'")
 
 
 def _ask(argv: Sequence[str]) -> str | None:

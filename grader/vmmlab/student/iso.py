@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import InfraError, UsageError, os_reason
+from vmmlab.base.message import msg
 from vmmlab.host.tools import GRUB_MODULES, require
 
 _TOOLS: Final = ("grub-mkrescue", "xorriso", "grub-i386-pc")
@@ -52,8 +53,12 @@ def make_iso(kernel: Path, title: str, output: Path) -> None:
             (work / "made.iso").replace(output)
     except OSError as error:
         raise UsageError(
-            f"{output} cannot be written: {os_reason(error)}.",
-            next_step="name another file with --output",
+            msg(
+                "{output} cannot be written: {os_reason}.",
+                output=output,
+                os_reason=os_reason(error),
+            ),
+            next_step=msg("name another file with --output"),
         ) from None
 
 
@@ -66,10 +71,10 @@ def _mkrescue(tree: Path, made: Path) -> None:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
         said, ok = done.stderr.strip(), done.returncode == 0 and made.is_file()
     except subprocess.TimeoutExpired:
-        said, ok = f"not ready after {_TIMEOUT_S:g} s", False
+        said, ok = msg("not ready after {timeout_s:g} s", timeout_s=_TIMEOUT_S), False
     if not ok:
         raise InfraError(
-            "grub-mkrescue could not make the image.",
-            found=said[-1000:] or "no reason given",
-            next_step="make room on the disk, or look at `vmmlab doctor`",
+            msg("grub-mkrescue could not make the image."),
+            found=said[-1000:] or msg("no reason given"),
+            next_step=msg("make room on the disk, or look at `vmmlab doctor`"),
         )

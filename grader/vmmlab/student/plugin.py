@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vmmlab.base.message import msg
 from vmmlab.base.workspacefile import PREBUILT_FOLDER, workspace_folder
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class WorkspacePlugin:
         say = self.say = translate.Reader(language)
         if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
             raise pytest.UsageError(
-                say("the labs boot in parallel by themselves: run pytest without -n")
+                say(msg("the labs boot in parallel by themselves: run pytest without -n"))
             )
         try:
             self.cohort = workspace.read(self.root).cohort
@@ -119,8 +120,11 @@ class WorkspacePlugin:
         if self.arch not in ARCHES:
             raise pytest.UsageError(
                 say(
-                    f"there is no architecture {self.arch!r} here: --arch is one of "
-                    f"{', '.join(ARCHES)}"
+                    msg(
+                        "there is no architecture {arch!r} here: --arch is one of {arches}",
+                        arch=self.arch,
+                        arches=", ".join(ARCHES),
+                    )
                 )
             )
         self.engine = Engine(self._run_of)
@@ -196,7 +200,7 @@ class WorkspacePlugin:
             else:
                 lab, error = verdict
                 terminalreporter.write_sep("=", lab)
-                text = self.say(f"{lab} was not graded.")
+                text = self.say(msg("{lab} was not graded.", lab=lab))
                 text = f"{text} {error_text(error, self.say)}"
                 terminalreporter.write_line(text, red=True)
 

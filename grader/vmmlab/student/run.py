@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.message import msg
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.host import tools
@@ -70,16 +71,16 @@ def run(
         require_x2apic(tool_versions().qemu)
     if what.accel == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise UsageError(
-            "KVM cannot be used here.",
-            expected="/dev/kvm, readable and writable for you",
-            next_step="leave --accel out: TCG needs nothing",
+            msg("KVM cannot be used here."),
+            expected=msg("/dev/kvm, readable and writable for you"),
+            next_step=msg("leave --accel out: TCG needs nothing"),
         )
     if gdb:
         return boot_under_gdb(elf, image.symbols, spec, what, sandbox, root, say or Reader())
     if sys.stdin.isatty() and sys.stdout.isatty():
         return _on_terminal(spec, what, sandbox, say or Reader())
     if what.accel != "tcg":
-        raise UsageError("--accel kvm needs a terminal.", next_step="leave --accel out")
+        raise UsageError(msg("--accel kvm needs a terminal."), next_step=msg("leave --accel out"))
     return boot_unattended(spec, sandbox, what.timeout_s, say or Reader())
 
 
@@ -123,8 +124,10 @@ def _sandbox_for(source: Workspace | str) -> Sandbox:
 
 
 def _on_terminal(spec: MachineSpec, what: Boot, sandbox: Sandbox, say: Reader) -> int:
-    machine = f"{what.lab} on {spec.cpus} CPUs, {spec.firmware}"
-    tell(say(f"{machine}; Ctrl-A X leaves, Ctrl-A H helps"))
+    machine = msg(
+        "{lab} on {cpus} CPUs, {firmware}", lab=what.lab, cpus=spec.cpus, firmware=spec.firmware
+    )
+    tell(say(msg("{machine}; Ctrl-A X leaves, Ctrl-A H helps", machine=machine)))
     argv = [*qemu_argv(spec, what.accel), "-serial", "mon:stdio"]
     with terminal_kept():
         process = subprocess.Popen(
@@ -134,5 +137,11 @@ def _on_terminal(spec: MachineSpec, what: Boot, sandbox: Sandbox, say: Reader) -
             code = process.wait()
         finally:
             kill_tree(process)
-    tell(say("QEMU has ended" if code == 0 else f"QEMU has ended with status {code}"))
+    tell(
+        say(
+            msg("QEMU has ended")
+            if code == 0
+            else msg("QEMU has ended with status {code}", code=code)
+        )
+    )
     return 0 if code == 0 else InfraError.exit_code

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.course.ids import STEP_ID
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
@@ -86,19 +87,19 @@ async def _boot(spec: MachineSpec, sandbox: Sandbox, timeout_s: float, say: Read
         await machine.gdb.resume()
         text, printed_at = "", time.monotonic()
         ends_at = printed_at + timeout_s
-        ending, code = f"still running after {timeout_s:g} s, stopped", 1
+        ending, code = msg("still running after {timeout_s:g} s, stopped", timeout_s=timeout_s), 1
         while time.monotonic() < ends_at:
             stop = await machine.gdb.wait(_POLL_S)
             if stop is not None:
-                ending = f"the machine has stopped: {stop.reason or stop.kind}"
+                ending = msg("the machine has stopped: {reason}", reason=stop.reason or stop.kind)
                 break
             if await _all_halted(machine):
-                ending, code = "all CPUs have halted", 0
+                ending, code = msg("all CPUs have halted"), 0
                 break
             if (now := machine.serial()) != text:
                 text, printed_at = now, time.monotonic()
             elif _AT_TODO.search(text) and time.monotonic() - printed_at > _QUIET_S:
-                ending, code = "a CPU has stopped at a TODO, and the others wait", 0
+                ending, code = msg("a CPU has stopped at a TODO, and the others wait"), 0
                 break
         text = machine.serial()
     sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")

@@ -12,11 +12,12 @@ import sys
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
+from vmmlab.base.message import msg
 from vmmlab.worksheet.language import reader_for
 from vmmlab.worksheet.numbers import Student
 
 _MISSING: Final = object()
-_KINDS: Final = {int: "a whole number", str: "a text"}
+_KINDS: Final = {int: msg("a whole number"), str: msg("a text")}
 
 
 class Foreign:
@@ -65,24 +66,28 @@ class Check:
     def number(self, name: str, answer: object, bits: int = 64) -> None:
         """The answer must be a whole number that fits in `bits` bits, without a sign."""
         fits = type(answer) is int and 0 <= answer < 1 << bits
-        self._form(name, answer, fits, f"a whole number from 0 to 2**{bits} - 1")
+        self._form(name, answer, fits, msg("a whole number from 0 to 2**{bits} - 1", bits=bits))
 
     def flag(self, name: str, answer: object) -> None:
         """The answer must be True or False."""
-        self._form(name, answer, type(answer) is bool, "True or False")
+        self._form(name, answer, type(answer) is bool, msg("True or False"))
 
     def code(self, name: str, answer: object, length: int | None = None) -> None:
         """The answer must be bytes, as `bytes.fromhex ("90 90")` gives them."""
         fits = type(answer) is bytes and len(answer) > 0 and length in (None, len(answer))
-        wanted = 'bytes, such as bytes.fromhex("90 90")'
+        wanted = msg('bytes, such as bytes.fromhex("90 90")')
         if length is not None:
-            wanted = f'{length} bytes, such as bytes.fromhex("90 90")'
+            wanted = msg('{length} bytes, such as bytes.fromhex("90 90")', length=length)
         self._form(name, answer, fits, wanted)
 
     def text(self, name: str, answer: object, choices: Collection[str] = ()) -> None:
         """The answer must be text, one of the choices if there are any."""
         fits = type(answer) is str and answer.strip() != "" and (not choices or answer in choices)
-        wanted = f"one of these: {', '.join(map(repr, choices))}" if choices else "a text"
+        wanted = (
+            msg("one of these: {map}", map=", ".join(map(repr, choices)))
+            if choices
+            else msg("a text")
+        )
         self._form(name, answer, fits, wanted)
 
     def items(self, name: str, answer: object, kind: type, length: int | None = None) -> None:
@@ -92,8 +97,15 @@ class Check:
             and all(type(one) is kind for one in answer)
             and length in (None, len(answer))
         )
-        wanted = "a list" if length is None else f"a list of {length} things"
-        self._form(name, answer, fits, f"{wanted}, each of them {_KINDS[kind]}")
+        wanted = (
+            msg("a list") if length is None else msg("a list of {length} things", length=length)
+        )
+        self._form(
+            name,
+            answer,
+            fits,
+            msg("{wanted}, each of them {kinds}", wanted=wanted, kinds=_KINDS[kind]),
+        )
 
     def right(self, points: float, name: str, expected: object) -> None:
         """Give the points if the answer called `name` is well-formed and equals `expected`."""
@@ -121,7 +133,9 @@ class Check:
             share = self._earned
         else:
             if all(self._formed):
-                right = self._say("The form is right. Whether the answer is, grading will tell.")
+                right = self._say(
+                    msg("The form is right. Whether the answer is, grading will tell.")
+                )
                 sys.stdout.write(f"{right}\n")
             share = self._maximum * sum(self._formed) / max(len(self._formed), 1)
         return round(min(share, self._maximum), 4)
@@ -132,5 +146,5 @@ class Check:
         if not fits:
             found = repr(answer)
             found = found if len(found) <= 60 else found[:57] + "..."
-            wrong = self._say(f"expected {wanted}; found {found}")
+            wrong = self._say(msg("expected {wanted}; found {found}", wanted=wanted, found=found))
             sys.stdout.write(f"{name}{self._say.label(': ')}{wrong}\n")

@@ -20,6 +20,7 @@ from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from traitlets import Bool, Float, Integer, Unicode
 
 from vmmlab.base.errors import SubmissionError
+from vmmlab.base.message import msg
 from vmmlab.host.sandbox import Limits, Sandbox
 from vmmlab.worksheet.kernel import Kernel
 from vmmlab.worksheet.two_kernels import Source, Timing, grade_apart
@@ -62,7 +63,10 @@ def refuse_links(folder: Path) -> None:
     for path in (folder.parent, folder, *sorted(folder.rglob("*"))):
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise SubmissionError(
-                f"{path.relative_to(folder.parent.parent)} is a link or a special file.",
+                msg(
+                    "{parent} is a link or a special file.",
+                    parent=path.relative_to(folder.parent.parent),
+                ),
                 expected="the worksheet itself",
                 next_step="ask the student for it, or remove the link",
             )

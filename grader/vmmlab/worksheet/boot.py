@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.base.message import msg
 from vmmlab.base.text import cells
 from vmmlab.i18n.translate import Reader, error_text
 from vmmlab.observe.milestones import milestones
@@ -66,7 +67,7 @@ def boot_lab(
     """
     say = reader_for(reader)
     if not 1 <= cpus <= 16:
-        problem = say(f"It can have 1 to 16 CPUs, not {cpus}.")
+        problem = say(msg("It can have 1 to 16 CPUs, not {cpus}.", cpus=cpus))
         return BootReport(lab, None, problem, reader)
     try:
         seen = _observe(lab, Path(workspace).expanduser(), cpus, seed)
@@ -89,9 +90,9 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
     here = workspace.locate(folder) if folder.is_dir() else None
     if here is None:
         raise UsageError(
-            f"{folder} is no workspace.",
-            expected="the folder that `vmmlab new` made",
-            next_step="write its name into `workspace` above; or go on without a boot",
+            msg("{folder} is no workspace.", folder=folder),
+            expected=msg("the folder that `vmmlab new` made"),
+            next_step=msg("write its name into `workspace` above; or go on without a boot"),
         )
     require(("qemu-system-x86_64", "gcc", "ld", "objcopy"))
     kit = load_course(find_course(here.root))
@@ -118,24 +119,26 @@ def _lines(lab: str, seen: Observation, say: Reader) -> list[str]:
     lines = [f"{say(machine)}{say.label(': ')}{say(_ENDINGS[seen.how_ended])}"]
     code = seen.physical_0.during
     if code:
-        lines.append(say(f"physical 0, when the APs were called: {code[:5].hex(' ')}"))
+        lines.append(
+            say(msg("physical 0, when the APs were called: {value}", value=code[:5].hex(" ")))
+        )
     if seen.icr:
-        lines.append(say("messages to other CPUs, with milliseconds since the first:"))
+        lines.append(say(msg("messages to other CPUs, with milliseconds since the first:")))
         began = seen.icr[0].time_s
         lines += [f"  {1000 * (one.time_s - began):7.1f}  {one}" for one in seen.icr]
     for cpu in seen.cpus:
         lines += _of_cpu(cpu, say)
     if seen.serial.strip():
-        lines.append(say("what it printed (this proves nothing):"))
+        lines.append(say(msg("what it printed (this proves nothing):")))
         lines += [f"  {line}" for line in seen.serial.strip().splitlines()[-_SHOWN_SERIAL:]]
     return lines
 
 
 _ENDINGS = {
-    "complete": "all CPUs came to rest",
-    "shutdown": "a CPU reset the machine (triple fault)",
-    "quiet": "it had not come to an end when the time was over",
-    "shown": "stopped when enough had been seen",
+    "complete": msg("all CPUs came to rest"),
+    "shutdown": msg("a CPU reset the machine (triple fault)"),
+    "quiet": msg("it had not come to an end when the time was over"),
+    "shown": msg("stopped when enough had been seen"),
 }
 
 

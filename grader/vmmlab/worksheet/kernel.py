@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.host import toolroots
 from vmmlab.host.sandbox import Limits, Sandbox, kill_tree
 
@@ -178,7 +179,7 @@ class Kernel:
         while True:
             left = end - time.monotonic()
             if left <= 0:
-                return f"stopped after {timeout_s:.0f} s"
+                return msg("stopped after {timeout_s:.0f} s", timeout_s=timeout_s)
             try:
                 heard = self._client.get_iopub_msg(timeout=min(left, _POLL_S))
                 if heard["parent_header"].get("msg_id") != message:
@@ -191,10 +192,10 @@ class Kernel:
                 one = _output(kind, content, MOST_TEXT - kept)
             except queue.Empty:
                 if not self.alive:
-                    return "the kernel has ended"
+                    return msg("the kernel has ended")
                 continue
             except Exception:  # whatever a kernel can send instead of a message
-                return "the kernel has sent what is no message"
+                return msg("the kernel has sent what is no message")
             if one is not None and kept < MOST_TEXT:
                 kept += len(str(one))
                 _add(outputs, one)

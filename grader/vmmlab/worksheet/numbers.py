@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from vmmlab.base.message import msg
 from vmmlab.i18n.translate import ENGLISH, Reader, known
 
 T = TypeVar("T")
@@ -39,12 +40,18 @@ class Student:
         if self.name == PRACTICE:
             return "\n".join(
                 (
-                    say("These are practice numbers: VMMLAB_STUDENT is not set."),
-                    say("Your work is graded with your own numbers."),
-                    say("Set VMMLAB_STUDENT to your id before you start Jupyter."),
+                    say(msg("These are practice numbers: VMMLAB_STUDENT is not set.")),
+                    say(msg("Your work is graded with your own numbers.")),
+                    say(msg("Set VMMLAB_STUDENT to your id before you start Jupyter.")),
                 )
             )
-        return say(f"The numbers of {self.name}, cohort {self.cohort}. Is that you?")
+        return say(
+            msg(
+                "The numbers of {name}, cohort {cohort}. Is that you?",
+                name=self.name,
+                cohort=self.cohort,
+            )
+        )
 
 
 def student(environment: Mapping[str, str], cohort: str = "dev", lang: str = ENGLISH) -> Student:

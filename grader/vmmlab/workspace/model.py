@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.base.workspacefile import (
     LANGUAGE_KEY,
     PREBUILT_FOLDER,
@@ -63,10 +64,10 @@ def read(root: Path) -> Workspace:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
             raise UsageError(
-                f"{path} is of another version.",
+                msg("{path} is of another version.", path=path),
                 expected=f"schema = {SCHEMA}",
                 found=f"schema = {data['schema']!r}",
-                next_step="use the vmmlab that made this workspace, or make a new one",
+                next_step=msg("use the vmmlab that made this workspace, or make a new one"),
             )
         numbers = data["cohort"]
         return Workspace(
@@ -85,12 +86,12 @@ def read(root: Path) -> Workspace:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
         found = str(error)
     except KeyError as error:
-        found = f"no key {error.args[0]!r}"
+        found = msg("no key {args!r}", args=error.args[0])
     raise UsageError(
-        f"{path} cannot be read.",
-        expected="the file as vmmlab wrote it",
+        msg("{path} cannot be read.", path=path),
+        expected=msg("the file as vmmlab wrote it"),
         found=found,
-        next_step="put it back; or make a new workspace and copy your labs' files into it",
+        next_step=msg("put it back; or make a new workspace and copy your labs' files into it"),
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import CourseError, InfraError, UsageError, os_reason
+from vmmlab.base.message import msg
 from vmmlab.base.workspacefile import WORKSPACE_FILE
 from vmmlab.course import comments, materials
 from vmmlab.course.cohort import Cohort
@@ -54,8 +55,11 @@ class Answers:
             or len(self.student) > _MAX_STUDENT
         ):
             raise UsageError(
-                "this cannot be a student's name.",
-                expected=f"one line of text without braces, at most {_MAX_STUDENT} characters",
+                msg("this cannot be a student's name."),
+                expected=msg(
+                    "one line of text without braces, at most {max_student} characters",
+                    max_student=_MAX_STUDENT,
+                ),
                 found=repr(self.student[:_MAX_STUDENT]),
             )
         assert self.lang in ("", *LANGUAGES)
@@ -98,9 +102,9 @@ def new(
                 folder.rmdir()
         if isinstance(error, OSError):
             raise InfraError(
-                f"the workspace could not be written to {dest}.",
+                msg("the workspace could not be written to {dest}.", dest=dest),
                 found=error.strerror or str(error),
-                next_step="nothing was left behind; mend this and try again",
+                next_step=msg("nothing was left behind; mend this and try again"),
             ) from error
         raise
     shutil.rmtree(scratch, ignore_errors=True)
@@ -185,7 +189,8 @@ def _render(course: Course, answers: Answers, scratch: Path) -> Path:
             return _copy(Path(made), scratch / "workspace")
     except (CookiecutterException, TemplateError) as error:
         raise CourseError(
-            f"the workspace's template {course.template} does not work.", found=str(error)
+            msg("the workspace's template {template} does not work.", template=course.template),
+            found=str(error),
         ) from error
 
 
@@ -211,24 +216,25 @@ def _is_empty_folder(dest: Path) -> bool:
     except FileNotFoundError:
         if dest.is_symlink():
             raise UsageError(
-                f"{dest} is a link that leads nowhere.", next_step="remove it, or choose another"
+                msg("{dest} is a link that leads nowhere.", dest=dest),
+                next_step=msg("remove it, or choose another"),
             ) from None
         return False
     except OSError as error:
         raise UsageError(
-            f"{dest} cannot become a workspace.",
-            expected="a folder that does not exist yet, or an empty one",
+            msg("{dest} cannot become a workspace.", dest=dest),
+            expected=msg("a folder that does not exist yet, or an empty one"),
             found=os_reason(error),
         ) from None
     if names:
         again = WORKSPACE_FILE in names
         raise UsageError(
-            f"{dest} is a workspace already; nothing was changed."
+            msg("{dest} is a workspace already; nothing was changed.", dest=dest)
             if again
-            else f"{dest} is not empty; nothing was changed.",
-            expected="a folder that does not exist yet, or an empty one",
+            else msg("{dest} is not empty; nothing was changed.", dest=dest),
+            expected=msg("a folder that does not exist yet, or an empty one"),
             found=", ".join(names[:5]) + (", …" if len(names) > 5 else ""),
-            next_step="choose another folder",
+            next_step=msg("choose another folder"),
         )
     return True
 
@@ -244,7 +250,9 @@ def _make_parents(parent: Path) -> list[Path]:
             for one in reversed(made):
                 with suppress(OSError):
                     one.rmdir()
-            raise UsageError(f"{folder} cannot be made.", found=os_reason(error)) from None
+            raise UsageError(
+                msg("{folder} cannot be made.", folder=folder), found=os_reason(error)
+            ) from None
         made.append(folder)
     return made
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from vmmlab.author.mutants.model import DoesNotApply, Edit, Mutant
+from vmmlab.base.message import msg
 from vmmlab.course.markup import regions, starter_text
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference_text
@@ -68,7 +69,7 @@ def replaced(text: str, edit: Edit, *, who: str = "") -> str:
     lines = text.split("\n")
     begin, end = part(text, edit, who=who)
     if _squeezed(lines[begin:end]) == _squeezed(edit.code.split("\n")):
-        raise DoesNotApply(f"{who}: it changes nothing in {edit}.")
+        raise DoesNotApply(msg("{who}: it changes nothing in {edit}.", who=who, edit=edit))
     return "\n".join([*lines[:begin], *edit.code.rstrip("\n").split("\n"), *lines[end:]])
 
 
@@ -85,7 +86,9 @@ def part(text: str, edit: Edit, *, who: str = "") -> tuple[int, int]:
     """
     found = _PARTS[edit.kind](text.split("\n"), text, edit)
     if found is None:
-        raise DoesNotApply(f"{who}: there is no such part any more: {edit}.")
+        raise DoesNotApply(
+            msg("{who}: there is no such part any more: {edit}.", who=who, edit=edit)
+        )
     return found
 
 

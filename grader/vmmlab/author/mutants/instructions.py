@@ -17,6 +17,7 @@ import capstone
 from capstone import x86
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.images.model import ObjectPatch
 from vmmlab.images.symbols import Symbols
 
@@ -219,7 +220,7 @@ def changes(one: Instruction, assemble: Callable[[str, Bits, int], bytes | None]
         return []
     made = _one(one.code, one.address, one.bits)
     found: list[Change] = [
-        Change(one, "left out", _NOP * len(one.code), "nop", drops=bool(one.relocations))
+        Change(one, msg("left out"), _NOP * len(one.code), "nop", drops=bool(one.relocations))
     ]
     for kind, code in _by_bytes(made, one.code):
         now = _one(code, one.address, one.bits)
@@ -243,19 +244,23 @@ def _by_bytes(made: Any, code: bytes) -> Iterator[tuple[str, bytes]]:
     """Changes of the opcode, which leave the rest and its relocations where they are."""
     opcode = made.encoding.modrm_offset or 0
     if made.mnemonic.startswith("j") and 0x70 <= code[0] <= 0x7F:
-        yield "condition inverted", bytes([code[0] ^ 1]) + code[1:]
+        yield msg("condition inverted"), bytes([code[0] ^ 1]) + code[1:]
     for at in range(min(4, len(code) - 1)):
         if code[at] == 0x0F:
             group = code[at + 1] & 0xF0
             if group in (0x80, 0x90, 0x40) and at <= max(opcode, 2):
                 new = bytes([code[at + 1] ^ 1])
-                yield "condition inverted", code[: at + 1] + new + code[at + 2 :]
+                yield msg("condition inverted"), code[: at + 1] + new + code[at + 2 :]
             break
     if x86.X86_PREFIX_LOCK in made.prefix:
         at = code.index(0xF0)
-        yield "lock dropped", _NOP + code[:at] + code[at + 1 :]
+        yield msg("lock dropped"), _NOP + code[:at] + code[at + 1 :]
     if code[0] in (0xE8, 0xE9) and made.mnemonic in ("call", "jmp"):
-        kind = "jumps in place of calling" if code[0] == 0xE8 else "calls in place of jumping"
+        kind = (
+            msg("jumps in place of calling")
+            if code[0] == 0xE8
+            else msg("calls in place of jumping")
+        )
         yield kind, bytes([code[0] ^ 1]) + code[1:]
 
 
@@ -282,23 +287,23 @@ def _by_text(made: Any) -> Iterator[tuple[str, str]]:
                 if other == "r8d" or other == "r8":
                     other = group[0]
                 text = f"{name} {word.sub(other, operands, count=1)}"
-                yield f"{other} in place of {register}", text
+                yield msg("{other} in place of {register}", other=other, register=register), text
     for op in made.operands:
         if op.type == x86.X86_OP_IMM:
             old = operands.rsplit(", ", 1)
             for new in (op.imm + 1, op.imm - 1, 0 if op.imm else 2):
                 if len(old) == 2 and new >= 0:
-                    yield "another number", f"{name} {old[0]}, {new:#x}"
+                    yield msg("another number"), f"{name} {old[0]}, {new:#x}"
                 elif len(old) == 1 and new >= 0:
-                    yield "another number", f"{name} {new:#x}"
+                    yield msg("another number"), f"{name} {new:#x}"
         if op.type == x86.X86_OP_MEM and op.mem.disp and op.mem.base:
             for new in (op.mem.disp + op.size, op.mem.disp - op.size):
                 shown, wanted = f"{op.mem.disp:#x}]", f"{new:#x}]"
                 if shown in operands and new > 0:
-                    yield "another place", f"{name} {operands.replace(shown, wanted, 1)}"
+                    yield msg("another place"), f"{name} {operands.replace(shown, wanted, 1)}"
     two = operands.split(", ")
     if len(two) == 2 and two[0] != two[1] and not name.startswith(("test", "xchg", "lea")):
-        yield "operands exchanged", f"{name} {two[1]}, {two[0]}"
+        yield msg("operands exchanged"), f"{name} {two[1]}, {two[0]}"
 
 
 def keystone() -> Callable[[str, Bits, int], bytes | None]:
@@ -311,8 +316,8 @@ def keystone() -> Callable[[str, Bits, int], bytes | None]:
         ks = importlib.import_module("keystone")
     except ImportError:
         raise UsageError(
-            "keystone-engine is not installed, or there is none for this kind of machine.",
-            expected="what changes instructions needs an assembler",
+            msg("keystone-engine is not installed, or there is none for this kind of machine."),
+            expected=msg("what changes instructions needs an assembler"),
             next_step="python -m pip install 'vmmlab[author]'",
         ) from None
     modes = {16: ks.KS_MODE_16, 32: ks.KS_MODE_32, 64: ks.KS_MODE_64}

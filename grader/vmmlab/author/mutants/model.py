@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 from vmmlab.base.yamlfile import YamlFile, shown
 from vmmlab.course.model import ARCHES, Course
 
@@ -147,17 +148,25 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
     for index, entry in enumerate(entries):
         at = ("mutants", index)
         if not _ID.fullmatch(entry.id) or not entry.id.startswith(f"{lab}."):
-            raise _wrong(file, (*at, "id"), f"an id is {lab}.topic.name, not {entry.id}")
+            raise _wrong(
+                file,
+                (*at, "id"),
+                msg("an id is {lab}.topic.name, not {entry}", lab=lab, entry=entry.id),
+            )
         if entry.id in taken:
-            raise _wrong(file, (*at, "id"), f"{entry.id} is there twice")
+            raise _wrong(file, (*at, "id"), msg("{entry} is there twice", entry=entry.id))
         taken.add(entry.id)
         if entry.arch not in ARCHES:
-            raise _wrong(file, (*at, "arch"), f"an architecture is one of {', '.join(ARCHES)}")
+            raise _wrong(
+                file,
+                (*at, "arch"),
+                msg("an architecture is one of {arches}", arches=", ".join(ARCHES)),
+            )
         if entry.check not in course.labs[lab].checks_of(entry.arch):
             which = "" if entry.arch == ARCHES[0] else f" for {entry.arch}"
             raise _wrong(file, (*at, "check"), f"{lab} has no check {entry.check}{which}")
         if not _CAUSE.fullmatch(entry.cause):
-            raise _wrong(file, (*at, "cause"), f"{entry.cause!r} is no cause")
+            raise _wrong(file, (*at, "cause"), msg("{cause!r} is no cause", cause=entry.cause))
         edits = []
         for where, one in (((), entry), *((("also", n), e) for n, e in enumerate(entry.also))):
             try:
@@ -180,7 +189,7 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
 def _edit(course: Course, lab: str, entry: _EditEntry, file: str) -> Edit:
     where = entry.file or file
     if where not in course.labs[lab].files:
-        raise ValueError(f"{lab} has no file {where}")
+        raise ValueError(msg("{lab} has no file {where}", lab=lab, where=where))
     named: dict[Literal["region", "function", "label"], str | None] = {
         "region": entry.region,
         "function": entry.function,
@@ -188,7 +197,7 @@ def _edit(course: Course, lab: str, entry: _EditEntry, file: str) -> Edit:
     }
     given = [(kind, name) for kind, name in named.items() if name is not None]
     if len(given) != 1:
-        raise ValueError("say one of region, function, label: what is replaced")
+        raise ValueError(msg("say one of region, function, label: what is replaced"))
     return Edit(where, given[0][0], given[0][1], entry.nth, entry.code)
 
 
@@ -230,5 +239,7 @@ def _arches(folder: Path) -> tuple[str, ...]:
         return ARCHES[:1]
     found = tuple(path.read_text(encoding="utf-8").split())
     if not found or not set(found) <= set(ARCHES):
-        raise CourseError(f"{shown(path)}:1: one of {', '.join(ARCHES)} a line.")
+        raise CourseError(
+            msg("{path}:1: one of {arches} a line.", path=shown(path), arches=", ".join(ARCHES))
+        )
     return found

@@ -14,6 +14,7 @@ from typing import IO, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vmmlab.base.message import msg
 from vmmlab.i18n.translate import Reader
 
 EVERY_S: Final = 30.0
@@ -66,9 +67,9 @@ def _lines(title: str, say: Reader, out: IO[str], clock: Callable[[], float]) ->
         told = now
         left = round((now - began) / done * (of - done))
         if left > _MINUTE_S:
-            rest = f"about {round(left / _MINUTE_S)} min left"
+            rest = msg("about {left} min left", left=round(left / _MINUTE_S))
         else:
-            rest = f"about {left} s left"
+            rest = msg("about {left} s left", left=left)
         out.write(f"{say(title)}{say.label(': ')}{done}/{of}{say.label(', ')}{say(rest)}\n")
         out.flush()
 

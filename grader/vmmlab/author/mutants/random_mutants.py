@@ -21,6 +21,7 @@ from vmmlab.author.mutants.instructions import Change, Instruction
 from vmmlab.author.mutants.model import mutants_dir
 from vmmlab.author.mutants.progress import Watch
 from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.base.message import msg
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
@@ -109,7 +110,8 @@ def choose(
                 every.append((lab, of, one, possible))
     if not every:
         raise UsageError(
-            "there is no instruction to change.", expected="a lab with a reference in C or assembly"
+            msg("there is no instruction to change."),
+            expected=msg("a lab with a reference in C or assembly"),
         )
     chance = random.Random(seed)
     chosen: list[RandomMutant] = []
@@ -187,11 +189,15 @@ def judge(mutant: RandomMutant, report: Report) -> Outcome:
     """Whether any check noticed. Pure."""
     broken = next((c for c in report.checks if c.points is None), None)
     if broken is not None:
-        return Outcome(mutant, "error", f"{broken.id} could not be judged: {broken.infra}")
+        return Outcome(
+            mutant,
+            "error",
+            msg("{broken} could not be judged: {infra}", broken=broken.id, infra=broken.infra),
+        )
     failed = next((c for c in report.checks if c.outcome != "pass"), None)
     if failed is None and report.build.ok:
         return Outcome(mutant, "survived")
-    return Outcome(mutant, "killed", f"{failed.id}: {failed.cause}" if failed else "the build")
+    return Outcome(mutant, "killed", f"{failed.id}: {failed.cause}" if failed else msg("the build"))
 
 
 def survivors(outcomes: Sequence[Outcome], say: Reader | None = None) -> list[str]:
@@ -202,7 +208,7 @@ def survivors(outcomes: Sequence[Outcome], say: Reader | None = None) -> list[st
         say: the reader's language; English without it.
     """
     say = Reader() if say is None else say
-    rows = [tables.heads(("lab", "place", "instruction", "made", "what it is", "told"), say)]
+    rows = [tables.heads(("lab", "place", "instruction", "made", msg("what it is"), "told"), say)]
     for one in outcomes:
         if one.ending == "killed":
             continue
@@ -213,7 +219,7 @@ def survivors(outcomes: Sequence[Outcome], say: Reader | None = None) -> list[st
     endings = [one.ending for one in outcomes]
     killed, wrong = endings.count("killed"), endings.count("error")
     never = sum(one.reached == "never executed" for one in outcomes)
-    words = f"{killed} of {len(outcomes)} changes noticed"
+    words = msg("{killed} of {count} changes noticed", killed=killed, count=len(outcomes))
     if never:
         words += f", {never} in code that no boot executes"
     if wrong:
@@ -222,7 +228,7 @@ def survivors(outcomes: Sequence[Outcome], say: Reader | None = None) -> list[st
 
 
 _TOLD: Final = {
-    "never executed": "no boot executes it",
-    "executed": "executed: does it make a difference?",
+    "never executed": msg("no boot executes it"),
+    "executed": msg("executed: does it make a difference?"),
     "": "",
 }

@@ -18,6 +18,7 @@ from vmmlab.author.mutants.model import Mutant, Variant, load, load_variants
 from vmmlab.author.mutants.progress import Watch
 from vmmlab.base import workers
 from vmmlab.base.errors import CourseError, VmmlabError
+from vmmlab.base.message import msg
 from vmmlab.base.yamlfile import shown
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
@@ -63,11 +64,17 @@ def judge(mutant: Mutant, report: Report) -> Result:
     checks = {check.id: check for check in report.checks}
     if not report.build.ok:
         first = next((d for d in report.build.diagnostics if d.severity == "error"), None)
-        where = f"{first.file}:{first.line}: {first.message}" if first else "no reason given"
-        return Result(mutant, "error", message=f"it does not compile: {where}")
+        where = f"{first.file}:{first.line}: {first.message}" if first else msg("no reason given")
+        return Result(mutant, "error", message=msg("it does not compile: {where}", where=where))
     broken = next((c for c in report.checks if c.points is None), None)
     if broken is not None:
-        return Result(mutant, "error", message=f"{broken.id} could not be judged: {broken.infra}")
+        return Result(
+            mutant,
+            "error",
+            message=msg(
+                "{broken} could not be judged: {infra}", broken=broken.id, infra=broken.infra
+            ),
+        )
     named = checks[mutant.check]
     failed = [c for c in report.checks if c.outcome in ("fail", "partial", "timeout")]
     beside = tuple((c.id, c.cause or "") for c in failed if c.id != mutant.check)
@@ -223,9 +230,18 @@ def variant_files(course: Course, variant: Variant) -> dict[str, bytes]:
     own = {f"{variant.lab}/{path.name}": path.read_bytes() for path in variant.folder.iterdir()}
     for path, content in own.items():
         if path not in files:
-            raise CourseError(f"{shown(variant.folder)}: {variant.lab} has no file {path}.")
+            raise CourseError(
+                msg(
+                    "{folder}: {lab} has no file {path}.",
+                    folder=shown(variant.folder),
+                    lab=variant.lab,
+                    path=path,
+                )
+            )
         if content == files[path]:
-            raise CourseError(f"{shown(variant.folder)}: {path} is the reference's.")
+            raise CourseError(
+                msg("{folder}: {path} is the reference's.", folder=shown(variant.folder), path=path)
+            )
     return files | own
 
 

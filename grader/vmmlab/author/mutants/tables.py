@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vmmlab.author.mutants.runner import Result, VariantResult
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.base.text import cells
 from vmmlab.i18n.translate import Reader
 
@@ -21,11 +22,16 @@ def table(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
         results: what came of the mutants.
         say: the reader's language; what is wrong in a mutant stays English, as its file says it.
     """
-    rows = [heads(("mutant", "what is wrong in it", "check", "cause", "names the", "verdict"), say)]
+    rows = [
+        heads(
+            ("mutant", msg("what is wrong in it"), "check", "cause", msg("names the"), "verdict"),
+            say,
+        )
+    ]
     for one in results:
         verdict = one.verdict
         if verdict == "wrong cause":
-            words = say(f"wrong cause: {one.cause}")
+            words = say(msg("wrong cause: {cause}", cause=one.cause))
         elif verdict == "killed":
             words = say.label("killed")
         else:
@@ -48,21 +54,38 @@ def totals(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
     seconds = sum(one.seconds for one in results)
     return [
         say(
-            f"{len(killed)} of {len(results)} mutants killed by the named check with the named "
-            f"cause ({seconds:.0f} s of grading)."
+            msg(
+                "{count} of {count2} mutants killed by the named check with the named "
+                "cause ({seconds:.0f} s of grading).",
+                count=len(killed),
+                count2=len(results),
+                seconds=seconds,
+            )
         ),
-        say(f"{naming} of {len(killed)} messages name the function or the line to change."),
+        say(
+            msg(
+                "{naming} of {count} messages name the function or the line to change.",
+                naming=naming,
+                count=len(killed),
+            )
+        ),
     ]
 
 
 def variants_table(results: Sequence[VariantResult], say: Reader = _ENGLISH) -> list[str]:
     """The right solutions as lines of a Markdown table, and a line that sums it up."""
-    rows = [heads(("solution", "built for", "verdict"), say)]
+    rows = [heads(("solution", msg("built for"), "verdict"), say)]
     for one in results:
         told = "; ".join(f"{c} {why}{say.label(': ')}{say(said)}" for c, why, said in one.accused)
-        rows.append((str(one.variant), one.how, " ".join(told.split())[:300] or say("all points")))
+        rows.append(
+            (str(one.variant), one.how, " ".join(told.split())[:300] or say(msg("all points")))
+        )
     wrong = sum(bool(one.accused) for one in results)
-    return [*markdown(rows), "", say(f"{wrong} of {len(results)} right solutions accused.")]
+    return [
+        *markdown(rows),
+        "",
+        say(msg("{wrong} of {count} right solutions accused.", wrong=wrong, count=len(results))),
+    ]
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -111,9 +134,9 @@ def _between(text: str, name: str, lines: Sequence[str]) -> str:
     _, ends, after = rest.partition(end)
     if not (found and ends):
         raise UsageError(
-            "the page has no place for the table.",
-            expected=f"{begin} and, below it, {end}",
-            next_step="Put both lines where the table is to stand.",
+            msg("the page has no place for the table."),
+            expected=msg("{begin} and, below it, {end}", begin=begin, end=end),
+            next_step=msg("Put both lines where the table is to stand."),
         )
     body = "\n".join(lines).strip("\n")
     return f"{before}{begin}\n\n{body}\n\n{end}{after}"
@@ -144,8 +167,8 @@ def write_page(path: Path, wrong: Sequence[Result], right: Sequence[VariantResul
             one.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(
-            "the page cannot be written.",
-            expected="a page with marks for the two tables, such as docs/kill-matrix.md",
+            msg("the page cannot be written."),
+            expected=msg("a page with marks for the two tables, such as docs/kill-matrix.md"),
             found=f"{error.filename}: {error.strerror}",
         ) from None
     return list(pages)

@@ -9,6 +9,7 @@ from nbgrader.apps import NbGrader
 from nbgrader.coursedir import CourseDirectory
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 
 _SIGNS: Final = ("nbgrader_config.py", "gradebook.db", "source")
 
@@ -29,9 +30,11 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
     """
     if not is_course_folder(folder):
         raise UsageError(
-            f"{folder} is not a course folder of nbgrader.",
-            expected=f"{', '.join(_SIGNS[:-1])} or {_SIGNS[-1]} in it",
-            next_step="give --nbgrader the folder; nbgrader quickstart makes one",
+            msg("{folder} is not a course folder of nbgrader.", folder=folder),
+            expected=msg(
+                "{signs} or {signs2} in it", signs=", ".join(_SIGNS[:-1]), signs2=_SIGNS[-1]
+            ),
+            next_step=msg("give --nbgrader the folder; nbgrader quickstart makes one"),
         )
     app = NbGrader()
     app.load_cwd_config = False
@@ -56,7 +59,7 @@ def initialize(app: Any, words: list[str], folder: Path) -> None:
         app.initialize(words, root=str(folder.resolve()))
     except (Exception, SystemExit) as error:
         raise UsageError(
-            f"{folder / 'nbgrader_config.py'}: nbgrader cannot read it.",
+            msg("{folder}: nbgrader cannot read it.", folder=folder / "nbgrader_config.py"),
             found=f"{type(error).__name__}: {error}",
         ) from error
     # root stands in the command, not in the file

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmmlab.base.errors import UsageError
-from vmmlab.base.message import Text
+from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean, clean_line
 from vmmlab.course.model import ARCHES, CheckSpec, Lab
 from vmmlab.i18n.translate import ENGLISH, Reader
@@ -20,7 +20,7 @@ from vmmlab.report.model import CheckReport, Diagnostic, Report
 _COMMENT_MAX: Final = 1200
 _CASES_SHOWN: Final = 12
 _DIAGNOSTICS_SHOWN: Final = 20
-_HIDDEN: Final = "a hidden check"
+_HIDDEN: Final = msg("a hidden check")
 _WORDS: Final = {
     "pass": "pass",
     "partial": "partly",
@@ -30,9 +30,9 @@ _WORDS: Final = {
     "build-error": "does not build",
     "infra-error": "not judged",
 }
-_NOT_JUDGED: Final = (
-    "The grader could not judge this, and that is not your fault. It does not count as 0: "
-    "a person looks at it."
+_NOT_JUDGED: Final = msg(
+    "The grader could not judge this, and that is not your fault. It does not count "
+    "as 0: a person looks at it."
 )
 
 
@@ -100,8 +100,12 @@ def from_report(report: Report, lab: Lab, say: Reader | None = None) -> tuple[Ma
     twice = [name for name, count in Counter(mark.cell for mark in marks).items() if count > 1]
     if twice:
         raise UsageError(
-            f"two checks of {report.lab} would share the grade cell {twice[0]}.",
-            next_step="rename one in course.yml: in a grade cell a dot becomes a hyphen",
+            msg(
+                "two checks of {lab} would share the grade cell {twice}.",
+                lab=report.lab,
+                twice=twice[0],
+            ),
+            next_step=msg("rename one in course.yml: in a grade cell a dot becomes a hyphen"),
         )
     return tuple(marks)
 
@@ -114,7 +118,7 @@ def compiler_lines(report: Report, say: Reader | None = None) -> tuple[str, ...]
     found = report.build.diagnostics
     lines = [_diagnostic(one, say) for one in found[:_DIAGNOSTICS_SHOWN]]
     if len(found) > _DIAGNOSTICS_SHOWN:
-        lines.append(say(f"... and {len(found) - _DIAGNOSTICS_SHOWN} more"))
+        lines.append(say(msg("... and {count} more", count=len(found) - _DIAGNOSTICS_SHOWN)))
     return tuple(lines)
 
 
@@ -124,14 +128,16 @@ def compiler_lines(report: Report, say: Reader | None = None) -> tuple[str, ...]
 def _must_be_a_grade(report: Report) -> None:
     if report.mode != "standalone":
         raise UsageError(
-            f"a report of mode {report.mode!r} is not a grade.",
-            expected="mode standalone: the student's lab with ready-made objects for the others",
-            next_step="grade the student's submission with vmmlab grade",
+            msg("a report of mode {mode!r} is not a grade.", mode=report.mode),
+            expected=msg(
+                "mode standalone: the student's lab with ready-made objects for the others"
+            ),
+            next_step=msg("grade the student's submission with vmmlab grade"),
         )
     if report.partial_run:
         raise UsageError(
-            "only some of the checks ran: this is not a grade.",
-            next_step="grade it again without -k",
+            msg("only some of the checks ran: this is not a grade."),
+            next_step=msg("grade it again without -k"),
         )
 
 
@@ -142,23 +148,27 @@ def _specs(lab: Lab, report: Report) -> Mapping[str, CheckSpec]:
 
 
 def _must_fit(report: Report, lab: Lab) -> None:
-    again = f"grade {report.lab} again with this course.yml"
+    again = msg("grade {lab} again with this course.yml", lab=report.lab)
     specs = _specs(lab, report)
     if lab.hidden and not report.hidden_judged:
         again += ", and with --hidden"
     twice = [name for name, count in Counter(c.id for c in report.checks).items() if count > 1]
     if twice:
-        raise UsageError(f"{_few(twice)}: more than once in the report.", next_step=again)
+        raise UsageError(
+            msg("{few}: more than once in the report.", few=_few(twice)), next_step=again
+        )
     ids = {check.id for check in report.checks}
     missing = [name for name in specs if name not in ids]
     if missing:
         raise UsageError(
-            "the report lacks checks that course.yml has.", found=_few(missing), next_step=again
+            msg("the report lacks checks that course.yml has."),
+            found=_few(missing),
+            next_step=again,
         )
     unknown = [check.id for check in report.checks if check.id not in specs]
     if unknown:
         raise UsageError(
-            "the report has checks that course.yml does not have.",
+            msg("the report has checks that course.yml does not have."),
             found=_few(unknown),
             next_step=again,
         )
@@ -166,15 +176,15 @@ def _must_fit(report: Report, lab: Lab) -> None:
         worth = specs[check.id].points
         if check.max != worth:
             raise UsageError(
-                "the report was made with other points than course.yml has.",
+                msg("the report was made with other points than course.yml has."),
                 expected=f"{check.id}: {worth}",
                 found=f"{check.max:g}",
                 next_step=again,
             )
         if check.points is not None and not check.points <= check.max:
             raise UsageError(
-                f"{check.id} has more points than it is worth.",
-                expected=f"at most {check.max:g}",
+                msg("{check} has more points than it is worth.", check=check.id),
+                expected=msg("at most {max:g}", max=check.max),
                 found=f"{check.points:g}",
                 next_step=again,
             )
@@ -212,7 +222,7 @@ def _mark(check: CheckReport, report: Report, secret: frozenset[str], say: Reade
         word=say.label(_WORDS[check.outcome if score is not None else "infra-error"]),
         comment=comment if len(comment) <= _COMMENT_MAX else comment[: _COMMENT_MAX - 1] + "…",
         lines=tuple(_lines(check, report, score, text, say)),
-        trouble=clean_line(check.infra or str(check.reason) or "no points")
+        trouble=clean_line(check.infra or str(check.reason) or msg("no points"))
         if score is None
         else "",
     )
@@ -224,12 +234,16 @@ def _comment(check: CheckReport, report: Report, say: Reader) -> str:
         return ""
     if check.outcome == "skipped":
         waited = check.waited_for
-        why = f"Not run: it waits for {waited}." if waited else f"Not run: {say(check.reason)}."
+        why = (
+            msg("Not run: it waits for {waited}.", waited=waited)
+            if waited
+            else msg("Not run: {reason}.", reason=say(check.reason))
+        )
         return say(why)
     if check.outcome == "build-error":
         errors = [one for one in report.build.diagnostics if one.severity == "error"]
         said = f" {_diagnostic(errors[0], say)}" if errors else ""
-        return say("The code does not build, so nothing could be tried.") + said
+        return say(msg("The code does not build, so nothing could be tried.")) + said
     said = say(check.next or check.reason)
     said = said or "; ".join(say(case.message) for case in check.cases if case.message)
     colon = say.label(": ")
@@ -253,10 +267,10 @@ def _lines(
         return f"{name:<9} {value}" if plain else f"{say.label(name)}{colon}{value}"
 
     if score is None:
-        words = say("the points are still to be given by a person")
+        words = say(msg("the points are still to be given by a person"))
         yield f"{say.label(_WORDS['infra-error'])}{colon}{words}"
         return
-    earned = say(f"{score:g} of {check.max:g} points")
+    earned = say(msg("{score:g} of {max:g} points", score=score, max=check.max))
     yield f"{say.label(_WORDS[check.outcome])}{colon}{earned}"
     if check.outcome == "pass":
         return
@@ -295,11 +309,15 @@ def _hidden_mark(lab: str, hidden: list[CheckReport], say: Reader) -> Mark:
         if score is None
     )
     unknown = say.label(_WORDS["infra-error"])
-    first = say(f"{total:g} of {most:g} points") if total is not None else unknown
+    first = (
+        say(msg("{total:g} of {most:g} points", total=total, most=most))
+        if total is not None
+        else unknown
+    )
     return Mark(
         cell=hidden_cell(lab),
         check="",
-        title=say("Hidden checks: what they try is not shown."),
+        title=say(msg("Hidden checks: what they try is not shown.")),
         score=total,
         max=most,
         word=say.label("hidden") if judged else unknown,

@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.message import msg
 from vmmlab.classroom.gradebook.book import Book
 from vmmlab.classroom.gradebook.folder import open_folder
 
@@ -45,9 +46,9 @@ def open_book(folder: Path, *, copy: bool = False) -> Iterator[Book]:
         if copy:
             if file is None:
                 raise UsageError(
-                    "a dry run works on a copy, and only an SQLite gradebook can be copied.",
+                    msg("a dry run works on a copy, and only an SQLite gradebook can be copied."),
                     found=url.get_backend_name(),
-                    next_step="leave --dry-run out",
+                    next_step=msg("leave --dry-run out"),
                 )
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmmlab-")))
             file = _copied(file, scratch / "gradebook.db")
@@ -75,9 +76,9 @@ def _make(file: Path, course_id: str) -> None:
     place = os.pathsep.join(part for part in (scripts, before) if part)
     if shutil.which("alembic", path=place) is None:
         raise InfraError(
-            "nbgrader cannot make a gradebook: its tool alembic is missing.",
+            msg("nbgrader cannot make a gradebook: its tool alembic is missing."),
             expected=f"{scripts}/alembic",
-            next_step="pip install 'vmmlab[instructor]' into the environment of this vmmlab",
+            next_step=msg("pip install 'vmmlab[instructor]' into the environment of this vmmlab"),
         )
     with tempfile.TemporaryDirectory(prefix=".gradebook-", dir=file.parent) as scratch:
         fresh = Path(scratch) / file.name
@@ -100,7 +101,9 @@ def _copied(file: Path, to: Path) -> Path:
         ):
             old.backup(new)
     except sqlite3.Error as error:
-        raise InfraError(f"{file}: the gradebook cannot be copied: {error}.") from error
+        raise InfraError(
+            msg("{file}: the gradebook cannot be copied: {error}.", file=file, error=error)
+        ) from error
     return to
 
 
@@ -125,15 +128,19 @@ def _explained(place: str) -> Iterator[None]:
     try:
         yield
     except api.InvalidEntry as error:
-        raise InfraError(f"{place}: the gradebook took no entry: {error}.") from error
+        raise InfraError(
+            msg("{place}: the gradebook took no entry: {error}.", place=place, error=error)
+        ) from error
     except DBAPIError as error:
         said = str(error.orig)
         locked = "locked" in said
         raise InfraError(
-            f"{place}: the gradebook cannot be used: {said}.",
-            next_step="somebody is writing to it: run this again"
+            msg("{place}: the gradebook cannot be used: {said}.", place=place, said=said),
+            next_step=msg("somebody is writing to it: run this again")
             if locked
-            else "after an update of nbgrader: make a copy, then run nbgrader db upgrade",
+            else msg("after an update of nbgrader: make a copy, then run nbgrader db upgrade"),
         ) from error
     except SQLAlchemyError as error:
-        raise InfraError(f"{place}: the gradebook cannot be used: {error}.") from error
+        raise InfraError(
+            msg("{place}: the gradebook cannot be used: {error}.", place=place, error=error)
+        ) from error

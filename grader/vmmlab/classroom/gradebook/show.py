@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from vmmlab.base.message import msg
 from vmmlab.base.text import clean
 from vmmlab.classroom.gradebook.sync import Result, Synced
 from vmmlab.i18n.translate import Reader
@@ -45,17 +46,17 @@ def _table(changed: list[Synced], say: Reader) -> Table:
     table.add_column(say.label("lab"))
     table.add_column(say.label("points"), justify="right")
     table.add_column(say.label("before"), justify="right")
-    table.add_column(say("what changes"), ratio=1)
+    table.add_column(say(msg("what changes")), ratio=1)
     for one in changed:
         changes = one.changes
         what = list(changes.what)
         if "new submission" in what:  # then all its scores are new
             what = [word for word in what if word.startswith("new ")]
         if one.file_changed and not changes.what:
-            what = ["the files"]
+            what = [msg("the files")]
         words = [say.label(word) if " " not in word else say(word) for word in what[:_SHOWN]]
         if len(what) > _SHOWN:
-            words.append(say(f"{len(what) - _SHOWN} more"))
+            words.append(say(msg("{count} more", count=len(what) - _SHOWN)))
         table.add_row(
             clean(one.student),
             one.lab,
@@ -73,31 +74,52 @@ def _lines(result: Result, say: Reader) -> Iterator[Text]:
     if changed:
         yield Text("")
     if result.dry_run:
-        yield Text(say(f"{changed} would change, {same} the same, {refused} refused"))
+        yield Text(
+            say(
+                msg(
+                    "{changed} would change, {same} the same, {refused} refused",
+                    changed=changed,
+                    same=same,
+                    refused=refused,
+                )
+            )
+        )
     else:
-        yield Text(say(f"{changed} changed, {same} the same, {refused} refused"))
+        yield Text(
+            say(
+                msg(
+                    "{changed} changed, {same} the same, {refused} refused",
+                    changed=changed,
+                    same=same,
+                    refused=refused,
+                )
+            )
+        )
     colon = say.label(": ")
     for one in result.synced:
         trouble = {mark.cell: mark.trouble for mark in one.marks}
         for cell in one.changes.unjudged:
             yield Text.assemble(
-                (say("needs a mark by hand"), "bold magenta"),
+                (say(msg("needs a mark by hand")), "bold magenta"),
                 clean(f"  {one.student}  {cell}{colon}{say(trouble[cell])}"),
             )
         for cell in one.changes.review:
-            why = say("a score by hand, and the grader's has changed")
+            why = say(msg("a score by hand, and the grader's has changed"))
             yield Text.assemble(
-                (say("look again"), "bold yellow"), clean(f"  {one.student}  {cell}{colon}{why}")
+                (say(msg("look again")), "bold yellow"),
+                clean(f"  {one.student}  {cell}{colon}{why}"),
             )
     for lab, who in result.stale.items():
         few = say.label(", ").join(who[:_NAMED])
         if len(who) > _NAMED:
-            few = say(f"{few} and {len(who) - _NAMED} other students")
-        why = say(f"what the checks are worth has changed, and not yet for {few}")
-        yield Text.assemble((say("grade again"), "bold yellow"), clean(f"  {lab}{colon}{why}"))
+            few = say(msg("{few} and {count} other students", few=few, count=len(who) - _NAMED))
+        why = say(msg("what the checks are worth has changed, and not yet for {few}", few=few))
+        yield Text.assemble((say(msg("grade again")), "bold yellow"), clean(f"  {lab}{colon}{why}"))
     if result.awkward:
         few = say.label(", ").join(result.awkward[:_NAMED])
-        why = say(f"a comma in a name shifts the columns of nbgrader export ({few}): use")
+        why = say(
+            msg("a comma in a name shifts the columns of nbgrader export ({few}): use", few=few)
+        )
         yield Text.assemble(
             (say.label("names"), "bold yellow"),
             clean(

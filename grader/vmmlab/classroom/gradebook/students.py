@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.course.model import ARCHES
 
 _ID: Final = re.compile(r"\w[\w.@-]{0,99}")
@@ -74,8 +75,8 @@ def sources(paths: Sequence[Path], student: str | None = None) -> tuple[ReportFi
     """
     if student is not None and not valid_id(student):
         raise UsageError(
-            f"{student!r} cannot be a student's id.",
-            expected="letters, digits and . _ @ -, beginning with a letter or a digit",
+            msg("{student!r} cannot be a student's id.", student=student),
+            expected=msg("letters, digits and . _ @ -, beginning with a letter or a digit"),
         )
     found: dict[Path, None] = {}
     for path in paths:
@@ -85,9 +86,11 @@ def sources(paths: Sequence[Path], student: str | None = None) -> tuple[ReportFi
         inside = [f for f in (*path.glob("*.json"), *path.glob("*/*.json")) if _lab_of(f)]
         if not inside:
             raise UsageError(
-                f"{path}: no reports in this folder.",
-                expected="STUDENT/lab3.json and so on",
-                next_step="name the files one by one, with --student ID if the folder is no id",
+                msg("{path}: no reports in this folder.", path=path),
+                expected=msg("STUDENT/lab3.json and so on"),
+                next_step=msg(
+                    "name the files one by one, with --student ID if the folder is no id"
+                ),
             )
         found.update(dict.fromkeys(sorted(inside)))
     return tuple(ReportFile(path, student or _folder(path), _lab_of(path)) for path in found)
@@ -105,23 +108,33 @@ def read_roster(path: Path) -> Mapping[str, Entry]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(
-            f"{path}: this is not UTF-8 text.", next_step="save the roster as CSV UTF-8"
+            msg("{path}: this is not UTF-8 text.", path=path),
+            next_step=msg("save the roster as CSV UTF-8"),
         ) from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+        raise UsageError(
+            msg("{path}: cannot be read: {reason}.", path=path, reason=error.strerror)
+        ) from None
     reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
     entries: dict[str, Entry] = {}
     try:
         if "id" not in (reader.fieldnames or ()):
             raise UsageError(
-                f"{path}:1: the roster has no column id.",
+                msg("{path}:1: the roster has no column id.", path=path),
                 expected="id,first_name,last_name,email,cohort",
                 found=",".join(reader.fieldnames or ()),
             )
         for row in reader:
             entry = _entry(row, f"{path}:{reader.line_num}")
             if entry.id in entries:
-                raise UsageError(f"{path}:{reader.line_num}: {entry.id} is there twice.")
+                raise UsageError(
+                    msg(
+                        "{path}:{line_num}: {entry} is there twice.",
+                        path=path,
+                        line_num=reader.line_num,
+                        entry=entry.id,
+                    )
+                )
             entries[entry.id] = entry
     except csv.Error as error:
         raise UsageError(f"{path}:{reader.line_num}: {error}.") from None
@@ -140,9 +153,11 @@ def read_timestamp(path: Path) -> datetime | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}.") from None
+        raise UsageError(msg("{path}: cannot be read: {error}.", path=path, error=error)) from None
     mistake = UsageError(
-        f"{path}: this is not a time.", expected="2026-11-22 23:59:00 +0900, or … UTC", found=text
+        msg("{path}: this is not a time.", path=path),
+        expected=msg("2026-11-22 23:59:00 +0900, or … UTC"),
+        found=text,
     )
     if not _TIMESTAMP.fullmatch(text):
         raise mistake
@@ -172,13 +187,13 @@ def _entry(row: Mapping[str | None, str | None], place: str) -> Entry:
 
     if row.get(None) is not None:
         raise UsageError(
-            f"{place}: more fields than the first line names.",
-            next_step="put a name that has a comma in double quotes",
+            msg("{place}: more fields than the first line names.", place=place),
+            next_step=msg("put a name that has a comma in double quotes"),
         )
     student = value("id")
     if not valid_id(student):
         raise UsageError(
-            f"{place}: {student!r} cannot be a student's id.",
-            expected="letters, digits and . _ @ -, beginning with a letter or a digit",
+            msg("{place}: {student!r} cannot be a student's id.", place=place, student=student),
+            expected=msg("letters, digits and . _ @ -, beginning with a letter or a digit"),
         )
     return Entry(student, value("first_name"), value("last_name"), value("email"), value("cohort"))

@@ -11,6 +11,7 @@ from typing import Final
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.files import staged
+from vmmlab.base.message import msg
 from vmmlab.classroom.gradebook import notebook, students
 from vmmlab.classroom.gradebook.book import Book, Lesson
 from vmmlab.classroom.gradebook.marks import Mark, compiler_lines, from_report
@@ -164,7 +165,11 @@ def _read(source: ReportFile) -> Report:
     report = read_json(source.path)
     if source.lab and source.lab != report.lab:
         raise UsageError(
-            f"{source.path}: the file is called {source.path.name} and holds another lab's report.",
+            msg(
+                "{path}: the file is called {path2} and holds another lab's report.",
+                path=source.path,
+                path2=source.path.name,
+            ),
             expected=source.lab,
             found=report.lab,
         )
@@ -198,17 +203,24 @@ def _sync(
     entry = _who(source, known, options)
     if source in rivals:
         raise UsageError(
-            f"{entry.id} has another report on {report.lab}: which one counts?",
+            msg(
+                "{entry} has another report on {lab}: which one counts?",
+                entry=entry.id,
+                lab=report.lab,
+            ),
             found=str(rivals[source]),
-            next_step="name only one of them",
+            next_step=msg("name only one of them"),
         )
     cohort = entry.cohort or options.cohort
     if report.cohort != cohort:
         raise UsageError(
-            f"the report was made with the numbers of another cohort than {entry.id}'s.",
+            msg(
+                "the report was made with the numbers of another cohort than {entry}'s.",
+                entry=entry.id,
+            ),
             expected=cohort,
             found=report.cohort,
-            next_step=f"grade it again with --cohort {cohort}",
+            next_step=msg("grade it again with --cohort {cohort}", cohort=cohort),
         )
     lab = course.graded_for(report.lab, report.arch)
     say = say.of(course.labs_dir / report.lab)
@@ -246,27 +258,27 @@ def _sync(
 def _who(source: ReportFile, known: frozenset[str], options: Options) -> Entry:
     if not source.student:
         raise UsageError(
-            "whose report is this? Nothing says so.",
-            expected="STUDENT/labN.json, or --student ID",
+            msg("whose report is this? Nothing says so."),
+            expected=msg("STUDENT/labN.json, or --student ID"),
         )
     if not students.valid_id(source.student):
         raise UsageError(
-            f"the folder {source.student!r} cannot be a student's id.",
-            expected="letters, digits and . _ @ -, beginning with a letter or a digit",
-            next_step="name the student with --student ID",
+            msg("the folder {student!r} cannot be a student's id.", student=source.student),
+            expected=msg("letters, digits and . _ @ -, beginning with a letter or a digit"),
+            next_step=msg("name the student with --student ID"),
         )
     entry = options.roster.get(source.student)
     if entry is not None:
         return entry
     if options.roster and not options.create_students:
         raise UsageError(
-            f"{source.student} is not in the roster.",
-            next_step="correct the folder's name or the roster",
+            msg("{student} is not in the roster.", student=source.student),
+            next_step=msg("correct the folder's name or the roster"),
         )
     if source.student not in known and not options.create_students:
         raise UsageError(
-            f"the gradebook knows no student {source.student}.",
-            next_step="give --roster FILE, or --create-students if the folder's name is right",
+            msg("the gradebook knows no student {student}.", student=source.student),
+            next_step=msg("give --roster FILE, or --create-students if the folder's name is right"),
         )
     return Entry(source.student)
 
@@ -282,7 +294,7 @@ def _facts(report: Report, handed_in: datetime | None, say: Reader) -> Mapping[s
         for name, version in report.versions.items()
         if name in ("vmmlab", "qemu", "gcc")
     )
-    facts["Scores"] = say("a score that a person has entered counts in place of the grader's")
+    facts["Scores"] = say(msg("a score that a person has entered counts in place of the grader's"))
     return {say.label(key): value for key, value in facts.items() if value}
 
 
@@ -308,6 +320,6 @@ def _staged(path: Path, text: bytes, mode: int) -> Iterator[Callable[[], None]]:
             yield put_in_place
     except OSError as error:
         raise InfraError(
-            f"{path}: cannot be written: {error.strerror}.",
-            next_step="make it writable and run this again; nothing is lost",
+            msg("{path}: cannot be written: {reason}.", path=path, reason=error.strerror),
+            next_step=msg("make it writable and run this again; nothing is lost"),
         ) from error

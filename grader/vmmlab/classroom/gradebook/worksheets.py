@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SAWarning
 
 from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.base.message import msg
 from vmmlab.base.text import clean, clean_line
 from vmmlab.classroom.gradebook.folder import initialize, is_course_folder
 from vmmlab.host.sandbox import Sandbox
@@ -90,7 +91,7 @@ def grade(
     except NbGraderException as error:
         if not converter.seen:
             raise UsageError(
-                f"nobody has handed in {assignment}.",
+                msg("nobody has handed in {assignment}.", assignment=assignment),
                 expected=f"submitted/{student or 'STUDENT'}/{assignment}/worksheet.ipynb",
             ) from error
     return [_graded(app, assignment, who, problem) for who, problem in converter.seen.items()]
@@ -102,13 +103,17 @@ def lines(lab: str, graded: Sequence[Graded], say: Reader = _ENGLISH) -> Iterato
     for one in graded:
         if one.problem:
             first, *rest = clean(one.problem).split("\n")
-            said = say(f"not graded: {say(first)}") + "".join(f"\n    {say(line)}" for line in rest)
+            said = say(msg("not graded: {first}", first=say(first))) + "".join(
+                f"\n    {say(line)}" for line in rest
+            )
         elif one.points is None:
-            said = say("graded before; --force grades it again")
+            said = say(msg("graded before; --force grades it again"))
         else:
-            said = say(f"{one.points:g}/{one.most:g} points")
+            said = say(msg("{points:g}/{most:g} points", points=one.points, most=one.most))
             if one.by_hand:
-                said += say.label(", ") + say(f"{one.by_hand:g} more to be given by hand")
+                said += say.label(", ") + say(
+                    msg("{by_hand:g} more to be given by hand", by_hand=one.by_hand)
+                )
         yield f"{clean_line(one.student):{width}}  {lab}  {said}"
         for stop in one.stopped:
             cell, _, why = clean_line(stop).rpartition(": ")
@@ -153,8 +158,8 @@ def _app(
 ) -> Any:
     if not is_course_folder(folder):
         raise UsageError(
-            f"{folder} is not a course folder of nbgrader.",
-            next_step="give --nbgrader the folder; nbgrader quickstart makes one",
+            msg("{folder} is not a course folder of nbgrader.", folder=folder),
+            next_step=msg("give --nbgrader the folder; nbgrader quickstart makes one"),
         )
     words = [assignment, f"--Application.log_level={_QUIET}"]
     words += [f"--student={student}"] if student else []
@@ -172,22 +177,31 @@ def _app(
 def _look_at(app: Any, folder: Path, assignment: str) -> None:
     if ExecuteApart not in app.config.Autograde.get("autograde_preprocessors", ()):
         raise UsageError(
-            f"{folder / 'nbgrader_config.py'} would run students' code without a sandbox.",
-            expected="configure(c) from vmmlab.worksheet.autograde",
-            next_step="see Worksheets in the instructor's guide",
+            msg(
+                "{folder} would run students' code without a sandbox.",
+                folder=folder / "nbgrader_config.py",
+            ),
+            expected=msg("configure(c) from vmmlab.worksheet.autograde"),
+            next_step=msg("see Worksheets in the instructor's guide"),
         )
     root = folder.resolve()
     for path in shown():
         if root.is_relative_to(path):
             raise UsageError(
-                f"{folder} lies in {path}, which every kernel may read.",
-                next_step="move the course folder out of the Python environment",
+                msg(
+                    "{folder} lies in {path}, which every kernel may read.",
+                    folder=folder,
+                    path=path,
+                ),
+                next_step=msg("move the course folder out of the Python environment"),
             )
     url = make_url(app.coursedir.db_url)
     sqlite = url.get_backend_name() == "sqlite"
     missing = UsageError(
-        f"the gradebook does not know {assignment}.",
-        next_step=f"run `nbgrader generate_assignment {assignment}` first",
+        msg("the gradebook does not know {assignment}.", assignment=assignment),
+        next_step=msg(
+            "run `nbgrader generate_assignment {assignment}` first", assignment=assignment
+        ),
     )
     if sqlite and not (root / str(url.database)).is_file():
         raise missing

@@ -11,6 +11,7 @@ from typing import Any
 from nbgrader import api
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.classroom.gradebook.book import Book, Lesson
 from vmmlab.classroom.gradebook.marks import Mark
 from vmmlab.classroom.gradebook.notebook import markdown
@@ -89,7 +90,7 @@ def _student(book: api.Gradebook, entry: Entry, changes: Changes) -> None:
         student = book.find_student(entry.id)
     except api.MissingEntry:
         book.add_student(entry.id, **{key: value or None for key, value in known.items()})
-        changes.what.append("new student")
+        changes.what.append(msg("new student"))
         return
     for key, value in known.items():
         if value and not getattr(student, key):
@@ -108,14 +109,17 @@ def _lesson(
         assignment = book.find_assignment(lesson.assignment)
     except api.MissingEntry:
         assignment = book.add_assignment(lesson.assignment)
-        changes.what.append("new assignment")
+        changes.what.append(msg("new assignment"))
     others = [one.name for one in assignment.notebooks if one.name != lesson.notebook]
     if others:
         raise UsageError(
-            f"the assignment {lesson.assignment} has notebooks of somebody else's.",
-            expected=f"only the notebook {lesson.notebook}",
+            msg(
+                "the assignment {assignment} has notebooks of somebody else's.",
+                assignment=lesson.assignment,
+            ),
+            expected=msg("only the notebook {notebook}", notebook=lesson.notebook),
             found=", ".join(others),
-            next_step="give the worksheets' assignment another name",
+            next_step=msg("give the worksheets' assignment another name"),
         )
     if not assignment.notebooks:
         book.add_notebook(lesson.notebook, lesson.assignment)
@@ -127,9 +131,12 @@ def _lesson(
     names = ", ".join(cell.name for cell in gone)
     if not drop_removed:
         raise UsageError(
-            f"the gradebook has marks for checks that {lesson.notebook} no longer has.",
+            msg(
+                "the gradebook has marks for checks that {notebook} no longer has.",
+                notebook=lesson.notebook,
+            ),
             found=names,
-            next_step="--drop-removed deletes them, with the marks of all students",
+            next_step=msg("--drop-removed deletes them, with the marks of all students"),
         )
     for cell in (*gone, *(c for c in notebook.solution_cells if c.name not in wanted)):
         for row in (*(cell.grades or ()), *(cell.comments or ())):
@@ -137,7 +144,7 @@ def _lesson(
         book.db.delete(cell)
     book.db.flush()
     book.db.expire_all()
-    changes.what.append(f"dropped {names}")
+    changes.what.append(msg("dropped {names}", names=names))
 
 
 def _cells(
@@ -157,7 +164,14 @@ def _cells(
         if cell is None:
             fresh.append(mark)
         elif cell.max_score != mark.max:
-            changes.what.append(f"{mark.cell} is worth {mark.max:g} instead of {cell.max_score:g}")
+            changes.what.append(
+                msg(
+                    "{cell} is worth {max:g} instead of {max_score:g}",
+                    cell=mark.cell,
+                    max=mark.max,
+                    max_score=cell.max_score,
+                )
+            )
             cell.max_score = mark.max
             touched.append(cell)
     for mark in fresh:
@@ -165,7 +179,7 @@ def _cells(
         book.add_grade_cell(*where, max_score=mark.max, cell_type="code")
         book.add_solution_cell(*where)
     if fresh and there:
-        changes.what.append(f"new: {', '.join(mark.cell for mark in fresh)}")
+        changes.what.append(msg("new: {fresh}", fresh=", ".join(mark.cell for mark in fresh)))
     book.db.flush()
     if not there or not (fresh or touched):
         return
@@ -197,11 +211,11 @@ def _submission(
     except api.MissingEntry:
         with book.db.no_autoflush:  # else SQLAlchemy warns of half-made rows
             book.add_submission(lesson.assignment, student, **given)
-        changes.what.append("new submission")
+        changes.what.append(msg("new submission"))
         return book.find_submission_notebook(*where), True
     if handed_in is not None and submission.timestamp != handed_in:
         submission.timestamp = handed_in
-        changes.what.append(f"handed in {handed_in:%Y-%m-%d %H:%M} UTC")
+        changes.what.append(msg("handed in {handed_in:%Y-%m-%d %H:%M} UTC", handed_in=handed_in))
     with contextlib.suppress(api.MissingEntry):
         return book.find_submission_notebook(*where), False
     notebook = book.find_notebook(lesson.notebook, lesson.assignment)
@@ -255,12 +269,12 @@ def _comments(submission: Any, marks: Sequence[Mark], changes: Changes) -> None:
         said = markdown(mark.comment) or None
         if comments[mark.cell].auto_comment != said:
             comments[mark.cell].auto_comment = said
-            changes.what.append(f"{mark.cell}: comment")
+            changes.what.append(msg("{cell}: comment", cell=mark.cell))
 
 
 def _penalty(submission: Any, penalty: float | None, changes: Changes) -> None:
     if submission.late_submission_penalty != penalty:
-        changes.what.append(f"late: -{penalty or 0:g}")
+        changes.what.append(msg("late: -{penalty:g}", penalty=penalty or 0))
         submission.late_submission_penalty = penalty
 
 

@@ -24,6 +24,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from vmmlab.base.message import msg
 from vmmlab.machine.gdb.cpus import Cpus
 from vmmlab.machine.gdb.errors import GdbError
 from vmmlab.machine.gdb.memory import Memory, PhysicalRange
@@ -168,7 +169,7 @@ class Runner:
                 "QEMU does not stop when asked to.",
                 expected=f"a stop within {self._stub.limits.reply_s:g} s",
                 found="nothing",
-                next_step="The host may be overloaded: try again.",
+                next_step=msg("The host may be overloaded: try again."),
             )
         return await self._read(reply) or Stop("interrupt", min(who))
 
@@ -313,6 +314,6 @@ class Runner:
                     f"CPU {cpu} does not execute a single instruction.",
                     expected=f"one instruction within {limits.quiet_s:g} s",
                     found=f"still at {now.linear_pc:#x}",
-                    next_step="The host may be overloaded: try again.",
+                    next_step=msg("The host may be overloaded: try again."),
                 )
             patience_s = min(patience_s * 4, _LONGEST_STEP_S)

@@ -21,6 +21,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from vmmlab.base.message import msg
 from vmmlab.machine.gdb.errors import GdbError
 from vmmlab.machine.gdb.registers import RegisterLayout, parse_layout
 from vmmlab.machine.gdb.wire import Batch, Wire, unescape
@@ -140,9 +141,9 @@ class Stub:
                 raise await self.died()
             raise GdbError(
                 "QEMU's debug stub does not answer.",
-                expected=f"an answer within {patience_s:g} s",
+                expected=msg("an answer within {patience_s:g} s", patience_s=patience_s),
                 found="nothing",
-                next_step="The host may be overloaded: try again.",
+                next_step=msg("The host may be overloaded: try again."),
             )
         return batch
 

@@ -14,6 +14,7 @@ from qemu.qmp import QMPClient
 from qemu.qmp.error import QMPError
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.base.tasks import run_to_end
 from vmmlab.base.text import from_guest
 from vmmlab.host.versions import is_tried, qemu_path
@@ -97,10 +98,10 @@ class Machine:
         for path in (self.spec.kernel, *self.spec.modules):
             if not path.is_file():
                 raise InfraError(
-                    "There is nothing to boot.",
-                    expected=f"a file {path}",
+                    msg("There is nothing to boot."),
+                    expected=msg("a file {path}", path=path),
                     found="none",
-                    next_step="Build it first.",
+                    next_step=msg("Build it first."),
                 )
         process = self._process
         self._shutdown = asyncio.get_running_loop().create_future()
@@ -123,10 +124,10 @@ class Machine:
                 await self._connect_qmp(process.qmp)
         except TimeoutError:
             raise InfraError(
-                "QEMU did not start in time.",
-                expected=f"an answer within {self.limits.start_s:g} s",
+                msg("QEMU did not start in time."),
+                expected=msg("an answer within {start_s:g} s", start_s=self.limits.start_s),
                 found=self._output.log.messages() or "nothing",
-                next_step="The host may be overloaded: try again.",
+                next_step=msg("The host may be overloaded: try again."),
             ) from None
         except MachineDied as error:
             raise self._start_error() from error
@@ -148,9 +149,9 @@ class Machine:
     def _start_error(self) -> InfraError:
         code = self._process.exit_code()
         return InfraError(
-            "QEMU could not be started.",
-            expected="a paused machine",
-            found=self._output.log.messages() or f"exit code {code} without a word",
+            msg("QEMU could not be started."),
+            expected=msg("a paused machine"),
+            found=self._output.log.messages() or msg("exit code {code} without a word", code=code),
             next_step="Run `vmmlab doctor`; the command was: " + " ".join(self.argv),
         )
 
@@ -223,10 +224,10 @@ class Machine:
     async def _died(self) -> Exception:
         """Return the error that says why QEMU is gone."""
         await self._output.log_end(self.limits.end_s)
-        said = self._output.log.messages() or "it said nothing"
+        said = self._output.log.messages() or msg("it said nothing")
         return MachineDied(
-            "QEMU ended in the middle of a boot.",
-            expected="a machine that goes on until the grader ends it",
+            msg("QEMU ended in the middle of a boot."),
+            expected=msg("a machine that goes on until the grader ends it"),
             found=f"{self._process.status()}; {said}",
             next_step="Try again; if it happens again, report it with the command: "
             + " ".join(self.argv),

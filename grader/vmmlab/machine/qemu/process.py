@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.host import toolroots
 from vmmlab.host.processes import end_tree
 from vmmlab.machine.qemu.command import argv
@@ -128,9 +129,9 @@ class Process:
                 )
             except OSError as error:
                 raise InfraError(
-                    f"QEMU cannot be started: {error}",
+                    msg("QEMU cannot be started: {error}", error=error),
                     found=command[0],
-                    next_step="Run `vmmlab doctor`.",
+                    next_step=msg("Run `vmmlab doctor`."),
                 ) from error
         with contextlib.suppress(OSError, AttributeError):
             resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
@@ -176,8 +177,8 @@ class Process:
                 code = self._process.wait(timeout=_STATUS_WITHIN_S)
         if code is not None and code < 0:
             with contextlib.suppress(ValueError):
-                return f"killed by {signal.Signals(-code).name}"
-        return f"exit code {code}"
+                return msg("killed by {signals}", signals=signal.Signals(-code).name)
+        return msg("exit code {code}", code=code)
 
     def kill(self, timeout_s: float) -> None:
         """End the process at once; waits for nothing but the kernel.
