@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError, InfraError, UsageError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.find import COURSE_FILE
@@ -159,7 +159,7 @@ def _copy_tree(source: Path, target: Path) -> None:
     shutil.copytree(source, target, ignore=_NOT_COPIED, symlinks=True)
 
 
-def _copy_kit(course: Course, made: Path) -> Iterator[str]:
+def _copy_kit(course: Course, made: Path) -> Iterator[Text]:
     """The package and what installs it, if this vmmlab lies in a clone; the pages for students."""
     for page in _PAGES:
         for path in sorted((course.root / "docs").glob(f"{page}*.md")):
@@ -230,7 +230,7 @@ def course_text(course: Course, cohort: str) -> str:
     return made
 
 
-def _not_to_be_cut(found: str) -> CourseError:
+def _not_to_be_cut(found: Text) -> CourseError:
     return CourseError(
         msg("{course_file}: the hidden checks cannot be left out.", course_file=COURSE_FILE),
         expected=msg(
@@ -259,7 +259,7 @@ def _same_but_for_hidden(made: str, data: Any, cohort: str) -> bool:
 # --- worksheets ------------------------------------------------------------------------------
 
 
-def _worksheets(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[str]:
+def _worksheets(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[Text]:
     sources = sorted(course.labs_dir.glob("lab*/worksheet*.ipynb"))
     if not sources:
         return
@@ -271,7 +271,7 @@ def _worksheets(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[
     except ImportError as error:
         yield msg(
             "no worksheets: nbgrader is not here ({error}); {nbgrader_at_least}",
-            error=error,
+            error=str(error),
             nbgrader_at_least=_NBGRADER_AT_LEAST,
         )
         return
@@ -326,7 +326,7 @@ class Leak:
 
     file: str
     line: int
-    what: str
+    what: Text
     text: str
 
 
@@ -361,7 +361,7 @@ def leaks(course: Course, folder: Path) -> Iterator[Leak]:
                 yield Leak(name, _line_of(text, secret), f"{what}.", secret)
 
 
-def _solution_lines(course: Course, folder: Path) -> Iterator[tuple[str, str]]:
+def _solution_lines(course: Course, folder: Path) -> Iterator[tuple[Text, Text]]:
     """Every line of a solution that says something, squeezed, and whose it is."""
     known = "\n".join(
         _squeezed(path.read_text(encoding="utf-8", errors="replace"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -20,6 +20,6 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return did_you_mean(near) if near else ""
 
 
-def did_you_mean(name: str | int) -> str:
+def did_you_mean(name: str | int) -> Text:
     """Return a question for the reader that proposes `name`."""
     return msg("did you mean {name}?", name=name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from vmmlab.base.message import Text
+
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _TO_CHECK = re.compile(r"[^\n -~]")
 _TAB = "    "
@@ -29,7 +31,7 @@ def clean(text: str, *, tabs: bool = False) -> str:
     return _TO_CHECK.sub(lambda match: _shown(match[0], tabs), text)
 
 
-def clean_line(text: str, most: int | None = None) -> str:
+def clean_line(text: Text, most: int | None = None) -> str:
     """Return `text` cleaned and on one line.
 
     Args:

@@ -203,7 +203,7 @@ def gradebook_sync(
         from vmmlab.classroom.gradebook import show, students
     except ImportError as error:
         raise UsageError(
-            msg("the gradebook needs nbgrader: {error}.", error=error),
+            msg("the gradebook needs nbgrader: {error}.", error=str(error)),
             next_step="pip install 'vmmlab[instructor]'",
         ) from None
     options = books.Options(
@@ -242,7 +242,7 @@ def gradebook_autograde(
         from vmmlab.classroom.gradebook import worksheets
     except ImportError as error:
         raise UsageError(
-            msg("worksheets need nbgrader: {error}.", error=error),
+            msg("worksheets need nbgrader: {error}.", error=str(error)),
             next_step="pip install 'vmmlab[instructor,worksheets]'",
         ) from None
     graded = worksheets.grade(

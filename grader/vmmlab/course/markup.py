@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from vmmlab.base.errors import CourseError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 
 _BEGIN: Final = re.compile(r"([ \t]*)/\* BEGIN SOLUTION (lab[0-9]+\.[0-9]+)[ \t]*")
 _END: Final = re.compile(r"[ \t]*/\* END SOLUTION \*/[ \t]*")
@@ -221,5 +221,5 @@ def _head(
     _wrong(path, begin, msg("the comment that opens the region of {step} has no end.", step=step))
 
 
-def _wrong(path: str, at: int, message: str, expected: str = "", found: str = "") -> NoReturn:
+def _wrong(path: str, at: int, message: Text, expected: Text = "", found: Text = "") -> NoReturn:
     raise CourseError(f"{path}:{at + 1}: {message}", expected=expected, found=found)

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.base.nearest import did_you_mean, nearest, suggestion
 from vmmlab.course.entries import SCHEMA, CourseEntry, LabEntry
 from vmmlab.course.ids import CHECK_ID, HIDDEN_TOPIC, LAB_NAME, SOURCE_PATH, is_hidden
@@ -32,10 +32,10 @@ class Mistake(NamedTuple):
     """
 
     loc: Loc
-    message: str
-    expected: str = ""
-    found: str = ""
-    next_step: str = ""
+    message: Text
+    expected: Text = ""
+    found: Text = ""
+    next_step: Text = ""
     meant: str = ""
 
 
@@ -236,7 +236,7 @@ def _known_keys(loc: Loc) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def described(value: Any) -> str:
+def described(value: Any) -> Text:
     """Return a value of the file as an error shows it, at most 60 characters."""
     if value is None:
         return "nothing"

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from vmmlab.base.errors import SubmissionError, os_reason
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean_line
 from vmmlab.base.workspacefile import PREBUILT_FOLDER
 from vmmlab.course.model import Course, Lab
@@ -45,7 +45,7 @@ class Submission:
     """
 
     files: Mapping[str, bytes]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Text, ...] = ()
 
     def of(self, lab: str) -> dict[str, bytes]:
         """Return the files of one lab."""
@@ -166,7 +166,7 @@ def _read(folder: int, name: str) -> bytes:
     return data
 
 
-def _why(error: OSError, parent: int, name: str, wanted: str) -> str:
+def _why(error: OSError, parent: int, name: str, wanted: str) -> Text:
     if error.errno == errno.ENOENT:
         return msg("is missing")
     try:
@@ -179,7 +179,7 @@ def _why(error: OSError, parent: int, name: str, wanted: str) -> str:
     return msg("cannot be read: {os_reason}", os_reason=os_reason(error))
 
 
-def _kind(mode: int) -> str:
+def _kind(mode: int) -> Text:
     kinds = (
         (stat.S_ISLNK, msg("a symbolic link")),
         (stat.S_ISDIR, msg("a folder")),
@@ -216,7 +216,7 @@ def _names_in(directory: Path) -> frozenset[str]:
         return frozenset({"__pycache__"})
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> Text:
     text = ", ".join(clean_line(name, _MOST_SHOWN) for name in names[:_MAX_NAMES])
     left = len(names) - _MAX_NAMES
     return msg("{text} and {left} more", text=text, left=left) if left > 0 else text
@@ -229,7 +229,7 @@ def _expected(labs: Sequence[Lab]) -> str:
     return "plain text files: " + ", ".join(path for lab in labs for path in lab.files)
 
 
-def _next_step(directory: Path, labs: Sequence[Lab]) -> str:
+def _next_step(directory: Path, labs: Sequence[Lab]) -> Text:
     for lab in labs:
         if any((directory / path.partition("/")[2]).is_file() for path in lab.files):
             return msg(

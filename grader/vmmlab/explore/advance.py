@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.explore.emulator import (
     GS_BASE,
     PRIVATE_LIMIT,
@@ -298,7 +298,7 @@ class Advance:
         return None
 
 
-def _not_in_model(access: MemoryAccess, target: Target) -> str:
+def _not_in_model(access: MemoryAccess, target: Target) -> Text:
     """Return what an access to memory that is not followed is called in a limit."""
     if target.kind == "rom":
         return msg("a store into code or constants")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.explore.bfs import SearchResult
 from vmmlab.explore.cpumodel import CpuModel
 from vmmlab.explore.exploration import Counterexample, CpuPosition, ScheduleStep, number_text
@@ -267,7 +267,7 @@ class CounterexampleBuilder:
             stack=region.name if region else "",
         )
 
-    def _next_action(self, lid: int, memory: int, *, stuck: bool) -> str:
+    def _next_action(self, lid: int, memory: int, *, stuck: bool) -> Text:
         """Return what a CPU is about to do, in words."""
         local, action = self._model.locals[lid], self._model.actions[lid]
         if local.phase == "wrong":

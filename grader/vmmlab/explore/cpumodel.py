@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.explore.advance import Advance
 from vmmlab.explore.emulator import Context, Emulator
 from vmmlab.explore.localstate import Action, LocalState, LocalStates, Phase
@@ -58,7 +58,7 @@ class CpuModel:
         """Return the number of a local state whose next action the harness chooses."""
         return self._states.add(local, action)
 
-    def end(self, local: LocalState, phase: Phase, kind: str = "", what: str = "") -> int:
+    def end(self, local: LocalState, phase: Phase, kind: str = "", what: Text = "") -> int:
         """Return the number of a local state without a next action; see `LocalStates.end`."""
         return self._states.end(local, phase, kind, what)
 

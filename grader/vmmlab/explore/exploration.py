@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.files import write_atomically
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 
 SCHEMA = "vmmlab/exploration/1"
 
@@ -74,7 +74,7 @@ class CpuPosition:
     """
 
     cpu: int
-    doing: str
+    doing: Text
     place: str = ""
     function: str = ""
     stack: str = ""
@@ -99,7 +99,7 @@ class Counterexample:
     kind: str
     cpu: int
     what: str
-    expected: str
+    expected: Text
     steps: tuple[ScheduleStep, ...]
     cpus: tuple[CpuPosition, ...]
     values: Mapping[str, int]

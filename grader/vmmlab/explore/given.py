@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.explore.cpumodel import CpuModel
 from vmmlab.explore.emulator import RDI, RSI, Context
 from vmmlab.explore.harness import Effect, Ghost, Violation
@@ -102,7 +102,7 @@ class GivenCode:
 
     # --- events ------------------------------------------------------------------------------
 
-    def violated(self, local: LocalState, violation: Violation, ghost: Ghost, note: str) -> Effect:
+    def violated(self, local: LocalState, violation: Violation, ghost: Ghost, note: Text) -> Effect:
         """Return the effect of an event that is wrong whatever the other CPUs do."""
         return Effect(self.model.end(local, "wrong", *violation), ghost, note=note)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.explore.localstate import Action, LocalState
 from vmmlab.explore.memory import Store
 
@@ -21,7 +21,7 @@ class Violation(NamedTuple):
     """A wrong state: its kind, which is a key of `EXPECTED`, and a sentence."""
 
     kind: str
-    what: str
+    what: Text
 
 
 class Ghost(NamedTuple):
@@ -53,7 +53,7 @@ class Effect(NamedTuple):
     lid: int
     ghost: Ghost
     writes: tuple[Store, ...] = ()
-    note: str = ""
+    note: Text = ""
 
 
 EXPECTED: Final = {

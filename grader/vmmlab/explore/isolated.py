@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import InfraError, UsageError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.explore.exploration import CPUS, SCENARIOS, Bounds, Exploration
 from vmmlab.explore.program import CohortLike, ImageLike
 from vmmlab.explore.schema import from_data
@@ -161,7 +161,7 @@ def _reported(error: Any) -> InfraError:
     return InfraError(message, expected=expected, found=found, next_step=next_step)
 
 
-def _end(done: Completed) -> str:
+def _end(done: Completed) -> Text:
     """Return how a process has ended, in words."""
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     if lines and lines[-1].startswith("MemoryError"):

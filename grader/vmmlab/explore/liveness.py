@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from typing import Final, NamedTuple
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.explore import graph
 from vmmlab.explore.harness import Violation
 from vmmlab.explore.localstate import FINISHED
@@ -167,7 +167,7 @@ class Liveness:
         return True
 
 
-def _sentence(stuck: list[int]) -> str:
+def _sentence(stuck: list[int]) -> Text:
     """Return which CPUs never finish, in one sentence."""
     aps = [f"CPU {cpu}" for cpu in stuck if cpu]
     last, others = aps[-1] if aps else "", ", ".join(aps[:-1])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.explore.instructions import LONGEST, InstructionInfo, decode
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Target(NamedTuple):
     kind: TargetKind
     address: int
     window: bool = False
-    why: str = ""
+    why: Text = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +327,7 @@ class Program:
         return None
 
     @staticmethod
-    def _stack(name: str, block: int, base: int, rsp: int) -> StackRegion:
+    def _stack(name: Text, block: int, base: int, rsp: int) -> StackRegion:
         return StackRegion(name, block, base, max(rsp - WINDOW_BYTES, base), rsp)
 
     def harness_stack(self, cpu: int) -> StackRegion:
@@ -363,7 +363,7 @@ class Program:
         start, size, _ = self._data[at] if at >= 0 else (0, 0, "")
         return size if start <= address < start + size else 0
 
-    def name(self, address: int) -> str:
+    def name(self, address: int) -> Text:
         """Return the name of a shared address for messages."""
         if self.lock <= address < self.lock + 8:
             return _offset("*apinitlock", address - self.lock)
@@ -412,7 +412,7 @@ class Program:
         return next((one for one in self.segments if one.start <= address < one.end), None)
 
 
-def _offset(name: str, offset: int) -> str:
+def _offset(name: Text, offset: int) -> str:
     return f"{name}+{offset}" if offset else name
 
 

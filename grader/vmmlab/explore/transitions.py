@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.explore.cpumodel import CpuModel
 from vmmlab.explore.harness import Ghost, Harness, Violation
 from vmmlab.explore.localstate import Action, LocalState
@@ -348,7 +348,7 @@ class Transitions:
                     data[at] = byte
         return int.from_bytes(data, "little")
 
-    def _other_stack(self, action: Action, cpu: int) -> str:
+    def _other_stack(self, action: Action, cpu: int) -> Text:
         """Return the limit reached by an access to another CPU's stack, or "".
 
         The model follows stacks as private memory, so they cannot carry data between CPUs.

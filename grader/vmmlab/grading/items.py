@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.checks.declaring import Check
 from vmmlab.checks.failing import CheckFailed
 from vmmlab.checks.scoring import CasesFailed, Score
@@ -81,7 +81,7 @@ def record_of(
     return record
 
 
-def _student_text(check: Check, error: BaseException) -> str:
+def _student_text(check: Check, error: BaseException) -> Text:
     what = type(error).__name__
     name = Path(check.file).name
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

@@ -117,7 +117,7 @@ class Observations:
             self.facts = runner.facts()
         except Exception as error:  # the verdict stands without them
             self.notes.append(
-                msg("what the boots had to say besides is lost: {error}", error=error)
+                msg("what the boots had to say besides is lost: {error}", error=str(error))
             )
         finally:
             runner.close()

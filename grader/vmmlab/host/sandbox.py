@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.host import container
 from vmmlab.host.processes import end_tree
 
@@ -83,7 +83,7 @@ class Probe:
     works: bool
     path: str = ""
     version: str = ""
-    reason: str = ""
+    reason: Text = ""
     next_step: str = ""
 
 
@@ -101,7 +101,7 @@ class Sandbox:
     """
 
     kind: Kind
-    note: str
+    note: Text
     bwrap: str = ""
     hidden: tuple[Path, ...] = ()
 
@@ -237,7 +237,7 @@ class Sandbox:
                     msg(
                         "{command} could not be started: {reason}.",
                         command=command[0],
-                        reason=error.strerror or error,
+                        reason=str(error.strerror or error),
                     ),
                     next_step=msg("Run `vmmlab doctor`."),
                 ) from error
@@ -325,13 +325,13 @@ def _probe_once() -> Probe:
         )
     except OSError as error:
         said = msg(
-            "{path} could not be started: {reason}", path=path, reason=error.strerror or error
+            "{path} could not be started: {reason}", path=path, reason=str(error.strerror or error)
         )
     reason, step = explain(said)
     return Probe(False, path, reason=reason, next_step=step)
 
 
-def explain(said: str, root: Path = Path("/")) -> tuple[str, str]:
+def explain(said: str, root: Path = Path("/")) -> tuple[Text, Text]:
     """Why bwrap fails here, and the next step.
 
     Args:

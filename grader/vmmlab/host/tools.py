@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.host import versions
 
 PACKAGES: Final = {
@@ -66,7 +66,7 @@ def require(names: Iterable[str]) -> None:
         )
 
 
-def install_command(packages: Iterable[str]) -> str:
+def install_command(packages: Iterable[str]) -> Text:
     """Return the one command that installs some Debian packages; "" for none."""
     wanted = sorted(set(packages))
     if not wanted:

@@ -109,7 +109,7 @@ def _versions(path: Path, mtime_ns: int) -> ToolVersions:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InfraError(
-            msg("QEMU does not run: {error}", error=error),
+            msg("QEMU does not run: {error}", error=str(error)),
             found=str(path),
             next_step=msg("Run it by hand with --version."),
         ) from error

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import cast
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean
 from vmmlab.images.model import Diagnostic, Severity, one_line
 
@@ -94,7 +94,7 @@ def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> 
     return found
 
 
-def stopped(text: str, code: int, limits_text: dict[str, str]) -> str:
+def stopped(text: str, code: int, limits_text: dict[Text, Text]) -> str:
     """Why a compiler was stopped by a limit, or "" if it was not.
 
     Args:
@@ -126,7 +126,7 @@ def wants_room(text: str) -> bool:
     return _NO_ROOM.search(text) is not None
 
 
-def last_words(text: str, code: int) -> str:
+def last_words(text: str, code: int) -> Text:
     """One line for a failure that no pattern explains."""
     lines = [line for line in text.splitlines() if line.strip()]
     for line in lines:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import diagnostics, linemap, symbols, toolchain
 from vmmlab.images.cache import Cache, Entry
@@ -174,7 +174,7 @@ def _or_exit(command: Sequence[str], status: int) -> str:
     return f"{' '.join(shlex.quote(word) for word in command)} || exit {status}"
 
 
-def _step_name(status: int) -> str:
+def _step_name(status: int) -> Text:
     return {
         _EXTRA_FAILED: msg("Assembling the grader's own code"),
         _LINK_FAILED: msg("Linking the image"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from vmmlab.base.errors import UsageError, VmmlabError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean_line
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Diagnostic:
     line: int
     column: int
     severity: Severity
-    message: str
+    message: Text
 
     def __str__(self) -> str:
         place = self.file
@@ -212,6 +212,6 @@ class Image:
     key: str
 
 
-def one_line(text: str) -> str:
+def one_line(text: Text) -> str:
     """Return `text` clean, on one line and of bounded length: fit for `Diagnostic.message`."""
     return clean_line(text, _MESSAGE_CHARS)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.images.model import Diagnostic, one_line
 
 MAX_SECTIONS = 4096
@@ -183,7 +183,7 @@ def refused(file: str, contents: ObjectFile) -> list[Diagnostic]:
     return [Diagnostic(file, 0, 0, "error", one_line(text)) for text in dict.fromkeys(words)]
 
 
-def _refused_section(section: Section) -> str:
+def _refused_section(section: Section) -> Text:
     name = section.name
     quoted = msg("section {one_line}", one_line=one_line(name)[:80])
     if section.type == "SHT_NULL" or name in DROPPED:
@@ -231,7 +231,7 @@ def _refused_section(section: Section) -> str:
     )
 
 
-def _refused_symbol(symbol: Symbol) -> str:
+def _refused_symbol(symbol: Symbol) -> Text:
     name = one_line(symbol.name)[:80]
     if symbol.type in ("STT_GNU_IFUNC", "STT_LOOS"):
         return msg("{name} is an indirect function (ifunc), which is not allowed", name=name)
@@ -261,7 +261,7 @@ def missing_contract(
     return found
 
 
-def _contract(file: str, name: str, objects: Mapping[str, ObjectFile]) -> str:
+def _contract(file: str, name: str, objects: Mapping[str, ObjectFile]) -> Text:
     in_c = PurePosixPath(file).suffix == ".c"
     what = "function" if in_c else "label"
     defined = [one for contents in objects.values() for one in contents.symbols if one.name == name]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import compile, diagnostics, objects
 from vmmlab.images.cache import Cache, Entry, digest
@@ -183,7 +183,7 @@ def _inspect(
         try:
             read[one.source] = objects.read(one.object.read_bytes())
         except objects.BadObject as error:
-            text = msg("its object file is not usable: {error}", error=error)
+            text = msg("its object file is not usable: {error}", error=str(error))
             found.append(Diagnostic(one.source, 0, 0, "error", text))
         else:
             found += objects.refused(one.source, read[one.source])
@@ -215,7 +215,7 @@ def _merged(results: Results) -> objects.ObjectFile:
     return objects.read((results.out / "lab.o").read_bytes())
 
 
-def _not_the_students_fault(what: str, results: Results) -> InfraError:
+def _not_the_students_fault(what: Text, results: Results) -> InfraError:
     errors = [str(one) for one in results.diagnostics if one.severity == "error"]
     words = diagnostics.last_words(results.merge_log, 1)
     return InfraError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.files import staged
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.course import comments
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course, Lab, Step
@@ -27,7 +27,7 @@ ALL: Final = "vmm"
 _GIVEN: Final = ("boot", "core", "include", "vmm.ld")
 
 
-def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") -> Iterator[str]:
+def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") -> Iterator[Text]:
     """Build `lab` (or `ALL`) of the workspace into its folder build/ and say what comes next.
 
     Args:
@@ -78,7 +78,7 @@ def open_steps(lab: Lab, files: Mapping[str, bytes]) -> Iterator[tuple[Step, int
                 break
 
 
-def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str, arch: str) -> Iterator[str]:
+def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str, arch: str) -> Iterator[Text]:
     make, grade = ("", "") if arch == "x86_64" else (f" ARCH={arch}", f" --arch {arch}")
     for one in labs:
         for step, line in open_steps(one, files):

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.worksheet.language import reader_for
 from vmmlab.worksheet.numbers import Student
 
@@ -140,7 +140,7 @@ class Check:
             share = self._maximum * sum(self._formed) / max(len(self._formed), 1)
         return round(min(share, self._maximum), 4)
 
-    def _form(self, name: str, answer: object, fits: bool, wanted: str) -> None:
+    def _form(self, name: str, answer: object, fits: bool, wanted: Text) -> None:
         self._formed.append(fits)
         self._answers[name] = answer if fits else _MISSING
         if not fits:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.host import toolroots
 from vmmlab.host.sandbox import Limits, Sandbox, kill_tree
 
@@ -172,7 +172,7 @@ class Kernel:
                     next_step="run `python -m ipykernel_launcher` here, and `vmmlab doctor`",
                 )
 
-    def _collect(self, message: str, outputs: list[dict[str, Any]], timeout_s: float) -> str:
+    def _collect(self, message: str, outputs: list[dict[str, Any]], timeout_s: float) -> Text:
         """Gather what comes of one request until the kernel is idle again; why not, else ""."""
         end = time.monotonic() + timeout_s
         kept = 0

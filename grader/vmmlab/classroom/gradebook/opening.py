@@ -102,7 +102,7 @@ def _copied(file: Path, to: Path) -> Path:
             old.backup(new)
     except sqlite3.Error as error:
         raise InfraError(
-            msg("{file}: the gradebook cannot be copied: {error}.", file=file, error=error)
+            msg("{file}: the gradebook cannot be copied: {error}.", file=file, error=str(error))
         ) from error
     return to
 
@@ -142,5 +142,5 @@ def _explained(place: str) -> Iterator[None]:
         ) from error
     except SQLAlchemyError as error:
         raise InfraError(
-            msg("{place}: the gradebook cannot be used: {error}.", place=place, error=error)
+            msg("{place}: the gradebook cannot be used: {error}.", place=place, error=str(error))
         ) from error

@@ -153,7 +153,9 @@ def read_timestamp(path: Path) -> datetime | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(msg("{path}: cannot be read: {error}.", path=path, error=error)) from None
+        raise UsageError(
+            msg("{path}: cannot be read: {error}.", path=path, error=str(error))
+        ) from None
     mistake = UsageError(
         msg("{path}: this is not a time.", path=path),
         expected=msg("2026-11-22 23:59:00 +0900, or … UTC"),

@@ -215,7 +215,9 @@ def _submission(
         return book.find_submission_notebook(*where), True
     if handed_in is not None and submission.timestamp != handed_in:
         submission.timestamp = handed_in
-        changes.what.append(msg("handed in {handed_in:%Y-%m-%d %H:%M} UTC", handed_in=handed_in))
+        changes.what.append(
+            msg("handed in {handed_in:%Y-%m-%d %H:%M} UTC", handed_in=str(handed_in))
+        )
     with contextlib.suppress(api.MissingEntry):
         return book.find_submission_notebook(*where), False
     notebook = book.find_notebook(lesson.notebook, lesson.assignment)

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.host import toolroots
 from vmmlab.host.processes import end_tree
 from vmmlab.machine.qemu.command import argv
@@ -129,7 +129,7 @@ class Process:
                 )
             except OSError as error:
                 raise InfraError(
-                    msg("QEMU cannot be started: {error}", error=error),
+                    msg("QEMU cannot be started: {error}", error=str(error)),
                     found=command[0],
                     next_step=msg("Run `vmmlab doctor`."),
                 ) from error
@@ -169,7 +169,7 @@ class Process:
         """Return the exit code, negative for a signal; None if there is no process or it runs."""
         return None if self._process is None else self._process.poll()
 
-    def status(self) -> str:
+    def status(self) -> Text:
         """Return how the process ended: "exit code 1", "killed by SIGKILL"."""
         code: int | None = None
         if self._process is not None:
