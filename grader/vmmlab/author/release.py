@@ -327,7 +327,7 @@ class Leak:
     file: str
     line: int
     what: Text
-    text: str
+    text: Text
 
 
 def leaks(course: Course, folder: Path) -> Iterator[Leak]:
@@ -388,7 +388,7 @@ def _squeezed(text: str) -> str:
     return "".join(text.split())
 
 
-def _line_of(text: str, secret: str) -> int:
+def _line_of(text: str, secret: Text) -> int:
     """The line on which `secret`, squeezed, begins to be found."""
     for number, line in enumerate(text.splitlines(), 1):
         if secret in _squeezed(line):

@@ -14,7 +14,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return near[0] if near else None
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> Text:
     """Return a question for the reader that names the nearest known name, "" if none is near."""
     near = nearest(name, known)
     return did_you_mean(near) if near else ""

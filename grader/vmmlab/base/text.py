@@ -18,7 +18,7 @@ _TERMINAL_SEQUENCE = re.compile(
 )
 
 
-def clean(text: str, *, tabs: bool = False) -> str:
+def clean(text: Text, *, tabs: bool = False) -> str:
     """Return `text` with control, format and unassigned characters as escapes; line ends stay.
 
     ANSI sequences, carriage returns, bidirectional overrides and zero-width characters can no

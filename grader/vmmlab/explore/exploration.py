@@ -55,7 +55,7 @@ class ScheduleStep:
     function: str = ""
     instruction: str = ""
     source: str = ""
-    target: str = ""
+    target: Text = ""
     read: int | None = None
     written: int | None = None
     holds: Mapping[str, int] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Counterexample:
 
     kind: str
     cpu: int
-    what: str
+    what: Text
     expected: Text
     steps: tuple[ScheduleStep, ...]
     cpus: tuple[CpuPosition, ...]

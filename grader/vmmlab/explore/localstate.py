@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
+from vmmlab.base.message import Text
 from vmmlab.explore.emulator import GS_BASE, INDEX, RFLAGS, RIP, RSP, Context
 from vmmlab.explore.program import StackRegion
 
@@ -108,7 +109,7 @@ class LocalStates:
             self.actions.append(action)
         return found
 
-    def end(self, local: LocalState, phase: Phase, kind: str = "", what: str = "") -> int:
+    def end(self, local: LocalState, phase: Phase, kind: str = "", what: Text = "") -> int:
         """Return the number of a local state in which the CPU does nothing any more.
 
         Args:

@@ -124,7 +124,7 @@ class StackRegion(NamedTuple):
         top: RSP when the CPU came to the stack; memory above it belongs to no frame.
     """
 
-    name: str
+    name: Text
     block: int
     base: int
     low: int
@@ -412,7 +412,7 @@ class Program:
         return next((one for one in self.segments if one.start <= address < one.end), None)
 
 
-def _offset(name: Text, offset: int) -> str:
+def _offset(name: Text, offset: int) -> Text:
     return f"{name}+{offset}" if offset else name
 
 

@@ -54,7 +54,7 @@ class MicroStep(NamedTuple):
     size: int = 0
     read: int | None = None
     written: int | None = None
-    note: str = ""
+    note: Text = ""
     skipped: int = 0
     memory: int = 0
 

@@ -84,7 +84,7 @@ class Probe:
     path: str = ""
     version: str = ""
     reason: Text = ""
-    next_step: str = ""
+    next_step: Text = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Sandbox:
         return cls.none(found.reason)
 
     @classmethod
-    def none(cls, reason: str = "not asked for") -> Sandbox:
+    def none(cls, reason: Text = "not asked for") -> Sandbox:
         """No isolation, only limits: for one's own work."""
         return cls(
             "none",

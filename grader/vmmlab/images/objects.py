@@ -151,7 +151,7 @@ def refused(file: str, contents: ObjectFile) -> list[Diagnostic]:
         file: the student's file it was made from.
         contents: its object.
     """
-    words: list[str] = []
+    words: list[Text] = []
     placed = debug = 0
     for section in contents.sections:
         if section.flags & SHF_ALLOC and section.name not in DROPPED:

@@ -61,7 +61,7 @@ def examine() -> list[Item]:
     return items
 
 
-def mend(items: Iterable[Item]) -> str:
+def mend(items: Iterable[Item]) -> Text:
     """Return the one command that installs what is missing; "" if no package would help."""
     return tools.install_command(item.package for item in items if not item.ok and item.package)
 

@@ -51,7 +51,7 @@ class Done:
 
     outputs: list[dict[str, Any]] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
-    ended: str = ""
+    ended: Text = ""
 
 
 class Kernel:
