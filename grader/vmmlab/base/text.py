@@ -31,7 +31,7 @@ def clean(text: Text, *, tabs: bool = False) -> str:
     return _TO_CHECK.sub(lambda match: _shown(match[0], tabs), text)
 
 
-def clean_line(text: Text, most: int | None = None) -> str:
+def clean_line(text: str, most: int | None = None) -> str:
     """Return `text` cleaned and on one line.
 
     Args:

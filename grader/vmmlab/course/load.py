@@ -43,7 +43,7 @@ def _read(path: Path) -> YamlFile:
         raise CourseError(
             msg("{file}:1: this is not a course.", file=file.shown),
             expected=msg("keys such as schema, title and labs"),
-            found="nothing" if file.data is None else described(file.data),
+            found=msg("nothing") if file.data is None else described(file.data),
         )
     return file
 
@@ -91,10 +91,16 @@ def _error(file: YamlFile, mistakes: Sequence[Mistake]) -> CourseError:
     others = sorted({at for at, _ in placed[1:]} - {line})
     if others:
         more = msg("then look at line {map}, where more is wrong", map=", ".join(map(str, others)))
-        next_step = f"{next_step}; {more}" if next_step else more
+        next_step = msg("{first}; {then}", first=next_step, then=more) if next_step else more
     key = " > ".join(str(part) for part in first.loc)
     return CourseError(
-        f"{file.shown}:{line}: {key}: {first.message}",
+        msg(
+            "{file}:{line}: {key}: {message}",
+            file=file.shown,
+            line=line,
+            key=key,
+            message=first.message,
+        ),
         expected=first.expected,
         found=first.found,
         next_step=next_step,

@@ -222,4 +222,8 @@ def _head(
 
 
 def _wrong(path: str, at: int, message: Text, expected: Text = "", found: Text = "") -> NoReturn:
-    raise CourseError(f"{path}:{at + 1}: {message}", expected=expected, found=found)
+    raise CourseError(
+        msg("{path}:{line}: {message}", path=path, line=at + 1, message=message),
+        expected=expected,
+        found=found,
+    )

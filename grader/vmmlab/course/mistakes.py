@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
@@ -98,7 +98,7 @@ def _wrong_steps(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
             yield Mistake(
                 (*at, "file"),
                 msg("this lab has no such file."),
-                msg("one of {files}", files=", ".join(lab.files) or "none: the lab has no files"),
+                msg("one of {files}", files=", ".join(lab.files) or msg("none: the lab has no files")),
                 step.file,
                 suggestion(step.file, lab.files),
             )
@@ -123,7 +123,7 @@ def _wrong_checks(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
         if not CHECK_ID.fullmatch(check_id) or not check_id.startswith(f"{name}."):
             yield Mistake(at, msg("this is not a check's id."), f"{name}.topic.name", check_id)
         elif is_hidden(check_id) != (key == HIDDEN_TOPIC):
-            right = msg("a topic other than hidden")
+            right: Text = msg("a topic other than hidden")
             if key == HIDDEN_TOPIC:
                 right = f"{name}.{HIDDEN_TOPIC}.name"
             yield Mistake(
@@ -137,7 +137,7 @@ def _wrong_checks(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
             yield Mistake(
                 (*at, "step"),
                 msg("this lab has no such step."),
-                msg("one of {steps}", steps=", ".join(steps) or "none: the lab has no steps"),
+                msg("one of {steps}", steps=", ".join(steps) or msg("none: the lab has no steps")),
                 check.step,
                 suggestion(check.step, steps),
             )
@@ -145,7 +145,7 @@ def _wrong_checks(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
             yield Mistake(
                 at,
                 msg("a check with points needs the step that earns them."),
-                "step: " + name + ".1",
+                f"step: {name}.1",
             )
 
 
@@ -162,20 +162,27 @@ def _wrong_sums(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
     for arch, (key, said) in lab.sums.items():
         total = sum(check.points for check in lab.checks_for(arch).values())
         if total != said:
-            which = "" if arch == ARCHES[0] else f" for {arch}"
+            found = msg("the checks of {name} add up to {total}", name=name, total=total)
+            if arch != ARCHES[0]:
+                found = msg(
+                    "the checks of {name} for {arch} add up to {total}",
+                    name=name,
+                    arch=arch,
+                    total=total,
+                )
             yield Mistake(
                 (*here, key),
                 msg("the points do not add up."),
                 msg("{said}, as it says here", said=said),
-                f"the checks of {name}{which} add up to {total}",
+                found,
                 msg("change the lab's points or those of its checks"),
             )
 
 
 # --- what the types say -------------------------------------------------------------------------
 
-_KINDS: Final = {
-    "string_type": "text",
+_KINDS: Final[Mapping[str, Text]] = {
+    "string_type": msg("text"),
     "string_too_short": msg("some text"),
     "int_type": msg("a whole number"),
     "int_from_float": msg("a whole number"),
@@ -219,7 +226,8 @@ def mistake_of(detail: Any) -> Mistake:
     expected = _KINDS.get(kind, "")
     if kind in ("greater_than_equal", "less_than_equal"):
         limit = context.get("ge", context.get("le"))
-        expected = f"{'at least' if 'ge' in context else 'at most'} {limit}"
+        least = "ge" in context
+        expected = msg("at least {limit}", limit=limit) if least else msg("at most {limit}", limit=limit)
     elif kind == "literal_error":
         expected = str(context["expected"])
     if not expected:
@@ -239,7 +247,7 @@ def _known_keys(loc: Loc) -> list[str]:
 def described(value: Any) -> Text:
     """Return a value of the file as an error shows it, at most 60 characters."""
     if value is None:
-        return "nothing"
+        return msg("nothing")
     if isinstance(value, dict):
         return msg("keys and values")
     if isinstance(value, list):

@@ -89,7 +89,7 @@ class _Holders:
             region = local.context.region
             if region is not None and region.block == self._program.boot_low:
                 on_it.append(cpu)
-        self._held.pop(msg("boot stack"), None)
+        self._held.pop("boot stack", None)
         if on_it:
             first = self._first_on_boot_stack
             if first is None or first not in on_it:

@@ -294,7 +294,7 @@ class Program:
             if not segment.writable:
                 return Target("rom", address)
             if self.boot_low <= address < self.boot_top:
-                return Target(msg("boot stack"), address)
+                return Target("boot stack", address)
             return Target("shared", address)
         if address >= HEAP and address + size <= HEAP + self.cpus * ARENA:
             return Target("shared", address)

@@ -73,7 +73,7 @@ def combined(check: Check, records: Sequence[ItemRecord]) -> CheckResult:
             "skipped",
             Fraction(0),
             waited_for=waiting.waited_for,
-            reason=msg("waits for {waited_for}", waited_for=waiting.waited_for),
+            reason=msg("waits for {waited_for}", waited_for=waiting.waited_for or ""),
         )
     return _judged(check, records)
 

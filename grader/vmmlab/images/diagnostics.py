@@ -94,7 +94,7 @@ def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> 
     return found
 
 
-def stopped(text: str, code: int, limits_text: dict[Text, Text]) -> Text:
+def stopped(text: str, code: int, limits_text: Mapping[str, Text]) -> Text:
     """Why a compiler was stopped by a limit, or "" if it was not.
 
     Args:

@@ -153,7 +153,7 @@ class Diagnostic:
     severity: Severity
     message: Text
 
-    def __str__(self) -> Text:
+    def __str__(self) -> str:
         place = self.file
         if self.line:
             place += f":{self.line}"

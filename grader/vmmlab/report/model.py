@@ -177,7 +177,7 @@ def read_json(path: Path) -> Report:
         return Report.model_validate_json(path.read_bytes())
     except OSError as error:
         raise UsageError(
-            msg("{path}: cannot be read: {reason}.", path=path, reason=error.strerror)
+            msg("{path}: cannot be read: {reason}.", path=path, reason=os_reason(error))
         ) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -69,12 +69,13 @@ def _mkrescue(tree: Path, made: Path) -> None:
     ]  # fmt: skip
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-        said, ok = done.stderr.strip(), done.returncode == 0 and made.is_file()
+        said: Text = done.stderr.strip()[-1000:]
+        ok = done.returncode == 0 and made.is_file()
     except subprocess.TimeoutExpired:
         said, ok = msg("not ready after {timeout_s:g} s", timeout_s=_TIMEOUT_S), False
     if not ok:
         raise InfraError(
             msg("grub-mkrescue could not make the image."),
-            found=said[-1000:] or msg("no reason given"),
+            found=said or msg("no reason given"),
             next_step=msg("make room on the disk, or look at `vmmlab doctor`"),
         )

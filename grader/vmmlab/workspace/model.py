@@ -84,9 +84,9 @@ def read(root: Path) -> Workspace:
             lang=_as(str, data, LANGUAGE_KEY) if LANGUAGE_KEY in data else "",
         )
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
-        found = str(error)
+        found: Text = str(error)
     except KeyError as error:
-        found = msg("no key {args!r}", args=error.args[0])
+        found = msg("no key {name}", name=repr(error.args[0]))
     raise UsageError(
         msg("{path} cannot be read.", path=path),
         expected=msg("the file as vmmlab wrote it"),

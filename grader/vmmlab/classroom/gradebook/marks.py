@@ -151,7 +151,9 @@ def _must_fit(report: Report, lab: Lab) -> None:
     again = msg("grade {lab} again with this course.yml", lab=report.lab)
     specs = _specs(lab, report)
     if lab.hidden and not report.hidden_judged:
-        again += ", and with --hidden"
+        again = msg(
+            "grade {lab} again with this course.yml, and with --hidden", lab=report.lab
+        )
     twice = [name for name, count in Counter(c.id for c in report.checks).items() if count > 1]
     if twice:
         raise UsageError(

@@ -113,7 +113,7 @@ def read_roster(path: Path) -> Mapping[str, Entry]:
         ) from None
     except OSError as error:
         raise UsageError(
-            msg("{path}: cannot be read: {reason}.", path=path, reason=error.strerror)
+            msg("{path}: cannot be read: {reason}.", path=path, reason=os_reason(error))
         ) from None
     reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
     entries: dict[str, Entry] = {}

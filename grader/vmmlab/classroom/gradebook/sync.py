@@ -320,6 +320,6 @@ def _staged(path: Path, text: bytes, mode: int) -> Iterator[Callable[[], None]]:
             yield put_in_place
     except OSError as error:
         raise InfraError(
-            msg("{path}: cannot be written: {reason}.", path=path, reason=error.strerror),
+            msg("{path}: cannot be written: {reason}.", path=path, reason=os_reason(error)),
             next_step=msg("make it writable and run this again; nothing is lost"),
         ) from error

@@ -35,7 +35,7 @@ class Changes:
     before: float | None = None
     after: float = 0.0
     most: float = 0.0
-    what: list[str] = field(default_factory=list)
+    what: list[Text] = field(default_factory=list)
     unjudged: list[str] = field(default_factory=list)
     review: list[str] = field(default_factory=list)
     rescaled: set[str] = field(default_factory=set)
@@ -95,7 +95,7 @@ def _student(book: api.Gradebook, entry: Entry, changes: Changes) -> None:
     for key, value in known.items():
         if value and not getattr(student, key):
             setattr(student, key, value)
-            changes.what.append(key.replace("_", " "))
+            changes.what.append(Message(key.replace("_", " ")))
 
 
 def _lesson(
@@ -257,7 +257,11 @@ def _grades(submission: Any, marks: Sequence[Mark], changes: Changes) -> None:
         if grade.needs_manual_grade != look:
             grade.needs_manual_grade = look
             if not changed:
-                changes.what.append(f"{mark.cell}: {'needs' if look else 'needs no'} look")
+                changes.what.append(
+                    msg("{cell}: needs look", cell=mark.cell)
+                    if look
+                    else msg("{cell}: needs no look", cell=mark.cell)
+                )
         if by_hand and look:
             changes.review.append(mark.cell)
         elif mark.score is None and not by_hand:

@@ -178,7 +178,7 @@ class Process:
         if code is not None and code < 0:
             with contextlib.suppress(ValueError):
                 return msg("killed by {signals}", signals=signal.Signals(-code).name)
-        return msg("exit code {code}", code=code)
+        return msg("exit code {code}", code=str(code))
 
     def kill(self, timeout_s: float) -> None:
         """End the process at once; waits for nothing but the kernel.
