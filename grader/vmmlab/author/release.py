@@ -124,7 +124,7 @@ def _must_be_free(dest: Path) -> None:
 # --- what goes in ----------------------------------------------------------------------------
 
 
-def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[str]:
+def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[Text]:
     """Write the release into `made`; yields notes."""
     made.mkdir()
     (made / COURSE_FILE).write_text(course_text(course, cohorts[0]), encoding="utf-8")
@@ -340,7 +340,7 @@ def leaks(course: Course, folder: Path) -> Iterator[Leak]:
         course: the instructor's course.
         folder: the release.
     """
-    secrets = dict(_solution_lines(course, folder))
+    secrets: dict[str, Text] = dict(_solution_lines(course, folder))
     for lab in course.labs.values():
         secrets |= {
             check: msg("the hidden check {check} is named", check=check) for check in lab.hidden
@@ -358,10 +358,10 @@ def leaks(course: Course, folder: Path) -> Iterator[Leak]:
         whole = _squeezed(text)
         for secret, what in secrets.items():
             if secret in whole:
-                yield Leak(name, _line_of(text, secret), f"{what}.", secret)
+                yield Leak(name, _line_of(text, secret), msg("{what}.", what=what), secret)
 
 
-def _solution_lines(course: Course, folder: Path) -> Iterator[tuple[Text, Text]]:
+def _solution_lines(course: Course, folder: Path) -> Iterator[tuple[str, Text]]:
     """Every line of a solution that says something, squeezed, and whose it is."""
     known = "\n".join(
         _squeezed(path.read_text(encoding="utf-8", errors="replace"))
@@ -388,7 +388,7 @@ def _squeezed(text: str) -> str:
     return "".join(text.split())
 
 
-def _line_of(text: str, secret: Text) -> int:
+def _line_of(text: str, secret: str) -> int:
     """The line on which `secret`, squeezed, begins to be found."""
     for number, line in enumerate(text.splitlines(), 1):
         if secret in _squeezed(line):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from vmmlab.base.message import Text
-
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _TO_CHECK = re.compile(r"[^\n -~]")
 _TAB = "    "
@@ -18,7 +16,7 @@ _TERMINAL_SEQUENCE = re.compile(
 )
 
 
-def clean(text: Text, *, tabs: bool = False) -> str:
+def clean(text: str, *, tabs: bool = False) -> str:
     """Return `text` with control, format and unassigned characters as escapes; line ends stay.
 
     ANSI sequences, carriage returns, bidirectional overrides and zero-width characters can no

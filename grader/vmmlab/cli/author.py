@@ -60,7 +60,7 @@ def mutants(
             )
         typer.echo("\n".join(random_mutants.survivors(found, say)))
         return 0
-    with progress("mutants", say) as watch:
+    with progress(msg("mutants"), say) as watch:
         wrong = matrix.run_mutants(loaded, lab, sample=sample, seed=seed, jobs=jobs, watch=watch)
     with progress(msg("right solutions"), say) as watch:
         right = () if sample else matrix.run_variants(loaded, lab, jobs=jobs, watch=watch)

@@ -98,7 +98,10 @@ def _wrong_steps(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
             yield Mistake(
                 (*at, "file"),
                 msg("this lab has no such file."),
-                msg("one of {files}", files=", ".join(lab.files) or msg("none: the lab has no files")),
+                msg(
+                    "one of {files}",
+                    files=", ".join(lab.files) or msg("none: the lab has no files"),
+                ),
                 step.file,
                 suggestion(step.file, lab.files),
             )
@@ -227,7 +230,9 @@ def mistake_of(detail: Any) -> Mistake:
     if kind in ("greater_than_equal", "less_than_equal"):
         limit = context.get("ge", context.get("le"))
         least = "ge" in context
-        expected = msg("at least {limit}", limit=limit) if least else msg("at most {limit}", limit=limit)
+        expected = (
+            msg("at least {limit}", limit=limit) if least else msg("at most {limit}", limit=limit)
+        )
     elif kind == "literal_error":
         expected = str(context["expected"])
     if not expected:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.checks import Scenario
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
@@ -208,7 +208,7 @@ class LabRunner:
     def facts(self) -> RunFacts:
         """Return warnings, versions and times, as far as anything has run."""
         versions = self._versions.result()
-        notes = [self._sandbox.note] if self._sandbox.kind == "none" else []
+        notes: list[Text] = [self._sandbox.note] if self._sandbox.kind == "none" else []
         if not versions.tried:
             notes.append(
                 msg(

@@ -90,7 +90,7 @@ def _student_text(check: Check, error: BaseException) -> Text:
                 "the check itself broke ({what} at {name}:{lineno})",
                 what=what,
                 name=name,
-                lineno=frame.lineno,
+                lineno=str(frame.lineno),
             )
     return msg("the grader broke on the way to this check ({what})", what=what)
 

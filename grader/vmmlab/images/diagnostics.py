@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -35,7 +35,7 @@ _MEMORY = re.compile(
     r"|LLVM ERROR: out of memory|Cannot allocate memory"
 )
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded")
-_SIGNAL_NAMES = {152: msg("CPU time limit exceeded"), 153: msg("File size limit exceeded")}
+_SIGNAL_NAMES = {152: "CPU time limit exceeded", 153: "File size limit exceeded"}
 
 
 def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> list[Diagnostic]:
@@ -76,7 +76,7 @@ def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> 
         )
         if one.severity == "note":
             # gcc: the user of a macro whose definition, in a header, holds the error.
-            if in_header and file in own and _EXPANSION.search(one.message):
+            if in_header and file in own and _EXPANSION.search(str(one.message)):
                 found[-1] = _moved(in_header, file, one.line)
             continue
         if source and one.file.startswith(("{standard input}", "<")):
@@ -102,7 +102,7 @@ def stopped(text: str, code: int, limits_text: Mapping[str, Text]) -> Text:
         code: its status; 128 + N after signal N.
         limits_text: what to say for "cpu", "size", "memory".
     """
-    said = match["what"] if (match := _SIGNAL.search(text)) else _SIGNAL_NAMES.get(code, "")
+    said = found["what"] if (found := _SIGNAL.search(text)) else _SIGNAL_NAMES.get(code, "")
     if said.startswith("CPU time"):
         return limits_text["cpu"]
     if said.startswith("File size"):
@@ -186,30 +186,37 @@ def parse_link(
     for match in _UNDEFINED.finditer(text):
         file, line = place(match, undefined.get(match["name"], ""))
         message = msg(
-            "undefined reference to {match}: there is no such function or variable",
-            match=match["name"],
+            "undefined reference to {name}: there is no such function or variable",
+            name=match["name"],
         )
-        found.setdefault(match["name"], Diagnostic(file, line, 0, "error", one_line(message)))
+        found.setdefault(match["name"], Diagnostic(file, line, 0, "error", message))
     for match in _MULTIPLE.finditer(text):
         file, line = _where(match["where"], own, base)
         first, first_line = _where(match["first"], own, base)
-        message = msg("{match} is defined twice", match=match["name"])
+        message = msg("{name} is defined twice", name=match["name"])
         if first and (first, first_line) != (file, line):
-            message += f", first in {first}" + (f":{first_line}" if first_line else "")
-        found.setdefault(match["name"], Diagnostic(file, line, 0, "error", one_line(message)))
+            message = msg(
+                "{name} is defined twice, first in {place}",
+                name=match["name"],
+                place=f"{first}:{first_line}" if first_line else first,
+            )
+        found.setdefault(match["name"], Diagnostic(file, line, 0, "error", message))
     for match in _TRUNCATED.finditer(text):
         file, line = place(match, "")
         if file:
             message = msg(
-                "the address of {match} does not fit here ({match2})",
-                match=match["name"],
-                match2=match["message"],
+                "the address of {name} does not fit here ({why})",
+                name=match["name"],
+                why=one_line(match["message"]),
             )
             if match["kind"] in ("R_X86_64_16", "R_386_16"):
-                message += ": 16-bit code can hold its distance from the start of the trampoline"
-            found.setdefault(
-                f"{file}:{line}", Diagnostic(file, line, 0, "error", one_line(message))
-            )
+                message = msg(
+                    "the address of {name} does not fit here ({why}): 16-bit code can hold its "
+                    "distance from the start of the trampoline",
+                    name=match["name"],
+                    why=one_line(match["message"]),
+                )
+            found.setdefault(f"{file}:{line}", Diagnostic(file, line, 0, "error", message))
     return list(found.values())[:MAX_DIAGNOSTICS]
 
 

@@ -154,12 +154,19 @@ class Diagnostic:
     message: Text
 
     def __str__(self) -> str:
+        """Return file, line, column and the English text."""
+        return str(self.text())
+
+    def text(self) -> Text:
+        """Return file, line, column and message as one text."""
         place = self.file
         if self.line:
             place += f":{self.line}"
             if self.column:
                 place += f":{self.column}"
-        return f"{place}: {self.message}" if place else self.message
+        if not place:
+            return self.message
+        return msg("{place}: {message}", place=place, message=self.message)
 
 
 class BuildFailed(VmmlabError):
@@ -177,9 +184,10 @@ class BuildFailed(VmmlabError):
         self, lab: str, diagnostics: Sequence[Diagnostic], log: str = "", *, next_step: str = ""
     ) -> None:
         errors = [one for one in diagnostics if one.severity == "error"]
-        first = str(errors[0]) if errors else msg("it could not be built")
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        super().__init__(first + more, next_step=next_step)
+        first = errors[0].text() if errors else msg("it could not be built")
+        if len(errors) > 1:
+            first = msg("{error} (and {more} more)", error=first, more=len(errors) - 1)
+        super().__init__(first, next_step=next_step)
         self.lab = lab
         self.diagnostics = tuple(diagnostics)
         self.log = log
@@ -212,6 +220,6 @@ class Image:
     key: str
 
 
-def one_line(text: Text) -> str:
+def one_line(text: str) -> str:
     """Return `text` clean, on one line and of bounded length: fit for `Diagnostic.message`."""
     return clean_line(text, _MESSAGE_CHARS)

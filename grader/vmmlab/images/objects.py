@@ -180,12 +180,12 @@ def refused(file: str, contents: ObjectFile) -> list[Diagnostic]:
     for symbol in contents.symbols:
         if reason := _refused_symbol(symbol):
             words.append(reason)
-    return [Diagnostic(file, 0, 0, "error", one_line(text)) for text in dict.fromkeys(words)]
+    return [Diagnostic(file, 0, 0, "error", text) for text in dict.fromkeys(words)]
 
 
 def _refused_section(section: Section) -> Text:
     name = section.name
-    quoted = msg("section {one_line}", one_line=one_line(name)[:80])
+    quoted = msg("section {name}", name=one_line(name)[:80])
     if section.type == "SHT_NULL" or name in DROPPED:
         return ""
     if section.flags & SHF_COMPRESSED:

@@ -23,7 +23,7 @@ from pydantic import (
     ValidationError,
 )
 
-from vmmlab.base.errors import InfraError, UsageError, VmmlabError
+from vmmlab.base.errors import InfraError, UsageError, VmmlabError, os_reason
 from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
 from vmmlab.report.text import ReportText, bounded

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import InfraError, UsageError, os_reason
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.host.tools import GRUB_MODULES, require
 
 _TOOLS: Final = ("grub-mkrescue", "xorriso", "grub-i386-pc")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.worksheet.kernel import STOPPED, Done, Kernel, error
 
 _PLAIN: Final = "__import__('vmmlab.worksheet.answers', fromlist=['plain']).plain"
@@ -108,7 +109,7 @@ def _students_part(
         *(names_made(one.text) for one in sources.values() if one.role == "answer")
     )
     answers: dict[str, dict[str, str]] = {}
-    stops: list[str] = []
+    stops: list[Text] = []
     end = time.monotonic() + timing.notebook_s
     with new_kernel() as kernel:
         for number, cell in enumerate(_code_cells(nb), start=1):
@@ -122,8 +123,10 @@ def _students_part(
             else:
                 done = kernel.run(cell.source, left)
             if done.ended:
-                done.outputs.append(error(STOPPED, done.ended, [f"This cell was {done.ended}"]))
-                stops.append(f"code cell {number} was {done.ended}")
+                done.outputs.append(
+                    error(STOPPED, str(done.ended), [f"This cell was {done.ended}"])
+                )
+                stops.append(msg("code cell {number} was {ended}", number=number, ended=done.ended))
             elif source is not None and source.role == "test":
                 answers[_id(cell)] = done.values
             _put(cell, done.outputs)
@@ -163,7 +166,7 @@ class _Tests:
         if not done.ended:
             done = self._kernel.run(text, self._timing.cell_s)
         if done.ended:
-            done.outputs.append(error(STOPPED, done.ended, [f"The test was {done.ended}"]))
+            done.outputs.append(error(STOPPED, str(done.ended), [f"The test was {done.ended}"]))
             self._stack.close()
             self._kernel = None
         return done

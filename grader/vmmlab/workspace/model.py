@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vmmlab.base.errors import UsageError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.base.workspacefile import (
     LANGUAGE_KEY,
     PREBUILT_FOLDER,

@@ -14,7 +14,7 @@ from typing import IO, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.i18n.translate import Reader
 
 EVERY_S: Final = 30.0
@@ -28,7 +28,7 @@ _MINUTE_S: Final = 60
 
 @contextmanager
 def progress(
-    title: str,
+    title: Text,
     say: Reader | None = None,
     *,
     to: IO[str] | None = None,
@@ -56,7 +56,7 @@ def progress(
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
-def _lines(title: str, say: Reader, out: IO[str], clock: Callable[[], float]) -> Watch:
+def _lines(title: Text, say: Reader, out: IO[str], clock: Callable[[], float]) -> Watch:
     began = told = clock()
 
     def watch(done: int, of: int) -> None:

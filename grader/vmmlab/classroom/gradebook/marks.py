@@ -151,9 +151,7 @@ def _must_fit(report: Report, lab: Lab) -> None:
     again = msg("grade {lab} again with this course.yml", lab=report.lab)
     specs = _specs(lab, report)
     if lab.hidden and not report.hidden_judged:
-        again = msg(
-            "grade {lab} again with this course.yml, and with --hidden", lab=report.lab
-        )
+        again = msg("grade {lab} again with this course.yml, and with --hidden", lab=report.lab)
     twice = [name for name, count in Counter(c.id for c in report.checks).items() if count > 1]
     if twice:
         raise UsageError(
@@ -224,7 +222,7 @@ def _mark(check: CheckReport, report: Report, secret: frozenset[str], say: Reade
         word=say.label(_WORDS[check.outcome if score is not None else "infra-error"]),
         comment=comment if len(comment) <= _COMMENT_MAX else comment[: _COMMENT_MAX - 1] + "…",
         lines=tuple(_lines(check, report, score, text, say)),
-        trouble=clean_line(check.infra or str(check.reason) or msg("no points"))
+        trouble=clean_line(check.infra or str(check.reason) or "no points")
         if score is None
         else "",
     )

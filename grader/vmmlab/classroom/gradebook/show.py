@@ -50,11 +50,11 @@ def _table(changed: list[Synced], say: Reader) -> Table:
     for one in changed:
         changes = one.changes
         what = list(changes.what)
-        if "new submission" in what:  # then all its scores are new
-            what = [word for word in what if word.startswith("new ")]
+        if msg("new submission") in what:  # then all its scores are new
+            what = [word for word in what if str(word).startswith("new ")]
         if one.file_changed and not changes.what:
             what = [msg("the files")]
-        words = [say.label(word) if " " not in word else say(word) for word in what[:_SHOWN]]
+        words = [say(word) for word in what[:_SHOWN]]
         if len(what) > _SHOWN:
             words.append(say(msg("{count} more", count=len(what) - _SHOWN)))
         table.add_row(

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from vmmlab.base.errors import UsageError
+from vmmlab.base.errors import UsageError, os_reason
 from vmmlab.base.message import msg
 from vmmlab.course.model import ARCHES
 

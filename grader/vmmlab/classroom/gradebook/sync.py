@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.errors import InfraError, UsageError, os_reason
 from vmmlab.base.files import staged
 from vmmlab.base.message import msg
 from vmmlab.classroom.gradebook import notebook, students

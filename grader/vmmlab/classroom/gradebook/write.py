@@ -11,7 +11,7 @@ from typing import Any
 from nbgrader import api
 
 from vmmlab.base.errors import UsageError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Message, Text, msg
 from vmmlab.classroom.gradebook.book import Book, Lesson
 from vmmlab.classroom.gradebook.marks import Mark
 from vmmlab.classroom.gradebook.notebook import markdown
@@ -215,9 +215,7 @@ def _submission(
         return book.find_submission_notebook(*where), True
     if handed_in is not None and submission.timestamp != handed_in:
         submission.timestamp = handed_in
-        changes.what.append(
-            msg("handed in {handed_in:%Y-%m-%d %H:%M} UTC", handed_in=str(handed_in))
-        )
+        changes.what.append(msg("handed in {time} UTC", time=f"{handed_in:%Y-%m-%d %H:%M}"))
     with contextlib.suppress(api.MissingEntry):
         return book.find_submission_notebook(*where), False
     notebook = book.find_notebook(lesson.notebook, lesson.assignment)
@@ -251,7 +249,14 @@ def _grades(submission: Any, marks: Sequence[Mark], changes: Changes) -> None:
         by_hand = grade.manual_score is not None
         changed = grade.auto_score != mark.score
         if changed:
-            changes.what.append(f"{mark.cell}: {_shown(grade.auto_score)} → {_shown(mark.score)}")
+            changes.what.append(
+                msg(
+                    "{cell}: {before} → {after}",
+                    cell=mark.cell,
+                    before=_shown(grade.auto_score),
+                    after=_shown(mark.score),
+                )
+            )
             grade.auto_score = mark.score
         look = (changed or grade.needs_manual_grade) if by_hand else mark.score is None
         if grade.needs_manual_grade != look:

@@ -151,7 +151,8 @@ class Machine:
         return InfraError(
             msg("QEMU could not be started."),
             expected=msg("a paused machine"),
-            found=self._output.log.messages() or msg("exit code {code} without a word", code=str(code)),
+            found=self._output.log.messages()
+            or msg("exit code {code} without a word", code=str(code)),
             next_step=msg(
                 "run `vmmlab doctor`; the command was: {command}", command=" ".join(self.argv)
             ),
