@@ -57,7 +57,7 @@ class Released:
 
     folder: Path
     files: int
-    notes: tuple[str, ...]
+    notes: tuple[Text, ...]
 
 
 def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released:

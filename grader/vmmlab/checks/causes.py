@@ -71,7 +71,7 @@ def _read(path: Path) -> dict[str, Cause]:
         return {}
     if not isinstance(file.data, dict):
         raise CourseError(
-            f"{file.shown}:1: these are not causes.",
+            msg("{shown}:1: these are not causes.", shown=file.shown),
             expected="far-jump-missing:\n              hints:\n                - a hint",
         )
     return {str(cause): _cause(file, cause) for cause in file.data}
@@ -83,17 +83,31 @@ def _cause(file: YamlFile, cause: Any) -> Cause:
         raise CourseError(msg("{where}: a cause is text.", where=where))
     said: Any = file.data[cause]
     if not isinstance(said, dict) or not said:
-        raise CourseError(f"{where}: nothing is said about it.", expected='"next:" or "hints:"')
+        raise CourseError(
+            msg("{where}: nothing is said about it.", where=where),
+            expected=msg('"next:" or "hints:"'),
+        )
     for key in said:
         if key not in _KEYS:
             raise CourseError(
-                f"{file.shown}:{file.line((cause, key))}: {cause}: there is no key {key!r}.",
-                expected='"next:" or "hints:"',
+                msg(
+                    "{shown}:{value}: {cause}: there is no key {key}.",
+                    shown=file.shown,
+                    value=file.line((cause, key)),
+                    cause=cause,
+                    key=repr(key),
+                ),
+                expected=msg('"next:" or "hints:"'),
             )
     next_step = said.get("next", "")
     if not isinstance(next_step, str) or ("next" in said and not next_step.strip()):
         raise CourseError(
-            f"{file.shown}:{file.line((cause, 'next'))}: {cause}: the next step is not text.",
+            msg(
+                "{shown}:{value}: {cause}: the next step is not text.",
+                shown=file.shown,
+                value=file.line((cause, "next")),
+                cause=cause,
+            ),
             next_step=msg("put it in quotes, or write > before a longer one"),
         )
     levels = _levels(file, cause) if "hints" in said else ()
@@ -104,15 +118,20 @@ def _levels(file: YamlFile, cause: str) -> tuple[str, ...]:
     levels: Any = file.data[cause]["hints"]
     if not isinstance(levels, list) or not levels:
         raise CourseError(
-            f"{file.shown}:{file.line((cause, 'hints'))}: {cause}: no list of hints.",
+            msg(
+                "{shown}:{value}: {cause}: no list of hints.",
+                shown=file.shown,
+                value=file.line((cause, "hints")),
+                cause=cause,
+            ),
             expected=msg('lines that begin with "- ", gentle hints first'),
         )
     for index, level in enumerate(levels):
         if not isinstance(level, str) or not level.strip():
             where = f"{file.shown}:{file.line((cause, 'hints', index))}: {cause}"
             raise CourseError(
-                f"{where}: hint {index + 1} is not text.",
-                found="nothing" if level is None else str(level),
+                msg("{where}: hint {value} is not text.", where=where, value=index + 1),
+                found=msg("nothing") if level is None else str(level),
                 next_step=msg("put it in quotes, or write > before a longer one"),
             )
     return tuple(level.strip() for level in levels)

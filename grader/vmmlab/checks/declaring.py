@@ -153,33 +153,45 @@ def _declared(
     name = function.__name__
     if not isinstance(id, str) or not CHECK_ID.fullmatch(id):
         raise CourseError(
-            f"{where}: {id!r} cannot be a check's id.", expected='"labN.topic.name", lower case'
+            msg("{where}: {id} cannot be a check's id.", where=where, id=repr(id)),
+            expected=msg('"labN.topic.name", lower case'),
         )
     if "." in function.__qualname__:
-        raise CourseError(f"{where}: {id}: a check is a function at the top of the file.")
+        raise CourseError(
+            msg("{where}: {id}: a check is a function at the top of the file.", where=where, id=id)
+        )
     title = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
     if not title:
         raise CourseError(
-            f"{where}: {id}: {name} has no docstring.",
-            expected="one sentence that says what is true when this check passes",
+            msg("{where}: {id}: {name} has no docstring.", where=where, id=id, name=name),
+            expected=msg("one sentence that says what is true when this check passes"),
         )
     if not all(isinstance(need, str) for need in needs):
         raise CourseError(
-            f"{where}: {id}: after is not a list of ids.", expected=f"{[*map(str, needs)]!r}"
+            msg("{where}: {id}: after is not a list of ids.", where=where, id=id),
+            expected=f"{[*map(str, needs)]!r}",
         )
     if not scenarios or not all(isinstance(item, Scenario) for item in scenarios):
         raise CourseError(
-            f"{where}: {id}: no scenario.", expected=f'@check("{id}", bringup(cpus=4))'
+            msg("{where}: {id}: no scenario.", where=where, id=id),
+            expected=f'@check("{id}", bringup(cpus=4))',
         )
     if per is not None and per not in _PER and not callable(per):
         raise CourseError(
-            f"{where}: {id}: per={per!r} gives no cases.",
-            expected=f"one of {', '.join(map(repr, _PER))}, or a function of the boot",
+            msg("{where}: {id}: per={per} gives no cases.", where=where, id=id, per=repr(per)),
+            expected=msg(
+                "one of {names}, or a function of the boot", names=", ".join(map(repr, _PER))
+            ),
         )
     if not arches or not set(arches) <= set(_ARCHES):
         raise CourseError(
-            f"{where}: {id}: arch={arches!r} is no architecture.",
-            expected=f"one or more of {', '.join(map(repr, _ARCHES))}",
+            msg(
+                "{where}: {id}: arch={arches} is no architecture.",
+                where=where,
+                id=id,
+                arches=repr(arches),
+            ),
+            expected=msg("one or more of {names}", names=", ".join(map(repr, _ARCHES))),
         )
     _check_parameters(function, f"{where}: {id}", scenarios, per)
     return {
@@ -206,13 +218,26 @@ def _check_parameters(
     more = {"ap": ", ap", "cpu": ", cpu"}.get(str(per), ", …" if callable(per) else "")
     wanted = f"def {name}({first}{more}):"
     if not {"boot", "boots"} & set(parameters):
-        raise CourseError(f"{where}: {name} looks at no boot.", expected=wanted)
+        raise CourseError(
+            msg("{where}: {name} looks at no boot.", where=where, name=name), expected=wanted
+        )
     wrong = "boots" not in parameters or ("boot" in parameters and per is None)
     if first == "boots" and wrong:
-        raise CourseError(f"{where}: there are {len(scenarios)} scenarios.", expected=wanted)
+        raise CourseError(
+            msg("{where}: there are {scenarios} scenarios.", where=where, scenarios=len(scenarios)),
+            expected=wanted,
+        )
     others = len(parameters) - 1
     if (callable(per) and others < 1) or (per in _PER and others != (per != "boot")):
-        raise CourseError(f"{where}: {name} does not take what per={per!r} gives.", expected=wanted)
+        raise CourseError(
+            msg(
+                "{where}: {name} does not take what per={per} gives.",
+                where=where,
+                name=name,
+                per=repr(per),
+            ),
+            expected=wanted,
+        )
 
 
 def validate(lab: str, checks: Sequence[Check]) -> None:
@@ -233,30 +258,42 @@ def validate(lab: str, checks: Sequence[Check]) -> None:
     for item in checks:
         if item.lab != lab:
             raise CourseError(
-                f"{item.where}: {item.id} is not a check of {lab}.", expected=f"{lab}.topic.name"
+                msg(
+                    "{where}: {id} is not a check of {lab}.", where=item.where, id=item.id, lab=lab
+                ),
+                expected=msg("{lab}.topic.name", lab=lab),
             )
         if item.id in seen:
             raise CourseError(
-                f"{item.where}: {item.id} is declared twice.",
-                found=f"the first is at {seen[item.id].where}",
-                next_step="give one of the two another id, and its points in course.yml",
+                msg("{where}: {id} is declared twice.", where=item.where, id=item.id),
+                found=msg("the first is at {where}", where=seen[item.id].where),
+                next_step=msg("give one of the two another id, and its points in course.yml"),
             )
         twin = functions.setdefault((item.file, item.function), item)
         if twin.call is not item.call:
             raise CourseError(
-                f"{item.where}: a second function called {item.function} hides the first.",
-                found=f"the first is at {twin.where}",
-                next_step="rename one of the two",
+                msg(
+                    "{where}: a second function called {function} hides the first.",
+                    where=item.where,
+                    function=item.function,
+                ),
+                found=msg("the first is at {where}", where=twin.where),
+                next_step=msg("rename one of the two"),
             )
         _validate_needs(item, seen, everywhere)
         for boot in item.scenarios:
             first, owner = named.setdefault(boot.name, (boot, item))
             if first != boot:
                 raise CourseError(
-                    f"{item.where}: {item.id}: two different scenarios are called {boot.name}.",
-                    expected=f"{first}, as at {owner.where}",
+                    msg(
+                        "{where}: {id}: two different scenarios are called {boot}.",
+                        where=item.where,
+                        id=item.id,
+                        boot=boot.name,
+                    ),
+                    expected=msg("{first}, as at {where}", first=str(first), where=owner.where),
                     found=str(boot),
-                    next_step="give one of the two another name",
+                    next_step=msg("give one of the two another name"),
                 )
         seen[item.id] = item
 
@@ -268,14 +305,24 @@ def _validate_needs(
         if need in seen:
             continue
         if need == item.id:
-            raise CourseError(f"{item.where}: {item.id} needs itself.")
+            raise CourseError(msg("{where}: {id} needs itself.", where=item.where, id=item.id))
         if need in everywhere:
             raise CourseError(
-                f"{item.where}: {item.id} needs {need}, which comes later.",
-                found=f"{need} is at {everywhere[need].where}",
-                next_step="move the needed check up",
+                msg(
+                    "{where}: {id} needs {need}, which comes later.",
+                    where=item.where,
+                    id=item.id,
+                    need=need,
+                ),
+                found=msg("{need} is at {where}", need=need, where=everywhere[need].where),
+                next_step=msg("move the needed check up"),
             )
         raise CourseError(
-            f"{item.where}: {item.id} needs {need}, which no test declares.",
+            msg(
+                "{where}: {id} needs {need}, which no test declares.",
+                where=item.where,
+                id=item.id,
+                need=need,
+            ),
             expected=msg("one of {seen}", seen=", ".join(seen) or "none: this is the first check"),
         )

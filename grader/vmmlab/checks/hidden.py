@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 
 
 def open_checks(file: str) -> ModuleType:
@@ -25,7 +26,9 @@ def open_checks(file: str) -> ModuleType:
     path = folder / f"test_{folder.name}.py"
     spec = importlib.util.spec_from_file_location(f"vmmlab._open.{folder.name}", path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise CourseError(f"{file}: there are no open checks beside it.", expected=str(path))
+        raise CourseError(
+            msg("{file}: there are no open checks beside it.", file=file), expected=str(path)
+        )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -54,7 +54,7 @@ def mutants(
     if random is not None:
         from vmmlab.author.mutants import random_mutants
 
-        with progress("changes", say) as watch:
+        with progress(msg("changes"), say) as watch:
             found = random_mutants.run_random(
                 loaded, random, lab, seed=seed, jobs=jobs, watch=watch
             )

@@ -88,7 +88,7 @@ def _run(words: list[str]) -> int:
         sys.stdout.flush()
         code = result if isinstance(result, int) else 0
         if code == STOPPED:  # typer has swallowed a Ctrl-C
-            complain(say("stopped"))
+            complain(say(msg("stopped")))
         return code
     except typer.Exit as end:
         return end.exit_code
@@ -99,7 +99,7 @@ def _run(words: list[str]) -> int:
         explain(error, say)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        complain(say("stopped"))
+        complain(say(msg("stopped")))
         return STOPPED
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # typer has swallowed it
@@ -120,7 +120,9 @@ def _run(words: list[str]) -> int:
 def _disk_is_full(error: OSError) -> UsageError:
     place = error.filename2 or error.filename
     where = f" ({place})" if place else ""
-    return UsageError(f"the disk is full{where}", next_step=msg("make room, then run this again"))
+    return UsageError(
+        msg("the disk is full{where}", where=where), next_step=msg("make room, then run this again")
+    )
 
 
 def _language(words: Sequence[str]) -> str:

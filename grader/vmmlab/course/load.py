@@ -90,7 +90,9 @@ def _error(file: YamlFile, mistakes: Sequence[Mistake]) -> CourseError:
     next_step = first.next_step
     others = sorted({at for at, _ in placed[1:]} - {line})
     if others:
-        more = msg("then look at line {map}, where more is wrong", map=", ".join(map(str, others)))
+        more = msg(
+            "then look at line {lines}, where more is wrong", lines=", ".join(map(str, others))
+        )
         next_step = msg("{first}; {then}", first=next_step, then=more) if next_step else more
     key = " > ".join(str(part) for part in first.loc)
     return CourseError(

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from vmmlab.base.errors import SubmissionError, os_reason
-from vmmlab.base.message import Text, msg
+from vmmlab.base.message import Text, listed, msg, nmsg
 from vmmlab.base.text import clean_line
 from vmmlab.base.workspacefile import PREBUILT_FOLDER
 from vmmlab.course.model import Course, Lab
@@ -63,14 +63,16 @@ def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
     """
     wanted = [course.lab(name) for name in labs]
     files: dict[str, bytes] = {}
-    problems: list[str] = []
+    problems: list[Text] = []
     extra: list[str] = []
     try:
         top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise SubmissionError(
             msg("{directory} cannot be read as a submission.", directory=directory),
-            expected="a folder that holds " + ", ".join(f"{lab.name}/" for lab in wanted),
+            expected=msg(
+                "a folder that holds {labs}", labs=", ".join(f"{lab.name}/" for lab in wanted)
+            ),
             found=os_reason(error),
         ) from None
     try:
@@ -84,10 +86,14 @@ def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
         os.close(top)
     if problems:
         raise SubmissionError(
-            f"the submission {clean_line(str(directory), _MOST_SHOWN)} cannot be graded: "
-            + (f"{len(problems)} problems." if len(problems) > 1 else "one problem."),
+            nmsg(
+                "the submission {directory} cannot be graded: one problem.",
+                "the submission {directory} cannot be graded: {count} problems.",
+                count=len(problems),
+                directory=clean_line(str(directory), _MOST_SHOWN),
+            ),
             expected=_expected(wanted),
-            found="\n            ".join(problems),
+            found=listed(problems, "\n            "),
             next_step=_next_step(directory, wanted),
         )
     notes = (
@@ -101,10 +107,10 @@ def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
 # --- one lab ---------------------------------------------------------------------------------
 
 
-def _take_lab(top: int, lab: Lab, course: Course) -> tuple[dict[str, bytes], list[str], list[str]]:
+def _take_lab(top: int, lab: Lab, course: Course) -> tuple[dict[str, bytes], list[Text], list[str]]:
     """The files of one lab, what is wrong with them, and the names that nobody asked for."""
     files: dict[str, bytes] = {}
-    problems: list[str] = []
+    problems: list[Text] = []
     if not lab.files:
         return files, problems, []
     try:
@@ -113,17 +119,25 @@ def _take_lab(top: int, lab: Lab, course: Course) -> tuple[dict[str, bytes], lis
                 try:
                     files[path] = _read(folder, path.partition("/")[2])
                 except _Unusable as error:
-                    problems.append(f"{path}: {error}")
+                    problems.append(msg("{path}: {why}", path=path, why=error.why))
             given = _names_in(course.labs_dir / lab.name)
             asked = {path.partition("/")[2] for path in lab.files} | given
             extra = [f"{lab.name}/{name}" for name in _entries(folder) if name not in asked]
     except _Unusable as error:
-        return {}, [f"{lab.name}/: {error}"], []
+        return {}, [msg("{path}: {why}", path=f"{lab.name}/", why=error.why)], []
     return files, problems, extra
 
 
 class _Unusable(Exception):
-    """Why one entry of a submission cannot be taken; its text is for the student."""
+    """One entry of a submission cannot be taken.
+
+    Args:
+        why: the reason, for the student.
+    """
+
+    def __init__(self, why: Text) -> None:
+        super().__init__(str(why))
+        self.why = why
 
 
 @contextmanager
@@ -155,9 +169,7 @@ def _read(folder: int, name: str) -> bytes:
         try:
             data = file.read(MAX_BYTES + 1)
         except OSError as error:
-            raise _Unusable(
-                msg("cannot be read: {os_reason}", os_reason=os_reason(error))
-            ) from None
+            raise _Unusable(msg("cannot be read: {reason}", reason=os_reason(error))) from None
     if len(data) > MAX_BYTES:
         raise _Unusable(msg("is larger than {max_bytes} KiB", max_bytes=MAX_BYTES // 1024))
     if b"\0" in data:
@@ -172,11 +184,14 @@ def _why(error: OSError, parent: int, name: str, wanted: str) -> Text:
     try:
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except OSError:
-        return msg("cannot be read: {os_reason}", os_reason=os_reason(error))
+        return msg("cannot be read: {reason}", reason=os_reason(error))
     right = stat.S_ISDIR(mode) if wanted == "folder" else stat.S_ISREG(mode)
     if not right:
-        return msg("is {kind}, not a {wanted}", kind=_kind(mode), wanted=wanted)
-    return msg("cannot be read: {os_reason}", os_reason=os_reason(error))
+        kind = _kind(mode)
+        if wanted == "folder":
+            return msg("is {kind}, not a folder", kind=kind)
+        return msg("is {kind}, not a file", kind=kind)
+    return msg("cannot be read: {reason}", reason=os_reason(error))
 
 
 def _kind(mode: int) -> Text:
@@ -225,8 +240,10 @@ def _listed(names: Sequence[str]) -> Text:
 # --- words -----------------------------------------------------------------------------------
 
 
-def _expected(labs: Sequence[Lab]) -> str:
-    return "plain text files: " + ", ".join(path for lab in labs for path in lab.files)
+def _expected(labs: Sequence[Lab]) -> Text:
+    return msg(
+        "plain text files: {files}", files=", ".join(path for lab in labs for path in lab.files)
+    )
 
 
 def _next_step(directory: Path, labs: Sequence[Lab]) -> Text:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from vmmlab.base.errors import CourseError, VmmlabError
+from vmmlab.base.message import msg
 from vmmlab.checks.declaring import Check, declared_in
 from vmmlab.checks.failing import CheckMistake
 from vmmlab.checks.judging import judge
@@ -88,7 +89,8 @@ def _unloadable(path: Path, error: BaseException) -> CourseError:
             line = frame.lineno or 0
     text = error.msg if isinstance(error, SyntaxError) else error
     return CourseError(
-        f"{path}:{line}: this test file cannot be loaded.", found=f"{type(error).__name__}: {text}"
+        msg("{path}:{line}: this test file cannot be loaded.", path=path, line=line),
+        found=f"{type(error).__name__}: {text}",
     )
 
 
@@ -126,7 +128,7 @@ class Engine:
         """Keep the reason when pytest itself cannot collect a test file."""
         if report.failed and self.error is None:
             self.error = CourseError(
-                f"{report.nodeid}: cannot be collected.", found=text_of(report)
+                msg("{nodeid}: cannot be collected.", nodeid=report.nodeid), found=text_of(report)
             )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -367,8 +369,8 @@ def _bind_items(
         check = by_function.get((str(item.path), name))
         if check is None:
             raise CourseError(
-                f"{item.path.name}: {name} is not a check.",
-                expected=f'@check("{run.lab}.topic.name", …) above it',
+                msg("{path}: {name} is not a check.", path=item.path.name, name=name),
+                expected=msg('@check("{lab}.topic.name", …) above it', lab=run.lab),
             )
         if check not in run.checks:
             others.add(item)

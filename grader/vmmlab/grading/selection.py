@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 from vmmlab.checks.declaring import Check, declared_in
 from vmmlab.course.defined import check_defined
 from vmmlab.course.model import ARCHES, Lab
@@ -61,17 +62,29 @@ class Selection:
         for check in checks:
             if arch_of[check.id] not in check.arch:
                 raise CourseError(
-                    f"{check.where}: {check.id} is declared for {', '.join(check.arch)}.",
-                    expected=f'arch="{arch_of[check.id]}", as course.yml says',
-                    next_step="mend arch= there, or the key arch in course.yml",
+                    msg(
+                        "{where}: {id} is declared for {names}.",
+                        where=check.where,
+                        id=check.id,
+                        names=", ".join(check.arch),
+                    ),
+                    expected=msg('arch="{arch_of}", as course.yml says', arch_of=arch_of[check.id]),
+                    next_step=msg("mend arch= there, or the key arch in course.yml"),
                 )
             for need in check.needs:
                 if arch_of[need] != arch_of[check.id]:
                     raise CourseError(
-                        f"{check.where}: {check.id} is for {arch_of[check.id]} and needs {need}, "
-                        f"which is for {arch_of[need]}.",
-                        expected=f"needs that are for {arch_of[check.id]} too",
-                        next_step="mend needs=, or the key arch in course.yml",
+                        msg(
+                            "{where}: {id} is for {arch_of} and needs {need}, which is for "
+                            "{arch_of2}.",
+                            where=check.where,
+                            id=check.id,
+                            arch_of=arch_of[check.id],
+                            need=need,
+                            arch_of2=arch_of[need],
+                        ),
+                        expected=msg("needs that are for {arch_of} too", arch_of=arch_of[check.id]),
+                        next_step=msg("mend needs=, or the key arch in course.yml"),
                     )
 
     def view(self, check: Check, seen: object) -> object:

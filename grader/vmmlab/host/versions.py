@@ -71,8 +71,8 @@ def parse_version(text: str) -> tuple[int, int, int]:
     if match is None:
         raise InfraError(
             msg("QEMU did not tell its version."),
-            expected='"QEMU emulator version 7.2…"',
-            found=text.strip()[:200] or "nothing",
+            expected=msg('"QEMU emulator version 7.2…"'),
+            found=text.strip()[:200] or msg("nothing"),
             next_step=msg(
                 "Check ${qemu_variable} and that QEMU runs by itself.", qemu_variable=QEMU_VARIABLE
             ),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import CourseError
-from vmmlab.base.message import Listed, Message, Text, Value
+from vmmlab.base.message import Listed, Message, Text, Value, msg
 
 _HOLE: Final = "{}"
 _WEAK: Final = 8
@@ -159,12 +159,19 @@ def catalog(folder: Path, language: str) -> Mapping[str, str]:
     file = yamlfile.read(path)
     data = {} if file.data is None else file.data
     if not isinstance(data, dict):
-        raise CourseError(f"{file.shown}:1: these are not messages.", expected='"English": "other"')
+        raise CourseError(
+            msg("{shown}:1: these are not messages.", shown=file.shown),
+            expected='"English": "other"',
+        )
     for english, translation in data.items():
         if not (isinstance(english, str) and isinstance(translation, str)):
             raise CourseError(
-                f"{file.shown}:{file.line((english,))}: this is not a text and its translation.",
-                next_step="put both in quotes",
+                msg(
+                    "{shown}:{value}: this is not a text and its translation.",
+                    shown=file.shown,
+                    value=file.line((english,)),
+                ),
+                next_step=msg("put both in quotes"),
             )
     return data
 

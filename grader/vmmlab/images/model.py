@@ -107,7 +107,7 @@ class BuildOptions:
         if self.delays not in ("fast", "faithful"):
             raise UsageError(
                 msg("There are no delays {delays!r}.", delays=self.delays),
-                expected="fast, faithful",
+                expected=msg("fast, faithful"),
             )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.images import objects, toolchain
 from vmmlab.images.cache import digest, digest_files
 from vmmlab.images.compile import Job, Merge
@@ -111,11 +111,17 @@ def own_files(title: str, lab: LabLike, files: Mapping[str, bytes]) -> dict[str,
     found = []
     for name in lab.files:
         wanted = ", ".join(lab.symbols.get(name, ()))
-        task = f"; it has to define {wanted}" if wanted else ""
         if name not in files:
-            found.append(Diagnostic(name, 0, 0, "error", f"the file is missing{task}"))
+            what: Text = msg("the file is missing")
+            if wanted:
+                what = msg("the file is missing; it has to define {names}", names=wanted)
         elif not files[name].strip():
-            found.append(Diagnostic(name, 0, 0, "error", f"the file is empty{task}"))
+            what = msg("the file is empty")
+            if wanted:
+                what = msg("the file is empty; it has to define {names}", names=wanted)
+        else:
+            continue
+        found.append(Diagnostic(name, 0, 0, "error", what))
     if found:
         raise BuildFailed(title, found, "".join(f"{one}\n" for one in found))
     return {name: files[name] for name in lab.files}

@@ -39,10 +39,10 @@ def source_of(course: Course, cohort: Cohort) -> PrebuiltSource:
         raise UsageError(
             msg("there is nothing to stand in for the labs that are not being graded."),
             expected=msg(
-                "{reference_dir}/ or {root}/ in {root2}",
-                reference_dir=course.reference_dir.name,
-                root=top.relative_to(course.root),
-                root2=course.root,
+                "{reference}/ or {prebuilt}/ in {course}",
+                reference=course.reference_dir.name,
+                prebuilt=top.relative_to(course.root),
+                course=course.root,
             ),
             next_step=msg("use the whole kit, or a release as vmmlab release makes it"),
         )

@@ -44,9 +44,9 @@ class FromReference:
                 found[name] = path.read_bytes()
             except OSError as error:
                 raise InfraError(
-                    f"The reference has no {name}.",
+                    msg("The reference has no {name}.", name=name),
                     found=f"{path}: {error.strerror}",
-                    next_step="Check out the whole kit, or use the stand-ins of a release.",
+                    next_step=msg("Check out the whole kit, or use the stand-ins of a release."),
                 ) from error
         return found
 
@@ -75,11 +75,14 @@ class Prebuilt:
             return path.read_bytes()
         except OSError as error:
             raise UsageError(
-                f"There is no stand-in for {lab}.",
+                msg("There is no stand-in for {lab}.", lab=lab),
                 expected=str(path),
                 found=error.strerror or str(error),
-                next_step=f"If {lab} is not yet over, its stand-in is held back: build with all "
-                "files your own (make vmm). Else make the workspace anew with `vmmlab new`.",
+                next_step=msg(
+                    "If {lab} is not yet over, its stand-in is held back: build with all files "
+                    "your own (make vmm). Else make the workspace anew with `vmmlab new`.",
+                    lab=lab,
+                ),
             ) from error
 
     def _check(self, folder: Path, arch: str, cohort: CohortLike) -> None:
@@ -93,14 +96,14 @@ class Prebuilt:
             raise UsageError(
                 msg("{path} cannot be read.", path=path),
                 found=str(error),
-                next_step="Make the workspace anew with `vmmlab new`.",
+                next_step=msg("Make the workspace anew with `vmmlab new`."),
             ) from error
         if (found[0], found[2]) != (arch, _hash(cohort)):
             raise UsageError(
-                "The stand-ins were made for something else.",
-                expected=f"cohort {cohort.name}, {arch}",
-                found=f"cohort {found[1]}, {found[0]}",
-                next_step="Make the workspace anew with `vmmlab new`.",
+                msg("The stand-ins were made for something else."),
+                expected=msg("cohort {cohort}, {arch}", cohort=cohort.name, arch=arch),
+                found=msg("cohort {found}, {found2}", found=found[1], found2=found[0]),
+                next_step=msg("Make the workspace anew with `vmmlab new`."),
             )
 
 

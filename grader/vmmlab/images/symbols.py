@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
 from vmmlab.images.linemap import Range
 
 if TYPE_CHECKING:
@@ -56,8 +57,10 @@ class Symbols:
         found = self._globals.get(name)
         if found is None:
             raise InfraError(
-                f"The image has no global symbol {name}.",
-                next_step="The given VMM code and the grader do not fit; check out one version.",
+                msg("The image has no global symbol {name}.", name=name),
+                next_step=msg(
+                    "The given VMM code and the grader do not fit; check out one version."
+                ),
             )
         return found[0]
 

@@ -188,7 +188,7 @@ def _tool(name: str) -> str:
     package = "clang" if name == "clang" else "gcc binutils"
     raise InfraError(
         msg("{name} is not installed.", name=name),
-        next_step=f"sudo apt-get install {package}",
+        next_step=msg("sudo apt-get install {package}", package=package),
     )
 
 

@@ -122,8 +122,8 @@ def require_x2apic(version: tuple[int, ...]) -> None:
     if tuple(version[:2]) < _X2APIC_SINCE:
         raise UsageError(
             msg("more than 255 processors need x2APIC, which this QEMU does not emulate."),
-            expected=msg("QEMU {map} or newer", map=".".join(map(str, _X2APIC_SINCE))),
-            found=f"QEMU {'.'.join(map(str, version))}",
+            expected=msg("QEMU {version} or newer", version=".".join(map(str, _X2APIC_SINCE))),
+            found=msg("QEMU {names}", names=".".join(map(str, version))),
             next_step=msg(
                 "take at most 255, or name another QEMU in ${qemu_variable}",
                 qemu_variable=QEMU_VARIABLE,

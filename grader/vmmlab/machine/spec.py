@@ -70,7 +70,7 @@ class MachineSpec:
             raise UsageError(
                 msg("A machine cannot have this much memory."),
                 expected=msg("16 to 3072 MiB"),
-                found=f"{self.memory_mib} MiB",
+                found=msg("{memory_mib} MiB", memory_mib=self.memory_mib),
                 next_step=msg("Choose another memory size for this scenario."),
             )
         firmware.find(self.firmware)

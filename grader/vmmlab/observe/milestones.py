@@ -74,9 +74,9 @@ def milestone(order: int, name: str, title: Message, goal: Message, place: str =
         same = (one.name, one.order, one.place) == (name, order, place)
         if not same and (one.name == name or one == made):
             raise CourseError(
-                f"milestone {name!r} cannot be registered.",
-                expected="a name and an order that no other milestone has",
-                found=f"{one.name!r} at {one.order}",
+                msg("milestone {name} cannot be registered.", name=repr(name)),
+                expected=msg("a name and an order that no other milestone has"),
+                found=msg("{one} at {order}", one=repr(one.name), order=one.order),
             )
     return _MILESTONES.setdefault(name, made)
 

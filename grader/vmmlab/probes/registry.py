@@ -56,9 +56,9 @@ def probe(name: str, *, cost: int = 1) -> Callable[[P], P]:
         known = _KINDS.setdefault(name, ProbeKind(name, made, cost))
         if known.make.__qualname__ != made.__qualname__:
             raise CourseError(
-                f"probe {name!r} is registered twice.",
+                msg("probe {name} is registered twice.", name=repr(name)),
                 found=f"{known.make.__module__}.{known.make.__qualname__}",
-                next_step="give one of the two another name",
+                next_step=msg("give one of the two another name"),
             )
         _KINDS[name] = ProbeKind(name, made, cost)  # a module that is loaded again
         return made
@@ -80,7 +80,7 @@ def probe_kind(name: str) -> ProbeKind:
     if name not in _KINDS:
         near = get_close_matches(name, _KINDS, 1)
         raise CourseError(
-            f"there is no probe {name!r}.",
+            msg("there is no probe {name}.", name=repr(name)),
             expected=msg("one of {probe_names}", probe_names=", ".join(probe_names())),
             next_step=msg("did you mean {near!r}?", near=near[0]) if near else "",
         )

@@ -127,8 +127,8 @@ def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Sce
     name = setup.get("name", probe)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise CourseError(
-            f"{where}: {name!r} cannot be a scenario's name.",
-            expected='lower-case letters, digits, "-" and "_", for example "ladder"',
+            msg("{where}: {name} cannot be a scenario's name.", where=where, name=repr(name)),
+            expected=msg('lower-case letters, digits, "-" and "_", for example "ladder"'),
         )
     machine = Setup.__annotations__.keys()
     known = sorted({*machine, *kind.parameters})
@@ -136,7 +136,13 @@ def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Sce
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             raise CourseError(
-                f"{where}: scenario {name}: the probe {probe} takes no parameter {key}.",
+                msg(
+                    "{where}: scenario {name}: the probe {probe} takes no parameter {key}.",
+                    where=where,
+                    name=name,
+                    probe=probe,
+                    key=key,
+                ),
                 expected=msg("one of {known}", known=", ".join(known)),
                 found=f"{key}={value!r}",
                 next_step=msg("did you mean {near}?", near=near[0]) if near else "",
@@ -145,8 +151,13 @@ def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Sce
             hash(value)
         except TypeError:
             raise CourseError(
-                f"{where}: parameter {key} of scenario {name} can change later.",
-                expected="a number, a text or a tuple",
+                msg(
+                    "{where}: parameter {key} of scenario {name} can change later.",
+                    where=where,
+                    key=key,
+                    name=name,
+                ),
+                expected=msg("a number, a text or a tuple"),
                 found=type(value).__name__,
             ) from None
     options = tuple(sorted((key, setup[key]) for key in kind.parameters & setup.keys()))

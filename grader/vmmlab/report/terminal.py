@@ -228,9 +228,9 @@ def _cases(check: CheckReport, say: Reader) -> str:
     lines = [
         say(
             msg(
-                "{count} of {count2} pass",
-                count=len(check.cases) - len(failed),
-                count2=len(check.cases),
+                "{passed} of {total} pass",
+                passed=len(check.cases) - len(failed),
+                total=len(check.cases),
             )
         )
     ]

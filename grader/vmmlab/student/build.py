@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.files import staged
-from vmmlab.base.message import Text, msg
+from vmmlab.base.message import Text, msg, nmsg
 from vmmlab.course import comments
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course, Lab, Step
@@ -46,12 +46,14 @@ def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") ->
     image, files = own_image(here, course, lab, arch)
     elf = install(image, folder_of(here.root, lab, arch))
     for warning in image.warnings:
-        yield f"{warning.file}:{warning.line}: {warning.severity}: {warning.message}"
-    yield (
-        f"{lab}: built in {time.monotonic() - began:.1f} s, "
-        f"{len(image.warnings) or 'no'} warning{'' if len(image.warnings) == 1 else 's'}: "
-        f"{elf.relative_to(here.root)}"
-    )
+        yield msg(
+            "{file}:{line}: {severity}: {message}",
+            file=warning.file,
+            line=warning.line,
+            severity=warning.severity,
+            message=warning.message,
+        )
+    yield _built(lab, time.monotonic() - began, len(image.warnings), elf.relative_to(here.root))
     for name in _changed(here.root, course.tree):
         yield msg(
             "note: {name} is not the given one; pytest and the grader use the given one", name=name
@@ -76,6 +78,24 @@ def open_steps(lab: Lab, files: Mapping[str, bytes]) -> Iterator[tuple[Step, int
             if stop.search(line):
                 yield step, number
                 break
+
+
+def _built(lab: str, seconds: float, warnings: int, elf: Path) -> Text:
+    if not warnings:
+        return msg(
+            "{lab}: built in {seconds:.1f} s, no warnings: {elf}",
+            lab=lab,
+            seconds=seconds,
+            elf=elf,
+        )
+    return nmsg(
+        "{lab}: built in {seconds:.1f} s, {count} warning: {elf}",
+        "{lab}: built in {seconds:.1f} s, {count} warnings: {elf}",
+        count=warnings,
+        lab=lab,
+        seconds=seconds,
+        elf=elf,
+    )
 
 
 def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str, arch: str) -> Iterator[Text]:

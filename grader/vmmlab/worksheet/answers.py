@@ -84,7 +84,7 @@ class Check:
         """The answer must be text, one of the choices if there are any."""
         fits = type(answer) is str and answer.strip() != "" and (not choices or answer in choices)
         wanted = (
-            msg("one of these: {map}", map=", ".join(map(repr, choices)))
+            msg("one of these: {choices}", choices=", ".join(map(repr, choices)))
             if choices
             else msg("a text")
         )

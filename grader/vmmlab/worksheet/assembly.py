@@ -6,6 +6,7 @@ import re
 from typing import Final, Literal
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.worksheet.libraries import imported
 from vmmlab.x86.decode import decode
 
@@ -41,7 +42,7 @@ def assemble(text: str, bits: Bits, *, att: bool = False, address: int = 0) -> b
     except keystone.KsError as error:
         problem = str(error)
     raise UsageError(
-        "these lines cannot be assembled.",
+        msg("these lines cannot be assembled."),
         expected=f"{bits}-bit assembly in {'AT&T' if att else 'Intel'} syntax; labels are words",
         found=problem,
     )

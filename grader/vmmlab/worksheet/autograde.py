@@ -67,8 +67,8 @@ def refuse_links(folder: Path) -> None:
                     "{parent} is a link or a special file.",
                     parent=path.relative_to(folder.parent.parent),
                 ),
-                expected="the worksheet itself",
-                next_step="ask the student for it, or remove the link",
+                expected=msg("the worksheet itself"),
+                next_step=msg("ask the student for it, or remove the link"),
             )
 
 

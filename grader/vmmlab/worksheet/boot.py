@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmmlab.base.errors import UsageError, VmmlabError
-from vmmlab.base.message import msg
+from vmmlab.base.message import msg, nmsg
 from vmmlab.base.text import cells
 from vmmlab.i18n.translate import Reader, error_text
 from vmmlab.observe.milestones import milestones
@@ -115,7 +115,7 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
 
 def _lines(lab: str, seen: Observation, say: Reader) -> list[str]:
     count = len(seen.cpus)
-    machine = f"{lab} on {count} CPU{'s' if count != 1 else ''}"
+    machine = nmsg("{lab} on {count} CPU", "{lab} on {count} CPUs", count=count, lab=lab)
     lines = [f"{say(machine)}{say.label(': ')}{say(_ENDINGS[seen.how_ended])}"]
     code = seen.physical_0.during
     if code:

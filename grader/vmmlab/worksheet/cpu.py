@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.worksheet.assembly import Bits
 from vmmlab.worksheet.libraries import imported
 from vmmlab.x86.decode import Decoded, accesses, decode
@@ -73,7 +74,11 @@ class TrialCpu:
         """Give a register a value."""
         if name not in self._ids:
             raise UsageError(
-                f"there is no register {name!r} to set in {self._bits}-bit mode.",
+                msg(
+                    "there is no register {name} to set in {_bits}-bit mode.",
+                    name=repr(name),
+                    _bits=self._bits,
+                ),
                 expected=", ".join(self._ids),
             )
         self._engine.reg_write(self._ids[name], value)

@@ -166,10 +166,12 @@ class Kernel:
                 return
             if not self.alive or time.monotonic() > end:
                 raise InfraError(
-                    "A kernel for a worksheet could not be started.",
-                    expected="ipykernel, from vmmlab[instructor]",
-                    found="it ended" if not self.alive else f"no answer within {_START_S:.0f} s",
-                    next_step="run `python -m ipykernel_launcher` here, and `vmmlab doctor`",
+                    msg("A kernel for a worksheet could not be started."),
+                    expected=msg("ipykernel, from vmmlab[instructor]"),
+                    found=msg("it ended")
+                    if not self.alive
+                    else msg("no answer within {START_S:.0f} s", START_S=_START_S),
+                    next_step=msg("run `python -m ipykernel_launcher` here, and `vmmlab doctor`"),
                 )
 
     def _collect(self, message: str, outputs: list[dict[str, Any]], timeout_s: float) -> Text:

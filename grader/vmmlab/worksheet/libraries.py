@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 
 
 def imported(module: str, package: str) -> Any:
@@ -25,6 +26,9 @@ def imported(module: str, package: str) -> Any:
             return importlib.import_module(module)
     except ImportError:
         raise UsageError(
-            f"{package} is not installed, or there is none for this kind of machine.",
-            next_step="python -m pip install 'vmmlab[worksheets]'",
+            msg(
+                "{package} is not installed, or there is none for this kind of machine.",
+                package=package,
+            ),
+            next_step=msg("python -m pip install 'vmmlab[worksheets]'"),
         ) from None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.worksheet.assembly import Bits
 from vmmlab.worksheet.cpu import TrialCpu
 from vmmlab.worksheet.execute import CODE
@@ -62,7 +63,8 @@ def race(
                 return _way_to(after, came_from)
             if len(came_from) > _MOST_STATES:
                 raise UsageError(
-                    "there are too many orders to try.", expected="a short loop that takes a lock"
+                    msg("there are too many orders to try."),
+                    expected=msg("a short loop that takes a lock"),
                 )
             waiting.append(after)
     return None

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg
 
 _ROLES: Final = ("given", "answer", "test", "manual")
 _WHO: Final = "worksheet.student(os.environ"
@@ -57,7 +58,7 @@ def build(text: str, name: str = "worksheet.py", translated: str | None = None) 
         digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
         cell.id = meta["grade_id"] if meta else f"text-{digest}"
         if cell.id in seen:
-            raise CourseError(f"{name}: two cells are called {cell.id}.")
+            raise CourseError(msg("{name}: two cells are called {id}.", name=name, id=cell.id))
         seen.add(cell.id)
     notebook.metadata = node(
         {
@@ -76,9 +77,9 @@ def _translate(notebook: Any, translated: Any, name: str) -> None:
         cell.cell_type != "markdown" for cell in translated.cells
     ):
         raise CourseError(
-            f"{name}: its translation has other cells.",
-            expected=f"{len(own)} text cells, with the same headings, and no others",
-            found=f"{len(translated.cells)} cells",
+            msg("{name}: its translation has other cells.", name=name),
+            expected=msg("{own} text cells, with the same headings, and no others", own=len(own)),
+            found=msg("{cells} cells", cells=len(translated.cells)),
         )
     for cell, other in zip(own, translated.cells, strict=True):
         cell.source = other.source
@@ -94,8 +95,10 @@ def _nbgrader(heading: dict[str, Any], name: str) -> dict[str, Any]:
     graded = roles and roles[0] in ("test", "manual")
     if len(heading) != len(roles) or len(roles) > 1 or (points is not None) != bool(graded):
         raise CourseError(
-            f"{name}: a cell's heading cannot be understood.",
-            expected="nothing, or one of given, answer, test, manual; points with the last two",
+            msg("{name}: a cell's heading cannot be understood.", name=name),
+            expected=msg(
+                "nothing, or one of given, answer, test, manual; points with the last two"
+            ),
             found=", ".join([*heading, *(["points"] if points is not None else [])]),
         )
     if not roles:

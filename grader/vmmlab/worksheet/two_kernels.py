@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.worksheet.kernel import STOPPED, Done, Kernel, error
 
 _PLAIN: Final = "__import__('vmmlab.worksheet.answers', fromlist=['plain']).plain"
@@ -176,9 +176,9 @@ class _Tests:
         if done.ended or any(one["output_type"] == "error" for one in done.outputs):
             said = [one["evalue"] for one in done.outputs if one["output_type"] == "error"]
             raise InfraError(
-                f"the locked cell {name} does not run.",
+                msg("the locked cell {name} does not run.", name=name),
                 found=done.ended or "; ".join(said),
-                next_step="look at the worksheet in source/, and release it again",
+                next_step=msg("look at the worksheet in source/, and release it again"),
             )
 
 

@@ -31,9 +31,7 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
     if not is_course_folder(folder):
         raise UsageError(
             msg("{folder} is not a course folder of nbgrader.", folder=folder),
-            expected=msg(
-                "{signs} or {signs2} in it", signs=", ".join(_SIGNS[:-1]), signs2=_SIGNS[-1]
-            ),
+            expected=msg("{signs} or {last} in it", signs=", ".join(_SIGNS[:-1]), last=_SIGNS[-1]),
             next_step=msg("give --nbgrader the folder; nbgrader quickstart makes one"),
         )
     app = NbGrader()

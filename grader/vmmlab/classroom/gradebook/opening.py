@@ -77,7 +77,7 @@ def _make(file: Path, course_id: str) -> None:
     if shutil.which("alembic", path=place) is None:
         raise InfraError(
             msg("nbgrader cannot make a gradebook: its tool alembic is missing."),
-            expected=f"{scripts}/alembic",
+            expected=msg("{scripts}/alembic", scripts=scripts),
             next_step=msg("pip install 'vmmlab[instructor]' into the environment of this vmmlab"),
         )
     with tempfile.TemporaryDirectory(prefix=".gradebook-", dir=file.parent) as scratch:

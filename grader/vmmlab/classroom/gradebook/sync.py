@@ -166,9 +166,9 @@ def _read(source: ReportFile) -> Report:
     if source.lab and source.lab != report.lab:
         raise UsageError(
             msg(
-                "{path}: the file is called {path2} and holds another lab's report.",
+                "{path}: the file is called {name} and holds another lab's report.",
                 path=source.path,
-                path2=source.path.name,
+                name=source.path.name,
             ),
             expected=source.lab,
             found=report.lab,

@@ -92,7 +92,11 @@ def grade(
         if not converter.seen:
             raise UsageError(
                 msg("nobody has handed in {assignment}.", assignment=assignment),
-                expected=f"submitted/{student or 'STUDENT'}/{assignment}/worksheet.ipynb",
+                expected=msg(
+                    "submitted/{value}/{assignment}/worksheet.ipynb",
+                    value=student or "STUDENT",
+                    assignment=assignment,
+                ),
             ) from error
     return [_graded(app, assignment, who, problem) for who, problem in converter.seen.items()]
 

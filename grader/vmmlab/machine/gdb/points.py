@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from vmmlab.base.message import msg
 from vmmlab.machine.gdb.errors import GdbError
 from vmmlab.machine.gdb.stub import Stub
 
@@ -72,7 +73,7 @@ class Points:
         for packet, reply in zip(packets, await self._stub.ask(*packets), strict=True):
             if reply != b"OK":
                 raise GdbError(
-                    "QEMU refused a break- or watchpoint.",
-                    expected=f"OK for {packet.decode()}",
+                    msg("QEMU refused a break- or watchpoint."),
+                    expected=msg("OK for {packet}", packet=packet.decode()),
                     found=repr(reply),
                 )

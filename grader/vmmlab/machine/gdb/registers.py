@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from vmmlab.base.message import msg
 from vmmlab.machine.gdb.errors import GdbError
 from vmmlab.x86.registers import CR0_PE, EFER_LMA, Mode, mode_of
 
@@ -146,7 +147,9 @@ class RegisterLayout:
             GdbError: the answer is too short.
         """
         if len(body) < 2 * self.size:
-            raise GdbError(f"CPU {cpu}: QEMU gave no registers.", found=repr(body[:40]))
+            raise GdbError(
+                msg("CPU {cpu}: QEMU gave no registers.", cpu=cpu), found=repr(body[:40])
+            )
         data = bytes.fromhex(body[: 2 * self.size].decode("ascii"))
         return dict(zip(self.order, self.codec.unpack(data), strict=True))
 
@@ -180,10 +183,10 @@ def parse_layout(files: Iterable[str]) -> RegisterLayout:
     missing = [name for name in REGISTER_NAMES if name not in index]
     if missing:
         raise GdbError(
-            "QEMU describes its registers in a way that is not known.",
-            expected="registers of a 64-bit x86 processor",
-            found=f"no {', '.join(missing)}",
-            next_step="Use qemu-system-x86_64, versions 7.2 to 10.",
+            msg("QEMU describes its registers in a way that is not known."),
+            expected=msg("registers of a 64-bit x86 processor"),
+            found=msg("no {names}", names=", ".join(missing)),
+            next_step=msg("Use qemu-system-x86_64, versions 7.2 to 10."),
         )
     form, at, order = "<", 0, []
     for start, size, name in sorted(places):

@@ -166,9 +166,9 @@ class Runner:
         reply = await self._next_reply(self._stub.limits.reply_s)
         if reply is None:
             raise GdbError(
-                "QEMU does not stop when asked to.",
-                expected=f"a stop within {self._stub.limits.reply_s:g} s",
-                found="nothing",
+                msg("QEMU does not stop when asked to."),
+                expected=msg("a stop within {reply_s:g} s", reply_s=self._stub.limits.reply_s),
+                found=msg("nothing"),
                 next_step=msg("The host may be overloaded: try again."),
             )
         return await self._read(reply) or Stop("interrupt", min(who))
@@ -311,9 +311,9 @@ class Runner:
                 return Stop("step", cpu, now.linear_pc, registers=now)
             if loop.time() > end:
                 raise GdbError(
-                    f"CPU {cpu} does not execute a single instruction.",
-                    expected=f"one instruction within {limits.quiet_s:g} s",
-                    found=f"still at {now.linear_pc:#x}",
+                    msg("CPU {cpu} does not execute a single instruction.", cpu=cpu),
+                    expected=msg("one instruction within {quiet_s:g} s", quiet_s=limits.quiet_s),
+                    found=msg("still at {linear_pc:#x}", linear_pc=now.linear_pc),
                     next_step=msg("The host may be overloaded: try again."),
                 )
             patience_s = min(patience_s * 4, _LONGEST_STEP_S)

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from vmmlab.base.message import msg
 from vmmlab.machine.dialects import watch_address
 from vmmlab.machine.gdb.cpus import Cpus
 from vmmlab.machine.gdb.errors import GdbError
@@ -112,7 +113,9 @@ class StopReader:
         if match is None or match[2] is None:
             if body[:1] in (b"W", b"X"):
                 return Stop("exit", reason="QEMU exited")
-            raise GdbError("QEMU's debug stub sent a stop that is not known.", found=repr(body))
+            raise GdbError(
+                msg("QEMU's debug stub sent a stop that is not known."), found=repr(body)
+            )
         signal, cpu = int(match[1], 16), int(match[2], 16) - 1
         if signal not in (_SIGINT, _SIGTRAP):
             # A shutdown, an internal error, a panic device, …: each is the end of the machine.

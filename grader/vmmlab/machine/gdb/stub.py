@@ -97,7 +97,9 @@ class Stub:
             packet = f"qXfer:features:read:{name}:{len(text):x},{step:x}".encode("ascii")
             body = (await self.ask(packet))[0]
             if body[:1] not in (b"m", b"l"):
-                raise GdbError(f"QEMU's debug stub does not describe {name}.", found=repr(body))
+                raise GdbError(
+                    msg("QEMU's debug stub does not describe {name}.", name=name), found=repr(body)
+                )
             text += unescape(body[1:])
             if body[:1] == b"l":
                 return text.decode("utf-8")
@@ -124,7 +126,9 @@ class Stub:
         packet = b"qRcmd," + command.encode("utf-8").hex().encode("ascii")
         batch = await self._batch((packet,), self.limits.reply_s)
         if batch.replies[0] != b"OK":
-            raise GdbError(f"QEMU refused the monitor command {command!r}.")
+            raise GdbError(
+                msg("QEMU refused the monitor command {command}.", command=repr(command))
+            )
         return batch.console.decode("utf-8", "replace")
 
     async def _batch(self, packets: tuple[bytes, ...], patience_s: float) -> Batch:
@@ -140,9 +144,9 @@ class Stub:
             if self.wire.lost:
                 raise await self.died()
             raise GdbError(
-                "QEMU's debug stub does not answer.",
+                msg("QEMU's debug stub does not answer."),
                 expected=msg("an answer within {patience_s:g} s", patience_s=patience_s),
-                found="nothing",
+                found=msg("nothing"),
                 next_step=msg("The host may be overloaded: try again."),
             )
         return batch

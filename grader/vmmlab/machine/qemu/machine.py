@@ -14,7 +14,7 @@ from qemu.qmp import QMPClient
 from qemu.qmp.error import QMPError
 
 from vmmlab.base.errors import InfraError
-from vmmlab.base.message import msg
+from vmmlab.base.message import listed, msg
 from vmmlab.base.tasks import run_to_end
 from vmmlab.base.text import from_guest
 from vmmlab.host.versions import is_tried, qemu_path
@@ -126,7 +126,7 @@ class Machine:
             raise InfraError(
                 msg("QEMU did not start in time."),
                 expected=msg("an answer within {start_s:g} s", start_s=self.limits.start_s),
-                found=self._output.log.messages() or "nothing",
+                found=self._output.log.messages() or msg("nothing"),
                 next_step=msg("The host may be overloaded: try again."),
             ) from None
         except MachineDied as error:
@@ -154,7 +154,7 @@ class Machine:
             found=self._output.log.messages()
             or msg("exit code {code} without a word", code=str(code)),
             next_step=msg(
-                "run `vmmlab doctor`; the command was: {command}", command=" ".join(self.argv)
+                "Run `vmmlab doctor`; the command was: {command}", command=" ".join(self.argv)
             ),
         )
 
@@ -231,9 +231,11 @@ class Machine:
         return MachineDied(
             msg("QEMU ended in the middle of a boot."),
             expected=msg("a machine that goes on until the grader ends it"),
-            found=f"{self._process.status()}; {said}",
-            next_step="Try again; if it happens again, report it with the command: "
-            + " ".join(self.argv),
+            found=listed([self._process.status(), said], "; "),
+            next_step=msg(
+                "Try again; if it happens again, report it with the command: {command}",
+                command=" ".join(self.argv),
+            ),
         )
 
     def _kill(self) -> None:
