@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from vmmlab.base.messagedata import to_json
 from vmmlab.report.model import SCHEMA, Report
-from vmmlab.report.text import NESTED, to_json
+from vmmlab.report.text import NESTED
 
 SCHEMA_FILE = Path(__file__).with_name("report.schema.json")
 SAMPLE_FILE = Path(__file__).with_name("report.sample.json")
