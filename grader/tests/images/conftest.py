@@ -8,7 +8,7 @@ from pathlib import Path
 import mini
 import pytest
 
-from vmmlab.host import sandbox
+from vmmlab.host import bubblewrap
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildFailed, BuildOptions, Image
@@ -67,7 +67,7 @@ def fail(build: Callable[..., Image]) -> Fail:
 @pytest.fixture
 def isolated() -> None:
     """Skips where there is no bubblewrap: the test is about what it hides."""
-    if not sandbox.probe().works:
+    if not bubblewrap.examine().works:
         pytest.skip("bubblewrap does not work here")
 
 

@@ -364,10 +364,10 @@ class TestTricks:
         assert first(error)[0] == "lab2/tramp.S"
 
     def shorten(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from vmmlab.host.sandbox import Limits
+        from vmmlab.host.rlimits import ResourceLimits
         from vmmlab.images import compile
 
-        monkeypatch.setattr(compile, "LIMITS", Limits(file_mib=16, cpu_s=1, memory_mib=512))
+        monkeypatch.setattr(compile, "LIMITS", ResourceLimits(file_mib=16, cpu_s=1, memory_mib=512))
 
     def test_handwritten_debug_information(self, build: Build) -> None:
         code = (

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
-from vmmlab.host.sandbox import Limits, Sandbox
+from vmmlab.host.rlimits import ResourceLimits
+from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import diagnostics
 from vmmlab.images.model import Diagnostic
 from vmmlab.images.toolchain import ENVIRONMENT, Toolchain
@@ -26,7 +27,7 @@ MEMORY_MIB = 1024
 WALL_S = 120.0
 _STDERR_BYTES = 512 * 1024
 
-LIMITS = Limits(file_mib=FILE_MIB, cpu_s=CPU_S, memory_mib=MEMORY_MIB)
+LIMITS = ResourceLimits(file_mib=FILE_MIB, cpu_s=CPU_S, memory_mib=MEMORY_MIB)
 _LIMITS_TEXT = {
     "cpu": f"compiling it was stopped after {CPU_S} s of processor time "
     "(an endless macro, include or repetition?)",

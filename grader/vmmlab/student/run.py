@@ -27,7 +27,8 @@ from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.host import toolroots, tools
-from vmmlab.host.sandbox import Limits, Sandbox, kill_tree
+from vmmlab.host.rlimits import ResourceLimits
+from vmmlab.host.sandbox import Sandbox, kill_tree
 from vmmlab.host.versions import qemu_path, tool_versions
 from vmmlab.i18n.translate import Reader
 from vmmlab.images import prebuilt
@@ -224,7 +225,7 @@ def _wrap(
         ro=[spec.kernel.resolve(), *toolroots.roots(qemu_path())],
         rw=rw,
         devices=devices,
-        limits=Limits(file_mib=64),
+        limits=ResourceLimits(file_mib=64),
     )
 
 
