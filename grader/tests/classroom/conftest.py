@@ -35,7 +35,7 @@ def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gradebook with two students and nothing else."""
     from nbgrader.api import Gradebook
 
-    from vmmlab.classroom.gradebook.book import _make
+    from vmmlab.classroom.gradebook.opening import _make
 
     file = tmp_path_factory.mktemp("template") / "gradebook.db"
     _make(file, "vmm")

@@ -27,9 +27,7 @@ from gradebook_helpers import (
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.classroom import gradebook
-from vmmlab.classroom.gradebook import book as books
-from vmmlab.classroom.gradebook import show
-from vmmlab.classroom.gradebook import sync as syncing
+from vmmlab.classroom.gradebook import opening, show, write
 from vmmlab.classroom.gradebook.students import Entry
 from vmmlab.cli import main
 from vmmlab.course.model import Course
@@ -416,14 +414,14 @@ def test_a_report_is_in_whole_or_not_at_all(
     """nbgrader's API commits after each step; stopped half-way nothing must be left."""
     before = rows(folder), files(folder)
     put()
-    real = syncing.Book._penalty
+    real = write._penalty
 
-    def stops(self: Any, submission: Any, student: str, changes: Any) -> None:
-        real(self, submission, student, changes)
+    def stops(submission: Any, penalty: float | None, changes: write.Changes) -> None:
+        real(submission, penalty, changes)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(syncing.Book, "_penalty", stops)
+        patch.setattr(write, "_penalty", stops)
         with pytest.raises(KeyboardInterrupt):
             sync()
     assert (rows(folder), files(folder)) == before
@@ -548,7 +546,7 @@ def test_a_dry_run_makes_no_gradebook(
 ) -> None:
     empty = (folder / "gradebook.db").read_bytes()
     (folder / "gradebook.db").unlink()
-    monkeypatch.setattr(books, "_make", lambda file, _: file.write_bytes(empty))  # quicker
+    monkeypatch.setattr(opening, "_make", lambda file, _: file.write_bytes(empty))  # quicker
     put()
     assert sync(dry_run=True, create_students=True).synced[0].changes.after == 14
     assert [path.name for path in folder.iterdir()] == ["nbgrader_config.py"]

@@ -19,7 +19,10 @@ PACKAGE = ROOT / "grader" / "vmmlab"
 LABS = sorted(path.name for path in (ROOT / "labs").glob("lab[0-9]*"))
 
 SHOWN: Mapping[str, Collection[str] | None] = {
-    "student/run.py": ("Boot", "run", "_on_terminal", "_unattended", "_debug"),
+    "student/boot.py": None,
+    "student/debug.py": ("boot_under_gdb",),
+    "student/run.py": ("run", "_on_terminal"),
+    "student/unattended.py": ("_boot",),
     "images/builder.py": None,
     "checks/hints.py": None,
     "images/cache.py": None,
@@ -65,15 +68,17 @@ SHOWN: Mapping[str, Collection[str] | None] = {
     "explore/search.py": ("Search", "_Run"),
     "explore/text.py": None,
     "explore/trace.py": None,
-    "classroom/gradebook/book.py": None,
+    "classroom/gradebook/folder.py": None,
     "classroom/gradebook/marks.py": (
         *("_HIDDEN", "_NOT_JUDGED", "from_report", "compiler_lines", "_must_be_a_grade"),
         *("_must_fit", "_few", "_mark", "_comment", "_lines", "_hidden_mark"),
     ),
+    "classroom/gradebook/opening.py": None,
     "classroom/gradebook/notebook.py": ("text",),
     "classroom/gradebook/show.py": None,
     "classroom/gradebook/students.py": None,
     "classroom/gradebook/worksheets.py": None,
+    "classroom/gradebook/write.py": None,
     "classroom/gradebook/sync.py": (
         *("Options", "run", "_refusing", "_read", "_rivals", "_sync", "_who", "_facts"),
     ),

@@ -147,13 +147,14 @@ def run(
     lang: LangOption = None,
 ) -> int:
     """Boot a lab in QEMU with its serial line on this terminal; Ctrl-A X leaves."""
-    from vmmlab.student import run as boot
+    from vmmlab.student import run as runner
+    from vmmlab.student.boot import Boot
 
     here = current_workspace() if submission is None else None
     loaded = open_course(course, here.root if here else None)
-    what = boot.Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout, arch=arch)
+    what = Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout, arch=arch)
     source = here or submission or "reference"
-    return boot.run(what, loaded, source, gdb=gdb, say=context.obj)
+    return runner.run(what, loaded, source, gdb=gdb, say=context.obj)
 
 
 def iso(

@@ -18,6 +18,11 @@ from vmmlab.course.reference import reference_text
 from vmmlab.i18n.translate import ENGLISH
 
 
+def given_comments(course: Course, lang: str) -> Path:
+    """The translations of the given code's comments; there is no such file for English."""
+    return course.template / f"comments.{lang}.yml"
+
+
 def starters_dir(course: Course, lang: str) -> Path:
     """Return where a release has its starters in one language; "" is English."""
     return course.template / "starters" / (lang or ENGLISH)

@@ -6,8 +6,10 @@ boots the student's own VMM.
 """
 
 from vmmlab.worksheet.answers import Check
+from vmmlab.worksheet.assembly import assemble, disassemble
 from vmmlab.worksheet.boot import BootReport, boot_lab
-from vmmlab.worksheet.machine_code import After, assemble, disassemble, race, run
+from vmmlab.worksheet.execute import After, run
+from vmmlab.worksheet.lockrace import race
 from vmmlab.worksheet.numbers import Given, Numbers, Student, student
 
 __all__ = [

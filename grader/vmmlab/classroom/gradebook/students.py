@@ -36,7 +36,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ReportFile:
     """A report file and whose it is said to be.
 
     Attributes:
@@ -60,7 +60,7 @@ def valid_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def sources(paths: Sequence[Path], student: str | None = None) -> tuple[Source, ...]:
+def sources(paths: Sequence[Path], student: str | None = None) -> tuple[ReportFile, ...]:
     """The reports that were meant.
 
     A folder stands for the files labN.json in it and in the folders in it, in order.
@@ -90,7 +90,7 @@ def sources(paths: Sequence[Path], student: str | None = None) -> tuple[Source, 
                 next_step="name the files one by one, with --student ID if the folder is no id",
             )
         found.update(dict.fromkeys(sorted(inside)))
-    return tuple(Source(path, student or _folder(path), _lab_of(path)) for path in found)
+    return tuple(ReportFile(path, student or _folder(path), _lab_of(path)) for path in found)
 
 
 def read_roster(path: Path) -> Mapping[str, Entry]:

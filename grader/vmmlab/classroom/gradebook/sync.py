@@ -12,9 +12,11 @@ from typing import Final
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.files import staged
 from vmmlab.classroom.gradebook import notebook, students
-from vmmlab.classroom.gradebook.book import Book, Changes, Lesson, open_book
+from vmmlab.classroom.gradebook.book import Book, Lesson
 from vmmlab.classroom.gradebook.marks import Mark, compiler_lines, from_report
-from vmmlab.classroom.gradebook.students import Entry, Source
+from vmmlab.classroom.gradebook.opening import open_book
+from vmmlab.classroom.gradebook.students import Entry, ReportFile
+from vmmlab.classroom.gradebook.write import Changes, write_marks
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import Reader, error_text
 from vmmlab.report.model import Report, read_json
@@ -52,7 +54,7 @@ class Options:
 class Synced:
     """A report that is in the gradebook now, or would be. `lab` is lab3 or lab3-i386."""
 
-    source: Source
+    source: ReportFile
     student: str
     lab: str
     changes: Changes
@@ -122,7 +124,7 @@ def run(
     found = students.sources(paths, options.student)
     synced: list[Synced] = []
     refused: list[Refused] = []
-    read: dict[Source, Report] = {}
+    read: dict[ReportFile, Report] = {}
     for source in found:
         with _refusing(source, refused):
             read[source] = _read(source)
@@ -151,14 +153,14 @@ def run(
 
 
 @contextlib.contextmanager
-def _refusing(source: Source, refused: list[Refused]) -> Iterator[None]:
+def _refusing(source: ReportFile, refused: list[Refused]) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
         refused.append(Refused(source.path, error))
 
 
-def _read(source: Source) -> Report:
+def _read(source: ReportFile) -> Report:
     report = read_json(source.path)
     if source.lab and source.lab != report.lab:
         raise UsageError(
@@ -169,9 +171,9 @@ def _read(source: Source) -> Report:
     return report
 
 
-def _rivals(read: Mapping[Source, Report]) -> Mapping[Source, Path]:
+def _rivals(read: Mapping[ReportFile, Report]) -> Mapping[ReportFile, Path]:
     """Of two reports on the same lab of the same student neither counts."""
-    by_key: dict[tuple[str, str, str], list[Source]] = {}
+    by_key: dict[tuple[str, str, str], list[ReportFile]] = {}
     for source, report in read.items():
         if source.student:
             by_key.setdefault((source.student, report.lab, report.arch), []).append(source)
@@ -186,9 +188,9 @@ def _rivals(read: Mapping[Source, Report]) -> Mapping[Source, Path]:
 def _sync(
     course: Course,
     book: Book,
-    source: Source,
+    source: ReportFile,
     report: Report,
-    rivals: Mapping[Source, Path],
+    rivals: Mapping[ReportFile, Path],
     known: frozenset[str],
     options: Options,
     say: Reader,
@@ -233,13 +235,15 @@ def _sync(
             if not options.dry_run
         ]
         with book.transaction() as inside:
-            changes = book.put(inside, lesson, entry, marks, handed_in, options.drop_removed)
+            changes = write_marks(
+                book, inside, lesson, entry, marks, handed_in, options.drop_removed
+            )
         for put_in_place in ready:
             put_in_place()
     return Synced(source, entry.id, lesson.notebook, changes, marks, bool(stale))
 
 
-def _who(source: Source, known: frozenset[str], options: Options) -> Entry:
+def _who(source: ReportFile, known: frozenset[str], options: Options) -> Entry:
     if not source.student:
         raise UsageError(
             "whose report is this? Nothing says so.",

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SAWarning
 
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.text import clean, clean_line
-from vmmlab.classroom.gradebook.book import initialize, is_course_folder
+from vmmlab.classroom.gradebook.folder import initialize, is_course_folder
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
 from vmmlab.worksheet.autograde import ExecuteApart, refuse_links

@@ -1,0 +1,63 @@
+"""nbgrader's course folder: whether a folder is one, and what its configuration says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from nbgrader.apps import NbGrader
+from nbgrader.coursedir import CourseDirectory
+
+from vmmlab.base.errors import UsageError
+
+_SIGNS: Final = ("nbgrader_config.py", "gradebook.db", "source")
+
+
+def is_course_folder(folder: Path) -> bool:
+    """Whether `folder` looks like one of nbgrader's."""
+    return any((folder / name).exists() for name in _SIGNS)
+
+
+def open_folder(folder: Path) -> tuple[Any, Any]:
+    """Return nbgrader's application with the configuration of a course folder, and its folders.
+
+    Args:
+        folder: the course folder.
+
+    Raises:
+        UsageError: it is none, or its nbgrader_config.py cannot be read.
+    """
+    if not is_course_folder(folder):
+        raise UsageError(
+            f"{folder} is not a course folder of nbgrader.",
+            expected=f"{', '.join(_SIGNS[:-1])} or {_SIGNS[-1]} in it",
+            next_step="give --nbgrader the folder; nbgrader quickstart makes one",
+        )
+    app = NbGrader()
+    app.load_cwd_config = False
+    app.raise_config_file_errors = True  # else it would go on without
+    app.log_level = "ERROR"
+    initialize(app, [], folder)
+    return app, CourseDirectory(parent=app)
+
+
+def initialize(app: Any, words: list[str], folder: Path) -> None:
+    """Let one of nbgrader's applications read the configuration of a course folder.
+
+    Args:
+        app: the application.
+        words: its command line.
+        folder: the course folder.
+
+    Raises:
+        UsageError: nbgrader cannot read nbgrader_config.py.
+    """
+    try:
+        app.initialize(words, root=str(folder.resolve()))
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"{folder / 'nbgrader_config.py'}: nbgrader cannot read it.",
+            found=f"{type(error).__name__}: {error}",
+        ) from error
+    # root stands in the command, not in the file
+    app.config.CourseDirectory.root = str(folder.resolve())

@@ -1,0 +1,84 @@
+"""How a person's QEMU is called, and what the program that has the terminal needs around it."""
+
+from __future__ import annotations
+
+import sys
+import termios
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vmmlab.host import toolroots
+from vmmlab.host.rlimits import ResourceLimits
+from vmmlab.host.sandbox import Sandbox
+from vmmlab.host.versions import qemu_path
+from vmmlab.machine import MachineSpec, firmware
+from vmmlab.machine.dialects import X2APIC_CPU
+
+
+def qemu_argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[str]:
+    """Return the command line: no trace, no debug stub, and a reset ends the machine.
+
+    Args:
+        spec: the machine.
+        accel: "tcg" or "kvm".
+        qemu: another QEMU than the usual one.
+
+    Raises:
+        InfraError: there is no QEMU.
+        UsageError: there is no such firmware.
+    """
+    threads = "single" if spec.single_threaded else "multi"
+    return [
+        str(qemu or qemu_path()),
+        *("-accel", "kvm" if accel == "kvm" else f"tcg,thread={threads}"),
+        *(("-cpu", "host") if accel == "kvm" else ()),
+        *("-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
+        *(("-cpu", X2APIC_CPU) if spec.x2apic and accel == "tcg" else ()),
+        *firmware.find(spec.firmware).options,
+        *("-kernel", str(spec.kernel)),
+    ]
+
+
+def sandboxed(
+    sandbox: Sandbox, argv: Sequence[str], spec: MachineSpec, accel: str, rw: Sequence[Path] = ()
+) -> list[str]:
+    """Return a command line of QEMU that runs it in a sandbox.
+
+    Args:
+        sandbox: the sandbox.
+        argv: from `qemu_argv`.
+        spec: the machine.
+        accel: "tcg" or "kvm".
+        rw: folders that QEMU writes to.
+    """
+    devices = [Path("/dev/kvm")] if accel == "kvm" else []
+    return sandbox.wrap(
+        argv,
+        ro=[spec.kernel.resolve(), *toolroots.roots(qemu_path())],
+        rw=rw,
+        devices=devices,
+        limits=ResourceLimits(file_mib=64),
+    )
+
+
+@contextmanager
+def terminal_kept() -> Iterator[None]:
+    """Give the terminal back as it was, also when the program on it was killed."""
+    try:
+        before = termios.tcgetattr(0)
+    except termios.error:
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(termios.error):
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def tell(text: str) -> None:
+    """Write one line about the machine."""
+    sys.stdout.write(f"vmmlab: {text}\n")
+    sys.stdout.flush()

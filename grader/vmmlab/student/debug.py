@@ -1,0 +1,144 @@
+"""A boot under gdb, with each processor a thread."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from vmmlab.base.errors import UsageError
+from vmmlab.host import tools
+from vmmlab.host.sandbox import Sandbox, kill_tree
+from vmmlab.host.versions import qemu_path
+from vmmlab.i18n.translate import Reader
+from vmmlab.images.symbols import Symbols
+from vmmlab.machine import MachineSpec
+from vmmlab.student.boot import Boot
+from vmmlab.student.command import qemu_argv, sandboxed, terminal_kept
+
+_BREAKPOINTS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
+_GDB_HELP: Final = (
+    "continue: run to the next breakpoint    info threads: all CPUs",
+    "hbreak NAME: a hardware breakpoint      serial: what it has printed",
+    "Ctrl-C: stop it                         quit: end gdb and the machine",
+)
+
+
+def boot_under_gdb(
+    elf: Path,
+    symbols: Symbols,
+    spec: MachineSpec,
+    what: Boot,
+    sandbox: Sandbox,
+    root: Path,
+    say: Reader,
+) -> int:
+    """Boot a machine under gdb, which has the terminal, and return gdb's exit code.
+
+    Args:
+        elf: the image with its debug information.
+        symbols: its symbols; breakpoints are set at those that it has.
+        spec: the machine.
+        what: what is booted.
+        sandbox: where QEMU runs.
+        root: the folder that gdb starts in, with the sources.
+        say: the reader's language.
+
+    Raises:
+        UsageError: gdb is not installed.
+        InfraError: there is no QEMU.
+    """
+    gdb = shutil.which("gdb")
+    if gdb is None:
+        remedy = tools.install_command([tools.PACKAGES["gdb"]])
+        raise UsageError("gdb is not installed.", next_step=remedy)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmmlab-gdb-")))
+        serial = folder / "serial.txt"
+        serial.touch()
+        # QEMU gets a socket that listens already: there is nothing to wait for.
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(folder / "gdb"))
+        listener.listen(1)
+        qemu, processor = _qemu_for_gdb(what.arch)
+        argv = [
+            *qemu_argv(spec, what.accel, qemu),
+            *("-S", "-action", "reboot=shutdown,shutdown=pause"),
+            *("-chardev", f"socket,id=gdb,fd={listener.fileno()},server=on,wait=off"),
+            *("-gdb", "chardev:gdb", "-serial", f"file:{serial}"),
+        ]
+        argv.remove("-no-reboot")
+        log = stack.enter_context((folder / "qemu.txt").open("wb"))
+        machine = subprocess.Popen(
+            sandboxed(sandbox, argv, spec, what.accel, rw=[folder]),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(listener.fileno(),),
+            start_new_session=True,
+            cwd="/",
+        )
+        stack.callback(kill_tree, machine)
+        script = folder / "commands.gdb"
+        commands = _gdb_commands(symbols, processor, folder, what, spec, say)
+        script.write_text(commands, encoding="utf-8")
+        with terminal_kept():
+            debugger = subprocess.Popen(
+                [gdb, "-q", "-d", str(root), "-x", str(script), str(elf)], cwd=root
+            )
+            stack.callback(_end, debugger)
+            # Ctrl-C is for gdb.
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            stack.callback(signal.signal, signal.SIGINT, before)
+            return debugger.wait()
+
+
+def _qemu_for_gdb(arch: str) -> tuple[Path, str]:
+    """Return the QEMU to debug in, and gdb's name of its processor.
+
+    For i386 that is its own QEMU, if there is one: gdb then sees 32-bit registers and code.
+    """
+    usual = qemu_path()
+    if arch == "i386" and os.access(own := usual.with_name("qemu-system-i386"), os.X_OK):
+        return own, "i386"
+    return usual, "i386:x86-64"
+
+
+def _gdb_commands(
+    symbols: Symbols, processor: str, folder: Path, what: Boot, spec: MachineSpec, say: Reader
+) -> str:
+    breaks = [f"hbreak {name}" for name in _BREAKPOINTS if symbols.maybe(name) is not None]
+    serial = shlex.quote(str(folder / "serial.txt"))
+    greeting = f"{what.lab} on {spec.cpus} CPUs, stopped before the first instruction."
+    return "\n".join(
+        [
+            "set pagination off",
+            "set confirm off",
+            f"set architecture {processor}",
+            f"target remote {folder / 'gdb'}",
+            "define serial",
+            f"shell cat {serial}",
+            "end",
+            "document serial",
+            say("Show what the VMM has written to its serial line so far."),
+            "end",
+            *breaks,
+            rf"echo \n{say(greeting)}\n",
+            *(rf"echo {say(line)}\n" for line in _GDB_HELP),
+            r"echo \n",
+            "",
+        ]
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()

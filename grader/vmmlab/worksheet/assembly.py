@@ -1,0 +1,66 @@
+"""Machine code as text: assembling (keystone) and disassembling (capstone)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+from vmmlab.base.errors import UsageError
+from vmmlab.worksheet.libraries import imported
+from vmmlab.x86.decode import decode
+
+Bits = Literal[16, 32, 64]
+"""The mode of some code."""
+
+_DECIMAL: Final = re.compile(r"(?<![\w.])(0|[1-9]\d*)(?![\w.])")
+"""Numbers that keystone would take for hexadecimal, at most places: `10(%rdi)` is 0x10 to it."""
+
+
+def assemble(text: str, bits: Bits, *, att: bool = False, address: int = 0) -> bytes:
+    """Machine code of assembly lines.
+
+    Args:
+        text: lines in Intel syntax, as `mov al, 1` or `lock inc dword ptr cs:[0x10]`.
+        bits: 16, 32 or 64: the mode of the code.
+        att: AT&T syntax instead, as `movb $1, %al`; it is what the VMM's own files use.
+        address: where the code will lie; matters for jumps out of it.
+
+    Raises:
+        UsageError: the lines are no assembly, or keystone is not installed.
+    """
+    keystone = imported("keystone", "keystone-engine")
+    modes = {16: keystone.KS_MODE_16, 32: keystone.KS_MODE_32, 64: keystone.KS_MODE_64}
+    engine = keystone.Ks(keystone.KS_ARCH_X86, modes[bits])
+    if att:
+        engine.syntax = keystone.KS_OPT_SYNTAX_ATT
+    problem = "nothing came out"
+    try:
+        code, _ = engine.asm(_DECIMAL.sub(lambda found: hex(int(found[0])), text), address)
+        if code:
+            return bytes(code)
+    except keystone.KsError as error:
+        problem = str(error)
+    raise UsageError(
+        "these lines cannot be assembled.",
+        expected=f"{bits}-bit assembly in {'AT&T' if att else 'Intel'} syntax; labels are words",
+        found=problem,
+    )
+
+
+def disassemble(code: bytes, bits: Bits, address: int = 0) -> list[str]:
+    """The instructions in `code` as text, one an entry; "?" where it is none.
+
+    Args:
+        code: machine code.
+        bits: 16, 32 or 64: the mode it is read in.
+        address: where it lies; matters for the targets of jumps.
+    """
+    found: list[str] = []
+    at = 0
+    while at < len(code):
+        instruction = decode(code[at:], address + at, bits)
+        if instruction is None:
+            return [*found, "?"]
+        found.append(instruction.text)
+        at += instruction.size
+    return found
