@@ -8,9 +8,9 @@ import pytest
 from keystone import KS_ARCH_X86, KS_MODE_64, Ks
 from machine_helpers import Kernel, all_at, asynced
 
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine import Machine
 from vmmlab.observe import deadlock
-from vmmlab.observe.observation import VMM_BASE
 from vmmlab.observe.session import Session
 from vmmlab.observe.view import Inputs
 

@@ -186,6 +186,19 @@ class Sandbox:
         limits = limits or ResourceLimits(file_mib=_FILE_MIB)
         command = self.wrap(argv, ro, rw, cwd=cwd, limits=limits, env=env)
         began = time.monotonic()
+        code, stdout, stderr, ended = self._run(command, timeout_s)
+        if self.kind == "bwrap" and code != 0 and stderr.startswith(b"bwrap: "):
+            raise InfraError(
+                "The sandbox could not be set up.",
+                found=stderr.decode(errors="replace").splitlines()[0],
+                next_step="Run `vmmlab doctor`.",
+            )
+        duration_s = time.monotonic() - began
+        code = code if code >= 0 else 128 - code
+        return Completed(tuple(argv), code, stdout, stderr, duration_s, not ended)
+
+    def _run(self, command: Sequence[str], timeout_s: float) -> tuple[int, bytes, bytes, bool]:
+        """Return exit code, standard output and error, and whether the command ended in time."""
         with _capture() as out, _capture() as err:
             try:
                 process = subprocess.Popen(
@@ -205,22 +218,7 @@ class Sandbox:
                 ended = _wait(process, timeout_s)
             finally:
                 kill_tree(process)
-            stdout, stderr = _read_back(out), _read_back(err)
-        if self.kind == "bwrap" and process.returncode != 0 and stderr.startswith(b"bwrap: "):
-            raise InfraError(
-                "The sandbox could not be set up.",
-                found=stderr.decode(errors="replace").splitlines()[0],
-                next_step="Run `vmmlab doctor`.",
-            )
-        code = process.returncode
-        return Completed(
-            tuple(argv),
-            code if code >= 0 else 128 - code,
-            stdout,
-            stderr,
-            time.monotonic() - began,
-            not ended,
-        )
+            return process.returncode, _read_back(out), _read_back(err), ended
 
     def _bwrap_prefix(
         self,
