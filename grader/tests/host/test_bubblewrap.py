@@ -1,4 +1,4 @@
-"""Whether bubblewrap works, and what is said when it does not."""
+"""Whether bubblewrap works, and the reason if it does not."""
 
 from __future__ import annotations
 

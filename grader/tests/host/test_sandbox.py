@@ -1,4 +1,4 @@
-"""What the sandbox lets through, what it stops, and what it says when it cannot work."""
+"""What the sandbox allows, what it stops, and its error when it cannot work."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def build(builder: Builder) -> Callable[..., Image]:
 
 @pytest.fixture
 def fail(build: Callable[..., Image]) -> Fail:
-    """The BuildFailed of a build."""
+    """Return the BuildFailed that a build raises."""
 
     def call(lab: str, options: BuildOptions | None = None, **changes: str) -> BuildFailed:
         with pytest.raises(BuildFailed) as caught:
@@ -66,7 +66,7 @@ def fail(build: Callable[..., Image]) -> Fail:
 
 @pytest.fixture
 def isolated() -> None:
-    """Skips where there is no bubblewrap: the test is about what it hides."""
+    """Skip the test where there is no bubblewrap: it is about what bubblewrap hides."""
     if not bubblewrap.examine().works:
         pytest.skip("bubblewrap does not work here")
 

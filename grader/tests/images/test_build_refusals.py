@@ -209,7 +209,7 @@ class TestContract:
 
 
 class TestNames:
-    """A student's own symbols never stand for given ones."""
+    """A student's symbols never take the place of provided ones."""
 
     def test_faked_tracepoint_stays_local(self, build: Build) -> None:
         fake = "\nvoid vmm_parked (void) { counter = 9; }\n"
@@ -395,7 +395,7 @@ class TestTricks:
 
 @pytest.mark.usefixtures("isolated")
 class TestReadingOtherFiles:
-    """Whatever a source names outside its own files is not there."""
+    """A source cannot include anything outside of its build."""
 
     def test_incbin(self, fail: Fail) -> None:
         for path in ("/etc/hostname", "/etc/passwd", "/proc/self/environ", "/proc/version"):

@@ -1,4 +1,4 @@
-"""Deadlock detection: when it says that no CPU can go on, and when it does not. Two CPUs each."""
+"""Deadlock detection: when it finds that no CPU can go on, and when it does not; with two CPUs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ MOVING = {
 
 
 class Symbols:
-    """Those of an image in which there are only the programs of this file."""
+    """The symbols of an image that holds only the programs of this file."""
 
     def maybe(self, name: str) -> int | None:
         return {"cpuinit_start": 0, "cpuinit_end": 0}.get(name)

@@ -1,4 +1,4 @@
-"""The QEMU process: starting, dying, flooding, and leaving nothing behind."""
+"""The QEMU process: its start, its death, floods of output, and what is left: nothing."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_start_and_end(kernel: Kernels) -> None:
 
 
 def running_with(path: Path) -> list[str]:
-    """Processes that have `path` on their command line."""
+    """Return the processes that have `path` on their command line."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -35,7 +35,7 @@ class YamlFile:
         return shown(self.path)
 
     def line(self, loc: Loc) -> int:
-        """Return the line (from 1) of the key or list item at `loc`, or of the nearest around it."""
+        """Return the line (from 1) of the key or list item at `loc`, or of the nearest one."""
         from ruamel.yaml.nodes import MappingNode, SequenceNode
 
         node, line = self._root, 0
