@@ -38,8 +38,7 @@ from vmmlab.grading import inputs
 from vmmlab.grading.boots import build_options, make_builder
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import tool_versions
-from vmmlab.images import BuildOptions, Image
-from vmmlab.images.model import Delays
+from vmmlab.images.model import BuildOptions, Delays, Image
 from vmmlab.machine import firmware
 from vmmlab.machine.spec import MAX_CPUS_MULTI_THREADED
 

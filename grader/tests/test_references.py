@@ -124,7 +124,11 @@ def test_every_file_that_a_comment_names_is_there():
         ("a.yml", "key: gone.md  # gone.yml\n", ["a.yml:1: gone.yml"]),
         ("Makefile", "# labs/labN/gone.yml\n", ["Makefile:1: labs/labN/gone.yml"]),
         ("a.py", "# core/here.c, here.c, labs/labN/causes.yml, X/core/here.c stdint.h\n", None),
-        ("a.py", "# *.c, gone.c.in, https://example.org/gone.c, a.b.c(), hints.LANGUAGE.yml\n", []),
+        (
+            "a.py",
+            "# *.c, gone.c.in, https://example.org/gone.c, a.b.c(), causes.LANGUAGE.yml\n",
+            [],
+        ),
     ],
 )
 def test_a_reference_that_leads_nowhere_is_found(name, text, wrong):

@@ -1,24 +1,22 @@
 """Lab 2: the BSP leaves the boot stack for one of its own."""
 
+from functools import partial
 from typing import NamedTuple
 
-from vmmlab.checks import check, fail, fail_if, scenario
+from vmmlab import checks
+from vmmlab.checks import fail, fail_if, missing, msg
 from vmmlab.diagnosis.aps import why_not_all_parked
-from vmmlab.diagnosis.bsp import bsp_stopped
+from vmmlab.diagnosis.bsp import bsp_stopped, code_text
 from vmmlab.observe.milestones import OWN_STACK
+from vmmlab.probes import placed_call, stack_switch
 
-SWITCH = scenario("switch", probe="switch", cpus=4)
-NOT_OPTIMISED = scenario("switch-o0", probe="switch", cpus=4, opt="-O0")
-ALONE = scenario("alone", probe="switch", cpus=1, swap=1, firmware="seabios")
+SWITCH = stack_switch(cpus=4)
+NOT_OPTIMISED = stack_switch(name="switch-o0", cpus=4, opt="-O0")
+ALONE = stack_switch(name="alone", cpus=1, swap=True, firmware="seabios")
+CALLS = placed_call(cpus=1)
 
-
-CALLS = scenario("calls", probe="calls", cpus=1)
-
-
-def blame(boot, cause, **what):
-    """Report what stopped the BSP, if anything did; else the cause that the check found."""
-    fail_if(bsp_stopped(boot, by=at_work(boot)), expected=what["expected"])
-    fail(cause, cpu=0, **what)
+PROCS = ("bsp", "ap")  # whose function each argument of start_all_processors is
+FIRST_INSTRUCTION = "bsp_continue → asm_wrrsp_and_jmp → bspinitproc1"
 
 
 def at_work(boot):
@@ -29,87 +27,7 @@ def at_work(boot):
     return "asm_wrrsp_and_jmp" if switching else "bsp_continue"
 
 
-def block(boot):
-    """The stack that alloc gave the BSP: its address, or None; and what was asked of alloc."""
-    given = boot.bsp.allocations
-    right = (one.address for one in given if one.size == boot.stack_size)
-    return next(right, None), given
-
-
-def stored(boot, name):
-    """The value of initproc_bsp or initproc_ap after bsp_continue; None if that was not seen."""
-    return getattr(boot.switch, name, None)
-
-
-def asked_for(boot, name):
-    """The argument of start_all_processors that belongs into initproc_bsp or initproc_ap."""
-    given = boot.switch and {
-        "initproc_bsp": boot.switch.given_bsp,
-        "initproc_ap": boot.switch.given_ap,
-    }
-    return (given or {}).get(name) or 0
-
-
-def decoy(boot, name):
-    """What lay on the stack where an asmlinkage function has that argument."""
-    decoys = {"initproc_bsp": boot.switch.decoy_bsp, "initproc_ap": boot.switch.decoy_ap}
-    return decoys[name]
-
-
-@check("lab2.procs.stored", SWITCH, ALONE)
-def test_start_all_processors_keeps_both_functions(boots, score):
-    """start_all_processors keeps its arguments in initproc_bsp and initproc_ap."""
-    for boot in boots:
-        start = boot.first("start_all_processors")
-        for name, position in (("initproc_bsp", 0), ("initproc_ap", 1)):
-            with score.case(f"{name}, {boot.scenario}"):
-                given = (start.state.rdi, start.state.rsi)[position] if start else 0
-                found = stored(boot, name)
-                if not start or found != given:
-                    blame(
-                        boot,
-                        "initproc-not-stored",
-                        place="start_all_processors",
-                        expected=f"{name} = argument {position + 1} = {given:#x}",
-                        observed=f"{name} = {found:#x}" if found else f"{name} was not set",
-                        next="Whoever calls start_all_processors decides what runs later: keep "
-                        "what you were given.",
-                    )
-
-
-@check("lab2.stack.alloc", SWITCH, needs=["lab2.procs.stored"])
-def test_the_stack_comes_from_alloc(boot):
-    """bsp_continue takes VMM_STACKSIZE bytes from alloc."""
-    size = boot.stack_size
-    base, given = block(boot)
-    if base is None:
-        asked = ", ".join(f"alloc({one.size:#x})" for one in given) or "no call of alloc"
-        blame(
-            boot,
-            "stack-not-allocated",
-            place="bsp_continue",
-            expected=f"alloc (VMM_STACKSIZE), which is alloc({size:#x})",
-            observed=asked,
-            next="The size is a macro of cohort.h; it is not the same for everybody.",
-        )
-
-
-@check("lab2.stack.stackaddr", SWITCH, needs=["lab2.stack.alloc"])
-def test_stackaddr_is_the_base(boot):
-    """currentcpu->stackaddr is the lowest address of the BSP's stack."""
-    base, _ = block(boot)
-    found, size = (boot.switch and boot.switch.stackaddr) or 0, boot.stack_size
-    if found != base:
-        cause = "stackaddr-is-the-top" if found == base + size else "stackaddr-not-recorded"
-        blame(
-            boot,
-            cause,
-            place="bsp_continue",
-            expected=f"currentcpu->stackaddr = {base:#x}, what alloc returned",
-            observed=f"currentcpu->stackaddr = {found:#x}"
-            + (", the top of the stack" if found == base + size else ""),
-            next="Whoever looks for the stack later needs its base; the top is base + size.",
-        )
+check = partial(checks.check, bsp_in=at_work)
 
 
 class Names(NamedTuple):
@@ -125,87 +43,224 @@ def names(boot):
     return Names("ESP", "EBP", 4) if boot.arch == "i386" else Names("RSP", "RBP", 8)
 
 
-def optimisation(boot):
-    """How the files of this boot were compiled."""
-    return "-O0" if boot.scenario == NOT_OPTIMISED.name else "-O2"
+# --- lab2.1: what start_all_processors is given ---------------------------------------------------
 
 
-def read_by_frame_pointer(boot):
-    """Whether the BSP died in asm_wrrsp_and_jmp on an address that RBP = 0 leads to.
+def keeps(boot, who, expected):
+    """Fail unless the function that start_all_processors got for a CPU is in initproc_bsp or _ap.
 
-    That is just below 0; on i386, where the arguments are on the stack, also just above.
+    Args:
+        boot: the boot.
+        who: "bsp" or "ap".
+        expected: what is expected of that variable.
     """
-    found, taken = bsp_stopped(boot), boot.bsp.exception
-    address = taken.cr2 if taken else 4096
-    end, above = (2**32, 4096) if boot.arch == "i386" else (2**64, 0)
-    near = address < above or address >= end - 4096
-    return found and near and found.place.startswith("asm_wrrsp_and_jmp")
+    name, found = f"initproc_{who}", stored(boot, who)
+    if not boot.first("start_all_processors") or found != given(boot, who):
+        missing(
+            "initproc-not-stored",
+            cpu=0,
+            place="start_all_processors",
+            expected=expected,
+            observed=f"{name} = {found:#x}" if found else msg("{name} was not set", name=name),
+        )
+
+
+def stored(boot, who):
+    """The value of initproc_bsp or initproc_ap after bsp_continue; None if that was not seen."""
+    return getattr(boot.switch, f"initproc_{who}", None)
+
+
+def given(boot, who):
+    """The argument of start_all_processors that belongs there."""
+    return getattr(boot.switch, f"given_{who}", None) or 0
+
+
+def keeps_argument(boot, who, number):
+    """Fail unless an argument, counted from 1, is kept."""
+    expected = msg(
+        "{name} = argument {number} = {value:#x}",
+        name=f"initproc_{who}",
+        number=number,
+        value=given(boot, who),
+    )
+    keeps(boot, who, expected)
+
+
+def arguments_of_each(boots):
+    """Both arguments of start_all_processors in each boot."""
+    for boot in boots:
+        for number, who in enumerate(PROCS, 1):
+            yield f"initproc_{who}, {boot.scenario}", boot, who, number
+
+
+@check("lab2.procs.stored", SWITCH, ALONE, per=arguments_of_each)
+def arguments_are_kept(boots, boot, who, number):
+    """start_all_processors keeps its arguments in initproc_bsp and initproc_ap."""
+    keeps_argument(boot, who, number)
+
+
+# --- lab2.2: a stack from alloc -------------------------------------------------------------------
+
+
+def block(boot):
+    """The stack that alloc gave the BSP: its address, or None; and what was asked of alloc."""
+    asked = boot.bsp.allocations
+    right = (one.address for one in asked if one.size == boot.stack_size)
+    return next(right, None), asked
+
+
+@check("lab2.stack.alloc", SWITCH, after="lab2.procs.stored")
+def stack_is_allocated(boot):
+    """bsp_continue takes VMM_STACKSIZE bytes from alloc."""
+    base, asked = block(boot)
+    if base is None:
+        missing(
+            "stack-not-allocated",
+            cpu=0,
+            place="bsp_continue",
+            expected=msg("alloc (VMM_STACKSIZE), which is alloc({size:#x})", size=boot.stack_size),
+            observed=", ".join(f"alloc({one.size:#x})" for one in asked) or msg("no call of alloc"),
+        )
+
+
+@check("lab2.stack.stackaddr", SWITCH, after="lab2.stack.alloc")
+def stackaddr_is_the_base(boot):
+    """currentcpu->stackaddr is the lowest address of the BSP's stack."""
+    base, _ = block(boot)
+    found = getattr(boot.switch, "stackaddr", None) or 0
+    if found != base:
+        is_top = found == base + boot.stack_size
+        missing(
+            "stackaddr-is-the-top" if is_top else "stackaddr-not-recorded",
+            cpu=0,
+            place="bsp_continue",
+            expected=msg("currentcpu->stackaddr = {address:#x}, what alloc returned", address=base),
+            observed=msg(
+                "currentcpu->stackaddr = {address:#x}, the top of the stack", address=found
+            )
+            if is_top
+            else f"currentcpu->stackaddr = {found:#x}",
+        )
+
+
+# --- lab2.3: the switch ---------------------------------------------------------------------------
 
 
 def on_the_new_stack(boot, expected):
     """Where bspinitproc1 starts on the BSP; fail unless the stack pointer is at the new top."""
     base, _ = block(boot)
     hit = boot.first("bspinitproc1", 0)
-    size, (sp, bp, _) = boot.stack_size, names(boot)
-    if hit is None and read_by_frame_pointer(boot):
-        fail(
-            "operand-read-by-rbp",
-            cpu=0,
-            place=bsp_stopped(boot).place,
-            expected=expected,
-            observed=f"{bsp_stopped(boot).observed}: next to 0, where {bp} = 0 leads",
-            next=f"An operand was read through {bp} when {bp} was 0 already: without optimisation "
-            f"a parameter lives in memory, at an address counted from {bp}. Ask for both operands "
-            'in registers ("r").',
-        )
-    other = next((h for h in boot.hits if h.cpu == 0 and base and h.state.rsp == base + size), None)
-    if hit is None and other:
-        blame(
-            boot,
-            "bsp-lost-in-the-switch",
-            place="start_all_processors → bsp_continue",
-            expected=expected,
-            observed=f"bspinitproc1 was never reached; on its new stack the BSP came to "
-            f"{other.place}",
-            next="bsp_continue goes on in what it is given: does start_all_processors give it "
-            "bspinitproc1, and does bsp_continue hand that on?",
-        )
+    size, sp = boot.stack_size, names(boot).sp
     if hit is None or base is None:
-        blame(
-            boot,
-            "bsp-lost-in-the-switch",
-            place=str(boot.bsp.end_place),
-            expected=expected,
-            observed="bspinitproc1 was never reached; the BSP ended at "
-            f"{boot.bsp.end_place}: {boot.bsp.end_code} ({sp} = {boot.bsp.end.rsp:#x})",
-            next=f"Are both operands in registers before you touch {bp} or {sp}? At -O0 a "
-            f"parameter lives in memory, at an address counted from {bp}.",
-        )
+        lost_in_the_switch(boot, expected)
     if hit.state.rsp != base + size:
-        cause, look = _wrong_top(boot, hit.state.rsp, base, base + size)
+        cause, look = wrong_top(boot, hit.state.rsp, base, base + size)
         fail(
             cause,
             cpu=0,
-            place="bsp_continue → asm_wrrsp_and_jmp → bspinitproc1",
-            expected=f"{sp} = {base + size:#x} (stackaddr {base:#x} + VMM_STACKSIZE {size:#x})",
+            place=FIRST_INSTRUCTION,
+            expected=msg(
+                "{register} = {top:#x} (stackaddr {base:#x} + VMM_STACKSIZE {size:#x})",
+                register=sp,
+                top=base + size,
+                base=base,
+                size=size,
+            ),
             observed=f"{sp} = {hit.state.rsp:#x}",
             next=look,
         )
     return hit
 
 
-def _wrong_top(boot, rsp, base, top):
+def wrong_top(boot, rsp, base, top):
+    """The cause of a wrong stack pointer, and where to look if that depends on the boot."""
     sp, _, word = names(boot)
     if rsp == top - word:
-        return "call-instead-of-jmp", f"{word} bytes are missing: did you call instead of jump?"
+        look = msg("{count} bytes are missing: did you call instead of jump?", count=word)
+        return "call-instead-of-jmp", look
     if rsp in (base, base - word):
-        return "stack-base-instead-of-top", "A stack grows down: it starts at its highest address."
+        return "stack-base-instead-of-top", ""
     if boot.addr("boot_stack") <= rsp <= boot.addr("boot_stack_top"):
-        return "bsp-stays-on-boot-stack", f"This is the boot stack: {sp} was not changed at all."
+        look = msg("This is the boot stack: {register} was not changed at all.", register=sp)
+        return "bsp-stays-on-boot-stack", look
     if base < rsp < top:
-        look = f"Nothing may be pushed: {sp} is stackaddr + VMM_STACKSIZE exactly."
+        look = msg(
+            "Nothing may be pushed: {register} is stackaddr + VMM_STACKSIZE exactly.", register=sp
+        )
         return "rsp-not-the-top", look
-    return "rsp-outside-the-new-stack", "Where does this value come from?"
+    return "rsp-outside-the-new-stack", ""
+
+
+def lost_in_the_switch(boot, expected):
+    """Fail for a BSP that did not come to bspinitproc1 on its new stack."""
+    base, _ = block(boot)
+    hit = boot.first("bspinitproc1", 0)
+    sp, bp, _ = names(boot)
+    top = base and base + boot.stack_size
+    other = next((h for h in boot.hits if h.cpu == 0 and top and h.state.rsp == top), None)
+    if hit is None and (died := read_by_frame_pointer(boot)):
+        fail(
+            "operand-read-by-rbp",
+            cpu=0,
+            place=died.place,
+            expected=expected,
+            observed=msg(
+                "{what}: next to 0, where {register} = 0 leads", what=died.observed, register=bp
+            ),
+            next=msg(
+                "An operand was read through {register} when {register} was 0 already: without "
+                "optimisation a parameter lives in memory, at an address counted from {register}. "
+                'Ask for both operands in registers ("r").',
+                register=bp,
+            ),
+        )
+    if hit is None and other:
+        missing(
+            "bsp-lost-in-the-switch",
+            cpu=0,
+            place="start_all_processors → bsp_continue",
+            expected=expected,
+            observed=msg(
+                "bspinitproc1 was never reached; on its new stack the BSP came to {place}",
+                place=other.place,
+            ),
+            next=msg(
+                "bsp_continue goes on in what it is given: does start_all_processors give it "
+                "bspinitproc1, and does bsp_continue hand that on?"
+            ),
+        )
+    missing(
+        "bsp-lost-in-the-switch",
+        cpu=0,
+        place=boot.bsp.end_place.text,
+        expected=expected,
+        observed=msg(
+            "bspinitproc1 was never reached; the BSP ended at {place}: {code} ({register} = "
+            "{value:#x})",
+            place=boot.bsp.end_place.text,
+            code=code_text(boot.bsp.end_code),
+            register=sp,
+            value=boot.bsp.end.rsp,
+        ),
+        next=msg(
+            "Are both operands in registers before you touch {bp} or {sp}? At -O0 a parameter "
+            "lives in memory, at an address counted from {bp}.",
+            bp=bp,
+            sp=sp,
+        ),
+    )
+
+
+def read_by_frame_pointer(boot):
+    """What ended the BSP, if that was asm_wrrsp_and_jmp at an address that RBP = 0 leads to.
+
+    That is just below 0; on i386, where the arguments are on the stack, also just above.
+    """
+    found, taken = bsp_stopped(boot), boot.bsp.exception
+    if not found or found.cause != "bsp-exception" or not taken.place.is_in("asm_wrrsp_and_jmp"):
+        return None
+    end, above = (2**32, 4096) if boot.arch == "i386" else (2**64, 0)
+    return found if taken.cr2 < above or taken.cr2 >= end - 4096 else None
 
 
 def without_a_frame(boot, hit):
@@ -215,85 +270,85 @@ def without_a_frame(boot, hit):
         fail(
             "rbp-not-zero",
             cpu=0,
-            place="bsp_continue → asm_wrrsp_and_jmp → bspinitproc1",
+            place=FIRST_INSTRUCTION,
             expected=f"{bp} = 0",
             observed=f"{bp} = {hit.state.rbp:#x}",
-            next=f"Zero {bp} in the same asm statement that sets {sp}.",
+            next=msg("Zero {bp} in the same asm statement that sets {sp}.", bp=bp, sp=sp),
         )
 
 
-@check("lab2.switch.top", SWITCH, NOT_OPTIMISED, needs=["lab2.stack.stackaddr"])
-def test_rsp_is_the_top_of_the_new_stack(boots, score):
+def by_optimisation(boots):
+    """Each boot, by how its files were compiled."""
+    for boot in boots:
+        yield "-O0" if boot.scenario == NOT_OPTIMISED.name else "-O2", boot
+
+
+ON_TOP = msg("bspinitproc1 runs with RSP = stackaddr + VMM_STACKSIZE")
+
+
+@check("lab2.switch.top", SWITCH, NOT_OPTIMISED, per=by_optimisation, after="lab2.stack.stackaddr")
+def rsp_is_the_top(boots, boot):
     """bspinitproc1 starts with RSP at the top of the new stack, reached by a jump."""
-    for boot in boots:
-        with score.case(optimisation(boot)):
-            on_the_new_stack(boot, "bspinitproc1 runs with RSP = stackaddr + VMM_STACKSIZE")
+    on_the_new_stack(boot, ON_TOP)
 
 
-@check("lab2.switch.frame", SWITCH, NOT_OPTIMISED, needs=["lab2.switch.top"])
-def test_rbp_is_zero(boots, score):
+@check("lab2.switch.frame", SWITCH, NOT_OPTIMISED, per=by_optimisation, after="lab2.switch.top")
+def rbp_is_zero(boots, boot):
     """RBP is 0 when bspinitproc1 starts, so that a backtrace ends there."""
-    for boot in boots:
-        with score.case(optimisation(boot)):
-            without_a_frame(boot, boot.first("bspinitproc1", 0))
+    without_a_frame(boot, boot.first("bspinitproc1", 0))
 
 
-@check("lab2.switch.left", ALONE, needs=["lab2.switch.top"])
-def test_the_boot_stack_is_left_alone(boot):
+@check("lab2.switch.left", ALONE, after="lab2.switch.top")
+def boot_stack_is_left_alone(boot):
     """After the switch the BSP writes nothing to the boot stack any more."""
     left, end = boot.switch.boot_stack_left, boot.switch.boot_stack_end
     if end is None:
-        blame(
-            boot,
+        missing(
             "bsp-not-parked",
-            place=str(boot.bsp.end_place),
-            expected="the BSP parks",
-            observed=f"it ended {boot.bsp.end_kind}",
-            next="Look at where it stands.",
+            cpu=0,
+            place=boot.bsp.end_place.text,
+            expected=msg("the BSP parks"),
+            observed=msg("it ended {ending}", ending=boot.bsp.ended),
         )
     changed = [i for i, (a, b) in enumerate(zip(left, end)) if a != b]
     if changed:
-        start = boot.addr("boot_stack")
         fail(
             "boot-stack-still-used",
             cpu=0,
-            place=f"boot stack, {start + changed[-1]:#x}",
-            expected="the boot stack stays as it was at bspinitproc1",
-            observed=f"{len(changed)} bytes of it changed later",
-            next="Every AP starts on this stack: after asm_wrrsp_and_jmp nobody else may use it.",
+            place=msg("boot stack, {address:#x}", address=boot.addr("boot_stack") + changed[-1]),
+            expected=msg("the boot stack stays as it was at bspinitproc1"),
+            observed=msg("{count} bytes of it changed later", count=len(changed)),
         )
 
 
-def ap_on_its_stack(boot, ap, hit):
-    """Fail unless an AP starts apinitproc1 at the top of its own stack."""
+@check("lab2.switch.aps", SWITCH, per="ap", after="lab2.switch.top")
+def ap_switches_with_the_same_function(boot, ap):
+    """asm_wrrsp_and_jmp also takes every AP from the boot stack to the top of its own."""
+    if not boot.first("apinitproc1", ap.index) or ap.stackaddr is None:
+        fail(
+            "ap-not-on-own-stack",
+            cpu=ap.index,
+            place=ap.end_place.text,
+            expected=msg("{cpu} comes to apinitproc1 on a stack of its own", cpu=ap.name),
+            observed=msg(
+                "{cpu} came as far as: {milestone}", cpu=ap.name, milestone=ap.highest.title
+            ),
+        )
+    ap_on_its_stack(boot, ap)
+
+
+def ap_on_its_stack(boot, ap):
+    """Fail unless an AP that came to apinitproc1 starts it at the top of its own stack."""
+    hit = boot.first("apinitproc1", ap.index)
     top, sp = ap.stackaddr + boot.stack_size, names(boot).sp
     if hit.state.rsp != top or not ap.reached(OWN_STACK):
         fail(
             "ap-stack-wrong",
             cpu=ap.index,
             place="asm_wrrsp_and_jmp → apinitproc1",
-            expected=f"{sp} = {top:#x}, the top of this AP's stack",
+            expected=msg("{register} = {top:#x}, the top of this AP's stack", register=sp, top=top),
             observed=f"{sp} = {hit.state.rsp:#x}",
-            next="The function must work for any stack and any target, not only for the BSP's.",
         )
-
-
-@check("lab2.switch.aps", SWITCH, needs=["lab2.switch.top"])
-def test_aps_switch_with_the_same_function(boot, score):
-    """asm_wrrsp_and_jmp also takes every AP from the boot stack to the top of its own."""
-    for ap in boot.aps:
-        with score.case(ap.name):
-            hit = boot.first("apinitproc1", ap.index)
-            if hit is None or ap.stackaddr is None:
-                fail(
-                    "ap-not-on-own-stack",
-                    cpu=ap.index,
-                    place=str(ap.end_place),
-                    expected=f"{ap.name} comes to apinitproc1 on a stack of its own",
-                    observed=f"{ap.name} came as far as: {ap.highest.title}",
-                    next="The given apinitproc0 calls asm_wrrsp_and_jmp just as bsp_continue does.",
-                )
-            ap_on_its_stack(boot, ap, hit)
 
 
 # --- i386: the same stack, another calling convention ---------------------------------------------
@@ -302,46 +357,45 @@ def test_aps_switch_with_the_same_function(boot, score):
 # the stack, behind the return address. What is in the other place is left by others: here, decoys.
 
 
-@check("lab2.i386.stored", SWITCH, arch="i386")
-def test_i386_start_all_processors_takes_its_arguments_from_registers(boot, score):
+def arguments_in_registers(boot):
+    """Both arguments of start_all_processors, and the registers that they are in."""
+    for who, register in zip(PROCS, ("EAX", "EDX")):
+        yield f"initproc_{who}", who, register
+
+
+@check("lab2.i386.stored", SWITCH, arch="i386", per=arguments_in_registers)
+def arguments_are_taken_from_registers(boot, who, register):
     """start_all_processors keeps its arguments, which are in EAX and EDX."""
-    start = boot.first("start_all_processors")
-    for name, register in (("initproc_bsp", "EAX"), ("initproc_ap", "EDX")):
-        with score.case(name):
-            given, found = asked_for(boot, name), stored(boot, name)
-            if start and found == given:
-                continue
-            if start and found == decoy(boot, name):
-                fail(
-                    "arguments-from-the-stack",
-                    cpu=0,
-                    place="start_all_processors",
-                    expected=f"{name} = {given:#x}, the argument in {register}",
-                    observed=f"{name} = {found:#x}, what lay on the stack where an asmlinkage "
-                    "function has that argument",
-                    next="C calls this function, compiled with -mregparm=3: the arguments are in "
-                    "EAX, EDX and ECX. Only what is declared asmlinkage has them on the stack.",
-                )
-            blame(
-                boot,
-                "initproc-not-stored",
-                place="start_all_processors",
-                expected=f"{name} = {given:#x}, the argument in {register}",
-                observed=f"{name} = {found:#x}" if found else f"{name} was not set",
-                next="Whoever calls start_all_processors decides what runs later: keep what you "
-                "were given.",
-            )
+    name, found, right = f"initproc_{who}", stored(boot, who), given(boot, who)
+    expected = msg(
+        "{name} = {value:#x}, the argument in {register}", name=name, value=right, register=register
+    )
+    decoy = getattr(boot.switch, f"decoy_{who}", None)
+    if boot.first("start_all_processors") and found == decoy and found != right:
+        fail(
+            "arguments-from-the-stack",
+            cpu=0,
+            place="start_all_processors",
+            expected=expected,
+            observed=msg(
+                "{name} = {value:#x}, what lay on the stack where an asmlinkage function has that "
+                "argument",
+                name=name,
+                value=found,
+            ),
+        )
+    keeps(boot, who, expected)
 
 
-@check("lab2.i386.stackaddr", SWITCH, needs=["lab2.i386.stored"], arch="i386")
-def test_i386_the_stack_is_allocated_and_remembered(boot):
+@check("lab2.i386.stackaddr", SWITCH, arch="i386", after="lab2.i386.stored")
+def stack_is_allocated_and_remembered(boot):
     """bsp_continue takes VMM_STACKSIZE bytes from alloc and keeps their address in stackaddr."""
-    test_the_stack_comes_from_alloc(boot)
-    test_stackaddr_is_the_base(boot)
+    stack_is_allocated(boot)
+    stackaddr_is_the_base(boot)
 
 
 @check("lab2.i386.asmlinkage", CALLS, arch="i386")
-def test_i386_asm_wrrsp_and_jmp_is_asmlinkage(boot):
+def arguments_are_on_the_stack(boot):
     """asm_wrrsp_and_jmp finds its arguments on the stack, as asmlinkage says, not in registers."""
     asked, decoy = boot.first("called.asked"), boot.first("called.decoy")
     came = asked or decoy
@@ -352,50 +406,69 @@ def test_i386_asm_wrrsp_and_jmp_is_asmlinkage(boot):
             "arguments-from-registers",
             cpu=0,
             place="asm_wrrsp_and_jmp",
-            expected=f"ESP = {right:#x} and a jump to the second argument: both on the stack, "
-            "behind the return address",
-            observed=f"ESP = {came.state.rsp:#x}, "
-            + ("a jump to what was in EDX" if decoy else "and a jump to the second argument")
-            + (", ESP what was in EAX" if esp_from_eax else ""),
-            next="The function is declared asmlinkage: regparm(0), its arguments are on the stack. "
-            "The code that reads them was made without asmlinkage, or written for registers.",
+            expected=msg(
+                "ESP = {esp:#x} and a jump to the second argument: both on the stack, behind the "
+                "return address",
+                esp=right,
+            ),
+            observed=taken_from_registers(came.state.rsp, esp_from_eax, decoy),
         )
     if not came:
-        returned = boot.first("returned")
-        blame(
-            boot,
-            "bsp-lost-in-the-switch",
-            place="asm_wrrsp_and_jmp" if returned else str(boot.bsp.end_place),
-            expected="asm_wrrsp_and_jmp (rsp, jmpto) jumps to jmpto",
-            observed="it came back to its caller"
-            if returned
-            else f"the BSP ended at {boot.bsp.end_place}: {boot.bsp.end_code} "
-            f"(ESP = {boot.bsp.end.rsp:#x})",
-            next="When the function begins, the return address is at ESP, rsp at ESP + 4, jmpto at "
-            "ESP + 8.",
+        did_not_jump(boot)
+
+
+def taken_from_registers(esp, esp_from_eax, jump_to_edx):
+    """What an asm_wrrsp_and_jmp did that takes an argument, or both, from a register."""
+    if not jump_to_edx:
+        return msg(
+            "ESP = {esp:#x}, and a jump to the second argument, ESP what was in EAX", esp=esp
         )
+    if esp_from_eax:
+        return msg("ESP = {esp:#x}, a jump to what was in EDX, ESP what was in EAX", esp=esp)
+    return msg("ESP = {esp:#x}, a jump to what was in EDX", esp=esp)
+
+
+def did_not_jump(boot):
+    """Fail for an asm_wrrsp_and_jmp that went to neither argument."""
+    returned, end_place = boot.first("returned"), boot.bsp.end_place.text
+    missing(
+        "bsp-lost-in-the-switch",
+        cpu=0,
+        place="asm_wrrsp_and_jmp" if returned else end_place,
+        expected=msg("asm_wrrsp_and_jmp (rsp, jmpto) jumps to jmpto"),
+        observed=msg("it came back to its caller")
+        if returned
+        else msg(
+            "the BSP ended at {place}: {code} (ESP = {esp:#x})",
+            place=end_place,
+            code=code_text(boot.bsp.end_code),
+            esp=boot.bsp.end.rsp,
+        ),
+        next=msg(
+            "When the function begins, the return address is at ESP, rsp at ESP + 4, jmpto at "
+            "ESP + 8."
+        ),
+    )
 
 
 @check(
     "lab2.i386.switch",
     SWITCH,
     NOT_OPTIMISED,
-    needs=["lab2.i386.stackaddr", "lab2.i386.asmlinkage"],
     arch="i386",
+    per=by_optimisation,
+    after=["lab2.i386.stackaddr", "lab2.i386.asmlinkage"],
 )
-def test_i386_the_bsp_is_on_its_own_stack(boots, score):
+def bsp_is_on_its_own_stack(boots, boot):
     """bspinitproc1 starts with ESP at the top of the new stack and EBP = 0, at -O0 and -O2."""
-    for boot in boots:
-        with score.case(optimisation(boot)):
-            expected = "bspinitproc1 runs with ESP = stackaddr + VMM_STACKSIZE and EBP = 0"
-            without_a_frame(boot, on_the_new_stack(boot, expected))
+    expected = msg("bspinitproc1 runs with ESP = stackaddr + VMM_STACKSIZE and EBP = 0")
+    without_a_frame(boot, on_the_new_stack(boot, expected))
 
 
-@check("lab2.i386.parked", SWITCH, needs=["lab2.i386.switch"], arch="i386")
-def test_i386_every_cpu_parks(boot):
+@check("lab2.i386.parked", SWITCH, arch="i386", after="lab2.i386.switch")
+def every_cpu_parks(boot):
     """Every AP changes stacks by the same function, and all CPUs park."""
     for ap in boot.aps:
-        hit = boot.first("apinitproc1", ap.index)
-        if hit and ap.stackaddr is not None:
-            ap_on_its_stack(boot, ap, hit)
-    fail_if(why_not_all_parked(boot), expected=f"{len(boot.cpus)} CPUs park")
+        if boot.first("apinitproc1", ap.index) and ap.stackaddr is not None:
+            ap_on_its_stack(boot, ap)
+    fail_if(why_not_all_parked(boot), expected=msg("{count} CPUs park", count=len(boot.cpus)))

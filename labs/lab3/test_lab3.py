@@ -1,11 +1,15 @@
 """Lab 3: the BSP wakes the APs, and each climbs from real mode to long mode."""
 
-from vmmlab.checks import NoCases, check, fail, fail_if, scenario
-from vmmlab.diagnosis.aps import not_reached, why_not, why_not_all_parked
-from vmmlab.diagnosis.bsp import bsp_stopped
+from functools import partial
+
+from vmmlab import checks
+from vmmlab.checks import expect, fail, fail_if, missing, msg
+from vmmlab.diagnosis.aps import not_reached, place_of, why_not, why_not_all_parked
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.diagnosis.trampoline import last_step
 from vmmlab.observe.milestones import AP_ENTRY, LONG_MODE, PROTECTED_MODE, REAL_MODE
+from vmmlab.observe.observation import icr_text
+from vmmlab.probes import bringup, late_ap, long_delay, parking
 from vmmlab.x86.decode import decode, far_jump
 from vmmlab.x86.encode import far_jump_code
 from vmmlab.x86.registers import (
@@ -18,25 +22,21 @@ from vmmlab.x86.registers import (
     ICR_ASSERT,
 )
 
-LADDER = scenario("ladder", probe="ladder", cpus=4)
-SEABIOS = scenario("seabios", probe="end", cpus=3, firmware="seabios")
-DELAY = scenario("delay", probe="delay", cpus=2)
-LATE = scenario("late", probe="late-ap", cpus=4, cpu=2)
-ONE, TWO, EIGHT, SIXTEEN = (scenario(f"cpus-{n}", probe="end", cpus=n) for n in (1, 2, 8, 16))
+BOOT = bringup(cpus=4)
+SEABIOS = parking(name="seabios", cpus=3, firmware="seabios")
+DELAY = long_delay(cpus=2)
+LATE = late_ap(name="late", cpus=4, cpu=2)
+ONE, TWO, EIGHT, SIXTEEN = (parking(name=f"cpus-{n}", cpus=n) for n in (1, 2, 8, 16))
+
+# What stops the BSP before its work is done happens in ap_start.
+check = partial(checks.check, bsp_in="ap_start")
 
 FLAT = (0, 0xFFFFFFFF)  # base and limit of a segment that is all of memory
 DATA_SEGMENT = 0x9200  # second half of a descriptor (SDM vol. 3, 3.4.5): present, data, writable
 DATA_MASK = 0x9A00
-
-
-def blame(boot, cause, sure=False, **what):
-    """Report what stopped the BSP, if anything did; else the cause that the check found.
-
-    With `sure` the check has seen the cause itself: what stopped the BSP later comes of it.
-    """
-    if not sure:
-        fail_if(bsp_stopped(boot, by="ap_start"), expected=what["expected"])
-    fail(cause, **what)
+PHYSICAL_0 = msg("ap_start, physical address 0")
+INIT_ICR = msg("apic_send_init, interrupt command register")
+SIPI_ICR = msg("apic_send_startup_ipi, interrupt command register")
 
 
 def judged(boot):
@@ -51,53 +51,68 @@ def right_jump(boot):
     return address, far_jump_code((address - offset) >> 4, offset).hex(" ")
 
 
-@check("lab3.ljmpw.present", LADDER)
-def test_ljmpw_is_at_physical_0(boot):
+# --- lab3.1: the far jump at physical 0 -----------------------------------------------------------
+
+
+@check("lab3.ljmpw.present", BOOT)
+def far_jump_at_physical_0(boot):
     """When the APs are called, physical address 0 holds a far jump."""
     code = boot.physical_0.during or b""
     if far_jump(code) is None:
         _, right = right_jump(boot)
         untouched = code[:5] == boot.physical_0.before[:5]
         found = decode(code, 0, 16)
-        blame(
-            boot,
+        there = found.text if found else msg("no instruction")
+        missing(
             "far-jump-missing",
             cpu=0,
-            place="ap_start, physical address 0",
-            expected=f"ljmpw, opcode EA: five bytes such as {right}",
-            observed="the bytes that were there before"
+            place=PHYSICAL_0,
+            expected=msg("ljmpw, opcode EA: five bytes such as {bytes}", bytes=right),
+            observed=msg("the bytes that were there before")
             if untouched
-            else f"{code[:5].hex(' ')}, which is {found.text if found else 'no instruction'}",
-            next="Is the memory that you write to really physical address 0? mapmem_hphys gives "
-            "you a pointer to it.",
+            else msg("{bytes}, which is {instruction}", bytes=code[:5].hex(" "), instruction=there),
         )
 
 
-@check("lab3.ljmpw.target", LADDER, needs=["lab3.ljmpw.present"])
-def test_ljmpw_leads_to_the_trampoline(boot):
+@check("lab3.ljmpw.target", BOOT, after="lab3.ljmpw.present")
+def far_jump_to_the_trampoline(boot):
     """The far jump at physical 0 leads to the first byte of the trampoline's copy."""
     segment, offset = far_jump(boot.physical_0.during)
     address, right = right_jump(boot)
     target = segment * 16 + offset
     if target != address:
         cause = "far-jump-wrong-target"
-        look = "The segment is an address divided by 16: (apinit_addr - APINIT_OFFSET) >> 4."
         not_shifted = (address - boot.apinit_offset) & 0xFFFF
         if offset * 16 + segment == address and segment != not_shifted:
             cause = "far-jump-segment-and-offset-swapped"
-            look = "In the instruction the offset comes first, then the segment."
         fail(
             cause,
             cpu=0,
-            place="ap_start, physical address 0",
-            expected=f"a far jump to {address:#x}, for example {right}",
-            observed=f"a far jump to {segment:#06x}:{offset:#06x}, which is {target:#x}",
-            next=look,
+            place=PHYSICAL_0,
+            expected=msg(
+                "a far jump to {address:#x}, for example {bytes}", address=address, bytes=right
+            ),
+            observed=msg(
+                "a far jump to {segment:#06x}:{offset:#06x}, which is {target:#x}",
+                segment=segment,
+                offset=offset,
+                target=target,
+            ),
         )
 
 
-@check("lab3.trampoline.copied", LADDER, needs=["lab3.ljmpw.target"])
-def test_the_trampoline_is_copied(boot):
+@check("lab3.i386.jump", BOOT, arch="i386")
+def far_jump_i386(boot):
+    """When the APs are called, a far jump at physical 0 leads to the copy of the trampoline."""
+    far_jump_at_physical_0(boot)
+    far_jump_to_the_trampoline(boot)
+
+
+# --- lab3.2: the copy of the trampoline -----------------------------------------------------------
+
+
+@check("lab3.trampoline.copied", BOOT, after="lab3.ljmpw.target")
+def trampoline_is_copied(boot):
     """The bytes from cpuinit_start to cpuinit_end are at apinit_addr."""
     image, copy = boot.trampoline.image, boot.trampoline.copy or b""
     address, _ = right_jump(boot)
@@ -106,108 +121,126 @@ def test_the_trampoline_is_copied(boot):
     while tail < len(image) and copy[-1 - tail :][:1] == b"\xcc" != image[-1 - tail :][:1]:
         tail += 1
     if same * 10 < len(image) * 6 or tail > 16:
-        blame(
-            boot,
+        missing(
             "trampoline-not-copied" if same * 10 < len(image) * 3 else "trampoline-copied-in-part",
             cpu=0,
-            place=f"ap_start, physical {address:#x}",
-            expected=f"{len(image)} bytes, beginning {image[:8].hex(' ')}",
-            observed=f"{same} of them; it begins {copy[:8].hex(' ')}",
-            next="How many bytes lie between cpuinit_start and cpuinit_end? Both are labels: take "
-            "their addresses.",
+            place=msg("ap_start, physical {address:#x}", address=address),
+            expected=msg(
+                "{size} bytes, beginning {bytes}", size=len(image), bytes=image[:8].hex(" ")
+            ),
+            observed=msg("{size} of them; it begins {bytes}", size=same, bytes=copy[:8].hex(" ")),
         )
 
 
-@check("lab3.trampoline.pointers", LADDER, needs=["lab3.trampoline.copied"])
-def test_pointers_lead_into_the_copy(boot, score):
+def pointers(boot):
+    """The pointers into the copy: label, value, and the physical address of the label there."""
+    made, copy = boot.bringup, boot.trampoline
+    yield "apinitprocs", "apinit_procs", made.apinitprocs, copy.procs_at
+    yield "apinitlock", "apinit_lock", made.apinitlock, copy.lock_at
+
+
+@check("lab3.trampoline.pointers", BOOT, per=pointers, after="lab3.trampoline.copied")
+def pointer_into_the_copy(boot, label, value, right):
     """apinitprocs and apinitlock point to the two labels in the copy of the trampoline."""
-    pointers = (
-        ("apinitprocs", "apinit_procs", boot.bringup.apinitprocs, boot.trampoline.procs_at),
-        ("apinitlock", "apinit_lock", boot.bringup.apinitlock, boot.trampoline.lock_at),
+    found, virtual = (value.physical, value.virtual) if value else (None, 0)
+    if found == right:
+        return
+    observed = msg("it was never set")
+    if found:
+        observed = msg("it points to physical {address:#x}", address=found)
+    elif virtual:
+        observed = msg("it holds {address:#x}, where nothing is mapped", address=virtual)
+    # A pointer that was set is the mistake itself; what stopped the BSP later comes of it.
+    report = fail if virtual else missing
+    report(
+        "pointer-not-into-the-copy",
+        cpu=0,
+        place="ap_start",
+        expected=msg(
+            "{pointer} points to {label} in the copy, physical {address:#x}",
+            pointer=label.replace("_", ""),
+            label=label,
+            address=right,
+        ),
+        observed=observed,
     )
-    for pointer, label, value, right in pointers:
-        with score.case(pointer):
-            found = value.physical if value else None
-            if found != right:
-                virtual = value.virtual if value else 0
-                observed = f"it points to physical {found:#x}" if found else "it was never set"
-                if virtual and not found:
-                    observed = f"it holds {virtual:#x}, where nothing is mapped"
-                blame(
-                    boot,
-                    "pointer-not-into-the-copy",
-                    sure=virtual != 0,
-                    cpu=0,
-                    place="ap_start",
-                    expected=f"{pointer} points to {label} in the copy, physical {right:#x}",
-                    observed=observed,
-                    next="The label's distance from cpuinit_start is the same in the copy.",
-                )
 
 
-@check("lab3.ipi.init", LADDER, needs=["lab3.trampoline.pointers"])
-def test_init_reaches_every_ap(boot, score):
-    """An INIT is sent to every AP and not to the BSP."""
-    if any(w.reaches(0, w.cpu or 0) for w in boot.sent("INIT")):
+def copied_pointers(boot):
+    """The pointers, once the trampoline is copied."""
+    trampoline_is_copied(boot)
+    yield from pointers(boot)
+
+
+@check("lab3.i386.copy", BOOT, arch="i386", per=copied_pointers, after="lab3.i386.jump")
+def copy_on_i386(boot, label, value, right):
+    """The trampoline is at apinit_addr, and apinitprocs and apinitlock point into that copy."""
+    pointer_into_the_copy(boot, label, value, right)
+
+
+# --- lab3.3 and lab3.4: INIT and SIPI -------------------------------------------------------------
+
+
+def called_by_init(boot):
+    """Every AP, if the INITs are as they must be for all."""
+    sent = boot.sent("INIT")
+    if any(w.reaches(0, w.cpu or 0) for w in sent):
         fail(
             "init-to-self",
             cpu=0,
-            place="apic_send_init, interrupt command register",
-            expected="INIT to all APs, not to the BSP",
-            observed="; ".join(str(w) for w in boot.sent("INIT")),
-            next="The shorthand in bits 19..18 decides whether the sender is included.",
+            place=INIT_ICR,
+            expected=msg("INIT to all APs, not to the BSP"),
+            observed=icr_text(sent),
         )
-    for write in boot.sent("INIT"):
+    for write in sent:
         if not write.low & ICR_ASSERT:
             fail(
                 "init-without-assert",
                 cpu=write.cpu,
-                place="apic_send_init, interrupt command register",
-                expected="an INIT with level assert: bit 14 is set",
-                observed=str(write),
-                next="ICR_ASSERT. Only the INIT that takes another one back may have 0 there (SDM "
-                "vol. 3, 10.6.1); QEMU does not look at it.",
+                place=INIT_ICR,
+                expected=msg("an INIT with level assert: bit 14 is set"),
+                observed=write.text,
             )
-    for ap in boot.aps:
-        with score.case(ap.name):
-            if not any(w.reaches(ap.index, w.cpu or 0) for w in boot.sent("INIT")):
-                seen = "; ".join(str(w) for w in boot.icr) or "no write to the ICR"
-                blame(
-                    boot,
-                    "ap-got-no-init",
-                    cpu=ap.index,
-                    place="apic_send_init, interrupt command register",
-                    expected=f"an INIT that reaches {ap.name}",
-                    observed=seen,
-                    next="ap_start_addr calls apic_send_init. Delivery mode INIT is 101 in bits "
-                    "10..8 (SDM vol. 3, 10.6.1).",
-                )
+    return boot.aps
 
 
-@check("lab3.ipi.delay", LADDER, DELAY, needs=["lab3.ipi.init"])
-def test_the_delay_between_init_and_sipi(boots):
+@check("lab3.ipi.init", BOOT, per=called_by_init, after="lab3.trampoline.pointers")
+@check("lab3.i386.init", BOOT, arch="i386", per=called_by_init, after="lab3.i386.copy")
+def init_reaches(boot, ap):
+    """An INIT is sent to every AP and not to the BSP."""
+    if not any(w.reaches(ap.index, w.cpu or 0) for w in boot.sent("INIT")):
+        missing(
+            "ap-got-no-init",
+            cpu=ap.index,
+            place=INIT_ICR,
+            expected=msg("an INIT that reaches {cpu}", cpu=ap.name),
+            observed=icr_text(boot.icr),
+        )
+
+
+@check("lab3.ipi.delay", BOOT, DELAY, after="lab3.ipi.init")
+def delay_between_init_and_sipi(boots):
     """Between INIT and the first SIPI at least ap_delays.init_us microseconds pass."""
-    ladder, boot = boots
-    init, sipi = ladder.sent("INIT"), ladder.sent("SIPI")
-    listed = "; ".join(str(w) for w in ladder.icr) or "no write to the ICR"
+    whole, boot = boots
+    init, sipi = whole.sent("INIT"), whole.sent("SIPI")
+    in_order = msg("INIT, a delay, then SIPI")
     if not sipi:
-        blame(
-            ladder,
+        missing(
             "ap-got-no-sipi",
+            boot=whole,
             cpu=0,
-            place="apic_send_startup_ipi, interrupt command register",
-            expected="INIT, a delay, then SIPI",
-            observed=listed,
-            next="ap_start_addr sends both, and asks ap_start_loopcond before each SIPI.",
+            place=SIPI_ICR,
+            expected=in_order,
+            observed=icr_text(whole.icr),
+            next=msg("ap_start_addr sends both, and asks ap_start_loopcond before each SIPI."),
         )
     if sipi[0].time_s < init[0].time_s:
         fail(
             "sipi-before-init",
             cpu=0,
             place="ap_start_addr",
-            expected="INIT, a delay, then SIPI",
-            observed=listed,
-            next="An AP takes a SIPI only after an INIT.",
+            expected=in_order,
+            observed=icr_text(whole.icr),
         )
     asked, slept = 4_000_000_000, boot.delay.slept_us if boot.delay else 0
     called = boot.delay.sipi if boot.delay else boot.sent("SIPI")
@@ -216,87 +249,100 @@ def test_the_delay_between_init_and_sipi(boots):
             "no-delay-after-init",
             cpu=0,
             place="ap_start_addr",
-            expected=f"{asked} microseconds (ap_delays.init_us in this boot) between INIT and SIPI",
-            observed=f"{slept} microseconds of usleep between them" if slept else "no delay at all",
-            next="Real processors need time to come out of INIT; the delay is usleep "
-            "(ap_delays.init_us).",
+            expected=msg(
+                "{asked} microseconds (ap_delays.init_us in this boot) between INIT and SIPI",
+                asked=asked,
+            ),
+            observed=msg("{slept} microseconds of usleep between them", slept=slept)
+            if slept
+            else msg("no delay at all"),
         )
 
 
-@check("lab3.ipi.sipi", LADDER, LATE, needs=["lab3.ipi.init"])
-def test_sipi_reaches_every_ap(boots, score):
-    """One to three SIPIs with vector 0 reach every AP, after INIT, and not the BSP."""
-    boot, late = boots
-    judge_sipis(boot, boot.aps, score)
-    # Nobody hears of this one before ap_start_loopcond has counted to the end.
-    judge_sipis(late, [late.cpus[2]], score, name="{}, late")
+def called_by_sipi(boots):
+    """Every AP of the whole boot, and the one that is late in the other."""
+    for boot in boots:
+        spared_by_sipi(boot)
+    whole, late = boots
+    for ap in whole.aps:
+        yield ap.name, whole, ap
+    # The late AP is not counted before ap_start_loopcond has sent all of its SIPIs.
+    yield msg("{cpu}, late", cpu=late.cpus[2].name), late, late.cpus[2]
 
 
-def judge_sipis(boot, aps, score, name="{}"):
-    """Each of the APs is a case."""
-    sipis = boot.sent("SIPI")
-    listed = "; ".join(str(w) for w in boot.icr) or "no write to the ICR"
-    if any(w.reaches(0, w.cpu or 0) for w in sipis):
+def spared_by_sipi(boot):
+    """Fail if a SIPI reaches the BSP."""
+    if any(w.reaches(0, w.cpu or 0) for w in boot.sent("SIPI")):
         fail(
             "sipi-to-self",
             cpu=0,
-            place="apic_send_startup_ipi, interrupt command register",
-            expected="SIPIs to the APs only",
-            observed=listed,
-            next="The shorthand in bits 19..18 decides whether the sender is included.",
+            place=SIPI_ICR,
+            expected=msg("SIPIs to the APs only"),
+            observed=icr_text(boot.icr),
         )
-    for ap in aps:
-        with score.case(name.format(ap.name)):
-            mine = [w for w in sipis if w.reaches(ap.index, w.cpu or 0)]
-            wrong = [w for w in mine if w.vector]
-            inits = [w for w in boot.sent("INIT") if w.reaches(ap.index, w.cpu or 0)]
-            if wrong:
-                fail(
-                    "sipi-wrong-vector",
-                    cpu=ap.index,
-                    place="apic_send_startup_ipi, interrupt command register",
-                    expected="SIPI with vector 0: start at physical 0 * 4096",
-                    observed=listed,
-                    next="The vector is the number of the page where the AP starts.",
-                )
-            if not mine:
-                blame(
-                    boot,
-                    "ap-got-no-sipi",
-                    cpu=ap.index,
-                    place="apic_send_startup_ipi, interrupt command register",
-                    expected=f"a SIPI that reaches {ap.name}",
-                    observed=listed,
-                    next="ap_start_addr asks ap_start_loopcond, then calls apic_send_startup_ipi. "
-                    "Delivery mode start-up is 110 in bits 10..8.",
-                )
-            if not inits or mine[0].time_s < inits[0].time_s:
-                fail(
-                    "sipi-before-init",
-                    cpu=ap.index,
-                    place="ap_start_addr",
-                    expected="INIT first",
-                    observed=listed,
-                    next="An AP takes a SIPI only after an INIT.",
-                )
-            if len(mine) > 3:
-                fail(
-                    "too-many-sipis",
-                    cpu=ap.index,
-                    place="ap_start_loopcond",
-                    expected="at most three SIPIs",
-                    observed=f"{len(mine)} of them",
-                    next="ap_start_loopcond says when to stop. It counts in the int that ap_start "
-                    "owns: ap_start_addr hands on the pointer to it, each time the same.",
-                )
 
 
-@check("lab3.ladder.real", LADDER, needs=["lab3.ipi.sipi"])
-def test_every_ap_is_in_the_trampoline(boot, score):
+@check("lab3.ipi.sipi", BOOT, LATE, per=called_by_sipi, after="lab3.ipi.init")
+def sipi_reaches(boots, boot, ap):
+    """One to three SIPIs with vector 0 reach every AP, after INIT, and not the BSP."""
+    judge_sipis(boot, ap)
+
+
+def judge_sipis(boot, ap):
+    """Fail unless the SIPIs that reach an AP are as they must be."""
+    mine = [w for w in boot.sent("SIPI") if w.reaches(ap.index, w.cpu or 0)]
+    inits = [w for w in boot.sent("INIT") if w.reaches(ap.index, w.cpu or 0)]
+    if any(w.vector for w in mine):
+        fail(
+            "sipi-wrong-vector",
+            cpu=ap.index,
+            place=SIPI_ICR,
+            expected=msg("SIPI with vector 0: start at physical 0 * 4096"),
+            observed=icr_text(boot.icr),
+        )
+    if not mine:
+        missing(
+            "ap-got-no-sipi",
+            cpu=ap.index,
+            place=SIPI_ICR,
+            expected=msg("a SIPI that reaches {cpu}", cpu=ap.name),
+            observed=icr_text(boot.icr),
+        )
+    if not inits or mine[0].time_s < inits[0].time_s:
+        fail(
+            "sipi-before-init",
+            cpu=ap.index,
+            place="ap_start_addr",
+            expected=msg("INIT first"),
+            observed=icr_text(boot.icr),
+        )
+    if len(mine) > 3:
+        fail(
+            "too-many-sipis",
+            cpu=ap.index,
+            place="ap_start_loopcond",
+            expected=msg("at most three SIPIs"),
+            observed=msg("{count} of them", count=len(mine)),
+        )
+
+
+@check("lab3.ladder.real", BOOT, per=judged, after="lab3.ipi.sipi")
+def real_mode(boot, ap):
     """Every AP executes the far jump and then the trampoline, in real mode."""
+    ap.must_reach(REAL_MODE)
+
+
+@check("lab3.i386.sipi", BOOT, arch="i386", after="lab3.i386.init")
+def sipi_on_i386(boot):
+    """SIPIs with vector 0 reach every AP, and each executes the far jump and the trampoline."""
+    spared_by_sipi(boot)
+    for ap in boot.aps:
+        judge_sipis(boot, ap)
     for ap in judged(boot):
-        with score.case(ap.name):
-            fail_if(not_reached(boot, ap, REAL_MODE))
+        fail_if(not_reached(boot, ap, REAL_MODE))
+
+
+# --- lab3.5: protected mode, and the count --------------------------------------------------------
 
 
 def followed(ap):
@@ -305,13 +351,20 @@ def followed(ap):
         fail(
             "trampoline-not-followed",
             cpu=ap.index,
-            place=f"trampoline, `{ap.steps[-1].text}`",
-            expected="ap_entry after at most 2000 instructions, whatever other CPUs do",
-            observed=f"{ap.name} alone was not there after {len(ap.steps)} instructions; with the "
-            "others it came there unseen",
-            next="Does the trampoline wait for somebody, or is there a long loop in it? A few "
-            "dozen instructions do it all.",
+            place=in_trampoline(ap.steps[-1]),
+            expected=msg("ap_entry after at most 2000 instructions, whatever other CPUs do"),
+            observed=msg(
+                "{cpu} alone was not there after {count} instructions; with the others it came "
+                "there unseen",
+                cpu=ap.name,
+                count=len(ap.steps),
+            ),
         )
+
+
+def in_trampoline(step):
+    """The place of an instruction of the trampoline."""
+    return msg("trampoline, `{instruction}`", instruction=step.text)
 
 
 def way(ap):
@@ -320,36 +373,40 @@ def way(ap):
     return [*(step.state for step in ap.steps), *last]
 
 
-@check("lab3.ladder.protected", LADDER, needs=["lab3.ladder.real"])
-def test_every_ap_gets_to_protected_mode(boot, score):
+@check("lab3.ladder.protected", BOOT, per=judged, after="lab3.ladder.real")
+def protected_mode(boot, ap):
     """Every AP sets CR0.PE and goes on in 32-bit code."""
-    for ap in judged(boot):
-        with score.case(ap.name):
-            fail_if(not_reached(boot, ap, PROTECTED_MODE))
-            in_32_bit_code = any(state.bits == 32 for state in way(ap))
-            lost = ap.left_code
-            if lost is not None and not in_32_bit_code:
-                last = last_step(ap)
-                linked = boot.in_image(lost)
-                fail(
-                    "ap-jumped-astray",
-                    cpu=ap.index,
-                    place=f"{ap.end_place}, `{last.text}`",
-                    expected="32-bit code in the copy of the trampoline, or in the VMM's image",
-                    observed=f"{ap.name} came to {lost:#x} in protected mode, where no code is",
-                    next="The label is linked at that address, but paging is off: the code is at "
-                    "its physical address, label - VMM_BASE, or in the copy."
-                    if linked
-                    else "Segments begin at 0 now: the jump needs the linear address, that of the "
-                    "copy plus the label's distance from cpuinit_start.",
-                )
-            if not in_32_bit_code:
-                followed(ap)
-            if ap.followed and not in_32_bit_code:
-                fail_if(
-                    why_not(boot, ap, LONG_MODE),
-                    expected=f"{ap.name} makes a far jump to 32-bit code after CR0.PE is set",
-                )
+    fail_if(not_reached(boot, ap, PROTECTED_MODE))
+    if any(state.bits == 32 for state in way(ap)):
+        return
+    lost, last = ap.left_code, last_step(ap)
+    if lost is not None:
+        fail(
+            "ap-jumped-astray",
+            cpu=ap.index,
+            place=msg("{place}, `{instruction}`", place=ap.end_place.text, instruction=last.text),
+            expected=msg("32-bit code in the copy of the trampoline, or in the VMM's image"),
+            observed=msg(
+                "{cpu} came to {address:#x} in protected mode, where no code is",
+                cpu=ap.name,
+                address=lost,
+            ),
+            next=msg(
+                "The label is linked at that address, but paging is off: the code is at "
+                "its physical address, label - VMM_BASE, or in the copy."
+            )
+            if boot.in_image(lost)
+            else msg(
+                "Segments begin at 0 now: the jump needs the linear address, that of the "
+                "copy plus the label's distance from cpuinit_start."
+            ),
+        )
+    followed(ap)
+    if ap.followed:
+        fail_if(
+            why_not(boot, ap, LONG_MODE),
+            expected=msg("{cpu} makes a far jump to 32-bit code after CR0.PE is set", cpu=ap.name),
+        )
 
 
 def counting_steps(ap):
@@ -357,33 +414,30 @@ def counting_steps(ap):
     return [(step, step.counted) for step in ap.steps if step.counted]
 
 
-@check("lab3.count.once", LADDER, needs=["lab3.ladder.protected"])
-def test_every_ap_counts_itself_in_once(boot, score):
+@check("lab3.count.once", BOOT, per=judged, after="lab3.ladder.protected")
+def counts_itself_in_once(boot, ap):
     """Every AP raises apinit_procs by exactly one before it leaves the trampoline."""
-    for ap in judged(boot):
-        with score.case(ap.name):
-            steps = counting_steps(ap)
-            total = sum(by for _, by in steps)
-            if total != 1:
-                followed(ap)
-                stopped = stopped_at_todo(boot, [ap])
-                fail(
-                    "ap-not-counted" if total == 0 else "ap-counted-wrongly",
-                    cpu=ap.index,
-                    place=steps[0][0].text if steps else "trampoline",
-                    expected=f"{ap.name} adds 1 to apinit_procs in the copy",
-                    observed=f"it added {total}"
-                    + (f"; it stopped at {stopped.place}" if stopped else ""),
-                    next="apinit_procs is CS-relative data in real mode: segment CS, offset "
-                    "APINIT_OFFSET + (apinit_procs - cpuinit_start).",
-                )
+    steps = counting_steps(ap)
+    total = sum(by for _, by in steps)
+    if total != 1:
+        followed(ap)
+        stopped = stopped_at_todo(boot, [ap])
+        fail(
+            "ap-not-counted" if total == 0 else "ap-counted-wrongly",
+            cpu=ap.index,
+            place=steps[0][0].text if steps else msg("trampoline"),
+            expected=msg("{cpu} adds 1 to apinit_procs in the copy", cpu=ap.name),
+            observed=msg("it added {count}; it stopped at {todo}", count=total, todo=stopped.place)
+            if stopped
+            else msg("it added {count}", count=total),
+        )
 
 
-@check("lab3.count.locked", LADDER, needs=["lab3.count.once"])
-def test_the_count_is_atomic(boot):
+@check("lab3.count.locked", BOOT, after="lab3.count.once")
+def count_is_atomic(boot):
     """apinit_procs is raised by a locked instruction: several APs run here at once."""
-    trials = list(boot.while_at("counting"))
-    if trials and not any(trial.verdict == "reached" for trial in trials):
+    tried = list(boot.while_at("counting"))
+    if tried and not any(one.verdict == "reached" for one in tried):
         return  # something else keeps the others out: a second AP could not come to the same store
     for ap in judged(boot):
         for step, _ in counting_steps(ap):
@@ -392,64 +446,69 @@ def test_the_count_is_atomic(boot):
                 fail(
                     "count-without-lock",
                     cpu=ap.index,
-                    place=f"trampoline, `{step.text}`",
-                    expected="an instruction with the lock prefix",
+                    place=in_trampoline(step),
+                    expected=msg("an instruction with the lock prefix"),
                     observed=f"`{step.text}`",
-                    next="Two CPUs can read the same old value between load and store: prefix "
-                    "the instruction with lock.",
                 )
 
 
-@check("lab3.ladder.long", LADDER, needs=["lab3.ladder.protected"])
-def test_every_ap_gets_to_long_mode(boot, score):
+@check("lab3.i386.protected", BOOT, arch="i386", after="lab3.i386.sipi")
+def protected_mode_on_i386(boot):
+    """Every AP counts itself in by a locked instruction, sets CR0.PE and goes on in 32-bit code."""
+    for judge in (protected_mode, counts_itself_in_once):
+        for ap in judged(boot):
+            judge(boot, ap)
+    count_is_atomic(boot)
+
+
+# --- lab3.6: long mode, or paging on i386, and ap_entry -------------------------------------------
+
+
+@check("lab3.ladder.long", BOOT, per=judged, after="lab3.ladder.protected")
+def long_mode(boot, ap):
     """Every AP turns paging on in long mode."""
-    for ap in judged(boot):
-        with score.case(ap.name):
-            fail_if(not_reached(boot, ap, LONG_MODE))
+    ap.must_reach(LONG_MODE)
 
 
-@check("lab3.ladder.ap_entry", LADDER, needs=["lab3.ladder.long"])
-def test_every_ap_arrives_at_ap_entry(boot, score):
+@check("lab3.ladder.ap_entry", BOOT, per=judged, after="lab3.ladder.long")
+def arrives_at_ap_entry(boot, ap):
     """Every AP jumps to ap_entry, on the page tables that the VMM made for it."""
-    for ap in judged(boot):
-        with score.case(ap.name):
-            fail_if(not_reached(boot, ap, AP_ENTRY))
-            if ap.entry_segments and not ap.entry_segments.cs_is_64_bit:
-                fail(
-                    "ap-not-in-64-bit-code",
-                    cpu=ap.index,
-                    place="trampoline, at its jump to ap_entry",
-                    expected="CS is a 64-bit code segment: its descriptor has the L bit",
-                    observed=f"CS = {ap.at(AP_ENTRY).cs:#x} is none: 64-bit instructions "
-                    "are read as 32-bit ones",
-                    next="Long mode is active after CR0.PG, but the code stays 32-bit code until a "
-                    "far jump loads CS with a segment that has the L bit.",
-                )
-            cr3 = ap.at(AP_ENTRY).cr3 & ~0xFFF
-            if cr3 != boot.phys("ap_pagetable"):
-                fail(
-                    "ap-wrong-page-tables",
-                    cpu=ap.index,
-                    place="trampoline, at its jump to ap_entry",
-                    expected=f"CR3 = {boot.phys('ap_pagetable'):#x}, ap_pagetable",
-                    observed=f"CR3 = {cr3:#x}",
-                    next="CR3 holds a physical address.",
-                )
-            cr0 = ap.at(AP_ENTRY).cr0
-            if cr0 & (CR0_CD | CR0_NW):
-                fail(
-                    "caches-off",
-                    cpu=ap.index,
-                    place="trampoline, at its jump to ap_entry",
-                    expected="CR0.CD and CR0.NW are clear",
-                    observed=f"CR0 = {cr0:#x}",
-                    next="INIT sets both (SDM vol. 3, table 9-1). Write all of CR0, not only what "
-                    "you add to it.",
-                )
-            data_segments(boot, ap)
+    entry = ap.must_reach(AP_ENTRY)
+    if ap.entry_segments and not ap.entry_segments.cs_is_64_bit:
+        fail(
+            "ap-not-in-64-bit-code",
+            cpu=ap.index,
+            place=entry.place,
+            expected=msg("CS is a 64-bit code segment: its descriptor has the L bit"),
+            observed=msg(
+                "CS = {cs:#x} is none: 64-bit instructions are read as 32-bit ones", cs=entry.cs
+            ),
+        )
+    own_page_tables(boot, ap, 0xFFF)
+    if entry.cr0 & (CR0_CD | CR0_NW):
+        fail(
+            "caches-off",
+            cpu=ap.index,
+            place=entry.place,
+            expected=msg("CR0.CD and CR0.NW are clear"),
+            observed=f"CR0 = {entry.cr0:#x}",
+        )
+    data_segments(ap)
 
 
-def data_segments(boot, ap):
+def own_page_tables(boot, ap, flags):
+    """Fail unless CR3 of an AP at ap_entry is ap_pagetable; `flags` are the low bits of CR3."""
+    expect(
+        "ap-wrong-page-tables",
+        ap.at(AP_ENTRY).cr3 & ~flags,
+        boot.phys("ap_pagetable"),
+        what="CR3",
+        cpu=ap.index,
+        place=place_of(AP_ENTRY),
+    )
+
+
+def data_segments(ap):
     """Fail if SS, DS or ES of an AP holds no flat data segment at ap_entry, where that was seen."""
     for name in ("SS", "DS", "ES") if ap.entry_segments else ():
         found = ap.entry_segments.named(name)
@@ -457,93 +516,181 @@ def data_segments(boot, ap):
             fail(
                 "segment-not-flat",
                 cpu=ap.index,
-                place="trampoline, at its jump to ap_entry",
-                expected=f"{name} holds a writable data segment with base 0 and limit 0xffffffff",
-                observed=f"{name}: base {found.base:#x}, limit {found.limit:#x}, "
-                f"flags {found.flags:#x}",
-                next="A segment register keeps what it held in real mode until it is loaded again.",
+                place=place_of(AP_ENTRY),
+                expected=msg(
+                    "{register} holds a writable data segment with base 0 and limit 0xffffffff",
+                    register=name,
+                ),
+                observed=msg(
+                    "{register}: base {base:#x}, limit {limit:#x}, flags {flags:#x}",
+                    register=name,
+                    base=found.base,
+                    limit=found.limit,
+                    flags=found.flags,
+                ),
+                next=msg(
+                    "A segment register keeps what it held in real mode until it is loaded again."
+                ),
             )
 
 
-@check("lab3.trampoline.stackless", LADDER, needs=["lab3.ladder.ap_entry"])
-def test_the_trampoline_uses_no_stack(boot, score):
+@check("lab3.trampoline.stackless", BOOT, per=judged, after="lab3.ladder.ap_entry")
+def trampoline_uses_no_stack(boot, ap):
     """No AP pushes or pops before ap_entry, or writes outside of the trampoline's copy."""
+    followed(ap)
+    for step in ap.steps:
+        decoded = decode(step.code, step.state.pc, step.state.bits)
+        if decoded and decoded.uses_stack:
+            fail(
+                "trampoline-uses-stack",
+                cpu=ap.index,
+                place=in_trampoline(step),
+                expected=msg("no push, pop, call or ret"),
+                observed=msg(
+                    "`{instruction}` with SP = {sp:#x}", instruction=step.text, sp=step.state.rsp
+                ),
+            )
+    if ap.overrun is not None:
+        start = boot.apinit_addr
+        fail(
+            "trampoline-overrun",
+            cpu=ap.index,
+            place=msg("physical {address:#x}", address=ap.overrun),
+            expected=msg(
+                "nothing outside of the copy, {first:#x} to {last:#x}, is written",
+                first=start,
+                last=start + len(boot.trampoline.image) - 1,
+            ),
+            observed=msg("{cpu} wrote to {address:#x}", cpu=ap.name, address=ap.overrun),
+        )
+
+
+@check("lab3.i386.paging", BOOT, arch="i386", per=judged, after="lab3.i386.protected")
+def paging_on_i386(boot, ap):
+    """Every AP turns PAE paging on in protected mode; EFER.LME stays 0: there is no long mode."""
+    long = [state for state in way(ap) if state.efer & EFER_LME]
+    paged = [state for state in way(ap) if state.cr0 & CR0_PG]
+    if long:
+        fail(
+            "long-mode-on-i386",
+            cpu=ap.index,
+            place=msg("trampoline"),
+            expected=msg("EFER.LME = 0: an i386 VMM runs in protected mode"),
+            observed=msg("{cpu} has set EFER.LME, and paging began long mode", cpu=ap.name)
+            if any(state.mode == "long" for state in long)
+            else msg("{cpu} has set EFER.LME", cpu=ap.name),
+        )
+    if not paged and ap.reached(AP_ENTRY):
+        fail(
+            "paging-not-on",
+            cpu=ap.index,
+            place=place_of(AP_ENTRY),
+            expected=msg("CR0.PG = 1 before the jump to ap_entry"),
+            observed=msg(
+                "{cpu} is at ap_entry with CR0 = {cr0:#x}", cpu=ap.name, cr0=way(ap)[-1].cr0
+            ),
+        )
+    if not paged:
+        ap.must_reach(AP_ENTRY)
+    if not paged[0].cr4 & CR4_PAE:
+        fail(
+            "paging-without-pae",
+            cpu=ap.index,
+            place=msg("trampoline, the write of CR0.PG"),
+            expected=msg("CR4.PAE = 1: the page tables have 64-bit entries, on i386 too"),
+            observed=msg(
+                "CR4 = {cr4:#x} when {cpu} turned paging on", cr4=paged[0].cr4, cpu=ap.name
+            ),
+        )
+
+
+@check("lab3.i386.ap_entry", BOOT, arch="i386", after="lab3.i386.paging")
+def arrives_at_ap_entry_on_i386(boot):
+    """Every AP comes to ap_entry without a stack, on ap_pagetable, with flat 32-bit segments."""
     for ap in judged(boot):
-        with score.case(ap.name):
-            followed(ap)
-            for step in ap.steps:
-                decoded = decode(step.code, step.state.pc, step.state.bits)
-                if decoded and decoded.uses_stack:
-                    fail(
-                        "trampoline-uses-stack",
-                        cpu=ap.index,
-                        place=f"trampoline, `{step.text}`",
-                        expected="no push, pop, call or ret",
-                        observed=f"`{step.text}` with SP = {step.state.rsp:#x}",
-                        next="All APs run here at the same time with the same SP.",
-                    )
-            overrun = ap.overrun
-            if overrun is not None:
-                start = boot.apinit_addr
-                fail(
-                    "trampoline-overrun",
-                    cpu=ap.index,
-                    place=f"physical {overrun:#x}",
-                    expected="nothing outside of the copy, "
-                    f"{start:#x} to {start + len(boot.trampoline.image) - 1:#x}, "
-                    "is written",
-                    observed=f"{ap.name} wrote to {overrun:#x}",
-                    next="What the trampoline needs to remember belongs between cpuinit_start and "
-                    "cpuinit_end.",
-                )
+        fail_if(not_reached(boot, ap, AP_ENTRY))
+        own_page_tables(boot, ap, 0x1F)
+        big_segments(ap)
+    for ap in judged(boot):
+        trampoline_uses_no_stack(boot, ap)
 
 
-@check("lab3.restore.bytes", LADDER, needs=["lab3.ladder.ap_entry", "lab3.count.once"])
-def test_physical_0_is_restored(boot):
+def big_segments(ap):
+    """Fail if a segment register of an AP holds no flat 32-bit segment at ap_entry."""
+    for name in ("CS", "SS", "DS", "ES") if ap.entry_segments else ():
+        found = ap.entry_segments.named(name)
+        if (found.base, found.limit) != FLAT or not found.flags & DESC_BIG:
+            fail(
+                "segment-not-flat",
+                cpu=ap.index,
+                place=place_of(AP_ENTRY),
+                expected=msg(
+                    "{register} holds a 32-bit segment with base 0 and limit 0xffffffff",
+                    register=name,
+                ),
+                observed=msg(
+                    "{register}: base {base:#x}, limit {limit:#x}, {bits}-bit",
+                    register=name,
+                    base=found.base,
+                    limit=found.limit,
+                    bits=32 if found.flags & DESC_BIG else 16,
+                ),
+                next=msg(
+                    "In protected mode a segment register keeps what it held in real mode "
+                    "until it is loaded again; in long mode nobody would notice."
+                ),
+            )
+
+
+# --- lab3.7: physical 0 is put back ---------------------------------------------------------------
+
+
+@check("lab3.restore.bytes", BOOT, after=["lab3.ladder.ap_entry", "lab3.count.once"])
+def physical_0_is_restored(boot):
     """When ap_start is over, physical address 0 holds what it held before."""
     before, after = boot.physical_0.before, boot.physical_0.after
     if boot.first("bsp_proc") is None:
-        blame(
-            boot,
+        missing(
             "bsp-waits-for-ever",
             cpu=0,
-            place=str(boot.bsp.end_place),
-            expected="ap_start comes back, and the BSP goes on to bsp_proc",
-            observed=f"the BSP is still at {boot.bsp.end_place}",
-            next="For what does it wait there?",
+            place=boot.bsp.end_place.text,
+            expected=msg("ap_start comes back, and the BSP goes on to bsp_proc"),
+            observed=msg("the BSP is still at {place}", place=boot.bsp.end_place.text),
+            next=msg("For what does it wait there?"),
         )
     if before != after:
         fail(
             "physical-0-not-restored",
             cpu=0,
-            place="ap_start, physical address 0",
+            place=PHYSICAL_0,
             expected=before[:8].hex(" "),
             observed=after[:8].hex(" "),
-            next="These five bytes are an interrupt vector that BIOS calls and the guest will "
-            "need. Put them back through the same mapping.",
         )
 
 
-@check("lab3.restore.late", LATE, needs=["lab3.restore.bytes"])
-def test_physical_0_stays_until_the_last_ap(boot):
+@check("lab3.restore.late", LATE, after="lab3.restore.bytes")
+def physical_0_stays_until_the_last_ap(boot):
     """The far jump stays in place until the last AP has come, however late that is."""
+    far_jump_stays(boot, 2, PHYSICAL_0)
+
+
+def far_jump_stays(boot, cpu, place):
+    """Fail unless the far jump was at physical 0 while an AP had not come."""
     code = boot.physical_0.not_entered or b""
     address, _ = right_jump(boot)
     jump = far_jump(code)
     if jump is None or jump[0] * 16 + jump[1] != address:
-        blame(
-            boot,
+        missing(
             "physical-0-restored-too-early",
-            cpu=2,
-            place="ap_start, physical address 0",
-            expected="the far jump, as long as CPU 2 has not come",
-            observed=f"{code[:5].hex(' ')}",
-            next="Restore after ap_wait, not before.",
+            cpu=cpu,
+            place=place,
+            expected=msg("the far jump, as long as CPU {cpu} has not come", cpu=cpu),
+            observed=code[:5].hex(" "),
         )
 
 
-@check("lab3.restore.started", LADDER, needs=["lab3.restore.bytes"])
-def test_ap_started_is_set(boot):
+@check("lab3.restore.started", BOOT, after="lab3.restore.bytes")
+def ap_started_is_set(boot):
     """ap_start leaves nothing mapped; ap_started is true once it is over, and not before."""
     left = boot.bringup.left_mapped
     if left is not None:
@@ -551,10 +698,12 @@ def test_ap_started_is_set(boot):
             "memory-left-mapped",
             cpu=0,
             place="ap_start",
-            expected="what ap_start maps is not mapped any more when it is over",
-            observed=f"the page of physical {left.physical:#x} still is, at {left.virtual:#x}",
-            next="Every mapmem_hphys needs its unmapmem, with the address that it gave and with "
-            "the same length: the length says how many pages go.",
+            expected=msg("what ap_start maps is not mapped any more when it is over"),
+            observed=msg(
+                "the page of physical {physical:#x} still is, at {virtual:#x}",
+                physical=left.physical,
+                virtual=left.virtual,
+            ),
         )
     early = boot.bringup.started_at_ap_wait != 0
     if boot.bringup.started_at_bsp_proc != 1 or early:
@@ -562,10 +711,19 @@ def test_ap_started_is_set(boot):
             "ap-started-wrong",
             cpu=0,
             place="ap_start",
-            expected="ap_started = true after ap_wait, when all is put back",
-            observed="it was true before ap_wait" if early else "it is still false",
-            next="Others read it to know whether they may send interrupts to the APs.",
+            expected=msg("ap_started = true after ap_wait, when all is put back"),
+            observed=msg("it was true before ap_wait") if early else msg("it is still false"),
         )
+
+
+@check("lab3.i386.restore", BOOT, arch="i386", after="lab3.i386.ap_entry")
+def restored_on_i386(boot):
+    """After ap_start, physical 0 is as before, nothing is left mapped, ap_started is true."""
+    physical_0_is_restored(boot)
+    ap_started_is_set(boot)
+
+
+# --- the whole bring-up ---------------------------------------------------------------------------
 
 
 @check(
@@ -575,135 +733,18 @@ def test_ap_started_is_set(boot):
     EIGHT,
     SIXTEEN,
     SEABIOS,
+    per="boot",
     # Whatever depends on luck must be right first: here the CPUs are left to it.
-    needs=["lab3.restore.late", "lab3.count.locked", "lab3.trampoline.stackless"],
+    after=["lab3.restore.late", "lab3.count.locked", "lab3.trampoline.stackless"],
 )
-def test_it_works_with_any_number_of_cpus(boots, score):
+def every_cpu_parks(boot):
     """With 1, 2, 8 and 16 CPUs, and with 3 under SeaBIOS, every CPU parks."""
-    for boot in boots:
-        with score.case(boot.scenario):
-            fail_if(why_not_all_parked(boot), expected=f"{len(boot.cpus)} CPUs park")
+    fail_if(why_not_all_parked(boot), expected=msg("{count} CPUs park", count=len(boot.cpus)))
 
 
-# --- i386: the same way, without long mode --------------------------------------------------------
-#
-# The BSP's part is the same code, compiled for i386; the trampoline ends in protected mode with PAE
-# paging. What is the same is asked by the same functions.
-
-
-@check("lab3.i386.jump", LADDER, arch="i386")
-def test_i386_the_far_jump(boot):
-    """When the APs are called, a far jump at physical 0 leads to the copy of the trampoline."""
-    test_ljmpw_is_at_physical_0(boot)
-    test_ljmpw_leads_to_the_trampoline(boot)
-
-
-@check("lab3.i386.copy", LADDER, needs=["lab3.i386.jump"], arch="i386")
-def test_i386_the_copy(boot, score):
-    """The trampoline is at apinit_addr, and apinitprocs and apinitlock point into that copy."""
-    test_the_trampoline_is_copied(boot)
-    test_pointers_lead_into_the_copy(boot, score)
-
-
-@check("lab3.i386.init", LADDER, needs=["lab3.i386.copy"], arch="i386")
-def test_i386_init_reaches_every_ap(boot, score):
-    """An INIT is sent to every AP and not to the BSP."""
-    test_init_reaches_every_ap(boot, score)
-
-
-@check("lab3.i386.sipi", LADDER, needs=["lab3.i386.init"], arch="i386")
-def test_i386_sipi_starts_every_ap(boot):
-    """SIPIs with vector 0 reach every AP, and each executes the far jump and the trampoline."""
-    judge_sipis(boot, boot.aps, NoCases())
-    test_every_ap_is_in_the_trampoline(boot, NoCases())
-
-
-@check("lab3.i386.protected", LADDER, needs=["lab3.i386.sipi"], arch="i386")
-def test_i386_every_ap_gets_to_protected_mode(boot):
-    """Every AP counts itself in by a locked instruction, sets CR0.PE and goes on in 32-bit code."""
-    test_every_ap_gets_to_protected_mode(boot, NoCases())
-    test_every_ap_counts_itself_in_once(boot, NoCases())
-    test_the_count_is_atomic(boot)
-
-
-@check("lab3.i386.paging", LADDER, needs=["lab3.i386.protected"], arch="i386")
-def test_i386_paging_is_turned_on_in_protected_mode(boot, score):
-    """Every AP turns PAE paging on in protected mode; EFER.LME stays 0: there is no long mode."""
-    for ap in judged(boot):
-        with score.case(ap.name):
-            long = [s for s in way(ap) if s.efer & EFER_LME]
-            begun = ", and paging began long mode" if any(s.mode == "long" for s in long) else ""
-            paged = [s for s in way(ap) if s.cr0 & CR0_PG]
-            if long:
-                fail(
-                    "long-mode-on-i386",
-                    cpu=ap.index,
-                    place="trampoline",
-                    expected="EFER.LME = 0: an i386 VMM runs in protected mode",
-                    observed=f"{ap.name} has set EFER.LME{begun}",
-                    next="Code for the long mode stands between #ifdef __x86_64__ and #endif.",
-                )
-            if not paged and ap.reached(AP_ENTRY):
-                fail(
-                    "paging-not-on",
-                    cpu=ap.index,
-                    place="trampoline, at its jump to ap_entry",
-                    expected="CR0.PG = 1 before the jump to ap_entry",
-                    observed=f"{ap.name} is at ap_entry with CR0 = {way(ap)[-1].cr0:#x}",
-                    next="ap_entry is an address above VMM_BASE: without paging nothing is there.",
-                )
-            if not paged:
-                fail_if(not_reached(boot, ap, AP_ENTRY))
-            if not paged[0].cr4 & CR4_PAE:
-                fail(
-                    "paging-without-pae",
-                    cpu=ap.index,
-                    place="trampoline, the write of CR0.PG",
-                    expected="CR4.PAE = 1: the page tables have 64-bit entries, on i386 too",
-                    observed=f"CR4 = {paged[0].cr4:#x} when {ap.name} turned paging on",
-                    next="Set CR4.PAE before CR0.PG (SDM vol. 3, 4.4).",
-                )
-
-
-@check("lab3.i386.ap_entry", LADDER, needs=["lab3.i386.paging"], arch="i386")
-def test_i386_every_ap_arrives_at_ap_entry(boot):
-    """Every AP comes to ap_entry without a stack, on ap_pagetable, with flat 32-bit segments."""
-    for ap in judged(boot):
-        fail_if(not_reached(boot, ap, AP_ENTRY))
-        cr3, right = ap.at(AP_ENTRY).cr3 & ~0x1F, boot.phys("ap_pagetable")
-        if cr3 != right:
-            fail(
-                "ap-wrong-page-tables",
-                cpu=ap.index,
-                place="trampoline, at its jump to ap_entry",
-                expected=f"CR3 = {right:#x}, ap_pagetable",
-                observed=f"CR3 = {cr3:#x}",
-                next="CR3 holds a physical address.",
-            )
-        for name in ("CS", "SS", "DS", "ES") if ap.entry_segments else ():
-            found = ap.entry_segments.named(name)
-            if (found.base, found.limit) != FLAT or not found.flags & DESC_BIG:
-                fail(
-                    "segment-not-flat",
-                    cpu=ap.index,
-                    place="trampoline, at its jump to ap_entry",
-                    expected=f"{name} holds a 32-bit segment with base 0 and limit 0xffffffff",
-                    observed=f"{name}: base {found.base:#x}, limit {found.limit:#x}, "
-                    + ("32-bit" if found.flags & DESC_BIG else "16-bit"),
-                    next="In protected mode a segment register keeps what it held in real mode "
-                    "until it is loaded again; in long mode nobody would notice.",
-                )
-    test_the_trampoline_uses_no_stack(boot, NoCases())
-
-
-@check("lab3.i386.restore", LADDER, needs=["lab3.i386.ap_entry"], arch="i386")
-def test_i386_physical_0_is_restored(boot):
-    """After ap_start, physical 0 is as before, nothing is left mapped, ap_started is true."""
-    test_physical_0_is_restored(boot)
-    test_ap_started_is_set(boot)
-
-
-@check("lab3.i386.cpus", ONE, TWO, EIGHT, SEABIOS, needs=["lab3.i386.restore"], arch="i386")
-def test_i386_it_works_with_any_number_of_cpus(boots, score):
+@check(
+    "lab3.i386.cpus", ONE, TWO, EIGHT, SEABIOS, arch="i386", per="boot", after="lab3.i386.restore"
+)
+def every_cpu_parks_on_i386(boot):
     """With 1, 2 and 8 CPUs, and with SeaBIOS, every CPU parks."""
-    test_it_works_with_any_number_of_cpus(boots, score)
+    every_cpu_parks(boot)

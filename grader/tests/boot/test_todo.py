@@ -18,7 +18,9 @@ from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.images import Builder, BuildOptions, FromReference
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions
+from vmmlab.images.sources import FromReference
 
 KIT = Path(__file__).resolve().parents[3]
 ARCHES = ("x86_64", "i386")

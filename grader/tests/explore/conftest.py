@@ -1,4 +1,4 @@
-"""Building and exploring lab-4 code: what the tests of the explorer share."""
+"""Fixtures that build and explore lab-4 code."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +11,9 @@ from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
 from vmmlab.explore import Bounds, Exploration, explore
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.images import Builder, BuildOptions, FromReference, Image
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions, Image
+from vmmlab.images.sources import FromReference
 
 ROOT = Path(__file__).parents[3]
 Files = Mapping[str, bytes]
@@ -25,13 +27,13 @@ def course() -> Course:
 
 @pytest.fixture(scope="session")
 def solution(course: Course) -> dict[str, bytes]:
-    """The reference's files of lab 4."""
+    """The files of lab 4 from the reference."""
     return dict(reference(course, ["lab4"]).files)
 
 
 @pytest.fixture(scope="session")
 def built(course: Course) -> Callable[..., Image]:
-    """Build lab 4 from files."""
+    """Return a function that builds lab 4 from files."""
     sandbox = Sandbox.choose(require=False)
     builder = Builder(course.tree, course, sandbox, None, FromReference(course.reference_dir))
 
@@ -44,7 +46,7 @@ def built(course: Course) -> Callable[..., Image]:
 
 @pytest.fixture(scope="session")
 def explored(built: Callable[..., Image]) -> Explored:
-    """Build lab 4 from files and explore it."""
+    """Return a function that builds lab 4 from files and explores it."""
 
     def run(
         files: Files,

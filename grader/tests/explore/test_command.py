@@ -1,4 +1,4 @@
-"""The command `vmmlab explore`: what it says, and its exit codes."""
+"""The command `vmmlab explore`: its output and its exit codes."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from vmmlab.cli.main import main
 
 @pytest.fixture
 def mine(course, tmp_path):
-    """A submission: the reference's files."""
+    """A submission with the files of the reference."""
     shutil.copytree(course.reference_dir / "lab4", tmp_path / "lab4")
     return tmp_path
 
@@ -20,12 +20,12 @@ def run(course, mine, *words):
                  "--no-sandbox", *words])  # fmt: skip
 
 
-def test_nothing_wrong(course, mine, capsys):
+def test_a_correct_submission(course, mine, capsys):
     assert run(course, mine) == 0
     assert "no wrong schedule found: " in capsys.readouterr().out
 
 
-def test_something_wrong_and_its_record(course, mine, tmp_path, capsys):
+def test_a_wrong_submission_and_its_json(course, mine, tmp_path, capsys):
     path = mine / "lab4" / "apinit_enter.S"
     path.write_text(path.read_text().replace("jz	ap_locked", "jmp	ap_locked"))
     record = tmp_path / "found.json"
@@ -34,7 +34,7 @@ def test_something_wrong_and_its_record(course, mine, tmp_path, capsys):
     assert json.loads(record.read_text())["verdict"] == "wrong"
 
 
-def test_what_cannot_be_followed(course, mine, capsys):
+def test_an_instruction_that_cannot_be_followed(course, mine, capsys):
     path = mine / "lab4" / "sync.c"
     text = path.read_text().replace("asm_pause ();", 'asm volatile ("rdtsc" : : : "eax", "edx");')
     path.write_text(text)
@@ -42,17 +42,17 @@ def test_what_cannot_be_followed(course, mine, capsys):
     assert "unsupported: the instruction rdtsc (lab4/sync.c:" in capsys.readouterr().out
 
 
-def test_what_does_not_compile(course, mine, capsys):
+def test_a_file_that_does_not_compile(course, mine, capsys):
     (mine / "lab4" / "sync.c").write_text("void f (void) { return }\n")
     assert run(course, mine) == 1
     assert "lab4/sync.c:1" in capsys.readouterr().err
 
 
-def test_another_lab_has_no_orders(course, capsys):
+def test_another_lab_is_refused(course, capsys):
     assert main(["explore", "lab3", "--submission", "reference", "--course", str(course.root)]) == 2
     assert "lab4" in capsys.readouterr().err
 
 
-def test_a_record_that_cannot_be_written(course, mine, capsys):
+def test_json_that_cannot_be_written(course, mine, capsys):
     assert run(course, mine, "--json", str(mine / "no" / "such.json")) == 2
     assert "cannot be written" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Nobody who is right is accused."""
+"""Correct solutions: the explorer reports no error in any of them."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from vmmlab.course.load import load_course
 COURSE = load_course(Path(__file__).parents[3])
 VARIANTS = {one.name: one for one in mutants.load_variants(COURSE, ["lab4"])}
 TOOLS = (("gcc", "-O2"), ("gcc", "-O0"), ("clang", "-O2"))
-# A loop that counts; a ticket lock with atomic operations.
+# A waiting loop that counts; a ticket lock with atomic operations.
 SAMPLE = (("arrivals-only", "gcc", "-O2"), ("ticket-lock", "gcc", "-O0"))
 ALL = [(name, *tools) for name in sorted(VARIANTS) for tools in TOOLS]
 
 
-def right(exploration):
+def assert_correct(exploration):
     assert exploration.verdict == "correct", (exploration.counterexample, exploration.parts)
     assert [(part.scenario, part.memory) for part in exploration.parts] == [
         ("registration", "in order"),
@@ -26,30 +26,34 @@ def right(exploration):
     assert not any(part.bound or part.limits for part in exploration.parts)
 
 
-def test_the_reference_is_right_in_every_order(explored, solution):
+def test_the_reference_is_correct_in_every_interleaving(explored, solution):
     exploration = explored(solution)
-    right(exploration)
+    assert_correct(exploration)
     assert exploration.seconds < 10, "it takes about one second"
 
 
-def test_the_reference_of_another_cohort_is_right(explored, solution):
-    """Another trampoline, another size of stacks, padding in the per-CPU data."""
+def test_the_reference_of_another_cohort_is_correct(explored, solution):
+    """The trampoline, the stack size and the padding of the per-CPU data differ."""
     exploration = explored(solution, "registration", cohort="autumn-7")
     assert exploration.verdict == "correct", exploration.counterexample
 
 
 @pytest.mark.parametrize(("name", "compiler", "opt"), SAMPLE)
-def test_a_sample_of_right_solutions_is_right(explored, name, compiler, opt):
-    right(explored(mutants.variant_files(COURSE, VARIANTS[name]), compiler=compiler, opt=opt))
+def test_a_sample_of_correct_solutions_is_correct(explored, name, compiler, opt):
+    assert_correct(
+        explored(mutants.variant_files(COURSE, VARIANTS[name]), compiler=compiler, opt=opt)
+    )
 
 
 @pytest.mark.full
 @pytest.mark.parametrize(("compiler", "opt"), TOOLS[1:])
-def test_the_reference_is_right_however_it_is_compiled(explored, solution, compiler, opt):
-    right(explored(solution, compiler=compiler, opt=opt))
+def test_the_reference_is_correct_with_every_compiler(explored, solution, compiler, opt):
+    assert_correct(explored(solution, compiler=compiler, opt=opt))
 
 
 @pytest.mark.full
 @pytest.mark.parametrize(("name", "compiler", "opt"), [one for one in ALL if one not in SAMPLE])
-def test_all_other_right_solutions_are_right(explored, name, compiler, opt):
-    right(explored(mutants.variant_files(COURSE, VARIANTS[name]), compiler=compiler, opt=opt))
+def test_all_other_correct_solutions_are_correct(explored, name, compiler, opt):
+    assert_correct(
+        explored(mutants.variant_files(COURSE, VARIANTS[name]), compiler=compiler, opt=opt)
+    )

@@ -1,4 +1,4 @@
-"""The JSON of an exploration: its committed schema, the samples, and what is refused."""
+"""Explorations as JSON: the committed schema, the samples, and invalid data."""
 
 import json
 
@@ -42,8 +42,8 @@ def test_a_sample_fits_schema_and_model(schema, file):
     assert found.verdict == ("wrong" if file == WRONG else "correct")
 
 
-def test_what_is_written_now_fits_the_schema(schema, explored, solution):
-    """Not only the samples, which are from some earlier day."""
+def test_new_explorations_fit_the_schema(schema, explored, solution):
+    """The samples were written by an earlier version."""
     files = dict(solution)
     source = files["lab4/sync.c"].decode()
     files["lab4/sync.c"] = source.replace("asm_pause ();", 'asm volatile ("hlt");').encode()
@@ -68,7 +68,7 @@ def test_what_is_written_now_fits_the_schema(schema, explored, solution):
         (("parts", -1, "counterexample", "cpus"), 3),
     ],
 )
-def test_schema_and_model_both_refuse_what_is_wrong(schema, path, value):
+def test_schema_and_model_both_refuse_invalid_data(schema, path, value):
     changed = data(WRONG)
     node = changed
     for part in path[:-1]:

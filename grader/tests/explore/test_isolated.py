@@ -1,4 +1,4 @@
-"""The search in a process of its own: the same answer, and one clear error for anything else."""
+"""The search inside the sandbox: the same answer, and one clear error for anything else."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ def sandbox(request):
 
 @pytest.fixture
 def inside(monkeypatch):
-    """Another program in place of the search."""
+    """Return a function that replaces the search by another program."""
     return lambda code: monkeypatch.setattr(isolated, "_RUN", f"import sys\n{code}")
 
 
@@ -36,7 +36,7 @@ def image(built, solution):
     return built(solution)
 
 
-def test_the_answer_is_that_of_a_search_in_this_process(built, explored, solution, sandbox):
+def test_the_answer_equals_that_of_a_search_in_this_process(built, explored, solution, sandbox):
     files = dict(solution)
     source = files["lab4/sync.c"].decode()
     files["lab4/sync.c"] = source.replace("sync_count = 0;", "").encode()
@@ -88,14 +88,14 @@ RIGHT = {
         "\\xff\\xfe",
     ],
 )
-def test_nonsense_is_not_believed(image, inside, said):
+def test_an_invalid_answer_is_refused(image, inside, said):
     inside(f"sys.stdout.buffer.write({said!r}.encode('latin-1'))")
     with pytest.raises(InfraError, match="cannot be understood"):
         isolated.explore(image, COHORT, Sandbox.none())
 
 
-def test_an_answer_about_less_than_was_asked_is_not_believed(image, sandbox, inside):
-    """It would be "correct", as there is no part in which something is wrong."""
+def test_an_incomplete_answer_is_refused(image, sandbox, inside):
+    """It would count as "correct", because no part of it is wrong."""
     answer = json.dumps({**RIGHT, "image": image.key})
     inside(f"print({answer!r})")
     with pytest.raises(InfraError, match="cannot be understood") as caught:
@@ -103,8 +103,8 @@ def test_an_answer_about_less_than_was_asked_is_not_believed(image, sandbox, ins
     assert caught.value.found == "this is the answer to another question"
 
 
-def test_what_is_wrong_with_the_image_is_passed_on(image, sandbox):
-    """As the search in this process says it, too."""
+def test_an_error_in_the_image_is_passed_on(image, sandbox):
+    """The error is the one that a search in this process reports."""
     broken = dataclasses.replace(image, elf=image.symbols.line_text)
     with pytest.raises(InfraError, match="The image cannot be read"):
         isolated.explore(broken, COHORT, sandbox)
@@ -117,7 +117,7 @@ def test_another_architecture_is_refused_before_anything_is_started(image, sandb
         isolated.explore(dataclasses.replace(image, options=options), COHORT, sandbox)
 
 
-def test_inside_no_solution_is_to_be_seen(course, image, inside):
+def test_no_solution_is_visible_inside_the_sandbox(course, image, inside):
     sandbox = Sandbox.choose(require=False)
     if sandbox.kind == "none":
         pytest.skip("bubblewrap does not work here")
@@ -131,7 +131,7 @@ def test_inside_no_solution_is_to_be_seen(course, image, inside):
     with pytest.raises(InfraError) as caught:
         isolated.explore(image, COHORT, sandbox)
     assert caught.value.message == "seen: []"
-    with pytest.raises(InfraError) as caught:  # and that is how it looks if they are
+    with pytest.raises(InfraError) as caught:  # the same program outside the sandbox
         isolated.explore(image, COHORT, Sandbox.none())
     assert all(str(place) in caught.value.message for place in places)
 
@@ -159,7 +159,7 @@ def command(course, submission, *words):
                  *words])  # fmt: skip
 
 
-def test_somebody_elses_work_needs_the_sandbox(course, mine, monkeypatch, capsys):
+def test_untrusted_work_needs_the_sandbox(course, mine, monkeypatch, capsys):
     monkeypatch.setattr(sandboxes, "probe", lambda: Probe(False, reason="not here"))
     assert command(course, mine) == 3
     assert "Other people's code needs a sandbox" in capsys.readouterr().err
@@ -168,7 +168,7 @@ def test_somebody_elses_work_needs_the_sandbox(course, mine, monkeypatch, capsys
 
 
 @pytest.mark.parametrize(("lang", "said"), [("en", "without an answer"), ("ja", "結果を出さずに")])
-def test_a_killed_search_is_three_lines(course, inside, capsys, lang, said):
+def test_a_killed_search_is_reported_in_three_lines(course, inside, capsys, lang, said):
     inside("import os; os.kill(os.getpid(), 9)")
     assert command(course, "reference", "--lang", lang) == 3
     shown = capsys.readouterr()

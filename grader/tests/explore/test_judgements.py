@@ -1,4 +1,4 @@
-"""What the mutants do not show: store buffers, what is refused, bounds, and what is never said."""
+"""Verdicts that no mutant covers: store buffers, limits, bounds, and counterexamples."""
 
 import json
 import os
@@ -22,7 +22,7 @@ static void *newstack_tmp;
 
 @pytest.fixture
 def changed(solution) -> Callable[..., dict[str, bytes]]:
-    """The reference with other code in a region."""
+    """Return a function that replaces regions of the reference."""
 
     def change(**regions: str) -> dict[str, bytes]:
         files = dict(solution)
@@ -39,7 +39,7 @@ def changed(solution) -> Callable[..., dict[str, bytes]]:
 # --- store buffers ---------------------------------------------------------------------------
 
 # Peterson's lock (1981) for two APs. Without a fence a CPU may read the other's flag before its own
-# is seen.
+# flag is visible.
 PETERSON = """\
 	static volatile u32 wants[2], turn;
 	void *newstack = newstack_tmp;
@@ -75,16 +75,16 @@ def test_only_store_buffers_show_a_missing_fence(explored, changed, fence):
     assert any("not seen by the others yet" in step.action for step in wrong.steps)
 
 
-# The second is what compilers make of a full fence, the third serialises (Intel SDM volume 3, 8.3).
+# Compilers emit the second as a full fence; the third serialises (Intel SDM volume 3, 8.3).
 @pytest.mark.parametrize("fence", ["mfence", "lock orl $0, (%%rsp)", "mov $1, %%eax; cpuid"])
-def test_the_same_with_a_fence_is_right(explored, changed, fence):
+def test_the_same_with_a_fence_is_correct(explored, changed, fence):
     assert explored(peterson(changed, fence), "registration").verdict == "correct"
 
 
-# --- kinds of wrong states that no mutant has --------------------------------------------------
+# --- kinds of violations that no mutant has ---------------------------------------------------
 
 
-def test_a_panic_in_one_order_only_is_found(explored, changed):
+def test_a_panic_in_one_interleaving_only_is_found(explored, changed):
     files = changed(
         lab4_3="""\
 	void *newstack = newstack_tmp;
@@ -119,7 +119,7 @@ def test_an_ap_without_a_number_is_found(explored, changed):
     assert explored(files, "registration").counterexample.kind == "not-numbered"
 
 
-# --- what the model cannot follow is said, and is no accusation -------------------------------
+# --- limits of the model are named, and are no violations -------------------------------------
 
 BARRIER = """\
 	u32 id;
@@ -151,7 +151,7 @@ BARRIER = """\
          " while (*(volatile u32 *)box != 1) asm_pause ();", "an access to the stack of CPU"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_followed_is_named_with_its_place(explored, changed, extra, what):
+def test_a_limit_is_named_with_its_place(explored, changed, extra, what):
     exploration = explored(changed(lab4_5=BARRIER.replace("EXTRA", extra)), "barrier")
     assert exploration.verdict == "unsupported", exploration.counterexample
     limits = [limit for part in exploration.parts for limit in part.limits]
@@ -159,7 +159,7 @@ def test_what_cannot_be_followed_is_named_with_its_place(explored, changed, extr
     assert all(limit.place.startswith("lab4/sync.c:") for limit in limits), limits
 
 
-def test_a_note_on_the_boot_stack_cannot_be_followed(explored, changed):
+def test_a_variable_on_the_boot_stack_cannot_be_followed(explored, changed):
     files = changed(
         lab4_2="static void *newstack_tmp; static void *volatile *note;",
         lab4_3="""\
@@ -196,21 +196,21 @@ apinitproc0 (void)
     assert "boot stack" in exploration.parts[0].limits[0].what
 
 
-def test_a_wrong_order_counts_although_another_cannot_be_followed(explored, changed):
+def test_a_wrong_interleaving_counts_although_another_cannot_be_followed(explored, changed):
     body = BARRIER.replace("num_of_processors + 1", "num_of_processors")
     body = body.replace("EXTRA", 'if (sync_id > 1) asm volatile ("rdtsc" : : : "eax", "edx");')
     assert explored(changed(lab4_5=body), "barrier").counterexample.kind == "barrier-passed-early"
 
 
-def test_a_loop_that_ends_after_very_long_is_not_called_endless(explored, changed):
+def test_a_loop_that_ends_after_very_many_passes_is_not_called_endless(explored, changed):
     extra = "for (int i = 0; i < 1500; i++) (void)*(volatile bool *)&ap_started;"
     exploration = explored(changed(lab4_5=BARRIER.replace("EXTRA", extra)), "barrier")
     assert exploration.verdict == "no error found", exploration.counterexample
     assert all("not known" in part.bound for part in exploration.parts)
 
 
-def test_a_loop_that_is_wrong_at_o2_may_be_right_at_o0(explored, changed):
-    """Without optimisation the variable is read at each look, volatile or not."""
+def test_a_loop_that_is_wrong_at_o2_may_be_correct_at_o0(explored, changed):
+    """Without optimisation the variable is read in each pass, volatile or not."""
     body = BARRIER.replace("EXTRA", "u32 *g = (u32 *)&sync_id;").replace(
         "sync_id == id", "*g == id"
     )
@@ -223,7 +223,7 @@ def test_a_loop_that_is_wrong_at_o2_may_be_right_at_o0(explored, changed):
 
 
 @pytest.mark.parametrize("steps", range(5))
-def test_a_todo_is_neither_wrong_nor_right(course, explored, steps):
+def test_a_todo_is_neither_wrong_nor_correct(course, explored, steps):
     done = [f"lab4.{number + 1}" for number in range(steps)]
     exploration = explored(dict(reference(course, ["lab4"], done).files))
     assert exploration.verdict == "unfinished", exploration.counterexample
@@ -234,7 +234,7 @@ def test_a_todo_is_neither_wrong_nor_right(course, explored, steps):
 # --- bounds --------------------------------------------------------------------------------------
 
 
-def test_a_bounded_search_says_that_it_is_not_all(explored, solution):
+def test_a_bounded_search_names_its_bound(explored, solution):
     bounds = Bounds(states=300, fallback_states=200)
     exploration = explored(solution, bounds=bounds)
     assert exploration.verdict == "no error found"
@@ -242,7 +242,7 @@ def test_a_bounded_search_says_that_it_is_not_all(explored, solution):
     assert "exhaustive" not in text.summary(exploration)
 
 
-def test_a_bounded_search_still_finds_what_two_preemptions_show(explored, changed):
+def test_a_bounded_search_finds_an_error_that_needs_two_preemptions(explored, changed):
     files = changed(
         lab4_3="""\
 	void *newstack = newstack_tmp;
@@ -259,8 +259,8 @@ def test_a_bounded_search_still_finds_what_two_preemptions_show(explored, change
     assert exploration.counterexample.kind == "number-twice"
 
 
-def test_what_has_no_end_of_states_is_not_accused(explored, changed):
-    """Every look of a waiting CPU changes shared memory."""
+def test_an_infinite_state_space_is_not_called_wrong(explored, changed):
+    """Every pass of the waiting loop changes shared memory."""
     files = changed(lab4_5=BARRIER.replace("EXTRA", "static volatile u32 looks;")
                     .replace("asm_pause ()", "looks += 1 + sync_id"))  # fmt: skip
     bounds = Bounds(states=10_000, fallback_states=5_000)
@@ -269,14 +269,14 @@ def test_what_has_no_end_of_states_is_not_accused(explored, changed):
     assert all("not even all of these" in part.bound for part in exploration.parts)
 
 
-def test_the_search_ends_when_its_time_is_over(explored, solution):
+def test_the_search_ends_when_its_time_is_up(explored, solution):
     bounds = Bounds(seconds=0.0, fallback_seconds=0.0)
     exploration = explored(solution, bounds=bounds)
     assert exploration.verdict == "no error found"
     assert exploration.seconds < 5
 
 
-# --- the record ----------------------------------------------------------------------------------
+# --- counterexamples -----------------------------------------------------------------------------
 
 ALONE = """\
 import json, sys
@@ -285,7 +285,8 @@ from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
 from vmmlab.explore import explore
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.images import Builder, FromReference
+from vmmlab.images.builder import Builder
+from vmmlab.images.sources import FromReference
 course = courses.load(Path(sys.argv[1]))
 files = {name: text.encode() for name, text in json.load(sys.stdin).items()}
 sandbox = Sandbox.choose(require=False)
@@ -296,8 +297,8 @@ print(explore(image, cohort, sources=files, scenarios=["barrier"]).to_json())
 """
 
 
-def test_the_same_counterexample_every_time(course, explored, changed):
-    """Another process, with another order of hashes."""
+def test_the_counterexample_is_reproducible(course, explored, changed):
+    """Another process with another hash seed finds the same."""
     files = changed(lab4_5=BARRIER.replace("EXTRA", "").replace("sync_count = 0;", ""))
     here = explored(files, "barrier")
     assert here.counterexample == explored(files, "barrier").counterexample
@@ -316,7 +317,7 @@ def test_the_same_counterexample_every_time(course, explored, changed):
     assert timeless(json.loads(done.stdout)) == timeless(json.loads(here.to_json()))
 
 
-def test_the_table_tells_who_did_what_where_and_who_has_what(explored, changed):
+def test_the_table_names_cpu_action_place_and_holder(explored, changed):
     files = changed(
         lab4_1="""\
 	mov	apinitlock, %rdi
@@ -338,8 +339,8 @@ def test_the_table_tells_who_did_what_where_and_who_has_what(explored, changed):
     assert step.source == "1: btsl $0, (%rdi)"
 
 
-def test_per_cpu_data_is_where_the_model_thinks(built, solution):
-    """The offsets in program.py, against the debug information of the given code."""
+def test_the_offsets_of_per_cpu_data_are_right(built, solution):
+    """The offsets in program.py equal those in the debug information of the given code."""
     from elftools.elf.elffile import ELFFile
 
     from vmmlab.explore import program
@@ -365,8 +366,8 @@ def test_per_cpu_data_is_where_the_model_thinks(built, solution):
 
 
 @pytest.mark.parametrize("body", [BARRIER, BARRIER.replace("id = sync_id;", "id = sync_count;")])
-def test_taking_private_steps_together_changes_no_verdict(built, changed, monkeypatch, body):
-    """A move is an access to memory that several CPUs use; the same with every access a move."""
+def test_merging_private_steps_changes_no_verdict(built, changed, monkeypatch, body):
+    """The verdicts are the same when every access is a move of its own, shared or not."""
     from vmmlab.course.cohort import Cohort
     from vmmlab.explore.barrier import Barrier
     from vmmlab.explore.cpumodel import CpuModel

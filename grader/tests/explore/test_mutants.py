@@ -1,4 +1,4 @@
-"""Each known-wrong solution of lab 4: must the explorer find it, and if not, why can it not?"""
+"""Known-wrong solutions of lab 4: which ones the explorer must find, and why not the others."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from vmmlab.i18n.translate import Reader
 COURSE = load_course(Path(__file__).parents[3])
 ALL = {one.id: one for one in mutants.load(COURSE, ["lab4"])}
 
-# What must be found: the mutant and the kind of wrong state.
+# Mutants that must be found, with the kind of violation.
 FOUND = {
     "lab4.enter.lock-of-the-pointer": "never-completes",
     "lab4.enter.wrong-way": "boot-stack-shared",
@@ -101,27 +101,27 @@ FOUND = {
     "lab4.barrier.how-many-too-early": "barrier-passed-early",
 }
 IN_JAPANESE = Reader("ja")
-NEVER_COMES = "it shows only when a CPU never comes, and in the model all come sooner or later"
-# What cannot be seen, and why. None of these is about the order of steps.
+NEVER_COMES = "it shows only if a CPU never arrives, and in the model every CPU arrives at last"
+# Mutants that the explorer cannot find, with the reason. None of them depends on the schedule.
 UNSEEN = {
-    "lab4.enter.own-idea-of-the-stack": "where on the boot stack a CPU stands changes no order",
-    "lab4.enter.little-stack": "another stack in place of the boot stack, one CPU at a time too",
-    "lab4.first.another-function": "in which function a CPU goes on changes no order",
-    "lab4.first.half": "RSP is in the middle of the right block, where nobody is in the way",
-    "lab4.first.switch-and-call": "a return address too many, on the right stack",
-    "lab4.number.downwards": "the numbers are 1 to n, each once; whose is which is not followed",
-    "lab4.barrier.never-alone": "it shows only with one CPU, and in the model there are three",
+    "lab4.enter.own-idea-of-the-stack": "RSP within the boot stack affects no schedule",
+    "lab4.enter.little-stack": "the other stack, like the boot stack, is used by one CPU at a time",
+    "lab4.first.another-function": "the function in which a CPU goes on affects no schedule",
+    "lab4.first.half": "RSP is in the middle of the right block, which no other CPU uses",
+    "lab4.first.switch-and-call": "there is one return address too many, on the right stack",
+    "lab4.number.downwards": "the numbers are 1 to n, each once; which AP has which is not checked",
+    "lab4.barrier.never-alone": "it shows only with one CPU, and the model has three",
     "lab4.wait.no-end": NEVER_COMES,
     "lab4.wait.names-a-number": NEVER_COMES,
     "lab4.wait.names-itself": NEVER_COMES,
     "lab4.wait.panics": NEVER_COMES,
 }
-# What the model cannot follow, and says so.
+# Mutants that the model cannot follow, with the limit that it reports.
 REFUSED = {
     "lab4.number.sse": "the instruction mov",
     "lab4.barrier.sleeps": "the instruction sti",
 }
-# One for each kind of wrong state, and those whose way of being found is special.
+# One mutant for each kind of violation, and some that are found in a special way.
 SAMPLE = (
     "lab4.enter.calls-back",
     "lab4.lock.no-lock-prefix",
@@ -159,21 +159,21 @@ def found(explored, id):
     if wrong.kind == "never-completes":
         for cpu in wrong.cpus:
             name = f"CPU {cpu.cpu}" if cpu.cpu else "the BSP"
-            over = cpu.doing.startswith("has ")  # come to the end, or not begun
+            over = cpu.doing.startswith("has ")  # finished, or not begun
             assert (name in wrong.what) != over, (wrong.what, wrong.cpus)
         assert wrong.hopeless <= len(wrong.steps)
     return wrong
 
 
 @pytest.mark.full
-def test_of_every_mutant_it_is_said_whether_it_must_be_found():
+def test_every_mutant_is_listed():
     told = FOUND.keys() | UNSEEN.keys() | REFUSED.keys()
     assert not ALL.keys() - told, "new mutants: say what is expected of them"
     assert not told - ALL.keys(), "these mutants are gone"
     assert len(told) == len(FOUND) + len(UNSEEN) + len(REFUSED)
 
 
-def test_every_kind_of_wrong_state_has_a_known_wrong_case():
+def test_every_kind_of_violation_has_a_case():
     assert {FOUND[id] for id in SAMPLE} | KINDS_OF_OTHER_TESTS == EXPECTED.keys()
 
 
@@ -181,7 +181,7 @@ def test_every_kind_of_wrong_state_has_a_known_wrong_case():
 def test_a_sample_is_found(explored, id):
     wrong = found(explored, id)
     assert [step.number for step in wrong.steps] == list(range(1, len(wrong.steps) + 1))
-    # The student's code is named: where the last step is, or where somebody waits.
+    # The student's code is named: the place of the last step, or where a CPU waits.
     places = [one.place for one in (*wrong.steps, *wrong.cpus)]
     assert any(place.startswith("lab4/") for place in places), id
 
@@ -194,14 +194,14 @@ def test_all_others_are_found(explored, id):
 
 @pytest.mark.full
 @pytest.mark.parametrize("id", sorted(UNSEEN))
-def test_what_cannot_be_seen_is_not_called_something_else(explored, id):
+def test_an_invisible_mistake_is_not_called_something_else(explored, id):
     exploration = explored(mutants.apply(COURSE, ALL[id]))
     assert exploration.verdict == "correct", exploration.counterexample
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("id", sorted(REFUSED))
-def test_what_cannot_be_followed_is_said(explored, id):
+def test_a_limit_is_reported(explored, id):
     exploration = explored(mutants.apply(COURSE, ALL[id]), scenario(id))
     assert exploration.verdict == "unsupported", exploration.counterexample
     limit = exploration.parts[0].limits[0]
@@ -210,11 +210,12 @@ def test_what_cannot_be_followed_is_said(explored, id):
 
 
 def test_hints_promise_only_what_is_found():
-    """The last hint for a cause may say that a wrong order will be shown: so it is, each time."""
-    ladders = Causes(COURSE.labs_dir / "lab4" / "causes.yml").load()
-    promised = {cause for cause, rungs in ladders.items() if "vmmlab explore" in rungs[-1]}
+    """Every mutant of a cause whose last hint promises a wrong schedule must have one."""
+    causes = Causes(COURSE.labs_dir / "lab4" / "causes.yml").load()
+    levels = {cause: told.hints for cause, told in causes.items() if told.hints}
+    promised = {cause for cause, hints in levels.items() if "vmmlab explore" in hints[-1]}
     assert {"count-without-lock", "lock-not-atomic", "barrier-not-reusable"} <= promised
-    assert all("vmmlab explore" not in rung for rungs in ladders.values() for rung in rungs[:-1])
+    assert all("vmmlab explore" not in hint for hints in levels.values() for hint in hints[:-1])
     causes = {one.id: one.cause for one in ALL.values()}
     assert promised <= set(causes.values())
     assert {id for id, cause in causes.items() if cause in promised} <= FOUND.keys()

@@ -1,4 +1,4 @@
-"""The table at a terminal: in both languages, in columns, and clean."""
+"""The table for the terminal: both languages, columns, and sanitised text."""
 
 import dataclasses
 import json
@@ -21,18 +21,18 @@ def shown(found, language="en"):
 
 
 def table(lines):
-    """The head of the table and its rows."""
+    """Return the header of the table and its rows."""
     start = next(n for n, line in enumerate(lines) if line.startswith("  ") and "BSP" not in line)
     return lines[start : lines.index("", start)]
 
 
-def test_that_stores_in_order_were_not_tried_apart_is_said():
+def test_an_included_part_is_shown_as_included():
     first, second, *_ = shown(RIGHT)
     assert re.fullmatch(r"registration, stores seen in order +correct +included: .*", first)
     assert re.fullmatch(r"registration, with .* correct +[\d,]+ states  exhaustive, .* s", second)
 
 
-def test_all_of_it_is_japanese():
+def test_the_whole_table_is_translated():
     for found in (RIGHT, WRONG):
         for line in shown(found, "ja"):
             assert not ENGLISH.search(line), line
@@ -40,7 +40,7 @@ def test_all_of_it_is_japanese():
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
-def test_columns_stand_under_each_other(language):
+def test_columns_are_aligned(language):
     say = Reader(language)
     lines = table(shown(WRONG, language))
     steps = WRONG.counterexample.steps
@@ -62,7 +62,7 @@ def test_columns_stand_under_each_other(language):
         assert len(starts) == 1
 
 
-def test_what_a_file_says_reaches_no_terminal_as_it_is():
+def test_text_from_a_file_is_sanitised():
     wrong = WRONG.counterexample
     evil = dataclasses.replace(wrong, what='CPU 1 panics: "\x1b[2Jall\nis well"')
     parts = (*WRONG.parts[:-1], dataclasses.replace(WRONG.parts[-1], counterexample=evil))

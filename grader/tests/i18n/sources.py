@@ -37,5 +37,9 @@ def command(
     """
 
 
+def registered_elsewhere(context: typer.Context, lab: LabArgument) -> None:
+    """Build one lab."""
+
+
 def helper():
     """No text."""

@@ -62,6 +62,7 @@ def test_python() -> None:
         ("The title of a check.", None),
         ("Make something.", None),
         ("Your name.", None),
+        ("Build one lab.", None),
     ]
 
 

@@ -10,7 +10,9 @@ import pytest
 
 from vmmlab.host import sandbox
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.images import Builder, BuildFailed, BuildOptions, FromReference, Image
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildFailed, BuildOptions, Image
+from vmmlab.images.sources import FromReference
 
 Fail = Callable[..., BuildFailed]
 

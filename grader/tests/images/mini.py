@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmmlab.images import LabLayout, Layouts
+from vmmlab.images.model import LabLayout, Layouts
 
 TREE = {
     "vmm.ld": """

@@ -166,14 +166,16 @@ def test_full_disk(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_room_is_tried(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not cache.full(tmp_path, 1000)
+    for asked in (False, True):
+        cache.check_room(tmp_path, asked=asked)
     assert not list(tmp_path.glob("room"))
 
     def no_room(*args: object, **rest: object) -> None:
         raise OSError(errno.EDQUOT, "Disk quota exceeded", "x")
 
     monkeypatch.setattr(Path, "write_bytes", no_room)
-    assert cache.full(tmp_path, 1000)
+    with pytest.raises(InfraError, match="disk is full"):
+        cache.check_room(tmp_path, asked=False)
 
 
 def test_unusable_directory(tmp_path: Path) -> None:

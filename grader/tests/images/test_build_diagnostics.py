@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vmmlab.images import BuildFailed, Diagnostic
 from vmmlab.images.diagnostics import bounded_log, killed, last_words, parse, parse_link, stopped
-from vmmlab.images.model import one_line
+from vmmlab.images.model import BuildFailed, Diagnostic, one_line
 
 OWN = ("lab3/apinit.S", "lab3/ap_start.c")
 BASE = "/home/x/.cache/vmmlab/tmp/abc/src"

@@ -17,16 +17,9 @@ from elftools.elf.elffile import ELFFile
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.images import (
-    Builder,
-    BuildFailed,
-    BuildOptions,
-    FromReference,
-    Image,
-    LabLayout,
-    Layouts,
-    Prebuilt,
-)
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildFailed, BuildOptions, Image, LabLayout, Layouts
+from vmmlab.images.sources import FromReference, Prebuilt
 
 Build = Callable[..., Image]
 BETA = mini.REFERENCE["lab2/beta.c"]
@@ -308,7 +301,7 @@ class TestCaching:
 class TestStandins:
     @pytest.fixture
     def shipped(self, builder: Builder, tmp_path: Path) -> Path:
-        made = builder.make_standins(tmp_path / "standin", DEV)
+        made = builder.make_prebuilt(tmp_path / "standin", DEV)
         assert [path.name for path in made] == ["lab1.o", "lab2.o", "lab3.o"]
         return tmp_path / "standin"
 
@@ -327,7 +320,7 @@ class TestStandins:
         clever = clever.replace("x * 3", "clever_trick (x) * clever_trick (2 * x)")
         reference = mini.write(tmp_path / "r", {**mini.REFERENCE, "lab2/beta.c": clever})
         builder = Builder(kit / "tree", mini.COURSE, box, tmp_path / "c", FromReference(reference))
-        builder.make_standins(tmp_path / "s", DEV)
+        builder.make_prebuilt(tmp_path / "s", DEV)
         assert b"clever" not in (tmp_path / "s/lab2.o").read_bytes()
         image = builder.build("lab1", mini.solution(), DEV)
         assert b"clever" not in image.elf.read_bytes()
@@ -371,7 +364,7 @@ class TestStandins:
     def test_standins_cannot_be_written(self, builder: Builder, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(InfraError, match="could not be written"):
-            builder.make_standins(tmp_path / "file", DEV)
+            builder.make_prebuilt(tmp_path / "file", DEV)
 
 
 class TestOurOwnFaults:

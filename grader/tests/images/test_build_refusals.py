@@ -9,7 +9,8 @@ from pathlib import Path
 import mini
 import pytest
 
-from vmmlab.images import Builder, BuildFailed, BuildOptions, Image
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildFailed, BuildOptions, Image
 
 Build = Callable[..., Image]
 Fail = Callable[..., BuildFailed]

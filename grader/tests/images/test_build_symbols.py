@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vmmlab.base.errors import InfraError
-from vmmlab.images import Image
 from vmmlab.images.linemap import Range, ranges
+from vmmlab.images.model import Image
 from vmmlab.images.symbols import Symbols
 
 MAP = """

@@ -11,7 +11,9 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.host.sandbox import Limits, Sandbox
-from vmmlab.images import Builder, BuildOptions, FromReference, Image, Prebuilt
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions, Image
+from vmmlab.images.sources import FromReference, Prebuilt
 
 ROOT = Path(__file__).parents[3]
 COMPILERS = [
@@ -104,7 +106,7 @@ def test_another_cohort_with_its_own_standins(
     tmp_path: Path,
 ) -> None:
     cohort = Cohort.derive("autumn", "secret")
-    real.make_standins(tmp_path, cohort)
+    real.make_prebuilt(tmp_path, cohort)
     workspace = Builder(kit.tree, kit, box, cache_dir, Prebuilt(tmp_path))
     options = BuildOptions(extra_asm=EXIT, extra_replaces=True)
     image = workspace.build("lab3", files, cohort, options)
@@ -126,7 +128,7 @@ def test_tracepoints_are_given(real: Builder, files: dict[str, bytes]) -> None:
 
 
 def test_standins_tell_nothing(real: Builder, kit: Course, tmp_path: Path) -> None:
-    for path in real.make_standins(tmp_path, DEV):
+    for path in real.make_prebuilt(tmp_path, DEV):
         content = path.read_bytes()
         assert b".debug" not in content
         assert b"SOLUTION" not in content

@@ -132,7 +132,7 @@ async def test_a_cpu_at_a_watched_place_is_not_stepped_past_it(kernel: Kernels) 
     """Otherwise its stop there would be lost."""
     async with kernel().machine(cpus=3) as m:
         session = await playing(m, kernel(), (ENDLESS, WAIT))
-        await session.watch("loop", CODE[1])
+        await session.places.watch("loop", CODE[1])
         assert await deadlock.look(session) is False
         stop = await session.go()
         assert (stop.kind, stop.cpu) == ("break", 1)
@@ -145,7 +145,7 @@ async def test_no_state_is_kept_between_two_looks(kernel: Kernels) -> None:
         session = await playing(m, kernel(), (PAUSE, WAIT))
         assert await deadlock.look(session) is True
         await m.gdb.write_phys(SHARED, b"\1")
-        await session.watch("out", CODE[2] + len(WAIT_CODE))
+        await session.places.watch("out", CODE[2] + len(WAIT_CODE))
         stop = await session.go()
         assert (stop.kind, stop.cpu) == ("break", 2)
 

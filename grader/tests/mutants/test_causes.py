@@ -1,9 +1,9 @@
 """Every cause that a check can name has two mutants at least, or a reason why it cannot."""
 
-import ast
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
+
+from named_causes import causes
 
 from vmmlab.author import mutants
 from vmmlab.course.load import load_course
@@ -15,15 +15,6 @@ FILES = [
     *sorted((ROOT / "grader/vmmlab/diagnosis").glob("*.py")),
 ]
 
-# Where a cause is put together of two parts, or comes out of a table: the names that can come out.
-MODES = ("real", "protected", "long")
-MADE = {
-    "ap-died-in-{}-mode": [f"ap-died-in-{mode}-mode" for mode in MODES],
-    "{}-passed-by": [
-        f"{place}-passed-by"
-        for place in ("ap-entry", "apinitproc0", "apinitproc1", "segment-init-ap")
-    ],
-}
 NOT_BY_A_MUTANT = {
     "given-vmm-does-not-boot": "lab 0 has no file of the student's, so none can be wrong",
     "ap-missed-the-trampoline": "a far jump that leads elsewhere is named by the check of the far "
@@ -34,45 +25,6 @@ NOT_BY_A_MUTANT = {
     "bsp-not-parked": "who has come to bspinitproc1 with the right RSP runs given code only; it "
     "ends by an exception, which has a cause of its own, or parks",
 }  # fmt: skip
-
-
-def _constants(node: ast.AST) -> Iterator[str]:
-    """The strings that an expression can have as its value."""
-    match node:
-        case ast.Constant(value=str(text)):
-            yield text
-        case ast.IfExp():
-            yield from _constants(node.body)
-            yield from _constants(node.orelse)
-        case ast.JoinedStr():
-            parts = [part.value if isinstance(part, ast.Constant) else "{}" for part in node.values]
-            yield "".join(parts)
-        case ast.Tuple(elts=[first, *_]):
-            yield from _constants(first)
-
-
-def causes(source: str) -> set[str]:
-    """The causes that a file can name: first arguments of fail, blame and Failure, and what is
-    assigned to a variable called cause, returned by a function that finds one, or listed."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        match node:
-            case ast.Call(func=ast.Name(id="fail"), args=[first, *_]):
-                found |= set(_constants(first))
-            case ast.Call(func=ast.Name(id="Failure"), args=[first, *_]):
-                found |= set(_constants(first))
-            case ast.Call(func=ast.Name(id="blame"), args=[_, second, *_]):
-                found |= set(_constants(second))
-            case ast.Assign(targets=[ast.Name(id="cause")], value=value):
-                found |= set(_constants(value))
-            case ast.Assign(targets=[ast.Tuple(elts=[ast.Name(id="cause"), *_])], value=value):
-                found |= set(_constants(value))
-            case ast.AnnAssign(target=ast.Name(id="_STUCK"), value=ast.Dict(values=values)):
-                found |= {text for value in values for text in _constants(value)}
-            case ast.Return(value=ast.Tuple(elts=[ast.Constant(value=str(text)), _])):
-                found.add(text)
-    made = {name for text in found for name in MADE.get(text, [text])}
-    return {name for name in made if name and "{" not in name}
 
 
 def named() -> set[str]:

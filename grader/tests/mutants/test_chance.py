@@ -14,7 +14,7 @@ from vmmlab.course.load import load_course
 from vmmlab.course.reference import reference
 from vmmlab.grading.boots import make_builder
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.images import ObjectPatch
+from vmmlab.images.model import ObjectPatch
 from vmmlab.report.model import Build, CheckReport, Report
 from vmmlab.x86.decode import decode
 

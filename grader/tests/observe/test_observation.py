@@ -2,14 +2,18 @@
 
 import json
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from vmmlab.course.load import load_course
+from vmmlab.observe.cpu import Hex
+from vmmlab.observe.evidence import LabEvidence
 from vmmlab.observe.milestones import WAITING, milestones
 from vmmlab.observe.observation import NUM_OF_PCPU, Icr
+from vmmlab.observe.place import Place
 from vmmlab.observe.schema import SCHEMA_FILE, from_json, json_schema, to_json
 
 INIT_OTHERS, SIPI_OTHERS = 0xC4500, 0xC4600
@@ -85,3 +89,49 @@ def test_the_sample_has_all_milestones():
     seen = from_json(SAMPLE)
     assert [*seen.aps[0].milestones] == [one.name for one in milestones() if one != WAITING]
     assert sum(step.counted for step in seen.aps[0].steps) == 1
+
+
+# --- what a lab's own probe records --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sleeps(LabEvidence):
+    times: int
+    code: Hex = b""
+    cpus: tuple[int, ...] = ()
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Wakes(LabEvidence):
+    times: int
+
+
+SLEPT = Sleeps(3, b"\xf4", (1, 2), Place(0x1000, "low"))
+
+
+def test_the_evidence_of_a_lab_comes_back_as_its_own_class():
+    seen = replace(from_json(SAMPLE), lab=SLEPT)
+    text = to_json(seen)
+    jsonschema.validate(json.loads(text), json_schema())
+    assert json.loads(text)["lab"]["code"] == "f4"
+    assert from_json(text, Sleeps) == seen
+    assert from_json(text, Sleeps).lab == SLEPT
+
+
+def test_a_class_that_no_lab_evidence_needs_does_no_harm():
+    assert from_json(SAMPLE, Sleeps).lab is None
+
+
+@pytest.mark.parametrize(
+    ("evidence", "lab", "said"),
+    [
+        (SLEPT, None, "needs its LabEvidence"),
+        (SLEPT, Wakes, "Wakes has no field code, cpus, place"),
+        (LabEvidence(), Wakes, "times"),
+    ],
+)
+def test_the_evidence_of_a_lab_is_never_lost(evidence, lab, said):
+    text = to_json(replace(from_json(SAMPLE), lab=evidence))
+    with pytest.raises(ValueError, match=said):
+        from_json(text, lab)

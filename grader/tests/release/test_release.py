@@ -16,6 +16,7 @@ from vmmlab.course import materials
 from vmmlab.course.load import load_course
 from vmmlab.course.markup import regions, starter_text
 from vmmlab.course.reference import reference
+from vmmlab.images import prebuilt
 
 ROOT = Path(__file__).parents[3]
 STUDENT_S = 120
@@ -235,7 +236,7 @@ def test_a_workspace_is_as_one_from_the_whole_kit(course, workspace):
     for lab in course.labs.values():
         for file in lab.files:
             assert (workspace / file).read_text() == materials.starter(course, file)
-    source = materials.standins_dir(course)
+    source = prebuilt.folder_of(course)
     assert not source.exists(), "the kit makes its own"
     assert (workspace / "standin" / "lab3.o").read_bytes()[:4] == b"\x7fELF"
     assert (workspace / "standin" / "i386" / "lab3.o").is_file()

@@ -12,7 +12,9 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.reference import reference
 from vmmlab.grading.boots import boot
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.images import Builder, BuildOptions, FromReference
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions
+from vmmlab.images.sources import FromReference
 from vmmlab.observe.session import Session
 
 full = pytest.mark.full

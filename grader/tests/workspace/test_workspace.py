@@ -68,6 +68,20 @@ def test_what_is_in_it(tmp_path: Path, kit: Course) -> None:
     assert list(tmp_path.iterdir()) == [made], "nothing is left beside it"
 
 
+def test_the_given_code_speaks_the_language_of_the_workspace(tmp_path: Path, kit: Course) -> None:
+    made = new_workspace(tmp_path / "vmm", kit, Answers("Ada", SOMEONE.cohort, lang="ja"))
+    files, given = tree_of(made), tree_of(kit.tree)
+    changed = {name for name, content in given.items() if files[name] != content}
+    assert {Path(name).parts[0] for name in changed - RENDERED} == {
+        "boot",
+        "core",
+        "include",
+        "vmm.ld",
+    }
+    assert "/* BSP は、bsp_continue から" in files["core/bsp.c"].decode()
+    assert workspace.read(made).cohort == SOMEONE.cohort
+
+
 def test_the_environment_is_linked(tmp_path: Path, kit: Course) -> None:
     made = new_workspace(tmp_path / "vmm", kit, SOMEONE)
     assert (Path(sys.prefix) / "pyvenv.cfg").is_file(), "the tests run in an environment"

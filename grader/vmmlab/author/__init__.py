@@ -1,1 +1,1 @@
-"""The commands of a lab author: new labs, releases, mutants."""
+"""What a lab author runs: new labs, check-course, releases, mutants."""

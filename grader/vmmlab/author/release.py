@@ -25,6 +25,7 @@ from vmmlab.course.markup import regions
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference_text
 from vmmlab.i18n.translate import LANGUAGES
+from vmmlab.images import prebuilt
 
 _PACKAGE: Final = Path(__file__).parents[1]
 _OWN_FILES: Final = Path(__file__).with_name("release_files")
@@ -135,8 +136,8 @@ def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[str]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(materials.starter(course, path, lang), encoding="utf-8")
     for name in cohorts:
-        target = materials.standins_dir(released) / name
-        materials.place_standins(course, Cohort.derive(name), target)
+        target = prebuilt.folder_of(released) / name
+        prebuilt.place(course, Cohort.derive(name), target)
     yield from _copy_kit(course, made)
     _unlink_pages(made)
 

@@ -1,1 +1,1 @@
-"""What everything stands on: errors, files, text. Knows nothing of labs."""
+"""Errors, messages, files, text and other basics. Knows nothing of labs."""

@@ -206,7 +206,8 @@ def _check_parameters(
     wanted = f"def {name}({first}{more}):"
     if not {"boot", "boots"} & set(parameters):
         raise CourseError(f"{where}: {name} looks at no boot.", expected=wanted)
-    if first == "boots" and ("boots" not in parameters or "boot" in parameters):
+    wrong = "boots" not in parameters or ("boot" in parameters and per is None)
+    if first == "boots" and wrong:
         raise CourseError(f"{where}: there are {len(scenarios)} scenarios.", expected=wanted)
     others = len(parameters) - 1
     if (callable(per) and others < 1) or (per in _PER and others != (per != "boot")):

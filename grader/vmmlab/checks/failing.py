@@ -18,12 +18,14 @@ class CheckFailed(Exception):
     Args:
         failure: why the check fails.
         absent: something did not happen: what stopped the BSP before comes first.
+        boot: the boot in which it did not happen, if the check looks at several.
     """
 
-    def __init__(self, failure: Failure, *, absent: bool = False) -> None:
+    def __init__(self, failure: Failure, *, absent: bool = False, boot: object = None) -> None:
         super().__init__(str(failure.summary))
         self.failure = failure
         self.absent = absent
+        self.boot = boot
 
 
 class CheckMistake(Exception):
@@ -70,6 +72,7 @@ def missing(
     expected: object = "",
     observed: object = "",
     next: object = "",
+    boot: object = None,
 ) -> NoReturn:
     """End the check, or the case around this call, as failed: something did not happen.
 
@@ -83,6 +86,7 @@ def missing(
         expected: as for `fail`.
         observed: as for `fail`.
         next: as for `fail`.
+        boot: the boot in which it did not happen, if the check looks at several.
 
     Raises:
         CheckFailed: always.
@@ -90,7 +94,7 @@ def missing(
     """
     __tracebackhide__ = True
     texts = {"place": place, "expected": expected, "observed": observed, "next": next}
-    raise CheckFailed(_failure(cause, cpu, False, texts), absent=True)
+    raise CheckFailed(_failure(cause, cpu, False, texts), absent=True, boot=boot)
 
 
 def fail_if(found: Failure | None, *, expected: object = "") -> None:

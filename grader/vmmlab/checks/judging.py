@@ -68,7 +68,8 @@ def _cases(
             yield record.name, (seen, JudgedCpu(seen, record)), boots
         elif isinstance(subject, tuple) and len(subject) > 1:
             name, *values = subject
-            yield name, (seen, *values), boots
+            about = [value for value in values if isinstance(value, Observation)]
+            yield name, (seen, *values), about or boots
         else:
             raise CheckMistake(
                 f"{check.id}: `per` gives {subject!r}; it gives CPUs, or tuples of the case's name "
@@ -90,7 +91,7 @@ class _asking:
         __tracebackhide__ = True
         if not isinstance(error, CheckFailed) or not error.absent:
             return
-        for boot in self._boots:
+        for boot in self._boots if error.boot is None else [error.boot]:
             first = what_stopped(self._check, boot) if isinstance(boot, Observation) else None
             if first is not None:
                 expected = error.failure.expected or first.expected

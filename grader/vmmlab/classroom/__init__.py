@@ -1,1 +1,1 @@
-"""A whole class: nbgrader's gradebook."""
+"""A whole class: scores and worksheets in nbgrader's gradebook."""

@@ -87,7 +87,7 @@ def explore(
     from vmmlab.explore import isolated, text, write_json
     from vmmlab.grading.boots import make_builder
     from vmmlab.host.sandbox import Sandbox
-    from vmmlab.images import BuildOptions
+    from vmmlab.images.model import BuildOptions
 
     loaded = open_course(course)
     loaded.lab(lab)

@@ -1,7 +1,7 @@
-"""Starters in another language: their comments are exchanged, their code stays byte for byte.
+"""C and assembly in another language: comments are exchanged, code stays byte for byte.
 
 reference/labN/contracts.LANGUAGE.yml holds, for each file, the translations of the comments that
-its starter has, in their order::
+its starter has, in their order. vmm-skeleton/comments.LANGUAGE.yml does so for the given code::
 
     lab3/ap_start.c:
       - of: apic_send_init
@@ -27,13 +27,15 @@ from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
 from vmmlab.base.yamlfile import YamlFile
 
-_COMMENT: Final = re.compile(r"^([ \t]*)/\*(.*?)\*/[ \t]*$", re.DOTALL | re.MULTILINE)
+_COMMENT: Final = re.compile(
+    r"^([ \t]*)/\*(?! clang-format (?:on|off) \*/)((?:[^*]|\*(?!/))*)\*/[ \t]*$", re.MULTILINE
+)
 _TODO: Final = re.compile(r"TODO\((lab[0-9]+\.[0-9]+)\):")
 
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment that stands on lines of its own in a starter.
+    """A comment that stands on lines of its own.
 
     Attributes:
         start: index of its first character, the indentation included.
@@ -61,8 +63,8 @@ class Comment:
         return found.group(1) if found else ""
 
 
-def comments(starter: str) -> tuple[Comment, ...]:
-    """The comments of a starter that stand on lines of their own, in order."""
+def comments(text: str) -> tuple[Comment, ...]:
+    """The comments of a file that stand on lines of their own, in order."""
     return tuple(
         Comment(
             found.start(),
@@ -71,8 +73,13 @@ def comments(starter: str) -> tuple[Comment, ...]:
             tuple(re.sub(r"^[ \t]*\*? ?", "", line).rstrip() for line in _body(found.group(2))),
             closed_below=not found.group(2).rpartition("\n")[2].strip() and "\n" in found.group(2),
         )
-        for found in _COMMENT.finditer(starter)
+        for found in _COMMENT.finditer(text)
     )
+
+
+def code(text: str) -> str:
+    """A file without the comments that stand on lines of their own."""
+    return _COMMENT.sub("", text)
 
 
 def _body(inside: str) -> Iterator[str]:
@@ -95,13 +102,29 @@ def translated(starter: str, path: str, folder: Path, language: str) -> str:
         CourseError: the translations do not fit the comments; the message names file and line.
     """
     catalog = folder / f"contracts.{language}.yml"
+    return _translated(starter, path, yamlfile.read(catalog)) if catalog.exists() else starter
+
+
+def translate_files(directory: Path, catalog: Path) -> None:
+    """Translate the files in `directory` that `catalog` names; without a catalog they stay.
+
+    Raises:
+        CourseError: the translations do not fit the comments; the message names file and line.
+    """
     if not catalog.exists():
-        return starter
+        return
     file = yamlfile.read(catalog)
+    for path in file.data:
+        target = directory / path
+        text = target.read_text(encoding="utf-8")
+        target.write_text(_translated(text, path, file), encoding="utf-8")
+
+
+def _translated(text: str, path: str, file: YamlFile) -> str:
     entries = (file.data or {}).get(path)
     if not isinstance(entries, list):
         raise CourseError(f"{file.shown}:1: nothing for {path}.", expected=f"{path}: and a list")
-    found = comments(starter)
+    found = comments(text)
     if len(entries) != len(found):
         raise CourseError(
             f"{file.shown}:{file.line((path,))}: {path} has another number of comments.",
@@ -112,9 +135,9 @@ def translated(starter: str, path: str, folder: Path, language: str) -> str:
     at = 0
     for number, (comment, entry) in enumerate(zip(found, entries, strict=True)):
         lines = _lines(file, path, number, entry, comment)
-        parts += [starter[at : comment.start], _shown(comment, lines)]
+        parts += [text[at : comment.start], _shown(comment, lines)]
         at = comment.end
-    return "".join([*parts, starter[at:]])
+    return "".join([*parts, text[at:]])
 
 
 def _lines(file: YamlFile, path: str, number: int, entry: Any, comment: Comment) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmmlab.diagnosis.bsp import bsp_stopped
+from vmmlab.base.message import Text, listed, msg
+from vmmlab.diagnosis.bsp import bsp_stopped, code_text
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.diagnosis.trampoline import died_in_trampoline, missed_trampoline
 from vmmlab.failure import Failure
@@ -29,10 +30,12 @@ _JUMPS: Final = {
 """For a milestone that is a place: the code that leads there, and the place."""
 
 
-def place_of(milestone: Milestone) -> str:
+def place_of(milestone: Milestone) -> Text:
     """Return where a CPU reaches a milestone, as messages name it."""
     code, place = _JUMPS.get(milestone, ("", ""))
-    return f"{code}, at its jump to {place}" if code else milestone.title
+    if not code:
+        return milestone.title
+    return msg("{code}, at its jump to {place}", code=code, place=place)
 
 
 def why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure:
@@ -48,7 +51,7 @@ def why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure:
     if milestone == AP_ENTRY and (low := _at_physical_ap_entry(boot, cpu)):
         return low
     high = cpu.highest
-    expected = milestone.goal.format(cpu=cpu.name)
+    expected = milestone.goal_of(cpu.name)
     if high == WAITING:
         if cpu.end_kind != "waiting-for-sipi" or not waits_for_sipi(cpu):
             return bsp_stopped(boot) or _somewhere(cpu, expected)
@@ -90,24 +93,30 @@ def why_not_all_parked(boot: Observation) -> Failure | None:
         return Failure(
             "bsp-waits-for-ever",
             cpu=0,
-            place=str(bsp.end_place),
-            expected="all APs have their numbers, so the BSP goes on",
-            observed=f"the BSP is still at {bsp.end_place}",
-            next="For which condition does it wait? What if there are more or fewer CPUs than "
-            "four?",
+            place=bsp.end_place.text,
+            expected=msg("all APs have their numbers, so the BSP goes on"),
+            observed=msg("the BSP is still at {place}", place=bsp.end_place.text),
+            next=msg(
+                "For which condition does it wait? What if there are more or fewer CPUs than four?"
+            ),
         )
     stuck = next(cpu for cpu in boot.cpus if cpu.end_kind != "parked")
     return Failure(
         "cpu-not-parked",
         cpu=stuck.index,
-        place=str(stuck.end_place),
-        expected=f"{len(boot.cpus)} CPUs park",
-        observed=f"{stuck.name} ended {stuck.end_kind} at {stuck.end_place}",
-        next="It did not come through the barriers: whom does it wait for?",
+        place=stuck.end_place.text,
+        expected=msg("{count} CPUs park", count=len(boot.cpus)),
+        observed=msg(
+            "{cpu} ended {ending} at {place}",
+            cpu=stuck.name,
+            ending=stuck.ended,
+            place=stuck.end_place.text,
+        ),
+        next=msg("It did not come through the barriers: whom does it wait for?"),
     )
 
 
-def _somewhere(cpu: CpuRecord, expected: str) -> Failure:
+def _somewhere(cpu: CpuRecord, expected: Text) -> Failure:
     """Return where a CPU stands of which nothing but its end is known."""
     cause = "ap-stuck"
     if cpu.end_place.region == "trampoline":
@@ -119,23 +128,35 @@ def _somewhere(cpu: CpuRecord, expected: str) -> Failure:
     return Failure(
         cause,
         cpu=cpu.index,
-        place=str(cpu.end_place),
+        place=cpu.end_place.text,
         expected=expected,
-        observed=f"{cpu.name} ended {cpu.end_kind} at {cpu.end_place}: {cpu.end_code}",
-        next="Look at where it stands, and how it came there.",
+        observed=msg(
+            "{cpu} ended {ending} at {place}: {code}",
+            cpu=cpu.name,
+            ending=cpu.ended,
+            place=cpu.end_place.text,
+            code=code_text(cpu.end_code),
+        ),
+        next=msg("Look at where it stands, and how it came there."),
     )
 
 
-def _passed_by(cpu: CpuRecord, milestone: Milestone, expected: str) -> Failure:
+def _passed_by(cpu: CpuRecord, milestone: Milestone, expected: Text) -> Failure:
     """Report a CPU that came further than a milestone, but not by the place that it is."""
-    code, place = _JUMPS.get(milestone, ("", milestone.title))
+    known = milestone in _JUMPS
+    place: Text = _JUMPS[milestone][1] if known else milestone.title
     return Failure(
-        f"{place.replace('_', '-')}-passed-by" if code else "rung-passed-by",
+        f"{_JUMPS[milestone][1].replace('_', '-')}-passed-by" if known else "rung-passed-by",
         cpu=cpu.index,
-        place=f"{code}, at its jump to {place}" if code else str(cpu.end_place),
+        place=place_of(milestone) if known else cpu.end_place.text,
         expected=expected,
-        observed=f"{cpu.name} came as far as: {cpu.highest.title}, but never by {place}",
-        next=f"Jump to {place}, not to what it leads to.",
+        observed=msg(
+            "{cpu} came as far as: {milestone}, but never by {place}",
+            cpu=cpu.name,
+            milestone=cpu.highest.title,
+            place=place,
+        ),
+        next=msg("Jump to {place}, not to what it leads to.", place=place),
     )
 
 
@@ -153,75 +174,110 @@ def _at_physical_ap_entry(boot: Observation, cpu: CpuRecord) -> Failure | None:
     return Failure(
         "ap-entry-at-wrong-address",
         cpu=cpu.index,
-        place="trampoline, at its jump to ap_entry",
-        expected=f"ap_entry at the address where it is linked, {physical + VMM_BASE:#x}",
-        observed=f"{cpu.name} went to {physical:#x}, its physical address, and runs there",
-        next="The identity map is there for the trampoline only: VMM code runs where it is linked.",
+        place=place_of(AP_ENTRY),
+        expected=msg(
+            "ap_entry at the address where it is linked, {address:#x}", address=physical + VMM_BASE
+        ),
+        observed=msg(
+            "{cpu} went to {address:#x}, its physical address, and runs there",
+            cpu=cpu.name,
+            address=physical,
+        ),
+        next=msg(
+            "The identity map is there for the trampoline only: VMM code runs where it is linked."
+        ),
     )
 
 
 def never_started(boot: Observation, cpu: CpuRecord) -> Failure:
     """Return why an AP executed nothing: the interrupts that were sent, and what they lacked."""
     writes = [w for w in boot.icr if w.kind in ("INIT", "SIPI", "INIT level de-assert")]
-    listed = "; ".join(str(w) for w in writes) or "no write of an INIT or a SIPI to the ICR"
+    seen = listed([w.text for w in writes], "; ") or msg("no write of an INIT or a SIPI to the ICR")
     reaching = [w for w in writes if w.reaches(cpu.index, w.cpu or 0)]
     kinds = [w.kind for w in reaching]
     if "INIT" not in kinds:
-        cause, look = "ap-got-no-init", "Look at apic_send_init and at who calls it."
+        cause, look = "ap-got-no-init", msg("Look at apic_send_init and at who calls it.")
     elif "SIPI" not in kinds:
-        cause, look = "ap-got-no-sipi", "Look at apic_send_startup_ipi and at ap_start_addr."
+        cause = "ap-got-no-sipi"
+        look = msg("Look at apic_send_startup_ipi and at ap_start_addr.")
     elif all(w.vector for w in reaching if w.kind == "SIPI"):
         cause = "sipi-wrong-vector"
-        look = "The SIPI's vector is a page number: the AP starts at vector * 4096. You want 0."
+        look = msg(
+            "The SIPI's vector is a page number: the AP starts at vector * 4096. You want 0."
+        )
     elif kinds.index("INIT") > kinds.index("SIPI"):
         cause = "sipi-before-init"
-        look = "An AP takes a SIPI only while it waits for one: after INIT."
+        look = msg("An AP takes a SIPI only while it waits for one: after INIT.")
     else:
         cause = "ap-never-started"
-        look = "Compare what apic_send_init and apic_send_startup_ipi write: SDM, vol. 3, 8.4.4."
+        look = msg(
+            "Compare what apic_send_init and apic_send_startup_ipi write: SDM, vol. 3, 8.4.4."
+        )
     return Failure(
         cause,
         cpu=cpu.index,
-        place="before its first instruction",
-        expected="INIT, then SIPI with vector 0, sent so that they reach this CPU",
-        observed=f"{cpu.name} never executed an instruction; ICR writes seen: {listed}",
+        place=msg("before its first instruction"),
+        expected=msg("INIT, then SIPI with vector 0, sent so that they reach this CPU"),
+        observed=msg(
+            "{cpu} never executed an instruction; ICR writes seen: {writes}",
+            cpu=cpu.name,
+            writes=seen,
+        ),
         next=look,
     )
 
 
 _STUCK: Final = {
-    AP_ENTRY: ("ap-waits-for-the-lock", "Who holds *apinitlock, and who releases it?"),
-    BOOT_STACK: ("ap-lost-on-boot-stack", "Follow apinitproc0 from alloc to asm_wrrsp_and_jmp."),
-    OWN_STACK: ("ap-not-numbered", "Follow apinitproc1 up to segment_init_ap."),
-    NUMBERED: ("ap-not-parked", "It has its number, but did not come through the barriers."),
+    AP_ENTRY: (
+        "ap-waits-for-the-lock",
+        msg("Who holds *apinitlock, and who releases it?"),
+    ),
+    BOOT_STACK: (
+        "ap-lost-on-boot-stack",
+        msg("Follow apinitproc0 from alloc to asm_wrrsp_and_jmp."),
+    ),
+    OWN_STACK: ("ap-not-numbered", msg("Follow apinitproc1 up to segment_init_ap.")),
+    NUMBERED: (
+        "ap-not-parked",
+        msg("It has its number, but did not come through the barriers."),
+    ),
 }
 """For the highest milestone of an AP that goes no further: the cause, and where to look."""
 
 
-def _stuck_later(boot: Observation, cpu: CpuRecord, expected: str) -> Failure:
+def _stuck_later(boot: Observation, cpu: CpuRecord, expected: Text) -> Failure:
     """Return why an AP that came to ap_entry goes no further."""
     high = cpu.highest
-    cause, look = _STUCK.get(high, ("ap-stuck", "Look at where it stands."))
+    cause, look = _STUCK.get(high, ("ap-stuck", msg("Look at where it stands.")))
     died = cpu.triple_fault is not None
     if died and high == AP_ENTRY:
         cause = "ap-died-at-the-lock"
-        look = "apinit_enter has no stack; apinitlock is a pointer, which is read before the lock."
+        look = msg(
+            "apinit_enter has no stack; apinitlock is a pointer, which is read before the lock."
+        )
     before = [ap for ap in boot.aps if ap.reached(NUMBERED)]
     if high == AP_ENTRY and not died and len(before) == 1:
         cause = "lock-never-released"
-        look = (
-            f"{before[0].name} has taken *apinitlock and left the boot stack: then it is time to "
-            "release it."
+        look = msg(
+            "{cpu} has taken *apinitlock and left the boot stack: then it is time to release it.",
+            cpu=before[0].name,
         )
     if cpu.end_kind == "exception":
         cause = "ap-exception"
-    how = "the machine reset" if boot.how_ended == "shutdown" else f"it ended {cpu.end_kind}"
+    reset = boot.how_ended == "shutdown"
+    how = msg("the machine reset") if reset else msg("it ended {ending}", ending=cpu.ended)
     return Failure(
         cause,
         cpu=cpu.index,
-        place=str(cpu.end_place),
+        place=cpu.end_place.text,
         expected=expected,
-        observed=f"{cpu.name} came as far as: {high.title}; then {how} at {cpu.end_place}: "
-        f"{cpu.end_code}",
+        observed=msg(
+            "{cpu} came as far as: {milestone}; then {how} at {place}: {code}",
+            cpu=cpu.name,
+            milestone=high.title,
+            how=how,
+            place=cpu.end_place.text,
+            code=code_text(cpu.end_code),
+        ),
         next=look,
     )

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from vmmlab.base.message import Text, msg
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.failure import Failure
 from vmmlab.observe.cpu import TakenException
 from vmmlab.observe.observation import VMM_BASE, Observation
+from vmmlab.observe.view import NO_INSTRUCTION
 from vmmlab.x86.registers import PAGE_PRESENT, PAGE_WRITE
 
 _PAGE_FAULT: Final = 14
+_GOES_ON: Final = msg("the BSP goes on")
 _PANIC: Final = re.compile(r"panic: (?:CPU 0 \(APIC id [0-9]+\)|APIC id 0): .*")
 """The line that `panic` prints (core/panic.c) on the BSP."""
 
@@ -33,12 +36,18 @@ def bsp_stopped(boot: Observation, by: str = "") -> Failure | None:
         return Failure(
             "bsp-triple-fault",
             cpu=0,
-            place=str(bsp.end_place),
-            expected="the BSP goes on",
-            observed=f"the machine reset while the BSP was at {bsp.end_place}: {bsp.end_code}; "
-            f"CR2 = {bsp.end.cr2:#x}",
-            next="A fault while faults cannot be handled resets a PC. Look at the last address the "
-            "BSP used, and at its stack pointer.",
+            place=bsp.end_place.text,
+            expected=_GOES_ON,
+            observed=msg(
+                "the machine reset while the BSP was at {place}: {code}; CR2 = {cr2:#x}",
+                place=bsp.end_place.text,
+                code=code_text(bsp.end_code),
+                cr2=bsp.end.cr2,
+            ),
+            next=msg(
+                "A fault while faults cannot be handled resets a PC. Look at the last address the "
+                "BSP used, and at its stack pointer."
+            ),
         )
     return None
 
@@ -49,32 +58,44 @@ def _bsp_fault(boot: Observation, by: str) -> Failure:
         return Failure(
             "bsp-panic",
             cpu=0,
-            place=str(boot.bsp.end_place),
-            expected="the BSP goes on",
-            observed=f"the VMM panicked: {_panic_text(boot)}",
-            next="Read the panic's text: it names what was wrong.",
+            place=boot.bsp.end_place.text,
+            expected=_GOES_ON,
+            observed=msg("the VMM panicked: {text}", text=_panic_text(boot)),
+            next=msg("Read the panic's text: it names what was wrong."),
         )
-    page_fault = taken.vector == _PAGE_FAULT
-    accessed = f", reading or writing address {taken.cr2:#x}" if page_fault else ""
-    low = (
-        " Addresses below 1 GiB are no longer mapped on the BSP once the memory manager's init "
-        "function has run; only mapmem reaches physical memory then."
-        if page_fault and taken.cr2 < VMM_BASE
-        else ""
-    )
+    where = taken.place.text
+    observed = msg("exception {vector} at {place}", vector=taken.vector, place=where)
+    if taken.vector == _PAGE_FAULT:
+        observed = msg(
+            "exception {vector} at {place}, reading or writing address {address:#x}",
+            vector=taken.vector,
+            place=where,
+            address=taken.cr2,
+        )
     return Failure(
         "bsp-exception",
         cpu=0,
-        place=str(taken.place),
-        expected="the BSP goes on",
-        observed=f"exception {taken.vector} at {taken.place}{accessed}",
-        next=_outside_labs(by, taken)
-        if by and not taken.place.in_lab
-        else f"Look at what the code at {taken.place} reads or writes.{low}",
+        place=where,
+        expected=_GOES_ON,
+        observed=observed,
+        next=_outside_labs(by, taken) if by and not taken.place.in_lab else _in_lab(taken),
     )
 
 
-def _panic_text(boot: Observation) -> str:
+def _in_lab(taken: TakenException) -> Text:
+    """Return where to look after a fault in the student's code."""
+    where = taken.place.text
+    if taken.vector == _PAGE_FAULT and taken.cr2 < VMM_BASE:
+        return msg(
+            "Look at what the code at {place} reads or writes. Addresses below 1 GiB are no longer "
+            "mapped on the BSP once the memory manager's init function has run; only mapmem "
+            "reaches physical memory then.",
+            place=where,
+        )
+    return msg("Look at what the code at {place} reads or writes.", place=where)
+
+
+def _panic_text(boot: Observation) -> Text:
     """Return what the BSP's panic says: its line, or its format if none was printed yet."""
     if printed := _PANIC.findall(boot.serial):
         return str(printed[-1])
@@ -82,27 +103,45 @@ def _panic_text(boot: Observation) -> str:
     return hit.text if hit and hit.text else last_line(boot.serial)
 
 
-def _outside_labs(by: str, taken: TakenException) -> str:
+def _outside_labs(by: str, taken: TakenException) -> Text:
     """Return where to look after a fault outside of the student's code."""
     if not taken.place.symbol:
-        return (
-            f"No code is at {taken.place}: the BSP jumped there, or returned. Look at {by}: from "
+        return msg(
+            "No code is at {place}: the BSP jumped there, or returned. Look at {function}: from "
             "where does it take the address that it jumps to, and is that place still the same "
-            "then?"
+            "then?",
+            place=taken.place.text,
+            function=by,
         )
-    if taken.vector != _PAGE_FAULT:
-        mapped = ""
-    elif taken.error & PAGE_PRESENT:
-        denied = taken.error & PAGE_WRITE
-        mapped = f" Address {taken.cr2:#x} is mapped, but not for writing." if denied else ""
-    elif taken.cr2 < VMM_BASE:
-        mapped = " Below 1 GiB nothing is mapped any more: only mapmem reaches physical memory."
-    else:
-        mapped = f" Nothing is mapped at {taken.cr2:#x} at that moment."
-    return f"That is given code: look at what {by} gives it.{mapped}"
+    if taken.vector == _PAGE_FAULT and taken.error & PAGE_PRESENT and taken.error & PAGE_WRITE:
+        return msg(
+            "That is given code: look at what {function} gives it. Address {address:#x} is mapped, "
+            "but not for writing.",
+            function=by,
+            address=taken.cr2,
+        )
+    if taken.vector != _PAGE_FAULT or taken.error & PAGE_PRESENT:
+        return msg("That is given code: look at what {function} gives it.", function=by)
+    if taken.cr2 < VMM_BASE:
+        return msg(
+            "That is given code: look at what {function} gives it. Below 1 GiB nothing is mapped "
+            "any more: only mapmem reaches physical memory.",
+            function=by,
+        )
+    return msg(
+        "That is given code: look at what {function} gives it. Nothing is mapped at {address:#x} "
+        "at that moment.",
+        function=by,
+        address=taken.cr2,
+    )
 
 
-def last_line(serial: str) -> str:
+def last_line(serial: str) -> Text:
     """Return the last line that the guest printed."""
     lines = [line for line in serial.splitlines() if line.strip()]
-    return lines[-1] if lines else "(nothing was printed)"
+    return lines[-1] if lines else msg("(nothing was printed)")
+
+
+def code_text(code: str) -> Text:
+    """Return an instruction for people."""
+    return msg("(no instruction)") if code == NO_INSTRUCTION else code

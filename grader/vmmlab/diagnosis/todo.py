@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vmmlab.base.message import msg
 from vmmlab.failure import Failure
 from vmmlab.observe.cpu import CpuRecord
 from vmmlab.observe.observation import Observation
@@ -31,13 +32,21 @@ def _not_written(cpu: CpuRecord, step: str) -> Failure:
         "not-written-yet",
         cpu=cpu.index,
         place=f"TODO({step})",
-        expected="code in place of the TODO",
-        observed=f"{cpu.name} stopped at TODO({step})" + (f", in {at}" if at else ""),
-        next=f"Write what the comment before {at} says. If that is done, delete that line: it "
-        "stops the CPU."
+        expected=msg("code in place of the TODO"),
+        observed=msg("{cpu} stopped at TODO({step}), in {line}", cpu=cpu.name, step=step, line=at)
         if at
-        else f"Search your files for {step}: the comment there says what to write. If that "
-        "is done, delete the vmm_todo or VMM_TODO below it: it stops the CPU.",
+        else msg("{cpu} stopped at TODO({step})", cpu=cpu.name, step=step),
+        next=msg(
+            "Write what the comment before {line} says. If that is done, delete that line: it "
+            "stops the CPU.",
+            line=at,
+        )
+        if at
+        else msg(
+            "Search your files for {step}: the comment there says what to write. If that is done, "
+            "delete the vmm_todo or VMM_TODO below it: it stops the CPU.",
+            step=step,
+        ),
     )
 
 

@@ -1,9 +1,9 @@
-"""All orders of the steps of a student's compiled lock, registration and barrier.
+"""Exhaustive schedules of a student's compiled lock, registration and barrier.
 
 found = explore(image, cohort, sources=files)
 found.verdict, found.counterexample, found.to_json()
 
-It knows nothing of QEMU, of points, or of reports. The emulator is loaded by `explore` only.
+The package knows nothing of QEMU, of points, or of reports. Only `explore` loads the emulator.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ def explore(
     bounds: Bounds | None = None,
     scenarios: Sequence[str] | None = None,
 ) -> Exploration:
-    """Try all orders of the lab-4 code in an image, with the BSP and two APs.
+    """Search all interleavings of the lab-4 code in an image, with the BSP and two APs.
 
     Args:
-        image: x86_64, with lab 4 in it, the student's or any.
-        cohort: the one that the image was built for.
+        image: x86_64, with lab 4 in it.
+        cohort: the cohort that it was built for.
         sources: the student's files by path, for the text of source lines.
         bounds: when to stop.
-        scenarios: which ones: "registration", "barrier"; None: both.
+        scenarios: names of harnesses, "registration" and "barrier"; None: both.
 
     Raises:
-        InfraError: the image is not one of this kit, or unicorn is not installed.
-        UsageError: it is for another architecture.
+        InfraError: the image was not built from this kit, or unicorn is not installed.
+        UsageError: the image is for another architecture.
     """
     try:
         from vmmlab.explore.runner import explore as run

@@ -25,7 +25,7 @@ from vmmlab.explore.program import (
 )
 
 ROUNDS: Final = 3
-"""How often the CPUs meet: a third round shows what the second has left behind."""
+"""Rounds of the barrier. A fault may show only one round after the one that causes it."""
 
 
 class Barrier(GivenCode):

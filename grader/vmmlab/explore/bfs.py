@@ -23,7 +23,7 @@ _CLOCK_EVERY: Final = 256
 
 @dataclass
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         states: number of states reached.

@@ -1,7 +1,7 @@
-"""The inside of the sandbox: one request in, one exploration out, as JSON.
+"""The process inside the sandbox: reads one request and prints one exploration, as JSON.
 
-`isolated` writes the request, starts this, and reads the answer as it reads anything that a student
-may have had a hand in.
+`isolated` writes the request and starts this process. It does not trust the answer, which untrusted
+code may have influenced.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ class _Cohort:
 
 
 def answer(asked: dict[str, Any]) -> dict[str, Any]:
-    """The exploration as data, or {"error": …} if it is the image that is at fault."""
+    """Return the exploration as data, or {"error": …} if the image cannot be explored.
+
+    Args:
+        asked: the request, as `isolated` writes it.
+    """
     symbols = Symbols(Path(asked["lines"]), asked["symbols"])
     image = _Image(Path(asked["elf"]), symbols, _Options(*asked["options"]), asked["key"])
     try:
@@ -58,6 +62,10 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(request: str) -> None:
-    """Answer the request in a file on stdout."""
-    gc.disable()  # a search makes no circles, and ends
+    """Print the answer to the request in a file.
+
+    Args:
+        request: path of the file.
+    """
+    gc.disable()  # a search creates no reference cycles, and the process is short-lived
     json.dump(answer(json.loads(Path(request).read_bytes())), sys.stdout)

@@ -101,7 +101,7 @@ class _Holders:
 
 
 class CounterexampleBuilder:
-    """Describes what a search has found.
+    """Describes violations and places for people.
 
     Args:
         model: the CPUs.

@@ -71,7 +71,7 @@ _UNMAPPED: Final = (
 
 Stop = Literal["event", "halt", "cpuid", "fence", "undefined", "unsupported", "memory", "rsp",
                "stack", "endless", "long", "foreign"]  # fmt: skip
-"""Why a run stopped before an instruction: what kind it is, or
+"""Reason why a run stopped before an instruction: its kind, or
 
 event: a function that the model replaces, or a return to the harness.
 memory: it may access memory other than the CPU's own stack, or it is atomic.
@@ -124,7 +124,7 @@ class MemoryAccess(NamedTuple):
 
 @dataclass(slots=True)
 class StepResult:
-    """What one instruction did.
+    """The effects of one instruction.
 
     Attributes:
         context: the CPU afterwards.

@@ -1,6 +1,6 @@
-"""What an exploration found, as frozen records that go into JSON unchanged.
+"""The result of an exploration, as frozen records that are written to JSON as they are.
 
-Plain data: knows neither the emulator nor how the search works.
+Plain data: this module knows neither the emulator nor how the search works.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from vmmlab.base.files import write_atomically
 SCHEMA = "vmmlab/exploration/1"
 
 CPUS = 3
-"""How many there are in the model: the BSP, and two APs that can get in each other's way."""
+"""Number of CPUs in the model: the BSP, and two APs that compete with each other."""
 
 SCENARIOS = ("registration", "barrier")
-"""What is explored: the way of the APs past the lock to their numbers, and three rounds of the
-barrier."""
+"""Names of the harnesses: APs from the lock to their numbers, and three rounds of the barrier."""
 
 MemoryModel = Literal["in order", "store buffers"]
-"""How stores of one CPU are seen by the others: at once, or late through a buffer (TSO)."""
+"""Time at which stores become visible to other CPUs: at once, or late through a buffer (TSO)."""
 
 Verdict = Literal["correct", "no error found", "wrong", "unsupported", "unfinished"]
-"""`correct` is exhaustive; `no error found` is so within the bound that is named."""
+"""`correct` is exhaustive; `no error found` holds within the bound that is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +36,15 @@ class ScheduleStep:
     Attributes:
         number: from 1.
         cpu: 0 is the BSP.
-        action: in words, such as "reads num_of_processors".
-        place: source file and line such as "lab4/handshake.c:57", or "" where nothing is known.
-        function: such as "apinitproc1+0x3".
-        instruction: the instruction in Intel's notation, "" for a step of the given code.
-        source: the text of the source line, if the sources were given.
-        target: what memory is accessed, by name, "" if none.
+        action: what the CPU does, such as "reads".
+        place: source file and line such as "lab4/handshake.c:57", or "" if unknown.
+        function: such as "apinitproc1+0x3", or "".
+        instruction: in Intel's notation, or "" for a step of the given code.
+        source: the text of the source line, or "" if the sources are not available.
+        target: name of the memory that is accessed, or "".
         read: the value that was read, or None.
         written: the value that was written, or None.
-        holds: what is taken now, to the CPU that has it: "boot stack", "*apinitlock", "ap_lock" …
+        holds: what is held afterwards, to the CPU that holds it: "boot stack", "ap_lock" and so on.
     """
 
     number: int
@@ -63,14 +62,14 @@ class ScheduleStep:
 
 @dataclass(frozen=True, slots=True)
 class CpuPosition:
-    """Where one CPU is at the end.
+    """The position of one CPU at the end of a counterexample.
 
     Attributes:
         cpu: 0 is the BSP.
-        doing: in words, such as "waits: reads sync_id = 1 again and again".
+        doing: what it does there, such as "reads sync_id = 1 again and again".
         place: source file and line, or "".
         function: such as "sync_all_processors+0x58", or "".
-        stack: the name of the stack that it is on, or "".
+        stack: name of the stack that the CPU is on, or "".
     """
 
     cpu: int
@@ -82,18 +81,18 @@ class CpuPosition:
 
 @dataclass(frozen=True, slots=True)
 class Counterexample:
-    """The shortest order of steps that ends in a wrong state.
+    """A shortest schedule that leads to a wrong state.
 
     Attributes:
         kind: an identifier such as "boot-stack-shared".
-        cpu: the CPU that makes the last step, or the first that never goes on.
-        what: the wrong state in one sentence.
-        expected: what the contract says instead.
-        steps: from the start to the wrong state.
-        cpus: where each CPU is then.
-        values: shared variables by name, as they are then.
-        hopeless: after this step (0: from the start) nothing can help any more, though it shows
-            later only; None if it is the last step that is wrong.
+        cpu: the CPU that makes the last step, or the first one that never finishes.
+        what: what is wrong, in one sentence.
+        expected: what the contract requires instead.
+        steps: from the initial state to the wrong one.
+        cpus: where each CPU is in the wrong state.
+        values: shared variables by name, in the wrong state.
+        hopeless: after this step (0: from the start) the CPUs can no longer all finish, although
+            that shows only later; None if the last step is the wrong one.
     """
 
     kind: str
@@ -112,7 +111,7 @@ class Limit:
 
     Attributes:
         what: such as "the instruction rdtsc".
-        place: source file and line, or the function.
+        place: source file and line, or else the function.
     """
 
     what: str
@@ -128,17 +127,17 @@ class Part:
 
     Attributes:
         scenario: "registration" or "barrier".
-        memory: how stores are seen.
-        verdict: what came of it.
-        states: how many states were reached.
-        transitions: how many steps between them.
-        bound: "" if every order was tried, else in words what was not.
-        assumptions: what was taken for granted about single loops, in words.
+        memory: how stores become visible.
+        verdict: the result of the search.
+        states: number of states reached.
+        transitions: number of transitions between them.
+        bound: what was not tried, in words; "" if every interleaving was.
+        assumptions: what was assumed about single loops, in words.
         limits: what the model cannot follow.
-        counterexample: if the verdict is "wrong".
-        included: there was no search of its own: each of these orders is one of the same scenario
-            with store buffers, and nothing is wrong there.
-        seconds: CPU time; not part of equality.
+        counterexample: present if and only if the verdict is "wrong".
+        included: no search was needed: the search of the same scenario with store buffers includes
+            every interleaving of this part, and found nothing wrong.
+        seconds: CPU time; ignored in comparisons.
     """
 
     scenario: str
@@ -169,9 +168,9 @@ class Exploration:
     Attributes:
         image: key of the image.
         compiler: such as "gcc -O2".
-        cpus: how many CPUs, the BSP among them.
-        parts: for each scenario stores in order, then store buffers; after a wrong one there are
-            no more of the same scenario.
+        cpus: number of CPUs, including the BSP.
+        parts: for each scenario stores in order, then store buffers; after a wrong part there is
+            no other of the same scenario.
     """
 
     image: str
@@ -181,19 +180,19 @@ class Exploration:
 
     @property
     def verdict(self) -> Verdict:
-        """The most telling verdict of the parts."""
+        """The most severe verdict of the parts."""
         order: tuple[Verdict, ...] = ("wrong", "unfinished", "unsupported", "no error found")
         found = {part.verdict for part in self.parts}
         return next((one for one in order if one in found), "correct")
 
     @property
     def counterexample(self) -> Counterexample | None:
-        """The first one, if any."""
+        """The first counterexample, or None."""
         return next((part.counterexample for part in self.parts if part.counterexample), None)
 
     @property
     def states(self) -> int:
-        """The states of all parts."""
+        """Number of states of all parts."""
         return sum(part.states for part in self.parts)
 
     @property
@@ -202,19 +201,23 @@ class Exploration:
         return sum(part.seconds for part in self.parts)
 
     def data(self) -> dict[str, Any]:
-        """The same as plain dictionaries and lists, fit for JSON."""
+        """Return the exploration as dictionaries and lists, ready for JSON."""
         return {"schema": SCHEMA, "verdict": self.verdict, "states": self.states, **asdict(self)}
 
     def to_json(self) -> str:
-        """The same as JSON text."""
+        """Return the exploration as JSON text."""
         return json.dumps(self.data(), indent=2) + "\n"
 
 
 def write_json(found: Exploration, path: Path) -> None:
-    """Write the exploration to a file.
+    """Write an exploration to a file, as JSON.
+
+    Args:
+        found: the exploration.
+        path: the file.
 
     Raises:
-        UsageError: it cannot be written there.
+        UsageError: the file cannot be written.
     """
     try:
         write_atomically(path, found.to_json().encode())
@@ -233,14 +236,17 @@ def number_text(value: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """When to stop searching: after so many states, which is the same on every machine.
+    """When to stop searching.
+
+    The number of states gives the same result on every machine; the CPU time is for machines on
+    which that many states would take too long.
 
     Attributes:
-        states: at most so many in all searches without any bound on preemptions together.
-        seconds: CPU time for these, for machines on which that would take too long.
-        fallback_states: at most so many in all searches with the bound together.
-        fallback_seconds: CPU time for these.
-        preemptions: the bound: how often a CPU that could go on is interrupted.
+        states: for all searches without a bound on preemptions together.
+        seconds: CPU time for these searches.
+        fallback_states: for all searches with a bound on preemptions together.
+        fallback_seconds: CPU time for these searches.
+        preemptions: that bound: how often a CPU that could go on is interrupted.
     """
 
     states: int = 300_000

@@ -1,4 +1,4 @@
-"""Given code that the model replaces, and what else both harnesses have in common."""
+"""Models of given functions, and everything else that both harnesses have in common."""
 
 from __future__ import annotations
 

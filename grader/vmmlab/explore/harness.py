@@ -1,4 +1,4 @@
-"""What the search needs of a harness: the surroundings in which a part of lab 4 is explored.
+"""Interface of a harness: the surroundings in which one part of lab 4 is explored.
 
 A harness sets the CPUs up, stands in for the given code that is not run, and says what must hold.
 It knows nothing of interleavings or memory models.
@@ -17,14 +17,14 @@ Read = Callable[[int, int], int]
 
 
 class Violation(NamedTuple):
-    """What is wrong in a state: a key of `EXPECTED`, and a sentence."""
+    """A wrong state: its kind, which is a key of `EXPECTED`, and a sentence."""
 
     kind: str
     what: str
 
 
 class Ghost(NamedTuple):
-    """Ghost state: what the harness remembers beside memory.
+    """Ghost state: facts that the harness keeps apart from memory.
 
     Attributes:
         numbers: the numbers that APs have taken, one bit each.
@@ -40,7 +40,7 @@ class Ghost(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """What an event does.
+    """The effects of an event.
 
     Attributes:
         lid: number of the CPU's local state afterwards.
@@ -74,7 +74,7 @@ EXPECTED: Final = {
     "cpu-died": "no exception: there is no handler yet",
     "panic": "nobody panics",
 }
-"""Kind of a violation to what the contract says."""
+"""Kind of a violation to the requirement of the contract that it breaks."""
 
 
 class Harness(Protocol):

@@ -1,7 +1,7 @@
-"""Exploring somebody's compiled code in a process of its own, behind the sandbox's door.
+"""Exploration of untrusted code, in a process of its own inside the sandbox.
 
-Inside nothing is to be seen but Python, the emulator, this package and the image. What comes back
-is data to be looked at: a process that dies, hangs or talks nonsense is one clear error.
+The sandbox shows only Python, the emulator, this package and the image. The answer is untrusted
+data: a process that dies, hangs or prints anything else becomes one clear error.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _OWN: Final = ("__init__.py", "base", "images", "explore")
 _RUN: Final = (
     "import sys; sys.path += sys.argv[2:]; from vmmlab.explore.child import main; main(sys.argv[1])"
 )
-_MEMORY_MIB: Final = 4096  # of addresses; the emulator alone asks for more than one GiB
+_MEMORY_MIB: Final = 4096  # of address space; the emulator alone reserves more than 1 GiB
 _SPARE_S: Final = 20
 _CROWDED: Final = 6
-"""So many times slower than alone a busy machine may be."""
+"""On a busy machine the search may take this many times its CPU time."""
 _AGAIN: Final = "Run the command again. If it ends like this each time, it is a defect of vmmlab."
 
 
@@ -49,54 +49,37 @@ def explore(
     scenarios: Sequence[str] | None = None,
     wall_s: float | None = None,
 ) -> Exploration:
-    """Try all orders of the lab-4 code in an image, as `vmmlab.explore.explore` does, but inside.
+    """Search all interleavings like `vmmlab.explore.explore`, but in the sandbox.
 
     Args:
-        image: x86_64, with lab 4 in it, the student's or any.
-        cohort: the one that the image was built for.
+        image: x86_64, with lab 4 in it.
+        cohort: the cohort that it was built for.
         sandbox: where the search runs.
         sources: the student's files by path, for the text of source lines.
         bounds: when to stop.
         scenarios: which ones of `SCENARIOS`; None: all.
-        wall_s: seconds after which the search is ended; None: plenty.
+        wall_s: stop the process after this many seconds; None: derived from `bounds`.
 
     Raises:
-        InfraError: unicorn is not installed, the image is not one of this kit, or the search died,
-            hung, or gave an answer that is none.
+        InfraError: unicorn is not installed, the image was not built from this kit, or the search
+            died, hung, or gave an invalid answer.
         UsageError: the image is for another architecture.
     """
     if image.options.arch != "x86_64":
         raise UsageError(
             f"Orders are not explored for {image.options.arch}.", expected="an image for x86_64"
         )
-    limits = bounds or Bounds()
+    bounds = bounds or Bounds()
     asked = tuple(SCENARIOS if scenarios is None else scenarios)
-    cpu_s = math.ceil(2 * (limits.seconds + limits.fallback_seconds)) + _SPARE_S
+    cpu_s = math.ceil(2 * (bounds.seconds + bounds.fallback_seconds)) + _SPARE_S
     wall_s = _CROWDED * cpu_s if wall_s is None else wall_s
     python, needed, places = _python()
-    # Inside nothing can be kept: compile what the search imports out here, once.
+    # The sandbox keeps no files: compile what the search imports here, once.
     compileall.compile_dir(Path(__file__).parent, maxlevels=0, quiet=2)
     with tempfile.TemporaryDirectory(prefix="vmmlab-explore-") as folder:
         request = Path(folder) / "request.json"
-        request.write_text(
-            json.dumps(
-                {
-                    "elf": str(image.elf),
-                    "lines": str(image.symbols.line_text),
-                    "symbols": image.symbols.data,
-                    "options": [image.options.arch, image.options.compiler, image.options.opt],
-                    "key": image.key,
-                    "cohort": [cohort.apinit_addr, cohort.pcpu_pad],
-                    "sources": {
-                        path: text.decode(errors="replace")
-                        for path, text in (sources or {}).items()
-                    },
-                    "bounds": asdict(limits),
-                    "scenarios": asked,
-                }
-            ),
-            encoding="utf-8",
-        )
+        data = _request(image, cohort, sources or {}, bounds, asked)
+        request.write_text(json.dumps(data), encoding="utf-8")
         done = sandbox.run(
             [*python, "-c", _RUN, str(request), *places],
             ro=[*needed, Path(folder), image.elf, image.symbols.line_text],
@@ -106,7 +89,33 @@ def explore(
     return _answer(done, image, asked, wall_s)
 
 
+def _request(
+    image: ImageLike,
+    cohort: CohortLike,
+    sources: Mapping[str, bytes],
+    bounds: Bounds,
+    scenarios: Sequence[str],
+) -> dict[str, Any]:
+    """Return the request that `vmmlab.explore.child` reads."""
+    return {
+        "elf": str(image.elf),
+        "lines": str(image.symbols.line_text),
+        "symbols": image.symbols.data,
+        "options": [image.options.arch, image.options.compiler, image.options.opt],
+        "key": image.key,
+        "cohort": [cohort.apinit_addr, cohort.pcpu_pad],
+        "sources": {path: text.decode(errors="replace") for path, text in sources.items()},
+        "bounds": asdict(bounds),
+        "scenarios": scenarios,
+    }
+
+
 def _answer(done: Completed, image: ImageLike, asked: Sequence[str], wall_s: float) -> Exploration:
+    """Return the exploration that the process printed, if it is a valid answer.
+
+    Raises:
+        InfraError: it is not.
+    """
     if done.timed_out:
         raise InfraError(
             "The search for wrong schedules does not come to an end.",
@@ -122,10 +131,10 @@ def _answer(done: Completed, image: ImageLike, asked: Sequence[str], wall_s: flo
     try:
         data = json.loads(done.stdout)
         if isinstance(data, dict) and "error" in data:
-            raise _told(data["error"])
+            raise _reported(data["error"])
         found = from_data(data)
-        told = tuple(dict.fromkeys(part.scenario for part in found.parts))
-        if (found.image, found.cpus, told) != (image.key, CPUS, tuple(asked)):
+        answered = tuple(dict.fromkeys(part.scenario for part in found.parts))
+        if (found.image, found.cpus, answered) != (image.key, CPUS, tuple(asked)):
             raise ValueError("this is the answer to another question")
     except ValueError as error:
         raise InfraError(
@@ -136,8 +145,12 @@ def _answer(done: Completed, image: ImageLike, asked: Sequence[str], wall_s: flo
     return found
 
 
-def _told(error: Any) -> InfraError:
-    """What the search says about the image."""
+def _reported(error: Any) -> InfraError:
+    """Return the error that the search reports about the image.
+
+    Raises:
+        ValueError: the data do not describe an error.
+    """
     if not isinstance(error, list) or [type(text) for text in error] != [str] * 4:
         raise ValueError("this is not an error")
     message, expected, found, next_step = map(one_line, error)
@@ -145,18 +158,18 @@ def _told(error: Any) -> InfraError:
 
 
 def _end(done: Completed) -> str:
-    """How a process has ended, in words."""
-    said = done.stderr.decode(errors="replace").strip().splitlines()
-    if said and said[-1].startswith("MemoryError"):
+    """Return how a process has ended, in words."""
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    if lines and lines[-1].startswith("MemoryError"):
         return f"it needs more than {_MEMORY_MIB} MiB of memory"
     number = done.returncode - 128
     if number in {one.value for one in signal.Signals}:
         return f"it was ended by {signal.Signals(number).name}"
-    return one_line(said[-1]) if said else f"status {done.returncode}"
+    return one_line(lines[-1]) if lines else f"status {done.returncode}"
 
 
 def _python() -> tuple[list[str], list[Path], list[str]]:
-    """How to start Python, what must be readable for it, and the folders of its packages.
+    """Return the command that starts Python, the paths it must read, and its import folders.
 
     Raises:
         InfraError: unicorn is not installed.
@@ -169,7 +182,7 @@ def _python() -> tuple[list[str], list[Path], list[str]]:
     library = sysconfig.get_config_var("LIBDIR")
     if sysconfig.get_config_var("Py_ENABLE_SHARED") and library:
         needed += sorted(Path(library).glob("libpython3*"))
-    # Only these of vmmlab: an installed one may hold a course.
+    # Only these packages of vmmlab: an installed one may contain a course.
     own = Path(__file__).parents[1]
     needed += [own / name for name in _OWN]
     packages = []

@@ -1,4 +1,4 @@
-"""The local state of one CPU, and what it does next.
+"""The local state of one CPU, and its next action.
 
 "Local" as in model checking: the part of a state that belongs to one CPU. Plain data, and a table
 that numbers it; nothing here runs code.
@@ -18,7 +18,7 @@ FINISHED: Final = frozenset({"done", "returned", "gave up"})
 
 # Registers that a called function may change (System V AMD64 ABI 1.0, figure 3.4).
 _SCRATCH: Final = ("rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
-# What registers hold when nothing defines it: a value that nobody uses by accident.
+# Value of an undefined register, which no correct program uses by accident.
 _UNDEFINED: Final = 0x5A5A_5A5A_0000_0000
 
 
@@ -56,7 +56,7 @@ ActionKind = Literal["load", "store", "rmw", "split", "commit", "event", "end"]
 
 
 class Action(NamedTuple):
-    """What a CPU does next.
+    """The next action of a CPU.
 
     Attributes:
         kind: "rmw" is an atomic read-modify-write; "split" is the load of one that is not atomic,

@@ -24,7 +24,7 @@ _LONGEST_PASS: Final = 8
 _SHORT: Final = 6
 
 Following = tuple[int | None, int, int]
-"""What a read leads to: the value that is written (None: nothing), the next local state, and the
+"""Outcome of a read: the value that is written (None: nothing), the next local state, and the
 number of the last pass if equal passes were skipped, else 0."""
 
 
@@ -39,7 +39,7 @@ class _Site(NamedTuple):
 
 
 class _Ahead(NamedTuple):
-    """How a loop goes on while memory stays the same.
+    """Behaviour of a loop while memory stays the same.
 
     Attributes:
         end: "exit": it does something else; "cycle": it repeats exactly; "writes": it changes

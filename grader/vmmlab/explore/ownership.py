@@ -1,4 +1,4 @@
-"""What belongs to one CPU: its stack and its blocks from alloc. Everything else may be shared."""
+"""Private memory of one CPU: its stack and its blocks from alloc. All other memory is shared."""
 
 from __future__ import annotations
 

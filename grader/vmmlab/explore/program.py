@@ -65,7 +65,7 @@ _INLINED: Final = 64
 
 
 class CohortLike(Protocol):
-    """What the explorer needs of a cohort."""
+    """A cohort, as far as the explorer needs it."""
 
     @property
     def apinit_addr(self) -> int:
@@ -77,7 +77,7 @@ class CohortLike(Protocol):
 
 
 class OptionsLike(Protocol):
-    """What the explorer needs of the options that an image was built with."""
+    """Build options, as far as the explorer needs them."""
 
     @property
     def arch(self) -> str:
@@ -93,7 +93,7 @@ class OptionsLike(Protocol):
 
 
 class ImageLike(Protocol):
-    """What the explorer needs of an image; `vmmlab.images.Image` provides it."""
+    """An image, as far as the explorer needs it; `vmmlab.images.Image` is one."""
 
     @property
     def elf(self) -> Path:
@@ -134,7 +134,7 @@ TargetKind = Literal["shared", "rom", "fault", "unknown", "boot stack"]
 
 
 class Target(NamedTuple):
-    """What an access to memory refers to.
+    """The target of an access to memory.
 
     Attributes:
         kind: what there is; only "shared" memory can be followed.
@@ -231,7 +231,7 @@ class Program:
         self._decoded: dict[int, InstructionInfo] = {}
 
     def executes(self, address: int) -> bool:
-        """Return whether this is code that is executed: the student's, or of a few functions."""
+        """Return True for code that is executed as it is: the student's, and a few functions."""
         if any(low <= address < high for low, high in self._executed):
             return True
         if any(low <= address < high for low, high in self._provided):
@@ -266,7 +266,7 @@ class Program:
         return _ARBITRARY_BYTE
 
     def classify(self, cpu: int, address: int, size: int) -> Target:
-        """Return what an access of a CPU refers to, outside its own stack.
+        """Return the target of an access outside the CPU's own stack.
 
         Args:
             cpu: the CPU; only APs have the identity map.

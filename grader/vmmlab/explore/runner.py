@@ -167,13 +167,13 @@ class _PartSearch:
 
     @property
     def proves_all(self) -> bool:
-        """Whether nothing is wrong, and nothing can be with stores in order."""
+        """True if nothing is wrong, and nothing can be wrong with stores in order."""
         found = self._found
         return found.complete and found.in_order and found.violation is None and not found.limits
 
     @property
     def needs_explanation(self) -> bool:
-        """Whether a search that explains could find out more."""
+        """True if a search that explains could find out more."""
         found = self._found
         open_end = found.complete and not found.in_order
         return found.violation is None and (open_end or bool(found.limits))

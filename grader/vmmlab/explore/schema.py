@@ -1,7 +1,7 @@
-"""An exploration as JSON: what other programs may rely on, and the way back.
+"""JSON Schema of explorations, for other programs, and the way back from JSON.
 
-`exploration.schema.json` beside this file is written by `python -m vmmlab.explore.schema`; a test
-keeps it up to date. exploration.wrong.json and exploration.right.json are samples.
+`python -m vmmlab.explore.schema` writes `exploration.schema.json`, which is committed; a test keeps
+it up to date. exploration.wrong.json and exploration.right.json are samples.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ def _adapter() -> TypeAdapter[Exploration]:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of an exploration; committed as exploration.schema.json."""
+    """Return the JSON Schema of an exploration."""
     schema = _adapter().json_schema(mode="serialization")
     schema["properties"] = {**_OWN, **schema["properties"]}
     for node in (schema, *schema["$defs"].values()):
         node["required"] = list(node["properties"])  # every field is written
-        node["description"], said = _told(node["description"])
+        node["description"], fields = _described(node["description"])
         for name, field in node["properties"].items():
             field.pop("default", None)
             field.pop("title", None)
-            field.update({"description": said[name]} if name in said else {})
+            field.update({"description": fields[name]} if name in fields else {})
             if name in _COUNTS and field.get("type") in ("integer", "number"):
                 field["minimum"] = 0
     return {
@@ -52,30 +52,33 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _told(docstring: str) -> tuple[str, dict[str, str]]:
-    """What a docstring says of a record, and of each of its fields."""
+def _described(docstring: str) -> tuple[str, dict[str, str]]:
+    """Return what a docstring says about a record, and about each of its fields."""
     about, _, fields = docstring.partition("\n\nAttributes:\n")
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     name = ""
     for line in fields.splitlines():
         if line.startswith(" " * 8):
-            told[name] += f" {line.strip()}"
+            found[name] += f" {line.strip()}"
         else:
             name, _, text = line.strip().partition(": ")
-            told[name] = text
-    return " ".join(about.split()), told
+            found[name] = text
+    return " ".join(about.split()), found
 
 
 def schema_text() -> str:
-    """The text of the committed file."""
+    """Return the text of exploration.schema.json."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def from_data(data: Any) -> Exploration:
-    """The exploration that `Exploration.data` made.
+    """Return the exploration that `Exploration.data` describes.
+
+    Args:
+        data: untrusted data, as read from JSON.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the data do not describe an exploration.
     """
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ValueError(f"this does not say that it is {SCHEMA}")

@@ -122,8 +122,8 @@ class StateSpace:
 
     def locals(self, state: int) -> list[LocalState]:
         """Return the local states of all CPUs in a packed state."""
-        known = self.transitions.model.locals
-        return [known[self.local_id(state, cpu)] for cpu in range(self.cpus)]
+        known, process = self.transitions.model.locals, self.transitions.numbers.process
+        return [known[process(state >> at & LOW)[0]] for at in self.packing.shifts[: self.cpus]]
 
     def memory(self, state: int) -> int:
         """Return the number of the memory state in a packed state."""

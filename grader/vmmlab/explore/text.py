@@ -1,6 +1,6 @@
-"""An exploration as plain text, in the reader's language: a table of steps for the terminal.
+"""An exploration as plain text for the terminal, in the reader's language.
 
-What a student's file says, such as the words of a panic, is cleaned here before it is shown.
+Text from the student's files, such as the message of a panic, is sanitised here.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ _STATES_CELLS: Final = 16
 
 
 def lines(found: Exploration, say: Reader | None = None) -> Iterator[str]:
-    """What was tried, what came of it, and the counterexample if there is one.
+    """Yield a line for each part and what it rests on, then the counterexample or a summary.
 
     Args:
         found: the exploration.
-        say: the reader's language; else English.
+        say: the reader's language; None: English.
     """
     for line in _lines(found, say or Reader()):
         yield clean(line.replace("\n", " "))
 
 
 def summary(found: Exploration, say: Reader | None = None) -> str:
-    """The verdict in one line.
+    """Return the verdict in one line.
 
     Args:
         found: the exploration.
-        say: the reader's language; else English.
+        say: the reader's language; None: English.
     """
     say = say or Reader()
     if found.verdict == "wrong" and found.counterexample:
@@ -106,7 +106,7 @@ def _limit(limit: Limit, say: Reader) -> str:
 
 
 def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
-    """The table of steps, where every CPU is then, and the variables."""
+    """Yield the table of steps, the position of every CPU after them, and the variables."""
     titles = say.label("WRONG"), say.label("expected")
     wide = max(map(cells, titles))
     for title, text in zip(titles, (found.what, found.expected), strict=True):
@@ -146,7 +146,7 @@ def _row(step: ScheduleStep, say: Reader) -> tuple[str, str, str, str, str]:
 
 
 def _what(step: ScheduleStep, say: Reader) -> str:
-    """What happens: what is done to which memory, and more about it behind a comma."""
+    """Return what a step does: the action, its target and value, then details after commas."""
     if not step.target:
         return say(step.action)
     doing, *more = step.action.split(", ")

@@ -1,4 +1,4 @@
-"""All moves of one CPU: what happens when it, and only it, goes on from a given state.
+"""All moves of one CPU from a given state.
 
 A move begins with one access to shared memory, or with one event, and includes everything the CPU
 does afterwards up to its next such action: the other CPUs cannot observe when that happens. With
@@ -59,7 +59,7 @@ class MicroStep(NamedTuple):
 
 
 class Move(NamedTuple):
-    """One way in which a CPU may go on.
+    """One possible move of a CPU.
 
     Attributes:
         process: the CPU's process afterwards.
@@ -94,7 +94,7 @@ class Transitions:
         memory: all memory states.
         numbers: all processes and worlds.
         sharing: the bytes that several CPUs use.
-        buffer_filled: a store had to wait for room; a longer buffer would allow more orders.
+        buffer_filled: a store had to wait for room; a larger buffer would allow more schedules.
     """
 
     def __init__(self, model: CpuModel, harness: Harness, *, buffers: bool) -> None:

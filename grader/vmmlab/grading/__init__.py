@@ -1,1 +1,1 @@
-"""From a request to outcomes and points."""
+"""From a request to a grade: boots, checks run by pytest, outcomes, points. Knows no report."""

@@ -19,15 +19,16 @@ from typing import Any
 
 from vmmlab.base.errors import InfraError
 from vmmlab.checks import Scenario
-from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.grading import inputs
 from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import tool_versions
-from vmmlab.images import Builder, BuildOptions, Image, ObjectPatch, Prebuilt
-from vmmlab.images.model import Diagnostic
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions, Diagnostic, Image, ObjectPatch
+from vmmlab.images.prebuilt import source_of
+from vmmlab.images.sources import Prebuilt
 from vmmlab.machine import Machine, MachineSpec
 from vmmlab.observe.boot import observe
 from vmmlab.observe.observation import Observation
@@ -53,7 +54,7 @@ def make_builder(
         UsageError: the course has no prebuilt labs for this cohort.
     """
     own = prebuilt is not None and prebuilt.is_dir() and not course.reference_dir.is_dir()
-    source = Prebuilt(prebuilt) if own and prebuilt else materials.standins(course, cohort)
+    source = Prebuilt(prebuilt) if own and prebuilt else source_of(course, cohort)
     return Builder(course.tree, course, sandbox, None, source)
 
 

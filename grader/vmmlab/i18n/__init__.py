@@ -1,1 +1,1 @@
-"""What is shown, in the reader's language."""
+"""Catalogs and the reader's language: turns a message into text."""

@@ -77,6 +77,9 @@ _OF_TYPER: Final = frozenset({"Typer", "Option", "Argument"})
 def _of_function(function: ast.FunctionDef) -> Iterator[Found]:
     """The docstring of a check or a command."""
     text = ast.get_docstring(function) or ""
+    if text and any(_is_context(one.annotation) for one in function.args.args):
+        yield function.lineno, "gettext", (_joined(text),), ["help"]
+        return
     for mark in function.decorator_list:
         if not text or not isinstance(mark, ast.Call):
             continue
@@ -86,6 +89,11 @@ def _of_function(function: ast.FunctionDef) -> Iterator[Found]:
             yield function.lineno, "gettext", (title,), comments
         elif isinstance(mark.func, ast.Attribute) and mark.func.attr in _COMMANDS:
             yield function.lineno, "gettext", (_joined(text),), ["help"]
+
+
+def _is_context(annotation: ast.expr | None) -> bool:
+    """Whether a parameter is what typer gives to a command, wherever that is registered."""
+    return annotation is not None and ast.unparse(annotation) == "typer.Context"
 
 
 def _is_reader(method: ast.expr) -> bool:
@@ -185,17 +193,15 @@ def course(
 def causes(
     file: IO[bytes], keywords: Collection[str], tags: Collection[str], options: Mapping[str, Any]
 ) -> Iterator[Found]:
-    """Extract the next steps and the hints in causes.yml or hints.yml."""
+    """Extract the next steps and the hint levels in causes.yml."""
     yaml = _yaml(file)
     for cause, entry in _mapping(yaml.data).items():
-        plain = isinstance(entry, list)
-        text = _mapping(entry).get("next")
+        text, hints = _mapping(entry).get("next"), _mapping(entry).get("hints")
         if isinstance(text, str):
             yield yaml.line((cause, "next")), "gettext", (text.strip(),), [f"{cause}: next"]
-        hints = entry if plain else _mapping(entry).get("hints")
         for number, hint in enumerate(hints if isinstance(hints, list) else []):
             if isinstance(hint, str):
-                line = yaml.line((cause, number) if plain else (cause, "hints", number))
+                line = yaml.line((cause, "hints", number))
                 yield line, "gettext", (hint.strip(),), [f"{cause}: hint {number + 1}"]
 
 

@@ -58,7 +58,7 @@ class Prose:
 
     Args:
         language: not English.
-        folders: where messages.LANGUAGE.yml and hints.LANGUAGE.yml may lie; the first one wins.
+        folders: where messages.LANGUAGE.yml and causes.LANGUAGE.yml may lie; the first one wins.
     """
 
     def __init__(self, language: str, folders: Sequence[Path]) -> None:

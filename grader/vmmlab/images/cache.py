@@ -1,8 +1,8 @@
 """A directory of built things, each named by the hash of what it was made from.
 
-An entry is a directory that appears at once by rename, so two gradings may build the same thing at
-the same time. The least recently used entries go when the cache has grown too large. Knows nothing
-about compilers.
+An entry is a directory that appears at once, by rename, so two gradings may build the same thing at
+the same time. When the cache has grown too large, the least recently used entries are deleted.
+Knows nothing of compilers.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ _STALE_TMP_S = 24 * 3600.0
 _TOUCH_S = 60.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _META = "entry.json"
-# To be raised when what is kept in an entry changes.
-_LAYOUT = "3"
+_LAYOUT = "3"  # increase it when what is kept in an entry changes
+_ROOM_ASKED_BYTES = 32 * MIB
+_ROOM_BYTES = MIB // 4
 
 
 def digest(*parts: object) -> str:
-    """A name for what an entry is made from. Order and borders between parts count."""
+    """Return a name for what an entry is made from. Order and borders between parts count."""
     hasher = hashlib.sha256(_LAYOUT.encode())
     for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode(errors="surrogateescape")
@@ -49,20 +50,20 @@ def digest(*parts: object) -> str:
 
 
 def digest_files(files: Mapping[str, bytes]) -> str:
-    """A name for a set of files with their contents."""
+    """Return a name for a set of files with their contents."""
     return digest(*(part for name in sorted(files) for part in (name, files[name])))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One built thing: the files in `path`, and the facts kept with them."""
+    """One built thing: the files in `path`, and the data kept with them."""
 
     path: Path
     data: Mapping[str, Any]
 
 
 class Cache:
-    """See the module. Safe for threads and processes.
+    """The cache in one directory. Safe for threads and processes.
 
     Args:
         directory: where; made when first written to.
@@ -79,14 +80,14 @@ class Cache:
 
     @contextmanager
     def only_once(self, key: str) -> Iterator[None]:
-        """Lets one thread of this process at a time make `key`; the others then find it."""
+        """Let one thread of this process at a time make `key`; the others then find it."""
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
             yield
 
     def get(self, key: str) -> Entry | None:
-        """The entry, or None if there is none or it is damaged. It stays for ten minutes more."""
+        """Return an entry, or None if there is none or it is damaged; it stays for ten minutes."""
         with self._in_use(fcntl.LOCK_SH):
             return self._get(self._place(key))
 
@@ -113,7 +114,13 @@ class Cache:
         return entry
 
     def put(self, key: str, files: Mapping[str, Path], data: Mapping[str, Any]) -> Entry:
-        """Store `files` (moved in, name to present path) and JSON-able `data` as `key`."""
+        """Store files and data as `key`, and return the entry.
+
+        Args:
+            key: the name, from `digest`.
+            files: name in the entry to present path; the files are moved.
+            data: anything that JSON can hold.
+        """
         path = self._place(key)
         try:
             sizes = {name: source.stat().st_size for name, source in files.items()}
@@ -127,7 +134,7 @@ class Cache:
                 try:
                     fresh.rename(path)
                 except OSError as error:
-                    # Somebody else was faster with the same content.
+                    # Another process was faster with the same content.
                     if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                         raise
         except OSError as error:
@@ -144,7 +151,7 @@ class Cache:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A fresh private directory on the cache's file system, gone afterwards."""
+        """Provide a new private directory on the cache's file system, deleted afterwards."""
         try:
             parent = self.directory / "tmp"
             parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -158,20 +165,27 @@ class Cache:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def full(self, work: Path, need_bytes: int) -> bool:
-        """Whether `need_bytes` more cannot be written into a scratch directory. Tries it."""
-        probe = work / "room"
+    def check_room(self, work: Path, *, asked: bool) -> None:
+        """Check whether a tool may have failed because the disk is full; tries to write a file.
+
+        Args:
+            work: the scratch directory that the tool wrote to.
+            asked: whether the tool has said that there was no room.
+
+        Raises:
+            InfraError: the disk is full.
+        """
+        trial = work / "room"
         try:
-            probe.write_bytes(bytes(need_bytes))
+            trial.write_bytes(bytes(_ROOM_ASKED_BYTES if asked else _ROOM_BYTES))
         except OSError as error:
-            return error.errno in _FULL
+            if error.errno in _FULL:
+                raise self._full_error() from error
         finally:
             with contextlib.suppress(OSError):
-                probe.unlink(missing_ok=True)
-        return False
+                trial.unlink(missing_ok=True)
 
-    def full_error(self) -> InfraError:
-        """The disk is full: where, and what to do."""
+    def _full_error(self) -> InfraError:
         return InfraError(
             f"The disk is full: nothing more can be written below {self.directory}.",
             next_step=f"Make room (deleting {self.directory} is safe), or put the cache elsewhere "
@@ -179,7 +193,7 @@ class Cache:
         )
 
     def prune(self) -> int:
-        """Drop the least recently used entries beyond the limit. Returns the bytes freed."""
+        """Delete the least recently used entries beyond the limit; return the bytes freed."""
         lock_path = self.directory / "prune.lock"
         try:
             lock = lock_path.open("w")
@@ -214,7 +228,7 @@ class Cache:
         return freed
 
     def _discard_unused(self, path: Path) -> bool:
-        """Drop an entry, unless somebody has taken it since it was listed."""
+        """Delete an entry, unless it was used since it was listed."""
         with self._in_use(fcntl.LOCK_EX):
             try:
                 if time.time() - path.stat().st_mtime < _YOUNG_S:
@@ -226,10 +240,10 @@ class Cache:
 
     @contextmanager
     def _in_use(self, kind: int) -> Iterator[None]:
-        """Taking an entry and dropping one exclude each other, also between processes."""
+        """Exclude the use of an entry and its deletion from each other, also between processes."""
         try:
             lock = (self.directory / "use.lock").open("a")
-        except OSError:  # nothing is there yet, or nothing can be written: nothing is dropped
+        except OSError:  # nothing is there yet, or nothing can be written: nothing is deleted
             yield
             return
         with lock:
@@ -246,7 +260,7 @@ class Cache:
         return self.directory / "entries" / key[:2] / key
 
     def _discard(self, path: Path) -> None:
-        """Out of sight at once, then deleted: nobody finds half an entry."""
+        """Move an entry out of sight at once, then delete it: half an entry is never found."""
         try:
             with self.scratch() as work:
                 path.rename(work / "gone")
@@ -255,7 +269,7 @@ class Cache:
 
     def _trouble(self, error: OSError) -> InfraError:
         if error.errno in _FULL:
-            return self.full_error()
+            return self._full_error()
         return InfraError(
             f"The cache of built things in {self.directory} cannot be used.",
             found=f"{error.filename or self.directory}: {error.strerror or error}",

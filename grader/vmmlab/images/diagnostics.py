@@ -33,7 +33,7 @@ _MEMORY = re.compile(
     r"out of memory allocating|virtual memory exhausted|memory exhausted|std::bad_alloc"
     r"|LLVM ERROR: out of memory|Cannot allocate memory"
 )
-NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
+_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded")
 _SIGNAL_NAMES = {152: "CPU time limit exceeded", 153: "File size limit exceeded"}
 
 
@@ -118,6 +118,11 @@ def killed(text: str, code: int) -> bool:
     """Whether the system ended a compiler from outside, as it does when memory runs out."""
     match = _SIGNAL.search(text)
     return code == 137 or (match is not None and match["what"] == "Killed")
+
+
+def wants_room(text: str) -> bool:
+    """Whether a tool says that the disk is full."""
+    return _NO_ROOM.search(text) is not None
 
 
 def last_words(text: str, code: int) -> str:

@@ -1,118 +1,86 @@
-"""Stand-ins: what takes the place of the labs that are not the student's at the moment.
+"""Finding the prebuilt objects of a course, and putting them where a workspace needs them.
 
-A stand-in is one object for each lab, made from the reference: only contract symbols are global,
-no debug information and no other names remain. It is shipped in workspaces and releases.
+A release carries them in its template, below vmm-skeleton/::
+
+    standins/COHORT/lab3.o               takes the place of a lab that is not being graded
+    standins/COHORT/i386/lab3.o          the same for another architecture
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from hashlib import sha256
+import shutil
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError, UsageError
-from vmmlab.images.model import CohortLike, LabLike
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.model import ARCHES, Course
+from vmmlab.host.sandbox import Sandbox
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions
+from vmmlab.images.sources import FromReference, Prebuilt, PrebuiltSource
 
-MANIFEST = "standins.json"
+
+def folder_of(course: Course) -> Path:
+    """Return where a release has a folder of prebuilt objects for each of its cohorts."""
+    return course.template / "standins"
 
 
-@dataclass(frozen=True)
-class FromReference:
-    """Build stand-ins from the reference solutions (the kit, the instructor's grader).
+def source_of(course: Course, cohort: Cohort) -> PrebuiltSource:
+    """Return where the prebuilt objects of a course come from.
+
+    Raises:
+        UsageError: it is a release without any for this cohort.
+    """
+    if course.reference_dir.is_dir():
+        return FromReference(course.reference_dir)
+    top = folder_of(course)
+    if not top.is_dir():
+        raise UsageError(
+            "there is nothing to stand in for the labs that are not being graded.",
+            expected=f"{course.reference_dir.name}/ or {top.relative_to(course.root)}/ in "
+            f"{course.root}",
+            next_step="use the whole kit, or a release as vmmlab release makes it",
+        )
+    if not (top / cohort.name).is_dir():
+        there = sorted(folder.name for folder in top.iterdir() if folder.is_dir())
+        raise UsageError(
+            f"this release is not for the cohort {cohort.name!r}.",
+            expected=f"one of {', '.join(there)}",
+            next_step="choose that one, or ask for a release for yours",
+        )
+    return Prebuilt(top / cohort.name)
+
+
+def place(course: Course, cohort: Cohort, target: Path) -> None:
+    """Put the prebuilt objects for one cohort into `target`, for every architecture graded.
 
     Args:
-        directory: holds labN/<file>, as the labs' file lists name them.
+        course: the course.
+        cohort: whose numbers are in them.
+        target: a folder; made if missing.
+
+    Raises:
+        UsageError: there are none for this cohort.
+        InfraError: they could not be built or written.
     """
-
-    directory: Path
-
-    def sources(self, lab: LabLike) -> dict[str, bytes]:
-        """The reference's files of a lab.
-
-        Raises:
-            InfraError: one of them is missing.
-        """
-        found = {}
-        for name in lab.files:
-            path = self.directory / name
-            try:
-                found[name] = path.read_bytes()
-            except OSError as error:
-                raise InfraError(
-                    f"The reference has no {name}.",
-                    found=f"{path}: {error.strerror}",
-                    next_step="Check out the whole kit, or use the stand-ins of a release.",
-                ) from error
-        return found
+    source = source_of(course, cohort)
+    if isinstance(source, FromReference):
+        _build(course, cohort, source, target)
+        return
+    for lab in course.labs.values():
+        if lab.files:
+            source.object(lab.name, ARCHES[0], cohort)  # raises if it is not for this cohort
+    try:
+        shutil.copytree(source.directory, target, dirs_exist_ok=True)
+    except (OSError, shutil.Error) as error:
+        raise InfraError(
+            f"the stand-ins could not be written to {target}.", found=str(error)
+        ) from error
 
 
-@dataclass(frozen=True)
-class Prebuilt:
-    """Stand-ins that came with a workspace or a release.
-
-    Args:
-        directory: holds labN.o, made by `Builder.make_standins`; those of another architecture
-            than x86_64 are in a folder of its name in there.
-    """
-
-    directory: Path
-
-    def object(self, lab: str, arch: str, cohort: CohortLike) -> bytes:
-        """The stand-in of a lab.
-
-        Raises:
-            UsageError: there is none, or it was made for another cohort or architecture.
-        """
-        folder = self.directory if arch == "x86_64" else self.directory / arch
-        self._check(folder, arch, cohort)
-        path = folder / f"{lab}.o"
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise UsageError(
-                f"There is no stand-in for {lab}.",
-                expected=str(path),
-                found=error.strerror or str(error),
-                next_step=f"If {lab} is not yet over, its stand-in is held back: build with all "
-                "files your own (make vmm). Else make the workspace anew with `vmmlab new`.",
-            ) from error
-
-    def _check(self, folder: Path, arch: str, cohort: CohortLike) -> None:
-        path = folder / MANIFEST
-        try:
-            kept = json.loads(path.read_bytes())
-            found = str(kept["arch"]), str(kept["cohort"]), str(kept["header"])
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{path} cannot be read.",
-                found=str(error),
-                next_step="Make the workspace anew with `vmmlab new`.",
-            ) from error
-        if (found[0], found[2]) != (arch, _hash(cohort)):
-            raise UsageError(
-                "The stand-ins were made for something else.",
-                expected=f"cohort {cohort.name}, {arch}",
-                found=f"cohort {found[1]}, {found[0]}",
-                next_step="Make the workspace anew with `vmmlab new`.",
-            )
-
-
-StandInSource = FromReference | Prebuilt
-
-
-def manifest(arch: str, cohort: CohortLike) -> Mapping[str, object]:
-    """What is written beside the stand-ins so that they are not linked to another cohort."""
-    return {
-        "schema": 1,
-        "arch": arch,
-        "cohort": cohort.name,
-        "header": _hash(cohort),
-    }
-
-
-def _hash(cohort: CohortLike) -> str:
-    return sha256(cohort.header().encode()).hexdigest()
+def _build(course: Course, cohort: Cohort, source: FromReference, target: Path) -> None:
+    builder = Builder(course.tree, course, Sandbox.choose(require=False), None, source)
+    builder.make_prebuilt(target, cohort)
+    for arch in ARCHES[1:]:
+        if any(arch in lab.arches for lab in course.labs.values()):
+            builder.make_prebuilt(target / arch, cohort, BuildOptions(arch=arch))

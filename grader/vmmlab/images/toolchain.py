@@ -14,9 +14,12 @@ from pathlib import Path
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.host import toolroots
+from vmmlab.host.sandbox import Limits
 from vmmlab.images.lines import READELF
 
 COMPILERS = ("gcc", "clang")
+BINUTILS_LIMITS = Limits(file_mib=64, cpu_s=20, memory_mib=1024)
+BINUTILS_WALL_S = 120.0
 
 # What makes it kernel code: no library, no position-independent code, no FPU, no red zone (an
 # interrupt would overwrite it), nothing that needs a run-time of its own.

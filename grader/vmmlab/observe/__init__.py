@@ -1,1 +1,1 @@
-"""From a running machine to an Observation."""
+"""From a running machine to an Observation; does not judge what it records."""

@@ -47,7 +47,7 @@ async def observe(session: Session, probe: Watching) -> Observation:
         MachineDied: QEMU ended although the guest did not ask for it.
     """
     began = time.monotonic()
-    await session.watch("vmm_main")
+    await session.places.watch("vmm_main")
     stop = await session.go(timeout_s=session.limits.start_s)
     session.view.since_s = time.time()
     if stop.kind == "break":
@@ -75,8 +75,8 @@ async def _prepare(session: Session, probe: Watching) -> None:
         procs_at=view.in_copy("apinit_procs"),
         lock_at=view.in_copy("apinit_lock"),
     )
-    await session.unwatch("vmm_main")  # it may be a loop to itself
-    await session.watch_all((*rest_places(), RESTARTED, *probe.places))
+    await session.places.unwatch("vmm_main")  # it may be a loop to itself
+    await session.places.watch_all((*rest_places(), RESTARTED, *probe.places))
     await probe.start(session)
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
-from vmmlab.observe.milestones import WAITING, Milestone, milestone_named
+from vmmlab.base.message import Text
+from vmmlab.observe.milestones import WAITING, Milestone, ending, milestone_named
 from vmmlab.observe.place import Place
 from vmmlab.x86.registers import Mode, mode_of
 
@@ -250,6 +251,11 @@ class CpuRecord:
     def name(self) -> str:
         """What messages call this CPU."""
         return "CPU 0 (BSP)" if self.index == 0 else f"CPU {self.index}"
+
+    @property
+    def ended(self) -> Text:
+        """How it ended, for people."""
+        return ending(self.end_kind)
 
     @property
     def highest(self) -> Milestone:

@@ -56,7 +56,7 @@ async def look(session: Session) -> Stop | bool:
                 return False
             continue
         state = await session.view.state(cpu)
-        if session.at_place(state.pc):
+        if session.places.at(state.pc):
             return False  # it has just arrived there, and will stop as soon as it may run
         if not session.view.is_code(state):
             continue  # it executes non-code: nothing right can come of that any more
@@ -122,7 +122,7 @@ class _Looker:
         """Follow several polls of a CPU that sleeps between them; only their number may change."""
         session = self.session
         usleep = session.view.addr("usleep")
-        known = session.at_place(usleep) is not None
+        known = session.places.at(usleep) is not None
         if not known:
             await session.gdb.set_break(usleep)
         stop = await session.go([self.cpu], session.limits.alone_s)
@@ -155,7 +155,7 @@ class _Looker:
         """Step once; return False if that could not be done, or led to a watched place."""
         alive = await self.session.step(self.cpu)
         pc = (await self._registers()).linear_pc
-        return alive and self.session.at_place(pc) is None
+        return alive and self.session.places.at(pc) is None
 
     async def _touched(self) -> tuple[Access, ...] | None:
         """Return what the next instruction accesses; None if it may do more, or is unknown."""

@@ -7,7 +7,9 @@ far. New evidence is a new field here; a lab's own probes derive their record fr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import PlainSerializer, TypeAdapter
 
 from vmmlab.observe.cpu import Hex
 from vmmlab.observe.place import Place
@@ -298,3 +300,12 @@ class Barrier:
 @dataclass(frozen=True)
 class LabEvidence:
     """Base of the record of a lab's own probe: a frozen dataclass in labs/labN/probes.py."""
+
+
+def _by_its_own_class(record: LabEvidence) -> dict[str, Any]:
+    made: dict[str, Any] = TypeAdapter(type(record)).dump_python(record, mode="json")
+    return made
+
+
+OfLab = Annotated[LabEvidence, PlainSerializer(_by_its_own_class, return_type=dict[str, Any])]
+"""A record of any class that is derived from `LabEvidence`."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import Message, msg
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,20 +27,36 @@ class Milestone:
 
     order: int
     name: str = field(compare=False)
-    title: str = field(compare=False)
-    goal: str = field(compare=False)
+    title: Message = field(compare=False)
+    goal: Message = field(compare=False)
     place: str = field(default="", compare=False)
 
+    def goal_of(self, cpu: str) -> Message:
+        """Return what is expected of a CPU that should come here.
+
+        Args:
+            cpu: its name.
+        """
+        return Message(self.goal.text, (("cpu", cpu),))
+
     def __str__(self) -> str:
-        """The title."""
-        return self.title
+        """The title in English."""
+        return str(self.title)
 
 
 _MILESTONES: Final[dict[str, Milestone]] = {}
 _REST: Final[dict[str, str]] = {}
+_ENDINGS: Final[dict[str, Message]] = {
+    "waiting-for-sipi": msg("waiting-for-sipi"),
+    "halted": msg("halted"),
+    "shutdown": msg("shutdown"),
+    "running": msg("running"),
+    "held": msg("held"),
+    "shown": msg("shown"),
+}
 
 
-def milestone(order: int, name: str, title: str, goal: str, place: str = "") -> Milestone:
+def milestone(order: int, name: str, title: Message, goal: Message, place: str = "") -> Milestone:
     """Register a milestone.
 
     Args:
@@ -83,14 +100,21 @@ def milestone_at(place: str) -> Milestone | None:
     return next((one for one in _MILESTONES.values() if place and one.place == place), None)
 
 
-def rest_place(symbol: str, kind: str) -> str:
+def rest_place(symbol: str, kind: str, shown: Message) -> str:
     """Register a place after which a CPU does nothing more.
 
     Args:
         symbol: a provided function.
         kind: what records call the end of that CPU.
+        shown: the same for people.
     """
+    _ENDINGS.setdefault(kind, shown)
     return _REST.setdefault(symbol, kind)
+
+
+def ending(kind: str) -> Message | str:
+    """Return how people call the end of a CPU: "parked", "running" and so on."""
+    return _ENDINGS.get(kind, kind)
 
 
 def rest_places() -> dict[str, str]:
@@ -98,55 +122,55 @@ def rest_places() -> dict[str, str]:
     return dict(_REST)
 
 
-WAITING: Final = milestone(0, "waiting", "waiting for a SIPI", "{cpu} waits for a SIPI")
+WAITING: Final = milestone(0, "waiting", msg("waiting for a SIPI"), msg("{cpu} waits for a SIPI"))
 PHYSICAL_0: Final = milestone(
     10,
     "physical-0",
-    "executed physical address 0",
-    "{cpu} executes physical address 0",
+    msg("executed physical address 0"),
+    msg("{cpu} executes physical address 0"),
     "physical-0",
 )
 REAL_MODE: Final = milestone(
     20,
     "real-mode",
-    "in the trampoline, real mode",
-    "{cpu} reaches the trampoline, in real mode",
+    msg("in the trampoline, real mode"),
+    msg("{cpu} reaches the trampoline, in real mode"),
     "trampoline",
 )
 PROTECTED_MODE: Final = milestone(
-    30, "protected-mode", "in protected mode", "{cpu} reaches protected mode"
+    30, "protected-mode", msg("in protected mode"), msg("{cpu} reaches protected mode")
 )
-LONG_MODE: Final = milestone(40, "long-mode", "in long mode", "{cpu} reaches long mode")
+LONG_MODE: Final = milestone(40, "long-mode", msg("in long mode"), msg("{cpu} reaches long mode"))
 AP_ENTRY: Final = milestone(
-    50, "ap-entry", "arrived at ap_entry", "{cpu} reaches ap_entry", "ap_entry"
+    50, "ap-entry", msg("arrived at ap_entry"), msg("{cpu} reaches ap_entry"), "ap_entry"
 )
 BOOT_STACK: Final = milestone(
     60,
     "boot-stack",
-    "in apinitproc0 on the boot stack",
-    "{cpu} reaches apinitproc0, on the boot stack",
+    msg("in apinitproc0 on the boot stack"),
+    msg("{cpu} reaches apinitproc0, on the boot stack"),
     "apinitproc0",
 )
 OWN_STACK: Final = milestone(
     70,
     "own-stack",
-    "on its own stack",
-    "{cpu} reaches apinitproc1, on its own stack",
+    msg("on its own stack"),
+    msg("{cpu} reaches apinitproc1, on its own stack"),
     "apinitproc1",
 )
 NUMBERED: Final = milestone(
-    80, "numbered", "has its number", "{cpu} gets its number", "segment_init_ap"
+    80, "numbered", msg("has its number"), msg("{cpu} gets its number"), "segment_init_ap"
 )
 PARKED: Final = milestone(
     90,
     "parked",
-    "parked after the last barrier",
-    "{cpu} parks after the last barrier",
+    msg("parked after the last barrier"),
+    msg("{cpu} parks after the last barrier"),
     "vmm_parked",
 )
 
-rest_place("vmm_parked", "parked")
-rest_place("vmm_todo", "todo")
-rest_place("exception_panic", "exception")
-rest_place("panic", "panic")
-rest_place("vmm_ap_missing", "missing")
+rest_place("vmm_parked", "parked", msg("parked"))
+rest_place("vmm_todo", "todo", msg("todo"))
+rest_place("exception_panic", "exception", msg("exception"))
+rest_place("panic", "panic", msg("panic"))
+rest_place("vmm_ap_missing", "missing", msg("missing"))

@@ -7,12 +7,11 @@ on what the guest says about itself; `serial` is there for people to read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import SerializeAsAny
-
+from vmmlab.base.message import Text, listed, msg
 from vmmlab.observe.cpu import CpuRecord, CpuState
 from vmmlab.observe.evidence import (
     Barrier,
@@ -20,9 +19,9 @@ from vmmlab.observe.evidence import (
     Counters,
     Delay,
     Interleaving,
-    LabEvidence,
     Lock,
     Multiboot,
+    OfLab,
     Physical0,
     PlacedCall,
     Switch,
@@ -63,6 +62,14 @@ class Hit:
     place: str
     state: CpuState
     text: str = ""
+
+
+_KINDS: Final[dict[str, Text]] = {
+    "fixed": msg("fixed"),
+    "lowest priority": msg("lowest priority"),
+    "reserved": msg("reserved"),
+    "INIT level de-assert": msg("INIT level de-assert"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +122,38 @@ class Icr:
             return apic_id == sender
         return how == "all including self" or apic_id != sender
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> Text:
         """The write in words."""
-        to = f"to APIC id {self.dest}" if self.shorthand == "none" else self.shorthand
-        vector = f", vector {self.vector:#04x}" if self.kind in ("SIPI", "fixed") else ""
-        return f"{self.kind}{vector}, {to} ({self.low:#07x})"
+        to = msg("to APIC id {id}", id=self.dest) if self.shorthand == "none" else self._whom
+        kind = _KINDS.get(self.kind, self.kind)
+        if self.kind in ("SIPI", "fixed"):
+            return msg(
+                "{kind}, vector {vector:#04x}, {to} ({low:#07x})",
+                kind=kind,
+                vector=self.vector,
+                to=to,
+                low=self.low,
+            )
+        return msg("{kind}, {to} ({low:#07x})", kind=kind, to=to, low=self.low)
+
+    @property
+    def _whom(self) -> Text:
+        return {
+            "self": msg("self"),
+            "all including self": msg("all including self"),
+            "all excluding self": msg("all excluding self"),
+        }[self.shorthand]
+
+    def __str__(self) -> str:
+        """The write in English."""
+        return str(self.text)
+
+
+def icr_text(writes: Iterable[Icr]) -> Text:
+    """Return ICR writes in words, "no write to the ICR" if there are none."""
+    shown = [one.text for one in writes]
+    return listed(shown, "; ") if shown else msg("no write to the ICR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +213,7 @@ class Observation:
     delay: Delay | None = None
     lock: Lock | None = None
     barrier: Barrier | None = None
-    lab: SerializeAsAny[LabEvidence] | None = None
+    lab: OfLab | None = None
     restarted: bool = False
     serial: str = ""
     wall_s: float = 0.0

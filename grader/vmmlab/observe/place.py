@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vmmlab.base.message import Text, msg
+
 Region = Literal["image", "trampoline", "low", "elsewhere"]
 """What kind of memory an address is in.
 
@@ -61,16 +63,27 @@ class Place:
         """Whether the nearest symbol is `function`."""
         return self.symbol.partition("+")[0] == function
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> Text:
         """The place in words that a student can find in their files."""
+        if self.caller is None:
+            return self._text()
+        return msg("{place}, called by {caller}", place=self._text(), caller=self.caller.text)
+
+    def _text(self) -> Text:
         named = self.symbol or f"{self.address:#x}"
         if self.file:
             named += f" ({self.source})"
         if self.region == "trampoline":
-            named = f"trampoline+{self.offset:#x}, {named}"
-        elif self.region == "low":
-            named = f"physical address {self.address:#x}"
-        elif self.region == "elsewhere":
-            at = f"{self.address:#x}"
-            named = f"{at} ({named}, by its physical address)" if self.symbol else at
-        return f"{named}, called by {self.caller}" if self.caller else named
+            return f"trampoline+{self.offset:#x}, {named}"
+        if self.region == "low":
+            return msg("physical address {address:#x}", address=self.address)
+        if self.region == "elsewhere" and self.symbol:
+            return msg(
+                "{address:#x} ({place}, by its physical address)", address=self.address, place=named
+            )
+        return f"{self.address:#x}" if self.region == "elsewhere" else named
+
+    def __str__(self) -> str:
+        """The place in English."""
+        return str(self.text)

@@ -10,6 +10,7 @@ from vmmlab.observe.evidence import Counters
 from vmmlab.observe.faults import note_triple_faults
 from vmmlab.observe.observation import HowEnded, Observation
 from vmmlab.observe.session import Session
+from vmmlab.observe.view import NO_INSTRUCTION
 
 _SYMBOLS: Final = (
     "boot_stack", "boot_stack_top", "bspinitproc1", "bsp_proc", "ap_proc", "ap_entry",
@@ -124,6 +125,6 @@ def _end_kind(session: Session, cpu: int, state: CpuState, code: str, how: HowEn
         return "shutdown"
     if cpu in session.held:
         return "held"
-    if code in ("hlt", "(no instruction)"):
+    if code in ("hlt", NO_INSTRUCTION):
         return "halted"
     return "shown" if how == "shown" else "running"

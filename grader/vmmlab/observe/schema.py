@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from vmmlab.observe.evidence import LabEvidence
 from vmmlab.observe.milestones import milestones
 from vmmlab.observe.observation import Observation
 
@@ -34,13 +36,25 @@ def to_json(observation: Observation, *, indent: int | None = None) -> str:
     return _adapter().dump_json(observation, indent=indent).decode("utf-8")
 
 
-def from_json(text: str) -> Observation:
+def from_json(text: str, lab: type[LabEvidence] | None = None) -> Observation:
     """Return the Observation that `to_json` wrote.
 
+    Args:
+        text: the JSON.
+        lab: the class of the evidence that a lab's own probe recorded.
+
     Raises:
-        ValueError: the text is not one.
+        ValueError: the text is no Observation, or it has a lab's own evidence of another class.
     """
-    return _adapter().validate_json(text)
+    seen = _adapter().validate_json(text)
+    if seen.lab is None:
+        return seen
+    if lab is None:
+        raise ValueError("a lab's own probe recorded this boot: from_json needs its LabEvidence")
+    recorded = json.loads(text)["lab"]
+    if unknown := recorded.keys() - {one.name for one in fields(lab)}:
+        raise ValueError(f"{lab.__name__} has no field {', '.join(sorted(unknown))}")
+    return replace(seen, lab=TypeAdapter(lab).validate_python(recorded))
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from vmmlab.observe.milestones import (
 )
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.view import Inputs, SymbolTable, View
+from vmmlab.observe.watched import WatchedPlaces
 
 RESTARTED: Final = "early_init"
 """A provided function that is called once: a second call means that the BSP was reset."""
@@ -70,45 +71,12 @@ class Session:
         """The probe has seen enough."""
         self.ended = False
         """The machine has shut down: no CPU can run any more."""
-        self._places: dict[int, str] = {}
+        self.places = WatchedPlaces(self.gdb, symbols)
         self._noted: dict[int, int] = {}
 
     def free(self) -> set[int]:
         """Return the CPUs that are not held."""
         return set(range(self.inputs.cpus)) - self.held
-
-    # ---- places ----------------------------------------------------------------------------
-
-    async def watch_all(self, names: Iterable[str]) -> None:
-        """Stop every CPU that comes to one of these symbols; missing symbols are passed over."""
-        symbols = self.view.symbols
-        found = {where: name for name in names if (where := symbols.maybe(name)) is not None}
-        new = {where: name for where, name in found.items() if where not in self._places}
-        self._places |= new
-        await self.gdb.set_breaks(new)
-
-    async def watch(self, name: str, address: int | None = None) -> None:
-        """Stop every CPU that is about to execute the instruction at a place.
-
-        Args:
-            name: a symbol, or any name if `address` is given. A symbol that the image does not
-                have is passed over.
-            address: linear address.
-        """
-        where = address if address is not None else self.view.symbols.maybe(name)
-        if where is not None and where not in self._places:
-            self._places[where] = name
-            await self.gdb.set_break(where)
-
-    async def unwatch(self, name: str) -> None:
-        """Stop no CPU at this place any more."""
-        for where in [w for w, n in self._places.items() if n == name]:
-            del self._places[where]
-            await self.gdb.clear_break(where)
-
-    def at_place(self, pc: int) -> str | None:
-        """Return the name of the watched place at a linear address."""
-        return self._places.get(pc)
 
     # ---- writing down ----------------------------------------------------------------------
 
@@ -117,7 +85,7 @@ class Session:
         if stop.cpu is None:
             return None
         state = await self.view.state(stop.cpu)
-        place = self.at_place(state.pc)
+        place = self.places.at(state.pc)
         return await self.note(stop.cpu, place, state) if place else None
 
     async def note(self, cpu: int, place: str, state: CpuState) -> Hit:
@@ -254,7 +222,7 @@ class Session:
                 return "halted", state
             if watcher is not None:
                 await watcher(state)
-            if place := self.at_place(state.pc):
+            if place := self.places.at(state.pc):
                 await self.note_stepped(cpu, place, state)
             if wanted(state):
                 return "reached", state
@@ -272,7 +240,7 @@ class Session:
             state: its registers now.
         """
         back = await self.view.stack_word(cpu)
-        known = back in self._places
+        known = back in self.places
         if not known:
             await self.gdb.set_break(back)
         for _ in range(_RUN_ATTEMPTS):
@@ -327,9 +295,9 @@ class Session:
             if not self.view.is_code(state):
                 return "budget", state  # it is lost, and will not find the way back
             verdict, state = await self.step_until(
-                cpu, lambda now: self.at_place(now.pc) in ends, budget=_SPIN_BUDGET
+                cpu, lambda now: self.places.at(now.pc) in ends, budget=_SPIN_BUDGET
             )
-            if verdict == "reached" and self.at_place(state.pc) not in places:
+            if verdict == "reached" and self.places.at(state.pc) not in places:
                 return "halted", state
             if verdict != "budget":
                 return verdict, state

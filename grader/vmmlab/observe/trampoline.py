@@ -11,6 +11,7 @@ from vmmlab.observe.cpu import CpuState, DescriptorTable, Refusal, TrampolineSte
 from vmmlab.observe.milestones import LONG_MODE, PROTECTED_MODE, REAL_MODE
 from vmmlab.observe.modes import paging_refused
 from vmmlab.observe.session import SPIN_REPEATS, Session
+from vmmlab.observe.view import NO_INSTRUCTION
 from vmmlab.x86.decode import decode
 
 _BUDGET: Final = 2000  # instructions between physical 0 and ap_entry
@@ -85,7 +86,7 @@ async def _step(
     steps = session.log.cpus[cpu].steps
     code = await session.view.code_at(cpu, state)
     decoded = decode(code, state.pc, state.bits)
-    text = decoded.text if decoded else "(no instruction)"
+    text = decoded.text if decoded else NO_INSTRUCTION
     raw = code[: decoded.size if decoded else 1]
     refusal = await segments.refused(session.gdb, cpu, state, code, registers)
     if refusal is not None:

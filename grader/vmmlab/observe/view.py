@@ -21,6 +21,8 @@ FILLED: Final = 0x1800
 """Bytes that are filled with INT3, from the page in which the trampoline begins."""
 FAR_JUMP_ROOM: Final = 16
 """Bytes at physical 0 that may be the far jump."""
+NO_INSTRUCTION: Final = "(no instruction)"
+"""The text of bytes that are not an instruction."""
 _CALLER_WORDS: Final = 32  # of a stack, in which to look for the caller
 _TEXT_BYTES: Final = 64  # of a C string, at most
 _INSTRUCTION_BYTES: Final = 15  # at most (Intel SDM vol. 2, 2.3.11)
@@ -341,7 +343,7 @@ class View:
     async def instruction(self, cpu: int, state: CpuState) -> str:
         """Return the instruction that a stopped CPU is about to execute, as text."""
         decoded = decode(await self.code_at(cpu, state), state.pc, state.bits)
-        return decoded.text if decoded else "(no instruction)"
+        return decoded.text if decoded else NO_INSTRUCTION
 
     # ---- the trace -------------------------------------------------------------------------
 

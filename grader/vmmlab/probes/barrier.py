@@ -71,7 +71,7 @@ class BarrierProbe(GatheringProbe):
         verdict, _ = await session.run_to(0, "sync_all_processors")
         if all(came) and verdict == "reached" and not self._escaped(session):
             await self._rounds(session, slow, [*others, 0], path)
-        await session.unwatch("sync_all_processors")  # from here on, only leaving counts
+        await session.places.unwatch("sync_all_processors")  # from here on, only leaving counts
 
     async def _rounds(self, session: Session, slow: int, others: list[int], path: Path) -> None:
         session.random.shuffle(others)
@@ -88,7 +88,7 @@ class BarrierProbe(GatheringProbe):
     # ---- steps of the play -----------------------------------------------------------------
 
     def _out(self, session: Session, state: CpuState) -> bool:
-        return session.at_place(state.pc) == "vmm_synced"
+        return session.places.at(state.pc) == "vmm_synced"
 
     def _escaped(self, session: Session) -> bool:
         """Whether a CPU came out although not all have come: then the boot is spoilt."""

@@ -115,9 +115,9 @@ async def note_allocation(session: Session, hit: Hit) -> None:
     except GdbError:
         return  # no stack is mapped there (any more): no way to return
     name = "alloc returned"
-    await session.watch(name, back)
+    await session.places.watch(name, back)
     verdict, state = await session.run_to(hit.cpu, name)
-    await session.unwatch(name)
+    await session.places.unwatch(name)
     if verdict == "reached":
         order = session.log.at(name, hit.cpu)[-1].order
         made = Allocation(order, size, state.rax)

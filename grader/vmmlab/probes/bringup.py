@@ -47,9 +47,9 @@ class BringupProbe(BaseProbe):
     async def start(self, session: Session) -> None:
         """Watch where an AP executes its first instruction, and the writes of the ICR."""
         await BaseProbe.start(self, session)
-        await session.watch("physical-0", 0)
+        await session.places.watch("physical-0", 0)
         # An INIT that reaches the BSP as well leaves no later moment to look.
-        await session.watch("apic_write_icr")
+        await session.places.watch("apic_write_icr")
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Follow an AP that is about to execute physical 0."""
@@ -112,7 +112,7 @@ class BringupProbe(BaseProbe):
                 await self._step_alone(session, other)
                 await self._lose_a_count(session, 1 if at_store else 0)
         elif times > 3 or all(session.log.at("physical-0", cpu) for cpu in session.view.ap_indices):
-            await session.unwatch("physical-0")  # it is lost, and comes by again and again
+            await session.places.unwatch("physical-0")  # it is lost, and comes by again and again
 
     async def _step_alone(self, session: Session, cpu: int) -> None:
         before = await session.view.around_trampoline()
@@ -201,7 +201,7 @@ class DelayProbe(BaseProbe):
             verdict, state = await session.run_to(0, "apic_write_icr", "usleep", attempts=2)
             if verdict != "reached":
                 break
-            if session.at_place(state.pc) == "usleep":
+            if session.places.at(state.pc) == "usleep":
                 slept += await session.view.argument(0, "usleep") & 0xFFFFFFFF
                 await session.view.set_argument(0, "usleep", 0, 0)
             elif _kind(await session.view.argument(0, "apic_write_icr", 1)) == ICR_STARTUP:

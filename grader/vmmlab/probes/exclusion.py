@@ -213,7 +213,7 @@ class ExclusionProbe(GatheringProbe):
             first,
             lambda now: (
                 any(c.what == "lock" for c in self.changes[known:])
-                or session.at_place(now.pc) in ends
+                or session.places.at(now.pc) in ends
             ),
             budget=2 * _CALL_BUDGET,
             watcher=watcher,
@@ -244,7 +244,7 @@ class ExclusionProbe(GatheringProbe):
         if counted is None or self._first("count", first) is not None:
             return
         name, store = "count.store", counted.pc
-        await session.watch(name, store)
+        await session.places.watch(name, store)
         verdict, state = await session.run_to(first, name)
         if verdict == "reached":
             code = await session.view.code_at(first, state)
@@ -254,7 +254,7 @@ class ExclusionProbe(GatheringProbe):
             )
             session.add_interleaving(third, "counting", name, verdict, state)
             await self._number(session, first, third)
-        await session.unwatch(name)
+        await session.places.unwatch(name)
 
     async def _number(self, session: Session, first: int, third: int) -> None:
         """Hold the first AP right after it has counted, and see whether another gets its number."""
@@ -290,9 +290,9 @@ class ExclusionProbe(GatheringProbe):
         taken = next((c for c in self.changes if c.what == "lock"), None)
         if taken is None:
             return False
-        await session.watch("lock.taken", taken.pc)
+        await session.places.watch("lock.taken", taken.pc)
         verdict, _ = await session.run_to(slow, "lock.taken")
-        await session.unwatch("lock.taken")
+        await session.places.unwatch("lock.taken")
         if verdict != "reached":
             return False
         if not await self._gets_in(session, quick, "lock-free"):

@@ -38,7 +38,7 @@ async def nudge(session: Session, cpu: int) -> bool:
     Returns:
         Whether it could be moved.
     """
-    if session.at_place((await session.view.state(cpu)).pc):
+    if session.places.at((await session.view.state(cpu)).pc):
         return False
     verdict, _ = await session.step_until(cpu, lambda now: True, budget=1)
     return verdict == "reached"
@@ -103,12 +103,12 @@ async def look_where_it_waits(session: Session, cpu: int) -> None:
 
 async def bring_in_noting(session: Session, cpu: int) -> bool:
     """Do as `bring_in`; what alloc gives the AP is recorded and filled with random bytes."""
-    await session.watch("alloc")
+    await session.places.watch("alloc")
     verdict, state = await session.run_to(cpu, "alloc", "sync_all_processors")
-    while verdict == "reached" and session.at_place(state.pc) == "alloc":
+    while verdict == "reached" and session.places.at(state.pc) == "alloc":
         await note_allocation(session, session.log.hits[-1])
         verdict, state = await session.run_to(cpu, "alloc", "sync_all_processors")
-    await session.unwatch("alloc")
+    await session.places.unwatch("alloc")
     return verdict == "reached"
 
 
@@ -130,7 +130,7 @@ class GatheringProbe(BaseProbe):
         """Watch where the late AP is to be caught."""
         await BaseProbe.start(self, session)
         if self.cpu is not None:
-            await session.watch("physical-0", 0)
+            await session.places.watch("physical-0", 0)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Hold the CPUs that arrive; when all are there, begin."""
@@ -139,7 +139,7 @@ class GatheringProbe(BaseProbe):
             return
         if hit.place == "physical-0" and hit.cpu == self.cpu:
             session.held.add(hit.cpu)
-            await session.unwatch("physical-0")
+            await session.places.unwatch("physical-0")
         if (hit.place, hit.cpu) == ("ap_wait", 0) or (hit.place == "ap_entry" and hit.cpu):
             session.held.add(hit.cpu)
         if len(session.held) == session.inputs.cpus:

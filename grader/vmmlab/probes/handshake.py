@@ -44,7 +44,7 @@ class OneByOneProbe(GatheringProbe):
                     session.log.cpus[cpu].stackaddr_before_barrier = base or 0
                 elif not session.log.at("apinitproc0", cpu) and not session.ended:
                     await look_where_it_waits(session, cpu)
-        await session.unwatch("sync_all_processors")  # from here on, only the end counts
+        await session.places.unwatch("sync_all_processors")  # from here on, only the end counts
 
 
 @probe("late-ap", cost=2)
@@ -102,17 +102,17 @@ class LateProbe(GatheringProbe):
         return gone
 
     async def _polls(self, session: Session, name: str) -> bool:
-        await session.watch("usleep")
+        await session.places.watch("usleep")
         gone = False
         for _ in range(self.polls):
             verdict, state = await session.run_to(0, "usleep", "bsp_proc", attempts=2)
-            gone = verdict == "reached" and session.at_place(state.pc) == "bsp_proc"
+            gone = verdict == "reached" and session.places.at(state.pc) == "bsp_proc"
             if gone:
                 await session.note(0, f"left while {name}", state)
                 session.finished = True
             if gone or verdict != "reached":
                 break  # or it waits without usleep
-        await session.unwatch("usleep")
+        await session.places.unwatch("usleep")
         return gone
 
 

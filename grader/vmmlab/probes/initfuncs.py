@@ -39,7 +39,7 @@ class InitfuncsProbe(BaseProbe):
         linked, functions = await _records(session)
         session.log.multiboot = Multiboot(original=information, linked=linked)
         for record in linked:
-            await session.watch(record.function, functions[record.function])
+            await session.places.watch(record.function, functions[record.function])
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Keep the copy at the calls of vmm_main; poison the original before functions run."""
@@ -55,7 +55,7 @@ class InitfuncsProbe(BaseProbe):
         if hit.place == "call_initfunc":
             found, _ = await _records(session)
             session.log.multiboot = replace(known, sorted=found)
-            await session.watch("call_initfunc returned", await session.view.stack_word(0))
+            await session.places.watch("call_initfunc returned", await session.view.stack_word(0))
 
 
 async def _decided(session: Session, known: Multiboot) -> Multiboot:

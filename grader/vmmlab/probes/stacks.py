@@ -42,7 +42,7 @@ class SwitchProbe(BaseProbe):
         if hit.cpu == 0 and hit.place in ("bspinitproc1", "bsp_proc", "ap_proc", *rest_places()):
             await self._stored(session)
         if hit.place == "bspinitproc1":
-            await session.unwatch("alloc")
+            await session.places.unwatch("alloc")
             left = await _boot_stack(session)
             session.log.switch = replace(_switch(session), boot_stack_left=left)
         if hit.place == "vmm_parked" and hit.cpu == 0:
@@ -69,7 +69,7 @@ class SwitchProbe(BaseProbe):
 
     async def _started(self, session: Session, hit: Hit) -> None:
         view = session.view
-        await session.watch("alloc")
+        await session.places.watch("alloc")
         given = [await view.argument(0, hit.place, number) for number in (0, 1)]
         if self.swap:
             given.reverse()
@@ -134,7 +134,7 @@ class CallsProbe(BaseProbe):
         decoy = (base + 0x800, places["called.decoy"])
         session.log.call = PlacedCall(asked_rsp=asked[0], decoy_rsp=decoy[0])
         for name, address in places.items():
-            await session.watch(name, address)
+            await session.places.watch(name, address)
         rsp = (rsp - 0x100 & ~0xF) - word  # as a call leaves it
         frame = b"".join(value.to_bytes(word, "little") for value in (places["returned"], *asked))
         await session.gdb.write_phys(rsp - VMM_BASE, frame)

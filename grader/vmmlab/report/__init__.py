@@ -1,4 +1,4 @@
-"""The report: one versioned model, thin renderers. Nothing here works out points."""
+"""From a grade to report.json, and its renderers. Computes no points."""
 
 from vmmlab.report.model import (
     SCHEMA,

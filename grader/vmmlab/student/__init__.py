@@ -1,1 +1,1 @@
-"""The commands of a student: build, run, debug, and the pytest plugin."""
+"""What a student runs: build, run, debug, ISO image, doctor, and the pytest plugin."""

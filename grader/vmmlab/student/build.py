@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.files import staged
+from vmmlab.course import comments
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course, Lab, Step
 from vmmlab.course.submission import take
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.tools import require
-from vmmlab.images import Builder, BuildOptions, FromReference, Image, Prebuilt, StandInSource
-from vmmlab.images.model import Delays
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions, Delays, Image
+from vmmlab.images.sources import FromReference, Prebuilt, PrebuiltSource
 from vmmlab.workspace.model import Workspace
 
 ALL: Final = "vmm"
@@ -106,7 +108,7 @@ def own_image(
 def image_of(
     tree: Path,
     course: Course,
-    standins: StandInSource,
+    standins: PrebuiltSource,
     lab: str,
     files: Mapping[str, bytes],
     cohort: Cohort,
@@ -149,7 +151,7 @@ def install(image: Image, target: Path) -> Path:
 
 
 def _changed(root: Path, tree: Path) -> Iterator[str]:
-    """The given files that differ in this workspace."""
+    """The given files whose code differs in this workspace; their comments may be translated."""
     for name in _GIVEN:
         given = tree / name
         for path in sorted(given.rglob("*")) if given.is_dir() else [given]:
@@ -157,7 +159,9 @@ def _changed(root: Path, tree: Path) -> Iterator[str]:
             if not path.is_file():
                 continue
             try:
-                if (root / relative).read_bytes() != path.read_bytes():
-                    yield str(relative)
-            except OSError:
+                here, there = (file.read_text("utf-8") for file in (root / relative, path))
+                same = here == there or comments.code(here) == comments.code(there)
+            except (OSError, UnicodeDecodeError):
+                same = False
+            if not same:
                 yield str(relative)

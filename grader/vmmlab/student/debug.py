@@ -18,7 +18,7 @@ from vmmlab.host import tools
 from vmmlab.host.sandbox import Sandbox, kill_tree
 from vmmlab.host.versions import qemu_path
 from vmmlab.i18n.translate import Reader
-from vmmlab.images import Symbols
+from vmmlab.images.symbols import Symbols
 from vmmlab.machine import MachineSpec
 from vmmlab.student.boot import Boot
 from vmmlab.student.command import qemu_argv, sandboxed, terminal_kept

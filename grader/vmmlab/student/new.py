@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vmmlab.course import materials
 from vmmlab.course.model import Course
+from vmmlab.images import prebuilt
 from vmmlab.workspace.model import Workspace
 from vmmlab.workspace.new import Answers, fill, new
 
@@ -42,4 +42,4 @@ def populate(directory: Path, course: Course) -> None:
 
 
 def _add_prebuilt(workspace: Workspace, course: Course) -> None:
-    materials.place_standins(course, workspace.cohort, workspace.prebuilt)
+    prebuilt.place(course, workspace.cohort, workspace.prebuilt)

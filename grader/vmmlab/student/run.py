@@ -10,15 +10,14 @@ import subprocess
 import sys
 
 from vmmlab.base.errors import InfraError, UsageError
-from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.host import tools
 from vmmlab.host.sandbox import Sandbox, kill_tree
 from vmmlab.host.versions import tool_versions
 from vmmlab.i18n.translate import Reader
-from vmmlab.images import Image
-from vmmlab.images.model import Delays
+from vmmlab.images import prebuilt
+from vmmlab.images.model import Delays, Image
 from vmmlab.machine import MachineSpec
 from vmmlab.machine.dialects import require_x2apic
 from vmmlab.student.boot import Boot
@@ -108,7 +107,7 @@ def image_for(
     return image_of(
         course.tree,
         course,
-        materials.standins(course, cohort),
+        prebuilt.source_of(course, cohort),
         lab,
         Source(source).take([one.name for one in labs_of(course, lab)], course).files,
         cohort,

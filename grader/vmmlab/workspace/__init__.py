@@ -1,1 +1,1 @@
-"""A student's workspace."""
+"""A student's workspace: makes, fills and recognises one. Knows nothing of grading."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from vmmlab.base.errors import CourseError, InfraError, UsageError, os_reason
 from vmmlab.base.workspacefile import WORKSPACE_FILE
-from vmmlab.course import materials
+from vmmlab.course import comments, materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course, Lab
 from vmmlab.i18n.translate import LANGUAGES
@@ -110,6 +110,8 @@ def new(
 def fill(directory: Path, course: Course) -> Workspace:
     """Add starters, checks, handouts and `.venv` to a rendered template; return the workspace.
 
+    The comments of the given code are translated into the language of the workspace.
+
     Args:
         directory: the folder that cookiecutter has just made.
         course: where the starters and the handouts come from.
@@ -119,6 +121,7 @@ def fill(directory: Path, course: Course) -> Workspace:
         CourseError: the reference or its markup is at fault.
     """
     workspace = read(directory)
+    comments.translate_files(directory, materials.given_comments(course, workspace.lang))
     for lab in course.labs.values():
         _add_lab(directory, lab, course, workspace.lang)
     _link_environment(directory / ".venv")

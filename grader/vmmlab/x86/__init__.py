@@ -1,1 +1,1 @@
-"""The processor as its manuals describe it: calling conventions, decoding, encoding."""
+"""The processor as its manuals describe it: registers, calling conventions, decoding, encoding."""

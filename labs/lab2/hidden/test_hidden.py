@@ -1,57 +1,65 @@
 """Lab 2, hidden: the APs in other builds, and bsp_continue called for another function."""
 
-from vmmlab.checks import NoCases, check, fail, open_checks, scenario
+from vmmlab.checks import fail, missing, msg, open_checks
+from vmmlab.probes import stack_switch
 
 lab = open_checks(__file__)
+check = lab.check
 
-PLAIN = scenario("plain", probe="switch", cpus=6, opt="-O0", swap=1)
-SMALL = scenario("small", probe="switch", cpus=3, opt="-Os", swap=1)
-ELSEWHERE = scenario("elsewhere", probe="switch", cpus=1, elsewhere=1)
+PLAIN = stack_switch(name="plain", cpus=6, opt="-O0", swap=True)
+SMALL = stack_switch(name="small", cpus=3, opt="-Os", swap=True)
+ELSEWHERE = stack_switch(name="elsewhere", cpus=1, elsewhere=True)
 
 
-@check("lab2.hidden.aps", PLAIN, SMALL, needs=["lab2.switch.frame", "lab2.switch.aps"])
-def test_the_aps_switch_in_every_build(boots, score):
-    """Without optimisation and with -Os too, every AP comes to the top of its own stack."""
+def builds(boots):
+    """Each boot, by its CPUs and its build."""
     for boot in boots:
-        with score.case(f"{len(boot.cpus)} CPUs, {boot.scenario}"):
-            lab.test_start_all_processors_keeps_both_functions((boot,), NoCases())
-            lab.test_the_stack_comes_from_alloc(boot)
-            lab.test_stackaddr_is_the_base(boot)
-            lab.test_rsp_is_the_top_of_the_new_stack((boot,), NoCases())
-            lab.test_rbp_is_zero((boot,), NoCases())
-            lab.test_aps_switch_with_the_same_function(boot, NoCases())
+        yield msg("{count} CPUs, {build}", count=len(boot.cpus), build=boot.scenario), boot
 
 
-@check("lab2.hidden.continue", ELSEWHERE, needs=["lab2.switch.frame"])
-def test_bsp_continue_goes_where_it_is_told(boot):
+@check("lab2.hidden.aps", PLAIN, SMALL, per=builds, after=["lab2.switch.frame", "lab2.switch.aps"])
+def aps_switch_in_every_build(boots, boot):
+    """Without optimisation and with -Os too, every AP comes to the top of its own stack."""
+    for number, who in enumerate(lab.PROCS, 1):
+        lab.keeps_argument(boot, who, number)
+    lab.stack_is_allocated(boot)
+    lab.stackaddr_is_the_base(boot)
+    lab.without_a_frame(boot, lab.on_the_new_stack(boot, lab.ON_TOP))
+    for ap in boot.aps:
+        lab.ap_switches_with_the_same_function(boot, ap)
+
+
+@check("lab2.hidden.continue", ELSEWHERE, after="lab2.switch.frame")
+def bsp_continue_goes_where_it_is_told(boot):
     """bsp_continue goes on in the function that it is given, whichever that is."""
     base, _ = lab.block(boot)
     asked = boot.first("vmm_parked", 0)
+    look = msg("initproc_arg says where to go on.")
     if boot.first("bspinitproc1", 0):
         fail(
             "argument-not-used",
             cpu=0,
             place="bsp_continue",
-            expected="bsp_continue (vmm_parked) goes on in vmm_parked",
-            observed="it went to bspinitproc1",
-            next="initproc_arg says where to go on.",
+            expected=msg("bsp_continue (vmm_parked) goes on in vmm_parked"),
+            observed=msg("it went to bspinitproc1"),
+            next=look,
         )
     if asked is None or base is None:
-        lab.blame(
-            boot,
+        missing(
             "bsp-lost-in-the-switch",
-            place=str(boot.bsp.end_place),
-            expected="bsp_continue (vmm_parked) goes on in vmm_parked, on a stack from alloc",
-            observed=f"the BSP ended at {boot.bsp.end_place}",
-            next="initproc_arg says where to go on.",
+            cpu=0,
+            place=boot.bsp.end_place.text,
+            expected=msg("bsp_continue (vmm_parked) goes on in vmm_parked, on a stack from alloc"),
+            observed=msg("the BSP ended at {place}", place=boot.bsp.end_place.text),
+            next=look,
         )
     top = base + boot.stack_size
     if (asked.state.rsp, asked.state.rbp) != (top, 0):
         fail(
             "rsp-not-the-top",
             cpu=0,
-            place="vmm_parked, first instruction",
+            place=msg("vmm_parked, first instruction"),
             expected=f"RSP = {top:#x}, RBP = 0",
             observed=f"RSP = {asked.state.rsp:#x}, RBP = {asked.state.rbp:#x}",
-            next="The same stack, whatever comes after.",
+            next=msg("The same stack, whatever comes after."),
         )

@@ -17,7 +17,8 @@ import capstone
 from capstone import x86
 
 from vmmlab.base.errors import UsageError
-from vmmlab.images import ObjectPatch, Symbols
+from vmmlab.images.model import ObjectPatch
+from vmmlab.images.symbols import Symbols
 
 Bits = Literal[16, 32, 64]
 

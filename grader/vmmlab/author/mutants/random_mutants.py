@@ -28,7 +28,7 @@ from vmmlab.grading.boots import LabRunner, make_builder
 from vmmlab.grading.request import RunRequest
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
-from vmmlab.images import ObjectPatch
+from vmmlab.images.model import ObjectPatch
 from vmmlab.report import Report
 from vmmlab.report.make import report_lab
 

@@ -1,0 +1,139 @@
+"""What ended the BSP, and where to look, as far as the place of a fault tells."""
+
+from dataclasses import replace
+
+import pytest
+from handmade import SAMPLE, ap, boot, code, hit
+
+from vmmlab.diagnosis.bsp import bsp_stopped
+from vmmlab.observe.cpu import TakenException
+from vmmlab.observe.milestones import PHYSICAL_0
+from vmmlab.observe.place import Place
+
+MEMCPY = code("memcpy+0x6", "core/string.c:12", "given")
+AP_WAIT = code("ap_wait+0x5", "lab4/handshake.c:99")
+APINITPROC1 = code("apinitproc1+0x8", "lab4/handshake.c:70")
+NO_CODE = Place(0)
+
+
+def faulted(where, *, vector=14, error=0, cr2=0):
+    """A boot in which the BSP has ended by an exception."""
+    taken = TakenException(vector, error, where, cr2)
+    bsp = replace(SAMPLE.bsp, end_kind="exception", exception=taken)
+    return boot(ap(), bsp=bsp, hits=(hit("exception_panic", 0),))
+
+
+def panicked(**changes):
+    """A boot in which the BSP has ended by a panic."""
+    bsp = replace(SAMPLE.bsp, end_kind="panic", end_place=Place(0, symbol="panic"))
+    return boot(ap(), bsp=bsp, **changes)
+
+
+def reset(*aps):
+    """A boot in which the machine has reset."""
+    bsp = replace(SAMPLE.bsp, end_kind="shutdown", end_place=AP_WAIT, end_code="ret")
+    return boot(*aps, bsp=bsp, how_ended="shutdown")
+
+
+@pytest.mark.parametrize(
+    ("where", "more", "said"),
+    [
+        (MEMCPY, {"error": 2, "cr2": 0xC0031000}, "Nothing is mapped at"),
+        (MEMCPY, {"error": 3, "cr2": 0xC0031000}, "not for writing"),
+        (MEMCPY, {"error": 2, "cr2": 0}, "only mapmem"),
+        (MEMCPY, {"vector": 13}, "what ap_start gives it."),
+        (NO_CODE, {}, "No code is at"),
+    ],
+)
+def test_outside_of_the_students_code_the_function_is_named(where, more, said):
+    found = bsp_stopped(faulted(where, **more), by="ap_start")
+    assert found is not None
+    assert (found.cause, found.cpu, found.place) == ("bsp-exception", 0, str(where))
+    assert "ap_start" in found.next
+    assert said in found.next
+    others = {"Nothing is mapped at", "not for writing", "only mapmem", "No code is at"} - {said}
+    assert not any(other in found.next for other in others)
+
+
+@pytest.mark.parametrize("by", ["", "ap_start"])
+def test_in_the_students_code_the_line_is_enough(by):
+    found = bsp_stopped(faulted(AP_WAIT, cr2=1 << 40), by=by)
+    assert found is not None
+    assert found.next == f"Look at what the code at {AP_WAIT} reads or writes."
+
+
+def test_an_address_below_1_gib_was_unmapped():
+    found = bsp_stopped(faulted(AP_WAIT, cr2=0xF000))
+    assert found is not None
+    assert "reading or writing address 0xf000" in found.observed
+    assert "only mapmem reaches physical memory" in found.next
+
+
+def test_without_a_function_none_is_named():
+    found = bsp_stopped(faulted(MEMCPY, cr2=1 << 40))
+    assert found is not None
+    assert found.next == "Look at what the code at memcpy+0x6 (core/string.c:12) reads or writes."
+
+
+def test_a_panic_of_the_bsp_is_not_the_exception_of_an_ap():
+    theirs = TakenException(14, 0, APINITPROC1, 0)
+    seen = panicked(
+        hits=(hit("exception_panic", 1), hit("panic", 0)),
+        serial="panic: CPU 0 (APIC id 0): no more memory\npanic: CPU 1 (APIC id 1): invalid\n",
+    )
+    found = bsp_stopped(replace(seen, cpus=(seen.bsp, replace(ap(), exception=theirs))))
+    assert found is not None
+    assert (found.cause, found.cpu, found.place) == ("bsp-panic", 0, "panic")
+    assert found.observed == "the VMM panicked: panic: CPU 0 (APIC id 0): no more memory"
+
+
+def test_a_panic_before_there_is_per_cpu_data():
+    serial = "panic: APIC id 0: no memory map\nlast line\n"
+    found = bsp_stopped(panicked(serial=serial))
+    assert found is not None
+    assert found.observed == "the VMM panicked: panic: APIC id 0: no memory map"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hits": (hit("panic", 0, "no more %s"),), "serial": "a line\n"}, "no more %s"),
+        ({"hits": (hit("panic", 1, "theirs"),), "serial": "a line\n\n"}, "a line"),
+        ({"serial": "\n"}, "(nothing was printed)"),
+    ],
+)
+def test_a_panic_that_was_not_printed_yet(changes, said):
+    found = bsp_stopped(panicked(**changes))
+    assert found is not None
+    assert found.observed == f"the VMM panicked: {said}"
+
+
+def test_of_two_exceptions_the_bsp_answers_for_its_own():
+    seen = faulted(MEMCPY, vector=13)
+    theirs = TakenException(6, 0, APINITPROC1, 0x123)
+    found = bsp_stopped(replace(seen, cpus=(seen.bsp, replace(ap(), exception=theirs))))
+    assert found is not None
+    assert found.observed == "exception 13 at memcpy+0x6 (core/string.c:12)"
+
+
+def test_a_triple_fault_before_any_ap_ran_is_the_bsps():
+    found = bsp_stopped(reset(ap()))
+    assert found is not None
+    assert (found.cause, found.cpu, found.place) == ("bsp-triple-fault", 0, str(AP_WAIT))
+    assert ": ret; CR2 = 0x0" in found.observed
+
+
+def test_a_triple_fault_after_an_ap_ran_is_not_the_bsps():
+    assert bsp_stopped(reset(ap(PHYSICAL_0))) is None
+
+
+def test_a_todo_of_the_bsp_comes_first():
+    seen = faulted(MEMCPY)
+    found = bsp_stopped(replace(seen, hits=(*seen.hits, hit("vmm_todo", 0, "lab1.1"))))
+    assert found is not None
+    assert (found.cause, found.cpu) == ("not-written-yet", 0)
+
+
+def test_a_bsp_that_waits_was_not_stopped():
+    assert bsp_stopped(boot(ap())) is None
+    assert bsp_stopped(SAMPLE) is None

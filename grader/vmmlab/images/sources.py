@@ -1,0 +1,120 @@
+"""Where the prebuilt objects of the other labs come from: the reference, or a folder.
+
+A prebuilt object takes the place of a lab that is not the student's at the moment. It is made from
+the reference: only contract symbols are global; neither debug information nor other names remain.
+Workspaces and releases carry such objects.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.images.model import CohortLike, LabLike
+
+MANIFEST = "standins.json"
+"""The file beside prebuilt objects that says what they were made for."""
+
+
+@dataclass(frozen=True)
+class FromReference:
+    """Build the prebuilt objects from the reference solutions (the kit, the instructor's grader).
+
+    Args:
+        directory: holds labN/<file>, as the labs' file lists name them.
+    """
+
+    directory: Path
+
+    def sources(self, lab: LabLike) -> dict[str, bytes]:
+        """Return the reference's files of a lab.
+
+        Raises:
+            InfraError: one of them is missing.
+        """
+        found = {}
+        for name in lab.files:
+            path = self.directory / name
+            try:
+                found[name] = path.read_bytes()
+            except OSError as error:
+                raise InfraError(
+                    f"The reference has no {name}.",
+                    found=f"{path}: {error.strerror}",
+                    next_step="Check out the whole kit, or use the stand-ins of a release.",
+                ) from error
+        return found
+
+
+@dataclass(frozen=True)
+class Prebuilt:
+    """Take the prebuilt objects that came with a workspace or a release.
+
+    Args:
+        directory: holds labN.o, made by `Builder.make_prebuilt`; those of another architecture
+            than x86_64 are in a folder of its name in there.
+    """
+
+    directory: Path
+
+    def object(self, lab: str, arch: str, cohort: CohortLike) -> bytes:
+        """Return the prebuilt object of a lab.
+
+        Raises:
+            UsageError: there is none, or it was made for another cohort or architecture.
+        """
+        folder = self.directory if arch == "x86_64" else self.directory / arch
+        self._check(folder, arch, cohort)
+        path = folder / f"{lab}.o"
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UsageError(
+                f"There is no stand-in for {lab}.",
+                expected=str(path),
+                found=error.strerror or str(error),
+                next_step=f"If {lab} is not yet over, its stand-in is held back: build with all "
+                "files your own (make vmm). Else make the workspace anew with `vmmlab new`.",
+            ) from error
+
+    def _check(self, folder: Path, arch: str, cohort: CohortLike) -> None:
+        path = folder / MANIFEST
+        try:
+            kept = json.loads(path.read_bytes())
+            found = str(kept["arch"]), str(kept["cohort"]), str(kept["header"])
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path} cannot be read.",
+                found=str(error),
+                next_step="Make the workspace anew with `vmmlab new`.",
+            ) from error
+        if (found[0], found[2]) != (arch, _hash(cohort)):
+            raise UsageError(
+                "The stand-ins were made for something else.",
+                expected=f"cohort {cohort.name}, {arch}",
+                found=f"cohort {found[1]}, {found[0]}",
+                next_step="Make the workspace anew with `vmmlab new`.",
+            )
+
+
+PrebuiltSource = FromReference | Prebuilt
+
+
+def manifest(arch: str, cohort: CohortLike) -> Mapping[str, object]:
+    """Return the content of `MANIFEST`: prebuilt objects fit one cohort and architecture only."""
+    return {
+        "schema": 1,
+        "arch": arch,
+        "cohort": cohort.name,
+        "header": _hash(cohort),
+    }
+
+
+def _hash(cohort: CohortLike) -> str:
+    return sha256(cohort.header().encode()).hexdigest()
