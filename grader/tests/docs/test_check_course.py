@@ -7,6 +7,7 @@ from book_pages import ROOT
 from course_copies import copy_of_the_clone, finish
 
 from vmmlab.author import check_course, new_lab
+from vmmlab.author.check_course import declared
 from vmmlab.cli.main import main
 from vmmlab.course.load import load_course
 
@@ -228,7 +229,7 @@ def test_causes_are_found_where_they_are_named(tmp_path):
         "    blame(boot, cause='five')\n"
         "    other('not-this')\n"
     )
-    assert set(check_course.causes(file)) == {"one-a", "one-b", "two", "three", "four", "five"}
+    assert set(declared.named_causes(file)) == {"one-a", "one-b", "two", "three", "four", "five"}
 
 
 def test_the_command(clone, capsys, monkeypatch):

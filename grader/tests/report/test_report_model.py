@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from vmmlab import report as reports
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import Message, listed, msg, nmsg
+from vmmlab.base.messagedata import TEXT_MAX, from_json, to_json
 from vmmlab.report import Report, exit_code, read_json, write_json
 from vmmlab.report.schema import SAMPLE_FILE, SCHEMA_FILE, schema_text
-from vmmlab.base.messagedata import TEXT_MAX, from_json, to_json
 
 
 @pytest.fixture

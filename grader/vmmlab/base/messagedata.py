@@ -14,7 +14,8 @@ untrusted: its source text may only ask for the values that come with it, and no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -32,6 +33,7 @@ _DEPTH: Final = 8
 _EXPANDED_MAX: Final = 1_000_000
 """A text that is read is not put together if it could be longer than this many characters."""
 _FIELD_MAX: Final = 1000  # a number, or a value that is filled up with blanks
+_REPR_GROWTH: Final = 10  # "\U0001f600" for one character
 
 
 def bounded(text: str) -> str:
@@ -46,12 +48,31 @@ def bounded_text(text: Text) -> Text:
     """
     if isinstance(text, str):
         return bounded(text)
-    text = _with_strings(text, _valid)
+    text = with_strings(text, _valid)
     if len(str(text)) > TEXT_MAX:
         share = max(TEXT_MAX // (_strings(text) + 1), 80)
-        text = _with_strings(text, lambda value: _cut(value, share))
+        text = with_strings(text, lambda value: _cut(value, share))
     english = str(text)
     return text if len(english) <= TEXT_MAX else bounded(english)
+
+
+def with_strings(text: Message | Listed, change: Callable[[str], str]) -> Message | Listed:
+    """Return a copy in which every value that is text is changed, at any depth.
+
+    Args:
+        text: its source text stays as it is.
+        change: is given each of these values.
+    """
+
+    def changed(value: Value) -> Value:
+        if isinstance(value, str):
+            return change(value)
+        return with_strings(value, change) if isinstance(value, Message | Listed) else value
+
+    if isinstance(text, Listed):
+        return Listed(tuple(map(changed, text.items)), text.separator)
+    values = tuple((name, changed(value)) for name, value in text.values)
+    return Message(text.text, values, text.plural, text.count)
 
 
 def to_json(text: Text) -> dict[str, Any]:
@@ -94,7 +115,9 @@ def _value_from_json(data: object, depth: int) -> Value:
                 case str(plural), int(count):
                     return _shown_safely(Message(text, found, plural, count))
         case {"items": list(items), "separator": str(separator), "text": str()}:
-            return Listed(tuple(_value_from_json(item, depth - 1) for item in items), separator)
+            return _not_too_long(
+                Listed(tuple(_value_from_json(item, depth - 1) for item in items), separator)
+            )
         case {"text": str(text)} if not {"message", "items"} & data.keys():
             return text
     raise ValueError("an object with message and values, with items and separator, or with text")
@@ -115,13 +138,17 @@ def _shown_safely(message: Message) -> Message:
                 raise ValueError(f"no value for the field {name!r}")
             if conversion not in (None, "r") or not _SPEC.fullmatch(spec or ""):
                 raise ValueError(f"the format of the field {name!r} cannot be used")
-    if _longest(message) > _EXPANDED_MAX:
-        raise ValueError("this text is too long")
     try:
-        str(message)  # ValueError if a value does not fit its format
+        str(_not_too_long(message))  # ValueError if a value does not fit its format
     except OverflowError as error:
         raise ValueError(str(error)) from error
     return message
+
+
+def _not_too_long(text: Message | Listed) -> Message | Listed:
+    if _longest(text) > _EXPANDED_MAX:
+        raise ValueError("this text is too long")
+    return text
 
 
 def _longest(value: Value) -> int:
@@ -133,9 +160,15 @@ def _longest(value: Value) -> int:
     if not value.values:
         return max(len(value.text), len(value.plural))
     each = {name: max(_longest(one), _FIELD_MAX) for name, one in value.values}
-    texts = (value.text, value.plural)
-    fields = [[each[f[1]] for f in Formatter().parse(text) if f[1] is not None] for text in texts]
-    return max(len(text) + sum(one) for text, one in zip(texts, fields, strict=True))
+    return max(_longest_filled(text, each) for text in (value.text, value.plural))
+
+
+def _longest_filled(text: str, each: Mapping[str, int]) -> int:
+    most = len(text)
+    for _, name, _, conversion in Formatter().parse(text):
+        if name is not None:
+            most += each[name] * (_REPR_GROWTH if conversion else 1)
+    return most
 
 
 def _cut(text: str, most: int) -> str:
@@ -159,20 +192,6 @@ def _strings(value: Value) -> int:
     return int(isinstance(value, str))
 
 
-def _with_strings(text: Message | Listed, change: Callable[[str], str]) -> Message | Listed:
-    """A copy in which every value that is text is changed, at any depth."""
-
-    def changed(value: Value) -> Value:
-        if isinstance(value, str):
-            return change(value)
-        return _with_strings(value, change) if isinstance(value, Message | Listed) else value
-
-    if isinstance(text, Listed):
-        return Listed(tuple(map(changed, text.items)), text.separator)
-    values = tuple((name, changed(value)) for name, value in text.values)
-    return Message(text.text, values, text.plural, text.count)
-
-
 def _validated(value: object) -> Text:
     return bounded_text(value if isinstance(value, Message | Listed) else from_json(value))
 
@@ -186,15 +205,29 @@ def nested(name: str) -> dict[str, Any]:
     return {"anyOf": [{"type": ["string", "number"]}, {"$ref": f"#/$defs/{name}"}]}
 
 
+TEXT_SCHEMA: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "description": "A text for a reader: a message, values side by side, or plain text",
+    "properties": {
+        "text": {"type": "string", "description": "English"},
+        "message": {
+            "type": "string",
+            "description": "source text: {cpu} stands for a value; without values it "
+            "is the text itself",
+        },
+        "values": {"type": "object", "additionalProperties": {}},
+        "plural": {"type": "string", "description": "source text for other counts"},
+        "count": {"type": "integer"},
+        "items": {"type": "array", "items": {}},
+        "separator": {"type": "string"},
+    },
+    "required": ["text"],
+}
+"""JSON Schema of a text, without what its values and items are: see `nested`."""
+
+
 class TextForm:
-    """Tells pydantic how a text is checked and written: `Annotated[Text, TextForm("Text")]`.
-
-    Args:
-        name: of the definition in the JSON Schema.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
+    """Tells pydantic how a text is checked and written: `Annotated[Text, TextForm()]`."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> CoreSchema:
         """Return how pydantic reads and writes the text."""
@@ -203,31 +236,12 @@ class TextForm:
         written = core_schema.plain_serializer_function_ser_schema(
             to_json, return_schema=core_schema.dict_schema()
         )
-        return core_schema.no_info_plain_validator_function(
-            _validated, ref=self._name, serialization=written
-        )
+        return core_schema.no_info_plain_validator_function(_validated, serialization=written)
 
     def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
         """Return the JSON Schema of a text."""
-        return {
-            "type": "object",
-            "description": "A text for a reader: a message, values side by side, or plain text",
-            "properties": {
-                "text": {"type": "string", "description": "English"},
-                "message": {
-                    "type": "string",
-                    "description": "source text: {cpu} stands for a value; without values it "
-                    "is the text itself",
-                },
-                "values": {"type": "object", "additionalProperties": {}},
-                "plural": {"type": "string", "description": "source text for other counts"},
-                "count": {"type": "integer"},
-                "items": {"type": "array", "items": {}},
-                "separator": {"type": "string"},
-            },
-            "required": ["text"],
-        }
+        return deepcopy(dict(TEXT_SCHEMA))
 
 
-TextData = Annotated[Text, TextForm("Text")]
+TextData = Annotated[Text, TextForm()]
 """A field of a record that a reader sees in their language."""

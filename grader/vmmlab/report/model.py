@@ -26,6 +26,7 @@ from pydantic import (
 from vmmlab.base.errors import InfraError, UsageError, VmmlabError, os_reason
 from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
+from vmmlab.base.messagedata import bounded
 from vmmlab.report.text import ReportText
 
 SCHEMA: Final = "vmmlab/report/2"

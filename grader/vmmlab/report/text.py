@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
-from vmmlab.base.message import Text
-from vmmlab.base.messagedata import TextForm, nested
+from typing_extensions import TypeAliasType
 
-_NAME: Final = "ReportText"
+from vmmlab.base.messagedata import TextData, nested
 
-ReportText = Annotated[Text, TextForm(_NAME)]
+ReportText = TypeAliasType("ReportText", TextData)
 """A field of the report that a reader sees in their language."""
 
-NESTED: Final = nested(_NAME)
+NESTED: Final = nested("ReportText")
 """JSON Schema of a value in a text."""

@@ -47,7 +47,7 @@ def grade_apart(
     sources: Mapping[str, Source],
     new_kernel: Callable[[], Kernel],
     timing: Timing,
-) -> list[str]:
+) -> list[Text]:
     """Run the code cells of a notebook and put their outputs into it.
 
     Args:
@@ -100,7 +100,7 @@ def _students_part(
     sources: Mapping[str, Source],
     new_kernel: Callable[[], Kernel],
     timing: Timing,
-) -> tuple[dict[str, dict[str, str]], list[str]]:
+) -> tuple[dict[str, dict[str, str]], list[Text]]:
     """Run everything but the tests; for each test, the values that it will look at."""
     given: set[str] = set().union(
         *(names_made(one.text) for one in sources.values() if one.role == "given")

@@ -1,4 +1,4 @@
-"""What mutants and variants are, and reading them from grader/mutants/. Grades nothing."""
+"""Mutants: what one is, and reading them from grader/mutants/. Grades nothing."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
-from vmmlab.base.message import msg
-from vmmlab.base.yamlfile import YamlFile, shown
+from vmmlab.base.message import Text, msg
+from vmmlab.base.yamlfile import YamlFile
 from vmmlab.course.model import ARCHES, Course
+
+SEED: Final = 1
+"""Seed of the boots if none is given."""
 
 _ID: Final = re.compile(r"lab[0-9]+(\.[a-z0-9][a-z0-9-]*){2}")
 _CAUSE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
-Text = Annotated[str, StringConstraints(min_length=1)]
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
 
 class _Model(BaseModel):
@@ -28,24 +31,24 @@ class _Model(BaseModel):
 
 
 class _EditEntry(_Model):
-    """One replacement; exactly one of `region`, `function` and `label` says of what."""
+    """One replacement; exactly one of `region`, `function` and `label` names what it replaces."""
 
-    file: Text | None = None
-    region: Text | None = None
+    file: NonEmpty | None = None
+    region: NonEmpty | None = None
     nth: Annotated[int, Field(ge=1)] = 1
-    function: Text | None = None
-    label: Text | None = None
+    function: NonEmpty | None = None
+    label: NonEmpty | None = None
     code: str
 
 
 class _MutantEntry(_EditEntry):
-    file: Text
-    id: Text
-    title: Text
-    check: Text
-    cause: Text
-    cohort: Text = "dev"
-    arch: Text = ARCHES[0]
+    file: NonEmpty
+    id: NonEmpty
+    title: NonEmpty
+    check: NonEmpty
+    cause: NonEmpty
+    cohort: NonEmpty = "dev"
+    arch: NonEmpty = ARCHES[0]
     also: list[_EditEntry] = []
 
 
@@ -56,7 +59,7 @@ class _FileEntry(_Model):
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One named part of a reference file, and what stands there instead.
+    """One named part of a reference file, and the text that replaces it.
 
     Attributes:
         file: for example `lab3/ap_start.c`.
@@ -85,10 +88,10 @@ class Mutant:
         id: `labN.topic.name`, unique.
         title: what is wrong in it, in words.
         lab: the lab that it belongs to.
-        edits: how it is made of the reference.
+        edits: the changes that make it of the reference.
         check: the check that must catch it.
         cause: the cause that this check must name.
-        cohort: the cohort to grade it with, for what only some cohorts can see.
+        cohort: the cohort to grade it with; some mistakes show in some cohorts only.
         source: file and line of its definition.
         arch: what it is graded for.
     """
@@ -109,7 +112,7 @@ class DoesNotApply(CourseError):
 
 
 def mutants_dir(course: Course) -> Path:
-    """Where the mutants of a course are."""
+    """Return the folder of a course's mutants."""
     return course.root / "grader" / "mutants"
 
 
@@ -163,8 +166,15 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
                 msg("an architecture is one of {arches}", arches=", ".join(ARCHES)),
             )
         if entry.check not in course.labs[lab].checks_of(entry.arch):
-            which = "" if entry.arch == ARCHES[0] else f" for {entry.arch}"
-            raise _wrong(file, (*at, "check"), f"{lab} has no check {entry.check}{which}")
+            missing = msg("{lab} has no check {check}", lab=lab, check=entry.check)
+            if entry.arch != ARCHES[0]:
+                missing = msg(
+                    "{lab} has no check {check} for {arch}",
+                    lab=lab,
+                    check=entry.check,
+                    arch=entry.arch,
+                )
+            raise _wrong(file, (*at, "check"), missing)
         if not _CAUSE.fullmatch(entry.cause):
             raise _wrong(file, (*at, "cause"), msg("{cause!r} is no cause", cause=entry.cause))
         edits = []
@@ -197,49 +207,18 @@ def _edit(course: Course, lab: str, entry: _EditEntry, file: str) -> Edit:
     }
     given = [(kind, name) for kind, name in named.items() if name is not None]
     if len(given) != 1:
-        raise ValueError(msg("say one of region, function, label: what is replaced"))
+        raise ValueError("say one of region, function, label: what is replaced")
     return Edit(where, given[0][0], given[0][1], entry.nth, entry.code)
 
 
-def _wrong(file: YamlFile, loc: Sequence[str | int], message: str) -> CourseError:
+def _wrong(file: YamlFile, loc: Sequence[str | int], message: Text) -> CourseError:
     key = " > ".join(str(part) for part in loc)
-    return CourseError(f"{file.shown}:{file.line(loc)}: {key}: {message}.")
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A right solution of one lab, written differently from the reference.
-
-    Attributes:
-        arches: the architectures that it is right for.
-    """
-
-    name: str
-    lab: str
-    folder: Path
-    arches: tuple[str, ...] = ARCHES[:1]
-
-    def __str__(self) -> str:
-        return f"{self.name}/{self.lab}"
-
-
-def load_variants(course: Course, labs: Iterable[str] | None = None) -> tuple[Variant, ...]:
-    """The variants of some labs, or of all, by name."""
-    wanted = tuple(course.labs if labs is None else labs)
-    top = mutants_dir(course) / "correct"
-    folders = sorted(top.glob("*/lab*"))
-    return tuple(
-        Variant(f.parent.name, f.name, f, _arches(f.parent)) for f in folders if f.name in wanted
-    )
-
-
-def _arches(folder: Path) -> tuple[str, ...]:
-    path = folder / "ARCHES"
-    if not path.is_file():
-        return ARCHES[:1]
-    found = tuple(path.read_text(encoding="utf-8").split())
-    if not found or not set(found) <= set(ARCHES):
-        raise CourseError(
-            msg("{path}:1: one of {arches} a line.", path=shown(path), arches=", ".join(ARCHES))
+    return CourseError(
+        msg(
+            "{file}:{line}: {key}: {message}.",
+            file=file.shown,
+            line=file.line(loc),
+            key=key,
+            message=message,
         )
-    return found
+    )

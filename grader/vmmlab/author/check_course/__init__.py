@@ -1,0 +1,75 @@
+"""What a lab author has forgotten: each thing one line, with the file and what to do.
+
+Reads files and starts nothing: no test is imported, no image is built. What only a grading can show
+(that a mutant is really caught, that the reference earns all points) is for `vmmlab mutants` and
+`vmmlab grade`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vmmlab.author.check_course.causes import in_mutants_and_hints
+from vmmlab.author.check_course.checks import in_checks
+from vmmlab.author.check_course.finding import Forgotten, of_error
+from vmmlab.author.check_course.handouts import LEFT_OVER, in_handouts, in_the_book
+from vmmlab.author.check_course.japanese import in_japanese
+from vmmlab.author.check_course.reference import in_reference
+from vmmlab.base.errors import VmmlabError
+from vmmlab.base.message import msg
+from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.load import load_course
+from vmmlab.course.model import Course
+
+__all__ = ["LEFT_OVER", "Forgotten", "forgotten"]
+
+_OF_A_LAB = (
+    in_handouts,
+    in_checks,
+    in_reference,
+    in_mutants_and_hints,
+    in_japanese,
+    in_the_book,
+)
+
+
+def forgotten(root: Path) -> tuple[Forgotten, ...]:
+    """Return all that is forgotten in a course, in the order of the labs.
+
+    If course.yml cannot be read, that is the only thing.
+
+    Args:
+        root: the folder of course.yml.
+    """
+    try:
+        course = load_course(root)
+    except VmmlabError as error:
+        return (of_error(error, COURSE_FILE),)
+    found: list[Forgotten] = []
+    for lab in course.labs.values():
+        for look in _OF_A_LAB:
+            found += look(course, lab)
+    found += _unknown_labs(course)
+    return tuple(dict.fromkeys(found))
+
+
+def _unknown_labs(course: Course) -> Iterator[Forgotten]:
+    """Yield the folders and files of labs that course.yml does not know."""
+    for folder in ("labs", "reference"):
+        for path in sorted((course.root / folder).glob("lab*")):
+            if path.is_dir() and path.name not in course.labs:
+                yield Forgotten(
+                    f"{folder}/{path.name}",
+                    0,
+                    msg("course.yml has no such lab"),
+                    msg("add it, or move this"),
+                )
+    for path in sorted((course.root / "grader" / "mutants").glob("lab*.yml")):
+        if path.stem not in course.labs:
+            yield Forgotten(
+                f"grader/mutants/{path.name}",
+                0,
+                msg("course.yml has no such lab"),
+                msg("add it, or move it"),
+            )
