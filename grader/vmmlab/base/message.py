@@ -13,7 +13,7 @@ Nothing here knows catalogs: `vmmlab.i18n` looks texts up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -88,6 +88,25 @@ def msg(text: str, /, **values: Value | Path) -> Message:
         values: one for each field of the text; a path counts as text.
     """
     return Message(text, _values(values))
+
+
+def template(text: str, /) -> Message:
+    """Return a message that gets its values later, from `filled`.
+
+    Args:
+        text: English source text, a literal, with at least one field.
+    """
+    return Message(text)
+
+
+def filled(text: Message, /, **values: Value | Path) -> Message:
+    """Return a template with its values.
+
+    Args:
+        text: what `template` returned.
+        values: one for each field.
+    """
+    return replace(text, values=_values(values))
 
 
 def nmsg(singular: str, plural: str, /, *, count: int, **values: Value | Path) -> Message:

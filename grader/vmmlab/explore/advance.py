@@ -94,7 +94,7 @@ class Advance:
             return states.end(local, "endless")
         if stop == "long":
             what = msg(
-                "a loop of more than {private_limit} instructions", private_limit=PRIVATE_LIMIT
+                "a loop of more than {instructions} instructions", instructions=PRIVATE_LIMIT
             )
             return states.end(local, "unsupported", what=what)
         if stop == "halt":
@@ -162,7 +162,7 @@ class Advance:
         if self._program.symbols.range_at(rip) is None:
             what = msg("CPU {cpu} goes on at {rip:#x}, where no code is", cpu=local.cpu, rip=rip)
             return self._states.end(local, "wrong", "cpu-died", what)
-        what = msg("given code: {nearest}", nearest=self._program.symbols.nearest(rip))
+        what = msg("given code: {place}", place=self._program.symbols.nearest(rip))
         return self._states.end(local, "unsupported", what=what)
 
     def _below_stack(self, local: LocalState) -> int:
@@ -170,9 +170,9 @@ class Advance:
         assert region is not None
         if local.context.rsp < region.base:
             what = msg(
-                "CPU {cpu} leaves its stack at the lower end: {region}",
+                "CPU {cpu} leaves its stack at the lower end: {stack}",
                 cpu=local.cpu,
-                region=region.name,
+                stack=self._program.stack_name(region),
             )
             return self._states.end(local, "wrong", "stack-outside", what)
         return self._states.end(local, "unsupported", what=msg("more than 4096 bytes of stack"))
@@ -184,28 +184,27 @@ class Advance:
         if region is not None:
             if rsp - 8 < region.base:
                 what = msg(
-                    "CPU {cpu} pushes below its stack, {region}: RSP is its base",
+                    "CPU {cpu} pushes below its stack, {stack}: RSP is its base",
                     cpu=cpu,
-                    region=region.name,
+                    stack=program.stack_name(region),
                 )
                 return states.end(local, "wrong", "stack-outside", what)
             return states.end(local, "unsupported", what=msg("more than 4096 bytes of stack"))
         for base, size in own_blocks(program, local).items():
             if base + size < rsp <= base + SLOT:
                 what = msg(
-                    "CPU {cpu} is {rsp:#x} bytes into a block of {size:#x}",
+                    "CPU {cpu} is {at:#x} bytes into a block of {size:#x}",
                     cpu=cpu,
-                    rsp=rsp - base,
+                    at=rsp - base,
                     size=size,
                 )
                 return states.end(local, "wrong", "stack-outside", what)
         below = (rsp - 8) & (2**64 - 1)
         if program.classify(cpu, below, 8).kind == "fault":
-            text = program.instruction(local.context.rip).text
             what = msg(
-                "CPU {cpu} executes {text} without a stack: RSP is {rsp:#x}",
+                "CPU {cpu} executes {instruction} without a stack: RSP is {rsp:#x}",
                 cpu=cpu,
-                text=text,
+                instruction=program.instruction(local.context.rip).text,
                 rsp=rsp,
             )
             return states.end(local, "wrong", "cpu-died", what)

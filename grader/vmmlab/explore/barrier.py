@@ -96,16 +96,14 @@ class Barrier(GivenCode):
         return Effect(
             called,
             ghost,
-            note=msg("calls sync_all_processors, round {entered}", entered=local.entered),
+            note=msg("calls sync_all_processors, round {number}", number=local.entered),
         )
 
     def _complete_round(self, local: LocalState, ghost: Ghost) -> Effect:
         local = local._replace(completed=local.completed + 1)
         last = local.completed == ROUNDS
         after = self.model.end(local, "done") if last else self._between_rounds(local)
-        return Effect(
-            after, ghost, note=msg("comes out of round {completed}", completed=local.completed)
-        )
+        return Effect(after, ghost, note=msg("comes out of round {number}", number=local.completed))
 
     # --- invariants --------------------------------------------------------------------------
 
@@ -118,10 +116,10 @@ class Barrier(GivenCode):
             for other in now:
                 if other.entered < last:
                     what = msg(
-                        "CPU {cpu} leaves round {last} before CPU {cpu2} has come to it",
+                        "CPU {cpu} leaves round {number} before CPU {other} has come to it",
                         cpu=cpu,
-                        last=last,
-                        cpu2=other.cpu,
+                        number=last,
+                        other=other.cpu,
                     )
                     return Violation("barrier-passed-early", what)
         return self.check_stacks(now, cpu, before)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vmmlab.base.errors import VmmlabError
+from vmmlab.base.messagedata import to_json
 from vmmlab.explore.exploration import Bounds
 from vmmlab.explore.runner import explore
 from vmmlab.images.symbols import Symbols
@@ -57,7 +58,8 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
             scenarios=asked["scenarios"],
         )
     except VmmlabError as error:
-        return {"error": [error.message, error.expected, error.found, error.next_step]}
+        texts = (error.message, error.expected, error.found, error.next_step)
+        return {"error": [to_json(text) for text in texts]}
     return found.data()
 
 

@@ -30,11 +30,15 @@ _ENDS: Final = {
     "unfinished": msg("has come to a TODO"),
 }
 _ACTIONS: Final = {
-    "load": "reads",
-    "rmw": "reads and writes at once",
-    "split": "reads, the first half of an instruction without lock",
-    "commit": "writes, the second half of that instruction",
-    "store": "writes",
+    "load": msg("reads"),
+    "rmw": msg("reads and writes at once"),
+    "split": msg("reads"),
+    "commit": msg("writes"),
+    "store": msg("writes"),
+}
+_DETAILS: Final = {
+    "split": msg("the first half of an instruction without lock"),
+    "commit": msg("the second half of that instruction"),
 }
 _LOCKS: Final = ("ap_lock", "sync_lock")
 # Variables that are always shown, with their sizes in bytes.
@@ -188,7 +192,7 @@ class CounterexampleBuilder:
         """Return False for reads of memory that never changes."""
         if step.kind != "read" or step.written is not None:
             return True
-        if self._program.name(step.address).startswith("self of"):
+        if self._program.is_pcpu_self(step.address):
             return False
         return self._transitions.sharing.includes(step.address, step.size)
 
@@ -199,7 +203,7 @@ class CounterexampleBuilder:
             return ScheduleStep(
                 number=number,
                 cpu=step.cpu,
-                action="its store is now seen by the others",
+                action=msg("its store is now seen by the others"),
                 target=target,
                 written=step.written,
                 holds=holds,
@@ -210,7 +214,8 @@ class CounterexampleBuilder:
         return ScheduleStep(
             number=number,
             cpu=step.cpu,
-            action=self._action(step),
+            action=step.note if step.kind == "event" else _ACTIONS[step.action.kind],
+            details=tuple(self._details(step)),
             place=place,
             function=program.symbols.nearest(action.rip) if in_code else "",
             instruction=program.instruction(action.rip).text if step.kind != "event" else "",
@@ -222,14 +227,14 @@ class CounterexampleBuilder:
         )
 
     @staticmethod
-    def _action(step: MicroStep) -> str:
-        """Return what is done, in words."""
-        doing = step.note if step.kind == "event" else _ACTIONS[step.action.kind]
+    def _details(step: MicroStep) -> Iterator[Text]:
+        """Yield what else there is to say about a step."""
+        if step.action.kind in _DETAILS:
+            yield _DETAILS[step.action.kind]
         if step.kind == "buffer":
-            doing += ", not seen by the others yet"
+            yield msg("not seen by the others yet")
         if step.skipped:
-            doing += f", for the last time in this loop (pass {step.skipped})"
-        return doing
+            yield msg("for the last time in this loop (pass {number})", number=step.skipped)
 
     def _source_line(self, local: LocalState, rip: int) -> str:
         """Return the student's line that a CPU is in, or from which given code was called."""
@@ -254,7 +259,7 @@ class CounterexampleBuilder:
     def _position(self, lid: int, memory: int, *, stuck: bool) -> CpuPosition:
         local, action = self._model.locals[lid], self._model.actions[lid]
         region = local.context.region
-        doing = _ENDS.get(local.phase, "")
+        doing: Text = _ENDS.get(local.phase, "")
         if local.phase in ("run", "wrong"):
             doing = self._next_action(lid, memory, stuck=stuck)
         rip = action.rip or local.context.rip
@@ -264,7 +269,7 @@ class CounterexampleBuilder:
             doing=doing,
             place=self._source_line(local, rip) if in_code else "",
             function=self._program.symbols.nearest(rip) if in_code else "",
-            stack=region.name if region else "",
+            stack=self._program.stack_name(region) if region else "",
         )
 
     def _next_action(self, lid: int, memory: int, *, stuck: bool) -> Text:
@@ -279,7 +284,7 @@ class CounterexampleBuilder:
                 "return": msg("is about to return"),
             }
             if action.name not in known:
-                return msg("is about to enter {action}", action=action.name)
+                return msg("is about to enter {function}", function=action.name)
             return known[action.name]
         name = self._program.name(action.address)
         if action.kind not in ("load", "rmw", "split"):
@@ -288,9 +293,9 @@ class CounterexampleBuilder:
             return msg("is about to read {name}", name=name)
         value = self._transitions.memory.read(memory, action.address, action.size)
         return msg(
-            "reads {name} = {number_text} again and again",
+            "reads {name} = {value} again and again",
             name=name,
-            number_text=number_text(value),
+            value=number_text(value),
         )
 
     def _values(self, memory: int) -> dict[str, int]:

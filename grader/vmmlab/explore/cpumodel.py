@@ -126,11 +126,14 @@ class CpuModel:
         done = self.emulator.step(local.context, (action.linear, action.size, value))
         text = self.program.instruction(action.rip).text
         if done.unsupported:
-            what = msg("the instruction {text}: {fault}", text=text, fault=done.fault)
+            what = msg("the instruction {instruction}: {fault}", instruction=text, fault=done.fault)
             return None, self.end(local, "unsupported", what=what)
         if done.fault:
             what = msg(
-                "CPU {cpu} executes {text}: {fault}", cpu=local.cpu, text=text, fault=done.fault
+                "CPU {cpu} executes {instruction}: {fault}",
+                cpu=local.cpu,
+                instruction=text,
+                fault=done.fault,
             )
             return None, self.end(local, "wrong", "cpu-died", what)
         context = on_current_stack(self.program, local, done.context)
@@ -144,7 +147,7 @@ class CpuModel:
         target = self.program.classify(local.cpu, store.address, store.size)
         if action.kind != "split" or target.kind != "shared":
             return None, self.end(
-                local, "unsupported", what=msg("the instruction {text}", text=text)
+                local, "unsupported", what=msg("the instruction {instruction}", instruction=text)
             )
         commit = Action(
             "commit",

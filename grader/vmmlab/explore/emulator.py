@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 import unicorn as _unicorn
 from unicorn import x86_const as x86
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.explore.instructions import InstructionInfo, Operand
 from vmmlab.explore.program import (
     ARENA,
@@ -137,7 +137,7 @@ class StepResult:
 
     context: Context
     accesses: list[MemoryAccess]
-    fault: str = ""
+    fault: Text = ""
     bad_access: MemoryAccess | None = None
     unsupported: bool = False
 
@@ -209,7 +209,8 @@ class Emulator:
             self._uc.mem_write(address, value.to_bytes(size, "little"))
         self._accesses, self._bad_access, self._recording = [], None, True
         self._entered = False
-        fault, unsupported = "", False
+        fault: Text = ""
+        unsupported = False
         try:
             # Not count=1, which does not stop within a block that is already translated.
             self._uc.emu_start(context.rip, 0)
@@ -217,9 +218,9 @@ class Emulator:
             if not (self._entered and error.errno == unicorn.UC_ERR_FETCH_UNMAPPED):
                 unsupported = error.errno not in (unicorn.UC_ERR_EXCEPTION, *_UNMAPPED)
                 fault = (
-                    msg("an exception")
-                    if not unsupported
-                    else msg("the emulator says: {error}", error=error)
+                    msg("the emulator says: {error}", error=str(error))
+                    if unsupported
+                    else msg("an exception")
                 )
         self._recording = False
         after = self._save(context.region)

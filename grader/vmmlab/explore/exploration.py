@@ -1,21 +1,24 @@
 """The result of an exploration, as frozen records that are written to JSON as they are.
 
-Plain data: this module knows neither the emulator nor how the search works.
+Plain data: this module knows neither the emulator nor how the search works. A text for a reader is
+a message (`TextData`), and an object in JSON; names, places and code are plain strings.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.files import write_atomically
-from vmmlab.base.message import Text, msg
+from vmmlab.base.message import msg
+from vmmlab.base.messagedata import TextData, TextForm, to_json
 
-SCHEMA = "vmmlab/exploration/1"
+SCHEMA = "vmmlab/exploration/2"
 
 CPUS = 3
 """Number of CPUs in the model: the BSP, and two APs that compete with each other."""
@@ -38,6 +41,7 @@ class ScheduleStep:
         number: from 1.
         cpu: 0 is the BSP.
         action: what the CPU does, such as "reads".
+        details: what else there is to say about it, such as "not seen by the others yet".
         place: source file and line such as "lab4/handshake.c:57", or "" if unknown.
         function: such as "apinitproc1+0x3", or "".
         instruction: in Intel's notation, or "" for a step of the given code.
@@ -50,12 +54,13 @@ class ScheduleStep:
 
     number: int
     cpu: int
-    action: str
+    action: TextData
+    details: tuple[TextData, ...] = ()
     place: str = ""
     function: str = ""
     instruction: str = ""
     source: str = ""
-    target: Text = ""
+    target: TextData = ""
     read: int | None = None
     written: int | None = None
     holds: Mapping[str, int] = field(default_factory=dict)
@@ -74,10 +79,10 @@ class CpuPosition:
     """
 
     cpu: int
-    doing: Text
+    doing: TextData
     place: str = ""
     function: str = ""
-    stack: str = ""
+    stack: TextData = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +103,8 @@ class Counterexample:
 
     kind: str
     cpu: int
-    what: Text
-    expected: Text
+    what: TextData
+    expected: TextData
     steps: tuple[ScheduleStep, ...]
     cpus: tuple[CpuPosition, ...]
     values: Mapping[str, int]
@@ -115,7 +120,7 @@ class Limit:
         place: source file and line, or else the function.
     """
 
-    what: str
+    what: TextData
     place: str
 
     def __str__(self) -> str:
@@ -146,8 +151,8 @@ class Part:
     verdict: Verdict
     states: int
     transitions: int
-    bound: str = ""
-    assumptions: tuple[str, ...] = ()
+    bound: TextData = ""
+    assumptions: tuple[TextData, ...] = ()
     limits: tuple[Limit, ...] = ()
     counterexample: Counterexample | None = None
     included: bool = False
@@ -203,11 +208,42 @@ class Exploration:
 
     def data(self) -> dict[str, Any]:
         """Return the exploration as dictionaries and lists, ready for JSON."""
-        return {"schema": SCHEMA, "verdict": self.verdict, "states": self.states, **asdict(self)}
+        return {"schema": SCHEMA, "verdict": self.verdict, "states": self.states, **_data(self)}
 
     def to_json(self) -> str:
         """Return the exploration as JSON text."""
         return json.dumps(self.data(), indent=2) + "\n"
+
+
+def _data(record: Any) -> dict[str, Any]:
+    """Return a record as a dictionary, ready for JSON."""
+    texts = _texts(type(record))
+    return {
+        one.name: _value(getattr(record, one.name), text=one.name in texts)
+        for one in fields(record)
+    }
+
+
+def _value(value: Any, *, text: bool) -> Any:
+    if isinstance(value, tuple):
+        return [_value(one, text=text) for one in value]
+    if text:
+        return to_json(value)
+    if is_dataclass(value):
+        return _data(value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+@cache
+def _texts(kind: type) -> frozenset[str]:
+    """Return the names of those fields that are texts for a reader, or tuples of them."""
+    hints = get_type_hints(kind, include_extras=True)
+    return frozenset(name for name, hint in hints.items() if _is_text(hint))
+
+
+def _is_text(hint: Any) -> bool:
+    marks = getattr(hint, "__metadata__", ())
+    return any(isinstance(one, TextForm) for one in marks) or any(map(_is_text, get_args(hint)))
 
 
 def write_json(found: Exploration, path: Path) -> None:

@@ -84,18 +84,18 @@ class GivenCode:
             there = other.context.region
             if other.cpu == cpu or there is None or there.block != region.block:
                 continue
-            if region.name == "the boot stack":
+            if region.block == self.program.boot_low:
                 what = msg(
-                    "CPU {cpu} comes to the boot stack while CPU {cpu2} is on it",
+                    "CPU {cpu} comes to the boot stack while CPU {other} is on it",
                     cpu=cpu,
-                    cpu2=other.cpu,
+                    other=other.cpu,
                 )
                 return Violation("boot-stack-shared", what)
             what = msg(
-                "CPU {cpu} is on the same stack as CPU {cpu2}: {region}",
+                "CPU {cpu} is on the same stack as CPU {other}: {stack}",
                 cpu=cpu,
-                cpu2=other.cpu,
-                region=region.name,
+                other=other.cpu,
+                stack=self.program.stack_name(region),
             )
             return Violation("stack-shared", what)
         return None
@@ -123,9 +123,8 @@ class GivenCode:
         model, local = self.model, self.model.locals[lid]
         if action.name in ("switch", "fence"):
             after = model.after(lid)
-            region = model.locals[after].context.region
-            note = f"moves to {region.name if region else 'no stack'}"
-            return Effect(after, ghost, note=note if action.name == "switch" else "")
+            switches = action.name == "switch"
+            return Effect(after, ghost, note=self._moved(after) if switches else "")
         if action.name == "vmm_parked":
             return Effect(model.end(local, "halted"), ghost, note="vmm_parked ()")
         if action.name in ("vmm_todo", "todo64"):  # both have the step in RDI
@@ -143,6 +142,13 @@ class GivenCode:
             return None
         note = "" if action.name in _NOT_SHOWN else f"{action.name} ()"
         return Effect(model.settle(returning(local, value)), ghost, note=note)
+
+    def _moved(self, lid: int) -> Text:
+        """Return what a change to the stack of this local state is called."""
+        region = self.model.locals[lid].context.region
+        if region is None:
+            return msg("moves to no stack")
+        return msg("moves to {stack}", stack=self.program.stack_name(region))
 
     def _returned_value(self, local: LocalState, name: str) -> int | None:
         """Return what a given function returns that has no other effect, None for any other."""
@@ -195,8 +201,8 @@ class GivenCode:
         if action.name == "panic":
             text = self.program.string_at(local.context.regs[RDI]) or b""
             what = msg(
-                'CPU {cpu} panics: "{decode}"', cpu=local.cpu, decode=text.decode(errors="replace")
+                'CPU {cpu} panics: "{text}"', cpu=local.cpu, text=text.decode(errors="replace")
             )
-            return self.violated(local, Violation("panic", what), ghost, "panics")
-        what = msg("a call of {action} in this place", action=action.name)
+            return self.violated(local, Violation("panic", what), ghost, msg("panics"))
+        what = msg("a call of {function} in this place", function=action.name)
         return Effect(self.model.end(local, "unsupported", what=what), ghost)

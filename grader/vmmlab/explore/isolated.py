@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import Text, msg
+from vmmlab.base.messagedata import from_json, with_strings
 from vmmlab.explore.exploration import CPUS, SCENARIOS, Bounds, Exploration
 from vmmlab.explore.program import CohortLike, ImageLike
 from vmmlab.explore.schema import from_data
@@ -124,7 +125,7 @@ def _answer(done: Completed, image: ImageLike, asked: Sequence[str], wall_s: flo
     if done.timed_out:
         raise InfraError(
             msg("The search for wrong schedules does not come to an end."),
-            expected=msg("an answer within {wall_s:.0f} s", wall_s=wall_s),
+            expected=msg("an answer within {seconds:.0f} s", seconds=wall_s),
             next_step=_AGAIN,
         )
     if not done.ok:
@@ -138,16 +139,20 @@ def _answer(done: Completed, image: ImageLike, asked: Sequence[str], wall_s: flo
         if isinstance(data, dict) and "error" in data:
             raise _reported(data["error"])
         found = from_data(data)
-        answered = tuple(dict.fromkeys(part.scenario for part in found.parts))
-        if (found.image, found.cpus, answered) != (image.key, CPUS, tuple(asked)):
-            raise ValueError(msg("this is the answer to another question"))
-    except ValueError as error:
-        raise InfraError(
-            msg("The search for wrong schedules gave an answer that cannot be understood."),
-            found=one_line(str(error)),
-            next_step=_AGAIN,
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _not_understood(one_line(str(error))) from error
+    answered = tuple(dict.fromkeys(part.scenario for part in found.parts))
+    if (found.image, found.cpus, answered) != (image.key, CPUS, tuple(asked)):
+        raise _not_understood(msg("this is the answer to another question"))
     return found
+
+
+def _not_understood(found: Text) -> InfraError:
+    return InfraError(
+        msg("The search for wrong schedules gave an answer that cannot be understood."),
+        found=found,
+        next_step=_AGAIN,
+    )
 
 
 def _reported(error: Any) -> InfraError:
@@ -156,21 +161,30 @@ def _reported(error: Any) -> InfraError:
     Raises:
         ValueError: the data do not describe an error.
     """
-    if not isinstance(error, list) or [type(text) for text in error] != [str] * 4:
+    if not isinstance(error, list) or len(error) != 4:
         raise ValueError("this is not an error")
-    message, expected, found, next_step = map(one_line, error)
+    message, expected, found, next_step = (_in_one_line(from_json(text)) for text in error)
     return InfraError(message, expected=expected, found=found, next_step=next_step)
+
+
+def _in_one_line(text: Text) -> Text:
+    """Return a text that fits a line, also with its values."""
+    if isinstance(text, str):
+        return one_line(text)
+    text = with_strings(text, one_line)
+    english = str(text)
+    return text if english == one_line(english) else one_line(english)
 
 
 def _end(done: Completed) -> Text:
     """Return how a process has ended, in words."""
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     if lines and lines[-1].startswith("MemoryError"):
-        return msg("it needs more than {memory_mib} MiB of memory", memory_mib=_MEMORY_MIB)
+        return msg("it needs more than {limit} MiB of memory", limit=_MEMORY_MIB)
     number = done.returncode - 128
     if number in {one.value for one in signal.Signals}:
-        return msg("it was ended by {signals}", signals=signal.Signals(number).name)
-    return one_line(lines[-1]) if lines else msg("status {returncode}", returncode=done.returncode)
+        return msg("it was ended by {signal}", signal=signal.Signals(number).name)
+    return one_line(lines[-1]) if lines else msg("status {status}", status=done.returncode)
 
 
 def _python() -> tuple[list[str], list[Path], list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from typing import Final, NamedTuple
 
-from vmmlab.base.message import Text, msg
+from vmmlab.base.message import Text, listed, msg
 from vmmlab.explore import graph
 from vmmlab.explore.harness import Violation
 from vmmlab.explore.localstate import FINISHED
@@ -170,7 +170,7 @@ class Liveness:
 def _sentence(stuck: list[int]) -> Text:
     """Return which CPUs never finish, in one sentence."""
     aps = [f"CPU {cpu}" for cpu in stuck if cpu]
-    last, others = aps[-1] if aps else "", ", ".join(aps[:-1])
+    last, others = aps[-1] if aps else "", listed(aps[:-1])
     if len(aps) == len(stuck):
         if others:
             return msg(

@@ -50,7 +50,7 @@ class LocalState(NamedTuple):
     allocs: tuple[int, ...] = ()
     entered: int = 0
     completed: int = 0
-    reason: tuple[str, str] = ("", "")
+    reason: tuple[str, Text] = ("", "")
 
 
 ActionKind = Literal["load", "store", "rmw", "split", "commit", "event", "end"]

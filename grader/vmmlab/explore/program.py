@@ -45,6 +45,12 @@ PCPU_CPUNUM: Final = 8
 PCPU_APIC_ID: Final = 12
 PCPU_STACKADDR: Final = 16
 PCPU_BYTES: Final = 57  # before rounding up to 16
+_PCPU_FIELDS: Final = {
+    PCPU_SELF: "self",
+    PCPU_CPUNUM: "cpunum",
+    PCPU_APIC_ID: "apic_id",
+    PCPU_STACKADDR: "stackaddr",
+}
 
 # Given functions that the model replaces. Other given code, except for _RUN, is a limit.
 STUBS: Final = frozenset((
@@ -117,14 +123,12 @@ class StackRegion(NamedTuple):
     """A stack that a CPU is on.
 
     Attributes:
-        name: for messages.
         block: identifies the memory: two CPUs with the same block share a stack.
         base: lowest address of the memory.
         low: lowest address that is followed.
         top: RSP when the CPU came to the stack; memory above it belongs to no frame.
     """
 
-    name: Text
     block: int
     base: int
     low: int
@@ -301,7 +305,7 @@ class Program:
         if STACKS <= address < STACKS + self.cpus * SLOT:
             owner = (address - STACKS) // SLOT
             return Target(
-                "unknown", address, why=msg("an access to the stack of CPU {owner}", owner=owner)
+                "unknown", address, why=msg("an access to the stack of CPU {cpu}", cpu=owner)
             )
         return Target("unknown", address)
 
@@ -313,28 +317,41 @@ class Program:
             allocs: blocks from alloc whose size is known: base address to size in bytes.
         """
         if self.boot_low < rsp <= self.boot_top:
-            return self._stack(msg("the boot stack"), self.boot_low, self.boot_low, rsp)
+            return self._stack(self.boot_low, rsp)
         if HEAP <= rsp < HEAP + self.cpus * ARENA:
             base = rsp - (rsp - HEAP) % SLOT
-            owner = (base - HEAP) // ARENA
             if base in allocs and rsp > base + allocs[base]:
                 return None
-            return self._stack(msg("the block of CPU {owner}", owner=owner), base, base, rsp)
+            return self._stack(base, rsp)
         segment = self._segment(rsp - 1)
         if segment is not None and segment.writable:
-            name, base = self.data_symbol(rsp - 1)
-            return self._stack(name, base, base, rsp)
+            return self._stack(self.data_symbol(rsp - 1)[1], rsp)
         return None
 
     @staticmethod
-    def _stack(name: Text, block: int, base: int, rsp: int) -> StackRegion:
-        return StackRegion(name, block, base, max(rsp - WINDOW_BYTES, base), rsp)
+    def _stack(base: int, rsp: int) -> StackRegion:
+        return StackRegion(base, base, max(rsp - WINDOW_BYTES, base), rsp)
 
     def harness_stack(self, cpu: int) -> StackRegion:
         """Return the stack that the harness provides for a CPU."""
         base = STACKS + cpu * SLOT
-        name = msg("the BSP's stack") if cpu == 0 else msg("the stack of CPU {cpu}", cpu=cpu)
-        return self._stack(name, base, base, base + STACK_SIZE)
+        return self._stack(base, base + STACK_SIZE)
+
+    def stack_name(self, stack: StackRegion) -> Text:
+        """Return the name of a stack for messages."""
+        block = stack.block
+        if block == self.boot_low:
+            return msg("the boot stack")
+        if HEAP <= block < HEAP + self.cpus * ARENA:
+            return self._heap_block(block)
+        if STACKS <= block < STACKS + self.cpus * SLOT:
+            cpu = (block - STACKS) // SLOT
+            return msg("the stack of CPU {cpu}", cpu=cpu) if cpu else msg("the BSP's stack")
+        return self.data_symbol(block)[0]
+
+    @staticmethod
+    def _heap_block(address: int) -> Text:
+        return msg("the block of CPU {cpu}", cpu=(address - HEAP) // ARENA)
 
     def alloc_block(self, cpu: int, count: int) -> int:
         """Return what alloc returns to a CPU that has called it `count` times before."""
@@ -373,18 +390,20 @@ class Program:
             return _offset(msg("the trampoline's copy"), address - self.trampoline)
         if HEAP <= address < HEAP + self.cpus * ARENA:
             at = address - HEAP
-            return _offset(msg("the block of CPU {cpu}", cpu=at // ARENA), at % SLOT)
+            return _offset(self._heap_block(address), at % SLOT)
         if self.pcpus <= address < self._pcpus_end:
             number, at = divmod(address - self.pcpus, self.pcpu_size)
-            field = {
-                PCPU_SELF: "self",
-                PCPU_CPUNUM: "cpunum",
-                PCPU_APIC_ID: "apic_id",
-                PCPU_STACKADDR: "stackaddr",
-            }.get(at - self._pad, f"byte {at}")
+            field = _PCPU_FIELDS.get(at - self._pad)
+            if field is None:
+                return msg("byte {at} of CPU number {number}", at=at, number=number)
             return msg("{field} of CPU number {number}", field=field, number=number)
         name, start = self.data_symbol(address)
         return _offset(name, address - start)
+
+    def is_pcpu_self(self, address: int) -> bool:
+        """Return whether an address is that of `self` in a per-CPU structure."""
+        at = (address - self.pcpus) % self.pcpu_size - self._pad
+        return self.pcpus <= address < self._pcpus_end and at == PCPU_SELF
 
     def source_line(self, address: int) -> str:
         """Return file and line of code, such as "lab4/sync.c:21", or "".
@@ -413,7 +432,11 @@ class Program:
 
 
 def _offset(name: Text, offset: int) -> Text:
-    return f"{name}+{offset}" if offset else name
+    if not offset:
+        return name
+    if isinstance(name, str):
+        return f"{name}+{offset}"
+    return msg("{name}+{offset}", name=name, offset=offset)
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.explore.emulator import RDI
 from vmmlab.explore.given import GivenCode
 from vmmlab.explore.harness import Effect, Ghost, Read, Violation
@@ -18,6 +18,7 @@ from vmmlab.explore.program import (
     PCPU_SELF,
     PCPU_STACKADDR,
     RETURN_MARK,
+    StackRegion,
 )
 
 
@@ -128,22 +129,24 @@ class Registration(GivenCode):
                 "not-numbered", msg("CPU {cpu} calls initproc_ap without a number", cpu=cpu)
             )
         if region is None or region.block not in own:
-            where = region.name if region else msg("no stack")
-            return Violation(
-                "stack-not-own", msg("CPU {cpu} calls initproc_ap on {where}", cpu=cpu, where=where)
-            )
+            return Violation("stack-not-own", self._on_wrong_stack(cpu, region))
         there = read(self.program.pcpu_field(local.number, PCPU_STACKADDR), 8)
         if there == region.block:
             return None
-        name = self.program.name(there)
         what = msg(
-            "CPU {cpu} has stackaddr = {there:#x} ({name}), and its stack is {region}",
+            "CPU {cpu} has stackaddr = {address:#x} ({name}), and its stack is {stack}",
             cpu=cpu,
-            there=there,
-            name=name,
-            region=region.name,
+            address=there,
+            name=self.program.name(there),
+            stack=self.program.stack_name(region),
         )
         return Violation("stackaddr-wrong", what)
+
+    def _on_wrong_stack(self, cpu: int, region: StackRegion | None) -> Text:
+        if region is None:
+            return msg("CPU {cpu} calls initproc_ap on no stack", cpu=cpu)
+        stack = self.program.stack_name(region)
+        return msg("CPU {cpu} calls initproc_ap on {stack}", cpu=cpu, stack=stack)
 
     def _give_up(self, local: LocalState, ghost: Ghost) -> Effect:
         if ghost.complete:
@@ -173,17 +176,14 @@ class Registration(GivenCode):
             if ap.left_boot_stack or ap.number:
                 continue
             if ap.phase == "begin":
-                place = msg("has not come yet")
+                what = msg("the BSP goes on while CPU {cpu} has not come yet", cpu=ap.cpu)
+            elif ap.passed_lock:
+                what = msg("the BSP goes on while CPU {cpu} is on the boot stack", cpu=ap.cpu)
             else:
-                place = (
-                    msg("is on the boot stack")
-                    if ap.passed_lock
-                    else msg("waits before the boot stack")
+                what = msg(
+                    "the BSP goes on while CPU {cpu} waits before the boot stack", cpu=ap.cpu
                 )
-            return Violation(
-                "bsp-went-on",
-                msg("the BSP goes on while CPU {cpu} {place}", cpu=ap.cpu, place=place),
-            )
+            return Violation("bsp-went-on", what)
         count = read(self.count, 4)
         if count != self.aps:
             what = msg(

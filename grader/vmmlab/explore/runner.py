@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.errors import UsageError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, listed, msg
 from vmmlab.explore.barrier import Barrier
 from vmmlab.explore.bfs import SearchResult
 from vmmlab.explore.counterexample import CounterexampleBuilder
@@ -190,13 +190,10 @@ class _PartSearch:
         began = time.thread_time()
         search, found = self._search, self._found
         states, transitions = found.states, found.transitions
-        bounds = []
+        bounds: list[Text] = []
         if self._memory == "store buffers" and search.transitions.buffer_filled:
             bounds.append(
-                msg(
-                    "at most {buffer_capacity} stores of a CPU on their way",
-                    buffer_capacity=BUFFER_CAPACITY,
-                )
+                msg("at most {count} stores of a CPU on their way", count=BUFFER_CAPACITY)
             )
         if found.uncertain:
             bounds.append(msg("whether a loop that counts comes to its end is not known"))
@@ -204,11 +201,11 @@ class _PartSearch:
             most = pools.preemptions
             found = pools.fallback.run(search, preemptions=most)
             states, transitions = states + found.states, transitions + found.transitions
-            bounds.append(msg("no error up to {most} preemptions", most=most))
+            bounds.append(msg("no error up to {count} preemptions", count=most))
             if not found.complete:
                 bounds.append(msg("not even all of these"))
             bounds.append(msg("waiting for ever not judged"))
-        bound = ", ".join(bounds)
+        bound: Text = listed(bounds) if bounds else ""
         return Part(
             scenario=search.harness.name,
             memory=self._memory,
@@ -223,7 +220,7 @@ class _PartSearch:
         )
 
 
-def _verdict(model: CpuModel, found: SearchResult, bound: str) -> Verdict:
+def _verdict(model: CpuModel, found: SearchResult, bound: Text) -> Verdict:
     if found.violation:
         return "wrong"
     phases = {model.locals[lid].phase for lid in found.limits}
@@ -244,10 +241,10 @@ def _limits(
     return tuple(dict.fromkeys(limits))
 
 
-def _assumptions(model: CpuModel, reported: Set[int]) -> tuple[str, ...]:
+def _assumptions(model: CpuModel, reported: Set[int]) -> tuple[Text, ...]:
     """Return what is assumed about each counting loop that has not been reported before."""
     program = model.program
-    told = []
+    told: list[Text] = []
     for rip, passes in sorted(model.counting.items()):
         if rip in reported:
             continue
@@ -263,10 +260,9 @@ def _assumptions(model: CpuModel, reported: Set[int]) -> tuple[str, ...]:
         else:
             told.append(
                 msg(
-                    "a waiting loop at {place} counts: for {look_ahead} passes that "
-                    "changes nothing",
+                    "a waiting loop at {place} counts: for {passes} passes that changes nothing",
                     place=place,
-                    look_ahead=LOOK_AHEAD,
+                    passes=LOOK_AHEAD,
                 )
             )
     return tuple(dict.fromkeys(told))

@@ -265,8 +265,8 @@ class Transitions:
             )
             end = model.end(model.locals[lid], "wrong", "trampoline-gone", what)
             return [(end, buffer, memory, ghost, [])]
-        if what := self._other_stack(action, cpu):
-            end = model.end(model.locals[lid], "unsupported", what=what)
+        if limit := self._other_stack(action, cpu):
+            end = model.end(model.locals[lid], "unsupported", what=limit)
             return [(end, buffer, memory, ghost, [])]
         if action.kind in ("store", "commit"):
             return self._store(lid, buffer, memory, ghost, logging)
@@ -355,5 +355,5 @@ class Transitions:
         """
         for owner, low, top in self.model.stacks.values():
             if owner != cpu and low <= action.address < top:
-                return msg("an access to the stack of CPU {owner}", owner=owner)
+                return msg("an access to the stack of CPU {cpu}", cpu=owner)
         return ""

@@ -30,8 +30,8 @@ def python(
 ) -> Iterator[Found]:
     """Extract the texts of a Python file.
 
-    These are the arguments of `msg`, `nmsg` and `label`, the separators of `listed`, the titles of
-    checks (their docstrings), and the help of commands and options.
+    These are the arguments of `msg`, `template`, `nmsg` and `label`, the separators of `listed`,
+    the titles of checks (their docstrings), and the help of commands and options.
 
     Raises:
         CourseError: a text is no literal, or its fields are not the values that it gets.
@@ -53,6 +53,8 @@ def _of_call(call: ast.Call, file: str) -> Iterator[Found]:
         text = _literal(call.args[0] if call.args else None, where)
         _must_have_fields(where, call, text)
         yield call.lineno, "gettext", (text,), []
+    elif name == "template" and plain:
+        yield call.lineno, "gettext", (_literal(call.args[0] if call.args else None, where),), []
     elif name == "nmsg" and plain:
         one, many = (_literal(arg, where) for arg in call.args[:2])
         _must_have_fields(where, call, one, many)

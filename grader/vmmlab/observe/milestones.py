@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vmmlab.base.errors import CourseError
-from vmmlab.base.message import Message, msg
+from vmmlab.base.message import Message, filled, msg, template
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,7 +37,7 @@ class Milestone:
         Args:
             cpu: its name.
         """
-        return Message(self.goal.text, (("cpu", cpu),))
+        return filled(self.goal, cpu=cpu)
 
     def __str__(self) -> str:
         """The title in English."""
@@ -122,50 +122,54 @@ def rest_places() -> dict[str, str]:
     return dict(_REST)
 
 
-WAITING: Final = milestone(0, "waiting", msg("waiting for a SIPI"), msg("{cpu} waits for a SIPI"))
+WAITING: Final = milestone(
+    0, "waiting", msg("waiting for a SIPI"), template("{cpu} waits for a SIPI")
+)
 PHYSICAL_0: Final = milestone(
     10,
     "physical-0",
     msg("executed physical address 0"),
-    msg("{cpu} executes physical address 0"),
+    template("{cpu} executes physical address 0"),
     "physical-0",
 )
 REAL_MODE: Final = milestone(
     20,
     "real-mode",
     msg("in the trampoline, real mode"),
-    msg("{cpu} reaches the trampoline, in real mode"),
+    template("{cpu} reaches the trampoline, in real mode"),
     "trampoline",
 )
 PROTECTED_MODE: Final = milestone(
-    30, "protected-mode", msg("in protected mode"), msg("{cpu} reaches protected mode")
+    30, "protected-mode", msg("in protected mode"), template("{cpu} reaches protected mode")
 )
-LONG_MODE: Final = milestone(40, "long-mode", msg("in long mode"), msg("{cpu} reaches long mode"))
+LONG_MODE: Final = milestone(
+    40, "long-mode", msg("in long mode"), template("{cpu} reaches long mode")
+)
 AP_ENTRY: Final = milestone(
-    50, "ap-entry", msg("arrived at ap_entry"), msg("{cpu} reaches ap_entry"), "ap_entry"
+    50, "ap-entry", msg("arrived at ap_entry"), template("{cpu} reaches ap_entry"), "ap_entry"
 )
 BOOT_STACK: Final = milestone(
     60,
     "boot-stack",
     msg("in apinitproc0 on the boot stack"),
-    msg("{cpu} reaches apinitproc0, on the boot stack"),
+    template("{cpu} reaches apinitproc0, on the boot stack"),
     "apinitproc0",
 )
 OWN_STACK: Final = milestone(
     70,
     "own-stack",
     msg("on its own stack"),
-    msg("{cpu} reaches apinitproc1, on its own stack"),
+    template("{cpu} reaches apinitproc1, on its own stack"),
     "apinitproc1",
 )
 NUMBERED: Final = milestone(
-    80, "numbered", msg("has its number"), msg("{cpu} gets its number"), "segment_init_ap"
+    80, "numbered", msg("has its number"), template("{cpu} gets its number"), "segment_init_ap"
 )
 PARKED: Final = milestone(
     90,
     "parked",
     msg("parked after the last barrier"),
-    msg("{cpu} parks after the last barrier"),
+    template("{cpu} parks after the last barrier"),
     "vmm_parked",
 )
 

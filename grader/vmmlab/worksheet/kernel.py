@@ -173,7 +173,7 @@ class Kernel:
                     expected=msg("ipykernel, from vmmlab[instructor]"),
                     found=msg("it ended")
                     if not self.alive
-                    else msg("no answer within {START_S:.0f} s", START_S=_START_S),
+                    else msg("no answer within {seconds:.0f} s", seconds=_START_S),
                     next_step=msg("run `python -m ipykernel_launcher` here, and `vmmlab doctor`"),
                 )
 

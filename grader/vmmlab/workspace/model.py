@@ -65,7 +65,7 @@ def read(root: Path) -> Workspace:
         if data["schema"] != SCHEMA:
             raise UsageError(
                 msg("{path} is of another version.", path=path),
-                expected=msg("schema = {SCHEMA}", SCHEMA=SCHEMA),
+                expected=msg("schema = {schema}", schema=SCHEMA),
                 found=msg("schema = {schema}", schema=repr(data["schema"])),
                 next_step=msg("use the vmmlab that made this workspace, or make a new one"),
             )
