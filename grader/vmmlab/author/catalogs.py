@@ -116,9 +116,8 @@ def _in(folder: Path) -> Iterator[Source]:
     for path in sorted(folder.glob("*.py")):
         if not path.name.startswith("worksheet"):
             yield Source(path)
-    for name in ("causes.yml", "hints.yml"):
-        if (folder / name).is_file():
-            yield Source(folder / name, extract.causes)
+    if (folder / "causes.yml").is_file():
+        yield Source(folder / "causes.yml", extract.causes)
 
 
 def extracted(place: Place, language: str) -> Catalog:

@@ -124,7 +124,7 @@ class Limit:
     place: str
 
     def __str__(self) -> str:
-        return f"{self.what} ({self.place})" if self.place else self.what
+        return f"{self.what} ({self.place})" if self.place else str(self.what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,8 @@ class Exploration:
 
 def _data(record: Any) -> dict[str, Any]:
     """Return a record as a dictionary, ready for JSON."""
-    texts = _texts(type(record))
+    kind: type = type(record)
+    texts = _texts(kind)
     return {
         one.name: _value(getattr(record, one.name), text=one.name in texts)
         for one in fields(record)

@@ -7,18 +7,21 @@ it up to date. exploration.wrong.json and exploration.right.json are samples.
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from pydantic import TypeAdapter
 
+from vmmlab.base.messagedata import TEXT_SCHEMA, nested
 from vmmlab.explore.exploration import SCHEMA, Exploration, Verdict
 
 SCHEMA_FILE: Final = Path(__file__).with_name("exploration.schema.json")
 SAMPLE_FILES: Final = tuple(
     Path(__file__).with_name(f"exploration.{name}.json") for name in ("right", "wrong")
 )
+_TEXT: Final = "Text"
 _COUNTS: Final = ("states", "transitions", "seconds", "cpus", "cpu", "hopeless")
 _OWN: Final[dict[str, Any]] = {
     "schema": {"const": SCHEMA, "type": "string", "description": "the version of this layout"},
@@ -35,6 +38,7 @@ def _adapter() -> TypeAdapter[Exploration]:
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of an exploration."""
     schema = _adapter().json_schema(mode="serialization")
+    schema = _with_references(schema)
     schema["properties"] = {**_OWN, **schema["properties"]}
     for node in (schema, *schema["$defs"].values()):
         node["required"] = list(node["properties"])  # every field is written
@@ -45,11 +49,32 @@ def json_schema() -> dict[str, Any]:
             field.update({"description": fields[name]} if name in fields else {})
             if name in _COUNTS and field.get("type") in ("integer", "number"):
                 field["minimum"] = 0
+    schema["$defs"][_TEXT] = _text_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA,
         **schema,
     }
+
+
+def _with_references(node: Any) -> Any:
+    """Return a schema that refers to the definition of a text wherever it has one."""
+    if isinstance(node, list):
+        return [_with_references(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("properties") == TEXT_SCHEMA["properties"]:
+        return {"$ref": f"#/$defs/{_TEXT}"}
+    return {name: _with_references(one) for name, one in node.items()}
+
+
+def _text_schema() -> dict[str, Any]:
+    """Return the definition of a text, whose values may be texts."""
+    schema = deepcopy(dict(TEXT_SCHEMA))
+    properties = schema["properties"]
+    properties["values"]["additionalProperties"] = nested(_TEXT)
+    properties["items"]["items"] = nested(_TEXT)
+    return schema
 
 
 def _described(docstring: str) -> tuple[str, dict[str, str]]:

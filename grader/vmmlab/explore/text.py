@@ -5,10 +5,10 @@ Text from the student's files, such as the message of a panic, is sanitised here
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, label, msg
 from vmmlab.base.text import cells, clean
 from vmmlab.explore.exploration import (
     Counterexample,
@@ -16,6 +16,7 @@ from vmmlab.explore.exploration import (
     Limit,
     Part,
     ScheduleStep,
+    Verdict,
     number_text,
 )
 from vmmlab.i18n.translate import Reader
@@ -27,7 +28,21 @@ _NAMES: Final = {
     ("barrier", "in order"): msg("barrier, stores seen in order"),
     ("barrier", "store buffers"): msg("barrier, with store buffers"),
 }
-_SEEN: Final = "its store is now seen by the others"
+_VERDICTS: Final[Mapping[Verdict, str]] = {
+    "correct": label("correct"),
+    "no error found": label("no error found"),
+    "wrong": label("wrong"),
+    "unsupported": label("unsupported"),
+    "unfinished": label("unfinished"),
+}
+_COLUMNS: Final = (
+    label("step"),
+    label("who"),
+    label("where"),
+    label("what"),
+    label("who has what"),
+)
+_BOOT_STACK: Final = "boot stack"  # a key of `ScheduleStep.holds`; the others are variables
 _NAME_CELLS: Final = 36
 _VERDICT_CELLS: Final = 15
 _STATES_CELLS: Final = 16
@@ -53,14 +68,16 @@ def summary(found: Exploration, say: Reader | None = None) -> str:
     """
     say = say or Reader()
     if found.verdict == "wrong" and found.counterexample:
-        return say(msg("wrong schedule found: {what}", what=found.counterexample.what))
+        what = _shown(found.counterexample.what, say)
+        return say(msg("wrong schedule found: {what}", what=what))
     if found.verdict in ("correct", "no error found"):
-        told = dict.fromkeys(_bound(part.bound, say) for part in found.parts if part.bound)
-        how = "; ".join(told) or say("exhaustive")
-        return f"{say(f'no wrong schedule found: {found.states:,} states')}{say.label(', ')}{how}"
+        told = dict.fromkeys(_shown(part.bound, say) for part in found.parts if part.bound)
+        how = "; ".join(told) or say(msg("exhaustive"))
+        none = say(msg("no wrong schedule found: {states:,} states", states=found.states))
+        return f"{none}{say.label(', ')}{how}"
     first = _limit(next(limit for part in found.parts for limit in part.limits), say)
     if found.verdict == "unfinished":
-        return f"{say('not written yet')}{say.label(': ')}{first}"
+        return f"{say(msg('not written yet'))}{say.label(': ')}{first}"
     return f"{say.label('unsupported')}{say.label(': ')}{first}"
 
 
@@ -75,9 +92,9 @@ def _lines(found: Exploration, say: Reader) -> Iterator[str]:
 
 
 def _part(part: Part, say: Reader) -> Iterator[str]:
-    name, verdict = say(_NAMES[part.scenario, part.memory]), say.label(part.verdict)
+    name, verdict = say(_NAMES[part.scenario, part.memory]), say.label(_VERDICTS[part.verdict])
     states = "" if part.included else say(msg("{states:,} states", states=part.states))
-    how = _bound(part.bound, say) if part.bound else say("exhaustive")
+    how = _shown(part.bound, say) if part.bound else say(msg("exhaustive"))
     if part.limits:
         how = say(msg("as far as it can be followed"))
     if part.verdict == "wrong":
@@ -85,7 +102,7 @@ def _part(part: Part, say: Reader) -> Iterator[str]:
     if part.included:
         how = say(msg("included: these orders are among the next line's"))
     else:
-        how += f"{say.label(', ')}{say(f'{part.seconds:.1f} s')}"
+        how += f"{say.label(', ')}{say(msg('{seconds:.1f} s', seconds=part.seconds))}"
     columns = (
         _left(name, _NAME_CELLS),
         _left(verdict, _VERDICT_CELLS),
@@ -93,17 +110,14 @@ def _part(part: Part, say: Reader) -> Iterator[str]:
     )
     yield f"{'  '.join(columns)}  {how}"
     for assumption in part.assumptions:
-        yield f"    {say(assumption)}"
+        yield f"    {_shown(assumption, say)}"
     for limit in part.limits:
         yield f"    {verdict}{say.label(': ')}{_limit(limit, say)}"
 
 
-def _bound(bound: str, say: Reader) -> str:
-    return say.label(", ").join(map(say, bound.split(", ")))
-
-
 def _limit(limit: Limit, say: Reader) -> str:
-    return f"{say(limit.what)} ({limit.place})" if limit.place else say(limit.what)
+    what = _shown(limit.what, say)
+    return f"{what} ({limit.place})" if limit.place else what
 
 
 def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
@@ -111,24 +125,23 @@ def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
     titles = say.label("WRONG"), say.label("expected")
     wide = max(map(cells, titles))
     for title, text in zip(titles, (found.what, found.expected), strict=True):
-        yield f"{_left(title, wide)}  {say(text)}"
+        yield f"{_left(title, wide)}  {_shown(text, say)}"
     yield ""
-    label = say.label
-    rows = [(label("step"), label("who"), label("where"), label("what"), label("who has what"))]
+    rows = [tuple(map(say.label, _COLUMNS))]
     rows += [_row(step, say) for step in found.steps]
     widths = [max(cells(row[at]) for row in rows) for at in range(4)]
     if found.hopeless == 0:
-        yield f"  {say('Whatever the order of the steps, it ends like this:')}"
+        yield f"  {say(msg('Whatever the order of the steps, it ends like this:'))}"
         yield ""
     for number, row in enumerate(rows):
         columns = [(_right if at < 2 else _left)(row[at], width) for at, width in enumerate(widths)]
         yield f"  {'  '.join(columns)}  {row[4]}".rstrip()
         if number and number == found.hopeless:
-            yield f"        -- {say('from here on nothing can help any more')} --"
+            yield f"        -- {say(msg('from here on nothing can help any more'))} --"
     yield ""
     for cpu in found.cpus:
         where = ", ".join(filter(None, (cpu.place, cpu.function)))
-        yield f"  {_cpu(cpu.cpu):<5}  {say(cpu.doing)}{f' ({where})' if where else ''}"
+        yield f"  {_cpu(cpu.cpu):<5}  {_shown(cpu.doing, say)}{f' ({where})' if where else ''}"
     yield ""
     line = " "
     for name, value in found.values.items():
@@ -140,29 +153,49 @@ def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
     yield line.rstrip(",")
 
 
-def _row(step: ScheduleStep, say: Reader) -> tuple[str, str, str, str, str]:
-    holds = ", ".join(f"{say(name)}: {_cpu(cpu)}" for name, cpu in step.holds.items())
+def _row(step: ScheduleStep, say: Reader) -> tuple[str, ...]:
+    names = {_BOOT_STACK: say(msg("boot stack"))}
+    holds = ", ".join(f"{names.get(name, name)}: {_cpu(cpu)}" for name, cpu in step.holds.items())
     place = step.place or step.function
     return str(step.number), _cpu(step.cpu), place, _what(step, say), holds
 
 
 def _what(step: ScheduleStep, say: Reader) -> str:
     """Return what a step does: the action, its target and value, then details after commas."""
+    details = [_shown(one, say) for one in step.details]
     if not step.target:
-        return say(step.action)
-    doing, *more = step.action.split(", ")
+        return say.label(", ").join([_shown(step.action, say), *details])
     if step.read is not None and step.written is not None:
         values = f": {number_text(step.read)} -> {number_text(step.written)}"
     else:
         value = step.read if step.written is None else step.written
         values = "" if value is None else f" = {number_text(value)}"
-    told = {
-        "reads": msg("reads {target}", target=step.target),
-        "writes": msg("writes {target}", target=step.target),
-        "reads and writes at once": msg("reads and writes at once {target}", target=step.target),
-        _SEEN: msg("its store is now seen by the others: {target}", target=step.target),
-    }.get(doing, f"{doing} {step.target}")
-    return say.label(", ").join([say(told) + values, *map(say, more)])
+    return say.label(", ").join([_access(step, say) + values, *details])
+
+
+def _access(step: ScheduleStep, say: Reader) -> str:
+    """Return an action with its target, as the language has it."""
+    target = _shown(step.target, say)
+    known = {
+        "reads": msg("reads {target}", target=target),
+        "writes": msg("writes {target}", target=target),
+        "reads and writes at once": msg("reads and writes at once {target}", target=target),
+        "its store is now seen by the others": msg(
+            "its store is now seen by the others: {target}", target=target
+        ),
+    }.get(str(step.action))
+    return say(known) if known else f"{_shown(step.action, say)} {target}"
+
+
+def _shown(text: Text, say: Reader) -> str:
+    """Return a text of the exploration, in English if its values do not fit the translation.
+
+    They always fit, unless the code that was explored has interfered with the search.
+    """
+    try:
+        return say(text)
+    except (KeyError, ValueError, OverflowError):
+        return str(text)
 
 
 def _left(text: str, wide: int) -> str:

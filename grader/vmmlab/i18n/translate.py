@@ -20,7 +20,6 @@ from vmmlab.base.workspacefile import LANGUAGE_KEY, WORKSPACE_FILE, workspace_fo
 
 if TYPE_CHECKING:
     from vmmlab.i18n.catalog import Catalogs
-    from vmmlab.i18n.prose import Prose
 
 ENGLISH: Final = "en"
 LANGUAGES: Final = (ENGLISH, "ja")
@@ -93,14 +92,13 @@ class Reader:
         """
         if self.language == ENGLISH or not text:
             return str(text)
-        text = self._prose.resolve(text, lambda known: self._catalogs.find(known) is not None)
         return text if isinstance(text, str) else _spaced(shown(text, self._translate))
 
     def label(self, word: str) -> str:
         """Return a word as the name of a row, a column or an outcome: the context `label`."""
         if self.language == ENGLISH:
             return word
-        return self._catalogs.find_label(word) or self._prose.label(word)
+        return self._catalogs.find_label(word) or word
 
     def _translate(self, text: str, plural: str, count: int) -> str:
         return self._catalogs.find(text, plural, count) or source_text(text, plural, count)
@@ -110,12 +108,6 @@ class Reader:
         from vmmlab.i18n.catalog import Catalogs  # late: English needs none
 
         return Catalogs(self.language, self._folders)
-
-    @cached_property
-    def _prose(self) -> Prose:
-        from vmmlab.i18n.prose import Prose
-
-        return Prose(self.language, self._folders)
 
 
 def error_text(error: VmmlabError, say: Reader) -> str:

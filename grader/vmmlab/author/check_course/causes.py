@@ -48,18 +48,17 @@ def in_mutants_and_hints(course: Course, lab: Lab) -> Iterator[Forgotten]:
 
 
 def _hints(course: Course, lab: Lab, wanted: Mapping[str, Text]) -> Iterator[Forgotten]:
-    for name in ("causes.yml", "causes.ja.yml"):
-        file = f"labs/{lab.name}/{name}"
-        try:
-            causes = Causes(course.root / file).load()
-        except VmmlabError as error:
-            yield of_error(error, file)
-            continue
-        for cause, by in wanted.items():
-            if (cause not in causes or not causes[cause].hints) and lab.steps:
-                yield Forgotten(
-                    file,
-                    0,
-                    msg("no hint for the cause {cause} (from {by})", cause=cause, by=by),
-                    msg("add a list of hints"),
-                )
+    file = f"labs/{lab.name}/causes.yml"
+    try:
+        causes = Causes(course.root / file).load()
+    except VmmlabError as error:
+        yield of_error(error, file)
+        return
+    for cause, by in wanted.items():
+        if (cause not in causes or not causes[cause].hints) and lab.steps:
+            yield Forgotten(
+                file,
+                0,
+                msg("no hint for the cause {cause} (from {by})", cause=cause, by=by),
+                msg("add a list of hints"),
+            )
