@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from house import PACKAGE, PAGE, Finding, Rule, findings, page
 
-KNOWN: Mapping[tuple[Rule, str], str] = {
-}
+KNOWN: Mapping[tuple[Rule, str], str] = {}
 """What still breaks a rule, and why. Nothing may be added."""
 
 

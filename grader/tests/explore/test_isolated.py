@@ -8,6 +8,7 @@ import pytest
 
 import vmmlab
 from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.message import Message
 from vmmlab.cli.main import main
 from vmmlab.course.cohort import Cohort
 from vmmlab.explore import Bounds, isolated
@@ -63,8 +64,8 @@ def test_a_search_that_dies_is_one_clear_error(image, sandbox, inside, code, fou
     inside(code)
     with pytest.raises(InfraError) as caught:
         isolated.explore(image, COHORT, sandbox)
-    assert "ended without an answer" in caught.value.message
-    assert caught.value.found == found
+    assert "ended without an answer" in str(caught.value.message)
+    assert str(caught.value.found) == found
     assert caught.value.exit_code == 3
 
 
@@ -74,9 +75,10 @@ def test_a_search_that_hangs_is_ended(image, sandbox, inside):
         isolated.explore(image, COHORT, sandbox, wall_s=0.5)
 
 
+EVIL = {"message": "{x.__class__}", "values": {"x": 1}, "text": "harmless"}
 RIGHT = {
     **dict.fromkeys(("image", "compiler"), "x"),
-    **{"schema": "vmmlab/exploration/1", "verdict": "correct", "states": 0, "cpus": 3, "parts": []},
+    **{"schema": "vmmlab/exploration/2", "verdict": "correct", "states": 0, "cpus": 3, "parts": []},
 }
 
 
@@ -84,6 +86,8 @@ RIGHT = {
     "said",
     [
         *("", "all is well", "[1, 2]", "{}", '{"error": "no"}', '{"error": [1, 2, 3, 4]}'),
+        pytest.param("[" * 100_000, id="very deep"),
+        pytest.param(json.dumps({"error": [EVIL] * 4}), id="an error that looks inside"),
         json.dumps({**RIGHT, "verdict": "fine"}),
         pytest.param(json.dumps(RIGHT), id="of another image"),
         "\\xff\\xfe",
@@ -101,7 +105,7 @@ def test_an_incomplete_answer_is_refused(image, sandbox, inside):
     inside(f"print({answer!r})")
     with pytest.raises(InfraError, match="cannot be understood") as caught:
         isolated.explore(image, COHORT, sandbox)
-    assert caught.value.found == "this is the answer to another question"
+    assert str(caught.value.found) == "this is the answer to another question"
 
 
 def test_an_error_in_the_image_is_passed_on(image, sandbox):
@@ -109,6 +113,19 @@ def test_an_error_in_the_image_is_passed_on(image, sandbox):
     broken = dataclasses.replace(image, elf=image.symbols.line_text)
     with pytest.raises(InfraError, match="The image cannot be read"):
         isolated.explore(broken, COHORT, sandbox)
+
+
+def test_an_error_keeps_its_values_and_fits_a_line(image, inside):
+    message = {"message": "{file} is no image", "values": {"file": "a\nb\x1b[2J"}, "text": "?"}
+    said = [message, {"message": "two\nlines", "values": {}, "text": "?"}, {"text": "c\nd"}, ""]
+    inside(f"import json; print(json.dumps({{'error': {said!r}}}))")
+    with pytest.raises(InfraError) as caught:
+        isolated.explore(image, COHORT, Sandbox.none())
+    error = caught.value
+    assert isinstance(error.message, Message)
+    assert error.message.text == "{file} is no image"
+    for text in (error.message, error.expected, error.found, error.next_step):
+        assert str(text).isprintable(), text
 
 
 def test_another_architecture_is_refused_before_anything_is_started(image, sandbox, inside):
@@ -131,17 +148,17 @@ def test_no_solution_is_visible_inside_the_sandbox(course, image, inside):
     )
     with pytest.raises(InfraError) as caught:
         isolated.explore(image, COHORT, sandbox)
-    assert caught.value.message == "seen: []"
+    assert str(caught.value.message) == "seen: []"
     with pytest.raises(InfraError) as caught:  # the same program outside the sandbox
         isolated.explore(image, COHORT, Sandbox.none())
-    assert all(str(place) in caught.value.message for place in places)
+    assert all(str(place) in str(caught.value.message) for place in places)
 
 
 def test_a_missing_emulator_is_named(image, sandbox, monkeypatch):
     monkeypatch.setattr(isolated, "_PACKAGES", ("unicorn_that_is_not_there",))
     with pytest.raises(InfraError, match="needs unicorn_that_is_not_there") as caught:
         isolated.explore(image, COHORT, sandbox)
-    assert "vmmlab[explore]" in caught.value.next_step
+    assert "vmmlab[explore]" in str(caught.value.next_step)
 
 
 # --- the command -------------------------------------------------------------------------------

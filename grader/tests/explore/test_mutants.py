@@ -155,12 +155,12 @@ def found(explored, id):
     wrong = exploration.counterexample
     assert wrong.kind == FOUND[id], wrong.what
     for sentence in (wrong.what, wrong.expected, *(cpu.doing for cpu in wrong.cpus)):
-        assert IN_JAPANESE(sentence) != sentence
+        assert IN_JAPANESE(sentence) != str(sentence)
     if wrong.kind == "never-completes":
         for cpu in wrong.cpus:
             name = f"CPU {cpu.cpu}" if cpu.cpu else "the BSP"
-            over = cpu.doing.startswith("has ")  # finished, or not begun
-            assert (name in wrong.what) != over, (wrong.what, wrong.cpus)
+            over = str(cpu.doing).startswith("has ")  # finished, or not begun
+            assert (name in str(wrong.what)) != over, (wrong.what, wrong.cpus)
         assert wrong.hopeless <= len(wrong.steps)
     return wrong
 
@@ -205,7 +205,7 @@ def test_a_limit_is_reported(explored, id):
     exploration = explored(mutants.apply(COURSE, ALL[id]), scenario(id))
     assert exploration.verdict == "unsupported", exploration.counterexample
     limit = exploration.parts[0].limits[0]
-    assert limit.what.startswith(REFUSED[id])
+    assert str(limit.what).startswith(REFUSED[id])
     assert limit.place.startswith("lab4/")
 
 

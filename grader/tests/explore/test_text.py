@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from vmmlab.base.message import Message
 from vmmlab.base.text import cells
 from vmmlab.explore import text
 from vmmlab.explore.schema import SAMPLE_FILES, from_data
@@ -48,7 +49,7 @@ def test_columns_are_aligned(language):
     head, *rows = lines
     at = cells(head[: head.index(say.label("what"))])
     for row, step in zip(rows, steps, strict=True):
-        what = say(step.action) if not step.target else step.target
+        what = say(step.target or step.action)
         start = next(n for n in range(len(row)) if cells(row[:n]) == at)
         assert row[start - 1] == " "
         assert row[start] != " "
@@ -60,6 +61,22 @@ def test_columns_are_aligned(language):
             for line, part in zip(verdicts, one.parts, strict=True)
         }
         assert len(starts) == 1
+
+
+def test_a_text_that_does_not_fit_its_translation_is_shown_in_english(tmp_path):
+    (tmp_path / "locale").mkdir()
+    (tmp_path / "locale" / "ja.po").write_text(
+        'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n\n'
+        'msgid "{a} waits"\nmsgid_plural "{b} wait"\nmsgstr[0] "{b:d} は待つ"\n',
+        encoding="utf-8",
+    )
+    evil = Message("{a} waits", (("a", "CPU 1"),), "{a} wait", 2)
+    wrong = dataclasses.replace(WRONG.counterexample, what=evil)
+    parts = (*WRONG.parts[:-1], dataclasses.replace(WRONG.parts[-1], counterexample=wrong))
+    found = dataclasses.replace(WRONG, parts=parts)
+    say = Reader("ja", [tmp_path])
+    assert any("CPU 1 wait" in line for line in text.lines(found, say))
+    assert "CPU 1 wait" in text.summary(found, say)
 
 
 def test_text_from_a_file_is_sanitised():

@@ -154,6 +154,8 @@ def source_text(text: str, plural: str, count: int) -> str:
 def shown(text: Value, translate: Translate) -> str:
     """Return the text of a value in one language.
 
+    A translation that the values do not fit is not used: then the text is English.
+
     Args:
         text: a message, listed values, or a plain value, which is not translated.
         translate: looks source texts up.
@@ -166,7 +168,11 @@ def shown(text: Value, translate: Translate) -> str:
         if not text.values:
             return template
         fields = {name: _field(value, translate) for name, value in text.values}
-        return template.format_map(fields)
+        try:
+            return template.format_map(fields)
+        except (KeyError, ValueError, OverflowError):
+            # The values were made for the source text: those of a file may not fit a translation.
+            return source_text(text.text, text.plural, text.count).format_map(fields)
     if isinstance(text, Listed):
         separator = translate(text.separator, "", 1)
         return separator.join(shown(item, translate) for item in text.items)

@@ -204,7 +204,7 @@ def gradebook_sync(
     except ImportError as error:
         raise UsageError(
             msg("the gradebook needs nbgrader: {error}.", error=str(error)),
-            next_step=msg("pip install 'vmmlab[instructor]'"),
+            next_step="pip install 'vmmlab[instructor]'",
         ) from None
     options = books.Options(
         folder=nbgrader,
@@ -243,7 +243,7 @@ def gradebook_autograde(
     except ImportError as error:
         raise UsageError(
             msg("worksheets need nbgrader: {error}.", error=str(error)),
-            next_step=msg("pip install 'vmmlab[instructor,worksheets]'"),
+            next_step="pip install 'vmmlab[instructor,worksheets]'",
         ) from None
     graded = worksheets.grade(
         nbgrader, lab, student=student, again=force, sandbox_required=not no_sandbox

@@ -119,10 +119,8 @@ def _run(words: list[str]) -> int:
 
 def _disk_is_full(error: OSError) -> UsageError:
     place = error.filename2 or error.filename
-    where = f" ({place})" if place else ""
-    return UsageError(
-        msg("the disk is full{where}", where=where), next_step=msg("make room, then run this again")
-    )
+    full = msg("the disk is full ({place})", place=place) if place else msg("the disk is full")
+    return UsageError(full, next_step=msg("make room, then run this again"))
 
 
 def _language(words: Sequence[str]) -> str:

@@ -60,14 +60,7 @@ def check_defined(
                     where=where,
                     check_id=check_id,
                 ),
-                expected=msg(
-                    "{source}:{line}: labs > {lab} > {key} > {check_id}",
-                    source=source,
-                    line=lab.line,
-                    lab=lab.name,
-                    key=key,
-                    check_id=check_id,
-                ),
+                expected=f"{source}:{lab.line}: labs > {lab.name} > {key} > {check_id}",
                 found=msg("the nearest there is {near}", near=near) if near else "",
                 next_step=msg("add it there with its points and its step, or take the check out"),
             )

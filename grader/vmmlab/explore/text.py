@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from vmmlab.base.message import Text, label, msg
+from vmmlab.base.message import label, msg
 from vmmlab.base.text import cells, clean
 from vmmlab.explore.exploration import (
     Counterexample,
@@ -68,10 +68,9 @@ def summary(found: Exploration, say: Reader | None = None) -> str:
     """
     say = say or Reader()
     if found.verdict == "wrong" and found.counterexample:
-        what = _shown(found.counterexample.what, say)
-        return say(msg("wrong schedule found: {what}", what=what))
+        return say(msg("wrong schedule found: {what}", what=found.counterexample.what))
     if found.verdict in ("correct", "no error found"):
-        told = dict.fromkeys(_shown(part.bound, say) for part in found.parts if part.bound)
+        told = dict.fromkeys(say(part.bound) for part in found.parts if part.bound)
         how = "; ".join(told) or say(msg("exhaustive"))
         none = say(msg("no wrong schedule found: {states:,} states", states=found.states))
         return f"{none}{say.label(', ')}{how}"
@@ -94,7 +93,7 @@ def _lines(found: Exploration, say: Reader) -> Iterator[str]:
 def _part(part: Part, say: Reader) -> Iterator[str]:
     name, verdict = say(_NAMES[part.scenario, part.memory]), say.label(_VERDICTS[part.verdict])
     states = "" if part.included else say(msg("{states:,} states", states=part.states))
-    how = _shown(part.bound, say) if part.bound else say(msg("exhaustive"))
+    how = say(part.bound) if part.bound else say(msg("exhaustive"))
     if part.limits:
         how = say(msg("as far as it can be followed"))
     if part.verdict == "wrong":
@@ -110,13 +109,13 @@ def _part(part: Part, say: Reader) -> Iterator[str]:
     )
     yield f"{'  '.join(columns)}  {how}"
     for assumption in part.assumptions:
-        yield f"    {_shown(assumption, say)}"
+        yield f"    {say(assumption)}"
     for limit in part.limits:
         yield f"    {verdict}{say.label(': ')}{_limit(limit, say)}"
 
 
 def _limit(limit: Limit, say: Reader) -> str:
-    what = _shown(limit.what, say)
+    what = say(limit.what)
     return f"{what} ({limit.place})" if limit.place else what
 
 
@@ -125,7 +124,7 @@ def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
     titles = say.label("WRONG"), say.label("expected")
     wide = max(map(cells, titles))
     for title, text in zip(titles, (found.what, found.expected), strict=True):
-        yield f"{_left(title, wide)}  {_shown(text, say)}"
+        yield f"{_left(title, wide)}  {say(text)}"
     yield ""
     rows = [tuple(map(say.label, _COLUMNS))]
     rows += [_row(step, say) for step in found.steps]
@@ -141,7 +140,7 @@ def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
     yield ""
     for cpu in found.cpus:
         where = ", ".join(filter(None, (cpu.place, cpu.function)))
-        yield f"  {_cpu(cpu.cpu):<5}  {_shown(cpu.doing, say)}{f' ({where})' if where else ''}"
+        yield f"  {_cpu(cpu.cpu):<5}  {say(cpu.doing)}{f' ({where})' if where else ''}"
     yield ""
     line = " "
     for name, value in found.values.items():
@@ -162,9 +161,9 @@ def _row(step: ScheduleStep, say: Reader) -> tuple[str, ...]:
 
 def _what(step: ScheduleStep, say: Reader) -> str:
     """Return what a step does: the action, its target and value, then details after commas."""
-    details = [_shown(one, say) for one in step.details]
+    details = [say(one) for one in step.details]
     if not step.target:
-        return say.label(", ").join([_shown(step.action, say), *details])
+        return say.label(", ").join([say(step.action), *details])
     if step.read is not None and step.written is not None:
         values = f": {number_text(step.read)} -> {number_text(step.written)}"
     else:
@@ -175,7 +174,7 @@ def _what(step: ScheduleStep, say: Reader) -> str:
 
 def _access(step: ScheduleStep, say: Reader) -> str:
     """Return an action with its target, as the language has it."""
-    target = _shown(step.target, say)
+    target = step.target
     known = {
         "reads": msg("reads {target}", target=target),
         "writes": msg("writes {target}", target=target),
@@ -184,18 +183,7 @@ def _access(step: ScheduleStep, say: Reader) -> str:
             "its store is now seen by the others: {target}", target=target
         ),
     }.get(str(step.action))
-    return say(known) if known else f"{_shown(step.action, say)} {target}"
-
-
-def _shown(text: Text, say: Reader) -> str:
-    """Return a text of the exploration, in English if its values do not fit the translation.
-
-    They always fit, unless the code that was explored has interfered with the search.
-    """
-    try:
-        return say(text)
-    except (KeyError, ValueError, OverflowError):
-        return str(text)
+    return say(known) if known else f"{say(step.action)} {say(target)}"
 
 
 def _left(text: str, wide: int) -> str:

@@ -192,7 +192,7 @@ def _tool(name: str) -> str:
     package = "clang" if name == "clang" else "gcc binutils"
     raise InfraError(
         msg("{name} is not installed.", name=name),
-        next_step=msg("sudo apt-get install {package}", package=package),
+        next_step=f"sudo apt-get install {package}",
     )
 
 

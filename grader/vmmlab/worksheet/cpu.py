@@ -75,9 +75,9 @@ class TrialCpu:
         if name not in self._ids:
             raise UsageError(
                 msg(
-                    "there is no register {name} to set in {_bits}-bit mode.",
+                    "there is no register {name} to set in {bits}-bit mode.",
                     name=repr(name),
-                    _bits=self._bits,
+                    bits=self._bits,
                 ),
                 expected=", ".join(self._ids),
             )

@@ -30,5 +30,5 @@ def imported(module: str, package: str) -> Any:
                 "{package} is not installed, or there is none for this kind of machine.",
                 package=package,
             ),
-            next_step=msg("python -m pip install 'vmmlab[worksheets]'"),
+            next_step="python -m pip install 'vmmlab[worksheets]'",
         ) from None

@@ -65,8 +65,8 @@ def read(root: Path) -> Workspace:
         if data["schema"] != SCHEMA:
             raise UsageError(
                 msg("{path} is of another version.", path=path),
-                expected=msg("schema = {schema}", schema=SCHEMA),
-                found=msg("schema = {schema}", schema=repr(data["schema"])),
+                expected=f"schema = {SCHEMA}",
+                found=f"schema = {data['schema']!r}",
                 next_step=msg("use the vmmlab that made this workspace, or make a new one"),
             )
         numbers = data["cohort"]

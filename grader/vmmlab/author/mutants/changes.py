@@ -165,7 +165,7 @@ def keystone() -> Callable[[str, Bits, int], bytes | None]:
         raise UsageError(
             msg("keystone-engine is not installed, or there is none for this kind of machine."),
             expected=msg("what changes instructions needs an assembler"),
-            next_step=msg("python -m pip install 'vmmlab[author]'"),
+            next_step="python -m pip install 'vmmlab[author]'",
         ) from None
     modes = {16: ks.KS_MODE_16, 32: ks.KS_MODE_32, 64: ks.KS_MODE_64}
     engines = {bits: ks.Ks(ks.KS_ARCH_X86, mode) for bits, mode in modes.items()}
