@@ -65,7 +65,7 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released
     Args:
         course: the instructor's course, with its reference.
         dest: a folder that does not exist yet, or is empty.
-        cohorts: for whom there are to be stand-ins; the course's own if there are none. The first
+        cohorts: for whom there are to be prebuilt labs; the course's own if there are none. The first
             becomes the course's own in the release.
 
     Raises:
