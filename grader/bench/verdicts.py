@@ -348,7 +348,11 @@ def differences(old: Record, new: Record) -> Iterator[str]:
 
 
 def compare(
-    old: Mapping[str, Record], new: Mapping[str, Record], only: str | None = None
+    old: Mapping[str, Record],
+    new: Mapping[str, Record],
+    only: str | None = None,
+    *,
+    common: bool = False,
 ) -> tuple[list[str], int]:
     """Compare two dumps.
 
@@ -356,13 +360,21 @@ def compare(
         old: the records before the rewrite, by name.
         new: those after it.
         only: compare only what matches.
+        common: leave out what is in one dump only, and say how many these are.
 
     Returns:
         The differences as lines, equal ones grouped, with a summary as the last line; and the
         number of submissions that differ.
+
+    Raises:
+        Mistake: there is nothing to compare.
     """
     groups: dict[str, list[str]] = {}
     names = chosen(dict.fromkeys([*old, *new]), only)
+    left_out = [name for name in names if common and not (name in old and name in new)]
+    names = [name for name in names if name not in left_out]
+    if not names:
+        raise Mistake("there is nothing to compare.")
     for name in names:
         if name not in new or name not in old:
             found = [f"only in the {'old' if name in old else 'new'} dump"]
@@ -378,6 +390,7 @@ def compare(
     lines.append(
         f"{len(names)} submissions, {checks} checks: "
         + (f"{different} submissions differ." if different else "no verdict differs.")
+        + (f" {len(left_out)} in one dump only are left out." if left_out else "")
     )
     return lines, different
 
@@ -408,6 +421,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("old", type=Path)
     one.add_argument("new", type=Path)
     one.add_argument("--only", metavar="PATTERN", help="only the names that match or contain this")
+    one.add_argument("--common", action="store_true", help="leave out what is in one dump only")
     return top
 
 
@@ -418,7 +432,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.command == "compare":
         old, new = read_dump(options.old), read_dump(options.new)
-        lines, different = compare(old, new, options.only)
+        lines, different = compare(old, new, options.only, common=options.common)
         print("\n".join(lines))
         return 1 if different else 0
     vmmlab = options.vmmlab.absolute()

@@ -1,4 +1,4 @@
-"""Writing a file in one go: the old content or the new one, and nothing beside it."""
+"""Writing a file in one go: old or new content, and no other file is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strangers' text: nothing of it repaints a terminal, and its width is known."""
+"""Untrusted text cannot change a terminal, and its width is known."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ import pytest
 
 from vmmlab.base.errors import InfraError
 from vmmlab.cli import main
-from vmmlab.host import sandbox, tools, versions
+from vmmlab.host import bubblewrap, tools, versions
+from vmmlab.host.bubblewrap import Bubblewrap
 from vmmlab.student import doctor
 from vmmlab.student.doctor import Item
 
@@ -25,7 +26,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(versions.QEMU_VARIABLE, raising=False)
     monkeypatch.setattr(tools, "GRUB_MODULES", tmp_path / "grub")
     monkeypatch.setattr(
-        sandbox, "probe", lambda: sandbox.Probe(False, reason="none", next_step="mend bwrap")
+        bubblewrap, "examine", lambda: Bubblewrap(False, reason="none", next_step="mend bwrap")
     )
     return tmp_path
 

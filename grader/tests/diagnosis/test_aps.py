@@ -15,6 +15,7 @@ from vmmlab.diagnosis.aps import (
     why_not,
     why_not_all_parked,
 )
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe import milestones as registry
 from vmmlab.observe.cpu import TakenException, TripleFault
 from vmmlab.observe.milestones import (
@@ -30,7 +31,7 @@ from vmmlab.observe.milestones import (
     WAITING,
     Milestone,
 )
-from vmmlab.observe.observation import VMM_BASE, Icr
+from vmmlab.observe.observation import Icr
 from vmmlab.observe.place import Place
 
 TRAMPOLINE = Place(0xF012, "trampoline", "cpuinit_start+0x12", "lab3/apinit.S", 30, "student", 0x12)

@@ -1,4 +1,4 @@
-"""What vmmlab says of the container it runs in: read from files as the kernel writes them."""
+"""The limits of a container, read from files as the kernel writes them."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_outside_of_a_container_nothing_is_said(tmp_path: Path) -> None:
 def test_podman_says_so_in_the_environment_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With --read-only its file is not to be seen."""
+    """With --read-only, podman's file is hidden."""
     monkeypatch.setattr(container, "_MARKS", ("no-such-file",))
     monkeypatch.delenv("container", raising=False)
     assert not container.inside()
@@ -84,7 +84,7 @@ def test_one_without_any_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("below", ["docker/abc", ""])
 def test_control_groups_of_version_1(tmp_path: Path, below: str) -> None:
-    """The container's own part is at the top; or the whole tree is seen, and the path leads."""
+    """Either only the container's part is visible, at the top, or the whole tree, by the path."""
     top = "sys/fs/cgroup"
     files = {
         ".dockerenv": "",

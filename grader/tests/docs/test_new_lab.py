@@ -107,7 +107,7 @@ def test_half_a_lab_is_never_left_behind(clone, monkeypatch):
     def full(path, text):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(new_lab, "_replace", full)
+    monkeypatch.setattr(new_lab, "write_atomically", full)
     with pytest.raises(InfraError, match="nothing was left behind") as caught:
         new_lab.new_lab(load_course(clone), "lab9")
     assert "No space left" in caught.value.found

@@ -11,8 +11,9 @@ from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.cli.main import main
 from vmmlab.course.cohort import Cohort
 from vmmlab.explore import Bounds, isolated
-from vmmlab.host import sandbox as sandboxes
-from vmmlab.host.sandbox import Probe, Sandbox
+from vmmlab.host import bubblewrap
+from vmmlab.host.bubblewrap import Bubblewrap
+from vmmlab.host.sandbox import Sandbox
 
 COHORT = Cohort.derive("dev")
 
@@ -160,7 +161,7 @@ def command(course, submission, *words):
 
 
 def test_untrusted_work_needs_the_sandbox(course, mine, monkeypatch, capsys):
-    monkeypatch.setattr(sandboxes, "probe", lambda: Probe(False, reason="not here"))
+    monkeypatch.setattr(bubblewrap, "examine", lambda: Bubblewrap(False, reason="not here"))
     assert command(course, mine) == 3
     assert "Other people's code needs a sandbox" in capsys.readouterr().err
     assert command(course, mine, "--no-sandbox") == 0

@@ -281,13 +281,13 @@ def test_the_search_ends_when_its_time_is_up(explored, solution):
 ALONE = """\
 import json, sys
 from pathlib import Path
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.course.cohort import Cohort
 from vmmlab.explore import explore
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.builder import Builder
 from vmmlab.images.sources import FromReference
-course = courses.load(Path(sys.argv[1]))
+course = load_course(Path(sys.argv[1]))
 files = {name: text.encode() for name, text in json.load(sys.stdin).items()}
 sandbox = Sandbox.choose(require=False)
 builder = Builder(course.tree, course, sandbox, None, FromReference(course.reference_dir))

@@ -1,4 +1,4 @@
-"""What a sandbox must show so that a tool that somebody built themselves works."""
+"""The directories that a sandbox must bind for a tool outside of the system's own."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Nothing outlives what started it, however early it is killed."""
+"""No process outlives the one that started it, at whatever moment that is killed."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ SLEEPER = ["sleep", "4217"]
 
 
 def gone(pid: int) -> bool:
-    """Whether a process is gone, or a zombie that nobody has waited for."""
+    """Return whether a process is gone, or is a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         return stat.rpartition(")")[2].split()[0] == "Z"
@@ -42,7 +42,7 @@ def until(condition) -> None:
 
 @pytest.fixture
 def detached():
-    """A process whose child has a session of its own, out of reach of killpg."""
+    """A process whose child has its own session, which killpg does not reach."""
     script = f"setsid {' '.join(SLEEPER)} & wait"
     process = subprocess.Popen(["sh", "-c", script], start_new_session=True)
     until(lambda: children(process.pid))
@@ -76,7 +76,7 @@ def test_a_process_that_is_gone_is_no_error():
 
 
 def sleepers() -> set[int]:
-    """All processes that run SLEEPER."""
+    """Return all processes that run SLEEPER."""
     wanted = "\0".join(SLEEPER).encode() + b"\0"
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):

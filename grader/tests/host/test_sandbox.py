@@ -1,4 +1,4 @@
-"""What the sandbox lets through, what it stops, and what it says when it cannot work."""
+"""What the sandbox allows, what it stops, and its error when it cannot work."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from pathlib import Path
 import pytest
 
 from vmmlab.base.errors import InfraError
-from vmmlab.host import sandbox
+from vmmlab.host import bubblewrap, sandbox
+from vmmlab.host.bubblewrap import Bubblewrap
 from vmmlab.host.container import Confinement
-from vmmlab.host.sandbox import Limits, Probe, Sandbox, explain, kill_tree
+from vmmlab.host.rlimits import ResourceLimits
+from vmmlab.host.sandbox import Sandbox, kill_tree
 
-ROOT = Path(__file__).resolve().parents[3]
-needs_bwrap = pytest.mark.skipif(not sandbox.probe().works, reason="bubblewrap does not work here")
+needs_bwrap = pytest.mark.skipif(
+    not bubblewrap.examine().works, reason="bubblewrap does not work here"
+)
 KINDS = [pytest.param("bwrap", marks=needs_bwrap), "none"]
 
 
@@ -93,7 +96,7 @@ class TestBothKinds:
             "dd if=/dev/null of=big bs=1 seek=9M 2>/dev/null; dd if=big of=copy bs=1M; exit 0",
             cwd=tmp_path,
             rw=(tmp_path,),
-            limits=Limits(file_mib=1),
+            limits=ResourceLimits(file_mib=1),
         )
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1024 * 1024, done
 
@@ -104,12 +107,12 @@ class TestBothKinds:
         assert len(done.stdout) == 1024 * 1024
 
     def test_processor_time_is_limited(self, box: Sandbox) -> None:
-        done = sh(box, "while :; do :; done", limits=Limits(cpu_s=1))
+        done = sh(box, "while :; do :; done", limits=ResourceLimits(cpu_s=1))
         assert done.returncode == 128 + 24
         assert not done.timed_out
 
     def test_memory_is_limited(self, box: Sandbox) -> None:
-        done = sh(box, "ulimit -v", limits=Limits(memory_mib=300))
+        done = sh(box, "ulimit -v", limits=ResourceLimits(memory_mib=300))
         assert done.stdout == b"%d\n" % (300 * 1024)
 
     def test_limits_never_rise_above_those_of_the_caller(self, box: Sandbox) -> None:
@@ -117,7 +120,8 @@ class TestBothKinds:
             "import resource; from vmmlab.host.sandbox import *; "
             "resource.setrlimit(resource.RLIMIT_CPU, (5, 5)); "
             f"b = Sandbox({box.kind!r}, '', {box.bwrap!r}); "
-            "d = b.run(['/bin/sh', '-c', 'ulimit -t'], timeout_s=9, limits=Limits(cpu_s=60)); "
+            "limits = ResourceLimits(cpu_s=60); "
+            "d = b.run(['/bin/sh', '-c', 'ulimit -t'], timeout_s=9, limits=limits); "
             "assert d.stdout == b'5\\n', d"
         )
         subprocess.run([sys.executable, "-c", code], check=True)
@@ -238,12 +242,12 @@ class TestBwrap:
 
 
 class TestChoosing:
-    def fake(self, monkeypatch: pytest.MonkeyPatch, found: Probe) -> None:
-        monkeypatch.setattr(sandbox, "probe", lambda: found)
+    def fake(self, monkeypatch: pytest.MonkeyPatch, found: Bubblewrap) -> None:
+        monkeypatch.setattr(bubblewrap, "examine", lambda: found)
 
     def test_required_and_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fake(
-            monkeypatch, Probe(False, reason="bwrap is not installed", next_step="install it")
+            monkeypatch, Bubblewrap(False, reason="bwrap is not installed", next_step="install it")
         )
         with pytest.raises(InfraError) as caught:
             Sandbox.choose(require=True)
@@ -252,13 +256,13 @@ class TestChoosing:
         assert caught.value.next_step == "install it"
 
     def test_not_required_and_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.fake(monkeypatch, Probe(False, reason="bwrap is not installed"))
+        self.fake(monkeypatch, Bubblewrap(False, reason="bwrap is not installed"))
         box = Sandbox.choose(require=False)
         assert box.kind == "none"
         assert "bwrap is not installed" in box.note
 
     def test_works(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.fake(monkeypatch, Probe(True, "/usr/bin/bwrap", "0.8.0"))
+        self.fake(monkeypatch, Bubblewrap(True, "/usr/bin/bwrap", "0.8.0"))
         box = Sandbox.choose(require=True)
         assert box.kind == "bwrap"
         assert "no network" in box.note
@@ -266,76 +270,9 @@ class TestChoosing:
     def test_a_container_limits_the_number_of_processes(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.fake(monkeypatch, Probe(True, "/usr/bin/bwrap", "0.8.0"))
+        self.fake(monkeypatch, Bubblewrap(True, "/usr/bin/bwrap", "0.8.0"))
         around = Confinement(10001, False, False, True, False, False, None, None)
         monkeypatch.setattr(sandbox.container, "examine", lambda: around)
         assert Sandbox.choose(require=True).note.endswith("the number of processes is not")
         monkeypatch.setattr(sandbox.container, "examine", lambda: replace(around, processes=200))
         assert Sandbox.choose(require=True).note.endswith("by the container, to 200 in all")
-
-    def probed(self, monkeypatch: pytest.MonkeyPatch, path: Path) -> Probe:
-        monkeypatch.setenv("PATH", str(path))
-        sandbox._probe_once.cache_clear()
-        try:
-            return sandbox.probe()
-        finally:
-            sandbox._probe_once.cache_clear()
-
-    def test_probe_without_bwrap(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        found = self.probed(monkeypatch, tmp_path)
-        assert not found.works
-        assert "not installed" in found.reason
-        assert "apt-get install bubblewrap" in found.next_step
-
-    def test_probe_with_broken_bwrap(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        fake = tmp_path / "bwrap"
-        fake.write_text(
-            "#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n"
-        )
-        fake.chmod(0o755)
-        found = self.probed(monkeypatch, tmp_path)
-        assert not found.works
-        assert "uid map" in found.reason
-
-    def test_probe_is_made_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        first = sandbox.probe()
-        monkeypatch.setattr(sandbox.subprocess, "run", None)
-        assert sandbox.probe() is first
-
-    @pytest.mark.parametrize(
-        ("file", "content", "reason"),
-        [
-            ("proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n", "AppArmor"),
-            ("proc/sys/kernel/unprivileged_userns_clone", "0\n", "forbids user namespaces"),
-            ("proc/sys/user/max_user_namespaces", "0\n", "no user namespaces"),
-            (".dockerenv", "", "container"),
-            ("run/.containerenv", "", "container"),
-            ("nothing", "", "bwrap failed: it said"),
-        ],
-    )
-    def test_reasons(self, tmp_path: Path, file: str, content: str, reason: str) -> None:
-        path = tmp_path / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-        why, step = explain("it said", tmp_path)
-        assert reason in why
-        assert "it said" in why
-        assert step
-
-    @pytest.mark.parametrize(
-        ("said", "reason", "what"),
-        [
-            ("bwrap: No permissions to create new namespace", "namespaces", "seccomp-grader.json"),
-            ("bwrap: pivot_root: Operation not permitted", "namespaces", "seccomp-grader.json"),
-            ("bwrap: Failed to make / slave: Permission denied", "AppArmor", "apparmor-grader"),
-            ("bwrap: setting up uid map: Permission denied", "AppArmor", "apparmor-grader"),
-        ],
-    )
-    def test_reasons_in_a_container(
-        self, tmp_path: Path, said: str, reason: str, what: str
-    ) -> None:
-        (tmp_path / ".dockerenv").touch()
-        why, step = explain(said, tmp_path)
-        assert reason in why
-        assert f"docker/{what}" in step
-        assert (ROOT / "docker" / what).is_file()

@@ -19,7 +19,9 @@ from vmmlab.course.comments import code, comments, translate_files
 from vmmlab.course.load import load_course
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import cells
-from vmmlab.images import Builder, BuildOptions, FromReference
+from vmmlab.images.builder import Builder
+from vmmlab.images.model import BuildOptions
+from vmmlab.images.sources import FromReference
 from vmmlab.student.build import _changed
 
 ROOT = Path(__file__).resolve().parents[3]

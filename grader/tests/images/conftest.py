@@ -8,7 +8,7 @@ from pathlib import Path
 import mini
 import pytest
 
-from vmmlab.host import sandbox
+from vmmlab.host import bubblewrap
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildFailed, BuildOptions, Image
@@ -54,7 +54,7 @@ def build(builder: Builder) -> Callable[..., Image]:
 
 @pytest.fixture
 def fail(build: Callable[..., Image]) -> Fail:
-    """The BuildFailed of a build."""
+    """Return the BuildFailed that a build raises."""
 
     def call(lab: str, options: BuildOptions | None = None, **changes: str) -> BuildFailed:
         with pytest.raises(BuildFailed) as caught:
@@ -66,8 +66,8 @@ def fail(build: Callable[..., Image]) -> Fail:
 
 @pytest.fixture
 def isolated() -> None:
-    """Skips where there is no bubblewrap: the test is about what it hides."""
-    if not sandbox.probe().works:
+    """Skip the test where there is no bubblewrap: it is about what bubblewrap hides."""
+    if not bubblewrap.examine().works:
         pytest.skip("bubblewrap does not work here")
 
 

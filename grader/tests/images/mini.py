@@ -193,7 +193,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 
 def solution(**changes: str) -> dict[str, bytes]:
-    """The reference's files; `changes` are by file name with `_` for `.`: beta_c="…"."""
+    """Return the reference's files; `changes` are by file name with `_` for `.`: beta_c="…"."""
     files = dict(REFERENCE)
     for short, text in changes.items():
         (name,) = [one for one in files if one.endswith("/" + short.replace("_", "."))]

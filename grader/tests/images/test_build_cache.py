@@ -1,4 +1,4 @@
-"""The cache: atomic, bounded, forgiving."""
+"""The cache: entries appear whole, its size is bounded, damage is repaired."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_least_recently_used_go_first(cache: Cache) -> None:
 def test_what_is_taken_while_the_cache_is_pruned_stays(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between being listed as old and being dropped, an entry may be about to be booted."""
+    """An entry that is listed as old may be in use by the time it is deleted."""
     paths = [put(cache, f"{n}{n}", b"x" * 3000) for n in range(5)]
     for n, path in enumerate(paths):
         age(path, 10_000 - n)

@@ -1,4 +1,4 @@
-"""Texts of gcc, clang, GNU as and GNU ld, and what becomes of them. Starts no compiler."""
+"""Output of gcc, clang, GNU as and GNU ld as diagnostics. Starts no compiler."""
 
 from __future__ import annotations
 

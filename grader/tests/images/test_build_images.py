@@ -1,4 +1,4 @@
-"""Building on the mini tree: what an image holds, and what makes another one."""
+"""Builds of the mini tree: what an image contains, and what changes it."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ class TestStandins:
 
 
 class TestOurOwnFaults:
-    """Never a reason for 0 points: InfraError, not BuildFailed."""
+    """The kit's own faults are InfraError, never BuildFailed: they must not cost points."""
 
     def builder(self, kit: Path, tmp_path: Path, box: Sandbox, part: str, **change: str) -> Builder:
         copy = shutil.copytree(kit, tmp_path / "kit")

@@ -209,7 +209,7 @@ class TestContract:
 
 
 class TestNames:
-    """A student's own symbols never stand for given ones."""
+    """A student's symbols never take the place of provided ones."""
 
     def test_faked_tracepoint_stays_local(self, build: Build) -> None:
         fake = "\nvoid vmm_parked (void) { counter = 9; }\n"
@@ -364,10 +364,10 @@ class TestTricks:
         assert first(error)[0] == "lab2/tramp.S"
 
     def shorten(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from vmmlab.host.sandbox import Limits
+        from vmmlab.host.rlimits import ResourceLimits
         from vmmlab.images import compile
 
-        monkeypatch.setattr(compile, "LIMITS", Limits(file_mib=16, cpu_s=1, memory_mib=512))
+        monkeypatch.setattr(compile, "LIMITS", ResourceLimits(file_mib=16, cpu_s=1, memory_mib=512))
 
     def test_handwritten_debug_information(self, build: Build) -> None:
         code = (
@@ -395,7 +395,7 @@ class TestTricks:
 
 @pytest.mark.usefixtures("isolated")
 class TestReadingOtherFiles:
-    """Whatever a source names outside its own files is not there."""
+    """A source cannot include anything outside of its build."""
 
     def test_incbin(self, fail: Fail) -> None:
         for path in ("/etc/hostname", "/etc/passwd", "/proc/self/environ", "/proc/version"):

@@ -10,7 +10,8 @@ import pytest
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
-from vmmlab.host.sandbox import Limits, Sandbox
+from vmmlab.host.rlimits import ResourceLimits
+from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions, Image
 from vmmlab.images.sources import FromReference, Prebuilt
@@ -64,7 +65,7 @@ def boots(box: Sandbox, image: Image, cpus: int = 4) -> bool:
         [qemu, *machine.split(), *device.split(), "-kernel", str(image.kernel)],
         ro=(image.kernel.parent,),
         timeout_s=60,
-        limits=Limits(file_mib=1),
+        limits=ResourceLimits(file_mib=1),
     )
     return done.returncode == PARKED
 

@@ -16,7 +16,7 @@ from vmmlab.machine import Gdb, Machine, MachineSpec, Stop
 
 
 def asynced(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Runs an asynchronous test, for at most a minute."""
+    """Run an asynchronous test, for at most a minute."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -41,7 +41,7 @@ class Kernel:
 
 
 async def run_to(gdb: Gdb, address: int, cpus: list[int] | None = None) -> Stop:
-    """Resumes until some processor reaches `address`."""
+    """Resume until some processor reaches `address`."""
     await gdb.set_break(address)
     await gdb.resume(cpus)
     stop = await gdb.wait(10)
@@ -52,7 +52,7 @@ async def run_to(gdb: Gdb, address: int, cpus: list[int] | None = None) -> Stop:
 
 
 async def all_at(gdb: Gdb, address: int, cpus: set[int]) -> None:
-    """Runs until each of `cpus` has reached `address`, where it is held; clears the breakpoint."""
+    """Run until each of `cpus` has reached `address` and is held there; clear the breakpoint."""
     left = set(cpus)
     everyone = set(range(gdb.cpus))
     while left:
@@ -63,13 +63,13 @@ async def all_at(gdb: Gdb, address: int, cpus: set[int]) -> None:
 
 
 async def slots(machine: Machine, kernel: Kernel) -> list[int]:
-    """How often each slot was counted up; slot 0 is the boot processor's."""
+    """Return how often each slot was counted up; slot 0 is the boot processor's."""
     data = await machine.gdb.read_phys(kernel["slots"], 8 * machine.spec.cpus)
     return [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)]
 
 
 def alive(pid: int) -> bool:
-    """Whether that process exists and is no zombie."""
+    """Return whether a process exists and is no zombie."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""Deadlock detection: when it says that no CPU can go on, and when it does not. Two CPUs each."""
+"""Deadlock detection: when it finds that no CPU can go on, and when it does not; with two CPUs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from keystone import KS_ARCH_X86, KS_MODE_64, Ks
 from machine_helpers import Kernel, all_at, asynced
 
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine import Machine
 from vmmlab.observe import deadlock
-from vmmlab.observe.observation import VMM_BASE
 from vmmlab.observe.session import Session
 from vmmlab.observe.view import Inputs
 
@@ -53,7 +53,7 @@ MOVING = {
 
 
 class Symbols:
-    """Those of an image in which there are only the programs of this file."""
+    """The symbols of an image that holds only the programs of this file."""
 
     def maybe(self, name: str) -> int | None:
         return {"cpuinit_start": 0, "cpuinit_end": 0}.get(name)

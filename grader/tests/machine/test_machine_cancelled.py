@@ -25,7 +25,7 @@ class Cancelled(Machine):
 
 
 async def complaints(boot: Callable[[], Any]) -> list[str]:
-    """Run one boot in a task of its own; return what asyncio has to complain about afterwards."""
+    """Run one boot in a task of its own; return what asyncio reports afterwards."""
     said: list[str] = []
     before = asyncio.all_tasks()
     asyncio.get_running_loop().set_exception_handler(

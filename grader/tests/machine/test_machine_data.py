@@ -27,7 +27,7 @@ def test_limits_follow_the_host_but_never_below_one() -> None:
     assert base.scaled(NOMINAL_START_S * 3).quiet_s == pytest.approx(base.quiet_s * 3, rel=0.02)
     assert base.scaled(1e9).total_s == pytest.approx(base.total_s * 50)
     assert base.times(math.nan) == base
-    # Many CPUs take long to start, which says nothing of the host.
+    # Many CPUs take long to start; that is not the fault of the host.
     assert nominal_start_s(4) == pytest.approx(NOMINAL_START_S, rel=0.05)
     assert base.scaled(nominal_start_s(255), 255).quiet_s < 5 * base.quiet_s
     assert base.scaled(nominal_start_s(255), 4).quiet_s > 40 * base.quiet_s

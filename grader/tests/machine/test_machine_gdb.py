@@ -134,7 +134,7 @@ async def test_step_moves_one_processor_by_one_instruction(kernel: Kernels) -> N
 async def test_no_breakpoint_is_lost_when_several_processors_hit_it(
     kernel: Kernels, threads: str
 ) -> None:
-    """Each pass adds one to the processor's slot: reports and passes must be the same number."""
+    """Each pass adds one to the processor's slot, so reports and passes must be equal in number."""
     k = kernel("AP_RACE")
     async with k.machine(threads=threads) as m:
         await all_at(m.gdb, k["ap_race"], {1, 2, 3})
@@ -156,7 +156,7 @@ async def test_no_breakpoint_is_lost_when_several_processors_hit_it(
                 continue
             slot = slot_of[registers.cpu]
             difference = passes[slot] - start[slot] - reports[registers.cpu]
-            # Not yet reported is allowed once: it stands there and comes next.
+            # One stop may be unreported: the processor is at the breakpoint and reports it next.
             assert difference in (0, 1)
             if difference:
                 unreported += 1
@@ -187,7 +187,7 @@ async def test_two_breakpoints_in_a_row_both_stop(kernel: Kernels) -> None:
         assert first.address is not None
         following = (await m.gdb.step(0)).address
         assert following is not None
-        # It stands there already and has not said so: that comes first.
+        # It is at that breakpoint already and has not reported it: that stop comes first.
         await run_to(m.gdb, following)
         for expected in (k["bsp_spin"], following, k["bsp_spin"]):
             await m.gdb.resume()
@@ -395,7 +395,7 @@ async def test_hlt(kernel: Kernels) -> None:
         assert (step.kind, step.cpu, step.address) == ("halted", stop.cpu, k["ap_after_hlt"])
         again = await m.gdb.step(stop.cpu)
         assert (again.kind, again.address) == ("halted", k["ap_after_hlt"])
-        # All three, and resuming a processor that stands before its hlt.
+        # All three; then resume a processor whose next instruction is its hlt.
         for _ in range(2):
             await run_to(m.gdb, k["ap_hlt"])
         await m.gdb.resume()
@@ -479,7 +479,7 @@ async def test_a_guest_that_ends_its_machine(kernel: Kernels, macro: str, reason
 
 @asynced
 async def test_interrupt_and_breakpoint_race(kernel: Kernels) -> None:
-    """An interrupt at a random moment never swallows a breakpoint."""
+    """An interrupt at a random moment never makes a breakpoint unreported."""
     k = kernel("NO_APS")
     async with k.machine(cpus=2) as m:
         await run_to(m.gdb, k["bsp_spin"])
@@ -495,7 +495,7 @@ async def test_interrupt_and_breakpoint_race(kernel: Kernels) -> None:
                 expected += 1
                 assert stop.address == k["bsp_spin"]
             count = (await slots(m, k))[0]
-            # It may stand on the breakpoint again without having said so yet.
+            # It may be at the breakpoint again without having reported it yet.
             assert count == expected or (count == expected + 1 and stop.kind == "interrupt")
             assert not m.gdb.running
         assert kinds["break"] > 10

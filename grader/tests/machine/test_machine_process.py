@@ -1,4 +1,4 @@
-"""The QEMU process: starting, dying, flooding, and leaving nothing behind."""
+"""The QEMU process: its start, its death, floods of output, and what is left: nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from machine_helpers import Kernel, alive, asynced, open_files, run_to
 
 from vmmlab.base.errors import InfraError
-from vmmlab.host import sandbox
+from vmmlab.host import bubblewrap, sandbox
 from vmmlab.host.versions import qemu_path
 from vmmlab.machine import IcrWrite, IoWrite, Limits, Machine, MachineDied, MachineSpec
 from vmmlab.machine.exceptions import MAX_EXCEPTIONS
@@ -64,7 +64,7 @@ async def test_start_and_end(kernel: Kernels) -> None:
 
 
 def running_with(path: Path) -> list[str]:
-    """Processes that have `path` on their command line."""
+    """Return the processes that have `path` on their command line."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -79,7 +79,7 @@ def running_with(path: Path) -> list[str]:
 @pytest.mark.parametrize("kind", ["bwrap", "none"])
 @asynced
 async def test_in_the_real_sandbox(kernel: Kernels, tmp_path: Path, kind: str) -> None:
-    if kind == "bwrap" and not sandbox.probe().works:
+    if kind == "bwrap" and not bubblewrap.examine().works:
         pytest.skip("bubblewrap does not work here")
     if kind == "bwrap" and not qemu_path().is_relative_to("/usr"):
         pytest.skip("this QEMU is not one of the system's")

@@ -1,4 +1,4 @@
-"""The debug client against a stub that answers what the test wants, also nonsense."""
+"""The debug client with a stub whose answers the test chooses, nonsense among them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_a_stop_without_a_cause_is_not_reported() -> None:
 
 @asynced
 async def test_the_one_that_stands_on_a_breakpoint_is_the_one() -> None:
-    """QEMU's reply names whoever came last."""
+    """QEMU's reply names the processor that was last."""
     async with connected() as (gdb, stub):
         await gdb.set_break(0x2000)
         stub.stops = ["T05thread:p01.01;"]

@@ -9,7 +9,7 @@ from vmmlab.machine.exceptions import MAX_EXCEPTIONS
 from vmmlab.machine.trace import MAX_EVENTS, MAX_PARTIAL, TraceLog, parse
 
 DATA = Path(__file__).parent / "data"
-#: The threads of processors 0, 1, … when the samples were recorded.
+# The threads of processors 0, 1, … when the samples were recorded.
 THREADS = {
     "qboot-7.2": 21820,
     "seabios-7.2": 21827,

@@ -54,7 +54,7 @@ def test_another_check_is_no_kill(outcome):
     other = check("lab1.mi.uefi", "fail", "mi-not-copied")
     result = judge(MUTANT, report(named, other))
     assert result.verdict == "survived"
-    assert result.beside == (("lab1.mi.uefi", "mi-not-copied"),)
+    assert result.others == (("lab1.mi.uefi", "mi-not-copied"),)
 
 
 def test_what_does_not_compile_is_an_error_and_no_kill():

@@ -4,8 +4,8 @@ import io
 
 from rich.text import Text
 
+from vmmlab.author.mutants.jobs import run_all
 from vmmlab.author.mutants.progress import EVERY_S, progress
-from vmmlab.author.mutants.runner import run_all
 from vmmlab.i18n.translate import Reader
 
 

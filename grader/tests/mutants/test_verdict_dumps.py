@@ -90,7 +90,26 @@ def test_what_is_in_one_dump_only_differs(verdicts):
         "only in the new dump", "    three",
         "only in the old dump", "    one",
     ]  # fmt: skip
-    assert verdicts.compare(dumps(record("one")), dumps(record("two")), "thr*")[1] == 0
+    assert verdicts.compare(dumps(record("one")), dumps(record("two")), "o*")[1] == 1
+
+
+def test_a_part_of_a_corpus_can_be_compared(verdicts):
+    old, new = dumps(record("one"), record("two")), dumps(record("two", cpu=1))
+    lines, different = verdicts.compare(old, new, common=True)
+    assert lines == [
+        "lab9.a.b: cpu None -> 1",
+        "    two",
+        "1 submissions, 1 checks: 1 submissions differ. 1 in one dump only are left out.",
+    ]
+    assert different == 1
+
+
+def test_a_comparison_of_nothing_proves_nothing(verdicts, tmp_path, capsys):
+    for name in ("old", "new"):
+        (tmp_path / name).write_text(json.dumps(record(name)))
+    command = ["compare", str(tmp_path / "old"), str(tmp_path / "new"), "--common"]
+    assert verdicts.main(command) == 2
+    assert "nothing to compare" in capsys.readouterr().err
 
 
 def test_a_grading_without_a_report_differs_from_one_with_a_report(verdicts):

@@ -19,15 +19,19 @@ from test_nbgrader import CONFIG, hidden_lines, nbgrader, release, scores, solut
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.classroom.gradebook import worksheets
-from vmmlab.host import sandbox
-from vmmlab.host.sandbox import Limits, Sandbox
+from vmmlab.host import bubblewrap
+from vmmlab.host.bubblewrap import Bubblewrap
+from vmmlab.host.rlimits import ResourceLimits
+from vmmlab.host.sandbox import Sandbox
 from vmmlab.worksheet import kernel as kernels
 from vmmlab.worksheet.kernel import Kernel
 from vmmlab.worksheet.two_kernels import names_needed
 
 LAB = "lab0"
 QUESTION = "lab0-piece"
-needs_bwrap = pytest.mark.skipif(not sandbox.probe().works, reason="bubblewrap does not work here")
+needs_bwrap = pytest.mark.skipif(
+    not bubblewrap.examine().works, reason="bubblewrap does not work here"
+)
 
 READ = """
 import pathlib
@@ -79,7 +83,7 @@ PAGE = "from IPython.display import HTML\nHTML('<script>alert(1)</script>')\n"
 @pytest.fixture(scope="module")
 def harm(tmp_path_factory):
     """A class that was graded: its folder, the result by student, what each notebook printed."""
-    if not sandbox.probe().works:
+    if not bubblewrap.examine().works:
         pytest.skip("bubblewrap does not work here")
     course = tmp_path_factory.mktemp("course")
     # Short limits: three of these run for ever.
@@ -320,7 +324,7 @@ def test_a_file_that_is_no_notebook_is_named(harm):
 
 def in_the_open(code, *, require=False):
     with Kernel(
-        Sandbox.choose(require=True) if require else Sandbox.none(), {}, Limits()
+        Sandbox.choose(require=True) if require else Sandbox.none(), {}, ResourceLimits()
     ) as kernel:
         return str(kernel.run(code, 10).outputs)
 
@@ -342,7 +346,7 @@ def test_without_a_sandbox_they_get_what_they_want(tmp_path):
 @needs_bwrap
 def test_in_one_kernel_the_hook_would_earn_all_points():
     test = cells(LAB, "test")[QUESTION].source
-    with Kernel(Sandbox.choose(require=True), {}, Limits()) as kernel:
+    with Kernel(Sandbox.choose(require=True), {}, ResourceLimits()) as kernel:
         for code in ("import os\nfrom vmmlab import worksheet\nme = None", FORGE):
             kernel.run(code, 20)
         found = str(kernel.run(test, 5).outputs)
@@ -395,8 +399,8 @@ def folder(tmp_path):
 
 
 def test_without_a_sandbox_it_refuses(folder, monkeypatch):
-    missing = sandbox.Probe(False, reason="bubblewrap (bwrap) is not installed", next_step="…")
-    monkeypatch.setattr(sandbox, "probe", lambda: missing)
+    missing = Bubblewrap(False, reason="bubblewrap (bwrap) is not installed", next_step="…")
+    monkeypatch.setattr(bubblewrap, "examine", lambda: missing)
     with pytest.raises(InfraError, match="needs a sandbox"):
         worksheets.grade(folder, LAB)
     with pytest.raises(UsageError, match="does not know lab0"):

@@ -1,6 +1,6 @@
-"""A page in Markdown: what stands outside of its code blocks, and its headings.
+"""Markdown pages: the text outside of code blocks, and the headings.
 
-Only what the handouts and the book use is known: fences with backquotes or tildes, headings with #.
+Supports only what the handouts and the book use: fences with backquotes or tildes, headings with #.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import re
 from typing import Final
 
 FENCE: Final = re.compile(r"( *)(```+|~~~+)(.*)")
-"""A line that begins a code block, or ends one: indentation, marks, what stands behind them."""
+"""A line that begins or ends a code block: indentation, marks, and the text behind them."""
 
 
 def outside_fences(text: str) -> list[str]:
-    """The lines of a page that are not in a code block."""
+    """Return the lines of a page that are not in a code block."""
     lines: list[str] = []
     fence = ""
     for line in text.splitlines():
@@ -28,6 +28,6 @@ def outside_fences(text: str) -> list[str]:
 
 
 def headings(text: str) -> list[tuple[int, str]]:
-    """Level and text of each heading, in order."""
+    """Return level and text of each heading, in order."""
     found = (re.fullmatch(r"(#+) +(.+?) *", line) for line in outside_fences(text))
     return [(len(one.group(1)), one.group(2)) for one in found if one]

@@ -1,4 +1,4 @@
-"""Worker processes, each a fresh Python, that end with the one that has started them."""
+"""Worker processes, each a new Python, that end together with the process that started them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from concurrent.futures import ProcessPoolExecutor
 
 
 def pool(jobs: int) -> ProcessPoolExecutor:
-    """An executor whose workers do not outlive this process, even if it is killed.
+    """Return an executor whose workers do not outlive this process, even if it is killed.
 
-    Without this they would wait for ever: each holds the other end of the queue itself.
+    Workers of a plain executor would wait for ever, because each of them also holds the other end
+    of the queue.
 
     Args:
-        jobs: how many.
+        jobs: number of workers.
     """
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent)

@@ -1,6 +1,6 @@
-"""A YAML file of the course: what it says, and on which line each key stands.
+"""A YAML file of the course: its data, and the line of each key.
 
-It knows nothing of what the files mean; whoever reads one checks that.
+Knows nothing of what the files mean; the reader of a file checks its content.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Loc = Sequence[str | int]
 
 @dataclass(frozen=True)
 class YamlFile:
-    """One file that could be read.
+    """One file that was read.
 
     Attributes:
         path: where it is.
@@ -31,11 +31,11 @@ class YamlFile:
 
     @property
     def shown(self) -> str:
-        """The path as the reader would type it."""
+        """The path as the user would type it."""
         return shown(self.path)
 
     def line(self, loc: Loc) -> int:
-        """The line (from 1) of the key or list item at `loc`, or of the nearest thing around it."""
+        """Return the line (from 1) of the key or list item at `loc`, or of the nearest one."""
         from ruamel.yaml.nodes import MappingNode, SequenceNode
 
         node, line = self._root, 0
@@ -59,7 +59,7 @@ def read(path: Path) -> YamlFile:
     """Read a YAML file.
 
     Raises:
-        CourseError: it cannot be read, or is not YAML; with the line.
+        CourseError: it cannot be read, or is not YAML; the message names the line.
     """
     # Imported here: it takes 25 ms, and not every command reads a file.
     from ruamel.yaml import YAML
@@ -96,6 +96,6 @@ def read(path: Path) -> YamlFile:
 
 
 def shown(path: Path) -> str:
-    """The path as the reader would type it: relative when it lies below the working directory."""
+    """Return the path as the user would type it: relative if it is below the working directory."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

@@ -9,6 +9,7 @@ from vmmlab.diagnosis.bsp import bsp_stopped, code_text
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.diagnosis.trampoline import died_in_trampoline, missed_trampoline
 from vmmlab.failure import Failure
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuRecord
 from vmmlab.observe.milestones import (
     AP_ENTRY,
@@ -19,7 +20,7 @@ from vmmlab.observe.milestones import (
     WAITING,
     Milestone,
 )
-from vmmlab.observe.observation import VMM_BASE, Observation
+from vmmlab.observe.observation import Observation
 
 _JUMPS: Final = {
     AP_ENTRY: ("trampoline", "ap_entry"),

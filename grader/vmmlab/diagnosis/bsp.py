@@ -8,8 +8,9 @@ from typing import Final
 from vmmlab.base.message import Text, msg
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.failure import Failure
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import TakenException
-from vmmlab.observe.observation import VMM_BASE, Observation
+from vmmlab.observe.observation import Observation
 from vmmlab.observe.view import NO_INSTRUCTION
 from vmmlab.x86.registers import PAGE_PRESENT, PAGE_WRITE
 

@@ -23,10 +23,10 @@ from vmmlab.explore.program import (
     SLOT,
     STACK_SIZE,
     STACKS,
-    VMM_BASE,
     Program,
     StackRegion,
 )
+from vmmlab.images.layout import VMM_BASE
 
 PRIVATE_LIMIT: Final = 20_000
 """After this many instructions without an access to shared memory, look for an endless loop."""

@@ -23,7 +23,8 @@ from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.explore.exploration import CPUS, SCENARIOS, Bounds, Exploration
 from vmmlab.explore.program import CohortLike, ImageLike
 from vmmlab.explore.schema import from_data
-from vmmlab.host.sandbox import Completed, Limits, Sandbox
+from vmmlab.host.rlimits import ResourceLimits
+from vmmlab.host.sandbox import Completed, Sandbox
 from vmmlab.host.toolroots import NIX
 from vmmlab.images.model import one_line
 
@@ -84,7 +85,7 @@ def explore(
             [*python, "-c", _RUN, str(request), *places],
             ro=[*needed, Path(folder), image.elf, image.symbols.line_text],
             timeout_s=wall_s,
-            limits=Limits(file_mib=8, cpu_s=cpu_s, memory_mib=_MEMORY_MIB),
+            limits=ResourceLimits(file_mib=8, cpu_s=cpu_s, memory_mib=_MEMORY_MIB),
         )
     return _answer(done, image, asked, wall_s)
 

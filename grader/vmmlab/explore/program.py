@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from vmmlab.base.errors import InfraError
 from vmmlab.explore.instructions import LONGEST, InstructionInfo, decode
+from vmmlab.images.layout import VMM_BASE
 
 if TYPE_CHECKING:
     from vmmlab.images.symbols import Symbols
 
-VMM_BASE: Final = 0x4000_0000  # include/layout.h: virtual = VMM_BASE + physical
 WINDOW: Final = 0xC000_0000  # include/layout.h: MAPMEM_BASE
 PAGE: Final = 0x1000
 

@@ -1,4 +1,4 @@
-"""What the container around vmmlab enforces, as the kernel tells it. Judges nothing.
+"""The limits that a container around vmmlab enforces, as the kernel reports them. Judges nothing.
 
 Source: proc(5) (`status`, `self/cgroup`), cgroups(7), and the marks that Docker and podman leave.
 """
@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Final
 
 _MARKS: Final = (".dockerenv", "run/.containerenv")
-_VARIABLE: Final = "container"  # podman's; it hides its file behind a /run of its own at times
+_VARIABLE: Final = "container"  # podman's; its file may be hidden by a /run of the container
 _CONTROLLERS: Final = "sys/fs/cgroup"
 _HUGE: Final = 1 << 60  # version 1 writes "no limit" as the largest number of pages
 
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What holds for every process in this container.
+    """The limits of every process in this container.
 
     Attributes:
-        uid: the user that this process is (inside; a container may map it to another).
-        capabilities: whether it or its children can have any; also true when nobody says.
+        uid: the user of this process (inside; a container may map it to another one).
+        capabilities: whether it or its children can have any; also true if that is unknown.
         new_privileges: whether a set-user-id program could give it more rights.
-        filtered: whether a seccomp filter looks at its system calls.
+        filtered: whether a seccomp filter checks its system calls.
         root_writable: whether the root file system is mounted for writing.
         network: whether there is a network interface other than the loopback.
         processes: how many processes and threads there can be at once, None for no limit.
@@ -60,10 +60,10 @@ class Confinement:
 
 
 def inside(root: Path = Path("/")) -> bool:
-    """Whether this is a container of Docker's or podman's.
+    """Return whether this is a container of Docker or podman.
 
     Args:
-        root: where their marks are looked for (for tests; the environment then says nothing).
+        root: where their marks are looked for (for tests; the environment is then ignored).
     """
     if root == Path("/") and _VARIABLE in os.environ:
         return True
@@ -71,7 +71,7 @@ def inside(root: Path = Path("/")) -> bool:
 
 
 def examine(root: Path = Path("/")) -> Confinement | None:
-    """Ask the kernel what it enforces here; None outside of a container.
+    """Return what the kernel enforces here, None outside of a container.
 
     Args:
         root: where /proc and /sys are looked for (for tests).
@@ -102,7 +102,7 @@ def examine(root: Path = Path("/")) -> Confinement | None:
 
 
 def _limit(root: Path, controller: str, names: tuple[str, ...]) -> int | None:
-    """The lowest of the limits that are in force, None for none."""
+    """Return the lowest of the limits that are in force, None for none."""
     found = []
     for folder in _folders(root, controller):
         for name in names:
@@ -113,7 +113,7 @@ def _limit(root: Path, controller: str, names: tuple[str, ...]) -> int | None:
 
 
 def _folders(root: Path, controller: str) -> Iterator[Path]:
-    """The folders with this process's limits, of version 2 and 1; up to the topmost one visible."""
+    """Yield the folders with this process's limits, of cgroup 2 and 1, up to the topmost one."""
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         kinds, _, path = rest.partition(":")
@@ -121,7 +121,7 @@ def _folders(root: Path, controller: str) -> Iterator[Path]:
             continue
         top = root / _CONTROLLERS / controller if kinds else root / _CONTROLLERS
         here = top / path.strip("/")
-        # A container that sees only its own part finds it at the top, whatever the path says.
+        # In a container that sees only its own part, the limits are at the top; the path is not.
         yield from (folder for folder in (here, *here.parents) if folder.is_relative_to(top))
 
 

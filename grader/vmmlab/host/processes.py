@@ -1,8 +1,8 @@
-"""Ends a process together with everything that it has started, however early it is caught.
+"""Ends a process together with everything that it has started, at any moment of its life.
 
 Killing bubblewrap alone is not enough: between its clone and the moment in which the child asks to
-die with its parent (prctl(2), PR_SET_PDEATHSIG) the child would live on, alone. So a process is
-stopped first, then its children are ended, then itself: a stopped process starts no others.
+die with its parent (prctl(2), PR_SET_PDEATHSIG), the child would survive. So a process is stopped
+first, then its children are ended, then the process: a stopped process starts no others.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ _STOP_WITHIN_S = 1.0
 
 
 def end_tree(pid: int) -> None:
-    """Kill a process and all its descendants; whoever is gone already is passed over.
+    """Kill a process and all its descendants; processes that have ended already are skipped.
 
     Args:
-        pid: a child of this process that has not been waited for, so that the number is still its.
+        pid: a child of this process that has not been waited for, so that the number is still its
+            own.
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGSTOP)
@@ -33,7 +34,7 @@ def end_tree(pid: int) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that `pid` has started and that still run; empty where there is no /proc."""
+    """Return the running processes that `pid` has started; empty where there is no /proc."""
     found: list[int] = []
     try:
         tasks = list((_PROC / str(pid) / "task").iterdir())
@@ -47,14 +48,14 @@ def children(pid: int) -> list[int]:
 
 
 def _until_stopped(pid: int) -> None:
-    """Wait until the kernel has stopped a process that was sent SIGSTOP; microseconds, usually."""
+    """Wait until the kernel has stopped a process that was sent SIGSTOP: usually microseconds."""
     end = time.monotonic() + _STOP_WITHIN_S
     while _state(_PROC / str(pid)) in ("R", "S", "D") and time.monotonic() < end:
         os.sched_yield()
 
 
 def _stat(path: Path) -> list[str]:
-    """Fields 3 and later of /proc/PID/stat (proc(5)), or nothing if the process is gone."""
+    """Return fields 3 and later of /proc/PID/stat (proc(5)); empty if the process is gone."""
     try:
         return (path / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except (OSError, ValueError):

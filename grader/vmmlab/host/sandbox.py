@@ -1,11 +1,11 @@
-"""The one door through which anything of a student's runs: compiler, linker, QEMU.
+"""Runs all untrusted programs: compiler, linker, QEMU, notebook kernels.
 
 A sandbox is either `bwrap` (bubblewrap: own namespaces, no network, only /usr readable) or `none`
-(plain, for one's own work); both have resource limits, a wall time-out and an end for the whole
-process group. What is enforced stands in `Sandbox.note`. Must not know labs or checks.
+(plain, for one's own work). Both have resource limits and a wall time-out, and end the whole
+process group. `Sandbox.note` says what is enforced. Must not know labs or checks.
 
 Paths are the same inside and outside, so unix sockets in a `rw` directory can be reached from
-outside. There is no /proc inside and of /dev only `null`.
+outside.
 
 Source: bwrap(1).
 """
@@ -15,13 +15,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import resource
 import select
 import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,37 +28,20 @@ from pathlib import Path
 from typing import IO, Literal
 
 from vmmlab.base.errors import InfraError
-from vmmlab.host import container
+from vmmlab.host import bubblewrap, container
 from vmmlab.host.processes import end_tree
+from vmmlab.host.rlimits import MIB, ResourceLimits
 
 Kind = Literal["bwrap", "none"]
 
-MIB = 1024 * 1024
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_PROBE_TIMEOUT_S = 10.0
 _CAPTURE_BYTES = 1 * MIB
-_SYSTEM_DIRS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-_INSTALL_LINE = "sudo apt-get install bubblewrap"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Resource limits of each process in the sandbox; None leaves that one alone.
-
-    Args:
-        file_mib: largest file a process may write, in MiB (RLIMIT_FSIZE; SIGXFSZ beyond it).
-        cpu_s: processor time in seconds (RLIMIT_CPU; SIGXCPU, one second later SIGKILL).
-        memory_mib: address space in MiB (RLIMIT_AS; not on macOS).
-    """
-
-    file_mib: int | None = None
-    cpu_s: int | None = None
-    memory_mib: int | None = None
+_FILE_MIB = 64
 
 
 @dataclass(frozen=True)
 class Completed:
-    """What came of one run. `returncode` is 128 + N when signal N ended it."""
+    """The result of one run. `returncode` is 128 + N when signal N ended it."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -71,19 +52,8 @@ class Completed:
 
     @property
     def ok(self) -> bool:
-        """True when it ended by itself with status 0."""
+        """Whether it ended by itself with status 0."""
         return self.returncode == 0 and not self.timed_out
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Whether bubblewrap works here; if not, why and what to do."""
-
-    works: bool
-    path: str = ""
-    version: str = ""
-    reason: str = ""
-    next_step: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,8 +64,8 @@ class Sandbox:
         kind: "bwrap" or "none".
         note: one sentence that says what is enforced; belongs in every report.
         bwrap: path of bubblewrap for kind "bwrap".
-        hidden: paths that stay invisible inside even if they lie below /usr, or below a directory
-            that is shown for reading (an installed kit's reference solutions). /usr/local is
+        hidden: paths that stay invisible inside even if they are below /usr, or below a directory
+            that is bound for reading (an installed kit's reference solutions). /usr/local is
             always hidden unless bound explicitly.
     """
 
@@ -106,15 +76,15 @@ class Sandbox:
 
     @classmethod
     def choose(cls, require: bool) -> Sandbox:
-        """bubblewrap if it works here, else `none`.
+        """Return bubblewrap if it works here, otherwise `none`.
 
         Args:
-            require: True when other people's code will run; then `none` is not good enough.
+            require: True when other people's code will run; `none` is not enough then.
 
         Raises:
-            InfraError: `require` and bubblewrap does not work; says why and what to do.
+            InfraError: it is required and does not work; says why and what to do.
         """
-        found = probe()
+        found = bubblewrap.examine()
         if found.works:
             return cls(
                 "bwrap",
@@ -134,7 +104,7 @@ class Sandbox:
 
     @classmethod
     def none(cls, reason: str = "not asked for") -> Sandbox:
-        """No isolation, only limits: for one's own work."""
+        """Return a sandbox without isolation, only limits: for one's own work."""
         return cls(
             "none",
             f"no sandbox ({reason}): programs run with your rights; file size, processor time and "
@@ -142,7 +112,7 @@ class Sandbox:
         )
 
     def hiding(self, *paths: Path) -> Sandbox:
-        """The same sandbox with `paths` invisible inside."""
+        """Return the same sandbox with `paths` invisible inside."""
         return replace(self, hidden=(*self.hidden, *paths))
 
     def wrap(
@@ -153,14 +123,14 @@ class Sandbox:
         *,
         cwd: Path | None = None,
         devices: Sequence[Path] = (),
-        limits: Limits | None = None,
+        limits: ResourceLimits | None = None,
         env: Mapping[str, str] | None = None,
     ) -> list[str]:
-        """The command line that runs `argv` inside, for processes that the caller starts itself.
+        """Return the command line that runs `argv` inside; the caller starts it.
 
         Start it with `start_new_session=True` and end it with `kill_tree` (SIGKILL to bwrap alone
-        leaves its child behind during the first milliseconds). It also dies with its parent, and
-        **the kernel ties that to the thread that started it**: start long-lived processes from a
+        leaves its child behind during the first milliseconds). It also dies with its parent, **by
+        which the kernel means the thread that started it**: start long-lived processes from a
         thread that lives as long, such as the main thread's event loop.
 
         Args:
@@ -181,7 +151,7 @@ class Sandbox:
                     f"The sandbox cannot show {path}: it does not exist.",
                     next_step="Run the command again; if it stays, this is a defect of vmmlab.",
                 )
-        limited = [*_limit_prefix(limits), *argv]
+        limited = [*(limits.prefix() if limits else ()), *argv]
         if self.kind == "none":
             return [*_plain_prefix(env, cwd), *limited]
         return [*self._bwrap_prefix(ro, rw, cwd, devices, env), *limited]
@@ -194,12 +164,12 @@ class Sandbox:
         ro: Sequence[Path] = (),
         rw: Sequence[Path] = (),
         timeout_s: float,
-        limits: Limits | None = None,
+        limits: ResourceLimits | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Completed:
-        """Run `argv` to its end and collect its output (at most 1 MiB of each stream).
+        """Run `argv` to its end and return its output (at most 1 MiB of each stream).
 
-        Safe to call from several threads. Whatever happens, nothing is left running.
+        Safe to call from several threads. Nothing is left running, also after an error.
 
         Args:
             argv: program and arguments.
@@ -207,15 +177,28 @@ class Sandbox:
             ro: as for `wrap`.
             rw: as for `wrap`.
             timeout_s: wall time after which everything inside is killed (`timed_out`).
-            limits: resource limits of each process; default 64 MiB of file size.
+            limits: resource limits of each process; default: files of at most 64 MiB.
             env: as for `wrap`.
 
         Raises:
             InfraError: the program or the sandbox could not be started.
         """
-        limits = limits or Limits(file_mib=64)
+        limits = limits or ResourceLimits(file_mib=_FILE_MIB)
         command = self.wrap(argv, ro, rw, cwd=cwd, limits=limits, env=env)
         began = time.monotonic()
+        code, stdout, stderr, ended = self._run(command, timeout_s)
+        if self.kind == "bwrap" and code != 0 and stderr.startswith(b"bwrap: "):
+            raise InfraError(
+                "The sandbox could not be set up.",
+                found=stderr.decode(errors="replace").splitlines()[0],
+                next_step="Run `vmmlab doctor`.",
+            )
+        duration_s = time.monotonic() - began
+        code = code if code >= 0 else 128 - code
+        return Completed(tuple(argv), code, stdout, stderr, duration_s, not ended)
+
+    def _run(self, command: Sequence[str], timeout_s: float) -> tuple[int, bytes, bytes, bool]:
+        """Return exit code, standard output and error, and whether the command ended in time."""
         with _capture() as out, _capture() as err:
             try:
                 process = subprocess.Popen(
@@ -235,22 +218,7 @@ class Sandbox:
                 ended = _wait(process, timeout_s)
             finally:
                 kill_tree(process)
-            stdout, stderr = _read_back(out), _read_back(err)
-        if self.kind == "bwrap" and process.returncode != 0 and stderr.startswith(b"bwrap: "):
-            raise InfraError(
-                "The sandbox could not be set up.",
-                found=stderr.decode(errors="replace").splitlines()[0],
-                next_step="Run `vmmlab doctor`.",
-            )
-        code = process.returncode
-        return Completed(
-            tuple(argv),
-            code if code >= 0 else 128 - code,
-            stdout,
-            stderr,
-            time.monotonic() - began,
-            not ended,
-        )
+            return process.returncode, _read_back(out), _read_back(err), ended
 
     def _bwrap_prefix(
         self,
@@ -260,7 +228,7 @@ class Sandbox:
         devices: Sequence[Path],
         env: Mapping[str, str] | None,
     ) -> list[str]:
-        args = [self.bwrap, *_profile()]
+        args = [self.bwrap, *bubblewrap.profile()]
         for hidden in self.hidden:
             if hidden.is_relative_to("/usr") and hidden.is_dir():
                 args += ["--tmpfs", str(hidden)]
@@ -278,137 +246,22 @@ class Sandbox:
         return [*args, "--chdir", str(cwd or "/"), "--"]
 
 
-def probe() -> Probe:
-    """Whether bubblewrap works on this machine. Tried once per process (about 10 ms)."""
-    with _probe_lock:
-        return _probe_once()
-
-
-_probe_lock = threading.Lock()
-
-
-@functools.lru_cache(maxsize=1)
-def _probe_once() -> Probe:
-    path = shutil.which("bwrap")
-    if path is None:
-        return Probe(False, reason="bubblewrap (bwrap) is not installed", next_step=_INSTALL_LINE)
-    try:
-        done = subprocess.run(
-            [path, *_profile(), "--", "/bin/sh", "-c", "ulimit -c 0"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PROBE_TIMEOUT_S,
-            check=False,
-            cwd="/",
-        )
-        if done.returncode == 0:
-            return Probe(True, path, _version(path))
-        words = done.stderr.decode(errors="replace").strip().splitlines()
-        # Debian's adds a guess and two addresses to one of its messages.
-        said = words[0].partition(", likely because")[0] if words else ""
-        said = said or f"bwrap ended with status {done.returncode}"
-    except subprocess.TimeoutExpired:
-        said = f"bwrap did not end within {_PROBE_TIMEOUT_S:.0f} s"
-    except OSError as error:
-        said = f"{path} could not be started: {error.strerror or error}"
-    reason, step = explain(said)
-    return Probe(False, path, reason=reason, next_step=step)
-
-
-def explain(said: str, root: Path = Path("/")) -> tuple[str, str]:
-    """Why bwrap fails here, and the next step.
-
-    Args:
-        said: the first line of its complaint.
-        root: where /proc and the container's marks are looked for (for tests).
-    """
-
-    def setting(name: str) -> str:
-        try:
-            return (root / "proc/sys" / name).read_text().strip()
-        except OSError:
-            return ""
-
-    if container.inside(root):
-        # A filter of system calls says "not permitted" (EPERM), a security module "denied".
-        if "Permission denied" in said:
-            return (
-                f"AppArmor or SELinux forbids the sandbox in this container ({said})",
-                "Start the container with docker/apparmor-grader as docs/containers.md says.",
-            )
-        return (
-            f"this container does not allow new namespaces ({said})",
-            "Start the container with --security-opt seccomp=docker/seccomp-grader.json, as "
-            "docs/containers.md says.",
-        )
-    if setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
-        return (
-            f"AppArmor forbids user namespaces to bwrap ({said})",
-            "Give bwrap an AppArmor profile that allows userns (Ubuntu: "
-            "`sudo apt-get install apparmor-profiles`, then copy bwrap-userns-restrict from "
-            "/usr/share/apparmor/extra-profiles to /etc/apparmor.d and reload AppArmor).",
-        )
-    if setting("kernel/unprivileged_userns_clone") == "0":
-        return (
-            f"the kernel forbids user namespaces to users ({said})",
-            "sudo sysctl kernel.unprivileged_userns_clone=1",
-        )
-    if setting("user/max_user_namespaces") == "0":
-        return (
-            f"the kernel allows no user namespaces ({said})",
-            "sudo sysctl user.max_user_namespaces=10000",
-        )
-    return (
-        f"bwrap failed: {said}",
-        "Run `bwrap --unshare-all --ro-bind / / true` and mend what it says.",
-    )
-
-
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """End a process started from `wrap` with all that it started, and reap it; harmless if gone."""
+    """End a process started from `wrap` and all that it has started, and reap it.
+
+    Does nothing if the process has been reaped already.
+    """
     if process.returncode is not None:
         return
-    # Not reaped yet, so its number cannot belong to anybody else.
+    # Not reaped yet, so its number cannot belong to another process.
     end_tree(process.pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def _version(path: str) -> str:
-    try:
-        done = subprocess.run([path, "--version"], capture_output=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return "?"
-    return done.stdout.decode(errors="replace").strip().rpartition(" ")[2] or "?"
-
-
 def _environment(path: str) -> dict[str, str]:
     return {"PATH": path, "LC_ALL": "C", "HOME": "/nonexistent", "TMPDIR": "/tmp"}
-
-
-@functools.lru_cache(maxsize=1)
-def _profile() -> tuple[str, ...]:
-    """The part of the command line that never changes."""
-    args = [
-        "--unshare-all",
-        "--clearenv",
-        "--cap-drop",
-        "ALL",
-        "--die-with-parent",
-        "--new-session",
-    ]
-    args += ["--ro-bind", "/usr", "/usr"]
-    for name in _SYSTEM_DIRS:
-        path = Path(name)
-        if path.is_symlink():
-            args += ["--symlink", str(path.readlink()), name]
-        elif path.is_dir():
-            args += ["--ro-bind", name, name]
-    if Path("/usr/local").is_dir():
-        args += ["--tmpfs", "/usr/local"]
-    args += ["--tmpfs", "/tmp", "--dir", "/dev", "--dev-bind", "/dev/null", "/dev/null"]
-    return tuple(args)
 
 
 def _crowd(around: container.Confinement | None) -> str:
@@ -429,7 +282,7 @@ def _plain_prefix(env: Mapping[str, str] | None, cwd: Path | None) -> list[str]:
 
 @functools.lru_cache(maxsize=1)
 def _die_with_parent() -> tuple[str, ...]:
-    """util-linux's setpriv, where there is one that can do it (busybox's cannot)."""
+    """Return the prefix with util-linux's setpriv; empty where it cannot do it (busybox's)."""
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         return ()
@@ -441,33 +294,9 @@ def _die_with_parent() -> tuple[str, ...]:
     return prefix if done.returncode == 0 else ()
 
 
-def _limit_prefix(limits: Limits | None) -> list[str]:
-    """A shell that sets the limits and becomes the program. POSIX: -f in 512 bytes, -v in KiB."""
-    if limits is None:
-        return []
-    words = ["ulimit -c 0"]
-    if limits.file_mib is not None:
-        size = _cap(resource.RLIMIT_FSIZE, limits.file_mib * MIB)
-        words.append(f"ulimit -f {size // 512}")
-    if limits.memory_mib is not None:
-        size = _cap(resource.RLIMIT_AS, limits.memory_mib * MIB)
-        words.append(f"{{ ulimit -v {size // 1024} || :; }} 2>/dev/null")
-    if limits.cpu_s is not None:
-        seconds = _cap(resource.RLIMIT_CPU, limits.cpu_s)
-        words.append(f"ulimit -S -t {seconds}")
-        words.append(f"ulimit -H -t {_cap(resource.RLIMIT_CPU, seconds + 1)}")
-    return ["/bin/sh", "-c", "; ".join(words) + '; exec "$@"', "sh"]
-
-
-def _cap(which: int, wanted: int) -> int:
-    """`wanted`, or the limit that is already set when that is lower."""
-    hard = resource.getrlimit(which)[1]
-    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-
-
 @contextmanager
 def _capture() -> Iterator[IO[bytes]]:
-    """A file for one output stream: in memory where the system can, else a temporary one."""
+    """Provide a file for one output stream: in memory if the system can, else a temporary one."""
     if hasattr(os, "memfd_create"):
         with open(os.memfd_create("vmmlab"), "w+b", buffering=0) as file:  # noqa: PTH123
             yield file
@@ -482,7 +311,7 @@ def _read_back(file: IO[bytes]) -> bytes:
 
 
 def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Wait, without polling and without reaping where the system can. False: not in time."""
+    """Wait for the end, if possible without polling and reaping; False: not in time."""
     if hasattr(os, "pidfd_open"):
         try:
             descriptor = os.pidfd_open(process.pid)

@@ -1,4 +1,4 @@
-"""Which directories a tool outside the system's own needs: a sandbox has to show them."""
+"""The directories that a tool outside of the system's own needs; a sandbox has to bind them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _HIDDEN = Path("/usr/local")  # below /usr, but a sandbox hides it
 
 
 def roots(tool: Path) -> list[Path]:
-    """Directories to make readable so that `tool` works: its own installation, if it has one.
+    """Return directories to make readable so that `tool` works: its own installation, if any.
 
     Args:
         tool: absolute path of an executable.

@@ -1,4 +1,4 @@
-"""Which QEMU this is, and whether its version was ever tried."""
+"""Which QEMU is used, and whether the project was tested with its version."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pathlib import Path
 
 from vmmlab.base.errors import InfraError
 
-#: Major versions on which the whole test suite was run: 7.2 and 10.0.
 TRIED = ((7, 2), (10, 0))
-#: The environment variable that names another QEMU than the one on PATH.
+"""Major versions on which the whole test suite was run."""
 QEMU_VARIABLE = "VMMLAB_QEMU"
+"""The environment variable that names another QEMU than the one on PATH."""
 _DEFAULT = "qemu-system-x86_64"
 
 
 @dataclass(frozen=True)
 class ToolVersions:
-    """Versions that belong in a report.
+    """Versions for reports.
 
     Attributes:
         qemu: such as (7, 2, 22).
-        qemu_text: QEMU's own first line.
+        qemu_text: the first line that `--version` prints.
         qemu_path: the executable.
         tried: whether this QEMU is one of those in `TRIED`.
         qmp: version of the Python package `qemu.qmp`.
@@ -40,7 +40,7 @@ class ToolVersions:
 
 
 def qemu_path() -> Path:
-    """The QEMU to use: $VMMLAB_QEMU, else `qemu-system-x86_64` on PATH.
+    """Return the QEMU to use: $VMMLAB_QEMU, else `qemu-system-x86_64` on PATH.
 
     Raises:
         InfraError: there is none.
@@ -59,10 +59,10 @@ def qemu_path() -> Path:
 
 
 def parse_version(text: str) -> tuple[int, int, int]:
-    """The version in the output of `qemu-system-x86_64 --version`.
+    """Return the version in the output of `qemu-system-x86_64 --version`.
 
     Raises:
-        InfraError: no version in it.
+        InfraError: there is no version in it.
     """
     match = re.search(r"version (\d+)\.(\d+)(?:\.(\d+))?", text)
     if match is None:
@@ -76,12 +76,12 @@ def parse_version(text: str) -> tuple[int, int, int]:
 
 
 def is_tried(version: tuple[int, ...]) -> bool:
-    """Whether the suite was run on this version."""
+    """Return whether the test suite was run on this version."""
     return tuple(version[:2]) in TRIED
 
 
 def tool_versions() -> ToolVersions:
-    """Versions of the tools that this package drives (asks QEMU once for each executable).
+    """Return the versions of QEMU and its Python package (asks each executable only once).
 
     Raises:
         InfraError: QEMU is missing or does not run.

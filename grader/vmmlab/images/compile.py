@@ -1,7 +1,7 @@
 """Compiles a set of files in one sandbox call, several at a time.
 
-Only the files handed over are visible to the compiler: the given headers, cohort.h and the sources
-of this call. Knows neither labs nor caches.
+The compiler sees only the files of the job: headers, cohort.h and the sources of this call. Knows
+neither labs nor caches.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
-from vmmlab.host.sandbox import Limits, Sandbox
+from vmmlab.host.rlimits import ResourceLimits
+from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import diagnostics
 from vmmlab.images.model import Diagnostic
 from vmmlab.images.toolchain import ENVIRONMENT, Toolchain
 
-# A student's file compiles in 0.05 s and makes 50 KiB. Macro bombs and `.fill` end here.
+# A student's file compiles in 0.05 s and makes 50 KiB; these stop macro bombs and `.fill`.
 CPU_S = 5
 FILE_MIB = 16
 MEMORY_MIB = 1024
-# Only reached on a machine that is very busy: processor time ends a compiler long before.
+# Reached only on a very busy machine: the limit of processor time ends a compiler long before.
 WALL_S = 120.0
 _STDERR_BYTES = 512 * 1024
 
-LIMITS = Limits(file_mib=FILE_MIB, cpu_s=CPU_S, memory_mib=MEMORY_MIB)
+LIMITS = ResourceLimits(file_mib=FILE_MIB, cpu_s=CPU_S, memory_mib=MEMORY_MIB)
 _LIMITS_TEXT = {
     "cpu": f"compiling it was stopped after {CPU_S} s of processor time "
     "(an endless macro, include or repetition?)",
@@ -38,7 +39,7 @@ _LIMITS_TEXT = {
 
 @dataclass(frozen=True)
 class Compiled:
-    """What came of one file: its object unless `failed`; `killed` if the system ended it."""
+    """The result for one file: its object unless `failed`; `killed` if the system ended it."""
 
     source: str
     object: Path
@@ -50,7 +51,14 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Job:
-    """Compile `files` (those that are `.c` or `.S`; others are headers) with `flags`."""
+    """What to compile.
+
+    Attributes:
+        files: everything that the compiler may see, by relative path.
+        sources: those of them to compile.
+        flags: for every source.
+        merge: what to do when everything has compiled.
+    """
 
     files: Mapping[str, bytes]
     sources: Sequence[str]
@@ -60,20 +68,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Merge:
-    """Commands that follow when everything compiled; `{out}` in a word becomes out/."""
+    """Commands to run when everything has compiled; `{out}` in a word becomes the path of out/."""
 
     commands: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Results:
-    """What came of a job.
+    """The result of a job.
 
-    Args:
+    Attributes:
         files: one for each source, in order.
         merged: whether the merge commands ran and succeeded (True if there are none).
-        merge_log: what they said.
-        out: where objects and merged files are; files are named 0.o, 1.o, …
+        merge_log: what they printed.
+        out: where objects and merged files are; objects are named 0.o, 1.o, …
     """
 
     files: tuple[Compiled, ...]
@@ -83,14 +91,14 @@ class Results:
 
     @property
     def failed(self) -> bool:
-        """Whether a file did not compile."""
+        """Whether some file did not compile."""
         return any(one.failed for one in self.files)
 
     def check_killed(self) -> None:
-        """Call when something failed.
+        """Check, when something failed, whether the system ended a compiler.
 
         Raises:
-            InfraError: the system ended a compiler, which is not the student's fault.
+            InfraError: it did, which is not the student's fault.
         """
         for one in self.files:
             if one.killed:
@@ -102,12 +110,12 @@ class Results:
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """Of all files."""
+        """The diagnostics of all files."""
         return tuple(one for file in self.files for one in file.diagnostics)
 
     @property
     def log(self) -> str:
-        """Of all files."""
+        """The logs of all files."""
         return "".join(file.log for file in self.files)
 
 
@@ -130,26 +138,8 @@ def compile_all(sandbox: Sandbox, tools: Toolchain, job: Job, work: Path) -> Res
         path.write_bytes(content)
     (source_dir / "include").mkdir(parents=True, exist_ok=True)
     out.mkdir()
-    lines = []
-    for number, source in enumerate(job.sources):
-        target = out / str(number)
-        argv = tools.compile_argv(source, f"{target}.o", flags=job.flags, directory=source_dir)
-        words = " ".join(shlex.quote(word) for word in argv)
-        lines.append(
-            f"{words} 2>{shlex.quote(f'{target}.err')}; echo $? >{shlex.quote(f'{target}.rc')}"
-        )
-    script = _in_parallel(lines)
-    if job.merge:
-        objects = " ".join(f"-a -e {shlex.quote(f'{out / str(n)}.o')}" for n in range(len(lines)))
-        steps = " && ".join(
-            " ".join(shlex.quote(word.replace("{out}", str(out))) for word in command)
-            for command in job.merge.commands
-        )
-        merge = shlex.quote(str(out / "merge"))
-        script += f"if [ 1 {objects} ]; then\n{{ {steps}; }} 2>{merge}.err\n"
-        script += f"echo $? >{merge}.rc\nfi\n"
     done = sandbox.run(
-        ["/bin/sh", "-c", script],
+        ["/bin/sh", "-c", _script(tools, job, source_dir, out)],
         cwd=source_dir,
         ro=(source_dir, *tools.roots),
         rw=(out,),
@@ -174,8 +164,29 @@ def compile_all(sandbox: Sandbox, tools: Toolchain, job: Job, work: Path) -> Res
     )
 
 
+def _script(tools: Toolchain, job: Job, source_dir: Path, out: Path) -> str:
+    """Return the shell script that compiles into N.o, N.err, N.rc, and then merges."""
+    lines = []
+    for number, source in enumerate(job.sources):
+        target = out / str(number)
+        argv = tools.compile_argv(source, f"{target}.o", flags=job.flags, directory=source_dir)
+        error, status = shlex.quote(f"{target}.err"), shlex.quote(f"{target}.rc")
+        lines.append(f"{shlex.join(argv)} 2>{error}; echo $? >{status}")
+    script = _in_parallel(lines)
+    if job.merge is None:
+        return script
+    objects = " ".join(f"-a -e {shlex.quote(f'{out / str(n)}.o')}" for n in range(len(lines)))
+    steps = " && ".join(
+        shlex.join(word.replace("{out}", str(out)) for word in command)
+        for command in job.merge.commands
+    )
+    merge = shlex.quote(str(out / "merge"))
+    script += f"if [ 1 {objects} ]; then\n{{ {steps}; }} 2>{merge}.err\n"
+    return script + f"echo $? >{merge}.rc\nfi\n"
+
+
 def _in_parallel(lines: Sequence[str]) -> str:
-    """A shell script that works through `lines` with two workers a CPU."""
+    """Return a shell script that runs `lines` with two workers a CPU."""
     workers = max(1, min(len(lines), 2 * (os.cpu_count() or 1)))
     lanes = ["\n".join(lines[start::workers]) for start in range(workers)]
     return "\n".join(f"(\n{lane}\n) &" for lane in lanes) + "\nwait\n"
@@ -184,7 +195,7 @@ def _in_parallel(lines: Sequence[str]) -> str:
 def _outcome(source: str, target: Path, job: Job, source_dir: Path) -> Compiled:
     made, base = Path(f"{target}.o"), str(source_dir)
     text, status = _text(Path(f"{target}.err")), _text(Path(f"{target}.rc")).strip()
-    # Without a status the shell was killed, or had no room to write it.
+    # If there is no status, the shell was killed or had no room to write it.
     code = int(status) if status.isdecimal() else 137
     if code == 127:
         raise InfraError(

@@ -1,7 +1,7 @@
-"""From what gcc, clang, GNU as and GNU ld print to `Diagnostic`s a student can act on.
+"""Turns the output of gcc, clang, GNU as and GNU ld into `Diagnostic`s that help a student.
 
-Pure text in, data out. Paths come in as the build's relative ones, which are those the student
-knows; absolute ones are made relative to the directory of the build.
+Pure functions of text. Relative paths are those that the student knows; absolute ones are made
+relative to the directory of the build.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _SIGNAL_NAMES = {152: "CPU time limit exceeded", 153: "File size limit exceeded"
 
 
 def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> list[Diagnostic]:
-    """What a compiler says, in its order, at most `MAX_DIAGNOSTICS`.
+    """Return what a compiler reports, in its order, at most `MAX_DIAGNOSTICS`.
 
-    An error or warning inside a given header is moved to the student's line that included it or
-    used its macro, because given headers are right by themselves; the message keeps the place.
+    An error or warning inside a provided header is moved to the student's line that included it or
+    used its macro, because the header itself is right; the message keeps the place.
 
     Args:
         text: standard error of one compiler run.
         own: the student's files, relative.
         base: directory of the build, taken off absolute paths.
-        source: the file being compiled; gets what is said about the assembly made from it.
+        source: the file being compiled; reports about the assembly made from it become its own.
     """
     found: list[Diagnostic] = []
     chain: tuple[str, int] | None = None
@@ -74,7 +74,7 @@ def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> 
             one_line(match["message"]),
         )
         if one.severity == "note":
-            # gcc: the user of a macro whose definition, in a header, holds the error.
+            # gcc: the error is in a macro's definition in a header; this is the use of the macro.
             if in_header and file in own and _EXPANSION.search(one.message):
                 found[-1] = _moved(in_header, file, one.line)
             continue
@@ -94,12 +94,12 @@ def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> 
 
 
 def stopped(text: str, code: int, limits_text: dict[str, str]) -> str:
-    """Why a compiler was stopped by a limit, or "" if it was not.
+    """Return why a compiler was stopped by a limit, or "" if it was not.
 
     Args:
         text: its standard error.
         code: its status; 128 + N after signal N.
-        limits_text: what to say for "cpu", "size", "memory".
+        limits_text: the texts for "cpu", "size" and "memory".
     """
     said = match["what"] if (match := _SIGNAL.search(text)) else _SIGNAL_NAMES.get(code, "")
     if said.startswith("CPU time"):
@@ -108,25 +108,25 @@ def stopped(text: str, code: int, limits_text: dict[str, str]) -> str:
         return limits_text["size"]
     if _MEMORY.search(text):
         return limits_text["memory"]
-    # clang says so much about SIGXCPU that the hard limit comes first.
+    # clang prints so much about SIGXCPU that it reaches the hard limit meanwhile.
     if said == "Killed" and "Stack dump" in text:
         return limits_text["cpu"]
     return ""
 
 
 def killed(text: str, code: int) -> bool:
-    """Whether the system ended a compiler from outside, as it does when memory runs out."""
+    """Return whether the system has ended a compiler, as it does when memory runs out."""
     match = _SIGNAL.search(text)
     return code == 137 or (match is not None and match["what"] == "Killed")
 
 
 def wants_room(text: str) -> bool:
-    """Whether a tool says that the disk is full."""
+    """Return whether a tool reports that the disk is full."""
     return _NO_ROOM.search(text) is not None
 
 
 def last_words(text: str, code: int) -> str:
-    """One line for a failure that no pattern explains."""
+    """Return one line for a failure that no pattern explains."""
     lines = [line for line in text.splitlines() if line.strip()]
     for line in lines:
         if re.search(r"error|Error", line):
@@ -135,7 +135,7 @@ def last_words(text: str, code: int) -> str:
 
 
 def bounded_log(text: str, base: str = "") -> str:
-    """`text` for showing: no control characters, no path of this machine, of bounded length."""
+    """Return `text` fit for showing: clean, without paths of this machine, of bounded length."""
     if base:
         text = text.replace(base.rstrip("/") + "/", "")
     text = clean(text, tabs=True)
@@ -162,12 +162,12 @@ _TRUNCATED = re.compile(
 def parse_link(
     text: str, own: Collection[str], undefined: dict[str, str], base: str = ""
 ) -> list[Diagnostic]:
-    """What GNU ld says about the student's objects.
+    """Return what GNU ld reports about the student's objects.
 
     Args:
         text: standard error of ld.
         own: the student's files, relative.
-        undefined: undefined name to the student's file that uses it, where ld gives no line.
+        undefined: undefined name to the student's file that uses it, for when ld gives no line.
         base: directory of the build.
     """
     found: dict[str, Diagnostic] = {}

@@ -1,4 +1,4 @@
-"""Reads the link map: which part of the image came from which object, and which section it is.
+"""Reads the link map: from which object and which section each part of the image comes.
 
 Source: GNU ld manual, option -Map. A line is ` .text 0x40101000 0x123 student/lab3.o`; a long
 section name stands alone and the rest follows on the next line.
@@ -20,7 +20,7 @@ _IN_IMAGE = (".text", ".rodata", ".data", ".bss", ".initfunc", ".multiboot", "CO
 
 @dataclass(frozen=True, order=True)
 class Range:
-    """A piece of the image: [start, end), who owns it and what section it was.
+    """A piece of the image: [start, end), its owner and its section.
 
     `owner` is "given", "student", "standin" or "extra"; `unit` is a source file for given code and
     a lab for the others.
@@ -37,7 +37,7 @@ class Range:
 
 
 def ranges(text: str) -> tuple[Range, ...]:
-    """The pieces named in a link map, in order of address.
+    """Return the pieces named in a link map, in order of address.
 
     Args:
         text: the map of a link whose objects are named OWNER/UNIT.o.

@@ -1,7 +1,7 @@
-"""Source lines of an image, from what `readelf --debug-dump=decodedline` says of it.
+"""Source lines of an image, from the output of `readelf --debug-dump=decodedline`.
 
-A student can write debug information by hand: whatever is damaged or odd is left out, and nothing
-here decides points.
+A student can write debug information by hand: rows that are damaged or odd are left out, and no
+points depend on them.
 
 Source: DWARF 4, section 6.2 (line number information); binutils, readelf(1).
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from vmmlab.base.text import clean
 
 READELF = ("--debug-dump=decodedline", "--wide")
-"""Options of readelf that make the text which is read here."""
+"""The options of readelf that print the text which is read here."""
 
 _MOST_BYTES = 16 * 1024 * 1024  # of the text; the reference's has 0.2 MB
 _FILE = re.compile(r"(?:CU: )?(?P<path>[^ ].*?):(?:\[\+\+\])?")
@@ -27,7 +27,7 @@ class LineTable:
     """Line numbers of one image; empty if it has none.
 
     Args:
-        text: what readelf printed; a missing file is an empty one.
+        text: the output of readelf; a missing file counts as empty.
     """
 
     def __init__(self, text: Path) -> None:
@@ -40,7 +40,7 @@ class LineTable:
         self._starts = [row[0] for row in self._rows]
 
     def find(self, address: int) -> tuple[str, int] | None:
-        """File and line of an address, or None."""
+        """Return file and line of an address, or None."""
         index = bisect.bisect_right(self._starts, address) - 1
         if index < 0 or address >= self._rows[index][1]:
             return None
@@ -48,7 +48,7 @@ class LineTable:
 
 
 def _rows(lines: list[str]) -> list[tuple[int, int, str, int]]:
-    """First address, address behind the last, file and line of each row that covers anything."""
+    """Return first address, address behind the last, file and line of each row that covers any."""
     rows = []
     path, last = "", None
     for text in lines:

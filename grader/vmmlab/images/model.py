@@ -1,4 +1,4 @@
-"""What goes into a build and what comes out: layouts, options, diagnostics, images.
+"""Input and output of a build: layouts, options, diagnostics, images.
 
 Plain data. Knows neither compilers nor caches.
 """
@@ -37,7 +37,7 @@ class LabLike(Protocol):
 
     @property
     def symbols(self) -> Mapping[str, Sequence[str]]:
-        """File to the contract symbols it defines."""
+        """File to the contract symbols that it defines."""
 
 
 class CourseLike(Protocol):
@@ -61,7 +61,7 @@ class CohortLike(Protocol):
 
 @dataclass(frozen=True)
 class LabLayout:
-    """A lab as the build sees it; the smallest thing that is `LabLike`."""
+    """A lab as the build sees it: the simplest `LabLike`."""
 
     name: str
     files: tuple[str, ...]
@@ -70,7 +70,7 @@ class LabLayout:
 
 @dataclass(frozen=True)
 class Layouts:
-    """The smallest thing that is `CourseLike`."""
+    """Labs as the build sees them: the simplest `CourseLike`."""
 
     labs: Mapping[str, LabLike]
 
@@ -81,11 +81,11 @@ class BuildOptions:
 
     Args:
         arch: "x86_64" or "i386".
-        compiler: "gcc" or "clang"; for given, student's and stand-in code alike.
+        compiler: "gcc" or "clang"; for provided, student's and prebuilt code alike.
         opt: optimisation of the *student's* files; everything else is always -O2.
         delays: "fast" for grading or "faithful" with BitVisor's values.
         extra_asm: GAS source of the grader's own that is linked in, or None.
-        extra_replaces: True lets globals of `extra_asm` take the place of given ones.
+        extra_replaces: globals of `extra_asm` take the place of provided ones.
         link_order_seed: shuffles the order in which objects are linked (boot/entry stays first).
     """
 
@@ -108,20 +108,20 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class ObjectPatch:
-    """Bytes of one merged object of a student's that are other ones when it is linked.
+    """Bytes that are changed in one merged object of a student's before the link.
 
-    For asking what the checks would notice. It never comes from a submission or a course.
+    It serves to find out what the checks notice, and never comes from a submission or a course.
 
     Args:
         of: SHA-256 of the object, in hexadecimal; any other object stays as it is.
-        writes: offset in the object file, and the bytes that stand there instead.
+        writes: offset in the object file, and the bytes to write there.
     """
 
     of: str
     writes: tuple[tuple[int, bytes], ...]
 
     def applied(self, content: bytes) -> bytes:
-        """The object with the patch, or as it is if the patch is for another one."""
+        """Return the object with the patch, or as it is if the patch is for another one."""
         if hashlib.sha256(content).hexdigest() != self.of:
             return content
         changed = bytearray(content)
@@ -132,7 +132,7 @@ class ObjectPatch:
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One thing a compiler, assembler, linker or this package says about a file.
+    """One thing that a compiler, an assembler, a linker or this package reports about a file.
 
     Args:
         file: as the student knows it, "lab3/apinit.S"; "" if it concerns no file.
@@ -163,7 +163,7 @@ class BuildFailed(VmmlabError):
     Args:
         lab: such as "lab3".
         diagnostics: at least one of severity "error"; the first is the one to show.
-        log: what the tools said, as text, bounded and without control characters.
+        log: the output of the tools, bounded and without control characters.
     """
 
     exit_code = 1
@@ -189,11 +189,11 @@ class Image:
         kernel: ELF32 for QEMU's -kernel.
         symbols: the symbols of `elf`.
         warnings: what the compiler warned about in the student's files.
-        uses: names that the student's files refer to and do not define themselves.
+        uses: names that the student's files refer to but do not define.
         lab: the lab that is the student's own, or "all".
         cohort: name of the cohort.
         options: how it was built.
-        key: names the content: equal keys, equal images.
+        key: identifies the content: equal keys, equal images.
     """
 
     elf: Path

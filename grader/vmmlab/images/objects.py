@@ -1,7 +1,7 @@
-"""Reads object files and says whether a student's may become part of an image.
+"""Reads object files and decides whether a student's may become part of an image.
 
 Allowed is what the VMM's linker script places: code, data, zeroed data and init-function records,
-with their relocations and debug information. Everything that could run by itself, replace given
+with their relocations and debug information. Everything that could run by itself, replace provided
 code or hide from the linker is refused. Only reads bytes; starts nothing.
 
 Source: System V ABI, chapter 4 (object files).
@@ -65,33 +65,33 @@ class Section:
 
 @dataclass(frozen=True)
 class ObjectFile:
-    """What matters of an object file."""
+    """The parts of an object file that are checked."""
 
     sections: tuple[Section, ...]
     symbols: tuple[Symbol, ...]
 
     @property
     def undefined(self) -> tuple[str, ...]:
-        """Names it uses and does not define."""
+        """The names that it uses and does not define."""
         return tuple(one.name for one in self.symbols if not one.section and one.name)
 
     @property
     def defined_globals(self) -> tuple[Symbol, ...]:
-        """What others could link to."""
+        """The symbols that other objects could link to."""
         return tuple(one for one in self.symbols if one.section and one.bind != "STB_LOCAL")
 
 
 class BadObject(ValueError):
-    """Not an object file that can be judged; the text says why."""
+    """Data that is not an object file which can be checked; the text says why."""
 
 
 def read(data: bytes) -> ObjectFile:
     """Read an object file.
 
     Raises:
-        BadObject: damaged, or absurdly large tables.
+        BadObject: it is damaged, or its tables are absurdly large.
     """
-    # Imported late: half of the time of a build that finds everything in the cache.
+    # Imported here: it takes half of the time of a build that finds everything in the cache.
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import SymbolTableSection
@@ -144,11 +144,11 @@ def _section_of(index: int | str, sections: Sequence[Section]) -> tuple[str, int
 
 
 def refused(file: str, contents: ObjectFile) -> list[Diagnostic]:
-    """What a student's object may not contain, one message each. Empty: all is well.
+    """Return one message for each thing that a student's object must not contain.
 
     Args:
-        file: the student's file it was made from.
-        contents: its object.
+        file: the student's file that the object was made from.
+        contents: the object.
     """
     words: list[str] = []
     placed = debug = 0
@@ -230,11 +230,11 @@ def _refused_symbol(symbol: Symbol) -> str:
 def missing_contract(
     symbols: Mapping[str, Sequence[str]], objects: Mapping[str, ObjectFile]
 ) -> list[Diagnostic]:
-    """Contract symbols that the lab's files do not define as they should, one message each.
+    """Return one message for each contract symbol that is not defined as it should be.
 
     Args:
-        symbols: file to the names it has to define.
-        objects: file to its object; all files of the lab.
+        symbols: file to the names that it has to define.
+        objects: file to its object, for all files of the lab.
     """
     found: list[Diagnostic] = []
     for file, names in symbols.items():
@@ -267,5 +267,5 @@ def _contract(file: str, name: str, objects: Mapping[str, ObjectFile]) -> str:
 
 
 def stray_globals(allowed: Sequence[str], merged: ObjectFile) -> list[str]:
-    """Names that are still visible in a lab's merged object although they should not be."""
+    """Return the names that are global in a lab's merged object although they should not be."""
     return [one.name for one in merged.defined_globals if one.name not in allowed]

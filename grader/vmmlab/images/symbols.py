@@ -1,7 +1,7 @@
 """Names and places in an image: addresses by name, names by address, source lines.
 
 `addr` knows global symbols only, and of a student's objects only contract symbols are global: a
-local symbol of the same name never shadows a given one. Knows no labs.
+local symbol never shadows a provided one of the same name. Knows no labs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vmmlab.images.lines import LineTable
 
 _SHF_ALLOC, _SHF_EXECINSTR = 0x2, 0x4
-# Addresses beyond a function's size are still called after it when they are this near (padding).
+# An address that is this near behind a function's end still gets its name (padding).
 _SLACK = 16
 
 
@@ -28,12 +28,12 @@ class Symbols:
     """The symbols of one image. Cheap to make from its cached form; safe for threads.
 
     Args:
-        line_text: the lines of the image, as `vmmlab.images.lines` reads them.
-        data: what `extract` made.
+        line_text: the file with the lines of the image, which `vmmlab.images.lines` reads.
+        data: the result of `extract`.
 
     Attributes:
-        line_text: as given; with `data` all that another process needs to make the same.
-        data: as given.
+        line_text: the argument; with `data` all that another process needs to make the same.
+        data: the argument.
     """
 
     def __init__(self, line_text: Path, data: Mapping[str, Any]) -> None:
@@ -48,7 +48,7 @@ class Symbols:
         self._lock = threading.Lock()
 
     def addr(self, name: str) -> int:
-        """Virtual address of a global symbol.
+        """Return the virtual address of a global symbol.
 
         Raises:
             InfraError: the image has no such global symbol.
@@ -62,12 +62,12 @@ class Symbols:
         return found[0]
 
     def maybe(self, name: str) -> int | None:
-        """Virtual address of a global symbol, or None."""
+        """Return the virtual address of a global symbol, or None."""
         found = self._globals.get(name)
         return None if found is None else found[0]
 
     def size(self, name: str) -> int:
-        """Size of a global symbol in bytes, 0 if its source does not say (assembly labels).
+        """Return the size of a global symbol in bytes, 0 if its source gives none (labels).
 
         Raises:
             InfraError: as for `addr`.
@@ -84,9 +84,9 @@ class Symbols:
         return tuple(sorted(self._globals))
 
     def nearest(self, address: int) -> str:
-        """ "func+0x12" for an address in the image, else the address in hexadecimal.
+        """Return "func+0x12" for an address in the image, otherwise the address in hexadecimal.
 
-        Knows local functions and assembly labels too.
+        Local functions and assembly labels count, too.
         """
         index = bisect.bisect_right(self._starts, address) - 1
         here = self.range_at(address)
@@ -99,7 +99,7 @@ class Symbols:
         return f"{name}+{offset:#x}" if offset else name
 
     def range_at(self, address: int) -> Range | None:
-        """The piece of the image that holds an address, or None."""
+        """Return the piece of the image that holds an address, or None."""
         index = bisect.bisect_right(self._range_starts, address) - 1
         if index < 0 or address not in self.ranges[index]:
             return None
@@ -112,11 +112,11 @@ class Symbols:
 
     @property
     def student_ranges(self) -> tuple[Range, ...]:
-        """What came from the student's files (code and data), in order of address."""
+        """The pieces that come from the student's files (code and data), in order of address."""
         return tuple(one for one in self.ranges if one.owner == "student")
 
     def showable(self, start: int, end: int) -> bool:
-        """Whether [start, end) is all given or the student's, so that a student may see it."""
+        """Return whether all of [start, end) is provided or the student's: a student may see it."""
         while start < end:
             found = self.range_at(start)
             if found is None or found.owner not in ("given", "student"):
@@ -125,9 +125,9 @@ class Symbols:
         return True
 
     def line(self, address: int) -> tuple[str, int] | None:
-        """Source file and line of an address ("lab3/ap_start.c", 42), or None.
+        """Return source file and line of an address ("lab3/ap_start.c", 42), or None.
 
-        Stand-ins carry no debug information, so their lines stay unknown.
+        Prebuilt objects have no debug information, so their lines are unknown.
         """
         here = self.range_at(address)
         if here is None or here.owner not in ("given", "student"):
@@ -144,7 +144,7 @@ class Symbols:
 
 
 def extract(elf: bytes, ranges: Sequence[Range]) -> dict[str, Any]:
-    """The JSON-able form from which `Symbols` is made.
+    """Return the JSON-able form from which `Symbols` is made.
 
     Args:
         elf: the linked image.
@@ -174,7 +174,7 @@ def extract(elf: bytes, ranges: Sequence[Range]) -> dict[str, Any]:
             label = kind == "STT_NOTYPE" and (code or any(value in one for one in student))
             if not (kind == "STT_FUNC" or label) or name.startswith((".L", "$")):
                 continue
-            # Of several names for one place the most telling: global function first.
+            # Of several names for one place the most telling one: a global function first.
             rank = (kind != "STT_FUNC", bind == "STB_LOCAL", name.startswith("_"))
             order = (*(int(one) for one in rank), len(name))
             if value not in named or (order, name) < (named[value][0], named[value][2]):

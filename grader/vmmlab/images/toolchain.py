@@ -1,6 +1,6 @@
 """Compilers and binutils: where they are, what identifies them, and every flag in one place.
 
-The flags below are the only ones: the given code, the student's files and the stand-ins are
+The flags below are the only ones: the provided code, the student's files and the prebuilt labs are
 compiled with them, in a workspace and in the instructor's grader alike. Knows nothing of labs.
 """
 
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.host import toolroots
-from vmmlab.host.sandbox import Limits
+from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.images.lines import READELF
 
 COMPILERS = ("gcc", "clang")
-BINUTILS_LIMITS = Limits(file_mib=64, cpu_s=20, memory_mib=1024)
+BINUTILS_LIMITS = ResourceLimits(file_mib=64, cpu_s=20, memory_mib=1024)
 BINUTILS_WALL_S = 120.0
 
 # What makes it kernel code: no library, no position-independent code, no FPU, no red zone (an
@@ -37,7 +37,7 @@ _FREESTANDING = (
 )
 # Physical addresses, 0 among them, are accessed through pointers made from integers.
 _MEMORY = ("-fno-strict-aliasing", "-fno-delete-null-pointer-checks")
-# Each function stays a function that can be stopped at, under its own name.
+# Each function stays a function of its own name, so that a breakpoint can be set on it.
 _VISIBLE = ("-fno-inline",)
 _VISIBLE_GCC = ("-fno-ipa-cp", "-fno-ipa-sra", "-fno-ipa-icf", "-fno-partial-inlining")
 _WARNINGS = ("-Wall", "-Wextra")
@@ -56,7 +56,7 @@ ENVIRONMENT = {"SOURCE_DATE_EPOCH": "1"}
 
 @dataclass(frozen=True)
 class Toolchain:
-    """The tools for one compiler and architecture, as absolute paths.
+    """The tools for one compiler and one architecture, as absolute paths.
 
     Args:
         arch: "x86_64" or "i386".
@@ -79,11 +79,11 @@ class Toolchain:
     roots: tuple[Path, ...]
 
     def flags(self, *, opt: str, strict: bool) -> list[str]:
-        """What every file is compiled or assembled with.
+        """Return the flags that every file is compiled or assembled with.
 
         Args:
             opt: such as "-O2".
-            strict: warnings are errors (given code and reference, never a student's file).
+            strict: warnings are errors (provided code and reference, never a student's file).
         """
         flags = [*_ARCH_FLAGS[self.arch], *_FREESTANDING, *_MEMORY, *_VISIBLE]
         if self.compiler == "gcc":
@@ -100,7 +100,7 @@ class Toolchain:
     def compile_argv(
         self, source: str, output: str, *, flags: list[str], directory: Path
     ) -> list[str]:
-        """The command that compiles or assembles one file.
+        """Return the command that compiles or assembles one file.
 
         Args:
             source: relative to `directory`, which also holds include/ and cohort.h.
@@ -113,16 +113,20 @@ class Toolchain:
         return [self.cc, *flags, *headers, mapped, "-c", source, "-o", output]
 
     def merge_argv(self, objects: list[str], output: str) -> list[str]:
-        """The command that makes one object of a lab's (common symbols become its own)."""
+        """Return the command that merges a lab's objects and defines their common symbols."""
         return [self.ld, "-m", _LD_EMULATION[self.arch], "-r", "-d", "-o", output, *objects]
 
     def link_argv(
         self, objects: list[str], script: str, output: str, map_file: str, *, replace: bool = False
     ) -> list[str]:
-        """The command that links the image.
+        """Return the command that links the image.
 
         Args:
-            replace: the first of several definitions of a symbol counts, instead of an error.
+            objects: in link order.
+            script: the linker script.
+            output: the ELF file.
+            map_file: the link map.
+            replace: of several definitions of a symbol, use the first instead of failing.
         """
         return [
             self.ld,
@@ -141,15 +145,15 @@ class Toolchain:
         ]
 
     def kernel_argv(self, elf: str, output: str) -> list[str]:
-        """The command that makes the ELF32 which QEMU's -kernel takes."""
+        """Return the command that makes the ELF32 which QEMU's -kernel takes."""
         return [self.objcopy, "-O", "elf32-i386", "--strip-all", elf, output]
 
     def lines_argv(self, elf: str) -> list[str]:
-        """The command that prints the source lines of an image."""
+        """Return the command that prints the source lines of an image."""
         return [self.readelf, *READELF, elf]
 
     def versions(self) -> dict[str, str]:
-        """Tool to the first line of its --version, for reports (about 10 ms the first time)."""
+        """Return the first line of each tool's --version (takes about 10 ms the first time)."""
         return {
             self.compiler: _version(self.cc, self.identity),
             "ld": _version(self.ld, self.identity),
@@ -157,7 +161,7 @@ class Toolchain:
 
 
 def find(compiler: str = "gcc", arch: str = "x86_64") -> Toolchain:
-    """The tools on PATH, with or without a cross prefix.
+    """Return the tools on PATH, with or without a cross prefix.
 
     Raises:
         UsageError: no such compiler or architecture.
@@ -187,7 +191,7 @@ def _tool(name: str) -> str:
 
 
 def _stamp(tool: Path) -> str:
-    """Identity without starting the tool: a package update changes size or time."""
+    """Identify a tool without starting it: a package update changes size or time."""
     real = tool.resolve()
     stat = real.stat()
     return f"{real} {stat.st_size} {stat.st_mtime_ns}"
@@ -195,7 +199,7 @@ def _stamp(tool: Path) -> str:
 
 @functools.lru_cache(maxsize=16)
 def _own_headers(cc: str, identity: str) -> str:
-    """The compiler's own stdint.h and friends; what else the host has is no part of a build."""
+    """Return the folder of the compiler's own headers; no other header of the host is used."""
     del identity
     try:
         done = subprocess.run(

@@ -6,11 +6,12 @@ import time
 from dataclasses import replace
 from typing import Final, Protocol
 
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine.gdb import Stop
 from vmmlab.observe import deadlock
 from vmmlab.observe.faults import note_exception
 from vmmlab.observe.milestones import rest_places
-from vmmlab.observe.observation import VMM_BASE, Hit, HowEnded, Observation
+from vmmlab.observe.observation import Hit, HowEnded, Observation
 from vmmlab.observe.record import record
 from vmmlab.observe.session import RESTARTED, Session
 from vmmlab.observe.view import FILLED

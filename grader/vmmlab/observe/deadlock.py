@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from vmmlab.images.layout import VMM_ALIAS_SIZE
 from vmmlab.machine.gdb import GdbError, Registers, Stop
 from vmmlab.x86.decode import Access, footprint
 from vmmlab.x86.registers import CR0_PG, EFLAGS_IF
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 POLLS: Final = 3  # polls of the BSP without success, in a wait that will outlast the grader
 LONGEST: Final = 200  # instructions of one lap, or between two polls
-RAM_END: Final = 0x40000000  # the VMM uses no physical memory from there on (include/layout.h)
 PAUSE: Final = bytes.fromhex("f390")  # a step of QEMU's that begins with it is of two instructions
 _WAIT_US: Final = 12  # offset of wait_us in struct ap_delays (include/ap.h), in bytes
 _WORD: Final = 8  # bytes; two accesses to the same word touch each other
@@ -207,7 +207,7 @@ class _Looker:
         found = set()
         for at in _ends(one.address, one.size):
             physical = await self._physical(at) if paging else at
-            if physical is None or physical >= RAM_END:
+            if physical is None or physical >= VMM_ALIAS_SIZE:
                 return None
             found.add(physical & -_WORD)
         return found

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from vmmlab.base.message import Text, listed, msg
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuRecord, CpuState
 from vmmlab.observe.evidence import (
     Barrier,
@@ -30,8 +31,6 @@ from vmmlab.observe.evidence import (
 from vmmlab.x86.decode import far_jump
 from vmmlab.x86.registers import ICR_ASSERT, ICR_LEVEL
 
-VMM_BASE = 0x40000000
-"""Linear address at which physical address 0 of the VMM's image is linked (include/layout.h)."""
 NUM_OF_PCPU = 512
 """The number of a CPU is below it (include/pcpu.h)."""
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine import Machine
 from vmmlab.machine.gdb import Gdb, GdbError
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.icr import icr_writes
 from vmmlab.observe.modes import ModeTracker
-from vmmlab.observe.observation import VMM_BASE, Icr
+from vmmlab.observe.observation import Icr
 from vmmlab.observe.place import Place
 from vmmlab.x86.abi import Abi, abi_of
 from vmmlab.x86.decode import decode

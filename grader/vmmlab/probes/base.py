@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine.gdb import GdbError
 from vmmlab.observe.cpu import Allocation
 from vmmlab.observe.evidence import Pointer
 from vmmlab.observe.milestones import rest_places
-from vmmlab.observe.observation import VMM_BASE, Hit
+from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 
 DELAY_FIELDS: Final = {"init_us": 0, "sipi_us": 4, "poll_us": 8, "wait_us": 12}

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.evidence import InitFunction, Multiboot
-from vmmlab.observe.observation import VMM_BASE, Hit
+from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe, Probe
 from vmmlab.probes.registry import probe

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.evidence import PlacedCall, Switch
 from vmmlab.observe.faults import note_exception
 from vmmlab.observe.milestones import rest_places
-from vmmlab.observe.observation import VMM_BASE, Hit
+from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe, note_allocation
 from vmmlab.probes.registry import probe

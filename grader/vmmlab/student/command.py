@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vmmlab.host import toolroots
-from vmmlab.host.sandbox import Limits, Sandbox
+from vmmlab.host.rlimits import ResourceLimits
+from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import qemu_path
 from vmmlab.machine import MachineSpec, firmware
 from vmmlab.machine.dialects import X2APIC_CPU
@@ -58,7 +59,7 @@ def sandboxed(
         ro=[spec.kernel.resolve(), *toolroots.roots(qemu_path())],
         rw=rw,
         devices=devices,
-        limits=Limits(file_mib=64),
+        limits=ResourceLimits(file_mib=64),
     )
 
 

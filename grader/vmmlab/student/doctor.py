@@ -14,7 +14,7 @@ from typing import Final
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text
 from vmmlab.base.text import cells
-from vmmlab.host import container, sandbox, tools, versions
+from vmmlab.host import bubblewrap, container, tools, versions
 from vmmlab.i18n.translate import Reader
 
 _TIMEOUT_S: Final = 20.0
@@ -142,7 +142,7 @@ def _grub_modules() -> Item:
 
 
 def _bwrap() -> Item:
-    found = sandbox.probe()
+    found = bubblewrap.examine()
     if found.works:
         return Item("bwrap", True, f"{found.version}, works")
     if shutil.which("bwrap") is None:

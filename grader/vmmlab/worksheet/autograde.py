@@ -20,7 +20,8 @@ from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from traitlets import Bool, Float, Integer, Unicode
 
 from vmmlab.base.errors import SubmissionError
-from vmmlab.host.sandbox import Limits, Sandbox
+from vmmlab.host.rlimits import ResourceLimits
+from vmmlab.host.sandbox import Sandbox
 from vmmlab.worksheet.kernel import Kernel
 from vmmlab.worksheet.two_kernels import Source, Timing, grade_apart
 
@@ -90,7 +91,7 @@ class ExecuteApart(NbGraderPreprocessor):  # type: ignore[misc]
         """
         told = resources["nbgrader"]
         box = Sandbox.choose(require=True) if self.sandbox_required else _best()
-        limits = Limits(file_mib=64, cpu_s=int(self.notebook_s), memory_mib=self.memory_mib)
+        limits = ResourceLimits(file_mib=64, cpu_s=int(self.notebook_s), memory_mib=self.memory_mib)
         environment = {"VMMLAB_STUDENT": told["student"], "NBGRADER_EXECUTION": "autograde"}
         stops = grade_apart(
             nb,

@@ -22,7 +22,8 @@ from typing import Any, Final
 
 from vmmlab.base.errors import InfraError
 from vmmlab.host import toolroots
-from vmmlab.host.sandbox import Limits, Sandbox, kill_tree
+from vmmlab.host.rlimits import ResourceLimits
+from vmmlab.host.sandbox import Sandbox, kill_tree
 
 MOST_TEXT: Final = 100_000
 """Characters of output that are kept of one cell."""
@@ -65,7 +66,9 @@ class Kernel:
         InfraError: it does not start; that is nobody's mistake who wrote the code.
     """
 
-    def __init__(self, box: Sandbox, environment: Mapping[str, str], limits: Limits) -> None:
+    def __init__(
+        self, box: Sandbox, environment: Mapping[str, str], limits: ResourceLimits
+    ) -> None:
         # A socket's name has at most 107 bytes (unix(7)).
         place = "/tmp" if len(tempfile.gettempdir()) > _LONG_FOLDER else None
         self._folder = Path(tempfile.mkdtemp(prefix="vmmlab-kernel-", dir=place))
@@ -127,7 +130,7 @@ class Kernel:
         self._process = self._client = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self, box: Sandbox, environment: Mapping[str, str], limits: Limits) -> None:
+    def _start(self, box: Sandbox, environment: Mapping[str, str], limits: ResourceLimits) -> None:
         # Imported here: whoever only writes worksheets needs none of it.
         import zmq
         from jupyter_client.blocking.client import BlockingKernelClient

@@ -1,4 +1,4 @@
-"""Puts a mutant's code in place of the named parts of the reference. Pure but for reading it."""
+"""Replaces named parts of the reference by a mutant's code. Writes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BEGIN: Final = re.compile(r"BEGIN SOLUTION (\S+)")
 
 
 def apply(course: Course, mutant: Mutant) -> dict[str, bytes]:
-    """The files of the mutant's lab: the reference's, with the mutant's edits.
+    """Return the files of the mutant's lab: the reference's, with the mutant's edits.
 
     Raises:
         DoesNotApply: a part is not there, or an edit changes nothing.
@@ -27,7 +27,7 @@ def apply(course: Course, mutant: Mutant) -> dict[str, bytes]:
 
 
 def steps_needed(course: Course, mutant: Mutant) -> frozenset[str]:
-    """The steps that must be written for a mutant to show: up to its own and its check's.
+    """Return the steps that must be written for a mutant to show: up to its own and its check's.
 
     Raises:
         DoesNotApply: a part is not there.
@@ -44,7 +44,7 @@ def steps_needed(course: Course, mutant: Mutant) -> frozenset[str]:
 
 
 def apply_early(course: Course, mutant: Mutant) -> dict[str, bytes]:
-    """As `apply`, but the steps that a student writes later are not written yet.
+    """Return the files as `apply` does, with the later steps not written yet.
 
     Raises:
         DoesNotApply: a part is not there, or an edit changes nothing.
@@ -55,12 +55,12 @@ def apply_early(course: Course, mutant: Mutant) -> dict[str, bytes]:
 
 
 def replaced(text: str, edit: Edit, *, who: str = "") -> str:
-    """`text` with the named part replaced.
+    """Return `text` with the named part replaced.
 
     Args:
         text: a file of the reference, with its markup.
         edit: what to replace.
-        who: whose edit it is, for messages.
+        who: the mutant, for messages.
 
     Raises:
         DoesNotApply: the part is not there, or the edit changes nothing.
@@ -73,12 +73,12 @@ def replaced(text: str, edit: Edit, *, who: str = "") -> str:
 
 
 def part(text: str, edit: Edit, *, who: str = "") -> tuple[int, int]:
-    """First line of the named part, from 0, and the line behind its last.
+    """Return the first line of the named part, from 0, and the line after its last.
 
     Args:
         text: a file of the reference, with its markup.
         edit: what names the part.
-        who: whose edit it is, for messages.
+        who: the mutant, for messages.
 
     Raises:
         DoesNotApply: the part is not there.
@@ -94,7 +94,7 @@ def _squeezed(lines: Iterable[str]) -> str:
 
 
 def _region(lines: Sequence[str], text: str, edit: Edit) -> tuple[int, int] | None:
-    """The solution between the opening comment and END SOLUTION."""
+    """Return the solution between the opening comment and END SOLUTION."""
     of_step = [one for one in regions(text, path=edit.file) if one.step == edit.name]
     if edit.nth > len(of_step):
         return None
@@ -103,7 +103,7 @@ def _region(lines: Sequence[str], text: str, edit: Edit) -> tuple[int, int] | No
 
 
 def _function(lines: Sequence[str], text: str, edit: Edit) -> tuple[int, int] | None:
-    """A C function from its return type to the brace in the first column that ends it."""
+    """Return a C function: from its return type to the closing brace in the first column."""
     head = re.search(rf"^{re.escape(edit.name)} \([^;{{}}]*\)\n\{{$", text, re.MULTILINE)
     if head is None:
         return None
@@ -115,7 +115,7 @@ def _function(lines: Sequence[str], text: str, edit: Edit) -> tuple[int, int] | 
 
 
 def _label(lines: Sequence[str], text: str, edit: Edit) -> tuple[int, int] | None:
-    """Assembly from a label to the next named label, marker or section."""
+    """Return assembly from a label to the next named label, marker or section."""
     ends = re.compile(r"[A-Za-z_][\w.$]*:|[ \t]*(/\* (BEGIN|END) SOLUTION|\.section|\.globl)")
     for at, line in enumerate(lines):
         if line.startswith(f"{edit.name}:"):

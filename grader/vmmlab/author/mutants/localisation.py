@@ -1,6 +1,7 @@
-"""Does a message lead to the place to change? It must name the function, or a line of it.
+"""Checks that a message leads to the place to change: it names the function, or a line of it.
 
-Only words are compared: what a student reads, against the names and lines that the mutant replaced.
+Only words are compared: the text that a student reads with the names and lines that the mutant
+replaced.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from vmmlab.course.reference import reference_text
 Named = Literal["line", "function", ""]
 
 _CALLED: Final[Mapping[str, str]] = {"cpuinit_start": "trampoline"}
-"""What the handouts call a routine in words."""
+"""Routines that the handouts call by another name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a mutant is wrong.
+    """The place of a mutant's mistake.
 
     Attributes:
         functions: the C functions and assembly routines that it changes.
         steps: the steps whose code it replaces.
-        lines: file to the lines of its own code, from 1, as they are in the mutant.
+        lines: file to the lines of its own code, from 1, as numbered in the mutant.
     """
 
     functions: frozenset[str]
@@ -37,7 +38,7 @@ class Target:
 
 
 def target(course: Course, mutant: Mutant) -> Target:
-    """Where a mutant is wrong.
+    """Return the place of a mutant's mistake.
 
     Raises:
         DoesNotApply: a part is not there.
@@ -66,7 +67,7 @@ def target(course: Course, mutant: Mutant) -> Target:
 
 
 def _functions(text: str, edit: Edit) -> Iterator[str]:
-    """The functions of the reference that an edit changes: in assembly, what is `.globl`."""
+    """Yield the functions of the reference that an edit changes; in assembly, `.globl` routines."""
     if edit.kind == "function":
         yield edit.name
         return
@@ -81,11 +82,11 @@ def _functions(text: str, edit: Edit) -> Iterator[str]:
 
 
 def named(where: Target, message: str) -> Named:
-    """What a message names of the place to change: a line of it, the function, or neither.
+    """Return how exactly a message names the place to change: by line, by function, or not at all.
 
     Args:
-        where: where the mistake is.
-        message: what a student reads.
+        where: the place of the mistake.
+        message: the text that a student reads.
     """
     for file, line in re.findall(r"([\w./]+\.[cS]):(\d+)", message):
         if int(line) in where.lines.get(file, ()):

@@ -1,4 +1,4 @@
-"""What mutants and variants are, and reading them from grader/mutants/. Grades nothing."""
+"""Mutants: what one is, and reading them from grader/mutants/. Grades nothing."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
-from vmmlab.base.yamlfile import YamlFile, shown
+from vmmlab.base.yamlfile import YamlFile
 from vmmlab.course.model import ARCHES, Course
+
+SEED: Final = 1
+"""Seed of the boots if none is given."""
 
 _ID: Final = re.compile(r"lab[0-9]+(\.[a-z0-9][a-z0-9-]*){2}")
 _CAUSE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -27,7 +30,7 @@ class _Model(BaseModel):
 
 
 class _EditEntry(_Model):
-    """One replacement; exactly one of `region`, `function` and `label` says of what."""
+    """One replacement; exactly one of `region`, `function` and `label` names what it replaces."""
 
     file: Text | None = None
     region: Text | None = None
@@ -55,7 +58,7 @@ class _FileEntry(_Model):
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One named part of a reference file, and what stands there instead.
+    """One named part of a reference file, and the text that replaces it.
 
     Attributes:
         file: for example `lab3/ap_start.c`.
@@ -84,10 +87,10 @@ class Mutant:
         id: `labN.topic.name`, unique.
         title: what is wrong in it, in words.
         lab: the lab that it belongs to.
-        edits: how it is made of the reference.
+        edits: the changes that make it of the reference.
         check: the check that must catch it.
         cause: the cause that this check must name.
-        cohort: the cohort to grade it with, for what only some cohorts can see.
+        cohort: the cohort to grade it with; some mistakes show in some cohorts only.
         source: file and line of its definition.
         arch: what it is graded for.
     """
@@ -108,7 +111,7 @@ class DoesNotApply(CourseError):
 
 
 def mutants_dir(course: Course) -> Path:
-    """Where the mutants of a course are."""
+    """Return the folder of a course's mutants."""
     return course.root / "grader" / "mutants"
 
 
@@ -195,40 +198,3 @@ def _edit(course: Course, lab: str, entry: _EditEntry, file: str) -> Edit:
 def _wrong(file: YamlFile, loc: Sequence[str | int], message: str) -> CourseError:
     key = " > ".join(str(part) for part in loc)
     return CourseError(f"{file.shown}:{file.line(loc)}: {key}: {message}.")
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A right solution of one lab, written differently from the reference.
-
-    Attributes:
-        arches: the architectures that it is right for.
-    """
-
-    name: str
-    lab: str
-    folder: Path
-    arches: tuple[str, ...] = ARCHES[:1]
-
-    def __str__(self) -> str:
-        return f"{self.name}/{self.lab}"
-
-
-def load_variants(course: Course, labs: Iterable[str] | None = None) -> tuple[Variant, ...]:
-    """The variants of some labs, or of all, by name."""
-    wanted = tuple(course.labs if labs is None else labs)
-    top = mutants_dir(course) / "correct"
-    folders = sorted(top.glob("*/lab*"))
-    return tuple(
-        Variant(f.parent.name, f.name, f, _arches(f.parent)) for f in folders if f.name in wanted
-    )
-
-
-def _arches(folder: Path) -> tuple[str, ...]:
-    path = folder / "ARCHES"
-    if not path.is_file():
-        return ARCHES[:1]
-    found = tuple(path.read_text(encoding="utf-8").split())
-    if not found or not set(found) <= set(ARCHES):
-        raise CourseError(f"{shown(path)}:1: one of {', '.join(ARCHES)} a line.")
-    return found

@@ -1,4 +1,4 @@
-"""How far a run of mutants is, on stderr: a bar on a terminal, else a line every so often.
+"""Progress of a long run, on stderr: a bar on a terminal, else a line every half minute.
 
 Knows numbers only, nothing of mutants.
 """
@@ -17,10 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vmmlab.i18n.translate import Reader
 
 EVERY_S: Final = 30.0
-"""How long it is silent where there is no terminal, in seconds."""
+"""Interval of lines where there is no terminal, in seconds."""
 
 Watch = Callable[[int, int], None]
-"""Is told how many are done, and of how many; first of all that none is."""
+"""Called with the number of finished pieces of work and their total; first with 0."""
 
 _MINUTE_S: Final = 60
 
@@ -33,16 +33,16 @@ def progress(
     to: IO[str] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Watch]:
-    """Show how far something is while it runs.
+    """Show the progress of a run.
 
     Args:
         title: what is counted, in English.
-        say: the reader's language; English without it.
-        to: where to show it; stderr without it.
+        say: the reader's language; None: English.
+        to: where to show it; None: stderr.
         clock: the time, in seconds.
 
     Yields:
-        What is to be told after each piece of work.
+        The function to call after each piece of work.
     """
     say = Reader() if say is None else say
     console = Console(file=sys.stderr if to is None else to)

@@ -1,7 +1,8 @@
-"""Random mutants: instructions of the compiled reference are changed, and what survives is listed.
+"""Random mutants: change instructions of the compiled reference and list what survives.
 
-A survivor is a place where the checks are blind, unless the change makes no difference. To tell the
-two apart the instruction is replaced by a trap: if that is not noticed either, no boot executes it.
+A survivor is a place that the checks do not see, unless the change makes no difference. To tell the
+two apart, the instruction is replaced by a trap: if no check notices that either, no boot executes
+the instruction.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from vmmlab.author.mutants import instructions, tables
-from vmmlab.author.mutants import runner as running
-from vmmlab.author.mutants.instructions import Change, Instruction
-from vmmlab.author.mutants.model import mutants_dir
+from vmmlab.author.mutants.changes import Change, changes, keystone
+from vmmlab.author.mutants.instructions import Instruction
+from vmmlab.author.mutants.jobs import course_at, run_all
+from vmmlab.author.mutants.liveness import unseen
+from vmmlab.author.mutants.model import SEED, mutants_dir
 from vmmlab.author.mutants.progress import Watch
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.course.cohort import Cohort
@@ -55,12 +58,14 @@ class RandomMutant:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one changed instruction.
+    """The outcome of grading one changed instruction.
 
     Attributes:
+        mutant: the changed instruction.
         ending: `killed` if any check failed.
         by: the check and the cause that killed it, or what went wrong.
-        reached: of a survivor, whether any boot executes the instruction.
+        reached: for a survivor, whether any boot executes the instruction.
+        seconds: duration of the grading.
     """
 
     mutant: RandomMutant
@@ -71,21 +76,21 @@ class Outcome:
 
 
 def choose(
-    course: Course, count: int, labs: Iterable[str] | None = None, *, seed: int = running.SEED
+    course: Course, count: int, labs: Iterable[str] | None = None, *, seed: int = SEED
 ) -> tuple[RandomMutant, ...]:
-    """Random changes of the reference's objects that may make a difference.
+    """Return random changes of the reference's objects that may make a difference.
 
     Args:
         course: the course.
-        count: how many; fewer if there are not as many.
-        labs: of which labs; None for all that have mutants.
+        count: how many; fewer if not as many are possible.
+        labs: names of labs; None for all that have mutants.
         seed: the same seed chooses the same changes of the same object.
 
     Raises:
         UsageError: keystone is not installed, or there is nothing to change.
         InfraError: the reference cannot be built.
     """
-    assemble = instructions.keystone()
+    assemble = keystone()
     builder = make_builder(course, Sandbox.choose(require=False), None, Cohort.derive(_COHORT))
     names = [
         name
@@ -100,11 +105,7 @@ def choose(
         of = hashlib.sha256(content).hexdigest()
         found = instructions.find(content, lab, image.symbols, files)
         for one in found:
-            possible = [
-                change
-                for change in instructions.changes(one, assemble)
-                if not instructions.unseen(change, found)
-            ]
+            possible = [change for change in changes(one, assemble) if not unseen(change, found)]
             if possible:
                 every.append((lab, of, one, possible))
     if not every:
@@ -113,7 +114,7 @@ def choose(
         )
     chance = random.Random(seed)
     chosen: list[RandomMutant] = []
-    # Each round takes every instruction once at most, so that the changes lie all over the code.
+    # Each round takes every instruction at most once, to spread the changes over the code.
     while every and len(chosen) < count:
         chance.shuffle(every)
         for lab, of, _, possible in every[: count - len(chosen)]:
@@ -128,7 +129,7 @@ def run_random(
     count: int,
     labs: Iterable[str] | None = None,
     *,
-    seed: int = running.SEED,
+    seed: int = SEED,
     jobs: int = 1,
     tell: Callable[[Outcome], object] | None = None,
     watch: Watch | None = None,
@@ -138,24 +139,24 @@ def run_random(
     Args:
         course: the course.
         count: how many changes.
-        labs: of which labs; None for all that have mutants.
+        labs: names of labs; None for all that have mutants.
         seed: chooses the changes.
-        jobs: gradings at the same time, each in a process of its own.
-        tell: called with each outcome as it comes.
-        watch: told how many are done, and of how many.
+        jobs: number of gradings at the same time, each in a process of its own.
+        tell: called with each outcome when it is known.
+        watch: called with the number of finished gradings and their total.
 
     Raises:
         UsageError: keystone is not installed.
     """
     chosen = choose(course, count, labs, seed=seed)
     work = [(course.root, one) for one in chosen]
-    return running.run_all(_job, work, jobs, tell, watch)
+    return run_all(_job, work, jobs, tell, watch)
 
 
 def _job(job: tuple[Path, RandomMutant]) -> Outcome:
     root, mutant = job
     began = time.monotonic()
-    course = running.course_at(root)
+    course = course_at(root)
     try:
         outcome = judge(mutant, _graded(course, mutant, mutant.change.patch(mutant.of)))
         if outcome.ending == "survived":
@@ -173,7 +174,7 @@ def _graded(course: Course, mutant: RandomMutant, patch: ObjectPatch) -> Report:
         lab=mutant.lab,
         files=reference(course, [mutant.lab]).files,
         cohort=Cohort.derive(_COHORT),
-        seed=running.SEED,
+        seed=SEED,
         sandbox_required=False,
     )
     return report_lab(
@@ -184,7 +185,7 @@ def _graded(course: Course, mutant: RandomMutant, patch: ObjectPatch) -> Report:
 
 
 def judge(mutant: RandomMutant, report: Report) -> Outcome:
-    """Whether any check noticed. Pure."""
+    """Return whether any check noticed the change. Pure."""
     broken = next((c for c in report.checks if c.points is None), None)
     if broken is not None:
         return Outcome(mutant, "error", f"{broken.id} could not be judged: {broken.infra}")
@@ -195,11 +196,11 @@ def judge(mutant: RandomMutant, report: Report) -> Outcome:
 
 
 def survivors(outcomes: Sequence[Outcome], say: Reader | None = None) -> list[str]:
-    """What survived, as lines of a Markdown table, and a line that sums it up.
+    """Return the survivors as lines of a Markdown table, and a line with totals.
 
     Args:
-        outcomes: what came of the changes.
-        say: the reader's language; English without it.
+        outcomes: the outcomes of the changes.
+        say: the reader's language; None: English.
     """
     say = Reader() if say is None else say
     rows = [tables.heads(("lab", "place", "instruction", "made", "what it is", "told"), say)]

@@ -1,4 +1,4 @@
-"""The kill matrix as Markdown."""
+"""The kill matrix as Markdown: tables for a terminal, and the page that holds them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vmmlab.author.mutants.runner import Result, VariantResult
+from vmmlab.author.mutants.runner import Result
+from vmmlab.author.mutants.variants import VariantResult
 from vmmlab.base.errors import UsageError
 from vmmlab.base.text import cells
 from vmmlab.i18n.translate import Reader
@@ -15,11 +16,11 @@ _ENGLISH = Reader()
 
 
 def table(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
-    """The kill matrix as lines of a Markdown table, and lines that sum it up.
+    """Return the mutants as lines of a Markdown table, and lines with totals.
 
     Args:
-        results: what came of the mutants.
-        say: the reader's language; what is wrong in a mutant stays English, as its file says it.
+        results: the outcomes of the mutants.
+        say: the reader's language; the titles of mutants stay English.
     """
     rows = [heads(("mutant", "what is wrong in it", "check", "cause", "names the", "verdict"), say)]
     for one in results:
@@ -37,12 +38,12 @@ def table(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
 
 
 def heads(names: Sequence[str], say: Reader) -> tuple[str, ...]:
-    """The names of columns in the reader's language: one word is a label, several are a text."""
+    """Return the names of columns in the reader's language: one word is a label."""
     return tuple(say(name) if " " in name else say.label(name) for name in names)
 
 
 def totals(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
-    """How many mutants were killed, and how many messages name the place to change."""
+    """Return how many mutants were killed, and how many messages name the place to change."""
     killed = [one for one in results if one.verdict == "killed"]
     naming = sum(bool(one.names) for one in killed)
     seconds = sum(one.seconds for one in results)
@@ -56,7 +57,7 @@ def totals(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
 
 
 def variants_table(results: Sequence[VariantResult], say: Reader = _ENGLISH) -> list[str]:
-    """The right solutions as lines of a Markdown table, and a line that sums it up."""
+    """Return the right solutions as lines of a Markdown table, and a line with totals."""
     rows = [heads(("solution", "built for", "verdict"), say)]
     for one in results:
         told = "; ".join(f"{c} {why}{say.label(': ')}{say(said)}" for c, why, said in one.accused)
@@ -66,7 +67,7 @@ def variants_table(results: Sequence[VariantResult], say: Reader = _ENGLISH) -> 
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows as a Markdown table; the first one is the head. Wide characters take two columns."""
+    """Yield rows as a Markdown table whose head is the first row; counts wide characters twice."""
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     wide = [max(map(cells, column)) for column in zip(*escaped, strict=True)]
     for number, row in enumerate(escaped):
@@ -85,12 +86,12 @@ _END = "<!-- end of {name} -->"
 def page(
     text: str, wrong: Sequence[Result], right: Sequence[VariantResult], say: Reader = _ENGLISH
 ) -> str:
-    """A page with the two tables put between their marks.
+    """Return a page with the two tables between their marks.
 
     Args:
         text: the page, which has a pair of marks for `mutants` and one for `variants`.
-        wrong: what came of the mutants.
-        right: what came of the right solutions.
+        wrong: the outcomes of the mutants.
+        right: the outcomes of the right solutions.
         say: the language of the page.
 
     Raises:
@@ -120,12 +121,12 @@ def _between(text: str, name: str, lines: Sequence[str]) -> str:
 
 
 def write_page(path: Path, wrong: Sequence[Result], right: Sequence[VariantResult]) -> list[Path]:
-    """Put the tables into a page, and into its Japanese twin if there is one.
+    """Write the tables into a page, and into its Japanese translation if there is one.
 
     Args:
-        path: for example docs/kill-matrix.md; the twin is docs/kill-matrix.ja.md.
-        wrong: what came of the mutants.
-        right: what came of the right solutions.
+        path: for example docs/kill-matrix.md; its translation is docs/kill-matrix.ja.md.
+        wrong: the outcomes of the mutants.
+        right: the outcomes of the right solutions.
 
     Returns:
         The pages that were written.
@@ -152,7 +153,7 @@ def write_page(path: Path, wrong: Sequence[Result], right: Sequence[VariantResul
 
 
 def page_rows(text: str, name: str) -> dict[str, tuple[str, ...]]:
-    """The rows of one table of a page: first cell to the others.
+    """Return the rows of one table of a page: first cell to the others.
 
     Args:
         text: the page.

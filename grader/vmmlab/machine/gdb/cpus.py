@@ -114,7 +114,7 @@ class Cpus:
     async def describe(self, cpu: int) -> dict[str, int]:
         """Return what the monitor's `info registers` shows of a processor, by name.
 
-        Among it what the stub does not tell: "cs_base", "idt_limit", "hlt". See `parse_dump`.
+        This includes values that the stub does not send: "cs_base", "idt_limit", "hlt".
         """
         text = await self._stub.monitor(f"info registers {cpu}")
         return parse_dump(text.encode("ascii", "replace").splitlines())

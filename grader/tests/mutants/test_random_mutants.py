@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.author.mutants import instructions, random_mutants
-from vmmlab.author.mutants.instructions import Change, Instruction
+from vmmlab.author.mutants import changes, instructions, liveness, random_mutants
+from vmmlab.author.mutants.changes import Change
+from vmmlab.author.mutants.instructions import Instruction
 from vmmlab.author.mutants.random_mutants import Outcome, RandomMutant
 from vmmlab.base.errors import UsageError
 from vmmlab.course.cohort import Cohort
@@ -67,7 +68,7 @@ def one(text, code, bits=64, **more):
 
 
 def changed(instruction):
-    return {(c.kind, c.text) for c in instructions.changes(instruction, instructions.keystone())}
+    return {(c.kind, c.text) for c in changes.changes(instruction, changes.keystone())}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_the_changes_that_are_made(instruction, wanted):
     made = changed(instruction)
     assert wanted in made
     assert ("left out", "nop") in made
-    for change in instructions.changes(instruction, instructions.keystone()):
+    for change in changes.changes(instruction, changes.keystone()):
         assert len(change.code) == len(instruction.code)
         assert change.code != instruction.code
 
@@ -106,17 +107,17 @@ def test_padding_and_traps_are_left_alone(text):
 
 def test_a_field_that_the_linker_fills_in_stays_where_it_is():
     call = one("call 0x1005", "e800000000", relocations=((1, 500),))
-    for change in instructions.changes(call, instructions.keystone()):
+    for change in changes.changes(call, changes.keystone()):
         assert change.drops == (change.kind == "left out")
     load = one("mov edi, 0", "bf00000000", relocations=((1, 500),))
     assert ("another number", "mov edi, 1") not in changed(load)
-    left_out = next(c for c in instructions.changes(call, instructions.keystone()) if c.drops)
+    left_out = next(c for c in changes.changes(call, changes.keystone()) if c.drops)
     assert left_out.patch("x").writes == ((100, b"\x90" * 5), (500, bytes(4)))
 
 
 def made_of(*texts):
     """Instructions one behind the other, from assembly."""
-    assemble, address, found = instructions.keystone(), 0x1000, []
+    assemble, address, found = changes.keystone(), 0x1000, []
     for text in texts:
         code = assemble(text, 64, address)
         shown = decode(code, address, 64).text
@@ -143,14 +144,14 @@ def test_what_is_never_read_makes_no_difference(code, unseen):
     all_of_it = made_of(*code)
     first = all_of_it[0]
     left_out = Change(first, "left out", b"\x90" * len(first.code), "nop")
-    assert instructions.unseen(left_out, all_of_it) == unseen
+    assert liveness.unseen(left_out, all_of_it) == unseen
 
 
 @pytest.mark.parametrize(("jump", "unseen"), [("je 0x1000", True), ("jb 0x1000", False)])
 def test_a_comparison_may_be_turned_round_if_only_equality_counts(jump, unseen):
     all_of_it = made_of("cmp eax, ebx", jump, "ret")
     turned = Change(all_of_it[0], "operands exchanged", b"\x39\xc3", "cmp ebx, eax")
-    assert instructions.unseen(turned, all_of_it) == unseen
+    assert liveness.unseen(turned, all_of_it) == unseen
 
 
 # --- building and grading ------------------------------------------------------------------------
@@ -241,7 +242,7 @@ def test_the_same_seed_chooses_the_same_changes():
 def test_without_keystone_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "keystone", None)
     with pytest.raises(UsageError, match="keystone-engine is not installed") as caught:
-        instructions.keystone()
+        changes.keystone()
     assert "vmmlab[author]" in caught.value.next_step
 
 
@@ -250,19 +251,15 @@ def test_a_lock_that_takes_nothing_is_noticed(found):
     one = next(i for i in lab4 if i.function == "apinit_enter" and i.text.startswith("xchg"))
     change = Change(one, "left out", b"\x90" * len(one.code), "nop")
     wrong = RandomMutant("lab4", change, hashlib.sha256(content).hexdigest())
-    (outcome,) = random_mutants.running.run_all(
-        random_mutants._job, [(COURSE.root, wrong)], 1, None
-    )
+    (outcome,) = random_mutants.run_all(random_mutants._job, [(COURSE.root, wrong)], 1, None)
     assert outcome.ending == "killed", outcome
 
 
 def test_who_has_once_seen_the_lock_taken_must_still_get_it(found):
     content, lab4 = found["lab4"]
     look = next(i for i in lab4 if i.function == "apinit_enter" and i.text.startswith("cmp"))
-    made = instructions.changes(look, instructions.keystone())
+    made = changes.changes(look, changes.keystone())
     change = next(c for c in made if c.text == "cmp byte ptr [rdi], 2")  # the lock is 0 or 1
     wrong = RandomMutant("lab4", change, hashlib.sha256(content).hexdigest())
-    (outcome,) = random_mutants.running.run_all(
-        random_mutants._job, [(COURSE.root, wrong)], 1, None
-    )
+    (outcome,) = random_mutants.run_all(random_mutants._job, [(COURSE.root, wrong)], 1, None)
     assert outcome.by == "lab4.lock.released: ap-waits-for-the-lock"

@@ -1,0 +1,160 @@
+"""bubblewrap: whether it works here, why not, and the part of its command line that never changes.
+
+Source: bwrap(1).
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmmlab.host import container
+
+_TRIAL_TIMEOUT_S = 10.0
+_VERSION_TIMEOUT_S = 5.0
+_SYSTEM_DIRS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_INSTALL_LINE = "sudo apt-get install bubblewrap"
+
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Bubblewrap:
+    """Whether bubblewrap works here; if not, why and what to do.
+
+    Attributes:
+        works: whether it can make namespaces.
+        path: the executable.
+        version: its version, if it works.
+        reason: why it does not work.
+        next_step: what to do about that.
+    """
+
+    works: bool
+    path: str = ""
+    version: str = ""
+    reason: str = ""
+    next_step: str = ""
+
+
+def examine() -> Bubblewrap:
+    """Return whether bubblewrap works on this machine; tried once per process (about 10 ms)."""
+    with _lock:
+        return _examine_once()
+
+
+@functools.lru_cache(maxsize=1)
+def _examine_once() -> Bubblewrap:
+    path = shutil.which("bwrap")
+    if path is None:
+        return Bubblewrap(
+            False, reason="bubblewrap (bwrap) is not installed", next_step=_INSTALL_LINE
+        )
+    try:
+        done = subprocess.run(
+            [path, *profile(), "--", "/bin/sh", "-c", "ulimit -c 0"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TRIAL_TIMEOUT_S,
+            check=False,
+            cwd="/",
+        )
+        if done.returncode == 0:
+            return Bubblewrap(True, path, _version(path))
+        words = done.stderr.decode(errors="replace").strip().splitlines()
+        # Debian's adds a guess and two addresses to one of its messages.
+        said = words[0].partition(", likely because")[0] if words else ""
+        said = said or f"bwrap ended with status {done.returncode}"
+    except subprocess.TimeoutExpired:
+        said = f"bwrap did not end within {_TRIAL_TIMEOUT_S:.0f} s"
+    except OSError as error:
+        said = f"{path} could not be started: {error.strerror or error}"
+    reason, step = explain(said)
+    return Bubblewrap(False, path, reason=reason, next_step=step)
+
+
+def explain(said: str, root: Path = Path("/")) -> tuple[str, str]:
+    """Return why bwrap fails here, and the next step.
+
+    Args:
+        said: the first line of its complaint.
+        root: where /proc and the container's marks are looked for (for tests).
+    """
+
+    def setting(name: str) -> str:
+        try:
+            return (root / "proc/sys" / name).read_text().strip()
+        except OSError:
+            return ""
+
+    if container.inside(root):
+        return _explain_in_a_container(said)
+    if setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
+        return (
+            f"AppArmor forbids user namespaces to bwrap ({said})",
+            "Give bwrap an AppArmor profile that allows userns (Ubuntu: "
+            "`sudo apt-get install apparmor-profiles`, then copy bwrap-userns-restrict from "
+            "/usr/share/apparmor/extra-profiles to /etc/apparmor.d and reload AppArmor).",
+        )
+    if setting("kernel/unprivileged_userns_clone") == "0":
+        return (
+            f"the kernel forbids user namespaces to users ({said})",
+            "sudo sysctl kernel.unprivileged_userns_clone=1",
+        )
+    if setting("user/max_user_namespaces") == "0":
+        return (
+            f"the kernel allows no user namespaces ({said})",
+            "sudo sysctl user.max_user_namespaces=10000",
+        )
+    return (
+        f"bwrap failed: {said}",
+        "Run `bwrap --unshare-all --ro-bind / / true` and mend what it says.",
+    )
+
+
+def _explain_in_a_container(said: str) -> tuple[str, str]:
+    # A filter of system calls says "not permitted" (EPERM), a security module "denied".
+    if "Permission denied" in said:
+        return (
+            f"AppArmor or SELinux forbids the sandbox in this container ({said})",
+            "Start the container with docker/apparmor-grader as docs/containers.md says.",
+        )
+    return (
+        f"this container does not allow new namespaces ({said})",
+        "Start the container with --security-opt seccomp=docker/seccomp-grader.json, as "
+        "docs/containers.md says.",
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def profile() -> tuple[str, ...]:
+    """Return the options of every sandbox: own namespaces, no network, only the system readable.
+
+    There is no /proc inside and of /dev only `null`.
+    """
+    args = ["--unshare-all", "--clearenv", "--cap-drop", "ALL", "--die-with-parent"]
+    args += ["--new-session", "--ro-bind", "/usr", "/usr"]
+    for name in _SYSTEM_DIRS:
+        path = Path(name)
+        if path.is_symlink():
+            args += ["--symlink", str(path.readlink()), name]
+        elif path.is_dir():
+            args += ["--ro-bind", name, name]
+    if Path("/usr/local").is_dir():
+        args += ["--tmpfs", "/usr/local"]
+    args += ["--tmpfs", "/tmp", "--dir", "/dev", "--dev-bind", "/dev/null", "/dev/null"]
+    return tuple(args)
+
+
+def _version(path: str) -> str:
+    try:
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, timeout=_VERSION_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "?"
+    return done.stdout.decode(errors="replace").strip().rpartition(" ")[2] or "?"
