@@ -20,6 +20,7 @@ from vmmlab.base.errors import CourseError, InfraError, UsageError
 from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.ids import HIDDEN_TOPIC
 from vmmlab.course.load import load_course
 from vmmlab.course.markup import regions
 from vmmlab.course.model import Course
@@ -40,7 +41,6 @@ _NOT_TEXT: Final = (".o", ".png", ".ico")
 _LINK: Final = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 _MARKS: Final = ("BEGIN SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME")
 _SHORT: Final = 8
-_HIDDEN: Final = "hidden"
 _NBGRADER_AT_LEAST: Final = "pip install 'vmmlab[instructor]'"
 
 
@@ -199,14 +199,16 @@ def course_text(course: Course, cohort: str) -> str:
         CourseError: it cannot be read, or names a hidden check where it cannot be cut out.
     """
     file = yamlfile.read(course.root / COURSE_FILE)
-    begins = {file.line(("labs", lab.name, _HIDDEN)) for lab in course.labs.values() if lab.hidden}
+    begins = {
+        file.line(("labs", lab.name, HIDDEN_TOPIC)) for lab in course.labs.values() if lab.hidden
+    }
     lines: list[str] = []
     inside = -1  # the indentation of the key whose block is being left out
     for number, line in enumerate(file.path.read_text(encoding="utf-8").split("\n"), 1):
         indent = len(line) - len(line.lstrip())
         if line.strip() and indent <= inside:
             inside = -1
-        if number in begins and re.match(rf"[\"']?{_HIDDEN}[\"']?\s*:", line.lstrip()):
+        if number in begins and re.match(rf"[\"']?{HIDDEN_TOPIC}[\"']?\s*:", line.lstrip()):
             inside = indent
         elif inside < 0 or not line.strip():
             lines.append(line)
@@ -229,7 +231,7 @@ def course_text(course: Course, cohort: str) -> str:
 def _not_to_be_cut(found: str) -> CourseError:
     return CourseError(
         f"{COURSE_FILE}: the hidden checks cannot be left out.",
-        expected=f"their ids below the key `{_HIDDEN}` of their lab only, on lines of its own",
+        expected=f"their ids below the key `{HIDDEN_TOPIC}` of their lab only, on lines of its own",
         found=found,
     )
 
@@ -240,7 +242,7 @@ def _same_but_for_hidden(made: str, data: Any, cohort: str) -> bool:
     from ruamel.yaml.error import YAMLError
 
     labs = {
-        name: {key: value for key, value in lab.items() if key != _HIDDEN}
+        name: {key: value for key, value in lab.items() if key != HIDDEN_TOPIC}
         for name, lab in data["labs"].items()
     }
     try:

@@ -6,21 +6,20 @@ Nothing here knows pytest, how a boot is made, or what a report looks like.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
 from vmmlab.base.errors import CourseError
+from vmmlab.course.ids import CHECK_ID
+from vmmlab.course.model import ARCHES
 from vmmlab.probes.scenario import Scenario, shown_path
 
 Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
 """How a check can end."""
 
-CHECK_ID: Final = re.compile(r"lab[0-9]+(\.[a-z0-9][a-z0-9_-]*){2}")
 _REGISTRY: Final = "__vmmlab_checks__"
 _PER: Final = ("ap", "cpu", "boot")
-_ARCHES: Final = ("x86_64", "i386")
 
 F = TypeVar("F", bound=Callable[..., object])
 Cases = Callable[[Any], Iterable[Any]]
@@ -175,10 +174,10 @@ def _declared(
             f"{where}: {id}: per={per!r} gives no cases.",
             expected=f"one of {', '.join(map(repr, _PER))}, or a function of the boot",
         )
-    if not arches or not set(arches) <= set(_ARCHES):
+    if not arches or not set(arches) <= set(ARCHES):
         raise CourseError(
             f"{where}: {id}: arch={arches!r} is no architecture.",
-            expected=f"one or more of {', '.join(map(repr, _ARCHES))}",
+            expected=f"one or more of {', '.join(map(repr, ARCHES))}",
         )
     _check_parameters(function, f"{where}: {id}", scenarios, per)
     return {
