@@ -12,7 +12,9 @@
                 if cpu.mode != "long":
                     fail("ap-not-in-long-mode", cpu=cpu.index, expected="…", observed="…", next="…")
 
-Hidden checks, in labs/labN/hidden/, borrow functions of the open ones: `open_checks`, `NoCases`.
+The Python files of a lab are one package. So a hidden check in labs/labN/hidden/ can use functions
+of the open ones (`from .. import test_labN as lab`, and `NoCases`), and test_labN.py can have
+probes of its own (`from .probes import …`).
 
 A check gets `boot`, the Observation of its scenario, or `boots`, one for each of its scenarios in
 their order. Only `fail` takes points, and `fail_if`, which reports what a diagnosis has found. Any
@@ -20,7 +22,7 @@ other exception, a bare `assert` too, is a mistake in the check: it is reported 
 costs the student nothing.
 """
 
-from vmmlab.checks.hidden import NoCases, open_checks
+from vmmlab.checks.hidden import NoCases
 from vmmlab.checks.model import (
     Check,
     CheckFailed,
@@ -43,6 +45,5 @@ __all__ = [
     "check",
     "fail",
     "fail_if",
-    "open_checks",
     "scenario",
 ]

@@ -7,9 +7,7 @@ makes a report of the records, for the instructor's grader and the student's own
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ import pytest
 
 from vmmlab.base.errors import CourseError, InfraError, VmmlabError
 from vmmlab.checks.model import CasesFailed, Check, CheckFailed, CheckMistake, Score, declared_in
+from vmmlab.grading.loading import LabPackage
 from vmmlab.grading.run import ItemRecord, LabRun, Waits, is_build_failure
 
 
@@ -38,42 +37,18 @@ _BOUND = pytest.StashKey[_Bound]()
 
 
 class LabModule(pytest.Module):
-    """A test file of a lab, imported by its path alone.
-
-    Neither sys.path nor a module that happens to have the same name can come in between, and
-    nothing of it stays in sys.modules after the run.
-    """
+    """A test file of a lab, imported as a module of the lab's package."""
 
     run: LabRun
     engine: Engine
 
     def _getobj(self) -> ModuleType:
-        name = f"vmmlab._loaded.{self.run.lab}.{self.path.stem}"
-        spec = importlib.util.spec_from_file_location(name, self.path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = self.engine.loaded[name] = module
+        self.engine.loaded.append(self.run.package)
         try:
-            spec.loader.exec_module(module)
-        except (Exception, SystemExit, pytest.skip.Exception) as error:
-            wrong = error if isinstance(error, VmmlabError) else _unloadable(self.path, error)
-            self.engine.error = self.engine.error or wrong
-            raise self.CollectError(str(wrong)) from error
-        return module
-
-
-def _unloadable(path: Path, error: BaseException) -> CourseError:
-    line = 0
-    if isinstance(error, SyntaxError):
-        line = error.lineno or 0
-    for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename == str(path):
-            line = frame.lineno or 0
-    text = error.msg if isinstance(error, SyntaxError) else error
-    return CourseError(
-        f"{path}:{line}: this test file cannot be loaded.", found=f"{type(error).__name__}: {text}"
-    )
+            return self.run.package.load(self.path)
+        except VmmlabError as error:
+            self.engine.error = self.engine.error or error
+            raise self.CollectError(str(error)) from error
 
 
 @dataclass(eq=False)  # pytest keeps its plugins in a set
@@ -89,7 +64,7 @@ class Engine:
     alone: bool = False
     error: BaseException | None = None
     runs: dict[str, LabRun] = field(default_factory=dict)
-    loaded: dict[str, ModuleType] = field(default_factory=dict)
+    loaded: list[LabPackage] = field(default_factory=list)
 
     # --- collecting ---------------------------------------------------------------------------
 
@@ -300,10 +275,8 @@ class Engine:
         """Let go of everything, however the session ended."""
         for run in self.runs.values():
             run.end()
-        for name, module in self.loaded.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
-        self.loaded.clear()
+        for package in self.loaded:
+            package.unload()
 
     # --- fixtures -----------------------------------------------------------------------------
 

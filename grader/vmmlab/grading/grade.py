@@ -13,7 +13,6 @@ import io
 import math
 import os
 import platform
-import runpy
 import shlex
 import threading
 import time
@@ -21,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Final, Literal, Protocol
 
 from vmmlab import __version__
@@ -31,6 +29,7 @@ from vmmlab.checks.model import Check, Scenario, declared_in
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import ARCHES, Course, Step, check_defined
 from vmmlab.failure import Failure
+from vmmlab.grading.loading import LabPackage
 from vmmlab.grading.run import CheckResult, LabRun
 from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, FirstStep, Report
 
@@ -294,6 +293,7 @@ class Grading:
         self._with_hidden = bool(judged)
         self._specs |= judged
         self.files = test_files(self.tests_dir, request.lab, hidden=self._with_hidden)
+        self._package = LabPackage(request.lab, self.tests_dir)
         self._again = tuple(again)
         self._notes = list(notes)
         self._factory = runner_factory or default_runner_factory
@@ -311,6 +311,7 @@ class Grading:
             self._run = LabRun(
                 self.request.lab,
                 self.files,
+                self._package,
                 start=self._start,
                 accept=self._accept,
                 finish=self.close,
@@ -339,19 +340,22 @@ class Grading:
         for path in self.files:
             try:
                 with contextlib.redirect_stdout(io.StringIO()):
-                    module = runpy.run_path(str(path))
-            except (Exception, SystemExit):
+                    module = self._package.load(path)
+            except VmmlabError:
                 return
-            for check in filter(self._wanted, declared_in(SimpleNamespace(**module))):
+            for check in filter(self._wanted, declared_in(module)):
                 found |= dict.fromkeys(check.scenarios)
         self._booted = frozenset(found)
         self._runner.prepare(list(found))
 
     def close(self) -> None:
-        """Take the runner's last facts and end it. Safe to call again."""
+        """Take the runner's last facts, end it and forget the lab's Python. Safe to call again."""
         runner, self._runner = self._runner, None
-        if runner is None:
-            return
+        if runner is not None:
+            self._end(runner)
+        self._package.unload()
+
+    def _end(self, runner: Runner) -> None:
         try:
             self._facts = runner.facts()
         except Exception as error:  # the verdict stands without them

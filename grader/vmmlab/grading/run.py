@@ -15,6 +15,7 @@ from typing import Final, Literal, Protocol
 from vmmlab.base.errors import InfraError, VmmlabError
 from vmmlab.checks.model import Case, Check, Outcome, Scenario, validate
 from vmmlab.failure import Failure
+from vmmlab.grading.loading import LabPackage
 
 BOOTS_AT_MOST: Final = 3
 """A boot that failed for reasons of ours is tried this many times in all."""
@@ -81,6 +82,7 @@ class LabRun:
     Args:
         lab: for example `lab3`.
         files: the test files, in the order in which they run.
+        package: loads them.
         start: gives the runner; called once, when the first check is about to run.
         accept: called with all checks of the lab; raises CourseError if the course disagrees.
         finish: called once after the lab's last check, also if there is none.
@@ -92,6 +94,7 @@ class LabRun:
         self,
         lab: str,
         files: Sequence[Path],
+        package: LabPackage,
         *,
         start: Callable[[], Boots],
         accept: Callable[[Sequence[Check]], None],
@@ -101,6 +104,7 @@ class LabRun:
     ) -> None:
         self.lab = lab
         self.files = tuple(files)
+        self.package = package
         self.checks: tuple[Check, ...] = ()
         self.selected: tuple[Check, ...] = ()
         self.partial = False

@@ -1,9 +1,9 @@
 """Lab 3, hidden: other numbers of CPUs, and another one that is late, under another firmware."""
 
-from vmmlab.checks import check, open_checks, scenario
+from vmmlab.checks import check, scenario
 from vmmlab.x86.decode import far_jump
 
-lab = open_checks(__file__)
+from .. import test_lab3 as lab
 
 LAST_IS_LATE = scenario("last-is-late", probe="late-ap", cpus=5, cpu=4, firmware="seabios")
 TWELVE = scenario("cpus-12", probe="end", cpus=12, opt="-O0")
