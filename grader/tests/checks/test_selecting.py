@@ -101,9 +101,10 @@ def with_hidden(kit):
     (kit.tests / "hidden").mkdir()
     (kit.tests / "hidden" / "test_more.py").write_text(
         textwrap.dedent("""
-        from vmmlab.checks import check, fail, open_checks, scenario
+        from vmmlab.checks import check, fail, scenario
 
-        lab = open_checks(__file__)
+        from .. import test_lab3 as lab
+
         HIDDEN = scenario("other", cpus=9)
 
         @check("lab3.hidden.one", HIDDEN, needs=["lab3.ljmpw.present"])

@@ -253,7 +253,9 @@ def test_the_command_when_nothing_is_forgotten(clone, capsys, monkeypatch):
 def with_hidden(root):
     """Give lab 9 the hidden check that the guide shows; return the lines of the guide."""
     page = (ROOT / "docs/lab-author.md").read_text(encoding="utf-8")
-    shown = next(one for one in page.split("```") if "open_checks" in one).removeprefix("python\n")
+    shown = next(one for one in page.split("```") if "lab9.hidden.more" in one).removeprefix(
+        "python\n"
+    )
     (root / "labs/lab9/hidden").mkdir()
     (root / "labs/lab9/hidden/test_hidden.py").write_text(shown, encoding="utf-8")
     path = root / "course.yml"

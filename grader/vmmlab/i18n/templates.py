@@ -22,7 +22,7 @@ _WORD: Final = re.compile(r"(?<![\w.*&%\-/<>(])[A-Za-z]?[a-z]{2,}(?![\w(/*]|\.\w
 _TAIL = (",", ";", ":", " ")
 _NAMES_ONLY = frozenset(
     {
-        *("scenario", "check", "first", "at", "trials_at", "sent", "get", "getattr", "compile"),
+        *("scenario", "check", "first", "at", "while_at", "sent", "get", "getattr", "compile"),
         *("startswith", "endswith", "removeprefix", "removesuffix", "partition", "split", "join"),
         *("replace", "TypeVar", "import_module", "getoption", "register", "setdefault", "encode"),
         *("decode", "strip", "sub", "search", "fullmatch", "match", "write_text", "read_text"),

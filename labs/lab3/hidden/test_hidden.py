@@ -1,9 +1,10 @@
 """Lab 3, hidden: other numbers of CPUs, and another one that is late, under another firmware."""
 
-from vmmlab.checks import msg, open_checks
+from vmmlab.checks import msg
 from vmmlab.probes import late_ap, parking
 
-lab = open_checks(__file__)
+from .. import test_lab3 as lab
+
 check = lab.check
 
 LAST_IS_LATE = late_ap(name="last-is-late", cpus=5, cpu=4, firmware="seabios")

@@ -1,9 +1,9 @@
 """Lab 4, hidden: another CPU never comes, another patience, more CPUs than 16."""
 
-from vmmlab.checks import open_checks
 from vmmlab.probes import missing_ap, parking
 
-lab = open_checks(__file__)
+from .. import test_lab4 as lab
+
 check = lab.check
 
 FIRST_IS_MISSING = missing_ap(name="first-is-missing", cpus=5, cpu=1, wait_us=90000)
