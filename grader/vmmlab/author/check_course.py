@@ -242,11 +242,11 @@ def _called(call: ast.Call) -> str:
 def causes(path: Path) -> dict[str, int]:
     """The causes that a test file names as text, with the first line of each.
 
-    They are what `fail` gets first, what a function of the file gets for its parameter `cause`,
-    and what a variable called `cause` is set to.
+    They are what `fail`, `missing` and `expect` get first, what a function of the file gets for its
+    parameter `cause`, and what a variable called `cause` is set to.
     """
     tree = _tree(path)
-    takes = {"fail": 0}
+    takes = {"fail": 0, "missing": 0, "expect": 0}
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             names = [one.arg for one in node.args.args]
