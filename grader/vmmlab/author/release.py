@@ -65,8 +65,8 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released
     Args:
         course: the instructor's course, with its reference.
         dest: a folder that does not exist yet, or is empty.
-        cohorts: for whom there are to be prebuilt labs; the course's own if there are none. The first
-            becomes the course's own in the release.
+        cohorts: for whom there are to be prebuilt labs; the course's own if there are none. The
+            first becomes the course's own in the release.
 
     Raises:
         UsageError: `dest` is in use, or the course is a release itself.
