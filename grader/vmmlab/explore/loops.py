@@ -24,8 +24,8 @@ _LONGEST_PASS: Final = 8
 _SHORT: Final = 6
 
 Following = tuple[int | None, int, int]
-"""Outcome of a read: the value that is written (None: nothing), the next local state, and the number
-of the last pass if equal passes were skipped, else 0."""
+"""Outcome of a read: the value that is written (None: nothing), the next local state, and the
+number of the last pass if equal passes were skipped, else 0."""
 
 
 class _Site(NamedTuple):
