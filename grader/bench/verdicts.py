@@ -79,7 +79,7 @@ def submissions(course: Course) -> Iterator[tuple[Entry, Mapping[str, bytes]]]:
 
 def _written(course: Course) -> Iterator[tuple[Entry, Mapping[str, bytes]]]:
     """The reference, the starter, and each number of steps between them."""
-    from vmmlab.course.submission import reference
+    from vmmlab.course.reference import reference
 
     for name, lab in course.labs.items():
         for arch in lab.arches:
@@ -137,12 +137,12 @@ def export(folder: Path) -> list[Entry]:
     Raises:
         Mistake: the folder is not empty, or two submissions have the same name.
     """
-    from vmmlab.course import model as courses
+    from vmmlab.course.load import load_course
 
     if folder.exists() and any(folder.iterdir()):
         raise Mistake(f"{folder} is not empty.")
     entries: list[Entry] = []
-    for entry, files in submissions(courses.load(ROOT)):
+    for entry, files in submissions(load_course(ROOT)):
         top = folder / entry.name
         if top.exists():
             raise Mistake(f"there are two submissions called {entry.name}.")

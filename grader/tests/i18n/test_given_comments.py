@@ -14,9 +14,9 @@ import pytest
 
 from vmmlab.base import yamlfile
 from vmmlab.course import materials
-from vmmlab.course import model as courses
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.comments import code, comments, translate_files
+from vmmlab.course.load import load_course
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import cells
 from vmmlab.images.builder import Builder
@@ -25,7 +25,7 @@ from vmmlab.images.sources import FromReference
 from vmmlab.student.build import _changed
 
 ROOT = Path(__file__).resolve().parents[3]
-COURSE = courses.load(ROOT)
+COURSE = load_course(ROOT)
 CATALOG = materials.given_comments(COURSE, "ja")
 ENTRIES = yamlfile.read(CATALOG).data
 FILES = sorted(

@@ -5,7 +5,7 @@ earns by honest work.
 """
 
 from vmmlab.author.mutants import Edit, replaced
-from vmmlab.course.submission import reference, reference_text
+from vmmlab.course.reference import reference, reference_text
 
 HALT = 'asm volatile("cli; 1: hlt; jmp 1b");'
 

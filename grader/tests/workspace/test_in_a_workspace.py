@@ -1,4 +1,4 @@
-"""A real workspace with real stand-ins: built, booted and debugged as a student would."""
+"""A real workspace with real prebuilt labs: built, booted and debugged as a student would."""
 
 import contextlib
 import os

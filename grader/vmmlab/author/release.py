@@ -21,6 +21,7 @@ from vmmlab.base.message import Text, msg
 from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.ids import HIDDEN_TOPIC
 from vmmlab.course.load import load_course
 from vmmlab.course.markup import regions
 from vmmlab.course.model import Course
@@ -41,7 +42,6 @@ _NOT_TEXT: Final = (".o", ".png", ".ico")
 _LINK: Final = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 _MARKS: Final = ("BEGIN SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME")
 _SHORT: Final = 8
-_HIDDEN: Final = "hidden"
 _NBGRADER_AT_LEAST: Final = "pip install 'vmmlab[instructor]'"
 
 
@@ -66,8 +66,8 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released
     Args:
         course: the instructor's course, with its reference.
         dest: a folder that does not exist yet, or is empty.
-        cohorts: for whom there are to be stand-ins; the course's own if there are none. The first
-            becomes the course's own in the release.
+        cohorts: for whom there are to be prebuilt labs; the course's own if there are none. The
+            first becomes the course's own in the release.
 
     Raises:
         UsageError: `dest` is in use, or the course is a release itself.
@@ -130,7 +130,7 @@ def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[Text]:
     (made / COURSE_FILE).write_text(course_text(course, cohorts[0]), encoding="utf-8")
     released = load_course(made)
     for name in course.labs:
-        _copy_lab(course.labs_dir / name, made / "labs" / name, name)
+        copy_lab(course.labs_dir / name, made / "labs" / name, name)
     yield from _worksheets(course, made, cohorts)
     _copy_tree(course.template, made / "vmm-skeleton")
     for lang in LANGUAGES:
@@ -146,9 +146,16 @@ def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[Text]:
     _unlink_pages(made)
 
 
-def _copy_lab(source: Path, target: Path, lab: str) -> None:
+def copy_lab(source: Path, target: Path, lab: str) -> None:
+    """Copy what students get of a lab's folder: checks, probes, handouts, hints and pictures.
+
+    Args:
+        source: labs/labN of the course.
+        target: the new folder.
+        lab: for example `lab3`.
+    """
     target.mkdir(parents=True)
-    for pattern in (f"test_{lab}.py", *_OF_A_LAB):
+    for pattern in (f"test_{lab}.py", "probes.py", *_OF_A_LAB):
         for path in sorted(source.glob(pattern)):
             place = target / path.relative_to(source)
             place.parent.mkdir(exist_ok=True)
@@ -203,14 +210,16 @@ def course_text(course: Course, cohort: str) -> str:
         CourseError: it cannot be read, or names a hidden check where it cannot be cut out.
     """
     file = yamlfile.read(course.root / COURSE_FILE)
-    begins = {file.line(("labs", lab.name, _HIDDEN)) for lab in course.labs.values() if lab.hidden}
+    begins = {
+        file.line(("labs", lab.name, HIDDEN_TOPIC)) for lab in course.labs.values() if lab.hidden
+    }
     lines: list[str] = []
     inside = -1  # the indentation of the key whose block is being left out
     for number, line in enumerate(file.path.read_text(encoding="utf-8").split("\n"), 1):
         indent = len(line) - len(line.lstrip())
         if line.strip() and indent <= inside:
             inside = -1
-        if number in begins and re.match(rf"[\"']?{_HIDDEN}[\"']?\s*:", line.lstrip()):
+        if number in begins and re.match(rf"[\"']?{HIDDEN_TOPIC}[\"']?\s*:", line.lstrip()):
             inside = indent
         elif inside < 0 or not line.strip():
             lines.append(line)
@@ -235,7 +244,7 @@ def _not_to_be_cut(found: Text) -> CourseError:
         msg("{course_file}: the hidden checks cannot be left out.", course_file=COURSE_FILE),
         expected=msg(
             "their ids below the key `{hidden}` of their lab only, on lines of its own",
-            hidden=_HIDDEN,
+            hidden=HIDDEN_TOPIC,
         ),
         found=found,
     )
@@ -247,7 +256,7 @@ def _same_but_for_hidden(made: str, data: Any, cohort: str) -> bool:
     from ruamel.yaml.error import YAMLError
 
     labs = {
-        name: {key: value for key, value in lab.items() if key != _HIDDEN}
+        name: {key: value for key, value in lab.items() if key != HIDDEN_TOPIC}
         for name, lab in data["labs"].items()
     }
     try:

@@ -6,22 +6,21 @@ Nothing here knows pytest, how a boot is made, or what a report looks like.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import msg
+from vmmlab.course.ids import CHECK_ID
+from vmmlab.course.model import ARCHES
 from vmmlab.probes.scenario import Scenario, shown_path
 
 Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
 """How a check can end."""
 
-CHECK_ID: Final = re.compile(r"lab[0-9]+(\.[a-z0-9][a-z0-9_-]*){2}")
 _REGISTRY: Final = "__vmmlab_checks__"
 _PER: Final = ("ap", "cpu", "boot")
-_ARCHES: Final = ("x86_64", "i386")
 
 F = TypeVar("F", bound=Callable[..., object])
 Cases = Callable[[Any], Iterable[Any]]
@@ -183,7 +182,7 @@ def _declared(
                 "one of {names}, or a function of the boot", names=", ".join(map(repr, _PER))
             ),
         )
-    if not arches or not set(arches) <= set(_ARCHES):
+    if not arches or not set(arches) <= set(ARCHES):
         raise CourseError(
             msg(
                 "{where}: {id}: arch={arches} is no architecture.",
@@ -191,7 +190,7 @@ def _declared(
                 id=id,
                 arches=repr(arches),
             ),
-            expected=msg("one or more of {names}", names=", ".join(map(repr, _ARCHES))),
+            expected=msg("one or more of {names}", names=", ".join(map(repr, ARCHES))),
         )
     _check_parameters(function, f"{where}: {id}", scenarios, per)
     return {
@@ -228,7 +227,8 @@ def _check_parameters(
             expected=wanted,
         )
     others = len(parameters) - 1
-    if (callable(per) and others < 1) or (per in _PER and others != (per != "boot")):
+    fixtures = per is None and name.startswith("test_")
+    if (others < 1) if callable(per) else (others != (per in ("ap", "cpu")) and not fixtures):
         raise CourseError(
             msg(
                 "{where}: {name} does not take what per={per} gives.",
@@ -249,10 +249,11 @@ def validate(lab: str, checks: Sequence[Check]) -> None:
 
     Raises:
         CourseError: an id of another lab, an id or a function name used twice, a need that does not
-            exist or comes later, two different scenarios of the same name.
+            exist or comes later, two checks of one function for the same architecture, two
+            different scenarios of the same name.
     """
     seen: dict[str, Check] = {}
-    functions: dict[tuple[str, str], Check] = {}
+    functions: dict[tuple[str, str], list[Check]] = {}
     named: dict[str, tuple[Scenario, Check]] = {}
     everywhere = {item.id: item for item in checks}
     for item in checks:
@@ -269,17 +270,7 @@ def validate(lab: str, checks: Sequence[Check]) -> None:
                 found=msg("the first is at {where}", where=seen[item.id].where),
                 next_step=msg("give one of the two another id, and its points in course.yml"),
             )
-        twin = functions.setdefault((item.file, item.function), item)
-        if twin.call is not item.call:
-            raise CourseError(
-                msg(
-                    "{where}: a second function called {function} hides the first.",
-                    where=item.where,
-                    function=item.function,
-                ),
-                found=msg("the first is at {where}", where=twin.where),
-                next_step=msg("rename one of the two"),
-            )
+        _validate_function(item, functions.setdefault((item.file, item.function), []))
         _validate_needs(item, seen, everywhere)
         for boot in item.scenarios:
             first, owner = named.setdefault(boot.name, (boot, item))
@@ -296,6 +287,33 @@ def validate(lab: str, checks: Sequence[Check]) -> None:
                     next_step=msg("give one of the two another name"),
                 )
         seen[item.id] = item
+
+
+def _validate_function(item: Check, twins: list[Check]) -> None:
+    """Compare a check with those of the same function name, and add it to them."""
+    for twin in twins:
+        if twin.call is not item.call:
+            raise CourseError(
+                msg(
+                    "{where}: a second function called {function} hides the first.",
+                    where=item.where,
+                    function=item.function,
+                ),
+                found=msg("the first is at {where}", where=twin.where),
+                next_step=msg("rename one of the two"),
+            )
+        if set(twin.arch) & set(item.arch):
+            raise CourseError(
+                msg(
+                    "{where}: {id} and {id2} are the same function for the same architecture.",
+                    where=item.where,
+                    id=item.id,
+                    id2=twin.id,
+                ),
+                expected=msg("one check of a function for each architecture"),
+                next_step=msg("write a second function that calls the first"),
+            )
+    twins.append(item)
 
 
 def _validate_needs(

@@ -27,11 +27,12 @@ from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import msg
 from vmmlab.base.yamlfile import YamlFile
+from vmmlab.course.ids import STEP_ID
 
 _COMMENT: Final = re.compile(
     r"^([ \t]*)/\*(?! clang-format (?:on|off) \*/)((?:[^*]|\*(?!/))*)\*/[ \t]*$", re.MULTILINE
 )
-_TODO: Final = re.compile(r"TODO\((lab[0-9]+\.[0-9]+)\):")
+_TODO: Final = re.compile(rf"TODO\(({STEP_ID.pattern})\):")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,9 @@ from typing import Final, NoReturn
 
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import Text, msg
+from vmmlab.course.ids import STEP_ID
 
-_BEGIN: Final = re.compile(r"([ \t]*)/\* BEGIN SOLUTION (lab[0-9]+\.[0-9]+)[ \t]*")
+_BEGIN: Final = re.compile(rf"([ \t]*)/\* BEGIN SOLUTION ({STEP_ID.pattern})[ \t]*")
 _END: Final = re.compile(r"[ \t]*/\* END SOLUTION \*/[ \t]*")
 _LOOKS_LIKE: Final = re.compile(r"\b(BEGIN|END)[ \t_]*SOLUTION\b", re.IGNORECASE)
 _COMMENT_LINE: Final = re.compile(r"[ \t]*\*(?:[ \t](.*)|)")

@@ -60,32 +60,10 @@ def boot_under_gdb(
     if gdb is None:
         remedy = tools.install_command([tools.PACKAGES["gdb"]])
         raise UsageError(msg("gdb is not installed."), next_step=remedy)
+    qemu, processor = _qemu_for_gdb(what.arch)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmmlab-gdb-")))
-        serial = folder / "serial.txt"
-        serial.touch()
-        # QEMU gets a socket that listens already: there is nothing to wait for.
-        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-        listener.bind(str(folder / "gdb"))
-        listener.listen(1)
-        qemu, processor = _qemu_for_gdb(what.arch)
-        argv = [
-            *qemu_argv(spec, what.accel, qemu),
-            *("-S", "-action", "reboot=shutdown,shutdown=pause"),
-            *("-chardev", f"socket,id=gdb,fd={listener.fileno()},server=on,wait=off"),
-            *("-gdb", "chardev:gdb", "-serial", f"file:{serial}"),
-        ]
-        argv.remove("-no-reboot")
-        log = stack.enter_context((folder / "qemu.txt").open("wb"))
-        machine = subprocess.Popen(
-            sandboxed(sandbox, argv, spec, what.accel, rw=[folder]),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(listener.fileno(),),
-            start_new_session=True,
-            cwd="/",
-        )
+        machine = _start(stack, qemu_argv(spec, what.accel, qemu), folder, spec, what, sandbox)
         stack.callback(kill_tree, machine)
         script = folder / "commands.gdb"
         commands = _gdb_commands(symbols, processor, folder, what, spec, say)
@@ -99,6 +77,38 @@ def boot_under_gdb(
             before = signal.signal(signal.SIGINT, signal.SIG_IGN)
             stack.callback(signal.signal, signal.SIGINT, before)
             return debugger.wait()
+
+
+def _start(
+    stack: ExitStack,
+    argv: list[str],
+    folder: Path,
+    spec: MachineSpec,
+    what: Boot,
+    sandbox: Sandbox,
+) -> subprocess.Popen[bytes]:
+    """Start the machine, stopped: gdb connects to `folder`/gdb, the output is in serial.txt."""
+    (folder / "serial.txt").touch()
+    # QEMU gets a socket that listens already: there is nothing to wait for.
+    listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+    listener.bind(str(folder / "gdb"))
+    listener.listen(1)
+    argv.remove("-no-reboot")
+    argv += [
+        *("-S", "-action", "reboot=shutdown,shutdown=pause"),
+        *("-chardev", f"socket,id=gdb,fd={listener.fileno()},server=on,wait=off"),
+        *("-gdb", "chardev:gdb", "-serial", f"file:{folder / 'serial.txt'}"),
+    ]
+    log = stack.enter_context((folder / "qemu.txt").open("wb"))
+    return subprocess.Popen(
+        sandboxed(sandbox, argv, spec, what.accel, rw=[folder]),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=(listener.fileno(),),
+        start_new_session=True,
+        cwd="/",
+    )
 
 
 def _qemu_for_gdb(arch: str) -> tuple[Path, str]:

@@ -16,10 +16,11 @@ from typing import Final
 
 from vmmlab.base.errors import UsageError, os_reason
 from vmmlab.base.message import msg
+from vmmlab.course.ids import LAB_NAME
 from vmmlab.course.model import ARCHES
 
 _ID: Final = re.compile(r"\w[\w.@-]{0,99}")
-_REPORT: Final = re.compile(rf"(lab[0-9]+)(?:-({'|'.join(ARCHES)}))?\.json")
+_REPORT: Final = re.compile(rf"({LAB_NAME.pattern})(?:-({'|'.join(ARCHES)}))?\.json")
 _TIMESTAMP: Final = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)? ?(UTC|Z|[+-]\d\d:?\d\d)"
 )
