@@ -1,4 +1,4 @@
-"""Brings the gettext catalogs up to date, and finds what they lack: `make messages`.
+"""Updates the gettext catalogs and finds what they lack: `make messages`.
 
 Babel extracts, updates, reads and writes; this module knows which texts go into which catalog. A
 lab's catalog does not repeat what the package has, nor that of hidden checks what the lab has.
@@ -49,7 +49,7 @@ class Source:
     Attributes:
         path: the file.
         method: the Babel extraction method for it.
-        options: what that is told.
+        options: the options of that method.
     """
 
     path: Path
@@ -112,7 +112,7 @@ def of_lab(root: Path, lab: str) -> tuple[Place, ...]:
 
 
 def _in(folder: Path) -> Iterator[Source]:
-    """The files with texts in the folder of a lab, or in that of its hidden checks."""
+    """Yield the files with texts in the folder of a lab, or in that of its hidden checks."""
     for path in sorted(folder.glob("*.py")):
         if not path.name.startswith("worksheet"):
             yield Source(path)
@@ -157,8 +157,8 @@ def read(path: Path) -> Catalog | None:
 def update(place: Place, language: str) -> bool:
     """Write the catalog of a place with the texts that there are now, in their order.
 
-    A text that is gone stays at the end, as obsolete, until somebody has moved its translation to
-    the text that took its place.
+    A text that is gone stays at the end, as obsolete, until its translation has been moved to the
+    text that took its place.
 
     Returns:
         Whether anything has changed.
@@ -167,7 +167,7 @@ def update(place: Place, language: str) -> bool:
     catalog = read(path) or Catalog(locale=language)
     template = extracted(place, language)
     for key, entry in list(catalog.obsolete.items()):
-        if template.get(entry.id, entry.context):  # it has come back
+        if template.get(entry.id, entry.context):  # the text is used again
             catalog[entry.id] = catalog.obsolete.pop(key)
     catalog.update(template, no_fuzzy_matching=True, update_creation_date=False)
     for key, entry in list(catalog.obsolete.items()):
@@ -195,7 +195,7 @@ def written(catalog: Catalog, language: str) -> bytes:
 
 
 def problems(place: Place, language: str) -> Iterator[Problem]:
-    """What is missing or wrong in the catalog of a place.
+    """Yield what is missing or wrong in the catalog of a place.
 
     Raises:
         CourseError: a file cannot be read.
@@ -262,7 +262,7 @@ def _first(entry: Entry) -> str:
 
 
 def _has_words(text: str) -> bool:
-    """Whether there is an English word in a text, not only names, fields and signs."""
+    """Return whether a text has English words besides names, fields and signs."""
     return (
         " " in text.strip() and _WORD.search(re.sub(r"`[^`]*`|\"[^\"]*\"", " ", text)) is not None
     )
