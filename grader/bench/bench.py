@@ -9,7 +9,6 @@ against the delays that are programmed into it, which are BitVisor's own in the 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import re
 import resource
@@ -36,6 +35,7 @@ from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
 from vmmlab.grading import inputs
 from vmmlab.grading.boots import build_options, make_builder
+from vmmlab.grading.loading import LabPackage
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import tool_versions
 from vmmlab.images.model import BuildOptions, Delays, Image
@@ -63,12 +63,8 @@ WORKERS = os.cpu_count() or 1
 
 def scenarios_of(course: Course, lab: str) -> list[Scenario]:
     """The boots of a lab, each once, in the order of its checks."""
-    path = course.labs_dir / lab / f"test_{lab}.py"
-    spec = importlib.util.spec_from_file_location(f"bench_{lab}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    folder = course.labs_dir / lab
+    module = LabPackage(lab, folder).load(folder / f"test_{lab}.py")
     return list(dict.fromkeys(one for check in declared_in(module) for one in check.scenarios))
 
 

@@ -15,10 +15,17 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
 from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.images.model import BuildFailed, Diagnostic
+from vmmlab.observe.observation import Observation
+from vmmlab.observe.schema import from_json
 from vmmlab.report import Report
 from vmmlab.report.make import report_lab
 
-HEAD = "from vmmlab.checks import check, fail, scenario\nS = scenario('ladder', cpus=4)\n"
+SAMPLE = Path(__file__).parents[1] / "observe" / "observation.sample.json"
+HEAD = (
+    "from vmmlab.checks import check, expect, fail, fail_if, missing\n"
+    "from vmmlab.probes import bringup, parking\n"
+    "S = bringup(cpus=4)\n"
+)
 
 
 class FakeRunner:
@@ -70,7 +77,7 @@ class Kit:
 
     def write(self, body: str, points: Mapping[str, int] | None = None, head: str = HEAD) -> None:
         """Write the lab's tests and a course.yml that gives these checks their points."""
-        (self.tests / "test_lab3.py").write_text(head + textwrap.dedent(body), encoding="utf-8")
+        self.write_tests(body, head)
         points = points or {}
         lines = [
             "schema: 1",
@@ -93,6 +100,10 @@ class Kit:
         if not points:
             lines[-1] = "    checks: {}"
         (self.root / "course.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def write_tests(self, body: str, head: str = HEAD) -> None:
+        """Write the lab's tests, and leave course.yml as it is."""
+        (self.tests / "test_lab3.py").write_text(head + textwrap.dedent(body), encoding="utf-8")
 
     def request(self, **more: Any) -> RunRequest:
         """Ask for its lab; `more` are further fields of the request."""
@@ -117,6 +128,12 @@ class Kit:
 @pytest.fixture
 def kit(tmp_path: Path) -> Kit:
     return Kit(tmp_path / "course")
+
+
+@pytest.fixture(scope="session")
+def sample() -> Observation:
+    """A recorded boot of 2 CPUs that went well."""
+    return from_json(SAMPLE.read_text(encoding="utf-8"))
 
 
 def by_id(report: Report) -> dict[str, Any]:

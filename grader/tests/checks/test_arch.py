@@ -8,16 +8,16 @@ from vmmlab.base.errors import CourseError, UsageError
 
 BODY = """
     @check("lab3.long.mode", S)
-    def test_long(boot):
+    def long(boot):
         '''In long mode.'''
 
-    @check("lab3.i386.paging", scenario("paging"))
-    def test_paging(boot):
+    @check("lab3.i386.paging", parking(name="paging"), arch="i386")
+    def paging(boot):
         '''With paging.'''
         fail("no-paging")
 
-    @check("lab3.i386.entry", S, needs=["lab3.i386.paging"])
-    def test_entry(boot):
+    @check("lab3.i386.entry", S, after="lab3.i386.paging", arch="i386")
+    def entry(boot):
         '''At ap_entry.'''
 """
 POINTS = {"lab3.long.mode": 1, "lab3.i386.paging": 2, "lab3.i386.entry": 3}
@@ -69,8 +69,47 @@ def test_a_lab_without_checks_for_it(kit):
 
 def test_a_need_must_be_of_the_same_architecture(both):
     path = both.tests / "test_lab3.py"
-    path.write_text(
-        path.read_text().replace('needs=["lab3.i386.paging"]', 'needs=["lab3.long.mode"]')
-    )
+    path.write_text(path.read_text().replace('after="lab3.i386.paging"', 'after="lab3.long.mode"'))
     with pytest.raises(CourseError, match=r"lab3\.i386\.entry is for i386 and needs"):
         both.grade(arch="i386")
+
+
+STACKED = """
+    @check("lab3.long.mode", S)
+    @check("lab3.i386.paging", S, arch="i386")
+    def paging(boot):
+        '''With paging.'''
+        fail("no-paging")
+
+    @check("lab3.i386.entry", parking(name="entry"), after="lab3.i386.paging", arch="i386")
+    def entry(boot):
+        '''At ap_entry.'''
+"""
+
+
+@pytest.mark.parametrize(
+    ("arch", "found"),
+    [
+        ("x86_64", {"long.mode": ("fail", None)}),
+        ("i386", {"i386.paging": ("fail", None), "i386.entry": ("skipped", "lab3.i386.paging")}),
+    ],
+)
+def test_one_function_is_a_check_for_each_architecture(both, checks_of, arch, found):
+    both.write_tests(STACKED)
+    checks = checks_of(both.grade(arch=arch))
+    assert {name: (one.outcome, one.waited_for) for name, one in checks.items()} == found
+    assert both.runner.observed == ["ladder"]
+    for one in checks.values():
+        assert str(one.title) == ("At ap_entry." if "entry" in one.id else "With paging.")
+
+
+@pytest.mark.parametrize("select", ["paging", "lab3.i386.paging"])
+def test_a_function_with_two_checks_is_selected_by_its_name_and_by_the_id(both, checks_of, select):
+    both.write_tests(STACKED)
+    assert list(checks_of(both.grade(arch="i386", select=select))) == ["i386.paging"]
+
+
+def test_a_check_for_both_architectures_is_one_for_that_of_course_yml(both, checks_of):
+    path = both.tests / "test_lab3.py"
+    path.write_text(path.read_text().replace('arch="i386"', 'arch=("x86_64", "i386")'))
+    assert list(checks_of(both.grade(arch="i386"))) == ["i386.paging", "i386.entry"]

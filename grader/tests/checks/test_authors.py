@@ -3,100 +3,123 @@
 from __future__ import annotations
 
 import pytest
-from vmmlab.checks.model import CheckFailed, CheckMistake
 
 from vmmlab.base.errors import CourseError
-from vmmlab.checks import Failure, Scenario, check, fail, fail_if, scenario
+from vmmlab.checks import Failure, check, fail, fail_if
+from vmmlab.checks.failing import CheckFailed, CheckMistake
+from vmmlab.probes import parking
 
 ONE = """
     @check("lab3.a.one", S)
-    def test_one(boot):
+    def one(boot):
         '''One.'''
 """
 
 MISTAKES = {
     "the same id twice": (
-        ONE + "\n    @check('lab3.a.one', S)\n    def test_b(boot):\n        '''B.'''\n",
-        "test_lab3.py:8: lab3.a.one is declared twice",
+        ONE + "\n    @check('lab3.a.one', S)\n    def b(boot):\n        '''B.'''\n",
+        "test_lab3.py:9: lab3.a.one is declared twice",
     ),
     "the same function name twice": (
-        ONE + "\n    @check('lab3.a.two', S)\n    def test_one(boot):\n        '''B.'''\n",
-        "test_lab3.py:8: a second function called test_one",
+        ONE + "\n    @check('lab3.a.two', S)\n    def one(boot):\n        '''B.'''\n",
+        "test_lab3.py:9: a second function called one",
     ),
     "no docstring": (
-        "@check('lab3.a.one', S)\ndef test_one(boot): pass\n",
-        "test_lab3.py:3: lab3.a.one: test_one has no docstring",
+        "@check('lab3.a.one', S)\ndef one(boot): pass\n",
+        "test_lab3.py:4: lab3.a.one: one has no docstring",
     ),
     "an empty docstring": (
-        "@check('lab3.a.one', S)\ndef test_one(boot):\n    ''' '''\n",
+        "@check('lab3.a.one', S)\ndef one(boot):\n    ''' '''\n",
         "has no docstring",
     ),
     "an unknown need": (
-        "@check('lab3.a.one', S, needs=['lab3.a.two'])\ndef test_one(boot):\n    '''A.'''\n",
+        "@check('lab3.a.one', S, after='lab3.a.two')\ndef one(boot):\n    '''A.'''\n",
         "lab3.a.one needs lab3.a.two, which no test declares",
     ),
     "a need that comes later": (
-        "@check('lab3.a.one', S, needs=['lab3.a.two'])\ndef test_one(boot):\n    '''A.'''\n"
-        "@check('lab3.a.two', S)\ndef test_two(boot):\n    '''B.'''\n",
+        "@check('lab3.a.one', S, after='lab3.a.two')\ndef one(boot):\n    '''A.'''\n"
+        "@check('lab3.a.two', S)\ndef two(boot):\n    '''B.'''\n",
         "which comes later",
     ),
     "a need of itself": (
-        "@check('lab3.a.one', S, needs=['lab3.a.one'])\ndef test_one(boot):\n    '''A.'''\n",
+        "@check('lab3.a.one', S, after='lab3.a.one')\ndef one(boot):\n    '''A.'''\n",
         "needs itself",
     ),
-    "needs as a string": (
-        "@check('lab3.a.one', S, needs='lab3.a.two')\ndef test_one(boot):\n    '''A.'''\n",
-        "needs is not a list",
+    "a need that is no text": (
+        "@check('lab3.a.one', S, after=['lab3.a.two', 3])\ndef one(boot):\n    '''A.'''\n",
+        "after is not a list of ids",
     ),
     "a bad id": (
-        "@check('lab3.one', S)\ndef test_one(boot):\n    '''A.'''\n",
+        "@check('lab3.one', S)\ndef one(boot):\n    '''A.'''\n",
         "'lab3.one' cannot be a check's id",
     ),
     "an id of another lab": (
-        "@check('lab4.a.one', S)\ndef test_one(boot):\n    '''A.'''\n",
+        "@check('lab4.a.one', S)\ndef one(boot):\n    '''A.'''\n",
         "lab4.a.one is not a check of lab3",
     ),
     "no scenario": (
-        "@check('lab3.a.one')\ndef test_one(boot):\n    '''A.'''\n",
+        "@check('lab3.a.one')\ndef one(boot):\n    '''A.'''\n",
         "no scenario",
     ),
     "no boot": (
-        "@check('lab3.a.one', S)\ndef test_one():\n    '''A.'''\n",
+        "@check('lab3.a.one', S)\ndef one():\n    '''A.'''\n",
         "looks at no boot",
     ),
     "boot for two scenarios": (
-        "@check('lab3.a.one', S, scenario('x'))\ndef test_one(boot):\n    '''A.'''\n",
+        "@check('lab3.a.one', S, parking(name='x'))\ndef one(boot):\n    '''A.'''\n",
         "there are 2 scenarios",
     ),
     "two scenarios of one name": (
-        ONE + "\n    @check('lab3.a.two', scenario('ladder', cpus=2))\n    def test_two(boot):\n"
+        ONE + "\n    @check('lab3.a.two', parking(name='ladder', cpus=2))\n    def two(boot):\n"
         "        '''B.'''\n",
         "two different scenarios are called ladder",
     ),
-    "a name that pytest ignores": (
-        "@check('lab3.a.one', S)\ndef far_jump(boot):\n    '''A.'''\n",
-        "pytest would never call far_jump",
+    "one function twice for one architecture": (
+        "@check('lab3.a.one', S)\n@check('lab3.a.two', S)\ndef one(boot):\n    '''A.'''\n",
+        "lab3.a.one and lab3.a.two are the same function for the same architecture",
+    ),
+    "cases that there are none of": (
+        "@check('lab3.a.one', S, per='aps')\ndef one(boot, ap):\n    '''A.'''\n",
+        "per='aps' gives no cases",
+    ),
+    "a CPU that nothing asks for": (
+        "@check('lab3.a.one', S)\ndef one(boot, ap):\n    '''A.'''\n",
+        "one does not take what per=None gives",
+    ),
+    "a CPU that is not taken": (
+        "@check('lab3.a.one', S, per='ap')\ndef one(boot):\n    '''A.'''\n",
+        "one does not take what per='ap' gives",
+    ),
+    "a boot for each case and a CPU": (
+        "@check('lab3.a.one', S, per='boot')\ndef one(boot, ap):\n    '''A.'''\n",
+        "one does not take what per='boot' gives",
+    ),
+    "an architecture that there is not": (
+        "@check('lab3.a.one', S, arch='arm64')\ndef one(boot):\n    '''A.'''\n",
+        "arch=('arm64',) is no architecture",
+    ),
+    "another architecture than course.yml says": (
+        "@check('lab3.a.one', S, arch='i386')\ndef one(boot):\n    '''A.'''\n",
+        "lab3.a.one is declared for i386",
     ),
     "a method": (
-        "class TestX:\n    @check('lab3.a.one', S)\n    def test_one(boot):\n        '''A.'''\n",
+        "class TestX:\n    @check('lab3.a.one', S)\n    def one(boot):\n        '''A.'''\n",
         "at the top of the file",
     ),
     "a test without @check": (
         ONE + "\n    def test_two():\n        pass\n",
         "test_two is not a check",
     ),
-    "a scenario that can change": ("X = scenario('x', cpus=[1])\n", "parameter cpus of scenario x"),
-    "a bad scenario name": ("X = scenario('Big One')\n", "cannot be a scenario's name"),
-    "a syntax error": ("def test_one(:\n", "test_lab3.py:3: this test file cannot be loaded"),
-    "a name error": ("\nX = Y\n", "test_lab3.py:4: this test file cannot be loaded"),
+    "a scenario that can change": (
+        "X = parking(name='x', cpus=[1])\n",
+        "parameter cpus of scenario x",
+    ),
+    "a bad scenario name": ("X = parking(name='Big One')\n", "cannot be a scenario's name"),
+    "a syntax error": ("def test_one(:\n", "test_lab3.py:4: this test file cannot be loaded"),
+    "a name error": ("\nX = Y\n", "test_lab3.py:5: this test file cannot be loaded"),
     "a missing module": ("import no_such_thing\n", "No module named 'no_such_thing'"),
     "an import that skips": ("import pytest\npytest.importorskip('nothing')\n", "cannot be loaded"),
     "an exit": ("raise SystemExit(0)\n", "cannot be loaded"),
-    "a parameter that is not there": (
-        "import pytest\n@check('lab3.a.one', S)\n@pytest.mark.parametrize('n', [1])\n"
-        "def test_one(boot):\n    '''A.'''\n",
-        "function uses no argument 'n'",
-    ),
     "a check without points": (ONE, "not in course.yml", {}),
     "points without a check": (
         ONE,
@@ -118,18 +141,9 @@ def test_mistake(kit, name, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_fixture_that_does_not_exist_is_the_authors_mistake(kit):
-    kit.write(
-        "@check('lab3.a.one', S)\ndef test_one(boot, nothing):\n    '''A.'''\n", {"lab3.a.one": 1}
-    )
-    (one,) = kit.grade().checks
-    assert one.outcome == "infra-error"
-    assert "nothing" in one.infra
-
-
 def test_a_check_that_ends_the_run(kit):
     kit.write(
-        "import pytest\n@check('lab3.a.one', S)\ndef test_one(boot):\n    '''A.'''\n"
+        "import pytest\n@check('lab3.a.one', S)\ndef one(boot):\n    '''A.'''\n"
         "    pytest.exit('enough', returncode=0)\n",
         {"lab3.a.one": 1},
     )
@@ -151,30 +165,37 @@ def test_title_of_course_yml_wins(kit):
     assert str(kit.grade().checks[0].title) == "Better"
 
 
-HINTS_WRONG = {
-    "- a list\n": "these are not hints",
-    "far-jump: one text\n": "no list of hints",
-    "far-jump: []\n": "no list of hints",
-    "far-jump:\n  - good\n  - 12\n": "causes.yml:3: far-jump: hint 2 is not text",
-    "far-jump:\n  - good\n  -\n": "hint 2 is not text",
-    "far-jump:\n  - key: value\n": "hint 1 is not text",
-    "12:\n  - x\n": "a cause is text",
+CAUSES_WRONG = {
+    "- a list\n": "these are not causes",
+    "far-jump: one text\n": "causes.yml:1: far-jump: nothing is said about it",
+    "far-jump: {}\n": "nothing is said about it",
+    "far-jump:\n  - a hint\n": "nothing is said about it",
+    "far-jump:\n  hints: one text\n": "no list of hints",
+    "far-jump:\n  hints: []\n": "no list of hints",
+    "far-jump:\n  hints:\n    - good\n    - 12\n": "causes.yml:4: far-jump: hint 2 is not text",
+    "far-jump:\n  hints:\n    - good\n    -\n": "hint 2 is not text",
+    "far-jump:\n  hints:\n    - key: value\n": "hint 1 is not text",
+    "far-jump:\n  next: 12\n": "causes.yml:2: far-jump: the next step is not text",
+    "far-jump:\n  next:\n": "the next step is not text",
+    "far-jump:\n  next: ' '\n": "the next step is not text",
+    "far-jump:\n  next: x\n  hint: y\n": "causes.yml:3: far-jump: there is no key 'hint'",
+    "12:\n  next: x\n": "a cause is text",
     "far-jump: [\n": "causes.yml:2",
-    "a:\n  - x\na:\n  - y\n": "duplicate key",
+    "a:\n  next: x\na:\n  next: y\n": "duplicate key",
 }
 
 
-@pytest.mark.parametrize("text", HINTS_WRONG)
-def test_hints_that_cannot_be_read(kit, text):
+@pytest.mark.parametrize("text", CAUSES_WRONG)
+def test_causes_that_cannot_be_read(kit, text):
     kit.write(ONE, {"lab3.a.one": 1})
     (kit.tests / "causes.yml").write_text(text)
     with pytest.raises(CourseError) as caught:
         kit.grade()
-    assert HINTS_WRONG[text] in str(caught.value)
+    assert CAUSES_WRONG[text] in str(caught.value)
     assert kit.runner.closed == 1
 
 
-def test_hints_that_are_not_text(kit):
+def test_causes_that_are_not_text(kit):
     kit.write(ONE, {"lab3.a.one": 1})
     (kit.tests / "causes.yml").write_bytes(b"a:\n  - \xff\n")
     with pytest.raises(CourseError, match="not UTF-8"):
@@ -184,49 +205,37 @@ def test_hints_that_are_not_text(kit):
 @pytest.mark.parametrize(
     ("text", "hints"),
     [
-        ("wrong:\n  - first\n  - second\n", ("first",)),
-        ("wrong:\n  - >\n    folded\n    text\n  - second\n", ("folded text",)),
-        ("other:\n  - first\n", ()),
+        ("wrong:\n  hints:\n    - first\n    - second\n", ("first",)),
+        ("wrong:\n  hints:\n    - >\n      folded\n      text\n    - second\n", ("folded text",)),
+        ("wrong:\n  next: look\n", ()),
+        ("other:\n  hints:\n    - first\n", ()),
         ("", ()),
     ],
 )
-def test_the_first_rung_is_given(kit, text, hints):
+def test_the_first_hint_level_is_given(kit, text, hints):
     kit.write(
-        "@check('lab3.a.one', S)\ndef test_one(boot):\n    '''A.'''\n    fail('wrong')\n",
+        "@check('lab3.a.one', S)\ndef one(boot):\n    '''A.'''\n    fail('wrong')\n",
         {"lab3.a.one": 1},
     )
     (kit.tests / "causes.yml").write_text(text)
     assert tuple(map(str, kit.grade().checks[0].hints)) == hints
 
 
-def test_scenarios_are_values():
-    one = scenario("late", probe="late-ap", cpus=4)
-    assert one == scenario("late", cpus=4, probe="late-ap")
-    assert hash(one) == hash(scenario("late", cpus=4, probe="late-ap"))
-    assert one != scenario("late", cpus=2, probe="late-ap")
-    assert (one.name, one.cpus, one.probe) == ("late", 4, "late-ap")
-    assert one.get("firmware", "qboot") == "qboot"
-    assert str(one) == "late(cpus=4, probe=late-ap)"
-    with pytest.raises(AttributeError, match="no parameter 'firmware'"):
-        _ = one.firmware
-    with pytest.raises(AttributeError):
-        one.name = "other"  # type: ignore[misc]
-
-
-def test_scenarios_can_be_copied_and_pickled():
-    import copy
-    import pickle
-
-    one = scenario("late", cpus=4)
-    assert copy.deepcopy(one) == one
-    assert pickle.loads(pickle.dumps(one)) == one
-    assert Scenario("late", (("cpus", 4),)) == one
-
-
-@pytest.mark.parametrize("key", ["name", "params", "get"])
-def test_parameters_that_would_hide_something(key):
-    with pytest.raises(CourseError, match=f"parameter called {key}"):
-        scenario("x", **{key: 1})
+@pytest.mark.parametrize(
+    ("said", "text", "shown"),
+    [
+        ("", "wrong:\n  next: look there\n", "look there"),
+        (", next='here'", "wrong:\n  next: look there\n", "here"),
+        ("", "wrong:\n  hints:\n    - a hint\n", ""),
+    ],
+)
+def test_the_next_step_is_that_of_the_cause_unless_the_check_says_it(kit, said, text, shown):
+    kit.write(
+        f"@check('lab3.a.one', S)\ndef one(boot):\n    '''A.'''\n    fail('wrong'{said})\n",
+        {"lab3.a.one": 1},
+    )
+    (kit.tests / "causes.yml").write_text(text)
+    assert str(kit.grade().checks[0].next) == shown
 
 
 def test_fail_carries_its_arguments():
@@ -261,9 +270,9 @@ def test_a_cause_is_an_identifier(cause):
 
 
 def test_check_returns_the_function_itself():
-    def test_x(boot):
+    def x(boot):
         """X."""
 
-    test_x.__qualname__ = "test_x"
-    assert check("lab3.a.x", scenario("s"))(test_x) is test_x
+    x.__qualname__ = "x"
+    assert check("lab3.a.x", parking(name="s"))(x) is x
     del globals()["__vmmlab_checks__"]

@@ -1,19 +1,35 @@
 """A scenario takes the parameters that mean something, and no other."""
 
+import copy
 import inspect
+import pickle
 import re
 from pathlib import Path
 
 import pytest
 
+from vmmlab import probes
 from vmmlab.base.errors import CourseError
-from vmmlab.checks import parameters, scenario
-from vmmlab.grading import boots as runner
-from vmmlab.probes import make_probe, probe_kind, probe_names
+from vmmlab.probes import (
+    Scenario,
+    bringup,
+    init_functions,
+    late_ap,
+    make_probe,
+    missing_ap,
+    no_multiboot,
+    parking,
+    probe_kind,
+    probe_names,
+    scenario_of,
+    stack_switch,
+)
 from vmmlab.probes.base import DELAY_FIELDS
+from vmmlab.probes.scenario import Setup, TimedSetup
 
 ROOT = Path(__file__).parents[3]
 DELAYS = frozenset(DELAY_FIELDS)
+EVERYWHERE = frozenset(Setup.__annotations__)
 OF_PROBE = {
     "end": DELAYS,
     "rungs": DELAYS,
@@ -29,75 +45,139 @@ OF_PROBE = {
     "barrier": frozenset(),
 }
 """What each probe takes besides the parameters of every scenario: a new field of a probe's class
-is a new parameter, and belongs here and on the page."""
+is a new parameter, and belongs here, into its function in probes/scenario.py and on the page."""
+
+MAKERS = {
+    "end": "parking",
+    "rungs": "one_by_one",
+    "ladder": "bringup",
+    "delay": "long_delay",
+    "initfuncs": "init_functions",
+    "uefi": "no_multiboot",
+    "switch": "stack_switch",
+    "calls": "placed_call",
+    "late-ap": "late_ap",
+    "missing-ap": "missing_ap",
+    "exclusion": "exclusion",
+    "barrier": "barrier",
+}
+"""The function that makes the scenarios of a probe."""
 
 
 @pytest.mark.parametrize(
-    ("params", "said", "hint"),
+    ("make", "setup", "key", "hint"),
     [
-        ({"prob": "ladder"}, "there is no parameter prob.", "did you mean probe?"),
-        ({"cpuz": 4}, "there is no parameter cpuz.", "did you mean cpu?"),
-        ({"firmwre": "seabios"}, "there is no parameter firmwre.", "did you mean firmware?"),
-        ({"xyzzy": 1}, "there is no parameter xyzzy.", ""),
-        ({"probe": "lader"}, "there is no probe lader.", "did you mean ladder?"),
-        ({"probe": 3}, "there is no probe 3.", ""),
-        (
-            {"probe": "ladder", "elsewhere": 1},
-            "the probe ladder takes no parameter elsewhere.",
-            "remove elsewhere, or choose a probe that takes it: switch",
-        ),
-        (
-            {"cpu": 2},
-            "the probe end takes no parameter cpu.",
-            "remove cpu, or choose a probe that takes it: late-ap, missing-ap",
-        ),
-        (
-            {"probe": "uefi", "functions": 9},
-            "the probe uefi takes no parameter functions.",
-            "remove functions, or choose a probe that takes it: initfuncs",
-        ),
+        (bringup, {"cpuz": 4}, "cpuz", "did you mean cpus?"),
+        (parking, {"firmwre": "seabios"}, "firmwre", "did you mean firmware?"),
+        (parking, {"memory": 64}, "memory", "did you mean memory_mib?"),
+        (parking, {"xyzzy": 1}, "xyzzy", ""),
+        (parking, {"prob": "ladder"}, "prob", ""),
+        (bringup, {"elsewhere": True}, "elsewhere", ""),
+        (parking, {"cpu": 2}, "cpu", "did you mean cpus?"),
+        (no_multiboot, {"functions": 9}, "functions", ""),
+        (init_functions, {"sipi_us": 9}, "sipi_us", ""),
+        (stack_switch, {"swop": True}, "swop", "did you mean swap?"),
     ],
 )
-def test_a_parameter_that_means_nothing_is_refused(params, said, hint):
+def test_a_parameter_that_means_nothing_is_refused(make, setup, key, hint):
     with pytest.raises(CourseError) as caught:
-        scenario("x", **params)
-    assert re.fullmatch(r".*test_parameters\.py:[0-9]+: scenario x: (.*)", caught.value.message)
-    assert caught.value.message.endswith(said)
+        make(name="x", **setup)
+    where, said = str(caught.value.message).split(": ", 1)
+    assert re.fullmatch(r".*test_parameters\.py:[0-9]+", where)
+    assert re.fullmatch(rf"scenario x: the probe [a-z-]+ takes no parameter {key}\.", said)
     assert caught.value.expected.startswith("one of ")
+    assert caught.value.found.startswith(f"{key}=")
     assert caught.value.next_step == hint
+
+
+def test_a_probe_that_there_is_not_is_refused():
+    with pytest.raises(CourseError, match="no probe 'lader'") as caught:
+        scenario_of("lader", {})
+    assert caught.value.next_step == "did you mean 'ladder'?"
+
+
+@pytest.mark.parametrize("make", [late_ap, missing_ap])
+def test_what_a_scenario_cannot_do_without_is_required(make):
+    with pytest.raises(TypeError, match="cpu"):
+        make(cpus=4)
 
 
 @pytest.mark.parametrize("probe", sorted(OF_PROBE))
 def test_what_a_probe_takes_is_accepted(probe):
-    params = dict.fromkeys(parameters.EVERYWHERE | OF_PROBE[probe], 1)
-    assert scenario("x", **(params | {"probe": probe})).probe == probe
+    setup = dict.fromkeys(EVERYWHERE | OF_PROBE[probe], 1) | {"name": "x"}
+    made = getattr(probes, MAKERS[probe])(**setup)
+    assert (made.name, made.probe) == ("x", probe)
+    assert {name for name, _ in made.options} == OF_PROBE[probe]
+
+
+@pytest.mark.parametrize("probe", sorted(OF_PROBE))
+def test_the_function_of_a_probe_names_all_that_it_takes(probe):
+    parameters = inspect.signature(getattr(probes, MAKERS[probe]), eval_str=True).parameters
+    own = {name for name in parameters if name != "setup"}
+    timed = "TimedSetup" in str(parameters["setup"].annotation)
+    assert own | (DELAYS if timed else set()) == OF_PROBE[probe]
+
+
+@pytest.mark.parametrize("probe", sorted(OF_PROBE))
+def test_a_scenario_has_the_name_of_its_probe_unless_it_has_another(probe):
+    more = {"cpu": 1} if "cpu" in OF_PROBE[probe] else {}
+    assert getattr(probes, MAKERS[probe])(**more).name == probe
 
 
 def test_the_place_of_the_scenario_is_named(kit):
-    kit.write("\nX = scenario('x', cpuz=1)\n")
-    with pytest.raises(CourseError, match=r"test_lab3\.py:4: scenario x: there is no parameter"):
+    kit.write("\nX = parking(name='x', cpuz=1)\n")
+    with pytest.raises(CourseError, match=r"test_lab3\.py:5: scenario x: the probe end takes no"):
         kit.grade()
-
-
-def test_the_parameters_that_a_boot_asks_for_are_those_there_are():
-    asked = set(re.findall(r'scenario\.get\("(\w+)"', inspect.getsource(runner)))
-    asked |= set(runner.BUILD_PARAMS)
-    of_probes = asked - parameters.EVERYWHERE
-    assert asked >= parameters.EVERYWHERE
-    assert of_probes <= frozenset().union(*OF_PROBE.values())
 
 
 def test_a_probe_takes_the_parameters_of_its_class():
     assert {name: probe_kind(name).parameters for name in probe_names()} == OF_PROBE
 
 
+def test_every_parameter_of_a_scenario_is_a_field_of_it():
+    assert set(Scenario.__dataclass_fields__) == EVERYWHERE | {"probe", "options"}
+    assert set(TimedSetup.__annotations__) == EVERYWHERE | DELAYS
+
+
 def test_every_parameter_of_a_probe_reaches_it():
     numbers = {name: number for number, name in enumerate(sorted(DELAYS), 1)}
-    switch = make_probe("switch", {"swap": 1, "elsewhere": 2, "cpus": 4, **numbers})
-    assert (switch.swap, switch.elsewhere, switch.delays) == (1, 2, numbers)
+    switch = make_probe("switch", {"swap": True, "elsewhere": 2, "cpus": 4, **numbers})
+    assert (switch.swap, switch.elsewhere, switch.delays) == (True, 2, numbers)
     assert make_probe("end", {"cpus": 4, "poll_us": 3}).delays == {"poll_us": 3}
     assert make_probe("late-ap", {"cpu": 3}).cpu == 3
     assert make_probe("initfuncs", {"functions": 9}).functions == 9
+
+
+def test_what_is_as_usual_is_no_option():
+    assert stack_switch(swap=False, elsewhere=False) == stack_switch()
+    assert stack_switch().options == init_functions(functions=0).options == ()
+    assert stack_switch(swap=True).option("swap") is True
+    assert stack_switch().option("swap", False) is False
+
+
+def test_scenarios_are_values():
+    one = late_ap(name="late", cpus=4, cpu=2)
+    assert one == late_ap(cpu=2, cpus=4, name="late")
+    assert hash(one) == hash(late_ap(cpu=2, cpus=4, name="late"))
+    assert one != late_ap(name="late", cpus=2, cpu=2)
+    assert (one.name, one.cpus, one.probe, one.option("cpu")) == ("late", 4, "late-ap", 2)
+    assert one.firmware == "qboot"
+    assert str(one) == "late(cpu=2, cpus=4, probe=late-ap)"
+    with pytest.raises(AttributeError):
+        one.name = "other"  # type: ignore[misc]
+
+
+def test_scenarios_can_be_copied_and_pickled():
+    one = late_ap(name="late", cpus=4, cpu=2)
+    assert copy.deepcopy(one) == one
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert Scenario("late", "late-ap", (("cpu", 2),), cpus=4) == one
+
+
+@pytest.mark.parametrize("key", ["probe", "options", "option"])
+def test_parameters_that_would_hide_something(key):
+    with pytest.raises(CourseError, match=f"takes no parameter {key}"):
+        parking(name="x", **{key: 1})
 
 
 @pytest.mark.parametrize("name", ["probes.md", "probes.ja.md"])
@@ -107,7 +187,7 @@ def test_the_page_lists_the_parameters_of_every_scenario(name):
     listed = {
         key for row in table.splitlines() for key in re.findall(r"`(\w+)`", row.split("|")[1])
     }
-    assert listed == parameters.EVERYWHERE | DELAYS
+    assert listed == EVERYWHERE | DELAYS
 
 
 @pytest.mark.parametrize(("name", "word"), [("probes.md", "not with "), ("probes.ja.md", "）。")])

@@ -1,23 +1,28 @@
-"""Sub-scores: cases, parameters, both together."""
+"""Cases of a check, and the share of its points that it earns."""
 
 from __future__ import annotations
 
-import pytest
-from vmmlab.checks.model import CheckMistake
+from dataclasses import replace
 
-from vmmlab.checks import Score, fail
+import pytest
+
+from vmmlab.checks import fail
+from vmmlab.checks.failing import CheckMistake
+from vmmlab.checks.scoring import Score
 
 
 def test_points_are_the_share_of_cases_that_passed(kit):
     kit.write(
         """
-        @check("lab3.a.one", S)
-        def test_one(boot, score):
-            '''One.'''
+        def cpus(boot):
             for cpu in range(1, 4):
-                with score.case(f"CPU {cpu}"):
-                    if cpu != 2:
-                        fail("lost", cpu=cpu, observed=f"lost\\nat {cpu}")
+                yield f"CPU {cpu}", cpu
+
+        @check("lab3.a.one", S, per=cpus)
+        def one(boot, cpu):
+            '''One.'''
+            if cpu != 2:
+                fail("lost", cpu=cpu, observed=f"lost\\nat {cpu}")
         """,
         {"lab3.a.one": 10},
     )
@@ -26,27 +31,34 @@ def test_points_are_the_share_of_cases_that_passed(kit):
     assert (one.outcome, one.points) == ("partial", 3.33), "rounded down"
     assert report.points == 3.33
     assert (one.cause, one.cpu) == ("lost", 1), "the first case that failed leads"
-    assert [(case.name, case.outcome, str(case.message)) for case in one.cases] == [
+    assert [(str(case.name), case.outcome, str(case.message)) for case in one.cases] == [
         ("CPU 1", "fail", "CPU 1: lost at 1"),
         ("CPU 2", "pass", ""),
         ("CPU 3", "fail", "CPU 3: lost at 3"),
     ]
 
 
+AB = """
+        def both(boot):
+            yield "a", 1
+            yield "b", 2
+"""
+
+
 def test_all_cases_pass_and_none_passes(kit):
     kit.write(
-        """
-        @check("lab3.a.one", S)
-        def test_one(boot, score):
+        AB
+        + """
+        @check("lab3.a.one", S, per=both)
+        def one(boot, number):
             '''One.'''
-            with score.case("a"): pass
-            with score.case("b"): pass
 
-        @check("lab3.a.two", S)
-        def test_two(boot, score):
+        @check("lab3.a.two", S, per=both)
+        def two(boot, number):
             '''Two.'''
-            with score.case("a"): fail("late", timeout=True)
-            with score.case("b"): fail("no")
+            if number == 1:
+                fail("late", timeout=True)
+            fail("no")
         """,
         {"lab3.a.one": 3, "lab3.a.two": 3},
     )
@@ -56,45 +68,61 @@ def test_all_cases_pass_and_none_passes(kit):
     assert [case.outcome for case in two.cases] == ["timeout", "fail"]
 
 
-def test_fail_outside_a_case_fails_the_whole_check(kit):
+def test_a_failure_in_the_function_that_gives_the_cases_fails_the_whole_check(kit):
     kit.write(
         """
-        @check("lab3.a.one", S)
-        def test_one(boot, score):
-            '''One.'''
-            with score.case("a"): pass
+        def both(boot):
+            yield "a", 1
             fail("no")
+
+        @check("lab3.a.one", S, per=both)
+        def one(boot, number):
+            '''One.'''
         """,
         {"lab3.a.one": 3},
     )
     (one,) = kit.grade().checks
     assert (one.outcome, one.points, one.cause) == ("fail", 0, "no")
+    assert one.cases == ()
 
 
-def test_a_score_without_cases_is_the_authors_mistake_and_no_pass(kit):
+def test_a_check_without_a_single_case_is_the_authors_mistake_and_no_pass(kit):
     kit.write(
         """
-        @check("lab3.a.one", S)
-        def test_one(boot, score):
+        @check("lab3.a.one", S, per=lambda boot: [])
+        def one(boot, number):
             '''Every AP.'''
-            for cpu in []:
-                with score.case("never"): pass
         """,
         {"lab3.a.one": 3},
     )
     (one,) = kit.grade().checks
     assert (one.outcome, one.points) == ("infra-error", None)
-    assert "opened no case" in one.infra
+    assert "none was judged" in one.infra
+
+
+@pytest.mark.parametrize("given", ["3", "'CPU 1'", "('CPU 1',)", "None"])
+def test_what_is_no_case_is_the_authors_mistake(kit, given):
+    kit.write(
+        f"""
+        @check("lab3.a.one", S, per=lambda boot: [{given}])
+        def one(boot, number):
+            '''Every AP.'''
+        """,
+        {"lab3.a.one": 3},
+    )
+    (one,) = kit.grade().checks
+    assert (one.outcome, one.points) == ("infra-error", None)
+    assert f"`per` gives {given}" in one.infra
 
 
 def test_a_mistake_inside_a_case(kit):
     kit.write(
-        """
-        @check("lab3.a.one", S)
-        def test_one(boot, score):
+        AB
+        + """
+        @check("lab3.a.one", S, per=both)
+        def one(boot, number):
             '''One.'''
-            with score.case("a"): pass
-            with score.case("b"): 1 / 0
+            1 / (2 - number)
         """,
         {"lab3.a.one": 3},
     )
@@ -102,99 +130,36 @@ def test_a_mistake_inside_a_case(kit):
     assert (one.outcome, one.points) == ("infra-error", None)
 
 
-@pytest.mark.parametrize("above", [True, False])
-def test_parametrize_gives_cases(kit, above):
-    marks = ['@check("lab3.a.one", S)', '@pytest.mark.parametrize("n", [1, 2, 3, 4])']
-    if not above:
-        marks.reverse()
-    kit.write(
-        f"""
-        import pytest
-
-        {marks[0]}
-        {marks[1]}
-        def test_one(boot, n):
-            '''One.'''
-            if n == 3:
-                fail("three", observed="three")
-        """,
-        {"lab3.a.one": 8},
-    )
-    report = kit.grade()
-    (one,) = report.checks
-    assert (one.outcome, one.points, one.cause) == ("partial", 6, "three")
-    assert [(case.name, case.outcome) for case in one.cases] == [
-        ("1", "pass"),
-        ("2", "pass"),
-        ("3", "fail"),
-        ("4", "pass"),
-    ]
-
-
-def test_parametrize_and_score_together(kit):
+def test_a_boot_is_a_case(kit, sample):
     kit.write(
         """
-        import pytest
-
-        @check("lab3.a.one", S)
-        @pytest.mark.parametrize("n", [1, 2])
-        def test_one(boot, score, n):
+        @check("lab3.a.one", S, parking(name="late", cpus=2), per="boot")
+        def one(boot):
             '''One.'''
-            for m in range(n):
-                with score.case(f"m{m}"):
-                    if m == 1:
-                        fail("no")
-        """,
-        {"lab3.a.one": 8},
-    )
-    (one,) = kit.grade().checks
-    assert one.points == 6, "each parameter set has the same weight"
-    assert [case.name for case in one.cases] == ["1, m0", "2, m0", "2, m1"]
-
-
-def test_one_parameter_set_that_cannot_be_judged_leaves_the_check_open(kit):
-    kit.write(
-        """
-        import pytest
-
-        @check("lab3.a.one", S)
-        @pytest.mark.parametrize("n", [1, 0])
-        def test_one(boot, n):
-            '''One.'''
-            1 / n
-        """,
-        {"lab3.a.one": 8},
-    )
-    (one,) = kit.grade().checks
-    assert (one.outcome, one.points) == ("infra-error", None)
-
-
-def test_what_needs_a_parametrized_check_waits_for_all_of_it(kit):
-    kit.write(
-        """
-        import pytest
-
-        @check("lab3.a.one", S)
-        @pytest.mark.parametrize("n", [1, 2])
-        def test_one(boot, n):
-            '''One.'''
-            if n == 2:
+            if boot.seed == 2:
                 fail("no")
-
-        @check("lab3.a.two", S, needs=["lab3.a.one"])
-        def test_two(boot):
-            '''Two.'''
         """,
-        {"lab3.a.one": 8, "lab3.a.two": 1},
+        {"lab3.a.one": 3},
     )
-    assert [check.outcome for check in kit.grade().checks] == ["partial", "skipped"]
-    report = kit.grade(select="a.two", runner_factory=type(kit.runner)())
-    assert [check.points for check in report.checks] == [4, 0]
+    kit.runner.answers = {
+        "ladder": replace(sample, scenario="ladder", seed=1),
+        "late": replace(sample, scenario="late", seed=2),
+    }
+    (one,) = kit.grade().checks
+    assert (one.outcome, one.points) == ("partial", 1.5)
+    assert [(str(case.name), case.outcome) for case in one.cases] == [
+        ("ladder", "pass"),
+        ("late", "fail"),
+    ]
 
 
 def test_a_case_inside_a_case():
     score = Score()
-    with pytest.raises(CheckMistake, match="inside case 'a'"), score.case("a"), score.case("b"):
+    with (
+        pytest.raises(CheckMistake, match="case 'b' stands inside"),
+        score.case("a"),
+        score.case("b"),
+    ):
         pass
 
 

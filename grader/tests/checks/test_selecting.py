@@ -14,16 +14,16 @@ from vmmlab.base.errors import CourseError, UsageError
 
 BODY = """
     @check("lab3.ljmpw.present", S)
-    def test_far_jump(boot):
+    def far_jump(boot):
         '''A far jump.'''
 
-    @check("lab3.ljmpw.target", S, needs=["lab3.ljmpw.present"])
-    def test_trampoline(boot):
+    @check("lab3.ljmpw.target", S, after="lab3.ljmpw.present")
+    def trampoline(boot):
         '''It leads to the trampoline.'''
         fail("wrong")
 
-    @check("lab3.late.cpu", scenario("late"))
-    def test_late(boot):
+    @check("lab3.late.cpu", parking(name="late"))
+    def late(boot):
         '''A late CPU.'''
 """
 POINTS = {"lab3.ljmpw.present": 1, "lab3.ljmpw.target": 2, "lab3.late.cpu": 3}
@@ -35,7 +35,7 @@ POINTS = {"lab3.ljmpw.present": 1, "lab3.ljmpw.target": 2, "lab3.late.cpu": 3}
         ("late", ["late.cpu"]),
         ("lab3.late.cpu", ["late.cpu"]),
         ("ljmpw", ["ljmpw.present", "ljmpw.target"]),
-        ("test_far_jump", ["ljmpw.present"]),
+        ("far_jump", ["ljmpw.present"]),
         ("not late and not target", ["ljmpw.present"]),
         ("trampoline", ["ljmpw.present", "ljmpw.target"]),
     ],
@@ -101,13 +101,15 @@ def with_hidden(kit):
     (kit.tests / "hidden").mkdir()
     (kit.tests / "hidden" / "test_more.py").write_text(
         textwrap.dedent("""
-        from vmmlab.checks import check, fail, open_checks, scenario
+        from vmmlab.checks import check, fail
+        from vmmlab.probes import parking
 
-        lab = open_checks(__file__)
-        HIDDEN = scenario("other", cpus=9)
+        from .. import test_lab3 as lab
 
-        @check("lab3.hidden.one", HIDDEN, needs=["lab3.ljmpw.present"])
-        def test_more(boot):
+        HIDDEN = parking(name="other", cpus=9)
+
+        @check("lab3.hidden.one", HIDDEN, after="lab3.ljmpw.present")
+        def more(boot):
             '''More.'''
             assert lab.S.cpus == 4
             if boot == "wrong":
@@ -181,7 +183,7 @@ FORGERIES = {
     "sitecustomize.py": "open('sitecustomize-ran', 'w').close()\n",
     "pytest.py": "open('shadow-ran', 'w').close()\nraise SystemExit(0)\n",
     "vmmlab.py": "open('shadow-ran', 'w').close()\n",
-    "test_lab3.py": "def test_far_jump(): open('own-test-ran', 'w').close()\n",
+    "test_lab3.py": "def far_jump(): open('own-test-ran', 'w').close()\n",
 }
 
 
@@ -236,13 +238,11 @@ print(time.process_time() - began)
 def test_overhead_without_boots(kit):
     body = "".join(
         f"""
-    @check("lab3.many.c{n}", S)
-    def test_{n}(boot, score):
+    @check("lab3.many.c{n}", S, per=lambda boot: [(f"CPU {{cpu}}", cpu) for cpu in range(4)])
+    def number_{n}(boot, cpu):
         '''Number {n}.'''
-        for cpu in range(4):
-            with score.case(f"CPU {{cpu}}"):
-                if cpu == {n} % 4:
-                    fail("wrong", cpu=cpu, observed="x" * 100)
+        if cpu == {n} % 4:
+            fail("wrong", cpu=cpu, observed="x" * 100)
 """
         for n in range(25)
     )

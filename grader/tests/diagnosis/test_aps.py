@@ -148,7 +148,7 @@ WHY_NOT = {
     ),
     "on into the code of another stage": (
         AP_ENTRY,
-        boot(ap(LONG_MODE, end=AT_ENTRY, end_place=code("apinit_enter+0x9", owner="standin"))),
+        boot(ap(LONG_MODE, end=AT_ENTRY, end_place=code("apinit_enter+0x9", owner="prebuilt"))),
         "ap-entry-passed-by",
     ),
     "in real mode": (PROTECTED_MODE, boot(ap(REAL_MODE, steps=())), "ap-died-in-real-mode"),

@@ -10,7 +10,7 @@ from vmmlab.observe.cpu import TakenException
 from vmmlab.observe.milestones import PHYSICAL_0
 from vmmlab.observe.place import Place
 
-MEMCPY = code("memcpy+0x6", "core/string.c:12", "given")
+MEMCPY = code("memcpy+0x6", "core/string.c:12", "provided")
 AP_WAIT = code("ap_wait+0x5", "lab4/handshake.c:99")
 APINITPROC1 = code("apinitproc1+0x8", "lab4/handshake.c:70")
 NO_CODE = Place(0)

@@ -9,7 +9,7 @@ from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.observe.place import Place
 
-VMM_TODO = code("vmm_todo+0x72", "include/asm.h:18", "given")
+VMM_TODO = code("vmm_todo+0x72", "include/asm.h:18", "provided")
 VMM_MAIN = code("vmm_main+0x19", "lab1/vmm_main.c:36")
 AP_WAIT = code("ap_wait+0x5", "lab4/handshake.c:99")
 

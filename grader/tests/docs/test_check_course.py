@@ -154,12 +154,12 @@ FORGOTTEN = {
         f"{HINTS}: no hint for the cause bsp-panic",
     ),
     "no Japanese hint": (
-        edited("labs/lab9/hints.ja.yml", "group-not-called:", "group-never-called:"),
-        "labs/lab9/hints.ja.yml: no hint for the cause group-not-called",
+        edited("labs/lab9/causes.ja.yml", "group-not-called:", "group-never-called:"),
+        "labs/lab9/causes.ja.yml: no hint for the cause group-not-called",
     ),
     "no hints": (gone(HINTS), f"{HINTS}: no hint for the cause not-written-yet"),
     "hints that are no list": (
-        edited(HINTS, 'not-written-yet:\n  - "', 'not-written-yet:\n  "'),
+        edited(HINTS, 'written-yet:\n  hints:\n    - "', 'written-yet:\n  hints:\n    "'),
         "no list of hints",
     ),
     "a step's new title, not in Japanese": (
@@ -171,11 +171,11 @@ FORGOTTEN = {
         f'{MESSAGES}: no Japanese for "The boot processor calls the init functions',
     ),
     "what a check says, not in Japanese": (
-        edited(TESTS, "Which group do you call?", "Which one do you call?"),
-        f'{MESSAGES}: no Japanese for "Which one do you call?',
+        edited(TESTS, "no such call", "it was not called"),
+        f'{MESSAGES}: no Japanese for "it was not called"',
     ),
     "what a check says with values in it, not in Japanese": (
-        edited(TESTS, "{len(calls)} calls, on", "{len(calls)} calls by"),
+        edited(TESTS, "{count} calls, on", "{count} calls by"),
         f'{MESSAGES}: no Japanese for "{{}} calls by CPU {{}}"',
     ),
     "nothing in Japanese": (gone(MESSAGES), f'{MESSAGES}: no Japanese for "no such call"'),
@@ -227,9 +227,13 @@ def test_causes_are_found_where_they_are_named(tmp_path):
         "    blame(boot, 'two', cpu=1)\n"
         "    fail('three' if boot else 'four', observed='no cause')\n"
         "    blame(boot, cause='five')\n"
+        "    missing('six', cpu=0)\n"
+        "    expect('seven', 1, 2, what='CR3')\n"
         "    other('not-this')\n"
     )
-    assert set(declared.named_causes(file)) == {"one-a", "one-b", "two", "three", "four", "five"}
+    assert set(declared.named_causes(file)) == {
+        *("one-a", "one-b", "two", "three", "four", "five", "six", "seven")
+    }
 
 
 def test_the_command(clone, capsys, monkeypatch):
@@ -253,7 +257,9 @@ def test_the_command_when_nothing_is_forgotten(clone, capsys, monkeypatch):
 def with_hidden(root):
     """Give lab 9 the hidden check that the guide shows; return the lines of the guide."""
     page = (ROOT / "docs/lab-author.md").read_text(encoding="utf-8")
-    shown = next(one for one in page.split("```") if "open_checks" in one).removeprefix("python\n")
+    shown = next(one for one in page.split("```") if "lab9.hidden.more" in one).removeprefix(
+        "python\n"
+    )
     (root / "labs/lab9/hidden").mkdir()
     (root / "labs/lab9/hidden/test_hidden.py").write_text(shown, encoding="utf-8")
     path = root / "course.yml"

@@ -151,7 +151,7 @@ def test_its_starter_stops_loudly_and_soon(clone, capsys):
     assert main(["grade", *words, "--no-sandbox", "--json", str(report)]) == 1
     (check,) = json.loads(report.read_text())["checks"]
     assert (check["outcome"], check["cause"]) == ("fail", "not-written-yet")
-    assert f"lab9/start.c:{line}" in check["observed"]
+    assert f"lab9/start.c:{line}" in check["observed"]["text"]
 
 
 def test_its_templates_are_as_the_kit_wants_its_files():
@@ -201,10 +201,10 @@ def test_a_new_lab_speaks_japanese_from_the_start(clone, capsys):
             "その部分はもうありません：lab9/start.c の関数 lab9_gone：直す",
         ),
         (
-            "labs/lab9/hints.ja.yml",
+            "labs/lab9/causes.ja.yml",
             "group-not-called:",
             "no-such:",
-            "labs/lab9/hints.ja.yml：原因 group-not-called のヒントがない"
+            "labs/lab9/causes.ja.yml：原因 group-not-called のヒントがない"
             "（出どころは labs/lab9/test_lab9.py）：ヒントを並べて書く",
         ),
     ],

@@ -1,6 +1,8 @@
 """Pages of the book against each other and against the code: nothing here builds or boots."""
 
 import re
+from runpy import run_path
+from types import SimpleNamespace
 
 import pytest
 from book_pages import (
@@ -18,7 +20,7 @@ from book_pages import (
 
 from vmmlab import probes
 from vmmlab.base.markdown import headings
-from vmmlab.checks import scenario
+from vmmlab.checks.declaring import declared_in
 from vmmlab.course.load import load_course
 from vmmlab.probes import make_probe, probe_names
 
@@ -152,14 +154,17 @@ def test_every_probe_is_in_the_table_of_the_package():
 @pytest.mark.parametrize("name", ["probes.md", "probes.ja.md"])
 def test_the_lines_that_ask_for_a_probe_are_right(name):
     text = (DOCS / name).read_text(encoding="utf-8")
-    lines = re.findall(r"^[A-Z]+ = (scenario\(.+\))$", text, re.MULTILINE)
-    made = [eval(line, {"scenario": scenario}) for line in lines]
-    assert {one.get("probe") for one in made} == set(probe_names())
+    lines = re.findall(r"^[A-Z]+ = ([a-z_]+\(.+\))$", text, re.MULTILINE)
+    made = [eval(line, dict(vars(probes))) for line in lines]
+    assert {one.probe for one in made} == set(probe_names())
     for one in made:
-        make_probe(one.get("probe"), dict(one.params))
-    course_lines = "".join(path.read_text() for path in ROOT.glob("labs/lab*/test_*.py"))
-    for one in made:
-        assert f'probe="{one.get("probe")}"' in course_lines, "no lab uses this probe"
+        make_probe(one.probe, {"cpus": one.cpus, **dict(one.options)})
+
+
+def test_every_probe_is_used_by_a_lab():
+    files = ROOT.glob("labs/lab*/test_*.py")
+    checks = [one for file in files for one in declared_in(SimpleNamespace(**run_path(str(file))))]
+    assert {one.probe for check in checks for one in check.scenarios} == set(probe_names())
 
 
 # --- commands --------------------------------------------------------------------------------

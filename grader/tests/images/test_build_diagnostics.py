@@ -192,7 +192,9 @@ def test_linker(text: str, file: str, line: int, words: str) -> None:
 
 
 def test_linker_about_given_code_is_not_the_students() -> None:
-    text = "ld: given/core@bsp.c.o: in function `f':\n./core/bsp.c:1: undefined reference to `g'\n"
+    text = (
+        "ld: provided/core@bsp.c.o: in function `f':\n./core/bsp.c:1: undefined reference to `g'\n"
+    )
     assert [one.file for one in parse_link(text, OWN, {}, BASE)] == [""]
 
 

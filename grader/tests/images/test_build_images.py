@@ -57,9 +57,9 @@ class TestImage:
     def test_owners(self, build: Build, compiler: str) -> None:
         symbols = build("lab2", BuildOptions(compiler=compiler)).symbols
         owner = {name: symbols.owner(symbols.addr(name)) for name in symbols.names}
-        assert owner["vmm_parked"] == owner["counter"] == "given"
+        assert owner["vmm_parked"] == owner["counter"] == "provided"
         assert owner["beta"] == owner["tramp_count"] == "student"
-        assert owner["alpha"] == owner["delta"] == "standin"
+        assert owner["alpha"] == owner["delta"] == "prebuilt"
         assert {one.unit for one in symbols.student_ranges} == {"lab2"}
 
     def test_lines(self, build: Build, compiler: str) -> None:
@@ -70,7 +70,7 @@ class TestImage:
         assert symbols.line(symbols.addr("tramp_start")) == ("lab2/tramp.S", 6)
         assert (symbols.line(symbols.addr("vmm_parked")) or ("",))[0] == "core/main.c"
         assert (symbols.line(symbols.addr("entry")) or ("",))[0] == "boot/entry.S"
-        assert symbols.line(symbols.addr("alpha")) is None, "a stand-in has no lines"
+        assert symbols.line(symbols.addr("alpha")) is None, "a prebuilt object has no lines"
         assert symbols.line(0x1234) is None
 
     def test_nothing_of_this_machine_gets_in(
@@ -109,7 +109,7 @@ class TestImage:
         symbols = image.symbols
         assert image.lab == "all"
         assert {one.unit for one in symbols.student_ranges} == {"lab1", "lab2", "lab3"}
-        assert not any(one.owner == "standin" for one in symbols.ranges)
+        assert not any(one.owner == "prebuilt" for one in symbols.ranges)
 
 
 class TestOptions:
@@ -301,9 +301,9 @@ class TestCaching:
 class TestStandins:
     @pytest.fixture
     def shipped(self, builder: Builder, tmp_path: Path) -> Path:
-        made = builder.make_prebuilt(tmp_path / "standin", DEV)
+        made = builder.make_prebuilt(tmp_path / "prebuilt", DEV)
         assert [path.name for path in made] == ["lab1.o", "lab2.o", "lab3.o"]
-        return tmp_path / "standin"
+        return tmp_path / "prebuilt"
 
     def test_only_contract_symbols(self, shipped: Path) -> None:
         for lab in mini.LABS.values():
@@ -361,7 +361,7 @@ class TestStandins:
         with pytest.raises(UsageError, match="cannot be read"):
             builder.build("lab2", mini.solution(), DEV)
 
-    def test_standins_cannot_be_written(self, builder: Builder, tmp_path: Path) -> None:
+    def test_prebuilt_objects_cannot_be_written(self, builder: Builder, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(InfraError, match="could not be written"):
             builder.make_prebuilt(tmp_path / "file", DEV)

@@ -220,27 +220,27 @@ class TestNames:
             + fake
         )
         symbols = build("lab2", beta_c=code).symbols
-        assert symbols.owner(symbols.addr("vmm_parked")) == "given"
+        assert symbols.owner(symbols.addr("vmm_parked")) == "provided"
         assert symbols.addr("vmm_parked") == build("lab1").symbols.addr("vmm_parked")
 
     @pytest.mark.parametrize("how", [".globl", ".weak"])
     def test_faked_tracepoint_in_asm(self, build: Build, how: str) -> None:
         code = TRAMP + f"\t{how} vmm_parked\n\t.type vmm_parked, @function\nvmm_parked:\n\thlt\n"
         symbols = build("lab2", tramp_S=code).symbols
-        assert symbols.owner(symbols.addr("vmm_parked")) == "given"
+        assert symbols.owner(symbols.addr("vmm_parked")) == "provided"
 
     def test_faked_common(self, build: Build) -> None:
         symbols = build("lab2", tramp_S=TRAMP + "\t.comm counter, 4\n").symbols
-        assert symbols.owner(symbols.addr("counter")) == "given"
+        assert symbols.owner(symbols.addr("counter")) == "provided"
 
     def test_faked_number(self, build: Build) -> None:
         code = TRAMP + "\t.globl vmm_parked\n\t.set vmm_parked, 0x1234\n"
         symbols = build("lab2", tramp_S=code).symbols
-        assert symbols.owner(symbols.addr("vmm_parked")) == "given"
+        assert symbols.owner(symbols.addr("vmm_parked")) == "provided"
 
     def test_symbol_of_another_lab(self, build: Build) -> None:
         symbols = build("lab2", beta_c=BETA + "\nvoid alpha (void) { counter = 7; }\n").symbols
-        assert symbols.owner(symbols.addr("alpha")) == "standin"
+        assert symbols.owner(symbols.addr("alpha")) == "prebuilt"
 
     def test_in_own_mode_the_same(self, builder: Builder) -> None:
         files = mini.solution(beta_c=BETA + "\nvoid alpha (void) { counter = 7; }\n")

@@ -17,29 +17,29 @@ Memory Configuration
 
 .text           0x0000000040100000     0x1000
  *(.multiboot)
- .multiboot     0x0000000040100000        0xc given/boot@entry.S.o
+ .multiboot     0x0000000040100000        0xc provided/boot@entry.S.o
  *(.text .text.*)
- .text          0x000000004010000c       0x34 given/boot@entry.S.o
+ .text          0x000000004010000c       0x34 provided/boot@entry.S.o
                 0x000000004010000c                entry
  *fill*         0x0000000040100034        0xc
  .text.a_very_long_section_name
                 0x0000000040100040       0x10 student/lab3.o
- .text          0x0000000040100050       0x10 standin/lab4.o
- .text          0x0000000040100060        0x0 given/core@x.c.o
+ .text          0x0000000040100050       0x10 prebuilt/lab4.o
+ .text          0x0000000040100060        0x0 provided/core@x.c.o
 
 .bss            0x0000000040102000       0x40
- COMMON         0x0000000040102000       0x40 given/core@x.c.o
+ COMMON         0x0000000040102000       0x40 provided/core@x.c.o
  .debug_line    0x0000000000000000      0x123 student/lab3.o
 """
 
 
 def test_link_map() -> None:
     assert ranges(MAP) == (
-        Range(0x40100000, 0x4010000C, "given", "boot/entry.S", ".multiboot"),
-        Range(0x4010000C, 0x40100040, "given", "boot/entry.S", ".text"),
+        Range(0x40100000, 0x4010000C, "provided", "boot/entry.S", ".multiboot"),
+        Range(0x4010000C, 0x40100040, "provided", "boot/entry.S", ".text"),
         Range(0x40100040, 0x40100050, "student", "lab3", ".text.a_very_long_section_name"),
-        Range(0x40100050, 0x40100060, "standin", "lab4", ".text"),
-        Range(0x40102000, 0x40102040, "given", "core/x.c", "COMMON"),
+        Range(0x40100050, 0x40100060, "prebuilt", "lab4", ".text"),
+        Range(0x40102000, 0x40102040, "provided", "core/x.c", "COMMON"),
     )
 
 
@@ -84,11 +84,11 @@ def test_by_name(symbols: Symbols) -> None:
 
 def test_owner_and_showable(symbols: Symbols) -> None:
     assert symbols.owner(0x40100045) == "student"
-    assert symbols.owner(0x40100055) == "standin"
+    assert symbols.owner(0x40100055) == "prebuilt"
     assert symbols.owner(0x1000) == ""
     assert [one.start for one in symbols.student_ranges] == [0x40100040]
     assert symbols.showable(0x40100000, 0x40100050)
-    assert not symbols.showable(0x40100000, 0x40100051), "stand-ins are not for showing"
+    assert not symbols.showable(0x40100000, 0x40100051), "prebuilt objects are not for showing"
     assert not symbols.showable(0x1000, 0x1001)
     assert symbols.showable(0x40100000, 0x40100000)
 

@@ -98,7 +98,7 @@ def test_link_order_does_not_matter(real: Builder, files: dict[str, bytes], box:
         assert boots(box, real.build("lab1", files, DEV, options))
 
 
-def test_another_cohort_with_its_own_standins(
+def test_another_cohort_with_its_own_prebuilt_objects(
     kit: Course,
     real: Builder,
     files: dict[str, bytes],
@@ -120,7 +120,7 @@ def test_tracepoints_are_given(real: Builder, files: dict[str, bytes]) -> None:
     tracepoints = {"vmm_parked", "vmm_synced", "vmm_todo", "vmm_ap_missing", "ap_entry", "alloc"}
     tracepoints |= {"segment_init_ap", "usleep", "panic", "exception_panic", "num_of_processors"}
     for name in tracepoints | {"sync_id", "entry", "boot_stack", "ap_delays"}:
-        assert symbols.owner(symbols.addr(name)) == "given", name
+        assert symbols.owner(symbols.addr(name)) == "provided", name
     for name in ("vmm_parked", "ap_entry", "ap_start", "entry"):
         assert symbols.nearest(symbols.addr(name)) == name
     file, line = symbols.line(symbols.addr("ap_start")) or ("", 0)
@@ -128,7 +128,7 @@ def test_tracepoints_are_given(real: Builder, files: dict[str, bytes]) -> None:
     assert line > 0
 
 
-def test_standins_tell_nothing(real: Builder, kit: Course, tmp_path: Path) -> None:
+def test_prebuilt_objects_tell_nothing(real: Builder, kit: Course, tmp_path: Path) -> None:
     for path in real.make_prebuilt(tmp_path, DEV):
         content = path.read_bytes()
         assert b".debug" not in content

@@ -9,7 +9,7 @@ from vmmlab.observe.place import Place
 AP_START = Place(
     0x40101005, symbol="ap_start+0x5", file="lab3/ap_start.c", line=12, owner="student"
 )
-MEMCPY = Place(0x40100106, symbol="memcpy+0x6", file="core/string.c", line=12, owner="given")
+MEMCPY = Place(0x40100106, symbol="memcpy+0x6", file="core/string.c", line=12, owner="provided")
 IN_COPY = Place(0xF012, "trampoline", "cpuinit_start+0x12", "lab3/apinit.S", 30, "student", 0x12)
 
 

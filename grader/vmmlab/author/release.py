@@ -126,7 +126,7 @@ def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[str]:
     (made / COURSE_FILE).write_text(course_text(course, cohorts[0]), encoding="utf-8")
     released = load_course(made)
     for name in course.labs:
-        _copy_lab(course.labs_dir / name, made / "labs" / name, name)
+        copy_lab(course.labs_dir / name, made / "labs" / name, name)
     yield from _worksheets(course, made, cohorts)
     _copy_tree(course.template, made / "vmm-skeleton")
     for lang in LANGUAGES:
@@ -142,9 +142,16 @@ def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[str]:
     _unlink_pages(made)
 
 
-def _copy_lab(source: Path, target: Path, lab: str) -> None:
+def copy_lab(source: Path, target: Path, lab: str) -> None:
+    """Copy what students get of a lab's folder: checks, probes, handouts, hints and pictures.
+
+    Args:
+        source: labs/labN of the course.
+        target: the new folder.
+        lab: for example `lab3`.
+    """
     target.mkdir(parents=True)
-    for pattern in (f"test_{lab}.py", *_OF_A_LAB):
+    for pattern in (f"test_{lab}.py", "probes.py", *_OF_A_LAB):
         for path in sorted(source.glob(pattern)):
             place = target / path.relative_to(source)
             place.parent.mkdir(exist_ok=True)

@@ -11,6 +11,10 @@
         entry = ap.must_reach("ap_entry")
         expect("ap-wrong-page-tables", entry.cr3, boot.phys("ap_pagetable"), what="CR3", at=entry)
 
+The Python files of a lab are one package. So a hidden check in labs/labN/hidden/ can use functions
+of the open ones (`from .. import test_labN as lab`), and test_labN.py can have probes of its own
+(`from .probes import …`).
+
 A check gets `boot`, the Observation of its scenario, or `boots`, one for each of its scenarios in
 their order. Only `fail`, `missing`, `fail_if`, `expect` and `must_reach` take points. Any other
 exception, a bare `assert` too, is a mistake in the check: it is reported to the author and costs
@@ -20,7 +24,7 @@ the student nothing. Texts are messages: `msg ("CPU {cpu} waits", cpu=2)`.
 from vmmlab.base.message import listed, msg, nmsg
 from vmmlab.checks.declaring import Check, check
 from vmmlab.checks.failing import CheckFailed, expect, fail, fail_if, missing
-from vmmlab.checks.hidden import NoCases, open_checks
+from vmmlab.checks.hidden import NoCases
 from vmmlab.checks.old import scenario
 from vmmlab.checks.scoring import Score
 from vmmlab.checks.subjects import Arrival, JudgedCpu
@@ -44,6 +48,5 @@ __all__ = [
     "missing",
     "msg",
     "nmsg",
-    "open_checks",
     "scenario",
 ]

@@ -209,7 +209,8 @@ def _check_parameters(
     if first == "boots" and wrong:
         raise CourseError(f"{where}: there are {len(scenarios)} scenarios.", expected=wanted)
     others = len(parameters) - 1
-    if (callable(per) and others < 1) or (per in _PER and others != (per != "boot")):
+    fixtures = per is None and name.startswith("test_")
+    if (others < 1) if callable(per) else (others != (per in ("ap", "cpu")) and not fixtures):
         raise CourseError(f"{where}: {name} does not take what per={per!r} gives.", expected=wanted)
 
 
@@ -222,10 +223,11 @@ def validate(lab: str, checks: Sequence[Check]) -> None:
 
     Raises:
         CourseError: an id of another lab, an id or a function name used twice, a need that does not
-            exist or comes later, two different scenarios of the same name.
+            exist or comes later, two checks of one function for the same architecture, two
+            different scenarios of the same name.
     """
     seen: dict[str, Check] = {}
-    functions: dict[tuple[str, str], Check] = {}
+    functions: dict[tuple[str, str], list[Check]] = {}
     named: dict[str, tuple[Scenario, Check]] = {}
     everywhere = {item.id: item for item in checks}
     for item in checks:
@@ -239,13 +241,7 @@ def validate(lab: str, checks: Sequence[Check]) -> None:
                 found=f"the first is at {seen[item.id].where}",
                 next_step="give one of the two another id, and its points in course.yml",
             )
-        twin = functions.setdefault((item.file, item.function), item)
-        if twin.call is not item.call:
-            raise CourseError(
-                f"{item.where}: a second function called {item.function} hides the first.",
-                found=f"the first is at {twin.where}",
-                next_step="rename one of the two",
-            )
+        _validate_function(item, functions.setdefault((item.file, item.function), []))
         _validate_needs(item, seen, everywhere)
         for boot in item.scenarios:
             first, owner = named.setdefault(boot.name, (boot, item))
@@ -257,6 +253,25 @@ def validate(lab: str, checks: Sequence[Check]) -> None:
                     next_step="give one of the two another name",
                 )
         seen[item.id] = item
+
+
+def _validate_function(item: Check, twins: list[Check]) -> None:
+    """Compare a check with those of the same function name, and add it to them."""
+    for twin in twins:
+        if twin.call is not item.call:
+            raise CourseError(
+                f"{item.where}: a second function called {item.function} hides the first.",
+                found=f"the first is at {twin.where}",
+                next_step="rename one of the two",
+            )
+        if set(twin.arch) & set(item.arch):
+            raise CourseError(
+                f"{item.where}: {item.id} and {twin.id} are the same function for the same "
+                "architecture.",
+                expected="one check of a function for each architecture",
+                next_step="write a second function that calls the first",
+            )
+    twins.append(item)
 
 
 def _validate_needs(

@@ -1,4 +1,4 @@
-"""Private memory of one CPU: its stack and its blocks from alloc. All other memory is shared."""
+"""Private memory of one CPU: its stack and its blocks from alloc. All else may be shared."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple
 
 from vmmlab.explore.cpumodel import CpuModel
 from vmmlab.explore.harness import Ghost, Harness, Violation
-from vmmlab.explore.localstate import Action, LocalState
+from vmmlab.explore.localstate import Action
 from vmmlab.explore.memory import SharedMemory
 from vmmlab.explore.sharing import SharedBytes
 from vmmlab.explore.states import Buffer, State, StateNumbers
@@ -78,8 +78,17 @@ class Move(NamedTuple):
     late: bool
 
 
-_Outcome = tuple[int, Buffer, int, Ghost, list[MicroStep]]
-"""Local state, store buffer, memory state and ghost after an action, and what happened."""
+class _Point(NamedTuple):
+    """A CPU within a move: local state, store buffer, memory state and ghost."""
+
+    lid: int
+    buffer: Buffer
+    memory: int
+    ghost: Ghost
+
+
+_Outcome = tuple[_Point, list[MicroStep]]
+"""The point after an action, and the steps of the action if they are logged."""
 
 
 class Transitions:
@@ -146,134 +155,135 @@ class Transitions:
         self, process: int, world: int, logs: list[list[MicroStep]] | None = None
     ) -> Iterator[Move]:
         """Yield the moves one by one; append the steps of each to `logs` before yielding it."""
-        lid, buffer = self.numbers.process(process)
-        memory, ghost = self.numbers.world(world)
-        if buffer:
-            address, size, value = buffer[0]
-            after = self.memory.write(memory, address, size, value)
-            if logs is not None:
-                cpu, action = self.model.locals[lid].cpu, self.model.actions[lid]
-                logs.append([
-                    MicroStep(cpu, lid, action, "drain", address, size, written=value, memory=after)
-                ])  # fmt: skip
-            drained = self.numbers.of_process(lid, buffer[1:])
-            yield Move(drained, self.numbers.of_world(after, ghost), None, True, False, False)
-        yield from self._advance(lid, buffer, memory, ghost, logs)
+        start = _Point(*self.numbers.process(process), *self.numbers.world(world))
+        if start.buffer:
+            yield self._drain(start, logs)
+        yield from self._advance(start, logs)
 
-    def _advance(
-        self,
-        lid: int,
-        buffer: Buffer,
-        memory: int,
-        ghost: Ghost,
-        logs: list[list[MicroStep]] | None,
-    ) -> Iterator[Move]:
+    def _drain(self, start: _Point, logs: list[list[MicroStep]] | None) -> Move:
+        """Return the move that makes the oldest buffered store visible."""
+        lid, buffer, memory, ghost = start
+        address, size, value = buffer[0]
+        memory = self.memory.write(memory, address, size, value)
+        if logs is not None:
+            cpu, action = self.model.locals[lid].cpu, self.model.actions[lid]
+            step = MicroStep(cpu, lid, action, "drain", address, size, written=value, memory=memory)
+            logs.append([step])
+        drained = self.numbers.of_process(lid, buffer[1:])
+        return Move(
+            drained,
+            self.numbers.of_world(memory, ghost),
+            violation=None,
+            progress=True,
+            must_check=False,
+            late=False,
+        )
+
+    def _advance(self, start: _Point, logs: list[list[MicroStep]] | None) -> Iterator[Move]:
         """Perform the next action and everything after it that other CPUs cannot observe."""
         actions, logging = self.model.actions, logs is not None
-        before, late = self.model.locals[lid], bool(buffer)
         # Usually there is one outcome; there are several where a waiting loop may give up.
-        pending: deque[tuple[_Outcome, bool]] = deque()
-        pending.append(((lid, buffer, memory, ghost, []), False))
+        pending: deque[tuple[_Point, list[MicroStep], bool]] = deque([(start, [], False)])
         seen: set[tuple[int, int]] = set()
         first, count = True, 0
         while pending:
-            (lid, buffer, memory, ghost, log), progress = pending.popleft()
-            action = actions[lid]
+            point, log, progress = pending.popleft()
+            here, action = (point.lid, point.memory), actions[point.lid]
             stop = action.kind == "end" or (
-                not first and (self._observable(lid, action, buffer) or (lid, memory) in seen)
+                not first and (self._observable(point, action) or here in seen)
             )
             count += 1
-            outcomes = [] if stop else self._perform(lid, buffer, memory, ghost, logging)
+            outcomes = [] if stop else self._perform(point, action, logging)
             if not outcomes or count > _MERGED:
                 if first:
                     return
                 if logs is not None:
                     logs.append(log)
-                yield self._move(before, (lid, buffer, memory, ghost, log), progress, late)
+                yield self._move(start, point, progress=progress)
                 continue
             first = False
-            seen.add((lid, memory))
-            for after, rest, mem, spirit, steps in outcomes:
-                moved = progress or mem != memory or spirit != ghost or rest != buffer
-                entry = [*log, *steps] if logging else log
-                outcome = (after, rest, mem, spirit, entry)
-                pending.append((outcome, moved or action.kind == "event"))
+            seen.add(here)
+            for after, steps in outcomes:
+                changed = action.kind == "event" or after[1:] != point[1:]
+                pending.append((after, [*log, *steps] if logging else log, progress or changed))
 
-    def _move(self, before: LocalState, outcome: _Outcome, progress: bool, late: bool) -> Move:
-        """Return the move that leads from one local state to this outcome."""
-        lid, buffer, memory, ghost, _ = outcome
-        local = self.model.locals[lid]
-        must_check = not (
+    def _move(self, start: _Point, end: _Point, *, progress: bool) -> Move:
+        """Return the move that leads from one point to the other."""
+        before, local = self.model.locals[start.lid], self.model.locals[end.lid]
+        private = (
             local.context.region in (before.context.region, None)
             and (local.phase == before.phase or local.phase in _QUIET)
             and local.completed == before.completed
         )
         return Move(
-            self.numbers.of_process(lid, buffer),
-            self.numbers.of_world(memory, ghost),
-            Violation(*local.reason) if local.phase == "wrong" else None,
-            progress,
-            must_check,
-            late,
+            self.numbers.of_process(end.lid, end.buffer),
+            self.numbers.of_world(end.memory, end.ghost),
+            violation=Violation(*local.reason) if local.phase == "wrong" else None,
+            progress=progress,
+            must_check=not private,
+            late=bool(start.buffer),
         )
 
-    def _observable(self, lid: int, action: Action, buffer: Buffer) -> bool:
+    def _observable(self, point: _Point, action: Action) -> bool:
         """Return whether it matters to the other CPUs when this action happens."""
         if action.alone:
             return True
         if action.kind == "event":
-            return bool(buffer) and self._depends_on_buffer(lid, action, buffer)
+            return bool(point.buffer) and self._depends_on_buffer(point, action)
         if self._buffers and action.kind in ("store", "commit"):
             return False  # it goes into the buffer; others observe when it leaves the buffer
         return self.sharing.includes(action.address, action.size)
 
-    def _depends_on_buffer(self, lid: int, action: Action, buffer: Buffer) -> bool:
-        """Return whether an event may differ before and after these stores become visible.
+    def _depends_on_buffer(self, point: _Point, action: Action) -> bool:
+        """Return whether an event may differ before and after buffered stores become visible.
 
         It cannot if the event reads no memory, or only what this CPU itself has just stored.
         """
-        reads = self.harness.reads(self.model.locals[lid], action)
+        reads = self.harness.reads(self.model.locals[point.lid], action)
         if reads is None:
             return False
         start, size = reads
-        stored = {at for one, length, _ in buffer for at in range(one, one + length)}
+        stored = {at for one, length, _ in point.buffer for at in range(one, one + length)}
         return not stored.issuperset(range(start, start + size))
 
     # --- one action --------------------------------------------------------------------------
 
-    def _perform(
-        self, lid: int, buffer: Buffer, memory: int, ghost: Ghost, logging: bool
-    ) -> list[_Outcome]:
+    def _perform(self, point: _Point, action: Action, logging: bool) -> list[_Outcome]:
         """Perform the next action; return no outcome if the CPU must wait for it."""
-        model = self.model
-        action = model.actions[lid]
-        if action.fence and buffer:
+        if action.fence and point.buffer:
             return []
         if action.kind == "event":
-            return self._handle_event(lid, buffer, memory, ghost, logging)
-        cpu = model.locals[lid].cpu
+            return self._handle_event(point, action, logging)
+        lid = point.lid
         if lid not in self._recorded:
             self._recorded.add(lid)
-            write = action.kind != "load"
+            cpu, write = self.model.locals[lid].cpu, action.kind != "load"
             self.sharing.record(action.address, action.size, cpu, write=write)
-        if action.window and ghost.bsp == "returned":
-            what = (
-                f"CPU {cpu} uses {model.program.name(action.address)} when ap_wait has come back:"
-                " the BSP may have unmapped it"
-            )
-            end = model.end(model.locals[lid], "wrong", "trampoline-gone", what)
-            return [(end, buffer, memory, ghost, [])]
-        if what := self._other_stack(action, cpu):
-            end = model.end(model.locals[lid], "unsupported", what=what)
-            return [(end, buffer, memory, ghost, [])]
+        end = self._not_allowed(point, action)
+        if end is not None:
+            return [(point._replace(lid=end), [])]
         if action.kind in ("store", "commit"):
-            return self._store(lid, buffer, memory, ghost, logging)
-        return self._read(lid, buffer, memory, ghost, logging)
+            return self._store(point, action, logging)
+        return self._read(point, action, logging)
 
-    def _store(
-        self, lid: int, buffer: Buffer, memory: int, ghost: Ghost, logging: bool
-    ) -> list[_Outcome]:
-        action = self.model.actions[lid]
+    def _not_allowed(self, point: _Point, action: Action) -> int | None:
+        """Return the number of the local state in which a wrong access ends, or None."""
+        model, local = self.model, self.model.locals[point.lid]
+        if action.window and point.ghost.bsp == "returned":
+            what = (
+                f"CPU {local.cpu} uses {model.program.name(action.address)}"
+                " when ap_wait has come back: the BSP may have unmapped it"
+            )
+            return model.end(local, "wrong", "trampoline-gone", what)
+        # Stacks are followed as private memory, so they cannot carry data between CPUs.
+        for owner, low, top in model.stacks.values():
+            if owner != local.cpu and low <= action.address < top:
+                what = f"an access to the stack of CPU {owner}"
+                return model.end(local, "unsupported", what=what)
+        return None
+
+    def _store(self, point: _Point, action: Action, logging: bool) -> list[_Outcome]:
+        lid, buffer, memory, ghost = point
         address, size, value = action.address, action.size, action.value
         buffered = self._buffers and self.sharing.includes(address, size)
         if buffered and len(buffer) == BUFFER_CAPACITY:
@@ -290,13 +300,11 @@ class Transitions:
             steps.append(
                 MicroStep(cpu, lid, action, kind, address, size, written=value, memory=memory)
             )
-        return [(self.model.after(lid), buffer, memory, ghost, steps)]
+        return [(_Point(self.model.after(lid), buffer, memory, ghost), steps)]
 
-    def _read(
-        self, lid: int, buffer: Buffer, memory: int, ghost: Ghost, logging: bool
-    ) -> list[_Outcome]:
+    def _read(self, point: _Point, action: Action, logging: bool) -> list[_Outcome]:
         """Perform a load, or an atomic read-modify-write."""
-        action = self.model.actions[lid]
+        lid, buffer, memory, ghost = point
         address, size = action.address, action.size
         value = self._load(buffer, memory, address, size)
         outcomes = []
@@ -310,13 +318,11 @@ class Transitions:
                 step = MicroStep(cpu, lid, action, "read", address, size, value, written,
                                  skipped=skipped, memory=after)  # fmt: skip
                 steps.append(step)
-            outcomes.append((following, buffer, after, ghost, steps))
+            outcomes.append((_Point(following, buffer, after, ghost), steps))
         return outcomes
 
-    def _handle_event(
-        self, lid: int, buffer: Buffer, memory: int, ghost: Ghost, logging: bool
-    ) -> list[_Outcome]:
-        action = self.model.actions[lid]
+    def _handle_event(self, point: _Point, action: Action, logging: bool) -> list[_Outcome]:
+        lid, buffer, memory, ghost = point
         cpu = self.model.locals[lid].cpu
 
         def read(address: int, size: int) -> int:
@@ -332,10 +338,10 @@ class Transitions:
         steps = []
         if logging and effect.note:
             steps.append(MicroStep(cpu, lid, action, "event", note=effect.note, memory=after))
-        return [(effect.lid, buffer, after, effect.ghost, steps)]
+        return [(_Point(effect.lid, buffer, after, effect.ghost), steps)]
 
     def _load(self, buffer: Buffer, memory: int, address: int, size: int) -> int:
-        """Return what a CPU reads: its own pending stores take precedence over memory."""
+        """Return the value that a CPU reads: its own buffered stores hide memory."""
         value = self.memory.read(memory, address, size)
         if not buffer:
             return value
@@ -345,13 +351,3 @@ class Transitions:
                 if 0 <= at < size:
                     data[at] = byte
         return int.from_bytes(data, "little")
-
-    def _other_stack(self, action: Action, cpu: int) -> str:
-        """Return the limit reached by an access to another CPU's stack, or "".
-
-        The model follows stacks as private memory, so they cannot carry data between CPUs.
-        """
-        for owner, low, top in self.model.stacks.values():
-            if owner != cpu and low <= action.address < top:
-                return f"an access to the stack of CPU {owner}"
-        return ""

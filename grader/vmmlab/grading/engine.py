@@ -7,9 +7,6 @@ reports or courses.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +21,7 @@ from vmmlab.checks.failing import CheckMistake
 from vmmlab.checks.judging import judge
 from vmmlab.checks.scoring import CasesFailed, Score
 from vmmlab.grading.items import STATUS, Waits, record_of, show, text_of
+from vmmlab.grading.loading import LabPackage
 from vmmlab.grading.results import ItemRecord
 from vmmlab.grading.run import LabRun
 
@@ -42,11 +40,7 @@ _BOUND = pytest.StashKey[_Bound]()
 
 
 class LabModule(pytest.Module):
-    """A test file of a lab, imported by its path alone.
-
-    Neither sys.path nor another module of the same name can interfere, and the module does not
-    stay in sys.modules after the run.
-    """
+    """A test file of a lab, imported as a module of the lab's package."""
 
     run: LabRun
     engine: Engine
@@ -64,32 +58,12 @@ class LabModule(pytest.Module):
             yield pytest.Function.from_parent(self, name=name, callobj=_caller(mine))
 
     def _getobj(self) -> ModuleType:
-        name = f"vmmlab._loaded.{self.run.lab}.{self.path.stem}"
-        spec = importlib.util.spec_from_file_location(name, self.path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = self.engine.loaded[name] = module
+        self.engine.loaded.append(self.run.package)
         try:
-            spec.loader.exec_module(module)
-        except (Exception, SystemExit, pytest.skip.Exception) as error:
-            wrong = error if isinstance(error, VmmlabError) else _unloadable(self.path, error)
-            self.engine.error = self.engine.error or wrong
-            raise self.CollectError(str(wrong)) from error
-        return module
-
-
-def _unloadable(path: Path, error: BaseException) -> CourseError:
-    line = 0
-    if isinstance(error, SyntaxError):
-        line = error.lineno or 0
-    for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename == str(path):
-            line = frame.lineno or 0
-    text = error.msg if isinstance(error, SyntaxError) else error
-    return CourseError(
-        f"{path}:{line}: this test file cannot be loaded.", found=f"{type(error).__name__}: {text}"
-    )
+            return self.run.package.load(self.path)
+        except VmmlabError as error:
+            self.engine.error = self.engine.error or error
+            raise self.CollectError(str(error)) from error
 
 
 @dataclass(eq=False)  # pytest keeps its plugins in a set
@@ -105,7 +79,7 @@ class Engine:
     alone: bool = False
     error: BaseException | None = None
     runs: dict[str, LabRun] = field(default_factory=dict)
-    loaded: dict[str, ModuleType] = field(default_factory=dict)
+    loaded: list[LabPackage] = field(default_factory=list)
 
     # --- collecting ---------------------------------------------------------------------------
 
@@ -294,10 +268,8 @@ class Engine:
         """End all boots and unload the test files, however the session ended."""
         for run in self.runs.values():
             run.end()
-        for name, module in self.loaded.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
-        self.loaded.clear()
+        for package in self.loaded:
+            package.unload()
 
     # --- fixtures -----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from vmmlab.base.errors import VmmlabError
 from vmmlab.checks.declaring import Check, validate
+from vmmlab.grading.loading import LabPackage
 from vmmlab.grading.observations import Observations
 from vmmlab.grading.results import CheckResult, ItemRecord, combined
 from vmmlab.grading.selection import Selection
@@ -25,6 +26,7 @@ class LabRun:
         meanwhile: called once, while the first boots are running; may raise a VmmlabError.
 
     Attributes:
+        package: loads its test files.
         checks: those of the declared checks that belong to it.
         selected: those of them that pytest runs.
         partial: whether pytest leaves some of them out.
@@ -42,6 +44,7 @@ class LabRun:
         self.observations = observations
         self.lab = selection.lab.name
         self.files = selection.files
+        self.package = LabPackage(self.lab, selection.tests_dir)
         self.checks: tuple[Check, ...] = ()
         self.selected: tuple[Check, ...] = ()
         self.partial = False

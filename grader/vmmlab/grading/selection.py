@@ -92,7 +92,9 @@ class Selection:
             try:
                 with contextlib.redirect_stdout(io.StringIO()):
                     module = SimpleNamespace(**runpy.run_path(str(path)))
-            except (Exception, SystemExit):
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # sys.exit and pytest.skip, too
                 return ()
             for check in declared_in(module):
                 if check in self:

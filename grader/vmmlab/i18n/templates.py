@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Final
 
 _MANY: Final = 64
-_FIELD: Final = re.compile(r"\{[a-z]+\}")
+_FIELD: Final = re.compile(r"\{[a-z][a-z0-9_]*(![rsa])?(:[^{}]*)?\}")
 _QUOTED: Final = re.compile(r"`[^`]*`|\"[^\"]*\"")
 _WORD: Final = re.compile(r"(?<![\w.*&%\-/<>(])[A-Za-z]?[a-z]{2,}(?![\w(/*]|\.\w|->| \()")
 _TAIL = (",", ";", ":", " ")
 _NAMES_ONLY = frozenset(
     {
-        *("scenario", "check", "first", "at", "trials_at", "sent", "get", "getattr", "compile"),
+        *("scenario", "check", "first", "at", "while_at", "sent", "get", "getattr", "compile"),
         *("startswith", "endswith", "removeprefix", "removesuffix", "partition", "split", "join"),
         *("replace", "TypeVar", "import_module", "getoption", "register", "setdefault", "encode"),
         *("decode", "strip", "sub", "search", "fullmatch", "match", "write_text", "read_text"),
@@ -99,6 +99,11 @@ def _is_check(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "check"
 
 
+def _is_message(node: ast.AST) -> bool:
+    """Whether it is a call of `msg` with its text."""
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "msg" and bool(node.args)
+
+
 class _Texts:
     """Walks one function, knowing what its local variables may hold."""
 
@@ -134,6 +139,8 @@ class _Texts:
         """All templates that an expression stands for."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return [_FIELD.sub("{}", node.value)]
+        if _is_message(node):
+            return self.expand(node.args[0])  # type: ignore[attr-defined]
         if isinstance(node, ast.JoinedStr):
             return _combined([self.expand(part) for part in node.values])
         if isinstance(node, ast.FormattedValue):
@@ -155,7 +162,7 @@ class _Texts:
             return isinstance(node.op, ast.Add) and sides
         if isinstance(node, ast.IfExp):
             return self.is_text(node.body) or self.is_text(node.orelse)
-        return isinstance(node, ast.JoinedStr)
+        return isinstance(node, ast.JoinedStr) or _is_message(node)
 
 
 def _tails(function: ast.AST) -> dict[str, list[str]]:
@@ -215,5 +222,8 @@ def _values(node: ast.AST) -> Iterator[ast.AST]:
     elif isinstance(node, ast.IfExp):
         yield from _values(node.body)
         yield from _values(node.orelse)
+    elif _is_message(node):
+        for word in node.keywords:  # type: ignore[attr-defined]
+            yield from _values(word.value)
     elif not isinstance(node, ast.Constant):
         yield node

@@ -34,7 +34,7 @@ _STALE_TMP_S = 24 * 3600.0
 _TOUCH_S = 60.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _META = "entry.json"
-_LAYOUT = "3"  # increase it when what is kept in an entry changes
+_LAYOUT = "4"  # increase it when what is kept in an entry changes
 _ROOM_ASKED_BYTES = 32 * MIB
 _ROOM_BYTES = MIB // 4
 

@@ -22,8 +22,8 @@ _IN_IMAGE = (".text", ".rodata", ".data", ".bss", ".initfunc", ".multiboot", "CO
 class Range:
     """A piece of the image: [start, end), its owner and its section.
 
-    `owner` is "given", "student", "standin" or "extra"; `unit` is a source file for given code and
-    a lab for the others.
+    `owner` is "provided", "student", "prebuilt" or "extra"; `unit` is a source file for provided
+    code and a lab for the others.
     """
 
     start: int

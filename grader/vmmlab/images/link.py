@@ -44,9 +44,9 @@ class Linker:
         self._title = title
         self._own = own
         # The link map reports these names, see `vmmlab.images.linemap`.
-        self._inputs = {f"given/{name}": provided.path / name for name in provided.data["order"]}
+        self._inputs = {f"provided/{name}": provided.path / name for name in provided.data["order"]}
         self._inputs |= {f"student/{name}.o": one.path / "lab.o" for name, one in own.items()}
-        self._inputs |= {f"standin/{name}.o": one.path / "lab.o" for name, one in prebuilt.items()}
+        self._inputs |= {f"prebuilt/{name}.o": one.path / "lab.o" for name, one in prebuilt.items()}
 
     def link(
         self,

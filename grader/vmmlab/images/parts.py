@@ -142,7 +142,7 @@ class Parts:
         if not names:
             return made
         fresh = made.with_name("nameless.o")
-        rename = [f"--redefine-sym={name}=.Lstandin{n}" for n, name in enumerate(names)]
+        rename = [f"--redefine-sym={name}=.Lprebuilt{n}" for n, name in enumerate(names)]
         done = self._sandbox.run(
             [tools.objcopy, *rename, str(made), str(fresh)],
             cwd=made.parent,

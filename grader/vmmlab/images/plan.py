@@ -143,7 +143,7 @@ class Plan:
             self.tools.identity, self.tools.arch, digest_files(tree.headers), self._cohort_header
         )
         self.provided_key = digest(
-            "given", self._common, *self._provided_flags(), digest_files(tree.provided)
+            "provided", self._common, *self._provided_flags(), digest_files(tree.provided)
         )
 
     @property
@@ -159,7 +159,7 @@ class Plan:
 
     def reference_key(self, lab: LabLike, files: Mapping[str, bytes]) -> str:
         """Return the key of a lab's prebuilt object, made from the reference's files."""
-        return self._lab_key("standin", lab, files, self._reference_flags())
+        return self._lab_key("reference", lab, files, self._reference_flags())
 
     def _lab_key(
         self, kind: str, lab: LabLike, files: Mapping[str, bytes], flags: Sequence[str]

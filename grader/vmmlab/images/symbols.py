@@ -106,7 +106,7 @@ class Symbols:
         return self.ranges[index]
 
     def owner(self, address: int) -> str:
-        """ "given", "student", "standin", "extra", or "" outside the image."""
+        """ "provided", "student", "prebuilt", "extra", or "" outside the image."""
         found = self.range_at(address)
         return found.owner if found else ""
 
@@ -119,7 +119,7 @@ class Symbols:
         """Return whether all of [start, end) is provided or the student's: a student may see it."""
         while start < end:
             found = self.range_at(start)
-            if found is None or found.owner not in ("given", "student"):
+            if found is None or found.owner not in ("provided", "student"):
                 return False
             start = found.end
         return True
@@ -130,7 +130,7 @@ class Symbols:
         Prebuilt objects have no debug information, so their lines are unknown.
         """
         here = self.range_at(address)
-        if here is None or here.owner not in ("given", "student"):
+        if here is None or here.owner not in ("provided", "student"):
             return None
         with self._lock:
             if self._lines is None:
@@ -138,7 +138,7 @@ class Symbols:
 
                 self._lines = LineTable(self.line_text)
             found = self._lines.find(address)
-        if found is None or (here.owner == "given" and found[0].startswith("lab")):
+        if found is None or (here.owner == "provided" and found[0].startswith("lab")):
             return None
         return found
 

@@ -27,7 +27,7 @@ class Place:
         symbol: the nearest symbol with the distance from it, as "ap_start+0x5"; "" if none is near.
         file: source file as the student knows it, "" if unknown.
         line: line in that file, 0 if unknown.
-        owner: whose code it is: "given", "student", "standin", "extra"; "" outside the image.
+        owner: whose code it is: "provided", "student", "prebuilt", "extra"; "" outside the image.
         offset: bytes from the beginning of the trampoline's copy.
         caller: for provided code, the place in the student's code that it will return to.
     """

@@ -42,7 +42,7 @@ class SymbolTable(Protocol):
         """Return file and line of an instruction, where known."""
 
     def owner(self, address: int) -> str:
-        """Return "given", "student", "standin" or "extra"; "" outside the image."""
+        """Return "provided", "student", "prebuilt" or "extra"; "" outside the image."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class View:
 
         Found by looking for such an address on the stack; for people, not for verdicts.
         """
-        if state.mode != self.abi.mode or self.symbols.owner(state.pc) != "given":
+        if state.mode != self.abi.mode or self.symbols.owner(state.pc) != "provided":
             return None
         try:
             raw = await self.gdb.read_virt(cpu, state.rsp, _CALLER_WORDS * self.abi.word)

@@ -97,8 +97,8 @@ def own_image(
     Raises: as for `build`.
     """
     files = take(here.root, [one.name for one in labs_of(course, lab)], course).files
-    standins = here.prebuilt
-    source = Prebuilt(standins) if standins.is_dir() else FromReference(course.reference_dir)
+    prebuilt = here.prebuilt
+    source = Prebuilt(prebuilt) if prebuilt.is_dir() else FromReference(course.reference_dir)
     tree = here.root if all((here.root / name).exists() for name in _GIVEN) else course.tree
     return image_of(
         tree, course, source, lab, files, here.cohort, Sandbox.choose(require=False), arch, delays
@@ -108,7 +108,7 @@ def own_image(
 def image_of(
     tree: Path,
     course: Course,
-    standins: PrebuiltSource,
+    source: PrebuiltSource,
     lab: str,
     files: Mapping[str, bytes],
     cohort: Cohort,
@@ -124,7 +124,7 @@ def image_of(
         InfraError: a tool is missing or failed.
     """
     require(("gcc", "ld", "objcopy"))
-    builder = Builder(tree, course, sandbox, None, standins)
+    builder = Builder(tree, course, sandbox, None, source)
     options = BuildOptions(arch=arch, delays=delays)
     if lab == ALL:
         return builder.build_own(files, cohort, options)

@@ -1,10 +1,9 @@
 """Lab 3, hidden: other numbers of CPUs, and another one that is late, under another firmware."""
 
-from vmmlab.checks import msg, open_checks
+from vmmlab.checks import check, msg
 from vmmlab.probes import late_ap, parking
 
-lab = open_checks(__file__)
-check = lab.check
+from .. import test_lab3 as lab
 
 LAST_IS_LATE = late_ap(name="last-is-late", cpus=5, cpu=4, firmware="seabios")
 TWELVE = parking(name="cpus-12", cpus=12, opt="-O0")

@@ -36,14 +36,14 @@ def _called(call: ast.Call) -> str:
 def named_causes(path: Path) -> dict[str, int]:
     """Return the causes that a test file names as text, with the first line of each.
 
-    These are the first argument of `fail`, the argument `cause` of a function of the file, and the
-    values of a variable called `cause`.
+    These are the first argument of `fail`, `missing` and `expect`, the argument `cause` of a
+    function of the file, and the values of a variable called `cause`.
 
     Raises:
         SyntaxError: it is not Python.
     """
     tree = _tree(path)
-    takes = {"fail": 0}
+    takes = {"fail": 0, "missing": 0, "expect": 0}
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             names = [one.arg for one in node.args.args]
