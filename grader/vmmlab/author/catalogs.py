@@ -43,7 +43,7 @@ _WORD: Final = re.compile(r"(?<![\w.*&%\-/<>(`{])[A-Za-z]?[a-z]{2,}(?![\w(/*}]|\
 
 
 @dataclass(frozen=True)
-class Source:
+class TextFile:
     """A file with texts.
 
     Attributes:
@@ -68,7 +68,7 @@ class Place:
     """
 
     folder: Path
-    sources: tuple[Source, ...]
+    sources: tuple[TextFile, ...]
     known: tuple[Path, ...] = ()
 
 
@@ -91,7 +91,7 @@ class Problem:
 
 def of_package() -> Place:
     """Return where the catalog of the package itself is."""
-    return Place(OWN_CATALOGS, tuple(map(Source, sorted(PACKAGE.rglob("*.py")))))
+    return Place(OWN_CATALOGS, tuple(map(TextFile, sorted(PACKAGE.rglob("*.py")))))
 
 
 def of_lab(root: Path, lab: str) -> tuple[Place, ...]:
@@ -102,7 +102,7 @@ def of_lab(root: Path, lab: str) -> tuple[Place, ...]:
         lab: the name of the lab.
     """
     folder = root / "labs" / lab
-    course = Source(root / "course.yml", extract.course, {"lab": lab})
+    course = TextFile(root / "course.yml", extract.course, {"lab": lab})
     places = [Place(folder, (course, *_in(folder)), (OWN_CATALOGS,))]
     hidden = folder / "hidden"
     if hidden.is_dir():
@@ -111,14 +111,14 @@ def of_lab(root: Path, lab: str) -> tuple[Place, ...]:
     return tuple(places)
 
 
-def _in(folder: Path) -> Iterator[Source]:
+def _in(folder: Path) -> Iterator[TextFile]:
     """Yield the files with texts in the folder of a lab, or in that of its hidden checks."""
     for path in sorted(folder.glob("*.py")):
         if not path.name.startswith("worksheet"):
-            yield Source(path)
+            yield TextFile(path)
     for name in ("causes.yml", "hints.yml"):
         if (folder / name).is_file():
-            yield Source(folder / name, extract.causes)
+            yield TextFile(folder / name, extract.causes)
 
 
 def extracted(place: Place, language: str) -> Catalog:
