@@ -1,7 +1,8 @@
 """report.json, the input of everything that follows grading. Version 2.
 
 Within a version, fields may be added, and readers ignore those they do not know; no field is
-renamed or changes its meaning. A text for a reader is an object (`ReportText`), everything else is plain.
+renamed or changes its meaning. A text for a reader is an object (`ReportText`), everything else is
+plain.
 `report.schema.json` beside this file is generated from here (`python -m vmmlab.report.schema`),
 `report.sample.json` is an example.
 """
