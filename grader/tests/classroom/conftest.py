@@ -18,7 +18,7 @@ from vmmlab.report.model import write_json
 
 @pytest.fixture(autouse=True)
 def _apart_from_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nobody's own configuration of Jupyter or nbgrader takes part."""
+    """Ignore the user's own configuration of Jupyter and nbgrader."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"):
             patch.setenv(f"JUPYTER_{name}", str(tmp_path_factory.getbasetemp() / name))
@@ -60,7 +60,7 @@ def folder(tmp_path: Path, _made_once: Path) -> Path:
 
 @pytest.fixture
 def put(tmp_path: Path, course: Course) -> Put:
-    """Write a report to reports/STUDENT/labN.json; say how it differs from all passes."""
+    """Write a report to reports/STUDENT/labN.json; arguments say where it is not a pass."""
 
     def write(student: str = "alice", lab: str = "lab3", **more: Any) -> Path:
         path = tmp_path / "reports" / student / f"{lab}.json"
@@ -76,7 +76,7 @@ def put(tmp_path: Path, course: Course) -> Put:
 
 @pytest.fixture
 def sync(tmp_path: Path, course: Course, folder: Path) -> Sync:
-    """Put all reports of reports/ into the gradebook, or the given ones."""
+    """Put all reports of reports/, or the given ones, into the gradebook."""
 
     def run(*paths: Path, **more: Any) -> Result:
         used = more.pop("course", course)

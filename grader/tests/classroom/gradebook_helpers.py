@@ -85,7 +85,7 @@ INFRA: dict[str, Any] = {
 def make_report(
     course: Course, lab: str = "lab3", *, changes: dict[str, Any] | None = None, **checks: Any
 ) -> Report:
-    """All checks pass, unless said otherwise: `jump_target=FAIL` is lab3.jump.target."""
+    """Make a report in which all checks pass but those given: `jump_target=FAIL`."""
     made = []
     arch = (changes or {}).get("arch", "x86_64")
     hidden = course.lab(lab).hidden if arch == "x86_64" else {}
@@ -113,7 +113,7 @@ def make_report(
 
 
 def refused(result: Result) -> str:
-    """Why the only report was refused."""
+    """Return why the only report was refused."""
     assert not result.synced, result.synced
     assert result.exit_code == 2
     (one,) = result.refused
@@ -121,7 +121,7 @@ def refused(result: Result) -> str:
 
 
 def rows(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Everything the gradebook holds."""
+    """Return all rows of the gradebook."""
     with closing(sqlite3.connect(folder / "gradebook.db")) as database:
         tables = [
             name
@@ -133,7 +133,7 @@ def rows(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Every file but the gradebook, with the time of its last change."""
+    """Return all files but the gradebook, with the time of their last change."""
     return {
         str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.rglob("*")
@@ -142,7 +142,7 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def grades(folder: Path, student: str = "alice", lab: str = "lab3") -> dict[str, dict[str, Any]]:
-    """nbgrader's own view of a student's grades, with the comment, by cell."""
+    """Return a student's grades and comments by cell, as nbgrader sees them."""
     from nbgrader.api import Gradebook
 
     with Gradebook(f"sqlite:///{folder / 'gradebook.db'}", "vmm") as book:
@@ -155,7 +155,7 @@ def grades(folder: Path, student: str = "alice", lab: str = "lab3") -> dict[str,
 
 
 def by_hand(folder: Path, cell: str, student: str = "alice", **values: Any) -> None:
-    """What the formgrader does when a person enters a score or a comment."""
+    """Enter a score or a comment as the formgrader does."""
     from nbgrader.api import Gradebook
 
     with Gradebook(f"sqlite:///{folder / 'gradebook.db'}", "vmm") as book:
@@ -194,7 +194,7 @@ def cell_of(kind: str, source: str, grade_id: str, **more: Any) -> Any:
 
 
 def worksheet(folder: Path) -> None:
-    """A worksheet of one tested and one written answer, as assignment lab3, handed in by alice."""
+    """Make the assignment lab3 with a tested and a written answer, handed in by alice."""
     solution = "### BEGIN SOLUTION\nx = 1\n### END SOLUTION"
     book = v4.new_notebook(
         cells=[

@@ -1,6 +1,6 @@
-"""What nbgrader 0.9.6 does that would spoil grades, and that the gradebook is safe from it.
+"""Behaviour of nbgrader 0.9.6 that could spoil grades, and that the gradebook is safe from it.
 
-Each test shows the trap where that is quick, then that we do not fall into it.
+Each test first shows the problem, where that is quick, and then that it does not occur here.
 """
 
 import csv
@@ -105,7 +105,7 @@ def test_a_comma_in_a_name_shifts_no_column(put: Put, sync: Sync, folder: Path) 
 
 
 def exported(folder: Path) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
-    """The grades by student, as nbgrader's own exporter writes them and as ours does."""
+    """Return the grades by student, as nbgrader's exporter and as our own write them."""
     both = []
     for words in ([], ["--exporter=vmmlab.classroom.gradebook.export.QuotedCsv"]):
         path = folder / "out.csv"
@@ -172,7 +172,7 @@ def scores(folder: Path, assignment: str) -> tuple[float, float]:
 
 @pytest.mark.filterwarnings("ignore:Object of type")  # nbgrader's own, in autograde
 def test_worksheet_and_lab_leave_each_other_alone(put: Put, sync: Sync, folder: Path) -> None:
-    """Synced before the worksheet is graded, and after, and graded again: both scores stay."""
+    """Both scores stay if a sync comes before and after the worksheet's grading."""
     put(jump_target=FAIL)
     worksheet(folder)
     sync()
@@ -185,7 +185,7 @@ def test_worksheet_and_lab_leave_each_other_alone(put: Put, sync: Sync, folder: 
     assert not any(one.changed for one in sync().synced)
     assert scores(folder, "lab3") == (3, 5)
     assert scores(folder, "lab3-checks") == (11, 14)
-    # somebody tries to autograde the checks: there is nothing to run, and nothing is lost
+    # autograding the checks by mistake: there is nothing to run, and nothing is lost
     before = rows(folder)
     with pytest.raises(SystemExit):
         app("AutogradeApp", folder, "--course=vmm", "--assignment=lab3-checks", "--force")

@@ -1,7 +1,7 @@
 """nbgrader's formgrader in a real headless browser: what an instructor sees and types.
 
 Needs chromium and its driver (`apt-get install chromium chromium-driver`); without them these
-tests are passed over. Set VMMLAB_SCREENSHOTS to a folder to keep pictures of the pages.
+tests are skipped. Set VMMLAB_SCREENSHOTS to a folder to keep pictures of the pages.
 """
 
 import os
@@ -64,7 +64,7 @@ def server(folder: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def _port(process: "subprocess.Popen[bytes]", log: Path, token: str) -> int:
-    """The port that the server has chosen, once it answers."""
+    """Return the port that the server has chosen, once it answers."""
     import re
     import time
 
@@ -78,7 +78,7 @@ def _port(process: "subprocess.Popen[bytes]", log: Path, token: str) -> int:
                     return int(found[1])
             except OSError:
                 pass
-        time.sleep(0.2)  # a server of somebody else's: there is no event to wait for
+        time.sleep(0.2)  # another program's server: there is no event to wait for
     raise AssertionError(log.read_text())
 
 
@@ -100,7 +100,7 @@ class Browser:
         self.base = formgrader.split("?")[0]
 
     def see(self, path: str, selector: str) -> None:
-        """Open a page and wait until something is on it."""
+        """Open a page and wait until a text is on it."""
         self.driver.get(self.base + path)
         self.until(lambda: self.all(selector))
 
@@ -115,7 +115,7 @@ class Browser:
         return list(self.driver.find_elements(By.CSS_SELECTOR, selector))
 
     def table(self) -> dict[str, list[str]]:
-        """The rows of the page's table by their first cell."""
+        """Return the rows of the page's table by their first cell."""
         found = [
             [cell.text.strip() for cell in row.find_elements("css selector", "td")]
             for row in self.all("table tbody tr")

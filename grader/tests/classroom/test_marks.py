@@ -1,4 +1,4 @@
-"""What a report becomes: points, comments, and what is refused."""
+"""Marks from a report: points, comments, and what is refused."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from gradebook_helpers import COURSE, FAIL, INFRA, make_report, write_course
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.text import cells
 from vmmlab.classroom.gradebook import notebook
 from vmmlab.classroom.gradebook.marks import Mark, compiler_lines, from_report
 from vmmlab.course.model import Course
@@ -79,8 +80,8 @@ def test_japanese_lines_are_wrapped_by_their_width(course: Course) -> None:
     report = make_report(course, jump_target={**FAIL, "observed": "遠いジャンプの行き先" * 20})
     marks_ = from_report(report, course.lab("lab3"), Reader("ja"))
     shown = notebook.text("t", {}, marks_, (), Reader("ja"))
-    cells = json.loads(shown)["cells"]
-    lines = "".join("".join(o["text"]) for c in cells for o in c.get("outputs", ())).splitlines()
+    parts = json.loads(shown)["cells"]
+    lines = "".join("".join(o["text"]) for c in parts for o in c.get("outputs", ())).splitlines()
     assert any("遠い" in line for line in lines)
     assert max(map(cells, lines)) <= 88
 
@@ -187,7 +188,7 @@ def test_what_is_no_grade_is_refused(course: Course, changes: dict[str, Any], wo
 
 
 def test_more_points_than_a_check_is_worth_are_refused(course: Course) -> None:
-    """nbgrader itself drops the whole submission when it meets such a score."""
+    """nbgrader drops the whole submission if it has such a score."""
     with pytest.raises(UsageError, match=r"(?s)more points than it is worth.*at most 3.*3\.5"):
         marks(course, jump_target={"points": 3.5})
     with pytest.raises(UsageError, match="more points than it is worth"):
@@ -252,7 +253,7 @@ def test_comments_are_shown_as_they_are(plain: str) -> None:
     render(notebook.markdown(plain))
     assert set(seen) <= {"p", "code"}
     assert "".join(texts).strip() == plain.replace("`a`", "a").strip()
-    render(plain)  # the known-wrong case: without care something else comes out
+    render(plain)  # the known-wrong case: unescaped it is rendered differently
     rendered = "".join(texts).strip()
     assert not set(seen) <= {"p", "code"} or rendered != plain or "$" in plain
 

@@ -1,4 +1,4 @@
-"""Whose report it is, what a roster may look like, when work was handed in."""
+"""The student of a report, the format of a roster, the time of handing in."""
 
 from datetime import datetime
 from pathlib import Path

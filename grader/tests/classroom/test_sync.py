@@ -1,4 +1,4 @@
-"""Reports into a real gradebook: what is written, what stays, what is refused."""
+"""Reports in a real gradebook: what is written, what stays, what is refused."""
 
 import sqlite3
 import threading
@@ -68,7 +68,7 @@ def test_the_notebook_is_one_that_nbgrader_accepts(put: Put, sync: Sync, folder:
     assert set(cells) == set(grades(folder))
     assert cells[JUMP].metadata.nbgrader.points == 3
     assert "a far jump to 0xf0000\n" in cells[JUMP].outputs[0].text
-    assert "alice" not in path.read_text()  # who marks need not know whom
+    assert "alice" not in path.read_text()  # reviewers need not know the name
     assert cells[JUMP].source.startswith("# lab3.jump.target\n")
 
 
@@ -79,7 +79,7 @@ def test_a_second_run_changes_nothing(put: Put, sync: Sync, folder: Path) -> Non
     before = rows(folder), files(folder)
     assert not any(one.changed for one in sync().synced)
     assert (rows(folder), files(folder)) == before
-    # and it is not that nothing is ever written:
+    # known-wrong case: something is written at all
     put("bob", jump_target=FAIL)
     assert [one.student for one in sync().synced if one.changed] == ["bob"]
     assert rows(folder) != before[0]
@@ -411,7 +411,7 @@ def test_an_assignment_of_somebody_elses(put: Put, sync: Sync, folder: Path) -> 
 def test_a_report_is_in_whole_or_not_at_all(
     put: Put, sync: Sync, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """nbgrader's API commits after each step; stopped half-way nothing must be left."""
+    """nbgrader's API commits after each step; a run that is stopped must leave nothing."""
     before = rows(folder), files(folder)
     put()
     real = write._penalty
@@ -477,7 +477,7 @@ def test_a_symbolic_link_is_replaced_and_not_followed(
     sync()
     assert victim.read_text() == "precious"
     assert not link.is_symlink()
-    # nor is a link good enough that leads to the very same text
+    # nor does a link to the same text count
     victim.write_bytes(link.read_bytes())
     link.unlink()
     link.symlink_to(victim)
@@ -497,7 +497,7 @@ def test_a_folder_that_is_not_nbgraders(tmp_path: Path, put: Put, course: Course
 
 
 def test_a_config_that_python_cannot_read(put: Put, sync: Sync, folder: Path) -> None:
-    """nbgrader itself would go on without it, with another gradebook."""
+    """nbgrader would go on without it, with another gradebook."""
     put()
     (folder / "nbgrader_config.py").write_text("c.CourseDirectory.db_url = (\n")
     with pytest.raises(UsageError, match=r"(?s)nbgrader_config.py: nbgrader cannot read.*Syntax"):

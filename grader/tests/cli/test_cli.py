@@ -1,4 +1,4 @@
-"""The command: exit codes, messages, and what it hands to the grader."""
+"""The command: exit codes, messages, and what it passes to the grader."""
 
 import errno
 import os
@@ -186,7 +186,7 @@ def test_sigterm_unwinds(tmp_path: Path) -> None:
 
 
 class Grader:
-    """Stands for vmmlab.report.make: notes what it was asked, answers as told."""
+    """Replaces vmmlab.report.make: records the requests, and answers as a test wants."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -427,7 +427,7 @@ def test_without_rights_to_write_a_report(
 
 
 def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
-    # A shell lets what it starts in the background ignore SIGINT, these tests among them.
+    # Processes that a shell starts in the background ignore SIGINT, and so may these tests.
     code = (
         "import os, signal, sys, typer; from vmmlab.cli import main as cli\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"

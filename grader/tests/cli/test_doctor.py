@@ -1,4 +1,4 @@
-"""What the machine lacks: each thing named, one line that mends it."""
+"""`vmmlab doctor`: names each thing that is missing, and one command that installs it."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def tool(folder: Path, name: str, says: str, code: int = 0) -> None:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with exactly the tools that a test puts there."""
+    """A machine that has only the tools of the test."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))

@@ -1,4 +1,4 @@
-"""`make setup` on machines that lack this or that. All tools are stubs: nothing is installed."""
+"""`make setup` on machines without some of the tools. All tools are stubs; nothing is installed."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ esac
 
 
 class Machine:
-    """A folder with the kit's set-up in it and a PATH of stubs."""
+    """A folder with the kit's set-up files, and a PATH of stubs."""
 
     def __init__(self, root: Path) -> None:
         self.kit, self.bin, self.log = root / "kit", root / "bin", root / "log"
@@ -185,7 +185,7 @@ def test_no_package_index(machine: Machine) -> None:
 
 
 def make(*words: str) -> str:
-    # Not what a make that runs these tests hands down.
+    # Without the variables of a make that runs these tests.
     env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     done = subprocess.run(
         ["make", "--no-print-directory", "JOBS=2", *words],

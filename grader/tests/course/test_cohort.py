@@ -48,7 +48,7 @@ def test_cohorts_differ_by_name_and_by_secret() -> None:
 
 
 def test_a_derived_cohort_never_changes() -> None:
-    """Existing workspaces and prebuilt labs carry these numbers."""
+    """Workspaces and prebuilt labs of students contain these numbers."""
     assert Cohort.derive("2026-autumn") == Cohort(
         "2026-autumn",
         apinit_addr=0x58AD0,

@@ -1,4 +1,4 @@
-"""course.yml: what is read, and that every mistake names its file, line and key."""
+"""course.yml: how it is read, and that every mistake names its file, line and key."""
 
 from pathlib import Path
 

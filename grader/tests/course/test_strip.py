@@ -1,4 +1,4 @@
-"""The reference's markup: starters, staircases, and what is malformed."""
+"""The markup of the reference: starters, partly filled starters, malformed markup."""
 
 import pytest
 from hypothesis import given
@@ -183,7 +183,7 @@ def test_no_marker_and_no_solution_ever_gets_through(parts: list[str]) -> None:
 
 
 def test_the_kits_reference_is_marked_as_the_course_says() -> None:
-    """Each file of the course, each step in its file, each starter with something to write."""
+    """All files and steps of the course are there, and every starter has something to write."""
     from pathlib import Path
 
     kit = load_course(Path(__file__).resolve().parents[3])

@@ -1,4 +1,4 @@
-"""Taking in a submission: what is read, what is refused, and that nothing is followed."""
+"""Reading a submission: what is read, what is refused, and that no link is followed."""
 
 import os
 import socket

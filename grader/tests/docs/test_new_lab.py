@@ -1,4 +1,4 @@
-"""`vmmlab new-lab`: what it makes, what it leaves alone, what it refuses."""
+"""`vmmlab new-lab`: what it makes, what it leaves unchanged, what it refuses."""
 
 import json
 import re
@@ -155,7 +155,7 @@ def test_its_starter_stops_loudly_and_soon(clone, capsys):
 
 
 def test_its_templates_are_as_the_kit_wants_its_files():
-    """What ruff and clang-format would say of them is said of the labs that exist, too."""
+    """ruff and clang-format complain about them no more than about existing labs."""
     folder = ROOT / "grader" / "vmmlab" / "author" / "new_lab_files"
     names = {path.name for path in folder.iterdir()}
     assert names == {*new_lab._PLACES, "course.yml.txt"}
@@ -163,7 +163,7 @@ def test_its_templates_are_as_the_kit_wants_its_files():
 
 
 def test_a_new_lab_speaks_japanese_from_the_start(clone, capsys):
-    """What an author and a student of the new lab read with --lang ja has no English in it."""
+    """With --lang ja, the author and the students of a new lab read no English."""
     words = ["--course", str(clone), "--lang", "ja"]
     assert main(["new-lab", "lab9", *words]) == 0
     made = capsys.readouterr().out

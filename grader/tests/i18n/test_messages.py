@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vmmlab.author import catalogs
-from vmmlab.author.catalogs import Place, Source, problems, update
+from vmmlab.author.catalogs import Place, TextFile, problems, update
 from vmmlab.i18n.catalog import po_file
 from vmmlab.i18n.translate import OWN_CATALOGS
 
@@ -26,7 +26,7 @@ def place(tmp_path: Path) -> Place:
         'msg("the disk is full")\nmsg("{a} before {b:#x}", a=1, b=2)\nsay.label("pass")\n'
         'nmsg("one", "{count} CPUs", count=2)\n'
     )
-    return Place(tmp_path, (Source(tmp_path / "a.py"),))
+    return Place(tmp_path, (TextFile(tmp_path / "a.py"),))
 
 
 def po(place: Place) -> str:

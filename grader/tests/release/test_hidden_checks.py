@@ -1,4 +1,4 @@
-"""The hidden checks: right solutions earn them, starters do not, and they see what others miss."""
+"""Hidden checks: right solutions pass, starters do not, and they catch what others miss."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ FULL = {
     "lab1.hidden.initfuncs", "lab2.hidden.continue", "lab3.hidden.late", "lab4.hidden.cpus",
     "lab3", "lab4",
 }  # fmt: skip
-"""What takes longer than the rest is for `make test-full`."""
+"""The labs whose checks take long are left to `make test-full`."""
 VARIANTS = [one for one in load_variants(COURSE, LABS) if "x86_64" in one.arches]
 
 
@@ -29,9 +29,9 @@ class Wrong:
 
     Attributes:
         what: what is wrong in it.
-        edits: how it is made of the reference.
-        check: the hidden check that catches it, and the cause that this names.
-        by_luck: the open checks let it pass or not, as the CPUs happen to run.
+        edits: how it differs from the reference.
+        check: the hidden check that catches it, and the cause.
+        by_luck: whether the open checks catch it depends on the timing of the CPUs.
     """
 
     what: str
@@ -309,7 +309,7 @@ def test_what_an_instructor_and_a_student_read():
     assert "hidden checks: 4 more points, judged elsewhere" in shown
     assert "lab1.hidden" not in shown
     assert "All points. lab1 is done" in shown
-    # Of what was not chosen nothing is said, least of all that it earned nothing.
+    # Nothing is said about checks that were not selected, in particular not that they earned 0.
     assert "hidden checks" not in render(grade(lab, files, select="lab1.mi.copied"))
     assert "hidden checks 0/3" in render(grade(lab, files, select=WRONG[1].check[0]))
 

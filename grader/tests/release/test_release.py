@@ -20,7 +20,7 @@ from vmmlab.images import prebuilt
 
 ROOT = Path(__file__).parents[3]
 STUDENT_S = 120
-"""Seconds after which a student's command is stopped; none takes a tenth of it."""
+"""The time-out of a student's command in seconds; none takes a tenth of it."""
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def released(course, tmp_path_factory):
 
 
 def sh(line, folder, kit):
-    """A student's command line, with the release's own vmmlab."""
+    """Run a student's command line with the vmmlab of the release."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "-c", line],
@@ -56,7 +56,7 @@ def test_nothing_of_the_instructors(released):
 
 
 def test_no_line_of_a_solution_and_no_name_of_a_hidden_check(course, released):
-    """Searched here in another way than the command itself does it: line by line, as grep would."""
+    """The search is another one than the command's own: line by line, as grep does."""
     everything = [path for path in released.rglob("*") if path.is_file() and path.suffix != ".o"]
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in everything]
     lines = {line.strip() for text in texts for line in text.splitlines()}

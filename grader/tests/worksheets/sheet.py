@@ -1,4 +1,4 @@
-"""Plays a worksheet without Jupyter: each code cell in turn, in one namespace."""
+"""Runs a worksheet without Jupyter: each code cell in turn, in one namespace."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def play(
     """Run a worksheet for a student.
 
     Args:
-        answers: question → lines to put in place of the solution.
-        solved: whether the other questions are answered, by the solution.
-        hidden: whether the hidden tests are there.
+        answers: question → lines that replace the solution.
+        solved: whether the other questions have the solution as their answer.
+        hidden: whether the hidden tests are run.
         cohort: the name of the class.
-        only: the one question to play; the others are left out.
+        only: the one question to run; the others are left out.
     """
     names: dict[str, Any] = {}
     played = Played({}, {}, names)

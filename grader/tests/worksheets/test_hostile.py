@@ -1,8 +1,8 @@
-"""Foreign notebooks: each does harm where nothing stops it, and gets nothing here.
+"""Hostile notebooks: each attack fails here, and succeeds without the protection.
 
-One class is graded once. Beside the honest ones there is a notebook for each kind of attack. What a
-notebook learns it prints: its outputs are what the tests look at. Each attack is also run without
-the sandbox or in one kernel, where it succeeds: else the tests would prove nothing.
+One class is graded once. It has honest notebooks and one for each kind of attack. A notebook prints
+what it finds out, and the tests look at its outputs. Each attack is also run without the sandbox or
+in one kernel, where it succeeds; otherwise the tests would prove nothing.
 """
 
 import sqlite3
@@ -129,7 +129,7 @@ def _attacks(course, port, mark):
 
 
 def _links(course):
-    """Two that hand in somebody else's file by a link, and one whose file is no notebook."""
+    """Hand in two links to another student's file, and a file that is no notebook."""
     for name, target in {
         "linked": "../../ada/lab0/worksheet.ipynb",
         "solved": "../../../source/lab0/worksheet.ipynb",
@@ -149,7 +149,7 @@ def _links(course):
 
 
 class _listening:
-    """Somebody on this machine whom a notebook could talk to."""
+    """A server on this machine that a notebook could connect to."""
 
     def __enter__(self):
         code = (
@@ -166,7 +166,7 @@ class _listening:
 
 
 def said(course, student):
-    """Everything that the outputs of an autograded notebook hold, as one text."""
+    """Return all outputs of an autograded notebook as one text."""
     path = course / "autograded" / student / LAB / "worksheet.ipynb"
     sheet = nbformat.read(path, as_version=4)
     return "\n".join(str(cell.get("outputs", "")) for cell in sheet.cells)
@@ -184,7 +184,7 @@ def auto(course, student):
 
 
 def lines_of_tests():
-    """Lines of hidden tests."""
+    """Return lines of hidden tests."""
     found = [line for line in hidden_lines(LAB) if line.startswith("check.")]
     assert found
     return found
@@ -195,7 +195,7 @@ def lines_of_tests():
 
 @needs_bwrap
 def test_a_small_class(tmp_path):
-    """Of each kind the one that matters most; the whole class comes below."""
+    """The most important notebook of each kind; the whole class is graded below."""
     course = tmp_path
     (course / "nbgrader_config.py").write_text(CONFIG + "c.ExecuteApart.cell_s = 2\n")
     released = release(course, LAB)
@@ -218,7 +218,7 @@ def test_a_small_class(tmp_path):
     assert {
         one.student: one.exit_code for one in graded.values() if one.exit_code
     } == dict.fromkeys(("linked", "solved", "beside", "broken"), 2)
-    # Once more: nothing to do; of one student alone, on demand.
+    # Again: there is nothing to do, unless one student is graded on demand.
     assert {one.points for one in worksheets.grade(course, LAB, student="ada")} == {None}
     (again,) = worksheets.grade(course, LAB, student="ada", again=True)
     assert again.points == sum(full().values())
@@ -356,7 +356,7 @@ def test_in_one_kernel_the_hook_would_earn_all_points():
 
 @needs_bwrap
 def test_an_installed_kits_solutions_are_not_shown(tmp_path, monkeypatch):
-    """In the image for grading they lie inside the package, which a kernel may read."""
+    """In the image for grading they are inside the package, which a kernel may read."""
     (tmp_path / "data").mkdir()
     for place in ("code.py", "data/worksheet.py"):
         (tmp_path / place).write_text("x")
@@ -376,7 +376,7 @@ def test_an_installed_kits_solutions_are_not_shown(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("lab", LABS)
 def test_all_answers_are_plain_values_that_the_tests_ask_for(lab):
-    """What a test looks at are the names that its answer cell has as `name = None`."""
+    """A test uses only the names that its answer cell has as `name = None`."""
     answers = cells(lab, "answer")
     for question, cell in cells(lab, "test").items():
         stub = SOLUTION.sub("", answers[question].source + "\n")
@@ -424,7 +424,7 @@ def test_a_course_folder_that_kernels_can_read_is_refused(folder, monkeypatch):
 @pytest.mark.full
 @needs_bwrap
 def test_nbgraders_own_command_is_as_safe(folder):
-    """And so is the button in the formgrader, which does the same."""
+    """So is the button in the formgrader, which does the same."""
     released = release(folder, LAB)
     submit(folder, LAB, "eve", released, {QUESTION: _attacks(folder, 1, "0")["reads"] + FORGE})
     nbgrader(folder, "autograde", LAB)

@@ -1,4 +1,4 @@
-"""Worksheets in the real nbgrader, in a course folder of its own: release, check, grade."""
+"""Worksheets in the real nbgrader, in a new course folder: release, check, grade."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def course(tmp_path):
 
 
 def nbgrader(course: Path, *arguments: str, **environment: str) -> str:
-    """Run the command as an instructor does, or a student, and return what it says."""
+    """Run a command as an instructor or a student does, and return its output."""
     bin_dir = Path(sys.executable).parent  # nbgrader calls a bare `alembic`
     path = os.pathsep.join([str(bin_dir), os.environ.get("PATH", os.defpath)])
     home = course / "home"
@@ -73,7 +73,7 @@ def submit(course: Path, lab: str, student: str, released, answers: dict[str, st
 
 
 def scores(course: Path, lab: str) -> dict[str, dict[str, float | None]]:
-    """student → question → points that were given without a person."""
+    """Return the points that were given automatically: student → question → points."""
     from nbgrader.api import Gradebook
 
     found: dict[str, dict[str, float | None]] = {}
@@ -128,13 +128,13 @@ def test_released_checked_and_graded(course, lab):
     copied = play(lab, "bob", literals(lab, "alice", COHORT), cohort=COHORT)
     assert {name: earned["bob"][name] for name in full} == copied.points
     assert sum(earned["bob"][name] for name in full) < 0.2 * sum(full.values())
-    # What was written waits for a reader; where nothing was, it is 0 at once.
+    # A written answer waits for a reader; a missing one is 0 at once.
     assert {earned["alice"][name] for name in by_hand} == {None}
     assert {earned["carol"][name] for name in by_hand} == {0.0}
 
 
 def hidden_lines(lab: str) -> set[str]:
-    """Lines that only the instructor may have: of the hidden tests and the solutions."""
+    """Return lines that only the instructor may have: of hidden tests and solutions."""
     told: set[str] = set()
     secret: set[str] = set()
     for cell in notebook(lab).cells:
@@ -150,7 +150,7 @@ def hidden_lines(lab: str) -> set[str]:
 
 @pytest.mark.full
 def test_part_of_an_answer_earns_part_of_the_points(course):
-    """And validating tells a student of a wrong form, not of a wrong answer."""
+    """Validating tells a student about a wrong form, not about a wrong answer."""
     lab = "lab2"
     released = release(course, lab)
     words = dict.fromkeys(cells(lab, "manual"), "In my own words.")

@@ -1,4 +1,4 @@
-"""Every question: the solution earns its points, known-wrong answers do not, copies do not."""
+"""Every question: the solution earns its points; known-wrong and copied answers do not."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ STUDENTS = ("alice", "bob", "carol", "dave", "学生", "o'neil@example.org")
 
 @pytest.fixture(autouse=True)
 def quiet():
-    """What a check has to say about an answer's form."""
+    """Discard what checks print about the form of an answer."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
 
@@ -45,7 +45,7 @@ def test_what_a_student_has_looks_at_the_form_only(lab):
     ],
 )
 def test_wrong_answers_are_found(question, lines, most):
-    """Nothing but the wrong lines is answered; chance must not make them right for anyone."""
+    """Only the wrong lines are answered; they must not be right for any student by chance."""
     lab = lab_of(question)
     earned = [
         play(lab, student, {question: lines}, solved=False, only=question).points[question]
@@ -60,7 +60,7 @@ def test_wrong_answers_are_found(question, lines, most):
 
 CHANCE = {"lab4-lost", "lab4-inside", "lab4-barrier", "lab4-broken-barrier", "lab3-modes",
           "lab1-sort", "lab1-prefix", "lab4-atomic", "lab1-views"}  # fmt: skip
-"""Questions whose numbers can make a wrong way come out right for some students."""
+"""Questions in which a wrong method can give the right result for some students."""
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_every_question_has_a_known_wrong_answer(lab):
 
 
 def literals(lab, student, cohort="dev"):
-    """A student's answers as somebody else would copy them: values, no formulas."""
+    """Return a student's answers as another student would copy them: values, no formulas."""
     names = play(lab, student, cohort=cohort).names
     return {
         question: "\n".join(f"{one} = {names[one]!r}" for one in variables(cell))

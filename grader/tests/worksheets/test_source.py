@@ -21,7 +21,7 @@ def test_the_notebooks_are_made_from_their_sources(lab):
 
 
 def markup(text):
-    """What must be the same in all languages: code, headings' levels, points, bold letters."""
+    """Return what must be the same in all languages: code, heading levels, points, bold."""
     return (
         sorted(" ".join(code.split()) for code in re.findall(r"`[^`]+`", text)),
         re.findall(r"^#+", text, re.MULTILINE),
@@ -37,7 +37,7 @@ def test_the_japanese_text_says_the_same(lab):
     japanese = nbformat.read(source(lab).with_suffix(".ja.ipynb"), as_version=4)
     for one, other in zip(own.cells, japanese.cells, strict=True):
         if one.cell_type == "code":
-            # The one difference tells the checks in which language to speak.
+            # The one difference is the language of the checks.
             english = other.source.replace('os.environ, lang="ja")', "os.environ)")
             assert one == {**other, "source": english}
         else:
@@ -76,7 +76,7 @@ def test_a_notebook_is_valid_and_holds_no_outputs(lab):
 
 
 def test_solutions_do_not_get_into_the_student_image():
-    """It takes labs/ but for these; `make images-test` looks into the image."""
+    """The image has labs/ without these; `make images-test` looks into the image."""
     text = (KIT / "docker" / "student.Dockerfile").read_text()
     assert text.index("/course/labs/*/worksheet.*") > text.index("COPY labs")
 
@@ -120,7 +120,7 @@ def test_an_id_that_is_there_twice_is_refused():
 
 @pytest.mark.parametrize("lab", LABS)
 def test_a_japanese_worksheet_speaks_japanese_in_every_check(lab, capsys, monkeypatch):
-    """Nothing is answered: each check says which form it wants."""
+    """Nothing is answered, so each check says which form it expects."""
     monkeypatch.setenv("VMMLAB_STUDENT", "alice")
     names = {}
     checks = 0

@@ -1,4 +1,4 @@
-"""What a worksheet offers: points, numbers, machine code to try, and the student's own boot."""
+"""The tools of a worksheet: points, numbers, machine code, and the student's own boot."""
 
 import sys
 from dataclasses import replace
@@ -73,7 +73,7 @@ def test_in_a_japanese_worksheet_checks_speak_japanese(capsys):
 
 
 def test_what_the_student_wrote_is_shown_as_it_is(capsys):
-    """Even if it reads like something that the kit says."""
+    """Even if it reads like a text of the kit."""
     Check(1, Student("ada", "dev", "ja")).number("a", "a text")
     assert capsys.readouterr().out.endswith("今の値は 'a text' です。\n")
 
@@ -82,7 +82,7 @@ def test_what_the_student_wrote_is_shown_as_it_is(capsys):
 
 
 def test_numbers_do_not_change_with_time():
-    """A worksheet that was handed in must be gradable next year: these are fixed for ever."""
+    """These never change, so that a worksheet can be graded next year."""
     draw = Numbers(Student("alice", "dev"), "q")
     assert [draw.below(1000) for _ in range(3)] == [800, 298, 209]
     assert draw.shuffled(range(5)) == [3, 1, 2, 0, 4]
@@ -155,7 +155,7 @@ def test_without_keystone_it_says_what_to_install(monkeypatch):
 
 
 def test_a_library_that_warns_costs_no_points(monkeypatch, tmp_path, recwarn):
-    """A warning would be on stderr, and nbgrader would give 0 for the cell."""
+    """A warning on stderr would make nbgrader give 0 for the cell."""
     (tmp_path / "keystone.py").write_text("import warnings\nwarnings.warn('old')\nimport nothing")
     monkeypatch.delitem(sys.modules, "keystone", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
@@ -214,7 +214,7 @@ def test_the_schedule_of_a_race_leads_there():
 
 
 def test_a_race_with_a_pause_that_grows_can_be_tried():
-    """Each round waits longer, in registers only: right, and no reason to give up."""
+    """Each round waits longer, in registers only: that is right, and must not end the search."""
     text = """
         mov ecx, 8
     again:

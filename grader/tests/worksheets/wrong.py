@@ -451,7 +451,7 @@ WRONG: dict[str, list[tuple[str, str, float]]] = {
         ("a right barrier", "inside_broken = broken.schedule[-1:] + [99]", 0),
     ],
 }
-"""A most of 0 may be beaten where chance makes a wrong way right: see `test_questions`."""
+"""A maximum of 0 may be exceeded where chance makes a wrong method right: `test_questions`."""
 
 RIGHT: dict[str, list[tuple[str, str]]] = {
     "lab2-switch": [

@@ -1,4 +1,4 @@
-"""A real workspace with real prebuilt labs: built, booted and debugged as a student would."""
+"""A workspace with its prebuilt labs: built, booted and debugged as by a student."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """The environment of a new shell, with a build cache of the tests' own."""
+    """The environment of a new shell, with a build cache only for the tests."""
     home = tmp_path_factory.mktemp("home")
     return {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(home), "LC_ALL": "C.UTF-8"}
 
@@ -48,7 +48,7 @@ def master(tmp_path_factory: pytest.TempPathFactory, plain: Mapping[str, str]) -
 
 @pytest.fixture
 def here(master: Path, tmp_path: Path) -> Path:
-    """A workspace of the test's own: a copy, as a student might make one."""
+    """A copy of a workspace for one test; a student may copy one, too."""
     return Path(shutil.copytree(master, tmp_path / "vmm", symlinks=True))
 
 
@@ -72,7 +72,7 @@ def fill_in(here: Path) -> None:
 
 
 def machines(marker: str) -> list[int]:
-    """The QEMUs whose command line names `marker`."""
+    """Return the QEMU processes whose command line has `marker`."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -385,7 +385,7 @@ def test_no_machine_is_left_behind(
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Another process cannot be waited for but by looking: every 20 ms, at most ROUGHLY_S."""
+    """Poll the state of another process every 20 ms, for at most ROUGHLY_S seconds."""
     ends_at = time.monotonic() + ROUGHLY_S
     pause = select.poll()
     while not condition():

@@ -233,7 +233,7 @@ def test_what_fails_while_moving_in_leaves_nothing(
 
 
 def test_only_two_files_are_rendered() -> None:
-    """What cookiecutter renders is decided by patterns; a new file must not slip past them."""
+    """Patterns decide which files cookiecutter renders; a new file must match one of them."""
     settings = json.loads((ROOT / "vmm-skeleton" / "cookiecutter.json").read_text())
     patterns = settings["_copy_without_render"]
     tree = load_course(ROOT).tree

@@ -1,4 +1,4 @@
-"""Brings the gettext catalogs up to date, and finds what they lack: `make messages`.
+"""Updates the gettext catalogs and finds what they lack: `make messages`.
 
 Babel extracts, updates, reads and writes; this module knows which texts go into which catalog. A
 lab's catalog does not repeat what the package has, nor that of hidden checks what the lab has.
@@ -43,13 +43,13 @@ _WORD: Final = re.compile(r"(?<![\w.*&%\-/<>(`{])[A-Za-z]?[a-z]{2,}(?![\w(/*}]|\
 
 
 @dataclass(frozen=True)
-class Source:
+class TextFile:
     """A file with texts.
 
     Attributes:
         path: the file.
         method: the Babel extraction method for it.
-        options: what that is told.
+        options: the options of that method.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class Place:
     """
 
     folder: Path
-    sources: tuple[Source, ...]
+    sources: tuple[TextFile, ...]
     known: tuple[Path, ...] = ()
 
 
@@ -91,7 +91,7 @@ class Problem:
 
 def of_package() -> Place:
     """Return where the catalog of the package itself is."""
-    return Place(OWN_CATALOGS, tuple(map(Source, sorted(PACKAGE.rglob("*.py")))))
+    return Place(OWN_CATALOGS, tuple(map(TextFile, sorted(PACKAGE.rglob("*.py")))))
 
 
 def of_lab(root: Path, lab: str) -> tuple[Place, ...]:
@@ -102,7 +102,7 @@ def of_lab(root: Path, lab: str) -> tuple[Place, ...]:
         lab: the name of the lab.
     """
     folder = root / "labs" / lab
-    course = Source(root / "course.yml", extract.course, {"lab": lab})
+    course = TextFile(root / "course.yml", extract.course, {"lab": lab})
     places = [Place(folder, (course, *_in(folder)), (OWN_CATALOGS,))]
     hidden = folder / "hidden"
     if hidden.is_dir():
@@ -111,13 +111,13 @@ def of_lab(root: Path, lab: str) -> tuple[Place, ...]:
     return tuple(places)
 
 
-def _in(folder: Path) -> Iterator[Source]:
-    """The files with texts in the folder of a lab, or in that of its hidden checks."""
+def _in(folder: Path) -> Iterator[TextFile]:
+    """Yield the files with texts in the folder of a lab, or in that of its hidden checks."""
     for path in sorted(folder.glob("*.py")):
         if not path.name.startswith("worksheet"):
-            yield Source(path)
+            yield TextFile(path)
     if (folder / "causes.yml").is_file():
-        yield Source(folder / "causes.yml", extract.causes)
+        yield TextFile(folder / "causes.yml", extract.causes)
 
 
 def extracted(place: Place, language: str) -> Catalog:
@@ -156,8 +156,8 @@ def read(path: Path) -> Catalog | None:
 def update(place: Place, language: str) -> bool:
     """Write the catalog of a place with the texts that there are now, in their order.
 
-    A text that is gone stays at the end, as obsolete, until somebody has moved its translation to
-    the text that took its place.
+    A text that is gone stays at the end, as obsolete, until its translation has been moved to the
+    text that took its place.
 
     Returns:
         Whether anything has changed.
@@ -166,7 +166,7 @@ def update(place: Place, language: str) -> bool:
     catalog = read(path) or Catalog(locale=language)
     template = extracted(place, language)
     for key, entry in list(catalog.obsolete.items()):
-        if template.get(entry.id, entry.context):  # it has come back
+        if template.get(entry.id, entry.context):  # the text is used again
             catalog[entry.id] = catalog.obsolete.pop(key)
     catalog.update(template, no_fuzzy_matching=True, update_creation_date=False)
     for key, entry in list(catalog.obsolete.items()):
@@ -194,7 +194,7 @@ def written(catalog: Catalog, language: str) -> bytes:
 
 
 def problems(place: Place, language: str) -> Iterator[Problem]:
-    """What is missing or wrong in the catalog of a place.
+    """Yield what is missing or wrong in the catalog of a place.
 
     Raises:
         CourseError: a file cannot be read.
@@ -261,7 +261,7 @@ def _first(entry: Entry) -> str:
 
 
 def _has_words(text: str) -> bool:
-    """Whether there is an English word in a text, not only names, fields and signs."""
+    """Return whether a text has English words besides names, fields and signs."""
     return (
         " " in text.strip() and _WORD.search(re.sub(r"`[^`]*`|\"[^\"]*\"", " ", text)) is not None
     )

@@ -1,8 +1,9 @@
-"""A new lab for the course: its folder, its reference, its entry in course.yml, a first mutant.
+"""Makes a new lab: its folder, its reference, its entry in course.yml, a first mutant.
 
-What is made is small but whole: it can be graded at once, and its mutant is caught. The author then
-replaces it piece by piece; `coursecheck` names what is still to be done. course.yml is added to,
-not written anew: every byte of it stays, comments included. Knows nothing of grading.
+The new lab is small but complete: it can be graded at once, and its mutant is caught. The author
+then replaces it piece by piece; `check_course` names what is still to be done. The entry is added
+to course.yml, and every byte that was there stays, comments included. This module does not know
+grading.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ _PLACES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What `new_lab` has done.
+    """What `new_lab` has made.
 
     Attributes:
         files: the new files, relative to the clone.
-        changed: the file that was added to, relative to the clone.
+        changed: the file with the new entry, relative to the clone.
     """
 
     files: tuple[str, ...]
@@ -59,8 +60,8 @@ def new_lab(course: Course, name: str) -> Made:
         name: such as `lab9`.
 
     Raises:
-        UsageError: this cannot be a lab's name, there is such a lab, or one of the files is there.
-        CourseError: course.yml is not laid out in a way that can be added to.
+        UsageError: `name` cannot be a lab's name, or the lab or one of its files exists.
+        CourseError: the layout of course.yml allows no new entry.
         InfraError: a file cannot be written.
     """
     found = _NAME.fullmatch(name)
@@ -111,11 +112,11 @@ def new_lab(course: Course, name: str) -> Made:
 
 
 def with_entry(text: str, entry: str, name: str = "") -> str:
-    """course.yml with one more lab, after the last one; nothing else of it changes.
+    """Return course.yml with one more lab after the last one, and nothing else changed.
 
     Args:
-        text: course.yml.
-        entry: the new lab's lines, indented as those of the other labs are.
+        text: the text of course.yml.
+        entry: the lines of the new lab, indented like those of the other labs.
         name: the new lab, for messages.
 
     Raises:
@@ -182,7 +183,7 @@ def _filled(file: str, number: str) -> str:
 
 
 def _with_checksums(translations: str, reference: str, path: str) -> str:
-    """The translations of a starter's comments, each with the checksum of what it translates."""
+    """Fill in the checksums of the comments that a starter's translations belong to."""
     for number, comment in enumerate(comments.comments(starter_text(reference, path=path))):
         translations = translations.replace(f"CHECKSUM {number}", comment.checksum)
     return translations
@@ -198,7 +199,7 @@ def _write(path: Path, text: str, written: list[Path]) -> None:
 def _undo(course: Course, written: list[Path], before: str) -> None:
     for path in written:
         path.unlink(missing_ok=True)
-        with suppress(OSError):  # a folder that holds something else stays
+        with suppress(OSError):  # a folder with other files stays
             path.parent.rmdir()
     with suppress(OSError):
         if (course.root / COURSE_FILE).read_text(encoding="utf-8") != before:

@@ -1,7 +1,7 @@
-"""A course to give away: all that students need, and nothing of what they are to find out.
+"""Makes a release: a course for students, without solutions and hidden checks.
 
-What goes in is listed here, file by file; what is not listed stays at home. At the end the release
-is searched for what must not be in it, line by line of every solution. Only made from a whole kit.
+The files of a release are listed here, and no others go in. At the end the release is searched for
+every line of every solution. Only a whole kit can make one.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ _NBGRADER_AT_LEAST: Final = "pip install 'vmmlab[instructor]'"
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What came of it.
+    """A release that was made.
 
     Attributes:
         folder: the release.
         files: how many files it has.
-        notes: what an instructor should know of it.
+        notes: what an instructor should know about it.
     """
 
     folder: Path
@@ -66,12 +66,12 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released
     Args:
         course: the instructor's course, with its reference.
         dest: a folder that does not exist yet, or is empty.
-        cohorts: for whom there are to be prebuilt labs; the course's own if there are none. The
-            first becomes the course's own in the release.
+        cohorts: the cohorts to make prebuilt labs for; the course's own if empty. The first one
+            becomes the course's own in the release.
 
     Raises:
         UsageError: `dest` is in use, or the course is a release itself.
-        CourseError: the course is at fault, or something of a solution would be given away.
+        CourseError: the course is at fault, or the release would contain part of a solution.
         InfraError: the disk or a tool is at fault.
     """
     if not course.reference_dir.is_dir():
@@ -125,7 +125,7 @@ def _must_be_free(dest: Path) -> None:
 
 
 def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[Text]:
-    """Write the release into `made`; yields notes."""
+    """Write the release into `made` and yield notes."""
     made.mkdir()
     (made / COURSE_FILE).write_text(course_text(course, cohorts[0]), encoding="utf-8")
     released = load_course(made)
@@ -167,7 +167,7 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 
 def _copy_kit(course: Course, made: Path) -> Iterator[Text]:
-    """The package and what installs it, if this vmmlab lies in a clone; the pages for students."""
+    """Copy the pages for students and, if this vmmlab is in a clone, the package; yield notes."""
     for page in _PAGES:
         for path in sorted((course.root / "docs").glob(f"{page}*.md")):
             (made / "docs").mkdir(exist_ok=True)
@@ -200,14 +200,14 @@ def _unlink_pages(made: Path) -> None:
 
 
 def course_text(course: Course, cohort: str) -> str:
-    """course.yml without the names of hidden checks, its comments kept.
+    """Return course.yml without the names of hidden checks; its comments stay.
 
     Args:
         course: the instructor's course.
-        cohort: what to write as the course's own cohort.
+        cohort: the name of the course's own cohort in the release.
 
     Raises:
-        CourseError: it cannot be read, or names a hidden check where it cannot be cut out.
+        CourseError: it cannot be read, or names a hidden check in a place that has to stay.
     """
     file = yamlfile.read(course.root / COURSE_FILE)
     begins = {
@@ -251,7 +251,7 @@ def _not_to_be_cut(found: Text) -> CourseError:
 
 
 def _same_but_for_hidden(made: str, data: Any, cohort: str) -> bool:
-    """Whether a released course.yml says what the instructor's says."""
+    """Return whether a released course.yml equals the instructor's without the hidden checks."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -290,7 +290,7 @@ def _worksheets(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[
 
 
 def _stripper(cohort: str) -> Any:
-    """What makes a student's worksheet of an instructor's: nbgrader's own steps, in its order."""
+    """Return the function that makes a student's worksheet: nbgrader's own steps, in its order."""
     from nbgrader import preprocessors as steps
     from traitlets.config import Config
 
@@ -299,7 +299,7 @@ def _stripper(cohort: str) -> Any:
     nbformat: Any = importlib.import_module("nbformat")
     config = Config()
     configure(config, cohort)
-    # All of `nbgrader generate_assignment` but what needs a gradebook or a header file.
+    # All steps of `nbgrader generate_assignment` that need neither a gradebook nor a header file.
     wanted = [
         one
         for one in config.GenerateAssignment.preprocessors
@@ -319,12 +319,12 @@ def _stripper(cohort: str) -> Any:
     return strip
 
 
-# --- what must not be in it ------------------------------------------------------------------
+# --- what must not go in ------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Something that should have stayed at home.
+    """Something that must not be in a release.
 
     Attributes:
         file: relative to the release.
@@ -340,10 +340,10 @@ class Leak:
 
 
 def leaks(course: Course, folder: Path) -> Iterator[Leak]:
-    """What a release gives away: lines of solutions, names of hidden checks, marks of worksheets.
+    """Yield what a release gives away: lines of solutions, hidden checks, instructors' worksheets.
 
-    Spaces do not count. What a starter or the given code says anyway is no secret, nor are
-    those with fewer than eight characters.
+    Spaces do not count. Lines that are in a starter or in the given code as well, and lines with
+    fewer than eight characters, are no secrets.
 
     Args:
         course: the instructor's course.
@@ -371,7 +371,7 @@ def leaks(course: Course, folder: Path) -> Iterator[Leak]:
 
 
 def _solution_lines(course: Course, folder: Path) -> Iterator[tuple[str, Text]]:
-    """Every line of a solution that says something, squeezed, and whose it is."""
+    """Yield each secret line of a solution without its spaces, and what it belongs to."""
     known = "\n".join(
         _squeezed(path.read_text(encoding="utf-8", errors="replace"))
         for path in [*course.tree.rglob("*"), *(folder / "vmm-skeleton/starters").rglob("*")]
@@ -398,7 +398,7 @@ def _squeezed(text: str) -> str:
 
 
 def _line_of(text: str, secret: str) -> int:
-    """The line on which `secret`, squeezed, begins to be found."""
+    """Return the number of the first line that contains `secret`, spaces ignored."""
     for number, line in enumerate(text.splitlines(), 1):
         if secret in _squeezed(line):
             return number

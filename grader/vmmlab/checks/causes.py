@@ -28,7 +28,7 @@ _KEYS: Final = ("next", "hints")
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What a student is told about a cause.
+    """What the student is told about a cause.
 
     Args:
         next: the next thing to look at, unless the check says it; "" if there is none.

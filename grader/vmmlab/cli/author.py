@@ -1,4 +1,4 @@
-"""The commands of a lab author: mutants, new labs, releases, what a course lacks."""
+"""The commands of a lab author: mutants, new labs, releases, the check of a course."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def explain(error: VmmlabError, say: Reader, lab: str = "") -> None:
     Args:
         error: the error.
         say: the reader.
-        lab: the lab it is about, if several are graded.
+        lab: the lab that the error is about, if several are graded.
     """
     for one in getattr(error, "diagnostics", ())[:_MAX_DIAGNOSTICS]:
         place = ":".join(str(part) for part in (one.file, one.line, one.column) if part)
@@ -39,7 +39,7 @@ def explain(error: VmmlabError, say: Reader, lab: str = "") -> None:
 
 
 def explain_usage(error: Any, say: Reader) -> None:
-    """Write what is wrong with the words of a command.
+    """Write what is wrong with the arguments of a command.
 
     Args:
         error: typer's error.

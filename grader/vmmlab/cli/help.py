@@ -16,8 +16,8 @@ def translate(command: Any, say: Reader) -> None:
     """Translate the help of a command and of those below it.
 
     Args:
-        command: as typer makes it; it is changed.
-        say: into which language.
+        command: from typer; it is changed.
+        say: the reader.
     """
     if command.help:
         command.help = say(Message(" ".join(command.help.split())))
@@ -30,7 +30,7 @@ def translate(command: Any, say: Reader) -> None:
 
 
 def _context(plain: Any, say: Reader) -> Any:
-    """A class of contexts whose help has its headings and notes in the reader's language."""
+    """Return a class of contexts whose help has headings and notes in the reader's language."""
 
     class Formatter(plain.formatter_class):  # type: ignore[misc]
         def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:

@@ -74,7 +74,7 @@ def grade(
     lang: LangOption = None,
 ) -> int:
     """Grade labs: build, boot, look from outside, say what it earns."""
-    gc.disable()  # a short process: looking for cycles would only make it start later
+    gc.disable()  # a short process: garbage collection would only make it start later
     from vmmlab.grading.request import RunRequest, default_seed
     from vmmlab.host.tools import require
     from vmmlab.images.model import BuildOptions

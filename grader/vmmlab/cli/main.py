@@ -29,7 +29,7 @@ from vmmlab.cli.options import HELP_NAMES, LangOption
 from vmmlab.i18n import translate
 from vmmlab.i18n.translate import Reader
 
-# Newer versions of typer carry a click of their own: take the class from what typer offers.
+# Newer versions of typer include their own copy of click: take the class from typer.
 _ClickError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 STOPPED: Final = 130
@@ -106,7 +106,7 @@ def _run(words: list[str]) -> int:
             return _READER_GONE
         raise
     except BrokenPipeError:
-        # Python would complain once more when it flushes at its exit.
+        # Python would report the error again when it flushes stdout at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _READER_GONE
     except Exception as error:
@@ -124,7 +124,7 @@ def _disk_is_full(error: OSError) -> UsageError:
 
 
 def _language(words: Sequence[str]) -> str:
-    """Return the language for one call: it must be known before the words are parsed."""
+    """Return the language for one call: it is needed before the words are parsed."""
     said = [word.partition("=")[2] for word in words if word.startswith("--lang=")]
     said += [value for word, value in pairwise(words) if word == "--lang"]
     wanted = said[-1] if said else None
@@ -136,7 +136,7 @@ def _command(say: Reader) -> Any:
     """Return the command with all subcommands, their help in the reader's language."""
     command: Any = typer.main.get_command(app)
     if say.language != translate.ENGLISH:
-        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show all of it
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show all characters
             sys.stdout.reconfigure(errors="backslashreplace")
         help.translate(command, say)
     return command
@@ -146,7 +146,7 @@ def _command(say: Reader) -> Any:
 def _terminable() -> Iterator[list[int]]:
     """Let SIGTERM do what Ctrl-C does, so that every started process is ended.
 
-    Yields the signals that arrived. SystemExit would not do: pytest takes it for a failed test.
+    Yields the signals that arrived. SystemExit would not work: pytest takes it for a failed test.
     """
     came: list[int] = []
 

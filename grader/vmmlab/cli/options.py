@@ -1,7 +1,6 @@
 """Options that several commands share, and the objects that their values name.
 
-Nothing is imported from the rest of vmmlab until a command asks for it: every start of `vmmlab`
-loads this module.
+Every start of `vmmlab` loads this module, so it imports other packages only inside functions.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ def workspace_at(directory: Path | None) -> Workspace:
 
 
 def source_named(name: str) -> Source:
-    """Return whose work --submission names, for a reader in the working directory."""
+    """Return whose work --submission names, seen from the working directory."""
     from vmmlab.workspace.source import REFERENCE, Source
 
     return Source(name, None if name == REFERENCE else current_workspace())

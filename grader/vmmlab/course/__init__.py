@@ -1,1 +1,1 @@
-"""The course: course.yml, cohorts, the markup of solutions, submissions. Knows no QEMU."""
+"""The course: course.yml, cohorts, the markup of solutions, submissions. Does not know QEMU."""

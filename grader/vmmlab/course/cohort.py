@@ -1,6 +1,6 @@
-"""Cohorts: the numbers in cohort.h that a copied solution would have wrong.
+"""Cohorts: the numbers in cohort.h, which make a solution copied from another class fail.
 
-A cohort is a name and four numbers derived from it. In grading they come from the roster or the
+A cohort is a name and four numbers derived from it. Grading takes them from the roster or the
 course's secret, never from a submission.
 """
 
@@ -32,7 +32,7 @@ _MAX_PAD: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """What varies from class to class.
+    """The numbers that vary from class to class.
 
     Attributes:
         name: letters, digits, `.`, `_`, `-`; `dev` is the kit's own.
@@ -55,14 +55,14 @@ class Cohort:
 
     @classmethod
     def derive(cls, name: str, secret: str = "") -> Cohort:
-        """Return the cohort called `name`: the same numbers for the same name and secret.
+        """Return the cohort called `name`; the same name and secret give the same numbers.
 
         Args:
-            name: the cohort's name; `dev` has fixed numbers, whatever the secret.
-            secret: the course's secret; without it anyone can work the numbers out.
+            name: the cohort's name; `dev` has fixed numbers, with any secret.
+            secret: the course's secret; "" makes the numbers public.
 
         Raises:
-            UsageError: `name` holds something that a cohort's name may not hold.
+            UsageError: `name` has characters that a cohort's name may not have.
         """
         if not NAME.fullmatch(name):
             raise UsageError(
@@ -113,7 +113,7 @@ class Cohort:
 
 
 def _numbers(message: str, secret: str) -> Iterator[int]:
-    """Endless 64-bit numbers from HMAC-SHA256 in counter mode."""
+    """Yield 64-bit numbers without end, from HMAC-SHA256 in counter mode."""
     count = 0
     while True:
         text = f"{message}\0{count}".encode()

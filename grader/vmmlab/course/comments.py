@@ -1,7 +1,8 @@
-"""C and assembly in another language: comments are exchanged, code stays byte for byte.
+"""C and assembly with comments in another language; the code stays byte for byte.
 
 reference/labN/contracts.LANGUAGE.yml holds, for each file, the translations of the comments that
-its starter has, in their order. vmm-skeleton/comments.LANGUAGE.yml does so for the given code::
+its starter has, in their order. vmm-skeleton/comments.LANGUAGE.yml does the same for the given
+code::
 
     lab3/ap_start.c:
       - of: apic_send_init
@@ -10,8 +11,8 @@ its starter has, in their order. vmm-skeleton/comments.LANGUAGE.yml does so for 
           自分以外の全 CPU に INIT を送る。
           ...
 
-`of` says what the comment is about (a function, a label, `file`, or the step of a TODO), `english`
-is the checksum of the English comment: a translation of another text is no translation.
+`of` names what the comment is about (a function, a label, `file`, or the step of a TODO). `english`
+is the checksum of the English comment: when that changes, its translation is refused.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ class Comment:
     """A comment that stands on lines of its own.
 
     Attributes:
-        start: index of its first character, the indentation included.
-        end: index behind its last one.
-        indent: the white space before it.
-        lines: what it says, without the signs around.
-        closed_below: whether its end stands on a line of its own.
+        start: index of its first character, which belongs to the indentation.
+        end: index after its last character.
+        indent: the white space before the comment.
+        lines: its text, without the comment marks.
+        closed_below: whether the end mark is on a line of its own.
     """
 
     start: int
@@ -55,18 +56,18 @@ class Comment:
 
     @property
     def checksum(self) -> str:
-        """Eight hexadecimal digits that change with the words, but not with the line breaks."""
+        """Eight hexadecimal digits that depend on the words, but not on the line breaks."""
         return f"{zlib.crc32(' '.join(' '.join(self.lines).split()).encode()):08x}"
 
     @property
     def step(self) -> str:
-        """The step if it is a TODO, else ""."""
+        """The step of a TODO; "" for another comment."""
         found = _TODO.match(" ".join(self.lines).strip())
         return found.group(1) if found else ""
 
 
 def comments(text: str) -> tuple[Comment, ...]:
-    """The comments of a file that stand on lines of their own, in order."""
+    """Return the comments of a file that stand on lines of their own, in order."""
     return tuple(
         Comment(
             found.start(),
@@ -80,7 +81,7 @@ def comments(text: str) -> tuple[Comment, ...]:
 
 
 def code(text: str) -> str:
-    """A file without the comments that stand on lines of their own."""
+    """Return a file without the comments that stand on lines of their own."""
     return _COMMENT.sub("", text)
 
 
@@ -92,10 +93,10 @@ def _body(inside: str) -> Iterator[str]:
 
 
 def translated(starter: str, path: str, folder: Path, language: str) -> str:
-    """A starter with its comments in `language`; as it is where there are no translations.
+    """Return a starter with its comments in `language`; unchanged if it has no translations.
 
     Args:
-        starter: the English one.
+        starter: the English starter.
         path: its name, for example `lab3/ap_start.c`.
         folder: the lab's folder of the reference.
         language: for example `ja`.
@@ -108,7 +109,7 @@ def translated(starter: str, path: str, folder: Path, language: str) -> str:
 
 
 def translate_files(directory: Path, catalog: Path) -> None:
-    """Translate the files in `directory` that `catalog` names; without a catalog they stay.
+    """Translate the files in `directory` that `catalog` names, if there is a catalog.
 
     Raises:
         CourseError: the translations do not fit the comments; the message names file and line.

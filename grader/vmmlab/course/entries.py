@@ -1,4 +1,4 @@
-"""course.yml as pydantic reads it, before names and sums are compared."""
+"""course.yml as pydantic validates it, before names and sums are compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Cpus = Annotated[int, Field(ge=1, le=255)]
 
 
 class LabEntry(BaseModel):
-    """What stands below the name of a lab."""
+    """A lab: the keys below its name."""
 
     model_config = STRICT
 

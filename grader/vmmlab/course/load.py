@@ -1,4 +1,4 @@
-"""course.yml to a `Course`. Every mistake in it is one `CourseError` with file, line and key."""
+"""Loads course.yml. Every mistake in it is a `CourseError` that names file, line and key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_course(root: Path) -> Course:
     """Read `root`/course.yml.
 
     Raises:
-        CourseError: the file cannot be read, is not YAML, or says something that cannot be.
+        CourseError: the file cannot be read, is not YAML, or has a mistake.
     """
     file = _read(root / COURSE_FILE)
     try:

@@ -1,6 +1,6 @@
-"""From a reference solution to a starter: the markup that says what a student writes.
+"""The markup of a reference solution: which parts a student writes, and the starter made of it.
 
-In reference/labN/FILE, one or more regions, which do not nest::
+A file in reference/labN/ has one or more regions, which do not nest::
 
     /* BEGIN SOLUTION lab3.1
      * TODO(lab3.1): what to write, one or more lines.
@@ -11,8 +11,8 @@ In reference/labN/FILE, one or more regions, which do not nest::
     /* END SOLUTION */
 
 In the starter a region becomes the TODO text as a comment, then the STARTER lines with the region's
-indentation or, in a .c file without them, `vmm_todo ("lab3.1");`. An empty `STARTER:` stands for no
-code at all. The same step may mark several regions.
+indentation or, in a .c file without them, `vmm_todo ("lab3.1");`. An empty `STARTER:` means no code
+at all. A step may have several regions.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Region:
     Attributes:
         step: the step it belongs to, such as `lab3.1`.
         indent: white space before its first line.
-        todo: lines of the TODO text, the first starts with `TODO(lab3.1):`.
-        starter: lines of code for the starter; None when the markup gives none.
+        todo: lines of the TODO text; the first one begins with `TODO(lab3.1):`.
+        starter: lines of code for the starter; None if the markup has none.
         solution: the lines of the solution.
         begin: number of the line with BEGIN SOLUTION, from 1.
         end: number of the line with END SOLUTION.
@@ -63,7 +63,7 @@ def regions(text: str, *, path: str) -> tuple[Region, ...]:
 
     Args:
         text: a reference file.
-        path: its name for messages; its ending says which language it is.
+        path: its name for messages; the suffix tells C from assembly.
 
     Raises:
         CourseError: the markup is malformed; the message names the file and the line.
@@ -76,7 +76,7 @@ def starter_text(text: str, *, path: str, keep: frozenset[str] = frozenset()) ->
 
     Args:
         text: the reference file.
-        path: its name for messages; its ending says which language it is.
+        path: its name for messages; the suffix tells C from assembly.
         keep: steps whose regions stay as the solution has them, without the markers.
 
     Raises:
@@ -108,7 +108,7 @@ def _starter_lines(region: Region) -> Iterator[str]:
 
 
 def _parts(text: str, path: str) -> Iterator[str | Region]:
-    """The file as plain lines and regions, in order."""
+    """Yield the lines outside of regions, and the regions, in order."""
     lines = text.split("\n")
     at = 0
     while at < len(lines):
@@ -169,7 +169,11 @@ def _region(lines: list[str], begin: int, path: str) -> Region:
 def _head(
     lines: list[str], begin: int, step: str, path: str
 ) -> tuple[tuple[str, ...], tuple[str, ...] | None, int]:
-    """The comment that opens a region: TODO text, starter code, index of the line after it."""
+    """Read the comment that opens a region.
+
+    Returns:
+        The TODO text, the starter code (None if there is none), and the index of the next line.
+    """
     todo: list[str] = []
     starter: list[str] | None = None
     for at in range(begin + 1, len(lines)):

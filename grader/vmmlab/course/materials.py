@@ -4,7 +4,7 @@ A release carries them in its template, below vmm-skeleton/::
 
     starters/LANGUAGE/lab3/ap_start.c    the reference without its solutions
 
-Knows neither workspaces nor grading.
+This module does not know workspaces and grading.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vmmlab.i18n.translate import ENGLISH
 
 
 def given_comments(course: Course, lang: str) -> Path:
-    """The translations of the given code's comments; there is no such file for English."""
+    """Return the file with the translated comments of the given code; English has none."""
     return course.template / f"comments.{lang}.yml"
 
 

@@ -28,7 +28,7 @@ class Mistake(NamedTuple):
         expected: what should be there.
         found: what is there instead.
         next_step: what to do about it.
-        meant: of an unknown key, the known key that is probably meant.
+        meant: for an unknown key, the known key that is probably meant.
     """
 
     loc: Loc
@@ -39,11 +39,11 @@ class Mistake(NamedTuple):
     meant: str = ""
 
 
-# --- what the types cannot say ----------------------------------------------------------------
+# --- what the types cannot express ---------------------------------------------------------------
 
 
 def contradictions(entry: CourseEntry) -> Iterator[Mistake]:
-    """Yield what the types cannot say: names that do not fit each other, wrong sums."""
+    """Yield what the types cannot express: names that do not match, and wrong sums."""
     owner: dict[str, str] = {}
     for name, lab in entry.labs.items():
         here: Loc = ("labs", name)
@@ -182,7 +182,7 @@ def _wrong_sums(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
             )
 
 
-# --- what the types say -------------------------------------------------------------------------
+# --- what the types express ----------------------------------------------------------------------
 
 _KINDS: Final[Mapping[str, Text]] = {
     "string_type": msg("text"),

@@ -1,7 +1,7 @@
 """The course as typed, frozen models: labs, the files each one asks for, steps, checks and points.
 
-`vmmlab.course.load` makes them from course.yml. They know neither QEMU nor pytest: of a check only
-its id, its points and its step are here.
+`vmmlab.course.load` makes them from course.yml. They do not know QEMU and pytest: a check is only
+an id, points and a step here.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 STRICT: Final = ConfigDict(extra="forbid", frozen=True, strict=True)
-"""For a part of course.yml: unknown keys and values of another type are mistakes."""
+"""The configuration of each part: unknown keys and values of another type are mistakes."""
 
 
 class Step(BaseModel):
-    """One thing that a student writes: its id, what it asks for, and where it goes."""
+    """One thing that a student writes: its id, its title, and the function that it belongs to."""
 
     model_config = STRICT
 
@@ -40,9 +40,9 @@ class Step(BaseModel):
 
 
 class CheckSpec(BaseModel):
-    """What course.yml says about a check: its points and the step that earns them.
+    """The entry of a check: its points and the step that earns them.
 
-    A check without points may stand without a step. `title` replaces the check's own docstring.
+    A check without points needs no step. `title` replaces the check's own docstring.
     `arch` is the only architecture that the check is run for.
     """
 
@@ -70,8 +70,8 @@ class Lab:
         firmware: the firmware this lab is meant for; `vmmlab run` boots the first.
         source: the course.yml this came from.
         line: the line of the lab's key there, from 1.
-        check_lines: the line of each check's key there, whatever its architecture.
-        others: architecture to checks by id, for all architectures but x86_64 that have any.
+        check_lines: the line of each check's key there, for all architectures.
+        others: for each other architecture that has checks, the checks by id.
         hidden: the hidden checks by id; a released course names none.
         hidden_points: the sum of the hidden checks, whether they are named or not.
     """
@@ -99,7 +99,7 @@ class Lab:
 
     @property
     def all_checks(self) -> dict[str, CheckSpec]:
-        """The open checks by id, whatever their architecture."""
+        """The open checks of all architectures by id."""
         return {name: check for arch in ARCHES for name, check in self.checks_of(arch).items()}
 
     def checks_of(self, arch: str) -> Mapping[str, CheckSpec]:
@@ -137,7 +137,7 @@ class Course:
     Attributes:
         root: the directory that holds course.yml.
         title: its heading.
-        cohort: the name of the cohort whose numbers are used unless another one is asked for.
+        cohort: the name of the cohort to use if no other one is given.
         labs: by name, in the order of course.yml.
     """
 
@@ -153,7 +153,7 @@ class Course:
 
     @property
     def tree(self) -> Path:
-        """The given VMM, pristine: what every build starts from."""
+        """The unchanged given VMM, from which every build starts."""
         return self.template / "{{cookiecutter.slug}}"
 
     @property

@@ -20,7 +20,7 @@ def reference(
     Args:
         course: the course; a release has no reference.
         labs: the labs.
-        steps: the steps that are filled in, the others stay as in the starter; None: all of them.
+        steps: the steps that are filled in, the others stay as in the starter; None for all.
 
     Raises:
         CourseError: the course has no reference for one of the files, or its markup is wrong.

@@ -1,7 +1,7 @@
-"""Taking in a student's files: only those that course.yml lists, and nothing is followed.
+"""Reads a student's files: only those that course.yml lists, and only regular files.
 
-Symbolic links, devices and pipes that a student could have planted are refused, not opened.
-This module does not know how files are built.
+Symbolic links, devices and pipes that a student may have put there are refused without being
+opened. This module does not know how files are built.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vmmlab.base.workspacefile import PREBUILT_FOLDER
 from vmmlab.course.model import Course, Lab
 
 MAX_BYTES: Final = 256 * 1024
-"""The largest file that is taken in."""
+"""The size in bytes of the largest file that is accepted."""
 
 _MAX_NAMES: Final = 12
 _MAX_ENTRIES: Final = 10_000
@@ -55,10 +55,10 @@ class Submission:
 def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
     """Read the files that course.yml lists for `labs` from `directory` (as `DIR/lab3/ap_start.c`).
 
-    Files that nobody asked for are left out and named in a note; an empty file is taken in.
+    Other files are left out and named in a note; an empty file is accepted.
 
     Raises:
-        SubmissionError: the folder or some of its files cannot be graded; all problems are named.
+        SubmissionError: the folder or some of its files cannot be graded; it names all problems.
         UsageError: the course has no such lab.
     """
     wanted = [course.lab(name) for name in labs]
@@ -108,7 +108,7 @@ def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
 
 
 def _take_lab(top: int, lab: Lab, course: Course) -> tuple[dict[str, bytes], list[Text], list[str]]:
-    """The files of one lab, what is wrong with them, and the names that nobody asked for."""
+    """Return the files of one lab, what is wrong with them, and the names of other files."""
     files: dict[str, bytes] = {}
     problems: list[Text] = []
     if not lab.files:
@@ -129,7 +129,7 @@ def _take_lab(top: int, lab: Lab, course: Course) -> tuple[dict[str, bytes], lis
 
 
 class _Unusable(Exception):
-    """One entry of a submission cannot be taken.
+    """One entry of a submission cannot be read.
 
     Args:
         why: the reason, for the student.
@@ -205,7 +205,7 @@ def _kind(mode: int) -> Text:
     return next((text for test, text in kinds if test(mode)), msg("a device"))
 
 
-# --- what nobody asked for -------------------------------------------------------------------
+# --- other files ----------------------------------------------------------------------------
 
 
 def _extra_at_top(top: int, course: Course) -> list[str]:
@@ -214,7 +214,7 @@ def _extra_at_top(top: int, course: Course) -> list[str]:
 
 
 def _entries(folder: int) -> list[str]:
-    """The names in a folder, sorted; of an absurdly full one only the first few thousand."""
+    """Return the sorted names in a folder, at most `_MAX_ENTRIES` of them."""
     names: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -1,37 +1,37 @@
-"""What the seed decides of a boot: memory, command line, extra init functions.
+"""Inputs of a boot that vary with the seed: memory, command line, modules, init functions.
 
-The seed varies inputs only. The order in which CPUs run is the probes' business, and what a
-copied solution would hard-code is the cohort's.
+Only inputs: probes decide the order in which CPUs run, and the cohort the numbers that a copied
+solution would hard-code.
 """
 
 from __future__ import annotations
 
 import random
 
-#: Ids that ask something: prefixes of each other, neighbours, and ids that nobody calls.
+#: Ids that test the order: prefixes of each other, neighbours, and ids that are never called.
 _IDS = (
     "global0", "global00", "global2", "global3", "global5", "global55", "global9", "globa",
     "glob", "local0", "bsp", "bsp1", "bsp5", "ap", "ap1", "paral0", "paral00", "paral3", "pcpu",
     "pcpu7", "pcp",
 )  # fmt: skip
-#: An id that nobody calls and that comes first in the order; only every other seed has it, since
-#: it would hide a loop that passes over the first record.
+#: An id that is never called and comes first in the order. Only every other seed has it, because it
+#: would hide a loop that skips the first record.
 _FIRST = "Global1"
 _CALLED, _NOT_CALLED = "global4_of_many", "nobody_calls_this"
 
 
 def memory_mib(seed: int, scenario: str) -> int:
-    """Main memory of a boot, in MiB."""
+    """Return the main memory of a boot, in MiB."""
     return random.Random(f"memory/{seed}/{scenario}").choice((48, 64, 80, 96))
 
 
 def command_line(seed: int, scenario: str, length: int = 0) -> str:
-    """The multiboot command line of a boot: letters, digits and spaces only.
+    """Return the multiboot command line of a boot: letters, digits and spaces only.
 
     Args:
-        seed: decides the words.
-        scenario: so does this.
-        length: at least so many characters.
+        seed: decides the words, together with `scenario`.
+        scenario: name of the scenario.
+        length: minimum number of characters.
     """
     chance = random.Random(f"cmdline/{seed}/{scenario}")
     words = [f"vmm {chance.getrandbits(40):010x}"]
@@ -41,27 +41,27 @@ def command_line(seed: int, scenario: str, length: int = 0) -> str:
 
 
 def module(seed: int, number: int) -> bytes:
-    """Contents of a multiboot module: nothing that anybody reads, from 1 to 8 KiB."""
+    """Return the contents of a multiboot module: random bytes, from 1 to 8 KiB."""
     chance = random.Random(f"module/{seed}/{number}")
     return chance.randbytes(chance.randrange(1024, 8192))
 
 
 def initfunc_asm(seed: int, more: int = 0) -> str:
-    """Assembly source of init functions that do nothing but can be seen to run.
+    """Return assembly source of init functions that do nothing but can be seen to run.
 
-    Their ids, file names and order in the object vary with the seed; no two have the same
-    (id, file name), whose order would not be defined.
+    Their ids, file names and order in the object vary with the seed. No two have both the same id
+    and the same file name, because the order of such two is not defined.
 
     Args:
         seed: decides everything.
-        more: so many more, with long ids and file names that differ late only.
+        more: number of further functions, with long ids and file names that differ only at the end.
     """
     chance = random.Random(f"initfuncs/{seed}")
     wanted = [*_IDS, *chance.choices(_IDS, k=6), *([_FIRST] if seed % 2 else [])]
     files = [f"{chance.choice('abcdxyz')}{n:02d}.c" for n in chance.sample(range(100), len(wanted))]
     records = list(zip(wanted, files, strict=True))
-    # Every tenth is called. What the others do is to be there: they share one function, since each
-    # place that is watched makes the boot slower.
+    # Every tenth is called. The others only have to exist: they share one function, because each
+    # watched place makes the boot slower.
     for part, n in enumerate(chance.sample(range(more), more)):
         first = _CALLED if n % 10 == 0 else _NOT_CALLED
         records.append((f"{first}_{n // 40:04d}", f"drivers/of_many/part_{part:04d}.c"))

@@ -1,4 +1,4 @@
-"""The programs that the kit starts, the Debian package of each, and whether they are installed."""
+"""The tools that the kit starts: whether they are installed, and their Debian packages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def is_installed(name: str) -> bool:
     """Return whether a tool is there; nothing is started.
 
     Args:
-        name: a key of `PACKAGES`, but for `qboot.rom`, which only QEMU finds.
+        name: a key of `PACKAGES` other than `qboot.rom`, which only QEMU finds.
     """
     if name == "qemu-system-x86_64":
         try:

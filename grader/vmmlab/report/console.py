@@ -1,7 +1,7 @@
-"""Writes text that rich has laid out, in one go, to a terminal or a file.
+"""Writes text that rich has laid out to a terminal or a file, in one call.
 
-Colour is for a terminal only, and never with NO_COLOR set; what the encoding cannot hold is shown
-as escapes. What the text says is not known here.
+Uses colour on a terminal only, and never with NO_COLOR set; characters that the encoding does not
+have become escapes. Knows nothing of what the text says.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import IO, Final
 from rich.console import Console
 
 WIDTH_OF_A_FILE: Final = 100
-"""Columns where there is no terminal."""
+"""Columns of output that does not go to a terminal."""
 
 
 def show(render: Callable[[int, bool], str], file: IO[str] | None = None) -> None:
-    """Write what `render` makes.
+    """Write the text that `render` returns.
 
     Args:
-        render: gets the columns there are and whether to use colour, and returns the text.
-        file: where to; standard output if it is None.
+        render: called with the number of columns and whether to use colour.
+        file: the file to write to; None: standard output.
     """
     out = sys.stdout if file is None else file
     terminal = out.isatty()
@@ -36,10 +36,10 @@ def show(render: Callable[[int, bool], str], file: IO[str] | None = None) -> Non
 
 
 def console(out: io.StringIO, width: int, color: bool) -> Console:
-    """A console that writes into `out`, whatever the environment says.
+    """Return a console that writes into `out` and ignores the environment.
 
     Args:
-        out: where the text goes.
+        out: receives the text.
         width: columns.
         color: whether to use ANSI colours.
     """

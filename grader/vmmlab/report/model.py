@@ -1,7 +1,8 @@
-"""report.json: what everything after grading consumes. Version 2.
+"""report.json, the input of everything that follows grading. Version 2.
 
-Fields may be added within a version, and readers ignore those they do not know; nothing is renamed
-or changes its meaning. A text for a reader is an object (`ReportText`), everything else is plain.
+Within a version, fields may be added, and readers ignore those they do not know; no field is
+renamed or changes its meaning. A text for a reader is an object (`ReportText`), everything else is
+plain.
 `report.schema.json` beside this file is generated from here (`python -m vmmlab.report.schema`),
 `report.sample.json` is an example.
 """
@@ -41,7 +42,7 @@ def _number(value: Any) -> Any:
 
 
 Plain = Annotated[str, BeforeValidator(_bounded)]
-"""What is the same in every language: names, commands, a traceback."""
+"""Text that is the same in every language: a name, a command, a traceback."""
 Points = Annotated[NonNegativeInt | NonNegativeFloat, BeforeValidator(_number)]
 Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
 
@@ -151,13 +152,13 @@ class Report(_Model):
     duration_s: float = Field(ge=0)
 
     def to_json(self) -> str:
-        """The report as JSON text with a final newline."""
+        """Return the report as JSON text with a final newline."""
         data = self.model_dump(mode="json", by_alias=True)
         return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
 def exit_code(*reports: Report) -> int:
-    """Exit code of a command that made these reports.
+    """Return the exit code of a command that made these reports.
 
     Returns:
         0 if all their checks pass, 3 if something could not be judged, else 1.
@@ -172,7 +173,7 @@ def read_json(path: Path) -> Report:
     """Read a report.
 
     Raises:
-        UsageError: the file cannot be read, or is no report of this version.
+        UsageError: the file cannot be read, or is not a report of this version.
     """
     try:
         return Report.model_validate_json(path.read_bytes())
@@ -194,7 +195,7 @@ def write_json(report: Report, path: Path) -> None:
     """Write the report; a reader sees the old file or the whole new one.
 
     Raises:
-        UsageError: it cannot be written there.
+        UsageError: the file cannot be written.
         InfraError: the disk is full or broken.
     """
     try:

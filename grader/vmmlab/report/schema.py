@@ -14,7 +14,7 @@ SAMPLE_FILE = Path(__file__).with_name("report.sample.json")
 
 
 def schema_text() -> str:
-    """The JSON Schema of report.json, as it is committed."""
+    """Return the JSON Schema of report.json as text."""
     schema = Report.model_json_schema(by_alias=True, mode="serialization")
     text = schema["$defs"]["ReportText"]["properties"]
     text["values"]["additionalProperties"] = text["items"]["items"] = NESTED

@@ -1,6 +1,6 @@
-"""The report for a person at a terminal.
+"""Renders a report as text for a terminal.
 
-Everything that came out of the guest or a student's file is cleaned here before it is shown.
+Everything that comes from the guest or from a student's file is sanitised here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def render(
 
     Args:
         report: what to show.
-        width: columns; kept within what can be read. A command to copy is never broken.
+        width: columns, limited to a readable range; a command to copy is never broken.
         color: whether to use ANSI colours.
         say: the reader's language, with the texts of the lab; else English.
     """
@@ -67,14 +67,14 @@ def render(
     to = console(out, min(max(width, _WIDTHS[0]), _WIDTHS[1]), color)
     for part in _parts(report, say):
         if isinstance(part, Wide):
-            part = Padding(part, 0)  # rich would take it for plain text otherwise
+            part = Padding(part, 0)  # rich would wrap it as plain text otherwise
         to.print(part, soft_wrap=isinstance(part, _Command))
     lines = (line.rstrip() for line in out.getvalue().split("\n"))
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
 class _Command(RichText):
-    """A line that is meant to be copied: wrapping it would break it."""
+    """A command to copy; it must not be wrapped."""
 
 
 def _parts(report: Report, say: Reader) -> Iterator[RenderableType]:
@@ -149,7 +149,7 @@ def _points(check: CheckReport) -> str:
 
 
 class _Group:
-    """Checks that failed in the same way, and those that wait for them."""
+    """Yield groups of checks: those that failed in the same way, and those that wait for them."""
 
     def __init__(self, first: CheckReport) -> None:
         self.first = first
@@ -277,7 +277,7 @@ def _diagnostic(one: Diagnostic, style: str, say: Reader) -> RichText:
 
 
 def _closing(report: Report, say: Reader) -> list[RenderableType]:
-    """What to say at the end: praise, or where to begin."""
+    """Return the last lines: praise, or the step to begin with."""
     if not report.build.ok or not report.checks:
         return []
     if all(check.outcome == "pass" for check in report.checks):

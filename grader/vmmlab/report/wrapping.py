@@ -1,7 +1,7 @@
-"""Lines of a terminal for text with wide characters: Japanese is broken between any two of them.
+"""Line breaking for text with wide characters: Japanese breaks between any two of them.
 
-Only some may not begin a line, and some not end one (the rules that Japanese calls kinsoku; JIS X
-4051). Words of other scripts stay whole, as everywhere.
+Some characters must not begin a line and some must not end one (kinsoku; JIS X 4051). Words of
+other scripts stay whole.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _NOT_LAST: Final = frozenset("（「『【〈《〔［｛([{")
 
 
 def text_of(plain: str, style: str = "") -> Text:
-    """A text that wraps as its characters ask for."""
+    """Return a rich text that wraps by the rules of its script."""
     wide = cells(plain) != len(plain)
     return Wide(plain, style) if wide else Text(plain, style)
 
 
 def breaks(line: str, width: int) -> list[int]:
-    """Where to break a line so that no part is wider than `width`: indices into it, ascending."""
+    """Return the indices at which to break a line so that no part has more than `width` columns."""
     found: list[int] = []
     start = 0
     while cells(line[start:].rstrip()) > width:
@@ -52,7 +52,7 @@ def _may_break(line: str, at: int) -> bool:
 
 
 class Wide(Text):
-    """A text in which a line may end between two wide characters."""
+    """A rich text whose lines may end between two wide characters."""
 
     def wrap(
         self,
@@ -64,7 +64,7 @@ class Wide(Text):
         tab_size: int = 8,
         no_wrap: bool | None = None,
     ) -> Lines:
-        """As rich wraps, but also between wide characters."""
+        """Wrap as rich does, but also between wide characters."""
         if no_wrap or self.no_wrap:
             cut = super().wrap(
                 console,

@@ -1,4 +1,4 @@
-"""Building one's own work: a workspace's files into images, and what is still to be written."""
+"""Builds the images of a workspace, and finds the steps that are still to be written."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from vmmlab.images.sources import FromReference, Prebuilt, PrebuiltSource
 from vmmlab.workspace.model import Workspace
 
 ALL: Final = "vmm"
-"""In place of a lab: all labs, all from the student's own files."""
+"""The name that stands for all labs, built from the student's own files."""
 
 _GIVEN: Final = ("boot", "core", "include", "vmm.ld")
 
 
 def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") -> Iterator[Text]:
-    """Build `lab` (or `ALL`) of the workspace into its folder build/ and say what comes next.
+    """Build a lab into the folder build/ of a workspace; yield what to tell the student.
 
     Args:
         here: the workspace.
         course: the course.
         lab: a lab's name, or `ALL`.
-        arch: what to build for.
+        arch: the architecture to build for.
 
     Raises:
         UsageError: there is no such architecture.
@@ -62,15 +62,15 @@ def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") ->
 
 
 def folder_of(root: Path, lab: str, arch: str) -> Path:
-    """Where a workspace keeps the image of `lab` (or `ALL`)."""
+    """Return the folder in which a workspace keeps the image of a lab, or of `ALL`."""
     return root / "build" / (lab if arch == "x86_64" else f"{lab}-{arch}")
 
 
 def open_steps(lab: Lab, files: Mapping[str, bytes]) -> Iterator[tuple[Step, int]]:
-    """The steps at which the student's files still stop, each with the line of the stop."""
+    """Yield the steps at which the student's files still stop, each with the line of the stop."""
     for step in lab.steps:
         c, assembly = re.escape(step.id), re.escape(step.id.replace(".", "_"))
-        # Not in a comment: the reference's markup quotes such lines.
+        # Not in a comment: the markup of the reference contains such lines.
         stop = re.compile(
             rf"""^(?!\s*\*).*(vmm_todo\s*\(\s*"{c}"|VMM_TODO\d*\s*\(\s*{assembly}\s*\))""".encode()
         )
@@ -122,7 +122,7 @@ def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str, arch: str) 
 def own_image(
     here: Workspace, course: Course, lab: str, arch: str = "x86_64", delays: Delays = "fast"
 ) -> tuple[Image, Mapping[str, bytes]]:
-    """Build from what lies in a workspace, its given files included; also return its own files.
+    """Build a lab from a workspace, its given files included; also return the student's files.
 
     Raises: as for `build`.
     """
@@ -150,7 +150,7 @@ def image_of(
 
     Raises:
         UsageError: there is no such architecture.
-        BuildFailed: they do not make an image.
+        BuildFailed: the files do not make an image.
         InfraError: a tool is missing or failed.
     """
     require(("gcc", "ld", "objcopy"))
@@ -162,16 +162,20 @@ def image_of(
 
 
 def labs_of(course: Course, lab: str) -> list[Lab]:
-    """The labs whose files are the student's in `lab` or `ALL`; UsageError if there is none."""
+    """Return the labs whose files are the student's when a lab or `ALL` is built.
+
+    Raises:
+        UsageError: there is no such lab.
+    """
     if lab == ALL:
         return [one for one in course.labs.values() if one.files]
     return [course.lab(lab)]
 
 
 def install(image: Image, target: Path) -> Path:
-    """Put copies where the reader looks for them; return the one with the symbols.
+    """Copy an image to a folder of the workspace; return the file with the symbols.
 
-    Each file appears whole, so two builds at once do no harm.
+    Each file appears whole, so that two builds may run at once.
     """
     target.mkdir(parents=True, exist_ok=True)
     for source, name in ((image.elf, "vmm.elf"), (image.kernel, "vmm.elf32")):
@@ -181,7 +185,7 @@ def install(image: Image, target: Path) -> Path:
 
 
 def _changed(root: Path, tree: Path) -> Iterator[str]:
-    """The given files whose code differs in this workspace; their comments may be translated."""
+    """Yield the given files whose code differs in this workspace; comments may be translated."""
     for name in _GIVEN:
         given = tree / name
         for path in sorted(given.rglob("*")) if given.is_dir() else [given]:

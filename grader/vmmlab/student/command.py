@@ -1,4 +1,4 @@
-"""How a person's QEMU is called, and what the program that has the terminal needs around it."""
+"""The command line of a QEMU for interactive use, and keeping the terminal's settings."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def sandboxed(
 
 @contextmanager
 def terminal_kept() -> Iterator[None]:
-    """Give the terminal back as it was, also when the program on it was killed."""
+    """Restore the terminal's settings, even if the program that used it was killed."""
     try:
         before = termios.tcgetattr(0)
     except termios.error:

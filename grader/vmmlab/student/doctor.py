@@ -1,4 +1,4 @@
-"""What this machine has of what the kit needs, and the one line that mends what is missing."""
+"""Checks whether this machine has what the kit needs, and names the command that mends it."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ OPTIONAL: Final = {
     "grub-i386-pc": msg("for vmmlab iso"),
     "xorriso": msg("for vmmlab iso"),
 }
-"""Tools that one can do without, and what for they are."""
+"""The optional tools, and what each one is for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing that was looked for.
+    """One tool or Python package that was looked for.
 
     Attributes:
         name: the tool or Python package.
         ok: whether it is there and works.
         detail: its version, or what is wrong with it.
-        remedy: what to do about it when no Debian package mends it.
-        package: the Debian package that brings it, "" for none.
+        remedy: what to do about it if no Debian package helps.
+        package: the Debian package that has it; "" for none.
         optional: whether the kit works without it.
     """
 
@@ -67,12 +67,17 @@ def mend(items: Iterable[Item]) -> Text:
 
 
 def healthy(items: Iterable[Item]) -> bool:
-    """Whether nothing that is needed is missing."""
+    """Return whether everything is there that the kit cannot work without."""
     return all(item.ok or item.optional for item in items)
 
 
 def lines(items: Sequence[Item], say: Reader | None = None) -> Iterator[str]:
-    """The report as text, a line for each thing, then what to do; in English unless `say` says."""
+    """Yield the report as text: a line for each item, then what to do.
+
+    Args:
+        items: from `examine`.
+        say: the reader; else English.
+    """
     say = Reader() if say is None else say
     width = max(len(item.name) for item in items)
     for item in items:
@@ -93,7 +98,7 @@ def lines(items: Sequence[Item], say: Reader | None = None) -> Iterator[str]:
 
 
 def _missing(name: str, detail: Text = "", remedy: Text = "") -> Item:
-    """Return the item for a tool that is not there; with a `remedy` no package is named."""
+    """Return the item for a missing tool; a `remedy` takes the place of the package."""
     package = "" if remedy else tools.PACKAGES.get(name, "")
     return Item(name, False, detail, remedy, package, optional=name in OPTIONAL)
 
@@ -176,7 +181,7 @@ def _python_packages() -> Iterator[Item]:
 
 
 def _ask(argv: Sequence[str]) -> str | None:
-    """What a tool prints, or None when it does not run."""
+    """Return what a tool prints, or None if it does not run."""
     try:
         done = subprocess.run(
             argv,

@@ -1,6 +1,7 @@
-"""A medium that a PC boots from: GRUB and one VMM, for a CD drive and for a stick alike.
+"""Makes an image that a PC boots from a CD or a USB stick: GRUB and one VMM.
 
-It starts by BIOS, or by the "legacy boot" of a UEFI firmware, and hands over by Multiboot 0.6.96.
+The PC starts it by BIOS, or by the "legacy boot" of UEFI firmware. GRUB starts the VMM by Multiboot
+0.6.96.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def make_iso(kernel: Path, title: str, output: Path) -> None:
     """Write an image for a CD or, byte by byte, for a stick.
 
     Args:
-        kernel: what QEMU's -kernel takes: ELF32 with a Multiboot header.
-        title: what GRUB's menu shows, and the command line; letters, digits, blanks, underscores.
+        kernel: an ELF32 file with a Multiboot header, as for QEMU's -kernel.
+        title: the entry in GRUB's menu and the command line: letters, digits, blanks, underscores.
         output: the image; appears whole or not at all.
 
     Raises:

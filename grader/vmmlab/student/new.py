@@ -1,4 +1,4 @@
-"""Make a workspace with everything in it, the prebuilt labs included."""
+"""Makes a workspace with everything in it, the prebuilt labs included."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def new_workspace(dest: Path, course: Course, answers: Answers) -> Path:
 
 
 def populate(directory: Path, course: Course) -> None:
-    """Add to a rendered template what is not in it: for the hook of plain cookiecutter.
+    """Add what a rendered template lacks; the hook of plain cookiecutter calls this.
 
     Args:
         directory: the folder that cookiecutter has just made.

@@ -1,7 +1,7 @@
-"""The pytest plugin: in a workspace it makes `pytest` grade one's own work; elsewhere, nothing.
+"""The pytest plugin: in a workspace `pytest` grades the student's own work; elsewhere it is inert.
 
-pytest loads this module in every project of an environment that has vmmlab, so it imports nothing
-until it has seen a workspace.toml.
+pytest loads this module in every project of an environment that has vmmlab installed, so it imports
+nothing of vmmlab until it has found a workspace.toml.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> None:
-    """Wake up if this is a workspace."""
+    """Register the plugin of a workspace if pytest runs in one."""
     root = _workspace_of(early_config)
     if root is not None:
         early_config.pluginmanager.register(WorkspacePlugin(root), "vmmlab-workspace")
 
 
 def _workspace_of(config: pytest.Config) -> Path | None:
-    """The workspace that holds the working directory, the rootdir or an argument."""
+    """Return the workspace that holds the working directory, the rootdir or an argument."""
     here = str(config.invocation_params.dir)
     starts = [here, str(config.rootpath)]
     for argument in getattr(config.known_args_namespace, "file_or_dir", None) or ():
@@ -68,7 +68,7 @@ class WorkspacePlugin:
         self.verdicts: list[Report | tuple[str, VmmlabError]] = []
 
     def pytest_addoption(self, parser: pytest.Parser) -> None:
-        """Add what a workspace needs."""
+        """Add the options of a workspace."""
         group = parser.getgroup("vmmlab", "grading the labs of this workspace")
         group.addoption(
             "--arch",
@@ -131,7 +131,7 @@ class WorkspacePlugin:
         config.pluginmanager.register(self.engine, "vmmlab-engine")
 
     def pytest_report_header(self) -> str:
-        """Say what is going to be graded."""
+        """Name the workspace, the cohort and the architecture."""
         name = self.cohort.name if self.cohort else "?"
         arch = "" if self.arch == "x86_64" else f", {self.arch}"
         assert self.say is not None
@@ -139,7 +139,7 @@ class WorkspacePlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """If nothing is left since no lab asked for has checks for this architecture, say so."""
+        """Raise UsageError if no selected lab has checks for this architecture."""
         from vmmlab.base.errors import UsageError
         from vmmlab.i18n.translate import error_text
 
@@ -154,7 +154,7 @@ class WorkspacePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Make the reports; what could not be judged changes the exit code."""
+        """Make the reports; a check that could not be judged changes the exit code."""
         from vmmlab.report import Report, exit_code
         from vmmlab.report.make import report_of
 
@@ -179,7 +179,7 @@ class WorkspacePlugin:
             session.exitstatus = max([int(session.exitstatus), *codes])
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Show the reports in place of tracebacks."""
+        """Show the reports instead of tracebacks."""
         from vmmlab.i18n.translate import error_text
         from vmmlab.report import Report
         from vmmlab.report.terminal import render
@@ -205,7 +205,7 @@ class WorkspacePlugin:
                 terminalreporter.write_line(text, red=True)
 
     def _run_of(self, path: Path) -> LabRun | None:
-        """The lab whose checks `path` holds, if it is the copy in this workspace."""
+        """Return the run of the lab whose checks `path` holds, if it is this workspace's copy."""
         assert self.course is not None
         lab = path.parent.name
         if (

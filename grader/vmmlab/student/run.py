@@ -38,13 +38,13 @@ def run(
     gdb: bool,
     say: Reader | None = None,
 ) -> int:
-    """Boot `what` and return 0 when it ended by itself as it should.
+    """Boot a lab and return the exit code: 0 if the machine ended by itself, as it should.
 
     Args:
         what: the lab and the machine.
         course: the course.
         source: the workspace to boot from, the folder of a submission, or "reference".
-        gdb: under gdb, on this terminal.
+        gdb: run it under gdb, on this terminal.
         say: the reader's language; else English.
 
     Raises:
@@ -91,14 +91,14 @@ def image_for(
     arch: str = "x86_64",
     delays: Delays = "fast",
 ) -> Image:
-    """Build what is to be booted.
+    """Build the image to boot.
 
     Args:
         lab: a lab's name, or `vmmlab.student.build.ALL`.
         course: the course.
         source: a workspace, the folder of a submission, or "reference".
         arch: what to build for.
-        delays: "faithful" for real processors, which need the time.
+        delays: "faithful" for real processors, which need longer delays.
 
     Raises: as for `run`.
     """
@@ -119,7 +119,7 @@ def image_for(
 
 
 def _sandbox_for(source: Workspace | str) -> Sandbox:
-    """Somebody else's code runs in a sandbox or not at all."""
+    """Return the sandbox; other people's code is refused without one."""
     return Sandbox.choose(require=isinstance(source, str) and not Source(source).trusted)
 
 

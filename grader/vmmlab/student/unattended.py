@@ -1,4 +1,4 @@
-"""A boot without a terminal: wait until nothing more can happen, then show what was printed."""
+"""Boots without a terminal: waits until nothing more can happen, then shows what was printed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POLL_S: Final = 0.1
 _QUIET_S: Final = 2.0
 """After a TODO, a silence this long means that the other CPUs wait for the stopped one."""
 _AT_TODO: Final = re.compile(rf"^TODO\({STEP_ID.pattern}\) in ", re.MULTILINE)
-"""What vmm_todo prints (core/todo.c)."""
+"""The line that vmm_todo prints (core/todo.c)."""
 _RFLAGS_IF: Final = 0x200
 
 
@@ -45,7 +45,7 @@ def boot_unattended(spec: MachineSpec, sandbox: Sandbox, timeout_s: float, say: 
 
 
 def _until_terminated(work: Coroutine[Any, Any, int]) -> int:
-    """Run `work`; SIGTERM ends it in good order, and is then passed on to who handles it."""
+    """Run `work`; SIGTERM ends it in good order and is then delivered to its former handler."""
     before = signal.getsignal(signal.SIGTERM)
     terminated = False
 
@@ -78,10 +78,10 @@ def _until_terminated(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _boot(spec: MachineSpec, sandbox: Sandbox, timeout_s: float, say: Reader) -> int:
-    """Boot until nothing more can come or the time is over; then show what it printed.
+    """Boot until nothing more can happen or the time is over; then show what was printed.
 
-    Nothing more comes when all CPUs have halted, the machine has reset, or a CPU has stopped at a
-    TODO and the others print nothing.
+    Nothing more happens when all CPUs have halted, the machine has reset, or a CPU has stopped at
+    a TODO and the others print nothing.
     """
     async with Machine(spec, sandbox) as machine:
         await machine.gdb.resume()
@@ -108,7 +108,7 @@ async def _boot(spec: MachineSpec, sandbox: Sandbox, timeout_s: float, say: Read
 
 
 async def _all_halted(machine: Machine) -> bool:
-    """Whether every CPU executed HLT with interrupts off, or was never started."""
+    """Return whether every CPU executed HLT with interrupts off, or was never started."""
     said = await machine.qmp.execute("human-monitor-command", {"command-line": "info registers -a"})
     states = re.findall(r"[ER]FL=([0-9a-f]+).*?HLT=(\d)", str(said), re.DOTALL)
     return len(states) == machine.spec.cpus and all(

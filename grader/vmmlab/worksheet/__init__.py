@@ -1,4 +1,4 @@
-"""What the notebooks labs/labN/worksheet.ipynb import. It holds no answers and gives no points.
+"""What the notebooks labs/labN/worksheet.ipynb import. It has no answers and gives no points.
 
 The numbers of a question come from the student (`student`, `Numbers`), a `Check` turns answers into
 points, `assemble`, `disassemble`, `run` and `race` let a student try machine code, and `boot_lab`

@@ -1,8 +1,7 @@
-"""From answers to points, in the form that nbgrader reads. It does not know what is right.
+"""Turns answers into points in the form that nbgrader reads. It has no right answers.
 
-nbgrader takes the last value of a test cell for its points if it is a float; an exception or
-anything on stderr is 0. So nothing here raises because of an answer, whatever it is, and remarks go
-to stdout.
+nbgrader takes the last value of a test cell as its points if it is a float; an exception or any
+output on stderr means 0. So no answer makes anything here raise, and remarks go to stdout.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _KINDS: Final = {int: msg("a whole number"), str: msg("a text")}
 
 
 class Foreign:
-    """Stands in a test for an answer that is no plain value. It equals nothing but itself."""
+    """Takes the place of an answer that is no plain value. It equals only itself."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -31,9 +30,9 @@ class Foreign:
 
 
 def plain(text: str) -> object:
-    """The value that a kernel sent as the `repr` of its `repr`: numbers, text, lists of these.
+    """Return the value that a kernel sent as the `repr` of its `repr`: numbers, text, lists.
 
-    Nothing is executed for it. Whatever is not written as a literal is a `Foreign`.
+    Nothing is executed. A value that is not written as a literal becomes a `Foreign`.
     """
     shown: object = text
     try:
@@ -46,13 +45,13 @@ def plain(text: str) -> object:
 class Check:
     """The points of one question.
 
-    First the visible part names the answers: `number`, `code`, `text` and the others say what form
-    an answer must have, and print what is wrong with it. The hidden part compares. Where there is
-    no hidden part, as in what a student has, the form alone counts.
+    The visible part comes first: `number`, `code`, `text` and the others check the form of an
+    answer, and print what is wrong with it. The hidden part compares. Without a hidden part, as in
+    the student's copy, the form alone counts.
 
     Args:
         maximum: the points of the cell.
-        who: the student, for the language of the remarks; English if nobody is named.
+        who: the student, for the language of the remarks; None for English.
     """
 
     def __init__(self, maximum: float, who: Student | None = None) -> None:
@@ -64,16 +63,16 @@ class Check:
         self._offered = 0.0
 
     def number(self, name: str, answer: object, bits: int = 64) -> None:
-        """The answer must be a whole number that fits in `bits` bits, without a sign."""
+        """Require a whole number that fits in `bits` bits, without a sign."""
         fits = type(answer) is int and 0 <= answer < 1 << bits
         self._form(name, answer, fits, msg("a whole number from 0 to 2**{bits} - 1", bits=bits))
 
     def flag(self, name: str, answer: object) -> None:
-        """The answer must be True or False."""
+        """Require True or False."""
         self._form(name, answer, type(answer) is bool, msg("True or False"))
 
     def code(self, name: str, answer: object, length: int | None = None) -> None:
-        """The answer must be bytes, as `bytes.fromhex ("90 90")` gives them."""
+        """Require bytes, such as `bytes.fromhex ("90 90")` returns."""
         fits = type(answer) is bytes and len(answer) > 0 and length in (None, len(answer))
         wanted = msg('bytes, such as bytes.fromhex("90 90")')
         if length is not None:
@@ -81,7 +80,7 @@ class Check:
         self._form(name, answer, fits, wanted)
 
     def text(self, name: str, answer: object, choices: Collection[str] = ()) -> None:
-        """The answer must be text, one of the choices if there are any."""
+        """Require text, and one of the choices if there are any."""
         fits = type(answer) is str and answer.strip() != "" and (not choices or answer in choices)
         wanted = (
             msg("one of these: {choices}", choices=", ".join(map(repr, choices)))
@@ -91,7 +90,7 @@ class Check:
         self._form(name, answer, fits, wanted)
 
     def items(self, name: str, answer: object, kind: type, length: int | None = None) -> None:
-        """The answer must be a list of things of one kind."""
+        """Require a list of values of one kind."""
         fits = (
             type(answer) is list
             and all(type(one) is kind for one in answer)
@@ -121,12 +120,12 @@ class Check:
             if holds(*answers):
                 self._earned += points
         except Exception:
-            # An answer is anything: what cannot be judged is wrong.
+            # An answer can be anything; one that cannot be judged is wrong.
             return
 
     @property
     def points(self) -> float:
-        """What the cell is worth now: its last value."""
+        """The points of the cell; a test cell ends with this value."""
         if self._offered:
             if abs(self._offered - self._maximum) > 1e-9:
                 raise ValueError(f"{self._offered} points offered, {self._maximum} expected")

@@ -11,23 +11,23 @@ from vmmlab.worksheet.libraries import imported
 from vmmlab.x86.decode import decode
 
 Bits = Literal[16, 32, 64]
-"""The mode of some code."""
+"""The processor mode of machine code."""
 
 _DECIMAL: Final = re.compile(r"(?<![\w.])(0|[1-9]\d*)(?![\w.])")
-"""Numbers that keystone would take for hexadecimal, at most places: `10(%rdi)` is 0x10 to it."""
+"""Numbers that keystone takes for hexadecimal in most places, as in `10(%rdi)`."""
 
 
 def assemble(text: str, bits: Bits, *, att: bool = False, address: int = 0) -> bytes:
-    """Machine code of assembly lines.
+    """Return the machine code of assembly lines.
 
     Args:
         text: lines in Intel syntax, as `mov al, 1` or `lock inc dword ptr cs:[0x10]`.
         bits: 16, 32 or 64: the mode of the code.
-        att: AT&T syntax instead, as `movb $1, %al`; it is what the VMM's own files use.
-        address: where the code will lie; matters for jumps out of it.
+        att: AT&T syntax instead, as `movb $1, %al`, which the files of the VMM use.
+        address: the address of the code; it matters for jumps out of the code.
 
     Raises:
-        UsageError: the lines are no assembly, or keystone is not installed.
+        UsageError: the lines cannot be assembled, or keystone is not installed.
     """
     keystone = imported("keystone", "keystone-engine")
     modes = {16: keystone.KS_MODE_16, 32: keystone.KS_MODE_32, 64: keystone.KS_MODE_64}
@@ -49,12 +49,12 @@ def assemble(text: str, bits: Bits, *, att: bool = False, address: int = 0) -> b
 
 
 def disassemble(code: bytes, bits: Bits, address: int = 0) -> list[str]:
-    """The instructions in `code` as text, one an entry; "?" where it is none.
+    """Return the instructions in `code` as text, one an entry; "?" for bytes that are none.
 
     Args:
         code: machine code.
-        bits: 16, 32 or 64: the mode it is read in.
-        address: where it lies; matters for the targets of jumps.
+        bits: 16, 32 or 64: the mode of the code.
+        address: the address of the code; it matters for the targets of jumps.
     """
     found: list[str] = []
     at = 0

@@ -1,4 +1,4 @@
-"""What nbgrader must be told: worksheets are graded safely, and with everybody's own numbers.
+"""Configures nbgrader so that worksheets are graded safely, with each student's own numbers.
 
 In nbgrader_config.py:
 
@@ -24,18 +24,18 @@ from vmmlab.base.message import msg
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.worksheet.kernel import Kernel
-from vmmlab.worksheet.two_kernels import Source, Timing, grade_apart
+from vmmlab.worksheet.two_kernels import ReleasedCell, Timing, grade_in_two_kernels
 
 STUB: Final = "# YOUR CODE HERE"
 
 
 class NameCohort(NbGraderPreprocessor):  # type: ignore[misc]
-    """Writes the class's name into a worksheet that is about to be released."""
+    """Writes the name of the class into a worksheet before its release."""
 
     cohort = Unicode("dev", help="the name of the class").tag(config=True)
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
-        """Change the one call that says whose numbers these are."""
+        """Change the call of `worksheet.student`."""
         for cell in nb.cells:
             if cell.cell_type == "code":
                 named = f"worksheet.student(os.environ, cohort={self.cohort!r}"
@@ -44,22 +44,22 @@ class NameCohort(NbGraderPreprocessor):  # type: ignore[misc]
 
 
 class RefuseLinks(NbGraderPreprocessor):  # type: ignore[misc]
-    """Refuses a submission with symbolic links: nbgrader would read what they point to.
+    """Refuses a submission with symbolic links: nbgrader would follow them.
 
-    That can be another student's worksheet, or the solved one.
+    They may point to another student's worksheet, or to the solution.
     """
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
-        """Look at the submission's folder; the notebook is left as it is."""
+        """Check the folder of the submission; the notebook is not changed."""
         refuse_links(Path(resources["metadata"]["path"]))
         return nb, resources
 
 
 def refuse_links(folder: Path) -> None:
-    """Look through a submission, submitted/STUDENT/LAB.
+    """Check a submission, submitted/STUDENT/LAB, for links and special files.
 
     Raises:
-        SubmissionError: it has a link in it, or something that is neither file nor folder.
+        SubmissionError: it has a link, or something that is neither a file nor a folder.
     """
     for path in (folder.parent, folder, *sorted(folder.rglob("*"))):
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
@@ -76,8 +76,8 @@ def refuse_links(folder: Path) -> None:
 class ExecuteApart(NbGraderPreprocessor):  # type: ignore[misc]
     """Runs a submitted worksheet in two sandboxed kernels; see `vmmlab.worksheet.two_kernels`.
 
-    VMMLAB_STUDENT names whoever handed it in: the name is nbgrader's, from the folder in
-    submitted/, and nothing in the submission changes it.
+    VMMLAB_STUDENT is the student's id. It comes from nbgrader, which takes it from the folder in
+    submitted/; nothing in the submission changes it.
     """
 
     sandbox_required = Bool(True, help="refuse to run where there is no sandbox").tag(config=True)
@@ -97,7 +97,7 @@ class ExecuteApart(NbGraderPreprocessor):  # type: ignore[misc]
         box = Sandbox.choose(require=True) if self.sandbox_required else _best()
         limits = ResourceLimits(file_mib=64, cpu_s=int(self.notebook_s), memory_mib=self.memory_mib)
         environment = {"VMMLAB_STUDENT": told["student"], "NBGRADER_EXECUTION": "autograde"}
-        stops = grade_apart(
+        stops = grade_in_two_kernels(
             nb,
             _sources(told["db_url"], told["notebook"], told["assignment"]),
             partial(Kernel, box, environment, limits),
@@ -112,13 +112,13 @@ def _best() -> Sandbox:
     return Sandbox.choose(require=False)
 
 
-def _sources(db_url: str, notebook: str, assignment: str) -> dict[str, Source]:
-    """The instructor's own code cells as they were released, by id."""
+def _sources(db_url: str, notebook: str, assignment: str) -> dict[str, ReleasedCell]:
+    """Return the code cells as they were released, by id."""
     with Gradebook(db_url) as book:
         found = book.find_notebook(notebook, assignment)
         graded = {cell.name for cell in found.grade_cells}
         return {
-            cell.name: Source(
+            cell.name: ReleasedCell(
                 cell.source,
                 "answer" if not cell.locked else "test" if cell.name in graded else "given",
             )
@@ -131,9 +131,9 @@ def configure(config: Any, cohort: str = "dev") -> None:
     """Fill in a course's nbgrader configuration.
 
     Args:
-        config: what `get_config ()` returned.
-        cohort: the name of the class. Another name gives everyone other numbers; do not change it
-            between releasing a worksheet and grading it.
+        config: the result of `get_config ()`.
+        cohort: the name of the class. Another name gives all students other numbers; do not change
+            it between releasing a worksheet and grading it.
     """
     config.NameCohort.cohort = cohort
     config.GenerateAssignment.preprocessors = [
@@ -148,5 +148,5 @@ def configure(config: Any, cohort: str = "dev") -> None:
         ExecuteApart if one is Execute else one
         for one in Autograde.autograde_preprocessors.default()
     ]
-    # nbgrader's own stub raises, and then nobody can run a worksheet from top to bottom.
+    # nbgrader's own stub raises, so that a worksheet could not be run from top to bottom.
     config.ClearSolutions.code_stub = {"python": STUB}

@@ -1,7 +1,6 @@
-"""Boots a student's own VMM from a notebook and shows what was seen from outside. Gives no points.
+"""Boots a student's own VMM from a notebook and shows the evidence. Gives no points.
 
-Where there is no workspace, or no QEMU, it says so in place of a boot: a worksheet can always be
-run to its end.
+Without a workspace or QEMU it says so instead of booting: a worksheet can always be run to its end.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ _SHOWN_SERIAL = 12  # lines
 
 @dataclass(frozen=True)
 class BootReport:
-    """One boot for a reader.
+    """One boot, shown to a reader.
 
     Attributes:
         lab: the lab that was built.
-        observation: everything that was seen, or None if there was no boot.
-        problem: why there was none, else "".
-        reader: who reads it, for the language.
+        observation: the evidence of the boot, or None if there was no boot.
+        problem: why there was no boot, else "".
+        reader: the student, for the language.
     """
 
     lab: str
@@ -59,11 +58,11 @@ def boot_lab(
     """Build `lab` from a workspace, boot it once and follow every AP from milestone to milestone.
 
     Args:
-        lab: for example `lab3`; the other labs come ready-made.
-        workspace: the folder that `vmmlab new` made, or one in it; `~` is understood.
+        lab: for example `lab3`; the other labs are prebuilt.
+        workspace: the folder that `vmmlab new` made, or a folder in it; `~` is understood.
         cpus: how many processors the machine has, 1 to 16.
         seed: varies memory size and command line.
-        reader: who reads the report, for the language; English if nobody is named.
+        reader: the student, for the language; None for English.
     """
     say = reader_for(reader)
     if not 1 <= cpus <= 16:
@@ -77,7 +76,7 @@ def boot_lab(
 
 
 def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
-    # Imported here: most of a worksheet needs none of it.
+    # Imported here because most of a worksheet does not need it.
     from vmmlab.course import submission
     from vmmlab.course.find import find_course
     from vmmlab.course.load import load_course

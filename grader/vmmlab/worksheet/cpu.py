@@ -19,11 +19,11 @@ _GENERAL: Final = (
 _SEGMENTS: Final = ("cs", "ds", "es", "ss", "fs", "gs")
 _BUFFER: Final = 8 * 1024 * 1024
 _MOST_PRIVATE: Final = 2000
-"""Instructions that a CPU may take without touching memory, before it is the other one's turn."""
+"""The most instructions without memory access that a CPU executes in one turn."""
 
 
 class TrialCpu:
-    """One engine with one piece of code; every page is there when it is touched."""
+    """One CPU with one piece of code; each page of memory is made when it is first touched."""
 
     def __init__(self, code: bytes, bits: Bits, address: int, memory: Mapping[int, bytes]) -> None:
         unicorn = imported("unicorn", "unicorn")
@@ -31,7 +31,7 @@ class TrialCpu:
         modes = {16: unicorn.UC_MODE_16, 32: unicorn.UC_MODE_32, 64: unicorn.UC_MODE_64}
         self._error = unicorn.UcError
         self._engine: Any = unicorn.Uc(unicorn.UC_ARCH_X86, modes[bits])
-        # Otherwise it is 1 GiB of address space, for a few instructions.
+        # The default is 1 GiB of address space, for a few instructions.
         self._engine.ctl_set_tcg_buffer_size(_BUFFER)
         self._bits = bits
         self._code = code
@@ -44,7 +44,7 @@ class TrialCpu:
         self._ids: dict[str, int] = {
             name: getattr(x86_const, f"UC_X86_REG_{real.upper()}") for name, real in width.items()
         }
-        # In 32- and 64-bit mode the segments are flat, and no table to load them from is there.
+        # In 32- and 64-bit mode the segments are flat, and there is no table to load them from.
         if bits == 16:
             for name in _SEGMENTS:
                 self._ids[name] = getattr(x86_const, f"UC_X86_REG_{name.upper()}")
@@ -63,15 +63,19 @@ class TrialCpu:
 
     @property
     def inside(self) -> bool:
-        """Whether the next instruction is one of the code's."""
+        """Whether the next instruction belongs to the code."""
         return self._first <= self.at < self._first + len(self._code)
 
     def is_out(self, state: Any) -> bool:
-        """Whether a CPU in this state has left the code."""
+        """Return whether a CPU in this state has left the code."""
         return not self._first <= state[0] < self._first + len(self._code)
 
     def set(self, name: str, value: int) -> None:
-        """Give a register a value."""
+        """Set a register.
+
+        Raises:
+            UsageError: there is no such register in this mode.
+        """
         if name not in self._ids:
             raise UsageError(
                 msg(
@@ -84,20 +88,20 @@ class TrialCpu:
         self._engine.reg_write(self._ids[name], value)
 
     def step(self) -> bool:
-        """Execute one instruction; False if that cannot be done."""
+        """Execute one instruction; return False if it faults."""
         before = self.at
         try:
-            # The end keeps the engine from reading on: what lies behind may be data that change.
+            # The end address keeps the engine from reading on: data that change may follow.
             self._engine.emu_start(before, before + self._length(), count=1)
         except self._error:
-            # A fetch from where nothing is comes later, as being outside: this is a fault.
+            # A jump out of the code fails here only at the fetch: then the address has changed.
             self.at = self._next()
             return self.at != before
         self.at = self._next()
         return True
 
     def to_memory(self) -> None:
-        """Go on to the next instruction that touches memory."""
+        """Execute up to the next instruction that touches memory."""
         for _ in range(_MOST_PRIVATE):
             if not self.inside or self._touches() or not self.step():
                 return
@@ -108,7 +112,7 @@ class TrialCpu:
         return found is None or found.uses_stack or bool(accesses(code, self.at, self._bits, {}))
 
     def splits(self) -> bool:
-        """Whether the next instruction reads, then writes memory, and others may come between."""
+        """Return whether the next instruction reads and writes memory without being atomic."""
         found = self._decoded()
         return found is not None and found.changes_memory and not found.locked
 
@@ -120,7 +124,7 @@ class TrialCpu:
         return found.size if found else 1
 
     def state(self) -> tuple[int, ...]:
-        """All that tells this CPU from the other, hashable."""
+        """Return the state of this CPU without its memory, hashable."""
         return (
             self.at,
             self._engine.reg_read(self._flags),
@@ -128,28 +132,28 @@ class TrialCpu:
         )
 
     def load(self, state: tuple[int, ...]) -> None:
-        """Become a CPU in that state."""
+        """Restore a state."""
         self.at = state[0]
         self._engine.reg_write(self._flags, state[1])
         for one, value in zip(self._ids.values(), state[2:], strict=True):
             self._engine.reg_write(one, value)
 
     def registers(self) -> dict[str, int]:
-        """All registers by name."""
+        """Return all registers by name."""
         return {name: self._engine.reg_read(one) for name, one in self._ids.items()}
 
     def put(self, address: int, content: bytes) -> None:
-        """Write memory from outside."""
+        """Write memory."""
         self._map(address, len(content))
         self._engine.mem_write(address, content)
 
     def get(self, address: int, count: int) -> bytes:
-        """Read memory from outside."""
+        """Read memory."""
         self._map(address, count)
         return bytes(self._engine.mem_read(address, count))
 
     def pages(self) -> dict[int, bytes]:
-        """All memory that was touched."""
+        """Return all pages that were touched, by address."""
         return {page: bytes(self._engine.mem_read(page, PAGE)) for page in sorted(self._mapped)}
 
     def _next(self) -> int:

@@ -15,15 +15,15 @@ CODE: Final = 0x7000
 
 @dataclass(frozen=True)
 class After:
-    """What some code has done.
+    """The state after executing some code.
 
     Attributes:
-        registers: by name, 64-bit names in every mode: `registers["rsp"]`; segments too.
+        registers: by their 64-bit names in every mode, as `registers["rsp"]`; segments too.
         address: linear address of the next instruction.
-        finished: it has run past its last instruction, or to where nothing of it lies.
-        steps: instructions executed.
-        written: places that were written to, as (address, number of bytes), in order.
-        memory: bytes of the pages in use, by the address of each page.
+        finished: it has run past its last instruction, or jumped out of the code.
+        steps: the number of executed instructions.
+        written: the writes to memory, as (address, number of bytes), in order.
+        memory: the pages in use, by address.
     """
 
     registers: Mapping[str, int]
@@ -34,7 +34,7 @@ class After:
     memory: Mapping[int, bytes] = field(repr=False)
 
     def bytes_at(self, address: int, count: int) -> bytes:
-        """`count` bytes of memory; what was never touched is 0."""
+        """Return `count` bytes of memory; untouched memory is 0."""
         return bytes(
             self.memory.get(at & -PAGE, bytes(PAGE))[at % PAGE]
             for at in range(address, address + count)
@@ -51,18 +51,18 @@ def run(
     start: int | None = None,
     steps: int = 1000,
 ) -> After:
-    """Execute `code` on a CPU of its own and say what came of it.
+    """Execute `code` on a CPU of its own and return the state afterwards.
 
-    Memory is there wherever it is asked for, and 0. In 16-bit mode the segments count.
+    There is memory at every address, and it is 0. In 16-bit mode the segments count.
 
     Args:
         code: machine code.
         bits: 16, 32 or 64: the mode of the CPU.
         registers: values before the first instruction, by 64-bit name (`rsp`) or segment (`cs`).
-        memory: what is in memory before, by linear address.
+        memory: the content of memory before, by linear address.
         address: linear address of the code.
         start: linear address of the first instruction to execute, if not the code's first.
-        steps: how many instructions it may take.
+        steps: the most instructions to execute.
 
     Raises:
         UsageError: a register's name is wrong, or unicorn is not installed.

@@ -1,8 +1,7 @@
-"""One IPython kernel behind `vmmlab.host.sandbox`. It knows code and what came of it, no points.
+"""One IPython kernel in a sandbox. It runs code and returns the output; it does not know points.
 
-Between the inside and the outside there are only the kernel's sockets, in a folder of their own:
-Jupyter's messages are JSON with a signature. Of what a kernel sends, plain text is kept and nothing
-else, and only so much of it.
+Only the kernel's sockets connect the inside with the outside, in a folder of their own. Jupyter's
+messages are JSON with a signature. Only plain text is kept of a kernel's messages, up to a limit.
 
 Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html
 """
@@ -27,26 +26,26 @@ from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox, kill_tree
 
 MOST_TEXT: Final = 100_000
-"""Characters of output that are kept of one cell."""
+"""The most characters of output that are kept of one cell."""
 STOPPED: Final = "Stopped"
-"""What the output of a cell is called that did not come to its end."""
+"""The name of the error in the output of a cell that was stopped."""
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
-"""An installed one holds the whole course in `data`: the instructor's with all solutions."""
+"""The package; an installed one has the whole course in `data`, perhaps with all solutions."""
 _LONG_FOLDER: Final = 70
 _START_S: Final = 60.0
 _GRACE_S: Final = 3.0
-"""How long an interrupted cell has for coming to an end."""
+"""How long an interrupted cell may take to end."""
 _MESSAGE_BYTES: Final = 16 * 1024 * 1024
 _POLL_S: Final = 0.25
 
 
 @dataclass
 class Done:
-    """What came of one piece of code.
+    """The result of one piece of code.
 
     Attributes:
         outputs: nbformat's outputs, as dicts.
-        values: what was asked for by name, as the kernel's text of it; nothing for what it lacks.
+        values: the requested variables, as text from the kernel; undefined ones are left out.
         ended: why the code was stopped, else "".
     """
 
@@ -56,15 +55,15 @@ class Done:
 
 
 class Kernel:
-    """A kernel that runs one piece of code after the other. Use as a context manager.
+    """A kernel that runs one piece of code after another. Use as a context manager.
 
     Args:
         box: the sandbox.
         environment: variables for the code.
-        limits: for each process in it.
+        limits: the limits of each process in the kernel.
 
     Raises:
-        InfraError: it does not start; that is nobody's mistake who wrote the code.
+        InfraError: it does not start, for which the code is not to blame.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class Kernel:
         self.close()
 
     def run(self, code: str, timeout_s: float) -> Done:
-        """Run a cell; after `timeout_s` it is interrupted, and ended if that does not help."""
+        """Run a cell; interrupt it after `timeout_s` seconds, and end it if that has no effect."""
         message = self._client.execute(code, stop_on_error=False, allow_stdin=False)
         done = Done()
         ended = self._collect(message, done.outputs, timeout_s)
@@ -98,7 +97,12 @@ class Kernel:
         return done
 
     def values(self, names: Iterable[str], timeout_s: float) -> Done:
-        """What the variables called `names` hold, as `repr` of their `repr`."""
+        """Return the values of variables, as the `repr` of their `repr`.
+
+        Args:
+            names: the variables.
+            timeout_s: as for `run`.
+        """
         asked = {name: f"__import__('builtins').repr({name})" for name in names}
         message = self._client.execute(
             "", silent=True, store_history=False, user_expressions=asked, allow_stdin=False
@@ -118,11 +122,11 @@ class Kernel:
 
     @property
     def alive(self) -> bool:
-        """Whether there is anybody to run code."""
+        """Whether the kernel runs."""
         return self._process is not None and self._process.poll() is None
 
     def close(self) -> None:
-        """End the kernel with all that it has started, and take its folder away."""
+        """End the kernel with all processes that it has started, and remove its folder."""
         if self._process is not None:
             kill_tree(self._process)
         if self._client is not None:
@@ -132,7 +136,7 @@ class Kernel:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self, box: Sandbox, environment: Mapping[str, str], limits: ResourceLimits) -> None:
-        # Imported here: whoever only writes worksheets needs none of it.
+        # Imported here because making worksheets does not need it.
         import zmq
         from jupyter_client.blocking.client import BlockingKernelClient
         from jupyter_client.connect import write_connection_file
@@ -164,7 +168,7 @@ class Kernel:
         self._client.start_channels(stdin=False, hb=False)
         end = time.monotonic() + _START_S
         while True:
-            # What it says on the other channel is heard from some moment on: ask until then.
+            # Messages on the other channel arrive only from some moment on: ask until then.
             if not self._collect(self._client.kernel_info(), [], 1.0):
                 return
             if not self.alive or time.monotonic() > end:
@@ -178,7 +182,7 @@ class Kernel:
                 )
 
     def _collect(self, message: str, outputs: list[dict[str, Any]], timeout_s: float) -> Text:
-        """Gather what comes of one request until the kernel is idle again; why not, else ""."""
+        """Gather the results of one request; return why it was stopped, "" if it was not."""
         end = time.monotonic() + timeout_s
         kept = 0
         while True:
@@ -206,7 +210,7 @@ class Kernel:
                 _add(outputs, one)
 
     def _interrupt(self, message: str) -> None:
-        """Ctrl-C for the cell that runs; the end of the kernel if it takes no notice."""
+        """Interrupt the running cell; end the kernel if that has no effect."""
         if self.alive:
             self._client.control_channel.send(self._client.session.msg("interrupt_request", {}))
             if not self._collect(message, [], _GRACE_S):
@@ -230,7 +234,7 @@ class Kernel:
 
 
 def shown() -> list[Path]:
-    """What must be readable inside: this Python, its packages, and vmmlab itself."""
+    """Return what must be readable inside: this Python, its packages, and vmmlab itself."""
     python = Path(sys.executable)
     found = [*toolroots.roots(python), Path(sys.prefix), Path(sys.base_prefix), _PACKAGE]
     return [
@@ -243,10 +247,10 @@ def shown() -> list[Path]:
 
 
 def _output(kind: str, content: Mapping[str, Any], room: int) -> dict[str, Any] | None:
-    """One of nbformat's outputs, of plain text alone: a page of HTML could do things to a reader.
+    """Return an nbformat output of plain text alone: HTML could attack the reader.
 
     Raises:
-        Exception: the message is not what it says.
+        Exception: the message is malformed.
     """
     if kind == "stream":
         name = "stderr" if content["name"] == "stderr" else "stdout"
@@ -267,7 +271,7 @@ def _output(kind: str, content: Mapping[str, Any], room: int) -> dict[str, Any] 
 
 
 def error(name: str, value: str, traceback: list[str]) -> dict[str, Any]:
-    """nbformat's output of an exception; nbgrader gives 0 points for a cell that has one."""
+    """Return an nbformat output of an exception; nbgrader gives 0 points for a cell with one."""
     return {"output_type": "error", "ename": name, "evalue": value, "traceback": traceback}
 
 
@@ -278,7 +282,7 @@ def _text(said: object, room: int) -> str:
 
 
 def _add(outputs: list[dict[str, Any]], one: dict[str, Any]) -> None:
-    """One more output; of a stream, a piece is joined to the one before."""
+    """Add an output; a piece of a stream is joined to the piece before."""
     before = outputs[-1] if outputs else {}
     if one["output_type"] == "stream" and before.get("name") == one["name"]:
         before["text"] += one["text"]

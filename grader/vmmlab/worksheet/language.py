@@ -1,4 +1,4 @@
-"""Shows what a worksheet says in the language that the student's notebook is written in."""
+"""The language of a worksheet's texts: that of the student's notebook."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from vmmlab.worksheet.numbers import Student
 
 
 def reader_for(who: Student | None) -> Reader:
-    """What shows texts to `who`; in English if nobody is named."""
+    """Return the reader of a student; an English one for None."""
     return _reader(known(who.lang) if who is not None else "en")
 
 
 @cache
 def _reader(language: str) -> Reader:
-    return Reader(language)  # reads its catalog once, when the first text is shown
+    return Reader(language)  # it reads its catalog once, when the first text is shown

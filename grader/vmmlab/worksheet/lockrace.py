@@ -22,22 +22,22 @@ def race(
     registers: Mapping[str, int] | None = None,
     address: int = CODE,
 ) -> list[int] | None:
-    """Two CPUs run the same `code`, which takes a lock. Can both come out at its end?
+    """Find out whether two CPUs that run the same `code` can both take the lock.
 
-    Every order of their accesses to memory is tried; what a CPU does in its registers in between is
-    no business of the other. An instruction that reads and then writes memory without being locked
-    is two accesses.
+    Every order of their accesses to memory is tried; what a CPU does in its registers between two
+    accesses does not concern the other one. An instruction that reads and writes memory without
+    being locked is two accesses.
 
     Args:
-        code: machine code; whoever runs past its last byte has the lock.
+        code: machine code; a CPU that runs past its last byte has the lock.
         bits: 16, 32 or 64: the mode of both CPUs.
         lock: linear address of the lock, 8 bytes; all 0 at the start.
-        registers: the same for both CPUs, as for `run`.
+        registers: as for `run`, the same for both CPUs.
         address: linear address of the code.
 
     Returns:
-        A schedule in which both come out, as a list of 0 and 1: which CPU makes its next access to
-        memory. None if there is no such schedule.
+        A schedule after which both CPUs have the lock, as a list of 0 and 1: the CPU that makes the
+        next access to memory. None if there is no such schedule.
 
     Raises:
         UsageError: there are too many orders to try.
@@ -79,7 +79,7 @@ def _way_to(state: Any, came_from: Mapping[Any, tuple[Any, int]]) -> list[int]:
 
 
 def _one_step(cpu: TrialCpu, mine: Any, shared: bytes, lock: int) -> tuple[Any, bytes]:
-    """One CPU's next instruction, or half of one that is not atomic."""
+    """Execute one CPU's next instruction, or half of one that is not atomic."""
     state, pending = mine
     if pending is not None:
         return (state, None), pending

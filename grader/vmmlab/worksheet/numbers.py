@@ -1,6 +1,6 @@
-"""A student's own numbers: the same on every machine, others for everyone else.
+"""A student's own numbers: the same on every machine, and other ones for each student.
 
-They are no secret. They only see to it that an answer copied from somebody else is wrong.
+They are not secret. They make an answer wrong that is copied from another student.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from vmmlab.i18n.translate import ENGLISH, Reader, known
 T = TypeVar("T")
 
 PRACTICE: Final = "practice"
-"""The student where none is named."""
+"""The name of the student if none is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """Whose numbers a worksheet shows.
+    """The student whose numbers a worksheet shows.
 
     Attributes:
         name: the student's id in the gradebook.
         cohort: the name of the class.
-        lang: en or ja: what the notebook is written in. It does not change the numbers.
+        lang: en or ja: the language of the notebook. It does not change the numbers.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Student:
     lang: str = ENGLISH
 
     def __repr__(self) -> str:
-        """Say it to the reader of the notebook."""
+        """Return the text that a notebook shows."""
         say = Reader(self.lang)
         if self.name == PRACTICE:
             return "\n".join(
@@ -55,12 +55,12 @@ class Student:
 
 
 def student(environment: Mapping[str, str], cohort: str = "dev", lang: str = ENGLISH) -> Student:
-    """The student whom VMMLAB_STUDENT names.
+    """Return the student that VMMLAB_STUDENT names.
 
     Args:
         environment: usually `os.environ`; case and blanks around the name do not matter.
-        cohort: the name of the class; nbgrader writes it into the sheets that it releases.
-        lang: en or ja; the Japanese notebooks say ja.
+        cohort: the name of the class; nbgrader writes it into released worksheets.
+        lang: en or ja; the Japanese notebooks pass ja.
     """
     name = _name(environment.get("VMMLAB_STUDENT", "")) or PRACTICE
     return Student(name, cohort, known(lang))
@@ -84,24 +84,24 @@ class Numbers:
         self._words = _words(f"vmmlab worksheet 1\0{who.cohort}\0{who.name}\0{question}")
 
     def below(self, count: int) -> int:
-        """A number from 0 to count - 1."""
+        """Return a number from 0 to count - 1."""
         return next(self._words) % count
 
     def between(self, first: int, last: int, step: int = 1) -> int:
-        """One of first, first + step, … up to last."""
+        """Return one of first, first + step, … up to last."""
         return first + step * self.below((last - first) // step + 1)
 
     def pick(self, choices: Sequence[T]) -> T:
-        """One of the choices."""
+        """Return one of the choices."""
         return choices[self.below(len(choices))]
 
     def shuffled(self, things: Sequence[T]) -> list[T]:
-        """The things in another order."""
+        """Return the things in another order."""
         rest = list(things)
         return [rest.pop(self.below(len(rest))) for _ in things]
 
     def some(self, count: int, things: Sequence[T]) -> list[T]:
-        """`count` different ones of the things, in any order."""
+        """Return `count` different ones of the things, in any order."""
         return self.shuffled(things)[:count]
 
 
@@ -141,7 +141,7 @@ class Given:
 
 
 def _shown(value: Any, count: bool) -> str:
-    """Numbers in hexadecimal if they are no counts, bytes as pairs, long lists one entry a line."""
+    """Show numbers that are no counts in hexadecimal, bytes in pairs, long lists by lines."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if count or value < 10 else hex(value)
     if isinstance(value, bytes):

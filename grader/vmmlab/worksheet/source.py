@@ -1,6 +1,6 @@
-"""Makes labs/labN/worksheet.ipynb from labs/labN/worksheet.py, which is the one to edit.
+"""Makes labs/labN/worksheet.ipynb from labs/labN/worksheet.py, the file to edit.
 
-The source is in jupytext's percent format. A cell's heading says what it is for:
+The source is in jupytext's percent format. The heading of a cell says what it is for:
 
     # %% [markdown]                             text
     # %%                                        code to play with
@@ -11,7 +11,7 @@ The source is in jupytext's percent format. A cell's heading says what it is for
 
 Run as `python -m vmmlab.worksheet.source labs/lab*/worksheet.py`. A file worksheet.ja.py beside it
 holds the text cells in Japanese, in the same order; with the code cells of worksheet.py it becomes
-worksheet.ja.ipynb. There `worksheet.student` gets the language, so that checks speak Japanese too.
+worksheet.ja.ipynb. There `worksheet.student` gets the language, so that checks print Japanese too.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _WHO: Final = "worksheet.student(os.environ"
 
 
 def build(text: str, name: str = "worksheet.py", translated: str | None = None) -> Any:
-    """The notebook of a source, solutions and hidden tests included.
+    """Return the notebook of a source, solutions and hidden tests included.
 
     Args:
         text: the source.
-        name: what to call it in messages.
+        name: the name of the source in messages.
         translated: the text cells in Japanese.
 
     Raises:
-        CourseError: a cell's heading says what cannot be, an id is there twice, or the translation
+        CourseError: the heading of a cell is wrong, two cells have the same id, or the translation
             has other text cells.
     """
     import jupytext
@@ -53,7 +53,7 @@ def build(text: str, name: str = "worksheet.py", translated: str | None = None) 
         meta = _nbgrader(dict(cell.metadata), name)
         cell.metadata = node({"nbgrader": node(meta)} if meta else {})
         if meta and meta["grade_id"].endswith("-given"):
-            # How the numbers are drawn is of no interest; JupyterLab folds it away.
+            # How the numbers are drawn is not interesting; JupyterLab folds it away.
             cell.metadata.jupyter = node({"source_hidden": True})
         digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
         cell.id = meta["grade_id"] if meta else f"text-{digest}"
@@ -89,7 +89,7 @@ def _translate(notebook: Any, translated: Any, name: str) -> None:
 
 
 def _nbgrader(heading: dict[str, Any], name: str) -> dict[str, Any]:
-    """The nbgrader metadata (schema 3) that a cell's heading asks for."""
+    """Return the nbgrader metadata (schema 3) for the heading of a cell."""
     points = heading.pop("points", None)
     roles = [role for role in _ROLES if role in heading]
     graded = roles and roles[0] in ("test", "manual")
@@ -119,7 +119,7 @@ def _nbgrader(heading: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def render(text: str, name: str = "worksheet.py", translated: str | None = None) -> str:
-    """The text of the .ipynb file; arguments and errors as for `build`."""
+    """Return the text of the .ipynb file; arguments and errors as for `build`."""
     import nbformat
 
     write: Any = nbformat.writes

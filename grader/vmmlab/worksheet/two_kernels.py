@@ -1,13 +1,12 @@
 """Grades one notebook in two kernels: the student's code in one, the tests in the other.
 
-The student's kernel runs every cell but the tests. Where a test stands, the variables that it looks
-at are read as plain values: numbers, text, bytes, lists of these. The other kernel runs only the
-instructor's cells, with those values put in. So what a student wrote never sees a hidden test and
-cannot change how one comes out; both kernels are in sandboxes that show neither the gradebook nor
-anybody's notebook.
+The student's kernel runs every cell but the tests. At the place of a test, the variables that it
+uses are read as plain values: numbers, text, bytes, lists of these. The other kernel runs only the
+instructor's cells, with those values. So the student's code never sees a hidden test and cannot
+change its result. Both kernels are in sandboxes without the gradebook and without notebooks.
 
 It follows that an answer must be a plain value in a variable that the released worksheet names, as
-`rsp = None`. A function as an answer would be wrong, always.
+`rsp = None`. A function is always a wrong answer.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ _PLAIN: Final = "__import__('vmmlab.worksheet.answers', fromlist=['plain']).plai
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A code cell as it was released: for an answer, or locked; a test is worth points."""
+class ReleasedCell:
+    """A code cell as it was released: for an answer, or locked; a test has points."""
 
     text: str
     role: Literal["given", "test", "answer"]
@@ -42,9 +41,9 @@ class Timing:
     notebook_s: float
 
 
-def grade_apart(
+def grade_in_two_kernels(
     nb: Any,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, ReleasedCell],
     new_kernel: Callable[[], Kernel],
     timing: Timing,
 ) -> list[Text]:
@@ -54,10 +53,10 @@ def grade_apart(
         nb: the student's notebook; changed.
         sources: the cells that were released, by nbgrader's id.
         new_kernel: starts a kernel; two are needed.
-        timing: how long it may take.
+        timing: how long cells may take.
 
     Returns:
-        Which cells were stopped, in words.
+        A text for each cell that was stopped.
 
     Raises:
         InfraError: a kernel cannot be started, or a locked cell without points fails.
@@ -77,7 +76,7 @@ def grade_apart(
 
 
 def names_needed(text: str) -> set[str]:
-    """The variables that a cell reads and does not make itself: among them are the answers."""
+    """Return the variables that a cell reads and does not assign; the answers are among them."""
     top = symtable.symtable(text, "cell", "exec")
     made = {one.get_name() for one in top.get_symbols() if one.is_assigned() or one.is_imported()}
     read = {one.get_name() for one in top.get_symbols() if one.is_referenced()}
@@ -90,18 +89,22 @@ def names_needed(text: str) -> set[str]:
 
 
 def names_made(text: str) -> set[str]:
-    """The variables that a cell makes."""
+    """Return the variables that a cell assigns or imports."""
     top = symtable.symtable(text, "cell", "exec")
     return {one.get_name() for one in top.get_symbols() if one.is_assigned() or one.is_imported()}
 
 
 def _students_part(
     nb: Any,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, ReleasedCell],
     new_kernel: Callable[[], Kernel],
     timing: Timing,
 ) -> tuple[dict[str, dict[str, str]], list[Text]]:
-    """Run everything but the tests; for each test, the values that it will look at."""
+    """Run all cells but the tests.
+
+    Returns:
+        For each test the values that it uses, and a text for each cell that was stopped.
+    """
     given: set[str] = set().union(
         *(names_made(one.text) for one in sources.values() if one.role == "given")
     )
@@ -113,7 +116,7 @@ def _students_part(
     end = time.monotonic() + timing.notebook_s
     with new_kernel() as kernel:
         for number, cell in enumerate(_code_cells(nb), start=1):
-            source: Source | None = sources.get(_id(cell))
+            source: ReleasedCell | None = sources.get(_id(cell))
             cell.execution_count = number
             left = min(timing.cell_s, end - time.monotonic())
             if left <= 0 or not kernel.alive:
@@ -134,7 +137,7 @@ def _students_part(
 
 
 class _Tests:
-    """The kernel of the tests; made anew if one of them does not come to its end."""
+    """The kernel of the tests; a new one is started after a test that was stopped."""
 
     def __init__(self, new_kernel: Callable[[], Kernel], timing: Timing) -> None:
         self._new_kernel = new_kernel

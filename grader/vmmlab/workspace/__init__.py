@@ -1,1 +1,1 @@
-"""A student's workspace: makes, fills and recognises one. Knows nothing of grading."""
+"""A student's workspace: makes, fills and recognises one. Does not know grading."""

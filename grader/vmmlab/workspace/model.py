@@ -1,4 +1,4 @@
-"""A student's workspace as its workspace.toml describes it. Knows nothing of grading."""
+"""A student's workspace as its workspace.toml describes it. Does not know grading."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Workspace:
         root: the folder that holds workspace.toml.
         cohort: the numbers of its cohort.h.
         student: the name given when it was made.
-        version: the vmmlab that made it.
-        lang: the language that it was made in, "" if it says none.
+        version: the version of vmmlab that made it.
+        lang: the language that it was made in; "" if the file has none.
     """
 
     root: Path
@@ -57,7 +57,7 @@ def read(root: Path) -> Workspace:
     """Read `root`/workspace.toml.
 
     Raises:
-        UsageError: it cannot be read, or says something that cannot be.
+        UsageError: it cannot be read, or has a mistake.
     """
     path = root / WORKSPACE_FILE
     try:

@@ -1,7 +1,6 @@
 """Make a workspace on disk: the template rendered, with starters, checks and handouts added.
 
-The prebuilt labs are added by the caller: making them needs a compiler, which this package does not
-know.
+The caller adds the prebuilt labs: making them needs a compiler, and this package knows none.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Answers:
     lang: str = ""
 
     def __post_init__(self) -> None:
-        # Braces: cookiecutter would take them for a template.
+        # cookiecutter would take braces for a template.
         if (
             not self.student.isprintable()
             or not self.student.strip()
@@ -74,8 +73,8 @@ def new(
         dest: a folder that does not exist or is empty; `~` is understood.
         course: where template, starters and handouts come from; a release will do.
         answers: the student and the cohort.
-        complete: adds the rest to the workspace before it appears in `dest`; what it raises ends
-            everything.
+        complete: adds the rest before the workspace appears in `dest`; if it raises, nothing is
+            left behind.
 
     Raises:
         UsageError: `dest` is in use.

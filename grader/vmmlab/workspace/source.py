@@ -1,4 +1,4 @@
-"""Whose work is meant: the reference solution, the reader's own workspace, or another folder."""
+"""Whose work a command is about: the reference solution, one's own workspace, another folder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vmmlab.course.submission import Submission, take
 from vmmlab.workspace.model import Workspace
 
 REFERENCE: Final = "reference"
-"""What is said in place of a folder where the reference solution is meant."""
+"""The name of the reference solution, in place of a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Whose work it is: the reference solution, the reader's own workspace, or somebody else's.
+    """Whose work it is: the reference solution, the reader's own workspace, or another person's.
 
     Attributes:
         name: a folder, or `REFERENCE`.
@@ -36,7 +36,7 @@ class Source:
 
     @property
     def own(self) -> Workspace | None:
-        """The workspace that the reader is in, if that is what is meant."""
+        """The workspace that the reader is in, if `name` means that one."""
         if self.is_reference or self.here is None:
             return None
         return self.here if Path(self.name).resolve() == self.here.root else None
@@ -47,7 +47,7 @@ class Source:
         return self.is_reference or self.own is not None
 
     def cohort(self, course: Course, name: str | None = None) -> Cohort:
-        """Whose numbers it gets: those of cohort `name`, else its workspace's, else the course's.
+        """Return its cohort: `name` if given, else its workspace's, else the course's.
 
         Raises:
             UsageError: `name` cannot be a cohort's.
@@ -57,9 +57,9 @@ class Source:
         return Cohort.derive(course.cohort if name is None else name)
 
     def take(self, labs: Sequence[str], course: Course) -> Submission:
-        """Its files for `labs`.
+        """Return its files for `labs`.
 
-        Raises: as for `take` and `reference`.
+        Raises: as for `vmmlab.course.submission.take` and `vmmlab.course.reference.reference`.
         """
         if self.is_reference:
             return reference(course, labs)

@@ -1,6 +1,6 @@
-"""What the workspace's cookiecutter template needs from vmmlab: a few Jinja filters.
+"""Jinja filters for the cookiecutter template of a workspace.
 
-Named in vmm-skeleton/cookiecutter.json under `_extensions`, so that plain cookiecutter works too.
+vmm-skeleton/cookiecutter.json names them under `_extensions`, so that plain cookiecutter works too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def literal(name: str, number: str) -> str:
     """Return one number of the cohort `name` as both C and TOML write it.
 
     Raises:
-        UndefinedError: no cohort can have this name (the error that cookiecutter shows as text).
+        UndefinedError: this cannot be a cohort's name; cookiecutter shows this error as text.
     """
     try:
         return Cohort.derive(name).literals()[number]

@@ -1,8 +1,7 @@
-"""What a lab author has forgotten: each thing one line, with the file and what to do.
+"""Finds what a lab author has forgotten: one line each, with the file and what to do.
 
-Reads files and starts nothing: no test is imported, no image is built. What only a grading can show
-(that a mutant is really caught, that the reference earns all points) is for `vmmlab mutants` and
-`vmmlab grade`.
+Only reads files: no test is imported and no image is built. `vmmlab mutants` and `vmmlab grade`
+show the rest: that a mutant is really caught, that the reference earns all points.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _OF_A_LAB = (
 def forgotten(root: Path) -> tuple[Forgotten, ...]:
     """Return all that is forgotten in a course, in the order of the labs.
 
-    If course.yml cannot be read, that is the only thing.
+    If course.yml cannot be read, that is the only finding.
 
     Args:
         root: the folder of course.yml.

@@ -1,4 +1,4 @@
-"""One thing that is forgotten in a course, and how it is shown."""
+"""One thing that is missing or wrong in a course, and how it is shown."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Forgotten:
         line: from 1; 0 if it is about the file as a whole.
         what: what is wrong.
         do: what to do about it.
-        expected: what should be there, if that is said.
-        found: what is there instead, if that is said.
+        expected: what should be there; "" if that is not known.
+        found: what is there instead; "" if that is not known.
     """
 
     file: str
@@ -45,7 +45,7 @@ class Forgotten:
 
 
 def of_error(error: VmmlabError, file: str) -> Forgotten:
-    """Return the finding that an error is; its file and line come from its message, if they can.
+    """Return an error as a finding, with the line that its message begins with, if any.
 
     Args:
         error: of another module, with a message such as `course.yml:3: ...`.

@@ -1,7 +1,7 @@
 """Puts lab scores into nbgrader's gradebook, beside the scores of the worksheets.
 
-One direction: report.json -> marks -> grades, comments and a notebook to review them in. What a
-person enters in nbgrader is never overwritten. Nothing here builds, boots or runs a student's work.
+Data flow in one direction: report.json -> marks -> grades, comments and a notebook for the review.
+What a person enters in nbgrader is never overwritten. Nothing here builds or runs students' work.
 """
 
 from vmmlab.classroom.gradebook.sync import Options, Result, run

@@ -1,7 +1,7 @@
 """An open gradebook of nbgrader: its students, its paths, its transactions, its rule for late work.
 
-Everything goes through `nbgrader.api.Gradebook`. Its methods commit after every step; here they run
-inside one outer transaction a report, so that a report is in the gradebook whole or not at all.
+All access goes through `nbgrader.api.Gradebook`. Its methods commit after every step; here they run
+inside one outer transaction for each report, so that a report is entered whole or not at all.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from vmmlab.course.model import ARCHES
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Where the marks of a lab go: an assignment with one notebook, both made here if need be.
+    """The place for the marks of a lab: an assignment with one notebook.
 
-    The assignment is not the worksheet's: `nbgrader autograde` of an assignment deletes what it did
-    not make in autograded/, and gives 0 for each notebook that is not in submitted/.
+    It is not the assignment of the worksheet: `nbgrader autograde` deletes from autograded/ what it
+    did not make, and gives 0 for each notebook that is not in submitted/.
     """
 
     lab: str
@@ -61,12 +61,12 @@ class Book:
         return 0o664 if self._directory.groupshared else 0o444
 
     def students(self) -> frozenset[str]:
-        """The ids of the students that the gradebook knows."""
+        """Return the ids of the students that the gradebook knows."""
         with self.transaction() as book:
             return frozenset(student.id for student in book.students)
 
     def awkward_names(self) -> list[str]:
-        """The ids of the students whose names `nbgrader export` would spill over other columns."""
+        """Return the ids of students whose names would shift the columns of `nbgrader export`."""
         with self.transaction() as book:
             return [
                 student.id
@@ -79,21 +79,21 @@ class Book:
             ]
 
     def notebook_path(self, student: str, lesson: Lesson) -> Path:
-        """Where the formgrader looks for the notebook."""
+        """Return where the formgrader looks for the notebook."""
         folder = self._directory.format_path(
             self._directory.autograded_directory, student, lesson.assignment
         )
         return Path(folder) / f"{lesson.notebook}.ipynb"
 
     def report_path(self, student: str, lesson: Lesson) -> Path:
-        """Where a copy of the report goes; the formgrader counts these folders as submissions."""
+        """Return where a copy of the report goes; its folder is a submission to the formgrader."""
         folder = self._directory.format_path(
             self._directory.submitted_directory, student, lesson.assignment
         )
         return Path(folder) / f"{lesson.notebook}.json"
 
     def source_readme(self, lesson: Lesson) -> Path:
-        """A file in the folder without which the formgrader does not list the assignment."""
+        """Return a file of the folder without which the formgrader does not list the assignment."""
         folder = self._directory.format_path(
             self._directory.source_directory, ".", lesson.assignment
         )
@@ -101,7 +101,7 @@ class Book:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[api.Gradebook]:
-        """The gradebook; what happens to it counts only if the block ends without an exception."""
+        """Yield the gradebook; if the block ends with an exception, nothing has changed."""
         book = self._gradebook
         outside = book.db
         try:
@@ -117,12 +117,12 @@ class Book:
             book.db = outside
 
     def late_penalty(self, submission: Any, student: str, points: float) -> float | None:
-        """Return the points that late work loses, by the rule of nbgrader_config.py; None: none.
+        """Return the points that late work loses by the rule of nbgrader_config.py, or None.
 
         Args:
             submission: nbgrader's row of the submitted notebook.
             student: the id.
-            points: the points without the penalty; it is never more than these.
+            points: the points without the penalty, and the largest possible penalty.
         """
         rule = AssignLatePenalties(parent=self._app)
         rule.init_plugin()

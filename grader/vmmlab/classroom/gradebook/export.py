@@ -2,8 +2,8 @@
 
 Use it with `--exporter=vmmlab.classroom.gradebook.export.QuotedCsv`.
 
-nbgrader's own exporter writes names without quotes, so that a comma in a name shifts the columns,
-and 0 both for what nobody could judge yet and for what was never handed in.
+nbgrader's own exporter writes names without quotes, so that a comma in a name shifts the columns.
+It writes 0 for a score that is still to be given, and for work that was never handed in.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COLUMNS: Final = (
 
 
 class QuotedCsv(ExportPlugin):  # type: ignore[misc]
-    """nbgrader's columns and one more, `status`: graded, needs a mark, or missing.
+    """nbgrader's columns and the column `status`: graded, needs a mark, or missing.
 
     The scores are empty unless the status is graded.
     """

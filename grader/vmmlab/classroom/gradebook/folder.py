@@ -15,18 +15,18 @@ _SIGNS: Final = ("nbgrader_config.py", "gradebook.db", "source")
 
 
 def is_course_folder(folder: Path) -> bool:
-    """Whether `folder` looks like one of nbgrader's."""
+    """Return whether `folder` looks like a course folder of nbgrader."""
     return any((folder / name).exists() for name in _SIGNS)
 
 
 def open_folder(folder: Path) -> tuple[Any, Any]:
-    """Return nbgrader's application with the configuration of a course folder, and its folders.
+    """Return nbgrader's application, configured for a course folder, and its `CourseDirectory`.
 
     Args:
         folder: the course folder.
 
     Raises:
-        UsageError: it is none, or its nbgrader_config.py cannot be read.
+        UsageError: it is no course folder, or its nbgrader_config.py cannot be read.
     """
     if not is_course_folder(folder):
         raise UsageError(
@@ -36,7 +36,7 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
         )
     app = NbGrader()
     app.load_cwd_config = False
-    app.raise_config_file_errors = True  # else it would go on without
+    app.raise_config_file_errors = True  # it would otherwise go on without the file
     app.log_level = "ERROR"
     initialize(app, [], folder)
     return app, CourseDirectory(parent=app)
@@ -60,5 +60,5 @@ def initialize(app: Any, words: list[str], folder: Path) -> None:
             msg("{folder}: nbgrader cannot read it.", folder=folder / "nbgrader_config.py"),
             found=f"{type(error).__name__}: {error}",
         ) from error
-    # root stands in the command, not in the file
+    # the root comes from the command, not from the file
     app.config.CourseDirectory.root = str(folder.resolve())

@@ -1,6 +1,6 @@
-"""From a report to what the gradebook holds of it: one mark a check. Pure; knows no nbgrader.
+"""Turns a report into marks for the gradebook, one for each check. Pure; does not know nbgrader.
 
-What a mark says is said in the reader's language.
+The texts of a mark are in the reader's language.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _NOT_JUDGED: Final = msg(
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What one grade cell gets.
+    """The content of one grade cell.
 
     Attributes:
         cell: the grade cell's name, from `cell_name` or `hidden_cell`.
         check: the check's id; "" for the hidden ones together.
         title: what the check looks at.
-        score: points; None if nobody could judge, which is not 0.
+        score: points; None if the check could not be judged, which is not 0.
         max: points at most.
         word: the outcome in a word or two.
-        comment: what the student reads beside the score, "" for none. Not yet safe as Markdown.
+        comment: what the student reads beside the score, "" for none; not escaped for Markdown.
         lines: what a reviewer, and the student in the feedback, read in the cell.
         trouble: why there is no score, for the instructor's terminal only.
     """
@@ -64,17 +64,17 @@ class Mark:
 
 
 def cell_name(check_id: str) -> str:
-    """The name of a check's grade cell: nbgrader allows letters, digits, - and _, so no dots."""
+    """Return the name of a check's grade cell: nbgrader allows only letters, digits, - and _."""
     return check_id.replace(".", "-")
 
 
 def hidden_cell(lab: str) -> str:
-    """The name of the one cell that all hidden checks of a lab share."""
+    """Return the name of the one cell that all hidden checks of a lab share."""
     return f"{lab}-hidden"
 
 
 def from_report(report: Report, lab: Lab, say: Reader | None = None) -> tuple[Mark, ...]:
-    """The marks of a report, in the order of course.yml.
+    """Return the marks of a report, in the order of course.yml.
 
     Hidden checks become one mark without names or reasons: nbgrader's feedback shows students every
     cell of a notebook.
@@ -111,7 +111,7 @@ def from_report(report: Report, lab: Lab, say: Reader | None = None) -> tuple[Ma
 
 
 def compiler_lines(report: Report, say: Reader | None = None) -> tuple[str, ...]:
-    """What the compiler said of code that does not build, for the notebook."""
+    """Return the compiler's messages about code that does not build, for the notebook."""
     if report.build.ok:
         return ()
     say = say or Reader()
@@ -142,7 +142,7 @@ def _must_be_a_grade(report: Report) -> None:
 
 
 def _specs(lab: Lab, report: Report) -> Mapping[str, CheckSpec]:
-    """What a report on `lab` must have: the hidden checks too, where course.yml names them."""
+    """Return the checks that a report on `lab` must have; hidden ones if course.yml names them."""
     hidden = lab.hidden if report.arch == ARCHES[0] else {}
     return {**lab.checks_of(report.arch), **hidden}
 
@@ -229,7 +229,7 @@ def _mark(check: CheckReport, report: Report, secret: frozenset[str], say: Reade
 
 
 def _comment(check: CheckReport, report: Report, say: Reader) -> str:
-    """Why points are missing, and the first hint."""
+    """Say why points are missing, and give the first hint."""
     if check.outcome == "pass":
         return ""
     if check.outcome == "skipped":
@@ -291,7 +291,7 @@ def _lines(
         message = text(say(case.message)) or say.label(_WORDS[case.outcome])
         yield row("case", f"{text(say(case.name))}{colon}{message}")
     if check.outcome not in ("skipped", "build-error"):
-        # Not the report's own command: it names a folder of the instructor's.
+        # Not the report's own command, which names a folder of the instructor.
         arch = "" if report.arch == ARCHES[0] else f" --arch {report.arch}"
         again = f"vmmlab grade {report.lab} --submission . --seed {report.seed}{arch} -k {check.id}"
         yield row("again", again)

@@ -1,9 +1,9 @@
-"""The notebook in which a reviewer reads a lab's marks, and from which nbgrader makes feedback.
+"""Makes the notebook for the review of a lab's marks, from which nbgrader also makes the feedback.
 
 nbgrader's formgrader shows nothing without a notebook in autograded/STUDENT/ASSIGNMENT/. This one
-has a cell for each mark: a code cell of comments, since nbgrader then counts a check below its
-maximum as a failed test, and escapes source and output wherever it shows them. The cells are grade
-and solution in one: only these have a field for comments.
+has a code cell of comments for each mark: nbgrader counts such a cell below its maximum as a failed
+test, and escapes its source and output. Each cell is a grade cell and a solution cell, because only
+such cells have a field for comments.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vmmlab.base.text import cells
 from vmmlab.classroom.gradebook.marks import Mark
 from vmmlab.i18n.translate import Reader
 
-_nb: Any = nbformat  # without types of its own
+_nb: Any = nbformat  # nbformat has no types
 _WIDTH: Final = 88
 _CODE: Final = re.compile(r"(`[^`]+`)")
 _DOLLAR: Final = re.compile(r"[^\s`]*\$[^\s`]*")
@@ -38,14 +38,14 @@ def text(
     compiler: Sequence[str] = (),
     say: Reader | None = None,
 ) -> str:
-    """The notebook as text with a final newline; the same for the same arguments.
+    """Return the notebook as text with a final newline; it depends on the arguments alone.
 
     Args:
         title: the heading.
-        facts: what to say under it, name by name.
+        facts: lines below the heading: names and values.
         marks: the cells, in this order.
-        compiler: what the compiler said, if the code does not build.
-        say: the language of the headings; else English. The rest is in it already.
+        compiler: the compiler's messages, if the code does not build.
+        say: the language of the headings, in which the rest is already; else English.
     """
     say = say or Reader()
     head = [f"# {markdown(title)}", ""]
@@ -73,12 +73,12 @@ def text(
 
 
 def markdown(plain: str) -> str:
-    """A text as Markdown that shows it as it is: no HTML, links, formulas or emphasis of its own.
+    """Escape a text so that Markdown shows it as it is: no HTML, links, formulas or emphasis.
 
-    Code in backticks stays code. As little as possible is changed, since nbgrader's formgrader
-    shows comments without rendering them.
+    Code in backticks stays code. As little as possible is changed, because nbgrader's formgrader
+    shows comments unrendered.
     """
-    # A word with a dollar sign, as $0x8, becomes code: else MathJax looks for the next one.
+    # A word with a dollar sign, as $0x8, becomes code: MathJax would look for the next sign.
     parts = _CODE.split(plain)
     parts[::2] = [_DOLLAR.sub(r"`\g<0>`", part) for part in parts[::2]]
     parts = _CODE.split("".join(parts))
@@ -101,9 +101,9 @@ def _code(cell_id: str, source: str, lines: Sequence[str], metadata: dict[str, A
 
 
 def _wrapped(line: str, indent: str = "") -> list[str]:
-    """A line in pieces of at most `_WIDTH` columns, where a Japanese letter takes two.
+    """Break a line into pieces of at most `_WIDTH` columns; a Japanese letter takes two.
 
-    Only between words, unless there are such letters: their sentences have no spaces.
+    It is broken between words, unless it has Japanese letters: such sentences have no spaces.
     """
     if cells(line) == len(line):
         return textwrap.wrap(
@@ -119,7 +119,7 @@ def _wrapped(line: str, indent: str = "") -> list[str]:
 
 
 def _fixed() -> dict[str, Any]:
-    """A fresh copy for each cell: nobody edits these by accident."""
+    """Return new metadata for a cell that is not to be edited."""
     return {"editable": False, "deletable": False}
 
 

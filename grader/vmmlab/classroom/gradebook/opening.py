@@ -23,7 +23,7 @@ from vmmlab.classroom.gradebook.book import Book
 from vmmlab.classroom.gradebook.folder import open_folder
 
 _BUSY_MS: Final = 30_000
-"""How long to wait for a gradebook that somebody else is writing to."""
+"""How long to wait for another writer of the gradebook, in milliseconds."""
 
 
 @contextlib.contextmanager
@@ -35,7 +35,7 @@ def open_book(folder: Path, *, copy: bool = False) -> Iterator[Book]:
         copy: work on a copy that is thrown away.
 
     Raises:
-        UsageError: this is no such folder.
+        UsageError: this is no course folder.
         InfraError: the gradebook cannot be made or opened.
     """
     app, directory = open_folder(folder)
@@ -67,9 +67,9 @@ def open_book(folder: Path, *, copy: bool = False) -> Iterator[Book]:
 
 
 def _make(file: Path, course_id: str) -> None:
-    """Make an empty gradebook: whole, or not at all.
+    """Make an empty gradebook, whole or not at all.
 
-    nbgrader calls the bare command `alembic`, which lies beside this very Python.
+    nbgrader calls the command `alembic` without a path; it is in the folder of this Python.
     """
     scripts = sysconfig.get_path("scripts")
     before = os.environ.get("PATH", "")
@@ -87,7 +87,7 @@ def _make(file: Path, course_id: str) -> None:
             api.Gradebook(f"sqlite:///{fresh}", course_id).close()
         finally:
             os.environ["PATH"] = before
-        with contextlib.suppress(FileExistsError):  # somebody else was quicker
+        with contextlib.suppress(FileExistsError):  # another process has just made it
             os.link(fresh, file)
 
 
@@ -108,7 +108,7 @@ def _copied(file: Path, to: Path) -> Path:
 
 
 def _whole_transactions(gradebook: api.Gradebook) -> None:
-    """Let a transaction of SQLite begin with the right to write, as SQLAlchemy's manual shows."""
+    """Make transactions of SQLite begin with the write lock, as in SQLAlchemy's manual."""
 
     def connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None

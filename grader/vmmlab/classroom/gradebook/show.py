@@ -1,4 +1,4 @@
-"""How a run reads on a terminal: who got what, what needs a person, what was refused."""
+"""Shows a run on a terminal: the points, what needs a person, what was refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def print_result(result: Result, out: IO[str] | None = None, say: Reader = _ENGL
 
 
 def render(result: Result, *, width: int = 100, color: bool = False, say: Reader = _ENGLISH) -> str:
-    """The result as text: a table of what changed, then whatever needs a person."""
+    """Return the result as text: a table of the changes, then what needs a person."""
     out = io.StringIO()
     to = console(out, max(width, 60), color)
     changed = [one for one in result.synced if one.changed]
@@ -135,7 +135,7 @@ def _lines(result: Result, say: Reader) -> Iterator[Text]:
 
 @contextmanager
 def progress(say: Reader = _ENGLISH) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, on a terminal only; gone when it is done. Give it to `run`."""
+    """Show a progress bar on stderr, if that is a terminal; yield the function for `run`."""
     errors = Console(stderr=True)
     columns = (TextColumn(say.label("gradebook")), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:

@@ -1,6 +1,6 @@
-"""Whose report is it? report.json names nobody: its folder does, or an option.
+"""Finds the student of each report: report.json names none, but its folder or an option does.
 
-The convention is STUDENT/lab3.json, or STUDENT/lab3-i386.json, with the id as nbgrader knows it.
+The convention is STUDENT/lab3.json, or STUDENT/lab3-i386.json, with the student's id in nbgrader.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TIMESTAMP: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the roster. `cohort` is "" if the roster does not say."""
+    """One line of the roster. `cohort` is "" if the roster has none."""
 
     id: str
     first_name: str = ""
@@ -39,12 +39,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """A report file and whose it is said to be.
+    """A report file and its student.
 
     Attributes:
         path: the file.
-        student: the id; "" if neither the option nor the folder says.
-        lab: the lab that the file's name says, "" if it says none.
+        student: the id; "" if neither the option nor the folder names one.
+        lab: the lab that the file's name has; "" if it has none.
     """
 
     path: Path
@@ -53,23 +53,23 @@ class ReportFile:
 
     @property
     def timestamp_file(self) -> Path:
-        """Where the time of handing in may stand: `lab3.timestamp.txt` beside `lab3.json`."""
+        """The file with the time of handing in, if there is one: `lab3.timestamp.txt`."""
         return self.path.with_name(f"{self.path.stem}.timestamp.txt")
 
 
 def valid_id(text: str) -> bool:
-    """Whether a text can be a student's id: it becomes the name of a folder and part of a glob."""
+    """Return whether a text can be a student's id: the name of a folder and part of a glob."""
     return _ID.fullmatch(text) is not None
 
 
 def sources(paths: Sequence[Path], student: str | None = None) -> tuple[ReportFile, ...]:
-    """The reports that were meant.
+    """Return the reports that the arguments of a command mean.
 
-    A folder stands for the files labN.json in it and in the folders in it, in order.
+    A folder stands for the files labN.json in it and in its subfolders, in order.
 
     Args:
         paths: files and folders.
-        student: whose they all are, if the folders do not say.
+        student: the student of all reports; None: the one that the folder names.
 
     Raises:
         UsageError: a path is not there, or a folder holds no report.
@@ -98,12 +98,13 @@ def sources(paths: Sequence[Path], student: str | None = None) -> tuple[ReportFi
 
 
 def read_roster(path: Path) -> Mapping[str, Entry]:
-    """The students of a class, by id, from the CSV file that `nbgrader db student import` reads.
+    """Return the students of a class by id, from the CSV file of `nbgrader db student import`.
 
-    Columns: id; first_name, last_name, email and cohort are optional; others are not looked at.
+    The column id is required; first_name, last_name, email and cohort are optional; other columns
+    are ignored.
 
     Raises:
-        UsageError: the file cannot be read or is no roster; names the line.
+        UsageError: the file cannot be read or is no roster; the message names the line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -143,11 +144,11 @@ def read_roster(path: Path) -> Mapping[str, Entry]:
 
 
 def read_timestamp(path: Path) -> datetime | None:
-    """When the work was handed in, as naive UTC like nbgrader's own; None without a file.
+    """Return the time of handing in, as naive UTC like nbgrader's own; None without a file.
 
     Raises:
-        UsageError: the text is not a time with a zone. (nbgrader takes a zone it does not know,
-            such as JST, for UTC.)
+        UsageError: the text is not a time with a zone. (nbgrader takes an unknown zone, such as
+            JST, for UTC.)
     """
     try:
         text = path.read_text(encoding="utf-8").strip()
@@ -180,7 +181,7 @@ def _lab_of(path: Path) -> str:
 
 
 def _folder(path: Path) -> str:
-    """The student that STUDENT/lab3.json names."""
+    """Return the student that STUDENT/lab3.json names; "" if it names none."""
     return path.absolute().parent.name if _lab_of(path) else ""
 
 

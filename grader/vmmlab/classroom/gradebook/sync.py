@@ -1,4 +1,4 @@
-"""One run: read the reports, refuse what is no grade, put the rest into the gradebook."""
+"""Puts reports into the gradebook: reads them, refuses those that are no grade, enters the rest."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ of the lab's checks. There is nothing to generate, release or collect here.
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to do.
+    """The options of a run.
 
     Attributes:
         folder: nbgrader's course folder.
-        cohort: whose numbers the reports must have been made with, where the roster does not say.
-        student: whose the reports are, if their folders do not say.
+        cohort: the cohort that the reports must be for, if the roster does not name one.
+        student: the student of all reports; None: the ones that the folders name.
         roster: the students of the class, by id.
-        create_students: take in ids that neither the gradebook nor the roster knows.
+        create_students: add ids that neither the gradebook nor the roster knows.
         drop_removed: delete the cells of checks that course.yml no longer has.
         dry_run: change nothing.
     """
@@ -53,7 +53,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """A report that is in the gradebook now, or would be. `lab` is lab3 or lab3-i386."""
+    """A report that has been entered, or would be. `lab` is lab3 or lab3-i386."""
 
     source: ReportFile
     student: str
@@ -64,31 +64,31 @@ class Synced:
 
     @property
     def changed(self) -> bool:
-        """Whether anything is other than before."""
+        """Whether anything has changed."""
         return bool(self.changes.what) or self.file_changed
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A report that was left out, and why."""
+    """A report that was refused, and the reason."""
 
     path: Path
     error: UsageError
 
     @property
     def reason(self) -> str:
-        """Why, in English."""
+        """The reason, in English."""
         return self.said(Reader())
 
     def said(self, say: Reader) -> str:
-        """Why, in the reader's language, without the name of the file in front."""
+        """Return the reason in the reader's language, without the name of the file in front."""
         text = error_text(self.error, say)
         return text.removeprefix(f"{self.path}{say.label(': ')}").removeprefix(f"{self.path}: ")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How the run went, report by report."""
+    """The result of a run, report by report."""
 
     synced: tuple[Synced, ...]
     refused: tuple[Refused, ...]
@@ -112,15 +112,15 @@ def run(
     """Put reports into the gradebook, each whole or not at all.
 
     Args:
-        course: what the labs are worth.
+        course: the labs and their points.
         paths: reports, or folders of STUDENT/labN.json.
         options: what to do.
-        progress: told how many reports of how many are done.
+        progress: called with the number of reports that are done and of all reports.
         say: the language of the comments and notebooks; else English.
 
     Raises:
-        UsageError: the paths or the course folder are not what they should be.
-        InfraError: the gradebook cannot be used. Reports before that are in it.
+        UsageError: a path or the course folder is wrong.
+        InfraError: the gradebook cannot be used; earlier reports have been entered.
     """
     found = students.sources(paths, options.student)
     synced: list[Synced] = []
@@ -177,7 +177,7 @@ def _read(source: ReportFile) -> Report:
 
 
 def _rivals(read: Mapping[ReportFile, Report]) -> Mapping[ReportFile, Path]:
-    """Of two reports on the same lab of the same student neither counts."""
+    """Return, for each of several reports on one lab of one student, another one: none counts."""
     by_key: dict[tuple[str, str, str], list[ReportFile]] = {}
     for source, report in read.items():
         if source.student:
@@ -284,7 +284,7 @@ def _who(source: ReportFile, known: frozenset[str], options: Options) -> Entry:
 
 
 def _facts(report: Report, handed_in: datetime | None, say: Reader) -> Mapping[str, str]:
-    # Nobody's name: the formgrader shows one only on request.
+    # No student's name: the formgrader shows names only on request.
     facts: dict[str, str] = {}
     if handed_in is not None:
         facts["Handed in"] = f"{handed_in:%Y-%m-%d %H:%M:%S} UTC"
@@ -302,13 +302,13 @@ def _facts(report: Report, handed_in: datetime | None, say: Reader) -> Mapping[s
 
 
 def _holds(path: Path, text: bytes) -> bool:
-    """Whether the file is there with just this text. A symbolic link is not the file."""
+    """Return whether a file, not a symbolic link, is there with just this text."""
     return path.is_file() and not path.is_symlink() and path.read_bytes() == text
 
 
 @contextlib.contextmanager
 def _staged(path: Path, text: bytes, mode: int) -> Iterator[Callable[[], None]]:
-    """A file that is written already, and only has to be put in its place.
+    """Write a file beside `path`; yield the function that puts it in its place.
 
     Raises:
         InfraError: it cannot be written.

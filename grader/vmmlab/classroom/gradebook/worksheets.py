@@ -1,7 +1,7 @@
-"""Grades the worksheets of a class: nbgrader's autograde, with what students wrote in a sandbox.
+"""Grades the worksheets of a class: nbgrader's autograde, with students' code in a sandbox.
 
-nbgrader goes through the submissions; `vmmlab.worksheet.autograde` runs the notebooks. Here the two
-are put together, and what nbgrader would write to a log becomes a line for each student.
+nbgrader goes through the submissions; `vmmlab.worksheet.autograde` runs the notebooks. This module
+combines the two, and reports a line for each student instead of nbgrader's log.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from vmmlab.worksheet.autograde import ExecuteApart, refuse_links
 from vmmlab.worksheet.kernel import STOPPED, shown
 
 _ENGLISH: Final = Reader()
-_QUIET: Final = 50  # CRITICAL: what goes wrong is in the result
+_QUIET: Final = 50  # CRITICAL: the result has the errors
 
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """What became of one student's worksheet.
+    """The result of grading one student's worksheet.
 
     Attributes:
         student: the id.
-        points: without those that a person gives; None if it could not be graded or was before.
-        most: the most that these can be.
-        by_hand: points that a person still has to give or not.
-        stopped: cells that were stopped, in words.
-        problem: why it could not be graded, else "".
+        points: those given automatically; None if it could not be graded, or was graded before.
+        most: their maximum.
+        by_hand: the maximum of the points that a person still has to give.
+        stopped: a text for each cell that was stopped.
+        problem: why it could not be graded; "" if it could.
         exit_code: 0; 2 if the submission cannot be used; 3 if the grader failed.
     """
 
@@ -70,13 +70,14 @@ def grade(
     Args:
         folder: nbgrader's course folder.
         assignment: for example `lab3`.
-        student: only this one's.
-        again: also those that are graded already.
-        sandbox_required: refuse where there is no sandbox.
-        tell: told who is next.
+        student: the only student to grade; None for all.
+        again: grade worksheets again that are graded already.
+        sandbox_required: refuse to grade without a sandbox.
+        tell: called with the id of each student before the grading.
 
     Raises:
-        UsageError: the folder is none, does not use `configure`, or has nothing to grade.
+        UsageError: this is no course folder, it does not use `configure`, or there is nothing to
+            grade.
         InfraError: there is no sandbox.
     """
     Sandbox.choose(require=sandbox_required)
@@ -102,7 +103,7 @@ def grade(
 
 
 def lines(lab: str, graded: Sequence[Graded], say: Reader = _ENGLISH) -> Iterator[str]:
-    """The result for a terminal: a line for each worksheet, and what was wrong with it below."""
+    """Yield the result for a terminal: a line for each worksheet, and its problems below."""
     width = max((len(one.student) for one in graded), default=0)
     for one in graded:
         if one.problem:
@@ -125,7 +126,7 @@ def lines(lab: str, graded: Sequence[Graded], say: Reader = _ENGLISH) -> Iterato
 
 
 class _Recording(Autograde):  # type: ignore[misc]
-    """nbgrader's autograde; keeps why a submission could not be graded."""
+    """nbgrader's autograde, which records why a submission could not be graded."""
 
     tell: Callable[[str], None]
 

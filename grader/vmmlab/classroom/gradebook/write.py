@@ -24,12 +24,12 @@ class Changes:
 
     Attributes:
         before: the student's points for this lab until now; None if there was nothing.
-        after: the points now, with marks by hand.
-        most: the points at most.
+        after: the points now, with scores by hand.
+        most: the maximum.
         what: each change in a few words.
         unjudged: cells that have no score, neither the grader's nor a person's.
         review: cells whose score by hand stays although the grader's own has changed.
-        rescaled: cells of other students that need a look because what they are worth has changed.
+        rescaled: other students whose scores need a review because a maximum has changed.
     """
 
     before: float | None = None
@@ -63,7 +63,7 @@ def write_marks(
         drop_removed: delete cells that are no longer among the marks, with what they hold.
 
     Raises:
-        UsageError: the assignment is not what it should be.
+        UsageError: the assignment has other notebooks, or marks of checks that are gone.
     """
     changes = Changes(most=sum(mark.max for mark in marks))
     _student(inside, student, changes)
@@ -154,7 +154,7 @@ def _cells(
     student: str,
     changes: Changes,
 ) -> None:
-    """Make or adjust the grade cell of each mark, and flag what was scored by another maximum."""
+    """Make or adjust the grade cell of each mark; flag scores by an old maximum for review."""
     notebook = book.find_notebook(lesson.notebook, lesson.assignment)
     there = {cell.name: cell for cell in notebook.grade_cells}
     fresh = []
@@ -209,7 +209,7 @@ def _submission(
     try:
         submission = book.find_submission(lesson.assignment, student)
     except api.MissingEntry:
-        with book.db.no_autoflush:  # else SQLAlchemy warns of half-made rows
+        with book.db.no_autoflush:  # SQLAlchemy would warn about incomplete rows
             book.add_submission(lesson.assignment, student, **given)
         changes.what.append(msg("new submission"))
         return book.find_submission_notebook(*where), True

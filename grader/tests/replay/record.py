@@ -1,0 +1,119 @@
+"""Record the boots of submissions, for tests that replay them through the checks without QEMU.
+
+`python grader/tests/replay/record.py [NAME …]` boots and records the named submissions, or all that
+are recorded already. A NAME is `lab3` or `lab3.i386` for the reference, else the id of a mutant.
+With --judge nothing is booted: only the expected verdicts are written anew, by the checks of today.
+Look at the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recordings import EXPECTED, FOLDER, SEED, Recording, expected, load, names, replay, verdict
+
+from vmmlab.author import mutants
+from vmmlab.author.mutants import Mutant
+from vmmlab.checks import Scenario
+from vmmlab.course import model as courses
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.model import ARCHES, Course
+from vmmlab.course.submission import reference
+from vmmlab.grading.boots import LabRunner
+from vmmlab.grading.grade import RunRequest, grade_lab
+from vmmlab.observe.observation import Observation
+from vmmlab.report import Report
+
+ROOT = Path(__file__).parents[3]
+
+
+class RecordingRunner(LabRunner):
+    """Boots as usual, and keeps what was seen in every scenario of the lab."""
+
+    def __init__(self, request: RunRequest) -> None:
+        super().__init__(request)
+        self.boots: dict[str, Observation] = {}
+        self._all: list[Scenario] = []
+
+    def prepare(self, scenarios: Sequence[Scenario]) -> None:
+        """Remember the scenarios, and start them."""
+        self._all += scenarios
+        super().prepare(scenarios)
+
+    def close(self) -> None:
+        """Wait for the boots that no check asked for; then end."""
+        self.boots = {str(scenario): self.observe(scenario) for scenario in self._all}
+        super().close()
+
+
+def record(
+    course: Course, name: str, lab: str, arch: str, cohort: str, files: Mapping[str, bytes]
+) -> tuple[Recording, Report]:
+    """Grade a submission and record its boots."""
+    made: list[RecordingRunner] = []
+
+    def factory(request: RunRequest) -> RecordingRunner:
+        made.append(RecordingRunner(request))
+        return made[0]
+
+    report = grade_lab(
+        course,
+        lab,
+        files,
+        cohort=Cohort.derive(cohort),
+        seed=SEED,
+        sandbox_required=False,
+        arch=arch,
+        runner_factory=factory,
+    )
+    return Recording(name, lab, arch, cohort, made[0].boots), report
+
+
+def record_named(course: Course, name: str, known: Mapping[str, Mutant]) -> dict[str, Any]:
+    """Record one submission by its name; return its verdict.
+
+    Raises:
+        ValueError: a mutant is not caught by its check with its cause.
+    """
+    if mutant := known.get(name):
+        lab, arch, cohort = mutant.lab, mutant.arch, mutant.cohort
+        files = mutants.apply(course, mutant)
+    else:
+        lab, _, arch = name.partition(".")
+        arch, cohort = arch or ARCHES[0], course.cohort
+        files = dict(reference(course, [lab]).files)
+    recording, report = record(course, name, lab, arch, cohort, files)
+    if mutant and (result := mutants.judge(mutant, report)).verdict != "killed":
+        raise ValueError(f"{name}: {result.verdict}: {result.message}")
+    recording.save()
+    return verdict(report)
+
+
+def main(words: Sequence[str]) -> None:
+    """Record what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--judge", action="store_true", help="boot nothing")
+    given = parser.parse_args(words)
+    FOLDER.mkdir(exist_ok=True)
+    course = courses.load(ROOT)
+    known = {mutant.id: mutant for mutant in mutants.load(course)}
+    verdicts = expected() if EXPECTED.is_file() else {}
+    for name in given.names or names():
+        if given.judge:
+            verdicts[name] = verdict(replay(course, load(name)))
+        else:
+            verdicts[name] = record_named(course, name, known)
+        sys.stdout.write(f"{name}: {verdicts[name]['points']} points\n")
+        sys.stdout.flush()
+        text = json.dumps({one: verdicts[one] for one in names()}, indent=1) + "\n"
+        EXPECTED.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
