@@ -129,7 +129,7 @@ def with_entry(text: str, entry: str, name: str = "") -> str:
             msg(
                 "{course_file}: no place for {name} was found.",
                 course_file=COURSE_FILE,
-                name=name or "a new lab",
+                name=name or msg("a new lab"),
             ),
             expected=msg("a line `labs:` with the labs below it"),
             next_step=msg("add the entry by hand"),

@@ -12,6 +12,7 @@ import typer
 from vmmlab import __version__
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.message import msg
+from vmmlab.cli import usage
 from vmmlab.i18n import translate
 from vmmlab.i18n.translate import Reader
 
@@ -39,7 +40,7 @@ def explain(error: VmmlabError, say: Reader, lab: str = "") -> None:
 
 
 def explain_usage(error: Any, say: Reader) -> None:
-    """Write what is wrong with the arguments of a command.
+    """Write what is wrong with the words of a command.
 
     Args:
         error: typer's error.
@@ -50,7 +51,7 @@ def explain_usage(error: Any, say: Reader) -> None:
         return
     if getattr(error, "ctx", None) is not None:
         typer.echo(error.ctx.get_usage(), err=True)
-    complain(say(error.format_message()))
+    complain(say(usage.message(error)))
 
 
 def explain_bug(error: Exception, say: Reader) -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from vmmlab.base.message import Message
+from vmmlab.base.message import Message, label, msg
 from vmmlab.i18n.translate import Reader
 
-_NOTES = re.compile(r"\[([^\[\]]+)\]$")
+_HELP_OPTION: Final = msg("Show this message and exit.")
+"""What typer says about the option --help."""
+_TYPERS_WORDS: Final = frozenset(
+    (
+        label("Arguments"),
+        label("Options"),
+        label("Commands"),
+        label("required"),
+        label("default"),
+    )
+)
 
 
 def translate(command: Any, say: Reader) -> None:
@@ -37,16 +46,21 @@ def _context(plain: Any, say: Reader) -> Any:
             super().write_usage(prog, args, prefix or say.label("Usage") + ": ")
 
         def write_heading(self, heading: str) -> None:
-            super().write_heading(say.label(heading))
+            super().write_heading(word(heading))
 
         def write_dl(self, rows: Sequence[tuple[str, str]], *more: Any, **named: Any) -> None:
             super().write_dl([(name, shown(text)) for name, text in rows], *more, **named)
 
-    def shown(text: str) -> str:
-        return _NOTES.sub(lambda found: f"[{noted(found[1])}]", say(text))
+    def word(text: str) -> str:
+        return say.label(text) if text in _TYPERS_WORDS else text
 
-    def noted(notes: str) -> str:
-        words = (note.partition(": ") for note in notes.split("; "))
-        return "; ".join(say.label(name) + colon + value for name, colon, value in words)
+    def shown(text: str) -> str:
+        if text == str(_HELP_OPTION):
+            return say(_HELP_OPTION)
+        before, bracket, notes = text.rpartition("[")
+        if not bracket or not notes.endswith("]"):
+            return text
+        parts = (note.partition(": ") for note in notes.removesuffix("]").split("; "))
+        return f"{before}[{'; '.join(word(name) + colon + value for name, colon, value in parts)}]"
 
     return type("Context", (plain,), {"formatter_class": Formatter})

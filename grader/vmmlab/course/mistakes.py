@@ -148,7 +148,7 @@ def _wrong_checks(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
             yield Mistake(
                 at,
                 msg("a check with points needs the step that earns them."),
-                f"step: {name}.1",
+                msg("step: {lab}.1", lab=name),
             )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vmmlab.base.errors import VmmlabError
-from vmmlab.base.message import Text, shown, source_text
+from vmmlab.base.message import Text, label, shown, source_text
 from vmmlab.base.text import cells
 from vmmlab.base.workspacefile import LANGUAGE_KEY, WORKSPACE_FILE, workspace_folder
 
@@ -113,7 +113,11 @@ class Reader:
 def error_text(error: VmmlabError, say: Reader) -> str:
     """Return an error as `str` does, in the reader's language."""
     lines = [say(error.message)]
-    rows = {"expected": error.expected, "found": error.found, "next": error.next_step}
+    rows = {
+        label("expected"): error.expected,
+        label("found"): error.found,
+        label("next"): error.next_step,
+    }
     labels = {name: f"{say.label(name)}{say.label(':')}" for name in rows}
     width = max(map(cells, labels.values()))
     for name, text in rows.items():

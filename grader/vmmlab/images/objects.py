@@ -263,7 +263,7 @@ def missing_contract(
 
 def _contract(file: str, name: str, objects: Mapping[str, ObjectFile]) -> Text:
     in_c = PurePosixPath(file).suffix == ".c"
-    what = "function" if in_c else "label"
+    what = msg("function") if in_c else msg("label")
     defined = [one for contents in objects.values() for one in contents.symbols if one.name == name]
     visible = [one for one in defined if one.section and one.bind != "STB_LOCAL"]
     if not visible:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vmmlab.base.errors import CourseError
-from vmmlab.base.message import Message, filled, msg, template
+from vmmlab.base.message import Message, filled, label, msg, template
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,12 +47,12 @@ class Milestone:
 _MILESTONES: Final[dict[str, Milestone]] = {}
 _REST: Final[dict[str, str]] = {}
 _ENDINGS: Final[dict[str, Message]] = {
-    "waiting-for-sipi": msg("waiting-for-sipi"),
-    "halted": msg("halted"),
-    "shutdown": msg("shutdown"),
-    "running": msg("running"),
-    "held": msg("held"),
-    "shown": msg("shown"),
+    label("waiting-for-sipi"): msg("waiting-for-sipi"),
+    label("halted"): msg("halted"),
+    label("shutdown"): msg("shutdown"),
+    label("running"): msg("running"),
+    label("held"): msg("held"),
+    label("shown"): msg("shown"),
 }
 
 
@@ -173,8 +173,8 @@ PARKED: Final = milestone(
     "vmm_parked",
 )
 
-rest_place("vmm_parked", "parked", msg("parked"))
-rest_place("vmm_todo", "todo", msg("todo"))
-rest_place("exception_panic", "exception", msg("exception"))
-rest_place("panic", "panic", msg("panic"))
-rest_place("vmm_ap_missing", "missing", msg("missing"))
+rest_place("vmm_parked", label("parked"), msg("parked"))
+rest_place("vmm_todo", label("todo"), msg("todo"))
+rest_place("exception_panic", label("exception"), msg("exception"))
+rest_place("panic", label("panic"), msg("panic"))
+rest_place("vmm_ap_missing", label("missing"), msg("missing"))

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text as RichText
 
-from vmmlab.base.message import Listed, Text, listed, msg
+from vmmlab.base.message import Listed, Text, label, listed, msg
 from vmmlab.base.text import clean, clean_line
 from vmmlab.i18n.translate import Reader
 from vmmlab.report.console import console, show
@@ -23,13 +23,13 @@ from vmmlab.report.model import CheckReport, Diagnostic, Report
 from vmmlab.report.wrapping import Wide, text_of
 
 _WORDS: Final = {
-    "pass": ("pass", "green"),
-    "partial": ("part", "yellow"),
-    "fail": ("FAIL", "bold red"),
-    "timeout": ("TIME", "bold red"),
-    "skipped": ("wait", "dim"),
-    "build-error": ("code", "dim"),
-    "infra-error": ("open", "bold magenta"),
+    "pass": (label("pass"), "green"),
+    "partial": (label("part"), "yellow"),
+    "fail": (label("FAIL"), "bold red"),
+    "timeout": (label("TIME"), "bold red"),
+    "skipped": (label("wait"), "dim"),
+    "build-error": (label("code"), "dim"),
+    "infra-error": (label("open"), "bold magenta"),
 }
 _WIDTHS: Final = (40, 120)
 _NAMES: Final = 8
@@ -117,16 +117,17 @@ def _headline(report: Report, say: Reader) -> RichText:
     chosen = any(check.visibility == "hidden" for check in report.checks)
     if report.hidden_judged and (chosen or not report.partial_run):
         earned = "?" if report.hidden_points is None else f"{report.hidden_points:g}"
+        score = msg("hidden checks {earned}/{max:g}", earned=earned, max=report.hidden_max)
         style = "green" if report.hidden_points == report.hidden_max else "yellow"
-        line.append("  " + say(f"hidden checks {earned}/{report.hidden_max:g}"), style)
+        line.append("  " + say(score), style)
     if report.mode == "own":
-        line.append("  " + say("all labs your own"))
+        line.append("  " + say(msg("all labs your own")))
     elif report.mode == "reference":
-        line.append("  " + say("the reference solution"))
+        line.append("  " + say(msg("the reference solution")))
     if report.partial_run:
-        line.append("  " + say("partial run, not a grade"), "yellow")
+        line.append("  " + say(msg("partial run, not a grade")), "yellow")
     if report.needs_attention:
-        line.append("  " + say("needs attention, no grade yet"), "bold magenta")
+        line.append("  " + say(msg("needs attention, no grade yet")), "bold magenta")
     return line
 
 
@@ -203,24 +204,30 @@ def _block(report: Report, group: _Group, say: Reader) -> Iterator[RenderableTyp
 def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, Text]]:
     check = group.first
     if check.outcome == "infra-error":
-        yield "what", check.reason
-        yield "you", say(msg("This is not your code and costs no points. Run it again."))
-        yield "or else", say(msg("If it happens again, show your instructor this text."))
+        yield label("what"), check.reason
+        yield label("you"), say(msg("This is not your code and costs no points. Run it again."))
+        yield label("or else"), say(msg("If it happens again, show your instructor this text."))
     else:
         where: list[Text] = [] if check.cpu is None else [msg("CPU {cpu}", cpu=check.cpu)]
-        yield "where", listed([*where, check.place] if check.place else where)
-        yield "expected", check.expected
-        yield "observed", check.observed or (check.cause or "").replace("-", " ")
+        yield label("where"), listed([*where, check.place] if check.place else where)
+        yield label("expected"), check.expected
+        yield label("observed"), check.observed or (check.cause or "").replace("-", " ")
         if check.cases:
-            yield "cases", _cases(check, say)
-        yield "next", check.next
-        yield "hint", Listed(check.hints, "\n")
-        yield "step", say(msg("{step}, seed {seed}", step=check.step or "-", seed=report.seed))
-    yield "same in", ", ".join(other.id for other in group.same)
+            yield label("cases"), _cases(check, say)
+        yield label("next"), check.next
+        yield label("hint"), Listed(check.hints, "\n")
+        yield (
+            label("step"),
+            msg("{step}, seed {seed}", step=check.step or "-", seed=report.seed),
+        )
+    yield label("same in"), ", ".join(other.id for other in group.same)
     if len(group.waiting) > _WAITING_SHOWN:
-        yield "waiting", say(msg("{count} checks wait for this one", count=len(group.waiting)))
+        yield (
+            label("waiting"),
+            msg("{count} checks wait for this one", count=len(group.waiting)),
+        )
     else:
-        yield "waiting", ", ".join(other.id for other in group.waiting)
+        yield label("waiting"), ", ".join(other.id for other in group.waiting)
 
 
 def _cases(check: CheckReport, say: Reader) -> str:
@@ -251,7 +258,7 @@ def _build_failure(report: Report, say: Reader) -> Iterator[RenderableType]:
     yield ""
     yield from (_diagnostic(one, "red", say) for one in shown)
     if len(errors) > len(shown):
-        yield _line("  " + say(f"and {len(errors) - len(shown)} more"), "")
+        yield _line("  " + say(msg("and {count} more", count=len(errors) - len(shown))), "")
     yield ""
     yield _line(say(msg("Start with the first one; the others often follow from it.")), "")
 
@@ -263,7 +270,8 @@ def _warnings(warnings: Sequence[Diagnostic], say: Reader) -> Iterator[Renderabl
     yield _line(say(text), "yellow")
     yield from (_diagnostic(one, "yellow", say) for one in warnings[:_WARNINGS_SHOWN])
     if len(warnings) > _WARNINGS_SHOWN:
-        yield _line("  " + say(f"and {len(warnings) - _WARNINGS_SHOWN} more"), "")
+        more = msg("and {count} more", count=len(warnings) - _WARNINGS_SHOWN)
+        yield _line("  " + say(more), "")
 
 
 def _diagnostic(one: Diagnostic, style: str, say: Reader) -> RichText:

@@ -111,12 +111,12 @@ def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str, arch: str) 
                 title=step.title,
             )
             graded = f" && pytest {one.name}{grade}" if arch in one.arches else ""
-            yield f"      then make {lab}{make}{graded}"
+            yield msg("      then make {goal}", goal=f"{lab}{make}{graded}")
             return
     if lab == ALL or not labs[0].files or arch not in labs[0].arches:
-        yield f"next: make run LAB={lab.removeprefix('lab')}{make}"
+        yield msg("next: make run LAB={lab}", lab=f"{lab.removeprefix('lab')}{make}")
     else:
-        yield f"next: pytest {lab}{grade}"
+        yield msg("next: pytest {what}", what=f"{lab}{grade}")
 
 
 def own_image(

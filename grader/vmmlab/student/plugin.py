@@ -132,10 +132,12 @@ class WorkspacePlugin:
 
     def pytest_report_header(self) -> str:
         """Name the workspace, the cohort and the architecture."""
-        name = self.cohort.name if self.cohort else "?"
-        arch = "" if self.arch == "x86_64" else f", {self.arch}"
         assert self.say is not None
-        return "vmmlab: " + self.say(f"workspace {self.root.name}, cohort {name}{arch}")
+        facts = {"folder": self.root.name, "cohort": self.cohort.name if self.cohort else "?"}
+        here = msg("workspace {folder}, cohort {cohort}", **facts)
+        if self.arch != "x86_64":
+            here = msg("workspace {folder}, cohort {cohort}, {arch}", **facts, arch=self.arch)
+        return f"vmmlab: {self.say(here)}"
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

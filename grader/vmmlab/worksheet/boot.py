@@ -43,7 +43,7 @@ class BootReport:
     def __repr__(self) -> str:
         say = reader_for(self.reader)
         if self.observation is None:
-            return f"{say(f'{self.lab} was not booted.')} {self.problem}"
+            return f"{say(msg('{lab} was not booted.', lab=self.lab))} {self.problem}"
         return "\n".join(_lines(self.lab, self.observation, say))
 
 
@@ -144,7 +144,9 @@ _ENDINGS = {
 def _of_cpu(cpu: CpuRecord, say: Reader) -> list[str]:
     lines = [f"{cpu.name}{say.label(': ')}{say.label(cpu.end_kind)} ({cpu.end_place})"]
     if cpu.milestones:
-        lines.append(f"{'':39}{'address':>7} {'rsp':>13} {'cr0':>9} {'cr3':>7} {'efer':>4}")
+        heading = say.label("address")
+        heading = " " * (7 - cells(heading)) + heading
+        lines.append(f"{'':39}{heading} {'rsp':>13} {'cr0':>9} {'cr3':>7} {'efer':>4}")
     for milestone in milestones():
         if (state := cpu.milestones.get(milestone.name)) is None:
             continue

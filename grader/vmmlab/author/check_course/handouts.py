@@ -22,7 +22,7 @@ _BOOK_PAGES: Final = ("docs/index.md", "docs/index.ja.md")
 def in_handouts(course: Course, lab: Lab) -> Iterator[Forgotten]:
     """Yield what is wrong with the handouts of a lab, in both languages."""
     levels: dict[str, list[int]] = {}
-    for name, language in (("README.md", "English"), ("README.ja.md", "Japanese")):
+    for name, language in (("README.md", msg("English")), ("README.ja.md", msg("Japanese"))):
         file = f"labs/{lab.name}/{name}"
         text = text_of(course, file)
         if text is None:

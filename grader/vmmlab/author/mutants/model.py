@@ -182,7 +182,7 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
             try:
                 edits.append(_edit(course, lab, one, entry.file))
             except ValueError as error:
-                raise _wrong(file, (*at, *where), str(error)) from None
+                raise _wrong(file, (*at, *where), error.args[0]) from None
         yield Mutant(
             id=entry.id,
             title=entry.title,
@@ -207,7 +207,7 @@ def _edit(course: Course, lab: str, entry: _EditEntry, file: str) -> Edit:
     }
     given = [(kind, name) for kind, name in named.items() if name is not None]
     if len(given) != 1:
-        raise ValueError("say one of region, function, label: what is replaced")
+        raise ValueError(msg("say one of region, function, label: what is replaced"))
     return Edit(where, given[0][0], given[0][1], entry.nth, entry.code)
 
 

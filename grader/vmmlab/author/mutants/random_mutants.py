@@ -24,7 +24,7 @@ from vmmlab.author.mutants.liveness import unseen
 from vmmlab.author.mutants.model import SEED, mutants_dir
 from vmmlab.author.mutants.progress import Watch
 from vmmlab.base.errors import UsageError, VmmlabError
-from vmmlab.base.message import Text, listed, msg
+from vmmlab.base.message import Text, label, listed, msg
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
@@ -211,7 +211,15 @@ def survivors(outcomes: Sequence[Outcome], say: Reader | None = None) -> list[st
         say: the reader's language; None: English.
     """
     say = Reader() if say is None else say
-    rows = [tables.heads(("lab", "place", "instruction", "made", msg("what it is"), "told"), say)]
+    head = (
+        label("lab"),
+        label("place"),
+        label("instruction"),
+        label("made"),
+        msg("what it is"),
+        label("told"),
+    )
+    rows = [tables.heads(head, say)]
     for one in outcomes:
         if one.ending == "killed":
             continue

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from vmmlab.author.mutants.runner import Result
 from vmmlab.author.mutants.variants import VariantResult
 from vmmlab.base.errors import UsageError
-from vmmlab.base.message import Text, msg
+from vmmlab.base.message import Text, label, msg
 from vmmlab.base.text import cells
 from vmmlab.i18n.translate import Reader
 
 _ENGLISH = Reader()
+_VERDICTS: Final = {"survived": label("survived"), "error": label("error")}
+_NAMED: Final = {"line": label("line"), "function": label("function"), "": "-"}
 
 
 def table(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
@@ -25,7 +28,14 @@ def table(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
     """
     rows = [
         heads(
-            ("mutant", msg("what is wrong in it"), "check", "cause", msg("names the"), "verdict"),
+            (
+                label("mutant"),
+                msg("what is wrong in it"),
+                label("check"),
+                label("cause"),
+                msg("names the"),
+                label("verdict"),
+            ),
             say,
         )
     ]
@@ -37,8 +47,8 @@ def table(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
             words = say.label("killed")
         else:
             said = " ".join(say(one.message).split())[:200]
-            words = f"{say.label(verdict)}{say.label(': ')}{said}"
-        wrong, names = one.mutant, say.label(one.names) or "-"
+            words = f"{say.label(_VERDICTS[verdict])}{say.label(': ')}{said}"
+        wrong, names = one.mutant, say.label(_NAMED[one.names])
         rows.append((wrong.id, wrong.title, wrong.check, wrong.cause, names, words))
     return [*markdown(rows), "", *totals(results, say)]
 
@@ -75,7 +85,7 @@ def totals(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
 
 def variants_table(results: Sequence[VariantResult], say: Reader = _ENGLISH) -> list[str]:
     """Return the right solutions as lines of a Markdown table, and a line with totals."""
-    rows = [heads(("solution", msg("built for"), "verdict"), say)]
+    rows = [heads((label("solution"), msg("built for"), label("verdict")), say)]
     for one in results:
         told = "; ".join(f"{c} {why}{say.label(': ')}{say(said)}" for c, why, said in one.accused)
         rows.append(

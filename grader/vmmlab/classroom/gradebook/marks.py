@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmmlab.base.errors import UsageError
-from vmmlab.base.message import Text, msg
+from vmmlab.base.message import Text, label, msg
 from vmmlab.base.text import clean, clean_line
 from vmmlab.course.model import ARCHES, CheckSpec, Lab
 from vmmlab.i18n.translate import ENGLISH, Reader
@@ -22,13 +22,13 @@ _CASES_SHOWN: Final = 12
 _DIAGNOSTICS_SHOWN: Final = 20
 _HIDDEN: Final = msg("a hidden check")
 _WORDS: Final = {
-    "pass": "pass",
-    "partial": "partly",
-    "fail": "fail",
-    "timeout": "time-out",
-    "skipped": "not run",
-    "build-error": "does not build",
-    "infra-error": "not judged",
+    "pass": label("pass"),
+    "partial": label("partly"),
+    "fail": label("fail"),
+    "timeout": label("time-out"),
+    "skipped": label("not run"),
+    "build-error": label("does not build"),
+    "infra-error": label("not judged"),
 }
 _NOT_JUDGED: Final = msg(
     "The grader could not judge this, and that is not your fault. It does not count "
@@ -222,7 +222,7 @@ def _mark(check: CheckReport, report: Report, secret: frozenset[str], say: Reade
         word=say.label(_WORDS[check.outcome if score is not None else "infra-error"]),
         comment=comment if len(comment) <= _COMMENT_MAX else comment[: _COMMENT_MAX - 1] + "…",
         lines=tuple(_lines(check, report, score, text, say)),
-        trouble=clean_line(check.infra or str(check.reason) or "no points")
+        trouble=clean_line(check.infra or str(check.reason) or say(msg("no points")))
         if score is None
         else "",
     )
@@ -275,26 +275,26 @@ def _lines(
     if check.outcome == "pass":
         return
     rows: dict[str, Text] = {
-        "cause": check.cause or "",
+        label("cause"): check.cause or "",
         "CPU": "" if check.cpu is None else str(check.cpu),
-        "place": check.place,
-        "expected": check.expected,
-        "observed": check.observed,
-        "reason": check.reason,
-        "next": check.next,
-        "hint": check.hints[0] if check.hints else "",
+        label("place"): check.place,
+        label("expected"): check.expected,
+        label("observed"): check.observed,
+        label("reason"): check.reason,
+        label("next"): check.next,
+        label("hint"): check.hints[0] if check.hints else "",
     }
     for name, value in rows.items():
         if value:
             yield row(name, text(say(value)))
     for case in [case for case in check.cases if case.outcome != "pass"][:_CASES_SHOWN]:
         message = text(say(case.message)) or say.label(_WORDS[case.outcome])
-        yield row("case", f"{text(say(case.name))}{colon}{message}")
+        yield row(label("case"), f"{text(say(case.name))}{colon}{message}")
     if check.outcome not in ("skipped", "build-error"):
         # Not the report's own command, which names a folder of the instructor.
         arch = "" if report.arch == ARCHES[0] else f" --arch {report.arch}"
         again = f"vmmlab grade {report.lab} --submission . --seed {report.seed}{arch} -k {check.id}"
-        yield row("again", again)
+        yield row(label("again"), again)
 
 
 def _hidden_mark(lab: str, hidden: list[CheckReport], say: Reader) -> Mark:
@@ -304,7 +304,7 @@ def _hidden_mark(lab: str, hidden: list[CheckReport], say: Reader) -> Mark:
     judged = len(known) == len(scores)
     total = float(sum(known)) if judged else None
     trouble = "; ".join(
-        f"{check.id}: {clean_line(check.infra or str(check.reason) or 'no points')}"
+        f"{check.id}: {clean_line(check.infra or str(check.reason) or say(msg('no points')))}"
         for check, score in zip(hidden, scores, strict=True)
         if score is None
     )

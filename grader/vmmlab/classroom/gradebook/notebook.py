@@ -19,6 +19,7 @@ from nbgrader.nbgraderformat import MetadataValidator
 from rich.console import Console
 from rich.text import Text
 
+from vmmlab.base.message import msg
 from vmmlab.base.text import cells
 from vmmlab.classroom.gradebook.marks import Mark
 from vmmlab.i18n.translate import Reader
@@ -53,7 +54,9 @@ def text(
     head += [f"- {markdown(name)}{colon}{markdown(value)}" for name, value in facts.items()]
     parts = [_nb.v4.new_markdown_cell("\n".join(head), id="head", metadata=_fixed())]
     if compiler:
-        parts.append(_code("compiler", f"# {say('What the compiler said')}", compiler, _fixed()))
+        parts.append(
+            _code("compiler", f"# {say(msg('What the compiler said'))}", compiler, _fixed())
+        )
     for number, mark in enumerate(marks, start=1):
         source = _wrapped(mark.title) or [""]
         parts.append(

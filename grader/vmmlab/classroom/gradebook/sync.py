@@ -11,7 +11,7 @@ from typing import Final
 
 from vmmlab.base.errors import InfraError, UsageError, os_reason
 from vmmlab.base.files import staged
-from vmmlab.base.message import msg
+from vmmlab.base.message import label, msg
 from vmmlab.classroom.gradebook import notebook, students
 from vmmlab.classroom.gradebook.book import Book, Lesson
 from vmmlab.classroom.gradebook.marks import Mark, compiler_lines, from_report
@@ -287,14 +287,16 @@ def _facts(report: Report, handed_in: datetime | None, say: Reader) -> Mapping[s
     # No student's name: the formgrader shows names only on request.
     facts: dict[str, str] = {}
     if handed_in is not None:
-        facts["Handed in"] = f"{handed_in:%Y-%m-%d %H:%M:%S} UTC"
-    facts["Cohort"] = f"`{report.cohort}`"
-    facts["Graded with"] = ", ".join(
+        facts[label("Handed in")] = f"{handed_in:%Y-%m-%d %H:%M:%S} UTC"
+    facts[label("Cohort")] = f"`{report.cohort}`"
+    facts[label("Graded with")] = ", ".join(
         f"{name} {version}"
         for name, version in report.versions.items()
         if name in ("vmmlab", "qemu", "gcc")
     )
-    facts["Scores"] = say(msg("a score that a person has entered counts in place of the grader's"))
+    facts[label("Scores")] = say(
+        msg("a score that a person has entered counts in place of the grader's")
+    )
     return {say.label(key): value for key, value in facts.items() if value}
 
 

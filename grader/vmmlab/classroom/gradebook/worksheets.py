@@ -21,7 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SAWarning
 
 from vmmlab.base.errors import UsageError, VmmlabError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean, clean_line
 from vmmlab.classroom.gradebook.folder import initialize, is_course_folder
 from vmmlab.host.sandbox import Sandbox
@@ -51,7 +51,7 @@ class Graded:
     points: float | None = None
     most: float = 0.0
     by_hand: float = 0.0
-    stopped: tuple[str, ...] = ()
+    stopped: tuple[Text, ...] = ()
     problem: str = ""
     exit_code: int = 0
 
@@ -121,8 +121,7 @@ def lines(lab: str, graded: Sequence[Graded], say: Reader = _ENGLISH) -> Iterato
                 )
         yield f"{clean_line(one.student):{width}}  {lab}  {said}"
         for stop in one.stopped:
-            cell, _, why = clean_line(stop).rpartition(": ")
-            yield f"    {say(cell)}{say.label(': ')}{say(why)}"
+            yield f"    {clean_line(say(stop))}"
 
 
 class _Recording(Autograde):  # type: ignore[misc]
@@ -241,9 +240,9 @@ def _graded(app: Any, assignment: str, student: str, problem: Exception | bool |
     return Graded(student, points, most, by_hand, tuple(_stopped(folder)))
 
 
-def _stopped(folder: Path) -> list[str]:
+def _stopped(folder: Path) -> list[Text]:
     read: Any = nbformat.read
-    found = []
+    found: list[Text] = []
     for path in sorted(folder.glob("*.ipynb")):
         number = 0
         for cell in read(path, as_version=4).cells:
@@ -251,5 +250,6 @@ def _stopped(folder: Path) -> list[str]:
             for output in cell.get("outputs", ()):
                 if output.get("ename") == STOPPED:
                     name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
-                    found.append(f"{name or f'code cell {number}'}: {output.evalue}")
+                    place = name or msg("code cell {number}", number=number)
+                    found.append(msg("{cell}: {why}", cell=place, why=output.evalue))
     return found

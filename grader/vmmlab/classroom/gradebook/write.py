@@ -81,21 +81,21 @@ def write_marks(
 
 
 def _student(book: api.Gradebook, entry: Entry, changes: Changes) -> None:
-    known: Mapping[str, str] = {
-        "first_name": entry.first_name,
-        "last_name": entry.last_name,
-        "email": entry.email,
+    known: Mapping[str, tuple[Message, str]] = {
+        "first_name": (msg("first name"), entry.first_name),
+        "last_name": (msg("last name"), entry.last_name),
+        "email": (msg("email"), entry.email),
     }
     try:
         student = book.find_student(entry.id)
     except api.MissingEntry:
-        book.add_student(entry.id, **{key: value or None for key, value in known.items()})
+        book.add_student(entry.id, **{key: value or None for key, (_, value) in known.items()})
         changes.what.append(msg("new student"))
         return
-    for key, value in known.items():
+    for key, (title, value) in known.items():
         if value and not getattr(student, key):
             setattr(student, key, value)
-            changes.what.append(Message(key.replace("_", " ")))
+            changes.what.append(title)
 
 
 def _lesson(
