@@ -96,11 +96,11 @@ def test_a_boot_that_loses_a_processor_does_not_pass():
 def test_a_place_that_cannot_be_written():
     with pytest.raises(UsageError) as caught:
         iso.make_iso(Path("/dev/null"), "x", Path("/proc/vmm.iso"))
-    assert "/proc/vmm.iso" in caught.value.message
+    assert "/proc/vmm.iso" in str(caught.value.message)
 
 
 def test_tools_that_are_missing_are_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InfraError) as caught:
         iso.make_iso(Path("/dev/null"), "x", tmp_path / "vmm.iso")
-    assert "grub-mkrescue" in caught.value.message
+    assert "grub-mkrescue" in str(caught.value.message)

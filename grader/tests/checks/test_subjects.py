@@ -181,7 +181,7 @@ def test_what_did_not_happen_is_said_if_nothing_stopped_the_bsp(sample):
 def test_what_stopped_the_bsp_comes_first(sample):
     found = failure_of(declared(nothing_happened, BOOT), crashed(sample))
     assert (found.cause, found.cpu, str(found.place)) == ("bsp-exception", 0, str(MEMCPY))
-    assert found.expected == "something", "what the check expected"
+    assert str(found.expected) == "something", "what the check expected"
     assert "exception 14" in str(found.observed)
 
 

@@ -156,7 +156,7 @@ def test_points_above_the_maximum_lose_no_other_student(put: Put, sync: Sync, fo
     put("bob")
     result = sync()
     assert [one.student for one in result.synced] == ["bob"]
-    assert "more points than it is worth" in result.refused[0].reason
+    assert "more points than it is worth" in str(result.refused[0].reason)
 
 
 # --- the worksheet beside it -------------------------------------------------------------------

@@ -141,7 +141,7 @@ def test_an_ap_that_missed_the_trampoline(during, said):
     assert (found.cause, found.cpu) == ("ap-missed-the-trampoline", 1)
     assert said in found.observed
     assert f"it ended at 0x10020 after {SAMPLE.aps[0].steps[-1].text}" in found.observed
-    assert far_jump_code(0xF00, 0).hex(" ") in found.expected
+    assert far_jump_code(0xF00, 0).hex(" ") in str(found.expected)
 
 
 def test_without_steps_none_is_named():

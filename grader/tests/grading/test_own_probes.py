@@ -131,7 +131,7 @@ def test_a_parameter_that_its_probe_does_not_take_is_refused(course):
     path.write_text(CHECKS.replace("most=1", "moost=1"), encoding="utf-8")
     with pytest.raises(courses.CourseError, match="there is no parameter moost") as caught:
         graded(course)
-    assert caught.value.next_step == "did you mean most?"
+    assert str(caught.value.next_step) == "did you mean most?"
 
 
 def test_a_release_has_its_probes(course, tmp_path):

@@ -252,8 +252,8 @@ class TestChoosing:
         with pytest.raises(InfraError) as caught:
             Sandbox.choose(require=True)
         assert caught.value.exit_code == 3
-        assert caught.value.found == "bwrap is not installed"
-        assert caught.value.next_step == "install it"
+        assert str(caught.value.found) == "bwrap is not installed"
+        assert str(caught.value.next_step) == "install it"
 
     def test_not_required_and_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fake(monkeypatch, Bubblewrap(False, reason="bwrap is not installed"))

@@ -159,8 +159,8 @@ def test_full_disk(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "write_text", no_room)
     with pytest.raises(InfraError, match="disk is full") as caught:
         put(cache, "k1")
-    assert str(cache.directory) in caught.value.message
-    assert "XDG_CACHE_HOME" in caught.value.next_step
+    assert str(cache.directory) in str(caught.value.message)
+    assert "XDG_CACHE_HOME" in str(caught.value.next_step)
     monkeypatch.undo()
     assert cache.get("k1") is None
 
@@ -183,7 +183,7 @@ def test_unusable_directory(tmp_path: Path) -> None:
     with pytest.raises(InfraError, match="cannot be used") as caught:
         put(Cache(tmp_path / "file"), "k1")
     assert str(tmp_path / "file") in str(caught.value)
-    assert "XDG_CACHE_HOME" in caught.value.next_step
+    assert "XDG_CACHE_HOME" in str(caught.value.next_step)
 
 
 def test_digest_keeps_borders() -> None:

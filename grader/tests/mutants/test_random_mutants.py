@@ -243,7 +243,7 @@ def test_without_keystone_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "keystone", None)
     with pytest.raises(UsageError, match="keystone-engine is not installed") as caught:
         changes.keystone()
-    assert "vmmlab[author]" in caught.value.next_step
+    assert "vmmlab[author]" in str(caught.value.next_step)
 
 
 def test_a_lock_that_takes_nothing_is_noticed(found):

@@ -51,8 +51,8 @@ def test_every_goal_names_the_cpu():
 def test_an_order_or_a_name_that_is_taken(order, name, place):
     with pytest.raises(CourseError) as caught:
         milestone(order, name, "asleep", "{cpu} falls asleep", place)
-    assert caught.value.message == f"milestone {name!r} cannot be registered."
-    assert caught.value.found == "'ap-entry' at 50"
+    assert str(caught.value.message) == f"milestone {name!r} cannot be registered."
+    assert str(caught.value.found) == "'ap-entry' at 50"
     assert milestone_at("ap_entry") is AP_ENTRY
 
 

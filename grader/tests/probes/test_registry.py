@@ -36,9 +36,9 @@ def test_a_class_is_registered_and_made_by_its_name():
 def test_two_probes_of_one_name():
     with pytest.raises(CourseError) as caught:
         probe("ladder")(Counting)
-    assert caught.value.message == "probe 'ladder' is registered twice."
-    assert caught.value.found == "vmmlab.probes.bringup.BringupProbe"
-    assert caught.value.next_step == "give one of the two another name"
+    assert str(caught.value.message) == "probe 'ladder' is registered twice."
+    assert str(caught.value.found) == "vmmlab.probes.bringup.BringupProbe"
+    assert str(caught.value.next_step) == "give one of the two another name"
     assert probe_kind("ladder").make.__name__ == "BringupProbe"
 
 
@@ -63,6 +63,6 @@ def test_an_unknown_probe(name, hint):
     for ask in (probe_kind, lambda asked: make_probe(asked, {})):
         with pytest.raises(CourseError) as caught:
             ask(name)
-        assert caught.value.message == f"there is no probe {name!r}."
-        assert caught.value.expected == f"one of {', '.join(probe_names())}"
-        assert caught.value.next_step == hint
+        assert str(caught.value.message) == f"there is no probe {name!r}."
+        assert str(caught.value.expected) == f"one of {', '.join(probe_names())}"
+        assert str(caught.value.next_step) == hint
