@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -10,6 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from vmmlab.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[3]
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
@@ -30,13 +34,27 @@ def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
 
 
 def vmmlab(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process; only its folder and its environment are its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("L")]:
+            patch.delenv(name)
+        for name, value in {"LANG": "C.UTF-8", **environment}.items():
+            patch.setenv(name, value)
+        patch.chdir(cwd)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(words)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def vmmlab_process(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return run("vmmlab.cli.main", *words, cwd=cwd, **environment)
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ja") / "vmm"
-    done = vmmlab(
+    done = vmmlab_process(
         "new", str(folder), "--no-input", "--lang", "ja", "--course", str(ROOT), cwd=folder.parent
     )
     assert done.returncode == 0, done.stderr
