@@ -32,8 +32,9 @@ far-jump-missing:
     - >
       folded
       text
-old-style:
-  - a hint of hints.yml
+stack-shared:
+  hints:
+    - a hint only
 """
 
 
@@ -102,11 +103,11 @@ def test_titles_of_course_yml(tmp_path: Path) -> None:
 def test_causes(tmp_path: Path) -> None:
     (tmp_path / "causes.yml").write_text(CAUSES)
     texts = [text for text, _ in found(extract.causes, tmp_path / "causes.yml")]
-    assert texts == ["Look at {it}.", "gentle", "folded text", "a hint of hints.yml"]
+    assert texts == ["Look at {it}.", "gentle", "folded text", "a hint only"]
     lines = extract_from_file(extract.causes, tmp_path / "causes.yml")
     assert [(line, comments) for line, _, comments, _ in lines] == [
         (3, ["far-jump-missing: next"]),
         (5, ["far-jump-missing: hint 1"]),
         (6, ["far-jump-missing: hint 2"]),
-        (10, ["old-style: hint 1"]),
+        (11, ["stack-shared: hint 1"]),
     ]

@@ -153,7 +153,7 @@ def test_a_lab_does_not_repeat_what_the_package_has(tmp_path: Path) -> None:
     )
     (lab / "test_lab9.py").write_text('msg("CPU {cpu}", cpu=1)\nmsg("of the lab")\n')
     (lab / "worksheet.py").write_text('msg("of a worksheet")\n')
-    (lab / "hints.yml").write_text("a-cause:\n  - a hint\n")
+    (lab / "causes.yml").write_text("a-cause:\n  hints:\n    - a hint\n")
     (lab / "hidden" / "test_hidden.py").write_text('msg("of the lab")\nmsg("of nobody else")\n')
     own, hidden = catalogs.of_lab(tmp_path, "lab9")
     assert hidden.known == (lab, OWN_CATALOGS)

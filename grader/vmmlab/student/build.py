@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.files import staged
-from vmmlab.base.message import Text, msg, nmsg
+from vmmlab.base.message import Message, Text, msg, nmsg
 from vmmlab.course import comments
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course, Lab, Step
@@ -108,7 +108,7 @@ def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str, arch: str) 
                 file=step.file,
                 line=line,
                 function=step.function,
-                title=step.title,
+                title=Message(step.title),
             )
             graded = f" && pytest {one.name}{grade}" if arch in one.arches else ""
             yield msg("      then make {goal}", goal=f"{lab}{make}{graded}")

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
-from vmmlab.base.message import Text, msg
+from vmmlab.base.message import Message, Text, filled, msg, template
 from vmmlab.base.yamlfile import YamlFile
 from vmmlab.course.model import ARCHES, Course
 
@@ -57,6 +57,13 @@ class _FileEntry(_Model):
     mutants: Annotated[list[_MutantEntry], Field(min_length=1)]
 
 
+_PARTS: Final = {
+    "region": template("the region {name} of {file}"),
+    "function": template("the function {name} of {file}"),
+    "label": template("the label {name} of {file}"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """One named part of a reference file, and the text that replaces it.
@@ -75,9 +82,13 @@ class Edit:
     nth: int
     code: str
 
-    def __str__(self) -> str:
-        which = f" (number {self.nth})" if self.nth > 1 else ""
-        return f"the {self.kind} {self.name}{which} of {self.file}"
+    @property
+    def title(self) -> Message:
+        """How messages call the part."""
+        name: Text = self.name
+        if self.nth > 1:
+            name = msg("{name} (number {number})", name=self.name, number=self.nth)
+        return filled(_PARTS[self.kind], name=name, file=self.file)
 
 
 @dataclass(frozen=True, slots=True)
