@@ -240,7 +240,7 @@ def test_what_the_grader_is_given(grader: Grader, folder: Path) -> None:
     assert asked["arch"] == "x86_64"
     assert asked["submission"] == str(folder)
     assert asked["sandbox_required"] is True, "it may be somebody else's work"
-    assert "extra.txt" in asked["notes"][0]
+    assert "extra.txt" in str(asked["notes"][0])
 
 
 def test_the_reference(grader: Grader) -> None:
