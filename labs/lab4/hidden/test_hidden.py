@@ -1,20 +1,23 @@
 """Lab 4, hidden: another CPU never comes, another patience, more CPUs than 16."""
 
-from vmmlab.checks import check, open_checks, scenario
+from vmmlab.checks import open_checks
+from vmmlab.probes import missing_ap, parking
 
 lab = open_checks(__file__)
+check = lab.check
 
-FIRST_IS_MISSING = scenario("first-is-missing", probe="missing-ap", cpus=5, cpu=1, wait_us=90000)
-TWENTY = scenario("cpus-20", probe="end", cpus=20)
+FIRST_IS_MISSING = missing_ap(name="first-is-missing", cpus=5, cpu=1, wait_us=90000)
+TWENTY = parking(name="cpus-20", cpus=20)
 
 
-@check("lab4.hidden.missing", FIRST_IS_MISSING, needs=["lab4.wait.missing"])
-def test_another_cpu_never_comes(boot):
+@check("lab4.hidden.missing", FIRST_IS_MISSING, after="lab4.wait.missing")
+def another_cpu_never_comes(boot):
     """When CPU 1 of 5 never comes, the BSP says so after ap_delays.wait_us, and names it."""
-    lab.names_the_missing(boot, FIRST_IS_MISSING.option("cpu"), FIRST_IS_MISSING.option("wait_us"))
+    scenario = FIRST_IS_MISSING
+    lab.names_the_missing(boot, scenario.option("cpu"), scenario.option("wait_us"))
 
 
-@check("lab4.hidden.cpus", TWENTY, needs=["lab4.boot.cpus"])
-def test_it_works_with_20_cpus(boot, score):
+@check("lab4.hidden.cpus", TWENTY, per="boot", after="lab4.boot.cpus")
+def works_with_20_cpus(boot):
     """With 20 CPUs every CPU comes through all rounds of the barrier and parks."""
-    lab.test_it_works_with_any_number_of_cpus((boot,), score)
+    lab.every_cpu_parks(boot)
