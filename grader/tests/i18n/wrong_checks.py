@@ -1,12 +1,13 @@
 """What a lab's checks may look like; beside it, known_wrong.yml translates it badly."""
 
-from vmmlab.checks import check, fail, scenario
+from vmmlab.checks import check, fail
+from vmmlab.probes import parking
 
-BOOT = scenario("boot", probe="end", cpus=4)
+BOOT = parking(name="boot", cpus=4)
 
 
 @check("lab9.wrong.one", BOOT)
-def test_one(boot):
+def one(boot):
     """The title that was forgotten."""
     begun = f", begun by {boot.vector}" if boot.vector else ""
     fail(
