@@ -17,7 +17,7 @@ TREE := vmm-skeleton/{{cookiecutter.slug}}
 C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev $(LABS) iso messages test test-full bench soak lint book browser images images-test clean FORCE
+.PHONY: help setup setup-dev $(LABS) iso messages test test-full test-browser bench soak lint book browser images images-test clean FORCE
 
 help:
 	@echo "make lab0 ... lab4   grade the reference solution of one lab"
@@ -25,6 +25,7 @@ help:
 	@echo "make iso             make a bootable image of the reference VMM: build/vmm/vmm.iso"
 	@echo "make test            run lint, then the kit's tests"
 	@echo "make test-full       run all tests, including the long ones"
+	@echo "make test-browser    install Chromium and run the tests that need it"
 	@echo "make bench           compare the time of a verdict with the time of the bare boots"
 	@echo "make soak            grade 2,000 times under load and report verdicts that change (an hour)"
 	@echo "make lint            run ruff, mypy and clang-format"
@@ -59,14 +60,17 @@ test: lint
 	$(PYTEST) -m "not full" $(QUICK)
 	$(PYTEST) -m "not full" grader/tests $(addprefix --ignore=,$(QUICK))
 
-# Some of the long tests open pages in a real browser, if one is available.
+# Some of the long tests open pages in a real browser.
 BROWSER := chromium chromium-driver fonts-noto-cjk
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing $(BROWSER)" && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 install \
 	  --no-install-recommends $(BROWSER) >/dev/null; } || \
-	echo "no chromium: browser tests will be skipped; to run them: sudo apt-get install $(BROWSER)"
+	echo "no chromium: the browser tests cannot run; install it: sudo apt-get install $(BROWSER)"
+
+test-browser: $(STAMP_DEV) browser
+	$(PYTEST) -m browser --require-browser grader/tests/docs grader/tests/classroom
 
 test-full: lint browser
 	$(PYTEST) $(QUICK)

@@ -1,14 +1,86 @@
-"""The tests read English, whatever language the shell speaks."""
+"""What all tests share: the English language, and a browser or the count of tests without one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 import pytest
 
 os.environ["LC_ALL"] = "C.UTF-8"
+
+BROWSER: Final = "browser"
+_DESELECTED: Final = pytest.StashKey[int]()
+
+
+# --- browser tests: skipped without a browser, unless --require-browser is given ------------------
+
+
+class Chromium(NamedTuple):
+    """The programs that open a page."""
+
+    program: str
+    driver: str
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --require-browser."""
+    parser.addoption(
+        "--require-browser",
+        action="store_true",
+        help="without Chromium and its driver, fail the browser tests instead of skipping them",
+    )
+
+
+@pytest.fixture(scope="session")
+def chromium(pytestconfig: pytest.Config) -> Chromium:
+    """Return Chromium and its driver; skip the test if one of them is missing."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if program and driver:
+        return Chromium(program, driver)
+    missing = "chromium or chromedriver is missing: apt-get install chromium chromium-driver"
+    if pytestconfig.getoption("--require-browser"):
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Count the browser tests that -m or -k leaves out."""
+    for item in items:
+        if item.get_closest_marker(BROWSER):
+            stash = item.config.stash
+            stash[_DESELECTED] = stash.get(_DESELECTED, 0) + 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell xdist's controller what this worker counted."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[BROWSER] = session.config.stash.get(_DESELECTED, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker counted; all workers collect the same tests."""
+    counted = getattr(node, "workeroutput", {}).get(BROWSER, 0)
+    stash = node.config.stash
+    stash[_DESELECTED] = max(stash.get(_DESELECTED, 0), counted)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say how many browser tests did not run."""
+    reports = terminalreporter.stats.get("skipped", [])
+    left = config.stash.get(_DESELECTED, 0) + sum(BROWSER in one.keywords for one in reports)
+    if left:
+        terminalreporter.write_line(
+            f"{left} browser tests did not run; to run them: make test-browser"
+        )
+
+
+# --- schemas --------------------------------------------------------------------------------------
 
 
 def _without_dialect(node: Any) -> Any:

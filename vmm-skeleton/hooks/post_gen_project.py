@@ -1,4 +1,4 @@
-"""After `cookiecutter vmm-skeleton/`: adds starters, checks, handouts and stand-ins.
+"""After `cookiecutter vmm-skeleton/`: adds starters, checks, handouts and prebuilt labs.
 
 Rendered by cookiecutter, which runs it inside the new folder. `vmmlab new` does without it.
 """

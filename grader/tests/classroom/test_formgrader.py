@@ -1,12 +1,11 @@
 """nbgrader's formgrader in a real headless browser: what an instructor sees and types.
 
-Needs chromium and its driver (`apt-get install chromium chromium-driver`); without them these
-tests are skipped. Set VMMLAB_SCREENSHOTS to a folder to keep pictures of the pages.
+Needs Chromium and its driver (`make test-browser` installs them). Set VMMLAB_SCREENSHOTS to a
+folder to keep pictures of the pages.
 """
 
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,16 +17,10 @@ from typing import Any
 import pytest
 from gradebook_helpers import FAIL, INFRA, JUMP, Put, Sync, app, autograde, grades, rows, worksheet
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-
 pytestmark = [
     pytest.mark.full,
     pytest.mark.filterwarnings("ignore:Object of type"),  # nbgrader's own, in autograde
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER),
-        reason="no chromium and driver here: apt-get install chromium chromium-driver",
-    ),
+    pytest.mark.browser,
 ]
 
 
@@ -85,17 +78,17 @@ def _port(process: "subprocess.Popen[bytes]", log: Path, token: str) -> int:
 class Browser:
     """Chromium without a window."""
 
-    def __init__(self, formgrader: str) -> None:
+    def __init__(self, formgrader: str, program: str, driver: str) -> None:
         from selenium import webdriver
         from selenium.webdriver.chrome.options import Options
         from selenium.webdriver.chrome.service import Service
 
         options = Options()
-        options.binary_location = CHROMIUM or ""
+        options.binary_location = program
         for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
             options.add_argument(f"--{word}")
         options.add_argument("--window-size=1280,1000")
-        self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        self.driver = webdriver.Chrome(options=options, service=Service(driver))
         self.driver.get(formgrader)
         self.base = formgrader.split("?")[0]
 
@@ -130,8 +123,8 @@ class Browser:
 
 
 @pytest.fixture
-def browser(server: str) -> Iterator[Browser]:
-    made = Browser(server)
+def browser(server: str, chromium: Any) -> Iterator[Browser]:
+    made = Browser(server, chromium.program, chromium.driver)
     try:
         yield made
     finally:

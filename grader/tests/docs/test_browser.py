@@ -1,6 +1,6 @@
 """The book in a real browser: its search finds, and no page scrolls sideways on a phone.
 
-Needs chromium (`apt-get install chromium`); without one these tests are passed over.
+Needs Chromium (`make test-browser` installs it).
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from urllib.parse import quote
 import pytest
 from book_pages import ROOT, built_book
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.browser]
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PHONE, DESKTOP = 390, 1280  # pixels of CSS
 
 # Loads each page in a frame of the given width and writes down how wide it is.
@@ -54,14 +53,14 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 class Book:
     """The book as a web site, and a browser for it."""
 
-    def __init__(self, root: Path, address: str) -> None:
-        self.root, self.address = root, address
+    def __init__(self, root: Path, address: str, chromium: str) -> None:
+        self.root, self.address, self.chromium = root, address, chromium
 
     def dom(self, page: str, language: str = "en") -> str:
         """A page after its scripts have run."""
         done = subprocess.run(
             [
-                CHROMIUM,
+                self.chromium,
                 *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
                 *(f"--lang={language}", f"--accept-lang={language}"),
                 *("--virtual-time-budget=60000", "--window-size=1400,900", "--dump-dom"),
@@ -89,10 +88,8 @@ class Book:
 
 
 @pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
+def book(chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
     """Both books, served."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
     out = Path(
         shutil.copytree(built_book(tmp_path_factory), tmp_path_factory.mktemp("web") / "book")
     )
@@ -101,7 +98,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield Book(out, f"http://127.0.0.1:{server.server_port}")
+        yield Book(out, f"http://127.0.0.1:{server.server_port}", chromium.program)
         server.shutdown()
 
 

@@ -18,7 +18,7 @@ from vmmlab.grading import boots
 from vmmlab.grading.request import RunRequest
 
 ROOT = Path(__file__).resolve().parents[3]
-SCENARIO = Scenario("ladder", (("cpus", 4),))
+SCENARIO = Scenario("ladder")
 
 
 class NoBuilder:
@@ -89,7 +89,7 @@ def test_close_ends_boots_that_still_wait_for_a_free_slot(
 ) -> None:
     machine = SlowMachine()
     monkeypatch.setattr(boots, "boot", machine.boot)
-    runner.prepare([Scenario("ladder", (("memory", 64 + number),)) for number in range(20)])
+    runner.prepare([Scenario("ladder", memory_mib=64 + number) for number in range(20)])
     assert machine.began.wait(30)
     runner.close()
     assert set(machine.ends) == {"in order"}

@@ -133,12 +133,9 @@ def test_the_line_that_cannot_be_loaded_is_named(lab, files, where, found):
 
 
 def test_an_error_that_names_its_place_itself_stays_as_it_is(lab):
-    text = "from vmmlab.checks import scenario\nS = scenario('x', cpuz=4)\n"
-    lab.write("test_lab3.py", text)
-    assert (
-        "test_lab3.py:2: scenario x: there is no parameter cpuz"
-        in str(lab.refusal("test_lab3.py").message)
-    )
+    lab.write("test_lab3.py", "from vmmlab.probes import bringup\nS = bringup(name='x', cpuz=4)\n")
+    message = str(lab.refusal("test_lab3.py").message)
+    assert "test_lab3.py:2: scenario x: the probe ladder takes no parameter cpuz" in message
 
 
 def test_an_interrupt_is_no_mistake_of_the_file(lab):

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from vmmlab.author import release
-from vmmlab.course import model as courses
+from vmmlab.base.errors import CourseError
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
 from vmmlab.grading.boots import LabRunner
-from vmmlab.grading.grade import grade_lab
+from vmmlab.grading.request import RunRequest
 from vmmlab.observe import milestones
 from vmmlab.observe.schema import from_json, to_json
 from vmmlab.probes import registry
+from vmmlab.report.make import report_lab
 
 ROOT = Path(__file__).parents[3]
 COURSE = """
@@ -37,11 +39,12 @@ PROBE = f"from dataclasses{PROBES[0]}"
 CHECKS = '''
 """Lab 0 with a probe of its own."""
 
-from vmmlab.checks import check, fail, scenario
+from vmmlab.checks import check, fail
+from vmmlab.probes import scenario_of
 
 from .probes import AT_BARRIER, Slept
 
-SLEEPS = scenario("sleeps", probe="sleeps", cpus=2, most=1)
+SLEEPS = scenario_of("sleeps", {"cpus": 2, "most": 1})
 
 
 @check("lab0.sleep.counted", SLEEPS)
@@ -78,19 +81,19 @@ def course(tmp_path):
     folder.mkdir(parents=True)
     (folder / "probes.py").write_text(PROBE, encoding="utf-8")
     (folder / "test_lab0.py").write_text(CHECKS, encoding="utf-8")
-    return courses.load(tmp_path)
+    return load_course(tmp_path)
 
 
 def graded(course, **options):
-    return grade_lab(
-        course,
-        "lab0",
-        {},
+    request = RunRequest(
+        course=course,
+        lab="lab0",
+        files={},
         cohort=Cohort.derive("dev"),
         seed=1,
         sandbox_required=False,
-        **options,
     )
+    return report_lab(request, **options)
 
 
 def test_the_page_shows_the_same_probe_in_both_languages():
@@ -128,8 +131,8 @@ def test_its_evidence_fails_a_check_and_survives_json(course):
 
 def test_a_parameter_that_its_probe_does_not_take_is_refused(course):
     path = course.labs_dir / "lab0" / "test_lab0.py"
-    path.write_text(CHECKS.replace("most=1", "moost=1"), encoding="utf-8")
-    with pytest.raises(courses.CourseError, match="there is no parameter moost") as caught:
+    path.write_text(CHECKS.replace('"most"', '"moost"'), encoding="utf-8")
+    with pytest.raises(CourseError, match="takes no parameter moost") as caught:
         graded(course)
     assert str(caught.value.next_step) == "did you mean most?"
 

@@ -9,16 +9,16 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from vmmlab.checks import scenario
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
 from vmmlab.course.reference import reference
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.grade import RunRequest
 from vmmlab.observe.schema import to_json
+from vmmlab.probes import bringup
 
 SAMPLE = Path(__file__).with_name("observation.sample.json")
-BOOT = scenario("sample", probe="ladder", cpus=2)
+BOOT = bringup(name="sample", cpus=2)
 
 
 def main() -> None:

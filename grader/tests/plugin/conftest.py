@@ -57,26 +57,29 @@ vmmlab.grading.boots.LabRunner = Runner
 '''
 
 TESTS = """
-    from vmmlab.checks import check, fail, scenario
+    from vmmlab.checks import check, fail
+    from vmmlab.probes import bringup, parking
 
-    S = scenario("ladder", cpus=4)
+    S = bringup(cpus=4)
 
     @check("LAB.ljmpw.present", S)
-    def test_far_jump(boot):
+    def far_jump(boot):
         '''There is a far jump.'''
         if "jump" not in boot:
             fail("far-jump-missing", cpu=0, place="physical 0", observed="zeroes", next="look")
 
-    @check("LAB.ljmpw.target", S, needs=["LAB.ljmpw.present"])
-    def test_target(boot, score):
-        '''It leads to the trampoline.'''
-        for cpu in (1, 2):
-            with score.case(f"CPU {cpu}"):
-                if f"cpu{cpu}" not in boot:
-                    fail("lost", cpu=cpu)
+    def two(boot):
+        yield "CPU 1", 1
+        yield "CPU 2", 2
 
-    @check("LAB.late.cpu", scenario("late"))
-    def test_late(boot):
+    @check("LAB.ljmpw.target", S, per=two, after="LAB.ljmpw.present")
+    def target(boot, cpu):
+        '''It leads to the trampoline.'''
+        if f"cpu{cpu}" not in boot:
+            fail("lost", cpu=cpu)
+
+    @check("LAB.late.cpu", parking(name="late"))
+    def late(boot):
         '''A late CPU.'''
         if "break the check" in boot:
             raise KeyError("mistake of the author")

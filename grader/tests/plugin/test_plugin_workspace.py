@@ -34,11 +34,11 @@ def test_failures_are_messages_and_not_tracebacks(place):
     assert "      waiting   lab3.ljmpw.target\n" in ran.out
     assert "again     pytest lab3 -k lab3.ljmpw.present\n" in ran.out
     assert "Next: TODO(lab3.1) in lab3/a.c:2, function alab3: do it\n" in ran.out
-    for word in ("Traceback", "def test_far_jump", "CheckFailed", "FAILURES", "test_lab3.py:1"):
+    for word in ("Traceback", "def far_jump", "CheckFailed", "FAILURES", "test_lab3.py:1"):
         assert word not in ran.out
     assert ran.last == "1 passed, 1 not passed, 1 waiting"
-    assert "test_far_jump FAILED" in ran.out
-    assert "test_target WAITING" in ran.out
+    assert "::far_jump FAILED" in ran.out
+    assert "::target WAITING" in ran.out
     assert not any(line.startswith("start lab4") for line in ran.log)
 
 
@@ -73,7 +73,7 @@ def test_a_mistake_in_a_check_is_one_line_for_the_student(place):
     place.student("lab3", "jump cpu1 cpu2 break the check")
     ran = place.pytest("lab3")
     assert ran.code == 3
-    assert "the check itself broke (KeyError at test_lab3.py:24)" in ran.out
+    assert "the check itself broke (KeyError at test_lab3.py:27)" in ran.out
     assert "Traceback" not in ran.out
 
 
@@ -83,7 +83,7 @@ def test_a_mistake_in_a_check_is_one_line_for_the_student(place):
         (["lab3", "-k", "ljmpw"], "2 passed, 1 deselected", "ladder"),
         (["lab3", "-k", "lab3.ljmpw.target"], "2 passed, 1 deselected", "ladder"),
         (["-k", "lab4.late.cpu"], "1 passed, 5 deselected", "late"),
-        (["lab3/test_lab3.py::test_target"], "2 passed", "ladder"),
+        (["lab3/test_lab3.py::target"], "2 passed", "ladder"),
         (["lab4/test_lab4.py"], "3 passed", "ladder late"),
     ],
 )
@@ -96,7 +96,7 @@ def test_selecting(place, arguments, last, scenarios):
 
 def test_what_is_selected_waits_as_it_would_in_a_full_run(place):
     place.student("lab3", "nothing")
-    ran = place.pytest("lab3", "-k", "test_target")
+    ran = place.pytest("lab3", "-k", "target")
     assert ran.code == 1
     assert "FAIL  0/1  There is a far jump." in ran.out
     assert "waiting   lab3.ljmpw.target" in ran.out
@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_no_runner_behind(place):
 def test_collect_only_boots_nothing(place):
     ran = place.pytest("--collect-only", "-q")
     assert ran.code == 0
-    assert "lab3/test_lab3.py::test_far_jump" in ran.out
+    assert "lab3/test_lab3.py::far_jump" in ran.out
     assert "points" not in ran.out
     assert not ran.log
 
@@ -152,7 +152,7 @@ def test_hints_come_from_the_course(place):
     folder.mkdir()
     (folder / "causes.yml").write_text("far-jump-missing:\n  hints:\n    - think\n")
     assert "hint      think\n" in place.pytest("lab3").out
-    (folder / "causes.yml").write_text("far-jump-missing: think\n")
+    (folder / "causes.yml").write_text("far-jump-missing:\n  hints: think\n")
     ran = place.pytest("lab3")
     assert ran.code == 2
     assert "lab3 was not graded." in ran.out

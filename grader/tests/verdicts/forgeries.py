@@ -129,13 +129,13 @@ NOBODY_CALLED = f"""{PREPARED}
 """
 
 LAB4_HEADERS = "".join(
-    f'#include "{name}.h"\n' for name in ("acpi", "anchors", "ap", "cohort", "mm", "pcpu")
+    f'#include "{name}.h"\n' for name in ("acpi", "tracepoints", "ap", "cohort", "mm", "pcpu")
 )
 NUMBERS_4 = LAB4_HEADERS + STUBS + "void ap_wait (void) { num_of_processors = *apinitprocs = 3; }\n"
 
 # --- somebody else's names ---------------------------------------------------------------------
 
-FAKE_ANCHORS = """
+FAKE_TRACEPOINTS = """
 	{bind}
 ap_entry:
 segment_init_ap:
@@ -257,12 +257,12 @@ UNGUARDED = (
 
 PARKS = "extern void vmm_parked (void);\n\n\tvmm_parked ();"
 
-ANCHORS = ("\t.balign\t8\ngdt:", "{anchors}\n\t.balign\t8\ngdt:")
+TRACEPOINTS = ("\t.balign\t8\ngdt:", "{tracepoints}\n\t.balign\t8\ngdt:")
 
 
-def anchors(bind):
-    old, new = ANCHORS
-    return edited(APINIT, (old, new.format(anchors=FAKE_ANCHORS.format(bind=bind))))
+def tracepoints(bind):
+    old, new = TRACEPOINTS
+    return edited(APINIT, (old, new.format(tracepoints=FAKE_TRACEPOINTS.format(bind=bind))))
 
 
 def together(*makers):
@@ -283,14 +283,18 @@ FORGERIES = {
     "lab3 numbers": ("lab3", ap_start(NUMBERS, NUMBERS_OF), {}),
     "lab3 numbers, all prepared": ("lab3", ap_start(NOBODY_CALLED), LJMPW | COPY),
     "lab4 numbers": ("lab4", files("lab4", {**NO_APS, HANDSHAKE: NUMBERS_4}), {}),
-    "lab3 local anchors": ("lab3", anchors(""), LJMPW | COPY | CALLED | LADDER | COUNT),
-    "lab3 global anchors": ("lab3", anchors(ALL_GLOBAL), LJMPW | COPY | CALLED | LADDER | COUNT),
-    "lab4 static anchors": (
+    "lab3 local tracepoints": ("lab3", tracepoints(""), LJMPW | COPY | CALLED | LADDER | COUNT),
+    "lab3 global tracepoints": (
+        "lab3",
+        tracepoints(ALL_GLOBAL),
+        LJMPW | COPY | CALLED | LADDER | COUNT,
+    ),
+    "lab4 static tracepoints": (
         "lab4",
         files("lab4", {HANDSHAKE: FAKES_IN_C.format(bind="static")}),
         BOOT_STACK,
     ),
-    "lab4 global anchors": (
+    "lab4 global tracepoints": (
         "lab4",
         files("lab4", {HANDSHAKE: FAKES_IN_C.format(bind="")}),
         BOOT_STACK,

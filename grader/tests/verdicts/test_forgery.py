@@ -14,7 +14,7 @@ LONG = {
     "lab3 numbers, all prepared",
     "lab3 the bsp counts",
     "lab3 one ap counts for all",
-    "lab4 global anchors",
+    "lab4 global tracepoints",
     "lab4 numbered bsp",
 }
 """Those that take longest, or are much like another one: for the full run only."""

@@ -7,7 +7,6 @@ import shutil
 import pytest
 
 from vmmlab.author.mutants import load_variants, run_variant
-from vmmlab.checks import scenario
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.reference import reference
 from vmmlab.grading.boots import boot
@@ -16,6 +15,7 @@ from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions
 from vmmlab.images.sources import FromReference
 from vmmlab.observe.session import Session
+from vmmlab.probes import bringup, init_functions, stack_switch
 
 full = pytest.mark.full
 STEPS = {"lab2": 3, "lab3": 7}
@@ -71,8 +71,7 @@ def image_of_everything(course, tree, **options):
     )
 
 
-def seen(image, **params):
-    what = scenario("whole", **params)
+def seen(image, what):
     return asyncio.run(boot(image, what, Cohort.derive("dev"), 1, Sandbox.choose(require=False)))
 
 
@@ -81,7 +80,7 @@ def seen(image, **params):
 def test_the_whole_reference_parks(course, compiler, opt):
     image = image_of_everything(course, course.tree, compiler=compiler, opt=opt)
     assert image.warnings == ()
-    observed = seen(image, probe="ladder", cpus=4)
+    observed = seen(image, bringup(name="whole", cpus=4))
     assert observed.all_parked
     assert observed.arch == "i386"
     modes = {step.state.mode for ap in observed.aps for step in ap.steps}
@@ -98,8 +97,8 @@ def test_asmlinkage_matters(course, tmp_path):
     assert "regparm (0)" in text
     linkage.write_text(text.replace("__attribute__ ((regparm (0)))", ""))
 
-    good = seen(image_of_everything(course, course.tree), probe="initfuncs", cpus=1)
-    wrong = seen(image_of_everything(course, tree), probe="initfuncs", cpus=1)
+    good = seen(image_of_everything(course, course.tree), init_functions(name="whole", cpus=1))
+    wrong = seen(image_of_everything(course, tree), init_functions(name="whole", cpus=1))
     assert good.multiboot.copy == good.multiboot.original
     called = [one.function for one in good.multiboot.sorted if one.id.startswith("global")]
     assert [hit.place for hit in good.hits if hit.place in called] == called
@@ -114,9 +113,9 @@ def test_a_session_for_another_architecture_would_see_something_else(course, mon
         original(self, machine, symbols, dataclasses.replace(inputs, arch="x86_64"))
 
     image = image_of_everything(course, course.tree)
-    right = seen(image, probe="switch", cpus=1)
+    right = seen(image, stack_switch(name="whole", cpus=1))
     monkeypatch.setattr(Session, "__init__", mistaken)
-    wrong = seen(image, probe="switch", cpus=1)
+    wrong = seen(image, stack_switch(name="whole", cpus=1))
     made = [one.address for one in right.bsp.allocations if one.size == right.stack_size]
     assert made[:1] == [right.switch.stackaddr]
     assert all(one.size != wrong.stack_size for one in wrong.bsp.allocations)
