@@ -1,4 +1,4 @@
-"""Checks that pytest calls itself: with fixtures, parameters, the former `score`."""
+"""Checks that pytest calls itself: with fixtures and parameters."""
 
 from __future__ import annotations
 
@@ -34,27 +34,6 @@ def test_parametrize_gives_cases(kit, above):
     ]
 
 
-def test_parametrize_and_score_together(kit):
-    kit.write(
-        """
-        import pytest
-
-        @check("lab3.a.one", S)
-        @pytest.mark.parametrize("n", [1, 2])
-        def test_one(boot, score, n):
-            '''One.'''
-            for m in range(n):
-                with score.case(f"m{m}"):
-                    if m == 1:
-                        fail("no")
-        """,
-        {"lab3.a.one": 8},
-    )
-    (one,) = kit.grade().checks
-    assert one.points == 6, "each parameter set has the same weight"
-    assert [str(case.name) for case in one.cases] == ["1, m0", "2, m0", "2, m1"]
-
-
 def test_one_parameter_set_that_cannot_be_judged_leaves_the_check_open(kit):
     kit.write(
         """
@@ -84,7 +63,7 @@ def test_what_needs_a_parametrized_check_waits_for_all_of_it(kit):
             if n == 2:
                 fail("no")
 
-        @check("lab3.a.two", S, needs=["lab3.a.one"])
+        @check("lab3.a.two", S, after="lab3.a.one")
         def test_two(boot):
             '''Two.'''
         """,

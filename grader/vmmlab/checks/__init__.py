@@ -24,9 +24,6 @@ the student nothing. Texts are messages: `msg ("CPU {cpu} waits", cpu=2)`.
 from vmmlab.base.message import listed, msg, nmsg
 from vmmlab.checks.declaring import Check, check
 from vmmlab.checks.failing import CheckFailed, expect, fail, fail_if, missing
-from vmmlab.checks.hidden import NoCases
-from vmmlab.checks.old import scenario
-from vmmlab.checks.scoring import Score
 from vmmlab.checks.subjects import Arrival, JudgedCpu
 from vmmlab.failure import Failure
 from vmmlab.probes.scenario import Scenario
@@ -37,9 +34,7 @@ __all__ = [
     "CheckFailed",
     "Failure",
     "JudgedCpu",
-    "NoCases",
     "Scenario",
-    "Score",
     "check",
     "expect",
     "fail",
@@ -48,5 +43,4 @@ __all__ = [
     "missing",
     "msg",
     "nmsg",
-    "scenario",
 ]

@@ -93,7 +93,6 @@ def check(
     arch: str | Sequence[str] = "x86_64",
     bsp_in: str | Callable[[Any], str] = "",
     todo_of_any_cpu: bool = False,
-    needs: Sequence[str] = (),
 ) -> Callable[[F], F]:
     """Declare a function to be a check.
 
@@ -121,7 +120,7 @@ def check(
     arches = (arch,) if isinstance(arch, str) else tuple(arch)
 
     def declare(function: F) -> F:
-        declared = _declared(function, id, scenarios, (*ids, *needs), per, arches)
+        declared = _declared(function, id, scenarios, ids, per, arches)
         made = Check(
             **declared, call=function, per=per, arch=arches, bsp_in=bsp_in,
             todo_of_any_cpu=todo_of_any_cpu,

@@ -284,13 +284,6 @@ class Engine:
         """Return the Observations of the check's scenarios, in their order."""
         return _observations(request)
 
-    @pytest.fixture
-    def score(self, request: pytest.FixtureRequest) -> Score:
-        """Return the collector of the check's cases."""
-        bound = _bound_to(request)
-        bound.score = Score()
-        return bound.score
-
 
 def _caller(check: Check) -> Callable[[pytest.FixtureRequest], None]:
     """Return what pytest calls for a check that asks for no fixture."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Final
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from vmmlab.base.message import msg
+from vmmlab.base.message import Message, msg
 from vmmlab.base.text import clean
 from vmmlab.classroom.gradebook.sync import Result, Synced
 from vmmlab.i18n.translate import Reader
@@ -68,47 +68,11 @@ def _table(changed: list[Synced], say: Reader) -> Table:
 
 
 def _lines(result: Result, say: Reader) -> Iterator[Text]:
-    changed = sum(one.changed for one in result.synced)
-    same = len(result.synced) - changed
-    refused = len(result.refused)
-    if changed:
+    if any(one.changed for one in result.synced):
         yield Text("")
-    if result.dry_run:
-        yield Text(
-            say(
-                msg(
-                    "{changed} would change, {same} the same, {refused} refused",
-                    changed=changed,
-                    same=same,
-                    refused=refused,
-                )
-            )
-        )
-    else:
-        yield Text(
-            say(
-                msg(
-                    "{changed} changed, {same} the same, {refused} refused",
-                    changed=changed,
-                    same=same,
-                    refused=refused,
-                )
-            )
-        )
+    yield Text(say(_counts(result)))
+    yield from _by_hand(result.synced, say)
     colon = say.label(": ")
-    for one in result.synced:
-        trouble = {mark.cell: mark.trouble for mark in one.marks}
-        for cell in one.changes.unjudged:
-            yield Text.assemble(
-                (say(msg("needs a mark by hand")), "bold magenta"),
-                clean(f"  {one.student}  {cell}{colon}{say(trouble[cell])}"),
-            )
-        for cell in one.changes.review:
-            why = say(msg("a score by hand, and the grader's has changed"))
-            yield Text.assemble(
-                (say(msg("look again")), "bold yellow"),
-                clean(f"  {one.student}  {cell}{colon}{why}"),
-            )
     for lab, who in result.stale.items():
         few = say.label(", ").join(who[:_NAMED])
         if len(who) > _NAMED:
@@ -131,6 +95,44 @@ def _lines(result: Result, say: Reader) -> Iterator[Text]:
             (say.label("refused"), "bold red"),
             clean(f"  {one_refused.path}{colon}{one_refused.said(say)}"),
         )
+
+
+def _counts(result: Result) -> Message:
+    """Return how many reports change something, change nothing, and are refused."""
+    changed = sum(one.changed for one in result.synced)
+    same = len(result.synced) - changed
+    refused = len(result.refused)
+    if result.dry_run:
+        return msg(
+            "{changed} would change, {same} the same, {refused} refused",
+            changed=changed,
+            same=same,
+            refused=refused,
+        )
+    return msg(
+        "{changed} changed, {same} the same, {refused} refused",
+        changed=changed,
+        same=same,
+        refused=refused,
+    )
+
+
+def _by_hand(synced: Sequence[Synced], say: Reader) -> Iterator[Text]:
+    """Yield a line for each cell that needs a mark by hand, or another look at the one it has."""
+    colon = say.label(": ")
+    for one in synced:
+        trouble = {mark.cell: mark.trouble for mark in one.marks}
+        for cell in one.changes.unjudged:
+            yield Text.assemble(
+                (say(msg("needs a mark by hand")), "bold magenta"),
+                clean(f"  {one.student}  {cell}{colon}{say(trouble[cell])}"),
+            )
+        for cell in one.changes.review:
+            why = say(msg("a score by hand, and the grader's has changed"))
+            yield Text.assemble(
+                (say(msg("look again")), "bold yellow"),
+                clean(f"  {one.student}  {cell}{colon}{why}"),
+            )
 
 
 @contextmanager

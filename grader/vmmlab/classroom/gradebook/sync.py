@@ -201,27 +201,7 @@ def _sync(
     say: Reader,
 ) -> Synced:
     entry = _who(source, known, options)
-    if source in rivals:
-        raise UsageError(
-            msg(
-                "{entry} has another report on {lab}: which one counts?",
-                entry=entry.id,
-                lab=report.lab,
-            ),
-            found=str(rivals[source]),
-            next_step=msg("name only one of them"),
-        )
-    cohort = entry.cohort or options.cohort
-    if report.cohort != cohort:
-        raise UsageError(
-            msg(
-                "the report was made with the numbers of another cohort than {entry}'s.",
-                entry=entry.id,
-            ),
-            expected=cohort,
-            found=report.cohort,
-            next_step=msg("grade it again with --cohort {cohort}", cohort=cohort),
-        )
+    _must_count(entry, source, report, rivals, options)
     lab = course.graded_for(report.lab, report.arch)
     say = say.of(course.labs_dir / report.lab)
     marks = from_report(report, lab, say)
@@ -253,6 +233,45 @@ def _sync(
         for put_in_place in ready:
             put_in_place()
     return Synced(source, entry.id, lesson.notebook, changes, marks, bool(stale))
+
+
+def _must_count(
+    entry: Entry,
+    source: ReportFile,
+    report: Report,
+    rivals: Mapping[ReportFile, Path],
+    options: Options,
+) -> None:
+    """Raise UsageError if a report is not the only one, or is for another cohort than its student.
+
+    Args:
+        entry: the student.
+        source: the file of the report.
+        report: what it holds.
+        rivals: another report on the same lab of the same student, for each that has one.
+        options: the options of the run.
+    """
+    if source in rivals:
+        raise UsageError(
+            msg(
+                "{entry} has another report on {lab}: which one counts?",
+                entry=entry.id,
+                lab=report.lab,
+            ),
+            found=str(rivals[source]),
+            next_step=msg("name only one of them"),
+        )
+    cohort = entry.cohort or options.cohort
+    if report.cohort != cohort:
+        raise UsageError(
+            msg(
+                "the report was made with the numbers of another cohort than {entry}'s.",
+                entry=entry.id,
+            ),
+            expected=cohort,
+            found=report.cohort,
+            next_step=msg("grade it again with --cohort {cohort}", cohort=cohort),
+        )
 
 
 def _who(source: ReportFile, known: frozenset[str], options: Options) -> Entry:
