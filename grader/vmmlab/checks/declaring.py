@@ -174,6 +174,25 @@ def _declared(
             msg("{where}: {id}: no scenario.", where=where, id=id),
             expected=f'@check("{id}", bringup(cpus=4))',
         )
+    _check_options(where, id, per, arches)
+    _check_parameters(function, f"{where}: {id}", scenarios, per)
+    return {
+        "id": id,
+        "title": title,
+        "scenarios": tuple(scenarios),
+        "needs": tuple(dict.fromkeys(needs)),
+        "function": name,
+        "file": code.co_filename,
+        "line": code.co_firstlineno,
+    }
+
+
+def _check_options(where: str, id: str, per: object, arches: Sequence[str]) -> None:
+    """Check that the cases and the architectures of a declaration exist.
+
+    Raises:
+        CourseError: one of them does not.
+    """
     if per is not None and per not in _PER and not callable(per):
         raise CourseError(
             msg("{where}: {id}: per={per} gives no cases.", where=where, id=id, per=repr(per)),
@@ -191,16 +210,6 @@ def _declared(
             ),
             expected=msg("one or more of {names}", names=", ".join(map(repr, ARCHES))),
         )
-    _check_parameters(function, f"{where}: {id}", scenarios, per)
-    return {
-        "id": id,
-        "title": title,
-        "scenarios": tuple(scenarios),
-        "needs": tuple(dict.fromkeys(needs)),
-        "function": name,
-        "file": code.co_filename,
-        "line": code.co_firstlineno,
-    }
 
 
 def _check_parameters(
