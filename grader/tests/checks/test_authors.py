@@ -255,7 +255,7 @@ def test_fail_if_reports_what_a_diagnosis_has_found():
     with pytest.raises(CheckFailed) as caught:
         fail_if(found, expected="4 CPUs park")
     assert str(caught.value.failure.expected) == "4 CPUs park"
-    assert caught.value.failure.observed == "it panicked"
+    assert str(caught.value.failure.observed) == "it panicked"
 
 
 def test_fail_if_does_nothing_when_nothing_was_found():

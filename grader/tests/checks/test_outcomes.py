@@ -41,7 +41,7 @@ def test_pass(kit, checks_of):
     assert (report.points, report.max, report.needs_attention) == (10, 10, False)
     assert report.first_step is None
     assert not report.partial_run
-    assert report.notes == ("a note",)
+    assert tuple(map(str, report.notes)) == ("a note",)
     assert exit_code(report) == 0
     assert kit.runner.observed == ["ladder"], "one boot, however many checks ask"
     assert kit.runner.closed == 1
@@ -60,8 +60,8 @@ def test_fail_carries_what_the_student_needs(kit):
     report = kit.grade(submission="my work/lab")
     (one,) = report.checks
     assert (one.outcome, one.points) == ("fail", 0)
-    assert (one.cause, one.cpu, one.place) == ("far-jump-wrong", 2, "physical 0")
-    assert (one.expected, one.observed, one.next) == ("E", "O", "N")
+    assert (one.cause, one.cpu, str(one.place)) == ("far-jump-wrong", 2, "physical 0")
+    assert (str(one.expected), str(one.observed), str(one.next)) == ("E", "O", "N")
     assert one.scenario == "ladder(cpus=4, probe=ladder)"
     assert one.again == ("vmmlab grade lab3 --submission 'my work/lab' --seed 7 -k lab3.a.one")
     assert (one.step, one.infra, one.waited_for) == ("lab3.1", None, None)
@@ -191,7 +191,7 @@ def test_infra_error_is_retried(kit, qemu_died):
     report = kit.grade()
     assert report.checks[0].outcome == "pass"
     assert report.points == 4
-    assert report.notes == ("ladder was booted again: QEMU died",)
+    assert tuple(map(str, report.notes)) == ("ladder was booted again: QEMU died",)
     assert exit_code(report) == 0
 
 
@@ -368,7 +368,7 @@ def test_facts_of_the_runner_are_in_the_report(kit, fake_runner, build_failed):
     assert report.versions["qemu"] == "7.2.15"
     assert report.versions["vmmlab"]
     assert report.build.warnings[0].line == 12
-    assert report.notes == ("from the submission", "no sandbox")
+    assert tuple(map(str, report.notes)) == ("from the submission", "no sandbox")
 
 
 def test_lost_facts_do_not_cost_the_verdict(kit, monkeypatch):
@@ -387,7 +387,7 @@ def test_lost_facts_do_not_cost_the_verdict(kit, monkeypatch):
     monkeypatch.setattr(kit.runner, "facts", broken)
     report = kit.grade()
     assert report.points == 1
-    assert "gone" in report.notes[0]
+    assert "gone" in str(report.notes[0])
     assert kit.runner.closed == 1
 
 

@@ -59,7 +59,7 @@ def test_an_infrastructure_failure_is_retried_and_then_final() -> None:
     died = InfraError("QEMU died")
     seen = observations(runner := Runner(died, "seen", *[died] * BOOTS_AT_MOST))
     assert seen.of(ONE) == "seen"
-    assert seen.notes == ["one was booted again: QEMU died"]
+    assert [str(one) for one in seen.notes] == ["one was booted again: QEMU died"]
     for _ in range(2):
         with pytest.raises(InfraError):
             seen.of(TWO)
@@ -92,7 +92,7 @@ def test_close_takes_the_facts_once_and_loses_no_process() -> None:
     seen.close()
     seen.close()
     assert runner.calls == ["facts", "close"]
-    assert seen.facts.notes == ["a note"]
+    assert [str(one) for one in seen.facts.notes] == ["a note"]
 
 
 def test_without_facts_the_runner_is_still_ended() -> None:
@@ -102,4 +102,6 @@ def test_without_facts_the_runner_is_still_ended() -> None:
     seen.start()
     seen.close()
     assert runner.calls == ["close"]
-    assert seen.notes == ["what the boots had to say besides is lost: division by zero"]
+    assert [str(one) for one in seen.notes] == [
+        "what the boots had to say besides is lost: division by zero"
+    ]

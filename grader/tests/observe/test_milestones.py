@@ -3,6 +3,7 @@
 import pytest
 
 from vmmlab.base.errors import CourseError
+from vmmlab.base.message import msg, template
 from vmmlab.observe import milestones as registry
 from vmmlab.observe.milestones import (
     AP_ENTRY,
@@ -24,7 +25,7 @@ def _own_registries(monkeypatch):
 
 
 def test_they_are_in_the_order_of_the_way():
-    asleep = milestone(75, "asleep", "asleep", "{cpu} falls asleep", "sleep")
+    asleep = milestone(75, "asleep", msg("asleep"), template("{cpu} falls asleep"), "sleep")
     names = [one.name for one in milestones()]
     assert names == [
         "waiting", "physical-0", "real-mode", "protected-mode", "long-mode", "ap-entry",
@@ -40,7 +41,7 @@ def test_the_given_ones_leave_room():
 
 
 def test_every_goal_names_the_cpu():
-    goals = [one.goal.format(cpu="CPU 1") for one in milestones()]
+    goals = [str(one.goal_of("CPU 1")) for one in milestones()]
     assert all(goal.startswith("CPU 1 ") for goal in goals)
 
 
@@ -50,15 +51,15 @@ def test_every_goal_names_the_cpu():
 )
 def test_an_order_or_a_name_that_is_taken(order, name, place):
     with pytest.raises(CourseError) as caught:
-        milestone(order, name, "asleep", "{cpu} falls asleep", place)
+        milestone(order, name, msg("asleep"), template("{cpu} falls asleep"), place)
     assert str(caught.value.message) == f"milestone {name!r} cannot be registered."
     assert str(caught.value.found) == "'ap-entry' at 50"
     assert milestone_at("ap_entry") is AP_ENTRY
 
 
 def test_a_module_that_is_loaded_again_registers_the_same():
-    first = milestone(75, "asleep", "asleep", "{cpu} falls asleep")
-    assert milestone(75, "asleep", "asleep", "{cpu} falls asleep") is first
+    first = milestone(75, "asleep", msg("asleep"), template("{cpu} falls asleep"))
+    assert milestone(75, "asleep", msg("asleep"), template("{cpu} falls asleep")) is first
 
 
 def test_no_place_is_no_milestone():
