@@ -15,19 +15,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recordings import EXPECTED, FOLDER, SEED, Recording, expected, load, names, replay, verdict
+from recordings import (
+    EXPECTED,
+    FOLDER,
+    Recording,
+    expected,
+    load,
+    names,
+    replay,
+    request,
+    verdict,
+)
 
 from vmmlab.author import mutants
 from vmmlab.author.mutants import Mutant
 from vmmlab.checks import Scenario
-from vmmlab.course import model as courses
-from vmmlab.course.cohort import Cohort
+from vmmlab.course.load import load_course
 from vmmlab.course.model import ARCHES, Course
-from vmmlab.course.submission import reference
+from vmmlab.course.reference import reference
 from vmmlab.grading.boots import LabRunner
-from vmmlab.grading.grade import RunRequest, grade_lab
+from vmmlab.grading.request import RunRequest
 from vmmlab.observe.observation import Observation
 from vmmlab.report import Report
+from vmmlab.report.make import report_lab
 
 ROOT = Path(__file__).parents[3]
 
@@ -57,20 +67,11 @@ def record(
     """Grade a submission and record its boots."""
     made: list[RecordingRunner] = []
 
-    def factory(request: RunRequest) -> RecordingRunner:
-        made.append(RecordingRunner(request))
+    def factory(asked: RunRequest) -> RecordingRunner:
+        made.append(RecordingRunner(asked))
         return made[0]
 
-    report = grade_lab(
-        course,
-        lab,
-        files,
-        cohort=Cohort.derive(cohort),
-        seed=SEED,
-        sandbox_required=False,
-        arch=arch,
-        runner_factory=factory,
-    )
+    report = report_lab(request(course, lab, files, cohort, arch), runner_factory=factory)
     return Recording(name, lab, arch, cohort, made[0].boots), report
 
 
@@ -101,7 +102,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--judge", action="store_true", help="boot nothing")
     given = parser.parse_args(words)
     FOLDER.mkdir(exist_ok=True)
-    course = courses.load(ROOT)
+    course = load_course(ROOT)
     known = {mutant.id: mutant for mutant in mutants.load(course)}
     verdicts = expected() if EXPECTED.is_file() else {}
     for name in given.names or names():

@@ -15,9 +15,10 @@ from pydantic import TypeAdapter
 from vmmlab.checks import Scenario
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
-from vmmlab.grading.grade import RunFacts, RunRequest, grade_lab
+from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.observe.observation import Observation
 from vmmlab.report import Report
+from vmmlab.report.make import report_lab
 
 HERE: Final = Path(__file__).parent
 FOLDER: Final = HERE / "recorded"
@@ -116,15 +117,23 @@ class ReplayRunner:
 
 def replay(course: Course, recording: Recording) -> Report:
     """Grade a submission by its recorded boots, with the checks of today."""
-    return grade_lab(
-        course,
-        recording.lab,
-        {},
-        cohort=Cohort.derive(recording.cohort),
+    asked = request(course, recording.lab, {}, recording.cohort, recording.arch)
+    return report_lab(asked, runner_factory=ReplayRunner(recording))
+
+
+def request(
+    course: Course, lab: str, files: Mapping[str, bytes], cohort: str, arch: str
+) -> RunRequest:
+    """Return the request to grade files of a lab without a sandbox."""
+    return RunRequest(
+        course=course,
+        lab=lab,
+        files=files,
+        mode="standalone",
+        cohort=Cohort.derive(cohort),
         seed=SEED,
+        arch=arch,
         sandbox_required=False,
-        arch=recording.arch,
-        runner_factory=ReplayRunner(recording),
     )
 
 

@@ -10,11 +10,11 @@ import pytest
 from recordings import expected, load, names, replay, verdict
 
 from vmmlab.author import mutants
-from vmmlab.course import model as courses
+from vmmlab.course.load import load_course
 from vmmlab.course.model import ARCHES
 from vmmlab.observe.evidence import Physical0
 
-COURSE = courses.load(Path(__file__).parents[3])
+COURSE = load_course(Path(__file__).parents[3])
 EXPECTED = expected()
 MUTANTS = [one for one in mutants.load(COURSE) if one.id in EXPECTED]
 REFERENCES = {
