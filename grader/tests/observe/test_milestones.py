@@ -70,7 +70,7 @@ def test_no_place_is_no_milestone():
 
 
 def test_places_at_which_a_cpu_comes_to_rest():
-    rest_place("sleep", "asleep")
+    rest_place("sleep", "asleep", msg("asleep"))
     assert rest_places() == {
         "vmm_parked": "parked",
         "vmm_todo": "todo",
