@@ -78,18 +78,13 @@ def grade(
     from vmmlab.grading.request import RunRequest, default_seed
     from vmmlab.host.tools import require
     from vmmlab.images.model import BuildOptions
-    from vmmlab.images.toolchain import COMPILERS
     from vmmlab.report.make import report_lab
 
     loaded = open_course(course)
     wanted = list(dict.fromkeys(labs))
     _must_be_gradable(loaded, wanted, arch, hidden)
     build = BuildOptions(arch=arch, compiler=compiler, opt=f"-{(opt or 'O2').lstrip('-')}")
-    if compiler not in COMPILERS:
-        raise UsageError(
-            msg("there is no compiler {compiler!r} here.", compiler=compiler),
-            expected=", ".join(COMPILERS),
-        )
+    _must_be_a_compiler(compiler)
     require(("qemu-system-x86_64", compiler, "ld", "objcopy"))
     source = source_named(submission)
     numbers = source.cohort(loaded, cohort)
@@ -117,6 +112,16 @@ def grade(
         )
 
     return _report_all(loaded, wanted, report_on, context.obj, json)
+
+
+def _must_be_a_compiler(name: str) -> None:
+    from vmmlab.images.toolchain import COMPILERS
+
+    if name not in COMPILERS:
+        raise UsageError(
+            msg("there is no compiler {compiler!r} here.", compiler=name),
+            expected=", ".join(COMPILERS),
+        )
 
 
 def _must_be_gradable(course: Course, labs: Sequence[str], arch: str, hidden: bool | None) -> None:
