@@ -30,17 +30,23 @@ def _constants(node: ast.AST) -> Iterator[str]:
 
 
 def causes(source: str) -> set[str]:
-    """The causes that a file can name: first arguments of fail, blame and Failure, and what is
-    assigned to a variable called cause, returned by a function that finds one, or listed."""
+    """The causes that a file can name.
+
+    They are the first arguments of fail, missing, expect and Failure, those of report that have a
+    hyphen, arguments called cause, and what is assigned to a variable called cause, returned by a function that finds
+    one, or listed.
+    """
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         match node:
-            case ast.Call(func=ast.Name(id="fail"), args=[first, *_]):
+            case ast.Call(func=ast.Name(id="fail" | "missing" | "expect"), args=[first, *_]):
                 found |= set(_constants(first))
             case ast.Call(func=ast.Name(id="Failure"), args=[first, *_]):
                 found |= set(_constants(first))
-            case ast.Call(func=ast.Name(id="blame"), args=[_, second, *_]):
-                found |= set(_constants(second))
+            case ast.Call(func=ast.Name(id="report"), args=arguments):
+                found |= {text for one in arguments for text in _constants(one) if "-" in text}
+            case ast.keyword(arg="cause", value=value):
+                found |= set(_constants(value))
             case ast.Assign(targets=[ast.Name(id="cause")], value=value):
                 found |= set(_constants(value))
             case ast.Assign(targets=[ast.Tuple(elts=[ast.Name(id="cause"), *_])], value=value):

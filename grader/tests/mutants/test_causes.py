@@ -37,7 +37,10 @@ _STUCK: Final = {1: ("eight", "look")}
 def f():
     fail("one", cpu=0)
     fail("two" if x else "three")
-    blame(boot, "four", place="")
+    report(boot, "lab1.1", "four")
+    missing("eleven", cpu=0)
+    expect("twelve", 1, 2)
+    what(cause="thirteen")
     cause, look = "five", "look"
     cause = "six" if a else "seven"
     cause, look = _STUCK.get(high, ("nine", "look"))
@@ -46,6 +49,7 @@ def f():
 """
     found = causes(source)
     assert found >= {"one", "two", "three", "four", "five", "six", "seven", "eight", "ten"}
+    assert found >= {"eleven", "twelve", "thirteen"}
     assert found >= {"ap-died-in-real-mode", "ap-died-in-long-mode"}
 
 

@@ -6,6 +6,7 @@ from rich.text import Text
 
 from vmmlab.author.mutants.jobs import run_all
 from vmmlab.author.mutants.progress import EVERY_S, progress
+from vmmlab.base.message import msg
 from vmmlab.i18n.translate import Reader
 
 
@@ -31,7 +32,7 @@ def told(takes: list[float], language: str = "en") -> str:
     def one(seconds: float) -> None:
         clock.now += seconds
 
-    with progress("mutants", Reader(language), to=out, clock=clock) as watch:
+    with progress(msg("mutants"), Reader(language), to=out, clock=clock) as watch:
         run_all(one, takes, 1, None, watch)
     return out.getvalue()
 
@@ -55,7 +56,7 @@ def test_a_bar_on_a_terminal_that_is_gone_when_it_is_done(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     out = Terminal()
-    with progress("mutants", to=out) as watch:
+    with progress(msg("mutants"), to=out) as watch:
         run_all(lambda one: one, [1, 2, 3], 1, None, watch)
     shown = out.getvalue()
     assert "3/3" in Text.from_ansi(shown).plain
