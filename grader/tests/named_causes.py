@@ -33,8 +33,8 @@ def causes(source: str) -> set[str]:
     """The causes that a file can name.
 
     They are the first arguments of fail, missing, expect and Failure, those of report that have a
-    hyphen, arguments called cause, and what is assigned to a variable called cause, returned by a function that finds
-    one, or listed.
+    hyphen, arguments called cause, and what is assigned to a variable called cause, returned by a
+    function that finds one, or listed.
     """
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):

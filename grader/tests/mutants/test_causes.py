@@ -37,7 +37,7 @@ _STUCK: Final = {1: ("eight", "look")}
 def f():
     fail("one", cpu=0)
     fail("two" if x else "three")
-    report(boot, "lab1.1", "four")
+    report(boot, "lab1.1", "number-four")
     missing("eleven", cpu=0)
     expect("twelve", 1, 2)
     what(cause="thirteen")
@@ -48,7 +48,7 @@ def f():
     return Failure(f"ap-died-in-{mode}-mode", 1)
 """
     found = causes(source)
-    assert found >= {"one", "two", "three", "four", "five", "six", "seven", "eight", "ten"}
+    assert found >= {"one", "two", "three", "number-four", "five", "six", "seven", "eight", "ten"}
     assert found >= {"eleven", "twelve", "thirteen"}
     assert found >= {"ap-died-in-real-mode", "ap-died-in-long-mode"}
 
