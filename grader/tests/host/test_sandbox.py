@@ -259,7 +259,7 @@ class TestChoosing:
         self.fake(monkeypatch, Bubblewrap(False, reason="bwrap is not installed"))
         box = Sandbox.choose(require=False)
         assert box.kind == "none"
-        assert "bwrap is not installed" in box.note
+        assert "bwrap is not installed" in str(box.note)
 
     def test_works(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fake(monkeypatch, Bubblewrap(True, "/usr/bin/bwrap", "0.8.0"))
