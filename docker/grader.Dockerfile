@@ -7,10 +7,6 @@ ARG BASE=debian:bookworm-slim
 # The extras of pyproject.toml to install, separated by commas. Empty: all extras except "dev".
 ARG EXTRAS=
 
-# hadolint global ignore=DL3008,DL3013
-#   (Debian packages: the base image fixes the release. A pinned version could not be installed any
-#   more once Debian removes it from the archive. Python packages: constraints.txt pins them.)
-
 # --- vmmlab and its Python packages, at the versions in constraints.txt ---
 FROM ${BASE} AS python
 ARG EXTRAS

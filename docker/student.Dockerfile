@@ -4,10 +4,6 @@
 #   --build-arg BASE=debian:bookworm-slim@sha256:...
 ARG BASE=debian:bookworm-slim
 
-# hadolint global ignore=DL3008,DL3013
-#   (Debian packages: the base image fixes the release. A pinned version could not be installed any
-#   more once Debian removes it from the archive. Python packages: constraints.txt pins them.)
-
 # --- vmmlab and its Python packages, at the versions in constraints.txt ---
 FROM ${BASE} AS python
 RUN apt-get update \
