@@ -6,10 +6,11 @@ import pytest
 from book_pages import ROOT
 from course_copies import copy_of_the_clone, finish
 
-from vmmlab.author import check_course, new_lab
+from vmmlab.author import catalogs, check_course, new_lab
 from vmmlab.author.check_course import declared
 from vmmlab.cli.main import main
 from vmmlab.course.load import load_course
+from vmmlab.i18n.catalog import po_file
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def broken(file):
 
 HANDOUT, JAPANESE = "labs/lab9/README.md", "labs/lab9/README.ja.md"
 TESTS, HINTS = "labs/lab9/test_lab9.py", "labs/lab9/causes.yml"
-MESSAGES, COMMENTS = "labs/lab9/messages.ja.yml", "reference/lab9/contracts.ja.yml"
+MESSAGES, COMMENTS = "labs/lab9/locale/ja.po", "reference/lab9/contracts.ja.yml"
 SOLUTION, MUTANTS = "reference/lab9/start.c", "grader/mutants/lab9.yml"
 
 FORGOTTEN = {
@@ -153,9 +154,9 @@ FORGOTTEN = {
         edited(MUTANTS, "cause: group-not-called", "cause: bsp-panic"),
         f"{HINTS}: no hint for the cause bsp-panic",
     ),
-    "no Japanese hint": (
-        edited("labs/lab9/causes.ja.yml", "group-not-called:", "group-never-called:"),
-        "labs/lab9/causes.ja.yml: no hint for the cause group-not-called",
+    "a new hint, not in Japanese": (
+        edited(HINTS, "The group's name", "The name of the group"),
+        f"{MESSAGES}: 'The name of the group stands in the contract above the function.' is missing",
     ),
     "no hints": (gone(HINTS), f"{HINTS}: no hint for the cause not-written-yet"),
     "hints that are no list": (
@@ -164,22 +165,22 @@ FORGOTTEN = {
     ),
     "a step's new title, not in Japanese": (
         edited("course.yml", 'title: call the init functions of group "lab9"', "title: do it"),
-        f'{MESSAGES}: no Japanese for "do it": add a line with the translation',
+        f"{MESSAGES}: 'do it' is missing; it is in ",
     ),
     "a check's new title, not in Japanese": (
         edited(TESTS, '"""The BSP calls', '"""The boot processor calls'),
-        f'{MESSAGES}: no Japanese for "The boot processor calls the init functions',
+        f"{MESSAGES}: 'The boot processor calls the init functions",
     ),
     "what a check says, not in Japanese": (
         edited(TESTS, "no such call", "it was not called"),
-        f'{MESSAGES}: no Japanese for "it was not called"',
+        f"{MESSAGES}: 'it was not called' is missing; it is in ",
     ),
     "what a check says with values in it, not in Japanese": (
         edited(TESTS, "{count} calls, on", "{count} calls by"),
-        f'{MESSAGES}: no Japanese for "{{}} calls by CPU {{}}"',
+        f"{MESSAGES}: '{{count}} calls by CPU {{cpus}}' is missing; it is in ",
     ),
-    "nothing in Japanese": (gone(MESSAGES), f'{MESSAGES}: no Japanese for "no such call"'),
-    "messages that are none": (broken(MESSAGES), f"{MESSAGES}:1: these are not messages"),
+    "nothing in Japanese": (gone(MESSAGES), f"{MESSAGES}: 'no such call' is missing"),
+    "a catalog that is none": (broken(MESSAGES), f"{MESSAGES}:1: "),
     "the starter's comments not in Japanese": (
         gone(COMMENTS),
         f"{COMMENTS}: no Japanese for the comments of lab9/start.c: translate them",
@@ -268,6 +269,12 @@ def with_hidden(root):
     lab9 = re.sub(r"\n    points: .*", r"\g<0>\n    hidden_points: 2", lab9, count=1)
     hidden = "\n    hidden:\n      lab9.hidden.more: {points: 2, step: lab9.1}\n"
     path.write_text(f"{before}\n  lab9:{lab9}{hidden}", encoding="utf-8")
+    _, place = catalogs.of_lab(root, "lab9")
+    catalogs.update(place, "ja")
+    catalog = po_file(place.folder, "ja")
+    title = "CPU が 12 個でも、グループは BSP から 1 回呼ばれる"
+    head, _, rest = catalog.read_text(encoding="utf-8").rpartition('msgstr ""')
+    catalog.write_text(f'{head}msgstr "{title}"{rest}', encoding="utf-8")
 
 
 def test_a_hidden_check_is_forgotten_in_course_yml_or_in_its_file(clone):

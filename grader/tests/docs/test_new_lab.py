@@ -167,7 +167,7 @@ def test_a_new_lab_speaks_japanese_from_the_start(clone, capsys):
     words = ["--course", str(clone), "--lang", "ja"]
     assert main(["new-lab", "lab9", *words]) == 0
     made = capsys.readouterr().out
-    assert "作成  labs/lab9/messages.ja.yml\n" in made
+    assert "作成  labs/lab9/locale/ja.po\n" in made
     assert made.splitlines()[-1].startswith("次は vmmlab grade lab9 --submission reference")
 
     assert main(["grade", "lab9", "--submission", "reference", *words]) == 0
@@ -201,10 +201,10 @@ def test_a_new_lab_speaks_japanese_from_the_start(clone, capsys):
             "その部分はもうありません：lab9/start.c の関数 lab9_gone：直す",
         ),
         (
-            "labs/lab9/causes.ja.yml",
+            "labs/lab9/causes.yml",
             "group-not-called:",
             "no-such:",
-            "labs/lab9/causes.ja.yml：原因 group-not-called のヒントがない"
+            "labs/lab9/causes.yml：原因 group-not-called のヒントがない"
             "（出どころは labs/lab9/test_lab9.py）：ヒントを並べて書く",
         ),
     ],

@@ -199,8 +199,10 @@ def _write(path: Path, text: str, written: list[Path]) -> None:
 def _undo(course: Course, written: list[Path], before: str) -> None:
     for path in written:
         path.unlink(missing_ok=True)
+    for path in written:
         with suppress(OSError):  # a folder with other files stays
             path.parent.rmdir()
+            path.parents[1].rmdir()
     with suppress(OSError):
         if (course.root / COURSE_FILE).read_text(encoding="utf-8") != before:
             write_atomically(course.root / COURSE_FILE, before.encode())

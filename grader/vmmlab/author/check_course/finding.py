@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.message import Text, msg
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import Reader
+
+_PLACE: Final = re.compile(r"^\S+?:([0-9]+)[:：] ?")
+"""The file and line with which the message of an error may begin."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Forgotten:
     Attributes:
         file: relative to the clone.
         line: from 1; 0 if it is about the file as a whole.
-        what: what is wrong.
+        what: what is wrong; a file and line at its beginning are not shown.
         do: what to do about it.
         expected: what should be there; "" if that is not known.
         found: what is there instead; "" if that is not known.
@@ -37,7 +41,7 @@ class Forgotten:
     def shown(self, say: Reader) -> str:
         """Return one line in the reader's language."""
         where = f"{self.file}:{self.line}" if self.line else self.file
-        said = [say(self.what)]
+        said = [_PLACE.sub("", say(self.what), count=1)]
         said += [say(msg("Expected {expected}", expected=self.expected))] if self.expected else []
         said += [say(msg("Found {found}", found=self.found))] if self.found else []
         what = say.label(". ").join(" ".join(one.split()).rstrip(".。") for one in said)
@@ -51,11 +55,11 @@ def of_error(error: VmmlabError, file: str) -> Forgotten:
         error: of another module, with a message such as `course.yml:3: ...`.
         file: the file that it is about.
     """
-    place = re.match(r"(\S+?):([0-9]+): (.*)", str(error.message))
+    place = _PLACE.match(str(error.message))
     return Forgotten(
         file,
-        int(place.group(2)) if place else 0,
-        place.group(3) if place else error.message,
+        int(place.group(1)) if place else 0,
+        error.message,
         error.next_step or msg("mend it"),
         expected=error.expected,
         found=error.found,
