@@ -156,7 +156,7 @@ FORGOTTEN = {
     ),
     "a new hint, not in Japanese": (
         edited(HINTS, "The group's name", "The name of the group"),
-        f"{MESSAGES}: 'The name of the group stands in the contract above the function.' is missing",
+        f"{MESSAGES}: 'The name of the group stands in the contract above the",
     ),
     "no hints": (gone(HINTS), f"{HINTS}: no hint for the cause not-written-yet"),
     "hints that are no list": (

@@ -14,7 +14,6 @@ from book_pages import (
     tables,
     twin,
 )
-from ruamel.yaml import YAML
 
 from vmmlab.base.markdown import headings
 from vmmlab.course.load import load_course
@@ -43,22 +42,6 @@ def test_the_readme_of_the_kit_is_the_same_in_japanese():
         for text in (SAMPLE.sub("", ours), SAMPLE.sub("", theirs))  # those: test_readme.py
     ]
     assert code[0] == [in_english(line) for line in code[1]]
-
-
-def rungs(path):
-    """How many hints there are for each cause."""
-    return {cause: len(ladder) for cause, ladder in YAML(typ="safe").load(path).items()}
-
-
-HINTS = sorted(ROOT.glob("labs/lab*/causes.yml"))
-
-
-@pytest.mark.parametrize("path", HINTS, ids=shown)
-def test_the_hints_are_the_same_ladders_in_japanese(path):
-    japanese = path.with_name("hints.ja.yml")
-    assert rungs(japanese) == rungs(path)
-    ladders = YAML(typ="safe").load(japanese).values()
-    assert all(WIDE.search(hint) for ladder in ladders for hint in ladder)
 
 
 def pictures(text):

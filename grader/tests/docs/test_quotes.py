@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 from book_pages import ROOT, handouts, language_of, shown, tables, twin
 
-from vmmlab.i18n.prose import catalog
+from vmmlab.i18n.catalog import parsed, po_file
 from vmmlab.i18n.translate import OWN_CATALOGS
 
 PAGES = [one for page in handouts() for one in (page, twin(page))]
@@ -36,9 +36,13 @@ LEAST = 3
 @cache
 def messages(lab, language):
     """All that a grading of a lab can say, as templates."""
-    known = {**catalog(OWN_CATALOGS, "ja"), **catalog(ROOT / "labs" / lab, "ja")}
-    texts = known if language == "en" else known.values()
-    return [re.split(r"\{\d*\}", text) for text in texts]
+    texts = []
+    for folder in (OWN_CATALOGS, ROOT / "labs" / lab):
+        path = po_file(folder, "ja")
+        for entry in parsed(path, path.read_bytes()):
+            said = entry.id if language == "en" else entry.string
+            texts += [said] if isinstance(said, str) else said
+    return [re.split(r"\{[^{}]*\}", text) for text in texts if text]
 
 
 def said(quote, lab, language):

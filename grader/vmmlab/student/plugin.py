@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vmmlab.base.message import msg
 from vmmlab.base.workspacefile import PREBUILT_FOLDER, workspace_folder
 
 if TYPE_CHECKING:
@@ -94,6 +93,7 @@ class WorkspacePlugin:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Find the course this workspace belongs to, and the reader's language."""
         from vmmlab.base.errors import VmmlabError
+        from vmmlab.base.message import msg
         from vmmlab.course.find import find_course
         from vmmlab.course.load import load_course
         from vmmlab.course.model import ARCHES
@@ -132,6 +132,8 @@ class WorkspacePlugin:
 
     def pytest_report_header(self) -> str:
         """Name the workspace, the cohort and the architecture."""
+        from vmmlab.base.message import msg
+
         assert self.say is not None
         facts = {"folder": self.root.name, "cohort": self.cohort.name if self.cohort else "?"}
         here = msg("workspace {folder}, cohort {cohort}", **facts)
@@ -182,6 +184,7 @@ class WorkspacePlugin:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Show the reports instead of tracebacks."""
+        from vmmlab.base.message import msg
         from vmmlab.i18n.translate import error_text
         from vmmlab.report import Report
         from vmmlab.report.terminal import render
