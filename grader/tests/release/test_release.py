@@ -87,7 +87,7 @@ def test_what_is_given_away_by_mistake_is_found(course, released, tmp_path):
     shutil.copytree(course.reference_dir / "lab3", copy / "solutions")
     (copy / "labs/lab1/README.md").write_text("The check lab1.hidden.mi adds modules.\n")
     shutil.copy(ROOT / "labs/lab2/worksheet.ipynb", copy / "labs/lab2/worksheet.ipynb")
-    found = {(one.file, one.what.split(" (")[0]) for one in leaks(course, copy)}
+    found = {(one.file, str(one.what).split(" (")[0]) for one in leaks(course, copy)}
     assert ("labs/lab1/README.md", "the hidden check lab1.hidden.mi is named.") in found
     assert ("solutions/ap_start.c", "a line of the solution of lab3.1") in found
     assert ("labs/lab2/worksheet.ipynb", "this is the instructor's worksheet.") in found
