@@ -65,6 +65,7 @@ BROWSER := chromium chromium-driver fonts-noto-cjk
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing $(BROWSER)" && \
+	  { apt-get -qq update || echo "apt-get update failed; trying with the lists on this machine"; } && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 install \
 	  --no-install-recommends $(BROWSER) >/dev/null; } || \
 	echo "no chromium: the browser tests cannot run; install it: sudo apt-get install $(BROWSER)"
