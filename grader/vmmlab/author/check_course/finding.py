@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
 
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.message import Text, msg
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import Reader
-
-_PLACE: Final = re.compile(r"^\S+?:([0-9]+)[:：] ?")
-"""The file and line with which the message of an error may begin."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +18,11 @@ class Forgotten:
     Attributes:
         file: relative to the clone.
         line: from 1; 0 if it is about the file as a whole.
-        what: what is wrong; a file and line at its beginning are not shown.
+        what: what is wrong.
         do: what to do about it.
         expected: what should be there; "" if that is not known.
         found: what is there instead; "" if that is not known.
+        place: the file and line that `what` begins with, if it does; they are not shown.
     """
 
     file: str
@@ -34,6 +31,7 @@ class Forgotten:
     do: Text
     expected: Text = ""
     found: Text = ""
+    place: str = ""
 
     def __str__(self) -> str:
         return self.shown(Reader())
@@ -41,7 +39,10 @@ class Forgotten:
     def shown(self, say: Reader) -> str:
         """Return one line in the reader's language."""
         where = f"{self.file}:{self.line}" if self.line else self.file
-        said = [_PLACE.sub("", say(self.what), count=1)]
+        what = say(self.what)
+        if self.place:
+            what = what.removeprefix(self.place).lstrip(":： ")
+        said = [what]
         said += [say(msg("Expected {expected}", expected=self.expected))] if self.expected else []
         said += [say(msg("Found {found}", found=self.found))] if self.found else []
         what = say.label(". ").join(" ".join(one.split()).rstrip(".。") for one in said)
@@ -55,14 +56,15 @@ def of_error(error: VmmlabError, file: str) -> Forgotten:
         error: of another module, with a message such as `course.yml:3: ...`.
         file: the file that it is about.
     """
-    place = _PLACE.match(str(error.message))
+    place = re.match(r"\S+?:([0-9]+)(?=: )", str(error.message))
     return Forgotten(
         file,
-        int(place.group(1)) if place else 0,
+        int(place[1]) if place else 0,
         error.message,
         error.next_step or msg("mend it"),
         expected=error.expected,
         found=error.found,
+        place=place[0] if place else "",
     )
 
 
