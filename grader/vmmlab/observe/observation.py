@@ -28,7 +28,6 @@ from vmmlab.observe.evidence import (
     Switch,
     Trampoline,
 )
-from vmmlab.x86.decode import far_jump
 from vmmlab.x86.registers import ICR_ASSERT, ICR_LEVEL
 
 NUM_OF_PCPU = 512
@@ -269,7 +268,3 @@ class Observation:
     def while_at(self, situation: str) -> Iterator[Interleaving]:
         """Return the interleavings made in a situation, as the probe names it."""
         return (one for one in self.interleavings if one.while_at == situation)
-
-    def far_jump_at_0(self) -> tuple[int, int] | None:
-        """Return segment and offset of the far jump at physical 0 when the APs were called."""
-        return far_jump(self.physical_0.during) if self.physical_0.during else None
