@@ -19,11 +19,12 @@ from typing import Any, Final
 
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
-from vmmlab.base.message import msg
-from vmmlab.base.yamlfile import YamlFile
+from vmmlab.base.message import Text, msg
+from vmmlab.base.yamlfile import Loc, YamlFile
 
 FILE: Final = "causes.yml"
 _KEYS: Final = ("next", "hints")
+_HOW_TO_WRITE_TEXT: Final = msg("put it in quotes, or write > before a longer one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,37 +79,20 @@ def _read(path: Path) -> dict[str, Cause]:
 
 
 def _cause(file: YamlFile, cause: Any) -> Cause:
-    where = f"{file.shown}:{file.line((cause,))}: {cause}"
     if not isinstance(cause, str):
-        raise CourseError(msg("{where}: a cause is text.", where=where))
+        raise _wrong(file, (cause,), msg("a cause is text."))
     said: Any = file.data[cause]
+    keys = msg('"next:" or "hints:"')
     if not isinstance(said, dict) or not said:
-        raise CourseError(
-            msg("{where}: nothing is said about it.", where=where),
-            expected=msg('"next:" or "hints:"'),
-        )
+        raise _wrong(file, (cause,), msg("nothing is said about it."), expected=keys)
     for key in said:
         if key not in _KEYS:
-            raise CourseError(
-                msg(
-                    "{shown}:{value}: {cause}: there is no key {key}.",
-                    shown=file.shown,
-                    value=file.line((cause, key)),
-                    cause=cause,
-                    key=repr(key),
-                ),
-                expected=msg('"next:" or "hints:"'),
-            )
+            unknown = msg("there is no key {key}.", key=repr(key))
+            raise _wrong(file, (cause, key), unknown, expected=keys)
     next_step = said.get("next", "")
     if not isinstance(next_step, str) or ("next" in said and not next_step.strip()):
-        raise CourseError(
-            msg(
-                "{shown}:{value}: {cause}: the next step is not text.",
-                shown=file.shown,
-                value=file.line((cause, "next")),
-                cause=cause,
-            ),
-            next_step=msg("put it in quotes, or write > before a longer one"),
+        raise _wrong(
+            file, (cause, "next"), msg("the next step is not text."), next_step=_HOW_TO_WRITE_TEXT
         )
     levels = _levels(file, cause) if "hints" in said else ()
     return Cause(next_step.strip(), levels)
@@ -117,21 +101,38 @@ def _cause(file: YamlFile, cause: Any) -> Cause:
 def _levels(file: YamlFile, cause: str) -> tuple[str, ...]:
     levels: Any = file.data[cause]["hints"]
     if not isinstance(levels, list) or not levels:
-        raise CourseError(
-            msg(
-                "{shown}:{value}: {cause}: no list of hints.",
-                shown=file.shown,
-                value=file.line((cause, "hints")),
-                cause=cause,
-            ),
+        raise _wrong(
+            file,
+            (cause, "hints"),
+            msg("no list of hints."),
             expected=msg('lines that begin with "- ", gentle hints first'),
         )
     for index, level in enumerate(levels):
         if not isinstance(level, str) or not level.strip():
-            where = f"{file.shown}:{file.line((cause, 'hints', index))}: {cause}"
-            raise CourseError(
-                msg("{where}: hint {value} is not text.", where=where, value=index + 1),
+            raise _wrong(
+                file,
+                (cause, "hints", index),
+                msg("hint {number} is not text.", number=index + 1),
                 found=msg("nothing") if level is None else str(level),
-                next_step=msg("put it in quotes, or write > before a longer one"),
+                next_step=_HOW_TO_WRITE_TEXT,
             )
     return tuple(level.strip() for level in levels)
+
+
+def _wrong(
+    file: YamlFile,
+    loc: Loc,
+    what: Text,
+    *,
+    expected: Text = "",
+    found: Text = "",
+    next_step: Text = "",
+) -> CourseError:
+    """Return the error of a mistake in the entry of a cause, which `loc` begins with."""
+    where = f"{file.shown}:{file.line(loc)}: {loc[0]}"
+    return CourseError(
+        msg("{where}: {what}", where=where, what=what),
+        expected=expected,
+        found=found,
+        next_step=next_step,
+    )

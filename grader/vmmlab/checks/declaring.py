@@ -313,10 +313,10 @@ def _validate_function(item: Check, twins: list[Check]) -> None:
         if set(twin.arch) & set(item.arch):
             raise CourseError(
                 msg(
-                    "{where}: {id} and {id2} are the same function for the same architecture.",
+                    "{where}: {id} and {other} are the same function for the same architecture.",
                     where=item.where,
                     id=item.id,
-                    id2=twin.id,
+                    other=twin.id,
                 ),
                 expected=msg("one check of a function for each architecture"),
                 next_step=msg("write a second function that calls the first"),

@@ -68,23 +68,22 @@ class Selection:
                         id=check.id,
                         names=", ".join(check.arch),
                     ),
-                    expected=msg('arch="{arch_of}", as course.yml says', arch_of=arch_of[check.id]),
+                    expected=msg('arch="{arch}", as course.yml says', arch=arch_of[check.id]),
                     next_step=msg("mend arch= there, or the key arch in course.yml"),
                 )
             for need in check.needs:
                 if arch_of[need] != arch_of[check.id]:
                     raise CourseError(
                         msg(
-                            "{where}: {id} is for {arch_of} and needs {need}, which is for "
-                            "{arch_of2}.",
+                            "{where}: {id} is for {arch} and needs {need}, which is for {other}.",
                             where=check.where,
                             id=check.id,
-                            arch_of=arch_of[check.id],
+                            arch=arch_of[check.id],
                             need=need,
-                            arch_of2=arch_of[need],
+                            other=arch_of[need],
                         ),
-                        expected=msg("needs that are for {arch_of} too", arch_of=arch_of[check.id]),
-                        next_step=msg("mend needs=, or the key arch in course.yml"),
+                        expected=msg("needs that are for {arch} too", arch=arch_of[check.id]),
+                        next_step=msg("mend after=, or the key arch in course.yml"),
                     )
 
     def view(self, check: Check, seen: object) -> object:

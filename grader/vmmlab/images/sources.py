@@ -89,7 +89,8 @@ class Prebuilt:
         path = folder / MANIFEST
         try:
             kept = json.loads(path.read_bytes())
-            found = str(kept["arch"]), str(kept["cohort"]), str(kept["header"])
+            found_arch, found_cohort = str(kept["arch"]), str(kept["cohort"])
+            header = str(kept["header"])
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -98,11 +99,11 @@ class Prebuilt:
                 found=str(error),
                 next_step=msg("Make the workspace anew with `vmmlab new`."),
             ) from error
-        if (found[0], found[2]) != (arch, _hash(cohort)):
+        if (found_arch, header) != (arch, _hash(cohort)):
             raise UsageError(
                 msg("The stand-ins were made for something else."),
                 expected=msg("cohort {cohort}, {arch}", cohort=cohort.name, arch=arch),
-                found=msg("cohort {found}, {found2}", found=found[1], found2=found[0]),
+                found=msg("cohort {cohort}, {arch}", cohort=found_cohort, arch=found_arch),
                 next_step=msg("Make the workspace anew with `vmmlab new`."),
             )
 

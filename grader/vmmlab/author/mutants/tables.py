@@ -66,10 +66,10 @@ def totals(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
     return [
         say(
             msg(
-                "{count} of {count2} mutants killed by the named check with the named "
+                "{killed} of {total} mutants killed by the named check with the named "
                 "cause ({seconds:.0f} s of grading).",
-                count=len(killed),
-                count2=len(results),
+                killed=len(killed),
+                total=len(results),
                 seconds=seconds,
             )
         ),
