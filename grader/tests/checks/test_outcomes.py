@@ -477,3 +477,18 @@ def test_two_threads_grade_one_after_the_other(kit, fake_runner):
         runners = [fake_runner({"ladder": name}) for name in "abab"]
         reports = list(pool.map(lambda runner: kit.grade(runner_factory=runner), runners))
     assert [report.points for report in reports] == [1, 0, 1, 0]
+
+
+def test_what_a_person_should_look_at_is_flagged_and_costs_nothing(kit, fake_runner):
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def one(boot):
+            '''One.'''
+        """,
+        {"lab3.a.one": 1},
+    )
+    kit.runner = fake_runner(facts=RunFacts(review=["not explored", "not explored"]))
+    report = kit.grade()
+    assert (report.review, tuple(map(str, report.review_reasons))) == (True, ("not explored",))
+    assert (report.points, report.needs_attention, exit_code(report)) == (1, False, 0)

@@ -261,3 +261,14 @@ def test_read_something_else(tmp_path, text):
         read_json(tmp_path / "r.json")
     with pytest.raises(UsageError, match="cannot be read"):
         read_json(tmp_path / "none.json")
+
+
+def test_reasons_for_a_person_to_look_come_from_checks_and_from_the_runner(sample):
+    assert (sample.review, sample.review_reasons) == (False, ())
+    flagged = changed(sample, review=True, review_reasons=["why"])
+    assert read_back(flagged) == flagged
+    assert exit_code(flagged) == exit_code(sample), "the verdict stands"
+
+
+def read_back(report: Report) -> Report:
+    return Report.model_validate_json(report.to_json())

@@ -357,3 +357,11 @@ def test_the_sample_renders():
     text = render(sample)
     for check in json.loads(SAMPLE_FILE.read_text())["checks"]:
         assert check["title"]["text"][:40] in text
+
+
+def test_a_report_that_a_person_will_look_at_says_so_and_why():
+    reason = "The check broke on this submission."
+    text = render(report(PASS, review=True, review_reasons=[reason]))
+    assert text.splitlines()[0] == "lab3  5/5 points  a person will look at it"
+    assert f"to be looked at: {reason}" in text
+    assert "look" not in render(report(PASS))

@@ -78,6 +78,12 @@ class Grade:
     notes: tuple[Text, ...]
     duration_s: float
 
+    @property
+    def review(self) -> tuple[Text, ...]:
+        """Why a person should look at this grade, each reason once; empty: there is no need."""
+        reasons = (one.result.review for one in self.checks if one.result.review)
+        return tuple(dict.fromkeys([*reasons, *self.facts.review]))
+
 
 def grade_lab(
     request: RunRequest,

@@ -58,12 +58,14 @@ class RunFacts:
         versions: version of each tool, for example of `qemu`.
         times: duration of each phase in seconds, for example of `build`.
         notes: remarks for the reader of the report.
+        review: why a person should look at the report, if there is a reason.
     """
 
     warnings: Sequence[Diagnostic] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     times: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[Text] = ()
+    review: Sequence[Text] = ()
 
 
 class Runner(Protocol):

@@ -29,6 +29,7 @@ class CheckResult:
         waited_for: the needed check that did not pass.
         infra: for the author: what broke, with a traceback if the check itself did.
         reason: the same for the student, in one line.
+        review: why a person should look at it; empty: there is no need.
     """
 
     check: Check
@@ -39,6 +40,7 @@ class CheckResult:
     waited_for: str | None = None
     infra: str | None = None
     reason: Text = ""
+    review: Text = ""
 
 
 @dataclass(slots=True)

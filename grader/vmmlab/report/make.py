@@ -114,6 +114,8 @@ def report_of(
         hidden_max=grade.hidden_worth,
         hidden_judged=grade.hidden_judged,
         needs_attention=any(check.points is None for check in checks),
+        review=bool(grade.review),
+        review_reasons=grade.review,
         partial_run=grade.partial,
         first_step=_first_step(grade),
         notes=tuple(dict.fromkeys([*notes, *grade.notes, *grade.facts.notes])),
@@ -169,6 +171,7 @@ def _check(one: CheckGrade, causes: Causes, again: Sequence[str]) -> CheckReport
         again=shlex.join([*again, "-k", check.id]),
         step=one.spec.step,
         infra=result.infra,
+        review=result.review,
     )
 
 

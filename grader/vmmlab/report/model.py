@@ -107,6 +107,9 @@ class CheckReport(_Model):
     again: Plain = Field(description="the command that runs just this check again")
     step: str | None = Field(None, description="the step of the lab that earns these points")
     infra: Plain | None = Field(None, description="for the lab author: what broke")
+    review: ReportText = Field(
+        "", description="why a person should look at this check; empty: there is no need"
+    )
 
 
 class FirstStep(_Model):
@@ -146,6 +149,10 @@ class Report(_Model):
     needs_attention: bool = Field(
         False, description="something of the grader's broke: a person has to look, no grade yet"
     )
+    review: bool = Field(
+        False, description="a person should look at this report; its points stand until then"
+    )
+    review_reasons: tuple[ReportText, ...] = Field((), description="why; empty without `review`")
     partial_run: bool = Field(False, description="only some checks ran: this is not a grade")
     first_step: FirstStep | None = None
     notes: tuple[ReportText, ...] = ()

@@ -128,6 +128,8 @@ def _headline(report: Report, say: Reader) -> RichText:
         line.append("  " + say(msg("partial run, not a grade")), "yellow")
     if report.needs_attention:
         line.append("  " + say(msg("needs attention, no grade yet")), "bold magenta")
+    if report.review:
+        line.append("  " + say(msg("a person will look at it")), "bold magenta")
     return line
 
 
@@ -316,6 +318,8 @@ def _closing(report: Report, say: Reader) -> list[RenderableType]:
 
 
 def _small_print(report: Report, say: Reader) -> Iterator[RenderableType]:
+    for reason in report.review_reasons:
+        yield _line(f"{say.label('to be looked at: ')}{say(reason)}", "bold magenta")
     for note in report.notes:
         yield _line(f"{say.label('note: ')}{say(note)}", "")
     if report.hidden_max and not report.hidden_judged:
