@@ -6,13 +6,11 @@ course's secret, never from a submission.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from vmmlab.base.choice import Choice
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
 
@@ -71,17 +69,17 @@ class Cohort:
             )
         if name == "dev":
             return cls("dev", apinit_addr=0xF000, apinit_offset=0, stack_size=0x8000, pcpu_pad=0)
-        draw = _numbers(f"vmmlab cohort 1\0{name}", secret)
-        offset = 8 * (next(draw) % (_MAX_OFFSET // 8 + 1))
+        draw = Choice("vmmlab cohort 1", name, secret=secret)
+        offset = 8 * (draw.below(_MAX_OFFSET // 8 + 1))
         first = (_LOWEST + 15) >> 4
         last = (_HIGHEST - offset) >> 4
-        segment = first + next(draw) % (last - first + 1)
+        segment = first + draw.below(last - first + 1)
         return cls(
             name,
             apinit_addr=16 * segment + offset,
             apinit_offset=offset,
-            stack_size=_STACK_SIZES[next(draw) % len(_STACK_SIZES)],
-            pcpu_pad=8 * (next(draw) % (_MAX_PAD // 8 + 1)),
+            stack_size=draw.pick(_STACK_SIZES),
+            pcpu_pad=8 * (draw.below(_MAX_PAD // 8 + 1)),
         )
 
     def literals(self) -> dict[str, str]:
@@ -110,12 +108,3 @@ class Cohort:
 
 #endif
 """
-
-
-def _numbers(message: str, secret: str) -> Iterator[int]:
-    """Yield 64-bit numbers without end, from HMAC-SHA256 in counter mode."""
-    count = 0
-    while True:
-        text = f"{message}\0{count}".encode()
-        yield int.from_bytes(hmac.digest(secret.encode(), text, hashlib.sha256)[:8], "big")
-        count += 1

@@ -6,7 +6,7 @@ solution would hard-code.
 
 from __future__ import annotations
 
-import random
+from vmmlab.base.choice import Choice
 
 #: Ids that test the order: prefixes of each other, neighbours, and ids that are never called.
 _IDS = (
@@ -22,7 +22,7 @@ _CALLED, _NOT_CALLED = "global4_of_many", "nobody_calls_this"
 
 def memory_mib(seed: int, scenario: str) -> int:
     """Return the main memory of a boot, in MiB."""
-    return random.Random(f"memory/{seed}/{scenario}").choice((48, 64, 80, 96))
+    return Choice("vmmlab memory 1", seed, scenario).pick((48, 64, 80, 96))
 
 
 def command_line(seed: int, scenario: str, length: int = 0) -> str:
@@ -33,17 +33,17 @@ def command_line(seed: int, scenario: str, length: int = 0) -> str:
         scenario: name of the scenario.
         length: minimum number of characters.
     """
-    chance = random.Random(f"cmdline/{seed}/{scenario}")
-    words = [f"vmm {chance.getrandbits(40):010x}"]
+    chance = Choice("vmmlab command line 1", seed, scenario)
+    words = [f"vmm {chance.below(1 << 40):010x}"]
     while len(" ".join(words)) < length:
-        words.append(f"{chance.getrandbits(40):x}")
+        words.append(f"{chance.below(1 << 40):x}")
     return " ".join(words)
 
 
 def module(seed: int, number: int) -> bytes:
     """Return the contents of a multiboot module: random bytes, from 1 to 8 KiB."""
-    chance = random.Random(f"module/{seed}/{number}")
-    return chance.randbytes(chance.randrange(1024, 8192))
+    chance = Choice("vmmlab module 1", seed, number)
+    return chance.randbytes(chance.between(1024, 8191))
 
 
 def initfunc_asm(seed: int, more: int = 0) -> str:
@@ -56,16 +56,16 @@ def initfunc_asm(seed: int, more: int = 0) -> str:
         seed: decides everything.
         more: number of further functions, with long ids and file names that differ only at the end.
     """
-    chance = random.Random(f"initfuncs/{seed}")
-    wanted = [*_IDS, *chance.choices(_IDS, k=6), *([_FIRST] if seed % 2 else [])]
-    files = [f"{chance.choice('abcdxyz')}{n:02d}.c" for n in chance.sample(range(100), len(wanted))]
+    chance = Choice("vmmlab initfuncs 1", seed)
+    wanted = [*_IDS, *(chance.pick(_IDS) for _ in range(6)), *([_FIRST] if seed % 2 else [])]
+    files = [f"{chance.pick('abcdxyz')}{n:02d}.c" for n in chance.some(len(wanted), range(100))]
     records = list(zip(wanted, files, strict=True))
     # Every tenth is called. The others only have to exist: they share one function, because each
     # watched place makes the boot slower.
-    for part, n in enumerate(chance.sample(range(more), more)):
+    for part, n in enumerate(chance.shuffled(range(more))):
         first = _CALLED if n % 10 == 0 else _NOT_CALLED
         records.append((f"{first}_{n // 40:04d}", f"drivers/of_many/part_{part:04d}.c"))
-    chance.shuffle(records)
+    records = chance.shuffled(records)
     text, data, strings = [".text"], ['.section .initfunc, "aw", @progbits'], [".section .rodata"]
     functions: dict[str, None] = {}
     for number, (ident, filename) in enumerate(records):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vmmlab.base.choice import Choice
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.host.sandbox import Sandbox
@@ -163,7 +163,7 @@ def _order(names: list[str], options: BuildOptions) -> list[str]:
     """Return entry, provided, student's, prebuilt, extra; shuffled after entry if asked for."""
     first, rest = names[:1], names[1:]
     if options.link_order_seed is not None:
-        random.Random(options.link_order_seed).shuffle(rest)
+        rest = Choice("vmmlab link 1", options.link_order_seed).shuffled(rest)
     extra = ["extra/extra.o"] if options.extra_asm is not None else []
     if options.extra_replaces:
         return [*first, *extra, *rest]

@@ -63,7 +63,7 @@ async def observe(session: Session, probe: Watching) -> Observation:
 async def _prepare(session: Session, probe: Watching) -> None:
     """Fill the memory that the trampoline will use, and keep what there is of it in the image."""
     view, log, inputs = session.view, session.log, session.inputs
-    fill = bytes(session.random.randrange(1, 256) for _ in range(_PHYSICAL_0_BYTES))
+    fill = bytes(session.choice.between(1, 255) for _ in range(_PHYSICAL_0_BYTES))
     await session.gdb.write_phys(0, fill)
     log.physical_0 = replace(log.physical_0, before=fill)
     page = inputs.apinit_addr & ~0xFFF

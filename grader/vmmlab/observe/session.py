@@ -8,11 +8,11 @@ same moment stops again as soon as it may run, so that nothing is lost.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Final
 
+from vmmlab.base.choice import Choice
 from vmmlab.machine import Machine
 from vmmlab.machine.gdb import Registers, Stop
 from vmmlab.observe.cpu import CpuState
@@ -62,7 +62,7 @@ class Session:
         self.inputs = inputs
         self.limits = machine.limits
         self.log = Log([CpuLog() for _ in range(inputs.cpus)])
-        self.random = random.Random(f"{inputs.seed}/{inputs.scenario}")
+        self.choice = Choice("vmmlab boot 1", inputs.seed, inputs.scenario)
         self.held: set[int] = set()
         """The CPUs that stand still."""
         self.trouble = False

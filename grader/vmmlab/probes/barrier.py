@@ -59,7 +59,7 @@ class BarrierProbe(GatheringProbe):
         if not everyone:
             return
         aps = list(session.view.ap_indices)
-        slow, *others = session.random.sample(aps, len(aps))
+        slow, *others = session.choice.shuffled(aps)
         path = Path()
         if not await bring_in(session, slow):
             return
@@ -74,8 +74,7 @@ class BarrierProbe(GatheringProbe):
         await session.places.unwatch("sync_all_processors")  # from here on, only leaving counts
 
     async def _rounds(self, session: Session, slow: int, others: list[int], path: Path) -> None:
-        session.random.shuffle(others)
-        racer, waiter, last = others[:3]
+        racer, waiter, last = session.choice.some(3, others)
         await self._overlap(session, racer, waiter, path)
         if not self._escaped(session):
             await self._waits(session, slow, "round-1")  # still

@@ -124,5 +124,5 @@ async def note_allocation(session: Session, hit: Hit) -> None:
         made = Allocation(order, size, state.rax)
         session.log.cpus[hit.cpu].allocations.append(made)
         if VMM_BASE <= state.rax < 2 * VMM_BASE and 0 < size <= _POISON_MOST:
-            poison = session.random.randbytes(size)
+            poison = session.choice.randbytes(size)
             await session.gdb.write_phys(state.rax - VMM_BASE, poison)

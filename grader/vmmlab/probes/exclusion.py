@@ -63,10 +63,9 @@ class ExclusionProbe(GatheringProbe):
 
     async def play(self, session: Session, everyone: bool) -> None:
         """Go through all situations, as long as going on proves anything."""
-        order = list(session.view.ap_indices)
+        order = session.choice.shuffled(session.view.ap_indices)
         if not everyone or len(order) < 5:
             return
-        session.random.shuffle(order)
         first, second, third, fourth, fifth = order[:5]
         await self._scramble(session)
         free = (await self._shared(session)).get("lock")
@@ -100,7 +99,7 @@ class ExclusionProbe(GatheringProbe):
         RAX becomes 0, which is what a lock holds that is free.
         """
         for cpu in session.view.ap_indices:
-            values = {name: session.random.getrandbits(64) for name in _CLOBBERED}
+            values = {name: session.choice.word() for name in _CLOBBERED}
             await session.gdb.write_registers(cpu, values | {"rax": 0})
 
     # ---- what the APs share ----------------------------------------------------------------

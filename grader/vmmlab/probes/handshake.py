@@ -35,7 +35,7 @@ class OneByOneProbe(GatheringProbe):
     async def play(self, session: Session, everyone: bool) -> None:
         """Bring one in after the other."""
         aps = list(session.view.ap_indices)
-        shift = session.random.randrange(1, len(aps))
+        shift = session.choice.between(1, len(aps) - 1)
         for turn, cpu in enumerate(aps[shift:] + aps[:shift], 1):
             if cpu in session.held:
                 session.log.cpus[cpu].turn = turn

@@ -51,7 +51,7 @@ class InitfuncsProbe(BaseProbe):
             # Sorting does not need the copy: what counts is what is there before "global".
             known = session.log.multiboot = await _decided(session, known)
         if hit.place in ("call_initfunc", "vmm_todo"):
-            poison = bytes(session.random.randrange(256) for _ in range(MULTIBOOT_INFO_SIZE))
+            poison = session.choice.randbytes(MULTIBOOT_INFO_SIZE)
             await session.gdb.write_phys(self.original, poison)
         if hit.place == "call_initfunc":
             found, _ = await _records(session)

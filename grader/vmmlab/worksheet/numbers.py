@@ -5,12 +5,12 @@ They are not secret. They make an answer wrong that is copied from another stude
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from vmmlab.base.choice import Choice
 from vmmlab.base.message import msg
 from vmmlab.i18n.translate import ENGLISH, Reader, known
 
@@ -70,7 +70,7 @@ def _name(text: str) -> str:
     return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
-class Numbers:
+class Numbers(Choice):
     """Draws the numbers of one question.
 
     The same draws in the same order give the same numbers, with every version of Python.
@@ -81,35 +81,7 @@ class Numbers:
     """
 
     def __init__(self, who: Student, question: str) -> None:
-        self._words = _words(f"vmmlab worksheet 1\0{who.cohort}\0{who.name}\0{question}")
-
-    def below(self, count: int) -> int:
-        """Return a number from 0 to count - 1."""
-        return next(self._words) % count
-
-    def between(self, first: int, last: int, step: int = 1) -> int:
-        """Return one of first, first + step, … up to last."""
-        return first + step * self.below((last - first) // step + 1)
-
-    def pick(self, choices: Sequence[T]) -> T:
-        """Return one of the choices."""
-        return choices[self.below(len(choices))]
-
-    def shuffled(self, things: Sequence[T]) -> list[T]:
-        """Return the things in another order."""
-        rest = list(things)
-        return [rest.pop(self.below(len(rest))) for _ in things]
-
-    def some(self, count: int, things: Sequence[T]) -> list[T]:
-        """Return `count` different ones of the things, in any order."""
-        return self.shuffled(things)[:count]
-
-
-def _words(text: str) -> Iterator[int]:
-    count = 0
-    while True:
-        yield int.from_bytes(hashlib.sha256(f"{text}\0{count}".encode()).digest()[:8], "big")
-        count += 1
+        super().__init__("vmmlab worksheet 1", who.cohort, who.name, question)
 
 
 class Given:

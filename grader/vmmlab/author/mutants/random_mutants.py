@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from vmmlab.author.mutants.jobs import course_at, run_all
 from vmmlab.author.mutants.liveness import unseen
 from vmmlab.author.mutants.model import SEED, mutants_dir
 from vmmlab.author.mutants.progress import Watch
+from vmmlab.base.choice import Choice
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.message import Text, label, listed, msg
 from vmmlab.course.cohort import Cohort
@@ -114,13 +114,13 @@ def choose(
             msg("there is no instruction to change."),
             expected=msg("a lab with a reference in C or assembly"),
         )
-    chance = random.Random(seed)
+    chance = Choice("vmmlab random mutants 1", seed)
     chosen: list[RandomMutant] = []
     # Each round takes every instruction at most once, to spread the changes over the code.
     while every and len(chosen) < count:
-        chance.shuffle(every)
+        every = chance.shuffled(every)
         for lab, of, _, possible in every[: count - len(chosen)]:
-            change = possible.pop(chance.randrange(len(possible)))
+            change = possible.pop(chance.below(len(possible)))
             chosen.append(RandomMutant(lab, change, of))
         every = [one for one in every if one[3]]
     return tuple(chosen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from vmmlab.author.mutants.jobs import course_at, run_all
 from vmmlab.author.mutants.localisation import Named
 from vmmlab.author.mutants.model import SEED, Mutant, load
 from vmmlab.author.mutants.progress import Watch
+from vmmlab.base.choice import Choice
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.message import Text, msg
 from vmmlab.course.cohort import Cohort
@@ -147,7 +147,7 @@ def run_mutants(
     """
     chosen = load(course, labs)
     if sample is not None and sample < len(chosen):
-        picked = random.Random(seed).sample(range(len(chosen)), sample)
+        picked = Choice("vmmlab mutants 1", seed).some(sample, range(len(chosen)))
         chosen = tuple(chosen[at] for at in sorted(picked))
     work = [(course.root, mutant, seed) for mutant in chosen]
     return run_all(_mutant_job, work, jobs, tell, watch)
