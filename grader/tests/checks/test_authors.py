@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 
 from vmmlab.base.errors import CourseError
@@ -34,7 +36,7 @@ MISTAKES = {
     ),
     "an unknown need": (
         "@check('lab3.a.one', S, after='lab3.a.two')\ndef one(boot):\n    '''A.'''\n",
-        "lab3.a.one needs lab3.a.two, which no test declares",
+        "lab3.a.one is after lab3.a.two, which no test declares",
     ),
     "a need that comes later": (
         "@check('lab3.a.one', S, after='lab3.a.two')\ndef one(boot):\n    '''A.'''\n"
@@ -43,7 +45,7 @@ MISTAKES = {
     ),
     "a need of itself": (
         "@check('lab3.a.one', S, after='lab3.a.one')\ndef one(boot):\n    '''A.'''\n",
-        "needs itself",
+        "is after itself",
     ),
     "a need that is no text": (
         "@check('lab3.a.one', S, after=['lab3.a.two', 3])\ndef one(boot):\n    '''A.'''\n",
@@ -63,7 +65,7 @@ MISTAKES = {
     ),
     "no boot": (
         "@check('lab3.a.one', S)\ndef one():\n    '''A.'''\n",
-        "looks at no boot",
+        "one does not take the boot first",
     ),
     "boot for two scenarios": (
         "@check('lab3.a.one', S, parking(name='x'))\ndef one(boot):\n    '''A.'''\n",
@@ -84,7 +86,7 @@ MISTAKES = {
     ),
     "a CPU that nothing asks for": (
         "@check('lab3.a.one', S)\ndef one(boot, ap):\n    '''A.'''\n",
-        "one does not take what per=None gives",
+        "test_lab3.py:4: lab3.a.one: one takes ap, which nothing gives",
     ),
     "a CPU that is not taken": (
         "@check('lab3.a.one', S, per='ap')\ndef one(boot):\n    '''A.'''\n",
@@ -92,7 +94,42 @@ MISTAKES = {
     ),
     "a boot for each case and a CPU": (
         "@check('lab3.a.one', S, per='boot')\ndef one(boot, ap):\n    '''A.'''\n",
-        "one does not take what per='boot' gives",
+        "one takes ap, which nothing gives",
+    ),
+    "a fixture": (
+        "@check('lab3.a.one', S)\ndef test_one(boot, tmp_path):\n    '''A.'''\n",
+        "test_lab3.py:4: lab3.a.one: test_one takes tmp_path, which nothing gives.\n"
+        "  expected: def test_one(boot):\n",
+    ),
+    "a fixture beside a CPU": (
+        "@check('lab3.a.one', S, per='ap')\ndef one(boot, ap, capsys):\n    '''A.'''\n",
+        "one takes capsys, which nothing gives",
+    ),
+    "an argument by name": (
+        "@check('lab3.a.one', S, per='ap')\ndef one(boot, *, ap):\n    '''A.'''\n",
+        "one takes ap, which nothing gives",
+    ),
+    "a fixture before the boot": (
+        "@check('lab3.a.one', S, per='ap')\ndef one(tmp_path, boot):\n    '''A.'''\n",
+        "one does not take the boot first",
+    ),
+    "boots for one boot at a time": (
+        "@check('lab3.a.one', S, per='boot')\ndef one(boots):\n    '''A.'''\n",
+        'per="boot" gives one boot at a time',
+    ),
+    "parameters of pytest": (
+        "import pytest\n@pytest.mark.parametrize('n', [1, 2])\n@check('lab3.a.one', S)\n"
+        "def test_one(boot):\n    '''A.'''\n",
+        "test_lab3.py: test_one has a mark of pytest",
+    ),
+    "a mark of pytest for all": (
+        "import pytest\npytestmark = pytest.mark.skip\n" + textwrap.dedent(ONE),
+        "test_lab3.py: pytestmark marks every check",
+    ),
+    "a fixture of its own": (
+        "import pytest\n@pytest.fixture(autouse=True)\ndef late():\n    yield\n"
+        + textwrap.dedent(ONE),
+        "test_lab3.py: late is a fixture of pytest",
     ),
     "an architecture that there is not": (
         "@check('lab3.a.one', S, arch='arm64')\ndef one(boot):\n    '''A.'''\n",

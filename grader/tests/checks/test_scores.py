@@ -6,10 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from vmmlab.checks import fail
-from vmmlab.checks.failing import CheckMistake
-from vmmlab.checks.scoring import Score
-
 
 def test_points_are_the_share_of_cases_that_passed(kit):
     kit.write(
@@ -151,22 +147,3 @@ def test_a_boot_is_a_case(kit, sample):
         ("ladder", "pass"),
         ("late", "fail"),
     ]
-
-
-def test_a_case_inside_a_case():
-    score = Score()
-    with (
-        pytest.raises(CheckMistake, match="case 'b' stands inside"),
-        score.case("a"),
-        score.case("b"),
-    ):
-        pass
-
-
-def test_a_score_counts():
-    score = Score()
-    with score.case("a"):
-        fail("no")
-    with score.case("b"):
-        pass
-    assert score.fraction == 0.5

@@ -77,11 +77,11 @@ def test_each_cpu_is_a_case(three, per, indexes):
         if one.index == 2:
             fail("lost", cpu=2)
 
-    score = judge(declared(ap_or_cpu, BOOT, per=per), [three])
+    cases_judged = judge(declared(ap_or_cpu, BOOT, per=per), [three])
     assert [one.index for _, one in seen] == indexes
     assert all(boot is three and isinstance(one, JudgedCpu) for boot, one in seen)
-    assert [str(case.name) for case in score.cases] == [three.cpus[n].name for n in indexes]
-    assert [case.outcome for case in score.cases] == [*["pass"] * (len(indexes) - 1), "fail"]
+    assert [str(case.name) for case in cases_judged] == [three.cpus[n].name for n in indexes]
+    assert [case.outcome for case in cases_judged] == [*["pass"] * (len(indexes) - 1), "fail"]
 
 
 def test_a_cpu_reads_like_its_record(three):
@@ -105,8 +105,8 @@ def test_a_function_gives_cpus_or_names_with_values(three):
     def one(boot, ap):
         seen.append((boot, ap))
 
-    score = judge(declared(one, BOOT, per=cases), [three])
-    assert [str(case.name) for case in score.cases] == ["CPU 2", "CPU 1, late"]
+    cases_judged = judge(declared(one, BOOT, per=cases), [three])
+    assert [str(case.name) for case in cases_judged] == ["CPU 2", "CPU 1, late"]
     assert isinstance(seen[0][1], JudgedCpu)
     assert seen[1] == (three, three.aps[0])
 
@@ -122,8 +122,8 @@ def test_of_several_boots_the_function_gets_all(sample):
         seen.append((boots, boot, seed))
 
     boots = (replace(sample, scenario="a", seed=1), replace(sample, scenario="b", seed=2))
-    score = judge(declared(one, BOOT, LATE, per=cases), boots)
-    assert [str(case.name) for case in score.cases] == ["a", "b"]
+    cases_judged = judge(declared(one, BOOT, LATE, per=cases), boots)
+    assert [str(case.name) for case in cases_judged] == ["a", "b"]
     assert seen == [(boots, boots[0], 1), (boots, boots[1], 2)]
 
 
@@ -150,7 +150,7 @@ def test_the_diagnosis_says_why_a_cpu_did_not_arrive(three):
     def one(boot, ap):
         ap.must_reach("ap-entry")
 
-    first, second = judge(declared(one, BOOT, per="ap"), [three]).cases
+    first, second = judge(declared(one, BOOT, per="ap"), [three])
     assert first.failure is None
     assert second.failure.cpu == 2
     assert second.failure.cause.startswith("ap-")
@@ -230,8 +230,8 @@ def test_a_todo_of_a_later_step_never_comes_first(sample):
 
 def test_a_case_that_is_a_boot_asks_that_boot_only(sample):
     boots = (crashed(replace(sample, scenario="a")), replace(sample, scenario="b"))
-    score = judge(declared(nothing_happened, BOOT, LATE, per="boot"), boots)
-    assert [case.failure.cause for case in score.cases] == ["bsp-exception", "nothing-there"]
+    cases_judged = judge(declared(nothing_happened, BOOT, LATE, per="boot"), boots)
+    assert [case.failure.cause for case in cases_judged] == ["bsp-exception", "nothing-there"]
 
 
 def test_a_case_with_a_boot_among_its_values_asks_that_boot_only(sample):
@@ -242,8 +242,8 @@ def test_a_case_with_a_boot_among_its_values_asks_that_boot_only(sample):
         return [(boot.scenario, boot) for boot in boots]
 
     boots = (crashed(replace(sample, scenario="a")), replace(sample, scenario="b"))
-    score = judge(declared(one, BOOT, LATE, per=cases), boots)
-    assert [case.failure.cause for case in score.cases] == ["bsp-exception", "nothing-there"]
+    cases_judged = judge(declared(one, BOOT, LATE, per=cases), boots)
+    assert [case.failure.cause for case in cases_judged] == ["bsp-exception", "nothing-there"]
 
 
 @pytest.mark.parametrize(("number", "cause"), [(0, "bsp-exception"), (1, "nothing-there")])

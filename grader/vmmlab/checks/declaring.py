@@ -22,6 +22,12 @@ Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout"
 _REGISTRY: Final = "__vmmlab_checks__"
 _PER: Final = ("ap", "cpu", "boot")
 
+PLAIN: Final = msg(
+    "a check takes the boot, and what per= gives: let per= give what differs from case to case, "
+    "and call an ordinary function for the rest"
+)
+"""What an author writes instead of fixtures, parameters and marks of pytest."""
+
 F = TypeVar("F", bound=Callable[..., object])
 Cases = Callable[[Any], Iterable[Any]]
 """Gives the cases of a check: CPUs, or tuples of a name and the values for the check."""
@@ -35,7 +41,7 @@ class Check:
         id: `labN.topic.name`, stable for ever.
         title: first paragraph of the docstring: what the student reads.
         scenarios: the boots it looks at.
-        needs: ids of the checks that must pass before this one means anything.
+        after: ids of the checks that must pass before this one means anything.
         function: name of the function.
         file: path of the test file.
         line: line of the function there.
@@ -49,7 +55,7 @@ class Check:
     id: str
     title: str
     scenarios: tuple[Scenario, ...]
-    needs: tuple[str, ...]
+    after: tuple[str, ...]
     function: str
     file: str
     line: int
@@ -62,16 +68,7 @@ class Check:
     @property
     def takes_one(self) -> bool:
         """Whether the function takes one boot, not a tuple of all."""
-        return self.per == "boot" or (len(self.scenarios) == 1 and not self._takes("boots"))
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the engine calls the function itself: it asks for no fixture of pytest."""
-        names = list(inspect.signature(self.call).parameters)
-        return self.per is not None or names in (["boot"], ["boots"])
-
-    def _takes(self, name: str) -> bool:
-        return name in inspect.signature(self.call).parameters
+        return next(iter(inspect.signature(self.call).parameters)) == "boot"
 
     @property
     def lab(self) -> str:
@@ -141,7 +138,7 @@ def _declared(
     function: Callable[..., object],
     id: str,
     scenarios: tuple[Scenario, ...],
-    needs: Sequence[str],
+    after: Sequence[str],
     per: object,
     arches: Sequence[str],
 ) -> dict[str, Any]:
@@ -164,10 +161,10 @@ def _declared(
             msg("{where}: {id}: {name} has no docstring.", where=where, id=id, name=name),
             expected=msg("one sentence that says what is true when this check passes"),
         )
-    if not all(isinstance(need, str) for need in needs):
+    if not all(isinstance(other, str) for other in after):
         raise CourseError(
             msg("{where}: {id}: after is not a list of ids.", where=where, id=id),
-            expected=f"{[*map(str, needs)]!r}",
+            expected=f"{[*map(str, after)]!r}",
         )
     if not scenarios or not all(isinstance(item, Scenario) for item in scenarios):
         raise CourseError(
@@ -180,7 +177,7 @@ def _declared(
         "id": id,
         "title": title,
         "scenarios": tuple(scenarios),
-        "needs": tuple(dict.fromkeys(needs)),
+        "after": tuple(dict.fromkeys(after)),
         "function": name,
         "file": code.co_filename,
         "line": code.co_firstlineno,
@@ -215,28 +212,43 @@ def _check_options(where: str, id: str, per: object, arches: Sequence[str]) -> N
 def _check_parameters(
     function: Callable[..., object], where: str, scenarios: Sequence[Scenario], per: object
 ) -> None:
-    """Check that a function takes what it is called with.
+    """Check that a function takes what it is called with: the boot, and what `per` gives.
 
     Raises:
-        CourseError: it takes something else.
+        CourseError: it takes something else, such as a fixture of pytest.
     """
-    name, parameters = function.__name__, list(inspect.signature(function).parameters)
+    name, parameters = function.__name__, [*inspect.signature(function).parameters.values()]
     first = "boot" if len(scenarios) == 1 or per == "boot" else "boots"
     more = {"ap": ", ap", "cpu": ", cpu"}.get(str(per), ", …" if callable(per) else "")
     wanted = f"def {name}({first}{more}):"
-    if not {"boot", "boots"} & set(parameters):
+    begins = parameters[0].name if parameters else ""
+    if begins not in ("boot", "boots"):
         raise CourseError(
-            msg("{where}: {name} looks at no boot.", where=where, name=name), expected=wanted
-        )
-    wrong = "boots" not in parameters or ("boot" in parameters and per is None)
-    if first == "boots" and wrong:
-        raise CourseError(
-            msg("{where}: there are {scenarios} scenarios.", where=where, scenarios=len(scenarios)),
+            msg("{where}: {name} does not take the boot first.", where=where, name=name),
             expected=wanted,
         )
-    others = len(parameters) - 1
-    fixtures = per is None and name.startswith("test_")
-    if (others < 1) if callable(per) else (others != (per in ("ap", "cpu")) and not fixtures):
+    if begins != first and (begins == "boot" or per == "boot"):
+        raise CourseError(
+            msg("{where}: there are {scenarios} scenarios.", where=where, scenarios=len(scenarios))
+            if begins == "boot"
+            else msg('{where}: per="boot" gives one boot at a time.', where=where),
+            expected=wanted,
+        )
+    given = len(parameters) if callable(per) else 1 + (per in ("ap", "cpu"))
+    by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    for place, one in enumerate(parameters):
+        if place >= given or one.kind in by_name:
+            raise CourseError(
+                msg(
+                    "{where}: {name} takes {parameter}, which nothing gives.",
+                    where=where,
+                    name=name,
+                    parameter=one.name,
+                ),
+                expected=wanted,
+                next_step=PLAIN,
+            )
+    if len(parameters) < (2 if callable(per) else given):
         raise CourseError(
             msg(
                 "{where}: {name} does not take what per={per} gives.",
@@ -256,8 +268,8 @@ def validate(lab: str, checks: Sequence[Check]) -> None:
         checks: all checks of this lab, in the order in which they run.
 
     Raises:
-        CourseError: an id of another lab, an id or a function name used twice, a need that does not
-            exist or comes later, two checks of one function for the same architecture, two
+        CourseError: an id of another lab, an id or a function name used twice, an `after` that
+            does not exist or comes later, two checks of one function for the same architecture, two
             different scenarios of the same name.
     """
     seen: dict[str, Check] = {}
@@ -279,7 +291,7 @@ def validate(lab: str, checks: Sequence[Check]) -> None:
                 next_step=msg("give one of the two another id, and its points in course.yml"),
             )
         _validate_function(item, functions.setdefault((item.file, item.function), []))
-        _validate_needs(item, seen, everywhere)
+        _validate_after(item, seen, everywhere)
         for boot in item.scenarios:
             first, owner = named.setdefault(boot.name, (boot, item))
             if first != boot:
@@ -324,31 +336,31 @@ def _validate_function(item: Check, twins: list[Check]) -> None:
     twins.append(item)
 
 
-def _validate_needs(
+def _validate_after(
     item: Check, seen: Mapping[str, Check], everywhere: Mapping[str, Check]
 ) -> None:
-    for need in item.needs:
-        if need in seen:
+    for other in item.after:
+        if other in seen:
             continue
-        if need == item.id:
-            raise CourseError(msg("{where}: {id} needs itself.", where=item.where, id=item.id))
-        if need in everywhere:
+        if other == item.id:
+            raise CourseError(msg("{where}: {id} is after itself.", where=item.where, id=item.id))
+        if other in everywhere:
             raise CourseError(
                 msg(
-                    "{where}: {id} needs {need}, which comes later.",
+                    "{where}: {id} is after {other}, which comes later.",
                     where=item.where,
                     id=item.id,
-                    need=need,
+                    other=other,
                 ),
-                found=msg("{need} is at {where}", need=need, where=everywhere[need].where),
-                next_step=msg("move the needed check up"),
+                found=msg("{other} is at {where}", other=other, where=everywhere[other].where),
+                next_step=msg("move that check up"),
             )
         raise CourseError(
             msg(
-                "{where}: {id} needs {need}, which no test declares.",
+                "{where}: {id} is after {other}, which no test declares.",
                 where=item.where,
                 id=item.id,
-                need=need,
+                other=other,
             ),
             expected=msg("one of {seen}", seen=", ".join(seen) or "none: this is the first check"),
         )

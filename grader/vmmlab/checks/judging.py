@@ -12,7 +12,7 @@ from typing import Any, Final
 from vmmlab.base.message import Text
 from vmmlab.checks.declaring import Check
 from vmmlab.checks.failing import CheckFailed, CheckMistake
-from vmmlab.checks.scoring import Score
+from vmmlab.checks.scoring import Case
 from vmmlab.checks.subjects import JudgedCpu
 from vmmlab.diagnosis.bsp import bsp_stopped
 from vmmlab.diagnosis.todo import stopped_at_todo
@@ -23,7 +23,7 @@ from vmmlab.observe.observation import Observation
 _CPUS: Final = {"ap": "aps", "cpu": "cpus"}
 
 
-def judge(check: Check, boots: Sequence[Any]) -> Score | None:
+def judge(check: Check, boots: Sequence[Any]) -> tuple[Case, ...]:
     """Judge a check on the Observations of its scenarios.
 
     Args:
@@ -31,7 +31,7 @@ def judge(check: Check, boots: Sequence[Any]) -> Score | None:
         boots: one Observation for each of its scenarios, in their order.
 
     Returns:
-        The cases, if the check has any.
+        The cases, if the check has any; a failure ends its case only.
 
     Raises:
         CheckFailed: the check fails as a whole.
@@ -42,14 +42,24 @@ def judge(check: Check, boots: Sequence[Any]) -> Score | None:
     if check.per is None:
         with _asking(check, boots):
             check.call(seen)
-        return None
-    score = Score()
+        return ()
     with _asking(check, boots):
         cases = list(_cases(check, seen, boots))
+    if not cases:
+        raise CheckMistake(
+            f"{check.id} has cases but none was judged; "
+            "count what must be there, not what happens to be"
+        )
+    judged = []
     for name, arguments, concerned in cases:
-        with score.case(name), _asking(check, concerned):
-            check.call(*arguments)
-    return score
+        failure = None
+        try:
+            with _asking(check, concerned):
+                check.call(*arguments)
+        except CheckFailed as failed:
+            failure = failed.failure
+        judged.append(Case(name, failure))
+    return tuple(judged)
 
 
 def _cases(

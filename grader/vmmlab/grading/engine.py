@@ -18,12 +18,11 @@ import pytest
 from vmmlab.base.errors import CourseError, VmmlabError
 from vmmlab.base.message import msg
 from vmmlab.checks.declaring import Check, declared_in
-from vmmlab.checks.failing import CheckMistake
 from vmmlab.checks.judging import judge
-from vmmlab.checks.scoring import CasesFailed, Score
-from vmmlab.grading.items import STATUS, Waits, record_of, show, text_of
+from vmmlab.checks.scoring import Case
+from vmmlab.grading.items import STATUS, Waits, refuse_pytest, result_of, show, text_of
 from vmmlab.grading.loading import LabPackage
-from vmmlab.grading.results import ItemRecord
+from vmmlab.grading.results import CheckResult
 from vmmlab.grading.run import LabRun
 
 
@@ -33,8 +32,8 @@ class _Bound:
 
     run: LabRun
     check: Check
-    score: Score | None = None
-    record: ItemRecord | None = None
+    cases: tuple[Case, ...] = ()
+    result: CheckResult | None = None
 
 
 _BOUND = pytest.StashKey[_Bound]()
@@ -47,21 +46,26 @@ class LabModule(pytest.Module):
     engine: Engine
 
     def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
-        """Yield an item for each declared check, whatever its function is called."""
-        declared = declared_in(self.obj)
-        plain = dict.fromkeys(check.function for check in declared if check.is_plain)
+        """Yield an item for each declared check, whatever its function is called.
+
+        Other tests are items, too, and so named as a mistake.
+        """
+        checks: dict[str, list[Check]] = {}
+        for one in declared_in(self.obj):
+            checks.setdefault(one.function, []).append(one)
         for node in super().collect():
-            if getattr(node, "originalname", node.name) not in plain:
+            if getattr(node, "originalname", node.name) not in checks:
                 yield node
-        for name in plain:
-            here = [one for one in declared if one.function == name]
+        for name, here in checks.items():
             mine = next((one for one in here if one in self.run.selection), here[0])
             yield pytest.Function.from_parent(self, name=name, callobj=_caller(mine))
 
     def _getobj(self) -> ModuleType:
         self.engine.loaded.append(self.run.package)
         try:
-            return self.run.package.load(self.path)
+            module = self.run.package.load(self.path)
+            refuse_pytest(self.path, module)
+            return module
         except VmmlabError as error:
             self.engine.error = self.engine.error or error
             raise self.CollectError(str(error)) from error
@@ -108,7 +112,7 @@ class Engine:
     def pytest_collection_modifyitems(
         self, session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
     ) -> Iterator[None]:
-        """Validate the checks, let pytest select, add what the selected ones need."""
+        """Validate the checks, let pytest select, add those that the selected ones are after."""
         if self.error is not None and self.alone:
             raise pytest.UsageError(str(self.error))
         try:
@@ -160,7 +164,7 @@ class Engine:
         items: list[pytest.Item],
         everything: Mapping[LabRun, Sequence[pytest.Item]],
     ) -> None:
-        """Add to the items that pytest selected those of the checks that they need."""
+        """Add to the items that pytest selected those of the checks that they are after."""
         added: set[pytest.Item] = set()
         for run, found in everything.items():
             of_run = set(found)
@@ -168,7 +172,7 @@ class Engine:
             if not chosen:
                 self.runs.pop(run.lab, None)
                 continue
-            wanted = _with_needs(run, found, set(chosen))
+            wanted = _with_earlier(run, found, set(chosen))
             run.partial = len(wanted) < len(found)
             run.items_left = len(wanted)
             added.update(item for item in wanted if item not in chosen)
@@ -184,7 +188,7 @@ class Engine:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Start the boots with the first check; stop a check whose needs did not pass."""
+        """Start the boots with the first check; stop a check that has to wait."""
         bound = item.stash.get(_BOUND, None)
         if bound is None:
             return
@@ -200,17 +204,6 @@ class Engine:
         waited_for = bound.run.waits_for(bound.check)
         if waited_for is not None:
             raise Waits(waited_for)
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Iterator[None]:
-        """Raise CasesFailed after a check's last line if one of its cases failed."""
-        result = yield
-        bound = pyfuncitem.stash.get(_BOUND, None)
-        if bound is not None and bound.score is not None and bound.score.fraction < 1:
-            failed = next(case for case in bound.score.cases if case.failure is not None)
-            assert failed.failure is not None
-            raise CasesFailed(f"{failed.name}: {failed.failure.summary}")
-        return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -232,14 +225,11 @@ class Engine:
             report.vmmlab = "error"
         elif error is not None or call.when == "call":
             output = text_of(report)
-            record = record_of(item, bound.check, bound.score, error, call.when, output)
-            if bound.record is None:
-                bound.record = record
-                bound.run.record(bound.check, record)
-            elif record.kind == "infra":  # a fixture broke after the check had ended
-                bound.record.kind, bound.record.infra = "infra", record.infra
-                bound.record.reason = record.reason
-            show(report, bound.record)
+            result = result_of(bound.check, bound.cases, error, call.when, output)
+            if bound.result is None or result.outcome == "infra-error":  # a plugin may break after
+                bound.result = result
+                bound.run.record(result)
+            show(report, bound.result)
         return report  # type: ignore[no-any-return]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -272,40 +262,16 @@ class Engine:
         for package in self.loaded:
             package.unload()
 
-    # --- fixtures -----------------------------------------------------------------------------
-
-    @pytest.fixture
-    def boot(self, request: pytest.FixtureRequest) -> object:
-        """Return the Observation of the check's scenario."""
-        return _observations(request)[0]
-
-    @pytest.fixture
-    def boots(self, request: pytest.FixtureRequest) -> tuple[object, ...]:
-        """Return the Observations of the check's scenarios, in their order."""
-        return _observations(request)
-
 
 def _caller(check: Check) -> Callable[[pytest.FixtureRequest], None]:
-    """Return what pytest calls for a check that asks for no fixture."""
+    """Return what pytest calls for a check."""
 
     def call(request: pytest.FixtureRequest) -> None:
         __tracebackhide__ = True
-        bound = _bound_to(request)
-        bound.score = judge(check, bound.run.shown(check))
+        bound = request.node.stash[_BOUND]
+        bound.cases = judge(check, bound.run.shown(check))
 
     return call
-
-
-def _bound_to(request: pytest.FixtureRequest) -> _Bound:
-    bound = request.node.stash.get(_BOUND, None)
-    if bound is None:
-        raise CheckMistake(f"{request.fixturename} is only for functions with @check")
-    return bound  # type: ignore[no-any-return]
-
-
-def _observations(request: pytest.FixtureRequest) -> tuple[object, ...]:
-    bound = _bound_to(request)
-    return bound.run.shown(bound.check)
 
 
 def _items_of(collector: pytest.Collector) -> Iterator[pytest.Item]:
@@ -344,19 +310,19 @@ def _bind_items(
     return others
 
 
-def _with_needs(
+def _with_earlier(
     run: LabRun, found: Sequence[pytest.Item], chosen: Collection[pytest.Item]
 ) -> list[pytest.Item]:
-    """Return the chosen items and those of the checks that they need, in the order of the checks.
+    """Return the chosen items and those of the checks that they are after, in their order.
 
     Sets `run.selected`.
     """
     ids = {item.stash[_BOUND].check.id for item in chosen}
-    needed: set[str] = set()
-    for check in reversed(run.checks):  # a need always comes before what needs it
-        if check.id in ids | needed:
-            needed.update(check.needs)
-    run.selected = tuple(check for check in run.checks if check.id in ids | needed)
+    earlier: set[str] = set()
+    for check in reversed(run.checks):  # the others always come earlier
+        if check.id in ids | earlier:
+            earlier.update(check.after)
+    run.selected = tuple(check for check in run.checks if check.id in ids | earlier)
     order = {check.id: place for place, check in enumerate(run.checks)}
-    wanted = [item for item in found if item in chosen or item.stash[_BOUND].check.id in needed]
+    wanted = [item for item in found if item in chosen or item.stash[_BOUND].check.id in earlier]
     return sorted(wanted, key=lambda item: order[item.stash[_BOUND].check.id])

@@ -1,20 +1,22 @@
-"""One pytest item of a check: from what it raised to a record, and from that to pytest's report."""
+"""The pytest item of a check: from what it raised to a result, and from that to pytest's report."""
 
 from __future__ import annotations
 
 import re
 import traceback
+from fractions import Fraction
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 import pytest
 
-from vmmlab.base.errors import InfraError
+from vmmlab.base.errors import CourseError, InfraError
 from vmmlab.base.message import Text, msg
-from vmmlab.checks.declaring import Check
+from vmmlab.checks.declaring import PLAIN, Check
 from vmmlab.checks.failing import CheckFailed
-from vmmlab.checks.scoring import CasesFailed, Score
-from vmmlab.grading.results import ItemRecord
+from vmmlab.checks.scoring import Case
+from vmmlab.grading.results import CheckResult, judged
 from vmmlab.images.model import BuildFailed
 
 STATUS: Final = {
@@ -37,48 +39,72 @@ class Waits(Exception):
     """The check waits for another one, which did not pass."""
 
     def __init__(self, check_id: str) -> None:
-        super().__init__(msg("waits for {check_id}", check_id=check_id))
+        super().__init__(check_id)
         self.check_id = check_id
 
 
-def record_of(
-    item: pytest.Item,
+def refuse_pytest(path: Path, module: ModuleType) -> None:
+    """Check that a test file has no fixtures and marks: the engine itself calls the checks.
+
+    Args:
+        path: the file.
+        module: the same, loaded.
+
+    Raises:
+        CourseError: it has one.
+    """
+    for name, value in vars(module).items():
+        # A fixture is an object of its own since pytest 8.4, and a marked function before.
+        fixture = type(value).__name__ == "FixtureFunctionDefinition" or hasattr(
+            value, "_pytestfixturefunction"
+        )
+        marked = isinstance(value, (FunctionType, type)) and hasattr(value, "pytestmark")
+        if fixture or marked or name == "pytestmark":
+            raise CourseError(
+                msg("{path}: {name} is a fixture of pytest.", path=path.name, name=name)
+                if fixture
+                else msg("{path}: {name} has a mark of pytest.", path=path.name, name=name)
+                if marked
+                else msg("{path}: pytestmark marks every check.", path=path.name),
+                next_step=PLAIN,
+            )
+
+
+def result_of(
     check: Check,
-    score: Score | None,
+    cases: tuple[Case, ...],
     error: BaseException | None,
     phase: str,
     output: str,
-) -> ItemRecord:
-    """Return the record of one phase of one item.
+) -> CheckResult:
+    """Return how a check ended, from what became of its item.
 
     Args:
-        item: the item.
-        check: the check that it belongs to.
-        score: its cases, if the check has any.
-        error: what it raised.
+        check: the check.
+        cases: its cases, if it has any.
+        error: what the item raised.
         phase: "setup", "call" or "teardown".
         output: what pytest captured.
     """
-    callspec = getattr(item, "callspec", None)
-    record = ItemRecord(parameters="" if callspec is None else str(callspec.id))
-    if score is not None:
-        record.cases = score.cases
-        record.scored = bool(record.cases)
-    if error is None or isinstance(error, CasesFailed):
-        return record
+    if error is None:
+        return judged(check, cases=cases)
     if isinstance(error, CheckFailed) and phase == "call":
-        record.failure = error.failure
-    elif isinstance(error, Waits):
-        record.kind, record.waited_for, record.reason = "skipped", error.check_id, str(error)
-    elif isinstance(error, InfraError):
-        record.kind, record.infra, record.reason = "infra", str(error), error.message
-    elif isinstance(error, BuildFailed):
-        record.kind, record.reason = "build-error", msg("the code does not compile")
-    else:
-        record.kind = "infra"
-        record.infra = _author_text(error, output)
-        record.reason = _student_text(check, error)
-    return record
+        return judged(check, error.failure)
+    if isinstance(error, Waits):
+        reason = msg("waits for {waited_for}", waited_for=error.check_id)
+        return CheckResult(check, "skipped", Fraction(0), waited_for=error.check_id, reason=reason)
+    if isinstance(error, BuildFailed):
+        reason = msg("the code does not compile")
+        return CheckResult(check, "build-error", Fraction(0), reason=reason)
+    if isinstance(error, InfraError):
+        return CheckResult(check, "infra-error", None, infra=str(error), reason=error.message)
+    return CheckResult(
+        check,
+        "infra-error",
+        None,
+        infra=_author_text(error, output),
+        reason=_student_text(check, error),
+    )
 
 
 def _student_text(check: Check, error: BaseException) -> Text:
@@ -104,7 +130,7 @@ def _author_text(error: BaseException, output: str) -> str:
     if isinstance(error, (AssertionError, pytest.fail.Exception)):
         lines.append("Only vmmlab.checks.fail(cause, …) takes points.\n")
     if isinstance(error, pytest.skip.Exception):
-        lines.append("A check does not skip itself: use needs=[…].\n")
+        lines.append("A check does not skip itself: use after=….\n")
     text = "".join(lines)
     return text[-_INFRA_MAX:] + output[-_OUTPUT_MAX:]
 
@@ -116,22 +142,14 @@ def text_of(report: pytest.TestReport | pytest.CollectReport) -> str:
     return "".join(f"--- {title} ---\n{content}\n" for title, content in report.sections)
 
 
-def show(report: Any, record: ItemRecord) -> None:
-    """Make pytest's own report agree with the record."""
-    if record.kind == "skipped":
-        report.vmmlab, report.outcome = "skipped", "skipped"
-        report.longrepr = (report.location[0], (report.location[1] or 0) + 1, str(record.reason))
-        return
-    if record.kind == "judged":
-        failures = [case.failure for case in record.cases if case.failure is not None]
-        first = record.failure or (failures[0] if failures else None)
-        if first is None:
-            report.outcome, report.longrepr = "passed", None
-            return
-        passed = record.failure is None and len(failures) < len(record.cases)
-        report.vmmlab = "partial" if passed else "timeout" if first.timeout else "fail"
-        report.longrepr = str(first.summary)
+def show(report: Any, result: CheckResult) -> None:
+    """Make pytest's own report agree with the result."""
+    report.vmmlab = result.outcome
+    if result.outcome == "pass":
+        report.outcome, report.longrepr = "passed", None
+    elif result.outcome == "skipped":
+        report.outcome = "skipped"
+        report.longrepr = (report.location[0], (report.location[1] or 0) + 1, str(result.reason))
     else:
-        report.vmmlab = "infra-error" if record.kind == "infra" else "build-error"
-        report.longrepr = str(record.reason)
-    report.outcome = "failed"
+        report.outcome = "failed"
+        report.longrepr = str(result.failure.summary if result.failure else result.reason)

@@ -1,16 +1,14 @@
-"""How a check ended: the records of its pytest items, and the result that they add up to. Pure.
+"""How a check ended. Pure.
 
 Knows neither pytest nor points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
-from vmmlab.base.message import Text, listed, msg
+from vmmlab.base.message import Text
 from vmmlab.checks.declaring import Check, Outcome
 from vmmlab.checks.scoring import Case
 from vmmlab.failure import Failure
@@ -43,65 +41,20 @@ class CheckResult:
     review: Text = ""
 
 
-@dataclass(slots=True)
-class ItemRecord:
-    """What happened to one pytest item: a whole check, or one parameter set of it."""
-
-    parameters: str
-    kind: Literal["judged", "skipped", "build-error", "infra"] = "judged"
-    failure: Failure | None = None
-    cases: tuple[Case, ...] = ()
-    scored: bool = False
-    waited_for: str | None = None
-    infra: str | None = None
-    reason: Text = ""
-
-
-def combined(check: Check, records: Sequence[ItemRecord]) -> CheckResult:
-    """Return what the items of one check come to; the most serious kind among them decides.
+def judged(
+    check: Check, failure: Failure | None = None, cases: tuple[Case, ...] = ()
+) -> CheckResult:
+    """Return how a check ended that was judged.
 
     Args:
         check: the check.
-        records: one or more.
+        failure: why it failed as a whole.
+        cases: its cases, if it has any; each has the same share of the points.
     """
-    first = {record.kind: record for record in reversed(records)}
-    if broken := first.get("infra"):
-        return CheckResult(check, "infra-error", None, infra=broken.infra, reason=broken.reason)
-    if unbuilt := first.get("build-error"):
-        return CheckResult(check, "build-error", Fraction(0), reason=unbuilt.reason)
-    if waiting := first.get("skipped"):
-        return CheckResult(
-            check,
-            "skipped",
-            Fraction(0),
-            waited_for=waiting.waited_for,
-            reason=msg("waits for {waited_for}", waited_for=waiting.waited_for or ""),
-        )
-    return _judged(check, records)
-
-
-def _judged(check: Check, records: Sequence[ItemRecord]) -> CheckResult:
-    cases: list[Case] = []
-    parts: list[Fraction] = []
-    for record in records:
-        if record.scored and record.failure is None:
-            passed = sum(case.failure is None for case in record.cases)
-            parts.append(Fraction(passed, len(record.cases)))
-        else:
-            parts.append(Fraction(int(record.failure is None)))
-        if record.scored:
-            prefix = [record.parameters] if record.parameters else []
-            cases += [Case(listed([*prefix, case.name]), case.failure) for case in record.cases]
-        if record.parameters and (not record.scored or record.failure is not None):
-            cases.append(Case(record.parameters, record.failure))
-    share = sum(parts, Fraction(0)) / len(parts)
-    whole = (record.failure for record in records)
-    first = next(filter(None, whole), None) or next(filter(None, (c.failure for c in cases)), None)
-    outcome: Outcome
+    first = failure or next(filter(None, (case.failure for case in cases)), None)
     if first is None:
-        outcome = "pass"
-    elif share > 0:
-        outcome = "partial"
-    else:
-        outcome = "timeout" if first.timeout else "fail"
-    return CheckResult(check, outcome, share, failure=first, cases=tuple(cases))
+        return CheckResult(check, "pass", Fraction(1), cases=cases)
+    passed = 0 if failure else sum(case.failure is None for case in cases)
+    share = Fraction(passed, len(cases) or 1)
+    outcome: Outcome = "partial" if share else "timeout" if first.timeout else "fail"
+    return CheckResult(check, outcome, share, failure=first, cases=cases)

@@ -13,7 +13,7 @@ from vmmlab.base.errors import VmmlabError
 from vmmlab.checks.declaring import Check, validate
 from vmmlab.grading.loading import LabPackage
 from vmmlab.grading.observations import Observations
-from vmmlab.grading.results import CheckResult, ItemRecord, combined
+from vmmlab.grading.results import CheckResult
 from vmmlab.grading.selection import Selection
 
 
@@ -52,7 +52,7 @@ class LabRun:
         self.items_left = 0
         self._meanwhile = meanwhile
         self._begun = False
-        self._records: dict[str, list[ItemRecord]] = {}
+        self._results: dict[str, CheckResult] = {}
 
     def plan(self, checks: Sequence[Check]) -> None:
         """Take those of the declared checks that belong to this run.
@@ -97,26 +97,22 @@ class LabRun:
         return tuple(self.selection.view(check, one) for one in seen)
 
     def waits_for(self, check: Check) -> str | None:
-        """Return the first needed check that did not pass."""
-        for need in check.needs:
-            result = self.result(need)
+        """Return the first of the checks that come before it (`after`) that did not pass."""
+        for other in check.after:
+            result = self.result(other)
             if result is None or result.outcome != "pass":
-                return need
+                return other
         return None
 
-    def record(self, check: Check, record: ItemRecord) -> None:
-        """Add what happened to one item of `check`."""
-        self._records.setdefault(check.id, []).append(record)
+    def record(self, result: CheckResult) -> None:
+        """Keep how a check ended."""
+        self._results[result.check.id] = result
 
     def result(self, check_id: str) -> CheckResult | None:
         """Return how the check ended so far; None if it did not run."""
-        records = self._records.get(check_id)
-        if not records:
-            return None
-        check = next(item for item in self.checks if item.id == check_id)
-        result = combined(check, records)
-        blocker = self.result(result.waited_for) if result.waited_for else None
-        if blocker is not None and blocker.share is None:  # then neither can this one be judged
+        result = self._results.get(check_id)
+        blocker = self.result(result.waited_for) if result and result.waited_for else None
+        if result and blocker and blocker.share is None:  # then neither can this one be judged
             return replace(result, share=None)
         return result
 

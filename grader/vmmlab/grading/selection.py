@@ -53,7 +53,7 @@ class Selection:
         """Compare all declared checks, selected or not, with course.yml.
 
         Raises:
-            CourseError: a check is missing on one side, or needs one of another architecture.
+            CourseError: a check is missing on one side, or is after one of another architecture.
         """
         where = {check.id: check.where for check in checks}
         check_defined(self.lab, where, hidden=self.hidden_judged)
@@ -71,18 +71,18 @@ class Selection:
                     expected=msg('arch="{arch}", as course.yml says', arch=arch_of[check.id]),
                     next_step=msg("mend arch= there, or the key arch in course.yml"),
                 )
-            for need in check.needs:
-                if arch_of[need] != arch_of[check.id]:
+            for other in check.after:
+                if arch_of[other] != arch_of[check.id]:
                     raise CourseError(
                         msg(
-                            "{where}: {id} is for {arch} and needs {need}, which is for {other}.",
+                            "{where}: {id} for {arch} is after {other} for {another}.",
                             where=check.where,
                             id=check.id,
                             arch=arch_of[check.id],
-                            need=need,
-                            other=arch_of[need],
+                            other=other,
+                            another=arch_of[other],
                         ),
-                        expected=msg("needs that are for {arch} too", arch=arch_of[check.id]),
+                        expected=msg("after= with checks for {arch} only", arch=arch_of[check.id]),
                         next_step=msg("mend after=, or the key arch in course.yml"),
                     )
 
