@@ -15,7 +15,7 @@ def given_vmm_boots(boot, cpu):
             "given-vmm-does-not-boot",
             cpu=cpu.index,
             place=cpu.end_place.text,
-            expected=msg("{cpu} parks", cpu=cpu.name),
+            expected=msg("{cpu} is parked", cpu=cpu.name),
             observed=msg(
                 "it ended {ending}; last line: {line}",
                 ending=cpu.ended,

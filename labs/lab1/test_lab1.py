@@ -59,7 +59,7 @@ def mi_is_whole(boot):
             bytes=original[:16].hex(" "),
         ),
         observed=msg(
-            "the first {same} bytes are right, then mi differs: {bytes} …",
+            "the first {same} bytes are right, the rest differ: {bytes} …",
             same=same,
             bytes=copy[:16].hex(" "),
         ),
@@ -104,7 +104,7 @@ def uefi_booted_is_right(boots, boot, uefi):
             "mi-copied-from-0",
             cpu=0,
             place="vmm_main",
-            expected=msg("mi is left alone when mi_arg is 0"),
+            expected=msg("mi is unchanged when mi_arg is 0"),
             observed=msg("mi was written to"),
         )
 
@@ -112,10 +112,10 @@ def uefi_booted_is_right(boots, boot, uefi):
 def why_uefi_booted(uefi, decided):
     """What to look at when `uefi_booted` is wrong, or nothing has decided it."""
     if not decided:
-        return msg("Assign uefi_booted in both cases: nothing says what it holds before.")
+        return msg("Assign uefi_booted in both cases: its previous value is undefined.")
     if uefi:
-        return msg("A UEFI loader has no multiboot information: mi_arg is then 0.")
-    return msg("mi_arg is not 0 here: a Multiboot loader has booted the machine, and not UEFI.")
+        return msg("A UEFI loader passes no multiboot information, so mi_arg is 0.")
+    return msg("mi_arg is not 0 here: a Multiboot loader has booted the machine, not UEFI.")
 
 
 # --- lab1.2: what vmm_main calls ------------------------------------------------------------------
@@ -132,10 +132,10 @@ def initfunc_init_comes_first(boot):
             "initfunc-init-not-called",
             seen=call is not None,
             place="vmm_main",
-            expected=msg("initfunc_init is called, and before call_initfunc"),
+            expected=msg("initfunc_init is called before call_initfunc"),
             observed=msg("it was never called")
             if first is None
-            else msg("call_initfunc came first"),
+            else msg("call_initfunc was called first"),
         )
 
 
@@ -192,31 +192,33 @@ def what_was_lost(linked, found):
     functions = {row.function for row in linked}
     if any(row.function not in functions for row in came):
         return (
-            msg("{record} is gone, and something is there that is no record", record=gone),
             msg(
-                "Does a loop run one record past __initfunc_end? What lies there is no record. If "
-                "not: exchange whole records, filename, id and func together."
+                "{record} is missing, and in its place are bytes that are not a record", record=gone
+            ),
+            msg(
+                "Does a loop run one record past __initfunc_end? There is no record there. "
+                "If it does not: swap whole records, filename, id and func together."
             ),
         )
     mixed = next((row for row in came if row not in linked), None)
     if mixed:
         return (
             msg(
-                "{record} is gone, and there is {other}, which was not there before",
+                "{record} is missing, and there is {other}, which was not there before",
                 record=gone,
                 other=record(mixed),
             ),
-            msg("Exchange whole records: filename, id and func together."),
+            msg("Swap whole records: filename, id and func together."),
         )
     return (
         msg(
-            "{record} is gone, and {other} is there twice",
+            "{record} is missing, and {other} is there twice",
             record=gone,
             other=record(came[0]),
         ),
         msg(
-            "Exchange whole records, and put back the one that you hold. Does a loop run one "
-            "record past __initfunc_end?"
+            "Swap whole records, and store the one that you have saved back into the "
+            "array. Does a loop run one record past __initfunc_end?"
         ),
     )
 
@@ -235,7 +237,7 @@ def ids_are_matched_by_prefix(boot):
             "call-initfunc-does-not-return",
             seen=bool(again),
             place="call_initfunc",
-            expected=msg('call_initfunc ("global") returns, and the boot goes on'),
+            expected=msg('call_initfunc ("global") returns, and the boot continues'),
             observed=msg("it did not return; it ran the function of {id} again", id=again[0])
             if again
             else msg("it did not return"),
@@ -258,8 +260,8 @@ def functions_asked_for_ran(boot):
                 expected=msg('the function registered with "{id}" runs', id=row.id),
                 observed=msg("it never ran"),
                 next=msg(
-                    'call_initfunc ("global") means every id that begins with "global": global0, '
-                    "global1, and global55 as well."
+                    'call_initfunc ("global") means every function whose id begins with '
+                    '"global": global0, global1, and global55 as well.'
                 ),
             )
         if not wanted and row.function in done:
@@ -268,7 +270,7 @@ def functions_asked_for_ran(boot):
                 cpu=0,
                 place=msg('call_initfunc, id "{id}"', id=row.id),
                 expected=msg(
-                    'the function registered with "{id}" never runs: nobody asked for it',
+                    'the function registered with "{id}" does not run: no call asks for it',
                     id=row.id,
                 ),
                 observed=msg("it ran"),
@@ -285,15 +287,18 @@ def each_cpu_ran_its_own(boot):
                     "init-function-missed",
                     cpu=hit.cpu,
                     place=msg('call_initfunc ("{text}"), id "{id}"', text=hit.text, id=row.id),
-                    expected=msg("CPU {cpu}, which called it, runs that function", cpu=hit.cpu),
+                    expected=msg("CPU {cpu}, which made the call, runs that function", cpu=hit.cpu),
                     observed=msg("it ran on another CPU only"),
-                    next=msg("Several CPUs call it, each for itself: it only reads the records."),
+                    next=msg(
+                        "Several CPUs make this call independently, so call_initfunc may only "
+                        "read the records."
+                    ),
                 )
 
 
 @check("lab1.initfunc.order", BOOT, SHUFFLED, per="boot", after="lab1.initfunc.prefix")
 def functions_run_in_order(boot):
-    """Of one call, the functions run in the order of their ids, then of their file names."""
+    """In each call, the functions run in the order of their ids, then of their file names."""
     for asked in ("global", "bsp"):
         keys = [row.key for cpu, row in ran(boot) if cpu == 0 and row.id.startswith(asked)]
         for one, two in pairwise(keys):
@@ -331,7 +336,7 @@ def vmm_main_goes_on(boot):
             cpu=0,
             place="vmm_main",
             expected='call_initfunc ("global")',
-            observed=f'call_initfunc ("{call.text}")' if call else msg("no call at all"),
+            observed=f'call_initfunc ("{call.text}")' if call else msg("neither is called"),
         )
     if start is None or start.order < call.order:
         report(
@@ -341,7 +346,9 @@ def vmm_main_goes_on(boot):
             seen=True,
             place="vmm_main",
             expected=msg("start_all_processors after the global init functions"),
-            observed=msg("it came first") if start else msg("it was never called"),
+            observed=msg("start_all_processors was called first")
+            if start
+            else msg("it was never called"),
         )
     given = (start.state.rdi, start.state.rsi)
     right = (boot.addr("bsp_proc"), boot.addr("ap_proc"))

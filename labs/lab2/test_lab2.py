@@ -95,7 +95,7 @@ def arguments_of_each(boots):
 
 @check("lab2.procs.stored", SWITCH, ALONE, per=arguments_of_each)
 def arguments_are_kept(boots, boot, who, number):
-    """start_all_processors keeps its arguments in initproc_bsp and initproc_ap."""
+    """start_all_processors stores its arguments in initproc_bsp and initproc_ap."""
     keeps_argument(boot, who, number)
 
 
@@ -176,12 +176,14 @@ def wrong_top(boot, rsp, base, top):
     """The cause of a wrong stack pointer, and where to look if that depends on the boot."""
     sp, _, word = names(boot)
     if rsp == top - word:
-        look = msg("{count} bytes are missing: did you call instead of jump?", count=word)
+        look = msg(
+            "The stack pointer is {count} bytes too low: did you call instead of jump?", count=word
+        )
         return "call-instead-of-jmp", look
     if rsp in (base, base - word):
         return "stack-base-instead-of-top", ""
     if boot.addr("boot_stack") <= rsp <= boot.addr("boot_stack_top"):
-        look = msg("This is the boot stack: {register} was not changed at all.", register=sp)
+        look = msg("This is in the boot stack: {register} was not changed at all.", register=sp)
         return "bsp-stays-on-boot-stack", look
     if base < rsp < top:
         look = msg(
@@ -205,12 +207,14 @@ def lost_in_the_switch(boot, expected):
             place=died.place,
             expected=expected,
             observed=msg(
-                "{what}: next to 0, where {register} = 0 leads", what=died.observed, register=bp
+                "{what}: next to 0, the address that {register} = 0 gives",
+                what=died.observed,
+                register=bp,
             ),
             next=msg(
-                "An operand was read through {register} when {register} was 0 already: without "
-                "optimisation a parameter lives in memory, at an address counted from {register}. "
-                'Ask for both operands in registers ("r").',
+                "An operand was read through {register} after {register} had been set to "
+                "0: without optimisation a parameter lives in memory, at an address "
+                'relative to {register}. Request both operands in registers ("r").',
                 register=bp,
             ),
         )
@@ -221,12 +225,13 @@ def lost_in_the_switch(boot, expected):
             place="start_all_processors → bsp_continue",
             expected=expected,
             observed=msg(
-                "bspinitproc1 was never reached; on its new stack the BSP came to {place}",
+                "bspinitproc1 was never reached; on its new stack the BSP went to {place}",
                 place=other.place,
             ),
             next=msg(
-                "bsp_continue goes on in what it is given: does start_all_processors give it "
-                "bspinitproc1, and does bsp_continue hand that on?"
+                "bsp_continue continues in the function that it is given: does "
+                "start_all_processors give it bspinitproc1, and does bsp_continue pass "
+                "that on?"
             ),
         )
     missing(
@@ -243,8 +248,8 @@ def lost_in_the_switch(boot, expected):
             value=boot.bsp.end.rsp,
         ),
         next=msg(
-            "Are both operands in registers before you touch {bp} or {sp}? At -O0 a parameter "
-            "lives in memory, at an address counted from {bp}.",
+            "Are both operands in registers before you change {bp} or {sp}? At -O0 a "
+            "parameter lives in memory, at an address relative to {bp}.",
             bp=bp,
             sp=sp,
         ),
@@ -300,14 +305,14 @@ def rbp_is_zero(boots, boot):
 
 @check("lab2.switch.left", ALONE, after="lab2.switch.top")
 def boot_stack_is_left_alone(boot):
-    """After the switch the BSP writes nothing to the boot stack any more."""
+    """After the switch the BSP no longer writes to the boot stack."""
     left, end = boot.switch.boot_stack_left, boot.switch.boot_stack_end
     if end is None:
         missing(
             "bsp-not-parked",
             cpu=0,
             place=boot.bsp.end_place.text,
-            expected=msg("the BSP parks"),
+            expected=msg("the BSP is parked"),
             observed=msg("it ended {ending}", ending=boot.bsp.ended),
         )
     changed = [i for i, (a, b) in enumerate(zip(left, end)) if a != b]
@@ -316,22 +321,24 @@ def boot_stack_is_left_alone(boot):
             "boot-stack-still-used",
             cpu=0,
             place=msg("boot stack, {address:#x}", address=boot.addr("boot_stack") + changed[-1]),
-            expected=msg("the boot stack stays as it was at bspinitproc1"),
+            expected=msg("the boot stack stays as it was when bspinitproc1 began"),
             observed=msg("{count} bytes of it changed later", count=len(changed)),
         )
 
 
 @check("lab2.switch.aps", SWITCH, per="ap", after="lab2.switch.top")
 def ap_switches_with_the_same_function(boot, ap):
-    """asm_wrrsp_and_jmp also takes every AP from the boot stack to the top of its own."""
+    """asm_wrrsp_and_jmp also moves every AP from the boot stack to the top of its own."""
     if not boot.first("apinitproc1", ap.index) or ap.stackaddr is None:
         fail(
             "ap-not-on-own-stack",
             cpu=ap.index,
             place=ap.end_place.text,
-            expected=msg("{cpu} comes to apinitproc1 on a stack of its own", cpu=ap.name),
+            expected=msg("{cpu} reaches apinitproc1 on a stack of its own", cpu=ap.name),
             observed=msg(
-                "{cpu} came as far as: {milestone}", cpu=ap.name, milestone=ap.highest.title
+                "{cpu} got as far as this milestone: {milestone}",
+                cpu=ap.name,
+                milestone=ap.highest.title,
             ),
         )
     ap_on_its_stack(boot, ap)
@@ -365,7 +372,7 @@ def arguments_in_registers(boot):
 
 @check("lab2.i386.stored", SWITCH, arch="i386", per=arguments_in_registers)
 def arguments_are_taken_from_registers(boot, who, register):
-    """start_all_processors keeps its arguments, which are in EAX and EDX."""
+    """start_all_processors stores its arguments, which are in EAX and EDX."""
     name, found, right = f"initproc_{who}", stored(boot, who), given(boot, who)
     expected = msg(
         "{name} = {value:#x}, the argument in {register}", name=name, value=right, register=register
@@ -378,8 +385,8 @@ def arguments_are_taken_from_registers(boot, who, register):
             place="start_all_processors",
             expected=expected,
             observed=msg(
-                "{name} = {value:#x}, what lay on the stack where an asmlinkage function has that "
-                "argument",
+                "{name} = {value:#x}, what was on the stack where an asmlinkage function "
+                "has that argument",
                 name=name,
                 value=found,
             ),
@@ -389,14 +396,14 @@ def arguments_are_taken_from_registers(boot, who, register):
 
 @check("lab2.i386.stackaddr", SWITCH, arch="i386", after="lab2.i386.stored")
 def stack_is_allocated_and_remembered(boot):
-    """bsp_continue takes VMM_STACKSIZE bytes from alloc and keeps their address in stackaddr."""
+    """bsp_continue takes VMM_STACKSIZE bytes from alloc and stores their address in stackaddr."""
     stack_is_allocated(boot)
     stackaddr_is_the_base(boot)
 
 
 @check("lab2.i386.asmlinkage", CALLS, arch="i386")
 def arguments_are_on_the_stack(boot):
-    """asm_wrrsp_and_jmp finds its arguments on the stack, as asmlinkage says, not in registers."""
+    """asm_wrrsp_and_jmp takes its asmlinkage arguments from the stack, not from registers."""
     asked, decoy = boot.first("called.asked"), boot.first("called.decoy")
     came = asked or decoy
     right, wrong = (boot.call.asked_rsp, boot.call.decoy_rsp) if boot.call else (0, 0)
@@ -407,8 +414,8 @@ def arguments_are_on_the_stack(boot):
             cpu=0,
             place="asm_wrrsp_and_jmp",
             expected=msg(
-                "ESP = {esp:#x} and a jump to the second argument: both on the stack, behind the "
-                "return address",
+                "ESP = {esp:#x} and a jump to the second argument: both are on the stack, "
+                "above the return address",
                 esp=right,
             ),
             observed=taken_from_registers(came.state.rsp, esp_from_eax, decoy),
@@ -421,11 +428,14 @@ def taken_from_registers(esp, esp_from_eax, jump_to_edx):
     """What an asm_wrrsp_and_jmp did that takes an argument, or both, from a register."""
     if not jump_to_edx:
         return msg(
-            "ESP = {esp:#x}, and a jump to the second argument, ESP what was in EAX", esp=esp
+            "ESP = {esp:#x}, and a jump to the second argument, but ESP is what was in EAX", esp=esp
         )
     if esp_from_eax:
-        return msg("ESP = {esp:#x}, a jump to what was in EDX, ESP what was in EAX", esp=esp)
-    return msg("ESP = {esp:#x}, a jump to what was in EDX", esp=esp)
+        return msg(
+            "ESP = {esp:#x}, but the jump goes to what was in EDX, and ESP is what was in EAX",
+            esp=esp,
+        )
+    return msg("ESP = {esp:#x}, but the jump goes to what was in EDX", esp=esp)
 
 
 def did_not_jump(boot):
@@ -436,7 +446,7 @@ def did_not_jump(boot):
         cpu=0,
         place="asm_wrrsp_and_jmp" if returned else end_place,
         expected=msg("asm_wrrsp_and_jmp (rsp, jmpto) jumps to jmpto"),
-        observed=msg("it came back to its caller")
+        observed=msg("it returned to its caller")
         if returned
         else msg(
             "the BSP ended at {place}: {code} (ESP = {esp:#x})",
@@ -467,7 +477,7 @@ def bsp_is_on_its_own_stack(boots, boot):
 
 @check("lab2.i386.parked", SWITCH, arch="i386", after="lab2.i386.switch")
 def every_cpu_parks(boot):
-    """Every AP changes stacks by the same function, and all CPUs park."""
+    """Every AP switches stacks with the same function, and all CPUs park."""
     for ap in boot.aps:
         if boot.first("apinitproc1", ap.index) and ap.stackaddr is not None:
             ap_on_its_stack(boot, ap)

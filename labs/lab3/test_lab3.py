@@ -56,7 +56,7 @@ def right_jump(boot):
 
 @check("lab3.ljmpw.present", BOOT)
 def far_jump_at_physical_0(boot):
-    """When the APs are called, physical address 0 holds a far jump."""
+    """When the APs are started, physical address 0 holds a far jump."""
     code = boot.physical_0.during or b""
     if far_jump(code) is None:
         _, right = right_jump(boot)
@@ -103,7 +103,7 @@ def far_jump_to_the_trampoline(boot):
 
 @check("lab3.i386.jump", BOOT, arch="i386")
 def far_jump_i386(boot):
-    """When the APs are called, a far jump at physical 0 leads to the copy of the trampoline."""
+    """When the APs are started, a far jump at physical 0 leads to the copy of the trampoline."""
     far_jump_at_physical_0(boot)
     far_jump_to_the_trampoline(boot)
 
@@ -128,7 +128,11 @@ def trampoline_is_copied(boot):
             expected=msg(
                 "{size} bytes, beginning {bytes}", size=len(image), bytes=image[:8].hex(" ")
             ),
-            observed=msg("{size} of them; it begins {bytes}", size=same, bytes=copy[:8].hex(" ")),
+            observed=msg(
+                "only {size} of them are right; the copy begins {bytes}",
+                size=same,
+                bytes=copy[:8].hex(" "),
+            ),
         )
 
 
@@ -149,7 +153,7 @@ def pointer_into_the_copy(boot, label, value, right):
     if found:
         observed = msg("it points to physical {address:#x}", address=found)
     elif virtual:
-        observed = msg("it holds {address:#x}, where nothing is mapped", address=virtual)
+        observed = msg("it holds {address:#x}, which is not mapped", address=virtual)
     # A pointer that was set is the mistake itself; what stopped the BSP later comes of it.
     report = fail if virtual else missing
     report(
@@ -232,7 +236,7 @@ def delay_between_init_and_sipi(boots):
             place=SIPI_ICR,
             expected=in_order,
             observed=icr_text(whole.icr),
-            next=msg("ap_start_addr sends both, and asks ap_start_loopcond before each SIPI."),
+            next=msg("ap_start_addr sends both, and calls ap_start_loopcond before each SIPI."),
         )
     if sipi[0].time_s < init[0].time_s:
         fail(
@@ -267,7 +271,7 @@ def called_by_sipi(boots):
     for ap in whole.aps:
         yield ap.name, whole, ap
     # The late AP is not counted before ap_start_loopcond has sent all of its SIPIs.
-    yield msg("{cpu}, late", cpu=late.cpus[2].name), late, late.cpus[2]
+    yield msg("{cpu}, delayed", cpu=late.cpus[2].name), late, late.cpus[2]
 
 
 def spared_by_sipi(boot):
@@ -322,7 +326,7 @@ def judge_sipis(boot, ap):
             cpu=ap.index,
             place="ap_start_loopcond",
             expected=msg("at most three SIPIs"),
-            observed=msg("{count} of them", count=len(mine)),
+            observed=msg("{count} SIPIs", count=len(mine)),
         )
 
 
@@ -354,8 +358,8 @@ def followed(ap):
             place=in_trampoline(ap.steps[-1]),
             expected=msg("ap_entry after at most 2000 instructions, whatever other CPUs do"),
             observed=msg(
-                "{cpu} alone was not there after {count} instructions; with the others it came "
-                "there unseen",
+                "{cpu}, running alone, was not there after {count} instructions; with the "
+                "other CPUs running, it reached ap_entry",
                 cpu=ap.name,
                 count=len(ap.steps),
             ),
@@ -375,7 +379,7 @@ def way(ap):
 
 @check("lab3.ladder.protected", BOOT, per=judged, after="lab3.ladder.real")
 def protected_mode(boot, ap):
-    """Every AP sets CR0.PE and goes on in 32-bit code."""
+    """Every AP sets CR0.PE and continues in 32-bit code."""
     fail_if(not_reached(boot, ap, PROTECTED_MODE))
     if any(state.bits == 32 for state in way(ap)):
         return
@@ -387,7 +391,7 @@ def protected_mode(boot, ap):
             place=msg("{place}, `{instruction}`", place=ap.end_place.text, instruction=last.text),
             expected=msg("32-bit code in the copy of the trampoline, or in the VMM's image"),
             observed=msg(
-                "{cpu} came to {address:#x} in protected mode, where no code is",
+                "{cpu} went to {address:#x} in protected mode, where there is no code",
                 cpu=ap.name,
                 address=lost,
             ),
@@ -397,7 +401,7 @@ def protected_mode(boot, ap):
             )
             if boot.in_image(lost)
             else msg(
-                "Segments begin at 0 now: the jump needs the linear address, that of the "
+                "Segments now begin at 0: the jump needs the linear address, that of the "
                 "copy plus the label's distance from cpuinit_start."
             ),
         )
@@ -416,7 +420,7 @@ def counting_steps(ap):
 
 @check("lab3.count.once", BOOT, per=judged, after="lab3.ladder.protected")
 def counts_itself_in_once(boot, ap):
-    """Every AP raises apinit_procs by exactly one before it leaves the trampoline."""
+    """Every AP adds exactly one to apinit_procs before it leaves the trampoline."""
     steps = counting_steps(ap)
     total = sum(by for _, by in steps)
     if total != 1:
@@ -435,7 +439,7 @@ def counts_itself_in_once(boot, ap):
 
 @check("lab3.count.locked", BOOT, after="lab3.count.once")
 def count_is_atomic(boot):
-    """apinit_procs is raised by a locked instruction: several APs run here at once."""
+    """A locked instruction adds to apinit_procs, since several APs run here at once."""
     tried = list(boot.while_at("counting"))
     if tried and not any(one.verdict == "reached" for one in tried):
         return  # something else keeps the others out: a second AP could not come to the same store
@@ -454,7 +458,7 @@ def count_is_atomic(boot):
 
 @check("lab3.i386.protected", BOOT, arch="i386", after="lab3.i386.sipi")
 def protected_mode_on_i386(boot):
-    """Every AP counts itself in by a locked instruction, sets CR0.PE and goes on in 32-bit code."""
+    """Every AP counts itself with a locked instruction, sets CR0.PE and reaches 32-bit code."""
     for judge in (protected_mode, counts_itself_in_once):
         for ap in judged(boot):
             judge(boot, ap)
@@ -472,7 +476,7 @@ def long_mode(boot, ap):
 
 @check("lab3.ladder.ap_entry", BOOT, per=judged, after="lab3.ladder.long")
 def arrives_at_ap_entry(boot, ap):
-    """Every AP jumps to ap_entry, on the page tables that the VMM made for it."""
+    """Every AP jumps to ap_entry, on the page tables that the VMM made for the APs."""
     entry = ap.must_reach(AP_ENTRY)
     if ap.entry_segments and not ap.entry_segments.cs_is_64_bit:
         fail(
@@ -481,7 +485,8 @@ def arrives_at_ap_entry(boot, ap):
             place=entry.place,
             expected=msg("CS is a 64-bit code segment: its descriptor has the L bit"),
             observed=msg(
-                "CS = {cs:#x} is none: 64-bit instructions are read as 32-bit ones", cs=entry.cs
+                "CS = {cs:#x} is not one: 64-bit instructions are decoded as 32-bit ones",
+                cs=entry.cs,
             ),
         )
     own_page_tables(boot, ap, 0xFFF)
@@ -529,14 +534,14 @@ def data_segments(ap):
                     flags=found.flags,
                 ),
                 next=msg(
-                    "A segment register keeps what it held in real mode until it is loaded again."
+                    "A segment register keeps its real-mode contents until it is loaded again."
                 ),
             )
 
 
 @check("lab3.trampoline.stackless", BOOT, per=judged, after="lab3.ladder.ap_entry")
 def trampoline_uses_no_stack(boot, ap):
-    """No AP pushes or pops before ap_entry, or writes outside of the trampoline's copy."""
+    """No AP pushes or pops before ap_entry, or writes outside the trampoline's copy."""
     followed(ap)
     for step in ap.steps:
         decoded = decode(step.code, step.state.pc, step.state.bits)
@@ -557,7 +562,7 @@ def trampoline_uses_no_stack(boot, ap):
             cpu=ap.index,
             place=msg("physical {address:#x}", address=ap.overrun),
             expected=msg(
-                "nothing outside of the copy, {first:#x} to {last:#x}, is written",
+                "nothing is written outside the copy, {first:#x} to {last:#x}",
                 first=start,
                 last=start + len(boot.trampoline.image) - 1,
             ),
@@ -567,7 +572,9 @@ def trampoline_uses_no_stack(boot, ap):
 
 @check("lab3.i386.paging", BOOT, arch="i386", per=judged, after="lab3.i386.protected")
 def paging_on_i386(boot, ap):
-    """Every AP turns PAE paging on in protected mode; EFER.LME stays 0: there is no long mode."""
+    """Every AP turns PAE paging on in protected mode; EFER.LME stays 0, since i386 has no long
+    mode.
+    """
     long = [state for state in way(ap) if state.efer & EFER_LME]
     paged = [state for state in way(ap) if state.cr0 & CR0_PG]
     if long:
@@ -606,7 +613,7 @@ def paging_on_i386(boot, ap):
 
 @check("lab3.i386.ap_entry", BOOT, arch="i386", after="lab3.i386.paging")
 def arrives_at_ap_entry_on_i386(boot):
-    """Every AP comes to ap_entry without a stack, on ap_pagetable, with flat 32-bit segments."""
+    """Every AP reaches ap_entry without a stack, on ap_pagetable, with flat 32-bit segments."""
     for ap in judged(boot):
         fail_if(not_reached(boot, ap, AP_ENTRY))
         own_page_tables(boot, ap, 0x1F)
@@ -636,8 +643,8 @@ def big_segments(ap):
                     bits=32 if found.flags & DESC_BIG else 16,
                 ),
                 next=msg(
-                    "In protected mode a segment register keeps what it held in real mode "
-                    "until it is loaded again; in long mode nobody would notice."
+                    "In protected mode a segment register keeps its real-mode contents "
+                    "until it is loaded again. In long mode this mistake has no effect."
                 ),
             )
 
@@ -647,16 +654,16 @@ def big_segments(ap):
 
 @check("lab3.restore.bytes", BOOT, after=["lab3.ladder.ap_entry", "lab3.count.once"])
 def physical_0_is_restored(boot):
-    """When ap_start is over, physical address 0 holds what it held before."""
+    """When ap_start is done, physical address 0 holds its original bytes."""
     before, after = boot.physical_0.before, boot.physical_0.after
     if boot.first("bsp_proc") is None:
         missing(
             "bsp-waits-for-ever",
             cpu=0,
             place=boot.bsp.end_place.text,
-            expected=msg("ap_start comes back, and the BSP goes on to bsp_proc"),
+            expected=msg("ap_start returns, and the BSP goes on to bsp_proc"),
             observed=msg("the BSP is still at {place}", place=boot.bsp.end_place.text),
-            next=msg("For what does it wait there?"),
+            next=msg("What does it wait for there?"),
         )
     if before != after:
         fail(
@@ -670,7 +677,7 @@ def physical_0_is_restored(boot):
 
 @check("lab3.restore.late", LATE, after="lab3.restore.bytes")
 def physical_0_stays_until_the_last_ap(boot):
-    """The far jump stays in place until the last AP has come, however late that is."""
+    """The far jump stays in place until the last AP has arrived, however late that is."""
     far_jump_stays(boot, 2, PHYSICAL_0)
 
 
@@ -684,23 +691,23 @@ def far_jump_stays(boot, cpu, place):
             "physical-0-restored-too-early",
             cpu=cpu,
             place=place,
-            expected=msg("the far jump, as long as CPU {cpu} has not come", cpu=cpu),
+            expected=msg("the far jump, until CPU {cpu} has arrived", cpu=cpu),
             observed=code[:5].hex(" "),
         )
 
 
 @check("lab3.restore.started", BOOT, after="lab3.restore.bytes")
 def ap_started_is_set(boot):
-    """ap_start leaves nothing mapped; ap_started is true once it is over, and not before."""
+    """ap_start leaves nothing mapped; ap_started is true once it is done, and not before."""
     left = boot.bringup.left_mapped
     if left is not None:
         fail(
             "memory-left-mapped",
             cpu=0,
             place="ap_start",
-            expected=msg("what ap_start maps is not mapped any more when it is over"),
+            expected=msg("what ap_start maps is unmapped when it is done"),
             observed=msg(
-                "the page of physical {physical:#x} still is, at {virtual:#x}",
+                "the page of physical {physical:#x} is still mapped, at {virtual:#x}",
                 physical=left.physical,
                 virtual=left.virtual,
             ),
@@ -711,14 +718,14 @@ def ap_started_is_set(boot):
             "ap-started-wrong",
             cpu=0,
             place="ap_start",
-            expected=msg("ap_started = true after ap_wait, when all is put back"),
+            expected=msg("ap_started = true after ap_wait, when everything is restored"),
             observed=msg("it was true before ap_wait") if early else msg("it is still false"),
         )
 
 
 @check("lab3.i386.restore", BOOT, arch="i386", after="lab3.i386.ap_entry")
 def restored_on_i386(boot):
-    """After ap_start, physical 0 is as before, nothing is left mapped, ap_started is true."""
+    """After ap_start, physical 0 is restored, nothing is left mapped, ap_started is true."""
     physical_0_is_restored(boot)
     ap_started_is_set(boot)
 

@@ -31,7 +31,7 @@ def not_tried(boot, probe):
     ap = min(boot.aps, key=lambda cpu: cpu.highest)
     fail_if(
         stopped_at_todo(boot) or bsp_stopped(boot) or why_not(boot, ap, PARKED),
-        expected=msg("the APs come as far as the probe “{probe}” needs", probe=probe),
+        expected=msg("the APs get as far as the probe “{probe}” needs", probe=probe),
     )
 
 
@@ -47,12 +47,12 @@ def not_at_the_pointer(boot):
             "ap-waits-for-the-lock",
             cpu=one.cpu,
             place=one.end_place.text,
-            expected=msg("apinit_enter takes the lock, which is where apinitlock points"),
+            expected=msg("apinit_enter takes the lock that apinitlock points to"),
             observed=msg(
-                "this instruction works on {address:#x}, which is the pointer apinitlock itself",
+                "this instruction operates on {address:#x}, which is the pointer apinitlock itself",
                 address=boot.lock.pointer,
             ),
-            next=msg("Read the pointer first; then work on the address that you have read."),
+            next=msg("Read the pointer first; then operate on the address that you have read."),
         )
 
 
@@ -61,7 +61,7 @@ def not_at_the_pointer(boot):
 
 @check("lab4.lock.entered", ONE_BY_ONE)
 def first_ap_gets_through_the_lock(boot):
-    """apinit_enter takes the free lock and comes back to ap_locked, without a stack."""
+    """apinit_enter takes the free lock and jumps to ap_locked, without using a stack."""
     first = first_ap(boot, "apinitproc0")
     if first is None:
         not_at_the_pointer(boot)
@@ -80,7 +80,7 @@ def first_ap_gets_through_the_lock(boot):
 
 @check("lab4.lock.exclusive", EXCLUSION, after="lab4.lock.entered")
 def one_ap_at_a_time_on_the_boot_stack(boot):
-    """While one AP is on the shared boot stack, no other gets there."""
+    """While one AP is on the shared boot stack, no other AP gets there."""
     tried = list(boot.while_at("boot-stack"))
     if not tried:
         not_tried(boot, "exclusion")
@@ -97,7 +97,7 @@ def one_ap_at_a_time_on_the_boot_stack(boot):
                     holder=holder.cpu,
                 ),
                 observed=msg(
-                    "both came to apinitproc0, with the same RSP {rsp:#x}", rsp=holder.state.rsp
+                    "both reached apinitproc0, with the same RSP {rsp:#x}", rsp=holder.state.rsp
                 ),
             )
         if one.verdict == "shutdown":
@@ -107,7 +107,7 @@ def one_ap_at_a_time_on_the_boot_stack(boot):
                 place=one.end_place.text,
                 expected=msg("it waits"),
                 observed=msg("the machine reset"),
-                next=msg("Is apinitlock a pointer that is read first, and then the lock?"),
+                next=msg("Do you read apinitlock as a pointer first, and then access the lock?"),
             )
     atomic(boot)
 
@@ -121,11 +121,13 @@ def atomic(boot):
             "lock-not-atomic",
             place=msg("apinit_enter, `{instruction}`", instruction=decoded.text),
             expected=msg("one locked instruction that reads the lock and takes it"),
-            observed=msg("two APs stood before it while the lock was free, and both got it")
+            observed=msg(
+                "two APs were about to execute it while the lock was free, and both got the lock"
+            )
             if raced
             else msg(
-                "it reads and writes the lock, but without the lock prefix another CPU can come "
-                "between the two"
+                "it reads and writes the lock, but without the lock prefix another CPU can "
+                "access the lock in between"
             ),
         )
 
@@ -153,7 +155,7 @@ def first_ap_changes_to_a_stack_from_alloc(boot):
             place="apinitproc0",
             expected=msg("alloc (VMM_STACKSIZE), which is alloc({size:#x})", size=size),
             observed=msg(
-                "apinitproc1 runs with RSP = {rsp:#x}, and alloc gave no such block",
+                "apinitproc1 runs with RSP = {rsp:#x}, but alloc returned no such block",
                 rsp=hit.state.rsp,
             ),
         )
@@ -168,7 +170,7 @@ def first_ap_changes_to_a_stack_from_alloc(boot):
             cause,
             cpu=hit.cpu,
             place=TO_OWN_STACK,
-            expected=msg("RSP = {top:#x}, the top of the block that alloc gave", top=top),
+            expected=msg("RSP = {top:#x}, the top of the block that alloc returned", top=top),
             observed=f"RSP = {hit.state.rsp:#x}",
         )
 
@@ -198,7 +200,7 @@ def has_its_own_stack(boot, ap):
                 "stack-shared",
                 cpu=ap.index,
                 place=TO_OWN_STACK,
-                expected=msg("a stack that nobody else has"),
+                expected=msg("a stack that no other CPU has"),
                 observed=msg(
                     "{cpu} and CPU {other} both have RSP = {rsp:#x}",
                     cpu=ap.name,
@@ -214,7 +216,7 @@ def has_its_own_stack(boot, ap):
             cpu=ap.index,
             place="apinitproc1",
             expected=f"currentcpu->stackaddr = {right:#x}",
-            observed=msg("currentcpu->stackaddr = nothing")
+            observed=msg("currentcpu->stackaddr was never set")
             if base is None
             else f"currentcpu->stackaddr = {base:#x}",
         )
@@ -222,7 +224,7 @@ def has_its_own_stack(boot, ap):
 
 @check("lab4.lock.released", EXCLUSION, after=["lab4.lock.exclusive", "lab4.stack.own"])
 def lock_is_held_until_the_boot_stack_is_left(boot):
-    """*apinitlock is released by an AP that is already on its own stack, never before."""
+    """An AP releases *apinitlock only when it is already on its own stack."""
     for one in [*boot.while_at("boot-stack.unlocked"), *boot.while_at("boot-stack.alloc")]:
         if one.verdict == "reached":
             fail(
@@ -231,8 +233,8 @@ def lock_is_held_until_the_boot_stack_is_left(boot):
                 place=one.end_place.text,
                 expected=msg("the lock stays taken while its holder is on the boot stack"),
                 observed=msg(
-                    "CPU {cpu} came to apinitproc0 while another AP was still on that stack, in "
-                    "apinitproc0",
+                    "CPU {cpu} reached apinitproc0 while another AP was still on that "
+                    "stack, in apinitproc0",
                     cpu=one.cpu,
                 ),
             )
@@ -244,8 +246,8 @@ def lock_is_held_until_the_boot_stack_is_left(boot):
                 place=one.end_place.text,
                 expected=msg("*apinitlock is released before the CPU counts itself"),
                 observed=msg(
-                    "CPU {cpu} had counted itself, so the BSP went on and unmapped the trampoline; "
-                    "then the CPU wrote to *apinitlock, and died",
+                    "CPU {cpu} had counted itself, so the BSP went on and unmapped the "
+                    "trampoline; then the CPU wrote to *apinitlock and caused a fault",
                     cpu=one.cpu,
                 ),
             )
@@ -257,7 +259,9 @@ def lock_is_held_until_the_boot_stack_is_left(boot):
             place="apinitproc1",
             expected=msg("*apinitlock is released once the boot stack is free"),
             observed=msg("it was not released before segment_init_ap was called"),
-            next=msg("The next AP waits for it: release it as soon as you are on your own stack."),
+            next=msg(
+                "The next AP waits for it: release it as soon as this AP is on its own stack."
+            ),
         )
     # No CPU is held any more: one that still stands before the lock never gets it.
     for ap in boot.aps:
@@ -267,7 +271,7 @@ def lock_is_held_until_the_boot_stack_is_left(boot):
 
 @check("lab4.stack.private", EXCLUSION, after="lab4.lock.released")
 def ap_knows_its_stack_before_it_lets_the_next_one_in(boot):
-    """An AP that is delayed right after its unlock still records its own stack, not the next's."""
+    """An AP delayed right after its unlock still records its own stack, not the next AP's."""
     private = boot.lock.private if boot.lock else None
     if private is None:
         if not boot.at("lock-released"):
@@ -280,7 +284,7 @@ def ap_knows_its_stack_before_it_lets_the_next_one_in(boot):
             place="apinitproc1",
             expected=msg("stackaddr = {base:#x}, its own stack", base=private.base),
             observed=msg(
-                "stackaddr = {stackaddr:#x}, after another AP had passed in between",
+                "stackaddr = {stackaddr:#x}, after another AP had run in between",
                 stackaddr=private.stackaddr,
             ),
         )
@@ -288,7 +292,7 @@ def ap_knows_its_stack_before_it_lets_the_next_one_in(boot):
 
 @check("lab4.number.unique", ONE_BY_ONE, after="lab4.stack.own")
 def numbers_are_1_to_n(boot):
-    """The APs call segment_init_ap with the numbers 1 to n, in the order in which they come."""
+    """The APs call segment_init_ap with the numbers 1 to n, in the order in which they arrive."""
     for ap in boot.aps:
         fail_if(not_reached(boot, ap, NUMBERED))
     hits = boot.at("segment_init_ap")
@@ -305,8 +309,9 @@ def numbers_are_1_to_n(boot):
             next=""
             if total <= len(right)
             else msg(
-                "num_of_processors is raised once for each AP, in apinitproc1: {total} for "
-                "{count} APs is too much. Does apinitproc0 raise it too, or ap_wait?",
+                "num_of_processors is increased once for each AP, in apinitproc1: {total} "
+                "for {count} APs is too much. Is it also increased in apinitproc0 or in "
+                "ap_wait?",
                 total=total,
                 count=len(right),
             ),
@@ -320,8 +325,9 @@ def numbers_are_1_to_n(boot):
             next=""
             if total < len(right)
             else msg(
-                "The BSP is not counted, and nobody twice. The numbers were right, so it was "
-                "raised once more after them: look for that in ap_wait and in apinitproc1."
+                "The BSP is not counted, and no AP is counted twice. The numbers were "
+                "right, so it was increased once more after them: look for that in ap_wait "
+                "and in apinitproc1."
             ),
         )
     alone = all(ap.stackaddr_before_barrier is not None for ap in boot.aps)
@@ -330,7 +336,7 @@ def numbers_are_1_to_n(boot):
             "number-is-not-the-count",
             place="apinitproc1",
             expected=msg(
-                "the numbers {numbers} for {cpus}, which came in this order, one by one",
+                "the numbers {numbers} for {cpus}, which arrived in this order, one by one",
                 numbers=str(right),
                 cpus=listed(f"CPU {hit.cpu}" for hit in hits),
             ),
@@ -340,7 +346,7 @@ def numbers_are_1_to_n(boot):
 
 @check("lab4.number.alone", EXCLUSION, after="lab4.number.unique")
 def counting_is_guarded(boot):
-    """Between reading and storing num_of_processors no other AP can do the same."""
+    """While an AP reads and then stores num_of_processors, no other AP does the same."""
     for one in boot.while_at("counting"):
         decoded = decode(boot.lock.store_code, 0, 64)
         if one.verdict == "reached" and not (decoded and decoded.locked):
@@ -350,8 +356,8 @@ def counting_is_guarded(boot):
                 place=one.end_place.text,
                 expected=msg("one AP at a time between load and store of num_of_processors"),
                 observed=msg(
-                    "two APs stood before the same store, `{instruction}`: one of the counts would "
-                    "be lost",
+                    "two APs were about to execute the same store, `{instruction}`: one of "
+                    "the counts would be lost",
                     instruction=decoded.text,
                 ),
             )
@@ -361,10 +367,12 @@ def counting_is_guarded(boot):
             "number-read-too-late",
             cpu=twice.cpu,
             place="apinitproc1",
-            expected=msg("the number is what this CPU itself has raised num_of_processors to"),
+            expected=msg(
+                "the number is the value that this CPU itself has stored in num_of_processors"
+            ),
             observed=msg(
-                "CPU {cpu} was delayed right after it had counted itself; when another one had "
-                "counted too, both took the number {number}",
+                "CPU {cpu} was delayed right after it had counted itself; when another CPU "
+                "had counted itself too, both took the number {number}",
                 cpu=twice.cpu,
                 number=twice.number,
             ),
@@ -392,7 +400,8 @@ def phases(boot):
         msg("not numbered"),
         "not-numbered",
         msg(
-            "it went on to bsp_proc while CPU {cpu} had entered, but waited before the lock",
+            "it went on to bsp_proc while CPU {cpu} had entered, but was still waiting for "
+            "the lock",
             cpu=LATE_CPU,
         ),
     )
@@ -420,9 +429,11 @@ def bsp_waits_for_a_late_cpu(boot, phase, went_on):
             "bsp-holds-ap-lock",
             cpu=late.cpu,
             place=boot.cpus[late.cpu].end_place.text,
-            expected=msg("ap_lock is free while the BSP pauses, so that APs can count themselves"),
+            expected=msg(
+                "ap_lock is free while the BSP pauses, so that the APs can count themselves"
+            ),
             observed=msg(
-                "CPU {cpu} waits for ap_lock, and the BSP has it, at {place}",
+                "CPU {cpu} waits for ap_lock, which the BSP holds, at {place}",
                 cpu=late.cpu,
                 place=boot.bsp.end_place.text,
             ),
@@ -432,9 +443,9 @@ def bsp_waits_for_a_late_cpu(boot, phase, went_on):
             "bsp-waits-for-ever",
             cpu=0,
             place=boot.bsp.end_place.text,
-            expected=msg("once CPU {cpu} has come, the BSP goes on to bsp_proc", cpu=late.cpu),
+            expected=msg("once CPU {cpu} has arrived, the BSP goes on to bsp_proc", cpu=late.cpu),
             observed=msg("it is still at {place}", place=boot.bsp.end_place.text),
-            next=msg("Does ap_wait read the values anew each time?"),
+            next=msg("Does ap_wait read the values again each time?"),
         )
 
 
@@ -454,7 +465,7 @@ def bsp_goes_on_when_all_have_come(boot):
                 place=boot.bsp.end_place.text,
             ),
             next=msg(
-                "For which condition does ap_wait wait? Does it read the values anew each time?"
+                "Which condition does ap_wait wait for? Does it read the values again each time?"
             ),
         )
 
@@ -474,10 +485,10 @@ def names_the_missing(boot, cpu, wait_us):
                 cpu=cpu,
                 wait=wait_us,
             ),
-            observed=msg("the BSP went on to bsp_proc") if on else msg("the BSP waits for ever"),
+            observed=msg("the BSP went on to bsp_proc") if on else msg("the BSP waits forever"),
             next=msg(
-                "A wait needs an end: count the microseconds that you have slept, and not the "
-                "polls. After {count} polls of {poll} microseconds it is over.",
+                "The wait must end: add up the microseconds that you have slept, not the "
+                "polls. After {count} polls of {poll} microseconds the time is over.",
                 count=wait_us // poll_us,
                 poll=poll_us,
             ),
@@ -489,7 +500,7 @@ def names_the_missing(boot, cpu, wait_us):
             cpu=0,
             place="ap_wait",
             expected=msg(
-                "vmm_ap_missing ({cpu}): the CPU with APIC id {cpu} did not come", cpu=cpu
+                "vmm_ap_missing ({cpu}): the CPU with APIC id {cpu} did not arrive", cpu=cpu
             ),
             observed=f"vmm_ap_missing ({named})",
         )
@@ -497,7 +508,7 @@ def names_the_missing(boot, cpu, wait_us):
 
 @check("lab4.wait.missing", MISSING, after=["lab4.wait.goes_on", "lab4.wait.late"])
 def cpu_that_never_comes_is_named(boot):
-    """After ap_delays.wait_us the BSP calls vmm_ap_missing with the APIC id of who did not come."""
+    """After ap_delays.wait_us the BSP calls vmm_ap_missing with the APIC id of the missing CPU."""
     names_the_missing(boot, MISSING.option("cpu"), MISSING.option("wait_us"))
 
 
@@ -521,13 +532,14 @@ def bsp_forgotten(boot, one):
             place=one.end_place.text,
             expected=expected_wait(one),
             observed=msg(
-                "it came out when {count} of {all} CPUs had come",
+                "it left the barrier when {count} of {all} CPUs had entered",
                 count=counted,
                 all=len(boot.cpus),
             ),
             next=msg(
-                "num_of_processors was {count} then: the BSP is not counted in it. If "
-                "sync_all_processors adds the BSP: does a CPU wait until the last one has come?",
+                "num_of_processors was {count} then, which does not include the BSP. If "
+                "sync_all_processors adds the BSP: does a CPU wait until the last one has "
+                "entered?",
                 count=counted,
             ),
         )
@@ -551,7 +563,7 @@ def waits_in_the_barrier(boot):
 
 @check("lab4.barrier.holds", BARRIER, per=waits_in_the_barrier, after="lab4.wait.goes_on")
 def nobody_leaves_the_barrier_early(boot, one):
-    """Nobody leaves sync_all_processors before every CPU has entered that round."""
+    """No CPU leaves sync_all_processors before every CPU has entered that round."""
     if one is None:
         if not boot.all_parked:
             not_tried(boot, "barrier")
@@ -571,7 +583,7 @@ def cpu_waits(boot, one):
             cpu=one.cpu,
             place=one.end_place.text,
             expected=expected_wait(one),
-            observed=msg("it came out"),
+            observed=msg("it left the barrier"),
         )
     if one.verdict == "halted":
         fail(
@@ -595,8 +607,8 @@ def last_cpu_goes_through(boot, one):
             place="sync_all_processors",
             expected=msg("one CPU at a time between load and store of the count"),
             observed=msg(
-                "CPU {cpu} counted itself while another one stood between load and store; then "
-                "that one stored, and the barrier never opened",
+                "CPU {cpu} counted itself while another CPU was between load and store; "
+                "then that CPU stored its count, and the barrier never opened",
                 cpu=overlap,
             ),
         )
@@ -604,11 +616,11 @@ def last_cpu_goes_through(boot, one):
         "barrier-never-opens",
         cpu=one.cpu,
         place=one.end_place.text,
-        expected=msg("the last CPU to come goes through"),
+        expected=msg("the last CPU to enter goes through"),
         observed=msg("CPU {cpu} waits as well", cpu=one.cpu),
         next=msg(
-            "It waits for a spinlock that nobody gives back: does sync_all_processors unlock "
-            "before it begins to wait for the others?"
+            "It waits for a spinlock that is never released: does sync_all_processors "
+            "unlock before it begins to wait for the others?"
         )
         if "spinlock_" in one.end_place.symbol
         else "",
@@ -631,7 +643,7 @@ def barrier_works_again_at_once(boot):
                 "barrier-never-releases",
                 cpu=one.cpu,
                 place=one.end_place.text,
-                expected=msg("once all have come, every CPU leaves the round"),
+                expected=msg("once every CPU has entered, every CPU leaves the round"),
                 observed=msg(
                     "CPU {cpu} still waits; it had been delayed right after its last store",
                     cpu=one.cpu,
@@ -648,10 +660,9 @@ def barrier_works_again_at_once(boot):
                 expected=msg(
                     "CPU {cpu} leaves round 1 although the others are in round 2", cpu=one.cpu
                 ),
-                observed=msg("it waits for ever: what it looks at has changed again"),
+                observed=msg("it waits forever: the value that it waits for has changed again"),
                 next=msg(
-                    "Let it wait for something that never comes back to its old value: a number "
-                    "of the round."
+                    "Wait for a value that never returns to an old one: the number of the round."
                 ),
             )
     if not list(boot.while_at("round-1.last")):
@@ -663,11 +674,11 @@ def barrier_works_again_at_once(boot):
         place=stuck.end_place.text,
         expected=msg("every CPU comes through all rounds"),
         observed=msg(
-            "{cpu} waits for ever in round {round}", cpu=stuck.name, round=round_of(boot, stuck)
+            "{cpu} waits forever in round {round}", cpu=stuck.name, round=round_of(boot, stuck)
         ),
         next=msg(
-            "Is the count back at 0 for the next round before anybody can come to it? A fast CPU "
-            "is in the next round while a slow one has not left this one."
+            "Is the count back at 0 before any CPU can enter the next round? A fast CPU is "
+            "in the next round while a slow one has not left this one."
         ),
     )
 
@@ -682,5 +693,5 @@ def barrier_works_again_at_once(boot):
     after=["lab4.barrier.reusable", "lab4.stack.private", "lab4.number.alone"],
 )
 def every_cpu_parks(boot):
-    """With 1 and 8 CPUs, and with 2 under SeaBIOS, every CPU comes to the end and parks."""
+    """With 1 and 8 CPUs, and with 2 under SeaBIOS, every CPU parks."""
     fail_if(why_not_all_parked(boot), expected=msg("{count} CPUs park", count=len(boot.cpus)))

@@ -148,6 +148,8 @@ def test_a_quote_of_what_is_no_longer_said_is_noticed(said):
     for wrong in (
         said.replace("added", "raised").replace("足した", "引いた"),
         "nobody says this" if language == "en" else "これは誰も言わない",
-        "a little below 0, where RBP = 0 leads" if language == "en" else "0 のすぐ下、RBP = 0 から",
+        "a little below 0, the address that RBP = 0 gives"
+        if language == "en"
+        else "0 のすぐ下、RBP = 0 から",
     ):
         assert unsaid(table[language].format(wrong), "lab3", language) == [wrong]

@@ -18,13 +18,15 @@ MORE = init_functions(
 
 @check("lab1.hidden.mi", MORE, after="lab1.mi.copied")
 def mi_is_whole_with_modules(boot):
-    """`mi` is whole also with two modules, a long command line and more memory."""
+    """`mi` is also complete with two modules, a long command line and more memory."""
     lab.mi_is_whole(boot)
 
 
 @check("lab1.hidden.initfuncs", MORE, after=["lab1.initfunc.order", "lab1.initfunc.once"])
 def many_records_with_long_names(boot):
-    """160 records and more, whose ids and file names differ late, are sorted and run in order."""
+    """160 records and more, whose ids and file names differ only near the end, are sorted and run
+    in order.
+    """
     lab.records_are_sorted(boot)
     lab.ids_are_matched_by_prefix(boot)
     lab.functions_run_in_order(boot)

@@ -18,7 +18,7 @@ def builds(boots):
 
 @check("lab2.hidden.aps", PLAIN, SMALL, per=builds, after=["lab2.switch.frame", "lab2.switch.aps"])
 def aps_switch_in_every_build(boots, boot):
-    """Without optimisation and with -Os too, every AP comes to the top of its own stack."""
+    """Without optimisation and with -Os too, every AP reaches the top of its own stack."""
     for number, who in enumerate(lab.PROCS, 1):
         lab.keeps_argument(boot, who, number)
     lab.stack_is_allocated(boot)
@@ -30,16 +30,16 @@ def aps_switch_in_every_build(boots, boot):
 
 @check("lab2.hidden.continue", ELSEWHERE, after="lab2.switch.frame")
 def bsp_continue_goes_where_it_is_told(boot):
-    """bsp_continue goes on in the function that it is given, whichever that is."""
+    """bsp_continue continues in the function that it is given, whatever it is."""
     base, _ = lab.block(boot)
     asked = boot.first("vmm_parked", 0)
-    look = msg("initproc_arg says where to go on.")
+    look = msg("initproc_arg says where to continue.")
     if boot.first("bspinitproc1", 0):
         fail(
             "argument-not-used",
             cpu=0,
             place="bsp_continue",
-            expected=msg("bsp_continue (vmm_parked) goes on in vmm_parked"),
+            expected=msg("bsp_continue (vmm_parked) continues in vmm_parked"),
             observed=msg("it went to bspinitproc1"),
             next=look,
         )
@@ -48,7 +48,9 @@ def bsp_continue_goes_where_it_is_told(boot):
             "bsp-lost-in-the-switch",
             cpu=0,
             place=boot.bsp.end_place.text,
-            expected=msg("bsp_continue (vmm_parked) goes on in vmm_parked, on a stack from alloc"),
+            expected=msg(
+                "bsp_continue (vmm_parked) continues in vmm_parked, on a stack from alloc"
+            ),
             observed=msg("the BSP ended at {place}", place=boot.bsp.end_place.text),
             next=look,
         )
@@ -60,5 +62,5 @@ def bsp_continue_goes_where_it_is_told(boot):
             place=msg("vmm_parked, first instruction"),
             expected=f"RSP = {top:#x}, RBP = 0",
             observed=f"RSP = {asked.state.rsp:#x}, RBP = {asked.state.rbp:#x}",
-            next=msg("The same stack, whatever comes after."),
+            next=msg("The stack must be the same, whichever function comes next."),
         )

@@ -12,7 +12,9 @@ TWENTY = parking(name="cpus-20", cpus=20)
 
 @check("lab3.hidden.late", LAST_IS_LATE, after="lab3.restore.late")
 def last_cpu_is_late_under_seabios(boot):
-    """The far jump stays for the last of 5 CPUs, and then physical 0 is what SeaBIOS left there."""
+    """The far jump stays until the last of 5 CPUs has arrived; then physical 0 holds the bytes that
+    SeaBIOS left there.
+    """
     lab.far_jump_stays(boot, 4, msg("physical address 0"))
     lab.physical_0_is_restored(boot)
 

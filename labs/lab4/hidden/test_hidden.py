@@ -11,12 +11,12 @@ TWENTY = parking(name="cpus-20", cpus=20)
 
 @check("lab4.hidden.missing", FIRST_IS_MISSING, after="lab4.wait.missing")
 def another_cpu_never_comes(boot):
-    """When CPU 1 of 5 never comes, the BSP says so after ap_delays.wait_us, and names it."""
+    """When CPU 1 of 5 never arrives, the BSP reports it after ap_delays.wait_us and names it."""
     scenario = FIRST_IS_MISSING
     lab.names_the_missing(boot, scenario.option("cpu"), scenario.option("wait_us"))
 
 
 @check("lab4.hidden.cpus", TWENTY, per="boot", after="lab4.boot.cpus")
 def works_with_20_cpus(boot):
-    """With 20 CPUs every CPU comes through all rounds of the barrier and parks."""
+    """With 20 CPUs every CPU goes through all rounds of the barrier and parks."""
     lab.every_cpu_parks(boot)
