@@ -346,7 +346,7 @@ if switch:
     before = {registers.new_rsp: 0x41238000, registers.jmpto: 0x40105678, "rbp": 0x5A5A}
     after = worksheet.run(switch, 64, registers=before)
     print(worksheet.disassemble(switch, 64))
-    print(f"at {after.address:#x}, RSP {after.registers['rsp']:#x}, written: {after.written}")
+    print(f"RIP {after.address:#x}, RSP {after.registers['rsp']:#x}, {after.written=}")
 
 # %% test="lab2-switch" points=4
 check = worksheet.Check(4, me)

@@ -85,7 +85,7 @@ far_jump = b"\xea" + jump.offset.to_bytes(2, "little") + segment.to_bytes(2, "li
 # A CPU in real mode reads your bytes like this:
 
 # %%
-worksheet.disassemble(far_jump, 16) if far_jump else "no bytes yet"
+worksheet.disassemble(far_jump, 16) if far_jump else None
 
 # %% test="lab3-far-jump" points=3
 check = worksheet.Check(3, me)

@@ -14,6 +14,12 @@ from vmmlab.workspace.new import Answers
 KIT = Path(__file__).resolve().parents[3]
 
 
+@pytest.fixture(autouse=True)
+def english(monkeypatch):
+    """Leave no other language behind: it belongs to the process."""
+    monkeypatch.setattr("vmmlab.worksheet.language._notebook", "en")
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     kit = load_course(KIT)

@@ -1,12 +1,20 @@
 """The tools of a worksheet: points, numbers, machine code, and the student's own boot."""
 
+import copy
 import sys
 from dataclasses import replace
+from pathlib import Path
 
+import nbformat
 import pytest
 
 from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
+from vmmlab.i18n.translate import Reader
+from vmmlab.observe.place import Place
+from vmmlab.observe.schema import from_json
 from vmmlab.worksheet import (
+    BootReport,
     Check,
     Given,
     Numbers,
@@ -18,7 +26,11 @@ from vmmlab.worksheet import (
     run,
     student,
 )
+from vmmlab.worksheet.kernel import Done, why_stopped
+from vmmlab.worksheet.source import language_of
+from vmmlab.worksheet.two_kernels import Timing, grade_in_two_kernels
 
+SAMPLE = Path(__file__).parents[1] / "observe" / "observation.sample.json"
 LOCK = {"rdi": 0x5000}
 
 
@@ -253,6 +265,66 @@ def test_a_japanese_worksheet_says_so_in_japanese(tmp_path):
     assert repr(report).startswith("lab3 は起動していません。")
     assert "作業用フォルダではありません" in repr(report)
     assert "is no workspace" not in repr(report)
+
+
+def test_a_tools_error_is_in_the_language_of_the_notebook():
+    for language, words in (("en", "cannot be assembled"), ("ja", "アセンブルできません")):
+        student({}, lang=language)
+        with pytest.raises(UsageError, match=words) as caught:
+            assemble("movv %eax", 64)
+        assert ("AT&T" in str(caught.value)) is False
+        assert ("64 ビット" in str(caught.value)) == (language == "ja")
+    student({})
+
+
+def test_a_japanese_boot_report_has_no_english_words_but_names():
+    seen = from_json(SAMPLE.read_text(encoding="utf-8"))
+    somewhere = replace(seen.cpus[1], end_place=Place(0x10, "low"))
+    english = BootReport("lab3", replace(seen, cpus=(seen.cpus[0], somewhere)))
+    japanese = repr(replace(english, reader=Student("ada", "dev", "ja")))
+    for said in ("all excluding self", "physical address 0x10"):
+        assert said in repr(english)
+        assert said not in japanese
+
+
+class NoKernel:
+    """Stops every cell."""
+
+    alive = True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def run(self, code, timeout_s):
+        return Done(ended=msg("stopped after {timeout_s:.0f} s", timeout_s=timeout_s))
+
+
+def test_a_stopped_cell_says_why_in_the_language_of_the_notebook():
+    released = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("while True: pass")])
+    for say, words in ((Reader("en"), "stopped after 5 s"), (Reader("ja"), "5 秒で打ち切り")):
+        nb = copy.deepcopy(released)
+        stops = grade_in_two_kernels(nb, {}, NoKernel, Timing(5.0, 60.0), say)
+        ((output,),) = [cell.outputs for cell in nb.cells]
+        assert words in output.traceback[0]
+        assert ("This cell" in output.traceback[0]) == (say.language == "en")
+        assert str(why_stopped(output)) == "stopped after 5 s"
+        assert say(why_stopped(output)) == words
+        assert words in say(stops[0])
+
+
+def test_an_exception_that_is_called_as_a_stopped_cell_is_no_message():
+    assert why_stopped({"ename": "Stopped", "evalue": "[1"}) == "[1"
+    assert why_stopped({"ename": "Stopped", "evalue": '{"message": "{a}"}'}) == '{"message": "{a}"}'
+    assert why_stopped({"ename": "ValueError", "evalue": "no"}) == ""
+
+
+def test_the_language_of_a_released_worksheet():
+    line = "me = worksheet.student(os.environ, cohort='dev'{})"
+    assert language_of(["import os", line.format(', lang="ja"')]) == "ja"
+    assert language_of([line.format(""), 'print("ja", lang="ja")']) == "en"
 
 
 def test_without_qemu_there_is_a_remark(workspace, monkeypatch):

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from vmmlab.base.message import Text, msg
-from vmmlab.worksheet.language import reader_for
+from vmmlab.i18n.translate import ENGLISH
+from vmmlab.worksheet.language import reader
 from vmmlab.worksheet.numbers import Student
 
 _MISSING: Final = object()
@@ -55,7 +56,7 @@ class Check:
     """
 
     def __init__(self, maximum: float, who: Student | None = None) -> None:
-        self._say = reader_for(who)
+        self._say = who.say if who else reader(ENGLISH)
         self._maximum = float(maximum)
         self._answers: dict[str, Any] = {}
         self._formed: list[bool] = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-from vmmlab.base.errors import UsageError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
+from vmmlab.worksheet.language import WorksheetError
 from vmmlab.worksheet.libraries import imported
 from vmmlab.x86.decode import decode
 
@@ -27,23 +27,27 @@ def assemble(text: str, bits: Bits, *, att: bool = False, address: int = 0) -> b
         address: the address of the code; it matters for jumps out of the code.
 
     Raises:
-        UsageError: the lines cannot be assembled, or keystone is not installed.
+        WorksheetError: the lines cannot be assembled, or keystone is not installed.
     """
     keystone = imported("keystone", "keystone-engine")
     modes = {16: keystone.KS_MODE_16, 32: keystone.KS_MODE_32, 64: keystone.KS_MODE_64}
     engine = keystone.Ks(keystone.KS_ARCH_X86, modes[bits])
     if att:
         engine.syntax = keystone.KS_OPT_SYNTAX_ATT
-    problem = "nothing came out"
+    problem: Text = msg("no instruction in these lines")
     try:
         code, _ = engine.asm(_DECIMAL.sub(lambda found: hex(int(found[0])), text), address)
         if code:
             return bytes(code)
     except keystone.KsError as error:
         problem = str(error)
-    raise UsageError(
+    raise WorksheetError(
         msg("these lines cannot be assembled."),
-        expected=f"{bits}-bit assembly in {'AT&T' if att else 'Intel'} syntax; labels are words",
+        expected=msg(
+            "{bits}-bit assembly in {syntax} syntax; labels are words",
+            bits=bits,
+            syntax="AT&T" if att else "Intel",
+        ),
         found=problem,
     )
 

@@ -24,6 +24,8 @@ from vmmlab.base.message import msg
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.worksheet.kernel import Kernel
+from vmmlab.worksheet.language import reader
+from vmmlab.worksheet.source import language_of
 from vmmlab.worksheet.two_kernels import ReleasedCell, Timing, grade_in_two_kernels
 
 STUB: Final = "# YOUR CODE HERE"
@@ -97,11 +99,14 @@ class ExecuteApart(NbGraderPreprocessor):  # type: ignore[misc]
         box = Sandbox.choose(require=True) if self.sandbox_required else _best()
         limits = ResourceLimits(file_mib=64, cpu_s=int(self.notebook_s), memory_mib=self.memory_mib)
         environment = {"VMMLAB_STUDENT": told["student"], "NBGRADER_EXECUTION": "autograde"}
+        sources = _sources(told["db_url"], told["notebook"], told["assignment"])
+        say = reader(language_of(one.text for one in sources.values()))
         stops = grade_in_two_kernels(
             nb,
-            _sources(told["db_url"], told["notebook"], told["assignment"]),
-            partial(Kernel, box, environment, limits),
+            sources,
+            partial(Kernel, box, environment, limits, say),
             Timing(self.cell_s, self.notebook_s),
+            say,
         )
         for stop in stops:
             self.log.warning("%s, %s: %s", told["student"], told["assignment"], stop)

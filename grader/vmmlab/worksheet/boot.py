@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.message import msg, nmsg
 from vmmlab.base.text import cells
-from vmmlab.i18n.translate import Reader, error_text
+from vmmlab.i18n.translate import ENGLISH, Reader, error_text
 from vmmlab.observe.milestones import milestones
-from vmmlab.worksheet.language import reader_for
+from vmmlab.worksheet.language import reader as reader_of
 from vmmlab.worksheet.numbers import Student
 
 if TYPE_CHECKING:
@@ -33,18 +33,26 @@ class BootReport:
         observation: the evidence of the boot, or None if there was no boot.
         problem: why there was no boot, else "".
         reader: the student, for the language.
+        lab_folder: has the texts of the lab's own probes.
     """
 
     lab: str
     observation: Observation | None
     problem: str = ""
     reader: Student | None = None
+    lab_folder: Path | None = None
 
     def __repr__(self) -> str:
-        say = reader_for(self.reader)
+        say = _reader(self.reader)
         if self.observation is None:
             return f"{say(msg('{lab} was not booted.', lab=self.lab))} {self.problem}"
+        if self.lab_folder is not None:
+            say = say.of(self.lab_folder)
         return "\n".join(_lines(self.lab, self.observation, say))
+
+
+def _reader(who: Student | None) -> Reader:
+    return who.say if who else reader_of(ENGLISH)
 
 
 def boot_lab(
@@ -64,18 +72,19 @@ def boot_lab(
         seed: varies memory size and command line.
         reader: the student, for the language; None for English.
     """
-    say = reader_for(reader)
+    say = _reader(reader)
     if not 1 <= cpus <= 16:
         problem = say(msg("It can have 1 to 16 CPUs, not {cpus}.", cpus=cpus))
         return BootReport(lab, None, problem, reader)
     try:
-        seen = _observe(lab, Path(workspace).expanduser(), cpus, seed)
-        return BootReport(lab, seen, reader=reader)
+        seen, folder = _observe(lab, Path(workspace).expanduser(), cpus, seed)
+        return BootReport(lab, seen, reader=reader, lab_folder=folder)
     except VmmlabError as error:
         return BootReport(lab, None, error_text(error, say), reader)
 
 
-def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
+def _observe(lab: str, folder: Path, cpus: int, seed: int) -> tuple[Observation, Path]:
+    """Return what was seen, and the lab's folder."""
     # Imported here because most of a worksheet does not need it.
     from vmmlab.course import submission
     from vmmlab.course.find import find_course
@@ -107,7 +116,7 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> Observation:
         )
     )
     try:
-        return runner.observe(bringup(name="worksheet", cpus=cpus))
+        return runner.observe(bringup(name="worksheet", cpus=cpus)), kit.labs_dir / lab
     finally:
         runner.close()
 
@@ -124,7 +133,7 @@ def _lines(lab: str, seen: Observation, say: Reader) -> list[str]:
     if seen.icr:
         lines.append(say(msg("messages to other CPUs, with milliseconds since the first:")))
         began = seen.icr[0].time_s
-        lines += [f"  {1000 * (one.time_s - began):7.1f}  {one}" for one in seen.icr]
+        lines += [f"  {1000 * (one.time_s - began):7.1f}  {say(one.text)}" for one in seen.icr]
     for cpu in seen.cpus:
         lines += _of_cpu(cpu, say)
     if seen.serial.strip():
@@ -142,7 +151,7 @@ _ENDINGS = {
 
 
 def _of_cpu(cpu: CpuRecord, say: Reader) -> list[str]:
-    lines = [f"{cpu.name}{say.label(': ')}{say.label(cpu.end_kind)} ({cpu.end_place})"]
+    lines = [f"{cpu.name}{say.label(': ')}{say.label(cpu.end_kind)} ({say(cpu.end_place.text)})"]
     if cpu.milestones:
         heading = say.label("address")
         heading = " " * (7 - cells(heading)) + heading

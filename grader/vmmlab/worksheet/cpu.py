@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
 from vmmlab.worksheet.assembly import Bits
+from vmmlab.worksheet.language import WorksheetError
 from vmmlab.worksheet.libraries import imported
 from vmmlab.x86.decode import Decoded, accesses, decode
 
@@ -74,10 +74,10 @@ class TrialCpu:
         """Set a register.
 
         Raises:
-            UsageError: there is no such register in this mode.
+            WorksheetError: there is no such register in this mode.
         """
         if name not in self._ids:
-            raise UsageError(
+            raise WorksheetError(
                 msg(
                     "there is no register {name} to set in {bits}-bit mode.",
                     name=repr(name),

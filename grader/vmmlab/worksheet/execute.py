@@ -65,7 +65,7 @@ def run(
         steps: the most instructions to execute.
 
     Raises:
-        UsageError: a register's name is wrong, or unicorn is not installed.
+        WorksheetError: a register's name is wrong, or unicorn is not installed.
     """
     cpu = TrialCpu(code, bits, address, memory or {})
     for name, value in (registers or {}).items():

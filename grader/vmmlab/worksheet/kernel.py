@@ -8,6 +8,7 @@ Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html
 
 from __future__ import annotations
 
+import json
 import queue
 import shutil
 import subprocess
@@ -21,9 +22,11 @@ from typing import Any, Final
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
+from vmmlab.base.messagedata import from_json, to_json
 from vmmlab.host import toolroots
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox, kill_tree
+from vmmlab.i18n.translate import Reader
 
 MOST_TEXT: Final = 100_000
 """The most characters of output that are kept of one cell."""
@@ -61,14 +64,20 @@ class Kernel:
         box: the sandbox.
         environment: variables for the code.
         limits: the limits of each process in the kernel.
+        say: the language of the notebook.
 
     Raises:
         InfraError: it does not start, for which the code is not to blame.
     """
 
     def __init__(
-        self, box: Sandbox, environment: Mapping[str, str], limits: ResourceLimits
+        self,
+        box: Sandbox,
+        environment: Mapping[str, str],
+        limits: ResourceLimits,
+        say: Reader | None = None,
     ) -> None:
+        self._rest = (say or Reader())(msg("… (the rest is left out)"))
         # A socket's name has at most 107 bytes (unix(7)).
         place = "/tmp" if len(tempfile.gettempdir()) > _LONG_FOLDER else None
         self._folder = Path(tempfile.mkdtemp(prefix="vmmlab-kernel-", dir=place))
@@ -198,7 +207,7 @@ class Kernel:
                     return ""
                 if kind == "clear_output":
                     outputs.clear()
-                one = _output(kind, content, MOST_TEXT - kept)
+                one = _output(kind, content, MOST_TEXT - kept, self._rest)
             except queue.Empty:
                 if not self.alive:
                     return msg("the kernel has ended")
@@ -246,39 +255,60 @@ def shown() -> list[Path]:
     ]
 
 
-def _output(kind: str, content: Mapping[str, Any], room: int) -> dict[str, Any] | None:
+def _output(kind: str, content: Mapping[str, Any], room: int, rest: str) -> dict[str, Any] | None:
     """Return an nbformat output of plain text alone: HTML could attack the reader.
 
     Raises:
         Exception: the message is malformed.
     """
+
+    def text(said: object) -> str:
+        if not isinstance(said, str):
+            raise TypeError("this is no text")
+        return said if len(said) <= room else f"{said[:room]}\n{rest}\n"
+
     if kind == "stream":
         name = "stderr" if content["name"] == "stderr" else "stdout"
-        return {"output_type": "stream", "name": name, "text": _text(content["text"], room)}
+        return {"output_type": "stream", "name": name, "text": text(content["text"])}
     if kind in ("execute_result", "display_data"):
-        data = {"text/plain": _text(content["data"].get("text/plain", ""), room)}
+        data = {"text/plain": text(content["data"].get("text/plain", ""))}
         one: dict[str, Any] = {"output_type": kind, "data": data, "metadata": {}}
         if kind == "execute_result":
             one["execution_count"] = int(content["execution_count"])
         return one
     if kind == "error":
         return error(
-            _text(content["ename"], room),
-            _text(content["evalue"], room),
-            [_text(line, room) for line in content["traceback"][:100]],
+            text(content["ename"]),
+            text(content["evalue"]),
+            [text(line) for line in content["traceback"][:100]],
         )
     return None
+
+
+def stopped(why: Text, shown: str) -> dict[str, Any]:
+    """Return the output of a cell that was stopped.
+
+    Args:
+        why: the reason, kept as a message: `why_stopped` returns it.
+        shown: what the student reads.
+    """
+    return error(STOPPED, json.dumps(to_json(why)), [shown])
+
+
+def why_stopped(output: Mapping[str, Any]) -> Text:
+    """Return why a cell was stopped, "" for any other output."""
+    if output.get("ename") != STOPPED:
+        return ""
+    value = str(output.get("evalue", ""))
+    try:
+        return from_json(json.loads(value))
+    except ValueError:  # an exception of the student's own that is called so
+        return value
 
 
 def error(name: str, value: str, traceback: list[str]) -> dict[str, Any]:
     """Return an nbformat output of an exception; nbgrader gives 0 points for a cell with one."""
     return {"output_type": "error", "ename": name, "evalue": value, "traceback": traceback}
-
-
-def _text(said: object, room: int) -> str:
-    if not isinstance(said, str):
-        raise TypeError("this is no text")
-    return said if len(said) <= room else said[:room] + "\n… (the rest is left out)\n"
 
 
 def _add(outputs: list[dict[str, Any]], one: dict[str, Any]) -> None:

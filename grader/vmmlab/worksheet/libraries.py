@@ -6,8 +6,8 @@ import importlib
 import warnings
 from typing import Any
 
-from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
+from vmmlab.worksheet.language import WorksheetError
 
 
 def imported(module: str, package: str) -> Any:
@@ -18,14 +18,14 @@ def imported(module: str, package: str) -> Any:
         package: the package that brings it, for the error.
 
     Raises:
-        UsageError: it is not installed.
+        WorksheetError: it is not installed.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return importlib.import_module(module)
     except ImportError:
-        raise UsageError(
+        raise WorksheetError(
             msg(
                 "{package} is not installed, or there is none for this kind of machine.",
                 package=package,

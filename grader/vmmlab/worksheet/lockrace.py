@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
 from vmmlab.worksheet.assembly import Bits
 from vmmlab.worksheet.cpu import TrialCpu
 from vmmlab.worksheet.execute import CODE
+from vmmlab.worksheet.language import WorksheetError
 
 _MOST_STATES: Final = 20_000
 
@@ -40,7 +40,7 @@ def race(
         next access to memory. None if there is no such schedule.
 
     Raises:
-        UsageError: there are too many orders to try.
+        WorksheetError: there are too many orders to try.
     """
     cpu = TrialCpu(code, bits, address, {})
     for name, value in (registers or {}).items():
@@ -62,7 +62,7 @@ def race(
             if all(pending is None and cpu.is_out(state) for state, pending in after[:2]):
                 return _way_to(after, came_from)
             if len(came_from) > _MOST_STATES:
-                raise UsageError(
+                raise WorksheetError(
                     msg("there are too many orders to try."),
                     expected=msg("a short loop that takes a lock"),
                 )

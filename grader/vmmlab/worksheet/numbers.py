@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from vmmlab.base.choice import Choice
 from vmmlab.base.message import msg
 from vmmlab.i18n.translate import ENGLISH, Reader, known
+from vmmlab.worksheet.language import begin, reader
 
 T = TypeVar("T")
 
@@ -34,9 +35,14 @@ class Student:
     cohort: str
     lang: str = ENGLISH
 
+    @property
+    def say(self) -> Reader:
+        """Shows texts in the student's language."""
+        return reader(self.lang)
+
     def __repr__(self) -> str:
         """Return the text that a notebook shows."""
-        say = Reader(self.lang)
+        say = self.say
         if self.name == PRACTICE:
             return "\n".join(
                 (
@@ -55,7 +61,7 @@ class Student:
 
 
 def student(environment: Mapping[str, str], cohort: str = "dev", lang: str = ENGLISH) -> Student:
-    """Return the student that VMMLAB_STUDENT names.
+    """Return the student that VMMLAB_STUDENT names, and show errors in the student's language.
 
     Args:
         environment: usually `os.environ`; case and blanks around the name do not matter.
@@ -63,6 +69,7 @@ def student(environment: Mapping[str, str], cohort: str = "dev", lang: str = ENG
         lang: en or ja; the Japanese notebooks pass ja.
     """
     name = _name(environment.get("VMMLAB_STUDENT", "")) or PRACTICE
+    begin(known(lang))
     return Student(name, cohort, known(lang))
 
 

@@ -17,16 +17,27 @@ worksheet.ja.ipynb. There `worksheet.student` gets the language, so that checks 
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import msg
+from vmmlab.i18n.translate import ENGLISH
 
 _ROLES: Final = ("given", "answer", "test", "manual")
 _WHO: Final = "worksheet.student(os.environ"
+
+
+_LANGUAGE: Final = re.compile(re.escape(_WHO) + r"[^)]*\blang=\"(\w+)\"")
+
+
+def language_of(code: Iterable[str]) -> str:
+    """Return the language of a notebook, given the code of its cells."""
+    found = next(filter(None, map(_LANGUAGE.search, code)), None)
+    return found[1] if found else ENGLISH
 
 
 def build(text: str, name: str = "worksheet.py", translated: str | None = None) -> Any:

@@ -20,7 +20,8 @@ from typing import Any, Final, Literal
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
-from vmmlab.worksheet.kernel import STOPPED, Done, Kernel, error
+from vmmlab.i18n.translate import Reader
+from vmmlab.worksheet.kernel import Done, Kernel, stopped
 
 _PLAIN: Final = "__import__('vmmlab.worksheet.answers', fromlist=['plain']).plain"
 
@@ -46,6 +47,7 @@ def grade_in_two_kernels(
     sources: Mapping[str, ReleasedCell],
     new_kernel: Callable[[], Kernel],
     timing: Timing,
+    say: Reader,
 ) -> list[Text]:
     """Run the code cells of a notebook and put their outputs into it.
 
@@ -54,6 +56,7 @@ def grade_in_two_kernels(
         sources: the cells that were released, by nbgrader's id.
         new_kernel: starts a kernel; two are needed.
         timing: how long cells may take.
+        say: the language of the notebook.
 
     Returns:
         A text for each cell that was stopped.
@@ -61,8 +64,8 @@ def grade_in_two_kernels(
     Raises:
         InfraError: a kernel cannot be started, or a locked cell without points fails.
     """
-    answers, stops = _students_part(nb, sources, new_kernel, timing)
-    with _Tests(new_kernel, timing) as tests:
+    answers, stops = _students_part(nb, sources, new_kernel, timing, say)
+    with _Tests(new_kernel, timing, say) as tests:
         for cell in _code_cells(nb):
             source = sources.get(_id(cell))
             if source is not None and source.role == "given":
@@ -71,7 +74,7 @@ def grade_in_two_kernels(
                 done = tests.judge(source.text, answers[_id(cell)])
                 _put(cell, done.outputs)
                 if done.ended:
-                    stops.append(f"the test {_id(cell)} was {done.ended}")
+                    stops.append(msg("test {name}: {why}", name=_id(cell), why=done.ended))
     return stops
 
 
@@ -99,6 +102,7 @@ def _students_part(
     sources: Mapping[str, ReleasedCell],
     new_kernel: Callable[[], Kernel],
     timing: Timing,
+    say: Reader,
 ) -> tuple[dict[str, dict[str, str]], list[Text]]:
     """Run all cells but the tests.
 
@@ -120,16 +124,15 @@ def _students_part(
             cell.execution_count = number
             left = min(timing.cell_s, end - time.monotonic())
             if left <= 0 or not kernel.alive:
-                done = Done(ended="not run: the kernel has ended or the time was over")
+                done = Done(ended=msg("the kernel had ended before, or the time was over"))
             elif source is not None and source.role == "test":
                 done = kernel.values(sorted(names_needed(source.text) & asked - given), left)
             else:
                 done = kernel.run(cell.source, left)
             if done.ended:
-                done.outputs.append(
-                    error(STOPPED, str(done.ended), [f"This cell was {done.ended}"])
-                )
-                stops.append(msg("code cell {number} was {ended}", number=number, ended=done.ended))
+                told = msg("This cell was not run to its end: {why}", why=done.ended)
+                done.outputs.append(stopped(done.ended, say(told)))
+                stops.append(msg("code cell {number}: {why}", number=number, why=done.ended))
             elif source is not None and source.role == "test":
                 answers[_id(cell)] = done.values
             _put(cell, done.outputs)
@@ -139,7 +142,8 @@ def _students_part(
 class _Tests:
     """The kernel of the tests; a new one is started after a test that was stopped."""
 
-    def __init__(self, new_kernel: Callable[[], Kernel], timing: Timing) -> None:
+    def __init__(self, new_kernel: Callable[[], Kernel], timing: Timing, say: Reader) -> None:
+        self._say = say
         self._new_kernel = new_kernel
         self._timing = timing
         self._given: dict[str, str] = {}
@@ -169,7 +173,8 @@ class _Tests:
         if not done.ended:
             done = self._kernel.run(text, self._timing.cell_s)
         if done.ended:
-            done.outputs.append(error(STOPPED, str(done.ended), [f"The test was {done.ended}"]))
+            told = msg("The test was not run to its end: {why}", why=done.ended)
+            done.outputs.append(stopped(done.ended, self._say(told)))
             self._stack.close()
             self._kernel = None
         return done

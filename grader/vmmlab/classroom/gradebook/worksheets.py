@@ -27,7 +27,7 @@ from vmmlab.classroom.gradebook.folder import initialize, is_course_folder
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
 from vmmlab.worksheet.autograde import ExecuteApart, refuse_links
-from vmmlab.worksheet.kernel import STOPPED, shown
+from vmmlab.worksheet.kernel import shown, why_stopped
 
 _ENGLISH: Final = Reader()
 _QUIET: Final = 50  # CRITICAL: the result has the errors
@@ -248,8 +248,8 @@ def _stopped(folder: Path) -> list[Text]:
         for cell in read(path, as_version=4).cells:
             number += cell.cell_type == "code"
             for output in cell.get("outputs", ()):
-                if output.get("ename") == STOPPED:
+                if why := why_stopped(output):
                     name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
                     place = name or msg("code cell {number}", number=number)
-                    found.append(msg("{cell}: {why}", cell=place, why=output.evalue))
+                    found.append(msg("{cell}: {why}", cell=place, why=why))
     return found
