@@ -188,7 +188,7 @@ def copy_on_i386(boot, label, value, right):
 def called_by_init(boot):
     """Every AP, if the INITs are as they must be for all."""
     sent = boot.sent("INIT")
-    if any(w.reaches(0, w.cpu or 0) for w in sent):
+    if any(boot.reaches(w, 0) for w in sent):
         fail(
             "init-to-self",
             cpu=0,
@@ -212,7 +212,7 @@ def called_by_init(boot):
 @check("lab3.i386.init", BOOT, arch="i386", per=called_by_init, after="lab3.i386.copy")
 def init_reaches(boot, ap):
     """An INIT is sent to every AP and not to the BSP."""
-    if not any(w.reaches(ap.index, w.cpu or 0) for w in boot.sent("INIT")):
+    if not any(boot.reaches(w, ap.index) for w in boot.sent("INIT")):
         missing(
             "ap-got-no-init",
             cpu=ap.index,
@@ -276,7 +276,7 @@ def called_by_sipi(boots):
 
 def spared_by_sipi(boot):
     """Fail if a SIPI reaches the BSP."""
-    if any(w.reaches(0, w.cpu or 0) for w in boot.sent("SIPI")):
+    if any(boot.reaches(w, 0) for w in boot.sent("SIPI")):
         fail(
             "sipi-to-self",
             cpu=0,
@@ -294,8 +294,8 @@ def sipi_reaches(boots, boot, ap):
 
 def judge_sipis(boot, ap):
     """Fail unless the SIPIs that reach an AP are as they must be."""
-    mine = [w for w in boot.sent("SIPI") if w.reaches(ap.index, w.cpu or 0)]
-    inits = [w for w in boot.sent("INIT") if w.reaches(ap.index, w.cpu or 0)]
+    mine = [w for w in boot.sent("SIPI") if boot.reaches(w, ap.index)]
+    inits = [w for w in boot.sent("INIT") if boot.reaches(w, ap.index)]
     if any(w.vector for w in mine):
         fail(
             "sipi-wrong-vector",

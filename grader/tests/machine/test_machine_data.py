@@ -35,8 +35,12 @@ def test_limits_follow_the_host_but_never_below_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"cpus": 0}, {"cpus": 289}, {"memory_mib": 8}, {"cmdline": "a\0b"}]
-)
+    "options",
+    [
+        {"cpus": 0}, {"cpus": 289}, {"cpus": 6, "sockets": 4}, {"sockets": 0}, {"memory_mib": 8},
+        {"cmdline": "a\0b"},
+    ],
+)  # fmt: skip
 def test_impossible_machines_are_refused(options: dict[str, int | str]) -> None:
     with pytest.raises(UsageError):
         MachineSpec(Path("k"), **options)  # type: ignore[arg-type]
@@ -62,6 +66,14 @@ def test_threads_by_number_of_cpus() -> None:
     assert MachineSpec(Path("k"), cpus=2, threads="single").single_threaded
 
 
+def test_apic_ids_have_gaps_where_packages_are_not_full() -> None:
+    assert MachineSpec(Path("k"), cpus=6).apic_ids == (0, 1, 2, 3, 4, 5)
+    assert MachineSpec(Path("k"), cpus=6, sockets=2).apic_ids == (0, 1, 2, 4, 5, 6)
+    assert MachineSpec(Path("k"), cpus=8, sockets=2).apic_ids == tuple(range(8))
+    assert MachineSpec(Path("k"), cpus=3, sockets=3).apic_ids == (0, 1, 2)
+    assert "-smp 6,sockets=2,cores=3,threads=1" in line(cpus=6, sockets=2)
+
+
 def line(**options: object) -> str:
     spec = MachineSpec(Path("/k/vmm.elf32"), **options)  # type: ignore[arg-type]
     return " ".join(argv(spec, qemu=Path("/q"), qmp_fd=3, gdb_fd=4, serial_fd=5))
@@ -70,7 +82,9 @@ def line(**options: object) -> str:
 def test_command_line() -> None:
     text = line()
     assert text.startswith("/q -accel tcg,thread=multi -M q35,sata=off,smbus=off -nodefaults")
-    assert "-smp 4" in text
+    assert "-smp 4 " in text
+    assert "acpi" not in text
+    assert "-M q35,sata=off,smbus=off,acpi=off " in line(acpi=False)
     assert "-bios qboot.rom" in text
     assert "isa-debug-exit" not in text
     assert "memory_region_ops_write" not in text

@@ -194,7 +194,7 @@ def never_started(boot: Observation, cpu: CpuRecord) -> Failure:
     """Return why an AP executed nothing: the interrupts that were sent, and what they lacked."""
     writes = [w for w in boot.icr if w.kind in ("INIT", "SIPI", "INIT level de-assert")]
     seen = listed([w.text for w in writes], "; ") or msg("no write of an INIT or a SIPI to the ICR")
-    reaching = [w for w in writes if w.reaches(cpu.index, w.cpu or 0)]
+    reaching = [w for w in writes if boot.reaches(w, cpu.index)]
     kinds = [w.kind for w in reaching]
     if "INIT" not in kinds:
         cause, look = "ap-got-no-init", msg("Look at apic_send_init and at who calls it.")

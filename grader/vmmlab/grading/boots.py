@@ -116,6 +116,8 @@ async def boot(
         spec = MachineSpec(
             kernel=image.kernel,
             cpus=scenario.cpus,
+            sockets=scenario.sockets,
+            acpi=scenario.acpi,
             memory_mib=scenario.memory_mib or inputs.memory_mib(seed, scenario.name),
             firmware=scenario.firmware,
             cmdline=inputs.command_line(seed, scenario.name, scenario.cmdline),
@@ -133,6 +135,7 @@ async def _observe(
         scenario=scenario.name,
         seed=seed,
         cpus=machine.spec.cpus,
+        apic_ids=machine.spec.apic_ids,
         apinit_addr=cohort.apinit_addr,
         apinit_offset=cohort.apinit_offset,
         stack_size=cohort.stack_size,

@@ -33,6 +33,11 @@ class MachineSpec:
     Attributes:
         kernel: multiboot1 image that QEMU's `-kernel` takes (ELF32).
         cpus: number of processors, the boot processor included.
+        sockets: processors are in so many packages. An APIC id has a field for the package and one
+            for the core (Intel SDM vol. 3, 8.9.1), so ids have gaps unless the number of
+            processors of a package is a power of two.
+        acpi: whether the firmware finds ACPI tables to pass on. SeaBIOS makes some of its own if
+            there are none.
         memory_mib: RAM in MiB.
         firmware: the name of one that `vmmlab.machine.firmware` knows.
         cmdline: the multiboot command line.
@@ -49,6 +54,8 @@ class MachineSpec:
 
     kernel: Path
     cpus: int = 4
+    sockets: int = 1
+    acpi: bool = True
     memory_mib: int = 64
     firmware: str = firmware.DEFAULT
     cmdline: str = ""
@@ -66,6 +73,13 @@ class MachineSpec:
                 found=str(self.cpus),
                 next_step=msg("Choose another number of CPUs for this scenario."),
             )
+        if self.sockets < 1 or self.cpus % self.sockets:
+            raise UsageError(
+                msg("The processors of a machine cannot be divided among its packages."),
+                expected=msg("a number of packages that divides {cpus}", cpus=self.cpus),
+                found=str(self.sockets),
+                next_step=msg("Choose another number of CPUs or of sockets for this scenario."),
+            )
         if self.memory_mib not in _MEMORY_MIB:
             raise UsageError(
                 msg("A machine cannot have this much memory."),
@@ -81,6 +95,13 @@ class MachineSpec:
     def x2apic(self) -> bool:
         """Whether there are more processors than an xAPIC can address."""
         return self.cpus > MAX_CPUS_XAPIC
+
+    @property
+    def apic_ids(self) -> tuple[int, ...]:
+        """The APIC id of each processor, by its index."""
+        cores = self.cpus // self.sockets
+        field = (cores - 1).bit_length()
+        return tuple(cpu // cores << field | cpu % cores for cpu in range(self.cpus))
 
     @property
     def single_threaded(self) -> bool:

@@ -7,7 +7,7 @@ on what the guest says about itself; `serial` is there for people to read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -28,7 +28,10 @@ from vmmlab.observe.evidence import (
     Switch,
     Trampoline,
 )
-from vmmlab.x86.registers import ICR_ASSERT, ICR_LEVEL
+from vmmlab.x86.registers import ICR_ASSERT, ICR_LEVEL, ICR_LOGICAL
+
+BROADCAST: Final = 0xFF
+"""This destination means all CPUs, the sender too (Intel SDM vol. 3, 10.6.2.1)."""
 
 NUM_OF_PCPU = 512
 """The number of a CPU is below it (include/pcpu.h)."""
@@ -113,8 +116,8 @@ class Icr:
         """Whether it is sent to the CPU with `apic_id` when CPU `sender` writes it."""
         how = self.shorthand
         if how == "none":
-            if self.low & (1 << 11):  # logical destination, flat model
-                return bool(self.dest & (1 << apic_id)) if apic_id < 8 else False
+            if self.low & ICR_LOGICAL:
+                return False  # compared with LDR, which is 0 after reset and INIT (SDM 10.6.2.2)
             return self.dest in (apic_id, 0xFF)
         if how == "self":
             return apic_id == sender
@@ -123,7 +126,7 @@ class Icr:
     @property
     def text(self) -> Text:
         """The write in words."""
-        to = msg("to APIC id {id}", id=self.dest) if self.shorthand == "none" else self._whom
+        to = self._whom
         kind = _KINDS.get(self.kind, self.kind)
         if self.kind in ("SIPI", "fixed"):
             return msg(
@@ -137,7 +140,12 @@ class Icr:
 
     @property
     def _whom(self) -> Text:
+        if self.shorthand == "none" and self.low & ICR_LOGICAL:
+            return msg("to logical id {id:#x}", id=self.dest)
+        if self.shorthand == "none" and self.dest == BROADCAST:
+            return msg("to APIC id {id}, which is all CPUs", id=self.dest)
         return {
+            "none": msg("to APIC id {id}", id=self.dest),
             "self": msg("self"),
             "all including self": msg("all including self"),
             "all excluding self": msg("all excluding self"),
@@ -146,6 +154,11 @@ class Icr:
     def __str__(self) -> str:
         """The write in English."""
         return str(self.text)
+
+
+def apic_id(ids: Sequence[int], cpu: int) -> int:
+    """Return the APIC id of the CPU with this index; `ids` is empty where that is the index."""
+    return ids[cpu] if ids else cpu
 
 
 def icr_text(writes: Iterable[Icr]) -> Text:
@@ -185,6 +198,7 @@ class Observation:
         restarted: whether something reset the BSP, so that the VMM began a second time.
         serial: what the guest printed; for people, never for points.
         wall_s: seconds from the entry of vmm_main to the end of the boot.
+        apic_ids: the APIC id of each CPU by its index; empty: the index itself.
         later: steps that come after the one that is judged. A correct step earns its points while
             they are not written yet; so that they are not is never the cause.
     """
@@ -216,6 +230,7 @@ class Observation:
     serial: str = ""
     wall_s: float = 0.0
     later: tuple[str, ...] = field(default=())
+    apic_ids: tuple[int, ...] = field(default=())
 
     @property
     def bsp(self) -> CpuRecord:
@@ -260,6 +275,10 @@ class Observation:
     def first(self, place: str, cpu: int | None = None) -> Hit | None:
         """Return the first hit at `place`, or None."""
         return next(iter(self.at(place, cpu)), None)
+
+    def reaches(self, write: Icr, cpu: int) -> bool:
+        """Whether a write of the ICR is sent to the CPU with this index."""
+        return write.reaches(*(apic_id(self.apic_ids, one) for one in (cpu, write.cpu or 0)))
 
     def sent(self, kind: str) -> tuple[Icr, ...]:
         """Return the ICR writes of one delivery mode, in order."""

@@ -60,6 +60,7 @@ async def record(session: Session, how: HowEnded, wall_s: float) -> Observation:
         restarted=log.restarted,
         serial=view.machine.serial(),
         wall_s=wall_s,
+        apic_ids=inputs.apic_ids,
     )
 
 

@@ -12,7 +12,7 @@ from vmmlab.machine.gdb import Gdb, GdbError
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.icr import icr_writes
 from vmmlab.observe.modes import ModeTracker
-from vmmlab.observe.observation import Icr
+from vmmlab.observe.observation import Icr, apic_id
 from vmmlab.observe.place import Place
 from vmmlab.x86.abi import Abi, abi_of
 from vmmlab.x86.decode import decode
@@ -58,6 +58,7 @@ class Inputs:
         stack_size: VMM_STACKSIZE in bytes.
         pcpu_pad: bytes of padding before the first field of `struct pcpu`.
         arch: what the image was built for.
+        apic_ids: the APIC id of each vCPU by its index; empty: the index itself.
     """
 
     scenario: str
@@ -68,6 +69,7 @@ class Inputs:
     stack_size: int
     pcpu_pad: int
     arch: str = "x86_64"
+    apic_ids: tuple[int, ...] = ()
 
 
 class View:
@@ -127,6 +129,10 @@ class View:
     def ap_indices(self) -> range:
         """Indices of the APs."""
         return range(1, self.inputs.cpus)
+
+    def reaches(self, write: Icr, cpu: int) -> bool:
+        """Whether a write of the ICR is sent to the CPU with this index."""
+        return write.reaches(*(apic_id(self.inputs.apic_ids, one) for one in (cpu, write.cpu or 0)))
 
     def on_boot_stack(self, rsp: int) -> bool:
         """Whether `rsp` points into the shared boot stack (its top included)."""

@@ -81,14 +81,14 @@ class BringupProbe(BaseProbe):
         sipis = [one for one in session.view.icr() if one.kind == "SIPI"]
         for sipi in sipis:
             for ap in session.free() - {0} if sipi.vector else ():
-                if sipi.reaches(ap, sipi.cpu or 0) and not session.log.at("physical-0", ap):
+                if session.view.reaches(sipi, ap) and not session.log.at("physical-0", ap):
                     session.hold_outside_code(ap, sipi.vector << 12)
         while self.patient and not session.ended:
             missing = {
                 ap
                 for ap in session.free() - {0}
                 if not session.log.at("physical-0", ap)
-                and any(sipi.reaches(ap, sipi.cpu or 0) for sipi in sipis)
+                and any(session.view.reaches(sipi, ap) for sipi in sipis)
             }
             if not missing:
                 break

@@ -30,6 +30,9 @@ class Setup(TypedDict, total=False):
 
     name: identifier in messages and seeds; the probe's name if not given.
     cpus: number of vCPUs; 4 if not given.
+    sockets: number of packages that they are in; APIC ids have gaps unless the number of vCPUs in
+        a package is a power of two. 1 if not given.
+    acpi: whether there are ACPI tables; they are there if not given. Only with qboot.
     firmware: a registered firmware; "qboot" if not given.
     memory_mib: main memory in MiB; the seed decides if not given.
     cmdline: minimum length of the multiboot command line, in characters.
@@ -42,6 +45,8 @@ class Setup(TypedDict, total=False):
 
     name: str
     cpus: int
+    sockets: int
+    acpi: bool
     firmware: str
     memory_mib: int
     cmdline: int
@@ -70,6 +75,8 @@ class Scenario:
         probe: name of a registered probe.
         options: parameters of the probe.
         cpus: number of vCPUs.
+        sockets: number of packages that they are in.
+        acpi: whether there are ACPI tables.
         firmware: a registered firmware.
         memory_mib: main memory in MiB; the seed decides if None.
         cmdline: minimum length of the multiboot command line, in characters.
@@ -84,6 +91,8 @@ class Scenario:
     probe: str = "end"
     options: tuple[tuple[str, Any], ...] = field(default=())
     cpus: int = 4
+    sockets: int = 1
+    acpi: bool = True
     firmware: str = "qboot"
     memory_mib: int | None = None
     cmdline: int = 0
@@ -101,7 +110,8 @@ class Scenario:
         """The name with everything that is not as usual."""
         plain = Scenario(self.name)
         said = {"cpus": self.cpus, "probe": self.probe, **dict(self.options)}
-        for key in ("firmware", "memory_mib", "cmdline", "modules", "opt", "compiler", "delays"):
+        shown = ("sockets", "acpi", "firmware", "memory_mib", "cmdline", "modules", "opt")
+        for key in (*shown, "compiler", "delays"):
             if getattr(self, key) != getattr(plain, key):
                 said[key] = getattr(self, key)
         if self.shuffle is not None:

@@ -33,6 +33,8 @@ PAGE_WRITE: Final = 1 << 1
 
 ICR_ASSERT: Final = 1 << 14
 """Level: assert."""
+ICR_LOGICAL: Final = 1 << 11
+"""Destination mode: logical."""
 ICR_LEVEL: Final = 1 << 15
 """Trigger mode: level."""
 ICR_MODE: Final = 0x700

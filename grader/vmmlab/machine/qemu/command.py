@@ -26,9 +26,10 @@ def argv(
     out = [
         str(qemu),
         *("-accel", f"tcg,thread={'single' if spec.single_threaded else 'multi'}"),
-        *("-M", "q35,sata=off,smbus=off", "-nodefaults", "-no-user-config"),
+        *("-M", f"q35,sata=off,smbus=off{'' if spec.acpi else ',acpi=off'}"),
+        *("-nodefaults", "-no-user-config"),
         *("-display", "none", "-S"),
-        *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
+        *("-m", str(spec.memory_mib), "-smp", _processors(spec)),
         *(("-cpu", X2APIC_CPU) if spec.x2apic else ()),
         *firmware.find(spec.firmware).options,
         *("-kernel", str(spec.kernel)),
@@ -49,3 +50,9 @@ def argv(
     if spec.modules:
         out += ("-initrd", ",".join(str(m).replace(",", ",,") for m in spec.modules))
     return tuple(out)
+
+
+def _processors(spec: MachineSpec) -> str:
+    if spec.sockets == 1:
+        return str(spec.cpus)
+    return f"{spec.cpus},sockets={spec.sockets},cores={spec.cpus // spec.sockets},threads=1"
