@@ -13,6 +13,8 @@ from vmmlab.probes import barrier, exclusion, late_ap, missing_ap, one_by_one, p
 from vmmlab.x86.decode import decode
 
 ONE_BY_ONE = one_by_one(cpus=4)
+# With other numbers in cohort.h: another place of the lock and of stackaddr, another stack size.
+THERE = one_by_one(name="there", cpus=3, cohort="other")
 EXCLUSION = exclusion(cpus=6)
 LATE = late_ap(name="late", cpus=3, cpu=2)
 MISSING = missing_ap(name="missing", cpus=4, cpu=3, wait_us=20000)
@@ -59,7 +61,7 @@ def not_at_the_pointer(boot):
 # --- lab4.1: the lock of the boot stack -----------------------------------------------------------
 
 
-@check("lab4.lock.entered", ONE_BY_ONE)
+@check("lab4.lock.entered", ONE_BY_ONE, also=THERE)
 def first_ap_gets_through_the_lock(boot):
     """apinit_enter takes the free lock and jumps to ap_locked, without using a stack."""
     first = first_ap(boot, "apinitproc0")
@@ -135,7 +137,7 @@ def atomic(boot):
 # --- lab4.2 and lab4.3: a stack of one's own, and a number ----------------------------------------
 
 
-@check("lab4.stack.first", ONE_BY_ONE, after="lab4.lock.entered")
+@check("lab4.stack.first", ONE_BY_ONE, also=THERE, after="lab4.lock.entered")
 def first_ap_changes_to_a_stack_from_alloc(boot):
     """apinitproc0 takes VMM_STACKSIZE bytes from alloc and enters apinitproc1 at their top."""
     size = boot.stack_size
@@ -186,7 +188,7 @@ def number_of(boot, ap):
     return number if 0 < number < NUM_OF_PCPU else None
 
 
-@check("lab4.stack.own", ONE_BY_ONE, per=on_the_boot_stack, after="lab4.stack.first")
+@check("lab4.stack.own", ONE_BY_ONE, also=THERE, per=on_the_boot_stack, after="lab4.stack.first")
 def has_its_own_stack(boot, ap):
     """Every AP runs apinitproc1 on a stack of its own, and stackaddr is its base."""
     ap.must_reach(NUMBERED)

@@ -90,6 +90,12 @@ def test_a_parameter_that_means_nothing_is_refused(make, setup, key, hint):
     assert str(caught.value.next_step) == hint
 
 
+def test_a_role_that_no_cohort_has_is_refused():
+    with pytest.raises(CourseError, match="scenario x: there is no such cohort") as caught:
+        parking(name="x", cohort="dev2")
+    assert str(caught.value.expected) == "one of own, other, third"
+
+
 def test_a_probe_that_there_is_not_is_refused():
     with pytest.raises(CourseError, match="no probe 'lader'") as caught:
         scenario_of("lader", {})
@@ -104,7 +110,7 @@ def test_what_a_scenario_cannot_do_without_is_required(make):
 
 @pytest.mark.parametrize("probe", sorted(OF_PROBE))
 def test_what_a_probe_takes_is_accepted(probe):
-    setup = dict.fromkeys(EVERYWHERE | OF_PROBE[probe], 1) | {"name": "x"}
+    setup = dict.fromkeys(EVERYWHERE | OF_PROBE[probe], 1) | {"name": "x", "cohort": "other"}
     made = getattr(probes, MAKERS[probe])(**setup)
     assert (made.name, made.probe) == ("x", probe)
     assert {name for name, _ in made.options} == OF_PROBE[probe]

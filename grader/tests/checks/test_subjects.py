@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from vmmlab.base.errors import CourseError
 from vmmlab.base.message import Message, msg
 from vmmlab.checks import Arrival, JudgedCpu, check, expect, fail, missing
 from vmmlab.checks.declaring import Check, declared_in
@@ -317,3 +318,69 @@ def test_the_name_of_a_value_is_a_message():
     assert isinstance(failure.expected, Message)
     assert dict(failure.expected.values)["name"] == msg("the count of {cpu}", cpu="CPU 1")
     assert str(failure.expected) == "the count of CPU 1 = 0x2"
+
+
+# --- one more boot, of another cohort -------------------------------------------------------------
+
+
+THERE = bringup(name="there", cpus=2, cohort="other")
+
+
+def boots_of(sample):
+    return [replace(sample, cohort="dev"), replace(sample, cohort="dev2")]
+
+
+def test_one_more_boot_adds_cases_that_name_its_cohort(sample):
+    def one(boot, ap):
+        if boot.cohort == "dev2":
+            fail("lost", cpu=ap.index)
+
+    cases = judge(declared(one, BOOT, also=THERE, per="ap"), boots_of(sample))
+    assert [str(case.name) for case in cases] == ["CPU 1", "CPU 1, cohort dev2"]
+    assert [case.failure and case.failure.cohort for case in cases] == [None, "dev2"]
+
+
+def test_without_cases_both_boots_must_pass_and_the_first_comes_first(sample):
+    def fails_in(*cohorts):
+        def one(boot):
+            if boot.cohort in cohorts:
+                fail("lost")
+
+        return declared(one, BOOT, also=THERE)
+
+    first, second = boots_of(sample)
+    assert judge(fails_in(), [first, second]) == ()
+    assert failure_of(fails_in("dev2"), first, second).cohort == "dev2"
+    assert failure_of(fails_in("dev", "dev2"), first, second).cohort == "dev"
+
+
+def test_what_stopped_the_bsp_is_asked_of_the_boot_that_failed(sample):
+    def one(boot):
+        if boot.cohort == "dev2":
+            missing("nothing-there")
+
+    first, second = boots_of(sample)
+    failure = failure_of(declared(one, BOOT, also=THERE), first, crashed(second))
+    assert (failure.cause, failure.cohort) == ("bsp-exception", "dev2")
+    failure = failure_of(declared(one, BOOT, also=THERE), crashed(first), second)
+    assert failure.cause == "nothing-there"
+
+
+def test_a_failure_of_boots_of_several_cohorts_names_none(sample):
+    def one(boots):
+        fail("lost")
+
+    assert failure_of(declared(one, BOOT, THERE), *boots_of(sample)).cohort == ""
+
+
+@pytest.mark.parametrize("wrong", [{"also": "there"}, {"also": BOOT, "scenarios": (BOOT, LATE)}])
+def test_only_one_boot_can_have_one_more(wrong):
+    def one(boot):
+        pass
+
+    def several(boots):
+        pass
+
+    scenarios = wrong.get("scenarios", (BOOT,))
+    with pytest.raises(CourseError, match="one more scenario"):
+        declared(one if len(scenarios) == 1 else several, *scenarios, also=wrong["also"])

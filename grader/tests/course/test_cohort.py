@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmmlab.base.errors import UsageError
-from vmmlab.course.cohort import TRAMPOLINE_MAX, Cohort
+from vmmlab.course.cohort import DEV, DEV2, TRAMPOLINE_MAX, Cohort
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", fullmatch=True).filter(
-    lambda name: name != "dev"
+    lambda name: name not in ("dev", "dev2")
 )
 secrets = st.text(max_size=40)
 
@@ -62,6 +62,41 @@ def test_dev_is_fixed() -> None:
     dev = Cohort("dev", apinit_addr=0xF000, apinit_offset=0, stack_size=0x8000, pcpu_pad=0)
     assert Cohort.derive("dev") == Cohort.derive("dev", "secret") == dev
     assert dev.segment == 0xF00
+
+
+def test_dev2_is_fixed() -> None:
+    """Workspaces, releases and wheels contain prebuilt labs for it."""
+    assert Cohort.derive("dev2") == Cohort.derive("dev2", "secret") == DEV2
+    assert (
+        Cohort("dev2", apinit_addr=0x5C648, apinit_offset=0x2A8, stack_size=0xA000, pcpu_pad=136)
+        == DEV2
+    )
+    assert DEV2.segment == 0x5C3A
+    assert DEV2.apinit_addr % 4096
+
+
+@given(names | st.sampled_from(["dev", "dev2"]), secrets)
+def test_the_cohorts_of_a_grading_share_no_number(name: str, secret: str) -> None:
+    own = Cohort.derive(name)
+    assert own.in_role("own", secret) is own
+    other, third = own.in_role("other", secret), own.in_role("third", secret)
+    assert other.name == ("dev" if name == "dev2" else "dev2")
+    assert third.name == "third"
+    assert third.apinit_offset
+    assert third.pcpu_pad
+    for number in ("apinit_addr", "apinit_offset", "stack_size", "pcpu_pad"):
+        assert len({getattr(one, number) for one in (own, other, third)}) == 3, number
+    assert own.in_role("third", secret) == third, "it is the same every time"
+
+
+def test_only_the_third_cohort_follows_from_the_secret() -> None:
+    assert DEV.in_role("other", "one") == DEV.in_role("other", "two")
+    assert DEV.in_role("third", "one") != DEV.in_role("third", "two")
+
+
+def test_a_guest_cannot_tell_the_role_of_its_cohort_from_a_name() -> None:
+    for role in ("own", "other", "third"):
+        assert '"autumn"' in Cohort.derive("autumn").in_role(role).header()
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\n", "ü", "-a", 'a"', "a" * 33, "{{x}}"])

@@ -112,3 +112,14 @@ def test_after_an_infrastructure_failure_it_boots_again(
         runner.observe(SCENARIO)
     assert runner.observe(SCENARIO) == "seen"
     assert runner.observe(SCENARIO) == "seen", "and is not booted a third time"
+
+
+def test_each_scenario_is_built_and_booted_with_its_cohort(
+    runner: boots.LabRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def boot(image: object, scenario: Scenario, cohort: Cohort, *more: object) -> Any:
+        return cohort.name
+
+    monkeypatch.setattr(boots, "boot", boot)
+    asked = [Scenario("a"), Scenario("b", cohort="other"), Scenario("c", cohort="third")]
+    assert [runner.observe(one) for one in asked] == ["dev", "dev2", "third"]

@@ -353,6 +353,15 @@ class TestStandins:
             builder.build("lab2", mini.solution(), mini.MiniCohort("zebra"))
         assert "dev" in str(caught.value.found)
 
+    def test_prebuilt_for_the_other_cohort_lie_in_a_folder_of_its_name(
+        self, kit: Path, box: Sandbox, shipped: Path, builder: Builder, tmp_path: Path
+    ) -> None:
+        zebra = mini.MiniCohort("zebra")
+        builder.make_prebuilt(shipped / "zebra", zebra)
+        other = Builder(kit / "tree", mini.COURSE, box, tmp_path / "c", Prebuilt(shipped))
+        assert other.build("lab2", mini.solution(), zebra).cohort == "zebra"
+        assert other.build("lab2", mini.solution(), DEV).cohort == "dev"
+
     def test_prebuilt_with_damaged_manifest(
         self, kit: Path, box: Sandbox, shipped: Path, tmp_path: Path
     ) -> None:

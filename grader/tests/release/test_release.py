@@ -53,6 +53,9 @@ def test_nothing_of_the_instructors(released):
     assert "labs/lab3/test_lab3.py" in names
     assert "vmm-skeleton/starters/en/lab3/ap_start.c" in names
     assert "vmm-skeleton/standins/dev/i386/lab3.o" in names
+    assert "vmm-skeleton/standins/dev/dev2/lab3.o" in names
+    assert "vmm-skeleton/standins/dev/dev2/i386/lab3.o" in names
+    assert not [name for name in names if "third" in name]
 
 
 def test_no_line_of_a_solution_and_no_name_of_a_hidden_check(course, released):
@@ -240,6 +243,7 @@ def test_a_workspace_is_as_one_from_the_whole_kit(course, workspace):
     assert not source.exists(), "the kit makes its own"
     assert (workspace / "standin" / "lab3.o").read_bytes()[:4] == b"\x7fELF"
     assert (workspace / "standin" / "i386" / "lab3.o").is_file()
+    assert (workspace / "standin" / "dev2" / "lab3.o").is_file()
 
 
 def test_a_student_earns_nothing_with_the_starter_and_all_with_a_solution(

@@ -3,6 +3,7 @@
 `python grader/tests/replay/record.py [NAME …]` boots and records the named submissions, or all that
 are recorded already. A NAME is `lab3` or `lab3.i386` for the reference, else the id of a mutant.
 With --judge nothing is booted: only the expected verdicts are written anew, by the checks of today.
+With --missing only the scenarios are booted that a recording does not have.
 Look at the difference before you commit it.
 """
 
@@ -34,7 +35,7 @@ from vmmlab.course.load import load_course
 from vmmlab.course.model import ARCHES, Course
 from vmmlab.course.reference import reference
 from vmmlab.grading.boots import LabRunner
-from vmmlab.grading.request import RunRequest
+from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.observe.observation import Observation
 from vmmlab.report import Report
 from vmmlab.report.make import report_lab
@@ -59,6 +60,60 @@ class RecordingRunner(LabRunner):
         """Wait for the boots that no check asked for; then end."""
         self.boots = {str(scenario): self.observe(scenario) for scenario in self._all}
         super().close()
+
+
+class FillingRunner:
+    """Answers with what is recorded, and boots what is not.
+
+    Args:
+        request: what to boot.
+        known: what is recorded.
+    """
+
+    def __init__(self, request: RunRequest, known: Mapping[str, Observation]) -> None:
+        self._request = request
+        self._runner: LabRunner | None = None
+        self.boots = dict(known)
+
+    def prepare(self, scenarios: Sequence[Scenario]) -> None:
+        """Forget the boots of scenarios that the lab does not have any more."""
+        named = {str(scenario) for scenario in scenarios}
+        self.boots = {name: boot for name, boot in self.boots.items() if name in named}
+
+    def observe(self, scenario: Scenario) -> Observation:
+        """Return the Observation of a scenario."""
+        if str(scenario) not in self.boots:
+            self._runner = self._runner or LabRunner(self._request)
+            self.boots[str(scenario)] = self._runner.observe(scenario)
+        return self.boots[str(scenario)]
+
+    def facts(self) -> RunFacts:
+        """Return nothing."""
+        return RunFacts()
+
+    def close(self) -> None:
+        """End the boots."""
+        if self._runner is not None:
+            self._runner.close()
+
+
+def fill(course: Course, name: str, known: Mapping[str, Mutant]) -> dict[str, Any]:
+    """Add to a recording the boots that it lacks and checks ask for; return its verdict."""
+    recording = load(name)
+    lab, arch = recording.lab, recording.arch
+    mutant = known.get(name)
+    files = mutants.apply(course, mutant) if mutant else dict(reference(course, [lab]).files)
+    made: list[FillingRunner] = []
+
+    def factory(asked: RunRequest) -> FillingRunner:
+        made.append(FillingRunner(asked, recording.boots))
+        return made[0]
+
+    asked = request(course, lab, files, recording.cohort, arch)
+    report = report_lab(asked, runner_factory=factory)
+    if made[0].boots != recording.boots:
+        Recording(name, lab, arch, recording.cohort, made[0].boots).save()
+    return verdict(report)
 
 
 def record(
@@ -100,6 +155,7 @@ def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--judge", action="store_true", help="boot nothing")
+    parser.add_argument("--missing", action="store_true", help="boot only what is not recorded")
     given = parser.parse_args(words)
     FOLDER.mkdir(exist_ok=True)
     course = load_course(ROOT)
@@ -108,6 +164,8 @@ def main(words: Sequence[str]) -> None:
     for name in given.names or names():
         if given.judge:
             verdicts[name] = verdict(replay(course, load(name)))
+        elif given.missing:
+            verdicts[name] = fill(course, name, known)
         else:
             verdicts[name] = record_named(course, name, known)
         sys.stdout.write(f"{name}: {verdicts[name]['points']} points\n")

@@ -95,7 +95,7 @@ def test_a_failure_says_everything():
         "observed  90 90",
         "next      look at the segment",
         "hint      divide by 16",
-        "step      lab3.1, seed 4711",
+        "step      lab3.1, seed 4711, cohort dev",
         "again     pytest lab3 -k lab3.a.one",
     ):
         assert f"      {line}\n" in block

@@ -40,7 +40,7 @@ class Check:
     Attributes:
         id: `labN.topic.name`, stable for ever.
         title: first paragraph of the docstring: what the student reads.
-        scenarios: the boots it looks at.
+        scenarios: the boots it looks at, those of `also` included.
         after: ids of the checks that must pass before this one means anything.
         function: name of the function.
         file: path of the test file.
@@ -50,6 +50,7 @@ class Check:
         arch: the architectures that it is for.
         bsp_in: the student's function that the BSP is in when something stops it.
         todo_of_any_cpu: whether a TODO that any CPU ran into comes first, not only the BSP's.
+        also: boots, the last of `scenarios`, that are judged in the same way one by one.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Check:
     arch: tuple[str, ...] = ("x86_64",)
     bsp_in: str | Callable[[Any], str] = ""
     todo_of_any_cpu: bool = False
+    also: tuple[Scenario, ...] = ()
 
     @property
     def takes_one(self) -> bool:
@@ -90,6 +92,7 @@ def check(
     arch: str | Sequence[str] = "x86_64",
     bsp_in: str | Callable[[Any], str] = "",
     todo_of_any_cpu: bool = False,
+    also: Scenario | None = None,
 ) -> Callable[[F], F]:
     """Declare a function to be a check.
 
@@ -109,6 +112,8 @@ def check(
             the boot that gives it.
         todo_of_any_cpu: where something did not happen, a TODO that any CPU ran into comes first,
             not only one of the BSP.
+        also: one more boot, of another cohort, that is judged in the same way afterwards; its cases
+            carry the name of the cohort.
 
     Raises:
         CourseError: the declaration is wrong; the message names file and line.
@@ -118,9 +123,11 @@ def check(
 
     def declare(function: F) -> F:
         declared = _declared(function, id, scenarios, ids, per, arches)
+        if also is not None:
+            declared["scenarios"] = (*scenarios, _judged_alone(declared, scenarios, also))
         made = Check(
             **declared, call=function, per=per, arch=arches, bsp_in=bsp_in,
-            todo_of_any_cpu=todo_of_any_cpu,
+            todo_of_any_cpu=todo_of_any_cpu, also=() if also is None else (also,),
         )  # fmt: skip
         registry: list[Check] = function.__globals__.setdefault(_REGISTRY, [])
         registry.append(made)
@@ -182,6 +189,22 @@ def _declared(
         "file": code.co_filename,
         "line": code.co_firstlineno,
     }
+
+
+def _judged_alone(
+    declared: Mapping[str, Any], scenarios: Sequence[Scenario], also: object
+) -> Scenario:
+    """Return the scenario `also` of a declaration.
+
+    Raises:
+        CourseError: it is none, or the function does not take one boot.
+    """
+    if not isinstance(also, Scenario) or len(scenarios) != 1:
+        raise CourseError(
+            msg("{id}: also= is not one more scenario.", id=declared["id"]),
+            expected='@check(id, BOOT, also=bringup(name="there", cohort="other"))',
+        )
+    return also
 
 
 def _check_options(where: str, id: str, per: object, arches: Sequence[str]) -> None:

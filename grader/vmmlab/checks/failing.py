@@ -167,7 +167,10 @@ def _failure(cause: str, cpu: int | None, timeout: bool, texts: dict[str, object
         cause=cause,
         cpu=None if cpu is None else int(cpu),
         timeout=bool(timeout),
-        **{name: _text(value) for name, value in texts.items()},
+        place=_text(texts["place"]),
+        expected=_text(texts["expected"]),
+        observed=_text(texts["observed"]),
+        next=_text(texts["next"]),
     )
 
 

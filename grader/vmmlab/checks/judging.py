@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from vmmlab.base.message import Text
+from vmmlab.base.message import Text, msg
 from vmmlab.checks.declaring import Check
 from vmmlab.checks.failing import CheckFailed, CheckMistake
 from vmmlab.checks.scoring import Case
@@ -38,11 +38,28 @@ def judge(check: Check, boots: Sequence[Any]) -> tuple[Case, ...]:
         CheckMistake: the check is wrong.
     """
     __tracebackhide__ = True
+    first = len(boots) - len(check.also)
+    judged = list(_judged(check, boots[:first]))
+    for boot in boots[first:]:
+        for case in _judged(check, [boot]):
+            name = msg("{case}, cohort {cohort}", case=case.name, cohort=boot.cohort)
+            judged.append(replace(case, name=name))
+    return tuple(judged)
+
+
+def _judged(check: Check, boots: Sequence[Any]) -> Iterator[Case]:
+    """Judge a check on boots that it looks at together; yield its cases, if it has any.
+
+    Raises:
+        CheckFailed: the check fails as a whole.
+        CheckMistake: it has cases, but none was judged.
+    """
+    __tracebackhide__ = True
     seen = boots[0] if check.takes_one else tuple(boots)
     if check.per is None:
         with _asking(check, boots):
             check.call(seen)
-        return ()
+        return
     with _asking(check, boots):
         cases = list(_cases(check, seen, boots))
     if not cases:
@@ -50,7 +67,6 @@ def judge(check: Check, boots: Sequence[Any]) -> tuple[Case, ...]:
             f"{check.id} has cases but none was judged; "
             "count what must be there, not what happens to be"
         )
-    judged = []
     for name, arguments, concerned in cases:
         failure = None
         try:
@@ -58,8 +74,7 @@ def judge(check: Check, boots: Sequence[Any]) -> tuple[Case, ...]:
                 check.call(*arguments)
         except CheckFailed as failed:
             failure = failed.failure
-        judged.append(Case(name, failure))
-    return tuple(judged)
+        yield Case(name, failure)
 
 
 def _cases(
@@ -88,7 +103,10 @@ def _cases(
 
 
 class _asking:
-    """Replaces the failure "something did not happen" by what stopped the BSP, if anything did."""
+    """Replaces the failure "something did not happen" by what stopped the BSP, if anything did.
+
+    Adds the cohort of the boot to every failure.
+    """
 
     def __init__(self, check: Check, boots: Sequence[Any]) -> None:
         self._check = check
@@ -99,13 +117,21 @@ class _asking:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         __tracebackhide__ = True
-        if not isinstance(error, CheckFailed) or not error.absent:
+        if not isinstance(error, CheckFailed):
             return
-        for boot in self._boots if error.boot is None else [error.boot]:
+        failure = error.failure
+        about = self._boots if error.boot is None else [error.boot]
+        for boot in about if error.absent else ():
             first = what_stopped(self._check, boot) if isinstance(boot, Observation) else None
             if first is not None:
-                expected = error.failure.expected or first.expected
-                raise CheckFailed(replace(first, expected=expected)) from None
+                failure = replace(first, expected=failure.expected or first.expected)
+                about = [boot]
+                break
+        cohorts = {boot.cohort for boot in about if isinstance(boot, Observation)}
+        if len(cohorts) == 1:
+            failure = replace(failure, cohort=cohorts.pop())
+        if failure != error.failure:
+            raise CheckFailed(failure) from None
 
 
 def what_stopped(check: Check, boot: Observation) -> Failure | None:

@@ -1,14 +1,15 @@
 """Cohorts: the numbers in cohort.h, which make a solution copied from another class fail.
 
 A cohort is a name and four numbers derived from it. Grading takes them from the roster or the
-course's secret, never from a submission.
+course's secret, never from a submission. Three of them have a role in a grading: the submission's
+own; another one, which is public, for open checks; and a third one for hidden checks.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from vmmlab.base.choice import Choice
 from vmmlab.base.errors import UsageError
@@ -27,6 +28,14 @@ _MAX_OFFSET: Final = 0x1F0
 _STACK_SIZES: Final = (0x4000, 0x6000, 0x8000, 0xC000)
 _MAX_PAD: Final = 128
 
+Role = Literal["own", "other", "third"]
+"""Which cohort a boot is built for.
+
+own: the submission's, as its cohort.h says.
+other: a fixed one; its prebuilt labs travel with every workspace, release and wheel.
+third: one whose prebuilt labs exist only where the reference solution is.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
@@ -38,6 +47,7 @@ class Cohort:
         apinit_offset: offset part of the far jump; `apinit_addr - apinit_offset` is segment * 16.
         stack_size: bytes of each CPU's own stack.
         pcpu_pad: bytes of padding in the per-CPU structure.
+        shown: the name in cohort.h, if not `name`: a guest cannot tell its role from that.
     """
 
     name: str
@@ -45,6 +55,7 @@ class Cohort:
     apinit_offset: int
     stack_size: int
     pcpu_pad: int
+    shown: str = ""
 
     @property
     def segment(self) -> int:
@@ -67,8 +78,8 @@ class Cohort:
                 msg("{name!r} cannot be a cohort's name.", name=name),
                 expected=msg("letters, digits, '.', '_' and '-', at most 32"),
             )
-        if name == "dev":
-            return cls("dev", apinit_addr=0xF000, apinit_offset=0, stack_size=0x8000, pcpu_pad=0)
+        if name in _FIXED:
+            return _FIXED[name]
         draw = Choice("vmmlab cohort 1", name, secret=secret)
         offset = 8 * (draw.below(_MAX_OFFSET // 8 + 1))
         first = (_LOWEST + 15) >> 4
@@ -81,6 +92,36 @@ class Cohort:
             stack_size=draw.pick(_STACK_SIZES),
             pcpu_pad=8 * (draw.below(_MAX_PAD // 8 + 1)),
         )
+
+    def in_role(self, role: Role, secret: str = "") -> Cohort:
+        """Return the cohort that has a role in the grading of a submission of this one.
+
+        Each of its four numbers is another one than here.
+
+        Args:
+            role: its role.
+            secret: the course's secret, which decides the third cohort; "" makes it public.
+        """
+        if role == "own":
+            return self
+        if role == "other":
+            return replace(DEV if self._shares_with(DEV2) else DEV2, shown=self.name)
+        other = self.in_role("other")
+        number = 0
+        while True:
+            found = Cohort.derive(f"{THIRD}-{number}", secret)
+            if not (
+                found._shares_with(self)
+                or found._shares_with(other)
+                or 0 in (found.apinit_offset, found.pcpu_pad)
+            ):
+                return replace(found, name=THIRD, shown=self.name)
+            number += 1
+
+    def _shares_with(self, other: Cohort) -> bool:
+        """Whether one of the four numbers is the same."""
+        mine, theirs = self.literals(), other.literals()
+        return any(mine[name] == theirs[name] for name in mine)
 
     def literals(self) -> dict[str, str]:
         """Return the four numbers as text that C and TOML both read."""
@@ -100,7 +141,7 @@ class Cohort:
 #ifndef COHORT_H
 #define COHORT_H
 
-#define VMM_COHORT    "{self.name}"
+#define VMM_COHORT    "{self.shown or self.name}"
 #define APINIT_ADDR   {numbers["apinit_addr"]}
 #define APINIT_OFFSET {numbers["apinit_offset"]}
 #define VMM_STACKSIZE {numbers["stack_size"]}
@@ -108,3 +149,17 @@ class Cohort:
 
 #endif
 """
+
+
+DEV: Final = Cohort("dev", apinit_addr=0xF000, apinit_offset=0, stack_size=0x8000, pcpu_pad=0)
+"""The kit's own cohort, with the numbers of BitVisor."""
+
+DEV2: Final = Cohort(
+    "dev2", apinit_addr=0x5C648, apinit_offset=0x2A8, stack_size=0xA000, pcpu_pad=136
+)
+"""The other cohort of open checks. No derived cohort has its offset, stack size or padding."""
+
+THIRD: Final = "third"
+"""The name of the cohort of hidden checks."""
+
+_FIXED: Final = {"dev": DEV, "dev2": DEV2}

@@ -19,6 +19,7 @@ class Failure:
         observed: what was seen.
         next: the next thing to look at.
         timeout: the machine ran out of time before there was an answer.
+        cohort: name of the cohort that the boot was built for; "" if there are several.
     """
 
     cause: str
@@ -28,6 +29,7 @@ class Failure:
     observed: Text = ""
     next: Text = ""
     timeout: bool = False
+    cohort: str = ""
 
     @property
     def summary(self) -> Text:

@@ -133,6 +133,7 @@ async def _observe(
     """Let the scenario's probe drive a machine that has not started yet."""
     given = Inputs(
         scenario=scenario.name,
+        cohort=cohort.name,
         seed=seed,
         cpus=machine.spec.cpus,
         apic_ids=machine.spec.apic_ids,
@@ -165,7 +166,7 @@ class LabRunner:
         self._builder = make_builder(
             request.course, self._sandbox, request.prebuilt, request.cohort
         ).patched(patch)
-        self._images: dict[BuildOptions, concurrent.futures.Future[Image]] = {}
+        self._images: dict[tuple[Cohort, BuildOptions], concurrent.futures.Future[Image]] = {}
         self._boots: dict[Scenario, concurrent.futures.Future[Observation]] = {}
         self._running: set[asyncio.Task[Any]] = set()
         self._warnings: dict[Diagnostic, None] = {}
@@ -176,7 +177,7 @@ class LabRunner:
         self._slots = asyncio.Semaphore(os.cpu_count() or 1)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._image(self._options(Scenario("first")))
+        self._image(Scenario("first"))
 
     def prepare(self, scenarios: Sequence[Scenario]) -> None:
         """Start building and booting; return at once.
@@ -202,8 +203,8 @@ class LabRunner:
         except InfraError:
             self._boots.pop(scenario, None)
             self._images = {
-                options: image
-                for options, image in self._images.items()
+                key: image
+                for key, image in self._images.items()
                 if not (image.done() and isinstance(image.exception(), InfraError))
             }
             raise
@@ -258,26 +259,27 @@ class LabRunner:
             opt=request.opt,
         )
 
-    def _image(self, options: BuildOptions) -> concurrent.futures.Future[Image]:
-        if options not in self._images:
-            self._images[options] = self._pool.submit(self._build, options)
-        return self._images[options]
+    def _image(self, scenario: Scenario) -> concurrent.futures.Future[Image]:
+        key = self._request.cohort_of(scenario), self._options(scenario)
+        if key not in self._images:
+            self._images[key] = self._pool.submit(self._build, *key)
+        return self._images[key]
 
-    def _build(self, options: BuildOptions) -> Image:
+    def _build(self, cohort: Cohort, options: BuildOptions) -> Image:
         began = time.monotonic()
         request = self._request
         files: Mapping[str, bytes] = request.files
         if request.mode == "own":
-            image = self._builder.build_own(files, request.cohort, options)
+            image = self._builder.build_own(files, cohort, options)
         else:
-            image = self._builder.build(request.lab, files, request.cohort, options)
+            image = self._builder.build(request.lab, files, cohort, options)
         self._warnings |= dict.fromkeys(image.warnings)
         self._times["build"] += time.monotonic() - began
         return image
 
     def _boot(self, scenario: Scenario) -> concurrent.futures.Future[Observation]:
         if scenario not in self._boots:
-            image = self._image(self._options(scenario))
+            image = self._image(scenario)
             self._boots[scenario] = asyncio.run_coroutine_threadsafe(
                 self._run(scenario, image), self._loop
             )
@@ -294,6 +296,7 @@ class LabRunner:
         request = self._request
         async with self._slots:
             began = time.monotonic()
-            seen = await boot(built, scenario, request.cohort, request.seed, self._sandbox)
+            cohort = request.cohort_of(scenario)
+            seen = await boot(built, scenario, cohort, request.seed, self._sandbox)
             self._times["boots"] += time.monotonic() - began
             return seen

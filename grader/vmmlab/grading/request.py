@@ -26,7 +26,7 @@ class RunRequest:
         course: the instructor's course.
         lab: for example `lab3`.
         files: the submitted files by path, for example `lab3/ap_start.c`.
-        cohort: the numbers in cohort.h.
+        cohort: the numbers in the submission's cohort.h.
         seed: varies the inputs of the boots.
         sandbox_required: refuse to run the submitted code outside a sandbox.
         mode: whose code is linked.
@@ -47,6 +47,10 @@ class RunRequest:
     prebuilt: Path | None = None
     compiler: str = "gcc"
     opt: str | None = None
+
+    def cohort_of(self, scenario: Scenario) -> Cohort:
+        """Return the cohort that a scenario is built for."""
+        return self.cohort.in_role(scenario.cohort)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A release carries them in its template, below vmm-skeleton/::
 
     standins/COHORT/lab3.o               takes the place of a lab that is not being graded
     standins/COHORT/i386/lab3.o          the same for another architecture
+    standins/COHORT/dev2/lab3.o          the same for the other cohort of open checks
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def source_of(course: Course, cohort: Cohort) -> PrebuiltSource:
 
 
 def place(course: Course, cohort: Cohort, target: Path) -> None:
-    """Put the prebuilt objects for one cohort into `target`, for every architecture graded.
+    """Put the prebuilt objects that open checks need into `target`, for every architecture graded.
+
+    They are those of a cohort, and in a folder below those of the other one.
 
     Args:
         course: the course.
@@ -69,12 +72,14 @@ def place(course: Course, cohort: Cohort, target: Path) -> None:
         InfraError: they could not be built or written.
     """
     source = source_of(course, cohort)
+    other = cohort.in_role("other")
     if isinstance(source, FromReference):
         _build(course, cohort, source, target)
+        _build(course, other, source, target / other.name)
         return
     for lab in course.labs.values():
-        if lab.files:
-            source.object(lab.name, ARCHES[0], cohort)  # raises if it is not for this cohort
+        for one in (cohort, other) if lab.files else ():
+            source.object(lab.name, ARCHES[0], one)  # raises if it is not for this cohort
     try:
         shutil.copytree(source.directory, target, dirs_exist_ok=True)
     except (OSError, shutil.Error) as error:

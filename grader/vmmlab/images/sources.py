@@ -57,7 +57,8 @@ class Prebuilt:
 
     Args:
         directory: holds labN.o, made by `Builder.make_prebuilt`; those of another architecture
-            than x86_64 are in a folder of its name in there.
+            than x86_64 are in a folder of its name in there, and so is the same again for the other
+            cohort of open checks.
     """
 
     directory: Path
@@ -68,7 +69,9 @@ class Prebuilt:
         Raises:
             UsageError: there is none, or it was made for another cohort or architecture.
         """
-        folder = self.directory if arch == "x86_64" else self.directory / arch
+        folder = self.directory / cohort.name
+        folder = folder if folder.is_dir() else self.directory
+        folder = folder if arch == "x86_64" else folder / arch
         self._check(folder, arch, cohort)
         path = folder / f"{lab}.o"
         try:

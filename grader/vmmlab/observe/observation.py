@@ -199,6 +199,7 @@ class Observation:
         serial: what the guest printed; for people, never for points.
         wall_s: seconds from the entry of vmm_main to the end of the boot.
         apic_ids: the APIC id of each CPU by its index; empty: the index itself.
+        cohort: name of the cohort that the image was built for.
         later: steps that come after the one that is judged. A correct step earns its points while
             they are not written yet; so that they are not is never the cause.
     """
@@ -229,6 +230,7 @@ class Observation:
     restarted: bool = False
     serial: str = ""
     wall_s: float = 0.0
+    cohort: str = ""
     later: tuple[str, ...] = field(default=())
     apic_ids: tuple[int, ...] = field(default=())
 

@@ -35,6 +35,7 @@ async def record(session: Session, how: HowEnded, wall_s: float) -> Observation:
     cpus = tuple([await _cpu_record(session, cpu, how) for cpu in range(inputs.cpus)])
     return Observation(
         scenario=inputs.scenario,
+        cohort=inputs.cohort,
         seed=inputs.seed,
         arch=inputs.arch,
         apinit_addr=inputs.apinit_addr,

@@ -59,6 +59,7 @@ class Inputs:
         pcpu_pad: bytes of padding before the first field of `struct pcpu`.
         arch: what the image was built for.
         apic_ids: the APIC id of each vCPU by its index; empty: the index itself.
+        cohort: name of the cohort that it was built for.
     """
 
     scenario: str
@@ -70,6 +71,7 @@ class Inputs:
     pcpu_pad: int
     arch: str = "x86_64"
     apic_ids: tuple[int, ...] = ()
+    cohort: str = ""
 
 
 class View:

@@ -10,13 +10,14 @@ import shlex
 from collections.abc import Sequence
 
 from vmmlab import __version__
-from vmmlab.base.message import Message, Text
+from vmmlab.base.message import Message, Text, msg
 from vmmlab.checks.causes import FILE, Causes
 from vmmlab.failure import Failure
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.grade import CheckGrade, Grade, grade_lab
 from vmmlab.grading.request import RunnerFactory, RunRequest
 from vmmlab.images.model import Diagnostic as BuildDiagnostic
+from vmmlab.probes.scenario import Scenario
 from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, FirstStep, Report
 
 
@@ -92,8 +93,8 @@ def report_of(
     """
     causes = causes_for(grade.request) if causes is None else causes
     again = _command(grade, "DIR") if again is None else again
-    checks = tuple(_check(one, causes, again) for one in grade.checks)
     request = grade.request
+    checks = tuple(_check(one, causes, again, request) for one in grade.checks)
     return Report(
         schema=SCHEMA,
         mode=request.mode,
@@ -139,7 +140,9 @@ def _command(grade: Grade, submission: str) -> list[str]:
     return words
 
 
-def _check(one: CheckGrade, causes: Causes, again: Sequence[str]) -> CheckReport:
+def _check(
+    one: CheckGrade, causes: Causes, again: Sequence[str], request: RunRequest
+) -> CheckReport:
     result, check = one.result, one.result.check
     failure = result.failure or Failure("")
     cause = causes.of(failure.cause)
@@ -167,11 +170,51 @@ def _check(one: CheckGrade, causes: Causes, again: Sequence[str]) -> CheckReport
             for case in result.cases
         ),
         visibility="hidden" if one.hidden else "visible",
-        scenario="; ".join(map(str, check.scenarios)),
+        scenario="; ".join(
+            scenario.described(request.cohort_of(scenario).name) for scenario in check.scenarios
+        ),
+        cohort=failure.cohort,
+        numbers=_numbers(request, check.also, failure.cohort),
         again=shlex.join([*again, "-k", check.id]),
         step=one.spec.step,
         infra=result.infra,
         review=result.review,
+    )
+
+
+def _numbers(request: RunRequest, scenarios: Sequence[Scenario], name: str) -> Text:
+    """Return how the cohort of a boot differs from the submission's own, if that is why it failed.
+
+    Args:
+        request: what was graded.
+        scenarios: boots of other cohorts that were judged as one of the own cohort, which passed.
+        name: the name of the cohort of the boot that failed.
+    """
+    own = request.cohort
+    cohorts = (request.cohort_of(scenario) for scenario in scenarios)
+    failing = next((one for one in cohorts if one.name == name != own.name), None)
+    if failing is None:
+        return ""
+    values = {
+        "cohort": name,
+        "own": own.name,
+        **failing.literals(),
+        **{f"own_{key}": value for key, value in own.literals().items()},
+    }
+    if own.apinit_offset == 0:
+        return msg(
+            "This boot has the numbers of cohort {cohort}: APINIT_ADDR {apinit_addr}, "
+            "APINIT_OFFSET {apinit_offset}, VMM_STACKSIZE {stack_size}, PCPU_PAD {pcpu_pad}. In "
+            "cohort {own} the offset is 0, so that code which forgets it works there by chance. So "
+            "do {own_apinit_addr} and {own_stack_size} in place of the names.",
+            **values,
+        )
+    return msg(
+        "This boot has the numbers of cohort {cohort}: APINIT_ADDR {apinit_addr}, APINIT_OFFSET "
+        "{apinit_offset}, VMM_STACKSIZE {stack_size}, PCPU_PAD {pcpu_pad}. In cohort {own} they "
+        "are {own_apinit_addr}, {own_apinit_offset}, {own_stack_size} and {own_pcpu_pad}, so that "
+        "these numbers in place of the names work there by chance.",
+        **values,
     )
 
 

@@ -104,6 +104,8 @@ class CheckReport(_Model):
     cases: tuple[Case, ...] = ()
     visibility: Literal["visible", "hidden"] = "visible"
     scenario: Plain = Field(description="how the machine was booted")
+    cohort: Plain = Field("", description="cohort of the boot that failed; empty if several")
+    numbers: ReportText = Field("", description="how that cohort differs from the student's own")
     again: Plain = Field(description="the command that runs just this check again")
     step: str | None = Field(None, description="the step of the lab that earns these points")
     infra: Plain | None = Field(None, description="for the lab author: what broke")

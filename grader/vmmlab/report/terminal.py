@@ -218,9 +218,15 @@ def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, Tex
             yield label("cases"), _cases(check, say)
         yield label("next"), check.next
         yield label("hint"), Listed(check.hints, "\n")
+        yield label("cohort"), check.numbers
         yield (
             label("step"),
-            msg("{step}, seed {seed}", step=check.step or "-", seed=report.seed),
+            msg(
+                "{step}, seed {seed}, cohort {cohort}",
+                step=check.step or "-",
+                seed=report.seed,
+                cohort=check.cohort or report.cohort,
+            ),
         )
     yield label("same in"), ", ".join(other.id for other in group.same)
     if len(group.waiting) > _WAITING_SHOWN:

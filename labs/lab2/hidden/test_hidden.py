@@ -5,9 +5,9 @@ from vmmlab.probes import stack_switch
 
 from .. import test_lab2 as lab
 
-PLAIN = stack_switch(name="plain", cpus=6, opt="-O0", swap=True)
-SMALL = stack_switch(name="small", cpus=3, opt="-Os", swap=True)
-ELSEWHERE = stack_switch(name="elsewhere", cpus=1, elsewhere=True)
+PLAIN = stack_switch(name="plain", cpus=6, opt="-O0", swap=True, cohort="third")
+SMALL = stack_switch(name="small", cpus=3, opt="-Os", swap=True, cohort="third")
+ELSEWHERE = stack_switch(name="elsewhere", cpus=1, elsewhere=True, cohort="third")
 
 
 def builds(boots):

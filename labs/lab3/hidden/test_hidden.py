@@ -5,9 +5,9 @@ from vmmlab.probes import late_ap, parking
 
 from .. import test_lab3 as lab
 
-LAST_IS_LATE = late_ap(name="last-is-late", cpus=5, cpu=4, firmware="seabios")
-TWELVE = parking(name="cpus-12", cpus=12, opt="-O0")
-TWENTY = parking(name="cpus-20", cpus=20)
+LAST_IS_LATE = late_ap(name="last-is-late", cpus=5, cpu=4, firmware="seabios", cohort="third")
+TWELVE = parking(name="cpus-12", cpus=12, opt="-O0", cohort="third")
+TWENTY = parking(name="cpus-20", cpus=20, cohort="third")
 
 
 @check("lab3.hidden.late", LAST_IS_LATE, after="lab3.restore.late")

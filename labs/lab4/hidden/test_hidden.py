@@ -5,8 +5,8 @@ from vmmlab.probes import missing_ap, parking
 
 from .. import test_lab4 as lab
 
-FIRST_IS_MISSING = missing_ap(name="first-is-missing", cpus=5, cpu=1, wait_us=90000)
-TWENTY = parking(name="cpus-20", cpus=20)
+FIRST_IS_MISSING = missing_ap(name="first-is-missing", cpus=5, cpu=1, wait_us=90000, cohort="third")
+TWENTY = parking(name="cpus-20", cpus=20, cohort="third")
 
 
 @check("lab4.hidden.missing", FIRST_IS_MISSING, after="lab4.wait.missing")
