@@ -51,8 +51,10 @@ RUN apt-get update \
       xorriso \
  && apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY --from=python /opt/vmmlab /opt/vmmlab
+# In this container everything is the student's own work; no state folder outlives it.
 ENV PATH=/opt/vmmlab/bin:$PATH \
-    LANG=C.UTF-8
+    LANG=C.UTF-8 \
+    VMMLAB_OWN=/
 RUN useradd --create-home --uid 1000 --shell /bin/bash student
 # A number, so that the host can tell that it is not root.
 USER 1000:1000

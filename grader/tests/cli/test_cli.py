@@ -277,6 +277,7 @@ def test_ones_own_workspace_is_graded_as_pytest_does(
         f'schema = 1\nvmmlab = "0"\nstudent = "x"\n[cohort]\nname = "other"\n{numbers}\n'
     )
     monkeypatch.chdir(folder / "lab3")
+    monkeypatch.setenv("VMMLAB_OWN", str(folder))
     main.main(["grade", "lab3", "--submission", ".."])
     assert grader.asked[0][1]["cohort"] == Cohort.derive("other")
     assert grader.asked[0][1]["sandbox_required"] is False
@@ -406,7 +407,8 @@ def test_a_new_workspace(made: Iterator[list[Answers]], capsys: pytest.CaptureFi
 def test_a_bad_course_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "labs").mkdir()
     (tmp_path / "course.yml").write_text("schema: 1\ntitel: x\nlabs:\n  lab0: {title: y}\n")
-    done = vmmlab("grade", "lab0", "--submission", "reference", cwd=tmp_path)
+    words = ("grade", "lab0", "--submission", "reference", "--course", ".")
+    done = vmmlab(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
         "vmmlab: course.yml:2: titel: unknown key.\n"

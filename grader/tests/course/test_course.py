@@ -239,7 +239,8 @@ def test_which_labs_are_graded_for_an_architecture(tmp_path: Path) -> None:
     assert "did you mean i386?" in str(caught.value)
 
 
-def test_finding_the_course(tmp_path: Path) -> None:
+def test_finding_the_course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMMLAB_OWN", str(tmp_path / "kit"))
     kit = tmp_path / "kit"
     deep = kit / "labs" / "lab3"
     deep.mkdir(parents=True)
@@ -251,7 +252,10 @@ def test_finding_the_course(tmp_path: Path) -> None:
         find_course(deep, explicit=tmp_path)
 
 
-def test_a_course_yml_of_somebody_else_is_passed_over(tmp_path: Path) -> None:
+def test_a_course_yml_of_somebody_else_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMMLAB_OWN", str(tmp_path / "kit"))
     inner = tmp_path / "kit" / "elsewhere"
     inner.mkdir(parents=True)
     (tmp_path / "kit" / "labs").mkdir()

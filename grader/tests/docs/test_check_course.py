@@ -239,6 +239,7 @@ def test_causes_are_found_where_they_are_named(tmp_path):
 
 def test_the_command(clone, capsys, monkeypatch):
     monkeypatch.chdir(clone)
+    monkeypatch.setenv("VMMLAB_OWN", str(clone))
     edited(HINTS, "group-not-called:", "group-never-called:")(clone)
     assert main(["check-course"]) == 1
     out = capsys.readouterr().out.splitlines()

@@ -39,6 +39,7 @@ def workspace_and_shell(home: Path, lang: str = "") -> tuple[Path, Callable[...,
         "HOME": str(home),
         "LC_ALL": "C.UTF-8",
         "COLUMNS": "200",
+        "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"],
         "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
     }
 

@@ -86,12 +86,15 @@ def test_the_command_comes_before_the_workspace_and_that_before_the_environment(
     assert choose(wanted, environment, workspace) == language
 
 
-def test_a_workspace_remembers(tmp_path: Path) -> None:
+def test_ones_own_workspace_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lab3").mkdir()
     assert remembered(tmp_path / "lab3") == ""
     for text, lang in (('lang = "ja"', "ja"), ("lang = 1", ""), ("", ""), ("][", "")):
         (tmp_path / "workspace.toml").write_text(text)
-        assert remembered(tmp_path / "lab3") == lang
+        assert remembered(tmp_path / "lab3") == ""
+        with monkeypatch.context() as patch:
+            patch.setenv("VMMLAB_OWN", str(tmp_path))
+            assert remembered(tmp_path / "lab3") == lang
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,7 @@ class Place:
             **{k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COV", "NO_C"))},
             "PYTHONPATH": str(self.fakes),
             "FAKE_LOG": str(log),
+            "VMMLAB_OWN": str(self.root.parent),
             "PYTHONDONTWRITEBYTECODE": "1",
             **environment,
         }

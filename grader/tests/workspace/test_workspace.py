@@ -298,7 +298,10 @@ pcpu_pad = 0
         ('[cohort]\nname = "dev"', 'cohort = "dev"\nname = 1', "found"),
     ],
 )
-def test_a_broken_workspace_toml(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_a_broken_workspace_toml(
+    tmp_path: Path, old: str, new: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMMLAB_OWN", str(tmp_path))
     (tmp_path / "workspace.toml").write_text(GOOD)
     assert workspace.read(tmp_path).cohort == SOMEONE.cohort
     assert old in GOOD

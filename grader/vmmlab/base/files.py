@@ -21,6 +21,18 @@ def cache_dir() -> Path:
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "vmmlab"
 
 
+def state_dir() -> Path:
+    """Return the folder for what must last: $XDG_STATE_HOME/vmmlab, else ~/.local/state/vmmlab.
+
+    It need not exist.
+
+    Raises:
+        RuntimeError: the variable is not set and the user has no home directory.
+    """
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".local/state") / "vmmlab"
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that readers see the old content or the whole new one.
 

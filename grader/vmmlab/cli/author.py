@@ -9,7 +9,7 @@ import typer
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
-from vmmlab.cli.options import CourseOption, LangOption, open_course
+from vmmlab.cli.options import CourseOption, LangOption, authors_course, open_course
 
 if TYPE_CHECKING:
     from vmmlab.i18n.translate import Reader
@@ -42,7 +42,7 @@ def mutants(
     from vmmlab.author import mutants as matrix
     from vmmlab.author.mutants.progress import progress
 
-    loaded = open_course(course)
+    loaded = open_course(course, context.obj, author=True)
     say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
     for name in lab or ():
         loaded.lab(name)
@@ -83,7 +83,7 @@ def new_lab(
     from vmmlab.author import new_lab as newlab
 
     say: Reader = context.obj
-    made = newlab.new_lab(open_course(course), name)
+    made = newlab.new_lab(open_course(course, context.obj, author=True), name)
     for file in made.files:
         typer.echo(say(msg("made     {file}", file=file)))
     typer.echo(say(msg("added to {changed}", changed=made.changed)))
@@ -112,7 +112,7 @@ def release(
     from vmmlab.host.tools import require
 
     say: Reader = context.obj
-    loaded = open_course(course)
+    loaded = open_course(course, context.obj, author=True)
     require(("gcc", "ld", "objcopy"))
     made = releases.release(loaded, directory, cohort or ())
     for note in made.notes:
@@ -134,10 +134,9 @@ def check_course(
 ) -> int:
     """For lab authors: name what is forgotten in the course, one line each."""
     from vmmlab.author import check_course as coursecheck
-    from vmmlab.course.find import find_course
 
     say: Reader = context.obj
-    found = coursecheck.forgotten(find_course(Path.cwd(), course))
+    found = coursecheck.forgotten(authors_course(course))
     for one in found:
         typer.echo(one.shown(say))
     typer.echo(

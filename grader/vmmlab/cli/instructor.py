@@ -20,6 +20,7 @@ from vmmlab.cli.options import (
     CourseOption,
     LangOption,
     NbgraderOption,
+    nbgrader_folder,
     open_course,
     source_named,
 )
@@ -80,13 +81,13 @@ def grade(
     from vmmlab.images.model import BuildOptions
     from vmmlab.report.make import report_lab
 
-    loaded = open_course(course)
+    loaded = open_course(course, context.obj)
     wanted = list(dict.fromkeys(labs))
     _must_be_gradable(loaded, wanted, arch, hidden)
     build = BuildOptions(arch=arch, compiler=compiler, opt=f"-{(opt or 'O2').lstrip('-')}")
     _must_be_a_compiler(compiler)
     require(("qemu-system-x86_64", compiler, "ld", "objcopy"))
-    source = source_named(submission)
+    source = source_named(submission, context.obj)
     numbers = source.cohort(loaded, cohort)
 
     def report_on(lab: str) -> Report:
@@ -178,7 +179,7 @@ def gradebook_sync(
         list[Path],
         typer.Argument(metavar="REPORT...", help="STUDENT/lab3.json and so on, or their folder."),
     ],
-    nbgrader: NbgraderOption = Path(),
+    nbgrader: NbgraderOption = None,
     student: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Whose they are; else the folder says."),
@@ -202,7 +203,7 @@ def gradebook_sync(
     lang: LangOption = None,
 ) -> int:
     """Put lab scores into nbgrader's gradebook; what a person entered there stays."""
-    loaded = open_course(course)
+    loaded = open_course(course, context.obj)
     try:
         from vmmlab.classroom import gradebook as books
         from vmmlab.classroom.gradebook import show, students
@@ -212,7 +213,7 @@ def gradebook_sync(
             next_step="pip install 'vmmlab[instructor]'",
         ) from None
     options = books.Options(
-        folder=nbgrader,
+        folder=nbgrader_folder(nbgrader),
         cohort=cohort or loaded.cohort,
         student=student,
         roster=students.read_roster(roster) if roster else {},
@@ -231,7 +232,7 @@ def gradebook_sync(
 def gradebook_autograde(
     context: typer.Context,
     lab: Annotated[str, typer.Argument(metavar="LAB", help="Whose worksheets: lab0 … lab4.")],
-    nbgrader: NbgraderOption = Path(),
+    nbgrader: NbgraderOption = None,
     student: Annotated[str | None, typer.Option(metavar="ID", help="Only this student's.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Also those that are graded already.")
@@ -251,7 +252,11 @@ def gradebook_autograde(
             next_step="pip install 'vmmlab[instructor,worksheets]'",
         ) from None
     graded = worksheets.grade(
-        nbgrader, lab, student=student, again=force, sandbox_required=not no_sandbox
+        nbgrader_folder(nbgrader),
+        lab,
+        student=student,
+        again=force,
+        sandbox_required=not no_sandbox,
     )
     for line in worksheets.lines(lab, graded, context.obj):
         typer.echo(line)

@@ -22,6 +22,7 @@ import typer
 
 from vmmlab import __version__
 from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.base.importpath import no_modules_from_here
 from vmmlab.base.message import msg
 from vmmlab.cli import author, help, instructor, student
 from vmmlab.cli.complaints import complain, explain, explain_bug, explain_usage
@@ -59,6 +60,7 @@ def _top(
 
 # In the order of --help.
 app.command(name="new")(student.new)
+app.command(name="adopt")(student.adopt)
 app.command(name="grade")(instructor.grade)
 app.command(name="mutants")(author.mutants)
 app.command(name="explore")(student.explore)
@@ -74,6 +76,7 @@ app.add_typer(instructor.gradebook, name="gradebook")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every error becomes text on stderr."""
+    no_modules_from_here(sys.path, os.environ)
     with _terminable() as signals:
         code = _run(sys.argv[1:] if argv is None else list(argv))
     return 128 + signals[0] if signals else code

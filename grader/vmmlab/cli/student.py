@@ -10,16 +10,17 @@ import typer
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
+from vmmlab.base.owned import VARIABLE
 from vmmlab.cli.options import (
     ArchOption,
     CohortOption,
     CourseOption,
     LabArgument,
     LangOption,
-    current_workspace,
     open_course,
     source_named,
     workspace_at,
+    workspace_or_reference,
 )
 from vmmlab.i18n import translate
 
@@ -42,10 +43,11 @@ def new(
     from vmmlab.course.cohort import Cohort
     from vmmlab.host.tools import require
     from vmmlab.student.new import new_workspace
+    from vmmlab.workspace.model import locate
     from vmmlab.workspace.new import Answers
 
     say: Reader = context.obj
-    loaded = open_course(course)
+    loaded = open_course(course, context.obj)
     asking = not no_input and sys.stdin.isatty()
     if name is None:
         name = typer.prompt(say(msg("Your name")), default=_user()) if asking else _user()
@@ -57,11 +59,37 @@ def new(
     answers = Answers(student=name, cohort=Cohort.derive(cohort), lang=remembered)
     require(("gcc", "ld", "objcopy"))
     made = new_workspace(directory, loaded, answers)
+    if locate(made) is None:
+        typer.echo(
+            say(
+                msg(
+                    "note: nothing can be remembered in {folder}: set {variable}={made}",
+                    folder=_state_dir(),
+                    variable=VARIABLE,
+                    made=made,
+                )
+            ),
+            err=True,
+        )
     typer.echo(say(msg("{made} is ready. Next:", made=made)))
     typer.echo(f"  cd {shlex.quote(str(made))}")
     if (made / ".venv").exists():
         typer.echo("  source .venv/bin/activate")
     typer.echo("  make lab1 && pytest lab1")
+
+
+def adopt(
+    context: typer.Context,
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Else the one you are in.")
+    ] = None,
+    lang: LangOption = None,
+) -> None:
+    """Say that a workspace or a course is your own: moved, copied, or from elsewhere."""
+    from vmmlab.student.adopt import adopt as adopt_folder
+
+    folder = adopt_folder(directory or Path.cwd())
+    typer.echo(context.obj(msg("{folder} is your own from now on.", folder=folder)))
 
 
 def explore(
@@ -90,11 +118,11 @@ def explore(
     from vmmlab.host.sandbox import Sandbox
     from vmmlab.images.model import BuildOptions
 
-    loaded = open_course(course)
+    loaded = open_course(course, context.obj)
     loaded.lab(lab)
     if lab != "lab4":
         raise UsageError(msg("there are no orders to try in {lab}.", lab=lab), expected="lab4")
-    source = source_named(submission)
+    source = source_named(submission, context.obj)
     own, numbers = source.own, source.cohort(loaded, cohort)
     taken = source.take([lab], loaded)
     sandbox = Sandbox.choose(require=not (source.trusted or no_sandbox))
@@ -123,7 +151,7 @@ def build(
     from vmmlab.student.build import build as build_own
 
     here = workspace_at(directory)
-    loaded = open_course(course, here.root)
+    loaded = open_course(course, context.obj, here)
     say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
     for line in build_own(here, loaded, lab, arch=arch):
         typer.echo(say(line))
@@ -151,8 +179,8 @@ def run(
     from vmmlab.student import run as runner
     from vmmlab.student.boot import Boot
 
-    here = current_workspace() if submission is None else None
-    loaded = open_course(course, here.root if here else None)
+    here = workspace_or_reference(submission)
+    loaded = open_course(course, context.obj, here)
     what = Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout, arch=arch)
     source = here or submission or "reference"
     return runner.run(what, loaded, source, gdb=gdb, say=context.obj)
@@ -177,8 +205,8 @@ def iso(
     from vmmlab.student.build import folder_of
     from vmmlab.student.run import image_for
 
-    here = current_workspace() if submission is None else None
-    loaded = open_course(course, here.root if here else None)
+    here = workspace_or_reference(submission)
+    loaded = open_course(course, context.obj, here)
     source = here or submission or "reference"
     image = image_for(lab, loaded, source, arch=arch, delays="faithful")
     root = here.root if here else Path.cwd()
@@ -204,6 +232,15 @@ def doctor(context: typer.Context, lang: LangOption = None) -> int:
     for line in lines(items, context.obj):
         typer.echo(line)
     return 0 if healthy(items) else 3
+
+
+def _state_dir() -> str:
+    from vmmlab.base.files import state_dir
+
+    try:
+        return str(state_dir())
+    except RuntimeError:  # the user has no home directory
+        return "~/.local/state"
 
 
 def _user() -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.message import Text, label, shown, source_text
 from vmmlab.base.text import cells
-from vmmlab.base.workspacefile import LANGUAGE_KEY, WORKSPACE_FILE, workspace_folder
+from vmmlab.base.workspacefile import LANGUAGE_KEY, own_workspace_folder, text_of
 
 if TYPE_CHECKING:
     from vmmlab.i18n.catalog import Catalogs
@@ -48,15 +48,14 @@ def choose(wanted: str | None, environment: Mapping[str, str], remembered: str =
 
 
 def remembered(start: Path) -> str:
-    """Return the language that the workspace around `start` was made in; "" if it says none."""
-    folder = workspace_folder(start.absolute())
+    """Return the language of the user's own workspace around `start`; "" if it says none."""
+    folder = own_workspace_folder(start.resolve())
     if folder is None:
         return ""
     import tomllib  # late: most commands find none
 
     with suppress(OSError, ValueError):  # `vmmlab.workspace.model` says what is wrong with it
-        text = (folder / WORKSPACE_FILE).read_text(encoding="utf-8")
-        said = tomllib.loads(text).get(LANGUAGE_KEY)
+        said = tomllib.loads(text_of(folder)).get(LANGUAGE_KEY)
         return said if isinstance(said, str) else ""
     return ""
 

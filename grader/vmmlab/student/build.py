@@ -131,7 +131,15 @@ def own_image(
     source = Prebuilt(prebuilt) if prebuilt.is_dir() else FromReference(course.reference_dir)
     tree = here.root if all((here.root / name).exists() for name in _GIVEN) else course.tree
     return image_of(
-        tree, course, source, lab, files, here.cohort, Sandbox.choose(require=False), arch, delays
+        tree,
+        course,
+        source,
+        lab,
+        files,
+        here.cohort,
+        Sandbox.choose(require=here.copied),
+        arch,
+        delays,
     ), files
 
 

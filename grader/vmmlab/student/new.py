@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from vmmlab.course.model import Course
 from vmmlab.images import prebuilt
 from vmmlab.workspace.model import Workspace
-from vmmlab.workspace.new import Answers, fill, new
+from vmmlab.workspace.new import Answers, fill, new, remember
 
 
 def new_workspace(dest: Path, course: Course, answers: Answers) -> Path:
@@ -39,6 +40,8 @@ def populate(directory: Path, course: Course) -> None:
         InfraError: the prebuilt labs cannot be built.
     """
     _add_prebuilt(fill(directory, course), course)
+    with suppress(OSError, RuntimeError):
+        remember(directory, course)
 
 
 def _add_prebuilt(workspace: Workspace, course: Course) -> None:

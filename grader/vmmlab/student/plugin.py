@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vmmlab.base.workspacefile import PREBUILT_FOLDER, workspace_folder
+from vmmlab.base.workspacefile import PREBUILT_FOLDER, mark_of, workspace_folder
 
 if TYPE_CHECKING:
     from vmmlab.base.errors import VmmlabError
@@ -33,9 +33,13 @@ if TYPE_CHECKING:
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> None:
-    """Register the plugin of a workspace if pytest runs in one."""
+    """Register the plugin of a workspace if pytest runs in one.
+
+    In a workspace that is not the user's own, pytest stops before it loads a conftest.py.
+    """
     root = _workspace_of(early_config)
     if root is not None:
+        _must_be_own(root)
         early_config.pluginmanager.register(WorkspacePlugin(root), "vmmlab-workspace")
 
 
@@ -52,6 +56,26 @@ def _workspace_of(config: pytest.Config) -> Path | None:
     return None
 
 
+def _must_be_own(root: Path) -> None:
+    """Raise pytest.UsageError if pytest would run Python that may not be the user's own."""
+    from vmmlab.base import owned
+    from vmmlab.base.errors import VmmlabError
+    from vmmlab.i18n import translate
+    from vmmlab.student.copied import check_python
+    from vmmlab.workspace import model as workspace
+
+    known = owned.record(root)
+    if known is not None and known.mark in ("", mark_of(root)):
+        return  # if its workspace.toml cannot be read, `pytest_sessionstart` says so
+    try:
+        here = workspace.require(root)
+        if here.copied:
+            check_python(here)
+    except VmmlabError as error:
+        say = translate.Reader(translate.choose(None, os.environ))
+        raise pytest.UsageError(translate.error_text(error, say)) from None
+
+
 class WorkspacePlugin:
     """Grades the labs of one workspace with the workspace's own copy of their checks."""
 
@@ -60,6 +84,7 @@ class WorkspacePlugin:
         self.engine: Engine | None = None
         self.course: Course | None = None
         self.cohort: Cohort | None = None
+        self.copied = False
         self.seed: int | None = None
         self.arch = "x86_64"
         self.say: Reader | None = None
@@ -111,8 +136,9 @@ class WorkspacePlugin:
                 say(msg("the labs boot in parallel by themselves: run pytest without -n"))
             )
         try:
-            self.cohort = workspace.read(self.root).cohort
-            self.course = load_course(find_course(self.root))
+            here = workspace.require(self.root)
+            self.cohort, self.copied = here.cohort, here.copied
+            self.course = load_course(find_course(self.root, made_from=here.course))
         except VmmlabError as error:
             raise pytest.UsageError(translate.error_text(error, say)) from None
         self.seed = config.getoption("--vmm-seed")
@@ -253,7 +279,7 @@ class WorkspacePlugin:
             cohort=self.cohort,
             seed=seed,
             arch=self.arch,
-            sandbox_required=False,
+            sandbox_required=self.copied,
             prebuilt=self.root / PREBUILT_FOLDER,
         )
         causes = causes_for(request)

@@ -120,7 +120,9 @@ def image_for(
 
 def _sandbox_for(source: Workspace | str) -> Sandbox:
     """Return the sandbox; other people's code is refused without one."""
-    return Sandbox.choose(require=isinstance(source, str) and not Source(source).trusted)
+    if isinstance(source, Workspace):
+        return Sandbox.choose(require=source.copied)
+    return Sandbox.choose(require=not Source(source).trusted)
 
 
 def _on_terminal(spec: MachineSpec, what: Boot, sandbox: Sandbox, say: Reader) -> int:

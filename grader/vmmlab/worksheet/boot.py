@@ -86,6 +86,7 @@ def boot_lab(
 def _observe(lab: str, folder: Path, cpus: int, seed: int) -> tuple[Observation, Path]:
     """Return what was seen, and the lab's folder."""
     # Imported here because most of a worksheet does not need it.
+    from vmmlab.base.workspacefile import workspace_folder
     from vmmlab.course import submission
     from vmmlab.course.find import find_course
     from vmmlab.course.load import load_course
@@ -95,15 +96,15 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> tuple[Observation,
     from vmmlab.probes import bringup
     from vmmlab.workspace import model as workspace
 
-    here = workspace.locate(folder) if folder.is_dir() else None
-    if here is None:
+    if workspace_folder(folder.resolve()) is None:
         raise UsageError(
             msg("{folder} is no workspace.", folder=folder),
             expected=msg("the folder that `vmmlab new` made"),
             next_step=msg("write its name into `workspace` above; or go on without a boot"),
         )
+    here = workspace.require(folder)
     require(("qemu-system-x86_64", "gcc", "ld", "objcopy"))
-    kit = load_course(find_course(here.root))
+    kit = load_course(find_course(here.root, made_from=here.course))
     runner = LabRunner(
         RunRequest(
             course=kit,

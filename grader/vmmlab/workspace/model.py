@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vmmlab.base import owned
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import Text, msg
 from vmmlab.base.workspacefile import (
+    ID_KEY,
     LANGUAGE_KEY,
     PREBUILT_FOLDER,
     SCHEMA,
     WORKSPACE_FILE,
+    mark_of,
+    text_of,
     workspace_folder,
 )
 from vmmlab.course.cohort import Cohort
@@ -29,6 +34,9 @@ class Workspace:
         student: the name given when it was made.
         version: the version of vmmlab that made it.
         lang: the language that it was made in; "" if the file has none.
+        mark: by which vmmlab knows it again; "" if an older vmmlab made it.
+        course: the course that it was made from; None for the one that vmmlab comes with.
+        copied: it is not where it was made. Others may have got it: its files are not trusted.
     """
 
     root: Path
@@ -36,6 +44,9 @@ class Workspace:
     student: str
     version: str
     lang: str = ""
+    mark: str = ""
+    course: Path | None = None
+    copied: bool = False
 
     @property
     def prebuilt(self) -> Path:
@@ -44,13 +55,53 @@ class Workspace:
 
 
 def locate(start: Path) -> Workspace | None:
-    """Return the workspace that `start` lies in, or None.
+    """Return the user's own workspace that `start` lies in, perhaps copied or moved, or None.
 
     Raises:
         UsageError: there is one, but its workspace.toml cannot be read.
     """
     folder = workspace_folder(start.resolve())
-    return None if folder is None else read(folder)
+    if folder is None:
+        return None
+    if (known := owned.record(folder)) is not None:
+        found = read(folder)
+        if known.mark in ("", found.mark):
+            return replace(found, course=known.course)
+    if (known := owned.record_of_copy(mark_of(folder))) is not None:
+        return replace(read(folder), course=known.course, copied=True)
+    return None
+
+
+def require(start: Path) -> Workspace:
+    """Return the user's own workspace that `start` lies in.
+
+    Raises:
+        UsageError: there is none; the message says what to do about one that is not known.
+    """
+    found = locate(start)
+    if found is not None:
+        return found
+    foreign = workspace_folder(start.resolve())
+    if foreign is not None:
+        raise not_own(foreign)
+    raise UsageError(
+        msg("{directory} is not in a workspace.", directory=start),
+        expected=msg("a folder with {workspace_file}", workspace_file=WORKSPACE_FILE),
+        next_step=msg("make one with vmmlab new DIR, or go into yours"),
+    )
+
+
+def not_own(folder: Path) -> UsageError:
+    """Return the error about a workspace that is not known to be the user's own."""
+    return UsageError(
+        msg("{folder} is not a workspace that vmmlab made for you here.", folder=folder),
+        found=msg("another person's, one of another machine, or one that an older vmmlab made"),
+        next_step=msg(
+            "if it is your own: vmmlab adopt {folder}; another person's: vmmlab grade LAB "
+            "--submission {folder}",
+            folder=shlex.quote(str(folder)),
+        ),
+    )
 
 
 def read(root: Path) -> Workspace:
@@ -61,7 +112,7 @@ def read(root: Path) -> Workspace:
     """
     path = root / WORKSPACE_FILE
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(text_of(root))
         if data["schema"] != SCHEMA:
             raise UsageError(
                 msg("{path} is of another version.", path=path),
@@ -82,8 +133,9 @@ def read(root: Path) -> Workspace:
             student=_as(str, data, "student"),
             version=_as(str, data, "vmmlab"),
             lang=_as(str, data, LANGUAGE_KEY) if LANGUAGE_KEY in data else "",
+            mark=_as(str, data, ID_KEY) if ID_KEY in data else "",
         )
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         found: Text = str(error)
     except KeyError as error:
         found = msg("no key {name}", name=repr(error.args[0]))

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from vmmlab.base import owned
 from vmmlab.base.errors import CourseError, InfraError, UsageError, os_reason
 from vmmlab.base.message import msg
 from vmmlab.base.workspacefile import WORKSPACE_FILE
 from vmmlab.course import comments, materials
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.find import is_installed
 from vmmlab.course.model import Course, Lab
 from vmmlab.i18n.translate import LANGUAGES
 from vmmlab.workspace.model import Workspace, read
@@ -107,7 +109,21 @@ def new(
             ) from error
         raise
     shutil.rmtree(scratch, ignore_errors=True)
+    with suppress(OSError, RuntimeError):  # then `locate` does not find it, and the caller says so
+        remember(dest, course)
     return dest
+
+
+def remember(directory: Path, course: Course) -> None:
+    """Remember a workspace as the user's own, with the course that it was made from.
+
+    Raises:
+        UsageError: its workspace.toml cannot be read.
+        OSError: the record cannot be written.
+        RuntimeError: the user has no home directory.
+    """
+    made_from = None if is_installed(course.root) else course.root
+    owned.claim(directory, read(directory).mark, made_from)
 
 
 def fill(directory: Path, course: Course) -> Workspace:

@@ -36,8 +36,8 @@ class Source:
 
     @property
     def own(self) -> Workspace | None:
-        """The workspace that the reader is in, if `name` means that one."""
-        if self.is_reference or self.here is None:
+        """The workspace that the reader is in, if `name` means that one and it is no copy."""
+        if self.is_reference or self.here is None or self.here.copied:
             return None
         return self.here if Path(self.name).resolve() == self.here.root else None
 

@@ -13,17 +13,19 @@ from jinja2.ext import Extension
 
 from vmmlab import __version__
 from vmmlab.base.errors import UsageError
+from vmmlab.base.owned import new_mark
 from vmmlab.course.cohort import Cohort
 
 
 class Filters(Extension):
-    """Adds the filters `vmmlab_cohort`, `vmmlab_toml`, `vmmlab_toml_version`, `vmmlab_absolute`."""
+    """Adds the template's filters: `vmmlab_cohort`, `vmmlab_toml`, `vmmlab_absolute` and others."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         environment.filters.update(
             vmmlab_cohort=literal,
             vmmlab_toml=toml_string,
+            vmmlab_toml_id=lambda _: toml_string(new_mark()),
             vmmlab_toml_version=lambda _: toml_string(__version__),
             vmmlab_absolute=lambda path: repr(str(Path(path).resolve())),
         )
