@@ -32,7 +32,7 @@ DELAYS = frozenset(DELAY_FIELDS)
 EVERYWHERE = frozenset(Setup.__annotations__)
 OF_PROBE = {
     "end": DELAYS,
-    "rungs": DELAYS,
+    "one-by-one": DELAYS,
     "ladder": DELAYS,
     "delay": frozenset(),
     "initfuncs": frozenset({"functions"}),
@@ -49,7 +49,7 @@ is a new parameter, and belongs here, into its function in probes/scenario.py an
 
 MAKERS = {
     "end": "parking",
-    "rungs": "one_by_one",
+    "one-by-one": "one_by_one",
     "ladder": "bringup",
     "delay": "long_delay",
     "initfuncs": "init_functions",

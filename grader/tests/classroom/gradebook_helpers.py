@@ -72,7 +72,7 @@ FAIL: dict[str, Any] = {
     "expected": "a far jump to 0xf000",
     "observed": "a far jump to 0xf0000",
     "next": "The segment is an address divided by 16.",
-    "hints": ("Work it out by hand: segment * 16 + offset.", "A second rung."),
+    "hints": ("Work it out by hand: segment * 16 + offset.", "A second level."),
 }
 INFRA: dict[str, Any] = {
     "points": None,

@@ -54,7 +54,7 @@ def test_a_failure_says_its_cause_and_one_hint(course: Course) -> None:
     assert shown.startswith("fail: 0 of 3 points\n")
     for part in ("0xf000\n", "0xf0000\n", "physical address 0", "--seed 7 -k lab3.jump.target"):
         assert part in shown
-    assert "second rung" not in shown
+    assert "second level" not in shown
     assert "/home/prof" not in shown
 
 

@@ -145,7 +145,7 @@ WHY_NOT = {
     "past a milestone that is no place": (
         PROTECTED_MODE,
         boot(replace(ap(AP_ENTRY), milestones={"ap-entry": AT_ENTRY})),
-        "rung-passed-by",
+        "milestone-passed-by",
     ),
     "on into the code of another stage": (
         AP_ENTRY,

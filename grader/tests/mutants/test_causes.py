@@ -21,7 +21,7 @@ NOT_BY_A_MUTANT = {
     "jump, which comes before; this is what is said when only its end is known of a CPU",
     "ap-stuck": "what is said of a CPU of which nothing is known but its end: every milestone "
     "has a cause of its own",
-    "rung-passed-by": "every milestone that can be passed by has a name of its own",
+    "milestone-passed-by": "every milestone that can be passed by has a name of its own",
     "bsp-not-parked": "who has come to bspinitproc1 with the right RSP runs given code only; it "
     "ends by an exception, which has a cause of its own, or parks",
 }  # fmt: skip

@@ -226,7 +226,7 @@ void ap_wait (void)
 """,
     SYNC: NO_APS[SYNC],
 }
-# The BSP jumps to the copy's rungs; no AP is called.
+# The BSP jumps to the copy's milestones; no AP is called.
 BSP_CLIMBS_3 = 'asm volatile("jmp ap_entry");'
 
 # --- out of sight of the single steps, or of the probes ----------------------------------------

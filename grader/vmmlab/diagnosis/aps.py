@@ -147,7 +147,7 @@ def _passed_by(cpu: CpuRecord, milestone: Milestone, expected: Text) -> Failure:
     known = milestone in _JUMPS
     place: Text = _JUMPS[milestone][1] if known else milestone.title
     return Failure(
-        f"{_JUMPS[milestone][1].replace('_', '-')}-passed-by" if known else "rung-passed-by",
+        f"{_JUMPS[milestone][1].replace('_', '-')}-passed-by" if known else "milestone-passed-by",
         cpu=cpu.index,
         place=place_of(milestone) if known else cpu.end_place.text,
         expected=expected,

@@ -6,7 +6,7 @@ probes, in labs/labN/probes.py, register themselves there as well.
 
 ========== ===============================================================================
 end        how many CPUs park, and with which number; the cheapest
-rungs      the APs come in one after the other: every milestone, and what alloc gives each
+one-by-one the APs come in one after the other: every milestone, and what alloc gives each
 ladder     every milestone, and each instruction from physical 0 to ap_entry single-stepped
 delay      what the BSP does between INIT and SIPI if the delay is to be very long
 initfuncs  which init functions run, in which order; the multiboot information poisoned

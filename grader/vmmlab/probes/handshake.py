@@ -22,7 +22,7 @@ _LONG_US: Final = 600_000_000  # more patience than any boot has time for
 _BYTES: Final = 16  # of physical 0
 
 
-@probe("rungs")
+@probe("one-by-one")
 @dataclass
 class OneByOneProbe(GatheringProbe):
     """Lets the APs in one after the other, never two at once; then the BSP goes on.

@@ -204,7 +204,7 @@ def parking(**setup: Unpack[TimedSetup]) -> Scenario:
 
 def one_by_one(**setup: Unpack[TimedSetup]) -> Scenario:
     """Return a scenario in which the APs come in one after the other."""
-    return scenario_of("rungs", setup)
+    return scenario_of("one-by-one", setup)
 
 
 def bringup(**setup: Unpack[TimedSetup]) -> Scenario:

@@ -96,9 +96,7 @@ class CheckReport(_Model):
     expected: ReportText = ""
     observed: ReportText = ""
     next: ReportText = Field("", description="the next thing to look at")
-    hints: tuple[ReportText, ...] = Field(
-        (), description="the first rung of the hint ladder of the cause"
-    )
+    hints: tuple[ReportText, ...] = Field((), description="the first level of the cause's hints")
     waited_for: str | None = Field(None, description="the needed check that did not pass")
     reason: ReportText = Field("", description="one line on why it could not be judged")
     cases: tuple[Case, ...] = ()
