@@ -199,23 +199,14 @@ class Allocation:
     address: int
 
 
-@dataclass(frozen=True, slots=True)
-class CpuRecord:
-    """Everything that is known about one vCPU.
+@dataclass(frozen=True, kw_only=True)
+class CpuFindings:
+    """What is found out about one vCPU while a boot runs.
 
     Args:
-        index: 0-based index of the vCPU; 0 is the BSP.
-        milestones: name of a milestone → registers when the CPU reached it.
-        steps: the instructions from physical 0 to ap_entry, where the probe stepped them.
-        followed: whether `steps` goes all the way; a CPU that waits long is not stepped to the end.
-        end: registers when the boot ended.
-        end_kind: how it ended: the kind of a rest place (`milestones.rest_place`), or
-            "waiting-for-sipi", "halted", "shutdown", "running", "held"; "shown" if the probe had
-            seen what it wanted and stopped.
-        end_place: where it ended.
-        end_code: the instruction it was at, as text.
-        stackaddr: `currentcpu->stackaddr` at the end, if the CPU has per-CPU data.
-        stackaddr_before_barrier: the same when this AP came to the barrier, if a probe looked.
+        followed: whether the steps go all the way; a CPU that waits long is not stepped to the end.
+        stackaddr_before_barrier: `currentcpu->stackaddr` when this AP came to the barrier, if a
+            probe looked.
         turn: at which turn it was let in, from 1, if a probe let one AP in after the other.
         exception: the first exception that it took.
         triple_fault: what began its triple fault.
@@ -224,6 +215,35 @@ class CpuRecord:
         gdtr: GDTR before the first far jump in protected mode.
         entry_segments: segment registers at ap_entry.
         overrun: first physical address around the copy of the trampoline that it wrote to.
+    """
+
+    followed: bool = True
+    stackaddr_before_barrier: int | None = None
+    turn: int | None = None
+    exception: TakenException | None = None
+    triple_fault: TripleFault | None = None
+    refusal: Refusal | None = None
+    left_code: int | None = None
+    gdtr: DescriptorTable | None = None
+    entry_segments: EntrySegments | None = None
+    overrun: int | None = None
+
+
+@dataclass(frozen=True)
+class CpuRecord(CpuFindings):
+    """Everything that is known about one vCPU: what was found out while it ran, and its end.
+
+    Args:
+        index: 0-based index of the vCPU; 0 is the BSP.
+        milestones: name of a milestone → registers when the CPU reached it.
+        steps: the instructions from physical 0 to ap_entry, where the probe stepped them.
+        end: registers when the boot ended.
+        end_kind: how it ended: the kind of a rest place (`milestones.rest_place`), or
+            "waiting-for-sipi", "halted", "shutdown", "running", "held"; "shown" if the probe had
+            seen what it wanted and stopped.
+        end_place: where it ended.
+        end_code: the instruction it was at, as text.
+        stackaddr: `currentcpu->stackaddr` at the end, if the CPU has per-CPU data.
         allocations: what alloc gave it, in order.
     """
 
@@ -235,16 +255,6 @@ class CpuRecord:
     end_place: Place
     end_code: str
     stackaddr: int | None = None
-    followed: bool = True
-    stackaddr_before_barrier: int | None = None
-    turn: int | None = None
-    exception: TakenException | None = None
-    triple_fault: TripleFault | None = None
-    refusal: Refusal | None = None
-    left_code: int | None = None
-    gdtr: DescriptorTable | None = None
-    entry_segments: EntrySegments | None = None
-    overrun: int | None = None
     allocations: tuple[Allocation, ...] = field(default=())
 
     @property

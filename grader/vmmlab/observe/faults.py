@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vmmlab.machine.gdb import GdbError
 from vmmlab.observe.cpu import TakenException, TripleFault
 from vmmlab.observe.observation import Hit
@@ -16,7 +18,7 @@ async def note_exception(session: Session, hit: Hit) -> None:
         hit: a stop; anything but the first one of its CPU at exception_panic is passed over.
     """
     log = session.log.cpus[hit.cpu]
-    if hit.place != "exception_panic" or log.exception is not None:
+    if hit.place != "exception_panic" or log.found.exception is not None:
         return
     view, abi = session.view, session.view.abi
     try:
@@ -26,7 +28,8 @@ async def note_exception(session: Session, hit: Hit) -> None:
         return
     words = [abi.pointer(frame[i:]) for i in range(0, len(frame), abi.word)]
     vector, error, ip = words[abi.vector : abi.vector + 3]
-    log.exception = TakenException(vector, error, view.image_place(ip), hit.state.cr2)
+    taken = TakenException(vector, error, view.image_place(ip), hit.state.cr2)
+    log.found = replace(log.found, exception=taken)
 
 
 async def note_triple_faults(session: Session) -> None:
@@ -35,4 +38,5 @@ async def note_triple_faults(session: Session) -> None:
         first = fault.first or fault.last
         if first is not None:
             cr2 = first.registers.get("cr2", 0)
-            session.log.cpus[cpu].triple_fault = TripleFault(first.vector, first.pc, cr2)
+            log = session.log.cpus[cpu]
+            log.found = replace(log.found, triple_fault=TripleFault(first.vector, first.pc, cr2))

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vmmlab.observe.cpu import (
-    Allocation,
-    CpuState,
-    DescriptorTable,
-    EntrySegments,
-    Refusal,
-    TakenException,
-    TrampolineStep,
-    TripleFault,
-)
+from vmmlab.observe.cpu import Allocation, CpuFindings, CpuState, TrampolineStep
 from vmmlab.observe.evidence import (
     Barrier,
     BringUp,
@@ -34,28 +25,23 @@ from vmmlab.observe.place import Place
 
 @dataclass
 class CpuLog:
-    """What has been written down of one CPU so far; the fields are those of `CpuRecord`.
+    """What has been written down of one CPU so far.
 
     Args:
+        milestones: name of a milestone → registers when the CPU reached it.
+        steps: the instructions that it was stepped through.
+        allocations: what alloc gave it.
+        found: what else was found out.
         rest: the kind of the rest place that the CPU came to, None so far.
         died_at: where it was when it was held for good.
     """
 
     milestones: dict[str, CpuState] = field(default_factory=dict)
     steps: list[TrampolineStep] = field(default_factory=list)
-    followed: bool = True
+    allocations: list[Allocation] = field(default_factory=list)
+    found: CpuFindings = field(default_factory=CpuFindings)
     rest: str | None = None
     died_at: Place | None = None
-    stackaddr_before_barrier: int | None = None
-    turn: int | None = None
-    exception: TakenException | None = None
-    triple_fault: TripleFault | None = None
-    refusal: Refusal | None = None
-    left_code: int | None = None
-    gdtr: DescriptorTable | None = None
-    entry_segments: EntrySegments | None = None
-    overrun: int | None = None
-    allocations: list[Allocation] = field(default_factory=list)
 
     def reach(self, milestone: Milestone, state: CpuState) -> None:
         """Write down that the CPU is at a milestone; only the first time counts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Final
 
 from vmmlab.observe.cpu import CpuRecord, CpuState
@@ -98,22 +98,13 @@ async def _cpu_record(session: Session, cpu: int, how: HowEnded) -> CpuRecord:
         index=cpu,
         milestones=dict(log.milestones),
         steps=tuple(log.steps),
-        followed=log.followed,
         end=state,
         end_kind=kind,
         end_place=place,
         end_code=code,
         stackaddr=await view.stackaddr(state),
-        stackaddr_before_barrier=log.stackaddr_before_barrier,
-        turn=log.turn,
-        exception=log.exception,
-        triple_fault=log.triple_fault,
-        refusal=log.refusal,
-        left_code=log.left_code,
-        gdtr=log.gdtr,
-        entry_segments=log.entry_segments,
-        overrun=log.overrun,
         allocations=tuple(log.allocations),
+        **{one.name: getattr(log.found, one.name) for one in fields(log.found)},
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.choice import Choice
@@ -98,7 +99,7 @@ class Session:
         still_on_boot_stack = reached is OWN_STACK and self.view.on_boot_stack(state.rsp)
         if reached is not None and cpu != 0 and not still_on_boot_stack:
             log.reach(reached, state)
-        if place == "ap_entry" and not log.followed:
+        if place == "ap_entry" and not log.found.followed:
             for passed in (REAL_MODE, PROTECTED_MODE, LONG_MODE):
                 log.reach(passed, state)
         if place == RESTARTED:
@@ -138,7 +139,7 @@ class Session:
             pc: linear address of the instruction that it does not get to execute.
         """
         log = self.log.cpus[cpu]
-        log.left_code = pc
+        log.found = replace(log.found, left_code=pc)
         if log.steps:
             log.died_at = self.view.place(log.steps[-1].state)
         self.give_up(cpu)

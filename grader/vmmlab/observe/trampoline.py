@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Final
 
 from vmmlab.machine.gdb import Registers
@@ -51,7 +52,8 @@ async def step_trampoline(session: Session, cpu: int, stop_at: int | None = None
             break
         if state.mode == "protected" and state.bits == 16:
             told = await session.gdb.describe(cpu)
-            log.gdtr = DescriptorTable(told["gdt_base"], told["gdt_limit"])
+            gdtr = DescriptorTable(told["gdt_base"], told["gdt_limit"])
+            log.found = replace(log.found, gdtr=gdtr)
         if not await _step(session, cpu, state, registers, counter):
             return False
         state = await view.state(cpu)
@@ -59,7 +61,8 @@ async def step_trampoline(session: Session, cpu: int, stop_at: int | None = None
             _refuse(session, cpu, Refusal("paging-needs-pae", _GP), log.steps[-1].state)
             return False
     if stop_at is None:
-        log.followed = False  # it waits, or is long: it runs free from here
+        # It waits, or is long: it runs free from here.
+        log.found = replace(log.found, followed=False)
     return False
 
 
@@ -104,7 +107,7 @@ async def _step(
 def _refuse(session: Session, cpu: int, refusal: Refusal, state: CpuState) -> None:
     """An instruction of an AP raises an exception on a real processor: hold the AP there."""
     log = session.log.cpus[cpu]
-    log.refusal = refusal
+    log.found = replace(log.found, refusal=refusal)
     log.died_at = session.view.place(state)
     session.give_up(cpu)
 

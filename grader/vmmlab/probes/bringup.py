@@ -120,7 +120,8 @@ class BringupProbe(BaseProbe):
         after = await session.view.around_trampoline()
         changed = next((at for at in before if before[at] != after.get(at)), None)
         if changed is not None:
-            session.log.cpus[cpu].overrun = changed
+            log = session.log.cpus[cpu]
+            log.found = replace(log.found, overrun=changed)
         if session.log.at("ap_entry", cpu):
             await self._look_at_entry(session, cpu)
 
@@ -162,14 +163,16 @@ class BringupProbe(BaseProbe):
 
     async def _look_at_entry(self, session: Session, cpu: int) -> None:
         """Record what the segment registers hold; only QEMU's monitor tells."""
-        if session.log.cpus[cpu].entry_segments is not None:
+        log = session.log.cpus[cpu]
+        if log.found.entry_segments is not None:
             return
         told = await session.gdb.monitor(f"info registers {cpu}")
         found = {
             name.lower(): Segment(*(int(value, 16) for value in values))
             for name, *values in SEGMENT.findall(told)
         }
-        session.log.cpus[cpu].entry_segments = EntrySegments(**found, cs_is_64_bit="CS64" in told)
+        segments = EntrySegments(**found, cs_is_64_bit="CS64" in told)
+        log.found = replace(log.found, entry_segments=segments)
 
 
 @probe("delay")

@@ -38,10 +38,11 @@ class OneByOneProbe(GatheringProbe):
         shift = session.choice.between(1, len(aps) - 1)
         for turn, cpu in enumerate(aps[shift:] + aps[:shift], 1):
             if cpu in session.held:
-                session.log.cpus[cpu].turn = turn
+                log = session.log.cpus[cpu]
+                log.found = replace(log.found, turn=turn)
                 if await bring_in_noting(session, cpu):
                     base = await session.view.stackaddr(await session.view.state(cpu))
-                    session.log.cpus[cpu].stackaddr_before_barrier = base or 0
+                    log.found = replace(log.found, stackaddr_before_barrier=base or 0)
                 elif not session.log.at("apinitproc0", cpu) and not session.ended:
                     await look_where_it_waits(session, cpu)
         await session.places.unwatch("sync_all_processors")  # from here on, only the end counts
