@@ -89,6 +89,51 @@ def test_the_first_step_says_where_its_todo_stands(kit):
     assert (step.id, step.line) == ("lab3.2", 4)
 
 
+def test_the_step_that_contains_the_mistake_comes_first(kit):
+    """It is that of the failure, else that of the cause, else the one that earns the points."""
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def one(boot):
+            '''One.'''
+            fail("there")
+
+        @check("lab3.a.two", S)
+        def two(boot):
+            '''Two.'''
+            fail("elsewhere", step="lab3.1")
+        """,
+        TWO,
+    )
+    (kit.tests / "causes.yml").write_text("there:\n  step: lab3.2\n")
+    report = kit.grade()
+    one, two = report.checks
+    assert (one.step, one.mistake.id, one.mistake.file) == ("lab3.1", "lab3.2", "lab3/ap_start.c")
+    assert (two.step, two.mistake.id) == ("lab3.2", "lab3.1")
+    assert report.first_step.id == "lab3.1"
+
+
+def test_what_only_waits_does_not_decide_where_to_begin(kit):
+    kit.write(
+        """
+        @check("lab3.a.two", S)
+        def two(boot):
+            '''Two.'''
+            fail("no", step="lab3.2")
+
+        @check("lab3.a.one", S, after="lab3.a.two")
+        def one(boot):
+            '''One.'''
+        """,
+        TWO,
+    )
+    report = kit.grade()
+    two, one = sorted(report.checks, key=lambda check: check.id, reverse=True)
+    assert (two.outcome, one.outcome) == ("fail", "skipped")
+    assert (one.step, one.mistake) == ("lab3.1", None)
+    assert report.first_step.id == "lab3.2"
+
+
 def test_timeout(kit):
     kit.write(
         """

@@ -1,12 +1,14 @@
-"""causes.yml of a lab: for each cause of a failure, the next step and the hint levels.
+"""causes.yml of a lab: for each cause of a failure, what to look at, the hint levels and its step.
 
     far-jump-missing:
+      step: lab3.4
       next: Is the memory that you write to really physical address 0?
       hints:
         - What is at physical 0 when the APs are called?
         - Write through the pointer that mapmem_hphys returned.
 
-Both keys are optional: a check may give the next step itself, and a cause need not have hints.
+All keys are optional: a check may give `step` and `next` itself, and a cause need not have hints.
+`step` is the step that contains the mistake, which need not be the step that earns the points.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from vmmlab.base.message import Text, msg
 from vmmlab.base.yamlfile import Loc, YamlFile
 
 FILE: Final = "causes.yml"
-_KEYS: Final = ("next", "hints")
+_KEYS: Final = ("step", "next", "hints")
 _HOW_TO_WRITE_TEXT: Final = msg("put it in quotes, or write > before a longer one")
 
 
@@ -34,10 +36,12 @@ class Cause:
     Args:
         next: the next thing to look at, unless the check says it; "" if there is none.
         hints: the hint levels, the gentlest first.
+        step: the step that contains the mistake; "" if the cause does not tell.
     """
 
     next: str = ""
     hints: tuple[str, ...] = ()
+    step: str = ""
 
 
 class Causes:
@@ -82,20 +86,24 @@ def _cause(file: YamlFile, cause: Any) -> Cause:
     if not isinstance(cause, str):
         raise _wrong(file, (cause,), msg("a cause is text."))
     said: Any = file.data[cause]
-    keys = msg('"next:" or "hints:"')
+    keys = msg('"step:", "next:" or "hints:"')
     if not isinstance(said, dict) or not said:
         raise _wrong(file, (cause,), msg("nothing is said about it."), expected=keys)
     for key in said:
         if key not in _KEYS:
             unknown = msg("there is no key {key}.", key=repr(key))
             raise _wrong(file, (cause, key), unknown, expected=keys)
-    next_step = said.get("next", "")
-    if not isinstance(next_step, str) or ("next" in said and not next_step.strip()):
-        raise _wrong(
-            file, (cause, "next"), msg("the next step is not text."), next_step=_HOW_TO_WRITE_TEXT
-        )
     levels = _levels(file, cause) if "hints" in said else ()
-    return Cause(next_step.strip(), levels)
+    return Cause(_line(file, cause, "next"), levels, _line(file, cause, "step"))
+
+
+def _line(file: YamlFile, cause: str, key: str) -> str:
+    """Return the text of a key, "" if it is not there."""
+    text = file.data[cause].get(key, "")
+    if not isinstance(text, str) or (key in file.data[cause] and not text.strip()):
+        what = msg('"{key}:" is not text.', key=key)
+        raise _wrong(file, (cause, key), what, next_step=_HOW_TO_WRITE_TEXT)
+    return text.strip()
 
 
 def _levels(file: YamlFile, cause: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from vmmlab.base.message import Listed, Message, Text, msg
@@ -40,6 +41,7 @@ def fail(
     expected: object = "",
     observed: object = "",
     next: object = "",
+    step: str = "",
     timeout: bool = False,
 ) -> NoReturn:
     """End the check, or the case around this call, as failed: the mistake itself was seen.
@@ -53,6 +55,7 @@ def fail(
         expected: what should have been there.
         observed: what was there.
         next: the next thing to look at; that of causes.yml if it is not given.
+        step: the step that contains the mistake; that of causes.yml if it is not given.
         timeout: there was no answer in time; the outcome is then `timeout` in place of `fail`.
 
     Raises:
@@ -61,7 +64,7 @@ def fail(
     """
     __tracebackhide__ = True
     texts = {"place": place, "expected": expected, "observed": observed, "next": next}
-    raise CheckFailed(_failure(cause, cpu, timeout, texts))
+    raise CheckFailed(_failure(cause, cpu, texts, step, timeout))
 
 
 def missing(
@@ -72,6 +75,7 @@ def missing(
     expected: object = "",
     observed: object = "",
     next: object = "",
+    step: str = "",
     boot: object = None,
 ) -> NoReturn:
     """End the check, or the case around this call, as failed: something did not happen.
@@ -86,6 +90,7 @@ def missing(
         expected: as for `fail`.
         observed: as for `fail`.
         next: as for `fail`.
+        step: as for `fail`.
         boot: the boot in which it did not happen, if the check looks at several.
 
     Raises:
@@ -94,7 +99,7 @@ def missing(
     """
     __tracebackhide__ = True
     texts = {"place": place, "expected": expected, "observed": observed, "next": next}
-    raise CheckFailed(_failure(cause, cpu, False, texts), absent=True, boot=boot)
+    raise CheckFailed(_failure(cause, cpu, texts, step), absent=True, boot=boot)
 
 
 def fail_if(found: Failure | None, *, expected: object = "") -> None:
@@ -109,14 +114,8 @@ def fail_if(found: Failure | None, *, expected: object = "") -> None:
     """
     __tracebackhide__ = True
     if found is not None:
-        fail(
-            found.cause,
-            cpu=found.cpu,
-            place=found.place,
-            expected=expected or found.expected,
-            observed=found.observed,
-            next=found.next,
-        )
+        wanted = _text(expected) or found.expected
+        raise CheckFailed(replace(found, expected=wanted))
 
 
 def expect(
@@ -129,6 +128,7 @@ def expect(
     cpu: int | None = None,
     place: object = "",
     next: object = "",
+    step: str = "",
 ) -> None:
     """End the check, or the case around this call, as failed unless two values are equal.
 
@@ -141,6 +141,7 @@ def expect(
         cpu: as for `fail`.
         place: as for `fail`.
         next: as for `fail`.
+        step: as for `fail`.
 
     Raises:
         CheckFailed: they differ.
@@ -155,10 +156,17 @@ def expect(
             expected=msg("{name} = {value}", name=name, value=_value(wanted)),
             observed=msg("{name} = {value}", name=name, value=_value(found)),
             next=next,
+            step=step,
         )
 
 
-def _failure(cause: str, cpu: int | None, timeout: bool, texts: dict[str, object]) -> Failure:
+def _failure(
+    cause: str,
+    cpu: int | None,
+    texts: dict[str, object],
+    step: str = "",
+    timeout: bool = False,
+) -> Failure:
     if not isinstance(cause, str) or not CAUSE.fullmatch(cause):
         raise CheckMistake(
             f'a cause is an identifier such as "far-jump-wrong-target", not {cause!r}'
@@ -166,11 +174,12 @@ def _failure(cause: str, cpu: int | None, timeout: bool, texts: dict[str, object
     return Failure(
         cause=cause,
         cpu=None if cpu is None else int(cpu),
-        timeout=bool(timeout),
         place=_text(texts["place"]),
         expected=_text(texts["expected"]),
         observed=_text(texts["observed"]),
         next=_text(texts["next"]),
+        timeout=bool(timeout),
+        step=step,
     )
 
 

@@ -63,8 +63,10 @@ def _bsp_fault(boot: Observation, by: str) -> Failure:
             expected=_GOES_ON,
             observed=msg("the VMM panicked: {text}", text=_panic_text(boot)),
             next=msg("Read the panic's text: it names what was wrong."),
+            function=boot.bsp.end_place.lab_function or by,
         )
     where = taken.place.text
+    function = taken.place.lab_function or by
     observed = msg("exception {vector} at {place}", vector=taken.vector, place=where)
     if taken.vector == _PAGE_FAULT:
         observed = msg(
@@ -79,7 +81,10 @@ def _bsp_fault(boot: Observation, by: str) -> Failure:
         place=where,
         expected=_GOES_ON,
         observed=observed,
-        next=_outside_labs(by, taken) if by and not taken.place.in_lab else _in_lab(taken),
+        next=_outside_labs(function, taken)
+        if function and not taken.place.in_lab
+        else _in_lab(taken),
+        function=function,
     )
 
 

@@ -47,6 +47,7 @@ def _not_written(cpu: CpuRecord, step: str) -> Failure:
             "delete the vmm_todo or VMM_TODO below it: it stops the CPU.",
             step=step,
         ),
+        step=step,
     )
 
 

@@ -20,6 +20,8 @@ class Failure:
         next: the next thing to look at.
         timeout: the machine ran out of time before there was an answer.
         cohort: name of the cohort that the boot was built for; "" if there are several.
+        step: the step that contains the mistake, if that is known.
+        function: the student's function that contains it, if only that is known.
     """
 
     cause: str
@@ -30,6 +32,8 @@ class Failure:
     next: Text = ""
     timeout: bool = False
     cohort: str = ""
+    step: str = ""
+    function: str = ""
 
     @property
     def summary(self) -> Text:

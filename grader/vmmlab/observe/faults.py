@@ -28,7 +28,10 @@ async def note_exception(session: Session, hit: Hit) -> None:
         return
     words = [abi.pointer(frame[i:]) for i in range(0, len(frame), abi.word)]
     vector, error, ip = words[abi.vector : abi.vector + 3]
-    taken = TakenException(vector, error, view.image_place(ip), hit.state.cr2)
+    sp = at + abi.frame * abi.word if abi.arch == "i386" else words[abi.vector + 5]
+    place = view.image_place(ip)
+    caller = await view.caller(hit.cpu, replace(hit.state, pc=ip, rsp=sp))
+    taken = TakenException(vector, error, replace(place, caller=caller), hit.state.cr2)
     log.found = replace(log.found, exception=taken)
 
 

@@ -55,6 +55,14 @@ class Place:
         return ""
 
     @property
+    def lab_function(self) -> str:
+        """The function of a lab that this place, or else its caller, is in; "" if neither is."""
+        for place in (self, self.caller):
+            if place is not None and place.in_lab:
+                return place.symbol.partition("+")[0]
+        return ""
+
+    @property
     def in_lab(self) -> bool:
         """Whether the source is known and is a file of a lab."""
         return self.file.startswith("lab")

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 
 from vmmlab import __version__
 from vmmlab.base.message import Message, Text, msg
-from vmmlab.checks.causes import FILE, Causes
+from vmmlab.checks.causes import FILE, Cause, Causes
+from vmmlab.course.model import Step
 from vmmlab.failure import Failure
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.grade import CheckGrade, Grade, grade_lab
 from vmmlab.grading.request import RunnerFactory, RunRequest
 from vmmlab.images.model import Diagnostic as BuildDiagnostic
 from vmmlab.probes.scenario import Scenario
-from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, FirstStep, Report
+from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, Report, StepPlace
 
 
 def report_lab(
@@ -94,7 +95,7 @@ def report_of(
     causes = causes_for(grade.request) if causes is None else causes
     again = _command(grade, "DIR") if again is None else again
     request = grade.request
-    checks = tuple(_check(one, causes, again, request) for one in grade.checks)
+    checks = tuple(_check(grade, one, causes, again) for one in grade.checks)
     return Report(
         schema=SCHEMA,
         mode=request.mode,
@@ -118,7 +119,7 @@ def report_of(
         review=bool(grade.review),
         review_reasons=grade.review,
         partial_run=grade.partial,
-        first_step=_first_step(grade),
+        first_step=_first_step(grade, checks),
         notes=tuple(dict.fromkeys([*notes, *grade.notes, *grade.facts.notes])),
         duration_s=round(grade.duration_s, 3),
     )
@@ -140,10 +141,8 @@ def _command(grade: Grade, submission: str) -> list[str]:
     return words
 
 
-def _check(
-    one: CheckGrade, causes: Causes, again: Sequence[str], request: RunRequest
-) -> CheckReport:
-    result, check = one.result, one.result.check
+def _check(grade: Grade, one: CheckGrade, causes: Causes, again: Sequence[str]) -> CheckReport:
+    request, result, check = grade.request, one.result, one.result.check
     failure = result.failure or Failure("")
     cause = causes.of(failure.cause)
     return CheckReport(
@@ -177,6 +176,7 @@ def _check(
         numbers=_numbers(request, check.also, failure.cohort),
         again=shlex.join([*again, "-k", check.id]),
         step=one.spec.step,
+        mistake=_mistake(grade, one, cause),
         infra=result.infra,
         review=result.review,
     )
@@ -240,19 +240,43 @@ def _diagnostics(found: Sequence[BuildDiagnostic]) -> tuple[Diagnostic, ...]:
     )
 
 
-def _first_step(grade: Grade) -> FirstStep | None:
-    """Return the first step of the lab whose checks do not all pass, and where its TODO stands."""
-    missing = {one.spec.step for one in grade.checks if one.result.outcome != "pass"}
-    request = grade.request
-    for step in request.course.lab(request.lab).steps:
-        if step.id in missing:
-            mark = f"TODO({step.id})".encode()
-            lines = request.files.get(step.file, b"").split(b"\n")
-            return FirstStep(
-                id=step.id,
-                title=Message(step.title),
-                file=step.file,
-                function=step.function,
-                line=next((number for number, line in enumerate(lines, 1) if mark in line), None),
-            )
-    return None
+def _mistake(grade: Grade, one: CheckGrade, cause: Cause) -> StepPlace | None:
+    """Return the step that contains the mistake for which a check fails; None if it does not.
+
+    The failure itself may know the step or the function; or else the cause, or at last the check,
+    whose points are of one step.
+    """
+    failure = one.result.failure
+    if failure is None:
+        return None
+    steps = grade.request.course.lab(grade.request.lab).steps
+    writing = [step.id for step in steps if step.function == failure.function]
+    if one.spec.step in writing:
+        writing = [one.spec.step]
+    known = [failure.step, cause.step, *writing[:1], one.spec.step]
+    named = next((step for step in known if step), None)
+    return next((_place(grade, step) for step in steps if step.id == named), None)
+
+
+def _first_step(grade: Grade, checks: Sequence[CheckReport]) -> StepPlace | None:
+    """Return the first step that contains a mistake, or else the first one that earns nothing yet.
+
+    A check that waits for another one shows no mistake of its own.
+    """
+    steps = grade.request.course.lab(grade.request.lab).steps
+    wrong = {check.mistake.id for check in checks if check.mistake is not None}
+    waiting = {check.step for check in checks if check.outcome != "pass"}
+    return next((_place(grade, step) for step in steps if step.id in (wrong or waiting)), None)
+
+
+def _place(grade: Grade, step: Step) -> StepPlace:
+    """Return a step with the line of its TODO in the student's file, if it still stands there."""
+    mark = f"TODO({step.id})".encode()
+    lines = grade.request.files.get(step.file, b"").split(b"\n")
+    return StepPlace(
+        id=step.id,
+        title=Message(step.title),
+        file=step.file,
+        function=step.function,
+        line=next((number for number, line in enumerate(lines, 1) if mark in line), None),
+    )

@@ -82,6 +82,16 @@ class Case(_Model):
     message: ReportText = Field("", description="the failure in one line")
 
 
+class StepPlace(_Model):
+    """A step, and where the student writes it."""
+
+    id: str
+    title: ReportText
+    file: str
+    function: str
+    line: int | None = Field(None, description="where its TODO still stands; null: it is gone")
+
+
 class CheckReport(_Model):
     """How one check ended."""
 
@@ -106,20 +116,13 @@ class CheckReport(_Model):
     numbers: ReportText = Field("", description="how that cohort differs from the student's own")
     again: Plain = Field(description="the command that runs just this check again")
     step: str | None = Field(None, description="the step of the lab that earns these points")
+    mistake: StepPlace | None = Field(
+        None, description="the step that contains the mistake; null: the check does not fail"
+    )
     infra: Plain | None = Field(None, description="for the lab author: what broke")
     review: ReportText = Field(
         "", description="why a person should look at this check; empty: there is no need"
     )
-
-
-class FirstStep(_Model):
-    """The first step of the lab whose checks do not all pass."""
-
-    id: str
-    title: ReportText
-    file: str
-    function: str
-    line: int | None = Field(None, description="where its TODO still stands; null: it is gone")
 
 
 class Report(_Model):
@@ -154,7 +157,9 @@ class Report(_Model):
     )
     review_reasons: tuple[ReportText, ...] = Field((), description="why; empty without `review`")
     partial_run: bool = Field(False, description="only some checks ran: this is not a grade")
-    first_step: FirstStep | None = None
+    first_step: StepPlace | None = Field(
+        None, description="the first step that is missing or contains a mistake"
+    )
     notes: tuple[ReportText, ...] = ()
     duration_s: float = Field(ge=0)
 

@@ -223,7 +223,7 @@ def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, Tex
             label("step"),
             msg(
                 "{step}, seed {seed}, cohort {cohort}",
-                step=check.step or "-",
+                step=_step(check),
                 seed=report.seed,
                 cohort=check.cohort or report.cohort,
             ),
@@ -236,6 +236,14 @@ def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, Tex
         )
     else:
         yield label("waiting"), ", ".join(other.id for other in group.waiting)
+
+
+def _step(check: CheckReport) -> Text:
+    """Return the step that contains the mistake, with its function and file."""
+    at = check.mistake
+    if at is None:
+        return check.step or "-"
+    return msg("{step}: {function} in {file}", step=at.id, function=at.function, file=at.file)
 
 
 def _cases(check: CheckReport, say: Reader) -> str:

@@ -8,7 +8,7 @@ from vmmlab.author import mutants
 from vmmlab.author.check_course.declared import named_causes
 from vmmlab.author.check_course.finding import Forgotten, of_error
 from vmmlab.base.errors import VmmlabError
-from vmmlab.base.message import Text, msg
+from vmmlab.base.message import Text, listed, msg
 from vmmlab.checks.causes import Causes
 from vmmlab.course.model import Course, Lab
 
@@ -54,6 +54,15 @@ def _hints(course: Course, lab: Lab, wanted: Mapping[str, Text]) -> Iterator[For
     except VmmlabError as error:
         yield of_error(error, file)
         return
+    steps = [step.id for step in lab.steps]
+    for cause, said in causes.items():
+        if said.step and said.step not in steps:
+            yield Forgotten(
+                file,
+                0,
+                msg("{cause}: this lab has no step {step}", cause=cause, step=said.step),
+                msg("name one of {steps}", steps=listed(steps)),
+            )
     for cause, by in wanted.items():
         if (cause not in causes or not causes[cause].hints) and lab.steps:
             yield Forgotten(
