@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -151,3 +152,22 @@ async def test_no_state_is_kept_between_two_looks(kernel: Kernels) -> None:
 
 
 WAIT_CODE = bytes(Ks(KS_ARCH_X86, KS_MODE_64).asm(WAIT, CODE[2])[0])
+
+
+PASSES = "l: nop; cmp dword ptr [rsi], 0; je l"
+
+
+@asynced
+async def test_a_cpu_that_comes_by_other_places_for_ever_is_not_waited_for(
+    kernel: Kernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kernel().machine(cpus=3) as m:
+        session = await playing(m, kernel(), (PASSES, WAIT))
+        await session.places.watch("loop", CODE[1])
+        await session.places.watch("never", LOST)
+        verdict, _ = await session.run_to(1, "never")
+        assert verdict == "budget"
+        monkeypatch.setattr("vmmlab.observe.session._PASSED_MOST", 10**9)
+        with pytest.raises(TimeoutError):  # without the limit each stop renews the patience
+            async with asyncio.timeout(2):
+                await session.run_to(1, "never")

@@ -15,6 +15,7 @@ from vmmlab.checks.failing import CheckFailed, CheckMistake
 from vmmlab.checks.scoring import Case
 from vmmlab.checks.subjects import JudgedCpu
 from vmmlab.diagnosis.bsp import bsp_stopped
+from vmmlab.diagnosis.cut_short import cut_short
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.failure import Failure
 from vmmlab.observe.cpu import CpuRecord
@@ -125,6 +126,10 @@ class _asking:
             first = what_stopped(self._check, boot) if isinstance(boot, Observation) else None
             if first is not None:
                 failure = replace(first, expected=failure.expected or first.expected)
+                about = [boot]
+                break
+            if isinstance(boot, Observation) and boot.how_ended in ("timeout", "lost"):
+                failure = cut_short(boot, failure)
                 about = [boot]
                 break
         cohorts = {boot.cohort for boot in about if isinstance(boot, Observation)}

@@ -6,6 +6,7 @@ from typing import Final
 
 from vmmlab.base.message import Text, listed, msg
 from vmmlab.diagnosis.bsp import bsp_stopped, code_text
+from vmmlab.diagnosis.cut_short import cut_short
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.diagnosis.trampoline import died_in_trampoline, missed_trampoline
 from vmmlab.failure import Failure
@@ -49,6 +50,10 @@ def why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure:
     """
     if todo := stopped_at_todo(boot, [cpu]):
         return todo
+    return cut_short(boot, _why_not(boot, cpu, milestone))
+
+
+def _why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure:
     if milestone == AP_ENTRY and (low := _at_physical_ap_entry(boot, cpu)):
         return low
     high = cpu.highest
@@ -89,6 +94,10 @@ def why_not_all_parked(boot: Observation) -> Failure | None:
     for ap in boot.aps:
         if not ap.reached(NUMBERED):
             return why_not(boot, ap, NUMBERED)
+    return cut_short(boot, _not_parked(boot))
+
+
+def _not_parked(boot: Observation) -> Failure:
     bsp = boot.bsp
     if bsp.end_kind != "parked" and not boot.at("bsp_proc"):
         return Failure(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
 import os
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
+from vmmlab.base.text import clean_line
 from vmmlab.checks import Scenario
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
@@ -30,8 +32,10 @@ from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions, Diagnostic, Image, ObjectPatch
 from vmmlab.images.prebuilt import source_of
 from vmmlab.images.sources import Prebuilt
-from vmmlab.machine import Machine, MachineSpec
+from vmmlab.machine import Limits, Machine, MachineSpec
 from vmmlab.observe.boot import observe
+from vmmlab.observe.evidence import Lost
+from vmmlab.observe.lost import BootLost, not_booted
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.session import Session
 from vmmlab.observe.view import Inputs
@@ -93,8 +97,37 @@ def build_options(
     )
 
 
+class GradeClock:
+    """How much time the boots of one grade have left.
+
+    The limit is that of an idle host, times the least factor that a boot has measured: boots that
+    keep the host busy must not earn time by that.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._limit_s = math.inf
+
+    def note(self, limits: Limits) -> None:
+        """Take into account how slow this host is, as a boot has found.
+
+        Args:
+            limits: those of the boot.
+        """
+        self._limit_s = min(self._limit_s, limits.grade_s)
+
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() - self._began >= self._limit_s
+
+
 async def boot(
-    image: Image, scenario: Scenario, cohort: Cohort, seed: int, sandbox: Sandbox
+    image: Image,
+    scenario: Scenario,
+    cohort: Cohort,
+    seed: int,
+    sandbox: Sandbox,
+    clock: GradeClock | None = None,
 ) -> Observation:
     """Boot one scenario and observe it.
 
@@ -104,47 +137,57 @@ async def boot(
         cohort: whose numbers are in the image.
         seed: seed of the boot's inputs.
         sandbox: where QEMU runs.
+        clock: how much time the grade has left; None for no limit but the boot's own.
 
     Raises:
-        InfraError: QEMU could not be started, or died although the guest did not end it.
+        BootLost: QEMU could not be started, or died although the guest did not end it.
     """
+    clock = clock or GradeClock()
     with tempfile.TemporaryDirectory(prefix="vmmlab-modules-") as folder:
-        modules: list[Path] = []
-        for number in range(scenario.modules):
-            modules.append(Path(folder) / f"module{number}")
-            modules[-1].write_bytes(inputs.module(seed, number))
-        spec = MachineSpec(
-            kernel=image.kernel,
-            cpus=scenario.cpus,
-            sockets=scenario.sockets,
-            acpi=scenario.acpi,
-            memory_mib=scenario.memory_mib or inputs.memory_mib(seed, scenario.name),
-            firmware=scenario.firmware,
-            cmdline=inputs.command_line(seed, scenario.name, scenario.cmdline),
-            modules=tuple(modules),
+        spec = _spec(image, scenario, seed, Path(folder))
+        given = Inputs(
+            scenario=scenario.name,
+            cohort=cohort.name,
+            seed=seed,
+            cpus=spec.cpus,
+            apic_ids=spec.apic_ids,
+            apinit_addr=cohort.apinit_addr,
+            apinit_offset=cohort.apinit_offset,
+            stack_size=cohort.stack_size,
+            pcpu_pad=cohort.pcpu_pad,
+            arch=image.options.arch,
         )
-        async with Machine(spec, sandbox) as machine:
-            return await _observe(machine, image, scenario, cohort, seed)
+        if clock.over():
+            return not_booted(given, image.symbols, Lost("no-time"), "timeout")
+        try:
+            async with Machine(spec, sandbox) as machine:
+                clock.note(machine.limits)
+                probe = make_probe(scenario.probe, dict(scenario.options))
+                session = Session(machine, image.symbols, given)
+                return await observe(session, probe, clock.over)
+        except BootLost:
+            raise
+        except InfraError as error:
+            lost = Lost("refused", clean_line(str(error.found)))
+            raise BootLost(error, not_booted(given, image.symbols, lost)) from error
 
 
-async def _observe(
-    machine: Machine, image: Image, scenario: Scenario, cohort: Cohort, seed: int
-) -> Observation:
-    """Let the scenario's probe drive a machine that has not started yet."""
-    given = Inputs(
-        scenario=scenario.name,
-        cohort=cohort.name,
-        seed=seed,
-        cpus=machine.spec.cpus,
-        apic_ids=machine.spec.apic_ids,
-        apinit_addr=cohort.apinit_addr,
-        apinit_offset=cohort.apinit_offset,
-        stack_size=cohort.stack_size,
-        pcpu_pad=cohort.pcpu_pad,
-        arch=image.options.arch,
+def _spec(image: Image, scenario: Scenario, seed: int, folder: Path) -> MachineSpec:
+    """Return the machine of a scenario; its modules are written into `folder`."""
+    modules: list[Path] = []
+    for number in range(scenario.modules):
+        modules.append(folder / f"module{number}")
+        modules[-1].write_bytes(inputs.module(seed, number))
+    return MachineSpec(
+        kernel=image.kernel,
+        cpus=scenario.cpus,
+        sockets=scenario.sockets,
+        acpi=scenario.acpi,
+        memory_mib=scenario.memory_mib or inputs.memory_mib(seed, scenario.name),
+        firmware=scenario.firmware,
+        cmdline=inputs.command_line(seed, scenario.name, scenario.cmdline),
+        modules=tuple(modules),
     )
-    probe = make_probe(scenario.probe, dict(scenario.options))
-    return await observe(Session(machine, image.symbols, given), probe)
 
 
 def _cost(scenario: Scenario) -> float:
@@ -171,6 +214,7 @@ class LabRunner:
         self._running: set[asyncio.Task[Any]] = set()
         self._warnings: dict[Diagnostic, None] = {}
         self._times = {"build": 0.0, "boots": 0.0}
+        self._clock = GradeClock()
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
         self._versions = self._pool.submit(tool_versions)
         self._loop = asyncio.new_event_loop()
@@ -269,7 +313,9 @@ class LabRunner:
         began = time.monotonic()
         request = self._request
         files: Mapping[str, bytes] = request.files
-        if request.mode == "own":
+        if request.reference_only:
+            image = self._builder.build_reference(cohort, options)
+        elif request.mode == "own":
             image = self._builder.build_own(files, cohort, options)
         else:
             image = self._builder.build(request.lab, files, cohort, options)
@@ -297,6 +343,6 @@ class LabRunner:
         async with self._slots:
             began = time.monotonic()
             cohort = request.cohort_of(scenario)
-            seen = await boot(built, scenario, cohort, request.seed, self._sandbox)
+            seen = await boot(built, scenario, cohort, request.seed, self._sandbox, self._clock)
             self._times["boots"] += time.monotonic() - began
             return seen

@@ -20,6 +20,7 @@ from vmmlab.base.message import msg
 from vmmlab.checks.declaring import Check, declared_in
 from vmmlab.checks.judging import judge
 from vmmlab.checks.scoring import Case
+from vmmlab.grading.crashes import crashed, second_opinion
 from vmmlab.grading.items import STATUS, Waits, refuse_pytest, result_of, show, text_of
 from vmmlab.grading.loading import LabPackage
 from vmmlab.grading.results import CheckResult
@@ -226,6 +227,8 @@ class Engine:
         elif error is not None or call.when == "call":
             output = text_of(report)
             result = result_of(bound.check, bound.cases, error, call.when, output)
+            if crashed(result, error) and call.when == "call":
+                result = second_opinion(bound.run, result)
             if bound.result is None or result.outcome == "infra-error":  # a plugin may break after
                 bound.result = result
                 bound.run.record(result)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Final
 
@@ -15,6 +16,8 @@ from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.grading.request import RunFacts, Runner, RunnerFactory, RunRequest
 from vmmlab.images.model import BuildFailed
+from vmmlab.observe.lost import BootLost
+from vmmlab.observe.observation import Observation
 from vmmlab.probes.scenario import Scenario
 
 BOOTS_AT_MOST: Final = 3
@@ -44,6 +47,7 @@ class Observations:
         self._prepared: set[Scenario] = set()
         self._seen: dict[Scenario, object | Exception] = {}
         self._traces: dict[Scenario, TracebackType | None] = {}
+        self._others: dict[bool, Runner] = {}
         self._began = self._ended = time.monotonic()
 
     @property
@@ -91,6 +95,8 @@ class Observations:
             try:
                 return runner.observe(scenario)
             except InfraError as error:
+                if isinstance(error, BootLost) and attempt > 1 and self._reference_boots(scenario):
+                    return error.seen  # what the submission did to the machine
                 if attempt == BOOTS_AT_MOST:
                     return error
                 self.notes.append(
@@ -108,8 +114,41 @@ class Observations:
                 return error
         raise AssertionError("unreachable")
 
+    def _reference_boots(self, scenario: Scenario) -> bool:
+        """Whether a boot of the kit's own objects is not lost in the same scenario."""
+        try:
+            seen = self.reference(scenario)
+        except Exception:  # whatever it is, it is not the submission's doing
+            return False
+        return not isinstance(seen, Observation) or seen.how_ended not in ("lost", "timeout")
+
+    def again(self, scenario: Scenario) -> object:
+        """Return the Observation of another boot of the submission.
+
+        Raises:
+            Exception: whatever went wrong in that boot.
+        """
+        return self._other(reference_only=False).observe(scenario)
+
+    def reference(self, scenario: Scenario) -> object:
+        """Return the Observation of a boot in which every lab is the kit's own.
+
+        Raises:
+            Exception: whatever went wrong in that boot.
+        """
+        return self._other(reference_only=True).observe(scenario)
+
+    def _other(self, *, reference_only: bool) -> Runner:
+        if reference_only not in self._others:
+            request = replace(self._request, reference_only=reference_only)
+            self._others[reference_only] = self._make(request)
+        return self._others[reference_only]
+
     def close(self) -> None:
         """Take the runner's facts and end it. Safe to call again."""
+        for other in self._others.values():
+            other.close()
+        self._others.clear()
         runner, self._runner = self._runner, None
         if runner is None:
             return

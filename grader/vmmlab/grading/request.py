@@ -34,6 +34,7 @@ class RunRequest:
         prebuilt: folder of prebuilt labs, for a course without its reference.
         compiler: "gcc" or "clang".
         opt: optimisation of the submitted files where a scenario names none; None: -O2.
+        reference_only: boot the prebuilt objects of all labs; no submitted file is used.
     """
 
     course: Course
@@ -47,6 +48,7 @@ class RunRequest:
     prebuilt: Path | None = None
     compiler: str = "gcc"
     opt: str | None = None
+    reference_only: bool = False
 
     def cohort_of(self, scenario: Scenario) -> Cohort:
         """Return the cohort that a scenario is built for."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _STOP_WITHIN_S = 1.0
+_UTIME, _STIME = 14, 15  # fields of /proc/PID/stat (proc(5)), from 1
 
 
 def end_tree(pid: int) -> None:
@@ -45,6 +46,22 @@ def children(pid: int) -> list[int]:
     except (ProcessLookupError, PermissionError):
         return []
     return found
+
+
+def processor_time_s(pid: int) -> float | None:
+    """Return the processor time of a process and its running descendants, in seconds.
+
+    Args:
+        pid: the process.
+
+    Returns:
+        The time; None where there is no /proc, or no such process.
+    """
+    fields = _stat(_PROC / str(pid))
+    if len(fields) < _STIME:
+        return None
+    own = (int(fields[_UTIME - 3]) + int(fields[_STIME - 3])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(processor_time_s(child) or 0.0 for child in children(pid))
 
 
 def _until_stopped(pid: int) -> None:

@@ -101,6 +101,13 @@ class Builder:
         """
         return self._image("all", tuple(self._labs.values()), files, cohort, options)
 
+    def build_reference(self, cohort: CohortLike, options: BuildOptions | None = None) -> Image:
+        """Return the image in which every lab is prebuilt: what a boot of it shows is the kit's.
+
+        Args and raises as for `build`.
+        """
+        return self._image("reference", (), {}, cohort, options)
+
     def merged(
         self,
         lab: str,

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
+from vmmlab.base.errors import InfraError
+from vmmlab.base.message import msg
+from vmmlab.base.text import clean_line
 from vmmlab.images.layout import VMM_BASE
+from vmmlab.machine import MachineDied
 from vmmlab.machine.gdb import Stop
 from vmmlab.observe import deadlock
+from vmmlab.observe.deadline import Deadline
+from vmmlab.observe.evidence import Lost
 from vmmlab.observe.faults import note_exception
+from vmmlab.observe.lost import BootLost, lost_boot
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit, HowEnded, Observation
 from vmmlab.observe.record import record
@@ -18,6 +28,8 @@ from vmmlab.observe.view import FILLED
 from vmmlab.x86.encode import INT3
 
 _PHYSICAL_0_BYTES: Final = 16
+_ROUNDS_MOST: Final = 256
+"""Times that a CPU comes to the same place; one that comes more often goes round for ever."""
 
 
 class Watching(Protocol):
@@ -37,27 +49,55 @@ class Watching(Protocol):
         """Called when nothing has happened for a while; True if the boot should go on."""
 
 
-async def observe(session: Session, probe: Watching) -> Observation:
-    """Boot, watch and return what was seen.
+async def observe(
+    session: Session, probe: Watching, over: Callable[[], bool] = lambda: False
+) -> Observation:
+    """Boot, watch and return what was seen, within the time limit of a boot.
 
     Args:
         session: a started machine; no CPU has run yet.
         probe: what the boot is watched for.
+        over: whether there is no time left for another reason, such as the grade's limit.
 
     Raises:
-        MachineDied: QEMU ended although the guest did not ask for it.
+        BootLost: QEMU ended although the guest did not ask for it, or answered no more.
     """
-    began = time.monotonic()
+    limits, machine = session.limits, session.view.machine
+    deadline = Deadline(limits.total_s, limits.work_s, machine.worked_s, over)
+    how: HowEnded = "lost"
+    try:
+        try:
+            async with deadline.enforced():
+                how = await _boot(session, probe)
+        except TimeoutError:
+            how = "timeout"
+        async with asyncio.timeout(limits.last_s):
+            await session.halt()
+            return await record(session, how, time.monotonic() - deadline.began)
+    except (InfraError, TimeoutError) as error:
+        wall_s = time.monotonic() - deadline.began
+        died = isinstance(error, MachineDied)
+        lost = Lost("ended" if died else "no-answer", _words(error))
+        if how == "timeout" and not died:
+            return lost_boot(session, lost, "timeout", wall_s)
+        cause = error if isinstance(error, InfraError) else InfraError(msg("QEMU does not answer."))
+        raise BootLost(cause, lost_boot(session, lost, "lost", wall_s)) from error
+
+
+def _words(error: Exception) -> str:
+    """Return what QEMU said at its end."""
+    return clean_line(str(error.found)) if isinstance(error, MachineDied) else ""
+
+
+async def _boot(session: Session, probe: Watching) -> HowEnded:
     await session.places.watch("vmm_main")
     stop = await session.go(timeout_s=session.limits.start_s)
     session.view.since_s = time.time()
     if stop.kind == "break":
         await session.arrive(stop)
         await _prepare(session, probe)
-        how = await _watch(session, probe)
-    else:
-        how = "shutdown" if stop.kind == "shutdown" else "quiet"
-    return await record(session, how, time.monotonic() - began)
+        return await _watch(session, probe)
+    return "shutdown" if stop.kind == "shutdown" else "quiet"
 
 
 async def _prepare(session: Session, probe: Watching) -> None:
@@ -82,8 +122,8 @@ async def _prepare(session: Session, probe: Watching) -> None:
 
 
 async def _watch(session: Session, probe: Watching) -> HowEnded:
-    end = time.monotonic() + session.limits.total_s
-    while time.monotonic() < end:
+    rounds: Counter[tuple[int, str]] = Counter()
+    while True:
         stop = await _next_event(session)
         if stop.kind == "shutdown":
             return "shutdown"
@@ -92,6 +132,10 @@ async def _watch(session: Session, probe: Watching) -> HowEnded:
                 continue
             return "quiet"
         hit = await session.arrive(stop)
+        if hit is not None:
+            rounds[hit.cpu, hit.place] += 1
+            if rounds[hit.cpu, hit.place] > _ROUNDS_MOST:
+                return "quiet"
         if hit is not None and not session.ended:
             await note_exception(session, hit)
             await probe.hit(session, hit)
@@ -101,7 +145,6 @@ async def _watch(session: Session, probe: Watching) -> HowEnded:
             return "shown"
         if all(log.rest for log in session.log.cpus):
             return "complete"
-    return "quiet"
 
 
 async def _next_event(session: Session) -> Stop:

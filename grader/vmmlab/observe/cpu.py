@@ -240,7 +240,8 @@ class CpuRecord(CpuFindings):
         end: registers when the boot ended.
         end_kind: how it ended: the kind of a rest place (`milestones.rest_place`), or
             "waiting-for-sipi", "halted", "shutdown", "running", "held"; "shown" if the probe had
-            seen what it wanted and stopped.
+            seen what it wanted and stopped; "lost" if QEMU was lost, then `end` is where the CPU
+            was last seen.
         end_place: where it ended.
         end_code: the instruction it was at, as text.
         stackaddr: `currentcpu->stackaddr` at the end, if the CPU has per-CPU data.

@@ -40,6 +40,24 @@ class Interleaving:
     end_place: Place
 
 
+LostHow = Literal["ended", "no-answer", "refused", "no-time"]
+"""How a machine was lost: QEMU ended in the middle of the boot; it answered no more; it refused to
+start with this image; or there was no time left to start it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A machine of which nothing more could be seen.
+
+    Args:
+        how: how it was lost.
+        said: QEMU's last words and its exit status, "" if there are none; for people.
+    """
+
+    how: LostHow
+    said: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Physical0:
     """The first 16 bytes of physical memory.

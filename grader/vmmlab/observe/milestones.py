@@ -53,6 +53,7 @@ _ENDINGS: Final[dict[str, Message]] = {
     label("running"): msg("running"),
     label("held"): msg("held"),
     label("shown"): msg("shown"),
+    label("lost"): msg("lost with QEMU"),
 }
 
 

@@ -21,6 +21,7 @@ from vmmlab.observe.evidence import (
     Delay,
     Interleaving,
     Lock,
+    Lost,
     Multiboot,
     OfLab,
     Physical0,
@@ -36,13 +37,15 @@ BROADCAST: Final = 0xFF
 NUM_OF_PCPU = 512
 """The number of a CPU is below it (include/pcpu.h)."""
 
-HowEnded = Literal["complete", "shutdown", "quiet", "shown"]
+HowEnded = Literal["complete", "shutdown", "quiet", "shown", "timeout", "lost"]
 """How a boot ended.
 
 complete: every CPU came to rest at a place that ends a boot.
 shutdown: a triple fault or a reset.
 quiet: nothing more happened within the limit, or nothing could (`deadlock`).
 shown: the probe had seen enough.
+timeout: the time limit of the boot, or of all boots of the grade, was reached.
+lost: QEMU ended or answered no more, or it refused the image; a reference boots in its place.
 """
 
 
@@ -197,6 +200,7 @@ class Observation:
         how_ended: how the boot ended.
         restarted: whether something reset the BSP, so that the VMM began a second time.
         serial: what the guest printed; for people, never for points.
+        lost: why nothing more is known, if `how_ended` is "lost" or the boot did not begin.
         wall_s: seconds from the entry of vmm_main to the end of the boot.
         apic_ids: the APIC id of each CPU by its index; empty: the index itself.
         cohort: name of the cohort that the image was built for.
@@ -229,6 +233,7 @@ class Observation:
     lab: OfLab | None = None
     restarted: bool = False
     serial: str = ""
+    lost: Lost | None = None
     wall_s: float = 0.0
     cohort: str = ""
     later: tuple[str, ...] = field(default=())

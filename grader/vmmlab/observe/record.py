@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Final
+from typing import Any, Final
 
 from vmmlab.observe.cpu import CpuRecord, CpuState
 from vmmlab.observe.evidence import Counters
 from vmmlab.observe.faults import note_triple_faults
+from vmmlab.observe.log import CpuLog, Log
 from vmmlab.observe.observation import HowEnded, Observation
+from vmmlab.observe.place import Place
 from vmmlab.observe.session import Session
-from vmmlab.observe.view import NO_INSTRUCTION
+from vmmlab.observe.view import NO_INSTRUCTION, Inputs, SymbolTable
 
 _SYMBOLS: Final = (
     "boot_stack", "boot_stack_top", "bspinitproc1", "bsp_proc", "ap_proc", "ap_entry",
@@ -30,9 +32,28 @@ async def record(session: Session, how: HowEnded, wall_s: float) -> Observation:
     if how == "shutdown":
         await note_triple_faults(session)
     counters = await _counters(session)
-    view, log, inputs = session.view, session.log, session.inputs
-    symbols = {name: found for name in _SYMBOLS if (found := view.symbols.maybe(name)) is not None}
-    cpus = tuple([await _cpu_record(session, cpu, how) for cpu in range(inputs.cpus)])
+    cpus = tuple([await _cpu_record(session, cpu, how) for cpu in range(session.inputs.cpus)])
+    made = assembled(session.inputs, session.view.symbols, session.log, cpus, how)
+    return replace(made, **read_outside(session), counters=counters, wall_s=wall_s)
+
+
+def read_outside(session: Session) -> dict[str, Any]:
+    """Return the fields of the Observation that are read without asking the machine."""
+    return {"icr": session.view.icr(), "serial": session.view.machine.serial()}
+
+
+def assembled(
+    inputs: Inputs, symbols: SymbolTable, log: Log, cpus: tuple[CpuRecord, ...], how: HowEnded
+) -> Observation:
+    """Return the Observation of what was written down, without what the machine still knows.
+
+    Args:
+        inputs: what the boot was given.
+        symbols: of its image.
+        log: what was written down.
+        cpus: a record of each CPU.
+        how: how the boot ended.
+    """
     return Observation(
         scenario=inputs.scenario,
         cohort=inputs.cohort,
@@ -41,15 +62,15 @@ async def record(session: Session, how: HowEnded, wall_s: float) -> Observation:
         apinit_addr=inputs.apinit_addr,
         apinit_offset=inputs.apinit_offset,
         stack_size=inputs.stack_size,
-        symbols=symbols,
+        symbols={name: found for name in _SYMBOLS if (found := symbols.maybe(name)) is not None},
         cpus=cpus,
         hits=tuple(log.hits),
-        icr=view.icr(),
+        icr=(),
         interleavings=tuple(log.interleavings),
         physical_0=log.physical_0,
         trampoline=log.trampoline,
         bringup=log.bringup,
-        counters=counters,
+        counters=Counters(),
         how_ended=how,
         multiboot=log.multiboot,
         switch=log.switch,
@@ -59,8 +80,6 @@ async def record(session: Session, how: HowEnded, wall_s: float) -> Observation:
         barrier=log.barrier,
         lab=log.lab,
         restarted=log.restarted,
-        serial=view.machine.serial(),
-        wall_s=wall_s,
         apic_ids=inputs.apic_ids,
     )
 
@@ -94,15 +113,31 @@ async def _cpu_record(session: Session, cpu: int, how: HowEnded) -> CpuRecord:
         place = log.died_at
     else:
         place = replace(view.place(state), caller=await view.caller(cpu, state))
-    return CpuRecord(
-        index=cpu,
-        milestones=dict(log.milestones),
-        steps=tuple(log.steps),
-        end=state,
+    return replace(
+        written_down(cpu, log, state),
         end_kind=kind,
         end_place=place,
         end_code=code,
         stackaddr=await view.stackaddr(state),
+    )
+
+
+def written_down(cpu: int, log: CpuLog, end: CpuState) -> CpuRecord:
+    """Return the record of a CPU as far as it was written down.
+
+    Args:
+        cpu: its index.
+        log: what was written down of it.
+        end: its registers at the end.
+    """
+    return CpuRecord(
+        index=cpu,
+        milestones=dict(log.milestones),
+        steps=tuple(log.steps),
+        end=end,
+        end_kind=log.rest or "lost",
+        end_place=log.died_at or Place(end.pc, "elsewhere"),
+        end_code=NO_INSTRUCTION,
         allocations=tuple(log.allocations),
         **{one.name: getattr(log.found, one.name) for one in fields(log.found)},
     )

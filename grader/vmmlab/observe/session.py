@@ -36,6 +36,7 @@ RESTARTED: Final = "early_init"
 _WITH_TEXT: Final = ("vmm_todo", "call_initfunc", "panic")  # their first argument is a C string
 _RUN_ATTEMPTS: Final = 8  # times that a CPU may take long before it is said to wait
 _SHORT_ATTEMPTS: Final = 3  # before them: each twice as long as the last, up to `limits.alone_s`
+_PASSED_MOST: Final = 64  # places that a CPU passes on its way to the one where it is to come
 _SPIN_BUDGET: Final = 200  # instructions in which a waiting CPU's state repeats
 SPIN_REPEATS: Final = 1
 """Times that the same registers may be seen again before a CPU "waits"."""
@@ -170,6 +171,12 @@ class Session:
                 self._noted.pop(stop.cpu, None)
             return stop
         return Stop("interrupt")
+
+    async def halt(self) -> None:
+        """Stop the machine if it runs: a probe may have been interrupted while it waited."""
+        if self.gdb.running:
+            stop = await self.gdb.interrupt()
+            self.ended = self.ended or stop.kind in ("shutdown", "exit")
 
     async def step(self, cpu: int, *, peek: Iterable[tuple[int, int]] = ()) -> bool:
         """Execute one instruction of one CPU while all others stand still.
@@ -309,14 +316,15 @@ class Session:
     ) -> tuple[Verdict, CpuState]:
         """Let one CPU run alone until it comes to one of the places, or nothing happens.
 
-        Other places that it passes are written down on the way.
+        Other places that it passes are written down on the way. A CPU that passes many of them goes
+        round, and has used up its budget.
 
         Args:
             cpu: which CPU runs.
             places: where it is to come.
             patience_s: how long nothing may happen, in seconds; `limits.alone_s` if None.
         """
-        while True:
+        for _ in range(_PASSED_MOST):
             stop = await self.go([cpu], patience_s or self.limits.alone_s)
             if stop.kind == "shutdown":
                 return "shutdown", await self.view.state(cpu)
@@ -330,3 +338,4 @@ class Session:
                 return "reached", state
             if hit and hit.place in rest_places():
                 return "halted", state
+        return "budget", state

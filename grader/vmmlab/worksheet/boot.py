@@ -148,6 +148,8 @@ _ENDINGS = {
     "shutdown": msg("a CPU reset the machine (triple fault)"),
     "quiet": msg("it had not come to an end when the time was over"),
     "shown": msg("stopped when enough had been seen"),
+    "timeout": msg("it was ended after its time limit"),
+    "lost": msg("QEMU was lost"),
 }
 
 

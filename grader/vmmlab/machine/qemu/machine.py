@@ -217,6 +217,10 @@ class Machine:
         assert pid is not None
         return pid
 
+    def worked_s(self) -> float | None:
+        """Return the processor time that QEMU has used so far, seconds; None if unknown."""
+        return self._process.worked_s()
+
     @property
     def tried(self) -> bool:
         """Whether the project was tested with this version of QEMU."""

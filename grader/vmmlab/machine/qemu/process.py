@@ -30,7 +30,7 @@ from typing import Protocol
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.host import toolroots
-from vmmlab.host.processes import end_tree
+from vmmlab.host.processes import end_tree, processor_time_s
 from vmmlab.machine.qemu.command import argv
 from vmmlab.machine.spec import MachineSpec
 
@@ -164,6 +164,10 @@ class Process:
         await loop.sock_recv(self._gate, 1)
         with contextlib.suppress(OSError):  # it is gone: the end of the debug stub tells why
             await loop.sock_sendall(self._gate, b"\n")
+
+    def worked_s(self) -> float | None:
+        """Return the processor time used so far, seconds; None if unknown."""
+        return None if self._process is None else processor_time_s(self._process.pid)
 
     def exit_code(self) -> int | None:
         """Return the exit code, negative for a signal; None if there is no process or it runs."""

@@ -1,0 +1,65 @@
+"""Boots that ran out of time or lost their QEMU: what did not happen in them, and why."""
+
+from __future__ import annotations
+
+import pytest
+from handmade import INIT, ap, boot, code
+
+from vmmlab.diagnosis.aps import why_not, why_not_all_parked
+from vmmlab.diagnosis.cut_short import cut_short
+from vmmlab.failure import Failure
+from vmmlab.observe.evidence import Lost
+from vmmlab.observe.milestones import AP_ENTRY, NUMBERED, OWN_STACK
+
+WANTED = Failure("ap-not-numbered", cpu=1, expected="a number", observed="it has none")
+LOST = {
+    "ended": ("machine-lost", "QEMU itself ended"),
+    "no-answer": ("machine-lost", "answered no more"),
+    "refused": ("machine-lost", "refused"),
+    "no-time": ("no-time-left", "took all the time"),
+}
+
+
+def test_a_boot_that_came_to_its_own_end_changes_nothing():
+    assert cut_short(boot(ap()), WANTED) is WANTED
+
+
+def test_a_time_out_keeps_the_cause_and_says_what_the_cpus_did():
+    seen = boot(ap(OWN_STACK), ap(index=2), icr=(INIT,), how_ended="timeout")
+    found = cut_short(seen, WANTED)
+    assert (found.cause, found.timeout, found.expected) == (WANTED.cause, True, WANTED.expected)
+    text = str(found.observed)
+    assert text.startswith("it has none; the boot was ended after its time limit, with")
+    assert "CPU 1 at sync_all_processors+0x12" in text
+    assert "CPU 2 waiting for a SIPI" in text
+
+
+def test_of_many_cpus_only_the_first_are_shown():
+    seen = boot(*(ap(OWN_STACK, index=n) for n in range(1, 20)), how_ended="timeout")
+    assert len(str(cut_short(seen, WANTED).observed)) < 500
+
+
+@pytest.mark.parametrize(("how", "said"), LOST.items())
+def test_a_lost_machine_is_the_cause_of_what_is_missing(how, said):
+    cause, words = said
+    seen = boot(ap(OWN_STACK), how_ended="lost", lost=Lost(how, "killed; /root/secret/kernel"))
+    found = cut_short(seen, WANTED)
+    assert (found.cause, found.cpu, found.expected) == (cause, 1, WANTED.expected)
+    assert words in str(found.observed)
+    assert "/root" not in str(found.observed) + str(found.next), "QEMU's words are not shown"
+
+
+def test_the_diagnosis_of_aps_knows_both():
+    late = boot(ap(OWN_STACK), how_ended="timeout")
+    assert why_not(late, late.aps[0], NUMBERED).timeout
+    found = why_not_all_parked(late)
+    assert found is not None
+    assert found.timeout
+    gone = boot(ap(), how_ended="lost", lost=Lost("ended"))
+    assert why_not(gone, gone.aps[0], AP_ENTRY).cause == "machine-lost"
+
+
+def test_a_todo_is_a_todo_whatever_became_of_the_boot():
+    at_todo = ap(OWN_STACK, end_place=code("todo_lab4_3"))
+    seen = boot(at_todo, how_ended="timeout")
+    assert why_not(seen, seen.aps[0], NUMBERED).cause == "not-written-yet"

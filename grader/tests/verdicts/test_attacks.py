@@ -1,0 +1,115 @@
+"""Submissions that attack the grader: its time, its machine and its verdict."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.model import Course
+from vmmlab.course.reference import reference
+from vmmlab.grading.boots import LabRunner
+from vmmlab.grading.request import RunRequest
+from vmmlab.machine import Limits
+from vmmlab.observe.deadline import Deadline
+from vmmlab.observe.observation import Observation
+from vmmlab.probes import init_functions
+from vmmlab.report import Report
+
+Grade = Callable[..., Report]
+BOOT = init_functions(cpus=4)
+SLOWLY = """
+	uefi_booted = !mi_arg;
+	if (!uefi_booted)
+		memcpy (&mi, mi_arg, sizeof mi);
+	initfunc_init ();
+	for (;;) {
+		for (volatile int i = 0; i < 300000; i++);
+		initfunc_init ();
+	}
+"""
+"""Something happens again and again, so that no patience is ever at its end."""
+
+
+def replaced(course: Course, lab: str, file: str, function: str, body: str) -> dict[str, bytes]:
+    """Return the reference of a lab with another body of one function."""
+    files = dict(reference(course, [lab], None).of(lab))
+    text = files[file].decode()
+    match = re.search(rf"\n{function} \([^)]*\)\n\{{\n(.*?)\n\}}\n", text, re.DOTALL)
+    assert match is not None
+    files[file] = f"{text[: match.start(1)]}{body}{text[match.end(1) :]}".encode()
+    return files
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, **values: float) -> None:
+    """Boot with other limits."""
+    monkeypatch.setattr(Limits, "for_host", lambda factor=1.0: Limits(**values))
+
+
+def boot(course: Course, files: dict[str, bytes], most_s: float) -> Observation | None:
+    """Return what is seen of one boot of lab 1; None if it goes on for `most_s` seconds."""
+    request = RunRequest(
+        course=course,
+        lab="lab1",
+        files=files,
+        cohort=Cohort.derive("dev"),
+        seed=20,
+        sandbox_required=False,
+    )
+    with closing(LabRunner(request)) as runner:
+        runner.prepare([BOOT])
+        try:
+            return runner._boots[BOOT].result(most_s)
+        except TimeoutError:
+            return None
+
+
+def test_what_goes_on_for_ever_is_the_students_time_out(
+    course: Course, grade: Grade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited(monkeypatch, work_s=1.0)
+    report = grade("lab1", replaced(course, "lab1", "lab1/vmm_main.c", "vmm_main", SLOWLY))
+    late = [check for check in report.checks if check.outcome == "timeout"]
+    assert late
+    assert {check.points for check in late} == {0}
+    assert "ended after its time limit, with CPU 0 (BSP) at" in str(late[0].observed)
+    assert "vmm_main" in str(late[0].observed)
+
+
+def test_without_the_deadline_it_does_go_on(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Deadline, "passed", lambda self: False)
+    files = replaced(course, "lab1", "lab1/vmm_main.c", "vmm_main", SLOWLY)
+    assert boot(course, files, 8.0) is None
+
+
+def test_when_the_time_of_the_grade_is_over_no_boot_begins(
+    course: Course, grade: Grade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited(monkeypatch, grade_s=0.01)
+    began = time.monotonic()
+    report = grade("lab1", replaced(course, "lab1", "lab1/vmm_main.c", "vmm_main", SLOWLY))
+    assert {check.outcome for check in report.checks} == {"timeout", "skipped"}
+    assert report.points == 0
+    assert time.monotonic() - began < 50
+
+
+RENEWED = """
+	spinlock_unlock (apinitlock);
+	for (;;)
+		segment_init_ap (1);
+"""
+
+
+def test_places_that_nobody_asked_for_renew_no_patience(course: Course, grade: Grade) -> None:
+    """It was still running after 582 seconds."""
+    began = time.process_time()
+    report = grade("lab4", replaced(course, "lab4", "lab4/handshake.c", "apinitproc1", RENEWED))
+    failed = next(check for check in report.checks if check.outcome == "fail")
+    assert failed.id == "lab4.stack.own"
+    assert time.process_time() - began < 10

@@ -1,0 +1,65 @@
+"""What to say of a boot that ran out of time, or whose QEMU was lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from vmmlab.base.message import Text, listed, msg
+from vmmlab.failure import Failure
+from vmmlab.observe.observation import Observation
+
+_SHOWN: Final = 4  # CPUs
+_LOST: Final[dict[str, Text]] = {
+    "ended": msg("QEMU itself ended in the middle of the boot"),
+    "no-answer": msg("QEMU answered no more"),
+    "refused": msg("QEMU refused to start with this image"),
+    "no-time": msg("the boots before this one took all the time of the grade"),
+}
+
+
+def cut_short(boot: Observation, failure: Failure) -> Failure:
+    """Return a failure for want of something, as what it is in a boot that was cut short.
+
+    Args:
+        boot: the boot.
+        failure: what did not happen; returned as it is if the boot came to its own end.
+    """
+    if boot.lost is not None:
+        return _lost(boot, failure)
+    if boot.how_ended != "timeout":
+        return failure
+    end = msg("the boot was ended after its time limit, with {cpus}", cpus=_doing(boot))
+    observed = listed([failure.observed, end], "; ") if failure.observed else end
+    return replace(failure, timeout=True, observed=observed)
+
+
+def _lost(boot: Observation, failure: Failure) -> Failure:
+    assert boot.lost is not None
+    observed: Text = _LOST[boot.lost.how]
+    if boot.lost.how in ("ended", "no-answer"):
+        observed = msg("{lost}; last seen: {cpus}", lost=observed, cpus=_doing(boot))
+    return Failure(
+        "no-time-left" if boot.lost.how == "no-time" else "machine-lost",
+        cpu=failure.cpu,
+        place=failure.place,
+        expected=failure.expected,
+        observed=observed,
+        next=msg("Look at the checks that failed first: a boot there took too long.")
+        if boot.lost.how == "no-time"
+        else msg(
+            "The reference boots in the same machine, so your code does this to it. Which device, "
+            "port or size does it use that the handout does not speak of?"
+        ),
+        timeout=boot.how_ended == "timeout",
+    )
+
+
+def _doing(boot: Observation) -> Text:
+    """Return where the CPUs were, the first few of them."""
+    return listed(
+        msg("{cpu} waiting for a SIPI", cpu=cpu.name)
+        if cpu.end_kind == "waiting-for-sipi"
+        else msg("{cpu} at {place}", cpu=cpu.name, place=cpu.end_place.text)
+        for cpu in boot.cpus[:_SHOWN]
+    )

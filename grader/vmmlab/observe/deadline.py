@@ -1,0 +1,66 @@
+"""The time limit of a whole boot: whatever a guest or a probe does, the boot ends.
+
+Knows nothing of what a boot is for. A deadline is looked at from a timer of the event loop, so it
+ends every kind of waiting: for a stop, for an answer of QEMU, in a loop of a probe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+_LOOK_S: Final = 0.2  # how often a deadline is looked at
+
+
+@dataclass
+class Deadline:
+    """When a boot has had its time.
+
+    Args:
+        total_s: seconds of this host.
+        work_s: seconds of processor time.
+        worked_s: returns the processor time that QEMU has used, in seconds; None if unknown.
+        over: whether there is no time left for another reason, such as the grade's limit.
+    """
+
+    total_s: float
+    work_s: float
+    worked_s: Callable[[], float | None]
+    over: Callable[[], bool] = lambda: False
+    began: float = field(default_factory=time.monotonic)
+
+    def passed(self) -> bool:
+        """Whether the time is up."""
+        if self.over() or time.monotonic() - self.began >= self.total_s:
+            return True
+        worked_s = self.worked_s()
+        return worked_s is not None and worked_s >= self.work_s
+
+    @asynccontextmanager
+    async def enforced(self) -> AsyncIterator[None]:
+        """Cancel the block when the time is up.
+
+        Raises:
+            TimeoutError: it was.
+        """
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle | None = None
+
+        def look() -> None:
+            nonlocal timer
+            if self.passed():
+                limit.reschedule(loop.time())
+            else:
+                timer = loop.call_later(_LOOK_S, look)
+
+        try:
+            async with asyncio.timeout(None) as limit:
+                look()
+                yield
+        finally:
+            if timer is not None:
+                timer.cancel()
