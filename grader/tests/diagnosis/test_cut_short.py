@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from handmade import INIT, ap, boot, code
+from handmade import INIT, ap, boot, code, hit
 
 from vmmlab.diagnosis.aps import why_not, why_not_all_parked
-from vmmlab.diagnosis.cut_short import cut_short
+from vmmlab.diagnosis.cut_short import cut_short, not_begun
 from vmmlab.failure import Failure
 from vmmlab.observe.evidence import Lost
 from vmmlab.observe.milestones import AP_ENTRY, NUMBERED, OWN_STACK
@@ -63,3 +63,13 @@ def test_a_todo_is_a_todo_whatever_became_of_the_boot():
     at_todo = ap(OWN_STACK, end_place=code("todo_lab4_3"))
     seen = boot(at_todo, how_ended="timeout")
     assert why_not(seen, seen.aps[0], NUMBERED).cause == "not-written-yet"
+
+
+def test_a_boot_that_did_not_come_to_vmm_main_has_nothing_to_judge():
+    assert not_begun(boot(hits=(hit("vmm_main", 0),))) is None
+    found = not_begun(boot(hits=()))
+    assert found is not None
+    assert (found.cause, found.cpu) == ("vmm-main-not-reached", 0)
+    gone = not_begun(boot(hits=(), how_ended="timeout", lost=Lost("no-time")))
+    assert gone is not None
+    assert (gone.cause, gone.timeout) == ("no-time-left", True)

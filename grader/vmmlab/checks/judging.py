@@ -15,7 +15,7 @@ from vmmlab.checks.failing import CheckFailed, CheckMistake
 from vmmlab.checks.scoring import Case
 from vmmlab.checks.subjects import JudgedCpu
 from vmmlab.diagnosis.bsp import bsp_stopped
-from vmmlab.diagnosis.cut_short import cut_short
+from vmmlab.diagnosis.cut_short import cut_short, not_begun
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.failure import Failure
 from vmmlab.observe.cpu import CpuRecord
@@ -56,6 +56,9 @@ def _judged(check: Check, boots: Sequence[Any]) -> Iterator[Case]:
         CheckMistake: it has cases, but none was judged.
     """
     __tracebackhide__ = True
+    for boot in boots:
+        if isinstance(boot, Observation) and (failure := not_begun(boot)):
+            raise CheckFailed(failure)
     seen = boots[0] if check.takes_one else tuple(boots)
     if check.per is None:
         with _asking(check, boots):

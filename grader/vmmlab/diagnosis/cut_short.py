@@ -34,6 +34,28 @@ def cut_short(boot: Observation, failure: Failure) -> Failure:
     return replace(failure, timeout=True, observed=observed)
 
 
+def not_begun(boot: Observation) -> Failure | None:
+    """Return why the VMM did not begin to run; None if it came to vmm_main.
+
+    Args:
+        boot: the boot.
+    """
+    if boot.first("vmm_main") is not None:
+        return None
+    failure = Failure(
+        "vmm-main-not-reached",
+        cpu=0,
+        place="vmm_main",
+        expected=msg("the given code comes to vmm_main"),
+        observed=msg("the BSP is at {place}", place=boot.bsp.end_place.text),
+        next=msg(
+            "Nothing of a lab runs before vmm_main. Does your code or data have a size or an "
+            "address that leaves no room for the VMM?"
+        ),
+    )
+    return cut_short(boot, failure)
+
+
 def _lost(boot: Observation, failure: Failure) -> Failure:
     assert boot.lost is not None
     observed: Text = _LOST[boot.lost.how]
