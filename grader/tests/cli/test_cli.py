@@ -16,6 +16,7 @@ import typer
 from vmmlab import __version__
 from vmmlab.base.errors import CourseError, InfraError, SubmissionError, UsageError, VmmlabError
 from vmmlab.cli import main
+from vmmlab.course import secret
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
@@ -256,6 +257,35 @@ def test_the_reference(grader: Grader) -> None:
 def test_a_sandbox_can_be_done_without_in_so_many_words(grader: Grader, folder: Path) -> None:
     main.main(["grade", "lab3", "--submission", str(folder), "--no-sandbox"])
     assert grader.asked[0][1]["sandbox_required"] is False
+
+
+def test_an_official_seed_follows_from_the_secret(
+    grader: Grader, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept"
+    assert main.main(["secret", "new", str(kept)]) == 0
+    key = kept.read_text().split()[1]
+    words = ["grade", "lab3", "--submission", str(folder), "--secret-file", str(kept)]
+    for more in ([], [], ["--round", "2"], ["--seed", "7"]):
+        assert main.main([*words, *more]) == 0
+    first, again, second, given = (asked for _, asked in grader.asked)
+    assert first["seed"] == again["seed"] == secret.read(kept, []).seed("lab3", "1")
+    assert len({first["seed"], second["seed"], default_seed("lab3", "dev")}) == 3
+    assert (first["round"], second["round"]) == ("1", "2")
+    assert (given["seed"], given["round"]) == (7, ""), "an explicit seed is not official"
+    assert given["secret"] == first["secret"], "but the third cohort stays secret"
+    printed = capsys.readouterr()
+    assert key not in printed.out + printed.err + repr(first["secret"])
+
+
+def test_a_secret_in_the_submission_is_refused(
+    grader: Grader, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret.make(folder / "kept", None)
+    words = ["grade", "lab3", "--submission", str(folder), "--secret-file", str(folder / "kept")]
+    assert main.main(words) == 2
+    assert "the secret may not be in" in capsys.readouterr().err
+    assert grader.asked == []
 
 
 def test_the_cohort_is_never_the_submissions(grader: Grader, folder: Path) -> None:

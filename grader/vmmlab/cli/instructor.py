@@ -13,6 +13,7 @@ import typer
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.message import msg
 from vmmlab.cli.complaints import explain
+from vmmlab.cli.official import RoundOption, SecretOption, StudentJsonOption, official_of
 from vmmlab.cli.options import (
     HELP_NAMES,
     ArchOption,
@@ -72,11 +73,14 @@ def grade(
     ] = None,
     hidden: _HiddenOption = None,
     no_sandbox: _NoSandboxOption = False,
+    secret_file: SecretOption = None,
+    round: RoundOption = "1",
+    student_json: StudentJsonOption = None,
     lang: LangOption = None,
 ) -> int:
     """Grade labs: build, boot, look from outside, say what it earns."""
     gc.disable()  # a short process: garbage collection would only make it start later
-    from vmmlab.grading.request import RunRequest, default_seed
+    from vmmlab.grading.request import RunRequest
     from vmmlab.host.tools import require
     from vmmlab.images.model import BuildOptions
     from vmmlab.report.make import report_lab
@@ -89,6 +93,8 @@ def grade(
     require(("qemu-system-x86_64", compiler, "ld", "objcopy"))
     source = source_named(submission, context.obj)
     numbers = source.cohort(loaded, cohort)
+    judged = not source.trusted if hidden is None else hidden
+    official = official_of(loaded, source, seed, secret_file, round, student_json)
 
     def report_on(lab: str) -> Report:
         taken = source.take([lab], loaded)
@@ -97,20 +103,17 @@ def grade(
             lab=lab,
             files=taken.files,
             cohort=numbers,
-            seed=default_seed(lab, numbers.name) if seed is None else seed,
             sandbox_required=not (source.trusted or no_sandbox),
             mode="reference" if source.is_reference else "standalone",
             arch=arch,
             compiler=build.compiler,
             opt=build.opt if opt else None,
+            **official.fields(lab, numbers),
         )
-        return report_lab(
-            request,
-            submission=submission,
-            select=select,
-            hidden=not source.trusted if hidden is None else hidden,
-            notes=taken.notes,
+        report = report_lab(
+            request, submission=submission, select=select, hidden=judged, notes=taken.notes
         )
+        return official.finish(report, request, alone=len(wanted) == 1)
 
     return _report_all(loaded, wanted, report_on, context.obj, json)
 

@@ -24,7 +24,7 @@ from vmmlab import __version__
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.importpath import no_modules_from_here
 from vmmlab.base.message import msg
-from vmmlab.cli import author, help, instructor, student
+from vmmlab.cli import author, help, instructor, official, student
 from vmmlab.cli.complaints import complain, explain, explain_bug, explain_usage
 from vmmlab.cli.options import HELP_NAMES, LangOption
 from vmmlab.i18n import translate
@@ -72,6 +72,7 @@ app.command(name="check-course")(author.check_course)
 app.command(name="iso")(student.iso)
 app.command(name="doctor")(student.doctor)
 app.add_typer(instructor.gradebook, name="gradebook")
+app.add_typer(official.commands, name="secret")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

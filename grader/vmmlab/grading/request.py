@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from vmmlab.base.message import Text
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
+from vmmlab.course.secret import Secret
 from vmmlab.images.model import Diagnostic
 from vmmlab.probes.scenario import Scenario
 
@@ -35,6 +36,8 @@ class RunRequest:
         compiler: "gcc" or "clang".
         opt: optimisation of the submitted files where a scenario names none; None: -O2.
         reference_only: boot the prebuilt objects of all labs; no submitted file is used.
+        secret: the course's; decides the cohort of hidden checks. None: that is public, too.
+        round: the occasion, if the seed follows from the secret; "": it does not.
     """
 
     course: Course
@@ -49,10 +52,18 @@ class RunRequest:
     compiler: str = "gcc"
     opt: str | None = None
     reference_only: bool = False
+    secret: Secret | None = None
+    round: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a student may know of an official grading; "" if the seed is public."""
+        official = self.secret is not None and self.round
+        return self.secret.label(self.lab, self.round) if official and self.secret else ""
 
     def cohort_of(self, scenario: Scenario) -> Cohort:
         """Return the cohort that a scenario is built for."""
-        return self.cohort.in_role(scenario.cohort)
+        return self.cohort.in_role(scenario.cohort, "" if self.secret is None else self.secret.key)
 
 
 @dataclass(frozen=True)

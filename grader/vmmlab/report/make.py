@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from vmmlab import __version__
 from vmmlab.base.message import Message, Text, msg
@@ -102,6 +102,7 @@ def report_of(
         lab=request.lab,
         cohort=request.cohort.name,
         seed=request.seed,
+        label=request.label,
         arch=request.arch,
         versions={
             "vmmlab": __version__,
@@ -120,16 +121,28 @@ def report_of(
         review_reasons=grade.review,
         partial_run=grade.partial,
         first_step=_first_step(grade, checks),
-        notes=tuple(dict.fromkeys([*notes, *grade.notes, *grade.facts.notes])),
+        notes=tuple(dict.fromkeys([*notes, *grade.notes, *grade.facts.notes, *_public(grade)])),
         duration_s=round(grade.duration_s, 3),
     )
+
+
+def _public(grade: Grade) -> Iterator[Text]:
+    """Say what is public of a grading with hidden checks."""
+    if grade.hidden_judged and grade.request.secret is None:
+        yield msg(
+            "The seed is public, and so are the numbers of the cohort of the hidden checks. "
+            "--secret-file makes them secret."
+        )
 
 
 def _command(grade: Grade, submission: str) -> list[str]:
     """Return the `vmmlab grade` command that grades the lab again in the same way."""
     request = grade.request
     words = ["vmmlab", "grade", request.lab, "--submission", submission]
-    words += ["--seed", str(request.seed)]
+    if request.label:
+        words += ["--secret-file", "FILE", "--round", request.round]
+    else:
+        words += ["--seed", str(request.seed)]
     if request.arch != "x86_64":
         words += ["--arch", request.arch]
     if request.compiler != "gcc":

@@ -114,7 +114,10 @@ class CheckReport(_Model):
     scenario: Plain = Field(description="how the machine was booted")
     cohort: Plain = Field("", description="cohort of the boot that failed; empty if several")
     numbers: ReportText = Field("", description="how that cohort differs from the student's own")
-    again: Plain = Field(description="the command that runs just this check again")
+    again: Plain = Field(
+        description="the command that runs just this check again; empty in the student's report of "
+        "an official grading if the failure does not show with the public seed"
+    )
     step: str | None = Field(None, description="the step of the lab that earns these points")
     mistake: StepPlace | None = Field(
         None, description="the step that contains the mistake; null: the check does not fail"
@@ -135,7 +138,8 @@ class Report(_Model):
     )
     lab: str
     cohort: str
-    seed: int
+    seed: int | None = Field(description="null: official, and kept by the instructor")
+    label: Plain = Field("", description="names an official grading; empty: the seed is public")
     arch: str
     versions: dict[str, Plain] = {}
     build: Build

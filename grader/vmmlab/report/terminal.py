@@ -198,7 +198,7 @@ def _block(report: Report, group: _Group, say: Reader) -> Iterator[RenderableTyp
         if (shown := say(text)).strip():
             table.add_row(say.label(name), text_of(clean(shown).strip("\n")))
     yield Padding(table, (0, 0, 0, 6))
-    if check.outcome != "infra-error":
+    if check.outcome != "infra-error" and check.again:
         again = set_cell_size(say.label("again"), _NAMES + 2)
         yield _Command.assemble("      ", (again, "dim"), (clean_line(check.again), "cyan"))
 
@@ -222,9 +222,9 @@ def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, Tex
         yield (
             label("step"),
             msg(
-                "{step}, seed {seed}, cohort {cohort}",
+                "{step}, {seed}, cohort {cohort}",
                 step=_step(check),
-                seed=report.seed,
+                seed=_seed(report),
                 cohort=check.cohort or report.cohort,
             ),
         )
@@ -352,7 +352,7 @@ def _small_print(report: Report, say: Reader) -> Iterator[RenderableType]:
         if name not in _VERSIONS_NOT_SHOWN
     ]
     facts = [
-        say(msg("seed {seed}", seed=report.seed)),
+        say(_seed(report)),
         say(msg("cohort {cohort}", cohort=report.cohort)),
         report.arch,
         *versions,
@@ -360,6 +360,13 @@ def _small_print(report: Report, say: Reader) -> Iterator[RenderableType]:
     yield _line(
         " · ".join([*facts, say(msg("{duration_s:.1f} s", duration_s=report.duration_s))]), "dim"
     )
+
+
+def _seed(report: Report) -> Text:
+    """Return the seed, or the label of an official grading whose seed is kept."""
+    if report.seed is None:
+        return msg("official grading {label}", label=report.label)
+    return msg("seed {seed}", seed=report.seed)
 
 
 def _line(text: str, style: str) -> RichText:

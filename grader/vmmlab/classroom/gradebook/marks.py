@@ -290,7 +290,7 @@ def _lines(
     for case in [case for case in check.cases if case.outcome != "pass"][:_CASES_SHOWN]:
         message = text(say(case.message)) or say.label(_WORDS[case.outcome])
         yield row(label("case"), f"{text(say(case.name))}{colon}{message}")
-    if check.outcome not in ("skipped", "build-error"):
+    if check.outcome not in ("skipped", "build-error") and not report.label:
         # Not the report's own command, which names a folder of the instructor.
         arch = "" if report.arch == ARCHES[0] else f" --arch {report.arch}"
         again = f"vmmlab grade {report.lab} --submission . --seed {report.seed}{arch} -k {check.id}"
