@@ -30,12 +30,12 @@ from vmmlab.checks.model import declared_in
 from vmmlab.checks import Scenario
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.find import find_course
+from vmmlab.course.labpackage import LabPackage
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
 from vmmlab.grading import inputs
 from vmmlab.grading.boots import build_options, make_builder
-from vmmlab.grading.loading import LabPackage
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import tool_versions
 from vmmlab.images.model import BuildOptions, Delays, Image

@@ -9,7 +9,7 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
-from vmmlab.explore import Bounds, Exploration, explore
+from vmmlab.explore import Bounds, Declaration, Exploration, explore, load
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions, Image
@@ -45,7 +45,13 @@ def built(course: Course) -> Callable[..., Image]:
 
 
 @pytest.fixture(scope="session")
-def explored(built: Callable[..., Image]) -> Explored:
+def declared(course: Course) -> Declaration:
+    """What lab 4 declares."""
+    return load("lab4", course.labs_dir / "lab4")
+
+
+@pytest.fixture(scope="session")
+def explored(built: Callable[..., Image], declared: Declaration) -> Explored:
     """Return a function that builds lab 4 from files and explores it."""
 
     def run(
@@ -58,6 +64,8 @@ def explored(built: Callable[..., Image]) -> Explored:
     ) -> Exploration:
         image = built(files, compiler, opt, cohort)
         numbers = Cohort.derive(cohort)
-        return explore(image, numbers, sources=files, bounds=bounds, scenarios=scenarios or None)
+        return explore(
+            image, numbers, declared, sources=files, bounds=bounds, scenarios=scenarios or None
+        )
 
     return run

@@ -11,8 +11,8 @@ from vmmlab.explore.program import RETURN_MARK, Program
 
 
 @pytest.fixture
-def program(built, solution):
-    return Program(built(solution), Cohort.derive("dev"), 3)
+def program(built, solution, declared):
+    return Program(built(solution), Cohort.derive("dev"), declared)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from vmmlab.host.bubblewrap import Bubblewrap
 from vmmlab.host.sandbox import Sandbox
 
 COHORT = Cohort.derive("dev")
+LAB = Path(__file__).parents[3] / "labs" / "lab4"
 
 
 @pytest.fixture(params=["bwrap", "none"])
@@ -43,7 +44,14 @@ def test_the_answer_equals_that_of_a_search_in_this_process(built, explored, sol
     source = files["lab4/sync.c"].decode()
     files["lab4/sync.c"] = source.replace("sync_count = 0;", "").encode()
     found = isolated.explore(
-        built(files), COHORT, sandbox, sources=files, scenarios=["barrier"], bounds=Bounds()
+        built(files),
+        COHORT,
+        sandbox,
+        "lab4",
+        LAB,
+        sources=files,
+        scenarios=["barrier"],
+        bounds=Bounds(),
     )
     assert found == explored(files, "barrier")
     assert found.verdict == "wrong"
@@ -63,7 +71,7 @@ def test_the_answer_equals_that_of_a_search_in_this_process(built, explored, sol
 def test_a_search_that_dies_is_one_clear_error(image, sandbox, inside, code, found):
     inside(code)
     with pytest.raises(InfraError) as caught:
-        isolated.explore(image, COHORT, sandbox)
+        isolated.explore(image, COHORT, sandbox, "lab4", LAB)
     assert "ended without an answer" in str(caught.value.message)
     assert str(caught.value.found) == found
     assert caught.value.exit_code == 3
@@ -72,13 +80,13 @@ def test_a_search_that_dies_is_one_clear_error(image, sandbox, inside, code, fou
 def test_a_search_that_hangs_is_ended(image, sandbox, inside):
     inside("while True: pass")
     with pytest.raises(InfraError, match="does not come to an end"):
-        isolated.explore(image, COHORT, sandbox, wall_s=0.5)
+        isolated.explore(image, COHORT, sandbox, "lab4", LAB, wall_s=0.5)
 
 
 EVIL = {"message": "{x.__class__}", "values": {"x": 1}, "text": "harmless"}
 RIGHT = {
     **dict.fromkeys(("image", "compiler"), "x"),
-    **{"schema": "vmmlab/exploration/2", "verdict": "correct", "states": 0, "cpus": 3, "parts": []},
+    **{"schema": "vmmlab/exploration/3", "verdict": "correct", "states": 0, "cpus": 3, "parts": []},
 }
 
 
@@ -96,7 +104,7 @@ RIGHT = {
 def test_an_invalid_answer_is_refused(image, inside, said):
     inside(f"sys.stdout.buffer.write({said!r}.encode('latin-1'))")
     with pytest.raises(InfraError, match="cannot be understood"):
-        isolated.explore(image, COHORT, Sandbox.none())
+        isolated.explore(image, COHORT, Sandbox.none(), "lab4", LAB)
 
 
 def test_an_incomplete_answer_is_refused(image, sandbox, inside):
@@ -104,7 +112,7 @@ def test_an_incomplete_answer_is_refused(image, sandbox, inside):
     answer = json.dumps({**RIGHT, "image": image.key})
     inside(f"print({answer!r})")
     with pytest.raises(InfraError, match="cannot be understood") as caught:
-        isolated.explore(image, COHORT, sandbox)
+        isolated.explore(image, COHORT, sandbox, "lab4", LAB)
     assert str(caught.value.found) == "this is the answer to another question"
 
 
@@ -112,7 +120,7 @@ def test_an_error_in_the_image_is_passed_on(image, sandbox):
     """The error is the one that a search in this process reports."""
     broken = dataclasses.replace(image, elf=image.symbols.line_text)
     with pytest.raises(InfraError, match="The image cannot be read"):
-        isolated.explore(broken, COHORT, sandbox)
+        isolated.explore(broken, COHORT, sandbox, "lab4", LAB)
 
 
 def test_an_error_keeps_its_values_and_fits_a_line(image, inside):
@@ -120,7 +128,7 @@ def test_an_error_keeps_its_values_and_fits_a_line(image, inside):
     said = [message, {"message": "two\nlines", "values": {}, "text": "?"}, {"text": "c\nd"}, ""]
     inside(f"import json; print(json.dumps({{'error': {said!r}}}))")
     with pytest.raises(InfraError) as caught:
-        isolated.explore(image, COHORT, Sandbox.none())
+        isolated.explore(image, COHORT, Sandbox.none(), "lab4", LAB)
     error = caught.value
     assert isinstance(error.message, Message)
     assert error.message.text == "{file} is no image"
@@ -132,7 +140,7 @@ def test_another_architecture_is_refused_before_anything_is_started(image, sandb
     inside("raise AssertionError")
     options = dataclasses.replace(image.options, arch="i386")
     with pytest.raises(UsageError, match="i386"):
-        isolated.explore(dataclasses.replace(image, options=options), COHORT, sandbox)
+        isolated.explore(dataclasses.replace(image, options=options), COHORT, sandbox, "lab4", LAB)
 
 
 def test_no_solution_is_visible_inside_the_sandbox(course, image, inside):
@@ -147,17 +155,17 @@ def test_no_solution_is_visible_inside_the_sandbox(course, image, inside):
         "print(json.dumps({'error': [f'seen: {seen}', '', '', '']}))"
     )
     with pytest.raises(InfraError) as caught:
-        isolated.explore(image, COHORT, sandbox)
+        isolated.explore(image, COHORT, sandbox, "lab4", LAB)
     assert str(caught.value.message) == "seen: []"
     with pytest.raises(InfraError) as caught:  # the same program outside the sandbox
-        isolated.explore(image, COHORT, Sandbox.none())
+        isolated.explore(image, COHORT, Sandbox.none(), "lab4", LAB)
     assert all(str(place) in str(caught.value.message) for place in places)
 
 
 def test_a_missing_emulator_is_named(image, sandbox, monkeypatch):
     monkeypatch.setattr(isolated, "_PACKAGES", ("unicorn_that_is_not_there",))
     with pytest.raises(InfraError, match="needs unicorn_that_is_not_there") as caught:
-        isolated.explore(image, COHORT, sandbox)
+        isolated.explore(image, COHORT, sandbox, "lab4", LAB)
     assert "vmmlab[explore]" in str(caught.value.next_step)
 
 

@@ -283,7 +283,7 @@ import json, sys
 from pathlib import Path
 from vmmlab.course.load import load_course
 from vmmlab.course.cohort import Cohort
-from vmmlab.explore import explore
+from vmmlab.explore import explore, load
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.builder import Builder
 from vmmlab.images.sources import FromReference
@@ -293,7 +293,8 @@ sandbox = Sandbox.choose(require=False)
 builder = Builder(course.tree, course, sandbox, None, FromReference(course.reference_dir))
 cohort = Cohort.derive("dev")
 image = builder.build("lab4", files, cohort)
-print(explore(image, cohort, sources=files, scenarios=["barrier"]).to_json())
+declared = load("lab4", course.labs_dir / "lab4")
+print(explore(image, cohort, declared, sources=files, scenarios=["barrier"]).to_json())
 """
 
 
@@ -339,7 +340,7 @@ def test_the_table_names_cpu_action_place_and_holder(explored, changed):
     assert step.source == "1: btsl $0, (%rdi)"
 
 
-def test_the_offsets_of_per_cpu_data_are_right(built, solution):
+def test_the_offsets_of_per_cpu_data_are_right(built, solution, declared):
     """The offsets in program.py equal those in the debug information of the given code."""
     from elftools.elf.elffile import ELFFile
 
@@ -362,22 +363,20 @@ def test_the_offsets_of_per_cpu_data_are_right(built, solution):
     assert {f: getattr(program, f"PCPU_{n}") for f, n in names.items()}.items() <= offsets.items()
     from vmmlab.course.cohort import Cohort
 
-    assert program.Program(image, Cohort.derive("dev"), 3).pcpu_size == size
+    assert program.Program(image, Cohort.derive("dev"), declared).pcpu_size == size
 
 
 @pytest.mark.parametrize("body", [BARRIER, BARRIER.replace("id = sync_id;", "id = sync_count;")])
-def test_merging_private_steps_changes_no_verdict(built, changed, monkeypatch, body):
+def test_merging_private_steps_changes_no_verdict(built, changed, declared, monkeypatch, body):
     """The verdicts are the same when every access is a move of its own, shared or not."""
     from vmmlab.course.cohort import Cohort
-    from vmmlab.explore.barrier import Barrier
     from vmmlab.explore.cpumodel import CpuModel
     from vmmlab.explore.program import Program
-    from vmmlab.explore.registration import Registration
     from vmmlab.explore.search import Search
 
     image = built(changed(lab4_5=body.replace("EXTRA", "asm_pause ();")))
-    model = CpuModel(Program(image, Cohort.derive("dev"), 3))
-    for harness in (Registration(model), Barrier(model)):
+    model = CpuModel(Program(image, Cohort.derive("dev"), declared))
+    for harness in declared.harnesses(model, None):
         verdicts = []
         for all_steps in (False, True):
             search = Search(model, harness, buffers=False)

@@ -37,11 +37,7 @@ def test_memory_that_is_restored_has_its_old_number():
 
 @pytest.fixture
 def shared():
-    addresses = {name: 16 * at for at, name in enumerate((
-        "num_of_processors", "ap_lock", "sync_lock", "sync_id", "sync_count",
-    ))}  # fmt: skip
-    symbols = SimpleNamespace(addr=addresses.__getitem__)
-    return SharedBytes(SimpleNamespace(cpus=3, symbols=symbols, lock=0x80, procs=0x90))
+    return SharedBytes(SimpleNamespace(cpus=3, variables={"lock": (0x80, 1), "count": (0x90, 4)}))
 
 
 def test_a_byte_that_two_cpus_use_and_one_writes_is_shared(shared):

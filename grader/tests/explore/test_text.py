@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -13,12 +14,13 @@ from vmmlab.explore.schema import SAMPLE_FILES, from_data
 from vmmlab.i18n.translate import Reader
 
 RIGHT, WRONG = (from_data(json.loads(file.read_text(encoding="utf-8"))) for file in SAMPLE_FILES)
+LAB = Path(__file__).parents[3] / "labs" / "lab4"
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
 ENGLISH = re.compile(r"\b(the|is|to|reads|writes|and|in|of|stores?|states?|expected|step)\b")
 
 
 def shown(found, language="en"):
-    return list(text.lines(found, Reader(language)))
+    return list(text.lines(found, Reader(language).of(LAB)))
 
 
 def table(lines):
@@ -42,7 +44,7 @@ def test_the_whole_table_is_translated():
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_columns_are_aligned(language):
-    say = Reader(language)
+    say = Reader(language).of(LAB)
     lines = table(shown(WRONG, language))
     steps = WRONG.counterexample.steps
     assert len(lines) == 1 + len(steps)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vmmlab.base.errors import CourseError
-from vmmlab.grading.loading import LabPackage
+from vmmlab.course.labpackage import LabPackage
 
 
 class Files:

@@ -59,7 +59,7 @@ _NoSandboxOption = Annotated[
 
 def grade(
     context: typer.Context,
-    labs: Annotated[list[str], typer.Argument(metavar="LAB...", help="lab0 … lab4.")],
+    labs: Annotated[list[str], typer.Argument(metavar="LAB...", help="Labs of the course.")],
     submission: _SubmissionOption,
     json: _JsonOption = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Which inputs the boots get.")] = None,
@@ -234,7 +234,9 @@ def gradebook_sync(
 @gradebook.command(name="autograde")
 def gradebook_autograde(
     context: typer.Context,
-    lab: Annotated[str, typer.Argument(metavar="LAB", help="Whose worksheets: lab0 … lab4.")],
+    lab: Annotated[
+        str, typer.Argument(metavar="LAB", help="Whose worksheets: a lab of the course.")
+    ],
     nbgrader: NbgraderOption = None,
     student: Annotated[str | None, typer.Option(metavar="ID", help="Only this student's.")] = None,
     force: Annotated[

@@ -35,7 +35,7 @@ NbgraderOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="nbgrader's course folder; else this one, if named before."),
 ]
-LabArgument = Annotated[str, typer.Argument(metavar="LAB", help="lab0 … lab4, or vmm.")]
+LabArgument = Annotated[str, typer.Argument(metavar="LAB", help="A lab of the course, or vmm.")]
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 """The context settings of every group of commands."""

@@ -75,7 +75,9 @@ def new(
     typer.echo(f"  cd {shlex.quote(str(made))}")
     if (made / ".venv").exists():
         typer.echo("  source .venv/bin/activate")
-    typer.echo("  make lab1 && pytest lab1")
+    first = next((lab.name for lab in loaded.labs.values() if lab.files), "")
+    if first:
+        typer.echo(f"  make {first} && pytest {first}")
 
 
 def adopt(
@@ -94,10 +96,13 @@ def adopt(
 
 def explore(
     context: typer.Context,
-    lab: Annotated[str, typer.Argument(metavar="LAB", help="lab4: the lock and the barrier.")],
+    lab: Annotated[
+        str,
+        typer.Argument(metavar="LAB", help="A lab in which the CPUs wait for each other."),
+    ],
     submission: Annotated[
         str,
-        typer.Option(metavar="DIR|reference", help="Whose: DIR/lab4/handshake.c and so on."),
+        typer.Option(metavar="DIR|reference", help="Whose: DIR/LAB/FILE for each file of the lab."),
     ],
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write what was found there.")
@@ -112,16 +117,21 @@ def explore(
     ] = False,
     lang: LangOption = None,
 ) -> int:
-    """Try all orders in which three CPUs can go through the lock, the count and the barrier."""
-    from vmmlab.explore import isolated, text, write_json
+    """Try all orders in which several CPUs can go through the code of a lab."""
+    from vmmlab.explore import isolated, labs_with_exploration, text, write_json
     from vmmlab.grading.boots import make_builder
     from vmmlab.host.sandbox import Sandbox
     from vmmlab.images.model import BuildOptions
 
     loaded = open_course(course, context.obj)
     loaded.lab(lab)
-    if lab != "lab4":
-        raise UsageError(msg("there are no orders to try in {lab}.", lab=lab), expected="lab4")
+    folders = {name: loaded.labs_dir / name for name in loaded.labs}
+    explored = labs_with_exploration(folders)
+    if lab not in explored:
+        raise UsageError(
+            msg("there are no orders to try in {lab}.", lab=lab),
+            expected=msg("one of {labs}", labs=", ".join(explored)) if explored else "",
+        )
     source = source_named(submission, context.obj)
     own, numbers = source.own, source.cohort(loaded, cohort)
     taken = source.take([lab], loaded)
@@ -129,8 +139,8 @@ def explore(
     builder = make_builder(loaded, sandbox, own.prebuilt if own else None, numbers)
     options = BuildOptions(compiler=compiler, opt=f"-O{opt}")
     image = builder.build(lab, taken.files, numbers, options)
-    found = isolated.explore(image, numbers, sandbox, sources=taken.files)
-    for line in text.lines(found, context.obj):
+    found = isolated.explore(image, numbers, sandbox, lab, folders[lab], sources=taken.files)
+    for line in text.lines(found, context.obj.of(folders[lab])):
         typer.echo(line)
     if json is not None:
         write_json(found, json)

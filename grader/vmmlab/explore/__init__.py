@@ -1,9 +1,10 @@
-"""Exhaustive schedules of a student's compiled lock, registration and barrier.
+"""Exhaustive schedules of what several CPUs of a student's compiled code do together.
 
-found = explore(image, cohort, sources=files)
+found = explore(image, cohort, load("lab4", folder), sources=files)
 found.verdict, found.counterexample, found.to_json()
 
-The package knows nothing of QEMU, of points, or of reports. Only `explore` loads the emulator.
+What is explored, a lab declares in labs/labN/exploration.py: see `declaration`. The package knows
+no lab, and nothing of QEMU, points, or reports. Only `explore` loads the emulator.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vmmlab.base.message import msg
+from vmmlab.explore.declaration import Declaration, labs_with_exploration, load
 from vmmlab.explore.exploration import (
     Bounds,
     Counterexample,
@@ -31,12 +33,15 @@ __all__ = [
     "Bounds",
     "Counterexample",
     "CpuPosition",
+    "Declaration",
     "Exploration",
     "Limit",
     "Part",
     "ScheduleStep",
     "Verdict",
     "explore",
+    "labs_with_exploration",
+    "load",
     "write_json",
 ]
 
@@ -44,19 +49,21 @@ __all__ = [
 def explore(
     image: ImageLike,
     cohort: CohortLike,
+    declaration: Declaration,
     *,
     sources: Mapping[str, bytes] | None = None,
     bounds: Bounds | None = None,
     scenarios: Sequence[str] | None = None,
 ) -> Exploration:
-    """Search all interleavings of the lab-4 code in an image, with the BSP and two APs.
+    """Search all interleavings of a lab's code in an image.
 
     Args:
-        image: x86_64, with lab 4 in it.
+        image: x86_64, with the lab in it.
         cohort: the cohort that it was built for.
+        declaration: what the lab declares.
         sources: the student's files by path, for the text of source lines.
         bounds: when to stop.
-        scenarios: names of harnesses, "registration" and "barrier"; None: both.
+        scenarios: names of the scenarios to search; None: all.
 
     Raises:
         InfraError: the image was not built from this kit, or unicorn is not installed.
@@ -73,4 +80,4 @@ def explore(
             msg("Exploring schedules needs {error}, which is not installed.", error=error.name),
             next_step="pip install 'vmmlab[explore]'",
         ) from error
-    return run(image, cohort, sources=sources, bounds=bounds, scenarios=scenarios)
+    return run(image, cohort, declaration, sources=sources, bounds=bounds, scenarios=scenarios)

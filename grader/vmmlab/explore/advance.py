@@ -138,8 +138,8 @@ class Advance:
 
     def _before_event(self, local: LocalState) -> int:
         rip = local.context.rip
-        if rip == self._program.ap_locked:
-            name = "ap_locked"
+        if rip in self._program.tracepoints:
+            name = self._program.tracepoints[rip]
         elif rip >= MARKS and rip not in self._program.stubs:
             name = "return"
         else:

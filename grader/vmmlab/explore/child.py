@@ -15,6 +15,7 @@ from typing import Any
 
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.messagedata import to_json
+from vmmlab.explore.declaration import load
 from vmmlab.explore.exploration import Bounds
 from vmmlab.explore.runner import explore
 from vmmlab.images.symbols import Symbols
@@ -53,6 +54,7 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
         found = explore(
             image,
             _Cohort(*asked["cohort"]),
+            load(asked["lab"], Path(asked["folder"])),
             sources={path: text.encode() for path, text in asked["sources"].items()},
             bounds=Bounds(**asked["bounds"]),
             scenarios=asked["scenarios"],

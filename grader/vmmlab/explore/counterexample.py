@@ -13,17 +13,15 @@ from vmmlab.base.message import Text, msg
 from vmmlab.explore.bfs import SearchResult
 from vmmlab.explore.cpumodel import CpuModel
 from vmmlab.explore.exploration import Counterexample, CpuPosition, ScheduleStep, number_text
-from vmmlab.explore.harness import EXPECTED
+from vmmlab.explore.harness import GENERAL
 from vmmlab.explore.localstate import LocalState
 from vmmlab.explore.program import Program
 from vmmlab.explore.transitions import MicroStep, Transitions
 
 _ENDS: Final = {
     "begin": msg("has not begun"),
-    "call": msg("is between two rounds"),
+    "between": msg("is between two calls"),
     "done": msg("has come to the end"),
-    "returned": msg("has come out of ap_wait"),
-    "gave up": msg("has given up waiting"),
     "halted": msg("stands still for ever: interrupts are off"),
     "endless": msg("loops for ever and looks at no memory that could change"),
     "unsupported": msg("does something that is not in the model"),
@@ -40,14 +38,6 @@ _DETAILS: Final = {
     "split": msg("the first half of an instruction without lock"),
     "commit": msg("the second half of that instruction"),
 }
-_LOCKS: Final = ("ap_lock", "sync_lock")
-# Variables that are always shown, with their sizes in bytes.
-_VARIABLES: Final = {
-    "num_of_processors": 4,
-    "sync_id": 4,
-    "sync_count": 4,
-    **dict.fromkeys(_LOCKS, 1),
-}
 # Bytes of a stack in which a return address to the student's code is searched.
 _CALLERS: Final = 256
 
@@ -57,7 +47,9 @@ class _Holders:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._locks = {program.symbols.addr(name): name for name in _LOCKS}
+        self._locks = {program.variables[name][0]: name for name in locks(program)}
+        declared = program.declaration.variables
+        self._taken_at = {one.taken_at: one.name for one in declared if one.taken_at}
         self._held: dict[str, int] = {}
         self._first_on_boot_stack: int | None = None
 
@@ -72,12 +64,14 @@ class _Holders:
             taken: for each lock, whether it is taken afterwards.
         """
         program = self._program
-        if step.kind == "event" and step.action.name == "ap_locked":
-            self._held["*apinitlock"] = step.cpu
+        if step.kind == "event" and step.action.name in self._taken_at:
+            self._held[self._taken_at[step.action.name]] = step.cpu
         written = step.written is not None and step.kind != "buffer"
-        in_lock = program.lock <= step.address < program.lock + 8
-        if written and in_lock and self._held.get("*apinitlock") == step.cpu:
-            del self._held["*apinitlock"]
+        for one in self._taken_at.values():
+            start, size = program.variables[one]
+            in_lock = start <= step.address < start + size
+            if written and in_lock and self._held.get(one) == step.cpu:
+                del self._held[one]
         name = self._locks.get(step.address)
         if written and name:
             if taken[name]:
@@ -105,6 +99,11 @@ class _Holders:
         return dict(sorted(self._held.items()))
 
 
+def locks(program: Program) -> tuple[str, ...]:
+    """Return the names of the locks that are taken while they are not 0."""
+    return tuple(one.name for one in program.declaration.variables if one.lock)
+
+
 class CounterexampleBuilder:
     """Describes violations and places for people.
 
@@ -120,6 +119,7 @@ class CounterexampleBuilder:
         self._model = model
         self._program = model.program
         self._transitions = transitions
+        self._locks = locks(model.program)
         self._sources = {
             path: text.decode(errors="replace").splitlines() for path, text in sources.items()
         }
@@ -141,12 +141,16 @@ class CounterexampleBuilder:
             kind=found.violation.kind,
             cpu=found.cpu,
             what=found.violation.what,
-            expected=EXPECTED[found.violation.kind],
+            expected=self._requirement(found.violation.kind),
             steps=tuple(step for _, step in steps),
             cpus=positions,
             values=self._values(memory),
-            hopeless=doomed_after,
+            doomed=doomed_after,
         )
+
+    def _requirement(self, kind: str) -> Text:
+        """Return the requirement that a kind of violation breaks."""
+        return self._program.declaration.expected.get(kind) or GENERAL[kind]
 
     def where(self, lid: int) -> str:
         """Return the source line of a local state, or else its function."""
@@ -177,16 +181,13 @@ class CounterexampleBuilder:
             for step, lid in zip(steps, lids, strict=False):
                 now[cpu] = self._model.locals[lid]
                 taken = {
-                    name: bool(transitions.memory.read(step.memory, self._addr(name), 1))
-                    for name in _LOCKS
+                    name: bool(transitions.memory.read(step.memory, *self._program.variables[name]))
+                    for name in self._locks
                 }
                 holders.note(step, now, taken)
                 if self._worth_showing(step):
                     number += 1
                     yield move, self._step(number, step, holders.held())
-
-    def _addr(self, name: str) -> int:
-        return self._program.symbols.addr(name)
 
     def _worth_showing(self, step: MicroStep) -> bool:
         """Return False for reads of memory that never changes."""
@@ -260,6 +261,8 @@ class CounterexampleBuilder:
         local, action = self._model.locals[lid], self._model.actions[lid]
         region = local.context.region
         doing: Text = _ENDS.get(local.phase, "")
+        if local.phase in ("begin", "between", "done"):
+            doing = self._transitions.harness.outcome(local) or doing
         if local.phase in ("run", "wrong"):
             doing = self._next_action(lid, memory, stuck=stuck)
         rip = action.rip or local.context.rip
@@ -301,9 +304,7 @@ class CounterexampleBuilder:
     def _values(self, memory: int) -> dict[str, int]:
         """Return the shared variables by name."""
         program, transitions = self._program, self._transitions
-        variables = {name: (self._addr(name), size) for name, size in _VARIABLES.items()}
-        variables["*apinitlock"] = (program.lock, 8)
-        variables["*apinitprocs"] = (program.procs, 4)
+        variables = dict(program.variables)
         for address in sorted(transitions.sharing.addresses):
             if program.symbols.owner(address) == "student":
                 name, start = program.data_symbol(address)

@@ -103,15 +103,14 @@ class CpuModel:
         return found
 
     def _arrived(self, local: LocalState, context: Context) -> LocalState:
-        """Return the local state with a new context; note which stacks it uses and has left."""
-        before, now = local.context.region, context.region
-        own = now is not None and now.block in own_blocks(self.program, local)
-        if now is not None and own:
+        """Return the local state with a new context; note which stacks it uses."""
+        now = context.region
+        if now is not None and now.block in own_blocks(self.program, local):
             self.stacks[now.block] = (local.cpu, now.low, now.top)
-        boot = before is not None and before.block == self.program.boot_low
-        moved = now is not None and before is not None and now.block != before.block
-        left = local.left_boot_stack or own or (boot and moved)
-        return local._replace(context=context, pending=None, left_boot_stack=left)
+        stacks = local.stacks
+        if now is not None and now.block not in stacks:
+            stacks = (*stacks, now.block)
+        return local._replace(context=context, pending=None, stacks=stacks)
 
     def _read(self, lid: int, value: int) -> tuple[int | None, int]:
         """Return what is written when this value is read, and the local state afterwards."""

@@ -187,7 +187,7 @@ class Emulator:
         self._recording = False
         self._entered = False
         self._known: dict[int, Stop | InstructionInfo] = {}
-        self._events = frozenset(program.stubs) | {program.ap_locked}
+        self._events = frozenset((*program.stubs, *program.tracepoints))
         uc.hook_add(unicorn.UC_HOOK_CODE, self._on_code)
         uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._on_memory)
         uc.hook_add(unicorn.UC_HOOK_MEM_UNMAPPED, self._on_unmapped)

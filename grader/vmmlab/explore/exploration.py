@@ -18,13 +18,7 @@ from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
 from vmmlab.base.messagedata import TextData, TextForm, to_json
 
-SCHEMA = "vmmlab/exploration/2"
-
-CPUS = 3
-"""Number of CPUs in the model: the BSP, and two APs that compete with each other."""
-
-SCENARIOS = ("registration", "barrier")
-"""Names of the harnesses: APs from the lock to their numbers, and three rounds of the barrier."""
+SCHEMA = "vmmlab/exploration/3"
 
 MemoryModel = Literal["in order", "store buffers"]
 """Time at which stores become visible to other CPUs: at once, or late through a buffer (TSO)."""
@@ -97,7 +91,7 @@ class Counterexample:
         steps: from the initial state to the wrong one.
         cpus: where each CPU is in the wrong state.
         values: shared variables by name, in the wrong state.
-        hopeless: after this step (0: from the start) the CPUs can no longer all finish, although
+        doomed: after this step (0: from the start) the CPUs can no longer all finish, although
             that shows only later; None if the last step is the wrong one.
     """
 
@@ -108,7 +102,7 @@ class Counterexample:
     steps: tuple[ScheduleStep, ...]
     cpus: tuple[CpuPosition, ...]
     values: Mapping[str, int]
-    hopeless: int | None = None
+    doomed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +126,8 @@ class Part:
     """The search of one scenario under one memory model.
 
     Attributes:
-        scenario: "registration" or "barrier".
+        scenario: name of the scenario that the lab declares, such as "barrier".
+        title: the same for a reader.
         memory: how stores become visible.
         verdict: the result of the search.
         states: number of states reached.
@@ -147,6 +142,7 @@ class Part:
     """
 
     scenario: str
+    title: TextData
     memory: MemoryModel
     verdict: Verdict
     states: int

@@ -1,24 +1,18 @@
-"""Models of given functions, and everything else that both harnesses have in common."""
+"""Models of given functions, and everything else that harnesses have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from vmmlab.base.message import Text, msg
 from vmmlab.explore.cpumodel import CpuModel
 from vmmlab.explore.emulator import RDI, RSI, Context
-from vmmlab.explore.harness import Effect, Ghost, Violation
+from vmmlab.explore.harness import Effect, Ghost, Read, Violation
 from vmmlab.explore.localstate import Action, LocalState, returning
 from vmmlab.explore.memory import Store
 from vmmlab.explore.program import SLOTS, Program
 
-# Time is not modelled: the BSP polls two or three times, however late the others are.
-_POLL_US: Final = 2
-_WAIT_US: Final = 4
-# Offsets in `ap_delays` (include/ap.h) of the interval between polls and of the whole time.
-_POLL_OFFSET: Final = 8
-_WAIT_OFFSET: Final = 12
 # Calls of no interest in a counterexample.
 _NOT_SHOWN: Final = frozenset((
     "acpi_num_of_processors", "ap_first_missing", "apic_id", "printf", "vprintf",
@@ -42,30 +36,52 @@ class GivenCode:
         model: as given.
         program: the image and its surroundings.
         aps: number of APs.
-        count: address of num_of_processors.
     """
+
+    name: ClassVar[str]
+    title: ClassVar[Text]
 
     def __init__(self, model: CpuModel) -> None:
         self.model = model
         self.program: Program = model.program
         self.aps = self.program.cpus - 1
-        self.count = self.program.symbols.addr("num_of_processors")
         self._calls: dict[tuple[int, Ghost], Effect | None] = {}
 
+    # --- what a scenario may leave as it is; see `Harness` -----------------------------------
+
+    def initial_ghost(self) -> Ghost:
+        """See `Harness.initial_ghost`: no facts."""
+        return None
+
     def initial_writes(self) -> Sequence[Store]:
-        """Return the pointers into the trampoline, the delays, and what APs are to run."""
-        program, addr = self.program, self.program.symbols.addr
-        delays = addr("ap_delays")
-        return (
-            (addr("apinitlock"), 8, program.window + program.lock_offset),
-            (addr("apinitprocs"), 8, program.window + program.procs_offset),
-            (addr("apinit_addr"), 4, program.apinit_addr),
-            (addr("initproc_ap"), 8, addr("ap_proc")),
-            (delays + _POLL_OFFSET, 4, _POLL_US),
-            (delays + _WAIT_OFFSET, 4, _WAIT_US),
-            (program.lock, 8, 0),
-            (program.procs, 4, 0),
-        )
+        """See `Harness.initial_writes`: memory as in the image."""
+        return ()
+
+    def reads(self, local: LocalState, action: Action) -> tuple[int, int] | None:
+        """See `Harness.reads`: no event depends on memory."""
+        return None
+
+    def forbidden(self, local: LocalState, action: Action, ghost: Ghost) -> Violation | None:
+        """See `Harness.forbidden`: every access is allowed."""
+        return None
+
+    def outcome(self, local: LocalState) -> Text:
+        """See `Harness.outcome`: nothing beside the phase."""
+        return ""
+
+    def check_step(
+        self, now: Sequence[LocalState], cpu: int, before: LocalState, read: Read
+    ) -> Violation | None:
+        """See `Harness.check_step`: every CPU has a stack of its own."""
+        return self.check_stacks(now, cpu, before)
+
+    def check_end(self, now: Sequence[LocalState], read: Read) -> Violation | None:
+        """See `Harness.check_end`: nothing more has to hold."""
+        return None
+
+    def sleeping(self, local: LocalState, ghost: Ghost) -> Ghost:
+        """Return the ghost after a CPU has called usleep."""
+        return ghost
 
     def check_stacks(
         self, now: Sequence[LocalState], cpu: int, before: LocalState
@@ -107,7 +123,7 @@ class GivenCode:
         return Effect(self.model.end(local, "wrong", *violation), ghost, note=note)
 
     def common(self, lid: int, action: Action, ghost: Ghost) -> Effect:
-        """Return what an event does that means the same in both harnesses.
+        """Return what an event does that means the same in every harness.
 
         Args:
             lid: number of the CPU's local state before the event.
@@ -136,7 +152,7 @@ class GivenCode:
         if action.name == "acpi_pm_timer":
             return self._acpi_pm_timer(local, ghost)
         if action.name == "usleep":
-            ghost = ghost._replace(slept=ghost.slept or local.cpu == 0)
+            ghost = self.sleeping(local, ghost)
         value = self._returned_value(local, action.name)
         if value is None:
             return None

@@ -1,4 +1,4 @@
-"""Interface of a harness: the surroundings in which one part of lab 4 is explored.
+"""Interface of a harness: the surroundings in which one part of a lab is explored.
 
 A harness sets the CPUs up, stands in for the given code that is not run, and says what must hold.
 It knows nothing of interleavings or memory models.
@@ -6,10 +6,11 @@ It knows nothing of interleavings or memory models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Hashable, Sequence
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 from vmmlab.base.message import Text, msg
+from vmmlab.explore.cpumodel import CpuModel
 from vmmlab.explore.localstate import Action, LocalState
 from vmmlab.explore.memory import Store
 
@@ -18,26 +19,14 @@ Read = Callable[[int, int], int]
 
 
 class Violation(NamedTuple):
-    """A wrong state: its kind, which is a key of `EXPECTED`, and a sentence."""
+    """A wrong state: its kind, a key of `GENERAL` or of the lab's own, and a sentence."""
 
     kind: str
     what: Text
 
 
-class Ghost(NamedTuple):
-    """Ghost state: facts that the harness keeps apart from memory.
-
-    Attributes:
-        numbers: the numbers that APs have taken, one bit each.
-        bsp: "", "waits", "returned" or "gave up".
-        complete: all APs had been counted when the BSP began to wait.
-        slept: the BSP has called usleep.
-    """
-
-    numbers: int = 0
-    bsp: str = ""
-    complete: bool = False
-    slept: bool = False
+Ghost = Hashable
+"""Ghost state: facts that a harness keeps apart from memory, in a form of its own."""
 
 
 class Effect(NamedTuple):
@@ -56,36 +45,28 @@ class Effect(NamedTuple):
     note: Text = ""
 
 
-EXPECTED: Final = {
+GENERAL: Final = {
     "boot-stack-shared": msg("only the CPU that has *apinitlock is on the boot stack"),
     "stack-shared": msg("every CPU has a stack of its own"),
     "stack-outside": msg("a CPU stays within its stack, which grows downwards from its end"),
-    "stack-not-own": msg("apinitproc1 runs at the end of a block that this CPU got from alloc"),
-    "stackaddr-wrong": msg("stackaddr is the lowest address of the stack that this CPU is on"),
-    "number-twice": msg("every AP has a number of its own"),
-    "number-wrong": msg("the numbers are 1 to n, n the number of APs"),
-    "not-numbered": msg("an AP calls segment_init_ap before initproc_ap"),
-    "count-wrong": msg("num_of_processors is in the end the number of APs"),
-    "bsp-went-on": msg(
-        "ap_wait returns when all APs have left the boot stack and have been counted"
-    ),
-    "bsp-gave-up": msg("the BSP gives up only if somebody has not come in time"),
-    "trampoline-gone": msg(
-        "an AP unlocks *apinitlock before it counts itself: then the BSP may go on"
-    ),
-    "barrier-passed-early": msg("nobody leaves a round of the barrier before all have come to it"),
     "never-completes": msg("from every state on, all CPUs can still come to the end"),
     "currentcpu-too-early": msg("currentcpu is used after segment_init_ap only"),
     "cpu-died": msg("no exception: there is no handler yet"),
     "panic": msg("nobody panics"),
 }
-"""Kind of a violation to the requirement of the contract that it breaks."""
+"""Kind of a violation that the model itself finds, to the requirement that it breaks."""
 
 
 class Harness(Protocol):
     """One situation that is explored."""
 
-    name: str
+    name: ClassVar[str]
+    title: ClassVar[Text]
+
+    def __init__(self, model: CpuModel) -> None: ...
+
+    def initial_ghost(self) -> Ghost:
+        """Return the ghost of the initial state."""
 
     def initial_writes(self) -> Sequence[Store]:
         """Return the stores that make the initial memory from the image."""
@@ -105,6 +86,12 @@ class Harness(Protocol):
 
     def reads(self, local: LocalState, action: Action) -> tuple[int, int] | None:
         """Return address and size of the memory that an event depends on, or None."""
+
+    def forbidden(self, local: LocalState, action: Action, ghost: Ghost) -> Violation | None:
+        """Return what is wrong if a CPU accesses memory now, or None; see `handle`."""
+
+    def outcome(self, local: LocalState) -> Text:
+        """Return what a CPU has done that has begun and is not in code, in words; or ""."""
 
     def check_step(
         self, now: Sequence[LocalState], cpu: int, before: LocalState, read: Read

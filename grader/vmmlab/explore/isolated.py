@@ -10,6 +10,7 @@ import compileall
 import importlib.util
 import json
 import math
+import shutil
 import signal
 import sys
 import sysconfig
@@ -22,7 +23,8 @@ from typing import Any, Final
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import Text, msg
 from vmmlab.base.messagedata import from_json, with_strings
-from vmmlab.explore.exploration import CPUS, SCENARIOS, Bounds, Exploration
+from vmmlab.explore.declaration import declaration_file
+from vmmlab.explore.exploration import Bounds, Exploration
 from vmmlab.explore.program import CohortLike, ImageLike
 from vmmlab.explore.schema import from_data
 from vmmlab.host.rlimits import ResourceLimits
@@ -31,7 +33,10 @@ from vmmlab.host.toolroots import NIX
 from vmmlab.images.model import one_line
 
 _PACKAGES: Final = ("unicorn", "capstone", "elftools")
-_OWN: Final = ("__init__.py", "base", "images", "explore")
+_OWN: Final = (
+    *("__init__.py", "base", "images", "explore"),
+    *("course/__init__.py", "course/labpackage.py"),
+)
 _RUN: Final = (
     "import sys; sys.path += sys.argv[2:]; from vmmlab.explore.child import main; main(sys.argv[1])"
 )
@@ -48,6 +53,8 @@ def explore(
     image: ImageLike,
     cohort: CohortLike,
     sandbox: Sandbox,
+    lab: str,
+    folder: Path,
     *,
     sources: Mapping[str, bytes] | None = None,
     bounds: Bounds | None = None,
@@ -57,12 +64,14 @@ def explore(
     """Search all interleavings like `vmmlab.explore.explore`, but in the sandbox.
 
     Args:
-        image: x86_64, with lab 4 in it.
+        image: x86_64, with the lab in it.
         cohort: the cohort that it was built for.
         sandbox: where the search runs.
+        lab: the lab.
+        folder: its folder, with its declaration.
         sources: the student's files by path, for the text of source lines.
         bounds: when to stop.
-        scenarios: which ones of `SCENARIOS`; None: all.
+        scenarios: names of the scenarios to search; None: all.
         wall_s: stop the process after this many seconds; None: derived from `bounds`.
 
     Raises:
@@ -76,19 +85,22 @@ def explore(
             expected=msg("an image for x86_64"),
         )
     bounds = bounds or Bounds()
-    asked = tuple(SCENARIOS if scenarios is None else scenarios)
+    asked = None if scenarios is None else tuple(scenarios)
     cpu_s = math.ceil(2 * (bounds.seconds + bounds.fallback_seconds)) + _SPARE_S
     wall_s = _CROWDED * cpu_s if wall_s is None else wall_s
     python, needed, places = _python()
+    if declaration_file(folder) is None:
+        raise UsageError(msg("there are no orders to try in {lab}.", lab=lab))
     # The sandbox keeps no files: compile what the search imports here, once.
     compileall.compile_dir(Path(__file__).parent, maxlevels=0, quiet=2)
-    with tempfile.TemporaryDirectory(prefix="vmmlab-explore-") as folder:
-        request = Path(folder) / "request.json"
+    with tempfile.TemporaryDirectory(prefix="vmmlab-explore-") as place:
+        request = Path(place) / "request.json"
         data = _request(image, cohort, sources or {}, bounds, asked)
+        data |= {"lab": lab, "folder": str(_copied(folder, Path(place)))}
         request.write_text(json.dumps(data), encoding="utf-8")
         done = sandbox.run(
             [*python, "-c", _RUN, str(request), *places],
-            ro=[*needed, Path(folder), image.elf, image.symbols.line_text],
+            ro=[*needed, Path(place), image.elf, image.symbols.line_text],
             timeout_s=wall_s,
             limits=ResourceLimits(file_mib=8, cpu_s=cpu_s, memory_mib=_MEMORY_MIB),
         )
@@ -100,7 +112,7 @@ def _request(
     cohort: CohortLike,
     sources: Mapping[str, bytes],
     bounds: Bounds,
-    scenarios: Sequence[str],
+    scenarios: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Return the request that `vmmlab.explore.child` reads."""
     return {
@@ -116,7 +128,22 @@ def _request(
     }
 
 
-def _answer(done: Completed, image: ImageLike, asked: Sequence[str], wall_s: float) -> Exploration:
+def _copied(folder: Path, place: Path) -> Path:
+    """Copy a lab's modules but not its tests, and return the folder of the copies.
+
+    The declaration may import what lies beside it.
+    """
+    target = place / "lab"
+    target.mkdir()
+    for path in folder.glob("*.py"):
+        if not path.name.startswith("test_"):
+            shutil.copy(path, target)
+    return target
+
+
+def _answer(
+    done: Completed, image: ImageLike, asked: Sequence[str] | None, wall_s: float
+) -> Exploration:
     """Return the exploration that the process printed, if it is a valid answer.
 
     Raises:
@@ -142,7 +169,7 @@ def _answer(done: Completed, image: ImageLike, asked: Sequence[str], wall_s: flo
     except (ValueError, RecursionError) as error:
         raise _not_understood(one_line(str(error))) from error
     answered = tuple(dict.fromkeys(part.scenario for part in found.parts))
-    if (found.image, found.cpus, answered) != (image.key, CPUS, tuple(asked)):
+    if found.image != image.key or not answered or (asked is not None and answered != asked):
         raise _not_understood(msg("this is the answer to another question"))
     return found
 

@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 from vmmlab.base.message import Text, listed, msg
 from vmmlab.explore import graph
 from vmmlab.explore.harness import Violation
-from vmmlab.explore.localstate import FINISHED
 from vmmlab.explore.states import State
 from vmmlab.explore.statespace import StateSpace
 
@@ -99,7 +98,7 @@ class Liveness:
 
     def _unfinished_cpus(self, at: int) -> list[int]:
         local_states = self._space.locals(self._space.states[at])
-        return [local.cpu for local in local_states if local.phase not in FINISHED]
+        return [local.cpu for local in local_states if local.phase != "done"]
 
     # --- an end that is evident --------------------------------------------------------------
 
@@ -118,7 +117,7 @@ class Liveness:
         others = [cpu for cpu in range(space.cpus) if cpu not in stuck]
         for at in order:
             now = space.locals(space.states[at])
-            if all(now[cpu].phase in (*FINISHED, "begin") for cpu in others):
+            if all(now[cpu].phase in ("done", "begin") for cpu in others):
                 cycles = [self._cycle(space.unpacked(at), cpu) for cpu in stuck]
                 if all(cycles) and self._remain(at, stuck, cycles, after):
                     return at

@@ -6,16 +6,16 @@ that numbers it; nothing here runs code.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Final, Literal, NamedTuple
 
 from vmmlab.base.message import Text
 from vmmlab.explore.emulator import GS_BASE, INDEX, RFLAGS, RIP, RSP, Context
 from vmmlab.explore.program import StackRegion
 
-Phase = Literal["begin", "run", "call", "done", "returned", "gave up", "halted", "endless",
-                "unsupported", "unfinished", "wrong"]  # fmt: skip
-FINISHED: Final = frozenset({"done", "returned", "gave up"})
-"""Phases of a CPU that has come to the end of what is explored."""
+Phase = Literal["begin", "run", "between", "done", "halted", "endless", "unsupported",
+                "unfinished", "wrong"]  # fmt: skip
+"""How far a CPU has come: "between" is outside code, but not at the end; "done" is the end."""
 
 # Registers that a called function may change (System V AMD64 ABI 1.0, figure 3.4).
 _SCRATCH: Final = ("rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
@@ -31,12 +31,10 @@ class LocalState(NamedTuple):
         context: registers and stack.
         phase: how far the CPU has come, or how it ended.
         pending: address, size and value of the store in the second half of an instruction.
-        passed_lock: it has come to ap_locked.
-        left_boot_stack: it has left the boot stack, or is on a stack of its own.
-        number: the argument of its call of segment_init_ap, 0 before.
         allocs: sizes in bytes of the blocks that it got from alloc.
-        entered: how many rounds of the barrier it has entered.
-        completed: how many rounds of the barrier it has completed.
+        stacks: base addresses of the blocks that it has had as stacks, in the order of the first
+            time.
+        notes: what the harness remembers about it, in a form of its own.
         reason: kind and sentence of an end that is wrong or not supported.
     """
 
@@ -44,12 +42,9 @@ class LocalState(NamedTuple):
     context: Context
     phase: Phase
     pending: tuple[int, int, int] | None = None
-    passed_lock: bool = False
-    left_boot_stack: bool = False
-    number: int = 0
     allocs: tuple[int, ...] = ()
-    entered: int = 0
-    completed: int = 0
+    stacks: tuple[int, ...] = ()
+    notes: Hashable = None
     reason: tuple[str, Text] = ("", "")
 
 
@@ -67,7 +62,7 @@ class Action(NamedTuple):
         size: in bytes.
         value: what "store" and "commit" write.
         linear: the address as the instruction computes it.
-        window: the access goes through the mapping that ap_start removes.
+        window: the access goes through the mapping of the copy of the trampoline.
         alone: always a move of its own, whether or not others use the memory.
         fence: waits until all earlier stores of this CPU are visible.
         name: of an event.
@@ -118,7 +113,7 @@ class LocalStates:
             kind: identifier of a violation, or "".
             what: the violation, or what the model cannot follow, in words.
         """
-        if phase in FINISHED:
+        if phase == "done":
             region = local.context.region
             local = local._replace(context=undefined_context()._replace(region=region))
         local = local._replace(phase=phase, pending=None, reason=(kind, what))
@@ -132,9 +127,14 @@ def undefined_context() -> Context:
     return Context(tuple(regs), None, b"")
 
 
-def before_first_step(cpu: int) -> LocalState:
-    """Return the local state of a CPU that has not begun."""
-    return LocalState(cpu, undefined_context(), "begin")
+def before_first_step(cpu: int, notes: Hashable = None) -> LocalState:
+    """Return the local state of a CPU that has not begun.
+
+    Args:
+        cpu: 0 is the BSP.
+        notes: what the harness remembers about it at first.
+    """
+    return LocalState(cpu, undefined_context(), "begin", notes=notes)
 
 
 def entering(local: LocalState, function: int, stack: StackRegion, return_to: int) -> LocalState:

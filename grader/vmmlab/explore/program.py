@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.explore.instructions import LONGEST, InstructionInfo, decode
+from vmmlab.explore.surroundings import Surroundings, Variable
 from vmmlab.images.layout import VMM_BASE
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ _RUN: Final = frozenset((
     "asm_wrrsp_and_jmp", "spinlock_init", "spinlock_lock", "spinlock_trylock",
     "spinlock_unlock", "memcpy", "memmove", "memset", "memcmp", "strcmp",
 ))  # fmt: skip
-# Bytes of the given code at ap_locked that are executed.
-_AP_LOCKED_BYTES: Final = 16
+# Bytes of the given code at a tracepoint that are executed.
+_TRACEPOINT_BYTES: Final = 16
 _ARBITRARY_BYTE: Final = 0xA5
 _LONGEST_STRING: Final = 200
 # Bytes of inlined code through which the line of the calling function is searched.
@@ -144,7 +145,7 @@ class Target(NamedTuple):
     Attributes:
         kind: what there is; only "shared" memory can be followed.
         address: the address by which all CPUs know it.
-        window: the access goes through the mapping that ap_start removes.
+        window: the access goes through the mapping of the copy of the trampoline.
         why: the limit or the exception in words, if there is more to say than the kind.
     """
 
@@ -172,20 +173,21 @@ class Program:
     """One image, with the addresses that the model needs.
 
     Args:
-        image: built for lab 4, with symbols; x86_64.
+        image: with symbols; x86_64.
         cohort: the cohort that it was built for.
-        cpus: number of CPUs, including the BSP.
+        declaration: what the lab declares.
 
     Attributes:
         symbols: of the image.
-        cpus: as given.
+        cpus: number of CPUs, including the BSP.
+        declaration: as given.
         apic_ids: the APIC id of each CPU.
         segments: the loaded segments of the image.
         trampoline: address of the copy of the trampoline, in the alias.
         trampoline_size: its size in bytes.
         window: address at which mapmem maps that copy.
-        lock: address of *apinitlock, in the alias; `lock_offset` is its offset in the trampoline.
-        procs: address of *apinitprocs, in the alias; `procs_offset` is its offset there.
+        variables: address and size in bytes of each variable that the lab declares, by name.
+        tracepoints: address and name of each tracepoint that the lab declares.
         boot_low: lowest address of the boot stack; `boot_top` is the address after it.
         pcpus: address of the per-CPU structures; `pcpu_size` is the size of each in bytes.
         stubs: functions that the model replaces: address to name.
@@ -194,9 +196,10 @@ class Program:
         InfraError: the image cannot be read, or it lacks something that the given code has.
     """
 
-    def __init__(self, image: ImageLike, cohort: CohortLike, cpus: int) -> None:
+    def __init__(self, image: ImageLike, cohort: CohortLike, declaration: Surroundings) -> None:
         self.symbols = image.symbols
-        self.cpus = cpus
+        self.declaration = declaration
+        self.cpus = cpus = declaration.cpus
         # Not 0, 1, 2: an APIC id that is used as a number must be noticed.
         self.apic_ids = (0, *(3 * n + 2 for n in range(cpus - 1)))
         self.segments, self._data = _read(image)
@@ -206,14 +209,14 @@ class Program:
         self.trampoline = VMM_BASE + cohort.apinit_addr
         self.trampoline_size = addr("cpuinit_end") - addr("cpuinit_start")
         self.window = WINDOW + cohort.apinit_addr % PAGE
-        self.lock_offset = addr("apinit_lock") - addr("cpuinit_start")
-        self.procs_offset = addr("apinit_procs") - addr("cpuinit_start")
-        self.lock = self.trampoline + self.lock_offset
-        self.procs = self.trampoline + self.procs_offset
         self.apinit_addr = cohort.apinit_addr
+        self.variables = {one.name: self._place(one) for one in declaration.variables}
+        self._names = [
+            (self.variables[one.name], one.name) for one in declaration.variables if one.trampoline
+        ]
         self.boot_top = addr("boot_stack_top")
         self.boot_low = addr("boot_stack")
-        self.ap_locked = addr("ap_locked")
+        self.tracepoints = {addr(name): name for name in sorted(declaration.tracepoints)}
         found = next(((start, size) for start, size, name in self._data if name == "pcpus"), None)
         if found is None:
             raise InfraError(
@@ -223,18 +226,25 @@ class Program:
         self.pcpus, self._pcpus_end = found[0], found[0] + found[1]
         self.pcpu_size = (self._pad + PCPU_BYTES + 15) & ~15
         self.stubs: Mapping[int, str] = {
-            where: name for name in sorted(STUBS) if (where := self.symbols.maybe(name)) is not None
+            where: name
+            for name in sorted(STUBS | declaration.stubs)
+            if (where := self.symbols.maybe(name)) is not None
         }
         provided = [r for r in self.symbols.ranges if r.owner != "student" and "text" in r.section]
         self._provided = sorted((r.start, r.end) for r in provided)
-        self._executed: list[tuple[int, int]] = [
-            (self.ap_locked, self.ap_locked + _AP_LOCKED_BYTES)
-        ]
-        for name in sorted(_RUN):
+        self._executed = [(at, at + _TRACEPOINT_BYTES) for at in self.tracepoints]
+        for name in sorted(_RUN | declaration.runs):
             start = self.symbols.maybe(name)
             if start is not None:
                 self._executed.append((start, start + max(self.symbols.size(name), 1)))
         self._decoded: dict[int, InstructionInfo] = {}
+
+    def _place(self, variable: Variable) -> tuple[int, int]:
+        """Return address and size of a variable that the lab declares."""
+        where = self.symbols.addr(variable.symbol or variable.name)
+        if variable.trampoline:
+            where += self.trampoline - self.symbols.addr("cpuinit_start")
+        return where, variable.size
 
     def executes(self, address: int) -> bool:
         """Return True for code that is executed as it is: the student's, and a few functions."""
@@ -382,10 +392,9 @@ class Program:
 
     def name(self, address: int) -> Text:
         """Return the name of a shared address for messages."""
-        if self.lock <= address < self.lock + 8:
-            return _offset("*apinitlock", address - self.lock)
-        if self.procs <= address < self.procs + 4:
-            return "*apinitprocs"
+        for (start, size), known in self._names:
+            if start <= address < start + size:
+                return _offset(known, address - start)
         if self.trampoline <= address < self.trampoline + self.trampoline_size:
             return _offset(msg("the trampoline's copy"), address - self.trampoline)
         if HEAP <= address < HEAP + self.cpus * ARENA:

@@ -1,4 +1,4 @@
-"""Runs all searches for one image: both harnesses, each under both memory models.
+"""Runs all searches for one image: each scenario of a lab, under both memory models.
 
 Every interleaving with stores in order is also one with store buffers, so store buffers come first:
 if nothing is wrong there, no other search is needed. If something is, and it is also wrong with
@@ -13,16 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Final
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import Text, listed, msg
-from vmmlab.explore.barrier import Barrier
 from vmmlab.explore.bfs import SearchResult
 from vmmlab.explore.counterexample import CounterexampleBuilder
 from vmmlab.explore.cpumodel import CpuModel
+from vmmlab.explore.declaration import Declaration
 from vmmlab.explore.exploration import (
-    CPUS,
     Bounds,
     Exploration,
     Limit,
@@ -33,31 +31,28 @@ from vmmlab.explore.exploration import (
 from vmmlab.explore.harness import Harness
 from vmmlab.explore.loops import LOOK_AHEAD
 from vmmlab.explore.program import CohortLike, ImageLike, Program
-from vmmlab.explore.registration import Registration
 from vmmlab.explore.search import Search
 from vmmlab.explore.transitions import BUFFER_CAPACITY
-
-_HARNESSES: Final = (Registration, Barrier)
 
 
 def explore(
     image: ImageLike,
     cohort: CohortLike,
+    declaration: Declaration,
     *,
     sources: Mapping[str, bytes] | None = None,
     bounds: Bounds | None = None,
     scenarios: Sequence[str] | None = None,
-    cpus: int = CPUS,
 ) -> Exploration:
-    """Search all interleavings of the lab-4 code in an image.
+    """Search all interleavings of a lab's code in an image.
 
     Args:
-        image: x86_64, with lab 4 in it.
+        image: x86_64, with the lab in it.
         cohort: the cohort that it was built for.
+        declaration: what the lab declares.
         sources: the student's files by path, for the text of source lines.
         bounds: when to stop.
-        scenarios: names of harnesses, "registration" and "barrier"; None: both.
-        cpus: number of CPUs, including the BSP.
+        scenarios: names of the scenarios to search; None: all.
 
     Raises:
         InfraError: the image cannot be read, or was not built from this kit.
@@ -68,14 +63,15 @@ def explore(
             msg("Orders are not explored for {arch}.", arch=image.options.arch),
             expected=msg("an image for x86_64"),
         )
-    model = CpuModel(Program(image, cohort, cpus))
+    model = CpuModel(Program(image, cohort, declaration))
     pools = _Pools(bounds or Bounds())
     parts: list[Part] = []
-    for kind in _HARNESSES:
-        if scenarios is None or kind.name in scenarios:
-            parts += _parts(model, kind(model), pools, sources or {})
+    for harness in declaration.harnesses(model, scenarios):
+        parts += _parts(model, harness, pools, sources or {})
     options = image.options
-    return Exploration(image.key, f"{options.compiler} {options.opt}", cpus, tuple(parts))
+    return Exploration(
+        image.key, f"{options.compiler} {options.opt}", declaration.cpus, tuple(parts)
+    )
 
 
 def _parts(
@@ -86,7 +82,7 @@ def _parts(
     buffered = _PartSearch(model, harness, "store buffers", sources)
     buffered.exhaust(pools, explain=False)
     if buffered.proves_all:
-        yield Part(harness.name, "in order", "correct", 0, 0, included=True)
+        yield Part(harness.name, harness.title, "in order", "correct", 0, 0, included=True)
         yield buffered.part(pools, reported)
         return
     in_order = _PartSearch(model, harness, "in order", sources)
@@ -208,6 +204,7 @@ class _PartSearch:
         bound: Text = listed(bounds) if bounds else ""
         return Part(
             scenario=search.harness.name,
+            title=search.harness.title,
             memory=self._memory,
             verdict=_verdict(self._model, found, bound),
             states=states,

@@ -22,7 +22,7 @@ SAMPLE_FILES: Final = tuple(
     Path(__file__).with_name(f"exploration.{name}.json") for name in ("right", "wrong")
 )
 _TEXT: Final = "Text"
-_COUNTS: Final = ("states", "transitions", "seconds", "cpus", "cpu", "hopeless")
+_COUNTS: Final = ("states", "transitions", "seconds", "cpus", "cpu", "doomed")
 _OWN: Final[dict[str, Any]] = {
     "schema": {"const": SCHEMA, "type": "string", "description": "the version of this layout"},
     "verdict": {"enum": list(get_args(Verdict)), "type": "string"},

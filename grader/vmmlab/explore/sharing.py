@@ -22,7 +22,7 @@ class SharedBytes:
     """Tracks which CPU uses which byte.
 
     Args:
-        program: its lock, counter and barrier variables are shared from the start.
+        program: its declared variables are shared from the start.
 
     Attributes:
         addresses: every byte that several CPUs use and at least one of them writes.
@@ -30,17 +30,8 @@ class SharedBytes:
 
     def __init__(self, program: Program) -> None:
         self._cpus = program.cpus
-        addr = program.symbols.addr
         self.addresses: set[int] = set()
-        for start, size in (
-            (addr("num_of_processors"), 4),
-            (addr("ap_lock"), 1),
-            (addr("sync_lock"), 1),
-            (addr("sync_id"), 4),
-            (addr("sync_count"), 4),
-            (program.lock, 1),
-            (program.procs, 4),
-        ):
+        for start, size in program.variables.values():
             self.addresses.update(range(start, start + size))
         # For each byte one bit per CPU that uses it, and one more if any CPU writes it.
         self._users: dict[int, int] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from vmmlab.explore.harness import Ghost
-from vmmlab.explore.localstate import FINISHED, LocalState
+from vmmlab.explore.localstate import LocalState
 from vmmlab.explore.memory import Store
 
 Buffer = tuple[Store, ...]
@@ -49,7 +49,7 @@ class StateNumbers:
             found = self._process_ids[key] = len(self._processes)
             assert found <= LOW
             self._processes.append(key)
-            self.finished.append(self._locals[lid].phase in FINISHED and not buffer)
+            self.finished.append(self._locals[lid].phase == "done" and not buffer)
         return found
 
     def of_world(self, memory: int, ghost: Ghost) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from vmmlab.base.message import label, msg
+from vmmlab.base.message import Message, label, msg
 from vmmlab.base.text import cells, clean
 from vmmlab.explore.exploration import (
     Counterexample,
@@ -22,12 +22,6 @@ from vmmlab.explore.exploration import (
 from vmmlab.i18n.translate import Reader
 
 _WIDTH: Final = 100
-_NAMES: Final = {
-    ("registration", "in order"): msg("registration, stores seen in order"),
-    ("registration", "store buffers"): msg("registration, with store buffers"),
-    ("barrier", "in order"): msg("barrier, stores seen in order"),
-    ("barrier", "store buffers"): msg("barrier, with store buffers"),
-}
 _VERDICTS: Final[Mapping[Verdict, str]] = {
     "correct": label("correct"),
     "no error found": label("no error found"),
@@ -91,7 +85,7 @@ def _lines(found: Exploration, say: Reader) -> Iterator[str]:
 
 
 def _part(part: Part, say: Reader) -> Iterator[str]:
-    name, verdict = say(_NAMES[part.scenario, part.memory]), say.label(_VERDICTS[part.verdict])
+    name, verdict = say(_name(part)), say.label(_VERDICTS[part.verdict])
     states = "" if part.included else say(msg("{states:,} states", states=part.states))
     how = say(part.bound) if part.bound else say(msg("exhaustive"))
     if part.limits:
@@ -114,6 +108,12 @@ def _part(part: Part, say: Reader) -> Iterator[str]:
         yield f"    {verdict}{say.label(': ')}{_limit(limit, say)}"
 
 
+def _name(part: Part) -> Message:
+    if part.memory == "in order":
+        return msg("{scenario}, stores seen in order", scenario=part.title)
+    return msg("{scenario}, with store buffers", scenario=part.title)
+
+
 def _limit(limit: Limit, say: Reader) -> str:
     what = say(limit.what)
     return f"{what} ({limit.place})" if limit.place else what
@@ -129,13 +129,13 @@ def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
     rows = [tuple(map(say.label, _COLUMNS))]
     rows += [_row(step, say) for step in found.steps]
     widths = [max(cells(row[at]) for row in rows) for at in range(4)]
-    if found.hopeless == 0:
+    if found.doomed == 0:
         yield f"  {say(msg('Whatever the order of the steps, it ends like this:'))}"
         yield ""
     for number, row in enumerate(rows):
         columns = [(_right if at < 2 else _left)(row[at], width) for at, width in enumerate(widths)]
         yield f"  {'  '.join(columns)}  {row[4]}".rstrip()
-        if number and number == found.hopeless:
+        if number and number == found.doomed:
             yield f"        -- {say(msg('from here on nothing can help any more'))} --"
     yield ""
     for cpu in found.cpus:

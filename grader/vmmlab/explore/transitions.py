@@ -26,7 +26,7 @@ BUFFER_CAPACITY: Final = 4
 # At most this many actions are merged into one move.
 _MERGED: Final = 2000
 # A CPU may enter these phases wherever the other CPUs are: no invariant depends on it.
-_QUIET: Final = frozenset({"run", "call", "done", "gave up", "halted", "endless"})
+_QUIET: Final = frozenset({"run", "between", "done", "halted", "endless"})
 
 
 class MicroStep(NamedTuple):
@@ -122,7 +122,7 @@ class Transitions:
         """Return the initial state."""
         cpus = range(self.model.program.cpus)
         processes = [self.numbers.of_process(self.harness.start(cpu), ()) for cpu in cpus]
-        return (*processes, self.numbers.of_world(0, Ghost()))
+        return (*processes, self.numbers.of_world(0, self.harness.initial_ghost()))
 
     def moves(self, process: int, world: int) -> tuple[Move, ...]:
         """Return all moves of the CPU that this process belongs to."""
@@ -214,7 +214,7 @@ class Transitions:
         private = (
             local.context.region in (before.context.region, None)
             and (local.phase == before.phase or local.phase in _QUIET)
-            and local.completed == before.completed
+            and local.notes == before.notes
         )
         return Move(
             self.numbers.of_process(end.lid, end.buffer),
@@ -270,13 +270,9 @@ class Transitions:
     def _not_allowed(self, point: _Point, action: Action) -> int | None:
         """Return the number of the local state in which a wrong access ends, or None."""
         model, local = self.model, self.model.locals[point.lid]
-        if action.window and point.ghost.bsp == "returned":
-            what = msg(
-                "CPU {cpu} uses {name} when ap_wait has come back: the BSP may have unmapped it",
-                cpu=local.cpu,
-                name=model.program.name(action.address),
-            )
-            return model.end(local, "wrong", "trampoline-gone", what)
+        violation = self.harness.forbidden(local, action, point.ghost)
+        if violation is not None:
+            return model.end(local, "wrong", *violation)
         # Stacks are followed as private memory, so they cannot carry data between CPUs.
         for owner, low, top in model.stacks.values():
             if owner != local.cpu and low <= action.address < top:

@@ -20,9 +20,9 @@ from vmmlab.base.message import msg
 from vmmlab.checks.declaring import Check, declared_in
 from vmmlab.checks.judging import judge
 from vmmlab.checks.scoring import Case
+from vmmlab.course.labpackage import LabPackage
 from vmmlab.grading.crashes import crashed, second_opinion
 from vmmlab.grading.items import STATUS, Waits, refuse_pytest, result_of, show, text_of
-from vmmlab.grading.loading import LabPackage
 from vmmlab.grading.results import CheckResult
 from vmmlab.grading.run import LabRun
 

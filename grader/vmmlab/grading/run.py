@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from vmmlab.base.errors import VmmlabError
 from vmmlab.checks.declaring import Check, validate
-from vmmlab.grading.loading import LabPackage
+from vmmlab.course.labpackage import LabPackage
 from vmmlab.grading.observations import Observations
 from vmmlab.grading.results import CheckResult
 from vmmlab.grading.selection import Selection

@@ -29,7 +29,7 @@ class LabPackage:
 
     Args:
         lab: for example `lab3`.
-        folder: holds test_labN.py, and probes.py and hidden/ if the lab has them.
+        folder: holds test_labN.py, and probes.py, exploration.py and hidden/ if the lab has them.
     """
 
     def __init__(self, lab: str, folder: Path) -> None:

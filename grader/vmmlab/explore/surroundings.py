@@ -1,0 +1,56 @@
+"""What the model must know of the code that a lab explores, beside the scenarios."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from vmmlab.base.message import Message
+
+CPUS: Final = 3
+"""Number of CPUs in the model unless a lab says otherwise: the BSP, and two APs that compete."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """Memory that several CPUs use, by the name that a counterexample shows.
+
+    Args:
+        name: for the reader.
+        size: in bytes.
+        symbol: where it is; "": the name itself.
+        trampoline: it is in the copy of the trampoline, not where it was linked.
+        lock: a spinlock_t: taken while it is not 0, by the CPU that has made it so.
+        taken_at: a tracepoint that a CPU reaches when it has taken this lock; its own next store
+            there releases it.
+    """
+
+    name: str
+    size: int
+    symbol: str = ""
+    trampoline: bool = False
+    lock: bool = False
+    taken_at: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Variables, given functions and requirements.
+
+    Args:
+        cpus: number of CPUs, including the BSP.
+        variables: those that are shown, and shared from the start.
+        expected: the requirement that each kind of violation of the scenarios breaks.
+        stubs: functions that the scenarios replace, beside those that `given` knows.
+        runs: given functions that are executed as they are, beside those of `program`.
+        tracepoints: labels in given code at which a scenario is asked; a few bytes are executed
+            there.
+    """
+
+    cpus: int = CPUS
+    variables: Sequence[Variable] = ()
+    expected: Mapping[str, Message] = field(default_factory=dict)
+    stubs: frozenset[str] = frozenset()
+    runs: frozenset[str] = frozenset()
+    tracepoints: frozenset[str] = frozenset()

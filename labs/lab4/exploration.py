@@ -1,0 +1,485 @@
+"""What `vmmlab explore lab4` tries every order of: the lock, the registration and the barrier.
+
+Two scenarios: the APs from the lock to their numbers while the BSP waits for them, and three rounds
+of the barrier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from vmmlab.base.message import Text, msg
+from vmmlab.explore.declaration import Declaration, declare
+from vmmlab.explore.emulator import RDI, Context
+from vmmlab.explore.given import GivenCode
+from vmmlab.explore.harness import Effect, Ghost, Read, Violation
+from vmmlab.explore.localstate import (
+    Action,
+    LocalState,
+    before_first_step,
+    entering,
+    returning,
+    undefined_context,
+)
+from vmmlab.explore.memory import Store
+from vmmlab.explore.ownership import own_blocks
+from vmmlab.explore.program import (
+    PCPU_APIC_ID,
+    PCPU_CPUNUM,
+    PCPU_SELF,
+    PCPU_STACKADDR,
+    RETURN_MARK,
+    StackRegion,
+)
+from vmmlab.explore.surroundings import Variable
+
+# Time is not modelled: the BSP polls two or three times, however late the others are.
+_POLL_US: Final = 2
+_WAIT_US: Final = 4
+# Offsets in `ap_delays` (include/ap.h) of the interval between polls and of the whole time.
+_POLL_OFFSET: Final = 8
+_WAIT_OFFSET: Final = 12
+ROUNDS: Final = 3
+"""Rounds of the barrier. A fault may show only one round after the one that causes it."""
+
+
+class _Handshake(GivenCode):
+    """What both scenarios begin with."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.count = self.program.symbols.addr("num_of_processors")
+        self.lock = self.program.variables["*apinitlock"][0]
+        self.procs = self.program.variables["*apinitprocs"][0]
+
+    def initial_writes(self) -> Sequence[Store]:
+        """Return the pointers into the trampoline, the delays, and what APs are to run."""
+        program, addr = self.program, self.program.symbols.addr
+        delays = addr("ap_delays")
+        mapped = program.window - program.trampoline
+        return (
+            (addr("apinitlock"), 8, self.lock + mapped),
+            (addr("apinitprocs"), 8, self.procs + mapped),
+            (addr("apinit_addr"), 4, program.apinit_addr),
+            (addr("initproc_ap"), 8, addr("ap_proc")),
+            (delays + _POLL_OFFSET, 4, _POLL_US),
+            (delays + _WAIT_OFFSET, 4, _WAIT_US),
+            (self.lock, 8, 0),
+            (self.procs, 4, 0),
+        )
+
+
+# --- registration ---------------------------------------------------------------------------------
+
+
+class _Bsp(NamedTuple):
+    """The ghost of the registration.
+
+    Attributes:
+        numbers: the numbers that APs have taken, one bit each.
+        waits: the BSP has called ap_wait.
+        returned: ap_wait has returned.
+        complete: all APs had been counted when the BSP began to wait.
+        slept: the BSP has called usleep.
+    """
+
+    numbers: int = 0
+    waits: bool = False
+    returned: bool = False
+    complete: bool = False
+    slept: bool = False
+
+
+class _Registered(NamedTuple):
+    """What the registration remembers about one CPU.
+
+    Attributes:
+        passed_lock: it has come to ap_locked.
+        number: the argument of its call of segment_init_ap, 0 before.
+        ended: how the BSP has come out of its wait: "", "returned" or "gave up".
+    """
+
+    passed_lock: bool = False
+    number: int = 0
+    ended: str = ""
+
+
+class Registration(_Handshake):
+    """From the trampoline to `initproc_ap`: APs take the lock, and get a stack and a number each.
+
+    Meanwhile the BSP waits in ap_wait until all of them have been counted.
+    """
+
+    name = "registration"
+    title = msg("registration")
+
+    def initial_ghost(self) -> Ghost:
+        """Return the ghost before the first step: no numbers, and the BSP does not wait yet."""
+        return _Bsp()
+
+    def start(self, cpu: int) -> int:
+        """Return the local state of an AP at the trampoline, or of the BSP before ap_wait."""
+        begin = Action("event", alone=True, name="begin")
+        return self.model.waiting(before_first_step(cpu, _Registered()), begin)
+
+    def handle(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
+        """See `Harness.handle`."""
+        local = self.model.locals[lid]
+        of_ap = bool(local.cpu)
+        if action.name == "begin":
+            return self._enter(local, ghost, read) if of_ap else self._wait(local, ghost, read)
+        if action.name == "return" and not of_ap:
+            end = self.model.end(self._noted(local, ended="returned"), "done")
+            return Effect(end, ghost._replace(returned=True), note=msg("ap_wait returns"))
+        if action.name == "ap_locked" and of_ap:
+            return self._locked(local, ghost)
+        if action.name == "segment_init_ap" and of_ap:
+            return self._number(local, ghost)
+        if action.name == "ap_proc" and of_ap:
+            return self._arrive(local, ghost, read)
+        if action.name == "vmm_ap_missing" and not of_ap:
+            return self._give_up(local, ghost)
+        if action.name == "panic" and not of_ap and ghost.slept:
+            # The wait may have timed out; which report is right then is not judged here.
+            return self._give_up(local, ghost)
+        return self.common(lid, action, ghost)
+
+    def reads(self, local: LocalState, action: Action) -> tuple[int, int] | None:
+        """See `Harness.reads`."""
+        if action.name == "return" and not local.cpu:
+            return self.count, 4
+        if action.name == "ap_proc" and local.notes.number:
+            return self.program.pcpu_field(local.notes.number, PCPU_STACKADDR), 8
+        return None
+
+    def forbidden(self, local: LocalState, action: Action, ghost: Ghost) -> Violation | None:
+        """See `Harness.forbidden`: the trampoline may be gone when ap_wait has come back."""
+        if not (action.window and ghost.returned):
+            return None
+        what = msg(
+            "CPU {cpu} uses {name} when ap_wait has come back: the BSP may have unmapped it",
+            cpu=local.cpu,
+            name=self.program.name(action.address),
+        )
+        return Violation("trampoline-gone", what)
+
+    def outcome(self, local: LocalState) -> Text:
+        """See `Harness.outcome`."""
+        ends = {
+            "returned": msg("has come out of ap_wait"),
+            "gave up": msg("has given up waiting"),
+        }
+        return ends.get(local.notes.ended, "")
+
+    def sleeping(self, local: LocalState, ghost: Ghost) -> Ghost:
+        """Return the ghost after a CPU has called usleep."""
+        return ghost._replace(slept=ghost.slept or local.cpu == 0)
+
+    @staticmethod
+    def _noted(local: LocalState, **notes: object) -> LocalState:
+        return local._replace(notes=local.notes._replace(**notes))
+
+    # --- events ------------------------------------------------------------------------------
+
+    def _enter(self, local: LocalState, ghost: Ghost, read: Read) -> Effect:
+        """Let an AP come through the trampoline, which counts it in *apinitprocs."""
+        program = self.program
+        context = local.context.having(rip=program.symbols.addr("apinit_enter"))
+        after = self.model.settle(local._replace(context=context, phase="run"))
+        write = (self.procs, 4, read(self.procs, 4) + 1)
+        return Effect(after, ghost, (write,), msg("enters the trampoline, goes to apinit_enter"))
+
+    def _wait(self, local: LocalState, ghost: Ghost, read: Read) -> Effect:
+        """Let the BSP call ap_wait."""
+        program = self.program
+        complete = read(self.count, 4) == self.aps == read(self.procs, 4)
+        stack = program.harness_stack(0)
+        called = entering(local, program.symbols.addr("ap_wait"), stack, RETURN_MARK)
+        ghost = ghost._replace(waits=True, complete=complete)
+        return Effect(self.model.settle(called), ghost, note=msg("calls ap_wait"))
+
+    def _locked(self, local: LocalState, ghost: Ghost) -> Effect:
+        """Run the given code at ap_locked, which assumes that this CPU holds the lock."""
+        region = self.program.stack_at(self.program.boot_top, {})
+        context = self.model.step(local.context._replace(region=None, stack=b""))
+        context = context._replace(region=region, stack=b"")
+        local = self._noted(local, passed_lock=True)
+        stacks = tuple(dict.fromkeys((*local.stacks, self.program.boot_low)))
+        after = self.model.settle(local._replace(context=context, stacks=stacks))
+        return Effect(after, ghost, note=msg("comes to ap_locked, on the boot stack"))
+
+    def _number(self, local: LocalState, ghost: Ghost) -> Effect:
+        """Replace segment_init_ap: check the number, and set up the per-CPU data."""
+        edi = local.context.regs[RDI] & 0xFFFF_FFFF
+        number = edi - (edi >> 31 << 32)
+        cpu, program = local.cpu, self.program
+        note = f"segment_init_ap ({number})"
+        if not 1 <= number <= self.aps:
+            violation = Violation(
+                "number-wrong", msg("CPU {cpu} takes the number {number}", cpu=cpu, number=number)
+            )
+            return self.violated(local, violation, ghost, note)
+        if ghost.numbers >> number & 1:
+            what = msg(
+                "CPU {cpu} takes the number {number}, which is taken", cpu=cpu, number=number
+            )
+            return self.violated(local, Violation("number-twice", what), ghost, note)
+        writes = (
+            (program.pcpu_field(number, PCPU_SELF), 8, program.pcpu(number)),
+            (program.pcpu_field(number, PCPU_CPUNUM), 4, number),
+            (program.pcpu_field(number, PCPU_APIC_ID), 4, program.apic_ids[cpu]),
+        )
+        context = local.context.having(gs_base=program.pcpu(number))
+        back = returning(self._noted(local._replace(context=context), number=number), 0)
+        ghost = ghost._replace(numbers=ghost.numbers | 1 << number)
+        return Effect(self.model.settle(back), ghost, writes, note)
+
+    def _arrive(self, local: LocalState, ghost: Ghost, read: Read) -> Effect:
+        """Check an AP that calls initproc_ap, the end of what is explored of it."""
+        violation = self._not_ready(local, read)
+        if violation is not None:
+            return self.violated(local, violation, ghost, msg("calls initproc_ap"))
+        return Effect(self.model.end(local, "done"), ghost, note=msg("calls initproc_ap: has come"))
+
+    def _not_ready(self, local: LocalState, read: Read) -> Violation | None:
+        cpu, region = local.cpu, local.context.region
+        own = [self.program.alloc_block(cpu, n) for n in range(len(local.allocs))]
+        if not local.notes.number:
+            return Violation(
+                "not-numbered", msg("CPU {cpu} calls initproc_ap without a number", cpu=cpu)
+            )
+        if region is None or region.block not in own:
+            return Violation("stack-not-own", self._on_wrong_stack(cpu, region))
+        there = read(self.program.pcpu_field(local.notes.number, PCPU_STACKADDR), 8)
+        if there == region.block:
+            return None
+        what = msg(
+            "CPU {cpu} has stackaddr = {address:#x} ({name}), and its stack is {stack}",
+            cpu=cpu,
+            address=there,
+            name=self.program.name(there),
+            stack=self.program.stack_name(region),
+        )
+        return Violation("stackaddr-wrong", what)
+
+    def _on_wrong_stack(self, cpu: int, region: StackRegion | None) -> Text:
+        if region is None:
+            return msg("CPU {cpu} calls initproc_ap on no stack", cpu=cpu)
+        stack = self.program.stack_name(region)
+        return msg("CPU {cpu} calls initproc_ap on {stack}", cpu=cpu, stack=stack)
+
+    def _give_up(self, local: LocalState, ghost: Ghost) -> Effect:
+        if ghost.complete:
+            what = msg("the BSP gives up, and all had come before it began to wait")
+            violation = Violation("bsp-gave-up", what)
+            return self.violated(local, violation, ghost, msg("gives up waiting"))
+        end = self.model.end(self._noted(local, ended="gave up"), "done")
+        return Effect(end, ghost, note=msg("gives up waiting, which it may"))
+
+    # --- invariants --------------------------------------------------------------------------
+
+    def check_step(
+        self, now: Sequence[LocalState], cpu: int, before: LocalState, read: Read
+    ) -> Violation | None:
+        """See `Harness.check_step`."""
+        if now[cpu].notes.ended == "returned" and not before.notes.ended:
+            violation = self._went_on_early(now, read)
+            if violation is not None:
+                return violation
+        return self.check_stacks(now, cpu, before)
+
+    def _went_on_early(self, now: Sequence[LocalState], read: Read) -> Violation | None:
+        """Check the APs when ap_wait has just returned."""
+        for ap in now[1:]:
+            if self._has_left(ap) or ap.notes.number:
+                continue
+            if ap.phase == "begin":
+                what = msg("the BSP goes on while CPU {cpu} has not come yet", cpu=ap.cpu)
+            elif ap.notes.passed_lock:
+                what = msg("the BSP goes on while CPU {cpu} is on the boot stack", cpu=ap.cpu)
+            else:
+                what = msg(
+                    "the BSP goes on while CPU {cpu} waits before the boot stack", cpu=ap.cpu
+                )
+            return Violation("bsp-went-on", what)
+        count = read(self.count, 4)
+        if count != self.aps:
+            what = msg(
+                "the BSP goes on when num_of_processors is {count} of {aps}",
+                count=count,
+                aps=self.aps,
+            )
+            return Violation("bsp-went-on", what)
+        return None
+
+    def _has_left(self, ap: LocalState) -> bool:
+        """Return whether an AP has left the boot stack, or has been on a stack of its own."""
+        boot, own = self.program.boot_low, own_blocks(self.program, ap)
+        if any(one in own for one in ap.stacks):
+            return True
+        return boot in ap.stacks and ap.stacks[-1] != boot
+
+    def check_end(self, now: Sequence[LocalState], read: Read) -> Violation | None:
+        """See `Harness.check_end`."""
+        count = read(self.count, 4)
+        if all(ap.phase == "done" for ap in now[1:]) and count != self.aps:
+            what = msg(
+                "num_of_processors is {count}, and {aps} APs have come", count=count, aps=self.aps
+            )
+            return Violation("count-wrong", what)
+        return None
+
+
+# --- the barrier ----------------------------------------------------------------------------------
+
+
+class _Rounds(NamedTuple):
+    """What the barrier's scenario remembers about one CPU.
+
+    Attributes:
+        entered: how many rounds it has entered.
+        completed: how many rounds it has completed.
+    """
+
+    entered: int = 0
+    completed: int = 0
+
+
+class Barrier(_Handshake):
+    """All CPUs meet in sync_all_processors, three times in a row."""
+
+    name = "barrier"
+    title = msg("barrier")
+
+    def initial_writes(self) -> Sequence[Store]:
+        """Return stores that give every CPU its per-CPU data; no CPU has been counted."""
+        program = self.program
+        fields = []
+        for cpu in range(program.cpus):
+            region = program.harness_stack(cpu)
+            fields += [
+                (program.pcpu_field(cpu, PCPU_SELF), 8, program.pcpu(cpu)),
+                (program.pcpu_field(cpu, PCPU_CPUNUM), 4, cpu),
+                (program.pcpu_field(cpu, PCPU_APIC_ID), 4, program.apic_ids[cpu]),
+                (program.pcpu_field(cpu, PCPU_STACKADDR), 8, region.base),
+            ]
+        return (*super().initial_writes(), (self.procs, 4, self.aps), *fields)
+
+    def start(self, cpu: int) -> int:
+        """Return the local state of a CPU that has not been counted."""
+        local = before_first_step(cpu, _Rounds())._replace(context=self._idle_context(cpu))
+        return self.model.waiting(local, Action("event", alone=True, name="begin"))
+
+    def handle(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
+        """See `Harness.handle`."""
+        local = self.model.locals[lid]
+        if action.name == "begin" and local.cpu:
+            # By symmetry, the AP with number k is the k-th to be counted.
+            if read(self.count, 4) != local.cpu - 1:
+                return None
+            write = (self.count, 4, local.cpu)
+            return Effect(self._between_rounds(local), ghost, (write,), msg("has been counted"))
+        if action.name == "begin":
+            if read(self.count, 4) != self.aps:
+                return None
+            started = self.program.symbols.addr("ap_started")
+            return self._call_barrier(local, ghost)._replace(writes=((started, 1, 1),))
+        if action.name == "call":
+            return self._call_barrier(local, ghost)
+        if action.name == "return":
+            return self._complete_round(local, ghost)
+        return self.common(lid, action, ghost)
+
+    def outcome(self, local: LocalState) -> Text:
+        """See `Harness.outcome`."""
+        return msg("is between two rounds") if local.phase == "between" else ""
+
+    # --- events ------------------------------------------------------------------------------
+
+    def _idle_context(self, cpu: int) -> Context:
+        """Return the context of a CPU outside the barrier: its GS base, and an empty stack."""
+        context = undefined_context().having(gs_base=self.program.pcpu(cpu))
+        return context._replace(region=self.program.harness_stack(cpu))
+
+    def _between_rounds(self, local: LocalState) -> int:
+        local = local._replace(context=self._idle_context(local.cpu), phase="between")
+        return self.model.waiting(local, Action("event", alone=True, name="call"))
+
+    def _call_barrier(self, local: LocalState, ghost: Ghost) -> Effect:
+        entered = local.notes.entered + 1
+        local = local._replace(notes=local.notes._replace(entered=entered))
+        function = self.program.symbols.addr("sync_all_processors")
+        stack = self.program.harness_stack(local.cpu)
+        called = self.model.settle(entering(local, function, stack, RETURN_MARK))
+        return Effect(
+            called,
+            ghost,
+            note=msg("calls sync_all_processors, round {number}", number=entered),
+        )
+
+    def _complete_round(self, local: LocalState, ghost: Ghost) -> Effect:
+        completed = local.notes.completed + 1
+        local = local._replace(notes=local.notes._replace(completed=completed))
+        last = completed == ROUNDS
+        after = self.model.end(local, "done") if last else self._between_rounds(local)
+        return Effect(after, ghost, note=msg("comes out of round {number}", number=completed))
+
+    # --- invariants --------------------------------------------------------------------------
+
+    def check_step(
+        self, now: Sequence[LocalState], cpu: int, before: LocalState, read: Read
+    ) -> Violation | None:
+        """See `Harness.check_step`."""
+        last = now[cpu].notes.completed
+        if last > before.notes.completed:
+            for other in now:
+                if other.notes.entered < last:
+                    what = msg(
+                        "CPU {cpu} leaves round {number} before CPU {other} has come to it",
+                        cpu=cpu,
+                        number=last,
+                        other=other.cpu,
+                    )
+                    return Violation("barrier-passed-early", what)
+        return self.check_stacks(now, cpu, before)
+
+
+declare(
+    Declaration(
+        lab="lab4",
+        scenarios=(Registration, Barrier),
+        tracepoints=frozenset({"ap_locked"}),
+        variables=(
+            Variable("num_of_processors", 4),
+            Variable("sync_id", 4),
+            Variable("sync_count", 4),
+            Variable("ap_lock", 1, lock=True),
+            Variable("sync_lock", 1, lock=True),
+            Variable("*apinitlock", 8, "apinit_lock", trampoline=True, taken_at="ap_locked"),
+            Variable("*apinitprocs", 4, "apinit_procs", trampoline=True),
+        ),
+        expected={
+            "stack-not-own": msg(
+                "apinitproc1 runs at the end of a block that this CPU got from alloc"
+            ),
+            "stackaddr-wrong": msg(
+                "stackaddr is the lowest address of the stack that this CPU is on"
+            ),
+            "number-twice": msg("every AP has a number of its own"),
+            "number-wrong": msg("the numbers are 1 to n, n the number of APs"),
+            "not-numbered": msg("an AP calls segment_init_ap before initproc_ap"),
+            "count-wrong": msg("num_of_processors is in the end the number of APs"),
+            "bsp-went-on": msg(
+                "ap_wait returns when all APs have left the boot stack and have been counted"
+            ),
+            "bsp-gave-up": msg("the BSP gives up only if somebody has not come in time"),
+            "trampoline-gone": msg(
+                "an AP unlocks *apinitlock before it counts itself: then the BSP may go on"
+            ),
+            "barrier-passed-early": msg(
+                "nobody leaves a round of the barrier before all have come to it"
+            ),
+        },
+    )
+)
