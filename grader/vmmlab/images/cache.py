@@ -35,7 +35,7 @@ _STALE_TMP_S = 24 * 3600.0
 _TOUCH_S = 60.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _META = "entry.json"
-_LAYOUT = "4"  # increase it when what is kept in an entry changes
+_LAYOUT = "5"  # increase it when what is kept in an entry, or may be in one, changes
 _ROOM_ASKED_BYTES = 32 * MIB
 _ROOM_BYTES = MIB // 4
 

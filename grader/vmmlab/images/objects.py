@@ -30,6 +30,7 @@ SHF_MERGE, SHF_STRINGS, SHF_INFO_LINK = 0x10, 0x20, 0x40
 SHF_TLS, SHF_COMPRESSED = 0x400, 0x800
 _FLAGS = SHF_WRITE | SHF_ALLOC | SHF_EXECINSTR | SHF_MERGE | SHF_STRINGS | SHF_INFO_LINK
 
+_COMMON = "*COM*"
 _PLACED = re.compile(r"\.(?:text|rodata|data|bss)(?:\.[\w.$-]+)?|\.initfunc")
 # Compilers and assemblers add these by themselves; dropped before the link.
 DROPPED = (".eh_frame", ".note.gnu.property", ".note.GNU-stack", ".comment", ".llvm_addrsig")
@@ -41,7 +42,8 @@ _BY_ITSELF = re.compile(r"\.(?:pre)?(?:init|fini)(?:_array)?(?:\..*)?|\.[cd]tors
 class Symbol:
     """One symbol of an object.
 
-    `section` is "" if undefined, "*ABS*" for a bare number, "*COM*" for a common symbol.
+    `section` is "" if undefined, "*ABS*" for a bare number, "*COM*" for a common symbol. `room` is
+    the size of the section, `value` the place in it; of a common symbol `value` is the alignment.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Symbol:
     flags: int
     value: int
     size: int
+    room: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def read(data: bytes) -> ObjectFile:
             if table.num_symbols() > MAX_SYMBOLS:
                 raise BadObject(msg("more than {max_symbols} symbols", max_symbols=MAX_SYMBOLS))
             for one in table.iter_symbols():
-                where, flags = _section_of(one["st_shndx"], sections)
+                where, flags, room = _section_of(one["st_shndx"], sections)
                 symbols.append(
                     Symbol(
                         one.name,
@@ -128,6 +131,7 @@ def read(data: bytes) -> ObjectFile:
                         flags,
                         one["st_value"],
                         one["st_size"],
+                        room,
                     )
                 )
     except BadObject:
@@ -137,11 +141,13 @@ def read(data: bytes) -> ObjectFile:
     return ObjectFile(tuple(sections), tuple(symbols))
 
 
-def _section_of(index: int | str, sections: Sequence[Section]) -> tuple[str, int]:
+def _section_of(index: int | str, sections: Sequence[Section]) -> tuple[str, int, int]:
+    """Return name, flags and size of the section that a symbol is in."""
     if isinstance(index, str):
-        return {"SHN_UNDEF": "", "SHN_ABS": "*ABS*", "SHN_COMMON": "*COM*"}.get(index, "*?*"), 0
+        known = {"SHN_UNDEF": "", "SHN_ABS": "*ABS*", "SHN_COMMON": _COMMON}
+        return known.get(index, "*?*"), 0, 0
     section = sections[index]
-    return section.name, section.flags
+    return section.name, section.flags, section.size
 
 
 def refused(file: str, contents: ObjectFile) -> list[Diagnostic]:
@@ -152,7 +158,8 @@ def refused(file: str, contents: ObjectFile) -> list[Diagnostic]:
         contents: the object.
     """
     words: list[Text] = []
-    placed = debug = 0
+    placed = sum(one.size for one in contents.symbols if one.section == _COMMON)
+    debug = 0
     for section in contents.sections:
         if section.flags & SHF_ALLOC and section.name not in DROPPED:
             placed += section.size
@@ -235,6 +242,13 @@ def _refused_symbol(symbol: Symbol) -> Text:
     name = one_line(symbol.name)[:80]
     if symbol.type in ("STT_GNU_IFUNC", "STT_LOOS"):
         return msg("{name} is an indirect function (ifunc), which is not allowed", name=name)
+    if symbol.section == _COMMON and symbol.value > MAX_ALIGNMENT:
+        return msg(
+            "{name} is aligned to {alignment} bytes; at most {max_alignment} are allowed",
+            name=name,
+            alignment=symbol.value,
+            max_alignment=MAX_ALIGNMENT,
+        )
     if symbol.type == "STT_TLS":
         return msg("{name} is thread-local, which is not allowed: a VMM has no threads", name=name)
     if symbol.bind not in ("STB_LOCAL", "STB_GLOBAL", "STB_WEAK"):
@@ -274,8 +288,16 @@ def _contract(file: str, name: str, objects: Mapping[str, ObjectFile]) -> Text:
     symbol = visible[0]
     if symbol.section == "*ABS*":
         return msg("{name} is a bare number, not a {what} in a section", name=name, what=what)
-    if symbol.section == "*COM*" or not symbol.flags & SHF_ALLOC:
+    if symbol.section == _COMMON or not symbol.flags & SHF_ALLOC:
         return msg("{name} is not a {what} in .text or .data", name=name, what=what)
+    if not 0 <= symbol.value <= symbol.room:
+        return msg(
+            "{name} is {value:#x} bytes from the beginning of its section, which has {room} bytes: "
+            "define it where the code is, not as a number",
+            name=name,
+            value=symbol.value,
+            room=symbol.room,
+        )
     # A label in an asm statement outside of any function has no type.
     code = symbol.type in ("STT_FUNC", "STT_NOTYPE") and symbol.flags & SHF_EXECINSTR
     if in_c and not code:

@@ -12,7 +12,7 @@ from pathlib import Path
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.images import compile, diagnostics, objects
+from vmmlab.images import compile, diagnostics, merged, objects
 from vmmlab.images.cache import Cache, Entry, digest
 from vmmlab.images.compile import Compiled, Results
 from vmmlab.images.model import BuildFailed, Diagnostic, LabLike
@@ -76,7 +76,7 @@ class Parts:
                     self._check_machine(results, work)
                 if results.failed:
                     raise BuildFailed(title, results.diagnostics, results.log)
-                undefined = _judge(title, lab, results, str(work / "src"))
+                undefined = _judge(title, lab, results, str(work / "src"), plan.word)
                 data = {
                     "warnings": [
                         (one.file, one.line, one.column, one.severity, one.message)
@@ -190,8 +190,11 @@ def _inspect(
     return read, found
 
 
-def _judge(title: str, lab: LabLike, results: Results, base: str) -> dict[str, str]:
-    """Refuse what must not be linked; return undefined name to the file that uses it."""
+def _judge(title: str, lab: LabLike, results: Results, base: str, word: int) -> dict[str, str]:
+    """Refuse what must not be linked; return undefined name to the file that uses it.
+
+    The pieces come first: they know in which file it is.
+    """
     read, found = _inspect(results.files)
     found += objects.missing_contract(lab.symbols, read) if not found else []
     if not found and not results.merged:
@@ -199,10 +202,11 @@ def _judge(title: str, lab: LabLike, results: Results, base: str) -> dict[str, s
         found = diagnostics.parse_link(text, tuple(read), {}, base)
         found = found or [Diagnostic(lab.files[0], 0, 0, "error", diagnostics.last_words(text, 1))]
     if not found:
-        stray = objects.stray_globals(contract_of(lab), _merged(results))
-        found = [
+        whole = _merged(results)
+        found = merged.refused(lab, whole, word)
+        found += [
             Diagnostic(lab.files[0], 0, 0, "error", msg("{name} cannot be made local", name=name))
-            for name in stray
+            for name in objects.stray_globals(contract_of(lab), whole)
         ]
     if found:
         warned = [one for one in results.diagnostics if one.severity != "error"]

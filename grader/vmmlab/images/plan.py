@@ -24,6 +24,7 @@ from vmmlab.images.model import (
     ObjectPatch,
 )
 from vmmlab.images.toolchain import Toolchain
+from vmmlab.x86.abi import abi_of
 
 PROVIDED_OPT = "-O2"
 """Optimisation of everything that is not the student's."""
@@ -152,6 +153,11 @@ class Plan:
         self.provided_key = digest(
             "provided", self._common, *self._provided_flags(), digest_files(tree.provided)
         )
+
+    @property
+    def word(self) -> int:
+        """Bytes of a pointer."""
+        return abi_of(self.options.arch).word
 
     @property
     def headers(self) -> dict[str, bytes]:
