@@ -9,6 +9,7 @@ import pytest
 from vmmlab.base.errors import CourseError
 from vmmlab.checks import Failure, check, fail, fail_if
 from vmmlab.checks.failing import CheckFailed, CheckMistake
+from vmmlab.machine import firmware
 from vmmlab.probes import parking
 
 ONE = """
@@ -231,6 +232,17 @@ def test_causes_that_cannot_be_read(kit, text):
         kit.grade()
     assert CAUSES_WRONG[text] in str(caught.value)
     assert kit.runner.closed == 1
+
+
+def test_a_firmware_of_course_yml_is_one_that_is_registered(kit, fake_runner, monkeypatch):
+    kit.write(ONE, {"lab3.a.one": 1})
+    path = kit.root / "course.yml"
+    path.write_text(path.read_text().replace("title: APs", "title: APs\n    firmware: [x86]"))
+    with pytest.raises(CourseError, match="lab3: there is no firmware 'x86' here"):
+        kit.grade()
+    mine = firmware.Firmware("x86", ("-bios", "x86.rom"), "for this test")
+    monkeypatch.setitem(firmware._REGISTERED, "x86", mine)
+    assert kit.grade(runner_factory=fake_runner()).points == 1
 
 
 def test_causes_that_are_not_text(kit):

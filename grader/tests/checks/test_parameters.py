@@ -96,6 +96,12 @@ def test_a_role_that_no_cohort_has_is_refused():
     assert str(caught.value.expected) == "one of own, other, third"
 
 
+def test_a_firmware_that_there_is_not_is_refused():
+    with pytest.raises(CourseError, match=r"[0-9]: x: there is no firmware 'sebios'") as caught:
+        parking(name="x", firmware="sebios")
+    assert caught.value.expected == "qboot or seabios"
+
+
 def test_a_probe_that_there_is_not_is_refused():
     with pytest.raises(CourseError, match="no probe 'lader'") as caught:
         scenario_of("lader", {})
@@ -110,7 +116,8 @@ def test_what_a_scenario_cannot_do_without_is_required(make):
 
 @pytest.mark.parametrize("probe", sorted(OF_PROBE))
 def test_what_a_probe_takes_is_accepted(probe):
-    setup = dict.fromkeys(EVERYWHERE | OF_PROBE[probe], 1) | {"name": "x", "cohort": "other"}
+    usable = {"name": "x", "cohort": "other", "firmware": "qboot"}
+    setup = dict.fromkeys(EVERYWHERE | OF_PROBE[probe], 1) | usable
     made = getattr(probes, MAKERS[probe])(**setup)
     assert (made.name, made.probe) == ("x", probe)
     assert {name for name, _ in made.options} == OF_PROBE[probe]

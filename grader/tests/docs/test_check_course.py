@@ -114,6 +114,14 @@ FORGOTTEN = {
         edited("course.yml", "lab9.group.called: {points: 10", "lab9.group.called: {points: 9"),
         "the points do not add up",
     ),
+    "a firmware that is not registered": (
+        edited(
+            "course.yml",
+            "    points: 10\n    checks:\n      lab9",
+            "    firmware: [qboot, coreboot]\n    points: 10\n    checks:\n      lab9",
+        ),
+        "lab9: there is no firmware 'coreboot' here. Expected qboot or seabios",
+    ),
     "a step that earns nothing": (
         edited(
             "course.yml",

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.author.release import course_text, leaks, release
+from vmmlab.author.release import release
+from vmmlab.author.release.coursefile import course_text
+from vmmlab.author.release.leaks import leaks
 from vmmlab.base.errors import CourseError, UsageError
 from vmmlab.course import materials
 from vmmlab.course.load import load_course

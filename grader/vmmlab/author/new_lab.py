@@ -21,11 +21,11 @@ from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
 from vmmlab.course import comments
 from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.ids import LAB_NAME
 from vmmlab.course.load import load_course
 from vmmlab.course.markup import starter_text
 from vmmlab.course.model import Course
 
-_NAME: Final = re.compile(r"lab([1-9][0-9]?)")
 _NUMBERED: Final = ("labN", "bspN", "Lab N", "lab N", "LAB=N", "課題 N")
 _PLACES: Final[Mapping[str, str]] = {
     "README.md.txt": "labs/labN/README.md",
@@ -64,8 +64,7 @@ def new_lab(course: Course, name: str) -> Made:
         CourseError: the layout of course.yml allows no new entry.
         InfraError: a file cannot be written.
     """
-    found = _NAME.fullmatch(name)
-    if found is None:
+    if not LAB_NAME.fullmatch(name) or name == "lab0":
         raise UsageError(
             msg("{name!r} cannot be a lab's name.", name=name),
             expected=msg("lab and a number, for example lab9"),
@@ -77,7 +76,7 @@ def new_lab(course: Course, name: str) -> Made:
             next_step=msg("the next free one is {free}", free=_free(course)),
         )
     _require_clone(course)
-    number = found.group(1)
+    number = name.removeprefix("lab")
     texts = {place.replace("labN", name): _filled(file, number) for file, place in _PLACES.items()}
     contracts_ja = f"reference/{name}/contracts.ja.yml"
     start = f"{name}/start.c"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from vmmlab.base.message import Listed, Message, Text, msg
+from vmmlab.course.ids import CAUSE
 from vmmlab.failure import Failure
-
-CAUSE: Final = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")
-"""How the identifier of a cause looks."""
 
 
 class CheckFailed(Exception):

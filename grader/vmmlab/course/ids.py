@@ -14,6 +14,12 @@ STEP_ID: Final = re.compile(rf"{LAB_NAME.pattern}\.[0-9]+")
 CHECK_ID: Final = re.compile(rf"{LAB_NAME.pattern}(?:\.[a-z0-9][a-z0-9_-]*){{2}}")
 """The id of a check, stable for ever: `labN.topic.name`."""
 
+MUTANT_ID: Final = CHECK_ID
+"""The id of a known-wrong solution, in grader/mutants/labN.yml: it looks like that of a check."""
+
+CAUSE: Final = re.compile(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*")
+"""The identifier of a cause: `far-jump-missing`."""
+
 SOURCE_PATH: Final = re.compile(rf"{LAB_NAME.pattern}/[A-Za-z0-9_][A-Za-z0-9_.-]*\.[cS]")
 """The path of a file that a student writes: `lab3/ap_start.c`."""
 

@@ -17,9 +17,10 @@ from vmmlab.base.errors import CourseError
 from vmmlab.base.message import msg
 from vmmlab.checks.declaring import Check, declared_in
 from vmmlab.course.defined import check_defined
+from vmmlab.course.find import COURSE_FILE
 from vmmlab.course.model import ARCHES, Lab
 from vmmlab.observe.observation import Observation
-from vmmlab.probes.scenario import Scenario
+from vmmlab.probes.scenario import Scenario, known_firmware
 
 
 class Selection:
@@ -53,9 +54,12 @@ class Selection:
         """Compare all declared checks, selected or not, with course.yml.
 
         Raises:
-            CourseError: a check is missing on one side, or is after one of another architecture.
+            CourseError: a check is missing on one side or is after one of another architecture, or
+                the lab's firmware is not registered.
         """
         where = {check.id: check.where for check in checks}
+        for name in self.lab.firmware:
+            known_firmware(name, COURSE_FILE, self.lab.name)
         check_defined(self.lab, where, hidden=self.hidden_judged)
         arch_of = {one: arch for arch in ARCHES for one in self.lab.checks_of(arch)}
         arch_of |= dict.fromkeys(self.lab.hidden, ARCHES[0])

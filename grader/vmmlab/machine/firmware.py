@@ -39,6 +39,11 @@ def register(firmware: Firmware) -> None:
     _REGISTERED[firmware.name] = firmware
 
 
+def names() -> tuple[str, ...]:
+    """Return the names of all registered firmware."""
+    return tuple(_REGISTERED)
+
+
 def find(name: str) -> Firmware:
     """Return the firmware of that name.
 

@@ -21,6 +21,7 @@ from typing import Any, Final, TypedDict, Unpack, get_args
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import msg
 from vmmlab.course.cohort import Role
+from vmmlab.machine import firmware
 from vmmlab.probes.registry import probe_kind
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")
@@ -146,7 +147,7 @@ def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Sce
         where: file and line for the message; found on the call stack if not given.
 
     Raises:
-        CourseError: there is no such probe or parameter, or a value can change later.
+        CourseError: there is no such probe, parameter or firmware, or a value can change later.
     """
     where = where or _author_line()
     kind = probe_kind(probe)
@@ -173,6 +174,8 @@ def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Sce
                 found=f"{key}={value!r}",
                 next_step=msg("did you mean {near}?", near=near[0]) if near else "",
             )
+        if key == "firmware":
+            known_firmware(value, where, name)
         try:
             hash(value)
         except TypeError:
@@ -195,6 +198,30 @@ def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Sce
     options = tuple(sorted((key, setup[key]) for key in kind.parameters & setup.keys()))
     rest = {key: setup[key] for key in machine & setup.keys() - {"name"}}
     return Scenario(name, probe, options, **rest)
+
+
+def known_firmware(name: str, where: str, owner: str) -> None:
+    """Check that a firmware is registered.
+
+    Args:
+        name: the firmware.
+        where: the file, and perhaps the line, that names it.
+        owner: the scenario or the lab that it is for.
+
+    Raises:
+        CourseError: it is not.
+    """
+    if name not in firmware.names():
+        raise CourseError(
+            msg(
+                "{where}: {owner}: there is no firmware {name} here.",
+                where=where,
+                owner=owner,
+                name=repr(name),
+            ),
+            expected=" or ".join(firmware.names()),
+            next_step=msg("name one of these, or register it in vmmlab/machine/firmware.py"),
+        )
 
 
 def parking(**setup: Unpack[TimedSetup]) -> Scenario:

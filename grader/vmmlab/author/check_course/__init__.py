@@ -7,6 +7,7 @@ show the rest: that a mutant is really caught, that the reference earns all poin
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from vmmlab.author.check_course.causes import in_mutants_and_hints
@@ -15,13 +16,26 @@ from vmmlab.author.check_course.finding import Forgotten, of_error
 from vmmlab.author.check_course.handouts import LEFT_OVER, in_handouts, in_the_book
 from vmmlab.author.check_course.japanese import in_japanese
 from vmmlab.author.check_course.reference import in_reference
-from vmmlab.base.errors import VmmlabError
+from vmmlab.base import yamlfile
+from vmmlab.base.errors import CourseError, VmmlabError
 from vmmlab.base.message import msg
 from vmmlab.course.find import COURSE_FILE
 from vmmlab.course.load import load_course
-from vmmlab.course.model import Course
+from vmmlab.course.model import Course, Lab
+from vmmlab.probes.scenario import known_firmware
 
 __all__ = ["LEFT_OVER", "Forgotten", "forgotten"]
+
+
+def _in_firmware(course: Course, lab: Lab) -> Iterator[Forgotten]:
+    """Yield the firmware of a lab that no machine can boot with."""
+    for name in lab.firmware:
+        try:
+            known_firmware(name, COURSE_FILE, lab.name)
+        except CourseError as error:
+            line = yamlfile.read(course.root / COURSE_FILE).line(("labs", lab.name, "firmware"))
+            yield replace(of_error(error, COURSE_FILE), line=line)
+
 
 _OF_A_LAB = (
     in_handouts,
@@ -30,6 +44,7 @@ _OF_A_LAB = (
     in_mutants_and_hints,
     in_japanese,
     in_the_book,
+    _in_firmware,
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,11 @@ from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import Message, Text, filled, msg, template
 from vmmlab.base.yamlfile import YamlFile
+from vmmlab.course.ids import CAUSE, MUTANT_ID
 from vmmlab.course.model import ARCHES, Course
 
 SEED: Final = 1
 """Seed of the boots if none is given."""
-
-_ID: Final = re.compile(r"lab[0-9]+(\.[a-z0-9][a-z0-9-]*){2}")
-_CAUSE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
@@ -161,7 +158,7 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
     taken: set[str] = set()
     for index, entry in enumerate(entries):
         at = ("mutants", index)
-        if not _ID.fullmatch(entry.id) or not entry.id.startswith(f"{lab}."):
+        if not MUTANT_ID.fullmatch(entry.id) or not entry.id.startswith(f"{lab}."):
             raise _wrong(
                 file,
                 (*at, "id"),
@@ -186,7 +183,7 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
                     arch=entry.arch,
                 )
             raise _wrong(file, (*at, "check"), missing)
-        if not _CAUSE.fullmatch(entry.cause):
+        if not CAUSE.fullmatch(entry.cause):
             raise _wrong(file, (*at, "cause"), msg("{cause!r} is no cause", cause=entry.cause))
         edits = []
         for where, one in (((), entry), *((("also", n), e) for n, e in enumerate(entry.also))):

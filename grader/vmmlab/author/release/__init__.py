@@ -1,0 +1,187 @@
+"""Makes a release: a course for students, without solutions and hidden checks.
+
+The files of a release are listed here, and no others go in. At the end the release is searched for
+every line of every solution (`leaks`). Only a whole kit can make one.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from vmmlab.author.release.coursefile import course_text
+from vmmlab.author.release.leaks import leaks
+from vmmlab.author.release.worksheets import worksheets
+from vmmlab.base.errors import CourseError, InfraError, UsageError
+from vmmlab.base.message import Text, msg
+from vmmlab.course import materials
+from vmmlab.course.cohort import Cohort
+from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.load import load_course
+from vmmlab.course.model import Course
+from vmmlab.i18n.translate import LANGUAGES
+from vmmlab.images import prebuilt
+
+_PACKAGE: Final = Path(__file__).parents[2]
+_OWN_FILES: Final = Path(__file__).with_name("files")
+_OF_A_LAB: Final = ("README*.md", "causes*.yml", "messages*.yml", "locale/*.po", "pictures/*.svg")
+_OF_THE_KIT: Final = ("LICENSE", "pyproject.toml", "grader/setup.sh")
+_PAGES: Final = (
+    "crosswalk", "evidence", "glossary", "i386", "memo-questions", "probes", "real-hardware",
+    "what-comes-next",
+)  # fmt: skip
+_NOT_COPIED: Final = shutil.ignore_patterns("__pycache__", "*.pyc")
+_LINK: Final = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A release that was made.
+
+    Attributes:
+        folder: the release.
+        files: how many files it has.
+        notes: what an instructor should know about it.
+    """
+
+    folder: Path
+    files: int
+    notes: tuple[Text, ...]
+
+
+def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released:
+    """Write a release of `course` to `dest`, whole or not at all.
+
+    Args:
+        course: the instructor's course, with its reference.
+        dest: a folder that does not exist yet, or is empty.
+        cohorts: the cohorts to make prebuilt labs for; the course's own if empty. The first one
+            becomes the course's own in the release.
+
+    Raises:
+        UsageError: `dest` is in use, or the course is a release itself.
+        CourseError: the course is at fault, or the release would contain part of a solution.
+        InfraError: the disk or a tool is at fault.
+    """
+    if not course.reference_dir.is_dir():
+        raise UsageError(
+            msg(
+                "{root} has no reference solutions to make starters and stand-ins of.",
+                root=course.root,
+            ),
+            expected=msg("the whole kit; this may be a release already"),
+        )
+    dest = dest.expanduser().absolute()
+    _must_be_free(dest)
+    names = tuple(dict.fromkeys(cohorts or [course.cohort]))
+    try:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{dest.name[:40]}.", dir=dest.parent) as scratch:
+            made = Path(scratch) / "release"
+            notes = tuple(_fill(course, made, names))
+            if found := next(leaks(course, made), None):
+                raise CourseError(
+                    f"{found.file}:{found.line}: {found.what}",
+                    expected=msg("nothing of a solution in a release"),
+                    found=found.text,
+                    next_step=msg("change that text; nothing was written"),
+                )
+            count = sum(path.is_file() for path in made.rglob("*"))
+            if dest.is_dir():
+                dest.rmdir()
+            made.rename(dest)
+    except OSError as error:
+        raise InfraError(
+            msg("the release could not be written to {dest}.", dest=dest),
+            found=error.strerror or str(error),
+            next_step=msg("nothing was left behind; mend this and try again"),
+        ) from error
+    return Released(dest, count, notes)
+
+
+def _must_be_free(dest: Path) -> None:
+    if not dest.exists() and not dest.is_symlink():
+        return
+    if not dest.is_dir() or dest.is_symlink() or any(dest.iterdir()):
+        raise UsageError(
+            msg("{dest} is in use; nothing was changed.", dest=dest),
+            expected=msg("a folder that does not exist yet, or an empty one"),
+            next_step=msg("choose another folder, or remove this one"),
+        )
+
+
+def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[Text]:
+    """Write the release into `made` and yield notes."""
+    made.mkdir()
+    (made / COURSE_FILE).write_text(course_text(course, cohorts[0]), encoding="utf-8")
+    released = load_course(made)
+    for name in course.labs:
+        copy_lab(course.labs_dir / name, made / "labs" / name, name)
+    yield from worksheets(course, made, cohorts)
+    _copy_tree(course.template, made / "vmm-skeleton")
+    for lang in LANGUAGES:
+        for lab in course.labs.values():
+            for path in lab.files:
+                target = materials.starters_dir(released, lang) / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(materials.starter(course, path, lang), encoding="utf-8")
+    for name in cohorts:
+        target = prebuilt.folder_of(released) / name
+        prebuilt.place(course, Cohort.derive(name), target)
+    yield from _copy_kit(course, made)
+    _unlink_pages(made)
+
+
+def copy_lab(source: Path, target: Path, lab: str) -> None:
+    """Copy what students get of a lab's folder: checks, probes, handouts, hints and pictures.
+
+    Args:
+        source: labs/labN of the course.
+        target: the new folder.
+        lab: for example `lab3`.
+    """
+    target.mkdir(parents=True)
+    for pattern in (f"test_{lab}.py", "probes.py", "exploration.py", *_OF_A_LAB):
+        for path in sorted(source.glob(pattern)):
+            place = target / path.relative_to(source)
+            place.parent.mkdir(exist_ok=True)
+            shutil.copy(path, place)
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, ignore=_NOT_COPIED, symlinks=True)
+
+
+def _copy_kit(course: Course, made: Path) -> Iterator[Text]:
+    """Copy the pages for students and, if this vmmlab is in a clone, the package; yield notes."""
+    for page in _PAGES:
+        for path in sorted((course.root / "docs").glob(f"{page}*.md")):
+            (made / "docs").mkdir(exist_ok=True)
+            shutil.copy(path, made / "docs" / path.name)
+    kit = _PACKAGE.parents[1]
+    if not (kit / "grader" / "setup.sh").is_file():
+        yield msg("vmmlab itself is not in it: students install it by themselves")
+        return
+    _copy_tree(_PACKAGE, made / "grader" / "vmmlab")
+    for name in _OF_THE_KIT:
+        shutil.copy(kit / name, made / name)
+    for path in sorted(_OWN_FILES.iterdir()):
+        shutil.copy(path, made / path.name.removesuffix(".txt"))
+
+
+def _unlink_pages(made: Path) -> None:
+    """Turn links to what is not in the release into plain text."""
+    for page in [*made.glob("labs/*/*.md"), *made.glob("docs/*.md")]:
+
+        def kept(link: re.Match[str], folder: Path = page.parent) -> str:
+            target = link.group(2).partition("#")[0]
+            inside = not target or "://" in target or (folder / target).exists()
+            return link.group(0) if inside else link.group(1)
+
+        text = page.read_text(encoding="utf-8")
+        page.write_text(_LINK.sub(kept, text), encoding="utf-8")

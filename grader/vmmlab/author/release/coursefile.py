@@ -1,0 +1,79 @@
+"""course.yml as a release has it: without the names of the hidden checks."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from vmmlab.base import yamlfile
+from vmmlab.base.errors import CourseError
+from vmmlab.base.message import Text, msg
+from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.ids import HIDDEN_TOPIC
+from vmmlab.course.model import Course
+
+
+def course_text(course: Course, cohort: str) -> str:
+    """Return course.yml without the names of hidden checks; its comments stay.
+
+    Args:
+        course: the instructor's course.
+        cohort: the name of the course's own cohort in the release.
+
+    Raises:
+        CourseError: it cannot be read, or names a hidden check in a place that has to stay.
+    """
+    file = yamlfile.read(course.root / COURSE_FILE)
+    begins = {
+        file.line(("labs", lab.name, HIDDEN_TOPIC)) for lab in course.labs.values() if lab.hidden
+    }
+    lines: list[str] = []
+    inside = -1  # the indentation of the key whose block is being left out
+    for number, line in enumerate(file.path.read_text(encoding="utf-8").split("\n"), 1):
+        indent = len(line) - len(line.lstrip())
+        if line.strip() and indent <= inside:
+            inside = -1
+        if number in begins and re.match(rf"[\"']?{HIDDEN_TOPIC}[\"']?\s*:", line.lstrip()):
+            inside = indent
+        elif inside < 0 or not line.strip():
+            lines.append(line)
+    if lines[-1]:
+        lines.append("")
+    made = "\n".join(lines)
+    if re.search(r"^cohort:", made, re.MULTILINE):
+        made = re.sub(r"^cohort:.*$", f"cohort: {cohort}", made, count=1, flags=re.MULTILINE)
+    else:
+        made = re.sub(r"^(title:.*)$", rf"\1\ncohort: {cohort}", made, count=1, flags=re.MULTILINE)
+    for lab in course.labs.values():
+        for line in made.split("\n"):
+            if any(check in line for check in lab.hidden):
+                raise _not_to_be_cut(msg("a hidden check is named in {line!r}", line=line.strip()))
+    if not _same_but_for_hidden(made, file.data, cohort):
+        raise _not_to_be_cut(msg("without these lines it would say something else"))
+    return made
+
+
+def _not_to_be_cut(found: Text) -> CourseError:
+    return CourseError(
+        msg("{course_file}: the hidden checks cannot be left out.", course_file=COURSE_FILE),
+        expected=msg(
+            "their ids below the key `{hidden}` of their lab only, on lines of its own",
+            hidden=HIDDEN_TOPIC,
+        ),
+        found=found,
+    )
+
+
+def _same_but_for_hidden(made: str, data: Any, cohort: str) -> bool:
+    """Return whether a released course.yml equals the instructor's without the hidden checks."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    labs = {
+        name: {key: value for key, value in lab.items() if key != HIDDEN_TOPIC}
+        for name, lab in data["labs"].items()
+    }
+    try:
+        return bool(YAML(typ="safe").load(made) == {**data, "cohort": cohort, "labs": labs})
+    except YAMLError:
+        return False

@@ -1,0 +1,100 @@
+"""Searches a release for what must not be in it: solutions, hidden checks, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from vmmlab.base.message import Text, msg
+from vmmlab.course.markup import regions
+from vmmlab.course.model import Course
+from vmmlab.course.reference import reference_text
+
+_NOT_TEXT: Final = (".o", ".png", ".ico")
+_MARKS: Final = ("BEGIN SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME")
+_SHORT: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Something that must not be in a release.
+
+    Attributes:
+        file: relative to the release.
+        line: from 1.
+        what: one sentence.
+        text: the line of the solution, or the id.
+    """
+
+    file: str
+    line: int
+    what: Text
+    text: Text
+
+
+def leaks(course: Course, folder: Path) -> Iterator[Leak]:
+    """Yield what a release gives away: lines of solutions, hidden checks, instructors' worksheets.
+
+    Spaces do not count. Lines that are in a starter or in the given code as well, and lines with
+    fewer than eight characters, are no secrets.
+
+    Args:
+        course: the instructor's course.
+        folder: the release.
+    """
+    secrets: dict[str, Text] = dict(_solution_lines(course, folder))
+    for lab in course.labs.values():
+        secrets |= {
+            check: msg("the hidden check {check} is named", check=check) for check in lab.hidden
+        }
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.suffix in _NOT_TEXT:
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        name = path.relative_to(folder).as_posix()
+        if path.suffix == ".ipynb":
+            for mark in _MARKS:
+                if mark in text:
+                    at = text.count("\n", 0, text.index(mark)) + 1
+                    yield Leak(name, at, msg("this is the instructor's worksheet."), mark)
+        whole = _squeezed(text)
+        for secret, what in secrets.items():
+            if secret in whole:
+                yield Leak(name, _line_of(text, secret), msg("{what}.", what=what), secret)
+
+
+def _solution_lines(course: Course, folder: Path) -> Iterator[tuple[str, Text]]:
+    """Yield each secret line of a solution without its spaces, and what it belongs to."""
+    known = "\n".join(
+        _squeezed(path.read_text(encoding="utf-8", errors="replace"))
+        for path in [*course.tree.rglob("*"), *(folder / "vmm-skeleton/starters").rglob("*")]
+        if path.is_file()
+    )
+    for lab in course.labs.values():
+        for file in lab.files:
+            for part in regions(reference_text(course, file), path=f"reference/{file}"):
+                for line in map(_squeezed, part.solution):
+                    comment = line.startswith(("/*", "*", "//"))
+                    if len(line) >= _SHORT and line not in known and not comment:
+                        yield (
+                            line,
+                            msg(
+                                "a line of the solution of {step} ({file})",
+                                step=part.step,
+                                file=file,
+                            ),
+                        )
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+def _line_of(text: str, secret: str) -> int:
+    """Return the number of the first line that contains `secret`, spaces ignored."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if secret in _squeezed(line):
+            return number
+    return 1
