@@ -148,7 +148,7 @@ def test_a_probe_takes_the_parameters_of_its_class():
 
 
 def test_every_parameter_of_a_scenario_is_a_field_of_it():
-    assert set(Scenario.__dataclass_fields__) == EVERYWHERE | {"probe", "options"}
+    assert set(Scenario.__dataclass_fields__) == EVERYWHERE | {"probe", "options", "scope"}
     assert set(TimedSetup.__annotations__) == EVERYWHERE | DELAYS
 
 

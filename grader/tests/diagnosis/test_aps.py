@@ -9,6 +9,7 @@ from named_causes import causes
 
 from vmmlab import diagnosis
 from vmmlab.base.message import msg, template
+from vmmlab.base.registry import Scope
 from vmmlab.diagnosis.aps import (
     never_started,
     not_reached,
@@ -218,12 +219,12 @@ def test_nothing_is_wrong_with_an_ap_that_was_there():
     assert not_reached(seen, seen.aps[0], LONG_MODE) is None
 
 
-def test_after_a_milestone_that_a_lab_brings_nothing_is_known(monkeypatch):
-    monkeypatch.setattr(registry, "_MILESTONES", dict(registry._MILESTONES))
-    asleep = registry.milestone(75, "asleep", msg("asleep"), template("{cpu} falls asleep"))
-    cpu = ap(OWN_STACK)
-    cpu = replace(cpu, milestones={**cpu.milestones, asleep.name: cpu.end})
-    found = why_not(boot(cpu), cpu, NUMBERED)
+def test_after_a_milestone_that_a_lab_brings_nothing_is_known():
+    with Scope().in_use():
+        asleep = registry.milestone(75, "asleep", msg("asleep"), template("{cpu} falls asleep"))
+        cpu = ap(OWN_STACK)
+        cpu = replace(cpu, milestones={**cpu.milestones, asleep.name: cpu.end})
+        found = why_not(boot(cpu), cpu, NUMBERED)
     assert found.cause == "ap-stuck"
     assert "came as far as: asleep;" in str(found.observed)
 

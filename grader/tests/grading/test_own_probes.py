@@ -9,12 +9,13 @@ import pytest
 from vmmlab.author import release
 from vmmlab.base.errors import CourseError
 from vmmlab.course.cohort import Cohort
+from vmmlab.course.labpackage import LabPackage
 from vmmlab.course.load import load_course
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.request import RunRequest
-from vmmlab.observe import milestones
+from vmmlab.observe.milestones import milestone_named, milestones
 from vmmlab.observe.schema import from_json, to_json
-from vmmlab.probes import registry
+from vmmlab.probes import probe_names
 from vmmlab.report.make import report_lab
 
 ROOT = Path(__file__).parents[3]
@@ -63,15 +64,14 @@ def test_the_aps_come_to_the_barrier(boot):
 '''
 
 
-@pytest.fixture(autouse=True)
-def _own_registries(monkeypatch):
-    monkeypatch.setattr(registry, "_KINDS", dict(registry._KINDS))
-    monkeypatch.setattr(milestones, "_MILESTONES", dict(milestones._MILESTONES))
-
-
 @pytest.fixture
 def course(tmp_path):
     """The kit's own VMM and reference, with another lab 0."""
+    return course_in(tmp_path)
+
+
+def course_in(tmp_path):
+    tmp_path.mkdir(exist_ok=True)
     for name in ("vmm-skeleton", "reference"):
         (tmp_path / name).symlink_to(ROOT / name)
     text = (ROOT / "course.yml").read_text(encoding="utf-8")
@@ -110,6 +110,24 @@ def test_it_is_graded_like_any_other_and_leaves_no_module_behind(course):
             "lab0.barrier.reached": "pass",
         }
     assert [name for name in {*sys.modules} - before if "lab0" in name] == []
+
+
+def test_two_courses_at_once_each_with_a_probe_of_the_same_name(course, tmp_path):
+    other = course_in(tmp_path / "other")
+    probes = other.labs_dir / "lab0" / "probes.py"
+    probes.write_text(PROBE.replace('"at the barrier"', '"at it"').replace("85", "86"))
+    package = LabPackage("lab0", other.labs_dir / "lab0")
+    try:
+        theirs = package.load(other.labs_dir / "lab0" / "test_lab0.py")
+        report = graded(course)
+        assert [check.outcome for check in report.checks] == ["pass", "pass"]
+        with package.scope.in_use():
+            assert milestone_named("at-barrier") is theirs.AT_BARRIER
+        assert theirs.SLEEPS.kind.make.__module__.startswith(theirs.__package__)
+    finally:
+        package.unload()
+    assert "sleeps" not in probe_names()
+    assert "at-barrier" not in [one.name for one in milestones()]
 
 
 def test_its_evidence_fails_a_check_and_survives_json(course):

@@ -4,7 +4,7 @@ import pytest
 
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import msg, template
-from vmmlab.observe import milestones as registry
+from vmmlab.base.registry import Scope
 from vmmlab.observe.milestones import (
     AP_ENTRY,
     PARKED,
@@ -19,9 +19,9 @@ from vmmlab.observe.milestones import (
 
 
 @pytest.fixture(autouse=True)
-def _own_registries(monkeypatch):
-    monkeypatch.setattr(registry, "_MILESTONES", dict(registry._MILESTONES))
-    monkeypatch.setattr(registry, "_REST", dict(registry._REST))
+def _own_scope():
+    with Scope().in_use():
+        yield
 
 
 def test_they_are_in_the_order_of_the_way():
@@ -57,9 +57,13 @@ def test_an_order_or_a_name_that_is_taken(order, name, place):
     assert milestone_at("ap_entry") is AP_ENTRY
 
 
-def test_a_module_that_is_loaded_again_registers_the_same():
+def test_two_labs_do_not_see_each_others_milestones():
     first = milestone(75, "asleep", msg("asleep"), template("{cpu} falls asleep"))
-    assert milestone(75, "asleep", msg("asleep"), template("{cpu} falls asleep")) is first
+    with Scope().in_use():
+        assert first not in milestones()
+        other = milestone(75, "asleep", msg("dozing"), template("{cpu} dozes"))
+        assert milestone_named("asleep") is other
+    assert milestone_named("asleep") is first
 
 
 def test_no_place_is_no_milestone():

@@ -5,12 +5,23 @@ from dataclasses import dataclass, field
 import pytest
 
 from vmmlab.base.errors import CourseError
-from vmmlab.probes import BaseProbe, Probe, make_probe, probe, probe_kind, probe_names, registry
+from vmmlab.base.registry import Scope
+from vmmlab.probes import (
+    BaseProbe,
+    Probe,
+    Scenario,
+    make_probe,
+    probe,
+    probe_kind,
+    probe_names,
+    scenario_of,
+)
 
 
 @pytest.fixture(autouse=True)
-def _own_registry(monkeypatch):
-    monkeypatch.setattr(registry, "_KINDS", dict(registry._KINDS))
+def _own_scope():
+    with Scope().in_use():
+        yield
 
 
 @dataclass
@@ -42,7 +53,7 @@ def test_two_probes_of_one_name():
     assert probe_kind("ladder").make.__name__ == "BringupProbe"
 
 
-def test_a_module_that_is_loaded_again_replaces_its_probe():
+def test_two_labs_may_each_have_a_probe_of_the_same_name():
     def load():
         @probe("counting")
         @dataclass
@@ -51,9 +62,24 @@ def test_a_module_that_is_loaded_again_replaces_its_probe():
 
         return Again
 
-    first, second = load(), load()
-    assert first is not second
-    assert probe_kind("counting").make is second
+    first = load()
+    with pytest.raises(CourseError, match="'counting' is registered twice"):
+        load()
+    with Scope().in_use():
+        assert "counting" not in probe_names()
+        second = load()
+        assert probe_kind("counting").make is second
+    assert probe_kind("counting").make is first
+
+
+def test_a_scenario_keeps_the_probe_of_its_lab():
+    probe("counting", cost=7)(Counting)
+    made = scenario_of("counting", {"cpu": 2})
+    with Scope().in_use():
+        assert made.kind.make is Counting
+        assert made == Scenario("counting", "counting", (("cpu", 2),))
+        with pytest.raises(CourseError, match="no probe 'counting'"):
+            scenario_of("counting", {})
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from typing import Final
 
 from vmmlab.base.errors import CourseError, VmmlabError
 from vmmlab.base.message import msg
+from vmmlab.base.registry import Scope
 
 _COUNT: Final = itertools.count(1)
 
@@ -30,11 +31,15 @@ class LabPackage:
     Args:
         lab: for example `lab3`.
         folder: holds test_labN.py, and probes.py, exploration.py and hidden/ if the lab has them.
+
+    Attributes:
+        scope: what these files have registered.
     """
 
     def __init__(self, lab: str, folder: Path) -> None:
         self._name = f"vmmlab_{lab}_{next(_COUNT)}"
         self._folder = folder.resolve()
+        self.scope = Scope()
 
     def load(self, path: Path) -> ModuleType:
         """Return a file of the lab as a module; the same one every time until `unload`.
@@ -61,7 +66,8 @@ class LabPackage:
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         importlib.invalidate_caches()  # files of a lab may be younger than the last look for them
         try:
-            spec.loader.exec_module(module)
+            with self.scope.in_use():
+                spec.loader.exec_module(module)
         except BaseException as error:  # sys.exit and pytest.skip, too
             del sys.modules[name]
             if isinstance(error, (VmmlabError, KeyboardInterrupt)):
@@ -70,7 +76,8 @@ class LabPackage:
         return module
 
     def unload(self) -> None:
-        """Forget all that was loaded. Safe to call again."""
+        """Forget all that was loaded and registered. Safe to call again."""
+        self.scope = Scope()
         for name in [*sys.modules]:
             if name == self._name or name.startswith(f"{self._name}."):
                 del sys.modules[name]

@@ -39,7 +39,7 @@ from vmmlab.observe.lost import BootLost, not_booted
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.session import Session
 from vmmlab.observe.view import Inputs
-from vmmlab.probes import make_probe, probe_kind
+from vmmlab.probes import make_probe
 
 BUILD_PARAMS = ("opt", "compiler", "delays")
 
@@ -85,7 +85,7 @@ def build_options(
     named |= {name: value for name, value in own.items() if value is not None}
     given = {name: value for name, value in named.items() if value is not None}
     shuffle = scenario.shuffle
-    own_functions = "functions" in probe_kind(scenario.probe).parameters
+    own_functions = "functions" in scenario.kind.parameters
     asm_seed = seed + (int(shuffle) if shuffle else 0)
     return BuildOptions(
         arch=arch,
@@ -143,7 +143,8 @@ async def boot(
         BootLost: QEMU could not be started, or died although the guest did not end it.
     """
     clock = clock or GradeClock()
-    with tempfile.TemporaryDirectory(prefix="vmmlab-modules-") as folder:
+    folders = tempfile.TemporaryDirectory(prefix="vmmlab-modules-")
+    with folders as folder, scenario.scope.in_use():
         spec = _spec(image, scenario, seed, Path(folder))
         given = Inputs(
             scenario=scenario.name,
@@ -192,7 +193,7 @@ def _spec(image: Image, scenario: Scenario, seed: int, folder: Path) -> MachineS
 
 def _cost(scenario: Scenario) -> float:
     """Estimate how long a boot takes, in arbitrary units; used only to order boots."""
-    return probe_kind(scenario.probe).cost + scenario.cpus / 6
+    return scenario.kind.cost + scenario.cpus / 6
 
 
 class LabRunner:

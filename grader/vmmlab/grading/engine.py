@@ -272,7 +272,8 @@ def _caller(check: Check) -> Callable[[pytest.FixtureRequest], None]:
     def call(request: pytest.FixtureRequest) -> None:
         __tracebackhide__ = True
         bound = request.node.stash[_BOUND]
-        bound.cases = judge(check, bound.run.shown(check))
+        with bound.run.package.scope.in_use():
+            bound.cases = judge(check, bound.run.shown(check))
 
     return call
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import msg
+from vmmlab.base.registry import Scope
 from vmmlab.checks.declaring import Check, declared_in
 from vmmlab.course.defined import check_defined
 from vmmlab.course.find import COURSE_FILE
@@ -106,7 +107,7 @@ class Selection:
         found: dict[Scenario, None] = {}
         for path in self.files:
             try:
-                with contextlib.redirect_stdout(io.StringIO()):
+                with contextlib.redirect_stdout(io.StringIO()), Scope().in_use():
                     module = SimpleNamespace(**runpy.run_path(str(path)))
             except KeyboardInterrupt:
                 raise

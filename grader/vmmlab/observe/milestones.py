@@ -11,6 +11,7 @@ from typing import Final
 
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import Message, filled, label, msg, template
+from vmmlab.base.registry import Registry
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -44,17 +45,19 @@ class Milestone:
         return str(self.title)
 
 
-_MILESTONES: Final[dict[str, Milestone]] = {}
-_REST: Final[dict[str, str]] = {}
-_ENDINGS: Final[dict[str, Message]] = {
-    label("waiting-for-sipi"): msg("waiting-for-sipi"),
-    label("halted"): msg("halted"),
-    label("shutdown"): msg("shutdown"),
-    label("running"): msg("running"),
-    label("held"): msg("held"),
-    label("shown"): msg("shown"),
-    label("lost"): msg("lost with QEMU"),
-}
+_MILESTONES: Final[Registry[Milestone]] = Registry()
+_REST: Final[Registry[str]] = Registry()
+_ENDINGS: Final[Registry[Message]] = Registry(
+    {
+        label("waiting-for-sipi"): msg("waiting-for-sipi"),
+        label("halted"): msg("halted"),
+        label("shutdown"): msg("shutdown"),
+        label("running"): msg("running"),
+        label("held"): msg("held"),
+        label("shown"): msg("shown"),
+        label("lost"): msg("lost with QEMU"),
+    }
+)
 
 
 def milestone(order: int, name: str, title: Message, goal: Message, place: str = "") -> Milestone:
@@ -72,14 +75,14 @@ def milestone(order: int, name: str, title: Message, goal: Message, place: str =
     """
     made = Milestone(order, name, title, goal, place)
     for one in _MILESTONES.values():
-        same = (one.name, one.order, one.place) == (name, order, place)
-        if not same and (one.name == name or one == made):
+        if one.name == name or one == made:
             raise CourseError(
                 msg("milestone {name} cannot be registered.", name=repr(name)),
                 expected=msg("a name and an order that no other milestone has"),
                 found=msg("{one} at {order}", one=repr(one.name), order=one.order),
             )
-    return _MILESTONES.setdefault(name, made)
+    _MILESTONES[name] = made
+    return made
 
 
 def milestones() -> tuple[Milestone, ...]:
@@ -109,8 +112,9 @@ def rest_place(symbol: str, kind: str, shown: Message) -> str:
         kind: what records call the end of that CPU.
         shown: the same for people.
     """
-    _ENDINGS.setdefault(kind, shown)
-    return _REST.setdefault(symbol, kind)
+    _ENDINGS[kind] = shown
+    _REST[symbol] = kind
+    return kind
 
 
 def ending(kind: str) -> Message | str:

@@ -1,4 +1,7 @@
-"""The registry of probes: by name, with what a scenario may say of each."""
+"""The registry of probes: by name, with what a scenario may say of each.
+
+The probes of a lab's own belong to the scope of that lab (`vmmlab.base.registry`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any, Final, TypeVar, cast
 
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import msg
+from vmmlab.base.registry import Registry
 from vmmlab.probes.base import DELAY_FIELDS, Probe
 
 P = TypeVar("P", bound=type[Probe])
@@ -38,7 +42,7 @@ class ProbeKind:
         return frozenset(named - {"places", "delays"} | delays)
 
 
-_KINDS: Final[dict[str, ProbeKind]] = {}
+_KINDS: Final[Registry[ProbeKind]] = Registry()
 
 
 def probe(name: str, *, cost: int = 1) -> Callable[[P], P]:
@@ -49,18 +53,17 @@ def probe(name: str, *, cost: int = 1) -> Callable[[P], P]:
         cost: see `ProbeKind`.
 
     Raises:
-        CourseError: another class has this name.
+        CourseError: another probe has this name.
     """
 
     def register(made: P) -> P:
-        known = _KINDS.setdefault(name, ProbeKind(name, made, cost))
-        if known.make.__qualname__ != made.__qualname__:
+        if known := _KINDS.get(name):
             raise CourseError(
                 msg("probe {name} is registered twice.", name=repr(name)),
                 found=f"{known.make.__module__}.{known.make.__qualname__}",
                 next_step=msg("give one of the two another name"),
             )
-        _KINDS[name] = ProbeKind(name, made, cost)  # a module that is loaded again
+        _KINDS[name] = ProbeKind(name, made, cost)
         return made
 
     return register

@@ -20,9 +20,10 @@ from typing import Any, Final, TypedDict, Unpack, get_args
 
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import msg
+from vmmlab.base.registry import Scope, scope_in_use
 from vmmlab.course.cohort import Role
 from vmmlab.machine import firmware
-from vmmlab.probes.registry import probe_kind
+from vmmlab.probes.registry import ProbeKind, probe_kind
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")
 
@@ -90,6 +91,7 @@ class Scenario:
         compiler: "gcc" or "clang"; the request decides if None.
         delays: preset of the VMM's delays; the preset for grading if None.
         shuffle: decides the order of linking; that of course.yml if None.
+        scope: what the lab that made it has registered.
         cohort: whose numbers it is built with.
     """
 
@@ -108,6 +110,13 @@ class Scenario:
     delays: str | None = None
     shuffle: int | None = None
     cohort: Role = "own"
+    scope: Scope = field(default_factory=scope_in_use, compare=False, repr=False)
+
+    @property
+    def kind(self) -> ProbeKind:
+        """Its probe, as the lab that made this scenario knows it."""
+        with self.scope.in_use():
+            return probe_kind(self.probe)
 
     def option(self, name: str, default: Any = None) -> Any:
         """Return a parameter of the probe, or `default`."""
@@ -174,8 +183,6 @@ def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Sce
                 found=f"{key}={value!r}",
                 next_step=msg("did you mean {near}?", near=near[0]) if near else "",
             )
-        if key == "firmware":
-            known_firmware(value, where, name)
         try:
             hash(value)
         except TypeError:
@@ -189,15 +196,22 @@ def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Sce
                 expected=msg("a number, a text or a tuple"),
                 found=type(value).__name__,
             ) from None
+    _check_choices(setup, where, name)
+    options = tuple(sorted((key, setup[key]) for key in kind.parameters & setup.keys()))
+    rest = {key: setup[key] for key in machine & setup.keys() - {"name"}}
+    return Scenario(name, probe, options, **rest)
+
+
+def _check_choices(setup: Mapping[str, Any], where: str, name: str) -> None:
+    """Check that the firmware and the cohort of a scenario exist."""
+    if "firmware" in setup:
+        known_firmware(setup["firmware"], where, name)
     if setup.get("cohort", "own") not in get_args(Role):
         raise CourseError(
             msg("{where}: scenario {name}: there is no such cohort.", where=where, name=name),
             expected=msg("one of {known}", known=", ".join(get_args(Role))),
             found=repr(setup["cohort"]),
         )
-    options = tuple(sorted((key, setup[key]) for key in kind.parameters & setup.keys()))
-    rest = {key: setup[key] for key in machine & setup.keys() - {"name"}}
-    return Scenario(name, probe, options, **rest)
 
 
 def known_firmware(name: str, where: str, owner: str) -> None:
