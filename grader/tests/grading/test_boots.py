@@ -30,6 +30,9 @@ class NoBuilder:
     def build(self, *what: object) -> Any:
         return SimpleNamespace(warnings=())
 
+    def close(self) -> None:
+        pass
+
 
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -19,7 +19,8 @@ from vmmlab.host import bubblewrap, sandbox
 from vmmlab.host.bubblewrap import Bubblewrap
 from vmmlab.host.container import Confinement
 from vmmlab.host.rlimits import ResourceLimits
-from vmmlab.host.sandbox import Sandbox, kill_tree
+from vmmlab.host.running import kill_tree
+from vmmlab.host.sandbox import Sandbox
 
 needs_bwrap = pytest.mark.skipif(
     not bubblewrap.examine().works, reason="bubblewrap does not work here"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +33,27 @@ def state_dir() -> Path:
     """
     base = os.environ.get("XDG_STATE_HOME", "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".local/state") / "vmmlab"
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Return the first `most` bytes of a file that an untrusted program may have made.
+
+    Raises:
+        OSError: it cannot be read, or is a symbolic link, a pipe or another special file.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        return file.read(most)
+
+
+def is_regular(path: Path) -> bool:
+    """Return whether there is a regular file, not by a symbolic link."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -20,6 +20,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from vmmlab.base.message import Listed, Message, Text, Value
+from vmmlab.base.text import clean
 
 if TYPE_CHECKING:
     from pydantic_core.core_schema import CoreSchema
@@ -37,7 +38,7 @@ _REPR_GROWTH: Final = 10  # "\U0001f600" for one character
 
 
 def bounded(text: str) -> str:
-    """Return a text of at most `TEXT_MAX` characters that JSON can hold."""
+    """Return a text of at most `TEXT_MAX` characters, without control characters."""
     return _cut(_valid(text), TEXT_MAX)
 
 
@@ -179,8 +180,9 @@ def _cut(text: str, most: int) -> str:
 
 
 def _valid(text: str) -> str:
-    # Half a surrogate pair, from bytes that were no UTF-8, has no place in JSON.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    # Half a surrogate pair, from bytes that were no UTF-8, has no place in JSON; what students and
+    # guests wrote must not reach a terminal or a browser as control characters.
+    return clean(text.encode("utf-8", "backslashreplace").decode("utf-8"), tabs=True)
 
 
 def _strings(value: Value) -> int:

@@ -8,6 +8,8 @@ import unicodedata
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _TO_CHECK = re.compile(r"[^\n -~]")
 _TAB = "    "
+_NOT_IN_NAMES = re.compile(r"[^\w.$@+~-]", re.ASCII)
+_LONGEST_NAME = 120
 _TERMINAL_SEQUENCE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]"
     r"|\][^\x07\x1b]*(?:\x07|\x1b\\)?"
@@ -40,6 +42,16 @@ def clean_line(text: str, most: int | None = None) -> str:
     return line if most is None or len(line) <= most else line[: most - 1] + "…"
 
 
+def clean_name(name: str) -> str:
+    """Return the name of a symbol or a section, which can have any character, fit for any report.
+
+    All but letters, digits and `_ . $ @ + -` become escapes, and it is shortened to 120 characters.
+    """
+    if len(name) > _LONGEST_NAME:
+        name = name[: _LONGEST_NAME - 1] + "~"
+    return _NOT_IN_NAMES.sub(lambda match: _escape(ord(match[0])), name)
+
+
 def from_guest(data: bytes) -> str:
     """Return what a guest has sent to its serial port as clean text, tabs kept.
 
@@ -62,7 +74,10 @@ def _shown(char: str, tabs: bool) -> str:
         return char if tabs else _TAB
     if unicodedata.category(char) not in _UNSAFE:
         return char
-    code = ord(char)
+    return _escape(ord(char))
+
+
+def _escape(code: int) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -52,10 +52,17 @@ class Submission:
         return {path: text for path, text in self.files.items() if path.startswith(f"{lab}/")}
 
 
-def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
+def take(directory: Path, labs: Sequence[str], course: Course, *, own: bool = False) -> Submission:
     """Read the files that course.yml lists for `labs` from `directory` (as `DIR/lab3/ap_start.c`).
 
     Other files are left out and named in a note; an empty file is accepted.
+
+    Args:
+        directory: the folder.
+        labs: the labs.
+        course: the course.
+        own: the folder is the user's own: a file in it may have further names (hard links). One
+            of another person's might be the file of somebody else.
 
     Raises:
         SubmissionError: the folder or some of its files cannot be graded; it names all problems.
@@ -78,7 +85,7 @@ def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
     try:
         extra += _extra_at_top(top, course)
         for lab in wanted:
-            taken, wrong, left_out = _take_lab(top, lab, course)
+            taken, wrong, left_out = _take_lab(top, lab, course, own)
             files.update(taken)
             problems += wrong
             extra += left_out
@@ -107,7 +114,9 @@ def take(directory: Path, labs: Sequence[str], course: Course) -> Submission:
 # --- one lab ---------------------------------------------------------------------------------
 
 
-def _take_lab(top: int, lab: Lab, course: Course) -> tuple[dict[str, bytes], list[Text], list[str]]:
+def _take_lab(
+    top: int, lab: Lab, course: Course, own: bool
+) -> tuple[dict[str, bytes], list[Text], list[str]]:
     """Return the files of one lab, what is wrong with them, and the names of other files."""
     files: dict[str, bytes] = {}
     problems: list[Text] = []
@@ -117,7 +126,7 @@ def _take_lab(top: int, lab: Lab, course: Course) -> tuple[dict[str, bytes], lis
         with _folder(top, lab.name) as folder:
             for path in lab.files:
                 try:
-                    files[path] = _read(folder, path.partition("/")[2])
+                    files[path] = _read(folder, path.partition("/")[2], own)
                 except _Unusable as error:
                     problems.append(msg("{path}: {why}", path=path, why=error.why))
             given = _names_in(course.labs_dir / lab.name)
@@ -154,17 +163,21 @@ def _folder(parent: int, name: str) -> Iterator[int]:
         os.close(folder)
 
 
-def _read(folder: int, name: str) -> bytes:
+def _read(folder: int, name: str, own: bool) -> bytes:
     # O_NONBLOCK: opening a named pipe must not wait for a writer.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         handle = os.open(name, flags, dir_fd=folder)
     except OSError as error:
         raise _Unusable(_why(error, folder, name, "file")) from None
-    mode = os.fstat(handle).st_mode
+    found = os.fstat(handle)
+    mode = found.st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
         raise _Unusable(msg("is {kind}, not a file", kind=_kind(mode)))
+    if found.st_nlink > 1 and not own:
+        os.close(handle)
+        raise _Unusable(msg("is also the file of another name (a hard link)"))
     with os.fdopen(handle, "rb") as file:
         try:
             data = file.read(MAX_BYTES + 1)

@@ -14,7 +14,6 @@ import shutil
 import signal
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any, Final
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import Text, msg
 from vmmlab.base.messagedata import from_json, with_strings
+from vmmlab.base.scratch import scratch_folder
 from vmmlab.explore.declaration import declaration_file
 from vmmlab.explore.exploration import Bounds, Exploration
 from vmmlab.explore.program import CohortLike, ImageLike
@@ -93,14 +93,14 @@ def explore(
         raise UsageError(msg("there are no orders to try in {lab}.", lab=lab))
     # The sandbox keeps no files: compile what the search imports here, once.
     compileall.compile_dir(Path(__file__).parent, maxlevels=0, quiet=2)
-    with tempfile.TemporaryDirectory(prefix="vmmlab-explore-") as place:
-        request = Path(place) / "request.json"
+    with scratch_folder("explore") as place:
+        request = place / "request.json"
         data = _request(image, cohort, sources or {}, bounds, asked)
-        data |= {"lab": lab, "folder": str(_copied(folder, Path(place)))}
+        data |= {"lab": lab, "folder": str(_copied(folder, place))}
         request.write_text(json.dumps(data), encoding="utf-8")
         done = sandbox.run(
             [*python, "-c", _RUN, str(request), *places],
-            ro=[*needed, Path(place), image.elf, image.symbols.line_text],
+            ro=[*needed, place, image.elf, image.symbols.line_text],
             timeout_s=wall_s,
             limits=ResourceLimits(file_mib=8, cpu_s=cpu_s, memory_mib=_MEMORY_MIB),
         )

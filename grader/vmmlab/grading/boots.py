@@ -10,7 +10,6 @@ import asyncio
 import concurrent.futures
 import math
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -143,9 +142,8 @@ async def boot(
         BootLost: QEMU could not be started, or died although the guest did not end it.
     """
     clock = clock or GradeClock()
-    folders = tempfile.TemporaryDirectory(prefix="vmmlab-modules-")
-    with folders as folder, scenario.scope.in_use():
-        spec = _spec(image, scenario, seed, Path(folder))
+    with scenario.scope.in_use():
+        spec = _spec(image, scenario, seed)
         given = Inputs(
             scenario=scenario.name,
             cohort=cohort.name,
@@ -173,12 +171,8 @@ async def boot(
             raise BootLost(error, not_booted(given, image.symbols, lost)) from error
 
 
-def _spec(image: Image, scenario: Scenario, seed: int, folder: Path) -> MachineSpec:
-    """Return the machine of a scenario; its modules are written into `folder`."""
-    modules: list[Path] = []
-    for number in range(scenario.modules):
-        modules.append(folder / f"module{number}")
-        modules[-1].write_bytes(inputs.module(seed, number))
+def _spec(image: Image, scenario: Scenario, seed: int) -> MachineSpec:
+    """Return the machine of a scenario."""
     return MachineSpec(
         kernel=image.kernel,
         cpus=scenario.cpus,
@@ -187,7 +181,7 @@ def _spec(image: Image, scenario: Scenario, seed: int, folder: Path) -> MachineS
         memory_mib=scenario.memory_mib or inputs.memory_mib(seed, scenario.name),
         firmware=scenario.firmware,
         cmdline=inputs.command_line(seed, scenario.name, scenario.cmdline),
-        modules=tuple(modules),
+        modules=tuple(inputs.module(seed, number) for number in range(scenario.modules)),
     )
 
 
@@ -276,12 +270,14 @@ class LabRunner:
         """End every boot and build that is still running. Safe to call again."""
         if self._loop.is_closed():
             return
+        self._sandbox.stop()
         with suppress(concurrent.futures.CancelledError):
             asyncio.run_coroutine_threadsafe(self._end_boots(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._builder.close()
 
     async def _end_boots(self) -> None:
         """Cancel the boots and wait until each has ended its machine.

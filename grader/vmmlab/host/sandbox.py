@@ -12,26 +12,24 @@ Source: bwrap(1).
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import select
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Literal
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.host import bubblewrap, container
-from vmmlab.host.processes import end_tree
 from vmmlab.host.rlimits import MIB, ResourceLimits
+from vmmlab.host.running import Running
 
 Kind = Literal["bwrap", "none"]
 
@@ -70,12 +68,14 @@ class Sandbox:
         hidden: paths that stay invisible inside even if they are below /usr, or below a directory
             that is bound for reading (an installed kit's reference solutions). /usr/local is
             always hidden unless bound explicitly.
+        running: what `run` has started and not ended; `stop` ends it.
     """
 
     kind: Kind
     note: Text
     bwrap: str = ""
     hidden: tuple[Path, ...] = ()
+    running: Running = field(default_factory=Running, compare=False, repr=False)
 
     @classmethod
     def choose(cls, require: bool) -> Sandbox:
@@ -131,6 +131,8 @@ class Sandbox:
         devices: Sequence[Path] = (),
         limits: ResourceLimits | None = None,
         env: Mapping[str, str] | None = None,
+        names: Mapping[Path, Path] | None = None,
+        data: Mapping[Path, int] | None = None,
     ) -> list[str]:
         """Return the command line that runs `argv` inside; the caller starts it.
 
@@ -147,6 +149,9 @@ class Sandbox:
             devices: device nodes to make usable, such as /dev/kvm.
             limits: resource limits of each process.
             env: variables added to the minimal environment (PATH, LC_ALL, TMPDIR, HOME).
+            names: the names that bound paths have inside, from `seen`; the others keep theirs.
+            data: read-only files inside, from open descriptors, which the caller passes on (not
+                for kind none).
 
         Raises:
             InfraError: a bound path does not exist.
@@ -162,7 +167,27 @@ class Sandbox:
         limited = [*(limits.prefix() if limits else ()), *argv]
         if self.kind == "none":
             return [*_plain_prefix(env, cwd), *limited]
-        return [*self._bwrap_prefix(ro, rw, cwd, devices, env), *limited]
+        return [*self._bwrap_prefix(ro, rw, cwd, devices, env, names or {}, data or {}), *limited]
+
+    def stop(self) -> None:
+        """End all that `run` has started, also in other threads, and start nothing more."""
+        self.running.stop()
+
+    @property
+    def renames(self) -> bool:
+        """Whether paths can have other names inside."""
+        return self.kind == "bwrap"
+
+    def seen(self, path: Path, name: str) -> Path:
+        """Return the name of a path inside: `name`, if paths can have other names there.
+
+        What runs inside may print the names of its files: fixed names tell nothing of the host.
+
+        Args:
+            path: outside.
+            name: absolute.
+        """
+        return Path(name) if self.renames else path
 
     def run(
         self,
@@ -174,6 +199,7 @@ class Sandbox:
         timeout_s: float,
         limits: ResourceLimits | None = None,
         env: Mapping[str, str] | None = None,
+        names: Mapping[Path, Path] | None = None,
     ) -> Completed:
         """Run `argv` to its end and return its output (at most 1 MiB of each stream).
 
@@ -187,12 +213,13 @@ class Sandbox:
             timeout_s: wall time after which everything inside is killed (`timed_out`).
             limits: resource limits of each process; default: files of at most 64 MiB.
             env: as for `wrap`.
+            names: as for `wrap`.
 
         Raises:
             InfraError: the program or the sandbox could not be started.
         """
         limits = limits or ResourceLimits(file_mib=_FILE_MIB)
-        command = self.wrap(argv, ro, rw, cwd=cwd, limits=limits, env=env)
+        command = self.wrap(argv, ro, rw, cwd=cwd, limits=limits, env=env, names=names)
         began = time.monotonic()
         code, stdout, stderr, ended = self._run(command, timeout_s)
         if self.kind == "bwrap" and code != 0 and stderr.startswith(b"bwrap: "):
@@ -209,7 +236,7 @@ class Sandbox:
         """Return exit code, standard output and error, and whether the command ended in time."""
         with _capture() as out, _capture() as err:
             try:
-                process = subprocess.Popen(
+                process = self.running.start(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=out,
@@ -229,7 +256,7 @@ class Sandbox:
             try:
                 ended = _wait(process, timeout_s)
             finally:
-                kill_tree(process)
+                self.running.end(process)
             return process.returncode, _read_back(out), _read_back(err), ended
 
     def _bwrap_prefix(
@@ -239,37 +266,28 @@ class Sandbox:
         cwd: Path | None,
         devices: Sequence[Path],
         env: Mapping[str, str] | None,
+        names: Mapping[Path, Path],
+        data: Mapping[Path, int],
     ) -> list[str]:
         args = [self.bwrap, *bubblewrap.profile()]
         for hidden in self.hidden:
             if hidden.is_relative_to("/usr") and hidden.is_dir():
                 args += ["--tmpfs", str(hidden)]
         for path in ro:
-            args += ["--ro-bind", str(path), str(path)]
+            inside = names.get(path, path)
+            args += ["--ro-bind", str(path), str(inside)]
             for hidden in self.hidden:
                 if path in hidden.parents and hidden.is_dir():
-                    args += ["--tmpfs", str(hidden)]
+                    args += ["--tmpfs", str(inside / hidden.relative_to(path))]
         for path in rw:
-            args += ["--bind", str(path), str(path)]
+            args += ["--bind", str(path), str(names.get(path, path))]
+        for path, descriptor in data.items():
+            args += ["--ro-bind-data", str(descriptor), str(path)]
         for path in devices:
             args += ["--dev-bind", str(path), str(path)]
         for key, value in {**_environment(SYSTEM_PATH), **(env or {})}.items():
             args += ["--setenv", key, value]
         return [*args, "--chdir", str(cwd or "/"), "--"]
-
-
-def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """End a process started from `wrap` and all that it has started, and reap it.
-
-    Does nothing if the process has been reaped already.
-    """
-    if process.returncode is not None:
-        return
-    # Not reaped yet, so its number cannot belong to another process.
-    end_tree(process.pid)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _environment(path: str) -> dict[str, str]:

@@ -63,6 +63,10 @@ class Builder:
         other._patch = patch
         return other
 
+    def close(self) -> None:
+        """Delete the large things that were built; their images cannot be used any more."""
+        self._cache.drop_large()
+
     def build(
         self,
         lab: str,

@@ -15,7 +15,7 @@ import json
 import os
 import random
 import shutil
-import tempfile
+import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +26,8 @@ from typing import Any
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import msg
+from vmmlab.base.removal import remove_tree
+from vmmlab.base.scratch import scratch_folder
 
 MIB = 1024 * 1024
 DEFAULT_LIMIT_BYTES = 512 * MIB
@@ -33,6 +35,7 @@ _PRUNE_EVERY_BYTES = 32 * MIB
 _YOUNG_S = 600.0
 _STALE_TMP_S = 24 * 3600.0
 _TOUCH_S = 60.0
+_LARGE_BYTES = 4 * MIB
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _META = "entry.json"
 _LAYOUT = "5"  # increase it when what is kept in an entry, or may be in one, changes
@@ -63,6 +66,18 @@ class Entry:
     data: Mapping[str, Any]
 
 
+def _size(path: Path) -> int:
+    """Return the size of a regular file in bytes; an untrusted program may have made the path.
+
+    Raises:
+        OSError: there is no regular file.
+    """
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return found.st_size
+
+
 class Cache:
     """The cache in one directory. Safe for threads and processes.
 
@@ -78,6 +93,7 @@ class Cache:
         self.limit_bytes = limit_bytes
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
+        self._large: list[Path] = []
 
     @contextmanager
     def only_once(self, key: str) -> Iterator[None]:
@@ -124,7 +140,7 @@ class Cache:
         """
         path = self._place(key)
         try:
-            sizes = {name: source.stat().st_size for name, source in files.items()}
+            sizes = {name: _size(source) for name, source in files.items()}
             with self.scratch() as work:
                 fresh = work / "entry"
                 fresh.mkdir()
@@ -140,6 +156,9 @@ class Cache:
                         raise
         except OSError as error:
             raise self._trouble(error) from error
+        if sum(sizes.values()) > _LARGE_BYTES:
+            with self._guard:
+                self._large.append(path)
         if random.random() < sum(sizes.values()) / _PRUNE_EVERY_BYTES:
             self.prune()
         entry = self.get(key)
@@ -156,15 +175,10 @@ class Cache:
         try:
             parent = self.directory / "tmp"
             parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            work = Path(tempfile.mkdtemp(dir=parent))
+            with scratch_folder("build", parent) as work:
+                yield work
         except OSError as error:
             raise self._trouble(error) from error
-        try:
-            yield work
-        except OSError as error:
-            raise self._trouble(error) from error
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
 
     def check_room(self, work: Path, *, asked: bool) -> None:
         """Check whether a tool may have failed because the disk is full; tries to write a file.
@@ -199,6 +213,17 @@ class Cache:
             ),
         )
 
+    def drop_large(self) -> None:
+        """Delete the large entries that this object has made: they are not worth their room.
+
+        A lab of a student makes less than 2 MiB. Nothing may use the entries any more.
+        """
+        with self._guard:
+            large, self._large = self._large, []
+        for path in large:
+            with self._in_use(fcntl.LOCK_EX):
+                self._discard(path)
+
     def prune(self) -> int:
         """Delete the least recently used entries beyond the limit; return the bytes freed."""
         lock_path = self.directory / "prune.lock"
@@ -218,7 +243,7 @@ class Cache:
         for left in self._children(self.directory / "tmp"):
             with contextlib.suppress(OSError):
                 if now - left.stat().st_mtime > _STALE_TMP_S:
-                    shutil.rmtree(left, ignore_errors=True)
+                    remove_tree(left)
         entries: list[tuple[float, int, Path]] = []
         for group in self._children(self.directory / "entries"):
             for entry in self._children(group):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.files import is_regular, read_regular
 from vmmlab.base.message import msg
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox
@@ -27,6 +28,8 @@ MEMORY_MIB = 1024
 # Reached only on a very busy machine: the limit of processor time ends a compiler long before.
 WALL_S = 120.0
 _STDERR_BYTES = 512 * 1024
+# What tools print names their files: these names are the same on every host.
+SOURCE, OUT = "/vmmlab/src", "/vmmlab/out"
 
 LIMITS = ResourceLimits(file_mib=FILE_MIB, cpu_s=CPU_S, memory_mib=MEMORY_MIB)
 _LIMITS_TEXT = {
@@ -148,14 +151,16 @@ def compile_all(sandbox: Sandbox, tools: Toolchain, job: Job, work: Path) -> Res
         path.write_bytes(content)
     (source_dir / "include").mkdir(parents=True, exist_ok=True)
     out.mkdir()
+    seen_source, seen_out = sandbox.seen(source_dir, SOURCE), sandbox.seen(out, OUT)
     done = sandbox.run(
-        ["/bin/sh", "-c", _script(tools, job, source_dir, out)],
-        cwd=source_dir,
+        ["/bin/sh", "-c", _script(tools, job, seen_source, seen_out)],
+        cwd=seen_source,
         ro=(source_dir, *tools.roots),
         rw=(out,),
         timeout_s=WALL_S,
         limits=LIMITS,
         env=ENVIRONMENT,
+        names={source_dir: seen_source, out: seen_out},
     )
     if done.timed_out:
         raise InfraError(
@@ -169,7 +174,7 @@ def compile_all(sandbox: Sandbox, tools: Toolchain, job: Job, work: Path) -> Res
         )
     return Results(
         tuple(
-            _outcome(source, out / str(number), job, source_dir)
+            _outcome(source, out / str(number), job, seen_source)
             for number, source in enumerate(job.sources)
         ),
         job.merge is None or _text(out / "merge.rc").strip() == "0",
@@ -217,8 +222,8 @@ def _outcome(source: str, target: Path, job: Job, source_dir: Path) -> Compiled:
             found=diagnostics.last_words(text, code),
             next_step=msg("Run `vmmlab doctor`."),
         )
-    found = diagnostics.parse(text, job.sources, base, source)
-    failed = code != 0 or not made.exists()
+    found = diagnostics.parse(text, job.sources, base, source, known=job.files)
+    failed = code != 0 or not is_regular(made)
     log = diagnostics.bounded_log(text, base)
     if failed:
         if why := diagnostics.stopped(text, code, _LIMITS_TEXT):
@@ -233,7 +238,6 @@ def _outcome(source: str, target: Path, job: Job, source_dir: Path) -> Compiled:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(_STDERR_BYTES).decode(errors="replace")
+        return read_regular(path, _STDERR_BYTES).decode(errors="replace")
     except FileNotFoundError:
         return ""

@@ -38,7 +38,13 @@ _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded")
 _SIGNAL_NAMES = {152: "CPU time limit exceeded", 153: "File size limit exceeded"}
 
 
-def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> list[Diagnostic]:
+def parse(
+    text: str,
+    own: Collection[str],
+    base: str = "",
+    source: str = "",
+    known: Collection[str] | None = None,
+) -> list[Diagnostic]:
     """Return what a compiler reports, in its order, at most `MAX_DIAGNOSTICS`.
 
     An error or warning inside a provided header is moved to the student's line that included it or
@@ -48,7 +54,9 @@ def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> 
         text: standard error of one compiler run.
         own: the student's files, relative.
         base: directory of the build, taken off absolute paths.
-        source: the file being compiled; reports about the assembly made from it become its own.
+        source: the file being compiled; reports about the assembly made from it become its own, and
+            those about files that are not known: `#line` and `# 1 "file"` can name any.
+        known: the files that the compiler can see; None: any.
     """
     found: list[Diagnostic] = []
     chain: tuple[str, int] | None = None
@@ -79,7 +87,8 @@ def parse(text: str, own: Collection[str], base: str = "", source: str = "") -> 
             if in_header and file in own and _EXPANSION.search(str(one.message)):
                 found[-1] = _moved(in_header, file, one.line)
             continue
-        if source and one.file.startswith(("{standard input}", "<")):
+        unknown = known is not None and file not in known
+        if source and (unknown or one.file.startswith(("{standard input}", "<"))):
             one = replace(one, file=source, line=0, column=0)
         in_header = None
         if len(found) >= MAX_DIAGNOSTICS:

@@ -10,14 +10,19 @@ from typing import Any
 
 from vmmlab.base.choice import Choice
 from vmmlab.base.errors import InfraError
+from vmmlab.base.files import read_regular
 from vmmlab.base.message import Text, msg
+from vmmlab.host.rlimits import MIB
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import diagnostics, linemap, symbols, toolchain
 from vmmlab.images.cache import Cache, Entry
+from vmmlab.images.compile import OUT
 from vmmlab.images.model import BuildFailed, BuildOptions, Diagnostic, ObjectPatch
 from vmmlab.images.plan import PROVIDED_OPT, Plan
 from vmmlab.images.toolchain import BINUTILS_LIMITS, BINUTILS_WALL_S
 
+_IN = "/vmmlab/in"
+_MAP_BYTES, _ELF_BYTES = 16 * MIB, 64 * MIB
 _EXTRA_FAILED, _LINK_FAILED, _CONVERSION_FAILED = 41, 42, 43
 
 
@@ -71,21 +76,23 @@ class Linker:
             InfraError: something else is.
         """
         with cache.scratch() as work:
-            self._place(work, patch)
+            given, out = sandbox.seen(work / "in", _IN), sandbox.seen(work / "out", OUT)
+            self._place(work, patch, out)
             done = sandbox.run(
-                ["/bin/sh", "-c", self._script(work)],
-                cwd=work / "in",
+                ["/bin/sh", "-c", self._script(given, out)],
+                cwd=given,
                 ro=(work / "in", *self._plan.tools.roots),
                 rw=(work / "out",),
                 timeout_s=BINUTILS_WALL_S,
                 limits=BINUTILS_LIMITS,
                 env=toolchain.ENVIRONMENT,
+                names={work / "in": given, work / "out": out},
             )
             if not done.ok:
                 text = done.stderr.decode(errors="replace")
                 cache.check_room(work, asked=diagnostics.wants_room(text))
                 if done.returncode == _LINK_FAILED and not done.timed_out:
-                    self._check_own(text, files, str(work / "in"))
+                    self._check_own(text, files, str(given))
                 raise InfraError(
                     msg("{step_name} failed.", step_name=_step_name(done.returncode)),
                     found=diagnostics.last_words(text, done.returncode),
@@ -94,8 +101,8 @@ class Linker:
             kept = {name: work / "out" / name for name in ("vmm.elf", "vmm.elf32", "lines")}
             return cache.put(key, kept, self._data(work / "out"))
 
-    def _place(self, work: Path, patch: ObjectPatch | None) -> None:
-        """Put everything that the linker reads into work/in."""
+    def _place(self, work: Path, patch: ObjectPatch | None, out: Path) -> None:
+        """Put everything that the linker reads into work/in; `out` is work/out's name inside."""
         for name, path in self._inputs.items():
             _link_or_copy(path, work / "in" / name)
         for name in self._own if patch else ():
@@ -109,16 +116,16 @@ class Linker:
                 path = work / "in" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            (work / "in" / "extra" / "extra.o").symlink_to(work / "out" / "extra.o")
+            (work / "in" / "extra" / "extra.o").symlink_to(out / "extra.o")
 
-    def _script(self, work: Path) -> str:
+    def _script(self, given: Path, out: Path) -> str:
         """Return a shell script: assemble the extra code, link, convert, list the source lines."""
-        tools, options, out = self._plan.tools, self._plan.options, work / "out"
+        tools, options = self._plan.tools, self._plan.options
         steps: list[tuple[list[str], int]] = []
         if options.extra_asm is not None:
             flags = tools.flags(opt=PROVIDED_OPT, strict=False)
             target = str(out / "extra.o")
-            command = tools.compile_argv("extra.S", target, flags=flags, directory=work / "in")
+            command = tools.compile_argv("extra.S", target, flags=flags, directory=given)
             steps.append((command, _EXTRA_FAILED))
         elf = str(out / "vmm.elf")
         link = tools.link_argv(
@@ -135,9 +142,11 @@ class Linker:
 
     def _data(self, out: Path) -> dict[str, Any]:
         own = self._own.values()
-        pieces = linemap.ranges((out / "map").read_text(errors="replace"))
+        text = read_regular(out / "map", _MAP_BYTES).decode(errors="replace")
         return {
-            "symbols": symbols.extract((out / "vmm.elf").read_bytes(), pieces),
+            "symbols": symbols.extract(
+                read_regular(out / "vmm.elf", _ELF_BYTES), linemap.ranges(text)
+            ),
             "warnings": [one for entry in own for one in entry.data["warnings"]],
             "uses": sorted({name for entry in own for name in entry.data["uses"]}),
         }

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
+from vmmlab.base.files import read_regular
 from vmmlab.base.message import Text, msg
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import compile, diagnostics, merged, objects
@@ -19,6 +20,8 @@ from vmmlab.images.model import BuildFailed, Diagnostic, LabLike
 from vmmlab.images.plan import Plan, contract_of
 from vmmlab.images.sources import FromReference, PrebuiltSource
 from vmmlab.images.toolchain import BINUTILS_LIMITS, BINUTILS_WALL_S, Toolchain
+
+_OBJECT_BYTES = 64 * 1024 * 1024
 
 
 class Parts:
@@ -76,7 +79,8 @@ class Parts:
                     self._check_machine(results, work)
                 if results.failed:
                     raise BuildFailed(title, results.diagnostics, results.log)
-                undefined = _judge(title, lab, results, str(work / "src"), plan.word)
+                base = str(self._sandbox.seen(work / "src", compile.SOURCE))
+                undefined = _judge(title, lab, results, base, plan.word)
                 data = {
                     "warnings": [
                         (one.file, one.line, one.column, one.severity, one.message)
@@ -136,7 +140,7 @@ class Parts:
         """Rename what is local in a prebuilt object: the names would tell how it is done."""
         local = {
             one.name
-            for one in objects.read(made.read_bytes()).symbols
+            for one in objects.read(read_regular(made, _OBJECT_BYTES)).symbols
             if one.bind == "STB_LOCAL" and one.name and one.type != "STT_SECTION"
         }
         names = sorted(name for name in local if not name.startswith(".L"))
@@ -144,9 +148,11 @@ class Parts:
             return made
         fresh = made.with_name("nameless.o")
         rename = [f"--redefine-sym={name}=.Lprebuilt{n}" for n, name in enumerate(names)]
+        seen = self._sandbox.seen(made.parent, compile.OUT)
         done = self._sandbox.run(
-            [tools.objcopy, *rename, str(made), str(fresh)],
-            cwd=made.parent,
+            [tools.objcopy, *rename, str(seen / made.name), str(seen / fresh.name)],
+            cwd=seen,
+            names={made.parent: seen},
             ro=tools.roots,
             rw=(made.parent,),
             timeout_s=BINUTILS_WALL_S,
@@ -181,7 +187,7 @@ def _inspect(
     found: list[Diagnostic] = []
     for one in files:
         try:
-            read[one.source] = objects.read(one.object.read_bytes())
+            read[one.source] = objects.read(read_regular(one.object, _OBJECT_BYTES))
         except objects.BadObject as error:
             text = msg("its object file is not usable: {error}", error=str(error))
             found.append(Diagnostic(one.source, 0, 0, "error", text))
@@ -216,7 +222,7 @@ def _judge(title: str, lab: LabLike, results: Results, base: str, word: int) -> 
 
 
 def _merged(results: Results) -> objects.ObjectFile:
-    return objects.read((results.out / "lab.o").read_bytes())
+    return objects.read(read_regular(results.out / "lab.o", _OBJECT_BYTES))
 
 
 def _not_the_students_fault(what: Text, results: Results) -> InfraError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import msg
+from vmmlab.base.text import clean_name
 from vmmlab.images.linemap import Range
 
 if TYPE_CHECKING:
@@ -141,7 +142,9 @@ class Symbols:
 
                 self._lines = LineTable(self.line_text)
             found = self._lines.find(address)
-        if found is None or (here.owner == "provided" and found[0].startswith("lab")):
+        # `#line` and debug information by hand can name any file.
+        own = ("boot/", "core/") if here.owner == "provided" else (f"{here.unit}/",)
+        if found is None or not found[0].startswith((*own, "include/")) or ".." in found[0]:
             return None
         return found
 
@@ -165,7 +168,8 @@ def extract(elf: bytes, ranges: Sequence[Range]) -> dict[str, Any]:
         if not isinstance(table, SymbolTableSection):
             continue
         for symbol in table.iter_symbols():
-            info, index, name = symbol["st_info"], symbol["st_shndx"], symbol.name
+            info, index = symbol["st_info"], symbol["st_shndx"]
+            name = clean_name(symbol.name)
             kind, bind, value = info["type"], info["bind"], symbol["st_value"]
             if not name or index == "SHN_UNDEF" or kind in ("STT_FILE", "STT_SECTION"):
                 continue

@@ -41,7 +41,7 @@ class MachineSpec:
         memory_mib: RAM in MiB.
         firmware: the name of one that `vmmlab.machine.firmware` knows.
         cmdline: the multiboot command line.
-        modules: multiboot modules, in order.
+        modules: multiboot modules, in order: files, or their contents.
         arch: what the kernel is built for; the emulated processor is a 64-bit one in both cases.
         threads: how TCG runs the processors; "auto" is "multi" up to 32 CPUs.
         log_exceptions: record every exception and interrupt taken in protected mode (`-d int`);
@@ -59,7 +59,7 @@ class MachineSpec:
     memory_mib: int = 64
     firmware: str = firmware.DEFAULT
     cmdline: str = ""
-    modules: tuple[Path, ...] = ()
+    modules: tuple[Path | bytes, ...] = ()
     arch: Literal["x86_64", "i386"] = "x86_64"
     threads: Literal["auto", "multi", "single"] = "auto"
     log_exceptions: bool = True

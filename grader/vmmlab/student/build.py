@@ -126,7 +126,9 @@ def own_image(
 
     Raises: as for `build`.
     """
-    files = take(here.root, [one.name for one in labs_of(course, lab)], course).files
+    files = take(
+        here.root, [one.name for one in labs_of(course, lab)], course, own=not here.copied
+    ).files
     prebuilt = here.prebuilt
     source = Prebuilt(prebuilt) if prebuilt.is_dir() else FromReference(course.reference_dir)
     tree = here.root if all((here.root / name).exists() for name in _GIVEN) else course.tree

@@ -14,6 +14,7 @@ from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import qemu_path
 from vmmlab.machine import MachineSpec, firmware
 from vmmlab.machine.dialects import X2APIC_CPU
+from vmmlab.machine.qemu.bootfiles import KERNEL
 
 
 def qemu_argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[str]:
@@ -54,12 +55,15 @@ def sandboxed(
         rw: folders that QEMU writes to.
     """
     devices = [Path("/dev/kvm")] if accel == "kvm" else []
+    kernel = spec.kernel.resolve()
+    seen = sandbox.seen(kernel, str(KERNEL))
     return sandbox.wrap(
-        argv,
-        ro=[spec.kernel.resolve(), *toolroots.roots(qemu_path())],
+        [str(seen) if word == str(spec.kernel) else word for word in argv],
+        ro=[kernel, *toolroots.roots(qemu_path())],
         rw=rw,
         devices=devices,
         limits=ResourceLimits(file_mib=64),
+        names={kernel: seen},
     )
 
 

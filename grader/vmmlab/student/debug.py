@@ -8,15 +8,16 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
+from vmmlab.base.scratch import scratch_folder
 from vmmlab.host import tools
-from vmmlab.host.sandbox import Sandbox, kill_tree
+from vmmlab.host.running import kill_tree
+from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import qemu_path
 from vmmlab.i18n.translate import Reader
 from vmmlab.images.symbols import Symbols
@@ -62,7 +63,7 @@ def boot_under_gdb(
         raise UsageError(msg("gdb is not installed."), next_step=remedy)
     qemu, processor = _qemu_for_gdb(what.arch)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmmlab-gdb-")))
+        folder = stack.enter_context(scratch_folder("gdb"))
         machine = _start(stack, qemu_argv(spec, what.accel, qemu), folder, spec, what, sandbox)
         stack.callback(kill_tree, machine)
         script = folder / "commands.gdb"

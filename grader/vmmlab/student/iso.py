@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import InfraError, UsageError, os_reason
 from vmmlab.base.message import Text, msg
+from vmmlab.base.scratch import scratch_folder
 from vmmlab.host.tools import GRUB_MODULES, require
 
 _TOOLS: Final = ("grub-mkrescue", "xorriso", "grub-i386-pc")
@@ -44,8 +44,7 @@ def make_iso(kernel: Path, title: str, output: Path) -> None:
     require(_TOOLS)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".iso-") as name:
-            work = Path(name)
+        with scratch_folder("iso", output.parent) as work:
             grub = work / "tree" / "boot" / "grub"
             grub.mkdir(parents=True)
             (grub / "grub.cfg").write_text(_CONFIG.format(title=title))

@@ -261,7 +261,7 @@ class WorkspacePlugin:
         assert self.cohort is not None
         runner: RunnerFactory = LabRunner
         try:
-            taken = submission.take(self.root, [lab], self.course)
+            taken = submission.take(self.root, [lab], self.course, own=not self.copied)
         except SubmissionError as error:
             taken = submission.Submission(files={})
             runner = _refusing(error)

@@ -14,7 +14,8 @@ from vmmlab.base.message import msg
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.host import tools
-from vmmlab.host.sandbox import Sandbox, kill_tree
+from vmmlab.host.running import kill_tree
+from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import tool_versions
 from vmmlab.i18n.translate import Reader
 from vmmlab.images import prebuilt

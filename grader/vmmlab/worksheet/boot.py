@@ -109,7 +109,7 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> tuple[Observation,
         RunRequest(
             course=kit,
             lab=lab,
-            files=submission.take(here.root, [lab], kit).of(lab),
+            files=submission.take(here.root, [lab], kit, own=not here.copied).of(lab),
             cohort=here.cohort,
             seed=seed,
             sandbox_required=False,

@@ -25,7 +25,8 @@ from vmmlab.base.message import Text, msg
 from vmmlab.base.messagedata import from_json, to_json
 from vmmlab.host import toolroots
 from vmmlab.host.rlimits import ResourceLimits
-from vmmlab.host.sandbox import Sandbox, kill_tree
+from vmmlab.host.running import kill_tree
+from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
 
 MOST_TEXT: Final = 100_000

@@ -63,4 +63,4 @@ class Source:
         """
         if self.is_reference:
             return reference(course, labs)
-        return take(Path(self.name), labs, course)
+        return take(Path(self.name), labs, course, own=self.own is not None)

@@ -96,7 +96,7 @@ class Machine:
 
     async def _start(self) -> None:
         for path in (self.spec.kernel, *self.spec.modules):
-            if not path.is_file():
+            if isinstance(path, Path) and not path.is_file():
                 raise InfraError(
                     msg("There is nothing to boot."),
                     expected=msg("a file {path}", path=path),

@@ -21,7 +21,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.host import toolroots
 from vmmlab.host.processes import end_tree, processor_time_s
+from vmmlab.machine.qemu.bootfiles import BootFiles, boot_files
 from vmmlab.machine.qemu.command import argv
 from vmmlab.machine.spec import MachineSpec
 
@@ -49,14 +50,44 @@ _STATUS_WITHIN_S = 1.0
 class Launcher(Protocol):
     """What starts a long-lived process: in production the sandbox."""
 
-    def wrap(self, argv: Sequence[str], *, ro: Sequence[Path], rw: Sequence[Path]) -> list[str]:
-        """Return the command that runs `argv` so that it sees only the system and these paths."""
+    @property
+    def renames(self) -> bool:
+        """Whether paths can have other names inside."""
+
+    def wrap(
+        self,
+        argv: Sequence[str],
+        *,
+        ro: Sequence[Path],
+        rw: Sequence[Path],
+        names: Mapping[Path, Path],
+        data: Mapping[Path, int],
+    ) -> list[str]:
+        """Return the command that runs `argv` so that it sees only the system and these paths.
+
+        Args:
+            argv: program and arguments.
+            ro: paths that it may read.
+            rw: paths that it may write.
+            names: the names of some of them inside.
+            data: files inside, from open descriptors.
+        """
 
 
 class PlainLauncher:
     """A launcher without a sandbox."""
 
-    def wrap(self, argv: Sequence[str], *, ro: Sequence[Path], rw: Sequence[Path]) -> list[str]:
+    renames = False
+
+    def wrap(
+        self,
+        argv: Sequence[str],
+        *,
+        ro: Sequence[Path],
+        rw: Sequence[Path],
+        names: Mapping[Path, Path],
+        data: Mapping[Path, int],
+    ) -> list[str]:
         """Return `argv` as it is."""
         return list(argv)
 
@@ -97,13 +128,9 @@ class Process:
         Raises:
             InfraError: the command cannot be executed.
         """
-        # Symbolic links would lead nowhere in a sandbox, relative paths nowhere at all.
-        spec = replace(
-            spec,
-            kernel=spec.kernel.resolve(),
-            modules=tuple(path.resolve() for path in spec.modules),
-        )
         with ExitStack() as theirs:
+            boot = boot_files(spec, self._launcher.renames, theirs)
+            spec = replace(spec, kernel=boot.kernel, modules=boot.modules)
             self.gdb, gdb = self._socket_pair(theirs)
             self.qmp, qmp = self._socket_pair(theirs)
             self._gate, gate = self._socket_pair(theirs)
@@ -116,14 +143,14 @@ class Process:
             self.argv = argv(
                 spec, qemu=qemu, qmp_fd=qmp.fileno(), gdb_fd=gdb.fileno(), serial_fd=serial
             )
-            command = self._command([spec.kernel, *spec.modules, *toolroots.roots(qemu)])
+            command = self._command(boot, toolroots.roots(qemu))
             try:
                 self._process = subprocess.Popen(
                     command,
                     stdin=gate.fileno(),
                     stdout=log,
                     stderr=log,
-                    pass_fds=(gdb.fileno(), qmp.fileno(), serial),
+                    pass_fds=(gdb.fileno(), qmp.fileno(), serial, *boot.descriptors),
                     start_new_session=True,
                     cwd="/",
                 )
@@ -136,9 +163,13 @@ class Process:
         with contextlib.suppress(OSError, AttributeError):
             resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
 
-    def _command(self, readable: Sequence[Path]) -> list[str]:
+    def _command(self, boot: BootFiles, roots: Sequence[Path]) -> list[str]:
         command = self._launcher.wrap(
-            ["/bin/sh", "-c", _GATE, "gate", *self.argv], ro=readable, rw=()
+            ["/bin/sh", "-c", _GATE, "gate", *self.argv],
+            ro=[*boot.names, *roots],
+            rw=(),
+            names=boot.names,
+            data=boot.data,
         )
         setpriv = shutil.which("setpriv")
         if setpriv is not None and "--die-with-parent" not in command:
