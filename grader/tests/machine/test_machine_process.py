@@ -63,15 +63,15 @@ async def test_start_and_end(kernel: Kernels) -> None:
     assert m.events.empty()
 
 
-def running_with(path: Path) -> list[str]:
-    """Return the processes that have `path` on their command line."""
+def running_with(word: str) -> list[str]:
+    """Return the processes that have `word` on their command line."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             line = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if bytes(path) in line and alive(int(folder.name)):
+        if os.fsencode(word) in line and alive(int(folder.name)):
             found.append(folder.name)
     return found
 
@@ -89,12 +89,14 @@ async def test_in_the_real_sandbox(kernel: Kernels, tmp_path: Path, kind: str) -
     link = tmp_path / "link"
     link.symlink_to(copy)
     launcher = sandbox.Sandbox.choose(True) if kind == "bwrap" else sandbox.Sandbox.none()
-    async with Machine(MachineSpec(link), launcher) as m:
-        assert running_with(copy)
+    mark = f"mark{os.getpid()}{kind}"
+    async with Machine(MachineSpec(link, cmdline=mark), launcher) as m:
+        assert running_with(mark)
+        assert str(tmp_path) not in " ".join(m.argv), "the guest is told the names of its files"
         assert (await run_to(m.gdb, 0)).cpu in (1, 2, 3)
         assert len([e for e in m.trace() if isinstance(e, IcrWrite)]) >= 2
         assert m.serial() == "B"
-    assert not running_with(copy)
+    assert not running_with(mark)
 
 
 @asynced

@@ -27,6 +27,7 @@ class BootFiles:
     Attributes:
         kernel: the name of the kernel for QEMU's command line.
         modules: the same of each module.
+        paths: the files that are somewhere on the host.
         names: in a sandbox, the name of each path that is to be bound.
         data: in a sandbox, the descriptor of each file that is in no folder.
         descriptors: what QEMU, or the sandbox, must inherit.
@@ -34,6 +35,7 @@ class BootFiles:
 
     kernel: Path
     modules: tuple[Path, ...]
+    paths: tuple[Path, ...]
     names: Mapping[Path, Path]
     data: Mapping[Path, int]
     descriptors: tuple[int, ...]
@@ -51,15 +53,21 @@ def boot_files(spec: MachineSpec, renames: bool, stack: ExitStack) -> BootFiles:
     Raises:
         OSError: a file cannot be opened.
     """
+    paths = [one.resolve() for one in (spec.kernel, *spec.modules) if isinstance(one, Path)]
     modules = [stack.enter_context(_opened(one)) for one in spec.modules]
     if not renames:
         kernel = stack.enter_context(_opened(spec.kernel))
         opened = [kernel.fileno(), *(one.fileno() for one in modules)]
         first, *others = (Path(f"/dev/fd/{number}") for number in opened)
-        return BootFiles(first, tuple(others), {}, {}, tuple(opened))
+        return BootFiles(first, tuple(others), tuple(paths), {}, {}, tuple(opened))
     names = {KERNEL.with_name(f"module{n}"): one.fileno() for n, one in enumerate(modules)}
     return BootFiles(
-        KERNEL, tuple(names), {spec.kernel.resolve(): KERNEL}, names, tuple(names.values())
+        KERNEL,
+        tuple(names),
+        (paths[0],),
+        {paths[0]: KERNEL},
+        names,
+        tuple(names.values()),
     )
 
 

@@ -21,11 +21,11 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
@@ -50,44 +50,18 @@ _STATUS_WITHIN_S = 1.0
 class Launcher(Protocol):
     """What starts a long-lived process: in production the sandbox."""
 
-    @property
-    def renames(self) -> bool:
-        """Whether paths can have other names inside."""
-
-    def wrap(
-        self,
-        argv: Sequence[str],
-        *,
-        ro: Sequence[Path],
-        rw: Sequence[Path],
-        names: Mapping[Path, Path],
-        data: Mapping[Path, int],
-    ) -> list[str]:
+    def wrap(self, argv: Sequence[str], *, ro: Sequence[Path], rw: Sequence[Path]) -> list[str]:
         """Return the command that runs `argv` so that it sees only the system and these paths.
 
-        Args:
-            argv: program and arguments.
-            ro: paths that it may read.
-            rw: paths that it may write.
-            names: the names of some of them inside.
-            data: files inside, from open descriptors.
+        If the launcher has an attribute `renames` that is true, it also takes `names`, the names of
+        paths inside, and `data`, files inside from open descriptors: see `Sandbox.wrap`.
         """
 
 
 class PlainLauncher:
     """A launcher without a sandbox."""
 
-    renames = False
-
-    def wrap(
-        self,
-        argv: Sequence[str],
-        *,
-        ro: Sequence[Path],
-        rw: Sequence[Path],
-        names: Mapping[Path, Path],
-        data: Mapping[Path, int],
-    ) -> list[str]:
+    def wrap(self, argv: Sequence[str], *, ro: Sequence[Path], rw: Sequence[Path]) -> list[str]:
         """Return `argv` as it is."""
         return list(argv)
 
@@ -129,7 +103,7 @@ class Process:
             InfraError: the command cannot be executed.
         """
         with ExitStack() as theirs:
-            boot = boot_files(spec, self._launcher.renames, theirs)
+            boot = boot_files(spec, getattr(self._launcher, "renames", False), theirs)
             spec = replace(spec, kernel=boot.kernel, modules=boot.modules)
             self.gdb, gdb = self._socket_pair(theirs)
             self.qmp, qmp = self._socket_pair(theirs)
@@ -164,12 +138,11 @@ class Process:
             resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
 
     def _command(self, boot: BootFiles, roots: Sequence[Path]) -> list[str]:
+        inside: dict[str, Any] = {}
+        if boot.names:
+            inside = {"names": boot.names, "data": boot.data}
         command = self._launcher.wrap(
-            ["/bin/sh", "-c", _GATE, "gate", *self.argv],
-            ro=[*boot.names, *roots],
-            rw=(),
-            names=boot.names,
-            data=boot.data,
+            ["/bin/sh", "-c", _GATE, "gate", *self.argv], ro=[*boot.paths, *roots], rw=(), **inside
         )
         setpriv = shutil.which("setpriv")
         if setpriv is not None and "--die-with-parent" not in command:
