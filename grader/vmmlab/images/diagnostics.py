@@ -74,14 +74,8 @@ def parse(
         if not match:
             continue
         fresh_chain = False
-        file = _relative(match["file"], base)
-        one = Diagnostic(
-            file,
-            int(match["line"]),
-            int(match["column"] or 0),
-            _severity(match["severity"]),
-            one_line(match["message"]),
-        )
+        one = _diagnostic(match, base)
+        file = one.file
         if one.severity == "note":
             # gcc: the error is in a macro's definition in a header; this is the use of the macro.
             if in_header and file in own and _EXPANSION.search(str(one.message)):
@@ -101,6 +95,16 @@ def parse(
                 one = _moved(one, *chain)
         found.append(one)
     return found
+
+
+def _diagnostic(match: re.Match[str], base: str) -> Diagnostic:
+    return Diagnostic(
+        _relative(match["file"], base),
+        int(match["line"]),
+        int(match["column"] or 0),
+        _severity(match["severity"]),
+        one_line(match["message"]),
+    )
 
 
 def stopped(text: str, code: int, limits_text: Mapping[str, Text]) -> Text:
