@@ -32,6 +32,7 @@ DELAYS = frozenset(DELAY_FIELDS)
 EVERYWHERE = frozenset(Setup.__annotations__)
 OF_PROBE = {
     "end": DELAYS,
+    "plain": frozenset(),
     "one-by-one": DELAYS,
     "ladder": DELAYS,
     "delay": frozenset(),
@@ -49,6 +50,7 @@ is a new parameter, and belongs here, into its function in probes/scenario.py an
 
 MAKERS = {
     "end": "parking",
+    "plain": "plain",
     "one-by-one": "one_by_one",
     "ladder": "bringup",
     "delay": "long_delay",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from vmmlab.base.message import Text, listed, msg
@@ -95,6 +96,28 @@ def why_not_all_parked(boot: Observation) -> Failure | None:
         if not ap.reached(NUMBERED):
             return why_not(boot, ap, NUMBERED)
     return cut_short(boot, _not_parked(boot))
+
+
+def ends_otherwise(boots: Sequence[Observation], plain: str) -> Failure | None:
+    """Return how the plain boot ended, if all CPUs park in every other boot but not in that one.
+
+    Args:
+        boots: all boots.
+        plain: name of the scenario in which nothing shows the VMM that it is graded.
+    """
+    alone = next(boot for boot in boots if boot.scenario == plain)
+    if not all(boot.all_parked for boot in boots if boot is not alone):
+        return None
+    found = why_not_all_parked(alone)
+    if found is None:
+        return None
+    return Failure(
+        "ends-otherwise-unwatched",
+        cpu=found.cpu,
+        place=found.place,
+        expected=msg("{count} CPUs park, as in the other boots", count=len(alone.cpus)),
+        observed=found.observed,
+    )
 
 
 def _not_parked(boot: Observation) -> Failure:

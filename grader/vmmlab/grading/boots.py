@@ -173,6 +173,10 @@ async def boot(
 
 def _spec(image: Image, scenario: Scenario, seed: int) -> MachineSpec:
     """Return the machine of a scenario."""
+    if not scenario.kind.make.leaves_traces:
+        return MachineSpec(
+            kernel=image.kernel, cpus=scenario.cpus, firmware=scenario.firmware, acpi=scenario.acpi
+        )
     return MachineSpec(
         kernel=image.kernel,
         cpus=scenario.cpus,

@@ -19,6 +19,7 @@ from vmmlab.course.model import CheckSpec
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.inprocess import run_checks
 from vmmlab.grading.observations import Observations
+from vmmlab.grading.plain import disagreements
 from vmmlab.grading.request import RunFacts, RunnerFactory, RunRequest
 from vmmlab.grading.results import CheckResult
 from vmmlab.grading.run import LabRun
@@ -63,6 +64,7 @@ class Grade:
         facts: warnings, versions, times and notes of the runner.
         notes: remarks on the boots.
         duration_s: seconds from the start of the runner to its end.
+        disagreements: in what the boots that leave no trace of the grader differ from the others.
     """
 
     request: RunRequest
@@ -77,12 +79,13 @@ class Grade:
     facts: RunFacts
     notes: tuple[Text, ...]
     duration_s: float
+    disagreements: tuple[Text, ...] = ()
 
     @property
     def review(self) -> tuple[Text, ...]:
         """Why a person should look at this grade, each reason once; empty: there is no need."""
         reasons = (one.result.review for one in self.checks if one.result.review)
-        return tuple(dict.fromkeys([*reasons, *self.facts.review]))
+        return tuple(dict.fromkeys([*reasons, *self.disagreements, *self.facts.review]))
 
 
 def grade_lab(
@@ -188,6 +191,7 @@ class Grading:
             facts=observations.facts,
             notes=tuple(observations.notes),
             duration_s=observations.duration_s,
+            disagreements=disagreements(observations.seen),
         )
 
     def _check(self, result: CheckResult) -> CheckGrade:

@@ -7,7 +7,7 @@ not known here.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Final
@@ -54,6 +54,11 @@ class Observations:
     def duration_s(self) -> float:
         """Seconds from the start of the runner to its end."""
         return self._ended - self._began
+
+    @property
+    def seen(self) -> Mapping[Scenario, object]:
+        """What was seen so far, by scenario; the error, if it could not be booted."""
+        return dict(self._seen)
 
     def start(self) -> Runner:
         """Make the runner, unless it is already there, so that it can begin to build.

@@ -23,6 +23,9 @@ MAX_CPUS_XAPIC = 255
 MAX_CPUS = 288
 """The most processors that QEMU's q35 machine takes."""
 
+BOARD = "q35,sata=off,smbus=off"
+"""QEMU's machine: the same wherever a VMM boots, so that it cannot tell where it is."""
+
 _MEMORY_MIB = range(16, 3072 + 1)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
+from vmmlab.base.choice import Choice
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
@@ -25,9 +26,13 @@ from vmmlab.observe.observation import Hit, HowEnded, Observation
 from vmmlab.observe.record import record
 from vmmlab.observe.session import RESTARTED, Session
 from vmmlab.observe.view import FILLED
-from vmmlab.x86.encode import INT3
+from vmmlab.x86.encode import STOPPING
 
 _PHYSICAL_0_BYTES: Final = 16
+_PAGE_MASK: Final = 0xFFF
+_FREE_PAGES: Final = (0xA, 0x9E)
+"""Pages that neither the firmware nor QEMU uses once the VMM runs: as `course.cohort` says."""
+_PAGES_FILLED: Final = 3
 _ROUNDS_MOST: Final = 256
 """Times that a CPU comes to the same place; one that comes more often goes round for ever."""
 
@@ -38,6 +43,10 @@ class Watching(Protocol):
     @property
     def places(self) -> tuple[str, ...]:
         """Symbols to stop at, besides those at which a CPU comes to rest."""
+
+    @property
+    def leaves_traces(self) -> bool:
+        """Whether memory that the VMM has not written yet may be filled."""
 
     async def start(self, session: Session) -> None:
         """Called once, with all CPUs stopped and the BSP at the entry of `vmm_main`."""
@@ -103,22 +112,36 @@ async def _boot(session: Session, probe: Watching) -> HowEnded:
 async def _prepare(session: Session, probe: Watching) -> None:
     """Fill the memory that the trampoline will use, and keep what there is of it in the image."""
     view, log, inputs = session.view, session.log, session.inputs
-    fill = bytes(session.choice.between(1, 255) for _ in range(_PHYSICAL_0_BYTES))
-    await session.gdb.write_phys(0, fill)
-    log.physical_0 = replace(log.physical_0, before=fill)
-    page = inputs.apinit_addr & ~0xFFF
-    await session.gdb.write_phys(page, INT3 * FILLED)
+    if probe.leaves_traces:
+        fill = bytes(session.choice.between(1, 255) for _ in range(_PHYSICAL_0_BYTES))
+        await session.gdb.write_phys(0, fill)
+        log.physical_0 = replace(log.physical_0, before=fill)
+        await _fill(session)
     start, size = view.symbols.maybe("cpuinit_start"), view.trampoline_size
     image = b"" if start is None else await view.read_if_there(start - VMM_BASE, size)
     log.trampoline = replace(
         log.trampoline,
         image=image,
+        before=await view.read_if_there(inputs.apinit_addr, size),
         procs_at=view.in_copy("apinit_procs"),
         lock_at=view.in_copy("apinit_lock"),
     )
     await session.places.unwatch("vmm_main")  # it may be a loop to itself
     await session.places.watch_all((*rest_places(), RESTARTED, *probe.places))
     await probe.start(session)
+
+
+async def _fill(session: Session) -> None:
+    """Fill the memory around the place of the copy, and some other pages, with random bytes.
+
+    Half of the bytes are instructions that stop a stray CPU at once.
+    """
+    copy = session.inputs.apinit_addr & ~_PAGE_MASK
+    choice = Choice("vmmlab fill 1", session.inputs.seed, session.inputs.scenario)
+    others = choice.some(_PAGES_FILLED, range(*_FREE_PAGES))
+    for page, size in ((copy, FILLED), *((page << 12, _PAGE_MASK + 1) for page in others)):
+        if page == copy or not copy - size < page < copy + FILLED:
+            await session.gdb.write_phys(page, choice.randbytes(size).translate(STOPPING))
 
 
 async def _watch(session: Session, probe: Watching) -> HowEnded:

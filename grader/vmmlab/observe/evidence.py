@@ -86,12 +86,14 @@ class Trampoline:
         copy: as many bytes at apinit_addr when the APs were called.
         procs_at: physical address of apinit_procs in the copy.
         lock_at: physical address of apinit_lock in the copy.
+        before: as many bytes at apinit_addr before the VMM began.
     """
 
     image: Hex = b""
     copy: Hex | None = None
     procs_at: int | None = None
     lock_at: int | None = None
+    before: Hex = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from vmmlab.x86.decode import decode
 from vmmlab.x86.registers import CR0_PG
 
 FILLED: Final = 0x1800
-"""Bytes that are filled with INT3, from the page in which the trampoline begins."""
+"""Bytes that are filled, from the page in which the trampoline begins."""
 FAR_JUMP_ROOM: Final = 16
 """Bytes at physical 0 that may be the far jump."""
 NO_INSTRUCTION: Final = "(no instruction)"
@@ -294,7 +294,7 @@ class View:
             return ""
 
     async def around_trampoline(self) -> Mapping[int, int]:
-        """Return address → byte of the memory around the copy that was filled with INT3."""
+        """Return address → byte of the memory around the copy that was filled."""
         inputs = self.inputs
         page = inputs.apinit_addr & ~0xFFF
         raw = await self.gdb.read_phys(page, FILLED)

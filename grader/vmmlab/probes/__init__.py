@@ -27,7 +27,7 @@ from vmmlab.probes import exclusion as _exclusion
 from vmmlab.probes import handshake as _handshake
 from vmmlab.probes import initfuncs as _initfuncs
 from vmmlab.probes import stacks as _stacks
-from vmmlab.probes.base import BaseProbe, Probe
+from vmmlab.probes.base import BaseProbe, PlainProbe, Probe
 from vmmlab.probes.registry import make_probe, probe, probe_kind, probe_names
 from vmmlab.probes.scenario import (
     Scenario,
@@ -44,6 +44,7 @@ from vmmlab.probes.scenario import (
     one_by_one,
     parking,
     placed_call,
+    plain,
     scenario_of,
     stack_switch,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "one_by_one",
     "parking",
     "placed_call",
+    "plain",
     "probe",
     "probe_kind",
     "probe_names",
@@ -75,5 +77,6 @@ __all__ = [
 ]
 
 probe("end")(BaseProbe)
+probe("plain")(PlainProbe)
 # The modules of the probes are imported for their registration.
 del _barrier, _bringup, _exclusion, _handshake, _initfuncs, _stacks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import ClassVar, Final
 
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine.gdb import GdbError
@@ -25,6 +25,8 @@ class Probe:
 
     places: tuple[str, ...] = ()
     """Symbols to stop at, besides those at which a CPU comes to rest."""
+    leaves_traces: ClassVar[bool] = True
+    """Whether the VMM can see that it is watched: memory is filled, the inputs follow the seed."""
 
     async def start(self, session: Session) -> None:
         """Called once, with all CPUs stopped and the BSP at the entry of `vmm_main`."""
@@ -91,6 +93,17 @@ class BaseProbe(Probe):
             apinitprocs=await _pointer(session, "apinitprocs"),
             apinitlock=await _pointer(session, "apinitlock"),
         )
+
+
+@dataclass
+class PlainProbe(BaseProbe):
+    """Records what BaseProbe does, and leaves no trace that the VMM could find.
+
+    Memory is as the firmware has left it, the machine is that of `vmmlab run`.
+    """
+
+    leaves_traces: ClassVar[bool] = False
+    delays: Mapping[str, int] = field(default_factory=dict, init=False)
 
 
 async def _pointer(session: Session, name: str) -> Pointer:

@@ -243,6 +243,14 @@ def parking(**setup: Unpack[TimedSetup]) -> Scenario:
     return scenario_of("end", setup)
 
 
+def plain(**setup: Unpack[Setup]) -> Scenario:
+    """Return a scenario in which the VMM cannot tell that it is graded; only its end is known.
+
+    What else is graded must not end otherwise.
+    """
+    return scenario_of("plain", setup)
+
+
 def one_by_one(**setup: Unpack[TimedSetup]) -> Scenario:
     """Return a scenario in which the APs come in one after the other."""
     return scenario_of("one-by-one", setup)

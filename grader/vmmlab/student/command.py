@@ -15,6 +15,7 @@ from vmmlab.host.versions import qemu_path
 from vmmlab.machine import MachineSpec, firmware
 from vmmlab.machine.dialects import X2APIC_CPU
 from vmmlab.machine.qemu.bootfiles import KERNEL
+from vmmlab.machine.spec import BOARD
 
 
 def qemu_argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[str]:
@@ -34,7 +35,7 @@ def qemu_argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[s
         str(qemu or qemu_path()),
         *("-accel", "kvm" if accel == "kvm" else f"tcg,thread={threads}"),
         *(("-cpu", "host") if accel == "kvm" else ()),
-        *("-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-M", BOARD, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
         *(("-cpu", X2APIC_CPU) if spec.x2apic and accel == "tcg" else ()),
         *firmware.find(spec.firmware).options,

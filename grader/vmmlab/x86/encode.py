@@ -6,8 +6,9 @@ assembles every one of them again with keystone-engine and compares.
 
 from __future__ import annotations
 
-INT3 = b"\xcc"
-"""`int3`: fills memory in which no CPU has any business, so that a stray one faults at once."""
+_STOPS = b"\xf4\xcc\xf1"  # hlt, int3, int1: one byte in each mode
+STOPPING = bytes(byte if byte & 1 else _STOPS[byte % 3] for byte in range(256))
+"""A table for `bytes.translate`: makes half of random bytes instructions that stop a stray CPU."""
 
 
 def far_jump_code(segment: int, offset: int) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vmmlab.machine import firmware
 from vmmlab.machine.dialects import X2APIC_CPU, trace_events
-from vmmlab.machine.spec import MachineSpec
+from vmmlab.machine.spec import BOARD, MachineSpec
 
 
 def argv(
@@ -26,9 +26,10 @@ def argv(
     out = [
         str(qemu),
         *("-accel", f"tcg,thread={'single' if spec.single_threaded else 'multi'}"),
-        *("-M", f"q35,sata=off,smbus=off{'' if spec.acpi else ',acpi=off'}"),
+        *("-M", f"{BOARD}{'' if spec.acpi else ',acpi=off'}"),
         *("-nodefaults", "-no-user-config"),
-        *("-display", "none", "-S"),
+        # A clock of the host would show the VMM for how long it was stopped.
+        *("-rtc", "clock=vm", "-display", "none", "-S"),
         *("-m", str(spec.memory_mib), "-smp", _processors(spec)),
         *(("-cpu", X2APIC_CPU) if spec.x2apic else ()),
         *firmware.find(spec.firmware).options,
