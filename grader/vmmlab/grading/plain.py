@@ -13,7 +13,6 @@ from typing import Final
 from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean_line
 from vmmlab.observe.observation import Observation
-from vmmlab.probes.registry import probe_kind
 from vmmlab.probes.scenario import Scenario
 
 _NUMBER: Final = re.compile(r"\b(0x)?[0-9a-f]*[0-9][0-9a-f]*\b", re.IGNORECASE)
@@ -35,13 +34,9 @@ def disagreements(boots: Mapping[Scenario, object]) -> tuple[Text, ...]:
         boots: what was seen in each scenario of a grading.
     """
     seen = {one: boot for one, boot in boots.items() if isinstance(boot, Observation)}
-    plain = [boot for one, boot in seen.items() if not _leaves_traces(one)]
+    plain = [boot for one, boot in seen.items() if not one.kind.make.leaves_traces]
     others = [boot for one, boot in seen.items() if one.probe == "end" and one.cohort == "own"]
     return tuple(reason for boot in plain for reason in _compared(boot, others))
-
-
-def _leaves_traces(scenario: Scenario) -> bool:
-    return probe_kind(scenario.probe).make.leaves_traces
 
 
 def _compared(plain: Observation, others: list[Observation]) -> Iterator[Text]:
