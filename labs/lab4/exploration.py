@@ -158,7 +158,7 @@ class Registration(_Handshake):
         if not (action.window and ghost.returned):
             return None
         what = msg(
-            "CPU {cpu} uses {name} when ap_wait has come back: the BSP may have unmapped it",
+            "CPU {cpu} uses {name} after ap_wait has returned: the BSP may have unmapped it",
             cpu=local.cpu,
             name=self.program.name(action.address),
         )
@@ -167,7 +167,7 @@ class Registration(_Handshake):
     def outcome(self, local: LocalState) -> Text:
         """See `Harness.outcome`."""
         ends = {
-            "returned": msg("has come out of ap_wait"),
+            "returned": msg("has returned from ap_wait"),
             "gave up": msg("has given up waiting"),
         }
         return ends.get(local.notes.ended, "")
@@ -188,7 +188,7 @@ class Registration(_Handshake):
         context = local.context.having(rip=program.symbols.addr("apinit_enter"))
         after = self.model.settle(local._replace(context=context, phase="run"))
         write = (self.procs, 4, read(self.procs, 4) + 1)
-        return Effect(after, ghost, (write,), msg("enters the trampoline, goes to apinit_enter"))
+        return Effect(after, ghost, (write,), msg("enters the trampoline, jumps to apinit_enter"))
 
     def _wait(self, local: LocalState, ghost: Ghost, read: Read) -> Effect:
         """Let the BSP call ap_wait."""
@@ -207,7 +207,7 @@ class Registration(_Handshake):
         local = self._noted(local, passed_lock=True)
         stacks = tuple(dict.fromkeys((*local.stacks, self.program.boot_low)))
         after = self.model.settle(local._replace(context=context, stacks=stacks))
-        return Effect(after, ghost, note=msg("comes to ap_locked, on the boot stack"))
+        return Effect(after, ghost, note=msg("reaches ap_locked, on the boot stack"))
 
     def _number(self, local: LocalState, ghost: Ghost) -> Effect:
         """Replace segment_init_ap: check the number, and set up the per-CPU data."""
@@ -222,7 +222,7 @@ class Registration(_Handshake):
             return self.violated(local, violation, ghost, note)
         if ghost.numbers >> number & 1:
             what = msg(
-                "CPU {cpu} takes the number {number}, which is taken", cpu=cpu, number=number
+                "CPU {cpu} takes the number {number}, which another CPU has", cpu=cpu, number=number
             )
             return self.violated(local, Violation("number-twice", what), ghost, note)
         writes = (
@@ -240,7 +240,9 @@ class Registration(_Handshake):
         violation = self._not_ready(local, read)
         if violation is not None:
             return self.violated(local, violation, ghost, msg("calls initproc_ap"))
-        return Effect(self.model.end(local, "done"), ghost, note=msg("calls initproc_ap: has come"))
+        return Effect(
+            self.model.end(local, "done"), ghost, note=msg("calls initproc_ap: the AP has arrived")
+        )
 
     def _not_ready(self, local: LocalState, read: Read) -> Violation | None:
         cpu, region = local.cpu, local.context.region
@@ -255,7 +257,7 @@ class Registration(_Handshake):
         if there == region.block:
             return None
         what = msg(
-            "CPU {cpu} has stackaddr = {address:#x} ({name}), and its stack is {stack}",
+            "CPU {cpu} has stackaddr = {address:#x} ({name}), but its stack is {stack}",
             cpu=cpu,
             address=there,
             name=self.program.name(there),
@@ -271,11 +273,11 @@ class Registration(_Handshake):
 
     def _give_up(self, local: LocalState, ghost: Ghost) -> Effect:
         if ghost.complete:
-            what = msg("the BSP gives up, and all had come before it began to wait")
+            what = msg("the BSP gives up, although every CPU had arrived before it began to wait")
             violation = Violation("bsp-gave-up", what)
             return self.violated(local, violation, ghost, msg("gives up waiting"))
         end = self.model.end(self._noted(local, ended="gave up"), "done")
-        return Effect(end, ghost, note=msg("gives up waiting, which it may"))
+        return Effect(end, ghost, note=msg("gives up waiting, which is allowed here"))
 
     # --- invariants --------------------------------------------------------------------------
 
@@ -295,13 +297,11 @@ class Registration(_Handshake):
             if self._has_left(ap) or ap.notes.number:
                 continue
             if ap.phase == "begin":
-                what = msg("the BSP goes on while CPU {cpu} has not come yet", cpu=ap.cpu)
+                what = msg("the BSP goes on although CPU {cpu} has not arrived yet", cpu=ap.cpu)
             elif ap.notes.passed_lock:
                 what = msg("the BSP goes on while CPU {cpu} is on the boot stack", cpu=ap.cpu)
             else:
-                what = msg(
-                    "the BSP goes on while CPU {cpu} waits before the boot stack", cpu=ap.cpu
-                )
+                what = msg("the BSP goes on while CPU {cpu} waits for the boot stack", cpu=ap.cpu)
             return Violation("bsp-went-on", what)
         count = read(self.count, 4)
         if count != self.aps:
@@ -325,7 +325,9 @@ class Registration(_Handshake):
         count = read(self.count, 4)
         if all(ap.phase == "done" for ap in now[1:]) and count != self.aps:
             what = msg(
-                "num_of_processors is {count}, and {aps} APs have come", count=count, aps=self.aps
+                "num_of_processors is {count}, but {aps} APs have arrived",
+                count=count,
+                aps=self.aps,
             )
             return Violation("count-wrong", what)
         return None
@@ -423,7 +425,7 @@ class Barrier(_Handshake):
         local = local._replace(notes=local.notes._replace(completed=completed))
         last = completed == ROUNDS
         after = self.model.end(local, "done") if last else self._between_rounds(local)
-        return Effect(after, ghost, note=msg("comes out of round {number}", number=completed))
+        return Effect(after, ghost, note=msg("leaves round {number}", number=completed))
 
     # --- invariants --------------------------------------------------------------------------
 
@@ -436,7 +438,7 @@ class Barrier(_Handshake):
             for other in now:
                 if other.notes.entered < last:
                     what = msg(
-                        "CPU {cpu} leaves round {number} before CPU {other} has come to it",
+                        "CPU {cpu} leaves round {number} before CPU {other} has entered it",
                         cpu=cpu,
                         number=last,
                         other=other.cpu,
@@ -461,24 +463,24 @@ declare(
         ),
         expected={
             "stack-not-own": msg(
-                "apinitproc1 runs at the end of a block that this CPU got from alloc"
+                "apinitproc1 runs at the top of a block that alloc gave to this CPU"
             ),
             "stackaddr-wrong": msg(
                 "stackaddr is the lowest address of the stack that this CPU is on"
             ),
             "number-twice": msg("every AP has a number of its own"),
-            "number-wrong": msg("the numbers are 1 to n, n the number of APs"),
+            "number-wrong": msg("the numbers are 1 to n, where n is the number of APs"),
             "not-numbered": msg("an AP calls segment_init_ap before initproc_ap"),
-            "count-wrong": msg("num_of_processors is in the end the number of APs"),
+            "count-wrong": msg("at the end num_of_processors is the number of APs"),
             "bsp-went-on": msg(
                 "ap_wait returns when all APs have left the boot stack and have been counted"
             ),
-            "bsp-gave-up": msg("the BSP gives up only if somebody has not come in time"),
+            "bsp-gave-up": msg("the BSP gives up only if a CPU has not arrived in time"),
             "trampoline-gone": msg(
-                "an AP unlocks *apinitlock before it counts itself: then the BSP may go on"
+                "an AP unlocks *apinitlock before it counts itself, since the BSP may go on then"
             ),
             "barrier-passed-early": msg(
-                "nobody leaves a round of the barrier before all have come to it"
+                "no CPU leaves a round of the barrier before every CPU has entered it"
             ),
         },
     )

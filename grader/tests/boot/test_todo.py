@@ -26,7 +26,7 @@ KIT = Path(__file__).resolve().parents[3]
 ARCHES = ("x86_64", "i386")
 SAYS = "write what the comment there says."
 CPUS = 4
-OVER = "vmmlab: a CPU has stopped at a TODO, and the others wait\n"
+OVER = "vmmlab: a CPU has stopped at a TODO, and the others wait for it\n"
 """How a boot ends that does not run into the time-out."""
 
 # The lab that is booted, what of it is written, the last file, and the steps there: old and new.

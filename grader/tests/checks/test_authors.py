@@ -50,11 +50,11 @@ MISTAKES = {
     ),
     "a need that is no text": (
         "@check('lab3.a.one', S, after=['lab3.a.two', 3])\ndef one(boot):\n    '''A.'''\n",
-        "after is not a list of ids",
+        "after must be a list of ids",
     ),
     "a bad id": (
         "@check('lab3.one', S)\ndef one(boot):\n    '''A.'''\n",
-        "'lab3.one' cannot be a check's id",
+        "'lab3.one' is not a valid id of a check",
     ),
     "an id of another lab": (
         "@check('lab4.a.one', S)\ndef one(boot):\n    '''A.'''\n",
@@ -62,11 +62,11 @@ MISTAKES = {
     ),
     "no scenario": (
         "@check('lab3.a.one')\ndef one(boot):\n    '''A.'''\n",
-        "no scenario",
+        "needs a scenario",
     ),
     "no boot": (
         "@check('lab3.a.one', S)\ndef one():\n    '''A.'''\n",
-        "one does not take the boot first",
+        "one must take the boot as its first parameter",
     ),
     "boot for two scenarios": (
         "@check('lab3.a.one', S, parking(name='x'))\ndef one(boot):\n    '''A.'''\n",
@@ -87,41 +87,41 @@ MISTAKES = {
     ),
     "a CPU that nothing asks for": (
         "@check('lab3.a.one', S)\ndef one(boot, ap):\n    '''A.'''\n",
-        "test_lab3.py:4: lab3.a.one: one takes ap, which nothing gives",
+        "test_lab3.py:4: lab3.a.one: one takes ap, which no scenario or per= gives",
     ),
     "a CPU that is not taken": (
         "@check('lab3.a.one', S, per='ap')\ndef one(boot):\n    '''A.'''\n",
-        "one does not take what per='ap' gives",
+        "one does not take the subject that per='ap' gives",
     ),
     "a boot for each case and a CPU": (
         "@check('lab3.a.one', S, per='boot')\ndef one(boot, ap):\n    '''A.'''\n",
-        "one takes ap, which nothing gives",
+        "one takes ap, which no scenario or per= gives",
     ),
     "a fixture": (
         "@check('lab3.a.one', S)\ndef test_one(boot, tmp_path):\n    '''A.'''\n",
-        "test_lab3.py:4: lab3.a.one: test_one takes tmp_path, which nothing gives.\n"
+        "test_lab3.py:4: lab3.a.one: test_one takes tmp_path, which no scenario or per= gives.\n"
         "  expected: def test_one(boot):\n",
     ),
     "a fixture beside a CPU": (
         "@check('lab3.a.one', S, per='ap')\ndef one(boot, ap, capsys):\n    '''A.'''\n",
-        "one takes capsys, which nothing gives",
+        "one takes capsys, which no scenario or per= gives",
     ),
     "an argument by name": (
         "@check('lab3.a.one', S, per='ap')\ndef one(boot, *, ap):\n    '''A.'''\n",
-        "one takes ap, which nothing gives",
+        "one takes ap, which no scenario or per= gives",
     ),
     "a fixture before the boot": (
         "@check('lab3.a.one', S, per='ap')\ndef one(tmp_path, boot):\n    '''A.'''\n",
-        "one does not take the boot first",
+        "one must take the boot as its first parameter",
     ),
     "boots for one boot at a time": (
         "@check('lab3.a.one', S, per='boot')\ndef one(boots):\n    '''A.'''\n",
-        'per="boot" gives one boot at a time',
+        'per="boot" passes one boot at a time',
     ),
     "parameters of pytest": (
         "import pytest\n@pytest.mark.parametrize('n', [1, 2])\n@check('lab3.a.one', S)\n"
         "def test_one(boot):\n    '''A.'''\n",
-        "test_lab3.py: test_one has a mark of pytest",
+        "test_lab3.py: test_one has a pytest mark",
     ),
     "a mark of pytest for all": (
         "import pytest\npytestmark = pytest.mark.skip\n" + textwrap.dedent(ONE),
@@ -130,11 +130,11 @@ MISTAKES = {
     "a fixture of its own": (
         "import pytest\n@pytest.fixture(autouse=True)\ndef late():\n    yield\n"
         + textwrap.dedent(ONE),
-        "test_lab3.py: late is a fixture of pytest",
+        "test_lab3.py: late is a pytest fixture",
     ),
     "an architecture that there is not": (
         "@check('lab3.a.one', S, arch='arm64')\ndef one(boot):\n    '''A.'''\n",
-        "arch=('arm64',) is no architecture",
+        "arch=('arm64',) is not an architecture",
     ),
     "another architecture than course.yml says": (
         "@check('lab3.a.one', S, arch='i386')\ndef one(boot):\n    '''A.'''\n",
@@ -142,7 +142,7 @@ MISTAKES = {
     ),
     "a method": (
         "class TestX:\n    @check('lab3.a.one', S)\n    def one(boot):\n        '''A.'''\n",
-        "at the top of the file",
+        "at the top level of the file",
     ),
     "a test without @check": (
         ONE + "\n    def test_two():\n        pass\n",
@@ -152,7 +152,7 @@ MISTAKES = {
         "X = parking(name='x', cpus=[1])\n",
         "parameter cpus of scenario x",
     ),
-    "a bad scenario name": ("X = parking(name='Big One')\n", "cannot be a scenario's name"),
+    "a bad scenario name": ("X = parking(name='Big One')\n", "is not a valid name of a scenario"),
     "a syntax error": ("def test_one(:\n", "test_lab3.py:4: this test file cannot be loaded"),
     "a name error": ("\nX = Y\n", "test_lab3.py:5: this test file cannot be loaded"),
     "a missing module": ("import no_such_thing\n", "No module named 'no_such_thing'"),
@@ -204,21 +204,21 @@ def test_title_of_course_yml_wins(kit):
 
 
 CAUSES_WRONG = {
-    "- a list\n": "these are not causes",
-    "far-jump: one text\n": "causes.yml:1: far-jump: nothing is said about it",
-    "far-jump: {}\n": "nothing is said about it",
-    "far-jump:\n  - a hint\n": "nothing is said about it",
-    "far-jump:\n  hints: one text\n": "no list of hints",
-    "far-jump:\n  hints: []\n": "no list of hints",
-    "far-jump:\n  hints:\n    - good\n    - 12\n": "causes.yml:4: far-jump: hint 2 is not text",
-    "far-jump:\n  hints:\n    - good\n    -\n": "hint 2 is not text",
-    "far-jump:\n  hints:\n    - key: value\n": "hint 1 is not text",
+    "- a list\n": "this file does not list causes",
+    "far-jump: one text\n": "causes.yml:1: far-jump: nothing is said about this cause",
+    "far-jump: {}\n": "nothing is said about this cause",
+    "far-jump:\n  - a hint\n": "nothing is said about this cause",
+    "far-jump:\n  hints: one text\n": "the hints must be a list",
+    "far-jump:\n  hints: []\n": "the hints must be a list",
+    "far-jump:\n  hints:\n    - good\n    - 12\n": "causes.yml:4: far-jump: hint 2 must be text",
+    "far-jump:\n  hints:\n    - good\n    -\n": "hint 2 must be text",
+    "far-jump:\n  hints:\n    - key: value\n": "hint 1 must be text",
     "far-jump:\n  next: 12\n": 'causes.yml:2: far-jump: "next:" is not text',
     "far-jump:\n  step: 3\n": '"step:" is not text',
     "far-jump:\n  next:\n": '"next:" is not text',
     "far-jump:\n  next: ' '\n": '"next:" is not text',
     "far-jump:\n  next: x\n  hint: y\n": "causes.yml:3: far-jump: there is no key 'hint'",
-    "12:\n  next: x\n": "a cause is text",
+    "12:\n  next: x\n": "a cause must be text",
     "far-jump: [\n": "causes.yml:2",
     "a:\n  next: x\na:\n  next: y\n": "duplicate key",
 }

@@ -93,7 +93,7 @@ PARKS = """
 def lost(sample: Observation, how: str = "ended") -> BootLost:
     cpus = tuple(replace(cpu, end_kind="lost") for cpu in sample.cpus)
     seen = replace(sample, how_ended="lost", lost=Lost(how), cpus=cpus)  # type: ignore[arg-type]
-    return BootLost(InfraError("QEMU ended in the middle of a boot."), seen)
+    return BootLost(InfraError("QEMU ended during a boot."), seen)
 
 
 @pytest.mark.parametrize("how", ["ended", "no-answer", "refused"])

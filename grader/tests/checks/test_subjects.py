@@ -204,7 +204,7 @@ def test_a_mistake_that_was_seen_is_said_whatever_stopped_the_bsp(sample):
 )
 def test_the_function_that_the_bsp_is_in_is_named(sample, bsp_in, named):
     found = failure_of(declared(nothing_happened, BOOT, bsp_in=bsp_in), crashed(sample))
-    assert f"look at what {named} gives it" in str(found.next) or not named
+    assert f"look at what {named} passes to it" in str(found.next) or not named
     assert ("given code" in str(found.next)) == bool(named)
 
 

@@ -111,7 +111,8 @@ def test_code_that_does_not_build_has_0_points_and_says_why(course: Course) -> N
     first = from_report(report, course.lab("lab3"))[0]
     assert first.score == 0
     assert first.comment == (
-        "The code does not build, so nothing could be tried. lab3/ap_start.c:4: error: expected ';'"
+        "The code does not compile, so nothing could be graded. "
+        "lab3/ap_start.c:4: error: expected ';'"
     )
     assert compiler_lines(report)[1] == "lab3/ap_start.c:4: error: expected ';'"
     assert compiler_lines(make_report(course)) == ()

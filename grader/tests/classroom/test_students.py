@@ -90,7 +90,7 @@ def test_a_roster(tmp_path: Path) -> None:
     [
         ("name\nalice\n", "roster.csv:1: the roster has no column id"),
         ("", "roster.csv:1: the roster has no column id"),
-        ("id\nalice\nalice\n", "roster.csv:3: alice is there twice"),
+        ("id\nalice\nalice\n", "roster.csv:3: alice appears twice"),
         ("id\n../x\n", "roster.csv:2: '../x' cannot be"),
         ("id,last_name\nalice,Liddell, A.\n", "roster.csv:2: more fields than"),
         ('id,last_name\nalice,"Liddell\n', "roster.csv:1: unexpected end"),

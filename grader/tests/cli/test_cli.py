@@ -115,8 +115,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
         (CourseError("course.yml:3: x."), 2, "vmmlab: course.yml:3: x.\n"),
         (SubmissionError("gone."), 2, "vmmlab: gone.\n"),
         (InfraError("broken."), 3, "vmmlab: broken.\n"),
-        (KeyboardInterrupt(), 130, "vmmlab: stopped\n"),
-        (typer.Abort(), 130, "vmmlab: stopped\n"),
+        (KeyboardInterrupt(), 130, "vmmlab: interrupted\n"),
+        (typer.Abort(), 130, "vmmlab: interrupted\n"),
         (OSError(errno.ENOSPC, "No space", "/x/y"), 3, "vmmlab: the disk is full (/x/y)\n"),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_bug_is_one_line_and_a_file(
     assert failing(ZeroDivisionError("by\nzero")) == 3
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "a bug of vmmlab" in said
+    assert "a bug in vmmlab" in said
     assert "ZeroDivisionError: by zero" in said
     (file,) = tmp_path.iterdir()
     assert str(file) in said
@@ -180,7 +180,7 @@ def test_sigterm_unwinds(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (143, "ended everything\n")
-    assert done.stderr.strip() == "vmmlab: stopped"
+    assert done.stderr.strip() == "vmmlab: interrupted"
 
 
 # --- grade ------------------------------------------------------------------------------------
@@ -467,7 +467,7 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
         "cli.app = typer.Typer(); cli.app.command()(wait); sys.exit(cli.main([]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
-    assert (done.returncode, done.stderr.strip()) == (130, "vmmlab: stopped")
+    assert (done.returncode, done.stderr.strip()) == (130, "vmmlab: interrupted")
 
 
 def test_the_installed_command_is_this_one() -> None:

@@ -78,7 +78,7 @@ def test_an_untried_qemu_is_named_and_allowed(machine: Path) -> None:
     fill(machine, "QEMU emulator version 8.1.0")
     item = named(doctor.examine(), "qemu-system-x86_64")
     assert item.ok
-    assert str(item.detail) == "8.1.0, untried: this kit was tried with 7.2, 10.0"
+    assert str(item.detail) == "8.1.0, not tested: this kit is tested with 7.2, 10.0"
 
 
 def test_a_qemu_that_does_not_answer(machine: Path) -> None:

@@ -98,14 +98,14 @@ def test_a_course_cannot_be_changed(tmp_path: Path) -> None:
         ("id: lab3.2", "id: lab3.3", "id: lab3.3", ["in order", "lab3.2", "lab3.3"]),
         ("file: lab3/apinit.S", "file: lab3/apint.S", "apint.S", ["no such file", "apinit.S?"]),
         ("function: ap_start}", "function: ap_stat}", "ap_stat", ["contract", "mean ap_start?"]),
-        ("lab3.ljmpw.target:", "lab3.ljmpw:", "lab3.ljmpw:", ["not a check's id"]),
-        ("lab3.ljmpw.target:", "lab2.ljmpw.target:", "lab2.", ["not a check's id"]),
-        ("  lab3:", "  stage3:", "stage3", ["not a lab's name"]),
-        ("lab3/ap_start.c: [", "../ap_start.c: [", "../", ["not a file of this lab"]),
-        ("lab3/ap_start.c: [", "lab3/../../etc/x.c: [", "etc", ["not a file of this lab"]),
-        ("lab3/ap_start.c: [", "lab3/conftest.py: [", "conftest", ["not a file of this lab"]),
-        ("[cpuinit_start]", "[]", "apinit.S: []", ["without a name"]),
-        ("[cpuinit_start]", "[2fast, cpuinit_start]", "2fast", ["not a C name", "2fast"]),
+        ("lab3.ljmpw.target:", "lab3.ljmpw:", "lab3.ljmpw:", ["not a valid id of a check"]),
+        ("lab3.ljmpw.target:", "lab2.ljmpw.target:", "lab2.", ["not a valid id of a check"]),
+        ("  lab3:", "  stage3:", "stage3", ["not a valid name of a lab"]),
+        ("lab3/ap_start.c: [", "../ap_start.c: [", "../", ["not a valid file of this lab"]),
+        ("lab3/ap_start.c: [", "lab3/../../etc/x.c: [", "etc", ["not a valid file of this lab"]),
+        ("lab3/ap_start.c: [", "lab3/conftest.py: [", "conftest", ["not a valid file of this lab"]),
+        ("[cpuinit_start]", "[]", "apinit.S: []", ["no name to define"]),
+        ("[cpuinit_start]", "[2fast, cpuinit_start]", "2fast", ["not a valid C name", "2fast"]),
         ("[cpuinit_start]", "[cpuinit_start, ap_start]", "ap_start.c: [", ["two files"]),
         ("title: A course", "title: A course\ncohort: 'a b'", "cohort", ["letters", "'a b'"]),
         ("title: A course", "title: A course\ncohort: 7", "cohort", ["text", "7"]),
@@ -140,8 +140,8 @@ def test_the_lines_of_further_mistakes_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("schema: 1\ntitle: [a\nlabs: {}\n", 3, ["mend the YAML"]),
-        ("schema: 1\n\ttitle: a\n", 2, ["mend the YAML"]),
+        ("schema: 1\ntitle: [a\nlabs: {}\n", 3, ["fix the YAML"]),
+        ("schema: 1\n\ttitle: a\n", 2, ["fix the YAML"]),
         ("schema: 1\ntitle: a\ntitle: b\n", 3, ["duplicate key", "keep one"]),
         ("", 1, ["not a course", "nothing"]),
         ("- a\n- b\n", 1, ["not a course", "a list"]),
@@ -184,7 +184,7 @@ def test_checks_and_course_must_agree(tmp_path: Path) -> None:
     with pytest.raises(CourseError) as caught:
         check_defined(lab, ["lab3.ljmpw.targets", *ids[1:]])
     assert f"course.yml:{line_of(GOOD, 'lab3.ljmpw.target')}: " in str(caught.value)
-    assert 'nearest there is @check("lab3.ljmpw.targets")' in str(caught.value)
+    assert 'most similar one there is @check("lab3.ljmpw.targets")' in str(caught.value)
     where = {name: f"labs/lab3/test_lab3.py:{n}" for n, name in enumerate([*ids, "lab3.new.one"])}
     with pytest.raises(CourseError) as caught:
         check_defined(lab, where)

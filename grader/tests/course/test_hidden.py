@@ -57,12 +57,12 @@ def test_a_release_names_none(tmp_path: Path) -> None:
     [
         ("hidden_points: 5", "hidden_points: 6", "hidden_points: the points do not add up"),
         ("    hidden_points: 5\n", "", "the hidden checks of lab1 add up to 5"),
-        ("lab1.hidden.two", "lab1.other.two", "stand under `hidden`"),
-        ("lab1.open.one", "lab1.hidden.zero", "stand under `hidden`"),
-        ("lab1.hidden.two", "lab2.hidden.two", "not a check's id"),
+        ("lab1.hidden.two", "lab1.other.two", "belong under `hidden`"),
+        ("lab1.open.one", "lab1.hidden.zero", "belong under `hidden`"),
+        ("lab1.hidden.two", "lab2.hidden.two", "not a valid id of a check"),
         ("points: 1, step: lab1.1", "points: 1, step: lab1.7", "no such step"),
         ("points: 1, step: lab1.1", "points: 1", "needs the step"),
-        ("points: 1, step", "arch: i386, points: 1, step", "hidden checks are for x86_64"),
+        ("points: 1, step", "arch: i386, points: 1, step", "hidden checks must be for x86_64"),
         ("points: 1, step", "point: 1, step", "unknown key"),
     ],
 )

@@ -86,7 +86,9 @@ def test_a_workspace_is_a_submission(folder: Path, kit: Course) -> None:
     for name in ("test_lab3.py", "README.md"):
         (folder / "lab3" / name).write_text("")
     got = submission.take(folder, ["lab3"], kit)
-    assert tuple(map(str, got.notes)) == ("not part of what is asked for, left out: lab1",)
+    assert tuple(map(str, got.notes)) == (
+        "left out, because the course does not ask for them: lab1",
+    )
 
 
 def test_what_nobody_asked_for_is_left_out_and_named(folder: Path, kit: Course) -> None:
@@ -108,7 +110,7 @@ def test_all_problems_are_named_at_once(folder: Path, kit: Course) -> None:
     assert "3 problems" in said
     assert "lab2/: is missing" in said
     assert "lab3/apinit.S: is missing" in said
-    assert "lab3/ap_start.c: is not text: a zero byte in line 2" in said
+    assert "lab3/ap_start.c: is not text: it contains a zero byte in line 2" in said
 
 
 def test_a_link_is_not_followed(folder: Path, kit: Course, tmp_path: Path) -> None:

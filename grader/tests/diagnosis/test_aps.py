@@ -226,7 +226,7 @@ def test_after_a_milestone_that_a_lab_brings_nothing_is_known():
         cpu = replace(cpu, milestones={**cpu.milestones, asleep.name: cpu.end})
         found = why_not(boot(cpu), cpu, NUMBERED)
     assert found.cause == "ap-stuck"
-    assert "came as far as: asleep;" in str(found.observed)
+    assert "got as far as this milestone: asleep;" in str(found.observed)
 
 
 def test_the_ap_that_took_the_lock_is_named():
@@ -239,7 +239,7 @@ def test_the_jump_that_passed_a_place_by_is_named():
     _, seen, _ = WHY_NOT["past apinitproc1"]
     found = why_not(seen, seen.aps[0], OWN_STACK)
     assert str(found.place) == "apinitproc0, at its jump to apinitproc1"
-    assert "never by apinitproc1" in str(found.observed)
+    assert "did not go through apinitproc1" in str(found.observed)
 
 
 def test_both_addresses_of_ap_entry_are_told():

@@ -40,9 +40,9 @@ def reset(*aps):
     [
         (MEMCPY, {"error": 2, "cr2": 0xC0031000}, "Nothing is mapped at"),
         (MEMCPY, {"error": 3, "cr2": 0xC0031000}, "not for writing"),
-        (MEMCPY, {"error": 2, "cr2": 0}, "only mapmem"),
-        (MEMCPY, {"vector": 13}, "what ap_start gives it."),
-        (NO_CODE, {}, "No code is at"),
+        (MEMCPY, {"error": 2, "cr2": 0}, "use mapmem"),
+        (MEMCPY, {"vector": 13}, "what ap_start passes to it."),
+        (NO_CODE, {}, "There is no code at"),
     ],
 )
 def test_outside_of_the_students_code_the_function_is_named(where, more, said):
@@ -51,7 +51,9 @@ def test_outside_of_the_students_code_the_function_is_named(where, more, said):
     assert (found.cause, found.cpu, str(found.place)) == ("bsp-exception", 0, str(where))
     assert "ap_start" in str(found.next)
     assert said in str(found.next)
-    others = {"Nothing is mapped at", "not for writing", "only mapmem", "No code is at"} - {said}
+    others = {"Nothing is mapped at", "not for writing", "use mapmem", "There is no code at"} - {
+        said
+    }
     assert not any(other in str(found.next) for other in others)
 
 
@@ -66,7 +68,7 @@ def test_an_address_below_1_gib_was_unmapped():
     found = bsp_stopped(faulted(AP_WAIT, cr2=0xF000))
     assert found is not None
     assert "reading or writing address 0xf000" in str(found.observed)
-    assert "only mapmem reaches physical memory" in str(found.next)
+    assert "use mapmem to access physical memory" in str(found.next)
 
 
 def test_without_a_function_none_is_named():

@@ -57,8 +57,8 @@ def test_the_cause_is_the_mode_of_the_last_instruction(last, highest, cause):
         ),
         (None, {"how_ended": "shutdown"}, "a triple fault ("),
         (HALT, {}, "it halted ("),
-        (MOV_DS, {"left_code": 0x1234}, "`mov ds, eax` took it to 0x1234, where no code is ("),
-        (MOV_DS, {}, "it never got out ("),
+        (MOV_DS, {"left_code": 0x1234}, "`mov ds, eax` went to 0x1234, where there is no code ("),
+        (MOV_DS, {}, "it did not leave this code ("),
     ],
 )
 def test_what_ended_it(last, changes, said):
@@ -75,22 +75,37 @@ def test_the_instruction_that_left_all_code_is_named_with_the_place():
         (
             MOV_DS,
             Refusal("segment-limit", 13, "ds", 0x10123, 0xFFFF),
-            "reaches 0x10123 through DS, which ends at 0xffff, and #GP (13) is the answer",
+            "accesses 0x10123 through DS, which ends at 0xffff, and causes #GP (13)",
             "Load DS, ES and SS",
         ),
         (
             REAL_STEP,
             Refusal("segment-limit", 13, "cs", 0x10002, 0xFFFF),
-            "reaches 0x10002 through CS",
-            "A segment of real mode ends after 64 KiB",
+            "accesses 0x10002 through CS",
+            "A real-mode segment ends after 64 KiB",
         ),
-        (MOV_DS, Refusal("segment-null", 13, "es"), "goes through ES, which holds no", "Load DS"),
-        (MOV_DS, Refusal("segment-read", 13, "cs"), "only be executed, and #GP", "Load DS"),
-        (MOV_DS, Refusal("segment-write", 13, "cs"), "may not be written, and #GP", "Load DS"),
+        (
+            MOV_DS,
+            Refusal("segment-null", 13, "es"),
+            "accesses memory through ES, which holds no",
+            "Load DS",
+        ),
+        (
+            MOV_DS,
+            Refusal("segment-read", 13, "cs"),
+            "an execute-only segment, and causes #GP",
+            "Load DS",
+        ),
+        (
+            MOV_DS,
+            Refusal("segment-write", 13, "cs"),
+            "a read-only segment, and causes #GP",
+            "Load DS",
+        ),
         (
             step("mov cr0, eax", cr4=0, efer=0x100, cr0=1, bits=32),
             Refusal("paging-needs-pae", 13),
-            "asks for paging, and #GP (13) is the answer",
+            "turns paging on and causes #GP (13)",
             "CR4.PAE before CR0.PG",
         ),
     ],
@@ -130,8 +145,8 @@ def test_before_the_first_far_jump_the_gdt_is_told():
 @pytest.mark.parametrize(
     ("during", "said"),
     [
-        (b"\x90" * 16, "the bytes at physical 0 are 90 90 90 90 90, which is no far jump"),
-        (None, "which is no far jump"),
+        (b"\x90" * 16, "the bytes at physical 0 are 90 90 90 90 90, which is not a far jump"),
+        (None, "which is not a far jump"),
         (far_jump_code(0x1000, 0x20), "the far jump goes to 0x1000:0x0020, which is physical 0x10"),
     ],
 )

@@ -15,7 +15,7 @@ from vmmlab.i18n.catalog import po_file
 
 @pytest.fixture
 def clone(tmp_path):
-    """A copy of the clone with a lab 9 in which nothing is forgotten."""
+    """A copy of the clone with a lab 9 in which nothing is missing."""
     root = copy_of_the_clone(tmp_path / "clone")
     new_lab.new_lab(load_course(root), "lab9")
     finish(root, "lab9")
@@ -77,7 +77,7 @@ FORGOTTEN = {
     "no Japanese handout": (gone(JAPANESE), f"{JAPANESE}: the Japanese handout is missing"),
     "a section in one language": (
         edited(JAPANESE, "## 手順", "手順"),
-        f"{JAPANESE}: its headings are not those of README.md",
+        f"{JAPANESE}: its headings differ from those of README.md",
     ),
     "no row for a check": (
         edited(HANDOUT, "| `lab9.group.called`", "| it"),
@@ -85,14 +85,14 @@ FORGOTTEN = {
     ),
     "other points in the handout": (
         edited(JAPANESE, "`lab9.group.called` | 10", "`lab9.group.called` | 8"),
-        "lab9.group.called has 8 points here and 10 in course.yml",
+        "lab9.group.called has 8 points here, but 10 in course.yml",
     ),
     "a row for no check": (
         edited(HANDOUT, "|---|---|---|\n", "|---|---|---|\n| `lab9.group.gone` | 3 | x |\n"),
         "course.yml has no check lab9.group.gone",
     ),
     "no tests": (gone(TESTS), f"{TESTS}: the tests are missing"),
-    "tests that are not Python": (edited(TESTS, "def ", "fed "), f"{TESTS}:10: not Python"),
+    "tests that are not Python": (edited(TESTS, "def ", "fed "), f"{TESTS}:10: invalid Python"),
     "a check without a test": (
         edited("course.yml", "lab9.group.called:", "lab9.group.other:"),
         "no test defines lab9.group.other",
@@ -129,7 +129,7 @@ FORGOTTEN = {
             "      - id: lab9.2\n        title: more\n        file: lab9/start.c\n"
             "        function: lab9_start\n    points: 10\n    checks:\n      lab9",
         ),
-        "no check earns anything for the step lab9.2",
+        "no check gives points for the step lab9.2",
     ),
     "a step without a region": (
         edited(SOLUTION, "lab9.1", "lab9.2"),
@@ -143,12 +143,12 @@ FORGOTTEN = {
     "no reference": (gone(SOLUTION), f"{SOLUTION}: the reference solution is missing"),
     "a function that is not there": (
         edited("course.yml", "[lab9_start]", "[lab9_start, lab9_more]"),
-        f"{SOLUTION}: lab9_more is nowhere in it",
+        f"{SOLUTION}: lab9_more is not defined in it",
     ),
-    "no mutant": (gone(MUTANTS), f"{MUTANTS}: no mutant is to be caught by lab9.group.called"),
+    "no mutant": (gone(MUTANTS), f"{MUTANTS}: no mutant must be caught by lab9.group.called"),
     "a mutant that no longer fits": (
         edited(MUTANTS, "region: lab9.1", "function: lab9_gone"),
-        "there is no such part any more",
+        "the part to replace no longer exists",
     ),
     "a mutant of no check": (
         edited(MUTANTS, "check: lab9.group.called", "check: lab9.no.such"),
@@ -156,20 +156,20 @@ FORGOTTEN = {
     ),
     "no hint for a cause of a check": (
         edited(HINTS, "group-not-called:", "group-never-called:"),
-        f"{HINTS}: no hint for the cause group-not-called (from {TESTS})",
+        f"{HINTS}: no hints for the cause group-not-called (used by {TESTS})",
     ),
     "no hint for a cause of a mutant": (
         edited(MUTANTS, "cause: group-not-called", "cause: bsp-panic"),
-        f"{HINTS}: no hint for the cause bsp-panic",
+        f"{HINTS}: no hints for the cause bsp-panic",
     ),
     "a new hint, not in Japanese": (
         edited(HINTS, "The group's name", "The name of the group"),
         f"{MESSAGES}: 'The name of the group stands in the contract above the",
     ),
-    "no hints": (gone(HINTS), f"{HINTS}: no hint for the cause not-written-yet"),
+    "no hints": (gone(HINTS), f"{HINTS}: no hints for the cause not-written-yet"),
     "hints that are no list": (
         edited(HINTS, 'written-yet:\n  hints:\n    - "', 'written-yet:\n  hints:\n    "'),
-        "no list of hints",
+        "the hints must be a list",
     ),
     "a step's new title, not in Japanese": (
         edited("course.yml", 'title: call the init functions of group "lab9"', "title: do it"),
@@ -191,7 +191,7 @@ FORGOTTEN = {
     "a catalog that is none": (broken(MESSAGES), f"{MESSAGES}:1: "),
     "the starter's comments not in Japanese": (
         gone(COMMENTS),
-        f"{COMMENTS}: no Japanese for the comments of lab9/start.c: translate them",
+        f"{COMMENTS}: the comments of lab9/start.c are not translated into Japanese",
     ),
     "a comment that has changed": (
         edited(SOLUTION, "Says what", "Tells what"),
@@ -199,7 +199,7 @@ FORGOTTEN = {
     ),
     "one more comment": (
         edited(SOLUTION, "void\nlab9_start", "/* one more */\nvoid\nlab9_start"),
-        f"{COMMENTS}:4: lab9/start.c has another number of comments. Expected 4. Found 3",
+        f"{COMMENTS}:4: lab9/start.c has a different number of comments. Expected 4. Found 3",
     ),
     "no row in the book": (
         edited("docs/index.ja.md", "labs/lab9/README", "x"),
@@ -251,14 +251,14 @@ def test_the_command(clone, capsys, monkeypatch):
     edited(HINTS, "group-not-called:", "group-never-called:")(clone)
     assert main(["check-course"]) == 1
     out = capsys.readouterr().out.splitlines()
-    assert any(line.startswith(f"{HINTS}: no hint for the cause group-not-called") for line in out)
-    assert re.fullmatch(r"\d+ to mend", out[-1])
+    assert any(line.startswith(f"{HINTS}: no hints for the cause group-not-called") for line in out)
+    assert re.fullmatch(r"\d+ problems", out[-1])
 
 
 def test_the_command_when_nothing_is_forgotten(clone, capsys, monkeypatch):
     monkeypatch.setattr(check_course, "forgotten", lambda root: ())
     assert main(["check-course", "--course", str(clone)]) == 0
-    assert capsys.readouterr().out == "nothing is forgotten\n"
+    assert capsys.readouterr().out == "nothing is missing\n"
 
 
 # --- hidden checks -----------------------------------------------------------------------------

@@ -158,7 +158,7 @@ def in_any_order(command: Command, printed: str) -> tuple[Command, str]:
 
 def wrong(command: Command, printed: str) -> str | None:
     """What is shown and was not printed, if anything."""
-    if "this is a bug of vmmlab" in printed or "command not found" in printed:
+    if "this is a bug in vmmlab" in printed or "command not found" in printed:
         return printed
     return missing_output(*in_any_order(command, printed))
 

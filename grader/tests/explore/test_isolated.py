@@ -113,7 +113,7 @@ def test_an_incomplete_answer_is_refused(image, sandbox, inside):
     inside(f"print({answer!r})")
     with pytest.raises(InfraError, match="cannot be understood") as caught:
         isolated.explore(image, COHORT, sandbox, "lab4", LAB)
-    assert str(caught.value.found) == "this is the answer to another question"
+    assert str(caught.value.found) == "this is the result for another question"
 
 
 def test_an_error_in_the_image_is_passed_on(image, sandbox):

@@ -31,7 +31,7 @@ def table(lines):
 
 def test_an_included_part_is_shown_as_included():
     first, second, *_ = shown(RIGHT)
-    assert re.fullmatch(r"registration, stores seen in order +correct +included: .*", first)
+    assert re.fullmatch(r"registration, without store buffers +correct +included: .*", first)
     assert re.fullmatch(r"registration, with .* correct +[\d,]+ states  exhaustive, .* s", second)
 
 

@@ -103,5 +103,5 @@ def test_without_facts_the_runner_is_still_ended() -> None:
     seen.close()
     assert runner.calls == ["close"]
     assert [str(one) for one in seen.notes] == [
-        "what the boots had to say besides is lost: division by zero"
+        "other notes of the boots are lost: division by zero"
     ]

@@ -47,7 +47,7 @@ def test_it_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ("file", "content", "reason"),
     [
         ("proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n", "AppArmor"),
-        ("proc/sys/kernel/unprivileged_userns_clone", "0\n", "forbids user namespaces"),
+        ("proc/sys/kernel/unprivileged_userns_clone", "0\n", "denies user namespaces"),
         ("proc/sys/user/max_user_namespaces", "0\n", "no user namespaces"),
         (".dockerenv", "", "container"),
         ("run/.containerenv", "", "container"),

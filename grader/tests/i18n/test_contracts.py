@@ -77,12 +77,16 @@ lab9/a.c:
 @pytest.mark.parametrize(
     ("english", "entry", "said"),
     [
-        ("/* Does it. */\n", {"text": "TODO(lab9.1): する。"}, "in place of the English comment"),
-        ("/* TODO(lab9.1): do it. */\n", {"text": "する。"}, "in place of the English comment"),
-        ("/* Does it. */\n", {"text": "する。 */ evil ();"}, "in place of the English comment"),
+        (
+            "/* Does it. */\n",
+            {"text": "TODO(lab9.1): する。"},
+            "cannot replace the English comment",
+        ),
+        ("/* TODO(lab9.1): do it. */\n", {"text": "する。"}, "cannot replace the English comment"),
+        ("/* Does it. */\n", {"text": "する。 */ evil ();"}, "cannot replace the English comment"),
         ("/* Does it. */\n", {"checksum": "00000000", "text": "する。"}, "has changed"),
-        ("/* Does it. */\n/* And that. */\n", {"text": "する。"}, "another number of comments"),
-        ("int i;\n", {"text": "する。"}, "another number of comments"),
+        ("/* Does it. */\n/* And that. */\n", {"text": "する。"}, "a different number of comments"),
+        ("int i;\n", {"text": "する。"}, "a different number of comments"),
     ],
 )
 def test_a_translation_that_does_not_fit_is_refused(

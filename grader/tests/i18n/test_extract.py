@@ -70,12 +70,12 @@ def test_python() -> None:
 @pytest.mark.parametrize(
     ("call", "what"),
     [
-        ('msg(f"CPU {cpu} waits")', "no literal"),
-        ('msg("a" if x else "b")', "no literal"),
-        ("msg()", "no literal"),
-        ('msg("CPU {cpu} waits")', "not its values"),
-        ('msg("CPU waits", cpu=1)', "not its values"),
-        ('nmsg("a {cpu}", "{count} CPUs", count=1)', "not its values"),
+        ('msg(f"CPU {cpu} waits")', "not a literal"),
+        ('msg("a" if x else "b")', "not a literal"),
+        ("msg()", "not a literal"),
+        ('msg("CPU {cpu} waits")', "differ from its values"),
+        ('msg("CPU waits", cpu=1)', "differ from its values"),
+        ('nmsg("a {cpu}", "{count} CPUs", count=1)', "differ from its values"),
         ('msg("CPU {} waits", cpu=1)', "cannot be read"),
         ('msg("CPU {cpu.name} waits", cpu=1)', "cannot be read"),
         ('msg("CPU {cpu waits", cpu=1)', "cannot be read"),

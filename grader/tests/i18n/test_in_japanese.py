@@ -127,7 +127,11 @@ def test_pytest_speaks_the_language_of_the_workspace(workspace: Path) -> None:
         (["grade", "--help"], {}, "Usage: vmmlab grade"),
         (["grade", "lab3"], {"LANG": "ja"}, "オプション '--submission' がありません。"),
         (["grade", "lab3", "--sed", "1"], {"LANG": "ja"}, "--sed というオプションはありません。"),
-        (["grade", "--help"], {}, "What to grade: DIR/lab3/ap_start.c and so on."),
+        (
+            ["grade", "--help"],
+            {},
+            "The folder to grade: it contains DIR/lab3/ap_start.c and so on.",
+        ),
         # what instructors and lab authors use
         (["release", str(ROOT)], {"LANG": "ja"}, "は使われています。何も変えていません。"),
         (["release", str(ROOT), "--lang", "ja"], {}, "別のフォルダを選ぶか、"),

@@ -105,7 +105,7 @@ def test_what_was_added_changed_and_removed(place: Place) -> None:
     missing, gone = wrong(place)
     assert missing.startswith("'no room is left' is missing; it is in ")
     assert missing.endswith("a.py:1")
-    assert gone == "'the disk is full': no source has this text any more"
+    assert gone == "'the disk is full': no source contains this text any more"
     assert update(place, "ja")
     assert wrong(place) == [
         "'no room is left': it is not translated",

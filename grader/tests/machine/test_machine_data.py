@@ -157,7 +157,7 @@ def test_layout_skips_what_is_not_needed() -> None:
 
 
 def test_layout_of_another_processor_is_refused() -> None:
-    with pytest.raises(GdbError, match="not known"):
+    with pytest.raises(GdbError, match="unknown way"):
         parse_layout(['<reg name="eax" bitsize="32"/>'])
 
 

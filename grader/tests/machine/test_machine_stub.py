@@ -199,7 +199,7 @@ async def test_a_stop_that_makes_no_sense() -> None:
     async with connected() as (gdb, stub):
         stub.stops = ["nonsense"]
         await gdb.resume()
-        with pytest.raises(GdbError, match="not known"):
+        with pytest.raises(GdbError, match="unknown stop reply"):
             await gdb.wait(5)
 
 

@@ -79,7 +79,7 @@ def test_a_mutant_that_does_not_apply_is_an_error_and_no_kill():
     broken = Mutant("lab1.a.b", "wrong", "lab1", (gone,), "lab1.mi.copied", "x", "dev", "x:1")
     result = mutants.run_mutant(course, broken)
     assert result.verdict == "error"
-    assert "no such part" in str(result.message)
+    assert "no longer exists" in str(result.message)
 
 
 def test_the_table_has_one_line_for_each_and_a_sum():
@@ -114,4 +114,4 @@ def test_the_table_of_right_solutions_names_who_is_accused():
     lines = mutants.variants_table([good, bad])
     assert "all points" in lines[2]
     assert "lab4.lock.exclusive boot-stack-shared" in lines[3]
-    assert lines[-1] == "1 of 2 right solutions accused."
+    assert lines[-1] == "1 of 2 correct solutions rejected."

@@ -76,7 +76,7 @@ def test_the_twin_is_written_too(tmp_path):
 def test_a_page_without_marks_is_refused(tmp_path):
     path = tmp_path / "page.md"
     path.write_text("# A page\n")
-    with pytest.raises(UsageError, match="no place for the table"):
+    with pytest.raises(UsageError, match="no marks for the table"):
         mutants.write_page(path, [], [])
     with pytest.raises(UsageError, match="cannot be written"):
         mutants.write_page(tmp_path / "gone.md", [], [])

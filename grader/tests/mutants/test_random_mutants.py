@@ -77,22 +77,22 @@ def changed(instruction):
         (one("je 0x1010", "740e"), ("condition inverted", "jne 0x1010")),
         (one("je 0x1010", "0f840a000000"), ("condition inverted", "jne 0x1010")),
         (one("sete al", "0f94c0"), ("condition inverted", "setne al")),
-        (one("lock inc dword ptr [rdi]", "f0ff07"), ("lock dropped", "inc dword ptr [rdi]")),
-        (one("call 0x1010", "e80b000000"), ("jumps in place of calling", "jmp 0x1010")),
-        (one("jmp 0x1010", "e90b000000"), ("calls in place of jumping", "call 0x1010")),
-        (one("mov edi, ebx", "89df"), ("operands exchanged", "mov ebx, edi")),
-        (one("add ebx, 1", "83c301"), ("another number", "add ebx, 2")),
-        (one("or eax, 1", "6683c801", bits=16), ("another number", "or eax, 0")),
+        (one("lock inc dword ptr [rdi]", "f0ff07"), ("lock prefix removed", "inc dword ptr [rdi]")),
+        (one("call 0x1010", "e80b000000"), ("jmp instead of call", "jmp 0x1010")),
+        (one("jmp 0x1010", "e90b000000"), ("call instead of jmp", "call 0x1010")),
+        (one("mov edi, ebx", "89df"), ("operands swapped", "mov ebx, edi")),
+        (one("add ebx, 1", "83c301"), ("another constant", "add ebx, 2")),
+        (one("or eax, 1", "6683c801", bits=16), ("another constant", "or eax, 0")),
         (one("mov qword ptr [rax + 0x10], rbp", "48896810"),
-         ("another place", "mov qword ptr [rax + 0x18], rbp")),
-        (one("mov rbp, rsi", "4889f5"), ("rdi in place of rsi", "mov rbp, rdi")),
+         ("another memory operand", "mov qword ptr [rax + 0x18], rbp")),
+        (one("mov rbp, rsi", "4889f5"), ("rdi instead of rsi", "mov rbp, rdi")),
     ],
     ids=lambda value: value.text if isinstance(value, Instruction) else value[0],
 )  # fmt: skip
 def test_the_changes_that_are_made(instruction, wanted):
     made = changed(instruction)
     assert wanted in made
-    assert ("left out", "nop") in made
+    assert ("removed", "nop") in made
     for change in changes.changes(instruction, changes.keystone()):
         assert len(change.code) == len(instruction.code)
         assert change.code != instruction.code
@@ -108,9 +108,9 @@ def test_padding_and_traps_are_left_alone(text):
 def test_a_field_that_the_linker_fills_in_stays_where_it_is():
     call = one("call 0x1005", "e800000000", relocations=((1, 500),))
     for change in changes.changes(call, changes.keystone()):
-        assert change.drops == (str(change.kind) == "left out")
+        assert change.drops == (str(change.kind) == "removed")
     load = one("mov edi, 0", "bf00000000", relocations=((1, 500),))
-    assert ("another number", "mov edi, 1") not in changed(load)
+    assert ("another constant", "mov edi, 1") not in changed(load)
     left_out = next(c for c in changes.changes(call, changes.keystone()) if c.drops)
     assert left_out.patch("x").writes == ((100, b"\x90" * 5), (500, bytes(4)))
 
@@ -143,14 +143,14 @@ def made_of(*texts):
 def test_what_is_never_read_makes_no_difference(code, unseen):
     all_of_it = made_of(*code)
     first = all_of_it[0]
-    left_out = Change(first, "left out", b"\x90" * len(first.code), "nop")
+    left_out = Change(first, "removed", b"\x90" * len(first.code), "nop")
     assert liveness.unseen(left_out, all_of_it) == unseen
 
 
 @pytest.mark.parametrize(("jump", "unseen"), [("je 0x1000", True), ("jb 0x1000", False)])
 def test_a_comparison_may_be_turned_round_if_only_equality_counts(jump, unseen):
     all_of_it = made_of("cmp eax, ebx", jump, "ret")
-    turned = Change(all_of_it[0], "operands exchanged", b"\x39\xc3", "cmp ebx, eax")
+    turned = Change(all_of_it[0], "operands swapped", b"\x39\xc3", "cmp ebx, eax")
     assert liveness.unseen(turned, all_of_it) == unseen
 
 
@@ -164,7 +164,7 @@ def test_a_patched_object_is_linked_and_another_one_is_left_alone(found):
     files = reference(COURSE, ["lab4"]).files
     plain = builder.build("lab4", files, COHORT)
     of = hashlib.sha256(content).hexdigest()
-    change = Change(one, "left out", b"\x90" * len(one.code), "nop")
+    change = Change(one, "removed", b"\x90" * len(one.code), "nop")
     wrong = builder.patched(change.patch(of)).build("lab4", files, COHORT)
     assert wrong.key != plain.key
     before, after = plain.elf.read_bytes(), wrong.elf.read_bytes()
@@ -182,7 +182,7 @@ def test_a_patch_of_another_object_changes_nothing():
 
 
 def mutant(text="xchg byte ptr [rdi], al"):
-    change = Change(one(text, "8607"), "left out", b"\x90\x90", "nop")
+    change = Change(one(text, "8607"), "removed", b"\x90\x90", "nop")
     return RandomMutant("lab4", change, "0")
 
 
@@ -223,10 +223,10 @@ def test_survivors_are_listed_with_place_and_instruction():
     )
     assert len([line for line in lines if line.startswith("| lab4")]) == 2
     assert "f (lab4/x.c:1)" in lines[2]
-    assert "does it make a difference" in lines[2]
+    assert "does the change have any effect" in lines[2]
     assert "no boot executes it" in lines[3]
-    assert lines[-1] == "1 of 3 changes noticed, 1 in code that no boot executes."
-    assert random_mutants.survivors([Outcome(mutant(), "killed")])[-1] == "1 of 1 changes noticed."
+    assert lines[-1] == "1 of 3 changes detected, 1 in code that no boot executes."
+    assert random_mutants.survivors([Outcome(mutant(), "killed")])[-1] == "1 of 1 changes detected."
 
 
 def test_the_same_seed_chooses_the_same_changes():
@@ -249,7 +249,7 @@ def test_without_keystone_it_says_what_to_install(monkeypatch):
 def test_a_lock_that_takes_nothing_is_noticed(found):
     content, lab4 = found["lab4"]
     one = next(i for i in lab4 if i.function == "apinit_enter" and i.text.startswith("xchg"))
-    change = Change(one, "left out", b"\x90" * len(one.code), "nop")
+    change = Change(one, "removed", b"\x90" * len(one.code), "nop")
     wrong = RandomMutant("lab4", change, hashlib.sha256(content).hexdigest())
     (outcome,) = random_mutants.run_all(random_mutants._job, [(COURSE.root, wrong)], 1, None)
     assert outcome.ending == "killed", outcome

@@ -311,7 +311,7 @@ def test_what_a_release_cannot_do_is_said(released, tmp_path):
     assert "no reference solutions" in again.stderr
     solution = sh("python -m vmmlab.cli.main grade lab3 --submission reference", released, released)
     assert solution.returncode == 2
-    assert "a released kit holds no solutions" in solution.stderr
+    assert "a released kit contains no solutions" in solution.stderr
     assert sh("make lab3", released, released).returncode == 2
 
 

@@ -131,7 +131,7 @@ def test_the_same_failure_is_told_once():
     same = {"cause": "todo", "observed": "stopped at TODO(lab3.1)"}
     text = render(report(same, {**same, "id": "lab3.a.two", "title": "Two."}))
     assert text.count("stopped at TODO") == 1
-    assert "same in   lab3.a.two\n" in text
+    assert "also in   lab3.a.two\n" in text
 
 
 def test_cases():
@@ -202,14 +202,14 @@ def test_nobody_reads_an_infrastructure_failure_as_zero():
     assert lines[0] == "lab3  5 of 15 points so far  needs attention, no grade yet"
     assert "  open  ?/5  The far jump." in lines
     assert "QEMU died" in text
-    assert "not your code and costs no points" in text
+    assert "not your code, and it costs no points" in text
     assert "0/5" not in text
     assert "TODO" not in text
 
 
 def test_a_starter_gets_an_encouraging_first_step():
     text = render(report({}, first_step=STEP))
-    assert "everyone starts" in text
+    assert "every lab begins" in text
     where = "TODO(lab3.1) in lab3/ap_start.c:12, function ap_start: write the far jump"
     assert f"  {where}\n" in text
 
@@ -217,7 +217,7 @@ def test_a_starter_gets_an_encouraging_first_step():
 def test_on_the_way_the_next_step_is_named():
     text = render(report(PASS, {"id": "lab3.a.two"}, first_step=STEP))
     assert "Next: TODO(lab3.1) in lab3/ap_start.c:12, function ap_start" in text
-    assert "everyone starts" not in text
+    assert "every lab begins" not in text
 
 
 @pytest.mark.parametrize("others", [[], [PASS]])
@@ -225,7 +225,7 @@ def test_no_todo_is_named_that_is_not_there(others):
     text = render(report({"id": "lab3.a.two"}, *others, first_step={**STEP, "line": None}))
     assert "Next: lab3.1 in lab3/ap_start.c, function ap_start" in text
     assert "TODO" not in text
-    assert "everyone starts" not in text
+    assert "every lab begins" not in text
 
 
 def test_full_marks_get_praise():
@@ -242,7 +242,8 @@ def test_a_partial_run_is_no_grade():
 
 
 @pytest.mark.parametrize(
-    ("mode", "words"), [("own", "all labs your own"), ("reference", "the reference solution")]
+    ("mode", "words"),
+    [("own", "all labs from your own files"), ("reference", "the reference solution")],
 )
 def test_mode(mode, words):
     assert words in render(report(PASS, mode=mode)).splitlines()[0]

@@ -445,7 +445,7 @@ def test_lines_for_a_terminal():
     assert "\x1b" not in shown[1]
     assert "0.5/12 points" in shown[1]
     assert shown[2] == "    lab0-piece-answer: stopped"
-    assert "graded before; --force grades it again" in shown[3]
+    assert "already graded; --force grades it again" in shown[3]
     assert "not graded: max/lab0 is a link" in shown[4]
 
 

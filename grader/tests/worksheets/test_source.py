@@ -114,7 +114,7 @@ def test_a_heading_that_cannot_be_understood_is_refused(heading):
 
 
 def test_an_id_that_is_there_twice_is_refused():
-    with pytest.raises(CourseError, match="two cells are called q"):
+    with pytest.raises(CourseError, match="two cells have the id q"):
         build('# %% test="q" points=1\n1\n\n# %% test="q" points=1\n2\n')
 
 

@@ -67,7 +67,7 @@ def test_a_form_that_is_right_is_not_said_to_be_a_right_answer(capsys):
     check = Check(2)
     check.number("a", 7)
     assert check.points == 2.0
-    assert "Whether the answer is, grading will tell" in capsys.readouterr().out
+    assert "Grading decides whether the answer is right" in capsys.readouterr().out
 
 
 def test_in_a_japanese_worksheet_checks_speak_japanese(capsys):
@@ -256,7 +256,7 @@ def test_a_loop_that_never_touches_memory_ends_a_race():
 def test_without_a_workspace_there_is_a_remark_in_place_of_a_boot(tmp_path):
     report = boot_lab("lab3", tmp_path / "nowhere")
     assert report.observation is None
-    assert "is no workspace" in repr(report)
+    assert "is not a workspace" in repr(report)
     assert "Traceback" not in repr(report)
 
 
@@ -264,7 +264,7 @@ def test_a_japanese_worksheet_says_so_in_japanese(tmp_path):
     report = boot_lab("lab3", tmp_path / "nowhere", reader=Student("ada", "dev", "ja"))
     assert repr(report).startswith("lab3 は起動していません。")
     assert "作業用フォルダではありません" in repr(report)
-    assert "is no workspace" not in repr(report)
+    assert "is not a workspace" not in repr(report)
 
 
 def test_a_tools_error_is_in_the_language_of_the_notebook():

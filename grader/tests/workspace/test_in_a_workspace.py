@@ -190,7 +190,7 @@ def test_a_given_file_that_was_changed_is_named(here: Path, plain: Mapping[str, 
     path.write_text(path.read_text().replace("{", "{ ", 1) + "/* mine */\n")
     done = sh(here, plain, "make lab0")
     assert done.returncode == 0
-    assert "note: core/main.c is not the given one" in done.stdout
+    assert "note: core/main.c differs from the given one" in done.stdout
 
 
 def test_what_is_missing_is_named(here: Path, plain: Mapping[str, str]) -> None:

@@ -214,14 +214,14 @@ def problems(place: Place, language: str) -> Iterator[Problem]:
                 yield Problem(path, entry.lineno or 0, text, do)
     for entry in catalog.obsolete.values():
         text = msg("{text!r} is obsolete", text=_first(entry))
-        do = msg("move its translation to the text that took its place, and delete the entry")
+        do = msg("move its translation to the text that replaced it, and delete the entry")
         yield Problem(path, entry.lineno or 0, text, do)
 
 
 def _wrong(entry: Entry, catalog: Catalog, template: Catalog) -> Iterator[tuple[Text, Text]]:
     strings = _strings(entry.string)
     if not template.get(entry.id, entry.context):
-        yield msg("no source has this text any more"), msg("run make messages")
+        yield msg("no source contains this text any more"), msg("run make messages")
     elif entry.fuzzy:
         yield msg("the translation is a guess"), msg("correct it, and delete the word fuzzy")
     elif not all(strings):
@@ -249,7 +249,7 @@ def _wrong_fields(sources: Sequence[str], translation: str) -> Iterator[tuple[Te
         yield msg("the translation has other fields: {text}", text=translation), _SAME
 
 
-_SAME: Final = msg("use the fields of the source text, with their formats")
+_SAME: Final = msg("use the fields of the source text, with the same formats")
 
 
 def _strings(texts: str | Iterable[str] | None) -> tuple[str, ...]:

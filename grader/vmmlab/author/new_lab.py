@@ -71,9 +71,9 @@ def new_lab(course: Course, name: str) -> Made:
         )
     if name in course.labs:
         raise UsageError(
-            msg("this course has a {name} already.", name=name),
+            msg("this course already has a {name}.", name=name),
             expected=msg("a new name"),
-            next_step=msg("the next free one is {free}", free=_free(course)),
+            next_step=msg("the next unused one is {free}", free=_free(course)),
         )
     _require_clone(course)
     number = name.removeprefix("lab")
@@ -84,9 +84,9 @@ def new_lab(course: Course, name: str) -> Made:
     there = [place for place in texts if (course.root / place).exists()]
     if there:
         raise UsageError(
-            msg("{there} is there already.", there=there[0]),
-            expected=msg("no trace of {name}", name=name),
-            next_step=msg("move it away, or take another number"),
+            msg("{there} already exists.", there=there[0]),
+            expected=msg("no file of {name} yet", name=name),
+            next_step=msg("move it away, or choose another number"),
         )
     path = course.root / COURSE_FILE
     before = path.read_text(encoding="utf-8")
@@ -100,9 +100,9 @@ def new_lab(course: Course, name: str) -> Made:
     except OSError as error:
         _undo(course, written, before)
         raise InfraError(
-            msg("{name} could not be made; nothing was left behind.", name=name),
+            msg("{name} could not be created; nothing was left behind.", name=name),
             found=f"{error.filename}: {error.strerror}",
-            next_step=msg("make room or make it writable, then run this again"),
+            next_step=msg("free some space or make the folder writable, then run this again"),
         ) from error
     except CourseError:
         _undo(course, written, before)
@@ -126,7 +126,7 @@ def with_entry(text: str, entry: str, name: str = "") -> str:
     if start is None:
         raise CourseError(
             msg(
-                "{course_file}: no place for {name} was found.",
+                "{course_file}: found no place for {name}.",
                 course_file=COURSE_FILE,
                 name=name or msg("a new lab"),
             ),
@@ -166,7 +166,7 @@ def _require_clone(course: Course) -> None:
                     folder=folder,
                 ),
                 expected=msg("the kit itself, with the reference solutions"),
-                next_step=msg("go into your clone, or add --course DIR"),
+                next_step=msg("change to your clone, or add --course DIR"),
             )
 
 

@@ -92,7 +92,7 @@ def read(path: Path) -> YamlFile:
             problem = problem.split(" with value")[0]
             next_step = msg("keep one of the two")
         else:
-            next_step = msg("mend the YAML on this line or just before it")
+            next_step = msg("fix the YAML on this line or just before it")
         where = f"{name}:{mark.line + 1 if mark else 1}"
         raise CourseError(f"{where}: {problem}.", next_step=next_step) from None
     except YAMLError as error:

@@ -26,7 +26,7 @@ from vmmlab.base.yamlfile import Loc, YamlFile
 
 FILE: Final = "causes.yml"
 _KEYS: Final = ("step", "next", "hints")
-_HOW_TO_WRITE_TEXT: Final = msg("put it in quotes, or write > before a longer one")
+_HOW_TO_WRITE_TEXT: Final = msg("quote it, or use > for a longer text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def _read(path: Path) -> dict[str, Cause]:
         return {}
     if not isinstance(file.data, dict):
         raise CourseError(
-            msg("{shown}:1: these are not causes.", shown=file.shown),
+            msg("{shown}:1: this file does not list causes.", shown=file.shown),
             expected="far-jump-missing:\n              hints:\n                - a hint",
         )
     return {str(cause): _cause(file, cause) for cause in file.data}
@@ -84,11 +84,11 @@ def _read(path: Path) -> dict[str, Cause]:
 
 def _cause(file: YamlFile, cause: Any) -> Cause:
     if not isinstance(cause, str):
-        raise _wrong(file, (cause,), msg("a cause is text."))
+        raise _wrong(file, (cause,), msg("a cause must be text."))
     said: Any = file.data[cause]
     keys = msg('"step:", "next:" or "hints:"')
     if not isinstance(said, dict) or not said:
-        raise _wrong(file, (cause,), msg("nothing is said about it."), expected=keys)
+        raise _wrong(file, (cause,), msg("nothing is said about this cause."), expected=keys)
     for key in said:
         if key not in _KEYS:
             unknown = msg("there is no key {key}.", key=repr(key))
@@ -112,7 +112,7 @@ def _levels(file: YamlFile, cause: str) -> tuple[str, ...]:
         raise _wrong(
             file,
             (cause, "hints"),
-            msg("no list of hints."),
+            msg("the hints must be a list."),
             expected=msg('lines that begin with "- ", gentle hints first'),
         )
     for index, level in enumerate(levels):
@@ -120,7 +120,7 @@ def _levels(file: YamlFile, cause: str) -> tuple[str, ...]:
             raise _wrong(
                 file,
                 (cause, "hints", index),
-                msg("hint {number} is not text.", number=index + 1),
+                msg("hint {number} must be text.", number=index + 1),
                 found=msg("nothing") if level is None else str(level),
                 next_step=_HOW_TO_WRITE_TEXT,
             )

@@ -23,8 +23,8 @@ _REGISTRY: Final = "__vmmlab_checks__"
 _PER: Final = ("ap", "cpu", "boot")
 
 PLAIN: Final = msg(
-    "a check takes the boot, and what per= gives: let per= give what differs from case to case, "
-    "and call an ordinary function for the rest"
+    "a check takes the boot and the subject that per= gives: let per= give what differs "
+    "from case to case, and call an ordinary function for the rest"
 )
 """What an author writes instead of fixtures, parameters and marks of pytest."""
 
@@ -155,12 +155,16 @@ def _declared(
     name = function.__name__
     if not isinstance(id, str) or not CHECK_ID.fullmatch(id):
         raise CourseError(
-            msg("{where}: {id} cannot be a check's id.", where=where, id=repr(id)),
+            msg("{where}: {id} is not a valid id of a check.", where=where, id=repr(id)),
             expected=msg('"labN.topic.name", lower case'),
         )
     if "." in function.__qualname__:
         raise CourseError(
-            msg("{where}: {id}: a check is a function at the top of the file.", where=where, id=id)
+            msg(
+                "{where}: {id}: a check must be a function at the top level of the file.",
+                where=where,
+                id=id,
+            )
         )
     title = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
     if not title:
@@ -170,12 +174,12 @@ def _declared(
         )
     if not all(isinstance(other, str) for other in after):
         raise CourseError(
-            msg("{where}: {id}: after is not a list of ids.", where=where, id=id),
+            msg("{where}: {id}: after must be a list of ids.", where=where, id=id),
             expected=f"{[*map(str, after)]!r}",
         )
     if not scenarios or not all(isinstance(item, Scenario) for item in scenarios):
         raise CourseError(
-            msg("{where}: {id}: no scenario.", where=where, id=id),
+            msg("{where}: {id}: a check needs a scenario.", where=where, id=id),
             expected=f'@check("{id}", bringup(cpus=4))',
         )
     _check_options(where, id, per, arches)
@@ -223,7 +227,7 @@ def _check_options(where: str, id: str, per: object, arches: Sequence[str]) -> N
     if not arches or not set(arches) <= set(ARCHES):
         raise CourseError(
             msg(
-                "{where}: {id}: arch={arches} is no architecture.",
+                "{where}: {id}: arch={arches} is not an architecture.",
                 where=where,
                 id=id,
                 arches=repr(arches),
@@ -247,14 +251,16 @@ def _check_parameters(
     begins = parameters[0].name if parameters else ""
     if begins not in ("boot", "boots"):
         raise CourseError(
-            msg("{where}: {name} does not take the boot first.", where=where, name=name),
+            msg(
+                "{where}: {name} must take the boot as its first parameter.", where=where, name=name
+            ),
             expected=wanted,
         )
     if begins != first and (begins == "boot" or per == "boot"):
         raise CourseError(
             msg("{where}: there are {scenarios} scenarios.", where=where, scenarios=len(scenarios))
             if begins == "boot"
-            else msg('{where}: per="boot" gives one boot at a time.', where=where),
+            else msg('{where}: per="boot" passes one boot at a time.', where=where),
             expected=wanted,
         )
     given = len(parameters) if callable(per) else 1 + (per in ("ap", "cpu"))
@@ -263,7 +269,7 @@ def _check_parameters(
         if place >= given or one.kind in by_name:
             raise CourseError(
                 msg(
-                    "{where}: {name} takes {parameter}, which nothing gives.",
+                    "{where}: {name} takes {parameter}, which no scenario or per= gives.",
                     where=where,
                     name=name,
                     parameter=one.name,
@@ -274,7 +280,7 @@ def _check_parameters(
     if len(parameters) < (2 if callable(per) else given):
         raise CourseError(
             msg(
-                "{where}: {name} does not take what per={per} gives.",
+                "{where}: {name} does not take the subject that per={per} gives.",
                 where=where,
                 name=name,
                 per=repr(per),
@@ -370,7 +376,7 @@ def _validate_after(
         if other in everywhere:
             raise CourseError(
                 msg(
-                    "{where}: {id} is after {other}, which comes later.",
+                    "{where}: {id} is after {other}, which comes later in the file.",
                     where=item.where,
                     id=item.id,
                     other=other,

@@ -17,28 +17,26 @@ if TYPE_CHECKING:
 
 def mutants(
     context: typer.Context,
-    lab: Annotated[
-        list[str] | None, typer.Option(help="Only this lab; may be given again.")
-    ] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Only so many, by chance.")] = None,
+    lab: Annotated[list[str] | None, typer.Option(help="Only this lab; may be repeated.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Only a random sample.")] = None,
     write: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Put the tables into this page and its Japanese twin."),
+        typer.Option(metavar="FILE", help="Write the tables into this page and its translation."),
     ] = None,
     random: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="Change N instructions of the compiled reference instead; list what survives.",
+            help="Change N random instructions instead; list what no check detects.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Chooses the sample or the instructions.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Gradings at the same time.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the random choice.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Submissions graded at once.")] = 1,
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> int:
-    """Grade known-wrong solutions, and right ones written differently: the kill matrix."""
+    """Grade known-wrong solutions and correct variants, and write the kill matrix."""
     from vmmlab.author import mutants as matrix
     from vmmlab.author.mutants.progress import progress
 
@@ -62,7 +60,7 @@ def mutants(
         return 0
     with progress(msg("mutants"), say) as watch:
         wrong = matrix.run_mutants(loaded, lab, sample=sample, seed=seed, jobs=jobs, watch=watch)
-    with progress(msg("right solutions"), say) as watch:
+    with progress(msg("correct solutions"), say) as watch:
         right = () if sample else matrix.run_variants(loaded, lab, jobs=jobs, watch=watch)
     typer.echo("\n".join(matrix.table(wrong, say)))
     if right:
@@ -79,13 +77,13 @@ def new_lab(
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> None:
-    """For lab authors, in a clone: make a new lab that can be graded at once."""
+    """For lab authors, in a clone: create a new lab that can be graded at once."""
     from vmmlab.author import new_lab as newlab
 
     say: Reader = context.obj
     made = newlab.new_lab(open_course(course, context.obj, author=True), name)
     for file in made.files:
-        typer.echo(say(msg("made     {file}", file=file)))
+        typer.echo(say(msg("created  {file}", file=file)))
     typer.echo(say(msg("added to {changed}", changed=made.changed)))
     typer.echo(
         say(
@@ -99,15 +97,15 @@ def new_lab(
 
 def release(
     context: typer.Context,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
     cohort: Annotated[
         list[str] | None,
-        typer.Option(help="For whom; may be given again. Else the course's own."),
+        typer.Option(help="Cohort of the release; may be repeated. Default: the course's."),
     ] = None,
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> None:
-    """Write a course to give away: no solutions, no hidden checks, everything ready-made."""
+    """Write a release for students: prebuilt objects, no solutions, no hidden checks."""
     from vmmlab.author import release as releases
     from vmmlab.host.tools import require
 
@@ -120,19 +118,19 @@ def release(
     typer.echo(
         say(
             msg(
-                "{folder}: {files} files, none with a line of a solution",
+                "{folder}: {files} files, none of which contains a line of a solution",
                 folder=made.folder,
                 files=made.files,
             )
         )
     )
-    typer.echo(say(msg("Next: try it as a student does: its README.md says how")))
+    typer.echo(say(msg("Next: try it as a student would: its README.md says how")))
 
 
 def check_course(
     context: typer.Context, course: CourseOption = None, lang: LangOption = None
 ) -> int:
-    """For lab authors: name what is forgotten in the course, one line each."""
+    """For lab authors: list what is missing in the course, one line for each problem."""
     from vmmlab.author import check_course as coursecheck
 
     say: Reader = context.obj
@@ -140,6 +138,6 @@ def check_course(
     for one in found:
         typer.echo(one.shown(say))
     typer.echo(
-        say(msg("{count} to mend", count=len(found)) if found else msg("nothing is forgotten"))
+        say(msg("{count} problems", count=len(found)) if found else msg("nothing is missing"))
     )
     return 1 if found else 0

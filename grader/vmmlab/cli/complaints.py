@@ -69,7 +69,7 @@ def explain_bug(error: Exception, say: Reader) -> None:
     complain(
         say(
             msg(
-                "this is a bug of vmmlab, not of your work: {kind}; {where}",
+                "this is a bug in vmmlab, not in your work: {kind}; {where}",
                 kind=kind[:200],
                 where=where,
             )

@@ -33,27 +33,35 @@ if TYPE_CHECKING:
 
 _SubmissionOption = Annotated[
     str,
-    typer.Option(metavar="DIR|reference", help="What to grade: DIR/lab3/ap_start.c and so on."),
+    typer.Option(
+        metavar="DIR|reference",
+        help="The folder to grade: it contains DIR/lab3/ap_start.c and so on.",
+    ),
 ]
 _JsonOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Also write the report there; several labs: FILE.labN."),
+    typer.Option(
+        metavar="FILE", help="Also write the report to this file; with several labs, to FILE.labN."
+    ),
 ]
 _OptOption = Annotated[
     str | None,
-    typer.Option(metavar="O0|O1|O2|O3|Os", help="How to optimise the submission; else O2."),
+    typer.Option(
+        metavar="O0|O1|O2|O3|Os", help="Optimisation level for the submission. Default: O2."
+    ),
 ]
 _HiddenOption = Annotated[
     bool | None,
     typer.Option(
         "--hidden/--open-only",
         show_default=False,
-        help="Hidden checks too, or not; else only for other people's work.",
+        help="Include hidden checks, or leave them out. Default: only for other people's "
+        "submissions.",
     ),
 ]
 _NoSandboxOption = Annotated[
     bool,
-    typer.Option("--no-sandbox", help="Grade other people's code even without a sandbox."),
+    typer.Option("--no-sandbox", help="Grade other people's code even if no sandbox is available."),
 ]
 
 
@@ -62,14 +70,17 @@ def grade(
     labs: Annotated[list[str], typer.Argument(metavar="LAB...", help="Labs of the course.")],
     submission: _SubmissionOption,
     json: _JsonOption = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Which inputs the boots get.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed for the inputs of the boots.")
+    ] = None,
     arch: ArchOption = "x86_64",
     compiler: Annotated[str, typer.Option("--cc", help="gcc or clang.")] = "gcc",
     opt: _OptOption = None,
     cohort: CohortOption = None,
     course: CourseOption = None,
     select: Annotated[
-        str | None, typer.Option("-k", metavar="EXPR", help="Only the checks that match.")
+        str | None,
+        typer.Option("-k", metavar="EXPR", help="Only the checks that match this expression."),
     ] = None,
     hidden: _HiddenOption = None,
     no_sandbox: _NoSandboxOption = False,
@@ -78,7 +89,7 @@ def grade(
     student_json: StudentJsonOption = None,
     lang: LangOption = None,
 ) -> int:
-    """Grade labs: build, boot, look from outside, say what it earns."""
+    """Grade labs: build, boot, observe from outside, and give points."""
     gc.disable()  # a short process: garbage collection would only make it start later
     from vmmlab.grading.request import RunRequest
     from vmmlab.host.tools import require
@@ -123,7 +134,7 @@ def _must_be_a_compiler(name: str) -> None:
 
     if name not in COMPILERS:
         raise UsageError(
-            msg("there is no compiler {compiler!r} here.", compiler=name),
+            msg("there is no compiler {compiler!r}.", compiler=name),
             expected=", ".join(COMPILERS),
         )
 
@@ -135,7 +146,7 @@ def _must_be_gradable(course: Course, labs: Sequence[str], arch: str, hidden: bo
     if hidden and not any(course.lab(lab).hidden for lab in labs):
         raise UsageError(
             msg("this course has no hidden checks for {labs}.", labs=", ".join(labs)),
-            expected=msg("checks below `hidden` in course.yml, as the instructor's copy has them"),
+            expected=msg("checks below `hidden` in course.yml, as in the instructor's copy"),
             next_step=msg("leave --hidden out: they are judged elsewhere, or there are none"),
         )
 
@@ -171,7 +182,7 @@ gradebook = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings=HELP_NAMES,
-    help="nbgrader's gradebook: the scores of the labs beside those of the worksheets.",
+    help="nbgrader's gradebook: lab scores next to those of the worksheets.",
 )
 
 
@@ -180,12 +191,14 @@ def gradebook_sync(
     context: typer.Context,
     reports: Annotated[
         list[Path],
-        typer.Argument(metavar="REPORT...", help="STUDENT/lab3.json and so on, or their folder."),
+        typer.Argument(
+            metavar="REPORT...", help="Reports such as STUDENT/lab3.json, or their folder."
+        ),
     ],
     nbgrader: NbgraderOption = None,
     student: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Whose they are; else the folder says."),
+        typer.Option(metavar="ID", help="The student. Default: the folder's name."),
     ] = None,
     roster: Annotated[
         Path | None,
@@ -193,19 +206,19 @@ def gradebook_sync(
     ] = None,
     cohort: CohortOption = None,
     create_students: Annotated[
-        bool, typer.Option("--create-students", help="Take in ids that nobody knows.")
+        bool, typer.Option("--create-students", help="Add students that the gradebook lacks.")
     ] = False,
     drop_removed: Annotated[
         bool,
-        typer.Option("--drop-removed", help="Delete the marks of checks that are no more."),
+        typer.Option("--drop-removed", help="Delete the points of checks that no longer exist."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Say what would change, and change nothing.")
+        bool, typer.Option("--dry-run", "-n", help="Show what would change, but change nothing.")
     ] = False,
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> int:
-    """Put lab scores into nbgrader's gradebook; what a person entered there stays."""
+    """Write lab scores to nbgrader's gradebook; scores that a person has entered stay."""
     loaded = open_course(course, context.obj)
     try:
         from vmmlab.classroom import gradebook as books
@@ -238,13 +251,15 @@ def gradebook_autograde(
         str, typer.Argument(metavar="LAB", help="Whose worksheets: a lab of the course.")
     ],
     nbgrader: NbgraderOption = None,
-    student: Annotated[str | None, typer.Option(metavar="ID", help="Only this student's.")] = None,
+    student: Annotated[str | None, typer.Option(metavar="ID", help="Only this student.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also those that are graded already.")
+        bool, typer.Option("--force", help="Also worksheets that are already graded.")
     ] = False,
     no_sandbox: Annotated[
         bool,
-        typer.Option("--no-sandbox", help="Run other people's notebooks even without a sandbox."),
+        typer.Option(
+            "--no-sandbox", help="Run other people's notebooks even if no sandbox is available."
+        ),
     ] = False,
     lang: LangOption = None,
 ) -> int:

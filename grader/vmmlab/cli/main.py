@@ -50,7 +50,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _top(
-    version: Annotated[bool, typer.Option("--version", help="Say the version and stop.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
     lang: LangOption = None,
 ) -> None:
     if version:
@@ -92,7 +92,7 @@ def _run(words: list[str]) -> int:
         sys.stdout.flush()
         code = result if isinstance(result, int) else 0
         if code == STOPPED:  # typer has swallowed a Ctrl-C
-            complain(say(msg("stopped")))
+            complain(say(msg("interrupted")))
         return code
     except typer.Exit as end:
         return end.exit_code
@@ -103,7 +103,7 @@ def _run(words: list[str]) -> int:
         explain(error, say)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        complain(say(msg("stopped")))
+        complain(say(msg("interrupted")))
         return STOPPED
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # typer has swallowed it
@@ -124,7 +124,7 @@ def _run(words: list[str]) -> int:
 def _disk_is_full(error: OSError) -> UsageError:
     place = error.filename2 or error.filename
     full = msg("the disk is full ({place})", place=place) if place else msg("the disk is full")
-    return UsageError(full, next_step=msg("make room, then run this again"))
+    return UsageError(full, next_step=msg("free some space, then run this again"))
 
 
 def _language(words: Sequence[str]) -> str:

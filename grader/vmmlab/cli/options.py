@@ -23,13 +23,19 @@ if TYPE_CHECKING:
 
 CourseOption = Annotated[
     Path | None,
-    typer.Option("--course", metavar="DIR", help="The course; else it is looked for upwards."),
+    typer.Option(
+        "--course",
+        metavar="DIR",
+        help="Folder of the course. Default: the nearest one above this folder.",
+    ),
 ]
 ArchOption = Annotated[str, typer.Option("--arch", help="x86_64 or i386.")]
-CohortOption = Annotated[str | None, typer.Option(help="Whose numbers; else the course's.")]
+CohortOption = Annotated[str | None, typer.Option(help="Cohort. Default: the course's.")]
 LangOption = Annotated[
     str | None,
-    typer.Option("--lang", metavar="en|ja", help="The language of what is shown; else LANG says."),
+    typer.Option(
+        "--lang", metavar="en|ja", help="Language of the output. Default: taken from LANG."
+    ),
 ]
 NbgraderOption = Annotated[
     Path | None,

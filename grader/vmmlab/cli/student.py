@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 def new(
     context: typer.Context,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
-    no_input: Annotated[bool, typer.Option("--no-input", help="Ask nothing.")] = False,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    no_input: Annotated[bool, typer.Option("--no-input", help="Ask no questions.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Your name.")] = None,
     cohort: Annotated[str | None, typer.Option("--cohort", help="Your cohort.")] = None,
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> None:
-    """Make a workspace: the given VMM, and starters for you to fill in."""
+    """Create a workspace: the given VMM, and starters for you to complete."""
     import shlex
 
     from vmmlab.course.cohort import Cohort
@@ -83,7 +83,10 @@ def new(
 def adopt(
     context: typer.Context,
     directory: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="Else the one you are in.")
+        Path | None,
+        typer.Argument(
+            metavar="DIR", help="Workspace. Default: the one that contains the current folder."
+        ),
     ] = None,
     lang: LangOption = None,
 ) -> None:
@@ -105,15 +108,17 @@ def explore(
         typer.Option(metavar="DIR|reference", help="Whose: DIR/LAB/FILE for each file of the lab."),
     ],
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write what was found there.")
+        Path | None, typer.Option(metavar="FILE", help="Also write the result to this file.")
     ] = None,
     cohort: CohortOption = None,
     compiler: Annotated[str, typer.Option(help="gcc or clang.")] = "gcc",
-    opt: Annotated[str, typer.Option("-O", metavar="0..3", help="Optimisation.")] = "2",
+    opt: Annotated[str, typer.Option("-O", metavar="0..3", help="Optimisation level.")] = "2",
     course: CourseOption = None,
     no_sandbox: Annotated[
         bool,
-        typer.Option("--no-sandbox", help="Build other people's code even without a sandbox."),
+        typer.Option(
+            "--no-sandbox", help="Build other people's code even if no sandbox is available."
+        ),
     ] = False,
     lang: LangOption = None,
 ) -> int:
@@ -129,7 +134,7 @@ def explore(
     explored = labs_with_exploration(folders)
     if lab not in explored:
         raise UsageError(
-            msg("there are no orders to try in {lab}.", lab=lab),
+            msg("there are no schedules to explore in {lab}.", lab=lab),
             expected=msg("one of {labs}", labs=", ".join(explored)) if explored else "",
         )
     source = source_named(submission, context.obj)
@@ -151,7 +156,12 @@ def build(
     context: typer.Context,
     lab: LabArgument,
     directory: Annotated[
-        Path | None, typer.Option("--workspace", metavar="DIR", help="Else the one you are in.")
+        Path | None,
+        typer.Option(
+            "--workspace",
+            metavar="DIR",
+            help="Workspace. Default: the one that contains the current folder.",
+        ),
     ] = None,
     arch: ArchOption = "x86_64",
     course: CourseOption = None,
@@ -170,22 +180,24 @@ def build(
 def run(
     context: typer.Context,
     lab: LabArgument,
-    cpus: Annotated[int | None, typer.Option(min=1, max=288, help="How many processors.")] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, max=288, help="Number of processors.")] = None,
     firmware: Annotated[str | None, typer.Option(help="qboot or seabios.")] = None,
     accel: Annotated[str, typer.Option(help="tcg or kvm.")] = "tcg",
-    gdb: Annotated[bool, typer.Option("--gdb", help="Under gdb, each processor a thread.")] = False,
+    gdb: Annotated[
+        bool, typer.Option("--gdb", help="Start gdb, which shows each processor as a thread.")
+    ] = False,
     submission: Annotated[
         str | None,
-        typer.Option(metavar="DIR|reference", help="What to boot; else your workspace."),
+        typer.Option(metavar="DIR|reference", help="Folder to boot. Default: your workspace."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds; only without a terminal.")
+        float, typer.Option(min=0.1, help="Time limit in seconds; only without a terminal.")
     ] = 20.0,
     arch: ArchOption = "x86_64",
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> int:
-    """Boot a lab in QEMU with its serial line on this terminal; Ctrl-A X leaves."""
+    """Boot a lab in QEMU with its serial line on this terminal; Ctrl-A X quits."""
     from vmmlab.student import run as runner
     from vmmlab.student.boot import Boot
 
@@ -200,17 +212,24 @@ def iso(
     context: typer.Context,
     lab: LabArgument = "vmm",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else build/LAB/vmm.iso.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The file to write. Default: build/LAB/vmm.iso."
+        ),
     ] = None,
     submission: Annotated[
         str | None,
-        typer.Option(metavar="DIR|reference", help="Whose; else your workspace's."),
+        typer.Option(
+            metavar="DIR|reference", help="Folder with the labs. Default: your workspace."
+        ),
     ] = None,
     arch: ArchOption = "x86_64",
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> None:
-    """Make an image that a PC boots from CD or stick: GRUB and one lab, or all of your own."""
+    """Make an image that a PC boots from a CD or a USB stick: GRUB and one lab, or all your own
+    labs.
+    """
     from vmmlab.student import iso as media
     from vmmlab.student.build import folder_of
     from vmmlab.student.run import image_for
@@ -226,7 +245,7 @@ def iso(
     typer.echo(
         context.obj(
             msg(
-                "{target}: {size} KiB, for a CD or, copied as it is, a stick",
+                "{target}: {size} KiB, for a CD or, copied as it is, a USB stick",
                 target=target,
                 size=size,
             )
@@ -235,7 +254,7 @@ def iso(
 
 
 def doctor(context: typer.Context, lang: LangOption = None) -> int:
-    """Look for what the kit needs on this machine, and say how to mend what is missing."""
+    """Check that this machine has what the kit needs, and say how to install what is missing."""
     from vmmlab.student.doctor import examine, healthy, lines
 
     items = examine()

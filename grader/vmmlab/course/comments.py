@@ -127,14 +127,14 @@ def _translated(text: str, path: str, file: YamlFile) -> str:
     entries = (file.data or {}).get(path)
     if not isinstance(entries, list):
         raise CourseError(
-            msg("{file}:1: nothing for {path}.", file=file.shown, path=path),
+            msg("{file}:1: no entry for {path}.", file=file.shown, path=path),
             expected=msg("{path}: and a list", path=path),
         )
     found = comments(text)
     if len(entries) != len(found):
         raise CourseError(
             msg(
-                "{file}:{line}: {path} has another number of comments.",
+                "{file}:{line}: {path} has a different number of comments.",
                 file=file.shown,
                 line=file.line((path,)),
                 path=path,
@@ -155,14 +155,15 @@ def _lines(file: YamlFile, path: str, number: int, entry: Any, comment: Comment)
     where = f"{file.shown}:{file.line((path, number))}: {path}"
     if not isinstance(entry, dict) or set(entry) != {"of", "english", "text"}:
         raise CourseError(
-            msg("{where}: this is no translation.", where=where),
+            msg("{where}: this entry is not a translation.", where=where),
             expected=msg("of, english and text"),
         )
     if str(entry["english"]) != comment.checksum:
         raise CourseError(
             msg("{where}: the English comment has changed.", where=where),
             expected=msg(
-                "english: {checksum!r}, and a text that says the same", checksum=comment.checksum
+                "english: {checksum!r}, and a translation of the new comment",
+                checksum=comment.checksum,
             ),
             found=f"english: {entry['english']!r}",
         )
@@ -170,7 +171,7 @@ def _lines(file: YamlFile, path: str, number: int, entry: Any, comment: Comment)
     todo = _TODO.match(lines[0])
     if (todo.group(1) if todo else "") != comment.step or any("*/" in line for line in lines):
         raise CourseError(
-            msg("{where}: this cannot stand in place of the English comment.", where=where),
+            msg("{where}: this text cannot replace the English comment.", where=where),
             expected=f"TODO({comment.step}): …" if comment.step else msg("text without TODO"),
             found=lines[0],
         )

@@ -46,8 +46,10 @@ def check_defined(
                     check_id=check_id,
                 ),
                 expected=msg('@check("{check_id}") in {place}', check_id=check_id, place=place),
-                found=msg('the nearest there is @check("{near}")', near=near) if near else "",
-                next_step=msg("write the check, or take the line out of course.yml"),
+                found=msg('the most similar one there is @check("{near}")', near=near)
+                if near
+                else "",
+                next_step=msg("write the check, or remove the line from course.yml"),
             )
     for check_id in defined:
         if check_id not in listed:
@@ -61,6 +63,6 @@ def check_defined(
                     check_id=check_id,
                 ),
                 expected=f"{source}:{lab.line}: labs > {lab.name} > {key} > {check_id}",
-                found=msg("the nearest there is {near}", near=near) if near else "",
-                next_step=msg("add it there with its points and its step, or take the check out"),
+                found=msg("the most similar id there is {near}", near=near) if near else "",
+                next_step=msg("add it there with its points and its step, or remove the check"),
             )

@@ -49,9 +49,9 @@ def find_course(start: Path, explicit: Path | None = None, made_from: Path | Non
         if _is_own(candidate) and _is_course(candidate):
             return candidate
     raise UsageError(
-        msg("no course was found from {start} upwards.", start=start.resolve()),
+        msg("no course was found in {start} or above it.", start=start.resolve()),
         expected=msg("a folder with {course_file} and labs/", course_file=COURSE_FILE),
-        next_step=msg("call vmmlab inside the kit, or add --course DIR"),
+        next_step=msg("run vmmlab inside the kit, or add --course DIR"),
     )
 
 

@@ -41,7 +41,7 @@ def _read(path: Path) -> YamlFile:
     file = yamlfile.read(path)
     if not isinstance(file.data, dict):
         raise CourseError(
-            msg("{file}:1: this is not a course.", file=file.shown),
+            msg("{file}:1: this file is not a course.", file=file.shown),
             expected=msg("keys such as schema, title and labs"),
             found=msg("nothing") if file.data is None else described(file.data),
         )
@@ -91,7 +91,8 @@ def _error(file: YamlFile, mistakes: Sequence[Mistake]) -> CourseError:
     others = sorted({at for at, _ in placed[1:]} - {line})
     if others:
         more = msg(
-            "then look at line {lines}, where more is wrong", lines=", ".join(map(str, others))
+            "then look at line {lines}, where there are more errors",
+            lines=", ".join(map(str, others)),
         )
         next_step = msg("{first}; {then}", first=next_step, then=more) if next_step else more
     key = " > ".join(str(part) for part in first.loc)

@@ -124,7 +124,7 @@ def _parts(text: str, path: str) -> Iterator[str | Region]:
             _wrong(
                 path,
                 at,
-                msg("this looks like a marker, but is none."),
+                msg("this looks like a marker, but is not a valid one."),
                 expected=msg(
                     "/* BEGIN SOLUTION lab3.1   or   /* END SOLUTION */   alone on the line"
                 ),
@@ -157,7 +157,12 @@ def _region(lines: list[str], begin: int, path: str) -> Region:
                 ),
             )
         if _LOOKS_LIKE.search(lines[at]):
-            _wrong(path, at, msg("this looks like a marker, but is none."), found=lines[at].strip())
+            _wrong(
+                path,
+                at,
+                msg("this looks like a marker, but is not a valid one."),
+                found=lines[at].strip(),
+            )
     _wrong(
         path,
         begin,
@@ -198,9 +203,7 @@ def _head(
             _wrong(
                 path,
                 at,
-                msg(
-                    "the comment that opens the region of {step} is not as it should be.", step=step
-                ),
+                msg("the comment that opens the region of {step} has the wrong form.", step=step),
                 expected=msg("' * TEXT', or ' */' alone on its line"),
                 found=line.strip() or msg("an empty line"),
             )

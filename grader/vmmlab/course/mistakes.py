@@ -48,7 +48,7 @@ def contradictions(entry: CourseEntry) -> Iterator[Mistake]:
     for name, lab in entry.labs.items():
         here: Loc = ("labs", name)
         if not LAB_NAME.fullmatch(name):
-            yield Mistake(here, msg("this is not a lab's name."), "lab0, lab1, …", name)
+            yield Mistake(here, msg("this is not a valid name of a lab."), "lab0, lab1, …", name)
             continue
         yield from _wrong_files(here, name, lab, owner)
         yield from _wrong_steps(here, name, lab)
@@ -62,22 +62,22 @@ def _wrong_files(here: Loc, name: str, lab: LabEntry, owner: dict[str, str]) -> 
         if not SOURCE_PATH.fullmatch(file) or not file.startswith(f"{name}/"):
             yield Mistake(
                 at,
-                msg("this is not a file of this lab."),
+                msg("this is not a valid file of this lab."),
                 msg("{name}/NAME.c or {name}/NAME.S", name=name),
             )
         if not symbols:
             yield Mistake(
-                at, msg("a file without a name in it."), msg("the functions it must define")
+                at, msg("a file with no name to define."), msg("the functions that it must define")
             )
         for index, symbol in enumerate(symbols):
             if not _SYMBOL.fullmatch(symbol):
-                yield Mistake((*at, index), msg("this is not a C name."), found=symbol)
+                yield Mistake((*at, index), msg("this is not a valid C name."), found=symbol)
             elif symbol in owner:
                 yield Mistake(
                     (*at, index),
-                    msg("{symbol} belongs to two files.", symbol=symbol),
-                    msg("each name in one file"),
-                    msg("it is in {owner} already", owner=owner[symbol]),
+                    msg("{symbol} is listed for two files.", symbol=symbol),
+                    msg("each name in one file only"),
+                    msg("it is already listed for {owner}", owner=owner[symbol]),
                 )
             owner.setdefault(symbol, file)
 
@@ -89,7 +89,7 @@ def _wrong_steps(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
         if step.id != wanted:
             yield Mistake(
                 (*at, "id"),
-                msg("steps are numbered in order."),
+                msg("steps must be numbered in order."),
                 wanted,
                 step.id,
                 msg("renumber the steps"),
@@ -108,7 +108,7 @@ def _wrong_steps(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
         elif step.function not in lab.files[step.file]:
             yield Mistake(
                 (*at, "function"),
-                msg("{file} has no such name in its contract.", file=step.file),
+                msg("the contract of {file} does not have this name.", file=step.file),
                 msg("one of {files}", files=", ".join(lab.files[step.file])),
                 step.function,
                 suggestion(step.function, lab.files[step.file]),
@@ -124,17 +124,19 @@ def _wrong_checks(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
     for key, check_id, check in everything:
         at = (*here, key, check_id)
         if not CHECK_ID.fullmatch(check_id) or not check_id.startswith(f"{name}."):
-            yield Mistake(at, msg("this is not a check's id."), f"{name}.topic.name", check_id)
+            yield Mistake(
+                at, msg("this is not a valid id of a check."), f"{name}.topic.name", check_id
+            )
         elif is_hidden(check_id) != (key == HIDDEN_TOPIC):
             right: Text = msg("a topic other than hidden")
             if key == HIDDEN_TOPIC:
                 right = f"{name}.{HIDDEN_TOPIC}.name"
             yield Mistake(
-                at, msg("hidden checks stand under `hidden`, others not."), right, check_id
+                at, msg("hidden checks belong under `hidden`, the others do not."), right, check_id
             )
         if key == HIDDEN_TOPIC and check.arch != ARCHES[0]:
             yield Mistake(
-                (*at, "arch"), msg("hidden checks are for x86_64."), ARCHES[0], check.arch
+                (*at, "arch"), msg("hidden checks must be for x86_64."), ARCHES[0], check.arch
             )
         if check.step is not None and check.step not in steps:
             yield Mistake(
@@ -158,7 +160,7 @@ def _wrong_sums(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
         yield Mistake(
             (*here, "hidden_points"),
             msg("the points do not add up."),
-            msg("{hidden_points}, as it says here", hidden_points=lab.hidden_points),
+            msg("{hidden_points}, as stated here", hidden_points=lab.hidden_points),
             msg("the hidden checks of {name} add up to {hidden}", name=name, hidden=hidden),
             msg("change hidden_points or the points of the hidden checks"),
         )
@@ -176,7 +178,7 @@ def _wrong_sums(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
             yield Mistake(
                 (*here, key),
                 msg("the points do not add up."),
-                msg("{said}, as it says here", said=said),
+                msg("{said}, as stated here", said=said),
                 found,
                 msg("change the lab's points or those of its checks"),
             )
@@ -186,7 +188,7 @@ def _wrong_sums(here: Loc, name: str, lab: LabEntry) -> Iterator[Mistake]:
 
 _KINDS: Final[Mapping[str, Text]] = {
     "string_type": msg("text"),
-    "string_too_short": msg("some text"),
+    "string_too_short": msg("a text"),
     "int_type": msg("a whole number"),
     "int_from_float": msg("a whole number"),
     "dict_type": msg("keys and values"),
@@ -221,10 +223,10 @@ def mistake_of(detail: Any) -> Mistake:
     if loc == ("schema",):
         return Mistake(
             loc,
-            msg("this version of course.yml is not known."),
+            msg("this version of course.yml is not supported."),
             str(SCHEMA),
             described(detail["input"]),
-            msg("take the vmmlab that goes with this course"),
+            msg("use the vmmlab that belongs to this course"),
         )
     expected = _KINDS.get(kind, "")
     if kind in ("greater_than_equal", "less_than_equal"):
@@ -237,7 +239,7 @@ def mistake_of(detail: Any) -> Mistake:
         expected = str(context["expected"])
     if not expected:
         expected = str(detail["msg"])
-    return Mistake(loc, msg("this value does not fit."), expected, described(detail["input"]))
+    return Mistake(loc, msg("this value is not valid."), expected, described(detail["input"]))
 
 
 def _known_keys(loc: Loc) -> list[str]:

@@ -192,7 +192,7 @@ class Course:
             return lab
         if arch not in ARCHES:
             raise UsageError(
-                msg("there is no architecture {arch!r} here.", arch=arch),
+                msg("there is no architecture {arch!r}.", arch=arch),
                 expected=msg("one of {arches}", arches=", ".join(ARCHES)),
                 next_step=suggestion(arch, ARCHES),
             )

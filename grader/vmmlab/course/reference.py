@@ -49,7 +49,7 @@ def reference_text(course: Course, path: str) -> str:
         found = os_reason(error) if isinstance(error, OSError) else msg("it is not UTF-8 text")
         raise CourseError(
             msg("reference/{path} cannot be read.", path=path),
-            expected=msg("the solution of {path}, which course.yml lists", path=path),
+            expected=msg("the solution in {path}, which course.yml lists", path=path),
             found=found,
-            next_step=msg("a released kit holds no solutions; use the instructor's"),
+            next_step=msg("a released kit contains no solutions; use the instructor's"),
         ) from None

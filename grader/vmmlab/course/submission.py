@@ -104,7 +104,12 @@ def take(directory: Path, labs: Sequence[str], course: Course, *, own: bool = Fa
             next_step=_next_step(directory, wanted),
         )
     notes = (
-        (msg("not part of what is asked for, left out: {listed}", listed=_listed(extra)),)
+        (
+            msg(
+                "left out, because the course does not ask for them: {listed}",
+                listed=_listed(extra),
+            ),
+        )
         if extra
         else ()
     )
@@ -187,7 +192,7 @@ def _read(folder: int, name: str, own: bool) -> bytes:
         raise _Unusable(msg("is larger than {max_bytes} KiB", max_bytes=MAX_BYTES // 1024))
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
-        raise _Unusable(msg("is not text: a zero byte in line {line}", line=line))
+        raise _Unusable(msg("is not text: it contains a zero byte in line {line}", line=line))
     return data
 
 
@@ -262,7 +267,5 @@ def _expected(labs: Sequence[Lab]) -> Text:
 def _next_step(directory: Path, labs: Sequence[Lab]) -> Text:
     for lab in labs:
         if any((directory / path.partition("/")[2]).is_file() for path in lab.files):
-            return msg(
-                "give the folder above the one called {lab}: the files lie in {lab}/", lab=lab.name
-            )
-    return msg("hand in real files, each in its lab's folder")
+            return msg("give the folder above {lab}: the files must be in {lab}/", lab=lab.name)
+    return msg("submit regular files, each in its lab's folder")

@@ -130,7 +130,7 @@ def _not_parked(boot: Observation) -> Failure:
             expected=msg("all APs have their numbers, so the BSP goes on"),
             observed=msg("the BSP is still at {place}", place=bsp.end_place.text),
             next=msg(
-                "For which condition does it wait? What if there are more or fewer CPUs than four?"
+                "Which condition does it wait for? What happens with more or fewer CPUs than four?"
             ),
         )
     stuck = next(cpu for cpu in boot.cpus if cpu.end_kind != "parked")
@@ -145,7 +145,7 @@ def _not_parked(boot: Observation) -> Failure:
             ending=stuck.ended,
             place=stuck.end_place.text,
         ),
-        next=msg("It did not come through the barriers: whom does it wait for?"),
+        next=msg("It did not get through the barriers: which CPU does it wait for?"),
     )
 
 
@@ -170,7 +170,7 @@ def _somewhere(cpu: CpuRecord, expected: Text) -> Failure:
             place=cpu.end_place.text,
             code=code_text(cpu.end_code),
         ),
-        next=msg("Look at where it stands, and how it came there."),
+        next=msg("Look at where it is, and how it got there."),
     )
 
 
@@ -184,12 +184,12 @@ def _passed_by(cpu: CpuRecord, milestone: Milestone, expected: Text) -> Failure:
         place=place_of(milestone) if known else cpu.end_place.text,
         expected=expected,
         observed=msg(
-            "{cpu} came as far as: {milestone}, but never by {place}",
+            "{cpu} got as far as this milestone: {milestone}, but did not go through {place}",
             cpu=cpu.name,
             milestone=cpu.highest.title,
             place=place,
         ),
-        next=msg("Jump to {place}, not to what it leads to.", place=place),
+        next=msg("Jump to {place}, not to code after it.", place=place),
     )
 
 
@@ -217,7 +217,7 @@ def _at_physical_ap_entry(boot: Observation, cpu: CpuRecord) -> Failure | None:
             address=physical,
         ),
         next=msg(
-            "The identity map is there for the trampoline only: VMM code runs where it is linked."
+            "The identity map is only for the trampoline: VMM code must run where it is linked."
         ),
     )
 
@@ -229,7 +229,7 @@ def never_started(boot: Observation, cpu: CpuRecord) -> Failure:
     reaching = [w for w in writes if boot.reaches(w, cpu.index)]
     kinds = [w.kind for w in reaching]
     if "INIT" not in kinds:
-        cause, look = "ap-got-no-init", msg("Look at apic_send_init and at who calls it.")
+        cause, look = "ap-got-no-init", msg("Look at apic_send_init and at its callers.")
     elif "SIPI" not in kinds:
         cause = "ap-got-no-sipi"
         look = msg("Look at apic_send_startup_ipi and at ap_start_addr.")
@@ -244,7 +244,7 @@ def never_started(boot: Observation, cpu: CpuRecord) -> Failure:
     else:
         cause = "ap-never-started"
         look = msg(
-            "Compare what apic_send_init and apic_send_startup_ipi write: SDM, vol. 3, 8.4.4."
+            "Compare what apic_send_init and apic_send_startup_ipi write with SDM, vol. 3, 8.4.4."
         )
     return Failure(
         cause,
@@ -252,7 +252,7 @@ def never_started(boot: Observation, cpu: CpuRecord) -> Failure:
         place=msg("before its first instruction"),
         expected=msg("INIT, then SIPI with vector 0, sent so that they reach this CPU"),
         observed=msg(
-            "{cpu} never executed an instruction; ICR writes seen: {writes}",
+            "{cpu} never executed an instruction; ICR writes recorded: {writes}",
             cpu=cpu.name,
             writes=seen,
         ),
@@ -263,7 +263,7 @@ def never_started(boot: Observation, cpu: CpuRecord) -> Failure:
 _STUCK: Final = {
     AP_ENTRY: (
         "ap-waits-for-the-lock",
-        msg("Who holds *apinitlock, and who releases it?"),
+        msg("Which CPU holds *apinitlock, and which code releases it?"),
     ),
     BOOT_STACK: (
         "ap-lost-on-boot-stack",
@@ -272,7 +272,7 @@ _STUCK: Final = {
     OWN_STACK: ("ap-not-numbered", msg("Follow apinitproc1 up to segment_init_ap.")),
     NUMBERED: (
         "ap-not-parked",
-        msg("It has its number, but did not come through the barriers."),
+        msg("It has its number, but did not get through the barriers."),
     ),
 }
 """For the highest milestone of an AP that goes no further: the cause, and where to look."""
@@ -281,18 +281,19 @@ _STUCK: Final = {
 def _stuck_later(boot: Observation, cpu: CpuRecord, expected: Text) -> Failure:
     """Return why an AP that came to ap_entry goes no further."""
     high = cpu.highest
-    cause, look = _STUCK.get(high, ("ap-stuck", msg("Look at where it stands.")))
+    cause, look = _STUCK.get(high, ("ap-stuck", msg("Look at where it is.")))
     died = cpu.triple_fault is not None
     if died and high == AP_ENTRY:
         cause = "ap-died-at-the-lock"
         look = msg(
-            "apinit_enter has no stack; apinitlock is a pointer, which is read before the lock."
+            "apinit_enter has no stack; apinitlock is a pointer that must be read first, "
+            "before the lock."
         )
     before = [ap for ap in boot.aps if ap.reached(NUMBERED)]
     if high == AP_ENTRY and not died and len(before) == 1:
         cause = "lock-never-released"
         look = msg(
-            "{cpu} has taken *apinitlock and left the boot stack: then it is time to release it.",
+            "{cpu} has taken *apinitlock and left the boot stack: it must release the lock now.",
             cpu=before[0].name,
         )
     if cpu.end_kind == "exception":
@@ -305,7 +306,7 @@ def _stuck_later(boot: Observation, cpu: CpuRecord, expected: Text) -> Failure:
         place=cpu.end_place.text,
         expected=expected,
         observed=msg(
-            "{cpu} came as far as: {milestone}; then {how} at {place}: {code}",
+            "{cpu} got as far as this milestone: {milestone}; then {how} at {place}: {code}",
             cpu=cpu.name,
             milestone=high.title,
             how=how,

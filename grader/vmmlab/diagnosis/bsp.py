@@ -46,8 +46,8 @@ def bsp_stopped(boot: Observation, by: str = "") -> Failure | None:
                 cr2=bsp.end.cr2,
             ),
             next=msg(
-                "A fault while faults cannot be handled resets a PC. Look at the last address the "
-                "BSP used, and at its stack pointer."
+                "A fault resets a PC if faults cannot be handled. Look at the last address "
+                "that the BSP used, and at its stack pointer."
             ),
         )
     return None
@@ -62,7 +62,7 @@ def _bsp_fault(boot: Observation, by: str) -> Failure:
             place=boot.bsp.end_place.text,
             expected=_GOES_ON,
             observed=msg("the VMM panicked: {text}", text=_panic_text(boot)),
-            next=msg("Read the panic's text: it names what was wrong."),
+            next=msg("Read the message of the panic: it says what was wrong."),
             function=boot.bsp.end_place.lab_function or by,
         )
     where = taken.place.text
@@ -93,9 +93,9 @@ def _in_lab(taken: TakenException) -> Text:
     where = taken.place.text
     if taken.vector == _PAGE_FAULT and taken.cr2 < VMM_BASE:
         return msg(
-            "Look at what the code at {place} reads or writes. Addresses below 1 GiB are no longer "
-            "mapped on the BSP once the memory manager's init function has run; only mapmem "
-            "reaches physical memory then.",
+            "Look at what the code at {place} reads or writes. After the memory manager's "
+            "init function has run, addresses below 1 GiB are no longer mapped on the BSP; "
+            "use mapmem to access physical memory.",
             place=where,
         )
     return msg("Look at what the code at {place} reads or writes.", place=where)
@@ -113,30 +113,30 @@ def _outside_labs(by: str, taken: TakenException) -> Text:
     """Return where to look after a fault outside of the student's code."""
     if not taken.place.symbol:
         return msg(
-            "No code is at {place}: the BSP jumped there, or returned. Look at {function}: from "
-            "where does it take the address that it jumps to, and is that place still the same "
-            "then?",
+            "There is no code at {place}: the BSP jumped there, or returned there. Look at "
+            "{function}: where does it take the address from, and is the value there still "
+            "the same at that time?",
             place=taken.place.text,
             function=by,
         )
     if taken.vector == _PAGE_FAULT and taken.error & PAGE_PRESENT and taken.error & PAGE_WRITE:
         return msg(
-            "That is given code: look at what {function} gives it. Address {address:#x} is mapped, "
-            "but not for writing.",
+            "This is given code: look at what {function} passes to it. Address "
+            "{address:#x} is mapped, but not for writing.",
             function=by,
             address=taken.cr2,
         )
     if taken.vector != _PAGE_FAULT or taken.error & PAGE_PRESENT:
-        return msg("That is given code: look at what {function} gives it.", function=by)
+        return msg("This is given code: look at what {function} passes to it.", function=by)
     if taken.cr2 < VMM_BASE:
         return msg(
-            "That is given code: look at what {function} gives it. Below 1 GiB nothing is mapped "
-            "any more: only mapmem reaches physical memory.",
+            "This is given code: look at what {function} passes to it. Nothing is mapped "
+            "below 1 GiB any more; use mapmem to access physical memory.",
             function=by,
         )
     return msg(
-        "That is given code: look at what {function} gives it. Nothing is mapped at {address:#x} "
-        "at that moment.",
+        "This is given code: look at what {function} passes to it. Nothing is mapped at "
+        "{address:#x} at that time.",
         function=by,
         address=taken.cr2,
     )

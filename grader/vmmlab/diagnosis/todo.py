@@ -32,19 +32,19 @@ def _not_written(cpu: CpuRecord, step: str) -> Failure:
         "not-written-yet",
         cpu=cpu.index,
         place=f"TODO({step})",
-        expected=msg("code in place of the TODO"),
+        expected=msg("code instead of the TODO"),
         observed=msg("{cpu} stopped at TODO({step}), in {line}", cpu=cpu.name, step=step, line=at)
         if at
         else msg("{cpu} stopped at TODO({step})", cpu=cpu.name, step=step),
         next=msg(
-            "Write what the comment before {line} says. If that is done, delete that line: it "
-            "stops the CPU.",
+            "Write what the comment before {line} says. If you have done that, delete that "
+            "line: it stops the CPU.",
             line=at,
         )
         if at
         else msg(
-            "Search your files for {step}: the comment there says what to write. If that is done, "
-            "delete the vmm_todo or VMM_TODO below it: it stops the CPU.",
+            "Search your files for {step}: the comment there says what to write. If you "
+            "have done that, delete the vmm_todo or VMM_TODO below it: it stops the CPU.",
             step=step,
         ),
         step=step,

@@ -33,7 +33,9 @@ def missed_trampoline(boot: Observation, cpu: CpuRecord) -> Failure:
     found = far_jump(code)
     if found is None:
         bytes_there = code[:5].hex(" ")
-        seen = msg("the bytes at physical 0 are {bytes}, which is no far jump", bytes=bytes_there)
+        seen = msg(
+            "the bytes at physical 0 are {bytes}, which is not a far jump", bytes=bytes_there
+        )
     else:
         segment, ip = found
         seen = msg(
@@ -92,13 +94,13 @@ def died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: Text) -> Fai
         what = msg("it halted")
     elif cpu.left_code is not None and last:
         what = msg(
-            "`{instruction}` took it to {address:#x}, where no code is",
+            "`{instruction}` went to {address:#x}, where there is no code",
             instruction=last.text,
             address=cpu.left_code,
         )
         where = msg("{place}, `{instruction}`", place=where, instruction=last.text)
     else:
-        what = msg("it never got out")
+        what = msg("it did not leave this code")
     return Failure(
         f"ap-died-in-{state.mode}-mode",
         cpu=cpu.index,
@@ -149,11 +151,11 @@ def _refused(refusal: Refusal, last: TrampolineStep) -> Text:
     values = {"instruction": last.text, "exception": exception_name(refusal.vector)}
     segment = refusal.segment.upper()
     if refusal.rule == "paging-needs-pae":
-        return msg("`{instruction}` asks for paging, and {exception} is the answer", **values)
+        return msg("`{instruction}` turns paging on and causes {exception}", **values)
     if refusal.rule == "segment-limit":
         return msg(
-            "`{instruction}` reaches {offset:#x} through {segment}, which ends at {limit:#x}, and "
-            "{exception} is the answer",
+            "`{instruction}` accesses {offset:#x} through {segment}, which ends at "
+            "{limit:#x}, and causes {exception}",
             **values,
             segment=segment,
             offset=refusal.offset,
@@ -161,21 +163,20 @@ def _refused(refusal: Refusal, last: TrampolineStep) -> Text:
         )
     if refusal.rule == "segment-null":
         return msg(
-            "`{instruction}` goes through {segment}, which holds no segment, and {exception} is "
-            "the answer",
+            "`{instruction}` accesses memory through {segment}, which holds no segment, "
+            "and causes {exception}",
             **values,
             segment=segment,
         )
     if refusal.rule == "segment-read":
         return msg(
-            "`{instruction}` reads through {segment}, a segment that may only be executed, and "
-            "{exception} is the answer",
+            "`{instruction}` reads through {segment}, an execute-only segment, and causes "
+            "{exception}",
             **values,
             segment=segment,
         )
     return msg(
-        "`{instruction}` writes through {segment}, a segment that may not be written, and "
-        "{exception} is the answer",
+        "`{instruction}` writes through {segment}, a read-only segment, and causes {exception}",
         **values,
         segment=segment,
     )
@@ -183,10 +184,13 @@ def _refused(refusal: Refusal, last: TrampolineStep) -> Text:
 
 def _segment_hint(last: TrampolineStep) -> Text:
     if last.state.mode == "real":
-        return msg("A segment of real mode ends after 64 KiB. The copy is where CS begins.")
+        return msg(
+            "A real-mode segment ends after 64 KiB, and the copy lies in the segment that CS "
+            "selects."
+        )
     return msg(
-        "Load DS, ES and SS with the selector of a flat data segment before you use memory: what "
-        "real mode has left in them ends after 64 KiB."
+        "Load DS, ES and SS with the selector of a flat data segment before you use "
+        "memory: with their real-mode contents the segments end after 64 KiB."
     )
 
 
@@ -194,14 +198,14 @@ def _mode_hint(state: CpuState, arch: str) -> Text:
     cr0, cr4, efer = state.cr0, state.cr4, state.efer
     if state.mode == "real":
         return msg(
-            "In real mode data are found by DS * 16 + offset. Is DS the same as CS? Does lgdt have "
-            "the 32-bit operand size and find its six bytes?"
+            "In real mode data is at DS * 16 + offset. Is DS the same as CS? Does lgdt "
+            "have the 32-bit operand size, and does it read the right six bytes?"
         )
     if state.bits == 16:
         return msg(
-            "CR0.PE is set, and this far jump is the first to use the GDT. Did lgdt find its six "
-            "bytes (DS * 16 + offset, 32-bit operand size), is the base in them a linear address, "
-            "and is the selector's entry a 32-bit code segment?"
+            "CR0.PE is set, and this far jump is the first to use the GDT. Did lgdt read "
+            "the right six bytes (DS * 16 + offset, 32-bit operand size), is the base in "
+            "them a linear address, and is the selector's entry a 32-bit code segment?"
         )
     if arch == "i386":
         return _paging_hint(state)
@@ -223,7 +227,7 @@ def _paging_hint(state: CpuState) -> Text:
     """Advise on a VMM that stays in protected mode: PAE paging (SDM vol. 3, 4.4)."""
     if state.efer & EFER_LME:
         return msg(
-            "EFER.LME is set: then CR0.PG begins long mode, which the i386 VMM has no code for."
+            "EFER.LME is set, so CR0.PG begins long mode, for which the i386 VMM has no code."
         )
     if not state.cr4 & CR4_PAE:
         return msg("The page tables have 64-bit entries: they need CR4.PAE before CR0.PG.")

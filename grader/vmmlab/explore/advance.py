@@ -110,7 +110,7 @@ class Advance:
         states, context = self._states, local.context
         if stop == "undefined":
             what = msg(
-                "CPU {cpu} executes {instruction}, which is an exception",
+                "CPU {cpu} executes {instruction}, which causes an exception",
                 cpu=local.cpu,
                 instruction=instruction.text,
             )
@@ -160,7 +160,9 @@ class Advance:
     def _outside_code(self, local: LocalState) -> int:
         rip = local.context.rip
         if self._program.symbols.range_at(rip) is None:
-            what = msg("CPU {cpu} goes on at {rip:#x}, where no code is", cpu=local.cpu, rip=rip)
+            what = msg(
+                "CPU {cpu} continues at {rip:#x}, where there is no code", cpu=local.cpu, rip=rip
+            )
             return self._states.end(local, "wrong", "cpu-died", what)
         what = msg("given code: {place}", place=self._program.symbols.nearest(rip))
         return self._states.end(local, "unsupported", what=what)
@@ -170,7 +172,7 @@ class Advance:
         assert region is not None
         if local.context.rsp < region.base:
             what = msg(
-                "CPU {cpu} leaves its stack at the lower end: {stack}",
+                "CPU {cpu} goes below the base of its stack: {stack}",
                 cpu=local.cpu,
                 stack=self._program.stack_name(region),
             )
@@ -193,7 +195,7 @@ class Advance:
         for base, size in own_blocks(program, local).items():
             if base + size < rsp <= base + SLOT:
                 what = msg(
-                    "CPU {cpu} is {at:#x} bytes into a block of {size:#x}",
+                    "the RSP of CPU {cpu} is {at:#x} bytes into a block of {size:#x}",
                     cpu=cpu,
                     at=rsp - base,
                     size=size,

@@ -21,21 +21,21 @@ from vmmlab.explore.transitions import MicroStep, Transitions
 _ENDS: Final = {
     "begin": msg("has not begun"),
     "between": msg("is between two calls"),
-    "done": msg("has come to the end"),
-    "halted": msg("stands still for ever: interrupts are off"),
-    "endless": msg("loops for ever and looks at no memory that could change"),
-    "unsupported": msg("does something that is not in the model"),
-    "unfinished": msg("has come to a TODO"),
+    "done": msg("has finished"),
+    "halted": msg("has halted forever: interrupts are off"),
+    "endless": msg("loops forever and reads no memory that could change"),
+    "unsupported": msg("does something that the model does not cover"),
+    "unfinished": msg("has reached a TODO"),
 }
 _ACTIONS: Final = {
     "load": msg("reads"),
-    "rmw": msg("reads and writes at once"),
+    "rmw": msg("reads and writes in one access"),
     "split": msg("reads"),
     "commit": msg("writes"),
     "store": msg("writes"),
 }
 _DETAILS: Final = {
-    "split": msg("the first half of an instruction without lock"),
+    "split": msg("the first half of an instruction without the lock prefix"),
     "commit": msg("the second half of that instruction"),
 }
 # Bytes of a stack in which a return address to the student's code is searched.
@@ -204,7 +204,7 @@ class CounterexampleBuilder:
             return ScheduleStep(
                 number=number,
                 cpu=step.cpu,
-                action=msg("its store is now seen by the others"),
+                action=msg("its store becomes visible to the other CPUs"),
                 target=target,
                 written=step.written,
                 holds=holds,
@@ -233,9 +233,9 @@ class CounterexampleBuilder:
         if step.action.kind in _DETAILS:
             yield _DETAILS[step.action.kind]
         if step.kind == "buffer":
-            yield msg("not seen by the others yet")
+            yield msg("not yet visible to the other CPUs")
         if step.skipped:
-            yield msg("for the last time in this loop (pass {number})", number=step.skipped)
+            yield msg("for the last time in this loop (iteration {number})", number=step.skipped)
 
     def _source_line(self, local: LocalState, rip: int) -> str:
         """Return the student's line that a CPU is in, or from which given code was called."""
@@ -279,10 +279,10 @@ class CounterexampleBuilder:
         """Return what a CPU is about to do, in words."""
         local, action = self._model.locals[lid], self._model.actions[lid]
         if local.phase == "wrong":
-            return msg("has made the last step")
+            return msg("has executed its last step")
         if action.kind == "event":
             known = {
-                "switch": msg("is about to change its stack"),
+                "switch": msg("is about to switch its stack"),
                 "fence": msg("is about to execute a fence"),
                 "return": msg("is about to return"),
             }
@@ -296,7 +296,7 @@ class CounterexampleBuilder:
             return msg("is about to read {name}", name=name)
         value = self._transitions.memory.read(memory, action.address, action.size)
         return msg(
-            "reads {name} = {value} again and again",
+            "reads {name} = {value} repeatedly",
             name=name,
             value=number_text(value),
         )

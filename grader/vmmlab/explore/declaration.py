@@ -89,7 +89,7 @@ def load(lab: str, folder: Path) -> Declaration:
     """
     path = declaration_file(folder)
     if path is None:
-        raise UsageError(msg("there are no orders to try in {lab}.", lab=lab))
+        raise UsageError(msg("there are no schedules to explore in {lab}.", lab=lab))
     _DECLARED.pop(lab, None)
     package = LabPackage(lab, folder)
     with contextlib.ExitStack() as stack:

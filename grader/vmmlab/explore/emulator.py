@@ -218,7 +218,7 @@ class Emulator:
             if not (self._entered and error.errno == unicorn.UC_ERR_FETCH_UNMAPPED):
                 unsupported = error.errno not in (unicorn.UC_ERR_EXCEPTION, *_UNMAPPED)
                 fault = (
-                    msg("the emulator says: {error}", error=str(error))
+                    msg("the emulator reports: {error}", error=str(error))
                     if unsupported
                     else msg("an exception")
                 )

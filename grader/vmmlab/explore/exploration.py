@@ -35,7 +35,7 @@ class ScheduleStep:
         number: from 1.
         cpu: 0 is the BSP.
         action: what the CPU does, such as "reads".
-        details: what else there is to say about it, such as "not seen by the others yet".
+        details: what else there is to say about it, such as "not yet visible to the other CPUs".
         place: source file and line such as "lab4/handshake.c:57", or "" if unknown.
         function: such as "apinitproc1+0x3", or "".
         instruction: in Intel's notation, or "" for a step of the given code.
@@ -66,7 +66,7 @@ class CpuPosition:
 
     Attributes:
         cpu: 0 is the BSP.
-        doing: what it does there, such as "reads sync_id = 1 again and again".
+        doing: what it does there, such as "reads sync_id = 1 repeatedly".
         place: source file and line, or "".
         function: such as "sync_all_processors+0x58", or "".
         stack: name of the stack that the CPU is on, or "".
@@ -259,7 +259,7 @@ def write_json(found: Exploration, path: Path) -> None:
         raise UsageError(
             msg("The exploration cannot be written to {path}.", path=path),
             found=error.strerror or str(error),
-            next_step=msg("Name a file in a folder that is there and may be written to."),
+            next_step=msg("Name a file in a folder that exists and is writable."),
         ) from error
 
 

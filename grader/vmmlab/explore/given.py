@@ -102,7 +102,7 @@ class GivenCode:
                 continue
             if region.block == self.program.boot_low:
                 what = msg(
-                    "CPU {cpu} comes to the boot stack while CPU {other} is on it",
+                    "CPU {cpu} reaches the boot stack while CPU {other} is on it",
                     cpu=cpu,
                     other=other.cpu,
                 )
@@ -163,8 +163,8 @@ class GivenCode:
         """Return what a change to the stack of this local state is called."""
         region = self.model.locals[lid].context.region
         if region is None:
-            return msg("moves to no stack")
-        return msg("moves to {stack}", stack=self.program.stack_name(region))
+            return msg("switches to an address that is in no stack")
+        return msg("switches to {stack}", stack=self.program.stack_name(region))
 
     def _returned_value(self, local: LocalState, name: str) -> int | None:
         """Return what a given function returns that has no other effect, None for any other."""
@@ -220,5 +220,5 @@ class GivenCode:
                 'CPU {cpu} panics: "{text}"', cpu=local.cpu, text=text.decode(errors="replace")
             )
             return self.violated(local, Violation("panic", what), ghost, msg("panics"))
-        what = msg("a call of {function} in this place", function=action.name)
+        what = msg("a call of {function} here", function=action.name)
         return Effect(self.model.end(local, "unsupported", what=what), ghost)

@@ -46,13 +46,13 @@ class Effect(NamedTuple):
 
 
 GENERAL: Final = {
-    "boot-stack-shared": msg("only the CPU that has *apinitlock is on the boot stack"),
+    "boot-stack-shared": msg("only the CPU that holds *apinitlock is on the boot stack"),
     "stack-shared": msg("every CPU has a stack of its own"),
-    "stack-outside": msg("a CPU stays within its stack, which grows downwards from its end"),
-    "never-completes": msg("from every state on, all CPUs can still come to the end"),
-    "currentcpu-too-early": msg("currentcpu is used after segment_init_ap only"),
-    "cpu-died": msg("no exception: there is no handler yet"),
-    "panic": msg("nobody panics"),
+    "stack-outside": msg("a CPU stays within its stack, which grows down from its top"),
+    "never-completes": msg("from every state, all CPUs can still finish"),
+    "currentcpu-too-early": msg("currentcpu is used only after segment_init_ap"),
+    "cpu-died": msg("no exception occurs: there is no handler yet"),
+    "panic": msg("no CPU panics"),
 }
 """Kind of a violation that the model itself finds, to the requirement that it breaks."""
 

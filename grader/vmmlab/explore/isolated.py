@@ -44,9 +44,7 @@ _MEMORY_MIB: Final = 4096  # of address space; the emulator alone reserves more 
 _SPARE_S: Final = 20
 _CROWDED: Final = 6
 """On a busy machine the search may take this many times its CPU time."""
-_AGAIN: Final = msg(
-    "Run the command again. If it ends like this each time, it is a defect of vmmlab."
-)
+_AGAIN: Final = msg("Run the command again. If it fails every time, this is a defect of vmmlab.")
 
 
 def explore(
@@ -81,7 +79,7 @@ def explore(
     """
     if image.options.arch != "x86_64":
         raise UsageError(
-            msg("Orders are not explored for {arch}.", arch=image.options.arch),
+            msg("The explorer does not support {arch}.", arch=image.options.arch),
             expected=msg("an image for x86_64"),
         )
     bounds = bounds or Bounds()
@@ -90,7 +88,7 @@ def explore(
     wall_s = _CROWDED * cpu_s if wall_s is None else wall_s
     python, needed, places = _python()
     if declaration_file(folder) is None:
-        raise UsageError(msg("there are no orders to try in {lab}.", lab=lab))
+        raise UsageError(msg("there are no schedules to explore in {lab}.", lab=lab))
     # The sandbox keeps no files: compile what the search imports here, once.
     compileall.compile_dir(Path(__file__).parent, maxlevels=0, quiet=2)
     with scratch_folder("explore") as place:
@@ -151,13 +149,13 @@ def _answer(
     """
     if done.timed_out:
         raise InfraError(
-            msg("The search for wrong schedules does not come to an end."),
-            expected=msg("an answer within {seconds:.0f} s", seconds=wall_s),
+            msg("The search for wrong schedules did not finish."),
+            expected=msg("a result within {seconds:.0f} s", seconds=wall_s),
             next_step=_AGAIN,
         )
     if not done.ok:
         raise InfraError(
-            msg("The search for wrong schedules has ended without an answer."),
+            msg("The search for wrong schedules ended without a result."),
             found=_end(done),
             next_step=_AGAIN,
         )
@@ -170,13 +168,13 @@ def _answer(
         raise _not_understood(one_line(str(error))) from error
     answered = tuple(dict.fromkeys(part.scenario for part in found.parts))
     if found.image != image.key or not answered or (asked is not None and answered != asked):
-        raise _not_understood(msg("this is the answer to another question"))
+        raise _not_understood(msg("this is the result for another question"))
     return found
 
 
 def _not_understood(found: Text) -> InfraError:
     return InfraError(
-        msg("The search for wrong schedules gave an answer that cannot be understood."),
+        msg("The result of the search for wrong schedules cannot be read."),
         found=found,
         next_step=_AGAIN,
     )
@@ -210,7 +208,7 @@ def _end(done: Completed) -> Text:
         return msg("it needs more than {limit} MiB of memory", limit=_MEMORY_MIB)
     number = done.returncode - 128
     if number in {one.value for one in signal.Signals}:
-        return msg("it was ended by {signal}", signal=signal.Signals(number).name)
+        return msg("{signal} ended it", signal=signal.Signals(number).name)
     return one_line(lines[-1]) if lines else msg("status {status}", status=done.returncode)
 
 

@@ -173,17 +173,17 @@ def _sentence(stuck: list[int]) -> Text:
     if len(aps) == len(stuck):
         if others:
             return msg(
-                "{others} and {last} never come to the end, whatever happens next",
+                "{others} and {last} never finish, whatever happens next",
                 others=others,
                 last=last,
             )
-        return msg("{last} never comes to the end, whatever happens next", last=last)
+        return msg("{last} never finishes, whatever happens next", last=last)
     if others:
         return msg(
-            "the BSP, {others} and {last} never come to the end, whatever happens next",
+            "the BSP, {others} and {last} never finish, whatever happens next",
             others=others,
             last=last,
         )
     if last:
-        return msg("the BSP and {last} never come to the end, whatever happens next", last=last)
-    return msg("the BSP never comes to the end, whatever happens next")
+        return msg("the BSP and {last} never finish, whatever happens next", last=last)
+    return msg("the BSP never finishes, whatever happens next")

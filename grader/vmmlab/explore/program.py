@@ -221,7 +221,7 @@ class Program:
         if found is None:
             raise InfraError(
                 msg("The image has no pcpus."),
-                next_step=msg("Check out kit and grader of one version."),
+                next_step=msg("Check out the kit and the grader in the same version."),
             )
         self.pcpus, self._pcpus_end = found[0], found[0] + found[1]
         self.pcpu_size = (self._pad + PCPU_BYTES + 15) & ~15

@@ -60,7 +60,7 @@ def explore(
     """
     if image.options.arch != "x86_64":
         raise UsageError(
-            msg("Orders are not explored for {arch}.", arch=image.options.arch),
+            msg("The explorer does not support {arch}.", arch=image.options.arch),
             expected=msg("an image for x86_64"),
         )
     model = CpuModel(Program(image, cohort, declaration))
@@ -188,19 +188,17 @@ class _PartSearch:
         states, transitions = found.states, found.transitions
         bounds: list[Text] = []
         if self._memory == "store buffers" and search.transitions.buffer_filled:
-            bounds.append(
-                msg("at most {count} stores of a CPU on their way", count=BUFFER_CAPACITY)
-            )
+            bounds.append(msg("at most {count} pending stores per CPU", count=BUFFER_CAPACITY))
         if found.uncertain:
-            bounds.append(msg("whether a loop that counts comes to its end is not known"))
+            bounds.append(msg("unknown: whether a counting loop ends"))
         if not found.complete and found.violation is None:
             most = pools.preemptions
             found = pools.fallback.run(search, preemptions=most)
             states, transitions = states + found.states, transitions + found.transitions
             bounds.append(msg("no error up to {count} preemptions", count=most))
             if not found.complete:
-                bounds.append(msg("not even all of these"))
-            bounds.append(msg("waiting for ever not judged"))
+                bounds.append(msg("not even these completely"))
+            bounds.append(msg("not judged: waiting forever"))
         bound: Text = listed(bounds) if bounds else ""
         return Part(
             scenario=search.harness.name,
@@ -249,7 +247,7 @@ def _assumptions(model: CpuModel, reported: Set[int]) -> tuple[Text, ...]:
         if passes:
             told.append(
                 msg(
-                    "a waiting loop at {place} counts: it ends at pass {passes}",
+                    "the waiting loop at {place} counts: it ends at iteration {passes}",
                     place=place,
                     passes=passes,
                 )
@@ -257,7 +255,8 @@ def _assumptions(model: CpuModel, reported: Set[int]) -> tuple[Text, ...]:
         else:
             told.append(
                 msg(
-                    "a waiting loop at {place} counts: for {passes} passes that changes nothing",
+                    "the waiting loop at {place} counts: for {passes} iterations that "
+                    "changes nothing",
                     place=place,
                     passes=LOOK_AHEAD,
                 )

@@ -31,10 +31,10 @@ _VERDICTS: Final[Mapping[Verdict, str]] = {
 }
 _COLUMNS: Final = (
     label("step"),
-    label("who"),
+    label("CPU"),
     label("where"),
     label("what"),
-    label("who has what"),
+    label("holders"),
 )
 _BOOT_STACK: Final = "boot stack"  # a key of `ScheduleStep.holds`; the others are variables
 _NAME_CELLS: Final = 36
@@ -89,11 +89,11 @@ def _part(part: Part, say: Reader) -> Iterator[str]:
     states = "" if part.included else say(msg("{states:,} states", states=part.states))
     how = say(part.bound) if part.bound else say(msg("exhaustive"))
     if part.limits:
-        how = say(msg("as far as it can be followed"))
+        how = say(msg("explored as far as possible"))
     if part.verdict == "wrong":
         how = say(msg("stopped at the first wrong state"))
     if part.included:
-        how = say(msg("included: these orders are among the next line's"))
+        how = say(msg("included: the next line covers these orders"))
     else:
         how += f"{say.label(', ')}{say(msg('{seconds:.1f} s', seconds=part.seconds))}"
     columns = (
@@ -130,13 +130,13 @@ def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
     rows += [_row(step, say) for step in found.steps]
     widths = [max(cells(row[at]) for row in rows) for at in range(4)]
     if found.doomed == 0:
-        yield f"  {say(msg('Whatever the order of the steps, it ends like this:'))}"
+        yield f"  {say(msg('Every order of the next steps ends like this:'))}"
         yield ""
     for number, row in enumerate(rows):
         columns = [(_right if at < 2 else _left)(row[at], width) for at, width in enumerate(widths)]
         yield f"  {'  '.join(columns)}  {row[4]}".rstrip()
         if number and number == found.doomed:
-            yield f"        -- {say(msg('from here on nothing can help any more'))} --"
+            yield f"        -- {say(msg('from here on, no order of steps avoids the error'))} --"
     yield ""
     for cpu in found.cpus:
         where = ", ".join(filter(None, (cpu.place, cpu.function)))
@@ -178,9 +178,11 @@ def _access(step: ScheduleStep, say: Reader) -> str:
     known = {
         "reads": msg("reads {target}", target=target),
         "writes": msg("writes {target}", target=target),
-        "reads and writes at once": msg("reads and writes at once {target}", target=target),
-        "its store is now seen by the others": msg(
-            "its store is now seen by the others: {target}", target=target
+        "reads and writes in one access": msg(
+            "reads and writes {target} in one access", target=target
+        ),
+        "its store becomes visible to the other CPUs": msg(
+            "its store becomes visible to the other CPUs: {target}", target=target
         ),
     }.get(str(step.action))
     return say(known) if known else f"{say(step.action)} {say(target)}"

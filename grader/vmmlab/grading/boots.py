@@ -259,7 +259,7 @@ class LabRunner:
         if not versions.tried:
             notes.append(
                 msg(
-                    "{qemu_text} was never tried with vmmlab; 7.2 and 10.0 were.",
+                    "{qemu_text} is not tested with vmmlab; 7.2 and 10.0 are.",
                     qemu_text=versions.qemu_text,
                 )
             )

@@ -95,7 +95,7 @@ def _nothing_ran(run: LabRun, select: str | None, code: int, said: str) -> Vmmla
             if select
             else msg("{lab} has no checks.", lab=run.lab),
             expected=msg(
-                "part of one of {checks}", checks=", ".join(check.id for check in run.checks)
+                "a part of one of {checks}", checks=", ".join(check.id for check in run.checks)
             )
             if run.checks
             else "",
@@ -107,9 +107,9 @@ def _nothing_ran(run: LabRun, select: str | None, code: int, said: str) -> Vmmla
             found=said.removeprefix("ERROR: "),
         )
     return InfraError(
-        msg("the engine that runs the checks broke."),
+        msg("the engine that runs the checks failed."),
         found=said[-2000:],
-        next_step=msg("this is a mistake in vmmlab; please report it"),
+        next_step=msg("this is a defect of vmmlab; please report it"),
     )
 
 

@@ -61,9 +61,9 @@ def refuse_pytest(path: Path, module: ModuleType) -> None:
         marked = isinstance(value, (FunctionType, type)) and hasattr(value, "pytestmark")
         if fixture or marked or name == "pytestmark":
             raise CourseError(
-                msg("{path}: {name} is a fixture of pytest.", path=path.name, name=name)
+                msg("{path}: {name} is a pytest fixture.", path=path.name, name=name)
                 if fixture
-                else msg("{path}: {name} has a mark of pytest.", path=path.name, name=name)
+                else msg("{path}: {name} has a pytest mark.", path=path.name, name=name)
                 if marked
                 else msg("{path}: pytestmark marks every check.", path=path.name),
                 next_step=PLAIN,
@@ -113,12 +113,12 @@ def _student_text(check: Check, error: BaseException) -> Text:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename == check.file:
             return msg(
-                "the check itself broke ({what} at {name}:{lineno})",
+                "the check itself failed ({what} at {name}:{lineno})",
                 what=what,
                 name=name,
                 lineno=str(frame.lineno),
             )
-    return msg("the grader broke on the way to this check ({what})", what=what)
+    return msg("the grader failed before this check could be judged ({what})", what=what)
 
 
 def _author_text(error: BaseException, output: str) -> str:

@@ -160,9 +160,7 @@ class Observations:
         try:
             self.facts = runner.facts()
         except Exception as error:  # the verdict stands without them
-            self.notes.append(
-                msg("what the boots had to say besides is lost: {error}", error=str(error))
-            )
+            self.notes.append(msg("other notes of the boots are lost: {error}", error=str(error)))
         finally:
             runner.close()
             self._ended = time.monotonic()

@@ -74,7 +74,7 @@ class Selection:
                         names=", ".join(check.arch),
                     ),
                     expected=msg('arch="{arch}", as course.yml says', arch=arch_of[check.id]),
-                    next_step=msg("mend arch= there, or the key arch in course.yml"),
+                    next_step=msg("fix arch= there, or the key arch in course.yml"),
                 )
             for other in check.after:
                 if arch_of[other] != arch_of[check.id]:
@@ -88,7 +88,7 @@ class Selection:
                             another=arch_of[other],
                         ),
                         expected=msg("after= with checks for {arch} only", arch=arch_of[check.id]),
-                        next_step=msg("mend after=, or the key arch in course.yml"),
+                        next_step=msg("fix after=, or the key arch in course.yml"),
                     )
 
     def view(self, check: Check, seen: object) -> object:

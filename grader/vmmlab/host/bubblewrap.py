@@ -100,7 +100,7 @@ def explain(said: Text, root: Path = Path("/")) -> tuple[Text, Text]:
         return _explain_in_a_container(said)
     if setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
         return (
-            msg("AppArmor forbids user namespaces to bwrap ({said})", said=said),
+            msg("AppArmor denies user namespaces to bwrap ({said})", said=said),
             msg(
                 "Give bwrap an AppArmor profile that allows userns (Ubuntu: `sudo "
                 "apt-get install apparmor-profiles`, then copy bwrap-userns-restrict "
@@ -110,7 +110,7 @@ def explain(said: Text, root: Path = Path("/")) -> tuple[Text, Text]:
         )
     if setting("kernel/unprivileged_userns_clone") == "0":
         return (
-            msg("the kernel forbids user namespaces to users ({said})", said=said),
+            msg("the kernel denies user namespaces to users ({said})", said=said),
             "sudo sysctl kernel.unprivileged_userns_clone=1",
         )
     if setting("user/max_user_namespaces") == "0":
@@ -120,7 +120,7 @@ def explain(said: Text, root: Path = Path("/")) -> tuple[Text, Text]:
         )
     return (
         msg("bwrap failed: {said}", said=said),
-        msg("Run `bwrap --unshare-all --ro-bind / / true` and mend what it says."),
+        msg("Run `bwrap --unshare-all --ro-bind / / true` and fix what it reports."),
     )
 
 
@@ -128,7 +128,7 @@ def _explain_in_a_container(said: Text) -> tuple[Text, Text]:
     # A filter of system calls says "not permitted" (EPERM), a security module "denied".
     if "Permission denied" in str(said):
         return (
-            msg("AppArmor or SELinux forbids the sandbox in this container ({said})", said=said),
+            msg("AppArmor or SELinux denies the sandbox in this container ({said})", said=said),
             msg("Start the container with docker/apparmor-grader as docs/containers.md says."),
         )
     return (

@@ -37,7 +37,7 @@ SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _CAPTURE_BYTES = 1 * MIB
 _FILE_MIB = 64
 
-_NOT_ASKED_FOR = msg("not asked for")
+_NOT_ASKED_FOR = msg("not requested")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Sandbox:
         if require:
             raise InfraError(
                 msg("Other people's code needs a sandbox, and bubblewrap does not work here."),
-                expected=msg("bwrap can make namespaces"),
+                expected=msg("a bwrap that can create namespaces"),
                 found=found.reason,
                 next_step=found.next_step,
             )
@@ -111,7 +111,7 @@ class Sandbox:
         return cls(
             "none",
             msg(
-                "no sandbox ({reason}): programs run with your rights; file size, "
+                "no sandbox ({reason}): programs run with your permissions; file size, "
                 "processor time and memory of each process are limited",
                 reason=reason,
             ),
@@ -161,7 +161,7 @@ class Sandbox:
                 raise InfraError(
                     msg("The sandbox cannot show {path}: it does not exist.", path=path),
                     next_step=msg(
-                        "Run the command again; if it stays, this is a defect of vmmlab."
+                        "Run the command again; if it fails again, this is a defect of vmmlab."
                     ),
                 )
         limited = [*(limits.prefix() if limits else ()), *argv]

@@ -60,7 +60,7 @@ def require(names: Iterable[str]) -> None:
     if missing:
         raise InfraError(
             msg("{missing}: not installed.", missing=", ".join(missing)),
-            expected=msg("on PATH"),
+            expected=msg("a command on PATH"),
             next_step=install_command(PACKAGES[name] for name in missing)
             or msg("install them, then run vmmlab doctor"),
         )

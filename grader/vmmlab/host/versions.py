@@ -70,11 +70,11 @@ def parse_version(text: str) -> tuple[int, int, int]:
     match = re.search(r"version (\d+)\.(\d+)(?:\.(\d+))?", text)
     if match is None:
         raise InfraError(
-            msg("QEMU did not tell its version."),
+            msg("QEMU did not report its version."),
             expected=msg('"QEMU emulator version 7.2…"'),
             found=text.strip()[:200] or msg("nothing"),
             next_step=msg(
-                "Check ${qemu_variable} and that QEMU runs by itself.", qemu_variable=QEMU_VARIABLE
+                "Check ${qemu_variable} and that QEMU runs.", qemu_variable=QEMU_VARIABLE
             ),
         )
     return int(match[1]), int(match[2]), int(match[3] or 0)
@@ -111,7 +111,7 @@ def _versions(path: Path, mtime_ns: int) -> ToolVersions:
         raise InfraError(
             msg("QEMU does not run: {error}", error=str(error)),
             found=str(path),
-            next_step=msg("Run it by hand with --version."),
+            next_step=msg("Run it yourself with --version."),
         ) from error
     version = parse_version(done.stdout + done.stderr)
     return ToolVersions(

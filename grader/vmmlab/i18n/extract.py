@@ -117,7 +117,7 @@ def _literal(node: ast.expr | None, where: str) -> str:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     raise CourseError(
-        msg("{where}: this source text is no literal.", where=where),
+        msg("{where}: this source text is not a literal.", where=where),
         next_step=msg("write {example}", example='msg("CPU {cpu} …", cpu=…)'),
     )
 
@@ -141,11 +141,11 @@ def _must_have_fields(where: str, call: ast.Call, *texts: str) -> None:
         raise CourseError(
             msg("{where}: the fields of this text cannot be read.", where=where),
             found=str(error),
-            next_step=msg("give the text with the brace as a value"),
+            next_step=msg("pass the text with the brace as a value"),
         ) from None
     if wanted | _NOT_FIELDS & given != given:
         raise CourseError(
-            msg("{where}: the fields of this text are not its values.", where=where),
+            msg("{where}: the fields of this text differ from its values.", where=where),
             expected=", ".join(sorted(wanted)) or msg("no fields"),
             found=", ".join(sorted(given)) or msg("no values"),
         )

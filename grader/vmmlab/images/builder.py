@@ -154,9 +154,11 @@ class Builder:
             _write(out_dir / MANIFEST, text.encode() + b"\n")
         except OSError as error:
             raise InfraError(
-                msg("The stand-ins could not be written to {out_dir}.", out_dir=out_dir),
+                msg("The prebuilt objects could not be written to {out_dir}.", out_dir=out_dir),
                 found=f"{error.filename}: {error.strerror}",
-                next_step=msg("Make room or make it writable, then run the command again."),
+                next_step=msg(
+                    "Free some space or make the folder writable, then run the command again."
+                ),
             ) from error
         return tuple(made)
 

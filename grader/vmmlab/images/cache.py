@@ -164,7 +164,7 @@ class Cache:
         entry = self.get(key)
         if entry is None:
             raise InfraError(
-                msg("{path} vanished or was damaged right after it was written.", path=path),
+                msg("{path} disappeared or was damaged right after it was written.", path=path),
                 next_step=msg("Run the command again."),
             )
         return entry
@@ -207,8 +207,8 @@ class Cache:
                 directory=self.directory,
             ),
             next_step=msg(
-                "Make room (deleting {directory} is safe), or put the cache elsewhere "
-                "with XDG_CACHE_HOME=DIR, and run the command again.",
+                "Free some space (deleting {directory} is safe), or put the cache "
+                "elsewhere with XDG_CACHE_HOME=DIR, and run the command again.",
                 directory=self.directory,
             ),
         )
@@ -303,9 +303,7 @@ class Cache:
         if error.errno in _FULL:
             return self._full_error()
         return InfraError(
-            msg(
-                "The cache of built things in {directory} cannot be used.", directory=self.directory
-            ),
+            msg("The build cache in {directory} cannot be used.", directory=self.directory),
             found=f"{error.filename or self.directory}: {error.strerror or error}",
             next_step=msg(
                 "Make that directory writable, or put the cache elsewhere with XDG_CACHE_HOME=DIR."

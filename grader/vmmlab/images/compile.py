@@ -116,9 +116,9 @@ class Results:
         for one in self.files:
             if one.killed:
                 raise InfraError(
-                    msg("The system ended the compiler of {source}.", source=one.source),
-                    found=msg("no limit of the sandbox was reached; probably memory ran out"),
-                    next_step=msg("Run it again with less going on at the same time."),
+                    msg("The system killed the compiler of {source}.", source=one.source),
+                    found=msg("it reached no limit of the sandbox; probably memory ran out"),
+                    next_step=msg("Run it again when less is running on this machine."),
                 )
 
     @property
@@ -165,12 +165,12 @@ def compile_all(sandbox: Sandbox, tools: Toolchain, job: Job, work: Path) -> Res
     if done.timed_out:
         raise InfraError(
             msg(
-                "Compiling did not end within {wall_s:.0f} s although no compiler used "
+                "Compiling did not finish within {wall_s:.0f} s although no compiler used "
                 "more than {cpu_s} s of processor time: the machine is overloaded.",
                 wall_s=WALL_S,
                 cpu_s=CPU_S,
             ),
-            next_step=msg("Run it again with less going on at the same time."),
+            next_step=msg("Run it again when less is running on this machine."),
         )
     return Results(
         tuple(

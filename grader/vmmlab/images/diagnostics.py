@@ -148,7 +148,7 @@ def last_words(text: str, code: int) -> Text:
     return (
         one_line(lines[-1])
         if lines
-        else msg("the compiler ended with status {code} and no word", code=code)
+        else msg("the compiler ended with status {code} and no message", code=code)
     )
 
 

@@ -96,7 +96,9 @@ class Linker:
                 raise InfraError(
                     msg("{step_name} failed.", step_name=_step_name(done.returncode)),
                     found=diagnostics.last_words(text, done.returncode),
-                    next_step=msg("Check that kit and tools fit: `vmmlab doctor`."),
+                    next_step=msg(
+                        "Check that the kit and the tools fit together: `vmmlab doctor`."
+                    ),
                 )
             kept = {name: work / "out" / name for name in ("vmm.elf", "vmm.elf32", "lines")}
             return cache.put(key, kept, self._data(work / "out"))

@@ -106,7 +106,7 @@ class BuildOptions:
             )
         if self.delays not in ("fast", "faithful"):
             raise UsageError(
-                msg("There are no delays {delays!r}.", delays=self.delays),
+                msg("There are no delays named {delays!r}.", delays=self.delays),
                 expected=msg("fast, faithful"),
             )
 

@@ -283,11 +283,11 @@ def _contract(file: str, name: str, objects: Mapping[str, ObjectFile]) -> Text:
     if not visible:
         if any(one.section for one in defined):
             cure = msg("remove `static`") if in_c else msg("add `.globl {name}`", name=name)
-            return msg("{name} cannot be seen from other files: {cure}", name=name, cure=cure)
-        return msg("no {what} {name}, which this file has to define", what=what, name=name)
+            return msg("{name} is not visible to other files: {cure}", name=name, cure=cure)
+        return msg("no {what} {name}, which this file must define", what=what, name=name)
     symbol = visible[0]
     if symbol.section == "*ABS*":
-        return msg("{name} is a bare number, not a {what} in a section", name=name, what=what)
+        return msg("{name} is a plain number, not a {what} in a section", name=name, what=what)
     if symbol.section == _COMMON or not symbol.flags & SHF_ALLOC:
         return msg("{name} is not a {what} in .text or .data", name=name, what=what)
     if not 0 <= symbol.value <= symbol.room:
@@ -301,7 +301,7 @@ def _contract(file: str, name: str, objects: Mapping[str, ObjectFile]) -> Text:
     # A label in an asm statement outside of any function has no type.
     code = symbol.type in ("STT_FUNC", "STT_NOTYPE") and symbol.flags & SHF_EXECINSTR
     if in_c and not code:
-        return msg("{name} is data; it has to be a function", name=name)
+        return msg("{name} is data; it must be a function", name=name)
     return ""
 
 

@@ -162,7 +162,7 @@ class Parts:
             text = done.stderr.decode(errors="replace")
             self._cache.check_room(made.parent, asked=diagnostics.wants_room(text))
             raise InfraError(
-                msg("Making a stand-in failed."),
+                msg("Making a prebuilt object failed."),
                 found=diagnostics.last_words(text, done.returncode),
                 next_step=msg("Run `vmmlab doctor`."),
             )

@@ -38,14 +38,14 @@ def source_of(course: Course, cohort: Cohort) -> PrebuiltSource:
     top = folder_of(course)
     if not top.is_dir():
         raise UsageError(
-            msg("there is nothing to stand in for the labs that are not being graded."),
+            msg("there are no prebuilt objects for the labs that are not being graded."),
             expected=msg(
                 "{reference}/ or {prebuilt}/ in {course}",
                 reference=course.reference_dir.name,
                 prebuilt=top.relative_to(course.root),
                 course=course.root,
             ),
-            next_step=msg("use the whole kit, or a release as vmmlab release makes it"),
+            next_step=msg("use the whole kit, or a release made by vmmlab release"),
         )
     if not (top / cohort.name).is_dir():
         there = sorted(folder.name for folder in top.iterdir() if folder.is_dir())
@@ -84,7 +84,8 @@ def place(course: Course, cohort: Cohort, target: Path) -> None:
         shutil.copytree(source.directory, target, dirs_exist_ok=True)
     except (OSError, shutil.Error) as error:
         raise InfraError(
-            msg("the stand-ins could not be written to {target}.", target=target), found=str(error)
+            msg("the prebuilt objects could not be written to {target}.", target=target),
+            found=str(error),
         ) from error
 
 

@@ -46,7 +46,9 @@ class FromReference:
                 raise InfraError(
                     msg("The reference has no {name}.", name=name),
                     found=f"{path}: {error.strerror}",
-                    next_step=msg("Check out the whole kit, or use the stand-ins of a release."),
+                    next_step=msg(
+                        "Check out the whole kit, or use the prebuilt objects of a release."
+                    ),
                 ) from error
         return found
 
@@ -78,12 +80,13 @@ class Prebuilt:
             return path.read_bytes()
         except OSError as error:
             raise UsageError(
-                msg("There is no stand-in for {lab}.", lab=lab),
+                msg("There is no prebuilt object for {lab}.", lab=lab),
                 expected=str(path),
                 found=error.strerror or str(error),
                 next_step=msg(
-                    "If {lab} is not yet over, its stand-in is held back: build with all files "
-                    "your own (make vmm). Else make the workspace anew with `vmmlab new`.",
+                    "If the deadline of {lab} has not passed, its prebuilt object is not "
+                    "available yet: build from your own files only (make vmm). Otherwise "
+                    "create the workspace again with `vmmlab new`.",
                     lab=lab,
                 ),
             ) from error
@@ -100,14 +103,14 @@ class Prebuilt:
             raise UsageError(
                 msg("{path} cannot be read.", path=path),
                 found=str(error),
-                next_step=msg("Make the workspace anew with `vmmlab new`."),
+                next_step=msg("Create the workspace again with `vmmlab new`."),
             ) from error
         if (found_arch, header) != (arch, _hash(cohort)):
             raise UsageError(
-                msg("The stand-ins were made for something else."),
+                msg("The prebuilt objects were made for another configuration."),
                 expected=msg("cohort {cohort}, {arch}", cohort=cohort.name, arch=arch),
                 found=msg("cohort {cohort}, {arch}", cohort=found_cohort, arch=found_arch),
-                next_step=msg("Make the workspace anew with `vmmlab new`."),
+                next_step=msg("Create the workspace again with `vmmlab new`."),
             )
 
 

@@ -60,7 +60,8 @@ class Symbols:
             raise InfraError(
                 msg("The image has no global symbol {name}.", name=name),
                 next_step=msg(
-                    "The given VMM code and the grader do not fit; check out one version."
+                    "The given VMM code and the grader do not fit together; check out one "
+                    "version of both."
                 ),
             )
         return found[0]

@@ -53,7 +53,7 @@ def find(name: str) -> Firmware:
     found = _REGISTERED.get(name)
     if found is None:
         raise UsageError(
-            msg("there is no firmware {name!r} here.", name=name), expected=" or ".join(_REGISTERED)
+            msg("there is no firmware {name!r}.", name=name), expected=" or ".join(_REGISTERED)
         )
     return found
 

@@ -163,7 +163,7 @@ def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Sce
     name = setup.get("name", probe)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise CourseError(
-            msg("{where}: {name} cannot be a scenario's name.", where=where, name=repr(name)),
+            msg("{where}: {name} is not a valid name of a scenario.", where=where, name=repr(name)),
             expected=msg('lower-case letters, digits, "-" and "_", for example "ladder"'),
         )
     machine = Setup.__annotations__.keys()
@@ -188,7 +188,7 @@ def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Sce
         except TypeError:
             raise CourseError(
                 msg(
-                    "{where}: parameter {key} of scenario {name} can change later.",
+                    "{where}: parameter {key} of scenario {name} is mutable.",
                     where=where,
                     key=key,
                     name=name,

@@ -225,5 +225,5 @@ def write_json(report: Report, path: Path) -> None:
             found=error.strerror or type(error).__name__,
             next_step=msg("name a file in a folder that exists and that you may write to")
             if kind is UsageError
-            else msg("make room, then grade again"),
+            else msg("free some space, then grade again"),
         ) from None

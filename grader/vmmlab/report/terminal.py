@@ -86,7 +86,7 @@ def _parts(report: Report, say: Reader) -> Iterator[RenderableType]:
         yield _list([check for check in report.checks if check.visibility == "visible"], say)
         if hidden := [check for check in report.checks if check.visibility == "hidden"]:
             yield ""
-            yield _line(say(msg("Hidden checks, for the instructor's eyes:")), "")
+            yield _line(say(msg("Hidden checks, for the instructor only:")), "")
             yield _list(hidden, say)
         for group in _roots(report.checks):
             yield ""
@@ -121,7 +121,7 @@ def _headline(report: Report, say: Reader) -> RichText:
         style = "green" if report.hidden_points == report.hidden_max else "yellow"
         line.append("  " + say(score), style)
     if report.mode == "own":
-        line.append("  " + say(msg("all labs your own")))
+        line.append("  " + say(msg("all labs from your own files")))
     elif report.mode == "reference":
         line.append("  " + say(msg("the reference solution")))
     if report.partial_run:
@@ -207,8 +207,11 @@ def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, Tex
     check = group.first
     if check.outcome == "infra-error":
         yield label("what"), check.reason
-        yield label("you"), say(msg("This is not your code and costs no points. Run it again."))
-        yield label("or else"), say(msg("If it happens again, show your instructor this text."))
+        yield (
+            label("effect"),
+            say(msg("The cause is not your code, and it costs no points. Run it again.")),
+        )
+        yield label("next"), say(msg("If it happens again, show your instructor this text."))
     else:
         where: list[Text] = [] if check.cpu is None else [msg("CPU {cpu}", cpu=check.cpu)]
         yield label("where"), listed([*where, check.place] if check.place else where)
@@ -228,7 +231,7 @@ def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, Tex
                 cohort=check.cohort or report.cohort,
             ),
         )
-    yield label("same in"), ", ".join(other.id for other in group.same)
+    yield label("also in"), ", ".join(other.id for other in group.same)
     if len(group.waiting) > _WAITING_SHOWN:
         yield (
             label("waiting"),
@@ -326,7 +329,7 @@ def _closing(report: Report, say: Reader) -> list[RenderableType]:
         )
     )
     if report.points == 0 and step.line is not None:
-        start = msg("It builds, and that is where everyone starts. A good first step:")
+        start = msg("It builds, and this is where every lab begins. A good first step:")
         return [_line(say(start), "bold"), Padding(_line(todo, ""), (0, 0, 0, 2))]
     return [_line(f"{say.label('Next: ')}{todo}", "")]
 

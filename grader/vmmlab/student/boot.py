@@ -37,6 +37,6 @@ class Boot:
             firmware.find(self.firmware)
         if self.accel not in ("tcg", "kvm"):
             raise UsageError(
-                msg("there is no accelerator {accel!r} here.", accel=self.accel),
+                msg("there is no accelerator {accel!r}.", accel=self.accel),
                 expected=msg("tcg or kvm"),
             )

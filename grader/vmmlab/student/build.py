@@ -56,7 +56,8 @@ def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") ->
     yield _built(lab, time.monotonic() - began, len(image.warnings), elf.relative_to(here.root))
     for name in _changed(here.root, course.tree):
         yield msg(
-            "note: {name} is not the given one; pytest and the grader use the given one", name=name
+            "note: {name} differs from the given one; pytest and the grader use the given one",
+            name=name,
         )
     yield from _next(labs_of(course, lab), files, lab, arch)
 

@@ -28,8 +28,8 @@ from vmmlab.student.command import qemu_argv, sandboxed, terminal_kept
 _BREAKPOINTS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
 _GDB_HELP: Final = (
     msg("continue: run to the next breakpoint    info threads: all CPUs"),
-    msg("hbreak NAME: a hardware breakpoint      serial: what it has printed"),
-    msg("Ctrl-C: stop it                         quit: end gdb and the machine"),
+    msg("hbreak NAME: a hardware breakpoint      serial: the serial output"),
+    msg("Ctrl-C: interrupt it                    quit: end gdb and the machine"),
 )
 
 

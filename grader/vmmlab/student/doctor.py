@@ -21,7 +21,7 @@ _TIMEOUT_S: Final = 20.0
 
 OPTIONAL: Final = {
     "bwrap": msg("without it only your own work is graded"),
-    "clang": msg("the second compiler of the kit's own tests"),
+    "clang": msg("the second compiler, for the kit's own tests"),
     "gdb": msg("for vmmlab run --gdb"),
     "grub-mkrescue": msg("for vmmlab iso"),
     "grub-i386-pc": msg("for vmmlab iso"),
@@ -133,7 +133,7 @@ def _qemu() -> Item:
     return Item(
         name,
         True,
-        msg("{number}, untried: this kit was tried with {known}", number=number, known=known),
+        msg("{number}, not tested: this kit is tested with {known}", number=number, known=known),
     )
 
 
@@ -142,7 +142,7 @@ def _rom() -> Item:
     try:
         said = _ask([str(versions.qemu_path()), "-L", "help"])
     except InfraError:
-        return _missing(name, msg("no QEMU to ask"))
+        return _missing(name, msg("there is no QEMU to ask"))
     for folder in (said or "").splitlines():
         if (Path(folder) / name).is_file():
             return Item(name, True, folder)

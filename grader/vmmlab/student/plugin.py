@@ -133,7 +133,7 @@ class WorkspacePlugin:
         say = self.say = translate.Reader(language)
         if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
             raise pytest.UsageError(
-                say(msg("the labs boot in parallel by themselves: run pytest without -n"))
+                say(msg("the labs already boot in parallel: run pytest without -n"))
             )
         try:
             here = workspace.require(self.root)
@@ -147,7 +147,7 @@ class WorkspacePlugin:
             raise pytest.UsageError(
                 say(
                     msg(
-                        "there is no architecture {arch!r} here: --arch is one of {arches}",
+                        "there is no architecture {arch!r}: --arch is one of {arches}",
                         arch=self.arch,
                         arches=", ".join(ARCHES),
                     )

@@ -74,7 +74,7 @@ def run(
         raise UsageError(
             msg("KVM cannot be used here."),
             expected=msg("/dev/kvm, readable and writable for you"),
-            next_step=msg("leave --accel out: TCG needs nothing"),
+            next_step=msg("leave --accel out: TCG needs no device"),
         )
     if gdb:
         return boot_under_gdb(elf, image.symbols, spec, what, sandbox, root, say or Reader())
@@ -130,7 +130,7 @@ def _on_terminal(spec: MachineSpec, what: Boot, sandbox: Sandbox, say: Reader) -
     machine = msg(
         "{lab} on {cpus} CPUs, {firmware}", lab=what.lab, cpus=spec.cpus, firmware=spec.firmware
     )
-    tell(say(msg("{machine}; Ctrl-A X leaves, Ctrl-A H helps", machine=machine)))
+    tell(say(msg("{machine}; Ctrl-A X quits, Ctrl-A H shows help", machine=machine)))
     argv = [*qemu_argv(spec, what.accel), "-serial", "mon:stdio"]
     with terminal_kept():
         process = subprocess.Popen(

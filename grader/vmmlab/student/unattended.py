@@ -99,7 +99,7 @@ async def _boot(spec: MachineSpec, sandbox: Sandbox, timeout_s: float, say: Read
             if (now := machine.serial()) != text:
                 text, printed_at = now, time.monotonic()
             elif _AT_TODO.search(text) and time.monotonic() - printed_at > _QUIET_S:
-                ending, code = msg("a CPU has stopped at a TODO, and the others wait"), 0
+                ending, code = msg("a CPU has stopped at a TODO, and the others wait for it"), 0
                 break
         text = machine.serial()
     sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")

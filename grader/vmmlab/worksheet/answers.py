@@ -98,7 +98,7 @@ class Check:
             and length in (None, len(answer))
         )
         wanted = (
-            msg("a list") if length is None else msg("a list of {length} things", length=length)
+            msg("a list") if length is None else msg("a list of {length} entries", length=length)
         )
         self._form(
             name,
@@ -134,7 +134,7 @@ class Check:
         else:
             if all(self._formed):
                 right = self._say(
-                    msg("The form is right. Whether the answer is, grading will tell.")
+                    msg("The form is right. Grading decides whether the answer is right.")
                 )
                 sys.stdout.write(f"{right}\n")
             share = self._maximum * sum(self._formed) / max(len(self._formed), 1)

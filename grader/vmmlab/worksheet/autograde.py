@@ -70,7 +70,7 @@ def refuse_links(folder: Path) -> None:
                     "{parent} is a link or a special file.",
                     parent=path.relative_to(folder.parent.parent),
                 ),
-                expected=msg("the worksheet itself"),
+                expected=msg("the worksheet itself, as a regular file"),
                 next_step=msg("ask the student for it, or remove the link"),
             )
 

@@ -74,7 +74,7 @@ def boot_lab(
     """
     say = _reader(reader)
     if not 1 <= cpus <= 16:
-        problem = say(msg("It can have 1 to 16 CPUs, not {cpus}.", cpus=cpus))
+        problem = say(msg("The number of CPUs must be 1 to 16, not {cpus}.", cpus=cpus))
         return BootReport(lab, None, problem, reader)
     try:
         seen, folder = _observe(lab, Path(workspace).expanduser(), cpus, seed)
@@ -98,9 +98,9 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> tuple[Observation,
 
     if workspace_folder(folder.resolve()) is None:
         raise UsageError(
-            msg("{folder} is no workspace.", folder=folder),
-            expected=msg("the folder that `vmmlab new` made"),
-            next_step=msg("write its name into `workspace` above; or go on without a boot"),
+            msg("{folder} is not a workspace.", folder=folder),
+            expected=msg("the folder that `vmmlab new` created"),
+            next_step=msg("assign its name to `workspace` above; or continue without a boot"),
         )
     here = workspace.require(folder)
     require(("qemu-system-x86_64", "gcc", "ld", "objcopy"))
@@ -129,7 +129,7 @@ def _lines(lab: str, seen: Observation, say: Reader) -> list[str]:
     code = seen.physical_0.during
     if code:
         lines.append(
-            say(msg("physical 0, when the APs were called: {value}", value=code[:5].hex(" ")))
+            say(msg("physical 0, when the APs were started: {value}", value=code[:5].hex(" ")))
         )
     if seen.icr:
         lines.append(say(msg("messages to other CPUs, with milliseconds since the first:")))
@@ -138,7 +138,7 @@ def _lines(lab: str, seen: Observation, say: Reader) -> list[str]:
     for cpu in seen.cpus:
         lines += _of_cpu(cpu, say)
     if seen.serial.strip():
-        lines.append(say(msg("what it printed (this proves nothing):")))
+        lines.append(say(msg("what it printed (this is not evidence):")))
         lines += [f"  {line}" for line in seen.serial.strip().splitlines()[-_SHOWN_SERIAL:]]
     return lines
 
@@ -146,8 +146,8 @@ def _lines(lab: str, seen: Observation, say: Reader) -> list[str]:
 _ENDINGS = {
     "complete": msg("all CPUs came to rest"),
     "shutdown": msg("a CPU reset the machine (triple fault)"),
-    "quiet": msg("it had not come to an end when the time was over"),
-    "shown": msg("stopped when enough had been seen"),
+    "quiet": msg("it had not finished when the time was up"),
+    "shown": msg("the grader stopped it after it had recorded enough"),
     "timeout": msg("it was ended after its time limit"),
     "lost": msg("QEMU was lost"),
 }

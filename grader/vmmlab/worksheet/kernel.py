@@ -214,7 +214,7 @@ class Kernel:
                     return msg("the kernel has ended")
                 continue
             except Exception:  # whatever a kernel can send instead of a message
-                return msg("the kernel has sent what is no message")
+                return msg("the kernel has sent something that is not a message")
             if one is not None and kept < MOST_TEXT:
                 kept += len(str(one))
                 _add(outputs, one)

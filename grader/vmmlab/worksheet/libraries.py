@@ -27,7 +27,7 @@ def imported(module: str, package: str) -> Any:
     except ImportError:
         raise WorksheetError(
             msg(
-                "{package} is not installed, or there is none for this kind of machine.",
+                "{package} is not installed, or is not available for this kind of machine.",
                 package=package,
             ),
             next_step="python -m pip install 'vmmlab[worksheets]'",

@@ -63,7 +63,7 @@ def race(
                 return _way_to(after, came_from)
             if len(came_from) > _MOST_STATES:
                 raise WorksheetError(
-                    msg("there are too many orders to try."),
+                    msg("there are too many schedules to explore."),
                     expected=msg("a short loop that takes a lock"),
                 )
             waiting.append(after)

@@ -69,7 +69,7 @@ def build(text: str, name: str = "worksheet.py", translated: str | None = None) 
         digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
         cell.id = meta["grade_id"] if meta else f"text-{digest}"
         if cell.id in seen:
-            raise CourseError(msg("{name}: two cells are called {id}.", name=name, id=cell.id))
+            raise CourseError(msg("{name}: two cells have the id {id}.", name=name, id=cell.id))
         seen.add(cell.id)
     notebook.metadata = node(
         {
@@ -88,7 +88,7 @@ def _translate(notebook: Any, translated: Any, name: str) -> None:
         cell.cell_type != "markdown" for cell in translated.cells
     ):
         raise CourseError(
-            msg("{name}: its translation has other cells.", name=name),
+            msg("{name}: the cells of its translation differ.", name=name),
             expected=msg("{own} text cells, with the same headings, and no others", own=len(own)),
             found=msg("{cells} cells", cells=len(translated.cells)),
         )

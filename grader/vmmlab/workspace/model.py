@@ -87,7 +87,7 @@ def require(start: Path) -> Workspace:
     raise UsageError(
         msg("{directory} is not in a workspace.", directory=start),
         expected=msg("a folder with {workspace_file}", workspace_file=WORKSPACE_FILE),
-        next_step=msg("make one with vmmlab new DIR, or go into yours"),
+        next_step=msg("create one with vmmlab new DIR, or change to yours"),
     )
 
 
@@ -115,10 +115,10 @@ def read(root: Path) -> Workspace:
         data = tomllib.loads(text_of(root))
         if data["schema"] != SCHEMA:
             raise UsageError(
-                msg("{path} is of another version.", path=path),
+                msg("{path} has another version.", path=path),
                 expected=f"schema = {SCHEMA}",
                 found=f"schema = {data['schema']!r}",
-                next_step=msg("use the vmmlab that made this workspace, or make a new one"),
+                next_step=msg("use the vmmlab that created this workspace, or create a new one"),
             )
         numbers = data["cohort"]
         return Workspace(
@@ -143,7 +143,7 @@ def read(root: Path) -> Workspace:
         msg("{path} cannot be read.", path=path),
         expected=msg("the file as vmmlab wrote it"),
         found=found,
-        next_step=msg("put it back; or make a new workspace and copy your labs' files into it"),
+        next_step=msg("restore it; or create a new workspace and copy your labs' files into it"),
     )
 
 

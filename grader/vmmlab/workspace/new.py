@@ -56,7 +56,7 @@ class Answers:
             or len(self.student) > _MAX_STUDENT
         ):
             raise UsageError(
-                msg("this cannot be a student's name."),
+                msg("this is not a valid name of a student."),
                 expected=msg(
                     "one line of text without braces, at most {max_student} characters",
                     max_student=_MAX_STUDENT,
@@ -105,7 +105,7 @@ def new(
             raise InfraError(
                 msg("the workspace could not be written to {dest}.", dest=dest),
                 found=error.strerror or str(error),
-                next_step=msg("nothing was left behind; mend this and try again"),
+                next_step=msg("nothing was left behind; fix this and try again"),
             ) from error
         raise
     shutil.rmtree(scratch, ignore_errors=True)
@@ -231,7 +231,7 @@ def _is_empty_folder(dest: Path) -> bool:
     except FileNotFoundError:
         if dest.is_symlink():
             raise UsageError(
-                msg("{dest} is a link that leads nowhere.", dest=dest),
+                msg("{dest} is a link that points nowhere.", dest=dest),
                 next_step=msg("remove it, or choose another"),
             ) from None
         return False
@@ -244,7 +244,7 @@ def _is_empty_folder(dest: Path) -> bool:
     if names:
         again = WORKSPACE_FILE in names
         raise UsageError(
-            msg("{dest} is a workspace already; nothing was changed.", dest=dest)
+            msg("{dest} is already a workspace; nothing was changed.", dest=dest)
             if again
             else msg("{dest} is not empty; nothing was changed.", dest=dest),
             expected=msg("a folder that does not exist yet, or an empty one"),
@@ -266,7 +266,7 @@ def _make_parents(parent: Path) -> list[Path]:
                 with suppress(OSError):
                     one.rmdir()
             raise UsageError(
-                msg("{folder} cannot be made.", folder=folder), found=os_reason(error)
+                msg("{folder} cannot be created.", folder=folder), found=os_reason(error)
             ) from None
         made.append(folder)
     return made

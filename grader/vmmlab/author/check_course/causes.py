@@ -35,8 +35,8 @@ def in_mutants_and_hints(course: Course, lab: Lab) -> Iterator[Forgotten]:
             yield Forgotten(
                 file,
                 0,
-                msg("no mutant is to be caught by {check_id}", check_id=check_id),
-                msg("add a wrong solution that this check must catch"),
+                msg("no mutant must be caught by {check_id}", check_id=check_id),
+                msg("add a known-wrong solution that this check must catch"),
             )
     for one in known:
         wanted.setdefault(one.cause, one.source)
@@ -68,6 +68,6 @@ def _hints(course: Course, lab: Lab, wanted: Mapping[str, Text]) -> Iterator[For
             yield Forgotten(
                 file,
                 0,
-                msg("no hint for the cause {cause} (from {by})", cause=cause, by=by),
+                msg("no hints for the cause {cause} (used by {by})", cause=cause, by=by),
                 msg("add a list of hints"),
             )

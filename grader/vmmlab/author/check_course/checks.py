@@ -22,7 +22,7 @@ def in_checks(course: Course, lab: Lab) -> Iterator[Forgotten]:
         declared = declared_checks(path)
     except SyntaxError as error:
         yield Forgotten(
-            file, error.lineno or 0, msg("not Python: {error}", error=error.msg), msg("mend it")
+            file, error.lineno or 0, msg("invalid Python: {error}", error=error.msg), msg("fix it")
         )
         return
     hidden: dict[str, tuple[str, int]] = {}
@@ -63,7 +63,7 @@ def _not_defined(lab: Lab, file: str, defined: Collection[str]) -> Iterator[Forg
                 COURSE_FILE,
                 lab.check_lines[check_id],
                 msg("no test defines {check_id}", check_id=check_id),
-                msg("write it in {place}, or take this line out", place=place),
+                msg("write it in {place}, or remove this line", place=place),
             )
 
 
@@ -75,10 +75,10 @@ def _steps_without_points(lab: Lab) -> Iterator[Forgotten]:
                 yield Forgotten(
                     COURSE_FILE,
                     lab.line,
-                    msg("no check earns anything for the step {step}", step=step.id)
+                    msg("no check gives points for the step {step}", step=step.id)
                     if arch == ARCHES[0]
                     else msg(
-                        "no {arch} check earns anything for the step {step}",
+                        "no {arch} check gives points for the step {step}",
                         arch=arch,
                         step=step.id,
                     ),

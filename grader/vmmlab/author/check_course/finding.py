@@ -61,7 +61,7 @@ def of_error(error: VmmlabError, file: str) -> Forgotten:
         file,
         int(place[1]) if place else 0,
         error.message,
-        error.next_step or msg("mend it"),
+        error.next_step or msg("fix it"),
         expected=error.expected,
         found=error.found,
         place=place[0] if place else "",

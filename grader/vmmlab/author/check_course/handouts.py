@@ -44,7 +44,7 @@ def in_handouts(course: Course, lab: Lab) -> Iterator[Forgotten]:
         yield Forgotten(
             f"labs/{lab.name}/README.ja.md",
             0,
-            msg("its headings are not those of README.md"),
+            msg("its headings differ from those of README.md"),
             msg("give both the same sections in the same order"),
         )
 
@@ -70,12 +70,12 @@ def _rows(lab: Lab, file: str, lines: Sequence[str]) -> Iterator[Forgotten]:
                 file,
                 told[check_id][1],
                 msg(
-                    "{check_id} has {told} points here and {points} in course.yml",
+                    "{check_id} has {told} points here, but {points} in course.yml",
                     check_id=check_id,
                     told=told[check_id][0],
                     points=check.points,
                 ),
-                msg("make both the same"),
+                msg("make the two equal"),
             )
     for check_id, (_, number) in told.items():
         if check_id not in checks:
@@ -83,7 +83,7 @@ def _rows(lab: Lab, file: str, lines: Sequence[str]) -> Iterator[Forgotten]:
                 file,
                 number,
                 msg("course.yml has no check {check_id}", check_id=check_id),
-                msg("take the row out, or add it"),
+                msg("remove the row, or add the check"),
             )
 
 

@@ -41,7 +41,10 @@ def _japanese_comments(course: Course, lab: Lab, name: str) -> Iterator[Forgotte
     folder = course.reference_dir / lab.name
     if not (course.root / file).is_file():
         yield Forgotten(
-            file, 0, msg("no Japanese for the comments of {name}", name=name), msg("translate them")
+            file,
+            0,
+            msg("the comments of {name} are not translated into Japanese", name=name),
+            msg("translate them"),
         )
         return
     try:

@@ -45,8 +45,8 @@ def in_reference(course: Course, lab: Lab) -> Iterator[Forgotten]:
                 yield Forgotten(
                     file,
                     0,
-                    msg("{symbol} is nowhere in it", symbol=symbol),
-                    msg("define it, as course.yml promises"),
+                    msg("{symbol} is not defined in it", symbol=symbol),
+                    msg("define it, as course.yml says"),
                 )
     for step in lab.steps:
         if whole and step.id not in marked:

@@ -69,7 +69,9 @@ def replaced(text: str, edit: Edit, *, who: str = "") -> str:
     lines = text.split("\n")
     begin, end = part(text, edit, who=who)
     if _squeezed(lines[begin:end]) == _squeezed(edit.code.split("\n")):
-        raise DoesNotApply(msg("{who}: it changes nothing in {edit}.", who=who, edit=edit.title))
+        raise DoesNotApply(
+            msg("{who}: this replacement changes nothing: {edit}.", who=who, edit=edit.title)
+        )
     return "\n".join([*lines[:begin], *edit.code.rstrip("\n").split("\n"), *lines[end:]])
 
 
@@ -87,7 +89,7 @@ def part(text: str, edit: Edit, *, who: str = "") -> tuple[int, int]:
     found = _PARTS[edit.kind](text.split("\n"), text, edit)
     if found is None:
         raise DoesNotApply(
-            msg("{who}: there is no such part any more: {edit}.", who=who, edit=edit.title)
+            msg("{who}: the part to replace no longer exists: {edit}.", who=who, edit=edit.title)
         )
     return found
 

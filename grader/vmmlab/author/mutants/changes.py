@@ -67,7 +67,7 @@ def changes(one: Instruction, assemble: Callable[[str, Bits, int], bytes | None]
         return []
     made = decoded(one.code, one.address, one.bits)
     found: list[Change] = [
-        Change(one, msg("left out"), _NOP * len(one.code), "nop", drops=bool(one.relocations))
+        Change(one, msg("removed"), _NOP * len(one.code), "nop", drops=bool(one.relocations))
     ]
     for kind, code in _by_bytes(made, one.code):
         now = decoded(code, one.address, one.bits)
@@ -101,13 +101,9 @@ def _by_bytes(made: Any, code: bytes) -> Iterator[tuple[Text, bytes]]:
             break
     if x86.X86_PREFIX_LOCK in made.prefix:
         at = code.index(0xF0)
-        yield msg("lock dropped"), _NOP + code[:at] + code[at + 1 :]
+        yield msg("lock prefix removed"), _NOP + code[:at] + code[at + 1 :]
     if code[0] in (0xE8, 0xE9) and made.mnemonic in ("call", "jmp"):
-        kind = (
-            msg("jumps in place of calling")
-            if code[0] == 0xE8
-            else msg("calls in place of jumping")
-        )
+        kind = msg("jmp instead of call") if code[0] == 0xE8 else msg("call instead of jmp")
         yield kind, bytes([code[0] ^ 1]) + code[1:]
 
 
@@ -134,23 +130,26 @@ def _by_text(made: Any) -> Iterator[tuple[Text, str]]:
                 if other == "r8d" or other == "r8":
                     other = group[0]
                 text = f"{name} {word.sub(other, operands, count=1)}"
-                yield msg("{other} in place of {register}", other=other, register=register), text
+                yield msg("{other} instead of {register}", other=other, register=register), text
     for op in made.operands:
         if op.type == x86.X86_OP_IMM:
             old = operands.rsplit(", ", 1)
             for new in (op.imm + 1, op.imm - 1, 0 if op.imm else 2):
                 if len(old) == 2 and new >= 0:
-                    yield msg("another number"), f"{name} {old[0]}, {new:#x}"
+                    yield msg("another constant"), f"{name} {old[0]}, {new:#x}"
                 elif len(old) == 1 and new >= 0:
-                    yield msg("another number"), f"{name} {new:#x}"
+                    yield msg("another constant"), f"{name} {new:#x}"
         if op.type == x86.X86_OP_MEM and op.mem.disp and op.mem.base:
             for new in (op.mem.disp + op.size, op.mem.disp - op.size):
                 shown, wanted = f"{op.mem.disp:#x}]", f"{new:#x}]"
                 if shown in operands and new > 0:
-                    yield msg("another place"), f"{name} {operands.replace(shown, wanted, 1)}"
+                    yield (
+                        msg("another memory operand"),
+                        f"{name} {operands.replace(shown, wanted, 1)}",
+                    )
     two = operands.split(", ")
     if len(two) == 2 and two[0] != two[1] and not name.startswith(("test", "xchg", "lea")):
-        yield msg("operands exchanged"), f"{name} {two[1]}, {two[0]}"
+        yield msg("operands swapped"), f"{name} {two[1]}, {two[0]}"
 
 
 def keystone() -> Callable[[str, Bits, int], bytes | None]:
@@ -163,8 +162,8 @@ def keystone() -> Callable[[str, Bits, int], bytes | None]:
         ks = importlib.import_module("keystone")
     except ImportError:
         raise UsageError(
-            msg("keystone-engine is not installed, or there is none for this kind of machine."),
-            expected=msg("what changes instructions needs an assembler"),
+            msg("keystone-engine is not installed, or is not available for this kind of machine."),
+            expected=msg("an assembler, which changing instructions needs"),
             next_step="python -m pip install 'vmmlab[author]'",
         ) from None
     modes = {16: ks.KS_MODE_16, 32: ks.KS_MODE_32, 64: ks.KS_MODE_64}

@@ -43,7 +43,7 @@ def unseen(change: Change, all_of_it: Sequence[Instruction]) -> bool:
         all_of_it: the instructions of the object.
     """
     old = decoded(change.at.code, change.at.address, change.at.bits)
-    if change.kind == "operands exchanged" and old.mnemonic == "cmp":
+    if change.kind == "operands swapped" and old.mnemonic == "cmp":
         return _only_equality(change.at, all_of_it)
     effects = [_effect(old)]
     rest = change.code

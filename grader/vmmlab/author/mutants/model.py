@@ -162,16 +162,16 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
             raise _wrong(
                 file,
                 (*at, "id"),
-                msg("an id is {lab}.topic.name, not {entry}", lab=lab, entry=entry.id),
+                msg("an id of the form {lab}.topic.name, not {entry}", lab=lab, entry=entry.id),
             )
         if entry.id in taken:
-            raise _wrong(file, (*at, "id"), msg("{entry} is there twice", entry=entry.id))
+            raise _wrong(file, (*at, "id"), msg("{entry} is defined twice", entry=entry.id))
         taken.add(entry.id)
         if entry.arch not in ARCHES:
             raise _wrong(
                 file,
                 (*at, "arch"),
-                msg("an architecture is one of {arches}", arches=", ".join(ARCHES)),
+                msg("an architecture must be one of {arches}", arches=", ".join(ARCHES)),
             )
         if entry.check not in course.labs[lab].checks_of(entry.arch):
             missing = msg("{lab} has no check {check}", lab=lab, check=entry.check)
@@ -184,7 +184,7 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
                 )
             raise _wrong(file, (*at, "check"), missing)
         if not CAUSE.fullmatch(entry.cause):
-            raise _wrong(file, (*at, "cause"), msg("{cause!r} is no cause", cause=entry.cause))
+            raise _wrong(file, (*at, "cause"), msg("{cause!r} is not a cause", cause=entry.cause))
         edits = []
         for where, one in (((), entry), *((("also", n), e) for n, e in enumerate(entry.also))):
             try:
@@ -215,7 +215,7 @@ def _edit(course: Course, lab: str, entry: _EditEntry, file: str) -> Edit:
     }
     given = [(kind, name) for kind, name in named.items() if name is not None]
     if len(given) != 1:
-        raise ValueError(msg("say one of region, function, label: what is replaced"))
+        raise ValueError(msg("name what is replaced: one of region, function, label"))
     return Edit(where, given[0][0], given[0][1], entry.nth, entry.code)
 
 

@@ -215,9 +215,9 @@ def survivors(outcomes: Sequence[Outcome], say: Reader | None = None) -> list[st
         label("lab"),
         label("place"),
         label("instruction"),
-        label("made"),
-        msg("what it is"),
-        label("told"),
+        label("changed to"),
+        msg("change"),
+        label("result"),
     )
     rows = [tables.heads(head, say)]
     for one in outcomes:
@@ -231,7 +231,7 @@ def survivors(outcomes: Sequence[Outcome], say: Reader | None = None) -> list[st
     killed, wrong = endings.count("killed"), endings.count("error")
     never = sum(one.reached == "never executed" for one in outcomes)
     words: list[Text] = [
-        msg("{killed} of {count} changes noticed", killed=killed, count=len(outcomes))
+        msg("{killed} of {count} changes detected", killed=killed, count=len(outcomes))
     ]
     if never:
         words.append(msg("{never} in code that no boot executes", never=never))
@@ -246,6 +246,6 @@ def survivors(outcomes: Sequence[Outcome], say: Reader | None = None) -> list[st
 
 _TOLD: Final[dict[str, Text]] = {
     "never executed": msg("no boot executes it"),
-    "executed": msg("executed: does it make a difference?"),
+    "executed": msg("executed: does the change have any effect?"),
     "": "",
 }

@@ -95,7 +95,7 @@ def variants_table(results: Sequence[VariantResult], say: Reader = _ENGLISH) -> 
     return [
         *markdown(rows),
         "",
-        say(msg("{wrong} of {count} right solutions accused.", wrong=wrong, count=len(results))),
+        say(msg("{wrong} of {count} correct solutions rejected.", wrong=wrong, count=len(results))),
     ]
 
 
@@ -145,9 +145,9 @@ def _between(text: str, name: str, lines: Sequence[str]) -> str:
     _, ends, after = rest.partition(end)
     if not (found and ends):
         raise UsageError(
-            msg("the page has no place for the table."),
+            msg("the page has no marks for the table."),
             expected=msg("{begin} and, below it, {end}", begin=begin, end=end),
-            next_step=msg("Put both lines where the table is to stand."),
+            next_step=msg("Put both lines where the table is to be written."),
         )
     body = "\n".join(lines).strip("\n")
     return f"{before}{begin}\n\n{body}\n\n{end}{after}"

@@ -61,7 +61,11 @@ def _arches(folder: Path) -> tuple[str, ...]:
     found = tuple(path.read_text(encoding="utf-8").split())
     if not found or not set(found) <= set(ARCHES):
         raise CourseError(
-            msg("{path}:1: one of {arches} a line.", path=shown(path), arches=", ".join(ARCHES))
+            msg(
+                "{path}:1: each line must be one of {arches}.",
+                path=shown(path),
+                arches=", ".join(ARCHES),
+            )
         )
     return found
 
@@ -103,7 +107,11 @@ def variant_files(course: Course, variant: Variant) -> dict[str, bytes]:
             )
         if content == files[path]:
             raise CourseError(
-                msg("{folder}: {path} is the reference's.", folder=shown(variant.folder), path=path)
+                msg(
+                    "{folder}: {path} is identical to the reference's file.",
+                    folder=shown(variant.folder),
+                    path=path,
+                )
             )
     return files | own
 

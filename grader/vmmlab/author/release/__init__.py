@@ -71,10 +71,10 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released
     if not course.reference_dir.is_dir():
         raise UsageError(
             msg(
-                "{root} has no reference solutions to make starters and stand-ins of.",
+                "{root} has no reference solutions to make starters and prebuilt objects from.",
                 root=course.root,
             ),
-            expected=msg("the whole kit; this may be a release already"),
+            expected=msg("the whole kit; this may already be a release"),
         )
     dest = dest.expanduser().absolute()
     _must_be_free(dest)
@@ -99,7 +99,7 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released
         raise InfraError(
             msg("the release could not be written to {dest}.", dest=dest),
             found=error.strerror or str(error),
-            next_step=msg("nothing was left behind; mend this and try again"),
+            next_step=msg("nothing was left behind; fix this and try again"),
         ) from error
     return Released(dest, count, notes)
 
@@ -165,7 +165,7 @@ def _copy_kit(course: Course, made: Path) -> Iterator[Text]:
             shutil.copy(path, made / "docs" / path.name)
     kit = _PACKAGE.parents[1]
     if not (kit / "grader" / "setup.sh").is_file():
-        yield msg("vmmlab itself is not in it: students install it by themselves")
+        yield msg("the release does not include vmmlab itself: students install it separately")
         return
     _copy_tree(_PACKAGE, made / "grader" / "vmmlab")
     for name in _OF_THE_KIT:

@@ -49,7 +49,7 @@ def course_text(course: Course, cohort: str) -> str:
             if any(check in line for check in lab.hidden):
                 raise _not_to_be_cut(msg("a hidden check is named in {line!r}", line=line.strip()))
     if not _same_but_for_hidden(made, file.data, cohort):
-        raise _not_to_be_cut(msg("without these lines it would say something else"))
+        raise _not_to_be_cut(msg("without these lines the file would have another meaning"))
     return made
 
 
@@ -57,7 +57,7 @@ def _not_to_be_cut(found: Text) -> CourseError:
     return CourseError(
         msg("{course_file}: the hidden checks cannot be left out.", course_file=COURSE_FILE),
         expected=msg(
-            "their ids below the key `{hidden}` of their lab only, on lines of its own",
+            "their ids only below the key `{hidden}` of their lab, each on lines of its own",
             hidden=HIDDEN_TOPIC,
         ),
         found=found,

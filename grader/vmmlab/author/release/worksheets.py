@@ -25,13 +25,15 @@ def worksheets(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[T
     if not sources:
         return
     if len(cohorts) > 1:
-        yield msg("no worksheets: their numbers are one cohort's, and this release is for several")
+        yield msg(
+            "no worksheets: their numbers depend on the cohort, and this release is for several"
+        )
         return
     try:
         strip = _stripper(cohorts[0])
     except ImportError as error:
         yield msg(
-            "no worksheets: nbgrader is not here ({error}); {nbgrader_at_least}",
+            "no worksheets: nbgrader is not available ({error}); {nbgrader_at_least}",
             error=str(error),
             nbgrader_at_least=_NBGRADER_AT_LEAST,
         )

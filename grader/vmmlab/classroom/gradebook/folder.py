@@ -32,7 +32,7 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
         raise UsageError(
             msg("{folder} is not a course folder of nbgrader.", folder=folder),
             expected=msg("{signs} or {last} in it", signs=", ".join(_SIGNS[:-1]), last=_SIGNS[-1]),
-            next_step=msg("give --nbgrader the folder; nbgrader quickstart makes one"),
+            next_step=msg("name that folder with --nbgrader; nbgrader quickstart creates one"),
         )
     app = NbGrader()
     app.load_cwd_config = False

@@ -31,8 +31,8 @@ _WORDS: Final = {
     "infra-error": label("not judged"),
 }
 _NOT_JUDGED: Final = msg(
-    "The grader could not judge this, and that is not your fault. It does not count "
-    "as 0: a person looks at it."
+    "The grader could not judge this, and that is not your fault. It does not count as 0: "
+    "a person will look at it."
 )
 
 
@@ -105,7 +105,9 @@ def from_report(report: Report, lab: Lab, say: Reader | None = None) -> tuple[Ma
                 lab=report.lab,
                 twice=twice[0],
             ),
-            next_step=msg("rename one in course.yml: in a grade cell a dot becomes a hyphen"),
+            next_step=msg(
+                "rename one in course.yml: in the name of a grade cell a dot becomes a hyphen"
+            ),
         )
     return tuple(marks)
 
@@ -129,14 +131,12 @@ def _must_be_a_grade(report: Report) -> None:
     if report.mode != "standalone":
         raise UsageError(
             msg("a report of mode {mode!r} is not a grade.", mode=report.mode),
-            expected=msg(
-                "mode standalone: the student's lab with ready-made objects for the others"
-            ),
+            expected=msg("mode standalone: the student's lab with prebuilt objects for the others"),
             next_step=msg("grade the student's submission with vmmlab grade"),
         )
     if report.partial_run:
         raise UsageError(
-            msg("only some of the checks ran: this is not a grade."),
+            msg("only some of the checks ran, so this is not a grade."),
             next_step=msg("grade it again without -k"),
         )
 
@@ -243,7 +243,7 @@ def _comment(check: CheckReport, report: Report, say: Reader) -> str:
     if check.outcome == "build-error":
         errors = [one for one in report.build.diagnostics if one.severity == "error"]
         said = f" {_diagnostic(errors[0], say)}" if errors else ""
-        return say(msg("The code does not build, so nothing could be tried.")) + said
+        return say(msg("The code does not compile, so nothing could be graded.")) + said
     said = say(check.next or check.reason)
     said = said or "; ".join(say(case.message) for case in check.cases if case.message)
     colon = say.label(": ")
@@ -317,7 +317,7 @@ def _hidden_mark(lab: str, hidden: list[CheckReport], say: Reader) -> Mark:
     return Mark(
         cell=hidden_cell(lab),
         check="",
-        title=say(msg("Hidden checks: what they try is not shown.")),
+        title=say(msg("Hidden checks: the report does not show what they test.")),
         score=total,
         max=most,
         word=say.label("hidden") if judged else unknown,

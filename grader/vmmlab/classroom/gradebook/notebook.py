@@ -55,7 +55,7 @@ def text(
     parts = [_nb.v4.new_markdown_cell("\n".join(head), id="head", metadata=_fixed())]
     if compiler:
         parts.append(
-            _code("compiler", f"# {say(msg('What the compiler said'))}", compiler, _fixed())
+            _code("compiler", f"# {say(msg('Messages of the compiler'))}", compiler, _fixed())
         )
     for number, mark in enumerate(marks, start=1):
         source = _wrapped(mark.title) or [""]

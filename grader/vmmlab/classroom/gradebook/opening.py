@@ -136,7 +136,7 @@ def _explained(place: str) -> Iterator[None]:
         locked = "locked" in said
         raise InfraError(
             msg("{place}: the gradebook cannot be used: {said}.", place=place, said=said),
-            next_step=msg("somebody is writing to it: run this again")
+            next_step=msg("another program is writing to it: run this again")
             if locked
             else msg("after an update of nbgrader: make a copy, then run nbgrader db upgrade"),
         ) from error

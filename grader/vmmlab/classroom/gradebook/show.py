@@ -77,7 +77,7 @@ def _lines(result: Result, say: Reader) -> Iterator[Text]:
         few = say.label(", ").join(who[:_NAMED])
         if len(who) > _NAMED:
             few = say(msg("{few} and {count} other students", few=few, count=len(who) - _NAMED))
-        why = say(msg("what the checks are worth has changed, and not yet for {few}", few=few))
+        why = say(msg("the points of the checks have changed, but not yet for {few}", few=few))
         yield Text.assemble((say(msg("grade again")), "bold yellow"), clean(f"  {lab}{colon}{why}"))
     if result.awkward:
         few = say.label(", ").join(result.awkward[:_NAMED])
@@ -124,13 +124,13 @@ def _by_hand(synced: Sequence[Synced], say: Reader) -> Iterator[Text]:
         trouble = {mark.cell: mark.trouble for mark in one.marks}
         for cell in one.changes.unjudged:
             yield Text.assemble(
-                (say(msg("needs a mark by hand")), "bold magenta"),
+                (say(msg("needs to be graded by hand")), "bold magenta"),
                 clean(f"  {one.student}  {cell}{colon}{say(trouble[cell])}"),
             )
         for cell in one.changes.review:
-            why = say(msg("a score by hand, and the grader's has changed"))
+            why = say(msg("a person has given the score, and the grader's score has changed"))
             yield Text.assemble(
-                (say(msg("look again")), "bold yellow"),
+                (say(msg("check it again")), "bold yellow"),
                 clean(f"  {one.student}  {cell}{colon}{why}"),
             )
 

@@ -131,7 +131,7 @@ def read_roster(path: Path) -> Mapping[str, Entry]:
             if entry.id in entries:
                 raise UsageError(
                     msg(
-                        "{path}:{line_num}: {entry} is there twice.",
+                        "{path}:{line_num}: {entry} appears twice.",
                         path=path,
                         line_num=reader.line_num,
                         entry=entry.id,
@@ -191,8 +191,8 @@ def _entry(row: Mapping[str | None, str | None], place: str) -> Entry:
 
     if row.get(None) is not None:
         raise UsageError(
-            msg("{place}: more fields than the first line names.", place=place),
-            next_step=msg("put a name that has a comma in double quotes"),
+            msg("{place}: more fields than the first line has.", place=place),
+            next_step=msg("quote a name that contains a comma"),
         )
     student = value("id")
     if not valid_id(student):

@@ -166,7 +166,7 @@ def _read(source: ReportFile) -> Report:
     if source.lab and source.lab != report.lab:
         raise UsageError(
             msg(
-                "{path}: the file is called {name} and holds another lab's report.",
+                "{path}: the file is named {name} but contains another lab's report.",
                 path=source.path,
                 name=source.path.name,
             ),
@@ -254,7 +254,7 @@ def _must_count(
     if source in rivals:
         raise UsageError(
             msg(
-                "{entry} has another report on {lab}: which one counts?",
+                "there is a second report on {lab} in {entry}: which one counts?",
                 entry=entry.id,
                 lab=report.lab,
             ),
@@ -265,7 +265,7 @@ def _must_count(
     if report.cohort != cohort:
         raise UsageError(
             msg(
-                "the report was made with the numbers of another cohort than {entry}'s.",
+                "the report was made with the numbers of another cohort than that of {entry}.",
                 entry=entry.id,
             ),
             expected=cohort,
@@ -277,12 +277,12 @@ def _must_count(
 def _who(source: ReportFile, known: frozenset[str], options: Options) -> Entry:
     if not source.student:
         raise UsageError(
-            msg("whose report is this? Nothing says so."),
+            msg("the report does not say which student it belongs to."),
             expected=msg("STUDENT/labN.json, or --student ID"),
         )
     if not students.valid_id(source.student):
         raise UsageError(
-            msg("the folder {student!r} cannot be a student's id.", student=source.student),
+            msg("the folder's name {student!r} cannot be a student's id.", student=source.student),
             expected=msg("letters, digits and . _ @ -, beginning with a letter or a digit"),
             next_step=msg("name the student with --student ID"),
         )
@@ -296,7 +296,7 @@ def _who(source: ReportFile, known: frozenset[str], options: Options) -> Entry:
         )
     if source.student not in known and not options.create_students:
         raise UsageError(
-            msg("the gradebook knows no student {student}.", student=source.student),
+            msg("the gradebook has no student {student}.", student=source.student),
             next_step=msg("give --roster FILE, or --create-students if the folder's name is right"),
         )
     return Entry(source.student)
@@ -313,9 +313,7 @@ def _facts(report: Report, handed_in: datetime | None, say: Reader) -> Mapping[s
         for name, version in report.versions.items()
         if name in ("vmmlab", "qemu", "gcc")
     )
-    facts[label("Scores")] = say(
-        msg("a score that a person has entered counts in place of the grader's")
-    )
+    facts[label("Scores")] = say(msg("a score that a person has entered replaces the grader's"))
     return {say.label(key): value for key, value in facts.items() if value}
 
 

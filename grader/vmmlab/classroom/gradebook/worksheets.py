@@ -92,7 +92,7 @@ def grade(
     except NbGraderException as error:
         if not converter.seen:
             raise UsageError(
-                msg("nobody has handed in {assignment}.", assignment=assignment),
+                msg("no student has submitted {assignment}.", assignment=assignment),
                 expected=msg(
                     "submitted/{value}/{assignment}/worksheet.ipynb",
                     value=student or "STUDENT",
@@ -112,7 +112,7 @@ def lines(lab: str, graded: Sequence[Graded], say: Reader = _ENGLISH) -> Iterato
                 f"\n    {say(line)}" for line in rest
             )
         elif one.points is None:
-            said = say(msg("graded before; --force grades it again"))
+            said = say(msg("already graded; --force grades it again"))
         else:
             said = say(msg("{points:g}/{most:g} points", points=one.points, most=one.most))
             if one.by_hand:
@@ -163,7 +163,7 @@ def _app(
     if not is_course_folder(folder):
         raise UsageError(
             msg("{folder} is not a course folder of nbgrader.", folder=folder),
-            next_step=msg("give --nbgrader the folder; nbgrader quickstart makes one"),
+            next_step=msg("name that folder with --nbgrader; nbgrader quickstart creates one"),
         )
     words = [assignment, f"--Application.log_level={_QUIET}"]
     words += [f"--student={student}"] if student else []
@@ -193,7 +193,7 @@ def _look_at(app: Any, folder: Path, assignment: str) -> None:
         if root.is_relative_to(path):
             raise UsageError(
                 msg(
-                    "{folder} lies in {path}, which every kernel may read.",
+                    "{folder} is in {path}, which every kernel may read.",
                     folder=folder,
                     path=path,
                 ),
@@ -202,7 +202,7 @@ def _look_at(app: Any, folder: Path, assignment: str) -> None:
     url = make_url(app.coursedir.db_url)
     sqlite = url.get_backend_name() == "sqlite"
     missing = UsageError(
-        msg("the gradebook does not know {assignment}.", assignment=assignment),
+        msg("the gradebook has no assignment {assignment}.", assignment=assignment),
         next_step=msg(
             "run `nbgrader generate_assignment {assignment}` first", assignment=assignment
         ),

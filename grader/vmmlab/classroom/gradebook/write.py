@@ -114,7 +114,7 @@ def _lesson(
     if others:
         raise UsageError(
             msg(
-                "the assignment {assignment} has notebooks of somebody else's.",
+                "the assignment {assignment} has notebooks that are not worksheets of this lab.",
                 assignment=lesson.assignment,
             ),
             expected=msg("only the notebook {notebook}", notebook=lesson.notebook),
@@ -132,11 +132,11 @@ def _lesson(
     if not drop_removed:
         raise UsageError(
             msg(
-                "the gradebook has marks for checks that {notebook} no longer has.",
+                "the gradebook has points for checks that {notebook} no longer has.",
                 notebook=lesson.notebook,
             ),
             found=names,
-            next_step=msg("--drop-removed deletes them, with the marks of all students"),
+            next_step=msg("--drop-removed deletes them, with the points of all students"),
         )
     for cell in (*gone, *(c for c in notebook.solution_cells if c.name not in wanted)):
         for row in (*(cell.grades or ()), *(cell.comments or ())):
@@ -263,9 +263,9 @@ def _grades(submission: Any, marks: Sequence[Mark], changes: Changes) -> None:
             grade.needs_manual_grade = look
             if not changed:
                 changes.what.append(
-                    msg("{cell}: needs look", cell=mark.cell)
+                    msg("{cell}: must be graded by hand", cell=mark.cell)
                     if look
-                    else msg("{cell}: needs no look", cell=mark.cell)
+                    else msg("{cell}: need not be graded by hand", cell=mark.cell)
                 )
         if by_hand and look:
             changes.review.append(mark.cell)

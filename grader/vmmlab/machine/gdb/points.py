@@ -73,7 +73,7 @@ class Points:
         for packet, reply in zip(packets, await self._stub.ask(*packets), strict=True):
             if reply != b"OK":
                 raise GdbError(
-                    msg("QEMU refused a break- or watchpoint."),
+                    msg("QEMU refused a breakpoint or watchpoint."),
                     expected=msg("OK for {packet}", packet=packet.decode()),
                     found=repr(reply),
                 )

@@ -148,7 +148,7 @@ class RegisterLayout:
         """
         if len(body) < 2 * self.size:
             raise GdbError(
-                msg("CPU {cpu}: QEMU gave no registers.", cpu=cpu), found=repr(body[:40])
+                msg("CPU {cpu}: QEMU returned no registers.", cpu=cpu), found=repr(body[:40])
             )
         data = bytes.fromhex(body[: 2 * self.size].decode("ascii"))
         return dict(zip(self.order, self.codec.unpack(data), strict=True))
@@ -183,7 +183,7 @@ def parse_layout(files: Iterable[str]) -> RegisterLayout:
     missing = [name for name in REGISTER_NAMES if name not in index]
     if missing:
         raise GdbError(
-            msg("QEMU describes its registers in a way that is not known."),
+            msg("QEMU describes its registers in an unknown way."),
             expected=msg("registers of a 64-bit x86 processor"),
             found=msg("no {names}", names=", ".join(missing)),
             next_step=msg("Use qemu-system-x86_64, versions 7.2 to 10."),

@@ -166,7 +166,7 @@ class Runner:
         reply = await self._next_reply(self._stub.limits.reply_s)
         if reply is None:
             raise GdbError(
-                msg("QEMU does not stop when asked to."),
+                msg("QEMU does not stop on request."),
                 expected=msg("a stop within {reply_s:g} s", reply_s=self._stub.limits.reply_s),
                 found=msg("nothing"),
                 next_step=msg("The host may be overloaded: try again."),

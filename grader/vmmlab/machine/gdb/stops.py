@@ -113,9 +113,7 @@ class StopReader:
         if match is None or match[2] is None:
             if body[:1] in (b"W", b"X"):
                 return Stop("exit", reason="QEMU exited")
-            raise GdbError(
-                msg("QEMU's debug stub sent a stop that is not known."), found=repr(body)
-            )
+            raise GdbError(msg("QEMU's debug stub sent an unknown stop reply."), found=repr(body))
         signal, cpu = int(match[1], 16), int(match[2], 16) - 1
         if signal not in (_SIGINT, _SIGTRAP):
             # A shutdown, an internal error, a panic device, …: each is the end of the machine.

@@ -152,7 +152,7 @@ class Machine:
             msg("QEMU could not be started."),
             expected=msg("a paused machine"),
             found=self._output.log.messages()
-            or msg("exit code {code} without a word", code=str(code)),
+            or msg("exit code {code} without a message", code=str(code)),
             next_step=msg(
                 "Run `vmmlab doctor`; the command was: {command}", command=" ".join(self.argv)
             ),
@@ -231,10 +231,10 @@ class Machine:
     async def _died(self) -> Exception:
         """Return the error that says why QEMU is gone."""
         await self._output.log_end(self.limits.end_s)
-        said = self._output.log.messages() or msg("it said nothing")
+        said = self._output.log.messages() or msg("it printed nothing")
         return MachineDied(
-            msg("QEMU ended in the middle of a boot."),
-            expected=msg("a machine that goes on until the grader ends it"),
+            msg("QEMU ended during a boot."),
+            expected=msg("a machine that runs until the grader ends it"),
             found=listed([self._process.status(), said], "; "),
             next_step=msg(
                 "Try again; if it happens again, report it with the command: {command}",
