@@ -93,9 +93,9 @@ def test_a_lab_without_a_declaration_is_told_which_labs_have_one(course, lab9, c
     assert labs_with_exploration({**folders, "lab9": lab9()}) == ["lab4", "lab9"]
     assert main(["explore", "lab3", "--submission", "reference", "--course", str(course.root)]) == 2
     shown = capsys.readouterr().err
-    assert "there are no orders to try in lab3." in shown
+    assert "there are no schedules to explore in lab3." in shown
     assert "one of lab4" in shown
-    with pytest.raises(UsageError, match="no orders to try in lab3"):
+    with pytest.raises(UsageError, match="no schedules to explore in lab3"):
         load("lab3", folders["lab3"])
 
 

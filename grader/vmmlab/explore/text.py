@@ -110,7 +110,7 @@ def _part(part: Part, say: Reader) -> Iterator[str]:
 
 def _name(part: Part) -> Message:
     if part.memory == "in order":
-        return msg("{scenario}, stores seen in order", scenario=part.title)
+        return msg("{scenario}, without store buffers", scenario=part.title)
     return msg("{scenario}, with store buffers", scenario=part.title)
 
 
