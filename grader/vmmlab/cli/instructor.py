@@ -70,9 +70,7 @@ def grade(
     labs: Annotated[list[str], typer.Argument(metavar="LAB...", help="Labs of the course.")],
     submission: _SubmissionOption,
     json: _JsonOption = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed for the inputs of the boots.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the boots.")] = None,
     arch: ArchOption = "x86_64",
     compiler: Annotated[str, typer.Option("--cc", help="gcc or clang.")] = "gcc",
     opt: _OptOption = None,
@@ -80,7 +78,7 @@ def grade(
     course: CourseOption = None,
     select: Annotated[
         str | None,
-        typer.Option("-k", metavar="EXPR", help="Only the checks that match this expression."),
+        typer.Option("-k", metavar="EXPR", help="Only the checks that match."),
     ] = None,
     hidden: _HiddenOption = None,
     no_sandbox: _NoSandboxOption = False,

@@ -103,16 +103,7 @@ def take(directory: Path, labs: Sequence[str], course: Course, *, own: bool = Fa
             found=listed(problems, "\n            "),
             next_step=_next_step(directory, wanted),
         )
-    notes = (
-        (
-            msg(
-                "left out, because the course does not ask for them: {listed}",
-                listed=_listed(extra),
-            ),
-        )
-        if extra
-        else ()
-    )
+    notes = (msg("left out, not asked for: {listed}", listed=_listed(extra)),) if extra else ()
     return Submission(MappingProxyType(files), notes)
 
 
