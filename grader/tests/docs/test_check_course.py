@@ -91,6 +91,22 @@ FORGOTTEN = {
         edited(HANDOUT, "|---|---|---|\n", "|---|---|---|\n| `lab9.group.gone` | 3 | x |\n"),
         "course.yml has no check lab9.group.gone",
     ),
+    "a step with another text than in course.yml": (
+        edited("course.yml", 'call the init functions of group "lab9"', "call them"),
+        f"{HANDOUT}:26: the heading of lab9.1 is not its title in course.yml. Expected call them.",
+    ),
+    "a step with another text than in the catalog": (
+        edited(JAPANESE, '：グループ "lab9" の初期化関数を呼ぶ', "：呼ぶ"),
+        f"{JAPANESE}:26: the heading of lab9.1 is not its title in course.yml",
+    ),
+    "no heading for a step": (
+        edited(HANDOUT, "### lab9.1:", "### Step 1:"),
+        f"{HANDOUT}: no heading for the step lab9.1",
+    ),
+    "a heading for no step": (
+        edited(HANDOUT, "### lab9.1:", "### lab9.2: more\n\n### lab9.1:"),
+        f"{HANDOUT}:26: course.yml has no step lab9.2",
+    ),
     "no tests": (gone(TESTS), f"{TESTS}: the tests are missing"),
     "tests that are not Python": (edited(TESTS, "def ", "fed "), f"{TESTS}:10: invalid Python"),
     "a check without a test": (

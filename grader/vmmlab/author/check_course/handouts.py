@@ -7,22 +7,29 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from vmmlab.author.check_course.finding import Forgotten, text_of
+from vmmlab.base.errors import CourseError
 from vmmlab.base.markdown import headings
-from vmmlab.base.message import msg
-from vmmlab.course.ids import LAB_NAME
+from vmmlab.base.message import Message, msg
+from vmmlab.course.ids import LAB_NAME, STEP_ID
 from vmmlab.course.model import Course, Lab
+from vmmlab.i18n.translate import Reader
 
 LEFT_OVER: Final = "<!-- new-lab:"
 """The beginning of a line that `vmmlab new-lab` has left for the author."""
 
 _ROW: Final = re.compile(rf"\| *`({LAB_NAME.pattern}\.[a-z0-9._-]+)` *\| *([0-9]+) *\|")
+_STEP: Final = re.compile(rf"#+ +({STEP_ID.pattern}) *[:：] *(.+?) *")
+_HANDOUTS: Final = (
+    ("README.md", "en", msg("English")),
+    ("README.ja.md", "ja", msg("Japanese")),
+)
 _BOOK_PAGES: Final = ("docs/index.md", "docs/index.ja.md")
 
 
 def in_handouts(course: Course, lab: Lab) -> Iterator[Forgotten]:
     """Yield what is wrong with the handouts of a lab, in both languages."""
     levels: dict[str, list[int]] = {}
-    for name, language in (("README.md", msg("English")), ("README.ja.md", msg("Japanese"))):
+    for name, lang, language in _HANDOUTS:
         file = f"labs/{lab.name}/{name}"
         text = text_of(course, file)
         if text is None:
@@ -40,6 +47,7 @@ def in_handouts(course: Course, lab: Lab) -> Iterator[Forgotten]:
                 wish = line.split(LEFT_OVER, 1)[1].removesuffix("-->").strip()
                 yield Forgotten(file, number, msg("still to be written"), wish)
         yield from _rows(lab, file, lines)
+        yield from _steps(lab, file, lines, Reader(lang).of(course.labs_dir / lab.name))
     if len(levels) == 2 and levels["README.md"] != levels["README.ja.md"]:
         yield Forgotten(
             f"labs/{lab.name}/README.ja.md",
@@ -85,6 +93,36 @@ def _rows(lab: Lab, file: str, lines: Sequence[str]) -> Iterator[Forgotten]:
                 msg("course.yml has no check {check_id}", check_id=check_id),
                 msg("remove the row, or add the check"),
             )
+
+
+def _steps(lab: Lab, file: str, lines: Sequence[str], say: Reader) -> Iterator[Forgotten]:
+    """Compare the headings of the steps with their titles in course.yml and in the catalog."""
+    found = ((_STEP.fullmatch(line), number) for number, line in enumerate(lines, 1))
+    told = {one[1]: (one[2], number) for one, number in found if one}
+    try:
+        titles = {step.id: say(Message(step.title)) for step in lab.steps}
+    except CourseError:
+        return  # the catalog cannot be read: another part of this package reports it
+    for step, title in titles.items():
+        said, number = told.get(step, ("", 0))
+        if said != title:
+            yield Forgotten(
+                file,
+                number,
+                msg("the heading of {step} is not its title in course.yml", step=step)
+                if said
+                else msg("no heading for the step {step}", step=step),
+                msg("course.yml, and the lab's catalog for Japanese, are the home of this text"),
+                expected=title,
+                found=said,
+            )
+    for step in told.keys() - titles.keys():
+        yield Forgotten(
+            file,
+            told[step][1],
+            msg("course.yml has no step {step}", step=step),
+            msg("take the heading out, or add the step"),
+        )
 
 
 def in_the_book(course: Course, lab: Lab) -> Iterator[Forgotten]:
