@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmmlab.images.model import LabLayout, Layouts
+from vmmlab.images.model import LabLike
+
+
+@dataclass(frozen=True)
+class LabLayout:
+    """A lab as the build sees it: the simplest `LabLike`."""
+
+    name: str
+    files: tuple[str, ...]
+    symbols: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """Labs as the build sees them: the simplest `CourseLike`."""
+
+    labs: Mapping[str, LabLike]
+
 
 TREE = {
     "vmm.ld": """

@@ -18,7 +18,7 @@ from elftools.elf.elffile import ELFFile
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.builder import Builder
-from vmmlab.images.model import BuildFailed, BuildOptions, Image, LabLayout, Layouts
+from vmmlab.images.model import BuildFailed, BuildOptions, Image
 from vmmlab.images.sources import FromReference, Prebuilt
 
 Build = Callable[..., Image]
@@ -456,8 +456,8 @@ class TestOurOwnFaults:
     def test_given_code_that_needs_more_than_labs_define(
         self, kit: Path, tmp_path: Path, box: Sandbox
     ) -> None:
-        course = Layouts(
-            {"lab1": LabLayout("lab1", ("lab1/alpha.c",), {"lab1/alpha.c": ("alpha",)})}
+        course = mini.Layouts(
+            {"lab1": mini.LabLayout("lab1", ("lab1/alpha.c",), {"lab1/alpha.c": ("alpha",)})}
         )
         reference = FromReference(kit / "reference")
         builder = Builder(kit / "tree", course, box, tmp_path, reference)

@@ -82,15 +82,11 @@ def test_by_name(symbols: Symbols) -> None:
             call("no_such")
 
 
-def test_owner_and_showable(symbols: Symbols) -> None:
+def test_owner(symbols: Symbols) -> None:
     assert symbols.owner(0x40100045) == "student"
     assert symbols.owner(0x40100055) == "prebuilt"
     assert symbols.owner(0x1000) == ""
     assert [one.start for one in symbols.student_ranges] == [0x40100040]
-    assert symbols.showable(0x40100000, 0x40100050)
-    assert not symbols.showable(0x40100000, 0x40100051), "prebuilt objects are not for showing"
-    assert not symbols.showable(0x1000, 0x1001)
-    assert symbols.showable(0x40100000, 0x40100000)
 
 
 def test_lines_without_an_image(symbols: Symbols) -> None:

@@ -19,8 +19,7 @@ def cache_dir() -> Path:
     Raises:
         RuntimeError: the variable is not set and the user has no home directory.
     """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "vmmlab"
+    return _folder("XDG_CACHE_HOME", ".cache")
 
 
 def state_dir() -> Path:
@@ -31,8 +30,12 @@ def state_dir() -> Path:
     Raises:
         RuntimeError: the variable is not set and the user has no home directory.
     """
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".local/state") / "vmmlab"
+    return _folder("XDG_STATE_HOME", ".local/state")
+
+
+def _folder(variable: str, usual: str) -> Path:
+    base = Path(os.environ.get(variable, ""))
+    return (base if base.is_absolute() else Path.home() / usual) / "vmmlab"
 
 
 def read_regular(path: Path, most: int) -> bytes:

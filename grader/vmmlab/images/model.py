@@ -61,22 +61,6 @@ class CohortLike(Protocol):
 
 
 @dataclass(frozen=True)
-class LabLayout:
-    """A lab as the build sees it: the simplest `LabLike`."""
-
-    name: str
-    files: tuple[str, ...]
-    symbols: Mapping[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Layouts:
-    """Labs as the build sees them: the simplest `CourseLike`."""
-
-    labs: Mapping[str, LabLike]
-
-
-@dataclass(frozen=True)
 class BuildOptions:
     """How to build.
 

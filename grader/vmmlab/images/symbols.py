@@ -120,15 +120,6 @@ class Symbols:
         """The pieces that come from the student's files (code and data), in order of address."""
         return tuple(one for one in self.ranges if one.owner == "student")
 
-    def showable(self, start: int, end: int) -> bool:
-        """Return whether all of [start, end) is provided or the student's: a student may see it."""
-        while start < end:
-            found = self.range_at(start)
-            if found is None or found.owner not in ("provided", "student"):
-                return False
-            start = found.end
-        return True
-
     def line(self, address: int) -> tuple[str, int] | None:
         """Return source file and line of an address ("lab3/ap_start.c", 42), or None.
 

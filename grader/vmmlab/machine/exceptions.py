@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 from vmmlab.machine.dump import parse_dump
 
@@ -73,18 +72,6 @@ class TripleFault:
     vector: int
 
 
-class _Head(NamedTuple):
-    """The line that precedes the register dump of an exception."""
-
-    vector: int
-    error: int
-    software: bool
-    cpl: int
-    cs: int
-    ip: int
-    pc: int
-
-
 class ExceptionLog:
     """Collects exceptions from the lines of a log, in bounded memory.
 
@@ -94,7 +81,7 @@ class ExceptionLog:
 
     def __init__(self) -> None:
         self.dropped = 0
-        self._heads: list[_Head] = []
+        self._heads: list[CpuException] = []  # their registers are still to come
         self._dump: list[bytes] | None = None
         self._first: list[CpuException] = []
         self._last: deque[CpuException] = deque(maxlen=MAX_EXCEPTIONS)
@@ -118,7 +105,7 @@ class ExceptionLog:
             if len(self._heads) < _MAX_HEADS:
                 v, e, i, cpl, cs, ip, pc = match.groups()
                 self._heads.append(
-                    _Head(
+                    CpuException(
                         int(v, 16), int(e, 16), bool(int(i)), int(cpl),
                         int(cs, 16), int(ip, 16), int(pc, 16),
                     )
@@ -138,7 +125,7 @@ class ExceptionLog:
         if head is None:
             return  # a dump for another reason, such as SMM
         self._heads.remove(head)
-        record = CpuException(*head, registers)
+        record = replace(head, registers=registers)
         if len(self._first) < MAX_EXCEPTIONS:
             self._first.append(record)
         else:

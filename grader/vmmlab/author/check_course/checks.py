@@ -37,22 +37,17 @@ def in_checks(course: Course, lab: Lab) -> Iterator[Forgotten]:
 def _not_listed(
     lab: Lab, file: str, declared: Mapping[str, int], hidden: Mapping[str, tuple[str, int]]
 ) -> Iterator[Forgotten]:
-    for check_id, (place, line) in hidden.items():
-        if check_id not in lab.hidden:
-            yield Forgotten(
-                place,
-                line,
-                msg("{check_id} is not in course.yml", check_id=check_id),
-                msg("give it points and a step there, below `hidden`"),
-            )
-    for check_id, line in declared.items():
-        if check_id not in lab.all_checks:
-            yield Forgotten(
-                file,
-                line,
-                msg("{check_id} is not in course.yml", check_id=check_id),
-                msg("give it points and a step there"),
-            )
+    below_hidden = msg("give it points and a step there, below `hidden`")
+    there = msg("give it points and a step there")
+    open_ones = {check_id: (file, line) for check_id, line in declared.items()}
+    for known, places, do in (
+        (lab.hidden, hidden, below_hidden),
+        (lab.all_checks, open_ones, there),
+    ):
+        for check_id, (place, line) in places.items():
+            if check_id not in known:
+                what = msg("{check_id} is not in course.yml", check_id=check_id)
+                yield Forgotten(place, line, what, do)
 
 
 def _not_defined(lab: Lab, file: str, defined: Collection[str]) -> Iterator[Forgotten]:
