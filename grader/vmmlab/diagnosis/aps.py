@@ -1,4 +1,4 @@
-"""Why an AP did not come to a milestone, and what keeps CPUs from parking."""
+"""Why an AP did not reach a milestone, and what keeps CPUs from parking."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def place_of(milestone: Milestone) -> Text:
 
 
 def why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure:
-    """Return why an AP did not come to a milestone.
+    """Return why an AP did not reach a milestone.
 
     Args:
         boot: the boot.
         cpu: an AP that did not reach `milestone`.
-        milestone: where it should have come.
+        milestone: the one that it should have reached.
     """
     if todo := stopped_at_todo(boot, [cpu]):
         return todo
@@ -77,12 +77,12 @@ def _why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure
 
 
 def not_reached(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure | None:
-    """Return why an AP is not at a milestone; None if it was seen there."""
+    """Return why an AP is not at a milestone; None if it was recorded there."""
     return None if cpu.reached(milestone) else why_not(boot, cpu, milestone)
 
 
 def waits_for_sipi(cpu: CpuRecord) -> bool:
-    """Whether a CPU still stands at the reset vector, where INIT has put it."""
+    """Whether a CPU is still at the reset vector, where INIT has put it."""
     return (cpu.end.cs, cpu.end.rip & 0xFFFF) == (0xF000, 0xFFF0)
 
 
@@ -150,7 +150,7 @@ def _not_parked(boot: Observation) -> Failure:
 
 
 def _somewhere(cpu: CpuRecord, expected: Text) -> Failure:
-    """Return where a CPU stands of which nothing but its end is known."""
+    """Return where a CPU is if only its end is known."""
     cause = "ap-stuck"
     if cpu.end_place.region == "trampoline":
         cause = f"ap-died-in-{cpu.end.mode}-mode"
@@ -175,7 +175,7 @@ def _somewhere(cpu: CpuRecord, expected: Text) -> Failure:
 
 
 def _passed_by(cpu: CpuRecord, milestone: Milestone, expected: Text) -> Failure:
-    """Report a CPU that came further than a milestone, but not by the place that it is."""
+    """Report a CPU that got further than a milestone without passing its place."""
     known = milestone in _JUMPS
     place: Text = _JUMPS[milestone][1] if known else milestone.title
     return Failure(
@@ -279,7 +279,7 @@ _STUCK: Final = {
 
 
 def _stuck_later(boot: Observation, cpu: CpuRecord, expected: Text) -> Failure:
-    """Return why an AP that came to ap_entry goes no further."""
+    """Return why an AP that reached ap_entry gets no further."""
     high = cpu.highest
     cause, look = _STUCK.get(high, ("ap-stuck", msg("Look at where it is.")))
     died = cpu.triple_fault is not None

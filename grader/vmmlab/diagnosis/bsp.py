@@ -26,7 +26,7 @@ def bsp_stopped(boot: Observation, by: str = "") -> Failure | None:
     Args:
         boot: the boot.
         by: the student's function that the BSP is in at that time, if the check knows: the one to
-            look at where provided code has died, or where there is no code at all.
+            look at if provided code has failed, or if there is no code at all.
     """
     bsp = boot.bsp
     if todo := stopped_at_todo(boot, [bsp]):
@@ -149,5 +149,5 @@ def last_line(serial: str) -> Text:
 
 
 def code_text(code: str) -> Text:
-    """Return an instruction for people."""
+    """Return an instruction as text for a reader."""
     return msg("(no instruction)") if code == NO_INSTRUCTION else code

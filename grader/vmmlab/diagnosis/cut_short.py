@@ -19,7 +19,7 @@ _LOST: Final[dict[str, Text]] = {
 
 
 def cut_short(boot: Observation, failure: Failure) -> Failure:
-    """Return a failure for want of something, as what it is in a boot that was cut short.
+    """Return a failure about something missing, adapted to a boot that was cut short.
 
     Args:
         boot: the boot.

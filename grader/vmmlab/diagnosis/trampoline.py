@@ -1,4 +1,4 @@
-"""Why an AP did not come through the trampoline."""
+"""Why an AP did not get through the trampoline."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def last_step(cpu: CpuRecord) -> TrampolineStep | None:
 
 
 def missed_trampoline(boot: Observation, cpu: CpuRecord) -> Failure:
-    """Return why an AP that executed physical 0 did not come to the trampoline."""
+    """Return why an AP that executed physical 0 did not reach the trampoline."""
     address, offset = boot.apinit_addr, boot.apinit_offset
     code = boot.physical_0.during or b""
     right = far_jump_code((address - offset) >> 4 & 0xFFFF, offset)
@@ -147,7 +147,7 @@ def _triple_fault(cpu: CpuRecord, last: TrampolineStep | None) -> Text:
 
 
 def _refused(refusal: Refusal, last: TrampolineStep) -> Text:
-    """Return what a processor refuses."""
+    """Return what a processor refuses to execute."""
     values = {"instruction": last.text, "exception": exception_name(refusal.vector)}
     segment = refusal.segment.upper()
     if refusal.rule == "paging-needs-pae":

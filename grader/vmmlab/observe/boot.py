@@ -55,21 +55,21 @@ class Watching(Protocol):
         """Called for every stop at a named place, with all CPUs stopped."""
 
     async def quiet(self, session: Session) -> bool:
-        """Called when nothing has happened for a while; True if the boot should go on."""
+        """Called when nothing has happened for a while; return True to continue the boot."""
 
 
 async def observe(
     session: Session, probe: Watching, over: Callable[[], bool] = lambda: False
 ) -> Observation:
-    """Boot, watch and return what was seen, within the time limit of a boot.
+    """Boot, observe and return the record, within the time limit of a boot.
 
     Args:
         session: a started machine; no CPU has run yet.
-        probe: what the boot is watched for.
+        probe: decides what is recorded.
         over: whether there is no time left for another reason, such as the grade's limit.
 
     Raises:
-        BootLost: QEMU ended although the guest did not ask for it, or answered no more.
+        BootLost: QEMU ended although the guest did not ask for it, or no longer answered.
     """
     limits, machine = session.limits, session.view.machine
     deadline = Deadline(limits.total_s, limits.work_s, machine.worked_s, over)
@@ -171,9 +171,9 @@ async def _watch(session: Session, probe: Watching) -> HowEnded:
 
 
 async def _next_event(session: Session) -> Stop:
-    """Let the machine run until something happens, or it is proved that nothing will.
+    """Let the machine run until something happens, or it is proved that nothing more can.
 
-    Where something has already gone wrong, little can come any more: then the wait is shorter.
+    After an error little more can happen, so the wait is then shorter.
     """
     limits = session.limits
     left_s = limits.trouble_s if session.trouble else limits.quiet_s

@@ -27,7 +27,7 @@ class CpuState:
 
     Args:
         pc: linear address of the next instruction.
-        bits: operand size of the code there (16, 32 or 64), as far as the CPU's way tells.
+        bits: operand size of the code there (16, 32 or 64), as far as its earlier steps show.
     """
 
     pc: int
@@ -124,7 +124,7 @@ class TakenException:
 
 @dataclass(frozen=True, slots=True)
 class TripleFault:
-    """What began the triple fault of a CPU, from QEMU's own log.
+    """The exception that began the triple fault of a CPU, from QEMU's own log.
 
     Args:
         vector: the first exception.
@@ -150,7 +150,7 @@ paging-needs-pae: CR0.PG set with EFER.LME but without CR4.PAE (9.8.5).
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An instruction that ends a CPU on a processor, although QEMU carries it out.
+    """An instruction that a real processor refuses, although QEMU executes it.
 
     Args:
         rule: what forbids it.
@@ -201,17 +201,17 @@ class Allocation:
 
 @dataclass(frozen=True, kw_only=True)
 class CpuFindings:
-    """What is found out about one vCPU while a boot runs.
+    """What is recorded of one vCPU while a boot runs.
 
     Args:
-        followed: whether the steps go all the way; a CPU that waits long is not stepped to the end.
-        stackaddr_before_barrier: `currentcpu->stackaddr` when this AP came to the barrier, if a
-            probe looked.
+        followed: whether all steps were recorded; a CPU that waits long is not stepped to the end.
+        stackaddr_before_barrier: `currentcpu->stackaddr` when this AP reached the barrier, if a
+            probe recorded it.
         turn: at which turn it was let in, from 1, if a probe let one AP in after the other.
         exception: the first exception that it took.
         triple_fault: what began its triple fault.
-        refusal: an instruction that would have ended it on a processor; it was held there.
-        left_code: linear address at which it was about to execute what is not code; held there.
+        refusal: an instruction that a real processor would have refused; the CPU was held there.
+        left_code: linear address at which it was about to execute non-code; the CPU was held there.
         gdtr: GDTR before the first far jump in protected mode.
         entry_segments: segment registers at ap_entry.
         overrun: first physical address around the copy of the trampoline that it wrote to.
@@ -231,7 +231,7 @@ class CpuFindings:
 
 @dataclass(frozen=True)
 class CpuRecord(CpuFindings):
-    """Everything that is known about one vCPU: what was found out while it ran, and its end.
+    """Everything that is known about one vCPU: what was recorded while it ran, and its end.
 
     Args:
         index: 0-based index of the vCPU; 0 is the BSP.
@@ -245,7 +245,7 @@ class CpuRecord(CpuFindings):
         end_place: where it ended.
         end_code: the instruction it was at, as text.
         stackaddr: `currentcpu->stackaddr` at the end, if the CPU has per-CPU data.
-        allocations: what alloc gave it, in order.
+        allocations: the blocks that alloc returned to it, in order.
     """
 
     index: int
@@ -260,12 +260,12 @@ class CpuRecord(CpuFindings):
 
     @property
     def name(self) -> str:
-        """What messages call this CPU."""
+        """The name of this CPU in messages."""
         return "CPU 0 (BSP)" if self.index == 0 else f"CPU {self.index}"
 
     @property
     def ended(self) -> Text:
-        """How it ended, for people."""
+        """How it ended, as text for a reader."""
         return ending(self.end_kind)
 
     @property
@@ -274,13 +274,13 @@ class CpuRecord(CpuFindings):
         return max(map(milestone_named, self.milestones), default=WAITING)
 
     def reached(self, milestone: Milestone) -> bool:
-        """Whether the CPU was seen at a milestone."""
+        """Whether the CPU reached a milestone."""
         return milestone.name in self.milestones
 
     def at(self, milestone: Milestone) -> CpuState:
         """Return the registers at a milestone.
 
         Raises:
-            KeyError: the CPU was not seen there.
+            KeyError: the CPU did not reach it.
         """
         return self.milestones[milestone.name]

@@ -1,6 +1,6 @@
 """The time limit of a whole boot: whatever a guest or a probe does, the boot ends.
 
-Knows nothing of what a boot is for. A deadline is looked at from a timer of the event loop, so it
+Knows nothing of what a boot is for. A deadline is checked from a timer of the event loop, so it
 ends every kind of waiting: for a stop, for an answer of QEMU, in a loop of a probe.
 """
 
@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-_LOOK_S: Final = 0.2  # how often a deadline is looked at
+_LOOK_S: Final = 0.2  # interval at which a deadline is checked
 
 
 @dataclass
 class Deadline:
-    """When a boot has had its time.
+    """The end of a boot's time.
 
     Args:
         total_s: seconds of this host.

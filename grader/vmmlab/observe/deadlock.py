@@ -1,9 +1,9 @@
 """Deadlock detection: prove that a stopped machine can make no more progress.
 
 Most mistakes of a bring-up end with CPUs that wait for each other. A time-out takes seconds to
-notice that, and on a busy host it is wrong. So each CPU is examined: it is halted, or it goes round
-in a loop that leaves everything as it was. If no loop changes what another one reads, none of them
-can ever end.
+notice that, and on a busy host it is wrong. So each CPU is examined: it is halted, or it runs in a
+loop that leaves everything unchanged. If no loop changes what another one reads, none of them can
+ever end.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from vmmlab.x86.registers import CR0_PG, EFLAGS_IF
 if TYPE_CHECKING:
     from vmmlab.observe.session import Session
 
-POLLS: Final = 3  # polls of the BSP without success, in a wait that will outlast the grader
+POLLS: Final = 3  # unsuccessful polls of the BSP, in a wait that is longer than the grader's
 LONGEST: Final = 200  # instructions of one lap, or between two polls
-PAUSE: Final = bytes.fromhex("f390")  # a step of QEMU's that begins with it is of two instructions
+PAUSE: Final = bytes.fromhex("f390")  # QEMU steps two instructions when the first is one of these
 _WAIT_US: Final = 12  # offset of wait_us in struct ap_delays (include/ap.h), in bytes
 _WORD: Final = 8  # bytes; two accesses to the same word touch each other
 
 
 @dataclass
 class Lap:
-    """What a CPU touches while it is examined, as physical addresses of words.
+    """The words that a CPU accesses while it is examined, by physical address.
 
-    That is more than one lap of its loop: a change that it made on its way there may have set free
-    a CPU that was examined before.
+    That is more than one lap of its loop: an earlier change of its own may have released a CPU that
+    was examined before.
     """
 
     reads: set[int] = field(default_factory=set)
@@ -43,14 +43,14 @@ async def look(session: Session) -> Stop | bool:
     """Prove that nothing can happen any more in a stopped machine, if that is so.
 
     Args:
-        session: the boot. CPUs are stepped, so afterwards they may stand elsewhere.
+        session: the boot. CPUs are stepped, so they may be elsewhere afterwards.
 
     Returns:
         True: each CPU that is not held is halted, lost, or waits in a loop that no other CPU will
         end. False: that is not certain. A Stop: something has happened meanwhile.
     """
     laps = []
-    for cpu in sorted(session.free()):  # the BSP first: what it does between two polls is not seen
+    for cpu in sorted(session.free()):  # the BSP first: its actions between polls are not recorded
         if (await session.gdb.describe(cpu)).get("hlt"):
             if (await session.gdb.registers(cpu)).eflags & EFLAGS_IF:
                 return False
@@ -59,7 +59,7 @@ async def look(session: Session) -> Stop | bool:
         if session.places.at(state.pc):
             return False  # it has just arrived there, and will stop as soon as it may run
         if not session.view.is_code(state):
-            continue  # it executes non-code: nothing right can come of that any more
+            continue  # it executes non-code: no correct behaviour can follow
         lap: Lap | Stop | None = await _Looker(session, cpu).goes_round()
         if lap is None and cpu == 0 and await _waits_long(session):
             lap = await _Looker(session, cpu).polls()
@@ -77,9 +77,10 @@ async def look(session: Session) -> Stop | bool:
 
 
 async def _waits_long(session: Session) -> bool:
-    """Whether the BSP is in `ap_wait`, with more patience than the grader has.
+    """Whether the BSP is in `ap_wait`, with a longer time limit than the grader's.
 
-    Then only the time changes from poll to poll, and it will not be up while the grader watches.
+    Then only the elapsed time changes from poll to poll, and its limit is not reached while the
+    grader observes.
     """
     if not session.log.at("ap_wait", 0) or session.log.at("bsp_proc", 0):
         return False
@@ -89,7 +90,7 @@ async def _waits_long(session: Session) -> bool:
 
 @dataclass
 class _Looker:
-    """Follows one CPU while all others stand still."""
+    """Follows one CPU while all others are held."""
 
     session: Session
     cpu: int
@@ -97,7 +98,7 @@ class _Looker:
     pages: dict[int, int | None] = field(default_factory=dict)
 
     async def goes_round(self) -> Lap | None:
-        """Return one lap of its loop; None if it is in none, or if the loop leaves a trace."""
+        """Return one lap of its loop; None if it is in no loop, or if the loop changes anything."""
         registers = await self._registers()
         first = {registers: 0}
         for step in range(1, LONGEST):
@@ -169,13 +170,13 @@ class _Looker:
         return None if found and state.bits == 16 else found
 
     async def _watched_step(self, was: dict[int, bytes]) -> bool:
-        """Step, and write down what it touches.
+        """Step, and record what the CPU accesses.
 
         Args:
             was: what a word held before it was changed first, by physical address; added to.
 
         Returns:
-            False if that cannot be told.
+            False if that is unknown.
         """
         touched = await self._touched()
         if touched is None:
@@ -200,7 +201,7 @@ class _Looker:
         return await self.session.gdb.read_phys(physical, _WORD)
 
     async def _words(self, one: Access) -> set[int] | None:
-        """Return the words of RAM that an access touches; None if elsewhere, or unknown."""
+        """Return the words of RAM that an access reads or writes; None if elsewhere, or unknown."""
         if one.address is None:
             return None
         paging = (await self._registers()).cr0 & CR0_PG

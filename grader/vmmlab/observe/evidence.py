@@ -1,7 +1,7 @@
-"""What probes record of a boot beside its CPUs: one typed record for each subject.
+"""What probes record of a boot besides its CPUs: one typed record for each subject.
 
-A record is None, or a field of it is, where the probe of the boot did not look or did not come so
-far. New evidence is a new field here; a lab's own probes derive their record from `LabEvidence`.
+A record, or a field of it, is None if the probe did not record it or did not get that far. New
+evidence is a new field here; a lab's own probes derive their record from `LabEvidence`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ used up its steps; it came to rest elsewhere; or the machine shut down."""
 
 @dataclass(frozen=True, slots=True)
 class Interleaving:
-    """What came of letting one CPU run while others were held.
+    """The outcome of letting one CPU run while others were held.
 
     Args:
         cpu: the CPU that ran.
-        held: the CPUs that stood still.
+        held: the CPUs that were held.
         while_at: the situation of the held CPUs, as the probe names it.
-        reached: the watched place that the CPU came to, "" if it came to none.
+        reached: the watched place that the CPU reached, "" if it reached none.
         verdict: how it ended.
         end_place: where the CPU was at the end.
     """
@@ -47,7 +47,7 @@ start with this image; or there was no time left to start it."""
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A machine of which nothing more could be seen.
+    """A machine that could not be observed any more.
 
     Args:
         how: how it was lost.
@@ -64,7 +64,7 @@ class Physical0:
 
     Args:
         before: what the grader put there before vmm_main.
-        during: when the APs were called.
+        during: when the APs were started.
         not_entered: while an AP was held that had executed nothing yet.
         not_numbered: while an AP was held that had entered but had no number.
         after: at the end of the boot.
@@ -83,7 +83,7 @@ class Trampoline:
 
     Args:
         image: the bytes from cpuinit_start to cpuinit_end in the VMM's image.
-        copy: as many bytes at apinit_addr when the APs were called.
+        copy: as many bytes at apinit_addr when the APs were started.
         procs_at: physical address of apinit_procs in the copy.
         lock_at: physical address of apinit_lock in the copy.
         before: as many bytes at apinit_addr before the VMM began.
@@ -98,7 +98,7 @@ class Trampoline:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """A pointer variable of the VMM when the APs were called.
+    """A pointer variable of the VMM when the APs were started.
 
     Args:
         virtual: its value.
@@ -111,7 +111,7 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True)
 class MappedPage:
-    """A page that mapmem still shows.
+    """A page that is still mapped by mapmem.
 
     Args:
         physical: physical address of the page.
@@ -129,8 +129,8 @@ class BringUp:
     Args:
         apinitprocs: the pointer to the counter.
         apinitlock: the pointer to the lock.
-        started_at_ap_wait: ap_started when the BSP came to ap_wait.
-        started_at_bsp_proc: ap_started when the BSP came to bsp_proc.
+        started_at_ap_wait: ap_started when the BSP reached ap_wait.
+        started_at_bsp_proc: ap_started when the BSP reached bsp_proc.
         left_mapped: a page of physical 0 or of the copy that is mapped at bsp_proc.
     """
 
@@ -199,12 +199,12 @@ class Multiboot:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """The BSP's change of stacks.
+    """The BSP's stack switch.
 
     Args:
         given_bsp: the first argument of start_all_processors, as the probe left it.
         given_ap: the second one.
-        decoy_bsp: what lay on the stack where an asmlinkage function has its first argument.
+        decoy_bsp: what was on the stack where an asmlinkage function has its first argument.
         decoy_ap: the same for the second one.
         initproc_bsp: that variable after bsp_continue.
         initproc_ap: that variable after bsp_continue.
@@ -242,8 +242,8 @@ class Delay:
     """What the BSP did between INIT and the first SIPI, with a very long delay asked for.
 
     Args:
-        slept_us: microseconds that were asked of usleep, added up.
-        sipi: whether the BSP came to a SIPI.
+        slept_us: the arguments of usleep in microseconds, added up.
+        sipi: whether the BSP reached a SIPI.
     """
 
     slept_us: int
@@ -304,11 +304,12 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """What is known of the inside of sync_all_processors.
+    """What is known of the state inside sync_all_processors.
 
     Args:
-        counted: num_of_processors when a CPU came out early that had read it.
-        overlap_store: linear address of a store before which one CPU stood while another passed it.
+        counted: num_of_processors when a CPU that had read it left early.
+        overlap_store: linear address of a store that one CPU was about to execute while another
+            executed it.
         overlap_cpu: the CPU that passed.
     """
 

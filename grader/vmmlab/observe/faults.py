@@ -1,4 +1,4 @@
-"""What exceptions the CPUs of a boot took: by the VMM's handler, or to a triple fault."""
+"""The exceptions that the CPUs of a boot took: handled by the VMM, or ending in a triple fault."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def note_exception(session: Session, hit: Hit) -> None:
 
     Args:
         session: the boot.
-        hit: a stop; anything but the first one of its CPU at exception_panic is passed over.
+        hit: a stop; anything but the first one of its CPU at exception_panic is ignored.
     """
     log = session.log.cpus[hit.cpu]
     if hit.place != "exception_panic" or log.found.exception is not None:
@@ -36,7 +36,7 @@ async def note_exception(session: Session, hit: Hit) -> None:
 
 
 async def note_triple_faults(session: Session) -> None:
-    """Write down which exceptions began the end of which CPU, from QEMU's own log."""
+    """Record which exception began the triple fault of which CPU, from QEMU's own log."""
     for cpu, fault in await session.view.machine.culprits():
         first = fault.first or fault.last
         if first is not None:

@@ -1,4 +1,4 @@
-"""What has been written down of a boot so far; a record is made of it at the end."""
+"""What has been recorded of a boot so far; the Observation is made of it at the end."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from vmmlab.observe.place import Place
 
 @dataclass
 class CpuLog:
-    """What has been written down of one CPU so far.
+    """What has been recorded of one CPU so far.
 
     Args:
         milestones: name of a milestone → registers when the CPU reached it.
         steps: the instructions that it was stepped through.
-        allocations: what alloc gave it.
-        found: what else was found out.
-        rest: the kind of the rest place that the CPU came to, None so far.
+        allocations: the blocks that alloc returned to it.
+        found: everything else that was recorded.
+        rest: the kind of the rest place that the CPU reached, None so far.
         died_at: where it was when it was held for good.
     """
 
@@ -44,7 +44,7 @@ class CpuLog:
     died_at: Place | None = None
 
     def reach(self, milestone: Milestone, state: CpuState) -> None:
-        """Write down that the CPU is at a milestone; only the first time counts."""
+        """Record that the CPU is at a milestone; only the first time counts."""
         self.milestones.setdefault(milestone.name, state)
 
     def reached(self, milestone: Milestone) -> bool:
@@ -54,7 +54,7 @@ class CpuLog:
 
 @dataclass
 class Log:
-    """What has been written down of a boot so far; the fields are those of `Observation`."""
+    """What has been recorded of a boot so far; the fields are those of `Observation`."""
 
     cpus: list[CpuLog]
     hits: list[Hit] = field(default_factory=list)

@@ -1,6 +1,6 @@
-"""The Observation of a boot whose machine cannot be asked any more, or was never started.
+"""The Observation of a boot whose machine no longer answers, or was never started.
 
-What was written down until then stays evidence; nothing here asks the machine.
+What was recorded until then stays evidence; nothing here accesses the machine.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _RESET: Final = CpuState(
 
 
 class BootLost(InfraError):
-    """The machine of a boot was lost. Whose fault that is, another boot has to tell.
+    """The machine of a boot was lost. Another boot has to show whose fault that is.
 
     Args:
         error: what went wrong.
-        seen: what was seen until then.
+        seen: what was recorded until then.
     """
 
     def __init__(self, error: InfraError, seen: Observation) -> None:
@@ -48,7 +48,7 @@ def not_booted(
         inputs: what it would have been given.
         symbols: of the image.
         lost: why.
-        how: "lost", or "timeout" if it is for want of time.
+        how: "lost", or "timeout" if the time was up.
     """
     log = Log([CpuLog() for _ in range(inputs.cpus)])
     cpus = tuple(written_down(cpu, one, _RESET) for cpu, one in enumerate(log.cpus))
@@ -59,7 +59,7 @@ def lost_boot(session: Session, lost: Lost, how: HowEnded, wall_s: float) -> Obs
     """Return the Observation of a boot whose machine was lost.
 
     Args:
-        session: the boot; its machine is not asked.
+        session: the boot; its machine is not accessed.
         lost: how it was lost.
         how: "lost", or "timeout" if there was no answer when the time was up.
         wall_s: how long the boot took, in seconds.

@@ -1,4 +1,4 @@
-"""Milestones: how far a CPU has come, and the places at which a CPU comes to rest.
+"""Milestones: how far a CPU has got, and the places at which a CPU comes to rest.
 
 Both are registries, so that a new stage of the VMM brings its own. Each milestone needs the ones
 with a lower order; the numbers leave room between them.
@@ -16,13 +16,13 @@ from vmmlab.base.registry import Registry
 
 @dataclass(frozen=True, slots=True, order=True)
 class Milestone:
-    """A point on the way of a CPU.
+    """A point on the path of a CPU.
 
     Args:
-        order: its place on the way.
+        order: its place on the path.
         name: identifier, in records and schemas.
-        title: what a person reads of a CPU that is there.
-        goal: what is expected of a CPU that should come there, with the field {cpu}.
+        title: text about a CPU that is there.
+        goal: text about a CPU that should get there, with the field {cpu}.
         place: the watched place at which the CPU reaches it, "" if a mode or a state does.
     """
 
@@ -33,7 +33,7 @@ class Milestone:
     place: str = field(default="", compare=False)
 
     def goal_of(self, cpu: str) -> Message:
-        """Return what is expected of a CPU that should come here.
+        """Return the text about a CPU that should get here.
 
         Args:
             cpu: its name.
@@ -64,10 +64,10 @@ def milestone(order: int, name: str, title: Message, goal: Message, place: str =
     """Register a milestone.
 
     Args:
-        order: its place on the way; the given ones are at 0, 10, 20 and so on.
+        order: its place on the path; the given ones are at 0, 10, 20 and so on.
         name: identifier, unique.
-        title: what a person reads of a CPU that is there.
-        goal: what is expected of a CPU that should come there, with the field {cpu}.
+        title: text about a CPU that is there.
+        goal: text about a CPU that should get there, with the field {cpu}.
         place: the watched place at which a CPU reaches it.
 
     Raises:
@@ -86,7 +86,7 @@ def milestone(order: int, name: str, title: Message, goal: Message, place: str =
 
 
 def milestones() -> tuple[Milestone, ...]:
-    """Return all registered milestones in the order of the way."""
+    """Return all registered milestones in the order of the path."""
     return tuple(sorted(_MILESTONES.values()))
 
 
@@ -105,12 +105,12 @@ def milestone_at(place: str) -> Milestone | None:
 
 
 def rest_place(symbol: str, kind: str, shown: Message) -> str:
-    """Register a place after which a CPU does nothing more.
+    """Register a place at which a CPU comes to rest.
 
     Args:
         symbol: a provided function.
-        kind: what records call the end of that CPU.
-        shown: the same for people.
+        kind: the name of this end in records.
+        shown: the same for a reader.
     """
     _ENDINGS[kind] = shown
     _REST[symbol] = kind
@@ -118,7 +118,7 @@ def rest_place(symbol: str, kind: str, shown: Message) -> str:
 
 
 def ending(kind: str) -> Message | str:
-    """Return how people call the end of a CPU: "parked", "running" and so on."""
+    """Return the word for the end of a CPU: "parked", "running" and so on."""
     return _ENDINGS.get(kind, kind)
 
 

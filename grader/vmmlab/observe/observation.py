@@ -1,8 +1,8 @@
 """The Observation: the frozen record of one boot, and the only thing that checks look at.
 
-It holds what was seen from outside the machine: registers of the vCPUs at stops, bytes of memory,
-ICR writes, how the machine ended. It does not know what is right or wrong, and nothing in it rests
-on what the guest says about itself; `serial` is there for people to read.
+It holds what was recorded from outside the machine: registers of the vCPUs at stops, bytes of
+memory, ICR writes, how the machine ended. It does not know what is right or wrong, and nothing in
+it depends on what the guest prints; `serial` is only for people to read.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Icr:
     """One write to the interrupt command register (Intel SDM vol. 3, 10.6.1).
 
     Args:
-        cpu: index of the vCPU that wrote it; None when the trace does not say.
+        cpu: index of the vCPU that wrote it; None if the trace does not contain it.
         low: bits 31..0 as written.
         dest: destination APIC id (bits 63..56 in xAPIC mode); meaningless with a shorthand.
         time_s: host time in seconds since the first write.
@@ -185,13 +185,13 @@ class Observation:
         cpus: one record for each vCPU, by index.
         hits: the stops at named places, in order.
         icr: the ICR writes, in order.
-        interleavings: what came of letting one CPU run while others were held, in order.
+        interleavings: the outcomes of letting one CPU run while others were held, in order.
         physical_0: the first bytes of physical memory.
         trampoline: the trampoline and its copy.
         bringup: what ap_start prepared and left behind.
         counters: variables that CPUs share, at the end.
         multiboot: multiboot information and init functions.
-        switch: the BSP's change of stacks.
+        switch: the BSP's stack switch.
         call: a call of asm_wrrsp_and_jmp that the grader made.
         delay: what happened between INIT and SIPI.
         lock: the lock of the boot stack and the count.
@@ -205,7 +205,7 @@ class Observation:
         apic_ids: the APIC id of each CPU by its index; empty: the index itself.
         cohort: name of the cohort that the image was built for.
         later: steps that come after the one that is judged. A correct step earns its points while
-            they are not written yet; so that they are not is never the cause.
+            they are not written yet; so an unwritten step is never the cause.
     """
 
     scenario: str
@@ -251,7 +251,7 @@ class Observation:
 
     @property
     def all_parked(self) -> bool:
-        """Whether every CPU came to rest where a whole bring-up ends."""
+        """Whether every CPU came to rest where a complete bring-up ends."""
         return all(cpu.end_kind == "parked" for cpu in self.cpus)
 
     def addr(self, symbol: str) -> int:

@@ -1,4 +1,4 @@
-"""Makes the frozen Observation of a boot that is over."""
+"""Makes the frozen Observation of a finished boot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SYMBOLS: Final = (
 
 
 async def record(session: Session, how: HowEnded, wall_s: float) -> Observation:
-    """Return the Observation of a boot that is over.
+    """Return the Observation of a finished boot.
 
     Args:
         session: the boot.
@@ -38,19 +38,19 @@ async def record(session: Session, how: HowEnded, wall_s: float) -> Observation:
 
 
 def read_outside(session: Session) -> dict[str, Any]:
-    """Return the fields of the Observation that are read without asking the machine."""
+    """Return the fields of the Observation that do not need the machine."""
     return {"icr": session.view.icr(), "serial": session.view.machine.serial()}
 
 
 def assembled(
     inputs: Inputs, symbols: SymbolTable, log: Log, cpus: tuple[CpuRecord, ...], how: HowEnded
 ) -> Observation:
-    """Return the Observation of what was written down, without what the machine still knows.
+    """Return the Observation of what was recorded, without the final state of the machine.
 
     Args:
         inputs: what the boot was given.
         symbols: of its image.
-        log: what was written down.
+        log: what was recorded.
         cpus: a record of each CPU.
         how: how the boot ended.
     """
@@ -123,11 +123,11 @@ async def _cpu_record(session: Session, cpu: int, how: HowEnded) -> CpuRecord:
 
 
 def written_down(cpu: int, log: CpuLog, end: CpuState) -> CpuRecord:
-    """Return the record of a CPU as far as it was written down.
+    """Return the record of a CPU as far as it was recorded.
 
     Args:
         cpu: its index.
-        log: what was written down of it.
+        log: what was recorded of it.
         end: its registers at the end.
     """
     return CpuRecord(

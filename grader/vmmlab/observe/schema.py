@@ -1,4 +1,4 @@
-"""The Observation as JSON: what other programs may rely on, and the way there and back."""
+"""The Observation as JSON: a format for other programs, and the conversion in both directions."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def from_json(text: str, lab: type[LabEvidence] | None = None) -> Observation:
 
 
 def main() -> None:
-    """Write observation.schema.json anew: `python -m vmmlab.observe.schema`."""
+    """Write observation.schema.json again: `python -m vmmlab.observe.schema`."""
     SCHEMA_FILE.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,9 +1,9 @@
-"""Accesses to memory that a segment register forbids, and that QEMU carries out all the same.
+"""Accesses to memory that a segment register forbids, but that QEMU executes.
 
-QEMU's translated code adds the base of a segment and looks neither at its limit nor at its kind. A
-processor does both, before it touches memory (SDM vol. 3, 5.3 to 5.5; APM vol. 2, 4.12), and raises
-#GP, or #SS for SS. What real mode has left in a segment register stays in force in protected mode
-until it is loaded anew: 64 KiB (SDM vol. 3, 9.9.1).
+QEMU's translated code adds the base of a segment and checks neither its limit nor its type. A
+processor checks both before it accesses memory (SDM vol. 3, 5.3 to 5.5; APM vol. 2, 4.12), and
+raises #GP, or #SS for SS. In protected mode a segment register keeps its real-mode limit of 64 KiB
+until it is loaded again (SDM vol. 3, 9.9.1).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _SS, _GP = 12, 13  # the exceptions #SS and #GP
 async def refused(
     gdb: Gdb, cpu: int, state: CpuState, code: bytes, registers: Registers
 ) -> Refusal | None:
-    """What in the next instruction of a stopped CPU its segment registers forbid.
+    """The access of a stopped CPU's next instruction that its segment registers forbid.
 
-    64-bit code is not asked: there segments have no limit.
+    64-bit code is not checked, because its segments have no limit.
 
     Args:
         gdb: the machine, paused.
@@ -56,7 +56,7 @@ async def refused(
 def _rule(flags: int, beyond: bool, bits: int, *, writes: bool) -> Rule | None:
     if not flags & DESC_PRESENT:
         return "segment-null"
-    if bits == 32:  # CS of real mode may be written; before a far jump it is in force
+    if bits == 32:  # a real-mode CS allows writes, and stays valid until a far jump
         if flags & DESC_CODE:
             if writes:
                 return "segment-write"

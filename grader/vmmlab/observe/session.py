@@ -1,9 +1,9 @@
-"""Runs, holds and single-steps CPUs, and writes down the places that they come to.
+"""Runs, holds and single-steps CPUs, and records the places that they reach.
 
 Probes decide what to record; checks interpret it. Nothing here knows what is right or wrong.
 
-A breakpoint stops all CPUs and reports one of them. Another CPU that stood at a breakpoint at the
-same moment stops again as soon as it may run, so that nothing is lost.
+A breakpoint stops all CPUs and reports one of them. Another CPU that was at a breakpoint at the
+same moment stops again as soon as it may run, so no stop is lost.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from vmmlab.observe.watched import WatchedPlaces
 RESTARTED: Final = "early_init"
 """A provided function that is called once: a second call means that the BSP was reset."""
 _WITH_TEXT: Final = ("vmm_todo", "call_initfunc", "panic")  # their first argument is a C string
-_RUN_ATTEMPTS: Final = 8  # times that a CPU may take long before it is said to wait
+_RUN_ATTEMPTS: Final = 8  # how often a CPU may take long before it counts as waiting
 _SHORT_ATTEMPTS: Final = 3  # before them: each twice as long as the last, up to `limits.alone_s`
-_PASSED_MOST: Final = 64  # places that a CPU passes on its way to the one where it is to come
+_PASSED_MOST: Final = 64  # places that a CPU passes before the one that it should reach
 _SPIN_BUDGET: Final = 200  # instructions in which a waiting CPU's state repeats
 SPIN_REPEATS: Final = 1
 """Times that the same registers may be seen again before a CPU "waits"."""
@@ -50,7 +50,7 @@ Watcher = Callable[[CpuState], Awaitable[None]]
 
 
 class Session:
-    """One boot under control: which CPUs run, and what has been written down.
+    """One boot under control: which CPUs run, and what has been recorded.
 
     Args:
         machine: a started machine; no CPU has run yet.
@@ -80,10 +80,10 @@ class Session:
         """Return the CPUs that are not held."""
         return set(range(self.inputs.cpus)) - self.held
 
-    # ---- writing down ----------------------------------------------------------------------
+    # ---- recording --------------------------------------------------------------------------
 
     async def arrive(self, stop: Stop) -> Hit | None:
-        """Write down a stop at a place; return None if the CPU is at no place."""
+        """Record a stop at a place; return None if the CPU is at no place."""
         if stop.cpu is None:
             return None
         state = await self.view.state(stop.cpu)
@@ -91,7 +91,7 @@ class Session:
         return await self.note(stop.cpu, place, state) if place else None
 
     async def note(self, cpu: int, place: str, state: CpuState) -> Hit:
-        """Write down that a CPU is at a place."""
+        """Record that a CPU is at a place."""
         text = await self.view.text_argument(cpu, place) if place in _WITH_TEXT else ""
         hit = Hit(len(self.log.hits), cpu, place, state, text)
         self.log.hits.append(hit)
@@ -113,14 +113,14 @@ class Session:
         return hit
 
     async def note_stepped(self, cpu: int, place: str, state: CpuState) -> None:
-        """Write down that a CPU was stepped to a place; the stop that follows is the same one."""
+        """Record that a CPU was stepped to a place; the stop that follows is the same one."""
         await self.note(cpu, place, state)
         self._noted[cpu] = state.pc
 
     def add_interleaving(
         self, cpu: int, while_at: str, until: str, verdict: Verdict, state: CpuState
     ) -> Interleaving:
-        """Write down what came of letting one CPU run while all others stood still."""
+        """Record the outcome of letting one CPU run while all others were held."""
         held = tuple(sorted(set(range(self.inputs.cpus)) - {cpu}))
         reached = until if verdict == "reached" else ""
         made = Interleaving(cpu, held, while_at, reached, verdict, self.view.place(state))
@@ -128,7 +128,7 @@ class Session:
         return made
 
     def give_up(self, cpu: int) -> None:
-        """Hold a CPU for the rest of the boot: it can do nothing sensible any more."""
+        """Hold a CPU for the rest of the boot, because it can no longer do anything useful."""
         self.trouble = True
         self.held.add(cpu)
 
@@ -167,26 +167,26 @@ class Session:
                 self.ended = True
             if stop.kind == "break" and stop.cpu is not None:
                 if self._noted.pop(stop.cpu, None) == stop.address:
-                    continue  # it was stepped there, and that is written down already
+                    continue  # it was stepped there, and that is already recorded
                 self._noted.pop(stop.cpu, None)
             return stop
         return Stop("interrupt")
 
     async def halt(self) -> None:
-        """Stop the machine if it runs: a probe may have been interrupted while it waited."""
+        """Stop the machine if it runs, since a probe may have been interrupted while it waited."""
         if self.gdb.running:
             stop = await self.gdb.interrupt()
             self.ended = self.ended or stop.kind in ("shutdown", "exit")
 
     async def step(self, cpu: int, *, peek: Iterable[tuple[int, int]] = ()) -> bool:
-        """Execute one instruction of one CPU while all others stand still.
+        """Execute one instruction of one CPU while all others are held.
 
         Args:
             cpu: the CPU.
-            peek: physical addresses and sizes in bytes of what will be looked at next.
+            peek: physical addresses and sizes in bytes of what will be read next.
 
         Returns:
-            False when the CPU can do no more: it halted, or the machine shut down on it.
+            False if the CPU cannot continue: it halted, or it shut down the machine.
         """
         self._noted.pop(cpu, None)
         stop = await self.gdb.step(cpu, peek=peek)
@@ -205,7 +205,7 @@ class Session:
     ) -> tuple[Verdict, CpuState]:
         """Step one CPU until `wanted` holds, it turns out to wait, or the budget is used up.
 
-        With all other CPUs standing still, a CPU whose registers repeat is in a loop that only
+        With all other CPUs held, a CPU whose registers repeat is in a loop that only
         another CPU can end. Long provided functions are run through, not stepped.
 
         Args:
@@ -213,7 +213,7 @@ class Session:
             wanted: asked with the registers after every instruction.
             budget: instructions at most.
             watcher: awaited with the registers after every instruction, for its effects.
-            peek: physical addresses and sizes in bytes of what it will look at.
+            peek: physical addresses and sizes in bytes of what it will read.
         """
         symbols = self.view.symbols
         skip = {found for name in _RUN_TO_RETURN if (found := symbols.maybe(name))}
@@ -244,7 +244,7 @@ class Session:
         """Let a CPU at the first instruction of a function run until that returns.
 
         Args:
-            cpu: which CPU runs; all others stand still.
+            cpu: which CPU runs; all others are held.
             state: its registers now.
         """
         back = await self.view.stack_word(cpu)
@@ -270,10 +270,10 @@ class Session:
         budget: int,
         watcher: Watcher | None = None,
     ) -> Interleaving:
-        """Let one CPU run alone, step by step, and write down whether it comes to a place.
+        """Let one CPU run alone, step by step, and record whether it reaches a place.
 
         Args:
-            cpu: which CPU runs; all others stand still.
+            cpu: which CPU runs; all others are held.
             while_at: the situation of the held CPUs, as a name for the record.
             until: the watched place.
             budget: instructions to step at most.
@@ -288,7 +288,7 @@ class Session:
     async def run_to(
         self, cpu: int, *places: str, attempts: int = _RUN_ATTEMPTS
     ) -> tuple[Verdict, CpuState]:
-        """Let one CPU run alone, at full speed, until it comes to one of the places.
+        """Let one CPU run alone, at full speed, until it reaches one of the places.
 
         That it takes long proves nothing on a busy host: then it is stepped, and only if its
         state repeats does it wait.

@@ -1,22 +1,22 @@
 """What a boot is watched for, and how its CPUs are held and released.
 
-A probe records what happens; whether that is right is for the checks to say. All of them work
+A probe records what happens; the checks decide whether that is right. All of them work
 through the gdbstub and need nothing in the guest. `registry` knows them by name; a lab's own
 probes, in labs/labN/probes.py, register themselves there as well.
 
 ========== ===============================================================================
 end        how many CPUs park, and with which number; the cheapest
-one-by-one the APs come in one after the other: every milestone, and what alloc gives each
+one-by-one the APs enter one after the other: every milestone, and what alloc returns to each
 ladder     every milestone, and each instruction from physical 0 to ap_entry single-stepped
-delay      what the BSP does between INIT and SIPI if the delay is to be very long
+delay      what the BSP does between INIT and SIPI if the delay is very long
 initfuncs  which init functions run, in which order; the multiboot information poisoned
 uefi       vmm_main called with 0 instead of a multiboot pointer
-switch     the BSP's change of stacks, and what happens to the boot stack after it
+switch     the BSP's stack switch, and what happens to the boot stack after it
 calls      asm_wrrsp_and_jmp called by the convention, with decoys where its arguments are not
-late-ap    one AP is held before it has counted itself in, then before the lock
-missing-ap one AP never comes; the patience of the VMM is shortened
-exclusion  who can be on the boot stack, and in the counting, at the same time
-barrier    who can leave a round of the barrier before all have come
+late-ap    one AP is held before it has counted itself, then before the lock
+missing-ap one AP never arrives; the VMM's time limit is shortened
+exclusion  which CPUs can be on the boot stack, or counting, at the same time
+barrier    which CPUs can leave a round of the barrier before all have entered
 ========== ===============================================================================
 """
 

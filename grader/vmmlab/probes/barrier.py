@@ -1,11 +1,11 @@
-"""The probe of the barrier: who can leave before all have come, and who never leaves.
+"""The probe of the barrier: finds CPUs that leave before all have entered, or never leave.
 
-The inside of a barrier is its author's business, so nothing here knows what its variables mean.
+The student chooses how the barrier works, so nothing here knows what its variables mean.
 What matters is where a CPU is held: right before it stores what it has read, right after its last
-store before it waits, in its waiting loop, or where the first of the others may go. A barrier may
-let its CPUs depend on each other in ways that are not known here: that a CPU does not get on while
-others stand still proves nothing by itself. In the end all run free, and only if the boot does not
-complete then is it a mistake.
+store before it waits, in its waiting loop, or where the first of the others may leave. The CPUs of
+a barrier may depend on each other in ways that are not known here, so a CPU that does not continue
+while others are held proves nothing by itself. At the end all CPUs run freely; only a boot that
+does not complete then is a mistake.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Path:
     """What a CPU did to shared memory on its way into the waiting loop.
 
     Attributes:
-        stores: instructions that wrote, in order of their first time.
-        late_store: the first plain store to what a plain load had read before, if any: between
-            the two another CPU can do the same, unless a lock keeps it out.
+        stores: instructions that wrote, in the order of their first execution.
+        late_store: the first plain store to an address that a plain load has read before, if any:
+            between the two another CPU can do the same, unless a lock prevents it.
     """
 
     stores: list[int] = field(default_factory=list)
@@ -50,12 +50,12 @@ class Path:
 @probe("barrier", cost=3)
 @dataclass
 class BarrierProbe(GatheringProbe):
-    """Goes through two rounds, in which each CPU is held where it could do most harm."""
+    """Goes through two rounds, in which each CPU is held where a mistake would have most effect."""
 
     places: tuple[str, ...] = (*GatheringProbe.places, "vmm_synced")
 
     async def play(self, session: Session, everyone: bool) -> None:
-        """Bring all CPUs to the barrier, one by one; the first is in it before others come."""
+        """Bring all CPUs to the barrier one by one; the first enters before the others arrive."""
         if not everyone:
             return
         aps = list(session.view.ap_indices)
@@ -84,13 +84,13 @@ class BarrierProbe(GatheringProbe):
             return
         await self._second_round(session, slow, racer, [waiter, last], path)
 
-    # ---- steps of the play -----------------------------------------------------------------
+    # ---- steps of the examination ------------------------------------------------------
 
     def _out(self, session: Session, state: CpuState) -> bool:
         return session.places.at(state.pc) == "vmm_synced"
 
     def _escaped(self, session: Session) -> bool:
-        """Whether a CPU came out although not all have come: then the boot is spoilt."""
+        """Whether a CPU left although not all have entered; the boot is then of no further use."""
         return any(
             one.verdict not in STILL_THERE
             for one in session.log.interleavings

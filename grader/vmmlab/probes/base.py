@@ -1,4 +1,4 @@
-"""What all probes share: the interface, and the cheapest probe, which others build on."""
+"""The interface of all probes, and the cheapest probe, which others extend."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _JUMP_BYTES: Final = 16
 
 
 class Probe:
-    """What a boot is watched for; this one watches nothing but the end."""
+    """Observes a boot; this one observes only its end."""
 
     places: tuple[str, ...] = ()
     """Symbols to stop at, besides those at which a CPU comes to rest."""
@@ -69,7 +69,7 @@ class BaseProbe(Probe):
                 session.log.bringup = replace(known, started_at_bsp_proc=started)
 
     async def quiet(self, session: Session) -> bool:
-        """Look now: the BSP came to none of these places."""
+        """Record now, since the BSP reached none of these places."""
         await self.look_while_needed(session)
         return False
 
@@ -78,7 +78,8 @@ class BaseProbe(Probe):
 
         Args:
             session: the boot.
-            final: an AP is there, or the BSP waits or can go no further: later looks do not count.
+            final: an AP has arrived, or the BSP waits or cannot continue: later records do not
+                count.
         """
         if self.looked:
             return
@@ -97,7 +98,7 @@ class BaseProbe(Probe):
 
 @dataclass
 class PlainProbe(BaseProbe):
-    """Records what BaseProbe does, and leaves no trace that the VMM could find.
+    """Records what BaseProbe records, but changes nothing that the VMM could detect.
 
     Memory is as the firmware has left it, the machine is that of `vmmlab run`.
     """
@@ -114,10 +115,10 @@ async def _pointer(session: Session, name: str) -> Pointer:
 
 
 async def note_allocation(session: Session, hit: Hit) -> None:
-    """Let the CPU that called alloc return from it, and write down what it was given.
+    """Let the CPU that called alloc return from it, and record the address that it got.
 
     The memory is filled with random bytes: its contents are undefined (include/mm.h), and at boot
-    they would be zeros, with which much works that should not.
+    they would be zeros, which would hide mistakes.
 
     Args:
         session: the boot.

@@ -37,8 +37,8 @@ PTE_ADDRESS: Final = 0x000FFFFFFFFFF000
 class BringupProbe(BaseProbe):
     """Records every milestone of every AP, and each instruction of the trampoline.
 
-    The BSP stands still after each SIPI until the APs that it has called are there: how long they
-    take on a busy host is not the student's doing.
+    The BSP is held after each SIPI until the APs that it has started have arrived, because the
+    student does not control how long they take on a busy host.
     """
 
     places: tuple[str, ...] = MILESTONE_PLACES
@@ -48,7 +48,7 @@ class BringupProbe(BaseProbe):
         """Watch where an AP executes its first instruction, and the writes of the ICR."""
         await BaseProbe.start(self, session)
         await session.places.watch("physical-0", 0)
-        # An INIT that reaches the BSP as well leaves no later moment to look.
+        # An INIT that reaches the BSP as well ends the boot, so record now.
         await session.places.watch("apic_write_icr")
 
     async def hit(self, session: Session, hit: Hit) -> None:
@@ -76,7 +76,7 @@ class BringupProbe(BaseProbe):
                 session.log.bringup = replace(known, left_mapped=known.left_mapped or left)
 
     async def _let_them_come(self, session: Session, hit: Hit) -> None:
-        """Let the BSP finish its write; then let every AP that got a SIPI come to physical 0."""
+        """Let the BSP finish its write; then let every AP that got a SIPI run to physical 0."""
         await session.run_to_return(0, hit.state)
         sipis = [one for one in session.view.icr() if one.kind == "SIPI"]
         for sipi in sipis:
@@ -95,7 +95,7 @@ class BringupProbe(BaseProbe):
             stop = await session.go(missing, session.limits.alone_s)
             self.patient = (
                 stop.kind == "break"
-            )  # asked once in a boot: an AP that does not come never will
+            )  # waited for once in a boot: an AP that does not arrive then never will
             if (came := await session.arrive(stop)) is not None:
                 await note_exception(session, came)
                 await self.hit(session, came)
@@ -112,7 +112,7 @@ class BringupProbe(BaseProbe):
                 await self._step_alone(session, other)
                 await self._lose_a_count(session, 1 if at_store else 0)
         elif times > 3 or all(session.log.at("physical-0", cpu) for cpu in session.view.ap_indices):
-            await session.places.unwatch("physical-0")  # it is lost, and comes by again and again
+            await session.places.unwatch("physical-0")  # it is lost, and passes here repeatedly
 
     async def _step_alone(self, session: Session, cpu: int) -> None:
         before = await session.view.around_trampoline()
@@ -162,7 +162,7 @@ class BringupProbe(BaseProbe):
         return other
 
     async def _look_at_entry(self, session: Session, cpu: int) -> None:
-        """Record what the segment registers hold; only QEMU's monitor tells."""
+        """Record what the segment registers hold; only QEMU's monitor shows it."""
         log = session.log.cpus[cpu]
         if log.found.entry_segments is not None:
             return
@@ -180,8 +180,8 @@ class BringupProbe(BaseProbe):
 class DelayProbe(BaseProbe):
     """Records the delay between INIT and the first SIPI, with `ap_delays.init_us` above an hour.
 
-    Time proves nothing on a busy host, so it is not measured. usleep returns at once, and what it
-    was asked for is added up; a VMM that waits in another way does not come to the SIPI.
+    Elapsed time proves nothing on a busy host, so it is not measured. usleep returns at once, and
+    its arguments are added up; a VMM that waits in another way does not reach the SIPI.
     """
 
     places: tuple[str, ...] = ("apic_write_icr", "usleep")

@@ -1,4 +1,4 @@
-"""The probe of mutual exclusion: who can be on the shared boot stack, or in the count, at once."""
+"""The probe of mutual exclusion: finds CPUs that are on the boot stack, or counting, at once."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Change:
 @probe("exclusion", cost=4)
 @dataclass
 class ExclusionProbe(GatheringProbe):
-    """Records who can be on the shared boot stack, or between load and store of the count, at once.
+    """Records CPUs that are on the boot stack, or between load and store of the count, at once.
 
-    While one AP stands on the boot stack, another is stepped until it either comes there too or
-    turns out to wait; and so on for every moment at which a second AP could do harm.
+    While one AP is held on the boot stack, another is stepped until it either gets there too or
+    turns out to wait. This is repeated at every point where a second AP could interfere.
     """
 
     changes: list[Change] = field(default_factory=list, init=False)
@@ -62,7 +62,7 @@ class ExclusionProbe(GatheringProbe):
             session.finished = True
 
     async def play(self, session: Session, everyone: bool) -> None:
-        """Go through all situations, as long as going on proves anything."""
+        """Go through all situations, as long as continuing proves anything."""
         order = session.choice.shuffled(session.view.ap_indices)
         if not everyone or len(order) < 5:
             return
@@ -75,7 +75,7 @@ class ExclusionProbe(GatheringProbe):
             return
         if not await self._leave(session, first, second):
             if session.log.cpus[first].rest == "todo" and free is not None:
-                # Nobody will release the lock: what it was before stands for that.
+                # No CPU will release the lock any more, so restore its earlier value.
                 await session.gdb.write_phys(self._shared_at(session)["lock"][0], free)
                 await self._race(session, fourth, fifth)
             return
@@ -88,7 +88,7 @@ class ExclusionProbe(GatheringProbe):
             await session.run_to(cpu, "sync_all_processors")
             if cpu == first:
                 await self._keep_stackaddr(session, first)
-        for cpu in order[5:]:  # the last two are to be the last indeed
+        for cpu in order[5:]:  # the last two must not be moved on
             await bring_in(session, cpu)
         if await self._race(session, fourth, fifth) and early is not None:
             await self._late_release(session, fourth, fifth)
@@ -133,12 +133,13 @@ class ExclusionProbe(GatheringProbe):
 
         return look
 
-    # ---- the acts --------------------------------------------------------------------------
+    # ---- the situations --------------------------------------------------------------------------
 
     async def _gets_in(self, session: Session, cpu: int, while_at: str) -> bool:
-        """Try to bring another AP to the boot stack; if it gets there, the boot is spoilt.
+        """Try to bring another AP to the boot stack; if it gets there, the boot is of no further
+        use.
 
-        An AP that neither waits in a small loop nor gets there is on a long way: it may run.
+        An AP that neither waits in a small loop nor gets there has a long path: let it run.
         """
         arrived = session.view.addr("apinitproc0")
         verdict, state = await session.step_until(
@@ -224,7 +225,7 @@ class ExclusionProbe(GatheringProbe):
         return released
 
     async def _pass_by(self, session: Session, first: int, second: int) -> bool:
-        """Let the second AP take a number while the first stands right after its unlock."""
+        """Let the second AP take a number while the first is held right after its unlock."""
         number_at = session.view.addr("segment_init_ap")
         verdict, _ = await push(
             session,
@@ -299,9 +300,9 @@ class ExclusionProbe(GatheringProbe):
         return not await self._gets_in(session, slow, "lock-taken")
 
     async def _late_release(self, session: Session, last: int, before: int) -> None:
-        """Show what becomes of the last AP, if APs count themselves before they release the lock.
+        """Show what happens to the last AP if APs count themselves before they release the lock.
 
-        The BSP goes on as soon as all are counted, and takes the trampoline away.
+        The BSP goes on as soon as all are counted, and unmaps the trampoline.
         """
         if not await bring_in(session, before):
             return

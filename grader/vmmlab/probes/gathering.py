@@ -1,7 +1,7 @@
 """What the probes of the handshake share: bring every CPU to its place, then let them run singly.
 
-The BSP comes to ap_wait and every AP to ap_entry, and all are held there. From then on the probe
-decides which CPU runs, and how far. So the outcome does not depend on luck, and a mistake in one
+The BSP runs to ap_wait and every AP to ap_entry, and all are held there. From then on the probe
+decides which CPU runs, and how far. So the outcome does not depend on chance, and a mistake in one
 step of the lab does not look like one in another.
 """
 
@@ -29,7 +29,7 @@ LOOK_BUDGET: Final = 100
 """Instructions in which a waiting CPU would see that it may go."""
 STILL_THERE: Final = ("waits", "budget")
 """Verdicts of an interleaving in which the CPU did not get away."""
-_NUDGES: Final = 64  # instructions by which a CPU is moved on that may stand in another one's way
+_NUDGES: Final = 64  # instructions by which a CPU that may block another one is moved on
 
 
 async def nudge(session: Session, cpu: int) -> bool:
@@ -54,9 +54,9 @@ async def push(
     watcher: Watcher | None = None,
     peek: Iterable[tuple[int, int]] = (),
 ) -> tuple[Verdict, CpuState]:
-    """Step a CPU until `wanted` holds; move others on that may stand in its way.
+    """Step a CPU until `wanted` holds; move on others that may block it.
 
-    A CPU that stands still may hold a lock: that another CPU waits for it proves nothing.
+    A held CPU may own a lock, so another CPU that waits for it proves nothing.
     """
     verdict, state = await session.step_until(
         cpu, wanted, budget=budget, watcher=watcher, peek=peek
@@ -73,7 +73,7 @@ async def push(
 
 
 async def bring_in(session: Session, cpu: int) -> bool:
-    """Let one AP run alone from where it stands to the barrier."""
+    """Let one AP run alone from where it is to the barrier."""
     verdict, _ = await session.run_to(cpu, "sync_all_processors")
     return verdict == "reached"
 
@@ -81,7 +81,7 @@ async def bring_in(session: Session, cpu: int) -> bool:
 async def look_where_it_waits(session: Session, cpu: int) -> None:
     """Record if a CPU that waits before the lock reads the pointer apinitlock only.
 
-    The lock is where that points. A loop that reads the pointer anew reads the lock as well.
+    The lock is where that points. A loop that reads the pointer again reads the lock as well.
     """
     pointer = session.view.addr("apinitlock")
     touched: dict[int | None, CpuState] = {}
@@ -102,7 +102,7 @@ async def look_where_it_waits(session: Session, cpu: int) -> None:
 
 
 async def bring_in_noting(session: Session, cpu: int) -> bool:
-    """Do as `bring_in`; what alloc gives the AP is recorded and filled with random bytes."""
+    """Do as `bring_in`; the memory from alloc is recorded and filled with random bytes."""
     await session.places.watch("alloc")
     verdict, state = await session.run_to(cpu, "alloc", "sync_all_processors")
     while verdict == "reached" and session.places.at(state.pc) == "alloc":
@@ -127,7 +127,7 @@ class GatheringProbe(BaseProbe):
     played: bool = field(default=False, init=False)
 
     async def start(self, session: Session) -> None:
-        """Watch where the late AP is to be caught."""
+        """Watch the place where the late AP is held."""
         await BaseProbe.start(self, session)
         if self.cpu is not None:
             await session.places.watch("physical-0", 0)
@@ -160,7 +160,7 @@ class GatheringProbe(BaseProbe):
         session.held.clear()
 
     async def play(self, session: Session, everyone: bool) -> None:
-        """Let CPUs run singly; called when all stand still.
+        """Let CPUs run singly; called when all are held.
 
         Args:
             session: the boot.

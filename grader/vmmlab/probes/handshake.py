@@ -1,4 +1,4 @@
-"""Probes of the handshake: APs one by one, a late AP, and an AP that never comes."""
+"""Probes of the handshake: APs one by one, a late AP, and an AP that never arrives."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from vmmlab.probes.gathering import (
 )
 from vmmlab.probes.registry import probe
 
-_LONG_US: Final = 600_000_000  # more patience than any boot has time for
+_LONG_US: Final = 600_000_000  # longer than any boot may take
 _BYTES: Final = 16  # of physical 0
 
 
 @probe("one-by-one")
 @dataclass
 class OneByOneProbe(GatheringProbe):
-    """Lets the APs in one after the other, never two at once; then the BSP goes on.
+    """Lets the APs enter one after the other, never two at once; then the BSP goes on.
 
-    No AP comes at the turn that is its APIC id.
+    No AP enters at the turn that equals its APIC id.
     """
 
     delays: Mapping[str, int] = field(default_factory=dict)
 
     async def play(self, session: Session, everyone: bool) -> None:
-        """Bring one in after the other."""
+        """Let them enter one after the other."""
         aps = list(session.view.ap_indices)
         shift = session.choice.between(1, len(aps) - 1)
         for turn, cpu in enumerate(aps[shift:] + aps[:shift], 1):
@@ -120,7 +120,7 @@ class LateProbe(GatheringProbe):
 @probe("missing-ap")
 @dataclass
 class MissingProbe(GatheringProbe):
-    """Keeps one AP away for ever, with a short patience of the VMM.
+    """Holds one AP forever, with a short time limit for the VMM's wait.
 
     Args:
         cpu: index of the AP.
@@ -144,7 +144,7 @@ class MissingProbe(GatheringProbe):
             session.held.add(self.cpu)
 
     async def play(self, session: Session, everyone: bool) -> None:
-        """All others come in before the BSP begins to wait: only one can be named."""
+        """All others enter before the BSP begins to wait, so only one CPU can be named."""
         at = session.view.phys("ap_delays") + DELAY_FIELDS["poll_us"]
         session.log.lock = replace(
             session.log.lock or Lock(), poll_us=await session.view.read_u32(at)

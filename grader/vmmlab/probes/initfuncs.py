@@ -24,7 +24,7 @@ class InitfuncsProbe(BaseProbe):
     """Records the order of init functions, and what vmm_main does before it calls them.
 
     Args:
-        functions: how many init functions the image gets beside those that every boot has.
+        functions: number of init functions added to those that every boot has.
     """
 
     places: tuple[str, ...] = CALLS

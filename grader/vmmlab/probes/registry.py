@@ -1,4 +1,4 @@
-"""The registry of probes: by name, with what a scenario may say of each.
+"""The registry of probes: by name, with the parameters that a scenario may pass to each.
 
 The probes of a lab's own belong to the scope of that lab (`vmmlab.base.registry`).
 """
@@ -36,7 +36,7 @@ class ProbeKind:
 
     @property
     def parameters(self) -> frozenset[str]:
-        """The parameters that a scenario may give it."""
+        """The parameters that a scenario may pass to it."""
         named = {one.name for one in dataclasses.fields(cast(Any, self.make)) if one.init}
         delays = set(DELAY_FIELDS) if "delays" in named else set()
         return frozenset(named - {"places", "delays"} | delays)

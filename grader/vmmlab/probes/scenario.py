@@ -74,7 +74,7 @@ class TimedSetup(Setup, total=False):
 
 @dataclass(frozen=True)
 class Scenario:
-    """One boot: the machine, how its VMM is built, and the probe that watches it.
+    """One boot: the machine, how its VMM is built, and the probe that observes it.
 
     Args:
         name: identifier, unique in the lab.
@@ -123,11 +123,11 @@ class Scenario:
         return dict(self.options).get(name, default)
 
     def __str__(self) -> str:
-        """The name with everything that is not as usual."""
+        """The name with everything that differs from the defaults."""
         return self.described(self.cohort)
 
     def described(self, cohort: str) -> str:
-        """Return the name with everything that is not as usual.
+        """Return the name with everything that differs from the defaults.
 
         Args:
             cohort: the name of the cohort that it is built for.
@@ -246,13 +246,13 @@ def parking(**setup: Unpack[TimedSetup]) -> Scenario:
 def plain(**setup: Unpack[Setup]) -> Scenario:
     """Return a scenario in which the VMM cannot tell that it is graded; only its end is known.
 
-    What else is graded must not end otherwise.
+    The other boots that are graded must end in the same way.
     """
     return scenario_of("plain", setup)
 
 
 def one_by_one(**setup: Unpack[TimedSetup]) -> Scenario:
-    """Return a scenario in which the APs come in one after the other."""
+    """Return a scenario in which the APs enter one after the other."""
     return scenario_of("one-by-one", setup)
 
 
@@ -270,7 +270,7 @@ def init_functions(*, functions: int = 0, **setup: Unpack[Setup]) -> Scenario:
     """Return a scenario that records vmm_main's calls and the init functions that run.
 
     Args:
-        functions: how many init functions the image gets beside those that every boot has.
+        functions: number of init functions added to those that every boot has.
         setup: the machine and the build.
     """
     more = {"functions": functions} if functions else {}
@@ -285,7 +285,7 @@ def no_multiboot(**setup: Unpack[Setup]) -> Scenario:
 def stack_switch(
     *, swap: bool = False, elsewhere: bool = False, **setup: Unpack[TimedSetup]
 ) -> Scenario:
-    """Return a scenario that records the BSP's change of stacks.
+    """Return a scenario that records the BSP's stack switch.
 
     Args:
         swap: exchange the two arguments of start_all_processors.
@@ -312,7 +312,7 @@ def late_ap(*, cpu: int, **setup: Unpack[TimedSetup]) -> Scenario:
 
 
 def missing_ap(*, cpu: int, **setup: Unpack[TimedSetup]) -> Scenario:
-    """Return a scenario in which one AP never comes.
+    """Return a scenario in which one AP never arrives.
 
     Args:
         cpu: index of the AP.

@@ -18,7 +18,7 @@ from vmmlab.probes.registry import probe
 @probe("switch")
 @dataclass
 class SwitchProbe(BaseProbe):
-    """Records the BSP's change to its own stack.
+    """Records the BSP's switch to its own stack.
 
     Args:
         swap: exchange the two arguments of start_all_processors.
@@ -35,7 +35,7 @@ class SwitchProbe(BaseProbe):
     )  # fmt: skip
 
     async def hit(self, session: Session, hit: Hit) -> None:
-        """Keep what alloc gave, what was stored, and the boot stack from here on."""
+        """Record what alloc returned, what was stored, and the boot stack from here on."""
         if hit.place == "start_all_processors":
             await self._started(session, hit)
         if hit.place == "alloc" and hit.cpu == 0:
@@ -51,7 +51,7 @@ class SwitchProbe(BaseProbe):
             session.log.switch = replace(_switch(session), boot_stack_end=end)
 
     async def quiet(self, session: Session) -> bool:
-        """Look now: the BSP came to no place at all."""
+        """Record now, since the BSP reached no place at all."""
         await self._stored(session)
         return False
 
