@@ -32,16 +32,16 @@ def _constants(node: ast.AST) -> Iterator[str]:
 def causes(source: str) -> set[str]:
     """The causes that a file can name.
 
-    They are the first arguments of fail, missing, expect and Failure, those of report that have a
-    hyphen, arguments called cause, and what is assigned to a variable called cause, returned by a
-    function that finds one, or listed.
+    They are the first arguments of fail, missing, expect, Failure, Death and _counted, those of
+    report that have a hyphen, arguments called cause, and what is assigned to a variable called
+    cause, returned by a function that finds one, or listed.
     """
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Call(func=ast.Name(id="fail" | "missing" | "expect"), args=[first, *_]):
                 found |= set(_constants(first))
-            case ast.Call(func=ast.Name(id="Failure"), args=[first, *_]):
+            case ast.Call(func=ast.Name(id="Failure" | "Death" | "_counted"), args=[first, *_]):
                 found |= set(_constants(first))
             case ast.Call(func=ast.Name(id="report"), args=arguments):
                 found |= {text for one in arguments for text in _constants(one) if "-" in text}

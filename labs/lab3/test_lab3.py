@@ -1,10 +1,13 @@
 """Lab 3: the BSP wakes the APs, and each climbs from real mode to long mode."""
 
+from dataclasses import replace
 from functools import partial
 
 from vmmlab import checks
 from vmmlab.checks import expect, fail, fail_if, missing, msg
+from vmmlab.diagnosis import passage
 from vmmlab.diagnosis.aps import ends_otherwise, not_reached, place_of, why_not, why_not_all_parked
+from vmmlab.diagnosis.death import far_jumps
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.diagnosis.trampoline import last_step
 from vmmlab.observe.milestones import AP_ENTRY, LONG_MODE, PROTECTED_MODE, REAL_MODE
@@ -44,7 +47,7 @@ SIPI_ICR = msg("apic_send_startup_ipi, interrupt command register")
 
 def judged(boot):
     """The APs that had their chance: when one has reset the machine, the others had none."""
-    tried = [ap for ap in boot.aps if ap.milestones]
+    tried = [ap for ap in boot.aps if ap.steps and not ap.stopped]
     return tried if boot.how_ended == "shutdown" and tried else boot.aps
 
 
@@ -354,28 +357,6 @@ def sipi_on_i386(boot):
 # --- lab3.5: protected mode, and the count --------------------------------------------------------
 
 
-def followed(ap):
-    """Fail if an AP came to ap_entry by a way that could not be followed to its end."""
-    if not ap.followed and ap.reached(AP_ENTRY):
-        fail(
-            "trampoline-not-followed",
-            cpu=ap.index,
-            place=in_trampoline(ap.steps[-1]),
-            expected=msg("ap_entry after at most 2000 instructions, whatever other CPUs do"),
-            observed=msg(
-                "{cpu}, running alone, was not there after {count} instructions; with the "
-                "other CPUs running, it reached ap_entry",
-                cpu=ap.name,
-                count=len(ap.steps),
-            ),
-        )
-
-
-def in_trampoline(step):
-    """The place of an instruction of the trampoline."""
-    return msg("trampoline, `{instruction}`", instruction=step.text)
-
-
 def way(ap):
     """The registers of an AP before each instruction from physical 0 to ap_entry, that included."""
     last = [ap.at(AP_ENTRY)] if ap.reached(AP_ENTRY) else []
@@ -386,6 +367,7 @@ def way(ap):
 def protected_mode(boot, ap):
     """Every AP sets CR0.PE and continues in 32-bit code."""
     fail_if(not_reached(boot, ap, PROTECTED_MODE))
+    flat_code_segment(ap)
     if any(state.bits == 32 for state in way(ap)):
         return
     lost, last = ap.left_code, last_step(ap)
@@ -410,7 +392,7 @@ def protected_mode(boot, ap):
                 "copy plus the label's distance from cpuinit_start."
             ),
         )
-    followed(ap)
+    fail_if(passage.not_followed(boot, ap))
     if ap.followed:
         fail_if(
             why_not(boot, ap, LONG_MODE),
@@ -418,47 +400,46 @@ def protected_mode(boot, ap):
         )
 
 
-def counting_steps(ap):
-    """The stepped instructions of an AP that changed apinit_procs, and by how much."""
-    return [(step, step.counted) for step in ap.steps if step.counted]
+def flat_code_segment(ap):
+    """Fail unless the far jump to 32-bit code loaded CS with a segment that begins at 0."""
+    done = ap.steps if ap.left_code is not None else ap.steps[:-1]
+    for jump in [step for step in far_jumps(ap) if step in done][:1]:
+        descriptor = jump.descriptor or 0
+        base = descriptor >> 16 & 0xFFFFFF | descriptor >> 32 & 0xFF000000
+        if base:
+            fail(
+                "gdt-entry-wrong",
+                cpu=ap.index,
+                place=passage.at(jump),
+                expected=msg("the base of all segments is 0"),
+                observed=msg(
+                    "selector {selector:#x} chooses {descriptor:#018x}, whose base is {base:#x}",
+                    selector=jump.value,
+                    descriptor=descriptor,
+                    base=base,
+                ),
+            )
 
 
 @check("lab3.count.once", BOOT, also=TWO, per=judged, after="lab3.ladder.protected")
 def counts_itself_in_once(boot, ap):
     """Every AP adds exactly one to apinit_procs before it leaves the trampoline."""
-    steps = counting_steps(ap)
-    total = sum(by for _, by in steps)
-    if total != 1:
-        followed(ap)
-        stopped = stopped_at_todo(boot, [ap])
-        fail(
-            "ap-not-counted" if total == 0 else "ap-counted-wrongly",
-            cpu=ap.index,
-            place=steps[0][0].text if steps else msg("trampoline"),
-            expected=msg("{cpu} adds 1 to apinit_procs in the copy", cpu=ap.name),
-            observed=msg("it added {count}; it stopped at {todo}", count=total, todo=stopped.place)
-            if stopped
-            else msg("it added {count}", count=total),
-        )
+    wrong = passage.counted_wrongly(boot, ap)
+    if wrong is None:
+        return
+    fail_if(passage.not_followed(boot, ap))
+    stopped = stopped_at_todo(boot, [ap])
+    if stopped:
+        both = msg("{what}; it stopped at {todo}", what=wrong.observed, todo=stopped.place)
+        wrong = replace(wrong, observed=both)
+    fail_if(wrong)
 
 
 @check("lab3.count.locked", BOOT, after="lab3.count.once")
 def count_is_atomic(boot):
-    """A locked instruction adds to apinit_procs, since several APs run here at once."""
-    tried = list(boot.while_at("counting"))
-    if tried and not any(one.verdict == "reached" for one in tried):
-        return  # something else keeps the others out: a second AP could not come to the same store
+    """One locked instruction adds to apinit_procs, since several APs run here at once."""
     for ap in judged(boot):
-        for step, _ in counting_steps(ap):
-            decoded = decode(step.code, step.state.pc, step.state.bits)
-            if decoded and not decoded.locked:
-                fail(
-                    "count-without-lock",
-                    cpu=ap.index,
-                    place=in_trampoline(step),
-                    expected=msg("an instruction with the lock prefix"),
-                    observed=f"`{step.text}`",
-                )
+        fail_if(passage.counted_without_lock(boot, ap))
 
 
 @check("lab3.i386.protected", BOOT, also=TWO, arch="i386", after="lab3.i386.sipi")
@@ -546,33 +527,12 @@ def data_segments(ap):
 
 @check("lab3.trampoline.stackless", BOOT, also=TWO, per=judged, after="lab3.ladder.ap_entry")
 def trampoline_uses_no_stack(boot, ap):
-    """No AP pushes or pops before ap_entry, or writes outside the trampoline's copy."""
-    followed(ap)
-    for step in ap.steps:
-        decoded = decode(step.code, step.state.pc, step.state.bits)
-        if decoded and decoded.uses_stack:
-            fail(
-                "trampoline-uses-stack",
-                cpu=ap.index,
-                place=in_trampoline(step),
-                expected=msg("no push, pop, call or ret"),
-                observed=msg(
-                    "`{instruction}` with SP = {sp:#x}", instruction=step.text, sp=step.state.rsp
-                ),
-            )
-    if ap.overrun is not None:
-        start = boot.apinit_addr
-        fail(
-            "trampoline-overrun",
-            cpu=ap.index,
-            place=msg("physical {address:#x}", address=ap.overrun),
-            expected=msg(
-                "nothing is written outside the copy, {first:#x} to {last:#x}",
-                first=start,
-                last=start + len(boot.trampoline.image) - 1,
-            ),
-            observed=msg("{cpu} wrote to {address:#x}", cpu=ap.name, address=ap.overrun),
-        )
+    """On its way no AP uses a stack, turns interrupts on, or writes outside the copy."""
+    fail_if(passage.not_followed(boot, ap))
+    fail_if(passage.interrupts_on(ap))
+    fail_if(passage.stack_used(ap))
+    fail_if(passage.stored_outside(boot, ap))
+    fail_if(passage.misaligned(boot))
 
 
 @check("lab3.i386.paging", BOOT, also=TWO, arch="i386", per=judged, after="lab3.i386.protected")

@@ -6,19 +6,19 @@ import pytest
 from handmade import SAMPLE, ap, boot, step
 
 from vmmlab.diagnosis.trampoline import died_in_trampoline, last_step, missed_trampoline
-from vmmlab.observe.cpu import DescriptorTable, Refusal, TripleFault
+from vmmlab.observe.cpu import DescriptorTable, TripleFault
 from vmmlab.observe.evidence import Physical0
 from vmmlab.observe.milestones import LONG_MODE, PHYSICAL_0, PROTECTED_MODE, REAL_MODE
 from vmmlab.observe.place import Place
 from vmmlab.x86.encode import far_jump_code
+from vmmlab.x86.rules import Refusal
 
 HERE = Place(0xF012, "trampoline", "cpuinit_start+0x12", "lab3/apinit.S", 30, "student", 0x12)
 LONG = {"cr0": 0x80000031, "cr4": 0x20, "efer": 0x500, "cr3": 0x106000}
 HALT = replace(step("cli"), text="hlt")
 REAL_STEP = step("lgdt")
 FIRST_FAR_JUMP = step("jmp ptr cs:")
-MOV_DS = step("mov ds, eax")
-PG_SET = step("mov cr0, eax", cr0=0x80000031)
+MOV_DS = replace(step("mov ds, eax"), register="")
 
 
 def died(last=None, highest=REAL_MODE, how_ended="quiet", arch="x86_64", **changes):
@@ -56,7 +56,7 @@ def test_the_cause_is_the_mode_of_the_last_instruction(last, highest, cause):
             "a triple fault at `mov ds, eax`, begun by #GP (13) (",
         ),
         (None, {"how_ended": "shutdown"}, "a triple fault ("),
-        (HALT, {}, "it halted ("),
+        (HALT, {}, "it halted: with interrupts off nothing ends `hlt` ("),
         (MOV_DS, {"left_code": 0x1234}, "`mov ds, eax` went to 0x1234, where there is no code ("),
         (MOV_DS, {}, "it did not leave this code ("),
     ],
@@ -105,7 +105,7 @@ def test_the_instruction_that_left_all_code_is_named_with_the_place():
         (
             step("mov cr0, eax", cr4=0, efer=0x100, cr0=1, bits=32),
             Refusal("paging-needs-pae", 13),
-            "turns paging on and causes #GP (13)",
+            "sets CR0.PG with EFER.LME set and CR4.PAE clear, and causes #GP (13)",
             "CR4.PAE before CR0.PG",
         ),
     ],
@@ -121,7 +121,7 @@ def test_what_a_processor_refuses(last, refusal, said, look):
     [
         (REAL_STEP, {}, "Is DS the same as CS?"),
         (FIRST_FAR_JUMP, {}, "this far jump is the first to use the GDT"),
-        (step("jmp ptr [", bits=32, **LONG | {"efer": 0}), {}, "Paging is on without EFER.LME"),
+        (step("jmp ptr [", bits=32, **LONG | {"efer": 0}), {}, "Set EFER.LME before CR0.PG"),
         (MOV_DS, {}, "Long mode needs CR4.PAE"),
         (step("mov ds", cr4=0x20, efer=0), {}, "EFER.LME is not set"),
         (step("jmp rax", **LONG), {}, "Check CR3 (the physical address of ap_pagetable)"),

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keystone import KS_ARCH_X86, KS_MODE_16, KS_MODE_32, KS_MODE_64, Ks
 
-from vmmlab.x86.decode import decode, far_jump, footprint, segment_uses
+from vmmlab.x86.decode import decode, far_jump, footprint
 from vmmlab.x86.encode import INT3, far_jump_code
+from vmmlab.x86.operands import segment_uses
 
 WORD = st.integers(0, 0xFFFF)
 

@@ -48,9 +48,9 @@ def test_two_probes_of_one_name():
     with pytest.raises(CourseError) as caught:
         probe("ladder")(Counting)
     assert str(caught.value.message) == "probe 'ladder' is registered twice."
-    assert str(caught.value.found) == "vmmlab.probes.bringup.BringupProbe"
+    assert str(caught.value.found) == "vmmlab.probes.ladder.LadderProbe"
     assert str(caught.value.next_step) == "give one of the two another name"
-    assert probe_kind("ladder").make.__name__ == "BringupProbe"
+    assert probe_kind("ladder").make.__name__ == "LadderProbe"
 
 
 def test_two_labs_may_each_have_a_probe_of_the_same_name():

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from vmmlab.base.message import Text, msg
+from vmmlab.diagnosis import passage
 from vmmlab.diagnosis.bsp import code_text
+from vmmlab.diagnosis.deaths import explained
 from vmmlab.failure import Failure
-from vmmlab.observe.cpu import CpuRecord, CpuState, Refusal, TrampolineStep
+from vmmlab.observe.cpu import CpuRecord, CpuState, TrampolineStep
 from vmmlab.observe.observation import Observation
 from vmmlab.x86.decode import far_jump
 from vmmlab.x86.encode import far_jump_code
@@ -81,17 +83,25 @@ def died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: Text) -> Fai
         cpu: the AP.
         expected: what the check expects of it.
     """
+    disturbed = passage.disturbed(boot, cpu)
+    if disturbed is not None:
+        return disturbed
     last = last_step(cpu)
     state = last.state if last else cpu.end
     where, look = cpu.end_place.text, _mode_hint(state, boot.arch)
+    found = explained(boot, cpu)
+    if found is not None:
+        return Failure(
+            found.cause,
+            cpu=cpu.index if found.cpu is None else found.cpu,
+            place=passage.at(found.step) if found.step else found.place or where,
+            expected=expected,
+            observed=_ended(cpu, state, found.what),
+            next=found.look,
+        )
     what: Text
     if boot.how_ended == "shutdown":
         what = _triple_fault(cpu, last)
-    elif cpu.refusal is not None and last:
-        what = _refused(cpu.refusal, last)
-        look = _segment_hint(last) if cpu.refusal.segment else look
-    elif last and last.text == "hlt":
-        what = msg("it halted")
     elif cpu.left_code is not None and last:
         what = msg(
             "`{instruction}` went to {address:#x}, where there is no code",
@@ -143,54 +153,6 @@ def _triple_fault(cpu: CpuRecord, last: TrampolineStep | None) -> Text:
         "a triple fault at `{instruction}`, begun by {exception}",
         instruction=code_text(last.text),
         exception=exception,
-    )
-
-
-def _refused(refusal: Refusal, last: TrampolineStep) -> Text:
-    """Return what a processor refuses to execute."""
-    values = {"instruction": last.text, "exception": exception_name(refusal.vector)}
-    segment = refusal.segment.upper()
-    if refusal.rule == "paging-needs-pae":
-        return msg("`{instruction}` turns paging on and causes {exception}", **values)
-    if refusal.rule == "segment-limit":
-        return msg(
-            "`{instruction}` accesses {offset:#x} through {segment}, which ends at "
-            "{limit:#x}, and causes {exception}",
-            **values,
-            segment=segment,
-            offset=refusal.offset,
-            limit=refusal.limit,
-        )
-    if refusal.rule == "segment-null":
-        return msg(
-            "`{instruction}` accesses memory through {segment}, which holds no segment, "
-            "and causes {exception}",
-            **values,
-            segment=segment,
-        )
-    if refusal.rule == "segment-read":
-        return msg(
-            "`{instruction}` reads through {segment}, an execute-only segment, and causes "
-            "{exception}",
-            **values,
-            segment=segment,
-        )
-    return msg(
-        "`{instruction}` writes through {segment}, a read-only segment, and causes {exception}",
-        **values,
-        segment=segment,
-    )
-
-
-def _segment_hint(last: TrampolineStep) -> Text:
-    if last.state.mode == "real":
-        return msg(
-            "A real-mode segment ends after 64 KiB, and the copy lies in the segment that CS "
-            "selects."
-        )
-    return msg(
-        "Load DS, ES and SS with the selector of a flat data segment before you use "
-        "memory: with their real-mode contents the segments end after 64 KiB."
     )
 
 

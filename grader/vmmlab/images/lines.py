@@ -46,6 +46,13 @@ class LineTable:
             return None
         return self._rows[index][2:]
 
+    def end(self, address: int) -> int | None:
+        """Return the address behind a line that begins at an address, or None."""
+        index = bisect.bisect_right(self._starts, address) - 1
+        if index < 0 or self._starts[index] != address:
+            return None
+        return self._rows[index][1]
+
 
 def _rows(lines: list[str]) -> list[tuple[int, int, str, int]]:
     """Return first address, address behind the last, file and line of each row that covers any."""

@@ -128,17 +128,24 @@ class Symbols:
         here = self.range_at(address)
         if here is None or here.owner not in ("provided", "student"):
             return None
-        with self._lock:
-            if self._lines is None:
-                from vmmlab.images.lines import LineTable
-
-                self._lines = LineTable(self.line_text)
-            found = self._lines.find(address)
+        found = self._line_table().find(address)
         # `#line` and debug information by hand can name any file.
         own = ("boot/", "core/") if here.owner == "provided" else (f"{here.unit}/",)
         if found is None or not found[0].startswith((*own, "include/")) or ".." in found[0]:
             return None
         return found
+
+    def next_line(self, address: int) -> int | None:
+        """Return the address behind a line of source code that begins at an address, or None."""
+        return self._line_table().end(address)
+
+    def _line_table(self) -> LineTable:
+        with self._lock:
+            if self._lines is None:
+                from vmmlab.images.lines import LineTable
+
+                self._lines = LineTable(self.line_text)
+            return self._lines
 
 
 def extract(elf: bytes, ranges: Sequence[Range]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from vmmlab.base.message import Text
 from vmmlab.observe.milestones import WAITING, Milestone, ending, milestone_named
 from vmmlab.observe.place import Place
 from vmmlab.x86.registers import Mode, mode_of
+from vmmlab.x86.rules import Refusal
 
 Hex = Annotated[
     bytes,
@@ -137,34 +138,32 @@ class TripleFault:
     cr2: int
 
 
-Rule = Literal["segment-limit", "segment-null", "segment-read", "segment-write", "paging-needs-pae"]
-"""What a processor forbids and QEMU carries out.
-
-segment-limit: an access beyond the limit of a segment (Intel SDM vol. 3, 5.3).
-segment-null: an access through a register that holds no segment (5.4.1).
-segment-read: a read through a code segment that may only be executed (5.5).
-segment-write: a write through a code segment, or through a data segment for reading (5.5).
-paging-needs-pae: CR0.PG set with EFER.LME but without CR4.PAE (9.8.5).
-"""
-
-
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """An instruction that a real processor refuses, although QEMU executes it.
+class Touch:
+    """Memory that an instruction reached.
 
     Args:
-        rule: what forbids it.
-        vector: the exception that a processor raises.
-        segment: the segment register, such as "ds"; "" if the rule is not about one.
-        offset: of the last byte of the access, from the segment's base.
-        limit: offset of the last byte that the segment has.
+        address: physical address of the first byte; None where nothing is mapped.
+        size: in bytes.
+        reads: it read there.
+        writes: it wrote there.
+        value: what was there afterwards, of a write into the copy of the trampoline.
+        by_stack: by a push, a pop or the like.
+        table: it is the descriptor that a segment register was loaded from.
     """
 
-    rule: Rule
-    vector: int
-    segment: str = ""
-    offset: int = 0
-    limit: int = 0
+    address: int | None
+    size: int
+    reads: bool
+    writes: bool
+    value: Hex = b""
+    by_stack: bool = False
+    table: bool = False
+
+    def covers(self, first: int, size: int) -> bool:
+        """Whether it reached one of the `size` bytes from physical address `first` on."""
+        at = self.address
+        return at is not None and at < first + size and first < at + self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +175,27 @@ class TrampolineStep:
         code: its bytes.
         text: its disassembly.
         counted: by how much it changed apinit_procs in the copy.
+        place: where it is.
+        touches: the memory that it reached.
+        register: the control or segment register that it wrote, such as "cr0" or "cs"; or "msr".
+        value: what it wrote there; of a segment register the selector.
+        msr: the number of the MSR that it read or wrote.
+        descriptor: the descriptor that the selector chose, in protected mode.
+        made_for: the width in bits that the assembler made it for, if the CPU ran it as code of
+            another one; else 0.
     """
 
     state: CpuState
     code: Hex
     text: str
     counted: int = 0
+    place: Place | None = None
+    touches: tuple[Touch, ...] = ()
+    register: str = ""
+    value: int | None = None
+    msr: int | None = None
+    descriptor: int | None = None
+    made_for: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +227,8 @@ class CpuFindings:
         refusal: an instruction that a real processor would have refused; the CPU was held there.
         left_code: linear address at which it was about to execute non-code; the CPU was held there.
         gdtr: GDTR before the first far jump in protected mode.
+        waits: in the trampoline it went round in a loop that only another CPU could end.
+        stopped: the probe stopped it in the trampoline, and the boot ended before it could go on.
         entry_segments: segment registers at ap_entry.
         overrun: first physical address around the copy of the trampoline that it wrote to.
     """
@@ -225,6 +241,8 @@ class CpuFindings:
     refusal: Refusal | None = None
     left_code: int | None = None
     gdtr: DescriptorTable | None = None
+    waits: bool = False
+    stopped: bool = False
     entry_segments: EntrySegments | None = None
     overrun: int | None = None
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import PlainSerializer, TypeAdapter
 
-from vmmlab.observe.cpu import Hex
+from vmmlab.observe.cpu import Hex, TrampolineStep
 from vmmlab.observe.place import Place
 
 Verdict = Literal["reached", "waits", "budget", "halted", "shutdown"]
@@ -316,6 +316,34 @@ class Barrier:
     counted: int | None = None
     overlap_store: int | None = None
     overlap_cpu: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """Two APs in the trampoline, one of which came to harm by what the other did or did not do.
+
+    Args:
+        how: "overwritten": `cpu` stood before `mine`, and `other` executed `its` meanwhile;
+            "left-out": `other` stood before `its`, and `cpu` never came to that instruction;
+            "waits": `cpu` waited at `mine` for what only `other` could do; `its` is where that
+            stood, or what it had done.
+        cpu: the AP that came to harm.
+        other: the other one.
+        mine: an instruction of `cpu`.
+        its: an instruction of `other`.
+        address: physical address of the memory that both use; 0 if it is not known.
+        meant: what `cpu` had to find there.
+        found: what was there.
+    """
+
+    how: Literal["overwritten", "left-out", "waits"]
+    cpu: int
+    other: int
+    mine: TrampolineStep
+    its: TrampolineStep
+    address: int = 0
+    meant: Hex = b""
+    found: Hex = b""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vmmlab.observe.cpu import Allocation, CpuFindings, CpuState, TrampolineStep
 from vmmlab.observe.evidence import (
@@ -15,6 +16,7 @@ from vmmlab.observe.evidence import (
     Multiboot,
     Physical0,
     PlacedCall,
+    Race,
     Switch,
     Trampoline,
 )
@@ -43,6 +45,14 @@ class CpuLog:
     rest: str | None = None
     died_at: Place | None = None
 
+    def find(self, **found: Any) -> None:
+        """Write down what else was found out.
+
+        Args:
+            found: values of fields of `CpuFindings`, by name.
+        """
+        self.found = replace(self.found, **found)
+
     def reach(self, milestone: Milestone, state: CpuState) -> None:
         """Record that the CPU is at a milestone; only the first time counts."""
         self.milestones.setdefault(milestone.name, state)
@@ -69,6 +79,7 @@ class Log:
     lock: Lock | None = None
     barrier: Barrier | None = None
     lab: LabEvidence | None = None
+    race: Race | None = None
     restarted: bool = False
 
     def at(self, place: str, cpu: int | None = None) -> list[Hit]:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from vmmlab.machine.gdb import Registers
 from vmmlab.observe.cpu import CpuState
-from vmmlab.x86.registers import CR0_PG, CR4_PAE, EFER_LME
+from vmmlab.x86.registers import DESC_BIG, DESC_LONG, EFER_LMA
 
 _KEPT: Final = (
     "cs", "rip", "rsp", "rbp", "rdi", "rsi", "rax", "eflags", "cr0", "cr2", "cr3", "cr4", "efer",
@@ -24,11 +24,25 @@ class ModeTracker:
     """
 
     protected_cs: int | None = None
+    told: tuple[int, int] | None = None
+
+    def tell(self, selector: int, flags: int) -> None:
+        """Take note of what a far jump in protected mode has loaded CS with.
+
+        Args:
+            selector: its visible part.
+            flags: the second half of its descriptor.
+        """
+        self.told = selector, flags
 
     def state(self, registers: Registers) -> CpuState:
         """Return the part of a CPU's registers that an Observation keeps."""
         bits: Literal[16, 32, 64] = 64
-        if registers.mode == "real" or (registers.mode == "protected" and registers.cs_base):
+        told = self.told if registers.mode != "real" else None
+        if told is not None and told[0] == registers.cs:
+            long = told[1] & DESC_LONG and registers.efer & EFER_LMA
+            bits = 64 if long else 32 if told[1] & DESC_BIG else 16
+        elif registers.mode == "real" or (registers.mode == "protected" and registers.cs_base):
             bits, self.protected_cs = 16, None
         elif registers.mode == "protected":
             bits, self.protected_cs = 32, registers.cs
@@ -38,19 +52,3 @@ class ModeTracker:
             self.protected_cs = None
         kept = {name: registers[name] for name in _KEPT}
         return CpuState(pc=registers.linear_pc, bits=bits, **kept)
-
-
-def paging_refused(text: str, before: Registers, after: CpuState) -> bool:
-    """Whether an instruction asked for paging with EFER.LME but without CR4.PAE.
-
-    QEMU goes on without paging; a processor raises #GP (Intel SDM vol. 3, 9.8.5).
-
-    Args:
-        text: the instruction.
-        before: the registers before it.
-        after: what is left of them after it.
-    """
-    name = text.removeprefix("mov cr0, ")
-    if name == text or after.cr0 & CR0_PG or not before.efer & EFER_LME or before.cr4 & CR4_PAE:
-        return False
-    return bool(before[f"r{name[1:]}"] & CR0_PG)

@@ -26,6 +26,7 @@ from vmmlab.observe.evidence import (
     OfLab,
     Physical0,
     PlacedCall,
+    Race,
     Switch,
     Trampoline,
 )
@@ -197,6 +198,7 @@ class Observation:
         lock: the lock of the boot stack and the count.
         barrier: the inside of the barrier.
         lab: what a lab's own probe recorded.
+        race: two APs that disturbed each other in the trampoline.
         how_ended: how the boot ended.
         restarted: whether something reset the BSP, so that the VMM began a second time.
         serial: what the guest printed; for people, never for points.
@@ -231,6 +233,7 @@ class Observation:
     lock: Lock | None = None
     barrier: Barrier | None = None
     lab: OfLab | None = None
+    race: Race | None = None
     restarted: bool = False
     serial: str = ""
     lost: Lost | None = None

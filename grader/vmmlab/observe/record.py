@@ -16,7 +16,7 @@ from vmmlab.observe.view import NO_INSTRUCTION, Inputs, SymbolTable
 
 _SYMBOLS: Final = (
     "boot_stack", "boot_stack_top", "bspinitproc1", "bsp_proc", "ap_proc", "ap_entry",
-    "ap_pagetable", "__image_start", "__image_end",
+    "ap_pagetable", "cpuinit_start", "__image_start", "__image_end",
 )  # fmt: skip
 """Symbols whose addresses checks may ask for."""
 
@@ -79,6 +79,7 @@ def assembled(
         lock=log.lock,
         barrier=log.barrier,
         lab=log.lab,
+        race=log.race,
         restarted=log.restarted,
         apic_ids=inputs.apic_ids,
     )

@@ -1,72 +1,153 @@
-"""Single-steps an AP through the trampoline, from physical 0 to ap_entry."""
+"""Single-steps APs through the trampoline, from physical 0 to ap_entry."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from vmmlab.machine.gdb import Registers
-from vmmlab.observe import segments
-from vmmlab.observe.cpu import CpuState, DescriptorTable, Refusal, TrampolineStep
+from vmmlab.machine.gdb import GdbError, Registers
+from vmmlab.observe.cpu import CpuState, Touch, TrampolineStep
+from vmmlab.observe.insight import Insight, Looked
 from vmmlab.observe.milestones import LONG_MODE, PROTECTED_MODE, REAL_MODE
-from vmmlab.observe.modes import paging_refused
 from vmmlab.observe.session import SPIN_REPEATS, Session
 from vmmlab.observe.view import NO_INSTRUCTION
 from vmmlab.x86.decode import decode
 
-_BUDGET: Final = 2000  # instructions between physical 0 and ap_entry
-_GP: Final = 13  # general protection
+BUDGET: Final = 2000
+"""Instructions between physical 0 and ap_entry."""
+_MOST_READ: Final = 64  # bytes of a store that are kept
+
+StopBefore = Callable[[Looked], bool]
+"""Asked before each instruction; True stops the AP there."""
 
 
-async def step_trampoline(session: Session, cpu: int, stop_at: int | None = None) -> bool:
-    """Single-step an AP from physical 0 until it is in `ap_entry`, dies or gets nowhere.
+class Stepper:
+    """Steps the APs of one boot; each of them may be stopped on the way and go on later.
 
     Args:
         session: the boot.
-        cpu: the AP.
-        stop_at: the instruction before which to stop on the way; another call goes on.
-
-    Returns:
-        Whether it stands at `stop_at`.
     """
-    view, log = session.view, session.log.cpus[cpu]
-    goal = view.symbols.maybe("ap_entry")
-    counter = _Counter(session)
-    await counter.read()
-    state = await view.state(cpu)
-    repeats: Counter[Registers] = Counter()
-    for _ in range(_BUDGET):
-        _note_mode(session, cpu, state)
-        if state.pc == stop_at:
-            return True
-        if state.pc == goal:
-            await session.note_stepped(cpu, "ap_entry", state)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._insights: dict[int, Insight] = {}
+        self._repeats: dict[int, Counter[Registers]] = {}
+        self._memory: dict[Touch, bytes] = {}
+        self._counter = _CounterWord(session)
+        self._stopped: dict[int, TrampolineStep] = {}
+
+    async def follow(self, cpu: int, stop_before: StopBefore | None = None) -> bool:
+        """Step an AP until it is in `ap_entry`, dies or gets nowhere.
+
+        Args:
+            cpu: the AP.
+            stop_before: asked before each instruction; another call goes on from there.
+
+        Returns:
+            Whether `stop_before` stopped it.
+        """
+        session, log = self._session, self._session.log.cpus[cpu]
+        goal = session.view.symbols.maybe("ap_entry")
+        log.find(stopped=False)
+        insight = self._insights.setdefault(cpu, Insight(session, cpu))
+        repeats = self._repeats.setdefault(cpu, Counter())
+        await self._counter.read()
+        while len(log.steps) < BUDGET:
+            now = await insight.look()
+            _note_mode(session, cpu, now.state)
+            if now.state.pc == goal:
+                await session.note_stepped(cpu, "ap_entry", now.state)
+                return False
+            if not session.view.is_code(now.state):
+                session.hold_outside_code(cpu, now.state.pc)
+                return False
+            if stop_before is not None and stop_before(now):
+                self._stopped[cpu] = self._written(now)
+                log.find(stopped=True)
+                return True
+            repeats[now.registers] += 1
+            if repeats[now.registers] > SPIN_REPEATS:
+                log.find(waits=True)
+                break
+            if not await self._step(cpu, now, insight):
+                return False
+        log.find(followed=False)  # it waits, or is long: it runs free from here
+        return False
+
+    def standing(self, cpu: int) -> TrampolineStep:
+        """Return the instruction before which `follow` has stopped an AP.
+
+        Raises:
+            KeyError: it was never stopped.
+        """
+        return self._stopped[cpu]
+
+    async def _step(self, cpu: int, now: Looked, insight: Insight) -> bool:
+        """Execute one instruction and write it down; return False if the AP can go no further."""
+        session, log = self._session, self._session.log.cpus[cpu]
+        done = self._written(now)
+        if now.refusal is not None:
+            log.steps.append(done)
+            log.find(refusal=now.refusal)
+            log.died_at = session.view.place(now.state)
+            session.give_up(cpu)
             return False
-        if not view.is_code(state):
-            session.hold_outside_code(cpu, state.pc)
-            return False
-        registers = await session.gdb.registers(cpu)
-        repeats[registers] += 1
-        if repeats[registers] > SPIN_REPEATS:
-            break
-        if state.mode == "protected" and state.bits == 16:
-            told = await session.gdb.describe(cpu)
-            gdtr = DescriptorTable(told["gdt_base"], told["gdt_limit"])
-            log.found = replace(log.found, gdtr=gdtr)
-        if not await _step(session, cpu, state, registers, counter):
-            return False
-        state = await view.state(cpu)
-        if paging_refused(log.steps[-1].text, registers, state):
-            _refuse(session, cpu, Refusal("paging-needs-pae", _GP), log.steps[-1].state)
-            return False
-    if stop_at is None:
-        # It waits, or is long: it runs free from here.
-        log.found = replace(log.found, followed=False)
-    return False
+        kept = [one for one in now.touches if one.writes and self._in_copy(one)]
+        ranges = [(one.address or 0, min(one.size, _MOST_READ)) for one in kept]
+        alive = await session.step(cpu, peek=ranges)
+        insight.stepped(now.doing)
+        counted = 0
+        if alive and any(one.writes for one in now.touches):
+            counted = await self._counter.read()
+            done = replace(done, touches=await self._with_values(cpu, now.touches, kept))
+        log.steps.append(replace(done, counted=counted))
+        if not alive:
+            session.give_up(cpu)  # processors do not leave HLT at the next SIPI; QEMU's do
+        return alive
+
+    def _written(self, now: Looked) -> TrampolineStep:
+        decoded = decode(now.code, now.state.pc, now.state.bits)
+        size = decoded.size if decoded else 1
+        return TrampolineStep(
+            now.state,
+            now.code[:size],
+            decoded.text if decoded else NO_INSTRUCTION,
+            place=self._session.view.place(now.state),
+            touches=now.touches,
+            register=now.register,
+            value=now.value,
+            msr=now.msr,
+            descriptor=now.descriptor,
+            made_for=now.made_for,
+        )
+
+    def _in_copy(self, touch: Touch) -> bool:
+        view = self._session.view
+        return touch.covers(view.inputs.apinit_addr, view.trampoline_size)
+
+    async def _with_values(
+        self, cpu: int, touches: tuple[Touch, ...], kept: list[Touch]
+    ) -> tuple[Touch, ...]:
+        """Read what was stored; if a store has changed something, no loop has come to its start."""
+        found = []
+        for one in touches:
+            value = b""
+            if one in kept:
+                try:
+                    size = min(one.size, _MOST_READ)
+                    value = await self._session.gdb.read_phys(one.address or 0, size)
+                except GdbError:
+                    value = b""
+                if self._memory.get(one) != value:
+                    self._memory[one] = value
+                    self._repeats[cpu].clear()
+            found.append(replace(one, value=value))
+        return tuple(found)
 
 
-class _Counter:
+class _CounterWord:
     """The counter apinit_procs in the copy, read only where an instruction may have changed it."""
 
     def __init__(self, session: Session) -> None:
@@ -80,36 +161,6 @@ class _Counter:
             return 0
         before, self._value = self._value, await self._view.read_u32(self._at)
         return self._value - before
-
-
-async def _step(
-    session: Session, cpu: int, state: CpuState, registers: Registers, counter: _Counter
-) -> bool:
-    """Execute one instruction and write it down; return False if the AP can go no further."""
-    steps = session.log.cpus[cpu].steps
-    code = await session.view.code_at(cpu, state)
-    decoded = decode(code, state.pc, state.bits)
-    text = decoded.text if decoded else NO_INSTRUCTION
-    raw = code[: decoded.size if decoded else 1]
-    refusal = await segments.refused(session.gdb, cpu, state, code, registers)
-    if refusal is not None:
-        steps.append(TrampolineStep(state, raw, text, 0))
-        _refuse(session, cpu, refusal, state)
-        return False
-    alive = await session.step(cpu)
-    counted = await counter.read() if alive and decoded and decoded.writes_memory else 0
-    steps.append(TrampolineStep(state, raw, text, counted))
-    if not alive:
-        session.give_up(cpu)  # processors do not leave HLT at the next SIPI; QEMU's do
-    return alive
-
-
-def _refuse(session: Session, cpu: int, refusal: Refusal, state: CpuState) -> None:
-    """An instruction of an AP raises an exception on a real processor: hold the AP there."""
-    log = session.log.cpus[cpu]
-    log.found = replace(log.found, refusal=refusal)
-    log.died_at = session.view.place(state)
-    session.give_up(cpu)
 
 
 def _note_mode(session: Session, cpu: int, state: CpuState) -> None:

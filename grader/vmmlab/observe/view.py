@@ -41,6 +41,9 @@ class SymbolTable(Protocol):
     def line(self, address: int) -> tuple[str, int] | None:
         """Return file and line of an instruction, where known."""
 
+    def next_line(self, address: int) -> int | None:
+        """Return where the line begins that comes after the one of an address, where known."""
+
     def owner(self, address: int) -> str:
         """Return "provided", "student", "prebuilt" or "extra"; "" outside the image."""
 
@@ -210,6 +213,16 @@ class View:
     async def state(self, cpu: int) -> CpuState:
         """Return the registers of a stopped CPU."""
         return self._modes[cpu].state(await self.gdb.registers(cpu))
+
+    def tell_code_segment(self, cpu: int, selector: int, flags: int) -> None:
+        """Take note of CS after a far jump in protected mode.
+
+        Args:
+            cpu: the CPU.
+            selector: the visible part of CS.
+            flags: the second half of its descriptor.
+        """
+        self._modes[cpu].tell(selector, flags)
 
     async def argument(self, cpu: int, function: str, number: int = 0) -> int:
         """Return an argument of a function at whose first instruction a CPU stands.

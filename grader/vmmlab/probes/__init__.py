@@ -26,6 +26,7 @@ from vmmlab.probes import bringup as _bringup
 from vmmlab.probes import exclusion as _exclusion
 from vmmlab.probes import handshake as _handshake
 from vmmlab.probes import initfuncs as _initfuncs
+from vmmlab.probes import ladder as _ladder
 from vmmlab.probes import stacks as _stacks
 from vmmlab.probes.base import BaseProbe, PlainProbe, Probe
 from vmmlab.probes.registry import make_probe, probe, probe_kind, probe_names
@@ -79,4 +80,4 @@ __all__ = [
 probe("end")(BaseProbe)
 probe("plain")(PlainProbe)
 # The modules of the probes are imported for their registration.
-del _barrier, _bringup, _exclusion, _handshake, _initfuncs, _stacks
+del _barrier, _bringup, _exclusion, _handshake, _initfuncs, _ladder, _stacks

@@ -30,7 +30,8 @@ _SPECIAL = re.compile(r"[cd]r\d+|[c-gs]s")
 
 
 @lru_cache(maxsize=3)
-def _disassembler(width: Width) -> capstone.Cs:
+def disassembler(width: Width) -> capstone.Cs:
+    """Return the disassembler for code of a width in bits."""
     engine = capstone.Cs(capstone.CS_ARCH_X86, _MODES[width])
     engine.detail = True
     return engine
@@ -63,7 +64,7 @@ def decode(code: bytes, address: int, width: Width) -> Decoded | None:
         address: where they are, for jump targets in the text.
         width: default operand size of the code segment, in bits.
     """
-    for instruction in _disassembler(width).disasm(code[:LONGEST], address, 1):
+    for instruction in disassembler(width).disasm(code[:LONGEST], address, 1):
         name = instruction.mnemonic.split()[-1]
         memory = [op for op in instruction.operands if op.type == x86.X86_OP_MEM]
         locked = x86.X86_PREFIX_LOCK in instruction.prefix or (name == "xchg" and bool(memory))
@@ -112,7 +113,7 @@ def accesses(
         width: default operand size of the code segment, in bits.
         registers: by their 64-bit names, and `fs_base` and `gs_base`, before the instruction.
     """
-    engine = _disassembler(width)
+    engine = disassembler(width)
     for instruction in engine.disasm(code[:LONGEST], address, 1):
         name = instruction.mnemonic.split()[-1]
         if _STACK_USERS.fullmatch(name) or name == "lea":
@@ -124,7 +125,7 @@ def accesses(
             locked = x86.X86_PREFIX_LOCK in instruction.prefix or name == "xchg"
             found.append(
                 Access(
-                    _effective(engine, instruction, op.mem, registers),
+                    effective(engine, instruction, op.mem, registers),
                     bool(op.access & capstone.CS_AC_READ),
                     locked or name == "cmpxchg" or bool(op.access & capstone.CS_AC_WRITE),
                     locked,
@@ -150,7 +151,7 @@ def footprint(
         Its accesses to memory, those to the stack too; None if it is not known, or may do more:
         reach a device or the time, a control or segment register, a string of memory.
     """
-    for instruction in _disassembler(width).disasm(code[:LONGEST], address, 1):
+    for instruction in disassembler(width).disasm(code[:LONGEST], address, 1):
         name = instruction.mnemonic.removeprefix("lock ")
         memory = any(op.type == x86.X86_OP_MEM for op in instruction.operands)
         special = any(
@@ -177,7 +178,15 @@ def _on_the_stack(name: str, word: int, registers: Mapping[str, int]) -> Access:
     return Access(at & (1 << 8 * word) - 1, not writes, writes, False, word)
 
 
-def _effective(engine: Any, instruction: Any, mem: Any, registers: Mapping[str, int]) -> int | None:
+def effective(engine: Any, instruction: Any, mem: Any, registers: Mapping[str, int]) -> int | None:
+    """Return the address of a memory operand, or None if a register of it is not known.
+
+    Args:
+        engine: the disassembler.
+        instruction: one of its instructions.
+        mem: a memory operand of it.
+        registers: by their 64-bit names, and the bases of segments such as `fs_base`.
+    """
     total = mem.disp
     for register, scale in ((mem.base, 1), (mem.index, mem.scale)):
         if not register:
@@ -195,68 +204,13 @@ def _effective(engine: Any, instruction: Any, mem: Any, registers: Mapping[str, 
     return int(total) & (2**64 - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentUse:
-    """Memory that an instruction reaches through a segment register.
-
-    Args:
-        segment: the register, such as "ds".
-        offset: of the first byte, from the segment's base.
-        size: in bytes.
-    """
-
-    segment: str
-    offset: int
-    size: int
-    reads: bool
-    writes: bool
-
-
-def segment_uses(code: bytes, width: Width, registers: Mapping[str, int]) -> tuple[SegmentUse, ...]:
-    """What the operands of the instruction that `code` begins with reach through which segment.
-
-    Pushes and their like are left out, and addresses that cannot be told.
-
-    Args:
-        code: up to 15 bytes.
-        width: default operand size of the code segment, in bits.
-        registers: by their 64-bit names, before the instruction.
-    """
-    engine = _disassembler(width)
-    found = []
-    for instruction in engine.disasm(code[:LONGEST], 0, 1):
-        name = instruction.mnemonic.split()[-1]
-        if name in ("lea", "nop"):
-            break
-        for op in instruction.operands:
-            if op.type != x86.X86_OP_MEM:
-                continue
-            base = engine.reg_name(op.mem.base) if op.mem.base else ""
-            by_stack = base and base[-2:] in ("bp", "sp")
-            segment = engine.reg_name(op.mem.segment) if op.mem.segment else ""
-            mem = op.mem
-            offset = _effective(engine, instruction, mem, {**registers, "fs_base": 0, "gs_base": 0})
-            if offset is None:
-                continue
-            found.append(
-                SegmentUse(
-                    segment or ("ss" if by_stack else "ds"),
-                    offset & (1 << 8 * instruction.addr_size) - 1,
-                    op.size,
-                    bool(op.access & capstone.CS_AC_READ),
-                    bool(op.access & capstone.CS_AC_WRITE),
-                )
-            )
-    return tuple(found)
-
-
 def far_jump(code: bytes) -> tuple[int, int] | None:
     """Segment and offset of the real-mode far jump that `code` begins with, else None.
 
     Any correct encoding counts: with or without prefixes, 16- or 32-bit offset
     (Intel SDM vol. 2, JMP: opcodes EA cd and EA cp).
     """
-    for instruction in _disassembler(16).disasm(code[:LONGEST], 0, 1):
+    for instruction in disassembler(16).disasm(code[:LONGEST], 0, 1):
         if instruction.id != x86.X86_INS_LJMP or len(instruction.operands) != 2:
             return None
         segment, offset = instruction.operands

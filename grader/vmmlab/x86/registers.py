@@ -25,6 +25,8 @@ EFER_LME: Final = 1 << 8
 """IA-32e mode enable."""
 EFER_LMA: Final = 1 << 10
 """IA-32e mode active."""
+MSR_EFER: Final = 0xC0000080
+"""The number of EFER."""
 
 PAGE_PRESENT: Final = 1 << 0
 """In the error code of a page fault: the page is mapped."""
@@ -49,10 +51,16 @@ DESC_S: Final = 1 << 12
 DESC_CODE: Final = 1 << 11
 DESC_EXPAND_DOWN: Final = 1 << 10
 """Of a data segment."""
+DESC_CONFORMING: Final = 1 << 10
+"""Of a code segment."""
 DESC_READABLE: Final = 1 << 9
 """A code segment may be read; a data segment may be written."""
+DESC_LONG: Final = 1 << 21
+"""L: a 64-bit code segment."""
 DESC_BIG: Final = 1 << 22
 """D/B: a 32-bit segment."""
+DESC_GRANULAR: Final = 1 << 23
+"""G: the limit counts pages of 4 KiB."""
 
 Mode = Literal["real", "protected", "long"]
 """The processor modes that CR0.PE and EFER.LMA select; compatibility mode counts as long."""

@@ -56,6 +56,7 @@ class Gdb:
         self.write_register = registers.write_register
         self.write_registers = registers.write_registers
         self.describe = registers.describe
+        self.with_code_base = registers.with_code_base
 
         self.read_phys = memory.read_phys
         self.write_phys = memory.write_phys

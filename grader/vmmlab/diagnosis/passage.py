@@ -1,0 +1,456 @@
+"""How an AP behaved in the trampoline: interrupts, stores, its count, and other APs.
+
+All of it is judged by the instructions that were single-stepped, never by what the code looks like.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmmlab.base.message import Message, Text, listed, msg, template
+from vmmlab.base.message import filled as _filled
+from vmmlab.failure import Failure
+from vmmlab.images.layout import VMM_BASE
+from vmmlab.observe.cpu import CpuRecord, Touch, TrampolineStep
+from vmmlab.observe.evidence import Race
+from vmmlab.observe.milestones import AP_ENTRY
+from vmmlab.observe.observation import Observation
+from vmmlab.x86.decode import decode
+from vmmlab.x86.registers import EFLAGS_IF
+
+COUNTER: Final = 4
+"""Bytes of apinit_procs."""
+LOCK: Final = 8
+"""Bytes of apinit_lock."""
+_ADDING: Final = ("inc", "add", "adc", "sub", "sbb", "dec", "xadd", "cmpxchg")
+"""Instructions that can add one to memory and leave what other CPUs have added."""
+
+
+def at(step: TrampolineStep) -> Text:
+    """Return the place of an instruction of the trampoline, in words."""
+    if step.place is None:
+        return msg("trampoline, `{instruction}`", instruction=step.text)
+    return msg("{place}, `{instruction}`", place=step.place.text, instruction=step.text)
+
+
+# --- other APs ------------------------------------------------------------------------------------
+
+
+def disturbed(boot: Observation, cpu: CpuRecord) -> Failure | None:
+    """Return how another AP kept this one from ap_entry, if one did.
+
+    Args:
+        boot: the boot.
+        cpu: an AP.
+    """
+    race = boot.race
+    if race is not None and race.cpu == cpu.index:
+        return _waits(boot, cpu, race) if race.how == "waits" else _race(boot, cpu, race)
+    return _waits(boot, cpu, None) if cpu.waits else None
+
+
+def _race(boot: Observation, cpu: CpuRecord, race: Race) -> Failure:
+    other = f"CPU {race.other}"
+    if race.how == "left-out":
+        observed = msg(
+            "{cpu} never executed `{its}`, before which {other} stood still: it relies on what "
+            "{other} was about to do; it ended after `{mine}`",
+            cpu=cpu.name,
+            its=race.its.text,
+            other=other,
+            mine=race.mine.text,
+        )
+        place = at(race.its)
+    else:
+        observed = msg(
+            "before `{mine}` of {cpu}, {other} executed `{its}` and left {found} at "
+            "{memory}, where {cpu} needs {meant}",
+            mine=race.mine.text,
+            cpu=cpu.name,
+            other=other,
+            its=race.its.text,
+            found=race.found[:8].hex(" "),
+            memory=memory(boot, race.address),
+            meant=race.meant[:8].hex(" "),
+        )
+        place = at(race.its)
+    return Failure(
+        "trampoline-race",
+        cpu=cpu.index,
+        place=place,
+        expected=msg("each AP reaches ap_entry, wherever another one is at that moment"),
+        observed=observed,
+    )
+
+
+def _waits(boot: Observation, cpu: CpuRecord, race: Race | None) -> Failure:
+    loop = _loop(cpu)
+    reads = [touch for step in loop for touch in step.touches if touch.reads]
+    where = memory(boot, reads[0].address) if reads else msg("no memory")
+    last = loop[-1] if loop else cpu.steps[-1]
+    first = next((step for step in loop if step.touches), last)
+    values: dict[str, Text] = {"cpu": cpu.name, "instruction": first.text, "where": where}
+    observed = msg(
+        "{cpu} goes round at `{instruction}`, which reads {where}, and only another CPU can end "
+        "that",
+        **values,
+    )
+    if race is not None:
+        observed = msg(
+            "{cpu} goes round at `{instruction}`, which reads {where}, as long as CPU {other} "
+            "stands at `{its}`",
+            **values,
+            other=race.other,
+            its=race.its.text,
+        )
+    return Failure(
+        "trampoline-waits",
+        cpu=cpu.index,
+        place=at(first),
+        expected=msg("each AP reaches ap_entry, even if all other CPUs stand still"),
+        observed=observed,
+    )
+
+
+def _loop(cpu: CpuRecord) -> tuple[TrampolineStep, ...]:
+    """Return the last lap of the loop that an AP went round in."""
+    if not cpu.steps:
+        return ()
+    end = cpu.steps[-1].state.pc
+    for back in range(2, len(cpu.steps) + 1):
+        if cpu.steps[-back].state.pc == end:
+            return cpu.steps[-back + 1 :]
+    return cpu.steps[-1:]
+
+
+def memory(boot: Observation, address: int | None) -> Text:
+    """Return a physical address as a student finds it: a label of the copy, or the distance."""
+    copy = boot.trampoline
+    if address is None:
+        return msg("an address where nothing is mapped")
+    for label, label_at, size in (
+        ("apinit_procs", copy.procs_at, COUNTER),
+        ("apinit_lock", copy.lock_at, LOCK),
+    ):
+        if label_at is not None and label_at <= address < label_at + size:
+            return msg("{label}, physical {address:#x}", label=label, address=address)
+    start = boot.apinit_addr
+    if start <= address < start + len(copy.image):
+        return msg(
+            "physical {address:#x}, cpuinit_start + {offset:#x} in the copy",
+            address=address,
+            offset=address - start,
+        )
+    if boot.in_image(address + VMM_BASE):
+        return msg(
+            "physical {address:#x}, which is in the VMM: {linked:#x}",
+            address=address,
+            linked=address + VMM_BASE,
+        )
+    return msg("physical {address:#x}", address=address)
+
+
+def not_followed(boot: Observation, cpu: CpuRecord) -> Failure | None:
+    """Return why the way of an AP could not be followed to its end, if that is so."""
+    if cpu.followed:
+        return None
+    if (found := disturbed(boot, cpu)) is not None:
+        return found
+    if not cpu.reached(AP_ENTRY):
+        return None
+    return Failure(
+        "trampoline-not-followed",
+        cpu=cpu.index,
+        place=at(cpu.steps[-1]),
+        expected=msg("ap_entry after at most 2000 instructions, whatever other CPUs do"),
+        observed=msg(
+            "{cpu} was not there after {count} instructions", cpu=cpu.name, count=len(cpu.steps)
+        ),
+    )
+
+
+# --- interrupts -----------------------------------------------------------------------------------
+
+
+def interrupts_on(cpu: CpuRecord) -> Failure | None:
+    """Return where an AP turned interrupts on before ap_entry, if it did."""
+    states = [step.state for step in cpu.steps]
+    if cpu.reached(AP_ENTRY):
+        states.append(cpu.at(AP_ENTRY))
+    on = next((at for at, state in enumerate(states) if state.eflags & EFLAGS_IF), None)
+    if on is None:
+        return None
+    still = bool(states[-1].eflags & EFLAGS_IF)
+    culprit = cpu.steps[max(on - 1, 0)] if cpu.steps else None
+    what = template("after `{instruction}`, EFLAGS = {eflags:#x}: IF (bit 9) is set")
+    told = _filled(what, instruction=culprit.text if culprit else "", eflags=states[on].eflags)
+    return Failure(
+        "interrupts-on",
+        cpu=cpu.index,
+        place=at(culprit) if culprit else "",
+        expected=msg("interrupts stay off from physical address 0 to ap_entry"),
+        observed=msg("{told}, and still so at ap_entry", told=told)
+        if still and cpu.reached(AP_ENTRY)
+        else msg(
+            "{told}, for {count} instructions",
+            told=told,
+            count=sum(bool(state.eflags & EFLAGS_IF) for state in states),
+        ),
+    )
+
+
+# --- stores ---------------------------------------------------------------------------------------
+
+
+def stack_used(cpu: CpuRecord) -> Failure | None:
+    """Return the first instruction of an AP that used a stack, if one did."""
+    for step in cpu.steps:
+        decoded = decode(step.code, step.state.pc, step.state.bits)
+        if decoded and decoded.uses_stack:
+            return Failure(
+                "trampoline-uses-stack",
+                cpu=cpu.index,
+                place=at(step),
+                expected=msg("no push, pop, call or ret"),
+                observed=msg(
+                    "`{instruction}` with SP = {sp:#x}", instruction=step.text, sp=step.state.rsp
+                ),
+            )
+    return None
+
+
+def stored_outside(boot: Observation, cpu: CpuRecord) -> Failure | None:
+    """Return the first store of an AP that is not in the copy, or is in the lock there."""
+    start, size = boot.apinit_addr, len(boot.trampoline.image)
+    lock = boot.trampoline.lock_at
+    for step in cpu.steps:
+        for touch in step.touches:
+            if not touch.writes or touch.by_stack:
+                continue
+            inside = touch.address is not None and (
+                start <= touch.address and touch.address + touch.size <= start + size
+            )
+            if not inside:
+                return _outside(boot, cpu, step, touch)
+            if lock is not None and touch.covers(lock, LOCK):
+                return Failure(
+                    "trampoline-writes-lock",
+                    cpu=cpu.index,
+                    place=at(step),
+                    expected=msg("apinit_lock is left alone until ap_entry"),
+                    observed=msg(
+                        "`{instruction}` of {cpu} wrote {value} to {where}",
+                        instruction=step.text,
+                        cpu=cpu.name,
+                        value=touch.value.hex(" "),
+                        where=memory(boot, touch.address),
+                    ),
+                )
+    if cpu.overrun is None:
+        return None
+    return Failure(
+        "trampoline-overrun",
+        cpu=cpu.index,
+        place=msg("physical {address:#x}", address=cpu.overrun),
+        expected=_inside(boot),
+        observed=msg("{cpu} wrote to {address:#x}", cpu=cpu.name, address=cpu.overrun),
+    )
+
+
+def _inside(boot: Observation) -> Text:
+    start = boot.apinit_addr
+    return msg(
+        "nothing is written outside the copy, {first:#x} to {last:#x}",
+        first=start,
+        last=start + len(boot.trampoline.image) - 1,
+    )
+
+
+def _outside(boot: Observation, cpu: CpuRecord, step: TrampolineStep, touch: Touch) -> Failure:
+    return Failure(
+        "trampoline-overrun",
+        cpu=cpu.index,
+        place=at(step),
+        expected=_inside(boot),
+        observed=msg(
+            "`{instruction}` of {cpu} wrote {size} bytes to {where}",
+            instruction=step.text,
+            cpu=cpu.name,
+            size=touch.size,
+            where=memory(boot, touch.address),
+        ),
+    )
+
+
+# --- the count ------------------------------------------------------------------------------------
+
+
+def counting_steps(boot: Observation, cpu: CpuRecord) -> list[TrampolineStep]:
+    """Return the instructions of an AP that stored to apinit_procs; a failed CMPXCHG does not."""
+    counter = boot.trampoline.procs_at
+    return [
+        step
+        for step in cpu.steps
+        if step.counted
+        or (
+            counter is not None
+            and not _failed_compare(step)
+            and any(touch.writes and touch.covers(counter, COUNTER) for touch in step.touches)
+        )
+    ]
+
+
+def _failed_compare(step: TrampolineStep) -> bool:
+    return "cmpxchg" in step.text and not step.counted
+
+
+def counted_wrongly(boot: Observation, cpu: CpuRecord) -> Failure | None:
+    """Return how an AP missed to add exactly one to apinit_procs, with exactly one store."""
+    steps = counting_steps(boot, cpu)
+    total = sum(step.counted for step in steps)
+    if total == 1 and len(steps) == 1:
+        (step,) = steps
+        counter = boot.trampoline.procs_at
+        narrow = [t for t in step.touches if t.writes and t.address == counter and t.size < COUNTER]
+        if not narrow:
+            return None
+        observed: Text = msg(
+            "`{instruction}` adds to {size} of its {whole} bytes only",
+            instruction=step.text,
+            size=narrow[0].size,
+            whole=COUNTER,
+        )
+        return _counted("ap-counted-wrongly", cpu, step, observed)
+    if total == 0 and not steps:
+        return _counted_elsewhere(boot, cpu)
+    did = listed(
+        [msg("`{instruction}` added {by}", instruction=s.text, by=s.counted) for s in steps], "; "
+    )
+    if len(steps) == 1:
+        return _counted("ap-counted-wrongly" if total else "ap-not-counted", cpu, steps[0], did)
+    return _counted(
+        "ap-counted-wrongly",
+        cpu,
+        steps[1],
+        msg("{count} instructions stored there: {did}", count=len(steps), did=did),
+    )
+
+
+def _counted(cause: str, cpu: CpuRecord, step: TrampolineStep | None, observed: Text) -> Failure:
+    return Failure(
+        cause,
+        cpu=cpu.index,
+        place=at(step) if step else msg("trampoline"),
+        expected=msg("{cpu} adds 1 to apinit_procs in the copy", cpu=cpu.name),
+        observed=observed,
+    )
+
+
+def _counted_elsewhere(boot: Observation, cpu: CpuRecord) -> Failure:
+    """Return that an AP did not count, and what it added to in place of the counter."""
+    compares = [step for step in cpu.steps if "cmpxchg" in step.text]
+    if compares:
+        return _counted(
+            "ap-not-counted",
+            cpu,
+            compares[-1],
+            msg(
+                "another CPU counted just before `{instruction}`, which then stores nothing, and "
+                "it was not tried again",
+                instruction=compares[-1].text,
+            ),
+        )
+    for step in cpu.steps:
+        for touch in step.touches:
+            if touch.reads and touch.writes and not touch.by_stack:
+                return _counted(
+                    "ap-not-counted",
+                    cpu,
+                    step,
+                    msg(
+                        "it added 0; `{instruction}` changed {where}; apinit_procs is at physical "
+                        "{counter:#x}",
+                        instruction=step.text,
+                        where=memory(boot, touch.address),
+                        counter=boot.trampoline.procs_at or 0,
+                    ),
+                )
+    return _counted("ap-not-counted", cpu, None, msg("it added {count}", count=0))
+
+
+def counted_without_lock(boot: Observation, cpu: CpuRecord) -> Failure | None:
+    """Return the store to apinit_procs that is no locked addition, if there is one."""
+    for step in counting_steps(boot, cpu):
+        decoded = decode(step.code, step.state.pc, step.state.bits)
+        if decoded is None:
+            continue
+        name = decoded.text.removeprefix("lock ").split(" ")[0]
+        adds = name in _ADDING
+        if decoded.locked and adds:
+            continue
+        observed: Text = f"`{step.text}`"
+        if name == "xchg":
+            observed = _filled(_XCHG, instruction=step.text)
+        elif decoded.locked:
+            observed = msg("`{instruction}` does not add", instruction=step.text)
+        return Failure(
+            "count-without-lock",
+            cpu=cpu.index,
+            place=at(step),
+            expected=msg("one instruction with the lock prefix that adds 1"),
+            observed=observed,
+        )
+    return None
+
+
+_XCHG: Final[Message] = template(
+    "`{instruction}` stores a sum that was worked out before: what another CPU has counted in "
+    "between is lost"
+)
+
+
+def misaligned(boot: Observation) -> Failure | None:
+    """Return which of apinit_procs and apinit_lock is not where it must be, if one is not."""
+    start, size = boot.apinit_addr, len(boot.trampoline.image)
+    for label, where, width in (
+        ("apinit_procs", boot.trampoline.procs_at, COUNTER),
+        ("apinit_lock", boot.trampoline.lock_at, LOCK),
+    ):
+        if where is None:
+            continue
+        values: dict[str, Text | int] = {"label": label, "offset": where - start, "width": width}
+        observed: Text = ""
+        if where < start or where + width > start + size:
+            observed = msg(
+                "{label} is cpuinit_start + {offset:#x}, and the copy has {size} bytes",
+                size=size,
+                **values,
+            )
+        elif (where - start) % width:
+            observed = msg("{label} is cpuinit_start + {offset:#x}", **values)
+        if observed:
+            return Failure(
+                "apinit-words-misplaced",
+                cpu=0,
+                place=msg("{label}, in the trampoline", label=label),
+                expected=msg(
+                    "{label} has {width} bytes between cpuinit_start and cpuinit_end, and its "
+                    "distance from cpuinit_start is a multiple of {width}",
+                    **values,
+                ),
+                observed=observed,
+            )
+    procs, lock = boot.trampoline.procs_at, boot.trampoline.lock_at
+    if procs is not None and lock is not None and (procs < lock + LOCK and lock < procs + COUNTER):
+        return Failure(
+            "apinit-words-misplaced",
+            cpu=0,
+            place=msg("trampoline"),
+            expected=msg("apinit_procs and apinit_lock do not share a byte"),
+            observed=msg(
+                "apinit_procs is cpuinit_start + {procs:#x}, apinit_lock cpuinit_start + {lock:#x}",
+                procs=procs - start,
+                lock=lock - start,
+            ),
+        )
+    return None

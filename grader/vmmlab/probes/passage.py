@@ -1,0 +1,314 @@
+"""Lets the APs of a boot pass through the trampoline, so that they can disturb each other.
+
+All APs run the trampoline at the same time. One AP after the other would show none of the mistakes
+that this makes possible. So one AP, the first in what follows, is held before it stores anything
+but its count, while the second one passes. Then the first and the third go on in turn: the third is
+stopped before it uses what it has stored, until the first one has stored there, too. All is
+single-stepped: the same code gives the same record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from vmmlab.observe.cpu import Touch, TrampolineStep
+from vmmlab.observe.evidence import Race
+from vmmlab.observe.insight import Looked
+from vmmlab.observe.milestones import AP_ENTRY
+from vmmlab.observe.session import Session
+from vmmlab.observe.trampoline import Stepper, StopBefore
+
+Shared = Callable[[Touch], bool]
+"""Whether memory is in the copy and not the counter."""
+_COUNTER: Final = 4  # bytes of apinit_procs
+_LOCK: Final = 8  # bytes of apinit_lock
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A use and a store of the same memory on the way of one AP.
+
+    Args:
+        use: the step that uses the memory.
+        store: the step that stores there.
+        address: physical address of the first byte that both reach.
+        meant: what the use has found.
+        stored: what the store has left.
+    """
+
+    use: TrampolineStep
+    store: TrampolineStep
+    address: int
+    meant: bytes
+    stored: bytes
+
+
+class Passage:
+    """One passage of several APs through the trampoline.
+
+    Args:
+        session: the boot.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._stepper = Stepper(session)
+        self._before = b""
+
+    async def let_pass(self, aps: list[int]) -> None:
+        """Let these APs go from physical 0 as far as they come.
+
+        Args:
+            aps: the APs, which stand at physical 0.
+        """
+        rest: list[int] = []
+        self._before = await self._copy()
+        if len(aps) > 1:
+            second, *rest, first = aps
+            held = await self._follow(first, self._stores)
+            await self._go_on(second)
+            if held:
+                self._note_dependence(first, second)
+            if rest and self._arrived(second):
+                await self._try_pairs(first if held else None, rest[0], second)
+            rest = rest[1:]
+        for cpu in aps:
+            await (self._with_lock_taken(cpu) if cpu in rest[-1:] else self._go_on(cpu))
+
+    # ---- steps -----------------------------------------------------------------------------
+
+    async def _follow(self, cpu: int, stop_before: StopBefore) -> bool:
+        """Let an AP go on until it stands before an instruction; return whether it does."""
+        if not self._can_go_on(cpu):
+            return False
+        self._session.held.discard(cpu)
+        return await self._stepper.follow(cpu, stop_before)
+
+    async def _go_on(self, cpu: int) -> None:
+        """Let an AP go as far as it comes; afterwards it may run, unless it has died."""
+        if self._can_go_on(cpu):
+            await self._follow(cpu, lambda now: False)
+            if not self._arrived(cpu) and self._session.log.cpus[cpu].found.followed:
+                await self._restore()  # it has died, and may have done anything before
+
+    async def _with_lock_taken(self, cpu: int) -> None:
+        """Do as `_go_on` while apinit_lock is taken, if an AP before has looked at it."""
+        lock = self._session.view.in_copy("apinit_lock")
+        looked = lock is not None and any(
+            touch.covers(lock, _LOCK)
+            for one in self._session.log.cpus
+            for step in one.steps
+            for touch in step.touches
+        )
+        if lock is None or not looked or not self._can_go_on(cpu):
+            await self._go_on(cpu)
+            return
+        before = await self._session.gdb.read_phys(lock, _LOCK)
+        await self._session.gdb.write_phys(lock, b"\xff" * _LOCK)
+        await self._go_on(cpu)
+        await self._session.gdb.write_phys(lock, before)
+
+    def _can_go_on(self, cpu: int) -> bool:
+        log = self._session.log.cpus[cpu]
+        dead = (
+            log.found.refusal is not None
+            or log.found.left_code is not None
+            or log.died_at is not None
+        )
+        return not (dead or self._arrived(cpu) or not log.found.followed or self._session.ended)
+
+    def _arrived(self, cpu: int) -> bool:
+        return self._session.log.cpus[cpu].reached(AP_ENTRY)
+
+    def _stores(self, now: Looked) -> bool:
+        """Whether an instruction stores into the copy, other than to count."""
+        return any(one.writes and self._shared(one) for one in now.touches)
+
+    def _shared(self, touch: Touch) -> bool:
+        view = self._session.view
+        counter = view.in_copy("apinit_procs")
+        inside = touch.covers(view.inputs.apinit_addr, view.trampoline_size)
+        return inside and not (counter is not None and touch.covers(counter, _COUNTER))
+
+    async def _copy(self) -> bytes:
+        view = self._session.view
+        return await view.read_if_there(view.inputs.apinit_addr, view.trampoline_size)
+
+    # ---- what an AP leaves out while another one stands still ----------------------------------
+
+    def _note_dependence(self, first: int, second: int) -> None:
+        """Record it if the second AP came to harm because the first one stood still."""
+        log = self._session.log.cpus[second]
+        if self._arrived(second) or not log.steps:
+            return
+        here = self._stepper.standing(first)
+        passed = any(step.state.pc == here.state.pc for step in log.steps)
+        if log.found.waits:
+            self._session.log.race = Race("waits", second, first, log.steps[-1], here)
+        elif not passed:
+            self._session.log.race = Race("left-out", second, first, log.steps[-1], here)
+
+    # ---- two APs that use the same memory ----------------------------------------------------
+
+    async def _try_pairs(self, first: int | None, third: int, second: int) -> None:
+        """Let two APs go on in turn: one before each use, the other behind the store of it.
+
+        Args:
+            first: the AP that stands before its first store, if there is one.
+            third: an AP that has executed nothing yet.
+            second: the AP that has shown the way.
+        """
+        await self._count_between(third, second)
+        if first is None:
+            return
+        way = self._session.log.cpus[second].steps
+        start = self._session.inputs.apinit_addr
+        pairs = list(conflicts(way, self._shared, start, self._before))
+        if pairs:
+            await self._restore()
+        tried: list[Conflict] = []
+        for one in pairs:
+            if not await self._follow(third, _before(one.use)):
+                break
+            if not self._is_behind(first, one.store):
+                if not await self._follow(first, _before(one.store)):
+                    break
+                await self._follow(first, self._behind(first, one.store))
+            tried.append(one)
+        await self._go_on(third)
+        await self._go_on(first)
+        self._note_harm(third, first, tried)
+        self._note_harm(first, third, tried)
+
+    async def _count_between(self, cpu: int, second: int) -> None:
+        """Count once more, as another AP would, before an AP compares the count it has read."""
+        counter = self._session.view.in_copy("apinit_procs")
+        compares = [
+            step for step in self._session.log.cpus[second].steps
+            if step.counted and "cmpxchg" in step.text
+        ]  # fmt: skip
+        if counter is None or not compares or not await self._follow(cpu, _before(compares[0])):
+            return
+        await self._add(counter, 1)
+        await self._follow(cpu, self._behind(cpu, compares[0]))
+        await self._go_on(cpu)
+        await self._add(counter, -1)
+
+    async def _add(self, counter: int, by: int) -> None:
+        value = (await self._session.view.read_u32(counter) + by) & 0xFFFFFFFF
+        await self._session.gdb.write_phys(counter, value.to_bytes(_COUNTER, "little"))
+
+    async def _restore(self) -> None:
+        """Make memory what it was before an AP came by: the copy and the far jump.
+
+        Counter and lock stay as they are.
+        """
+        view, gdb = self._session.view, self._session.gdb
+        if self._session.ended or not self._before:
+            return
+        start = view.inputs.apinit_addr
+        now = bytearray(self._before)
+        for name, size in (("apinit_procs", _COUNTER), ("apinit_lock", _LOCK)):
+            at = view.in_copy(name)
+            if at is not None:
+                now[at - start : at - start + size] = await gdb.read_phys(at, size)
+        await gdb.write_phys(start, bytes(now))
+        if self._session.log.physical_0.during:
+            await gdb.write_phys(0, self._session.log.physical_0.during)
+
+    def _is_behind(self, cpu: int, step: TrampolineStep) -> bool:
+        done = self._session.log.cpus[cpu].steps
+        return any(one.state.pc == step.state.pc for one in done)
+
+    def _behind(self, cpu: int, step: TrampolineStep) -> StopBefore:
+        return lambda now: self._is_behind(cpu, step)
+
+    def _note_harm(self, cpu: int, other: int, tried: Sequence[Conflict]) -> None:
+        """Record that an AP came to harm after the other one had stored something."""
+        log = self._session.log.cpus[cpu]
+        if not tried or self._arrived(cpu) or self._session.log.race is not None:
+            return
+        if log.found.waits:
+            mine, how = log.steps[-1], "waits"
+        else:
+            mine, how = log.steps[-1], "overwritten"
+        met = next((one for one in reversed(tried) if self._is_behind(cpu, one.use)), tried[-1])
+        differing = [one for one in tried if one.meant != one.stored]
+        if how == "overwritten":
+            met = next((one for one in differing if self._is_behind(cpu, one.use)), met)
+            mine = met.use
+        self._session.log.race = Race(
+            "waits" if how == "waits" else "overwritten",
+            cpu, other, mine, met.store, met.address, met.meant, met.stored,
+        )  # fmt: skip
+
+
+def _before(step: TrampolineStep) -> StopBefore:
+    return lambda now: now.state.pc == step.state.pc
+
+
+def conflicts(
+    way: Sequence[TrampolineStep], shared: Shared, start: int, copy: bytes
+) -> Iterator[Conflict]:
+    """Yield uses of memory, each with a store to the same memory that another AP could do then.
+
+    A store that leaves another value than the use has found comes first, else the one that the use
+    has found the value of. All are in the order of the uses, and of the stores too.
+
+    Args:
+        way: the instructions of one AP.
+        shared: whether memory counts.
+        start: physical address of the copy of the trampoline.
+        copy: the copy before the AP came.
+    """
+    stores = [
+        (step, touch)
+        for step in way
+        for touch in step.touches
+        if touch.writes and touch.value and shared(touch)
+    ]
+    memory = dict(enumerate(copy, start))
+    written = 0
+    for step in way:
+        for touch in _uses(step, start, len(copy)):
+            pair = _pair(step, touch, stores, memory, shared)
+            # The other AP only goes on.
+            if pair is not None and (at := way.index(pair.store)) >= written:
+                written = at
+                yield pair
+        for touch in step.touches:
+            if touch.writes and touch.address is not None:
+                memory |= dict(enumerate(touch.value, touch.address))
+
+
+def _uses(step: TrampolineStep, start: int, size: int) -> Iterator[Touch]:
+    """Yield the memory of the copy that a step reads, its own bytes too."""
+    yield from (touch for touch in step.touches if touch.reads)
+    code = Touch(step.state.pc, len(step.code), True, False)
+    if code.covers(start, size):
+        yield code
+
+
+def _pair(
+    step: TrampolineStep,
+    touch: Touch,
+    stores: Sequence[tuple[TrampolineStep, Touch]],
+    memory: dict[int, int],
+    shared: Shared,
+) -> Conflict | None:
+    if touch.address is None or not shared(touch):
+        return None
+    same = None
+    for other, store in stores:
+        first = max(touch.address, store.address or 0)
+        last = min(touch.address + touch.size, (store.address or 0) + len(store.value))
+        if first >= last:
+            continue
+        meant = bytes(memory.get(at, 0) for at in range(first, last))
+        stored = store.value[first - (store.address or 0) : last - (store.address or 0)]
+        same = Conflict(step, other, first, meant, stored)
+        if meant != stored:
+            return same
+    return same
