@@ -280,3 +280,38 @@ def test_the_kits_own_course() -> None:
     assert {name: lab.points_of("i386") for name, lab in got.labs.items()} == {
         "lab0": 0, "lab1": 0, "lab2": 10, "lab3": 20, "lab4": 0,
     }  # fmt: skip
+
+
+LATER = GOOD.replace(
+    "lab3.ladder.real: {points: 4,", "lab3.ladder.real: {points: 4, needs: lab4,"
+).rstrip("\n")
+LATER += "\n  lab4:\n    title: The handshake\n"
+
+
+def test_a_check_that_needs_a_later_lab_is_judged_later_while_that_is_held_back(
+    tmp_path: Path,
+) -> None:
+    whole = read(tmp_path, LATER)
+    assert (whole.held_back, whole.lab("lab3").points, whole.lab("lab3").later) == ((), 10, {})
+    until = read(tmp_path, LATER.replace("labs:", "until: lab3\nlabs:", 1))
+    lab = until.lab("lab3")
+    assert until.held_back == ("lab4",)
+    assert list(lab.later_of("x86_64")) == ["lab3.ladder.real"]
+    assert lab.points == lab.points_of("x86_64") == 6
+    assert "lab3.ladder.real" not in lab.all_checks
+    check_defined(lab, ["lab3.ljmpw.target", "lab3.ladder.real", "lab3.speed.boots"])
+    with pytest.raises(UsageError, match="lab4 is not open yet"):
+        until.lab("lab4")
+
+
+@pytest.mark.parametrize("name", ["lab0", "lab3", "lab9"])
+def test_a_check_needs_a_later_lab_only(tmp_path: Path, name: str) -> None:
+    text = LATER.replace("needs: lab4", f"needs: {name}")
+    with pytest.raises(CourseError, match="this is not a later lab") as caught:
+        read(tmp_path, text)
+    assert f":{line_of(text, 'needs')}:" in str(caught.value)
+
+
+def test_a_course_ends_with_one_of_its_labs(tmp_path: Path) -> None:
+    with pytest.raises(CourseError, match="until: this course has no such lab"):
+        read(tmp_path, LATER.replace("labs:", "until: lab7\nlabs:", 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
-from vmmlab.course.model import Course
+from vmmlab.course.model import ARCHES, Course
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox
+from vmmlab.images import objects
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions, Image
 from vmmlab.images.sources import FromReference, Prebuilt
@@ -22,6 +24,8 @@ COMPILERS = [
     pytest.param("clang", marks=pytest.mark.skipif(not shutil.which("clang"), reason="no clang")),
 ]
 DEV = Cohort.derive("dev")
+WORDS = {b"back", b"came"}
+"""Words of a panic's text."""
 
 # Ends QEMU with status 2 * 0x10 + 1 as soon as a CPU has been through all three rounds.
 EXIT = """
@@ -126,6 +130,39 @@ def test_tracepoints_are_given(real: Builder, files: dict[str, bytes]) -> None:
     file, line = symbols.line(symbols.addr("ap_start")) or ("", 0)
     assert file == "lab3/ap_start.c"
     assert line > 0
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_prebuilt_objects_have_no_names_but_those_of_the_contract(
+    real: Builder, kit: Course, tmp_path: Path, arch: str
+) -> None:
+    given = b"".join(path.read_bytes() for path in kit.tree.rglob("*") if path.is_file())
+    public = set(re.findall(rb"[A-Za-z_]\w*", given))
+    for lab in (lab for lab in kit.labs.values() if lab.files):
+        contract = {name for names in lab.symbols.values() for name in names}
+        (path,) = (
+            one
+            for one in real.make_prebuilt(tmp_path / arch, DEV, BuildOptions(arch=arch))
+            if one.stem == lab.name
+        )
+        content = path.read_bytes()
+        read = objects.read(content)
+        for one in read.symbols:
+            if one.bind == "STB_LOCAL" and one.name and one.type != "STT_SECTION":
+                assert re.fullmatch(r"\.Lprebuilt[0-9]+", one.name), (lab.name, one.name)
+                assert one.type != "STT_FILE"
+        shown = {one.name for one in read.symbols if one.bind != "STB_LOCAL"}
+        assert shown - {name.decode() for name in public} <= contract
+        own = set()
+        for file in lab.files:
+            source = (kit.reference_dir / file).read_bytes()
+            own |= set(
+                re.findall(rb"[A-Za-z_]\w{3,}", re.sub(rb"/\*.*?\*/", b"", source, flags=re.S))
+            )
+        told = {word for word in own - public if re.search(rb"\b%s\b" % word, content)}
+        assert told <= {name.encode() for name in contract} | WORDS
+        for name in (b".comment", b".note", b".eh_frame", b".debug", b"build-id", b"GCC: "):
+            assert name not in content, (lab.name, name)
 
 
 def test_prebuilt_objects_tell_nothing(real: Builder, kit: Course, tmp_path: Path) -> None:

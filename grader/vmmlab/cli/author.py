@@ -102,6 +102,9 @@ def release(
         list[str] | None,
         typer.Option(help="Cohort of the release; may be repeated. Default: the course's."),
     ] = None,
+    until: Annotated[
+        str, typer.Option(metavar="LAB", help="Hold back what belongs to the labs after this one.")
+    ] = "",
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> None:
@@ -112,7 +115,7 @@ def release(
     say: Reader = context.obj
     loaded = open_course(course, context.obj, author=True)
     require(("gcc", "ld", "objcopy"))
-    made = releases.release(loaded, directory, cohort or ())
+    made = releases.release(loaded, directory, cohort or (), until)
     for note in made.notes:
         typer.echo(say(msg("note: {note}", note=note)))
     typer.echo(

@@ -29,6 +29,7 @@ def check_defined(
     tests = f"labs/{lab.name}/test_{lab.name}.py"
     source = shown(lab.source)
     listed = {check_id: "checks" for arch in ARCHES for check_id in lab.checks_of(arch)}
+    listed |= dict.fromkeys(lab.later, "checks")
     if hidden:
         listed |= dict.fromkeys(lab.hidden, HIDDEN_TOPIC)
     for check_id, key in listed.items():

@@ -51,4 +51,5 @@ class CourseEntry(BaseModel):
     schema_: Annotated[Literal[1], Field(alias="schema")]
     title: Text
     cohort: _CohortName = "dev"
+    until: Text | None = None
     labs: Annotated[dict[str, LabEntry], Field(min_length=1)]

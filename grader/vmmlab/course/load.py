@@ -50,7 +50,16 @@ def _read(path: Path) -> YamlFile:
 
 def _course(root: Path, entry: CourseEntry, file: YamlFile) -> Course:
     labs: dict[str, Lab] = {}
+    names = list(entry.labs)
+    held_back = names[names.index(entry.until) + 1 :] if entry.until else []
     for name, lab in entry.labs.items():
+        open_for = {
+            arch: MappingProxyType(
+                {one: c for one, c in lab.checks_for(arch).items() if c.needs not in held_back}
+            )
+            for arch in ARCHES
+        }
+        later = {one: check for one, check in lab.checks.items() if check.needs in held_back}
         lines = {c: file.line(("labs", name, "checks", c)) for c in lab.checks}
         lines |= {c: file.line(("labs", name, HIDDEN_TOPIC, c)) for c in lab.hidden}
         labs[name] = Lab(
@@ -59,24 +68,26 @@ def _course(root: Path, entry: CourseEntry, file: YamlFile) -> Course:
             files=tuple(lab.files),
             symbols=MappingProxyType({f: tuple(s) for f, s in lab.files.items()}),
             steps=tuple(lab.steps),
-            checks=MappingProxyType(lab.checks_for(ARCHES[0])),
-            points=lab.points,
+            checks=open_for[ARCHES[0]],
+            points=sum(check.points for check in open_for[ARCHES[0]].values()),
             cpus=tuple(lab.cpus),
             firmware=tuple(lab.firmware),
             source=file.path,
             line=file.line(("labs", name)),
             check_lines=MappingProxyType(lines),
             others=MappingProxyType(
-                {a: MappingProxyType(found) for a in ARCHES[1:] if (found := lab.checks_for(a))}
+                {arch: open_for[arch] for arch in ARCHES[1:] if open_for[arch]}
             ),
             hidden=MappingProxyType(dict(lab.hidden)),
             hidden_points=lab.hidden_points,
+            later=MappingProxyType(later),
         )
     return Course(
         root=root,
         title=entry.title,
         cohort=entry.cohort,
         labs=MappingProxyType(labs),
+        until=entry.until or "",
     )
 
 

@@ -54,6 +54,28 @@ def contradictions(entry: CourseEntry) -> Iterator[Mistake]:
         yield from _wrong_steps(here, name, lab)
         yield from _wrong_checks(here, name, lab)
         yield from _wrong_sums(here, name, lab)
+        yield from _wrong_needs(here, name, lab, list(entry.labs))
+    if entry.until is not None and entry.until not in entry.labs:
+        yield Mistake(
+            ("until",),
+            msg("this course has no such lab."),
+            msg("one of {labs}", labs=", ".join(entry.labs)),
+            entry.until,
+            suggestion(entry.until, entry.labs),
+        )
+
+
+def _wrong_needs(here: Loc, name: str, lab: LabEntry, labs: list[str]) -> Iterator[Mistake]:
+    after = labs[labs.index(name) + 1 :]
+    for check_id, check in lab.checks.items():
+        if check.needs is not None and check.needs not in after:
+            yield Mistake(
+                (*here, "checks", check_id, "needs"),
+                msg("this is not a later lab."),
+                msg("one of {labs}", labs=", ".join(after) or msg("none: it is the last one")),
+                check.needs,
+                suggestion(check.needs, after),
+            )
 
 
 def _wrong_files(here: Loc, name: str, lab: LabEntry, owner: dict[str, str]) -> Iterator[Mistake]:

@@ -43,7 +43,8 @@ class CheckSpec(BaseModel):
     """The entry of a check: its points and the step that earns them.
 
     A check without points needs no step. `title` replaces the check's own docstring.
-    `arch` is the only architecture that the check is run for.
+    `arch` is the only architecture that the check is run for. `needs` is the last lab that it needs
+    besides its own: while that one is held back, the check is judged later.
     """
 
     model_config = STRICT
@@ -52,6 +53,7 @@ class CheckSpec(BaseModel):
     arch: Literal["x86_64", "i386"] = "x86_64"
     step: Text | None = None
     title: Text | None = None
+    needs: Text | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Lab:
         others: for each other architecture that has checks, the checks by id.
         hidden: the hidden checks by id; a released course names none.
         hidden_points: the sum of the hidden checks, whether they are named or not.
+        later: open checks of all architectures, by id, that need a lab which is held back.
     """
 
     name: str
@@ -91,6 +94,7 @@ class Lab:
     others: Mapping[str, Mapping[str, CheckSpec]] = field(default_factory=dict)
     hidden: Mapping[str, CheckSpec] = field(default_factory=dict)
     hidden_points: int = 0
+    later: Mapping[str, CheckSpec] = field(default_factory=dict)
 
     @property
     def arches(self) -> tuple[str, ...]:
@@ -118,6 +122,10 @@ class Lab:
         """Return the sum of the open checks for one architecture."""
         return sum(check.points for check in self.checks_of(arch).values())
 
+    def later_of(self, arch: str) -> Mapping[str, CheckSpec]:
+        """Return the open checks for one architecture that are judged later, by id."""
+        return {name: check for name, check in self.later.items() if check.arch == arch}
+
     def step(self, step_id: str) -> Step:
         """Return the step called `step_id`.
 
@@ -139,12 +147,14 @@ class Course:
         title: its heading.
         cohort: the name of the cohort to use if no other one is given.
         labs: by name, in the order of course.yml.
+        until: the last lab that is open; "": all are.
     """
 
     root: Path
     title: str
     cohort: str
     labs: Mapping[str, Lab]
+    until: str = ""
 
     @property
     def template(self) -> Path:
@@ -166,13 +176,30 @@ class Course:
         """The handouts and checks."""
         return self.root / "labs"
 
+    @property
+    def held_back(self) -> tuple[str, ...]:
+        """The names of the labs that this course does not have yet."""
+        return self.after(self.until)
+
+    def after(self, name: str) -> tuple[str, ...]:
+        """Return the names of the labs after one; "" is none, and then there are none."""
+        names = tuple(self.labs)
+        return names[names.index(name) + 1 :] if name else ()
+
     def lab(self, name: str) -> Lab:
         """Return the lab called `name`.
 
         Raises:
-            UsageError: there is no such lab; the error names the nearest one.
+            UsageError: there is no such lab, and the error names the nearest one; or it is held
+                back.
         """
         found = self.labs.get(name)
+        if name in self.held_back:
+            raise UsageError(
+                msg("{name} is not open yet.", name=name),
+                expected=msg("a lab up to {until}", until=self.until),
+                next_step=msg("wait for the next release of this course"),
+            )
         if found is not None:
             return found
         raise UsageError(

@@ -317,7 +317,7 @@ class LabRunner:
         if request.reference_only:
             image = self._builder.build_reference(cohort, options)
         elif request.mode == "own":
-            image = self._builder.build_own(files, cohort, options)
+            image = self._builder.build_own(files, cohort, options, request.course.held_back)
         else:
             image = self._builder.build(request.lab, files, cohort, options)
         self._warnings |= dict.fromkeys(image.warnings)

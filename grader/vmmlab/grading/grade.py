@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +65,7 @@ class Grade:
         notes: remarks on the boots.
         duration_s: seconds from the start of the runner to its end.
         disagreements: in what the boots that leave no trace of the grader differ from the others.
+        later: open checks that need a lab which is held back, and what each is worth.
     """
 
     request: RunRequest
@@ -80,6 +81,7 @@ class Grade:
     notes: tuple[Text, ...]
     duration_s: float
     disagreements: tuple[Text, ...] = ()
+    later: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def review(self) -> tuple[Text, ...]:
@@ -123,6 +125,8 @@ def grade_lab(
                 msg("{lab} has no checks.", lab=request.lab),
                 expected=str(selection.tests_dir / f"test_{request.lab}.py"),
             )
+        if not selection.specs and selection.lab.later_of(request.arch):
+            return grading.grade()  # all of it is judged later
         # Compilers and QEMU work while pytest is being imported.
         observations.start()
         if select is None:
@@ -192,6 +196,10 @@ class Grading:
             notes=tuple(observations.notes),
             duration_s=observations.duration_s,
             disagreements=disagreements(observations.seen),
+            later={
+                name: spec.points
+                for name, spec in selection.lab.later_of(self.request.arch).items()
+            },
         )
 
     def _check(self, result: CheckResult) -> CheckGrade:

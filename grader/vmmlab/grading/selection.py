@@ -63,7 +63,9 @@ class Selection:
             known_firmware(name, COURSE_FILE, self.lab.name)
         check_defined(self.lab, where, hidden=self.hidden_judged)
         arch_of = {one: arch for arch in ARCHES for one in self.lab.checks_of(arch)}
+        arch_of |= {one: spec.arch for one, spec in self.lab.later.items()}
         arch_of |= dict.fromkeys(self.lab.hidden, ARCHES[0])
+        self._validate_needs(checks)
         for check in checks:
             if arch_of[check.id] not in check.arch:
                 raise CourseError(
@@ -89,6 +91,24 @@ class Selection:
                         ),
                         expected=msg("after= with checks for {arch} only", arch=arch_of[check.id]),
                         next_step=msg("fix after=, or the key arch in course.yml"),
+                    )
+
+    def _validate_needs(self, checks: Sequence[Check]) -> None:
+        """Raise CourseError if a check is after one that may be judged later, and is not itself."""
+        needs = {one: spec.needs for one, spec in {**self.lab.all_checks, **self.lab.later}.items()}
+        for check in checks:
+            for other in check.after if check.id in needs and not needs[check.id] else ():
+                if needs.get(other):
+                    raise CourseError(
+                        msg(
+                            "{where}: {id} is after {other}, which needs {lab}.",
+                            where=check.where,
+                            id=check.id,
+                            other=other,
+                            lab=needs[other] or "",
+                        ),
+                        expected=f"needs: {needs[other]}",
+                        next_step=msg("add it to {id} in course.yml", id=check.id),
                     )
 
     def view(self, check: Check, seen: object) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError, UsageError
@@ -98,12 +98,20 @@ class Builder:
         files: Mapping[str, bytes],
         cohort: CohortLike,
         options: BuildOptions | None = None,
+        held_back: Collection[str] = (),
     ) -> Image:
         """Return the image in which every lab is the student's and nothing is prebuilt.
 
-        Args and raises as for `build`.
+        Args:
+            files: as for `build`.
+            cohort: as for `build`.
+            options: as for `build`.
+            held_back: labs that the student cannot have written yet; they are prebuilt.
+
+        Raises: as for `build`.
         """
-        return self._image("all", tuple(self._labs.values()), files, cohort, options)
+        own = tuple(lab for name, lab in self._labs.items() if name not in held_back)
+        return self._image("all", own, files, cohort, options)
 
     def build_reference(self, cohort: CohortLike, options: BuildOptions | None = None) -> Image:
         """Return the image in which every lab is prebuilt: what a boot of it shows is the kit's.

@@ -137,17 +137,16 @@ class Parts:
         return self._nameless(results.out / "lab.o", plan.tools)
 
     def _nameless(self, made: Path, tools: Toolchain) -> Path:
-        """Rename what is local in a prebuilt object: the names would tell how it is done."""
-        local = {
+        """Rename all that is local in a prebuilt object: the names would tell how it is done."""
+        names = {
             one.name
             for one in objects.read(read_regular(made, _OBJECT_BYTES)).symbols
             if one.bind == "STB_LOCAL" and one.name and one.type != "STT_SECTION"
         }
-        names = sorted(name for name in local if not name.startswith(".L"))
         if not names:
             return made
         fresh = made.with_name("nameless.o")
-        rename = [f"--redefine-sym={name}=.Lprebuilt{n}" for n, name in enumerate(names)]
+        rename = [f"--redefine-sym={name}=.Lprebuilt{n}" for n, name in enumerate(sorted(names))]
         seen = self._sandbox.seen(made.parent, compile.OUT)
         done = self._sandbox.run(
             [tools.objcopy, *rename, str(seen / made.name), str(seen / fresh.name)],

@@ -172,7 +172,7 @@ class Plan:
 
     def reference_key(self, lab: LabLike, files: Mapping[str, bytes]) -> str:
         """Return the key of a lab's prebuilt object, made from the reference's files."""
-        return self._lab_key("reference", lab, files, self._reference_flags())
+        return self._lab_key("reference 2", lab, files, self._reference_flags())
 
     def _lab_key(
         self, kind: str, lab: LabLike, files: Mapping[str, bytes], flags: Sequence[str]

@@ -10,10 +10,12 @@ A release carries them in its template, below vmm-skeleton/::
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import msg
+from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import ARCHES, Course
 from vmmlab.host.sandbox import Sandbox
@@ -57,7 +59,7 @@ def source_of(course: Course, cohort: Cohort) -> PrebuiltSource:
     return Prebuilt(top / cohort.name)
 
 
-def place(course: Course, cohort: Cohort, target: Path) -> None:
+def place(course: Course, cohort: Cohort, target: Path, until: str = "") -> None:
     """Put the prebuilt objects that open checks need into `target`, for every architecture graded.
 
     They are those of a cohort, and in a folder below those of the other one.
@@ -66,6 +68,8 @@ def place(course: Course, cohort: Cohort, target: Path) -> None:
         course: the course.
         cohort: whose numbers are in them.
         target: a folder; made if missing.
+        until: hold back the labs after this one: their starters, which stop at the first TODO, are
+            in their places. Needs the reference. "": hold back none.
 
     Raises:
         UsageError: there are none for this cohort.
@@ -74,6 +78,7 @@ def place(course: Course, cohort: Cohort, target: Path) -> None:
     source = source_of(course, cohort)
     other = cohort.in_role("other")
     if isinstance(source, FromReference):
+        source = replace(source, instead=_starters(course, until))
         _build(course, cohort, source, target)
         _build(course, other, source, target / other.name)
         return
@@ -87,6 +92,15 @@ def place(course: Course, cohort: Cohort, target: Path) -> None:
             msg("the prebuilt objects could not be written to {target}.", target=target),
             found=str(error),
         ) from error
+
+
+def _starters(course: Course, until: str) -> dict[str, bytes]:
+    """Return the starters of the labs after `until` by path."""
+    return {
+        path: materials.starter(course, path).encode()
+        for name in course.after(until)
+        for path in course.labs[name].files
+    }
 
 
 def _build(course: Course, cohort: Cohort, source: FromReference, target: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,9 +27,11 @@ class FromReference:
 
     Args:
         directory: holds labN/<file>, as the labs' file lists name them.
+        instead: content of files that are not taken from there: of labs that are held back.
     """
 
     directory: Path
+    instead: Mapping[str, bytes] = field(default_factory=dict)
 
     def sources(self, lab: LabLike) -> dict[str, bytes]:
         """Return the reference's files of a lab.
@@ -39,6 +41,9 @@ class FromReference:
         """
         found = {}
         for name in lab.files:
+            if name in self.instead:
+                found[name] = self.instead[name]
+                continue
             path = self.directory / name
             try:
                 found[name] = path.read_bytes()

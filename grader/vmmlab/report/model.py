@@ -153,6 +153,10 @@ class Report(_Model):
     hidden_judged: bool = Field(
         False, description="the hidden checks were run; else they are judged elsewhere"
     )
+    later: tuple[str, ...] = Field(
+        (), description="open checks that need a lab which is held back: they are judged later"
+    )
+    later_max: Points = Field(0, description="what these are worth; not part of `max`")
     needs_attention: bool = Field(
         False, description="something of the grader's broke: a person has to look, no grade yet"
     )

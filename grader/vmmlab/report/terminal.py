@@ -310,6 +310,9 @@ def _closing(report: Report, say: Reader) -> list[RenderableType]:
     if all(check.outcome == "pass" for check in report.checks):
         if report.partial_run:
             return [_line(say(msg("All of these pass. Now run the whole lab.")), "green")]
+        if report.later:
+            done = msg("All points so far: the rest of {lab} is judged later.", lab=report.lab)
+            return [_line(say(done), "bold green")]
         return [
             _line(say(msg("All points. {lab} is done, well done!", lab=report.lab)), "bold green")
         ]
@@ -339,6 +342,13 @@ def _small_print(report: Report, say: Reader) -> Iterator[RenderableType]:
         yield _line(f"{say.label('to be looked at: ')}{say(reason)}", "bold magenta")
     for note in report.notes:
         yield _line(f"{say.label('note: ')}{say(note)}", "")
+    if report.later:
+        text = msg(
+            "judged later, when the next labs are open: {points:g} more points ({checks})",
+            points=report.later_max,
+            checks=", ".join(report.later),
+        )
+        yield _line(say(text), "")
     if report.hidden_max and not report.hidden_judged:
         yield _line(
             say(

@@ -168,7 +168,7 @@ def image_of(
     builder = Builder(tree, course, sandbox, None, source)
     options = BuildOptions(arch=arch, delays=delays)
     if lab == ALL:
-        return builder.build_own(files, cohort, options)
+        return builder.build_own(files, cohort, options, course.held_back)
     return builder.build(lab, files, cohort, options)
 
 
@@ -179,7 +179,8 @@ def labs_of(course: Course, lab: str) -> list[Lab]:
         UsageError: there is no such lab.
     """
     if lab == ALL:
-        return [one for one in course.labs.values() if one.files]
+        held_back = course.held_back
+        return [one for one in course.labs.values() if one.files and one.name not in held_back]
     return [course.lab(lab)]
 
 

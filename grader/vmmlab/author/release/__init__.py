@@ -54,7 +54,7 @@ class Released:
     notes: tuple[Text, ...]
 
 
-def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released:
+def release(course: Course, dest: Path, cohorts: Sequence[str] = (), until: str = "") -> Released:
     """Write a release of `course` to `dest`, whole or not at all.
 
     Args:
@@ -62,9 +62,11 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released
         dest: a folder that does not exist yet, or is empty.
         cohorts: the cohorts to make prebuilt labs for; the course's own if empty. The first one
             becomes the course's own in the release.
+        until: hold back handouts, starters and prebuilt objects of the labs after this one; "":
+            hold back none.
 
     Raises:
-        UsageError: `dest` is in use, or the course is a release itself.
+        UsageError: `dest` is in use, there is no lab `until`, or the course is a release itself.
         CourseError: the course is at fault, or the release would contain part of a solution.
         InfraError: the disk or a tool is at fault.
     """
@@ -76,6 +78,8 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released
             ),
             expected=msg("the whole kit; this may already be a release"),
         )
+    if until:
+        course.lab(until)
     dest = dest.expanduser().absolute()
     _must_be_free(dest)
     names = tuple(dict.fromkeys(cohorts or [course.cohort]))
@@ -83,7 +87,7 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = ()) -> Released
         dest.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{dest.name[:40]}.", dir=dest.parent) as scratch:
             made = Path(scratch) / "release"
-            notes = tuple(_fill(course, made, names))
+            notes = tuple(_fill(course, made, names, until))
             if found := next(leaks(course, made), None):
                 raise CourseError(
                     f"{found.file}:{found.line}: {found.what}",
@@ -115,24 +119,25 @@ def _must_be_free(dest: Path) -> None:
         )
 
 
-def _fill(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[Text]:
+def _fill(course: Course, made: Path, cohorts: Sequence[str], until: str) -> Iterator[Text]:
     """Write the release into `made` and yield notes."""
     made.mkdir()
-    (made / COURSE_FILE).write_text(course_text(course, cohorts[0]), encoding="utf-8")
+    (made / COURSE_FILE).write_text(course_text(course, cohorts[0], until), encoding="utf-8")
     released = load_course(made)
-    for name in course.labs:
-        copy_lab(course.labs_dir / name, made / "labs" / name, name)
+    labs = [lab for name, lab in course.labs.items() if name not in released.held_back]
+    for lab in labs:
+        copy_lab(course.labs_dir / lab.name, made / "labs" / lab.name, lab.name)
     yield from worksheets(course, made, cohorts)
     _copy_tree(course.template, made / "vmm-skeleton")
     for lang in LANGUAGES:
-        for lab in course.labs.values():
+        for lab in labs:
             for path in lab.files:
                 target = materials.starters_dir(released, lang) / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(materials.starter(course, path, lang), encoding="utf-8")
     for name in cohorts:
         target = prebuilt.folder_of(released) / name
-        prebuilt.place(course, Cohort.derive(name), target)
+        prebuilt.place(course, Cohort.derive(name), target, until)
     yield from _copy_kit(course, made)
     _unlink_pages(made)
 

@@ -13,12 +13,13 @@ from vmmlab.course.ids import HIDDEN_TOPIC
 from vmmlab.course.model import Course
 
 
-def course_text(course: Course, cohort: str) -> str:
+def course_text(course: Course, cohort: str, until: str = "") -> str:
     """Return course.yml without the names of hidden checks; its comments stay.
 
     Args:
         course: the instructor's course.
         cohort: the name of the course's own cohort in the release.
+        until: the last lab that is open in the release; "": all are.
 
     Raises:
         CourseError: it cannot be read, or names a hidden check in a place that has to stay.
@@ -44,11 +45,15 @@ def course_text(course: Course, cohort: str) -> str:
         made = re.sub(r"^cohort:.*$", f"cohort: {cohort}", made, count=1, flags=re.MULTILINE)
     else:
         made = re.sub(r"^(title:.*)$", rf"\1\ncohort: {cohort}", made, count=1, flags=re.MULTILINE)
+    changed = {"cohort": cohort}
+    if until:
+        made = re.sub(r"^(cohort:.*)$", rf"\1\nuntil: {until}", made, count=1, flags=re.MULTILINE)
+        changed["until"] = until
     for lab in course.labs.values():
         for line in made.split("\n"):
             if any(check in line for check in lab.hidden):
                 raise _not_to_be_cut(msg("a hidden check is named in {line!r}", line=line.strip()))
-    if not _same_but_for_hidden(made, file.data, cohort):
+    if not _same_but_for_hidden(made, file.data, changed):
         raise _not_to_be_cut(msg("without these lines the file would have another meaning"))
     return made
 
@@ -64,7 +69,7 @@ def _not_to_be_cut(found: Text) -> CourseError:
     )
 
 
-def _same_but_for_hidden(made: str, data: Any, cohort: str) -> bool:
+def _same_but_for_hidden(made: str, data: Any, changed: dict[str, str]) -> bool:
     """Return whether a released course.yml equals the instructor's without the hidden checks."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -74,6 +79,6 @@ def _same_but_for_hidden(made: str, data: Any, cohort: str) -> bool:
         for name, lab in data["labs"].items()
     }
     try:
-        return bool(YAML(typ="safe").load(made) == {**data, "cohort": cohort, "labs": labs})
+        return bool(YAML(typ="safe").load(made) == {**data, **changed, "labs": labs})
     except YAMLError:
         return False

@@ -21,7 +21,8 @@ def worksheets(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[T
         made: the release.
         cohorts: those that the release is for.
     """
-    sources = sorted(course.labs_dir.glob("lab*/worksheet*.ipynb"))
+    everything = sorted(course.labs_dir.glob("lab*/worksheet*.ipynb"))
+    sources = [one for one in everything if (made / "labs" / one.parent.name).is_dir()]
     if not sources:
         return
     if len(cohorts) > 1:
