@@ -143,7 +143,7 @@ def test_the_seed(place):
     ran = place.pytest("lab3", "--vmm-seed", "99")
     assert "start lab3 99 dev standalone" in ran.log
     assert "again     pytest lab3 --vmm-seed 99 -k lab3.ljmpw.present\n" in ran.out
-    assert "step      lab3.1, seed 99, cohort dev\n" in ran.out
+    assert "step      lab3.1: alab3 in lab3/a.c, seed 99, cohort dev\n" in ran.out
 
 
 def test_hints_come_from_the_course(place):
