@@ -22,7 +22,7 @@ class Choice:
 
     Args:
         key: what decides the choices; the parts are joined by zero bytes.
-        secret: without it, nobody can foretell the choices; None: anybody can.
+        secret: without it, the choices cannot be predicted; None: they are public.
     """
 
     def __init__(self, *key: object, secret: str | None = None) -> None:

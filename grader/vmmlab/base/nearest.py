@@ -9,7 +9,7 @@ from vmmlab.base.message import Text, msg
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that `name` most probably means, or None."""
+    """Return the known name that is most similar to `name`, or None."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return near[0] if near else None
 

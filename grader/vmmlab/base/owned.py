@@ -3,7 +3,7 @@
 A submission says whatever its author wants. So nothing in a folder decides whether it is the user's
 own, but a record in the user's state folder. A record belongs to one path and one mark: another
 workspace at the same path has another mark. A known mark at another path is a copy: the user's, or
-that of somebody who was given the workspace.
+that of a person to whom the workspace was given.
 
 The variable `VMMLAB_OWN` names folders in which everything is the user's own: for containers and
 CI, where no state folder lasts.

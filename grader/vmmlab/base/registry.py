@@ -1,8 +1,8 @@
 """Registries: what the program registers, and beside it what a lab in use registers.
 
 The files of a lab register their probes and milestones as the program's own modules do. Their
-entries belong to a `Scope`, which only those see who work for that lab: two courses in one process
-may each have a probe of the same name.
+entries belong to a `Scope`, which is visible only to code that works for that lab: two courses in
+one process may each have a probe of the same name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Folders for a moment that do not stay, even if this process is killed.
+"""Temporary folders that do not stay, even if this process is killed.
 
 A folder is locked as long as its process lives. The next process that needs one removes those that
-nobody has locked.
+are not locked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Text that strangers wrote (the guest, students, tools) made safe to show, and its width."""
+"""Makes untrusted text (of the guest, students, tools) safe to show, and measures its width."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 def pool(jobs: int) -> ProcessPoolExecutor:
     """Return an executor whose workers do not outlive this process, even if it is killed.
 
-    Workers of a plain executor would wait for ever, because each of them also holds the other end
+    Workers of a plain executor would wait forever, because each of them also holds the other end
     of the queue.
 
     Args:

@@ -4,7 +4,7 @@
       step: lab3.4
       next: Is the memory that you write to really physical address 0?
       hints:
-        - What is at physical 0 when the APs are called?
+        - What is at physical 0 when the APs are started?
         - Write through the pointer that mapmem_hphys returned.
 
 All keys are optional: a check may give `step` and `next` itself, and a cause need not have hints.

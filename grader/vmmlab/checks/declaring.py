@@ -38,7 +38,7 @@ class Check:
     """One check as its author declared it.
 
     Attributes:
-        id: `labN.topic.name`, stable for ever.
+        id: `labN.topic.name`, never changed.
         title: first paragraph of the docstring: what the student reads.
         scenarios: the boots it looks at, those of `also` included.
         after: ids of the checks that must pass before this one means anything.
@@ -46,7 +46,7 @@ class Check:
         file: path of the test file.
         line: line of the function there.
         call: the function.
-        per: what its cases are; None if it has none.
+        per: the kind of its cases; None if it has none.
         arch: the architectures that it is for.
         bsp_in: the student's function that the BSP is in when something stops it.
         todo_of_any_cpu: whether a TODO that any CPU ran into comes first, not only the BSP's.
@@ -79,7 +79,7 @@ class Check:
 
     @property
     def where(self) -> str:
-        """Place of the function, for an author's eyes."""
+        """Place of the function, for the author."""
         return f"{shown_path(self.file)}:{self.line}"
 
 

@@ -1,4 +1,4 @@
-"""How a check takes points: `fail` and its relatives. Nothing else does."""
+"""How a check takes points: `fail` and its relatives, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class CheckFailed(Exception):
 
     Args:
         failure: why the check fails.
-        absent: something did not happen: what stopped the BSP before comes first.
+        absent: something did not happen: an earlier stop of the BSP takes precedence.
         boot: the boot in which it did not happen, if the check looks at several.
     """
 
@@ -27,7 +27,7 @@ class CheckFailed(Exception):
 
 
 class CheckMistake(Exception):
-    """The check itself is wrong: its author has to mend it, no student loses a point."""
+    """The check itself is wrong: its author must fix it, and no student loses a point."""
 
 
 def fail(
@@ -41,7 +41,7 @@ def fail(
     step: str = "",
     timeout: bool = False,
 ) -> NoReturn:
-    """End the check, or the case around this call, as failed: the mistake itself was seen.
+    """End the check, or the case around this call, as failed: the mistake itself was observed.
 
     Texts are messages, made by `msg`; other values are shown as `str` shows them.
 

@@ -1,4 +1,4 @@
-"""Starters: made from the reference, or ready-made in a release.
+"""Starters: made from the reference, or included in a release.
 
 A release carries them in its template, below vmm-skeleton/::
 
@@ -37,7 +37,8 @@ def starter(course: Course, path: str, lang: str = "") -> str:
         lang: the language of its comments; "" is English.
 
     Raises:
-        CourseError: there is neither a ready-made starter nor a reference, or its markup is wrong.
+        CourseError: there is neither a starter in the release nor a reference, or its markup is
+            wrong.
     """
     made = starters_dir(course, lang) / path
     if made.is_file() and not course.reference_dir.is_dir():

@@ -3,8 +3,8 @@
 found = explore(image, cohort, load("lab4", folder), sources=files)
 found.verdict, found.counterexample, found.to_json()
 
-What is explored, a lab declares in labs/labN/exploration.py: see `declaration`. The package knows
-no lab, and nothing of QEMU, points, or reports. Only `explore` loads the emulator.
+A lab declares what is explored in labs/labN/exploration.py: see `declaration`. The package knows no
+lab, and nothing of QEMU, points, or reports. Only `explore` loads the emulator.
 """
 
 from __future__ import annotations

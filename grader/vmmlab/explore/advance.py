@@ -1,7 +1,7 @@
 """Runs one CPU on to its next action: an access to memory that may be shared, or an event.
 
-What the CPU does before that concerns nobody else. It ends as "wrong" here only if it does
-something that no CPU survives; whether an action is right is for the harness to judge.
+What the CPU does before that does not affect the other CPUs. It ends as "wrong" here only after a
+fatal action; the harness judges whether an action is right.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ class Failure:
     """Why a check took points.
 
     Args:
-        cause: identifier of the cause, stable for ever; causes.yml is keyed by it.
+        cause: identifier of the cause, never changed; causes.yml is keyed by it.
         cpu: 0-based index of the CPU, if it is the failure of one CPU.
         place: where it shows, in words that a student can find in their files.
         expected: what should have been seen.

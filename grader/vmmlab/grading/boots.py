@@ -191,7 +191,7 @@ def _spec(image: Image, scenario: Scenario, seed: int) -> MachineSpec:
 
 
 def _cost(scenario: Scenario) -> float:
-    """Estimate how long a boot takes, in arbitrary units; used only to order boots."""
+    """Estimate the duration of a boot, in arbitrary units; used only to order boots."""
     return scenario.kind.cost + scenario.cpus / 6
 
 
@@ -295,8 +295,8 @@ class LabRunner:
     async def _end_boots(self) -> None:
         """Cancel the boots and wait until each has ended its machine.
 
-        Only the boots: a machine's own tasks, such as those of its QMP connection, are ended by
-        the machine, which must still be able to use them.
+        Only the boots: a machine's own tasks, such as those of its QMP connection, are ended by the
+        machine, which still needs them.
         """
         boots = list(self._running)
         for task in boots:

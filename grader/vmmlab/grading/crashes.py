@@ -1,7 +1,7 @@
-"""A check that broke: asked once more, and asked about the reference, before anyone is blamed.
+"""A check that failed itself is run again, also on the reference, before the submission is blamed.
 
-If the reference passes it in the same scenarios, what it broke on is what the submission did. Then
-the check earns nothing for the time being, and a person has to look at it.
+If the reference passes it in the same scenarios, the submission caused the failure. Then the check
+earns nothing for now, and a person must look at it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Boot = Callable[[Scenario], object]
 
 
 def crashed(result: CheckResult, error: BaseException | None) -> bool:
-    """Whether it was the check, a diagnosis or a probe that broke.
+    """Whether the check, a diagnosis or a probe failed.
 
     Args:
         result: how the check ended.
@@ -39,7 +39,7 @@ def crashed(result: CheckResult, error: BaseException | None) -> bool:
 
 
 def second_opinion(run: LabRun, broken: CheckResult) -> CheckResult:
-    """Return the result to keep of a check that broke.
+    """Return the result to keep for a check that failed itself.
 
     Args:
         run: the run that it belongs to.

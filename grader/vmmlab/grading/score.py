@@ -31,6 +31,6 @@ def total(points: Iterable[Points | None]) -> Points | None:
 
 
 def _rounded(points: Fraction) -> Points:
-    """Round down to two decimals, so that nobody gets what was not earned."""
+    """Round down to two decimals, so that no score exceeds what was earned."""
     hundredths = math.floor(points * 100)
     return hundredths // 100 if hundredths % 100 == 0 else hundredths / 100

@@ -43,7 +43,7 @@ class Running:
             kill_tree(process)
 
     def stop(self) -> None:
-        """End all processes and start no more; who waits for one of them goes on."""
+        """End all processes and start no more; a thread that waits for one of them continues."""
         with self._lock:
             self._stopped = True
             for process in self._processes:

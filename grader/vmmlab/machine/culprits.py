@@ -15,8 +15,8 @@ _DOUBLE_FAULT_END = 4 * 9 - 1
 async def culprits(gdb: Gdb, faults: Sequence[TripleFault]) -> tuple[tuple[int, TripleFault], ...]:
     """Return the processors that were shut down, each with its triple fault.
 
-    QEMU's record of a fault holds all registers but not the processor: a processor with the same
-    registers is the one. Several may have faulted before the machine stopped.
+    QEMU's record of a fault contains all registers but not the processor, so it is matched with the
+    processor that has the same registers. Several may have faulted before the machine stopped.
 
     Args:
         gdb: the debug stub of a machine that has ended.

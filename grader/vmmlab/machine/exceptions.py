@@ -34,7 +34,7 @@ _DUMP_END = b"EFER="
 class CpuException:
     """An exception or interrupt that a processor took in protected or long mode.
 
-    QEMU does not tell which processor; compare `registers` with those of each processor.
+    QEMU does not say which processor; compare `registers` with those of each processor.
 
     Attributes:
         vector: interrupt vector (14 is #PF).

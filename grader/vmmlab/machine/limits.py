@@ -1,7 +1,7 @@
 """The one source of time-outs for everything that waits for a machine.
 
-All values are seconds. They tell when to give up, never how long to wait: code waits for an event
-and uses a limit only to notice that the event will not come.
+All values are seconds. They say when to give up, never how long to wait: code waits for an event
+and uses a limit only to detect that the event will not occur.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class StepPlace(_Model):
 class CheckReport(_Model):
     """How one check ended."""
 
-    id: str = Field(description="labN.topic.name, stable for ever")
+    id: str = Field(description="labN.topic.name, never changed")
     title: ReportText
     points: Points | None = Field(description="null: could not be judged, never to be read as 0")
     max: Points

@@ -1,4 +1,4 @@
-"""Checks whether this machine has what the kit needs, and names the command that mends it."""
+"""Checks whether this machine has what the kit needs, and names the command that installs it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def mend(items: Iterable[Item]) -> Text:
 
 
 def healthy(items: Iterable[Item]) -> bool:
-    """Return whether everything is there that the kit cannot work without."""
+    """Return whether everything that the kit requires is there."""
     return all(item.ok or item.optional for item in items)
 
 

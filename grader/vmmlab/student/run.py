@@ -1,4 +1,4 @@
-"""Boots one's own work: on this terminal, under gdb, or unattended.
+"""Boots a student's own work: on this terminal, under gdb, or unattended.
 
 Nothing here earns points: what a guest prints is for the reader only.
 """

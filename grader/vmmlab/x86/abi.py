@@ -1,4 +1,4 @@
-"""Where compiled code of an architecture keeps what is looked for: arguments, words, page tables.
+"""Where compiled code of an architecture keeps arguments, words and page tables.
 
 The emulated processor has 64-bit registers in both cases, and registers have their 64-bit names;
 what differs is how the code of the VMM uses them. Nothing else in the evidence layer asks for the
@@ -52,7 +52,7 @@ class Abi:
             number: from 0; every argument is one word.
 
         Returns:
-            The register's name, or the distance from the stack pointer in bytes, which stands at
+            The register's name, or the distance in bytes from the stack pointer, which points to
             the return address.
 
         Raises:

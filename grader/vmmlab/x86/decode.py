@@ -1,4 +1,4 @@
-"""Reading bytes found in the guest as instructions, with capstone. It runs nothing."""
+"""Decodes bytes of the guest as instructions, with capstone. It runs nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Decoded:
     Args:
         locked: has a LOCK prefix, or is XCHG with memory, which locks by itself.
         writes_memory: writes to a memory operand.
-        uses_stack: pushes or pops, openly or by CALL, RET, INT and their like.
+        uses_stack: pushes or pops, explicitly or by CALL, RET, INT and the like.
         changes_memory: reads from a memory operand and writes to it.
     """
 
@@ -88,7 +88,7 @@ class Access:
     """One access of an instruction to memory.
 
     Args:
-        address: linear address of its first byte, or None where it cannot be told.
+        address: linear address of its first byte, or None if it is unknown.
         locked: it is atomic for other CPUs: LOCK, or XCHG.
         size: in bytes.
     """
@@ -103,9 +103,9 @@ class Access:
 def accesses(
     code: bytes, address: int, width: Width, registers: Mapping[str, int]
 ) -> tuple[Access, ...]:
-    """What the instruction that `code` begins with does to memory by its operands.
+    """The memory accesses that the operands of the first instruction in `code` make.
 
-    Pushes and their like are left out.
+    Pushes and the like are left out.
 
     Args:
         code: up to 15 bytes.

@@ -1,4 +1,4 @@
-"""Finds what a lab author has forgotten: one line each, with the file and what to do.
+"""Finds what is missing in a course: one line for each problem, with the file and what to do.
 
 Only reads files: no test is imported and no image is built. `vmmlab mutants` and `vmmlab grade`
 show the rest: that a mutant is really caught, that the reference earns all points.
@@ -49,7 +49,7 @@ _OF_A_LAB = (
 
 
 def forgotten(root: Path) -> tuple[Forgotten, ...]:
-    """Return all that is forgotten in a course, in the order of the labs.
+    """Return all problems of a course, in the order of the labs.
 
     If course.yml cannot be read, that is the only finding.
 

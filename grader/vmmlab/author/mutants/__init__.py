@@ -1,4 +1,4 @@
-"""The kill matrix: wrong solutions that checks must catch, right ones that they must not accuse.
+"""The kill matrix: wrong solutions that checks must catch, correct ones that they must not reject.
 
 A mutant is the reference with named parts replaced: a step's region, a C function, an assembly
 label. It therefore survives moved lines, and a part that no longer exists is an error, never a

@@ -1,4 +1,4 @@
-"""What can be made of an instruction: conditions inverted, other registers, other numbers.
+"""The possible changes of an instruction: inverted conditions, other registers, other constants.
 
 capstone reads instructions, keystone assembles them. x86_64 only.
 """

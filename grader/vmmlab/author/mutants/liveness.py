@@ -1,4 +1,4 @@
-"""Recognises changes of an instruction that make no difference: what is written and never read.
+"""Recognises changes of an instruction that have no effect: the result is never read.
 
 Follows registers and flags through one function; where that is not enough, a change counts as one
 that may make a difference. x86_64 only.

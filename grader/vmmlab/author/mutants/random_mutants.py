@@ -1,8 +1,8 @@
 """Random mutants: change instructions of the compiled reference and list what survives.
 
-A survivor is a place that the checks do not see, unless the change makes no difference. To tell the
-two apart, the instruction is replaced by a trap: if no check notices that either, no boot executes
-the instruction.
+A survivor is code that the checks do not cover, unless the change has no effect. To distinguish the
+two, the instruction is replaced by a trap: if no check detects that either, no boot executes the
+instruction.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Searches a release for what must not be in it: solutions, hidden checks, answers."""
+"""Searches a release for forbidden content: solutions, hidden checks, answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Leak:
 
 
 def leaks(course: Course, folder: Path) -> Iterator[Leak]:
-    """Yield what a release gives away: lines of solutions, hidden checks, instructors' worksheets.
+    """Yield the leaks of a release: lines of solutions, hidden checks, instructors' worksheets.
 
     Spaces do not count. Lines that are in a starter or in the given code as well, and lines with
     fewer than eight characters, are no secrets.

@@ -47,7 +47,7 @@ class Mark:
         score: points; None if the check could not be judged, which is not 0.
         max: points at most.
         word: the outcome in a word or two.
-        comment: what the student reads beside the score, "" for none; not escaped for Markdown.
+        comment: what the student reads next to the score, "" for none; not escaped for Markdown.
         lines: what a reviewer, and the student in the feedback, read in the cell.
         trouble: why there is no score, for the instructor's terminal only.
     """

@@ -118,7 +118,7 @@ def _counts(result: Result) -> Message:
 
 
 def _by_hand(synced: Sequence[Synced], say: Reader) -> Iterator[Text]:
-    """Yield a line for each cell that needs a mark by hand, or another look at the one it has."""
+    """Yield a line for each cell that needs a mark by hand, or a second look at its mark."""
     colon = say.label(": ")
     for one in synced:
         trouble = {mark.cell: mark.trouble for mark in one.marks}

@@ -120,7 +120,7 @@ class Cpus:
         return parse_dump(text.encode("ascii", "replace").splitlines())
 
     async def with_code_base(self, cpu: int, base: int) -> Registers:
-        """Return the registers of a processor whose CS has this base, and keep them like that."""
+        """Return the registers of a processor with this base of CS, and keep them in this form."""
         registers = self._kept[cpu] = replace(await self.registers(cpu), cs_base=base)
         return registers
 

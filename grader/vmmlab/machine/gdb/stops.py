@@ -134,7 +134,7 @@ class StopReader:
         return Stop("shutdown", reason=await self._shutdown_reason())
 
     async def _break(self, candidates: list[int], who: frozenset[int]) -> Stop | None:
-        """Find the processor that stands at a breakpoint; the one that was reported may not."""
+        """Find the processor that is at a breakpoint; the one that was reported may not be."""
         for cpu in candidates:
             registers = await self._cpus.registers(cpu)
             if cpu in who and registers.linear_pc in self._points.breaks:
