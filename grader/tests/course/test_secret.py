@@ -23,7 +23,7 @@ def test_a_new_secret_is_for_its_owner_only_and_never_the_same(tmp_path, kept):
 
 def test_a_secret_is_never_overwritten(kept):
     before = kept.read_text()
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         make(kept, None)
     assert kept.read_text() == before
 

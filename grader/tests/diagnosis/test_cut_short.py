@@ -14,9 +14,9 @@ from vmmlab.observe.milestones import AP_ENTRY, NUMBERED, OWN_STACK
 WANTED = Failure("ap-not-numbered", cpu=1, expected="a number", observed="it has none")
 LOST = {
     "ended": ("machine-lost", "QEMU itself ended"),
-    "no-answer": ("machine-lost", "answered no more"),
+    "no-answer": ("machine-lost", "no longer answered"),
     "refused": ("machine-lost", "refused"),
-    "no-time": ("no-time-left", "took all the time"),
+    "no-time": ("no-time-left", "used up the time"),
 }
 
 

@@ -101,7 +101,7 @@ def _line(file: YamlFile, cause: str, key: str) -> str:
     """Return the text of a key, "" if it is not there."""
     text = file.data[cause].get(key, "")
     if not isinstance(text, str) or (key in file.data[cause] and not text.strip()):
-        what = msg('"{key}:" is not text.', key=key)
+        what = msg('"{key}:" must be text.', key=key)
         raise _wrong(file, (cause, key), what, next_step=_HOW_TO_WRITE_TEXT)
     return text.strip()
 

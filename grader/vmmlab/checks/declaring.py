@@ -205,7 +205,7 @@ def _judged_alone(
     """
     if not isinstance(also, Scenario) or len(scenarios) != 1:
         raise CourseError(
-            msg("{id}: also= is not one more scenario.", id=declared["id"]),
+            msg("{id}: also= must be one more scenario.", id=declared["id"]),
             expected='@check(id, BOOT, also=bringup(name="there", cohort="other"))',
         )
     return also

@@ -245,9 +245,7 @@ def gradebook_sync(
 @gradebook.command(name="autograde")
 def gradebook_autograde(
     context: typer.Context,
-    lab: Annotated[
-        str, typer.Argument(metavar="LAB", help="Whose worksheets: a lab of the course.")
-    ],
+    lab: Annotated[str, typer.Argument(metavar="LAB", help="Lab of the worksheets.")],
     nbgrader: NbgraderOption = None,
     student: Annotated[str | None, typer.Option(metavar="ID", help="Only this student.")] = None,
     force: Annotated[

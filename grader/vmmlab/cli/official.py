@@ -23,18 +23,21 @@ if TYPE_CHECKING:
 StudentJsonOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Also write the student's report there: no seed, no hidden checks."
+        metavar="FILE",
+        help="Also write the student's report to this file: no seed, no hidden checks.",
     ),
 ]
 SecretOption = Annotated[
     Path | None,
     typer.Option(
-        "--secret-file", metavar="FILE", help="The course's secret: the seed follows from it."
+        "--secret-file",
+        metavar="FILE",
+        help="File with the course's secret, from which the seed follows.",
     ),
 ]
 RoundOption = Annotated[
     str,
-    typer.Option(metavar="NAME", help="With a secret: another round has other seeds."),
+    typer.Option(metavar="NAME", help="With a secret: each round has its own seeds."),
 ]
 
 
@@ -114,7 +117,7 @@ commands = typer.Typer(
 @commands.command(name="new")
 def new(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Outside of the course.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Must be outside the course.")],
     lang: LangOption = None,
 ) -> None:
     """Write a new secret to a file that only you can read."""

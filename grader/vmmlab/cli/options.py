@@ -39,7 +39,10 @@ LangOption = Annotated[
 ]
 NbgraderOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="nbgrader's course folder; else this one, if named before."),
+    typer.Option(
+        metavar="DIR",
+        help="nbgrader's course folder. Default: the current folder, if it was named before.",
+    ),
 ]
 LabArgument = Annotated[str, typer.Argument(metavar="LAB", help="A lab of the course, or vmm.")]
 
@@ -81,8 +84,8 @@ def open_course(
     foreign = passed_over(start) if explicit is None else None
     if foreign is not None and foreign != root:
         note = msg(
-            "note: {foreign} is not the course that this vmmlab comes from, so {used} is used; "
-            "if it is your own: vmmlab adopt {foreign}",
+            "note: {foreign} is not the course that this vmmlab belongs to, so {used} is "
+            "used; if it is your own: vmmlab adopt {foreign}",
             foreign=clean_line(str(foreign)),
             used=root,
         )
@@ -130,8 +133,10 @@ def nbgrader_folder(explicit: Path | None) -> Path:
     if owned.record(here.resolve()) is None:
         raise UsageError(
             msg("{here} was never named as nbgrader's course folder.", here=here),
-            expected=msg("a folder of your own: its nbgrader_config.py would run with your rights"),
-            next_step=msg("if it is yours, add --nbgrader . this once"),
+            expected=msg(
+                "a folder of your own: its nbgrader_config.py would run with your permissions"
+            ),
+            next_step=msg("if it is yours, add --nbgrader . once"),
         )
     return here
 
@@ -192,8 +197,8 @@ def source_named(name: str, say: Reader) -> Source:
     foreign = None if known else workspace_folder(Path.cwd().resolve())
     if foreign is not None and foreign == Path(name).resolve():
         note = msg(
-            "note: graded as another person's work: vmmlab did not make this workspace for you "
-            "here; if it is your own: vmmlab adopt {folder}",
+            "note: graded as another person's work, because vmmlab did not create this "
+            "workspace for you here; if it is your own: vmmlab adopt {folder}",
             folder=shlex.quote(str(foreign)),
         )
         typer.echo(say(note), err=True)

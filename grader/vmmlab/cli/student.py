@@ -63,7 +63,7 @@ def new(
         typer.echo(
             say(
                 msg(
-                    "note: nothing can be remembered in {folder}: set {variable}={made}",
+                    "note: vmmlab cannot store its records in {folder}: set {variable}={made}",
                     folder=_state_dir(),
                     variable=VARIABLE,
                     made=made,
@@ -90,7 +90,7 @@ def adopt(
     ] = None,
     lang: LangOption = None,
 ) -> None:
-    """Say that a workspace or a course is your own: moved, copied, or from elsewhere."""
+    """Declare a workspace or a course to be your own: moved, copied, or from elsewhere."""
     from vmmlab.student.adopt import adopt as adopt_folder
 
     folder = adopt_folder(directory or Path.cwd())
@@ -101,11 +101,14 @@ def explore(
     context: typer.Context,
     lab: Annotated[
         str,
-        typer.Argument(metavar="LAB", help="A lab in which the CPUs wait for each other."),
+        typer.Argument(metavar="LAB", help="A lab in which CPUs wait for each other."),
     ],
     submission: Annotated[
         str,
-        typer.Option(metavar="DIR|reference", help="Whose: DIR/LAB/FILE for each file of the lab."),
+        typer.Option(
+            metavar="DIR|reference",
+            help="The folder to explore: it contains DIR/LAB/FILE for each file of the lab.",
+        ),
     ],
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the result to this file.")
@@ -122,7 +125,7 @@ def explore(
     ] = False,
     lang: LangOption = None,
 ) -> int:
-    """Try all orders in which several CPUs can go through the code of a lab."""
+    """Try all orders in which several CPUs can execute the code of a lab."""
     from vmmlab.explore import isolated, labs_with_exploration, text, write_json
     from vmmlab.grading.boots import make_builder
     from vmmlab.host.sandbox import Sandbox

@@ -70,10 +70,10 @@ def passed_over(start: Path) -> Path | None:
 def not_own(folder: Path) -> UsageError:
     """Return the error about a course that is not known to be the user's own."""
     return UsageError(
-        msg("{folder} is not the course that this vmmlab comes from.", folder=folder),
-        expected=msg("a course of your own: its Python would run with your rights"),
+        msg("{folder} is not the course that this vmmlab belongs to.", folder=folder),
+        expected=msg("a course of your own: its Python would run with your permissions"),
         next_step=msg(
-            "add --course {folder}, or say once that it is yours: vmmlab adopt {folder}",
+            "add --course {folder}, or declare once that it is yours: vmmlab adopt {folder}",
             folder=shlex.quote(str(folder)),
         ),
     )

@@ -71,7 +71,7 @@ def make(path: Path, course: Path | None) -> None:
     _must_be_outside(path, [] if course is None else [course])
     if path.exists() or path.is_symlink():
         raise UsageError(
-            msg("{path} exists already; nothing was changed.", path=path),
+            msg("{path} already exists; nothing was changed.", path=path),
             next_step=msg("another secret gives other seeds: choose another name for it"),
         )
     data = f"vmmlab-secret-1 {secrets.token_hex(32)}\n".encode()
@@ -112,7 +112,7 @@ def read(path: Path, outside: Iterable[Path]) -> Secret:
     if line is None:
         raise UsageError(
             msg("{path} is not a secret.", path=path),
-            expected=msg("the one line that `vmmlab secret new` writes"),
+            expected=msg("the single line that `vmmlab secret new` writes"),
         )
     return Secret(line[1])
 
@@ -126,7 +126,7 @@ def _must_be_outside(path: Path, folders: Iterable[Path]) -> None:
         if folder in named or any(mark.is_file() for mark in marks):
             raise UsageError(
                 msg("the secret may not be in {folder}.", folder=folder),
-                expected=msg("a file outside of every course, release, workspace and submission"),
+                expected=msg("a file outside every course, release, workspace and submission"),
                 found=str(path),
                 next_step=msg("keep it where only you can read it, such as your home directory"),
             )

@@ -173,7 +173,7 @@ def _read(folder: int, name: str, own: bool) -> bytes:
         raise _Unusable(msg("is {kind}, not a file", kind=_kind(mode)))
     if found.st_nlink > 1 and not own:
         os.close(handle)
-        raise _Unusable(msg("is also the file of another name (a hard link)"))
+        raise _Unusable(msg("is the same file as another name (a hard link)"))
     with os.fdopen(handle, "rb") as file:
         try:
             data = file.read(MAX_BYTES + 1)

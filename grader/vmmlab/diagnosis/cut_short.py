@@ -11,10 +11,10 @@ from vmmlab.observe.observation import Observation
 
 _SHOWN: Final = 4  # CPUs
 _LOST: Final[dict[str, Text]] = {
-    "ended": msg("QEMU itself ended in the middle of the boot"),
-    "no-answer": msg("QEMU answered no more"),
+    "ended": msg("QEMU itself ended during the boot"),
+    "no-answer": msg("QEMU no longer answered"),
     "refused": msg("QEMU refused to start with this image"),
-    "no-time": msg("the boots before this one took all the time of the grade"),
+    "no-time": msg("the boots before this one used up the time of the grade"),
 }
 
 
@@ -46,11 +46,11 @@ def not_begun(boot: Observation) -> Failure | None:
         "vmm-main-not-reached",
         cpu=0,
         place="vmm_main",
-        expected=msg("the given code comes to vmm_main"),
+        expected=msg("the given code reaches vmm_main"),
         observed=msg("the BSP is at {place}", place=boot.bsp.end_place.text),
         next=msg(
-            "Nothing of a lab runs before vmm_main. Does your code or data have a size or an "
-            "address that leaves no room for the VMM?"
+            "No code of a lab runs before vmm_main. Does your code or data have a size or "
+            "an address that leaves no room for the VMM?"
         ),
     )
     return cut_short(boot, failure)
@@ -60,18 +60,18 @@ def _lost(boot: Observation, failure: Failure) -> Failure:
     assert boot.lost is not None
     observed: Text = _LOST[boot.lost.how]
     if boot.lost.how in ("ended", "no-answer"):
-        observed = msg("{lost}; last seen: {cpus}", lost=observed, cpus=_doing(boot))
+        observed = msg("{lost}; last recorded: {cpus}", lost=observed, cpus=_doing(boot))
     return Failure(
         "no-time-left" if boot.lost.how == "no-time" else "machine-lost",
         cpu=failure.cpu,
         place=failure.place,
         expected=failure.expected,
         observed=observed,
-        next=msg("Look at the checks that failed first: a boot there took too long.")
+        next=msg("Look at the checks that failed first: one of their boots took too long.")
         if boot.lost.how == "no-time"
         else msg(
-            "The reference boots in the same machine, so your code does this to it. Which device, "
-            "port or size does it use that the handout does not speak of?"
+            "The reference boots in the same machine, so your code causes this. Which "
+            "device, port or size does it use that the handout does not mention?"
         ),
         timeout=boot.how_ended == "timeout",
     )

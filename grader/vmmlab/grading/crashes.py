@@ -57,8 +57,8 @@ def second_opinion(run: LabRun, broken: CheckResult) -> CheckResult:
         CRASHED,
         observed=msg("the check could not judge this boot: {reason}", reason=reason),
         next=msg(
-            "A person will look at it. Until then this check counts 0 points; there is nothing "
-            "that you have to do."
+            "A person will look at it. Until then this check counts 0 points; you need not "
+            "do anything."
         ),
     )
     review = msg("{id}: {reason}; the reference passes it", id=check.id, reason=reason)

@@ -18,12 +18,12 @@ from vmmlab.probes.scenario import Scenario
 _NUMBER: Final = re.compile(r"\b(0x)?[0-9a-f]*[0-9][0-9a-f]*\b", re.IGNORECASE)
 _LINE_MOST: Final = 80  # characters of a line that is shown
 _ONLY_WATCHED: Final = msg(
-    "In the plain boot, in which nothing shows the VMM that it is graded, some CPU does not park; "
-    "in the other boots all do."
+    "In the plain boot, in which the VMM cannot detect that it is graded, some CPU does "
+    "not park; in the other boots all CPUs do."
 )
 _ONLY_PLAIN: Final = msg(
-    "In the plain boot, in which nothing shows the VMM that it is graded, all CPUs park; in the "
-    "other boots some do not."
+    "In the plain boot, in which the VMM cannot detect that it is graded, all CPUs park; "
+    "in the other boots some do not."
 )
 
 

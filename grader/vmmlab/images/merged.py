@@ -73,7 +73,7 @@ def _spans(contract: Mapping[str, Sequence[str]], merged: ObjectFile) -> Iterato
 def _span(start: Symbol, end: Symbol, others: Sequence[Symbol]) -> Text:
     if start.section != end.section:
         return msg(
-            "{start} is in section {first}, {end} in {second}: both belong in the same one",
+            "{start} is in section {first}, {end} in {second}: both must be in the same section",
             start=start.name,
             first=start.section,
             end=end.name,

@@ -292,8 +292,8 @@ def _contract(file: str, name: str, objects: Mapping[str, ObjectFile]) -> Text:
         return msg("{name} is not a {what} in .text or .data", name=name, what=what)
     if not 0 <= symbol.value <= symbol.room:
         return msg(
-            "{name} is {value:#x} bytes from the beginning of its section, which has {room} bytes: "
-            "define it where the code is, not as a number",
+            "{name} is {value:#x} bytes from the beginning of its section, which has "
+            "{room} bytes: define it as a label in the code, not as a number",
             name=name,
             value=symbol.value,
             room=symbol.room,

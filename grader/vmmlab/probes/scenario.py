@@ -228,7 +228,7 @@ def known_firmware(name: str, where: str, owner: str) -> None:
     if name not in firmware.names():
         raise CourseError(
             msg(
-                "{where}: {owner}: there is no firmware {name} here.",
+                "{where}: {owner}: there is no firmware {name}.",
                 where=where,
                 owner=owner,
                 name=repr(name),

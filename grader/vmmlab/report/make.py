@@ -219,16 +219,18 @@ def _numbers(request: RunRequest, scenarios: Sequence[Scenario], name: str) -> T
     if own.apinit_offset == 0:
         return msg(
             "This boot has the numbers of cohort {cohort}: APINIT_ADDR {apinit_addr}, "
-            "APINIT_OFFSET {apinit_offset}, VMM_STACKSIZE {stack_size}, PCPU_PAD {pcpu_pad}. In "
-            "cohort {own} the offset is 0, so that code which forgets it works there by chance. So "
-            "do {own_apinit_addr} and {own_stack_size} in place of the names.",
+            "APINIT_OFFSET {apinit_offset}, VMM_STACKSIZE {stack_size}, PCPU_PAD "
+            "{pcpu_pad}. In cohort {own} the offset is 0, so code that omits it happens to "
+            "work there. The same is true of code with {own_apinit_addr} and "
+            "{own_stack_size} instead of the names.",
             **values,
         )
     return msg(
-        "This boot has the numbers of cohort {cohort}: APINIT_ADDR {apinit_addr}, APINIT_OFFSET "
-        "{apinit_offset}, VMM_STACKSIZE {stack_size}, PCPU_PAD {pcpu_pad}. In cohort {own} they "
-        "are {own_apinit_addr}, {own_apinit_offset}, {own_stack_size} and {own_pcpu_pad}, so that "
-        "these numbers in place of the names work there by chance.",
+        "This boot has the numbers of cohort {cohort}: APINIT_ADDR {apinit_addr}, "
+        "APINIT_OFFSET {apinit_offset}, VMM_STACKSIZE {stack_size}, PCPU_PAD {pcpu_pad}. "
+        "In cohort {own} they are {own_apinit_addr}, {own_apinit_offset}, {own_stack_size} "
+        "and {own_pcpu_pad}, so code with these numbers instead of the names happens to "
+        "work there.",
         **values,
     )
 

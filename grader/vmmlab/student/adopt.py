@@ -42,12 +42,12 @@ def adopt(start: Path) -> Path:
                 return folder
         except (OSError, RuntimeError) as error:
             raise InfraError(
-                msg("this cannot be remembered."),
+                msg("this record cannot be stored."),
                 found=os_reason(error) if isinstance(error, OSError) else str(error),
                 next_step=msg("or set {variable}={folder}", variable=owned.VARIABLE, folder=folder),
             ) from error
     raise UsageError(
-        msg("{start} is in no workspace and in no course.", start=start),
+        msg("no workspace and no course was found in {start} or above it.", start=start),
         expected=msg(
             "a folder with {workspace} or {course}", workspace=WORKSPACE_FILE, course=COURSE_FILE
         ),

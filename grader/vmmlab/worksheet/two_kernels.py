@@ -124,13 +124,13 @@ def _students_part(
             cell.execution_count = number
             left = min(timing.cell_s, end - time.monotonic())
             if left <= 0 or not kernel.alive:
-                done = Done(ended=msg("the kernel had ended before, or the time was over"))
+                done = Done(ended=msg("the kernel had ended before, or the time was up"))
             elif source is not None and source.role == "test":
                 done = kernel.values(sorted(names_needed(source.text) & asked - given), left)
             else:
                 done = kernel.run(cell.source, left)
             if done.ended:
-                told = msg("This cell was not run to its end: {why}", why=done.ended)
+                told = msg("This cell did not run to its end: {why}", why=done.ended)
                 done.outputs.append(stopped(done.ended, say(told)))
                 stops.append(msg("code cell {number}: {why}", number=number, why=done.ended))
             elif source is not None and source.role == "test":
@@ -173,7 +173,7 @@ class _Tests:
         if not done.ended:
             done = self._kernel.run(text, self._timing.cell_s)
         if done.ended:
-            told = msg("The test was not run to its end: {why}", why=done.ended)
+            told = msg("The test did not run to its end: {why}", why=done.ended)
             done.outputs.append(stopped(done.ended, self._say(told)))
             self._stack.close()
             self._kernel = None

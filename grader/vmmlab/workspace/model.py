@@ -94,8 +94,8 @@ def require(start: Path) -> Workspace:
 def not_own(folder: Path) -> UsageError:
     """Return the error about a workspace that is not known to be the user's own."""
     return UsageError(
-        msg("{folder} is not a workspace that vmmlab made for you here.", folder=folder),
-        found=msg("another person's, one of another machine, or one that an older vmmlab made"),
+        msg("{folder} is not a workspace that vmmlab created for you here.", folder=folder),
+        found=msg("one of another person, of another machine, or created by an older vmmlab"),
         next_step=msg(
             "if it is your own: vmmlab adopt {folder}; another person's: vmmlab grade LAB "
             "--submission {folder}",

@@ -61,7 +61,7 @@ def _hints(course: Course, lab: Lab, wanted: Mapping[str, Text]) -> Iterator[For
                 file,
                 0,
                 msg("{cause}: this lab has no step {step}", cause=cause, step=said.step),
-                msg("name one of {steps}", steps=listed(steps)),
+                msg("one of {steps}", steps=listed(steps)),
             )
     for cause, by in wanted.items():
         if (cause not in causes or not causes[cause].hints) and lab.steps:

@@ -109,10 +109,10 @@ def _steps(lab: Lab, file: str, lines: Sequence[str], say: Reader) -> Iterator[F
             yield Forgotten(
                 file,
                 number,
-                msg("the heading of {step} is not its title in course.yml", step=step)
+                msg("the heading of {step} differs from its title in course.yml", step=step)
                 if said
                 else msg("no heading for the step {step}", step=step),
-                msg("course.yml, and the lab's catalog for Japanese, are the home of this text"),
+                msg("the title is defined in course.yml, and its Japanese in the lab's catalog"),
                 expected=title,
                 found=said,
             )
@@ -121,7 +121,7 @@ def _steps(lab: Lab, file: str, lines: Sequence[str], say: Reader) -> Iterator[F
             file,
             told[step][1],
             msg("course.yml has no step {step}", step=step),
-            msg("take the heading out, or add the step"),
+            msg("remove the heading, or add the step"),
         )
 
 
