@@ -93,7 +93,8 @@ FORGOTTEN = {
     ),
     "a step with another text than in course.yml": (
         edited("course.yml", 'call the init functions of group "lab9"', "call them"),
-        f"{HANDOUT}:26: the heading of lab9.1 differs from its title in course.yml. Expected call them.",
+        f"{HANDOUT}:26: the heading of lab9.1 differs from its title in course.yml. "
+        "Expected call them.",
     ),
     "a step with another text than in the catalog": (
         edited(JAPANESE, '：グループ "lab9" の初期化関数を呼ぶ', "：呼ぶ"),
