@@ -3,9 +3,9 @@
 from collections import Counter
 from itertools import pairwise
 
-from vmmlab.checks import check, fail, missing, msg
+from vmmlab.checks import check, fail, listed, missing, msg
 from vmmlab.diagnosis.todo import stopped_at_todo
-from vmmlab.probes import init_functions, no_multiboot
+from vmmlab.probes import NESTED, NESTING, init_functions, no_multiboot
 
 BOOT = init_functions(cpus=4)
 SHUFFLED = init_functions(name="shuffled", cpus=2, shuffle=1, firmware="seabios")
@@ -22,7 +22,7 @@ def report(boot, step, cause, *, seen, **what):
     """
     todo = stopped_at_todo(boot, [boot.bsp])
     unwritten = todo is not None and todo.place == f"TODO({step})"
-    (fail if seen and not unwritten else missing)(cause, cpu=0, **what)
+    (fail if seen and not unwritten else missing)(cause, cpu=0, step=step, **what)
 
 
 def ran(boot):
@@ -32,8 +32,20 @@ def ran(boot):
 
 
 def runs(boot):
-    """How often each init function ran on each CPU."""
-    return Counter(ran(boot))
+    """How often each init function ran in each call of call_initfunc, as (call, table row).
+
+    The latest call of that CPU whose text the id begins with is the one that ran it.
+    """
+    rows = {row.function: row for row in boot.multiboot.linked}
+    calls, counted = {}, Counter()
+    for hit in boot.hits:
+        if hit.place == "call_initfunc":
+            calls.setdefault(hit.cpu, []).append(hit)
+        elif hit.place in rows and hit.cpu in calls:
+            row, made = rows[hit.place], calls[hit.cpu]
+            by = next((call for call in reversed(made) if row.id.startswith(call.text)), made[-1])
+            counted[by, row] += 1
+    return counted
 
 
 # --- lab1.1: the multiboot information ------------------------------------------------------------
@@ -44,7 +56,18 @@ def mi_is_whole(boot):
     """`mi` holds all 88 bytes of the multiboot information before anything else is called."""
     original, copy = boot.multiboot.original, boot.multiboot.copy or b""
     if copy == original:
+        nothing_more_is_copied(boot)
         return
+    if boot.multiboot.later == original:
+        report(
+            boot,
+            "lab1.1",
+            "mi-copied-late",
+            seen=True,
+            place=FIRST_CALL,
+            expected=msg("mi = the {size} bytes at mi_arg, already now", size=len(original)),
+            observed=msg("mi is right only when call_initfunc is called"),
+        )
     same = next((i for i, pair in enumerate(zip(copy, original)) if pair[0] != pair[1]), 0)
     cause = "mi-copied-in-part" if same >= 4 else "mi-not-copied"
     report(
@@ -64,6 +87,22 @@ def mi_is_whole(boot):
             bytes=copy[:16].hex(" "),
         ),
     )
+
+
+def nothing_more_is_copied(boot):
+    """Fail if what lies behind the original is behind `mi` as well."""
+    more = boot.multiboot.overrun
+    if more:
+        size = len(boot.multiboot.original)
+        report(
+            boot,
+            "lab1.1",
+            "mi-copied-too-much",
+            seen=True,
+            place=msg("the {count} bytes after mi", count=more),
+            expected=msg("{size} bytes are copied", size=size),
+            observed=msg("at least {size} bytes are copied", size=size + more),
+        )
 
 
 def with_pointer(uefi):
@@ -97,7 +136,7 @@ def uefi_booted_is_right(boots, boot, uefi):
             observed=f"uefi_booted = {bool(value)}".lower()
             if decided
             else msg("uefi_booted was not set before the first call"),
-            next=why_uefi_booted(uefi, decided),
+            next=why_uefi_booted(boot, uefi, decided),
         )
     if uefi and boot.multiboot.copy != boot.multiboot.before:
         fail(
@@ -109,8 +148,10 @@ def uefi_booted_is_right(boots, boot, uefi):
         )
 
 
-def why_uefi_booted(uefi, decided):
+def why_uefi_booted(boot, uefi, decided):
     """What to look at when `uefi_booted` is wrong, or nothing has decided it."""
+    if not decided and boot.multiboot.uefi_booted_later in (0, 1):
+        return msg("It is set after initfunc_init only. Set it before the three calls.")
     if not decided:
         return msg("Assign uefi_booted in both cases: its previous value is undefined.")
     if uefi:
@@ -121,9 +162,9 @@ def why_uefi_booted(uefi, decided):
 # --- lab1.2: what vmm_main calls ------------------------------------------------------------------
 
 
-@check("lab1.main.initfunc_init", BOOT, after="lab1.mi.copied")
+@check("lab1.main.initfunc_init", BOOT, UEFI, per="boot", after="lab1.mi.copied")
 def initfunc_init_comes_first(boot):
-    """After the copy, vmm_main calls initfunc_init before call_initfunc."""
+    """After the copy, vmm_main calls initfunc_init before call_initfunc, however it was booted."""
     first, call = boot.first("initfunc_init"), boot.first("call_initfunc")
     if first is None or (call is not None and call.order < first.order):
         report(
@@ -137,6 +178,8 @@ def initfunc_init_comes_first(boot):
             if first is None
             else msg("call_initfunc was called first"),
         )
+    if boot.scenario == UEFI.name:
+        global_is_called(boot)
 
 
 # --- lab1.3: the records are sorted ---------------------------------------------------------------
@@ -146,6 +189,8 @@ def initfunc_init_comes_first(boot):
 def records_are_sorted(boot):
     """initfunc_init sorts the records in place by id, and by file name where ids are equal."""
     linked, found = boot.multiboot.linked, boot.multiboot.sorted
+    if found is not None:
+        only_the_records_change(boot)
     if found is None:
         missing(
             "initfunc-init-does-not-return",
@@ -178,6 +223,26 @@ def records_are_sorted(boot):
                 expected=msg("{first} before {second}", first=str(two), second=str(one)),
                 observed=msg("{first} before {second}", first=str(one), second=str(two)),
             )
+
+
+def only_the_records_change(boot):
+    """Fail if initfunc_init has changed `mi`, which was right before."""
+    before, after = boot.multiboot.copy, boot.multiboot.later
+    if after is not None and before == boot.multiboot.original != after:
+        where = next(i for i, pair in enumerate(zip(before, after)) if pair[0] != pair[1])
+        fail(
+            "mi-overwritten",
+            cpu=0,
+            place=msg("initfunc_init, mi + {offset}", offset=where),
+            expected=msg("initfunc_init changes nothing but the records"),
+            observed=msg(
+                "mi was right before the call; now byte {offset} is {value:#04x} instead of "
+                "{right:#04x}",
+                offset=where,
+                value=after[where],
+                right=before[where],
+            ),
+        )
 
 
 def record(row):
@@ -229,7 +294,10 @@ def what_was_lost(linked, found):
 @check("lab1.initfunc.prefix", BOOT, SHUFFLED, per="boot", after="lab1.initfunc.sorted")
 def ids_are_matched_by_prefix(boot):
     """call_initfunc runs every function whose id begins with the given text, and no other."""
+    global_is_called(boot)
     if not boot.first("call_initfunc returned"):
+        nothing_is_read_past_the_end(boot)
+        the_inner_call_returns(boot)
         again = [row.id for (_, row), times in runs(boot).items() if times > 1]
         report(
             boot,
@@ -246,25 +314,90 @@ def ids_are_matched_by_prefix(boot):
     each_cpu_ran_its_own(boot)
 
 
+def global_is_called(boot):
+    """Fail if vmm_main goes on without any call of call_initfunc."""
+    start = boot.first("start_all_processors")
+    if not boot.at("call_initfunc") and start is not None:
+        report(
+            boot,
+            "lab1.2",
+            "global-not-called",
+            seen=True,
+            place="vmm_main",
+            expected='call_initfunc ("global")',
+            observed=msg("start_all_processors was called, and call_initfunc was not"),
+        )
+
+
+def nothing_is_read_past_the_end(boot):
+    """Fail if a call of call_initfunc had run all functions, and then an exception ended it."""
+    taken, counted = boot.bsp.exception, runs(boot)
+    on_bsp = [call for call, _ in counted if call.cpu == 0]
+    if taken is None or not on_bsp or taken.place.lab_function != "call_initfunc":
+        return
+    call = on_bsp[-1]  # the one that ran the latest function
+    wanted = [row for row in boot.multiboot.linked if row.id.startswith(call.text)]
+    if all(counted[call, row] for row in wanted):
+        fail(
+            "records-read-past-the-end",
+            cpu=0,
+            place=taken.place.text,
+            expected=msg("call_initfunc stops at __initfunc_end"),
+            observed=msg(
+                'all {count} functions of "{text}" had run; then exception {vector}, at address '
+                "{address:#x}",
+                count=len(wanted),
+                text=call.text,
+                vector=taken.vector,
+                address=taken.cr2,
+            ),
+        )
+
+
+def the_inner_call_returns(boot):
+    """Fail if an init function called call_initfunc and nothing came of that."""
+    inner = next((hit for hit in boot.at("call_initfunc") if hit.text == NESTED), None)
+    if inner is None:
+        return
+    counted = runs(boot)
+    rows = [row for row in boot.multiboot.linked if row.id.startswith(NESTED)]
+    if not all(counted[inner, row] for row in rows):
+        report(
+            boot,
+            "lab1.4",
+            "inner-call-hangs",
+            seen=boot.bsp.exception is None,
+            place=msg('call_initfunc ("{text}"), called by an init function', text=NESTED),
+            expected=msg("it runs its {count} functions and returns", count=len(rows)),
+            observed=msg(
+                "{count} functions ran, and it did not return",
+                count=sum(1 for row in rows if counted[inner, row]),
+            ),
+        )
+
+
 def functions_asked_for_ran(boot):
     """Fail unless the functions that ran are those whose ids begin with a given text."""
     done = {row.function for _, row in ran(boot)}
-    asked = {hit.text for hit in boot.at("call_initfunc")}
-    for row in boot.multiboot.linked:
-        wanted = any(row.id.startswith(text) for text in asked)
-        if wanted and row.function not in done:
+    asked = list(dict.fromkeys(hit.text for hit in boot.at("call_initfunc")))
+    rows = boot.multiboot.linked
+    for row in sorted(rows, key=lambda row: (not row.id.startswith("global"), row.key)):
+        text = next((text for text in asked if row.id.startswith(text)), None)
+        if text is not None and row.function not in done:
+            if text == "global":
+                the_inner_call_leaves_the_outer_one_alone(boot, row)
             fail(
                 "init-function-missed",
                 cpu=0,
-                place=msg('call_initfunc, id "{id}"', id=row.id),
+                place=msg('call_initfunc ("{text}"), id "{id}"', text=text, id=row.id),
                 expected=msg('the function registered with "{id}" runs', id=row.id),
                 observed=msg("it never ran"),
                 next=msg(
-                    'call_initfunc ("global") means every function whose id begins with '
-                    '"global": global0, global1, and global55 as well.'
+                    'call_initfunc ("{text}") means every function whose id begins with "{text}".',
+                    text=text,
                 ),
             )
-        if not wanted and row.function in done:
+        if text is None and row.function in done:
             fail(
                 "init-function-uncalled-for",
                 cpu=0,
@@ -274,7 +407,55 @@ def functions_asked_for_ran(boot):
                     id=row.id,
                 ),
                 observed=msg("it ran"),
+                next=why_uncalled_for(row.id, asked),
             )
+
+
+def the_inner_call_leaves_the_outer_one_alone(boot, missed):
+    """Fail if all functions of "global" ran up to the one that made a call itself, and none after.
+
+    Args:
+        boot: the boot.
+        missed: the first function of "global" that never ran.
+    """
+    if not any(hit.text == NESTED for hit in boot.at("call_initfunc")):
+        return
+    done = {row for _, row in ran(boot)}
+    later = [row for row in boot.multiboot.linked if row.id.startswith("global")]
+    later = [row for row in later if row.key >= missed.key]
+    if missed.id > NESTING and not done & set(later):
+        fail(
+            "inner-call-loses-the-place",
+            cpu=0,
+            place=msg('call_initfunc ("{text}"), id "{id}"', text="global", id=missed.id),
+            expected=msg('after the inner call, the call with "global" goes on where it was'),
+            observed=msg(
+                'the function of "{nesting}" called call_initfunc ("{text}"); after that, no '
+                'function of "global" ran',
+                nesting=NESTING,
+                text=NESTED,
+            ),
+        )
+
+
+def why_uncalled_for(ident, asked):
+    """What is wrong with the comparison that took an id for one that was asked for; "" if unknown.
+
+    Args:
+        ident: the id of the function that ran.
+        asked: the texts that call_initfunc was given.
+    """
+    for text in sorted(asked):
+        if text.startswith(ident):
+            return msg(
+                'All of "{id}" was compared, but not all of "{text}": compare as many characters '
+                "as the argument has.",
+                id=ident,
+                text=text,
+            )
+        if text in ident:
+            return msg('"{id}" contains "{text}", but does not begin with it.', id=ident, text=text)
+    return ""
 
 
 def each_cpu_ran_its_own(boot):
@@ -299,8 +480,11 @@ def each_cpu_ran_its_own(boot):
 @check("lab1.initfunc.order", BOOT, SHUFFLED, per="boot", after="lab1.initfunc.prefix")
 def functions_run_in_order(boot):
     """In each call, the functions run in the order of their ids, then of their file names."""
-    for asked in ("global", "bsp"):
-        keys = [row.key for cpu, row in ran(boot) if cpu == 0 and row.id.startswith(asked)]
+    for call in boot.at("call_initfunc"):
+        asked = call.text
+        if call.cpu or asked not in ("global", "bsp", NESTED):
+            continue
+        keys = [row.key for by, row in runs(boot) if by == call]
         for one, two in pairwise(keys):
             if one > two:
                 fail(
@@ -315,14 +499,14 @@ def functions_run_in_order(boot):
 @check("lab1.initfunc.once", BOOT, after="lab1.initfunc.prefix")
 def each_function_runs_once(boot):
     """No init function runs twice in one call."""
-    for (cpu, row), times in runs(boot).items():
+    for (call, row), times in runs(boot).items():
         if times > 1:
             fail(
                 "init-function-run-twice",
-                cpu=cpu,
+                cpu=call.cpu,
                 place=msg('call_initfunc, id "{id}" of {file}', id=row.id, file=row.file),
                 expected=msg("it runs once"),
-                observed=msg("it ran {times} times on CPU {cpu}", times=times, cpu=cpu),
+                observed=msg("it ran {times} times on CPU {cpu}", times=times, cpu=call.cpu),
             )
 
 
@@ -350,6 +534,7 @@ def vmm_main_goes_on(boot):
             if start
             else msg("it was never called"),
         )
+    vmm_main_calls_nothing_else(boot, start)
     given = (start.state.rdi, start.state.rsi)
     right = (boot.addr("bsp_proc"), boot.addr("ap_proc"))
     if given != right:
@@ -365,4 +550,29 @@ def vmm_main_goes_on(boot):
                 bsp=right[0],
                 ap=right[1],
             ),
+        )
+
+
+def vmm_main_calls_nothing_else(boot, start):
+    """Fail if vmm_main has called initfunc_init or call_initfunc more often than once.
+
+    Args:
+        boot: the boot.
+        start: the stop at start_all_processors.
+    """
+    made = [hit for hit in boot.hits if hit.cpu == 0 and hit.order < start.order]
+    calls = [
+        f'{hit.place} ("{hit.text}")' if hit.text else f"{hit.place} ()"
+        for hit in made
+        if hit.place in ("initfunc_init", "call_initfunc") and hit.text != NESTED
+    ]
+    if len(calls) > 2:
+        report(
+            boot,
+            "lab1.2",
+            "vmm-main-calls-more",
+            seen=True,
+            place="vmm_main",
+            expected=msg('initfunc_init (), call_initfunc ("global"), start_all_processors'),
+            observed=msg("before start_all_processors: {calls}", calls=listed(calls)),
         )

@@ -7,13 +7,21 @@ solution would hard-code.
 from __future__ import annotations
 
 from vmmlab.base.choice import Choice
+from vmmlab.probes.initfuncs import NESTED, NESTING
 
-#: Ids that test the order: prefixes of each other, neighbours, and ids that are never called.
+#: Ids that test the order: prefixes of each other, neighbours, and ids that are never called,
+#: because they are only a part of what is asked for, or hold it, but not at their beginning.
 _IDS = (
     "global0", "global00", "global2", "global3", "global5", "global55", "global9", "globa",
     "glob", "local0", "bsp", "bsp1", "bsp5", "ap", "ap1", "paral0", "paral00", "paral3", "pcpu",
-    "pcpu7", "pcp",
+    "pcpu7", "pcp", "my-global0", "a-bsp", "lap1",
 )  # fmt: skip
+#: Pairs whose file names are in the opposite order: who compares only the common part sees it.
+_OPPOSED = (("global0", "global00"), ("global5", "global55"), ("pcpu", "pcpu7"))
+#: Ids of which there are two records that differ in nothing but the function.
+_TWICE = ("global3", "local0", "paral3")
+_INNER = (NESTED, f"{NESTED}0", f"{NESTED}3")
+_NEST = "lea .Lnested(%rip), %rdi; jmp call_initfunc"
 #: An id that is never called and comes first in the order. Only every other seed has it, because it
 #: would hide a loop that skips the first record.
 _FIRST = "Global1"
@@ -49,33 +57,44 @@ def module(seed: int, number: int) -> bytes:
 def initfunc_asm(seed: int, more: int = 0) -> str:
     """Return assembly source of init functions that do nothing but can be seen to run.
 
-    Their ids, file names and order in the object vary with the seed. No two have both the same id
-    and the same file name, because the order of such two is not defined.
+    Their ids, file names and order in the object vary with the seed. Some pairs have both the same
+    id and the same file name: their order is not defined, but none of them may be lost. One
+    function does something: it calls call_initfunc for a group of its own.
 
     Args:
         seed: decides everything.
         more: number of further functions, with long ids and file names that differ only at the end.
     """
-    chance = Choice("vmmlab initfuncs 1", seed)
-    wanted = [*_IDS, *(chance.pick(_IDS) for _ in range(6)), *([_FIRST] if seed % 2 else [])]
-    files = [f"{chance.pick('abcdxyz')}{n:02d}.c" for n in chance.some(len(wanted), range(100))]
-    records = list(zip(wanted, files, strict=True))
-    # Every tenth is called. The others only have to exist: they share one function, because each
-    # watched place makes the boot slower.
-    for part, n in enumerate(chance.shuffled(range(more))):
-        first = _CALLED if n % 10 == 0 else _NOT_CALLED
-        records.append((f"{first}_{n // 40:04d}", f"drivers/of_many/part_{part:04d}.c"))
-    records = chance.shuffled(records)
+    records = _records(Choice("vmmlab initfuncs 1", seed), bool(seed % 2), more)
     text, data, strings = [".text"], ['.section .initfunc, "aw", @progbits'], [".section .rodata"]
-    functions: dict[str, None] = {}
+    functions: dict[str, str] = {}
     for number, (ident, filename) in enumerate(records):
         shared = ident.startswith(_NOT_CALLED)
         name = "initfunc_probe_shared" if shared else f"initfunc_probe_{number:02d}"
-        functions[name] = None
+        functions[name] = _NEST if ident == NESTING else "ret"
         data += [f".quad .Lfile{number}, .Lid{number}, {name}"]
         strings += [f'.Lfile{number}: .asciz "{filename}"', f'.Lid{number}: .asciz "{ident}"']
-    for name in functions:
-        text += [f".globl {name}", f".type {name}, @function", f"{name}: ret"]
+    for name, body in functions.items():
+        text += [f".globl {name}", f".type {name}, @function", f"{name}: {body}"]
         text += [f".size {name}, . - {name}"]
+    strings += [f'.Lnested: .asciz "{NESTED}"']
     note = ['.section .note.GNU-stack, "", @progbits']
     return "\n".join([*text, *data, *strings, *note]) + "\n"
+
+
+def _records(chance: Choice, first: bool, more: int) -> list[tuple[str, str]]:
+    """Return ids and file names of init functions in the order in which they are linked."""
+    wanted = [*_IDS, *(chance.pick(_IDS) for _ in range(6)), NESTING, *_INNER]
+    wanted += [_FIRST] if first else []
+    files = [f"{chance.pick('abcdxyz')}{n:02d}.c" for n in chance.some(len(wanted), range(100))]
+    for short, long in _OPPOSED:
+        one, two = wanted.index(short), wanted.index(long)
+        files[one], files[two] = max(files[one], files[two]), min(files[one], files[two])
+    records = list(zip(wanted, files, strict=True))
+    records += [records[wanted.index(ident)] for ident in _TWICE]
+    # Every tenth is called. The others only have to exist: they share one function, because each
+    # watched place makes the boot slower.
+    for part, n in enumerate(chance.shuffled(range(more))):
+        ident = _CALLED if n % 10 == 0 else _NOT_CALLED
+        records.append((f"{ident}_{n // 40:04d}", f"drivers/of_many/part_{part:04d}.c"))
+    return chance.shuffled(records)

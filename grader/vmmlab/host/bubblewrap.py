@@ -17,8 +17,6 @@ from vmmlab.host import container
 
 _TRIAL_TIMEOUT_S = 10.0
 _VERSION_TIMEOUT_S = 5.0
-TMP_MIB = 64
-"""Size of /tmp inside, which is memory, in MiB."""
 _SYSTEM_DIRS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _INSTALL_LINE = "sudo apt-get install bubblewrap"
 
@@ -157,31 +155,9 @@ def profile() -> tuple[str, ...]:
         elif path.is_dir():
             args += ["--ro-bind", name, name]
     if Path("/usr/local").is_dir():
-        args += empty(Path("/usr/local"))
-    args += ["--size", str(TMP_MIB << 20)] if _can_size() else []
+        args += ["--tmpfs", "/usr/local"]
     args += ["--tmpfs", "/tmp", "--dir", "/dev", "--dev-bind", "/dev/null", "/dev/null"]
     return tuple(args)
-
-
-def empty(folder: Path) -> list[str]:
-    """Return the options that make a folder empty inside, and nothing can be written to it."""
-    return ["--tmpfs", str(folder), "--remount-ro", str(folder)]
-
-
-@functools.lru_cache(maxsize=1)
-def _can_size() -> bool:
-    """Whether this bubblewrap can limit a temporary file system (0.7 and later)."""
-    path = shutil.which("bwrap")
-    try:
-        done = subprocess.run(
-            [path or "bwrap", "--help"],
-            capture_output=True,
-            timeout=_VERSION_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return b"--size" in done.stdout + done.stderr
 
 
 def _version(path: str) -> str:

@@ -182,17 +182,23 @@ class Multiboot:
 
     Args:
         original: the information as the boot loader left it.
-        before: `mi` before vmm_main, where no information is handed over.
+        before: `mi` before vmm_main, as the probe filled it.
         copy: `mi` at the first call that vmm_main makes.
+        later: `mi` at the first call after initfunc_init.
+        overrun: bytes behind `mi` that hold what lies behind the original at the first call.
         uefi_booted: that variable at the first call.
+        uefi_booted_later: that variable at the first call after initfunc_init.
         linked: the records of .initfunc in the order of linking.
-        sorted: the same when call_initfunc was called first.
+        sorted: the same at the first call after initfunc_init.
     """
 
     original: Hex | None = None
     before: Hex | None = None
     copy: Hex | None = None
+    later: Hex | None = None
+    overrun: int = 0
     uefi_booted: int | None = None
+    uefi_booted_later: int | None = None
     linked: tuple[InitFunction, ...] = field(default=())
     sorted: tuple[InitFunction, ...] | None = None
 

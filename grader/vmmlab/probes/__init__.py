@@ -9,7 +9,7 @@ end        how many CPUs park, and with which number; the cheapest
 one-by-one the APs enter one after the other: every milestone, and what alloc returns to each
 ladder     every milestone, and each instruction from physical 0 to ap_entry single-stepped
 delay      what the BSP does between INIT and SIPI if the delay is very long
-initfuncs  which init functions run, in which order; the multiboot information poisoned
+initfuncs  which init functions run, in which order; the multiboot information filled and poisoned
 uefi       vmm_main called with 0 instead of a multiboot pointer
 switch     the BSP's stack switch, and what happens to the boot stack after it
 calls      asm_wrrsp_and_jmp called by the convention, with decoys where its arguments are not
@@ -29,6 +29,7 @@ from vmmlab.probes import initfuncs as _initfuncs
 from vmmlab.probes import ladder as _ladder
 from vmmlab.probes import stacks as _stacks
 from vmmlab.probes.base import BaseProbe, PlainProbe, Probe
+from vmmlab.probes.initfuncs import NESTED, NESTING
 from vmmlab.probes.registry import make_probe, probe, probe_kind, probe_names
 from vmmlab.probes.scenario import (
     Scenario,
@@ -51,6 +52,8 @@ from vmmlab.probes.scenario import (
 )
 
 __all__ = [
+    "NESTED",
+    "NESTING",
     "BaseProbe",
     "LabEvidence",
     "Probe",

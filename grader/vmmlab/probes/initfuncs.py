@@ -16,6 +16,18 @@ from vmmlab.probes.registry import probe
 UNDECIDED: Final = b"\x55"  # put into a bool that the VMM must decide about
 MULTIBOOT_INFO_SIZE: Final = 88  # bytes, Multiboot 0.6.96, 3.3, with vbe_interface_len
 CALLS: Final = ("initfunc_init", "call_initfunc", "start_all_processors")
+NESTING: Final = "global6"
+NESTED: Final = "inner"
+"""The function with the id NESTING calls call_initfunc (NESTED)."""
+_OPTIONAL: Final = (
+    (1 << 4 | 1 << 5, 28, 44),  # syms
+    (1 << 7, 52, 60),  # drives
+    (1 << 8, 60, 64),  # config_table
+    (1 << 10, 68, 72),  # apm_table
+    (1 << 11, 72, 88),  # vbe
+)
+"""Parts of the information that need not be valid: bits of `flags`, first byte, end; 3.3 there."""
+_BEHIND: Final = 32  # bytes that are looked at behind `mi` and behind the original
 
 
 @probe("initfuncs")
@@ -31,14 +43,18 @@ class InitfuncsProbe(BaseProbe):
     functions: int = 0
     delays: Mapping[str, int] = field(default_factory=dict, init=False)
     original: int = field(default=0, init=False)
+    behind: bytes = field(default=b"", init=False)
 
     async def start(self, session: Session) -> None:
-        """Keep the multiboot information as the boot loader left it; stop at every function."""
-        self.original = await session.view.argument(0, "vmm_main")
-        information = await session.view.read_if_there(self.original, MULTIBOOT_INFO_SIZE)
-        await session.gdb.write_phys(session.view.phys("uefi_booted"), UNDECIDED)
+        """Fill `mi` and what is undefined of the original, keep both; stop at every function."""
+        view = session.view
+        self.original = await view.argument(0, "vmm_main")
+        information = await _fill_what_is_undefined(session, self.original)
+        self.behind = await _fill_behind(session, self.original + MULTIBOOT_INFO_SIZE)
+        before = await _fill_mi(session)
+        await session.gdb.write_phys(view.phys("uefi_booted"), UNDECIDED)
         linked, functions = await _records(session)
-        session.log.multiboot = Multiboot(original=information, linked=linked)
+        session.log.multiboot = Multiboot(original=information, before=before, linked=linked)
         for record in linked:
             await session.places.watch(record.function, functions[record.function])
 
@@ -47,23 +63,63 @@ class InitfuncsProbe(BaseProbe):
         known = session.log.multiboot
         if hit.cpu != 0 or known is None or known.sorted is not None:
             return
-        if hit.place in ("initfunc_init", "call_initfunc", "vmm_todo"):
-            # Sorting does not need the copy: what counts is what is there before "global".
-            known = session.log.multiboot = await _decided(session, known)
+        if hit.place in (*CALLS, "vmm_todo"):
+            known = session.log.multiboot = await _looked_at(session, known, self.behind)
         if hit.place in ("call_initfunc", "vmm_todo"):
             poison = session.choice.randbytes(MULTIBOOT_INFO_SIZE)
             await session.gdb.write_phys(self.original, poison)
-        if hit.place == "call_initfunc":
+        if hit.place in ("call_initfunc", "start_all_processors"):
             found, _ = await _records(session)
             session.log.multiboot = replace(known, sorted=found)
+        if hit.place == "call_initfunc":
             await session.places.watch("call_initfunc returned", await session.view.stack_word(0))
 
 
-async def _decided(session: Session, known: Multiboot) -> Multiboot:
-    """Add what vmm_main has copied and decided."""
-    copy = await session.view.read_if_there(session.view.phys("mi"), MULTIBOOT_INFO_SIZE)
+async def _fill_mi(session: Session) -> bytes:
+    """Write random bytes to `mi`, but for its flags: these say that there is no information."""
+    filled = bytes(4) + session.choice.randbytes(MULTIBOOT_INFO_SIZE - 4)
+    await session.gdb.write_phys(session.view.phys("mi"), filled)
+    return filled
+
+
+async def _fill_what_is_undefined(session: Session, original: int) -> bytes:
+    """Write random bytes where the boot loader says nothing, and return the whole information.
+
+    A field that a copy leaves out is then never equal by chance.
+    """
+    raw = bytearray(await session.view.read_if_there(original, MULTIBOOT_INFO_SIZE))
+    flags = int.from_bytes(raw[:4], "little")
+    for bits, first, end in _OPTIONAL:
+        if raw and not flags & bits:
+            raw[first:end] = session.choice.randbytes(end - first)
+    await session.gdb.write_phys(original, bytes(raw))
+    return bytes(raw)
+
+
+async def _fill_behind(session: Session, end: int) -> bytes:
+    """Return what lies behind the information: random bytes, unless it is in use."""
+    found = await session.view.read_if_there(end, _BEHIND)
+    if any(found):
+        return found
+    filled = session.choice.randbytes(len(found))
+    await session.gdb.write_phys(end, filled)
+    return filled
+
+
+async def _looked_at(session: Session, known: Multiboot, behind: bytes) -> Multiboot:
+    """Add what vmm_main has copied and decided: at its first call, and at a later one."""
+    at = session.view.phys("mi")
+    copy = await session.view.read_if_there(at, MULTIBOOT_INFO_SIZE)
     (booted,) = await session.gdb.read_phys(session.view.phys("uefi_booted"), 1)
-    return replace(known, copy=copy, uefi_booted=booted)
+    if known.copy is not None:
+        return replace(known, later=copy, uefi_booted_later=booted)
+    if not behind:
+        return replace(known, copy=copy, uefi_booted=booted)
+    after = await session.view.read_if_there(at + MULTIBOOT_INFO_SIZE, len(behind))
+    same = (n for n, pair in enumerate(zip(after, behind, strict=False)) if pair[0] != pair[1])
+    overrun = next(same, len(after))
+    # One equal byte may be chance.
+    return replace(known, copy=copy, uefi_booted=booted, overrun=overrun if overrun > 1 else 0)
 
 
 async def _records(session: Session) -> tuple[tuple[InitFunction, ...], dict[str, int]]:
@@ -92,15 +148,18 @@ class UefiProbe(Probe):
     places: tuple[str, ...] = CALLS
 
     async def start(self, session: Session) -> None:
-        """Hand over 0, and keep what `mi` holds, so that a copy from physical 0 is noticed."""
-        before = await session.view.read_if_there(session.view.phys("mi"), MULTIBOOT_INFO_SIZE)
+        """Hand over 0, and fill `mi`, so that any write to it is noticed."""
+        before = await _fill_mi(session)
         session.log.multiboot = Multiboot(before=before)
         await session.view.set_argument(0, "vmm_main", 0, 0)
         await session.gdb.write_phys(session.view.phys("uefi_booted"), UNDECIDED)
 
     async def hit(self, session: Session, hit: Hit) -> None:
-        """Record at the first call, or the first TODO, what was decided."""
+        """Record at the calls, or at a TODO, what was decided; end where the init functions run.
+
+        Without the information the memory manager's init function cannot go on.
+        """
         known = session.log.multiboot
-        if hit.place in (*self.places, "vmm_todo") and known is not None:
-            session.log.multiboot = await _decided(session, known)
-            session.finished = True
+        if hit.place in (*CALLS, "vmm_todo") and known is not None:
+            session.log.multiboot = await _looked_at(session, known, b"")
+            session.finished = hit.place != "initfunc_init"

@@ -76,6 +76,8 @@ class Memory:
         return (*self._stub.select_addresses(physical=False), *self._stub.select_cpu(cpu))
 
     async def _read(self, kind: str, address: int, count: int, before: tuple[bytes, ...]) -> bytes:
+        if not count:
+            return b""  # the stub would have nothing to answer
         chunk = self._stub.packet_size // 2 - 8
         parts = [(at, min(chunk, count - at)) for at in range(0, count, chunk)]
         requests = [b"m%x,%x" % (address + at, size) for at, size in parts]
