@@ -71,6 +71,16 @@ def test_an_address_below_1_gib_was_unmapped():
     assert "use mapmem to access physical memory" in str(found.next)
 
 
+@pytest.mark.parametrize(
+    ("error", "said"), [(3, "map it with MAPMEM_WRITE"), (2, "was it unmapped before")]
+)
+def test_a_fault_in_the_window_of_mapmem(error, said):
+    found = bsp_stopped(faulted(AP_WAIT, cr2=0xC0031003, error=error))
+    assert found is not None
+    assert said in str(found.next)
+    assert "0xc0031003" in str(found.next)
+
+
 def test_without_a_function_none_is_named():
     found = bsp_stopped(faulted(MEMCPY, cr2=1 << 40))
     assert found is not None

@@ -40,6 +40,7 @@ def fail(
     next: object = "",
     step: str = "",
     timeout: bool = False,
+    goes_on: bool = False,
 ) -> NoReturn:
     """End the check, or the case around this call, as failed: the mistake itself was observed.
 
@@ -54,6 +55,7 @@ def fail(
         next: the next thing to look at; that of causes.yml if it is not given.
         step: the step that contains the mistake; that of causes.yml if it is not given.
         timeout: there was no answer in time; the outcome is then `timeout` in place of `fail`.
+        goes_on: a rule is broken, and the machine goes on: checks after this one are not skipped.
 
     Raises:
         CheckFailed: always.
@@ -61,7 +63,7 @@ def fail(
     """
     __tracebackhide__ = True
     texts = {"place": place, "expected": expected, "observed": observed, "next": next}
-    raise CheckFailed(_failure(cause, cpu, texts, step, timeout))
+    raise CheckFailed(_failure(cause, cpu, texts, step, timeout, goes_on))
 
 
 def missing(
@@ -163,6 +165,7 @@ def _failure(
     texts: dict[str, object],
     step: str = "",
     timeout: bool = False,
+    goes_on: bool = False,
 ) -> Failure:
     if not isinstance(cause, str) or not CAUSE.fullmatch(cause):
         raise CheckMistake(
@@ -177,6 +180,7 @@ def _failure(
         next=_text(texts["next"]),
         timeout=bool(timeout),
         step=step,
+        goes_on=bool(goes_on),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from vmmlab.base.message import Text, msg
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.failure import Failure
-from vmmlab.images.layout import VMM_BASE
+from vmmlab.images.layout import MAPMEM_BASE, MAPMEM_SIZE, VMM_BASE
 from vmmlab.observe.cpu import TakenException
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.view import NO_INSTRUCTION
@@ -98,7 +98,24 @@ def _in_lab(taken: TakenException) -> Text:
             "use mapmem to access physical memory.",
             place=where,
         )
+    if taken.vector == _PAGE_FAULT and 0 <= taken.cr2 - MAPMEM_BASE < MAPMEM_SIZE:
+        return _in_window(taken)
     return msg("Look at what the code at {place} reads or writes.", place=where)
+
+
+def _in_window(taken: TakenException) -> Text:
+    """Return why an access to the window of mapmem (include/layout.h) faults."""
+    if taken.error & PAGE_PRESENT and taken.error & PAGE_WRITE:
+        return msg(
+            "Address {address:#x} comes from mapmem, and is mapped for reading only: to write "
+            "there, map it with MAPMEM_WRITE.",
+            address=taken.cr2,
+        )
+    return msg(
+        "Address {address:#x} is in the window of mapmem, and nothing is mapped there at that "
+        "moment: was it unmapped before, or is it beyond the mapped length?",
+        address=taken.cr2,
+    )
 
 
 def _panic_text(boot: Observation) -> Text:

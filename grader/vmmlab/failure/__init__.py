@@ -22,6 +22,8 @@ class Failure:
         cohort: name of the cohort that the boot was built for; "" if there are several.
         step: the step that contains the mistake, if that is known.
         function: the student's function that contains it, if only that is known.
+        goes_on: a rule is broken, and the machine goes on as if it were not: checks that come
+            after this one need not be skipped.
     """
 
     cause: str
@@ -34,6 +36,7 @@ class Failure:
     cohort: str = ""
     step: str = ""
     function: str = ""
+    goes_on: bool = False
 
     @property
     def summary(self) -> Text:

@@ -144,13 +144,15 @@ async def boot(
     clock = clock or GradeClock()
     with scenario.scope.in_use():
         spec = _spec(image, scenario, seed)
+        moved = inputs.moved(seed, scenario.name, cohort) if scenario.moved else None
         given = Inputs(
             scenario=scenario.name,
             cohort=cohort.name,
             seed=seed,
             cpus=spec.cpus,
             apic_ids=spec.apic_ids,
-            apinit_addr=cohort.apinit_addr,
+            apinit_addr=cohort.apinit_addr if moved is None else moved,
+            apinit_addr_linked=None if moved is None else cohort.apinit_addr,
             apinit_offset=cohort.apinit_offset,
             stack_size=cohort.stack_size,
             pcpu_pad=cohort.pcpu_pad,

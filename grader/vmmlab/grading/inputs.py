@@ -7,6 +7,7 @@ solution would hard-code.
 from __future__ import annotations
 
 from vmmlab.base.choice import Choice
+from vmmlab.course.cohort import TRAMPOLINE_MAX, Cohort
 from vmmlab.probes.initfuncs import NESTED, NESTING
 
 #: Ids that test the order: prefixes of each other, neighbours, and ids that are never called,
@@ -31,6 +32,19 @@ _CALLED, _NOT_CALLED = "global4_of_many", "nobody_calls_this"
 def memory_mib(seed: int, scenario: str) -> int:
     """Return the main memory of a boot, in MiB."""
     return Choice("vmmlab memory 1", seed, scenario).pick((48, 64, 80, 96))
+
+
+def moved(seed: int, scenario: str, cohort: Cohort) -> int:
+    """Return a value for `apinit_addr` other than the cohort's own, for the same APINIT_OFFSET.
+
+    It is not page-aligned, and the copy at one place does not reach the other one.
+    """
+    chance = Choice("vmmlab moved trampoline 1", seed, scenario)
+    while True:
+        segment = chance.between(0x1100, 0x8C00)
+        address = 16 * segment + cohort.apinit_offset
+        if segment & 0xFF and abs(address - cohort.apinit_addr) > 2 * TRAMPOLINE_MAX:
+            return address
 
 
 def command_line(seed: int, scenario: str, length: int = 0) -> str:

@@ -40,6 +40,14 @@ class CheckResult:
     reason: Text = ""
     review: Text = ""
 
+    @property
+    def blocks(self) -> bool:
+        """Whether the checks after it mean nothing."""
+        if self.outcome == "pass":
+            return False
+        found = [self.failure, *(case.failure for case in self.cases if case.failure)]
+        return not all(one is not None and one.goes_on for one in found)
+
 
 def judged(
     check: Check, failure: Failure | None = None, cases: tuple[Case, ...] = ()

@@ -97,10 +97,13 @@ class LabRun:
         return tuple(self.selection.view(check, one) for one in seen)
 
     def waits_for(self, check: Check) -> str | None:
-        """Return the first of the checks that come before it (`after`) that did not pass."""
+        """Return the first of the checks that come before it (`after`) that stands in its way.
+
+        That is one that did not pass, unless it only found a rule broken (`Failure.goes_on`).
+        """
         for other in check.after:
             result = self.result(other)
-            if result is None or result.outcome != "pass":
+            if result is None or result.blocks:
                 return other
         return None
 

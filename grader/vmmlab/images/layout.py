@@ -9,3 +9,9 @@ VMM_BASE: Final = 0x4000_0000
 
 VMM_ALIAS_SIZE: Final = 0x4000_0000
 """How much physical memory the alias shows, bytes; the VMM uses none beyond it."""
+
+MAPMEM_BASE: Final = 0xC000_0000
+"""Where the window of mapmem begins."""
+
+MAPMEM_SIZE: Final = 0x100_0000
+"""Size of that window, bytes."""

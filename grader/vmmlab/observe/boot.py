@@ -35,6 +35,7 @@ _FREE_PAGES: Final = (0xA, 0x9E)
 _PAGES_FILLED: Final = 3
 _ROUNDS_MOST: Final = 256
 """Times that a CPU comes to the same place; one that comes more often goes round for ever."""
+_MOVED_AT: Final = "ap_start"  # between the moment when apinit_addr is set and its first use
 
 
 class Watching(Protocol):
@@ -127,7 +128,8 @@ async def _prepare(session: Session, probe: Watching) -> None:
         lock_at=view.in_copy("apinit_lock"),
     )
     await session.places.unwatch("vmm_main")  # it may be a loop to itself
-    await session.places.watch_all((*rest_places(), RESTARTED, *probe.places))
+    moved = (_MOVED_AT,) if inputs.apinit_addr_linked is not None else ()
+    await session.places.watch_all((*rest_places(), RESTARTED, *moved, *probe.places))
     await probe.start(session)
 
 
@@ -161,6 +163,8 @@ async def _watch(session: Session, probe: Watching) -> HowEnded:
                 return "quiet"
         if hit is not None and not session.ended:
             await note_exception(session, hit)
+            if hit.place == _MOVED_AT:
+                await _move(session)
             await probe.hit(session, hit)
         if session.ended:
             return "shutdown"
@@ -168,6 +172,12 @@ async def _watch(session: Session, probe: Watching) -> HowEnded:
             return "shown"
         if all(log.rest for log in session.log.cpus):
             return "complete"
+
+
+async def _move(session: Session) -> None:
+    """Give apinit_addr the value that this boot asks for; core/bsp.c has just set it."""
+    if session.inputs.apinit_addr_linked is not None:
+        await session.view.write_u32("apinit_addr", session.inputs.apinit_addr)
 
 
 async def _next_event(session: Session) -> Stop:

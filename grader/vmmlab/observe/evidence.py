@@ -244,19 +244,6 @@ class PlacedCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Delay:
-    """What the BSP did between INIT and the first SIPI, with a very long delay asked for.
-
-    Args:
-        slept_us: the arguments of usleep in microseconds, added up.
-        sipi: whether the BSP reached a SIPI.
-    """
-
-    slept_us: int
-    sipi: bool
-
-
-@dataclass(frozen=True, slots=True)
 class PrivateStack:
     """What an AP recorded that was delayed right after it had released the lock.
 

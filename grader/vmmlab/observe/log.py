@@ -9,7 +9,6 @@ from vmmlab.observe.cpu import Allocation, CpuFindings, CpuState, TrampolineStep
 from vmmlab.observe.evidence import (
     Barrier,
     BringUp,
-    Delay,
     Interleaving,
     LabEvidence,
     Lock,
@@ -23,6 +22,7 @@ from vmmlab.observe.evidence import (
 from vmmlab.observe.milestones import Milestone
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.place import Place
+from vmmlab.observe.starting import OwnCalls, Starting
 
 
 @dataclass
@@ -75,7 +75,8 @@ class Log:
     multiboot: Multiboot | None = None
     switch: Switch | None = None
     call: PlacedCall | None = None
-    delay: Delay | None = None
+    starting: Starting | None = None
+    own_calls: OwnCalls | None = None
     lock: Lock | None = None
     barrier: Barrier | None = None
     lab: LabEvidence | None = None

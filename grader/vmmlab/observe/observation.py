@@ -18,7 +18,6 @@ from vmmlab.observe.evidence import (
     Barrier,
     BringUp,
     Counters,
-    Delay,
     Interleaving,
     Lock,
     Lost,
@@ -30,6 +29,7 @@ from vmmlab.observe.evidence import (
     Switch,
     Trampoline,
 )
+from vmmlab.observe.starting import OwnCalls, Starting
 from vmmlab.x86.registers import ICR_ASSERT, ICR_LEVEL, ICR_LOGICAL
 
 BROADCAST: Final = 0xFF
@@ -107,6 +107,11 @@ class Icr:
         return (self.low >> 8) & 7 == 5 and not self.low & ICR_ASSERT and bool(self.low & ICR_LEVEL)
 
     @property
+    def logical(self) -> bool:
+        """Whether the destination is a logical one, which no CPU has as long as LDR is 0."""
+        return bool(self.low & ICR_LOGICAL)
+
+    @property
     def vector(self) -> int:
         """Bits 7..0: for a SIPI the page number where the AP starts."""
         return self.low & 0xFF
@@ -120,7 +125,7 @@ class Icr:
         """Whether it is sent to the CPU with `apic_id` when CPU `sender` writes it."""
         how = self.shorthand
         if how == "none":
-            if self.low & ICR_LOGICAL:
+            if self.logical:
                 return False  # compared with LDR, which is 0 after reset and INIT (SDM 10.6.2.2)
             return self.dest in (apic_id, 0xFF)
         if how == "self":
@@ -144,7 +149,7 @@ class Icr:
 
     @property
     def _whom(self) -> Text:
-        if self.shorthand == "none" and self.low & ICR_LOGICAL:
+        if self.shorthand == "none" and self.logical:
             return msg("to logical id {id:#x}", id=self.dest)
         if self.shorthand == "none" and self.dest == BROADCAST:
             return msg("to APIC id {id}, which is all CPUs", id=self.dest)
@@ -194,7 +199,6 @@ class Observation:
         multiboot: multiboot information and init functions.
         switch: the BSP's stack switch.
         call: a call of asm_wrrsp_and_jmp that the grader made.
-        delay: what happened between INIT and SIPI.
         lock: the lock of the boot stack and the count.
         barrier: the inside of the barrier.
         lab: what a lab's own probe recorded.
@@ -204,6 +208,10 @@ class Observation:
         serial: what the guest printed; for people, never for points.
         lost: why nothing more is known, if `how_ended` is "lost" or the boot did not begin.
         wall_s: seconds from the entry of vmm_main to the end of the boot.
+        starting: what the BSP did in ap_start, if the probe followed it.
+        own_calls: calls that the grader made of the functions of ap_start.c.
+        apinit_addr_linked: APINIT_ADDR of cohort.h, if the grader has given apinit_addr another
+            value.
         apic_ids: the APIC id of each CPU by its index; empty: the index itself.
         cohort: name of the cohort that the image was built for.
         later: steps that come after the one that is judged. A correct step earns its points while
@@ -229,7 +237,6 @@ class Observation:
     multiboot: Multiboot | None = None
     switch: Switch | None = None
     call: PlacedCall | None = None
-    delay: Delay | None = None
     lock: Lock | None = None
     barrier: Barrier | None = None
     lab: OfLab | None = None
@@ -241,6 +248,9 @@ class Observation:
     cohort: str = ""
     later: tuple[str, ...] = field(default=())
     apic_ids: tuple[int, ...] = field(default=())
+    starting: Starting | None = None
+    own_calls: OwnCalls | None = None
+    apinit_addr_linked: int | None = None
 
     @property
     def bsp(self) -> CpuRecord:

@@ -61,6 +61,8 @@ class Inputs:
         stack_size: VMM_STACKSIZE in bytes.
         pcpu_pad: bytes of padding before the first field of `struct pcpu`.
         arch: what the image was built for.
+        apinit_addr_linked: APINIT_ADDR of cohort.h, if `apinit_addr` is another value, which the
+            variable of that name gets when ap_start begins.
         apic_ids: the APIC id of each vCPU by its index; empty: the index itself.
         cohort: name of the cohort that it was built for.
     """
@@ -75,6 +77,7 @@ class Inputs:
     arch: str = "x86_64"
     apic_ids: tuple[int, ...] = ()
     cohort: str = ""
+    apinit_addr_linked: int | None = None
 
 
 class View:

@@ -8,7 +8,7 @@ probes, in labs/labN/probes.py, register themselves there as well.
 end        how many CPUs park, and with which number; the cheapest
 one-by-one the APs enter one after the other: every milestone, and what alloc returns to each
 ladder     every milestone, and each instruction from physical 0 to ap_entry single-stepped
-delay      what the BSP does between INIT and SIPI if the delay is very long
+arguments  functions of ap_start.c, called with other arguments than the VMM's own
 initfuncs  which init functions run, in which order; the multiboot information filled and poisoned
 uefi       vmm_main called with 0 instead of a multiboot pointer
 switch     the BSP's stack switch, and what happens to the boot stack after it
@@ -22,11 +22,11 @@ barrier    which CPUs can leave a round of the barrier before all have entered
 
 from vmmlab.observe.evidence import LabEvidence
 from vmmlab.probes import barrier as _barrier
-from vmmlab.probes import bringup as _bringup
 from vmmlab.probes import exclusion as _exclusion
 from vmmlab.probes import handshake as _handshake
 from vmmlab.probes import initfuncs as _initfuncs
 from vmmlab.probes import ladder as _ladder
+from vmmlab.probes import owncalls as _owncalls
 from vmmlab.probes import stacks as _stacks
 from vmmlab.probes.base import BaseProbe, PlainProbe, Probe
 from vmmlab.probes.initfuncs import NESTED, NESTING
@@ -40,10 +40,10 @@ from vmmlab.probes.scenario import (
     exclusion,
     init_functions,
     late_ap,
-    long_delay,
     missing_ap,
     no_multiboot,
     one_by_one,
+    other_arguments,
     parking,
     placed_call,
     plain,
@@ -65,11 +65,11 @@ __all__ = [
     "exclusion",
     "init_functions",
     "late_ap",
-    "long_delay",
     "make_probe",
     "missing_ap",
     "no_multiboot",
     "one_by_one",
+    "other_arguments",
     "parking",
     "placed_call",
     "plain",
@@ -83,4 +83,4 @@ __all__ = [
 probe("end")(BaseProbe)
 probe("plain")(PlainProbe)
 # The modules of the probes are imported for their registration.
-del _barrier, _bringup, _exclusion, _handshake, _initfuncs, _ladder, _stacks
+del _barrier, _exclusion, _handshake, _initfuncs, _ladder, _owncalls, _stacks

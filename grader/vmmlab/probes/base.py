@@ -55,9 +55,13 @@ class BaseProbe(Probe):
         """Set the delays that the scenario asks for."""
         for name, value in self.delays.items():
             await session.view.write_u32("ap_delays", value, DELAY_FIELDS[name])
+        if session.inputs.apinit_addr_linked is not None:
+            await session.places.watch("apic_write_icr")  # what happens later may hide the place
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Record what ap_start has prepared, while it is needed and after."""
+        if hit.cpu == 0 and hit.place == "apic_write_icr":
+            await self.look_while_needed(session, final=False)
         if hit.cpu == 0 and hit.place in ("ap_wait", *rest_places()):
             await self.look_while_needed(session)
         if hit.cpu == 0 and hit.place in ("ap_wait", "bsp_proc"):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from vmmlab.observe.cpu import EntrySegments, Segment
-from vmmlab.observe.evidence import MappedPage
 from vmmlab.observe.faults import note_exception
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
@@ -16,6 +14,8 @@ from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe
 from vmmlab.probes.passage import Passage
 from vmmlab.probes.registry import probe
+from vmmlab.probes.starting import StartWatch
+from vmmlab.x86.registers import ICR_ASSERT, ICR_INIT, ICR_LEVEL, ICR_MODE, ICR_STARTUP
 
 MILESTONE_PLACES: Final = (
     "ap_entry", "apinitproc0", "apinitproc1", "segment_init_ap", "ap_wait", "bsp_proc",
@@ -24,8 +24,6 @@ MILESTONE_PLACES: Final = (
 SEGMENT: Final = re.compile(
     r"^([CDES]S) ?=[0-9a-f]{4} ([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", re.MULTILINE
 )
-MAPMEM_BASE, WINDOW_PAGES = 0xC0000000, 8 * 512  # include/layout.h
-PTE_ADDRESS: Final = 0x000FFFFFFFFFF000
 
 
 @probe("ladder", cost=2)
@@ -43,25 +41,27 @@ class LadderProbe(BaseProbe):
     arrived: set[int] = field(default_factory=set, init=False)
     """The APs that stand at physical 0 and have executed nothing yet."""
     patient: bool = field(default=True, init=False)
+    watch: StartWatch | None = field(default=None, init=False)
 
     async def start(self, session: Session) -> None:
-        """Watch where an AP executes its first instruction, and the writes of the ICR."""
+        """Watch where an AP executes its first instruction, and what the BSP does in ap_start."""
         await BaseProbe.start(self, session)
         await session.places.watch("physical-0", 0)
         # An INIT that reaches the BSP as well leaves no later moment to look.
         await session.places.watch("apic_write_icr")
         session.held |= set(session.view.ap_indices)
+        self.watch = StartWatch(session)
+        await self.watch.start()
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Bring the APs that the BSP has called to physical 0, and let them pass."""
+        if self.watch is not None:
+            await self.watch.hit(hit)
         await BaseProbe.hit(self, session, hit)
-        if hit.place == "apic_write_icr" and hit.cpu == 0:
-            await self.look_while_needed(session, final=False)
-            await self._let_them_come(session, hit)
+        if hit.place == "apic_write_icr" and hit.cpu == 0 and self.watch is not None:
+            await self._send(session, hit, self.watch)
         if hit.cpu == 0 and hit.place in ("ap_wait", *rest_places()):
             await self._let_them_pass(session)
-        if hit.place == "bsp_proc":
-            await self._left_mapped(session)
         if hit.place == "physical-0" and hit.cpu != 0:
             await self._came_again(session, hit.cpu)
         if hit.place == "ap_entry":
@@ -70,18 +70,20 @@ class LadderProbe(BaseProbe):
     async def quiet(self, session: Session) -> bool:
         """Let the APs pass that the BSP may wait for."""
         await BaseProbe.quiet(self, session)
-        return await self._let_them_pass(session)
+        marked = self.watch is not None and await self.watch.quiet()
+        return await self._let_them_pass(session) or marked
 
-    async def _left_mapped(self, session: Session) -> None:
-        """Record a page of ap_start that mapmem's window still shows (core/mapmem.c)."""
-        raw = await session.gdb.read_phys(session.view.phys("mapmem_pagetables"), WINDOW_PAGES * 8)
-        copy = session.inputs.apinit_addr
-        needed = {0, *range(copy & ~0xFFF, copy + session.view.trampoline_size, 4096)}
-        for page, (entry,) in enumerate(struct.iter_unpack("<Q", raw)):
-            if entry & 1 and (physical := entry & PTE_ADDRESS) in needed:
-                left = MappedPage(physical, MAPMEM_BASE + page * 4096)
-                known = session.log.bringup
-                session.log.bringup = replace(known, left_mapped=known.left_mapped or left)
+    async def _send(self, session: Session, hit: Hit, watch: StartWatch) -> None:
+        """Let the BSP send an IPI, and let the APs come that it starts.
+
+        An IPI other than INIT may wake APs that no code is ready for, and what they overwrite is a
+        matter of luck: so the look at what ap_start has prepared comes before.
+        """
+        low = await watch.call(hit)
+        mode = _kind(low)
+        await self.look_while_needed(session, final=mode not in (0, ICR_INIT))
+        await self._let_them_come(session, hit)
+        await watch.called(sipi=mode == ICR_STARTUP)
 
     # ---- physical 0 ------------------------------------------------------------------------
 
@@ -163,3 +165,9 @@ class LadderProbe(BaseProbe):
         }
         segments = EntrySegments(**found, cs_is_64_bit="CS64" in told)
         session.log.cpus[cpu].find(entry_segments=segments)
+
+
+def _kind(icr_low: int) -> int:
+    """Return the delivery mode; 0 for an INIT level de-assert, which starts nothing."""
+    level_deassert = icr_low & ICR_LEVEL and not icr_low & ICR_ASSERT
+    return 0 if level_deassert else icr_low & ICR_MODE

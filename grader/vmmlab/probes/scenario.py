@@ -36,6 +36,7 @@ class Setup(TypedDict, total=False):
     sockets: number of packages that they are in; APIC ids have gaps unless the number of vCPUs in
         a package is a power of two. 1 if not given.
     acpi: whether there are ACPI tables; they are there if not given. Only with qboot.
+    moved: whether `apinit_addr` gets another value than APINIT_ADDR of cohort.h; not if not given.
     firmware: a registered firmware; "qboot" if not given.
     memory_mib: main memory in MiB; the seed decides if not given.
     cmdline: minimum length of the multiboot command line, in characters.
@@ -52,6 +53,7 @@ class Setup(TypedDict, total=False):
     cpus: int
     sockets: int
     acpi: bool
+    moved: bool
     firmware: str
     memory_mib: int
     cmdline: int
@@ -83,6 +85,7 @@ class Scenario:
         cpus: number of vCPUs.
         sockets: number of packages that they are in.
         acpi: whether there are ACPI tables.
+        moved: whether `apinit_addr` gets another value than APINIT_ADDR.
         firmware: a registered firmware.
         memory_mib: main memory in MiB; the seed decides if None.
         cmdline: minimum length of the multiboot command line, in characters.
@@ -101,6 +104,7 @@ class Scenario:
     cpus: int = 4
     sockets: int = 1
     acpi: bool = True
+    moved: bool = False
     firmware: str = "qboot"
     memory_mib: int | None = None
     cmdline: int = 0
@@ -134,7 +138,7 @@ class Scenario:
         """
         plain = Scenario(self.name)
         said = {"cpus": self.cpus, "probe": self.probe, **dict(self.options)}
-        shown = ("sockets", "acpi", "firmware", "memory_mib", "cmdline", "modules", "opt")
+        shown = ("sockets", "acpi", "moved", "firmware", "memory_mib", "cmdline", "modules", "opt")
         for key in (*shown, "compiler", "delays"):
             if getattr(self, key) != getattr(plain, key):
                 said[key] = getattr(self, key)
@@ -261,9 +265,9 @@ def bringup(**setup: Unpack[TimedSetup]) -> Scenario:
     return scenario_of("ladder", setup)
 
 
-def long_delay(**setup: Unpack[Setup]) -> Scenario:
-    """Return a scenario that asks for a very long delay between INIT and SIPI."""
-    return scenario_of("delay", setup)
+def other_arguments(**setup: Unpack[TimedSetup]) -> Scenario:
+    """Return a scenario that also calls functions of ap_start.c with other arguments."""
+    return scenario_of("arguments", {"cpus": 1, **setup})
 
 
 def init_functions(*, functions: int = 0, **setup: Unpack[Setup]) -> Scenario:

@@ -1,5 +1,4 @@
-/* Maps, writes and unmaps each time; INIT in the old style, with a de-assert that modern processors
- * ignore. */
+/* The far jump as a structure; after INIT a de-assert that modern processors ignore. */
 
 #include "acpi.h"
 #include "ap.h"
@@ -17,19 +16,18 @@ struct far_jump {
 enum { LEVEL_TRIGGERED = 1 << 15 };
 
 static struct far_jump
-exchange (struct far_jump new)
+exchange (struct far_jump *at_0, struct far_jump new)
 {
-	struct far_jump *at_0 = mapmem (MAPMEM_HPHYS | MAPMEM_WRITE, 0, PAGESIZE), old = *at_0;
+	struct far_jump old = *at_0;
 
 	*at_0 = new;
-	unmapmem (at_0, PAGESIZE);
 	return old;
 }
 
 void
 apic_send_init (void)
 {
-	apic_write_icr (0, ICR_ALL_BUT_SELF | LEVEL_TRIGGERED | ICR_ASSERT | ICR_INIT);
+	apic_write_icr (0, ICR_ALL_BUT_SELF | ICR_ASSERT | ICR_INIT);
 	apic_write_icr (0, ICR_ALL_BUT_SELF | LEVEL_TRIGGERED | ICR_INIT);
 }
 
@@ -82,16 +80,17 @@ ap_start (void)
 	const struct far_jump jump = { 0xEA, APINIT_OFFSET, (apinit_addr - APINIT_OFFSET) / 16 };
 	const uint size = (uint)(cpuinit_end - cpuinit_start);
 	u8 *copy = mapmem (MAPMEM_WRITE | MAPMEM_HPHYS, apinit_addr, size);
-	struct far_jump before;
+	struct far_jump *at_0 = mapmem (MAPMEM_HPHYS | MAPMEM_WRITE, 0, PAGESIZE), before;
 	int sent = 0;
 
 	__builtin_memcpy (copy, cpuinit_start, size);
 	apinitlock = copy + (apinit_lock - cpuinit_start);
 	apinitprocs = (volatile u32 *)(copy + (apinit_procs - cpuinit_start));
-	before = exchange (jump);
+	before = exchange (at_0, jump);
 	ap_start_addr (0, ap_start_loopcond, &sent);
 	ap_wait ();
-	exchange (before);
-	ap_started = true;
+	exchange (at_0, before);
+	unmapmem (at_0, PAGESIZE);
 	unmapmem (copy, size);
+	ap_started = true;
 }

@@ -28,7 +28,7 @@ continue32:
 	mov	$CR0_PG | CR0_PE, %edx
 	mov	%edx, %cr0
 	jmp	1f
-1:	lock addl $1, apinit_procs - cpuinit_start + APINIT_ADDR + VMM_BASE
+1:	lock addl $1, apinit_procs - cpuinit_start + VMM_BASE (%ebx)
 	ljmp	$0x10, $ap_entry
 
 	.balign	4
@@ -36,6 +36,10 @@ continue32:
 cpuinit_start:
 	.code16
 0:	cli
+	mov	%cs, %bx
+	movzwl	%bx, %ebx
+	shl	$4, %ebx
+	add	$APINIT_OFFSET, %ebx
 	lgdtl	%cs:1f - 0b + APINIT_OFFSET
 	mov	$1, %ax
 	lmsw	%ax

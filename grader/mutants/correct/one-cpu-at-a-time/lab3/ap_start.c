@@ -28,7 +28,7 @@ apic_send_init (void)
 void
 apic_send_startup_ipi (u8 vector)
 {
-	send_to_the_others (ICR_STARTUP + vector);
+	send_to_the_others (ICR_ASSERT + ICR_STARTUP + vector);
 }
 
 bool

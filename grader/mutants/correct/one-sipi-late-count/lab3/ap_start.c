@@ -16,7 +16,7 @@ apic_send_init (void)
 void
 apic_send_startup_ipi (u8 vector)
 {
-	apic_write_icr (0, 0xC0600 | vector); /* the level bit says nothing for a SIPI */
+	apic_write_icr (0, 0xC4600 | vector);
 }
 
 bool

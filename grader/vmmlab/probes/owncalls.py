@@ -1,0 +1,129 @@
+"""Calls functions of ap_start.c with arguments that the VMM itself never uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from vmmlab.images.layout import VMM_BASE
+from vmmlab.observe.milestones import rest_places
+from vmmlab.observe.observation import Hit
+from vmmlab.observe.session import Session
+from vmmlab.observe.starting import OwnCalls
+from vmmlab.probes.base import BaseProbe
+from vmmlab.probes.registry import probe
+from vmmlab.probes.sleeping import Sleeps
+
+_TIMES: Final = 5  # more SIPIs than the VMM's own condition allows
+_MOST: Final = 3  # SIPIs after which ap_start_loopcond says no
+_RETURNED: Final = "own call returned"
+# Offsets in the boot stack, whose low end nothing uses.
+_DATA, _STATE, _CODE, _BACK = 0x80, 0xA0, 0x100, 0x180
+
+
+@probe("arguments")
+@dataclass
+class ArgumentsProbe(BaseProbe):
+    """Boots as usual up to ap_wait; then calls the functions of ap_start.c with other arguments.
+
+    For one processor: the IPIs reach nobody. The condition that ap_start_addr is given is code of
+    the grader, which counts how often it is asked and keeps the pointer that it gets.
+    """
+
+    sleeps: Sleeps | None = field(default=None, init=False)
+    called: bool = field(default=False, init=False)
+
+    async def start(self, session: Session) -> None:
+        """Let usleep return at once."""
+        await BaseProbe.start(self, session)
+        self.sleeps = Sleeps(session)
+        await self.sleeps.install()
+
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Make the calls when the BSP has come to the end of its own."""
+        await BaseProbe.hit(self, session, hit)
+        if hit.cpu or self.called or hit.place not in ("ap_wait", *rest_places()):
+            return
+        self.called = True
+        if session.view.abi.arch == "x86_64":  # the code in _condition is
+            await self._calls(session)
+        if self.sleeps:
+            await self.sleeps.remove()
+
+    async def _calls(self, session: Session) -> None:
+        view, base = session.view, session.view.addr("boot_stack")
+        page, other = session.choice.some(2, range(0x10, 0x90))
+        made = OwnCalls(vector=page, sipi_vector=other, times=_TIMES, writes=len(view.icr()))
+        await session.places.watch(_RETURNED, base + _BACK)
+        registers = await session.gdb.registers(0)
+        sent: list[tuple[int, int]] = []
+        for number in (0, _MOST):
+            await _put(session, _DATA, number.to_bytes(4, "little"))
+            back = await self._call(session, "ap_start_loopcond", base + _DATA)
+            if back is None:
+                break
+            count = int.from_bytes(await _get(session, _DATA, 4), "little")
+            sent.append((back & 0xFF, count))
+        if len(sent) == 2:
+            made = replace(made, first=sent[0][0], count=sent[0][1], last=sent[1][0])
+            await _put(session, _STATE, bytes(16))
+            await _put(session, _CODE, _condition(base + _STATE))
+            asked = (page, base + _CODE, base + _DATA)
+            if await self._call(session, "ap_start_addr", *asked) is not None:
+                raw = await _get(session, _STATE, 16)
+                made = replace(
+                    made,
+                    asked=int.from_bytes(raw[:4], "little"),
+                    data=int.from_bytes(raw[8:], "little") == base + _DATA,
+                    sipi_writes=len(view.icr()),
+                )
+                back = await self._call(session, "apic_send_startup_ipi", other)
+                made = replace(made, returned=back is not None)
+        session.log.own_calls = made
+        if session.ended:
+            return
+        for name in ("rdi", "rsi", "rdx", "rsp", "rip"):
+            await session.gdb.write_register(0, name, registers[name])
+        await session.places.unwatch(_RETURNED)
+
+    async def _call(self, session: Session, function: str, *values: int) -> int | None:
+        """Call a function on the BSP; return what it returns, or None if it does not come back."""
+        view = session.view
+        target = view.symbols.maybe(function)
+        if target is None or session.ended:
+            return None
+        back = view.addr("boot_stack") + _BACK
+        rsp = ((await view.state(0)).rsp - 0x200 & ~0xF) - view.abi.word
+        physical = await view.translate(0, rsp)
+        if physical is None:
+            return None
+        await session.gdb.write_phys(physical, back.to_bytes(view.abi.word, "little"))
+        named = zip(view.abi.registers, values, strict=False)
+        for register, value in (*named, ("rsp", rsp), ("rip", target)):
+            await session.gdb.write_register(0, register, value)
+        verdict, state = await session.run_to(0, _RETURNED, attempts=1)
+        return state.rax if verdict == "reached" else None
+
+
+async def _put(session: Session, offset: int, data: bytes) -> None:
+    at = session.view.addr("boot_stack") + offset - VMM_BASE
+    await session.gdb.write_phys(at, data)
+
+
+async def _get(session: Session, offset: int, size: int) -> bytes:
+    return await session.gdb.read_phys(session.view.addr("boot_stack") + offset - VMM_BASE, size)
+
+
+def _condition(at: int) -> bytes:
+    """Return code that keeps its argument, counts, and returns true the first few times."""
+    return b"".join(
+        (
+            b"\x48\xb8" + at.to_bytes(8, "little"),  # mov $at, %rax
+            b"\x48\x89\x78\x08",  # mov %rdi, 8(%rax)
+            b"\xff\x00",  # incl (%rax)
+            b"\x83\x38" + bytes([_TIMES]),  # cmpl $_TIMES, (%rax)
+            b"\x0f\x96\xc0",  # setbe %al
+            b"\x0f\xb6\xc0",  # movzbl %al, %eax
+            b"\xc3",  # ret
+        )
+    )
