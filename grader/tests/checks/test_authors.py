@@ -213,10 +213,10 @@ CAUSES_WRONG = {
     "far-jump:\n  hints:\n    - good\n    - 12\n": "causes.yml:4: far-jump: hint 2 must be text",
     "far-jump:\n  hints:\n    - good\n    -\n": "hint 2 must be text",
     "far-jump:\n  hints:\n    - key: value\n": "hint 1 must be text",
-    "far-jump:\n  next: 12\n": 'causes.yml:2: far-jump: "next:" is not text',
-    "far-jump:\n  step: 3\n": '"step:" is not text',
-    "far-jump:\n  next:\n": '"next:" is not text',
-    "far-jump:\n  next: ' '\n": '"next:" is not text',
+    "far-jump:\n  next: 12\n": 'causes.yml:2: far-jump: "next:" must be text',
+    "far-jump:\n  step: 3\n": '"step:" must be text',
+    "far-jump:\n  next:\n": '"next:" must be text',
+    "far-jump:\n  next: ' '\n": '"next:" must be text',
     "far-jump:\n  next: x\n  hint: y\n": "causes.yml:3: far-jump: there is no key 'hint'",
     "12:\n  next: x\n": "a cause must be text",
     "far-jump: [\n": "causes.yml:2",
@@ -238,7 +238,7 @@ def test_a_firmware_of_course_yml_is_one_that_is_registered(kit, fake_runner, mo
     kit.write(ONE, {"lab3.a.one": 1})
     path = kit.root / "course.yml"
     path.write_text(path.read_text().replace("title: APs", "title: APs\n    firmware: [x86]"))
-    with pytest.raises(CourseError, match="lab3: there is no firmware 'x86' here"):
+    with pytest.raises(CourseError, match="lab3: there is no firmware 'x86'"):
         kit.grade()
     mine = firmware.Firmware("x86", ("-bios", "x86.rom"), "for this test")
     monkeypatch.setitem(firmware._REGISTERED, "x86", mine)
