@@ -137,7 +137,7 @@ FORGOTTEN = {
             "    points: 10\n    checks:\n      lab9",
             "    firmware: [qboot, coreboot]\n    points: 10\n    checks:\n      lab9",
         ),
-        "lab9: there is no firmware 'coreboot' here. Expected qboot or seabios",
+        "lab9: there is no firmware 'coreboot'. Expected qboot or seabios",
     ),
     "a step that earns nothing": (
         edited(
