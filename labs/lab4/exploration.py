@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from vmmlab.base.message import Text, msg
+from vmmlab.explore.context import RDI, Context, StackRegion
 from vmmlab.explore.declaration import Declaration, declare
-from vmmlab.explore.emulator import RDI, Context
 from vmmlab.explore.given import GivenCode
 from vmmlab.explore.harness import Effect, Ghost, Read, Violation
 from vmmlab.explore.localstate import (
@@ -24,14 +24,7 @@ from vmmlab.explore.localstate import (
 )
 from vmmlab.explore.memory import Store
 from vmmlab.explore.ownership import own_blocks
-from vmmlab.explore.program import (
-    PCPU_APIC_ID,
-    PCPU_CPUNUM,
-    PCPU_SELF,
-    PCPU_STACKADDR,
-    RETURN_MARK,
-    StackRegion,
-)
+from vmmlab.explore.program import PCPU_APIC_ID, PCPU_CPUNUM, PCPU_SELF, PCPU_STACKADDR, RETURN_MARK
 from vmmlab.explore.surroundings import Variable
 
 # Time is not modelled: the BSP polls two or three times, however late the others are.
@@ -80,13 +73,15 @@ class _Bsp(NamedTuple):
         numbers: the numbers that APs have taken, one bit each.
         waits: the BSP has called ap_wait.
         returned: ap_wait has returned.
-        complete: all APs had been counted when the BSP began to wait.
+        arrived: how many APs have called initproc_ap; they have released all locks.
+        complete: all APs had arrived when the BSP began to wait.
         slept: the BSP has called usleep.
     """
 
     numbers: int = 0
     waits: bool = False
     returned: bool = False
+    arrived: int = 0
     complete: bool = False
     slept: bool = False
 
@@ -153,6 +148,12 @@ class Registration(_Handshake):
             return self.program.pcpu_field(local.notes.number, PCPU_STACKADDR), 8
         return None
 
+    def shared(self) -> Sequence[tuple[int, int]]:
+        """Return the per-CPU data: any AP may get any number."""
+        program = self.program
+        size = PCPU_STACKADDR + 8 - PCPU_SELF
+        return [(program.pcpu_field(n + 1, PCPU_SELF), size) for n in range(self.aps)]
+
     def forbidden(self, local: LocalState, action: Action, ghost: Ghost) -> Violation | None:
         """See `Harness.forbidden`: the trampoline may be gone when ap_wait has come back."""
         if not (action.window and ghost.returned):
@@ -193,7 +194,7 @@ class Registration(_Handshake):
     def _wait(self, local: LocalState, ghost: Ghost, read: Read) -> Effect:
         """Let the BSP call ap_wait."""
         program = self.program
-        complete = read(self.count, 4) == self.aps == read(self.procs, 4)
+        complete = ghost.arrived == self.aps == read(self.count, 4)
         stack = program.harness_stack(0)
         called = entering(local, program.symbols.addr("ap_wait"), stack, RETURN_MARK)
         ghost = ghost._replace(waits=True, complete=complete)
@@ -240,6 +241,7 @@ class Registration(_Handshake):
         violation = self._not_ready(local, read)
         if violation is not None:
             return self.violated(local, violation, ghost, msg("calls initproc_ap"))
+        ghost = ghost._replace(arrived=ghost.arrived + 1)
         return Effect(
             self.model.end(local, "done"), ghost, note=msg("calls initproc_ap: the AP has arrived")
         )
@@ -333,6 +335,21 @@ class Registration(_Handshake):
         return None
 
 
+class Crowd(Registration):
+    """Three APs at the lock, without the BSP: some mistakes need two others who overtake."""
+
+    name = "crowd"
+    title = msg("three APs at the lock")
+    cpus = 4
+    buffers = False
+
+    def start(self, cpu: int) -> int:
+        """Return the local state of an AP at the trampoline; the BSP is not there."""
+        if cpu:
+            return super().start(cpu)
+        return self.model.end(before_first_step(cpu, _Registered()), "done")
+
+
 # --- the barrier ----------------------------------------------------------------------------------
 
 
@@ -353,12 +370,13 @@ class Barrier(_Handshake):
 
     name = "barrier"
     title = msg("barrier")
+    rounds = ROUNDS
 
     def initial_writes(self) -> Sequence[Store]:
         """Return stores that give every CPU its per-CPU data; no CPU has been counted."""
         program = self.program
         fields = []
-        for cpu in range(program.cpus):
+        for cpu in range(self.cpus):
             region = program.harness_stack(cpu)
             fields += [
                 (program.pcpu_field(cpu, PCPU_SELF), 8, program.pcpu(cpu)),
@@ -423,7 +441,7 @@ class Barrier(_Handshake):
     def _complete_round(self, local: LocalState, ghost: Ghost) -> Effect:
         completed = local.notes.completed + 1
         local = local._replace(notes=local.notes._replace(completed=completed))
-        last = completed == ROUNDS
+        last = completed == self.rounds
         after = self.model.end(local, "done") if last else self._between_rounds(local)
         return Effect(after, ghost, note=msg("leaves round {number}", number=completed))
 
@@ -447,10 +465,20 @@ class Barrier(_Handshake):
         return self.check_stacks(now, cpu, before)
 
 
+class WideBarrier(Barrier):
+    """Four CPUs meet once: some mistakes need two CPUs that come before the last AP is counted."""
+
+    name = "wide barrier"
+    title = msg("barrier of four CPUs")
+    cpus = 4
+    buffers = False
+    rounds = 1
+
+
 declare(
     Declaration(
         lab="lab4",
-        scenarios=(Registration, Barrier),
+        scenarios=(Registration, Crowd, Barrier, WideBarrier),
         tracepoints=frozenset({"ap_locked"}),
         variables=(
             Variable("num_of_processors", 4),

@@ -20,8 +20,10 @@ def assert_correct(exploration):
     assert [(part.scenario, part.memory) for part in exploration.parts] == [
         ("registration", "in order"),
         ("registration", "store buffers"),
+        ("crowd", "in order"),
         ("barrier", "in order"),
         ("barrier", "store buffers"),
+        ("wide barrier", "in order"),
     ]
     assert not any(part.bound or part.limits for part in exploration.parts)
 

@@ -23,6 +23,7 @@ class Counter(GivenCode):
 
     name = "counter"
     title = msg("counter")
+    cpus = 2
 
     def start(self, cpu):
         return self.model.waiting(before_first_step(cpu), Action("event", name="begin"))
@@ -45,7 +46,6 @@ class Counter(GivenCode):
 declare(
     Declaration(
         lab="LAB",
-        cpus=2,
         scenarios=(Counter,),
         variables=(Variable("sync_lock", 1, lock=True), Variable("sync_count", 4)),
         expected={"count-lost": msg("both are counted")},
@@ -77,7 +77,7 @@ def lab9(tmp_path):
 def test_another_lab_explores_what_it_declares(built, solution, lab9, body, verdict):
     files = {**solution, "lab4/sync.c": (SYNC % body).encode()}
     found = explore(built(files), Cohort.derive("dev"), load("lab9", lab9()), sources=files)
-    assert (found.verdict, found.cpus, {part.scenario for part in found.parts}) == (
+    assert (found.verdict, found.parts[0].cpus, {part.scenario for part in found.parts}) == (
         verdict,
         2,
         {"counter"},

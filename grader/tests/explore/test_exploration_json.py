@@ -67,7 +67,7 @@ def test_new_explorations_fit_the_schema(schema, explored, solution):
         (("schema",), "vmmlab/exploration/1"),
         (("verdict",), "right"),
         (("states",), "12"),
-        (("cpus",), None),
+        (("parts", 0, "cpus"), None),
         (("parts",), {}),
         (("parts", 0, "verdict"), "ok"),
         (("parts", 0, "memory"), "none"),

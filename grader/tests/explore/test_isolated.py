@@ -86,7 +86,7 @@ def test_a_search_that_hangs_is_ended(image, sandbox, inside):
 EVIL = {"message": "{x.__class__}", "values": {"x": 1}, "text": "harmless"}
 RIGHT = {
     **dict.fromkeys(("image", "compiler"), "x"),
-    **{"schema": "vmmlab/exploration/3", "verdict": "correct", "states": 0, "cpus": 3, "parts": []},
+    **{"schema": "vmmlab/exploration/4", "verdict": "correct", "states": 0, "parts": []},
 }
 
 

@@ -37,7 +37,7 @@ def test_memory_that_is_restored_has_its_old_number():
 
 @pytest.fixture
 def shared():
-    return SharedBytes(SimpleNamespace(cpus=3, variables={"lock": (0x80, 1), "count": (0x90, 4)}))
+    return SharedBytes(SimpleNamespace(variables={"lock": (0x80, 1), "count": (0x90, 4)}), 3)
 
 
 def test_a_byte_that_two_cpus_use_and_one_writes_is_shared(shared):

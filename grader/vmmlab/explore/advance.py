@@ -9,19 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 from vmmlab.base.message import Text, msg
-from vmmlab.explore.emulator import (
-    GS_BASE,
-    PRIVATE_LIMIT,
-    RAX,
-    Context,
-    Emulator,
-    MemoryAccess,
-    StepResult,
-    Stop,
-)
+from vmmlab.explore.context import GS_BASE, RAX, Context
+from vmmlab.explore.emulator import PRIVATE_LIMIT, Emulator, MemoryAccess, StepResult, Stop
 from vmmlab.explore.instructions import InstructionInfo
-from vmmlab.explore.localstate import Action, ActionKind, LocalState, LocalStates
-from vmmlab.explore.ownership import foreign_accesses, on_current_stack, own_blocks
+from vmmlab.explore.localstate import Action, ActionKind, LocalState, LocalStates, returning
+from vmmlab.explore.ownership import expose, foreign_accesses, on_current_stack, own_blocks
 from vmmlab.explore.program import MARKS, SLOT, Program, Target
 
 # Given functions that execute atomic or serialising instructions: all earlier stores are visible
@@ -30,6 +22,8 @@ _FENCING: Final = frozenset((
     "alloc", "printf", "vprintf", "usleep", "segment_init_ap", "vmm_ap_missing",
     "ap_first_missing", "panic",
 ))  # fmt: skip
+# Given functions that take time and do nothing else, as far as the model knows.
+_NO_EFFECT: Final = frozenset({"usleep"})
 
 
 class Advance:
@@ -144,7 +138,9 @@ class Advance:
             name = "return"
         else:
             name = self._program.stubs[rip]
-        return self._states.add(local, Action("event", rip, fence=name in _FENCING, name=name))
+        after = returning(local, 0).context if name in _NO_EFFECT else None
+        event = Action("event", rip, fence=name in _FENCING, name=name, context=after)
+        return self._states.add(local, event)
 
     def _cpuid(self, local: LocalState, size: int) -> Context:
         """Return the context after CPUID leaf 1.
@@ -294,6 +290,8 @@ class Advance:
                     why=target.why,
                 )
                 return states.end(local, "wrong", "cpu-died", what)
+            if target.kind == "stack":
+                expose(program, target.address, one.size)
             if target.kind != "shared":
                 return states.end(local, "unsupported", what=_not_in_model(one, target))
         return None
@@ -303,7 +301,7 @@ def _not_in_model(access: MemoryAccess, target: Target) -> Text:
     """Return what an access to memory that is not followed is called in a limit."""
     if target.kind == "rom":
         return msg("a store into code or constants")
-    if target.kind == "boot stack":
+    if target.kind == "stack" and not target.why:
         return msg("an access to the boot stack from another stack")
     return target.why or msg(
         "an access to {address:#x}, which is not in the model", address=access.address

@@ -127,7 +127,7 @@ class CounterexampleBuilder:
     def build(self, found: SearchResult) -> Counterexample:
         """Return the violation and the path to it."""
         assert found.violation is not None
-        cpus = self._program.cpus
+        cpus = self._transitions.harness.cpus
         memory, _ = self._transitions.numbers.world(found.last[cpus])
         stuck = found.violation.kind == "never-completes"
         positions = tuple(
@@ -165,7 +165,7 @@ class CounterexampleBuilder:
 
     def _steps(self, found: SearchResult) -> Iterator[tuple[int, ScheduleStep]]:
         """Yield each step that is worth showing, with the number of its move from 0."""
-        cpus, transitions = self._program.cpus, self._transitions
+        cpus, transitions = self._transitions.harness.cpus, self._transitions
         holders = _Holders(self._program)
         number = 0
         states = [one.state for one in found.path[1:]] + [found.last]

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from vmmlab.base.message import Text, msg
 from vmmlab.explore.advance import Advance
-from vmmlab.explore.emulator import Context, Emulator
+from vmmlab.explore.context import Context
+from vmmlab.explore.emulator import Emulator
 from vmmlab.explore.localstate import Action, LocalState, LocalStates, Phase
 from vmmlab.explore.loops import CountingLoops, Following
 from vmmlab.explore.ownership import foreign_accesses, on_current_stack, own_blocks
@@ -42,7 +43,7 @@ class CpuModel:
         self.actions = self._states.actions
         self.stacks: dict[int, tuple[int, int, int]] = {}
         self._advance = Advance(program, self.emulator, self._states)
-        self._loops = CountingLoops(program, self._states, self._read)
+        self._loops = CountingLoops(program, self._states, self._read, self._leads_to, self.settle)
         self.counting = self._loops.counting
         self.dropped_counters = self._loops.dropped
         self._stepped: dict[Context, Context] = {}
@@ -76,14 +77,20 @@ class CpuModel:
     # --- going on ----------------------------------------------------------------------------
 
     def after(self, lid: int) -> int:
-        """Return the local state after a store, a commit, a fence or a switch of stacks."""
+        """Return the local state after a store, a commit, or an event that leads to one context."""
+        found = self._leads_to(lid)
+        if found not in self._reached:
+            self._reached.add(found)
+            self._loops.went(lid, found)
+        return found
+
+    def _leads_to(self, lid: int) -> int:
         found = self._after.get(lid)
         if found is None:
             context = self.actions[lid].context
             assert context is not None
             arrived = self._arrived(self.locals[lid], context)
             found = self._after[lid] = self.settle(arrived)
-            self._reached.add(found)
         return found
 
     def follow(self, lid: int, value: int) -> Sequence[Following]:
@@ -96,7 +103,7 @@ class CpuModel:
         if found is None:
             written, after = self._read(lid, value)
             found = [(written, after, 0)]
-            if after not in self._reached and (written is None or written == value):
+            if after not in self._reached:
                 found = self._loops.follow(lid, value, written, after)
             self._reached.update(way[1] for way in found)
             self._followed[key] = found

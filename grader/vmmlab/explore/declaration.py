@@ -15,7 +15,7 @@ The core knows no lab: it searches the scenarios that it finds here.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,7 +26,6 @@ from vmmlab.course.labpackage import LabPackage
 from vmmlab.explore.surroundings import Surroundings
 
 if TYPE_CHECKING:
-    from vmmlab.explore.cpumodel import CpuModel
     from vmmlab.explore.harness import Harness
 
 FILE: Final = "exploration.py"
@@ -45,11 +44,14 @@ class Declaration(Surroundings):
     lab: str
     scenarios: Sequence[type[Harness]]
 
-    def harnesses(self, model: CpuModel, names: Sequence[str] | None) -> Iterable[Harness]:
-        """Yield the harness of each scenario, or only of those with the names given."""
-        for scenario in self.scenarios:
-            if names is None or scenario.name in names:
-                yield scenario(model)
+    @property
+    def cpus(self) -> int:
+        """The largest number of CPUs of a scenario."""
+        return max(one.cpus for one in self.scenarios)
+
+    def named(self, names: Sequence[str] | None) -> list[type[Harness]]:
+        """Return the scenarios with these names; None: all."""
+        return [one for one in self.scenarios if names is None or one.name in names]
 
 
 _DECLARED: Final[dict[str, Declaration]] = {}

@@ -15,48 +15,29 @@ import unicorn as _unicorn
 from unicorn import x86_const as x86
 
 from vmmlab.base.message import Text, msg
+from vmmlab.explore.constants import Constants
+from vmmlab.explore.context import MASK, REGISTERS, RFLAGS, RSP, Context, StackRegion
 from vmmlab.explore.instructions import InstructionInfo, Operand
-from vmmlab.explore.program import (
-    ARENA,
-    HEAP,
-    MARKS,
-    PAGE,
-    SLOT,
-    STACK_SIZE,
-    STACKS,
-    Program,
-    StackRegion,
-)
+from vmmlab.explore.program import ARENA, HEAP, MARKS, PAGE, SLOT, STACK_SIZE, STACKS, Program
+from vmmlab.explore.skipping import LoopSkipper
 from vmmlab.images.layout import VMM_BASE
 
 PRIVATE_LIMIT: Final = 20_000
-"""After this many instructions without an access to shared memory, look for an endless loop."""
+"""A CPU is followed for this many instructions without an access to shared memory, not counting
+those of loops that are skipped."""
+# After this many instructions, look for a loop.
+_LOOK_EVERY: Final = 4000
+# A pass of a loop that can be skipped has at most this many instructions.
+_LONGEST_PASS: Final = 500
 # An endless loop that is recognised has at most this many instructions.
 _LONGEST_LOOP: Final = 64
 
 unicorn: Any = _unicorn  # its type hints are incomplete
-_NAMES: Final = (
-    *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
-    *(f"r{n}" for n in range(8, 16)),
-)
-REGISTERS: Final = (*_NAMES, "rip", "rflags", "gs_base")
-"""The order of the registers in `Context.regs`."""
-INDEX: Final = {name: at for at, name in enumerate(REGISTERS)}
-RSP: Final = INDEX["rsp"]
-RBP: Final = INDEX["rbp"]
-RAX: Final = INDEX["rax"]
-RDI: Final = INDEX["rdi"]
-RSI: Final = INDEX["rsi"]
-RIP: Final = INDEX["rip"]
-RFLAGS: Final = INDEX["rflags"]
-GS_BASE: Final = INDEX["gs_base"]
-
 _IDS: Final = [getattr(x86, f"UC_X86_REG_{name.upper()}") for name in REGISTERS]
 _ID: Final = dict(zip(REGISTERS, _IDS, strict=True))
 # The status flags and the direction flag (Intel SDM volume 1, 3.4.3).
 _FLAGS: Final = 0xCD5
 _ALWAYS_SET: Final = 0x2
-MASK: Final = 2**64 - 1
 _HLT: Final = b"\xf4"
 # Bytes that are mapped of each block from alloc.
 _MAPPED_BLOCK: Final = 0x10000
@@ -71,7 +52,7 @@ _UNMAPPED: Final = (
 )
 
 Stop = Literal["event", "halt", "cpuid", "fence", "undefined", "unsupported", "memory", "rsp",
-               "stack", "endless", "long", "foreign"]  # fmt: skip
+               "stack", "endless", "long", "foreign", "head"]  # fmt: skip
 """Reason why a run stopped before an instruction: its kind, or
 
 event: a function that the model replaces, or a return to the harness.
@@ -80,38 +61,8 @@ rsp: it sets RSP to another value.
 stack: it pushes or pops beyond the stack.
 endless, long: a loop that never ends, or may end after more than PRIVATE_LIMIT instructions.
 foreign: it is not code that is executed.
+head: the run was to go back to this place.
 """
-
-
-class Context(NamedTuple):
-    """The execution context of one CPU.
-
-    Attributes:
-        regs: the values of `REGISTERS`.
-        region: the stack that the CPU is on, or None.
-        stack: the live bytes, from RSP to the top of the stack.
-    """
-
-    regs: tuple[int, ...]
-    region: StackRegion | None
-    stack: bytes
-
-    @property
-    def rip(self) -> int:
-        """Address of the next instruction."""
-        return self.regs[RIP]
-
-    @property
-    def rsp(self) -> int:
-        """The stack pointer."""
-        return self.regs[RSP]
-
-    def having(self, **values: int) -> Context:
-        """Return a copy with these registers changed."""
-        regs = list(self.regs)
-        for name, value in values.items():
-            regs[INDEX[name]] = value & MASK
-        return self._replace(regs=tuple(regs))
 
 
 class MemoryAccess(NamedTuple):
@@ -158,6 +109,7 @@ class Emulator:
 
     def __init__(self, program: Program) -> None:
         self._program = program
+        self._constants = Constants(program)
         self.deadline = math.inf
         self._ran: dict[Context, tuple[Context, Stop]] = {}
         uc: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
@@ -186,6 +138,8 @@ class Emulator:
         self._low = self._top = 0
         self._recording = False
         self._entered = False
+        # The place at which a run ends when the CPU comes to it again.
+        self._head, self._passed = -1, False
         self._known: dict[int, Stop | InstructionInfo] = {}
         self._events = frozenset((*program.stubs, *program.tracepoints))
         uc.hook_add(unicorn.UC_HOOK_CODE, self._on_code)
@@ -240,21 +194,63 @@ class Emulator:
         return found
 
     def _run(self, context: Context) -> tuple[Context, Stop]:
+        left = PRIVATE_LIMIT
+        loops: LoopSkipper | None = None
+        while True:
+            context, stop = self._run_some(context, _LOOK_EVERY)
+            if stop != "endless":
+                return context, stop
+            context = self._past_a_jump(context)
+            if self._repeats(context):
+                return context, stop
+            loops = loops or LoopSkipper(self._run_pass, self._run_on, self._constants.of)
+            later = loops.skip(context)
+            if later is not None:
+                context = later
+                continue
+            left -= _LOOK_EVERY
+            if left <= 0:
+                return context, "long"
+
+    def _run_on(self, context: Context) -> Context | None:
+        """Run on until the CPU has been in a loop for long; return None if it stops before."""
+        after, stop = self._run_some(context, _LOOK_EVERY)
+        return self._past_a_jump(after) if stop == "endless" else None
+
+    def _past_a_jump(self, context: Context) -> Context:
+        """Run on to behind the next jump of a loop, where the flags are not needed any more."""
+        at = context
+        for _ in range(_LONGEST_LOOP):
+            jump = self._program.instruction(at.rip).text.startswith("j")
+            at, stop = self._run_some(at, 2)
+            if stop != "endless":
+                return context
+            if jump:
+                return at
+        return context
+
+    def _run_pass(self, context: Context) -> Context | None:
+        """Run until the CPU is at the same place again; return None if it is not soon."""
+        self._head, self._passed = context.rip, False
+        try:
+            after, stop = self._run_some(context, _LONGEST_PASS)
+        finally:
+            self._head = -1
+        return after if stop == "head" else None
+
+    def _run_some(self, context: Context, most: int) -> tuple[Context, Stop]:
         self._check_deadline()
         self._load(context)
         region = context.region
         self._low, self._top = (region.low, region.top) if region else _NOWHERE
-        self._left, self._stop = PRIVATE_LIMIT, "endless"
+        self._left, self._stop = most, "endless"
         try:
             self._uc.emu_start(context.rip, 0)
         except unicorn.UcError as error:
             # Any instruction that fails otherwise is stepped alone afterwards, and judged then.
             fetch = error.errno == unicorn.UC_ERR_FETCH_UNMAPPED
             self._stop = "foreign" if fetch else "memory"
-        after = self._save(region)
-        if self._stop == "endless" and not self._repeats(after):
-            return after, "long"
-        return after, self._stop
+        return self._save(region), self._stop
 
     def _repeats(self, context: Context) -> bool:
         """Return whether the CPU comes back to exactly this context on its own."""
@@ -277,6 +273,11 @@ class Emulator:
                 uc.emu_stop()
             self._entered = True
             return
+        if address == self._head:
+            if self._passed:
+                self._halt("head")
+                return
+            self._passed = True
         known = self._known.get(address)
         if known is None:
             known = self._known[address] = self._classify(address)
@@ -296,7 +297,9 @@ class Emulator:
                 known.pops and not self._low <= rsp <= self._top - 8
             ):
                 self._halt("stack")
-            elif known.operands and not self._private(known):
+            elif (self._program.exposed and self._on_exposed(rsp, known)) or (
+                known.operands and not self._private(known)
+            ):
                 self._halt("memory")
         elif known.operands and not self._private(known):
             self._halt("memory")
@@ -308,6 +311,13 @@ class Emulator:
             return "foreign"
         instruction = self._program.instruction(address)
         return instruction if instruction.kind == "plain" else instruction.kind
+
+    def _on_exposed(self, rsp: int, instruction: InstructionInfo) -> bool:
+        """Return whether an instruction pushes or pops a word that several CPUs use."""
+        if instruction.text == "leave":
+            rsp = self._uc.reg_read(_ID["rbp"])
+        at = rsp - 8 if instruction.pushes else rsp
+        return self._program.is_exposed(at, 8)
 
     def _private(self, instruction: InstructionInfo) -> bool:
         """Return whether all explicit operands are on the CPU's own stack."""
@@ -325,7 +335,9 @@ class Emulator:
                     return False
                 address += self._uc.reg_read(_ID[name]) * scale
         address &= MASK
-        return self._low <= address and address + operand.size <= self._top
+        if not (self._low <= address and address + operand.size <= self._top):
+            return False
+        return not self._program.is_exposed(address, operand.size)
 
     def _halt(self, why: Stop) -> None:
         self._stop = why
@@ -361,6 +373,15 @@ class Emulator:
         if changed:
             uc.reg_write_batch(changed)
 
+    def _without_exposed(self, stack: bytes, rsp: int) -> bytes:
+        """Return the live part of a stack with zeros in the words that several CPUs use."""
+        private = bytearray(stack)
+        for word in self._program.exposed:
+            start, end = max(word - rsp, 0), word + 8 - rsp
+            if start < len(stack) and end > 0:
+                private[start:end] = bytes(min(end, len(stack)) - start)
+        return bytes(private)
+
     def _save(self, region: StackRegion | None) -> Context:
         self._raw = self._uc.reg_read_batch(_IDS)
         regs = list(self._raw)
@@ -368,4 +389,6 @@ class Emulator:
         stack = b""
         if region is not None and region.low <= regs[RSP] < region.top:
             stack = bytes(self._uc.mem_read(regs[RSP], region.top - regs[RSP]))
+            if self._program.exposed:
+                stack = self._without_exposed(stack, regs[RSP])
         return Context(tuple(regs), region, stack)

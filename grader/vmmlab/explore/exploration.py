@@ -18,7 +18,7 @@ from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
 from vmmlab.base.messagedata import TextData, TextForm, to_json
 
-SCHEMA = "vmmlab/exploration/3"
+SCHEMA = "vmmlab/exploration/4"
 
 MemoryModel = Literal["in order", "store buffers"]
 """Time at which stores become visible to other CPUs: at once, or late through a buffer (TSO)."""
@@ -128,6 +128,7 @@ class Part:
     Attributes:
         scenario: name of the scenario that the lab declares, such as "barrier".
         title: the same for a reader.
+        cpus: number of CPUs, including the BSP.
         memory: how stores become visible.
         verdict: the result of the search.
         states: number of states reached.
@@ -143,6 +144,7 @@ class Part:
 
     scenario: str
     title: TextData
+    cpus: int
     memory: MemoryModel
     verdict: Verdict
     states: int
@@ -170,14 +172,12 @@ class Exploration:
     Attributes:
         image: key of the image.
         compiler: such as "gcc -O2".
-        cpus: number of CPUs, including the BSP.
-        parts: for each scenario stores in order, then store buffers; after a wrong part there is
-            no other of the same scenario.
+        parts: for each scenario stores in order, then store buffers if it has them; after a wrong
+            part there is no other.
     """
 
     image: str
     compiler: str
-    cpus: int
     parts: tuple[Part, ...]
 
     @property
@@ -283,7 +283,7 @@ class Bounds:
         preemptions: that bound: how often a CPU that could go on is interrupted.
     """
 
-    states: int = 300_000
+    states: int = 600_000
     seconds: float = 10.0
     fallback_states: int = 100_000
     fallback_seconds: float = 3.0

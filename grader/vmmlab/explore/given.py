@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from vmmlab.base.message import Text, msg
+from vmmlab.explore.context import RDI, RSI, Context
 from vmmlab.explore.cpumodel import CpuModel
-from vmmlab.explore.emulator import RDI, RSI, Context
 from vmmlab.explore.harness import Effect, Ghost, Read, Violation
 from vmmlab.explore.localstate import Action, LocalState, returning
 from vmmlab.explore.memory import Store
@@ -40,11 +40,13 @@ class GivenCode:
 
     name: ClassVar[str]
     title: ClassVar[Text]
+    cpus: ClassVar[int] = 3
+    buffers: ClassVar[bool] = True
 
     def __init__(self, model: CpuModel) -> None:
         self.model = model
         self.program: Program = model.program
-        self.aps = self.program.cpus - 1
+        self.aps = self.cpus - 1
         self._calls: dict[tuple[int, Ghost], Effect | None] = {}
 
     # --- what a scenario may leave as it is; see `Harness` -----------------------------------
@@ -55,6 +57,10 @@ class GivenCode:
 
     def initial_writes(self) -> Sequence[Store]:
         """See `Harness.initial_writes`: memory as in the image."""
+        return ()
+
+    def shared(self) -> Sequence[tuple[int, int]]:
+        """See `Harness.shared`: only the variables that the lab declares."""
         return ()
 
     def reads(self, local: LocalState, action: Action) -> tuple[int, int] | None:
@@ -153,6 +159,7 @@ class GivenCode:
             return self._acpi_pm_timer(local, ghost)
         if action.name == "usleep":
             ghost = self.sleeping(local, ghost)
+            return Effect(model.after(lid), ghost, note="usleep ()")
         value = self._returned_value(local, action.name)
         if value is None:
             return None
@@ -171,12 +178,11 @@ class GivenCode:
         program = self.program
         if name == "acpi_apic_id":
             number = local.context.regs[RDI] & 0xFFFF_FFFF
-            return program.apic_ids[number] if number < program.cpus else 0
+            return program.apic_ids[number] if number < self.cpus else 0
         return {
             "printf": 0,
             "vprintf": 0,
-            "usleep": 0,
-            "acpi_num_of_processors": program.cpus,
+            "acpi_num_of_processors": self.cpus,
             "apic_id": program.apic_ids[local.cpu],
             "ap_first_missing": _MISSING_APIC_ID,
         }.get(name)
@@ -200,6 +206,14 @@ class GivenCode:
             return Effect(self.model.end(local, "unsupported", what=what), ghost)
         return Effect(self.model.settle(returning(local._replace(context=context), 0)), ghost)
 
+    def _lost_patience(self, local: LocalState, ghost: Ghost) -> Effect:
+        """End a CPU that reports that others are late.
+
+        The model does not know time, so it cannot tell whether they may be that late.
+        """
+        what = msg("a panic of a CPU that has waited for many passes of a loop")
+        return Effect(self.model.end(local, "unsupported", what=what), ghost)
+
     @staticmethod
     def _zeroed(context: Context, variables: Sequence[tuple[int, int]]) -> Context | None:
         """Return the context with these variables set to 0, or None if one is not on its stack."""
@@ -216,6 +230,8 @@ class GivenCode:
         local = self.model.locals[lid]
         if action.name == "panic":
             text = self.program.string_at(local.context.regs[RDI]) or b""
+            if local.impatient:
+                return self._lost_patience(local, ghost)
             what = msg(
                 'CPU {cpu} panics: "{text}"', cpu=local.cpu, text=text.decode(errors="replace")
             )

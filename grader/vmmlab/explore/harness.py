@@ -58,10 +58,19 @@ GENERAL: Final = {
 
 
 class Harness(Protocol):
-    """One situation that is explored."""
+    """One situation that is explored.
+
+    Attributes:
+        name: in records.
+        title: the same for a reader.
+        cpus: number of CPUs, including the BSP.
+        buffers: it is searched with store buffers, too.
+    """
 
     name: ClassVar[str]
     title: ClassVar[Text]
+    cpus: ClassVar[int]
+    buffers: ClassVar[bool]
 
     def __init__(self, model: CpuModel) -> None: ...
 
@@ -70,6 +79,9 @@ class Harness(Protocol):
 
     def initial_writes(self) -> Sequence[Store]:
         """Return the stores that make the initial memory from the image."""
+
+    def shared(self) -> Sequence[tuple[int, int]]:
+        """Return address and size of memory that several CPUs use, as far as that is known."""
 
     def start(self, cpu: int) -> int:
         """Return the number of a CPU's first local state."""

@@ -72,6 +72,7 @@ class InstructionInfo:
         pushes: it stores below RSP.
         pops: it loads at RSP.
         sets_rsp: it changes RSP by more than a push, a pop or a constant.
+        immediates: its constant operands, without jump targets.
     """
 
     text: str
@@ -83,6 +84,7 @@ class InstructionInfo:
     pushes: bool = False
     pops: bool = False
     sets_rsp: bool = False
+    immediates: tuple[int, ...] = ()
 
 
 @lru_cache(maxsize=1)
@@ -119,6 +121,7 @@ def decode(code: bytes, address: int) -> InstructionInfo:
         pushes=name in _PUSHES,
         pops=name in _POPS,
         sets_rsp=_sets_rsp(name, one),
+        immediates=_immediates(name, one),
     )
 
 
@@ -138,6 +141,12 @@ def _kind(name: str, one: Any) -> InstructionKind:
         if op.type == x86.X86_OP_REG and not _general(one.reg_name(op.reg)):
             return "unsupported"
     return "plain"
+
+
+def _immediates(name: str, one: Any) -> tuple[int, ...]:
+    if name.startswith(("j", "call", "loop")):
+        return ()
+    return tuple(op.imm & (2**64 - 1) for op in one.operands if op.type == x86.X86_OP_IMM)
 
 
 _GENERAL: Final = re.compile(

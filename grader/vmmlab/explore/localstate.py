@@ -10,8 +10,7 @@ from collections.abc import Hashable
 from typing import Final, Literal, NamedTuple
 
 from vmmlab.base.message import Text
-from vmmlab.explore.emulator import GS_BASE, INDEX, RFLAGS, RIP, RSP, Context
-from vmmlab.explore.program import StackRegion
+from vmmlab.explore.context import GS_BASE, INDEX, RFLAGS, RIP, RSP, Context, StackRegion
 
 Phase = Literal["begin", "run", "between", "done", "halted", "endless", "unsupported",
                 "unfinished", "wrong"]  # fmt: skip
@@ -34,6 +33,7 @@ class LocalState(NamedTuple):
         allocs: sizes in bytes of the blocks that it got from alloc.
         stacks: base addresses of the blocks that it has had as stacks, in the order of the first
             time.
+        impatient: it has left a waiting loop because it had counted many passes.
         notes: what the harness remembers about it, in a form of its own.
         reason: kind and sentence of an end that is wrong or not supported.
     """
@@ -44,6 +44,7 @@ class LocalState(NamedTuple):
     pending: tuple[int, int, int] | None = None
     allocs: tuple[int, ...] = ()
     stacks: tuple[int, ...] = ()
+    impatient: bool = False
     notes: Hashable = None
     reason: tuple[str, Text] = ("", "")
 
@@ -66,7 +67,8 @@ class Action(NamedTuple):
         alone: always a move of its own, whether or not others use the memory.
         fence: waits until all earlier stores of this CPU are visible.
         name: of an event.
-        context: the CPU after "store", "commit" and the events "switch" and "fence".
+        context: the CPU after "store", "commit" and the events "switch", "fence"
+            and "usleep".
     """
 
     kind: ActionKind
@@ -132,6 +134,7 @@ def before_first_step(cpu: int, notes: Hashable = None) -> LocalState:
 
     Args:
         cpu: 0 is the BSP.
+        impatient: it has left a waiting loop because it had counted many passes.
         notes: what the harness remembers about it at first.
     """
     return LocalState(cpu, undefined_context(), "begin", notes=notes)

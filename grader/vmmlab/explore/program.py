@@ -7,16 +7,15 @@ the trampoline, stacks, and memory for `alloc`. This module knows nothing of wha
 from __future__ import annotations
 
 import bisect
-import io
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
+from vmmlab.explore.context import StackRegion
 from vmmlab.explore.instructions import LONGEST, InstructionInfo, decode
+from vmmlab.explore.loaded import Segment, read
 from vmmlab.explore.surroundings import Surroundings, Variable
 from vmmlab.images.layout import VMM_BASE
 
@@ -66,6 +65,8 @@ _RUN: Final = frozenset((
 ))  # fmt: skip
 # Bytes of the given code at a tracepoint that are executed.
 _TRACEPOINT_BYTES: Final = 16
+WORD: Final = 8
+"""Bytes of a word of a stack."""
 _ARBITRARY_BYTE: Final = 0xA5
 _LONGEST_STRING: Final = 200
 # Bytes of inlined code through which the line of the calling function is searched.
@@ -120,23 +121,7 @@ class ImageLike(Protocol):
         """Identifies the content."""
 
 
-class StackRegion(NamedTuple):
-    """A stack that a CPU is on.
-
-    Attributes:
-        block: identifies the memory: two CPUs with the same block share a stack.
-        base: lowest address of the memory.
-        low: lowest address that is followed.
-        top: RSP when the CPU came to the stack; memory above it belongs to no frame.
-    """
-
-    block: int
-    base: int
-    low: int
-    top: int
-
-
-TargetKind = Literal["shared", "rom", "fault", "unknown", "boot stack"]
+TargetKind = Literal["shared", "rom", "fault", "unknown", "stack"]
 
 
 class Target(NamedTuple):
@@ -155,20 +140,6 @@ class Target(NamedTuple):
     why: Text = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A loaded segment of the image."""
-
-    start: int
-    data: bytes
-    writable: bool
-
-    @property
-    def end(self) -> int:
-        """The first address after it."""
-        return self.start + len(self.data)
-
-
 class Program:
     """One image, with the addresses that the model needs.
 
@@ -176,11 +147,13 @@ class Program:
         image: with symbols; x86_64.
         cohort: the cohort that it was built for.
         declaration: what the lab declares.
+        exposed: addresses of the words of stacks that are followed as shared memory.
 
     Attributes:
         symbols: of the image.
-        cpus: number of CPUs, including the BSP.
+        cpus: number of CPUs that there is memory for, including the BSP.
         declaration: as given.
+        exposed: as given.
         apic_ids: the APIC id of each CPU.
         segments: the loaded segments of the image.
         trampoline: address of the copy of the trampoline, in the alias.
@@ -196,13 +169,20 @@ class Program:
         InfraError: the image cannot be read, or it lacks something that the given code has.
     """
 
-    def __init__(self, image: ImageLike, cohort: CohortLike, declaration: Surroundings) -> None:
+    def __init__(
+        self,
+        image: ImageLike,
+        cohort: CohortLike,
+        declaration: Surroundings,
+        exposed: frozenset[int] = frozenset(),
+    ) -> None:
         self.symbols = image.symbols
         self.declaration = declaration
+        self.exposed = exposed
         self.cpus = cpus = declaration.cpus
         # Not 0, 1, 2: an APIC id that is used as a number must be noticed.
         self.apic_ids = (0, *(3 * n + 2 for n in range(cpus - 1)))
-        self.segments, self._data = _read(image)
+        self.segments, self._data = read(image.elf)
         self._data_starts = [start for start, _, _ in self._data]
         self._pad = cohort.pcpu_pad
         addr = self.symbols.addr
@@ -308,16 +288,24 @@ class Program:
             if not segment.writable:
                 return Target("rom", address)
             if self.boot_low <= address < self.boot_top:
-                return Target("boot stack", address)
+                return Target("shared" if self.is_exposed(address, size) else "stack", address)
             return Target("shared", address)
         if address >= HEAP and address + size <= HEAP + self.cpus * ARENA:
             return Target("shared", address)
         if STACKS <= address < STACKS + self.cpus * SLOT:
             owner = (address - STACKS) // SLOT
-            return Target(
-                "unknown", address, why=msg("an access to the stack of CPU {cpu}", cpu=owner)
-            )
+            if self.is_exposed(address, size):
+                return Target("shared", address)
+            why = msg("an access to the stack of CPU {cpu}", cpu=owner)
+            return Target("stack", address, why=why)
         return Target("unknown", address)
+
+    def is_exposed(self, address: int, size: int) -> bool:
+        """Return whether memory on a stack is followed as shared memory, at least in part."""
+        if not self.exposed:
+            return False
+        first, last = address & -WORD, (address + size - 1) & -WORD
+        return first in self.exposed or last in self.exposed
 
     def stack_at(self, rsp: int, allocs: Mapping[int, int]) -> StackRegion | None:
         """Return the stack that RSP points into, or None.
@@ -406,6 +394,10 @@ class Program:
             if field is None:
                 return msg("byte {at} of CPU number {number}", at=at, number=number)
             return msg("{field} of CPU number {number}", field=field, number=number)
+        if STACKS <= address < STACKS + self.cpus * SLOT:
+            cpu, at = divmod(address - STACKS, SLOT)
+            stack = msg("the stack of CPU {cpu}", cpu=cpu) if cpu else msg("the BSP's stack")
+            return _offset(stack, at)
         name, start = self.data_symbol(address)
         return _offset(name, address - start)
 
@@ -446,36 +438,3 @@ def _offset(name: Text, offset: int) -> Text:
     if isinstance(name, str):
         return f"{name}+{offset}"
     return msg("{name}+{offset}", name=name, offset=offset)
-
-
-@lru_cache(maxsize=8)
-def _parse(path: Path) -> tuple[tuple[Segment, ...], list[tuple[int, int, str]]]:
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.sections import SymbolTableSection
-
-    file: Any = ELFFile(io.BytesIO(path.read_bytes()))
-    segments = []
-    for segment in file.iter_segments():
-        if segment["p_type"] == "PT_LOAD" and segment["p_memsz"]:
-            data = segment.data().ljust(segment["p_memsz"], b"\0")
-            segments.append(Segment(segment["p_vaddr"], data, bool(segment["p_flags"] & 2)))
-    data_symbols: dict[int, tuple[int, int, str]] = {}
-    for table in file.iter_sections():
-        if not isinstance(table, SymbolTableSection):
-            continue
-        for symbol in table.iter_symbols():
-            if symbol["st_info"]["type"] == "STT_OBJECT" and symbol.name:
-                start = symbol["st_value"]
-                data_symbols[start] = (start, symbol["st_size"], symbol.name)
-    return tuple(segments), sorted(data_symbols.values())
-
-
-def _read(image: ImageLike) -> tuple[tuple[Segment, ...], list[tuple[int, int, str]]]:
-    from elftools.common.exceptions import ELFError
-
-    try:
-        return _parse(image.elf)
-    except (OSError, ELFError) as error:
-        raise InfraError(
-            msg("The image cannot be read."), found=str(error), next_step=msg("Build it again.")
-        ) from error

@@ -29,7 +29,7 @@ from vmmlab.explore.exploration import (
     Verdict,
 )
 from vmmlab.explore.harness import Harness
-from vmmlab.explore.loops import LOOK_AHEAD
+from vmmlab.explore.ownership import StackExposed
 from vmmlab.explore.program import CohortLike, ImageLike, Program
 from vmmlab.explore.search import Search
 from vmmlab.explore.transitions import BUFFER_CAPACITY
@@ -63,15 +63,22 @@ def explore(
             msg("The explorer does not support {arch}.", arch=image.options.arch),
             expected=msg("an image for x86_64"),
         )
-    model = CpuModel(Program(image, cohort, declaration))
     pools = _Pools(bounds or Bounds())
     parts: list[Part] = []
-    for harness in declaration.harnesses(model, scenarios):
-        parts += _parts(model, harness, pools, sources or {})
+    model = CpuModel(Program(image, cohort, declaration))
+    for scenario in declaration.named(scenarios):
+        while True:
+            try:
+                parts += list(_parts(model, scenario(model), pools, sources or {}))
+            except StackExposed as found:
+                exposed = model.program.exposed | found.words
+                model = CpuModel(Program(image, cohort, declaration, exposed))
+            else:
+                break
+        if parts[-1].verdict == "wrong":
+            break
     options = image.options
-    return Exploration(
-        image.key, f"{options.compiler} {options.opt}", declaration.cpus, tuple(parts)
-    )
+    return Exploration(image.key, f"{options.compiler} {options.opt}", tuple(parts))
 
 
 def _parts(
@@ -79,10 +86,19 @@ def _parts(
 ) -> Iterator[Part]:
     """Yield the parts of one harness: stores in order, then store buffers unless that is wrong."""
     reported = set(model.counting)
+    if not harness.buffers:
+        in_order = _PartSearch(model, harness, "in order", sources)
+        in_order.exhaust(pools)
+        yield in_order.part(pools, reported)
+        return
     buffered = _PartSearch(model, harness, "store buffers", sources)
     buffered.exhaust(pools, explain=False)
     if buffered.proves_all:
-        yield Part(harness.name, harness.title, "in order", "correct", 0, 0, included=True)
+        yield Part(
+            *(harness.name, harness.title, harness.cpus, "in order", "correct"),
+            *(0, 0),
+            included=True,
+        )
         yield buffered.part(pools, reported)
         return
     in_order = _PartSearch(model, harness, "in order", sources)
@@ -132,6 +148,7 @@ class _Pools:
     def __init__(self, bounds: Bounds) -> None:
         self.preemptions = bounds.preemptions
         self.exhaustive = _Pool(bounds.states, bounds.seconds, 3 / 4)
+        self.buffered = _Pool(bounds.states // 4, bounds.seconds / 3, 3 / 4)
         self.fallback = _Pool(bounds.fallback_states, bounds.fallback_seconds, 1 / 2)
 
 
@@ -160,7 +177,8 @@ class _PartSearch:
             explain: False: it is enough to find out whether `proves_all` holds.
         """
         began = time.thread_time()
-        self._found = pools.exhaustive.run(self._search, explain=explain)
+        pool = pools.buffered if self._memory == "store buffers" else pools.exhaustive
+        self._found = pool.run(self._search, explain=explain)
         self.seconds += time.thread_time() - began
 
     @property
@@ -187,32 +205,39 @@ class _PartSearch:
         search, found = self._search, self._found
         states, transitions = found.states, found.transitions
         bounds: list[Text] = []
-        if self._memory == "store buffers" and search.transitions.buffer_filled:
-            bounds.append(msg("at most {count} pending stores per CPU", count=BUFFER_CAPACITY))
         if found.uncertain:
             bounds.append(msg("unknown: whether a counting loop ends"))
         if not found.complete and found.violation is None:
-            most = pools.preemptions
-            found = pools.fallback.run(search, preemptions=most)
-            states, transitions = states + found.states, transitions + found.transitions
-            bounds.append(msg("no error up to {count} preemptions", count=most))
-            if not found.complete:
-                bounds.append(msg("not even these completely"))
+            if self._memory == "store buffers":
+                bounds.append(msg("only the shortest orders with store buffers"))
+            else:
+                most = pools.preemptions
+                found = pools.fallback.run(search, preemptions=most)
+                states, transitions = states + found.states, transitions + found.transitions
+                bounds.append(msg("no error up to {count} preemptions", count=most))
+                if not found.complete:
+                    bounds.append(msg("not even these completely"))
             bounds.append(msg("not judged: waiting forever"))
         bound: Text = listed(bounds) if bounds else ""
         return Part(
             scenario=search.harness.name,
             title=search.harness.title,
+            cpus=search.harness.cpus,
             memory=self._memory,
             verdict=_verdict(self._model, found, bound),
             states=states,
             transitions=transitions,
             bound="" if found.violation else bound,
-            assumptions=_assumptions(self._model, reported),
+            assumptions=tuple(self._assumptions(reported)),
             limits=_limits(self._model, self._builder, found),
             counterexample=self._builder.build(found) if found.violation else None,
             seconds=self.seconds + time.thread_time() - began,
         )
+
+    def _assumptions(self, reported: Set[int]) -> Iterator[Text]:
+        yield from _assumptions(self._model, reported)
+        if self._memory == "store buffers" and self._search.transitions.buffer_filled:
+            yield msg("at most {count} pending stores per CPU", count=BUFFER_CAPACITY)
 
 
 def _verdict(model: CpuModel, found: SearchResult, bound: Text) -> Verdict:
@@ -255,10 +280,8 @@ def _assumptions(model: CpuModel, reported: Set[int]) -> tuple[Text, ...]:
         else:
             told.append(
                 msg(
-                    "the waiting loop at {place} counts: for {passes} iterations that "
-                    "changes nothing",
+                    "the waiting loop at {place} counts, and no end of it was found",
                     place=place,
-                    passes=LOOK_AHEAD,
                 )
             )
     return tuple(dict.fromkeys(told))

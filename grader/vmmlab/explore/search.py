@@ -22,7 +22,9 @@ from vmmlab.explore.harness import Harness
 from vmmlab.explore.sharing import SharingGrew
 from vmmlab.explore.transitions import Transitions
 
-# With store buffers, a search of this many states without preemptions first learns what is shared.
+# With store buffers, or with more CPUs than this, a search of some states without preemptions first
+# learns what is shared.
+_FEW_CPUS: Final = 3
 _WARM_UP_STATES: Final = 2000
 # One run of the emulator may end this much after the deadline; a series of runs may not.
 _GRACE_S: Final = 0.5
@@ -66,7 +68,7 @@ class Search:
         deadline = time.thread_time() + seconds
         self._emulator.deadline = deadline + _GRACE_S
         try:
-            if self._buffers and preemptions is None:
+            if preemptions is None and (self._buffers or self.harness.cpus > _FEW_CPUS):
                 self._warm_up(deadline)
             while True:
                 search = self._begin(max_states, deadline, preemptions, explain=explain)

@@ -6,6 +6,7 @@ merged steps that must stay separate, so it must be restarted when the set grows
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from vmmlab.explore.program import Program
@@ -23,15 +24,17 @@ class SharedBytes:
 
     Args:
         program: its declared variables are shared from the start.
+        cpus: number of CPUs.
+        more: address and size of other memory that is shared from the start.
 
     Attributes:
         addresses: every byte that several CPUs use and at least one of them writes.
     """
 
-    def __init__(self, program: Program) -> None:
-        self._cpus = program.cpus
+    def __init__(self, program: Program, cpus: int, more: Iterable[tuple[int, int]] = ()) -> None:
+        self._cpus = cpus
         self.addresses: set[int] = set()
-        for start, size in program.variables.values():
+        for start, size in (*program.variables.values(), *more):
             self.addresses.update(range(start, start + size))
         # For each byte one bit per CPU that uses it, and one more if any CPU writes it.
         self._users: dict[int, int] = {}

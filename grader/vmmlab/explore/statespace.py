@@ -42,7 +42,7 @@ class StateSpace:
 
     def __init__(self, transitions: Transitions) -> None:
         self.transitions = transitions
-        self.cpus = transitions.model.program.cpus
+        self.cpus = transitions.harness.cpus
         self.packing = Packing(self.cpus)
         self.states: list[int] = []
         self.index: dict[int, int] = {}

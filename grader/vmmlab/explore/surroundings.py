@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from vmmlab.base.message import Message
-
-CPUS: Final = 3
-"""Number of CPUs in the model unless a lab says otherwise: the BSP, and two APs that compete."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +32,10 @@ class Variable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class Surroundings(ABC):
     """Variables, given functions and requirements.
 
     Args:
-        cpus: number of CPUs, including the BSP.
         variables: those that are shown, and shared from the start.
         expected: the requirement that each kind of violation of the scenarios breaks.
         stubs: functions that the scenarios replace, beside those that `given` knows.
@@ -48,9 +44,13 @@ class Surroundings:
             there.
     """
 
-    cpus: int = CPUS
     variables: Sequence[Variable] = ()
     expected: Mapping[str, Message] = field(default_factory=dict)
     stubs: frozenset[str] = frozenset()
     runs: frozenset[str] = frozenset()
     tracepoints: frozenset[str] = frozenset()
+
+    @property
+    @abstractmethod
+    def cpus(self) -> int:
+        """The largest number of CPUs of a scenario, including the BSP."""

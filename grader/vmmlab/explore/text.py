@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from vmmlab.base.message import Message, label, msg
+from vmmlab.base.message import Message, Text, label, msg
 from vmmlab.base.text import cells, clean
 from vmmlab.explore.exploration import (
     Counterexample,
@@ -161,19 +161,25 @@ def _row(step: ScheduleStep, say: Reader) -> tuple[str, ...]:
 
 def _what(step: ScheduleStep, say: Reader) -> str:
     """Return what a step does: the action, its target and value, then details after commas."""
-    details = [say(one) for one in step.details]
+    return say.label(", ").join([say(access(step)), *map(say, step.details)])
+
+
+def access(step: ScheduleStep) -> Text:
+    """Return the action of a step with its target and the values, as a text."""
     if not step.target:
-        return say.label(", ").join([say(step.action), *details])
+        return step.action
+    action = _action(step)
     if step.read is not None and step.written is not None:
-        values = f": {number_text(step.read)} -> {number_text(step.written)}"
-    else:
-        value = step.read if step.written is None else step.written
-        values = "" if value is None else f" = {number_text(value)}"
-    return say.label(", ").join([_access(step, say) + values, *details])
+        before, after = number_text(step.read), number_text(step.written)
+        return msg("{action}: {before} -> {after}", action=action, before=before, after=after)
+    value = step.read if step.written is None else step.written
+    if value is None:
+        return action
+    return msg("{action} = {value}", action=action, value=number_text(value))
 
 
-def _access(step: ScheduleStep, say: Reader) -> str:
-    """Return an action with its target, as the language has it."""
+def _action(step: ScheduleStep) -> Text:
+    """Return an action with its target."""
     target = step.target
     known = {
         "reads": msg("reads {target}", target=target),
@@ -185,7 +191,7 @@ def _access(step: ScheduleStep, say: Reader) -> str:
             "its store becomes visible to the other CPUs: {target}", target=target
         ),
     }.get(str(step.action))
-    return say(known) if known else f"{say(step.action)} {say(target)}"
+    return known or msg("{action} {target}", action=step.action, target=target)
 
 
 def _left(text: str, wide: int) -> str:

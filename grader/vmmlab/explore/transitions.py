@@ -18,6 +18,7 @@ from vmmlab.explore.cpumodel import CpuModel
 from vmmlab.explore.harness import Ghost, Harness, Violation
 from vmmlab.explore.localstate import Action
 from vmmlab.explore.memory import SharedMemory
+from vmmlab.explore.ownership import expose
 from vmmlab.explore.sharing import SharedBytes
 from vmmlab.explore.states import Buffer, State, StateNumbers
 
@@ -112,7 +113,7 @@ class Transitions:
         self.harness = harness
         self.memory = SharedMemory(model.program.initial, harness.initial_writes())
         self.numbers = StateNumbers(model.locals)
-        self.sharing = SharedBytes(model.program)
+        self.sharing = SharedBytes(model.program, harness.cpus, harness.shared())
         self.buffer_filled = False
         self._buffers = buffers
         self._moves: dict[tuple[int, int], tuple[Move, ...]] = {}
@@ -120,7 +121,7 @@ class Transitions:
 
     def start(self) -> State:
         """Return the initial state."""
-        cpus = range(self.model.program.cpus)
+        cpus = range(self.harness.cpus)
         processes = [self.numbers.of_process(self.harness.start(cpu), ()) for cpu in cpus]
         return (*processes, self.numbers.of_world(0, self.harness.initial_ghost()))
 
@@ -273,9 +274,12 @@ class Transitions:
         violation = self.harness.forbidden(local, action, point.ghost)
         if violation is not None:
             return model.end(local, "wrong", *violation)
-        # Stacks are followed as private memory, so they cannot carry data between CPUs.
+        # Stacks are followed as private memory, except for the words that carry data.
         for owner, low, top in model.stacks.values():
             if owner != local.cpu and low <= action.address < top:
+                if model.program.is_exposed(action.address, action.size):
+                    continue
+                expose(model.program, action.address, action.size)
                 what = msg("an access to the stack of CPU {cpu}", cpu=owner)
                 return model.end(local, "unsupported", what=what)
         return None

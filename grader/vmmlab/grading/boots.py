@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
@@ -23,6 +23,7 @@ from vmmlab.base.text import clean_line
 from vmmlab.checks import Scenario
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
+from vmmlab.explore import Bounds, Exploration, isolated
 from vmmlab.grading import inputs
 from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.host.sandbox import Sandbox
@@ -39,6 +40,8 @@ from vmmlab.observe.observation import Observation
 from vmmlab.observe.session import Session
 from vmmlab.observe.view import Inputs
 from vmmlab.probes import make_probe
+
+_BOUNDS: Final = Bounds(seconds=6.0, fallback_seconds=1.0)
 
 BUILD_PARAMS = ("opt", "compiler", "delays")
 
@@ -217,6 +220,7 @@ class LabRunner:
         self._times = {"build": 0.0, "boots": 0.0}
         self._clock = GradeClock()
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+        self._search_pool = concurrent.futures.ThreadPoolExecutor(max_workers=1)
         self._versions = self._pool.submit(tool_versions)
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(os.cpu_count() or 1)
@@ -254,6 +258,27 @@ class LabRunner:
             }
             raise
 
+    def explore(self, folder: Path) -> concurrent.futures.Future[Exploration]:
+        """Begin the search for wrong orders; see `ExploringRunner`."""
+        image = self._image(Scenario("first"))
+        return self._search_pool.submit(self._explore, folder, image)
+
+    def _explore(self, folder: Path, image: concurrent.futures.Future[Image]) -> Exploration:
+        request = self._request
+        built = image.result()
+        began = time.monotonic()
+        found = isolated.explore(
+            built,
+            request.cohort_of(Scenario("first")),
+            self._sandbox,
+            request.lab,
+            folder,
+            sources=request.files,
+            bounds=_BOUNDS,
+        )
+        self._times["orders"] = time.monotonic() - began
+        return found
+
     def facts(self) -> RunFacts:
         """Return warnings, versions and times, as far as anything has run."""
         versions = self._versions.result()
@@ -282,6 +307,7 @@ class LabRunner:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._search_pool.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._builder.close()
 

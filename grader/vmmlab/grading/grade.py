@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -192,7 +192,7 @@ class Grading:
             hidden_judged=selection.hidden_judged,
             partial=run.partial or len(results) < len(run.checks),
             build_failed=observations.build_failed,
-            facts=observations.facts,
+            facts=self._facts(),
             notes=tuple(observations.notes),
             duration_s=observations.duration_s,
             disagreements=disagreements(observations.seen),
@@ -201,6 +201,10 @@ class Grading:
                 for name, spec in selection.lab.later_of(self.request.arch).items()
             },
         )
+
+    def _facts(self) -> RunFacts:
+        facts, reason = self.observations.facts, self.run.orders.review
+        return replace(facts, review=(*facts.review, reason)) if reason else facts
 
     def _check(self, result: CheckResult) -> CheckGrade:
         spec = self.selection.specs[result.check.id]

@@ -12,6 +12,7 @@ from fractions import Fraction
 from vmmlab.base.errors import VmmlabError
 from vmmlab.checks.declaring import Check, validate
 from vmmlab.course.labpackage import LabPackage
+from vmmlab.grading.exploring import Orders
 from vmmlab.grading.observations import Observations
 from vmmlab.grading.results import CheckResult
 from vmmlab.grading.selection import Selection
@@ -27,6 +28,7 @@ class LabRun:
 
     Attributes:
         package: loads its test files.
+        orders: the search for wrong orders of its steps.
         checks: those of the declared checks that belong to it.
         selected: those of them that pytest runs.
         partial: whether pytest leaves some of them out.
@@ -45,6 +47,7 @@ class LabRun:
         self.lab = selection.lab.name
         self.files = selection.files
         self.package = LabPackage(self.lab, selection.tests_dir)
+        self.orders = Orders(self.lab, selection.tests_dir, self.package)
         self.checks: tuple[Check, ...] = ()
         self.selected: tuple[Check, ...] = ()
         self.partial = False
@@ -79,7 +82,8 @@ class LabRun:
             return
         self._begun = True
         try:
-            self.observations.start()
+            runner = self.observations.start()
+            self.orders.start(runner, [check.id for check in self.selected])
             self.observations.prepare([one for check in self.selected for one in check.scenarios])
             self._meanwhile()
         except VmmlabError as error:

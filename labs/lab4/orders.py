@@ -1,0 +1,67 @@
+"""Which check of lab 4 fails when `vmmlab explore` finds an order of steps that goes wrong."""
+
+from vmmlab.checks.orders import WrongOrder, judges_orders
+
+LOCK = "lab4.lock.exclusive"
+RELEASED = "lab4.lock.released"
+STACK = "lab4.stack.own"
+PRIVATE = "lab4.stack.private"
+UNIQUE = "lab4.number.unique"
+ALONE = "lab4.number.alone"
+LATE = "lab4.wait.late"
+GOES_ON = "lab4.wait.goes_on"
+HOLDS = "lab4.barrier.holds"
+REUSABLE = "lab4.barrier.reusable"
+
+REGISTRATION = {
+    "stack-shared": (STACK, "stack-shared-in-some-order"),
+    "stackaddr-wrong": (PRIVATE, "stackaddr-wrong-in-some-order"),
+    "number-twice": (ALONE, "number-twice-in-some-order"),
+    "number-wrong": (ALONE, "number-twice-in-some-order"),
+    "count-wrong": (ALONE, "number-twice-in-some-order"),
+    "trampoline-gone": (RELEASED, "lock-used-too-late-in-some-order"),
+    "bsp-went-on": (LATE, "bsp-goes-on-in-some-order"),
+    "bsp-gave-up": (GOES_ON, "bsp-gives-up-in-some-order"),
+}
+BARRIER = {
+    "barrier-passed-early": (HOLDS, "barrier-passed-in-some-order"),
+    "never-completes": (REUSABLE, "barrier-stuck-in-some-order"),
+}
+
+
+@judges_orders(LOCK, RELEASED, STACK, PRIVATE, ALONE, LATE, GOES_ON, HOLDS, REUSABLE)
+def judge(scenario, found):
+    """Return the check that contains the mistake; None if no step of this lab does."""
+    if "barrier" in scenario:
+        check, cause = BARRIER.get(found.kind, (HOLDS, "barrier-breaks-in-some-order"))
+    elif found.kind == "boot-stack-shared":
+        check, cause = boot_stack(found)
+    elif found.kind == "never-completes":
+        check, cause = stuck(found)
+    else:
+        check, cause = REGISTRATION.get(found.kind, (LOCK, "registration-breaks-in-some-order"))
+    return WrongOrder(check, cause)
+
+
+def boot_stack(found):
+    """Two APs on the boot stack: one has unlocked too early, or the lock lets both in."""
+    inside = [one for one in found.steps if one.holds.get("boot stack") is not None]
+    first = inside[0].holds["boot stack"] if inside else None
+    unlocked = any(
+        "*apinitlock" in str(step.target) and step.written == 0 and step.cpu == first
+        for step in inside[:-1]
+    )
+    if unlocked:
+        return RELEASED, "lock-released-in-some-order"
+    return LOCK, "boot-stack-shared-in-some-order"
+
+
+def stuck(found):
+    """A CPU that waits for ever: which lock, or which wait, it stands in."""
+    waiting = [one for one in found.cpus if "again and again" in str(one.doing)]
+    functions = {one.function.split("+")[0] for one in waiting}
+    if functions <= {"ap_wait"} and functions:
+        return GOES_ON, "bsp-stuck-in-some-order"
+    if any("*apinitlock" in str(one.doing) for one in waiting):
+        return RELEASED, "lock-stuck-in-some-order"
+    return ALONE, "registration-stuck-in-some-order"
