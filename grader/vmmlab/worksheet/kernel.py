@@ -10,24 +10,29 @@ from __future__ import annotations
 
 import json
 import queue
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.base.messagedata import from_json, to_json
+from vmmlab.base.scratch import scratch_folder
 from vmmlab.host import toolroots
+from vmmlab.host.processes import end_tree
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.running import kill_tree
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
+from vmmlab.worksheet.guard import Guard
 
 MOST_TEXT: Final = 100_000
 """The most characters of output that are kept of one cell."""
@@ -39,7 +44,13 @@ _LONG_FOLDER: Final = 70
 _START_S: Final = 60.0
 _GRACE_S: Final = 3.0
 """How long an interrupted cell may take to end."""
-_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+_MESSAGES_WAITING: Final = 8
+"""How many messages of a socket may wait in this process; more wait in the kernel, or are lost."""
+_CELL_BYTES: Final = 16 * 1024 * 1024
+_CELL_MESSAGES: Final = 20_000
+_SILENT: Final = 4
+"""After so many polls without a message a cell has ended whose answer has come."""
 _POLL_S: Final = 0.25
 
 
@@ -56,6 +67,34 @@ class Done:
     outputs: list[dict[str, Any]] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     ended: Text = ""
+
+
+class Budget:
+    """What a kernel may send about one cell.
+
+    Attributes:
+        spent: why it is over; "" if it is not.
+        silent: how often nothing has come since the last message.
+    """
+
+    def __init__(self) -> None:
+        self.spent: Text = ""
+        self.silent = 0
+        self._bytes = self._messages = 0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has come for a while."""
+        return self.silent > _SILENT
+
+    def take(self, size: int) -> None:
+        """Count a message of `size` bytes."""
+        self._bytes += size
+        self._messages += 1
+        if self._bytes > _CELL_BYTES:
+            self.spent = msg("stopped after {mib} MiB of output", mib=_CELL_BYTES >> 20)
+        elif self._messages > _CELL_MESSAGES:
+            self.spent = msg("stopped after {count} messages", count=_CELL_MESSAGES)
 
 
 class Kernel:
@@ -80,10 +119,13 @@ class Kernel:
     ) -> None:
         self._rest = (say or Reader())(msg("… (the rest is left out)"))
         # A socket's name has at most 107 bytes (unix(7)).
-        place = "/tmp" if len(tempfile.gettempdir()) > _LONG_FOLDER else None
-        self._folder = Path(tempfile.mkdtemp(prefix="vmmlab-kernel-", dir=place))
+        place = Path("/tmp") if len(tempfile.gettempdir()) > _LONG_FOLDER else None
+        self._stack = ExitStack()
+        self._folder = self._stack.enter_context(scratch_folder("kernel", place))
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
         self._client: Any = None
+        self._answers: dict[Any, dict[str, Any]] = {}
         try:
             self._start(box, environment, limits)
         except BaseException:
@@ -137,13 +179,15 @@ class Kernel:
 
     def close(self) -> None:
         """End the kernel with all processes that it has started, and remove its folder."""
+        if self._guard is not None:
+            self._guard.close()
         if self._process is not None:
             kill_tree(self._process)
         if self._client is not None:
             self._client.stop_channels()
             self._client.context.destroy(linger=0)
-        self._process = self._client = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._process = self._client = self._guard = None
+        self._stack.close()
 
     def _start(self, box: Sandbox, environment: Mapping[str, str], limits: ResourceLimits) -> None:
         # Imported here because making worksheets does not need it.
@@ -171,8 +215,10 @@ class Kernel:
             start_new_session=True,
             cwd=self._folder,
         )
+        self._guard = Guard(self._process.pid, partial(end_tree, self._process.pid))
         context = zmq.Context()
         context.setsockopt(zmq.MAXMSGSIZE, _MESSAGE_BYTES)
+        context.setsockopt(zmq.RCVHWM, _MESSAGES_WAITING)
         self._client = BlockingKernelClient(context=context)
         self._client.load_connection_file(file)
         self._client.start_channels(stdin=False, hb=False)
@@ -195,12 +241,15 @@ class Kernel:
         """Gather the results of one request; return why it was stopped, "" if it was not."""
         end = time.monotonic() + timeout_s
         kept = 0
+        budget = Budget()
         while True:
             left = end - time.monotonic()
             if left <= 0:
                 return msg("stopped after {timeout_s:.0f} s", timeout_s=timeout_s)
             try:
-                heard = self._client.get_iopub_msg(timeout=min(left, _POLL_S))
+                heard = self._heard(min(left, _POLL_S), budget)
+                if budget.spent:
+                    return budget.spent
                 if heard["parent_header"].get("msg_id") != message:
                     continue
                 kind, content = heard["msg_type"], heard["content"]
@@ -210,14 +259,47 @@ class Kernel:
                     outputs.clear()
                 one = _output(kind, content, MOST_TEXT - kept, self._rest)
             except queue.Empty:
+                if self._replied(message) and budget.quiet:
+                    return ""  # the last message was lost among many
                 if not self.alive:
-                    return msg("the kernel has ended")
+                    return (self._guard and self._guard.reason) or msg("the kernel has ended")
                 continue
             except Exception:  # whatever a kernel can send instead of a message
                 return msg("the kernel has sent something that is not a message")
             if one is not None and kept < MOST_TEXT:
                 kept += len(str(one))
                 _add(outputs, one)
+
+    def _replied(self, message: str) -> bool:
+        """Return whether the kernel has answered a request; the answer stays for `_reply`."""
+        with suppress(Exception):
+            while message not in self._answers:
+                heard = self._client.get_shell_msg(timeout=0)
+                content = heard["content"]
+                self._answers = {
+                    heard["parent_header"].get("msg_id"): content
+                    if isinstance(content, dict)
+                    else {}
+                }
+        return message in self._answers
+
+    def _heard(self, timeout_s: float, budget: Budget) -> dict[str, Any]:
+        """Return the next message of the kernel about its output.
+
+        Raises:
+            queue.Empty: there is none in time.
+            Exception: it is malformed.
+        """
+        channel = self._client.iopub_channel
+        if not channel.socket.poll(int(timeout_s * 1000)):
+            budget.silent += 1
+            raise queue.Empty
+        budget.silent = 0
+        parts = channel.socket.recv_multipart()
+        budget.take(sum(map(len, parts)))
+        _, parts = channel.session.feed_identities(parts)
+        heard: dict[str, Any] = channel.session.deserialize(parts)
+        return heard
 
     def _interrupt(self, message: str) -> None:
         """Interrupt the running cell; end the kernel if that has no effect."""
@@ -230,16 +312,10 @@ class Kernel:
 
     def _reply(self, message: str, timeout_s: float) -> dict[str, Any]:
         end = time.monotonic() + timeout_s
-        while (left := end - time.monotonic()) > 0 and self.alive:
-            try:
-                heard = self._client.get_shell_msg(timeout=min(left, _POLL_S))
-                if heard["parent_header"].get("msg_id") == message:
-                    content = heard["content"]
-                    return content if isinstance(content, dict) else {}
-            except queue.Empty:
-                continue
-            except Exception:
-                break
+        while time.monotonic() < end and self.alive:
+            if self._replied(message):
+                return self._answers[message]
+            self._client.shell_channel.socket.poll(int(_POLL_S * 1000))
         return {}
 
 
@@ -247,6 +323,9 @@ def shown() -> list[Path]:
     """Return what must be readable inside: this Python, its packages, and vmmlab itself."""
     python = Path(sys.executable)
     found = [*toolroots.roots(python), Path(sys.prefix), Path(sys.base_prefix), _PACKAGE]
+    kernel = find_spec("ipykernel")
+    if kernel is not None and kernel.origin:  # perhaps of another environment
+        found.append(Path(kernel.origin).parents[1])
     return [
         path
         for path in dict.fromkeys(found)
@@ -279,7 +358,7 @@ def _output(kind: str, content: Mapping[str, Any], room: int, rest: str) -> dict
         return one
     if kind == "error":
         return error(
-            text(content["ename"]),
+            _not_ours(text(content["ename"])),
             text(content["evalue"]),
             [text(line) for line in content["traceback"][:100]],
         )
@@ -305,6 +384,11 @@ def why_stopped(output: Mapping[str, Any]) -> Text:
         return from_json(json.loads(value))
     except ValueError:  # an exception of the student's own that is called so
         return value
+
+
+def _not_ours(name: str) -> str:
+    """Return the name of a notebook's own error, which must not look like one of this module."""
+    return f"{name} (of the notebook)" if name.strip().lower() == STOPPED.lower() else name
 
 
 def error(name: str, value: str, traceback: list[str]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def grade_in_two_kernels(
     """
     answers, stops = _students_part(nb, sources, new_kernel, timing, say)
     with _Tests(new_kernel, timing, say) as tests:
-        for cell in _code_cells(nb):
+        for cell in code_cells(nb):
             source = sources.get(_id(cell))
             if source is not None and source.role == "given":
                 tests.prepare(_id(cell), source.text)
@@ -119,7 +119,7 @@ def _students_part(
     stops: list[Text] = []
     end = time.monotonic() + timing.notebook_s
     with new_kernel() as kernel:
-        for number, cell in enumerate(_code_cells(nb), start=1):
+        for number, cell in enumerate(code_cells(nb), start=1):
             source: ReleasedCell | None = sources.get(_id(cell))
             cell.execution_count = number
             left = min(timing.cell_s, end - time.monotonic())
@@ -190,7 +190,8 @@ class _Tests:
             )
 
 
-def _code_cells(nb: Any) -> list[Any]:
+def code_cells(nb: Any) -> list[Any]:
+    """Return the cells of a notebook that are run."""
     return [cell for cell in nb.cells if cell.cell_type == "code" and cell.source.strip()]
 
 

@@ -26,7 +26,8 @@ from vmmlab.base.text import clean, clean_line
 from vmmlab.classroom.gradebook.folder import initialize, is_course_folder
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
-from vmmlab.worksheet.autograde import ExecuteApart, refuse_links
+from vmmlab.worksheet.autograde import ExecuteApart
+from vmmlab.worksheet.intake import check_folder
 from vmmlab.worksheet.kernel import shown, why_stopped
 
 _ENGLISH: Final = Reader()
@@ -142,7 +143,7 @@ class _Recording(Autograde):  # type: ignore[misc]
         self.tell(student_id)
         try:
             # nbgrader copies what it finds: a link to /dev/zero would never end
-            refuse_links(Path(self._format_source(assignment_id, student_id)))
+            check_folder(Path(self._format_source(assignment_id, student_id)))
             super().init_assignment(assignment_id, student_id)
         except Exception as error:
             self.seen[student_id] = error
