@@ -183,7 +183,7 @@ def _stopped(cells: list[Any], why: Text, say: Reader) -> list[Text]:
     from nbformat import from_dict
 
     make: Any = from_dict
-    told = say(msg("This cell was not run to its end: {why}", why=why))
+    told = say(msg("This cell did not run to its end: {why}", why=why))
     for number, cell in enumerate(cells, start=1):
         cell.execution_count = number
         cell.outputs = [make(stopped(why, told))]
