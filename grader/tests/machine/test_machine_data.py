@@ -81,7 +81,8 @@ def line(**options: object) -> str:
 
 def test_command_line() -> None:
     text = line()
-    assert text.startswith("/q -accel tcg,thread=multi -M q35,sata=off,smbus=off -nodefaults")
+    assert text.startswith("/q -accel tcg,thread=multi,tb-size=128 -M q35,sata=off,smbus=off ")
+    assert "-nodefaults" in text
     assert "-smp 4 " in text
     assert "acpi" not in text
     assert "-M q35,sata=off,smbus=off,acpi=off " in line(acpi=False)

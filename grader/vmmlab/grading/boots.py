@@ -26,6 +26,7 @@ from vmmlab.course.model import Course
 from vmmlab.explore import Bounds, Exploration, isolated
 from vmmlab.grading import inputs
 from vmmlab.grading.request import RunFacts, RunRequest
+from vmmlab.host import cgroup
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import tool_versions
 from vmmlab.images.builder import Builder
@@ -209,7 +210,9 @@ class LabRunner:
 
     def __init__(self, request: RunRequest, patch: ObjectPatch | None = None) -> None:
         self._request = request
-        self._sandbox = Sandbox.choose(require=request.sandbox_required)
+        self._group = cgroup.make()
+        sandbox = Sandbox.choose(require=request.sandbox_required)
+        self._sandbox = sandbox.within(self._group)
         self._builder = make_builder(
             request.course, self._sandbox, request.prebuilt, request.cohort
         ).patched(patch)
@@ -292,7 +295,11 @@ class LabRunner:
             )
         return RunFacts(
             warnings=tuple(self._warnings),
-            versions={"qemu": ".".join(map(str, versions.qemu)), "qemu.qmp": versions.qmp},
+            versions={
+                "qemu": ".".join(map(str, versions.qemu)),
+                "qemu.qmp": versions.qmp,
+                "sandbox": self._sandbox.level,
+            },
             times=dict(self._times),
             notes=notes,
         )
@@ -310,6 +317,8 @@ class LabRunner:
         self._search_pool.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._builder.close()
+        if self._group is not None:
+            self._group.close()
 
     async def _end_boots(self) -> None:
         """Cancel the boots and wait until each has ended its machine.

@@ -28,6 +28,7 @@ from typing import IO, Literal
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.host import bubblewrap, container
+from vmmlab.host.cgroup import Group
 from vmmlab.host.rlimits import MIB, ResourceLimits
 from vmmlab.host.running import Running
 
@@ -69,6 +70,7 @@ class Sandbox:
             that is bound for reading (an installed kit's reference solutions). /usr/local is
             always hidden unless bound explicitly.
         running: what `run` has started and not ended; `stop` ends it.
+        group: the control group that everything runs in, None for none.
     """
 
     kind: Kind
@@ -76,6 +78,7 @@ class Sandbox:
     bwrap: str = ""
     hidden: tuple[Path, ...] = ()
     running: Running = field(default_factory=Running, compare=False, repr=False)
+    group: Group | None = None
 
     @classmethod
     def choose(cls, require: bool) -> Sandbox:
@@ -121,6 +124,15 @@ class Sandbox:
         """Return the same sandbox with `paths` invisible inside."""
         return replace(self, hidden=(*self.hidden, *paths))
 
+    def within(self, group: Group | None) -> Sandbox:
+        """Return the same sandbox, in a control group."""
+        return replace(self, group=group)
+
+    @property
+    def level(self) -> str:
+        """What limits a submission, in short: for example "bwrap+cgroup"."""
+        return f"{self.kind}+{'rlimits' if self.group is None else 'cgroup'}"
+
     def wrap(
         self,
         argv: Sequence[str],
@@ -165,9 +177,11 @@ class Sandbox:
                     ),
                 )
         limited = [*(limits.prefix() if limits else ()), *argv]
+        entered = self.group.enter() if self.group else []
         if self.kind == "none":
-            return [*_plain_prefix(env, cwd), *limited]
-        return [*self._bwrap_prefix(ro, rw, cwd, devices, env, names or {}, data or {}), *limited]
+            return [*entered, *_plain_prefix(env, cwd), *limited]
+        inside = self._bwrap_prefix(ro, rw, cwd, devices, env, names or {}, data or {})
+        return [*entered, *inside, *limited]
 
     def stop(self) -> None:
         """End all that `run` has started, also in other threads, and start nothing more."""
@@ -272,13 +286,13 @@ class Sandbox:
         args = [self.bwrap, *bubblewrap.profile()]
         for hidden in self.hidden:
             if hidden.is_relative_to("/usr") and hidden.is_dir():
-                args += ["--tmpfs", str(hidden)]
+                args += bubblewrap.empty(hidden)
         for path in ro:
             inside = names.get(path, path)
             args += ["--ro-bind", str(path), str(inside)]
             for hidden in self.hidden:
                 if path in hidden.parents and hidden.is_dir():
-                    args += ["--tmpfs", str(inside / hidden.relative_to(path))]
+                    args += bubblewrap.empty(inside / hidden.relative_to(path))
         for path in rw:
             args += ["--bind", str(path), str(names.get(path, path))]
         for path, descriptor in data.items():
@@ -287,7 +301,7 @@ class Sandbox:
             args += ["--dev-bind", str(path), str(path)]
         for key, value in {**_environment(SYSTEM_PATH), **(env or {})}.items():
             args += ["--setenv", key, value]
-        return [*args, "--chdir", str(cwd or "/"), "--"]
+        return [*args, "--remount-ro", "/", "--chdir", str(cwd or "/"), "--"]
 
 
 def _environment(path: str) -> dict[str, str]:

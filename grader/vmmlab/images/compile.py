@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
@@ -24,14 +24,16 @@ from vmmlab.images.toolchain import ENVIRONMENT, Toolchain
 # A student's file compiles in 0.05 s and makes 50 KiB; these stop macro bombs and `.fill`.
 CPU_S = 5
 FILE_MIB = 16
-MEMORY_MIB = 1024
+MEMORY_MIB = 320
 # Reached only on a very busy machine: the limit of processor time ends a compiler long before.
 WALL_S = 120.0
 _STDERR_BYTES = 512 * 1024
 # What tools print names their files: these names are the same on every host.
 SOURCE, OUT = "/vmmlab/src", "/vmmlab/out"
 
+CLANG_MIB = 512  # its libraries alone take 200
 LIMITS = ResourceLimits(file_mib=FILE_MIB, cpu_s=CPU_S, memory_mib=MEMORY_MIB)
+CLANG_LIMITS = replace(LIMITS, memory_mib=CLANG_MIB)
 _LIMITS_TEXT = {
     "cpu": msg(
         "compiling it was stopped after {cpu_s} s of processor time (an endless macro, "
@@ -158,7 +160,7 @@ def compile_all(sandbox: Sandbox, tools: Toolchain, job: Job, work: Path) -> Res
         ro=(source_dir, *tools.roots),
         rw=(out,),
         timeout_s=WALL_S,
-        limits=LIMITS,
+        limits=CLANG_LIMITS if tools.compiler == "clang" else LIMITS,
         env=ENVIRONMENT,
         names={source_dir: seen_source, out: seen_out},
     )
@@ -205,8 +207,12 @@ def _script(tools: Toolchain, job: Job, source_dir: Path, out: Path) -> str:
 
 
 def _in_parallel(lines: Sequence[str]) -> str:
-    """Return a shell script that runs `lines` with two workers a CPU."""
-    workers = max(1, min(len(lines), 2 * (os.cpu_count() or 1)))
+    """Return a shell script that runs `lines` with one worker a CPU.
+
+    Two such scripts run at once for two ways to build: together they keep within the memory that a
+    submission may take.
+    """
+    workers = max(1, min(len(lines), os.cpu_count() or 1))
     lanes = ["\n".join(lines[start::workers]) for start in range(workers)]
     return "\n".join(f"(\n{lane}\n) &" for lane in lanes) + "\nwait\n"
 

@@ -19,7 +19,7 @@ from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.images.lines import READELF
 
 COMPILERS = ("gcc", "clang")
-BINUTILS_LIMITS = ResourceLimits(file_mib=64, cpu_s=20, memory_mib=1024)
+BINUTILS_LIMITS = ResourceLimits(file_mib=64, cpu_s=10, memory_mib=512)
 BINUTILS_WALL_S = 120.0
 
 # What makes it kernel code: no library, no position-independent code, no FPU, no red zone (an

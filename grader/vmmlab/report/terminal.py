@@ -37,7 +37,7 @@ _CASES_SHOWN: Final = 12
 _DIAGNOSTICS_SHOWN: Final = 8
 _WARNINGS_SHOWN: Final = 5
 _WAITING_SHOWN: Final = 4
-_VERSIONS_NOT_SHOWN: Final = frozenset({"python", "qemu.qmp"})
+_VERSIONS_NOT_SHOWN: Final = frozenset({"python", "qemu.qmp", "sandbox"})
 
 
 def print_report(report: Report, file: IO[str] | None = None, say: Reader | None = None) -> None:

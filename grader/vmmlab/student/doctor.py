@@ -14,7 +14,7 @@ from typing import Final
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.base.text import cells
-from vmmlab.host import bubblewrap, container, tools, versions
+from vmmlab.host import bubblewrap, cgroup, container, tools, versions
 from vmmlab.i18n.translate import Reader
 
 _TIMEOUT_S: Final = 20.0
@@ -55,7 +55,7 @@ def examine() -> list[Item]:
     """Look for everything; takes about a tenth of a second."""
     items = [_qemu(), _rom()]
     items += [_tool(name) for name in ("gcc", "ld", "objcopy")]
-    items += [_bwrap(), *_container(), _tool("clang"), _tool("gdb")]
+    items += [_bwrap(), *_container(), _limits(), _tool("clang"), _tool("gdb")]
     items += [_tool("grub-mkrescue"), _grub_modules(), _tool("xorriso")]
     items += _python_packages()
     return items
@@ -167,6 +167,10 @@ def _container() -> Iterator[Item]:
     found = container.examine()
     if found is not None:
         yield Item("container", True, str(found))
+
+
+def _limits() -> Item:
+    return Item("limits", True, cgroup.examine().text)
 
 
 def _python_packages() -> Iterator[Item]:

@@ -8,6 +8,9 @@ from vmmlab.machine import firmware
 from vmmlab.machine.dialects import X2APIC_CPU, trace_events
 from vmmlab.machine.spec import BOARD, MachineSpec
 
+_TRANSLATED_MIB = 128
+"""Translated code that QEMU keeps, MiB: a guest that is nothing but new code fills all of it."""
+
 
 def argv(
     spec: MachineSpec, *, qemu: Path, qmp_fd: int, gdb_fd: int, serial_fd: int
@@ -23,9 +26,10 @@ def argv(
         gdb_fd: a socket for the debug stub.
         serial_fd: a pipe for the first serial port.
     """
+    thread = "single" if spec.single_threaded else "multi"
     out = [
         str(qemu),
-        *("-accel", f"tcg,thread={'single' if spec.single_threaded else 'multi'}"),
+        *("-accel", f"tcg,thread={thread},tb-size={_TRANSLATED_MIB}"),
         *("-M", f"{BOARD}{'' if spec.acpi else ',acpi=off'}"),
         *("-nodefaults", "-no-user-config"),
         # A clock of the host would show the VMM for how long it was stopped.
