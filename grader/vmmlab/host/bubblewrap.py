@@ -17,6 +17,8 @@ from vmmlab.host import container
 
 _TRIAL_TIMEOUT_S = 10.0
 _VERSION_TIMEOUT_S = 5.0
+TMP_MIB = 64
+"""Size of /tmp inside, which is memory, in MiB."""
 _SYSTEM_DIRS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _INSTALL_LINE = "sudo apt-get install bubblewrap"
 
