@@ -197,6 +197,12 @@ def run(
         float, typer.Option(min=0.1, help="Time limit in seconds; only without a terminal.")
     ] = 20.0,
     arch: ArchOption = "x86_64",
+    other_cohort: Annotated[
+        bool,
+        typer.Option(
+            "--other-cohort", help="Use the numbers of the cohort that some checks are booted with."
+        ),
+    ] = False,
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> int:
@@ -206,7 +212,7 @@ def run(
 
     here = workspace_or_reference(submission)
     loaded = open_course(course, context.obj, here)
-    what = Boot(lab, cpus=cpus, firmware=firmware, accel=accel, timeout_s=timeout, arch=arch)
+    what = Boot(lab, cpus, firmware, accel, timeout_s=timeout, arch=arch, other_cohort=other_cohort)
     source = here or submission or "reference"
     return runner.run(what, loaded, source, gdb=gdb, say=context.obj)
 

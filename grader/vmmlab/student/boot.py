@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
+from vmmlab.course.cohort import Role
 from vmmlab.machine import firmware
 
 
@@ -20,6 +21,7 @@ class Boot:
         accel: "tcg" or "kvm".
         timeout_s: how long to wait for the end where there is no terminal, in seconds.
         arch: the architecture that the VMM is built for.
+        other_cohort: build with the numbers of the other cohort of open checks.
 
     Raises:
         UsageError: there is no such firmware or accelerator.
@@ -31,6 +33,12 @@ class Boot:
     accel: str = "tcg"
     timeout_s: float = 20.0
     arch: str = "x86_64"
+    other_cohort: bool = False
+
+    @property
+    def role(self) -> Role:
+        """Which cohort it is built for."""
+        return "other" if self.other_cohort else "own"
 
     def __post_init__(self) -> None:
         if self.firmware is not None:

@@ -11,7 +11,7 @@ from typing import Final
 from vmmlab.base.files import staged
 from vmmlab.base.message import Message, Text, msg, nmsg
 from vmmlab.course import comments
-from vmmlab.course.cohort import Cohort
+from vmmlab.course.cohort import Cohort, Role
 from vmmlab.course.model import Course, Lab, Step
 from vmmlab.course.submission import take
 from vmmlab.host.sandbox import Sandbox
@@ -62,9 +62,10 @@ def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") ->
     yield from _next(labs_of(course, lab), files, lab, arch)
 
 
-def folder_of(root: Path, lab: str, arch: str) -> Path:
+def folder_of(root: Path, lab: str, arch: str, role: Role = "own") -> Path:
     """Return the folder in which a workspace keeps the image of a lab, or of `ALL`."""
-    return root / "build" / (lab if arch == "x86_64" else f"{lab}-{arch}")
+    name = lab if arch == "x86_64" else f"{lab}-{arch}"
+    return root / "build" / (name if role == "own" else f"{name}-{role}-cohort")
 
 
 def open_steps(lab: Lab, files: Mapping[str, bytes]) -> Iterator[tuple[Step, int]]:
@@ -121,7 +122,12 @@ def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str, arch: str) 
 
 
 def own_image(
-    here: Workspace, course: Course, lab: str, arch: str = "x86_64", delays: Delays = "fast"
+    here: Workspace,
+    course: Course,
+    lab: str,
+    arch: str = "x86_64",
+    delays: Delays = "fast",
+    role: Role = "own",
 ) -> tuple[Image, Mapping[str, bytes]]:
     """Build a lab from a workspace, its given files included; also return the student's files.
 
@@ -139,7 +145,7 @@ def own_image(
         source,
         lab,
         files,
-        here.cohort,
+        here.cohort.in_role(role),
         Sandbox.choose(require=here.copied),
         arch,
         delays,

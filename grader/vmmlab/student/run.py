@@ -11,7 +11,7 @@ import sys
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import msg
-from vmmlab.course.cohort import Cohort
+from vmmlab.course.cohort import Cohort, Role
 from vmmlab.course.model import Course
 from vmmlab.host import tools
 from vmmlab.host.running import kill_tree
@@ -55,10 +55,10 @@ def run(
         InfraError: a tool failed.
     """
     tools.require(("qemu-system-x86_64",))
-    image = image_for(what.lab, course, source, what.arch)
+    image = image_for(what.lab, course, source, what.arch, role=what.role)
     if isinstance(source, Workspace):
         root = source.root
-        elf = install(image, folder_of(root, what.lab, what.arch))
+        elf = install(image, folder_of(root, what.lab, what.arch, what.role))
     else:
         root, elf = course.tree, image.elf
     sandbox = _sandbox_for(source)
@@ -91,6 +91,7 @@ def image_for(
     source: Workspace | str,
     arch: str = "x86_64",
     delays: Delays = "fast",
+    role: Role = "own",
 ) -> Image:
     """Build the image to boot.
 
@@ -100,16 +101,18 @@ def image_for(
         source: a workspace, the folder of a submission, or "reference".
         arch: what to build for.
         delays: "faithful" for real processors, which need longer delays.
+        role: which cohort to build for.
 
     Raises: as for `run`.
     """
     if isinstance(source, Workspace):
-        return own_image(source, course, lab, arch, delays)[0]
-    cohort = Cohort.derive(course.cohort)
+        return own_image(source, course, lab, arch, delays, role)[0]
+    own = Cohort.derive(course.cohort)
+    cohort = own.in_role(role)
     return image_of(
         course.tree,
         course,
-        prebuilt.source_of(course, cohort),
+        prebuilt.source_of(course, own),
         lab,
         Source(source).take([one.name for one in labs_of(course, lab)], course).files,
         cohort,
