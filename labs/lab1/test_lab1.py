@@ -389,7 +389,12 @@ def functions_asked_for_ran(boot):
             fail(
                 "init-function-missed",
                 cpu=0,
-                place=msg('call_initfunc ("{text}"), id "{id}"', text=text, id=row.id),
+                place=msg(
+                    'call_initfunc ("{text}"), id "{id}" of {file}',
+                    text=text,
+                    id=row.id,
+                    file=row.file,
+                ),
                 expected=msg('the function registered with "{id}" runs', id=row.id),
                 observed=msg("it never ran"),
                 next=msg(

@@ -58,7 +58,9 @@ def keeps(boot, who, expected):
     """
     name, found = f"initproc_{who}", stored(boot, who)
     if not boot.first("start_all_processors") or found != given(boot, who):
-        missing(
+        # At bspinitproc1 it should be there: what stops the BSP later may come of it.
+        seen = found is not None and boot.first("bspinitproc1", 0) is not None
+        (fail if seen else missing)(
             "initproc-not-stored",
             cpu=0,
             place="start_all_processors",
@@ -105,16 +107,33 @@ def arguments_are_kept(boots, boot, who, number):
 
 
 def block(boot):
-    """The stack that alloc gave the BSP: its address, or None; and what was asked of alloc."""
+    """The stack that alloc gave the BSP: its address, or None; and what was asked of alloc.
+
+    Of several blocks of that size, the stack is the one that stackaddr names.
+    """
     asked = boot.bsp.allocations
-    right = (one.address for one in asked if one.size == boot.stack_size)
-    return next(right, None), asked
+    right = [one.address for one in asked if one.size == boot.stack_size]
+    recorded = getattr(boot.switch, "stackaddr", None)
+    return recorded if recorded in right else next(iter(right), None), asked
 
 
 @check("lab2.stack.alloc", SWITCH, also=NOT_OPTIMISED, after="lab2.procs.stored")
 def stack_is_allocated(boot):
     """bsp_continue takes VMM_STACKSIZE bytes from alloc."""
     base, asked = block(boot)
+    hit = boot.first("bspinitproc1", 0)
+    stays = hit and boot.addr("boot_stack") <= hit.state.rsp <= boot.addr("boot_stack_top")
+    if stays and not asked and not boot.first("bsp_continue"):
+        fail(
+            "bspinitproc1-without-a-stack",
+            cpu=0,
+            place="start_all_processors → bspinitproc1",
+            expected=msg("start_all_processors → bsp_continue (bspinitproc1), which calls alloc"),
+            observed=msg(
+                "bspinitproc1 was reached, and alloc was not called; RSP = {rsp:#x}",
+                rsp=hit.state.rsp,
+            ),
+        )
     if base is None:
         missing(
             "stack-not-allocated",
@@ -132,7 +151,8 @@ def stackaddr_is_the_base(boot):
     found = getattr(boot.switch, "stackaddr", None) or 0
     if found != base:
         is_top = found == base + boot.stack_size
-        missing(
+        seen = boot.first("bspinitproc1", 0) is not None
+        (fail if seen else missing)(
             "stackaddr-is-the-top" if is_top else "stackaddr-not-recorded",
             cpu=0,
             place="bsp_continue",
@@ -142,24 +162,37 @@ def stackaddr_is_the_base(boot):
             )
             if is_top
             else f"currentcpu->stackaddr = {found:#x}",
+            next=""
+            if found
+            else msg(
+                "It is not set when bspinitproc1 begins. Set it before asm_wrrsp_and_jmp, which "
+                "does not return."
+            ),
         )
 
 
 # --- lab2.3: the switch ---------------------------------------------------------------------------
 
 
-def on_the_new_stack(boot, expected):
-    """Where bspinitproc1 starts on the BSP; fail unless the stack pointer is at the new top."""
+def on_the_new_stack(boot, expected, step=""):
+    """Where bspinitproc1 starts on the BSP; fail unless the stack pointer is at the new top.
+
+    Args:
+        boot: the boot.
+        expected: what is expected of it.
+        step: the step that contains the mistake, if that is known.
+    """
     base, _ = block(boot)
     hit = boot.first("bspinitproc1", 0)
     size, sp = boot.stack_size, names(boot).sp
     if hit is None or base is None:
-        lost_in_the_switch(boot, expected)
+        lost_in_the_switch(boot, expected, step)
     if hit.state.rsp != base + size:
         cause, look = wrong_top(boot, hit.state.rsp, base, base + size)
         fail(
             cause,
             cpu=0,
+            step=step,
             place=FIRST_INSTRUCTION,
             expected=msg(
                 "{register} = {top:#x} (stackaddr {base:#x} + VMM_STACKSIZE {size:#x})",
@@ -171,17 +204,61 @@ def on_the_new_stack(boot, expected):
             observed=f"{sp} = {hit.state.rsp:#x}",
             next=look,
         )
+    nothing_is_pushed(boot, base + size)
     return hit
+
+
+def nothing_is_pushed(boot, top):
+    """Fail if the new stack does not hold what it held when alloc returned it.
+
+    Args:
+        boot: the boot.
+        top: the top of the new stack.
+    """
+    word = names(boot).word
+    filled, found = boot.switch.top_filled, boot.switch.top_found
+    first = next(one.address for one in boot.bsp.allocations if one.size == boot.stack_size)
+    if not filled or not found or filled == found or first + boot.stack_size != top:
+        return
+    changed = [i for i in range(0, len(found), word) if found[i : i + word] != filled[i : i + word]]
+    at = changed[-1]
+    value = int.from_bytes(found[at : at + word], "little")
+    name = next((f" ({name})" for name, address in boot.symbols.items() if address == value), "")
+    fail(
+        "pushed-on-the-new-stack",
+        cpu=0,
+        place=FIRST_INSTRUCTION,
+        expected=msg("nothing has been written to the new stack yet"),
+        observed=msg(
+            "{value:#x}{name} is at {address:#x}, {count} bytes below the top",
+            value=value,
+            name=name,
+            address=top - len(found) + at,
+            count=len(found) - at,
+        ),
+    )
 
 
 def wrong_top(boot, rsp, base, top):
     """The cause of a wrong stack pointer, and where to look if that depends on the boot."""
     sp, _, word = names(boot)
+    pushed = boot.switch.top_found != boot.switch.top_filled
+    if rsp == top - word and not pushed and boot.switch.top_found:
+        look = msg(
+            "Nothing was pushed, so {register} was computed {count} bytes too low.",
+            register=sp,
+            count=word,
+        )
+        return "rsp-not-the-top", look
     if rsp == top - word:
         look = msg(
             "The stack pointer is {count} bytes too low: did you call instead of jump?", count=word
         )
         return "call-instead-of-jmp", look
+    blocks = [one.address for one in boot.bsp.allocations if one.size == boot.stack_size]
+    if rsp - boot.stack_size in blocks:
+        look = msg("alloc was called {count} times for a stack.", count=len(blocks))
+        return "top-of-another-block", look
     if rsp in (base, base - word):
         return "stack-base-instead-of-top", ""
     if boot.addr("boot_stack") <= rsp <= boot.addr("boot_stack_top"):
@@ -195,12 +272,13 @@ def wrong_top(boot, rsp, base, top):
     return "rsp-outside-the-new-stack", ""
 
 
-def lost_in_the_switch(boot, expected):
+def lost_in_the_switch(boot, expected, step):
     """Fail for a BSP that did not come to bspinitproc1 on its new stack."""
     base, _ = block(boot)
     hit = boot.first("bspinitproc1", 0)
     sp, bp, _ = names(boot)
     top = base and base + boot.stack_size
+    arguments_are_not_exchanged(boot, expected, top, step)
     other = next((h for h in boot.hits if h.cpu == 0 and top and h.state.rsp == top), None)
     if hit is None and (died := read_by_frame_pointer(boot)):
         fail(
@@ -258,6 +336,29 @@ def lost_in_the_switch(boot, expected):
     )
 
 
+def arguments_are_not_exchanged(boot, expected, top, step):
+    """Fail if the BSP jumped to the top of the stack, with the function as the stack pointer."""
+    taken, sp = boot.bsp.exception, names(boot).sp
+    value = taken.sp if taken else boot.bsp.end.rsp
+    jumped_to_top = taken is not None and taken.place.address == top
+    if top and (jumped_to_top or value == boot.addr("bspinitproc1")):
+        fail(
+            "switch-arguments-exchanged",
+            cpu=0,
+            step=step,
+            place="bsp_continue → asm_wrrsp_and_jmp",
+            expected=expected,
+            observed=msg(
+                "the BSP jumped to the top of the stack, {top:#x}, with {register} = {value:#x}; "
+                "bspinitproc1 is at {function:#x}",
+                top=top,
+                register=sp,
+                value=value,
+                function=boot.addr("bspinitproc1"),
+            ),
+        )
+
+
 def read_by_frame_pointer(boot):
     """What ended the BSP, if that was asm_wrrsp_and_jmp at an address that RBP = 0 leads to.
 
@@ -290,13 +391,84 @@ def by_optimisation(boots):
         yield "-O0" if boot.scenario == NOT_OPTIMISED.name else "-O2", boot
 
 
+def switches(boots):
+    """Each way to call asm_wrrsp_and_jmp."""
+    for boot in boots:
+        if boot.scenario == CALLS.name:
+            yield msg("a stack above 4 GiB"), boot
+        else:
+            yield "-O0" if boot.scenario == NOT_OPTIMISED.name else "-O2", boot
+
+
 ON_TOP = msg("bspinitproc1 runs with RSP = stackaddr + VMM_STACKSIZE")
 
 
-@check("lab2.switch.top", SWITCH, NOT_OPTIMISED, per=by_optimisation, after="lab2.stack.stackaddr")
+@check(
+    "lab2.switch.top",
+    SWITCH,
+    NOT_OPTIMISED,
+    CALLS,
+    per=switches,
+    after="lab2.stack.stackaddr",
+)
 def rsp_is_the_top(boots, boot):
     """bspinitproc1 starts with RSP at the top of the new stack, reached by a jump."""
-    on_the_new_stack(boot, ON_TOP)
+    *_, calls = boots
+    if boot is calls:
+        jumps_on_any_stack(boot)
+    else:
+        # If asm_wrrsp_and_jmp is right when the grader calls it, its caller is wrong.
+        on_the_new_stack(boot, ON_TOP, "lab2.2" if is_on_asked_stack(calls) else "lab2.3")
+
+
+def is_on_asked_stack(boot):
+    """Whether asm_wrrsp_and_jmp came where the grader asked it to, with the right stack pointer."""
+    asked = boot.first("called.asked")
+    return asked is not None and boot.call and asked.state.rsp == boot.call.asked_rsp
+
+
+def jumps_on_any_stack(boot):
+    """Fail unless asm_wrrsp_and_jmp jumps with exactly the stack pointer that it is given."""
+    if is_on_asked_stack(boot):
+        return
+    asked, right = boot.first("called.asked"), boot.call.asked_rsp if boot.call else 0
+    what = {"cpu": 0, "step": "lab2.3", "place": "asm_wrrsp_and_jmp"}
+    what["expected"] = msg("asm_wrrsp_and_jmp ({rsp:#x}, jmpto) jumps with this RSP", rsp=right)
+    if asked is not None:
+        short = asked.state.rsp == right & 0xFFFFFFFF
+        fail(
+            "rsp-truncated" if short else "rsp-outside-the-new-stack",
+            observed=f"RSP = {asked.state.rsp:#x}",
+            **what,
+        )
+    fault = boot.bsp.exception or boot.bsp.triple_fault
+    if fault is not None and fault.vector == 14 and right - 64 <= fault.cr2 < right:
+        fail(
+            "pushed-on-the-new-stack",
+            observed=msg(
+                "page fault: something was written to {address:#x}, below that RSP",
+                address=fault.cr2,
+            ),
+            **what,
+        )
+    if fault is not None and fault.cr2 == right:
+        fail(
+            "switch-arguments-exchanged",
+            observed=msg("it jumped to {address:#x}, the first argument", address=right),
+            **what,
+        )
+    missing(
+        "bsp-lost-in-the-switch",
+        observed=msg("it returned to its caller")
+        if boot.first("returned")
+        else msg(
+            "the BSP ended at {place}: {code} (RSP = {rsp:#x})",
+            place=boot.bsp.end_place.text,
+            code=code_text(boot.bsp.end_code),
+            rsp=boot.bsp.end.rsp,
+        ),
+        **what,
+    )
 
 
 @check("lab2.switch.frame", SWITCH, NOT_OPTIMISED, per=by_optimisation, after="lab2.switch.top")

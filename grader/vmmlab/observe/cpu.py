@@ -115,12 +115,14 @@ class TakenException:
         error: its error code; 0 if it has none.
         place: the instruction that raised it.
         cr2: the address of a page fault.
+        sp: the stack pointer before the exception; 0 if unknown.
     """
 
     vector: int
     error: int
     place: Place
     cr2: int
+    sp: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,8 @@ class Switch:
         stackaddr: `currentcpu->stackaddr` of the BSP after bsp_continue, 0 if it has none.
         boot_stack_left: the boot stack at bspinitproc1.
         boot_stack_end: the boot stack when the BSP parked.
+        top_filled: the highest bytes of the new stack as the probe filled them.
+        top_found: the same bytes at bspinitproc1.
     """
 
     given_bsp: int | None = None
@@ -228,6 +230,8 @@ class Switch:
     stackaddr: int | None = None
     boot_stack_left: Hex | None = None
     boot_stack_end: Hex | None = None
+    top_filled: Hex | None = None
+    top_found: Hex | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ async def note_exception(session: Session, hit: Hit) -> None:
     sp = at + abi.frame * abi.word if abi.arch == "i386" else words[abi.vector + 5]
     place = view.image_place(ip)
     caller = await view.caller(hit.cpu, replace(hit.state, pc=ip, rsp=sp))
-    taken = TakenException(vector, error, replace(place, caller=caller), hit.state.cr2)
+    taken = TakenException(vector, error, replace(place, caller=caller), hit.state.cr2, sp)
     log.found = replace(log.found, exception=taken)
 
 

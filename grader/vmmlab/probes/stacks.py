@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.evidence import PlacedCall, Switch
@@ -13,6 +14,9 @@ from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe, note_allocation
 from vmmlab.probes.registry import probe
+
+_TOP_BYTES: Final = 64  # of the new stack, to see whether anything was pushed
+_HIGH_STACK: Final = 0x5_0000_1230  # above 4 GiB, and not mapped: nothing may be pushed there
 
 
 @probe("switch")
@@ -30,8 +34,8 @@ class SwitchProbe(BaseProbe):
     elsewhere: bool = False
 
     places: tuple[str, ...] = (
-        "start_all_processors", "bspinitproc1", "bsp_proc", "ap_proc", "ap_entry", "apinitproc0",
-        "apinitproc1",
+        "start_all_processors", "bsp_continue", "bspinitproc1", "bsp_proc", "ap_proc", "ap_entry",
+        "apinitproc0", "apinitproc1",
     )  # fmt: skip
 
     async def hit(self, session: Session, hit: Hit) -> None:
@@ -40,15 +44,31 @@ class SwitchProbe(BaseProbe):
             await self._started(session, hit)
         if hit.place == "alloc" and hit.cpu == 0:
             await note_allocation(session, hit)
+            await self._look_at_top(session)
         if hit.cpu == 0 and hit.place in ("bspinitproc1", "bsp_proc", "ap_proc", *rest_places()):
             await self._stored(session)
-        if hit.place == "bspinitproc1":
+        if hit.place == "bspinitproc1" and _switch(session).boot_stack_left is None:
             await session.places.unwatch("alloc")
             left = await _boot_stack(session)
             session.log.switch = replace(_switch(session), boot_stack_left=left)
+            await self._look_at_top(session)
         if hit.place == "vmm_parked" and hit.cpu == 0:
             end = await _boot_stack(session)
             session.log.switch = replace(_switch(session), boot_stack_end=end)
+
+    async def _look_at_top(self, session: Session) -> None:
+        """Record the highest bytes of the stack that alloc returned first: when filled, and now."""
+        size = session.inputs.stack_size
+        made = (one.address for one in session.log.cpus[0].allocations if one.size == size)
+        base = next(made, None)
+        if base is None or not VMM_BASE <= base < 2 * VMM_BASE:
+            return
+        found = await session.view.read_if_there(base + size - VMM_BASE - _TOP_BYTES, _TOP_BYTES)
+        known = _switch(session)
+        if known.top_filled is None:
+            session.log.switch = replace(known, top_filled=found)
+        else:
+            session.log.switch = replace(known, top_found=found)
 
     async def quiet(self, session: Session) -> bool:
         """Record now, since the BSP reached no place at all."""
@@ -112,10 +132,10 @@ async def _boot_stack(session: Session) -> bytes:
 @probe("calls")
 @dataclass
 class CallsProbe(BaseProbe):
-    """Calls asm_wrrsp_and_jmp as its declaration says, with decoys in the argument registers.
+    """Calls asm_wrrsp_and_jmp as its declaration says, with decoys where no arguments are.
 
-    For an architecture on which asmlinkage makes a difference. The grader itself makes the call, in
-    place of start_all_processors: so the caller is right, whatever else the student wrote.
+    The grader itself makes the call, in place of start_all_processors: so the caller is right,
+    whatever else the student wrote.
     """
 
     places: tuple[str, ...] = ("start_all_processors",)
@@ -131,15 +151,20 @@ class CallsProbe(BaseProbe):
         view = session.view
         base, word = view.addr("boot_stack"), view.abi.word
         places = {"called.asked": base + 0x10, "called.decoy": base + 0x20, "returned": base + 0x30}
-        asked = (base + 0x400, places["called.asked"])
+        lower = base + 0x400 if view.abi.on_stack else _HIGH_STACK
+        asked = (lower, places["called.asked"])
         decoy = (base + 0x800, places["called.decoy"])
         session.log.call = PlacedCall(asked_rsp=asked[0], decoy_rsp=decoy[0])
         for name, address in places.items():
             await session.places.watch(name, address)
         rsp = (rsp - 0x100 & ~0xF) - word  # as a call leaves it
-        frame = b"".join(value.to_bytes(word, "little") for value in (places["returned"], *asked))
+        on_stack, in_registers = (asked, decoy) if view.abi.on_stack else (decoy, asked)
+        words = (places["returned"], *on_stack)
+        frame = b"".join(value.to_bytes(word, "little") for value in words)
         await session.gdb.write_phys(rsp - VMM_BASE, frame)
-        registers = zip(view.abi.registers, (*decoy, decoy[1]), strict=True)
+        more = len(view.abi.registers) - len(in_registers)
+        values = (*in_registers, *[decoy[1]] * more)
+        registers = zip(view.abi.registers, values, strict=True)
         target = view.addr("asm_wrrsp_and_jmp")
         for register, value in (*registers, ("rsp", rsp), ("rip", target)):
             await session.gdb.write_register(0, register, value)
