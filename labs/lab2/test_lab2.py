@@ -504,6 +504,7 @@ def boot_stack_is_left_alone(boot):
 def ap_switches_with_the_same_function(boot, ap):
     """asm_wrrsp_and_jmp also moves every AP from the boot stack to the top of its own."""
     if not boot.first("apinitproc1", ap.index) or ap.stackaddr is None:
+        no_ap_stays_on_the_boot_stack(boot)
         fail(
             "ap-not-on-own-stack",
             cpu=ap.index,
@@ -516,6 +517,15 @@ def ap_switches_with_the_same_function(boot, ap):
             ),
         )
     ap_on_its_stack(boot, ap)
+
+
+def no_ap_stays_on_the_boot_stack(boot):
+    """Fail for the first AP that reached apinitproc1 on the boot stack, which others need."""
+    for hit in boot.at("apinitproc1"):
+        ap = boot.cpus[hit.cpu]
+        bottom, top = boot.addr("boot_stack"), boot.addr("boot_stack_top")
+        if ap.stackaddr is not None and bottom <= hit.state.rsp <= top:
+            ap_on_its_stack(boot, ap)
 
 
 def ap_on_its_stack(boot, ap):
