@@ -421,7 +421,8 @@ def protected_mode(boot, ap):
     if any(state.bits == 32 for state in way(ap)):
         return
     lost, last = ap.left_code, last_step(ap)
-    if lost is not None:
+    fail_if(passage.disturbed(boot, ap))
+    if lost is not None and far_jumps(ap):
         fail(
             "ap-jumped-astray",
             cpu=ap.index,

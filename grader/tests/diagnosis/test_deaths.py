@@ -120,8 +120,8 @@ CASES = {
     "int": ([far(), one("int 0x10", **IN_32)], {}, {}, "trampoline-raises"),
     "iret": ([one("iret", cr0=REAL)], {}, {}, "trampoline-uses-stack"),
     "a relative jump": (
-        [far(), replace(one("jmp 0x1234", **LONG), state=replace(one("x").state, pc=COPY + 0x20,
-                                                                 cr0=PG))],
+        [far(), replace(one("jmp 0x1234", **LONG),
+                        state=replace(one("x").state, efer=0x500, pc=COPY + 0x20, cr0=PG))],
         {"left_code": SAMPLE.addr("ap_entry") - 0x40102000 + COPY},
         {"symbols": {**SAMPLE.symbols, "cpuinit_start": 0x40102000}},
         "relative-jump-out-of-the-copy",

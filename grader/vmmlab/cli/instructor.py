@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,8 +29,16 @@ from vmmlab.cli.options import (
 
 if TYPE_CHECKING:
     from vmmlab.course.model import Course
+    from vmmlab.grading.request import RunRequest
     from vmmlab.i18n.translate import Reader
     from vmmlab.report import Report
+
+
+class Accelerator(StrEnum):
+    """What can confirm a grading."""
+
+    KVM = "kvm"
+
 
 _SubmissionOption = Annotated[
     str,
@@ -59,6 +68,12 @@ _HiddenOption = Annotated[
         "submissions.",
     ),
 ]
+_ConfirmOption = Annotated[
+    Accelerator | None,
+    typer.Option(
+        help="Also boot the image on this host's processors and say whether they agree; no points."
+    ),
+]
 _NoSandboxOption = Annotated[
     bool,
     typer.Option("--no-sandbox", help="Grade other people's code even if no sandbox is available."),
@@ -84,13 +99,13 @@ def grade(
     no_sandbox: _NoSandboxOption = False,
     secret_file: SecretOption = None,
     round: RoundOption = "1",
+    confirm: _ConfirmOption = None,
     student_json: StudentJsonOption = None,
     lang: LangOption = None,
 ) -> int:
     """Grade labs: build, boot, observe from outside, and give points."""
     gc.disable()  # a short process: garbage collection would only make it start later
     from vmmlab.grading.request import RunRequest
-    from vmmlab.host.tools import require
     from vmmlab.images.model import BuildOptions
     from vmmlab.report.make import report_lab
 
@@ -99,7 +114,6 @@ def grade(
     _must_be_gradable(loaded, wanted, arch, hidden)
     build = BuildOptions(arch=arch, compiler=compiler, opt=f"-{(opt or 'O2').lstrip('-')}")
     _must_be_a_compiler(compiler)
-    require(("qemu-system-x86_64", compiler, "ld", "objcopy"))
     source = source_named(submission, context.obj)
     numbers = source.cohort(loaded, cohort)
     judged = not source.trusted if hidden is None else hidden
@@ -122,12 +136,23 @@ def grade(
         report = report_lab(
             request, submission=submission, select=select, hidden=judged, notes=taken.notes
         )
+        report = _confirmed(report, request) if confirm else report
         return official.finish(report, request, alone=len(wanted) == 1)
 
     return _report_all(loaded, wanted, report_on, context.obj, json)
 
 
+def _confirmed(report: Report, request: RunRequest) -> Report:
+    """Return a report with a note that says whether this host's processors agree."""
+    from vmmlab.grading.confirm import confirmation
+
+    note = confirmation(request, report.points == report.max)
+    return report.model_copy(update={"notes": (*report.notes, note)})
+
+
 def _must_be_a_compiler(name: str) -> None:
+    """Raise UsageError if this is none; see to it that the tools of a grading are there."""
+    from vmmlab.host.tools import require
     from vmmlab.images.toolchain import COMPILERS
 
     if name not in COMPILERS:
@@ -135,6 +160,7 @@ def _must_be_a_compiler(name: str) -> None:
             msg("there is no compiler {compiler!r}.", compiler=name),
             expected=", ".join(COMPILERS),
         )
+    require(("qemu-system-x86_64", name, "ld", "objcopy"))
 
 
 def _must_be_gradable(course: Course, labs: Sequence[str], arch: str, hidden: bool | None) -> None:

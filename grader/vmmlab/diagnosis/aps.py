@@ -8,6 +8,7 @@ from typing import Final
 from vmmlab.base.message import Text, listed, msg
 from vmmlab.diagnosis.bsp import bsp_stopped, code_text
 from vmmlab.diagnosis.cut_short import cut_short
+from vmmlab.diagnosis.passage import disturbed
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.diagnosis.trampoline import died_in_trampoline, missed_trampoline
 from vmmlab.failure import Failure
@@ -55,6 +56,8 @@ def why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure:
 
 
 def _why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure:
+    if found := disturbed(boot, cpu):
+        return found
     if milestone == AP_ENTRY and (low := _at_physical_ap_entry(boot, cpu)):
         return low
     high = cpu.highest

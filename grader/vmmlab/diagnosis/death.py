@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vmmlab.base.message import Text
 from vmmlab.observe.cpu import CpuRecord, TrampolineStep
+from vmmlab.observe.observation import Observation
 from vmmlab.x86.registers import CR0_PE
 
 
@@ -38,3 +39,8 @@ def far_jumps(cpu: CpuRecord) -> list[TrampolineStep]:
 def in_protected_mode(cpu: CpuRecord) -> list[TrampolineStep]:
     """Return the instructions that were executed with CR0.PE set."""
     return [step for step in cpu.steps if step.state.cr0 & CR0_PE]
+
+
+def faulted(boot: Observation, cpu: CpuRecord) -> bool:
+    """Whether the last instruction of an AP raised an exception."""
+    return cpu.faulted or boot.how_ended == "shutdown"

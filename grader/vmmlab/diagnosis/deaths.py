@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from vmmlab.base.message import Text, msg
-from vmmlab.diagnosis.death import Death, in_protected_mode
+from vmmlab.diagnosis.death import Death, faulted, in_protected_mode
 from vmmlab.diagnosis.gdt import gdt
 from vmmlab.diagnosis.passage import stored_outside
 from vmmlab.diagnosis.refusals import refused
@@ -173,7 +173,7 @@ def _page_tables(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Dea
     setters = [step for step in cpu.steps if step.register == "cr3"]
     right = boot.symbols.get("ap_pagetable", 0)
     paged = last.state.cr0 & CR0_PG or (last.register == "cr0" and (last.value or 0) & CR0_PG)
-    if not paged or not right or boot.how_ended != "shutdown":
+    if not paged or not right or not faulted(boot, cpu):
         return None
     cr3 = last.state.cr3
     if cr3 & ~_FLAGS_OF_CR3 == right - VMM_BASE:
@@ -228,7 +228,7 @@ def _no_lme(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | 
 
 def _control_fault(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | None:
     """Explain a fault at the very write of a control register."""
-    if boot.how_ended != "shutdown" or last.register not in ("cr0", "cr3", "cr4", "msr"):
+    if not faulted(boot, cpu) or last.register not in ("cr0", "cr3", "cr4", "msr"):
         return None
     if last.state.cr0 & CR0_PG or (last.register == "cr0" and (last.value or 0) & CR0_PG):
         return None
@@ -308,15 +308,15 @@ def _relative(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death 
 _EXPLAINERS: Final[tuple[Explainer, ...]] = (
     _damage,
     _no_pe,
+    _no_lme,
     no_far_jump,
     other_width,
+    _page_tables,
+    _stack,
+    _stops,
     _stray_store,
     _refusal,
-    _stops,
-    _stack,
     _relative,
-    _no_lme,
-    _page_tables,
     gdt,
     _control_fault,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vmmlab.base.message import Text, msg
-from vmmlab.diagnosis.death import Death
+from vmmlab.diagnosis.death import Death, faulted
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuRecord, DescriptorTable, TrampolineStep
 from vmmlab.observe.observation import Observation
@@ -23,7 +23,7 @@ def gdt(
     """
     table = cpu.gdtr
     loads = last.register in ("cs", "ds", "es", "ss", "fs", "gs") and last.state.cr0 & CR0_PE
-    if table is None or not loads or (what is None and boot.how_ended != "shutdown"):
+    if table is None or not loads or (what is None and not faulted(boot, cpu)):
         return None
     lgdt = next((s for s in reversed(cpu.steps) if s.text.startswith("lgdt")), None)
     told = what or msg(

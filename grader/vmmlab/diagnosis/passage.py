@@ -46,7 +46,7 @@ def disturbed(boot: Observation, cpu: CpuRecord) -> Failure | None:
     race = boot.race
     if race is not None and race.cpu == cpu.index:
         return _waits(boot, cpu, race) if race.how == "waits" else _race(boot, cpu, race)
-    return _waits(boot, cpu, None) if cpu.waits else None
+    return _waits(boot, cpu, None) if cpu.waits and not cpu.reached(AP_ENTRY) else None
 
 
 def _race(boot: Observation, cpu: CpuRecord, race: Race) -> Failure:
@@ -154,8 +154,8 @@ def not_followed(boot: Observation, cpu: CpuRecord) -> Failure | None:
     """Return why the way of an AP could not be followed to its end, if that is so."""
     if cpu.followed:
         return None
-    if (found := disturbed(boot, cpu)) is not None:
-        return found
+    if cpu.waits:
+        return disturbed(boot, cpu) or _waits(boot, cpu, None)
     if not cpu.reached(AP_ENTRY):
         return None
     return Failure(

@@ -102,6 +102,8 @@ def died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: Text) -> Fai
     what: Text
     if boot.how_ended == "shutdown":
         what = _triple_fault(cpu, last)
+    elif cpu.faulted and last:
+        what = msg("`{instruction}` raised an exception", instruction=last.text)
     elif cpu.left_code is not None and last:
         what = msg(
             "`{instruction}` went to {address:#x}, where there is no code",

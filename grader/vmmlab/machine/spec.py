@@ -46,6 +46,7 @@ class MachineSpec:
         cmdline: the multiboot command line.
         modules: multiboot modules, in order: files, or their contents.
         arch: what the kernel is built for; the emulated processor is a 64-bit one in both cases.
+        accel: "tcg", which emulates the processors, or "kvm": the processors of this host.
         threads: how TCG runs the processors; "auto" is "multi" up to 32 CPUs.
         log_exceptions: record every exception and interrupt taken in protected mode (`-d int`);
             this tells the processor and the vector of a triple fault.
@@ -64,6 +65,7 @@ class MachineSpec:
     cmdline: str = ""
     modules: tuple[Path | bytes, ...] = ()
     arch: Literal["x86_64", "i386"] = "x86_64"
+    accel: Literal["tcg", "kvm"] = "tcg"
     threads: Literal["auto", "multi", "single"] = "auto"
     log_exceptions: bool = True
     trace_io: bool = False

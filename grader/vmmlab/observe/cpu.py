@@ -230,6 +230,7 @@ class CpuFindings:
         left_code: linear address at which it was about to execute non-code; the CPU was held there.
         gdtr: GDTR before the first far jump in protected mode.
         waits: in the trampoline it went round in a loop that only another CPU could end.
+        faulted: its last instruction raised an exception, which went through the IDT; held there.
         stopped: the probe stopped it in the trampoline, and the boot ended before it could go on.
         entry_segments: segment registers at ap_entry.
         overrun: first physical address around the copy of the trampoline that it wrote to.
@@ -244,6 +245,7 @@ class CpuFindings:
     left_code: int | None = None
     gdtr: DescriptorTable | None = None
     waits: bool = False
+    faulted: bool = False
     stopped: bool = False
     entry_segments: EntrySegments | None = None
     overrun: int | None = None

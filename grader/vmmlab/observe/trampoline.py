@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Final
 
 from vmmlab.machine.gdb import GdbError, Registers
 from vmmlab.observe.cpu import CpuState, Touch, TrampolineStep
+from vmmlab.observe.deadlock import PAUSE as _PAUSE
 from vmmlab.observe.insight import Insight, Looked
 from vmmlab.observe.milestones import LONG_MODE, PROTECTED_MODE, REAL_MODE
 from vmmlab.observe.session import SPIN_REPEATS, Session
@@ -18,6 +20,11 @@ from vmmlab.x86.decode import decode
 BUDGET: Final = 2000
 """Instructions between physical 0 and ap_entry."""
 _MOST_READ: Final = 64  # bytes of a store that are kept
+
+_LEADS_ELSEWHERE: Final = re.compile(
+    r"j[a-z]+|ljmp|l?call|ret[a-z]*|iret[a-z]*|loop[a-z]*|int[13o]?|ud[0-9a-z]*|sys[a-z]+|hlt|rsm"
+)
+"""Instructions after which another one than the next may follow."""
 
 StopBefore = Callable[[Looked], bool]
 """Asked before each instruction; True stops the AP there."""
@@ -96,16 +103,39 @@ class Stepper:
             return False
         kept = [one for one in now.touches if one.writes and self._in_copy(one)]
         ranges = [(one.address or 0, min(one.size, _MOST_READ)) for one in kept]
-        alive = await session.step(cpu, peek=ranges)
+        alive = await self._execute(cpu, now, ranges)
         insight.stepped(now.doing)
         counted = 0
         if alive and any(one.writes for one in now.touches):
             counted = await self._counter.read()
             done = replace(done, touches=await self._with_values(cpu, now.touches, kept))
         log.steps.append(replace(done, counted=counted))
+        if alive and await self._has_faulted(cpu, now):
+            log.find(faulted=True)
+            log.died_at = session.view.place(now.state)
+            alive = False
         if not alive:
+            if not session.ended:
+                log.died_at = log.died_at or session.view.place(now.state)
             session.give_up(cpu)  # processors do not leave HLT at the next SIPI; QEMU's do
         return alive
+
+    async def _execute(self, cpu: int, now: Looked, peek: list[tuple[int, int]]) -> bool:
+        """Execute one instruction; return False if the AP can go no further."""
+        name = now.doing.name if now.doing else ""
+        if name == "pause":  # a step of QEMU's would be of two instructions
+            await self._session.gdb.write_register(cpu, "rip", now.registers.rip + len(_PAUSE))
+            return True
+        return await self._session.step(cpu, peek=peek) and name != "hlt"
+
+    async def _has_faulted(self, cpu: int, now: Looked) -> bool:
+        """Whether an instruction that goes on to the next one has led elsewhere: an exception."""
+        if now.doing is None or _LEADS_ELSEWHERE.fullmatch(now.doing.name):
+            return now.doing is None
+        after = await self._session.gdb.registers(cpu)
+        if after.rip == now.registers.rip and now.doing.repeated:
+            return False
+        return after.rip != now.registers.rip + now.doing.size
 
     def _written(self, now: Looked) -> TrampolineStep:
         decoded = decode(now.code, now.state.pc, now.state.bits)

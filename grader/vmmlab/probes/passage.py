@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from vmmlab.observe.cpu import Touch, TrampolineStep
 from vmmlab.observe.evidence import Race
@@ -22,6 +22,8 @@ from vmmlab.observe.trampoline import Stepper, StopBefore
 
 Shared = Callable[[Touch], bool]
 """Whether memory is in the copy and not the counter."""
+How = Literal["overwritten", "waits"]
+_LOOP: Final = 8  # instructions, at most, of a loop that waits
 _COUNTER: Final = 4  # bytes of apinit_procs
 _LOCK: Final = 8  # bytes of apinit_lock
 
@@ -64,6 +66,7 @@ class Passage:
             aps: the APs, which stand at physical 0.
         """
         rest: list[int] = []
+        tried: list[Conflict] = []
         self._before = await self._copy()
         if len(aps) > 1:
             second, *rest, first = aps
@@ -72,10 +75,12 @@ class Passage:
             if held:
                 self._note_dependence(first, second)
             if rest and self._arrived(second):
-                await self._try_pairs(first if held else None, rest[0], second)
-            rest = rest[1:]
+                tried = await self._try_pairs(first if held else None, rest[0], second)
         for cpu in aps:
-            await (self._with_lock_taken(cpu) if cpu in rest[-1:] else self._go_on(cpu))
+            await (self._with_lock_taken(cpu) if cpu == aps[-1] else self._go_on(cpu))
+        if tried:
+            self._note_harm(rest[0], aps[-1], aps[0], tried)
+            self._note_harm(aps[-1], rest[0], aps[0], tried)
 
     # ---- steps -----------------------------------------------------------------------------
 
@@ -152,8 +157,11 @@ class Passage:
 
     # ---- two APs that use the same memory ----------------------------------------------------
 
-    async def _try_pairs(self, first: int | None, third: int, second: int) -> None:
-        """Let two APs go on in turn: one before each use, the other behind the store of it.
+    async def _try_pairs(self, first: int | None, third: int, second: int) -> list[Conflict]:
+        """Let two APs go on in turn: one before each use, the other behind a store there.
+
+        Where a store leaves another value than a use has found, only that pair is tried, the most
+        telling one: what the other AP does later would make it good.
 
         Args:
             first: the AP that stands before its first store, if there is one.
@@ -162,10 +170,12 @@ class Passage:
         """
         await self._count_between(third, second)
         if first is None:
-            return
+            return []
         way = self._session.log.cpus[second].steps
         start = self._session.inputs.apinit_addr
         pairs = list(conflicts(way, self._shared, start, self._before))
+        differing = sorted((one for one in pairs if one.meant != one.stored), key=_telling)
+        pairs = differing[:1] or pairs
         if pairs:
             await self._restore()
         tried: list[Conflict] = []
@@ -178,9 +188,7 @@ class Passage:
                 await self._follow(first, self._behind(first, one.store))
             tried.append(one)
         await self._go_on(third)
-        await self._go_on(first)
-        self._note_harm(third, first, tried)
-        self._note_harm(first, third, tried)
+        return tried
 
     async def _count_between(self, cpu: int, second: int) -> None:
         """Count once more, as another AP would, before an AP compares the count it has read."""
@@ -225,24 +233,40 @@ class Passage:
     def _behind(self, cpu: int, step: TrampolineStep) -> StopBefore:
         return lambda now: self._is_behind(cpu, step)
 
-    def _note_harm(self, cpu: int, other: int, tried: Sequence[Conflict]) -> None:
+    def _same_end(self, cpu: int, like: int) -> bool:
+        """Whether an AP has come to ap_entry, and in the same mode as another one."""
+        logs = self._session.log.cpus
+        if not self._arrived(cpu):
+            return False
+        mine, theirs = (logs[one].milestones[AP_ENTRY.name] for one in (cpu, like))
+        return (mine.mode, mine.cs, mine.cr3) == (theirs.mode, theirs.cs, theirs.cr3)
+
+    def _note_harm(self, cpu: int, other: int, like: int, tried: Sequence[Conflict]) -> None:
         """Record that an AP came to harm after the other one had stored something."""
         log = self._session.log.cpus[cpu]
-        if not tried or self._arrived(cpu) or self._session.log.race is not None:
+        if self._same_end(cpu, like) or self._session.log.race is not None:
             return
         if log.found.waits:
-            mine, how = log.steps[-1], "waits"
-        else:
-            mine, how = log.steps[-1], "overwritten"
-        met = next((one for one in reversed(tried) if self._is_behind(cpu, one.use)), tried[-1])
+            loop = [touch for step in log.steps[-_LOOP:] for touch in step.touches]
+            on = [one for one in tried if any(touch.covers(one.address, 1) for touch in loop)]
+            if on:
+                self._record("waits", cpu, other, on[0], log.steps[-1])
+            return
         differing = [one for one in tried if one.meant != one.stored]
-        if how == "overwritten":
-            met = next((one for one in differing if self._is_behind(cpu, one.use)), met)
-            mine = met.use
+        used = [one for one in (*differing, *reversed(tried)) if self._is_behind(cpu, one.use)]
+        met = used[0] if used else tried[-1]
+        self._record("overwritten", cpu, other, met, met.use)
+
+    def _record(self, how: How, cpu: int, other: int, met: Conflict, mine: TrampolineStep) -> None:
         self._session.log.race = Race(
-            "waits" if how == "waits" else "overwritten",
-            cpu, other, mine, met.store, met.address, met.meant, met.stored,
-        )  # fmt: skip
+            how, cpu, other, mine, met.store, met.address, met.meant, met.stored
+        )
+
+
+def _telling(one: Conflict) -> bool:
+    """Return False, which sorts first, for a use on which the way of an AP depends at once."""
+    changes = any(touch.reads and touch.writes for touch in one.use.touches)
+    return not (changes or one.use.register == "cs" or one.use.text.startswith("lgdt"))
 
 
 def _before(step: TrampolineStep) -> StopBefore:
@@ -274,9 +298,11 @@ def conflicts(
     for step in way:
         for touch in _uses(step, start, len(copy)):
             pair = _pair(step, touch, stores, memory, shared)
-            # The other AP only goes on.
-            if pair is not None and (at := way.index(pair.store)) >= written:
-                written = at
+            if pair is None:
+                continue
+            at = way.index(pair.store)
+            if pair.meant != pair.stored or at >= written:  # the other AP only goes on
+                written = max(at, written)
                 yield pair
         for touch in step.touches:
             if touch.writes and touch.address is not None:

@@ -72,6 +72,7 @@ class Operation:
     Args:
         name: its mnemonic; far jumps are "ljmp", far calls "lcall".
         size: its length in bytes.
+        repeated: it has a REP prefix: a step may be one round of it.
         locked: it has a LOCK prefix, or is XCHG with memory.
         uses: the memory that it reaches.
         loads: the segment registers that it loads.
@@ -81,6 +82,7 @@ class Operation:
 
     name: str
     size: int
+    repeated: bool
     locked: bool
     uses: tuple[SegmentUse, ...]
     loads: tuple[Load, ...] = ()
@@ -105,7 +107,8 @@ def operation(code: bytes, width: Width, registers: Mapping[str, int]) -> Operat
         locked = x86.X86_PREFIX_LOCK in one.prefix or (name == "xchg" and bool(memory))
         control, value = _control(engine, one, registers)
         loads = tuple(_loads(engine, one, name, width, memory, stack, registers))
-        return Operation(name, one.size, locked, memory + stack, loads, control, value)
+        repeated = bool({x86.X86_PREFIX_REP, x86.X86_PREFIX_REPNE} & set(one.prefix))
+        return Operation(name, one.size, repeated, locked, memory + stack, loads, control, value)
     return None
 
 

@@ -26,16 +26,14 @@ def argv(
         gdb_fd: a socket for the debug stub.
         serial_fd: a pipe for the first serial port.
     """
-    thread = "single" if spec.single_threaded else "multi"
     out = [
         str(qemu),
-        *("-accel", f"tcg,thread={thread},tb-size={_TRANSLATED_MIB}"),
+        *_processor(spec),
         *("-M", f"{BOARD}{'' if spec.acpi else ',acpi=off'}"),
         *("-nodefaults", "-no-user-config"),
         # A clock of the host would show the VMM for how long it was stopped.
         *("-rtc", "clock=vm", "-display", "none", "-S"),
         *("-m", str(spec.memory_mib), "-smp", _processors(spec)),
-        *(("-cpu", X2APIC_CPU) if spec.x2apic else ()),
         *firmware.find(spec.firmware).options,
         *("-kernel", str(spec.kernel)),
         *("-action", "reboot=shutdown,shutdown=pause"),
@@ -48,13 +46,22 @@ def argv(
     ]
     for event in trace_events(device_writes=spec.single_threaded or spec.trace_io):
         out += ("-trace", event)
-    if spec.log_exceptions:
+    if spec.log_exceptions and spec.accel == "tcg":
         out += ("-d", "int")
     if spec.cmdline:
         out += ("-append", spec.cmdline)
     if spec.modules:
         out += ("-initrd", ",".join(str(m).replace(",", ",,") for m in spec.modules))
     return tuple(out)
+
+
+def _processor(spec: MachineSpec) -> tuple[str, ...]:
+    """Return the options that say what executes the code."""
+    if spec.accel == "kvm":
+        return ("-accel", "kvm")  # `-cpu host` fails where KVM itself runs in a virtual machine
+    threads = "single" if spec.single_threaded else "multi"
+    cpu = ("-cpu", X2APIC_CPU) if spec.x2apic else ()
+    return ("-accel", f"tcg,thread={threads},tb-size={_TRANSLATED_MIB}", *cpu)
 
 
 def _processors(spec: MachineSpec) -> str:

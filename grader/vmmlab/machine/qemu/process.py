@@ -31,6 +31,7 @@ from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.host import toolroots
 from vmmlab.host.processes import end_tree, processor_time_s
+from vmmlab.machine.kvm import KVM
 from vmmlab.machine.qemu.bootfiles import BootFiles, boot_files
 from vmmlab.machine.qemu.command import argv
 from vmmlab.machine.spec import MachineSpec
@@ -117,7 +118,7 @@ class Process:
             self.argv = argv(
                 spec, qemu=qemu, qmp_fd=qmp.fileno(), gdb_fd=gdb.fileno(), serial_fd=serial
             )
-            command = self._command(boot, toolroots.roots(qemu))
+            command = self._command(boot, toolroots.roots(qemu), spec.accel == "kvm")
             try:
                 self._process = subprocess.Popen(
                     command,
@@ -137,10 +138,12 @@ class Process:
         with contextlib.suppress(OSError, AttributeError):
             resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
 
-    def _command(self, boot: BootFiles, roots: Sequence[Path]) -> list[str]:
+    def _command(self, boot: BootFiles, roots: Sequence[Path], kvm: bool) -> list[str]:
         inside: dict[str, Any] = {}
+        if kvm and not isinstance(self._launcher, PlainLauncher):
+            inside = {"devices": (KVM,)}
         if boot.names:
-            inside = {"names": boot.names, "data": boot.data}
+            inside |= {"names": boot.names, "data": boot.data}
         command = self._launcher.wrap(
             ["/bin/sh", "-c", _GATE, "gate", *self.argv], ro=[*boot.paths, *roots], rw=(), **inside
         )
