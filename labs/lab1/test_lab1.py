@@ -3,7 +3,7 @@
 from collections import Counter
 from itertools import pairwise
 
-from vmmlab.checks import check, fail, listed, missing, msg
+from vmmlab.checks import check, fail, listed, missing, msg, needed
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.probes import NESTED, NESTING, init_functions, no_multiboot
 
@@ -27,7 +27,7 @@ def report(boot, step, cause, *, seen, **what):
 
 def ran(boot):
     """Every init function that ran, as (CPU, table row), in the order in which they started."""
-    rows = {row.function: row for row in boot.multiboot.linked}
+    rows = {row.function: row for row in needed(boot.multiboot).linked}
     return [(hit.cpu, rows[hit.place]) for hit in boot.hits if hit.place in rows]
 
 
@@ -54,7 +54,7 @@ def runs(boot):
 @check("lab1.mi.copied", BOOT)
 def mi_is_whole(boot):
     """`mi` holds all 88 bytes of the multiboot information before anything else is called."""
-    original, copy = boot.multiboot.original, boot.multiboot.copy or b""
+    original, copy = needed(needed(boot.multiboot).original), boot.multiboot.copy or b""
     if copy == original:
         nothing_more_is_copied(boot)
         return
@@ -119,7 +119,7 @@ def with_and_without_pointer(boots):
 @check("lab1.mi.uefi", BOOT, UEFI, per=with_and_without_pointer)
 def uefi_booted_is_right(boots, boot, uefi):
     """`uefi_booted` is false with multiboot information and true without; nothing is read at 0."""
-    value = boot.multiboot.uefi_booted
+    value = needed(boot.multiboot).uefi_booted
     decided = value in (0, 1)
     if value != uefi:
         report(
@@ -188,7 +188,7 @@ def initfunc_init_comes_first(boot):
 @check("lab1.initfunc.sorted", BOOT, SHUFFLED, per="boot", after="lab1.main.initfunc_init")
 def records_are_sorted(boot):
     """initfunc_init sorts the records in place by id, and by file name where ids are equal."""
-    linked, found = boot.multiboot.linked, boot.multiboot.sorted
+    linked, found = needed(boot.multiboot).linked, boot.multiboot.sorted
     if found is not None:
         only_the_records_change(boot)
     if found is None:
@@ -279,7 +279,7 @@ def what_was_lost(linked, found):
         msg(
             "{record} is missing, and {other} is there twice",
             record=gone,
-            other=record(came[0]),
+            other=record(needed(next(iter(came), None))),
         ),
         msg(
             "Swap whole records, and store the one that you have saved back into the "

@@ -4,7 +4,7 @@ from functools import partial
 from typing import NamedTuple
 
 from vmmlab import checks
-from vmmlab.checks import fail, fail_if, missing, msg
+from vmmlab.checks import fail, fail_if, missing, msg, needed
 from vmmlab.diagnosis.aps import why_not_all_parked
 from vmmlab.diagnosis.bsp import bsp_stopped, code_text
 from vmmlab.observe.milestones import OWN_STACK
@@ -147,7 +147,7 @@ def stack_is_allocated(boot):
 @check("lab2.stack.stackaddr", SWITCH, also=NOT_OPTIMISED, after="lab2.stack.alloc")
 def stackaddr_is_the_base(boot):
     """currentcpu->stackaddr is the lowest address of the BSP's stack."""
-    base, _ = block(boot)
+    base = needed(block(boot)[0])
     found = getattr(boot.switch, "stackaddr", None) or 0
     if found != base:
         is_top = found == base + boot.stack_size
@@ -474,13 +474,14 @@ def jumps_on_any_stack(boot):
 @check("lab2.switch.frame", SWITCH, NOT_OPTIMISED, per=by_optimisation, after="lab2.switch.top")
 def rbp_is_zero(boots, boot):
     """RBP is 0 when bspinitproc1 starts, so that a backtrace ends there."""
-    without_a_frame(boot, boot.first("bspinitproc1", 0))
+    without_a_frame(boot, needed(boot.first("bspinitproc1", 0), boot=boot))
 
 
 @check("lab2.switch.left", ALONE, after="lab2.switch.top")
 def boot_stack_is_left_alone(boot):
     """After the switch the BSP no longer writes to the boot stack."""
-    left, end = boot.switch.boot_stack_left, boot.switch.boot_stack_end
+    switch = needed(boot.switch)
+    left, end = switch.boot_stack_left or b"", switch.boot_stack_end
     if end is None:
         missing(
             "bsp-not-parked",

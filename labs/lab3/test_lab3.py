@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 from vmmlab import checks
-from vmmlab.checks import expect, fail, fail_if, missing, msg
+from vmmlab.checks import expect, fail, fail_if, missing, msg, needed
 from vmmlab.diagnosis import ipis, passage, starting
 from vmmlab.diagnosis.aps import ends_otherwise, not_reached, place_of, why_not, why_not_all_parked
 from vmmlab.diagnosis.death import far_jumps
@@ -99,7 +99,7 @@ def far_jump_at_physical_0(boot):
 @check("lab3.ljmpw.target", BOOT, also=TWO, after="lab3.ljmpw.present")
 def far_jump_to_the_trampoline(boot):
     """The far jump at physical 0 leads to the first byte of the trampoline's copy."""
-    segment, offset = far_jump(boot.physical_0.during)
+    segment, offset = needed(far_jump(boot.physical_0.during or b""))
     address, right = right_jump(boot)
     target = segment * 16 + offset
     if target != address:
@@ -290,7 +290,7 @@ def delays_after_init_and_sipi(boot):
             observed=starting.where_it_waits(boot) or icr_text(boot.icr),
             next=msg("ap_start_addr sends both, and calls ap_start_loopcond before each SIPI."),
         )
-    if sipi[0].time_s < init[0].time_s:
+    if sipi[0].time_s < needed(next(iter(init), None), boot=whole).time_s:
         fail(
             "sipi-before-init",
             cpu=0,

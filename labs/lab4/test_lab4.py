@@ -3,7 +3,7 @@
 from functools import partial
 
 from vmmlab import checks
-from vmmlab.checks import fail, fail_if, listed, missing, msg
+from vmmlab.checks import fail, fail_if, listed, missing, msg, needed
 from vmmlab.diagnosis.aps import ends_otherwise, not_reached, why_not, why_not_all_parked
 from vmmlab.diagnosis.bsp import bsp_stopped
 from vmmlab.diagnosis.todo import stopped_at_todo
@@ -53,7 +53,7 @@ def not_at_the_pointer(boot):
             expected=msg("apinit_enter takes the lock that apinitlock points to"),
             observed=msg(
                 "this instruction operates on {address:#x}, which is the pointer apinitlock itself",
-                address=boot.lock.pointer,
+                address=needed(boot.lock).pointer or 0,
             ),
             next=msg("Read the pointer first; then operate on the address that you have read."),
         )
@@ -70,6 +70,7 @@ def first_ap_gets_through_the_lock(boot):
         not_at_the_pointer(boot)
         at_turn_1 = (cpu for cpu in boot.cpus if cpu.turn == 1)
         fail_if(not_reached(boot, next(at_turn_1, boot.cpus[1]), BOOT_STACK))
+    first = needed(first)
     top = boot.addr("boot_stack_top")
     if not top - 64 <= first.state.rsp <= top:
         fail(
@@ -144,8 +145,9 @@ def first_ap_changes_to_a_stack_from_alloc(boot):
     size = boot.stack_size
     hit = first_ap(boot, "apinitproc1")
     if hit is None:
-        cpu = boot.cpus[first_ap(boot, "apinitproc0").cpu]
+        cpu = boot.cpus[needed(first_ap(boot, "apinitproc0")).cpu]
         fail_if(not_reached(boot, cpu, OWN_STACK))
+    hit = needed(hit)
     given = [
         one.address
         for one in boot.cpus[hit.cpu].allocations
@@ -185,7 +187,7 @@ def on_the_boot_stack(boot):
 
 def number_of(boot, ap):
     """The number that an AP called segment_init_ap with, or None if no CPU can have it."""
-    number = boot.first("segment_init_ap", ap.index).state.rdi & 0xFFFFFFFF
+    number = needed(boot.first("segment_init_ap", ap.index)).state.rdi & 0xFFFFFFFF
     return number if 0 < number < NUM_OF_PCPU else None
 
 
@@ -195,10 +197,11 @@ def has_its_own_stack(boot, ap):
     ap.must_reach(NUMBERED)
     if number_of(boot, ap) is None:
         return  # the numbers are judged elsewhere
-    rsp = boot.first("apinitproc1", ap.index).state.rsp
+    rsp = needed(boot.first("apinitproc1", ap.index)).state.rsp
     for other in boot.aps[: ap.index - 1]:
         numbered = other.reached(NUMBERED) and number_of(boot, other) is not None
-        if numbered and boot.first("apinitproc1", other.index).state.rsp == rsp:
+        entered = boot.first("apinitproc1", other.index)
+        if numbered and entered and entered.state.rsp == rsp:
             fail(
                 "stack-shared",
                 cpu=ap.index,
@@ -351,7 +354,7 @@ def numbers_are_1_to_n(boot):
 def counting_is_guarded(boot):
     """While an AP reads and then stores num_of_processors, no other AP does the same."""
     for one in boot.while_at("counting"):
-        decoded = decode(boot.lock.store_code, 0, 64)
+        decoded = decode(needed(boot.lock).store_code, 0, 64)
         if one.verdict == "reached" and not (decoded and decoded.locked):
             fail(
                 "count-without-lock",

@@ -172,11 +172,25 @@ def shown(text: Value, translate: Translate) -> str:
             return template.format_map(fields)
         except (KeyError, ValueError, OverflowError):
             # The values were made for the source text: those of a file may not fit a translation.
-            return source_text(text.text, text.plural, text.count).format_map(fields)
+            loose = {name: _Loose(value) for name, value in fields.items()}
+            return source_text(text.text, text.plural, text.count).format_map(loose)
     if isinstance(text, Listed):
         separator = translate(text.separator, "", 1)
         return separator.join(shown(item, translate) for item in text.items)
     return str(text)
+
+
+class _Loose:
+    """A value that shows itself as it is where it does not fit its field."""
+
+    def __init__(self, value: str | int | float) -> None:
+        self._value = value
+
+    def __format__(self, form: str) -> str:
+        try:
+            return format(self._value, form)
+        except (ValueError, OverflowError):
+            return str(self._value)
 
 
 def _field(value: Value, translate: Translate) -> str | int | float:

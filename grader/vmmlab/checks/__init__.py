@@ -16,14 +16,14 @@ of the open ones (`from .. import test_labN as lab`), and test_labN.py can have 
 (`from .probes import …`).
 
 A check gets `boot`, the Observation of its scenario, or `boots`, one for each of its scenarios in
-their order. Only `fail`, `missing`, `fail_if`, `expect` and `must_reach` take points. Any other
-exception, a bare `assert` too, is a mistake in the check: it is reported to the author and costs
-the student nothing. Texts are messages: `msg ("CPU {cpu} waits", cpu=2)`.
+their order. Only `fail`, `missing`, `needed`, `fail_if`, `expect` and `must_reach` take points. Any
+other exception, a bare `assert` too, is a mistake in the check: it is reported to the author and
+costs the student nothing. Texts are messages: `msg ("CPU {cpu} waits", cpu=2)`.
 """
 
 from vmmlab.base.message import listed, msg, nmsg
 from vmmlab.checks.declaring import Check, check
-from vmmlab.checks.failing import CheckFailed, expect, fail, fail_if, missing
+from vmmlab.checks.failing import CheckFailed, expect, fail, fail_if, missing, needed
 from vmmlab.checks.subjects import Arrival, JudgedCpu
 from vmmlab.failure import Failure
 from vmmlab.probes.scenario import Scenario
@@ -42,5 +42,6 @@ __all__ = [
     "listed",
     "missing",
     "msg",
+    "needed",
     "nmsg",
 ]

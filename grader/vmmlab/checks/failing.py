@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from vmmlab.base.message import Listed, Message, Text, msg
 from vmmlab.course.ids import CAUSE
 from vmmlab.failure import Failure
+
+_T = TypeVar("_T")
 
 
 class CheckFailed(Exception):
@@ -99,6 +101,28 @@ def missing(
     __tracebackhide__ = True
     texts = {"place": place, "expected": expected, "observed": observed, "next": next}
     raise CheckFailed(_failure(cause, cpu, texts, step), absent=True, boot=boot)
+
+
+def needed(value: _T | None, *, boot: object = None) -> _T:
+    """Return a piece of evidence, or fail: the boot did not get so far that it was recorded.
+
+    Args:
+        value: the evidence, None if it was not recorded.
+        boot: the boot in which it was not, if the check looks at several.
+
+    Raises:
+        CheckFailed: it is None.
+    """
+    __tracebackhide__ = True
+    if value is None:
+        missing(
+            "not-observed",
+            expected=msg("the boot gets so far that this can be seen"),
+            observed=msg("it ended before"),
+            next=msg("See where its CPUs stood at the end."),
+            boot=boot,
+        )
+    return value
 
 
 def fail_if(found: Failure | None, *, expected: object = "") -> None:
