@@ -36,7 +36,7 @@ def runs(boot):
 
     The latest call of that CPU whose text the id begins with is the one that ran it.
     """
-    rows = {row.function: row for row in boot.multiboot.linked}
+    rows = {row.function: row for row in needed(boot.multiboot).linked}
     calls, counted = {}, Counter()
     for hit in boot.hits:
         if hit.place == "call_initfunc":
@@ -229,7 +229,8 @@ def only_the_records_change(boot):
     """Fail if initfunc_init has changed `mi`, which was right before."""
     before, after = boot.multiboot.copy, boot.multiboot.later
     if after is not None and before == boot.multiboot.original != after:
-        where = next(i for i, pair in enumerate(zip(before, after)) if pair[0] != pair[1])
+        pairs = enumerate(zip(before, after))
+        where = next((i for i, pair in pairs if pair[0] != pair[1]), 0)
         fail(
             "mi-overwritten",
             cpu=0,
@@ -252,7 +253,8 @@ def record(row):
 
 def what_was_lost(linked, found):
     """What was seen, and where to look, when sorting has changed the records themselves."""
-    gone = record(next(row for row in linked if row in Counter(linked) - Counter(found)))
+    lost = Counter(linked) - Counter(found)
+    gone = record(needed(next((row for row in linked if row in lost), None)))
     came = list(Counter(found) - Counter(linked))
     functions = {row.function for row in linked}
     if any(row.function not in functions for row in came):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -41,7 +42,16 @@ async def swallows_time_outs() -> None:
             pass
 
 
-@pytest.mark.parametrize("work", [waits_for_ever, renews_its_patience, swallows_time_outs])
+async def swallows_a_cancellation() -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        await waits_for_ever()
+    await waits_for_ever()
+
+
+@pytest.mark.parametrize(
+    "work",
+    [waits_for_ever, renews_its_patience, swallows_time_outs, swallows_a_cancellation],
+)
 def test_it_ends_whatever_the_block_waits_for(work) -> None:
     async def run() -> None:
         async with deadline(total_s=0.3).enforced():

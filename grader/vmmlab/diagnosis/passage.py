@@ -161,7 +161,7 @@ def not_followed(boot: Observation, cpu: CpuRecord) -> Failure | None:
     return Failure(
         "trampoline-not-followed",
         cpu=cpu.index,
-        place=at(cpu.steps[-1]),
+        place=at(cpu.steps[-1]) if cpu.steps else cpu.end_place.text,
         expected=msg("ap_entry after at most 2000 instructions, whatever other CPUs do"),
         observed=msg(
             "{cpu} was not there after {count} instructions", cpu=cpu.name, count=len(cpu.steps)

@@ -42,25 +42,35 @@ class Deadline:
 
     @asynccontextmanager
     async def enforced(self) -> AsyncIterator[None]:
-        """Cancel the block when the time is up.
+        """Cancel the block when the time is up, and again until it ends.
+
+        One cancellation may be lost: `asyncio.wait_for` of Python 3.11 swallows one that comes
+        while its own future is done.
 
         Raises:
-            TimeoutError: it was.
+            TimeoutError: the time was up.
         """
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle | None = None
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        timer: asyncio.Handle | None = None
+        sent, before = 0, task.cancelling()
 
         def look() -> None:
-            nonlocal timer
+            nonlocal timer, sent
             if self.passed():
-                limit.reschedule(loop.time())
-            else:
-                timer = loop.call_later(_LOOK_S, look)
+                task.cancel()
+                sent += 1
+            timer = loop.call_later(_LOOK_S, look)
 
+        timer = loop.call_soon(look)
         try:
-            async with asyncio.timeout(None) as limit:
-                look()
-                yield
+            yield
+        except asyncio.CancelledError:
+            if sent and task.cancelling() - before == sent:
+                raise TimeoutError from None
+            raise  # somebody else has cancelled the task
         finally:
-            if timer is not None:
-                timer.cancel()
+            assert timer is not None
+            timer.cancel()
+            for _ in range(sent):
+                task.uncancel()
