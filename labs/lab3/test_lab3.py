@@ -290,7 +290,7 @@ def delays_after_init_and_sipi(boot):
             observed=starting.where_it_waits(boot) or icr_text(boot.icr),
             next=msg("ap_start_addr sends both, and calls ap_start_loopcond before each SIPI."),
         )
-    if sipi[0].time_s < needed(next(iter(init), None), boot=whole).time_s:
+    if sipi[0].time_s < needed(next(iter(init), None)).time_s:
         fail(
             "sipi-before-init",
             cpu=0,

@@ -8,7 +8,7 @@ from handmade import INIT, ap, boot, code, hit
 from vmmlab.diagnosis.aps import why_not, why_not_all_parked
 from vmmlab.diagnosis.cut_short import cut_short, not_begun
 from vmmlab.failure import Failure
-from vmmlab.observe.evidence import Lost
+from vmmlab.observe.evidence import Lost, Unreadable
 from vmmlab.observe.milestones import AP_ENTRY, NUMBERED, OWN_STACK
 
 WANTED = Failure("ap-not-numbered", cpu=1, expected="a number", observed="it has none")
@@ -73,3 +73,14 @@ def test_a_boot_that_did_not_come_to_vmm_main_has_nothing_to_judge():
     gone = not_begun(boot(hits=(), how_ended="timeout", lost=Lost("no-time")))
     assert gone is not None
     assert (gone.cause, gone.timeout) == ("no-time-left", True)
+
+
+def test_memory_that_is_not_there_is_said_of_what_did_not_happen():
+    seen = boot(ap(OWN_STACK), unreadable=(Unreadable(1, 0xC0000000, 8),))
+    found = cut_short(seen, WANTED)
+    assert (found.cause, found.timeout) == (WANTED.cause, False)
+    assert str(found.observed).startswith("it has none; CPU 1 uses address 0xc0000000")
+    physical = boot(ap(OWN_STACK), unreadable=(Unreadable(None, 1 << 40, 8),))
+    assert "no memory at physical address 0x10000000000" in str(
+        cut_short(physical, WANTED).observed
+    )

@@ -113,3 +113,62 @@ def test_places_that_nobody_asked_for_renew_no_patience(course: Course, grade: G
     failed = next(check for check in report.checks if check.outcome == "fail")
     assert failed.id == "lab4.stack.own"
     assert time.process_time() - began < 10
+
+
+NO_STACK = """
+	uefi_booted = !mi_arg;
+	if (!uefi_booted)
+		memcpy (&mi, mi_arg, sizeof mi);
+	initfunc_init ();
+	asm volatile ("mov $0xC0000000, %%rsp; mov %0, %%rdi; jmp call_initfunc" : : "r" ("global"));
+"""
+DMA = """
+	static volatile struct { u32 control, length; u64 address; }
+		__attribute__ ((packed, aligned (16))) dma;
+	ulong at = (ulong)&dma - 0x40000000;
+
+	(void)mi_arg;
+	for (;;) {
+		dma.control = __builtin_bswap32 (0x0000000A);
+		dma.length = 0xFFFFFFFF;
+		dma.address = __builtin_bswap64 (0x200000);
+		asm volatile ("outl %0, %w1" : : "a" (0), "Nd" (0x514));
+		asm volatile ("outl %0, %w1" : : "a" (__builtin_bswap32 ((u32)at)), "Nd" (0x518));
+	}
+"""
+
+
+def test_a_stack_that_is_not_mapped_is_evidence(course: Course, grade: Grade) -> None:
+    report = grade("lab1", replaced(course, "lab1", "lab1/vmm_main.c", "vmm_main", NO_STACK))
+    texts = [str(check.observed) for check in report.checks if check.outcome == "fail"]
+    assert texts
+    assert not report.needs_attention
+    assert not any("QEMU" in text for text in texts), "the machine works"
+
+
+def test_a_guest_that_keeps_qemu_busy_gets_no_way_out_of_a_grade(
+    course: Course, grade: Grade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited(monkeypatch, grade_s=4.0)
+    report = grade("lab1", replaced(course, "lab1", "lab1/vmm_main.c", "vmm_main", DMA))
+    assert (report.points, report.needs_attention) == (0, False)
+    assert {check.outcome for check in report.checks} <= {"fail", "timeout", "skipped"}
+
+
+ONE_COMES = """
+	static int came;
+	void *newstack = alloc (VMM_STACKSIZE);
+
+	if (came++)
+		for (;;)
+			asm volatile ("pause");
+	newstack_tmp = newstack;
+	asm_wrrsp_and_jmp ((ulong)newstack + VMM_STACKSIZE, apinitproc1);
+"""
+
+
+def test_only_one_ap_on_its_own_stack_is_a_failure(course: Course, grade: Grade) -> None:
+    report = grade("lab4", replaced(course, "lab4", "lab4/handshake.c", "apinitproc0", ONE_COMES))
+    assert not report.needs_attention
+    assert not report.review
+    assert report.points < 25

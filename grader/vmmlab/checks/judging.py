@@ -131,7 +131,9 @@ class _asking:
                 failure = replace(first, expected=failure.expected or first.expected)
                 about = [boot]
                 break
-            if isinstance(boot, Observation) and boot.how_ended in ("timeout", "lost"):
+            if isinstance(boot, Observation) and (
+                boot.how_ended in ("timeout", "lost") or boot.unreadable
+            ):
                 failure = cut_short(boot, failure)
                 about = [boot]
                 break

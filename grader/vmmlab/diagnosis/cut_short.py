@@ -7,6 +7,7 @@ from typing import Final
 
 from vmmlab.base.message import Text, listed, msg
 from vmmlab.failure import Failure
+from vmmlab.observe.evidence import Unreadable
 from vmmlab.observe.observation import Observation
 
 _SHOWN: Final = 4  # CPUs
@@ -27,11 +28,25 @@ def cut_short(boot: Observation, failure: Failure) -> Failure:
     """
     if boot.lost is not None:
         return _lost(boot, failure)
+    if boot.unreadable:
+        failure = _without_memory(boot.unreadable[0], failure)
     if boot.how_ended != "timeout":
         return failure
     end = msg("the boot was ended after its time limit, with {cpus}", cpus=_doing(boot))
     observed = listed([failure.observed, end], "; ") if failure.observed else end
     return replace(failure, timeout=True, observed=observed)
+
+
+def _without_memory(unreadable: Unreadable, failure: Failure) -> Failure:
+    where: Text = msg("there is no memory at physical address {at:#x}", at=unreadable.address)
+    if unreadable.cpu is not None:
+        where = msg(
+            "CPU {cpu} uses address {at:#x}, where nothing is mapped",
+            cpu=unreadable.cpu,
+            at=unreadable.address,
+        )
+    observed = listed([failure.observed, where], "; ") if failure.observed else where
+    return replace(failure, observed=observed)
 
 
 def not_begun(boot: Observation) -> Failure | None:

@@ -15,7 +15,7 @@ from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine import MachineDied
-from vmmlab.machine.gdb import Stop
+from vmmlab.machine.gdb import MemoryUnreadable, Stop
 from vmmlab.observe import deadlock
 from vmmlab.observe.deadline import Deadline
 from vmmlab.observe.evidence import Lost
@@ -81,6 +81,9 @@ async def observe(
                 how = await _boot(session, probe)
         except TimeoutError:
             how = "timeout"
+        except MemoryUnreadable as error:
+            session.note_unreadable(error)
+            how = "quiet"
         async with asyncio.timeout(limits.last_s):
             await session.halt()
             return await record(session, how, time.monotonic() - deadline.began)

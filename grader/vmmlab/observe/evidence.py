@@ -59,6 +59,21 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Memory that a CPU uses, where the grader found none.
+
+    Args:
+        cpu: the CPU whose page tables do not map it; None for a physical address.
+        address: the first byte.
+        size: bytes.
+    """
+
+    cpu: int | None
+    address: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Physical0:
     """The first 16 bytes of physical memory.
 

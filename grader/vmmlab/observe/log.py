@@ -18,6 +18,7 @@ from vmmlab.observe.evidence import (
     Race,
     Switch,
     Trampoline,
+    Unreadable,
 )
 from vmmlab.observe.milestones import Milestone
 from vmmlab.observe.observation import Hit
@@ -82,6 +83,7 @@ class Log:
     lab: LabEvidence | None = None
     race: Race | None = None
     restarted: bool = False
+    unreadable: list[Unreadable] = field(default_factory=list)
 
     def at(self, place: str, cpu: int | None = None) -> list[Hit]:
         """Return the hits at a place so far, of one CPU or of all."""

@@ -28,6 +28,7 @@ from vmmlab.observe.evidence import (
     Race,
     Switch,
     Trampoline,
+    Unreadable,
 )
 from vmmlab.observe.starting import OwnCalls, Starting
 from vmmlab.x86.registers import ICR_ASSERT, ICR_LEVEL, ICR_LOGICAL
@@ -207,6 +208,7 @@ class Observation:
         restarted: whether something reset the BSP, so that the VMM began a second time.
         serial: what the guest printed; for people, never for points.
         lost: why nothing more is known, if `how_ended` is "lost" or the boot did not begin.
+        unreadable: memory that CPUs use, where the grader found none, in order.
         wall_s: seconds from the entry of vmm_main to the end of the boot.
         starting: what the BSP did in ap_start, if the probe followed it.
         own_calls: calls that the grader made of the functions of ap_start.c.
@@ -244,6 +246,7 @@ class Observation:
     restarted: bool = False
     serial: str = ""
     lost: Lost | None = None
+    unreadable: tuple[Unreadable, ...] = ()
     wall_s: float = 0.0
     cohort: str = ""
     later: tuple[str, ...] = field(default=())

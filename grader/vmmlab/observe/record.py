@@ -83,6 +83,7 @@ def assembled(
         lab=log.lab,
         race=log.race,
         restarted=log.restarted,
+        unreadable=tuple(log.unreadable),
         apic_ids=inputs.apic_ids,
     )
 

@@ -15,9 +15,9 @@ from typing import Final
 
 from vmmlab.base.choice import Choice
 from vmmlab.machine import Machine
-from vmmlab.machine.gdb import Registers, Stop
+from vmmlab.machine.gdb import MemoryUnreadable, Registers, Stop
 from vmmlab.observe.cpu import CpuState
-from vmmlab.observe.evidence import Interleaving, Verdict
+from vmmlab.observe.evidence import Interleaving, Unreadable, Verdict
 from vmmlab.observe.log import CpuLog, Log
 from vmmlab.observe.milestones import (
     LONG_MODE,
@@ -240,6 +240,21 @@ class Session:
                 return "waits", state
         return "budget", state
 
+    async def return_address(self, cpu: int) -> int | None:
+        """Return where a CPU at the first instruction of a function returns to.
+
+        None, with a note in the log, if nothing is mapped where its stack should be.
+        """
+        try:
+            return await self.view.stack_word(cpu)
+        except MemoryUnreadable as error:
+            self.note_unreadable(error)
+            return None
+
+    def note_unreadable(self, error: MemoryUnreadable) -> None:
+        """Write down that the memory that a CPU uses cannot be read: evidence, no failure."""
+        self.log.unreadable.append(Unreadable(error.cpu, error.address, error.size))
+
     async def run_to_return(self, cpu: int, state: CpuState) -> CpuState:
         """Let a CPU at the first instruction of a function run until that returns.
 
@@ -247,7 +262,9 @@ class Session:
             cpu: which CPU runs; all others are held.
             state: its registers now.
         """
-        back = await self.view.stack_word(cpu)
+        back = await self.return_address(cpu)
+        if back is None:
+            return state
         known = back in self.places
         if not known:
             await self.gdb.set_break(back)

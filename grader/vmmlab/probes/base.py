@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
 from vmmlab.images.layout import VMM_BASE
-from vmmlab.machine.gdb import GdbError
 from vmmlab.observe.cpu import Allocation
 from vmmlab.observe.evidence import Pointer
 from vmmlab.observe.milestones import rest_places
@@ -129,9 +128,8 @@ async def note_allocation(session: Session, hit: Hit) -> None:
         hit: a stop at the first instruction of alloc.
     """
     size = await session.view.argument(hit.cpu, hit.place) & 0xFFFFFFFF
-    try:
-        back = await session.view.stack_word(hit.cpu)
-    except GdbError:
+    back = await session.return_address(hit.cpu)
+    if back is None:
         return  # no stack is mapped there (any more): no way to return
     name = "alloc returned"
     await session.places.watch(name, back)

@@ -71,8 +71,8 @@ class InitfuncsProbe(BaseProbe):
         if hit.place in ("call_initfunc", "start_all_processors"):
             found, _ = await _records(session)
             session.log.multiboot = replace(known, sorted=found)
-        if hit.place == "call_initfunc":
-            await session.places.watch("call_initfunc returned", await session.view.stack_word(0))
+        if hit.place == "call_initfunc" and (back := await session.return_address(0)) is not None:
+            await session.places.watch("call_initfunc returned", back)
 
 
 async def _fill_mi(session: Session) -> bytes:

@@ -33,13 +33,13 @@ class Memory:
         self._stub.must_be_paused()
         if (found := self._kept.get((address, count))) is None:
             before = self._stub.select_addresses(physical=True)
-            found = await self._read("physical", address, count, before)
+            found = await self._read(None, address, count, before)
             self._kept[address, count] = found
         return found
 
     async def write_phys(self, address: int, data: bytes) -> None:
         """Write physical memory; raises MemoryUnreadable if there is none."""
-        await self._write("physical", address, data, self._stub.select_addresses(physical=True))
+        await self._write(None, address, data, self._stub.select_addresses(physical=True))
 
     async def read_virt(self, cpu: int, address: int, count: int) -> bytes:
         """Return `count` bytes at a linear address, by the page tables that `cpu` uses now.
@@ -47,11 +47,11 @@ class Memory:
         Raises:
             MemoryUnreadable: some of it is not mapped.
         """
-        return await self._read("linear", address, count, self._select_linear(cpu))
+        return await self._read(cpu, address, count, self._select_linear(cpu))
 
     async def write_virt(self, cpu: int, address: int, data: bytes) -> None:
         """Write at a linear address; raises MemoryUnreadable if it is not mapped."""
-        await self._write("linear", address, data, self._select_linear(cpu))
+        await self._write(cpu, address, data, self._select_linear(cpu))
 
     def peek_requests(self, ranges: Sequence[PhysicalRange]) -> list[bytes]:
         """Return the requests that read physical ranges; their answers belong to `take_peeked`."""
@@ -75,7 +75,9 @@ class Memory:
     def _select_linear(self, cpu: int) -> tuple[bytes, ...]:
         return (*self._stub.select_addresses(physical=False), *self._stub.select_cpu(cpu))
 
-    async def _read(self, kind: str, address: int, count: int, before: tuple[bytes, ...]) -> bytes:
+    async def _read(
+        self, cpu: int | None, address: int, count: int, before: tuple[bytes, ...]
+    ) -> bytes:
         if not count:
             return b""  # the stub would have nothing to answer
         chunk = self._stub.packet_size // 2 - 8
@@ -85,11 +87,13 @@ class Memory:
         out = bytearray()
         for (at, size), body in zip(parts, replies[len(before) :], strict=True):
             if len(body) != 2 * size:
-                raise _unreadable("read", kind, address + at, size)
+                raise MemoryUnreadable("read", address + at, size, cpu)
             out += bytes.fromhex(body.decode("ascii"))
         return bytes(out)
 
-    async def _write(self, kind: str, address: int, data: bytes, before: tuple[bytes, ...]) -> None:
+    async def _write(
+        self, cpu: int | None, address: int, data: bytes, before: tuple[bytes, ...]
+    ) -> None:
         chunk = self._stub.packet_size // 2 - 32
         requests = []
         for at in range(0, len(data), chunk):
@@ -100,12 +104,4 @@ class Memory:
         replies = await self._stub.ask(*before, *requests)
         for at, body in enumerate(replies[len(before) :]):
             if body != b"OK":
-                raise _unreadable("write", kind, address + at * chunk, chunk)
-
-
-def _unreadable(verb: str, kind: str, address: int, size: int) -> MemoryUnreadable:
-    return MemoryUnreadable(
-        f"Cannot {verb} {size} bytes of memory at {kind} address {address:#x}.",
-        expected="memory that is mapped",
-        found="QEMU refused",
-    )
+                raise MemoryUnreadable("write", address + at * chunk, chunk, cpu)
