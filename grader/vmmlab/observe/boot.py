@@ -82,10 +82,10 @@ async def observe(
         except TimeoutError:
             how = "timeout"
         except MemoryUnreadable as error:
-            session.note_unreadable(error)
+            session.log.note_unreadable(error)
             how = "quiet"
         async with asyncio.timeout(limits.last_s):
-            await session.halt()
+            await _halt(session)
             return await record(session, how, time.monotonic() - deadline.began)
     except (InfraError, TimeoutError) as error:
         wall_s = time.monotonic() - deadline.began
@@ -95,6 +95,13 @@ async def observe(
             return lost_boot(session, lost, "timeout", wall_s)
         cause = error if isinstance(error, InfraError) else InfraError(msg("QEMU does not answer."))
         raise BootLost(cause, lost_boot(session, lost, "lost", wall_s)) from error
+
+
+async def _halt(session: Session) -> None:
+    """Stop the machine if it runs: a probe may have been interrupted while it waited."""
+    if session.gdb.running:
+        stop = await session.gdb.interrupt()
+        session.ended = session.ended or stop.kind in ("shutdown", "exit")
 
 
 def _words(error: Exception) -> str:

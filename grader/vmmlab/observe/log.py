@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vmmlab.machine.gdb import MemoryUnreadable
 from vmmlab.observe.cpu import Allocation, CpuFindings, CpuState, TrampolineStep
 from vmmlab.observe.evidence import (
     Barrier,
@@ -88,3 +89,7 @@ class Log:
     def at(self, place: str, cpu: int | None = None) -> list[Hit]:
         """Return the hits at a place so far, of one CPU or of all."""
         return [h for h in self.hits if h.place == place and cpu in (None, h.cpu)]
+
+    def note_unreadable(self, error: MemoryUnreadable) -> None:
+        """Write down that memory that a CPU uses cannot be read: evidence, no failure."""
+        self.unreadable.append(Unreadable(error.cpu, error.address, error.size))

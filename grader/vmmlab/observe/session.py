@@ -17,7 +17,7 @@ from vmmlab.base.choice import Choice
 from vmmlab.machine import Machine
 from vmmlab.machine.gdb import MemoryUnreadable, Registers, Stop
 from vmmlab.observe.cpu import CpuState
-from vmmlab.observe.evidence import Interleaving, Unreadable, Verdict
+from vmmlab.observe.evidence import Interleaving, Verdict
 from vmmlab.observe.log import CpuLog, Log
 from vmmlab.observe.milestones import (
     LONG_MODE,
@@ -172,12 +172,6 @@ class Session:
             return stop
         return Stop("interrupt")
 
-    async def halt(self) -> None:
-        """Stop the machine if it runs, since a probe may have been interrupted while it waited."""
-        if self.gdb.running:
-            stop = await self.gdb.interrupt()
-            self.ended = self.ended or stop.kind in ("shutdown", "exit")
-
     async def step(self, cpu: int, *, peek: Iterable[tuple[int, int]] = ()) -> bool:
         """Execute one instruction of one CPU while all others are held.
 
@@ -248,12 +242,8 @@ class Session:
         try:
             return await self.view.stack_word(cpu)
         except MemoryUnreadable as error:
-            self.note_unreadable(error)
+            self.log.note_unreadable(error)
             return None
-
-    def note_unreadable(self, error: MemoryUnreadable) -> None:
-        """Write down that the memory that a CPU uses cannot be read: evidence, no failure."""
-        self.log.unreadable.append(Unreadable(error.cpu, error.address, error.size))
 
     async def run_to_return(self, cpu: int, state: CpuState) -> CpuState:
         """Let a CPU at the first instruction of a function run until that returns.
