@@ -81,6 +81,22 @@ def _unseen_cpu(seen: Observation, chance: random.Random) -> Observation:
     )
 
 
+def with_cpus(seen: Observation, count: int) -> Observation:
+    """Return an Observation with so many CPUs, as each boot of a scenario has.
+
+    Args:
+        seen: the Observation.
+        count: how many; nothing is known of those that are added.
+    """
+    added = [written_down(cpu, CpuLog(), seen.bsp.end) for cpu in range(len(seen.cpus), count)]
+    return replace(
+        seen,
+        cpus=(*seen.cpus[:count], *added),
+        hits=tuple(hit for hit in seen.hits if hit.cpu < count),
+        interleavings=tuple(one for one in seen.interleavings if one.cpu < count),
+    )
+
+
 def _end(seen: Observation, chance: random.Random) -> Observation:
     how = chance.choice(("complete", "shutdown", "quiet", "shown", "timeout", "lost"))
     lost = Lost(chance.choice(("ended", "no-answer", "refused"))) if how == "lost" else None

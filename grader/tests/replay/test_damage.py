@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from damage import damaged
+from damage import damaged, with_cpus
 from recordings import Recording, load, names
 
 from vmmlab.base.messagedata import to_json
@@ -58,7 +58,7 @@ def boots_of(recording: Recording, check: Check) -> list[Observation]:
     """The boots of a check; another one for a boot that was not recorded."""
     other = next(iter(recording.boots.values()))
     return [
-        recording.boots.get(str(one)) or replace(other, scenario=one.name)
+        recording.boots.get(str(one)) or with_cpus(replace(other, scenario=one.name), one.cpus)
         for one in check.scenarios
     ]
 
