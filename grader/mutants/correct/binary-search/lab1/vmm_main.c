@@ -1,4 +1,4 @@
-/* The copy may wait until the records are in order: nothing has taken the map away by then. */
+/* The structure is assigned, and uefi_booted is set twice. */
 
 #include "ap.h"
 #include "initfunc.h"
@@ -10,9 +10,9 @@ vmm_main (struct multiboot_info *mi_arg)
 	uefi_booted = false;
 	if (mi_arg == NULL)
 		uefi_booted = true;
-	initfunc_init ();
 	if (mi_arg)
 		mi = *mi_arg;
+	initfunc_init ();
 	call_initfunc ("global");
 	start_all_processors (&bsp_proc, &ap_proc);
 }
