@@ -18,6 +18,8 @@ from vmmlab.course.submission import SubmissionError, take
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import diagnostics
 from vmmlab.machine.qemu.process import PlainLauncher
+from vmmlab.report.hiding import places, without_places
+from vmmlab.student.debug import _sandboxed_gdb
 
 ROOT = Path(__file__).resolve().parents[3]
 COURSE = load_course(ROOT)
@@ -112,6 +114,17 @@ def test_qemu_is_given_fixed_names_without_a_sandbox_too() -> None:
     assert Sandbox.none().seen(Path("/x"), "/y") == Path("/x")
 
 
+def test_the_places_of_this_host_are_not_in_a_report() -> None:
+    names = places(ROOT, "/srv/class/eve")
+    text = f'{{"again": "vmmlab grade lab1 --submission /srv/class/eve", "infra": "{ROOT}/labs/x"}}'
+    shown = without_places(text, names)
+    assert "--submission eve" in shown
+    assert "/srv" not in shown
+    assert str(ROOT) not in shown
+    assert without_places(text, {}) == text
+    assert "/" not in places(Path("/"), "/")
+
+
 # --- markers --------------------------------------------------------------------------------------
 
 
@@ -174,3 +187,19 @@ def test_what_a_tool_has_made_is_a_file(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     with pytest.raises(OSError):  # noqa: PT011
         read_regular(path, 100)
+
+
+# --- gdb ------------------------------------------------------------------------------------------
+
+
+def test_gdb_reads_another_persons_image_in_the_sandbox(tmp_path: Path) -> None:
+    box = Sandbox("bwrap", "", "/usr/bin/bwrap")
+    elf, root = tmp_path / "vmm.elf", tmp_path / "src"
+    elf.touch()
+    root.mkdir()
+    words = _sandboxed_gdb(box, "/usr/bin/gdb", elf, root, tmp_path)
+    assert words[0] == "/usr/bin/bwrap"
+    inside = words[words.index("/usr/bin/gdb") :]
+    assert "-nx" in inside
+    assert "set auto-load off" in inside
+    assert not [word for word in inside if str(tmp_path) in word]

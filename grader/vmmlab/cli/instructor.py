@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -139,7 +139,10 @@ def grade(
         report = _confirmed(report, request) if confirm else report
         return official.finish(report, request, alone=len(wanted) == 1)
 
-    return _report_all(loaded, wanted, report_on, context.obj, json)
+    from vmmlab.report.hiding import places
+
+    hidden_places = {} if source.trusted else places(loaded.root, submission)
+    return _report_all(loaded, wanted, report_on, context.obj, json, hidden_places)
 
 
 def _confirmed(report: Report, request: RunRequest) -> Report:
@@ -181,8 +184,12 @@ def _report_all(
     report_on: Callable[[str], Report],
     say: Reader,
     json: Path | None,
+    places: Mapping[str, str],
 ) -> int:
-    """Grade each lab, show its report and write it to `json`; return the worst exit code."""
+    """Grade each lab, show its report and write it to `json`; return the worst exit code.
+
+    In the file, places of this host have other names.
+    """
     from vmmlab.report import exit_code, write_json
 
     codes: list[int] = []
@@ -194,7 +201,7 @@ def _report_all(
             print_report(report, say=say.of(course.labs_dir / lab))
             codes.append(exit_code(report))
             if json is not None:
-                write_json(report, json if len(labs) == 1 else Path(f"{json}.{lab}"))
+                write_json(report, json if len(labs) == 1 else Path(f"{json}.{lab}"), places)
         except VmmlabError as error:
             sys.stdout.flush()
             explain(error, say, lab if len(labs) > 1 else "")

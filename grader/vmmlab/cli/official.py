@@ -78,10 +78,11 @@ class Official:
         """
         if self.student_json is not None:
             from vmmlab.report import write_json
+            from vmmlab.report.hiding import places
             from vmmlab.report.student import report_for_student
 
             path = self.student_json if alone else Path(f"{self.student_json}.{report.lab}")
-            write_json(report_for_student(report, request), path)
+            write_json(report_for_student(report, request), path, places(request.course.root))
         return report
 
 

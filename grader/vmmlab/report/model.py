@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -28,6 +29,7 @@ from vmmlab.base.errors import InfraError, UsageError, VmmlabError, os_reason
 from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
 from vmmlab.base.messagedata import bounded
+from vmmlab.report.hiding import without_places
 from vmmlab.report.text import ReportText
 
 SCHEMA: Final = "vmmlab/report/2"
@@ -211,15 +213,21 @@ def read_json(path: Path) -> Report:
         ) from None
 
 
-def write_json(report: Report, path: Path) -> None:
+def write_json(report: Report, path: Path, places: Mapping[str, str] | None = None) -> None:
     """Write the report; a reader sees the old file or the whole new one.
+
+    Args:
+        report: the report.
+        path: where to.
+        places: what places of this host are called, from `vmmlab.report.hiding.places`; None if
+            the reader is the one who graded.
 
     Raises:
         UsageError: the file cannot be written.
         InfraError: the disk is full or broken.
     """
     try:
-        write_atomically(path, report.to_json().encode())
+        write_atomically(path, without_places(report.to_json(), places or {}).encode())
     except OSError as error:
         kind: type[VmmlabError] = UsageError
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):

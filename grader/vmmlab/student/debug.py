@@ -8,14 +8,17 @@ import shutil
 import signal
 import socket
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
 from vmmlab.base.scratch import scratch_folder
-from vmmlab.host import tools
+from vmmlab.host import toolroots, tools
+from vmmlab.host.processes import children
+from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.running import kill_tree
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import qemu_path
@@ -25,6 +28,7 @@ from vmmlab.machine import MachineSpec
 from vmmlab.student.boot import Boot
 from vmmlab.student.command import qemu_argv, sandboxed, terminal_kept
 
+_GDB_MIB: Final = 2048  # of address space
 _BREAKPOINTS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
 _GDB_HELP: Final = (
     msg("continue: run to the next breakpoint    info threads: all CPUs"),
@@ -41,6 +45,8 @@ def boot_under_gdb(
     sandbox: Sandbox,
     root: Path,
     say: Reader,
+    *,
+    untrusted: bool = False,
 ) -> int:
     """Boot a machine under gdb, which has the terminal, and return gdb's exit code.
 
@@ -52,6 +58,7 @@ def boot_under_gdb(
         sandbox: where QEMU runs.
         root: the folder that gdb starts in, with the sources.
         say: the reader's language.
+        untrusted: it is another person's image: gdb, too, runs in the sandbox.
 
     Raises:
         UsageError: gdb is not installed.
@@ -66,18 +73,51 @@ def boot_under_gdb(
         folder = stack.enter_context(scratch_folder("gdb"))
         machine = _start(stack, qemu_argv(spec, what.accel, qemu), folder, spec, what, sandbox)
         stack.callback(kill_tree, machine)
-        script = folder / "commands.gdb"
-        commands = _gdb_commands(symbols, processor, folder, what, spec, say)
-        script.write_text(commands, encoding="utf-8")
+        seen = sandbox.seen(folder, "/gdb") if untrusted else folder
+        commands = _gdb_commands(symbols, processor, seen, what, spec, say)
+        (folder / "commands.gdb").write_text(commands, encoding="utf-8")
+        words = [gdb, "-q", "-d", str(root), "-x", str(seen / "commands.gdb"), str(elf)]
+        if untrusted:
+            words = _sandboxed_gdb(sandbox, gdb, elf, root, folder)
         with terminal_kept():
-            debugger = subprocess.Popen(
-                [gdb, "-q", "-d", str(root), "-x", str(script), str(elf)], cwd=root
-            )
-            stack.callback(_end, debugger)
-            # Ctrl-C is for gdb.
-            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            debugger = subprocess.Popen(words, cwd="/" if untrusted else root)
+            stack.callback(kill_tree if untrusted else _end, debugger)
+            # Ctrl-C is for gdb, to which a sandbox's terminal does not send it.
+            forward = partial(_interrupt, debugger.pid) if untrusted else signal.SIG_IGN
+            before = signal.signal(signal.SIGINT, forward)
             stack.callback(signal.signal, signal.SIGINT, before)
             return debugger.wait()
+
+
+def _sandboxed_gdb(sandbox: Sandbox, gdb: str, elf: Path, root: Path, folder: Path) -> list[str]:
+    """Return the command that runs gdb on another person's image: it reads what they wrote.
+
+    No configuration is read, and no script that the image may name or hold.
+    """
+    image, source, place = (
+        sandbox.seen(path, name)
+        for path, name in ((elf, "/boot/vmm.elf"), (root, "/src"), (folder, "/gdb"))
+    )
+    return sandbox.wrap(
+        [
+            *(gdb, "-q", "-nx", "-iex", "set auto-load off", "-d", str(source)),
+            *("-x", str(place / "commands.gdb"), str(image)),
+        ],
+        ro=[elf, root, *toolroots.roots(Path(gdb))],
+        rw=[folder],
+        cwd=source,
+        limits=ResourceLimits(file_mib=64, memory_mib=_GDB_MIB),
+        env={"TERM": os.environ.get("TERM", "dumb")},
+        names={elf: image, root: source, folder: place},
+    )
+
+
+def _interrupt(pid: int, signum: int, frame: object) -> None:
+    """Send SIGINT to the program that a sandbox runs: the last of its processes."""
+    while found := children(pid):
+        pid = found[0]
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signum)
 
 
 def _start(

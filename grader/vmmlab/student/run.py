@@ -77,7 +77,10 @@ def run(
             next_step=msg("leave --accel out: TCG needs no device"),
         )
     if gdb:
-        return boot_under_gdb(elf, image.symbols, spec, what, sandbox, root, say or Reader())
+        untrusted = not _is_trusted(source)
+        return boot_under_gdb(
+            elf, image.symbols, spec, what, sandbox, root, say or Reader(), untrusted=untrusted
+        )
     if sys.stdin.isatty() and sys.stdout.isatty():
         return _on_terminal(spec, what, sandbox, say or Reader())
     if what.accel != "tcg":
@@ -124,9 +127,11 @@ def image_for(
 
 def _sandbox_for(source: Workspace | str) -> Sandbox:
     """Return the sandbox; other people's code is refused without one."""
-    if isinstance(source, Workspace):
-        return Sandbox.choose(require=source.copied)
-    return Sandbox.choose(require=not Source(source).trusted)
+    return Sandbox.choose(require=not _is_trusted(source))
+
+
+def _is_trusted(source: Workspace | str) -> bool:
+    return not source.copied if isinstance(source, Workspace) else Source(source).trusted
 
 
 def _on_terminal(spec: MachineSpec, what: Boot, sandbox: Sandbox, say: Reader) -> int:
