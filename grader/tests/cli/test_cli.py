@@ -209,7 +209,7 @@ def grader(monkeypatch: pytest.MonkeyPatch) -> Grader:
     def code(report: str) -> int:
         return int(report.rpartition(" ")[2])
 
-    def write(report: str, path: Path) -> None:
+    def write(report: str, path: Path, places: dict[str, str]) -> None:
         path.write_text(report)
 
     monkeypatch.setattr("vmmlab.report.make.report_lab", fake.report_lab)
