@@ -139,10 +139,14 @@ def grade(
         report = _confirmed(report, request) if confirm else report
         return official.finish(report, request, alone=len(wanted) == 1)
 
+    return _report_all(loaded, wanted, report_on, context.obj, json, _places(source, loaded))
+
+
+def _places(source: Source, course: Course) -> Mapping[str, str]:
+    """Return the places of this host that a report on other people's work must not have."""
     from vmmlab.report.hiding import places
 
-    hidden_places = {} if source.trusted else places(loaded.root, submission)
-    return _report_all(loaded, wanted, report_on, context.obj, json, hidden_places)
+    return {} if source.trusted else places(course.root, source.name)
 
 
 def _confirmed(report: Report, request: RunRequest) -> Report:
