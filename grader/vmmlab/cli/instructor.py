@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vmmlab.grading.request import RunRequest
     from vmmlab.i18n.translate import Reader
     from vmmlab.report import Report
+    from vmmlab.workspace.source import Source
 
 
 class Accelerator(StrEnum):
