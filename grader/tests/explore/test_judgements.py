@@ -253,6 +253,102 @@ def test_a_loop_that_is_wrong_at_o2_may_be_correct_at_o0(explored, changed):
     assert explored(changed(lab4_5=body), "barrier", opt="-O0").verdict == "correct"
 
 
+# --- what takes more CPUs, more turns, or memory on a stack ---------------------------------------
+
+HEADERS = """\
+#include "ap.h"
+#include "asm.h"
+#include "pcpu.h"
+#include "sleep.h"
+#include "panic.h"
+"""
+TREE = """\
+static volatile u32 came[NUM_OF_PCPU];
+void
+sync_all_processors (void)
+{
+	u32 me = currentcpu->cpunum, all = num_of_processors + 1, round = sync_id + 1;
+
+	for (u32 child = 2 * me + 1; child <= 2 * me + 2; child++)
+		while (child < all && came[child] != round)
+			asm_pause ();
+	came[me] = round;
+	if (!me)
+		sync_id = round;
+	while (sync_id != round)
+		asm_pause ();
+}
+"""
+
+
+def test_a_tree_that_asks_too_early_how_many_there_are_shows_with_three_aps(explored, solution):
+    files = {**solution, SYNC: (HEADERS + TREE).encode()}
+    exploration = explored(files, "barrier", "wide barrier")
+    assert [part.verdict for part in exploration.parts] == ["correct", "correct", "wrong"]
+    assert exploration.counterexample.kind == "barrier-passed-early"
+
+
+WAITS_THAT_END = {
+    "many turns": "u32 n = 0; while (sync_id == id && ++n < 1000000000) asm_pause ();",
+    "down": "u64 n = 123456789012; while (sync_id == id && n--) asm_pause ();",
+    "by three": "for (volatile u32 n = 0; sync_id == id && n != 3000000000u; n += 3) ;",
+    "masked": "for (u32 n = 1; sync_id == id; n++) if (!(n & 0xfffff)) return;",
+    "asleep": "for (u32 n = 0; sync_id == id && n < 5000; n++) usleep (10);",
+    "two loops": "for (u32 n = 0; n < 1000; n++) for (u32 k = 0; k < 1000; k++)"
+    " { if (sync_id != id) return; asm_pause (); }",
+    "under the lock": "u32 n = 0, now; do { spinlock_lock (&sync_lock); now = sync_id;"
+    " spinlock_unlock (&sync_lock); } while (now == id && n++ < 5000);",
+    "a delay": "for (volatile u32 n = 0; n < 1000000; n++) ;",
+    "two delays": "for (u32 n = 0; n < 1000; n++) for (u32 k = 0; k < 1000; k++) asm_pause ();",
+}
+WAITS = {
+    "a delay": "while (sync_id == id) for (volatile u32 n = 0; n < 50000; n++) ;",
+    "a growing delay": "u32 d = 1; while (sync_id == id) {"
+    " for (u32 n = 0; n < d; n++) asm_pause (); if (d < 100000) d *= 2; }",
+    "a count": "static u32 turns[NUM_OF_PCPU]; u32 n = 0; while (sync_id == id) n++;"
+    " turns[currentcpu->cpunum] = n;",
+}
+
+
+def waiting(solution, code):
+    body = BARRIER[: BARRIER.index("	EXTRA")] + code
+    text = f"{HEADERS}void\nsync_all_processors (void)\n{{\n{body}\n}}\n"
+    return {**solution, SYNC: text.encode()}
+
+
+@pytest.mark.parametrize("kind", WAITS_THAT_END)
+def test_a_wait_that_gives_up_is_found_however_long_it_is(explored, solution, kind):
+    exploration = explored(waiting(solution, WAITS_THAT_END[kind]), "barrier")
+    assert exploration.verdict == "wrong", exploration.parts
+    assert exploration.counterexample.kind == "barrier-passed-early"
+
+
+@pytest.mark.parametrize("kind", WAITS)
+def test_a_wait_with_a_delay_or_a_count_is_correct(explored, solution, kind):
+    exploration = explored(waiting(solution, WAITS[kind]), "barrier")
+    assert exploration.verdict == "correct", exploration.counterexample
+
+
+def test_a_panic_after_many_turns_is_left_to_a_person(explored, solution):
+    code = 'for (u32 n = 0; sync_id == id;) if (++n > 100000000) panic ("late");'
+    exploration = explored(waiting(solution, code), "barrier")
+    assert exploration.verdict == "unsupported", exploration.counterexample
+
+
+def test_a_lock_that_is_only_tried_gives_the_bsp_no_reason_to_give_up(explored, solution):
+    """An AP that holds ap_lock at each look has not arrived: the BSP may then give up."""
+    text = solution[HANDSHAKE].decode()
+    old = text[text.index("		spinlock_lock (&ap_lock);\n		left") :]
+    old = old[: old.index("		if (*apinitprocs")]
+    new = (
+        "		left = ~0;\n		if (spinlock_trylock (&ap_lock)) {\n"
+        "			left = num_of_processors;\n			spinlock_unlock (&ap_lock);\n		}\n"
+    )
+    files = {**solution, HANDSHAKE: text.replace(old, new).encode()}
+    exploration = explored(files, "registration")
+    assert exploration.verdict == "correct", exploration.counterexample
+
+
 # --- half-finished work ------------------------------------------------------------------------
 
 

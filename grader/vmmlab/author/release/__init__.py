@@ -151,7 +151,7 @@ def copy_lab(source: Path, target: Path, lab: str) -> None:
         lab: for example `lab3`.
     """
     target.mkdir(parents=True)
-    for pattern in (f"test_{lab}.py", "probes.py", "exploration.py", *_OF_A_LAB):
+    for pattern in (f"test_{lab}.py", "probes.py", "exploration.py", "orders.py", *_OF_A_LAB):
         for path in sorted(source.glob(pattern)):
             place = target / path.relative_to(source)
             place.parent.mkdir(exist_ok=True)
