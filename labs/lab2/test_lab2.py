@@ -216,7 +216,8 @@ def nothing_is_pushed(boot, top):
         top: the top of the new stack.
     """
     word = names(boot).word
-    filled, found = boot.switch.top_filled, boot.switch.top_found
+    switch = needed(boot.switch, boot=boot)
+    filled, found = switch.top_filled, switch.top_found
     first = next(one.address for one in boot.bsp.allocations if one.size == boot.stack_size)
     if not filled or not found or filled == found or first + boot.stack_size != top:
         return
@@ -242,8 +243,9 @@ def nothing_is_pushed(boot, top):
 def wrong_top(boot, rsp, base, top):
     """The cause of a wrong stack pointer, and where to look if that depends on the boot."""
     sp, _, word = names(boot)
-    pushed = boot.switch.top_found != boot.switch.top_filled
-    if rsp == top - word and not pushed and boot.switch.top_found:
+    switch = needed(boot.switch, boot=boot)
+    pushed = switch.top_found != switch.top_filled
+    if rsp == top - word and not pushed and switch.top_found:
         look = msg(
             "Nothing was pushed, so {register} was computed {count} bytes too low.",
             register=sp,

@@ -44,6 +44,8 @@ def disturbed(boot: Observation, cpu: CpuRecord) -> Failure | None:
         cpu: an AP.
     """
     race = boot.race
+    if not cpu.steps:
+        return None
     if race is not None and race.cpu == cpu.index:
         return _waits(boot, cpu, race) if race.how == "waits" else _race(boot, cpu, race)
     return _waits(boot, cpu, None) if cpu.waits and not cpu.reached(AP_ENTRY) else None
