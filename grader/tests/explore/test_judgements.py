@@ -231,6 +231,17 @@ apinitproc0 (void)
     assert (exploration.verdict, found and found.kind) == ("wrong" if kind else "correct", kind)
 
 
+def test_a_device_that_is_read_by_its_address_is_a_limit(explored, solution):
+    """The APs have an identity map, so the local APIC can be read there."""
+    text = solution[ENTER].decode()
+    new = text.replace(
+        "1:	mov	$1, %al",
+        "	mov	$0xFEE00020, %ebx\n	mov	(%rbx), %ebx\n1:	mov	$1, %al",
+    )
+    exploration = explored({**solution, ENTER: new.encode()}, "crowd")
+    assert exploration.verdict == "unsupported", exploration.counterexample
+
+
 def test_a_wrong_interleaving_counts_although_another_cannot_be_followed(explored, changed):
     body = BARRIER.replace("num_of_processors + 1", "num_of_processors")
     body = body.replace("EXTRA", 'if (sync_id > 1) asm volatile ("rdtsc" : : : "eax", "edx");')

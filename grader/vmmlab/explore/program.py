@@ -67,6 +67,7 @@ _RUN: Final = frozenset((
 _TRACEPOINT_BYTES: Final = 16
 WORD: Final = 8
 """Bytes of a word of a stack."""
+_IDENTITY_END: Final = 2**32
 _ARBITRARY_BYTE: Final = 0xA5
 _LONGEST_STRING: Final = 200
 # Bytes of inlined code through which the line of the calling function is searched.
@@ -278,7 +279,8 @@ class Program:
             address += VMM_BASE
         elif not VMM_BASE <= address < 2 * VMM_BASE:
             in_window = WINDOW <= address < WINDOW + 0x100_0000
-            if in_window:
+            # The APs' identity map reaches to 4 GiB: the local APIC, for example, is there.
+            if in_window or (cpu and address < _IDENTITY_END):
                 return Target("unknown", address)
             return Target("fault", address, why=msg("a page fault: nothing is mapped there"))
         if self.trampoline <= address and address + size <= self.trampoline + self.trampoline_size:
