@@ -258,9 +258,21 @@ class Passage:
         self._record("overwritten", cpu, other, met, met.use)
 
     def _record(self, how: How, cpu: int, other: int, met: Conflict, mine: TrampolineStep) -> None:
-        self._session.log.race = Race(
-            how, cpu, other, mine, met.store, met.address, met.meant, met.stored
-        )
+        size = len(met.meant)
+        meant = self._stored(cpu, met.store, met.address, size)
+        found = self._stored(other, met.store, met.address, size)
+        if met.meant != met.stored or not meant or not found:
+            meant, found = met.meant, met.stored
+        self._session.log.race = Race(how, cpu, other, mine, met.store, met.address, meant, found)
+
+    def _stored(self, cpu: int, store: TrampolineStep, address: int, size: int) -> bytes:
+        """Return what an AP itself left at an address by an instruction; none if it did not."""
+        for step in self._session.log.cpus[cpu].steps:
+            for touch in step.touches:
+                same = step.state.pc == store.state.pc and touch.covers(address, size)
+                if same and touch.writes and touch.address is not None:
+                    return touch.value[max(address - touch.address, 0) :][:size]
+        return b""
 
 
 def _telling(one: Conflict) -> bool:
