@@ -44,11 +44,16 @@ def disturbed(boot: Observation, cpu: CpuRecord) -> Failure | None:
         cpu: an AP.
     """
     race = boot.race
+<<<<<<< HEAD
     if not cpu.steps:
         return None
     if race is not None and race.cpu == cpu.index:
+=======
+    if race is not None and race.cpu == cpu.index and cpu.steps:
+>>>>>>> ed2951d (lab2, diagnosis: judge damaged evidence without a crash)
         return _waits(boot, cpu, race) if race.how == "waits" else _race(boot, cpu, race)
-    return _waits(boot, cpu, None) if cpu.waits and not cpu.reached(AP_ENTRY) else None
+    waits = cpu.waits and cpu.steps and not cpu.reached(AP_ENTRY)
+    return _waits(boot, cpu, None) if waits else None
 
 
 def _race(boot: Observation, cpu: CpuRecord, race: Race) -> Failure:
@@ -154,7 +159,7 @@ def memory(boot: Observation, address: int | None) -> Text:
 
 def not_followed(boot: Observation, cpu: CpuRecord) -> Failure | None:
     """Return why the way of an AP could not be followed to its end, if that is so."""
-    if cpu.followed:
+    if cpu.followed or not cpu.steps:
         return None
     if cpu.waits:
         return disturbed(boot, cpu) or _waits(boot, cpu, None)
