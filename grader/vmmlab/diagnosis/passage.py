@@ -44,13 +44,9 @@ def disturbed(boot: Observation, cpu: CpuRecord) -> Failure | None:
         cpu: an AP.
     """
     race = boot.race
-<<<<<<< HEAD
     if not cpu.steps:
         return None
     if race is not None and race.cpu == cpu.index:
-=======
-    if race is not None and race.cpu == cpu.index and cpu.steps:
->>>>>>> ed2951d (lab2, diagnosis: judge damaged evidence without a crash)
         return _waits(boot, cpu, race) if race.how == "waits" else _race(boot, cpu, race)
     waits = cpu.waits and cpu.steps and not cpu.reached(AP_ENTRY)
     return _waits(boot, cpu, None) if waits else None
