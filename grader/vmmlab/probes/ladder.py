@@ -61,6 +61,7 @@ class LadderProbe(BaseProbe):
         if hit.place == "apic_write_icr" and hit.cpu == 0 and self.watch is not None:
             await self._send(session, hit, self.watch)
         if hit.cpu == 0 and hit.place in ("ap_wait", *rest_places()):
+            await self._bring(session, self._called(session))  # a SIPI may be sent by a store
             await self._let_them_pass(session)
         if hit.place == "physical-0" and hit.cpu != 0:
             await self._came_again(session, hit.cpu)
@@ -91,23 +92,30 @@ class LadderProbe(BaseProbe):
         """Let the BSP finish its write; then let every AP that got a SIPI come to physical 0."""
         before = len(session.view.icr())
         await session.run_to_return(0, hit.state)
+        called = self._called(session)
+        await self._bring(session, called)
+        new = [one for one in session.view.icr()[before:] if one.kind == "SIPI"]
+        again = any(session.view.reaches(one, ap) for one in new for ap in self.arrived - {*called})
+        if again or len(self.arrived) == len(session.view.ap_indices):
+            await self._let_them_pass(session)
+
+    def _called(self, session: Session) -> list[int]:
+        """Return the APs that got a SIPI and have not come to physical 0.
+
+        An AP that was called to another page is held there.
+        """
         sipis = [one for one in session.view.icr() if one.kind == "SIPI"]
         waiting = [ap for ap in session.view.ap_indices if not session.log.at("physical-0", ap)]
         for sipi in sipis:
             for ap in waiting if sipi.vector else ():
                 if session.view.reaches(sipi, ap):
                     session.hold_outside_code(ap, sipi.vector << 12)
-        called = [
+        return [
             ap
             for ap in waiting
             if session.log.cpus[ap].found.left_code is None
             and any(session.view.reaches(sipi, ap) for sipi in sipis)
         ]
-        await self._bring(session, called)
-        new = [one for one in session.view.icr()[before:] if one.kind == "SIPI"]
-        again = any(session.view.reaches(one, ap) for one in new for ap in self.arrived - {*called})
-        if again or len(self.arrived) == len(session.view.ap_indices):
-            await self._let_them_pass(session)
 
     async def _bring(self, session: Session, called: list[int]) -> None:
         """Let APs come to physical 0, one after the other; if one does not, the rest together."""

@@ -6,8 +6,8 @@ from vmmlab.probes import late_ap, parking
 from .. import test_lab3 as lab
 
 LAST_IS_LATE = late_ap(name="last-is-late", cpus=5, cpu=4, firmware="seabios", cohort="third")
-TWELVE = parking(name="cpus-12", cpus=12, opt="-O0", cohort="third")
-TWENTY = parking(name="cpus-20", cpus=20, cohort="third")
+TWELVE = parking(name="cpus-12", cpus=12, sockets=4, opt="-O0", cohort="third")
+TWENTY = parking(name="cpus-20", cpus=20, moved=True, cohort="third")
 
 
 @check("lab3.hidden.late", LAST_IS_LATE, after="lab3.restore.late")
