@@ -23,7 +23,7 @@ from vmmlab.observe.milestones import (
     WAITING,
     Milestone,
 )
-from vmmlab.observe.observation import Observation
+from vmmlab.observe.observation import Observation, apic_id
 
 _JUMPS: Final = {
     AP_ENTRY: ("trampoline", "ap_entry"),
@@ -253,7 +253,10 @@ def never_started(boot: Observation, cpu: CpuRecord) -> Failure:
         cause,
         cpu=cpu.index,
         place=msg("before its first instruction"),
-        expected=msg("INIT, then SIPI with vector 0, sent so that they reach this CPU"),
+        expected=msg(
+            "INIT, then SIPI with vector 0, sent so that they reach this CPU, APIC id {id}",
+            id=apic_id(boot.apic_ids, cpu.index),
+        ),
         observed=msg(
             "{cpu} never executed an instruction; ICR writes recorded: {writes}",
             cpu=cpu.name,

@@ -359,7 +359,7 @@ def waits_for_late(boot: Observation, cpu: int) -> Failure | None:
     return Failure(
         "ap-start-waits-itself",
         cpu=0,
-        place=boot.bsp.end_place.text,
+        place=boot.bsp.end_place.text if where_it_waits(boot) else "ap_start",
         expected=msg("ap_start comes to ap_wait, whether CPU {cpu} has arrived or not", cpu=cpu),
         observed=where_it_waits(boot) or msg("it waited until CPU {cpu} had arrived", cpu=cpu),
         goes_on=True,
