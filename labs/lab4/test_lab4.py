@@ -16,12 +16,15 @@ ONE_BY_ONE = one_by_one(cpus=4)
 # With other numbers in cohort.h: another place of the lock and of stackaddr, another stack size.
 THERE = one_by_one(name="there", cpus=3, cohort="other")
 EXCLUSION = exclusion(cpus=6)
-LATE = late_ap(name="late", cpus=3, cpu=2)
-MISSING = missing_ap(name="missing", cpus=4, cpu=3, wait_us=20000)
+# A BSP that counts polls without sleeping reaches its limit at once.
+LATE = late_ap(name="late", cpus=3, cpu=2, poll_us=5000)
+# Without ACPI tables the number of processors is unknown: those that have entered decide.
+SILENT = late_ap(name="silent", cpus=3, cpu=1, acpi=False, entered=True)
+MISSING = missing_ap(name="missing", cpus=4, cpu=3, wait_us=20000, poll_us=700)
 BARRIER = barrier(cpus=4)
-ONE = parking(name="cpus-1", cpus=1)
+ONE = parking(name="cpus-1", cpus=1, acpi=False)
 EIGHT = plain(name="cpus-8", cpus=8)  # nothing shows the VMM that it is graded
-SEABIOS = parking(name="seabios", cpus=2, firmware="seabios")
+SEABIOS = parking(name="seabios", cpus=2, firmware="seabios", decoy=True)
 
 # A CPU at a TODO is what the others wait for.
 check = partial(checks.check, todo_of_any_cpu=True)
@@ -82,9 +85,40 @@ def first_ap_gets_through_the_lock(boot):
         )
 
 
-@check("lab4.lock.exclusive", EXCLUSION, after="lab4.lock.entered")
+def without_a_stack(boot):
+    """Fail if an AP used a stack before it had the lock."""
+    for ap in boot.aps:
+        before, after = boot.first("ap_entry", ap.index), boot.first("ap_locked", ap.index)
+        if before is None or after is None:
+            continue
+        if before.state.rsp != after.state.rsp:
+            fail(
+                "stack-before-the-lock",
+                cpu=ap.index,
+                place=msg("apinit_enter, at its jump to ap_locked"),
+                expected=msg("RSP = {rsp:#x}, as at ap_entry", rsp=before.state.rsp),
+                observed=f"RSP = {after.state.rsp:#x}",
+            )
+        if ap.wrote_on_stack is not None:
+            fail(
+                "stack-before-the-lock",
+                cpu=ap.index,
+                place=msg("apinit_enter, at its jump to ap_locked"),
+                expected=msg("the boot stack is as it was at ap_entry"),
+                observed=msg(
+                    "{cpu} has written to {address:#x}, which is in the boot stack",
+                    cpu=ap.name,
+                    address=ap.wrote_on_stack,
+                ),
+            )
+
+
+@check("lab4.lock.exclusive", EXCLUSION, also=ONE_BY_ONE, after="lab4.lock.entered")
 def one_ap_at_a_time_on_the_boot_stack(boot):
     """While one AP is on the shared boot stack, no other AP gets there."""
+    without_a_stack(boot)
+    if boot.scenario == ONE_BY_ONE.name:
+        return
     tried = list(boot.while_at("boot-stack"))
     if not tried:
         not_tried(boot, "exclusion")
@@ -102,6 +136,16 @@ def one_ap_at_a_time_on_the_boot_stack(boot):
                 ),
                 observed=msg(
                     "both reached apinitproc0, with the same RSP {rsp:#x}", rsp=holder.state.rsp
+                ),
+            )
+        if one.verdict == "halted":
+            fail(
+                "ap-halts-at-the-lock",
+                cpu=one.cpu,
+                place=one.end_place.text,
+                expected=msg("it waits in a loop, and looks at the lock again and again"),
+                observed=msg(
+                    "CPU {cpu} halted: it will not see that the lock is free", cpu=one.cpu
                 ),
             )
         if one.verdict == "shutdown":
@@ -264,15 +308,73 @@ def lock_is_held_until_the_boot_stack_is_left(boot):
             cpu=boot.aps[0].index,
             place="apinitproc1",
             expected=msg("*apinitlock is released once the boot stack is free"),
-            observed=msg("it was not released before segment_init_ap was called"),
+            observed=msg(
+                "it was not released before segment_init_ap was called; its 8 bytes are still "
+                "{bytes}",
+                bytes=boot.lock.released_bytes.hex(" "),
+            )
+            if boot.lock and boot.lock.released_bytes
+            else msg("it was not released before segment_init_ap was called"),
             next=msg(
                 "The next AP waits for it: release it as soon as this AP is on its own stack."
+            ),
+        )
+    wrote = boot.lock.not_the_owner if boot.lock else None
+    if wrote is not None:
+        fail(
+            "lock-released-twice",
+            cpu=wrote.cpu,
+            place="apinitproc1",
+            expected=msg("an AP does not write to *apinitlock after it has released it"),
+            observed=msg(
+                "CPU {cpu} had released the lock. Its 8 bytes were {before} then, as if another "
+                "AP had taken it, and {after} when CPU {cpu} came to the barrier",
+                cpu=wrote.cpu,
+                before=wrote.before.hex(" "),
+                after=wrote.after.hex(" "),
             ),
         )
     # No CPU is held any more: one that still stands before the lock never gets it.
     for ap in boot.aps:
         if boot.how_ended == "quiet" and ap.highest == AP_ENTRY:
+            never_got_it(boot, ap)
             fail_if(not_reached(boot, ap, BOOT_STACK))
+
+
+def never_got_it(boot, ap):
+    """Fail if an AP stands before a lock that is free, or before one that was changed wrongly."""
+    lock = boot.counters.apinit_lock
+    if ap.end_kind == "halted":
+        fail(
+            "ap-halts-at-the-lock",
+            cpu=ap.index,
+            place=ap.end_place.text,
+            expected=msg("it waits in a loop, and looks at the lock again and again"),
+            observed=msg("CPU {cpu} halted: it will not see that the lock is free", cpu=ap.index),
+        )
+    if lock is not None and not any(lock):
+        fail(
+            "ap-never-looks-again",
+            cpu=ap.index,
+            place=ap.end_place.text,
+            expected=msg("CPU {cpu} takes the lock, which is free", cpu=ap.index),
+            observed=msg(
+                "all 8 bytes of *apinitlock are 0, and CPU {cpu} still waits", cpu=ap.index
+            ),
+        )
+    if boot.lock and boot.lock.held_bytes != boot.lock.released_bytes:
+        fail(
+            "lock-never-released",
+            cpu=boot.first("lock-released").cpu,
+            place="apinitproc1",
+            expected=msg("the release undoes what apinit_enter has written to the lock"),
+            observed=msg(
+                "the 8 bytes of *apinitlock were {held} while the lock was taken, and {released} "
+                "after its release; no other AP got it then",
+                held=boot.lock.held_bytes.hex(" "),
+                released=boot.lock.released_bytes.hex(" "),
+            ),
+        )
 
 
 @check("lab4.stack.private", EXCLUSION, after="lab4.lock.released")
@@ -350,9 +452,21 @@ def numbers_are_1_to_n(boot):
         )
 
 
-@check("lab4.number.alone", EXCLUSION, after="lab4.number.unique")
+@check("lab4.number.alone", EXCLUSION, also=ONE_BY_ONE, after="lab4.number.unique")
 def counting_is_guarded(boot):
     """While an AP reads and then stores num_of_processors, no other AP does the same."""
+    for ap in boot.aps:
+        if ap.numbered_under_lock:
+            fail(
+                "numbered-under-lock",
+                cpu=ap.index,
+                place=msg("apinitproc1, at its call of segment_init_ap"),
+                expected=msg("ap_lock is released before segment_init_ap is called"),
+                observed=msg("{cpu} still holds ap_lock there", cpu=ap.name),
+            )
+    if boot.lock is None:
+        return
+    guard_is_a_lock(boot)
     for one in boot.while_at("counting"):
         decoded = decode(needed(boot.lock).store_code, 0, 64)
         if one.verdict == "reached" and not (decoded and decoded.locked):
@@ -367,7 +481,19 @@ def counting_is_guarded(boot):
                     instruction=decoded.text,
                 ),
             )
-    twice = boot.lock.same_number if boot.lock else None
+    if boot.lock.skipped_guard is not None:
+        fail(
+            "number-without-lock",
+            cpu=boot.lock.skipped_guard,
+            place="apinitproc1",
+            expected=msg("CPU {cpu} waits for ap_lock", cpu=boot.lock.skipped_guard),
+            observed=msg(
+                "CPU {cpu} called segment_init_ap while another AP held ap_lock",
+                cpu=boot.lock.skipped_guard,
+            ),
+        )
+    numbers_are_unique(boot)
+    twice = boot.lock.same_number
     if twice is not None:
         fail(
             "number-read-too-late",
@@ -385,6 +511,45 @@ def counting_is_guarded(boot):
         )
 
 
+def guard_is_a_lock(boot):
+    """Fail if the student's own code takes ap_lock by a plain store."""
+    decoded = decode(boot.lock.guard_code, 0, 64) if boot.lock.guard_code else None
+    if decoded and decoded.writes_memory and not decoded.locked:
+        fail(
+            "guard-not-atomic",
+            place=msg("apinitproc1, `{instruction}`", instruction=decoded.text),
+            expected=msg(
+                "spinlock_lock, or one locked instruction that reads ap_lock and takes it"
+            ),
+            observed=msg(
+                "it stores to ap_lock without the lock prefix: another CPU can find the lock free "
+                "as well and store too"
+            ),
+        )
+
+
+def numbers_are_unique(boot):
+    """Fail if two APs called segment_init_ap with the same number."""
+    taken = {}
+    for hit in boot.at("segment_init_ap"):
+        number = hit.state.rdi & 0xFFFFFFFF
+        if taken.setdefault(number, hit.cpu) != hit.cpu:
+            fail(
+                "number-read-too-late",
+                cpu=hit.cpu,
+                place="apinitproc1",
+                expected=msg(
+                    "the number is the value that this CPU itself has stored in num_of_processors"
+                ),
+                observed=msg(
+                    "CPU {cpu} and CPU {other} both called segment_init_ap with {number}",
+                    cpu=hit.cpu,
+                    other=taken[number],
+                    number=number,
+                ),
+            )
+
+
 # --- lab4.4: waiting for the others ---------------------------------------------------------------
 
 
@@ -397,10 +562,11 @@ def waits_for_ap_lock(boot, cpu):
 
 def phases(boot):
     """The two situations of the late AP: its hit, the BSP's name for leaving, and what it means."""
+    late = (SILENT if boot.scenario == SILENT.name else LATE).option("cpu")
     yield (
         msg("not entered"),
         "not-entered",
-        msg("it went on to bsp_proc while CPU {cpu} had not executed anything yet", cpu=LATE_CPU),
+        msg("it went on to bsp_proc while CPU {cpu} had not executed anything yet", cpu=late),
     )
     yield (
         msg("not numbered"),
@@ -408,18 +574,19 @@ def phases(boot):
         msg(
             "it went on to bsp_proc while CPU {cpu} had entered, but was still waiting for "
             "the lock",
-            cpu=LATE_CPU,
+            cpu=late,
         ),
     )
 
 
-LATE_CPU = LATE.option("cpu")
-
-
-@check("lab4.wait.late", LATE, per=phases, after="lab4.number.unique")
+@check("lab4.wait.late", LATE, also=SILENT, per=phases, after="lab4.number.unique")
 def bsp_waits_for_a_late_cpu(boot, phase, went_on):
     """The BSP does not go on while a CPU has not entered, or has entered but has no number."""
     late = boot.first(f"{phase}.held")
+    if late is None and boot.scenario == SILENT.name and phase == "not-entered":
+        return  # without tables the BSP cannot know of it
+    too_early(boot)
+    bsp_writes_the_lock(boot)
     if late is None:
         not_tried(boot, "late-ap")
     if boot.first(f"left while {phase}"):
@@ -430,7 +597,7 @@ def bsp_waits_for_a_late_cpu(boot, phase, went_on):
             expected=msg("the BSP waits for CPU {cpu}", cpu=late.cpu),
             observed=went_on,
         )
-    if boot.first("bsp_proc") is None and waits_for_ap_lock(boot, late.cpu):
+    if boot.first("bsp_proc", 0) is None and waits_for_ap_lock(boot, late.cpu):
         fail(
             "bsp-holds-ap-lock",
             cpu=late.cpu,
@@ -444,7 +611,7 @@ def bsp_waits_for_a_late_cpu(boot, phase, went_on):
                 place=boot.bsp.end_place.text,
             ),
         )
-    if boot.first("bsp_proc") is None:
+    if boot.first("bsp_proc", 0) is None:
         missing(
             "bsp-waits-for-ever",
             cpu=0,
@@ -455,10 +622,51 @@ def bsp_waits_for_a_late_cpu(boot, phase, went_on):
         )
 
 
+def too_early(boot):
+    """Fail if the BSP names a missing CPU although its time is not over."""
+    hit = boot.first("vmm_ap_missing", 0)
+    if hit is not None:
+        fail(
+            "missing-called-too-early",
+            cpu=0,
+            place="ap_wait",
+            expected=msg("the BSP waits: the time ap_delays.wait_us is not over"),
+            observed=msg(
+                "it called vmm_ap_missing ({argument})", argument=hit.state.rdi & 0xFFFFFFFF
+            ),
+        )
+
+
+def bsp_writes_the_lock(boot):
+    """Fail if the BSP has changed the lock of the boot stack."""
+    wrote = boot.lock.not_the_owner if boot.lock else None
+    if wrote is not None:
+        fail(
+            "bsp-writes-the-lock",
+            cpu=0,
+            place="ap_wait",
+            expected=msg("the BSP never writes to *apinitlock: it belongs to the APs"),
+            observed=msg(
+                "its 8 bytes were {before} before some polls of the BSP, and {after} after them",
+                before=wrote.before.hex(" "),
+                after=wrote.after.hex(" "),
+            ),
+        )
+
+
 @check("lab4.wait.goes_on", ONE_BY_ONE, after="lab4.number.unique")
 def bsp_goes_on_when_all_have_come(boot):
     """Once every AP has its number, the BSP leaves ap_wait and runs bsp_proc."""
-    if boot.first("bsp_proc") is None:
+    too_early(boot)
+    if boot.first("bsp_proc", 0) is not None and boot.counters.ap_lock:
+        fail(
+            "bsp-keeps-ap-lock",
+            cpu=0,
+            place="ap_wait",
+            expected=msg("ap_lock is free when ap_wait returns"),
+            observed=msg("the first byte of ap_lock is {value}", value=boot.counters.ap_lock),
+        )
+    if boot.first("bsp_proc", 0) is None:
         missing(
             "bsp-waits-for-ever",
             cpu=0,
@@ -479,8 +687,9 @@ def bsp_goes_on_when_all_have_come(boot):
 def names_the_missing(boot, cpu, wait_us):
     """Fail unless the BSP has said, after `wait_us` microseconds, that CPU `cpu` did not come."""
     hit = boot.first("vmm_ap_missing", 0)
+    sleeps(boot, wait_us)
     if hit is None:
-        on = boot.first("bsp_proc") is not None
+        on = boot.first("bsp_proc", 0) is not None
         poll_us = (boot.lock and boot.lock.poll_us) or wait_us
         missing(
             "missing-cpu-not-noticed",
@@ -509,6 +718,52 @@ def names_the_missing(boot, cpu, wait_us):
                 "vmm_ap_missing ({cpu}): the CPU with APIC id {cpu} did not arrive", cpu=cpu
             ),
             observed=f"vmm_ap_missing ({named})",
+        )
+
+
+def sleeps(boot, wait_us):
+    """Fail unless the BSP has slept poll_us each time, and wait_us in all."""
+    slept = [hit.state.rdi & 0xFFFFFFFF for hit in boot.at("usleep", 0)]
+    poll_us = boot.lock.poll_us if boot.lock else None
+    if poll_us is None:
+        return
+    expected = msg(
+        "usleep ({poll}), which is ap_delays.poll_us in this boot, between two checks", poll=poll_us
+    )
+    named = boot.first("vmm_ap_missing", 0) is not None
+    whole = slept[:-1] if named else slept  # the last one may be the rest of the time
+    odd = [us for us in whole if us != poll_us] + [us for us in slept[len(whole) :] if us > poll_us]
+    if odd:
+        fail(
+            "poll-interval-wrong",
+            cpu=0,
+            place="ap_wait",
+            expected=expected,
+            observed=f"usleep ({odd[0]})",
+        )
+    if not slept:
+        return  # it measures the time itself
+    if (named and sum(slept) <= wait_us - poll_us) or sum(slept) > wait_us + 2 * poll_us:
+        fail(
+            "wait-time-wrong",
+            cpu=0,
+            place="ap_wait",
+            expected=msg(
+                "the BSP sleeps for {wait} microseconds in all (ap_delays.wait_us in this boot)",
+                wait=wait_us,
+            ),
+            observed=msg(
+                "it slept {count} times, {total} microseconds in all, before vmm_ap_missing",
+                count=len(slept),
+                total=sum(slept),
+            )
+            if named
+            else msg(
+                "it has slept {count} times, {total} microseconds in all, and has not called "
+                "vmm_ap_missing",
+                count=len(slept),
+                total=sum(slept),
+            ),
         )
 
 
@@ -571,17 +826,42 @@ def waits_in_the_barrier(boot):
 def nobody_leaves_the_barrier_early(boot, one):
     """No CPU leaves sync_all_processors before every CPU has entered that round."""
     if one is None:
-        if not boot.all_parked:
-            not_tried(boot, "barrier")
+        skipped_the_barrier(boot)
+        not_tried(boot, "barrier")
     elif one.while_at == "round-1.last":
         last_cpu_goes_through(boot, one)
     else:
         cpu_waits(boot, one)
 
 
+def skipped_the_barrier(boot):
+    """Fail if a CPU has parked, but has not gone through the barrier."""
+    for cpu in boot.cpus:
+        if cpu.end_kind == "parked" and not boot.at("vmm_synced", cpu.index):
+            fail(
+                "parked-without-barrier",
+                cpu=cpu.index,
+                place=cpu.end_place.text,
+                expected=msg("initproc_ap runs on every AP, and leads to sync_all_processors"),
+                observed=msg("{cpu} parked, and never came out of the barrier", cpu=cpu.name),
+            )
+
+
 def cpu_waits(boot, one):
     """Fail unless a CPU waited in the barrier."""
     fail_if(stopped_at_todo(boot), expected=msg("every CPU waits in the barrier"))
+    for last in boot.while_at("round-1.last"):
+        last_cpu_goes_through(boot, last)  # a barrier that opens for no CPU is no barrier
+    if one.verdict == "reached" and one.by_itself:
+        fail(
+            "barrier-gives-up",
+            cpu=one.cpu,
+            place=one.end_place.text,
+            expected=expected_wait(one),
+            observed=msg(
+                "it left its waiting loop by itself: no other CPU had executed anything meanwhile"
+            ),
+        )
     if one.verdict == "reached":
         bsp_forgotten(boot, one)
         fail(
@@ -605,6 +885,7 @@ def last_cpu_goes_through(boot, one):
     """Fail unless the last CPU to come went through the barrier."""
     if one.verdict == "reached" or boot.all_parked:
         return
+    fail_if(stopped_at_todo(boot), expected=msg("the last CPU to enter goes through"))
     overlap = boot.barrier.overlap_cpu if boot.barrier else None
     if overlap is not None:
         fail(
@@ -710,6 +991,51 @@ def every_cpu_parks(boots, boot):
     parks(boot)
 
 
+def right_function(boot):
+    """Fail unless each AP has called initproc_ap, and only the BSP initproc_bsp."""
+    for ap in boot.aps:
+        if boot.at("bsp_proc", ap.index):
+            fail(
+                "ap-runs-bsp-proc",
+                cpu=ap.index,
+                place="apinitproc1",
+                expected=msg("an AP calls initproc_ap"),
+                observed=msg("{cpu} runs bsp_proc, to which initproc_bsp points", cpu=ap.name),
+            )
+        calls = len(boot.at("initproc_ap", ap.index))
+        if boot.scenario == SEABIOS.name and ap.reached(NUMBERED) and calls != 1:
+            fail(
+                "initproc-ap-not-called",
+                cpu=ap.index,
+                place="apinitproc1",
+                expected=msg("apinitproc1 calls what initproc_ap points to, once"),
+                observed=msg("{cpu} called it {count} times", cpu=ap.name, count=calls),
+            )
+
+
+def numbered_1_to_n(boot):
+    """Fail unless the APs of a boot have the numbers 1 to n and have counted themselves."""
+    numbers = sorted(hit.state.rdi & 0xFFFFFFFF for hit in boot.at("segment_init_ap"))
+    right = list(range(1, len(boot.cpus)))
+    if numbers != right:
+        fail(
+            "numbers-wrong",
+            place="apinitproc1",
+            expected=msg("the numbers {numbers}", numbers=str(right)),
+            observed=msg("segment_init_ap was called with {numbers}", numbers=str(numbers)),
+        )
+    if boot.counters.num_of_processors != len(right):
+        fail(
+            "count-wrong",
+            place=msg("apinitproc1, num_of_processors"),
+            expected=msg("{count}, the number of APs", count=len(right)),
+            observed=str(boot.counters.num_of_processors),
+        )
+
+
 def parks(boot):
-    """Fail unless every CPU has parked."""
+    """Fail unless every CPU has parked, with its number, by way of initproc_ap."""
+    right_function(boot)
+    if boot.all_parked:
+        numbered_1_to_n(boot)
     fail_if(why_not_all_parked(boot), expected=msg("{count} CPUs park", count=len(boot.cpus)))

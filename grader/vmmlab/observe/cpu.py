@@ -234,6 +234,8 @@ class CpuFindings:
         stopped: the probe stopped it in the trampoline, and the boot ended before it could go on.
         entry_segments: segment registers at ap_entry.
         overrun: first physical address around the copy of the trampoline that it wrote to.
+        wrote_on_stack: linear address in the boot stack that changed before it had the lock.
+        numbered_under_lock: it held ap_lock when it called segment_init_ap.
     """
 
     followed: bool = True
@@ -249,6 +251,8 @@ class CpuFindings:
     stopped: bool = False
     entry_segments: EntrySegments | None = None
     overrun: int | None = None
+    wrote_on_stack: int | None = None
+    numbered_under_lock: bool = False
 
 
 @dataclass(frozen=True)

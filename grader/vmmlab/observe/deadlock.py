@@ -8,23 +8,19 @@ ever end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from vmmlab.images.layout import VMM_ALIAS_SIZE
-from vmmlab.machine.gdb import GdbError, Registers, Stop
-from vmmlab.x86.decode import Access, footprint
-from vmmlab.x86.registers import CR0_PG, EFLAGS_IF
+from vmmlab.machine.gdb import Registers, Stop
+from vmmlab.observe.touched import Touched
+from vmmlab.x86.registers import EFLAGS_IF
 
 if TYPE_CHECKING:
     from vmmlab.observe.session import Session
 
 POLLS: Final = 3  # unsuccessful polls of the BSP, in a wait that is longer than the grader's
 LONGEST: Final = 200  # instructions of one lap, or between two polls
-PAUSE: Final = bytes.fromhex("f390")  # QEMU steps two instructions when the first is one of these
 _WAIT_US: Final = 12  # offset of wait_us in struct ap_delays (include/ap.h), in bytes
-_WORD: Final = 8  # bytes; two accesses to the same word touch each other
 
 
 @dataclass
@@ -95,7 +91,11 @@ class _Looker:
     session: Session
     cpu: int
     lap: Lap = field(default_factory=Lap)
-    pages: dict[int, int | None] = field(default_factory=dict)
+    touched: Touched = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look at the accesses of this CPU."""
+        self.touched = Touched(self.session.view, self.cpu)
 
     async def goes_round(self) -> Lap | None:
         """Return one lap of its loop; None if it is in no loop, or if the loop changes anything."""
@@ -116,7 +116,7 @@ class _Looker:
         for _ in range(steps):
             if not await self._watched_step(was):
                 return None
-        same = all([await self._word(at) == value for at, value in was.items()])
+        same = all([await self.touched.word(at) == value for at, value in was.items()])
         return self.lap if same and await self._registers() == start else None
 
     async def polls(self) -> Lap | Stop | None:
@@ -150,24 +150,13 @@ class _Looker:
     # ---- one instruction -------------------------------------------------------------------
 
     async def _registers(self) -> Registers:
-        return await self.session.gdb.registers(self.cpu)
+        return await self.touched.registers()
 
     async def _step(self) -> bool:
         """Step once; return False if that could not be done, or led to a watched place."""
         alive = await self.session.step(self.cpu)
         pc = (await self._registers()).linear_pc
         return alive and self.session.places.at(pc) is None
-
-    async def _touched(self) -> tuple[Access, ...] | None:
-        """Return what the next instruction accesses; None if it may do more, or is unknown."""
-        state = await self.session.view.state(self.cpu)
-        registers = (await self._registers()).as_dict()
-        code = await self.session.view.code_at(self.cpu, state)
-        found = footprint(code, state.pc, state.bits, registers)
-        pause = PAUSE if code.startswith(PAUSE) else b""
-        if found is not None and pause:
-            found = footprint(code[len(pause) :], state.pc + len(pause), state.bits, registers)
-        return None if found and state.bits == 16 else found
 
     async def _watched_step(self, was: dict[int, bytes]) -> bool:
         """Step, and record what the CPU accesses.
@@ -178,51 +167,21 @@ class _Looker:
         Returns:
             False if that is unknown.
         """
-        touched = await self._touched()
+        touched = await self.touched.accesses()
         if touched is None:
             return False
         written: dict[int, bytes] = {}
         for one in touched:
-            words = await self._words(one)
+            words = await self.touched.words(one)
             if words is None:
                 return False
             if one.writes:
-                written |= {at: await self._word(at) for at in words}
+                written |= {at: await self.touched.word(at) for at in words}
             self.lap.reads |= words
         if not await self._step():
             return False
         for at, before in written.items():
-            if await self._word(at) != before:
+            if await self.touched.word(at) != before:
                 self.lap.changes.add(at)
                 was.setdefault(at, before)
         return True
-
-    async def _word(self, physical: int) -> bytes:
-        return await self.session.gdb.read_phys(physical, _WORD)
-
-    async def _words(self, one: Access) -> set[int] | None:
-        """Return the words of RAM that an access reads or writes; None if elsewhere, or unknown."""
-        if one.address is None:
-            return None
-        paging = (await self._registers()).cr0 & CR0_PG
-        found = set()
-        for at in _ends(one.address, one.size):
-            physical = await self._physical(at) if paging else at
-            if physical is None or physical >= VMM_ALIAS_SIZE:
-                return None
-            found.add(physical & -_WORD)
-        return found
-
-    async def _physical(self, virtual: int) -> int | None:
-        page = virtual & ~0xFFF
-        if page not in self.pages:
-            try:
-                self.pages[page] = await self.session.view.translate(self.cpu, page)
-            except GdbError:
-                self.pages[page] = None
-        found = self.pages[page]
-        return None if found is None else found | virtual & 0xFFF
-
-
-def _ends(address: int, size: int) -> Iterable[int]:
-    return address, address + max(size, 1) - 1

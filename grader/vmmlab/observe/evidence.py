@@ -30,6 +30,7 @@ class Interleaving:
         reached: the watched place that the CPU reached, "" if it reached none.
         verdict: how it ended.
         end_place: where the CPU was at the end.
+        by_itself: it was in a loop, and left that although no other CPU had executed anything.
     """
 
     cpu: int
@@ -38,6 +39,7 @@ class Interleaving:
     reached: str
     verdict: Verdict
     end_place: Place
+    by_itself: bool = False
 
 
 LostHow = Literal["ended", "no-answer", "refused", "no-time"]
@@ -164,11 +166,13 @@ class Counters:
         num_of_processors: that variable.
         ap_lock: the first byte of that lock.
         apinit_procs: the counter in the copy of the trampoline, if there is one.
+        apinit_lock: the lock in the copy of the trampoline, if there is one.
     """
 
     num_of_processors: int = 0
     ap_lock: int = 0
     apinit_procs: int | None = None
+    apinit_lock: Hex | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +295,21 @@ class SameNumber:
 
 
 @dataclass(frozen=True, slots=True)
+class LockWrite:
+    """A change of the lock of the boot stack by a CPU that did not hold it.
+
+    Args:
+        cpu: the CPU; all others were held.
+        before: the 8 bytes of the lock before; the probe may have put them there.
+        after: the same afterwards.
+    """
+
+    cpu: int
+    before: Hex
+    after: Hex
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """What is known of the lock of the boot stack and of the count that ap_lock guards.
 
@@ -303,6 +322,12 @@ class Lock:
         private: what an AP recorded that was delayed right after its release of the lock.
         same_number: two APs that took the same number.
         poll_us: `ap_delays.poll_us` of the boot.
+        not_the_owner: a CPU that changed the lock of the boot stack without holding it.
+        guard_code: the bytes of the instruction of the student that took the free ap_lock.
+        skipped_guard: an AP that counted itself while another one held ap_lock.
+        held_bytes: the lock of the boot stack when the first AP was on its own stack.
+        released_bytes: the same after its first change of the lock, or at the barrier if there was
+            none.
     """
 
     take: int | None = None
@@ -312,6 +337,11 @@ class Lock:
     private: PrivateStack | None = None
     same_number: SameNumber | None = None
     poll_us: int | None = None
+    not_the_owner: LockWrite | None = None
+    guard_code: Hex = b""
+    skipped_guard: int | None = None
+    held_bytes: Hex = b""
+    released_bytes: Hex = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ async def _counters(session: Session) -> Counters:
     """Read what CPUs share, and physical 0; all of it in one round trip."""
     view = session.view
     count, guard = view.phys("num_of_processors"), view.phys("ap_lock")
-    counter = view.in_copy("apinit_procs")
+    counter, lock = view.in_copy("apinit_procs"), view.in_copy("apinit_lock")
     places = [view.stackaddr_at(r["gs_base"]) for r in await session.gdb.all_registers()]
     words = [(at, view.abi.word) for at in places if at is not None]
     counts = [(at, 4) for at in (count, counter) if at is not None]
@@ -103,6 +103,7 @@ async def _counters(session: Session) -> Counters:
         num_of_processors=await view.read_u32(count),
         ap_lock=(await session.gdb.read_phys(guard, 1))[0],
         apinit_procs=None if counter is None else await view.read_u32(counter),
+        apinit_lock=None if lock is None else await view.read_if_there(lock, 8),
     )
 
 

@@ -8,14 +8,13 @@ same moment stops again as soon as it may run, so no stop is lost.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.choice import Choice
 from vmmlab.machine import Machine
-from vmmlab.machine.gdb import MemoryUnreadable, Registers, Stop
+from vmmlab.machine.gdb import MemoryUnreadable, Stop
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Interleaving, Verdict
 from vmmlab.observe.log import CpuLog, Log
@@ -28,6 +27,7 @@ from vmmlab.observe.milestones import (
     rest_places,
 )
 from vmmlab.observe.observation import Hit
+from vmmlab.observe.touched import Loop
 from vmmlab.observe.view import Inputs, SymbolTable, View
 from vmmlab.observe.watched import WatchedPlaces
 
@@ -38,8 +38,6 @@ _RUN_ATTEMPTS: Final = 8  # how often a CPU may take long before it counts as wa
 _SHORT_ATTEMPTS: Final = 3  # before them: each twice as long as the last, up to `limits.alone_s`
 _PASSED_MOST: Final = 64  # places that a CPU passes before the one that it should reach
 _SPIN_BUDGET: Final = 200  # instructions in which a waiting CPU's state repeats
-SPIN_REPEATS: Final = 1
-"""Times that the same registers may be seen again before a CPU "waits"."""
 _RUN_TO_RETURN: Final = (
     "printf", "vprintf", "usleep", "putchar", "memset", "memcpy", "memmove", "alloc",
 )  # fmt: skip
@@ -118,12 +116,20 @@ class Session:
         self._noted[cpu] = state.pc
 
     def add_interleaving(
-        self, cpu: int, while_at: str, until: str, verdict: Verdict, state: CpuState
+        self,
+        cpu: int,
+        while_at: str,
+        until: str,
+        verdict: Verdict,
+        state: CpuState,
+        *,
+        by_itself: bool = False,
     ) -> Interleaving:
         """Record the outcome of letting one CPU run while all others were held."""
         held = tuple(sorted(set(range(self.inputs.cpus)) - {cpu}))
         reached = until if verdict == "reached" else ""
-        made = Interleaving(cpu, held, while_at, reached, verdict, self.view.place(state))
+        place = self.view.place(state)
+        made = Interleaving(cpu, held, while_at, reached, verdict, place, by_itself)
         self.log.interleavings.append(made)
         return made
 
@@ -199,8 +205,8 @@ class Session:
     ) -> tuple[Verdict, CpuState]:
         """Step one CPU until `wanted` holds, it turns out to wait, or the budget is used up.
 
-        With all other CPUs held, a CPU whose registers repeat is in a loop that only
-        another CPU can end. Long provided functions are run through, not stepped.
+        With all other CPUs held, a CPU whose registers repeat while no memory changes is in a loop
+        that only another CPU can end. Long provided functions are run through, not stepped.
 
         Args:
             cpu: the CPU to step.
@@ -211,9 +217,10 @@ class Session:
         """
         symbols = self.view.symbols
         skip = {found for name in _RUN_TO_RETURN if (found := symbols.maybe(name))}
-        repeats: Counter[Registers] = Counter()
+        loop = Loop(self.view, cpu)
         state = await self.view.state(cpu)
         for _ in range(budget):
+            await loop.before_step()
             alive = await self.step(cpu, peek=peek)
             state = await self.view.state(cpu)
             if alive and state.pc in skip and not wanted(state):
@@ -228,9 +235,7 @@ class Session:
                 await self.note_stepped(cpu, place, state)
             if wanted(state):
                 return "reached", state
-            registers = await self.gdb.registers(cpu)
-            repeats[registers] += 1
-            if repeats[registers] > SPIN_REPEATS:
+            if await loop.closed(await self.gdb.registers(cpu)):
                 return "waits", state
         return "budget", state
 
@@ -267,30 +272,6 @@ class Session:
         if not known:
             await self.gdb.clear_break(back)
         return await self.view.state(cpu)
-
-    async def interleave(
-        self,
-        cpu: int,
-        while_at: str,
-        until: str,
-        *,
-        budget: int,
-        watcher: Watcher | None = None,
-    ) -> Interleaving:
-        """Let one CPU run alone, step by step, and record whether it reaches a place.
-
-        Args:
-            cpu: which CPU runs; all others are held.
-            while_at: the situation of the held CPUs, as a name for the record.
-            until: the watched place.
-            budget: instructions to step at most.
-            watcher: as for `step_until`.
-        """
-        target = self.view.addr(until)
-        verdict, state = await self.step_until(
-            cpu, lambda now: now.pc == target, budget=budget, watcher=watcher
-        )
-        return self.add_interleaving(cpu, while_at, until, verdict, state)
 
     async def run_to(
         self, cpu: int, *places: str, attempts: int = _RUN_ATTEMPTS

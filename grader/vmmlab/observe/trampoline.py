@@ -10,15 +10,17 @@ from typing import Final
 
 from vmmlab.machine.gdb import GdbError, Registers
 from vmmlab.observe.cpu import CpuState, Touch, TrampolineStep
-from vmmlab.observe.deadlock import PAUSE as _PAUSE
 from vmmlab.observe.insight import Insight, Looked
 from vmmlab.observe.milestones import LONG_MODE, PROTECTED_MODE, REAL_MODE
-from vmmlab.observe.session import SPIN_REPEATS, Session
+from vmmlab.observe.session import Session
+from vmmlab.observe.touched import PAUSE as _PAUSE
 from vmmlab.observe.view import NO_INSTRUCTION
 from vmmlab.x86.decode import decode
 
 BUDGET: Final = 2000
 """Instructions between physical 0 and ap_entry."""
+SPIN_REPEATS: Final = 1
+"""Times that the same registers may be seen again before a CPU "waits"."""
 _MOST_READ: Final = 64  # bytes of a store that are kept
 
 _LEADS_ELSEWHERE: Final = re.compile(

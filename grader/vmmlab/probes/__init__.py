@@ -27,6 +27,7 @@ from vmmlab.probes import handshake as _handshake
 from vmmlab.probes import initfuncs as _initfuncs
 from vmmlab.probes import ladder as _ladder
 from vmmlab.probes import owncalls as _owncalls
+from vmmlab.probes import parking as _parking
 from vmmlab.probes import stacks as _stacks
 from vmmlab.probes.base import BaseProbe, PlainProbe, Probe
 from vmmlab.probes.initfuncs import NESTED, NESTING
@@ -80,7 +81,6 @@ __all__ = [
     "stack_switch",
 ]
 
-probe("end")(BaseProbe)
 probe("plain")(PlainProbe)
 # The modules of the probes are imported for their registration.
-del _barrier, _exclusion, _handshake, _initfuncs, _ladder, _owncalls, _stacks
+del _barrier, _exclusion, _handshake, _initfuncs, _ladder, _owncalls, _parking, _stacks

@@ -10,6 +10,7 @@ does not complete then is a mistake.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -24,11 +25,14 @@ from vmmlab.probes.gathering import (
     bring_in,
     nudge,
     push,
+    run_out,
 )
 from vmmlab.probes.registry import probe
 from vmmlab.x86.decode import accesses
 
 OWN_STACK: Final = 0x4000  # bytes around RSP that belong to the CPU that accesses them
+TURNS: Final = 8
+"""Times that a CPU executes an instruction in a loop; while others are held, none is of use."""
 STORES: Final = 16  # of the last CPU to come; after each of them the others are tried
 
 
@@ -53,6 +57,7 @@ class BarrierProbe(GatheringProbe):
     """Goes through two rounds, in which each CPU is held where a mistake would have most effect."""
 
     places: tuple[str, ...] = (*GatheringProbe.places, "vmm_synced")
+    ran_out: set[str] = field(default_factory=set, init=False)
 
     async def play(self, session: Session, everyone: bool) -> None:
         """Bring all CPUs to the barrier one by one; the first enters before the others arrive."""
@@ -74,7 +79,8 @@ class BarrierProbe(GatheringProbe):
         await session.places.unwatch("sync_all_processors")  # from here on, only leaving counts
 
     async def _rounds(self, session: Session, slow: int, others: list[int], path: Path) -> None:
-        racer, waiter, last = session.choice.some(3, others)
+        last = others[-2]  # the AP with the highest number: a CPU that counts early leaves it out
+        racer, waiter = session.choice.some(2, [cpu for cpu in others if cpu != last])
         await self._overlap(session, racer, waiter, path)
         if not self._escaped(session):
             await self._waits(session, slow, "round-1")  # still
@@ -100,8 +106,23 @@ class BarrierProbe(GatheringProbe):
     async def _waits(
         self, session: Session, cpu: int, name: str, watcher: Watcher | None = None
     ) -> None:
-        """Let a CPU in; it must wait there."""
-        await session.interleave(cpu, name, "vmm_synced", budget=WAIT_BUDGET, watcher=watcher)
+        """Let a CPU in; it must wait there, in a loop that only another CPU can end."""
+        turns: Counter[int] = Counter()
+
+        async def look(state: CpuState) -> None:
+            turns[state.pc] += 1
+            if watcher is not None:
+                await watcher(state)
+
+        verdict, state = await session.step_until(
+            cpu, lambda now: self._out(session, now), budget=WAIT_BUDGET, watcher=look
+        )
+        kind = "BSP" if cpu == 0 else "AP"
+        if verdict == "budget" and kind not in self.ran_out:
+            self.ran_out.add(kind)  # one of each is enough: it takes long
+            verdict, state = await run_out(session, cpu, "vmm_synced")
+        by_itself = verdict == "reached" and max(turns.values(), default=0) >= TURNS
+        session.add_interleaving(cpu, name, "vmm_synced", verdict, state, by_itself=by_itself)
 
     async def _recorder(self, session: Session, cpu: int, path: Path) -> Watcher:
         async def look(state: CpuState) -> None:
@@ -178,6 +199,7 @@ class BarrierProbe(GatheringProbe):
         if gone:
             await session.run_to(waiter, "sync_all_processors")
             await self._waits(session, waiter, "round-2")
+            await self._in_turns(session, last, waiter)
             if self._escaped(session):
                 return False
         if not await self._leaves(session, last, "round-1.last", [waiter, *others]):
@@ -189,6 +211,22 @@ class BarrierProbe(GatheringProbe):
                 await session.run_to(cpu, "sync_all_processors")
             await self._waits(session, cpu, "round-2")
         return not self._escaped(session)
+
+    async def _in_turns(self, session: Session, last: int, waiter: int) -> None:
+        """Let the waiter go on in round 2 after each store of the last CPU of round 1."""
+        for _ in range(STORES):
+            if self._escaped(session):
+                return
+            wrote = [False]
+            verdict, state = await session.step_until(
+                last,
+                lambda now, wrote=wrote: wrote[0] or self._out(session, now),  # type: ignore[misc]
+                budget=LOOK_BUDGET,
+                watcher=await self._store_seen(session, last, wrote),
+            )
+            if verdict != "reached" or self._out(session, state):
+                return
+            await self._waits(session, waiter, "round-2")
 
     async def _store_seen(self, session: Session, cpu: int, wrote: list[bool]) -> Watcher:
         """Return a watcher that sets `wrote[0]` once an instruction wrote shared memory."""

@@ -2,57 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vmmlab.observe.cpu import CpuState
-from vmmlab.observe.evidence import Lock, PrivateStack, SameNumber
+from vmmlab.observe.evidence import LockWrite, PrivateStack
 from vmmlab.observe.milestones import NUMBERED, rest_places
 from vmmlab.observe.observation import Hit
-from vmmlab.observe.session import Session, Watcher
+from vmmlab.observe.session import Session
+from vmmlab.probes.counting import CALL_BUDGET, CODE_BYTES, CountingProbe, lock_of
 from vmmlab.probes.gathering import (
     WAIT_BUDGET,
     GatheringProbe,
     bring_in,
     look_where_it_waits,
-    push,
 )
 from vmmlab.probes.registry import probe
 
-_CALL_BUDGET: Final = 1500  # instructions for a short provided or contract function
 _CLOBBERED: Final = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp",
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 )  # fmt: skip
 """General registers without a meaning at ap_entry; RSP, which has none either, stays as it is."""
-_CODE_BYTES: Final = 15  # an instruction has at most as many
-
-
-@dataclass(frozen=True)
-class Change:
-    """An instruction that changed what several CPUs share.
-
-    Args:
-        what: "lock" or "count".
-        cpu: the CPU that executed it.
-        pc: its linear address.
-    """
-
-    what: str
-    cpu: int
-    pc: int
 
 
 @probe("exclusion", cost=4)
 @dataclass
-class ExclusionProbe(GatheringProbe):
+class ExclusionProbe(CountingProbe):
     """Records CPUs that are on the boot stack, or between load and store of the count, at once.
 
     While one AP is held on the boot stack, another is stepped until it either gets there too or
     turns out to wait. This is repeated at every point where a second AP could interfere.
     """
-
-    changes: list[Change] = field(default_factory=list, init=False)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """End the boot when all APs have numbers: what comes then is not examined."""
@@ -68,7 +49,7 @@ class ExclusionProbe(GatheringProbe):
             return
         first, second, third, fourth, fifth = order[:5]
         await self._scramble(session)
-        free = (await self._shared(session)).get("lock")
+        free = (await self.shared(session)).get("lock")
         if not await self._enter(session, first):
             return
         if await self._gets_in(session, second, "boot-stack"):
@@ -76,22 +57,24 @@ class ExclusionProbe(GatheringProbe):
         if not await self._leave(session, first, second):
             if session.log.cpus[first].rest == "todo" and free is not None:
                 # No CPU will release the lock any more, so restore its earlier value.
-                await session.gdb.write_phys(self._shared_at(session)["lock"][0], free)
+                await session.gdb.write_phys(self.shared_at(session)["lock"][0], free)
                 await self._race(session, fourth, fifth)
             return
         if not await self._release(session, first):
             return
-        early = self._first("count", first)
-        if await self._pass_by(session, first, second):
-            await self._count(session, first, second, third)
-        for cpu in (first, second, third):
+        early = self.first("count", first)
+        if await self.pass_by(session, first, second):
+            await self.count(session, first, second, third)
+        for cpu in (second, first, third):  # the second one may hold ap_lock
             await session.run_to(cpu, "sync_all_processors")
             if cpu == first:
                 await self._keep_stackaddr(session, first)
         for cpu in order[5:]:  # the last two must not be moved on
             await bring_in(session, cpu)
-        if await self._race(session, fourth, fifth) and early is not None:
-            await self._late_release(session, fourth, fifth)
+        if await self._race(session, fourth, fifth):
+            came = await self._only_once(session, fifth)
+            if came and early is not None:
+                await self._late_release(session, fourth)
 
     async def _scramble(self, session: Session) -> None:
         """Put random values into the registers of which the contract promises nothing.
@@ -101,37 +84,6 @@ class ExclusionProbe(GatheringProbe):
         for cpu in session.view.ap_indices:
             values = {name: session.choice.word() for name in _CLOBBERED}
             await session.gdb.write_registers(cpu, values | {"rax": 0})
-
-    # ---- what the APs share ----------------------------------------------------------------
-
-    def _first(self, what: str, cpu: int) -> Change | None:
-        return next((c for c in self.changes if (c.what, c.cpu) == (what, cpu)), None)
-
-    def _shared_at(self, session: Session) -> dict[str, tuple[int, int]]:
-        """Physical addresses and sizes in bytes."""
-        shared = {"count": (session.view.phys("num_of_processors"), 4)}
-        if (lock := session.view.in_copy("apinit_lock")) is not None:
-            shared["lock"] = (lock, 8)
-        return shared
-
-    async def _shared(self, session: Session) -> dict[str, bytes]:
-        shared = self._shared_at(session)
-        return {what: await session.gdb.read_phys(*where) for what, where in shared.items()}
-
-    async def _watcher(self, session: Session, cpu: int) -> Watcher:
-        """Return a watcher that records the instructions of a CPU that change lock or count."""
-        before = await self._shared(session)
-        at = [(await session.view.state(cpu)).pc]
-
-        async def look(state: CpuState) -> None:
-            now = await self._shared(session)
-            for what in now:
-                if now[what] != before[what]:
-                    self.changes.append(Change(what, cpu, at[0]))
-            before.update(now)
-            at[0] = state.pc
-
-        return look
 
     # ---- the situations --------------------------------------------------------------------------
 
@@ -154,18 +106,18 @@ class ExclusionProbe(GatheringProbe):
 
     async def _enter(self, session: Session, first: int) -> bool:
         """Let the first AP take the free lock, and find the instruction that does it."""
-        watcher = await self._watcher(session, first)
+        watcher = await self.watcher(session, first)
         arrived = session.view.addr("apinitproc0")
         verdict, _ = await session.step_until(
             first,
             lambda now: now.pc == arrived,
-            budget=_CALL_BUDGET,
+            budget=CALL_BUDGET,
             watcher=watcher,
-            peek=self._shared_at(session).values(),
+            peek=self.shared_at(session).values(),
         )
-        if (taken := self._first("lock", first)) is not None:
-            code = await session.gdb.read_virt(first, taken.pc, _CODE_BYTES)
-            session.log.lock = replace(_lock(session), take=taken.pc, take_code=code)
+        if (taken := self.first("lock", first)) is not None:
+            code = await session.gdb.read_virt(first, taken.pc, CODE_BYTES)
+            session.log.lock = replace(lock_of(session), take=taken.pc, take_code=code)
         if verdict == "budget":
             verdict, _ = await session.run_to(first, "apinitproc0")
         return verdict == "reached"
@@ -174,9 +126,9 @@ class ExclusionProbe(GatheringProbe):
         """Step the first AP off the boot stack; on the way, and if the lock moves, try another."""
         allocates = session.view.addr("alloc")
         tried = False
-        watcher = await self._watcher(session, first)
+        watcher = await self.watcher(session, first)
         known = len(self.changes)
-        for _ in range(_CALL_BUDGET):
+        for _ in range(CALL_BUDGET):
             verdict, state = await session.step_until(
                 first,
                 lambda now, known=known, tried=tried: (
@@ -184,9 +136,9 @@ class ExclusionProbe(GatheringProbe):
                     or (now.pc == allocates and not tried)
                     or not session.view.on_boot_stack(now.rsp)
                 ),
-                budget=_CALL_BUDGET,
+                budget=CALL_BUDGET,
                 watcher=watcher,
-                peek=self._shared_at(session).values(),
+                peek=self.shared_at(session).values(),
             )
             if verdict != "reached":
                 return False
@@ -199,15 +151,16 @@ class ExclusionProbe(GatheringProbe):
                     return False
                 if state.pc == allocates:  # provided code, and long: it may run
                     await session.run_to_return(first, state)
-                watcher = await self._watcher(session, first)
+                watcher = await self.watcher(session, first)
             tried = tried or state.pc == allocates
             known = len(self.changes)
         return False
 
     async def _release(self, session: Session, first: int) -> bool:
         """Step the first AP, on its own stack, to the instruction that releases the lock."""
-        watcher = await self._watcher(session, first)
+        watcher = await self.watcher(session, first)
         known = len(self.changes)
+        held = (await self.shared(session)).get("lock", b"")
         ends = ("sync_all_processors", *rest_places())
         await session.step_until(
             first,
@@ -215,63 +168,16 @@ class ExclusionProbe(GatheringProbe):
                 any(c.what == "lock" for c in self.changes[known:])
                 or session.places.at(now.pc) in ends
             ),
-            budget=2 * _CALL_BUDGET,
+            budget=2 * CALL_BUDGET,
             watcher=watcher,
-            peek=self._shared_at(session).values(),
+            peek=self.shared_at(session).values(),
         )
         released = any(c.what == "lock" for c in self.changes[known:])
+        now = (await self.shared(session)).get("lock", b"")
+        session.log.lock = replace(lock_of(session), held_bytes=held, released_bytes=now)
         if released:
             await session.note(first, "lock-released", await session.view.state(first))
         return released
-
-    async def _pass_by(self, session: Session, first: int, second: int) -> bool:
-        """Let the second AP take a number while the first is held right after its unlock."""
-        number_at = session.view.addr("segment_init_ap")
-        verdict, _ = await push(
-            session,
-            second,
-            lambda now: now.pc == number_at,
-            budget=2 * _CALL_BUDGET,
-            others=[first],
-            watcher=await self._watcher(session, second),
-            peek=self._shared_at(session).values(),
-        )
-        return verdict == "reached"
-
-    async def _count(self, session: Session, first: int, second: int, third: int) -> None:
-        """Hold the first AP right before it stores the count, and try to bring another there."""
-        counted = self._first("count", second)
-        if counted is None or self._first("count", first) is not None:
-            return
-        name, store = "count.store", counted.pc
-        await session.places.watch(name, store)
-        verdict, state = await session.run_to(first, name)
-        if verdict == "reached":
-            code = await session.view.code_at(first, state)
-            session.log.lock = replace(_lock(session), store_code=code)
-            verdict, state = await session.step_until(
-                third, lambda now: now.pc == store, budget=2 * _CALL_BUDGET
-            )
-            session.add_interleaving(third, "counting", name, verdict, state)
-            await self._number(session, first, third)
-        await session.places.unwatch(name)
-
-    async def _number(self, session: Session, first: int, third: int) -> None:
-        """Hold the first AP right after it has counted, and see whether another gets its number."""
-        number_at = session.view.addr("segment_init_ap")
-        await session.step(first)
-        await push(
-            session, third, lambda now: now.pc == number_at, budget=_CALL_BUDGET, others=[first]
-        )
-        numbers = []
-        for cpu in (first, third):
-            if not session.log.at("segment_init_ap", cpu):
-                await session.run_to(cpu, "segment_init_ap")
-            hits = session.log.at("segment_init_ap", cpu)
-            numbers += [hit.state.rdi & 0xFFFFFFFF for hit in hits]
-        if len(numbers) == 2 and numbers[0] == numbers[1]:
-            same = SameNumber(first, numbers[0])
-            session.log.lock = replace(_lock(session), same_number=same)
 
     async def _keep_stackaddr(self, session: Session, first: int) -> None:
         state = await session.view.state(first)
@@ -279,7 +185,7 @@ class ExclusionProbe(GatheringProbe):
         if session.log.at("sync_all_processors", first) and entered:
             base = entered[0].state.rsp - session.inputs.stack_size
             private = PrivateStack(first, base, await session.view.stackaddr(state) or 0)
-            session.log.lock = replace(_lock(session), private=private)
+            session.log.lock = replace(lock_of(session), private=private)
 
     async def _race(self, session: Session, slow: int, quick: int) -> bool:
         """Hold one AP right before it takes the free lock, let another take it; then the first.
@@ -299,14 +205,45 @@ class ExclusionProbe(GatheringProbe):
             return False
         return not await self._gets_in(session, slow, "lock-taken")
 
-    async def _late_release(self, session: Session, last: int, before: int) -> None:
+    async def _only_once(self, session: Session, cpu: int) -> bool:
+        """Look whether an AP changes the lock again after its release, when another may hold it.
+
+        Args:
+            session: the boot.
+            cpu: an AP in apinitproc0 that holds the lock.
+
+        Returns:
+            Whether it is at the barrier.
+        """
+        where = self.shared_at(session).get("lock")
+        watcher = await self.watcher(session, cpu)
+        known = len(self.changes)
+        barrier = session.view.addr("sync_all_processors")
+        verdict, state = await session.step_until(
+            cpu,
+            lambda now: now.pc == barrier or any(c.what == "lock" for c in self.changes[known:]),
+            budget=2 * CALL_BUDGET,
+            watcher=watcher,
+            peek=self.shared_at(session).values(),
+        )
+        if verdict != "reached" or where is None or state.pc == barrier:
+            return (verdict == "reached" and state.pc == barrier) or await bring_in(session, cpu)
+        was = await session.gdb.read_phys(*where)
+        taken = bytes(session.choice.between(1, 255) for _ in was)
+        await session.gdb.write_phys(where[0], taken)
+        came = await bring_in(session, cpu)
+        now = await session.gdb.read_phys(*where)
+        if now != taken:
+            session.log.lock = replace(lock_of(session), not_the_owner=LockWrite(cpu, taken, now))
+        await session.gdb.write_phys(where[0], was)
+        return came
+
+    async def _late_release(self, session: Session, last: int) -> None:
         """Show what happens to the last AP if APs count themselves before they release the lock.
 
         The BSP goes on as soon as all are counted, and unmaps the trampoline.
         """
-        if not await bring_in(session, before):
-            return
-        watcher = await self._watcher(session, last)
+        watcher = await self.watcher(session, last)
         known = len(self.changes)
         guard = session.view.phys("ap_lock")
         free = [True]
@@ -321,9 +258,9 @@ class ExclusionProbe(GatheringProbe):
         verdict, _ = await session.step_until(
             last,
             counted,
-            budget=2 * _CALL_BUDGET,
+            budget=2 * CALL_BUDGET,
             watcher=look,
-            peek=[*self._shared_at(session).values(), (guard, 1)],
+            peek=[*self.shared_at(session).values(), (guard, 1)],
         )
         # Its last change of the lock was to take it.
         held = sum(c.what == "lock" for c in self.changes[known:]) == 1
@@ -335,7 +272,3 @@ class ExclusionProbe(GatheringProbe):
             await session.gdb.write_register(last, "cr3", cr3)
             verdict, state = await session.run_to(last, "sync_all_processors")
             session.add_interleaving(last, "released.late", "sync_all_processors", verdict, state)
-
-
-def _lock(session: Session) -> Lock:
-    return session.log.lock or Lock()

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vmmlab.observe.cpu import CpuState
-from vmmlab.observe.deadlock import PAUSE
 from vmmlab.observe.evidence import Lock, Verdict
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session, Watcher
+from vmmlab.observe.touched import PAUSE
 from vmmlab.probes.base import BaseProbe, note_allocation
 from vmmlab.x86.decode import accesses
 
 PLACES: Final = (
-    "ap_entry", "apinitproc0", "apinitproc1", "segment_init_ap", "ap_wait", "bsp_proc",
+    "ap_entry", "ap_locked", "apinitproc0", "apinitproc1", "segment_init_ap", "ap_wait", "bsp_proc",
     "sync_all_processors",
 )  # fmt: skip
 WAIT_BUDGET: Final = 400
@@ -29,6 +29,8 @@ LOOK_BUDGET: Final = 100
 """Instructions in which a waiting CPU would see that it may go."""
 STILL_THERE: Final = ("waits", "budget")
 """Verdicts of an interleaving in which the CPU did not get away."""
+_OUT_WORK_S: Final = 0.3  # processor time in which a delay would have ended
+_OUT_ATTEMPTS: Final = 64
 _NUDGES: Final = 64  # instructions by which a CPU that may block another one is moved on
 
 
@@ -72,6 +74,31 @@ async def push(
     return verdict, state
 
 
+async def run_out(session: Session, cpu: int, *places: str) -> tuple[Verdict, CpuState]:
+    """Let one CPU run alone, at full speed, for `_OUT_WORK_S` of processor time.
+
+    A CPU that has used up the budget of its steps may be in a delay that ends by itself.
+
+    Args:
+        session: the boot.
+        cpu: which CPU runs; all others are held.
+        places: where it may come out.
+
+    Returns:
+        "budget" if it did not come out.
+    """
+    worked_s = session.view.machine.worked_s
+    began_s = worked_s() or 0.0
+    patience_s = session.limits.alone_s / 8
+    verdict, state = await session.run_free(cpu, *places, patience_s=patience_s)
+    for _ in range(_OUT_ATTEMPTS):
+        over = (worked_s() or began_s) - began_s >= _OUT_WORK_S
+        if verdict != "waits" or over or not session.view.is_code(state):
+            break
+        verdict, state = await session.run_free(cpu, *places, patience_s=patience_s)
+    return ("budget" if verdict == "waits" else verdict), state
+
+
 async def bring_in(session: Session, cpu: int) -> bool:
     """Let one AP run alone from where it is to the barrier."""
     verdict, _ = await session.run_to(cpu, "sync_all_processors")
@@ -102,14 +129,39 @@ async def look_where_it_waits(session: Session, cpu: int) -> None:
 
 
 async def bring_in_noting(session: Session, cpu: int) -> bool:
-    """Do as `bring_in`; the memory from alloc is recorded and filled with random bytes."""
+    """Do as `bring_in`, and record what the CPU does to the boot stack, to memory and to ap_lock.
+
+    The memory from alloc is filled with random bytes.
+    """
+    ends = ("ap_locked", "alloc", "segment_init_ap", "sync_all_processors")
     await session.places.watch("alloc")
-    verdict, state = await session.run_to(cpu, "alloc", "sync_all_processors")
-    while verdict == "reached" and session.places.at(state.pc) == "alloc":
-        await note_allocation(session, session.log.hits[-1])
-        verdict, state = await session.run_to(cpu, "alloc", "sync_all_processors")
+    stack = await boot_stack(session)
+    verdict, state = await session.run_to(cpu, *ends)
+    while verdict == "reached" and (place := session.places.at(state.pc)) != ends[-1]:
+        if place == "ap_locked":
+            changed = _changed(stack, await boot_stack(session))
+            if changed is not None:
+                session.log.cpus[cpu].find(wrote_on_stack=session.view.addr("boot_stack") + changed)
+        elif place == "alloc":
+            await note_allocation(session, session.log.hits[-1])
+        else:
+            guard = (await session.gdb.read_phys(session.view.phys("ap_lock"), 1))[0]
+            session.log.cpus[cpu].find(numbered_under_lock=guard != 0)
+        verdict, state = await session.run_to(cpu, *ends)
     await session.places.unwatch("alloc")
     return verdict == "reached"
+
+
+async def boot_stack(session: Session) -> bytes:
+    """Return the bytes of the boot stack."""
+    view = session.view
+    size = view.addr("boot_stack_top") - view.addr("boot_stack")
+    return await view.read_if_there(view.phys("boot_stack"), size)
+
+
+def _changed(before: bytes, after: bytes) -> int | None:
+    """Return the offset of the last byte that differs; None if none does."""
+    return max((at for at in range(len(before)) if before[at] != after[at]), default=None)
 
 
 @dataclass

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from vmmlab.observe.evidence import Lock
+from vmmlab.observe.evidence import Lock, LockWrite
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
-from vmmlab.probes.base import DELAY_FIELDS
+from vmmlab.probes.base import DELAY_FIELDS, BaseProbe
 from vmmlab.probes.gathering import (
     GatheringProbe,
+    boot_stack,
     bring_in,
     bring_in_noting,
     look_where_it_waits,
@@ -20,6 +21,7 @@ from vmmlab.probes.registry import probe
 
 _LONG_US: Final = 600_000_000  # longer than any boot may take
 _BYTES: Final = 16  # of physical 0
+_LOCK_BYTES: Final = 8
 
 
 @probe("one-by-one")
@@ -35,6 +37,7 @@ class OneByOneProbe(GatheringProbe):
     async def play(self, session: Session, everyone: bool) -> None:
         """Let them enter one after the other."""
         aps = list(session.view.ap_indices)
+        await self._fill_boot_stack(session)
         shift = session.choice.between(1, len(aps) - 1)
         for turn, cpu in enumerate(aps[shift:] + aps[:shift], 1):
             if cpu in session.held:
@@ -47,33 +50,45 @@ class OneByOneProbe(GatheringProbe):
                     await look_where_it_waits(session, cpu)
         await session.places.unwatch("sync_all_processors")  # from here on, only the end counts
 
+    async def _fill_boot_stack(self, session: Session) -> None:
+        """Fill the boot stack with random bytes: the BSP has left it, and no AP is there yet."""
+        size = len(await boot_stack(session))
+        await session.gdb.write_phys(
+            session.view.phys("boot_stack"), session.choice.randbytes(size)
+        )
+
 
 @probe("late-ap", cost=2)
 @dataclass
 class LateProbe(GatheringProbe):
     """Delays one AP: it has not entered yet, then it has entered but waits before the lock.
 
-    Meanwhile the BSP may poll as often as it likes; it must not go on.
+    Meanwhile the BSP may poll as often as it likes; it must not go on, or write to the lock.
 
     Args:
         cpu: index of the AP.
+        entered: only the second of the two.
         delays: as for `BaseProbe`.
         polls: of the BSP that are watched in each phase.
     """
 
     cpu: int | None = 1
     delays: Mapping[str, int] = field(default_factory=dict)
+    entered: bool = False
     polls: int = field(default=4, init=False)
 
     async def start(self, session: Session) -> None:
         """Give the BSP time."""
-        await GatheringProbe.start(self, session)
+        if self.entered:
+            await BaseProbe.start(self, session)
+        else:
+            await GatheringProbe.start(self, session)
         await session.view.write_u32("ap_delays", _LONG_US, DELAY_FIELDS["wait_us"])
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """End the boot when the BSP has gone on: there is nothing more to see."""
         await GatheringProbe.hit(self, session, hit)
-        if self.played and hit.place == "bsp_proc":
+        if self.played and (hit.place, hit.cpu) == ("bsp_proc", 0):
             session.finished = True
 
     async def play(self, session: Session, everyone: bool) -> None:
@@ -84,16 +99,30 @@ class LateProbe(GatheringProbe):
         for cpu in session.view.ap_indices:
             if everyone and cpu != late:
                 await bring_in(session, cpu)
-        if await self._phase(session, late, "not-entered", everyone):
-            return
-        verdict, _ = await session.run_to(late, "ap_entry")
+        verdict = "reached"
+        if not self.entered:
+            if await self._phase(session, late, "not-entered", everyone):
+                return
+            verdict, _ = await session.run_to(late, "ap_entry")
         if verdict == "reached":
             await self._phase(session, late, "not-numbered", everyone)
 
     async def _phase(self, session: Session, cpu: int, name: str, everyone: bool) -> bool:
         """Let the BSP alone poll a few times. True if it went on."""
         await session.note(cpu, f"{name}.held", await session.view.state(cpu))
+        lock = session.view.in_copy("apinit_lock")
+        was = None if lock is None else await session.gdb.read_phys(lock, _LOCK_BYTES)
+        taken = bytes(session.choice.between(1, 255) for _ in range(_LOCK_BYTES))
+        if lock is not None:
+            await session.gdb.write_phys(lock, taken)
         gone = everyone and await self._polls(session, name)
+        if lock is not None and was is not None:
+            now = await session.gdb.read_phys(lock, _LOCK_BYTES)
+            if now != taken:
+                session.log.lock = replace(
+                    session.log.lock or Lock(), not_the_owner=LockWrite(0, taken, now)
+                )
+            await session.gdb.write_phys(lock, was)
         found = await session.view.read_if_there(0, _BYTES)
         log = session.log
         if name == "not-entered":
@@ -122,13 +151,25 @@ class LateProbe(GatheringProbe):
 class MissingProbe(GatheringProbe):
     """Holds one AP forever, with a short time limit for the VMM's wait.
 
+    Another AP arrives while the BSP polls already. What the BSP sleeps is recorded.
+
     Args:
         cpu: index of the AP.
         delays: as for `BaseProbe`.
+        entered: it is held in apinitproc0, so that it has entered and is not counted.
     """
 
     cpu: int | None = 1
     delays: Mapping[str, int] = field(default_factory=dict)
+    entered: bool = False
+    polls: int = field(default=5, init=False)
+
+    async def start(self, session: Session) -> None:
+        """Watch the place where the missing AP is held."""
+        if self.entered:
+            await BaseProbe.start(self, session)
+        else:
+            await GatheringProbe.start(self, session)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """End the boot when the BSP has reported the missing CPU or gone on."""
@@ -144,11 +185,22 @@ class MissingProbe(GatheringProbe):
             session.held.add(self.cpu)
 
     async def play(self, session: Session, everyone: bool) -> None:
-        """All others enter before the BSP begins to wait, so only one CPU can be named."""
+        """Let all others enter before the time is over, so that only one CPU can be named."""
         at = session.view.phys("ap_delays") + DELAY_FIELDS["poll_us"]
         session.log.lock = replace(
             session.log.lock or Lock(), poll_us=await session.view.read_u32(at)
         )
-        for cpu in session.view.ap_indices:
-            if everyone and cpu != self.cpu:
-                await bring_in(session, cpu)
+        if not everyone or self.cpu is None:
+            return
+        *early, straggler = [cpu for cpu in session.view.ap_indices if cpu != self.cpu]
+        for cpu in early:
+            await bring_in(session, cpu)
+        await session.places.watch("usleep")
+        for _ in range(self.polls):
+            verdict, state = await session.run_to(0, "usleep", "bsp_proc", attempts=2)
+            if verdict != "reached" or session.places.at(state.pc) != "usleep":
+                session.finished = session.log.cpus[0].rest is not None or verdict == "reached"
+                break
+        await bring_in(session, straggler)
+        if self.entered:
+            await session.run_to(self.cpu, "apinitproc0")

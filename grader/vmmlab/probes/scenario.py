@@ -242,9 +242,14 @@ def known_firmware(name: str, where: str, owner: str) -> None:
         )
 
 
-def parking(**setup: Unpack[TimedSetup]) -> Scenario:
-    """Return a scenario that records which CPUs park, and with which number; the cheapest."""
-    return scenario_of("end", setup)
+def parking(*, decoy: bool = False, **setup: Unpack[TimedSetup]) -> Scenario:
+    """Return a scenario that records which CPUs park, and with which number; the cheapest.
+
+    Args:
+        decoy: record too which APs call what initproc_ap points to.
+        setup: the machine and the build.
+    """
+    return scenario_of("end", {**setup, **({"decoy": True} if decoy else {})})
 
 
 def plain(**setup: Unpack[Setup]) -> Scenario:
@@ -305,24 +310,27 @@ def placed_call(**setup: Unpack[Setup]) -> Scenario:
     return scenario_of("calls", setup)
 
 
-def late_ap(*, cpu: int, **setup: Unpack[TimedSetup]) -> Scenario:
+def late_ap(*, cpu: int, entered: bool = False, **setup: Unpack[TimedSetup]) -> Scenario:
     """Return a scenario in which one AP is late.
 
     Args:
         cpu: index of the AP.
+        entered: it has entered from the beginning; it is late only to count itself.
         setup: the machine and the build.
     """
-    return scenario_of("late-ap", {**setup, "cpu": cpu})
+    return scenario_of("late-ap", {**setup, "cpu": cpu, **({"entered": True} if entered else {})})
 
 
-def missing_ap(*, cpu: int, **setup: Unpack[TimedSetup]) -> Scenario:
+def missing_ap(*, cpu: int, entered: bool = False, **setup: Unpack[TimedSetup]) -> Scenario:
     """Return a scenario in which one AP never arrives.
 
     Args:
         cpu: index of the AP.
+        entered: it enters, and comes to rest before it has counted itself.
         setup: the machine and the build.
     """
-    return scenario_of("missing-ap", {**setup, "cpu": cpu})
+    more = {"entered": True} if entered else {}
+    return scenario_of("missing-ap", {**setup, "cpu": cpu, **more})
 
 
 def exclusion(**setup: Unpack[Setup]) -> Scenario:

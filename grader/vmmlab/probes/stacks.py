@@ -13,6 +13,7 @@ from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe, note_allocation
+from vmmlab.probes.gathering import boot_stack
 from vmmlab.probes.registry import probe
 
 _TOP_BYTES: Final = 64  # of the new stack, to see whether anything was pushed
@@ -49,11 +50,11 @@ class SwitchProbe(BaseProbe):
             await self._stored(session)
         if hit.place == "bspinitproc1" and _switch(session).boot_stack_left is None:
             await session.places.unwatch("alloc")
-            left = await _boot_stack(session)
+            left = await boot_stack(session)
             session.log.switch = replace(_switch(session), boot_stack_left=left)
             await self._look_at_top(session)
         if hit.place == "vmm_parked" and hit.cpu == 0:
-            end = await _boot_stack(session)
+            end = await boot_stack(session)
             session.log.switch = replace(_switch(session), boot_stack_end=end)
 
     async def _look_at_top(self, session: Session) -> None:
@@ -121,12 +122,6 @@ class SwitchProbe(BaseProbe):
 
 def _switch(session: Session) -> Switch:
     return session.log.switch or Switch()
-
-
-async def _boot_stack(session: Session) -> bytes:
-    view = session.view
-    size = view.addr("boot_stack_top") - view.addr("boot_stack")
-    return await view.read_if_there(view.phys("boot_stack"), size)
 
 
 @probe("calls")

@@ -5,7 +5,15 @@ from vmmlab.probes import missing_ap, parking
 
 from .. import test_lab4 as lab
 
-FIRST_IS_MISSING = missing_ap(name="first-is-missing", cpus=5, cpu=1, wait_us=90000, cohort="third")
+FIRST_IS_MISSING = missing_ap(
+    name="first-is-missing",
+    cpus=5,
+    cpu=1,
+    entered=True,
+    wait_us=90000,
+    poll_us=1100,
+    cohort="third",
+)
 TWENTY = parking(name="cpus-20", cpus=20, cohort="third")
 
 
