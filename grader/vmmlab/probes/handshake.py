@@ -22,6 +22,11 @@ from vmmlab.probes.registry import probe
 _LONG_US: Final = 600_000_000  # longer than any boot may take
 _BYTES: Final = 16  # of physical 0
 _LOCK_BYTES: Final = 8
+_TO_SLEEP: Final = 600  # instructions of one poll
+_KEPT: Final = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "eflags",
+)  # fmt: skip
 
 
 @probe("one-by-one")
@@ -195,8 +200,9 @@ class MissingProbe(GatheringProbe):
         *early, straggler = [cpu for cpu in session.view.ap_indices if cpu != self.cpu]
         for cpu in early:
             await bring_in(session, cpu)
+        polls = self.polls if await _sleeps(session) else 0
         await session.places.watch("usleep")
-        for _ in range(self.polls):
+        for _ in range(polls):
             verdict, state = await session.run_to(0, "usleep", "bsp_proc", attempts=2)
             if verdict != "reached" or session.places.at(state.pc) != "usleep":
                 session.finished = session.log.cpus[0].rest is not None or verdict == "reached"
@@ -204,3 +210,21 @@ class MissingProbe(GatheringProbe):
         await bring_in(session, straggler)
         if self.entered:
             await session.run_to(self.cpu, "apinitproc0")
+
+
+async def _sleeps(session: Session) -> bool:
+    """Try whether the BSP calls usleep while it waits; then put it back to where it was.
+
+    A BSP that measures the time itself would use it up while other CPUs are moved.
+    """
+    view = session.view
+    wait_us = view.phys("ap_delays") + DELAY_FIELDS["wait_us"]
+    was, registers = await view.read_u32(wait_us), (await session.gdb.registers(0)).as_dict()
+    await view.write_u32("ap_delays", _LONG_US, DELAY_FIELDS["wait_us"])
+    usleep = view.addr("usleep")
+    verdict, _ = await session.step_until(0, lambda now: now.pc == usleep, budget=_TO_SLEEP)
+    if session.log.cpus[0].rest is None and not session.ended:
+        await session.gdb.write_registers(0, {name: registers[name] for name in _KEPT})
+        await session.gdb.write_phys(view.phys("ap_lock"), b"\0")
+    await view.write_u32("ap_delays", was, DELAY_FIELDS["wait_us"])
+    return verdict == "reached"
