@@ -85,7 +85,9 @@ def mi_is_whole(boot):
             "the first {same} bytes are right, the rest differ: {bytes} …",
             same=same,
             bytes=copy[:16].hex(" "),
-        ),
+        )
+        if same
+        else msg("the bytes differ from the first one on: {bytes} …", bytes=copy[:16].hex(" ")),
     )
 
 

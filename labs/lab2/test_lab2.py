@@ -8,7 +8,7 @@ from vmmlab.checks import fail, fail_if, missing, msg, needed
 from vmmlab.diagnosis.aps import why_not_all_parked
 from vmmlab.diagnosis.bsp import bsp_stopped, code_text
 from vmmlab.observe.milestones import OWN_STACK
-from vmmlab.probes import placed_call, stack_switch
+from vmmlab.probes import boot_in_words, placed_call, stack_switch
 
 SWITCH = stack_switch(cpus=4)
 # Also with other numbers in cohort.h: another size of a stack, another place of stackaddr.
@@ -94,7 +94,8 @@ def arguments_of_each(boots):
     """Both arguments of start_all_processors in each boot."""
     for boot in boots:
         for number, who in enumerate(PROCS, 1):
-            yield f"initproc_{who}, {boot.scenario}", boot, who, number
+            where = boot_in_words(SWITCH if boot.scenario == SWITCH.name else ALONE)
+            yield msg("initproc_{who}, {boot}", who=who, boot=where), boot, who, number
 
 
 @check("lab2.procs.stored", SWITCH, ALONE, per=arguments_of_each)

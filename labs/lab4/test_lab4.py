@@ -32,12 +32,12 @@ check = partial(checks.check, todo_of_any_cpu=True)
 TO_OWN_STACK = "apinitproc0 → apinitproc1"
 
 
-def not_tried(boot, probe):
-    """Fail because a probe could not hold CPUs where it starts: no CPU came there."""
+def not_tried(boot, test):
+    """Fail because a test could not hold CPUs where it starts: no CPU came there."""
     ap = min(boot.aps, key=lambda cpu: cpu.highest)
     fail_if(
         stopped_at_todo(boot) or bsp_stopped(boot) or why_not(boot, ap, PARKED),
-        expected=msg("the APs get as far as the probe “{probe}” needs", probe=probe),
+        expected=msg("the APs get far enough for this test: {test}", test=test),
     )
 
 
@@ -121,7 +121,7 @@ def one_ap_at_a_time_on_the_boot_stack(boot):
         return
     tried = list(boot.while_at("boot-stack"))
     if not tried:
-        not_tried(boot, "exclusion")
+        not_tried(boot, msg("two APs at one lock"))
     for one in tried:
         if one.verdict == "reached":
             holder = next(h for h in boot.at("apinitproc0") if h.cpu != one.cpu)
@@ -384,7 +384,7 @@ def ap_knows_its_stack_before_it_lets_the_next_one_in(boot):
     if private is None:
         if not boot.at("lock-released"):
             return  # a lock that is not where *apinitlock is
-        not_tried(boot, "exclusion")
+        not_tried(boot, msg("two APs at one lock"))
     if private.stackaddr != private.base:
         fail(
             "new-stack-read-after-unlock",
@@ -588,7 +588,7 @@ def bsp_waits_for_a_late_cpu(boot, phase, went_on):
     too_early(boot)
     bsp_writes_the_lock(boot)
     if late is None:
-        not_tried(boot, "late-ap")
+        not_tried(boot, msg("one AP is late"))
     if boot.first(f"left while {phase}"):
         fail(
             "bsp-went-on-without-cpu",
@@ -821,7 +821,7 @@ def nobody_leaves_the_barrier_early(boot, one):
     """No CPU leaves sync_all_processors before every CPU has entered that round."""
     if one is None:
         skipped_the_barrier(boot)
-        not_tried(boot, "barrier")
+        not_tried(boot, msg("one CPU in the barrier is held"))
     elif one.while_at == "round-1.last":
         last_cpu_goes_through(boot, one)
     else:
@@ -947,7 +947,7 @@ def barrier_works_again_at_once(boot):
                 ),
             )
     if not list(boot.while_at("round-1.last")):
-        not_tried(boot, "barrier")
+        not_tried(boot, msg("one CPU in the barrier is held"))
     stuck = next(cpu for cpu in boot.cpus if cpu.end_kind != "parked")
     missing(
         "barrier-not-reusable",

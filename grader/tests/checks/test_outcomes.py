@@ -236,7 +236,7 @@ def test_infra_error_is_retried(kit, qemu_died):
     report = kit.grade()
     assert report.checks[0].outcome == "pass"
     assert report.points == 4
-    assert tuple(map(str, report.notes)) == ("ladder was booted again: QEMU died",)
+    assert tuple(map(str, report.notes)) == ("The boot (4 CPUs) was repeated: QEMU died",)
     assert exit_code(report) == 0
 
 

@@ -22,7 +22,7 @@ OTHERS = frozenset(
         # names of cases and of conditions, and one entry of the list of ICR writes
         *("-O0", "入った数 = 離れた数", "SIPI, vector 0x00", "RBP ="),
         # instructions
-        *("cmp byte ptr [rdi], 0", "call"),
+        *("cmpb $0, (%rdi)", "call"),
         # the beginning of a row
         *("期待", "expected"),
     }

@@ -171,10 +171,10 @@ BARRIER = """\
     ("extra", "what"),
     [
         ('asm volatile ("rdtsc" : : : "eax", "edx");', "the instruction rdtsc"),
-        ("asm_inb (0x80);", "the instruction in al, 0x80"),
-        ('asm volatile ("mov %%cr3, %%rax" : : : "rax");', "the instruction mov rax, cr3"),
+        ("asm_inb (0x80);", "the instruction inb $0x80, %al"),
+        ('asm volatile ("mov %%cr3, %%rax" : : : "rax");', "the instruction movq %cr3, %rax"),
         ('asm volatile ("cpuid" : : "a" (0) : "ebx", "ecx", "edx");', "cpuid with a leaf"),
-        ('asm volatile ("pxor %xmm0, %xmm0");', "the instruction pxor xmm0, xmm0"),
+        ('asm volatile ("pxor %xmm0, %xmm0");', "the instruction pxor %xmm0, %xmm0"),
         ("alloc_realmodemem (16);", "given code: alloc_realmodemem"),
         ("for (u64 x = 1; x != 3; x = x * 0x5851f42d4c957f2d + 1) asm_pause ();",
          "a loop of more than"),
@@ -480,7 +480,7 @@ def test_the_table_names_cpu_action_place_and_holder(explored, changed):
     assert "boot stack: CPU 1" in shown
     assert "CPU 2 reaches the boot stack while CPU 1 is on it" in shown
     step = next(step for step in exploration.counterexample.steps if step.read is not None)
-    assert (step.target, step.instruction) == ("*apinitlock", "bts dword ptr [rdi], 0")
+    assert (step.target, step.instruction) == ("*apinitlock", "btsl $0, (%rdi)")
     assert step.source == "1: btsl $0, (%rdi)"
 
 

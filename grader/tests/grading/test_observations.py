@@ -59,7 +59,7 @@ def test_an_infrastructure_failure_is_retried_and_then_final() -> None:
     died = InfraError("QEMU died")
     seen = observations(runner := Runner(died, "seen", *[died] * BOOTS_AT_MOST))
     assert seen.of(ONE) == "seen"
-    assert [str(one) for one in seen.notes] == ["one was booted again: QEMU died"]
+    assert [str(one) for one in seen.notes] == ["The boot (4 CPUs) was repeated: QEMU died"]
     for _ in range(2):
         with pytest.raises(InfraError):
             seen.of(TWO)

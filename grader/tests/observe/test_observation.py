@@ -60,8 +60,11 @@ def test_whom_a_write_reaches():
 
 
 def test_a_write_reads_well():
-    assert str(write(SIPI_OTHERS)) == "SIPI, vector 0x00, all excluding self (0xc4600)"
-    assert str(write(0x04500, dest=2)) == "INIT, to APIC id 2 (0x04500)"
+    assert (
+        str(write(SIPI_OTHERS))
+        == "SIPI, vector 0x00, to all CPUs except the sending one (ICR = 0xc4600)"
+    )
+    assert str(write(0x04500, dest=2)) == "INIT, to APIC id 2 (ICR = 0x04500)"
 
 
 SAMPLE = Path(__file__).with_name("observation.sample.json").read_text()

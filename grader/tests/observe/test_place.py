@@ -26,11 +26,11 @@ IN_COPY = Place(0xF012, "trampoline", "cpuinit_start+0x12", "lab3/apinit.S", 30,
         (Place(0x8000, "elsewhere"), "0x8000"),
         (
             replace(AP_START, address=0x101005, region="elsewhere"),
-            "0x101005 (ap_start+0x5 (lab3/ap_start.c:12), by its physical address)",
+            "0x101005, the physical address of ap_start+0x5 (lab3/ap_start.c:12)",
         ),
         (
             Place(0x101005, "elsewhere", "ap_start+0x5"),
-            "0x101005 (ap_start+0x5, by its physical address)",
+            "0x101005, the physical address of ap_start+0x5",
         ),
         (
             replace(MEMCPY, caller=AP_START),

@@ -94,6 +94,18 @@ def test_selecting(place, arguments, last, scenarios):
     assert ("partial run, not a grade" in ran.out) == ("late" not in scenarios or last[0] == "1")
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "no check matches -k ljmpq"), ("ja", "-k ljmpq に合うチェックはありません")],
+)
+def test_a_selection_that_matches_nothing_names_what_would(place, language, said):
+    ran = place.pytest("lab3", "-k", "ljmpq", "--lang", language)
+    assert ran.code == 4
+    assert said in ran.out
+    assert "lab3.ljmpw.present" in ran.out
+    assert ran.log == []
+
+
 def test_what_is_selected_waits_as_it_would_in_a_full_run(place):
     place.student("lab3", "nothing")
     ran = place.pytest("lab3", "-k", "target")

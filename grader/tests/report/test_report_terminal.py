@@ -7,15 +7,20 @@ import json
 import os
 import pty
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vmmlab.base.text import cells
+from vmmlab.cli.complaints import explain
+from vmmlab.i18n.translate import LANGUAGES, Reader
+from vmmlab.images.model import BuildFailed, Diagnostic
 from vmmlab.report import Report, read_json
 from vmmlab.report.schema import SAMPLE_FILE
 from vmmlab.report.terminal import print_report, render
 
+LABS = Path(__file__).resolve().parents[3] / "labs"
 CHECK = {
     "id": "lab3.a.one",
     "title": "The far jump.",
@@ -141,9 +146,124 @@ def test_cases():
     ]
     text = render(report({"outcome": "partial", "points": 2, "cases": cases}))
     assert "cases     2 of 29 pass\n" in text
-    assert "                CPU 3: lost\n" in text
+    assert text.count("lost") == 1
+    assert "CPU 14: lost\n" in text
     assert "CPU 25" not in text
     assert "and 15 more\n" in text
+
+
+def test_a_case_does_not_repeat_what_was_observed():
+    cases = [
+        {"name": "4 CPUs", "outcome": "fail", "message": "CPU 1, here: RSP = 0x10"},
+        {"name": "2 CPUs", "outcome": "fail", "message": "CPU 1, here: RSP = 0x10"},
+        {"name": "1 CPU", "outcome": "fail", "message": "CPU 0, here: RSP = 0x20"},
+        {"name": "8 CPUs", "outcome": "fail", "message": "CPU 1, there: RSP = 0x10"},
+    ]
+    text = render(report({"cpu": 1, "place": "here", "observed": "RSP = 0x10", "cases": cases}))
+    block = text[text.index("cases ") :].split("\n")
+    assert [line.strip() for line in block[1:4]] == [
+        "4 CPUs, 2 CPUs",
+        "1 CPU: CPU 0, here: RSP = 0x20",
+        "8 CPUs: CPU 1, there: RSP = 0x10",
+    ]
+    assert text.count("RSP = 0x10") == 2
+
+
+def test_cpus_that_fail_alike_are_listed_once():
+    cases = [
+        {"name": f"CPU {n}", "outcome": "fail", "message": f"CPU {n}, here: lost"} for n in (1, 2)
+    ]
+    text = render(report({"cpu": 1, "place": "here", "observed": "lost", "cases": cases}))
+    assert "                CPU 1, CPU 2\n" in text
+    assert text.count("lost") == 1
+    text = render(report({"cpu": 1, "place": "there", "observed": "lost", "cases": cases}))
+    assert "                CPU 1, CPU 2: here: lost\n" in text
+
+
+def test_a_mistake_comes_before_what_is_not_written_yet():
+    todo = {"cause": "not-written-yet", "place": "TODO(lab3.4)", "observed": "stopped there"}
+    text = render(
+        report(
+            {**todo, "id": "lab3.a.zero"},
+            {**todo, "id": "lab3.a.two", "cpu": 2},
+            {"cause": "far-jump-wrong", "observed": "90 90"},
+            {"id": "lab3.a.four", "outcome": "skipped", "waited_for": "lab3.a.zero"},
+        )
+    )
+    assert text.count("again  ") == 1
+    assert "observed  90 90" in text
+    assert "stopped there" not in text
+    assert "not written yet: TODO(lab3.4); 3 checks wait for it" in text
+
+
+def test_a_starter_shows_one_todo_in_full():
+    todo = {"cause": "not-written-yet", "observed": "stopped there"}
+    text = render(
+        report(
+            {**todo, "place": "TODO(lab3.1)"},
+            {**todo, "place": "TODO(lab3.4)", "id": "lab3.a.two"},
+        )
+    )
+    assert text.count("stopped there") == 1
+    assert "where     TODO(lab3.1)" in text
+    assert "not written yet: TODO(lab3.4); 1 check waits for it" in text
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_hidden_checks_are_judged_elsewhere_only_if_there_is_an_elsewhere(elsewhere):
+    text = render(report(PASS, hidden_max=4, hidden_elsewhere=elsewhere))
+    assert ("hidden checks: 4 more points, judged elsewhere" in text) is elsewhere
+
+
+def test_a_lab_without_points_is_not_praised_for_all_of_them():
+    text = render(report({**PASS, "points": 0, "max": 0}))
+    assert text.splitlines()[0] == "lab3  no points to earn"
+    assert "lab3 works. It has no points" in text
+    assert "0/0 points" not in text
+    assert "All points" not in text
+
+
+TOOLS = [
+    "expected ')' before 'p'",
+    "expected ';' before '}' token",
+    "CPU 1 reaches the boot stack while CPU 2 is on it",
+    "the first 4 bytes are right, the rest differ: 00 …",
+    "undefined reference to `start_all_processors'",
+    "relocation truncated to fit: R_X86_64_16 against `.text'",
+    "bad register name `%rax'",
+    "'x' is defined twice",
+    "no such instruction: `mvo %eax,%ebx'",
+    "use of undeclared identifier 'p'",
+    "multiple definition of `ap_start'; lab3/a.o: first defined here",
+    "RSP = 0x10",
+    "it could not be built",
+    "a before b",
+]
+
+
+@pytest.mark.parametrize("words", TOOLS)
+def test_the_words_of_a_tool_are_never_translated(words):
+    say = Reader("ja").of(*sorted(LABS.glob("lab?")))
+    one = {"file": "lab3/a.c", "line": 3, "column": 1, "severity": "error", "message": words}
+    build = {"ok": False, "diagnostics": [one]}
+    failed = report({"outcome": "build-error"}, build=build)
+    again = Report.model_validate_json(failed.to_json())
+    assert f"lab3/a.c:3:1: {words}\n" in render(again, width=120, say=say)
+    warned = report(PASS, build={"ok": True, "warnings": [{**one, "severity": "warning"}]})
+    assert f"lab3/a.c:3:1: {words}\n" in render(warned, width=120, say=say)
+
+
+@pytest.mark.parametrize("words", TOOLS)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_make_shows_the_words_of_a_tool_once_and_as_they_are(words, language, capsys):
+    say = Reader(language).of(*sorted(LABS.glob("lab?")))
+    errors = [Diagnostic("lab3/a.c", line, 1, "error", words) for line in (3, 9)]
+    explain(BuildFailed("lab3", errors), say)
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[:2] == [f"lab3/a.c:{line}:1: error: {words}" for line in (3, 9)]
+    assert len(shown) == 3
+    assert words not in shown[2]
+    assert ("It does not compile: 2 errors" in shown[2]) == (language == "en")
 
 
 def test_build_failure():

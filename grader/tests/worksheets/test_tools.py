@@ -140,10 +140,10 @@ def test_given_numbers_cannot_be_changed():
 @pytest.mark.parametrize(
     ("text", "att", "instruction"),
     [
-        ("mov eax, dword ptr [rdi + 10]", False, "mov eax, dword ptr [rdi + 0xa]"),
-        ("movl 10(%rdi), %eax", True, "mov eax, dword ptr [rdi + 0xa]"),
-        ("addl $-16, %eax", True, "add eax, -0x10"),
-        ("mov r10, 0x10", False, "mov r10, 0x10"),
+        ("mov eax, dword ptr [rdi + 10]", False, "movl 0xa(%rdi), %eax"),
+        ("movl 10(%rdi), %eax", True, "movl 0xa(%rdi), %eax"),
+        ("addl $-16, %eax", True, "addl $-0x10, %eax"),
+        ("mov r10, 0x10", False, "movq $0x10, %r10"),
     ],
 )
 def test_numbers_in_assembly_are_decimal_unless_they_say_otherwise(text, att, instruction):
@@ -282,7 +282,7 @@ def test_a_japanese_boot_report_has_no_english_words_but_names():
     somewhere = replace(seen.cpus[1], end_place=Place(0x10, "low"))
     english = BootReport("lab3", replace(seen, cpus=(seen.cpus[0], somewhere)))
     japanese = repr(replace(english, reader=Student("ada", "dev", "ja")))
-    for said in ("all excluding self", "physical address 0x10"):
+    for said in ("all CPUs except the sending one", "physical address 0x10"):
         assert said in repr(english)
         assert said not in japanese
 
@@ -352,7 +352,7 @@ def test_a_boot_shows_bytes_messages_and_milestones(workspace, reference):
     assert report.observation.all_parked
     assert "lab3 on 2 CPUs: all CPUs came to rest" in shown
     assert "ea 00 00 00 0f" in shown  # the dev cohort's: 0x0F00:0x0000
-    assert "INIT, all excluding self (0xc4500)" in shown
+    assert "INIT, to all CPUs except the sending one (ICR = 0xc4500)" in shown
     assert "CPU 1: parked" in shown
     assert "in protected mode" in shown
 

@@ -20,6 +20,7 @@ from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.failure import Failure
 from vmmlab.observe.cpu import CpuRecord
 from vmmlab.observe.observation import Observation
+from vmmlab.probes.words import boot_in_words
 
 _CPUS: Final = {"ap": "aps", "cpu": "cpus"}
 
@@ -86,9 +87,10 @@ def _cases(
 ) -> Iterator[tuple[Text, tuple[Any, ...], Sequence[Any]]]:
     """Return, for each case: its name, the arguments, and the boots that it is about."""
     per = check.per
+    words = {scenario.name: boot_in_words(scenario) for scenario in check.scenarios}
     if per == "boot":
         for boot in boots:
-            yield boot.scenario, (boot,), [boot]
+            yield words.get(boot.scenario, boot.scenario), (boot,), [boot]
         return
     subjects = getattr(seen, _CPUS[per]) if isinstance(per, str) else per(seen)  # type: ignore[misc]
     for subject in subjects:
@@ -98,6 +100,8 @@ def _cases(
         elif isinstance(subject, tuple) and len(subject) > 1:
             name, *values = subject
             about = [value for value in values if isinstance(value, Observation)]
+            if isinstance(name, str):  # the name of a scenario is shown in words
+                name = words.get(name, name)
             yield name, (seen, *values), about or boots
         else:
             raise CheckMistake(

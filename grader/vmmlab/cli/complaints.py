@@ -11,7 +11,7 @@ import typer
 
 from vmmlab import __version__
 from vmmlab.base.errors import VmmlabError
-from vmmlab.base.message import msg
+from vmmlab.base.message import msg, nmsg
 from vmmlab.cli import usage
 from vmmlab.i18n import translate
 from vmmlab.i18n.translate import Reader
@@ -32,10 +32,23 @@ def explain(error: VmmlabError, say: Reader, lab: str = "") -> None:
         say: the reader.
         lab: the lab that the error is about, if several are graded.
     """
-    for one in getattr(error, "diagnostics", ())[:_MAX_DIAGNOSTICS]:
+    diagnostics = getattr(error, "diagnostics", ())
+    for one in diagnostics[:_MAX_DIAGNOSTICS]:
         place = ":".join(str(part) for part in (one.file, one.line, one.column) if part)
-        typer.echo(f"{place}: {one.severity}: {say(one.message)}", err=True)
+        where = f"{place}: " if place else ""
+        typer.echo(f"{where}{one.severity}: {say(one.message)}", err=True)
     text = translate.error_text(error, say)
+    if diagnostics:  # they are the error; its own text would repeat the first one
+        errors = sum(one.severity == "error" for one in diagnostics)
+        text = say(
+            nmsg(
+                "It does not compile: {count} error.",
+                "It does not compile: {count} errors. Start with the first one.",
+                count=errors,
+            )
+        )
+        if error.next_step:
+            text = f"{text} {say(error.next_step)}"
     complain(f"{lab}: {text}" if lab else text)
 
 

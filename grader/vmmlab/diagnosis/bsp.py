@@ -167,4 +167,4 @@ def last_line(serial: str) -> Text:
 
 def code_text(code: str) -> Text:
     """Return an instruction as text for a reader."""
-    return msg("(no instruction)") if code == NO_INSTRUCTION else code
+    return msg("no valid instruction is there") if code == NO_INSTRUCTION else code

@@ -11,6 +11,7 @@ from vmmlab.diagnosis.deaths import explained
 from vmmlab.failure import Failure
 from vmmlab.observe.cpu import CpuRecord, CpuState, TrampolineStep
 from vmmlab.observe.observation import Observation
+from vmmlab.observe.view import NO_INSTRUCTION
 from vmmlab.x86.decode import far_jump
 from vmmlab.x86.encode import far_jump_code
 from vmmlab.x86.registers import CR0_PE, CR0_PG, CR4_PAE, EFER_LME, Mode, exception_name
@@ -147,10 +148,17 @@ def _triple_fault(cpu: CpuRecord, last: TrampolineStep | None) -> Text:
     if cpu.triple_fault is None:
         if last is None:
             return msg("a triple fault")
+        if last.text == NO_INSTRUCTION:
+            return msg("a triple fault at bytes that are no instruction")
         return msg("a triple fault at `{instruction}`", instruction=code_text(last.text))
     exception = exception_name(cpu.triple_fault.vector)
     if last is None:
         return msg("a triple fault, begun by {exception}", exception=exception)
+    if last.text == NO_INSTRUCTION:
+        return msg(
+            "a triple fault at bytes that are no instruction, begun by {exception}",
+            exception=exception,
+        )
     return msg(
         "a triple fault at `{instruction}`, begun by {exception}",
         instruction=code_text(last.text),

@@ -14,6 +14,8 @@ from typing import Any, Final, Literal
 import capstone
 from capstone import x86
 
+from vmmlab.x86.decode import as_text
+
 LONGEST: Final = 15
 """Bytes: the longest instruction (Intel SDM volume 2, 2.3.11)."""
 
@@ -63,7 +65,7 @@ class InstructionInfo:
     """One instruction, as far as the emulator needs to know it.
 
     Attributes:
-        text: in Intel's notation.
+        text: in AT&T syntax, as in the files of the VMM.
         size: in bytes.
         kind: "plain" if the emulator may run it, else what it is.
         operands: its explicit memory operands.
@@ -105,7 +107,7 @@ def decode(code: bytes, address: int) -> InstructionInfo:
     if one is None:
         return InstructionInfo(f"bytes {code[:4].hex(' ')} …", 1, "undefined")
     name = one.mnemonic.split()[-1]
-    text = f"{one.mnemonic} {one.op_str}".strip()
+    text = as_text(code, address, 64)
     kind = _kind(name, one)
     memory = tuple(_operand(one, op) for op in one.operands if op.type == x86.X86_OP_MEM)
     if name in ("lea", "nop") or name.startswith("prefetch"):

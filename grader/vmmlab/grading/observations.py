@@ -19,6 +19,7 @@ from vmmlab.images.model import BuildFailed
 from vmmlab.observe.lost import BootLost
 from vmmlab.observe.observation import Observation
 from vmmlab.probes.scenario import Scenario
+from vmmlab.probes.words import boot_in_words
 
 BOOTS_AT_MOST: Final = 3
 """Maximum attempts after an infrastructure failure."""
@@ -106,8 +107,8 @@ class Observations:
                     return error
                 self.notes.append(
                     msg(
-                        "{scenario} was booted again: {message}",
-                        scenario=scenario.name,
+                        "The boot ({scenario}) was repeated: {message}",
+                        scenario=boot_in_words(scenario),
                         message=error.message,
                     )
                 )

@@ -140,13 +140,13 @@ class Icr:
         kind = _KINDS.get(self.kind, self.kind)
         if self.kind in ("SIPI", "fixed"):
             return msg(
-                "{kind}, vector {vector:#04x}, {to} ({low:#07x})",
+                "{kind}, vector {vector:#04x}, {to} (ICR = {low:#07x})",
                 kind=kind,
                 vector=self.vector,
                 to=to,
                 low=self.low,
             )
-        return msg("{kind}, {to} ({low:#07x})", kind=kind, to=to, low=self.low)
+        return msg("{kind}, {to} (ICR = {low:#07x})", kind=kind, to=to, low=self.low)
 
     @property
     def _whom(self) -> Text:
@@ -156,9 +156,9 @@ class Icr:
             return msg("to APIC id {id}, which is all CPUs", id=self.dest)
         return {
             "none": msg("to APIC id {id}", id=self.dest),
-            "self": msg("self"),
-            "all including self": msg("all including self"),
-            "all excluding self": msg("all excluding self"),
+            "self": msg("to the sending CPU itself"),
+            "all including self": msg("to all CPUs, the sending one included"),
+            "all excluding self": msg("to all CPUs except the sending one"),
         }[self.shorthand]
 
     def __str__(self) -> str:

@@ -88,7 +88,7 @@ class Place:
             return msg("physical address {address:#x}", address=self.address)
         if self.region == "elsewhere" and self.symbol:
             return msg(
-                "{address:#x} ({place}, by its physical address)", address=self.address, place=named
+                "{address:#x}, the physical address of {place}", address=self.address, place=named
             )
         return f"{self.address:#x}" if self.region == "elsewhere" else named
 

@@ -51,6 +51,7 @@ from vmmlab.probes.scenario import (
     scenario_of,
     stack_switch,
 )
+from vmmlab.probes.words import boot_in_words
 
 __all__ = [
     "NESTED",
@@ -62,6 +63,7 @@ __all__ = [
     "Setup",
     "TimedSetup",
     "barrier",
+    "boot_in_words",
     "bringup",
     "exclusion",
     "init_functions",

@@ -116,6 +116,7 @@ def report_of(
         hidden_points=grade.hidden_points,
         hidden_max=grade.hidden_worth,
         hidden_judged=grade.hidden_judged,
+        hidden_elsewhere=not request.course.lab(request.lab).hidden,
         later=tuple(grade.later),
         later_max=sum(grade.later.values()),
         needs_attention=any(check.points is None for check in checks),

@@ -155,6 +155,9 @@ class Report(_Model):
     hidden_judged: bool = Field(
         False, description="the hidden checks were run; else they are judged elsewhere"
     )
+    hidden_elsewhere: bool = Field(
+        False, description="the hidden checks belong to a class: its instructor has them"
+    )
     later: tuple[str, ...] = Field(
         (), description="open checks that need a lab which is held back: they are judged later"
     )

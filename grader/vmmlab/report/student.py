@@ -47,6 +47,7 @@ def report_for_student(
             "checks": tuple(_open(check, again.get(check.id), report) for check in visible),
             "hidden_points": None,
             "hidden_judged": False,
+            "hidden_elsewhere": True,
             "review_reasons": (),
         }
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import IO, Final
 
 from rich.cells import set_cell_size
@@ -15,8 +16,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text as RichText
 
-from vmmlab.base.message import Listed, Text, label, listed, msg
+from vmmlab.base.message import Listed, Message, Text, label, listed, msg, nmsg
 from vmmlab.base.text import clean, clean_line
+from vmmlab.failure import Failure
 from vmmlab.i18n.translate import Reader
 from vmmlab.report.console import console, show
 from vmmlab.report.model import CheckReport, Diagnostic, Report
@@ -31,6 +33,9 @@ _WORDS: Final = {
     "build-error": (label("code"), "dim"),
     "infra-error": (label("open"), "bold magenta"),
 }
+_AND: Final = Message(", ")
+_NOT_WRITTEN: Final = "not-written-yet"
+"""The cause of `vmmlab.diagnosis.todo`: a CPU stopped at a TODO."""
 _WIDTHS: Final = (40, 120)
 _NAMES: Final = 8
 _CASES_SHOWN: Final = 12
@@ -88,9 +93,16 @@ def _parts(report: Report, say: Reader) -> Iterator[RenderableType]:
             yield ""
             yield _line(say(msg("Hidden checks, for the instructor only:")), "")
             yield _list(hidden, say)
-        for group in _roots(report.checks):
+        groups = _roots(report.checks)
+        unwritten = [group for group in groups if group.first.cause == _NOT_WRITTEN]
+        faults = [group for group in groups if group.first.cause != _NOT_WRITTEN]
+        # A mistake comes first; without one, the step to write next is worth a block.
+        for group in faults or unwritten[:1]:
             yield ""
             yield from _block(report, group, say)
+        if folded := unwritten if faults else unwritten[1:]:
+            yield ""
+            yield _line(say(_folded(folded)), "dim")
     if report.build.warnings:
         yield ""
         yield from _warnings(report.build.warnings, say)
@@ -110,6 +122,8 @@ def _headline(report: Report, say: Reader) -> RichText:
             say(msg("{known:g} of {max:g} points so far", known=known, max=report.max)),
             "bold magenta",
         )
+    elif not report.max:  # a lab without points
+        points, style = say(msg("no points to earn")), "bold"
     else:
         points = say(msg("{points:g}/{max:g} points", points=report.points, max=report.max))
         style = "bold green" if full else "bold yellow" if report.points else "bold"
@@ -149,6 +163,17 @@ def _list(checks: Sequence[CheckReport], say: Reader) -> Table:
 
 def _points(check: CheckReport) -> str:
     return f"{'?' if check.points is None else f'{check.points:g}'}/{check.max:g}"
+
+
+def _folded(groups: Sequence[_Group]) -> Text:
+    """Return one line for the steps that are not written yet."""
+    count = sum(1 + len(group.same) + len(group.waiting) for group in groups)
+    return nmsg(
+        "not written yet: {steps}; {count} check waits for it",
+        "not written yet: {steps}; {count} checks wait for it",
+        count=count,
+        steps=listed(dict.fromkeys(group.first.place for group in groups)),
+    )
 
 
 class _Group:
@@ -260,13 +285,26 @@ def _cases(check: CheckReport, say: Reader) -> str:
             )
         )
     ]
-    colon = say.label(": ")
+    colon, comma = say.label(": "), say(_AND)
+    known = _said(check, say)
+    same: dict[str, list[str]] = {}
     for case in failed[:_CASES_SHOWN]:
-        name = f"{say(case.name)}{colon}"
-        lines.append(clean_line(f"{name}{say(case.message).removeprefix(name)}"))
+        name, text = clean_line(say(case.name)), clean_line(say(case.message))
+        for prefix in (f"{name}{colon}", f"{name}{comma}"):
+            text = text.removeprefix(prefix.strip()).lstrip() if text.startswith(prefix) else text
+        same.setdefault("" if text in known else text, []).append(name)
+    for text, names in same.items():
+        lines.append(comma.join(names) + (f"{colon}{text}" if text else ""))
     if len(failed) > _CASES_SHOWN:
         lines.append(say(msg("and {count} more", count=len(failed) - _CASES_SHOWN)))
     return "\n".join(lines)
+
+
+def _said(check: CheckReport, say: Reader) -> set[str]:
+    """Return what a case need not say again: the rows "where" and "observed" say it."""
+    of = partial(Failure, check.cause or "", observed=check.observed)
+    failures = [of(), of(place=check.place), of(cpu=check.cpu, place=check.place)]
+    return {clean_line(say(failure.summary)) for failure in failures}
 
 
 def _build_failure(report: Report, say: Reader) -> Iterator[RenderableType]:
@@ -313,9 +351,10 @@ def _closing(report: Report, say: Reader) -> list[RenderableType]:
         if report.later:
             done = msg("All points so far: the rest of {lab} is judged later.", lab=report.lab)
             return [_line(say(done), "bold green")]
-        return [
-            _line(say(msg("All points. {lab} is done, well done!", lab=report.lab)), "bold green")
-        ]
+        done = msg("All points. {lab} is done, well done!", lab=report.lab)
+        if not report.max:
+            done = msg("{lab} works. It has no points: go on with its questions.", lab=report.lab)
+        return [_line(say(done), "bold green")]
     step = report.first_step
     if step is None or report.needs_attention:
         return []
@@ -349,7 +388,7 @@ def _small_print(report: Report, say: Reader) -> Iterator[RenderableType]:
             checks=", ".join(report.later),
         )
         yield _line(say(text), "")
-    if report.hidden_max and not report.hidden_judged:
+    if report.hidden_max and report.hidden_elsewhere and not report.hidden_judged:
         yield _line(
             say(
                 msg(

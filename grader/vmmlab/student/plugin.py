@@ -7,7 +7,7 @@ nothing of vmmlab until it has found a workspace.toml.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +89,7 @@ class WorkspacePlugin:
         self.arch = "x86_64"
         self.say: Reader | None = None
         self.labs: dict[str, _Lab] = {}
+        self.config: pytest.Config | None = None
         self.verdicts: list[Report | tuple[str, VmmlabError]] = []
 
     def pytest_addoption(self, parser: pytest.Parser) -> None:
@@ -126,7 +127,7 @@ class WorkspacePlugin:
         from vmmlab.i18n import translate
         from vmmlab.workspace import model as workspace
 
-        config = session.config
+        config = self.config = session.config
         language = translate.choose(
             config.getoption("--lang"), os.environ, translate.remembered(self.root)
         )
@@ -167,15 +168,39 @@ class WorkspacePlugin:
             here = msg("workspace {folder}, cohort {cohort}, {arch}", **facts, arch=self.arch)
         return f"vmmlab: {self.say(here)}"
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Raise UsageError if no selected lab has checks for this architecture."""
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Iterator[None]:
+        """Raise UsageError if no selected lab has checks for this architecture, or no check fits.
+
+        pytest and the engine deselect within this call.
+        """
+        names = {name for item in items for name in (item.name, *item.extra_keyword_matches)}
+        yield
+        if not items and self.course is not None:
+            self._nothing_selected(names)
+
+    def _nothing_selected(self, names: Set[str]) -> None:
         from vmmlab.base.errors import UsageError
+        from vmmlab.base.message import msg
+        from vmmlab.base.nearest import nearest_names
         from vmmlab.i18n.translate import error_text
 
-        if items or self.course is None:
-            return
         assert self.say is not None
+        assert self.config is not None
+        assert self.course is not None
+        wanted = self.config.getoption("keyword")
+        known = {name for name in names if "." in name and ".py" not in name} or set(names)
+        if wanted and names:
+            near = ", ".join(nearest_names(wanted, known))
+            raise pytest.UsageError(
+                self.say(
+                    msg(
+                        "no check matches -k {wanted}; the nearest are: {near}",
+                        wanted=wanted,
+                        near=near,
+                    )
+                )
+            )
         for lab in sorted(self.labs):
             try:
                 self.course.graded_for(lab, self.arch)

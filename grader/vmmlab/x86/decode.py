@@ -37,11 +37,37 @@ def disassembler(width: Width) -> capstone.Cs:
     return engine
 
 
+@lru_cache(maxsize=3)
+def _writer(width: Width) -> capstone.Cs:
+    """Return the disassembler that writes as GNU as and gdb do.
+
+    Its operands are in another order, so that nothing but the text comes from it.
+    """
+    engine = capstone.Cs(capstone.CS_ARCH_X86, _MODES[width])
+    engine.syntax = capstone.CS_OPT_SYNTAX_ATT
+    return engine
+
+
+def as_text(code: bytes, address: int, width: Width) -> str:
+    """Return the instruction that `code` begins with in AT&T syntax; "" if it is none.
+
+    Args:
+        code: up to 15 bytes.
+        address: where they are, for jump targets.
+        width: default operand size of the code segment, in bits.
+    """
+    for _, _, mnemonic, operands in _writer(width).disasm_lite(code[:LONGEST], address, 1):
+        # GNU as wants a comma between the segment and the offset of a far pointer.
+        return f"{mnemonic} {operands.replace(':$', ', $')}".strip()
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """One instruction: its text, its length in bytes, and what it does that checks ask about.
 
     Args:
+        text: in AT&T syntax, as in the files of the VMM.
         locked: has a LOCK prefix, or is XCHG with memory, which locks by itself.
         writes_memory: writes to a memory operand.
         uses_stack: pushes or pops, explicitly or by CALL, RET, INT and the like.
@@ -69,7 +95,7 @@ def decode(code: bytes, address: int, width: Width) -> Decoded | None:
         memory = [op for op in instruction.operands if op.type == x86.X86_OP_MEM]
         locked = x86.X86_PREFIX_LOCK in instruction.prefix or (name == "xchg" and bool(memory))
         return Decoded(
-            text=f"{instruction.mnemonic} {instruction.op_str}".strip(),
+            text=as_text(code, address, width),
             size=instruction.size,
             locked=locked,
             # A LOCK prefix is legal only on a read-modify-write (SDM vol. 2, LOCK); capstone does

@@ -1,7 +1,7 @@
 """Lab 2, hidden: the APs in other builds, and bsp_continue called for another function."""
 
 from vmmlab.checks import check, fail, missing, msg
-from vmmlab.probes import stack_switch
+from vmmlab.probes import boot_in_words, stack_switch
 
 from .. import test_lab2 as lab
 
@@ -13,7 +13,8 @@ ELSEWHERE = stack_switch(name="elsewhere", cpus=1, elsewhere=True, cohort="third
 def builds(boots):
     """Each boot, by its CPUs and its build."""
     for boot in boots:
-        yield msg("{count} CPUs, {build}", count=len(boot.cpus), build=boot.scenario), boot
+        scenario = PLAIN if boot.scenario == PLAIN.name else SMALL
+        yield boot_in_words(scenario), boot
 
 
 @check("lab2.hidden.aps", PLAIN, SMALL, per=builds, after=["lab2.switch.frame", "lab2.switch.aps"])
