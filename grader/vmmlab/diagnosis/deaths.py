@@ -7,6 +7,7 @@ before what the registers suggest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -28,7 +29,8 @@ from vmmlab.x86.registers import (
 
 _SMALL_SELECTOR: Final = 0x80
 """Selectors of a trampoline's GDT are below it, and segments of real mode for the copy are not."""
-_STACK_USERS: Final = ("push", "pop", "call", "lcall", "ret", "retf", "iret", "leave", "enter")
+_STACK_USERS: Final = re.compile(r"(push|pop|l?call|l?ret|iret|leave|enter)[abdflqw]*")
+_DIRECT: Final = re.compile(r"(jmp|call)[lqw]? \$?[0-9]")
 _RAISES: Final = ("ud2", "int3", "int ", "int1", "into", "bound", "icebp")
 _FLAGS_OF_CR3: Final = 0xFFF
 
@@ -264,9 +266,7 @@ def _stops(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | N
 
 
 def _stack(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | None:
-    if last.text.split(" ")[0].rstrip("dqfw") not in _STACK_USERS and not last.text.startswith(
-        ("iret", "retf", "pushal", "popal")
-    ):
+    if not _STACK_USERS.fullmatch(last.text.split(" ")[0]):
         return None
     return Death(
         "trampoline-uses-stack",
@@ -285,8 +285,7 @@ def _relative(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death 
     linked = boot.symbols.get("cpuinit_start")
     here = start <= last.state.pc < start + size
     lost = cpu.left_code
-    direct = last.text.startswith(("jmp 0x", "call 0x"))
-    if linked is None or lost is None or not here or not direct:
+    if linked is None or lost is None or not here or not _DIRECT.match(last.text):
         return None
     meant = lost - start + linked & 0xFFFFFFFF
     if not boot.in_image(meant):

@@ -387,12 +387,11 @@ def counted_without_lock(boot: Observation, cpu: CpuRecord) -> Failure | None:
         decoded = decode(step.code, step.state.pc, step.state.bits)
         if decoded is None:
             continue
-        name = decoded.text.removeprefix("lock ").split(" ")[0]
-        adds = name in _ADDING
+        adds = decoded.name in _ADDING
         if decoded.locked and adds:
             continue
         observed: Text = f"`{step.text}`"
-        if name == "xchg":
+        if decoded.name == "xchg":
             observed = _filled(_XCHG, instruction=step.text)
         elif decoded.locked:
             observed = msg("`{instruction}` does not add", instruction=step.text)

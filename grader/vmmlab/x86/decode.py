@@ -71,6 +71,7 @@ class Decoded:
         locked: has a LOCK prefix, or is XCHG with memory, which locks by itself.
         writes_memory: writes to a memory operand.
         uses_stack: pushes or pops, explicitly or by CALL, RET, INT and the like.
+        name: the mnemonic without prefixes and without AT&T's letter for the size.
         changes_memory: reads from a memory operand and writes to it.
     """
 
@@ -80,6 +81,7 @@ class Decoded:
     writes_memory: bool
     uses_stack: bool
     changes_memory: bool = False
+    name: str = ""
 
 
 def decode(code: bytes, address: int, width: Width) -> Decoded | None:
@@ -103,6 +105,7 @@ def decode(code: bytes, address: int, width: Width) -> Decoded | None:
             writes_memory=(locked and bool(memory))
             or any(op.access & capstone.CS_AC_WRITE for op in memory),
             uses_stack=_STACK_USERS.fullmatch(name) is not None,
+            name=name,
             changes_memory=(name == "cmpxchg" and bool(memory))
             or any(op.access == capstone.CS_AC_READ | capstone.CS_AC_WRITE for op in memory),
         )
