@@ -210,7 +210,9 @@ def first_ap_changes_to_a_stack_from_alloc(boot):
         )
     top = given[-1] + size
     if hit.state.rsp != top:
-        cause = "call-instead-of-jmp" if hit.state.rsp == top - 8 else "ap-stack-wrong"
+        word = boot.cpus[hit.cpu].word_at_entry  # a call leaves a return address there
+        called = hit.state.rsp == top - 8 and (word is None or boot.in_image(word))
+        cause = "call-instead-of-jmp" if called else "ap-stack-wrong"
         if hit.state.rsp == given[-1]:
             cause = "stack-base-instead-of-top"
         if hit.state.rsp in range(boot.addr("boot_stack"), boot.addr("boot_stack_top") + 1):

@@ -236,6 +236,7 @@ class CpuFindings:
         overrun: first physical address around the copy of the trampoline that it wrote to.
         wrote_on_stack: linear address in the boot stack that changed before it had the lock.
         numbered_under_lock: it held ap_lock when it called segment_init_ap.
+        word_at_entry: the word at RSP when it entered apinitproc1, if a probe recorded it.
     """
 
     followed: bool = True
@@ -253,6 +254,7 @@ class CpuFindings:
     overrun: int | None = None
     wrote_on_stack: int | None = None
     numbered_under_lock: bool = False
+    word_at_entry: int | None = None
 
 
 @dataclass(frozen=True)

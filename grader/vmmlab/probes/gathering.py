@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Lock, Verdict
 from vmmlab.observe.observation import Hit
@@ -133,7 +134,7 @@ async def bring_in_noting(session: Session, cpu: int) -> bool:
 
     The memory from alloc is filled with random bytes.
     """
-    ends = ("ap_locked", "alloc", "segment_init_ap", "sync_all_processors")
+    ends = ("ap_locked", "alloc", "apinitproc1", "segment_init_ap", "sync_all_processors")
     await session.places.watch("alloc")
     stack = await boot_stack(session)
     verdict, state = await session.run_to(cpu, *ends)
@@ -144,6 +145,9 @@ async def bring_in_noting(session: Session, cpu: int) -> bool:
                 session.log.cpus[cpu].find(wrote_on_stack=session.view.addr("boot_stack") + changed)
         elif place == "alloc":
             await note_allocation(session, session.log.hits[-1])
+        elif place == "apinitproc1":
+            word = await session.view.read_if_there(state.rsp - VMM_BASE, session.view.abi.word)
+            session.log.cpus[cpu].find(word_at_entry=int.from_bytes(word, "little"))
         else:
             guard = (await session.gdb.read_phys(session.view.phys("ap_lock"), 1))[0]
             session.log.cpus[cpu].find(numbered_under_lock=guard != 0)
