@@ -13,6 +13,7 @@ from vmmlab import __version__
 from vmmlab.base.message import Message, Text, msg
 from vmmlab.checks.causes import FILE, Cause, Causes
 from vmmlab.course.model import Step
+from vmmlab.course.stops import function_of, place_of
 from vmmlab.failure import Failure
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.grade import CheckGrade, Grade, grade_lab
@@ -289,12 +290,10 @@ def _first_step(grade: Grade, checks: Sequence[CheckReport]) -> StepPlace | None
 
 def _place(grade: Grade, step: Step) -> StepPlace:
     """Return a step with the line of its TODO in the student's file, if it still stands there."""
-    mark = f"TODO({step.id})".encode()
-    lines = grade.request.files.get(step.file, b"").split(b"\n")
     return StepPlace(
         id=step.id,
         title=Message(step.title),
         file=step.file,
-        function=step.function,
-        line=next((number for number, line in enumerate(lines, 1) if mark in line), None),
+        function=function_of(step, grade.request.files),
+        line=place_of(step, grade.request.files),
     )

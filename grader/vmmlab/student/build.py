@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from vmmlab.base.files import staged
 from vmmlab.base.message import Message, Text, msg, nmsg
 from vmmlab.course import comments
 from vmmlab.course.cohort import Cohort, Role
-from vmmlab.course.model import Course, Lab, Step
+from vmmlab.course.model import Course, Lab
+from vmmlab.course.stops import function_of, open_steps
 from vmmlab.course.submission import take
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.tools import require
@@ -68,20 +68,6 @@ def folder_of(root: Path, lab: str, arch: str, role: Role = "own") -> Path:
     return root / "build" / (name if role == "own" else f"{name}-{role}-cohort")
 
 
-def open_steps(lab: Lab, files: Mapping[str, bytes]) -> Iterator[tuple[Step, int]]:
-    """Yield the steps at which the student's files still stop, each with the line of the stop."""
-    for step in lab.steps:
-        c, assembly = re.escape(step.id), re.escape(step.id.replace(".", "_"))
-        # Not in a comment: the markup of the reference contains such lines.
-        stop = re.compile(
-            rf"""^(?!\s*\*).*(vmm_todo\s*\(\s*"{c}"|VMM_TODO\d*\s*\(\s*{assembly}\s*\))""".encode()
-        )
-        for number, line in enumerate(files.get(step.file, b"").split(b"\n"), 1):
-            if stop.search(line):
-                yield step, number
-                break
-
-
 def _built(lab: str, seconds: float, warnings: int, elf: Path) -> Text:
     if not warnings:
         return msg(
@@ -109,7 +95,7 @@ def _next(labs: Sequence[Lab], files: Mapping[str, bytes], lab: str, arch: str) 
                 step=step.id,
                 file=step.file,
                 line=line,
-                function=step.function,
+                function=function_of(step, files),
                 title=Message(step.title),
             )
             graded = f" && pytest {one.name}{grade}" if arch in one.arches else ""
