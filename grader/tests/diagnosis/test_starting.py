@@ -227,7 +227,7 @@ def test_each_mistake_is_found(find, seen, cause):
     assert found.observed
 
 
-@pytest.mark.parametrize("find", {find for find, _, _ in STARTING.values()}, ids=str)
+@pytest.mark.parametrize("find", [find for find, _, _ in STARTING.values()], ids=STARTING)
 def test_nothing_is_found_where_nothing_is_wrong(find):
     right = replace(started(), own_calls=OWN, icr=(*OWN_WRITES, LAST_WRITE))
     if find is ipis.wrong_delay or getattr(find, "func", None) is ipis.written_directly:
