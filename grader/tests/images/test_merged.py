@@ -29,7 +29,7 @@ TOGETHER = {
     "a number replaces a weak label": (
         WEAK_END,
         asm(".globl tramp_end", "tramp_end = 0x7fffffff"),
-        "tramp_end is a bare number",
+        "tramp_end is a plain number",
     ),
     "a label of another section replaces a weak one": (
         WEAK_END,

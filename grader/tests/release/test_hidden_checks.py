@@ -42,7 +42,7 @@ class Wrong:
 
 WRONG = (
     Wrong(
-        "copies field by field, and forgets the modules",
+        "copies everything, then drops the modules, which this VMM does not use",
         (
             Edit(
                 "lab1/vmm_main.c",
@@ -52,10 +52,8 @@ WRONG = (
                 """\
                 uefi_booted = !mi_arg;
                 if (!uefi_booted) {
-                        u32 count = mi.mods_count;
-
                         memcpy (&mi, mi_arg, sizeof mi);
-                        mi.mods_count = count;
+                        mi.mods_count = 0;
                 }""",
             ),
         ),
@@ -134,7 +132,7 @@ WRONG = (
         ("lab2.hidden.continue", "argument-not-used"),
     ),
     Wrong(
-        "sends INIT and SIPI to the APIC ids 1 to 15 and to no other",
+        "sends INIT and SIPI to the APIC ids 1 to 18 and to no other",
         (
             Edit(
                 "lab3/ap_start.c",
@@ -142,7 +140,7 @@ WRONG = (
                 "lab3.3",
                 1,
                 """\
-                for (u8 id = 1; id < 16; id++)
+                for (u8 id = 1; id < 19; id++)
                         apic_write_icr (id, ICR_ASSERT | ICR_INIT);""",
             ),
             Edit(
@@ -151,7 +149,7 @@ WRONG = (
                 "lab3.4",
                 1,
                 """\
-                for (u8 id = 1; id < 16; id++)
+                for (u8 id = 1; id < 19; id++)
                         apic_write_icr (id, ICR_ASSERT | ICR_STARTUP | vector);""",
             ),
         ),

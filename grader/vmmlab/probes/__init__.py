@@ -5,6 +5,7 @@ through the gdbstub and need nothing in the guest. `registry` knows them by name
 probes, in labs/labN/probes.py, register themselves there as well.
 
 ========== ===============================================================================
+plain      how all CPUs end, with nothing that the guest could see of it
 end        how many CPUs park, and with which number; the cheapest
 one-by-one the APs enter one after the other: every milestone, and what alloc returns to each
 ladder     every milestone, and each instruction from physical 0 to ap_entry single-stepped
