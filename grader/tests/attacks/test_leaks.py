@@ -109,7 +109,7 @@ def test_nor_from_a_panic(graded: Callable[..., str]) -> None:
 
 
 def test_qemu_is_given_fixed_names_without_a_sandbox_too() -> None:
-    assert not PlainLauncher().renames
+    assert not getattr(PlainLauncher(), "renames", False)
     assert not Sandbox.none().renames
     assert Sandbox.none().seen(Path("/x"), "/y") == Path("/x")
 
