@@ -45,6 +45,11 @@ def names(boot):
     return Names("ESP", "EBP", 4) if boot.arch == "i386" else Names("RSP", "RBP", 8)
 
 
+def report(cause, *, seen, **what):
+    """Fail for a cause; if the mistake itself was not `seen`, what stopped the BSP comes first."""
+    (fail if seen else missing)(cause, **what)
+
+
 # --- lab2.1: what start_all_processors is given ---------------------------------------------------
 
 
@@ -60,8 +65,9 @@ def keeps(boot, who, expected):
     if not boot.first("start_all_processors") or found != given(boot, who):
         # At bspinitproc1 it should be there: what stops the BSP later may come of it.
         seen = found is not None and boot.first("bspinitproc1", 0) is not None
-        (fail if seen else missing)(
+        report(
             "initproc-not-stored",
+            seen=seen,
             cpu=0,
             place="start_all_processors",
             expected=expected,
@@ -153,8 +159,9 @@ def stackaddr_is_the_base(boot):
     if found != base:
         is_top = found == base + boot.stack_size
         seen = boot.first("bspinitproc1", 0) is not None
-        (fail if seen else missing)(
+        report(
             "stackaddr-is-the-top" if is_top else "stackaddr-not-recorded",
+            seen=seen,
             cpu=0,
             place="bsp_continue",
             expected=msg("currentcpu->stackaddr = {address:#x}, what alloc returned", address=base),

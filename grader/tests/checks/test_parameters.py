@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 DELAYS = frozenset(DELAY_FIELDS)
 EVERYWHERE = frozenset(Setup.__annotations__)
 OF_PROBE = {
-    "end": DELAYS,
+    "end": DELAYS | {"decoy"},
     "plain": frozenset(),
     "one-by-one": DELAYS,
     "ladder": DELAYS,
@@ -40,8 +40,8 @@ OF_PROBE = {
     "uefi": frozenset(),
     "switch": DELAYS | {"swap", "elsewhere"},
     "calls": frozenset(),
-    "late-ap": DELAYS | {"cpu"},
-    "missing-ap": DELAYS | {"cpu"},
+    "late-ap": DELAYS | {"cpu", "entered"},
+    "missing-ap": DELAYS | {"cpu", "entered"},
     "exclusion": frozenset(),
     "barrier": frozenset(),
 }

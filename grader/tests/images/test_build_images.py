@@ -146,7 +146,6 @@ class TestOptions:
         code = '#include "cohort.h"\n.globl probe\nprobe:\n.asciz VMM_COHORT\n'
         symbols = build("lab2", BuildOptions(extra_asm=code)).symbols
         assert symbols.owner(symbols.addr("probe")) == "extra"
-        assert not symbols.showable(symbols.addr("probe"), symbols.addr("probe") + 1)
 
     def test_extra_asm_may_replace(self, build: Build) -> None:
         code = ".globl vmm_parked\nvmm_parked:\n\thlt\n"

@@ -12,19 +12,40 @@ ROOT = Path(__file__).parents[3]
 COURSE = load_course(ROOT)
 FILES = [
     *sorted((ROOT / "labs").glob("lab*/test_lab*.py")),
+    *sorted((ROOT / "labs").glob("lab*/orders.py")),
     *sorted((ROOT / "grader/vmmlab/diagnosis").glob("*.py")),
 ]
 
 NOT_BY_A_MUTANT = {
     "given-vmm-does-not-boot": "lab 0 has no file of the student's, so none can be wrong",
-    "ap-missed-the-trampoline": "a far jump that leads elsewhere is named by the check of the far "
-    "jump, which comes before; this is what is said when only its end is known of a CPU",
     "ap-stuck": "what is said of a CPU of which nothing is known but its end: every milestone "
     "has a cause of its own",
     "milestone-passed-by": "every milestone that can be passed by has a name of its own",
     "bsp-not-parked": "who has come to bspinitproc1 with the right RSP runs given code only; it "
     "ends by an exception, which has a cause of its own, or parks",
+    "machine-lost": "what takes QEMU down is an attack: see verdicts/test_attacks.py",
+    "no-time-left": "what uses up the time of a grade is an attack: see verdicts/test_attacks.py",
+    "vmm-main-not-reached": "code that runs before vmm_main is an attack: see verdicts/test_attacks",
 }  # fmt: skip
+
+OWED = frozenset(
+    """
+    another-delay-after-init another-delay-after-sipi ap-died-in-long-mode
+    ap-died-in-protected-mode ap-died-in-real-mode ap-halts-at-the-lock
+    ap-missed-the-trampoline ap-never-started ap-not-on-own-stack ap-runs-bsp-proc
+    apinit-words-misplaced assembled-for-another-width barrier-breaks-in-some-order
+    barrier-stuck-in-some-order boot-stack-shared-in-some-order bsp-gives-up-in-some-order
+    bsp-goes-on-in-some-order bsp-keeps-ap-lock bsp-stuck-in-some-order counter-not-zero
+    counter-written-late gdt-not-loaded guard-not-atomic init-with-vector
+    initproc-ap-not-called lock-released-in-some-order lock-stuck-in-some-order
+    lock-used-too-late-in-some-order lock-written-late memcpy-swapped
+    number-twice-in-some-order numbered-under-lock parked-without-barrier
+    poll-interval-wrong registration-breaks-in-some-order registration-stuck-in-some-order
+    relative-jump-out-of-the-copy stack-shared-in-some-order stackaddr-wrong-in-some-order
+    trampoline-copied-late trampoline-halts trampoline-not-followed trampoline-writes-lock
+""".split()
+)
+"""Causes for which mutants are still to be written: fewer than two name them."""
 
 
 def named() -> set[str]:
@@ -56,7 +77,8 @@ def f():
 def test_every_cause_has_two_mutants():
     count = Counter(one.cause for one in mutants.load(COURSE))
     few = {cause: count[cause] for cause in named() - NOT_BY_A_MUTANT.keys() if count[cause] < 2}
-    assert few == {}, "write more mutants in grader/mutants/"
+    assert few.keys() - OWED == set(), "write more mutants in grader/mutants/"
+    assert OWED - few.keys() == set(), "take them off the list"
 
 
 def test_a_mutant_names_a_cause_that_a_check_can_name():

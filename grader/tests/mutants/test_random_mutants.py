@@ -262,4 +262,4 @@ def test_who_has_once_seen_the_lock_taken_must_still_get_it(found):
     change = next(c for c in made if c.text == "cmp byte ptr [rdi], 2")  # the lock is 0 or 1
     wrong = RandomMutant("lab4", change, hashlib.sha256(content).hexdigest())
     (outcome,) = random_mutants.run_all(random_mutants._job, [(COURSE.root, wrong)], 1, None)
-    assert outcome.by == "lab4.lock.released: ap-waits-for-the-lock"
+    assert outcome.by == "lab4.lock.released: ap-never-looks-again"
