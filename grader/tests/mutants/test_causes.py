@@ -25,25 +25,55 @@ NOT_BY_A_MUTANT = {
     "ends by an exception, which has a cause of its own, or parks",
     "machine-lost": "what takes QEMU down is an attack: see verdicts/test_attacks.py",
     "no-time-left": "what uses up the time of a grade is an attack: see verdicts/test_attacks.py",
-    "vmm-main-not-reached": "code that runs before vmm_main is an attack: see verdicts/test_attacks",
+    "vmm-main-not-reached": "code before vmm_main is an attack: see verdicts/test_attacks.py",
 }  # fmt: skip
 
 OWED = frozenset(
-    """
-    another-delay-after-init another-delay-after-sipi ap-died-in-long-mode
-    ap-died-in-protected-mode ap-died-in-real-mode ap-halts-at-the-lock
-    ap-missed-the-trampoline ap-never-started ap-not-on-own-stack ap-runs-bsp-proc
-    apinit-words-misplaced assembled-for-another-width barrier-breaks-in-some-order
-    barrier-stuck-in-some-order boot-stack-shared-in-some-order bsp-gives-up-in-some-order
-    bsp-goes-on-in-some-order bsp-keeps-ap-lock bsp-stuck-in-some-order counter-not-zero
-    counter-written-late gdt-not-loaded guard-not-atomic init-with-vector
-    initproc-ap-not-called lock-released-in-some-order lock-stuck-in-some-order
-    lock-used-too-late-in-some-order lock-written-late memcpy-swapped
-    number-twice-in-some-order numbered-under-lock parked-without-barrier
-    poll-interval-wrong registration-breaks-in-some-order registration-stuck-in-some-order
-    relative-jump-out-of-the-copy stack-shared-in-some-order stackaddr-wrong-in-some-order
-    trampoline-copied-late trampoline-halts trampoline-not-followed trampoline-writes-lock
-""".split()
+    [
+        "another-delay-after-init",
+        "another-delay-after-sipi",
+        "ap-died-in-long-mode",
+        "ap-died-in-protected-mode",
+        "ap-died-in-real-mode",
+        "ap-halts-at-the-lock",
+        "ap-missed-the-trampoline",
+        "ap-never-started",
+        "ap-not-on-own-stack",
+        "ap-runs-bsp-proc",
+        "apinit-words-misplaced",
+        "assembled-for-another-width",
+        "barrier-breaks-in-some-order",
+        "barrier-stuck-in-some-order",
+        "boot-stack-shared-in-some-order",
+        "bsp-gives-up-in-some-order",
+        "bsp-goes-on-in-some-order",
+        "bsp-keeps-ap-lock",
+        "bsp-stuck-in-some-order",
+        "counter-not-zero",
+        "counter-written-late",
+        "gdt-not-loaded",
+        "guard-not-atomic",
+        "init-with-vector",
+        "initproc-ap-not-called",
+        "lock-released-in-some-order",
+        "lock-stuck-in-some-order",
+        "lock-used-too-late-in-some-order",
+        "lock-written-late",
+        "memcpy-swapped",
+        "number-twice-in-some-order",
+        "numbered-under-lock",
+        "parked-without-barrier",
+        "poll-interval-wrong",
+        "registration-breaks-in-some-order",
+        "registration-stuck-in-some-order",
+        "relative-jump-out-of-the-copy",
+        "stack-shared-in-some-order",
+        "stackaddr-wrong-in-some-order",
+        "trampoline-copied-late",
+        "trampoline-halts",
+        "trampoline-not-followed",
+        "trampoline-writes-lock",
+    ]
 )
 """Causes for which mutants are still to be written: fewer than two name them."""
 
