@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.message import Text, msg
+from vmmlab.diagnosis.aps import waits_for_sipi
 from vmmlab.diagnosis.ipis import init_again
 from vmmlab.failure import Failure
 from vmmlab.observe.observation import Observation
@@ -58,7 +59,8 @@ def apinit_addr_ignored(boot: Observation) -> Failure | None:
 def lost_at_another_place(boot: Observation) -> Failure | None:
     """Return an AP that gets lost in a boot that gives apinit_addr another value than usual."""
     linked = boot.apinit_addr_linked
-    lost = next((ap for ap in boot.aps if ap.end.mode != boot.bsp.end.mode), None)
+    started = [ap for ap in boot.aps if not waits_for_sipi(ap)]
+    lost = next((ap for ap in started if ap.end.mode != boot.bsp.end.mode), None)
     if linked is None or lost is None or boot.how_ended == "complete":
         return None
     return Failure(
