@@ -34,7 +34,7 @@ from vmmlab.images.model import one_line
 
 _PACKAGES: Final = ("unicorn", "capstone", "elftools")
 _OWN: Final = (
-    *("__init__.py", "base", "images", "explore"),
+    *("__init__.py", "base", "images", "explore", "x86"),
     *("course/__init__.py", "course/labpackage.py"),
 )
 _RUN: Final = (
