@@ -139,11 +139,27 @@ def _shown_safely(message: Message) -> Message:
                 raise ValueError(f"no value for the field {name!r}")
             if conversion not in (None, "r") or not _SPEC.fullmatch(spec or ""):
                 raise ValueError(f"the format of the field {name!r} cannot be used")
-    try:
-        str(_not_too_long(message))  # ValueError if a value does not fit its format
-    except OverflowError as error:
-        raise ValueError(str(error)) from error
+    _not_too_long(message)
+    if known:
+        _fill(message)
     return message
+
+
+def _fill(message: Message) -> None:
+    """Fill the source texts of a message strictly; `shown` would show what does not fit as it is.
+
+    Raises:
+        ValueError: a value does not fit its format.
+    """
+    fields = {
+        name: str(value) if isinstance(value, Message | Listed) else value
+        for name, value in message.values
+    }
+    for text in (message.text, message.plural):
+        try:
+            text.format_map(fields)
+        except OverflowError as error:
+            raise ValueError(str(error)) from error
 
 
 def _not_too_long(text: Message | Listed) -> Message | Listed:
