@@ -43,6 +43,14 @@ def run(text: str, folder: Path, language: str = "en") -> "subprocess.CompletedP
     )
 
 
+def adopted_copy(root: Path) -> Path:
+    """A copy of the clone that its reader has declared to be their own, as vmmlab asks for."""
+    clone = copy_of_the_clone(root)
+    done = run("vmmlab adopt", clone)
+    assert done.returncode == 0, done.stderr
+    return clone
+
+
 def follow(page: Path, folder: Path) -> None:
     """Run the commands of a page in its language; each prints what the page shows."""
     for command in commands(page):
@@ -63,7 +71,7 @@ def test_all_pages_with_commands_are_run():
 
 @languages
 def test_the_page_on_evidence(tmp_path, language):
-    follow(PAGES_IN[language]("evidence.md"), copy_of_the_clone(tmp_path / "clone"))
+    follow(PAGES_IN[language]("evidence.md"), adopted_copy(tmp_path / "clone"))
 
 
 @languages
@@ -71,7 +79,7 @@ def test_the_page_on_evidence(tmp_path, language):
 def test_the_instructors_guide(tmp_path, language):
     if Sandbox.choose(require=False).kind == "none":
         pytest.skip("other people's code is not graded without a sandbox")
-    clone = copy_of_the_clone(tmp_path / "clone")
+    clone = adopted_copy(tmp_path / "clone")
     course = load_course(clone)
     for student, keep in (("ada", {"lab1.1"}), ("ben", set())):
         for file in course.lab("lab1").files:
@@ -86,7 +94,7 @@ def test_the_instructors_guide(tmp_path, language):
 
 def test_a_lab_9_made_as_the_guide_says(tmp_path):
     """The guide in a copy of the clone: the reference earns all, the starter nothing."""
-    clone = copy_of_the_clone(tmp_path / "clone")
+    clone = adopted_copy(tmp_path / "clone")
     follow(DOCS / "lab-author.md", clone)
     finish(clone, "lab9")
     assert [str(one) for one in check_course.forgotten(clone) if "lab9" in str(one)] == []
@@ -108,11 +116,11 @@ def test_a_lab_9_made_as_the_guide_says(tmp_path):
 
 
 def test_the_guide_for_lab_authors_in_japanese(tmp_path):
-    follow(twin(DOCS / "lab-author.md"), copy_of_the_clone(tmp_path / "clone"))
+    follow(twin(DOCS / "lab-author.md"), adopted_copy(tmp_path / "clone"))
 
 
 def test_a_new_lab_is_clean_for_ruff_and_clang_format(tmp_path):
-    clone = copy_of_the_clone(tmp_path / "clone")
+    clone = adopted_copy(tmp_path / "clone")
     assert run("vmmlab new-lab lab9", clone).returncode == 0
     shutil.copyfile(ROOT / "pyproject.toml", clone / "pyproject.toml")
     style = ROOT / "vmm-skeleton" / "{{cookiecutter.slug}}" / ".clang-format"
