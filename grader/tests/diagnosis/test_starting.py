@@ -84,7 +84,7 @@ def word(kind: str):
 MOVED = replace(
     started(), apinit_addr=0x12340, apinit_addr_linked=COPY, how_ended="quiet", icr=(INIT,)
 )
-LOST = replace(ap(), end=replace(ap().end, pc=0x12000))
+LOST = replace(ap(), end=replace(ap().end, pc=0x12000, cs=0x1200, rip=0))
 GROWN = replace(INIT_CALL, counted=0)
 ONE_AP = partial(ipis.sipi_after_all, cpu=1)
 PROCS = partial(starting.not_zero, label="apinit_procs")

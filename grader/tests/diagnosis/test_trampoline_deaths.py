@@ -17,8 +17,8 @@ HERE = Place(0xF012, "trampoline", "cpuinit_start+0x12", "lab3/apinit.S", 30, "s
 LONG = {"cr0": 0x80000031, "cr4": 0x20, "efer": 0x500, "cr3": 0x106000}
 HALT = replace(step("cli"), text="hlt")
 REAL_STEP = step("lgdt")
-FIRST_FAR_JUMP = step("jmp ptr cs:")
-MOV_DS = replace(step("mov ds, eax"), register="")
+FIRST_FAR_JUMP = step("ljmpl *%cs:")
+MOV_DS = replace(step("movl %eax, %ds"), register="")
 
 
 def died(last=None, highest=REAL_MODE, how_ended="quiet", arch="x86_64", **changes):
@@ -35,7 +35,7 @@ def died(last=None, highest=REAL_MODE, how_ended="quiet", arch="x86_64", **chang
     [
         (REAL_STEP, REAL_MODE, "ap-died-in-real-mode"),
         (MOV_DS, PROTECTED_MODE, "ap-died-in-protected-mode"),
-        (step("jmp rax"), LONG_MODE, "ap-died-in-long-mode"),
+        (step("jmpq *%rax"), LONG_MODE, "ap-died-in-long-mode"),
         (None, REAL_MODE, "ap-died-in-real-mode"),
         (None, PROTECTED_MODE, "ap-died-in-protected-mode"),
         (None, LONG_MODE, "ap-died-in-long-mode"),
@@ -49,15 +49,15 @@ def test_the_cause_is_the_mode_of_the_last_instruction(last, highest, cause):
 @pytest.mark.parametrize(
     ("last", "changes", "said"),
     [
-        (MOV_DS, {"how_ended": "shutdown"}, "a triple fault at `mov ds, eax` ("),
+        (MOV_DS, {"how_ended": "shutdown"}, "a triple fault at `movl %eax, %ds` ("),
         (
             MOV_DS,
             {"how_ended": "shutdown", "triple_fault": TripleFault(13, 0xF04B, 0)},
-            "a triple fault at `mov ds, eax`, begun by #GP (13) (",
+            "a triple fault at `movl %eax, %ds`, begun by #GP (13) (",
         ),
         (None, {"how_ended": "shutdown"}, "a triple fault ("),
         (HALT, {}, "it halted: with interrupts off nothing ends `hlt` ("),
-        (MOV_DS, {"left_code": 0x1234}, "`mov ds, eax` went to 0x1234, where there is no code ("),
+        (MOV_DS, {"left_code": 0x1234}, "`movl %eax, %ds` went to 0x1234, where there is no code ("),
         (MOV_DS, {}, "it did not leave this code ("),
     ],
 )
@@ -66,7 +66,7 @@ def test_what_ended_it(last, changes, said):
 
 
 def test_the_instruction_that_left_all_code_is_named_with_the_place():
-    assert str(died(MOV_DS, left_code=0x1234).place) == f"{HERE}, `mov ds, eax`"
+    assert str(died(MOV_DS, left_code=0x1234).place) == f"{HERE}, `movl %eax, %ds`"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_instruction_that_left_all_code_is_named_with_the_place():
             "Load DS",
         ),
         (
-            step("mov cr0, eax", cr4=0, efer=0x100, cr0=1, bits=32),
+            step("movl %eax, %cr0", cr4=0, efer=0x100, cr0=1, bits=32),
             Refusal("paging-needs-pae", 13),
             "sets CR0.PG with EFER.LME set and CR4.PAE clear, and causes #GP (13)",
             "CR4.PAE before CR0.PG",
@@ -121,13 +121,13 @@ def test_what_a_processor_refuses(last, refusal, said, look):
     [
         (REAL_STEP, {}, "Is DS the same as CS?"),
         (FIRST_FAR_JUMP, {}, "this far jump is the first to use the GDT"),
-        (step("jmp ptr [", bits=32, **LONG | {"efer": 0}), {}, "Set EFER.LME before CR0.PG"),
+        (step("ljmpl *0x", bits=32, **LONG | {"efer": 0}), {}, "Set EFER.LME before CR0.PG"),
         (MOV_DS, {}, "Long mode needs CR4.PAE"),
-        (step("mov ds", cr4=0x20, efer=0), {}, "EFER.LME is not set"),
-        (step("jmp rax", **LONG), {}, "Check CR3 (the physical address of ap_pagetable)"),
-        (step("mov ds", efer=0x100), {"arch": "i386"}, "EFER.LME is set"),
-        (step("mov ds", efer=0), {"arch": "i386"}, "they need CR4.PAE before CR0.PG"),
-        (step("mov ds", efer=0, cr4=0x20), {"arch": "i386"}, "hold flat 32-bit segments"),
+        (step("movl %eax, %ds", cr4=0x20, efer=0), {}, "EFER.LME is not set"),
+        (step("jmpq *%rax", **LONG), {}, "Check CR3 (the physical address of ap_pagetable)"),
+        (step("movl %eax, %ds", efer=0x100), {"arch": "i386"}, "EFER.LME is set"),
+        (step("movl %eax, %ds", efer=0), {"arch": "i386"}, "they need CR4.PAE before CR0.PG"),
+        (step("movl %eax, %ds", efer=0, cr4=0x20), {"arch": "i386"}, "hold flat 32-bit segments"),
     ],
 )
 def test_where_to_look_depends_on_the_registers(last, changes, look):

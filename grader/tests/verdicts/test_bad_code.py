@@ -66,7 +66,7 @@ def test_an_ap_that_triple_faults(course, grade):
     files["lab3/apinit.S"] = text.replace("cpuinit32:\n", "cpuinit32:\n\tud2\n", 1).encode()
     report = grade("lab3", files)
     failure = next(check for check in report.checks if check.id == "lab3.ladder.long")
-    assert failure.cause == "ap-died-in-protected-mode"
+    assert failure.cause == "trampoline-raises"
     assert "#UD (6)" in str(failure.observed)
     assert "lab3/apinit.S:" in str(failure.place)
 
