@@ -57,7 +57,11 @@ def test_the_cause_is_the_mode_of_the_last_instruction(last, highest, cause):
         ),
         (None, {"how_ended": "shutdown"}, "a triple fault ("),
         (HALT, {}, "it halted: with interrupts off nothing ends `hlt` ("),
-        (MOV_DS, {"left_code": 0x1234}, "`movl %eax, %ds` went to 0x1234, where there is no code ("),
+        (
+            MOV_DS,
+            {"left_code": 0x1234},
+            "`movl %eax, %ds` went to 0x1234, where there is no code (",
+        ),
         (MOV_DS, {}, "it did not leave this code ("),
     ],
 )
