@@ -12,6 +12,7 @@ LATE = "lab4.wait.late"
 GOES_ON = "lab4.wait.goes_on"
 HOLDS = "lab4.barrier.holds"
 REUSABLE = "lab4.barrier.reusable"
+BOOT = "lab4.boot.cpus"
 
 REGISTRATION = {
     "stack-shared": (STACK, "stack-shared-in-some-order"),
@@ -29,7 +30,7 @@ BARRIER = {
 }
 
 
-@judges_orders(LOCK, RELEASED, STACK, PRIVATE, ALONE, LATE, GOES_ON, HOLDS, REUSABLE)
+@judges_orders(LOCK, RELEASED, STACK, PRIVATE, ALONE, LATE, GOES_ON, HOLDS, REUSABLE, BOOT)
 def judge(scenario, found):
     """Return the check that contains the mistake; None if no step of this lab does."""
     if "barrier" in scenario:
@@ -59,4 +60,5 @@ def stuck(found):
         return GOES_ON, "bsp-stuck-in-some-order"
     if any("*apinitlock" in str(one.doing) for one in waiting):
         return RELEASED, "lock-stuck-in-some-order"
-    return ALONE, "registration-stuck-in-some-order"
+    # Anything may have held it up: what the probes find names the mistake better.
+    return BOOT, "registration-stuck-in-some-order"
