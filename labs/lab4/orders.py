@@ -40,7 +40,7 @@ def judge(scenario, found):
     elif found.kind == "never-completes":
         check, cause = stuck(found)
     else:
-        check, cause = REGISTRATION.get(found.kind, (LOCK, "registration-breaks-in-some-order"))
+        check, cause = REGISTRATION.get(found.kind, (BOOT, "registration-breaks-in-some-order"))
     return WrongOrder(check, cause)
 
 
