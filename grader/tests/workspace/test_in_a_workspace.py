@@ -276,7 +276,7 @@ def test_on_a_terminal_ctrl_a_x_leaves(here: Path, plain: Mapping[str, str]) -> 
                 os.write(ours, b"\x01x")
                 sent = True
         os.close(ours)
-    assert b"Ctrl-A X leaves" in said
+    assert b"Ctrl-A X quits" in said
     assert b"QEMU has ended" in said
     assert process.returncode == 0
 
