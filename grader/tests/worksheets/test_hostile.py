@@ -404,7 +404,7 @@ def test_without_a_sandbox_it_refuses(folder, monkeypatch):
     monkeypatch.setattr(bubblewrap, "examine", lambda: missing)
     with pytest.raises(InfraError, match="needs a sandbox"):
         worksheets.grade(folder, LAB)
-    with pytest.raises(UsageError, match="does not know lab0"):
+    with pytest.raises(UsageError, match="has no assignment lab0"):
         worksheets.grade(folder, LAB, sandbox_required=False)
 
 
