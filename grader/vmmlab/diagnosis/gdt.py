@@ -53,7 +53,7 @@ def _ours(boot: Observation, address: int) -> bool:
 def _operand(
     boot: Observation, lgdt: TrampolineStep, table: DescriptorTable, told: Text
 ) -> Death | None:
-    """Explain six bytes that lgdt read where none of ours are."""
+    """Explain an lgdt whose operand is neither in the copy nor in the VMM."""
     operand = lgdt.touches[0].address if lgdt.touches else None
     if operand is None or _ours(boot, operand):
         return None

@@ -106,7 +106,7 @@ def _sixteen_bit_segment(
     high: int,
     values: dict[str, str | int],
 ) -> Death | None:
-    """Explain a far jump into a segment that is none of 32 and none of 64 bits."""
+    """Explain a far jump into a segment that is neither 32-bit nor 64-bit."""
     if high & DESC_LONG and not wrong.state.efer & EFER_LMA:
         if wrong.state.efer & EFER_LME:
             return Death(

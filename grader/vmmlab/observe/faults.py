@@ -32,7 +32,7 @@ async def note_exception(session: Session, hit: Hit) -> None:
     place = view.image_place(ip)
     caller = await view.caller(hit.cpu, replace(hit.state, pc=ip, rsp=sp))
     taken = TakenException(vector, error, replace(place, caller=caller), hit.state.cr2, sp)
-    log.found = replace(log.found, exception=taken)
+    log.find(exception=taken)
 
 
 async def note_triple_faults(session: Session) -> None:
@@ -42,4 +42,4 @@ async def note_triple_faults(session: Session) -> None:
         if first is not None:
             cr2 = first.registers.get("cr2", 0)
             log = session.log.cpus[cpu]
-            log.found = replace(log.found, triple_fault=TripleFault(first.vector, first.pc, cr2))
+            log.find(triple_fault=TripleFault(first.vector, first.pc, cr2))

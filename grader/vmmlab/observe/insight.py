@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -226,14 +227,8 @@ class Insight:
 _TABLES: Final = ("lgdt", "lidt")
 
 
-class _Zeros(dict[str, int]):
-    """Registers that hold 0."""
-
-    def __missing__(self, key: str) -> int:
-        return 0
-
-
-_NO_REGISTERS: Final = _Zeros()
+_NO_REGISTERS: Final = Counter[str]()
+"""Registers that hold 0."""
 
 
 def _value(

@@ -48,7 +48,7 @@ class CpuLog:
     died_at: Place | None = None
 
     def find(self, **found: Any) -> None:
-        """Write down what else was found out.
+        """Record further findings.
 
         Args:
             found: values of fields of `CpuFindings`, by name.

@@ -9,7 +9,6 @@ same moment stops again as soon as it may run, so no stop is lost.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.choice import Choice
@@ -146,7 +145,7 @@ class Session:
             pc: linear address of the instruction that it does not get to execute.
         """
         log = self.log.cpus[cpu]
-        log.found = replace(log.found, left_code=pc)
+        log.find(left_code=pc)
         if log.steps:
             log.died_at = self.view.place(log.steps[-1].state)
         self.give_up(cpu)

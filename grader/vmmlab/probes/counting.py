@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vmmlab.observe.cpu import CpuState
-from vmmlab.observe.evidence import Lock, SameNumber, Verdict
+from vmmlab.observe.evidence import SameNumber, Verdict
 from vmmlab.observe.session import Session, Watcher
-from vmmlab.probes.gathering import GatheringProbe, push
+from vmmlab.probes.gathering import LOCK_BYTES, GatheringProbe, lock_of, push
 
 CALL_BUDGET: Final = 1500
 """Instructions for a short provided or contract function."""
@@ -52,7 +52,7 @@ class CountingProbe(GatheringProbe):
             "guard": (session.view.phys("ap_lock"), 1),
         }
         if (lock := session.view.in_copy("apinit_lock")) is not None:
-            shared["lock"] = (lock, 8)
+            shared["lock"] = (lock, LOCK_BYTES)
         return shared
 
     async def shared(self, session: Session) -> dict[str, bytes]:
@@ -161,8 +161,3 @@ class CountingProbe(GatheringProbe):
         if len(numbers) == 2 and numbers[0] == numbers[1]:
             same = SameNumber(first, numbers[0])
             session.log.lock = replace(lock_of(session), same_number=same)
-
-
-def lock_of(session: Session) -> Lock:
-    """Return what is known of the lock so far."""
-    return session.log.lock or Lock()

@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vmmlab.observe.cpu import CpuState
-from vmmlab.observe.evidence import LockWrite, PrivateStack
+from vmmlab.observe.evidence import PrivateStack
 from vmmlab.observe.milestones import NUMBERED, rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
-from vmmlab.probes.counting import CALL_BUDGET, CODE_BYTES, CountingProbe, lock_of
+from vmmlab.probes.counting import CALL_BUDGET, CODE_BYTES, CountingProbe
 from vmmlab.probes.gathering import (
     WAIT_BUDGET,
     GatheringProbe,
     bring_in,
+    lock_marked,
+    lock_of,
     look_where_it_waits,
 )
 from vmmlab.probes.registry import probe
@@ -228,15 +230,8 @@ class ExclusionProbe(CountingProbe):
         )
         if verdict != "reached" or where is None or state.pc == barrier:
             return (verdict == "reached" and state.pc == barrier) or await bring_in(session, cpu)
-        was = await session.gdb.read_phys(*where)
-        taken = bytes(session.choice.between(1, 255) for _ in was)
-        await session.gdb.write_phys(where[0], taken)
-        came = await bring_in(session, cpu)
-        now = await session.gdb.read_phys(*where)
-        if now != taken:
-            session.log.lock = replace(lock_of(session), not_the_owner=LockWrite(cpu, taken, now))
-        await session.gdb.write_phys(where[0], was)
-        return came
+        async with lock_marked(session, cpu):
+            return await bring_in(session, cpu)
 
     async def _late_release(self, session: Session, last: int) -> None:
         """Show what happens to the last AP if APs count themselves before they release the lock.

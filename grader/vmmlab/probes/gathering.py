@@ -7,13 +7,14 @@ step of the lab does not look like one in another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuState
-from vmmlab.observe.evidence import Lock, Verdict
+from vmmlab.observe.evidence import Lock, LockWrite, Verdict
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session, Watcher
 from vmmlab.observe.touched import PAUSE
@@ -24,6 +25,8 @@ PLACES: Final = (
     "ap_entry", "ap_locked", "apinitproc0", "apinitproc1", "segment_init_ap", "ap_wait", "bsp_proc",
     "sync_all_processors",
 )  # fmt: skip
+LOCK_BYTES: Final = 8
+"""Bytes of apinit_lock."""
 WAIT_BUDGET: Final = 400
 """Instructions in which a CPU that is free to go would have gone."""
 LOOK_BUDGET: Final = 100
@@ -33,6 +36,36 @@ STILL_THERE: Final = ("waits", "budget")
 _OUT_WORK_S: Final = 0.3  # processor time in which a delay would have ended
 _OUT_ATTEMPTS: Final = 64
 _NUDGES: Final = 64  # instructions by which a CPU that may block another one is moved on
+
+
+def lock_of(session: Session) -> Lock:
+    """Return what is known of the lock so far."""
+    return session.log.lock or Lock()
+
+
+@asynccontextmanager
+async def lock_marked(session: Session, cpu: int) -> AsyncIterator[None]:
+    """Fill apinit_lock with random bytes while a CPU runs that does not own it.
+
+    What the CPU has changed is recorded; then the lock is what it was before.
+
+    Args:
+        session: the boot.
+        cpu: index of the CPU.
+    """
+    taken = bytes(session.choice.between(1, 255) for _ in range(LOCK_BYTES))
+    lock = session.view.in_copy("apinit_lock")
+    if lock is None:
+        yield
+        return
+    was = await session.gdb.read_phys(lock, LOCK_BYTES)
+    await session.gdb.write_phys(lock, taken)
+    yield
+    now = await session.gdb.read_phys(lock, LOCK_BYTES)
+    if now != taken:
+        not_the_owner = LockWrite(cpu, taken, now)
+        session.log.lock = replace(lock_of(session), not_the_owner=not_the_owner)
+    await session.gdb.write_phys(lock, was)
 
 
 async def nudge(session: Session, cpu: int) -> bool:
@@ -125,7 +158,7 @@ async def look_where_it_waits(session: Session, cpu: int) -> None:
 
     verdict, _ = await session.step_until(cpu, lambda now: False, budget=LOOK_BUDGET, watcher=look)
     if verdict == "waits" and touched.keys() == {pointer}:
-        session.log.lock = replace(session.log.lock or Lock(), pointer=pointer)
+        session.log.lock = replace(lock_of(session), pointer=pointer)
         session.add_interleaving(cpu, "at-apinitlock", "apinitproc0", verdict, touched[pointer])
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from vmmlab.observe.evidence import Lock, LockWrite
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import DELAY_FIELDS, BaseProbe
@@ -15,13 +14,14 @@ from vmmlab.probes.gathering import (
     boot_stack,
     bring_in,
     bring_in_noting,
+    lock_marked,
+    lock_of,
     look_where_it_waits,
 )
 from vmmlab.probes.registry import probe
 
 _LONG_US: Final = 600_000_000  # longer than any boot may take
 _BYTES: Final = 16  # of physical 0
-_LOCK_BYTES: Final = 8
 _TO_SLEEP: Final = 600  # instructions of one poll
 _KEPT: Final = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
@@ -47,10 +47,10 @@ class OneByOneProbe(GatheringProbe):
         for turn, cpu in enumerate(aps[shift:] + aps[:shift], 1):
             if cpu in session.held:
                 log = session.log.cpus[cpu]
-                log.found = replace(log.found, turn=turn)
+                log.find(turn=turn)
                 if await bring_in_noting(session, cpu):
                     base = await session.view.stackaddr(await session.view.state(cpu))
-                    log.found = replace(log.found, stackaddr_before_barrier=base or 0)
+                    log.find(stackaddr_before_barrier=base or 0)
                 elif not session.log.at("apinitproc0", cpu) and not session.ended:
                     await look_where_it_waits(session, cpu)
         await session.places.unwatch("sync_all_processors")  # from here on, only the end counts
@@ -115,19 +115,8 @@ class LateProbe(GatheringProbe):
     async def _phase(self, session: Session, cpu: int, name: str, everyone: bool) -> bool:
         """Let the BSP alone poll a few times. True if it went on."""
         await session.note(cpu, f"{name}.held", await session.view.state(cpu))
-        lock = session.view.in_copy("apinit_lock")
-        was = None if lock is None else await session.gdb.read_phys(lock, _LOCK_BYTES)
-        taken = bytes(session.choice.between(1, 255) for _ in range(_LOCK_BYTES))
-        if lock is not None:
-            await session.gdb.write_phys(lock, taken)
-        gone = everyone and await self._polls(session, name)
-        if lock is not None and was is not None:
-            now = await session.gdb.read_phys(lock, _LOCK_BYTES)
-            if now != taken:
-                session.log.lock = replace(
-                    session.log.lock or Lock(), not_the_owner=LockWrite(0, taken, now)
-                )
-            await session.gdb.write_phys(lock, was)
+        async with lock_marked(session, 0):
+            gone = everyone and await self._polls(session, name)
         found = await session.view.read_if_there(0, _BYTES)
         log = session.log
         if name == "not-entered":
@@ -192,9 +181,7 @@ class MissingProbe(GatheringProbe):
     async def play(self, session: Session, everyone: bool) -> None:
         """Let all others enter before the time is over, so that only one CPU can be named."""
         at = session.view.phys("ap_delays") + DELAY_FIELDS["poll_us"]
-        session.log.lock = replace(
-            session.log.lock or Lock(), poll_us=await session.view.read_u32(at)
-        )
+        session.log.lock = replace(lock_of(session), poll_us=await session.view.read_u32(at))
         if not everyone or self.cpu is None:
             return
         *early, straggler = [cpu for cpu in session.view.ap_indices if cpu != self.cpu]

@@ -1,4 +1,4 @@
-"""The probe of the way up: every instruction of every AP from physical 0 to ap_entry."""
+"""The ladder probe: every instruction of every AP from physical 0 to ap_entry."""
 
 from __future__ import annotations
 

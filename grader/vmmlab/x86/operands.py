@@ -73,7 +73,6 @@ class Operation:
         name: its mnemonic; far jumps are "ljmp", far calls "lcall".
         size: its length in bytes.
         repeated: it has a REP prefix: a step may be one round of it.
-        locked: it has a LOCK prefix, or is XCHG with memory.
         uses: the memory that it reaches.
         loads: the segment registers that it loads.
         control: the control register that it writes, such as "cr0", or "".
@@ -83,7 +82,6 @@ class Operation:
     name: str
     size: int
     repeated: bool
-    locked: bool
     uses: tuple[SegmentUse, ...]
     loads: tuple[Load, ...] = ()
     control: str = ""
@@ -104,24 +102,11 @@ def operation(code: bytes, width: Width, registers: Mapping[str, int]) -> Operat
         name = _name(one)
         memory = tuple(_memory(engine, one, name, width, registers))
         stack = tuple(_stack(one, name, width, registers))
-        locked = x86.X86_PREFIX_LOCK in one.prefix or (name == "xchg" and bool(memory))
         control, value = _control(engine, one, registers)
         loads = tuple(_loads(engine, one, name, width, memory, stack, registers))
         repeated = bool({x86.X86_PREFIX_REP, x86.X86_PREFIX_REPNE} & set(one.prefix))
-        return Operation(name, one.size, repeated, locked, memory + stack, loads, control, value)
+        return Operation(name, one.size, repeated, memory + stack, loads, control, value)
     return None
-
-
-def segment_uses(code: bytes, width: Width, registers: Mapping[str, int]) -> tuple[SegmentUse, ...]:
-    """Return what the operands of an instruction reach through which segment; pushes left out.
-
-    Args:
-        code: up to 15 bytes.
-        width: default operand size of the code segment, in bits.
-        registers: by their 64-bit names, before the instruction.
-    """
-    found = operation(code, width, registers)
-    return tuple(use for use in found.uses if not use.by_stack) if found else ()
 
 
 def _name(one: Any) -> str:
