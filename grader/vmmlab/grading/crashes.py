@@ -68,8 +68,8 @@ def second_opinion(run: LabRun, broken: CheckResult) -> CheckResult:
 def _asked(run: LabRun, check: Check, boot: Boot) -> tuple[CheckResult, BaseException | None]:
     """Return how the check ends with other boots of its scenarios, and what it raised."""
     try:
-        boots = tuple(run.selection.view(check, boot(one)) for one in check.scenarios)
-        return judged(check, cases=judge(check, boots)), None
+        with run.package.scope.in_use():
+            return judged(check, cases=judge(check, run.shown(check, boot))), None
     except (KeyboardInterrupt, pytest.exit.Exception):
         raise
     except BaseException as error:  # pytest's own outcomes are no Exceptions

@@ -16,6 +16,7 @@ from vmmlab.grading.exploring import Orders
 from vmmlab.grading.observations import Observations
 from vmmlab.grading.results import CheckResult
 from vmmlab.grading.selection import Selection
+from vmmlab.probes.scenario import Scenario
 
 
 class LabRun:
@@ -90,15 +91,21 @@ class LabRun:
             self.error = error
             raise
 
-    def shown(self, check: Check) -> tuple[object, ...]:
+    def shown(
+        self, check: Check, boot: Callable[[Scenario], object] | None = None
+    ) -> tuple[object, ...]:
         """Return the Observations of a check's scenarios, in their order.
+
+        Args:
+            check: the check.
+            boot: gives the Observation of a scenario; None: that of the submission.
 
         Raises:
             BuildFailed: the submitted files do not build.
             InfraError: a boot failed in every attempt.
         """
-        seen = (self.observations.of(scenario) for scenario in check.scenarios)
-        return tuple(self.selection.view(check, one) for one in seen)
+        boot = boot or self.observations.of
+        return tuple(self.selection.view(check, boot(one)) for one in check.scenarios)
 
     def waits_for(self, check: Check) -> str | None:
         """Return the first of the checks that come before it (`after`) that stands in its way.
