@@ -33,8 +33,6 @@ _WAIT_US: Final = 4
 # Offsets in `ap_delays` (include/ap.h) of the interval between polls and of the whole time.
 _POLL_OFFSET: Final = 8
 _WAIT_OFFSET: Final = 12
-ROUNDS: Final = 3
-"""Rounds of the barrier. A fault may show only one round after the one that causes it."""
 
 
 class _Handshake(GivenCode):
@@ -370,7 +368,7 @@ class Barrier(_Handshake):
 
     name = "barrier"
     title = msg("barrier")
-    rounds = ROUNDS
+    rounds = 3  # a fault may show only one round after the one that causes it
 
     def initial_writes(self) -> Sequence[Store]:
         """Return stores that give every CPU its per-CPU data; no CPU has been counted."""

@@ -40,6 +40,10 @@ class Record:
     mark: str = ""
     course: Path | None = None
 
+    def fits(self, mark: str) -> bool:
+        """Return whether a folder with this mark is the one that is remembered."""
+        return self.mark in ("", mark)
+
 
 def record(folder: Path) -> Record | None:
     """Return what is remembered of a folder; None if it is not the user's own. Reads only records.

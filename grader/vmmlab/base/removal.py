@@ -19,7 +19,7 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def remove_tree(path: Path) -> bool:
     """Remove a folder with all that is in it; return whether it is gone. Links are not followed.
 
-    What runs in it must have ended.
+    No process may still use it.
 
     Args:
         path: the folder; nothing happens if there is none.

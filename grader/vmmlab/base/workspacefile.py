@@ -52,7 +52,7 @@ def own_workspace_folder(start: Path) -> Path | None:
     from vmmlab.base import owned  # late: most pytest runs are in no workspace
 
     mark, known = mark_of(folder), owned.record(folder)
-    own = known is not None and known.mark in ("", mark)
+    own = known is not None and known.fits(mark)
     return folder if own or owned.record_of_copy(mark) is not None else None
 
 

@@ -12,7 +12,6 @@ REGISTERS: Final = (*_NAMES, "rip", "rflags", "gs_base")
 """The order of the registers in `Context.regs`."""
 INDEX: Final = {name: at for at, name in enumerate(REGISTERS)}
 RSP: Final = INDEX["rsp"]
-RBP: Final = INDEX["rbp"]
 RAX: Final = INDEX["rax"]
 RDI: Final = INDEX["rdi"]
 RSI: Final = INDEX["rsi"]

@@ -14,7 +14,6 @@ The core knows no lab: it searches the scenarios that it finds here.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,9 +93,10 @@ def load(lab: str, folder: Path) -> Declaration:
         raise UsageError(msg("there are no schedules to explore in {lab}.", lab=lab))
     _DECLARED.pop(lab, None)
     package = LabPackage(lab, folder)
-    with contextlib.ExitStack() as stack:
-        stack.callback(package.unload)
+    try:
         package.load(path)
+    finally:
+        package.unload()
     if lab not in _DECLARED:
         raise CourseError(
             msg("{path} declares no exploration of {lab}.", path=path, lab=lab),

@@ -129,7 +129,7 @@ def _request(
 def _copied(folder: Path, place: Path) -> Path:
     """Copy a lab's modules but not its tests, and return the folder of the copies.
 
-    The declaration may import what lies beside it.
+    The declaration may import other modules of its folder.
     """
     target = place / "lab"
     target.mkdir()

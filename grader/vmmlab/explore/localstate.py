@@ -134,7 +134,6 @@ def before_first_step(cpu: int, notes: Hashable = None) -> LocalState:
 
     Args:
         cpu: 0 is the BSP.
-        impatient: it has left a waiting loop because it had counted many passes.
         notes: what the harness remembers about it at first.
     """
     return LocalState(cpu, undefined_context(), "begin", notes=notes)

@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 
 from vmmlab.explore.constants import Constants
 from vmmlab.explore.context import Context
-from vmmlab.explore.localstate import LocalState, LocalStates
+from vmmlab.explore.localstate import Action, LocalState, LocalStates
 from vmmlab.explore.program import Program
 from vmmlab.explore.skipping import LoopSkipper
 
@@ -129,7 +129,7 @@ class CountingLoops:
     def went(self, lid: int, after: int) -> None:
         """Note that an action that reads nothing has led to a new local state."""
         action = self._actions[lid]
-        written = action.value if action.kind in ("store", "commit") else None
+        written = _written(action)
         self._trail[after] = (lid, _Did(None, written))
 
     def follow(self, lid: int, value: int, written: int | None, after: int) -> list[Following]:
@@ -252,7 +252,7 @@ class CountingLoops:
             if action.kind in ("load", "rmw", "split") and place in memory:
                 written, at = self._read(at, memory[place])
             elif action.context is not None and action.name != "switch":
-                written = action.value if action.kind in ("store", "commit") else None
+                written = _written(action)
                 at = self._after(at)
             else:
                 return None
@@ -272,7 +272,7 @@ class CountingLoops:
             if did.read is not None and action.kind in ("load", "rmw", "split"):
                 written, at = self._read(at, did.read)
             elif did.read is None and action.context is not None:
-                written = action.value if action.kind in ("store", "commit") else None
+                written = _written(action)
                 at = self._after(at)
             else:
                 return None
@@ -307,3 +307,8 @@ class CountingLoops:
             found = _Site(action.rip, context.rsp, action.kind, action.address, callers)
             self._sites[lid] = found
         return found
+
+
+def _written(action: Action) -> int | None:
+    """Return what an action that reads nothing writes; None if it writes nothing."""
+    return action.value if action.kind in ("store", "commit") else None

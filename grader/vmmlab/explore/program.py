@@ -17,12 +17,12 @@ from vmmlab.explore.context import StackRegion
 from vmmlab.explore.instructions import LONGEST, InstructionInfo, decode
 from vmmlab.explore.loaded import Segment, read
 from vmmlab.explore.surroundings import Surroundings, Variable
-from vmmlab.images.layout import VMM_BASE
+from vmmlab.images.layout import MAPMEM_BASE, MAPMEM_SIZE, VMM_BASE
 
 if TYPE_CHECKING:
     from vmmlab.images.symbols import Symbols
 
-WINDOW: Final = 0xC000_0000  # include/layout.h: MAPMEM_BASE
+WINDOW: Final = MAPMEM_BASE
 PAGE: Final = 0x1000
 
 # Addresses of the model's own, inside the alias and far from the image and from low memory.
@@ -278,7 +278,7 @@ class Program:
                 return Target("fault", address, why=msg("a page fault: nothing is mapped there"))
             address += VMM_BASE
         elif not VMM_BASE <= address < 2 * VMM_BASE:
-            in_window = WINDOW <= address < WINDOW + 0x100_0000
+            in_window = WINDOW <= address < WINDOW + MAPMEM_SIZE
             # The APs' identity map reaches to 4 GiB: the local APIC, for example, is there.
             if in_window or (cpu and address < _IDENTITY_END):
                 return Target("unknown", address)

@@ -94,11 +94,8 @@ def _parts(
     buffered = _PartSearch(model, harness, "store buffers", sources)
     buffered.exhaust(pools, explain=False)
     if buffered.proves_all:
-        yield Part(
-            *(harness.name, harness.title, harness.cpus, "in order", "correct"),
-            *(0, 0),
-            included=True,
-        )
+        name, title = harness.name, harness.title
+        yield Part(name, title, harness.cpus, "in order", "correct", 0, 0, included=True)
         yield buffered.part(pools, reported)
         return
     in_order = _PartSearch(model, harness, "in order", sources)

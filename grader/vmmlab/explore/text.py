@@ -140,7 +140,7 @@ def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
     yield ""
     for cpu in found.cpus:
         where = ", ".join(filter(None, (cpu.place, cpu.function)))
-        yield f"  {_cpu(cpu.cpu):<5}  {say(cpu.doing)}{f' ({where})' if where else ''}"
+        yield f"  {cpu_name(cpu.cpu):<5}  {say(cpu.doing)}{f' ({where})' if where else ''}"
     yield ""
     line = " "
     for name, value in found.values.items():
@@ -154,9 +154,11 @@ def _counterexample(found: Counterexample, say: Reader) -> Iterator[str]:
 
 def _row(step: ScheduleStep, say: Reader) -> tuple[str, ...]:
     names = {_BOOT_STACK: say(msg("boot stack"))}
-    holds = ", ".join(f"{names.get(name, name)}: {_cpu(cpu)}" for name, cpu in step.holds.items())
+    holds = ", ".join(
+        f"{names.get(name, name)}: {cpu_name(cpu)}" for name, cpu in step.holds.items()
+    )
     place = step.place or step.function
-    return str(step.number), _cpu(step.cpu), place, _what(step, say), holds
+    return str(step.number), cpu_name(step.cpu), place, _what(step, say), holds
 
 
 def _what(step: ScheduleStep, say: Reader) -> str:
@@ -202,5 +204,6 @@ def _right(text: str, wide: int) -> str:
     return " " * (wide - cells(text)) + text
 
 
-def _cpu(cpu: int) -> str:
+def cpu_name(cpu: int) -> str:
+    """Return what a trace calls a CPU, 0 being the BSP."""
     return f"CPU {cpu}" if cpu else "BSP"

@@ -272,7 +272,7 @@ class LabRunner:
         began = time.monotonic()
         found = isolated.explore(
             built,
-            request.cohort_of(Scenario("first")),
+            request.cohort,
             self._sandbox,
             request.lab,
             folder,

@@ -1,6 +1,6 @@
 """Confirms a grading on the processors of this host: the same image, booted under KVM.
 
-What QEMU's emulation lets pass, a processor may refuse. The boot earns and costs no points; it only
+A processor may refuse what QEMU's emulation accepts. The boot earns and costs no points; it only
 says whether all CPUs park there as well.
 """
 

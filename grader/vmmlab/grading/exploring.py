@@ -17,7 +17,7 @@ from vmmlab.checks.failing import CheckFailed
 from vmmlab.checks.orders import FILE, OrderJudge, WrongOrder, judge_in
 from vmmlab.course.labpackage import LabPackage
 from vmmlab.explore import Counterexample, Exploration, ScheduleStep
-from vmmlab.explore.text import access
+from vmmlab.explore.text import access, cpu_name
 from vmmlab.failure import Failure
 from vmmlab.images.model import BuildFailed
 
@@ -143,7 +143,7 @@ def _failure(wrong: WrongOrder, found: Counterexample) -> Failure:
 
 
 def _place(found: Counterexample) -> Text:
-    """Return where the CPU is that goes wrong, or where it was last seen in code."""
+    """Return where the CPU that goes wrong is, or where it was last seen in code."""
     at = [(one.place, one.function) for one in found.cpus if one.cpu == found.cpu]
     at += [(one.place, one.function) for one in reversed(found.steps) if one.cpu == found.cpu]
     place = next((place for place in at if place[0]), ("", ""))
@@ -154,7 +154,7 @@ def _steps(found: Counterexample) -> list[Text]:
     """Return the last steps of an order, in words; equal ones in a row only once."""
     told: list[Text] = []
     for step in found.steps:
-        one = msg("{cpu} {action}", cpu=_cpu(step.cpu), action=_action(step))
+        one = msg("{cpu} {action}", cpu=cpu_name(step.cpu), action=_action(step))
         if not told or told[-1] != one:
             told.append(one)
     return told[-_SHOWN:]
@@ -166,7 +166,3 @@ def _action(step: ScheduleStep) -> Text:
         action = listed((action, *step.details))
     place = step.place.rpartition("/")[2]
     return msg("{action} ({place})", action=action, place=place) if place else action
-
-
-def _cpu(cpu: int) -> str:
-    return f"CPU {cpu}" if cpu else "BSP"

@@ -17,7 +17,8 @@ _IDS = (
     "glob", "local0", "bsp", "bsp1", "bsp5", "ap", "ap1", "paral0", "paral00", "paral3", "pcpu",
     "pcpu7", "pcp", "my-global0", "a-bsp", "lap1",
 )  # fmt: skip
-#: Pairs whose file names are in the opposite order: who compares only the common part sees it.
+#: Pairs whose file names are in the opposite order, which exposes a comparison of only the part
+#: that both ids have.
 _OPPOSED = (("global0", "global00"), ("global5", "global55"), ("pcpu", "pcpu7"))
 #: Ids of which there are two records that differ in nothing but the function.
 _TWICE = ("global3", "local0", "paral3")

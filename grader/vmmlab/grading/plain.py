@@ -1,6 +1,6 @@
 """Compares the boots that leave no trace of the grader with the others of the same grading.
 
-A VMM that ends otherwise there may have recognised that it is graded. That takes no points by
+A VMM that ends differently there may have recognised that it is graded. That takes no points by
 itself: it is a reason for a person to look.
 """
 

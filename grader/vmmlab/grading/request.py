@@ -58,8 +58,7 @@ class RunRequest:
     @property
     def label(self) -> str:
         """What a student may know of an official grading; "" if the seed is public."""
-        official = self.secret is not None and self.round
-        return self.secret.label(self.lab, self.round) if official and self.secret else ""
+        return self.secret.label(self.lab, self.round) if self.secret and self.round else ""
 
     def cohort_of(self, scenario: Scenario) -> Cohort:
         """Return the cohort that a scenario is built for."""

@@ -65,7 +65,7 @@ def _must_be_own(root: Path) -> None:
     from vmmlab.workspace import model as workspace
 
     known = owned.record(root)
-    if known is not None and known.mark in ("", mark_of(root)):
+    if known is not None and known.fits(mark_of(root)):
         return  # if its workspace.toml cannot be read, `pytest_sessionstart` says so
     try:
         here = workspace.require(root)

@@ -65,7 +65,7 @@ def locate(start: Path) -> Workspace | None:
         return None
     if (known := owned.record(folder)) is not None:
         found = read(folder)
-        if known.mark in ("", found.mark):
+        if known.fits(found.mark):
             return replace(found, course=known.course)
     if (known := owned.record_of_copy(mark_of(folder))) is not None:
         return replace(read(folder), course=known.course, copied=True)
