@@ -9,7 +9,7 @@ import typer
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
-from vmmlab.cli.options import CourseOption, LangOption, authors_course, open_course
+from vmmlab.cli.options import CourseOption, LangOption, authors_course
 
 if TYPE_CHECKING:
     from vmmlab.i18n.translate import Reader
@@ -39,8 +39,9 @@ def mutants(
     """Grade known-wrong solutions and correct variants, and write the kill matrix."""
     from vmmlab.author import mutants as matrix
     from vmmlab.author.mutants.progress import progress
+    from vmmlab.course.load import load_course
 
-    loaded = open_course(course, context.obj, author=True)
+    loaded = load_course(authors_course(course))
     say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
     for name in lab or ():
         loaded.lab(name)
@@ -79,9 +80,10 @@ def new_lab(
 ) -> None:
     """For lab authors, in a clone: create a new lab that can be graded at once."""
     from vmmlab.author import new_lab as newlab
+    from vmmlab.course.load import load_course
 
     say: Reader = context.obj
-    made = newlab.new_lab(open_course(course, context.obj, author=True), name)
+    made = newlab.new_lab(load_course(authors_course(course)), name)
     for file in made.files:
         typer.echo(say(msg("created  {file}", file=file)))
     typer.echo(say(msg("added to {changed}", changed=made.changed)))
@@ -110,10 +112,11 @@ def release(
 ) -> None:
     """Write a release for students: prebuilt objects, no solutions, no hidden checks."""
     from vmmlab.author import release as releases
+    from vmmlab.course.load import load_course
     from vmmlab.host.tools import require
 
     say: Reader = context.obj
-    loaded = open_course(course, context.obj, author=True)
+    loaded = load_course(authors_course(course))
     require(("gcc", "ld", "objcopy"))
     made = releases.release(loaded, directory, cohort or (), until)
     for note in made.notes:

@@ -16,7 +16,7 @@ from vmmlab.base.message import msg
 from vmmlab.cli.complaints import explain
 from vmmlab.cli.official import RoundOption, SecretOption, StudentJsonOption, official_of
 from vmmlab.cli.options import (
-    HELP_NAMES,
+    GROUP,
     ArchOption,
     CohortOption,
     CourseOption,
@@ -215,9 +215,7 @@ def _report_all(
 
 
 gradebook = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings=HELP_NAMES,
+    **GROUP,
     help="nbgrader's gradebook: lab scores next to those of the worksheets.",
 )
 

@@ -26,7 +26,7 @@ from vmmlab.base.importpath import no_modules_from_here
 from vmmlab.base.message import msg
 from vmmlab.cli import author, help, instructor, official, student
 from vmmlab.cli.complaints import complain, explain, explain_bug, explain_usage
-from vmmlab.cli.options import HELP_NAMES, LangOption
+from vmmlab.cli.options import GROUP, LangOption
 from vmmlab.i18n import translate
 from vmmlab.i18n.translate import Reader
 
@@ -40,10 +40,8 @@ _READER_GONE: Final = 128 + signal.SIGPIPE
 app = typer.Typer(
     name="vmmlab",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings=HELP_NAMES,
+    **GROUP,
     help="Write the SMP bring-up of a real x86 VMM, and have it graded from outside the machine.",
 )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vmmlab.base.message import msg
-from vmmlab.cli.options import HELP_NAMES, LangOption
+from vmmlab.cli.options import GROUP, LangOption
 
 if TYPE_CHECKING:
     from vmmlab.course.cohort import Cohort
@@ -97,7 +97,7 @@ def official_of(
     """Return what the options say; they are named as those of the command.
 
     Raises:
-        UsageError: the secret is where it could be given away, or is none.
+        UsageError: the secret file is in the course or the submission, or holds no secret.
     """
     if secret_file is None:
         return Official(seed, None, round, student_json)
@@ -108,9 +108,7 @@ def official_of(
 
 
 commands = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings=HELP_NAMES,
+    **GROUP,
     help="The course's secret, from which official seeds follow.",
 )
 

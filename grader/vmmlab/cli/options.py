@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -46,16 +46,18 @@ NbgraderOption = Annotated[
 ]
 LabArgument = Annotated[str, typer.Argument(metavar="LAB", help="A lab of the course, or vmm.")]
 
-HELP_NAMES = {"help_option_names": ["-h", "--help"]}
-"""The context settings of every group of commands."""
+GROUP: dict[str, Any] = {
+    "no_args_is_help": True,
+    "rich_markup_mode": None,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+"""The settings of every group of commands."""
 
 
 def open_course(
     explicit: Path | None,
     say: Reader,
     workspace: Workspace | None = None,
-    *,
-    author: bool = False,
 ) -> Course:
     """Load the course of a command.
 
@@ -64,19 +66,14 @@ def open_course(
         say: the reader's language, for a note on stderr about a course that is not used.
         workspace: the user's own workspace that the command is about; None: the one around the
             working directory, if any.
-        author: the command is for authors of a course: it takes the course that it is called in,
-            or none.
 
     Raises:
-        UsageError: there is no course, or an author's command is called in another person's.
+        UsageError: there is no course.
         CourseError: its course.yml is wrong.
     """
     from vmmlab.base.text import clean_line
-    from vmmlab.course.load import load_course
-
-    if author:
-        return load_course(authors_course(explicit))
     from vmmlab.course.find import find_course, passed_over
+    from vmmlab.course.load import load_course
 
     here = workspace or current_workspace()
     start = here.root if workspace and here else Path.cwd()

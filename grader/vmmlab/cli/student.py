@@ -10,7 +10,6 @@ import typer
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
-from vmmlab.base.owned import VARIABLE
 from vmmlab.cli.options import (
     ArchOption,
     CohortOption,
@@ -40,6 +39,7 @@ def new(
     """Create a workspace: the given VMM, and starters for you to complete."""
     import shlex
 
+    from vmmlab.base.owned import VARIABLE
     from vmmlab.course.cohort import Cohort
     from vmmlab.host.tools import require
     from vmmlab.student.new import new_workspace

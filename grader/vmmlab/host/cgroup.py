@@ -124,7 +124,7 @@ class Group:
                 self._folder.rmdir()
                 return
             if time.monotonic() > end:
-                return  # left to the next one that is made: it is empty, or about to be
+                return  # give up: an empty group costs nothing
             time.sleep(0.005)
 
 

@@ -29,19 +29,19 @@ class ResourceLimits:
         """
         words = ["ulimit -c 0"]
         if self.file_mib is not None:
-            size = _at_most(resource.RLIMIT_FSIZE, self.file_mib * MIB)
+            size = at_most(resource.RLIMIT_FSIZE, self.file_mib * MIB)
             words.append(f"ulimit -f {size // 512}")
         if self.memory_mib is not None:
-            size = _at_most(resource.RLIMIT_AS, self.memory_mib * MIB)
+            size = at_most(resource.RLIMIT_AS, self.memory_mib * MIB)
             words.append(f"{{ ulimit -v {size // 1024} || :; }} 2>/dev/null")
         if self.cpu_s is not None:
-            seconds = _at_most(resource.RLIMIT_CPU, self.cpu_s)
+            seconds = at_most(resource.RLIMIT_CPU, self.cpu_s)
             words.append(f"ulimit -S -t {seconds}")
-            words.append(f"ulimit -H -t {_at_most(resource.RLIMIT_CPU, seconds + 1)}")
+            words.append(f"ulimit -H -t {at_most(resource.RLIMIT_CPU, seconds + 1)}")
         return ["/bin/sh", "-c", "; ".join(words) + '; exec "$@"', "sh"]
 
 
-def _at_most(which: int, wanted: int) -> int:
+def at_most(which: int, wanted: int) -> int:
     """Return `wanted`, or the limit that is in force already if that is lower."""
     hard = resource.getrlimit(which)[1]
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

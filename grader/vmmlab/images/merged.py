@@ -1,4 +1,4 @@
-"""Judges the one object that the files of a lab become: what is linked, not the pieces.
+"""Judges the object that is linked, made from all files of a lab.
 
 Between files a strong symbol replaces a weak one, common symbols and sections add up, and records
 of init functions come together: so limits and contract that each piece keeps can be broken by the

@@ -12,9 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from vmmlab.base.message import Text, msg
-from vmmlab.i18n.translate import ENGLISH
-from vmmlab.worksheet.language import reader
-from vmmlab.worksheet.numbers import Student
+from vmmlab.worksheet.numbers import Student, reader_for
 
 _MISSING: Final = object()
 _KINDS: Final = {int: msg("a whole number"), str: msg("a text")}
@@ -56,7 +54,7 @@ class Check:
     """
 
     def __init__(self, maximum: float, who: Student | None = None) -> None:
-        self._say = who.say if who else reader(ENGLISH)
+        self._say = reader_for(who)
         self._maximum = float(maximum)
         self._answers: dict[str, Any] = {}
         self._formed: list[bool] = []

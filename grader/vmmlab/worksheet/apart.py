@@ -1,7 +1,7 @@
 """Grades one notebook in a process of its own, with limits of memory, disk, processor and time.
 
-The process hears what the student's kernel sends, so its memory is limited; what kernels write goes
-to a file system in memory, of limited size, which ends with the process.
+The process receives what the student's kernel sends, so its memory is limited; what kernels write
+goes to a file system in memory, of limited size, which ends with the process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vmmlab.base.message import Text, msg
 from vmmlab.base.messagedata import from_json, to_json
 from vmmlab.base.scratch import scratch_folder
 from vmmlab.host import bubblewrap
-from vmmlab.host.rlimits import MIB, ResourceLimits
+from vmmlab.host.rlimits import MIB, ResourceLimits, at_most
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
 from vmmlab.worksheet.kernel import Kernel, stopped
@@ -131,10 +131,7 @@ def _graded(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _limit(which: int, most: int) -> None:
     """Set the limit of this process; what it starts may have another one."""
-    hard = resource.getrlimit(which)[1]
-    if hard != resource.RLIM_INFINITY:
-        most = min(most, hard)
-    resource.setrlimit(which, (most, hard))
+    resource.setrlimit(which, (at_most(which, most), resource.getrlimit(which)[1]))
 
 
 def _run(request: str, wall_s: float) -> dict[str, Any] | Text:
@@ -194,11 +191,14 @@ def _own_disk(folder: Path) -> list[str]:
     """Return the command in front of a program for which a folder is a small disk of its own."""
     if not _can_have_own_disk():
         return []
-    path = bubblewrap.examine().path
-    size = str(DISK_MIB * MIB)
+    return _with_disk(bubblewrap.examine().path, DISK_MIB * MIB, str(folder))
+
+
+def _with_disk(bwrap: str, size: int, folder: str) -> list[str]:
+    """Return the words before a command that give it a folder on a disk of `size` bytes."""
     return [
-        *(path, "--die-with-parent", "--dev-bind", "/", "/"),
-        *("--size", size, "--tmpfs", str(folder), "--"),
+        *(bwrap, "--die-with-parent", "--dev-bind", "/", "/"),
+        *("--size", str(size), "--tmpfs", folder, "--"),
     ]
 
 
@@ -209,10 +209,9 @@ def _can_have_own_disk() -> bool:
     if not (found.works and bubblewrap.can_size()):
         return False
     inner = [found.path, *bubblewrap.profile(), "--", "/bin/sh", "-c", "ulimit -c 0"]
-    outer = [found.path, "--die-with-parent", "--dev-bind", "/", "/"]
     try:
         done = subprocess.run(
-            [*outer, "--size", "4096", "--tmpfs", "/mnt", "--", *inner],
+            [*_with_disk(found.path, 4096, "/mnt"), *inner],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_TRIAL_S,

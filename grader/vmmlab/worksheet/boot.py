@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.message import msg, nmsg
 from vmmlab.base.text import cells
-from vmmlab.i18n.translate import ENGLISH, Reader, error_text
+from vmmlab.i18n.translate import Reader, error_text
 from vmmlab.observe.milestones import milestones
-from vmmlab.worksheet.language import reader as reader_of
-from vmmlab.worksheet.numbers import Student
+from vmmlab.worksheet.numbers import Student, reader_for
 
 if TYPE_CHECKING:
     from vmmlab.observe.cpu import CpuRecord
@@ -43,16 +42,12 @@ class BootReport:
     lab_folder: Path | None = None
 
     def __repr__(self) -> str:
-        say = _reader(self.reader)
+        say = reader_for(self.reader)
         if self.observation is None:
             return f"{say(msg('{lab} was not booted.', lab=self.lab))} {self.problem}"
         if self.lab_folder is not None:
             say = say.of(self.lab_folder)
         return "\n".join(_lines(self.lab, self.observation, say))
-
-
-def _reader(who: Student | None) -> Reader:
-    return who.say if who else reader_of(ENGLISH)
 
 
 def boot_lab(
@@ -72,7 +67,7 @@ def boot_lab(
         seed: varies memory size and command line.
         reader: the student, for the language; None for English.
     """
-    say = _reader(reader)
+    say = reader_for(reader)
     if not 1 <= cpus <= 16:
         problem = say(msg("The number of CPUs must be 1 to 16, not {cpus}.", cpus=cpus))
         return BootReport(lab, None, problem, reader)

@@ -1,4 +1,4 @@
-"""What of a submitted worksheet is looked at before nbgrader copies and reads it."""
+"""Checks a submitted worksheet's folder before nbgrader copies and reads it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER_MIB: Final = 32
 ENTRIES: Final = 1000
 """The most files and folders."""
 DEPTH: Final = 8
-"""The most folders in each other."""
+"""The deepest nesting of folders."""
 _SHOWN: Final = 120  # characters of a name
 
 

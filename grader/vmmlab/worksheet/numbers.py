@@ -8,14 +8,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from vmmlab.base.choice import Choice
 from vmmlab.base.message import msg
 from vmmlab.i18n.translate import ENGLISH, Reader, known
 from vmmlab.worksheet.language import begin, reader
-
-T = TypeVar("T")
 
 PRACTICE: Final = "practice"
 """The name of the student if none is given."""
@@ -58,6 +56,11 @@ class Student:
                 cohort=self.cohort,
             )
         )
+
+
+def reader_for(who: Student | None) -> Reader:
+    """Return the reader of a student; an English one for None."""
+    return who.say if who else reader(ENGLISH)
 
 
 def student(environment: Mapping[str, str], cohort: str = "dev", lang: str = ENGLISH) -> Student:
