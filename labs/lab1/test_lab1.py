@@ -48,6 +48,11 @@ def runs(boot):
     return counted
 
 
+def first_difference(one, two):
+    """Where two byte strings first differ; 0 if one begins with the other."""
+    return next((at for at, (a, b) in enumerate(zip(one, two)) if a != b), 0)
+
+
 # --- lab1.1: the multiboot information ------------------------------------------------------------
 
 
@@ -68,7 +73,7 @@ def mi_is_whole(boot):
             expected=msg("mi = the {size} bytes at mi_arg, already now", size=len(original)),
             observed=msg("mi is right only when call_initfunc is called"),
         )
-    same = next((i for i, pair in enumerate(zip(copy, original)) if pair[0] != pair[1]), 0)
+    same = first_difference(copy, original)
     cause = "mi-copied-in-part" if same >= 4 else "mi-not-copied"
     report(
         boot,
@@ -231,8 +236,7 @@ def only_the_records_change(boot):
     """Fail if initfunc_init has changed `mi`, which was right before."""
     before, after = boot.multiboot.copy, boot.multiboot.later
     if after is not None and before == boot.multiboot.original != after:
-        pairs = enumerate(zip(before, after))
-        where = next((i for i, pair in pairs if pair[0] != pair[1]), 0)
+        where = first_difference(before, after)
         fail(
             "mi-overwritten",
             cpu=0,
@@ -489,11 +493,12 @@ def each_cpu_ran_its_own(boot):
 @check("lab1.initfunc.order", BOOT, SHUFFLED, per="boot", after="lab1.initfunc.prefix")
 def functions_run_in_order(boot):
     """In each call, the functions run in the order of their ids, then of their file names."""
+    counted = runs(boot)
     for call in boot.at("call_initfunc"):
         asked = call.text
         if call.cpu or asked not in ("global", "bsp", NESTED):
             continue
-        keys = [row.key for by, row in runs(boot) if by == call]
+        keys = [row.key for by, row in counted if by == call]
         for one, two in pairwise(keys):
             if one > two:
                 fail(

@@ -57,6 +57,12 @@ def right_jump(boot):
     return address, far_jump_code((address - offset) >> 4, offset).hex(" ")
 
 
+def wrong_bytes(boot):
+    """Which of the five bytes at physical 0 are not those of the far jump to the trampoline."""
+    code, right = boot.physical_0.during or b"", bytes.fromhex(right_jump(boot)[1])
+    return [at for at in range(5) if code[at : at + 1] != right[at : at + 1]]
+
+
 # --- lab3.1: the far jump at physical 0 -----------------------------------------------------------
 
 
@@ -69,10 +75,7 @@ def far_jump_at_physical_0(boot):
         untouched = code[:5] == boot.physical_0.before[:5]
         found = decode(code, 0, 16)
         there = found.text if found else msg("no instruction")
-        wrong = [
-            at for at, byte in enumerate(bytes.fromhex(right)) if code[at : at + 1] != bytes([byte])
-        ]
-        if wrong == [0]:
+        if wrong_bytes(boot) == [0]:
             fail(
                 "far-jump-wrong-opcode",
                 cpu=0,
@@ -127,8 +130,7 @@ def far_jump_to_the_trampoline(boot):
 def why_beside(boot, distance):
     """What is wrong in a far jump that leads `distance` bytes beside the copy, if that shows."""
     code, before = boot.physical_0.during, boot.physical_0.before
-    right = bytes.fromhex(right_jump(boot)[1])
-    wrong = [at for at in range(5) if code[at] != right[at]]
+    wrong = wrong_bytes(boot)
     if wrong and all(code[at] == before[at] for at in wrong):
         return msg(
             "Byte {number} of the instruction still holds what was there before: write all five.",

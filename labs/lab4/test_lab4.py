@@ -41,6 +41,11 @@ def not_tried(boot, test):
     )
 
 
+def argument(hit):
+    """The first argument of a call, an integer of 32 bits."""
+    return hit.state.rdi & 0xFFFFFFFF
+
+
 def first_ap(boot, place):
     """The first time that an AP came to a place; the BSP has no business there."""
     return next((hit for hit in boot.at(place) if hit.cpu != 0), None)
@@ -139,15 +144,7 @@ def one_ap_at_a_time_on_the_boot_stack(boot):
                 ),
             )
         if one.verdict == "halted":
-            fail(
-                "ap-halts-at-the-lock",
-                cpu=one.cpu,
-                place=one.end_place.text,
-                expected=msg("it waits in a loop, and looks at the lock again and again"),
-                observed=msg(
-                    "CPU {cpu} halted: it will not see that the lock is free", cpu=one.cpu
-                ),
-            )
+            halted_at_the_lock(one.cpu, one.end_place.text)
         if one.verdict == "shutdown":
             fail(
                 "ap-died-at-the-lock",
@@ -233,7 +230,7 @@ def on_the_boot_stack(boot):
 
 def number_of(boot, ap):
     """The number that an AP called segment_init_ap with, or None if no CPU can have it."""
-    number = needed(boot.first("segment_init_ap", ap.index)).state.rdi & 0xFFFFFFFF
+    number = argument(needed(boot.first("segment_init_ap", ap.index)))
     return number if 0 < number < NUM_OF_PCPU else None
 
 
@@ -343,17 +340,22 @@ def lock_is_held_until_the_boot_stack_is_left(boot):
             fail_if(not_reached(boot, ap, BOOT_STACK))
 
 
+def halted_at_the_lock(cpu, place):
+    """Fail because an AP has halted before the lock."""
+    fail(
+        "ap-halts-at-the-lock",
+        cpu=cpu,
+        place=place,
+        expected=msg("it waits in a loop, and looks at the lock again and again"),
+        observed=msg("CPU {cpu} halted: it will not see that the lock is free", cpu=cpu),
+    )
+
+
 def never_got_it(boot, ap):
     """Fail if an AP stands before a lock that is free, or before one that was changed wrongly."""
     lock = boot.counters.apinit_lock
     if ap.end_kind == "halted":
-        fail(
-            "ap-halts-at-the-lock",
-            cpu=ap.index,
-            place=ap.end_place.text,
-            expected=msg("it waits in a loop, and looks at the lock again and again"),
-            observed=msg("CPU {cpu} halted: it will not see that the lock is free", cpu=ap.index),
-        )
+        halted_at_the_lock(ap.index, ap.end_place.text)
     if lock is not None and not any(lock):
         fail(
             "ap-never-looks-again",
@@ -406,7 +408,7 @@ def numbers_are_1_to_n(boot):
     for ap in boot.aps:
         fail_if(not_reached(boot, ap, NUMBERED))
     hits = boot.at("segment_init_ap")
-    numbers = [hit.state.rdi & 0xFFFFFFFF for hit in hits]
+    numbers = [argument(hit) for hit in hits]
     right = list(range(1, len(boot.cpus)))
     total = boot.counters.num_of_processors
     called = msg("segment_init_ap was called with {numbers}", numbers=str(numbers))
@@ -534,7 +536,7 @@ def numbers_are_unique(boot):
     """Fail if two APs called segment_init_ap with the same number."""
     taken = {}
     for hit in boot.at("segment_init_ap"):
-        number = hit.state.rdi & 0xFFFFFFFF
+        number = argument(hit)
         if taken.setdefault(number, hit.cpu) != hit.cpu:
             fail(
                 "number-read-too-late",
@@ -632,9 +634,7 @@ def too_early(boot):
             cpu=0,
             place="ap_wait",
             expected=msg("the BSP waits: the time ap_delays.wait_us is not over"),
-            observed=msg(
-                "it called vmm_ap_missing ({argument})", argument=hit.state.rdi & 0xFFFFFFFF
-            ),
+            observed=msg("it called vmm_ap_missing ({argument})", argument=argument(hit)),
         )
 
 
@@ -709,7 +709,7 @@ def names_the_missing(boot, cpu, wait_us):
                 poll=poll_us,
             ),
         )
-    named = hit.state.rdi & 0xFFFFFFFF
+    named = argument(hit)
     if named != cpu:
         fail(
             "wrong-cpu-named",
@@ -724,7 +724,7 @@ def names_the_missing(boot, cpu, wait_us):
 
 def sleeps(boot, wait_us):
     """Fail unless the BSP has slept poll_us each time, and wait_us in all."""
-    slept = [hit.state.rdi & 0xFFFFFFFF for hit in boot.at("usleep", 0)]
+    slept = [argument(hit) for hit in boot.at("usleep", 0)]
     poll_us = boot.lock.poll_us if boot.lock else None
     if poll_us is None:
         return
@@ -1010,7 +1010,7 @@ def right_function(boot):
 
 def numbered_1_to_n(boot):
     """Fail unless the APs of a boot have the numbers 1 to n and have counted themselves."""
-    numbers = sorted(hit.state.rdi & 0xFFFFFFFF for hit in boot.at("segment_init_ap"))
+    numbers = sorted(argument(hit) for hit in boot.at("segment_init_ap"))
     right = list(range(1, len(boot.cpus)))
     if numbers != right:
         fail(
