@@ -136,6 +136,7 @@ def test_a_compiler_ends_when_the_grading_ends() -> None:
     worker = threading.Thread(target=compile_for_ever)
     worker.start()
     while not box.running._processes:
+        assert worker.is_alive()
         time.sleep(0.01)
     began = time.process_time()
     box.hiding(Path("/nowhere")).stop()

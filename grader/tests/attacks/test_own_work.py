@@ -114,18 +114,28 @@ def test_the_note_says_what_to_do(
     assert f"vmmlab adopt {eve}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", ["check-course", "new-lab lab9", "release out", "mutants"])
-def test_an_authors_command_refuses_it(
+AUTHORS_COMMANDS = ("check-course", "new-lab lab9", "release out", "mutants")
+
+
+@pytest.mark.parametrize(
+    ("words", "way"),
+    [
+        *((words, "--course") for words in AUTHORS_COMMANDS),
+        *((words, "vmmlab adopt") for words in ("run lab2", "iso lab2", "build lab2")),
+    ],
+)
+def test_a_command_that_takes_no_submission_refuses_it(
     eve: Path,
     loaded: list[Path],
     words: str,
+    way: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(eve)
     assert main.main(words.split()) == 2
     assert loaded == []
-    assert f"--course {eve}" in capsys.readouterr().err
+    assert f"{way} {eve}" in capsys.readouterr().err
 
 
 def test_without_the_rule_it_is_the_submissions(
@@ -135,20 +145,6 @@ def test_without_the_rule_it_is_the_submissions(
     monkeypatch.chdir(eve)
     main.main(["grade", "lab2", "--submission", "."])
     assert loaded == [eve]
-
-
-@pytest.mark.parametrize("words", ["run lab2", "iso lab2", "build lab2"])
-def test_a_command_without_a_submission_does_not_take_the_folder_for_ones_own(
-    eve: Path,
-    loaded: list[Path],
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(eve)
-    assert main.main(words.split()) == 2
-    assert loaded == []
-    assert f"vmmlab adopt {eve}" in capsys.readouterr().err
 
 
 def test_gradebook_configuration_of_a_submission_does_not_run(

@@ -78,7 +78,7 @@ MOST = "at most 4194304 are allowed"
 ALONE = {
     "a common symbol of 2 GB": (
         TRAMP + "\t.comm huge, 0x7fffffff\n",
-        "at most 4194304 are allowed",
+        MOST,
     ),
     "zeroed data of 2 GB": (TRAMP + "\t.bss\n\t.skip 0x7fffffff\n", MOST),
     "zeroed data of 1 EB": (TRAMP + "\t.bss\n\t.skip 1 << 60\n", ""),

@@ -1,6 +1,7 @@
 """A workspace with its prebuilt labs: built, booted and debugged as by a student."""
 
 import contextlib
+import ctypes
 import os
 import pty
 import re
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -77,16 +78,7 @@ def fill_in(here: Path) -> None:
     shutil.copytree(ROOT / "reference", here, dirs_exist_ok=True)
 
 
-def machines(marker: str) -> list[int]:
-    """Return the QEMU processes whose command line has `marker`."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit():
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                if b"qemu-system" in words[0] and marker.encode() in b" ".join(words):
-                    found.append(int(entry.name))
-    return found
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 def started_by(pid: int) -> list[int]:
@@ -106,6 +98,29 @@ def started_by(pid: int) -> list[int]:
         if above == pid and b"qemu-system" in name:
             found.append(number)
     return found
+
+
+@contextlib.contextmanager
+def nothing_left_running() -> Iterator[None]:
+    """Adopt the orphans of what runs meanwhile, and assert that no QEMU is among them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
+    try:
+        yield
+        assert started_by(os.getpid()) == []
+    finally:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
+def test_a_machine_that_is_left_running_is_noticed(tmp_path: Path) -> None:
+    qemu = tmp_path / "qemu-system-x86_64"
+    qemu.symlink_to(shutil.which("sleep") or "/bin/sleep")
+    leave_it = ["sh", "-c", f"{qemu} 60 >&- &"]
+    with pytest.raises(AssertionError), nothing_left_running():
+        subprocess.run(leave_it, check=True)
+    (pid,) = started_by(os.getpid())
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def test_each_starter_builds_and_says_what_comes_first(
@@ -302,12 +317,13 @@ def test_on_a_terminal_ctrl_a_x_leaves(here: Path, plain: Mapping[str, str]) -> 
 
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
 def test_under_gdb_each_processor_is_a_thread(here: Path, plain: Mapping[str, str]) -> None:
-    done = sh(
-        here,
-        plain,
-        "make gdb LAB=2 CPUS=3",
-        stdin="continue\ninfo threads\ncontinue\nserial\nquit\n",
-    )
+    with nothing_left_running():
+        done = sh(
+            here,
+            plain,
+            "make gdb LAB=2 CPUS=3",
+            stdin="continue\ninfo threads\ncontinue\nserial\nquit\n",
+        )
     assert done.returncode == 0
     assert "in vmm_main ()" in done.stdout
     for number in (1, 2, 3):
@@ -316,7 +332,6 @@ def test_under_gdb_each_processor_is_a_thread(here: Path, plain: Mapping[str, st
     assert "vmm_todo" in done.stdout
     assert "Hardware assisted breakpoint" in done.stdout
     assert "vmmlab VMM, cohort dev" in done.stdout, "what `serial` shows"
-    assert machines(str(here)) == []
 
 
 @pytest.mark.skipif(
