@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
@@ -33,6 +33,7 @@ _SOURCE = (".c", ".S")
 _FIRST = "boot/entry.S"
 _FAITHFUL = "-DVMM_DELAYS_FAITHFUL"
 _NO_SYMBOL = "vmmlab_nobody"
+_LOADER = "boot/uefi_loader"
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ class Tree:
         headers: include/, which every file may include.
         provided: boot/ and core/, with the headers beside them, which are for these alone.
         script: the linker script.
+        loader: the EFI loader, a program of its own.
     """
 
     headers: Mapping[str, bytes]
     provided: Mapping[str, bytes]
     script: bytes
+    loader: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def read(cls, root: Path) -> Tree:
@@ -73,7 +76,8 @@ class Tree:
                 expected=msg("boot/ and core/ in {root}", root=root),
                 next_step=msg("Check out the whole kit again."),
             )
-        return cls(headers, {**provided, **private}, script)
+        loader = {name: provided.pop(name) for name in [*provided] if name.startswith(_LOADER)}
+        return cls(headers, {**provided, **private}, script, loader)
 
     @property
     def sources(self) -> list[str]:

@@ -1,0 +1,89 @@
+/* The part of UEFI that the loader needs: UEFI Specification 2.10, chapters 4
+ * and 7.  The firmware's functions follow Microsoft's calling convention. */
+#ifndef EFI_H
+#define EFI_H
+
+#include "types.h"
+
+#define EFIAPI __attribute__ ((ms_abi))
+
+typedef u64 efi_status;
+typedef void *efi_handle;
+
+#define EFI_SUCCESS    0ULL
+#define EFI_LOAD_ERROR 0x8000000000000001ULL
+
+enum efi_allocate_type {
+	ALLOCATE_ANY_PAGES,
+	ALLOCATE_MAX_ADDRESS,
+	ALLOCATE_ADDRESS,
+};
+
+/* Memory types: an operating system never uses those two. */
+enum efi_memory_type {
+	EFI_RESERVED_MEMORY_TYPE = 0,
+	EFI_UNUSABLE_MEMORY = 8,
+};
+
+struct efi_guid {
+	u32 data1;
+	u16 data2, data3;
+	u8 data4[8];
+};
+
+struct efi_table_header {
+	u64 signature;
+	u32 revision, header_size, crc32, reserved;
+};
+
+struct efi_text_output {
+	void *reset;
+	efi_status (EFIAPI *output_string) (struct efi_text_output *self,
+					    const u16 *string);
+};
+
+struct efi_boot_services {
+	struct efi_table_header hdr;
+	void *raise_tpl, *restore_tpl;
+	efi_status (EFIAPI *allocate_pages) (enum efi_allocate_type type,
+					     enum efi_memory_type memory_type,
+					     u64 pages, u64 *memory);
+	void *free_pages, *get_memory_map, *allocate_pool, *free_pool;
+	void *create_event, *set_timer, *wait_for_event, *signal_event;
+	void *close_event, *check_event;
+	void *install_protocol, *reinstall_protocol, *uninstall_protocol;
+	void *handle_protocol, *reserved, *register_protocol_notify;
+	void *locate_handle, *locate_device_path, *install_table;
+	efi_status (EFIAPI *load_image) (u8 boot_policy, efi_handle parent,
+					 void *device_path, void *source,
+					 u64 source_size, efi_handle *image);
+	efi_status (EFIAPI *start_image) (efi_handle image, u64 *exit_data_size,
+					  u16 **exit_data);
+	void *exit, *unload_image, *exit_boot_services;
+	void *get_next_monotonic_count, *stall;
+	efi_status (EFIAPI *set_watchdog_timer) (u64 timeout, u64 code,
+						 u64 data_size, u16 *data);
+};
+
+struct efi_configuration_table {
+	struct efi_guid vendor_guid;
+	void *vendor_table;
+};
+
+struct efi_system_table {
+	struct efi_table_header hdr;
+	u16 *firmware_vendor;
+	u32 firmware_revision, padding;
+	efi_handle con_in_handle;
+	void *con_in;
+	efi_handle con_out_handle;
+	struct efi_text_output *con_out;
+	efi_handle std_err_handle;
+	struct efi_text_output *std_err;
+	void *runtime_services;
+	struct efi_boot_services *boot_services;
+	u64 number_of_table_entries;
+	struct efi_configuration_table *configuration_table;
+};
+
+#endif
