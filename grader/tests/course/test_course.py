@@ -61,6 +61,32 @@ def test_a_good_course(tmp_path: Path) -> None:
         lab.step("lab3.9")
 
 
+def test_what_an_image_of_a_lab_has(tmp_path: Path) -> None:
+    text = GOOD.replace("Look around\n", "Look around\n    links: lab3\n    given: [core/np.c]\n")
+    got = read(tmp_path, text)
+    assert (got.labs["lab0"].links, got.labs["lab0"].given) == ("lab3", ("core/np.c",))
+    assert (got.labs["lab3"].links, got.labs["lab3"].given) == ("lab3", ())
+
+
+def test_the_architectures_that_labs_are_built_for(tmp_path: Path) -> None:
+    more = """\
+  lab4:
+    title: After it
+  lab5:
+    title: The last one
+"""
+    i386 = "      lab3.i386.jump: {points: 1, step: lab3.1, arch: i386}\n"
+    text = GOOD.replace("    points: 10\n", "    points: 10\n    points_i386: 1\n    links: lab4\n")
+    got = read(tmp_path, text + i386 + more)
+    both = ("x86_64", "i386")
+    assert {name: lab.built_for for name, lab in got.labs.items()} == {
+        "lab0": both,
+        "lab3": both,
+        "lab4": both,
+        "lab5": ("x86_64",),
+    }
+
+
 def test_a_course_cannot_be_changed(tmp_path: Path) -> None:
     got = read(tmp_path, GOOD)
     with pytest.raises(AttributeError):
@@ -72,6 +98,24 @@ def test_a_course_cannot_be_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "at", "words"),
     [
+        (
+            "    points: 10",
+            "    links: lab0\n    points: 10",
+            "links: lab0",
+            ["neither this lab nor a later one", "one of lab3"],
+        ),
+        (
+            "    points: 10",
+            "    given: [include/np.h]\n    points: 10",
+            "given:",
+            ["not a valid given file", "core/NAME.c", "include/np.h"],
+        ),
+        (
+            "    points: 10",
+            "    given: [core/np.c, core/np.c]\n    points: 10",
+            "given:",
+            ["listed for two labs"],
+        ),
         ("title: A course", "titel: A course", "titel", ["titel", "unknown key", "mean title?"]),
         ("    points: 10", "    poinst: 10", "poinst", ["labs > lab3 > poinst", "mean points?"]),
         (

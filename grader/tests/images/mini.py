@@ -16,6 +16,9 @@ class LabLayout:
     name: str
     files: tuple[str, ...]
     symbols: Mapping[str, tuple[str, ...]]
+    links: str = "lab3"
+    given: tuple[str, ...] = ()
+    built_for: tuple[str, ...] = ("x86_64", "i386")
 
 
 @dataclass(frozen=True)

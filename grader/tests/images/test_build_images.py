@@ -455,9 +455,8 @@ class TestOurOwnFaults:
     def test_given_code_that_needs_more_than_labs_define(
         self, kit: Path, tmp_path: Path, box: Sandbox
     ) -> None:
-        course = mini.Layouts(
-            {"lab1": mini.LabLayout("lab1", ("lab1/alpha.c",), {"lab1/alpha.c": ("alpha",)})}
-        )
+        lab1 = mini.LabLayout("lab1", ("lab1/alpha.c",), {"lab1/alpha.c": ("alpha",)}, "lab1")
+        course = mini.Layouts({"lab1": lab1})
         reference = FromReference(kit / "reference")
         builder = Builder(kit / "tree", course, box, tmp_path, reference)
         with pytest.raises(InfraError, match="Linking"):

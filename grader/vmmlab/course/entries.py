@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
@@ -27,6 +28,8 @@ class LabEntry(BaseModel):
     points_i386: _Points = 0
     hidden_points: _Points = 0
     files: dict[str, list[Text]] = {}
+    links: Text | None = None
+    given: list[Text] = []
     steps: list[Step] = []
     checks: dict[str, CheckSpec] = {}
     hidden: dict[str, CheckSpec] = {}
@@ -41,6 +44,12 @@ class LabEntry(BaseModel):
     def sums(self) -> dict[str, tuple[str, int]]:
         """For each architecture the key of its sum and the number that stands there."""
         return {ARCHES[0]: ("points", self.points), ARCHES[1]: ("points_i386", self.points_i386)}
+
+
+def linked(labs: Mapping[str, LabEntry], name: str) -> list[str]:
+    """Return the names of the labs whose objects an image of the lab called `name` has."""
+    names = list(labs)
+    return names[: names.index(labs[name].links or name) + 1]
 
 
 class CourseEntry(BaseModel):

@@ -12,7 +12,7 @@ from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import msg
 from vmmlab.base.yamlfile import YamlFile
-from vmmlab.course.entries import CourseEntry
+from vmmlab.course.entries import CourseEntry, linked
 from vmmlab.course.find import COURSE_FILE
 from vmmlab.course.ids import HIDDEN_TOPIC
 from vmmlab.course.mistakes import Mistake, contradictions, described, mistake_of
@@ -52,6 +52,12 @@ def _course(root: Path, entry: CourseEntry, file: YamlFile) -> Course:
     labs: dict[str, Lab] = {}
     names = list(entry.labs)
     held_back = names[names.index(entry.until) + 1 :] if entry.until else []
+    built_for: dict[str, list[str]] = {name: [] for name in names}
+    for arch in ARCHES:
+        # An image for another architecture exists where a lab is graded for it.
+        graded = [n for n, one in entry.labs.items() if arch == ARCHES[0] or one.checks_for(arch)]
+        for name in {other for one in graded for other in linked(entry.labs, one)}:
+            built_for[name].append(arch)
     for name, lab in entry.labs.items():
         open_for = {
             arch: MappingProxyType(
@@ -81,6 +87,9 @@ def _course(root: Path, entry: CourseEntry, file: YamlFile) -> Course:
             hidden=MappingProxyType(dict(lab.hidden)),
             hidden_points=lab.hidden_points,
             later=MappingProxyType(later),
+            links=lab.links or name,
+            given=tuple(lab.given),
+            built_for=tuple(built_for[name]),
         )
     return Course(
         root=root,

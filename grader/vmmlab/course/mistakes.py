@@ -17,6 +17,7 @@ from vmmlab.course.model import ARCHES, CheckSpec, Step
 Loc = tuple[str | int, ...]
 
 _SYMBOL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_GIVEN: Final = re.compile(r"(boot|core)/[A-Za-z0-9_-]+\.[cS]")
 
 
 class Mistake(NamedTuple):
@@ -45,6 +46,7 @@ class Mistake(NamedTuple):
 def contradictions(entry: CourseEntry) -> Iterator[Mistake]:
     """Yield what the types cannot express: names that do not match, and wrong sums."""
     owner: dict[str, str] = {}
+    given: dict[str, str] = {}
     for name, lab in entry.labs.items():
         here: Loc = ("labs", name)
         if not LAB_NAME.fullmatch(name):
@@ -55,6 +57,7 @@ def contradictions(entry: CourseEntry) -> Iterator[Mistake]:
         yield from _wrong_checks(here, name, lab)
         yield from _wrong_sums(here, name, lab)
         yield from _wrong_needs(here, name, lab, list(entry.labs))
+        yield from _wrong_image(here, name, lab, list(entry.labs), given)
     if entry.until is not None and entry.until not in entry.labs:
         yield Mistake(
             ("until",),
@@ -76,6 +79,37 @@ def _wrong_needs(here: Loc, name: str, lab: LabEntry, labs: list[str]) -> Iterat
                 check.needs,
                 suggestion(check.needs, after),
             )
+
+
+def _wrong_image(
+    here: Loc, name: str, lab: LabEntry, labs: list[str], owner: dict[str, str]
+) -> Iterator[Mistake]:
+    """Yield mistakes in what an image of this lab has; `owner` is filled: given file to lab."""
+    allowed = labs[labs.index(name) :]
+    if lab.links is not None and lab.links not in allowed:
+        yield Mistake(
+            (*here, "links"),
+            msg("this is neither this lab nor a later one."),
+            msg("one of {labs}", labs=", ".join(allowed)),
+            lab.links,
+            suggestion(lab.links, allowed),
+        )
+    for index, file in enumerate(lab.given):
+        if not _GIVEN.fullmatch(file):
+            yield Mistake(
+                (*here, "given", index),
+                msg("this is not a valid given file."),
+                msg("core/NAME.c, core/NAME.S, boot/NAME.c or boot/NAME.S"),
+                file,
+            )
+        elif file in owner:
+            yield Mistake(
+                (*here, "given", index),
+                msg("{file} is listed for two labs.", file=file),
+                msg("each given file at the first lab that needs it"),
+                msg("it is already listed for {owner}", owner=owner[file]),
+            )
+        owner.setdefault(file, name)
 
 
 def _wrong_files(here: Loc, name: str, lab: LabEntry, owner: dict[str, str]) -> Iterator[Mistake]:

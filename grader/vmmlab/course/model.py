@@ -77,6 +77,9 @@ class Lab:
         hidden: the hidden checks by id; a released course names none.
         hidden_points: the sum of the hidden checks, whether they are named or not.
         later: open checks of all architectures, by id, that need a lab which is held back.
+        links: the last lab whose objects an image of this lab has.
+        given: given files, as `core/np.c`, that only images with this lab's objects have.
+        built_for: the architectures of the images that have its objects.
     """
 
     name: str
@@ -95,6 +98,9 @@ class Lab:
     hidden: Mapping[str, CheckSpec] = field(default_factory=dict)
     hidden_points: int = 0
     later: Mapping[str, CheckSpec] = field(default_factory=dict)
+    links: str = ""
+    given: tuple[str, ...] = ()
+    built_for: tuple[str, ...] = ARCHES
 
     @property
     def arches(self) -> tuple[str, ...]:

@@ -352,9 +352,10 @@ class LabRunner:
         request = self._request
         files: Mapping[str, bytes] = request.files
         if request.reference_only:
-            image = self._builder.build_reference(cohort, options)
+            image = self._builder.build_reference(request.lab, cohort, options)
         elif request.mode == "own":
-            image = self._builder.build_own(files, cohort, options, request.course.held_back)
+            held_back = request.course.held_back
+            image = self._builder.build_own(files, cohort, options, held_back, request.lab)
         else:
             image = self._builder.build(request.lab, files, cohort, options)
         self._warnings |= dict.fromkeys(image.warnings)

@@ -74,24 +74,24 @@ class Builder:
         cohort: CohortLike,
         options: BuildOptions | None = None,
     ) -> Image:
-        """Return the image in which `lab` is the student's and every other lab is prebuilt.
+        """Return the image in which `lab` is the student's and the others that it has are prebuilt.
 
         Args:
-            lab: such as "lab3".
+            lab: such as "lab3"; its `links` says which labs the image has.
             files: relative path to content; only the lab's own are used.
             cohort: gives cohort.h.
             options: how to build.
 
         Raises:
             BuildFailed: the student's files do not make an image.
-            UsageError: no such lab, compiler or prebuilt object.
+            UsageError: no such lab, compiler or prebuilt object, or none for this architecture.
             InfraError: tools, disk or provided code are at fault.
         """
         if lab not in self._labs:
             raise UsageError(
                 msg("There is no lab {lab!r}.", lab=lab), expected=", ".join(self._labs)
             )
-        return self._image(lab, (self._labs[lab],), files, cohort, options)
+        return self._image(lab, (self._labs[lab],), self._linked(lab), files, cohort, options)
 
     def build_own(
         self,
@@ -99,6 +99,7 @@ class Builder:
         cohort: CohortLike,
         options: BuildOptions | None = None,
         held_back: Collection[str] = (),
+        of: str = "",
     ) -> Image:
         """Return the image in which every lab is the student's and nothing is prebuilt.
 
@@ -107,18 +108,28 @@ class Builder:
             cohort: as for `build`.
             options: as for `build`.
             held_back: labs that the student cannot have written yet; they are prebuilt.
+            of: the lab whose image it is; "": the last one that is not held back.
 
         Raises: as for `build`.
         """
-        own = tuple(lab for name, lab in self._labs.items() if name not in held_back)
-        return self._image("all", own, files, cohort, options)
+        arch = (options or BuildOptions()).arch
+        open_labs = [
+            name
+            for name, lab in self._labs.items()
+            if name not in held_back and arch in lab.built_for
+        ]
+        linked = self._linked(of or next(reversed(open_labs), list(self._labs)[-1]))
+        own = tuple(lab for lab in linked if lab.name in open_labs)
+        return self._image("all", own, linked, files, cohort, options)
 
-    def build_reference(self, cohort: CohortLike, options: BuildOptions | None = None) -> Image:
-        """Return the image in which every lab is prebuilt: what a boot of it shows is the kit's.
+    def build_reference(
+        self, lab: str, cohort: CohortLike, options: BuildOptions | None = None
+    ) -> Image:
+        """Return the image of a lab in which every lab is prebuilt: what it shows is the kit's.
 
         Args and raises as for `build`.
         """
-        return self._image("reference", (), {}, cohort, options)
+        return self._image("reference", (), self._linked(lab), {}, cohort, options)
 
     def merged(
         self,
@@ -139,7 +150,9 @@ class Builder:
     def make_prebuilt(
         self, out_dir: Path, cohort: CohortLike, options: BuildOptions | None = None
     ) -> tuple[Path, ...]:
-        """Write labN.o for each lab, to be shipped, and return their paths. Needs the reference.
+        """Write labN.o for each lab of an architecture, to be shipped; return their paths.
+
+        Needs the reference.
 
         Args:
             out_dir: made if missing.
@@ -154,7 +167,7 @@ class Builder:
         try:
             out_dir.mkdir(parents=True, exist_ok=True)
             for lab in self._labs.values():
-                if lab.files:
+                if lab.files and plan.options.arch in lab.built_for:
                     entry = self._parts.prebuilt(plan, lab)
                     made.append(out_dir / f"{lab.name}.o")
                     _write(made[-1], (entry.path / "lab.o").read_bytes())
@@ -175,20 +188,37 @@ class Builder:
         options = options or BuildOptions()
         return toolchain.find(options.compiler, options.arch).versions()
 
-    def _plan(self, cohort: CohortLike, options: BuildOptions | None) -> Plan:
-        return Plan(Tree.read(self._root), cohort, options or BuildOptions())
+    def _plan(
+        self,
+        cohort: CohortLike,
+        options: BuildOptions | None,
+        without: Collection[str] = (),
+    ) -> Plan:
+        return Plan(Tree.read(self._root).without(without), cohort, options or BuildOptions())
+
+    def _linked(self, lab: str) -> list[LabLike]:
+        """Return the labs whose objects an image of `lab` has, in order."""
+        names = list(self._labs)
+        return [self._labs[name] for name in names[: names.index(self._labs[lab].links) + 1]]
+
+    def _left_out(self, linked: Sequence[LabLike]) -> set[str]:
+        """Return the provided files that come with the labs which an image does not have."""
+        there = {lab.name for lab in linked}
+        return {file for lab in self._labs.values() if lab.name not in there for file in lab.given}
 
     def _image(
         self,
         title: str,
         labs: Sequence[LabLike],
+        linked: Sequence[LabLike],
         files: Mapping[str, bytes],
         cohort: CohortLike,
         options: BuildOptions | None,
     ) -> Image:
         own = {lab.name: own_files(title, lab, files) for lab in labs if lab.files}
-        others = [one for one in self._labs.values() if one.files and one.name not in own]
-        plan, parts = self._plan(cohort, options), self._parts
+        others = [one for one in linked if one.files and one.name not in own]
+        plan, parts = self._plan(cohort, options, self._left_out(linked)), self._parts
+        _check_arch(plan.options.arch, linked)
         key = plan.image_key(
             [plan.own_key(self._labs[name], content) for name, content in own.items()],
             [parts.prebuilt_key(plan, lab) for lab in others],
@@ -222,6 +252,16 @@ class Builder:
             options=plan.options,
             key=key,
         )
+
+
+def _check_arch(arch: str, linked: Sequence[LabLike]) -> None:
+    """Raise UsageError unless every lab of an image is built for its architecture."""
+    for lab in linked:
+        if arch not in lab.built_for:
+            raise UsageError(
+                msg("{lab} is not built for {arch}.", lab=lab.name, arch=arch),
+                expected=", ".join(lab.built_for),
+            )
 
 
 def _write(path: Path, content: bytes) -> None:

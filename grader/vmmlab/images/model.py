@@ -40,9 +40,21 @@ class LabLike(Protocol):
     def symbols(self) -> Mapping[str, Sequence[str]]:
         """File to the contract symbols that it defines."""
 
+    @property
+    def links(self) -> str:
+        """The last lab whose objects an image of this one has: "lab4"."""
+
+    @property
+    def given(self) -> Sequence[str]:
+        """Provided files that only images with this lab's objects have: "core/np.c"."""
+
+    @property
+    def built_for(self) -> Sequence[str]:
+        """The architectures of the images that have its objects."""
+
 
 class CourseLike(Protocol):
-    """What a build needs to know of a course: its labs by name."""
+    """What a build needs to know of a course: its labs by name, in order."""
 
     @property
     def labs(self) -> Mapping[str, LabLike]:

@@ -6,8 +6,8 @@ Pure but for reading the provided files; starts nothing. Knows labs only as list
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vmmlab.base.errors import InfraError
@@ -78,6 +78,11 @@ class Tree:
             )
         loader = {name: provided.pop(name) for name in [*provided] if name.startswith(_LOADER)}
         return cls(headers, {**provided, **private}, script, loader)
+
+    def without(self, names: Collection[str]) -> Tree:
+        """Return the same tree without some of the provided files."""
+        kept = {name: text for name, text in self.provided.items() if name not in names}
+        return replace(self, provided=kept)
 
     @property
     def sources(self) -> list[str]:

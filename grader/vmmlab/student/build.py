@@ -59,7 +59,7 @@ def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") ->
             "note: {name} differs from the given one; pytest and the grader use the given one",
             name=name,
         )
-    yield from _next(labs_of(course, lab), files, lab, arch)
+    yield from _next(labs_of(course, lab, arch), files, lab, arch)
 
 
 def folder_of(root: Path, lab: str, arch: str, role: Role = "own") -> Path:
@@ -120,7 +120,7 @@ def own_image(
     Raises: as for `build`.
     """
     files = take(
-        here.root, [one.name for one in labs_of(course, lab)], course, own=not here.copied
+        here.root, [one.name for one in labs_of(course, lab, arch)], course, own=not here.copied
     ).files
     prebuilt = here.prebuilt
     source = Prebuilt(prebuilt) if prebuilt.is_dir() else FromReference(course.reference_dir)
@@ -164,15 +164,15 @@ def image_of(
     return builder.build(lab, files, cohort, options)
 
 
-def labs_of(course: Course, lab: str) -> list[Lab]:
+def labs_of(course: Course, lab: str, arch: str) -> list[Lab]:
     """Return the labs whose files are the student's when a lab or `ALL` is built.
 
     Raises:
         UsageError: there is no such lab.
     """
     if lab == ALL:
-        held_back = course.held_back
-        return [one for one in course.labs.values() if one.files and one.name not in held_back]
+        open_labs = (one for one in course.labs.values() if one.name not in course.held_back)
+        return [one for one in open_labs if one.files and arch in one.built_for]
     return [course.lab(lab)]
 
 

@@ -62,7 +62,7 @@ def run(
     else:
         root, elf = course.tree, image.elf
     sandbox = _sandbox_for(source)
-    lab = labs_of(course, what.lab)[-1]
+    lab = labs_of(course, what.lab, what.arch)[-1]
     spec = MachineSpec(
         kernel=image.kernel,
         cpus=what.cpus or lab.cpus[0],
@@ -117,7 +117,7 @@ def image_for(
         course,
         prebuilt.source_of(course, own),
         lab,
-        Source(source).take([one.name for one in labs_of(course, lab)], course).files,
+        Source(source).take([one.name for one in labs_of(course, lab, arch)], course).files,
         cohort,
         _sandbox_for(source),
         arch,

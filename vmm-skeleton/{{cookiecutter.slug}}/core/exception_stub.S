@@ -11,18 +11,23 @@
 	 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30)
 
 /* One stub for each vector: the CPU does not tell which one it is.  All stubs
- * have the same size, so that exception_init can compute their addresses. */
+ * have the same size, so that exception_init can compute their addresses.
+ * Vector 2 is the NMI, which is no exception and has no error code. */
 	.globl	exception_stubs
 	.balign	EXCEPTION_STUB_SIZE
 exception_stubs:
 	.set	vector, 0
 	.rept	NUM_OF_EXCEPTIONS
+	.if	vector == NMI
+	jmp	nmi_entry
+	.else
 	.if	(HAS_ERROR_CODE >> vector) & 1
 	.else
 	push	$0			/* in place of the error code */
 	.endif
 	push	$vector
 	jmp	exception_common
+	.endif
 	.balign	EXCEPTION_STUB_SIZE
 	.set	vector, vector + 1
 	.endr
@@ -68,5 +73,54 @@ exception_common:
 	call	exception_panic
 #endif
 	ud2				/* exception_panic does not return */
+
+/* An NMI comes between any two instructions, whatever this CPU does and whether
+ * interrupts are on or off.  nmi_handler is C: save what C may change (psABI),
+ * make RSP a multiple of 16, and give everything back if it returns.  Until
+ * IRET, no other NMI comes to this CPU (SDM 6.7.1).
+ *
+ * The frame goes to the stack that this CPU is on, not to one from a TSS (IST,
+ * SDM 6.14.5).  From exception_load_idt on, a CPU always has a stack that it
+ * can push to: without one, its next call would fault as well.  An IST entry
+ * would have to be found through TR, which VMRUN does not save: an NMI after
+ * #VMEXIT would come while TR is still the guest's (APM 15.5.1). */
+nmi_entry:
+	cld
+#ifdef __x86_64__
+	push	%rbp
+	mov	%rsp, %rbp
+	push	%rax
+	push	%rcx
+	push	%rdx
+	push	%rsi
+	push	%rdi
+	push	%r8
+	push	%r9
+	push	%r10
+	push	%r11
+	and	$-16, %rsp
+	call	nmi_handler
+	lea	-72(%rbp), %rsp		/* nine registers below RBP */
+	pop	%r11
+	pop	%r10
+	pop	%r9
+	pop	%r8
+	pop	%rdi
+	pop	%rsi
+	pop	%rdx
+	pop	%rcx
+	pop	%rax
+	pop	%rbp
+	iretq
+#else
+	push	%eax
+	push	%ecx
+	push	%edx
+	call	nmi_handler
+	pop	%edx
+	pop	%ecx
+	pop	%eax
+	iret
+#endif
 
 	.section .note.GNU-stack, "", @progbits

@@ -8,12 +8,21 @@ from collections.abc import Iterator
 from vmmlab.author.check_course.finding import Forgotten, of_error, text_of
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.message import msg
+from vmmlab.course.find import COURSE_FILE
 from vmmlab.course.markup import regions, starter_text
 from vmmlab.course.model import Course, Lab
 
 
 def in_reference(course: Course, lab: Lab) -> Iterator[Forgotten]:
-    """Yield what is wrong with the reference solution of a lab."""
+    """Yield what is wrong with a lab's reference solution, and its given files that are missing."""
+    for name in lab.given:
+        if not (course.tree / name).is_file():
+            yield Forgotten(
+                COURSE_FILE,
+                lab.line,
+                msg("this lab's given file {file} does not exist.", file=name),
+                msg("write it, or remove its name"),
+            )
     marked: set[str] = set()
     whole = True
     for name in lab.files:
