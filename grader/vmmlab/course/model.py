@@ -78,7 +78,7 @@ class Lab:
         hidden_points: the sum of the hidden checks, whether they are named or not.
         later: open checks of all architectures, by id, that need a lab which is held back.
         links: the last lab whose objects an image of this lab has.
-        given: given files, as `core/np.c`, that only images with this lab's objects have.
+        given: given files, as `core/uefi.c`, that only images with this lab's objects have.
         built_for: the architectures of the images that have its objects.
     """
 

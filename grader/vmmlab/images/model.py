@@ -46,7 +46,7 @@ class LabLike(Protocol):
 
     @property
     def given(self) -> Sequence[str]:
-        """Provided files that only images with this lab's objects have: "core/np.c"."""
+        """Provided files that only images with this lab's objects have: "core/uefi.c"."""
 
     @property
     def built_for(self) -> Sequence[str]:
