@@ -10,8 +10,8 @@ from vmmlab.diagnosis.aps import ends_otherwise, not_reached, place_of, why_not,
 from vmmlab.diagnosis.death import far_jumps
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.diagnosis.trampoline import last_step
+from vmmlab.observe.icr import icr_text
 from vmmlab.observe.milestones import AP_ENTRY, LONG_MODE, PROTECTED_MODE, REAL_MODE
-from vmmlab.observe.observation import icr_text
 from vmmlab.probes import bringup, late_ap, other_arguments, parking, plain
 from vmmlab.x86.decode import decode, far_jump
 from vmmlab.x86.encode import far_jump_code

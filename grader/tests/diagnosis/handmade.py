@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from vmmlab.observe.icr import Icr
 from vmmlab.observe.milestones import WAITING, milestones
-from vmmlab.observe.observation import Icr
 from vmmlab.observe.place import Place
 from vmmlab.observe.schema import from_json
 

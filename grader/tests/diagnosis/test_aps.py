@@ -23,6 +23,7 @@ from vmmlab.diagnosis.aps import (
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe import milestones as registry
 from vmmlab.observe.cpu import TakenException, TripleFault
+from vmmlab.observe.icr import Icr
 from vmmlab.observe.milestones import (
     AP_ENTRY,
     BOOT_STACK,
@@ -36,7 +37,6 @@ from vmmlab.observe.milestones import (
     WAITING,
     Milestone,
 )
-from vmmlab.observe.observation import Icr
 from vmmlab.observe.place import Place
 
 TRAMPOLINE = Place(0xF012, "trampoline", "cpuinit_start+0x12", "lab3/apinit.S", 30, "student", 0x12)

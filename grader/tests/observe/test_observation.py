@@ -11,8 +11,9 @@ import pytest
 from vmmlab.course.load import load_course
 from vmmlab.observe.cpu import Hex
 from vmmlab.observe.evidence import LabEvidence
+from vmmlab.observe.icr import Icr
 from vmmlab.observe.milestones import WAITING, milestones
-from vmmlab.observe.observation import NUM_OF_PCPU, Icr
+from vmmlab.observe.observation import NUM_OF_PCPU
 from vmmlab.observe.place import Place
 from vmmlab.observe.schema import SCHEMA_FILE, from_json, json_schema, to_json
 

@@ -14,6 +14,7 @@ from vmmlab.diagnosis.trampoline import died_in_trampoline, missed_trampoline
 from vmmlab.failure import Failure
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuRecord
+from vmmlab.observe.icr import apic_id
 from vmmlab.observe.milestones import (
     AP_ENTRY,
     BOOT_STACK,
@@ -23,7 +24,7 @@ from vmmlab.observe.milestones import (
     WAITING,
     Milestone,
 )
-from vmmlab.observe.observation import Observation, apic_id
+from vmmlab.observe.observation import Observation
 
 _JUMPS: Final = {
     AP_ENTRY: ("trampoline", "ap_entry"),

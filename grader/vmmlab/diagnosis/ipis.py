@@ -11,7 +11,8 @@ from typing import Final
 
 from vmmlab.base.message import Text, listed, msg
 from vmmlab.failure import Failure
-from vmmlab.observe.observation import Icr, Observation
+from vmmlab.observe.icr import Icr
+from vmmlab.observe.observation import Observation
 from vmmlab.observe.starting import IcrCall, Starting
 from vmmlab.x86.icr import BrokenRule, broken_rules
 

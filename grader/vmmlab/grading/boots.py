@@ -181,7 +181,11 @@ def _spec(image: Image, scenario: Scenario, seed: int) -> MachineSpec:
     """Return the machine of a scenario."""
     if not scenario.kind.make.leaves_traces:
         return MachineSpec(
-            kernel=image.kernel, cpus=scenario.cpus, firmware=scenario.firmware, acpi=scenario.acpi
+            kernel=image.kernel,
+            cpus=scenario.cpus,
+            firmware=scenario.firmware,
+            acpi=scenario.acpi,
+            svm=scenario.svm,
         )
     return MachineSpec(
         kernel=image.kernel,
@@ -191,6 +195,8 @@ def _spec(image: Image, scenario: Scenario, seed: int) -> MachineSpec:
         memory_mib=scenario.memory_mib or inputs.memory_mib(seed, scenario.name),
         firmware=scenario.firmware,
         cmdline=inputs.command_line(seed, scenario.name, scenario.cmdline),
+        svm=scenario.svm,
+        log_guests=scenario.kind.make.records_guests,
         modules=tuple(inputs.module(seed, number) for number in range(scenario.modules)),
     )
 

@@ -17,14 +17,14 @@ x2APIC with TCG                     none (until 9.0)                  qemu64,+x2
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
 from vmmlab.host.versions import QEMU_VARIABLE
 
-X2APIC_CPU = "qemu64,+x2apic"
-"""The processor to emulate where there are more than 255."""
+_SVM: Final = {True: ("+svm", "+npt"), False: ("-svm",), None: ()}
+_X2APIC: Final = "+x2apic"
 
 _X2APIC_SINCE = (9, 0)
 _WATCH = re.compile(rb"[ar]?watch:([0-9a-f]+);")
@@ -108,6 +108,18 @@ def watch_address(text: bytes) -> int | None:
     """Return the data address in the end of a stop reply, None if it is not a watchpoint's."""
     match = _WATCH.search(text)
     return None if match is None else int(match[1], 16)
+
+
+def processor(*, svm: bool | None, x2apic: bool) -> str:
+    """Return the processor to emulate, for `-cpu`; "" for QEMU's own choice.
+
+    Args:
+        svm: it can run guests (AMD APM vol. 2, 15), with nested paging; None: QEMU's choice, which
+            is SVM without nested paging.
+        x2apic: it has an x2APIC, where QEMU emulates one.
+    """
+    features = (*_SVM[svm], *((_X2APIC,) if x2apic else ()))
+    return ",".join(("qemu64", *features)) if features else ""
 
 
 def require_x2apic(version: tuple[int, ...]) -> None:

@@ -26,6 +26,9 @@ MAX_CPUS = 288
 BOARD = "q35,sata=off,smbus=off"
 """QEMU's machine: the same wherever a VMM boots, so that it cannot tell where it is."""
 
+NO_SMM = "smm=off"
+"""What is added to it where a VMM runs guests: QEMU's emulation of SVM knows no SMM."""
+
 _MEMORY_MIB = range(16, 3072 + 1)
 
 
@@ -50,6 +53,9 @@ class MachineSpec:
         threads: how TCG runs the processors; "auto" is "multi" up to 32 CPUs.
         log_exceptions: record every exception and interrupt taken in protected mode (`-d int`);
             this tells the processor and the vector of a triple fault.
+        svm: whether the emulated processors can run guests, by AMD SVM with nested paging; None:
+            QEMU's own choice.
+        log_guests: record every VMRUN and #VMEXIT of each processor; needs a host thread for each.
         trace_io: record every write to a device as `IoWrite` (costs about 5 us a write).
 
     Raises:
@@ -69,6 +75,8 @@ class MachineSpec:
     threads: Literal["auto", "multi", "single"] = "auto"
     log_exceptions: bool = True
     trace_io: bool = False
+    svm: bool | None = None
+    log_guests: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.cpus <= MAX_CPUS:
@@ -92,6 +100,13 @@ class MachineSpec:
                 found=msg("{memory_mib} MiB", memory_mib=self.memory_mib),
                 next_step=msg("Choose another memory size for this scenario."),
             )
+        if self.log_guests and (self.accel != "tcg" or self.single_threaded):
+            raise UsageError(
+                msg("The guests of this machine cannot be recorded."),
+                expected=msg("emulated processors, {most} at most", most=MAX_CPUS_MULTI_THREADED),
+                found=f"{self.accel}, {self.cpus}",
+                next_step=msg("Choose another number of CPUs for this scenario."),
+            )
         firmware.find(self.firmware)
         if "\0" in self.cmdline:
             raise UsageError(msg("The command line of a scenario contains a NUL character."))
@@ -100,6 +115,11 @@ class MachineSpec:
     def x2apic(self) -> bool:
         """Whether there are more processors than an xAPIC can address."""
         return self.cpus > MAX_CPUS_XAPIC
+
+    @property
+    def board(self) -> str:
+        """QEMU's machine, with its options."""
+        return ",".join((BOARD, *((NO_SMM,) if self.svm else ()), *_no_acpi(self.acpi)))
 
     @property
     def apic_ids(self) -> tuple[int, ...]:
@@ -114,3 +134,7 @@ class MachineSpec:
         if self.threads == "auto":
             return self.cpus > MAX_CPUS_MULTI_THREADED
         return self.threads == "single"
+
+
+def _no_acpi(acpi: bool) -> tuple[str, ...]:
+    return () if acpi else ("acpi=off",)

@@ -12,15 +12,21 @@ size 4 name 'apic-msi'
 The number before the @ is the host thread. With one thread for each processor it names the
 processor that wrote; `TraceLog.threads` maps it. With one thread for all of them, the
 memory_region_ops_write lines are asked for instead, which carry the number of the processor.
+
+Where guests are recorded, each processor's thread has a log of its own, because the lines of
+`vmmlab.machine.svmlog` name neither thread nor time: `TraceLog.cpu` is set then, and `merged` puts
+the logs together.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from vmmlab.machine.dialects import LogLine, log_line
 from vmmlab.machine.exceptions import CpuException, ExceptionLog, TripleFault
+from vmmlab.machine.svmlog import GuestCounts, GuestEvent, guest_line
 
 MAX_EVENTS = 4096
 """How many events are kept."""
@@ -89,7 +95,7 @@ class IoWrite:
     time_s: float
 
 
-TraceEvent = IcrWrite | IcrDest | CpuReset | IoWrite
+TraceEvent = IcrWrite | IcrDest | CpuReset | IoWrite | GuestEvent
 
 
 class TraceLog:
@@ -101,15 +107,21 @@ class TraceLog:
 
     Attributes:
         threads: host thread of each processor (QMP `query-cpus-fast`), {} if they share one.
+        cpu: the processor whose thread alone writes this log; None if it is everybody's.
+        guests: how often that processor ran a guest, and why it left it.
     """
 
     def __init__(self, *, keep_io: bool = False, by_region: bool = False) -> None:
         self.threads: dict[int, int] = {}
+        self.cpu: int | None = None
+        self.guests = GuestCounts()
         self._keep_io = keep_io
         self._by_region = by_region
         self._partial = b""
         self._region: tuple[int, int] | None = None
-        self._lines: list[LogLine] = []
+        self._lines: list[LogLine | GuestEvent] = []
+        self._kept = 0
+        self._time_s = 0.0
         self._dropped = 0
         self._messages = b""
         self._exceptions = ExceptionLog()
@@ -133,6 +145,9 @@ class TraceLog:
             self._exceptions.take(line)
         elif (found := log_line(line)) is not None:
             self._event(found)
+        elif guest := guest_line(line, self.guests):
+            if not isinstance(guest, bool):
+                self._lines.append(replace(guest, cpu=self.cpu, time_s=self._time_s))
         elif self._exceptions.take(line):
             pass
         elif line and not _TIMED.match(line) and not line.startswith(_NOISE):
@@ -155,9 +170,11 @@ class TraceLog:
         self._keep(line)
 
     def _keep(self, line: LogLine) -> None:
-        if len(self._lines) >= MAX_EVENTS:
+        self._time_s = max(self._time_s, line.time_s)
+        if self._kept >= MAX_EVENTS:
             self._dropped += 1
         else:
+            self._kept += 1
             self._lines.append(line)
 
     def events(self) -> tuple[TraceEvent, ...]:
@@ -166,6 +183,9 @@ class TraceLog:
         by_thread = {thread: cpu for cpu, thread in self.threads.items()}
         high: dict[int, int] = {}
         for line in self._lines:
+            if not isinstance(line, LogLine):
+                out.append(line)
+                continue
             cpu = by_thread.get(line.thread) if line.cpu is None else line.cpu
             sender = line.thread if line.cpu is None else line.cpu
             if line.kind == "reset":
@@ -194,6 +214,15 @@ class TraceLog:
         """Return QEMU's own text, no trace: warnings and errors, the last 8 KiB."""
         text = self._messages + self._partial
         return text.decode("utf-8", "replace").strip()
+
+
+def merged(logs: Iterable[TraceLog]) -> tuple[TraceEvent, ...]:
+    """Return the events of several logs by their time; those of one log keep their order."""
+    return tuple(sorted((event for log in logs for event in log.events()), key=_moment))
+
+
+def _moment(event: TraceEvent) -> float:
+    return event.time_s
 
 
 def parse(text: bytes, *, by_region: bool = False, keep_io: bool = False) -> TraceLog:

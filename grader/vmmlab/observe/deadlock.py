@@ -51,6 +51,8 @@ async def look(session: Session) -> Stop | bool:
             if (await session.gdb.registers(cpu)).eflags & EFLAGS_IF:
                 return False
             continue
+        if session.in_guest(cpu):
+            return False  # nothing is known of what it waits for
         state = await session.view.state(cpu)
         if session.places.at(state.pc):
             return False  # it has just arrived there, and will stop as soon as it may run

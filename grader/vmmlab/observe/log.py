@@ -21,6 +21,7 @@ from vmmlab.observe.evidence import (
     Trampoline,
     Unreadable,
 )
+from vmmlab.observe.guest import GuestStart
 from vmmlab.observe.milestones import Milestone
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.place import Place
@@ -84,6 +85,7 @@ class Log:
     lab: LabEvidence | None = None
     race: Race | None = None
     restarted: bool = False
+    guest_starts: dict[int, GuestStart] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
 
     def at(self, place: str, cpu: int | None = None) -> list[Hit]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from vmmlab.observe.cpu import CpuRecord, CpuState
 from vmmlab.observe.evidence import Counters
 from vmmlab.observe.faults import note_triple_faults
+from vmmlab.observe.guest import guests_of
 from vmmlab.observe.log import CpuLog, Log
 from vmmlab.observe.observation import HowEnded, Observation
 from vmmlab.observe.place import Place
@@ -39,7 +40,16 @@ async def record(session: Session, how: HowEnded, wall_s: float) -> Observation:
 
 def read_outside(session: Session) -> dict[str, Any]:
     """Return the fields of the Observation that do not need the machine."""
-    return {"icr": session.view.icr(), "serial": session.view.machine.serial()}
+    view = session.view
+    machine = view.machine
+    guests = guests_of(
+        machine.trace(),
+        view.since_s,
+        machine.guest_counts(),
+        session.log.guest_starts,
+        session.inputs.cpus,
+    )
+    return {"icr": view.icr(), "serial": machine.serial(), "guests": guests}
 
 
 def assembled(

@@ -77,6 +77,11 @@ class Session:
         """Return the CPUs that are not held."""
         return set(range(self.inputs.cpus)) - self.held
 
+    def in_guest(self, cpu: int) -> bool:
+        """Whether a CPU executes its guest, where guests are recorded."""
+        counts = self.view.machine.guest_counts().get(cpu)
+        return counts is not None and counts.runs > sum(counts.exits.values())
+
     # ---- recording --------------------------------------------------------------------------
 
     async def arrive(self, stop: Stop) -> Hit | None:
@@ -113,6 +118,10 @@ class Session:
         """Record that a CPU was stepped to a place; the stop that follows is the same one."""
         await self.note(cpu, place, state)
         self._noted[cpu] = state.pc
+
+    def stands_at(self, cpu: int, pc: int) -> None:
+        """Take note that a CPU was put back to a place at which its stop is already recorded."""
+        self._noted[cpu] = pc
 
     def add_interleaving(
         self,

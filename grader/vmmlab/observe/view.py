@@ -10,9 +10,8 @@ from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine import Machine
 from vmmlab.machine.gdb import Gdb, GdbError
 from vmmlab.observe.cpu import CpuState
-from vmmlab.observe.icr import icr_writes
+from vmmlab.observe.icr import Icr, apic_id, icr_writes
 from vmmlab.observe.modes import ModeTracker
-from vmmlab.observe.observation import Icr, apic_id
 from vmmlab.observe.place import Place
 from vmmlab.x86.abi import Abi, abi_of
 from vmmlab.x86.decode import decode

@@ -18,12 +18,14 @@ late-ap    one AP is held before it has counted itself, then before the lock
 missing-ap one AP never arrives; the VMM's time limit is shortened
 exclusion  which CPUs can be on the boot stack, or counting, at the same time
 barrier    which CPUs can leave a round of the barrier before all have entered
+guest      what each CPU runs as a guest: VMCB, VMRUNs, exits, how far the guest gets
 ========== ===============================================================================
 """
 
 from vmmlab.observe.evidence import LabEvidence
 from vmmlab.probes import barrier as _barrier
 from vmmlab.probes import exclusion as _exclusion
+from vmmlab.probes import guest as _guest
 from vmmlab.probes import handshake as _handshake
 from vmmlab.probes import initfuncs as _initfuncs
 from vmmlab.probes import ladder as _ladder
@@ -40,6 +42,7 @@ from vmmlab.probes.scenario import (
     barrier,
     bringup,
     exclusion,
+    guest,
     init_functions,
     late_ap,
     missing_ap,
@@ -67,6 +70,7 @@ __all__ = [
     "boot_in_words",
     "bringup",
     "exclusion",
+    "guest",
     "init_functions",
     "late_ap",
     "make_probe",
@@ -86,4 +90,4 @@ __all__ = [
 
 probe("plain")(PlainProbe)
 # The modules of the probes are imported for their registration.
-del _barrier, _exclusion, _handshake, _initfuncs, _ladder, _owncalls, _parking, _stacks
+del _barrier, _exclusion, _guest, _handshake, _initfuncs, _ladder, _owncalls, _parking, _stacks

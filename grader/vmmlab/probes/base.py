@@ -27,6 +27,9 @@ class Probe:
     leaves_traces: ClassVar[bool] = True
     """Whether the VMM can see that it is watched: memory is filled, the inputs follow the seed."""
 
+    records_guests: ClassVar[bool] = False
+    """Whether QEMU records VMRUNs and exits."""
+
     async def start(self, session: Session) -> None:
         """Called once, with all CPUs stopped and the BSP at the entry of `vmm_main`."""
 

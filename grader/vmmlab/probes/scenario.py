@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypedDict, Unpack, get_args
+from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import msg
@@ -37,6 +37,8 @@ class Setup(TypedDict, total=False):
         a package is a power of two. 1 if not given.
     acpi: whether there are ACPI tables; they are there if not given. Only with qboot.
     moved: whether `apinit_addr` gets another value than APINIT_ADDR of cohort.h; not if not given.
+    svm: whether the processors can run guests, by AMD SVM with nested paging; QEMU's own choice if
+        not given.
     firmware: a registered firmware; "qboot" if not given.
     memory_mib: main memory in MiB; the seed decides if not given.
     cmdline: minimum length of the multiboot command line, in characters.
@@ -54,6 +56,7 @@ class Setup(TypedDict, total=False):
     sockets: int
     acpi: bool
     moved: bool
+    svm: bool
     firmware: str
     memory_mib: int
     cmdline: int
@@ -86,6 +89,7 @@ class Scenario:
         sockets: number of packages that they are in.
         acpi: whether there are ACPI tables.
         moved: whether `apinit_addr` gets another value than APINIT_ADDR.
+        svm: whether the processors can run guests; QEMU's own choice if None.
         firmware: a registered firmware.
         memory_mib: main memory in MiB; the seed decides if None.
         cmdline: minimum length of the multiboot command line, in characters.
@@ -105,6 +109,7 @@ class Scenario:
     sockets: int = 1
     acpi: bool = True
     moved: bool = False
+    svm: bool | None = None
     firmware: str = "qboot"
     memory_mib: int | None = None
     cmdline: int = 0
@@ -138,8 +143,8 @@ class Scenario:
         """
         plain = Scenario(self.name)
         said = {"cpus": self.cpus, "probe": self.probe, **dict(self.options)}
-        shown = ("sockets", "acpi", "moved", "firmware", "memory_mib", "cmdline", "modules", "opt")
-        for key in (*shown, "compiler", "delays"):
+        shown = ("sockets", "acpi", "moved", "svm", "firmware", "memory_mib", "cmdline", "modules")
+        for key in (*shown, "opt", "compiler", "delays"):
             if getattr(self, key) != getattr(plain, key):
                 said[key] = getattr(self, key)
         if self.shuffle is not None:
@@ -341,6 +346,27 @@ def exclusion(**setup: Unpack[Setup]) -> Scenario:
 def barrier(**setup: Unpack[Setup]) -> Scenario:
     """Return a scenario that tries to bring a CPU out of the barrier too early, or never."""
     return scenario_of("barrier", setup)
+
+
+def guest(
+    *,
+    marks: tuple[tuple[str, int], ...] = (),
+    until: str = "",
+    by: Literal["bsp", "all"] = "bsp",
+    **setup: Unpack[TimedSetup],
+) -> Scenario:
+    """Return a scenario that records what each CPU runs as a guest.
+
+    Args:
+        marks: places inside the guest: name and linear address of each.
+        until: the mark at which the boot is over; "" for none.
+        by: which CPUs must have come there: the boot processor alone, or all.
+        setup: the machine and the build; the processors can run guests unless it says otherwise.
+    """
+    told = {"marks": marks, "until": until, "by": by}
+    usual = {"marks": (), "until": "", "by": "bsp"}
+    more = {key: value for key, value in told.items() if value != usual[key]}
+    return scenario_of("guest", {"svm": True, **setup, **more})
 
 
 def _author_line() -> str:

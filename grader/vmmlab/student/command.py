@@ -13,9 +13,8 @@ from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import qemu_path
 from vmmlab.machine import MachineSpec, firmware
-from vmmlab.machine.dialects import X2APIC_CPU
+from vmmlab.machine.dialects import processor
 from vmmlab.machine.qemu.bootfiles import KERNEL
-from vmmlab.machine.spec import BOARD
 
 
 def qemu_argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[str]:
@@ -31,13 +30,14 @@ def qemu_argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[s
         UsageError: there is no such firmware.
     """
     threads = "single" if spec.single_threaded else "multi"
+    cpu = processor(svm=spec.svm, x2apic=spec.x2apic)
     return [
         str(qemu or qemu_path()),
         *("-accel", "kvm" if accel == "kvm" else f"tcg,thread={threads}"),
         *(("-cpu", "host") if accel == "kvm" else ()),
-        *("-M", BOARD, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-M", spec.board, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
-        *(("-cpu", X2APIC_CPU) if spec.x2apic and accel == "tcg" else ()),
+        *(("-cpu", cpu) if cpu and accel == "tcg" else ()),
         *firmware.find(spec.firmware).options,
         *("-kernel", str(spec.kernel)),
     ]

@@ -19,7 +19,7 @@ from vmmlab.base.message import msg
 from vmmlab.machine.gdb.errors import GdbError
 from vmmlab.x86.registers import CR0_PE, EFER_LMA, Mode, mode_of
 
-_GENERAL = (
+GENERAL = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 )  # fmt: skip
@@ -27,7 +27,7 @@ _OTHERS = (
     "rip", "eflags", "cs", "ss", "ds", "es", "fs", "gs", "fs_base", "gs_base", "k_gs_base",
     "cr0", "cr2", "cr3", "cr4", "cr8", "efer",
 )  # fmt: skip
-REGISTER_NAMES = _GENERAL + _OTHERS
+REGISTER_NAMES = GENERAL + _OTHERS
 _SIZES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 _RESET_CS, _RESET_IP, _RESET_BASE = 0xF000, 0xFFF0, 0xFFFF0000

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from vmmlab.machine import firmware
-from vmmlab.machine.dialects import X2APIC_CPU, trace_events
-from vmmlab.machine.spec import BOARD, MachineSpec
+from vmmlab.machine.dialects import processor, trace_events
+from vmmlab.machine.spec import MachineSpec
+from vmmlab.machine.svmlog import NO_CODE
 
 _TRANSLATED_MIB = 128
 """Translated code that QEMU keeps, MiB: a guest that is nothing but new code fills all of it."""
 
 
 def argv(
-    spec: MachineSpec, *, qemu: Path, qmp_fd: int, gdb_fd: int, serial_fd: int
+    spec: MachineSpec, *, qemu: Path, qmp_fd: int, gdb_fd: int, serial_fd: int, logs: Path | None
 ) -> tuple[str, ...]:
     """Return the command line for `spec`, talking over these inherited file descriptors.
 
@@ -25,11 +26,12 @@ def argv(
         qmp_fd: a socket for QMP.
         gdb_fd: a socket for the debug stub.
         serial_fd: a pipe for the first serial port.
+        logs: where each thread's log is to be, with "%d" for its id; None: one log for all.
     """
     out = [
         str(qemu),
         *_processor(spec),
-        *("-M", f"{BOARD}{'' if spec.acpi else ',acpi=off'}"),
+        *("-M", spec.board),
         *("-nodefaults", "-no-user-config"),
         # A clock of the host would show the VMM for how long it was stopped.
         *("-rtc", "clock=vm", "-display", "none", "-S"),
@@ -46,8 +48,12 @@ def argv(
     ]
     for event in trace_events(device_writes=spec.single_threaded or spec.trace_io):
         out += ("-trace", event)
-    if spec.log_exceptions and spec.accel == "tcg":
-        out += ("-d", "int")
+    items = ["int"] if spec.log_exceptions and spec.accel == "tcg" else []
+    if logs is not None:
+        items += ["in_asm", "tid"]
+        out += ("-dfilter", NO_CODE, "-D", str(logs))
+    if items:
+        out += ("-d", ",".join(items))
     if spec.cmdline:
         out += ("-append", spec.cmdline)
     if spec.modules:
@@ -60,8 +66,9 @@ def _processor(spec: MachineSpec) -> tuple[str, ...]:
     if spec.accel == "kvm":
         return ("-accel", "kvm")  # `-cpu host` fails where KVM itself runs in a virtual machine
     threads = "single" if spec.single_threaded else "multi"
-    cpu = ("-cpu", X2APIC_CPU) if spec.x2apic else ()
-    return ("-accel", f"tcg,thread={threads},tb-size={_TRANSLATED_MIB}", *cpu)
+    cpu = processor(svm=spec.svm, x2apic=spec.x2apic)
+    named = ("-cpu", cpu) if cpu else ()
+    return ("-accel", f"tcg,thread={threads},tb-size={_TRANSLATED_MIB}", *named)
 
 
 def _processors(spec: MachineSpec) -> str:

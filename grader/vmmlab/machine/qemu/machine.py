@@ -26,6 +26,7 @@ from vmmlab.machine.qemu.output import Output
 from vmmlab.machine.qemu.process import Launcher, PlainLauncher, Process
 from vmmlab.machine.qemu.qmp import Events, QuietClient
 from vmmlab.machine.spec import MachineSpec
+from vmmlab.machine.svmlog import GuestCounts
 from vmmlab.machine.trace import TraceEvent, TraceLog
 
 
@@ -139,7 +140,10 @@ class Machine:
             await self.qmp.connect(sock)
             if not self.spec.single_threaded:
                 cpus: Any = await self.qmp.execute("query-cpus-fast")
-                self._output.log.threads = {c["cpu-index"]: c["thread-id"] for c in cpus}
+                threads = {c["cpu-index"]: c["thread-id"] for c in cpus}
+                self._output.log.threads = threads
+                if self._process.thread_logs is not None:
+                    self._output.follow(self._process.thread_logs.open(threads), threads)
         except (QMPError, EOFError, OSError) as error:
             raise await self._died() from error
         if self.qmp.greeting is not None:
@@ -185,21 +189,29 @@ class Machine:
         return from_guest(self.serial_bytes())
 
     def trace(self) -> tuple[TraceEvent, ...]:
-        """Return IPIs and resets of processors so far (and device writes with `spec.trace_io`)."""
-        return self._output.read_log().events()
+        """Return IPIs and resets of processors so far.
+
+        Device writes too with `spec.trace_io`, and VMRUNs and #VMEXITs with `spec.log_guests`.
+        """
+        return self._output.events()
+
+    def guest_counts(self) -> dict[int, GuestCounts]:
+        """Return what each processor did with guests so far, in numbers (`spec.log_guests`)."""
+        self._output.read_logs()
+        return {cpu: log.guests for cpu, log in self._output.cpu_logs.items()}
 
     @property
     def trace_dropped(self) -> int:
         """How many events were not kept because there were too many."""
-        return self._output.log.dropped
+        return self._output.dropped
 
     def exceptions(self) -> tuple[CpuException, ...]:
         """Return exceptions and interrupts taken so far (with `spec.log_exceptions`)."""
-        return self._output.read_log().exceptions()
+        return tuple(e for log in self._output.read_logs() for e in log.exceptions())
 
     def triple_faults(self) -> tuple[TripleFault, ...]:
         """Return the triple faults so far (with `spec.log_exceptions`)."""
-        return self._output.read_log().triple_faults()
+        return tuple(f for log in self._output.read_logs() for f in log.triple_faults())
 
     async def culprits(self) -> tuple[tuple[int, TripleFault], ...]:
         """Return the processors that triple faults have shut down, each with its fault."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Mapping
+from functools import partial
 
-from vmmlab.machine.trace import TraceLog
+from vmmlab.machine.trace import TraceEvent, TraceLog, merged
 
 SERIAL_HEAD = SERIAL_TAIL = 64 * 1024
 """How much of the serial port is kept from the beginning and from the end, bytes."""
@@ -55,7 +57,7 @@ class BoundedText:
 
 
 class Output:
-    """Reads both pipes into bounded memory.
+    """Reads all pipes into bounded memory.
 
     Args:
         log: takes QEMU's log.
@@ -63,11 +65,14 @@ class Output:
     Attributes:
         log: as given.
         serial: what the guest has sent to its serial port.
+        cpu_logs: the log of each processor's thread, where each has one.
     """
 
     def __init__(self, log: TraceLog) -> None:
         self.log = log
         self.serial = BoundedText()
+        self.cpu_logs: dict[int, TraceLog] = {}
+        self._cpu_fds: dict[int, int] = {}
         self._log_ended = asyncio.Event()
         self._log_fd = self._serial_fd = -1
         self._timer: asyncio.TimerHandle | None = None
@@ -77,6 +82,19 @@ class Output:
         self._log_fd, self._serial_fd = log_fd, serial_fd
         asyncio.get_running_loop().add_reader(log_fd, self._log_readable)
         self._schedule()
+
+    def follow(self, pipes: Mapping[int, int], threads: Mapping[int, int]) -> None:
+        """Read the logs of the processors' threads from now on, too.
+
+        Args:
+            pipes: key: a processor; value: the pipe, non-blocking.
+            threads: the same; value: the id of its thread.
+        """
+        for cpu, fd in pipes.items():
+            log = self.cpu_logs[cpu] = TraceLog()
+            log.cpu, log.threads = cpu, dict(threads)
+            self._cpu_fds[cpu] = fd
+            asyncio.get_running_loop().add_reader(fd, partial(_drain, fd, log, at_once=1))
 
     def _log_readable(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -99,10 +117,21 @@ class Output:
         _drain(self._serial_fd, self.serial)
         return self.serial
 
-    def read_log(self) -> TraceLog:
-        """Return the log, with what is in the pipe now."""
+    def read_logs(self) -> tuple[TraceLog, ...]:
+        """Return all logs, with what is in the pipes now; `log` is the last one."""
+        for cpu, fd in self._cpu_fds.items():
+            _drain(fd, self.cpu_logs[cpu])
         _drain(self._log_fd, self.log)
-        return self.log
+        return (*self.cpu_logs.values(), self.log)
+
+    def events(self) -> tuple[TraceEvent, ...]:
+        """Return the events of all logs, with what is in the pipes now."""
+        return merged(self.read_logs()) if self.cpu_logs else self.read_logs()[-1].events()
+
+    @property
+    def dropped(self) -> int:
+        """How many events and exceptions were not kept because there were too many."""
+        return self.log.dropped + sum(log.dropped for log in self.cpu_logs.values())
 
     async def log_end(self, timeout_s: float) -> None:
         """Wait until no process holds the log open, but not longer than `timeout_s` seconds."""
@@ -114,18 +143,20 @@ class Output:
         """Read the rest, then leave the pipes alone."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._log_fd >= 0:
-            asyncio.get_running_loop().remove_reader(self._log_fd)
+        for fd in (self._log_fd, *self._cpu_fds.values()):
+            if fd >= 0:
+                asyncio.get_running_loop().remove_reader(fd)
         self.read_serial()
-        self.read_log()
+        self.read_logs()
         self._log_fd = self._serial_fd = -1
+        self._cpu_fds.clear()
 
 
-def _drain(fd: int, sink: TraceLog | BoundedText) -> None:
+def _drain(fd: int, sink: TraceLog | BoundedText, *, at_once: int = _READS_AT_ONCE) -> None:
     if fd < 0:
         return
     with contextlib.suppress(BlockingIOError):
-        for _ in range(_READS_AT_ONCE):
+        for _ in range(at_once):
             data = os.read(fd, _READ_BYTES)
             if not data:
                 return

@@ -1,8 +1,8 @@
 """One QEMU process from launch to kill.
 
 QEMU talks over inherited file descriptors only: a socket pair each for QMP and the debug stub, a
-pipe each for the serial port and for its log. So there is no socket path to wait for and no file
-that a guest could fill, and when QEMU dies, all of them end.
+pipe each for the serial port and for its log (`threadlogs`: for each processor's log). So there is
+no socket path to wait for and no file that a guest could fill, and when QEMU dies, all of them end.
 
 The process dies with this one: it leads its own process group, which is sent SIGKILL on every way
 out, and the kernel kills it when the thread that started it is gone (PR_SET_PDEATHSIG, by
@@ -34,6 +34,7 @@ from vmmlab.host.processes import end_tree, processor_time_s
 from vmmlab.machine.kvm import KVM
 from vmmlab.machine.qemu.bootfiles import BootFiles, boot_files
 from vmmlab.machine.qemu.command import argv
+from vmmlab.machine.qemu.threadlogs import FOLDER_INSIDE, PIPE_BYTES, ThreadLogs
 from vmmlab.machine.spec import MachineSpec
 
 _GATE = 'echo >&0; read -r go || exit 0; exec "$@" </dev/null'
@@ -44,7 +45,6 @@ first process has asked to die with it would live on, with a QEMU that nobody kn
 this gate, which then never opens, it ends instead.
 """
 
-_LOG_PIPE_BYTES = 1 << 18
 _STATUS_WITHIN_S = 1.0
 
 
@@ -79,6 +79,7 @@ class Process:
         qmp: the socket of QMP.
         log_fd: the pipe with QEMU's standard output and error, non-blocking.
         serial_fd: the pipe with what the guest sends to its serial port, non-blocking.
+        thread_logs: the logs of the processors' threads, if each has one.
     """
 
     gdb: socket.socket
@@ -88,6 +89,7 @@ class Process:
 
     def __init__(self, launcher: Launcher) -> None:
         self.argv: tuple[str, ...] = ()
+        self.thread_logs: ThreadLogs | None = None
         self._launcher = launcher
         self._process: subprocess.Popen[bytes] | None = None
         self._open = ExitStack()
@@ -104,7 +106,10 @@ class Process:
             InfraError: the command cannot be executed.
         """
         with ExitStack() as theirs:
-            boot = boot_files(spec, getattr(self._launcher, "renames", False), theirs)
+            renames = getattr(self._launcher, "renames", False)
+            boot = boot_files(spec, renames, theirs)
+            if spec.log_guests:
+                self.thread_logs = ThreadLogs(self._open)
             spec = replace(spec, kernel=boot.kernel, modules=boot.modules)
             self.gdb, gdb = self._socket_pair(theirs)
             self.qmp, qmp = self._socket_pair(theirs)
@@ -114,9 +119,14 @@ class Process:
             self.serial_fd, serial = self._pipe(theirs)
             # A burst of trace lines should not make the processors wait for this process.
             with contextlib.suppress(OSError, AttributeError):
-                fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, _LOG_PIPE_BYTES)
+                fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
             self.argv = argv(
-                spec, qemu=qemu, qmp_fd=qmp.fileno(), gdb_fd=gdb.fileno(), serial_fd=serial
+                spec,
+                qemu=qemu,
+                qmp_fd=qmp.fileno(),
+                gdb_fd=gdb.fileno(),
+                serial_fd=serial,
+                logs=self.thread_logs.template(renames) if self.thread_logs else None,
             )
             command = self._command(boot, toolroots.roots(qemu), spec.accel == "kvm")
             try:
@@ -142,10 +152,15 @@ class Process:
         inside: dict[str, Any] = {}
         if kvm and not isinstance(self._launcher, PlainLauncher):
             inside = {"devices": (KVM,)}
+        seen = [*boot.paths, *roots]
         if boot.names:
-            inside |= {"names": boot.names, "data": boot.data}
+            inside |= {"names": dict(boot.names), "data": boot.data}
+        if self.thread_logs is not None:
+            seen.append(self.thread_logs.folder)
+            if boot.names:
+                inside["names"][self.thread_logs.folder] = FOLDER_INSIDE
         command = self._launcher.wrap(
-            ["/bin/sh", "-c", _GATE, "gate", *self.argv], ro=[*boot.paths, *roots], rw=(), **inside
+            ["/bin/sh", "-c", _GATE, "gate", *self.argv], ro=seen, rw=(), **inside
         )
         setpriv = shutil.which("setpriv")
         if setpriv is not None and "--die-with-parent" not in command:
