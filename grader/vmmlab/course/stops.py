@@ -25,7 +25,7 @@ def stop_of(step: Step, files: Mapping[str, bytes]) -> int | None:
     c, assembly = re.escape(step.id), re.escape(step.id.replace(".", "_"))
     # Not in a comment: the markup of the reference contains such lines.
     stop = re.compile(
-        rf"""^(?!\s*\*).*(vmm_todo\s*\(\s*"{c}"|VMM_TODO\d*\s*\(\s*{assembly}\s*\))""".encode()
+        rf"""^(?!\s*\*).*(vmm_todo\s*\(\s*"{c}"|VMM_TODO\w*\s*\(\s*{assembly}\s*\))""".encode()
     )
     for number, line in enumerate(files.get(step.file, b"").split(b"\n"), 1):
         if stop.search(line):

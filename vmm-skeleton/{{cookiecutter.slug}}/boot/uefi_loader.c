@@ -294,6 +294,11 @@ efi_start (efi_handle image, struct efi_system_table *table)
 			asm_pause ();
 	}
 
+	if (asm_rdcr4 () & CR4_LA57) {
+		add ("vmmlab-loader: the firmware uses 5-level paging, which "
+		     "this VMM does not know");
+		return fail (0);
+	}
 	status = load_vmm (&boot);
 	if (status)
 		return status;

@@ -8,6 +8,7 @@
 #include "pcpu.h"
 #include "printf.h"
 #include "string.h"
+#include "uefi.h"
 
 #define BDA_EBDA_SEGMENT 0x40E
 #define EBDA_LEN	 1024
@@ -104,9 +105,13 @@ find_rsdp_in (u64 physaddr, uint len, struct rsdp *rsdp)
 static bool
 find_rsdp (struct rsdp *rsdp)
 {
-	const u16 *segment = mapmem_hphys (BDA_EBDA_SEGMENT, 2, 0);
-	u64 ebda = (u64)*segment << 4;
+	const u16 *segment;
+	u64 ebda;
 
+	if (uefi_boot.rsdp)
+		return find_rsdp_in (uefi_boot.rsdp, sizeof *rsdp, rsdp);
+	segment = mapmem_hphys (BDA_EBDA_SEGMENT, 2, 0);
+	ebda = (u64)*segment << 4;
 	unmapmem ((void *)segment, 2);
 	if (ebda && find_rsdp_in (ebda, EBDA_LEN, rsdp))
 		return true;

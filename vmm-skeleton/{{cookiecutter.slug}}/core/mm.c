@@ -6,6 +6,7 @@
 #include "multiboot.h"
 #include "panic.h"
 #include "spinlock.h"
+#include "uefi.h"
 
 #define ONE_MIB	     0x100000
 #define NUM_RESERVED 64
@@ -94,8 +95,9 @@ reserve_by_mmap (void)
 	unmapmem ((void *)mmap, mi.mmap_length);
 }
 
+/* The memory for alloc is what the multiboot information says is there. */
 static void
-mm_init (void)
+use_multiboot_memory (void)
 {
 	if (!(mi.flags & MULTIBOOT_INFO_MEMORY) || !mi.mem_upper)
 		panic ("mm_init: mi says nothing about memory (flags 0x%x, "
@@ -111,6 +113,17 @@ mm_init (void)
 		reserve_modules ();
 	if (mi.flags & MULTIBOOT_INFO_CMDLINE)
 		reserve_string (mi.cmdline);
+}
+
+static void
+mm_init (void)
+{
+	if (uefi_boot.heap_len) { /* the EFI loader has allocated it */
+		next_free = uefi_boot.heap;
+		memory_end = uefi_boot.heap + uefi_boot.heap_len;
+	} else {
+		use_multiboot_memory ();
+	}
 
 	bsp_pdpt[0] = 0; /* below 1 GiB: mapmem only */
 	asm_reload_cr3 ();

@@ -18,6 +18,7 @@
 #define VMM_TODO16(id) vmm_todo16 id, __FILE__, __LINE__
 #define VMM_TODO32(id) vmm_todo32 id, __FILE__, __LINE__
 #define VMM_TODO64(id) vmm_todo64 id, __FILE__, __LINE__
+#define VMM_TODO_UEFI(id) vmm_todo_uefi id, __FILE__, __LINE__
 
 /* The name of a step: lab3_5 becomes the text lab3.5. */
 	.macro	todo_name id
@@ -123,6 +124,18 @@ todo_\id:
 .Lstack_\id:
 	.skip	16			/* bit 0: this stack is in use */
 	.popsection
+	.endm
+
+/* The firmware's page tables do not map the VMM where it is linked; those of the
+ * APs do, and also this code at its physical address. */
+	.macro	vmm_todo_uefi id, file, line
+	cli
+	mov	$ap_pagetable - VMM_BASE, %eax
+	mov	%rax, %cr3
+	mov	$.Lalias_\id, %eax
+	jmp	*%rax
+.Lalias_\id:
+	vmm_todo64 \id, "\file", \line
 	.endm
 /* clang-format on */
 
