@@ -69,6 +69,7 @@ OWED = {
     "stack-shared-in-some-order",
     "stackaddr-wrong-in-some-order",
     "trampoline-copied-late",
+    "trampoline-halts",
     "trampoline-not-followed",
     "trampoline-writes-lock",
 }

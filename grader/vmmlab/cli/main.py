@@ -24,6 +24,7 @@ from vmmlab import __version__
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.importpath import no_modules_from_here
 from vmmlab.base.message import msg
+from vmmlab.base.notices import listening
 from vmmlab.cli import author, help, instructor, official, student
 from vmmlab.cli.complaints import complain, explain, explain_bug, explain_usage
 from vmmlab.cli.options import GROUP, LangOption
@@ -86,7 +87,8 @@ def _run(words: list[str]) -> int:
     try:
         if words == ["--version"]:
             _top(version=True)  # without setting up the other commands: 0.1 s less
-        result = _command(say)(args=words, prog_name="vmmlab", standalone_mode=False, obj=say)
+        with listening(lambda text: complain(say(text))):
+            result = _command(say)(args=words, prog_name="vmmlab", standalone_mode=False, obj=say)
         sys.stdout.flush()
         code = result if isinstance(result, int) else 0
         if code == STOPPED:  # typer has swallowed a Ctrl-C

@@ -45,7 +45,9 @@ def gdt(
 
 def _ours(boot: Observation, address: int) -> bool:
     """Whether a physical address is in the copy of the trampoline or in the VMM."""
-    return address in boot.copy_range or boot.in_image(address + VMM_BASE)
+    start = boot.apinit_addr
+    inside = start <= address < start + len(boot.trampoline.image)
+    return inside or boot.in_image(address + VMM_BASE)
 
 
 def _operand(
@@ -55,6 +57,7 @@ def _operand(
     operand = lgdt.touches[0].address if lgdt.touches else None
     if operand is None or _ours(boot, operand):
         return None
+    start = boot.apinit_addr
     return Death(
         "lgdt-read-elsewhere",
         msg(
@@ -63,8 +66,8 @@ def _operand(
             what=told,
             lgdt=lgdt.text,
             operand=operand,
-            first=boot.copy_range[0],
-            end=boot.copy_range[-1],
+            first=start,
+            end=start + len(boot.trampoline.image) - 1,
             base=table.base,
             limit=table.limit,
         ),
@@ -95,6 +98,7 @@ def _base(
         )
     if _ours(boot, table.base):
         return None
+    start = boot.apinit_addr
     return Death(
         "gdt-base-wrong",
         msg(
@@ -102,8 +106,8 @@ def _base(
             "{end:#x}) nor in the VMM",
             what=told,
             base=table.base,
-            first=boot.copy_range[0],
-            end=boot.copy_range[-1],
+            first=start,
+            end=start + len(boot.trampoline.image) - 1,
         ),
         msg(
             "The base in the six bytes is a linear address, no offset from CS: in the copy "

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,10 +31,12 @@ from vmmlab.host import cgroup
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import tool_versions
 from vmmlab.images.builder import Builder
+from vmmlab.images.efi import EfiBuilder
 from vmmlab.images.model import BuildOptions, Diagnostic, Image, ObjectPatch
 from vmmlab.images.prebuilt import source_of
 from vmmlab.images.sources import Prebuilt
-from vmmlab.machine import Limits, Machine, MachineSpec
+from vmmlab.machine import Limits, MachineSpec, firmware
+from vmmlab.machine.templates import Templates, started
 from vmmlab.observe.boot import observe
 from vmmlab.observe.evidence import Lost
 from vmmlab.observe.lost import BootLost, not_booted
@@ -43,6 +46,9 @@ from vmmlab.observe.view import Inputs
 from vmmlab.probes import make_probe
 
 _BOUNDS: Final = Bounds(seconds=6.0, fallback_seconds=1.0)
+
+_UEFI_MIB: Final = 128
+"""Main memory with UEFI firmware, the same in all scenarios: each other size is a template more."""
 
 BUILD_PARAMS = ("opt", "compiler", "delays")
 
@@ -100,6 +106,19 @@ def build_options(
     )
 
 
+@dataclass(frozen=True)
+class Uefi:
+    """What a boot by UEFI firmware needs.
+
+    Attributes:
+        loader: the EFI loader that waits for a VMM.
+        templates: where booted firmware is kept; None: the firmware boots each time.
+    """
+
+    loader: Path
+    templates: Templates | None
+
+
 class GradeClock:
     """How much time the boots of one grade have left.
 
@@ -123,6 +142,10 @@ class GradeClock:
         """Whether the time is up."""
         return time.monotonic() - self._began >= self._limit_s
 
+    def forgive(self, seconds: float) -> None:
+        """Let some time not count: it was not the submission's."""
+        self._began += seconds
+
 
 async def boot(
     image: Image,
@@ -131,6 +154,7 @@ async def boot(
     seed: int,
     sandbox: Sandbox,
     clock: GradeClock | None = None,
+    uefi: Uefi | None = None,
 ) -> Observation:
     """Boot one scenario and observe it.
 
@@ -141,13 +165,14 @@ async def boot(
         seed: seed of the boot's inputs.
         sandbox: where QEMU runs.
         clock: how much time the grade has left; None for no limit but the boot's own.
+        uefi: what a boot by UEFI firmware needs; None: the scenario has another firmware.
 
     Raises:
         BootLost: QEMU could not be started, or died although the guest did not end it.
     """
     clock = clock or GradeClock()
     with scenario.scope.in_use():
-        spec = _spec(image, scenario, seed)
+        spec = _spec(image, scenario, seed, uefi)
         moved = inputs.moved(seed, scenario.name, cohort) if scenario.moved else None
         given = Inputs(
             scenario=scenario.name,
@@ -161,12 +186,16 @@ async def boot(
             stack_size=cohort.stack_size,
             pcpu_pad=cohort.pcpu_pad,
             arch=image.options.arch,
+            uefi=spec.efi,
         )
         if clock.over():
             return not_booted(given, image.symbols, Lost("no-time"), "timeout")
+        began = time.monotonic()
         try:
-            async with Machine(spec, sandbox) as machine:
+            async with started(spec, sandbox, uefi.templates if uefi else None) as machine:
                 clock.note(machine.limits)
+                if spec.efi:
+                    clock.forgive(time.monotonic() - began)
                 probe = make_probe(scenario.probe, dict(scenario.options))
                 session = Session(machine, image.symbols, given)
                 return await observe(session, probe, clock.over)
@@ -177,8 +206,20 @@ async def boot(
             raise BootLost(error, not_booted(given, image.symbols, lost)) from error
 
 
-def _spec(image: Image, scenario: Scenario, seed: int) -> MachineSpec:
+def _spec(image: Image, scenario: Scenario, seed: int, uefi: Uefi | None) -> MachineSpec:
     """Return the machine of a scenario."""
+    if firmware.find(scenario.firmware).efi:
+        return MachineSpec(
+            kernel=image.kernel,
+            arch="i386" if image.options.arch == "i386" else "x86_64",
+            loader=uefi.loader if uefi else None,
+            cpus=scenario.cpus,
+            sockets=scenario.sockets,
+            memory_mib=scenario.memory_mib or _UEFI_MIB,
+            firmware=scenario.firmware,
+            svm=scenario.svm,
+            log_guests=scenario.kind.make.records_guests,
+        )
     if not scenario.kind.make.leaves_traces:
         return MachineSpec(
             kernel=image.kernel,
@@ -224,6 +265,7 @@ class LabRunner:
         ).patched(patch)
         self._images: dict[tuple[Cohort, BuildOptions], concurrent.futures.Future[Image]] = {}
         self._boots: dict[Scenario, concurrent.futures.Future[Observation]] = {}
+        self._uefi: concurrent.futures.Future[Uefi] | None = None
         self._running: set[asyncio.Task[Any]] = set()
         self._warnings: dict[Diagnostic, None] = {}
         self._times = {"build": 0.0, "boots": 0.0}
@@ -376,6 +418,17 @@ class LabRunner:
             )
         return self._boots[scenario]
 
+    def _uefi_needs(self) -> concurrent.futures.Future[Uefi]:
+        """Return what boots by UEFI firmware need; build it if this is the first one."""
+        failed = self._uefi is not None and self._uefi.done() and self._uefi.exception()
+        if self._uefi is None or failed:
+            self._uefi = self._pool.submit(self._make_uefi)
+        return self._uefi
+
+    def _make_uefi(self) -> Uefi:
+        loader = EfiBuilder(self._request.course.tree, self._sandbox).template()
+        return Uefi(loader, Templates())
+
     async def _run(
         self, scenario: Scenario, image: concurrent.futures.Future[Image]
     ) -> Observation:
@@ -384,10 +437,15 @@ class LabRunner:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         built = await asyncio.wrap_future(image)
+        uefi = None
+        if firmware.find(scenario.firmware).efi:
+            uefi = await asyncio.wrap_future(self._uefi_needs())
         request = self._request
         async with self._slots:
             began = time.monotonic()
             cohort = request.cohort_of(scenario)
-            seen = await boot(built, scenario, cohort, request.seed, self._sandbox, self._clock)
+            seen = await boot(
+                built, scenario, cohort, request.seed, self._sandbox, self._clock, uefi
+            )
             self._times["boots"] += time.monotonic() - began
             return seen

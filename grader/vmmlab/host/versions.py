@@ -85,6 +85,15 @@ def is_tried(version: tuple[int, ...]) -> bool:
     return tuple(version[:2]) in TRIED
 
 
+def version_of(qemu: Path) -> tuple[int, int, int]:
+    """Return the version of a QEMU (asks each executable only once).
+
+    Raises:
+        InfraError: it does not run.
+    """
+    return _versions(qemu, qemu.stat().st_mtime_ns).qemu
+
+
 def tool_versions() -> ToolVersions:
     """Return the versions of QEMU and its Python package (asks each executable only once).
 

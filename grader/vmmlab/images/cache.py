@@ -213,6 +213,11 @@ class Cache:
             ),
         )
 
+    def drop(self, key: str) -> None:
+        """Delete an entry, because it is of no use."""
+        with self._in_use(fcntl.LOCK_EX):
+            self._discard(self._place(key))
+
     def drop_large(self) -> None:
         """Delete the large entries that this object has made: they are not worth their room.
 

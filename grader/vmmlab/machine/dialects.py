@@ -11,6 +11,7 @@ write to the APIC, in the log       apic_mem_writel 0x300 = 0x…       apic_reg
 reset of a processor, in the log    guest_cpu_reset cpu=0x<pointer>   cpu_reset <number>
 stop at a watchpoint, in the stub   watch:0000000000107800;           watch:107800;
 x2APIC with TCG                     none (until 9.0)                  qemu64,+x2apic
+restoring a machine from a file     fd:N, an inherited descriptor     file:/dev/fdset/N (since 9.1)
 ==================================  ================================  ==============================
 """
 
@@ -27,6 +28,8 @@ _SVM: Final = {True: ("+svm", "+npt"), False: ("-svm",), None: ()}
 _X2APIC: Final = "+x2apic"
 
 _X2APIC_SINCE = (9, 0)
+_FILE_SINCE = (9, 1)
+_STATE_SET = 2
 _WATCH = re.compile(rb"[ar]?watch:([0-9a-f]+);")
 _LINE = re.compile(
     rb"(\d+)@(\d+\.\d+):(?:"
@@ -62,6 +65,31 @@ class LogLine(NamedTuple):
     value: int = 0
     size: int = 0
     region: str = ""
+
+
+class Incoming(NamedTuple):
+    """How a machine is restored from a file.
+
+    Attributes:
+        options: for the command line.
+        uri: for QMP's `migrate-incoming`.
+    """
+
+    options: tuple[str, ...]
+    uri: str
+
+
+def incoming(version: tuple[int, ...], descriptor: int) -> Incoming:
+    """Return how a QEMU is told to restore a machine from a file.
+
+    Args:
+        version: such as (7, 2, 22).
+        descriptor: of the file, which QEMU inherits.
+    """
+    if tuple(version[:2]) < _FILE_SINCE:
+        return Incoming(("-incoming", "defer"), f"fd:{descriptor}")
+    added = ("-add-fd", f"fd={descriptor},set={_STATE_SET}")
+    return Incoming((*added, "-incoming", "defer"), f"file:/dev/fdset/{_STATE_SET}")
 
 
 def trace_events(*, device_writes: bool) -> tuple[str, ...]:

@@ -37,7 +37,8 @@ class MachineSpec:
     """One machine to boot.
 
     Attributes:
-        kernel: multiboot1 image that QEMU's `-kernel` takes (ELF32).
+        kernel: multiboot1 image that QEMU's `-kernel` takes (ELF32). UEFI firmware starts the
+            loader instead, which takes the same file.
         cpus: number of processors, the boot processor included.
         sockets: processors are in so many packages. An APIC id has a field for the package and one
             for the core (Intel SDM vol. 3, 8.9.1), so ids have gaps unless the number of
@@ -56,6 +57,8 @@ class MachineSpec:
         svm: whether the emulated processors can run guests, by AMD SVM with nested paging; None:
             QEMU's own choice.
         log_guests: record every VMRUN and #VMEXIT of each processor; needs a host thread for each.
+        loader: the EFI loader that waits for a VMM (`vmmlab.images.efi`); for UEFI firmware only.
+        guest_os: an EFI application that the loader starts once the VMM has returned; b"" for none.
         trace_io: record every write to a device as `IoWrite` (costs about 5 us a write).
 
     Raises:
@@ -77,6 +80,8 @@ class MachineSpec:
     trace_io: bool = False
     svm: bool | None = None
     log_guests: bool = False
+    loader: Path | None = None
+    guest_os: bytes = b""
 
     def __post_init__(self) -> None:
         if not 1 <= self.cpus <= MAX_CPUS:
@@ -107,9 +112,26 @@ class MachineSpec:
                 found=f"{self.accel}, {self.cpus}",
                 next_step=msg("Choose another number of CPUs for this scenario."),
             )
-        firmware.find(self.firmware)
+        self._check_firmware()
         if "\0" in self.cmdline:
             raise UsageError(msg("The command line of a scenario contains a NUL character."))
+
+    def _check_firmware(self) -> None:
+        found = firmware.find(self.firmware)
+        if found.efi and (self.arch != "x86_64" or self.cmdline or self.modules):
+            raise UsageError(
+                msg("UEFI firmware cannot start this."),
+                expected=msg("a VMM for x86_64, without a command line and without modules"),
+                found=f"{self.arch}, {self.cmdline!r}, {len(self.modules)}",
+                next_step=msg("Choose another firmware for this scenario."),
+            )
+        if self.memory_mib < found.least_mib:
+            raise UsageError(
+                msg("The firmware {name} needs more memory.", name=found.name),
+                expected=msg("at least {least} MiB", least=found.least_mib),
+                found=msg("{memory_mib} MiB", memory_mib=self.memory_mib),
+                next_step=msg("Choose another memory size for this scenario."),
+            )
 
     @property
     def x2apic(self) -> bool:
@@ -119,7 +141,22 @@ class MachineSpec:
     @property
     def board(self) -> str:
         """QEMU's machine, with its options."""
-        return ",".join((BOARD, *((NO_SMM,) if self.svm else ()), *_no_acpi(self.acpi)))
+        options = [*firmware.find(self.firmware).board]
+        if self.svm:
+            options.append(NO_SMM)
+        if not self.acpi:
+            options.append("acpi=off")
+        return ",".join(dict.fromkeys((BOARD, *options)))
+
+    @property
+    def efi(self) -> bool:
+        """Whether UEFI firmware starts the VMM, through the loader."""
+        return firmware.find(self.firmware).efi
+
+    @property
+    def started(self) -> Path:
+        """The file for QEMU's `-kernel`: the kernel itself, or the loader."""
+        return self.loader if self.efi and self.loader is not None else self.kernel
 
     @property
     def apic_ids(self) -> tuple[int, ...]:
@@ -134,7 +171,3 @@ class MachineSpec:
         if self.threads == "auto":
             return self.cpus > MAX_CPUS_MULTI_THREADED
         return self.threads == "single"
-
-
-def _no_acpi(acpi: bool) -> tuple[str, ...]:
-    return () if acpi else ("acpi=off",)

@@ -123,7 +123,7 @@ async def _boot(session: Session, probe: Watching) -> HowEnded:
 async def _prepare(session: Session, probe: Watching) -> None:
     """Fill the memory that the trampoline will use, and keep what there is of it in the image."""
     view, log, inputs = session.view, session.log, session.inputs
-    if probe.leaves_traces:
+    if probe.leaves_traces and not inputs.uefi:
         fill = bytes(session.choice.between(1, 255) for _ in range(_PHYSICAL_0_BYTES))
         await session.gdb.write_phys(0, fill)
         log.physical_0 = replace(log.physical_0, before=fill)

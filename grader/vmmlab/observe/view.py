@@ -64,6 +64,7 @@ class Inputs:
             variable of that name gets when ap_start begins.
         apic_ids: the APIC id of each vCPU by its index; empty: the index itself.
         cohort: name of the cohort that it was built for.
+        uefi: UEFI firmware starts the VMM. It goes on using its memory, all of it.
     """
 
     scenario: str
@@ -77,6 +78,7 @@ class Inputs:
     apic_ids: tuple[int, ...] = ()
     cohort: str = ""
     apinit_addr_linked: int | None = None
+    uefi: bool = False
 
 
 class View:

@@ -30,15 +30,16 @@ def qemu_argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[s
         UsageError: there is no such firmware.
     """
     threads = "single" if spec.single_threaded else "multi"
+    used = qemu or qemu_path()
     cpu = processor(svm=spec.svm, x2apic=spec.x2apic)
     return [
-        str(qemu or qemu_path()),
+        str(used),
         *("-accel", "kvm" if accel == "kvm" else f"tcg,thread={threads}"),
         *(("-cpu", "host") if accel == "kvm" else ()),
         *("-M", spec.board, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
         *(("-cpu", cpu) if cpu and accel == "tcg" else ()),
-        *firmware.find(spec.firmware).options,
+        *("-bios", firmware.find(spec.firmware).image(used)),
         *("-kernel", str(spec.kernel)),
     ]
 

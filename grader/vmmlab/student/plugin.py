@@ -6,6 +6,7 @@ nothing of vmmlab until it has found a workspace.toml.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class WorkspacePlugin:
         self.labs: dict[str, _Lab] = {}
         self.config: pytest.Config | None = None
         self.verdicts: list[Report | tuple[str, VmmlabError]] = []
+        self.listening: contextlib.ExitStack = contextlib.ExitStack()
 
     def pytest_addoption(self, parser: pytest.Parser) -> None:
         """Add the options of a workspace."""
@@ -118,6 +120,7 @@ class WorkspacePlugin:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Find the course this workspace belongs to, and the reader's language."""
+        from vmmlab.base import notices
         from vmmlab.base.errors import VmmlabError
         from vmmlab.base.message import msg
         from vmmlab.course.find import find_course
@@ -154,8 +157,18 @@ class WorkspacePlugin:
                     )
                 )
             )
+        self.listening.enter_context(notices.listening(self._tell))
         self.engine = Engine(self._run_of)
         config.pluginmanager.register(self.engine, "vmmlab-engine")
+
+    def _tell(self, text: Text) -> None:
+        """Show a remark at once, on a line of its own."""
+        assert self.config is not None
+        assert self.say is not None
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(f"vmmlab: {self.say(text)}")
 
     def pytest_report_header(self) -> str:
         """Name the workspace, the cohort and the architecture."""
@@ -213,6 +226,7 @@ class WorkspacePlugin:
         from vmmlab.report import Report, exit_code
         from vmmlab.report.make import report_of
 
+        self.listening.close()
         if self.engine is None:
             return
         for lab, run in sorted(self.engine.runs.items()):

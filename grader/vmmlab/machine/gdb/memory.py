@@ -94,6 +94,8 @@ class Memory:
     async def _write(
         self, cpu: int | None, address: int, data: bytes, before: tuple[bytes, ...]
     ) -> None:
+        if not data:
+            return  # the stub would have nothing to answer
         chunk = self._stub.packet_size // 2 - 32
         requests = []
         for at in range(0, len(data), chunk):

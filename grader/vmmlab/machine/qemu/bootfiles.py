@@ -53,10 +53,10 @@ def boot_files(spec: MachineSpec, renames: bool, stack: ExitStack) -> BootFiles:
     Raises:
         OSError: a file cannot be opened.
     """
-    paths = [one.resolve() for one in (spec.kernel, *spec.modules) if isinstance(one, Path)]
+    paths = [one.resolve() for one in (spec.started, *spec.modules) if isinstance(one, Path)]
     modules = [stack.enter_context(_opened(one)) for one in spec.modules]
     if not renames:
-        kernel = stack.enter_context(_opened(spec.kernel))
+        kernel = stack.enter_context(_opened(spec.started))
         opened = [kernel.fileno(), *(one.fileno() for one in modules)]
         first, *others = (Path(f"/dev/fd/{number}") for number in opened)
         return BootFiles(first, tuple(others), tuple(paths), {}, {}, tuple(opened))

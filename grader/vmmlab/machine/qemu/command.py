@@ -14,7 +14,14 @@ _TRANSLATED_MIB = 128
 
 
 def argv(
-    spec: MachineSpec, *, qemu: Path, qmp_fd: int, gdb_fd: int, serial_fd: int, logs: Path | None
+    spec: MachineSpec,
+    *,
+    qemu: Path,
+    qmp_fd: int,
+    gdb_fd: int,
+    serial_fd: int,
+    logs: Path | None = None,
+    incoming: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
     """Return the command line for `spec`, talking over these inherited file descriptors.
 
@@ -27,6 +34,10 @@ def argv(
         gdb_fd: a socket for the debug stub.
         serial_fd: a pipe for the first serial port.
         logs: where each thread's log is to be, with "%d" for its id; None: one log for all.
+        incoming: options for a machine that is restored; none for one that starts.
+
+    Raises:
+        InfraError: the firmware is not installed.
     """
     out = [
         str(qemu),
@@ -36,7 +47,7 @@ def argv(
         # A clock of the host would show the VMM for how long it was stopped.
         *("-rtc", "clock=vm", "-display", "none", "-S"),
         *("-m", str(spec.memory_mib), "-smp", _processors(spec)),
-        *firmware.find(spec.firmware).options,
+        *("-bios", firmware.find(spec.firmware).image(qemu)),
         *("-kernel", str(spec.kernel)),
         *("-action", "reboot=shutdown,shutdown=pause"),
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
@@ -46,6 +57,7 @@ def argv(
         *("-chardev", "file,id=com1,path=/dev/fdset/1,append=on", "-serial", "chardev:com1"),
         *("-msg", "timestamp=on"),
     ]
+    out += list(incoming)
     for event in trace_events(device_writes=spec.single_threaded or spec.trace_io):
         out += ("-trace", event)
     items = ["int"] if spec.log_exceptions and spec.accel == "tcg" else []

@@ -8,7 +8,7 @@ import socket
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 from qemu.qmp import QMPClient
 from qemu.qmp.error import QMPError
@@ -22,12 +22,16 @@ from vmmlab.machine.culprits import culprits
 from vmmlab.machine.exceptions import CpuException, TripleFault
 from vmmlab.machine.gdb import Gdb
 from vmmlab.machine.limits import Limits
+from vmmlab.machine.qemu.migration import Progress
 from vmmlab.machine.qemu.output import Output
 from vmmlab.machine.qemu.process import Launcher, PlainLauncher, Process
 from vmmlab.machine.qemu.qmp import Events, QuietClient
 from vmmlab.machine.spec import MachineSpec
 from vmmlab.machine.svmlog import GuestCounts
 from vmmlab.machine.trace import TraceEvent, TraceLog
+
+_DEVICES_MIB: Final = 32
+"""The state of a machine has its memory and that of its devices: this much at most, MiB."""
 
 
 class MachineDied(InfraError):
@@ -36,6 +40,8 @@ class MachineDied(InfraError):
 
 class Machine:
     """A QEMU that is paused before its first instruction, and gone when the block is left.
+
+    One that is restored is paused where it was when it was saved.
 
     ::
 
@@ -57,6 +63,8 @@ class Machine:
         launcher: the sandbox; None for none.
         limits: time-outs before scaling.
         qemu: the executable; default `versions.qemu_path()`.
+        template: a file that `save` has written, of a machine with the same spec.
+        saves: the machine can be saved.
 
     Raises (from `async with`):
         InfraError: QEMU could not be started; its own words are in the message.
@@ -73,6 +81,8 @@ class Machine:
         *,
         limits: Limits | None = None,
         qemu: Path | None = None,
+        template: Path | None = None,
+        saves: bool = False,
     ) -> None:
         self.spec = spec
         self.limits = limits or Limits.for_host()
@@ -80,6 +90,10 @@ class Machine:
         self.version: tuple[int, int, int] = (0, 0, 0)
         self.start_s = 0.0
         self._qemu = qemu
+        self._template = template
+        self._saves = saves
+        self._migration = Progress()
+        self._worked_before_s = 0.0
         self._process = Process(launcher or PlainLauncher())
         self._output = Output(TraceLog(by_region=spec.single_threaded, keep_io=spec.trace_io))
         self._shutdown: asyncio.Future[str] | None = None
@@ -96,18 +110,12 @@ class Machine:
         return self
 
     async def _start(self) -> None:
-        for path in (self.spec.kernel, *self.spec.modules):
-            if isinstance(path, Path) and not path.is_file():
-                raise InfraError(
-                    msg("There is nothing to boot."),
-                    expected=msg("a file {path}", path=path),
-                    found="none",
-                    next_step=msg("Build it first."),
-                )
+        _check_files(self.spec)
         process = self._process
         self._shutdown = asyncio.get_running_loop().create_future()
         began = time.monotonic()
-        process.launch(self.spec, self._qemu or qemu_path())
+        qemu = self._qemu or qemu_path()
+        process.launch(self.spec, qemu, self._template, saves=self._saves)
         self._output.start(process.log_fd, process.serial_fd)
         self.gdb = Gdb(
             self.spec.cpus,
@@ -123,6 +131,7 @@ class Machine:
                 await self.gdb.connect(process.gdb)
                 self.start_s = time.monotonic() - began
                 await self._connect_qmp(process.qmp)
+                await self._restore(process.restore_uri)
         except TimeoutError:
             raise InfraError(
                 msg("QEMU did not start in time."),
@@ -150,6 +159,39 @@ class Machine:
             number: Any = self.qmp.greeting.QMP.version["qemu"]
             self.version = (number["major"], number["minor"], number["micro"])
 
+    async def _restore(self, uri: str) -> None:
+        """Restore the machine, if it does not start anew."""
+        if not uri:
+            return
+        try:
+            done = await self._migration.run(self.qmp, "migrate-incoming", uri)
+        except (QMPError, EOFError, OSError) as error:
+            raise await self._died() from error
+        if not done:
+            raise MachineDied(
+                msg("QEMU could not restore a machine."),
+                found=self._output.log.messages() or msg("nothing"),
+                next_step=msg("Run the command again."),
+            )
+
+    async def save(self, file: BinaryIO) -> None:
+        """Save the paused machine, which cannot run any more then.
+
+        Args:
+            file: where to write its state.
+
+        Raises:
+            InfraError: QEMU failed.
+            OSError: the file cannot be written.
+        """
+        outgoing, uri = self._process.outgoing, self._process.save_uri
+        assert outgoing is not None
+        most = (self.spec.memory_mib + _DEVICES_MIB) << 20
+        try:
+            await self._migration.save(self.qmp, uri, outgoing.receive(file, most))
+        except (QMPError, EOFError) as error:
+            raise await self._died() from error
+
     def _start_error(self) -> InfraError:
         code = self._process.exit_code()
         return InfraError(
@@ -165,6 +207,9 @@ class Machine:
     # --- what QEMU reports ------------------------------------------------------------------
 
     def _on_event(self, event: dict[str, Any]) -> None:
+        if event["event"] == "MIGRATION":
+            self._migration.take(event)
+            return
         self.events.put_nowait(event)
         reason = {
             "SHUTDOWN": event.get("data", {}).get("reason", "unknown"),
@@ -187,6 +232,10 @@ class Machine:
     def serial(self) -> str:
         """Return the same as text that is safe to show. The guest wrote it: it is no evidence."""
         return from_guest(self.serial_bytes())
+
+    async def serial_line(self, beginning: bytes) -> bytes:
+        """Wait until the guest has sent a whole line with `beginning`; return what follows it."""
+        return await self._output.serial_line(beginning)
 
     def trace(self) -> tuple[TraceEvent, ...]:
         """Return IPIs and resets of processors so far.
@@ -230,8 +279,16 @@ class Machine:
         return pid
 
     def worked_s(self) -> float | None:
-        """Return the processor time that QEMU has used so far, seconds; None if unknown."""
-        return self._process.worked_s()
+        """Return the processor time that QEMU has used so far, seconds; None if unknown.
+
+        What it used before `forget_work` does not count.
+        """
+        worked_s = self._process.worked_s()
+        return None if worked_s is None else worked_s - self._worked_before_s
+
+    def forget_work(self) -> None:
+        """Let the processor time that QEMU has used until now not count."""
+        self._worked_before_s = self._process.worked_s() or 0.0
 
     @property
     def tried(self) -> bool:
@@ -277,3 +334,14 @@ class Machine:
     ) -> None:
         self._kill()
         await run_to_end(self._close())
+
+
+def _check_files(spec: MachineSpec) -> None:
+    for path in (spec.kernel, spec.started, *spec.modules):
+        if isinstance(path, Path) and not path.is_file():
+            raise InfraError(
+                msg("There is nothing to boot."),
+                expected=msg("a file {path}", path=path),
+                found="none",
+                next_step=msg("Build it first."),
+            )

@@ -76,6 +76,24 @@ class Output:
         self._log_ended = asyncio.Event()
         self._log_fd = self._serial_fd = -1
         self._timer: asyncio.TimerHandle | None = None
+        self._wanted = b""
+        self._found: asyncio.Future[bytes] | None = None
+
+    async def serial_line(self, beginning: bytes) -> bytes:
+        """Wait until the guest has sent a line with this beginning; return the rest of it."""
+        self._wanted = beginning
+        self._found = asyncio.get_running_loop().create_future()
+        self._look_for_line()
+        return await self._found
+
+    def _look_for_line(self) -> None:
+        if self._found is None or self._found.done():
+            return
+        for line in self.serial.value().split(b"\n")[:-1]:
+            _, begun, rest = line.partition(self._wanted)
+            if begun:
+                self._found.set_result(rest.strip())
+                return
 
     def start(self, log_fd: int, serial_fd: int) -> None:
         """Read these pipes, which are non-blocking, from now on."""
@@ -115,6 +133,7 @@ class Output:
     def read_serial(self) -> BoundedText:
         """Return the serial port's text, with what is in the pipe now."""
         _drain(self._serial_fd, self.serial)
+        self._look_for_line()
         return self.serial
 
     def read_logs(self) -> tuple[TraceLog, ...]:

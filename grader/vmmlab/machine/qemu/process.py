@@ -31,7 +31,11 @@ from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.host import toolroots
 from vmmlab.host.processes import end_tree, processor_time_s
+from vmmlab.host.versions import version_of
+from vmmlab.machine import firmware
+from vmmlab.machine.dialects import incoming
 from vmmlab.machine.kvm import KVM
+from vmmlab.machine.qemu import migration
 from vmmlab.machine.qemu.bootfiles import BootFiles, boot_files
 from vmmlab.machine.qemu.command import argv
 from vmmlab.machine.qemu.threadlogs import FOLDER_INSIDE, PIPE_BYTES, ThreadLogs
@@ -80,6 +84,9 @@ class Process:
         log_fd: the pipe with QEMU's standard output and error, non-blocking.
         serial_fd: the pipe with what the guest sends to its serial port, non-blocking.
         thread_logs: the logs of the processors' threads, if each has one.
+        outgoing: where the machine can be saved to, if it was asked for.
+        restore_uri: where QEMU restores the machine from, "" if it starts anew.
+        save_uri: the name of `outgoing` for QEMU.
     """
 
     gdb: socket.socket
@@ -90,6 +97,8 @@ class Process:
     def __init__(self, launcher: Launcher) -> None:
         self.argv: tuple[str, ...] = ()
         self.thread_logs: ThreadLogs | None = None
+        self.outgoing: migration.Outgoing | None = None
+        self.restore_uri = self.save_uri = ""
         self._launcher = launcher
         self._process: subprocess.Popen[bytes] | None = None
         self._open = ExitStack()
@@ -99,18 +108,36 @@ class Process:
         """Process id of the launched command (the sandbox, if there is one), None before."""
         return None if self._process is None else self._process.pid
 
-    def launch(self, spec: MachineSpec, qemu: Path) -> None:
+    def launch(
+        self, spec: MachineSpec, qemu: Path, template: Path | None = None, *, saves: bool = False
+    ) -> None:
         """Start QEMU; it waits at the gate.
 
+        Args:
+            spec: the machine.
+            qemu: the executable.
+            template: the file that the machine is restored from; None: it starts anew.
+            saves: it can be saved.
+
         Raises:
-            InfraError: the command cannot be executed.
+            InfraError: the command cannot be executed, or the firmware is not installed.
+            OSError: a file cannot be opened.
         """
         with ExitStack() as theirs:
             renames = getattr(self._launcher, "renames", False)
             boot = boot_files(spec, renames, theirs)
+            if saves:
+                self.outgoing = migration.Outgoing(self._open)
+                self.save_uri = self.outgoing.uri(renames)
+            state = (
+                () if template is None else (theirs.enter_context(template.open("rb")).fileno(),)
+            )
+            options: tuple[str, ...] = ()
+            if state:
+                options, self.restore_uri = incoming(version_of(qemu), *state)
             if spec.log_guests:
                 self.thread_logs = ThreadLogs(self._open)
-            spec = replace(spec, kernel=boot.kernel, modules=boot.modules)
+            spec = replace(spec, kernel=boot.kernel, loader=None, modules=boot.modules)
             self.gdb, gdb = self._socket_pair(theirs)
             self.qmp, qmp = self._socket_pair(theirs)
             self._gate, gate = self._socket_pair(theirs)
@@ -127,26 +154,12 @@ class Process:
                 gdb_fd=gdb.fileno(),
                 serial_fd=serial,
                 logs=self.thread_logs.template(renames) if self.thread_logs else None,
+                incoming=options,
             )
-            command = self._command(boot, toolroots.roots(qemu), spec.accel == "kvm")
-            try:
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=gate.fileno(),
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=(gdb.fileno(), qmp.fileno(), serial, *boot.descriptors),
-                    start_new_session=True,
-                    cwd="/",
-                )
-            except OSError as error:
-                raise InfraError(
-                    msg("QEMU cannot be started: {error}", error=str(error)),
-                    found=command[0],
-                    next_step=msg("Run `vmmlab doctor`."),
-                ) from error
-        with contextlib.suppress(OSError, AttributeError):
-            resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
+            roots = [*toolroots.roots(qemu), *_outside(firmware.find(spec.firmware).image(qemu))]
+            command = self._command(boot, roots, spec.accel == "kvm")
+            inherited = (gdb.fileno(), qmp.fileno(), serial, *boot.descriptors, *state)
+            self._process = _run(command, gate.fileno(), log, inherited)
 
     def _command(self, boot: BootFiles, roots: Sequence[Path], kvm: bool) -> list[str]:
         inside: dict[str, Any] = {}
@@ -155,10 +168,14 @@ class Process:
         seen = [*boot.paths, *roots]
         if boot.names:
             inside |= {"names": dict(boot.names), "data": boot.data}
-        if self.thread_logs is not None:
-            seen.append(self.thread_logs.folder)
-            if boot.names:
-                inside["names"][self.thread_logs.folder] = FOLDER_INSIDE
+        for made, name in (
+            (self.thread_logs, FOLDER_INSIDE),
+            (self.outgoing, migration.FOLDER_INSIDE),
+        ):
+            if made is not None:
+                seen.append(made.folder)
+                if boot.names:
+                    inside["names"][made.folder] = name
         command = self._launcher.wrap(
             ["/bin/sh", "-c", _GATE, "gate", *self.argv], ro=seen, rw=(), **inside
         )
@@ -221,3 +238,36 @@ class Process:
     def close(self) -> None:
         """Close this side's ends of the connections."""
         self._open.close()
+
+
+def _run(
+    command: list[str], gate: int, log: int, inherited: tuple[int, ...]
+) -> subprocess.Popen[bytes]:
+    """Start a command that reads the gate and writes the log, without core dumps."""
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=gate,
+            stdout=log,
+            stderr=log,
+            pass_fds=inherited,
+            start_new_session=True,
+            cwd="/",
+        )
+    except OSError as error:
+        raise InfraError(
+            msg("QEMU cannot be started: {error}", error=str(error)),
+            found=command[0],
+            next_step=msg("Run `vmmlab doctor`."),
+        ) from error
+    with contextlib.suppress(OSError, AttributeError):
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+    return process
+
+
+def _outside(image: str) -> list[Path]:
+    """Return the file of a firmware if a sandbox does not see it anyway."""
+    path = Path(image)
+    if not path.is_absolute() or (path.is_relative_to("/usr") and not toolroots.hidden(path)):
+        return []
+    return [path]

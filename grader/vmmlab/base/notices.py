@@ -1,0 +1,30 @@
+"""Remarks on work that takes long or goes another way than usual, for whoever shows them at once.
+
+The work says what it does; a command, or a test run, listens and writes it where its reader looks.
+If nothing listens, a remark is lost: nothing depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from vmmlab.base.message import Text
+
+_listeners: list[Callable[[Text], None]] = []
+
+
+@contextmanager
+def listening(listener: Callable[[Text], None]) -> Iterator[None]:
+    """Give every remark to `listener`, in the thread that makes it, until the block is left."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def notify(text: Text) -> None:
+    """Make a remark."""
+    for listener in tuple(_listeners):
+        listener(text)
