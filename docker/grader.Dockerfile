@@ -46,6 +46,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends \
       bubblewrap \
       gcc \
+      ovmf \
       python3 \
       qemu-system-x86 \
  && apt-get clean && rm -rf /var/lib/apt/lists/*

@@ -46,6 +46,7 @@ RUN apt-get update \
       grub-common \
       grub-pc-bin \
       make \
+      ovmf \
       python3 \
       qemu-system-x86 \
       xorriso \

@@ -17,7 +17,7 @@ stop() {
 
 # --- tools, as command:package; the second list holds the optional ones ---
 required="qemu-system-x86_64:qemu-system-x86 gcc:gcc ld:binutils objcopy:binutils"
-optional="bwrap:bubblewrap"
+optional="bwrap:bubblewrap /usr/share/ovmf/OVMF.fd:ovmf"
 if [ "$kind" = dev ]; then
 	required="$required clang:clang"
 	required="$required grub-mkrescue:grub-common xorriso:xorriso"

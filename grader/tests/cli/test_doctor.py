@@ -8,6 +8,7 @@ from vmmlab.base.errors import InfraError
 from vmmlab.cli import main
 from vmmlab.host import bubblewrap, tools, versions
 from vmmlab.host.bubblewrap import Bubblewrap
+from vmmlab.machine import firmware
 from vmmlab.student import doctor
 from vmmlab.student.doctor import Item
 
@@ -24,6 +25,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv(versions.QEMU_VARIABLE, raising=False)
+    monkeypatch.setenv(firmware.OVMF_VARIABLE, str(tmp_path / "data" / "OVMF.fd"))
     monkeypatch.setattr(tools, "GRUB_MODULES", tmp_path / "grub")
     monkeypatch.setattr(
         bubblewrap, "examine", lambda: Bubblewrap(False, reason="none", next_step="mend bwrap")
@@ -45,6 +47,7 @@ def fill(machine: Path, qemu: str = "QEMU emulator version 7.2.22 (Debian)") -> 
     )
     (folder / "qemu-system-x86_64").chmod(0o755)
     (machine / "data" / "qboot.rom").write_text("")
+    (machine / "data" / "OVMF.fd").write_text("")
 
 
 def test_a_machine_with_everything_but_bwrap(machine: Path) -> None:
@@ -67,8 +70,8 @@ def test_a_bare_machine(machine: Path) -> None:
     assert missing == set(tools.PACKAGES)
     assert list(doctor.lines(items))[-1] == (
         "  next: sudo apt-get install --no-install-recommends "
-        "binutils bubblewrap clang gcc gdb grub-common grub-pc-bin qemu-system-data "
-        "qemu-system-x86 xorriso"
+        "binutils bubblewrap clang gcc gdb grub-common grub-pc-bin ovmf "
+        "qemu-system-data qemu-system-x86 xorriso"
     )
     (machine / "bin" / "apt-get").unlink()
     assert "as Debian calls them" in str(doctor.mend(items))
@@ -107,6 +110,16 @@ def test_firmware_that_is_missing(machine: Path) -> None:
     assert "qemu-system-data" in str(doctor.mend(items))
 
 
+def test_ovmf_that_is_missing(machine: Path) -> None:
+    fill(machine)
+    assert named(doctor.examine(), "ovmf").detail == str(machine / "data" / "OVMF.fd")
+    (machine / "data" / "OVMF.fd").unlink()
+    items = doctor.examine()
+    assert doctor.healthy(items), "the labs that do not boot by UEFI go on without it"
+    assert "ovmf" in str(doctor.mend(items))
+    assert "nothing boots by UEFI" in "\n".join(doctor.lines(items))
+
+
 def test_bwrap_that_is_forbidden(machine: Path) -> None:
     fill(machine)
     tool(machine / "bin", "bwrap", "bubblewrap 0.8.0")
@@ -130,7 +143,7 @@ def test_a_missing_python_package(machine: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_requiring_tools(machine: Path) -> None:
     fill(machine)
-    tools.require(tools.PACKAGES.keys() - {"bwrap", "qboot.rom"})
+    tools.require(tools.PACKAGES.keys() - {"bwrap", "qboot.rom", "ovmf"})
     (machine / "bin" / "ld").unlink()
     (machine / "bin" / "qemu-system-x86_64").unlink()
     with pytest.raises(InfraError) as caught:

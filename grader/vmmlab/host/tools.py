@@ -14,6 +14,7 @@ from vmmlab.host import versions
 PACKAGES: Final = {
     "qemu-system-x86_64": "qemu-system-x86",
     "qboot.rom": "qemu-system-data",
+    "ovmf": "ovmf",
     "gcc": "gcc",
     "ld": "binutils",
     "objcopy": "binutils",
@@ -34,7 +35,8 @@ def is_installed(name: str) -> bool:
     """Return whether a tool is there; nothing is started.
 
     Args:
-        name: a key of `PACKAGES` other than `qboot.rom`, which only QEMU finds.
+        name: a key of `PACKAGES` other than `qboot.rom`, which only QEMU finds, and `ovmf`, see
+            `vmmlab.machine.firmware`.
     """
     if name == "qemu-system-x86_64":
         try:

@@ -16,6 +16,7 @@ from vmmlab.base.message import Text, msg
 from vmmlab.base.text import cells
 from vmmlab.host import bubblewrap, cgroup, container, tools, versions
 from vmmlab.i18n.translate import Reader
+from vmmlab.machine import firmware
 
 _TIMEOUT_S: Final = 20.0
 
@@ -23,6 +24,7 @@ OPTIONAL: Final = {
     "bwrap": msg("without it only your own work is graded"),
     "clang": msg("the second compiler, for the kit's own tests"),
     "gdb": msg("for vmmlab run --gdb"),
+    "ovmf": msg("UEFI firmware; without it nothing boots by UEFI"),
     "grub-mkrescue": msg("for vmmlab iso"),
     "grub-i386-pc": msg("for vmmlab iso"),
     "xorriso": msg("for vmmlab iso"),
@@ -53,7 +55,7 @@ class Item:
 
 def examine() -> list[Item]:
     """Look for everything; takes about a tenth of a second."""
-    items = [_qemu(), _rom()]
+    items = [_qemu(), _rom(), _ovmf()]
     items += [_tool(name) for name in ("gcc", "ld", "objcopy")]
     items += [_bwrap(), *_container(), _limits(), _tool("clang"), _tool("gdb")]
     items += [_tool("grub-mkrescue"), _grub_modules(), _tool("xorriso")]
@@ -147,6 +149,14 @@ def _rom() -> Item:
         if (Path(folder) / name).is_file():
             return Item(name, True, folder)
     return _missing(name, msg("in none of QEMU's data folders"))
+
+
+def _ovmf() -> Item:
+    name = firmware.OVMF
+    try:
+        return Item(name, True, firmware.find(name).image(versions.qemu_path()), optional=True)
+    except InfraError:
+        return _missing(name)
 
 
 def _grub_modules() -> Item:
