@@ -1,14 +1,18 @@
 """How fast a verdict is, as a ratio to the floor. Prints; judges nothing.
 
 The floor of a lab is the time that its boots take when nothing is watched: the same scenarios, as
-many at a time, in a bare QEMU with an image whose `vmm_parked` ends QEMU at once. Floor and verdict
-are measured in turn, so that a host that slows down slows down both. The bring-up is measured
-against the delays that are programmed into it, which are BitVisor's own in the preset `faithful`.
+many at a time, in a bare QEMU with an image whose `vmm_parked`, or the start of a guest, ends QEMU
+at once. A boot by UEFI firmware is restored from its template and runs to the same place, where a
+breakpoint ends it: its machine has no device for that. Floor and verdict are measured in turn, so
+that a host that slows down slows down both. The bring-up is measured against the delays that are
+programmed into it, which are BitVisor's own in the preset `faithful`.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import functools
 import os
 import re
 import resource
@@ -25,9 +29,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from vmmlab.checks.model import declared_in
 
 from vmmlab.checks import Scenario
+from vmmlab.checks.declaring import declared_in
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.find import find_course
 from vmmlab.course.labpackage import LabPackage
@@ -35,12 +39,13 @@ from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
 from vmmlab.grading import inputs
-from vmmlab.grading.boots import build_options, make_builder
+from vmmlab.grading.boots import UEFI_MIB, build_options, make_builder
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.host.versions import tool_versions
+from vmmlab.images.efi import EfiBuilder
 from vmmlab.images.model import BuildOptions, Delays, Image
-from vmmlab.machine import firmware
-from vmmlab.machine.spec import MAX_CPUS_MULTI_THREADED
+from vmmlab.machine import MachineSpec, PlainLauncher, firmware
+from vmmlab.machine.templates import Templates, started
+from vmmlab.student.command import qemu_argv
 
 EXIT_AT_ONCE = """
 	.text
@@ -68,22 +73,30 @@ def scenarios_of(course: Course, lab: str) -> list[Scenario]:
     return list(dict.fromkeys(one for check in declared_in(module) for one in check.scenarios))
 
 
+def end_of(scenario: Scenario) -> str:
+    """Where the bare boot of a scenario ends."""
+    return "vmm_guest_starts" if scenario.kind.make.records_guests else "vmm_parked"
+
+
 def bare_boot(image: Image, scenario: Scenario, *more: str) -> None:
     """One boot in a QEMU that nobody watches; `more` are further options.
 
     Raises:
         RuntimeError: it did not end as it should.
     """
-    threads = "multi" if int(scenario.get("cpus", 4)) <= MAX_CPUS_MULTI_THREADED else "single"
+    spec = MachineSpec(
+        kernel=image.kernel,
+        cpus=scenario.cpus,
+        memory_mib=inputs.memory_mib(SEED, scenario.name),
+        firmware=scenario.firmware,
+        svm=scenario.svm,
+    )
     argv = [
-        str(tool_versions().qemu_path), *more,
-        "-accel", f"tcg,thread={threads}", "-M", "q35,sata=off,smbus=off",
-        *firmware.find(scenario.get("firmware", firmware.DEFAULT)).options,
-        "-m", str(inputs.memory_mib(SEED, scenario.name)), "-smp", str(scenario.get("cpus", 4)),
-        "-nodefaults", "-display", "none", "-no-reboot", "-kernel", str(image.kernel),
-        "-append", inputs.command_line(SEED, scenario.name),
-        "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
-    ]  # fmt: skip
+        *qemu_argv(spec, "tcg"),
+        *("-append", inputs.command_line(SEED, scenario.name)),
+        *("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
+        *more,
+    ]
     done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
     if done.returncode != 1:
         raise RuntimeError(f"{scenario}: exit {done.returncode}\n{done.stderr.decode()}")
@@ -91,16 +104,58 @@ def bare_boot(image: Image, scenario: Scenario, *more: str) -> None:
 
 def floor_of(course: Course, lab: str) -> tuple[Callable[[], None], int]:
     """What to time as the floor of a lab, and how many boots that is."""
-    boots = []
+    boots: list[Callable[[], None]] = []
     for scenario in scenarios_of(course, lab):
         options = build_options(scenario, arch="x86_64", seed=SEED)
-        boots.append((bare_image(course, lab, options), scenario))
+        if firmware.find(scenario.firmware).efi:
+            boots.append(functools.partial(restored_boot, course, lab, options, scenario))
+        else:
+            image = bare_image(course, lab, options, end_of(scenario))
+            boots.append(functools.partial(bare_boot, image, scenario))
 
     def run() -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
-            list(pool.map(lambda boot: bare_boot(*boot), boots))
+            list(pool.map(lambda boot: boot(), boots))
 
     return run, len(boots)
+
+
+@functools.cache
+def uefi_image(course_root: Path, lab: str, options: BuildOptions) -> tuple[Image, Path]:
+    """The reference as it is graded, and the EFI loader that waits for it."""
+    course = load_course(course_root)
+    cohort, box = Cohort.derive(course.cohort), Sandbox.choose(require=False)
+    files = reference(course, [lab], None).files
+    image = make_builder(course, box, None, cohort).build(lab, files, cohort, options)
+    return image, EfiBuilder(course.tree, box).template()
+
+
+def restored_boot(course: Course, lab: str, options: BuildOptions, scenario: Scenario) -> None:
+    """One boot by UEFI firmware, from the template.
+
+    Raises:
+        RuntimeError: it did not end as it should.
+    """
+    image, loader = uefi_image(course.root, lab, options)
+    place = image.symbols.addr(end_of(scenario))
+    spec = MachineSpec(
+        kernel=image.kernel,
+        loader=loader,
+        cpus=scenario.cpus,
+        memory_mib=UEFI_MIB,
+        firmware=scenario.firmware,
+        svm=scenario.svm,
+    )
+
+    async def run() -> None:
+        async with started(spec, PlainLauncher(), Templates()) as machine:
+            await machine.gdb.set_break(place)
+            await machine.gdb.resume()
+            stop = await machine.gdb.wait(60)
+            if stop is None or stop.kind != "break":
+                raise RuntimeError(f"{scenario}: {stop}")
+
+    asyncio.run(run())
 
 
 def bare_image(course: Course, lab: str, options: BuildOptions, place: str = "vmm_parked") -> Image:
@@ -196,14 +251,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="runs of each (default 5)")
-    parser.add_argument("labs", nargs="*", default=["lab1", "lab2", "lab3", "lab4"])
+    parser.add_argument("labs", nargs="*", help="labs (default: all that are graded)")
     options = parser.parse_args(arguments)
     course = load_course(find_course(Path.cwd(), None))
     console = Console()
     table = Table(title=f"verdict against the floor, median of {options.runs}, {WORKERS} CPUs")
     for column in ("lab", "boots", "floor s", "verdict s", "2.0 x floor + 0.6", "ratio", "worst"):
         table.add_column(column, justify="left" if column == "lab" else "right")
-    for lab in options.labs:
+    labs = options.labs or [n for n, lab in course.labs.items() if lab.files and lab.all_checks]
+    for lab in labs:
         floor, boots = floor_of(course, lab)
         verdict = command(
             "grade", lab, "--submission", "reference", "--course", str(course.root),
@@ -221,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for column in ("lab", "median s", "worst s"):
         edits.add_column(column, justify="right")
     with tempfile.TemporaryDirectory() as scratch:
-        for lab in options.labs:
+        for lab in labs:
             run = edit_and_grade(course, lab, Path(scratch) / lab)
             run()
             times = [timed(run) for _ in range(options.runs)]

@@ -1,9 +1,11 @@
-"""Grades right solutions again and again while both cores are busy, looking for another verdict.
+"""Grades known solutions again and again while both cores are busy, looking for another verdict.
 
-The reference and every other right solution (grader/mutants/correct/) in turn, each time with
-another seed and other numbers in cohort.h. Prints the distribution of times. A verdict other than
-all points, or an infrastructure error, is counted and shown, and makes the exit status 1; how long
-anything took never does.
+The reference and every other right solution (grader/mutants/correct/), which must earn all points,
+the starter, which must earn none, and some mutants of each lab, which must lose the check that they
+name for the cause that they name; in turn, each time with another seed, and with other numbers in
+cohort.h unless a mutant asks for its own. Prints the distribution of times. Another verdict, or an
+infrastructure error, is counted and shown, and makes the exit status 1; how long anything took
+never does.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -33,18 +36,28 @@ from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
 from vmmlab.grading.request import RunRequest
 from vmmlab.report.make import report_lab
+from vmmlab.report.model import Report
 
-LABS = ("lab1", "lab2", "lab3", "lab4")
+MUTANTS = 5
+"""How many mutants of each lab are graded."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """One grading: what, of which lab, for which processor, and with which inputs."""
+class Known:
+    """A solution whose verdict is known: all points, none, or those of a mutant."""
 
     name: str
     lab: str
     arch: str
     files: Mapping[str, bytes]
+    due: Literal["all", "none"] | mutants.Mutant = "all"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One grading: of what, and the seed of its inputs."""
+
+    known: Known
     number: int
 
 
@@ -73,43 +86,65 @@ def busy(processes: int) -> Iterator[None]:
             one.wait()
 
 
-def solutions(course: Course) -> list[tuple[str, str, str, Mapping[str, bytes]]]:
-    """Name, lab, architecture and files of everything that must earn all points."""
-    found = [
-        ("reference", lab, arch, dict(reference(course, [lab], None).files))
-        for lab in LABS
-        for arch in course.lab(lab).arches
-    ]
-    for one in mutants.load_variants(course):
-        files = mutants.variant_files(course, one)
-        found += [(one.name, one.lab, arch, files) for arch in one.arches]
-    return found
+def graded_labs(course: Course) -> list[str]:
+    """The labs in which somebody can earn points."""
+    return [name for name, lab in course.labs.items() if lab.files and lab.all_checks]
+
+
+def solutions(course: Course, labs: Sequence[str]) -> list[Known]:
+    """Everything that is graded, in turn, the labs mixed."""
+    found = []
+    for lab in labs:
+        for arch in course.lab(lab).arches:
+            found.append(Known("reference", lab, arch, dict(reference(course, [lab]).files)))
+            found.append(
+                Known("starter", lab, arch, dict(reference(course, [lab], ()).files), "none")
+            )
+        some = mutants.load(course, [lab])
+        for one in some[:: max(len(some) // MUTANTS, 1)][:MUTANTS]:
+            found.append(Known(one.id, lab, one.arch, mutants.apply(course, one), one))
+    for variant in mutants.load_variants(course, labs):
+        files = mutants.variant_files(course, variant)
+        found += [Known(variant.name, variant.lab, arch, files) for arch in variant.arches]
+    number = {lab: itertools.count() for lab in labs}
+    return sorted(found, key=lambda one: next(number[one.lab]))
 
 
 def graded(work: Work) -> Seen:
     """One grading."""
     course = load_course(find_course(Path.cwd(), None))
+    known = work.known
     name = "dev" if work.number // 7 % 2 else f"soak-{work.number}"
+    if isinstance(known.due, mutants.Mutant):
+        name = known.due.cohort
     began = time.monotonic()
     try:
         request = RunRequest(
             course=course,
-            lab=work.lab,
-            files=work.files,
+            lab=known.lab,
+            files=known.files,
             cohort=Cohort.derive(name),
             seed=work.number,
             sandbox_required=False,
-            arch=work.arch,
+            arch=known.arch,
         )
         report = report_lab(request)
     except VmmlabError as error:
-        return Seen(work.lab, time.monotonic() - began, f"{work.name}, {work.lab}: {error}")
+        return Seen(known.lab, time.monotonic() - began, f"{known.name}, {known.lab}: {error}")
     took_s, wrong = time.monotonic() - began, ""
-    if report.points != report.max:
+    if not as_due(known, report):
         lost = [f"{c.id} {c.outcome} {c.cause} {c.infra}" for c in report.checks if not c.points]
-        wrong = f"{work.name}, {work.lab}, cohort {name}, seed {work.number}: "
+        wrong = f"{known.name}, {known.lab}, {known.arch}, cohort {name}, seed {work.number}: "
         wrong += f"{report.points} of {report.max}; {lost}"
-    return Seen(work.lab, took_s, wrong)
+    return Seen(known.lab, took_s, wrong)
+
+
+def as_due(known: Known, report: Report) -> bool:
+    """Whether a report says what is known of a solution."""
+    if isinstance(known.due, mutants.Mutant):
+        return mutants.judge(known.due, report).verdict == "killed"
+    judged = all(check.points is not None for check in report.checks)
+    return judged and report.points == (report.max if known.due == "all" else 0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,12 +153,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--gradings", type=int, default=2000, help="how many (default 2000)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--jobs", type=int, default=2, help="at the same time (default 2)")
+    parser.add_argument("labs", nargs="*", help="labs (default: all that are graded)")
     parser.add_argument("--idle", action="store_true", help="without another load")
     options = parser.parse_args(arguments)
     console = Console()
-    todo = itertools.cycle(solutions(load_course(find_course(Path.cwd(), None))))
-    work = [Work(*next(todo), options.first + number) for number in range(options.gradings)]
-    times: dict[str, list[float]] = {lab: [] for lab in LABS}
+    course = load_course(find_course(Path.cwd(), None))
+    labs = options.labs or graded_labs(course)
+    todo = itertools.cycle(solutions(course, labs))
+    work = [Work(next(todo), options.first + number) for number in range(options.gradings)]
+    times: dict[str, list[float]] = {lab: [] for lab in labs}
     wrong = []
     with (
         busy(0 if options.idle else os.cpu_count() or 1),

@@ -47,7 +47,7 @@ from vmmlab.probes import make_probe
 
 _BOUNDS: Final = Bounds(seconds=6.0, fallback_seconds=1.0)
 
-_UEFI_MIB: Final = 128
+UEFI_MIB: Final = 128
 """Main memory with UEFI firmware, the same in all scenarios: each other size is a template more."""
 
 BUILD_PARAMS = ("opt", "compiler", "delays")
@@ -215,7 +215,7 @@ def _spec(image: Image, scenario: Scenario, seed: int, uefi: Uefi | None) -> Mac
             loader=uefi.loader if uefi else None,
             cpus=scenario.cpus,
             sockets=scenario.sockets,
-            memory_mib=scenario.memory_mib or _UEFI_MIB,
+            memory_mib=scenario.memory_mib or UEFI_MIB,
             firmware=scenario.firmware,
             svm=scenario.svm,
             log_guests=scenario.kind.make.records_guests,
