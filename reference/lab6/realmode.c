@@ -61,11 +61,11 @@ alloc_realmodemem_bios (uint len)
 static u32
 alloc_realmodemem_uefi (uint len)
 {
-	/* BEGIN SOLUTION lab6.5
-	 * TODO(lab6.5): call AllocatePages and return the address that it has
+	/* BEGIN SOLUTION lab6.4
+	 * TODO(lab6.4): call AllocatePages and return the address that it has
 	 * stored.
 	 * STARTER: (void)len;
-	 * STARTER: vmm_todo ("lab6.5");
+	 * STARTER: vmm_todo ("lab6.4");
 	 */
 	u64 address = BELOW_1_MIB;
 	u64 status;
@@ -106,10 +106,10 @@ alloc_realmodemem (uint len)
 u32
 align_apinit_addr (u32 addr)
 {
-	/* BEGIN SOLUTION lab6.6
-	 * TODO(lab6.6): return the lowest address that fits APINIT_OFFSET.
+	/* BEGIN SOLUTION lab6.5
+	 * TODO(lab6.5): return the lowest address that fits APINIT_OFFSET.
 	 * STARTER: (void)addr;
-	 * STARTER: vmm_todo ("lab6.6");
+	 * STARTER: vmm_todo ("lab6.5");
 	 */
 	while ((addr & 15) != (APINIT_OFFSET & 15))
 		addr++;

@@ -78,10 +78,10 @@ uefi_call:
 2:
 	/* END SOLUTION */
 
-	/* BEGIN SOLUTION lab6.3
-	 * TODO(lab6.3): move the arguments from the psABI's registers to those
+	/* BEGIN SOLUTION lab6.2
+	 * TODO(lab6.2): move the arguments from the psABI's registers to those
 	 * of Microsoft's convention, make room for four, and call.
-	 * STARTER: VMM_TODO_UEFI (lab6_3)
+	 * STARTER:
 	 */
 	mov	%rdi, %rax			/* function */
 	mov	%r8, %r9			/* d */
@@ -91,10 +91,10 @@ uefi_call:
 	call	*%rax
 	/* END SOLUTION */
 
-	/* BEGIN SOLUTION lab6.4
-	 * TODO(lab6.4): turn interrupts off, and go back to the VMM's page
+	/* BEGIN SOLUTION lab6.3
+	 * TODO(lab6.3): turn interrupts off, and go back to the VMM's page
 	 * tables, stack, GDT, IDT and segments.
-	 * STARTER: VMM_TODO_UEFI (lab6_4)
+	 * STARTER: VMM_TODO_UEFI (lab6_3)
 	 */
 	cli					/* they may be on: RestoreTPL */
 	mov	$ap_pagetable - VMM_BASE, %ecx

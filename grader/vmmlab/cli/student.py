@@ -184,7 +184,7 @@ def run(
     context: typer.Context,
     lab: LabArgument,
     cpus: Annotated[int | None, typer.Option(min=1, max=288, help="Number of processors.")] = None,
-    firmware: Annotated[str | None, typer.Option(help="qboot or seabios.")] = None,
+    firmware: Annotated[str | None, typer.Option(help="qboot, seabios or uefi.")] = None,
     accel: Annotated[str, typer.Option(help="tcg or kvm.")] = "tcg",
     gdb: Annotated[
         bool, typer.Option("--gdb", help="Start gdb, which shows each processor as a thread.")
@@ -239,9 +239,10 @@ def iso(
     """Make an image that a PC boots from a CD or a USB stick: GRUB and one lab, or all your own
     labs.
     """
+    from vmmlab.host.sandbox import Sandbox
     from vmmlab.student import iso as media
     from vmmlab.student.build import folder_of
-    from vmmlab.student.run import image_for
+    from vmmlab.student.run import UEFI_ENTRY, image_for, loader_of
 
     here = workspace_or_reference(submission)
     loaded = open_course(course, context.obj, here)
@@ -249,7 +250,10 @@ def iso(
     image = image_for(lab, loaded, source, arch=arch, delays="faithful")
     root = here.root if here else Path.cwd()
     target = output or folder_of(root, lab, arch) / "vmm.iso"
-    media.make_iso(image.kernel, f"vmmlab {lab} {arch}", target)
+    efi = None
+    if image.symbols.maybe(UEFI_ENTRY) is not None:
+        efi = loader_of(image, loaded, Sandbox.choose(require=False))
+    media.make_iso(image.kernel, f"vmmlab {lab} {arch}", target, efi)
     size = target.stat().st_size // 1024
     typer.echo(
         context.obj(

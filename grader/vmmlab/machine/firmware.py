@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import msg
@@ -86,6 +87,8 @@ def _ovmf(qemu: Path) -> Path | None:
 
 
 _REGISTERED: dict[str, Firmware] = {}
+_ALSO_CALLED: Final = {"uefi": OVMF, "bios": "seabios"}
+"""Names that people use on the command line."""
 
 
 def register(firmware: Firmware) -> None:
@@ -106,7 +109,7 @@ def find(name: str) -> Firmware:
     Raises:
         UsageError: there is none; names those that there are.
     """
-    found = _REGISTERED.get(name)
+    found = _REGISTERED.get(_ALSO_CALLED.get(name, name))
     if found is None:
         raise UsageError(
             msg("there is no firmware {name!r}.", name=name), expected=" or ".join(_REGISTERED)

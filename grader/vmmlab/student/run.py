@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Final
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import msg
@@ -19,8 +21,9 @@ from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import tool_versions
 from vmmlab.i18n.translate import Reader
 from vmmlab.images import prebuilt
+from vmmlab.images.efi import EfiBuilder
 from vmmlab.images.model import Delays, Image
-from vmmlab.machine import MachineSpec
+from vmmlab.machine import MachineSpec, firmware
 from vmmlab.machine.dialects import require_x2apic
 from vmmlab.student.boot import Boot
 from vmmlab.student.build import folder_of, image_of, install, labs_of, own_image
@@ -29,6 +32,9 @@ from vmmlab.student.debug import boot_under_gdb
 from vmmlab.student.unattended import boot_unattended
 from vmmlab.workspace.model import Workspace
 from vmmlab.workspace.source import Source
+
+UEFI_ENTRY: Final = "uefi_entry"
+"""Where the EFI loader enters a VMM (boot/uefi.S)."""
 
 
 def run(
@@ -63,10 +69,12 @@ def run(
         root, elf = course.tree, image.elf
     sandbox = _sandbox_for(source)
     lab = labs_of(course, what.lab, what.arch)[-1]
+    used = firmware.find(what.firmware or lab.firmware[0])
     spec = MachineSpec(
-        kernel=image.kernel,
+        kernel=loader_of(image, course, sandbox) if used.efi else image.kernel,
         cpus=what.cpus or lab.cpus[0],
-        firmware=what.firmware or lab.firmware[0],
+        memory_mib=max(MachineSpec.memory_mib, used.least_mib),
+        firmware=used.name,
     )
     if spec.x2apic and what.accel == "tcg":
         require_x2apic(tool_versions().qemu)
@@ -86,6 +94,26 @@ def run(
     if what.accel != "tcg":
         raise UsageError(msg("--accel kvm needs a terminal."), next_step=msg("leave --accel out"))
     return boot_unattended(spec, sandbox, what.timeout_s, say or Reader())
+
+
+def loader_of(image: Image, course: Course, sandbox: Sandbox) -> Path:
+    """Return the EFI loader with a VMM inside.
+
+    Args:
+        image: the VMM.
+        course: gives the loader; a workspace's copy of it is not used.
+        sandbox: where it is built.
+
+    Raises:
+        UsageError: this VMM has no entry for UEFI.
+        InfraError: a tool failed.
+    """
+    if image.symbols.maybe(UEFI_ENTRY) is None:
+        raise UsageError(
+            msg("UEFI firmware cannot start this VMM: it has no {entry}.", entry=UEFI_ENTRY),
+            expected=msg("lab6 or a later lab, for x86_64"),
+        )
+    return EfiBuilder(course.tree, sandbox).loader(image.kernel.read_bytes())
 
 
 def image_for(

@@ -1,0 +1,521 @@
+"""Lab 6's own probes: how uefi_call calls a function, and what alloc_realmodemem asks for.
+
+Nothing here says what is right: the checks do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from vmmlab.images.layout import VMM_BASE
+from vmmlab.machine.gdb.registers import GENERAL
+from vmmlab.observe.cpu import CpuState, DescriptorTable, Hex
+from vmmlab.observe.evidence import LabEvidence
+from vmmlab.observe.observation import Hit
+from vmmlab.observe.place import Place
+from vmmlab.observe.session import Session
+from vmmlab.probes.base import BaseProbe
+from vmmlab.probes.registry import probe
+
+ALLOCATE = "alloc_realmodemem"
+ALIGN = "align_apinit_addr"
+DELAYED = "localapic_delayed_ap_start"
+FUNCTION = "the firmware's function"
+AFTER_IT = "after the firmware's function"
+RETURNED = "the call returned"
+ASKED = "AllocatePages"
+ANSWERED = "AllocatePages returned"
+BDA_MEMORY_SIZE = 0x413
+OUT_OF_RESOURCES = 0x8000000000000009
+
+_PAGE = 4096
+_STATE = {
+    "rsp": (0, 8), "cr3": (16, 8), "gdt_limit": (56, 2), "gdt_base": (58, 8), "idt_limit": (66, 2),
+    "idt_base": (68, 8), "cs": (76, 2), "ss": (78, 2), "ds": (80, 2), "es": (82, 2),
+}  # fmt: skip
+"""Offset and size of the fields of struct uefi_state (include/uefi.h)."""
+_KEPT = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+_ARGUMENTS = ("rsi", "rdx", "rcx", "r8")
+_CODE, _BACK = 0x100, 0x180  # offsets in the boot stack, whose low end nothing uses
+_ABOVE = 0x100  # bytes from the firmware's stack pointer on that must stay
+FIRMWARE_STACK = 0x10000  # bytes below it that count as its stack
+_STEPS = 64  # instructions in which interrupts must be off again
+_TIMES = 300  # calls of AllocatePages that alloc_realmodemem may make
+IF = 0x200  # RFLAGS
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A CPU at one moment.
+
+    Args:
+        registers: the general registers, rip, eflags, selectors, cr3 and gs_base, by name.
+        gdt: GDTR.
+        idt: IDTR.
+    """
+
+    registers: Mapping[str, int]
+    gdt: DescriptorTable
+    idt: DescriptorTable
+
+    def __getitem__(self, name: str) -> int:
+        """A register by its name."""
+        return self.registers[name]
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareState:
+    """The firmware's state at uefi_entry, as boot/uefi.S has saved it."""
+
+    rsp: int
+    cr3: int
+    gdt: DescriptorTable
+    idt: DescriptorTable
+    selectors: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of uefi_call by the grader, with a function of the grader's in place of a firmware's.
+
+    Args:
+        function: its physical address.
+        arguments: the four arguments after the function.
+        before: at the first instruction of uefi_call.
+        at_function: at the first instruction of the function; None if it was not reached.
+        value: what the function returns in RAX.
+        room_in_use: whether registers that uefi_call has to preserve are in the 32 bytes above the
+            return address.
+        came_back: whether the function returned to uefi_call.
+        open_at: what was in use of the VMM's while interrupts were still on: a register's name,
+            "" if nothing was.
+        open_place: the instruction before which that was so.
+        after: where uefi_call returned to; None if it did not return.
+        above_before: the firmware's stack from its RSP on, before the call.
+        above_after: the same after it.
+    """
+
+    function: int
+    arguments: tuple[int, ...]
+    before: Moment
+    value: int
+    at_function: Moment | None = None
+    room_in_use: bool = False
+    came_back: bool = False
+    open_at: str = ""
+    open_place: Place | None = None
+    after: Moment | None = None
+    above_before: Hex = b""
+    above_after: Hex = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call of AllocatePages.
+
+    Args:
+        kind: the kind of allocation, RCX.
+        memory_type: RDX.
+        pages: R8.
+        pointer: R9.
+        address: the 64 bits at R9; None if nothing is there.
+        rsp: the stack pointer at its first instruction.
+        status: what it returned; None if it did not return.
+        given: the 64 bits at R9 afterwards.
+    """
+
+    kind: int
+    memory_type: int
+    pages: int
+    pointer: int
+    address: int | None
+    rsp: int
+    status: int | None = None
+    given: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A call of alloc_realmodemem.
+
+    Args:
+        size: its argument.
+        asked: the calls of AllocatePages that it made.
+        word: KiB of low memory according to the BIOS data area, before and after.
+        returned: what it returned; None if it did not return.
+        panicked: whether it called panic.
+        changed: addresses of bytes outside of that word that have changed, the first few.
+    """
+
+    size: int
+    asked: tuple[Asked, ...] = ()
+    word: tuple[int, int] = (0, 0)
+    returned: int | None = None
+    panicked: bool = False
+    changed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Realmode(LabEvidence):
+    """What lab 6 did.
+
+    Args:
+        firmware: the firmware's state; None with a BIOS.
+        call: the grader's call of uefi_call.
+        allocations: calls of alloc_realmodemem: first the VMM's own, then those of the grader.
+        refused: one that cannot be satisfied.
+        aligned: arguments and results of align_apinit_addr.
+        apinit_addr: the variable, when the APs are left to the firmware.
+    """
+
+    firmware: FirmwareState | None = None
+    call: Call | None = None
+    allocations: tuple[Allocation, ...] = ()
+    refused: Allocation | None = None
+    aligned: tuple[tuple[int, int], ...] = ()
+    apinit_addr: int | None = None
+
+
+@dataclass
+class RealmodeProbe(BaseProbe):
+    """What both probes of this lab do: call a function on the BSP, and put the BSP back."""
+
+    places: tuple[str, ...] = (ALLOCATE,)
+    delays: Mapping[str, int] = field(default_factory=dict, init=False)
+    busy: bool = field(default=False, init=False)
+
+    def note(self, session: Session, **found: object) -> None:
+        """Add to the record."""
+        known = session.log.lab
+        session.log.lab = replace(known if isinstance(known, Realmode) else Realmode(), **found)
+
+    async def call(self, session: Session, function: str, *values: int) -> None:
+        """Let the BSP stand at the first instruction of a function, called with `values`."""
+        view = session.view
+        back = view.addr("boot_stack") + _BACK
+        await session.places.watch(RETURNED, back)
+        rsp = ((await view.state(0)).rsp - 0x200 & ~0xF) - 8
+        await session.gdb.write_phys(rsp - VMM_BASE, back.to_bytes(8, "little"))
+        names = ("rdi", *_ARGUMENTS)
+        registers = dict(zip(names, values, strict=False))
+        await session.gdb.write_registers(0, {**registers, "rsp": rsp, "rip": view.addr(function)})
+
+    async def returns(self, session: Session, *places: str) -> CpuState | None:
+        """Let the BSP run until a call has returned; None if it does not."""
+        verdict, state = await session.run_to(0, RETURNED, *places, attempts=1)
+        return state if verdict == "reached" else None
+
+
+async def moment(session: Session) -> Moment:
+    """Return the BSP's registers and descriptor tables."""
+    registers = await session.gdb.registers(0)
+    names = (*GENERAL, "rip", "eflags", "cs", "ss", "ds", "es", "cr3", "gs_base")
+    described = await session.gdb.describe(0)
+    gdt, idt = (
+        DescriptorTable(described.get(f"{name}_base", 0), described.get(f"{name}_limit", 0))
+        for name in ("gdt", "idt")
+    )
+    return Moment({name: registers[name] for name in names}, gdt, idt)
+
+
+@probe("firmware-calls", cost=2)
+@dataclass
+class FirmwareCallsProbe(RealmodeProbe):
+    """Calls uefi_call with a function of the grader's; then alloc_realmodemem asks the firmware.
+
+    The function is at a physical address; it overwrites everything that it may, and turns
+    interrupts on. Last of all the firmware refuses.
+    """
+
+    places: tuple[str, ...] = (ALLOCATE, ALIGN, DELAYED)
+
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Act at the places that the BSP comes to by itself."""
+        if hit.cpu or self.busy or not await session.view.read_u64(session.view.phys("uefi_boot")):
+            return
+        self.busy = True
+        if hit.place == ALLOCATE:
+            await self._allocates(session)
+        elif hit.place == ALIGN:
+            await self._aligns(session)
+        elif hit.place == DELAYED:
+            await self._ends(session)
+        self.busy = False
+
+    async def _allocates(self, session: Session) -> None:
+        view = session.view
+        at = view.phys("uefi_state")
+        values = {
+            name: int.from_bytes(await session.gdb.read_phys(at + offset, size), "little")
+            for name, (offset, size) in _STATE.items()
+        }
+        firmware = FirmwareState(
+            values["rsp"],
+            values["cr3"],
+            DescriptorTable(values["gdt_base"], values["gdt_limit"]),
+            DescriptorTable(values["idt_base"], values["idt_limit"]),
+            {name: values[name] for name in ("cs", "ss", "ds", "es")},
+        )
+        self.note(session, firmware=firmware)
+        before = await session.gdb.registers(0)
+        if not await self._calls(session, firmware):
+            session.finished = True
+            return
+        back = {name: before[name] for name in (*GENERAL, "rip", "eflags")}
+        # More pages than there are memory types: no argument can be taken for another one.
+        size = _PAGE * session.choice.between(16, 24) + session.choice.between(1, _PAGE - 1)
+        await session.gdb.write_registers(0, {**back, "rdi": size})
+        returns_to = await view.stack_word(0)
+        await session.places.watch(RETURNED, returns_to)
+        made = await self._allocation(session, size)
+        self.note(session, allocations=(made,))
+        await session.places.unwatch(RETURNED)
+
+    async def _calls(self, session: Session, firmware: FirmwareState) -> bool:
+        """Make the grader's own call; return whether the BSP is the VMM's again afterwards."""
+        view, choice = session.view, session.choice
+        low = view.addr("boot_stack") - VMM_BASE
+        arguments = tuple(int.from_bytes(choice.randbytes(8), "little") for _ in _ARGUMENTS)
+        value = int.from_bytes(choice.randbytes(8), "little") | 1 << 63
+        poison = int.from_bytes(choice.randbytes(8), "little")
+        await session.gdb.write_phys(low + _CODE, _function(value, poison))
+        await session.places.watch(FUNCTION, low + _CODE)
+        await self.call(session, "uefi_call", low + _CODE, *arguments)
+        kept = {name: int.from_bytes(choice.randbytes(8), "little") for name in _KEPT}
+        await session.gdb.write_registers(0, kept)
+        made = Call(
+            low + _CODE,
+            arguments,
+            await moment(session),
+            value,
+            above_before=await view.read_if_there(firmware.rsp, _ABOVE),
+        )
+        self.note(session, call=made)
+        if await self.returns(session, FUNCTION) is None:
+            return False
+        if session.places.at((await view.state(0)).pc) == FUNCTION:
+            here = await moment(session)
+            room = await view.read_if_there(here["rsp"] + 8, 32)
+            words = {room[at : at + 8] for at in range(0, len(room), 8)}
+            in_use = any(value.to_bytes(8, "little") in words for value in kept.values())
+            made = replace(made, at_function=here, room_in_use=in_use)
+            self.note(session, call=made)
+            made = await self._comes_back(session, made, firmware)
+            self.note(session, call=made)
+            if not made.came_back or await self.returns(session) is None:
+                return False
+        made = replace(
+            made,
+            after=await moment(session),
+            above_after=await view.read_if_there(firmware.rsp, _ABOVE),
+        )
+        self.note(session, call=made)
+        await session.places.unwatch(RETURNED)
+        await session.places.unwatch(FUNCTION)
+        return made.after is not None and all(
+            (made.after[name], made.after.gdt, made.after.idt)
+            == (made.before[name], made.before.gdt, made.before.idt)
+            for name in ("cr3", "cs", "rsp")
+            if name != "rsp"
+        )
+
+    async def _comes_back(self, session: Session, made: Call, firmware: FirmwareState) -> Call:
+        """Follow uefi_call from the function's return until interrupts are off."""
+        view = session.view
+        back = await session.return_address(0)
+        if back is None:
+            return made
+        await session.places.watch(AFTER_IT, back)
+        state = await self.returns(session, AFTER_IT)
+        await session.places.unwatch(AFTER_IT)
+        if state is None or state.pc != back:
+            return made
+        made = replace(made, came_back=True)
+        for _ in range(_STEPS):
+            if not state.eflags & IF:
+                break
+            if in_use := _the_vmms(await moment(session), firmware):
+                return replace(made, open_at=in_use, open_place=view.place(state))
+            if session.places.at(state.pc) == RETURNED or not await session.step(0):
+                break
+            state = await view.state(0)
+        return made
+
+    async def _allocation(self, session: Session, size: int, refuse: bool = False) -> Allocation:
+        """Follow a call of alloc_realmodemem until it returns or panics."""
+        view = session.view
+        made = Allocation(size)
+        target = await view.read_u64(view.phys("uefi_boot") + 16)
+        await session.places.watch(ASKED, target)
+        for _ in range(_TIMES):
+            state = await self.returns(session, ASKED)
+            if state is None or session.places.at(state.pc) == RETURNED:
+                break
+            asked = await self._asked(session, refuse)
+            made = replace(made, asked=(*made.asked, asked))
+            if asked.status is None:
+                state = None
+                break
+        else:
+            state = None
+        await session.places.unwatch(ASKED)
+        panicked = bool(session.log.at("panic", 0))
+        return replace(
+            made, returned=None if state is None else state.rax & 0xFFFFFFFF, panicked=panicked
+        )
+
+    async def _asked(self, session: Session, refuse: bool) -> Asked:
+        """Record one call of AllocatePages, and let it return; or let it fail."""
+        view = session.view
+        registers = await session.gdb.registers(0)
+        pointer = registers["r9"]
+        made = Asked(
+            registers["rcx"] & 0xFFFFFFFF,
+            registers["rdx"] & 0xFFFFFFFF,
+            registers["r8"],
+            pointer,
+            _word(await view.read_if_there(pointer, 8)),
+            registers["rsp"],
+        )
+        back = await session.return_address(0)
+        if back is None:
+            return made
+        await session.places.watch(ANSWERED, back)
+        if refuse:
+            after = {"rax": OUT_OF_RESOURCES, "rip": back, "rsp": registers["rsp"] + 8}
+            await session.gdb.write_registers(0, after)
+            await session.places.unwatch(ANSWERED)
+            return replace(made, status=OUT_OF_RESOURCES, given=made.address)
+        state = await self.returns(session, ANSWERED)
+        await session.places.unwatch(ANSWERED)
+        if state is None or state.pc != back:
+            return made
+        given = _word(await view.read_if_there(pointer, 8))
+        return replace(made, status=state.rax, given=given)
+
+    async def _aligns(self, session: Session) -> None:
+        before = await session.gdb.registers(0)
+        asked = before["rdi"] & 0xFFFFFFFF
+        base = session.choice.between(0x10000, 0x9E000) & ~0xF
+        done = []
+        for address in (asked, *session.choice.some(5, range(base, base + 16))):
+            await self.call(session, ALIGN, address)
+            state = await self.returns(session)
+            if state is None:
+                session.finished = True
+                break
+            done.append((address, state.rax & 0xFFFFFFFF))
+        self.note(session, aligned=tuple(done))
+        if session.finished:
+            await self._refuses(session)
+        else:
+            await session.places.unwatch(RETURNED)
+            await session.gdb.write_registers(
+                0, {name: before[name] for name in (*GENERAL, "rip", "eflags")}
+            )
+            session.stands_at(0, before["rip"])
+
+    async def _ends(self, session: Session) -> None:
+        """Record where the trampoline will be, and end the boot."""
+        view = session.view
+        self.note(session, apinit_addr=await view.read_u32(view.phys("apinit_addr")))
+        await self._refuses(session)
+        session.finished = True
+
+    async def _refuses(self, session: Session) -> None:
+        """Call alloc_realmodemem once more, and let the firmware refuse."""
+        if session.ended:
+            return
+        size = _PAGE + session.choice.between(1, _PAGE)
+        await self.call(session, ALLOCATE, size)
+        self.note(session, refused=await self._allocation(session, size, refuse=True))
+
+
+@probe("low-memory")
+@dataclass
+class LowMemoryProbe(RealmodeProbe):
+    """Calls alloc_realmodemem on a machine with a BIOS, several times and with several sizes.
+
+    Args:
+        leave_word: keep the word of the BIOS data area as the firmware has set it.
+    """
+
+    leave_word: bool = False
+
+    async def start(self, session: Session) -> None:
+        """Say how much low memory there is."""
+        await BaseProbe.start(self, session)
+        if not self.leave_word:
+            await _set_word(session, session.choice.between(500, 638))
+
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Make all calls when the VMM makes its first."""
+        await BaseProbe.hit(self, session, hit)
+        if hit.cpu or self.busy or hit.place != ALLOCATE:
+            return
+        self.busy = True
+        choice = session.choice
+        kib = choice.between(2, 9)
+        sizes = (choice.between(1, 900), kib * 1024, choice.between(1025, 5000) | 1, 1024)
+        done: list[Allocation] = []
+        for size in sizes:
+            done.append(await self._allocation(session, size))
+            self.note(session, allocations=tuple(done))
+            if done[-1].returned is None:
+                break
+        else:
+            await _set_word(session, 7)
+            size = 7 * 1024 + choice.between(1, 1000)
+            self.note(session, refused=await self._allocation(session, size))
+        session.finished = True
+
+    async def _allocation(self, session: Session, size: int) -> Allocation:
+        low = await session.gdb.read_phys(0, _PAGE)
+        await self.call(session, ALLOCATE, size)
+        state = await self.returns(session)
+        after = await session.gdb.read_phys(0, _PAGE)
+        word = range(BDA_MEMORY_SIZE, BDA_MEMORY_SIZE + 2)
+        return Allocation(
+            size,
+            word=(_half(low), _half(after)),
+            returned=None if state is None else state.rax & 0xFFFFFFFF,
+            panicked=bool(session.log.at("panic", 0)),
+            changed=tuple(at for at in range(_PAGE) if low[at] != after[at] and at not in word)[:4],
+        )
+
+
+def _half(memory: bytes) -> int:
+    return int.from_bytes(memory[BDA_MEMORY_SIZE : BDA_MEMORY_SIZE + 2], "little")
+
+
+async def _set_word(session: Session, kib: int) -> None:
+    await session.gdb.write_phys(BDA_MEMORY_SIZE, kib.to_bytes(2, "little"))
+
+
+def _word(raw: bytes) -> int | None:
+    return int.from_bytes(raw, "little") if len(raw) == 8 else None
+
+
+def _the_vmms(now: Moment, firmware: FirmwareState) -> str:
+    """Return what is no longer the firmware's: "CR3", "GDTR", "IDTR" or "RSP"; "" if all is."""
+    if now["cr3"] != firmware.cr3:
+        return "CR3"
+    if now.gdt != firmware.gdt:
+        return "GDTR"
+    if now.idt != firmware.idt:
+        return "IDTR"
+    return "" if 0 <= firmware.rsp - now["rsp"] < FIRMWARE_STACK else "RSP"
+
+
+def _function(value: int, poison: int) -> bytes:
+    """Return code that overwrites what a function may (Microsoft's x64 calling convention)."""
+    word = poison.to_bytes(8, "little")
+    registers = (b"\x48\xb9", b"\x48\xba", b"\x49\xb8", b"\x49\xb9", b"\x49\xba", b"\x49\xbb")
+    return b"".join(
+        (
+            *(code + word for code in registers),  # mov $poison, RCX RDX R8 R9 R10 R11
+            *(b"\x48\x89\x4c\x24" + bytes([at]) for at in (8, 16, 24, 32)),  # mov %rcx, at(%rsp)
+            b"\x48\xb8" + value.to_bytes(8, "little"),  # mov $value, %rax
+            b"\xfb",  # sti
+            b"\xc3",  # ret
+        )
+    )
