@@ -23,7 +23,7 @@ from vmmlab.base.errors import InfraError
 from vmmlab.base.files import cache_dir
 from vmmlab.base.message import Text, msg
 from vmmlab.base.notices import notify
-from vmmlab.host.versions import qemu_path
+from vmmlab.host.versions import qemu_path, version_of
 from vmmlab.images.cache import Cache, digest
 from vmmlab.machine import firmware
 from vmmlab.machine.limits import Limits
@@ -182,7 +182,7 @@ def _key(spec: MachineSpec, qemu: Path) -> str:
     made = program.stat()
     assert spec.loader is not None
     return digest(
-        _LAYOUT, program, made.st_size, made.st_mtime_ns, image.read_bytes(),
+        _LAYOUT, version_of(qemu), program, made.st_size, made.st_mtime_ns, image.read_bytes(),
         spec.loader.read_bytes(), spec.board, spec.accel, spec.cpus, spec.sockets,
         spec.memory_mib, spec.svm, spec.single_threaded,
     )  # fmt: skip
