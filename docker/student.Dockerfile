@@ -24,11 +24,12 @@ RUN mkdir -p grader/vmmlab \
 COPY grader/vmmlab grader/vmmlab
 RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall .
 # The course, in the last place where vmmlab looks for it. It has no hidden checks, which are for the
-# instructor, and no worksheets, which contain their solutions (nbgrader makes the students' version).
+# instructor, no contract.yml, which names them, and no worksheets, which contain their solutions
+# (nbgrader makes the students' version).
 COPY course.yml /course/
 COPY labs /course/labs
 COPY vmm-skeleton /course/vmm-skeleton
-RUN rm -rf /course/labs/*/hidden /course/labs/*/worksheet.* \
+RUN rm -rf /course/labs/*/hidden /course/labs/*/worksheet.* /course/labs/*/contract.yml \
  && sed -i -E '/^ +(hidden:|lab[0-9]+\.hidden\..*)$/d' /course/course.yml \
  && mv /course "$(/opt/vmmlab/bin/python -c 'import vmmlab; print(*vmmlab.__path__)')/data"
 

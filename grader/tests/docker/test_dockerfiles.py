@@ -115,7 +115,7 @@ def test_the_student_gets_no_solutions() -> None:
         "docker/constraints.txt", "pyproject.toml", "README.md", "LICENSE", "grader/vmmlab",
         "course.yml", "labs", "vmm-skeleton",
     }  # fmt: skip
-    gone = "rm -rf /course/labs/*/hidden /course/labs/*/worksheet.* "
+    gone = "rm -rf /course/labs/*/hidden /course/labs/*/worksheet.* /course/labs/*/contract.yml "
     assert f"RUN {gone}" in text
     assert set(copied(text_of(GRADER))) == {*copied(text), "reference"}
 

@@ -295,6 +295,9 @@ def with_hidden(root):
     lab9 = re.sub(r"\n    points: .*", r"\g<0>\n    hidden_points: 2", lab9, count=1)
     hidden = "\n    hidden:\n      lab9.hidden.more: {points: 2, step: lab9.1}\n"
     path.write_text(f"{before}\n  lab9:{lab9}{hidden}", encoding="utf-8")
+    sentences = root / "labs/lab9/contract.yml"
+    text = sentences.read_text(encoding="utf-8")
+    sentences.write_text(text.replace("group.called]", "group.called, lab9.hidden.more]"))
     _, place = catalogs.of_lab(root, "lab9")
     catalogs.update(place, "ja")
     catalog = po_file(place.folder, "ja")
@@ -313,6 +316,13 @@ def test_a_hidden_check_is_forgotten_in_course_yml_or_in_its_file(clone):
     assert any("lab9.hidden.more: write it in labs/lab9/hidden/" in f for f in found)
     assert any("lab9.hidden.less is not in course.yml: give it" in f for f in found)
     assert len(found) == 2
+
+
+def test_a_hidden_check_judges_a_sentence_of_the_contract_too(clone):
+    with_hidden(clone)
+    edited("labs/lab9/contract.yml", ", lab9.hidden.more]", "]")(clone)
+    (found,) = of_lab9(clone)
+    assert "lab9.hidden.more judges no sentence of the contract" in found
 
 
 def test_the_hidden_check_of_the_guide_is_graded(clone, capsys):

@@ -32,6 +32,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "README.ja.md.txt": "labs/labN/README.ja.md",
     "test_labN.py.txt": "labs/labN/test_labN.py",
     "causes.yml.txt": "labs/labN/causes.yml",
+    "contract.yml.txt": "labs/labN/contract.yml",
     "ja.po.txt": "labs/labN/locale/ja.po",
     "start.c.txt": "reference/labN/start.c",
     "contracts.ja.yml.txt": "reference/labN/contracts.ja.yml",

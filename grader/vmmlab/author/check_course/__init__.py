@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vmmlab.author.check_course.causes import in_mutants_and_hints
 from vmmlab.author.check_course.checks import in_checks
+from vmmlab.author.check_course.contract import in_contract
 from vmmlab.author.check_course.finding import Forgotten, of_error
 from vmmlab.author.check_course.handouts import LEFT_OVER, in_handouts, in_the_book
 from vmmlab.author.check_course.japanese import in_japanese
@@ -43,6 +44,7 @@ _OF_A_LAB = (
     in_reference,
     in_mutants_and_hints,
     in_japanese,
+    in_contract,
     in_the_book,
     _in_firmware,
 )
