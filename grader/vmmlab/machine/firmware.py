@@ -65,13 +65,15 @@ class Firmware:
         found = self.file or _ovmf(qemu)
         if found is None:
             raise InfraError(
-                msg("The firmware {name} is not installed.", name=self.name),
+                msg(
+                    "The firmware {name} is not installed: install OVMF (Debian, Ubuntu: apt "
+                    "install ovmf; Fedora: dnf install edk2-ovmf).",
+                    name=self.name,
+                ),
                 expected=msg("a file {path}", path=f"/usr/{_OVMF_FILES[0]}"),
                 found=msg("none"),
                 next_step=msg(
-                    "Install OVMF (Debian, Ubuntu: apt install ovmf; Fedora: dnf install "
-                    "edk2-ovmf), or name its file in ${variable}.",
-                    variable=OVMF_VARIABLE,
+                    "Install it, or name its file in ${variable}.", variable=OVMF_VARIABLE
                 ),
             )
         return str(found)

@@ -276,6 +276,7 @@ efi_start (efi_handle image, struct efi_system_table *table)
 		.heap = HEAP_LIMIT,
 		.heap_len = HEAP_LEN,
 		.allocate_pages = (u64)table->boot_services->allocate_pages,
+		.locate_protocol = (u64)table->boot_services->locate_protocol,
 	};
 	efi_status (EFIAPI * entry) (const struct uefi_boot *boot);
 	efi_status status;

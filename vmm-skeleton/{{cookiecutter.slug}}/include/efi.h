@@ -63,6 +63,9 @@ struct efi_boot_services {
 	void *get_next_monotonic_count, *stall;
 	efi_status (EFIAPI *set_watchdog_timer) (u64 timeout, u64 code,
 						 u64 data_size, u16 *data);
+	void *connect_controller, *disconnect_controller;
+	void *open_protocol, *close_protocol, *open_protocol_information;
+	void *protocols_per_handle, *locate_handle_buffer, *locate_protocol;
 };
 
 struct efi_configuration_table {

@@ -7,7 +7,7 @@
  * entry's physical address follows them, 8 bytes. */
 #define UEFI_ENTRY_MAGIC "vmmlab-uefi-0001"
 
-#define UEFI_BOOT_LEN 48 /* sizeof (struct uefi_boot) */
+#define UEFI_BOOT_LEN 56 /* sizeof (struct uefi_boot) */
 
 /* Offsets in struct uefi_state. */
 #define UEFI_STATE_RSP	   0
@@ -37,6 +37,7 @@ extern struct uefi_boot {
 	u64 allocate_pages;   /* EFI_BOOT_SERVICES.AllocatePages */
 	u64 rsdp;	      /* of the ACPI tables, 0 if there are none */
 	u64 image, image_len; /* where the VMM is */
+	u64 locate_protocol;  /* EFI_BOOT_SERVICES.LocateProtocol */
 } uefi_boot;
 
 _Static_assert(sizeof (struct uefi_boot) == UEFI_BOOT_LEN, "boot/uefi.S");
