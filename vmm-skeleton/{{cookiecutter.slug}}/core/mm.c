@@ -13,7 +13,7 @@
 #define MAX_STRING   4096
 #define SMALL_ALIGN  16
 
-extern u8 __image_end[];
+extern u8 __image_start[], __image_end[];
 extern volatile u64 bsp_pdpt[4];
 
 static struct {
@@ -167,4 +167,11 @@ alloc (uint len)
 	next_free = physaddr + len;
 	spinlock_unlock (&alloc_lock);
 	return (void *)(ulong)(VMM_BASE + physaddr);
+}
+
+void
+mm_vmm_memory (u64 *start, u64 *end)
+{
+	*start = (ulong)__image_start - VMM_BASE;
+	*end = memory_end;
 }

@@ -15,4 +15,8 @@ void vmm_synced (u32 round);
  * not known which one. */
 noreturn void vmm_ap_missing (u32 apic_id);
 
+/* This CPU is about to enter its guest for the first time; vmcb is the physical
+ * address of the VMCB. */
+void vmm_guest_starts (ulong vmcb);
+
 #endif
