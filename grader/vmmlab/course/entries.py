@@ -30,6 +30,7 @@ class LabEntry(BaseModel):
     files: dict[str, list[Text]] = {}
     links: Text | None = None
     given: list[Text] = []
+    guest: Text | None = None
     steps: list[Step] = []
     checks: dict[str, CheckSpec] = {}
     hidden: dict[str, CheckSpec] = {}

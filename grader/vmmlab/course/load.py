@@ -89,6 +89,7 @@ def _course(root: Path, entry: CourseEntry, file: YamlFile) -> Course:
             later=MappingProxyType(later),
             links=lab.links or name,
             given=tuple(lab.given),
+            guest=lab.guest or "",
             built_for=tuple(built_for[name]),
         )
     return Course(

@@ -79,6 +79,7 @@ class Lab:
         later: open checks of all architectures, by id, that need a lab which is held back.
         links: the last lab whose objects an image of this lab has.
         given: given files, as `core/uefi.c`, that only images with this lab's objects have.
+        guest: the given file of the test guest, as `guest/bios.S`, that its VMM runs; "": none.
         built_for: the architectures of the images that have its objects.
     """
 
@@ -100,6 +101,7 @@ class Lab:
     later: Mapping[str, CheckSpec] = field(default_factory=dict)
     links: str = ""
     given: tuple[str, ...] = ()
+    guest: str = ""
     built_for: tuple[str, ...] = ARCHES
 
     @property

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import tool_versions
 from vmmlab.images.builder import Builder
 from vmmlab.images.efi import EfiBuilder
+from vmmlab.images.guest import GuestBuilder
 from vmmlab.images.model import BuildOptions, Diagnostic, Image, ObjectPatch
 from vmmlab.images.prebuilt import source_of
 from vmmlab.images.sources import Prebuilt
@@ -155,6 +156,7 @@ async def boot(
     sandbox: Sandbox,
     clock: GradeClock | None = None,
     uefi: Uefi | None = None,
+    first_module: Path | None = None,
 ) -> Observation:
     """Boot one scenario and observe it.
 
@@ -166,6 +168,7 @@ async def boot(
         sandbox: where QEMU runs.
         clock: how much time the grade has left; None for no limit but the boot's own.
         uefi: what a boot by UEFI firmware needs; None: the scenario has another firmware.
+        first_module: a multiboot module, before those of the scenario.
 
     Raises:
         BootLost: QEMU could not be started, or died although the guest did not end it.
@@ -173,6 +176,8 @@ async def boot(
     clock = clock or GradeClock()
     with scenario.scope.in_use():
         spec = _spec(image, scenario, seed, uefi)
+        if first_module is not None:
+            spec = replace(spec, modules=(first_module, *spec.modules))
         moved = inputs.moved(seed, scenario.name, cohort) if scenario.moved else None
         given = Inputs(
             scenario=scenario.name,
@@ -410,6 +415,9 @@ class LabRunner:
         self._times["build"] += time.monotonic() - began
         return image
 
+    def _guest(self, name: str) -> Path:
+        return GuestBuilder(self._request.course.tree, self._sandbox).build(name).flat
+
     def _boot(self, scenario: Scenario) -> concurrent.futures.Future[Observation]:
         if scenario not in self._boots:
             image = self._image(scenario)
@@ -444,8 +452,9 @@ class LabRunner:
         async with self._slots:
             began = time.monotonic()
             cohort = request.cohort_of(scenario)
+            guest = self._guest(scenario.guest_image) if scenario.guest_image else None
             seen = await boot(
-                built, scenario, cohort, request.seed, self._sandbox, self._clock, uefi
+                built, scenario, cohort, request.seed, self._sandbox, self._clock, uefi, guest
             )
             self._times["boots"] += time.monotonic() - began
             return seen

@@ -45,12 +45,14 @@ class Tree:
         provided: boot/ and core/, with the headers beside them, which are for these alone.
         script: the linker script.
         loader: the EFI loader, a program of its own.
+        guests: guest/, each file a program of its own.
     """
 
     headers: Mapping[str, bytes]
     provided: Mapping[str, bytes]
     script: bytes
     loader: Mapping[str, bytes] = field(default_factory=dict)
+    guests: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def read(cls, root: Path) -> Tree:
@@ -64,6 +66,7 @@ class Tree:
             provided = {**_files(root, "boot", _SOURCE), **_files(root, "core", _SOURCE)}
             private = {**_files(root, "boot", (".h",)), **_files(root, "core", (".h",))}
             script = (root / "vmm.ld").read_bytes()
+            guests = _files(root, "guest", _SOURCE)
         except OSError as error:
             raise InfraError(
                 msg("The given VMM code cannot be read."),
@@ -77,7 +80,7 @@ class Tree:
                 next_step=msg("Check out the whole kit again."),
             )
         loader = {name: provided.pop(name) for name in [*provided] if name.startswith(_LOADER)}
-        return cls(headers, {**provided, **private}, script, loader)
+        return cls(headers, {**provided, **private}, script, loader, guests)
 
     def without(self, names: Collection[str]) -> Tree:
         """Return the same tree without some of the provided files."""

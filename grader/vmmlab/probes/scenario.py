@@ -43,6 +43,7 @@ class Setup(TypedDict, total=False):
     memory_mib: main memory in MiB; the seed decides if not given.
     cmdline: minimum length of the multiboot command line, in characters.
     modules: number of multiboot modules.
+    guest_image: a given file, such as "guest/bios.S", that is built and becomes the first module.
     opt: how the student's files are optimised, such as "-O0".
     compiler: "gcc" or "clang".
     delays: preset of the VMM's delays.
@@ -61,6 +62,7 @@ class Setup(TypedDict, total=False):
     memory_mib: int
     cmdline: int
     modules: int
+    guest_image: str
     opt: str
     compiler: str
     delays: str
@@ -94,6 +96,7 @@ class Scenario:
         memory_mib: main memory in MiB; the seed decides if None.
         cmdline: minimum length of the multiboot command line, in characters.
         modules: number of multiboot modules.
+        guest_image: a given file that is built and becomes the first module; "": none.
         opt: how the student's files are optimised; the request decides if None.
         compiler: "gcc" or "clang"; the request decides if None.
         delays: preset of the VMM's delays; the preset for grading if None.
@@ -114,6 +117,7 @@ class Scenario:
     memory_mib: int | None = None
     cmdline: int = 0
     modules: int = 0
+    guest_image: str = ""
     opt: str | None = None
     compiler: str | None = None
     delays: str | None = None
@@ -144,7 +148,7 @@ class Scenario:
         plain = Scenario(self.name)
         said = {"cpus": self.cpus, "probe": self.probe, **dict(self.options)}
         shown = ("sockets", "acpi", "moved", "svm", "firmware", "memory_mib", "cmdline", "modules")
-        for key in (*shown, "opt", "compiler", "delays"):
+        for key in (*shown, "guest_image", "opt", "compiler", "delays"):
             if getattr(self, key) != getattr(plain, key):
                 said[key] = getattr(self, key)
         if self.shuffle is not None:

@@ -24,7 +24,7 @@ from vmmlab.workspace.model import Workspace
 ALL: Final = "vmm"
 """The name that stands for all labs, built from the student's own files."""
 
-_GIVEN: Final = ("boot", "core", "include", "vmm.ld")
+_GIVEN: Final = ("boot", "core", "guest", "include", "vmm.ld")
 
 
 def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") -> Iterator[Text]:

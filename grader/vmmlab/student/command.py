@@ -41,6 +41,7 @@ def qemu_argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[s
         *(("-cpu", cpu) if cpu and accel == "tcg" else ()),
         *("-bios", firmware.find(spec.firmware).image(used)),
         *("-kernel", str(spec.kernel)),
+        *(("-initrd", ",".join(map(str, spec.modules))) if spec.modules else ()),
     ]
 
 
@@ -52,20 +53,24 @@ def sandboxed(
     Args:
         sandbox: the sandbox.
         argv: from `qemu_argv`.
-        spec: the machine.
+        spec: the machine; its modules are files.
         accel: "tcg" or "kvm".
         rw: folders that QEMU writes to.
     """
     devices = [Path("/dev/kvm")] if accel == "kvm" else []
-    kernel = spec.kernel.resolve()
-    seen = sandbox.seen(kernel, str(KERNEL))
+    modules = [one for one in spec.modules if isinstance(one, Path)]
+    named = {spec.kernel: KERNEL}
+    named |= {one: KERNEL.with_name(f"module{n}") for n, one in enumerate(modules)}
+    seen = {one: sandbox.seen(one.resolve(), str(name)) for one, name in named.items()}
+    words = {str(one): str(name) for one, name in seen.items()}
+    words[",".join(map(str, modules))] = ",".join(str(seen[one]) for one in modules)
     return sandbox.wrap(
-        [str(seen) if word == str(spec.kernel) else word for word in argv],
-        ro=[kernel, *toolroots.roots(qemu_path())],
+        [words.get(word, word) for word in argv],
+        ro=[*(one.resolve() for one in seen), *toolroots.roots(qemu_path())],
         rw=rw,
         devices=devices,
         limits=ResourceLimits(file_mib=64),
-        names={kernel: seen},
+        names={one.resolve(): name for one, name in seen.items()},
     )
 
 

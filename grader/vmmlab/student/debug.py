@@ -47,6 +47,7 @@ def boot_under_gdb(
     say: Reader,
     *,
     untrusted: bool = False,
+    guest: Path | None = None,
 ) -> int:
     """Boot a machine under gdb, which has the terminal, and return gdb's exit code.
 
@@ -59,6 +60,7 @@ def boot_under_gdb(
         root: the folder that gdb starts in, with the sources.
         say: the reader's language.
         untrusted: it is another person's image: gdb, too, runs in the sandbox.
+        guest: the file with the symbols of its guest, for gdb.
 
     Raises:
         UsageError: gdb is not installed.
@@ -75,6 +77,9 @@ def boot_under_gdb(
         stack.callback(kill_tree, machine)
         seen = sandbox.seen(folder, "/gdb") if untrusted else folder
         commands = _gdb_commands(symbols, processor, seen, what, spec, say)
+        if guest is not None:
+            shutil.copyfile(guest, folder / "guest.elf")
+            commands = f"add-symbol-file {seen / 'guest.elf'}\n{commands}"
         (folder / "commands.gdb").write_text(commands, encoding="utf-8")
         words = [gdb, "-q", "-d", str(root), "-x", str(seen / "commands.gdb"), str(elf)]
         if untrusted:

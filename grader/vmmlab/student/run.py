@@ -22,6 +22,7 @@ from vmmlab.host.versions import tool_versions
 from vmmlab.i18n.translate import Reader
 from vmmlab.images import prebuilt
 from vmmlab.images.efi import EfiBuilder
+from vmmlab.images.guest import GuestBuilder, GuestImage
 from vmmlab.images.model import Delays, Image
 from vmmlab.machine import MachineSpec, firmware
 from vmmlab.machine.dialects import require_x2apic
@@ -70,11 +71,14 @@ def run(
     sandbox = _sandbox_for(source)
     lab = labs_of(course, what.lab, what.arch)[-1]
     used = firmware.find(what.firmware or lab.firmware[0])
+    guest = None if used.efi else guest_for(what.lab, course, what.arch, sandbox)
     spec = MachineSpec(
         kernel=loader_of(image, course, sandbox) if used.efi else image.kernel,
         cpus=what.cpus or lab.cpus[0],
         memory_mib=max(MachineSpec.memory_mib, used.least_mib),
         firmware=used.name,
+        modules=(guest.flat,) if guest else (),
+        svm=True if guest else None,
     )
     if spec.x2apic and what.accel == "tcg":
         require_x2apic(tool_versions().qemu)
@@ -87,7 +91,15 @@ def run(
     if gdb:
         untrusted = not _is_trusted(source)
         return boot_under_gdb(
-            elf, image.symbols, spec, what, sandbox, root, say or Reader(), untrusted=untrusted
+            elf,
+            image.symbols,
+            spec,
+            what,
+            sandbox,
+            root,
+            say or Reader(),
+            untrusted=untrusted,
+            guest=guest.elf if guest else None,
         )
     if sys.stdin.isatty() and sys.stdout.isatty():
         return _on_terminal(spec, what, sandbox, say or Reader())
@@ -114,6 +126,22 @@ def loader_of(image: Image, course: Course, sandbox: Sandbox) -> Path:
             expected=msg("lab6 or a later lab, for x86_64"),
         )
     return EfiBuilder(course.tree, sandbox).loader(image.kernel.read_bytes())
+
+
+def guest_for(lab: str, course: Course, arch: str, sandbox: Sandbox) -> GuestImage | None:
+    """Build the test guest of a lab, if it has one.
+
+    Args:
+        lab: a lab's name, or `vmmlab.student.build.ALL`.
+        course: the course.
+        arch: what the VMM is built for.
+        sandbox: where the tools run.
+
+    Raises:
+        InfraError: a tool is missing or failed.
+    """
+    name = labs_of(course, lab, arch)[-1].guest
+    return GuestBuilder(course.tree, sandbox).build(name) if name else None
 
 
 def image_for(

@@ -21,6 +21,9 @@
 
 #define AP_VECTOR ((GUEST_MBR + AP_OFFSET) >> 12)
 #define AP_OFFSET 0x400 /* in this image */
+#define REAL_FAILED_OFFSET 0x460
+#define DONE_OFFSET 0x480
+#define FAILED_OFFSET 0x4A0
 
 #define APIC_BASE   0xFEE00000
 #define APIC_ID	    0x20
@@ -48,6 +51,11 @@
 #define RESULT_FOUND 8
 #define RESULT_WANTED 16
 #define RESULT_SIZE  32
+
+/* How the BSP ends if a debugger has written it there. */
+#define END_SHUTDOWN 1 /* at once, by a triple fault */
+#define END_BEYOND   2 /* through, it reads memory that is not the guest's */
+#define END_STRING   3 /* through, it executes OUTS to COM1 */
 
 #define STAGE_REAL    1 /* exits in real mode are right */
 #define STAGE_LONG    2 /* in 64-bit mode */
@@ -112,7 +120,7 @@ _start:
 	.long	GUEST_MAGIC
 cpus:	.word	1			/* the VMM writes it */
 	.byte	AP_VECTOR
-	.byte	0
+end:	.byte	0			/* how to end: END_, from a debugger */
 
 /* ---- real mode ---- */
 
@@ -136,6 +144,14 @@ start:
 	mov	$GUEST_MBR + 512, %bx
 	int	$0x13			/* DL is the drive */
 	cli
+1:	cmpb	$END_SHUTDOWN, end
+	jne	1f
+	mov	cpus, %eax
+2:	pause				/* all are in their guests */
+	cmp	%ax, arrived
+	jb	2b
+	lidtl	no_idt			/* no exception can be handled: */
+	ud2				/* a triple fault */
 1:	xor	%ax, %ax
 	mov	$guest_results, %di	/* clear BSS; the APs wait for that */
 	mov	$bss_end - guest_results, %cx
@@ -196,27 +212,14 @@ real_mode:
 	test	$CPUID_EXT_ECX_SVM, %cl
 	jnz	1f
 	pop	%edi
-	mov	$VMMCALL_CPUNUM, %eax
-	vmmcall
-	mov	%eax, %ebx
-	mov	$CHECK_CPUNUM, %eax
-	test	%edi, %edi
-	setz	%cl
-	test	%ebx, %ebx
-	setz	%ch
-	cmp	%cl, %ch		/* the BSP is 0, and no other */
-	jne	2f
 	mov	%di, %bx
 	shl	$5, %bx
 	movb	$STAGE_REAL, guest_results + RESULT_STAGE(%bx)
 	ret
 1:	pop	%edi
-2:	mov	%di, %bx
+	mov	%di, %bx
 	shl	$5, %bx
 	mov	%ax, guest_results + RESULT_CHECK(%bx)
-real_mode_failed:
-	cli
-	hlt
 	jmp	real_mode_failed
 
 /* EDI: this CPU.  A guest may write EFER as it likes, SVME too. */
@@ -249,6 +252,8 @@ gdtr:	.word	gdtr - gdt - 1
 	.long	gdt
 idtr:	.word	WAKE_VECTOR * 16 + 15
 	.long	IDT
+no_idt:	.word	0
+	.long	0
 bss_ready:
 	.byte	0
 tables_ready:
@@ -263,11 +268,11 @@ ap_start:
 	mov	%ax, %ds
 	mov	%ax, %es
 	mov	%ax, %ss
+	mov	$1, %edi
+	lock xadd %edi, arrived
 2:	pause
 	cmpb	$0, bss_ready
 	je	2b
-	mov	$1, %edi
-	lock xadd %edi, arrived
 	cmp	$MAX_CPUS, %edi
 	jae	1f
 	mov	%edi, %eax		/* a stack of its own: see below */
@@ -282,13 +287,32 @@ ap_start:
 1:	hlt
 	jmp	1b
 
-	.balign	4
+	.org	REAL_FAILED_OFFSET
+real_mode_failed:
+	cli
+	hlt
+	jmp	real_mode_failed
 arrived:
 	.long	1			/* the BSP */
 
 /* ---- 64-bit mode ---- */
 
 	.code64
+
+/* The ends, where a debugger finds them. */
+	.org	DONE_OFFSET
+	.globl	guest_done, guest_failed
+guest_done:
+	cli
+	hlt
+	jmp	guest_done
+
+	.org	FAILED_OFFSET
+guest_failed:
+	cli
+	hlt
+	jmp	guest_failed
+
 long_mode:				/* EDI: this CPU */
 	mov	$SEL_DATA64, %eax
 	mov	%eax, %ds
@@ -325,7 +349,15 @@ long_mode:				/* EDI: this CPU */
 	dec	%eax
 	cmp	%eax, aps_done
 	jb	1b
+	cmpb	$END_BEYOND, end
+	jne	1f
+	mov	0x100000, %eax		/* the VMM's memory: not there */
+1:	cmpb	$END_STRING, end
+	jne	1f
 	mov	$text_ok, %esi
+	mov	$COM1, %edx
+	outsb
+1:	mov	$text_ok, %esi
 	call	print
 	jmp	done
 
@@ -347,10 +379,6 @@ ap_wakes_bsp:
 done:
 	mov	RESULT(%rbp), %rax
 	movl	$STAGE_DONE, RESULT_STAGE(%rax)
-	.globl	guest_done
-guest_done:
-	cli
-	hlt
 	jmp	guest_done
 
 /* EAX: a CHECK_.  RBX: what was found, RCX: what was wanted. */
@@ -364,10 +392,6 @@ fail:
 	mov	$text_failed, %esi
 	call	print
 	movb	$0, console_lock
-	.globl	guest_failed
-guest_failed:
-	cli
-	hlt
 	jmp	guest_failed
 
 /* Fail with this check unless RBX is RCX. */
@@ -553,7 +577,10 @@ check_vmmcall:
 	cmp	%rcx, %rbx
 	jae	fail
 	xor	%ecx, %ecx
-	mov	$CHECK_CPUNUM_TWICE, %eax
+	cmpl	$0, THIS_CPU(%rbp)	/* the BSP is 0 */
+	jne	1f
+	equal	CHECK_CPUNUM
+1:	mov	$CHECK_CPUNUM_TWICE, %eax
 	lock bts %ebx, numbers
 	jc	fail
 	call	fill_registers

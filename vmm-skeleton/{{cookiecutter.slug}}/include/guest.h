@@ -5,6 +5,7 @@
 
 #define GUEST_MBR	  0x7C00 /* where a BIOS loads the MBR */
 #define GUEST_MAX_SIZE	  0x8000
+#define GUEST_DATA	  0x9000 /* of guest/bios.S: its .bss */
 #define GUEST_READ_MBR	  0x7A00 /* code that reads the MBR from the disk */
 #define GUEST_WAIT_VECTOR 0x06	 /* page of the code in which the APs wait */
 
@@ -19,7 +20,7 @@ struct guest_header {
 	u32 magic;
 	u16 cpus; /* written by the VMM: processors, including the BSP */
 	u8 ap_vector; /* page where the guests of the APs begin */
-	u8 reserved;
+	u8 end;
 };
 
 _Static_assert(sizeof (struct guest_header) == 12, "guest/bios.S");
