@@ -19,7 +19,7 @@
  * RAX, RBX, RCX and RDX, whose upper halves become 0.  But SVM belongs to the
  * VMM: leaf CPUID_EXT does not show it, and all of leaf CPUID_SVM is 0.
  * Nothing else changes but RIP, which is at the next instruction. */
-static void
+void
 do_cpuid (struct vcpu *v)
 {
 	/* BEGIN SOLUTION lab7.6
@@ -51,7 +51,7 @@ do_cpuid (struct vcpu *v)
  *
  * Must: answer in RAX, as include/svm.h says; EAX has the number of the
  * question.  Nothing else changes but RIP, which is at the next instruction. */
-static void
+void
 do_vmmcall (struct vcpu *v)
 {
 	/* BEGIN SOLUTION lab7.7
@@ -77,7 +77,7 @@ do_vmmcall (struct vcpu *v)
  * IN of 8 or 16 bits changes only these bits of RAX; IN of 32 bits clears the
  * upper half.  Nothing else changes but RIP.  Panic for INS and OUTS; the text
  * has the port, in hexadecimal. */
-static void
+void
 do_ioio (struct vcpu *v)
 {
 	/* BEGIN SOLUTION lab7.8
@@ -133,9 +133,6 @@ svm_start_vm (struct vcpu *v)
 	/* BEGIN SOLUTION lab7.4
 	 * TODO(lab7.4): run the guest and handle its exits, in an endless loop.
 	 * STARTER: (void)v;
-	 * STARTER: (void)do_cpuid;
-	 * STARTER: (void)do_vmmcall;
-	 * STARTER: (void)do_ioio;
 	 * STARTER: vmm_todo ("lab7.4");
 	 */
 	struct vmcb *vmcb = v->vmcb;
@@ -159,8 +156,8 @@ svm_start_vm (struct vcpu *v)
 		default:
 			panic ("guest exit 0x%llx, info 0x%llx 0x%llx, "
 			       "CS:RIP 0x%x:0x%llx",
-			       vmcb->exitcode, vmcb->exitinfo1,
-			       vmcb->exitinfo2, vmcb->cs.sel, vmcb->rip);
+			       vmcb->exitcode, vmcb->exitinfo1, vmcb->exitinfo2,
+			       vmcb->cs.sel, vmcb->rip);
 		}
 	}
 	/* END SOLUTION */

@@ -67,19 +67,34 @@ split (u64 *pde)
 		table[i] = (base + (u64)i * PAGESIZE) | rights;
 }
 
+/* Return whether a page of 2 MiB fits at these addresses. */
+static bool
+large (u64 gpa, u64 hpa, u64 len)
+{
+	return len >= TWO_MIB && !((gpa | hpa) & (TWO_MIB - 1));
+}
+
 void
 np_map (u64 gpa, u64 hpa, u64 len, bool present, bool writable)
 {
 	u64 rights = present ? PTE_P | PTE_US | (writable ? PTE_RW : 0) : 0;
-	u64 offset;
+	u64 size;
 	u64 *pde;
 
-	for (offset = 0; offset < len; offset += PAGESIZE) {
-		pde = pde_of (gpa + offset);
+	if (!present)
+		hpa = gpa; /* leads nowhere: only its alignment matters */
+	for (; len; gpa += size, hpa += size, len -= size) {
+		pde = pde_of (gpa);
+		if (large (gpa, hpa, len)) {
+			size = TWO_MIB;
+			*pde = present ? hpa | rights | PDE_PS : 0;
+			continue;
+		}
+		size = PAGESIZE;
 		if (*pde & PDE_PS)
 			split (pde);
-		*entry_of (table_of (pde), gpa + offset, SHIFT_PT) =
-			present ? (hpa + offset) | rights : 0;
+		*entry_of (table_of (pde), gpa, SHIFT_PT) =
+			present ? hpa | rights : 0;
 	}
 }
 

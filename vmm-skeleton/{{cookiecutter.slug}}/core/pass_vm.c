@@ -37,8 +37,7 @@ svm_available (void)
 	if (a < CPUID_SVM)
 		return false;
 	asm_cpuid (CPUID_EXT, &a, &b, &c, &d);
-	if (!(c & CPUID_EXT_ECX_SVM) ||
-	    (asm_rdmsr (MSR_VM_CR) & VM_CR_SVMDIS))
+	if (!(c & CPUID_EXT_ECX_SVM) || (asm_rdmsr (MSR_VM_CR) & VM_CR_SVMDIS))
 		return false;
 	asm_cpuid (CPUID_SVM, &a, &b, &c, &d);
 	return d & CPUID_SVM_EDX_NP;

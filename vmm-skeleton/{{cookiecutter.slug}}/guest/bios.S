@@ -66,8 +66,8 @@
 #define STAGE_HLT     7 /* woken by an interrupt; only the BSP */
 #define STAGE_DONE    8
 
-/* The lowest byte of the first five: 0 to 14 is a register that has changed, in
- * the order of the array at guest_registers, 15 is RFLAGS. */
+/* What is wrong.  To each of the first five belongs a number: 0 to 14 for a
+ * register that has changed, in the order of IN below, 15 for RFLAGS. */
 #define CHECK_CPUID   0x100
 #define CHECK_VMMCALL 0x200
 #define CHECK_OUT     0x300
@@ -512,7 +512,7 @@ registers_same:
 	call	exit_with_registers
 	.endm
 
-/* CPUID with this leaf and subleaf, and rubbish in the upper halves. */
+/* CPUID with this leaf and subleaf; the upper halves are not 0. */
 	.macro	ask_cpuid leaf, subleaf
 	call	fill_registers
 	movl	$\leaf, IN + REG_RAX(%rbp)

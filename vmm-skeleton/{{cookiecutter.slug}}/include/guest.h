@@ -18,7 +18,7 @@
 struct guest_header {
 	u8 jump[4]; /* a jump over the header */
 	u32 magic;
-	u16 cpus; /* written by the VMM: processors, including the BSP */
+	u16 cpus;     /* written by the VMM: processors, including the BSP */
 	u8 ap_vector; /* page where the guests of the APs begin */
 	u8 end;
 };

@@ -20,17 +20,17 @@
 #define SVM_REGS_R15 104
 
 /* CPUID: APM volume 3, appendix E */
-#define CPUID_MAX_EXT	   0x80000000 /* leaf */
-#define CPUID_EXT	   0x80000001 /* leaf */
-#define CPUID_EXT_ECX_SVM  0x00000004
-#define CPUID_SVM	   0x8000000A /* leaf */
-#define CPUID_SVM_EDX_NP   0x00000001 /* nested paging */
+#define CPUID_MAX_EXT	  0x80000000 /* leaf */
+#define CPUID_EXT	  0x80000001 /* leaf */
+#define CPUID_EXT_ECX_SVM 0x00000004
+#define CPUID_SVM	  0x8000000A /* leaf */
+#define CPUID_SVM_EDX_NP  0x00000001 /* nested paging */
 
 /* Model-specific registers: APM 15.30 */
-#define MSR_VM_CR	 0xC0010114
-#define MSR_VM_HSAVE_PA	 0xC0010117
-#define VM_CR_SVMDIS	 0x00000010
-#define EFER_SVME	 0x00001000 /* APM 3.1.7 */
+#define MSR_VM_CR	0xC0010114
+#define MSR_VM_HSAVE_PA 0xC0010117
+#define VM_CR_SVMDIS	0x00000010
+#define EFER_SVME	0x00001000 /* APM 3.1.7 */
 
 /* What is intercepted: vmcb.intercept1 and vmcb.intercept2.  APM appendix B */
 #define INTERCEPT1_NMI	    0x00000002
@@ -72,7 +72,7 @@
 
 /* What a guest may ask the VMM for: VMMCALL with one of these in EAX.  The
  * answer is in RAX, and no other register changes. */
-#define VMMCALL_CPUNUM	0 /* currentcpu->cpunum */
+#define VMMCALL_CPUNUM	0		   /* currentcpu->cpunum */
 #define VMMCALL_UNKNOWN 0xFFFFFFFFFFFFFFFF /* the answer to all others */
 
 #ifndef __ASSEMBLER__
@@ -145,7 +145,8 @@ struct vmcb {
 } __attribute__ ((packed));
 
 #define VMCB_FIELD(name, offset)                                               \
-	_Static_assert(offsetof (struct vmcb, name) == (offset), "APM B: " #name)
+	_Static_assert(offsetof (struct vmcb, name) == (offset),               \
+		       "APM B: " #name)
 
 VMCB_FIELD (iopm_base_pa, 0x040);
 VMCB_FIELD (guest_asid, 0x058);
@@ -179,7 +180,8 @@ _Static_assert(offsetof (struct svm_vmrun_regs, r15) == SVM_REGS_R15, "order");
 /* The virtual CPU of one processor.  Only that processor uses it. */
 struct vcpu {
 	struct vmcb *vmcb;
-	struct vmcb *vmcbhost; /* for VMSAVE and VMLOAD of the VMM's own state */
+	struct vmcb
+		*vmcbhost; /* for VMSAVE and VMLOAD of the VMM's own state */
 	struct svm_vmrun_regs regs;
 };
 
@@ -189,6 +191,9 @@ void svm_vminit (struct vcpu *v, u64 n_cr3);
 void svm_reset (struct vcpu *v, u16 cs, u16 ip);
 asmlinkage void asm_vmrun_regs_64 (struct svm_vmrun_regs *p, ulong vmcb_phys,
 				   ulong vmcbhost_phys);
+void do_cpuid (struct vcpu *v);
+void do_vmmcall (struct vcpu *v);
+void do_ioio (struct vcpu *v);
 noreturn void svm_start_vm (struct vcpu *v);
 
 /* core/pass_vm.c: the state of a guest that the firmware's own boot goes on
@@ -198,7 +203,7 @@ bool svm_state_uefi (struct vcpu *v);
 /* core/np.c: the nested page tables, which all virtual CPUs share.  np_init
  * makes them and returns what n_cr3 is to be.  A guest-physical address is the
  * host-physical one, in pages of 2 MiB and below 4 GiB, and the memory of the
- * VMM is not there.  np_map then changes len bytes from gpa on, in pages of
+ * VMM is not there.  np_map then changes len bytes from gpa on, whole pages of
  * 4 KiB: they lead to hpa, with these rights.  Both run on the BSP, before any
  * guest runs. */
 u64 np_init (void);

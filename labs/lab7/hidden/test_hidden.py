@@ -1,0 +1,44 @@
+"""Lab 7, hidden: other exits that are not handled, and other numbers of CPUs."""
+
+from functools import partial
+
+from vmmlab import checks
+from vmmlab.checks import msg
+from vmmlab.x86.vmcb import VMEXIT_IOIO, VMEXIT_NPF
+
+from .. import test_lab7 as lab
+
+END_BEYOND, END_STRING = 2, 3  # guest/bios.S
+BEYOND = lab.svm(name="beyond", cpus=2, end=END_BEYOND, follow=False, cohort="third")
+STRING = lab.svm(name="string", cpus=3, end=END_STRING, follow=False)
+SIX = lab.svm(name="six", cpus=6, sockets=2, opt="-O0", cohort="third")
+
+check = partial(checks.check, todo_of_any_cpu=True)
+
+
+@check("lab7.hidden.beyond", BEYOND, after=["lab7.exit.unknown", "lab7.guest.hlt"])
+def access_beyond_the_memory_is_named(boot):
+    """The VMM names the address when its guest uses memory that it does not have."""
+    expected = msg("the VMM panics when its guest has used memory of the VMM")
+    last = lab.panicked(boot, boot.bsp, VMEXIT_NPF, expected)
+    numbers = {"EXITCODE": last.code, "EXITINFO1": last.info1, "EXITINFO2": last.info2}
+    lab.is_named(boot, boot.bsp, **numbers, RIP=last.rip)
+
+
+@check("lab7.hidden.string", STRING, after=["lab7.exit.unknown", "lab7.exit.io"])
+def string_io_is_named(boot):
+    """The VMM panics when its guest executes OUTS, and names the port."""
+    expected = msg("the VMM panics when its guest has executed OUTS")
+    last = lab.panicked(boot, boot.bsp, VMEXIT_IOIO, expected)
+    lab.is_named(boot, boot.bsp, port=last.info1 >> 16 & 0xFFFF)
+
+
+@check("lab7.hidden.cpus", SIX, per="cpu", after=["lab7.guest.cpus"])
+def guests_run_on_six_cpus(boot, cpu):
+    """With 6 CPUs in two packages, each CPU has an area, a VMCB and a guest of its own."""
+    lab.host_save_area_is_its_own(boot, cpu)
+    lab.vmcb_is_its_own(boot, cpu)
+    lab.what_must_exit_is_intercepted(boot, cpu)
+    lab.guest_begins_with_its_registers(boot, cpu)
+    lab.vmm_is_as_before(boot, cpu)
+    lab.runs_to_its_end(boot, cpu)

@@ -1,0 +1,604 @@
+"""What lab 7 needs to know besides what the probe `guest` records.
+
+It looks at each CPU between the functions that the student writes, and follows the first VMRUN of
+each CPU instruction by instruction: what `asm_vmrun_regs_64` does on the way into the guest and on
+the way back. What alloc returns is filled with random bytes, and so are all fields that a function
+has to set.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from vmmlab.images.layout import VMM_BASE
+from vmmlab.observe.cpu import CpuState
+from vmmlab.observe.evidence import LabEvidence
+from vmmlab.observe.milestones import rest_places
+from vmmlab.observe.msr import read_msr
+from vmmlab.observe.nested import intercepted_ports
+from vmmlab.observe.observation import Hit
+from vmmlab.observe.session import Session
+from vmmlab.probes.base import note_allocation
+from vmmlab.probes.guest import GUEST_ENTRY, STARTS, GuestProbe
+from vmmlab.probes.registry import probe
+from vmmlab.x86.vmcb import MSR_VM_HSAVE_PA, VMCB_BYTES, Vmcb, vmcb_of
+
+DONE: Final = "guest_done"
+FAILED: Final = "guest_failed"
+REAL_FAILED: Final = "guest_real_failed"
+MARKS: Final = ((DONE, 0x8080), (FAILED, 0x80A0), (REAL_FAILED, 0x8060))
+"""Where the processors of guest/bios.S come to rest."""
+RUN: Final = "asm_vmrun_regs_64"
+LEFT: Final = "after vmrun"
+_RESULTS: Final = 0x9000  # GUEST_DATA in include/guest.h: guest_results
+_RESULT: Final = struct.Struct("<IIQQQ")
+_END_BYTE: Final = 0x7C0B  # the field `end` of struct guest_header
+
+SAVED_BY_CALLEE: Final = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+PASSED: Final = (
+    "rbx", "rcx", "rdx", "rsi", "rdi", "rbp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+)  # fmt: skip
+"""struct svm_vmrun_regs (include/svm.h), in its order."""
+_REGS_AT: Final = 16  # in struct vcpu, after two pointers
+_STATE: Final = (0x400, 0x5F8 + 8)
+"""The part of a VMCB that svm_reset sets, but for CR2 and what the control area has of it."""
+_KEPT: Final = ((0x4A0, 0x4CB), (0x4CC, 0x4D0), (0x4D8, 0x548), (0x580, 0x5D8), (0x5E0, 0x5F8))
+"""Reserved fields in it."""
+_SHADOW, _EVENTINJ, _CR2, _KERNEL_GS, _STAR = 0x68, 0xA8, 0x640, 0x620, 0x600
+_FS_BASE: Final = 0x448
+_MSR_STAR: Final = 0xC0000081
+_CODE: Final = {b"\x0f\x01\xd8": "vmrun", b"\x0f\x01\xda": "vmload", b"\x0f\x01\xdb": "vmsave",
+                b"\x0f\x01\xdc": "stgi", b"\x0f\x01\xdd": "clgi"}  # fmt: skip
+_BUDGET: Final = 3000
+_HIDDEN_PART: Final = re.compile(r"^(LDT|TR)\s*=([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", re.MULTILINE)
+_ARGUMENTS: Final = ("rsi", "rdx", "rcx", "r8", "r9")
+_STACK_ARGUMENTS: Final = 8
+_IF: Final = 0x200
+
+
+@dataclass(frozen=True, slots=True)
+class Enabled:
+    """A CPU after svm_init.
+
+    Args:
+        before: EFER when it was called.
+        efer: EFER when it had returned.
+        hsave: VM_HSAVE_PA then; None if unknown.
+    """
+
+    before: int
+    efer: int
+    hsave: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What svm_vminit made.
+
+    Args:
+        vmcb_at: v->vmcb.
+        host_at: v->vmcbhost.
+        n_cr3: its second argument.
+        vmcb: the VMCB; None if there is no memory.
+        stray: offset of the first byte that is not 0 and belongs to no field.
+        ports: first and last of each range of ports that its I/O permission map intercepts.
+    """
+
+    vmcb_at: int
+    host_at: int
+    n_cr3: int
+    vmcb: Vmcb | None
+    stray: int | None
+    ports: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """What svm_reset made of a virtual CPU in which all of its fields were random.
+
+    Args:
+        cs: its second argument.
+        ip: its third one.
+        vmcb: the VMCB when it had returned.
+        registers: v->regs then, by name.
+    """
+
+    cs: int
+    ip: int
+    vmcb: Vmcb
+    registers: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A value that is not what it should be.
+
+    Args:
+        name: of the register or field.
+        wanted: what it should be.
+        found: what it is.
+    """
+
+    name: str
+    wanted: int
+    found: int
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """The first VMRUN of a CPU, from the call of asm_vmrun_regs_64 to its return.
+
+    Args:
+        p: its first argument.
+        vmcb: its second argument.
+        host: its third argument.
+        vmcb_right: the physical address of v->vmcb.
+        host_right: the physical address of v->vmcbhost.
+        p_right: the address of v->regs.
+        gif: GIF when VMRUN was executed; None if that was not reached.
+        at: address of the VMRUN.
+        entry_lost: registers that the guest did not get from *p, or from its VMCB.
+        exit_lost: registers of the guest that are not in *p, or in its VMCB, on return.
+        host_lost: state of the VMM that was not as before.
+        returned: whether it returned.
+        gif_after: GIF on return.
+        loaded_with_gif: the guest's state was loaded while GIF was 1.
+        restored_with_gif: the VMM's own state was loaded while GIF was 1.
+        interrupts: whether interrupts were on then.
+    """
+
+    p: int
+    vmcb: int
+    host: int
+    vmcb_right: int
+    host_right: int
+    p_right: int
+    gif: bool | None = None
+    at: int = 0
+    entry_lost: tuple[Difference, ...] = ()
+    exit_lost: tuple[Difference, ...] = ()
+    host_lost: tuple[Difference, ...] = ()
+    returned: bool = False
+    gif_after: bool = False
+    loaded_with_gif: bool = False
+    restored_with_gif: bool = False
+    interrupts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a CPU of the guest has noted (guest/bios.S).
+
+    Args:
+        stage: how far it came: STAGE_.
+        check: what it found wrong: CHECK_; 0 for nothing.
+        found: what it found.
+        wanted: what it expected.
+    """
+
+    stage: int
+    check: int
+    found: int
+    wanted: int
+
+
+@dataclass(frozen=True)
+class SvmCpu:
+    """One CPU; None for what it did not come to.
+
+    Args:
+        enabled: after svm_init.
+        made: after svm_vminit.
+        reset: after svm_reset.
+        crossing: its first VMRUN.
+        result: what its guest noted.
+        panic: the arguments of its panic after the text: registers, then the stack.
+        last: its VMCB when the boot ended.
+    """
+
+    enabled: Enabled | None = None
+    made: Made | None = None
+    reset: Reset | None = None
+    crossing: Crossing | None = None
+    result: Result | None = None
+    panic: tuple[int, ...] = ()
+    last: Vmcb | None = None
+
+
+@dataclass(frozen=True)
+class Svm(LabEvidence):
+    """What the probe of lab 7 recorded.
+
+    Args:
+        cpus: one record for each CPU, by index.
+    """
+
+    cpus: tuple[SvmCpu, ...]
+
+
+@dataclass
+class _Entering:
+    """What has to be compared when a CPU is in its guest, and when it is back.
+
+    Args:
+        back: where asm_vmrun_regs_64 returns to.
+        saved: registers of the VMM at its entry, by name.
+        star: MSR STAR of the VMM.
+        given: what the guest's registers should be at VMRUN.
+        left: what they were when it exited.
+        kernel_gs: what its kernel GS base was made to be then.
+    """
+
+    back: int
+    saved: dict[str, int]
+    star: int | None
+    given: dict[str, int]
+    left: dict[str, int] = field(default_factory=dict)
+    kernel_gs: int = 0
+    fs_base: int = 0
+
+
+@probe("svm", cost=5)
+@dataclass
+class SvmProbe(GuestProbe):
+    """Records what the functions of lab 7 do on each CPU.
+
+    Args:
+        end: how the guest of the BSP is to end: END_ in guest/bios.S.
+        follow: whether the first VMRUN of each CPU is followed.
+    """
+
+    places: tuple[str, ...] = (
+        *GuestProbe.places, "svm_init", "svm_vminit", "svm_reset", "svm_start_vm", "nmi_handler",
+    )  # fmt: skip
+    end: int = 0
+    follow: bool = True
+    marks: tuple[tuple[str, int], ...] = MARKS
+    until: str = DONE
+    _seen: dict[int, SvmCpu] = field(default_factory=dict, init=False)
+    _vcpus: dict[int, int] = field(default_factory=dict, init=False)
+    _before: dict[int, int] = field(default_factory=dict, init=False)
+    _entering: dict[int, _Entering] = field(default_factory=dict, init=False)
+    _asked: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
+    _gif: dict[int, bool] = field(default_factory=dict, init=False)
+    _preparing: set[int] = field(default_factory=set, init=False)
+
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Look at a CPU between two functions, or on its way into the guest and back."""
+        if hit.place == "alloc":
+            if hit.cpu in self._preparing:
+                await note_allocation(session, hit)
+            return
+        if hit.place == GUEST_ENTRY:
+            await self._in_guest(session, hit.cpu)
+        await GuestProbe.hit(self, session, hit)
+        await self._between(session, hit)
+        if hit.place == STARTS and hit.cpu == 0 and self.end:
+            await session.gdb.write_phys(_END_BYTE, bytes([self.end]))
+        if hit.place == STARTS and self.follow and not session.ended:
+            await self._enter(session, hit.cpu)
+        if hit.place == LEFT and hit.cpu in self._entering:
+            await self._come_back(session, hit.cpu)
+        if hit.place == "panic":
+            await self._panic(session, hit.cpu)
+        if hit.place in (DONE, FAILED, REAL_FAILED, *rest_places()):
+            await self._results(session)
+        self._keep(session)
+
+    async def quiet(self, session: Session) -> bool:
+        """Read what the guest has noted: nothing more will happen."""
+        await self._results(session)
+        self._keep(session)
+        return await GuestProbe.quiet(self, session)
+
+    def _keep(self, session: Session) -> None:
+        everyone = range(session.inputs.cpus)
+        session.log.lab = Svm(tuple(self._seen.get(cpu, SvmCpu()) for cpu in everyone))
+
+    def _note(self, cpu: int, **found: object) -> None:
+        self._seen[cpu] = replace(self._seen.get(cpu, SvmCpu()), **found)  # type: ignore[arg-type]
+
+    # ---- between the functions -----------------------------------------------------------------
+
+    async def _between(self, session: Session, hit: Hit) -> None:
+        cpu = hit.cpu
+        if hit.place == "svm_init":
+            self._before[cpu] = hit.state.efer
+            await self._prepare(session, cpu)
+        elif hit.place == "svm_vminit":
+            hsave = await read_msr(session, cpu, MSR_VM_HSAVE_PA)
+            self._note(cpu, enabled=Enabled(self._before.get(cpu, 0), hit.state.efer, hsave))
+            self._vcpus[cpu] = hit.state.rdi
+            self._asked[cpu] = (hit.state.rsi, 0)
+            await self._prepare(session, cpu)
+        elif hit.place == "svm_reset":
+            await self._made(session, hit)
+        elif hit.place == "svm_start_vm" or (hit.place == STARTS and cpu in self._vcpus):
+            await self._reset(session, cpu)
+
+    async def _prepare(self, session: Session, cpu: int) -> None:
+        """From now on fill what alloc returns to this CPU."""
+        if not self._preparing:
+            await session.places.watch("alloc")
+        self._preparing.add(cpu)
+
+    async def _prepared(self, session: Session, cpu: int) -> None:
+        self._preparing.discard(cpu)
+        if not self._preparing and "alloc" in _watched(session):
+            await session.places.unwatch("alloc")
+
+    async def _made(self, session: Session, hit: Hit) -> None:
+        view, cpu = session.view, hit.cpu
+        vcpu = self._vcpus.setdefault(cpu, hit.state.rdi)
+        raw = await view.read_if_there(vcpu - VMM_BASE, 16)
+        if len(raw) < 16:
+            return
+        vmcb_at, host_at = struct.unpack("<QQ", raw)
+        body = await view.read_if_there(vmcb_at - VMM_BASE, VMCB_BYTES) if vmcb_at else b""
+        made = vmcb_of(body) if len(body) == VMCB_BYTES else None
+        n_cr3 = self._asked.get(cpu, (0, 0))[0]
+        found = await intercepted_ports(view, made.iopm_base_pa) if made else None
+        ports = tuple((one.first, one.last) for one in found or ())
+        self._note(cpu, made=Made(vmcb_at, host_at, n_cr3, made, _stray(body), ports))
+        registers = await session.gdb.registers(cpu)
+        self._asked[cpu] = (registers.rsi & 0xFFFF, registers.rdx & 0xFFFF)
+        if made is not None:
+            await self._fill(session, vcpu - VMM_BASE, vmcb_at - VMM_BASE)
+        await self._prepared(session, cpu)
+
+    async def _fill(self, session: Session, vcpu: int, vmcb: int) -> None:
+        """Fill every field that svm_reset has to set with random bytes."""
+        gdb, choice = session.gdb, session.choice
+        at = _STATE[0]
+        for first, end in (*_KEPT, (_STATE[1], _STATE[1])):
+            await gdb.write_phys(vmcb + at, choice.randbytes(first - at))
+            at = end
+        for one in (_SHADOW, _EVENTINJ, _CR2):
+            await gdb.write_phys(vmcb + one, choice.randbytes(8))
+        await gdb.write_phys(vcpu + _REGS_AT, choice.randbytes(8 * len(PASSED)))
+
+    async def _reset(self, session: Session, cpu: int) -> None:
+        seen, vcpu = self._seen.get(cpu, SvmCpu()), self._vcpus.get(cpu)
+        await self._prepared(session, cpu)
+        if seen.reset is not None or seen.made is None or vcpu is None:
+            return
+        body = await session.view.read_if_there(seen.made.vmcb_at - VMM_BASE, VMCB_BYTES)
+        raw = await session.view.read_if_there(vcpu + _REGS_AT - VMM_BASE, 8 * len(PASSED))
+        if len(body) == VMCB_BYTES and raw:
+            cs, ip = self._asked[cpu]
+            self._note(cpu, reset=Reset(cs, ip, vmcb_of(body), _named(raw)))
+
+    # ---- into the guest ------------------------------------------------------------------------
+
+    async def _enter(self, session: Session, cpu: int) -> None:
+        """Follow a CPU from vmm_guest_starts to its first VMRUN."""
+        run = session.view.symbols.maybe(RUN)
+        self._gif[cpu] = True
+
+        async def follow(state: CpuState) -> None:
+            if state.pc == run and cpu not in self._entering:
+                await self._called(session, cpu, state)
+            await self._count_gif(session, cpu, state)
+
+        runs_at = self._runs_at or ()
+        rest = {session.view.symbols.maybe(name) for name in rest_places()}
+        verdict, state = await session.step_until(
+            cpu, lambda now: now.pc in runs_at or now.pc in rest, budget=_BUDGET, watcher=follow
+        )
+        if verdict != "reached":
+            return
+        crossing = self._seen.get(cpu, SvmCpu()).crossing
+        if state.pc in runs_at and crossing is not None:
+            registers = await session.gdb.registers(cpu)  # VMRUN changes RAX and RSP alone
+            given = self._entering[cpu].given if cpu in self._entering else {}
+            lost = _differences(given, {one: registers[one] for one in given})
+            crossing = replace(crossing, gif=self._gif[cpu], at=state.pc, entry_lost=lost)
+            self._note(cpu, crossing=crossing)
+            await session.places.watch(LEFT, state.pc + len(next(iter(_CODE))))
+        await GuestProbe.hit(self, session, session.log.hits[-1])
+        if state.pc in rest:
+            await self._results(session)
+
+    async def _count_gif(self, session: Session, cpu: int, state: CpuState) -> None:
+        """Take note of an instruction that changes GIF and is executed next."""
+        name = _CODE.get((await session.view.code_at(cpu, state))[:3])
+        if name in ("stgi", "clgi"):
+            self._gif[cpu] = name == "stgi"
+        crossing = self._seen.get(cpu, SvmCpu()).crossing
+        if name == "vmload" and self._gif[cpu] and crossing is not None:
+            if state.rax == crossing.vmcb:
+                self._note(cpu, crossing=replace(crossing, loaded_with_gif=True))
+            elif crossing.at:
+                self._note(cpu, crossing=replace(crossing, restored_with_gif=True))
+
+    async def _called(self, session: Session, cpu: int, state: CpuState) -> None:
+        """Record a call of asm_vmrun_regs_64, and fill what it has to pass on."""
+        gdb, view = session.gdb, session.view
+        made, vcpu = self._seen.get(cpu, SvmCpu()).made, self._vcpus.get(cpu)
+        back = await session.return_address(cpu)
+        if made is None or vcpu is None or back is None:
+            return
+        registers = await gdb.registers(cpu)
+        crossing = Crossing(
+            p=state.rdi,
+            vmcb=state.rsi,
+            host=registers.rdx,
+            vmcb_right=made.vmcb_at - VMM_BASE,
+            host_right=made.host_at - VMM_BASE,
+            p_right=vcpu + _REGS_AT,
+        )
+        self._note(cpu, crossing=crossing)
+        if (crossing.p, crossing.vmcb) != (crossing.p_right, crossing.vmcb_right):
+            return
+        given = {name: _number(session) for name in PASSED}
+        await gdb.write_phys(crossing.p - VMM_BASE, struct.pack("<14Q", *given.values()))
+        for offset in (_KERNEL_GS, _STAR):
+            await gdb.write_phys(crossing.vmcb + offset, _canonical(session).to_bytes(8, "little"))
+        raw = await gdb.read_phys(crossing.vmcb + _KERNEL_GS, 8)
+        given["k_gs_base"] = int.from_bytes(raw, "little")
+        star = await read_msr(session, cpu, _MSR_STAR)
+        await gdb.write_registers(
+            cpu, {"fs_base": _canonical(session), "k_gs_base": _canonical(session)}
+        )
+        saved = await self._host(session, cpu)
+        saved["rsp"] += view.abi.word
+        self._entering[cpu] = _Entering(back, saved, star, given)
+
+    async def _host(self, session: Session, cpu: int) -> dict[str, int]:
+        """Return what asm_vmrun_regs_64 must leave as it was."""
+        registers = await session.gdb.registers(cpu)
+        names = ("rsp", *SAVED_BY_CALLEE, "fs_base", "gs_base", "k_gs_base", "cr3", "efer")
+        found = {name: registers[name] for name in names}
+        told = await session.gdb.monitor(f"info registers {cpu}")
+        for name, selector, base, limit in _HIDDEN_PART.findall(told):
+            register = {"LDT": "LDTR"}.get(name, name)
+            for part, value in (("selector", selector), ("base", base), ("limit", limit)):
+                found[f"{register} {part}"] = int(value, 16)
+        return found
+
+    async def _in_guest(self, session: Session, cpu: int) -> None:
+        """Change what VMSAVE must store after the exit."""
+        entering = self._entering.get(cpu)
+        if entering is None or entering.kernel_gs:
+            return
+        # Of a processor in real mode the stub writes the lower halves only.
+        entering.kernel_gs, entering.fs_base = _positive(session), _positive(session)
+        await session.gdb.write_registers(
+            cpu, {"k_gs_base": entering.kernel_gs, "fs_base": entering.fs_base}
+        )
+
+    # ---- and back ------------------------------------------------------------------------------
+
+    async def _come_back(self, session: Session, cpu: int) -> None:
+        """Follow a CPU from its first #VMEXIT to the end of asm_vmrun_regs_64."""
+        entering = self._entering.pop(cpu)
+        if not any(one.kernel_gs == 0 for one in self._entering.values()) and not self._entering:
+            await session.places.unwatch(LEFT)
+        registers = await session.gdb.registers(cpu)
+        entering.left = {name: registers[name] for name in PASSED}
+        self._gif[cpu] = False
+        await self._count_gif(session, cpu, await session.view.state(cpu))
+
+        async def follow(state: CpuState) -> None:
+            if state.pc != entering.back:
+                await self._count_gif(session, cpu, state)
+
+        verdict, state = await session.step_until(
+            cpu, lambda now: now.pc == entering.back, budget=_BUDGET, watcher=follow
+        )
+        crossing = self._seen[cpu].crossing
+        if verdict == "reached" and crossing is not None:
+            await self._returned(session, cpu, entering, crossing, state)
+
+    async def _returned(
+        self,
+        session: Session,
+        cpu: int,
+        entering: _Entering,
+        crossing: Crossing,
+        state: CpuState,
+    ) -> None:
+        gdb = session.gdb
+        wanted, found = dict(entering.left), _named(await gdb.read_phys(crossing.p - VMM_BASE, 112))
+        if entering.kernel_gs:
+            for name, offset, value in (
+                ("k_gs_base", _KERNEL_GS, entering.kernel_gs),
+                ("fs_base", _FS_BASE, entering.fs_base),
+            ):
+                wanted[name] = value
+                raw = await gdb.read_phys(crossing.vmcb + offset, 8)
+                found[name] = int.from_bytes(raw, "little")
+        host = await self._host(session, cpu)
+        lost = list(_differences(entering.saved, host))
+        star = await read_msr(session, cpu, _MSR_STAR)
+        if entering.star is not None and star is not None and star != entering.star:
+            lost.append(Difference("STAR", entering.star, star))
+        self._note(
+            cpu,
+            crossing=replace(
+                crossing,
+                exit_lost=_differences(wanted, found),
+                host_lost=tuple(lost),
+                returned=True,
+                gif_after=self._gif[cpu],
+                interrupts=bool(state.eflags & _IF),
+            ),
+        )
+
+    # ---- the end -------------------------------------------------------------------------------
+
+    async def _panic(self, session: Session, cpu: int) -> None:
+        registers = await session.gdb.registers(cpu)
+        values = [registers[name] for name in _ARGUMENTS]
+        for number in range(_STACK_ARGUMENTS):
+            values.append(await session.view.stack_word(cpu, 8 * (number + 1)))
+        self._note(cpu, panic=tuple(values))
+
+    async def _results(self, session: Session) -> None:
+        """Read what each CPU of the guest has noted."""
+        size = _RESULT.size
+        raw = await session.view.read_if_there(_RESULTS, size * session.inputs.cpus)
+        if len(raw) < size * session.inputs.cpus:
+            return
+        for cpu in range(session.inputs.cpus):
+            if cpu in session.log.guest_starts or cpu in self._seen:
+                stage, check, found, wanted, _ = _RESULT.unpack_from(raw, size * cpu)
+                self._note(cpu, result=Result(stage, check, found, wanted))
+            await self._last(session, cpu)
+
+    async def _last(self, session: Session, cpu: int) -> None:
+        made = self._seen.get(cpu, SvmCpu()).made
+        if made is not None and made.vmcb is not None:
+            body = await session.view.read_if_there(made.vmcb_at - VMM_BASE, VMCB_BYTES)
+            self._note(cpu, last=vmcb_of(body) if len(body) == VMCB_BYTES else None)
+
+
+def _watched(session: Session) -> tuple[str, ...]:
+    at = session.view.symbols.maybe("alloc")
+    return ("alloc",) if at is not None and at in session.places else ()
+
+
+def _named(raw: bytes) -> dict[str, int]:
+    return dict(zip(PASSED, struct.unpack("<14Q", raw), strict=True))
+
+
+def _differences(wanted: dict[str, int], found: dict[str, int]) -> tuple[Difference, ...]:
+    return tuple(
+        Difference(name, value, found[name])
+        for name, value in wanted.items()
+        if name in found and found[name] != value
+    )
+
+
+def _number(session: Session) -> int:
+    return session.choice.between(1 << 62, (1 << 64) - 1)
+
+
+def _positive(session: Session) -> int:
+    return session.choice.between(1 << 20, (1 << 31) - 1)
+
+
+def _canonical(session: Session) -> int:
+    return session.choice.between(1 << 40, (1 << 46) - 1)
+
+
+_FIELDS: Final = (
+    (0x000, 0x014), (0x040, 0x05D), (0x060, 0x098), (0x0A8, 0x0B8), (0x400, 0x4A0), (0x4CB, 0x4CC),
+    (0x4D0, 0x4D8), (0x548, 0x580), (0x5D8, 0x5E0), (0x5F8, 0x648), (0x668, 0x670),
+)  # fmt: skip
+"""The parts of a VMCB that have fields which a VMM may set (APM appendix B)."""
+
+
+def _stray(body: bytes) -> int | None:
+    """Return the offset of the first byte that is not 0 outside of all fields."""
+    at = 0
+    for first, end in (*_FIELDS, (len(body), len(body))):
+        for offset in range(at, first):
+            if body[offset]:
+                return offset
+        at = end
+    return None
