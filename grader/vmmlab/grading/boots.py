@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -175,9 +175,7 @@ async def boot(
     """
     clock = clock or GradeClock()
     with scenario.scope.in_use():
-        spec = _spec(image, scenario, seed, uefi)
-        if first_module is not None:
-            spec = replace(spec, modules=(first_module, *spec.modules))
+        spec = _spec(image, scenario, seed, uefi, first_module)
         moved = inputs.moved(seed, scenario.name, cohort) if scenario.moved else None
         given = Inputs(
             scenario=scenario.name,
@@ -211,8 +209,11 @@ async def boot(
             raise BootLost(error, not_booted(given, image.symbols, lost)) from error
 
 
-def _spec(image: Image, scenario: Scenario, seed: int, uefi: Uefi | None) -> MachineSpec:
+def _spec(
+    image: Image, scenario: Scenario, seed: int, uefi: Uefi | None, first_module: Path | None
+) -> MachineSpec:
     """Return the machine of a scenario."""
+    modules = tuple(inputs.module(seed, number) for number in range(scenario.modules))
     if firmware.find(scenario.firmware).efi:
         return MachineSpec(
             kernel=image.kernel,
@@ -243,7 +244,7 @@ def _spec(image: Image, scenario: Scenario, seed: int, uefi: Uefi | None) -> Mac
         cmdline=inputs.command_line(seed, scenario.name, scenario.cmdline),
         svm=scenario.svm,
         log_guests=scenario.kind.make.records_guests,
-        modules=tuple(inputs.module(seed, number) for number in range(scenario.modules)),
+        modules=modules if first_module is None else (first_module, *modules),
     )
 
 

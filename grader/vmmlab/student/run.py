@@ -69,17 +69,8 @@ def run(
     else:
         root, elf = course.tree, image.elf
     sandbox = _sandbox_for(source)
-    lab = labs_of(course, what.lab, what.arch)[-1]
-    used = firmware.find(what.firmware or lab.firmware[0])
-    guest = None if used.efi else guest_for(what.lab, course, what.arch, sandbox)
-    spec = MachineSpec(
-        kernel=loader_of(image, course, sandbox) if used.efi else image.kernel,
-        cpus=what.cpus or lab.cpus[0],
-        memory_mib=max(MachineSpec.memory_mib, used.least_mib),
-        firmware=used.name,
-        modules=(guest.flat,) if guest else (),
-        svm=True if guest else None,
-    )
+    guest = guest_for(what, course, sandbox)
+    spec = _machine(what, course, image, guest, sandbox)
     if spec.x2apic and what.accel == "tcg":
         require_x2apic(tool_versions().qemu)
     if what.accel == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
@@ -108,6 +99,21 @@ def run(
     return boot_unattended(spec, sandbox, what.timeout_s, say or Reader())
 
 
+def _machine(
+    what: Boot, course: Course, image: Image, guest: GuestImage | None, sandbox: Sandbox
+) -> MachineSpec:
+    lab = labs_of(course, what.lab, what.arch)[-1]
+    used = firmware.find(what.firmware or lab.firmware[0])
+    return MachineSpec(
+        kernel=loader_of(image, course, sandbox) if used.efi else image.kernel,
+        cpus=what.cpus or lab.cpus[0],
+        memory_mib=max(MachineSpec.memory_mib, used.least_mib),
+        firmware=used.name,
+        modules=(guest.flat,) if guest and not used.efi else (),
+        svm=True if lab.guest else None,
+    )
+
+
 def loader_of(image: Image, course: Course, sandbox: Sandbox) -> Path:
     """Return the EFI loader with a VMM inside.
 
@@ -128,19 +134,18 @@ def loader_of(image: Image, course: Course, sandbox: Sandbox) -> Path:
     return EfiBuilder(course.tree, sandbox).loader(image.kernel.read_bytes())
 
 
-def guest_for(lab: str, course: Course, arch: str, sandbox: Sandbox) -> GuestImage | None:
-    """Build the test guest of a lab, if it has one.
+def guest_for(what: Boot, course: Course, sandbox: Sandbox) -> GuestImage | None:
+    """Build the test guest of what is booted, if it has one.
 
     Args:
-        lab: a lab's name, or `vmmlab.student.build.ALL`.
+        what: the lab and the machine.
         course: the course.
-        arch: what the VMM is built for.
         sandbox: where the tools run.
 
     Raises:
         InfraError: a tool is missing or failed.
     """
-    name = labs_of(course, lab, arch)[-1].guest
+    name = labs_of(course, what.lab, what.arch)[-1].guest
     return GuestBuilder(course.tree, sandbox).build(name) if name else None
 
 
