@@ -24,6 +24,7 @@ from vmmlab.observe.evidence import (
 from vmmlab.observe.guest import GuestStart
 from vmmlab.observe.milestones import Milestone
 from vmmlab.observe.observation import Hit
+from vmmlab.observe.panicking import Panic
 from vmmlab.observe.place import Place
 from vmmlab.observe.starting import OwnCalls, Starting
 
@@ -80,6 +81,7 @@ class Log:
     call: PlacedCall | None = None
     starting: Starting | None = None
     own_calls: OwnCalls | None = None
+    panic: Panic | None = None
     lock: Lock | None = None
     barrier: Barrier | None = None
     lab: LabEvidence | None = None

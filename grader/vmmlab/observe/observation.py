@@ -31,6 +31,7 @@ from vmmlab.observe.evidence import (
 )
 from vmmlab.observe.guest import CpuGuest
 from vmmlab.observe.icr import Icr, apic_id
+from vmmlab.observe.panicking import Panic
 from vmmlab.observe.starting import OwnCalls, Starting
 
 NUM_OF_PCPU = 512
@@ -102,6 +103,7 @@ class Observation:
         wall_s: seconds from the entry of vmm_main to the end of the boot.
         starting: what the BSP did in ap_start, if the probe followed it.
         own_calls: calls that the grader made of the functions of ap_start.c.
+        panic: a panic that the grader caused.
         apinit_addr_linked: APINIT_ADDR of cohort.h, if the grader has given apinit_addr another
             value.
         apic_ids: the APIC id of each CPU by its index; empty: the index itself.
@@ -144,6 +146,7 @@ class Observation:
     apic_ids: tuple[int, ...] = field(default=())
     starting: Starting | None = None
     own_calls: OwnCalls | None = None
+    panic: Panic | None = None
     apinit_addr_linked: int | None = None
     guests: tuple[CpuGuest, ...] = field(default=())
 

@@ -87,6 +87,7 @@ def assembled(
         call=log.call,
         starting=log.starting,
         own_calls=log.own_calls,
+        panic=log.panic,
         apinit_addr_linked=inputs.apinit_addr_linked,
         lock=log.lock,
         barrier=log.barrier,

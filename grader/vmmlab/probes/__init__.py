@@ -19,6 +19,8 @@ missing-ap one AP never arrives; the VMM's time limit is shortened
 exclusion  which CPUs can be on the boot stack, or counting, at the same time
 barrier    which CPUs can leave a round of the barrier before all have entered
 guest      what each CPU runs as a guest: VMCB, VMRUNs, exits, how far the guest gets
+panic      one CPU panics; what each of the others does when its NMI comes
+early-panic panic_wakeup_all called before the APs are started
 ========== ===============================================================================
 """
 
@@ -30,6 +32,7 @@ from vmmlab.probes import handshake as _handshake
 from vmmlab.probes import initfuncs as _initfuncs
 from vmmlab.probes import ladder as _ladder
 from vmmlab.probes import owncalls as _owncalls
+from vmmlab.probes import panicking as _panicking
 from vmmlab.probes import parking as _parking
 from vmmlab.probes import stacks as _stacks
 from vmmlab.probes.base import BaseProbe, PlainProbe, Probe
@@ -41,6 +44,7 @@ from vmmlab.probes.scenario import (
     TimedSetup,
     barrier,
     bringup,
+    early_panic,
     exclusion,
     guest,
     init_functions,
@@ -49,6 +53,7 @@ from vmmlab.probes.scenario import (
     no_multiboot,
     one_by_one,
     other_arguments,
+    panics,
     parking,
     placed_call,
     plain,
@@ -69,6 +74,7 @@ __all__ = [
     "barrier",
     "boot_in_words",
     "bringup",
+    "early_panic",
     "exclusion",
     "guest",
     "init_functions",
@@ -78,6 +84,7 @@ __all__ = [
     "no_multiboot",
     "one_by_one",
     "other_arguments",
+    "panics",
     "parking",
     "placed_call",
     "plain",
@@ -90,4 +97,5 @@ __all__ = [
 
 probe("plain")(PlainProbe)
 # The modules of the probes are imported for their registration.
-del _barrier, _exclusion, _guest, _handshake, _initfuncs, _ladder, _owncalls, _parking, _stacks
+del _barrier, _exclusion, _guest, _handshake, _initfuncs, _ladder, _owncalls
+del _panicking, _parking, _stacks

@@ -373,6 +373,33 @@ def guest(
     return scenario_of("guest", {"svm": True, **setup, **more})
 
 
+def panics(
+    *,
+    cpu: int = 0,
+    locks: bool = False,
+    at_once: bool = False,
+    soon: bool = False,
+    **setup: Unpack[TimedSetup],
+) -> Scenario:
+    """Return a scenario in which a CPU panics when all have parked.
+
+    Args:
+        cpu: index of the CPU that panics.
+        locks: the other CPUs hold locks or wait for some, and the panic is within a panic.
+        at_once: each CPU takes its NMI as soon as it is sent.
+        soon: it panics as soon as the APs are started.
+        setup: the machine and the build.
+    """
+    flags = {"locks": locks, "at_once": at_once, "soon": soon}
+    more = {key: True for key, on in flags.items() if on}
+    return scenario_of("panic", {**setup, "cpu": cpu, **more})
+
+
+def early_panic(**setup: Unpack[TimedSetup]) -> Scenario:
+    """Return a scenario that calls panic_wakeup_all before the APs are started."""
+    return scenario_of("early-panic", setup)
+
+
 def _author_line() -> str:
     """Return file and line of the innermost caller outside of this package."""
     here = str(Path(__file__).parent)

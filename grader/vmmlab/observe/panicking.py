@@ -1,0 +1,79 @@
+"""What is recorded of a panic: the calls of panic_wakeup_all, and what the NMIs did to each CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vmmlab.observe.evidence import Verdict
+from vmmlab.observe.place import Place
+
+Left = Literal["", "returned", "printf", "panic", "vmm_todo", "exception_panic"]
+"""Where a CPU went that did not halt in nmi_handler: it returned, or called one of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class WakeupCall:
+    """One call of panic_wakeup_all.
+
+    Args:
+        cpu: index of the CPU that called it.
+        moment: when: "panic"; or before the APs were started, and then the place where the CPU was.
+        verdict: "reached": it returned while the other CPUs were held, or had taken their NMI.
+        place: where the CPU was at the end.
+        first: its writes of the ICR are those from this one on, by their order in the boot,
+        last: and before this one.
+        printed: whether it called printf.
+    """
+
+    cpu: int
+    moment: str
+    verdict: Verdict
+    place: Place
+    first: int
+    last: int
+    printed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TakenNmi:
+    """What a CPU did when an NMI had been sent to it; all other CPUs were held.
+
+    Args:
+        cpu: index of the CPU.
+        situation: what it did before, as the probe names it.
+        entered: whether it came to nmi_handler.
+        verdict: "halted": it executed HLT; "reached": it left nmi_handler.
+        left: how it left.
+        interrupts: whether interrupts were on at the end.
+        place: where it was at the end.
+        code: the instruction that it was at, as text.
+    """
+
+    cpu: int
+    situation: str
+    entered: bool
+    verdict: Verdict
+    left: Left
+    interrupts: bool
+    place: Place
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panic:
+    """A panic that the grader caused, or calls of panic_wakeup_all that it made.
+
+    Args:
+        cpu: index of the CPU that panicked; None if none did.
+        message: the text that it was given to print.
+        calls: the calls of panic_wakeup_all, in order.
+        taken: the CPUs that were sent an NMI, in the order in which they took it.
+        halted: whether the CPU that panicked halted afterwards, with interrupts off.
+    """
+
+    cpu: int | None = None
+    message: str = ""
+    calls: tuple[WakeupCall, ...] = ()
+    taken: tuple[TakenNmi, ...] = ()
+    halted: bool = False

@@ -1,0 +1,279 @@
+"""Lets a CPU panic while the others do what is hardest to stop, and looks at each of them alone.
+
+The grader calls `panic` itself, by the registers of a CPU, with a text that nothing in the image
+contains. So nothing has to go wrong by itself, and every CPU is where the probe has put it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from vmmlab.observe.cpu import CpuState
+from vmmlab.observe.evidence import Verdict
+from vmmlab.observe.faults import note_exception
+from vmmlab.observe.observation import Hit
+from vmmlab.observe.panicking import Left, Panic, TakenNmi, WakeupCall
+from vmmlab.observe.session import Session
+from vmmlab.probes.base import BaseProbe
+from vmmlab.probes.registry import probe
+from vmmlab.probes.situations import LOCKS, PLAIN_SITUATIONS, Caller, Situation
+from vmmlab.x86.registers import EFLAGS_IF
+
+WAKEUP: Final = "panic_wakeup_all"
+HANDLER: Final = "nmi_handler"
+_BACK: Final = "panic_wakeup_all returned"
+_HANDLER_BUDGET: Final = 600  # instructions in which a CPU that is to halt has halted
+_ICR: Final = "apic_write_icr"
+_BARRIER: Final = "sync_all_processors"
+_SOON: Final = ("bsp_proc", _BARRIER)  # where the BSP is, and where each AP is
+_LATE: Final = ("vmm_parked", "vmm_parked")
+_LEAVES: Final[tuple[Left, ...]] = ("printf", "panic", "vmm_todo", "exception_panic")
+
+
+@dataclass
+class WakeupProbe(BaseProbe):
+    """What the probes of panic_wakeup_all share: watch a call of it."""
+
+    panic: Panic = field(default_factory=Panic, init=False)
+
+    def keep(self, session: Session, **found: object) -> None:
+        """Record what is known of the panic so far."""
+        self.panic = replace(self.panic, **found)  # type: ignore[arg-type]
+        session.log.panic = self.panic
+
+    async def watch_call(
+        self, session: Session, cpu: int, moment: str, *, at_once: bool = False
+    ) -> WakeupCall:
+        """Let a CPU at the first instruction of panic_wakeup_all run until that returns.
+
+        Args:
+            session: the boot.
+            cpu: which CPU runs; all others are held.
+            moment: when that is.
+            at_once: a CPU takes its NMI as soon as it is sent, while the sender stands still.
+        """
+        view = session.view
+        first, printed = len(view.icr()), len(session.log.at("printf", cpu))
+        back = await session.return_address(cpu) or 0
+        for name, where in ((_BACK, back), ("printf", None), (HANDLER, None)):
+            await session.places.watch(name, where)
+        verdict, state = await self._run(session, cpu, first, at_once=at_once)
+        for name in (_BACK, "printf"):
+            await session.places.unwatch(name)
+        if verdict == "halted" and session.log.hits[-1].place == "exception_panic":
+            await note_exception(session, session.log.hits[-1])
+        place = view.place(state)
+        made = WakeupCall(
+            cpu,
+            moment,
+            verdict,
+            replace(place, caller=await view.caller(cpu, state)),
+            first,
+            len(view.icr()),
+            len(session.log.at("printf", cpu)) > printed,
+        )
+        self.keep(session, calls=(*self.panic.calls, made))
+        return made
+
+    async def _run(
+        self, session: Session, cpu: int, first: int, *, at_once: bool
+    ) -> tuple[Verdict, CpuState]:
+        if not at_once:
+            return await session.run_to(cpu, _BACK, attempts=1)
+        await session.places.watch(_ICR)
+        verdict, state = await session.run_to(cpu, _ICR, _BACK, attempts=1)
+        while verdict == "reached" and session.places.at(state.pc) == _ICR:
+            state = await session.run_to_return(cpu, state)
+            await self.sent(session, cpu, first)
+            if session.places.at(state.pc) != _BACK:  # the last call may be a jump
+                verdict, state = await session.run_to(cpu, _ICR, _BACK, attempts=1)
+        await session.places.unwatch(_ICR)
+        return verdict, state
+
+    async def sent(self, session: Session, sender: int, first: int) -> None:
+        """Called when a CPU has written to the interrupt command register."""
+
+
+@probe("panic", cost=2)
+@dataclass
+class PanicProbe(WakeupProbe):
+    """Lets one CPU panic when all have parked, and looks at what each of the others does then.
+
+    Args:
+        cpu: index of the CPU that panics.
+        locks: the others hold locks, and wait for some, and the panic is one within a panic. If
+            not, they spin, halt or wait at the barrier.
+        at_once: a CPU takes its NMI as soon as it is sent, while the sender stands still; if not,
+            when the sender has gone on.
+        soon: not when all have parked, but as soon as the APs are started: the BSP is at bsp_proc,
+            the APs are at their first barrier.
+        delays: as for `BaseProbe`.
+    """
+
+    cpu: int = 0
+    locks: bool = False
+    at_once: bool = False
+    soon: bool = False
+    delays: Mapping[str, int] = field(default_factory=dict)
+    situations: dict[int, str] = field(default_factory=dict, init=False)
+
+    async def start(self, session: Session) -> None:
+        """Watch the place where the APs are to be."""
+        await BaseProbe.start(self, session)
+        if self.soon:
+            await session.places.watch(_BARRIER)
+
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Hold the CPUs that are where the panic is to find them; when all are, begin."""
+        await BaseProbe.hit(self, session, hit)
+        ends = _SOON if self.soon else _LATE
+        if hit.place == ends[hit.cpu != 0]:
+            session.held.add(hit.cpu)
+        if len(session.held) == session.inputs.cpus and not session.finished:
+            session.finished = True
+            await self._play(session)
+
+    async def _play(self, session: Session) -> None:
+        """Cause the panic, and look at each CPU."""
+        caller = await Caller.made(session)
+        self.keep(session, cpu=self.cpu, message=caller.message)
+        await session.places.unwatch(_BARRIER)
+        await session.places.unwatch("panic")  # a CPU that is called there must not stop
+        await session.places.watch(WAKEUP)
+        if not await self._panics(session, caller):
+            return
+        await self._prepare(session, caller)
+        await session.places.watch("panic")
+        call = await self.watch_call(session, self.cpu, "panic", at_once=self.at_once)
+        await self.sent(session, self.cpu, call.first)
+        if call.verdict == "reached":
+            await self._halts(session)
+
+    async def _panics(self, session: Session, caller: Caller) -> bool:
+        """Let the CPU panic; return whether it comes to panic_wakeup_all."""
+        await caller.call(self.cpu, "panic", caller.text)
+        if self.locks:  # a panic within the panic, in the middle of the text
+            await session.places.watch("serial_putchar")
+            for _ in range(session.choice.between(2, 20)):
+                await session.run_to(self.cpu, "serial_putchar", attempts=1)
+            await session.places.unwatch("serial_putchar")
+            await caller.call(self.cpu, "panic", caller.text)
+        verdict, _ = await session.run_to(self.cpu, WAKEUP)
+        return verdict == "reached"
+
+    async def _prepare(self, session: Session, caller: Caller) -> None:
+        """Bring the other CPUs into their situations, in an order that the seed decides."""
+        others = [cpu for cpu in range(session.inputs.cpus) if cpu != self.cpu]
+        kinds: tuple[Situation, ...] = LOCKS if self.locks else PLAIN_SITUATIONS
+        order = session.choice.shuffled(others)
+        for number, cpu in enumerate(order):
+            kind = kinds[number % len(kinds)]
+            self.situations[cpu] = kind.name
+            await kind.enter(caller, cpu)
+
+    async def sent(self, session: Session, sender: int, first: int) -> None:
+        """Let each CPU that has been sent an NMI since then take it, one after the other."""
+        writes = [one for one in session.view.icr()[first:] if one.kind == "NMI"]
+        known = {one.cpu for one in self.panic.taken} | {sender}
+        for cpu in sorted(set(range(session.inputs.cpus)) - known):
+            if any(session.view.reaches(write, cpu) for write in writes):
+                taken = await self._take(session, cpu)
+                self.keep(session, taken=(*self.panic.taken, taken))
+
+    async def _take(self, session: Session, cpu: int) -> TakenNmi:
+        """Let one CPU run alone until it halts, or leaves nmi_handler."""
+        view = session.view
+        left: Left = ""
+        verdict, state = await session.run_to(cpu, HANDLER, attempts=1)
+        entered = verdict == "reached"
+        if entered:
+            back = await session.return_address(cpu) or 0
+            ends: dict[int, Left] = {back: "returned"}
+            ends |= {found: name for name in _LEAVES if (found := view.symbols.maybe(name))}
+            verdict, state = await session.step_until(
+                cpu, lambda now: now.pc in ends, budget=_HANDLER_BUDGET
+            )
+            if verdict == "budget":  # slow is not wrong
+                verdict = await self._runs_out(session, cpu)
+                state = await view.state(cpu)
+            left = ends.get(state.pc, "") if verdict == "reached" else ""
+        place = replace(view.place(state), caller=await view.caller(cpu, state))
+        return TakenNmi(
+            cpu,
+            self.situations.get(cpu, ""),
+            entered,
+            verdict,
+            left,
+            bool(state.eflags & EFLAGS_IF),
+            place,
+            await view.instruction(cpu, state),
+        )
+
+    async def _runs_out(self, session: Session, cpu: int) -> Verdict:
+        """Let one CPU that has executed many instructions run alone; return whether it halts."""
+        await session.go([cpu], session.limits.alone_s)
+        halted = (await session.gdb.describe(cpu)).get("hlt")
+        return "halted" if halted else "budget"
+
+    async def _halts(self, session: Session) -> None:
+        """Let the CPU that panicked go on, and record whether it halts."""
+        verdict, state = await session.step_until(
+            self.cpu, lambda now: False, budget=_HANDLER_BUDGET
+        )
+        halted = verdict == "halted" and not state.eflags & EFLAGS_IF
+        self.keep(session, halted=halted)
+
+
+@probe("early-panic")
+@dataclass
+class EarlyPanicProbe(WakeupProbe):
+    """Calls panic_wakeup_all before the APs are started, at several moments; then the boot goes on.
+
+    The moments: the BSP enters vmm_main; it runs on its own stack, and no AP has been started; it
+    waits in ap_wait, and the APs have arrived; and at that time, on an AP. The first call that
+    sends something, or does not return, is the last one.
+
+    Args:
+        delays: as for `BaseProbe`.
+    """
+
+    places: tuple[str, ...] = (*BaseProbe.places, "bspinitproc1", "sync_all_processors")
+    delays: Mapping[str, int] = field(default_factory=dict)
+
+    async def start(self, session: Session) -> None:
+        """Call it before anything else."""
+        await BaseProbe.start(self, session)
+        self.keep(session)
+        await self._call(session, 0, "vmm_main")
+
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Call it on the BSP; when all APs are at the barrier, on the BSP and on an AP."""
+        await BaseProbe.hit(self, session, hit)
+        if session.finished:
+            return
+        if hit.cpu == 0 and hit.place == "bspinitproc1":
+            await session.places.unwatch(hit.place)
+            await self._call(session, 0, hit.place)
+        if (hit.place == "ap_wait") if hit.cpu == 0 else (hit.place == "sync_all_processors"):
+            session.held.add(hit.cpu)
+        if len(session.held) == session.inputs.cpus:
+            await self._call(session, 0, "ap_wait")
+            if not session.finished:
+                last = session.inputs.cpus - 1
+                await self._call(session, session.choice.between(1, last), "ap")
+            session.finished = True
+
+    async def _call(self, session: Session, cpu: int, moment: str) -> None:
+        """Call the function on a CPU, and put the CPU back to where it was."""
+        if session.view.symbols.maybe(WAKEUP) is None:
+            return
+        caller = await Caller.made(session)
+        registers = await caller.kept(cpu)
+        await caller.call(cpu, WAKEUP)
+        made = await self.watch_call(session, cpu, moment)
+        if made.verdict != "reached" or made.last > made.first:
+            session.finished = True
+            return
+        await caller.give_back(cpu, registers)

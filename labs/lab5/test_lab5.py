@@ -1,0 +1,383 @@
+"""Lab 5: when one CPU panics, all others stop, whatever they were doing."""
+
+from functools import partial
+
+from vmmlab import checks
+from vmmlab.checks import expect, fail, fail_if, missing, msg, needed
+from vmmlab.diagnosis.aps import why_not_all_parked
+from vmmlab.observe.observation import apic_id, icr_text
+from vmmlab.probes import early_panic, panics, plain
+from vmmlab.x86.registers import ICR_ASSERT
+
+# Six CPUs in two packages have the APIC ids 0, 1, 2, 4, 5 and 6.
+PANIC = panics(cpus=6, sockets=2)
+# An AP panics, in the middle of another panic, with locks held everywhere, and the ACPI tables
+# list no CPU. Each CPU takes its NMI while the sender is still in apic_write_icr.
+LOCKS = panics(
+    name="locks", cpus=6, sockets=2, cpu=4, locks=True, at_once=True, acpi=False, cohort="other"
+)
+EARLY = early_panic(cpus=3)
+QUIET = plain(name="no-panic", cpus=4)
+
+WAKEUP = "panic_wakeup_all"
+HANDLER = "nmi_handler"
+MOMENTS = ("vmm_main", "bspinitproc1", "ap_wait", "ap")
+WORD = 0x00000400 | ICR_ASSERT  # ICR_NMI | ICR_ASSERT
+IGNORED = 0x000C00FF  # the shorthand is judged by whom it reaches, and an NMI has no vector
+
+# A CPU at a TODO is what the others wait for.
+check = partial(checks.check, todo_of_any_cpu=True)
+
+
+def wakeup(boot):
+    """The call of panic_wakeup_all in a boot in which a CPU panics."""
+    panic = needed(boot.panic)
+    if not panic.calls:
+        missing(
+            "panic-not-reached",
+            cpu=panic.cpu,
+            place="panic",
+            expected=msg("panic calls panic_wakeup_all"),
+            observed=msg("it did not get there"),
+        )
+    return panic.calls[0]
+
+
+def sent_in(boot, call):
+    """What the sender wrote to the interrupt command register in this call."""
+    return boot.icr[call.first : call.last]
+
+
+def others(boot):
+    """All CPUs but the one that panics."""
+    sender = needed(boot.panic).cpu
+    return [cpu for cpu in boot.cpus if cpu.index != sender]
+
+
+def faulted(boot, call):
+    """Fail if panic_wakeup_all has caused an exception."""
+    taken = boot.cpus[call.cpu].exception
+    if taken is not None and call.verdict == "halted":
+        fail(
+            "wakeup-faults",
+            cpu=call.cpu,
+            place=taken.place.text,
+            expected=msg("panic_wakeup_all returns"),
+            observed=msg(
+                "exception {vector} at {place}, CR2 = {cr2:#x}",
+                vector=taken.vector,
+                place=taken.place.text,
+                cr2=taken.cr2,
+            ),
+        )
+
+
+# --- lab5.1: the NMI to all others ----------------------------------------------------------------
+
+
+@check("lab5.nmi.sent", PANIC, also=LOCKS, per=others)
+def every_other_cpu_is_sent_an_nmi(boot, cpu):
+    """The CPU that panics sends an NMI to every other CPU."""
+    call = wakeup(boot)
+    writes = [one for one in sent_in(boot, call) if boot.reaches(one, cpu.index)]
+    if any(one.kind == "NMI" for one in writes):
+        return
+    faulted(boot, call)
+    expected = msg(
+        "an NMI to {cpu}, whose APIC id is {id}",
+        cpu=cpu.name,
+        id=apic_id(boot.apic_ids, cpu.index),
+    )
+    if writes:
+        fail(
+            "not-an-nmi",
+            cpu=call.cpu,
+            place=WAKEUP,
+            expected=expected,
+            observed=icr_text(writes),
+        )
+    not_to_itself(boot, call)  # then it may not have come to this CPU any more
+    if call.verdict != "reached" and not sent_in(boot, call):
+        does_not_return(boot, call)
+    missing(
+        "nmi-not-sent",
+        cpu=call.cpu,
+        place=WAKEUP,
+        expected=expected,
+        observed=icr_text(sent_in(boot, call)),
+    )
+
+
+def not_to_itself(boot, call):
+    """Fail if the CPU that panics has sent an NMI to itself."""
+    for one in sent_in(boot, call):
+        if one.kind == "NMI" and boot.reaches(one, call.cpu):
+            fail(
+                "nmi-to-itself",
+                cpu=call.cpu,
+                place=WAKEUP,
+                expected=msg("no NMI to {cpu}, which panics", cpu=boot.cpus[call.cpu].name),
+                observed=one.text,
+            )
+
+
+@check("lab5.nmi.once", PANIC, also=LOCKS, after="lab5.nmi.sent")
+def each_cpu_is_sent_one_nmi(boot):
+    """No CPU is sent two NMIs, the CPU that panics sends itself none, and nothing else is sent."""
+    only_right_ones(boot)
+
+
+def only_right_ones(boot):
+    """Fail if an IPI is sent that must not be, or in another form."""
+    call = wakeup(boot)
+    writes = sent_in(boot, call)
+    not_to_itself(boot, call)
+    for one in writes:
+        if one.kind != "NMI":
+            fail(
+                "other-ipi-sent",
+                cpu=call.cpu,
+                place=WAKEUP,
+                expected=msg("NMIs only"),
+                observed=one.text,
+            )
+        expect(
+            "nmi-word-wrong",
+            one.low & ~IGNORED,
+            WORD,
+            what=msg("the low half of ICR, without the shorthand and the vector"),
+            cpu=call.cpu,
+            place=WAKEUP,
+        )
+    for cpu in others(boot):
+        twice = [one for one in writes if boot.reaches(one, cpu.index)]
+        if len(twice) > 1:
+            fail(
+                "nmi-twice",
+                cpu=call.cpu,
+                place=WAKEUP,
+                expected=msg("one NMI to {cpu}", cpu=cpu.name),
+                observed=icr_text(twice),
+            )
+
+
+@check("lab5.nmi.returns", PANIC, also=LOCKS, after="lab5.nmi.sent")
+def the_sender_does_not_wait(boot):
+    """panic_wakeup_all prints nothing and returns, even if no other CPU does anything."""
+    call = wakeup(boot)
+    faulted(boot, call)
+    came_back(boot, call)
+    if boot.scenario == PANIC.name:
+        whole(boot)
+
+
+def came_back(boot, call):
+    """Fail unless panic_wakeup_all returned, and printed nothing."""
+    if call.printed:
+        fail(
+            "wakeup-prints",
+            cpu=call.cpu,
+            place=WAKEUP,
+            expected=msg("panic_wakeup_all prints nothing"),
+            observed=msg("it called printf"),
+            goes_on=True,
+        )
+    if call.verdict != "reached":
+        does_not_return(boot, call)
+
+
+def does_not_return(boot, call):
+    """Fail because panic_wakeup_all has not come back."""
+    if call.verdict == "halted":
+        missing(
+            "wakeup-halts",
+            cpu=call.cpu,
+            place=call.place.text,
+            expected=msg("panic_wakeup_all returns"),
+            observed=msg("{cpu} stopped in it", cpu=boot.cpus[call.cpu].name),
+        )
+    missing(
+        "wakeup-waits",
+        cpu=call.cpu,
+        place=call.place.text,
+        expected=msg("panic_wakeup_all returns while all other CPUs stand still"),
+        observed=msg("it is still in a loop, at {place}", place=call.place.text),
+    )
+
+
+def whole(boot):
+    """Fail unless the message of the panic is on the serial line, and the CPU then halts."""
+    panic = needed(boot.panic)
+    number = apic_id(boot.apic_ids, panic.cpu)
+    line = f"panic: CPU {panic.cpu} (APIC id {number}): {panic.message}\n"
+    if line not in boot.serial.replace("\r", ""):
+        fail(
+            "panic-message-lost",
+            cpu=panic.cpu,
+            place="panic",
+            expected=msg("the line {line!r} on the serial line", line=line.strip()),
+            observed=msg("it is not there as one piece"),
+        )
+    if not panic.halted:
+        fail(
+            "panic-does-not-halt",
+            cpu=panic.cpu,
+            place="panic",
+            expected=msg("the CPU that panics halts when panic_wakeup_all has returned"),
+            observed=msg("it does not halt"),
+        )
+
+
+@check("lab5.nmi.early", EARLY)
+def nothing_is_sent_before_the_aps_are_started(boot):
+    """As long as ap_started is false, panic_wakeup_all sends nothing and returns."""
+    nothing_is_sent(boot)
+
+
+WHEN = {
+    "vmm_main": msg("at the beginning of vmm_main"),
+    "bspinitproc1": msg("when the BSP has its own stack, and no AP is started yet"),
+    "ap_wait": msg("when the APs are at the barrier, and the BSP is in ap_wait"),
+    "ap": msg("called on an AP, when the BSP is in ap_wait"),
+}
+
+
+def nothing_is_sent(boot):
+    """Fail if a call before the APs are started sends something, or does not return."""
+    calls = needed(boot.panic).calls
+    for call in calls:
+        writes = sent_in(boot, call)
+        if writes:
+            fail(
+                "nmi-before-start",
+                cpu=call.cpu,
+                place=WAKEUP,
+                expected=msg("nothing is sent while ap_started is false"),
+                observed=msg("{when}: {writes}", when=WHEN[call.moment], writes=icr_text(writes)),
+            )
+        if call.place.symbol.split("+")[0] == "panic":
+            fail(
+                "nmi-before-start",
+                cpu=call.cpu,
+                place=WAKEUP,
+                expected=msg("nothing is sent while ap_started is false"),
+                observed=msg(
+                    "{when}: it called apic_write_icr, which panicked: the APIC is not mapped yet",
+                    when=WHEN[call.moment],
+                ),
+            )
+        faulted(boot, call)
+        came_back(boot, call)
+    if len(calls) < len(MOMENTS):
+        missing(
+            "not-observed",
+            place=WAKEUP,
+            expected=msg("the boot goes on to ap_wait"),
+            observed=msg("it ended before"),
+        )
+
+
+# --- lab5.2: what a CPU does when the NMI comes ---------------------------------------------------
+
+SITUATIONS = {
+    "spins": msg("it was in a loop, with interrupts on"),
+    "halted": msg("it had halted, with interrupts on"),
+    "barrier": msg("it waited in sync_all_processors"),
+    "assembly": msg("it was in assembly code, with DF set and RSP not aligned"),
+    "parked": msg("it had parked"),
+    "ap-lock": msg("it held ap_lock"),
+    "sync-lock": msg("it held sync_lock"),
+    "waits-for-a-lock": msg("it waited for ap_lock"),
+    "prints": msg("it waited for the lock of printf"),
+    "panics": msg("it was in a panic of its own"),
+}
+
+
+@check("lab5.handler.halts", PANIC, per=others, after="lab5.nmi.sent")
+def stops_in_the_handler(boot, cpu):
+    """Every CPU that gets the NMI halts in nmi_handler with interrupts off, for good."""
+    halts(boot, cpu)
+
+
+@check("lab5.handler.locks", LOCKS, per=others, after="lab5.handler.halts")
+def stops_with_any_lock(boot, cpu):
+    """A CPU also halts if it holds a lock, waits for one, prints, or panics itself."""
+    halts(boot, cpu)
+
+
+def halts(boot, cpu):
+    """Fail unless a CPU halts in nmi_handler."""
+    taken = next((one for one in needed(boot.panic).taken if one.cpu == cpu.index), None)
+    if taken is None or not taken.entered:
+        missing(
+            "nmi-not-taken",
+            cpu=cpu.index,
+            place=HANDLER,
+            expected=msg("{cpu} enters nmi_handler", cpu=cpu.name),
+            observed=msg("it does not"),
+        )
+    taken = needed(taken)
+    before = SITUATIONS[taken.situation]
+    expected = msg("{cpu} halts in nmi_handler; {before}", cpu=cpu.name, before=before)
+    if taken.left == "returned":
+        fail(
+            "handler-returns",
+            cpu=cpu.index,
+            place=HANDLER,
+            expected=expected,
+            observed=msg("nmi_handler returned, and {cpu} goes on with what it did", cpu=cpu.name),
+        )
+    if taken.left == "printf":
+        fail(
+            "handler-prints",
+            cpu=cpu.index,
+            place=HANDLER,
+            expected=expected,
+            observed=msg("it called printf"),
+        )
+    if taken.left in ("panic", "exception_panic"):
+        fail(
+            "handler-panics",
+            cpu=cpu.index,
+            place=taken.place.text,
+            expected=expected,
+            observed=msg("it came to {place}", place=taken.left),
+        )
+    if taken.verdict != "halted":
+        missing(
+            "handler-does-not-halt",
+            cpu=cpu.index,
+            place=taken.place.text if taken.place.lab_source else HANDLER,
+            expected=expected,
+            observed=msg(
+                "it still executes code, at {place}: `{code}`",
+                place=taken.place.text,
+                code=taken.code,
+            ),
+        )
+    if taken.interrupts:
+        fail(
+            "handler-lets-interrupts-in",
+            cpu=cpu.index,
+            place=taken.place.text,
+            expected=expected,
+            observed=msg("it halted with interrupts on: the next one lets it go on"),
+        )
+
+
+# --- nothing has gone wrong -----------------------------------------------------------------------
+
+
+@check("lab5.boot.parks", QUIET, after="lab5.handler.halts")
+def without_a_panic_all_park(boot):
+    """If no CPU panics, no NMI is sent, and every CPU parks."""
+    sent = boot.sent("NMI")
+    if sent:
+        fail(
+            "nmi-without-panic",
+            cpu=sent[0].cpu,
+            place=WAKEUP,
+            expected=msg("no NMI in a boot without a panic"),
+            observed=icr_text(sent),
+        )
+    fail_if(why_not_all_parked(boot))
