@@ -1,11 +1,13 @@
 """Lab 5: when one CPU panics, all others stop, whatever they were doing."""
 
 from functools import partial
+from typing import get_args
 
 from vmmlab import checks
 from vmmlab.checks import expect, fail, fail_if, missing, msg, needed
 from vmmlab.diagnosis.aps import why_not_all_parked
 from vmmlab.observe.observation import apic_id, icr_text
+from vmmlab.observe.panicking import Prints
 from vmmlab.probes import early_panic, panics, plain
 from vmmlab.x86.registers import ICR_ASSERT
 
@@ -179,7 +181,7 @@ def came_back(boot, call):
             cpu=call.cpu,
             place=WAKEUP,
             expected=msg("panic_wakeup_all prints nothing"),
-            observed=msg("it called printf"),
+            observed=msg("it called {function}", function=call.printed),
             goes_on=True,
         )
     if call.verdict != "reached":
@@ -188,6 +190,14 @@ def came_back(boot, call):
 
 def does_not_return(boot, call):
     """Fail because panic_wakeup_all has not come back."""
+    if call.verdict == "shutdown":
+        fail(
+            "wakeup-resets",
+            cpu=call.cpu,
+            place=WAKEUP,
+            expected=msg("panic_wakeup_all returns"),
+            observed=msg("the machine was reset or switched off"),
+        )
     if call.verdict == "halted":
         missing(
             "wakeup-halts",
@@ -327,13 +337,13 @@ def halts(boot, cpu):
             expected=expected,
             observed=msg("nmi_handler returned, and {cpu} goes on with what it did", cpu=cpu.name),
         )
-    if taken.left == "printf":
+    if taken.left in get_args(Prints):
         fail(
             "handler-prints",
             cpu=cpu.index,
             place=HANDLER,
             expected=expected,
-            observed=msg("it called printf"),
+            observed=msg("it called {function}", function=taken.left),
         )
     if taken.left in ("panic", "exception_panic"):
         fail(
@@ -342,6 +352,14 @@ def halts(boot, cpu):
             place=taken.place.text,
             expected=expected,
             observed=msg("it came to {place}", place=taken.left),
+        )
+    if taken.verdict == "shutdown":
+        fail(
+            "handler-resets",
+            cpu=cpu.index,
+            place=HANDLER,
+            expected=expected,
+            observed=msg("the machine was reset or switched off"),
         )
     if taken.verdict != "halted":
         missing(

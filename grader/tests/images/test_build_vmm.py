@@ -86,7 +86,7 @@ def test_all_own(
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
-@pytest.mark.parametrize("lab", ["lab0", "lab1", "lab2", "lab3", "lab4"])
+@pytest.mark.parametrize("lab", ["lab0", "lab1", "lab2", "lab3", "lab4", "lab5"])
 def test_one_own(
     real: Builder, files: dict[str, bytes], box: Sandbox, lab: str, compiler: str
 ) -> None:

@@ -47,7 +47,7 @@ def test_a_mistake_is_named_at_once(name):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("lab", ["lab1", "lab2", "lab3", "lab4"])
+@pytest.mark.parametrize("lab", ["lab1", "lab2", "lab3", "lab4", "lab5"])
 def test_every_mistake_is_named_at_once(lab):
     results = [
         run_mutant(COURSE, mutant, early=True)

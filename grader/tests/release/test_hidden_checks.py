@@ -236,6 +236,42 @@ WRONG = (
         ),
         ("lab4.hidden.cpus", "cpu-not-parked"),
     ),
+    Wrong(
+        "looks for CPUs among the first eight APIC ids only",
+        (
+            Edit(
+                "lab5/panic_nmi.c",
+                "region",
+                "lab5.1",
+                1,
+                """\
+                u32 id;
+
+                if (!ap_started)
+                        return;
+                for (id = 0; id < 8; id++)
+                        if (id != apic_id () && pcpu_of_apic_id (id))
+                                apic_write_icr (id, ICR_ASSERT | ICR_NMI);""",
+            ),
+        ),
+        ("lab5.hidden.cpus", "nmi-not-taken"),
+    ),
+    Wrong(
+        "sends nothing before all CPUs have met at a barrier",
+        (
+            Edit(
+                "lab5/panic_nmi.c",
+                "region",
+                "lab5.1",
+                1,
+                """\
+                if (!sync_id)
+                        return;
+                apic_write_icr (0, ICR_ALL_BUT_SELF | ICR_ASSERT | ICR_NMI);""",
+            ),
+        ),
+        ("lab5.hidden.early", "nmi-not-taken"),
+    ),
 )
 
 

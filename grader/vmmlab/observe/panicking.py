@@ -8,7 +8,9 @@ from typing import Literal
 from vmmlab.observe.evidence import Verdict
 from vmmlab.observe.place import Place
 
-Left = Literal["", "returned", "printf", "panic", "vmm_todo", "exception_panic"]
+Prints = Literal["printf", "vprintf", "serial_putchar", "vga_putchar"]
+"""Given functions that print."""
+Left = Literal["", "returned", "panic", "vmm_todo", "exception_panic"] | Prints
 """Where a CPU went that did not halt in nmi_handler: it returned, or called one of these."""
 
 
@@ -23,7 +25,7 @@ class WakeupCall:
         place: where the CPU was at the end.
         first: its writes of the ICR are those from this one on, by their order in the boot,
         last: and before this one.
-        printed: whether it called printf.
+        printed: the function by which it printed, "" if it did not.
     """
 
     cpu: int
@@ -32,7 +34,7 @@ class WakeupCall:
     place: Place
     first: int
     last: int
-    printed: bool = False
+    printed: Prints | Literal[""] = ""
 
 
 @dataclass(frozen=True, slots=True)

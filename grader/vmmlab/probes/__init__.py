@@ -20,7 +20,7 @@ exclusion  which CPUs can be on the boot stack, or counting, at the same time
 barrier    which CPUs can leave a round of the barrier before all have entered
 guest      what each CPU runs as a guest: VMCB, VMRUNs, exits, how far the guest gets
 panic      one CPU panics; what each of the others does when its NMI comes
-early-panic panic_wakeup_all called before the APs are started
+wakeup     panic_wakeup_all called before the APs are started
 ========== ===============================================================================
 """
 

@@ -14,7 +14,7 @@ from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Verdict
 from vmmlab.observe.faults import note_exception
 from vmmlab.observe.observation import Hit
-from vmmlab.observe.panicking import Left, Panic, TakenNmi, WakeupCall
+from vmmlab.observe.panicking import Left, Panic, Prints, TakenNmi, WakeupCall
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe
 from vmmlab.probes.registry import probe
@@ -29,7 +29,8 @@ _ICR: Final = "apic_write_icr"
 _BARRIER: Final = "sync_all_processors"
 _SOON: Final = ("bsp_proc", _BARRIER)  # where the BSP is, and where each AP is
 _LATE: Final = ("vmm_parked", "vmm_parked")
-_LEAVES: Final[tuple[Left, ...]] = ("printf", "panic", "vmm_todo", "exception_panic")
+_PRINTS: Final[tuple[Prints, ...]] = ("printf", "vprintf", "serial_putchar", "vga_putchar")
+_LEAVES: Final[tuple[Left, ...]] = ("panic", "vmm_todo", "exception_panic", *_PRINTS)
 
 
 @dataclass
@@ -55,13 +56,13 @@ class WakeupProbe(BaseProbe):
             at_once: a CPU takes its NMI as soon as it is sent, while the sender stands still.
         """
         view = session.view
-        first, printed = len(view.icr()), len(session.log.at("printf", cpu))
-        back = await session.return_address(cpu) or 0
-        for name, where in ((_BACK, back), ("printf", None), (HANDLER, None)):
-            await session.places.watch(name, where)
+        first, seen = len(view.icr()), len(session.log.hits)
+        await session.places.watch(_BACK, await session.return_address(cpu) or 0)
+        await session.places.watch_all((HANDLER, *_PRINTS))
         verdict, state = await self._run(session, cpu, first, at_once=at_once)
-        for name in (_BACK, "printf"):
+        for name in (_BACK, *_PRINTS):
             await session.places.unwatch(name)
+        passed = [hit.place for hit in session.log.hits[seen:] if hit.cpu == cpu]
         if verdict == "halted" and session.log.hits[-1].place == "exception_panic":
             await note_exception(session, session.log.hits[-1])
         place = view.place(state)
@@ -72,7 +73,7 @@ class WakeupProbe(BaseProbe):
             replace(place, caller=await view.caller(cpu, state)),
             first,
             len(view.icr()),
-            len(session.log.at("printf", cpu)) > printed,
+            next((name for name in _PRINTS if name in passed), ""),
         )
         self.keep(session, calls=(*self.panic.calls, made))
         return made
@@ -226,7 +227,7 @@ class PanicProbe(WakeupProbe):
         self.keep(session, halted=halted)
 
 
-@probe("early-panic")
+@probe("wakeup")
 @dataclass
 class EarlyPanicProbe(WakeupProbe):
     """Calls panic_wakeup_all before the APs are started, at several moments; then the boot goes on.

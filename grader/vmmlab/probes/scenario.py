@@ -397,7 +397,7 @@ def panics(
 
 def early_panic(**setup: Unpack[TimedSetup]) -> Scenario:
     """Return a scenario that calls panic_wakeup_all before the APs are started."""
-    return scenario_of("early-panic", setup)
+    return scenario_of("wakeup", setup)
 
 
 def _author_line() -> str:
