@@ -4,11 +4,7 @@ import pytest
 
 from vmmlab.course.reference import reference
 
-<<<<<<< HEAD
-STEPS = {"lab1": 4, "lab2": 3, "lab3": 7, "lab4": 5, "lab6": 5}
-=======
-STEPS = {"lab1": 4, "lab2": 3, "lab3": 7, "lab4": 5, "lab5": 2}
->>>>>>> 6112a26 (lab5: name resets and direct prints; hidden checks' wrong solutions, probes' pages)
+STEPS = {"lab1": 4, "lab2": 3, "lab3": 7, "lab4": 5, "lab5": 2, "lab6": 5}
 STAIRS = [(lab, k) for lab, steps in STEPS.items() for k in range(steps + 1)]
 
 
