@@ -71,7 +71,7 @@ browser:
 	echo "no chromium: the browser tests cannot run; install it: sudo apt-get install $(BROWSER)"
 
 test-browser: $(STAMP_DEV) browser
-	$(PYTEST) -m browser --require-browser grader/tests/docs grader/tests/classroom
+	$(PYTEST) -m browser --require-browser grader/tests/docs grader/tests/classroom grader/tests/replay
 
 test-full: lint browser
 	$(PYTEST) $(QUICK)

@@ -10,6 +10,7 @@ _TO_CHECK = re.compile(r"[^\n -~]")
 _TAB = "    "
 _NOT_IN_NAMES = re.compile(r"[^\w.$@+~-]", re.ASCII)
 _LONGEST_NAME = 120
+_SPACES = 16
 _TERMINAL_SEQUENCE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]"
     r"|\][^\x07\x1b]*(?:\x07|\x1b\\)?"
@@ -38,6 +39,8 @@ def clean_line(text: str, most: int | None = None) -> str:
         text: any text.
         most: the length in characters to which it is shortened; None for any length.
     """
+    if most is not None:
+        text = text[: _SPACES * most]  # what follows is not looked at, however long it is
     line = " ".join(clean(text).split())
     return line if most is None or len(line) <= most else line[: most - 1] + "…"
 

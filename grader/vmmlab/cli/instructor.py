@@ -26,13 +26,13 @@ from vmmlab.cli.options import (
     open_course,
     source_named,
 )
+from vmmlab.cli.pictures import HtmlOption, Pictures, places_of
 
 if TYPE_CHECKING:
     from vmmlab.course.model import Course
     from vmmlab.grading.request import RunRequest
     from vmmlab.i18n.translate import Reader
     from vmmlab.report import Report
-    from vmmlab.workspace.source import Source
 
 
 class Accelerator(StrEnum):
@@ -60,6 +60,9 @@ _OptOption = Annotated[
         metavar="O0|O1|O2|O3|Os", help="Optimisation level for the submission. Default: O2."
     ),
 ]
+_SelectOption = Annotated[
+    str | None, typer.Option("-k", metavar="EXPR", help="Only the checks that match.")
+]
 _HiddenOption = Annotated[
     bool | None,
     typer.Option(
@@ -86,16 +89,14 @@ def grade(
     labs: Annotated[list[str], typer.Argument(metavar="LAB...", help="Labs of the course.")],
     submission: _SubmissionOption,
     json: _JsonOption = None,
+    html: HtmlOption = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the boots.")] = None,
     arch: ArchOption = "x86_64",
     compiler: Annotated[str, typer.Option("--cc", help="gcc or clang.")] = "gcc",
     opt: _OptOption = None,
     cohort: CohortOption = None,
     course: CourseOption = None,
-    select: Annotated[
-        str | None,
-        typer.Option("-k", metavar="EXPR", help="Only the checks that match."),
-    ] = None,
+    select: _SelectOption = None,
     hidden: _HiddenOption = None,
     no_sandbox: _NoSandboxOption = False,
     secret_file: SecretOption = None,
@@ -108,17 +109,17 @@ def grade(
     gc.disable()  # a short process: garbage collection would only make it start later
     from vmmlab.grading.request import RunRequest
     from vmmlab.images.model import BuildOptions
-    from vmmlab.report.make import report_lab
+    from vmmlab.report.make import judge_lab
 
     loaded = open_course(course, context.obj)
     wanted = list(dict.fromkeys(labs))
-    _must_be_gradable(loaded, wanted, arch, hidden)
+    _must_be_gradable(loaded, wanted, arch, hidden, compiler)
     build = BuildOptions(arch=arch, compiler=compiler, opt=f"-{(opt or 'O2').lstrip('-')}")
-    _must_be_a_compiler(compiler)
     source = source_named(submission, context.obj)
     numbers = source.cohort(loaded, cohort)
     judged = not source.trusted if hidden is None else hidden
     official = official_of(loaded, source, seed, secret_file, round, student_json)
+    pictures = Pictures(loaded, source, context.obj, html, alone=len(wanted) == 1)
 
     def report_on(lab: str) -> Report:
         taken = source.take([lab], loaded)
@@ -134,24 +135,19 @@ def grade(
             opt=build.opt if opt else None,
             **official.fields(lab, numbers),
         )
-        report = report_lab(
+        found = judge_lab(
             request, submission=submission, select=select, hidden=judged, notes=taken.notes
         )
-        report = _confirmed(report, request) if confirm else report
+        report = pictures.kept(found, _confirmed(found.report, request, confirm))
         return official.finish(report, request, alone=len(wanted) == 1)
 
-    return _report_all(loaded, wanted, report_on, context.obj, json, _places(source, loaded))
+    return _report_all(loaded, wanted, report_on, context.obj, json, places_of(source, loaded))
 
 
-def _places(source: Source, course: Course) -> Mapping[str, str]:
-    """Return the places of this host that a report on other people's work must not have."""
-    from vmmlab.report.hiding import places
-
-    return {} if source.trusted else places(course.root, source.name)
-
-
-def _confirmed(report: Report, request: RunRequest) -> Report:
-    """Return a report with a note that says whether this host's processors agree."""
+def _confirmed(report: Report, request: RunRequest, by: Accelerator | None) -> Report:
+    """Return a report, if asked for with a note that says whether this host's processors agree."""
+    if by is None:
+        return report
     from vmmlab.grading.confirm import confirmation
 
     note = confirmation(request, report.points == report.max)
@@ -171,8 +167,10 @@ def _must_be_a_compiler(name: str) -> None:
     require(("qemu-system-x86_64", name, "ld", "objcopy"))
 
 
-def _must_be_gradable(course: Course, labs: Sequence[str], arch: str, hidden: bool | None) -> None:
-    """Raise UsageError if one of the labs has no checks of the kind that is asked for."""
+def _must_be_gradable(
+    course: Course, labs: Sequence[str], arch: str, hidden: bool | None, compiler: str
+) -> None:
+    """Raise UsageError if a lab has no checks of the kind asked for, or a tool is missing."""
     for lab in labs:
         course.graded_for(lab, arch)
     if hidden and not any(course.lab(lab).hidden for lab in labs):
@@ -181,6 +179,7 @@ def _must_be_gradable(course: Course, labs: Sequence[str], arch: str, hidden: bo
             expected=msg("checks below `hidden` in course.yml, as in the instructor's copy"),
             next_step=msg("leave --hidden out: they are judged elsewhere, or there are none"),
         )
+    _must_be_a_compiler(compiler)
 
 
 def _report_all(

@@ -57,6 +57,11 @@ class Orders:
         self._asked = False
         self.review: Text = ""
 
+    @property
+    def found(self) -> Exploration | None:
+        """What the search found, if a check has asked for it."""
+        return self._found
+
     def start(self, runner: object, checks: Collection[str]) -> None:
         """Begin the search, if one of these checks depends on it.
 

@@ -16,6 +16,7 @@ from typing import Final
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import Text, msg
 from vmmlab.course.model import CheckSpec
+from vmmlab.explore import Exploration
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.inprocess import run_checks
 from vmmlab.grading.observations import Observations
@@ -26,6 +27,8 @@ from vmmlab.grading.run import LabRun
 from vmmlab.grading.score import Points, earned, total
 from vmmlab.grading.selection import Selection
 from vmmlab.images.model import BuildFailed
+from vmmlab.observe.observation import Observation
+from vmmlab.probes.scenario import Scenario
 
 _ONE_AT_A_TIME: Final = threading.Lock()
 
@@ -66,6 +69,8 @@ class Grade:
         duration_s: seconds from the start of the runner to its end.
         disagreements: in what the boots that leave no trace of the grader differ from the others.
         later: open checks that need a lab which is held back, and what each is worth.
+        boots: the Observation of each scenario that was booted.
+        exploration: all orders of the lab's steps, if a check asked for them.
     """
 
     request: RunRequest
@@ -82,6 +87,8 @@ class Grade:
     duration_s: float
     disagreements: tuple[Text, ...] = ()
     later: Mapping[str, int] = field(default_factory=dict)
+    boots: Mapping[Scenario, Observation] = field(default_factory=dict)
+    exploration: Exploration | None = None
 
     @property
     def review(self) -> tuple[Text, ...]:
@@ -200,6 +207,12 @@ class Grading:
                 name: spec.points
                 for name, spec in selection.lab.later_of(self.request.arch).items()
             },
+            boots={
+                scenario: seen
+                for scenario, seen in observations.seen.items()
+                if isinstance(seen, Observation)
+            },
+            exploration=run.orders.found,
         )
 
     def _facts(self) -> RunFacts:

@@ -1,6 +1,6 @@
 """From a Grade to a Report: hints, the first step to do, and the command that runs a check again.
 
-Works out no points. `report_lab` grades and reports in one call.
+Works out no points. `judge_lab` grades and reports in one call.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import platform
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vmmlab import __version__
 from vmmlab.base.message import Message, Text, msg
@@ -22,6 +24,34 @@ from vmmlab.images.model import Diagnostic as BuildDiagnostic
 from vmmlab.probes.scenario import Scenario
 from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, Report, StepPlace
 
+if TYPE_CHECKING:
+    from vmmlab.report.runrecord import RunRecord
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A report, and what it was made from.
+
+    Attributes:
+        report: the report.
+        grade: what the checks found.
+        causes: the causes of the lab.
+    """
+
+    report: Report
+    grade: Grade
+    causes: Causes
+
+    def record(self, report: Report | None = None) -> RunRecord:
+        """Return what renderers draw from.
+
+        Args:
+            report: a report on the same grading that takes the place of its own.
+        """
+        from vmmlab.report.seen import run_record  # late: most gradings draw nothing
+
+        return run_record(self.grade, report or self.report, self.causes)
+
 
 def report_lab(
     request: RunRequest,
@@ -32,6 +62,29 @@ def report_lab(
     notes: Sequence[Text] = (),
     runner_factory: RunnerFactory = LabRunner,
 ) -> Report:
+    """Grade one lab with the instructor's checks and report on it.
+
+    Args and Raises: as for `judge_lab`.
+    """
+    return judge_lab(
+        request,
+        submission=submission,
+        select=select,
+        hidden=hidden,
+        notes=notes,
+        runner_factory=runner_factory,
+    ).report
+
+
+def judge_lab(
+    request: RunRequest,
+    *,
+    submission: str = "DIR",
+    select: str | None = None,
+    hidden: bool = False,
+    notes: Sequence[Text] = (),
+    runner_factory: RunnerFactory = LabRunner,
+) -> Judged:
     """Grade one lab with the instructor's checks and report on it.
 
     Args:
@@ -56,7 +109,8 @@ def report_lab(
         meanwhile=lambda: preload(causes),
         runner_factory=runner_factory,
     )
-    return report_of(grade, causes=causes, again=_command(grade, submission), notes=notes)
+    again = _command(grade, submission)
+    return Judged(report_of(grade, causes=causes, again=again, notes=notes), grade, causes)
 
 
 def causes_for(request: RunRequest) -> Causes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import IO, Final
 
 from rich.cells import set_cell_size
@@ -16,11 +15,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text as RichText
 
-from vmmlab.base.message import Listed, Message, Text, label, listed, msg, nmsg
+from vmmlab.base.message import Listed, Text, label, listed, msg, nmsg
 from vmmlab.base.text import clean, clean_line
-from vmmlab.failure import Failure
 from vmmlab.i18n.translate import Reader
 from vmmlab.report.console import console, show
+from vmmlab.report.groups import Group, cases_text, grouped
 from vmmlab.report.model import CheckReport, Diagnostic, Report
 from vmmlab.report.wrapping import Wide, text_of
 
@@ -33,12 +32,10 @@ _WORDS: Final = {
     "build-error": (label("code"), "dim"),
     "infra-error": (label("open"), "bold magenta"),
 }
-_AND: Final = Message(", ")
 _NOT_WRITTEN: Final = "not-written-yet"
 """The cause of `vmmlab.diagnosis.todo`: a CPU stopped at a TODO."""
 _WIDTHS: Final = (40, 120)
 _NAMES: Final = 8
-_CASES_SHOWN: Final = 12
 _DIAGNOSTICS_SHOWN: Final = 8
 _WARNINGS_SHOWN: Final = 5
 _WAITING_SHOWN: Final = 4
@@ -93,7 +90,7 @@ def _parts(report: Report, say: Reader) -> Iterator[RenderableType]:
             yield ""
             yield _line(say(msg("Hidden checks, for the instructor only:")), "")
             yield _list(hidden, say)
-        groups = _roots(report.checks)
+        groups = grouped(report.checks)
         unwritten = [group for group in groups if group.first.cause == _NOT_WRITTEN]
         faults = [group for group in groups if group.first.cause != _NOT_WRITTEN]
         # A mistake comes first; without one, the step to write next is worth a block.
@@ -165,7 +162,7 @@ def _points(check: CheckReport) -> str:
     return f"{'?' if check.points is None else f'{check.points:g}'}/{check.max:g}"
 
 
-def _folded(groups: Sequence[_Group]) -> Text:
+def _folded(groups: Sequence[Group]) -> Text:
     """Return one line for the steps that are not written yet."""
     count = sum(1 + len(group.same) + len(group.waiting) for group in groups)
     return nmsg(
@@ -176,41 +173,7 @@ def _folded(groups: Sequence[_Group]) -> Text:
     )
 
 
-class _Group:
-    """Yield groups of checks: those that failed in the same way, and those that wait for them."""
-
-    def __init__(self, first: CheckReport) -> None:
-        self.first = first
-        self.same: list[CheckReport] = []
-        self.waiting: list[CheckReport] = []
-
-
-def _roots(checks: Sequence[CheckReport]) -> list[_Group]:
-    groups: dict[object, _Group] = {}
-    group_of: dict[str, _Group] = {}
-    for check in checks:
-        if check.outcome in ("pass", "build-error"):
-            continue
-        if check.outcome == "skipped":
-            waited = group_of.get(check.waited_for or "")
-            if waited is not None:
-                waited.waiting.append(check)
-                group_of[check.id] = waited
-            continue
-        if check.outcome == "infra-error":
-            key: object = ("infra", check.reason)
-        else:
-            key = (check.cause, check.cpu, check.place, check.expected, check.observed)
-        group = groups.get(key)
-        if group is None:
-            group = groups[key] = _Group(check)
-        else:
-            group.same.append(check)
-        group_of[check.id] = group
-    return list(groups.values())
-
-
-def _block(report: Report, group: _Group, say: Reader) -> Iterator[RenderableType]:
+def _block(report: Report, group: Group, say: Reader) -> Iterator[RenderableType]:
     check = group.first
     word, style = _WORDS[check.outcome]
     head = Table.grid(padding=(0, 2, 0, 0))
@@ -228,7 +191,7 @@ def _block(report: Report, group: _Group, say: Reader) -> Iterator[RenderableTyp
         yield _Command.assemble("      ", (again, "dim"), (clean_line(check.again), "cyan"))
 
 
-def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, Text]]:
+def _rows(report: Report, group: Group, say: Reader) -> Iterator[tuple[str, Text]]:
     check = group.first
     if check.outcome == "infra-error":
         yield label("what"), check.reason
@@ -243,7 +206,7 @@ def _rows(report: Report, group: _Group, say: Reader) -> Iterator[tuple[str, Tex
         yield label("expected"), check.expected
         yield label("observed"), check.observed or (check.cause or "").replace("-", " ")
         if check.cases:
-            yield label("cases"), _cases(check, say)
+            yield label("cases"), cases_text(check, say)
         yield label("next"), check.next
         yield label("hint"), Listed(check.hints, "\n")
         yield label("cohort"), check.numbers
@@ -272,39 +235,6 @@ def _step(check: CheckReport) -> Text:
     if at is None:
         return check.step or "-"
     return msg("{step}: {function} in {file}", step=at.id, function=at.function, file=at.file)
-
-
-def _cases(check: CheckReport, say: Reader) -> str:
-    failed = [case for case in check.cases if case.outcome != "pass"]
-    lines = [
-        say(
-            msg(
-                "{passed} of {total} pass",
-                passed=len(check.cases) - len(failed),
-                total=len(check.cases),
-            )
-        )
-    ]
-    colon, comma = say.label(": "), say(_AND)
-    known = _said(check, say)
-    same: dict[str, list[str]] = {}
-    for case in failed[:_CASES_SHOWN]:
-        name, text = clean_line(say(case.name)), clean_line(say(case.message))
-        for prefix in (f"{name}{colon}", f"{name}{comma}"):
-            text = text.removeprefix(prefix.strip()).lstrip() if text.startswith(prefix) else text
-        same.setdefault("" if text in known else text, []).append(name)
-    for text, names in same.items():
-        lines.append(comma.join(names) + (f"{colon}{text}" if text else ""))
-    if len(failed) > _CASES_SHOWN:
-        lines.append(say(msg("and {count} more", count=len(failed) - _CASES_SHOWN)))
-    return "\n".join(lines)
-
-
-def _said(check: CheckReport, say: Reader) -> set[str]:
-    """Return what a case need not say again: the rows "where" and "observed" say it."""
-    of = partial(Failure, check.cause or "", observed=check.observed)
-    failures = [of(), of(place=check.place), of(cpu=check.cpu, place=check.place)]
-    return {clean_line(say(failure.summary)) for failure in failures}
 
 
 def _build_failure(report: Report, say: Reader) -> Iterator[RenderableType]:

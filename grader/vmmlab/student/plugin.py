@@ -225,6 +225,8 @@ class WorkspacePlugin:
         """Make the reports; a check that could not be judged changes the exit code."""
         from vmmlab.report import Report, exit_code
         from vmmlab.report.make import report_of
+        from vmmlab.report.seen import run_record
+        from vmmlab.student.show import keep
 
         self.listening.close()
         if self.engine is None:
@@ -234,11 +236,10 @@ class WorkspacePlugin:
                 self.verdicts.append((lab, run.error))
             elif run.results():
                 mine = self.labs[lab]
-                self.verdicts.append(
-                    report_of(
-                        mine.grading.grade(), causes=mine.causes, again=mine.again, notes=mine.notes
-                    )
-                )
+                grade = mine.grading.grade()
+                report = report_of(grade, causes=mine.causes, again=mine.again, notes=mine.notes)
+                self.verdicts.append(report)
+                keep(run_record(grade, report, mine.causes), self.root)
             run.end()
         if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             codes = [

@@ -62,6 +62,15 @@ def as_text(code: bytes, address: int, width: Width) -> str:
     return ""
 
 
+def as_intel(code: bytes, address: int, width: Width) -> str:
+    """Return the instruction that `code` begins with in Intel's syntax; "" if it is none.
+
+    Args: as for `as_text`.
+    """
+    found = disassembler(width).disasm_lite(code[:LONGEST], address, 1)
+    return next((f"{mnemonic} {operands}".strip() for _, _, mnemonic, operands in found), "")
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """One instruction: its text, its length in bytes, and what it does that checks ask about.

@@ -26,6 +26,7 @@ from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import LANGUAGES
 from vmmlab.images import prebuilt
+from vmmlab.report import reduced
 
 _PACKAGE: Final = Path(__file__).parents[2]
 _OWN_FILES: Final = Path(__file__).with_name("files")
@@ -143,14 +144,20 @@ def _fill(course: Course, made: Path, cohorts: Sequence[str], until: str) -> Ite
 
 
 def copy_lab(source: Path, target: Path, lab: str) -> None:
-    """Copy what students get of a lab's folder: checks, probes, handouts, hints and pictures.
+    """Copy what students get of a lab's folder: checks, probes, handouts, pictures, the right run.
 
     Args:
         source: labs/labN of the course.
         target: the new folder.
         lab: for example `lab3`.
+
+    Raises:
+        CourseError: the record of the right run holds more than milestones, registers and IPIs.
     """
     target.mkdir(parents=True)
+    for path in sorted(source.glob("right-runs*.json")):
+        reduced.read(path)  # raises if it holds more of the reference than students may see
+        shutil.copy(path, target / path.name)
     for pattern in (f"test_{lab}.py", "probes.py", "exploration.py", "orders.py", *_OF_A_LAB):
         for path in sorted(source.glob(pattern)):
             place = target / path.relative_to(source)

@@ -1,0 +1,164 @@
+"""Reports as pages and pictures: `vmmlab show`, and `--html` of `vmmlab grade`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vmmlab.base.message import msg
+from vmmlab.cli.options import ArchOption, CourseOption, LangOption, open_course, workspace_at
+
+if TYPE_CHECKING:
+    from vmmlab.course.model import Course
+    from vmmlab.i18n.translate import Reader
+    from vmmlab.report import Report
+    from vmmlab.report.make import Judged
+    from vmmlab.report.runrecord import RunRecord
+    from vmmlab.workspace.source import Source
+
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also write the report as a page with pictures; with several labs, to FILE.labN.html.",
+    ),
+]
+
+
+class Pictures:
+    """What `vmmlab grade` draws and keeps.
+
+    Args:
+        course: the course.
+        source: whose work is graded.
+        say: the reader's language.
+        html: where the page goes; None for nowhere.
+        alone: there is one lab; else the name of the lab is added to the file's.
+    """
+
+    def __init__(
+        self, course: Course, source: Source, say: Reader, html: Path | None, *, alone: bool
+    ) -> None:
+        self._course = course
+        self._source = source
+        self._say = say
+        self._html = html
+        self._alone = alone
+
+    def kept(self, found: Judged, report: Report) -> Report:
+        """Write the page, and keep the record in the reader's own workspace; return the report.
+
+        Args:
+            found: the grading.
+            report: the report on it.
+
+        Raises:
+            UsageError: the page cannot be written.
+        """
+        own = self._source.own
+        if self._html is None and own is None:
+            return report
+        from vmmlab.report.runrecord import without_host
+        from vmmlab.student import show
+
+        record = found.record(report)
+        if own is not None:
+            show.keep(record, own.root)
+        if self._html is not None:
+            path = self._html if self._alone else Path(f"{self._html}.{report.lab}.html")
+            record = without_host(record, places_of(self._source, self._course))
+            show.write(show.html_of(record, self._course, self._say), path)
+        return report
+
+
+def places_of(source: Source, course: Course) -> Mapping[str, str]:
+    """Return the places of this host that a report on other people's work must not have."""
+    from vmmlab.report.hiding import places
+
+    return {} if source.trusted else places(course.root, source.name)
+
+
+def show(
+    context: typer.Context,
+    lab: Annotated[str, typer.Argument(metavar="LAB", help="A lab that was graded here.")],
+    text: Annotated[
+        bool, typer.Option("--text", help="Show the timeline in this terminal instead.")
+    ] = False,
+    perfetto: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the timeline to this file, for ui.perfetto.dev, instead."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the page to this file, and do not open it."),
+    ] = None,
+    open: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
+    ] = True,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--workspace",
+            metavar="DIR",
+            help="Workspace. Default: the one that contains the current folder.",
+        ),
+    ] = None,
+    arch: ArchOption = "x86_64",
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> None:
+    """Show the last grading of a lab as a page: timeline, replay, memory map, what to do next."""
+    from vmmlab.report import perfetto as traces
+    from vmmlab.student import show as shown
+
+    here = workspace_at(directory)
+    loaded = open_course(course, context.obj, here)
+    loaded.lab(lab)
+    say: Reader = context.obj.of(loaded.labs_dir / lab)
+    record = shown.last(here.root, lab, arch)
+    if changed := ", ".join(shown.changed_since(record, here.root)):
+        note = msg("note: changed since this grading: {files}", files=changed)
+        typer.echo(say(note), err=True)
+    if text:
+        _print(record, say)
+    if perfetto is not None:
+        shown.write(traces.trace(record.boots, say), perfetto)
+        typer.echo(say(msg("{path}: open it in ui.perfetto.dev", path=perfetto)))
+    if text or perfetto is not None:
+        return
+    path = html or shown.path_of(here.root, lab, arch).with_name(shown.PAGE)
+    shown.write(shown.html_of(record, loaded, context.obj), path)
+    opened = open and html is None and _opened(path)
+    typer.echo(str(path) if opened else say(msg("{path}: open it in a browser", path=path)))
+
+
+def _print(record: RunRecord, say: Reader) -> None:
+    """Print the timelines of all boots."""
+    from vmmlab.report import console, lanetext
+    from vmmlab.report.timeline import timeline
+
+    def text(width: int, color: bool) -> str:
+        told = []
+        for boot in record.boots:
+            told += [*lanetext.lines(timeline(boot.seen), say, boot.scenario, width), ""]
+        return "\n".join([*told, *lanetext.legend(say, width), ""])
+
+    console.show(text)
+
+
+def _opened(path: Path) -> bool:
+    """Open a page in the reader's browser; return whether there is one."""
+    import os
+    import webbrowser
+
+    if not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")):
+        return False  # a text browser would take the terminal over
+    try:
+        return webbrowser.open(path.resolve().as_uri())
+    except (OSError, webbrowser.Error):
+        return False

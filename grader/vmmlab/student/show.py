@@ -1,0 +1,103 @@
+"""The record of the last grading of each lab in a workspace, and what is drawn from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from vmmlab.base.errors import UsageError
+from vmmlab.base.files import write_atomically
+from vmmlab.base.message import msg
+from vmmlab.course.model import Course
+from vmmlab.i18n.translate import Reader
+from vmmlab.report import reduced, runrecord
+from vmmlab.report.runrecord import RunRecord
+from vmmlab.student.build import folder_of
+
+PAGE: Final = "report.html"
+"""Name of the page in the folder of a lab's build."""
+
+
+def keep(record: RunRecord, root: Path) -> None:
+    """Keep the record of a grading in a workspace; the one before it goes, even if that fails.
+
+    Args:
+        record: what the grading has seen.
+        root: the workspace.
+    """
+    path = path_of(root, record.report.lab, record.report.arch)
+    try:
+        runrecord.write(record, path)
+    except OSError:  # a full disk: the verdict stands without it
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def path_of(root: Path, lab: str, arch: str) -> Path:
+    """Return where a workspace keeps the record of a lab's last grading."""
+    return folder_of(root, lab, arch) / runrecord.FILE
+
+
+def last(root: Path, lab: str, arch: str) -> RunRecord:
+    """Return the record of the last grading of a lab.
+
+    Raises:
+        UsageError: there is none, or it cannot be read.
+    """
+    path = path_of(root, lab, arch)
+    if not path.is_file():
+        graded = f"pytest {lab}" if arch == "x86_64" else f"pytest {lab} --arch {arch}"
+        raise UsageError(
+            msg("{lab} has not been graded in this workspace yet.", lab=lab),
+            next_step=msg("grade it first: {command}", command=graded),
+        )
+    return runrecord.read(path)
+
+
+def changed_since(record: RunRecord, root: Path) -> Iterator[str]:
+    """Yield the files of the lab that have changed since the grading."""
+    for name, digest in record.files.items():
+        try:
+            now = hashlib.sha256((root / name).read_bytes()).hexdigest()
+        except (OSError, ValueError):
+            now = ""
+        if now != digest:
+            yield name
+
+
+def html_of(record: RunRecord, course: Course, say: Reader) -> str:
+    """Return the page of a record, with the right run beside it if the course has one.
+
+    Args:
+        record: what the grading has seen.
+        course: the course.
+        say: the reader's language.
+
+    Raises:
+        CourseError: the course's record of the right run holds what it must not.
+    """
+    from vmmlab.report.html import page  # late: jinja2
+
+    lab = course.labs_dir / record.report.lab
+    right = reduced.read(lab / reduced.file_of(record.report.arch))
+    return page(record, say.of(lab), right)
+
+
+def write(text: str, path: Path) -> None:
+    """Write a page or a trace.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise UsageError(
+            msg("{path} cannot be written.", path=path),
+            found=error.strerror or type(error).__name__,
+            next_step=msg("name a file in a folder that exists and that you may write to"),
+        ) from None
