@@ -193,7 +193,8 @@ async def _move(session: Session) -> None:
 async def _next_event(session: Session) -> Stop:
     """Let the machine run until something happens, or it is proved that nothing more can.
 
-    After an error little more can happen, so the wait is then shorter.
+    After an error little more can happen, so the wait is then shorter. A guest that makes its CPU
+    leave it again and again, and does nothing else, is not waited for.
     """
     limits = session.limits
     left_s = limits.trouble_s if session.trouble else limits.quiet_s
@@ -202,7 +203,7 @@ async def _next_event(session: Session) -> Stop:
         began_s = time.time()
         stop = await session.go(timeout_s=min(look_s, left_s))
         left_s -= look_s
-        if stop.kind != "interrupt" or left_s <= 0:
+        if stop.kind != "interrupt" or left_s <= 0 or session.flooded():
             return stop
         if not session.view.called_since(began_s):
             found = await deadlock.look(session)

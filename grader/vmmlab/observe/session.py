@@ -16,6 +16,7 @@ from vmmlab.machine import Machine
 from vmmlab.machine.gdb import MemoryUnreadable, Stop
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Interleaving, Verdict
+from vmmlab.observe.guest import FLOOD
 from vmmlab.observe.log import CpuLog, Log
 from vmmlab.observe.milestones import (
     LONG_MODE,
@@ -81,6 +82,10 @@ class Session:
         """Whether a CPU executes its guest, where guests are recorded."""
         counts = self.view.machine.guest_counts().get(cpu)
         return counts is not None and counts.runs > sum(counts.exits.values())
+
+    def flooded(self) -> bool:
+        """Whether a CPU has run its guest more often than is kept, so that no end is in sight."""
+        return any(one.runs > FLOOD for one in self.view.machine.guest_counts().values())
 
     # ---- recording --------------------------------------------------------------------------
 
