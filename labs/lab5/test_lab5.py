@@ -6,7 +6,7 @@ from typing import get_args
 from vmmlab import checks
 from vmmlab.checks import expect, fail, fail_if, missing, msg, needed
 from vmmlab.diagnosis.aps import why_not_all_parked
-from vmmlab.observe.observation import apic_id, icr_text
+from vmmlab.observe.icr import apic_id, icr_text
 from vmmlab.observe.panicking import Prints
 from vmmlab.probes import early_panic, panics, plain
 from vmmlab.x86.registers import ICR_ASSERT
