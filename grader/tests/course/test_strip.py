@@ -101,6 +101,16 @@ def test_several_regions_of_one_step_go_together() -> None:
     assert starter_text(text, path=PATH).count("vmm_todo") == 2
 
 
+def test_a_todo_without_text_stands_for_the_title_of_the_step() -> None:
+    part = "/* BEGIN SOLUTION lab3.1\n * TODO(lab3.1):\n * more\n */\ny;\n/* END SOLUTION */\n"
+    (titled,) = regions(part, path=PATH)
+    assert titled.titled
+    assert titled.todo == ("TODO(lab3.1):", "more")
+    assert starter_text(part, path=PATH).startswith("/* TODO(lab3.1):\n * more\n */\n")
+    (other,) = regions(part.replace("TODO(lab3.1):", "TODO(lab3.1): x"), path=PATH)
+    assert not other.titled
+
+
 def test_an_empty_starter_leaves_no_code() -> None:
     text = (
         "/* BEGIN SOLUTION lab3.1\n * TODO(lab3.1): x\n * STARTER:\n */\ny;\n/* END SOLUTION */\n"

@@ -106,13 +106,17 @@ WRONG = {
         (CONTRACT, None, "- a list\n"),
         f"{CONTRACT}:1: this is not a mapping",
     ),
+    "a TODO with words of its own": (
+        (SOLUTION, "TODO(lab9.1):", "TODO(lab9.1): call them."),
+        f"{SOLUTION}:16: no TODO of lab9.1 has the title that course.yml gives it",
+    ),
     "a sentence less in Japanese": (
         (COMMENTS, "実行する。AP は", "実行し、AP は"),
         f"{COMMENTS}:9: lab9_start, paragraph 2: the Japanese has other sentences than the "
         "English. Expected 2 sentences. Found 1",
     ),
     "a paragraph more in Japanese": (
-        (COMMENTS, "1 回呼ぶ。\n  - of", "1 回呼ぶ。\n\n      終わり。\n  - of"),
+        (COMMENTS, "1 回呼ぶ。\n", "1 回呼ぶ。\n\n      終わり。\n"),
         f"{COMMENTS}:9: lab9_start, paragraph 4: the Japanese has other sentences",
     ),
 }

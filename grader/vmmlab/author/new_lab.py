@@ -184,7 +184,7 @@ def _filled(file: str, number: str) -> str:
 
 def _with_checksums(translations: str, reference: str, path: str) -> str:
     """Fill in the checksums of the comments that a starter's translations belong to."""
-    for number, comment in enumerate(comments.comments(starter_text(reference, path=path))):
+    for number, comment in enumerate(comments.translatable(starter_text(reference, path=path))):
         translations = translations.replace(f"CHECKSUM {number}", comment.checksum)
     return translations
 

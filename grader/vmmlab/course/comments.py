@@ -12,21 +12,24 @@ code::
           ...
 
 `of` names what the comment is about (a function, a label, `file`, or the step of a TODO). `english`
-is the checksum of the English comment: when that changes, its translation is refused.
+is the checksum of the English comment: when that changes, its translation is refused. A TODO that
+stands for the title of its step is filled in by `with_titles`; if it says no more, it has no entry.
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
+from vmmlab.base.text import cells
 from vmmlab.base.yamlfile import YamlFile
 from vmmlab.course.ids import STEP_ID
 
@@ -34,6 +37,8 @@ _COMMENT: Final = re.compile(
     r"^([ \t]*)/\*(?! clang-format (?:on|off) \*/)((?:[^*]|\*(?!/))*)\*/[ \t]*$", re.MULTILINE
 )
 _TODO: Final = re.compile(rf"TODO\(({STEP_ID.pattern})\):")
+_WIDTH: Final = 80
+_TAB: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,11 @@ class Comment:
         found = _TODO.match(" ".join(self.lines).strip())
         return found.group(1) if found else ""
 
+    @property
+    def titled(self) -> bool:
+        """Whether it is a TODO whose first line stands for the title of its step."""
+        return bool(_TODO.fullmatch(self.lines[0].strip()))
+
 
 def comments(text: str) -> tuple[Comment, ...]:
     """Return the comments of a file that stand on lines of their own, in order."""
@@ -78,6 +88,44 @@ def comments(text: str) -> tuple[Comment, ...]:
         )
         for found in _COMMENT.finditer(text)
     )
+
+
+def translatable(text: str) -> tuple[Comment, ...]:
+    """Return the comments that need a translation: all but those that are only a step's title."""
+    return tuple(one for one in comments(text) if not one.titled or len(one.lines) > 1)
+
+
+def with_titles(text: str, titles: Mapping[str, str], stop: str = ".") -> str:
+    """Return a starter with the titles of the steps in its TODOs.
+
+    Args:
+        text: the starter, in any language.
+        titles: the titles by step, in that language.
+        stop: the full stop of that language.
+    """
+    parts: list[str] = []
+    at = 0
+    for one in comments(text):
+        if one.titled and one.step in titles:
+            said = f"{one.lines[0].strip()} {titles[one.step]}{stop}"
+            room = _WIDTH - len(one.indent.expandtabs(_TAB)) - len("/*  */")
+            lines = _wrapped(said, room)
+            closed_below = one.closed_below or len(lines) > 1
+            parts += [text[at : one.start], _shown(one, (*lines, *one.lines[1:]), closed_below)]
+            at = one.end
+    return "".join([*parts, text[at:]])
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    """Wrap a line; Japanese, which has no spaces between its words, behind its commas only."""
+    if text.isascii():
+        return textwrap.wrap(text, room, break_on_hyphens=False)
+    lines = [""]
+    for piece in re.findall("[^、]*、|[^、]+", text):
+        if lines[-1] and cells(lines[-1] + piece) > room:
+            lines.append("")
+        lines[-1] += piece
+    return lines
 
 
 def code(text: str) -> str:
@@ -130,7 +178,7 @@ def _translated(text: str, path: str, file: YamlFile) -> str:
             msg("{file}:1: no entry for {path}.", file=file.shown, path=path),
             expected=msg("{path}: and a list", path=path),
         )
-    found = comments(text)
+    found = translatable(text)
     if len(entries) != len(found):
         raise CourseError(
             msg(
@@ -146,7 +194,7 @@ def _translated(text: str, path: str, file: YamlFile) -> str:
     at = 0
     for number, (comment, entry) in enumerate(zip(found, entries, strict=True)):
         lines = _lines(file, path, number, entry, comment)
-        parts += [text[at : comment.start], _shown(comment, lines)]
+        parts += [text[at : comment.start], _shown(comment, lines, comment.closed_below)]
         at = comment.end
     return "".join([*parts, text[at:]])
 
@@ -169,17 +217,27 @@ def _lines(file: YamlFile, path: str, number: int, entry: Any, comment: Comment)
         )
     lines = tuple(str(entry["text"]).rstrip().split("\n"))
     todo = _TODO.match(lines[0])
-    if (todo.group(1) if todo else "") != comment.step or any("*/" in line for line in lines):
+    if (
+        (todo.group(1) if todo else "") != comment.step
+        or bool(_TODO.fullmatch(lines[0])) != comment.titled
+        or any("*/" in line for line in lines)
+    ):
         raise CourseError(
             msg("{where}: this text cannot replace the English comment.", where=where),
-            expected=f"TODO({comment.step}): …" if comment.step else msg("text without TODO"),
+            expected=_beginning(comment),
             found=lines[0],
         )
     return lines
 
 
-def _shown(comment: Comment, lines: Sequence[str]) -> str:
+def _beginning(comment: Comment) -> Text:
+    if not comment.step:
+        return msg("text without TODO")
+    return f"TODO({comment.step}):" if comment.titled else f"TODO({comment.step}): …"
+
+
+def _shown(comment: Comment, lines: Sequence[str], closed_below: bool) -> str:
     indent = comment.indent
     first, *rest = lines
     text = "\n".join([f"{indent}/* {first}", *(f"{indent} * {one}".rstrip() for one in rest)])
-    return f"{text}\n{indent} */" if rest and comment.closed_below else f"{text} */"
+    return f"{text}\n{indent} */" if rest and closed_below else f"{text} */"

@@ -3,7 +3,8 @@
 A file in reference/labN/ has one or more regions, which do not nest::
 
     /* BEGIN SOLUTION lab3.1
-     * TODO(lab3.1): what to write, one or more lines.
+     * TODO(lab3.1):
+     * More about it, one or more lines (optional).
      * STARTER: a line of code that the starter has instead (optional in .c)
      *     further lines of it
      */
@@ -12,7 +13,8 @@ A file in reference/labN/ has one or more regions, which do not nest::
 
 In the starter a region becomes the TODO text as a comment, then the STARTER lines with the region's
 indentation or, in a .c file without them, `vmm_todo ("lab3.1");`. An empty `STARTER:` means no code
-at all. A step may have several regions.
+at all. A step may have several regions. Nothing behind `TODO(lab3.1):` stands for the step's title,
+which `comments.with_titles` takes from course.yml. A region for a part of a step says which part.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class Region:
     Attributes:
         step: the step it belongs to, such as `lab3.1`.
         indent: white space before its first line.
-        todo: lines of the TODO text; the first one begins with `TODO(lab3.1):`.
+        todo: lines of the TODO text; the first one begins with `TODO(lab3.1):`, and is no longer
+            than that if it stands for the step's title.
         starter: lines of code for the starter; None if the markup has none.
         solution: the lines of the solution.
         begin: number of the line with BEGIN SOLUTION, from 1.
@@ -56,6 +59,11 @@ class Region:
     solution: tuple[str, ...]
     begin: int
     end: int
+
+    @property
+    def titled(self) -> bool:
+        """Whether its TODO stands for the title of the step."""
+        return self.todo[0] == f"TODO({self.step}):"
 
 
 def regions(text: str, *, path: str) -> tuple[Region, ...]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vmmlab.base.message import Message
 from vmmlab.course import comments
 from vmmlab.course.markup import starter_text
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference_text
-from vmmlab.i18n.translate import ENGLISH
+from vmmlab.i18n.translate import ENGLISH, Reader
 
 
 def given_comments(course: Course, lang: str) -> Path:
@@ -44,7 +45,9 @@ def starter(course: Course, path: str, lang: str = "") -> str:
     if made.is_file() and not course.reference_dir.is_dir():
         return made.read_text(encoding="utf-8")
     text = starter_text(reference_text(course, path), path=f"reference/{path}")
-    if lang in ("", ENGLISH):
-        return text
-    folder = course.reference_dir / path.partition("/")[0]
-    return comments.translated(text, path, folder, lang)
+    lab = course.lab(path.partition("/")[0])
+    if lang not in ("", ENGLISH):
+        text = comments.translated(text, path, course.reference_dir / lab.name, lang)
+    say = Reader(lang or ENGLISH).of(course.labs_dir / lab.name)
+    titles = {step.id: say(Message(step.title)) for step in lab.steps}
+    return comments.with_titles(text, titles, say.label(". ").strip())

@@ -9,7 +9,7 @@ from vmmlab.author.check_course.finding import Forgotten, of_error, text_of
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.message import msg
-from vmmlab.course.comments import comments
+from vmmlab.course.comments import translatable
 from vmmlab.course.contract import (
     CONTRACT_FILE,
     Clause,
@@ -20,7 +20,7 @@ from vmmlab.course.contract import (
     read,
 )
 from vmmlab.course.find import COURSE_FILE
-from vmmlab.course.markup import starter_text
+from vmmlab.course.markup import Region, regions, starter_text
 from vmmlab.course.model import Course, Lab
 
 EVERY_LAB: Final = False
@@ -51,6 +51,8 @@ def in_contract(course: Course, lab: Lab) -> Iterator[Forgotten]:
     except VmmlabError as error:
         yield of_error(error, file)
         return
+    marked = [part for name in lab.files for part in _regions(course, name)]
+    yield from _titles(lab, marked)
     known = {(one.file, one.about): one for one in told}
     for name, starter in starters.items():
         reference = text_of(course, f"reference/{name}") or ""
@@ -67,6 +69,24 @@ def in_contract(course: Course, lab: Lab) -> Iterator[Forgotten]:
             msg("remove this, or write the comment"),
         )
     yield from _checks(lab, file, [clause for one in told for clause in one.clauses])
+
+
+def _regions(course: Course, name: str) -> tuple[Region, ...]:
+    file = f"reference/{name}"
+    return regions(text_of(course, file) or "", path=file)
+
+
+def _titles(lab: Lab, marked: Sequence[Region]) -> Iterator[Forgotten]:
+    """Yield the steps whose title no TODO of the starter has."""
+    titled = {part.step for part in marked if part.titled}
+    for step in lab.steps:
+        if step.id not in titled and any(part.step == step.id for part in marked):
+            yield Forgotten(
+                f"reference/{step.file}",
+                next(part.begin for part in marked if part.step == step.id),
+                msg("no TODO of {step} has the title that course.yml gives it", step=step.id),
+                msg("leave the line TODO({step}): empty; the title is filled in", step=step.id),
+            )
 
 
 def _sentences(
@@ -149,7 +169,7 @@ def _japanese(course: Course, lab: Lab, name: str, starter: str) -> Iterator[For
     except VmmlabError:
         return  # another part of this package reports it
     entries = catalog.data.get(name) if isinstance(catalog.data, Mapping) else None
-    english = comments(starter)
+    english = translatable(starter)
     if not isinstance(entries, list) or len(entries) != len(english):
         return  # as above
     for number, (comment, entry) in enumerate(zip(english, entries, strict=True)):
