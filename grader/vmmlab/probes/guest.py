@@ -29,7 +29,7 @@ GUEST_ENTRY: Final = "guest_entry"
 """The place at which a guest stands before its first instruction."""
 _VMRUN_CODE: Final = b"\x0f\x01\xd8"
 _PAGE: Final = 0xFFF
-_EVENTS_MOST: Final = 200
+_EVENTS_MOST: Final = 64
 """VMRUNs at which the machine stops, until those that are waited for are given up."""
 
 
