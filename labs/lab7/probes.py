@@ -476,10 +476,14 @@ class SvmProbe(GuestProbe):
     async def _come_back(self, session: Session, cpu: int) -> None:
         """Follow a CPU from its first #VMEXIT to the end of asm_vmrun_regs_64."""
         entering = self._entering.pop(cpu)
-        if not any(one.kernel_gs == 0 for one in self._entering.values()) and not self._entering:
+        if not self._entering:
             await session.places.unwatch(LEFT)
         registers = await session.gdb.registers(cpu)
         entering.left = {name: registers[name] for name in PASSED}
+        crossing = self._seen[cpu].crossing
+        if crossing is not None:  # what is not stored there must not be right by chance
+            rubbish = struct.pack("<14Q", *(_number(session) for _ in PASSED))
+            await session.gdb.write_phys(crossing.p - VMM_BASE, rubbish)
         self._gif[cpu] = False
         await self._count_gif(session, cpu, await session.view.state(cpu))
 

@@ -119,8 +119,7 @@ def host_save_area_is_its_own(boot, cpu):
                     theirs=theirs.hsave,
                 ),
             )
-    owned = [base for one in boot.cpus for base in allocated(one, area)]
-    if not owned:
+    if not belongs_to_the_vmm(boot, area):
         fail(
             "hsave-not-allocated",
             cpu=cpu.index,
@@ -138,6 +137,12 @@ def allocated(cpu, physical):
         if one.address - VMM_BASE <= physical
         and physical + PAGE < one.address - VMM_BASE + one.size
     ]
+
+
+def belongs_to_the_vmm(boot, physical):
+    """Whether a page lies in a block that alloc returned, or in the image: no guest sees it."""
+    in_image = boot.in_image(physical + VMM_BASE)
+    return in_image or any(allocated(one, physical) for one in boot.cpus)
 
 
 # --- lab7.2: the control area of the VMCB ---------------------------------------------------------
@@ -194,7 +199,7 @@ def is_an_own_page(boot, cpu, name, value):
             expected=expected,
             observed=observed,
         )
-    if not any(allocated(one, value - VMM_BASE) for one in boot.cpus):
+    if not belongs_to_the_vmm(boot, value - VMM_BASE):
         fail(
             "vmcb-not-there",
             cpu=cpu.index,
@@ -257,7 +262,7 @@ def what_must_exit_is_intercepted(boot, cpu):
 
 def at_the_ports(boot, cpu, vmcb):
     """Fail unless the I/O permission map intercepts the ports of COM1."""
-    if vmcb.iopm_base_pa & PAGE or not allocated_by_any(boot, vmcb.iopm_base_pa):
+    if vmcb.iopm_base_pa & PAGE or not belongs_to_the_vmm(boot, vmcb.iopm_base_pa):
         fail(
             "iopm-wrong",
             cpu=cpu.index,
@@ -277,11 +282,6 @@ def at_the_ports(boot, cpu, vmcb):
                 "it does not intercept {ports}", ports=listed(f"{one:#x}" for one in open_ports)
             ),
         )
-
-
-def allocated_by_any(boot, physical):
-    """Whether a page lies in a block that alloc returned to one of the CPUs."""
-    return any(allocated(one, physical) for one in boot.cpus)
 
 
 @check("lab7.vmcb.memory", FOUR, also=THERE, per="cpu", after="lab7.vmcb.own")
