@@ -726,8 +726,7 @@ guest_msrs:
 	.long	MSR_SYSENTER_CS, 0x175, 0x176			/* SYSENTER */
 guest_msrs_end:
 
-/* HLT waits for an interrupt: from an AP, or, if there is none, from this CPU
- * itself. */
+/* HLT waits for an interrupt, which an AP sends. */
 check_hlt:
 	mov	$APIC_BASE, %edx
 	movl	$0x1FF, APIC_SVR(%rdx)	/* APIC on */
@@ -735,16 +734,15 @@ check_hlt:
 	shr	$24, %edi
 	mov	%edi, bsp_apic_id
 	cmpw	$1, cpus
-	jne	1f
-	call	send_wake_up
-1:	movl	$1, bsp_waits
+	je	2f			/* nobody would wake this CPU */
+	movl	$1, bsp_waits
 	sti
 	hlt
 	cli
 	mov	woken, %ebx
 	mov	$1, %ecx
 	equal	CHECK_HLT
-	reached	STAGE_HLT
+2:	reached	STAGE_HLT
 	ret
 
 /* EDI: APIC id. */

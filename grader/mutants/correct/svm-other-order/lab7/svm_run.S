@@ -2,29 +2,13 @@
 
 #include "svm.h"
 
-	.macro	each what
-	\what	R14, r14
-	\what	R13, r13
-	\what	R12, r12
-	\what	R11, r11
-	\what	R10, r10
-	\what	R9, r9
-	\what	R8, r8
-	\what	RDI, rdi
-	\what	RSI, rsi
-	\what	RBP, rbp
-	\what	RBX, rbx
-	\what	RDX, rdx
-	\what	RCX, rcx
-	.endm
-
-	.macro	get name, register
-	mov	SVM_REGS_\name(%r15), %\register
-	.endm
-
-	.macro	put name, register
-	mov	%\register, SVM_REGS_\name(%r15)
-	.endm
+#define GET(name, register) mov SVM_REGS_##name(%r15), %register
+#define PUT(name, register) mov %register, SVM_REGS_##name(%r15)
+#define EACH(what) \
+	what (R14, r14); what (R13, r13); what (R12, r12); what (R11, r11); \
+	what (R10, r10); what (R9, r9); what (R8, r8); what (RDI, rdi); \
+	what (RSI, rsi); what (RBP, rbp); what (RBX, rbx); what (RDX, rdx); \
+	what (RCX, rcx)
 
 	.text
 	.globl	asm_vmrun_regs_64
@@ -43,13 +27,13 @@ asm_vmrun_regs_64:
 	mov	%rdx, %rax
 	vmsave	%rax
 	mov	%rsi, %rax
-	each	get
+	EACH (GET)
 	mov	SVM_REGS_R15(%r15), %r15
 	vmload	%rax
 	vmrun	%rax
 	mov	%r15, (%rsp)
 	mov	16(%rsp), %r15
-	each	put
+	EACH (PUT)
 	pop	SVM_REGS_R15(%r15)
 	vmsave	%rax
 	pop	%rax

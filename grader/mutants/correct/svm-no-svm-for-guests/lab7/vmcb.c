@@ -16,8 +16,8 @@ svm_vminit (struct vcpu *v, u64 n_cr3)
 	memset (iopm, 0, SVM_IOPM_SIZE);
 	iopm[COM1 / 8] = 0xFF; /* one bit for each port */
 	memset (vmcb, 0, sizeof *vmcb);
-	vmcb->intercept1 = INTERCEPT1_CPUID | INTERCEPT1_HLT | INTERCEPT1_IOIO |
-			   INTERCEPT1_NMI | INTERCEPT1_SHUTDOWN;
+	vmcb->intercept1 = INTERCEPT1_CPUID | INTERCEPT1_IOIO | INTERCEPT1_NMI |
+			   INTERCEPT1_SHUTDOWN;
 	vmcb->intercept2 = 0xFC | INTERCEPT2_VMRUN | INTERCEPT2_VMMCALL;
 	vmcb->iopm_base_pa = (ulong)iopm - VMM_BASE;
 	vmcb->guest_asid = 1;

@@ -79,17 +79,12 @@ svm_start_vm (struct vcpu *v)
 		vmcb->efer |= EFER_SVME;
 		asm_vmrun_regs_64 (&v->regs, (ulong)vmcb - VMM_BASE,
 				   (ulong)v->vmcbhost - VMM_BASE);
+		vmcb->eventinj = 0;
 		if (vmcb->exitcode >= VMEXIT_VMRUN && vmcb->exitcode < 0x88 &&
 		    vmcb->exitcode != VMEXIT_VMMCALL) {
 			vmcb->eventinj = 0x80000306; /* #UD */
 			continue;
 		}
-		vmcb->eventinj = 0;
-		if (vmcb->exitcode == VMEXIT_HLT) {
-			vmcb->intercept1 &= ~INTERCEPT1_HLT;
-			continue;
-		}
-		vmcb->intercept1 |= INTERCEPT1_HLT;
 		switch (vmcb->exitcode) {
 		case VMEXIT_CPUID:
 			do_cpuid (v);
