@@ -20,8 +20,7 @@ void
 svm_init (void)
 {
 	/* BEGIN SOLUTION lab7.1
-	 * TODO(lab7.1): set EFER.SVME; allocate a page, and write its physical
-	 * address to VM_HSAVE_PA.
+	 * TODO(lab7.1):
 	 * STARTER: vmm_todo ("lab7.1");
 	 */
 	void *hsave = alloc (PAGESIZE);

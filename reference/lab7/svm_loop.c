@@ -23,8 +23,7 @@ void
 do_cpuid (struct vcpu *v)
 {
 	/* BEGIN SOLUTION lab7.6
-	 * TODO(lab7.6): execute CPUID for the guest, hide SVM, continue after
-	 * the instruction.
+	 * TODO(lab7.6):
 	 * STARTER: (void)v;
 	 * STARTER: vmm_todo ("lab7.6");
 	 */
@@ -55,8 +54,7 @@ void
 do_vmmcall (struct vcpu *v)
 {
 	/* BEGIN SOLUTION lab7.7
-	 * TODO(lab7.7): answer the guest's question, continue after the
-	 * instruction.
+	 * TODO(lab7.7):
 	 * STARTER: (void)v;
 	 * STARTER: vmm_todo ("lab7.7");
 	 */
@@ -81,7 +79,7 @@ void
 do_ioio (struct vcpu *v)
 {
 	/* BEGIN SOLUTION lab7.8
-	 * TODO(lab7.8): carry out the access, continue after the instruction.
+	 * TODO(lab7.8):
 	 * STARTER: (void)v;
 	 * STARTER: vmm_todo ("lab7.8");
 	 */
@@ -131,7 +129,7 @@ void
 svm_start_vm (struct vcpu *v)
 {
 	/* BEGIN SOLUTION lab7.4
-	 * TODO(lab7.4): run the guest and handle its exits, in an endless loop.
+	 * TODO(lab7.4):
 	 * STARTER: (void)v;
 	 * STARTER: vmm_todo ("lab7.4");
 	 */

@@ -26,8 +26,7 @@
 	.globl	asm_vmrun_regs_64
 asm_vmrun_regs_64:
 	/* BEGIN SOLUTION lab7.5
-	 * TODO(lab7.5): save what C expects unchanged and the VMM's state, load
-	 * the guest's, VMRUN, and all of it back.
+	 * TODO(lab7.5):
 	 * STARTER: VMM_TODO64 (lab7_5)
 	 */
 	push	%rbx			/* psABI: belong to the caller */

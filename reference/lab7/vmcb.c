@@ -33,8 +33,7 @@ void
 svm_vminit (struct vcpu *v, u64 n_cr3)
 {
 	/* BEGIN SOLUTION lab7.2
-	 * TODO(lab7.2): allocate both pages and the permission map, clear them,
-	 * and fill in the control area of v->vmcb.
+	 * TODO(lab7.2):
 	 * STARTER: (void)v;
 	 * STARTER: (void)n_cr3;
 	 * STARTER: vmm_todo ("lab7.2");
@@ -82,8 +81,7 @@ void
 svm_reset (struct vcpu *v, u16 cs, u16 ip)
 {
 	/* BEGIN SOLUTION lab7.3
-	 * TODO(lab7.3): set the segments, the control and debug registers,
-	 * EFER, RFLAGS, RIP and the general registers.
+	 * TODO(lab7.3):
 	 * STARTER: (void)v;
 	 * STARTER: (void)cs;
 	 * STARTER: (void)ip;

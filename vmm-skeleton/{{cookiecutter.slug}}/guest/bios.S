@@ -37,6 +37,7 @@
 #define COM1_STATUS  0x3FE
 #define COM1_SCRATCH 0x3FF
 
+#define CR0_EM		0x00000004 /* x87 instructions fault */
 #define MSR_SYSENTER_CS 0x174
 
 #define SEL_CODE64 0x08
@@ -234,7 +235,7 @@ to_long_mode:
 	mov	$EFER_LME, %eax
 	xor	%edx, %edx
 	wrmsr
-	mov	$CR0_PG | CR0_PE | CR0_ET, %eax
+	mov	$CR0_PG | CR0_PE | CR0_ET | CR0_EM, %eax
 	mov	%eax, %cr0
 	ljmpl	$SEL_CODE64, $long_mode
 
@@ -469,27 +470,35 @@ exit_with_registers:
 	add	$8, %rsp
 	ret
 
+/* A VMM that continues a byte too late finds UD2, and x87 code faults. */
 do_cpuid:
 	cpuid
 	ret
+	ud2
 do_vmmcall:
 	vmmcall
 	ret
+	ud2
 do_out8:
 	out	%al, %dx
 	ret
+	ud2
 do_out16:
 	out	%ax, %dx
 	ret
+	ud2
 do_in8:
 	in	%dx, %al
 	ret
+	ud2
 do_in16:
 	in	%dx, %ax
 	ret
+	ud2
 do_in32:
 	in	%dx, %eax
 	ret
+	ud2
 
 /* Fail unless these registers are as before: EDX has a bit for each.  EAX: the
  * CHECK_ of the first register. */
