@@ -450,6 +450,67 @@ WRONG: dict[str, list[tuple[str, str, float]]] = {
         ("all", "inside_broken = sorted({*broken.schedule})", 0),
         ("a right barrier", "inside_broken = broken.schedule[-1:] + [99]", 0),
     ],
+    # ---- lab 5
+    "lab5-reached": [
+        ("all others", "reached = sorted(reaching.ids[1:]); twice = []", 0),
+        (
+            "every IPI",
+            "reached = sorted({h >> 24 for h, l in reaching.writes if not l & 0xC0000})",
+            0,
+        ),
+        ("nobody", "reached = []; twice = []", 0),
+    ],
+    "lab5-gaps": [
+        ("no gaps", "highest = machine.packages * machine.cores - 1; forgotten = []", 0),
+        (
+            "one bit too many",
+            "highest = ((machine.packages - 1) << (machine.cores.bit_length() + 1))"
+            " + machine.cores - 1",
+            0,
+        ),
+    ],
+    "lab5-frame": [
+        ("not rounded down", "rip_at = interrupted.rsp - 41; rsp_at = interrupted.rsp - 17", 0),
+        ("an error code", "rip_at = (interrupted.rsp & ~15) - 48", 0),
+        ("not aligned before the call", "inside = (interrupted.rsp & ~15) - 128", 0),
+    ],
+    "lab5-lock": [
+        ("every step prints", "lines = len(printing.schedule)", 0),
+        ("no such CPU", "holder = 1000; tried = [1000]", 0),
+    ],
+    "lab5-send": [
+        (
+            "low half first",
+            "send = worksheet.assemble(f'mov dword ptr [{sending.register} + 0x300], 0x4400;"
+            " mov dword ptr [{sending.register} + 0x310], {sending.to << 24}', 64)",
+            0,
+        ),
+        (
+            "id not shifted",
+            "send = worksheet.assemble(f'mov dword ptr [{sending.register} + 0x310], {sending.to};"
+            " mov dword ptr [{sending.register} + 0x300], 0x4400', 64)",
+            1,
+        ),
+        (
+            "vector 2",
+            "send = worksheet.assemble(f'mov dword ptr [{sending.register} + 0x310],"
+            " {sending.to << 24}; mov dword ptr [{sending.register} + 0x300], 0x4402', 64)",
+            2,
+        ),
+        (
+            "an ordinary interrupt",
+            "send = worksheet.assemble(f'mov dword ptr [{sending.register} + 0x310],"
+            " {sending.to << 24}; mov dword ptr [{sending.register} + 0x300], 0x4002', 64)",
+            1,
+        ),
+        (
+            "all others",
+            "send = worksheet.assemble(f'mov dword ptr [{sending.register} + 0x310],"
+            " {sending.to << 24}; mov dword ptr [{sending.register} + 0x300], 0xC4400', 64)",
+            1,
+        ),
+        ("does nothing", "send = b'\\x90'", 0),
+    ],
 }
 """A maximum of 0 may be exceeded where chance makes a wrong method right: `test_questions`."""
 
