@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vmmlab.base.errors import UsageError
-from vmmlab.classroom.gradebook import students
+from vmmlab.classroom import students
 
 
 def touch(*paths: Path) -> None:

@@ -255,7 +255,8 @@ def gradebook_sync(
     loaded = open_course(course, context.obj)
     try:
         from vmmlab.classroom import gradebook as books
-        from vmmlab.classroom.gradebook import show, students
+        from vmmlab.classroom import students
+        from vmmlab.classroom.gradebook import show
     except ImportError as error:
         raise UsageError(
             msg("the gradebook needs nbgrader: {error}.", error=str(error)),

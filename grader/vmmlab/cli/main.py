@@ -25,7 +25,7 @@ from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.importpath import no_modules_from_here
 from vmmlab.base.message import msg
 from vmmlab.base.notices import listening
-from vmmlab.cli import author, help, instructor, official, pictures, student
+from vmmlab.cli import author, export, help, instructor, official, pictures, student
 from vmmlab.cli.complaints import complain, explain, explain_bug, explain_usage
 from vmmlab.cli.options import GROUP, LangOption
 from vmmlab.i18n import translate
@@ -71,6 +71,7 @@ app.command(name="release")(author.release)
 app.command(name="check-course")(author.check_course)
 app.command(name="iso")(student.iso)
 app.command(name="doctor")(student.doctor)
+app.command(name="export")(export.export)
 app.add_typer(instructor.gradebook, name="gradebook")
 app.add_typer(official.commands, name="secret")
 

@@ -29,10 +29,14 @@ from vmmlab.base.errors import InfraError, UsageError, VmmlabError, os_reason
 from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
 from vmmlab.base.messagedata import bounded
+from vmmlab.base.text import clean_line
 from vmmlab.report.hiding import without_places
 from vmmlab.report.text import ReportText
 
 SCHEMA: Final = "vmmlab/report/2"
+_FOUND_MAX: Final = 200
+FILE_MAX: Final = 32 * 1024 * 1024
+"""No report has more bytes: texts are bounded, and a lab has some tens of checks."""
 
 
 def _bounded(value: Any) -> Any:
@@ -54,6 +58,7 @@ class _Model(BaseModel):
         frozen=True,
         extra="ignore",
         populate_by_name=True,
+        allow_inf_nan=False,
         json_schema_serialization_defaults_required=True,  # every field is written
     )
 
@@ -201,7 +206,14 @@ def read_json(path: Path) -> Report:
         UsageError: the file cannot be read, or is not a report of this version.
     """
     try:
-        return Report.model_validate_json(path.read_bytes())
+        with path.open("rb") as file:
+            data = file.read(FILE_MAX + 1)
+        if len(data) > FILE_MAX:
+            raise UsageError(
+                msg("{path}: this is not a report.", path=path),
+                expected=msg("at most {count} MiB", count=FILE_MAX // 2**20),
+            )
+        return Report.model_validate_json(data)
     except OSError as error:
         raise UsageError(
             msg("{path}: cannot be read: {reason}.", path=path, reason=os_reason(error))
@@ -212,7 +224,7 @@ def read_json(path: Path) -> Report:
         raise UsageError(
             msg("{path}: this is not a report.", path=path),
             expected=SCHEMA,
-            found=f"{place}: {first['msg']}",
+            found=clean_line(f"{place}: {first['msg']}" if place else first["msg"], _FOUND_MAX),
         ) from None
 
 

@@ -11,6 +11,7 @@ from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.request import RunnerFactory, RunRequest, default_seed
 from vmmlab.report.make import report_lab
 from vmmlab.report.model import CheckReport, Report
+from vmmlab.report.opened import opened
 
 
 def report_for_student(
@@ -41,28 +42,19 @@ def report_for_student(
         )
         found = report_lab(public, submission=submission, runner_factory=runner_factory)
         again = {check.id: check for check in found.checks}
-    return report.model_copy(
-        update={
-            "seed": None if report.label else report.seed,
-            "checks": tuple(_open(check, again.get(check.id), report) for check in visible),
-            "hidden_points": None,
-            "hidden_judged": False,
-            "hidden_elsewhere": True,
-            "review_reasons": (),
-        }
-    )
+    open_ = opened(report)
+    if not report.label:
+        return open_
+    checks = (_again(check, again.get(check.id)) for check in open_.checks)
+    return open_.model_copy(update={"checks": tuple(checks)})
 
 
-def _open(check: CheckReport, public: CheckReport | None, report: Report) -> CheckReport:
-    """Return what a student gets of an open check.
+def _again(check: CheckReport, public: CheckReport | None) -> CheckReport:
+    """Return an open check with the command that shows its failure with the public seed.
 
     Args:
         check: how it ended.
         public: how it ended with the public seed, if it was judged with it.
-        report: the instructor's.
     """
-    command = check.again
-    if report.label:
-        same = public is not None and (public.outcome, public.cause) == (check.outcome, check.cause)
-        command = public.again if public is not None and same else ""
-    return check.model_copy(update={"again": command, "infra": None, "review": ""})
+    same = public is not None and (public.outcome, public.cause) == (check.outcome, check.cause)
+    return check.model_copy(update={"again": public.again if public is not None and same else ""})

@@ -12,12 +12,13 @@ from typing import Final
 from vmmlab.base.errors import InfraError, UsageError, os_reason
 from vmmlab.base.files import staged
 from vmmlab.base.message import label, msg
-from vmmlab.classroom.gradebook import notebook, students
+from vmmlab.classroom import students
+from vmmlab.classroom.gradebook import notebook
 from vmmlab.classroom.gradebook.book import Book, Lesson
 from vmmlab.classroom.gradebook.marks import Mark, compiler_lines, from_report
 from vmmlab.classroom.gradebook.opening import open_book
-from vmmlab.classroom.gradebook.students import Entry, ReportFile
 from vmmlab.classroom.gradebook.write import Changes, write_marks
+from vmmlab.classroom.students import Entry, ReportFile
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import Reader, error_text
 from vmmlab.report.model import Report, read_json

@@ -1,0 +1,268 @@
+"""Every format, of any report: valid, with the report's points, and without anything hidden."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_reports import SECRET, reports
+from validators import VALIDATORS
+
+from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.report.export import FORMATS, Format, export
+from vmmlab.report.export.sheet import sheet_of
+from vmmlab.report.model import Report, read_json
+from vmmlab.report.schema import SAMPLE_FILE
+
+RUNNER = {
+    "CLASSROOM": "vmm26",
+    "ASSIGNMENT": "lab3",
+    "USERNAME": "ada",
+    "SUBMISSION_TAG": "submit/20261129-abc",
+    "COMMIT_URL": "https://example.org/c",
+    "RELEASE_URL": "https://example.org/r",
+}
+QUICK = settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def made(form: str, report: Report, *, hidden: bool = False) -> str:
+    return export(FORMATS[form], [report], hidden=hidden, environment=RUNNER)
+
+
+def test_each_format_has_a_validator() -> None:
+    assert FORMATS.keys() == VALIDATORS.keys()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@QUICK
+@given(report=reports())
+def test_any_report_gives_valid_output_that_names_nothing_hidden(form: str, report: Report) -> None:
+    try:
+        text = made(form, report)
+    except InfraError:
+        assert report.needs_attention
+        assert not FORMATS[form].ungraded
+        return
+    assert VALIDATORS[form](text) == ""
+    assert len(text.encode()) <= FORMATS[form].most
+    assert SECRET.lower() not in text.lower()
+    if report.label:
+        assert "4815162342" not in text
+
+
+# --- points ---------------------------------------------------------------------------------------
+
+Numbers = tuple[Fraction | None, list[Fraction | None]]
+"""The total, and that of each check; None if the format gives none."""
+
+
+def _gradescope(text: str) -> Numbers:
+    data = json.loads(text, parse_float=Fraction, parse_int=Fraction)
+    return data["score"], [test["score"] for test in data["tests"]]
+
+
+def _classroom50(text: str) -> Numbers:
+    data = json.loads(text)
+    return Fraction(data["score"], 100), [Fraction(t["score"], 100) for t in data["tests"]]
+
+
+def _prairielearn(text: str) -> Numbers:
+    data = json.loads(text, parse_float=Fraction, parse_int=Fraction)
+    tests = data["tests"]
+    worth = sum(test["max_points"] for test in tests)
+    return round(data["score"] * worth, 2), [test["points"] for test in tests]
+
+
+def _bracketed(texts: list[str]) -> list[Fraction | None]:
+    found = [re.findall(r"\((\d+(?:\.\d+)?)/\d+\)", text.split("\n")[0])[-1] for text in texts]
+    return [Fraction(one) for one in found]
+
+
+def _submitty(text: str) -> Numbers:
+    data = json.loads(text)["data"]
+    checks = [one["message"] for one in data["message"] if one["status"] != "information"]
+    worth = sum(int(one.split("\n")[0].rsplit("/", 1)[1].rstrip(")")) for one in checks)
+    return round(Fraction(data["score"]) * worth, 2), _bracketed(checks)
+
+
+def _autolab(text: str) -> Numbers:
+    data = json.loads(text.split("\n")[1], parse_float=Fraction, parse_int=Fraction)
+    return data["scores"]["lab3"], []
+
+
+def _vpl(text: str) -> Numbers:
+    grade = re.findall(r"^Grade :=>>(.*)$", text, re.MULTILINE)
+    checks = re.findall(r"^Comment :=>>-lab3[.].*$", text, re.MULTILINE)
+    return Fraction(grade[0]), _bracketed(checks)
+
+
+def _junit(text: str) -> Numbers:
+    cases = ElementTree.fromstring(text).iter("testcase")
+    told = [case[0].get("message", "") if len(case) else "" for case in cases]
+    return None, [_bracketed([one])[0] if one else None for one in told]
+
+
+POINTS: Mapping[str, Callable[[str], Numbers]] = {
+    "gradescope": _gradescope,
+    "classroom50": _classroom50,
+    "prairielearn": _prairielearn,
+    "submitty": _submitty,
+    "autolab": _autolab,
+    "vpl": _vpl,
+    "artemis": _junit,
+    "junit": _junit,
+}
+
+
+@pytest.mark.parametrize("form", POINTS)
+@QUICK
+@given(report=reports(judged=True), hidden=st.booleans())
+def test_points_never_change(form: str, report: Report, hidden: bool) -> None:
+    hidden = hidden and report.hidden_judged
+    whole, parts = POINTS[form](made(form, report, hidden=hidden))
+    expected = Fraction(str(report.points))
+    checks = [Fraction(str(one.points)) for one in report.checks if one.visibility == "visible"]
+    if hidden:
+        checks.append(Fraction(str(report.hidden_points)))
+        expected += checks[-1]
+    if whole is not None:
+        assert whole == expected
+    if parts:
+        assert len(parts) == len(checks)
+        assert all(part in (None, known) for part, known in zip(parts, checks, strict=True))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@QUICK
+@given(report=reports(judged=True), hidden=st.just(True))
+def test_the_hidden_line_names_nothing(form: str, report: Report, hidden: bool) -> None:
+    if not report.hidden_judged:
+        with pytest.raises(UsageError, match="no points for hidden checks"):
+            made(form, report, hidden=True)
+        return
+    text = made(form, report, hidden=True)
+    assert VALIDATORS[form](text) == ""
+    assert SECRET.lower() not in text.lower()
+
+
+@pytest.mark.parametrize("form", POINTS)
+def test_without_a_judgement_there_are_no_points(form: str) -> None:
+    report = read_json(SAMPLE_FILE)
+    assert report.points is None
+    if not FORMATS[form].ungraded:
+        with pytest.raises(InfraError, match="no grade yet"):
+            made(form, report)
+        return
+    text = made(form, report)
+    assert VALIDATORS[form](text) == ""
+    assert not re.search(r'"score"|"points"|Grade :=>>', text)
+
+
+# --- what is no grade -----------------------------------------------------------------------------
+
+
+def changed(report: Report, **fields: object) -> Report:
+    return Report.model_validate({**json.loads(report.to_json()), **fields})
+
+
+@pytest.fixture
+def graded() -> Report:
+    """The sample without the check that could not be judged."""
+    data = json.loads(SAMPLE_FILE.read_text(encoding="utf-8"))
+    del data["checks"][-1]
+    return Report.model_validate({**data, "points": 13.33, "max": 35, "needs_attention": False})
+
+
+@pytest.mark.parametrize("form", [name for name, one in FORMATS.items() if one.grade])
+def test_a_partial_run_is_refused(form: str, graded: Report) -> None:
+    with pytest.raises(UsageError, match="only some of the checks"):
+        made(form, changed(graded, partial_run=True))
+
+
+def check(report: Report, number: int, **fields: object) -> list[dict[str, object]]:
+    checks = json.loads(report.to_json())["checks"]
+    checks[number] |= fields
+    return checks
+
+
+CONTRADICTIONS: Mapping[str, Callable[[Report], dict[str, object]]] = {
+    "a better total": lambda report: {"points": 35},
+    "another maximum": lambda report: {"max": 13.33},
+    "no total": lambda report: {"points": None},
+    "more than the maximum": lambda r: {"checks": check(r, 0, points=6), "points": 14.33},
+    "a check twice": lambda r: {"checks": check(r, 0, id="lab3.ljmpw.target")},
+    "an id that is none": lambda r: {"checks": check(r, 0, id="../x")},
+    "a third of a cent": lambda r: {"checks": check(r, 0, points=0.001), "points": 8.331},
+    "a lab that is none": lambda report: {"lab": "=cmd|x"},
+    "a machine that is none": lambda report: {"arch": "vax\n"},
+    "points for what was not judged": lambda r: {
+        "checks": check(r, 0, points=None),
+        "points": None,
+    },
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_a_report_that_contradicts_itself_is_refused(name: str, graded: Report) -> None:
+    sheet_of(graded)
+    wrong = changed(graded, **CONTRADICTIONS[name](graded))
+    with pytest.raises(UsageError, match="contradicts itself") as caught:
+        sheet_of(wrong)
+    assert "\n" not in str(caught.value.found)
+
+
+def test_a_lab_without_points_has_no_share(graded: Report) -> None:
+    free = changed(graded, checks=check(graded, 0, points=0, max=0)[:1], points=0, max=0)
+    assert json.loads(made("gradescope", free))["score"] == 0
+    for form in ("prairielearn", "submitty"):
+        with pytest.raises(UsageError, match="no points"):
+            made(form, free)
+
+
+def test_classroom50_needs_its_runner(graded: Report) -> None:
+    for name in RUNNER:
+        less = {key: value for key, value in RUNNER.items() if key != name}
+        with pytest.raises(UsageError, match=name):
+            export(FORMATS["classroom50"], [graded], environment=less)
+
+
+# --- several reports ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [name for name, one in FORMATS.items() if one.together])
+@QUICK
+@given(one=reports(), other=reports(lab="lab4"))
+def test_labs_together(form: str, one: Report, other: Report) -> None:
+    text = export(FORMATS[form], [one, other])
+    assert VALIDATORS[form](text) == ""
+    with pytest.raises(UsageError, match="same lab"):
+        export(FORMATS[form], [one, one])
+
+
+# --- size -----------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_too_large_loses_text_and_no_points(graded: Report) -> None:
+    long = "an observation " * 250
+    report = changed(
+        graded, checks=[{**one, "observed": {"text": long}} for one in check(graded, 0)]
+    )
+    whole = made("gradescope", report)
+    assert long.strip() in whole
+    small = Format(FORMATS["gradescope"].render, "results.json", most=len(whole.encode()) // 2)
+    text = export(small, [report])
+    assert len(text.encode()) <= small.most
+    assert VALIDATORS["gradescope"](text) == ""
+    assert _gradescope(text) == _gradescope(whole)
+    with pytest.raises(UsageError, match="too large"):
+        export(Format(small.render, "results.json", most=100), [report])

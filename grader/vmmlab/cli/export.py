@@ -1,0 +1,223 @@
+"""The command `vmmlab export`: reports in the formats of learning platforms and CI hosts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vmmlab.base.errors import UsageError, VmmlabError, os_reason
+from vmmlab.base.message import msg
+from vmmlab.cli.complaints import complain, explain
+from vmmlab.cli.options import CourseOption, LangOption, open_course
+
+if TYPE_CHECKING:
+    from vmmlab.classroom.students import Entry, ReportFile
+    from vmmlab.i18n.translate import Reader
+    from vmmlab.report import Report
+    from vmmlab.report.export import Format
+
+
+class Form(StrEnum):
+    """What can be written."""
+
+    GRADESCOPE = "gradescope"
+    CLASSROOM50 = "classroom50"
+    PRAIRIELEARN = "prairielearn"
+    ARTEMIS = "artemis"
+    AUTOLAB = "autolab"
+    SUBMITTY = "submitty"
+    VPL = "vpl"
+    JUNIT = "junit"
+    GITHUB_SUMMARY = "github-summary"
+    GITHUB_ANNOTATIONS = "github-annotations"
+    GITLAB_CODEQUALITY = "gitlab-codequality"
+    SARIF = "sarif"
+    CANVAS = "canvas"
+    MOODLE = "moodle"
+
+
+def export(
+    context: typer.Context,
+    form: Annotated[Form, typer.Argument(metavar="FORMAT", help="The format.")],
+    reports: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="REPORT...", help="Reports such as STUDENT/lab3.json, or their folder."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write here; for several students, a folder. Default: standard output.",
+        ),
+    ] = None,
+    hidden: Annotated[
+        bool,
+        typer.Option("--hidden", help="Count the hidden checks too, as one line without names."),
+    ] = False,
+    lab: Annotated[
+        str | None, typer.Option(metavar="LAB", help="Only the reports on this lab.")
+    ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The student. Default: the folder's name."),
+    ] = None,
+    roster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV: id, first_name, last_name, email, cohort."),
+    ] = None,
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> int:
+    """Write reports for learning platforms and CI hosts: Gradescope, Canvas, JUnit, SARIF..."""
+    from vmmlab.classroom import students
+    from vmmlab.classroom.tables import TABLES
+    from vmmlab.report.export import FORMATS
+
+    found = [one for one in students.sources(reports, student) if lab in (None, one.lab or lab)]
+    read, code = _read(found, lab, context.obj)
+    say = _readers(context.obj, course)
+    if form in TABLES:
+        entries = students.read_roster(roster) if roster else {}
+        return max(code, _table(form, read, say, hidden, entries, output))
+    return max(code, _files(FORMATS[form], read, say, hidden, output))
+
+
+_Read = Sequence[tuple["ReportFile", "Report"]]
+
+
+def _read(found: Sequence[ReportFile], lab: str | None, say: Reader) -> tuple[_Read, int]:
+    """Read all reports; complain about what is none. Returns the exit code for these, too."""
+    from vmmlab.report import read_json
+
+    read: list[tuple[ReportFile, Report]] = []
+    code = 0
+    for one in found:
+        try:
+            report = read_json(one.path)
+        except VmmlabError as error:
+            explain(error, say)
+            code = max(code, error.exit_code)
+            continue
+        if lab in (None, report.lab):
+            read.append((one, report))
+    if not read and not code:
+        raise UsageError(msg("there is no report on {lab}.", lab=lab or "?"))
+    return read, code
+
+
+def _readers(say: Reader, course: Path | None) -> Callable[[Report], Reader]:
+    """Return what gives the reader for a report: with the texts of its lab, if it has a course."""
+    from vmmlab.i18n.translate import ENGLISH
+
+    if say.language == ENGLISH:
+        return lambda report: say
+    try:
+        labs = open_course(course, say).labs_dir
+    except UsageError:
+        return lambda report: say
+    return lambda report: say.of(labs / report.lab)
+
+
+def _files(
+    form: Format,
+    read: _Read,
+    say: Callable[[Report], Reader],
+    hidden: bool,
+    output: Path | None,
+) -> int:
+    """Write a file for each report, or for each student; return the worst exit code."""
+    from vmmlab.report.export import export as exported
+
+    groups: dict[tuple[str, ...], list[tuple[ReportFile, Report]]] = {}
+    for one, report in read:
+        owner = one.student or one.path.stem
+        key: tuple[str, ...] = (owner,) if form.together else (owner, report.lab)
+        groups.setdefault(key, []).append((one, report))
+    if len(groups) > 1 and (output is None or output.is_file()):
+        raise UsageError(
+            msg("these reports become {count} files.", count=len(groups)),
+            next_step=msg("name a folder with -o"),
+        )
+    codes = [0]
+    for key, group in groups.items():
+        one, report = group[0]
+        try:
+            if not form.together and len(group) > 1:
+                raise UsageError(msg("two of these reports are on the same lab."))
+            text = exported(
+                form, [each for _, each in group], say, hidden=hidden, environment=os.environ
+            )
+            _write(text, _target(output, form.file, key if len(groups) > 1 else ()))
+        except VmmlabError as error:
+            explain(error, say(report), str(one.path))
+            codes.append(error.exit_code)
+    return max(codes)
+
+
+def _table(
+    form: str,
+    read: _Read,
+    say: Callable[[Report], Reader],
+    hidden: bool,
+    roster: Mapping[str, Entry],
+    output: Path | None,
+) -> int:
+    """Write the points of a class as one CSV file; return the exit code."""
+    from vmmlab.classroom import tables
+    from vmmlab.report.export import must_be_a_grade
+    from vmmlab.report.export.sheet import sheet_of
+
+    scores: list[tables.Score] = []
+    codes = [0]
+    for one, report in read:
+        try:
+            must_be_a_grade(report)
+            scores.append(tables.Score(one.student, sheet_of(report, hidden=hidden)))
+        except VmmlabError as error:
+            explain(error, say(report), str(one.path))
+            codes.append(error.exit_code)
+    if not scores:
+        return max(codes)
+    made = tables.table(form, scores, roster)
+    _write(made.text, _target(output, f"{form}.csv", ()))
+    for remark in made.remarks:
+        complain(say(read[0][1])(remark))
+    return max(*codes, 0 if made.complete else 3)
+
+
+def _target(output: Path | None, name: str, folders: Sequence[str]) -> Path | None:
+    if output is None or not (folders or output.is_dir()):
+        return output
+    return output.joinpath(*folders, name)
+
+
+def _write(text: str, path: Path | None) -> None:
+    """Write a file in one go, or to standard output; line ends stay as they are.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    from vmmlab.base.files import write_atomically
+
+    if path is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise UsageError(
+            msg("{path}: cannot be written: {reason}.", path=path, reason=os_reason(error))
+        ) from None
