@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 from gradebook_helpers import COURSE, FAIL, INFRA, make_report, write_course
+from pydantic import ValidationError
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.text import cells
