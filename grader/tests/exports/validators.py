@@ -44,7 +44,7 @@ def gradescope(text: str) -> str:
 def classroom50(text: str) -> str:
     data = _strict(text)
     wrong = _against(_schema("classroom50.json"), data)
-    if not wrong:  # runner.py, validate_result
+    if not wrong:  # what the runner of Classroom 50 refuses
         pairs = [(data["score"], data["max-score"])]
         pairs += [(test["score"], test["max-score"]) for test in data["tests"]]
         wrong = next((f"{score} of {most}" for score, most in pairs if score > most), "")
@@ -52,7 +52,7 @@ def classroom50(text: str) -> str:
 
 
 def prairielearn(text: str) -> str:
-    if len(text.encode()) > 1_000_000:  # docs/externalGrading.md: limited to 1 MB
+    if len(text.encode()) > 1_000_000:  # "External grading": limited to 1 MB
         return "more than 1 MB"
     return _against(_schema("prairielearn.json"), _strict(text))
 
@@ -201,7 +201,7 @@ def sarif(text: str) -> str:
 
 
 def canvas(text: str) -> str:
-    """canvas-lms, lib/gradebook_importer.rb: header?, process_pp."""
+    """GradebookImporter of canvas-lms: header?, process_pp."""
     rows = _rows(text)
     if isinstance(rows, str):
         return rows

@@ -1,6 +1,6 @@
 """Points of a class as CSV (RFC 4180), for the gradebooks of Canvas and Moodle.
 
-Sources: instructure/canvas-lms, lib/gradebook_importer.rb; docs.moodle.org, Grade import. A student
+Sources: GradebookImporter of instructure/canvas-lms; docs.moodle.org, Grade import. A student
 without a grade has no row, because an empty cell would delete the grade that stands there.
 """
 

@@ -52,7 +52,7 @@ def gradescope(sheet: Sheet) -> str:
 def classroom50(sheet: Sheet, environment: Mapping[str, str]) -> str:
     """Return result.json for Classroom 50, schema classroom50/result/v1.
 
-    Source: foundation50/classroom50, schemas/result-v1.schema.json and the wiki page Advanced
+    Source: the result schema of foundation50/classroom50 and its wiki page Advanced
     Autograding. Scores must be whole numbers, so all of them, `max-score` too, are hundredths of a
     point: the points of a check with several CPUs have two decimals.
 
@@ -107,7 +107,7 @@ def _variable(environment: Mapping[str, str], name: str) -> str:
 def prairielearn(sheet: Sheet) -> str:
     """Return results.json for PrairieLearn.
 
-    Source: PrairieLearn, docs/externalGrading.md. A report without points is "not gradable": the
+    Source: the page "External grading" of PrairieLearn. A report without points is "not gradable": the
     student loses neither points nor an attempt.
     """
     if sheet.points is None:
@@ -188,9 +188,9 @@ def autolab(sheet: Sheet) -> str:
 
 
 def vpl(sheet: Sheet) -> str:
-    """Return what vpl_evaluate.sh of Moodle's Virtual Programming Lab prints.
+    """Return what an evaluation script of Moodle's Virtual Programming Lab prints.
 
-    Source: moodle-mod_vpl, jail/default_scripts/default_evaluate.sh. Every line is marked as a
+    Source: the default evaluation script of moodle-mod_vpl. Every line is marked as a
     comment, so that no text of a student can pass for the line with the grade. A report without
     points has no such line: VPL then proposes no grade.
     """
