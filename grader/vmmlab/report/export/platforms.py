@@ -107,8 +107,8 @@ def _variable(environment: Mapping[str, str], name: str) -> str:
 def prairielearn(sheet: Sheet) -> str:
     """Return results.json for PrairieLearn.
 
-    Source: the page "External grading" of PrairieLearn. A report without points is "not gradable": the
-    student loses neither points nor an attempt.
+    Source: the page "External grading" of PrairieLearn. A report without points is "not gradable":
+    the student loses neither points nor an attempt.
     """
     if sheet.points is None:
         return _json({"gradable": False, "format_errors": [sheet.summary], "message": ""})
