@@ -26,6 +26,7 @@ cohort: dev
 labs:
   lab0:
     title: The VMM sleeps
+    links: lab4
     points: 0
     checks:
       lab0.sleep.counted: {points: 0}
@@ -159,5 +160,5 @@ def test_a_release_has_its_probes(course, tmp_path):
     folder = course.labs_dir / "lab0"
     (folder / "hidden").mkdir()
     (folder / "hidden" / "test_hidden.py").write_text("", encoding="utf-8")
-    release.copy_lab(folder, tmp_path / "given", "lab0")
+    release.copy_lab(folder, tmp_path / "given")
     assert {path.name for path in (tmp_path / "given").iterdir()} == {"test_lab0.py", "probes.py"}

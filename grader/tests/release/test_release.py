@@ -281,7 +281,7 @@ def test_a_submission_can_be_graded_outside_of_a_workspace(course, released, tmp
     line = f"python -m vmmlab.cli.main grade {labs} --submission {tmp_path} --no-sandbox"
     done = sh(line, released, released)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("All points") == 4
+    assert done.stdout.count("All points") == len(labs.split())
     arch = sh(f"{line.replace(labs, 'lab2 lab3')} --arch i386", released, released)
     assert arch.returncode == 0, arch.stdout + arch.stderr
 
@@ -326,7 +326,7 @@ def test_a_folder_in_use_is_left_alone(course, tmp_path):
 def test_for_several_cohorts(course, tmp_path):
     made = release(course, tmp_path / "kit", ["autumn", "spring"])
     assert load_course(made.folder).cohort == "autumn"
-    assert "several" in " ".join(made.notes)
+    assert "several" in " ".join(map(str, made.notes))
     for cohort in ("autumn", "spring"):
         line = f"python -m vmmlab.cli.main new --no-input --cohort {cohort} {tmp_path / cohort}"
         assert sh(line, made.folder, made.folder).returncode == 0

@@ -23,6 +23,22 @@ from vmmlab.base.message import msg
 from vmmlab.base.registry import Scope
 
 _COUNT: Final = itertools.count(1)
+_EXPLORED: Final = ("exploration.py", "orders.py")
+"""Files of a lab that only `vmmlab.explore` loads."""
+_WORKSHEETS: Final = "worksheet"
+
+
+def check_files(folder: Path) -> list[Path]:
+    """Return the files with the checks of a lab: the test file and the modules that it imports.
+
+    Args:
+        folder: the lab's.
+    """
+    return [
+        path
+        for path in sorted(folder.glob("*.py"))
+        if path.name not in _EXPLORED and not path.name.startswith(_WORKSHEETS)
+    ]
 
 
 class LabPackage:

@@ -11,6 +11,7 @@ from vmmlab.base.errors import UsageError
 from vmmlab.base.files import cache_dir
 from vmmlab.base.message import msg
 from vmmlab.course.find import find_course
+from vmmlab.course.labpackage import check_files
 from vmmlab.course.load import load_course
 from vmmlab.workspace.model import Workspace, not_own
 
@@ -37,7 +38,9 @@ def check_python(here: Workspace) -> None:
     """
     course = load_course(find_course(here.root, made_from=here.course))
     given = {
-        f"{lab}/test_{lab}.py": course.labs_dir / lab / f"test_{lab}.py" for lab in course.labs
+        f"{lab}/{path.name}": path
+        for lab in course.labs
+        for path in check_files(course.labs_dir / lab)
     }
     given["pytest.ini"] = course.tree / "pytest.ini"
     sys.pycache_prefix = str(cache_dir() / "bytecode")

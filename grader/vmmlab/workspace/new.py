@@ -22,6 +22,7 @@ from vmmlab.base.workspacefile import WORKSPACE_FILE
 from vmmlab.course import comments, materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.find import is_installed
+from vmmlab.course.labpackage import check_files
 from vmmlab.course.model import Course, Lab
 from vmmlab.i18n.translate import LANGUAGES
 from vmmlab.workspace.model import Workspace, read
@@ -156,12 +157,13 @@ def _add_lab(directory: Path, lab: Lab, course: Course, lang: str) -> None:
         target = directory / path
         target.parent.mkdir(exist_ok=True)
         target.write_text(materials.starter(course, path, lang), encoding="utf-8")
-    for name in (f"test_{lab.name}.py", "README.md", "README.ja.md"):
-        source = course.labs_dir / lab.name / name
+    folder = course.labs_dir / lab.name
+    handouts = [folder / "README.md", folder / "README.ja.md"]
+    for source in (*check_files(folder), *handouts):
         if source.is_file():
             (directory / lab.name).mkdir(exist_ok=True)
-            shutil.copyfile(source, directory / lab.name / name)
-    for picture in sorted((course.labs_dir / lab.name / "pictures").glob("*.svg")):
+            shutil.copyfile(source, directory / lab.name / source.name)
+    for picture in sorted((folder / "pictures").glob("*.svg")):
         (directory / lab.name / "pictures").mkdir(exist_ok=True, parents=True)
         shutil.copyfile(picture, directory / lab.name / "pictures" / picture.name)
 

@@ -22,6 +22,7 @@ from vmmlab.base.message import Text, msg
 from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.labpackage import check_files
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import LANGUAGES
@@ -30,7 +31,10 @@ from vmmlab.report import reduced
 
 _PACKAGE: Final = Path(__file__).parents[2]
 _OWN_FILES: Final = Path(__file__).with_name("files")
-_OF_A_LAB: Final = ("README*.md", "causes*.yml", "messages*.yml", "locale/*.po", "pictures/*.svg")
+_OF_A_LAB: Final = (
+    "exploration.py", "orders.py", "README*.md", "causes*.yml", "messages*.yml", "locale/*.po",
+    "pictures/*.svg",
+)  # fmt: skip
 _OF_THE_KIT: Final = ("LICENSE", "pyproject.toml", "grader/setup.sh")
 _PAGES: Final = (
     "crosswalk", "evidence", "glossary", "i386", "memo-questions", "probes", "real-hardware",
@@ -127,7 +131,7 @@ def _fill(course: Course, made: Path, cohorts: Sequence[str], until: str) -> Ite
     released = load_course(made)
     labs = [lab for name, lab in course.labs.items() if name not in released.held_back]
     for lab in labs:
-        copy_lab(course.labs_dir / lab.name, made / "labs" / lab.name, lab.name)
+        copy_lab(course.labs_dir / lab.name, made / "labs" / lab.name)
     yield from worksheets(course, made, cohorts)
     _copy_tree(course.template, made / "vmm-skeleton")
     for lang in LANGUAGES:
@@ -143,13 +147,12 @@ def _fill(course: Course, made: Path, cohorts: Sequence[str], until: str) -> Ite
     _unlink_pages(made)
 
 
-def copy_lab(source: Path, target: Path, lab: str) -> None:
+def copy_lab(source: Path, target: Path) -> None:
     """Copy what students get of a lab's folder: checks, probes, handouts, pictures, the right run.
 
     Args:
         source: labs/labN of the course.
         target: the new folder.
-        lab: for example `lab3`.
 
     Raises:
         CourseError: the record of the right run holds more than milestones, registers and IPIs.
@@ -158,11 +161,11 @@ def copy_lab(source: Path, target: Path, lab: str) -> None:
     for path in sorted(source.glob("right-runs*.json")):
         reduced.read(path)  # raises if it holds more of the reference than students may see
         shutil.copy(path, target / path.name)
-    for pattern in (f"test_{lab}.py", "probes.py", "exploration.py", "orders.py", *_OF_A_LAB):
-        for path in sorted(source.glob(pattern)):
-            place = target / path.relative_to(source)
-            place.parent.mkdir(exist_ok=True)
-            shutil.copy(path, place)
+    others = [path for pattern in _OF_A_LAB for path in sorted(source.glob(pattern))]
+    for path in (*check_files(source), *others):
+        place = target / path.relative_to(source)
+        place.parent.mkdir(exist_ok=True)
+        shutil.copy(path, place)
 
 
 def _copy_tree(source: Path, target: Path) -> None:
