@@ -38,7 +38,7 @@ _ARGUMENTS = ("rsi", "rdx", "rcx", "r8")
 _CODE, _BACK = 0x100, 0x180  # offsets in the boot stack, whose low end nothing uses
 _ABOVE = 0x100  # bytes from the firmware's stack pointer on that must stay
 FIRMWARE_STACK = 0x10000  # bytes below it that count as its stack
-_STEPS = 64  # instructions in which interrupts must be off again
+_STEPS = 1000  # instructions from the function's return to that of uefi_call
 _TIMES = 300  # calls of AllocatePages that alloc_realmodemem may make
 IF = 0x200  # RFLAGS
 
@@ -86,6 +86,7 @@ class Call:
         room_in_use: whether registers that uefi_call has to preserve are in the 32 bytes above the
             return address.
         came_back: whether the function returned to uefi_call.
+        turned_off: whether interrupts were off at some time after that.
         open_at: what was in use of the VMM's while interrupts were still on: a register's name,
             "" if nothing was.
         open_place: the instruction before which that was so.
@@ -101,6 +102,7 @@ class Call:
     at_function: Moment | None = None
     room_in_use: bool = False
     came_back: bool = False
+    turned_off: bool = False
     open_at: str = ""
     open_place: Place | None = None
     after: Moment | None = None
@@ -301,7 +303,8 @@ class FirmwareCallsProbe(RealmodeProbe):
             self.note(session, call=made)
             made = await self._comes_back(session, made, firmware)
             self.note(session, call=made)
-            if not made.came_back or await self.returns(session) is None:
+            at_end = session.places.at((await view.state(0)).pc) == RETURNED
+            if not made.came_back or (not at_end and await self.returns(session) is None):
                 return False
         made = replace(
             made,
@@ -319,7 +322,7 @@ class FirmwareCallsProbe(RealmodeProbe):
         )
 
     async def _comes_back(self, session: Session, made: Call, firmware: FirmwareState) -> Call:
-        """Follow uefi_call from the function's return until interrupts are off."""
+        """Follow uefi_call from the function's return to its own, instruction by instruction."""
         view = session.view
         back = await session.return_address(0)
         if back is None:
@@ -330,11 +333,13 @@ class FirmwareCallsProbe(RealmodeProbe):
         if state is None or state.pc != back:
             return made
         made = replace(made, came_back=True)
+        # No interrupt comes to a CPU that is stepped, so what is found is the same each time.
         for _ in range(_STEPS):
             if not state.eflags & IF:
-                break
-            if in_use := _the_vmms(await moment(session), firmware):
-                return replace(made, open_at=in_use, open_place=view.place(state))
+                made = replace(made, turned_off=True)
+            elif not made.turned_off and not made.open_at:
+                in_use = _the_vmms(await moment(session), firmware)
+                made = replace(made, open_at=in_use, open_place=view.place(state))
             if session.places.at(state.pc) == RETURNED or not await session.step(0):
                 break
             state = await view.state(0)

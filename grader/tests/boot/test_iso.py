@@ -13,6 +13,7 @@ import pytest
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.cli.main import main
 from vmmlab.host.versions import qemu_path
+from vmmlab.machine.firmware import find
 from vmmlab.student import iso
 from vmmlab.student import run as boot
 
@@ -20,11 +21,24 @@ KIT = Path(__file__).resolve().parents[3]
 VMMLAB = str(Path(sys.executable).with_name("vmmlab"))
 PATIENCE_S = 120
 ALL_CAME = r"(?s)(Processor \d \(AP\).*){3}\n"
+BSP_CAME = r"(?s)cohort dev, UEFI\n.*Processor 0 \(BSP\)\n.*\n"
+EFI_FILE = b"BOOTX64 EFI"
+"""The name of the loader in a FAT directory."""
+
+
+def installed() -> bool:
+    try:
+        return bool(find("ovmf").image(qemu_path()))
+    except InfraError:
+        return False
+
+
+needs_ovmf = pytest.mark.skipif(not installed(), reason="ovmf is not installed")
 
 
 @pytest.fixture(scope="module", params=["x86_64", "i386"])
 def image(tmp_path_factory, request) -> Path:
-    made = tmp_path_factory.mktemp("iso") / "vmm.iso"
+    made = tmp_path_factory.mktemp("iso") / request.param / "vmm.iso"
     argv = [
         VMMLAB, "iso", "vmm", "--submission", "reference", "--output", str(made),
         "--arch", request.param,
@@ -38,8 +52,8 @@ def image(tmp_path_factory, request) -> Path:
 def serial_until(pattern: str, drive: list[str]) -> str:
     """What the machine says on its serial line, up to `pattern` or for PATIENCE_S seconds."""
     argv = [
-        str(qemu_path()), "-M", "q35", "-m", "64", "-smp", "4", "-display", "none", "-no-reboot",
-        "-nic", "none", "-monitor", "none", "-serial", "stdio", *drive,
+        str(qemu_path()), "-M", "q35,smm=off", "-m", "128", "-smp", "4", "-display", "none",
+        "-no-reboot", "-nic", "none", "-monitor", "none", "-serial", "stdio", *drive,
     ]  # fmt: skip
     said = ""
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as machine:
@@ -63,12 +77,23 @@ def test_it_boots(image, drive):
     assert "Processor 0 (BSP)" in said
 
 
+@needs_ovmf
+@pytest.mark.parametrize("drive", [["-cdrom", "{}"], ["-drive", "file={},format=raw"]])
+def test_it_boots_by_uefi(image, drive):
+    if EFI_FILE not in image.read_bytes():
+        assert image.parent.name == "i386", "only i386 has no entry for UEFI"
+        return
+    firmware = ["-bios", find("ovmf").image(qemu_path())]
+    said = serial_until(BSP_CAME, [*firmware, *(word.format(image) for word in drive)])
+    assert re.search(BSP_CAME, said), said
+
+
 @pytest.mark.parametrize("delays", ["fast", "faithful"])
 def test_the_image_waits_as_long_as_real_processors_need(tmp_path, monkeypatch, delays):
     """SDM vol. 3, 8.4.4.1: 10 ms after INIT, 200 us or more after a SIPI."""
     options = []
 
-    def make(kernel, title, output):
+    def make(kernel, title, output, loader):
         output.write_bytes(kernel.read_bytes())
 
     real = boot.image_for

@@ -510,6 +510,46 @@ WRONG: dict[str, list[tuple[str, str, float]]] = {
             1,
         ),
         ("does nothing", "send = b'\\x90'", 0),
+    # ---- lab 6
+    "lab6-low": [
+        ("bytes", "word_after = low.word - low.first - low.second; address = word_after * 1024", 0),
+        (
+            "rounded down",
+            "word_after = low.word - low.first // 1024 - low.second // 1024\n"
+            "address = word_after * 1024",
+            0,
+        ),
+        ("the first call alone", "word_after = (low.word * 1024 - low.first) // 1024", 0),
+        ("an address in KiB", "address = (low.word * 1024 - low.first - low.second) // 1024", 0),
+    ],
+    "lab6-maps": [
+        ("everything below 1 GiB", "faults = [n for n, one in enumerate(maps.looks)]", 0),
+        ("the firmware's", "faults = [n for n, one in enumerate(maps.looks) if one[0] != 'ap']", 1),
+        ("nothing", "faults = []", 1),
+    ],
+    "lab6-stack": [
+        ("not aligned", "at_call = stack.rsp - 32; in_function = at_call - 8", 0),
+        ("no room", "at_call = stack.rsp & ~15; in_function = at_call - 8", 0),
+        ("room below the return address", "fourth = (stack.rsp & ~15) - 48", 0),
+        ("the first argument's place", "fourth = (stack.rsp & ~15) - 32", 0),
+    ],
+    "lab6-registers": [
+        (
+            "as they are",
+            "rcx, r8, r9 = registers.rcx, registers.r8, registers.r9; called = registers.rax",
+            0,
+        ),
+        (
+            "the function first",
+            "rcx, rdx, r8, r9 = registers.rdi, registers.rsi, registers.rdx, registers.rcx",
+            0,
+        ),
+        ("c overwritten by a", "rcx, r8 = registers.rsi, registers.rsi", 1),
+    ],
+    "lab6-place": [
+        ("as given", "place = far.memory; segment = place >> 4", 0),
+        ("the whole offset", "place = far.memory + far.offset", 0),
+        ("without the offset", "place = far.memory + far.offset % 16; segment = place >> 4", 1),
     ],
 }
 """A maximum of 0 may be exceeded where chance makes a wrong method right: `test_questions`."""

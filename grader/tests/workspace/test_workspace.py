@@ -63,7 +63,8 @@ def test_what_is_in_it(tmp_path: Path, kit: Course) -> None:
             starter = files.pop(file).decode()
             assert "SOLUTION" not in starter
             assert "TODO(" in starter
-    handout = r"lab\d/(README(\.ja)?\.md|test_lab\d\.py|probes\.py|stopped\.py|pictures/[a-z-]+(\.ja)?\.svg)"
+    module = r"test_lab\d\.py|probes\.py|stopped\.py"
+    handout = rf"lab\d/(README(\.ja)?\.md|{module}|pictures/[a-z-]+(\.ja)?\.svg)"
     assert all(re.fullmatch(handout, name) for name in files)
     assert list(tmp_path.iterdir()) == [made], "nothing is left beside it"
 
