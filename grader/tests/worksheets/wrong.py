@@ -510,6 +510,7 @@ WRONG: dict[str, list[tuple[str, str, float]]] = {
             1,
         ),
         ("does nothing", "send = b'\\x90'", 0),
+    ],
     # ---- lab 6
     "lab6-low": [
         ("bytes", "word_after = low.word - low.first - low.second; address = word_after * 1024", 0),
