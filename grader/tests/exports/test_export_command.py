@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from validators import VALIDATORS, canvas, moodle
 
+from vmmlab.classroom.bundles import BUNDLES
 from vmmlab.classroom.tables import TABLES
 from vmmlab.cli import main
 from vmmlab.cli.export import Form
@@ -43,7 +44,7 @@ def run(*words: object) -> int:
 
 
 def test_the_command_knows_all_formats() -> None:
-    assert {one.value for one in Form} == FORMATS.keys() | TABLES.keys()
+    assert {one.value for one in Form} == FORMATS.keys() | TABLES.keys() | BUNDLES.keys()
 
 
 def test_standard_output(

@@ -40,49 +40,75 @@ class Form(StrEnum):
     SARIF = "sarif"
     CANVAS = "canvas"
     MOODLE = "moodle"
+    GRADESCOPE_BUNDLE = "gradescope-bundle"
+    PRAIRIELEARN_BUNDLE = "prairielearn-bundle"
+    AUTOLAB_BUNDLE = "autolab-bundle"
+
+
+_FormArgument = Annotated[Form, typer.Argument(metavar="FORMAT", help="The format.")]
+_ReportsArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="REPORT...",
+        help="Reports such as STUDENT/lab3.json, or their folder; for a bundle, a release.",
+    ),
+]
+_OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write here; for several students, a folder. Default: standard output.",
+    ),
+]
+_HiddenOption = Annotated[
+    bool,
+    typer.Option("--hidden", help="Count the hidden checks too, as one line without names."),
+]
+_LabOption = Annotated[
+    str | None,
+    typer.Option(metavar="LAB", help="Only this lab; for a bundle, the lab to grade."),
+]
+_StudentOption = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="The student. Default: the folder's name."),
+]
+_RosterOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="CSV: id, first_name, last_name, email, cohort."),
+]
+_ImageOption = Annotated[
+    str, typer.Option(metavar="NAME", help="For a bundle: the container image with vmmlab.")
+]
+_NoSandboxOption = Annotated[
+    bool,
+    typer.Option("--no-sandbox", help="For a bundle: grade there even if no sandbox is available."),
+]
 
 
 def export(
     context: typer.Context,
-    form: Annotated[Form, typer.Argument(metavar="FORMAT", help="The format.")],
-    reports: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="REPORT...", help="Reports such as STUDENT/lab3.json, or their folder."
-        ),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write here; for several students, a folder. Default: standard output.",
-        ),
-    ] = None,
-    hidden: Annotated[
-        bool,
-        typer.Option("--hidden", help="Count the hidden checks too, as one line without names."),
-    ] = False,
-    lab: Annotated[
-        str | None, typer.Option(metavar="LAB", help="Only the reports on this lab.")
-    ] = None,
-    student: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="The student. Default: the folder's name."),
-    ] = None,
-    roster: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="CSV: id, first_name, last_name, email, cohort."),
-    ] = None,
+    form: _FormArgument,
+    reports: _ReportsArgument,
+    output: _OutputOption = None,
+    hidden: _HiddenOption = False,
+    lab: _LabOption = None,
+    student: _StudentOption = None,
+    roster: _RosterOption = None,
+    image: _ImageOption = "vmmlab-grader",
+    no_sandbox: _NoSandboxOption = False,
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> int:
     """Write reports for learning platforms and CI hosts: Gradescope, Canvas, JUnit, SARIF..."""
     from vmmlab.classroom import students
+    from vmmlab.classroom.bundles import BUNDLES
     from vmmlab.classroom.tables import TABLES
     from vmmlab.report.export import FORMATS
 
+    if form in BUNDLES:
+        return _bundle(form, reports, lab, image, no_sandbox, output)
     found = [one for one in students.sources(reports, student) if lab in (None, one.lab or lab)]
     read, code = _read(found, lab, context.obj)
     say = _readers(context.obj, course)
@@ -90,6 +116,25 @@ def export(
         entries = students.read_roster(roster) if roster else {}
         return max(code, _table(form, read, say, hidden, entries, output))
     return max(code, _files(FORMATS[form], read, say, hidden, output))
+
+
+def _bundle(
+    form: str,
+    releases: Sequence[Path],
+    lab: str | None,
+    image: str,
+    no_sandbox: bool,
+    output: Path | None,
+) -> int:
+    """Write an autograder to upload; return the exit code."""
+    from vmmlab.classroom.bundles import BUNDLES, Order
+    from vmmlab.course.load import load_course
+
+    if lab is None or len(releases) != 1:
+        raise UsageError(msg("a bundle is of one release and one lab: name it with --lab."))
+    course = load_course(releases[0].absolute())
+    _write(BUNDLES[form](Order(course, course.lab(lab), image, no_sandbox)), output)
+    return 0
 
 
 _Read = Sequence[tuple["ReportFile", "Report"]]
@@ -201,7 +246,7 @@ def _target(output: Path | None, name: str, folders: Sequence[str]) -> Path | No
     return output.joinpath(*folders, name)
 
 
-def _write(text: str, path: Path | None) -> None:
+def _write(content: str | bytes, path: Path | None) -> None:
     """Write a file in one go, or to standard output; line ends stay as they are.
 
     Raises:
@@ -209,14 +254,15 @@ def _write(text: str, path: Path | None) -> None:
     """
     from vmmlab.base.files import write_atomically
 
+    data = content.encode() if isinstance(content, str) else content
     if path is None:
         sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.encode())
+        write_atomically(path, data)
     except OSError as error:
         raise UsageError(
             msg("{path}: cannot be written: {reason}.", path=path, reason=os_reason(error))
