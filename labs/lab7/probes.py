@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import LabEvidence
+from vmmlab.observe.faults import note_exception
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.msr import read_msr
 from vmmlab.observe.nested import intercepted_ports
@@ -254,6 +256,7 @@ class SvmProbe(GuestProbe):
 
     places: tuple[str, ...] = (
         *GuestProbe.places, "svm_init", "svm_vminit", "svm_reset", "svm_start_vm", "nmi_handler",
+        "sync_all_processors",
     )  # fmt: skip
     end: int = 0
     follow: bool = True
@@ -266,6 +269,7 @@ class SvmProbe(GuestProbe):
     _asked: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
     _gif: dict[int, bool] = field(default_factory=dict, init=False)
     _preparing: set[int] = field(default_factory=set, init=False)
+    _waiting: set[int] = field(default_factory=set, init=False)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Look at a CPU between two functions, or on its way into the guest and back."""
@@ -280,7 +284,7 @@ class SvmProbe(GuestProbe):
         if hit.place == STARTS and hit.cpu == 0 and self.end:
             await session.gdb.write_phys(_END_BYTE, bytes([self.end]))
         if hit.place == STARTS and self.follow and not session.ended:
-            await self._enter(session, hit.cpu)
+            await self._call(session, hit.cpu)
         if hit.place == LEFT and hit.cpu in self._entering:
             await self._come_back(session, hit.cpu)
         if hit.place == "panic":
@@ -290,7 +294,10 @@ class SvmProbe(GuestProbe):
         self._keep(session)
 
     async def quiet(self, session: Session) -> bool:
-        """Read what the guest has noted: nothing more will happen."""
+        """Let the CPUs that wait go on; or read what the guest has noted: nothing more happens."""
+        if self._waiting and not session.ended:
+            await self._enter_all(session)
+            return True
         await self._results(session)
         self._keep(session)
         return await GuestProbe.quiet(self, session)
@@ -317,7 +324,7 @@ class SvmProbe(GuestProbe):
             await self._prepare(session, cpu)
         elif hit.place == "svm_reset":
             await self._made(session, hit)
-        elif hit.place == "svm_start_vm" or (hit.place == STARTS and cpu in self._vcpus):
+        elif hit.place in ("sync_all_processors", "svm_start_vm", STARTS) and cpu in self._vcpus:
             await self._reset(session, cpu)
 
     async def _prepare(self, session: Session, cpu: int) -> None:
@@ -374,34 +381,59 @@ class SvmProbe(GuestProbe):
 
     # ---- into the guest ------------------------------------------------------------------------
 
-    async def _enter(self, session: Session, cpu: int) -> None:
-        """Follow a CPU from vmm_guest_starts to its first VMRUN."""
+    async def _call(self, session: Session, cpu: int) -> None:
+        """Follow a CPU from vmm_guest_starts to its first call of asm_vmrun_regs_64.
+
+        It waits there for all others, so that a crash of one does not hide what they do.
+        """
         run = session.view.symbols.maybe(RUN)
         self._gif[cpu] = True
+        if await self._follow(session, cpu, lambda now: now.pc == run):
+            await self._called(session, cpu, await session.view.state(cpu))
+        self._waiting.add(cpu)
+        session.held.add(cpu)
+        if len(self._waiting) == session.inputs.cpus:
+            await self._enter_all(session)
 
-        async def follow(state: CpuState) -> None:
-            if state.pc == run and cpu not in self._entering:
-                await self._called(session, cpu, state)
-            await self._count_gif(session, cpu, state)
+    async def _enter_all(self, session: Session) -> None:
+        """Follow the CPUs that wait to their first VMRUN, one after the other; then let them go."""
+        waiting, self._waiting = sorted(self._waiting), set()
+        for cpu in waiting:
+            if not session.ended and self._seen.get(cpu, SvmCpu()).crossing is not None:
+                await self._enter(session, cpu)
+        session.held -= set(waiting)
 
+    async def _enter(self, session: Session, cpu: int) -> None:
+        """Follow a CPU from asm_vmrun_regs_64 to its first VMRUN."""
         runs_at = self._runs_at or ()
-        rest = {session.view.symbols.maybe(name) for name in rest_places()}
-        verdict, state = await session.step_until(
-            cpu, lambda now: now.pc in runs_at or now.pc in rest, budget=_BUDGET, watcher=follow
-        )
-        if verdict != "reached":
+        if not await self._follow(session, cpu, lambda now: now.pc in runs_at):
             return
-        crossing = self._seen.get(cpu, SvmCpu()).crossing
-        if state.pc in runs_at and crossing is not None:
+        crossing = self._seen[cpu].crossing
+        if crossing is not None:
             registers = await session.gdb.registers(cpu)  # VMRUN changes RAX and RSP alone
             given = self._entering[cpu].given if cpu in self._entering else {}
             lost = _differences(given, {one: registers[one] for one in given})
-            crossing = replace(crossing, gif=self._gif[cpu], at=state.pc, entry_lost=lost)
+            crossing = replace(crossing, gif=self._gif[cpu], at=registers.rip, entry_lost=lost)
             self._note(cpu, crossing=crossing)
-            await session.places.watch(LEFT, state.pc + len(next(iter(_CODE))))
+            await session.places.watch(LEFT, registers.rip + len(next(iter(_CODE))))
         await GuestProbe.hit(self, session, session.log.hits[-1])
-        if state.pc in rest:
+
+    async def _follow(self, session: Session, cpu: int, wanted: Callable[[CpuState], bool]) -> bool:
+        """Step a CPU until it is where it is wanted; False if it comes to rest before."""
+        rest = {session.view.symbols.maybe(name) for name in rest_places()}
+
+        async def watch(state: CpuState) -> None:
+            if not wanted(state):
+                await self._count_gif(session, cpu, state)
+
+        await self._count_gif(session, cpu, await session.view.state(cpu))
+        verdict, state = await session.step_until(
+            cpu, lambda now: wanted(now) or now.pc in rest, budget=_BUDGET, watcher=watch
+        )
+        if verdict == "reached" and state.pc in rest:
+            await note_exception(session, session.log.hits[-1])
             await self._results(session)
+        return verdict == "reached" and wanted(state)
 
     async def _count_gif(self, session: Session, cpu: int, state: CpuState) -> None:
         """Take note of an instruction that changes GIF and is executed next."""
@@ -485,18 +517,11 @@ class SvmProbe(GuestProbe):
             rubbish = struct.pack("<14Q", *(_number(session) for _ in PASSED))
             await session.gdb.write_phys(crossing.p - VMM_BASE, rubbish)
         self._gif[cpu] = False
-        await self._count_gif(session, cpu, await session.view.state(cpu))
-
-        async def follow(state: CpuState) -> None:
-            if state.pc != entering.back:
-                await self._count_gif(session, cpu, state)
-
-        verdict, state = await session.step_until(
-            cpu, lambda now: now.pc == entering.back, budget=_BUDGET, watcher=follow
-        )
-        crossing = self._seen[cpu].crossing
-        if verdict == "reached" and crossing is not None:
-            await self._returned(session, cpu, entering, crossing, state)
+        if await self._follow(session, cpu, lambda now: now.pc == entering.back):
+            crossing = self._seen[cpu].crossing
+            if crossing is not None:
+                state = await session.view.state(cpu)
+                await self._returned(session, cpu, entering, crossing, state)
 
     async def _returned(
         self,

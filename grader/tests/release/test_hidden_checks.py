@@ -17,7 +17,7 @@ COURSE = load_course(Path(__file__).parents[3])
 LABS = [lab.name for lab in COURSE.labs.values() if lab.hidden]
 FULL = {
     "lab1.hidden.initfuncs", "lab2.hidden.continue", "lab3.hidden.late", "lab4.hidden.cpus",
-    "lab3", "lab4",
+    "lab3", "lab4", "lab7.hidden.beyond", "lab7.hidden.string", "lab7.hidden.cpus", "lab7",
 }  # fmt: skip
 """The labs whose checks take long are left to `make test-full`."""
 VARIANTS = [one for one in load_variants(COURSE, LABS) if "x86_64" in one.arches]
@@ -271,6 +271,108 @@ WRONG = (
             ),
         ),
         ("lab5.hidden.early", "nmi-not-taken"),
+    ),
+    Wrong(
+        "lets a guest that has touched memory of the VMM try again",
+        (
+            Edit(
+                "lab7/svm_loop.c",
+                "region",
+                "lab7.4",
+                1,
+                """\
+                struct vmcb *vmcb = v->vmcb;
+
+                for (;;) {
+                        vmcb->efer |= EFER_SVME;
+                        asm_vmrun_regs_64 (&v->regs, (ulong)vmcb - VMM_BASE,
+                                           (ulong)v->vmcbhost - VMM_BASE);
+                        switch (vmcb->exitcode) {
+                        case VMEXIT_CPUID:
+                                do_cpuid (v);
+                                break;
+                        case VMEXIT_VMMCALL:
+                                do_vmmcall (v);
+                                break;
+                        case VMEXIT_IOIO:
+                                do_ioio (v);
+                                break;
+                        case VMEXIT_NPF:
+                        case VMEXIT_NMI:
+                                break;
+                        default:
+                                panic ("guest exit 0x%llx, info 0x%llx 0x%llx, "
+                                       "CS:RIP 0x%x:0x%llx",
+                                       vmcb->exitcode, vmcb->exitinfo1, vmcb->exitinfo2,
+                                       vmcb->cs.sel, vmcb->rip);
+                        }
+                }""",
+            ),
+        ),
+        ("lab7.hidden.beyond", "unknown-exit-ignored"),
+    ),
+    Wrong(
+        "carries out OUTS as if it were OUT",
+        (
+            Edit(
+                "lab7/svm_loop.c",
+                "region",
+                "lab7.8",
+                1,
+                """\
+                struct vmcb *vmcb = v->vmcb;
+                u64 info = vmcb->exitinfo1;
+                u16 port = info >> IOIO_PORT_SHIFT;
+
+                switch (info & (IOIO_IN | IOIO_SZ8 | IOIO_SZ16 | IOIO_SZ32)) {
+                case IOIO_IN | IOIO_SZ8:
+                        vmcb->rax = (vmcb->rax & ~0xFFULL) | asm_inb (port);
+                        break;
+                case IOIO_IN | IOIO_SZ16:
+                        vmcb->rax = (vmcb->rax & ~0xFFFFULL) | asm_inw (port);
+                        break;
+                case IOIO_IN | IOIO_SZ32:
+                        vmcb->rax = asm_inl (port);
+                        break;
+                case IOIO_SZ8:
+                        asm_outb (port, vmcb->rax);
+                        break;
+                case IOIO_SZ16:
+                        asm_outw (port, vmcb->rax);
+                        break;
+                case IOIO_SZ32:
+                        asm_outl (port, vmcb->rax);
+                        break;
+                }
+                vmcb->rip = vmcb->exitinfo2;""",
+            ),
+        ),
+        ("lab7.hidden.string", "unknown-exit-ignored"),
+    ),
+    Wrong(
+        "has host save areas for four CPUs, and one more that all others share",
+        (
+            Edit(
+                "lab7/svm_init.c",
+                "region",
+                "lab7.1",
+                1,
+                """\
+                static void *own[16];
+                static void *late;
+                void **slot = &late;
+                u32 apic_id (void);
+
+                if (apic_id () < 4)
+                        slot = &own[apic_id ()];
+                if (!*slot)
+                        *slot = alloc (PAGESIZE);
+                asm_wrmsr (MSR_EFER, asm_rdmsr (MSR_EFER) | EFER_SVME);
+                asm_wrmsr (MSR_VM_HSAVE_PA, (ulong)*slot - VMM_BASE);""",
+            ),
+        ),
+        ("lab7.hidden.cpus", "hsave-shared"),
+        by_luck=True,
     ),
 )
 
