@@ -270,6 +270,7 @@ class SvmProbe(GuestProbe):
     _gif: dict[int, bool] = field(default_factory=dict, init=False)
     _preparing: set[int] = field(default_factory=set, init=False)
     _waiting: set[int] = field(default_factory=set, init=False)
+    _left: set[int] = field(default_factory=set, init=False)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Look at a CPU between two functions, or on its way into the guest and back."""
@@ -286,7 +287,7 @@ class SvmProbe(GuestProbe):
         if hit.place == STARTS and self.follow and not session.ended:
             await self._call(session, hit.cpu)
         if hit.place == LEFT and hit.cpu in self._entering:
-            await self._come_back(session, hit.cpu)
+            await self._leave(session, hit.cpu)
         if hit.place == "panic":
             await self._panic(session, hit.cpu)
         if hit.place in (DONE, FAILED, REAL_FAILED, *rest_places()):
@@ -295,8 +296,9 @@ class SvmProbe(GuestProbe):
 
     async def quiet(self, session: Session) -> bool:
         """Let the CPUs that wait go on; or read what the guest has noted: nothing more happens."""
-        if self._waiting and not session.ended:
+        if (self._waiting or self._left) and not session.ended:
             await self._enter_all(session)
+            await self._come_back_all(session)
             return True
         await self._results(session)
         self._keep(session)
@@ -504,6 +506,20 @@ class SvmProbe(GuestProbe):
         )
 
     # ---- and back ------------------------------------------------------------------------------
+
+    async def _leave(self, session: Session, cpu: int) -> None:
+        """Let a CPU wait at its first #VMEXIT until all others are there, for the same reason."""
+        self._left.add(cpu)
+        session.held.add(cpu)
+        if self._left.issuperset(self._entering) and not self._waiting:
+            await self._come_back_all(session)
+
+    async def _come_back_all(self, session: Session) -> None:
+        left, self._left = sorted(self._left), set()
+        for cpu in left:
+            if not session.ended:
+                await self._come_back(session, cpu)
+        session.held -= set(left)
 
     async def _come_back(self, session: Session, cpu: int) -> None:
         """Follow a CPU from its first #VMEXIT to the end of asm_vmrun_regs_64."""

@@ -551,6 +551,37 @@ WRONG: dict[str, list[tuple[str, str, float]]] = {
         ("as given", "place = far.memory; segment = place >> 4", 0),
         ("the whole offset", "place = far.memory + far.offset", 0),
         ("without the offset", "place = far.memory + far.offset % 16; segment = place >> 4", 1),
+    # ---- lab 7
+    "lab7-begin": [
+        ("the selector as the base", "base = start.cs; begins_at = start.cs + start.ip", 1),
+        ("times 10", "base = 10 * start.cs; begins_at = base + start.ip", 1),
+        ("without RIP", "begins_at = 16 * start.cs", 2),
+        ("without the selector", "without_base = start.ip", 2),
+    ],
+    "lab7-ioio": [
+        ("all of the upper bits", "port = left.info1 >> 8", 2),
+        ("bits instead of bytes", "size = 8 * (left.info1 >> 4 & 7)", 2),
+        ("the other way round", "reads = not left.info1 & 1", 2),
+    ],
+    "lab7-iopm": [
+        ("a byte for each port", "byte_at = map_of.iopm + map_of.port; mask = 1", 0),
+        ("bits from the top", "mask = 0x80 >> map_of.port % 8", 1),
+        ("the number of the bit", "mask = map_of.port % 8", 1),
+    ],
+    "lab7-in": [
+        ("zero extended", "after_8 = asked.value & 0xFF; after_16 = asked.value & 0xFFFF", 1),
+        ("the upper half is kept", "after_32 = asked.rax & ~0xFFFFFFFF | asked.value", 2),
+        ("all of it", "after_8 = after_16 = asked.value", 1),
+    ],
+    "lab7-owners": [
+        ("all by the processor", "owners = ['vmrun'] * 7", 0),
+        ("all by code", "owners = ['code'] * 7", 0),
+        (
+            "segments by VMRUN",
+            "owners = ['vmload' if one[0] in 'SK' else 'code' if one[0] == 'R' and one not in"
+            " ('RAX', 'RSP') else 'vmrun' for one in crossing.registers]",
+            1,
+        ),
     ],
 }
 """A maximum of 0 may be exceeded where chance makes a wrong method right: `test_questions`."""
