@@ -684,6 +684,8 @@ def noted(boot, cpu, stage, expected):
         expected: what the check expects.
     """
     result = recorded(boot, cpu).result
+    if stopped_by_another(boot, cpu, stage):
+        return
     if result is None or (result.stage < stage and not result.check):
         stopped(boot, cpu, expected)
     if result.stage >= stage:
@@ -700,6 +702,14 @@ def noted(boot, cpu, stage, expected):
         if result.wanted or result.found
         else text,
     )
+
+
+def stopped_by_another(boot, cpu, stage):
+    """Whether the panic of a CPU whose guest had come through this stage has stopped this one."""
+    others = (one for one in boot.cpus if boot.at("panic", one.index))
+    came = (recorded(boot, one).result for one in others)
+    through = any(result is not None and result.stage >= stage for result in came)
+    return bool(through and boot.at("nmi_handler", cpu.index))
 
 
 def found_wrong(result):

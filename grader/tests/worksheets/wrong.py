@@ -551,6 +551,7 @@ WRONG: dict[str, list[tuple[str, str, float]]] = {
         ("as given", "place = far.memory; segment = place >> 4", 0),
         ("the whole offset", "place = far.memory + far.offset", 0),
         ("without the offset", "place = far.memory + far.offset % 16; segment = place >> 4", 1),
+    ],
     # ---- lab 7
     "lab7-begin": [
         ("the selector as the base", "base = start.cs; begins_at = start.cs + start.ip", 1),
