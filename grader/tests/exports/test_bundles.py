@@ -255,6 +255,38 @@ def test_without_a_grade_autolab_gets_no_scores(
     assert host.run(host.root / "driver.sh", "handin.tar").returncode == 1
 
 
+# --- Artemis --------------------------------------------------------------------------------------
+
+
+def unpack_artemis(release: Path, host: Host) -> Path:
+    with tarfile.open(made("artemis-bundle", release)) as archive:
+        archive.extractall(host.root, filter="data")
+    return host.root / "build.sh"
+
+
+def test_a_build_on_artemis(release: Path, host: Host) -> None:
+    script = unpack_artemis(release, host)
+    host.hand_in("assignment", "lab3/ap_start.c")
+    host.hand_in("test-reports", "forged.xml")
+    done = host.run(script)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (host.root / "test-reports").iterdir()] == ["vmmlab.xml"]
+    assert VALIDATORS["artemis"](host.said("test-reports/vmmlab.xml")) == ""
+    assert host.said("files") == "./lab3/ap_start.c\n"
+
+
+@pytest.mark.parametrize(("report", "code"), [(None, 2), (SAMPLE, 3), (SAMPLE, 1)])
+def test_without_a_grade_artemis_gets_no_results(
+    report: object, code: int, release: Path, host: Host
+) -> None:
+    script = unpack_artemis(release, host)
+    host.hand_in("assignment", "lab3/ap_start.c")
+    host.hand_in("test-reports", "forged.xml")
+    host.answer(report, code)
+    assert host.run(script).returncode in (2, 3)
+    assert not list(host.root.glob("test-reports/*.xml"))
+
+
 # --- all ------------------------------------------------------------------------------------------
 
 
@@ -271,6 +303,8 @@ def test_its_scripts_are_bash(form: str, release: Path, host: Host) -> None:
     path = made(form, release)
     if form == "autolab-bundle":
         unpacked(release, host)
+    elif form == "artemis-bundle":
+        unpack_artemis(release, host)
     else:
         unzipped(path, host.root / "here")
     scripts = [*host.root.rglob("*.sh"), *host.root.rglob("run_autograder")]

@@ -43,6 +43,7 @@ class Form(StrEnum):
     GRADESCOPE_BUNDLE = "gradescope-bundle"
     PRAIRIELEARN_BUNDLE = "prairielearn-bundle"
     AUTOLAB_BUNDLE = "autolab-bundle"
+    ARTEMIS_BUNDLE = "artemis-bundle"
 
 
 _FormArgument = Annotated[Form, typer.Argument(metavar="FORMAT", help="The format.")]

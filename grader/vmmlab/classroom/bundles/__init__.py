@@ -1,7 +1,7 @@
-"""Autograders to upload: for Gradescope, PrairieLearn and Autolab. Only open checks run in them.
+"""Autograders to upload: for Gradescope, PrairieLearn, Autolab and Artemis, with the open checks.
 
 Sources: gradescope-autograders.readthedocs.io/en/latest/specs; the page "External grading" of
-PrairieLearn; the "Guide for Lab Authors" of Autolab.
+PrairieLearn; the "Guide for Lab Authors" of Autolab; the build plans of ls1intum/Artemis for C.
 """
 
 from __future__ import annotations
@@ -110,11 +110,17 @@ def autolab(order: Order) -> bytes:
     return _tar({"autograde-Makefile": (0o644, makefile.encode()), "autograde.tar": (0o644, inner)})
 
 
+def artemis(order: Order) -> bytes:
+    """Return a tar file with the script of a build plan, which runs in the image."""
+    return _tar({"build.sh": (0o755, _script("artemis-build", order))})
+
+
 BUNDLES: Final[Mapping[str, Callable[[Order], bytes]]] = MappingProxyType(
     {
         "gradescope-bundle": gradescope,
         "prairielearn-bundle": prairielearn,
         "autolab-bundle": autolab,
+        "artemis-bundle": artemis,
     }
 )
 """The bundles by name."""
