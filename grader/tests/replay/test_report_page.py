@@ -286,7 +286,7 @@ def test_the_replay_shows_every_step():
     assert rows[0][1:3] == ["ljmpw $0xf00, $0x0", "ljmp 0xf00:0"]
     att, intel = rows[14][1:3]
     assert (att, intel) == ("movl %eax, %cr0", "mov cr0, eax")
-    assert rows[14][4] == "lab3/apinit.S:80"
+    assert rows[14][4] == "lab3/apinit.S:83"
     assert "%cr0" in rows[14][5]
 
 
