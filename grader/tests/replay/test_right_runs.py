@@ -109,7 +109,7 @@ def lab_folder(tmp_path, made):
 
 
 def test_a_release_has_the_record(tmp_path):
-    release.copy_lab(lab_folder(tmp_path, data()), tmp_path / "released", "lab3")
+    release.copy_lab(lab_folder(tmp_path, data()), tmp_path / "released")
     assert read(tmp_path / "released" / file_of("x86_64")).runs
 
 
@@ -117,5 +117,5 @@ def test_a_release_refuses_a_record_that_holds_more(tmp_path):
     made = data()
     change(made, "text", "lgdt cs:[0xb8]")
     with pytest.raises(CourseError, match="not a reduced record"):
-        release.copy_lab(lab_folder(tmp_path, made), tmp_path / "released", "lab3")
+        release.copy_lab(lab_folder(tmp_path, made), tmp_path / "released")
     assert not (tmp_path / "released" / file_of("x86_64")).exists()
