@@ -430,7 +430,7 @@ class FirmwareCallsProbe(RealmodeProbe):
         """Call alloc_realmodemem once more, and let the firmware refuse."""
         if session.ended:
             return
-        size = _PAGE + session.choice.between(1, _PAGE)
+        size = _PAGE * session.choice.between(16, 24)
         await self.call(session, ALLOCATE, size)
         self.note(session, refused=await self._allocation(session, size, refuse=True))
 

@@ -203,6 +203,25 @@ def the_call(boot):
     return needed(the_lab(boot).call)
 
 
+def lost_at_cr3(boot):
+    """Fail if the BSP has loaded page tables that do not map the code that it was executing."""
+    end, tables = boot.bsp.end, needed(the_lab(boot).firmware).cr3
+    if boot.how_ended != "shutdown" or (end.cr3 == tables) != (end.pc >= VMM_BASE):
+        return
+    if end.cr3 in (tables, the_call(boot).before["cr3"]):
+        fail(
+            "code-not-mapped",
+            cpu=0,
+            place=boot.bsp.end_place.text,
+            expected=msg("the same instruction is mapped before and after CR3 is loaded"),
+            observed=msg(
+                "CR3 = {cr3:#x}, and nothing is mapped at {address:#x}, the next instruction",
+                cr3=end.cr3,
+                address=end.pc,
+            ),
+        )
+
+
 def at_function(boot):
     """The BSP at the first instruction of the function that uefi_call is to call.
 
@@ -219,6 +238,7 @@ def at_function(boot):
                 expected=msg("the firmware's page tables map {address:#x}", address=call.function),
                 observed=msg("they do not: uefi_call is still on the VMM's"),
             )
+        lost_at_cr3(boot)
         report(
             "function-not-reached",
             seen=call.after is not None,
@@ -376,6 +396,7 @@ def after_the_call(boot):
     call = the_call(boot)
     at_function(boot)
     if call.after is None:
+        lost_at_cr3(boot)
         missing(
             "uefi-call-no-return",
             cpu=0,
@@ -503,8 +524,9 @@ def firmware_is_asked(boot):
     made = the_allocation(boot)
     if not made.asked:
         why_never_asked(boot, made)
-    for one in made.asked:
-        asked_right(one, made.size)
+    for call in filter(None, (made, the_lab(boot).refused)):  # that one is for whole pages
+        for one in call.asked:
+            asked_right(one, call.size)
 
 
 def asked_right(one, size):
@@ -550,7 +572,7 @@ def asked_right(one, size):
         )
 
 
-@check("lab6.uefi.memory", UEFI, also=THERE, after="lab6.uefi.asked")
+@check("lab6.uefi.memory", UEFI, also=THERE, after=("lab6.uefi.asked", "lab6.return.registers"))
 def memory_is_returned(boot):
     """alloc_realmodemem returns the memory that the firmware has allocated."""
     made = the_allocation(boot)
