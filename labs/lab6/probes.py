@@ -10,6 +10,7 @@ from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine.gdb.registers import GENERAL
 from vmmlab.observe.cpu import CpuState, DescriptorTable, Hex
 from vmmlab.observe.evidence import LabEvidence
+from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.place import Place
 from vmmlab.observe.session import Session
@@ -303,6 +304,8 @@ class FirmwareCallsProbe(RealmodeProbe):
             self.note(session, call=made)
             made = await self._comes_back(session, made, firmware)
             self.note(session, call=made)
+            if session.log.cpus[0].rest is not None:
+                return False
             at_end = session.places.at((await view.state(0)).pc) == RETURNED
             if not made.came_back or (not at_end and await self.returns(session) is None):
                 return False
@@ -340,7 +343,10 @@ class FirmwareCallsProbe(RealmodeProbe):
             elif not made.turned_off and not made.open_at:
                 in_use = _the_vmms(await moment(session), firmware)
                 made = replace(made, open_at=in_use, open_place=view.place(state))
-            if session.places.at(state.pc) == RETURNED or not await session.step(0):
+            place = session.places.at(state.pc)
+            if place in rest_places():
+                await session.note_stepped(0, place, state)
+            if place == RETURNED or place in rest_places() or not await session.step(0):
                 break
             state = await view.state(0)
         return made
