@@ -196,7 +196,8 @@ def _wrong_delays(boot: Observation) -> Iterator[Failure]:
         spans: list[tuple[str, int, int, int | None]] = []
         spans.append(("init", start.init_us, before[-1], sipis[0]))
         for at, end in zip(sipis, [*sipis[1:], None], strict=True):
-            if end is not None or start.slept_us is not None:  # else it did not come so far
+            # Without ap_wait nothing tells where the last delay ends: the BSP may wait by itself.
+            if end is not None or start.at_ap_wait is not None:
                 spans.append(("sipi", start.sipi_us, at, end))
         for what, asked, after, until in spans:
             if (found := _judged(what, asked, *_slept(start, after, until))) is not None:

@@ -25,6 +25,7 @@ from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit, HowEnded, Observation
 from vmmlab.observe.record import record
 from vmmlab.observe.session import RESTARTED, Session
+from vmmlab.observe.settle import settle
 from vmmlab.observe.view import FILLED
 from vmmlab.x86.encode import STOPPING
 
@@ -79,6 +80,8 @@ async def observe(
         try:
             async with deadline.enforced():
                 how = await _boot(session, probe)
+                if how == "quiet":
+                    await settle(session)
         except TimeoutError:
             how = "timeout"
         except MemoryUnreadable as error:

@@ -28,7 +28,11 @@ _PRESENT, _DIRTY = 1 << 0, 1 << 6  # of a page-table entry
 _FRAME: Final = 0x000FFFFFFFFFF000
 _MAPMEM_WRITE: Final = 2  # include/mm.h
 _TAKEN: Final = bytes([1, 0x5A, 0xA5, 0x3C, 0xC3, 0x96, 0x69, 0x77])
-"""Written to apinit_lock for a while: no AP takes it, and it shows whether the BSP writes there."""
+"""Written to apinit_lock while all APs are held: it shows whether the BSP writes there."""
+_ALONE_S: Final = 0.25
+"""Processor time for the BSP alone: a wall clock would blame a busy host on the student."""
+_ALONE_TIMES: Final = 4
+"""How often nothing may happen before: a BSP that has halted uses no processor time."""
 
 
 @dataclass
@@ -47,6 +51,9 @@ class StartWatch:
     _low: bytes = field(default=b"", init=False)
     _marked: bool = field(default=False, init=False)
     _lock_written: bool = field(default=False, init=False)
+    _held: set[int] = field(default_factory=set, init=False)
+    _alone_since_s: float = field(default=0.0, init=False)
+    _quiet_times: int = field(default=0, init=False)
     _on: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -63,7 +70,7 @@ class StartWatch:
         """Record what a stop of the BSP shows; called before the BSP goes on."""
         if hit.cpu != 0:
             return
-        await self.unmark()
+        await self._unmark()
         if hit.place == "ap_start" and not self._on:
             await self._begin()
         elif hit.place == "mapmem" and self._on:
@@ -74,10 +81,15 @@ class StartWatch:
             await self._leave(hit.place)
 
     async def quiet(self) -> bool:
-        """Undo what might keep the machine quiet; return whether there was something."""
-        marked = self._marked
-        await self.unmark()
-        return marked
+        """Let the APs go on if the BSP waits for them; return whether there were any."""
+        if not self._held:
+            return False
+        self._quiet_times += 1
+        enough = self._worked_s() - self._alone_since_s >= _ALONE_S
+        if enough or self._quiet_times > _ALONE_TIMES:
+            await self._unmark()
+            self._let_go()
+        return True
 
     def keep(self) -> None:
         """Put what is known into the log."""
@@ -123,11 +135,12 @@ class StartWatch:
         if procs is not None and self._calls:
             self._calls[-1] = replace(self._calls[-1], counted=await view.read_u32(procs))
         if sipi and not self.session.ended:
+            self._hold()
             await self._mark()
         self.keep()
 
     async def _mark(self) -> None:
-        """Make apinit_lock look taken until the BSP stops again; the APs wait meanwhile."""
+        """Make apinit_lock look taken until the BSP stops again."""
         view, lock = self.session.view, self.session.view.in_copy("apinit_lock")
         pointer = await view.read_pointer(view.phys("apinitlock"))
         if lock is None or not pointer or await view.translate(0, pointer) != lock:
@@ -137,8 +150,26 @@ class StartWatch:
         await self.session.gdb.write_phys(lock, _TAKEN)
         self._marked = True
 
-    async def unmark(self) -> None:
-        """Let the APs take apinit_lock again; remember whether the BSP has written to it."""
+    def _hold(self) -> None:
+        """Let the BSP run alone from here to ap_wait.
+
+        What APs do meanwhile would be a matter of luck: one could take the lock as soon as the BSP
+        has cleared it, and hide the store; or miss what the BSP has unmapped.
+        """
+        free = {*self.session.view.ap_indices} - self.session.held
+        self._held |= free
+        self.session.held |= free
+        self._alone_since_s, self._quiet_times = self._worked_s(), 0
+
+    def _let_go(self) -> None:
+        self.session.held -= self._held
+        self._held.clear()
+
+    def _worked_s(self) -> float:
+        return self.session.view.machine.worked_s() or 0.0
+
+    async def _unmark(self) -> None:
+        """Make apinit_lock free again; remember whether the BSP has written to it."""
         lock = self.session.view.in_copy("apinit_lock")
         if not self._marked or lock is None:
             return
@@ -193,6 +224,7 @@ class StartWatch:
 
     async def _leave(self, place: str) -> None:
         view = self.session.view
+        self._let_go()
         slept, sleeps = await self.sleeps.take()
         if self._on and self.known.slept_us is None:
             self.known = replace(self.known, slept_us=slept, sleeps=sleeps)
