@@ -4,7 +4,13 @@ from functools import partial
 
 from vmmlab import checks
 from vmmlab.checks import fail, fail_if, listed, missing, msg, needed
-from vmmlab.diagnosis.aps import ends_otherwise, not_reached, why_not, why_not_all_parked
+from vmmlab.diagnosis.aps import (
+    ends_otherwise,
+    not_reached,
+    parked_by_itself,
+    why_not,
+    why_not_all_parked,
+)
 from vmmlab.diagnosis.bsp import bsp_stopped
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.observe.milestones import AP_ENTRY, BOOT_STACK, NUMBERED, OWN_STACK, PARKED
@@ -29,12 +35,15 @@ SEABIOS = parking(name="seabios", cpus=2, firmware="seabios", decoy=True)
 # A CPU at a TODO is what the others wait for.
 check = partial(checks.check, todo_of_any_cpu=True)
 
+ROUNDS = 3  # NUM_OF_ROUNDS in core/main.c
 TO_OWN_STACK = "apinitproc0 → apinitproc1"
 
 
 def not_tried(boot, test):
     """Fail because a test could not hold CPUs where it starts: no CPU came there."""
     ap = min(boot.aps, key=lambda cpu: cpu.highest)
+    for cpu in boot.cpus:
+        fail_if(parked_by_itself(cpu))
     fail_if(
         stopped_at_todo(boot) or bsp_stopped(boot) or why_not(boot, ap, PARKED),
         expected=msg("the APs get far enough for this test: {test}", test=test),
@@ -64,6 +73,19 @@ def not_at_the_pointer(boot):
                 address=needed(boot.lock).pointer or 0,
             ),
             next=msg("Read the pointer first; then operate on the address that you have read."),
+        )
+    for one in boot.while_at("beside-the-lock"):
+        fail(
+            "ap-waits-for-the-lock",
+            cpu=one.cpu,
+            place=one.end_place.text,
+            expected=msg("apinit_enter takes the lock that apinitlock points to"),
+            observed=msg(
+                "this instruction operates on memory that begins {distance} bytes after "
+                "*apinitlock, and the lock has 8 bytes",
+                distance=needed(boot.lock).beside or 0,
+            ),
+            next=msg("Operate on the 8 bytes of the lock only: bit numbers are 0 to 63."),
         )
 
 
@@ -830,16 +852,38 @@ def nobody_leaves_the_barrier_early(boot, one):
 
 
 def skipped_the_barrier(boot):
-    """Fail if a CPU has parked, but has not gone through the barrier."""
+    """Fail if a CPU has parked, but has not gone through all rounds of the barrier."""
     for cpu in boot.cpus:
-        if cpu.end_kind == "parked" and not boot.at("vmm_synced", cpu.index):
+        fail_if(parked_by_itself(cpu))
+        passed = rounds_of(boot, cpu)
+        if cpu.end_kind == "parked" and passed != [*range(1, ROUNDS + 1)]:
             fail(
                 "parked-without-barrier",
                 cpu=cpu.index,
-                place=cpu.end_place.text,
-                expected=msg("initproc_ap runs on every AP, and leads to sync_all_processors"),
-                observed=msg("{cpu} parked, and never came out of the barrier", cpu=cpu.name),
+                place="sync_all_processors" if passed else cpu.end_place.text,
+                expected=msg(
+                    "initproc_ap runs on every AP, and leads to {rounds} rounds of the barrier",
+                    rounds=ROUNDS,
+                ),
+                observed=msg("{cpu} parked, and never came out of the barrier", cpu=cpu.name)
+                if not passed
+                else msg(
+                    "{cpu} parked after {count} of {rounds} rounds of the barrier",
+                    cpu=cpu.name,
+                    count=len(passed),
+                    rounds=ROUNDS,
+                ),
+                next=msg("The given code parks a CPU after the last round. Which code did it here?")
+                if passed
+                else "",
+                step="lab4.5" if passed else "lab4.3",
             )
+
+
+def rounds_of(boot, cpu):
+    """The rounds that the given code says a CPU has come out of, in order."""
+    synced = boot.at("vmm_synced", cpu.index)
+    return [argument(hit) for hit in synced if not hit.by_student]
 
 
 def cpu_waits(boot, one):
@@ -911,12 +955,13 @@ def last_cpu_goes_through(boot, one):
 
 def round_of(boot, cpu):
     """The round of the barrier that a CPU is in, from 1."""
-    return len(boot.at("vmm_synced", cpu.index)) + 1
+    return len(rounds_of(boot, cpu)) + 1
 
 
 @check("lab4.barrier.reusable", BARRIER, after="lab4.barrier.holds")
 def barrier_works_again_at_once(boot):
     """A CPU that is slow to leave a round still leaves it when the others are in the next."""
+    skipped_the_barrier(boot)
     if boot.all_parked:
         return
     for one in [*boot.while_at("round-1.woken"), *boot.while_at("round-2.woken")]:

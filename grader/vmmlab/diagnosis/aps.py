@@ -20,6 +20,7 @@ from vmmlab.observe.milestones import (
     BOOT_STACK,
     NUMBERED,
     OWN_STACK,
+    PARKED_BY_ITSELF,
     PHYSICAL_0,
     WAITING,
     Milestone,
@@ -69,6 +70,8 @@ def _why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure
         return bsp_stopped(boot) or never_started(boot, cpu)
     if high > milestone:
         return _passed_by(cpu, milestone, expected)
+    if found := parked_by_itself(cpu):
+        return found
     if high == PHYSICAL_0:
         return missed_trampoline(boot, cpu)
     if milestone == AP_ENTRY and _went_on_in_the_image(boot, cpu):
@@ -96,6 +99,9 @@ def why_not_all_parked(boot: Observation) -> Failure | None:
         return None
     if found := stopped_at_todo(boot) or bsp_stopped(boot):
         return found
+    for cpu in boot.cpus:
+        if found := parked_by_itself(cpu):
+            return found
     for ap in boot.aps:
         if not ap.reached(NUMBERED):
             return why_not(boot, ap, NUMBERED)
@@ -150,6 +156,23 @@ def _not_parked(boot: Observation) -> Failure:
             place=stuck.end_place.text,
         ),
         next=msg("It did not get through the barriers: which CPU does it wait for?"),
+    )
+
+
+def parked_by_itself(cpu: CpuRecord) -> Failure | None:
+    """Return that a CPU has parked because the student's code called `vmm_parked`, if it did."""
+    if cpu.end_kind != PARKED_BY_ITSELF:
+        return None
+    return Failure(
+        "parked-without-barrier",
+        cpu=cpu.index,
+        place=cpu.end_place.text,
+        expected=msg("the VMM parks a CPU, after all rounds of the barrier"),
+        observed=msg("the code of this lab has called vmm_parked on {cpu}", cpu=cpu.name),
+        next=msg(
+            "Only the given code calls vmm_parked. Return to it, or call it through initproc_ap."
+        ),
+        function=cpu.end_place.lab_function,
     )
 
 

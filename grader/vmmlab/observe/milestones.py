@@ -117,6 +117,10 @@ def rest_place(symbol: str, kind: str, shown: Message) -> str:
     return kind
 
 
+PARKED_BY_ITSELF: Final = "parked-by-itself"
+"""The end of a CPU that the student's own code has sent to `vmm_parked`."""
+
+
 def ending(kind: str) -> Message | str:
     """Return the word for the end of a CPU: "parked", "running" and so on."""
     return _ENDINGS.get(kind, kind)
@@ -179,6 +183,7 @@ PARKED: Final = milestone(
 )
 
 rest_place("vmm_parked", label("parked"), msg("parked"))
+_ENDINGS[PARKED_BY_ITSELF] = msg("parked too early")
 rest_place("vmm_todo", label("todo"), msg("todo"))
 rest_place("exception_panic", label("exception"), msg("exception"))
 rest_place("panic", label("panic"), msg("panic"))

@@ -59,6 +59,7 @@ class Hit:
         place: the symbol, or a name that the probe gave.
         state: registers at the stop.
         text: a string argument that was read for this place (call_initfunc, vmm_todo), if any.
+        by_student: the student's code called it, of a tracepoint that only provided code calls.
     """
 
     order: int
@@ -66,6 +67,7 @@ class Hit:
     place: str
     state: CpuState
     text: str = ""
+    by_student: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from vmmlab.observe.log import CpuLog, Log
 from vmmlab.observe.milestones import (
     LONG_MODE,
     OWN_STACK,
+    PARKED_BY_ITSELF,
     PROTECTED_MODE,
     REAL_MODE,
     milestone_at,
@@ -33,6 +34,8 @@ from vmmlab.observe.watched import WatchedPlaces
 
 RESTARTED: Final = "early_init"
 """A provided function that is called once: a second call means that the BSP was reset."""
+_GIVEN_CALLS: Final = ("vmm_parked", "vmm_synced")
+"""Tracepoints that say how far a CPU has come only if provided code calls them."""
 _WITH_TEXT: Final = ("vmm_todo", "call_initfunc", "panic")  # their first argument is a C string
 _RUN_ATTEMPTS: Final = 8  # how often a CPU may take long before it counts as waiting
 _SHORT_ATTEMPTS: Final = 3  # before them: each twice as long as the last, up to `limits.alone_s`
@@ -100,7 +103,8 @@ class Session:
     async def note(self, cpu: int, place: str, state: CpuState) -> Hit:
         """Record that a CPU is at a place."""
         text = await self.view.text_argument(cpu, place) if place in _WITH_TEXT else ""
-        hit = Hit(len(self.log.hits), cpu, place, state, text)
+        by_student = place in _GIVEN_CALLS and await self._student_calls(cpu)
+        hit = Hit(len(self.log.hits), cpu, place, state, text, by_student)
         self.log.hits.append(hit)
         log = self.log.cpus[cpu]
         reached = milestone_at(place)
@@ -115,9 +119,18 @@ class Session:
             self.ended = True
         kind = rest_places().get(place)
         if kind is not None and log.rest is None:
-            log.rest = kind
+            log.rest = PARKED_BY_ITSELF if by_student else kind
             self.trouble = self.trouble or place != "vmm_parked"
         return hit
+
+    async def _student_calls(self, cpu: int) -> bool:
+        """Whether a CPU at the first instruction of a function will return to the student's code.
+
+        The call is looked at, not where it returns to: behind a call that never returns another
+        function may begin.
+        """
+        back = await self.return_address(cpu)
+        return back is not None and self.view.symbols.owner(back - 1) == "student"
 
     async def note_stepped(self, cpu: int, place: str, state: CpuState) -> None:
         """Record that a CPU was stepped to a place; the stop that follows is the same one."""

@@ -140,11 +140,12 @@ async def bring_in(session: Session, cpu: int) -> bool:
 
 
 async def look_where_it_waits(session: Session, cpu: int) -> None:
-    """Record if a CPU that waits before the lock reads the pointer apinitlock only.
+    """Record if a CPU that waits before the lock does not look at the lock.
 
-    The lock is where that points. A loop that reads the pointer again reads the lock as well.
+    The lock is where the pointer apinitlock leads. A loop may read that pointer as well.
     """
     pointer = session.view.addr("apinitlock")
+    lock = await session.view.read_pointer(session.view.phys("apinitlock"))
     touched: dict[int | None, CpuState] = {}
 
     async def look(state: CpuState) -> None:
@@ -157,9 +158,16 @@ async def look_where_it_waits(session: Session, cpu: int) -> None:
             touched.setdefault(one.address, state)
 
     verdict, _ = await session.step_until(cpu, lambda now: False, budget=LOOK_BUDGET, watcher=look)
-    if verdict == "waits" and touched.keys() == {pointer}:
+    if verdict != "waits" or None in touched:
+        return
+    beside = [at for at in touched if at is not None and at != pointer]
+    if touched.keys() == {pointer}:
         session.log.lock = replace(lock_of(session), pointer=pointer)
         session.add_interleaving(cpu, "at-apinitlock", "apinitproc0", verdict, touched[pointer])
+    elif len(beside) == 1 and lock and beside[0] not in range(lock, lock + LOCK_BYTES):
+        session.log.lock = replace(lock_of(session), beside=beside[0] - lock)
+        state = touched[beside[0]]
+        session.add_interleaving(cpu, "beside-the-lock", "apinitproc0", verdict, state)
 
 
 async def bring_in_noting(session: Session, cpu: int) -> bool:

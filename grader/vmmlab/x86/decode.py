@@ -20,12 +20,13 @@ _STACK_USERS = re.compile(
     r"(push|pop)([aw]|al|aw|f|fd|fq)?|l?call|l?ret(f|fq)?|iret[dq]?|enter|leave|int[13o]?"
 )
 
-# What a loop that waits is made of. BT and its like are not: with a register they reach far.
+# What a loop that waits is made of.
 _PLAIN = re.compile(
     r"mov(abs|zx|sx|sxd)?|cmov[a-z]+|lea|cmp|test|add|adc|sub|sbb|inc|dec|neg|not|and|or|xor|imul"
-    r"|sh[lr]|sa[lr]|ro[lr]|set[a-z]+|cdqe|cwde|cbw|cqo|cdq|xchg|cmpxchg|xadd|push|pop|call"
+    r"|sh[lr]|sa[lr]|ro[lr]|bt[crs]?|set[a-z]+|cdqe|cwde|cbw|cqo|cdq|xchg|cmpxchg|xadd|push|pop|call"
     r"|ret|leave|jmp|j[a-z]{1,4}|loop|pause|nop|endbr(32|64)|[lms]fence|cld|cli"
 )
+_BIT_STRINGS = ("bt", "bts", "btr", "btc")
 _SPECIAL = re.compile(r"[cd]r\d+|[c-gs]s")
 
 
@@ -163,7 +164,7 @@ def accesses(
             locked = x86.X86_PREFIX_LOCK in instruction.prefix or name == "xchg"
             found.append(
                 Access(
-                    effective(engine, instruction, op.mem, registers),
+                    _of_bit(engine, instruction, name, op, registers),
                     bool(op.access & capstone.CS_AC_READ),
                     locked or name == "cmpxchg" or bool(op.access & capstone.CS_AC_WRITE),
                     locked,
@@ -172,6 +173,27 @@ def accesses(
             )
         return tuple(found)
     return ()
+
+
+def _of_bit(
+    engine: Any, instruction: Any, name: str, op: Any, registers: Mapping[str, int]
+) -> int | None:
+    """Return the address of a memory operand; of BT and the like that of the bit's word.
+
+    A bit number in a register reaches beyond the operand (SDM vol. 2, BT).
+    """
+    at = effective(engine, instruction, op.mem, registers)
+    number = instruction.operands[-1]
+    if at is None or name not in _BIT_STRINGS or number.type != x86.X86_OP_REG:
+        return at
+    whole = re.sub(r"(?<=\d)[dw]$|^e", "", engine.reg_name(number.reg))
+    whole = whole if whole in registers else f"r{whole}"
+    if whole not in registers:
+        return None
+    bits = 8 * int(op.size)
+    value = registers[whole] & (1 << bits) - 1
+    value -= (value >> bits - 1) << bits
+    return (at + value // bits * int(op.size)) & (2**64 - 1)
 
 
 def footprint(
