@@ -5,7 +5,7 @@ from functools import partial
 
 from vmmlab import checks
 from vmmlab.checks import expect, fail, fail_if, missing, msg, needed
-from vmmlab.diagnosis import ipis, passage, starting
+from vmmlab.diagnosis import counting, ipis, passage, starting
 from vmmlab.diagnosis.aps import ends_otherwise, not_reached, place_of, why_not, why_not_all_parked
 from vmmlab.diagnosis.death import far_jumps
 from vmmlab.diagnosis.todo import stopped_at_todo
@@ -477,7 +477,7 @@ def flat_code_segment(ap):
 @check("lab3.count.once", BOOT, also=TWO, per=judged, after="lab3.ladder.protected")
 def counts_itself_in_once(boot, ap):
     """Every AP adds exactly one to apinit_procs before it leaves the trampoline."""
-    wrong = passage.counted_wrongly(boot, ap)
+    wrong = counting.counted_wrongly(boot, ap)
     if wrong is None:
         return
     fail_if(passage.not_followed(boot, ap))
@@ -492,7 +492,7 @@ def counts_itself_in_once(boot, ap):
 def count_is_atomic(boot):
     """One locked instruction adds to apinit_procs, since several APs run here at once."""
     for ap in judged(boot):
-        fail_if(passage.counted_without_lock(boot, ap))
+        fail_if(counting.counted_without_lock(boot, ap))
 
 
 @check("lab3.i386.protected", BOOT, also=TWO, arch="i386", after="lab3.i386.sipi")

@@ -8,10 +8,13 @@ STACK = "lab4.stack.own"
 PRIVATE = "lab4.stack.private"
 ALONE = "lab4.number.alone"
 LATE = "lab4.wait.late"
+MISSING = "lab4.wait.missing"
 GOES_ON = "lab4.wait.goes_on"
 HOLDS = "lab4.barrier.holds"
 REUSABLE = "lab4.barrier.reusable"
 BOOT = "lab4.boot.cpus"
+
+POLLS = 2  # WAIT_US / POLL_US of exploration.py
 
 REGISTRATION = {
     "stack-shared": (STACK, "stack-shared-in-some-order"),
@@ -29,10 +32,14 @@ BARRIER = {
 }
 
 
-@judges_orders(LOCK, RELEASED, STACK, PRIVATE, ALONE, LATE, GOES_ON, HOLDS, REUSABLE, BOOT)
+@judges_orders(LOCK, RELEASED, STACK, PRIVATE, ALONE, LATE, MISSING, GOES_ON, HOLDS, REUSABLE, BOOT)
 def judge(scenario, found):
     """Return the check that contains the mistake; None if no step of this lab does."""
-    if "barrier" in scenario:
+    if found.kind == "bsp-went-on" and slept_long_enough(found):
+        check, cause = MISSING, "missing-cpu-not-noticed"
+    elif found.kind == "never-completes" and "barrier" in scenario and found.doomed == 0:
+        check, cause = BOOT, "barrier-never-opens"  # with four CPUs, as the probe has, it does
+    elif "barrier" in scenario:
         check, cause = BARRIER.get(found.kind, (HOLDS, "barrier-breaks-in-some-order"))
     elif found.kind == "boot-stack-shared":
         check, cause = boot_stack(found)
@@ -41,6 +48,12 @@ def judge(scenario, found):
     else:
         check, cause = REGISTRATION.get(found.kind, (BOOT, "registration-breaks-in-some-order"))
     return WrongOrder(check, cause)
+
+
+def slept_long_enough(found):
+    """Whether the time is over when the BSP goes on: no condition was wrong, it gave up."""
+    polls = [one for one in found.steps if one.cpu == 0 and str(one.action) == "usleep ()"]
+    return len(polls) >= POLLS
 
 
 def boot_stack(found):

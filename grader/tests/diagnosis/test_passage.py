@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from handmade import SAMPLE, ap, boot, step
 
-from vmmlab.diagnosis import passage
+from vmmlab.diagnosis import counting, passage
 from vmmlab.observe.cpu import Touch
 from vmmlab.observe.evidence import Race, Trampoline
 from vmmlab.observe.milestones import AP_ENTRY, PROTECTED_MODE
@@ -66,25 +66,25 @@ def at_entry(*steps, **more):
 def test_a_wrong_count(name):
     steps, cause = COUNTED[name]
     cpu = at_entry(*steps)
-    assert passage.counted_wrongly(boot(cpu), cpu).cause == cause
+    assert counting.counted_wrongly(boot(cpu), cpu).cause == cause
 
 
 @pytest.mark.parametrize("step", [INC, BARE, XCHG])
 def test_one_store_that_added_one_has_counted(step):
-    assert passage.counted_wrongly(boot(at_entry(step)), at_entry(step)) is None
+    assert counting.counted_wrongly(boot(at_entry(step)), at_entry(step)) is None
 
 
 def test_a_failed_compare_is_no_store():
     cpu = at_entry(COMPARE, replace(COMPARE, counted=1))
-    assert passage.counted_wrongly(boot(cpu), cpu) is None
-    assert passage.counted_without_lock(boot(cpu), cpu) is None
+    assert counting.counted_wrongly(boot(cpu), cpu) is None
+    assert counting.counted_without_lock(boot(cpu), cpu) is None
 
 
 @pytest.mark.parametrize("name", UNLOCKED)
 def test_a_count_that_is_not_atomic(name):
     cpu = at_entry(UNLOCKED[name])
-    assert passage.counted_without_lock(boot(cpu), cpu).cause == "count-without-lock"
-    assert passage.counted_without_lock(boot(cpu), at_entry(INC)) is None
+    assert counting.counted_without_lock(boot(cpu), cpu).cause == "count-without-lock"
+    assert counting.counted_without_lock(boot(cpu), at_entry(INC)) is None
 
 
 @pytest.mark.parametrize("name", STORED)
@@ -135,6 +135,18 @@ def test_two_aps_that_disturb_each_other(how):
     assert (
         passage.disturbed(boot(cpu, race=replace(race, cpu=3)), replace(cpu, waits=False)) is None
     )
+
+
+def test_a_store_outside_the_copy_that_another_ap_falls_over():
+    clears = on("66c7060000", "mov dword ptr [0], 0", rw(0, reads=False))
+    other = ap(PROTECTED_MODE, index=2, steps=(clears,))
+    jump = replace(CLI, state=replace(CLI.state, pc=0))
+    cpu = ap(PROTECTED_MODE, steps=(jump, CLI))
+    found = passage.disturbed(boot(cpu, other), cpu)
+    assert (found.cause, found.cpu) == ("trampoline-overrun", 2)
+    assert "which CPU 1 uses too" in str(found.observed)
+    beside = ap(PROTECTED_MODE, steps=(CLI,))
+    assert passage.disturbed(boot(beside, other), beside) is None
 
 
 def test_an_ap_that_waits_for_something():

@@ -69,7 +69,6 @@ OWED = {
     "stack-shared-in-some-order",
     "stackaddr-wrong-in-some-order",
     "trampoline-copied-late",
-    "trampoline-halts",
     "trampoline-not-followed",
     "trampoline-writes-lock",
 }

@@ -58,10 +58,10 @@ def why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure:
 
 
 def _why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure:
-    if found := disturbed(boot, cpu):
-        return found
     if milestone == AP_ENTRY and (low := _at_physical_ap_entry(boot, cpu)):
         return low
+    if found := disturbed(boot, cpu):
+        return found
     high = cpu.highest
     expected = milestone.goal_of(cpu.name)
     if high == WAITING:

@@ -56,11 +56,11 @@ def explained(boot: Observation, cpu: CpuRecord) -> Death | None:
 
 def _damage(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | None:
     """Explain a death after a push or a call that wrote into the copy."""
-    start, size = boot.apinit_addr, len(boot.trampoline.image)
+    copy = boot.copy_range
     for one in (cpu, *boot.aps):
         for step in one.steps:
             for touch in step.touches:
-                if touch.writes and touch.by_stack and touch.covers(start, size):
+                if touch.writes and touch.by_stack and touch.covers(copy.start, len(copy)):
                     return Death(
                         "trampoline-uses-stack",
                         msg(
@@ -281,13 +281,12 @@ def _stack(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | N
 
 def _relative(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | None:
     """Explain a near jump out of the copy, which counts from where it is linked."""
-    start, size = boot.apinit_addr, len(boot.trampoline.image)
     linked = boot.symbols.get("cpuinit_start")
-    here = start <= last.state.pc < start + size
+    here = last.state.pc in boot.copy_range
     lost = cpu.left_code
     if linked is None or lost is None or not here or not _DIRECT.match(last.text):
         return None
-    meant = lost - start + linked & 0xFFFFFFFF
+    meant = lost - boot.apinit_addr + linked & 0xFFFFFFFF
     if not boot.in_image(meant):
         return None
     at_entry = meant == boot.symbols.get("ap_entry")

@@ -45,9 +45,7 @@ def gdt(
 
 def _ours(boot: Observation, address: int) -> bool:
     """Whether a physical address is in the copy of the trampoline or in the VMM."""
-    start = boot.apinit_addr
-    inside = start <= address < start + len(boot.trampoline.image)
-    return inside or boot.in_image(address + VMM_BASE)
+    return address in boot.copy_range or boot.in_image(address + VMM_BASE)
 
 
 def _operand(
@@ -57,7 +55,6 @@ def _operand(
     operand = lgdt.touches[0].address if lgdt.touches else None
     if operand is None or _ours(boot, operand):
         return None
-    start = boot.apinit_addr
     return Death(
         "lgdt-read-elsewhere",
         msg(
@@ -66,8 +63,8 @@ def _operand(
             what=told,
             lgdt=lgdt.text,
             operand=operand,
-            first=start,
-            end=start + len(boot.trampoline.image) - 1,
+            first=boot.copy_range[0],
+            end=boot.copy_range[-1],
             base=table.base,
             limit=table.limit,
         ),
@@ -98,7 +95,6 @@ def _base(
         )
     if _ours(boot, table.base):
         return None
-    start = boot.apinit_addr
     return Death(
         "gdt-base-wrong",
         msg(
@@ -106,8 +102,8 @@ def _base(
             "{end:#x}) nor in the VMM",
             what=told,
             base=table.base,
-            first=start,
-            end=start + len(boot.trampoline.image) - 1,
+            first=boot.copy_range[0],
+            end=boot.copy_range[-1],
         ),
         msg(
             "The base in the six bytes is a linear address, no offset from CS: in the copy "

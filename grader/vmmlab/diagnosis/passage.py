@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmmlab.base.message import Message, Text, listed, msg, template
+from vmmlab.base.message import Text, msg, template
 from vmmlab.base.message import filled as _filled
 from vmmlab.failure import Failure
 from vmmlab.images.layout import VMM_BASE
@@ -22,8 +22,8 @@ COUNTER: Final = 4
 """Bytes of apinit_procs."""
 LOCK: Final = 8
 """Bytes of apinit_lock."""
-_ADDING: Final = ("inc", "add", "adc", "sub", "sbb", "dec", "xadd", "cmpxchg")
-"""Instructions that can add one to memory and leave what other CPUs have added."""
+_TRAMPOLINE: Final = "cpuinit_start"
+"""The function of the trampoline's steps."""
 
 
 def at(step: TrampolineStep) -> Text:
@@ -46,10 +46,60 @@ def disturbed(boot: Observation, cpu: CpuRecord) -> Failure | None:
     race = boot.race
     if not cpu.steps:
         return None
+    if found := _by_a_stray_store(boot, cpu):
+        return found
     if race is not None and race.cpu == cpu.index:
         return _waits(boot, cpu, race) if race.how == "waits" else _race(boot, cpu, race)
     waits = cpu.waits and cpu.steps and not cpu.reached(AP_ENTRY)
     return _waits(boot, cpu, None) if waits else None
+
+
+def _by_a_stray_store(boot: Observation, cpu: CpuRecord) -> Failure | None:
+    """Return the store of another AP, outside the copy, to memory that this one used."""
+    if cpu.reached(AP_ENTRY) or cpu.waits:
+        return None
+    for other in boot.aps:
+        for step in other.steps if other is not cpu else ():
+            for touch in step.touches:
+                outside = touch.writes and not touch.by_stack and not _in_copy(boot, touch)
+                met = outside and _met(cpu, touch)
+                if met:
+                    return _spoilt(boot, cpu, other, step, touch)
+    return None
+
+
+def _met(cpu: CpuRecord, store: Touch) -> bool:
+    """Whether an AP executed or read a byte of what a store wrote."""
+    return any(
+        store.covers(step.state.pc, len(step.code))
+        or any(
+            touch.reads and touch.address is not None and store.covers(touch.address, touch.size)
+            for touch in step.touches
+        )
+        for step in cpu.steps
+    )
+
+
+def _spoilt(
+    boot: Observation, cpu: CpuRecord, other: CpuRecord, step: TrampolineStep, touch: Touch
+) -> Failure:
+    return Failure(
+        "trampoline-overrun",
+        cpu=other.index,
+        place=at(step),
+        expected=_inside(boot),
+        observed=msg(
+            "`{instruction}` of {other} wrote {size} bytes to {where}, which {cpu} uses too; "
+            "{cpu} ended after `{last}`",
+            instruction=step.text,
+            other=other.name,
+            size=touch.size,
+            where=memory(boot, touch.address),
+            cpu=cpu.name,
+            last=cpu.steps[-1].text,
+        ),
+        function=_TRAMPOLINE,
+    )
 
 
 def _race(boot: Observation, cpu: CpuRecord, race: Race) -> Failure:
@@ -83,6 +133,7 @@ def _race(boot: Observation, cpu: CpuRecord, race: Race) -> Failure:
         place=place,
         expected=msg("each AP reaches ap_entry, wherever another one is at that moment"),
         observed=observed,
+        function=_TRAMPOLINE,
     )
 
 
@@ -112,6 +163,7 @@ def _waits(boot: Observation, cpu: CpuRecord, race: Race | None) -> Failure:
         place=at(first),
         expected=msg("each AP reaches ap_entry, even if all other CPUs stand still"),
         observed=observed,
+        function=_TRAMPOLINE,
     )
 
 
@@ -137,12 +189,11 @@ def memory(boot: Observation, address: int | None) -> Text:
     ):
         if label_at is not None and label_at <= address < label_at + size:
             return msg("{label}, physical {address:#x}", label=label, address=address)
-    start = boot.apinit_addr
-    if start <= address < start + len(copy.image):
+    if address in boot.copy_range:
         return msg(
             "physical {address:#x}, cpuinit_start + {offset:#x} in the copy",
             address=address,
-            offset=address - start,
+            offset=address - boot.apinit_addr,
         )
     if boot.in_image(address + VMM_BASE):
         return msg(
@@ -224,16 +275,12 @@ def stack_used(cpu: CpuRecord) -> Failure | None:
 
 def stored_outside(boot: Observation, cpu: CpuRecord) -> Failure | None:
     """Return the first store of an AP that is not in the copy, or is in the lock there."""
-    start, size = boot.apinit_addr, len(boot.trampoline.image)
     lock = boot.trampoline.lock_at
     for step in cpu.steps:
         for touch in step.touches:
             if not touch.writes or touch.by_stack:
                 continue
-            inside = touch.address is not None and (
-                start <= touch.address and touch.address + touch.size <= start + size
-            )
-            if not inside:
+            if not _in_copy(boot, touch):
                 return _outside(boot, cpu, step, touch)
             if lock is not None and touch.covers(lock, LOCK):
                 return Failure(
@@ -260,12 +307,18 @@ def stored_outside(boot: Observation, cpu: CpuRecord) -> Failure | None:
     )
 
 
+def _in_copy(boot: Observation, touch: Touch) -> bool:
+    """Whether all that an instruction reached there is in the copy of the trampoline."""
+    first = touch.address
+    copy = boot.copy_range
+    return first is not None and copy.start <= first and first + touch.size <= copy.stop
+
+
 def _inside(boot: Observation) -> Text:
-    start = boot.apinit_addr
     return msg(
         "nothing is written outside the copy, {first:#x} to {last:#x}",
-        first=start,
-        last=start + len(boot.trampoline.image) - 1,
+        first=boot.copy_range[0],
+        last=boot.copy_range[-1],
     )
 
 
@@ -285,135 +338,12 @@ def _outside(boot: Observation, cpu: CpuRecord, step: TrampolineStep, touch: Tou
     )
 
 
-# --- the count ------------------------------------------------------------------------------------
-
-
-def counting_steps(boot: Observation, cpu: CpuRecord) -> list[TrampolineStep]:
-    """Return the instructions of an AP that stored to apinit_procs; a failed CMPXCHG does not."""
-    counter = boot.trampoline.procs_at
-    return [
-        step
-        for step in cpu.steps
-        if step.counted
-        or (
-            counter is not None
-            and not _failed_compare(step)
-            and any(touch.writes and touch.covers(counter, COUNTER) for touch in step.touches)
-        )
-    ]
-
-
-def _failed_compare(step: TrampolineStep) -> bool:
-    return "cmpxchg" in step.text and not step.counted
-
-
-def counted_wrongly(boot: Observation, cpu: CpuRecord) -> Failure | None:
-    """Return how an AP missed to add exactly one to apinit_procs, with exactly one store."""
-    steps = counting_steps(boot, cpu)
-    total = sum(step.counted for step in steps)
-    if total == 1 and len(steps) == 1:
-        (step,) = steps
-        counter = boot.trampoline.procs_at
-        narrow = [t for t in step.touches if t.writes and t.address == counter and t.size < COUNTER]
-        if not narrow:
-            return None
-        observed: Text = msg(
-            "`{instruction}` adds to {size} of its {whole} bytes only",
-            instruction=step.text,
-            size=narrow[0].size,
-            whole=COUNTER,
-        )
-        return _counted("ap-counted-wrongly", cpu, step, observed)
-    if total == 0 and not steps:
-        return _counted_elsewhere(boot, cpu)
-    did = listed(
-        [msg("`{instruction}` added {by}", instruction=s.text, by=s.counted) for s in steps], "; "
-    )
-    if len(steps) == 1:
-        return _counted("ap-counted-wrongly" if total else "ap-not-counted", cpu, steps[0], did)
-    return _counted(
-        "ap-counted-wrongly",
-        cpu,
-        steps[1],
-        msg("{count} instructions stored there: {did}", count=len(steps), did=did),
-    )
-
-
-def _counted(cause: str, cpu: CpuRecord, step: TrampolineStep | None, observed: Text) -> Failure:
-    return Failure(
-        cause,
-        cpu=cpu.index,
-        place=at(step) if step else msg("trampoline"),
-        expected=msg("{cpu} adds 1 to apinit_procs in the copy", cpu=cpu.name),
-        observed=observed,
-    )
-
-
-def _counted_elsewhere(boot: Observation, cpu: CpuRecord) -> Failure:
-    """Return that an AP did not count, and what it added to in place of the counter."""
-    compares = [step for step in cpu.steps if "cmpxchg" in step.text]
-    if compares:
-        return _counted(
-            "ap-not-counted",
-            cpu,
-            compares[-1],
-            msg(
-                "another CPU counted just before `{instruction}`, which then stores nothing, and "
-                "it was not tried again",
-                instruction=compares[-1].text,
-            ),
-        )
-    for step in cpu.steps:
-        for touch in step.touches:
-            if touch.reads and touch.writes and not touch.by_stack:
-                return _counted(
-                    "ap-not-counted",
-                    cpu,
-                    step,
-                    msg(
-                        "it added 0; `{instruction}` changed {where}; apinit_procs is at physical "
-                        "{counter:#x}",
-                        instruction=step.text,
-                        where=memory(boot, touch.address),
-                        counter=boot.trampoline.procs_at or 0,
-                    ),
-                )
-    return _counted("ap-not-counted", cpu, None, msg("it added {count}", count=0))
-
-
-def counted_without_lock(boot: Observation, cpu: CpuRecord) -> Failure | None:
-    """Return the store to apinit_procs that is no locked addition, if there is one."""
-    for step in counting_steps(boot, cpu):
-        decoded = decode(step.code, step.state.pc, step.state.bits)
-        if decoded is None:
-            continue
-        adds = decoded.name in _ADDING
-        if decoded.locked and adds:
-            continue
-        observed: Text = f"`{step.text}`"
-        if decoded.name == "xchg":
-            observed = _filled(_XCHG, instruction=step.text)
-        elif decoded.locked:
-            observed = msg("`{instruction}` does not add", instruction=step.text)
-        return Failure(
-            "count-without-lock",
-            cpu=cpu.index,
-            place=at(step),
-            expected=msg("one instruction with the lock prefix that adds 1"),
-            observed=observed,
-        )
-    return None
-
-
-_XCHG: Final[Message] = template(
-    "`{instruction}` stores a sum that was worked out before: what another CPU has counted in "
-    "between is lost"
-)
+# --- apinit_procs and apinit_lock --------------------------------------------------------------
 
 
 def misaligned(boot: Observation) -> Failure | None:
     """Return which of apinit_procs and apinit_lock is not where it must be, if one is not."""
-    start, size = boot.apinit_addr, len(boot.trampoline.image)
+    start, size = boot.apinit_addr, len(boot.copy_range)
     for label, where, width in (
         ("apinit_procs", boot.trampoline.procs_at, COUNTER),
         ("apinit_lock", boot.trampoline.lock_at, LOCK),

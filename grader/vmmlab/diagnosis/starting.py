@@ -136,14 +136,14 @@ def changed_later(boot: Observation) -> Failure | None:
 
 
 def _changed(boot: Observation, piece: Changed, place: Text) -> Failure:
-    first, size = boot.apinit_addr, len(boot.trampoline.image)
+    copy = boot.copy_range
     observed = msg(
         "{size} bytes from physical {address:#x} on have changed; they begin {bytes} now",
         size=piece.size,
         address=piece.address,
         bytes=piece.now.hex(" "),
     )
-    if piece.address == first + size:
+    if piece.address == copy.stop:
         observed = msg(
             "{size} more bytes have changed, right behind the copy, from physical {address:#x} on",
             size=piece.size,
@@ -160,8 +160,8 @@ def _changed(boot: Observation, piece: Changed, place: Text) -> Failure:
         expected=msg(
             "below 1 MiB only the {jump} bytes at 0 and the {size} bytes at {first:#x} change",
             jump=_JUMP_BYTES,
-            size=size,
-            first=first,
+            size=len(copy),
+            first=copy.start,
         ),
         observed=observed,
         goes_on=True,
@@ -257,8 +257,8 @@ def wrong_mapping(boot: Observation) -> Failure | None:
     start = boot.starting
     if start is None:
         return None
-    address, size = boot.apinit_addr, len(boot.trampoline.image)
-    for first, length in ((0, _JUMP_BYTES), (address, size)):
+    copy = boot.copy_range
+    for first, length in ((0, _JUMP_BYTES), (copy.start, len(copy))):
         pages = _pages(first, length)
         lacking = [page for page in pages if not _written(start.mappings, page)]
         if lacking:

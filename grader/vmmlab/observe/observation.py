@@ -167,6 +167,11 @@ class Observation:
         """Whether every CPU came to rest where a complete bring-up ends."""
         return all(cpu.end_kind == "parked" for cpu in self.cpus)
 
+    @property
+    def copy_range(self) -> range:
+        """The physical addresses at which the copy of the trampoline belongs."""
+        return range(self.apinit_addr, self.apinit_addr + len(self.trampoline.image))
+
     def addr(self, symbol: str) -> int:
         """Return the linear address of a provided or contract symbol.
 

@@ -1,0 +1,139 @@
+"""How an AP counts itself in the trampoline: apinit_procs, one locked addition for each AP."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmmlab.base.message import Message, Text, listed, msg, template
+from vmmlab.base.message import filled as _filled
+from vmmlab.diagnosis.passage import COUNTER, at, memory
+from vmmlab.failure import Failure
+from vmmlab.observe.cpu import CpuRecord, TrampolineStep
+from vmmlab.observe.observation import Observation
+from vmmlab.x86.decode import decode
+
+_ADDING: Final = ("inc", "add", "adc", "sub", "sbb", "dec", "xadd", "cmpxchg")
+"""Instructions that can add one to memory and leave what other CPUs have added."""
+
+
+def counting_steps(boot: Observation, cpu: CpuRecord) -> list[TrampolineStep]:
+    """Return the instructions of an AP that stored to apinit_procs; a failed CMPXCHG does not."""
+    counter = boot.trampoline.procs_at
+    return [
+        step
+        for step in cpu.steps
+        if step.counted
+        or (
+            counter is not None
+            and not _failed_compare(step)
+            and any(touch.writes and touch.covers(counter, COUNTER) for touch in step.touches)
+        )
+    ]
+
+
+def _failed_compare(step: TrampolineStep) -> bool:
+    return "cmpxchg" in step.text and not step.counted
+
+
+def counted_wrongly(boot: Observation, cpu: CpuRecord) -> Failure | None:
+    """Return how an AP missed to add exactly one to apinit_procs, with exactly one store."""
+    steps = counting_steps(boot, cpu)
+    total = sum(step.counted for step in steps)
+    if total == 1 and len(steps) == 1:
+        (step,) = steps
+        counter = boot.trampoline.procs_at
+        narrow = [t for t in step.touches if t.writes and t.address == counter and t.size < COUNTER]
+        if not narrow:
+            return None
+        observed: Text = msg(
+            "`{instruction}` adds to {size} of its {whole} bytes only",
+            instruction=step.text,
+            size=narrow[0].size,
+            whole=COUNTER,
+        )
+        return _counted("ap-counted-wrongly", cpu, step, observed)
+    if total == 0 and not steps:
+        return _counted_elsewhere(boot, cpu)
+    did = listed(
+        [msg("`{instruction}` added {by}", instruction=s.text, by=s.counted) for s in steps], "; "
+    )
+    if len(steps) == 1:
+        return _counted("ap-counted-wrongly" if total else "ap-not-counted", cpu, steps[0], did)
+    return _counted(
+        "ap-counted-wrongly",
+        cpu,
+        steps[1],
+        msg("{count} instructions stored there: {did}", count=len(steps), did=did),
+    )
+
+
+def _counted(cause: str, cpu: CpuRecord, step: TrampolineStep | None, observed: Text) -> Failure:
+    return Failure(
+        cause,
+        cpu=cpu.index,
+        place=at(step) if step else msg("trampoline"),
+        expected=msg("{cpu} adds 1 to apinit_procs in the copy", cpu=cpu.name),
+        observed=observed,
+    )
+
+
+def _counted_elsewhere(boot: Observation, cpu: CpuRecord) -> Failure:
+    """Return that an AP did not count, and what it added to in place of the counter."""
+    compares = [step for step in cpu.steps if "cmpxchg" in step.text]
+    if compares:
+        return _counted(
+            "ap-not-counted",
+            cpu,
+            compares[-1],
+            msg(
+                "another CPU counted just before `{instruction}`, which then stores nothing, and "
+                "it was not tried again",
+                instruction=compares[-1].text,
+            ),
+        )
+    for step in cpu.steps:
+        for touch in step.touches:
+            if touch.reads and touch.writes and not touch.by_stack:
+                return _counted(
+                    "ap-not-counted",
+                    cpu,
+                    step,
+                    msg(
+                        "it added 0; `{instruction}` changed {where}; apinit_procs is at physical "
+                        "{counter:#x}",
+                        instruction=step.text,
+                        where=memory(boot, touch.address),
+                        counter=boot.trampoline.procs_at or 0,
+                    ),
+                )
+    return _counted("ap-not-counted", cpu, None, msg("it added {count}", count=0))
+
+
+def counted_without_lock(boot: Observation, cpu: CpuRecord) -> Failure | None:
+    """Return the store to apinit_procs that is no locked addition, if there is one."""
+    for step in counting_steps(boot, cpu):
+        decoded = decode(step.code, step.state.pc, step.state.bits)
+        if decoded is None:
+            continue
+        adds = decoded.name in _ADDING
+        if decoded.locked and adds:
+            continue
+        observed: Text = f"`{step.text}`"
+        if decoded.name == "xchg":
+            observed = _filled(_XCHG, instruction=step.text)
+        elif decoded.locked:
+            observed = msg("`{instruction}` does not add", instruction=step.text)
+        return Failure(
+            "count-without-lock",
+            cpu=cpu.index,
+            place=at(step),
+            expected=msg("one instruction with the lock prefix that adds 1"),
+            observed=observed,
+        )
+    return None
+
+
+_XCHG: Final[Message] = template(
+    "`{instruction}` stores a sum that was worked out before: what another CPU has counted in "
+    "between is lost"
+)
