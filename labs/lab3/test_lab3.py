@@ -702,6 +702,7 @@ def physical_0_stays_until_the_last_ap(boots):
     far_jump_stays(late, 2, PHYSICAL_0)
     fail_if(starting.lock_taken_away(whole))
     fail_if(starting.waits_for_late(late, 2))
+    fail_if(starting.counter_lost(late))
 
 
 def far_jump_stays(boot, cpu, place):

@@ -31,6 +31,7 @@ from vmmlab.observe.milestones import (
     NUMBERED,
     OWN_STACK,
     PARKED,
+    PARKED_BY_ITSELF,
     PHYSICAL_0,
     PROTECTED_MODE,
     REAL_MODE,
@@ -299,6 +300,11 @@ NOT_PARKED = {
         boot(PARKED_AP, hits=(hit("bsp_proc", 0),)),
         "cpu-not-parked",
         0,
+    ),
+    "an AP was parked by the student": (
+        boot(OTHER, ap(PARKED, index=1, end_kind=PARKED_BY_ITSELF), bsp=PARKED_BSP),
+        "parked-without-barrier",
+        1,
     ),
     "an AP is in a barrier": (boot(PARKED_AP, OTHER, bsp=PARKED_BSP), "cpu-not-parked", 2),
 }

@@ -103,6 +103,11 @@ STARTING = {
         replace(started(calls=(INIT_CALL,)), icr=(INIT, SIPI)),
         "icr-written-directly",
     ),
+    "the counter set back while an AP is late": (
+        starting.counter_lost,
+        boot(ap(AP_ENTRY), counters=replace(SAMPLE.counters, apinit_procs=0)),
+        "counter-written-late",
+    ),
     "INIT after a SIPI": (
         partial(ipis.init_again, cpu=1),
         calls(INIT_CALL, SIPI_CALL, INIT_CALL),

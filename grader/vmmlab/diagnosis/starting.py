@@ -14,6 +14,7 @@ from vmmlab.base.message import Text, msg
 from vmmlab.diagnosis.aps import waits_for_sipi
 from vmmlab.diagnosis.ipis import init_again
 from vmmlab.failure import Failure
+from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.starting import Changed, Mapping
 from vmmlab.x86.decode import far_jump
@@ -345,6 +346,30 @@ def where_it_waits(boot: Observation) -> Text:
     if boot.at("ap_wait", 0) or boot.at("bsp_proc", 0) or bsp.end_kind not in ("running", "held"):
         return ""
     return msg("the BSP is still at {place}", place=bsp.end_place.text)
+
+
+def counter_lost(boot: Observation) -> Failure | None:
+    """Return that apinit_procs is not the number of APs, though each of them has entered.
+
+    That an AP counts itself once is judged by its steps, in another boot.
+    """
+    entered, count = sum(ap.reached(AP_ENTRY) for ap in boot.aps), boot.counters.apinit_procs
+    if boot.how_ended == "complete" or entered < len(boot.aps) or count in (None, entered):
+        return None
+    return Failure(
+        "counter-written-late",
+        cpu=0,
+        place="ap_start",
+        expected=msg(
+            "the BSP does not write to *{pointer} after the first SIPI", pointer="apinitprocs"
+        ),
+        observed=msg(
+            "all {entered} APs have entered the trampoline, some of them late, and apinit_procs "
+            "is {count} then",
+            entered=entered,
+            count=count,
+        ),
+    )
 
 
 def waits_for_late(boot: Observation, cpu: int) -> Failure | None:
