@@ -1,7 +1,8 @@
 """Which causes a file can name, read from its source."""
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 MODES = ("real", "protected", "long")
 MADE = {
@@ -59,3 +60,19 @@ def causes(source: str) -> set[str]:
                 found.add(text)
     made = {name for text in found for name in MADE.get(text, [text])}
     return {name for name in made if name and "{" not in name}
+
+
+def among(told: Iterable[str], source: str) -> set[str]:
+    """Those of the causes in `told` that are strings of a file, or can be made by its f-strings.
+
+    A lab's own functions may take a cause as an argument.
+    """
+    plain, made = set(), []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            plain.add(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            parts = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
+            if any(part and "-" in part for part in parts):
+                made.append("".join(".+" if part is None else re.escape(part) for part in parts))
+    return {cause for cause in told if cause in plain or any(re.fullmatch(m, cause) for m in made)}

@@ -85,7 +85,15 @@ def test_garbage_is_no_instruction():
     assert decode(b"", 0, 16) is None
 
 
-REGISTERS = {"rax": 0, "rbx": 0x100, "rsp": 0x1000, "rbp": 0x2000, "rdi": 0x300, "gs_base": 0x4000}
+REGISTERS = {
+    "rax": 0,
+    "rbx": 0x100,
+    "rsp": 0x1000,
+    "rbp": 0x2000,
+    "rcx": -1 & 2**64 - 1,
+    "rdi": 0x300,
+    "gs_base": 0x4000,
+}
 
 
 @pytest.mark.parametrize(
@@ -101,6 +109,10 @@ REGISTERS = {"rax": 0, "rbx": 0x100, "rsp": 0x1000, "rbp": 0x2000, "rdi": 0x300,
         ("xchg dword ptr [rdi], eax", [(0x300, 4, True)]),
         ("lock cmpxchg dword ptr [rdi], ecx", [(0x300, 4, True)]),
         ("lock xadd word ptr [rdi], ax", [(0x300, 2, True)]),
+        ("lock bts dword ptr [rdi], 8", [(0x300, 4, True)]),
+        ("lock bts dword ptr [rdi], ebx", [(0x320, 4, True)]),
+        ("bts qword ptr [rdi], rbx", [(0x320, 8, True)]),
+        ("bt dword ptr [rdi], ecx", [(0x2FC, 4, False)]),
         ("push rbx", [(0xFF8, 8, True)]),
         ("call 0x10", [(0xFF8, 8, True)]),
         ("ret", [(0x1000, 8, False)]),

@@ -112,7 +112,7 @@ def decode(code: bytes, address: int, width: Width) -> Decoded | None:
             locked=locked,
             # A LOCK prefix is legal only on a read-modify-write (SDM vol. 2, LOCK); capstone does
             # not know that of CMPXCHG.
-            writes_memory=(locked and bool(memory))
+            writes_memory=((locked or name == "cmpxchg") and bool(memory))
             or any(op.access & capstone.CS_AC_WRITE for op in memory),
             uses_stack=_STACK_USERS.fullmatch(name) is not None,
             name=name,
