@@ -76,7 +76,7 @@ def not_at_the_pointer(boot):
         )
     for one in boot.while_at("beside-the-lock"):
         fail(
-            "ap-waits-for-the-lock",
+            "lock-outside-its-bytes",
             cpu=one.cpu,
             place=one.end_place.text,
             expected=msg("apinit_enter takes the lock that apinitlock points to"),

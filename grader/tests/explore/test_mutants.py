@@ -218,6 +218,7 @@ REFUSED = {
     "lab4.watched.behind-it": "an access to",
     "lab4.after.says-it-was-synced": "a call of",
     "lab4.lock.bit-behind-it": "an access to",
+    "lab4.lock.eight-bytes-on": "an access to",
 }
 # One mutant for each kind of violation, and some that are found in a special way.
 SAMPLE = (

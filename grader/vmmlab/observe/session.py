@@ -124,12 +124,9 @@ class Session:
         return hit
 
     async def _student_calls(self, cpu: int) -> bool:
-        """Whether a CPU at the first instruction of a function will return to the student's code.
-
-        The call is looked at, not where it returns to: behind a call that never returns another
-        function may begin.
-        """
+        """Whether the student's code has called the function that a CPU is at the beginning of."""
         back = await self.return_address(cpu)
+        # The call, not the next byte: after a call that never returns another function may begin.
         return back is not None and self.view.symbols.owner(back - 1) == "student"
 
     async def note_stepped(self, cpu: int, place: str, state: CpuState) -> None:
