@@ -263,7 +263,11 @@ def nothing_is_sent(boot):
                 cpu=call.cpu,
                 place=WAKEUP,
                 expected=msg("nothing is sent while ap_started is false"),
-                observed=msg("{when}: {writes}", when=WHEN[call.moment], writes=icr_text(writes)),
+                observed=msg(
+                    "{when}: {writes}",
+                    when=WHEN.get(call.moment, call.moment),
+                    writes=icr_text(writes),
+                ),
             )
         if call.place.symbol.split("+")[0] == "panic":
             fail(
@@ -273,7 +277,7 @@ def nothing_is_sent(boot):
                 expected=msg("nothing is sent while ap_started is false"),
                 observed=msg(
                     "{when}: it called apic_write_icr, which panicked: the APIC is not mapped yet",
-                    when=WHEN[call.moment],
+                    when=WHEN.get(call.moment, call.moment),
                 ),
             )
         faulted(boot, call)
@@ -327,7 +331,7 @@ def halts(boot, cpu):
             observed=msg("it does not"),
         )
     taken = needed(taken)
-    before = SITUATIONS[taken.situation]
+    before = SITUATIONS.get(taken.situation, taken.situation)
     expected = msg("{cpu} halts in nmi_handler; {before}", cpu=cpu.name, before=before)
     if taken.left == "returned":
         fail(

@@ -111,7 +111,7 @@ class Icr:
 
 def apic_id(ids: Sequence[int], cpu: int) -> int:
     """Return the APIC id of the CPU with this index; `ids` is empty where that is the index."""
-    return ids[cpu] if ids else cpu
+    return ids[cpu] if cpu < len(ids) else cpu
 
 
 def icr_text(writes: Iterable[Icr]) -> Text:
