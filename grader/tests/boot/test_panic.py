@@ -47,13 +47,13 @@ asmlinkage void
 nmi_handler (void)
 {
 	asm volatile("std; xor %%eax, %%eax; xor %%ecx, %%ecx; xor %%edx, %%edx;"
-		     "xor %%esi, %%esi; xor %%edi, %%edi; xor %%r8d, %%r8d;"
-		     "xor %%r9d, %%r9d; xor %%r10d, %%r10d; xor %%r11d, %%r11d;"
-		     "cld"
-		     :
-		     :
-		     : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10",
-		       "r11", "cc", "memory");
+		"xor %%esi, %%esi; xor %%edi, %%edi; xor %%r8d, %%r8d;"
+		"xor %%r9d, %%r9d; xor %%r10d, %%r10d; xor %%r11d, %%r11d;"
+		"cld"
+		:
+		:
+		: "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10",
+		"r11", "cc", "memory");
 	nmi_count++;
 }
 
@@ -64,30 +64,32 @@ interrupted (void)
 	u32 same = 0;
 
 	asm volatile("mov %%rsp, %%rbx; sub $3, %%rsp; push $1; push $2;"
-		     "mov $1, %%eax; mov $2, %%ecx; mov $3, %%edx; mov $4, %%esi;"
-		     "mov $5, %%edi; mov $6, %%r8d; mov $7, %%r9d; mov $8, %%r10d;"
-		     "mov $9, %%r11d; movl $1, ready;"
-		     "1: pause; cmpl $3, nmi_count; jb 1b;"
-		     "cmp $1, %%rax; jne 2f; cmp $2, %%rcx; jne 2f;"
-		     "cmp $3, %%rdx; jne 2f; cmp $4, %%rsi; jne 2f;"
-		     "cmp $5, %%rdi; jne 2f; cmp $6, %%r8; jne 2f;"
-		     "cmp $7, %%r9; jne 2f; cmp $8, %%r10; jne 2f;"
-		     "cmp $9, %%r11; jne 2f; cmpq $2, (%%rsp); jne 2f;"
-		     "cmpq $1, 8(%%rsp); jne 2f; mov $1, %0; 2: mov %%rbx, %%rsp"
-		     : "+&r"(same)
-		     :
-		     : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9",
-		       "r10", "r11", "cc", "memory");
+		"mov $1, %%eax; mov $2, %%ecx; mov $3, %%edx; mov $4, %%esi;"
+		"mov $5, %%edi; mov $6, %%r8d; mov $7, %%r9d; mov $8, %%r10d;"
+		"mov $9, %%r11d; movl $1, ready;"
+		"1: pause; cmpl $3, nmi_count; jb 1b;"
+		"cmp $1, %%rax; jne 2f; cmp $2, %%rcx; jne 2f;"
+		"cmp $3, %%rdx; jne 2f; cmp $4, %%rsi; jne 2f;"
+		"cmp $5, %%rdi; jne 2f; cmp $6, %%r8; jne 2f;"
+		"cmp $7, %%r9; jne 2f; cmp $8, %%r10; jne 2f;"
+		"cmp $9, %%r11; jne 2f; cmpq $2, (%%rsp); jne 2f;"
+		"cmpq $1, 8(%%rsp); jne 2f; mov $1, %0; 2: mov %%rbx, %%rsp"
+		: "+&r"(same)
+		:
+		: "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9",
+		"r10", "r11", "cc", "memory");
 	return same;
 }
 
 static void
 experiment (void)
 {
-	u32 i;
+	u32 i, same;
 
-	if (currentcpu->cpunum == 1)
-		printf ("unchanged: %u, NMIs: %u\\n", interrupted (), nmi_count);
+	if (currentcpu->cpunum == 1) {
+		same = interrupted ();
+		printf ("unchanged: %u, NMIs: %u\\n", same, nmi_count);
+	}
 	if (currentcpu->cpunum != 0)
 		return;
 	while (!ready)
