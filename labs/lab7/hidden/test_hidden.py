@@ -33,11 +33,12 @@ def string_io_is_named(boot):
     lab.is_named(boot, boot.bsp, port=last.info1 >> 16 & 0xFFFF)
 
 
-@check("lab7.hidden.cpus", SIX, per="cpu", after=["lab7.guest.cpus"])
+@check("lab7.hidden.cpus", SIX, per="cpu", after="lab7.guest.hlt")
 def guests_run_on_six_cpus(boot, cpu):
     """With 6 CPUs in two packages, each CPU has an area, a VMCB and a guest of its own."""
-    lab.host_save_area_is_its_own(boot, cpu)
-    lab.vmcb_is_its_own(boot, cpu)
+    for one in boot.cpus:  # a page that two CPUs share makes any of them fail later
+        lab.host_save_area_is_its_own(boot, one)
+        lab.vmcb_is_its_own(boot, one)
     lab.what_must_exit_is_intercepted(boot, cpu)
     lab.guest_begins_with_its_registers(boot, cpu)
     lab.vmm_is_as_before(boot, cpu)
