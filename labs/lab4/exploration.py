@@ -69,7 +69,6 @@ class _Bsp(NamedTuple):
 
     Attributes:
         numbers: the numbers that APs have taken, one bit each.
-        waits: the BSP has called ap_wait.
         returned: ap_wait has returned.
         arrived: how many APs have called initproc_ap; they have released all locks.
         complete: all APs had arrived when the BSP began to wait.
@@ -77,7 +76,6 @@ class _Bsp(NamedTuple):
     """
 
     numbers: int = 0
-    waits: bool = False
     returned: bool = False
     arrived: int = 0
     complete: bool = False
@@ -195,7 +193,7 @@ class Registration(_Handshake):
         complete = ghost.arrived == self.aps == read(self.count, 4)
         stack = program.harness_stack(0)
         called = entering(local, program.symbols.addr("ap_wait"), stack, RETURN_MARK)
-        ghost = ghost._replace(waits=True, complete=complete)
+        ghost = ghost._replace(complete=complete)
         return Effect(self.model.settle(called), ghost, note=msg("calls ap_wait"))
 
     def _locked(self, local: LocalState, ghost: Ghost) -> Effect:

@@ -138,12 +138,10 @@ def test_a_compiler_ends_when_the_grading_ends() -> None:
     while not box.running._processes:
         assert worker.is_alive()
         time.sleep(0.01)
-    began = time.process_time()
     box.hiding(Path("/nowhere")).stop()
     worker.join(20)
     assert not worker.is_alive()
     assert seen == [137, "stopped"]
-    assert time.process_time() - began < 1
 
 
 # --- the cache ------------------------------------------------------------------------------------

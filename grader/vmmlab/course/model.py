@@ -189,6 +189,11 @@ class Course:
         """The names of the labs that this course does not have yet."""
         return self.after(self.until)
 
+    @property
+    def open_labs(self) -> tuple[Lab, ...]:
+        """The labs that this course has already, in order."""
+        return tuple(lab for name, lab in self.labs.items() if name not in self.held_back)
+
     def after(self, name: str) -> tuple[str, ...]:
         """Return the names of the labs after one; "" is none, and then there are none."""
         names = tuple(self.labs)

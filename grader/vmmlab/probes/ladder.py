@@ -8,6 +8,7 @@ from typing import Final
 
 from vmmlab.observe.cpu import EntrySegments, Segment
 from vmmlab.observe.faults import note_exception
+from vmmlab.observe.icr import Icr
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
@@ -15,7 +16,6 @@ from vmmlab.probes.base import BaseProbe
 from vmmlab.probes.passage import Passage
 from vmmlab.probes.registry import probe
 from vmmlab.probes.starting import StartWatch
-from vmmlab.x86.registers import ICR_ASSERT, ICR_INIT, ICR_LEVEL, ICR_MODE, ICR_STARTUP
 
 MILESTONE_PLACES: Final = (
     "ap_entry", "apinitproc0", "apinitproc1", "segment_init_ap", "ap_wait", "bsp_proc",
@@ -81,10 +81,11 @@ class LadderProbe(BaseProbe):
         matter of luck: so the look at what ap_start has prepared comes before.
         """
         low = await watch.call(hit)
-        mode = _kind(low)
-        await self.look_while_needed(session, final=mode not in (0, ICR_INIT))
+        kind = Icr(0, low, 0, 0.0).kind
+        harmless = ("fixed", "INIT", "INIT level de-assert")  # no AP starts by it
+        await self.look_while_needed(session, final=kind not in harmless)
         await self._let_them_come(session, hit)
-        await watch.called(sipi=mode == ICR_STARTUP)
+        await watch.called(sipi=kind == "SIPI")
 
     # ---- physical 0 ------------------------------------------------------------------------
 
@@ -173,9 +174,3 @@ class LadderProbe(BaseProbe):
         }
         segments = EntrySegments(**found, cs_is_64_bit="CS64" in told)
         session.log.cpus[cpu].find(entry_segments=segments)
-
-
-def _kind(icr_low: int) -> int:
-    """Return the delivery mode; 0 for an INIT level de-assert, which starts nothing."""
-    level_deassert = icr_low & ICR_LEVEL and not icr_low & ICR_ASSERT
-    return 0 if level_deassert else icr_low & ICR_MODE

@@ -171,8 +171,7 @@ def labs_of(course: Course, lab: str, arch: str) -> list[Lab]:
         UsageError: there is no such lab.
     """
     if lab == ALL:
-        open_labs = (one for one in course.labs.values() if one.name not in course.held_back)
-        return [one for one in open_labs if one.files and arch in one.built_for]
+        return [one for one in course.open_labs if one.files and arch in one.built_for]
     return [course.lab(lab)]
 
 

@@ -107,7 +107,7 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> tuple[Observation,
             files=submission.take(here.root, [lab], kit, own=not here.copied).of(lab),
             cohort=here.cohort,
             seed=seed,
-            sandbox_required=False,
+            sandbox_required=here.copied,  # as grading does
             prebuilt=here.prebuilt,
         )
     )

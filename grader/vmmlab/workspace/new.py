@@ -142,8 +142,7 @@ def fill(directory: Path, course: Course) -> Workspace:
     """
     workspace = read(directory)
     comments.translate_files(directory, materials.given_comments(course, workspace.lang))
-    held_back = course.held_back
-    for lab in (one for name, one in course.labs.items() if name not in held_back):
+    for lab in course.open_labs:
         _add_lab(directory, lab, course, workspace.lang)
     _link_environment(directory / ".venv")
     return workspace
