@@ -71,7 +71,6 @@ OWED = {
     "machine-reset",
     "nested-paging-off",
     "nested-root-wrong",
-    "nmi-handled-as-unknown",
     "nmi-not-delivered",
     "nmi-not-taken",
     "nmi-twice",
