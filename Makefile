@@ -61,9 +61,9 @@ test: lint
 	$(PYTEST) -m "not full" grader/tests $(addprefix --ignore=,$(QUICK))
 
 # Some of the long tests open pages in a real browser.
-BROWSER := chromium chromium-driver fonts-noto-cjk
+BROWSER := chromium chromium-driver fonts-noto-cjk npm
 browser:
-	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null && command -v npm >/dev/null || \
 	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing $(BROWSER)" && \
 	  { apt-get -qq update || echo "apt-get update failed; trying with the lists on this machine"; } && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 install \

@@ -90,7 +90,8 @@ def page(record: RunRecord, say: Reader, right: RightRuns = NONE) -> str:
             left_out=left_out,
             schedule=steps,
             words=(shown := words(say)),
-            page_words=_script(_page_words(shown, say)),
+            page_words=_script(page_words := _page_words(shown, say)),
+            modes=page_words["modes"],
             controls=_controls(shown),
             say=lambda text: clean(say(text)[:_TEXT_MOST]),
             line=lambda text: clean_line(say(text), _TEXT_MOST),
@@ -117,7 +118,7 @@ def _environment() -> jinja2.Environment:
 
 def _page_words(shown: dict[str, str], say: Reader) -> dict[str, Any]:
     """Return the words that the script needs."""
-    wanted = ("step_of", "was", "nothing", "syntax_intel", "syntax_att")
+    wanted = ("step_of", "was", "nothing", "last", "syntax_intel", "syntax_att")
     modes = {
         "real": say(msg("real mode")),
         "protected": say(msg("protected mode")),

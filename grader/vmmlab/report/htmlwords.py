@@ -77,6 +77,7 @@ _WORDS: Final[dict[str, Message]] = {
     "was": msg("was"),
     "changes": msg("This instruction changes"),
     "nothing": msg("nothing that is shown"),
+    "last": msg("not known: no later step was recorded"),
     "memory_access": msg("Memory"),
     "back": msg("Step back"),
     "forward": msg("Step forward"),

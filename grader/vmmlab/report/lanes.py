@@ -18,10 +18,10 @@ from vmmlab.i18n.translate import Reader
 from vmmlab.report.timeline import Lane, Point, Signal, Timeline, short_name
 
 ROW: Final = 26  # pixels, as all lengths here
-HEAD: Final = 46
+HEAD: Final = 50
 CELL: Final = 7.2  # width of a narrow character
 _LEFT: Final = 10
-_LINE: Final = 13  # height of a line of a heading
+_LINE: Final = 16  # height of a line of a heading
 _GAP: Final = 18  # between columns
 _COLUMN_LEAST: Final = 58
 _MARK: Final = 5

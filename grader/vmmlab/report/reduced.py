@@ -73,11 +73,12 @@ class RightRun(_Strict):
 
     def lanes(self) -> tuple[Lane, ...]:
         """Return its lanes; CPUs with equal paths share one."""
+        parked = any(point.milestone == "parked" for points in self.cpus for point in points)
         every = [
             Lane(
                 (index,),
                 tuple(Point(p.milestone, p.mode, p.cr0, p.cr3, p.cr4, p.efer) for p in points),
-                end="parked" if index == 0 or any(p.milestone == "parked" for p in points) else "",
+                end="parked" if (points[-1].milestone == "parked" if points else parked) else "",
             )
             for index, points in enumerate(self.cpus)
         ]

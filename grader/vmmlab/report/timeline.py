@@ -215,7 +215,7 @@ def _why(cpu: CpuRecord) -> Text:
     if cpu.end_kind in ("parked", "waiting-for-sipi"):
         return cpu.ended
     if cpu.end_kind == "shown":
-        return msg("stopped by the grader, which had seen enough")
+        return msg("stopped by the grader at {place}", place=place)
     if cpu.end_kind == "held":
         return msg("held by the grader at {place}", place=place)
     if cpu.waits:

@@ -38,7 +38,7 @@ _OF_A_LAB: Final = (
 _OF_THE_KIT: Final = ("LICENSE", "pyproject.toml", "grader/setup.sh")
 _PAGES: Final = (
     "crosswalk", "evidence", "glossary", "i386", "memo-questions", "probes", "real-hardware",
-    "what-comes-next",
+    "report", "what-comes-next",
 )  # fmt: skip
 _NOT_COPIED: Final = shutil.ignore_patterns("__pycache__", "*.pyc")
 _LINK: Final = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
@@ -178,6 +178,8 @@ def _copy_kit(course: Course, made: Path) -> Iterator[Text]:
         for path in sorted((course.root / "docs").glob(f"{page}*.md")):
             (made / "docs").mkdir(exist_ok=True)
             shutil.copy(path, made / "docs" / path.name)
+    if (pictures := course.root / "docs" / "pictures").is_dir():
+        _copy_tree(pictures, made / "docs" / "pictures")
     kit = _PACKAGE.parents[1]
     if not (kit / "grader" / "setup.sh").is_file():
         yield msg("the release does not include vmmlab itself: students install it separately")

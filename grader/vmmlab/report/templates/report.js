@@ -87,7 +87,8 @@
       find(".place").textContent = place;
       find(".file").textContent = file;
       find(".source").textContent = source;
-      find(".effect").textContent = effect(one, all[step]).join(", ") || words.nothing;
+      const changes = all[step] ? words.nothing : words.last;
+      find(".effect").textContent = effect(one, all[step]).join(", ") || changes;
       find(".memory-access").textContent = one.memory.join(", ");
       find(".touched").hidden = !one.memory.length;
       rows.forEach(({ row, cell }, number) => {
