@@ -14,9 +14,13 @@ from records import COURSE, boot, html, many, record, with_boot
 
 import vmmlab.explore
 from vmmlab.base.message import Listed, Message, msg
+from vmmlab.base.text import clean_line
+from vmmlab.course.reference import reference
 from vmmlab.explore import Exploration
+from vmmlab.observe.guest import CpuGuest, GuestExit, GuestRun
 from vmmlab.observe.observation import Hit
 from vmmlab.report import memorymap
+from vmmlab.report.guestview import guest_rows
 from vmmlab.report.model import Case, CheckReport
 from vmmlab.report.replay import REGISTERS, replay
 
@@ -286,8 +290,9 @@ def test_the_replay_shows_every_step():
     assert rows[0][1:3] == ["ljmpw $0xf00, $0x0", "ljmp 0xf00:0"]
     att, intel = rows[14][1:3]
     assert (att, intel) == ("movl %eax, %cr0", "mov cr0, eax")
-    assert rows[14][4] == "lab3/apinit.S:83"
-    assert "%cr0" in rows[14][5]
+    place = seen.cpus[1].steps[14].place
+    text = reference(COURSE, ["lab3"]).files[place.file].decode().splitlines()[place.line - 1]
+    assert rows[14][4:] == [f"{place.file}:{place.line}", clean_line(text)]
 
 
 def test_code_of_other_labs_is_not_shown():
@@ -300,7 +305,31 @@ def test_code_of_other_labs_is_not_shown():
     text = json.dumps(replay(hidden, record("lab3").lines, reader("lab3")))
     assert "apinit.S" not in text
     assert "%cr0" not in text
-    assert "%cr0" in json.dumps(replay(seen, record("lab3").lines, reader("lab3")))
+    assert "apinit.S" in json.dumps(replay(seen, record("lab3").lines, reader("lab3")))
+
+
+# --- guests --------------------------------------------------------------------------------------
+
+
+def with_guests(seen):
+    """A boot in which two CPUs ran a guest, and one of them still does."""
+    left = GuestRun(vmcb=0x5000, exit=GuestExit(code=0x400, info1=4, info2=0xFEE00300, rip=0x7C00))
+    guests = (CpuGuest(), *(CpuGuest(runs=(left,), count=1, exits={0x400: 1}),) * 2)
+    inside = CpuGuest(runs=(replace(left, vmcb=0x9000), GuestRun(0x9000)), count=2, exits={0x72: 1})
+    return replace(seen, guests=(*guests, inside))
+
+
+def test_what_each_cpu_did_with_guests():
+    rows = guest_rows(with_guests(boot("lab3", "ladder")))
+    assert [(row.cpus, row.runs, str(row.exits), row.now) for row in rows] == [
+        ("0", 0, "", False),
+        ("1-2", 1, "VMEXIT_NPF: 1", False),
+        ("3", 2, "VMEXIT_CPUID: 1", True),
+    ]
+    page = Page(html(with_boot(record("lab3"), with_guests)))
+    assert "VMEXIT_NPF: 1" in page.text
+    assert "in the guest at the end" in page.text
+    assert "VMRUN" not in Page(html(record("lab3"))).text
 
 
 # --- the memory map -------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def right_runs(
         arch=arch,
     )
     grade = grade_lab(request, runner_factory=runner_factory)
-    return reduced_runs({str(scenario): seen for scenario, seen in grade.boots.items()})
+    return reduced_runs({scenario.name: seen for scenario, seen in grade.boots.items()})
 
 
 def write(course: Course, lab: str, arch: str, runs: RightRuns) -> Path:

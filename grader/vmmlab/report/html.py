@@ -23,6 +23,7 @@ from vmmlab.i18n.translate import Reader
 from vmmlab.observe.observation import Observation
 from vmmlab.report import lanes, memorymap, stops
 from vmmlab.report.groups import Group, cases_text, grouped
+from vmmlab.report.guestview import GuestRow, guest_rows
 from vmmlab.report.htmlwords import outcome_word, words
 from vmmlab.report.model import CheckReport, Report
 from vmmlab.report.reduced import NONE, RightRun, RightRuns
@@ -61,6 +62,7 @@ class BootView:
     compared_lane: str
     replay: Markup | None
     serial: str
+    guests: Sequence[GuestRow] = ()
     notes: list[str] = field(default_factory=list)
 
 
@@ -194,7 +196,7 @@ def _boots(
             left_out.append(clean_line(boot.scenario, 200))
             continue
         cpus = [c.cpu for c in record.report.checks if c.id in failed & {*boot.checks}]
-        view = _boot(number, boot, record, say, right.runs.get(boot.scenario), cpus)
+        view = _boot(number, boot, record, say, right.runs.get(boot.name), cpus)
         size += len(view.lanes) + len(view.stops) + len(view.replay or "")
         views.append(view)
     return views, left_out
@@ -247,6 +249,7 @@ def _boot(
         compared=points,
         compared_lane=lane,
         replay=_script(steps) if steps["cpus"] else None,
+        guests=guest_rows(seen),
         serial=clean(seen.serial[-_TEXT_MOST:], tabs=True),
     )
 

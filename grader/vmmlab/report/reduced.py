@@ -25,6 +25,7 @@ SCHEMA: Final = "vmmlab/right-runs/1"
 
 _CR3_FLAGS: Final = 0x18  # PWT and PCD; the other low bits are reserved or a PCID
 _MOST: Final = 1 << 20  # bytes of a file
+_KINDS: Final = frozenset({"INIT", "INIT level de-assert", "SIPI", "NMI"})  # not those of a guest
 
 
 def _milestone(name: str) -> str:
@@ -58,9 +59,7 @@ class RightIpi(_Strict):
     """IPIs in a row and alike."""
 
     sender: int | None = Field(ge=0, lt=512)
-    kind: Literal[
-        "INIT", "SIPI", "NMI", "SMI", "fixed", "lowest priority", "reserved", "INIT level de-assert"
-    ]
+    kind: Literal["INIT", "INIT level de-assert", "SIPI", "NMI"]
     vector: int = Field(ge=0, lt=256)
     targets: list[Annotated[int, Field(ge=0, lt=512)]] = Field(max_length=512)
 
@@ -89,14 +88,14 @@ class RightRun(_Strict):
         return tuple(Signal(i.sender, i.kind, i.vector, tuple(i.targets)) for i in self.ipis)
 
 
-_ScenarioText = Annotated[str, Field(pattern=r"^[\w.+-]+\([\w=., +-]*\)$", max_length=300)]
+_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*([._-][a-z0-9]+)*$", max_length=60)]
 
 
 class RightRuns(_Strict):
     """The boots of the reference in the open scenarios of a lab."""
 
     schema_: Literal["vmmlab/right-runs/1"] = Field(SCHEMA, alias="schema")
-    runs: dict[_ScenarioText, RightRun]
+    runs: dict[_Name, RightRun] = Field(description="by the name of the scenario")
 
     def to_json(self) -> str:
         """Return it as JSON text."""
@@ -127,6 +126,7 @@ def reduced(seen: Observation) -> RightRun:
                 sender=s.sender, kind=cast(Any, s.kind), vector=s.vector, targets=list(s.targets)
             )
             for s in signals
+            if s.kind in _KINDS
         ],
     )  # fmt: skip
 
@@ -135,7 +135,7 @@ def reduced_runs(boots: Mapping[str, Observation]) -> RightRuns:
     """Return the reduced record of boots of the reference.
 
     Args:
-        boots: scenario as text → what was seen.
+        boots: name of the scenario → what was seen.
     """
     return RightRuns(
         schema=SCHEMA, runs={name: reduced(seen) for name, seen in sorted(boots.items())}
