@@ -2,6 +2,7 @@
  * devices are the real ones. */
 
 #include "ap.h"
+#include "apic.h"
 #include "asm.h"
 #include "guest.h"
 #include "initfunc.h"
@@ -105,6 +106,17 @@ svm_state_uefi (struct vcpu *v)
 	return false;
 }
 
+/* What the guests see of memory.  Nothing handles a guest's writes to its APIC
+ * yet (planned: lab9), so let them through. */
+static void
+make_nested_tables (void)
+{
+	np_root = np_init ();
+	np_hide_vmm ();
+	np_protect_apic ();
+	np_map (APIC_PHYS, APIC_PHYS, PAGESIZE, true, true);
+}
+
 static struct vcpu *
 make_vcpu (void)
 {
@@ -118,6 +130,7 @@ make_vcpu (void)
 		svm_reset (v, 0, bsp_ip); /* as a BIOS starts an MBR */
 		v->regs.rdx = BIOS_DRIVE;
 	}
+	np_flush (v); /* the tables are new */
 	return v;
 }
 
@@ -141,7 +154,7 @@ create_pass_vm (void)
 	svm_init ();
 	sync_all_processors (); /* SVM is on everywhere */
 	if (bsp) {
-		np_root = np_init ();
+		make_nested_tables ();
 		load_guest ();
 	}
 	sync_all_processors (); /* the guest's memory is there */

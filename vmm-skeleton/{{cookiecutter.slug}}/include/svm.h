@@ -200,14 +200,12 @@ noreturn void svm_start_vm (struct vcpu *v);
  * in.  Planned: lab10. */
 bool svm_state_uefi (struct vcpu *v);
 
-/* core/np.c: the nested page tables, which all virtual CPUs share.  np_init
- * makes them and returns what n_cr3 is to be.  A guest-physical address is the
- * host-physical one, in pages of 2 MiB and below 4 GiB, and the memory of the
- * VMM is not there.  np_map then changes len bytes from gpa on, whole pages of
- * 4 KiB: they lead to hpa, with these rights.  Both run on the BSP, before any
- * guest runs. */
+/* lab8: the nested page tables, which all virtual CPUs share */
 u64 np_init (void);
 void np_map (u64 gpa, u64 hpa, u64 len, bool present, bool writable);
+void np_hide_vmm (void);
+void np_protect_apic (void);
+void np_flush (struct vcpu *v);
 #endif
 
 #endif

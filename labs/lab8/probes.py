@@ -1,0 +1,414 @@
+"""What lab 8 needs to know besides what the probe `guest` records.
+
+It walks the nested page tables from outside when a function of the lab has returned, calls
+np_map with arguments that the VMM never uses, and lets the guest look for the VMM. What alloc
+returns is filled with random bytes. The memory of the VMM ends where the scenario wants it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from vmmlab.images.layout import VMM_BASE
+from vmmlab.machine.gdb import GdbError
+from vmmlab.observe.evidence import LabEvidence
+from vmmlab.observe.observation import Hit
+from vmmlab.observe.session import Session
+from vmmlab.probes.base import note_allocation
+from vmmlab.probes.guest import STARTS, GuestProbe
+from vmmlab.probes.registry import probe
+from vmmlab.x86.vmcb import VMCB_BYTES
+
+from .maps import Change, Piece
+
+DONE: Final = "guest_done"
+MARKS: Final = ((DONE, 0x8080), ("guest_failed", 0x80A0), ("guest_real_failed", 0x8060))
+"""Where the processors of guest/bios.S come to rest."""
+STAGES: Final = ("np_init", "np_hide_vmm", "np_protect_apic")
+"""The functions after which the tables are walked."""
+FOUR_KIB, ONE_MIB, TWO_MIB, ONE_GIB, FOUR_GIB = 1 << 12, 1 << 20, 1 << 21, 1 << 30, 1 << 32
+APIC: Final = 0xFEE00000
+
+_RETURNED: Final = " returned"
+_CALLED: Final = "own call returned"
+_MEM_UPPER: Final = 8  # in the multiboot information; in KiB
+_BACK: Final = 0x180  # in the boot stack, whose low end nothing uses
+_CALLS_OF_ALLOC: Final = 64  # of one call of np_map
+_GUEST, _GUEST_BYTES, _END_BYTE = 0x7C00, 0x8000, 0x7C0B
+_END_BEYOND: Final = 2  # guest/bios.S: it reads memory of the VMM
+_READS: Final = b"\x8b\x04\x25"  # mov disp32, %eax, in 64-bit mode
+_BEYOND: Final = 0x100000
+_TLB_CONTROL: Final = 0x5C
+_VCPU_BYTES: Final = 128
+
+_FRAME: Final = 0x000FFFFFFFFFF000
+_PRESENT, _WRITABLE, _USER, _LARGE, _NO_EXECUTE = 1, 1 << 1, 1 << 2, 1 << 7, 1 << 63
+_SHIFTS: Final = (39, 30, 21, 12)
+_ZERO_TABLE: Final = 0x18
+_ZERO: Final = {39: 0x98, 30: 0x18, 21: 0x1FF018, 12: 0x98}
+"""Bits of an entry that must be 0, by level: PWT, PCD, PAT, and what is reserved."""
+_TABLES_MOST: Final = 2200
+_STRANGE_MOST: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Strange:
+    """An entry with bits that must be 0, or one that leads to where no memory is.
+
+    Args:
+        guest: the first guest-physical address that it translates.
+        level: 4 for the PML4, 1 for a page table.
+        entry: its value.
+        bits: those that must be 0; 0 if there is no memory where it leads to.
+    """
+
+    guest: int
+    level: int
+    entry: int
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Nested page tables, walked from outside.
+
+    Args:
+        root: physical address of the PML4.
+        pieces: what they map.
+        tables: physical address of each table, once for each entry that leads to it.
+        strange: entries that cannot be right; the first ones.
+    """
+
+    root: int
+    pieces: tuple[Piece, ...]
+    tables: tuple[int, ...]
+    strange: tuple[Strange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A call of np_map by the grader.
+
+    Args:
+        change: its arguments.
+        after: the tables after it; None if it has not returned.
+    """
+
+    change: Change
+    after: Tables | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """What np_flush changed on one CPU.
+
+    Args:
+        control: tlb_control when it had returned; None if it has not.
+        vmcb: offsets of the other bytes of the VMCB that it changed; the first ones.
+        vcpu: offsets of the bytes of struct vcpu that it changed; the first ones.
+    """
+
+    control: int | None = None
+    vmcb: tuple[int, ...] = ()
+    vcpu: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Nested(LabEvidence):
+    """What the probe of lab 8 recorded.
+
+    Args:
+        returned: what np_init returned.
+        start: where the memory of the VMM begins.
+        end: where it ends.
+        after: the tables after each function, by its name.
+        first: the tables before the calls by the grader.
+        calls: the calls by the grader, in order.
+        flushed: np_flush on each CPU, by index.
+        looked: where the guest of the BSP looked for the VMM; None if it did not get there.
+    """
+
+    returned: int | None = None
+    start: int = 0
+    end: int = 0
+    after: dict[str, Tables] = field(default_factory=dict)
+    first: Tables | None = None
+    calls: tuple[Called, ...] = ()
+    flushed: dict[int, Flushed] = field(default_factory=dict)
+    looked: int | None = None
+
+
+@probe("nested", cost=4)
+@dataclass
+class NestedProbe(GuestProbe):
+    """Walks the nested page tables while they are made.
+
+    Args:
+        tail: how many bytes of the last 2 MiB belong to the VMM, a multiple of 1024.
+        calls: whether np_map is called by the grader; then the boot ends after that.
+        look: where the guest looks for the VMM: at its first byte, its last one, or the PML4.
+    """
+
+    places: tuple[str, ...] = (*GuestProbe.places, *STAGES, "np_flush")
+    tail: int = 0x5000
+    calls: bool = False
+    look: Literal["start", "last", "root"] = "start"
+    marks: tuple[tuple[str, int], ...] = MARKS
+    until: str = DONE
+    _seen: Nested = field(default_factory=Nested, init=False)
+    _before: dict[int, tuple[int, int, bytes, bytes]] = field(default_factory=dict, init=False)
+
+    async def start(self, session: Session) -> None:
+        """Let the memory of the VMM end elsewhere, by what the multiboot information says."""
+        await GuestProbe.start(self, session)
+        view, gdb = session.view, session.gdb
+        info = (await view.argument(0, "vmm_main")) % VMM_BASE
+        kib = int.from_bytes(await gdb.read_phys(info + _MEM_UPPER, 4), "little")
+        end = (ONE_MIB + kib * 1024 & ~(TWO_MIB - 1)) - TWO_MIB + self.tail
+        kib = (end - ONE_MIB) // 1024
+        await gdb.write_phys(info + _MEM_UPPER, kib.to_bytes(4, "little"))
+        self._seen = replace(self._seen, start=view.addr("__image_start") - VMM_BASE, end=end)
+
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Look at the tables when a function has returned."""
+        if hit.place == "alloc":
+            if hit.cpu == 0:
+                await note_allocation(session, hit)
+            return
+        await GuestProbe.hit(self, session, hit)
+        if hit.cpu == 0 and hit.place in STAGES:
+            await self._begins(session, hit.place)
+        elif hit.cpu == 0 and hit.place.removesuffix(_RETURNED) in STAGES:
+            await self._returned(session, hit)
+        elif hit.place == "np_flush":
+            await self._flush(session, hit)
+        elif hit.place == "np_flush" + _RETURNED:
+            await self._flushed(session, hit.cpu)
+        elif hit.place == STARTS and hit.cpu == 0:
+            await self._look(session)
+        session.log.lab = self._seen
+
+    async def _begins(self, session: Session, name: str) -> None:
+        if name == STAGES[0]:
+            await session.places.watch("alloc")
+        back = await session.return_address(0)
+        if back is not None:
+            await session.places.watch(name + _RETURNED, back)
+
+    async def _returned(self, session: Session, hit: Hit) -> None:
+        name = hit.place.removesuffix(_RETURNED)
+        await session.places.unwatch(hit.place)
+        if name == STAGES[0]:
+            self._seen = replace(self._seen, returned=hit.state.rax)
+        root = self._seen.returned
+        if root is None:
+            return
+        tables = await walked(session, root)
+        self._seen = replace(self._seen, after={**self._seen.after, name: tables})
+        if name == STAGES[0] and self.calls:
+            self._seen = replace(self._seen, first=tables)
+            await self._calls(session, root)
+            session.finished = True
+        if name == STAGES[-1]:
+            await session.places.unwatch("alloc")
+
+    # ---- calls by the grader -------------------------------------------------------------------
+
+    async def _calls(self, session: Session, root: int) -> None:
+        session.log.lab = self._seen
+        for change in _changes(session):
+            came_back = await self._call(session, change)
+            after = await walked(session, root) if came_back else None
+            self._seen = replace(self._seen, calls=(*self._seen.calls, Called(change, after)))
+            session.log.lab = self._seen
+            if not came_back:
+                return
+
+    async def _call(self, session: Session, change: Change) -> bool:
+        """Call np_map on the BSP; return whether it comes back."""
+        view, gdb = session.view, session.gdb
+        back = view.addr("boot_stack") + _BACK
+        await session.places.watch(_CALLED, back)
+        rsp = ((await view.state(0)).rsp - 0x200 & ~0xF) - view.abi.word
+        physical = await view.translate(0, rsp)
+        target = view.symbols.maybe("np_map")
+        if physical is None or target is None:
+            return False
+        await gdb.write_phys(physical, back.to_bytes(view.abi.word, "little"))
+        values = (change.gpa, change.hpa, change.len, int(change.present), int(change.writable))
+        for register, value in zip(("rdi", "rsi", "rdx", "rcx", "r8"), values, strict=True):
+            await gdb.write_register(0, register, value)
+        await gdb.write_register(0, "rsp", rsp)
+        await gdb.write_register(0, "rip", target)
+        for _ in range(_CALLS_OF_ALLOC):
+            verdict, state = await session.run_to(0, _CALLED, "alloc", attempts=2)
+            if verdict != "reached":
+                return False
+            if state.pc == back:
+                await gdb.write_register(0, "rsp", rsp + 0x200)
+                return True
+            await note_allocation(session, session.log.hits[-1])
+        return False
+
+    # ---- np_flush ------------------------------------------------------------------------------
+
+    async def _flush(self, session: Session, hit: Hit) -> None:
+        """Clear tlb_control, so that np_flush has to set it."""
+        vcpu = hit.state.rdi - VMM_BASE
+        raw = await session.view.read_if_there(vcpu, _VCPU_BYTES)
+        back = await session.return_address(hit.cpu)
+        if not raw or back is None:
+            return
+        vmcb = int.from_bytes(raw[:8], "little") - VMM_BASE
+        body = await session.view.read_if_there(vmcb, VMCB_BYTES)
+        if len(body) == VMCB_BYTES:
+            await session.gdb.write_phys(vmcb + _TLB_CONTROL, bytes(1))
+            self._before[hit.cpu] = (vcpu, vmcb, raw, body)
+            await session.places.watch("np_flush" + _RETURNED, back)
+
+    async def _flushed(self, session: Session, cpu: int) -> None:
+        if cpu not in self._before:
+            return
+        vcpu, vmcb, old_vcpu, old = self._before.pop(cpu)
+        new_vcpu = await session.view.read_if_there(vcpu, _VCPU_BYTES)
+        new = await session.view.read_if_there(vmcb, VMCB_BYTES)
+        changed = tuple(at for at in _changed(old, new) if at != _TLB_CONTROL)
+        found = Flushed(new[_TLB_CONTROL], changed, _changed(old_vcpu, new_vcpu))
+        self._seen = replace(self._seen, flushed={**self._seen.flushed, cpu: found})
+
+    # ---- the guest -----------------------------------------------------------------------------
+
+    async def _look(self, session: Session) -> None:
+        """Let the guest of the BSP read a byte of the VMM when it is through."""
+        seen = self._seen
+        last = seen.end - 1 & ~3
+        at = {"start": seen.start, "last": last, "root": seen.returned or 0}[self.look]
+        guest = await session.view.read_if_there(_GUEST, _GUEST_BYTES)
+        place = guest.find(_READS + _BEYOND.to_bytes(4, "little"))
+        if place < 0:
+            return
+        await session.gdb.write_phys(_GUEST + place + len(_READS), at.to_bytes(4, "little"))
+        await session.gdb.write_phys(_END_BYTE, bytes([_END_BEYOND]))
+        self._seen = replace(seen, looked=at)
+
+
+def _changed(old: bytes, new: bytes) -> tuple[int, ...]:
+    return tuple(at for at in range(len(new)) if old[at] != new[at])[:8]
+
+
+def _changes(session: Session) -> list[Change]:
+    """The calls of np_map: each kind of border, of what was there before, and of arguments."""
+    choice = session.choice
+    # From 1 GiB on, in steps, so that none touches another one.
+    one, two, three, four, five, six, seven = (
+        frame * TWO_MIB for frame in choice.some(7, range(0x208, 0x7F0, 8))
+    )
+    high = choice.between(0x100000, 0x8000000) * FOUR_KIB + FOUR_GIB
+    large = choice.between(0x900, 0x40000) * TWO_MIB
+    within = choice.between(2, 400)
+    page = within * FOUR_KIB
+    changes = [
+        Change(one + page, high, FOUR_KIB, present=True, writable=False),
+        Change(one + page + FOUR_KIB, 0x123, FOUR_KIB, present=False, writable=True),
+        Change(two + TWO_MIB - FOUR_KIB, high, 2 * FOUR_KIB, present=True, writable=True),
+        Change(three, three, 3 * TWO_MIB, present=True, writable=False),
+        Change(three + TWO_MIB + page, three + page, FOUR_KIB, present=True, writable=True),
+        Change(four, 0, 2 * TWO_MIB, present=False, writable=False),
+        Change(four + page, four + page, 3 * FOUR_KIB, present=True, writable=True),
+        Change(five, five + FOUR_KIB, TWO_MIB + FOUR_KIB, present=True, writable=True),
+        Change(six + page, large + page, 2 * TWO_MIB + page, present=True, writable=True),
+        Change(seven, large, TWO_MIB, present=True, writable=True),
+        Change(seven + page, seven + page, 0, present=False, writable=False),
+        Change(ONE_GIB - FOUR_KIB, 0, 2 * FOUR_KIB, present=False, writable=False),
+        Change(3 * ONE_GIB - TWO_MIB, large, 2 * TWO_MIB, present=True, writable=False),
+        Change(FOUR_GIB - FOUR_KIB, 0, FOUR_KIB, present=False, writable=False),
+        Change(0, high, FOUR_KIB, present=True, writable=False),
+        Change(one, one, TWO_MIB, present=True, writable=True),
+        Change(four, four, 2 * TWO_MIB, present=True, writable=True),
+        Change(one + page, 0, TWO_MIB - page, present=False, writable=False),
+        Change(0, 0, FOUR_KIB, present=True, writable=True),
+    ]
+    return changes
+
+
+# ---- the walk ----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Walk:
+    session: Session
+    tables: list[int] = field(default_factory=list)
+    strange: list[Strange] = field(default_factory=list)
+
+    def note(self, guest: int, shift: int, entry: int, bits: int) -> None:
+        if len(self.strange) < _STRANGE_MOST:
+            level = len(_SHIFTS) - _SHIFTS.index(shift)
+            self.strange.append(Strange(guest, level, entry, bits))
+
+    async def leaves(
+        self, raw: bytes, number: int, first: int, rights: int
+    ) -> AsyncIterator[Piece]:
+        shift = _SHIFTS[number]
+        for index in range(512):
+            entry = int.from_bytes(raw[8 * index : 8 * index + 8], "little")
+            if not entry & _PRESENT:
+                continue
+            guest = first + (index << shift)
+            allowed = rights & entry & (_WRITABLE | _USER) | (rights | entry) & _NO_EXECUTE
+            leaf = shift == _SHIFTS[-1] or (shift in _SHIFTS[1:3] and bool(entry & _LARGE))
+            zero = _ZERO[shift] if leaf or shift == _SHIFTS[0] else _ZERO_TABLE
+            if entry & zero:
+                self.note(guest, shift, entry, entry & zero)
+            if leaf:
+                yield _leaf(guest, entry, shift, allowed)
+                continue
+            table = entry & _FRAME
+            below = await self._read(table)
+            if not below:
+                self.note(guest, shift, entry, 0)
+                continue
+            self.tables.append(table)
+            async for one in self.leaves(below, number + 1, guest, allowed):
+                yield one
+
+    async def _read(self, table: int) -> bytes:
+        if len(self.tables) >= _TABLES_MOST or len(self.strange) >= _STRANGE_MOST:
+            return b""
+        try:
+            return await self.session.gdb.read_phys(table, FOUR_KIB)
+        except GdbError:
+            return b""
+
+
+def _leaf(guest: int, entry: int, shift: int, allowed: int) -> Piece:
+    size = 1 << shift
+    writable, user = bool(allowed & _WRITABLE), bool(allowed & _USER)
+    host = entry & _FRAME & ~(size - 1)
+    return Piece(guest, host, size, size, writable, user, not allowed & _NO_EXECUTE)
+
+
+async def walked(session: Session, root: int) -> Tables:
+    """Walk nested page tables (APM 15.25.3) from outside.
+
+    Args:
+        session: a stopped machine.
+        root: what np_init returned.
+    """
+    walk = _Walk(session)
+    pieces: list[Piece] = []
+    raw = await session.view.read_if_there(root & _FRAME, FOUR_KIB)
+    if raw:
+        async for one in walk.leaves(raw, 0, 0, _WRITABLE | _USER):
+            last = pieces[-1] if pieces else None
+            if last is not None and _joins(last, one):
+                pieces[-1] = replace(last, size=last.size + one.size)
+            else:
+                pieces.append(one)
+    return Tables(root, tuple(pieces), tuple(walk.tables), tuple(walk.strange))
+
+
+def _joins(last: Piece, one: Piece) -> bool:
+    same = replace(last, guest=one.guest, host=one.host, size=one.size) == one
+    return same and last.end == one.guest and last.host + last.size == one.host
