@@ -49,19 +49,19 @@ _SHIFTS: Final = (39, 30, 21, 12)
 _ZERO_TABLE: Final = 0x18
 _ZERO: Final = {39: 0x98, 30: 0x18, 21: 0x1FF018, 12: 0x98}
 """Bits of an entry that must be 0, by level: PWT, PCD, PAT, and what is reserved."""
-_TABLES_MOST: Final = 2200
+_TABLES_MOST: Final = 400
 _STRANGE_MOST: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Strange:
-    """An entry with bits that must be 0, or one that leads to where no memory is.
+    """An entry with bits that must be 0.
 
     Args:
         guest: the first guest-physical address that it translates.
         level: 4 for the PML4, 1 for a page table.
         entry: its value.
-        bits: those that must be 0; 0 if there is no memory where it leads to.
+        bits: those that must be 0.
     """
 
     guest: int
@@ -77,13 +77,14 @@ class Tables:
     Args:
         root: physical address of the PML4.
         pieces: what they map.
-        tables: physical address of each table, once for each entry that leads to it.
+        tables: for each entry that leads to a table, the first guest-physical address that it
+            translates, and the physical address of the table.
         strange: entries that cannot be right; the first ones.
     """
 
     root: int
     pieces: tuple[Piece, ...]
-    tables: tuple[int, ...]
+    tables: tuple[tuple[int, int], ...]
     strange: tuple[Strange, ...] = ()
 
 
@@ -305,7 +306,7 @@ def _changes(session: Session) -> list[Change]:
     one, two, three, four, five, six, seven = (
         frame * TWO_MIB for frame in choice.some(7, range(0x208, 0x7F0, 8))
     )
-    high = choice.between(0x100000, 0x8000000) * FOUR_KIB + FOUR_GIB
+    high = choice.between(0x100001, 0x8000001, 2) * FOUR_KIB + FOUR_GIB
     large = choice.between(0x900, 0x40000) * TWO_MIB
     within = choice.between(2, 400)
     page = within * FOUR_KIB
@@ -317,10 +318,11 @@ def _changes(session: Session) -> list[Change]:
         Change(three + TWO_MIB + page, three + page, FOUR_KIB, present=True, writable=True),
         Change(four, 0, 2 * TWO_MIB, present=False, writable=False),
         Change(four + page, four + page, 3 * FOUR_KIB, present=True, writable=True),
-        Change(five, five + FOUR_KIB, TWO_MIB + FOUR_KIB, present=True, writable=True),
+        Change(five, high, TWO_MIB + FOUR_KIB, present=True, writable=True),
         Change(six + page, large + page, 2 * TWO_MIB + page, present=True, writable=True),
         Change(seven, large, TWO_MIB, present=True, writable=True),
         Change(seven + page, seven + page, 0, present=False, writable=False),
+        Change(seven + page, 0, FOUR_KIB, present=False, writable=False),
         Change(ONE_GIB - FOUR_KIB, 0, 2 * FOUR_KIB, present=False, writable=False),
         Change(3 * ONE_GIB - TWO_MIB, large, 2 * TWO_MIB, present=True, writable=False),
         Change(FOUR_GIB - FOUR_KIB, 0, FOUR_KIB, present=False, writable=False),
@@ -339,7 +341,7 @@ def _changes(session: Session) -> list[Change]:
 @dataclass
 class _Walk:
     session: Session
-    tables: list[int] = field(default_factory=list)
+    tables: list[tuple[int, int]] = field(default_factory=list)
     strange: list[Strange] = field(default_factory=list)
 
     def note(self, guest: int, shift: int, entry: int, bits: int) -> None:
@@ -351,7 +353,7 @@ class _Walk:
         self, raw: bytes, number: int, first: int, rights: int
     ) -> AsyncIterator[Piece]:
         shift = _SHIFTS[number]
-        for index in range(512):
+        for index in range(len(raw) // 8):
             entry = int.from_bytes(raw[8 * index : 8 * index + 8], "little")
             if not entry & _PRESENT:
                 continue
@@ -365,16 +367,13 @@ class _Walk:
                 yield _leaf(guest, entry, shift, allowed)
                 continue
             table = entry & _FRAME
+            self.tables.append((guest, table))
             below = await self._read(table)
-            if not below:
-                self.note(guest, shift, entry, 0)
-                continue
-            self.tables.append(table)
             async for one in self.leaves(below, number + 1, guest, allowed):
                 yield one
 
     async def _read(self, table: int) -> bytes:
-        if len(self.tables) >= _TABLES_MOST or len(self.strange) >= _STRANGE_MOST:
+        if len(self.tables) > _TABLES_MOST:
             return b""
         try:
             return await self.session.gdb.read_phys(table, FOUR_KIB)

@@ -101,26 +101,21 @@ def tables_belong_to_the_vmm(boot):
 
 def tables_are_own_pages(boot, function, tables):
     """Fail unless each table is a page of the VMM, and each entry leads to another one."""
-    for one in tables.strange:
-        if not one.bits:
-            fail(
-                "table-not-cleared" if one.guest >= FOUR_GIB else "table-nowhere",
-                place=function,
-                expected=msg("each entry that is present leads to a table or a page"),
-                observed=msg(
-                    "the entry of level {level} for {guest:#x} is {entry:#x}",
-                    level=one.level,
-                    guest=one.guest,
-                    entry=one.entry,
-                ),
-            )
     start, end = seen(boot).start, seen(boot).end
     known = set()
-    for table in (tables.root, *tables.tables):
-        where = msg("a table is at {table:#x}", table=table)
-        if not start <= table < end:
+    for guest, table in ((0, tables.root), *tables.tables):
+        where = msg("the table for {guest:#x} is at {table:#x}", guest=guest, table=table)
+        if guest >= FOUR_GIB:
             fail(
-                "table-not-of-the-vmm",
+                "table-not-cleared",
+                place=function,
+                expected=msg("nothing is present at and above 4 GiB"),
+                observed=where,
+            )
+        if not start <= table < end:
+            virtual = start <= table - VMM_BASE < end
+            fail(
+                "table-virtual" if virtual else "table-not-of-the-vmm",
                 place=function,
                 expected=msg(
                     "all tables are in memory of the VMM, {start:#x} to {end:#x}",
@@ -231,19 +226,18 @@ def bits_are_zero(function, tables):
                 observed=msg("a page of 1 GiB at {guest:#x}", guest=one.guest),
             )
     for one in tables.strange:
-        if one.bits:
-            fail(
-                "bits-not-zero",
-                place=function,
-                expected=msg(
-                    "bits {bits:#x} of an entry of level {level} are 0",
-                    bits=one.bits,
-                    level=one.level,
-                ),
-                observed=msg(
-                    "the entry for {guest:#x} is {entry:#x}", guest=one.guest, entry=one.entry
-                ),
-            )
+        fail(
+            "bits-not-zero",
+            place=function,
+            expected=msg(
+                "bits {bits:#x} of an entry of level {level} are 0",
+                bits=one.bits,
+                level=one.level,
+            ),
+            observed=msg(
+                "the entry for {guest:#x} is {entry:#x}", guest=one.guest, entry=one.entry
+            ),
+        )
 
 
 # --- lab8.2: changes ------------------------------------------------------------------------------
@@ -365,6 +359,13 @@ def nothing_leads_to_the_vmm(boot, function):
                 ),
                 observed=says(one.part(guest, one.end), guest),
             )
+    for one in within(tables.pieces, first, end):
+        fail(
+            "something-else-there",
+            place=function,
+            expected=msg("nothing is present at {guest:#x}", guest=one.guest),
+            observed=says(one, one.guest),
+        )
 
 
 @check("lab8.vmm.exact", TWO, THERE, EVEN, per="boot", after=["lab8.map.changed", "lab8.map.rest"])

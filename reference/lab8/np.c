@@ -153,9 +153,10 @@ np_map (u64 gpa, u64 hpa, u64 len, bool present, bool writable)
  *
  * On entry: the BSP, after np_init, before a guest runs; no lock held.
  *
- * Must: let no guest-physical address lead to a page in which there is a byte of
- * what mm_vmm_memory says: the image, and everything that alloc has handed out
- * or will, the nested page tables too.  Its end need not be the end of a page.
+ * Must: hide each page in which there is a byte of what mm_vmm_memory says: the
+ * image, and everything that alloc has handed out or will, the nested page
+ * tables too.  The end need not be the end of a page.  There each access of the
+ * guest is a nested page fault, and no other guest-physical address leads there.
  * Every other page stays as it was. */
 void
 np_hide_vmm (void)
