@@ -439,7 +439,7 @@ def tlb_is_flushed(boot, cpu):
             expected=msg("tlb_control = {value:#x}", value=FLUSH_ALL),
             observed=msg("tlb_control = {value:#x}", value=control),
         )
-    for what, changed in (("the VMCB", flushed.vmcb), ("*v", flushed.vcpu)):
+    for what, changed in ((msg("the VMCB"), flushed.vmcb), ("*v", flushed.vcpu)):
         if changed:
             fail(
                 "flush-changes-more",
