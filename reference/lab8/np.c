@@ -1,5 +1,5 @@
-/* lab8: nested page tables, from guest-physical to host-physical addresses.  The
- * format is that of the host's own 4-level paging (APM 15.25.3). */
+/* lab8: nested page tables, from guest-physical to host-physical addresses.
+ * The format is that of the host's own 4-level paging (APM 15.25.3). */
 
 #include "apic.h"
 #include "asm.h"
@@ -37,8 +37,8 @@ table_of (u64 entry)
 	return (u64 *)(ulong)((entry & ADDRESS) + VMM_BASE);
 }
 
-/* Return the entry of the page directory for a guest-physical address below
- * 4 GiB. */
+/* Return the entry of the page directory for a guest-physical address below 4
+ * GiB. */
 static inline u64 *
 pde_of (u64 gpa)
 {
@@ -48,21 +48,21 @@ pde_of (u64 gpa)
 	return entry_of (pd, gpa, SHIFT_PD);
 }
 
-/* Make the nested page tables, and return the physical address of the PML4: the
- * value for n_cr3.
+/* Make the nested page tables, and return the physical address of the PML4:
+ * the value for n_cr3.
  *
  * On entry: the BSP, once, before a guest runs; no lock held.  What alloc
  * returns is not 0.
  *
  * Must: let each guest-physical address below 4 GiB lead to the host-physical
- * address of the same number, whether there is memory, a device or nothing.  The
- * guest may read, write and execute there.  For the processor each of its
- * accesses, those to its page tables too, is one of user code (APM 15.25.5).  At
- * and above 4 GiB nothing is present.  Use pages of 2 MiB: not every processor
- * has pages of 1 GiB.  All other bits of an entry are 0, but for those that the
- * processor sets or ignores.  The tables are whole pages that nothing else uses,
- * in memory of the VMM.  Whether the VMM's own memory is present, and whether
- * the APIC's page is writable, does not matter yet. */
+ * address of the same number, whether there is memory, a device or nothing.
+ * The guest may read, write and execute there.  For the processor each of its
+ * accesses, those to its page tables too, is one of user code (APM 15.25.5).
+ * At and above 4 GiB nothing is present.  Use pages of 2 MiB: not every
+ * processor has pages of 1 GiB.  All other bits of an entry are 0, but for
+ * those that the processor sets or ignores.  The tables are whole pages that
+ * nothing else uses, in memory of the VMM.  Whether the VMM's own memory is
+ * present, and whether the APIC's page is writable, does not matter yet. */
 u64
 np_init (void)
 {
@@ -93,17 +93,17 @@ np_init (void)
 /* Change where len bytes of guest-physical memory lead to.
  *
  * On entry: the BSP; np_init has returned, and no guest runs at this time; no
- * lock held.  gpa, hpa and len are multiples of 4 KiB; gpa + len is at most
- * 4 GiB, and hpa may be beyond.  Any of these pages may have been changed
+ * lock held.  gpa, hpa and len are multiples of 4 KiB; gpa + len is at most 4
+ * GiB, and hpa may be beyond.  Any of these pages may have been changed
  * before.  If present is false, hpa and writable mean nothing.
  *
- * Must: if present is false, let the guest have nothing from gpa on: each access
- * is a nested page fault.  If it is true, let these pages lead to hpa and what
- * follows there, in the same order; the guest may read and execute there, and
- * write if writable is true.  Every other page leads where it led before, with
- * the same rights: split a page of 2 MiB where the change ends within it.  If
- * len is 0, nothing changes.  What is true of the entries and tables of np_init
- * is true of these, too. */
+ * Must: if present is false, let the guest have nothing from gpa on: each
+ * access is a nested page fault.  If it is true, let these pages lead to hpa
+ * and what follows there, in the same order; the guest may read and execute
+ * there, and write if writable is true.  Every other page leads where it led
+ * before, with the same rights: split a page of 2 MiB where the change ends
+ * within it.  If len is 0, nothing changes.  What is true of the entries and
+ * tables of np_init is true of these, too. */
 void
 np_map (u64 gpa, u64 hpa, u64 len, bool present, bool writable)
 {
@@ -153,11 +153,11 @@ np_map (u64 gpa, u64 hpa, u64 len, bool present, bool writable)
  *
  * On entry: the BSP, after np_init, before a guest runs; no lock held.
  *
- * Must: hide each page in which there is a byte of what mm_vmm_memory says: the
- * image, and everything that alloc has handed out or will, the nested page
- * tables too.  The end need not be the end of a page.  There each access of the
- * guest is a nested page fault, and no other guest-physical address leads there.
- * Every other page stays as it was. */
+ * Must: hide each page in which there is a byte of what mm_vmm_memory says:
+ * the image, and everything that alloc has handed out or will, the nested
+ * page tables too.  The end need not be the end of a page.  There each access
+ * of the guest is a nested page fault, and no other guest-physical address
+ * leads there. Every other page stays as it was. */
 void
 np_hide_vmm (void)
 {
@@ -179,9 +179,9 @@ np_hide_vmm (void)
  * On entry: the BSP, after np_hide_vmm, before a guest runs; no lock held.
  *
  * Must: keep the page at physical address APIC_PHYS where it is, so that the
- * guest reads the registers without an exit, and make it read-only: a write is a
- * nested page fault, which the VMM sees before the APIC does.  Every other page
- * stays as it was, those around it writable. */
+ * guest reads the registers without an exit, and make it read-only: a write
+ * is a nested page fault, which the VMM sees before the APIC does.  Every
+ * other page stays as it was, those around it writable. */
 void
 np_protect_apic (void)
 {
@@ -199,9 +199,9 @@ np_protect_apic (void)
  * has been called.  Each CPU calls it after a change, because it cannot reach
  * another CPU's TLB.
  *
- * Must: set tlb_control in its VMCB so that the next VMRUN flushes the TLB.  The
- * processor need not have the flush by ASID (encodings 3 and 7, APM 15.16.1), so
- * flush all of it.  Nothing else in *v or in the VMCB changes. */
+ * Must: set tlb_control in its VMCB so that the next VMRUN flushes the TLB.
+ * The processor need not have the flush by ASID (encodings 3 and 7, APM
+ * 15.16.1), so flush all of it.  Nothing else in *v or in the VMCB changes. */
 void
 np_flush (struct vcpu *v)
 {
