@@ -200,7 +200,7 @@ def test_no_ovmf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(firmware.OVMF_VARIABLE, str(tmp_path / "none"))
     with pytest.raises(InfraError, match="not installed") as caught:
         firmware.find("ovmf").image(Path("/usr/bin/qemu-system-x86_64"))
-    assert "apt install ovmf" in str(caught.value.next_step)
+    assert "apt install ovmf" in str(caught.value.message)
 
 
 def test_another_ovmf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
