@@ -92,7 +92,6 @@ OWED = {
     "segment-wrong",
     "svm-instruction-refused",
     "svme-lost",
-    "tlb-not-flushed",
     "unknown-exit-ignored",
     "vmcb-not-aligned",
     "vmcb-not-there",
