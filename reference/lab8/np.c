@@ -136,11 +136,11 @@ np_map (u64 gpa, u64 hpa, u64 len, bool present, bool writable)
 			/* 4 KiB pages that do what the 2 MiB did. */
 			pt = alloc (PAGESIZE);
 			for (i = 0; i < ENTRIES; i++)
-				pt[i] = old & PTE_P
-						? (old & ADDRESS) +
-							  (u64)i * PAGESIZE +
-							  (old & NP_RIGHTS)
-						: 0;
+				pt[i] = old & PTE_P ?
+						(old & ADDRESS) +
+							(u64)i * PAGESIZE +
+							(old & NP_RIGHTS) :
+						0;
 			*pde = ((ulong)pt - VMM_BASE) | NP_RIGHTS;
 		}
 		*entry_of (table_of (*pde), gpa, SHIFT_PT) =
