@@ -20,8 +20,7 @@
 #define SHIFT_PD   21
 #define SHIFT_PT   12
 
-/* The tables that all virtual CPUs share, made by np_init. */
-static u64 *np_pml4;
+static u64 *np_pml4; /* made by np_init; all virtual CPUs share it */
 
 static inline u64 *
 entry_of (u64 *table, u64 gpa, uint shift)
@@ -29,18 +28,14 @@ entry_of (u64 *table, u64 gpa, uint shift)
 	return &table[gpa >> shift & (ENTRIES - 1)];
 }
 
-/* Return the table that an entry leads to.  The entry is present, and not a
- * page. */
 static inline u64 *
-table_of (u64 entry)
+table_of (u64 entry) /* that is present, and not a page */
 {
 	return (u64 *)(ulong)((entry & ADDRESS) + VMM_BASE);
 }
 
-/* Return the entry of the page directory for a guest-physical address below 4
- * GiB. */
 static inline u64 *
-pde_of (u64 gpa)
+pde_of (u64 gpa) /* below 4 GiB */
 {
 	u64 *pdpt = table_of (*entry_of (np_pml4, gpa, SHIFT_PML4));
 	u64 *pd = table_of (*entry_of (pdpt, gpa, SHIFT_PDPT));
