@@ -11,18 +11,18 @@
 /* Send an NMI to all other CPUs.
  *
  * On entry: the CPU that panics, which may be any CPU, at any time: interrupts
- * are off, and this CPU may hold any lock and may have no per-CPU data yet.  Its
- * message has been printed.  panic calls this function once, on the first CPU
- * that panics.
+ * are off, and this CPU may hold any lock and may have no per-CPU data yet.
+ * Its message has been printed.  panic calls this function once, on the first
+ * CPU that panics.
  *
  * Must: if ap_started is true, send one NMI to each other CPU by
  * apic_write_icr: edge triggered, level assert, reserved bits 0; the vector is
  * ignored (SDM 10.6.1).  Either one shorthand for all of them, or one IPI for
  * each CPU that has been started: APIC ids may have gaps, and the ACPI tables
- * may list no CPU (acpi.h).  No CPU gets two, this CPU gets none.  If ap_started
- * is false, send nothing: the APIC may not be mapped, and APs may be in code
- * that has no IDT.  Take no lock, print nothing and do not wait for the other
- * CPUs: one that never answers must not stop this one.  Then return. */
+ * may list no CPU (acpi.h).  No CPU gets two, this CPU gets none.  If
+ * ap_started is false, send nothing: the APIC may not be mapped, and APs may be
+ * in code that has no IDT.  Take no lock, print nothing and do not wait for the
+ * other CPUs: one that never answers must not stop this one.  Then return. */
 void
 panic_wakeup_all (void)
 {

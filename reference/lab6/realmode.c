@@ -52,8 +52,8 @@ alloc_realmodemem_bios (uint len)
  * On entry: the BSP, no lock held, interrupts off; uefi_call works.
  *
  * Must: call AllocatePages, at uefi_boot.allocate_pages, by uefi_call: for as
- * many pages of 4 KiB as len bytes need, no more, all of them below 1 MiB, and of
- * a memory type that an operating system never takes for itself, such as
+ * many pages of 4 KiB as len bytes need, no more, all of them below 1 MiB, and
+ * of a memory type that an operating system never takes for itself, such as
  * EFI_UNUSABLE_MEMORY.  The last argument is the physical address of a 64-bit
  * variable that holds an address, which the firmware replaces by that of the
  * memory.  Return that address.  If the status is not 0, the firmware has
@@ -83,11 +83,12 @@ alloc_realmodemem_uefi (uint len)
 
 /* Allocate len bytes below 1 MiB, which are never freed.  len is not 0.
  *
- * On entry: the BSP, no lock held, interrupts off.  May be called several times.
+ * On entry: the BSP, no lock held, interrupts off.  May be called several
+ * times.
  *
  * Must: return the physical address of the memory: from the firmware if UEFI
- * booted the machine, else from the top of low memory.  No operating system that
- * starts later uses it. */
+ * booted the machine, else from the top of low memory.  No operating system
+ * that starts later uses it. */
 u32
 alloc_realmodemem (uint len)
 {

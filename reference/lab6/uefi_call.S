@@ -16,16 +16,16 @@
  * - RSP is in the firmware's stack, below uefi_state.rsp, and a multiple of 16
  *   where the call instruction is.  Memory from uefi_state.rsp on stays as it
  *   is.
- * - Microsoft's calling convention: a is in RCX, b in RDX, c in R8, d in R9, all
- *   64 bits of each.  Above the return address there are 32 bytes that function
- *   may overwrite.
+ * - Microsoft's calling convention: a is in RCX, b in RDX, c in R8, d in R9,
+ *   all 64 bits of each.  Above the return address there are 32 bytes that
+ *   function may overwrite.
  * Interrupts stay off until function is called.  It may turn them on, and it
  * preserves RBX, RBP, RDI, RSI and R12 to R15 only.
  *
- * Then come back whole: CR3, GDTR, IDTR, CS, SS, DS, ES and RSP are as they were
- * on entry, so are RBX, RBP and R12 to R15 and the base of GS, interrupts are
- * off, and RAX holds all 64 bits that function returned.  Interrupts are off
- * before anything of the VMM's is in use again. */
+ * Then come back whole: CR3, GDTR, IDTR, CS, SS, DS, ES and RSP are as they
+ * were on entry, so are RBX, RBP and R12 to R15 and the base of GS, interrupts
+ * are off, and RAX holds all 64 bits that function returned.  Interrupts are
+ * off before anything of the VMM's is in use again. */
 
 #include "layout.h"
 #include "todo.h"
@@ -85,7 +85,7 @@ uefi_call:
 	 */
 	mov	%rdi, %rax			/* function */
 	mov	%r8, %r9			/* d */
-	mov	%rcx, %r8			/* c, before a takes its place */
+	mov	%rcx, %r8			/* c, before RCX gets a */
 	mov	%rsi, %rcx			/* a; b is in RDX already */
 	sub	$32, %rsp
 	call	*%rax

@@ -7,17 +7,17 @@
  * vmcbhost_phys): run the guest until it exits.
  *
  * On entry: any CPU, called from C (psABI for x86-64: p in RDI, vmcb_phys in
- * RSI, vmcbhost_phys in RDX), interrupts off.  vmcb_phys is the physical address
- * of the guest's VMCB; vmcbhost_phys that of a page in which VMSAVE may store
- * state of the VMM.
+ * RSI, vmcbhost_phys in RDX), interrupts off.  vmcb_phys is the physical
+ * address of the guest's VMCB; vmcbhost_phys that of a page in which VMSAVE may
+ * store state of the VMM.
  *
  * Must: run the guest once, with one VMRUN.  Before, its registers come from
  * *p, and FS, GS, TR, LDTR and the MSRs that VMLOAD loads from its VMCB.
  * Afterwards its registers are in *p, and what VMSAVE stores is in its VMCB.
  * VMRUN and #VMEXIT take care of RAX, RSP, RIP and RFLAGS of both sides, and of
- * the other segments; RAX is the address of a VMCB for VMRUN, VMLOAD and VMSAVE.
- * Return with RSP, RBX, RBP and R12 to R15, and everything that VMLOAD loads,
- * as they were on entry, and with interrupts off.
+ * the other segments; RAX is the address of a VMCB for VMRUN, VMLOAD and
+ * VMSAVE.  Return with RSP, RBX, RBP and R12 to R15, and everything that VMLOAD
+ * loads, as they were on entry, and with interrupts off.
  *
  * The global interrupt flag (GIF) is 0 from before the guest's state is loaded
  * to after the VMM's own is loaded again, and 1 on return: an NMI in between

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -193,13 +194,13 @@ class Grader:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.answers: dict[str, int | VmmlabError] = {}
 
-    def report_lab(self, request: RunRequest, **more: Any) -> str:
+    def judge_lab(self, request: RunRequest, **more: Any) -> SimpleNamespace:
         lab = request.lab
         self.asked.append((lab, {**vars(request), **more}))
         answer = self.answers.get(lab, 0)
         if isinstance(answer, VmmlabError):
             raise answer
-        return f"report of {lab}: {answer}"
+        return SimpleNamespace(report=f"report of {lab}: {answer}")
 
 
 @pytest.fixture
@@ -212,7 +213,8 @@ def grader(monkeypatch: pytest.MonkeyPatch) -> Grader:
     def write(report: str, path: Path, places: dict[str, str]) -> None:
         path.write_text(report)
 
-    monkeypatch.setattr("vmmlab.report.make.report_lab", fake.report_lab)
+    monkeypatch.setattr("vmmlab.report.make.judge_lab", fake.judge_lab)
+    monkeypatch.setattr("vmmlab.cli.pictures.Pictures.kept", lambda self, found, report: report)
     monkeypatch.setattr("vmmlab.report.exit_code", code)
     monkeypatch.setattr("vmmlab.report.write_json", write)
     monkeypatch.setattr("vmmlab.report.terminal.print_report", lambda r, say: typer.echo(r))
@@ -401,7 +403,8 @@ def test_building_needs_a_workspace(words: list[str], capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--firmware", "uefi"], "no firmware 'uefi'"),
+        (["--firmware", "uefi"], "it has no uefi_entry"),
+        (["--firmware", "coreboot"], "no firmware 'coreboot'"),
         (["--accel", "hax"], "no accelerator 'hax'"),
     ],
 )

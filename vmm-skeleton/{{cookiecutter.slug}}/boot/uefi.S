@@ -1,8 +1,8 @@
-/* The VMM's entry on a machine with UEFI.  The EFI loader calls it as a function
- * with Microsoft's convention: 64-bit mode on the firmware's page tables, GDT,
- * IDT and stack, RCX a pointer to struct uefi_boot.  The code runs at its
- * physical address, so what it addresses relative to RIP is there, too.  BSS has
- * been cleared. */
+/* The VMM's entry on a machine with UEFI.  The EFI loader calls it as a
+ * function with Microsoft's convention: 64-bit mode on the firmware's page
+ * tables, GDT, IDT and stack, RCX a pointer to struct uefi_boot.  The code runs
+ * at its physical address, so what it addresses relative to RIP is there, too.
+ * BSS has been cleared. */
 
 #include "layout.h"
 #include "uefi.h"

@@ -13,8 +13,8 @@
 
 extern const u8 int15_hook_start[], int15_hook_end[], int15_hook_next[];
 
-/* Return whether the firmware has set up low memory for guests that call a BIOS.
- * A small one like qboot has not. */
+/* Return whether the firmware has set up low memory for guests that call a
+ * BIOS.  A small one like qboot has not. */
 static bool
 has_bios (void)
 {

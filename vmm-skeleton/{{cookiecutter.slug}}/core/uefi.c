@@ -28,6 +28,6 @@ __attribute__ ((weak)) void
 localapic_delayed_ap_start (void (*start) (void))
 {
 	(void)start;
-	printf ("UEFI: the APs stay with the firmware until a guest starts them "
-		"(planned: lab 10); only the BSP goes on\n");
+	printf ("UEFI: the APs stay with the firmware until a guest starts "
+		"them (planned: lab 10); only the BSP goes on\n");
 }

@@ -1,11 +1,11 @@
 /* A guest that checks whether its VMM keeps what it must keep.  It starts as an
- * MBR does, in real mode at 0:7C00; on each AP it starts in real mode at 0800:0.
- * All CPUs then go on in 64-bit mode.  It waits for events only, never for a
- * time.
+ * MBR does, in real mode at 0:7C00; on each AP it starts in real mode at
+ * 0800:0.  All CPUs then go on in 64-bit mode.  It waits for events only, never
+ * for a time.
  *
- * Each CPU notes in guest_results how far it has come.  What it finds wrong ends
- * in guest_failed, and a CPU that is through ends in guest_done.  At the end the
- * BSP prints a line on COM1. */
+ * Each CPU notes in guest_results how far it has come.  What it finds wrong
+ * ends in guest_failed, and a CPU that is through ends in guest_done.  At the
+ * end the BSP prints a line on COM1. */
 
 #include "guest.h"
 #include "svm.h"

@@ -126,8 +126,8 @@ todo_\id:
 	.popsection
 	.endm
 
-/* The firmware's page tables do not map the VMM where it is linked; those of the
- * APs do, and also this code at its physical address. */
+/* The firmware's page tables do not map the VMM where it is linked; those of
+ * the APs do, and also this code at its physical address. */
 	.macro	vmm_todo_uefi id, file, line
 	cli
 	mov	$ap_pagetable - VMM_BASE, %eax

@@ -1,5 +1,5 @@
-/* The VMM under UEFI: what the EFI loader passes to it, and the firmware's state
- * while the VMM runs.  For C and assembly. */
+/* The VMM under UEFI: what the EFI loader passes to it, and the firmware's
+ * state while the VMM runs.  For C and assembly. */
 #ifndef UEFI_H
 #define UEFI_H
 
