@@ -44,6 +44,9 @@ OF_PROBE = {
     "missing-ap": DELAYS | {"cpu", "entered"},
     "exclusion": frozenset(),
     "barrier": frozenset(),
+    "guest": DELAYS | {"marks", "until", "by"},
+    "panic": DELAYS | {"cpu", "locks", "at_once", "soon"},
+    "wakeup": DELAYS,
 }
 """What each probe takes besides the parameters of every scenario: a new field of a probe's class
 is a new parameter, and belongs here, into its function in probes/scenario.py and on the page."""
@@ -62,6 +65,9 @@ MAKERS = {
     "missing-ap": "missing_ap",
     "exclusion": "exclusion",
     "barrier": "barrier",
+    "guest": "guest",
+    "panic": "panics",
+    "wakeup": "early_panic",
 }
 """The function that makes the scenarios of a probe."""
 
@@ -101,7 +107,7 @@ def test_a_role_that_no_cohort_has_is_refused():
 def test_a_firmware_that_there_is_not_is_refused():
     with pytest.raises(CourseError, match=r"[0-9]: x: there is no firmware 'sebios'") as caught:
         parking(name="x", firmware="sebios")
-    assert caught.value.expected == "qboot or seabios"
+    assert caught.value.expected == "qboot or seabios or ovmf"
 
 
 def test_a_probe_that_there_is_not_is_refused():

@@ -108,16 +108,16 @@ def test_pytest_speaks_the_language_of_the_workspace(workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "environment", "said"),
     [
-        (["grade", "lab7", "--submission", "."], {"LANG": "ja_JP.UTF-8"}, "lab7' という課題は"),
+        (["grade", "lab77", "--submission", "."], {"LANG": "ja_JP.UTF-8"}, "lab77' という課題は"),
         (
-            ["--lang", "ja", "grade", "lab7", "--submission", "."],
+            ["--lang", "ja", "grade", "lab77", "--submission", "."],
             {},
-            "lab7' という課題はありません",
+            "lab77' という課題はありません",
         ),
-        (["grade", "lab7", "--submission", ".", "--lang=ja"], {}, "  期待： 次のどれか：lab0, "),
-        (["grade", "lab7", "--submission", "."], {"LC_ALL": "ja"}, "のことですか"),
-        (["grade", "lab7", "--submission", "."], {"LC_ALL": "de_DE"}, "no lab called 'lab7'"),
-        (["grade", "lab7", "--submission", ".", "--lang", "en"], {"LANG": "ja"}, "no lab called"),
+        (["grade", "lab77", "--submission", ".", "--lang=ja"], {}, "  期待： 次のどれか：lab0, "),
+        (["grade", "lab77", "--submission", "."], {"LC_ALL": "ja"}, "のことですか"),
+        (["grade", "lab77", "--submission", "."], {"LC_ALL": "de_DE"}, "no lab called 'lab77'"),
+        (["grade", "lab77", "--submission", ".", "--lang", "en"], {"LANG": "ja"}, "no lab called"),
         (["grade", "lab3", "--submission", "."], {"LANG": "ja"}, "lab3/：ない"),
         (["grade", "--help"], {"LANG": "ja"}, "採点するもの：DIR/lab3/ap_start.c など。"),
         (["grade", "--help"], {"LANG": "ja"}, "使い方: vmmlab grade"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from vmmlab.base.nearest import nearest_names
+from vmmlab.course.labpackage import LabPackage
 from vmmlab.course.load import load_course
 from vmmlab.grading.selection import Selection
 from vmmlab.i18n.translate import Reader
@@ -40,11 +41,13 @@ def test_a_boot_in_words(scenario, english, japanese):
 @pytest.mark.parametrize("lab", COURSE.labs)
 def test_the_words_of_a_boot_are_not_its_name(lab):
     chosen = Selection(COURSE.lab(lab), "x86_64", hidden=False, tests_dir=COURSE.labs_dir / lab)
-    scenarios = chosen.scenarios()
+    package = LabPackage(lab, COURSE.labs_dir / lab)
+    scenarios = chosen.scenarios(package)
     assert scenarios
     for one in scenarios:
         words = str(boot_in_words(one))
         assert one.name not in words.split(", "), words
+    package.unload()
 
 
 def test_the_nearest_names_of_a_wrong_selection():

@@ -40,7 +40,8 @@ def request(course, lab, arch, submitted):
 
 
 def test_nothing_of_a_later_lab_is_in_it_but_an_object_that_stops(course, released, tmp_path):
-    assert released.held_back == ("lab4",)
+    labs = list(course.labs)
+    assert released.held_back == tuple(labs[labs.index(LAST) + 1 :])
     root = released.root
     names = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     of_lab4 = {name for name in names if "lab4" in name and not name.startswith("grader/")}
@@ -66,8 +67,8 @@ def test_a_workspace_has_the_open_labs_only(released, tmp_path):
 
 
 def test_there_must_be_such_a_lab(course, tmp_path):
-    with pytest.raises(UsageError, match="no lab called 'lab9'"):
-        release(course, tmp_path / "kit", until="lab9")
+    with pytest.raises(UsageError, match="no lab called 'lab99'"):
+        release(course, tmp_path / "kit", until="lab99")
 
 
 @pytest.mark.parametrize(

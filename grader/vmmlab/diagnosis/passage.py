@@ -59,13 +59,18 @@ def _by_a_stray_store(boot: Observation, cpu: CpuRecord) -> Failure | None:
     if cpu.reached(AP_ENTRY) or cpu.waits:
         return None
     for other in boot.aps:
-        for step in other.steps if other is not cpu else ():
+        for step in _own_steps(other) if other is not cpu else ():
             for touch in step.touches:
                 outside = touch.writes and not touch.by_stack and not _in_copy(boot, touch)
                 met = outside and _met(cpu, touch)
                 if met:
                     return _spoilt(boot, cpu, other, step, touch)
     return None
+
+
+def _own_steps(cpu: CpuRecord) -> list[TrampolineStep]:
+    """Return the steps of an AP but those in given code: a trampoline may have led there."""
+    return [s for s in cpu.steps if s.place is None or s.place.owner != "provided"]
 
 
 def _met(cpu: CpuRecord, store: Touch) -> bool:
@@ -276,7 +281,7 @@ def stack_used(cpu: CpuRecord) -> Failure | None:
 def stored_outside(boot: Observation, cpu: CpuRecord) -> Failure | None:
     """Return the first store of an AP that is not in the copy, or is in the lock there."""
     lock = boot.trampoline.lock_at
-    for step in cpu.steps:
+    for step in _own_steps(cpu):
         for touch in step.touches:
             if not touch.writes or touch.by_stack:
                 continue

@@ -137,7 +137,7 @@ def grade_lab(
         # Compilers and QEMU work while pytest is being imported.
         observations.start()
         if select is None:
-            observations.prepare(selection.scenarios())
+            observations.prepare(selection.scenarios(grading.run.package))
         run_checks(grading.run, selection.tests_dir, select)
         return grading.grade()
 

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-import runpy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
-from vmmlab.base.errors import CourseError
+from vmmlab.base.errors import CourseError, VmmlabError
 from vmmlab.base.message import msg
-from vmmlab.base.registry import Scope
 from vmmlab.checks.declaring import Check, declared_in
 from vmmlab.course.defined import check_defined
 from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.labpackage import LabPackage
 from vmmlab.course.model import ARCHES, Lab
 from vmmlab.observe.observation import Observation
 from vmmlab.probes.scenario import Scenario, known_firmware
@@ -119,19 +117,20 @@ class Selection:
         steps = [one.id for one in self.lab.steps]
         return replace(seen, later=tuple(steps[steps.index(step) + 1 :]))
 
-    def scenarios(self) -> tuple[Scenario, ...]:
+    def scenarios(self, package: LabPackage) -> tuple[Scenario, ...]:
         """Return the scenarios of the selected checks, read without pytest.
 
         Empty if a file cannot be loaded: pytest loads it again and reports what is wrong with it.
+
+        Args:
+            package: loads the files of the lab.
         """
         found: dict[Scenario, None] = {}
         for path in self.files:
             try:
-                with contextlib.redirect_stdout(io.StringIO()), Scope().in_use():
-                    module = SimpleNamespace(**runpy.run_path(str(path)))
-            except KeyboardInterrupt:
-                raise
-            except BaseException:  # sys.exit and pytest.skip, too
+                with contextlib.redirect_stdout(io.StringIO()):
+                    module = package.load(path)
+            except VmmlabError:
                 return ()
             for check in declared_in(module):
                 if check in self:
