@@ -193,7 +193,7 @@ def test_a_starter_boots_and_stops_at_the_first_step(here: Path, plain: Mapping[
         done = sh(here, plain, f"make run LAB={lab.name[3:]}")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "all CPUs have halted" in done.stdout
-        if lab.steps:
+        if lab.steps and lab.name != "lab5":  # lab 5's functions run only when a CPU panics
             assert f"TODO({lab.steps[0].id})" in done.stdout
 
 
@@ -276,7 +276,13 @@ def test_cleaning(here: Path, plain: Mapping[str, str]) -> None:
 def test_help(here: Path, plain: Mapping[str, str]) -> None:
     done = sh(here, plain, "make")
     assert done.returncode == 0
-    for word in ("make lab0", "make vmm", "make run LAB=3", "make gdb LAB=3", "pytest -k ljmpw"):
+    for word in (
+        "make lab1, lab2",
+        "make vmm",
+        "make run LAB=3",
+        "make gdb LAB=3",
+        "pytest -k ljmpw",
+    ):
         assert word in done.stdout
 
 

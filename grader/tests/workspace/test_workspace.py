@@ -63,7 +63,7 @@ def test_what_is_in_it(tmp_path: Path, kit: Course) -> None:
             starter = files.pop(file).decode()
             assert "SOLUTION" not in starter
             assert "TODO(" in starter
-    module = r"test_lab\d\.py|probes\.py|stopped\.py"
+    module = r"test_lab\d\.py|(maps|probes|stopped)\.py"
     handout = rf"lab\d/(README(\.ja)?\.md|{module}|pictures/[a-z-]+(\.ja)?\.svg)"
     assert all(re.fullmatch(handout, name) for name in files)
     assert list(tmp_path.iterdir()) == [made], "nothing is left beside it"
@@ -76,6 +76,7 @@ def test_the_given_code_speaks_the_language_of_the_workspace(tmp_path: Path, kit
     assert {Path(name).parts[0] for name in changed - RENDERED} == {
         "boot",
         "core",
+        "guest",
         "include",
         "vmm.ld",
     }

@@ -69,8 +69,10 @@ def _by_a_stray_store(boot: Observation, cpu: CpuRecord) -> Failure | None:
 
 
 def _own_steps(cpu: CpuRecord) -> list[TrampolineStep]:
-    """Return the steps of an AP but those in given code: a trampoline may have led there."""
-    return [s for s in cpu.steps if s.place is None or s.place.owner != "provided"]
+    """Return the steps of an AP but those in code that is not the student's: a trampoline may
+    have led there."""
+    others = ("provided", "prebuilt")
+    return [step for step in cpu.steps if step.place is None or step.place.owner not in others]
 
 
 def _met(cpu: CpuRecord, store: Touch) -> bool:
