@@ -20,6 +20,8 @@ FULL = {
     "lab3", "lab4", "lab7.hidden.beyond", "lab7.hidden.string", "lab7.hidden.cpus", "lab7",
 }  # fmt: skip
 """The labs whose checks take long are left to `make test-full`."""
+OWED = {"lab6", "lab8"}
+"""Labs for which no wrong solution is known yet that only the hidden checks catch."""
 VARIANTS = [one for one in load_variants(COURSE, LABS) if "x86_64" in one.arches]
 
 
@@ -405,7 +407,9 @@ def wrong_files(wrong):
 
 def test_every_lab_with_steps_has_some():
     assert [lab.name for lab in COURSE.labs.values() if lab.steps] == LABS
-    assert {one.check[0].partition(".")[0] for one in WRONG} == set(LABS)
+    have = {one.check[0].partition(".")[0] for one in WRONG}
+    assert have | OWED == set(LABS)
+    assert not have & OWED, "take it off the list"
 
 
 @pytest.mark.parametrize("lab", LABS)
