@@ -74,7 +74,7 @@ svm_vminit (struct vcpu *v, u64 n_cr3)
  *     table of real mode.
  *   - CR0: only ET is set, so the caches are on, as a BIOS leaves them.  CR2,
  *     CR3, CR4: 0.  DR6: 0xFFFF0FF0.  DR7: 0x400.
- *   - EFER: 0 for the guest; but VMRUN refuses a guest without SVME.
+ *   - EFER: SVME, without which VMRUN refuses a guest, and no other bit.
  *   - RFLAGS: 2, whose bit is always set.  RIP: ip.  RAX, RSP and all of
  *     v->regs: 0.  No interrupt shadow, no event to inject. */
 void
