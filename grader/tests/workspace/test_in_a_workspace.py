@@ -188,11 +188,17 @@ def test_a_finished_workspace_for_i386(here: Path, plain: Mapping[str, str]) -> 
     assert "x86_64, i386" in wrong.stderr
 
 
+FIRMWARE = {"lab6": "seabios"}
+"""The firmware with which a lab's own functions run; qboot for the others."""
+
+
 def test_a_starter_boots_and_stops_at_the_first_step(here: Path, plain: Mapping[str, str]) -> None:
     for lab in load_course(ROOT).labs.values():
-        done = sh(here, plain, f"make run LAB={lab.name[3:]}")
+        firmware = f" FIRMWARE={FIRMWARE[lab.name]}" if lab.name in FIRMWARE else ""
+        done = sh(here, plain, f"make run LAB={lab.name[3:]}{firmware}")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "all CPUs have halted" in done.stdout
+        ends = ("all CPUs have halted", "a CPU has stopped at a TODO, and the others wait for it")
+        assert ends[lab.name in FIRMWARE] in done.stdout
         if lab.steps and lab.name != "lab5":  # lab 5's functions run only when a CPU panics
             assert f"TODO({lab.steps[0].id})" in done.stdout
 

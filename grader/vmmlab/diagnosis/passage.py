@@ -69,10 +69,13 @@ def _by_a_stray_store(boot: Observation, cpu: CpuRecord) -> Failure | None:
 
 
 def _own_steps(cpu: CpuRecord) -> list[TrampolineStep]:
-    """Return the steps of an AP but those in code that is not the student's: a trampoline may
-    have led there."""
+    """Return the steps of an AP but those in the image that are not the student's code."""
     others = ("provided", "prebuilt")
-    return [step for step in cpu.steps if step.place is None or step.place.owner not in others]
+    return [
+        step
+        for step in cpu.steps
+        if step.place is None or step.place.region != "image" or step.place.owner not in others
+    ]
 
 
 def _met(cpu: CpuRecord, store: Touch) -> bool:
