@@ -87,7 +87,7 @@ def busy(processes: int) -> Iterator[None]:
 
 
 def graded_labs(course: Course) -> list[str]:
-    """The labs in which somebody can earn points."""
+    """The labs that have points."""
     return [name for name, lab in course.labs.items() if lab.files and lab.all_checks]
 
 

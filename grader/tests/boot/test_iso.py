@@ -1,14 +1,14 @@
 """The image for a PC: GRUB finds it on a CD and on a stick, and every processor comes up."""
 
 import re
-import selectors
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from ovmf import needs_ovmf
+from serial_line import serial_until
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.cli.main import main
@@ -19,21 +19,11 @@ from vmmlab.student import run as boot
 
 KIT = Path(__file__).resolve().parents[3]
 VMMLAB = str(Path(sys.executable).with_name("vmmlab"))
-PATIENCE_S = 120
+MACHINE = ["-smp", "4", "-nic", "none", "-monitor", "none"]
 ALL_CAME = r"(?s)(Processor \d \(AP\).*){3}\n"
 BSP_CAME = r"(?s)cohort dev, UEFI\n.*Processor 0 \(BSP\)\n.*\n"
 EFI_FILE = b"BOOTX64 EFI"
 """The name of the loader in a FAT directory."""
-
-
-def installed() -> bool:
-    try:
-        return bool(find("ovmf").image(qemu_path()))
-    except InfraError:
-        return False
-
-
-needs_ovmf = pytest.mark.skipif(not installed(), reason="ovmf is not installed")
 
 
 @pytest.fixture(scope="module", params=["x86_64", "i386"])
@@ -49,30 +39,9 @@ def image(tmp_path_factory, request) -> Path:
     return made
 
 
-def serial_until(pattern: str, drive: list[str]) -> str:
-    """What the machine says on its serial line, up to `pattern` or for PATIENCE_S seconds."""
-    argv = [
-        str(qemu_path()), "-M", "q35,smm=off", "-m", "128", "-smp", "4", "-display", "none",
-        "-no-reboot", "-nic", "none", "-monitor", "none", "-serial", "stdio", *drive,
-    ]  # fmt: skip
-    said = ""
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as machine:
-        assert machine.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(machine.stdout, selectors.EVENT_READ)
-            end = time.monotonic() + PATIENCE_S
-            while not re.search(pattern, said) and selector.select(end - time.monotonic()):
-                data = machine.stdout.read1(4096)
-                if not data:
-                    break
-                said += data.decode(errors="replace").replace("\r", "")
-        machine.kill()
-    return said
-
-
 @pytest.mark.parametrize("drive", [["-cdrom", "{}"], ["-drive", "file={},format=raw"]])
 def test_it_boots(image, drive):
-    said = serial_until(ALL_CAME, [word.format(image) for word in drive])
+    said = serial_until(ALL_CAME, [*MACHINE, *(word.format(image) for word in drive)])
     assert re.search(ALL_CAME, said), said
     assert "Processor 0 (BSP)" in said
 
@@ -84,7 +53,7 @@ def test_it_boots_by_uefi(image, drive):
         assert image.parent.name == "i386", "only i386 has no entry for UEFI"
         return
     firmware = ["-bios", find("ovmf").image(qemu_path())]
-    said = serial_until(BSP_CAME, [*firmware, *(word.format(image) for word in drive)])
+    said = serial_until(BSP_CAME, [*MACHINE, *firmware, *(word.format(image) for word in drive)])
     assert re.search(BSP_CAME, said), said
 
 

@@ -1,16 +1,15 @@
 """A VMM on UEFI firmware: each failure of the loader is one line, and a boot goes through."""
 
 import re
-import selectors
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from ovmf import needs_ovmf
+from serial_line import PATIENCE_S, serial_until
 
-from vmmlab.base.errors import InfraError
 from vmmlab.course.load import load_course
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import qemu_path
@@ -19,18 +18,7 @@ from vmmlab.machine.firmware import find
 
 KIT = Path(__file__).resolve().parents[3]
 VMMLAB = str(Path(sys.executable).with_name("vmmlab"))
-PATIENCE_S = 120
 LINE = re.compile(r"vmmlab-loader: .*\n")
-
-
-def installed() -> bool:
-    try:
-        return bool(find("ovmf").image(qemu_path()))
-    except InfraError:
-        return False
-
-
-needs_ovmf = pytest.mark.skipif(not installed(), reason="ovmf is not installed")
 
 
 def elf32(physical: int, content: bytes) -> bytes:
@@ -44,23 +32,8 @@ def elf32(physical: int, content: bytes) -> bytes:
 
 def line_of(loader: Path) -> str:
     """The line in which the loader says why it gives up."""
-    argv = [
-        str(qemu_path()), "-M", "q35,smm=off", "-m", "128", "-display", "none", "-no-reboot",
-        "-nodefaults", "-bios", find("ovmf").image(qemu_path()), "-kernel", str(loader),
-        "-serial", "stdio",
-    ]  # fmt: skip
-    said = ""
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as machine:
-        assert machine.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(machine.stdout, selectors.EVENT_READ)
-            end = time.monotonic() + PATIENCE_S
-            while not LINE.search(said) and selector.select(end - time.monotonic()):
-                data = machine.stdout.read1(4096)
-                if not data:
-                    break
-                said += data.decode(errors="replace").replace("\r", "")
-        machine.kill()
+    firmware = ["-nodefaults", "-bios", find("ovmf").image(qemu_path())]
+    said = serial_until(LINE.pattern, [*firmware, "-kernel", str(loader)])
     found = LINE.search(said)
     assert found is not None, said
     return found[0]

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 from machine_helpers import asynced
+from ovmf import needs_ovmf
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.notices import listening
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.host.versions import qemu_path
 from vmmlab.images.efi import EfiBuilder
 from vmmlab.machine import MachineSpec, firmware
 from vmmlab.machine.dialects import incoming
@@ -29,15 +29,6 @@ from vmmlab.machine.templates import COLD_VARIABLE, Templates, started
 TREE = Path(__file__).parents[3] / "vmm-skeleton" / "{{cookiecutter.slug}}"
 NOT_ELF = b"this is no VMM"
 MAKES = "Booting UEFI firmware for the first time, which takes some seconds."
-
-
-def installed() -> bool:
-    with contextlib.suppress(InfraError):
-        return bool(firmware.find("ovmf").image(qemu_path()))
-    return False
-
-
-needs_ovmf = pytest.mark.skipif(not installed(), reason="ovmf is not installed")
 
 
 @pytest.fixture(scope="module")

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from ovmf import needs_ovmf
 
 from vmmlab.author import mutants
-from vmmlab.base.errors import InfraError
 from vmmlab.base.notices import listening
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
-from vmmlab.host.versions import qemu_path
-from vmmlab.machine import firmware
 from vmmlab.machine.templates import COLD_VARIABLE
 from vmmlab.report.model import Report
 
 Grade = Callable[..., Report]
 
 
-def installed() -> bool:
-    with contextlib.suppress(InfraError):
-        return bool(firmware.find("ovmf").image(qemu_path()))
-    return False
-
-
-pytestmark = pytest.mark.skipif(not installed(), reason="ovmf is not installed")
+pytestmark = needs_ovmf
 WRONG = ("lab6.call.own-idt", "lab6.return.no-cli")
 
 

@@ -29,6 +29,14 @@ CourseOption = Annotated[
         help="Folder of the course. Default: the nearest one above this folder.",
     ),
 ]
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        metavar="DIR",
+        help="Workspace. Default: the one that contains the current folder.",
+    ),
+]
 ArchOption = Annotated[str, typer.Option("--arch", help="x86_64 or i386.")]
 CohortOption = Annotated[str | None, typer.Option(help="Cohort. Default: the course's.")]
 LangOption = Annotated[

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmmlab.base.message import msg
-from vmmlab.cli.options import ArchOption, CourseOption, LangOption, open_course, workspace_at
+from vmmlab.cli.options import (
+    ArchOption,
+    CourseOption,
+    LangOption,
+    WorkspaceOption,
+    open_course,
+    workspace_at,
+)
 
 if TYPE_CHECKING:
     from vmmlab.course.model import Course
@@ -100,14 +107,7 @@ def show(
     open: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
     ] = True,
-    directory: Annotated[
-        Path | None,
-        typer.Option(
-            "--workspace",
-            metavar="DIR",
-            help="Workspace. Default: the one that contains the current folder.",
-        ),
-    ] = None,
+    directory: WorkspaceOption = None,
     arch: ArchOption = "x86_64",
     course: CourseOption = None,
     lang: LangOption = None,

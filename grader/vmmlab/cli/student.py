@@ -16,6 +16,7 @@ from vmmlab.cli.options import (
     CourseOption,
     LabArgument,
     LangOption,
+    WorkspaceOption,
     open_course,
     source_named,
     workspace_at,
@@ -158,14 +159,7 @@ def explore(
 def build(
     context: typer.Context,
     lab: LabArgument,
-    directory: Annotated[
-        Path | None,
-        typer.Option(
-            "--workspace",
-            metavar="DIR",
-            help="Workspace. Default: the one that contains the current folder.",
-        ),
-    ] = None,
+    directory: WorkspaceOption = None,
     arch: ArchOption = "x86_64",
     course: CourseOption = None,
     lang: LangOption = None,

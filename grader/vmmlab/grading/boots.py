@@ -213,7 +213,6 @@ def _spec(
     image: Image, scenario: Scenario, seed: int, uefi: Uefi | None, first_module: Path | None
 ) -> MachineSpec:
     """Return the machine of a scenario."""
-    modules = tuple(inputs.module(seed, number) for number in range(scenario.modules))
     if firmware.find(scenario.firmware).efi:
         return MachineSpec(
             kernel=image.kernel,
@@ -234,6 +233,7 @@ def _spec(
             acpi=scenario.acpi,
             svm=scenario.svm,
         )
+    modules = tuple(inputs.module(seed, number) for number in range(scenario.modules))
     return MachineSpec(
         kernel=image.kernel,
         cpus=scenario.cpus,
@@ -251,6 +251,11 @@ def _spec(
 def _cost(scenario: Scenario) -> float:
     """Estimate the duration of a boot, in arbitrary units; used only to order boots."""
     return scenario.kind.cost + scenario.cpus / 6
+
+
+def _must_be_made(made: concurrent.futures.Future[Any] | None) -> bool:
+    """Whether something was not made yet, or could not be and is tried again."""
+    return made is None or (made.done() and made.exception() is not None)
 
 
 class LabRunner:
@@ -271,6 +276,7 @@ class LabRunner:
         ).patched(patch)
         self._images: dict[tuple[Cohort, BuildOptions], concurrent.futures.Future[Image]] = {}
         self._boots: dict[Scenario, concurrent.futures.Future[Observation]] = {}
+        self._guests: dict[str, concurrent.futures.Future[Path]] = {}
         self._uefi: concurrent.futures.Future[Uefi] | None = None
         self._running: set[asyncio.Task[Any]] = set()
         self._warnings: dict[Diagnostic, None] = {}
@@ -416,7 +422,13 @@ class LabRunner:
         self._times["build"] += time.monotonic() - began
         return image
 
-    def _guest(self, name: str) -> Path:
+    def _guest(self, name: str) -> concurrent.futures.Future[Path]:
+        """Return the bytes of a test guest, built once."""
+        if _must_be_made(self._guests.get(name)):
+            self._guests[name] = self._pool.submit(self._make_guest, name)
+        return self._guests[name]
+
+    def _make_guest(self, name: str) -> Path:
         return GuestBuilder(self._request.course.tree, self._sandbox).build(name).flat
 
     def _boot(self, scenario: Scenario) -> concurrent.futures.Future[Observation]:
@@ -428,9 +440,8 @@ class LabRunner:
         return self._boots[scenario]
 
     def _uefi_needs(self) -> concurrent.futures.Future[Uefi]:
-        """Return what boots by UEFI firmware need; build it if this is the first one."""
-        failed = self._uefi is not None and self._uefi.done() and self._uefi.exception()
-        if self._uefi is None or failed:
+        """Return what boots by UEFI firmware need, built once."""
+        if self._uefi is None or _must_be_made(self._uefi):
             self._uefi = self._pool.submit(self._make_uefi)
         return self._uefi
 
@@ -449,11 +460,13 @@ class LabRunner:
         uefi = None
         if firmware.find(scenario.firmware).efi:
             uefi = await asyncio.wrap_future(self._uefi_needs())
+        guest = None
+        if scenario.guest_image:
+            guest = await asyncio.wrap_future(self._guest(scenario.guest_image))
         request = self._request
         async with self._slots:
             began = time.monotonic()
             cohort = request.cohort_of(scenario)
-            guest = self._guest(scenario.guest_image) if scenario.guest_image else None
             seen = await boot(
                 built, scenario, cohort, request.seed, self._sandbox, self._clock, uefi, guest
             )

@@ -129,7 +129,7 @@ def loader_of(image: Image, course: Course, sandbox: Sandbox) -> Path:
     if image.symbols.maybe(UEFI_ENTRY) is None:
         raise UsageError(
             msg("UEFI firmware cannot start this VMM: it has no {entry}.", entry=UEFI_ENTRY),
-            expected=msg("lab6 or a later lab, for x86_64"),
+            expected=msg("a lab whose VMM has it, for x86_64"),
         )
     return EfiBuilder(course.tree, sandbox).loader(image.kernel.read_bytes())
 
