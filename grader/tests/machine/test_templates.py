@@ -155,7 +155,7 @@ def test_without_a_place_the_firmware_boots_each_time(
 
 MAKER = """
 import asyncio, pickle, sys
-sys.path.insert(0, {here!r})
+sys.path[:0] = {here!r}
 from pathlib import Path
 from test_templates import boot, notes
 with notes() as said:
@@ -167,7 +167,7 @@ print(len(said))
 @needs_ovmf
 def test_two_processes_make_it_once(spec: MachineSpec, tmp_path: Path) -> None:
     text = MAKER.format(
-        here=str(Path(__file__).parent),
+        here=[str(Path(__file__).parents[number]) for number in (0, 1)],
         spec=pickle.dumps(spec).hex(),
         cache=str(tmp_path / "vmmlab"),
     )
