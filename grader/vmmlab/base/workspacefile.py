@@ -17,6 +17,9 @@ SCHEMA = 1
 PREBUILT_FOLDER = "standin"
 """The folder of the prebuilt labs in a workspace."""
 
+STATE_FOLDER = ".vmmlab"
+"""The folder of what vmmlab remembers about a workspace; it is never handed in."""
+
 ID_KEY = "id"
 """The key of the mark by which vmmlab knows a workspace again; see `vmmlab.base.owned`."""
 

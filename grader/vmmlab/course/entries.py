@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from vmmlab.course import cohort
-from vmmlab.course.model import ARCHES, STRICT, CheckSpec, Step, Text
+from vmmlab.course.model import ARCHES, STRICT, CheckSpec, Kind, Step, Text
 
 SCHEMA: Final = 1
 """The version of course.yml."""
@@ -62,4 +62,5 @@ class CourseEntry(BaseModel):
     title: Text
     cohort: _CohortName = "dev"
     until: Text | None = None
+    kind: Kind = "kit"
     labs: Annotated[dict[str, LabEntry], Field(min_length=1)]

@@ -98,6 +98,7 @@ def _course(root: Path, entry: CourseEntry, file: YamlFile) -> Course:
         cohort=entry.cohort,
         labs=MappingProxyType(labs),
         until=entry.until or "",
+        kind=entry.kind,
     )
 
 

@@ -21,6 +21,9 @@ from vmmlab.base.nearest import suggestion
 ARCHES: Final = ("x86_64", "i386")
 """The architectures that a check can be for; the first is the default."""
 
+Kind = Literal["kit", "class", "self-study"]
+"""What a course is: the whole kit, or one of the two kinds of releases."""
+
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -156,6 +159,7 @@ class Course:
         cohort: the name of the cohort to use if no other one is given.
         labs: by name, in the order of course.yml.
         until: the last lab that is open; "": all are.
+        kind: the whole kit, a release for a class, or one for people who study alone.
     """
 
     root: Path
@@ -163,6 +167,12 @@ class Course:
     cohort: str
     labs: Mapping[str, Lab]
     until: str = ""
+    kind: Kind = "kit"
+
+    @property
+    def self_study(self) -> bool:
+        """Whether it is a release for people who study alone: it has solutions and answers."""
+        return self.kind == "self-study"
 
     @property
     def template(self) -> Path:

@@ -19,7 +19,7 @@ from typing import Final
 from vmmlab.base.errors import SubmissionError, os_reason
 from vmmlab.base.message import Text, listed, msg, nmsg
 from vmmlab.base.text import clean_line
-from vmmlab.base.workspacefile import PREBUILT_FOLDER
+from vmmlab.base.workspacefile import PREBUILT_FOLDER, STATE_FOLDER
 from vmmlab.course.model import Course, Lab
 
 MAX_BYTES: Final = 256 * 1024
@@ -31,7 +31,16 @@ _MOST_SHOWN: Final = 120  # characters of a name
 
 # What a workspace has at its top besides the given VMM: no note mentions it.
 _OWN_FILES: Final = frozenset(
-    {PREBUILT_FOLDER, "build", ".venv", ".git", ".pytest_cache", "__pycache__"}
+    {
+        PREBUILT_FOLDER,
+        STATE_FOLDER,
+        "handin",
+        "build",
+        ".venv",
+        ".git",
+        ".pytest_cache",
+        "__pycache__",
+    }
 )
 
 
