@@ -32,7 +32,7 @@ ENCODINGS: Final = ("utf-8", "cp932")
 """Encodings of names that a zip archive does not declare to be UTF-8, in the order of trial."""
 
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
-_PACKED: Final[Mapping[bytes, Callable[[IO[bytes]], IO[bytes]]]] = {
+_PACKED: Final[Mapping[bytes, Callable[[IO[bytes]], io.BufferedIOBase]]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
