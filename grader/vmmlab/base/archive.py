@@ -1,7 +1,8 @@
-"""Reads an untrusted zip or tar archive into memory, within limits; writes nothing to the disk.
+"""Reads zip and tar archives that a stranger has made, without unpacking them onto the disk.
 
-What an archive says about itself is not believed: sizes are counted while unpacking. It knows
-neither courses nor submissions.
+Links, devices, names that lead elsewhere and names that collide are refused one by one; an archive
+that is too large, has too many members or cannot be read is refused as a whole. What a tar unpacks
+to is counted while it is unpacked, and of a zip only what is wanted is unpacked at all.
 """
 
 from __future__ import annotations
@@ -10,328 +11,401 @@ import bz2
 import gzip
 import io
 import lzma
-import re
+import os
 import stat
 import struct
 import tarfile
-import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
-from vmmlab.base.errors import SubmissionError, os_reason
-from vmmlab.base.files import read_regular
+from vmmlab.base.box import (
+    SUBMISSION,
+    Box,
+    BoxError,
+    Contents,
+    Limits,
+    Listing,
+    Member,
+    Refused,
+    Unusable,
+    amount,
+    contents,
+    everything,
+    too_large,
+)
+from vmmlab.base.errors import os_reason
 from vmmlab.base.message import Text, msg
-from vmmlab.base.text import clean_line
 
-ENCODINGS: Final = ("utf-8", "cp932")
-"""Encodings of names that a zip archive does not declare to be UTF-8, in the order of trial."""
+SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+"""How the names of archives end."""
 
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
-_PACKED: Final[Mapping[bytes, Callable[[IO[bytes]], io.BufferedIOBase]]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\x00": lzma.LZMAFile,
-}
-_TAR_MAGIC: Final = slice(257, 262)
-_TAR_HEADERS: Final = 4096  # bytes that an entry of a tar archive may have besides its content
-_END: Final = b"PK\x05\x06"  # .ZIP File Format Specification (APPNOTE) 4.3.16
-_ENTRY: Final = b"PK\x01\x02"  # 4.3.12
-_SIGNATURES: Final = 8
+_TAR_AT: Final = 257  # POSIX: `ustar` stands there in the first header
+_HEAD: Final = 512
+_EOCD: Final = b"PK\x05\x06"  # APPNOTE.TXT 4.3.16: end of central directory record
+_EOCD_MIN: Final = 22
+_EOCD64: Final = b"PK\x06\x06"  # 4.3.14
+_LOCATOR64: Final = b"PK\x06\x07"  # 4.3.15
+_COMMENT_MAX: Final = 0xFFFF
+_DIRECTORY_ENTRY: Final = 512  # bytes on the average, name included: far more than usual
 _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
-_NAME: Final = 255
-"""The longest part of a path, in characters."""
-_SHOWN: Final = 80
-_DRIVE: Final = re.compile(r"[A-Za-z]:")
-_LITTER: Final = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"})
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What an archive may hold.
-
-    Attributes:
-        entries: the number of files and folders.
-        each: the bytes of one file.
-        total: the bytes of all files together.
-        packed: the bytes of the archive itself.
-    """
-
-    entries: int = 1_000
-    each: int = 1 << 20
-    total: int = 16 << 20
-    packed: int = 16 << 20
+_UNIX: Final = 3
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    struct.error,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeError,
+    ValueError,
+)
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether this is a regular file that begins as a zip or tar archive does."""
+    """Return whether a file is a zip or a tar, by its content; False for links and other files."""
     try:
-        start = read_regular(path, 512)
-    except OSError:
+        with _regular(path) as file:
+            return _kind(file) is not None
+    except (OSError, BoxError):
         return False
-    return (
-        start.startswith(_ZIP)
-        or any(start.startswith(magic) for magic in _PACKED)
-        or start[_TAR_MAGIC] == b"ustar"
-    )
+
+
+def named_archive(name: str) -> bool:
+    """Return whether a file's name is that of an archive."""
+    return name.lower().endswith(SUFFIXES)
+
+
+@contextmanager
+def opened(source: Path | bytes, limits: Limits = SUBMISSION) -> Iterator[Box]:
+    """Open an archive.
+
+    Args:
+        source: a file, not by a symbolic link; or the content of one.
+        limits: the most that is taken.
+
+    Yields:
+        the files in it. Those of a tar are in memory already.
+
+    Raises:
+        BoxError: it cannot be read, or is too large.
+    """
+    with _file(source, limits) as file:
+        kind = _kind(file)
+        if kind is None:
+            raise BoxError(msg("it is no archive."), expected=msg("a zip or tar file"))
+        if kind == _ZIP_KIND:
+            with _zip(file, limits) as box:
+                yield box
+        else:
+            yield _tar(file, kind, limits)
 
 
 def read(
     source: Path | bytes,
-    limits: Limits = Limits(),
-    *,
-    name: str = "",
-    encodings: Sequence[str] = ENCODINGS,
-) -> Mapping[str, bytes]:
-    """Return the files of an archive by path, `lab3/ap_start.c`, in the archive's order.
-
-    Paths are relative, with `/` between their parts, in Unicode's form NFC. Folders, and files that
-    macOS and Windows add by themselves, are left out.
-
-    Args:
-        source: the archive, zip or tar (plain, gzip, bzip2, xz), or its bytes: one in another.
-        limits: what it may hold.
-        name: what messages call it; by default the name of the file.
-        encodings: as for `ENCODINGS`.
+    limits: Limits = SUBMISSION,
+    wanted: Callable[[str], bool] = everything,
+) -> Contents:
+    """Read the files of an archive for whose name `wanted` is true.
 
     Raises:
-        SubmissionError: it is no such archive, damaged, encrypted or larger than the limits; or it
-            has links, special files, names that lead out of it, or a name twice.
+        BoxError: it cannot be read, or is too large.
     """
-    shown = clean_line(name or (source.name if isinstance(source, Path) else "archive"), _SHOWN)
-    try:
-        data = source if isinstance(source, bytes) else _bytes_of(source, limits)
-        if len(data) > limits.packed:
-            raise _too_large(limits.packed)
-        entries = (
-            _zip_entries(data, limits, encodings)
-            if data.startswith(_ZIP)
-            else _tar_entries(data, limits)
-        )
-        return _collected(entries, limits)
-    except _Refused as refused:
-        raise SubmissionError(
-            msg("the archive {name} cannot be used.", name=shown),
-            expected=refused.expected or msg("a zip or tar archive with plain files and folders"),
-            found=refused.why,
-            next_step=msg("pack it again: vmmlab handin makes one; nothing was unpacked"),
-        ) from None
+    with opened(source, limits) as box:
+        return contents(box, wanted)
 
 
-class _Refused(Exception):
-    """An archive is refused.
-
-    Args:
-        why: what it has.
-        expected: what it should have.
-    """
-
-    def __init__(self, why: Text, expected: Text = "") -> None:
-        super().__init__(str(why))
-        self.why = why
-        self.expected = expected
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One entry: its name as the archive has it, and how to read at most some bytes of it.
-
-    Attributes:
-        name: may have anything in it.
-        folder: it is one.
-        read: reads up to so many bytes.
-    """
-
-    name: str
-    folder: bool
-    read: Callable[[int], bytes]
-
-
-def _collected(entries: Iterator[_Entry], limits: Limits) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    taken: dict[str, str] = {}  # names without case: Windows and macOS would confuse them
-    folders: set[str] = set()
-    left, total = limits.entries, 0
-    for entry in entries:
-        left -= 1
-        if left < 0:
-            raise _too_many(limits)
-        parts = _parts(entry.name)
-        if not parts or any(part in _LITTER for part in parts):
-            continue
-        keys = ["/".join(parts[: n + 1]).casefold() for n in range(len(parts))]
-        above = keys if entry.folder else keys[:-1]
-        if clash := next((taken[one] for one in above if one in taken), None):
-            raise _Refused(msg("{name} is both a file and a folder", name=_shown(clash)))
-        folders.update(above)
-        if entry.folder:
-            continue
-        path = "/".join(parts)
-        if keys[-1] in folders:
-            raise _Refused(msg("{name} is both a file and a folder", name=_shown(path)))
-        if keys[-1] in taken:
-            raise _Refused(msg("there is more than one {name}", name=_shown(path)))
-        data = entry.read(limits.each + 1)
-        if len(data) > limits.each:
-            raise _Refused(
-                msg("{name} is larger than {size}", name=_shown(path), size=_size(limits.each))
-            )
-        total += len(data)
-        if total > limits.total:
-            raise _too_large(limits.total)
-        taken[keys[-1]] = path
-        files[path] = data
-    return files
-
-
-def _parts(name: str) -> list[str]:
-    """Return the parts of an entry's name.
-
-    Raises:
-        _Refused: it could lead out of the folder that it is unpacked to, or cannot be shown.
-    """
-    name = unicodedata.normalize("NFC", name.replace("\\", "/"))
-    if name.startswith("/") or _DRIVE.match(name):
-        raise _Refused(msg("the path {name} is absolute", name=_shown(name)))
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise _Refused(msg("the path {name} leads out of the archive", name=_shown(name)))
-    for part in parts:
-        if not part.isprintable() or len(part) > _NAME:
-            raise _Refused(msg("{name} is not a valid name", name=_shown(name)))
-    return parts
+def _broken(reason: Text) -> BoxError:
+    return BoxError(
+        msg("the archive cannot be read: {reason}.", reason=reason),
+        next_step=msg("ask for it again, or make it again"),
+    )
 
 
 @contextmanager
-def _damage() -> Iterator[None]:
-    """Turn what Python says about a damaged archive into a refusal."""
+def _file(source: Path | bytes, limits: Limits) -> Iterator[IO[bytes]]:
+    if isinstance(source, bytes):
+        _must_fit(len(source), limits)
+        yield io.BytesIO(source)
+        return
+    with _regular(source) as file:
+        _must_fit(os.fstat(file.fileno()).st_size, limits)
+        yield file
+
+
+@contextmanager
+def _regular(path: Path) -> Iterator[IO[bytes]]:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        yield
-    except (
-        zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
-        NotImplementedError, RuntimeError, ValueError, struct.error,
-    ) as error:  # fmt: skip
-        reason = clean_line(str(error), _SHOWN) or type(error).__name__
-        raise _Refused(msg("it is damaged, or no archive: {reason}", reason=reason)) from None
+        handle = os.open(path, flags)
+    except OSError as error:
+        raise _broken(os_reason(error)) from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise BoxError(msg("it is no archive."), expected=msg("a zip or tar file"))
+    with open(handle, "rb") as file:  # noqa: PTH123
+        yield file
 
 
-# --- zip ------------------------------------------------------------------------------------------
+def _must_fit(size: int, limits: Limits) -> None:
+    if size > limits.archive:
+        raise BoxError(
+            msg("the archive is larger than {limit}.", limit=amount(limits.archive)),
+            found=amount(size),
+            next_step=msg("hand in only the files that the lab asks for"),
+        )
 
 
-def _zip_entries(data: bytes, limits: Limits, encodings: Sequence[str]) -> Iterator[_Entry]:
-    # Python makes an object for each entry before anything can be counted.
-    if _entries_in(data) > limits.entries:
-        raise _too_many(limits)
-    with _damage(), zipfile.ZipFile(io.BytesIO(data)) as archive:
+# --- zip -------------------------------------------------------------------------------------
+
+
+class _ZipBox:
+    """The files of a zip."""
+
+    def __init__(self, archive: zipfile.ZipFile, limits: Limits) -> None:
+        self._archive = archive
+        self._limits = limits
+        self._infos: dict[str, zipfile.ZipInfo] = {}
+        self._unpacked = 0
+        listing = Listing(limits)
         for info in archive.infolist():
-            name = _zip_name(info, encodings)
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _special(name)
-            if info.flag_bits & _ENCRYPTED:
-                raise _Refused(msg("{name} is encrypted", name=_shown(name)))
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise _Refused(msg("{name} is compressed by an unusual method", name=_shown(name)))
-            yield _Entry(name, info.is_dir(), _reader(archive, info))
+            listing.count()
+            raw = _zip_name(info)
+            if info.is_dir():
+                continue
+            if why := _zip_refusal(info):
+                listing.refuse(raw, why)
+            elif name := listing.add(raw, Member(info.file_size, _zip_time(info))):
+                self._infos[name] = info
+        self.names: Mapping[str, Member] = listing.names()
+        self.refused: tuple[Refused, ...] = listing.refused()
 
-
-def _reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[int], bytes]:
-    def read_most(most: int) -> bytes:
-        with _damage(), archive.open(info) as file:
-            return file.read(most)
-
-    return read_most
-
-
-def _entries_in(data: bytes) -> int:
-    """Return how many entries the directory of a zip archive can have."""
-    end = data.rfind(_END)
-    if end < 0:
-        return 0
-    size = int.from_bytes(data[end + 12 : end + 16], "little")
-    return data.count(_ENTRY, max(0, end - size - 22 - _SIGNATURES) if size < end else 0, end)
-
-
-def _zip_name(info: zipfile.ZipInfo, encodings: Sequence[str]) -> str:
-    """Return the name of an entry; without the flag for UTF-8, Python took it for code page 437."""
-    name = info.orig_filename
-    if info.flag_bits & _UTF8:
-        return name
-    raw = name.encode("cp437")
-    for encoding in encodings:
+    def read(self, name: str) -> bytes:
+        if name not in self.names:
+            raise Unusable(msg("is missing"))
+        info = self._infos[name]
+        if info.file_size > self._limits.file:
+            raise Unusable(too_large(self._limits.file))
+        self._unpacked += info.file_size  # zipfile reads no more than that
+        if self._unpacked > self._limits.total:
+            raise _too_much(self._limits)
         try:
-            return raw.decode(encoding)
+            with self._archive.open(info) as file:
+                return file.read(self._limits.file + 1)
+        except (*_DAMAGED, OSError) as error:
+            raise Unusable(msg("cannot be unpacked: {reason}", reason=_reason(error))) from None
+
+
+@contextmanager
+def _zip(file: IO[bytes], limits: Limits) -> Iterator[_ZipBox]:
+    size = _directory_size(file)
+    if size > limits.members * _DIRECTORY_ENTRY:
+        Listing(limits, members=limits.members).count()
+    try:
+        archive = zipfile.ZipFile(file)
+    except _DAMAGED as error:
+        raise _broken(_reason(error)) from None
+    with archive:
+        yield _ZipBox(archive, limits)
+
+
+def _directory_size(file: IO[bytes]) -> int:
+    """Return the bytes of a zip's list of members: zipfile reads it as a whole, before we count."""
+    size = file.seek(0, os.SEEK_END)
+    start = file.seek(max(0, size - _EOCD_MIN - _COMMENT_MAX - 20))
+    tail = file.read()
+    at = tail.rfind(_EOCD)
+    if at < 0 or len(tail) - at < _EOCD_MIN:
+        raise _broken(msg("its end is missing"))
+    said = int.from_bytes(tail[at + 12 : at + 16], "little")
+    if at >= 20 and tail[at - 20 : at - 16] == _LOCATOR64:
+        file.seek(min(int.from_bytes(tail[at - 12 : at - 4], "little"), start + at))
+        record = file.read(56)
+        if record[:4] == _EOCD64:
+            said = max(said if said != 0xFFFFFFFF else 0, int.from_bytes(record[40:48], "little"))
+    file.seek(0)
+    return min(said, size)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Return a member's name. Without its flag for UTF-8 it can be UTF-8 still, or Shift-JIS.
+
+    The explorers of Windows in Japan and of older macOS write such names.
+    """
+    raw = info.orig_filename
+    if info.flag_bits & _UTF8 or raw.isascii():
+        return raw
+    try:
+        data = raw.encode("cp437")  # zipfile has decoded it so: APPNOTE.TXT, appendix D
+    except UnicodeEncodeError:
+        return raw
+    for encoding in ("utf-8", "cp932"):
+        try:
+            return data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    return name
+    return raw
 
 
-# --- tar ------------------------------------------------------------------------------------------
+def _zip_refusal(info: zipfile.ZipInfo) -> Text:
+    """Return why a member is not taken; "" if it is."""
+    mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
+    if stat.S_IFMT(mode) and not stat.S_ISREG(mode):
+        return msg("is a symbolic link") if stat.S_ISLNK(mode) else msg("is a special file")
+    if info.flag_bits & _ENCRYPTED:
+        return msg("is encrypted")
+    if info.compress_type not in _METHODS:
+        return msg("is packed by a method that is not supported")
+    return ""
 
 
-def _tar_entries(data: bytes, limits: Limits) -> Iterator[_Entry]:
-    most = limits.total + limits.entries * _TAR_HEADERS
-    with _damage():
-        for magic, unpack in _PACKED.items():
-            if data.startswith(magic):
-                with unpack(io.BytesIO(data)) as file:
-                    data = file.read(most + 1)
-                break
-        if len(data) > most:
-            raise _too_large(limits.total)
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-            for info in archive:
-                plain = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
-                if not plain or info.issparse():
-                    raise _special(info.name)
-                yield _Entry(info.name, info.isdir(), _member(archive, info))
-
-
-def _member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[int], bytes]:
-    def read_most(most: int) -> bytes:
-        with _damage():
-            file = archive.extractfile(info)
-            return file.read(most) if file is not None else b""
-
-    return read_most
-
-
-# --- words ----------------------------------------------------------------------------------------
-
-
-def _bytes_of(path: Path, limits: Limits) -> bytes:
+def _zip_time(info: zipfile.ZipInfo) -> datetime | None:
     try:
-        return read_regular(path, limits.packed + 1)
-    except OSError as error:
-        raise _Refused(msg("it cannot be read: {reason}", reason=os_reason(error))) from None
+        return datetime(*info.date_time)
+    except ValueError:
+        return None
 
 
-def _shown(name: str) -> str:
-    return clean_line(name, _SHOWN)
+# --- tar -------------------------------------------------------------------------------------
 
 
-def _size(size: int) -> str:
-    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
+class _Readable(Protocol):
+    """What a tar is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes."""
 
 
-def _special(name: str) -> _Refused:
-    return _Refused(msg("{name} is a link or a special file", name=_shown(name)))
+class _Counted(io.RawIOBase):
+    """The tar inside its compression, up to a number of bytes."""
+
+    def __init__(self, file: _Readable, limits: Limits) -> None:
+        super().__init__()
+        self._file = file
+        self._limits = limits
+        self._count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = self._file.read(-1 if size is None else size)  # tarfile asks for blocks
+        self._count += len(data)
+        if self._count > self._limits.total:
+            raise _too_much(self._limits)
+        return data
 
 
-def _too_large(most: int) -> _Refused:
-    return _Refused(
-        msg("more than {size}", size=_size(most)),
-        msg("an archive that holds at most {size}", size=_size(most)),
+@dataclass(frozen=True, slots=True)
+class _TarBox:
+    """The files of a tar, all of them in memory."""
+
+    names: Mapping[str, Member]
+    refused: tuple[Refused, ...]
+    files: Mapping[str, bytes]
+
+    def read(self, name: str) -> bytes:
+        if name not in self.names:
+            raise Unusable(msg("is missing"))
+        return self.files[name]
+
+
+def _tar(file: IO[bytes], kind: str, limits: Limits) -> _TarBox:
+    listing = Listing(limits)
+    files: dict[str, bytes] = {}
+    plain = _Counted(_OPENERS[kind](file), limits)
+    try:
+        with tarfile.open(fileobj=plain, mode="r|") as tar:
+            for info in tar:
+                listing.count()
+                if info.isdir():
+                    continue
+                if why := _tar_refusal(info, limits):
+                    listing.refuse(info.name, why)
+                    continue
+                content = tar.extractfile(info)
+                data = content.read(limits.file + 1) if content else b""
+                if name := listing.add(info.name, Member(len(data), _tar_time(info))):
+                    files[name] = data
+    except (*_DAMAGED, OSError) as error:
+        raise _broken(_reason(error)) from None
+    return _TarBox(listing.names(), listing.refused(), files)
+
+
+def _tar_refusal(info: tarfile.TarInfo, limits: Limits) -> Text:
+    """Return why a member is not taken; "" if it is."""
+    if info.issym():
+        return msg("is a symbolic link")
+    if info.islnk():
+        return msg("is the same file as another name (a hard link)")
+    if not info.isreg() or info.issparse():
+        return msg("is a special file")
+    if info.size > limits.file:
+        return too_large(limits.file)
+    return ""
+
+
+def _tar_time(info: tarfile.TarInfo) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(info.mtime, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+# --- both ------------------------------------------------------------------------------------
+
+
+_ZIP_KIND: Final = "zip"
+_OPENERS: Final[Mapping[str, Callable[[IO[bytes]], _Readable]]] = {
+    "tar": lambda file: file,
+    "gz": lambda file: gzip.GzipFile(fileobj=file),
+    "bz2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+}
+_MAGIC: Final = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00"}
+
+
+def _kind(file: IO[bytes]) -> str | None:
+    """Return "zip", or a key of `_OPENERS` for a tar; None: it is no archive."""
+    head = file.read(_HEAD)
+    file.seek(0)
+    if head.startswith(_ZIP):
+        return _ZIP_KIND
+    kind = next((name for name, magic in _MAGIC.items() if head.startswith(magic)), "tar")
+    if kind != "tar":
+        try:
+            head = _OPENERS[kind](file).read(_HEAD)
+        except (*_DAMAGED, OSError):
+            return None
+        finally:
+            file.seek(0)
+    return kind if _is_tar(head) else None
+
+
+def _is_tar(head: bytes) -> bool:
+    """Return whether this is the first header of a tar, or the end of an empty one."""
+    return head[_TAR_AT : _TAR_AT + 5] == b"ustar" or (len(head) == _HEAD and not any(head))
+
+
+def _too_much(limits: Limits) -> BoxError:
+    return BoxError(
+        msg("the archive unpacks to more than {limit}.", limit=amount(limits.total)),
+        next_step=msg("hand in only the files that the lab asks for"),
     )
 
 
-def _too_many(limits: Limits) -> _Refused:
-    return _Refused(
-        msg("more than {count} files and folders", count=limits.entries),
-        msg("an archive of at most {count} files and folders", count=limits.entries),
-    )
+def _reason(error: Exception) -> str:
+    """Return what Python says about a damaged archive, to be part of a sentence."""
+    text = str(error).split("\n")[0][:120]
+    return text or type(error).__name__
