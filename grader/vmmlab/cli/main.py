@@ -25,7 +25,7 @@ from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.importpath import no_modules_from_here
 from vmmlab.base.message import msg
 from vmmlab.base.notices import listening
-from vmmlab.cli import author, export, help, instructor, official, pictures, student
+from vmmlab.cli import author, export, help, instructor, learning, official, pictures, student
 from vmmlab.cli.complaints import complain, explain, explain_bug, explain_usage
 from vmmlab.cli.options import GROUP, LangOption
 from vmmlab.i18n import translate
@@ -62,6 +62,8 @@ app.command(name="new")(student.new)
 app.command(name="adopt")(student.adopt)
 app.command(name="grade")(instructor.grade)
 app.command(name="show")(pictures.show)
+app.command(name="hint")(learning.hint)
+app.command(name="progress")(learning.progress)
 app.command(name="mutants")(author.mutants)
 app.command(name="explore")(student.explore)
 app.command(name="build")(student.build)

@@ -69,11 +69,12 @@ class Pictures:
         if self._html is None and own is None:
             return report
         from vmmlab.report.runrecord import without_host
-        from vmmlab.student import show
+        from vmmlab.student import progress, show
 
         record = found.record(report)
         if own is not None:
             show.keep(record, own.root)
+            progress.note(own.root, [report])
         if self._html is not None:
             path = self._html if self._alone else Path(f"{self._html}.{report.lab}.html")
             record = without_host(record, places_of(self._source, self._course))

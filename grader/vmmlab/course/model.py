@@ -32,7 +32,10 @@ STRICT: Final = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Step(BaseModel):
-    """One thing that a student writes: its id, its title, and the function that it belongs to."""
+    """One thing that a student writes: its id, its title, and the function that it belongs to.
+
+    `manual` says where the processors' manuals describe what it needs, the same in all languages.
+    """
 
     model_config = STRICT
 
@@ -40,6 +43,7 @@ class Step(BaseModel):
     title: Text
     file: Text
     function: Text
+    manual: Text | None = None
 
 
 class CheckSpec(BaseModel):

@@ -20,6 +20,7 @@ from vmmlab.base.text import clean, clean_line
 from vmmlab.i18n.translate import Reader
 from vmmlab.report.console import console, show
 from vmmlab.report.groups import Group, cases_text, grouped
+from vmmlab.report.guide import Guide
 from vmmlab.report.model import CheckReport, Diagnostic, Report
 from vmmlab.report.wrapping import Wide, text_of
 
@@ -42,19 +43,30 @@ _WAITING_SHOWN: Final = 4
 _VERSIONS_NOT_SHOWN: Final = frozenset({"python", "qemu.qmp", "sandbox"})
 
 
-def print_report(report: Report, file: IO[str] | None = None, say: Reader | None = None) -> None:
+def print_report(
+    report: Report,
+    file: IO[str] | None = None,
+    say: Reader | None = None,
+    guide: Guide | None = None,
+) -> None:
     """Print the report: in colour only on a terminal, and never with NO_COLOR set.
 
     Args:
         report: what to show.
         file: where to; standard output if it is None.
         say: the reader's language, with the texts of the lab; else English.
+        guide: for a report on the reader's own work, what follows it.
     """
-    show(lambda width, color: render(report, width=width, color=color, say=say), file)
+    show(lambda width, color: render(report, width=width, color=color, say=say, guide=guide), file)
 
 
 def render(
-    report: Report, *, width: int = 80, color: bool = False, say: Reader | None = None
+    report: Report,
+    *,
+    width: int = 80,
+    color: bool = False,
+    say: Reader | None = None,
+    guide: Guide | None = None,
 ) -> str:
     """Return the report as text with line ends.
 
@@ -63,11 +75,13 @@ def render(
         width: columns, limited to a readable range; a command to copy is never broken.
         color: whether to use ANSI colours.
         say: the reader's language, with the texts of the lab; else English.
+        guide: for a report on the reader's own work, what follows it; hints are then given on
+            request only.
     """
     say = Reader() if say is None else say
     out = io.StringIO()
     to = console(out, min(max(width, _WIDTHS[0]), _WIDTHS[1]), color)
-    for part in _parts(report, say):
+    for part in _parts(report, say, guide):
         if isinstance(part, Wide):
             part = Padding(part, 0)  # rich would wrap it as plain text otherwise
         to.print(part, soft_wrap=isinstance(part, _Command))
@@ -79,7 +93,7 @@ class _Command(RichText):
     """A command to copy; it must not be wrapped."""
 
 
-def _parts(report: Report, say: Reader) -> Iterator[RenderableType]:
+def _parts(report: Report, say: Reader, guide: Guide | None) -> Iterator[RenderableType]:
     yield _headline(report, say)
     if not report.build.ok:
         yield from _build_failure(report, say)
@@ -96,14 +110,14 @@ def _parts(report: Report, say: Reader) -> Iterator[RenderableType]:
         # A mistake comes first; without one, the step to write next is worth a block.
         for group in faults or unwritten[:1]:
             yield ""
-            yield from _block(report, group, say)
+            yield from _block(report, group, say, guide)
         if folded := unwritten if faults else unwritten[1:]:
             yield ""
             yield _line(say(_folded(folded)), "dim")
     if report.build.warnings:
         yield ""
         yield from _warnings(report.build.warnings, say)
-    closing = _closing(report, say)
+    closing = _closing(report, say, guide)
     if closing:
         yield ""
         yield from closing
@@ -173,7 +187,9 @@ def _folded(groups: Sequence[Group]) -> Text:
     )
 
 
-def _block(report: Report, group: Group, say: Reader) -> Iterator[RenderableType]:
+def _block(
+    report: Report, group: Group, say: Reader, guide: Guide | None
+) -> Iterator[RenderableType]:
     check = group.first
     word, style = _WORDS[check.outcome]
     head = Table.grid(padding=(0, 2, 0, 0))
@@ -182,7 +198,7 @@ def _block(report: Report, group: Group, say: Reader) -> Iterator[RenderableType
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, min_width=_NAMES, style="dim")
     table.add_column(overflow="fold")
-    for name, text in _rows(report, group, say):
+    for name, text in _rows(report, group, say, guide):
         if (shown := say(text)).strip():
             table.add_row(say.label(name), text_of(clean(shown).strip("\n")))
     yield Padding(table, (0, 0, 0, 6))
@@ -191,7 +207,9 @@ def _block(report: Report, group: Group, say: Reader) -> Iterator[RenderableType
         yield _Command.assemble("      ", (again, "dim"), (clean_line(check.again), "cyan"))
 
 
-def _rows(report: Report, group: Group, say: Reader) -> Iterator[tuple[str, Text]]:
+def _rows(
+    report: Report, group: Group, say: Reader, guide: Guide | None
+) -> Iterator[tuple[str, Text]]:
     check = group.first
     if check.outcome == "infra-error":
         yield label("what"), check.reason
@@ -208,7 +226,13 @@ def _rows(report: Report, group: Group, say: Reader) -> Iterator[tuple[str, Text
         if check.cases:
             yield label("cases"), cases_text(check, say)
         yield label("next"), check.next
-        yield label("hint"), Listed(check.hints, "\n")
+        if guide is None:
+            yield label("hint"), Listed(check.hints, "\n")
+        else:
+            yield (
+                label("hint"),
+                msg("if you want one: {command}", command=guide.hint_command(check.id)),
+            )
         yield label("cohort"), check.numbers
         yield (
             label("step"),
@@ -271,8 +295,8 @@ def _diagnostic(one: Diagnostic, style: str, say: Reader) -> RichText:
     return text.append(clean_line(say(one.message)))
 
 
-def _closing(report: Report, say: Reader) -> list[RenderableType]:
-    """Return the last lines: praise, or the step to begin with."""
+def _closing(report: Report, say: Reader, guide: Guide | None) -> list[RenderableType]:
+    """Return the last lines: praise and the next lab, or the step to begin with."""
     if not report.build.ok or not report.checks:
         return []
     if all(check.outcome == "pass" for check in report.checks):
@@ -280,11 +304,11 @@ def _closing(report: Report, say: Reader) -> list[RenderableType]:
             return [_line(say(msg("All of these pass. Now run the whole lab.")), "green")]
         if report.later:
             done = msg("All points so far: the rest of {lab} is judged later.", lab=report.lab)
-            return [_line(say(done), "bold green")]
-        done = msg("All points. {lab} is done, well done!", lab=report.lab)
-        if not report.max:
+        elif not report.max:
             done = msg("{lab} works. It has no points: go on with its questions.", lab=report.lab)
-        return [_line(say(done), "bold green")]
+        else:
+            done = msg("All points. {lab} is done, well done!", lab=report.lab)
+        return [_line(say(done), "bold green"), *_next_lab(guide, say)]
     step = report.first_step
     if step is None or report.needs_attention:
         return []
@@ -304,6 +328,14 @@ def _closing(report: Report, say: Reader) -> list[RenderableType]:
         start = msg("It builds, and this is where every lab begins. A good first step:")
         return [_line(say(start), "bold"), Padding(_line(todo, ""), (0, 0, 0, 2))]
     return [_line(f"{say.label('Next: ')}{todo}", "")]
+
+
+def _next_lab(guide: Guide | None, say: Reader) -> list[RenderableType]:
+    """Return the line that names the lab to go on with."""
+    if guide is None or not guide.next_lab:
+        return []
+    text = msg("Next is {lab}: {handout}", lab=guide.next_lab, handout=guide.handout)
+    return [_line(say(text), "")]
 
 
 def _small_print(report: Report, say: Reader) -> Iterator[RenderableType]:

@@ -226,6 +226,7 @@ class WorkspacePlugin:
         from vmmlab.report import Report, exit_code
         from vmmlab.report.make import report_of
         from vmmlab.report.seen import run_record
+        from vmmlab.student import progress
         from vmmlab.student.show import keep
 
         self.listening.close()
@@ -241,6 +242,7 @@ class WorkspacePlugin:
                 self.verdicts.append(report)
                 keep(run_record(grade, report, mine.causes), self.root)
             run.end()
+        progress.note(self.root, (one for one in self.verdicts if isinstance(one, Report)))
         if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             codes = [
                 exit_code(verdict) if isinstance(verdict, Report) else verdict[1].exit_code
@@ -254,6 +256,7 @@ class WorkspacePlugin:
         from vmmlab.i18n.translate import error_text
         from vmmlab.report import Report
         from vmmlab.report.terminal import render
+        from vmmlab.student.progress import guide
 
         assert self.say is not None
         for verdict in self.verdicts:
@@ -266,6 +269,7 @@ class WorkspacePlugin:
                     width=writer.fullwidth,
                     color=writer.hasmarkup,
                     say=self.say.of(self.course.labs_dir / verdict.lab),
+                    guide=guide(self.root, self.course, verdict, self.say.language),
                 )
                 terminalreporter.write(text + "\n", flush=True)
             else:

@@ -11,11 +11,12 @@ from typing import Final
 from vmmlab.base.errors import UsageError
 from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
-from vmmlab.course.model import Course
+from vmmlab.course.model import ARCHES, Course
 from vmmlab.i18n.translate import Reader
 from vmmlab.report import reduced, runrecord
 from vmmlab.report.runrecord import RunRecord
 from vmmlab.student.build import folder_of
+from vmmlab.workspace import progress
 
 PAGE: Final = "report.html"
 """Name of the page in the folder of a lab's build."""
@@ -55,6 +56,29 @@ def last(root: Path, lab: str, arch: str) -> RunRecord:
             next_step=msg("grade it first: {command}", command=graded),
         )
     return runrecord.read(path)
+
+
+def last_run(root: Path, course: Course) -> list[RunRecord]:
+    """Return the records of the labs that were graded last, in the order of the course.
+
+    Args:
+        root: the workspace.
+        course: the course.
+
+    Raises:
+        UsageError: one cannot be read.
+    """
+    known, _ = progress.load(root)
+    last = [(lab, arch) for lab, arch in known.last if path_of(root, lab, arch).is_file()]
+    if not last:  # an older vmmlab graded, or what it remembers is lost
+        every = {(lab, arch): path_of(root, lab, arch) for lab in course.labs for arch in ARCHES}
+        there = {what: path.stat().st_mtime_ns for what, path in every.items() if path.is_file()}
+        last = [max(there, key=lambda what: there[what])] if there else []
+    order = list(course.labs)
+    known_labs = sorted(
+        (one for one in last if one[0] in order), key=lambda one: order.index(one[0])
+    )
+    return [runrecord.read(path_of(root, lab, arch)) for lab, arch in known_labs]
 
 
 def changed_since(record: RunRecord, root: Path) -> Iterator[str]:
