@@ -1,0 +1,69 @@
+"""The commands with which a student learns from a run: hints, progress."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vmmlab.cli.options import (
+    ArchOption,
+    CourseOption,
+    LangOption,
+    WorkspaceOption,
+    open_course,
+    workspace_at,
+)
+
+if TYPE_CHECKING:
+    from vmmlab.i18n.translate import Reader
+
+
+def hint(
+    context: typer.Context,
+    check: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="CHECK",
+            help="A check, a part of its name, or a lab. Default: the first check of the last run "
+            "that fails.",
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show all hints at once.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Show those that you have seen, and no new one.")
+    ] = False,
+    directory: WorkspaceOption = None,
+    arch: ArchOption = "x86_64",
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> None:
+    """Give the next hint on a check that fails. Hints cost no points."""
+    from vmmlab.report.console import show
+    from vmmlab.student import hint as hints
+    from vmmlab.student.hinttext import render
+
+    here = workspace_at(directory)
+    loaded = open_course(course, context.obj, here)
+    found = hints.find(here, loaded, check, arch, context.obj.language)
+    shown = hints.ask(found, here.root, everything=everything, again=again)
+    say: Reader = context.obj.of(loaded.labs_dir / found.check.id.partition(".")[0])
+    show(lambda width, color: render(shown, say, width=width, color=color))
+
+
+def progress(
+    context: typer.Context,
+    directory: WorkspaceOption = None,
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> None:
+    """Show how far you are in each lab, and what comes next. It stays in this workspace."""
+    from vmmlab.report.console import show
+    from vmmlab.student.progress import render
+    from vmmlab.workspace.progress import load
+
+    here = workspace_at(directory)
+    loaded = open_course(course, context.obj, here)
+    known, damaged = load(here.root)
+    say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
+    show(lambda width, color: render(loaded, known, say, damaged=damaged, width=width, color=color))
