@@ -186,13 +186,16 @@ def _pointers(
     section = section_of(here.root / report.lab, check.mistake.id, language)
     if section is None or step is None:
         return
-    values = {"file": section.file, "line": section.line, "title": section.title}
+    place = f"{section.file}:{section.line}"
     if step.manual:
         yield msg(
-            'Read {file}:{line}, "{title}". The manuals: {manual}.', **values, manual=step.manual
+            'Read {place}, "{title}". The manuals: {manual}.',
+            place=place,
+            title=section.title,
+            manual=step.manual,
         )
     else:
-        yield msg('Read {file}:{line}, "{title}".', **values)
+        yield msg('Read {place}, "{title}".', place=place, title=section.title)
 
 
 def _unknown(wanted: str, course: Course, arch: str) -> UsageError:

@@ -56,14 +56,9 @@ def _notes(hints: Hints) -> Iterator[Text]:
 def _next(shown: Shown) -> Text:
     """Return what to do if this was not enough."""
     check, levels = shown.hints.check, shown.hints.levels
-    lab = check.id.partition(".")[0]
+    show = f"vmmlab show {check.id.partition('.')[0]}"
     if not levels:
-        return msg(
-            "There is no hint on this one. {show} shows what each CPU did.",
-            show=f"vmmlab show {lab}",
-        )
+        return msg("There is no hint on this one. {show} shows what each CPU did.", show=show)
     if shown.asked < len(levels):
         return msg("The next hint: {command}", command=f"vmmlab hint {check.id}")
-    return msg(
-        "These were all. {show} shows what each CPU did, step by step.", show=f"vmmlab show {lab}"
-    )
+    return msg("These were all. {show} shows what each CPU did, step by step.", show=show)

@@ -190,6 +190,13 @@ def _table(rows: Sequence[Standing], say: Reader) -> Table:
     return table
 
 
+def _current(course: Course, known: Progress, rows: Sequence[Standing]) -> Lab | None:
+    """Return the lab of the last run if it is not done; None: there is none."""
+    last = {lab for lab, _ in known.last}
+    open_ = (one.lab for one in rows if one.lab.name in last and not one.done)
+    return next((lab for lab in open_ if lab.name in course.labs), None)
+
+
 def _closing(
     course: Course, known: Progress, rows: Sequence[Standing], *, damaged: bool
 ) -> Iterator[tuple[Text, str]]:
@@ -203,7 +210,7 @@ def _closing(
             ),
             "yellow",
         )
-    lab = next_lab(course, known)
+    lab = _current(course, known, rows) or next_lab(course, known)
     if lab is None:
         yield msg("All points of all labs."), "bold green"
         return

@@ -96,12 +96,12 @@ def load(root: Path) -> tuple[Progress, bool]:
     try:
         data = read_regular(path_of(root), _MOST + 1)
         if len(data) > _MOST:
-            return Progress(), True
+            return Progress(schema=SCHEMA), True
         return Progress.model_validate_json(data), False
     except FileNotFoundError:
-        return Progress(), False
+        return Progress(schema=SCHEMA), False
     except (OSError, ValidationError):
-        return Progress(), True
+        return Progress(schema=SCHEMA), True
 
 
 def store(root: Path, progress: Progress) -> None:
