@@ -158,12 +158,12 @@ def test_the_seed(place):
     assert "step      lab3.1: alab3 in lab3/a.c, seed 99, cohort dev\n" in ran.out
 
 
-def test_hints_come_from_the_course(place):
+def test_hints_are_of_the_course_and_given_on_request(place):
     place.student("lab3", "nothing")
     folder = place.root.parent / "labs" / "lab3"
     folder.mkdir()
     (folder / "causes.yml").write_text("far-jump-missing:\n  hints:\n    - think\n")
-    assert "hint      think\n" in place.pytest("lab3").out
+    assert "hint      if you want one: vmmlab hint" in place.pytest("lab3").out
     (folder / "causes.yml").write_text("far-jump-missing:\n  hints: think\n")
     ran = place.pytest("lab3")
     assert ran.code == 2

@@ -78,8 +78,18 @@ class Pictures:
         if self._html is not None:
             path = self._html if self._alone else Path(f"{self._html}.{report.lab}.html")
             record = without_host(record, places_of(self._source, self._course))
-            show.write(show.html_of(record, self._course, self._say), path)
+            page = show.html_of(record, self._course, self._say, beside=self._beside(report.lab))
+            show.write(page, path)
         return report
+
+    def _beside(self, lab: str) -> bool:
+        """Whether the right run may stand beside this one; whoever has the whole kit may see it."""
+        from vmmlab.workspace.solutions import may_compare
+
+        own = self._source.own
+        if own is None:
+            return self._course.kind == "kit" or self._course.self_study
+        return may_compare(self._course, own.root, lab)
 
 
 def places_of(source: Source, course: Course) -> Mapping[str, str]:
@@ -116,6 +126,7 @@ def show(
     """Show the last grading of a lab as a page: timeline, replay, memory map, what to do next."""
     from vmmlab.report import perfetto as traces
     from vmmlab.student import show as shown
+    from vmmlab.workspace.solutions import may_compare
 
     here = workspace_at(directory)
     loaded = open_course(course, context.obj, here)
@@ -133,7 +144,8 @@ def show(
     if text or perfetto is not None:
         return
     path = html or shown.path_of(here.root, lab, arch).with_name(shown.PAGE)
-    shown.write(shown.html_of(record, loaded, context.obj), path)
+    beside = may_compare(loaded, here.root, lab)
+    shown.write(shown.html_of(record, loaded, context.obj, beside=beside), path)
     opened = open and html is None and _opened(path)
     typer.echo(str(path) if opened else say(msg("{path}: open it in a browser", path=path)))
 

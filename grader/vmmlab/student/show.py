@@ -92,13 +92,14 @@ def changed_since(record: RunRecord, root: Path) -> Iterator[str]:
             yield name
 
 
-def html_of(record: RunRecord, course: Course, say: Reader) -> str:
-    """Return the page of a record, with the right run beside it if the course has one.
+def html_of(record: RunRecord, course: Course, say: Reader, *, beside: bool) -> str:
+    """Return the page of a record.
 
     Args:
         record: what the grading has seen.
         course: the course.
         say: the reader's language.
+        beside: show the right run beside it, if the course has a record of it.
 
     Raises:
         CourseError: the course's record of the right run holds what it must not.
@@ -106,7 +107,8 @@ def html_of(record: RunRecord, course: Course, say: Reader) -> str:
     from vmmlab.report.html import page  # late: jinja2
 
     lab = course.labs_dir / record.report.lab
-    right = reduced.read(lab / reduced.file_of(record.report.arch))
+    path = lab / reduced.file_of(record.report.arch)
+    right = reduced.read(path) if beside else reduced.NONE
     return page(record, say.of(lab), right)
 
 
