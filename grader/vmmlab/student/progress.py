@@ -219,10 +219,7 @@ def _closing(
         before = any(one.done and one.gradings for one in rows)
         text = msg("All points: next is {lab}.", lab=lab.name)
         yield text if before else msg("Begin with {lab}.", lab=lab.name), "bold"
-        yield (
-            msg("Its handout is {lab}/README.md; then: make {lab} && pytest {lab}", lab=lab.name),
-            "",
-        )
+        yield msg("Its handout: {handout}", handout=f"{lab.name}/README.md"), ""
         return
     left = own.checks - own.passed
     yield (
