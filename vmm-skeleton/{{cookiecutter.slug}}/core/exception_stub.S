@@ -75,7 +75,7 @@ exception_common:
 	ud2				/* exception_panic does not return */
 
 /* An NMI comes between any two instructions, whatever this CPU does and whether
- * interrupts are on or off.  nmi_handler is C: save what C may change (psABI),
+ * interrupts are on or off.  nmi_arrived is C: save what C may change (psABI),
  * make RSP a multiple of 16, and give everything back if it returns.  Until
  * IRET, no other NMI comes to this CPU (SDM 6.7.1).
  *
@@ -99,7 +99,7 @@ nmi_entry:
 	push	%r10
 	push	%r11
 	and	$-16, %rsp
-	call	nmi_handler
+	call	nmi_arrived
 	lea	-72(%rbp), %rsp		/* nine registers below RBP */
 	pop	%r11
 	pop	%r10
@@ -116,7 +116,7 @@ nmi_entry:
 	push	%eax
 	push	%ecx
 	push	%edx
-	call	nmi_handler
+	call	nmi_arrived
 	pop	%edx
 	pop	%ecx
 	pop	%eax

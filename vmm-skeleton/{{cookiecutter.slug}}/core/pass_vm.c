@@ -22,6 +22,8 @@
 extern const u8 guest_wait[], guest_wait_end[];
 extern const u8 guest_read_mbr[], guest_read_mbr_end[];
 
+struct vcpu *vcpus[NUM_OF_PCPU];
+
 /* Written by the BSP between the barriers. */
 static u64 np_root;
 static u16 bsp_ip; /* where its guest starts, in segment 0 */
@@ -106,15 +108,34 @@ svm_state_uefi (struct vcpu *v)
 	return false;
 }
 
-/* What the guests see of memory.  Nothing handles a guest's writes to its APIC
- * yet (planned: lab9), so let them through. */
+/* The next three are those of images without lab9, where nothing handles a
+ * guest's writes to its APIC: let them through. */
+__attribute__ ((weak)) void
+localapic_mmio_register (void)
+{
+	np_map (APIC_PHYS, APIC_PHYS, PAGESIZE, true, true);
+}
+
+__attribute__ ((weak)) void
+localapic_vcpu_init (struct vcpu *v)
+{
+	(void)v;
+}
+
+__attribute__ ((weak)) void
+svm_mainloop (struct vcpu *v)
+{
+	svm_start_vm (v);
+}
+
+/* What the guests see of memory. */
 static void
 make_nested_tables (void)
 {
 	np_root = np_init ();
 	np_hide_vmm ();
 	np_protect_apic ();
-	np_map (APIC_PHYS, APIC_PHYS, PAGESIZE, true, true);
+	localapic_mmio_register ();
 }
 
 static struct vcpu *
@@ -124,6 +145,9 @@ make_vcpu (void)
 
 	memset (v, 0, sizeof *v);
 	svm_vminit (v, np_root);
+	v->apic_id = currentcpu->apic_id;
+	v->startup = currentcpu->cpunum ? VCPU_WAITS : VCPU_RUNS;
+	localapic_vcpu_init (v);
 	if (currentcpu->cpunum) {
 		svm_reset (v, ap_vector << 8, 0); /* as after a SIPI */
 	} else {
@@ -131,6 +155,7 @@ make_vcpu (void)
 		v->regs.rdx = BIOS_DRIVE;
 	}
 	np_flush (v); /* the tables are new */
+	vcpus[currentcpu->cpunum] = v;
 	return v;
 }
 
@@ -163,7 +188,7 @@ create_pass_vm (void)
 	if (bsp)
 		printf ("Starting a virtual machine.\n");
 	vmm_guest_starts ((ulong)v->vmcb - VMM_BASE);
-	svm_start_vm (v);
+	svm_mainloop (v);
 }
 
 INITFUNC ("vmm0", create_pass_vm);

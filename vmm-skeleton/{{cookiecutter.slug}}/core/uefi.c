@@ -5,6 +5,7 @@
 #include "ap.h"
 #include "panic.h"
 #include "printf.h"
+#include "svm.h"
 
 struct uefi_boot uefi_boot; /* written by boot/uefi.S */
 
@@ -20,6 +21,13 @@ __attribute__ ((weak)) u32
 align_apinit_addr (u32 addr)
 {
 	panic ("UEFI: cannot place the trampoline at 0x%x yet (lab 6)", addr);
+}
+
+/* The guest sends INIT or SIPI: start the APs, if they have not been started
+ * yet. */
+__attribute__ ((weak)) void
+handle_ap_start (void)
+{
 }
 
 /* Register start, to be called when the guest starts its APs.  Until then they

@@ -70,6 +70,23 @@
 #define IOIO_SZ32	0x00000040
 #define IOIO_PORT_SHIFT 16
 
+/* vmcb.exitinfo1 after VMEXIT_NPF: APM 15.25.6.  exitinfo2 is the
+ * guest-physical address. */
+#define NPF_WRITE 0x00000002
+#define NPF_FETCH 0x00000010
+
+/* vmcb.eventinj and vmcb.exitintinfo: APM 15.20 */
+#define EVENT_EXCEPTION	 0x00000300
+#define EVENT_ERROR_CODE 0x00000800 /* in the upper half */
+#define EVENT_VALID	 0x80000000
+#define VECTOR_UD	 6
+#define VECTOR_GP	 13
+
+/* vcpu.startup: whether a virtual CPU runs its guest.  Any other value is the
+ * vector of a SIPI that has come and that the CPU has not obeyed yet. */
+#define VCPU_WAITS 0x100 /* for a SIPI */
+#define VCPU_RUNS  0x200
+
 /* What a guest may ask the VMM for: VMMCALL with one of these in EAX.  The
  * answer is in RAX, and no other register changes. */
 #define VMMCALL_CPUNUM	0		   /* currentcpu->cpunum */
@@ -177,13 +194,20 @@ struct svm_vmrun_regs {
 _Static_assert(offsetof (struct svm_vmrun_regs, rbp) == SVM_REGS_RBP, "order");
 _Static_assert(offsetof (struct svm_vmrun_regs, r15) == SVM_REGS_R15, "order");
 
-/* The virtual CPU of one processor.  Only that processor uses it. */
+/* The virtual CPU of one processor.  Only that processor uses it, but for
+ * startup, which other CPUs change at any time. */
 struct vcpu {
 	struct vmcb *vmcb;
 	struct vmcb
 		*vmcbhost; /* for VMSAVE and VMLOAD of the VMM's own state */
 	struct svm_vmrun_regs regs;
+	u32 apic_id;	      /* of the processor, and of its guest */
+	volatile u32 startup; /* lab9 */
 };
+
+/* Those of the processors 0 to num_of_processors, by their number, when all
+ * processors have one. */
+extern struct vcpu *vcpus[];
 
 /* lab7 */
 void svm_init (void);
@@ -199,6 +223,33 @@ noreturn void svm_start_vm (struct vcpu *v);
 /* core/pass_vm.c: the state of a guest that the firmware's own boot goes on
  * in.  Planned: lab10. */
 bool svm_state_uefi (struct vcpu *v);
+
+/* core/svm_main.c, or what takes its place in images without lab9 */
+noreturn void svm_mainloop (struct vcpu *v);
+void localapic_mmio_register (void);
+void localapic_vcpu_init (struct vcpu *v);
+
+/* core/localapic_decode.c: whether the guest has exited for a write of 32 bits
+ * by an instruction that is decoded.  If so, *value is what it wrote and *len
+ * the length of the instruction, else code has its first bytes, *len of them.
+ */
+#define INSTRUCTION_MAX 15
+bool localapic_decode (struct vcpu *v, u32 *value, uint *len,
+		       u8 code[INSTRUCTION_MAX]);
+
+/* core/uefi.c, or lab10: the guest sends INIT or SIPI */
+void handle_ap_start (void);
+
+/* lab9: the processors of the guest */
+void localapic_enter (struct vcpu *v);
+void localapic_wait_for_sipi (struct vcpu *v);
+void localapic_write (struct vcpu *v, uint offset, u32 value);
+bool localapic_icr (struct vcpu *sender, u32 low, u32 dest);
+bool localapic_is_destination (struct vcpu *v, struct vcpu *sender, u32 low,
+			       u32 dest);
+void localapic_signal_init (struct vcpu *v);
+void localapic_signal_sipi (struct vcpu *v, u8 vector);
+void localapic_x2apic_icr (struct vcpu *v, u64 value);
 
 /* lab8: the nested page tables, which all virtual CPUs share */
 u64 np_init (void);
