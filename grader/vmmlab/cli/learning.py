@@ -1,4 +1,4 @@
-"""The commands with which a student learns from a run: hints, progress."""
+"""The commands with which a student learns from a run: hints, progress, watch."""
 
 from __future__ import annotations
 
@@ -67,3 +67,27 @@ def progress(
     known, damaged = load(here.root)
     say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
     show(lambda width, color: render(loaded, known, say, damaged=damaged, width=width, color=color))
+
+
+def watch(
+    context: typer.Context,
+    lab: Annotated[str, typer.Argument(metavar="LAB", help="A lab of the course.")],
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Vary the inputs of the boots.")
+    ] = None,
+    directory: WorkspaceOption = None,
+    arch: ArchOption = "x86_64",
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> None:
+    """Grade a lab each time that one of its files is saved, until Ctrl-C."""
+    from vmmlab.student.copied import check_python
+    from vmmlab.student.grading import OwnWork
+    from vmmlab.student.watch import watch as watch_lab
+
+    here = workspace_at(directory)
+    if here.copied:
+        check_python(here)
+    loaded = open_course(course, context.obj, here)
+    say: Reader = context.obj.of(loaded.labs_dir / loaded.lab(lab).name)
+    watch_lab(OwnWork(here.root, loaded, here.cohort, here.copied, arch, seed), lab, say)

@@ -6,7 +6,8 @@ Everything that comes from the guest or from a student's file is sanitised here.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import IO, Final
 
 from rich.cells import set_cell_size
@@ -18,6 +19,7 @@ from rich.text import Text as RichText
 from vmmlab.base.message import Listed, Text, label, listed, msg, nmsg
 from vmmlab.base.text import clean, clean_line
 from vmmlab.i18n.translate import Reader
+from vmmlab.report.changed import Mark, changes, legend
 from vmmlab.report.console import console, show
 from vmmlab.report.groups import Group, cases_text, grouped
 from vmmlab.report.guide import Guide
@@ -33,6 +35,7 @@ _WORDS: Final = {
     "build-error": (label("code"), "dim"),
     "infra-error": (label("open"), "bold magenta"),
 }
+_UNMARKED: Final[Mapping[str, Mark]] = MappingProxyType({})
 _NOT_WRITTEN: Final = "not-written-yet"
 """The cause of `vmmlab.diagnosis.todo`: a CPU stopped at a TODO."""
 _WIDTHS: Final = (40, 120)
@@ -48,6 +51,7 @@ def print_report(
     file: IO[str] | None = None,
     say: Reader | None = None,
     guide: Guide | None = None,
+    before: Report | None = None,
 ) -> None:
     """Print the report: in colour only on a terminal, and never with NO_COLOR set.
 
@@ -56,8 +60,13 @@ def print_report(
         file: where to; standard output if it is None.
         say: the reader's language, with the texts of the lab; else English.
         guide: for a report on the reader's own work, what follows it.
+        before: the report that this one is compared with.
     """
-    show(lambda width, color: render(report, width=width, color=color, say=say, guide=guide), file)
+
+    def text(width: int, color: bool) -> str:
+        return render(report, width=width, color=color, say=say, guide=guide, before=before)
+
+    show(text, file)
 
 
 def render(
@@ -67,6 +76,7 @@ def render(
     color: bool = False,
     say: Reader | None = None,
     guide: Guide | None = None,
+    before: Report | None = None,
 ) -> str:
     """Return the report as text with line ends.
 
@@ -77,11 +87,12 @@ def render(
         say: the reader's language, with the texts of the lab; else English.
         guide: for a report on the reader's own work, what follows it; hints are then given on
             request only.
+        before: the report that this one is compared with: checks that end otherwise are marked.
     """
     say = Reader() if say is None else say
     out = io.StringIO()
     to = console(out, min(max(width, _WIDTHS[0]), _WIDTHS[1]), color)
-    for part in _parts(report, say, guide):
+    for part in _parts(report, say, guide, before):
         if isinstance(part, Wide):
             part = Padding(part, 0)  # rich would wrap it as plain text otherwise
         to.print(part, soft_wrap=isinstance(part, _Command))
@@ -93,13 +104,19 @@ class _Command(RichText):
     """A command to copy; it must not be wrapped."""
 
 
-def _parts(report: Report, say: Reader, guide: Guide | None) -> Iterator[RenderableType]:
+def _parts(
+    report: Report, say: Reader, guide: Guide | None, before: Report | None
+) -> Iterator[RenderableType]:
     yield _headline(report, say)
     if not report.build.ok:
         yield from _build_failure(report, say)
     else:
         yield ""
-        yield _list([check for check in report.checks if check.visibility == "visible"], say)
+        marks = changes(report, before)
+        visible = [check for check in report.checks if check.visibility == "visible"]
+        yield _list(visible, say, marks)
+        if marks:
+            yield _line("  " + say(legend(marks)), "dim")
         if hidden := [check for check in report.checks if check.visibility == "hidden"]:
             yield ""
             yield _line(say(msg("Hidden checks, for the instructor only:")), "")
@@ -158,8 +175,12 @@ def _headline(report: Report, say: Reader) -> RichText:
     return line
 
 
-def _list(checks: Sequence[CheckReport], say: Reader) -> Table:
+def _list(
+    checks: Sequence[CheckReport], say: Reader, marks: Mapping[str, Mark] = _UNMARKED
+) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
+    if marks:
+        table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
     table.add_column(overflow="fold")
@@ -168,7 +189,15 @@ def _list(checks: Sequence[CheckReport], say: Reader) -> Table:
         title = text_of(clean_line(say(check.title)))
         if check.outcome == "skipped":  # one line is enough for what cannot be judged yet
             title.style, title.no_wrap, title.overflow = "dim", True, "ellipsis"
-        table.add_row(RichText(f"  {say.label(word)}", style), RichText(_points(check)), title)
+        mark = marks.get(check.id)
+        lead = [RichText(f"  {mark.sign}" if mark else "", mark.style if mark else "")]
+        indent = "" if marks else "  "
+        table.add_row(
+            *(lead if marks else []),
+            RichText(indent + say.label(word), style),
+            RichText(_points(check)),
+            title,
+        )
     return table
 
 

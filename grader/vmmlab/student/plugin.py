@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vmmlab.base.workspacefile import PREBUILT_FOLDER, mark_of, workspace_folder
+from vmmlab.base.workspacefile import mark_of, workspace_folder
 
 if TYPE_CHECKING:
     from vmmlab.base.errors import VmmlabError
     from vmmlab.base.message import Text
-    from vmmlab.checks.causes import Causes
     from vmmlab.course.cohort import Cohort
     from vmmlab.course.model import Course
     from vmmlab.grading.engine import Engine
-    from vmmlab.grading.grade import Grading
-    from vmmlab.grading.request import Runner, RunnerFactory, RunRequest
     from vmmlab.grading.run import LabRun
     from vmmlab.i18n.translate import Reader
     from vmmlab.report import Report
+    from vmmlab.student.grading import OwnLab
 
 
 def pytest_load_initial_conftests(
@@ -89,7 +86,7 @@ class WorkspacePlugin:
         self.seed: int | None = None
         self.arch = "x86_64"
         self.say: Reader | None = None
-        self.labs: dict[str, _Lab] = {}
+        self.labs: dict[str, OwnLab] = {}
         self.config: pytest.Config | None = None
         self.verdicts: list[Report | tuple[str, VmmlabError]] = []
         self.listening: contextlib.ExitStack = contextlib.ExitStack()
@@ -224,10 +221,7 @@ class WorkspacePlugin:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Make the reports; a check that could not be judged changes the exit code."""
         from vmmlab.report import Report, exit_code
-        from vmmlab.report.make import report_of
-        from vmmlab.report.seen import run_record
         from vmmlab.student import progress
-        from vmmlab.student.show import keep
 
         self.listening.close()
         if self.engine is None:
@@ -236,11 +230,7 @@ class WorkspacePlugin:
             if run.error is not None:
                 self.verdicts.append((lab, run.error))
             elif run.results():
-                mine = self.labs[lab]
-                grade = mine.grading.grade()
-                report = report_of(grade, causes=mine.causes, again=mine.again, notes=mine.notes)
-                self.verdicts.append(report)
-                keep(run_record(grade, report, mine.causes), self.root)
+                self.verdicts.append(self.labs[lab].report(self.root))
             run.end()
         progress.note(self.root, (one for one in self.verdicts if isinstance(one, Report)))
         if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
@@ -293,70 +283,10 @@ class WorkspacePlugin:
             self.labs[lab] = self._lab(lab)
         return self.labs[lab].grading.run
 
-    def _lab(self, lab: str) -> _Lab:
-        from vmmlab.base.errors import SubmissionError
-        from vmmlab.course import submission
-        from vmmlab.grading.boots import LabRunner
-        from vmmlab.grading.grade import Grading
-        from vmmlab.grading.request import RunRequest, default_seed
-        from vmmlab.report.make import causes_for, preload
+    def _lab(self, lab: str) -> OwnLab:
+        from vmmlab.student.grading import OwnWork, own_lab
 
         assert self.course is not None
         assert self.cohort is not None
-        runner: RunnerFactory = LabRunner
-        try:
-            taken = submission.take(self.root, [lab], self.course, own=not self.copied)
-        except SubmissionError as error:
-            taken = submission.Submission(files={})
-            runner = _refusing(error)
-        again = ["pytest", lab]
-        seed = default_seed(lab, self.cohort.name)
-        if self.seed is not None:
-            seed = self.seed
-            again += ["--vmm-seed", str(seed)]
-        if self.arch != "x86_64":
-            again += ["--arch", self.arch]
-        request = RunRequest(
-            course=self.course,
-            lab=lab,
-            files=taken.of(lab),
-            cohort=self.cohort,
-            seed=seed,
-            arch=self.arch,
-            sandbox_required=self.copied,
-            prebuilt=self.root / PREBUILT_FOLDER,
-        )
-        causes = causes_for(request)
-        grading = Grading(
-            request,
-            tests_dir=self.root / lab,
-            meanwhile=lambda: preload(causes),
-            runner_factory=runner,
-        )
-        return _Lab(grading, causes, again, taken.notes)
-
-
-@dataclass(frozen=True)
-class _Lab:
-    """One lab of the workspace.
-
-    Attributes:
-        grading: its checks and boots.
-        causes: its causes.
-        again: the words of the command that grades it again, without `-k`.
-        notes: remarks on the submitted files.
-    """
-
-    grading: Grading
-    causes: Causes
-    again: Sequence[str]
-    notes: Sequence[Text]
-
-
-def _refusing(error: VmmlabError) -> RunnerFactory:
-    """Return a factory of runners that only raises `error`."""
-
-    def refuse(request: RunRequest) -> Runner:
-        raise error
-
-    return refuse
+        work = OwnWork(self.root, self.course, self.cohort, self.copied, self.arch, self.seed)
+        return own_lab(work, lab)
