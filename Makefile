@@ -17,7 +17,7 @@ TREE := vmm-skeleton/{{cookiecutter.slug}}
 C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev $(LABS) iso messages test test-full test-browser bench soak lint book browser images images-test clean FORCE
+.PHONY: help setup setup-dev $(LABS) iso wheel messages test test-full test-browser bench soak lint book browser images images-test clean FORCE
 
 help:
 	@echo "make lab0 ... lab7   grade the reference solution of one lab"
@@ -31,6 +31,7 @@ help:
 	@echo "make lint            run ruff, mypy and clang-format"
 	@echo "make messages        update the catalogs of translations and list what they lack"
 	@echo "make book            build the book in English and Japanese: build/book/index.html"
+	@echo "make wheel           build a wheel with the course, without solutions: dist/vmmlab-*.whl"
 	@echo "make images          build the container images for students and for grading"
 	@echo "make images-test     build the images and test them"
 	@echo "make clean           remove caches and build output"
@@ -52,6 +53,9 @@ $(STAMP_DEV): pyproject.toml grader/setup.sh $(call stale,$(STAMP_DEV))
 
 $(LABS): $(STAMP)
 	@$(BIN)/vmmlab grade $@ --submission reference $(if $(ARCH),--arch $(ARCH))
+
+wheel: $(STAMP_DEV)
+	@$(BIN)/vmmlab wheel dist
 
 iso: $(STAMP)
 	@$(BIN)/vmmlab iso vmm --submission reference $(if $(ARCH),--arch $(ARCH))

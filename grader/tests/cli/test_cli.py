@@ -54,6 +54,18 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"vmmlab {__version__}\n"
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_for_a_shell(shell: str) -> None:
+    made = vmmlab(env={**os.environ, "_VMMLAB_COMPLETE": f"source_{shell}"})
+    assert "vmmlab" in made.stdout
+    assert made.returncode == 0
+    asked = {"COMP_WORDS": "vmmlab gr", "COMP_CWORD": "1"}
+    asked |= {"_TYPER_COMPLETE_ARGS": "vmmlab gr", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    found = vmmlab(env={**os.environ, **asked, "_VMMLAB_COMPLETE": f"complete_{shell}"}).stdout
+    assert {"grade", "gradebook"} <= set(re.findall(r"\w+", found))
+    assert "release" not in found
+
+
 def test_the_version_is_quick_because_nothing_is_loaded() -> None:
     code = (
         "import sys; from vmmlab.cli import main as cli; cli.main(['--version']);"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from vmmlab import __version__
 from vmmlab.base.errors import CourseError, UsageError
 from vmmlab.course.defined import check_defined
 from vmmlab.course.find import find_course
@@ -201,6 +202,19 @@ def test_what_is_not_a_course_at_all(
     assert f"course.yml:{line}: " in said
     for word in words:
         assert word in said
+
+
+def test_a_course_may_name_the_versions_that_grade_it(tmp_path: Path) -> None:
+    of_ours = f'title: A course\nvmmlab: ">={__version__}"'
+    assert read(tmp_path, GOOD.replace("title: A course", of_ours, 1)).labs
+    of_others = 'title: A course\nvmmlab: ">=99"\na_key_of_99: 1'
+    with pytest.raises(CourseError) as caught:
+        read(tmp_path, GOOD.replace("title: A course", of_others, 1))
+    said = str(caught.value)
+    for word in ("course.yml:3: ", "another version", ">=99", f"found:    {__version__}"):
+        assert word in said
+    with pytest.raises(CourseError, match="names no versions"):
+        read(tmp_path, GOOD.replace("title: A course", "title: A course\nvmmlab: new", 1))
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

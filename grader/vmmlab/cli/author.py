@@ -1,4 +1,4 @@
-"""The commands of a lab author: mutants, new labs, releases, the check of a course."""
+"""The commands of a lab author: mutants, new labs, releases and wheels, the check of a course."""
 
 from __future__ import annotations
 
@@ -131,6 +131,31 @@ def release(
         )
     )
     typer.echo(say(msg("Next: try it as a student would: its README.md says how")))
+
+
+def wheel(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put the wheel.")],
+    cohort: Annotated[
+        list[str] | None,
+        typer.Option(help="Cohort of the release; may be repeated. Default: the course's."),
+    ] = None,
+    until: Annotated[
+        str, typer.Option(metavar="LAB", help="Hold back what belongs to the labs after this one.")
+    ] = "",
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> None:
+    """Build a wheel for students: vmmlab with a release, for pip, pipx or uv."""
+    from vmmlab.author import wheel as wheels
+    from vmmlab.course.load import load_course
+    from vmmlab.host.tools import require
+
+    say: Reader = context.obj
+    loaded = load_course(authors_course(course))
+    require(("gcc", "ld", "objcopy"))
+    typer.echo(wheels.wheel(loaded, directory, cohort or (), until))
+    typer.echo(say(msg("Next: pipx install that file, then vmmlab new ~/vmm")))
 
 
 def check_course(

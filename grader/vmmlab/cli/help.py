@@ -8,8 +8,15 @@ from typing import Any, Final
 from vmmlab.base.message import Message, label, msg
 from vmmlab.i18n.translate import Reader
 
-_HELP_OPTION: Final = msg("Show this message and exit.")
-"""What typer says about the option --help."""
+_TYPERS_OPTIONS: Final = {
+    str(text): text
+    for text in (
+        msg("Show this message and exit."),
+        msg("Install completion for the current shell."),
+        msg("Show completion for the current shell, to copy it or customize the installation."),
+    )
+}
+"""What typer says about the options that it adds itself."""
 _TYPERS_WORDS: Final = frozenset(
     (
         label("Arguments"),
@@ -55,8 +62,8 @@ def _context(plain: Any, say: Reader) -> Any:
         return say.label(text) if text in _TYPERS_WORDS else text
 
     def shown(text: str) -> str:
-        if text == str(_HELP_OPTION):
-            return say(_HELP_OPTION)
+        if text in _TYPERS_OPTIONS:
+            return say(_TYPERS_OPTIONS[text])
         before, bracket, notes = text.rpartition("[")
         if not bracket or not notes.endswith("]"):
             return text

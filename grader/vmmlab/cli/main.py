@@ -40,7 +40,7 @@ _READER_GONE: Final = 128 + signal.SIGPIPE
 
 app = typer.Typer(
     name="vmmlab",
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     **GROUP,
     help="Write the SMP bring-up of a real x86 VMM, and have it graded from outside the machine.",
@@ -71,6 +71,7 @@ app.command(name="build")(student.build)
 app.command(name="run")(student.run)
 app.command(name="new-lab")(author.new_lab)
 app.command(name="release")(author.release)
+app.command(name="wheel")(author.wheel)
 app.command(name="check-course")(author.check_course)
 app.command(name="iso")(student.iso)
 app.command(name="doctor")(student.doctor)

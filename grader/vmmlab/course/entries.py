@@ -63,4 +63,5 @@ class CourseEntry(BaseModel):
     cohort: _CohortName = "dev"
     until: Text | None = None
     kind: Kind = "kit"
+    vmmlab: Text | None = None
     labs: Annotated[dict[str, LabEntry], Field(min_length=1)]

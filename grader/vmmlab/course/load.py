@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 from pydantic import ValidationError
 
+from vmmlab import __version__
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import msg
@@ -18,6 +20,9 @@ from vmmlab.course.ids import HIDDEN_TOPIC
 from vmmlab.course.mistakes import Mistake, contradictions, described, mistake_of
 from vmmlab.course.model import ARCHES, Course, Lab
 
+_VERSIONS: Final = "vmmlab"
+"""The key of course.yml that names the versions of vmmlab that may be used."""
+
 
 def load_course(root: Path) -> Course:
     """Read `root`/course.yml.
@@ -26,6 +31,7 @@ def load_course(root: Path) -> Course:
         CourseError: the file cannot be read, is not YAML, or has a mistake.
     """
     file = _read(root / COURSE_FILE)
+    _must_fit(file)  # first: a course of another version may have other keys
     try:
         entry = CourseEntry.model_validate(file.data)
     except ValidationError as error:
@@ -46,6 +52,33 @@ def _read(path: Path) -> YamlFile:
             found=msg("nothing") if file.data is None else described(file.data),
         )
     return file
+
+
+def _must_fit(file: YamlFile) -> None:
+    """Raise CourseError if the course is for other versions of vmmlab, as PEP 440 compares them."""
+    versions = file.data.get(_VERSIONS)
+    if not isinstance(versions, str):
+        return
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # seldom needed, slow to load
+
+    place = f"{file.shown}:{file.line((_VERSIONS,))}"
+    try:
+        fits = SpecifierSet(versions).contains(__version__, prereleases=True)
+    except InvalidSpecifier as error:
+        raise CourseError(
+            msg("{place}: vmmlab: this names no versions.", place=place),
+            expected=msg('versions as pip takes them, such as ">=0.1,<0.2"'),
+            found=versions,
+        ) from error
+    if not fits:
+        raise CourseError(
+            msg("{place}: this course is for another version of vmmlab.", place=place),
+            expected=versions,
+            found=__version__,
+            next_step=msg(
+                'install that version: pip install "vmmlab{versions}"', versions=versions
+            ),
+        )
 
 
 def _course(root: Path, entry: CourseEntry, file: YamlFile) -> Course:
