@@ -119,14 +119,14 @@ def _canvas(rows: _Rows) -> Iterable[Sequence[str]]:
     yield "    Points Possible", "", "", "", "", _number(most)
     for entry, sheet in rows:
         name = ", ".join(filter(None, (entry.last_name, entry.first_name))) or entry.id
-        yield _text(name), "", "", entry.id, "", _number(sheet.points or 0)
+        yield not_a_formula(name), "", "", entry.id, "", _number(sheet.points or 0)
 
 
 def _moodle(rows: _Rows) -> Iterable[Sequence[str]]:
     lab = rows[0][1].lab if rows else ""
     yield "ID number", "Email address", "First name", "Last name", lab
     for entry, sheet in rows:
-        names = (_text(entry.email), _text(entry.first_name), _text(entry.last_name))
+        names = map(not_a_formula, (entry.email, entry.first_name, entry.last_name))
         yield entry.id, *names, _number(sheet.points or 0)
 
 
@@ -140,6 +140,6 @@ def _number(points: Points) -> str:
     return str(points)
 
 
-def _text(value: str) -> str:
+def not_a_formula(value: str) -> str:
     """Return a name that no spreadsheet takes for a formula."""
     return f"'{value}" if value.startswith(_FORMULA) else value

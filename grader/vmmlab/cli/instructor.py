@@ -19,9 +19,11 @@ from vmmlab.cli.options import (
     GROUP,
     ArchOption,
     CohortOption,
+    CompilerOption,
     CourseOption,
     LangOption,
     NbgraderOption,
+    NoSandboxOption,
     nbgrader_folder,
     open_course,
     source_named,
@@ -78,10 +80,6 @@ _ConfirmOption = Annotated[
         help="Also boot the image on this host's processors and say whether they agree; no points."
     ),
 ]
-_NoSandboxOption = Annotated[
-    bool,
-    typer.Option("--no-sandbox", help="Grade other people's code even if no sandbox is available."),
-]
 
 
 def grade(
@@ -92,13 +90,13 @@ def grade(
     html: HtmlOption = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the boots.")] = None,
     arch: ArchOption = "x86_64",
-    compiler: Annotated[str, typer.Option("--cc", help="gcc or clang.")] = "gcc",
+    compiler: CompilerOption = "gcc",
     opt: _OptOption = None,
     cohort: CohortOption = None,
     course: CourseOption = None,
     select: _SelectOption = None,
     hidden: _HiddenOption = None,
-    no_sandbox: _NoSandboxOption = False,
+    no_sandbox: NoSandboxOption = False,
     secret_file: SecretOption = None,
     round: RoundOption = "1",
     confirm: _ConfirmOption = None,

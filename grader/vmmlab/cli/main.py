@@ -25,7 +25,17 @@ from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.importpath import no_modules_from_here
 from vmmlab.base.message import msg
 from vmmlab.base.notices import listening
-from vmmlab.cli import author, export, help, instructor, learning, official, pictures, student
+from vmmlab.cli import (
+    author,
+    batch,
+    export,
+    help,
+    instructor,
+    learning,
+    official,
+    pictures,
+    student,
+)
 from vmmlab.cli.complaints import complain, explain, explain_bug, explain_usage
 from vmmlab.cli.options import GROUP, LangOption
 from vmmlab.i18n import translate
@@ -61,6 +71,7 @@ def _top(
 app.command(name="new")(student.new)
 app.command(name="adopt")(student.adopt)
 app.command(name="grade")(instructor.grade)
+app.command(name="batch")(batch.batch)
 app.command(name="show")(pictures.show)
 app.command(name="hint")(learning.hint)
 app.command(name="progress")(learning.progress)

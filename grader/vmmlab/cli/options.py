@@ -38,6 +38,11 @@ WorkspaceOption = Annotated[
     ),
 ]
 ArchOption = Annotated[str, typer.Option("--arch", help="x86_64 or i386.")]
+CompilerOption = Annotated[str, typer.Option("--cc", help="gcc or clang.")]
+NoSandboxOption = Annotated[
+    bool,
+    typer.Option("--no-sandbox", help="Grade other people's code even if no sandbox is available."),
+]
 CohortOption = Annotated[str | None, typer.Option(help="Cohort. Default: the course's.")]
 LangOption = Annotated[
     str | None,

@@ -1,7 +1,7 @@
 """The runner that really boots: from a request to images and Observations.
 
 One thread with one event loop drives all machines of a grading; as many boot at once as the host
-has CPUs. Retries nothing, and does not know what an Observation means.
+has CPUs, or fewer. Retries nothing, and does not know what an Observation means.
 """
 
 from __future__ import annotations
@@ -264,9 +264,14 @@ class LabRunner:
     Args:
         request: what to build and boot.
         patch: change to the submission's merged object before the link; None: no change.
+        jobs: how many boots, and how many builds, run at a time; None: as many as the host has
+            processors.
     """
 
-    def __init__(self, request: RunRequest, patch: ObjectPatch | None = None) -> None:
+    def __init__(
+        self, request: RunRequest, patch: ObjectPatch | None = None, *, jobs: int | None = None
+    ) -> None:
+        jobs = jobs or os.cpu_count() or 1
         self._request = request
         self._group = cgroup.make()
         sandbox = Sandbox.choose(require=request.sandbox_required)
@@ -282,11 +287,11 @@ class LabRunner:
         self._warnings: dict[Diagnostic, None] = {}
         self._times = {"build": 0.0, "boots": 0.0}
         self._clock = GradeClock()
-        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=jobs)
         self._search_pool = concurrent.futures.ThreadPoolExecutor(max_workers=1)
         self._versions = self._pool.submit(tool_versions)
         self._loop = asyncio.new_event_loop()
-        self._slots = asyncio.Semaphore(os.cpu_count() or 1)
+        self._slots = asyncio.Semaphore(jobs)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._image(Scenario("first"))

@@ -1,0 +1,310 @@
+"""`vmmlab batch` without its command line: cluster, batch, repetitions, comparison, summary."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from distributed import Client
+
+from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.message import Text, msg
+from vmmlab.classroom.batch import cluster, compare, summary, worker
+from vmmlab.classroom.batch.compare import Both, Change
+from vmmlab.classroom.batch.job import Job, Settings
+from vmmlab.classroom.batch.record import Record
+from vmmlab.classroom.batch.record import read as read_record
+from vmmlab.classroom.batch.run import Batch, Listener
+from vmmlab.classroom.batch.store import RECORDS, Store, opened
+from vmmlab.classroom.batch.submitted import Class, Submitted
+from vmmlab.classroom.batch.window import Ended, Window
+from vmmlab.course.model import Course
+from vmmlab.i18n.translate import Reader
+
+REPEATED: Final = "repeated"
+_STEP: Final = 1_000_003
+"""Between the seeds of two repetitions."""
+
+Watching = Callable[[int], AbstractContextManager[Listener]]
+"""From the number of tasks to what is told of them."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a batch is to do.
+
+    Attributes:
+        labs: what to grade; empty: all labs of which somebody has handed something in.
+        out: the folder of the batch.
+        jobs: how many workers an embedded cluster has; 0: as many as this process has processors.
+        scheduler: the address of a cluster, or the file with it; "": an embedded one.
+        tls: certificates for it.
+        dashboard: serve Dask's pages on the loopback interface.
+        resume: take results that are still valid.
+        only: only this student; whose report it replaces is kept in the history.
+        repeat: grade a sample so many times more, with other seeds.
+        sample: how many students that sample has; 0: all.
+        compare: the folder of another batch.
+        disk_mib: as for `Store`.
+        rehearse: what loads everything on a worker, as `module:function`.
+        grade: what grades a job there, likewise.
+    """
+
+    labs: tuple[str, ...]
+    out: Path
+    jobs: int = 0
+    scheduler: str = ""
+    tls: tuple[Path, ...] = ()
+    dashboard: bool = False
+    resume: bool = False
+    only: str = ""
+    repeat: int = 0
+    sample: int = 0
+    compare: Path | None = None
+    disk_mib: int = 4096
+    rehearse: str = worker.REHEARSE
+    grade: str = worker.GRADE
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a batch went.
+
+    Attributes:
+        page: its summary.
+        records: everything that is in its folder now.
+        compared: what changed since another batch.
+        repeated: verdicts that differ with other seeds.
+        pages_left_out: how many pages were not written for want of room.
+    """
+
+    page: Path
+    records: tuple[Record, ...]
+    compared: tuple[Change, ...] | None = None
+    repeated: tuple[Change, ...] | None = None
+    pages_left_out: int = 0
+
+
+def run(
+    course: Course,
+    handed_in: Callable[[Path], Class],
+    settings: Settings,
+    options: Options,
+    watching: Watching,
+    say: Reader,
+) -> Outcome:
+    """Judge a class, and write the summary.
+
+    Args:
+        course: the course.
+        handed_in: reads what was handed in; is given the folder of the batch.
+        settings: of all jobs.
+        options: what to do.
+        watching: shows how it goes on.
+        say: the language of the summary.
+
+    Raises:
+        UsageError: the folder holds another batch, or nobody is called `only`.
+        InfraError: the disk is full, or the cluster is gone. What is done stays.
+        KeyboardInterrupt: likewise.
+    """
+    began = time.monotonic()
+    with opened(options.out, options.disk_mib) as store:
+        _must_be_meant(options)
+        handed = handed_in(options.out)
+        options = replace(options, labs=options.labs or labs_of(course, handed))
+        entries = _chosen(handed.entries, options.only)
+        with contextlib.ExitStack() as stack:
+            running = stack.enter_context(_Cluster(options))
+            batch = Batch(course, settings, store, options.labs, options.resume, _Deaf(), running)
+            told = summary.Told(
+                handed.remarks, labs=[course.labs_dir / one for one in options.labs]
+            )
+            stack.callback(_summarised, store, told, batch, began, say)  # also if interrupted
+            with watching(len(entries) * len(options.labs)) as batch.listener:
+                batch.run(entries)
+            told.repeated = _repeated(batch, entries, options, watching)
+            told.compared = _compared(store, options)
+        records = everything(store)
+    page = options.out / summary.PAGE
+    return Outcome(page, records, told.compared, told.repeated, store.pages_left_out)
+
+
+def _summarised(store: Store, told: summary.Told, batch: Batch, began: float, say: Reader) -> None:
+    """Write the summary of what is in a folder."""
+    told.took = _took(began, batch)
+    with contextlib.suppress(InfraError):  # a full disk was told of already
+        summary.write(store, summary.judged(store, everything(store)), told, say)
+
+
+def everything(store: Store) -> tuple[Record, ...]:
+    """Return all records of a folder, by student and lab."""
+    paths = sorted((store.folder / RECORDS).glob("*/*.json"))
+    return tuple(one for one in map(read_record, paths) if one is not None)
+
+
+def labs_of(course: Course, handed: Class) -> tuple[str, ...]:
+    """Return the labs of which somebody has handed something in.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = tuple(
+        lab.name
+        for lab in course.open_labs
+        if lab.files and any(_has(one, lab.name) for one in handed.entries)
+    )
+    if not found:
+        raise UsageError(
+            msg("no submission has a folder of a lab."),
+            expected=", ".join(f"{lab.name}/" for lab in course.open_labs if lab.files),
+        )
+    return found
+
+
+def _has(one: Submitted, lab: str) -> bool:
+    if one.labs is not None:
+        return lab in one.labs
+    folder = one.folder / lab
+    return folder.is_dir() and not folder.is_symlink()
+
+
+class _Cluster(contextlib.ExitStack):
+    """Runs jobs on a cluster, which is started with the first of them: there may be none.
+
+    Args:
+        options: what the batch is to do.
+    """
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self._options = options
+        self._client: Client | None = None
+
+    def __call__(self, jobs: Iterator[Job], began: Callable[[Job], None]) -> Iterator[Ended]:
+        first = next(jobs, None)
+        if first is None:
+            return
+        if self._client is None:
+            self._client = self.enter_context(self._opened())
+        options = self._options
+        window = Window(self._client, options.labs, began, options.rehearse, options.grade)
+        yield from window.run(itertools.chain((first,), jobs))
+
+    def _opened(self) -> AbstractContextManager[Client]:
+        options = self._options
+        if options.scheduler:
+            return cluster.connected(options.scheduler, options.tls)
+        count = options.jobs or len(os.sched_getaffinity(0))
+        return cluster.embedded(count, dashboard=options.dashboard)
+
+
+class _Deaf:
+    """A listener for the time before there is one."""
+
+    def began(self, task: object) -> None:
+        """Do nothing."""
+
+    def ended(self, task: object, found: Record, *, fresh: bool) -> None:
+        """Do nothing."""
+
+
+def _must_be_meant(options: Options) -> None:
+    """Raise UsageError if results would be replaced that nobody has asked to replace."""
+    if options.resume or options.only or not any((options.out / RECORDS).glob("*/*.json")):
+        return
+    raise UsageError(
+        msg("{folder} already has results.", folder=options.out),
+        expected=msg("--resume, which grades only what is missing or has changed"),
+        next_step=msg("or name another folder, and use --compare to see what changed"),
+    )
+
+
+def _chosen(entries: Sequence[Submitted], only: str) -> tuple[Submitted, ...]:
+    if not only:
+        return tuple(entries)
+    found = tuple(one for one in entries if only in (one.student, one.name))
+    if not found:
+        raise UsageError(
+            msg("nobody called {name} has handed something in.", name=only),
+            expected=msg("one of {students}", students=", ".join(e.student for e in entries[:20])),
+        )
+    return found
+
+
+def _repeated(
+    batch: Batch, entries: Sequence[Submitted], options: Options, watching: Watching
+) -> tuple[Change, ...] | None:
+    """Grade a sample with other seeds; return the verdicts that differ from the first."""
+    if not options.repeat:
+        return None
+    sample = list(entries)
+    if options.sample and options.sample < len(sample):
+        sample = random.Random(0).sample(sample, options.sample)
+    first = _by_task(batch.store, [*batch.records.values()])
+    found: list[Change] = []
+    for number in range(1, options.repeat + 1):
+        folder = batch.store.folder / REPEATED / str(number)
+        seed = (batch.settings.seed or 0) + number * _STEP
+        settings = replace(batch.settings, seed=seed, html=False)
+        with opened(folder, options.disk_mib) as store:
+            again = Batch(batch.course, settings, store, batch.labs, True, _Deaf(), batch.running)
+            with watching(len(sample) * len(batch.labs)) as again.listener:
+                again.run(sample)
+            later = _by_task(store, [*again.records.values()])
+        earlier = {key: first[key] for key in later if key in first}
+        for one in compare.changes(earlier, later, closely=False):
+            told = msg("with seed {seed}", seed=seed)
+            found.append(replace(one, what=(told, *one.what), page=""))
+    return tuple(found)
+
+
+def _compared(store: Store, options: Options) -> tuple[Change, ...] | None:
+    if options.compare is None:
+        return None
+    other = Store(options.compare)
+    before = everything(other)
+    if not before:
+        raise UsageError(
+            msg("{folder}: there are no results of a batch here.", folder=options.compare)
+        )
+    return compare.changes(_by_task(other, before), _by_task(store, everything(store)))
+
+
+def _by_task(store: Store, records: Sequence[Record]) -> Both:
+    found = summary.judged(store, tuple(records))
+    return {(one.record.student, summary.stem_of(one.record)): one for one in found}
+
+
+def _took(began: float, batch: Batch) -> tuple[Text, ...]:
+    """Return in words how long it took, and what that was spent on."""
+    fresh = [one for one in batch.records.values() if one.own_s]
+    seconds = time.monotonic() - began
+    told: list[Text] = [
+        msg(
+            "{count} labs of students judged, {fresh} of them graded now in {seconds} s",
+            count=len(batch.records),
+            fresh=len(fresh),
+            seconds=round(seconds),
+        )
+    ]
+    if fresh:
+        own, tools = sum(one.own_s for one in fresh), sum(one.tools_s for one in fresh)
+        told.append(
+            msg(
+                "processor seconds of each: {own} of the grader, {tools} of its QEMUs and "
+                "compilers; at most {mib} MiB",
+                own=f"{own / len(fresh):.2f}",
+                tools=f"{tools / len(fresh):.2f}",
+                mib=max(one.peak_mib for one in fresh),
+            )
+        )
+    return tuple(told)

@@ -1,0 +1,204 @@
+"""One batch: from what was handed in to records. Knows no terminal and no summary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from vmmlab.base.errors import SubmissionError
+from vmmlab.base.message import Text, msg
+from vmmlab.classroom.batch import ungraded
+from vmmlab.classroom.batch.job import Job, Result, Settings
+from vmmlab.classroom.batch.record import HostRecord, Record, Verdict
+from vmmlab.classroom.batch.store import Store
+from vmmlab.classroom.batch.submitted import Submitted
+from vmmlab.classroom.batch.window import Ended, failure_of
+from vmmlab.course.model import ARCHES, Course
+from vmmlab.course.submission import take
+from vmmlab.images.cache import digest_files
+from vmmlab.report.model import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One lab of one student.
+
+    Attributes:
+        entry: what the student has handed in.
+        lab: the lab.
+        stem: the name of its files.
+    """
+
+    entry: Submitted
+    lab: str
+    stem: str
+
+
+class Listener(Protocol):
+    """Is told how a batch goes on."""
+
+    def began(self, task: Task) -> None:
+        """A task is being graded."""
+
+    def ended(self, task: Task, found: Record, *, fresh: bool) -> None:
+        """A task has its record; `fresh`: it was graded now."""
+
+
+@dataclass
+class Batch:
+    """One batch.
+
+    Args:
+        course: the course.
+        settings: the settings of all jobs.
+        store: where results go.
+        labs: what to grade.
+        resume: take results that are still valid.
+        listener: is told how it goes on.
+        running: runs jobs; yields each when it has ended.
+
+    Attributes:
+        records: all records so far.
+    """
+
+    course: Course
+    settings: Settings
+    store: Store
+    labs: Sequence[str]
+    resume: bool
+    listener: Listener
+    running: Callable[[Iterator[Job], Callable[[Job], None]], Iterator[Ended]]
+    records: dict[tuple[str, str], Record] = field(default_factory=dict)
+
+    def run(self, entries: Sequence[Submitted]) -> None:
+        """Judge all labs of all students; each result is on the disk before the next is taken.
+
+        Args:
+            entries: what was handed in.
+
+        Raises:
+            InfraError: the disk is full, or the cluster is gone; what is done stays.
+        """
+        tasks = [Task(one, lab, self._stem(lab)) for one in entries for lab in self.labs]
+        by_key: dict[str, tuple[Task, str]] = {}
+
+        def began(job: Job) -> None:
+            self.listener.began(by_key[job.key][0])
+
+        for ended in self.running(self._jobs(tasks, by_key), began):
+            task, submission = by_key.pop(ended.job.key)
+            self._keep(task, submission, ended)
+
+    def _stem(self, lab: str) -> str:
+        arch = self.settings.arch
+        return lab if arch == ARCHES[0] else f"{lab}-{arch}"
+
+    def _jobs(self, tasks: Sequence[Task], by_key: dict[str, tuple[Task, str]]) -> Iterator[Job]:
+        """Yield a job for each task that needs one; judge the others."""
+        for task in tasks:
+            files, why, notes = self._files(task)
+            submission = "" if files is None else digest_files(files)
+            told = json.dumps([submission, str(why), task.entry.cohort, task.entry.attention])
+            fingerprint = self._fingerprint(task, told)
+            old = self.store.record(task.entry.student, task.stem) if self.resume else None
+            if old and old.fingerprint == fingerprint and old.verdict != "attention":
+                self._tell(task, old, fresh=False)
+            elif files is None:
+                self._refuse(task, fingerprint, why)
+            else:
+                key = secrets.token_hex(8)
+                by_key[key] = (task, fingerprint)
+                yield Job(key, task.lab, files, self._cohort(task), self.settings, notes)
+
+    def _files(self, task: Task) -> tuple[dict[str, bytes] | None, Text, tuple[Text, ...]]:
+        """Return the files of a task, or None and why there are none; and remarks."""
+        entry = task.entry
+        if entry.problem:
+            return None, entry.problem, entry.notes
+        if entry.labs is not None and task.lab not in entry.labs:
+            return None, msg("nothing was handed in for {lab}", lab=task.lab), entry.notes
+        try:
+            taken = take(entry.folder, [task.lab], self.course)
+        except SubmissionError as error:
+            return None, error.found or error.message, entry.notes
+        return dict(taken.files), "", (*entry.notes, *taken.notes)
+
+    def _cohort(self, task: Task) -> str:
+        return task.entry.cohort or self.course.cohort
+
+    def _fingerprint(self, task: Task, submission: str) -> str:
+        parts = (self.settings.digest(), task.stem, self._cohort(task), submission)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def _refuse(self, task: Task, fingerprint: str, why: Text) -> None:
+        """Judge what cannot be graded."""
+        attention = task.entry.attention
+        verdict: Verdict = "attention" if attention else "ungradable"
+        told = self._report(task, why, attention=attention)
+        self._put(task, fingerprint, told, Result("graded", why, told.to_json()), verdict, 0)
+
+    def _report(self, task: Task, why: Text, *, attention: bool) -> Report:
+        arch, cohort = self.settings.arch, self._cohort(task)
+        return ungraded.report(self.course, task.lab, arch, cohort, why, attention=attention)
+
+    def _keep(self, task: Task, fingerprint: str, ended: Ended) -> None:
+        result = ended.result
+        why = failure_of(result)
+        if result.end == "graded":
+            report = Report.model_validate_json(result.report)
+        else:
+            report = self._report(task, why, attention=True)
+            result = replace(result, report=report.to_json())
+        verdict: Verdict = "attention" if why else "graded"
+        result = replace(result, reason=why)
+        self._put(task, fingerprint, report, result, verdict, ended.attempts)
+
+    def _put(
+        self,
+        task: Task,
+        fingerprint: str,
+        report: Report,
+        result: Result,
+        verdict: Verdict,
+        attempts: int,
+    ) -> None:
+        entry, host = task.entry, result.host
+        penalty = entry.late.get(task.lab)
+        found = Record.model_construct(
+            student=entry.student,
+            name=entry.shown,
+            lab=task.lab,
+            arch=self.settings.arch,
+            fingerprint=fingerprint,
+            verdict=verdict,
+            reason=result.reason,
+            graded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            seed=report.seed,
+            label=report.label,
+            points=report.points,
+            max=report.max,
+            hidden_points=report.hidden_points,
+            hidden_max=report.hidden_max,
+            late=penalty(float(report.points)) if penalty and report.points is not None else 0,
+            attempts=attempts,
+            wall_s=round(result.wall_s, 3),
+            own_s=round(result.own_s, 3),
+            tools_s=round(result.tools_s, 3),
+            peak_mib=result.peak_mib,
+            host=None if host is None else HostRecord.model_validate(host.to_json()),
+        )
+        self._tell(task, self.store.put(task.stem, found, result, entry.received_at), fresh=True)
+
+    def _tell(self, task: Task, found: Record, *, fresh: bool) -> None:
+        self.records[task.entry.student, task.stem] = found
+        self.listener.ended(task, found, fresh=fresh)
+
+
+def complete(records: Sequence[Record]) -> bool:
+    """Return whether nothing needs a person's attention."""
+    return all(one.verdict != "attention" for one in records)

@@ -1,0 +1,67 @@
+"""The report on what was not graded: 0 points with the reason, or a case for a person.
+
+A student always has a report. It has no points only if the reason may lie with the grader.
+"""
+
+from __future__ import annotations
+
+import platform
+
+from vmmlab import __version__
+from vmmlab.base.message import Message, Text, msg
+from vmmlab.course.model import Course
+from vmmlab.report.model import SCHEMA, Report
+
+_NEXT = msg("Hand in the files that the handout lists, each in its lab's folder.")
+
+
+def report(
+    course: Course, lab: str, arch: str, cohort: str, reason: Text, *, attention: bool
+) -> Report:
+    """Return the report on a lab that was not graded.
+
+    Args:
+        course: the course.
+        lab: the lab.
+        arch: the architecture.
+        cohort: name of the submission's cohort.
+        reason: why.
+        attention: a person has to look at it, so it is no grade.
+    """
+    found = course.lab(lab)
+    checks = [
+        {
+            "id": name,
+            "title": Message(spec.title or name),
+            "points": None if attention else 0,
+            "max": spec.points,
+            "outcome": "infra-error" if attention else "build-error",
+            "reason": reason,
+            "next": "" if attention else _NEXT,
+            "scenario": "",
+            "again": "",
+            "step": spec.step,
+        }
+        for name, spec in found.checks_of(arch).items()
+    ]
+    told = [] if attention else [{"severity": "error", "message": reason}]
+    return Report.model_validate(
+        {
+            "schema": SCHEMA,
+            "mode": "standalone",
+            "lab": lab,
+            "cohort": cohort,
+            "seed": None,
+            "arch": arch,
+            "versions": {"vmmlab": __version__, "python": platform.python_version()},
+            "build": {"ok": attention, "diagnostics": told},
+            "checks": checks,
+            "points": None if attention else 0,
+            "max": found.points_of(arch),
+            "hidden_max": found.hidden_points_of(arch),
+            "hidden_elsewhere": not found.hidden,
+            "needs_attention": attention,
+            "notes": [reason],
+            "duration_s": 0.0,
+        }
+    )

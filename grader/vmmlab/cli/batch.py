@@ -1,0 +1,234 @@
+"""`vmmlab batch`: grade a whole class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg, nmsg
+from vmmlab.cli.official import RoundOption, SecretOption
+from vmmlab.cli.options import (
+    ArchOption,
+    CompilerOption,
+    CourseOption,
+    LangOption,
+    NoSandboxOption,
+    open_course,
+)
+
+if TYPE_CHECKING:
+    from vmmlab.classroom.batch.classrun import Options, Outcome
+    from vmmlab.classroom.batch.compare import Change
+    from vmmlab.classroom.batch.job import Settings
+    from vmmlab.classroom.batch.submitted import Class
+    from vmmlab.course.model import Course
+    from vmmlab.i18n.translate import Reader
+
+_ATTENTION = 3
+_LISTED = 20
+
+
+_SourceArgument = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Submissions: STUDENT/lab3/ap_start.c and so on.")
+]
+_OutOption = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder for reports and the summary.")
+]
+_LabsOption = Annotated[
+    str | None, typer.Option(metavar="LAB,...", help="Default: all that were handed in.")
+]
+_ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Grade only what is missing or has changed.")
+]
+_OnlyOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Grade this student again; keep the old report.")
+]
+_SeedOption = Annotated[int | None, typer.Option(min=0, help="Seed of the boots.")]
+_HtmlOption = Annotated[
+    bool, typer.Option("--html/--no-html", help="Draw a page with pictures for each report.")
+]
+_RepeatOption = Annotated[
+    int, typer.Option(min=0, metavar="K", help="Grade K times more with other seeds, and compare.")
+]
+_SampleOption = Annotated[
+    int, typer.Option(min=0, metavar="N", help="With --repeat: only N students. 0: all.")
+]
+_CompareOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="List what changed since that batch.")
+]
+_JobsOption = Annotated[
+    int, typer.Option("--jobs", "-j", min=0, help="Workers on this host. 0: one for each CPU.")
+]
+_SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS|FILE",
+        help="Grade on a running Dask cluster: tls://HOST:PORT, or its scheduler file.",
+    ),
+]
+_TlsOption = Annotated[
+    str | None, typer.Option(metavar="CA,CERT,KEY", help="Certificates for that cluster (PEM).")
+]
+_DashboardOption = Annotated[
+    bool, typer.Option("--dashboard", help="Serve Dask's pages, on this host only.")
+]
+_DiskOption = Annotated[int, typer.Option(min=1, metavar="MIB", help="Room for pages in DIR.")]
+_HiddenOption = Annotated[
+    bool, typer.Option("--hidden/--open-only", help="Include hidden checks, or leave them out.")
+]
+
+
+def batch(
+    context: typer.Context,
+    source: _SourceArgument,
+    out: _OutOption,
+    labs: _LabsOption = None,
+    resume: _ResumeOption = False,
+    only: _OnlyOption = None,
+    seed: _SeedOption = None,
+    html: _HtmlOption = True,
+    repeat: _RepeatOption = 0,
+    sample: _SampleOption = 0,
+    compare: _CompareOption = None,
+    jobs: _JobsOption = 0,
+    scheduler: _SchedulerOption = None,
+    tls: _TlsOption = None,
+    dashboard: _DashboardOption = False,
+    disk: _DiskOption = 4096,
+    arch: ArchOption = "x86_64",
+    compiler: CompilerOption = "gcc",
+    secret_file: SecretOption = None,
+    round: RoundOption = "1",
+    hidden: _HiddenOption = True,
+    no_sandbox: NoSandboxOption = False,
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> int:
+    """Grade a whole class in parallel, and summarise it; --resume continues a batch."""
+    loaded = open_course(course, context.obj)
+    _must_have_dask()
+    from vmmlab.classroom.batch import classrun, identity, job
+
+    options = classrun.Options(
+        labs=_labs(loaded, labs, arch),
+        out=out,
+        jobs=jobs,
+        scheduler=scheduler or "",
+        tls=tuple(map(Path, tls.split(","))) if tls else (),
+        dashboard=dashboard,
+        resume=resume,
+        only=only or "",
+        repeat=repeat,
+        sample=sample,
+        compare=compare,
+        disk_mib=disk,
+    )
+    key = _secret(loaded, source, out, secret_file)
+    settings = job.Settings(
+        course=str(loaded.root.resolve()),
+        identity=identity.of(loaded),
+        sandbox_required=not no_sandbox,
+        hidden=hidden,
+        html=html,
+        lang=context.obj.language,
+        arch=arch,
+        compiler=compiler,
+        seed=seed,
+        secret=key,
+        round=key and round,
+    )
+    return _run(loaded, source, settings, options, context.obj)
+
+
+def _must_have_dask() -> None:
+    """Raise UsageError unless Dask is installed."""
+    try:
+        import cryptography
+        import distributed
+    except ImportError as error:
+        raise UsageError(
+            msg("batch grading needs Dask: {error}.", error=str(error)),
+            next_step="pip install 'vmmlab[instructor]'",
+        ) from None
+    del cryptography, distributed
+
+
+def _run(course: Course, source: Path, settings: Settings, options: Options, say: Reader) -> int:
+    from vmmlab.classroom.batch import classrun
+    from vmmlab.classroom.batch.progress import progress
+
+    def handed_in(folder: Path) -> Class:
+        from vmmlab.classroom.batch.submitted import from_folder
+
+        return from_folder(source)
+
+    outcome = classrun.run(
+        course, handed_in, settings, options, lambda total: progress(total, say), say
+    )
+    for line in _lines(outcome, say):
+        typer.echo(line)
+    return _ATTENTION if any(one.verdict == "attention" for one in outcome.records) else 0
+
+
+def _labs(course: Course, named: str | None, arch: str) -> tuple[str, ...]:
+    labs = tuple(dict.fromkeys(filter(None, (named or "").replace(",", " ").split())))
+    for lab in labs:
+        if not course.graded_for(lab, arch).files:
+            raise UsageError(msg("{lab} has nothing to hand in.", lab=lab))
+    return labs
+
+
+def _secret(course: Course, source: Path, out: Path, file: Path | None) -> str:
+    if file is None:
+        return ""
+    from vmmlab.course import secret
+
+    return secret.read(file, [course.root, source, out]).key
+
+
+def _lines(outcome: Outcome, say: Reader) -> Sequence[str]:
+    """Return what is told at the end."""
+    records = outcome.records
+    attention = [one for one in records if one.verdict == "attention"]
+    refused = sum(one.verdict == "ungradable" for one in records)
+    graded = sum(one.verdict == "graded" for one in records)
+    lines = [
+        say(
+            msg(
+                "{graded} graded, {refused} could not be graded (0 points), {attention} need "
+                "attention",
+                graded=graded,
+                refused=refused,
+                attention=len(attention),
+            )
+        )
+    ]
+    for one in attention[:_LISTED]:
+        lines.append(f"  {one.name or one.student} {one.lab}{say.label(': ')}{say(one.reason)}")
+    if (found := outcome.repeated) is not None:
+        told = msg("verdicts that differ with other seeds: {count}", count=len(found))
+        lines += _changed(found, say(told), say)
+    if (found := outcome.compared) is not None:
+        told = msg("changed since that batch: {count}", count=len(found))
+        lines += _changed(found, say(told), say)
+    if outcome.pages_left_out:
+        left = nmsg(
+            "one page was left out: the folder has used its room (--disk)",
+            "{count} pages were left out: the folder has used its room (--disk)",
+            count=outcome.pages_left_out,
+        )
+        lines.append(say(left))
+    lines.append(say(msg("{path}: open it in a browser", path=outcome.page)))
+    return lines
+
+
+def _changed(changes: Sequence[Change], title: str, say: Reader) -> Sequence[str]:
+    lines = [title]
+    for one in changes[:_LISTED]:
+        what = "; ".join(say(text) for text in one.what)
+        lines.append(f"  {one.student} {one.stem}{say.label(': ')}{what}")
+    return lines
