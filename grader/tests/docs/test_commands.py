@@ -88,7 +88,7 @@ def test_the_instructors_guide(tmp_path, language):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(markup.starter_text(text, path=file, keep=frozenset(keep)))
     follow(PAGES_IN[language]("instructor.md"), clone)
-    reports = (clone / "reports").rglob("*.json")
+    reports = (clone / "results" / "reports").rglob("*.json")
     assert {one.parent.name for one in reports} == {"ada", "ben"}
 
 

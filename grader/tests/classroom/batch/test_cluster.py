@@ -22,7 +22,12 @@ def test_safe_addresses(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["tcp://10.1.2.3:8786", "tcp://example.org:1", "ws://127.0.0.1:1", "tcp://127.0.0.1.evil.org:1"],
+    [
+        "tcp://10.1.2.3:8786",
+        "tcp://example.org:1",
+        "ws://127.0.0.1:1",
+        "tcp://127.0.0.1.evil.org:1",
+    ],
 )
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(UsageError, match="not be encrypted"):
@@ -55,5 +60,5 @@ def test_an_embedded_cluster_is_closed_to_others() -> None:
         assert set(heard) == {"127.0.0.1"}
         with pytest.raises((OSError, TypeError)):
             Client(address, timeout=2)
-        with pytest.raises(OSError, match="."):
+        with pytest.raises((OSError, TimeoutError)):
             Client(address.replace("tls", "tcp"), timeout=2)
