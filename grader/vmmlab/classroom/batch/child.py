@@ -77,7 +77,7 @@ def _texts(job: Job, request: RunRequest, judged: Judged) -> Result:
     report = without_places(judged.report.to_json(), names)
     page = student = ""
     if job.settings.html:
-        page = show.html_of(judged.record(), course, warm.reader(job.settings))
+        page = show.html_of(judged.record(), course, warm.reader(job.settings), beside=True)
         escaped = {str(escape(place)): name for place, name in names.items()}
         page = without_places(page, {**names, **escaped})
     if judged.report.label:

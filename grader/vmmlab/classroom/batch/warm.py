@@ -106,7 +106,7 @@ def rehearse(settings: Settings, labs: Sequence[str]) -> Host:
         judged = judge_lab(request, hidden=settings.hidden, runner_factory=_NothingBuilt)
         judged.report.to_json()
         if settings.html:
-            show.html_of(judged.record(), course, reader(settings))
+            show.html_of(judged.record(), course, reader(settings), beside=True)
     return host
 
 
