@@ -192,7 +192,7 @@ def test_hidden_is_cut_out_however_it_is_written(tmp_path, text):
 )
 def test_what_cannot_be_cut_out_is_refused(tmp_path, text):
     (tmp_path / "course.yml").write_text(text)
-    with pytest.raises(CourseError, match="cannot be left out"):
+    with pytest.raises(CourseError, match="something cannot be left out"):
         course_text(load_course(tmp_path), "dev")
 
 

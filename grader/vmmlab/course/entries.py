@@ -8,7 +8,9 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from vmmlab.course import cohort
-from vmmlab.course.model import ARCHES, STRICT, CheckSpec, Kind, Step, Text
+from vmmlab.course.deadlines import Deadlines
+from vmmlab.course.model import ARCHES, CheckSpec, Kind, Step
+from vmmlab.course.values import STRICT, Text
 
 SCHEMA: Final = 1
 """The version of course.yml."""
@@ -64,4 +66,5 @@ class CourseEntry(BaseModel):
     until: Text | None = None
     kind: Kind = "kit"
     vmmlab: Text | None = None
+    deadlines: Deadlines | None = None
     labs: Annotated[dict[str, LabEntry], Field(min_length=1)]

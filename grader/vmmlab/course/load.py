@@ -132,6 +132,7 @@ def _course(root: Path, entry: CourseEntry, file: YamlFile) -> Course:
         labs=MappingProxyType(labs),
         until=entry.until or "",
         kind=entry.kind,
+        deadlines=entry.deadlines,
     )
 
 

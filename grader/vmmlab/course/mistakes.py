@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from vmmlab.base.message import Text, msg
 from vmmlab.base.nearest import did_you_mean, nearest, suggestion
+from vmmlab.course import deadlines
 from vmmlab.course.entries import SCHEMA, CourseEntry, LabEntry
 from vmmlab.course.ids import CHECK_ID, HIDDEN_TOPIC, LAB_NAME, SOURCE_PATH, is_hidden
 from vmmlab.course.model import ARCHES, CheckSpec, Step
@@ -58,6 +59,7 @@ def contradictions(entry: CourseEntry) -> Iterator[Mistake]:
         yield from _wrong_sums(here, name, lab)
         yield from _wrong_needs(here, name, lab, list(entry.labs))
         yield from _wrong_image(here, name, lab, list(entry.labs), given)
+    yield from _wrong_deadlines(entry)
     if entry.until is not None and entry.until not in entry.labs:
         yield Mistake(
             ("until",),
@@ -66,6 +68,34 @@ def contradictions(entry: CourseEntry) -> Iterator[Mistake]:
             entry.until,
             suggestion(entry.until, entry.labs),
         )
+
+
+def _wrong_deadlines(entry: CourseEntry) -> Iterator[Mistake]:
+    if entry.deadlines is None:
+        return
+    here: Loc = ("deadlines",)
+    if not deadlines.known_zone(entry.deadlines.zone):
+        yield Mistake(
+            (*here, "zone"),
+            msg("there is no such time zone."),
+            msg("a name such as Asia/Tokyo or Europe/Berlin"),
+            entry.deadlines.zone,
+        )
+    named: list[tuple[Loc, str]] = [(("labs", lab), lab) for lab in entry.deadlines.labs]
+    for index, extension in enumerate(entry.deadlines.extensions):
+        at: Loc = (deadlines.EXTENSIONS, index, "lab")
+        named.append((at, extension.lab))
+        if extension.lab in entry.labs and extension.lab not in entry.deadlines.labs:
+            yield Mistake((*here, *at), msg("this lab has no deadline."), found=extension.lab)
+    for at, lab in named:
+        if lab not in entry.labs:
+            yield Mistake(
+                (*here, *at),
+                msg("this course has no such lab."),
+                msg("one of {labs}", labs=", ".join(entry.labs)),
+                lab,
+                suggestion(lab, entry.labs),
+            )
 
 
 def _wrong_needs(here: Loc, name: str, lab: LabEntry, labs: list[str]) -> Iterator[Mistake]:
@@ -251,6 +281,7 @@ _KINDS: Final[Mapping[str, Text]] = {
     "model_type": msg("keys and values"),
     "list_type": msg("a list"),
     "too_short": msg("at least one entry"),
+    "moment": msg("a time such as 2026-11-22 23:59, without a zone"),
     "string_pattern_mismatch": msg("letters, digits, '.', '_' and '-', at most 32"),
 }
 
@@ -300,7 +331,10 @@ def mistake_of(detail: Any) -> Mistake:
 
 def _known_keys(loc: Loc) -> list[str]:
     model: type[BaseModel] = CourseEntry
-    if len(loc) == 3:
+    if loc[0] == "deadlines" and len(loc) > 1:
+        keys = [str(part) for part in loc[1:-1] if part in deadlines.PARTS]
+        model = deadlines.PARTS[keys[-1]] if keys else deadlines.Deadlines
+    elif len(loc) == 3:
         model = LabEntry
     elif len(loc) > 3:
         model = Step if loc[2] == "steps" else CheckSpec

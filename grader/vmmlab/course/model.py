@@ -12,23 +12,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
 from vmmlab.base.nearest import suggestion
+from vmmlab.course.deadlines import Deadlines
+from vmmlab.course.values import STRICT, Text
 
 ARCHES: Final = ("x86_64", "i386")
 """The architectures that a check can be for; the first is the default."""
 
 Kind = Literal["kit", "class", "self-study"]
 """What a course is: the whole kit, or one of the two kinds of releases."""
-
-Text = Annotated[str, StringConstraints(min_length=1)]
-
-
-STRICT: Final = ConfigDict(extra="forbid", frozen=True, strict=True)
-"""The configuration of each part: unknown keys and values of another type are mistakes."""
 
 
 class Step(BaseModel):
@@ -164,6 +160,7 @@ class Course:
         labs: by name, in the order of course.yml.
         until: the last lab that is open; "": all are.
         kind: the whole kit, a release for a class, or one for people who study alone.
+        deadlines: when the labs are due; None: course.yml does not say.
     """
 
     root: Path
@@ -172,6 +169,7 @@ class Course:
     labs: Mapping[str, Lab]
     until: str = ""
     kind: Kind = "kit"
+    deadlines: Deadlines | None = None
 
     @property
     def self_study(self) -> bool:

@@ -20,17 +20,17 @@ def earned(share: Fraction | None, worth: int) -> Points | None:
     Returns:
         The points, rounded down; None if the check could not be judged.
     """
-    return None if share is None else _rounded(share * worth)
+    return None if share is None else rounded(share * worth)
 
 
 def total(points: Iterable[Points | None]) -> Points | None:
     """Return the sum; None if one of the checks could not be judged."""
     found = list(points)
     known = [Fraction(str(one)) for one in found if one is not None]
-    return None if len(known) < len(found) else _rounded(sum(known, Fraction(0)))
+    return None if len(known) < len(found) else rounded(sum(known, Fraction(0)))
 
 
-def _rounded(points: Fraction) -> Points:
+def rounded(points: Fraction) -> Points:
     """Round down to two decimals, so that no score exceeds what was earned."""
     hundredths = math.floor(points * 100)
     return hundredths // 100 if hundredths % 100 == 0 else hundredths / 100

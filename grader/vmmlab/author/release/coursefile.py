@@ -1,4 +1,4 @@
-"""course.yml as a release has it: without the names of the hidden checks."""
+"""course.yml as a release has it: without the names of the hidden checks and of students."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any
 from vmmlab.base import yamlfile
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import Text, msg
+from vmmlab.course.deadlines import EXTENSIONS
 from vmmlab.course.find import COURSE_FILE
 from vmmlab.course.ids import HIDDEN_TOPIC
 from vmmlab.course.model import Course
 
 
 def course_text(course: Course, cohort: str, until: str = "") -> str:
-    """Return course.yml without the names of hidden checks; its comments stay.
+    """Return course.yml without the names of hidden checks and without extensions.
+
+    Its comments stay.
 
     Args:
         course: the instructor's course.
@@ -26,15 +29,20 @@ def course_text(course: Course, cohort: str, until: str = "") -> str:
     """
     file = yamlfile.read(course.root / COURSE_FILE)
     begins = {
-        file.line(("labs", lab.name, HIDDEN_TOPIC)) for lab in course.labs.values() if lab.hidden
+        file.line(("labs", lab.name, HIDDEN_TOPIC)): HIDDEN_TOPIC
+        for lab in course.labs.values()
+        if lab.hidden
     }
+    if course.deadlines and course.deadlines.extensions:
+        begins[file.line(("deadlines", EXTENSIONS))] = EXTENSIONS
     lines: list[str] = []
     inside = -1  # the indentation of the key whose block is being left out
     for number, line in enumerate(file.path.read_text(encoding="utf-8").split("\n"), 1):
         indent = len(line) - len(line.lstrip())
         if line.strip() and indent <= inside:
             inside = -1
-        if number in begins and re.match(rf"[\"']?{HIDDEN_TOPIC}[\"']?\s*:", line.lstrip()):
+        key = begins.get(number)
+        if key and re.match(rf"[\"']?{key}[\"']?\s*:", line.lstrip()):
             inside = indent
         elif inside < 0 or not line.strip():
             lines.append(line)
@@ -60,17 +68,19 @@ def course_text(course: Course, cohort: str, until: str = "") -> str:
 
 def _not_to_be_cut(found: Text) -> CourseError:
     return CourseError(
-        msg("{course_file}: the hidden checks cannot be left out.", course_file=COURSE_FILE),
+        msg("{course_file}: something cannot be left out.", course_file=COURSE_FILE),
         expected=msg(
-            "their ids only below the key `{hidden}` of their lab, each on lines of its own",
+            "hidden checks named only below `{hidden}`, extensions only below `{extensions}`, "
+            "each key and its entries on lines of their own",
             hidden=HIDDEN_TOPIC,
+            extensions=EXTENSIONS,
         ),
         found=found,
     )
 
 
 def _same_but_for_hidden(made: str, data: Any, changed: dict[str, str]) -> bool:
-    """Return whether a released course.yml equals the instructor's without the hidden checks."""
+    """Return whether a released course.yml equals the instructor's without what is left out."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -78,7 +88,10 @@ def _same_but_for_hidden(made: str, data: Any, changed: dict[str, str]) -> bool:
         name: {key: value for key, value in lab.items() if key != HIDDEN_TOPIC}
         for name, lab in data["labs"].items()
     }
+    left = {**data, **changed, "labs": labs}
+    if "deadlines" in data:
+        left["deadlines"] = {k: v for k, v in data["deadlines"].items() if k != EXTENSIONS}
     try:
-        return bool(YAML(typ="safe").load(made) == {**data, **changed, "labs": labs})
+        return bool(YAML(typ="safe").load(made) == left)
     except YAMLError:
         return False
