@@ -56,58 +56,9 @@ def test_a_folder_without_reports_is_a_mistake(tmp_path: Path) -> None:
         students.sources([tmp_path])
 
 
-@pytest.mark.parametrize("good", ["alice", "s1234567", "a.b-c_d", "me@example.org", "花子", "0"])
-def test_ids(good: str) -> None:
-    assert students.valid_id(good)
-
-
-@pytest.mark.parametrize(
-    "bad", ["", ".", "..", "-rf", "a/b", "a b", "a*", "a[1]", "a+b", "a\nb", "{x}", "x" * 101]
-)
-def test_ids_that_would_be_paths_or_globs(bad: str) -> None:
-    assert not students.valid_id(bad)
+def test_an_option_that_is_no_id() -> None:
     with pytest.raises(UsageError, match="cannot be a student's id"):
-        students.sources([], bad)
-
-
-# --- the roster ------------------------------------------------------------------------------
-
-
-def roster(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "roster.csv"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_a_roster(tmp_path: Path) -> None:
-    text = '\ufeffid,last_name,first_name,cohort,lms_user_id\nalice,"Liddell, A.",Alice,spring,7\n'
-    (alice,) = students.read_roster(roster(tmp_path, text)).values()
-    assert alice == students.Entry("alice", "Alice", "Liddell, A.", "", "spring")
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("name\nalice\n", "roster.csv:1: the roster has no column id"),
-        ("", "roster.csv:1: the roster has no column id"),
-        ("id\nalice\nalice\n", "roster.csv:3: alice appears twice"),
-        ("id\n../x\n", "roster.csv:2: '../x' cannot be"),
-        ("id,last_name\nalice,Liddell, A.\n", "roster.csv:2: more fields than"),
-        ('id,last_name\nalice,"Liddell\n', "roster.csv:1: unexpected end"),
-    ],
-)
-def test_a_roster_that_is_wrong_names_the_line(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        students.read_roster(roster(tmp_path, text))
-    assert said in str(caught.value)
-
-
-def test_a_roster_that_is_not_text_or_not_there(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes("id\n山田\n".encode("shift_jis"))
-    with pytest.raises(UsageError, match="not UTF-8"):
-        students.read_roster(tmp_path / "x")
-    with pytest.raises(UsageError, match="cannot be read"):
-        students.read_roster(tmp_path / "nothing")
+        students.sources([], "../x")
 
 
 # --- when --------------------------------------------------------------------------------------

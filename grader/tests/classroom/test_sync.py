@@ -28,7 +28,7 @@ from gradebook_helpers import (
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.classroom import gradebook
 from vmmlab.classroom.gradebook import opening, show, write
-from vmmlab.classroom.students import Entry
+from vmmlab.classroom.roster import Entry
 from vmmlab.cli import main
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import Reader

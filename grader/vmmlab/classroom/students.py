@@ -5,36 +5,23 @@ The convention is STUDENT/lab3.json, or STUDENT/lab3-i386.json, with the student
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
-from vmmlab.base.errors import UsageError, os_reason
+from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
+from vmmlab.classroom.roster import valid_id
 from vmmlab.course.ids import LAB_NAME
 from vmmlab.course.model import ARCHES
 
-_ID: Final = re.compile(r"\w[\w.@-]{0,99}")
 _REPORT: Final = re.compile(rf"({LAB_NAME.pattern})(?:-({'|'.join(ARCHES)}))?\.json")
 _TIMESTAMP: Final = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)? ?(UTC|Z|[+-]\d\d:?\d\d)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the roster. `cohort` is "" if the roster has none."""
-
-    id: str
-    first_name: str = ""
-    last_name: str = ""
-    email: str = ""
-    cohort: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +42,6 @@ class ReportFile:
     def timestamp_file(self) -> Path:
         """The file with the time of handing in, if there is one: `lab3.timestamp.txt`."""
         return self.path.with_name(f"{self.path.stem}.timestamp.txt")
-
-
-def valid_id(text: str) -> bool:
-    """Return whether a text can be a student's id: the name of a folder and part of a glob."""
-    return _ID.fullmatch(text) is not None
 
 
 def sources(paths: Sequence[Path], student: str | None = None) -> tuple[ReportFile, ...]:
@@ -97,52 +79,6 @@ def sources(paths: Sequence[Path], student: str | None = None) -> tuple[ReportFi
     return tuple(ReportFile(path, student or _folder(path), _lab_of(path)) for path in found)
 
 
-def read_roster(path: Path) -> Mapping[str, Entry]:
-    """Return the students of a class by id, from the CSV file of `nbgrader db student import`.
-
-    The column id is required; first_name, last_name, email and cohort are optional; other columns
-    are ignored.
-
-    Raises:
-        UsageError: the file cannot be read or is no roster; the message names the line.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(
-            msg("{path}: this is not UTF-8 text.", path=path),
-            next_step=msg("save the roster as CSV UTF-8"),
-        ) from None
-    except OSError as error:
-        raise UsageError(
-            msg("{path}: cannot be read: {reason}.", path=path, reason=os_reason(error))
-        ) from None
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
-    entries: dict[str, Entry] = {}
-    try:
-        if "id" not in (reader.fieldnames or ()):
-            raise UsageError(
-                msg("{path}:1: the roster has no column id.", path=path),
-                expected="id,first_name,last_name,email,cohort",
-                found=",".join(reader.fieldnames or ()),
-            )
-        for row in reader:
-            entry = _entry(row, f"{path}:{reader.line_num}")
-            if entry.id in entries:
-                raise UsageError(
-                    msg(
-                        "{path}:{line_num}: {entry} appears twice.",
-                        path=path,
-                        line_num=reader.line_num,
-                        entry=entry.id,
-                    )
-                )
-            entries[entry.id] = entry
-    except csv.Error as error:
-        raise UsageError(f"{path}:{reader.line_num}: {error}.") from None
-    return MappingProxyType(entries)
-
-
 def read_timestamp(path: Path) -> datetime | None:
     """Return the time of handing in, as naive UTC like nbgrader's own; None without a file.
 
@@ -158,21 +94,28 @@ def read_timestamp(path: Path) -> datetime | None:
         raise UsageError(
             msg("{path}: cannot be read: {error}.", path=path, error=str(error))
         ) from None
-    mistake = UsageError(
-        msg("{path}: this is not a time.", path=path),
-        expected=msg("2026-11-22 23:59:00 +0900, or … UTC"),
-        found=text,
-    )
+    moment = timestamp(text)
+    if moment is None:
+        raise UsageError(
+            msg("{path}: this is not a time.", path=path),
+            expected=msg("2026-11-22 23:59:00 +0900, or … UTC"),
+            found=text,
+        )
+    return moment.replace(tzinfo=None)
+
+
+def timestamp(text: str) -> datetime | None:
+    """Return the moment that a text names, in UTC; None if it is not a time with a zone."""
     if not _TIMESTAMP.fullmatch(text):
-        raise mistake
+        return None
     try:
         moment = datetime.fromisoformat(text.replace(" UTC", "Z").replace(" +", "+"))
     except ValueError:
         try:
             moment = datetime.strptime(text, "%Y-%m-%d %H:%M:%S %z")
         except ValueError:
-            raise mistake from None
-    return moment.astimezone(UTC).replace(tzinfo=None)
+            return None
+    return moment.astimezone(UTC)
 
 
 def _lab_of(path: Path) -> str:
@@ -183,21 +126,3 @@ def _lab_of(path: Path) -> str:
 def _folder(path: Path) -> str:
     """Return the student that STUDENT/lab3.json names; "" if it names none."""
     return path.absolute().parent.name if _lab_of(path) else ""
-
-
-def _entry(row: Mapping[str | None, str | None], place: str) -> Entry:
-    def value(key: str) -> str:
-        return (row.get(key) or "").strip()
-
-    if row.get(None) is not None:
-        raise UsageError(
-            msg("{place}: more fields than the first line has.", place=place),
-            next_step=msg("quote a name that contains a comma"),
-        )
-    student = value("id")
-    if not valid_id(student):
-        raise UsageError(
-            msg("{place}: {student!r} cannot be a student's id.", place=place, student=student),
-            expected=msg("letters, digits and . _ @ -, beginning with a letter or a digit"),
-        )
-    return Entry(student, value("first_name"), value("last_name"), value("email"), value("cohort"))

@@ -15,7 +15,7 @@ from typing import Final
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import Text, listed, msg
-from vmmlab.classroom.students import Entry
+from vmmlab.classroom.roster import Entry
 from vmmlab.grading.score import Points
 from vmmlab.report.export.sheet import Sheet
 

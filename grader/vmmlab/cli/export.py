@@ -17,7 +17,8 @@ from vmmlab.cli.complaints import complain, explain
 from vmmlab.cli.options import CourseOption, LangOption, open_course
 
 if TYPE_CHECKING:
-    from vmmlab.classroom.students import Entry, ReportFile
+    from vmmlab.classroom.roster import Entry
+    from vmmlab.classroom.students import ReportFile
     from vmmlab.i18n.translate import Reader
     from vmmlab.report import Report
     from vmmlab.report.export import Format
@@ -105,6 +106,7 @@ def export(
     """Write reports for learning platforms and CI hosts: Gradescope, Canvas, JUnit, SARIF..."""
     from vmmlab.classroom import students
     from vmmlab.classroom.bundles import BUNDLES
+    from vmmlab.classroom.roster import read_roster
     from vmmlab.classroom.tables import TABLES
     from vmmlab.report.export import FORMATS
 
@@ -114,7 +116,7 @@ def export(
     read, code = _read(found, lab, context.obj)
     say = _readers(context.obj, course)
     if form in TABLES:
-        entries = students.read_roster(roster) if roster else {}
+        entries = read_roster(roster) if roster else {}
         return max(code, _table(form, read, say, hidden, entries, output))
     return max(code, _files(FORMATS[form], read, say, hidden, output))
 

@@ -253,8 +253,8 @@ def gradebook_sync(
     loaded = open_course(course, context.obj)
     try:
         from vmmlab.classroom import gradebook as books
-        from vmmlab.classroom import students
         from vmmlab.classroom.gradebook import show
+        from vmmlab.classroom.roster import read_roster
     except ImportError as error:
         raise UsageError(
             msg("the gradebook needs nbgrader: {error}.", error=str(error)),
@@ -264,7 +264,7 @@ def gradebook_sync(
         folder=nbgrader_folder(nbgrader),
         cohort=cohort or loaded.cohort,
         student=student,
-        roster=students.read_roster(roster) if roster else {},
+        roster=read_roster(roster) if roster else {},
         create_students=create_students,
         drop_removed=drop_removed,
         dry_run=dry_run,

@@ -18,7 +18,8 @@ from vmmlab.classroom.gradebook.book import Book, Lesson
 from vmmlab.classroom.gradebook.marks import Mark, compiler_lines, from_report
 from vmmlab.classroom.gradebook.opening import open_book
 from vmmlab.classroom.gradebook.write import Changes, write_marks
-from vmmlab.classroom.students import Entry, ReportFile
+from vmmlab.classroom.roster import Entry, valid_id
+from vmmlab.classroom.students import ReportFile
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import Reader, error_text
 from vmmlab.report.model import Report, read_json
@@ -281,7 +282,7 @@ def _who(source: ReportFile, known: frozenset[str], options: Options) -> Entry:
             msg("the report does not say which student it belongs to."),
             expected=msg("STUDENT/labN.json, or --student ID"),
         )
-    if not students.valid_id(source.student):
+    if not valid_id(source.student):
         raise UsageError(
             msg("the folder's name {student!r} cannot be a student's id.", student=source.student),
             expected=msg("letters, digits and . _ @ -, beginning with a letter or a digit"),

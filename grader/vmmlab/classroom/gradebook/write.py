@@ -15,7 +15,7 @@ from vmmlab.base.message import Message, Text, msg
 from vmmlab.classroom.gradebook.book import Book, Lesson
 from vmmlab.classroom.gradebook.marks import Mark
 from vmmlab.classroom.gradebook.notebook import markdown
-from vmmlab.classroom.students import Entry
+from vmmlab.classroom.roster import Entry
 
 
 @dataclass(slots=True)

@@ -1,0 +1,291 @@
+"""Reads the list of a class, as this kit, nbgrader, spreadsheets and learning platforms write it.
+
+Known are: the CSV file of `nbgrader db student import`; Moodle's participants, grader report and
+grading worksheet, in English and Japanese; Canvas' gradebook; Gradescope's roster. Fields are
+separated by commas, semicolons or tabs; the text is UTF-8, UTF-16 or Shift-JIS.
+
+Sources of the headers: Moodle's lang/en/moodle.php, mod/assign/lang/en/assign.php and the Japanese
+language pack; lib/gradebook_exporter.rb of instructure/canvas-lms.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal
+
+from vmmlab.base.errors import UsageError, os_reason
+from vmmlab.base.message import msg
+from vmmlab.base.notices import notify
+from vmmlab.base.text import clean_line
+
+_ID: Final = re.compile(r"\w[\w.@-]{0,99}")
+_NOT_IN_IDS: Final = re.compile(r"[^\w.@-]+")
+_NUMBER: Final = re.compile(r"(\d+)\s*$")
+_HINT: Final = re.compile(r"sep=([,;\t])\r?\n")  # Excel's own, above the header
+_SEPARATORS: Final = (",", ";", "\t")
+_NO_TEXT: Final = re.compile("[\0\x80\uf8f0-\uf8f3]")  # what cp932 makes of stray bytes
+_SHOWN: Final = 60
+
+Kind = Literal["plain", "worksheet", "canvas"]
+
+_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "id": ("id", "student_id", "student id", "student number", "学籍番号", "学生番号"),
+        "user": ("username", "user name", "ユーザ名", "ユーザー名", "sid"),
+        "idnumber": ("id number", "idnumber", "idナンバー", "idナンバ", "識別番号"),
+        "sis": ("sis login id", "sis user id"),
+        "first": ("first_name", "first name", "firstname", "名"),
+        "last": ("last_name", "last name", "lastname", "surname", "姓"),
+        "name": (
+            *("name", "full name", "fullname", "student"),
+            *("フルネーム", "氏名", "姓名", "名前", "姓/名", "名/姓"),
+        ),
+        "email": ("email", "email address", "e-mail", "mail", "メールアドレス"),
+        "cohort": ("cohort", "コホート"),
+        "group": ("group", "groups", "group name", "グループ", "班"),
+        "received": ("last modified (submission)", "最終更新日時 (提出)"),
+    }
+)
+"""For each field of an entry the headers that it can have, in lower case, the best first."""
+
+WORKSHEET_HEADERS: Final = ("last modified (grade)", "最終更新日時 (評定)", "最終更新日時 (評点)")
+"""A column with one of these headers makes a table Moodle's grading worksheet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One student of the roster; what it does not say is "".
+
+    Attributes:
+        id: the student's id in nbgrader, and the name of folders.
+        first_name: as the roster has it.
+        last_name: as the roster has it.
+        email: as the roster has it.
+        cohort: the cohort to grade for.
+        name: the whole name, if the roster has it in one column.
+        group: the name of the student's group.
+        number: the number that the learning platform has for the student in this assignment.
+        received: when the submission was received, as Moodle's worksheet says it.
+    """
+
+    id: str
+    first_name: str = ""
+    last_name: str = ""
+    email: str = ""
+    cohort: str = ""
+    name: str = ""
+    group: str = ""
+    number: str = ""
+    received: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The name for people; the id if there is none."""
+        return self.name or " ".join(filter(None, (self.first_name, self.last_name))) or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """The first line of a roster: the kind of table, and the column of each field."""
+
+    kind: Kind
+    columns: Mapping[str, tuple[str, ...]]
+    first: str
+
+    def value(self, row: Mapping[str | None, str | None], key: str) -> str:
+        """Return a field of a row: the first column that says something."""
+        found = ((row.get(column) or "").strip() for column in self.columns.get(key, ()))
+        return next(filter(None, found), "")
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A roster that is being read."""
+
+    path: Path
+    entries: dict[str, Entry] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def add(self, entry: Entry, line: int) -> None:
+        """Take an entry, unless its id is there already: then say so, and keep the first one."""
+        first = self.lines.setdefault(entry.id, line)
+        if first == line:
+            self.entries[entry.id] = entry
+            return
+        notify(
+            msg(
+                "{path}:{line_num}: {entry} appears twice; line {first} counts.",
+                path=self.path,
+                line_num=line,
+                entry=entry.id,
+                first=first,
+            )
+        )
+
+
+def valid_id(text: str) -> bool:
+    """Return whether a text can be a student's id: the name of a folder and part of a glob."""
+    return _ID.fullmatch(text) is not None
+
+
+def made_id(name: str, number: str = "") -> str:
+    """Return an id made of a name and the platform's number for it; "" if nothing is left of it."""
+    text = unicodedata.normalize("NFKC", name)
+    parts = (_NOT_IN_IDS.sub("_", text).strip("_.-@")[:60], number)
+    return "-".join(filter(None, parts))
+
+
+def read_roster(path: Path) -> Mapping[str, Entry]:
+    """Return the students of a class by id.
+
+    A column with ids is required, or one with e-mail addresses; columns that are not known are
+    ignored. An id that comes again is reported as a notice; its first line counts.
+
+    Raises:
+        UsageError: the file cannot be read or is no roster; the message names the line.
+    """
+    try:
+        text = decoded(path.read_bytes())
+    except OSError as error:
+        raise UsageError(
+            msg("{path}: cannot be read: {reason}.", path=path, reason=os_reason(error))
+        ) from None
+    if text is None:
+        raise UsageError(
+            msg("{path}: this is neither UTF-8 nor UTF-16 nor Shift-JIS text.", path=path),
+            next_step=msg("save the roster as CSV UTF-8"),
+        )
+    reading = _Reading(path)
+    lines = io.StringIO(text, newline="")
+    above = 1 if _HINT.match(text) and lines.readline() else 0
+    reader = csv.DictReader(lines, delimiter=separator(text), strict=True)
+    try:
+        header = _header(path, tuple(reader.fieldnames or ()))
+        for row in reader:
+            line = above + reader.line_num
+            if _is_student(header, row):
+                reading.add(_entry(header, row, f"{path}:{line}"), line)
+    except csv.Error as error:
+        raise UsageError(f"{path}:{above + reader.line_num}: {error}.") from None
+    return MappingProxyType(reading.entries)
+
+
+def decoded(data: bytes) -> str | None:
+    """Return the text of a file that a spreadsheet or a platform wrote; None: no such encoding."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    elif data[1:2] == b"\0":
+        encodings = ["utf-16-le"]
+    elif data[:1] == b"\0":
+        encodings = ["utf-16-be"]
+    else:
+        encodings = ["utf-8-sig", "cp932"]
+    for encoding in encodings:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return None if _NO_TEXT.search(text) else text
+    return None
+
+
+def separator(text: str) -> str:
+    """Return what separates the fields of a table, by its first line."""
+    first = re.sub(r'"[^"]*"', "", text.split("\n", 1)[0])
+    if match := _HINT.match(text):
+        return match[1]
+    return max(_SEPARATORS, key=lambda one: first.count(one))
+
+
+def plain_header(text: str) -> str:
+    """Return a header in the form in which headers are compared."""
+    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+
+
+def _header(path: Path, fields: tuple[str, ...]) -> _Header:
+    plain = {name: plain_header(name) for name in fields}
+    kind: Kind = "plain"
+    if set(plain.values()) & set(WORKSHEET_HEADERS):
+        kind = "worksheet"
+    elif {"student", "lastname"} & set(list(plain.values())[:1]) and "section" in plain.values():
+        kind = "canvas"
+    columns = {
+        key: tuple(name for one in known for name in fields if plain[name] == one)
+        for key, known in _COLUMNS.items()
+    }
+    if kind != "plain":
+        columns["number"] = fields[:1] if kind == "worksheet" else columns["id"]
+        columns["id"] = ()
+    if kind != "worksheet" and not any(columns[key] for key in ("id", "user", "idnumber", "sis")):
+        if columns["email"]:
+            columns["id"] = columns["email"]
+        else:
+            raise UsageError(
+                msg("{path}:1: the roster has no column id.", path=path),
+                expected="id,first_name,last_name,email,cohort",
+                found=clean_line(",".join(fields), _SHOWN),
+            )
+    return _Header(kind, columns, fields[0] if fields else "")
+
+
+def _is_student(header: _Header, row: Mapping[str | None, str | None]) -> bool:
+    """Return whether a row is one of a student: blank lines and Canvas' second header are not."""
+    if not any((value or "").strip() for value in row.values() if not isinstance(value, list)):
+        return False
+    if header.kind != "canvas":
+        return True
+    first = (row.get(header.first) or "").strip()
+    return bool(first) and first != "Points Possible"
+
+
+def _entry(header: _Header, row: Mapping[str | None, str | None], place: str) -> Entry:
+    if row.get(None) is not None:
+        raise UsageError(
+            msg("{place}: more fields than the first line has.", place=place),
+            next_step=msg("quote a name that contains a comma"),
+        )
+
+    def value(key: str) -> str:
+        return header.value(row, key)
+
+    name, number = value("name"), value("number")
+    if header.kind == "worksheet":
+        found = _NUMBER.search(number)
+        name = name or number[: found.start()].strip() if found else name
+        number = found[1] if found else number
+    student = next(filter(None, map(value, ("id", "user", "idnumber", "sis"))), "")
+    if header.kind == "worksheet" and not student:
+        email = value("email")
+        student = email if valid_id(email) else made_id(name, number)
+    if not valid_id(student):
+        raise UsageError(
+            msg("{place}: {student!r} cannot be a student's id.", place=place, student=student),
+            expected=msg("letters, digits and . _ @ -, beginning with a letter or a digit"),
+        )
+    return Entry(
+        student,
+        value("first"),
+        value("last"),
+        value("email"),
+        value("cohort"),
+        name,
+        value("group"),
+        number,
+        value("received"),
+    )
+
+
+def names_of(entry: Entry) -> Iterator[str]:
+    """Yield the ways in which a platform may write a student's name."""
+    if entry.name:
+        yield entry.name
+    if entry.first_name and entry.last_name:
+        yield f"{entry.first_name} {entry.last_name}"
+        yield f"{entry.last_name} {entry.first_name}"
