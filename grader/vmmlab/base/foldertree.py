@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,8 +31,13 @@ _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_
 
 
 @contextmanager
-def opened(folder: Path, limits: Limits = SUBMISSION) -> Iterator[Box]:
+def opened(folder: Path, limits: Limits = SUBMISSION, *, only: Sequence[str] = ()) -> Iterator[Box]:
     """Open a folder; `folder` itself may be a symbolic link, nothing below it is followed.
+
+    Args:
+        folder: the folder.
+        limits: the most that is taken.
+        only: the names at its top to look at; empty: all.
 
     Raises:
         BoxError: it cannot be read, or holds too much.
@@ -46,7 +51,7 @@ def opened(folder: Path, limits: Limits = SUBMISSION) -> Iterator[Box]:
     try:
         listing = Listing(limits)
         places: dict[str, tuple[str, ...]] = {}
-        _walk(top, (), listing, places)
+        _walk(top, (), listing, places, only)
         yield _FolderBox(top, limits, places, listing.names(), listing.refused())
     finally:
         os.close(top)
@@ -91,11 +96,17 @@ class _FolderBox:
 
 
 def _walk(
-    folder: int, place: tuple[str, ...], listing: Listing, places: dict[str, tuple[str, ...]]
+    folder: int,
+    place: tuple[str, ...],
+    listing: Listing,
+    places: dict[str, tuple[str, ...]],
+    only: Sequence[str] = (),
 ) -> None:
     """List what is in a folder, and in the folders below it that are not too deep."""
     with os.scandir(folder) as entries:
         for entry in entries:
+            if only and entry.name not in only:
+                continue
             listing.count()
             here = (*place, entry.name)
             raw = "/".join(part.replace("\\", "_") for part in here)  # no separator on this system

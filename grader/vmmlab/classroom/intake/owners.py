@@ -1,0 +1,258 @@
+"""Whose is what at the top of a class's folder or archive: the names that platforms give.
+
+Sources: mod/assign/classes/downloader.php and feedback/file/importziplib.php of moodle/moodle;
+lib/content_zipper.rb of instructure/canvas-lms; submission_metadata.yml of Gradescope's exports.
+
+Moodle: `Full name_123_assignsubmission_file/…` (before 4.1 with `_` at the end), or without
+folders `Full name_123_assignsubmission_file_ap_start.c`. With blind marking the name is
+`Participant`, in the language of whoever downloads. Of a group it is the group's name with the
+group's number; without a group there is no number. No full name has an underscore.
+Canvas: `familygiven_LATE_501_9001_ap_start.c`, with the numbers of the user and of the file;
+anonymous: `anon_aB3dE_9001_ap_start.c`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from vmmlab.base.archive import SUFFIXES, named_archive
+from vmmlab.base.box import Refused, refusal
+from vmmlab.base.errors import UsageError
+from vmmlab.base.message import EMPTY, Text, msg
+from vmmlab.base.text import clean_line
+from vmmlab.classroom.intake.model import Platform
+from vmmlab.classroom.intake.source import Piece, Source
+
+METADATA: Final = "submission_metadata.yml"
+"""Gradescope's list of submissions, at the top of its exports."""
+
+_MOODLE: Final = re.compile(
+    r"(?P<name>[^_]*)(?:_(?P<number>\d+))?_assign(?:submission|feedback)_(?P<plugin>[a-z]+)"
+    r"(?:_(?P<rest>.*))?",
+    re.DOTALL,
+)
+_CANVAS: Final = re.compile(
+    r"(?:(?P<name>.*?)_)??(?:(?P<late>LATE)_)?(?P<number>\d+|anon_\w+?)_"
+    r"(?:(?P<file>\d+)_(?P<rest>.+)|(?P<online>text|link)\.html)",
+    re.DOTALL,
+)
+_SHOWN: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Somebody, or a group, who has handed something in.
+
+    Attributes:
+        key: what the platform calls the submission.
+        name: the name of the person or the group, as the platform has it.
+        hints: ids and addresses that the platform says.
+        number: the platform's number for the person or the group; "" if it says none.
+        group: members have the same; "" for one person.
+        late: whether the platform says that it is late; None: it does not say.
+        received: when it was received; None: the platform does not say.
+        pieces: what belongs to it.
+        problem: why it cannot be opened.
+    """
+
+    key: str
+    name: str
+    hints: tuple[str, ...] = ()
+    number: str = ""
+    group: str = ""
+    late: bool | None = None
+    received: datetime | None = None
+    pieces: tuple[Piece, ...] = ()
+    problem: Text = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Everybody who has handed in, and what belongs to nobody."""
+
+    platform: Platform
+    owners: tuple[Owner, ...]
+    others: tuple[Refused, ...] = field(default=())
+
+
+def owners_of(source: Source, platform: Platform | None = None) -> Owners:
+    """Return who has handed in, by the names at the top.
+
+    Args:
+        source: the class's folder or archive, below folders that only wrap it.
+        platform: where it comes from; None: its names say so.
+
+    Raises:
+        UsageError: Gradescope's list cannot be read.
+    """
+    if platform is None:
+        platform = recognised(source)
+    if platform == "gradescope":
+        return _gradescope(source)
+    find = {"moodle": _moodle, "canvas": _canvas}.get(platform, _folders)
+    owners: dict[str, Owner] = {}
+    others: list[Refused] = []
+    for name, is_folder in source.top.items():
+        found = find(name, is_folder)
+        if isinstance(found, Refused):
+            others.append(found)
+            continue
+        before = owners.get(found.key, replace(found, pieces=()))
+        owners[found.key] = replace(before, pieces=before.pieces + found.pieces)
+    tops = {piece.top for owner in owners.values() for piece in owner.pieces}
+    for one in source.refused:
+        if "/" not in one.name and platform in ("folder", "nbgrader"):
+            owners[one.name] = Owner(one.name, one.name, (one.name,), problem=one.why)
+        elif one.name.partition("/")[0] not in tops:
+            others.append(one)
+    return Owners(platform, tuple(owners.values()), tuple(others))
+
+
+def recognised(source: Source) -> Platform:
+    """Return which platform has given the names at the top."""
+    if METADATA in source.top:
+        return "gradescope"
+    names = list(source.top)
+    if any(_MOODLE.fullmatch(name) for name in names):
+        return "moodle"
+    files = [name for name, is_folder in source.top.items() if not is_folder]
+    like_canvas = [name for name in files if _CANVAS.fullmatch(name)]
+    return "canvas" if len(like_canvas) * 2 > len(names) else "folder"
+
+
+def _moodle(name: str, is_folder: bool) -> Owner | Refused:
+    match = _MOODLE.fullmatch(name)
+    if match is None:
+        return refusal(name, msg("is not named as Moodle names submissions"))
+    person, number, rest = match["name"].strip(), match["number"] or "", match["rest"] or ""
+    if match["plugin"] != "file" and not is_folder:
+        return refusal(name, msg("is no submitted file"))
+    pieces: tuple[Piece, ...] = (Piece(name, "" if is_folder else rest or name),)
+    if match["plugin"] != "file":
+        pieces = ()  # text that was typed into Moodle: it cannot be graded
+    return Owner(number or person, person, (), number, pieces=pieces)
+
+
+def _canvas(name: str, is_folder: bool) -> Owner | Refused:
+    match = None if is_folder else _CANVAS.fullmatch(name)
+    if match is None:
+        return refusal(name, msg("is not named as Canvas names submissions"))
+    number = match["number"]
+    anonymous = number.startswith("anon_")
+    return Owner(
+        number,
+        (match["name"] or "") if not anonymous else number.replace("_", " "),
+        (),
+        "" if anonymous else number,
+        late=match["late"] is not None,
+        pieces=(Piece(name, match["rest"]),) if match["rest"] else (),
+    )
+
+
+def _folders(name: str, is_folder: bool) -> Owner | Refused:
+    if is_folder and not name.startswith("."):
+        return Owner(name, name, (name,), pieces=(Piece(name),))
+    if named_archive(name):
+        suffix = next(one for one in SUFFIXES if name.lower().endswith(one))
+        stem = name[: -len(suffix)]
+        return Owner(name, stem, (stem,), pieces=(Piece(name, name),))
+    return refusal(name, msg("belongs to nobody"))
+
+
+# --- Gradescope --------------------------------------------------------------------------------
+
+
+def _gradescope(source: Source) -> Owners:
+    data = _metadata(source)
+    owners: list[Owner] = []
+    for key, entry in data.items():
+        if not isinstance(entry, Mapping):
+            continue
+        submitters = [one for one in entry.get(":submitters") or () if isinstance(one, Mapping)]
+        pieces = (Piece(key),) if source.top.get(key) else ()
+        for one in submitters:
+            hints = (_said(one, ":sid"), _said(one, ":email"))
+            owners.append(
+                Owner(
+                    f"{key}/{hints[0] or hints[1] or _said(one, ':name')}",
+                    _said(one, ":name"),
+                    tuple(filter(None, hints)),
+                    group=key if len(submitters) > 1 else "",
+                    received=_time(entry.get(":created_at")),
+                    pieces=pieces,
+                )
+            )
+    known = {METADATA, *data}
+    others = [
+        refusal(name, msg("is not in {metadata}", metadata=METADATA))
+        for name in source.top
+        if name not in known
+    ]
+    return Owners("gradescope", tuple(owners), tuple(others))
+
+
+def _metadata(source: Source) -> Mapping[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        data = YAML(typ="safe").load(source.read(METADATA).decode())
+    except (YAMLError, UnicodeDecodeError, ValueError) as error:
+        reason = clean_line(str(error).split("\n")[0], _SHOWN)
+        raise UsageError(
+            msg("{metadata} cannot be read: {reason}.", metadata=METADATA, reason=reason)
+        ) from None
+    if not isinstance(data, dict):
+        raise UsageError(
+            msg("{metadata} has no submissions.", metadata=METADATA),
+            expected=msg("the file that Gradescope's export has"),
+        )
+    return {str(key): value for key, value in data.items()}
+
+
+def _said(entry: Mapping[str, Any], key: str) -> str:
+    value = entry.get(key)
+    return "" if value is None else str(value).strip()
+
+
+def _time(value: Any) -> datetime | None:
+    """Return a time of Gradescope's list; its zone is written out."""
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC)
+    return None
+
+
+def wrapped(source: Source, like_a_submission: Iterable[str]) -> Source:
+    """Return what lies below folders that only wrap a class's submissions.
+
+    Args:
+        source: a folder or an archive.
+        like_a_submission: names at the top of one student's submission.
+    """
+    inside = set(like_a_submission)
+    while True:
+        tops = [name for name in source.top if not name.startswith((".", "__MACOSX"))]
+        if len(tops) != 1 or not source.top[tops[0]] or recognised(source) != "folder":
+            return source
+        children = source.children(tops[0])
+        if inside & children.keys() or not _of_a_class(children, source.packed):
+            return source
+        source = source.below(tops[0])
+
+
+def _of_a_class(names: Mapping[str, bool], packed: bool) -> bool:
+    """Return whether names are those of many students rather than of one student's files.
+
+    Args:
+        names: the names in a folder, and whether each is a folder.
+        packed: it is a folder in an archive, where a folder around everything is usual.
+    """
+    if METADATA in names or any(_MOODLE.fullmatch(n) or _CANVAS.fullmatch(n) for n in names):
+        return True
+    folders = [name for name, is_folder in names.items() if is_folder]
+    archives = [name for name, is_folder in names.items() if not is_folder and named_archive(name)]
+    return len(folders) + len(archives) >= (1 if packed and folders else 2)

@@ -1,0 +1,47 @@
+"""Times as Moodle writes them for people: `userdate` with the format `strftimedaydatetime`.
+
+Sources: lang/en/langconfig.php of moodle/moodle, langconfig.php of its Japanese language pack. They
+are on the clocks of whoever downloads and name no zone.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Final
+
+_MONTHS: Final = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_ENGLISH: Final = re.compile(
+    r"\w+,\s+(?P<day>\d{1,2})\s+(?P<month>[A-Za-z]+)\s+(?P<year>\d{4}),\s+"
+    r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?:\s*(?P<half>[AaPp])\.?[Mm]\.?)?"
+)
+_JAPANESE: Final = re.compile(
+    r"(?P<year>\d{4})年\s*(?P<month>\d{1,2})月\s*(?P<day>\d{1,2})日\s*"
+    r"(?:[(（][^)）]*[)）])?\s*(?P<hour>\d{1,2}):(?P<minute>\d\d)"
+)
+
+
+def local_time(text: str) -> datetime | None:
+    """Return the time that a text names, without a zone; None: it names none, as "-" does."""
+    text = text.strip()
+    match = _ENGLISH.fullmatch(text) or _JAPANESE.fullmatch(text)
+    if match is None:
+        return None
+    fields = match.groupdict()
+    month = fields["month"].lower()
+    hour = int(fields["hour"])
+    if half := fields.get("half"):
+        hour = hour % 12 + (12 if half in "Pp" else 0)
+    try:
+        return datetime(
+            int(fields["year"]),
+            _MONTHS.index(month) + 1 if month in _MONTHS else int(month),
+            int(fields["day"]),
+            hour,
+            int(fields["minute"]),
+        )
+    except ValueError:
+        return None
