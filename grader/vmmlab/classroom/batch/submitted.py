@@ -10,7 +10,7 @@ from pathlib import Path
 from vmmlab.base.errors import UsageError, os_reason
 from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean_line
-from vmmlab.classroom.students import valid_id
+from vmmlab.classroom.roster import valid_id
 
 Penalty = Callable[[float], float]
 """From points to the points that come off."""
