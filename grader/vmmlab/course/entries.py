@@ -33,6 +33,7 @@ class LabEntry(BaseModel):
     links: Text | None = None
     given: list[Text] = []
     guest: Text | None = None
+    guest_uefi: Text | None = None
     steps: list[Step] = []
     checks: dict[str, CheckSpec] = {}
     hidden: dict[str, CheckSpec] = {}

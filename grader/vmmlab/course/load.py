@@ -123,6 +123,7 @@ def _course(root: Path, entry: CourseEntry, file: YamlFile) -> Course:
             links=lab.links or name,
             given=tuple(lab.given),
             guest=lab.guest or "",
+            guest_uefi=lab.guest_uefi or "",
             built_for=tuple(built_for[name]),
         )
     return Course(

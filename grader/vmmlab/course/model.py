@@ -83,6 +83,7 @@ class Lab:
         links: the last lab whose objects an image of this lab has.
         given: given files, as `core/uefi.c`, that only images with this lab's objects have.
         guest: the given file of the test guest, as `guest/bios.S`, that its VMM runs; "": none.
+        guest_uefi: the same for UEFI firmware, an EFI application, as `guest/efi_os.c`.
         built_for: the architectures of the images that have its objects.
     """
 
@@ -105,6 +106,7 @@ class Lab:
     links: str = ""
     given: tuple[str, ...] = ()
     guest: str = ""
+    guest_uefi: str = ""
     built_for: tuple[str, ...] = ARCHES
 
     @property

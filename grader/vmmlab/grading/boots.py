@@ -156,7 +156,7 @@ async def boot(
     sandbox: Sandbox,
     clock: GradeClock | None = None,
     uefi: Uefi | None = None,
-    first_module: Path | None = None,
+    guest: Path | None = None,
 ) -> Observation:
     """Boot one scenario and observe it.
 
@@ -168,14 +168,15 @@ async def boot(
         sandbox: where QEMU runs.
         clock: how much time the grade has left; None for no limit but the boot's own.
         uefi: what a boot by UEFI firmware needs; None: the scenario has another firmware.
-        first_module: a multiboot module, before those of the scenario.
+        guest: a test guest: the first multiboot module, or an EFI application that the loader
+            starts.
 
     Raises:
         BootLost: QEMU could not be started, or died although the guest did not end it.
     """
     clock = clock or GradeClock()
     with scenario.scope.in_use():
-        spec = _spec(image, scenario, seed, uefi, first_module)
+        spec = _spec(image, scenario, seed, uefi, guest)
         moved = inputs.moved(seed, scenario.name, cohort) if scenario.moved else None
         given = Inputs(
             scenario=scenario.name,
@@ -210,7 +211,7 @@ async def boot(
 
 
 def _spec(
-    image: Image, scenario: Scenario, seed: int, uefi: Uefi | None, first_module: Path | None
+    image: Image, scenario: Scenario, seed: int, uefi: Uefi | None, guest: Path | None
 ) -> MachineSpec:
     """Return the machine of a scenario."""
     if firmware.find(scenario.firmware).efi:
@@ -224,6 +225,7 @@ def _spec(
             firmware=scenario.firmware,
             svm=scenario.svm,
             log_guests=scenario.kind.make.records_guests,
+            guest_os=b"" if guest is None else guest.read_bytes(),
         )
     if not scenario.kind.make.leaves_traces:
         return MachineSpec(
@@ -244,7 +246,7 @@ def _spec(
         cmdline=inputs.command_line(seed, scenario.name, scenario.cmdline),
         svm=scenario.svm,
         log_guests=scenario.kind.make.records_guests,
-        modules=modules if first_module is None else (first_module, *modules),
+        modules=modules if guest is None else (guest, *modules),
     )
 
 
@@ -427,13 +429,17 @@ class LabRunner:
         self._times["build"] += time.monotonic() - began
         return image
 
-    def _guest(self, name: str) -> concurrent.futures.Future[Path]:
-        """Return the bytes of a test guest, built once."""
+    def _guest(self, scenario: Scenario) -> concurrent.futures.Future[Path]:
+        """Return the file of a scenario's test guest, built once."""
+        name = scenario.guest_image
         if _must_be_made(self._guests.get(name)):
-            self._guests[name] = self._pool.submit(self._make_guest, name)
+            efi = firmware.find(scenario.firmware).efi
+            self._guests[name] = self._pool.submit(self._make_guest, name, efi)
         return self._guests[name]
 
-    def _make_guest(self, name: str) -> Path:
+    def _make_guest(self, name: str, efi: bool) -> Path:
+        if efi:
+            return EfiBuilder(self._request.course.tree, self._sandbox).guest(name)
         return GuestBuilder(self._request.course.tree, self._sandbox).build(name).flat
 
     def _boot(self, scenario: Scenario) -> concurrent.futures.Future[Observation]:
@@ -467,7 +473,7 @@ class LabRunner:
             uefi = await asyncio.wrap_future(self._uefi_needs())
         guest = None
         if scenario.guest_image:
-            guest = await asyncio.wrap_future(self._guest(scenario.guest_image))
+            guest = await asyncio.wrap_future(self._guest(scenario))
         request = self._request
         async with self._slots:
             began = time.monotonic()

@@ -1,6 +1,6 @@
 """Builds the EFI loader: with a VMM inside, or as the one that a template of a booted firmware has.
 
-The loader is given code and a program of its own, a PE32+ file that GNU ld makes from ordinary ELF
+Builds EFI test guests, too. Each is given code and a program of its own, a PE32+ file that GNU ld makes from ordinary ELF
 objects. Knows neither labs nor machines.
 """
 
@@ -82,6 +82,22 @@ class EfiBuilder:
             )
         return self.application({**self._tree.loader, **carried}, sources, flags)
 
+    def guest(self, name: str) -> Path:
+        """Return a test guest that is an EFI application.
+
+        Args:
+            name: the file that it is made from, such as guest/efi_os.c. Files whose names begin
+                like it, without the suffix, belong to it.
+        """
+        stem = name.rpartition(".")[0]
+        files = {one: text for one, text in self._tree.guests.items() if one.startswith(stem)}
+        if name not in files:
+            raise InfraError(
+                msg("The test guest {name} is missing in the given VMM code.", name=name),
+                next_step=msg("Check out the whole kit again."),
+            )
+        return self.application(files, sorted(files))
+
     def application(
         self, files: dict[str, bytes], sources: list[str], flags: list[str] | None = None
     ) -> Path:
@@ -121,7 +137,7 @@ class EfiBuilder:
 
 def _failed(found: Text) -> InfraError:
     return InfraError(
-        msg("The EFI loader could not be built."),
+        msg("An EFI application of the kit could not be built."),
         found=found,
         next_step=msg(
             "It needs GNU ld with the emulation i386pep: see `ld -V`. Otherwise check that the kit "

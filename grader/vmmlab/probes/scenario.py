@@ -43,7 +43,8 @@ class Setup(TypedDict, total=False):
     memory_mib: main memory in MiB; the seed decides if not given.
     cmdline: minimum length of the multiboot command line, in characters.
     modules: number of multiboot modules.
-    guest_image: a given file, such as "guest/bios.S", that is built and becomes the first module.
+    guest_image: a given file that is built, such as "guest/bios.S", which becomes the first module,
+        or, with UEFI firmware, "guest/efi_os.c", which the loader starts.
     opt: how the student's files are optimised, such as "-O0".
     compiler: "gcc" or "clang".
     delays: preset of the VMM's delays.
@@ -96,7 +97,7 @@ class Scenario:
         memory_mib: main memory in MiB; the seed decides if None.
         cmdline: minimum length of the multiboot command line, in characters.
         modules: number of multiboot modules.
-        guest_image: a given file that is built and becomes the first module; "": none.
+        guest_image: a given file that is built and becomes the guest; "": none.
         opt: how the student's files are optimised; the request decides if None.
         compiler: "gcc" or "clang"; the request decides if None.
         delays: preset of the VMM's delays; the preset for grading if None.

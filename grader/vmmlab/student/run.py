@@ -69,7 +69,7 @@ def run(
     else:
         root, elf = course.tree, image.elf
     sandbox = _sandbox_for(source)
-    guest = guest_for(what, course, sandbox)
+    guest = None if _firmware(what, course).efi else guest_for(what, course, sandbox)
     spec = _machine(what, course, image, guest, sandbox)
     if spec.x2apic and what.accel == "tcg":
         require_x2apic(tool_versions().qemu)
@@ -103,24 +103,30 @@ def _machine(
     what: Boot, course: Course, image: Image, guest: GuestImage | None, sandbox: Sandbox
 ) -> MachineSpec:
     lab = labs_of(course, what.lab, what.arch)[-1]
-    used = firmware.find(what.firmware or lab.firmware[0])
+    used = _firmware(what, course)
     return MachineSpec(
-        kernel=loader_of(image, course, sandbox) if used.efi else image.kernel,
+        kernel=loader_of(image, course, sandbox, lab.guest_uefi) if used.efi else image.kernel,
         cpus=what.cpus or lab.cpus[0],
         memory_mib=max(MachineSpec.memory_mib, used.least_mib),
         firmware=used.name,
-        modules=(guest.flat,) if guest and not used.efi else (),
+        modules=(guest.flat,) if guest else (),
         svm=True if lab.guest else None,
     )
 
 
-def loader_of(image: Image, course: Course, sandbox: Sandbox) -> Path:
+def _firmware(what: Boot, course: Course) -> firmware.Firmware:
+    lab = labs_of(course, what.lab, what.arch)[-1]
+    return firmware.find(what.firmware or lab.firmware[0])
+
+
+def loader_of(image: Image, course: Course, sandbox: Sandbox, guest: str = "") -> Path:
     """Return the EFI loader with a VMM inside.
 
     Args:
         image: the VMM.
         course: gives the loader; a workspace's copy of it is not used.
         sandbox: where it is built.
+        guest: the given file of the guest that the loader starts, if the VMM runs one; "": none.
 
     Raises:
         UsageError: this VMM has no entry for UEFI.
@@ -131,7 +137,9 @@ def loader_of(image: Image, course: Course, sandbox: Sandbox) -> Path:
             msg("UEFI firmware cannot start this VMM: it has no {entry}.", entry=UEFI_ENTRY),
             expected=msg("a lab whose VMM has it, for x86_64"),
         )
-    return EfiBuilder(course.tree, sandbox).loader(image.kernel.read_bytes())
+    builder = EfiBuilder(course.tree, sandbox)
+    carried = builder.guest(guest).read_bytes() if guest else b""
+    return builder.loader(image.kernel.read_bytes(), carried)
 
 
 def guest_for(what: Boot, course: Course, sandbox: Sandbox) -> GuestImage | None:

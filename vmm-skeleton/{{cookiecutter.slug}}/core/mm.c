@@ -173,5 +173,5 @@ void
 mm_vmm_memory (u64 *start, u64 *end)
 {
 	*start = (ulong)__image_start - VMM_BASE;
-	*end = memory_end;
+	*end = uefi_boot.heap_len ? (ulong)__image_end - VMM_BASE : memory_end;
 }

@@ -14,15 +14,20 @@
 #include "string.h"
 #include "svm.h"
 #include "tracepoints.h"
+#include "uefi.h"
 #include "x86.h"
 
 #define SECTOR_SIZE 512
 #define BIOS_DRIVE  0x80 /* the first hard disk, in DL */
+#define NUM_OF_BARRIERS 3 /* in create_pass_vm */
 
 extern const u8 guest_wait[], guest_wait_end[];
 extern const u8 guest_read_mbr[], guest_read_mbr_end[];
 
 struct vcpu *vcpus[NUM_OF_PCPU];
+
+/* Images without lab 10 have none. */
+#pragma weak svm_state_uefi
 
 /* Written by the BSP between the barriers. */
 static u64 np_root;
@@ -101,13 +106,6 @@ load_guest (void)
 	}
 }
 
-__attribute__ ((weak)) bool
-svm_state_uefi (struct vcpu *v)
-{
-	(void)v;
-	return false;
-}
-
 /* The next three are those of images without lab9, where nothing handles a
  * guest's writes to its APIC: let them through. */
 __attribute__ ((weak)) void
@@ -134,6 +132,8 @@ make_nested_tables (void)
 {
 	np_root = np_init ();
 	np_hide_vmm ();
+	if (uefi_booted) /* the heap does not follow the image */
+		np_map (uefi_boot.heap, 0, uefi_boot.heap_len, false, false);
 	np_protect_apic ();
 	localapic_mmio_register ();
 }
@@ -150,6 +150,8 @@ make_vcpu (void)
 	localapic_vcpu_init (v);
 	if (currentcpu->cpunum) {
 		svm_reset (v, ap_vector << 8, 0); /* as after a SIPI */
+	} else if (uefi_booted) {
+		svm_state_uefi (v); /* as the EFI loader goes on */
 	} else {
 		svm_reset (v, 0, bsp_ip); /* as a BIOS starts an MBR */
 		v->regs.rdx = BIOS_DRIVE;
@@ -171,16 +173,17 @@ create_pass_vm (void)
 				"nested paging.\n");
 		return;
 	}
-	if (uefi_booted) {
+	if (uefi_booted && !svm_state_uefi) {
 		if (bsp)
-			printf ("No guest under UEFI yet (planned: lab10).\n");
+			printf ("No guest under UEFI yet (lab 10).\n");
 		return;
 	}
 	svm_init ();
 	sync_all_processors (); /* SVM is on everywhere */
 	if (bsp) {
 		make_nested_tables ();
-		load_guest ();
+		if (!uefi_booted)
+			load_guest ();
 	}
 	sync_all_processors (); /* the guest's memory is there */
 	v = make_vcpu ();
@@ -191,4 +194,16 @@ create_pass_vm (void)
 	svm_mainloop (v);
 }
 
+/* With UEFI the BSP has passed all barriers alone.  Its guest has made it start
+ * the APs now, and they come to the same barriers. */
+static void
+meet_aps (void)
+{
+	uint i;
+
+	for (i = 0; i < NUM_OF_ROUNDS + NUM_OF_BARRIERS; i++)
+		sync_all_processors ();
+}
+
 INITFUNC ("vmm0", create_pass_vm);
+INITFUNC ("dbsp0", meet_aps);

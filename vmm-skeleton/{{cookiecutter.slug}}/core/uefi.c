@@ -37,5 +37,5 @@ localapic_delayed_ap_start (void (*start) (void))
 {
 	(void)start;
 	printf ("UEFI: the APs stay with the firmware until a guest starts "
-		"them (planned: lab 10); only the BSP goes on\n");
+		"them (lab 10); only the BSP goes on\n");
 }

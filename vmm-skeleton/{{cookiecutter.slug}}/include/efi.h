@@ -1,5 +1,6 @@
-/* The part of UEFI that the loader needs: UEFI Specification 2.10, chapters 4
- * and 7.  The firmware's functions follow Microsoft's calling convention. */
+/* The part of UEFI that the loader and the test guest need: UEFI Specification
+ * 2.10, chapters 4 and 7.  The firmware's functions follow Microsoft's calling
+ * convention. */
 #ifndef EFI_H
 #define EFI_H
 
@@ -19,9 +20,10 @@ enum efi_allocate_type {
 	ALLOCATE_ADDRESS,
 };
 
-/* Memory types: an operating system never uses those two. */
+/* Memory types: an operating system never uses the first and the last one. */
 enum efi_memory_type {
 	EFI_RESERVED_MEMORY_TYPE = 0,
+	EFI_LOADER_DATA = 2,
 	EFI_UNUSABLE_MEMORY = 8,
 };
 
@@ -48,7 +50,11 @@ struct efi_boot_services {
 	efi_status (EFIAPI *allocate_pages) (enum efi_allocate_type type,
 					     enum efi_memory_type memory_type,
 					     u64 pages, u64 *memory);
-	void *free_pages, *get_memory_map, *allocate_pool, *free_pool;
+	void *free_pages;
+	efi_status (EFIAPI *get_memory_map) (u64 *size, void *map, u64 *key,
+					     u64 *descriptor_size,
+					     u32 *descriptor_version);
+	void *allocate_pool, *free_pool;
 	void *create_event, *set_timer, *wait_for_event, *signal_event;
 	void *close_event, *check_event;
 	void *install_protocol, *reinstall_protocol, *uninstall_protocol;
@@ -59,13 +65,39 @@ struct efi_boot_services {
 					 u64 source_size, efi_handle *image);
 	efi_status (EFIAPI *start_image) (efi_handle image, u64 *exit_data_size,
 					  u16 **exit_data);
-	void *exit, *unload_image, *exit_boot_services;
+	void *exit, *unload_image;
+	efi_status (EFIAPI *exit_boot_services) (efi_handle image, u64 map_key);
 	void *get_next_monotonic_count, *stall;
 	efi_status (EFIAPI *set_watchdog_timer) (u64 timeout, u64 code,
 						 u64 data_size, u16 *data);
 	void *connect_controller, *disconnect_controller;
 	void *open_protocol, *close_protocol, *open_protocol_information;
-	void *protocols_per_handle, *locate_handle_buffer, *locate_protocol;
+	void *protocols_per_handle, *locate_handle_buffer;
+	efi_status (EFIAPI *locate_protocol) (const struct efi_guid *protocol,
+					      void *registration,
+					      void **interface);
+};
+
+/* EFI_MP_SERVICES_PROTOCOL: UEFI Platform Initialization Specification 1.7,
+ * volume 2, 13.3. */
+#define EFI_MP_SERVICES_GUID                                                   \
+	{                                                                      \
+		0x3FDDA605, 0xA76E, 0x4F46,                                    \
+		{                                                              \
+			0xAD, 0x29, 0x12, 0xF4, 0x53, 0x1B, 0x3D, 0x08         \
+		}                                                              \
+	}
+
+struct efi_mp_services {
+	efi_status (EFIAPI *get_number_of_processors) (
+		struct efi_mp_services *self, u64 *all, u64 *enabled);
+	void *get_processor_info;
+	efi_status (EFIAPI *startup_all_aps) (
+		struct efi_mp_services *self,
+		void (EFIAPI *procedure) (void *argument), u8 single_thread,
+		void *wait_event, u64 timeout_us, void *argument,
+		u64 **failed_cpu_list);
+	void *startup_this_ap, *switch_bsp, *enable_disable_ap, *who_am_i;
 };
 
 struct efi_configuration_table {

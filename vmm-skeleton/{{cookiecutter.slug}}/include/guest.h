@@ -12,6 +12,13 @@
 /* A guest that knows this VMM begins with this header. */
 #define GUEST_MAGIC 0x74736775 /* "ugst" */
 
+/* The page in which guest/efi_os.c notes how far it has come, and in which it
+ * ends: a debugger knows where these are. */
+#define GUEST_EFI_PAGE	 0x2000000
+#define GUEST_EFI_DONE	 (GUEST_EFI_PAGE + 0x800)
+#define GUEST_EFI_FAILED (GUEST_EFI_PAGE + 0x880)
+#define GUEST_EFI_MAGIC	 0x67696665 /* "efig" */
+
 #ifndef __ASSEMBLER__
 #include "types.h"
 

@@ -220,9 +220,8 @@ void do_vmmcall (struct vcpu *v);
 void do_ioio (struct vcpu *v);
 noreturn void svm_start_vm (struct vcpu *v);
 
-/* core/pass_vm.c: the state of a guest that the firmware's own boot goes on
- * in.  Planned: lab10. */
-bool svm_state_uefi (struct vcpu *v);
+/* lab10; images without that lab have none, and run no guest with UEFI */
+void svm_state_uefi (struct vcpu *v);
 
 /* core/svm_main.c, or what takes its place in images without lab9 */
 noreturn void svm_mainloop (struct vcpu *v);

@@ -1,0 +1,395 @@
+"""Lab 10's own probe: how the APs are started for the guest, and what it begins with.
+
+It gives localapic_delayed_ap_start a function of the grader's, which goes on to the one that the
+VMM has given, and calls svm_state_uefi once with a state of the grader's: other tables, selectors,
+registers and MSRs. Afterwards the VMM goes on with the firmware's own, but the MSRs stay as they
+are. Nothing here says what is right: the checks do.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from vmmlab.images.layout import VMM_BASE
+from vmmlab.machine.gdb.registers import GENERAL
+from vmmlab.observe.cpu import Hex
+from vmmlab.observe.evidence import LabEvidence
+from vmmlab.observe.milestones import rest_places
+from vmmlab.observe.msr import read_msr, write_msr
+from vmmlab.observe.observation import Hit
+from vmmlab.observe.session import Session
+from vmmlab.probes.guest import GuestProbe
+from vmmlab.probes.registry import probe
+from vmmlab.x86.vmcb import VMCB_BYTES, Vmcb, VmcbSegment, vmcb_of
+
+DONE: Final = "guest_done"
+FAILED: Final = "guest_failed"
+PAGE: Final = 0x2000000  # GUEST_EFI_PAGE in include/guest.h
+MARKS: Final = ((DONE, PAGE + 0x800), (FAILED, PAGE + 0x880))
+DELAYED: Final = "localapic_delayed_ap_start"
+STATE: Final = "svm_state_uefi"
+HANDLE: Final = "handle_ap_start"
+GROUP: Final = "dbsp"
+"""The group of init functions that handle_ap_start calls."""
+_START: Final = "the function to be remembered"
+_STARTED: Final = "it has returned"
+_RETURNED: Final = "the call returned"
+
+_STUB, _FRAME, _GDT = 0x100, 0x140, 0x200  # in the boot stack, whose low end nothing uses
+_GDT_ENTRIES: Final = 32
+_RESULT: Final = struct.Struct("<4I2Q6I")
+_MAGIC: Final = 0x67696665  # GUEST_EFI_MAGIC
+_HANDLED_MOST: Final = 12  # calls of handle_ap_start at which the machine stops
+_PHYSICAL_0: Final = 16
+_EFER_LMA_LME: Final = 0x500
+_FLAGS: Final = 0xED5  # those that POPFQ can set in ring 0, TF excepted
+
+PASSED: Final = (
+    "rbx", "rcx", "rdx", "rsi", "rdi", "rbp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+)  # fmt: skip
+"""struct svm_vmrun_regs (include/svm.h), in its order."""
+_REGS_AT: Final = 16  # in struct vcpu, after two pointers
+FRAME: Final = ("rflags", "r15", "r14", "r13", "r12", "rsi", "rdi", "rbp", "rbx", "rip")
+"""struct uefi_frame (include/uefi.h), in its order."""
+_UEFI_STATE: Final = struct.Struct("<7QHQHQ6H")
+WORDS: Final = ("rsp", "cr0", "cr3", "cr4", "efer", "fs_base", "gs_base")
+SELECTORS: Final = ("cs", "ss", "ds", "es", "fs", "gs")
+"""struct uefi_state, in its order; GDTR and IDTR are in between."""
+MSRS: Final = {
+    "star": 0xC0000081, "lstar": 0xC0000082, "cstar": 0xC0000083, "sfmask": 0xC0000084,
+    "kernel_gs_base": 0xC0000102, "sysenter_cs": 0x174, "sysenter_esp": 0x175,
+    "sysenter_eip": 0x176,
+}  # fmt: skip
+"""What VMSAVE stores besides segments, by the name of its field in the VMCB."""
+_MSR_PAT: Final = 0x277
+_SYSTEM: Final = re.compile(
+    r"^(LDT|TR)\s*=([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", re.MULTILINE
+)
+_STATE_FIELDS: Final = ((0x400, 0x4A0), (0x4CB, 0x4CC), (0x4D0, 0x4D8), (0x548, 0x580),
+                        (0x5D8, 0x5E0), (0x5F8, 0x648), (0x668, 0x670), (0x68, 0x70),
+                        (0xA8, 0xB0))  # fmt: skip
+"""The fields of a VMCB that svm_state_uefi has to set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """The call of localapic_delayed_ap_start.
+
+    Args:
+        returned: whether it returned.
+        order: its place among the stops of the boot.
+    """
+
+    returned: bool
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What svm_state_uefi made of a virtual CPU in which all fields that it has to set were random.
+
+    Args:
+        state: uefi_state then, by field: numbers of the grader's.
+        tables: GDTR and IDTR in it: base and limit.
+        frame: the struct uefi_frame at its rsp.
+        system: TR and LDTR of the CPU, by their names in the VMCB.
+        msrs: the MSRs of the CPU, by their names in the VMCB, the PAT among them.
+        returned: whether svm_state_uefi returned.
+        vmcb: the VMCB when it had, or when it stopped.
+        registers: v->regs then, by name.
+    """
+
+    state: dict[str, int]
+    tables: dict[str, tuple[int, int]]
+    frame: dict[str, int]
+    system: dict[str, VmcbSegment]
+    msrs: dict[str, int]
+    returned: bool
+    vmcb: Vmcb | None = None
+    registers: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A call of the function that was given to localapic_delayed_ap_start.
+
+    Args:
+        order: its place among the stops of the boot.
+        cpu: the CPU that called it.
+        inside: the function of lab 10 that the CPU was in, as far as its stops tell.
+        runs: VMRUNs of the BSP until then.
+        before: the first bytes of physical memory then.
+        returned: order of its return; None if it did not return.
+        after: the same bytes then.
+        processors: num_of_processors then.
+    """
+
+    order: int
+    cpu: int
+    inside: str
+    runs: int
+    before: Hex
+    returned: int | None = None
+    after: Hex = b""
+    processors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the guest has noted (guest/efi_os.c, struct guest_efi).
+
+    Args:
+        stage: how far it came: STAGE_.
+        check: what it found wrong: CHECK_; 0 for nothing.
+        found: what it found.
+        wanted: what it expected.
+        cpus: processors, as the firmware says.
+        rounds: how often StartupAllAPs succeeded.
+    """
+
+    stage: int
+    check: int
+    found: int
+    wanted: int
+    cpus: int
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Delayed(LabEvidence):
+    """What the probe of lab 10 recorded.
+
+    Args:
+        delay: the call of localapic_delayed_ap_start; None if there was none.
+        state: the grader's call of svm_state_uefi; None if the VMM does not call it.
+        handled: orders of the first calls of handle_ap_start.
+        starts: the calls of the function that was remembered.
+        groups: CPU and order of each call of call_initfunc for the group.
+        result: what the guest noted; None if it was not started.
+    """
+
+    delay: Delay | None = None
+    state: State | None = None
+    handled: tuple[int, ...] = ()
+    starts: tuple[Start, ...] = ()
+    groups: tuple[tuple[int, int], ...] = ()
+    result: Result | None = None
+
+
+@probe("delayed", cost=5)
+@dataclass
+class DelayedProbe(GuestProbe):
+    """Records how the APs are started for the guest.
+
+    Args:
+        own: call svm_state_uefi once with a state of the grader's.
+    """
+
+    places: tuple[str, ...] = (
+        *GuestProbe.places, DELAYED, STATE, HANDLE, "call_initfunc", "ap_entry",
+    )  # fmt: skip
+    own: bool = True
+    marks: tuple[tuple[str, int], ...] = MARKS
+    until: str = DONE
+    _seen: Delayed = field(default=Delayed(), init=False)
+    _delaying: bool = field(default=False, init=False)
+
+    async def hit(self, session: Session, hit: Hit) -> None:
+        """Follow the BSP through the functions of this lab."""
+        if hit.place == DELAYED and hit.cpu == 0 and self._seen.delay is None:
+            await self._delay(session, hit)
+        elif hit.place == _RETURNED and hit.cpu == 0 and self._delaying:
+            self._delaying = False
+            await session.places.unwatch(_RETURNED)
+            self._note(session, delay=Delay(True, hit.order))
+        elif hit.place == _START:
+            await self._start(session, hit)
+        elif hit.place == _STARTED:
+            await self._started(session, hit)
+        elif hit.place == STATE and self.own and self._seen.state is None:
+            await self._state(session, hit)
+        elif hit.place == HANDLE:
+            self._note(session, handled=(*self._seen.handled, hit.order))
+            if len(self._seen.handled) >= _HANDLED_MOST:
+                await session.places.unwatch(HANDLE)
+        elif hit.place == "call_initfunc" and hit.text == GROUP:
+            self._note(session, groups=(*self._seen.groups, (hit.cpu, hit.order)))
+        await GuestProbe.hit(self, session, hit)
+        if hit.place in (DONE, FAILED, *rest_places()):
+            await self._result(session)
+        session.finished = session.finished or hit.place == FAILED
+
+    async def quiet(self, session: Session) -> bool:
+        """Read what the guest has noted: nothing more happens."""
+        await self._result(session)
+        return await GuestProbe.quiet(self, session)
+
+    def _note(self, session: Session, **found: object) -> None:
+        self._seen = replace(self._seen, **found)  # type: ignore[arg-type]
+        session.log.lab = self._seen
+
+    # ---- the start of the APs ------------------------------------------------------------------
+
+    async def _delay(self, session: Session, hit: Hit) -> None:
+        """Let localapic_delayed_ap_start have a function that jumps to the one it was to have."""
+        view, gdb = session.view, session.gdb
+        stub = view.addr("boot_stack") + _STUB
+        jump = b"\xe9" + (hit.state.rdi - stub - 5 & 0xFFFFFFFF).to_bytes(4, "little")
+        await gdb.write_phys(stub - VMM_BASE, jump)
+        await gdb.write_registers(0, {"rdi": stub})
+        await session.places.watch(_START, stub)
+        self._note(session, delay=Delay(False, hit.order))
+        if (back := await session.return_address(0)) is not None:
+            self._delaying = True
+            await session.places.watch(_RETURNED, back)
+
+    async def _start(self, session: Session, hit: Hit) -> None:
+        view = session.view
+        if (back := await session.return_address(hit.cpu)) is not None:
+            await session.places.watch(_STARTED, back)
+        inside = DELAYED if self._delaying else HANDLE if self._seen.handled else ""
+        runs = view.machine.guest_counts().get(0)
+        made = Start(
+            hit.order,
+            hit.cpu,
+            inside,
+            runs.runs if runs else 0,
+            await view.read_if_there(0, _PHYSICAL_0),
+        )
+        self._note(session, starts=(*self._seen.starts, made))
+
+    async def _started(self, session: Session, hit: Hit) -> None:
+        view = session.view
+        await session.places.unwatch(_STARTED)
+        *earlier, last = self._seen.starts
+        last = replace(
+            last,
+            returned=hit.order,
+            after=await view.read_if_there(0, _PHYSICAL_0),
+            processors=await view.read_u32(view.phys("num_of_processors")),
+        )
+        self._note(session, starts=(*earlier, last))
+
+    # ---- the state of the guest ----------------------------------------------------------------
+
+    async def _state(self, session: Session, hit: Hit) -> None:
+        """Call svm_state_uefi with a state of the grader's; then put everything back."""
+        gdb, view = session.gdb, session.view
+        back = await session.return_address(0)
+        raw = await view.read_if_there(hit.state.rdi - VMM_BASE, 8)
+        if back is None or len(raw) < 8:
+            return
+        vcpu = hit.state.rdi - VMM_BASE
+        vmcb = int.from_bytes(raw, "little") - VMM_BASE
+        uefi_state, low = view.phys("uefi_state"), view.addr("boot_stack") - VMM_BASE
+        pieces = ((vcpu, _REGS_AT + 8 * len(PASSED)), (vmcb, VMCB_BYTES),
+                  (uefi_state, _UEFI_STATE.size))  # fmt: skip
+        kept = [(at, await gdb.read_phys(at, size)) for at, size in pieces]
+        registers = await gdb.registers(0)
+        made = await self._prepare(session, uefi_state, low)
+        await self._fill(session, vcpu, vmcb)
+        self._note(session, state=made)
+        await session.places.watch(_RETURNED, back)
+        session.stands_at(0, hit.state.pc)
+        verdict, _ = await session.run_to(0, _RETURNED, attempts=1)
+        body = await view.read_if_there(vmcb, VMCB_BYTES)
+        values = await view.read_if_there(vcpu + _REGS_AT, 8 * len(PASSED))
+        self._note(
+            session,
+            state=replace(
+                made,
+                returned=verdict == "reached",
+                vmcb=vmcb_of(body),
+                registers=dict(zip(PASSED, struct.unpack("<14Q", values), strict=True)),
+            ),
+        )
+        if verdict != "reached":
+            session.finished = not session.log.cpus[0].rest
+            return
+        await session.places.unwatch(_RETURNED)
+        for at, content in kept:
+            await gdb.write_phys(at, content)
+        again = {name: registers[name] for name in (*GENERAL, "rip", "eflags")}
+        await gdb.write_registers(0, again)
+        session.stands_at(0, hit.state.pc)
+
+    async def _prepare(self, session: Session, uefi_state: int, low: int) -> State:
+        """Put other numbers where svm_state_uefi finds the firmware's."""
+        gdb, choice = session.gdb, session.choice
+        now = _UEFI_STATE.unpack(await gdb.read_phys(uefi_state, _UEFI_STATE.size))
+        words, (gdt_limit, gdt, _, _) = dict(zip(WORDS, now, strict=False)), now[7:11]
+        selectors = dict(zip(SELECTORS, now[11:], strict=True))
+        own_gdt = await session.view.read_if_there(gdt, gdt_limit + 1)
+        table = bytearray(8 * _GDT_ENTRIES)
+        places = iter(choice.some(len(SELECTORS), range(1, _GDT_ENTRIES)))
+        for name, selector in selectors.items():
+            index = next(places)
+            table[8 * index : 8 * index + 8] = own_gdt[selector & ~7 : (selector & ~7) + 8]
+            selectors[name] = 8 * index
+        await gdb.write_phys(low + _GDT, bytes(table))
+        frame = {name: _number(session) for name in FRAME}
+        frame["rflags"] = choice.below(1 << 12) & _FLAGS | 2
+        await gdb.write_phys(low + _FRAME, struct.pack("<10Q", *frame.values()))
+        words |= {
+            "rsp": low + _FRAME,
+            "cr3": _number(session) & 0xFFFFF000,
+            "cr4": words["cr4"] ^ 0x80 | 0x200,
+            "cr0": words["cr0"] ^ 0x20,
+            "efer": words["efer"] ^ 0x1 | _EFER_LMA_LME,
+            "fs_base": _number(session),
+            "gs_base": _number(session),
+        }
+        tables = {
+            "gdtr": (low + _GDT, len(table) - 1),
+            "idtr": (_number(session), choice.between(0x100, 0xFFF)),
+        }
+        flat = [tables[one][part] for one in ("gdtr", "idtr") for part in (1, 0)]
+        raw = _UEFI_STATE.pack(*words.values(), *flat, *selectors.values())
+        await gdb.write_phys(uefi_state, raw)
+        msrs = {name: _number(session) & 0x7FFF_FFFF_FFFF for name in MSRS}
+        msrs["sfmask"] &= 0xFFFFFFFF
+        msrs["sysenter_cs"] &= 0xFFFF
+        for name, number in MSRS.items():
+            if not await write_msr(session, 0, number, msrs[name]):
+                msrs.pop(name)
+        msrs["g_pat"] = await read_msr(session, 0, _MSR_PAT) or 0
+        system = await _system(session)
+        return State({**words, **selectors}, tables, frame, system, msrs, False)
+
+    async def _fill(self, session: Session, vcpu: int, vmcb: int) -> None:
+        """Fill every field that svm_state_uefi has to set with random bytes."""
+        gdb, choice = session.gdb, session.choice
+        for first, end in _STATE_FIELDS:
+            await gdb.write_phys(vmcb + first, choice.randbytes(end - first))
+        await gdb.write_phys(vcpu + _REGS_AT, choice.randbytes(8 * len(PASSED)))
+
+    # ---- the guest -----------------------------------------------------------------------------
+
+    async def _result(self, session: Session) -> None:
+        raw = await session.view.read_if_there(PAGE, _RESULT.size)
+        if len(raw) < _RESULT.size:
+            return
+        magic, stage, check, cpus, found, wanted, rounds, *_ = _RESULT.unpack(raw)
+        if magic == _MAGIC:
+            self._note(session, result=Result(stage, check, found, wanted, cpus, rounds))
+
+
+async def _system(session: Session) -> dict[str, VmcbSegment]:
+    """Return TR and LDTR of the BSP with their hidden parts."""
+    told = await session.gdb.monitor("info registers 0")
+    found = {}
+    for name, selector, base, limit, flags in _SYSTEM.findall(told):
+        word = int(flags, 16)
+        attrib = word >> 8 & 0xFF | word >> 12 & 0xF00
+        parts = (int(selector, 16), attrib, int(limit, 16), int(base, 16))
+        found["tr" if name == "TR" else "ldtr"] = VmcbSegment(*parts)
+    return found
+
+
+def _number(session: Session) -> int:
+    """Return a canonical address in the lower half, none of whose halves is 0."""
+    return session.choice.between(1, 0x3FFF) << 32 | session.choice.between(1, 0xFFFFFFFF)
