@@ -21,7 +21,7 @@ from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.msr import read_msr, write_msr
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
-from vmmlab.probes.guest import GuestProbe
+from vmmlab.probes.guest import STARTS, GuestProbe
 from vmmlab.probes.registry import probe
 from vmmlab.x86.vmcb import VMCB_BYTES, Vmcb, VmcbSegment, vmcb_of
 
@@ -42,6 +42,7 @@ _STUB, _FRAME, _GDT = 0x100, 0x140, 0x200  # in the boot stack, whose low end no
 _GDT_ENTRIES: Final = 32
 _RESULT: Final = struct.Struct("<4I2Q6I")
 _MAGIC: Final = 0x67696665  # GUEST_EFI_MAGIC
+_FLOOD: Final = 1 << 20  # VMRUNs of a CPU: how often it exits depends on the host's speed
 _HANDLED_MOST: Final = 12  # calls of handle_ap_start at which the machine stops
 _PHYSICAL_0: Final = 16
 _EFER_LMA_LME: Final = 0x500
@@ -82,10 +83,12 @@ class Delay:
     Args:
         returned: whether it returned.
         order: its place among the stops of the boot.
+        apinit_addr: where the trampoline is to be copied.
     """
 
     returned: bool
     order: int
+    apinit_addr: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ class Start:
         inside: the function of lab 10 that the CPU was in, as far as its stops tell.
         runs: VMRUNs of the BSP until then.
         before: the first bytes of physical memory then.
+        apinit_addr: where the trampoline is to be copied, then.
         returned: order of its return; None if it did not return.
         after: the same bytes then.
         processors: num_of_processors then.
@@ -133,6 +137,7 @@ class Start:
     inside: str
     runs: int
     before: Hex
+    apinit_addr: int
     returned: int | None = None
     after: Hex = b""
     processors: int = 0
@@ -198,6 +203,11 @@ class DelayedProbe(GuestProbe):
     _seen: Delayed = field(default=Delayed(), init=False)
     _delaying: bool = field(default=False, init=False)
 
+    async def start(self, session: Session) -> None:
+        """Let the guest exit as often as firmware does, for each tick of its timer."""
+        session.flood = _FLOOD
+        await GuestProbe.start(self, session)
+
     async def hit(self, session: Session, hit: Hit) -> None:
         """Follow the BSP through the functions of this lab."""
         if hit.place == DELAYED and hit.cpu == 0 and self._seen.delay is None:
@@ -205,7 +215,8 @@ class DelayedProbe(GuestProbe):
         elif hit.place == _RETURNED and hit.cpu == 0 and self._delaying:
             self._delaying = False
             await session.places.unwatch(_RETURNED)
-            self._note(session, delay=Delay(True, hit.order))
+            if self._seen.delay is not None:
+                self._note(session, delay=replace(self._seen.delay, returned=True))
         elif hit.place == _START:
             await self._start(session, hit)
         elif hit.place == _STARTED:
@@ -218,7 +229,8 @@ class DelayedProbe(GuestProbe):
                 await session.places.unwatch(HANDLE)
         elif hit.place == "call_initfunc" and hit.text == GROUP:
             self._note(session, groups=(*self._seen.groups, (hit.cpu, hit.order)))
-        await GuestProbe.hit(self, session, hit)
+        if hit.place != STARTS or hit.cpu == 0:  # an AP may wait for long before its first VMRUN
+            await GuestProbe.hit(self, session, hit)
         if hit.place in (DONE, FAILED, *rest_places()):
             await self._result(session)
         session.finished = session.finished or hit.place == FAILED
@@ -242,7 +254,8 @@ class DelayedProbe(GuestProbe):
         await gdb.write_phys(stub - VMM_BASE, jump)
         await gdb.write_registers(0, {"rdi": stub})
         await session.places.watch(_START, stub)
-        self._note(session, delay=Delay(False, hit.order))
+        at = await view.read_u32(view.phys("apinit_addr"))
+        self._note(session, delay=Delay(False, hit.order, at))
         if (back := await session.return_address(0)) is not None:
             self._delaying = True
             await session.places.watch(_RETURNED, back)
@@ -259,6 +272,7 @@ class DelayedProbe(GuestProbe):
             inside,
             runs.runs if runs else 0,
             await view.read_if_there(0, _PHYSICAL_0),
+            await view.read_u32(view.phys("apinit_addr")),
         )
         self._note(session, starts=(*self._seen.starts, made))
 

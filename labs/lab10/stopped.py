@@ -4,10 +4,22 @@ from vmmlab.checks import fail, fail_if, listed, missing, msg
 from vmmlab.diagnosis.bsp import bsp_stopped
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.observe.guest import CpuGuest
-from vmmlab.x86.vmcb import VMEXIT_INVALID, VMEXIT_SHUTDOWN, exit_name
+from vmmlab.x86.vmcb import (
+    VMEXIT_CPUID,
+    VMEXIT_INVALID,
+    VMEXIT_IOIO,
+    VMEXIT_MSR,
+    VMEXIT_NMI,
+    VMEXIT_NPF,
+    VMEXIT_SHUTDOWN,
+    VMEXIT_VMMCALL,
+    exit_name,
+)
 
 from .probes import Delayed
 
+HANDLED = (VMEXIT_CPUID, VMEXIT_IOIO, VMEXIT_MSR, VMEXIT_NMI, VMEXIT_VMMCALL)
+APIC, PAGE_MASK = 0xFEE00000, 0xFFF
 EFER_SVME, EFER_LME = 1 << 12, 1 << 8
 CR0_PE, CR0_PG, CR4_PAE = 1 << 0, 1 << 31, 1 << 5
 CHECKS = {
@@ -32,6 +44,11 @@ def seen(boot):
 def guest_of(boot, cpu):
     """The VMRUNs and exits of a CPU."""
     return boot.guests[cpu.index] if cpu.index < len(boot.guests) else CpuGuest()
+
+
+def handled(last):
+    """Whether the VMM handles an exit, so that its panic has another reason."""
+    return last.code in HANDLED or (last.code == VMEXIT_NPF and last.info2 & ~PAGE_MASK == APIC)
 
 
 def refused(boot, cpu):
@@ -76,7 +93,7 @@ def stopped(boot, expected, cpu=None):
     found_wrong(boot, expected)
     for one in (cpu, *boot.cpus):
         last = next((run.exit for run in reversed(guest_of(boot, one).runs) if run.exit), None)
-        if one.end_kind == "panic" and one.exception is None and last is not None:
+        if one.end_kind == "panic" and last is not None and not handled(last):
             fail(
                 "guest-shut-down" if last.code == VMEXIT_SHUTDOWN else "exit-not-handled",
                 cpu=one.index,

@@ -74,6 +74,8 @@ class Session:
         """The probe has seen enough."""
         self.ended = False
         """The machine has shut down: no CPU can run any more."""
+        self.flood = FLOOD
+        """VMRUNs of a CPU after which no end is in sight."""
         self.places = WatchedPlaces(self.gdb, symbols)
         self._noted: dict[int, int] = {}
 
@@ -87,8 +89,8 @@ class Session:
         return counts is not None and counts.runs > sum(counts.exits.values())
 
     def flooded(self) -> bool:
-        """Whether a CPU has run its guest more often than is kept, so that no end is in sight."""
-        return any(one.runs > FLOOD for one in self.view.machine.guest_counts().values())
+        """Whether a CPU has run its guest so often that no end is in sight."""
+        return any(one.runs > self.flood for one in self.view.machine.guest_counts().values())
 
     # ---- recording --------------------------------------------------------------------------
 
