@@ -13,7 +13,12 @@
 #define SEG_CODE64 0xA9B /* present, ring 0, code of 64 bits, 4 KiB units */
 #define SEG_DATA   0xC93 /* present, ring 0, writable data, 4 KiB units */
 
+/* BEGIN SOLUTION lab10.1
+ * TODO(lab10.1): what there is to remember.
+ * STARTER:
+ */
 static void (*ap_start_func) (void); /* NULL: there is nothing to start */
+/* END SOLUTION */
 
 /* Remember how the APs are started.
  *
@@ -42,30 +47,30 @@ localapic_delayed_ap_start (void (*start) (void))
  * does not run.  uefi_state is the firmware's state at uefi_entry, and at the
  * physical address uefi_state.rsp there is a struct uefi_frame (include/uefi.h).
  * The VMM has left the firmware's DR6, DR7, TR, LDTR, PAT and all MSRs that
- * VMSAVE stores as they were; FS and GS are the VMM's.  Any other field of
- * *v->vmcb than those of svm_vminit, and all of v->regs, may hold anything.
+ * VMSAVE stores as they were; FS and GS are the VMM's.  All that this function
+ * has to set may hold anything.
  *
  * Must: set the guest's state in v->vmcb and v->regs.
  *
  *   - CR0, CR3, CR4, GDTR, IDTR and the selectors of ES, CS, SS, DS, FS and GS:
- *     those of uefi_state.  So is EFER, in which SVME is set besides.
+ *     those of uefi_state.  EFER: that of uefi_state with SVME, without which
+ *     VMRUN refuses a guest.
  *   - The hidden parts of these segments: base 0, limit 4 GiB, ring 0; CS is
  *     code of 64 bits, the others are writable data.  But FS and GS have the
- *     bases in uefi_state.
- *   - What VMLOAD loads besides FS and GS, and the PAT in g_pat: what this CPU
+ *     bases that uefi_state says.
+ *   - TR, LDTR, the MSRs that VMSAVE stores, and the PAT in g_pat: what this CPU
  *     has now.
- *   - CPL: 0.  CR2: 0.  DR6: 0xFFFF0FF0.  DR7: 0x400.
+ *   - CPL and CR2: 0; DR6: 0xFFFF0FF0; DR7: 0x400.
  *   - RBX, RBP, RDI, RSI, R12 to R15 and RFLAGS: those in the struct
- *     uefi_frame.  RIP: its return address.  RSP: the address above it, as a
- *     RET leaves it.
+ *     uefi_frame.  RIP: its return address.  RSP: the address above it, as RET
+ *     leaves it.
  *   - RAX: 0, which is EFI_SUCCESS.  No interrupt shadow, no event to
  *     inject. */
 void
 svm_state_uefi (struct vcpu *v)
 {
 	/* BEGIN SOLUTION lab10.2
-	 * TODO(lab10.2): the control registers, the descriptor tables, the
-	 * segments and the MSRs.
+	 * TODO(lab10.2):
 	 * STARTER: (void)v;
 	 * STARTER: vmm_todo ("lab10.2");
 	 */
@@ -101,7 +106,7 @@ svm_state_uefi (struct vcpu *v)
 	/* END SOLUTION */
 
 	/* BEGIN SOLUTION lab10.3
-	 * TODO(lab10.3): the registers, as uefi_entry returns 0 to its caller.
+	 * TODO(lab10.3):
 	 * STARTER: vmm_todo ("lab10.3");
 	 */
 	const struct uefi_frame *frame =
@@ -133,15 +138,16 @@ svm_state_uefi (struct vcpu *v)
  * interrupts off.  It is called for each INIT and SIPI of the guest, by several
  * CPUs at the same time.  But as long as the APs wait only the BSP runs a guest.
  *
- * Must: if localapic_delayed_ap_start has been given a function that has not
- * been called since, call it, once in all, and when it has returned call the
- * init functions of group "dbsp", in which the BSP meets the APs at the barriers
- * that they come to.  Otherwise, as with a BIOS, do nothing. */
+ * Must: if localapic_delayed_ap_start was given a function, call it, but only
+ * once in all.  When it has returned, call the init functions of group "dbsp",
+ * in which the BSP meets the APs at the barriers that they come to.  If there is
+ * nothing to call, as with a BIOS, do nothing.  Send no INIT and no SIPI
+ * yourself. */
 void
 handle_ap_start (void)
 {
 	/* BEGIN SOLUTION lab10.4
-	 * TODO(lab10.4): start the APs, but only once.
+	 * TODO(lab10.4):
 	 * STARTER: vmm_todo ("lab10.4");
 	 */
 	void (*start) (void) = ap_start_func;
@@ -153,7 +159,7 @@ handle_ap_start (void)
 	/* END SOLUTION */
 
 	/* BEGIN SOLUTION lab10.5
-	 * TODO(lab10.5): meet the APs.
+	 * TODO(lab10.5):
 	 * STARTER: vmm_todo ("lab10.5");
 	 */
 	call_initfunc ("dbsp");
