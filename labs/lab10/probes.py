@@ -205,7 +205,7 @@ class DelayedProbe(GuestProbe):
 
     async def start(self, session: Session) -> None:
         """Let the guest exit as often as firmware does, for each tick of its timer."""
-        session.flood = _FLOOD
+        session.log.flood = _FLOOD
         await GuestProbe.start(self, session)
 
     async def hit(self, session: Session, hit: Hit) -> None:

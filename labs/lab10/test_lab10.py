@@ -18,9 +18,7 @@ BIOS_GUEST = "guest/smp.S"
 
 def delayed(**setup):
     """Return a scenario of this lab's own probe, on a machine with UEFI that can run guests."""
-    return scenario_of(
-        "delayed", {"firmware": "ovmf", "svm": True, "guest_image": GUEST, **setup}
-    )
+    return scenario_of("delayed", {"firmware": "ovmf", "svm": True, "guest_image": GUEST, **setup})
 
 
 FOUR = delayed(name="four", cpus=4)
@@ -512,7 +510,7 @@ def group_is_called(boot):
 
 @check("lab10.start.once", FOUR, also=THERE, after="lab10.group.called")
 def started_only_once(boot):
-    """The guest sends INIT and SIPI many times, and the APs are started once, and by nobody else."""
+    """The guest sends INIT and SIPI many times; the APs are started once, and by nobody else."""
     found = seen(boot)
     if len(found.starts) > 1:
         again = found.starts[1]

@@ -1,7 +1,7 @@
 """Builds the EFI loader: with a VMM inside, or as the one that a template of a booted firmware has.
 
-Builds EFI test guests, too. Each is given code and a program of its own, a PE32+ file that GNU ld makes from ordinary ELF
-objects. Knows neither labs nor machines.
+Builds EFI test guests, too. Each is given code and a program of its own, a PE32+ file that GNU ld
+makes from ordinary ELF objects. Knows neither labs nor machines.
 """
 
 from __future__ import annotations

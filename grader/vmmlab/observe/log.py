@@ -21,7 +21,7 @@ from vmmlab.observe.evidence import (
     Trampoline,
     Unreadable,
 )
-from vmmlab.observe.guest import GuestStart
+from vmmlab.observe.guest import FLOOD, GuestStart
 from vmmlab.observe.milestones import Milestone
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.panicking import Panic
@@ -89,6 +89,8 @@ class Log:
     restarted: bool = False
     guest_starts: dict[int, GuestStart] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
+    flood: int = FLOOD
+    """VMRUNs of a CPU after which no end is in sight."""
 
     def at(self, place: str, cpu: int | None = None) -> list[Hit]:
         """Return the hits at a place so far, of one CPU or of all."""

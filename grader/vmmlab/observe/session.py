@@ -16,7 +16,6 @@ from vmmlab.machine import Machine
 from vmmlab.machine.gdb import MemoryUnreadable, Stop
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Interleaving, Verdict
-from vmmlab.observe.guest import FLOOD
 from vmmlab.observe.log import CpuLog, Log
 from vmmlab.observe.milestones import (
     LONG_MODE,
@@ -74,8 +73,6 @@ class Session:
         """The probe has seen enough."""
         self.ended = False
         """The machine has shut down: no CPU can run any more."""
-        self.flood = FLOOD
-        """VMRUNs of a CPU after which no end is in sight."""
         self.places = WatchedPlaces(self.gdb, symbols)
         self._noted: dict[int, int] = {}
 
@@ -90,7 +87,7 @@ class Session:
 
     def flooded(self) -> bool:
         """Whether a CPU has run its guest so often that no end is in sight."""
-        return any(one.runs > self.flood for one in self.view.machine.guest_counts().values())
+        return any(one.runs > self.log.flood for one in self.view.machine.guest_counts().values())
 
     # ---- recording --------------------------------------------------------------------------
 

@@ -17,9 +17,9 @@
 #include "uefi.h"
 #include "x86.h"
 
-#define SECTOR_SIZE 512
-#define BIOS_DRIVE  0x80 /* the first hard disk, in DL */
-#define NUM_OF_BARRIERS 3 /* in create_pass_vm */
+#define SECTOR_SIZE	512
+#define BIOS_DRIVE	0x80 /* the first hard disk, in DL */
+#define NUM_OF_BARRIERS 3    /* in create_pass_vm */
 
 extern const u8 guest_wait[], guest_wait_end[];
 extern const u8 guest_read_mbr[], guest_read_mbr_end[];

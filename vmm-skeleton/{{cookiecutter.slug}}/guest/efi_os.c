@@ -197,8 +197,8 @@ use_mp_services (struct efi_boot_services *services)
 			 mp->startup_all_aps (mp, on_ap, false, NULL, 0,
 					      &result->mp_ids, NULL),
 			 EFI_SUCCESS);
-		require (CHECK_MP_RAN + result->rounds,
-			 ones (result->mp_ids), enabled - 1);
+		require (CHECK_MP_RAN + result->rounds, ones (result->mp_ids),
+			 enabled - 1);
 		result->rounds++;
 	}
 }
