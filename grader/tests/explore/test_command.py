@@ -6,6 +6,9 @@ import shutil
 import pytest
 
 from vmmlab.cli.main import main
+from vmmlab.course.cohort import Cohort
+from vmmlab.explore import text
+from vmmlab.i18n.translate import Reader
 
 
 @pytest.fixture
@@ -56,3 +59,23 @@ def test_another_lab_is_refused(course, capsys):
 def test_json_that_cannot_be_written(course, mine, capsys):
     assert run(course, mine, "--json", str(mine / "no" / "such.json")) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_in_a_workspace_it_takes_that(course, mine, monkeypatch, capsys):
+    """The reader's own work is explored without a word about where it is."""
+    toml = 'schema = 1\nvmmlab = "0"\nstudent = "Ada"\n\n[cohort]\nname = "dev"\n'
+    numbers = Cohort.derive("dev").literals()
+    toml += "".join(f"{name} = {value}\n" for name, value in numbers.items())
+    (mine / "workspace.toml").write_text(toml)
+    (mine / "lab4" / "sync.c").unlink()
+    monkeypatch.setenv("VMMLAB_OWN", str(mine))
+    monkeypatch.chdir(mine / "lab4")
+    assert main(["explore", "lab4", "--course", str(course.root)]) == 2
+    assert "lab4/sync.c: is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("lang", "word"), [("en", "with store buffers"), ("ja", "ストアバッファ")])
+def test_the_rows_are_explained(lang, word):
+    told = list(text.legend(Reader(lang)))
+    assert len(told) == 6
+    assert any(line.strip().startswith(word) for line in told)

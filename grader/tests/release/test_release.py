@@ -237,10 +237,12 @@ def workspace(released):
     return released.parent / "vmm"
 
 
-def test_a_workspace_is_as_one_from_the_whole_kit(course, workspace):
+def test_a_workspace_is_as_one_from_the_whole_kit(course, released, workspace):
     for lab in course.labs.values():
         for file in lab.files:
             assert (workspace / file).read_text() == materials.starter(course, file)
+    sheet = "lab1/worksheet.ipynb"
+    assert (workspace / sheet).read_bytes() == (released / "labs" / sheet).read_bytes()
     source = prebuilt.folder_of(course)
     assert not source.exists(), "the kit makes its own"
     assert (workspace / "standin" / "lab3.o").read_bytes()[:4] == b"\x7fELF"

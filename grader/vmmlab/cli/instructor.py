@@ -46,8 +46,8 @@ class Accelerator(StrEnum):
 _SubmissionOption = Annotated[
     str,
     typer.Option(
-        metavar="DIR|reference",
-        help="The folder to grade: it contains DIR/lab3/ap_start.c and so on.",
+        metavar="DIR|FILE.zip|reference",
+        help="The folder or archive to grade: it contains lab3/ap_start.c and so on.",
     ),
 ]
 _JsonOption = Annotated[

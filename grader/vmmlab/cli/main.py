@@ -35,6 +35,7 @@ from vmmlab.cli import (
     official,
     pictures,
     student,
+    workspace,
 )
 from vmmlab.cli.complaints import complain, explain, explain_bug, explain_usage
 from vmmlab.cli.options import GROUP, LangOption
@@ -80,6 +81,8 @@ app.command(name="mutants")(author.mutants)
 app.command(name="explore")(student.explore)
 app.command(name="build")(student.build)
 app.command(name="run")(student.run)
+app.command(name="worksheet")(workspace.worksheet)
+app.command(name="handin")(workspace.handin)
 app.command(name="new-lab")(author.new_lab)
 app.command(name="release")(author.release)
 app.command(name="wheel")(author.wheel)

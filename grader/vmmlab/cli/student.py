@@ -105,12 +105,9 @@ def explore(
         typer.Argument(metavar="LAB", help="A lab in which CPUs wait for each other."),
     ],
     submission: Annotated[
-        str,
-        typer.Option(
-            metavar="DIR|reference",
-            help="The folder to explore: it contains DIR/LAB/FILE for each file of the lab.",
-        ),
-    ],
+        str | None,
+        typer.Option(metavar="DIR|reference", help="Folder to explore. Default: your workspace."),
+    ] = None,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the result to this file.")
     ] = None,
@@ -131,8 +128,10 @@ def explore(
     from vmmlab.grading.boots import make_builder
     from vmmlab.host.sandbox import Sandbox
     from vmmlab.images.model import BuildOptions
+    from vmmlab.workspace.source import REFERENCE, Source
 
-    loaded = open_course(course, context.obj)
+    here = workspace_or_reference(submission)
+    loaded = open_course(course, context.obj, here)
     loaded.lab(lab)
     folders = {name: loaded.labs_dir / name for name in loaded.labs}
     explored = labs_with_exploration(folders)
@@ -141,7 +140,9 @@ def explore(
             msg("there are no schedules to explore in {lab}.", lab=lab),
             expected=msg("one of {labs}", labs=", ".join(explored)) if explored else "",
         )
-    source = source_named(submission, context.obj)
+    source = (
+        Source(str(here.root), here) if here else source_named(submission or REFERENCE, context.obj)
+    )
     own, numbers = source.own, source.cohort(loaded, cohort)
     taken = source.take([lab], loaded)
     sandbox = Sandbox.choose(require=not (source.trusted or no_sandbox))
@@ -149,7 +150,8 @@ def explore(
     options = BuildOptions(compiler=compiler, opt=f"-O{opt}")
     image = builder.build(lab, taken.files, numbers, options)
     found = isolated.explore(image, numbers, sandbox, lab, folders[lab], sources=taken.files)
-    for line in text.lines(found, context.obj.of(folders[lab])):
+    say = context.obj.of(folders[lab])
+    for line in (*text.lines(found, say), "", *text.legend(say)):
         typer.echo(line)
     if json is not None:
         write_json(found, json)

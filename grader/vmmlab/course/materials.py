@@ -1,4 +1,4 @@
-"""Starters: made from the reference, or included in a release.
+"""Starters and worksheets: made from what the instructor has, or included in a release.
 
 A release carries them in its template, below vmm-skeleton/::
 
@@ -10,6 +10,7 @@ This module does not know workspaces and grading.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from vmmlab.base.message import Message
 from vmmlab.course import comments
@@ -17,6 +18,9 @@ from vmmlab.course.markup import starter_text
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference_text
 from vmmlab.i18n.translate import ENGLISH, Reader
+
+WORKSHEET_MARKS: Final = ("BEGIN SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME")
+"""What only the instructor's worksheet has."""
 
 
 def given_comments(course: Course, lang: str) -> Path:
@@ -51,3 +55,23 @@ def starter(course: Course, path: str, lang: str = "") -> str:
     say = Reader(lang or ENGLISH).of(course.labs_dir / lab.name)
     titles = {step.id: say(Message(step.title)) for step in lab.steps}
     return comments.with_titles(text, titles, say.label(". ").strip())
+
+
+def worksheet(course: Course, lab: str, lang: str = "") -> Path | None:
+    """Return a lab's worksheet, in one language if there is one; None if the lab has none.
+
+    In the whole kit it is the instructor's, with the solutions.
+    """
+    names = ["worksheet.ipynb"]
+    if lang not in ("", ENGLISH):
+        names.insert(0, f"worksheet.{lang}.ipynb")
+    paths = (course.labs_dir / lab / name for name in names)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def ready_worksheet(course: Course, lab: str, lang: str = "") -> Path | None:
+    """Return a lab's worksheet if it is one for students; None if there is no such one."""
+    path = worksheet(course, lab, lang)
+    if path is None or any(mark in path.read_text(encoding="utf-8") for mark in WORKSHEET_MARKS):
+        return None
+    return path

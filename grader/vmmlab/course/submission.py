@@ -101,19 +101,63 @@ def take(directory: Path, labs: Sequence[str], course: Course, *, own: bool = Fa
     finally:
         os.close(top)
     if problems:
-        raise SubmissionError(
-            nmsg(
-                "the submission {directory} cannot be graded: one problem.",
-                "the submission {directory} cannot be graded: {count} problems.",
-                count=len(problems),
-                directory=clean_line(str(directory), _MOST_SHOWN),
-            ),
-            expected=_expected(wanted),
-            found=listed(problems, "\n            "),
-            next_step=_next_step(directory, wanted),
-        )
-    notes = (msg("left out, not asked for: {listed}", listed=_listed(extra)),) if extra else ()
-    return Submission(MappingProxyType(files), notes)
+        raise _refusal(directory, wanted, problems, _next_step(directory, wanted))
+    return Submission(MappingProxyType(files), _left_out(extra))
+
+
+def take_files(
+    found: Mapping[str, bytes], source: Path, labs: Sequence[str], course: Course
+) -> Submission:
+    """Take the files that course.yml lists for `labs` from those of an archive.
+
+    Args:
+        found: the files by path, as `lab3/ap_start.c`.
+        source: the archive, for messages.
+        labs: the labs.
+        course: the course.
+
+    Raises:
+        SubmissionError: some of the files cannot be graded; it names all problems.
+        UsageError: the course has no such lab.
+    """
+    wanted = [course.lab(name) for name in labs]
+    files: dict[str, bytes] = {}
+    problems: list[Text] = []
+    for path in (path for lab in wanted for path in lab.files):
+        try:
+            if path not in found:
+                raise _Unusable(msg("is missing"))
+            _must_be_text(found[path])
+            files[path] = found[path]
+        except _Unusable as error:
+            problems.append(msg("{path}: {why}", path=path, why=error.why))
+    if problems:
+        next_step = msg("pack these files as they are in a workspace: vmmlab handin does it")
+        raise _refusal(source, wanted, problems, next_step)
+    asked = {path for lab in course.labs.values() for path in lab.files}
+    return Submission(
+        MappingProxyType(files), _left_out([one for one in found if one not in asked])
+    )
+
+
+def _refusal(
+    source: Path, labs: Sequence[Lab], problems: Sequence[Text], next_step: Text
+) -> SubmissionError:
+    return SubmissionError(
+        nmsg(
+            "the submission {directory} cannot be graded: one problem.",
+            "the submission {directory} cannot be graded: {count} problems.",
+            count=len(problems),
+            directory=clean_line(str(source), _MOST_SHOWN),
+        ),
+        expected=_expected(labs),
+        found=listed(problems, "\n            "),
+        next_step=next_step,
+    )
+
+
+def _left_out(extra: Sequence[str]) -> tuple[Text, ...]:
+    return (msg("left out, not asked for: {listed}", listed=_listed(extra)),) if extra else ()
 
 
 # --- one lab ---------------------------------------------------------------------------------
@@ -188,12 +232,16 @@ def _read(folder: int, name: str, own: bool) -> bytes:
             data = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise _Unusable(msg("cannot be read: {reason}", reason=os_reason(error))) from None
+    _must_be_text(data)
+    return data
+
+
+def _must_be_text(data: bytes) -> None:
     if len(data) > MAX_BYTES:
         raise _Unusable(msg("is larger than {max_bytes} KiB", max_bytes=MAX_BYTES // 1024))
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
         raise _Unusable(msg("is not text: it contains a zero byte in line {line}", line=line))
-    return data
 
 
 def _why(error: OSError, parent: int, name: str, wanted: str) -> Text:

@@ -53,6 +53,36 @@ def lines(found: Exploration, say: Reader | None = None) -> Iterator[str]:
         yield clean(line.replace("\n", " "))
 
 
+def legend(say: Reader) -> Iterator[str]:
+    """Yield what the rows of an exploration mean, a line for each word in them."""
+    yield say(msg("How to read the rows: a row is one situation, in which three or four CPUs run."))
+    explained = (
+        (
+            msg("without store buffers"),
+            msg("the other CPUs see each store at once"),
+        ),
+        (
+            msg("with store buffers"),
+            msg("a store stays in its CPU's buffer for a while, as on a real processor"),
+        ),
+        (
+            msg("states"),
+            msg("different contents of registers and memory that the search came to"),
+        ),
+        (
+            msg("exhaustive"),
+            msg("every order of the accesses to memory was tried; else the row says which were"),
+        ),
+        (
+            msg("included"),
+            msg("the row below tries these orders as well"),
+        ),
+    )
+    wide = max(cells(say(word)) for word, _ in explained)
+    for word, meaning in explained:
+        yield f"  {_left(say(word), wide)}  {say(meaning)}"
+
+
 def summary(found: Exploration, say: Reader | None = None) -> str:
     """Return the verdict in one line.
 

@@ -62,7 +62,8 @@ def boot_lab(
 
     Args:
         lab: for example `lab3`; the other labs are prebuilt.
-        workspace: the folder that `vmmlab new` made, or a folder in it; `~` is understood.
+        workspace: the folder that `vmmlab new` made, or a folder in it; `~` is understood. If it is
+            no workspace, the one that this notebook lies in is booted.
         cpus: how many processors the machine has, 1 to 16.
         seed: varies memory size and command line.
         reader: the student, for the language; None for English.
@@ -91,6 +92,8 @@ def _observe(lab: str, folder: Path, cpus: int, seed: int) -> tuple[Observation,
     from vmmlab.probes import bringup
     from vmmlab.workspace import model as workspace
 
+    if workspace_folder(folder.resolve()) is None:
+        folder = workspace_folder(Path.cwd()) or folder
     if workspace_folder(folder.resolve()) is None:
         raise UsageError(
             msg("{folder} is not a workspace.", folder=folder),

@@ -162,6 +162,9 @@ def _add_lab(directory: Path, lab: Lab, course: Course, lang: str) -> None:
         if source.is_file():
             (directory / lab.name).mkdir(exist_ok=True)
             shutil.copyfile(source, directory / lab.name / source.name)
+    if (worksheet := materials.ready_worksheet(course, lab.name, lang)) is not None:
+        (directory / lab.name).mkdir(exist_ok=True)
+        shutil.copyfile(worksheet, directory / lab.name / worksheet.name)
     for picture in sorted((folder / "pictures").glob("*.svg")):
         (directory / lab.name / "pictures").mkdir(exist_ok=True, parents=True)
         shutil.copyfile(picture, directory / lab.name / "pictures" / picture.name)

@@ -11,6 +11,7 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
 from vmmlab.course.submission import Submission, take
+from vmmlab.workspace.handin import unpack
 from vmmlab.workspace.model import Workspace
 
 REFERENCE: Final = "reference"
@@ -22,7 +23,7 @@ class Source:
     """Whose work it is: the reference solution, the reader's own workspace, or another person's.
 
     Attributes:
-        name: a folder, or `REFERENCE`.
+        name: a folder, an archive, or `REFERENCE`.
         here: the workspace that the reader is in.
     """
 
@@ -59,8 +60,12 @@ class Source:
     def take(self, labs: Sequence[str], course: Course) -> Submission:
         """Return its files for `labs`.
 
-        Raises: as for `vmmlab.course.submission.take` and `vmmlab.course.reference.reference`.
+        Raises: as for `vmmlab.course.submission.take`, `vmmlab.workspace.handin.unpack` and
+            `vmmlab.course.reference.reference`.
         """
         if self.is_reference:
             return reference(course, labs)
-        return take(Path(self.name), labs, course, own=self.own is not None)
+        path = Path(self.name)
+        if path.is_file():
+            return unpack(path, labs, course)
+        return take(path, labs, course, own=self.own is not None)

@@ -9,11 +9,11 @@ from typing import Final
 
 from vmmlab.base.message import Text, msg
 from vmmlab.course.markup import regions
+from vmmlab.course.materials import WORKSHEET_MARKS
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference_text
 
 _NOT_TEXT: Final = (".o", ".png", ".ico")
-_MARKS: Final = ("BEGIN SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME")
 _SHORT: Final = 8
 
 
@@ -55,7 +55,7 @@ def leaks(course: Course, folder: Path) -> Iterator[Leak]:
         text = path.read_text(encoding="utf-8", errors="replace")
         name = path.relative_to(folder).as_posix()
         if path.suffix == ".ipynb":
-            for mark in _MARKS:
+            for mark in WORKSHEET_MARKS:
                 if mark in text:
                     at = text.count("\n", 0, text.index(mark)) + 1
                     yield Leak(name, at, msg("this is the instructor's worksheet."), mark)

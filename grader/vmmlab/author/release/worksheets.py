@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
 
 from vmmlab.base.message import Text, msg
 from vmmlab.course.model import Course
-
-_NBGRADER_AT_LEAST: Final = "pip install 'vmmlab[instructor]'"
+from vmmlab.worksheet.assignment import stripper, without_nbgrader
 
 
 def worksheets(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[Text]:
@@ -31,44 +28,10 @@ def worksheets(course: Course, made: Path, cohorts: Sequence[str]) -> Iterator[T
         )
         return
     try:
-        strip = _stripper(cohorts[0])
-    except ImportError as error:
-        yield msg(
-            "no worksheets: nbgrader is not available ({error}); {nbgrader_at_least}",
-            error=str(error),
-            nbgrader_at_least=_NBGRADER_AT_LEAST,
-        )
+        strip = stripper(cohorts[0])
+    except ImportError:
+        yield without_nbgrader()
         return
     for source in sources:
         target = made / "labs" / source.parent.name / source.name
         target.write_text(strip(source), encoding="utf-8")
-
-
-def _stripper(cohort: str) -> Any:
-    """Return the function that makes a student's worksheet: nbgrader's own steps, in its order."""
-    from nbgrader import preprocessors as steps
-    from traitlets.config import Config
-
-    from vmmlab.worksheet.autograde import configure
-
-    nbformat: Any = importlib.import_module("nbformat")
-    config = Config()
-    configure(config, cohort)
-    # All steps of `nbgrader generate_assignment` that need neither a gradebook nor a header file.
-    wanted = [
-        one
-        for one in config.GenerateAssignment.preprocessors
-        if one not in (steps.IncludeHeaderFooter, steps.InstantiateTests, steps.SaveCells)
-    ]
-
-    def strip(source: Path) -> str:
-        notebook = nbformat.read(source, as_version=nbformat.NO_CONVERT)
-        resources: Mapping[str, Any] = {
-            "nbgrader": {"notebook": source.stem, "assignment": source.parent.name},
-            "metadata": {},
-        }
-        for one in wanted:
-            notebook, resources = one(config=config).preprocess(notebook, resources)
-        return f"{nbformat.writes(notebook).rstrip()}\n"
-
-    return strip
