@@ -58,6 +58,10 @@ def test_what_is_in_it(tmp_path: Path, kit: Course) -> None:
     assert files.pop("cohort.h").decode() == SOMEONE.cohort.header()
     assert tomllib.loads(files.pop("workspace.toml").decode())["student"] == "Ada"
     assert files.pop("standin/lab1.o") == b"dev"
+    assert set(json.loads(files.pop(".vmmlab/given.json"))) == set(tree_of(made)) - {
+        ".vmmlab/given.json",
+        "workspace.toml",
+    }
     for lab in kit.labs.values():
         for file in lab.files:
             starter = files.pop(file).decode()

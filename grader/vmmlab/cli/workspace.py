@@ -63,3 +63,49 @@ def handin(
     say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
     for line in handins.hand_in(here, loaded, labs or (), output):
         typer.echo(say(line))
+
+
+def update(
+    context: typer.Context,
+    release: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RELEASE]",
+            help="Folder of the newer release. Default: the course that the workspace belongs to.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Show what would change, but change nothing.")
+    ] = False,
+    directory: WorkspaceOption = None,
+    lang: LangOption = None,
+) -> int:
+    """Bring newer given code, handouts and checks into a workspace; your own files stay."""
+    from vmmlab.student.new import update_workspace
+    from vmmlab.workspace.new import remember
+
+    here = workspace_at(directory)
+    say: Reader = context.obj
+    loaded = open_course(release, say, here)
+    made = update_workspace(here, loaded, try_only=dry_run)
+    rows = (
+        (msg("new"), tuple(made.added)),
+        (msg("changed"), tuple(made.changed)),
+        (msg("removed"), made.removed),
+        (msg("conflict: changed by you and by the release"), made.conflicts),
+        (msg("yours, kept as it is"), made.kept),
+        (msg("yours, kept as it is; its starter has changed"), made.starters),
+    )
+    for what, paths in rows:
+        for path in paths:
+            typer.echo(f"  {path}{say.label(': ')}{say(what)}")
+    if dry_run:
+        typer.echo(say(msg("nothing was changed: --dry-run")))
+        return 1 if made.conflicts else 0
+    if release is not None:
+        remember(here.root, loaded)
+    done = msg("{root} is up to date: nothing to do", root=here.root)
+    if not made.empty:
+        done = msg("{root} is up to date", root=here.root)
+    typer.echo(say(done))
+    return 0

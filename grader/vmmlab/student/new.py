@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vmmlab.course.model import Course
 from vmmlab.images import prebuilt
+from vmmlab.workspace import given, update
 from vmmlab.workspace.model import Workspace
 from vmmlab.workspace.new import Answers, fill, new, remember
 
@@ -40,8 +41,28 @@ def populate(directory: Path, course: Course) -> None:
         InfraError: the prebuilt labs cannot be built.
     """
     _add_prebuilt(fill(directory, course), course)
+    given.write_listing(directory)
     with suppress(OSError, RuntimeError):
         remember(directory, course)
+
+
+def update_workspace(here: Workspace, course: Course, *, try_only: bool = False) -> update.Plan:
+    """Bring the given files of a course into a workspace; return what was done.
+
+    Args:
+        here: the workspace.
+        course: a newer release, or the whole kit.
+        try_only: change nothing, and return what would be done.
+
+    Raises: as for `vmmlab.workspace.update.update`.
+    """
+
+    def complete(made: Workspace) -> None:
+        _add_prebuilt(made, course)
+
+    if try_only:
+        return update.plan(here, course, complete)
+    return update.update(here, course, complete)
 
 
 def _add_prebuilt(workspace: Workspace, course: Course) -> None:

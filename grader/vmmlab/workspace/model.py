@@ -22,6 +22,7 @@ from vmmlab.base.workspacefile import (
     workspace_folder,
 )
 from vmmlab.course.cohort import Cohort
+from vmmlab.workspace import journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ def locate(start: Path) -> Workspace | None:
     if (known := owned.record(folder)) is not None:
         found = read(folder)
         if known.fits(found.mark):
+            journal.finish(folder)
+            found = read(folder)
             return replace(found, course=known.course)
     if (known := owned.record_of_copy(mark_of(folder))) is not None:
         return replace(read(folder), course=known.course, copied=True)

@@ -25,6 +25,7 @@ from vmmlab.course.find import is_installed
 from vmmlab.course.labpackage import check_files
 from vmmlab.course.model import Course, Lab
 from vmmlab.i18n.translate import LANGUAGES
+from vmmlab.workspace import given
 from vmmlab.workspace.model import Workspace, read
 
 _MAX_STUDENT: Final = 100
@@ -90,8 +91,7 @@ def new(
     scratch: Path | None = None
     try:
         scratch = Path(tempfile.mkdtemp(prefix=f".{dest.name[:40]}.", dir=dest.parent))
-        built = _render(course, answers, scratch)
-        complete(fill(built, course))
+        built = render_all(course, answers, scratch, complete)
         if exists:
             _move_into(built, dest)
         else:
@@ -113,6 +113,27 @@ def new(
     with suppress(OSError, RuntimeError):  # then `locate` does not find it, and the caller says so
         remember(dest, course)
     return dest
+
+
+def render_all(
+    course: Course, answers: Answers, scratch: Path, complete: Callable[[Workspace], None]
+) -> Path:
+    """Make a whole workspace in a folder below `scratch`, and return that.
+
+    Args:
+        course: where template, starters and handouts come from.
+        answers: the student and the cohort.
+        scratch: a folder.
+        complete: adds the rest.
+
+    Raises:
+        CourseError: the course's template or reference is at fault.
+        OSError: it cannot be written.
+    """
+    built = _render(course, answers, scratch)
+    complete(fill(built, course))
+    given.write_listing(built)
+    return built
 
 
 def remember(directory: Path, course: Course) -> None:
