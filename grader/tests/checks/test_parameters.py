@@ -45,7 +45,7 @@ OF_PROBE = {
     "exclusion": frozenset(),
     "barrier": frozenset(),
     "guest": DELAYS | {"marks", "until", "by"},
-    "panic": DELAYS | {"cpu", "locks", "at_once", "soon"},
+    "panic": DELAYS | {"cpu", "locks", "at_once", "soon", "backwards"},
     "wakeup": DELAYS,
 }
 """What each probe takes besides the parameters of every scenario: a new field of a probe's class

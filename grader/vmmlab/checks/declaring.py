@@ -51,6 +51,7 @@ class Check:
         bsp_in: the student's function that the BSP is in when something stops it.
         todo_of_any_cpu: whether a TODO that any CPU ran into comes first, not only the BSP's.
         also: boots, the last of `scenarios`, that are judged in the same way one by one.
+        strictly: whether a check in `after` that only found a rule broken is in its way, too.
     """
 
     id: str
@@ -66,6 +67,12 @@ class Check:
     bsp_in: str | Callable[[Any], str] = ""
     todo_of_any_cpu: bool = False
     also: tuple[Scenario, ...] = ()
+    strictly: bool = False
+
+    @property
+    def together(self) -> tuple[Scenario, ...]:
+        """The boots that it looks at together: all but those of `also`."""
+        return self.scenarios[: len(self.scenarios) - len(self.also)]
 
     @property
     def takes_one(self) -> bool:
@@ -92,7 +99,8 @@ def check(
     arch: str | Sequence[str] = "x86_64",
     bsp_in: str | Callable[[Any], str] = "",
     todo_of_any_cpu: bool = False,
-    also: Scenario | None = None,
+    also: Scenario | Sequence[Scenario] = (),
+    strictly: bool = False,
 ) -> Callable[[F], F]:
     """Declare a function to be a check.
 
@@ -112,8 +120,9 @@ def check(
             the boot that gives it.
         todo_of_any_cpu: where something did not happen, a TODO that any CPU ran into comes first,
             not only one of the BSP.
-        also: one more boot, of another cohort, that is judged in the same way afterwards; its cases
-            carry the name of the cohort.
+        also: one more boot, or several, judged in the same way afterwards, one by one. The cases of
+            each carry the name of its cohort, or what else is different there.
+        strictly: it is skipped, too, after a failure that says that the machine goes on (`fail`).
 
     Raises:
         CourseError: the declaration is wrong; the message names file and line.
@@ -123,11 +132,11 @@ def check(
 
     def declare(function: F) -> F:
         declared = _declared(function, id, scenarios, ids, per, arches)
-        if also is not None:
-            declared["scenarios"] = (*scenarios, _judged_alone(declared, scenarios, also))
+        more = _judged_alone(declared, scenarios, also)
+        declared["scenarios"] = (*scenarios, *more)
         made = Check(
             **declared, call=function, per=per, arch=arches, bsp_in=bsp_in,
-            todo_of_any_cpu=todo_of_any_cpu, also=() if also is None else (also,),
+            todo_of_any_cpu=todo_of_any_cpu, also=more, strictly=strictly,
         )  # fmt: skip
         registry: list[Check] = function.__globals__.setdefault(_REGISTRY, [])
         registry.append(made)
@@ -197,18 +206,20 @@ def _declared(
 
 def _judged_alone(
     declared: Mapping[str, Any], scenarios: Sequence[Scenario], also: object
-) -> Scenario:
-    """Return the scenario `also` of a declaration.
+) -> tuple[Scenario, ...]:
+    """Return the scenarios `also` of a declaration.
 
     Raises:
-        CourseError: it is none, or the function does not take one boot.
+        CourseError: they are none, or the function does not take one boot.
     """
-    if not isinstance(also, Scenario) or len(scenarios) != 1:
+    several = isinstance(also, list | tuple)
+    more: tuple[Any, ...] = tuple(also) if several else (also,)  # type: ignore[arg-type]
+    if not all(isinstance(one, Scenario) for one in more) or (more and len(scenarios) != 1):
         raise CourseError(
-            msg("{id}: also= must be one more scenario.", id=declared["id"]),
+            msg("{id}: also= must be one more scenario, or several.", id=declared["id"]),
             expected='@check(id, BOOT, also=bringup(name="there", cohort="other"))',
         )
-    return also
+    return more
 
 
 def _check_options(where: str, id: str, per: object, arches: Sequence[str]) -> None:

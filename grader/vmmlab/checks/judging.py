@@ -40,11 +40,14 @@ def judge(check: Check, boots: Sequence[Any]) -> tuple[Case, ...]:
         CheckMistake: the check is wrong.
     """
     __tracebackhide__ = True
-    first = len(boots) - len(check.also)
+    first = len(check.together)
+    usual = {one.setting for one in check.together}
     judged = list(_judged(check, boots[:first]))
-    for boot in boots[first:]:
+    for scenario, boot in zip(check.also, boots[first:], strict=True):
         for case in _judged(check, [boot]):
             name = msg("{case}, cohort {cohort}", case=case.name, cohort=boot.cohort)
+            if scenario.setting not in usual:
+                name = msg("{case}; {boot}", case=case.name, boot=boot_in_words(scenario))
             judged.append(replace(case, name=name))
     return tuple(judged)
 

@@ -36,6 +36,7 @@ _NOT_JUDGED: Final = "not_judged"
 _WORD: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _LABEL: Final = re.compile(r"(?:On entry|Must): ")
 # A full stop ends a sentence if white space follows, perhaps behind a bracket that it closes.
+_OWN_FUNCTION: Final = re.compile(r"\s*static [^;({]*\n(\w+) \(")
 _ENGLISH_END: Final = re.compile(r"(?:(?<=[.?!])|(?<=[.?!]\)))\s+")
 _JAPANESE_END: Final = re.compile(r"(?<=。)(?!）)|(?<=。）)")
 
@@ -79,7 +80,7 @@ class Contract:
     """The contract above one function or label.
 
     Attributes:
-        about: the function or label; "" if none of the lab's follows the comment.
+        about: the function or label; "" if none follows the comment.
         sentences: without the labels "On entry:" and "Must:".
         text: the comment as it stands in the file.
     """
@@ -191,9 +192,14 @@ def _clause(file: YamlFile, at: Sequence[str], lab: str) -> Clause:
 
 
 def _first_of(symbols: Sequence[str], code: str) -> str:
-    """Return the symbol that `code` names first; "" if it names none."""
+    """Return the symbol that `code` names first, or a function of the file's own that it defines.
+
+    It is "" if there is neither.
+    """
     places = {one: re.search(rf"\b{re.escape(one)}\b", code) for one in symbols}
     named = {one: found.start() for one, found in places.items() if found}
+    if own := _OWN_FUNCTION.match(code):
+        return own[1]
     return min(named, key=lambda one: named[one], default="")
 
 

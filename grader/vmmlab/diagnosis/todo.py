@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from vmmlab.base.message import msg
@@ -21,13 +22,19 @@ def stopped_at_todo(boot: Observation, cpus: Sequence[CpuRecord] | None = None) 
         hit = boot.first("vmm_todo", cpu.index)
         step = hit.text if hit else _step_of_label(cpu)
         if step and step not in boot.later:
-            return _not_written(cpu, step)
+            return _not_written(cpu, step, _printed(boot, step))
     return None
 
 
-def _not_written(cpu: CpuRecord, step: str) -> Failure:
+def _printed(boot: Observation, step: str) -> str:
+    """Return the file and line of the TODO that a CPU has printed; "" if there are none."""
+    said = re.search(rf"^TODO\({re.escape(step)}\) in (lab\d+/\w+\.\w+:\d+)\b", boot.serial, re.M)
+    return said[1] if said else ""
+
+
+def _not_written(cpu: CpuRecord, step: str, printed: str) -> Failure:
     place = cpu.end_place
-    at = place.lab_source if "todo" in place.symbol else ""
+    at = (place.lab_source if "todo" in place.symbol else "") or printed
     return Failure(
         "not-written-yet",
         cpu=cpu.index,

@@ -110,11 +110,13 @@ class LabRun:
     def waits_for(self, check: Check) -> str | None:
         """Return the first of the checks that come before it (`after`) that stands in its way.
 
-        That is one that did not pass, unless it only found a rule broken (`Failure.goes_on`).
+        That is one that did not pass. If it only found a rule broken (`Failure.goes_on`), the check
+        decides (`strictly`).
         """
         for other in check.after:
             result = self.result(other)
-            if result is None or result.blocks:
+            passed = result is not None and result.outcome == "pass"
+            if result is None or result.blocks or (check.strictly and not passed):
                 return other
         return None
 

@@ -110,6 +110,8 @@ class PanicProbe(WakeupProbe):
             when the sender has gone on.
         soon: not when all have parked, but as soon as the APs are started: the BSP is at bsp_proc,
             the APs are at their first barrier.
+        backwards: the APs start one by one, the one with the highest index first: no AP but the
+            middle one has its index as its number.
         delays: as for `BaseProbe`.
     """
 
@@ -117,22 +119,31 @@ class PanicProbe(WakeupProbe):
     locks: bool = False
     at_once: bool = False
     soon: bool = False
+    backwards: bool = False
     delays: Mapping[str, int] = field(default_factory=dict)
     situations: dict[int, str] = field(default_factory=dict, init=False)
+    not_yet: list[int] = field(default_factory=list, init=False)
+    """The APs that have not been let go, in their order."""
 
     async def start(self, session: Session) -> None:
         """Watch the place where the APs are to be."""
         await BaseProbe.start(self, session)
         if self.soon:
             await session.places.watch(_BARRIER)
+        if self.backwards:
+            self.not_yet = list(session.view.ap_indices)[:-1]
+            session.held |= set(self.not_yet)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Hold the CPUs that are where the panic is to find them; when all are, begin."""
         await BaseProbe.hit(self, session, hit)
+        if self.not_yet and hit.place == "segment_init_ap":  # it has its number
+            session.held.discard(self.not_yet.pop())
         ends = _SOON if self.soon else _LATE
         if hit.place == ends[hit.cpu != 0]:
             session.held.add(hit.cpu)
-        if len(session.held) == session.inputs.cpus and not session.finished:
+        everyone = len(session.held) == session.inputs.cpus and not self.not_yet
+        if everyone and not session.finished:
             session.finished = True
             await self._play(session)
 

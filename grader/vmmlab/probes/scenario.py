@@ -132,6 +132,12 @@ class Scenario:
         with self.scope.in_use():
             return probe_kind(self.probe)
 
+    @property
+    def setting(self) -> tuple[object, ...]:
+        """What the boot is, beside its cohort, its number of CPUs and how it is compiled."""
+        hardware = (self.acpi, self.sockets, self.svm, self.firmware, self.memory_mib)
+        return (self.probe, self.options, self.moved, *hardware)
+
     def option(self, name: str, default: Any = None) -> Any:
         """Return a parameter of the probe, or `default`."""
         return dict(self.options).get(name, default)
@@ -380,6 +386,7 @@ def panics(
     locks: bool = False,
     at_once: bool = False,
     soon: bool = False,
+    backwards: bool = False,
     **setup: Unpack[TimedSetup],
 ) -> Scenario:
     """Return a scenario in which a CPU panics when all have parked.
@@ -389,9 +396,10 @@ def panics(
         locks: the other CPUs hold locks or wait for some, and the panic is within a panic.
         at_once: each CPU takes its NMI as soon as it is sent.
         soon: it panics as soon as the APs are started.
+        backwards: the APs take their numbers in the opposite order of their indices.
         setup: the machine and the build.
     """
-    flags = {"locks": locks, "at_once": at_once, "soon": soon}
+    flags = {"locks": locks, "at_once": at_once, "soon": soon, "backwards": backwards}
     more = {key: True for key, on in flags.items() if on}
     return scenario_of("panic", {**setup, "cpu": cpu, **more})
 

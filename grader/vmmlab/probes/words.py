@@ -21,6 +21,8 @@ def boot_in_words(scenario: Scenario) -> Text:
     }
     if scenario.probe in about:
         said.append(about[scenario.probe])
+    if scenario.probe == "panic":
+        said.append(msg("CPU {number} panics", number=scenario.option("cpu", 0)))
     if scenario.firmware != usual.firmware:
         said.append(msg("firmware {name}", name=scenario.firmware))
     if not scenario.acpi:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from vmmlab import __version__
 from vmmlab.base.message import Message, Text, msg
 from vmmlab.checks.causes import FILE, Cause, Causes
+from vmmlab.checks.declaring import Check
 from vmmlab.course.model import Step
 from vmmlab.course.stops import function_of, place_of
 from vmmlab.failure import Failure
@@ -21,7 +22,6 @@ from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.grade import CheckGrade, Grade, grade_lab
 from vmmlab.grading.request import RunnerFactory, RunRequest
 from vmmlab.images.model import Diagnostic as BuildDiagnostic
-from vmmlab.probes.scenario import Scenario
 from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, Report, StepPlace
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def _check(grade: Grade, one: CheckGrade, causes: Causes, again: Sequence[str]) 
             scenario.described(request.cohort_of(scenario).name) for scenario in check.scenarios
         ),
         cohort=failure.cohort,
-        numbers=_numbers(request, check.also, failure.cohort),
+        numbers=_numbers(request, check, failure.cohort),
         again=shlex.join([*again, "-k", check.id]),
         step=one.spec.step,
         mistake=_mistake(grade, one, cause),
@@ -253,16 +253,19 @@ def _check(grade: Grade, one: CheckGrade, causes: Causes, again: Sequence[str]) 
     )
 
 
-def _numbers(request: RunRequest, scenarios: Sequence[Scenario], name: str) -> Text:
+def _numbers(request: RunRequest, check: Check, name: str) -> Text:
     """Return how the cohort of a boot differs from the submission's own, if that is why it failed.
+
+    It is not if that boot also has another machine, or is watched for something else.
 
     Args:
         request: what was graded.
-        scenarios: boots of other cohorts that were judged as one of the own cohort, which passed.
+        check: a check that failed; what it judges in the own cohort has passed.
         name: the name of the cohort of the boot that failed.
     """
     own = request.cohort
-    cohorts = (request.cohort_of(scenario) for scenario in scenarios)
+    usual = {one.setting for one in check.together}
+    cohorts = (request.cohort_of(one) for one in check.also if one.setting in usual)
     failing = next((one for one in cohorts if one.name == name != own.name), None)
     if failing is None:
         return ""

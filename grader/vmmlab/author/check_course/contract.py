@@ -23,9 +23,6 @@ from vmmlab.course.find import COURSE_FILE
 from vmmlab.course.markup import Region, regions, starter_text
 from vmmlab.course.model import Course, Lab
 
-EVERY_LAB: Final = False
-"""Whether each lab must have a contract.yml. A test asks for True once each one has it."""
-
 _SHOWN: Final = 60
 
 
@@ -34,7 +31,7 @@ def in_contract(course: Course, lab: Lab) -> Iterator[Forgotten]:
     file = f"labs/{lab.name}/{CONTRACT_FILE}"
     path = course.root / file
     if not path.is_file():
-        if EVERY_LAB and lab.files:
+        if lab.files:
             yield Forgotten(
                 file,
                 0,
