@@ -27,8 +27,7 @@ void
 panic_wakeup_all (void)
 {
 	/* BEGIN SOLUTION lab5.1
-	 * TODO(lab5.1): if the APs are started, send an NMI to all CPUs but
-	 * this one.
+	 * TODO(lab5.1):
 	 */
 	if (!ap_started)
 		return;
@@ -51,7 +50,7 @@ asmlinkage void
 nmi_handler (void)
 {
 	/* BEGIN SOLUTION lab5.2
-	 * TODO(lab5.2): stop this CPU for good.
+	 * TODO(lab5.2):
 	 */
 	asm_halt_forever ();
 	/* END SOLUTION */
