@@ -27,6 +27,7 @@ ASKED = "AllocatePages"
 ANSWERED = "AllocatePages returned"
 BDA_MEMORY_SIZE = 0x413
 OUT_OF_RESOURCES = 0x8000000000000009
+_LEFT_KIB = 7  # of low memory, for the calls that ask for all of it and for more
 
 _PAGE = 4096
 _STATE = {
@@ -38,6 +39,7 @@ _KEPT = ("rbx", "rbp", "r12", "r13", "r14", "r15")
 _ARGUMENTS = ("rsi", "rdx", "rcx", "r8")
 _CODE, _BACK = 0x100, 0x180  # offsets in the boot stack, whose low end nothing uses
 _ABOVE = 0x100  # bytes from the firmware's stack pointer on that must stay
+_BELOW = 0x200  # bytes below the VMM's stack pointer that are random when a function is called
 FIRMWARE_STACK = 0x10000  # bytes below it that count as its stack
 _STEPS = 1000  # instructions from the function's return to that of uefi_call
 _TIMES = 300  # calls of AllocatePages that alloc_realmodemem may make
@@ -113,7 +115,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A call of AllocatePages.
+    """A call of AllocatePages; what the caller has not written on its stack is random.
 
     Args:
         kind: the kind of allocation, RCX.
@@ -147,6 +149,7 @@ class Allocation:
         returned: what it returned; None if it did not return.
         panicked: whether it called panic.
         changed: addresses of bytes outside of that word that have changed, the first few.
+        lost: registers that it has to preserve and that had other values when it returned.
     """
 
     size: int
@@ -155,6 +158,12 @@ class Allocation:
     returned: int | None = None
     panicked: bool = False
     changed: tuple[int, ...] = ()
+    lost: tuple[str, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it returned or panicked, so that it can be called again."""
+        return self.returned is not None or self.panicked
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +281,8 @@ class FirmwareCallsProbe(RealmodeProbe):
         made = await self._allocation(session, size)
         self.note(session, allocations=(made,))
         await session.places.unwatch(RETURNED)
+        if made.returned is not None:  # the caller expects its own values
+            await session.gdb.write_registers(0, {name: before[name] for name in _KEPT})
 
     async def _calls(self, session: Session, firmware: FirmwareState) -> bool:
         """Make the grader's own call; return whether the BSP is the VMM's again afterwards."""
@@ -352,9 +363,17 @@ class FirmwareCallsProbe(RealmodeProbe):
         return made
 
     async def _allocation(self, session: Session, size: int, refuse: bool = False) -> Allocation:
-        """Follow a call of alloc_realmodemem until it returns or panics."""
-        view = session.view
+        """Follow a call of alloc_realmodemem until it returns or panics.
+
+        The firmware writes 64 bits. What the caller has not written in them is random, also if it
+        is on its stack and not zero by chance.
+        """
+        view, choice = session.view, session.choice
         made = Allocation(size)
+        rsp = (await session.gdb.registers(0))["rsp"]
+        await session.gdb.write_phys(rsp - VMM_BASE - _BELOW, choice.randbytes(_BELOW))
+        kept = {name: int.from_bytes(choice.randbytes(8), "little") for name in _KEPT}
+        await session.gdb.write_registers(0, kept)
         target = await view.read_u64(view.phys("uefi_boot") + 16)
         await session.places.watch(ASKED, target)
         for _ in range(_TIMES):
@@ -370,9 +389,14 @@ class FirmwareCallsProbe(RealmodeProbe):
             state = None
         await session.places.unwatch(ASKED)
         panicked = bool(session.log.at("panic", 0))
-        return replace(
-            made, returned=None if state is None else state.rax & 0xFFFFFFFF, panicked=panicked
-        )
+        returned = None if state is None else state.rax & 0xFFFFFFFF
+        lost = () if state is None else await self._lost(session, kept)
+        return replace(made, returned=returned, panicked=panicked, lost=lost)
+
+    async def _lost(self, session: Session, kept: Mapping[str, int]) -> tuple[str, ...]:
+        """Return the registers that alloc_realmodemem has not preserved."""
+        registers = await session.gdb.registers(0)
+        return tuple(name for name, value in kept.items() if registers[name] != value)
 
     async def _asked(self, session: Session, refuse: bool) -> Asked:
         """Record one call of AllocatePages, and let it return; or let it fail."""
@@ -471,16 +495,20 @@ class LowMemoryProbe(RealmodeProbe):
         for size in sizes:
             done.append(await self._allocation(session, size))
             self.note(session, allocations=tuple(done))
-            if done[-1].returned is None:
+            if not done[-1].ended:
                 break
         else:
-            await _set_word(session, 7)
-            size = 7 * 1024 + choice.between(1, 1000)
+            await _set_word(session, _LEFT_KIB)
+            done.append(await self._allocation(session, _LEFT_KIB * 1024))  # all that is left
+            self.note(session, allocations=tuple(done))
+        if done[-1].ended:
+            await _set_word(session, _LEFT_KIB)
+            size = _LEFT_KIB * 1024 + choice.between(1, 1000)
             self.note(session, refused=await self._allocation(session, size))
         session.finished = True
 
     async def _allocation(self, session: Session, size: int) -> Allocation:
-        low = await session.gdb.read_phys(0, _PAGE)
+        low, panics = await session.gdb.read_phys(0, _PAGE), len(session.log.at("panic", 0))
         await self.call(session, ALLOCATE, size)
         state = await self.returns(session)
         after = await session.gdb.read_phys(0, _PAGE)
@@ -489,7 +517,7 @@ class LowMemoryProbe(RealmodeProbe):
             size,
             word=(_half(low), _half(after)),
             returned=None if state is None else state.rax & 0xFFFFFFFF,
-            panicked=bool(session.log.at("panic", 0)),
+            panicked=len(session.log.at("panic", 0)) > panics,
             changed=tuple(at for at in range(_PAGE) if low[at] != after[at] and at not in word)[:4],
         )
 

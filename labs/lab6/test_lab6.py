@@ -26,6 +26,7 @@ ALL_THE_WAY = plain(name="all-the-way", cpus=4, firmware="ovmf")
 
 ONE_MIB = 0x100000
 PAGE = 4096
+MASK_32 = 0xFFFFFFFF
 ALLOCATE_ANY_PAGES, ALLOCATE_MAX_ADDRESS, ALLOCATE_ADDRESS = range(3)
 KEPT_BY_AN_OS = (0, 5, 6, 8, 10)
 """Memory types that an operating system never takes for itself: EfiReservedMemoryType,
@@ -33,8 +34,13 @@ EfiRuntimeServicesCode and -Data, EfiUnusableMemory, EfiACPIMemoryNVS (UEFI 2.10
 ARGUMENTS = (("a", "rcx"), ("b", "rdx"), ("c", "r8"), ("d", "r9"))
 SELECTORS = ("cs", "ss", "ds", "es")
 PRESERVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")
-AFTER_THE_CALL = ("lab6.call.tables", "lab6.call.stack")
-CALL_WORKS = ("lab6.call.arguments", "lab6.return.interrupts", "lab6.return.tables")
+AFTER_THE_CALL = ("lab6.call.tables", "lab6.call.segments", "lab6.call.stack")
+CALL_WORKS = (
+    *AFTER_THE_CALL,
+    "lab6.call.arguments",
+    "lab6.return.interrupts",
+    "lab6.return.tables",
+)
 CALL, ALLOCATE, ALIGN = "uefi_call", "alloc_realmodemem", "align_apinit_addr"
 
 
@@ -83,6 +89,7 @@ def came_back(one):
             place=ALLOCATE,
             expected=msg("{size} of {kib} KiB are there", size=one.size, kib=one.word[0]),
             observed=msg("alloc_realmodemem panicked"),
+            goes_on=True,
         )
     if one.returned is None:
         missing(
@@ -150,7 +157,7 @@ def memory_is_above_the_limit(boot, one, earlier):
     seen = msg("alloc_realmodemem returned {address:#x}", address=start)
     if start < low:
         fail("memory-below-the-limit", cpu=0, place=ALLOCATE, expected=expected, observed=seen)
-    for other in earlier:
+    for other in (one for one in earlier if one.returned is not None):
         if start < other.returned + other.size and other.returned < end:
             fail(
                 "memory-returned-twice",
@@ -282,6 +289,7 @@ def on_the_firmwares_tables(boot, name, found, wanted):
             place=CALL,
             expected=msg("{register}, the firmware's", register=shown(name, wanted)),
             observed=shown(name, found),
+            goes_on=the_call(boot).came_back,
         )
 
 
@@ -297,6 +305,7 @@ def in_the_firmwares_segments(boot):
                 place=CALL,
                 expected=shown(name.upper(), f"{firmware.selectors[name]:#x}"),
                 observed=shown(name.upper(), f"{now[name]:#x}"),
+                goes_on=the_call(boot).came_back,
             )
     if now["eflags"] & IF:
         fail(
@@ -305,6 +314,7 @@ def in_the_firmwares_segments(boot):
             place=CALL,
             expected=msg("interrupts are off until the function turns them on"),
             observed=shown("RFLAGS.IF", 1),
+            goes_on=the_call(boot).came_back,
         )
 
 
@@ -321,6 +331,7 @@ def on_the_firmwares_stack(boot):
             place=CALL,
             expected=msg("RSP is below {top:#x}, in the firmware's stack", top=top),
             observed=observed,
+            goes_on=call.came_back,
         )
     if rsp % 16 != 8:
         fail(
@@ -329,6 +340,7 @@ def on_the_firmwares_stack(boot):
             place=CALL,
             expected=msg("RSP is a multiple of 16 where call is, so 8 more in the function"),
             observed=observed,
+            goes_on=call.came_back,
         )
     if rsp + 8 + 32 > top or (call.room_in_use and not whole(call)):
         fail(
@@ -518,7 +530,7 @@ def why_never_asked(boot, made):
     )
 
 
-@check("lab6.uefi.asked", UEFI, also=THERE, after=CALL_WORKS)
+@check("lab6.uefi.asked", UEFI, also=THERE, after=CALL_WORKS, strictly=True)
 def firmware_is_asked(boot):
     """AllocatePages is asked for enough pages below 1 MiB that an operating system leaves alone."""
     made = the_allocation(boot)
@@ -558,6 +570,12 @@ def asked_right(one, size):
             expected=msg("R9 is the physical address of a 64-bit variable"),
             observed=shown("R9", f"{one.pointer:#x}"),
         )
+    if one.kind == ALLOCATE_MAX_ADDRESS and one.address >> 32 and one.address & MASK_32 < ONE_MIB:
+        wrong(
+            cause="address-not-64-bits",
+            expected=msg("all 64 bits of the variable at R9 hold an address below 1 MiB"),
+            observed=msg("they are {address:#x}: only the lower 32 were set", address=one.address),
+        )
     last = (
         one.address | PAGE - 1
         if one.kind == ALLOCATE_MAX_ADDRESS
@@ -591,6 +609,17 @@ def memory_is_returned(boot):
             place=ALLOCATE,
             expected=msg("alloc_realmodemem returns"),
             observed=msg("it did not return"),
+        )
+    if made.lost:
+        fail(
+            "register-not-preserved-in-c",
+            cpu=0,
+            place=ALLOCATE,
+            expected=msg("alloc_realmodemem preserves the registers of its caller"),
+            observed=msg(
+                "{registers} changed: something was written over them on the stack",
+                registers=listed([name.upper() for name in made.lost]),
+            ),
         )
     given = [one for one in made.asked if one.status == 0]
     start, end = made.returned, made.returned + made.size

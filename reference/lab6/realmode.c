@@ -10,8 +10,7 @@
 
 #define BDA_MEMORY_SIZE 0x413 /* u16: KiB of low memory, from 0 on */
 
-/* Arguments of AllocatePages: UEFI Specification 2.10, 7.2.1. */
-#define ALLOCATE_MAX_ADDRESS 1
+#define ALLOCATE_MAX_ADDRESS 1 /* AllocatePages: UEFI 2.10, 7.2.1 */
 #define EFI_UNUSABLE_MEMORY  8
 #define BELOW_1_MIB	     0xFFFFF
 
@@ -30,8 +29,7 @@ static u32
 alloc_realmodemem_bios (uint len)
 {
 	/* BEGIN SOLUTION lab6.1
-	 * TODO(lab6.1): lower the word at BDA_MEMORY_SIZE, and return where the
-	 * memory above the new limit begins.
+	 * TODO(lab6.1):
 	 * STARTER: (void)len;
 	 * STARTER: vmm_todo ("lab6.1");
 	 */
@@ -62,8 +60,7 @@ static u32
 alloc_realmodemem_uefi (uint len)
 {
 	/* BEGIN SOLUTION lab6.4
-	 * TODO(lab6.4): call AllocatePages and return the address that it has
-	 * stored.
+	 * TODO(lab6.4):
 	 * STARTER: (void)len;
 	 * STARTER: vmm_todo ("lab6.4");
 	 */
@@ -108,7 +105,7 @@ u32
 align_apinit_addr (u32 addr)
 {
 	/* BEGIN SOLUTION lab6.5
-	 * TODO(lab6.5): return the lowest address that fits APINIT_OFFSET.
+	 * TODO(lab6.5):
 	 * STARTER: (void)addr;
 	 * STARTER: vmm_todo ("lab6.5");
 	 */

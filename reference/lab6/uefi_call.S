@@ -37,8 +37,7 @@
 	.globl	uefi_call
 uefi_call:
 	/* BEGIN SOLUTION lab6.2
-	 * TODO(lab6.2): save what must be as it was, and go to the firmware's
-	 * page tables, stack, GDT, IDT and segments.
+	 * TODO(lab6.2):
 	 * STARTER: VMM_TODO64 (lab6_2)
 	 */
 	push	%rbx
@@ -92,8 +91,7 @@ uefi_call:
 	/* END SOLUTION */
 
 	/* BEGIN SOLUTION lab6.3
-	 * TODO(lab6.3): turn interrupts off, and go back to the VMM's page
-	 * tables, stack, GDT, IDT and segments.
+	 * TODO(lab6.3):
 	 * STARTER: VMM_TODO_UEFI (lab6_3)
 	 */
 	cli					/* they may be on: RestoreTPL */
