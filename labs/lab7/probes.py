@@ -3,7 +3,7 @@
 It looks at each CPU between the functions that the student writes, and follows the first VMRUN of
 each CPU instruction by instruction: what `asm_vmrun_regs_64` does on the way into the guest and on
 the way back. What alloc returns is filled with random bytes, and so are all fields that a function
-has to set.
+has to set. What a function has left wrong is put right before the next one begins (`mending`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Literal
 
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuState
-from vmmlab.observe.evidence import LabEvidence
+from vmmlab.observe.evidence import LabEvidence, Verdict
 from vmmlab.observe.faults import note_exception
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.msr import read_msr
@@ -24,9 +24,11 @@ from vmmlab.observe.nested import intercepted_ports
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import note_allocation
-from vmmlab.probes.guest import GUEST_ENTRY, STARTS, GuestProbe
+from vmmlab.probes.guest import GUEST_ENTRY, STARTS, VMRUN, GuestProbe
 from vmmlab.probes.registry import probe
 from vmmlab.x86.vmcb import MSR_VM_HSAVE_PA, VMCB_BYTES, Vmcb, vmcb_of
+
+from .mending import REGS_AT, Mender, stray
 
 DONE: Final = "guest_done"
 FAILED: Final = "guest_failed"
@@ -37,6 +39,11 @@ RUN: Final = "asm_vmrun_regs_64"
 LEFT: Final = "after vmrun"
 _RESULTS: Final = 0x9000  # GUEST_DATA in include/guest.h: guest_results
 _RESULT: Final = struct.Struct("<IIQQQ")
+_CHECK_AT: Final = 4  # in a record
+_THIS_CPU, _GO_ON = 256, 272  # in the page of a CPU of guest/bios.S
+MAX_CPUS: Final = 16
+_STAGES: Final = {1: 3, 2: 4, 3: 5, 4: 5, 5: 6, 6: 7, 8: 3}
+"""The stage to which a CHECK_ of guest/bios.S belongs, by its upper bits."""
 _END_BYTE: Final = 0x7C0B  # the field `end` of struct guest_header
 
 SAVED_BY_CALLEE: Final = ("rbx", "rbp", "r12", "r13", "r14", "r15")
@@ -45,7 +52,6 @@ PASSED: Final = (
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 )  # fmt: skip
 """struct svm_vmrun_regs (include/svm.h), in its order."""
-_REGS_AT: Final = 16  # in struct vcpu, after two pointers
 _STATE: Final = (0x400, 0x5F8 + 8)
 """The part of a VMCB that svm_reset sets, but for CR2 and what the control area has of it."""
 _KEPT: Final = ((0x4A0, 0x4CB), (0x4CC, 0x4D0), (0x4D8, 0x548), (0x580, 0x5D8), (0x5E0, 0x5F8))
@@ -57,9 +63,10 @@ _CODE: Final = {b"\x0f\x01\xd8": "vmrun", b"\x0f\x01\xda": "vmload", b"\x0f\x01\
                 b"\x0f\x01\xdc": "stgi", b"\x0f\x01\xdd": "clgi"}  # fmt: skip
 _BUDGET: Final = 3000
 _HIDDEN_PART: Final = re.compile(r"^(LDT|TR)\s*=([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", re.MULTILINE)
-_ARGUMENTS: Final = ("rsi", "rdx", "rcx", "r8", "r9")
-_STACK_ARGUMENTS: Final = 8
 _IF: Final = 0x200
+_EFER_SCE: Final = 1 << 0
+HANDLER: Final = "nmi_handler"
+_BIOS_DRIVE: Final = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +205,9 @@ class SvmCpu:
         reset: after svm_reset.
         crossing: its first VMRUN.
         result: what its guest noted.
-        panic: the arguments of its panic after the text: registers, then the stack.
+        failed: what it found wrong, with the stage to which that belongs; it went on afterwards.
+        after_nmi: what it came to when nmi_handler had returned after an exit by NMI: its next
+            VMRUN ("reached"), or something else; "" if that was not tried.
         last: its VMCB when the boot ended.
     """
 
@@ -207,7 +216,8 @@ class SvmCpu:
     reset: Reset | None = None
     crossing: Crossing | None = None
     result: Result | None = None
-    panic: tuple[int, ...] = ()
+    failed: tuple[Result, ...] = ()
+    after_nmi: Verdict | Literal[""] = ""
     last: Vmcb | None = None
 
 
@@ -251,11 +261,11 @@ class SvmProbe(GuestProbe):
 
     Args:
         end: how the guest of the BSP is to end: END_ in guest/bios.S.
-        follow: whether the first VMRUN of each CPU is followed.
+        follow: whether the first VMRUN of each CPU is followed. If not, nmi_handler returns.
     """
 
     places: tuple[str, ...] = (
-        *GuestProbe.places, "svm_init", "svm_vminit", "svm_reset", "svm_start_vm", "nmi_handler",
+        *GuestProbe.places, "svm_init", "svm_vminit", "svm_reset", "svm_start_vm", HANDLER,
         "sync_all_processors",
     )  # fmt: skip
     end: int = 0
@@ -271,6 +281,9 @@ class SvmProbe(GuestProbe):
     _preparing: set[int] = field(default_factory=set, init=False)
     _waiting: set[int] = field(default_factory=set, init=False)
     _left: set[int] = field(default_factory=set, init=False)
+    _pages: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
+    """v->vmcb and v->vmcbhost of each CPU, as they are in use."""
+    _mends: Mender | None = field(default=None, init=False)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Look at a CPU between two functions, or on its way into the guest and back."""
@@ -288,8 +301,10 @@ class SvmProbe(GuestProbe):
             await self._call(session, hit.cpu)
         if hit.place == LEFT and hit.cpu in self._entering:
             await self._leave(session, hit.cpu)
-        if hit.place == "panic":
-            await self._panic(session, hit.cpu)
+        if hit.place == HANDLER and not self.follow and not session.ended:
+            await self._handled(session, hit.cpu)
+        if hit.place in (FAILED, REAL_FAILED) and not session.ended:
+            await self._failed(session, hit)
         if hit.place in (DONE, FAILED, REAL_FAILED, *rest_places()):
             await self._results(session)
         self._keep(session)
@@ -308,19 +323,46 @@ class SvmProbe(GuestProbe):
         everyone = range(session.inputs.cpus)
         session.log.lab = Svm(tuple(self._seen.get(cpu, SvmCpu()) for cpu in everyone))
 
+    def _others(self, cpu: int) -> list[SvmCpu]:
+        return [seen for one, seen in self._seen.items() if one != cpu]
+
+    def _mender(self, session: Session) -> Mender:
+        self._mends = self._mends or Mender(session)
+        return self._mends
+
     def _note(self, cpu: int, **found: object) -> None:
         self._seen[cpu] = replace(self._seen.get(cpu, SvmCpu()), **found)  # type: ignore[arg-type]
+
+    async def _handled(self, session: Session, cpu: int) -> None:
+        """Let nmi_handler return on a CPU, and see whether it runs its guest again."""
+        back = await session.return_address(cpu)
+        if back is None:
+            return
+        rsp = (await session.view.state(cpu)).rsp + session.view.abi.word
+        await session.gdb.write_registers(cpu, {"rip": back, "rsp": rsp})
+        for address in self._runs_at or ():
+            await session.places.watch(VMRUN, address)
+        verdict, _ = await session.run_to(cpu, VMRUN)
+        await session.places.unwatch(VMRUN)
+        self._note(cpu, after_nmi=verdict)
+        session.held.add(cpu)
+        session.finished = session.held.issuperset(session.view.ap_indices)
 
     # ---- between the functions -----------------------------------------------------------------
 
     async def _between(self, session: Session, hit: Hit) -> None:
         cpu = hit.cpu
         if hit.place == "svm_init":
-            self._before[cpu] = hit.state.efer
+            # One bit more than this VMM uses: svm_init must keep it.
+            self._before[cpu] = hit.state.efer | _EFER_SCE
+            await session.gdb.write_registers(cpu, {"efer": self._before[cpu]})
             await self._prepare(session, cpu)
         elif hit.place == "svm_vminit":
-            hsave = await read_msr(session, cpu, MSR_VM_HSAVE_PA)
-            self._note(cpu, enabled=Enabled(self._before.get(cpu, 0), hit.state.efer, hsave))
+            hsave, efer = await read_msr(session, cpu, MSR_VM_HSAVE_PA), hit.state.efer
+            before = self._before.get(cpu, efer)
+            self._note(cpu, enabled=Enabled(before, efer, hsave))
+            areas = [one.enabled.hsave or 0 for one in self._others(cpu) if one.enabled]
+            await self._mender(session).enabled(cpu, before, efer, hsave, areas)
             self._vcpus[cpu] = hit.state.rdi
             self._asked[cpu] = (hit.state.rsi, 0)
             await self._prepare(session, cpu)
@@ -347,16 +389,20 @@ class SvmProbe(GuestProbe):
         if len(raw) < 16:
             return
         vmcb_at, host_at = struct.unpack("<QQ", raw)
-        body = await view.read_if_there(vmcb_at - VMM_BASE, VMCB_BYTES) if vmcb_at else b""
+        body = await view.read_if_there(vmcb_at & VMM_BASE - 1, VMCB_BYTES) if vmcb_at else b""
         made = vmcb_of(body) if len(body) == VMCB_BYTES else None
         n_cr3 = self._asked.get(cpu, (0, 0))[0]
         found = await intercepted_ports(view, made.iopm_base_pa) if made else None
         ports = tuple((one.first, one.last) for one in found or ())
-        self._note(cpu, made=Made(vmcb_at, host_at, n_cr3, made, _stray(body), ports))
+        self._note(cpu, made=Made(vmcb_at, host_at, n_cr3, made, stray(body), ports))
         registers = await session.gdb.registers(cpu)
         self._asked[cpu] = (registers.rsi & 0xFFFF, registers.rdx & 0xFFFF)
-        if made is not None:
-            await self._fill(session, vcpu - VMM_BASE, vmcb_at - VMM_BASE)
+        used = [page for one in self._pages for page in self._pages[one] if one != cpu]
+        used += [(one.enabled.hsave or 0) + VMM_BASE for one in self._seen.values() if one.enabled]
+        self._pages[cpu] = await self._mender(session).made(
+            vcpu - VMM_BASE, vmcb_at, host_at, n_cr3, used, body
+        )
+        await self._fill(session, vcpu - VMM_BASE, self._pages[cpu][0] - VMM_BASE)
         await self._prepared(session, cpu)
 
     async def _fill(self, session: Session, vcpu: int, vmcb: int) -> None:
@@ -368,18 +414,21 @@ class SvmProbe(GuestProbe):
             at = end
         for one in (_SHADOW, _EVENTINJ, _CR2):
             await gdb.write_phys(vmcb + one, choice.randbytes(8))
-        await gdb.write_phys(vcpu + _REGS_AT, choice.randbytes(8 * len(PASSED)))
+        await gdb.write_phys(vcpu + REGS_AT, choice.randbytes(8 * len(PASSED)))
 
     async def _reset(self, session: Session, cpu: int) -> None:
         seen, vcpu = self._seen.get(cpu, SvmCpu()), self._vcpus.get(cpu)
         await self._prepared(session, cpu)
         if seen.reset is not None or seen.made is None or vcpu is None:
             return
-        body = await session.view.read_if_there(seen.made.vmcb_at - VMM_BASE, VMCB_BYTES)
-        raw = await session.view.read_if_there(vcpu + _REGS_AT - VMM_BASE, 8 * len(PASSED))
+        at = self._pages[cpu][0] - VMM_BASE
+        body = await session.view.read_if_there(at, VMCB_BYTES)
+        raw = await session.view.read_if_there(vcpu + REGS_AT - VMM_BASE, 8 * len(PASSED))
         if len(body) == VMCB_BYTES and raw:
             cs, ip = self._asked[cpu]
             self._note(cpu, reset=Reset(cs, ip, vmcb_of(body), _named(raw)))
+            rdx = 0 if cpu else _BIOS_DRIVE
+            await self._mender(session).reset(vcpu - VMM_BASE, at, cs, ip, rdx=rdx)
 
     # ---- into the guest ------------------------------------------------------------------------
 
@@ -444,7 +493,7 @@ class SvmProbe(GuestProbe):
             self._gif[cpu] = name == "stgi"
         crossing = self._seen.get(cpu, SvmCpu()).crossing
         if name == "vmload" and self._gif[cpu] and crossing is not None:
-            if state.rax == crossing.vmcb:
+            if state.rax == crossing.vmcb_right:
                 self._note(cpu, crossing=replace(crossing, loaded_with_gif=True))
             elif crossing.at:
                 self._note(cpu, crossing=replace(crossing, restored_with_gif=True))
@@ -452,27 +501,29 @@ class SvmProbe(GuestProbe):
     async def _called(self, session: Session, cpu: int, state: CpuState) -> None:
         """Record a call of asm_vmrun_regs_64, and fill what it has to pass on."""
         gdb, view = session.gdb, session.view
-        made, vcpu = self._seen.get(cpu, SvmCpu()).made, self._vcpus.get(cpu)
+        pages, vcpu = self._pages.get(cpu), self._vcpus.get(cpu)
         back = await session.return_address(cpu)
-        if made is None or vcpu is None or back is None:
+        if pages is None or vcpu is None or back is None:
             return
         registers = await gdb.registers(cpu)
         crossing = Crossing(
             p=state.rdi,
             vmcb=state.rsi,
             host=registers.rdx,
-            vmcb_right=made.vmcb_at - VMM_BASE,
-            host_right=made.host_at - VMM_BASE,
-            p_right=vcpu + _REGS_AT,
+            vmcb_right=pages[0] - VMM_BASE,
+            host_right=pages[1] - VMM_BASE,
+            p_right=vcpu + REGS_AT,
         )
         self._note(cpu, crossing=crossing)
-        if (crossing.p, crossing.vmcb) != (crossing.p_right, crossing.vmcb_right):
-            return
+        # From here on this call has the right ones.
+        p, vmcb, host = crossing.p_right, crossing.vmcb_right, crossing.host_right
+        if (crossing.p, crossing.vmcb, crossing.host) != (p, vmcb, host):
+            await gdb.write_registers(cpu, {"rdi": p, "rsi": vmcb, "rdx": host})
         given = {name: _number(session) for name in PASSED}
-        await gdb.write_phys(crossing.p - VMM_BASE, struct.pack("<14Q", *given.values()))
+        await gdb.write_phys(p - VMM_BASE, struct.pack("<14Q", *given.values()))
         for offset in (_KERNEL_GS, _STAR):
-            await gdb.write_phys(crossing.vmcb + offset, _canonical(session).to_bytes(8, "little"))
-        raw = await gdb.read_phys(crossing.vmcb + _KERNEL_GS, 8)
+            await gdb.write_phys(vmcb + offset, _canonical(session).to_bytes(8, "little"))
+        raw = await gdb.read_phys(vmcb + _KERNEL_GS, 8)
         given["k_gs_base"] = int.from_bytes(raw, "little")
         star = await read_msr(session, cpu, _MSR_STAR)
         await gdb.write_registers(
@@ -531,7 +582,7 @@ class SvmProbe(GuestProbe):
         crossing = self._seen[cpu].crossing
         if crossing is not None:  # what is not stored there must not be right by chance
             rubbish = struct.pack("<14Q", *(_number(session) for _ in PASSED))
-            await session.gdb.write_phys(crossing.p - VMM_BASE, rubbish)
+            await session.gdb.write_phys(crossing.p_right - VMM_BASE, rubbish)
         self._gif[cpu] = False
         if await self._follow(session, cpu, lambda now: now.pc == entering.back):
             crossing = self._seen[cpu].crossing
@@ -548,14 +599,15 @@ class SvmProbe(GuestProbe):
         state: CpuState,
     ) -> None:
         gdb = session.gdb
-        wanted, found = dict(entering.left), _named(await gdb.read_phys(crossing.p - VMM_BASE, 112))
+        kept = await gdb.read_phys(crossing.p_right - VMM_BASE, 112)
+        wanted, found = dict(entering.left), _named(kept)
         if entering.kernel_gs:
             for name, offset, value in (
                 ("k_gs_base", _KERNEL_GS, entering.kernel_gs),
                 ("fs_base", _FS_BASE, entering.fs_base),
             ):
                 wanted[name] = value
-                raw = await gdb.read_phys(crossing.vmcb + offset, 8)
+                raw = await gdb.read_phys(crossing.vmcb_right + offset, 8)
                 found[name] = int.from_bytes(raw, "little")
         host = await self._host(session, cpu)
         lost = list(_differences(entering.saved, host))
@@ -576,12 +628,24 @@ class SvmProbe(GuestProbe):
 
     # ---- the end -------------------------------------------------------------------------------
 
-    async def _panic(self, session: Session, cpu: int) -> None:
-        registers = await session.gdb.registers(cpu)
-        values = [registers[name] for name in _ARGUMENTS]
-        for number in range(_STACK_ARGUMENTS):
-            values.append(await session.view.stack_word(cpu, 8 * (number + 1)))
-        self._note(cpu, panic=tuple(values))
+    async def _failed(self, session: Session, hit: Hit) -> None:
+        """Record what a CPU of the guest has found wrong, and let it go on behind that."""
+        gdb, cpu = session.gdb, hit.cpu
+        registers = await gdb.registers(cpu)
+        if hit.place == FAILED:
+            page = registers.rbp & 0xFFFFFFFF
+            number, at = struct.unpack("<QQ", await gdb.read_phys(page + _THIS_CPU, 16))
+            rip, rsp = struct.unpack("<QQ", await gdb.read_phys(page + _GO_ON, 16))
+        else:  # in real mode, in segment 0: as RET does
+            number, rsp = registers.rdi & 0xFFFF, registers.rsp & 0xFFFF
+            rip = int.from_bytes(await gdb.read_phys(rsp, 2), "little")
+            rsp += 2
+        at = _RESULTS + _RESULT.size * (number % MAX_CPUS)
+        _, check, found, wanted, _ = _RESULT.unpack(await gdb.read_phys(at, _RESULT.size))
+        failed = Result(_STAGES.get(check >> 8, 0), check, found, wanted)
+        self._note(cpu, failed=(*self._seen.get(cpu, SvmCpu()).failed, failed))
+        await gdb.write_phys(at + _CHECK_AT, bytes(4))
+        await gdb.write_registers(cpu, {"rip": rip, "rsp": rsp})
 
     async def _results(self, session: Session) -> None:
         """Read what each CPU of the guest has noted."""
@@ -596,9 +660,8 @@ class SvmProbe(GuestProbe):
             await self._last(session, cpu)
 
     async def _last(self, session: Session, cpu: int) -> None:
-        made = self._seen.get(cpu, SvmCpu()).made
-        if made is not None and made.vmcb is not None:
-            body = await session.view.read_if_there(made.vmcb_at - VMM_BASE, VMCB_BYTES)
+        if pages := self._pages.get(cpu):
+            body = await session.view.read_if_there(pages[0] - VMM_BASE, VMCB_BYTES)
             self._note(cpu, last=vmcb_of(body) if len(body) == VMCB_BYTES else None)
 
 
@@ -629,21 +692,3 @@ def _positive(session: Session) -> int:
 
 def _canonical(session: Session) -> int:
     return session.choice.between(1 << 40, (1 << 46) - 1)
-
-
-_FIELDS: Final = (
-    (0x000, 0x014), (0x040, 0x05D), (0x060, 0x098), (0x0A8, 0x0B8), (0x400, 0x4A0), (0x4CB, 0x4CC),
-    (0x4D0, 0x4D8), (0x548, 0x580), (0x5D8, 0x5E0), (0x5F8, 0x648), (0x668, 0x670),
-)  # fmt: skip
-"""The parts of a VMCB that have fields which a VMM may set (APM appendix B)."""
-
-
-def _stray(body: bytes) -> int | None:
-    """Return the offset of the first byte that is not 0 outside of all fields."""
-    at = 0
-    for first, end in (*_FIELDS, (len(body), len(body))):
-        for offset in range(at, first):
-            if body[offset]:
-                return offset
-        at = end
-    return None

@@ -1,9 +1,18 @@
 """Why a CPU of lab 7 did not come as far as a check expects."""
 
+from itertools import pairwise
+
 from vmmlab.checks import fail, fail_if, listed, missing, msg
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.observe.guest import CpuGuest
-from vmmlab.x86.vmcb import VMEXIT_INVALID, VMEXIT_SHUTDOWN, exit_name
+from vmmlab.x86.vmcb import (
+    VMEXIT_CPUID,
+    VMEXIT_INVALID,
+    VMEXIT_IOIO,
+    VMEXIT_SHUTDOWN,
+    VMEXIT_VMMCALL,
+    exit_name,
+)
 
 from .probes import SvmCpu
 
@@ -12,6 +21,11 @@ CR0_PE, CR0_NW, CR0_CD, CR0_PG = 1 << 0, 1 << 29, 1 << 30, 1 << 31
 CR4_PAE = 1 << 5
 EFER_LME, EFER_SVME = 1 << 8, 1 << 12
 EFER_KNOWN = 0xFD01
+LENGTHS = {VMEXIT_CPUID: 2, VMEXIT_VMMCALL: 3}
+BEHIND = 2
+"""Bytes behind an instruction of guest/bios.S that cannot be executed, at least."""
+HANDLERS = {VMEXIT_CPUID: "do_cpuid", VMEXIT_VMMCALL: "do_vmmcall", VMEXIT_IOIO: "do_ioio"}
+STEPS = {VMEXIT_CPUID: "lab7.6", VMEXIT_VMMCALL: "lab7.7", VMEXIT_IOIO: "lab7.8"}
 LAST_PHYSICAL = (1 << 52) - 1
 SAME_EXITS = 24
 """So many exits one after the other, all alike at one address: the guest makes no progress."""
@@ -99,6 +113,53 @@ def refused_step(reasons):
     return "lab7.2" if control else "lab7.3"
 
 
+def next_rip(one):
+    """Where a guest goes on after an exit for an instruction; None for other exits."""
+    if one.code == VMEXIT_IOIO:
+        return one.info2
+    length = LENGTHS.get(one.code)
+    return one.rip + length if length else None
+
+
+def wrong_rip(boot, cpu):
+    """Fail if the guest of a CPU went on within an instruction, or just behind the next one.
+
+    Its next exit shows it. Behind the instructions of guest/bios.S that exit is a byte which the
+    guest passes over if all is well; what follows it cannot be executed.
+    """
+    exits = [run.exit for run in guest_of(boot, cpu).runs if run.exit]
+    for one, following in pairwise(exits):
+        right = next_rip(one)
+        if right is None:
+            continue
+        within = one.rip < following.rip < right
+        behind = following.code == VMEXIT_SHUTDOWN and right < following.rip <= right + BEHIND
+        if within or behind:
+            fail(
+                "rip-not-at-the-next",
+                cpu=cpu.index,
+                place=HANDLERS.get(one.code, "svm_start_vm"),
+                expected=msg("RIP = {rip:#x}, the next instruction", rip=right),
+                observed=msg(
+                    "after {name} at RIP {at:#x} the guest went on within that instruction: "
+                    "{next} came at RIP {rip:#x}",
+                    name=exit_name(one.code),
+                    at=one.rip,
+                    next=exit_name(following.code),
+                    rip=following.rip,
+                )
+                if within
+                else msg(
+                    "after {name} at RIP {at:#x} the guest went on behind that: it shut down at "
+                    "RIP {rip:#x}",
+                    name=exit_name(one.code),
+                    at=one.rip,
+                    rip=following.rip,
+                ),
+                step=step_of(one.code),
+            )
+
+
 def in_a_loop(boot, cpu):
     """Fail if a guest exits again and again for the same instruction."""
     runs = guest_of(boot, cpu).runs
@@ -121,7 +182,7 @@ def in_a_loop(boot, cpu):
 
 def step_of(code):
     """The step that handles an exit."""
-    return {0x72: "lab7.6", 0x81: "lab7.7", 0x7B: "lab7.8"}.get(code, "lab7.4")
+    return STEPS.get(code, "lab7.4")
 
 
 def faulted(boot, cpu):
@@ -170,6 +231,7 @@ def stopped(boot, cpu, expected):
     for one in (cpu, *(other for other in boot.cpus if other.index != cpu.index)):
         refused(boot, one)
         faulted(boot, one)
+        wrong_rip(boot, one)
         in_a_loop(boot, one)
     for one in (cpu, *boot.cpus):
         reset_or_panic(boot, one, expected)

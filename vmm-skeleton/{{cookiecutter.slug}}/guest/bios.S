@@ -4,8 +4,8 @@
  * for a time.
  *
  * Each CPU notes in guest_results how far it has come.  What it finds wrong
- * ends in guest_failed, and a CPU that is through ends in guest_done.  At the
- * end the BSP prints a line on COM1. */
+ * ends in guest_failed, from where a debugger can let it go on, and a CPU that
+ * is through ends in guest_done.  At the end the BSP prints a line on COM1. */
 
 #include "guest.h"
 #include "svm.h"
@@ -33,9 +33,13 @@
 #define APIC_ICR2   0x310
 #define WAKE_VECTOR 0x40
 
+#define COM1_LINE    0x3FB
 #define COM1_MODEM   0x3FC
-#define COM1_STATUS  0x3FE
 #define COM1_SCRATCH 0x3FF
+#define LINE_8N1     0x03 /* as the VMM has set it */
+#define LINE_8N2     0x07
+#define MODEM	     0x03 /* as well */
+#define MODEM_OUT2   0x08 /* changes nothing */
 
 #define CR0_EM		0x00000004 /* x87 instructions fault */
 #define MSR_SYSENTER_CS 0x174
@@ -87,6 +91,7 @@
 #define CHECK_IN32	    0x422
 #define CHECK_OUT16	    0x423
 #define CHECK_IO_PASSED	    0x424
+#define CHECK_OUT8	    0x425
 #define CHECK_MSR	    0x500 /* plus its place in guest_msrs */
 #define CHECK_LDTR	    0x510
 #define CHECK_TR	    0x511
@@ -99,6 +104,8 @@
 #define OUT	 128 /* and after it */
 #define THIS_CPU 256
 #define RESULT	 264 /* address of its record */
+#define GO_ON	 272 /* RIP and RSP behind what is being checked */
+#define MODEM_BEFORE 288
 
 #define REG_RAX	  0
 #define REG_RBX	  8
@@ -333,16 +340,22 @@ long_mode:				/* EDI: this CPU */
 	mov	%rax, RESULT(%rbp)
 	movl	$STAGE_LONG, RESULT_STAGE(%rax)
 
-	call	check_cpuid
-	call	check_vmmcall
+	.macro	attempt check
+	movq	$.Lbehind\@, GO_ON(%rbp)
+	mov	%rsp, GO_ON + 8(%rbp)
+	call	\check
+.Lbehind\@:
+	.endm
+
+	attempt	check_cpuid
+	attempt	check_vmmcall
 	mov	$scratch_lock, %edi	/* all CPUs have the same COM1 */
 	call	lock
-	call	check_io
-	movb	$0, scratch_lock
-	call	check_state
+	attempt	check_io
+	attempt	check_state
 	cmpl	$0, THIS_CPU(%rbp)
 	jne	ap_wakes_bsp
-	call	check_hlt
+	attempt	check_hlt
 
 	/* The BSP: wait for all others, then print. */
 1:	pause
@@ -606,55 +619,81 @@ check_vmmcall:
 	reached	STAGE_VMMCALL
 	ret
 
+/* An access of a port, with RAX as in IN but for its lowest bits. */
 	.macro	access port
 	call	fill_registers
 	mov	$\port, %eax
 	mov	%ax, IN + REG_RDX(%rbp)
 	.endm
 
-check_io:
-	access	COM1_SCRATCH
-	movb	$0x5A, IN + REG_RAX(%rbp)
+	.macro	out8 port, value
+	access	\port
+	movb	$\value, IN + REG_RAX(%rbp)
 	exit_by	do_out8
-	mov	$CHECK_OUT, %eax
-	mov	$ALL, %edx
-	call	registers_same
+	.endm
 
-	access	COM1_SCRATCH
+	.macro	out16 port, value
+	access	\port
+	movw	$\value, IN + REG_RAX(%rbp)
+	exit_by	do_out16
+	.endm
+
+	.macro	in8 port, value, check
+	access	\port
+	exit_by	do_in8
+	mov	OUT + REG_RAX(%rbp), %rbx
+	mov	IN + REG_RAX(%rbp), %rcx
+	mov	$\value, %cl
+	equal	\check
+	.endm
+
+/* COM1's line control, modem control and scratch register keep what is written
+ * there.  An access that is wider than it should be stays within COM1 until the
+ * narrower ones are known to be right. */
+check_io:
+	access	COM1_MODEM
 	exit_by	do_in8
 	mov	$CHECK_IN, %eax
 	mov	$ALL & ~RAX_BIT, %edx
 	call	registers_same
 	mov	OUT + REG_RAX(%rbp), %rbx
+	mov	%rbx, MODEM_BEFORE(%rbp)
 	mov	IN + REG_RAX(%rbp), %rcx
-	mov	$0x5A, %cl
+	mov	%bl, %cl
 	equal	CHECK_IN8
 
-	access	COM1_STATUS	/* its high byte goes to the scratch */
-	movw	$0xA500, IN + REG_RAX(%rbp)	/* register */
-	exit_by	do_out16
-	access	COM1_SCRATCH
+	out8	COM1_LINE, LINE_8N2
+	mov	$CHECK_OUT, %eax
+	mov	$ALL, %edx
+	call	registers_same
+	in8	COM1_LINE, LINE_8N2, CHECK_IN8
+	access	COM1_MODEM
 	exit_by	do_in8
 	mov	OUT + REG_RAX(%rbp), %rbx
-	mov	IN + REG_RAX(%rbp), %rcx
-	mov	$0xA5, %cl
-	equal	CHECK_OUT16
+	mov	MODEM_BEFORE(%rbp), %rcx
+	equal	CHECK_OUT8
 
-	access	COM1_STATUS
+	out16	COM1_LINE, (MODEM | MODEM_OUT2) << 8 | LINE_8N2
+	in8	COM1_MODEM, MODEM | MODEM_OUT2, CHECK_OUT16
+	access	COM1_LINE
 	exit_by	do_in16
 	mov	OUT + REG_RAX(%rbp), %rbx
 	mov	IN + REG_RAX(%rbp), %rcx
-	mov	%bl, %cl		/* the modem's status may be anything */
-	mov	$0xA5, %ch
+	mov	$(MODEM | MODEM_OUT2) << 8 | LINE_8N2, %cx
 	equal	CHECK_IN16
 
+	out8	COM1_SCRATCH, 0xA5
+	out16	COM1_MODEM, MODEM | MODEM_OUT2	/* the status is read only */
+	in8	COM1_SCRATCH, 0xA5, CHECK_OUT16
 	access	COM1_MODEM
 	exit_by	do_in32
 	mov	OUT + REG_RAX(%rbp), %rbx
-	mov	%ebx, %ecx
-	and	$0x00FFFFFF, %ecx
-	or	$0xA5000000, %ecx
+	mov	%ebx, %ecx		/* the status may be anything */
+	and	$0x00FFFF00, %ecx
+	or	$0xA5000000 | MODEM | MODEM_OUT2, %ecx
 	equal	CHECK_IN32
+	out8	COM1_LINE, LINE_8N1
+	out8	COM1_MODEM, MODEM
 
 	mov	$0xCF8, %edx		/* a port that need not exit */
 	mov	$0x80000000, %eax
@@ -664,6 +703,7 @@ check_io:
 	mov	%eax, %ebx
 	mov	$0x80000000, %ecx
 	equal	CHECK_IO_PASSED
+	movb	$0, scratch_lock
 	reached	STAGE_IO
 	ret
 

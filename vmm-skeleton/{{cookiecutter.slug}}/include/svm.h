@@ -159,7 +159,7 @@ struct vmcb {
 	u8 reserved9[0x668 - 0x648];
 	u64 g_pat;
 	u8 reserved10[0x1000 - 0x670];
-} __attribute__ ((packed));
+};
 
 #define VMCB_FIELD(name, offset)                                               \
 	_Static_assert(offsetof (struct vmcb, name) == (offset),               \
