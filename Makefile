@@ -17,7 +17,7 @@ TREE := vmm-skeleton/{{cookiecutter.slug}}
 C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev $(LABS) iso wheel messages test test-full test-browser bench soak lint book browser images images-test clean FORCE
+.PHONY: help setup setup-dev $(LABS) iso wheel man sbom messages test test-full test-browser bench soak lint book browser images images-test clean FORCE
 
 help:
 	@echo "make lab0 ... lab7   grade the reference solution of one lab"
@@ -32,6 +32,8 @@ help:
 	@echo "make messages        update the catalogs of translations and list what they lack"
 	@echo "make book            build the book in English and Japanese: build/book/index.html"
 	@echo "make wheel           build a wheel with the course, without solutions: dist/vmmlab-*.whl"
+	@echo "make man             build the manual page: build/man/vmmlab.1"
+	@echo "make sbom            list the Python packages of the images, in CycloneDX's format: dist/vmmlab.cdx.json"
 	@echo "make images          build the container images for students and for grading"
 	@echo "make images-test     build the images and test them"
 	@echo "make clean           remove caches and build output"
@@ -54,8 +56,23 @@ $(STAMP_DEV): pyproject.toml grader/setup.sh $(call stale,$(STAMP_DEV))
 $(LABS): $(STAMP)
 	@$(BIN)/vmmlab grade $@ --submission reference $(if $(ARCH),--arch $(ARCH))
 
-wheel: $(STAMP_DEV)
-	@$(BIN)/vmmlab wheel dist
+wheel: man
+	@$(BIN)/vmmlab wheel dist --man build/man/vmmlab.1
+
+# The manual page is the help of the commands.
+man: $(STAMP_DEV)
+	@mkdir -p build/man/source
+	@$(BIN)/python -m typer vmmlab.cli.main utils docs --name vmmlab --output build/man/source/vmmlab.md >/dev/null
+	@$(BIN)/python -m sphinx -q -E -W -b man -c docs/_man build/man/source build/man
+
+# In an environment of its own, because it needs other versions of some packages.
+sbom:
+	@[ -x build/sbom/bin/cyclonedx-py ] || { $(PYTHON) -m venv build/sbom && \
+		build/sbom/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0; }
+	@mkdir -p dist
+	@build/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-file dist/vmmlab.cdx.json docker/constraints.txt
+	@echo "dist/vmmlab.cdx.json"
 
 iso: $(STAMP)
 	@$(BIN)/vmmlab iso vmm --submission reference $(if $(ARCH),--arch $(ARCH))

@@ -26,7 +26,9 @@ def built(course, tmp_path_factory):
     scratch = tmp_path_factory.mktemp("wheel")
     made = release(course, scratch / "kit").folder
     names = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
-    return wheel.pack(made, scratch / "dist"), names
+    page = scratch / "vmmlab.1"
+    page.write_text(".TH VMMLAB 1\n")
+    return wheel.pack(made, scratch / "dist", page), names
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,17 @@ def test_its_data_is_the_release_and_nothing_else(built):
     wanted = {name for name in released if name.split("/")[0] in ("labs", "docs", "vmm-skeleton")}
     assert data == wanted | {"course.yml"}
     assert not [name for name in names if "reference" in name.split("/") or "hidden" in name]
+
+
+def test_the_manual_page_is_installed(installed):
+    assert (installed / "share" / "man" / "man1" / "vmmlab.1").read_text() == ".TH VMMLAB 1\n"
+
+
+def test_the_manual_page_has_the_commands(tmp_path):
+    subprocess.run(["make", "man"], cwd=ROOT, check=True, timeout=STUDENT_S, capture_output=True)
+    page = (ROOT / "build" / "man" / "vmmlab.1").read_text(encoding="utf-8")
+    for command in ("new", "grade", "release"):
+        assert f"vmmlab {command}" in page
 
 
 def test_a_workspace_of_it_grades_the_starter(installed, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.author.release import release
-from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.errors import InfraError, UsageError, os_reason
 from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
 from vmmlab.course.find import COURSE_FILE
@@ -20,10 +20,20 @@ from vmmlab.course.model import Course
 _PACKAGE: Final = Path("grader") / "vmmlab"
 _DATA: Final = (COURSE_FILE, "labs", "docs", "vmm-skeleton")
 """What `vmmlab.course.find` looks for in the folder `data` of the installed package."""
+_MANUAL: Final = """
+[tool.hatch.build.targets.wheel.shared-data]
+"{name}" = "share/man/man1/{name}"
+"""
 _BUILD_S: Final = 300.0
 
 
-def wheel(course: Course, dest: Path, cohorts: Sequence[str] = (), until: str = "") -> Path:
+def wheel(
+    course: Course,
+    dest: Path,
+    cohorts: Sequence[str] = (),
+    until: str = "",
+    man: Path | None = None,
+) -> Path:
     """Build a wheel whose data is a release of `course`, and return its path.
 
     Args:
@@ -31,6 +41,7 @@ def wheel(course: Course, dest: Path, cohorts: Sequence[str] = (), until: str = 
         dest: the folder for the wheel; made if it does not exist.
         cohorts: as for `vmmlab.author.release.release`.
         until: as for `vmmlab.author.release.release`.
+        man: the manual page, to be installed with the command; None for none.
 
     Raises:
         UsageError: the course is a release itself, or this vmmlab is not in a clone.
@@ -39,15 +50,16 @@ def wheel(course: Course, dest: Path, cohorts: Sequence[str] = (), until: str = 
     """
     with tempfile.TemporaryDirectory(prefix="vmmlab-wheel-") as scratch:
         made = release(course, Path(scratch) / "release", cohorts, until).folder
-        return pack(made, dest)
+        return pack(made, dest, man)
 
 
-def pack(made: Path, dest: Path) -> Path:
+def pack(made: Path, dest: Path, man: Path | None = None) -> Path:
     """Build a wheel of the release in `made`, which is changed, and return the path of the wheel.
 
     Args:
         made: a release that includes vmmlab.
         dest: the folder for the wheel; made if it does not exist.
+        man: the manual page, to be installed with the command; None for none.
 
     Raises:
         UsageError: the release does not include vmmlab.
@@ -64,6 +76,10 @@ def pack(made: Path, dest: Path) -> Path:
         (package / "data").mkdir()
         for name in _DATA:
             shutil.move(made / name, package / "data" / name)
+        if man is not None:
+            shutil.copy(man, made / man.name)
+            with (made / "pyproject.toml").open("a", encoding="utf-8") as file:
+                file.write(_MANUAL.format(name=man.name))
         out = made / "dist"
         _pip_wheel(made, out)
         (built,) = out.glob("*.whl")
@@ -72,7 +88,7 @@ def pack(made: Path, dest: Path) -> Path:
     except OSError as error:
         raise InfraError(
             msg("the wheel could not be written to {dest}.", dest=dest),
-            found=error.strerror or str(error),
+            found=os_reason(error),
             next_step=msg("fix this and try again"),
         ) from error
 

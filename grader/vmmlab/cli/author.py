@@ -143,6 +143,9 @@ def wheel(
     until: Annotated[
         str, typer.Option(metavar="LAB", help="Hold back what belongs to the labs after this one.")
     ] = "",
+    man: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Manual page to install with it.")
+    ] = None,
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> None:
@@ -154,7 +157,7 @@ def wheel(
     say: Reader = context.obj
     loaded = load_course(authors_course(course))
     require(("gcc", "ld", "objcopy"))
-    typer.echo(wheels.wheel(loaded, directory, cohort or (), until))
+    typer.echo(wheels.wheel(loaded, directory, cohort or (), until, man))
     typer.echo(say(msg("Next: pipx install that file, then vmmlab new ~/vmm")))
 
 
