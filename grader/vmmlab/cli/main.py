@@ -34,6 +34,7 @@ from vmmlab.cli import (
     learning,
     official,
     pictures,
+    returns,
     student,
     workspace,
 )
@@ -91,6 +92,8 @@ app.command(name="check-course")(author.check_course)
 app.command(name="iso")(student.iso)
 app.command(name="doctor")(student.doctor)
 app.command(name="export")(export.export)
+app.command(name="moodle")(returns.moodle)
+app.command(name="canvas")(returns.canvas)
 app.add_typer(instructor.gradebook, name="gradebook")
 app.add_typer(official.commands, name="secret")
 

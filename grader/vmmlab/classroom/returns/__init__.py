@@ -1,0 +1,1 @@
+"""Brings grades back to learning platforms: Moodle's grading worksheet, Canvas' gradebook."""

@@ -1,0 +1,113 @@
+"""Fills the column of an assignment in Canvas' gradebook.
+
+Sources: lib/gradebook_exporter.rb and lib/gradebook_importer.rb of instructure/canvas-lms. The
+header of an assignment is its title with its number, `lab3 (77)`. The second row, or the third if
+grades are posted by hand, has the points possible. Depending on the language, cells are separated
+by semicolons and numbers have a comma. `EX` is an excused student, `N/A` one without the
+assignment; these stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Final
+
+from vmmlab.base.errors import UsageError
+from vmmlab.base.message import Text, msg
+from vmmlab.base.text import clean_line
+from vmmlab.classroom.returns.grades import Filled, Grades, number, parsed, scaled
+from vmmlab.classroom.returns.rawcsv import RawTable
+from vmmlab.classroom.roster import Entry, plain_header
+from vmmlab.i18n.translate import Reader
+
+_TITLE: Final = re.compile(r"(?P<title>.*) \((?P<number>\d+)\)", re.DOTALL)
+_POSSIBLE: Final = "Points Possible"
+_KEPT: Final = ("EX", "N/A")
+
+
+def fill(
+    table: RawTable,
+    roster: Mapping[str, Entry],
+    grades: Grades,
+    lab: str,
+    say: Reader,
+    *,
+    column: str = "",
+    rescale: bool = False,
+) -> Filled:
+    """Fill a gradebook's column.
+
+    Args:
+        table: the gradebook; it is changed.
+        roster: the same gradebook, read as a roster.
+        grades: the reports.
+        lab: the lab.
+        say: the language of reasons.
+        column: the header, or the title in it; "": the title that is, or begins with, the lab.
+        rescale: the assignment has other points than the lab.
+
+    Raises:
+        UsageError: there is no such column, or it has other points.
+    """
+    at = _column(table, column or lab, exact=bool(column))
+    by_number = {entry.number: entry for entry in roster.values()}
+    done = Filled()
+    possible = next(
+        (table.value(row, at) for row in range(len(table)) if _POSSIBLE in table.value(row, 0)), ""
+    )
+    most = parsed(possible)
+    if most is not None and most != Fraction(str(grades.maximum)) and not rescale:
+        raise UsageError(
+            msg("the assignment has {most} points, not {max}.", most=possible, max=grades.maximum),
+            expected=msg("the points of the lab as those of the assignment"),
+            next_step=msg("set them in Canvas and export the gradebook again, or use --scale"),
+        )
+    numbers = [index for index, name in enumerate(table.header) if plain_header(name) == "id"]
+    for row in range(len(table)):
+        entry = by_number.get(table.value(row, numbers[0]).strip()) if numbers else None
+        if entry is None or not entry.number:
+            continue
+        name = clean_line(entry.shown, 80)
+        if table.value(row, at).strip().upper() in _KEPT:
+            continue
+        student = grades.student_of(entry)
+        if not student:
+            done.without(name, msg("was not graded"))
+            continue
+        grade = grades.grade(student, None, say)
+        taken = grades.submission(student)
+        if grade.points is None:
+            why: Text = taken.problem if taken and taken.problem else grade.why
+            done.unjudged = done.unjudged or not (taken and taken.problem and not taken.attention)
+            done.without(name, why)
+            continue
+        points = grade.points
+        if most is not None and most != Fraction(str(grade.maximum)):
+            points = scaled(points, grade.maximum, most)
+        table.put(row, at, number(points, possible))
+        done.with_grade(name, grade)
+    done.table = table.data()
+    return done
+
+
+def _column(table: RawTable, wanted: str, *, exact: bool) -> int:
+    titles: list[str] = []
+    for index, header in enumerate(table.header):
+        match = _TITLE.fullmatch(header)
+        if match is None:
+            continue
+        titles.append(match["title"])
+        if wanted in (header, match["title"]):
+            return index
+        if not exact and re.match(rf"{re.escape(wanted)}\b", match["title"], re.IGNORECASE):
+            return index
+    raise UsageError(
+        msg("this gradebook has no assignment {wanted!r}.", wanted=wanted),
+        expected=msg(
+            "one of {titles}",
+            titles=clean_line(", ".join(titles), 200) or msg("Canvas' gradebook, as exported"),
+        ),
+        next_step=msg("name it with --column"),
+    )

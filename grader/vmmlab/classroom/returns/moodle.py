@@ -1,0 +1,203 @@
+"""Fills Moodle's grading worksheet, and packs the feedback files that go with it.
+
+Sources, below mod/assign of moodle/moodle: gradingtable.php (the worksheet),
+feedback/offline/importgradeslib.php and locallib.php (what is read of it),
+feedback/file/importziplib.php (the feedback files). Headers: lang/en/assign.php there,
+lang/en/moodle.php and the Japanese language pack. For people:
+https://docs.moodle.org/en/Assignment_grading and https://docs.moodle.org/en/Assignment_settings.
+
+Moodle reads the columns Identifier, Grade, Last modified (grade) and Feedback comments by their
+headers in the language of whoever uploads, and the participant's number from the end of the
+identifier. It skips rows whose grade was changed since the download. Feedback files are matched by
+the number in `Full name_123_assignsubmission_file_/`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
+from vmmlab.base.text import clean_line
+from vmmlab.classroom.intake.model import Intake
+from vmmlab.classroom.returns.grades import (
+    Filled,
+    Grade,
+    Grades,
+    column_of,
+    number,
+    page,
+    parsed,
+    scaled,
+)
+from vmmlab.classroom.returns.rawcsv import RawTable
+from vmmlab.classroom.roster import Entry
+from vmmlab.course.model import Course
+from vmmlab.i18n.translate import Reader
+
+_GRADE: Final = ("grade", "評点", "評定")
+_MAXIMUM: Final = ("maximum grade", "最大評点", "最大評定")
+_CHANGEABLE: Final = ("grade can be changed", "評点変更可", "評定変更可")
+_COMMENTS: Final = ("feedback comments", "フィードバックコメント")
+_NO: Final = ("no", "いいえ")
+_OURS: Final = "vmmlab: "
+_NUMBER: Final = re.compile(r"(\d+)\s*$")
+_NOT_IN_NAMES: Final = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|_]+")
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the same bytes, whenever it is made
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Where in the worksheet everything is."""
+
+    grade: int
+    maximum: int | None
+    changeable: int | None
+    comments: int | None
+
+
+def fill(
+    table: RawTable,
+    roster: Mapping[str, Entry],
+    submitted: Intake,
+    grades: Grades,
+    course: Course,
+    lab: str,
+    say: Reader,
+    *,
+    rescale: bool = False,
+    pages: bool = True,
+) -> Filled:
+    """Fill a worksheet.
+
+    Args:
+        table: the worksheet; it is changed.
+        roster: the same worksheet, read as a roster.
+        submitted: the download of the submissions, taken in with this roster.
+        grades: the reports.
+        course: the course.
+        lab: the lab.
+        say: the language of comments and pages.
+        rescale: the assignment has another maximum than the lab.
+        pages: make the feedback files.
+
+    Raises:
+        UsageError: it is no worksheet, or has another maximum.
+    """
+    columns = _columns(table)
+    by_number = {entry.number: entry for entry in roster.values()}
+    fresh = {one.student: one for one in submitted.submissions}
+    done = Filled()
+    files: dict[str, str] = {}
+    for row in range(len(table)):
+        identifier = table.value(row, 0)
+        match = _NUMBER.search(identifier)
+        entry = by_number.get(match[1]) if match else None
+        if entry is None:
+            continue  # a blank line, or an outcome below the table
+        name = clean_line(entry.shown if entry.name else identifier, 80)
+        one = fresh[entry.id]
+        if not one.labs and one.problem and not one.refused and not one.left_out:
+            done.without(name, one.problem)
+            continue
+        student = grades.student_of(entry)
+        taken = grades.submission(student)
+        if taken is not None and taken.digest(lab) != one.digest(lab):
+            done.without(name, msg("this is not the submission that was graded: grade it again"))
+            continue
+        if not student:
+            done.without(name, msg("was not graded"))
+            continue
+        grade = grades.grade(student, one.late.get(lab), say)
+        if grade.points is None:
+            done.unjudged = True
+            done.without(name, grade.why)
+            continue
+        if _put(table, row, columns, grade, name, say, done, rescale) and pages:
+            place = f"{_folder(entry, identifier)}/{lab}.html"
+            files[place] = page(grade, course, say)
+    done.table = table.data()
+    if pages:
+        done.feedback = _zip(files)
+    return done
+
+
+def _columns(table: RawTable) -> _Columns:
+    header = table.header
+    grade = column_of(header, _GRADE)
+    if grade is None:
+        raise UsageError(
+            msg("this table has no column for grades."),
+            expected=msg("Moodle's grading worksheet, with its own headers"),
+            found=clean_line(", ".join(header), 120),
+            next_step=msg("download it again: Download grading worksheet, in English or Japanese"),
+        )
+    return _Columns(
+        grade,
+        column_of(header, _MAXIMUM),
+        column_of(header, _CHANGEABLE),
+        column_of(header, _COMMENTS),
+    )
+
+
+def _put(
+    table: RawTable,
+    row: int,
+    columns: _Columns,
+    grade: Grade,
+    name: str,
+    say: Reader,
+    done: Filled,
+    rescale: bool,
+) -> bool:
+    """Put a grade into a row, if that may be changed; return whether."""
+    assert grade.points is not None
+    if columns.changeable is not None and table.value(row, columns.changeable).lower() in _NO:
+        done.without(name, msg("the grade is locked in Moodle"))
+        return False
+    like = table.value(row, columns.maximum) if columns.maximum is not None else ""
+    most = parsed(like)
+    points = grade.points
+    if most is not None and most != Fraction(str(grade.maximum)):
+        if not rescale:
+            raise UsageError(
+                msg(
+                    "the assignment's maximum grade is {most}, not {max}.",
+                    most=like,
+                    max=grade.maximum,
+                ),
+                expected=msg("the points of the lab as the assignment's maximum grade"),
+                next_step=msg("set it in Moodle and download the worksheet again, or use --scale"),
+            )
+        points = scaled(points, grade.maximum, most)
+    table.put(row, columns.grade, number(points, like))
+    if columns.comments is not None:
+        before = table.value(row, columns.comments)
+        if not before or before.startswith(_OURS):  # a person's comment stays
+            table.put(row, columns.comments, say(grade.comment))
+    done.with_grade(name, grade)
+    return True
+
+
+def _folder(entry: Entry, identifier: str) -> str:
+    """Return the name of a participant's folder, as Moodle's own download has it."""
+    name = entry.name or _NUMBER.sub("", identifier)
+    plain = " ".join(_NOT_IN_NAMES.sub(" ", name).split()).strip(".~ ") or "Participant"
+    return f"{plain}_{entry.number}_assignsubmission_file_"
+
+
+def _zip(files: Mapping[str, str]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, files[name].encode())
+    return out.getvalue()
