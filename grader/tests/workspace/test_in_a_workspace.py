@@ -357,6 +357,82 @@ def test_under_gdb_i386_has_registers_of_32_bits(here: Path, plain: Mapping[str,
     assert "(void *) 0x4010" in done.stdout
 
 
+needs_gdb = pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
+
+DEBUGGING = """\
+cpus
+x/6i $pc
+apinit
+icr
+milestones
+physmem 0xf000 16
+stepi
+p/x $pc
+hbreak *0xf045
+physmem here
+monitor vmmlab 1 cpuz
+quit
+"""
+
+
+@needs_gdb
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [("ladder.protected", ()), ("i386.protected --arch i386", ("eip",))],
+    ids=["x86_64", "i386"],
+)
+def test_debugging_stops_where_the_evidence_was_taken(
+    here: Path, plain: Mapping[str, str], words: str, same: tuple[str, ...]
+) -> None:
+    """CPU 1 loads the GDT from the wrong place, since %cs: is forgotten."""
+    fill_in(here)
+    path = here / "lab3" / "apinit.S"
+    path.write_text(path.read_text().replace("lgdtl\t%cs:", "lgdtl\t"))
+    line = path.read_text().split("\n").index("\tlgdtl\tCS_OFFSET (gdtr)") + 1
+    with nothing_left_running():
+        done = sh(here, plain, f".venv/bin/vmmlab debug {words} 2>&1", stdin=DEBUGGING)
+    said = done.stdout
+    assert done.returncode == 0, said
+    assert "CPU 1 is about to execute the instruction that the evidence is about." in said
+    assert re.search(rf"cpuinit_start \(\) at lab3/apinit.S:{line}\n", said)
+    assert re.search(rf"\* CPU 1  real mode  trampoline\+0x2f.*lab3/apinit.S:{line}", said)
+    assert re.search(r"=> 0xf02f <cpuinit_start\+47>:\s+lgdtl 0x[0-9a-f]+\n", said), "16-bit code"
+    assert re.search(r"0xf045 <cpuinit32>:\s+movl \$0x10, %eax\n", said), "32-bit code"
+    assert "physical address 0: ea 00 00 00 0f: a far jump to 0xf000" in said
+    assert re.search(r"<cpuinit32\+0x5>  \[32\]  movl %eax, %ds", said)
+    assert "CPU 0: INIT, to all CPUs except the sending one" in said
+    assert "0x0000f000  fa " in said
+    assert re.search(r"\$1 = 0xf035\n", said), "one step, and RIP is a linear address"
+    assert "Hardware assisted breakpoint 1 at 0xf045" in said
+    assert "here is no address or number." in said
+    assert "did you mean cpus?" in said
+
+
+@needs_gdb
+def test_what_cannot_be_debugged_says_why(here: Path, plain: Mapping[str, str]) -> None:
+    done = sh(here, plain, ".venv/bin/vmmlab debug laddr.protectd")
+    assert done.returncode == 2
+    assert "there is no check laddr.protectd." in done.stderr
+    assert "lab3.ladder.protected" in done.stderr
+    done = sh(here, plain, ".venv/bin/vmmlab debug lab3.ladder")
+    assert done.returncode == 2
+    assert "lab3.ladder may be several checks." in done.stderr
+    (here / "lab3" / "apinit.S").write_text("\tnonsense\n")
+    done = sh(here, plain, ".venv/bin/vmmlab debug ladder.protected")
+    assert done.returncode == 2
+    assert "lab3 did not compile" in done.stderr
+
+
+def test_debugging_without_gdb_says_so(
+    here: Path, plain: Mapping[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "env").symlink_to("/usr/bin/env")
+    env = {**plain, "PATH": str(tmp_path)}
+    done = sh(here, env, "exec .venv/bin/vmmlab debug ladder.protected")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "vmmlab: gdb is not installed."
+
+
 def test_without_gdb_it_says_so(here: Path, plain: Mapping[str, str], tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()

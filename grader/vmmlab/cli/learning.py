@@ -1,4 +1,4 @@
-"""The commands with which a student learns from a run: hints, progress, watch."""
+"""The commands with which a student learns from a run: hints, progress, watch, debug."""
 
 from __future__ import annotations
 
@@ -91,3 +91,29 @@ def watch(
     loaded = open_course(course, context.obj, here)
     say: Reader = context.obj.of(loaded.labs_dir / loaded.lab(lab).name)
     watch_lab(OwnWork(here.root, loaded, here.cohort, here.copied, arch, seed), lab, say)
+
+
+def debug(
+    context: typer.Context,
+    check: Annotated[
+        str, typer.Argument(metavar="CHECK", help="A check that fails, or a part of its name.")
+    ],
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Vary the inputs of the boots.")
+    ] = None,
+    directory: WorkspaceOption = None,
+    arch: ArchOption = "x86_64",
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> int:
+    """Boot the scenario in which a check fails under gdb, up to where the evidence was taken."""
+    from vmmlab.student.copied import check_python
+    from vmmlab.student.debugcheck import debug as debug_check
+    from vmmlab.student.grading import OwnWork
+
+    here = workspace_at(directory)
+    if here.copied:
+        check_python(here)
+    loaded = open_course(course, context.obj, here)
+    work = OwnWork(here.root, loaded, here.cohort, here.copied, arch, seed)
+    return debug_check(work, check, context.obj)

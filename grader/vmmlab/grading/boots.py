@@ -12,7 +12,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,8 @@ from vmmlab.images.prebuilt import source_of
 from vmmlab.images.sources import Prebuilt
 from vmmlab.machine import Limits, MachineSpec, firmware
 from vmmlab.machine.templates import Templates, started
-from vmmlab.observe.boot import observe
+from vmmlab.observe.boot import Watching
+from vmmlab.observe.boot import observe as watch
 from vmmlab.observe.evidence import Lost
 from vmmlab.observe.lost import BootLost, not_booted
 from vmmlab.observe.observation import Observation
@@ -50,6 +51,9 @@ _BOUNDS: Final = Bounds(seconds=6.0, fallback_seconds=1.0)
 
 UEFI_MIB: Final = 128
 """Main memory with UEFI firmware, the same in all scenarios: each other size is a template more."""
+
+Observer = Callable[[Session, Watching, Callable[[], bool]], Awaitable[Any]]
+"""Lets a machine boot: `vmmlab.observe.boot.observe`, or what debugs it."""
 
 BUILD_PARAMS = ("opt", "compiler", "delays")
 
@@ -157,7 +161,8 @@ async def boot(
     clock: GradeClock | None = None,
     uefi: Uefi | None = None,
     guest: Path | None = None,
-) -> Observation:
+    observer: Observer = watch,
+) -> Any:
     """Boot one scenario and observe it.
 
     Args:
@@ -170,6 +175,7 @@ async def boot(
         uefi: what a boot by UEFI firmware needs; None: the scenario has another firmware.
         guest: a test guest: the first multiboot module, or an EFI application that the loader
             starts.
+        observer: boots, with a probe; what it returns is returned.
 
     Raises:
         BootLost: QEMU could not be started, or died although the guest did not end it.
@@ -202,7 +208,7 @@ async def boot(
                     clock.forgive(time.monotonic() - began)
                 probe = make_probe(scenario.probe, dict(scenario.options))
                 session = Session(machine, image.symbols, given)
-                return await observe(session, probe, clock.over)
+                return await observer(session, probe, clock.over)
         except BootLost:
             raise
         except InfraError as error:
@@ -327,6 +333,21 @@ class LabRunner:
                 if not (image.done() and isinstance(image.exception(), InfraError))
             }
             raise
+
+    def boot_with(self, scenario: Scenario, observer: Observer) -> concurrent.futures.Future[Any]:
+        """Boot one scenario under another observer; return what that returns."""
+        return asyncio.run_coroutine_threadsafe(
+            self._run(scenario, self._image(scenario), observer), self._loop
+        )
+
+    def image(self, scenario: Scenario) -> Image:
+        """Return the image of a scenario.
+
+        Raises:
+            BuildFailed: the submitted files do not build.
+            InfraError: a tool failed.
+        """
+        return self._image(scenario).result()
 
     def explore(self, folder: Path) -> concurrent.futures.Future[Exploration]:
         """Begin the search for wrong orders; see `ExploringRunner`."""
@@ -461,8 +482,11 @@ class LabRunner:
         return Uefi(loader, Templates())
 
     async def _run(
-        self, scenario: Scenario, image: concurrent.futures.Future[Image]
-    ) -> Observation:
+        self,
+        scenario: Scenario,
+        image: concurrent.futures.Future[Image],
+        observer: Observer = watch,
+    ) -> Any:
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)
@@ -479,7 +503,15 @@ class LabRunner:
             began = time.monotonic()
             cohort = request.cohort_of(scenario)
             seen = await boot(
-                built, scenario, cohort, request.seed, self._sandbox, self._clock, uefi, guest
+                built,
+                scenario,
+                cohort,
+                request.seed,
+                self._sandbox,
+                self._clock,
+                uefi,
+                guest,
+                observer,
             )
             self._times["boots"] += time.monotonic() - began
             return seen

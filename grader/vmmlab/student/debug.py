@@ -25,11 +25,14 @@ from vmmlab.host.versions import qemu_path
 from vmmlab.i18n.translate import Reader
 from vmmlab.images.symbols import Symbols
 from vmmlab.machine import MachineSpec
+from vmmlab.machine.gdb.server import OWN
 from vmmlab.student.boot import Boot
 from vmmlab.student.command import qemu_argv, sandboxed, terminal_kept
+from vmmlab.student.gdbanswers import COMMANDS
 
 _GDB_MIB: Final = 2048  # of address space
 _BREAKPOINTS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
+_HELPERS: Final = Path(__file__).with_name("gdb_helpers.py")
 _GDB_HELP: Final = (
     msg("continue: run to the next breakpoint    info threads: all CPUs"),
     msg("hbreak NAME: a hardware breakpoint      serial: the serial output"),
@@ -66,32 +69,94 @@ def boot_under_gdb(
         UsageError: gdb is not installed.
         InfraError: there is no QEMU.
     """
-    gdb = shutil.which("gdb")
-    if gdb is None:
-        remedy = tools.install_command([tools.PACKAGES["gdb"]])
-        raise UsageError(msg("gdb is not installed."), next_step=remedy)
+    gdb_path()
     qemu, processor = _qemu_for_gdb(what.arch)
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder("gdb"))
         machine = _start(stack, qemu_argv(spec, what.accel, qemu), folder, spec, what, sandbox)
         stack.callback(kill_tree, machine)
-        seen = sandbox.seen(folder, "/gdb") if untrusted else folder
+        seen = seen_folder(folder, sandbox, untrusted=untrusted)
         commands = _gdb_commands(symbols, processor, seen, what, spec, say)
         if guest is not None:
             shutil.copyfile(guest, folder / "guest.elf")
             commands = f"add-symbol-file {seen / 'guest.elf'}\n{commands}"
-        (folder / "commands.gdb").write_text(commands, encoding="utf-8")
-        words = [gdb, "-q", "-d", str(root), "-x", str(seen / "commands.gdb"), str(elf)]
-        if untrusted:
-            words = _sandboxed_gdb(sandbox, gdb, elf, root, folder)
-        with terminal_kept():
-            debugger = subprocess.Popen(words, cwd="/" if untrusted else root)
-            stack.callback(kill_tree if untrusted else _end, debugger)
-            # Ctrl-C is for gdb, to which a sandbox's terminal does not send it.
-            forward = partial(_interrupt, debugger.pid) if untrusted else signal.SIG_IGN
-            before = signal.signal(signal.SIGINT, forward)
-            stack.callback(signal.signal, signal.SIGINT, before)
-            return debugger.wait()
+        return attach(elf, commands, folder, root, sandbox, untrusted=untrusted)
+
+
+def gdb_path() -> str:
+    """Return where gdb is.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    gdb = shutil.which("gdb")
+    if gdb is None:
+        remedy = tools.install_command([tools.PACKAGES["gdb"]])
+        raise UsageError(msg("gdb is not installed."), next_step=remedy)
+    return gdb
+
+
+def seen_folder(folder: Path, sandbox: Sandbox, *, untrusted: bool) -> Path:
+    """Return what gdb calls the folder with its socket and its commands."""
+    return sandbox.seen(folder, "/gdb") if untrusted else folder
+
+
+def seen_elf(elf: Path, sandbox: Sandbox, *, untrusted: bool) -> Path:
+    """Return what gdb calls the image."""
+    return sandbox.seen(elf, "/boot/vmm.elf") if untrusted else elf
+
+
+def attach(
+    elf: Path, commands: str, folder: Path, root: Path, sandbox: Sandbox, *, untrusted: bool
+) -> int:
+    """Run gdb on this terminal and return its exit code.
+
+    Args:
+        elf: the image with its debug information.
+        commands: what gdb executes first.
+        folder: with the socket that it connects to.
+        root: the folder that it starts in, with the sources.
+        sandbox: where it runs if the image is not trusted.
+        untrusted: it is another person's image.
+
+    Raises:
+        UsageError: gdb is not installed.
+    """
+    gdb = gdb_path()
+    seen = seen_folder(folder, sandbox, untrusted=untrusted)
+    (folder / "commands.gdb").write_text(commands, encoding="utf-8")
+    shutil.copyfile(_HELPERS, folder / _HELPERS.name)
+    files = [*("-x", str(seen / "commands.gdb")), *("-x", str(seen / _HELPERS.name))]
+    words = [gdb, "-q", "-d", str(root), *files, str(elf)]
+    if untrusted:
+        words = _sandboxed_gdb(sandbox, gdb, elf, root, folder)
+    with ExitStack() as stack:
+        stack.enter_context(terminal_kept())
+        debugger = subprocess.Popen(words, cwd="/" if untrusted else root)
+        stack.callback(kill_tree if untrusted else _end, debugger)
+        # Ctrl-C is for gdb, to which a sandbox's terminal does not send it.
+        forward = partial(_interrupt, debugger.pid) if untrusted else signal.SIG_IGN
+        before = signal.signal(signal.SIGINT, forward)
+        stack.callback(signal.signal, signal.SIGINT, before)
+        return debugger.wait()
+
+
+def helper_commands(say: Reader) -> list[str]:
+    """Return the definitions of the commands that vmmlab answers itself."""
+    lines = ["set pagination off", "set confirm off"]
+    for name, shows in COMMANDS.items():
+        lines.append(f"define {name}")
+        for count, words in enumerate(("", " $arg0", " $arg0 $arg1")):
+            ask = f'eval "monitor {OWN} %d {name}{words}", $_thread'
+            lines += [f"if $argc == {count}", ask, "end"]
+        lines.append("end")
+        lines += [f"document {name}", say(shows), "end"]
+    return lines
+
+
+def quoted(path: Path) -> str:
+    """Return a path as a word of a command of gdb's."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _sandboxed_gdb(sandbox: Sandbox, gdb: str, elf: Path, root: Path, folder: Path) -> list[str]:
@@ -106,7 +171,7 @@ def _sandboxed_gdb(sandbox: Sandbox, gdb: str, elf: Path, root: Path, folder: Pa
     return sandbox.wrap(
         [
             *(gdb, "-q", "-nx", "-iex", "set auto-load off", "-d", str(source)),
-            *("-x", str(place / "commands.gdb"), str(image)),
+            *("-x", str(place / "commands.gdb"), "-x", str(place / _HELPERS.name), str(image)),
         ],
         ro=[elf, root, *toolroots.roots(Path(gdb))],
         rw=[folder],

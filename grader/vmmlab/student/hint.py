@@ -108,7 +108,7 @@ def find(here: Workspace, course: Course, wanted: str | None, arch: str, languag
                 continue
             cause = _blamed(record.report, check)
             if not record.report.build.ok:
-                fault = fault or _does_not_compile(record.report)
+                fault = fault or does_not_compile(record.report)
             elif cause is not None and cause.outcome in _JUDGED:
                 waiting = "" if cause is check or wanted is None else check.id
                 return _hints(here, course, record, cause, waiting, language)
@@ -207,7 +207,8 @@ def _unknown(wanted: str, course: Course, arch: str) -> UsageError:
     )
 
 
-def _does_not_compile(report: Report) -> UsageError:
+def does_not_compile(report: Report) -> UsageError:
+    """Return the error about a lab that did not compile, with the compiler's first."""
     errors = [one for one in report.build.diagnostics if one.severity == "error"]
     found: Text = ""
     if errors:

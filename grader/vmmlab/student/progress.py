@@ -210,7 +210,8 @@ def _closing(
             ),
             "yellow",
         )
-    lab = _current(course, known, rows) or next_lab(course, known)
+    after = known.last[-1][0] if known.last else ""
+    lab = _current(course, known, rows) or next_lab(course, known, after)
     if lab is None:
         yield msg("All points of all labs."), "bold green"
         return

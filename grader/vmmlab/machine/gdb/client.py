@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 from vmmlab.machine.gdb.cpus import Cpus
 from vmmlab.machine.gdb.memory import Memory
 from vmmlab.machine.gdb.points import Points
+from vmmlab.machine.gdb.registers import RegisterLayout, Registers
 from vmmlab.machine.gdb.running import Runner
 from vmmlab.machine.gdb.stops import Stop, StopReader
 from vmmlab.machine.gdb.stub import Stub
+from vmmlab.machine.gdb.wire import Wire
 from vmmlab.machine.limits import Limits
 
 
@@ -43,7 +45,7 @@ class Gdb:
     ) -> None:
         self.cpus = cpus
         stub = self._stub = Stub(cpus, limits=limits, died=died)
-        memory = Memory(stub)
+        memory = self._memory = Memory(stub)
         registers = self._cpus = Cpus(stub, memory)
         points = self._points = Points(stub)
         stops = StopReader(stub, registers, points, shutdown_reason)
@@ -109,6 +111,38 @@ class Gdb:
     def breakpoints(self) -> frozenset[int]:
         """The linear addresses of the breakpoints that are set."""
         return frozenset(self._points.breaks)
+
+    @property
+    def layout(self) -> RegisterLayout:
+        """Where each register is in the answer to a `g` request."""
+        return self._cpus.layout
+
+    async def exact(self, cpu: int) -> Registers:
+        """Return the registers of a processor, with the base of CS where it cannot be inferred."""
+        registers = await self._cpus.registers(cpu)
+        if registers.mode != "protected":
+            return registers
+        return await self._cpus.with_code_base(
+            cpu, (await self._cpus.describe(cpu)).get("cs_base", registers.cs_base)
+        )
+
+    def lend(self, on_stop: Callable[[bytes], None]) -> Wire:
+        """Return the connection, for somebody else to let the machine run.
+
+        This object may still read a paused machine, after `forget`.
+
+        Args:
+            on_stop: called with each stop reply.
+        """
+        self._stub.on_stop = on_stop
+        self.forget()
+        return self._stub.wire
+
+    def forget(self) -> None:
+        """Drop what was read and what is selected: somebody else has used the connection."""
+        self._cpus.forget()
+        self._memory.forget()
+        self._stub.forget()
 
     async def monitor(self, command: str) -> str:
         """Return what a command of QEMU's human monitor prints."""

@@ -129,12 +129,14 @@ class RegisterLayout:
         order: the names of the unpacked values.
         size: bytes that `codec` unpacks; the answer may be longer.
         index: name to the register's number in `P` requests and its size in bytes.
+        offsets: name to where its bytes begin.
     """
 
     codec: struct.Struct
     order: tuple[str, ...]
     size: int
     index: Mapping[str, tuple[int, int]]
+    offsets: Mapping[str, int]
 
     def decode(self, cpu: int, body: bytes) -> dict[str, int]:
         """Return the registers in an answer by name.
@@ -195,4 +197,5 @@ def parse_layout(files: Iterable[str]) -> RegisterLayout:
         form += _SIZES[size]
         order.append(name)
         at = start + size
-    return RegisterLayout(struct.Struct(form), tuple(order), at, index)
+    offsets = {name: start for start, _, name in places}
+    return RegisterLayout(struct.Struct(form), tuple(order), at, index, offsets)

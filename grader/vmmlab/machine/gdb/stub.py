@@ -182,6 +182,10 @@ class Stub:
         self._selected.physical = physical
         return (b"Qqemu.PhyMemMode:%d" % physical,)
 
+    def forget(self) -> None:
+        """Take note that somebody else has used the connection: what is selected is not known."""
+        self._selected = _Selected()
+
     def resume(self, packet: bytes, who: frozenset[int]) -> None:
         """Send a `vCont`, which resumes the processors `who`."""
         first = min(who)

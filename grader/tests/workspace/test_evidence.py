@@ -1,0 +1,82 @@
+"""Where gdb stops: found from what a check said and what its boot showed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from vmmlab.observe.observation import Observation
+from vmmlab.observe.place import Place
+from vmmlab.report.model import CheckReport
+from vmmlab.student.evidence import Target, boot_of, target_of
+
+
+def check(cpu: int | None, place: str, cohort: str = "") -> CheckReport:
+    return CheckReport.model_validate(
+        {
+            "id": "lab3.a.one",
+            "title": "One.",
+            "points": 0,
+            "max": 1,
+            "outcome": "fail",
+            "scenario": "s",
+            "again": "",
+            "cpu": cpu,
+            "place": place,
+            "cohort": cohort,
+        }
+    )
+
+
+def boot(hits: list[tuple[int, str]], steps: tuple[int, ...] = (), cohort: str = "") -> Observation:
+    trampoline = [
+        SimpleNamespace(
+            place=Place(0xF000 + at, "trampoline", f"cpuinit_start+{at:#x}", "lab3/a.S", at, "", at)
+        )
+        for at in steps
+    ]
+    seen: Any = SimpleNamespace(
+        cpus=[SimpleNamespace(steps=[]), SimpleNamespace(steps=trampoline)],
+        hits=[SimpleNamespace(cpu=cpu, place=place) for cpu, place in hits],
+        cohort=cohort,
+    )
+    return cast(Observation, seen)
+
+
+STEPS = (1, 2, 16)
+BSP = [(0, "ap_start"), (1, "ap_entry"), (0, "ap_start_addr"), (0, "ap_start"), (0, "vmm_parked")]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "place", "target"),
+    [
+        (1, "trampoline+0x2, cpuinit_start+0x2 (lab3/a.S:2), `lgdtl 0xb0`", Target(1, steps=1)),
+        (1, "trampoline+0x10, cpuinit_start+0x10 (lab3/a.S:16)", Target(1, steps=2)),
+        (1, "ap_entry", Target(1, place="ap_entry", visit=1)),
+        (
+            0,
+            "ap_start, physical address 0",
+            Target(0, place="ap_start", visit=2, after="vmm_parked"),
+        ),
+        (0, "ap_start_addr", Target(0, place="ap_start_addr", visit=1, after="ap_start")),
+        (None, "nowhere", Target(0)),
+        (9, "", Target(0)),
+    ],
+)
+def test_the_moment_of_the_evidence(cpu, place, target):
+    assert target_of(check(cpu, place), boot(BSP, STEPS)) == target
+
+
+def test_an_ap_that_got_no_further_stops_before_its_last_step():
+    assert target_of(check(1, ""), boot([(0, "ap_start")], STEPS)) == Target(1, steps=2)
+    assert target_of(check(1, ""), boot([(1, "ap_entry")], STEPS)).at_end
+
+
+def test_the_boot_of_the_cohort_that_failed():
+    boots = [boot(BSP, STEPS, "dev"), boot(BSP, STEPS, "dev2")]
+    assert boot_of(check(1, "ap_entry", "dev2"), boots) == 1
+    assert boot_of(check(1, "ap_entry"), boots) == 0
+    boots = [boot([], (), "dev"), boot(BSP, STEPS, "dev")]
+    assert boot_of(check(1, "ap_entry", "dev"), boots) == 1, "the one that shows the place"

@@ -1,0 +1,295 @@
+"""`vmmlab debug CHECK`: the very boot in which a check fails, under gdb, stopped at the evidence.
+
+The check is judged first, so that the evidence is of the files as they are now. Then its scenario
+boots again, watched in the same way, until the CPU stands where the evidence was taken; there gdb
+takes over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from vmmlab.base.errors import UsageError
+from vmmlab.base.message import Text, msg
+from vmmlab.base.nearest import nearest_names
+from vmmlab.base.scratch import scratch_folder
+from vmmlab.grading.boots import LabRunner
+from vmmlab.grading.grade import Grade
+from vmmlab.grading.inprocess import run_checks
+from vmmlab.host import tools
+from vmmlab.host.sandbox import Sandbox
+from vmmlab.i18n.translate import Reader
+from vmmlab.images.model import Image
+from vmmlab.machine.gdb.server import GdbServer
+from vmmlab.observe.boot import Watching, observe
+from vmmlab.observe.cpu import CpuState
+from vmmlab.observe.observation import Hit, Observation
+from vmmlab.observe.session import Session
+from vmmlab.probes.scenario import Scenario
+from vmmlab.report.make import report_of
+from vmmlab.report.model import CheckReport, Report
+from vmmlab.student.debug import attach, gdb_path, helper_commands, quoted, seen_elf, seen_folder
+from vmmlab.student.evidence import Target, boot_of, target_of
+from vmmlab.student.gdbanswers import Answers
+from vmmlab.student.grading import OwnWork, own_lab
+from vmmlab.student.hint import does_not_compile
+
+_JUDGED: Final = ("fail", "partial", "timeout")
+
+
+class _Reached(Exception):
+    """The CPU stands where the evidence was taken."""
+
+
+class StoppingSession(Session):
+    """A boot that stops where the evidence was taken.
+
+    Args:
+        of: the session that it takes the place of; nothing has run yet.
+        target: where to stop.
+    """
+
+    def __init__(self, of: Session, target: Target) -> None:
+        super().__init__(of.view.machine, of.view.symbols, of.inputs)
+        self._target = target
+
+    async def step(self, cpu: int, *, peek: Iterable[tuple[int, int]] = ()) -> bool:
+        """Execute one instruction, unless it is the one at the evidence."""
+        self._look(cpu)
+        return await super().step(cpu, peek=peek)
+
+    async def note(self, cpu: int, place: str, state: CpuState) -> Hit:
+        """Record that a CPU is at a place; stop if that is the evidence."""
+        hit = await super().note(cpu, place, state)
+        target = self._target
+        here = (cpu, place) == (target.cpu, target.place)
+        if here and len(self.log.at(place, cpu)) >= target.visit:
+            raise _Reached
+        return hit
+
+    def give_up(self, cpu: int) -> None:
+        """Hold a CPU for the rest of the boot; stop if that is the evidence."""
+        super().give_up(cpu)
+        self._look(cpu)
+
+    def _look(self, cpu: int) -> None:
+        target = self._target
+        asked = cpu == target.cpu and target.steps is not None
+        if asked and len(self.log.cpus[cpu].steps) >= (target.steps or 0):
+            raise _Reached
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A check that fails, and the boot that shows it."""
+
+    check: CheckReport
+    report: Report
+    scenario: Scenario
+    target: Target
+
+
+def debug(work: OwnWork, wanted: str, say: Reader) -> int:
+    """Debug a failing check on this terminal and return gdb's exit code; 0 if it passes.
+
+    Args:
+        work: whose work it is.
+        wanted: the check, or a part of its name that no other one has.
+        say: the reader's language.
+
+    Raises:
+        UsageError: gdb is missing, there is no such check, or it could not be judged.
+        VmmlabError: the lab cannot be graded or booted.
+    """
+    gdb_path()
+    sandbox = Sandbox.choose(require=work.copied)
+    tools.require(("qemu-system-x86_64",))
+    name = _check_named(work, wanted)
+    lab = name.partition(".")[0]
+    say = say.of(work.course.labs_dir / lab)
+    failure = _failure(work, lab, name)
+    if failure is None:
+        tools_say(say, msg("{check} passes: there is nothing to debug.", check=name))
+        return 0
+    if failure.check.id != name:
+        tools_say(
+            say, msg("{check} waits for {other}, which fails.", check=name, other=failure.check.id)
+        )
+    runner = LabRunner(own_lab(work, lab).grading.request)
+    with contextlib.closing(runner), scratch_folder("gdb") as folder:
+        stage = _Stage(failure, folder, say)
+        over = runner.boot_with(failure.scenario, stage.observe)
+        concurrent.futures.wait((over, stage.ready), return_when="FIRST_COMPLETED")
+        if over.done():
+            over.result()  # raises why the boot was lost
+        try:
+            image = runner.image(failure.scenario)
+            seen = seen_folder(folder, sandbox, untrusted=work.copied)
+            own = folder / "vmm.elf"  # younger than the sources, or gdb would complain
+            shutil.copyfile(image.elf, own)
+            elf = seen_elf(own, sandbox, untrusted=work.copied)
+            commands = "\n".join([*stage.commands(image, elf, seen), ""])
+            return attach(own, commands, folder, work.root, sandbox, untrusted=work.copied)
+        finally:
+            stage.finish()
+            over.result()
+
+
+def tools_say(say: Reader, text: Text) -> None:
+    """Write one line."""
+    from vmmlab.student.command import tell
+
+    tell(say(text))
+
+
+def _check_named(work: OwnWork, wanted: str) -> str:
+    """Return the check that is meant.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    known = [one for lab in work.course.open_labs for one in lab.checks_of(work.arch)]
+    found = [wanted] if wanted in known else [one for one in known if wanted.lower() in one]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(
+            msg("{name} may be several checks.", name=wanted), expected=", ".join(found[:8])
+        )
+    raise UsageError(
+        msg("there is no check {name}.", name=wanted),
+        next_step=msg("the nearest are: {near}", near=", ".join(nearest_names(wanted, known))),
+    )
+
+
+def _failure(work: OwnWork, lab: str, name: str) -> _Failure | None:
+    """Judge a check now; return how it fails, or the one that it waits for; None if it passes."""
+    mine = own_lab(work, lab)
+    with contextlib.closing(mine.grading.observations):
+        mine.grading.observations.start()
+        run_checks(mine.grading.run, mine.grading.selection.tests_dir, name)
+        grade = mine.grading.grade()
+    report = report_of(grade, causes=mine.causes, again=mine.again)
+    if not report.build.ok:
+        raise does_not_compile(report)
+    by_id = {check.id: check for check in report.checks}
+    check = by_id[name]
+    while check.outcome == "skipped" and check.waited_for in by_id:
+        check = by_id[check.waited_for]
+    if check.outcome == "pass":
+        return None
+    scenarios = _scenarios(grade, check.id)
+    if check.outcome not in _JUDGED or not scenarios:
+        raise UsageError(
+            msg("{check} could not be judged.", check=check.id),
+            found=check.reason,
+            next_step=msg("grade the lab again"),
+        )
+    boots = [grade.boots[one] for one in scenarios]
+    chosen = boot_of(check, boots)
+    return _Failure(check, report, scenarios[chosen], target_of(check, boots[chosen]))
+
+
+def _scenarios(grade: Grade, check: str) -> list[Scenario]:
+    """Return the scenarios that a check looked at and that were booted."""
+    of = next(one.result.check for one in grade.checks if one.result.check.id == check)
+    return [one for one in of.scenarios if one in grade.boots]
+
+
+class _Stage:
+    """The boot, from its start to the end of gdb.
+
+    Args:
+        failure: the check that fails.
+        folder: for gdb's socket.
+        say: the reader's language.
+
+    Attributes:
+        ready: done when gdb may connect.
+    """
+
+    def __init__(self, failure: _Failure, folder: Path, say: Reader) -> None:
+        self.ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._failure = failure
+        self._folder = folder
+        self._say = say
+        self._over: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._reached = False
+        self._copy: tuple[int, int | None] = (0, None)
+
+    async def observe(self, session: Session, probe: Watching, over: Any) -> Observation | None:
+        """Boot until the evidence, then serve gdb until `finish`."""
+        target = self._failure.target
+        stopping = StoppingSession(session, target)
+        try:
+            await observe(stopping, probe, over)
+        except _Reached:
+            self._reached = True
+        gdb = stopping.gdb
+        await gdb.clear_breaks(gdb.breakpoints)
+        inputs, symbols = stopping.inputs, stopping.view.symbols
+        self._copy = (inputs.apinit_addr, symbols.maybe("cpuinit_start"))
+        answers = Answers(stopping, self._say)
+        server = GdbServer(gdb, answers, target.cpu, narrow=inputs.arch == "i386")
+        async with await server.serve(self._folder / "gdb"):
+            self.ready.set_result(None)
+            await asyncio.wrap_future(self._over)
+        return None
+
+    def finish(self) -> None:
+        """End the boot."""
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def commands(self, image: Image, elf: Path, seen: Path) -> list[str]:
+        """Return gdb's commands: symbols, connection, the CPU, and what is to be seen.
+
+        Args:
+            image: what is booted.
+            elf: what gdb calls its file.
+            seen: what gdb calls the folder with its socket.
+        """
+        target = self._failure.target
+        copy, linked = self._copy
+        found = []
+        if linked is not None:
+            offset = (copy - linked) & 0xFFFFFFFFFFFFFFFF
+            found.append(f"add-symbol-file {quoted(elf)} -o {offset:#x}")
+        found += [
+            *helper_commands(self._say),
+            f"target remote {seen / 'gdb'}",
+            "set scheduler-locking step",
+            f"thread {target.cpu + 1}",
+            *([f"hbreak {target.after}"] if image.symbols.maybe(target.after) else []),
+            *(rf"echo {line}\n" for line in self._greeting()),
+            "code",
+        ]
+        return found
+
+    def _greeting(self) -> list[str]:
+        check, target, say = self._failure.check, self._failure.target, self._say
+        where = msg("The boot has ended. This is where CPU {cpu} is.", cpu=target.cpu)
+        if self._reached and target.place:
+            where = msg(
+                "CPU {cpu} is at the beginning of {place}, which the evidence is about.",
+                cpu=target.cpu,
+                place=target.place,
+            )
+        elif self._reached:
+            where = msg(
+                "CPU {cpu} is about to execute the instruction that the evidence is about.",
+                cpu=target.cpu,
+            )
+        rows = {"expected": check.expected, "observed": check.observed, "next": check.next}
+        lines = [f"{check.id}: {say(check.title)}"]
+        colon = say.label(":")
+        lines += [f"{say.label(name)}{colon} {say(text)}" for name, text in rows.items() if text]
+        lines.append(say(where))
+        return [" ".join(line.split()).replace("\\", "\\\\") for line in lines]
