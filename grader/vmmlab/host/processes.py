@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ def end_tree(pid: int) -> None:
         _until_stopped(pid)
     for child in children(pid):
         end_tree(child)
+        _until_ended(child)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
 
@@ -69,6 +71,24 @@ def _until_stopped(pid: int) -> None:
     end = time.monotonic() + _STOP_WITHIN_S
     while _state(_PROC / str(pid)) in ("R", "S", "D") and time.monotonic() < end:
         os.sched_yield()
+
+
+def _until_ended(pid: int) -> None:
+    """Wait until a killed process has ended, usually for a few milliseconds.
+
+    If its parent dies first, and is the first process of a namespace, the kernel forgets how much
+    processor time it has used (pid_namespaces(7)).
+    """
+    if not hasattr(os, "pidfd_open"):
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            poll.poll(_STOP_WITHIN_S * 1000)
+        finally:
+            os.close(descriptor)
 
 
 def _stat(path: Path) -> list[str]:

@@ -107,6 +107,12 @@ def page(record: RunRecord, say: Reader, right: RightRuns = NONE) -> str:
     )
 
 
+def preload() -> None:
+    """Load all templates, for a process that forks others which draw pages."""
+    for name in _environment().list_templates(extensions=["j2"]):
+        _environment().get_template(name)
+
+
 @cache
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(

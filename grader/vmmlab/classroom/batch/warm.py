@@ -25,6 +25,7 @@ from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
 from vmmlab.images.model import BuildFailed
 from vmmlab.probes.scenario import Scenario
+from vmmlab.report import html
 from vmmlab.report.make import judge_lab
 from vmmlab.student import show
 
@@ -37,7 +38,6 @@ _LATE: Final = (
     "vmmlab.diagnosis",
     "vmmlab.explore.isolated",
     "vmmlab.grading.engine",
-    "vmmlab.report.html",
     "vmmlab.report.seen",
     "vmmlab.report.student",
 )
@@ -101,6 +101,8 @@ def rehearse(settings: Settings, labs: Sequence[str]) -> Host:
         importlib.import_module(name)
     course = course_at(settings.course)
     host = _host(settings, course)
+    if settings.html:
+        html.preload()
     for lab in labs:
         request = request_of(settings, lab, course.cohort, 0, "", {})
         judged = judge_lab(request, hidden=settings.hidden, runner_factory=_NothingBuilt)
