@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vmmlab.classroom.batch.classrun import Options, Outcome
     from vmmlab.classroom.batch.compare import Change
     from vmmlab.classroom.batch.job import Settings
-    from vmmlab.classroom.batch.submitted import Class
+    from vmmlab.classroom.intake import Intake
     from vmmlab.course.model import Course
     from vmmlab.i18n.translate import Reader
 
@@ -33,10 +33,18 @@ _LISTED = 20
 
 
 _SourceArgument = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Submissions: STUDENT/lab3/ap_start.c and so on.")
+    Path,
+    typer.Argument(
+        metavar="FOLDER|ZIP",
+        help="The submissions: a folder for each student, or the download of a platform.",
+    ),
 ]
 _OutOption = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Folder for reports and the summary.")
+]
+_RosterOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="CSV: id, first_name, last_name, email, cohort."),
 ]
 _LabsOption = Annotated[
     str | None, typer.Option(metavar="LAB,...", help="Default: all that were handed in.")
@@ -87,6 +95,7 @@ def batch(
     source: _SourceArgument,
     out: _OutOption,
     labs: _LabsOption = None,
+    roster: _RosterOption = None,
     resume: _ResumeOption = False,
     only: _OnlyOption = None,
     seed: _SeedOption = None,
@@ -141,7 +150,7 @@ def batch(
         secret=key,
         round=key and round,
     )
-    return _run(loaded, source, settings, options, context.obj)
+    return _run(loaded, source, roster, settings, options, context.obj)
 
 
 def _must_have_dask() -> None:
@@ -157,14 +166,26 @@ def _must_have_dask() -> None:
     del cryptography, distributed
 
 
-def _run(course: Course, source: Path, settings: Settings, options: Options, say: Reader) -> int:
+def _run(
+    course: Course,
+    source: Path,
+    roster: Path | None,
+    settings: Settings,
+    options: Options,
+    say: Reader,
+) -> int:
     from vmmlab.classroom.batch import classrun
     from vmmlab.classroom.batch.progress import progress
+    from vmmlab.classroom.intake import intake
+    from vmmlab.classroom.roster import read_roster
 
-    def handed_in(folder: Path) -> Class:
-        from vmmlab.classroom.batch.submitted import from_folder
+    entries = read_roster(roster) if roster else {}
 
-        return from_folder(source)
+    def handed_in(folder: Path) -> Intake:
+        into = folder / "submissions"
+        found = intake(source, course, into, labs=options.labs, roster=entries)
+        found.write(folder / "intake.json")
+        return found
 
     outcome = classrun.run(
         course, handed_in, settings, options, lambda total: progress(total, say), say

@@ -134,18 +134,18 @@ def run(source: Path, out: Path, **options: Any) -> tuple[Any, list[str]]:
     import contextlib
 
     from vmmlab.classroom.batch import classrun
-    from vmmlab.classroom.batch.submitted import from_folder
+    from vmmlab.classroom.intake import intake
     from vmmlab.course.load import load_course
     from vmmlab.i18n.translate import Reader
 
-    root = Path(__file__).parents[4]
+    course = load_course(Path(__file__).parents[4])
     seed = options.pop("seed", None)
-    settings = Settings(str(root), IDENTITY, html=False, seed=seed)
+    settings = Settings(str(course.root), IDENTITY, html=False, seed=seed)
     told = classrun.Options((LAB,), out, jobs=2, rehearse=REHEARSE, grade=GRADE, **options)
     log = Log()
     outcome = classrun.run(
-        load_course(root),
-        lambda folder: from_folder(source),
+        course,
+        lambda folder: intake(source, course, folder / "submissions"),
         settings,
         told,
         lambda total: contextlib.nullcontext(log),

@@ -24,8 +24,8 @@ from vmmlab.classroom.batch.record import Record
 from vmmlab.classroom.batch.record import read as read_record
 from vmmlab.classroom.batch.run import Batch, Listener
 from vmmlab.classroom.batch.store import RECORDS, Store, opened
-from vmmlab.classroom.batch.submitted import Class, Submitted
 from vmmlab.classroom.batch.window import Ended, Window
+from vmmlab.classroom.intake import Intake, Submission
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import Reader
 
@@ -95,7 +95,7 @@ class Outcome:
 
 def run(
     course: Course,
-    handed_in: Callable[[Path], Class],
+    handed_in: Callable[[Path], Intake],
     settings: Settings,
     options: Options,
     watching: Watching,
@@ -105,7 +105,7 @@ def run(
 
     Args:
         course: the course.
-        handed_in: reads what was handed in; is given the folder of the batch.
+        handed_in: takes in what was handed in; is given the folder of the batch.
         settings: of all jobs.
         options: what to do.
         watching: shows how it goes on.
@@ -121,7 +121,7 @@ def run(
         _must_be_meant(options)
         handed = handed_in(options.out)
         options = replace(options, labs=options.labs or labs_of(course, handed))
-        entries = _chosen(handed.entries, options.only)
+        entries = _chosen(handed.submissions, options.only)
         with contextlib.ExitStack() as stack:
             running = stack.enter_context(_Cluster(options))
             batch = Batch(course, settings, store, options.labs, options.resume, _Deaf(), running)
@@ -151,7 +151,7 @@ def everything(store: Store) -> tuple[Record, ...]:
     return tuple(one for one in map(read_record, paths) if one is not None)
 
 
-def labs_of(course: Course, handed: Class) -> tuple[str, ...]:
+def labs_of(course: Course, handed: Intake) -> tuple[str, ...]:
     """Return the labs of which somebody has handed something in.
 
     Raises:
@@ -160,7 +160,7 @@ def labs_of(course: Course, handed: Class) -> tuple[str, ...]:
     found = tuple(
         lab.name
         for lab in course.open_labs
-        if lab.files and any(_has(one, lab.name) for one in handed.entries)
+        if lab.files and any(lab.name in one.labs for one in handed.submissions)
     )
     if not found:
         raise UsageError(
@@ -168,13 +168,6 @@ def labs_of(course: Course, handed: Class) -> tuple[str, ...]:
             expected=", ".join(f"{lab.name}/" for lab in course.open_labs if lab.files),
         )
     return found
-
-
-def _has(one: Submitted, lab: str) -> bool:
-    if one.labs is not None:
-        return lab in one.labs
-    folder = one.folder / lab
-    return folder.is_dir() and not folder.is_symlink()
 
 
 class _Cluster(contextlib.ExitStack):
@@ -228,7 +221,7 @@ def _must_be_meant(options: Options) -> None:
     )
 
 
-def _chosen(entries: Sequence[Submitted], only: str) -> tuple[Submitted, ...]:
+def _chosen(entries: Sequence[Submission], only: str) -> tuple[Submission, ...]:
     if not only:
         return tuple(entries)
     found = tuple(one for one in entries if only in (one.student, one.name))
@@ -241,7 +234,7 @@ def _chosen(entries: Sequence[Submitted], only: str) -> tuple[Submitted, ...]:
 
 
 def _repeated(
-    batch: Batch, entries: Sequence[Submitted], options: Options, watching: Watching
+    batch: Batch, entries: Sequence[Submission], options: Options, watching: Watching
 ) -> tuple[Change, ...] | None:
     """Grade a sample with other seeds; return the verdicts that differ from the first."""
     if not options.repeat:
@@ -286,7 +279,7 @@ def _by_task(store: Store, records: Sequence[Record]) -> Both:
 
 def _took(began: float, batch: Batch) -> tuple[Text, ...]:
     """Return in words how long it took, and what that was spent on."""
-    fresh = [one for one in batch.records.values() if one.own_s]
+    fresh = batch.fresh
     seconds = time.monotonic() - began
     told: list[Text] = [
         msg(

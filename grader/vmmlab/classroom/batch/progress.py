@@ -118,7 +118,7 @@ class Lines:
         if not fresh:
             return
         say, pace = self._say, self._pace
-        parts = [f"[{pace.done}/{pace.total}] {task.entry.shown} {task.stem}", say(verdict(found))]
+        parts = [f"[{pace.done}/{pace.total}] {task.shown} {task.stem}", say(verdict(found))]
         if found.wall_s:
             parts.append(f"{found.wall_s:.1f} s")
         if pace.text:
@@ -147,7 +147,7 @@ class Bar:
     def began(self, task: Task) -> None:
         """Show the name."""
         self._pace.began()
-        self._running[task.entry.student, task.stem] = task.entry.shown
+        self._running[task.entry.student, task.stem] = task.shown
         self._show()
 
     def ended(self, task: Task, found: Record, *, fresh: bool) -> None:
@@ -155,7 +155,7 @@ class Bar:
         self._pace.ended(fresh=found.wall_s > 0 and fresh)
         self._running.pop((task.entry.student, task.stem), None)
         if found.verdict == "attention":
-            line = f"{task.entry.shown} {task.stem}  {self._say(verdict(found))}"
+            line = f"{task.shown} {task.stem}  {self._say(verdict(found))}"
             self._bar.console.print(line, markup=False, soft_wrap=True)
         self._show()
 

@@ -8,20 +8,24 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from vmmlab.base.errors import SubmissionError
 from vmmlab.base.message import Text, msg
+from vmmlab.base.text import clean_line
 from vmmlab.classroom.batch import ungraded
 from vmmlab.classroom.batch.job import Job, Result, Settings
 from vmmlab.classroom.batch.record import HostRecord, Record, Verdict
 from vmmlab.classroom.batch.store import Store
-from vmmlab.classroom.batch.submitted import Submitted
 from vmmlab.classroom.batch.window import Ended, failure_of
+from vmmlab.classroom.intake import Submission
 from vmmlab.course.model import ARCHES, Course
 from vmmlab.course.submission import take
+from vmmlab.grading.score import Points
 from vmmlab.images.cache import digest_files
 from vmmlab.report.model import Report
+
+_NAME_MOST: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,14 @@ class Task:
         stem: the name of its files.
     """
 
-    entry: Submitted
+    entry: Submission
     lab: str
     stem: str
+
+    @property
+    def shown(self) -> str:
+        """The name for people."""
+        return clean_line(self.entry.name or self.entry.student, _NAME_MOST)
 
 
 class Listener(Protocol):
@@ -64,6 +73,7 @@ class Batch:
 
     Attributes:
         records: all records so far.
+        fresh: those of what was graded now, not taken from an earlier batch.
     """
 
     course: Course
@@ -74,8 +84,9 @@ class Batch:
     listener: Listener
     running: Callable[[Iterator[Job], Callable[[Job], None]], Iterator[Ended]]
     records: dict[tuple[str, str], Record] = field(default_factory=dict)
+    fresh: list[Record] = field(default_factory=list)
 
-    def run(self, entries: Sequence[Submitted]) -> None:
+    def run(self, entries: Sequence[Submission]) -> None:
         """Judge all labs of all students; each result is on the disk before the next is taken.
 
         Args:
@@ -107,6 +118,9 @@ class Batch:
             fingerprint = self._fingerprint(task, told)
             old = self.store.record(task.entry.student, task.stem) if self.resume else None
             if old and old.fingerprint == fingerprint and old.verdict != "attention":
+                late = _late(task, old.points, old.max)  # an extension grades nothing again
+                if late != old.late:
+                    old = self.store.put_record(task.stem, old.model_copy(update={"late": late}))
                 self._tell(task, old, fresh=False)
             elif files is None:
                 self._refuse(task, fingerprint, why)
@@ -118,15 +132,16 @@ class Batch:
     def _files(self, task: Task) -> tuple[dict[str, bytes] | None, Text, tuple[Text, ...]]:
         """Return the files of a task, or None and why there are none; and remarks."""
         entry = task.entry
+        notes = tuple(one.line for one in entry.refused)
         if entry.problem:
-            return None, entry.problem, entry.notes
-        if entry.labs is not None and task.lab not in entry.labs:
-            return None, msg("nothing was handed in for {lab}", lab=task.lab), entry.notes
+            return None, entry.problem, notes
+        if task.lab not in entry.labs:
+            return None, msg("nothing was handed in for {lab}", lab=task.lab), notes
         try:
             taken = take(entry.folder, [task.lab], self.course)
         except SubmissionError as error:
-            return None, error.found or error.message, entry.notes
-        return dict(taken.files), "", (*entry.notes, *taken.notes)
+            return None, error.found or error.message, notes
+        return dict(taken.files), "", (*notes, *taken.notes)
 
     def _cohort(self, task: Task) -> str:
         return task.entry.cohort or self.course.cohort
@@ -168,10 +183,9 @@ class Batch:
         attempts: int,
     ) -> None:
         entry, host = task.entry, result.host
-        penalty = entry.late.get(task.lab)
         found = Record.model_construct(
             student=entry.student,
-            name=entry.shown,
+            name=task.shown,
             lab=task.lab,
             arch=self.settings.arch,
             fingerprint=fingerprint,
@@ -184,7 +198,7 @@ class Batch:
             max=report.max,
             hidden_points=report.hidden_points,
             hidden_max=report.hidden_max,
-            late=penalty(float(report.points)) if penalty and report.points is not None else 0,
+            late=_late(task, report.points, report.max),
             attempts=attempts,
             wall_s=round(result.wall_s, 3),
             own_s=round(result.own_s, 3),
@@ -192,13 +206,18 @@ class Batch:
             peak_mib=result.peak_mib,
             host=None if host is None else HostRecord.model_validate(host.to_json()),
         )
-        self._tell(task, self.store.put(task.stem, found, result, entry.received_at), fresh=True)
+        self._tell(
+            task, self.store.put(task.stem, found, result, entry.received.get(task.lab)), fresh=True
+        )
 
     def _tell(self, task: Task, found: Record, *, fresh: bool) -> None:
         self.records[task.entry.student, task.stem] = found
+        if fresh and found.wall_s:
+            self.fresh.append(found)
         self.listener.ended(task, found, fresh=fresh)
 
 
-def complete(records: Sequence[Record]) -> bool:
-    """Return whether nothing needs a person's attention."""
-    return all(one.verdict != "attention" for one in records)
+def _late(task: Task, points: Points | None, most: Points) -> Points:
+    """Return the points that come off because it was handed in late."""
+    lateness = task.entry.late.get(task.lab)
+    return 0 if lateness is None or points is None else lateness.off(points, most)

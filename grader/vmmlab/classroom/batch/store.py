@@ -120,6 +120,15 @@ class Store:
             self._write(self._record_path(student, stem), found.to_json())
         return found
 
+    def put_record(self, stem: str, found: Record) -> Record:
+        """Write another record of the same result; return it.
+
+        Raises: as for `put`.
+        """
+        with _telling_of(self.folder):
+            self._write(self._record_path(found.student, stem), found.to_json())
+        return found
+
     def write(self, name: str, text: str) -> Path:
         """Write a file of the batch itself, such as its summary; return where.
 
