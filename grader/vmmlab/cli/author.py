@@ -107,6 +107,13 @@ def release(
     until: Annotated[
         str, typer.Option(metavar="LAB", help="Hold back what belongs to the labs after this one.")
     ] = "",
+    self_study: Annotated[
+        bool,
+        typer.Option(
+            "--self-study",
+            help="For people who study alone: with solutions, hidden checks and answers.",
+        ),
+    ] = False,
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> None:
@@ -118,18 +125,22 @@ def release(
     say: Reader = context.obj
     loaded = load_course(authors_course(course))
     require(("gcc", "ld", "objcopy"))
-    made = releases.release(loaded, directory, cohort or (), until)
+    made = releases.release(loaded, directory, cohort or (), until, self_study=self_study)
     for note in made.notes:
         typer.echo(say(msg("note: {note}", note=note)))
-    typer.echo(
-        say(
-            msg(
-                "{folder}: {files} files, none of which contains a line of a solution",
-                folder=made.folder,
-                files=made.files,
-            )
-        )
+    folder, files = made.folder, made.files
+    text = msg(
+        "{folder}: {files} files, none of which contains a line of a solution",
+        folder=folder,
+        files=files,
     )
+    if self_study:
+        text = msg(
+            "{folder}: {files} files, with the solutions: for self-study only",
+            folder=folder,
+            files=files,
+        )
+    typer.echo(say(text))
     typer.echo(say(msg("Next: try it as a student would: its README.md says how")))
 
 

@@ -115,7 +115,7 @@ def grade(
     build = BuildOptions(arch=arch, compiler=compiler, opt=f"-{(opt or 'O2').lstrip('-')}")
     source = source_named(submission, context.obj)
     numbers = source.cohort(loaded, cohort)
-    judged = not source.trusted if hidden is None else hidden
+    judged = (loaded.self_study or not source.trusted) if hidden is None else hidden
     official = official_of(loaded, source, seed, secret_file, round, student_json)
     pictures = Pictures(loaded, source, context.obj, html, alone=len(wanted) == 1)
 

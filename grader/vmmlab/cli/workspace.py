@@ -109,3 +109,36 @@ def update(
         done = msg("{root} is up to date", root=here.root)
     typer.echo(say(done))
     return 0
+
+
+def solution(
+    context: typer.Context,
+    lab: _Lab,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    directory: WorkspaceOption = None,
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> None:
+    """Show the solution of a lab beside your own files, if the course has solutions."""
+    import shutil
+    import sys
+
+    from vmmlab.base.errors import UsageError
+    from vmmlab.student import solution as solutions
+    from vmmlab.workspace.solutions import mark_seen, seen
+
+    here = workspace_at(directory)
+    say: Reader = context.obj
+    loaded = open_course(course, say, here)
+    solutions.solution(loaded, lab)
+    if not yes and lab not in seen(here.root):
+        if not sys.stdin.isatty():
+            raise UsageError(
+                msg("the solution of {lab} is shown only after a confirmation.", lab=lab),
+                next_step=msg("run it in a terminal, or add --yes"),
+            )
+        question = msg("Show the solution of {lab}? vmmlab hint gives hints instead", lab=lab)
+        typer.confirm(say(question), abort=True)
+    mark_seen(here.root, lab)
+    for line in solutions.lines(here, loaded, lab, say, shutil.get_terminal_size().columns):
+        typer.echo(line)

@@ -66,6 +66,7 @@ class CourseEntry(BaseModel):
     cohort: _CohortName = "dev"
     until: Text | None = None
     kind: Kind = "kit"
+    self_study_at: Text | None = None
     vmmlab: Text | None = None
     deadlines: Deadlines | None = None
     labs: Annotated[dict[str, LabEntry], Field(min_length=1)]

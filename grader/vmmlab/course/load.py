@@ -133,6 +133,7 @@ def _course(root: Path, entry: CourseEntry, file: YamlFile) -> Course:
         labs=MappingProxyType(labs),
         until=entry.until or "",
         kind=entry.kind,
+        self_study_at=entry.self_study_at or "",
         deadlines=entry.deadlines,
     )
 

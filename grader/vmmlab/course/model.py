@@ -162,6 +162,7 @@ class Course:
         labs: by name, in the order of course.yml.
         until: the last lab that is open; "": all are.
         kind: the whole kit, a release for a class, or one for people who study alone.
+        self_study_at: where the release for self-study is, in words; "": the course does not say.
         deadlines: when the labs are due; None: course.yml does not say.
     """
 
@@ -171,6 +172,7 @@ class Course:
     labs: Mapping[str, Lab]
     until: str = ""
     kind: Kind = "kit"
+    self_study_at: str = ""
     deadlines: Deadlines | None = None
 
     @property

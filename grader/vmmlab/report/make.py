@@ -171,7 +171,7 @@ def report_of(
         hidden_points=grade.hidden_points,
         hidden_max=grade.hidden_worth,
         hidden_judged=grade.hidden_judged,
-        hidden_elsewhere=not request.course.lab(request.lab).hidden,
+        hidden_elsewhere=not (request.course.self_study or request.course.lab(request.lab).hidden),
         later=tuple(grade.later),
         later_max=sum(grade.later.values()),
         needs_attention=any(check.points is None for check in checks),
@@ -186,7 +186,8 @@ def report_of(
 
 def _public(grade: Grade) -> Iterator[Text]:
     """Say what is public of a grading with hidden checks."""
-    if grade.hidden_judged and grade.request.secret is None:
+    public = grade.request.secret is None and not grade.request.course.self_study
+    if grade.hidden_judged and public:
         yield msg(
             "The seed is public, and so are the numbers of the cohort of the hidden checks. "
             "--secret-file makes them secret."

@@ -42,6 +42,9 @@ def check_python(here: Workspace) -> None:
         for lab in course.labs
         for path in check_files(course.labs_dir / lab)
     }
+    if course.self_study:
+        hidden = course.labs_dir.glob("*/hidden/*.py")
+        given |= {path.relative_to(course.labs_dir).as_posix(): path for path in hidden}
     given["pytest.ini"] = course.tree / "pytest.ini"
     sys.pycache_prefix = str(cache_dir() / "bytecode")
     seen = 0

@@ -103,6 +103,7 @@ def own_lab(work: OwnWork, lab: str) -> OwnLab:
     grading = Grading(
         request,
         tests_dir=work.root / lab,
+        hidden=work.course.self_study,
         meanwhile=lambda: preload(causes),
         runner_factory=runner,
     )

@@ -29,6 +29,7 @@ from vmmlab.workspace import given
 from vmmlab.workspace.model import Workspace, read
 
 _MAX_STUDENT: Final = 100
+_HIDDEN: Final = "hidden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,12 @@ def _add_lab(directory: Path, lab: Lab, course: Course, lang: str) -> None:
         if source.is_file():
             (directory / lab.name).mkdir(exist_ok=True)
             shutil.copyfile(source, directory / lab.name / source.name)
+    if course.self_study and (folder / _HIDDEN).is_dir():
+        shutil.copytree(
+            folder / _HIDDEN,
+            directory / lab.name / _HIDDEN,
+            ignore=shutil.ignore_patterns("__pycache__", "locale"),
+        )
     if (worksheet := materials.ready_worksheet(course, lab.name, lang)) is not None:
         (directory / lab.name).mkdir(exist_ok=True)
         shutil.copyfile(worksheet, directory / lab.name / worksheet.name)

@@ -1,4 +1,4 @@
-"""Makes a release: a course for students, without solutions and hidden checks.
+"""Makes a release: a course for a class, without solutions and hidden checks, or for self-study.
 
 The files of a release are listed here, and no others go in. At the end the release is searched for
 every line of every solution (`leaks`). Only a whole kit can make one.
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.author.release.coursefile import course_text
-from vmmlab.author.release.leaks import leaks
+from vmmlab.author.release.leaks import leaks, misplaced
+from vmmlab.author.release.selfstudy import add_solutions, named_kind
 from vmmlab.author.release.worksheets import worksheets
 from vmmlab.base.errors import CourseError, InfraError, UsageError
 from vmmlab.base.message import Text, msg
@@ -59,7 +60,14 @@ class Released:
     notes: tuple[Text, ...]
 
 
-def release(course: Course, dest: Path, cohorts: Sequence[str] = (), until: str = "") -> Released:
+def release(
+    course: Course,
+    dest: Path,
+    cohorts: Sequence[str] = (),
+    until: str = "",
+    *,
+    self_study: bool = False,
+) -> Released:
     """Write a release of `course` to `dest`, whole or not at all.
 
     Args:
@@ -69,6 +77,8 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = (), until: str 
             becomes the course's own in the release.
         until: hold back handouts, starters and prebuilt objects of the labs after this one; "":
             hold back none.
+        self_study: make a release for people who study alone: with solutions, hidden checks and
+            answers. It holds nothing back.
 
     Raises:
         UsageError: `dest` is in use, there is no lab `until`, or the course is a release itself.
@@ -83,6 +93,11 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = (), until: str 
             ),
             expected=msg("the whole kit; this may already be a release"),
         )
+    if until and self_study:
+        raise UsageError(
+            msg("a release for self-study holds nothing back."),
+            expected=msg("--self-study without --until"),
+        )
     if until:
         course.lab(until)
     dest = dest.expanduser().absolute()
@@ -92,8 +107,9 @@ def release(course: Course, dest: Path, cohorts: Sequence[str] = (), until: str 
         dest.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{dest.name[:40]}.", dir=dest.parent) as scratch:
             made = Path(scratch) / "release"
-            notes = tuple(_fill(course, made, names, until))
-            if found := next(leaks(course, made), None):
+            notes = tuple(_fill(course, made, names, until, self_study))
+            search = misplaced if self_study else leaks
+            if found := next(search(course, made), None):
                 raise CourseError(
                     f"{found.file}:{found.line}: {found.what}",
                     expected=msg("nothing of a solution in a release"),
@@ -124,16 +140,31 @@ def _must_be_free(dest: Path) -> None:
         )
 
 
-def _fill(course: Course, made: Path, cohorts: Sequence[str], until: str) -> Iterator[Text]:
+def _fill(
+    course: Course, made: Path, cohorts: Sequence[str], until: str, self_study: bool
+) -> Iterator[Text]:
     """Write the release into `made` and yield notes."""
     made.mkdir()
-    (made / COURSE_FILE).write_text(course_text(course, cohorts[0], until), encoding="utf-8")
+    text = course_text(course, cohorts[0], until, hidden=self_study)
+    text = named_kind(text, "self-study" if self_study else "class")
+    (made / COURSE_FILE).write_text(text, encoding="utf-8")
     released = load_course(made)
     labs = [lab for name, lab in course.labs.items() if name not in released.held_back]
     for lab in labs:
         copy_lab(course.labs_dir / lab.name, made / "labs" / lab.name)
     yield from worksheets(course, made, cohorts)
     _copy_tree(course.template, made / "vmm-skeleton")
+    if self_study:
+        add_solutions(course, made)  # starters and prebuilt labs are made of the reference
+    else:
+        _add_starters(course, released, cohorts, until)
+    yield from _copy_kit(course, made, self_study=self_study)
+    _unlink_pages(made)
+
+
+def _add_starters(course: Course, released: Course, cohorts: Sequence[str], until: str) -> None:
+    """Add the starters of the open labs, and prebuilt objects of all."""
+    labs = released.open_labs
     for lang in LANGUAGES:
         for lab in labs:
             for path in lab.files:
@@ -143,8 +174,6 @@ def _fill(course: Course, made: Path, cohorts: Sequence[str], until: str) -> Ite
     for name in cohorts:
         target = prebuilt.folder_of(released) / name
         prebuilt.place(course, Cohort.derive(name), target, until)
-    yield from _copy_kit(course, made)
-    _unlink_pages(made)
 
 
 def copy_lab(source: Path, target: Path) -> None:
@@ -172,7 +201,7 @@ def _copy_tree(source: Path, target: Path) -> None:
     shutil.copytree(source, target, ignore=_NOT_COPIED, symlinks=True)
 
 
-def _copy_kit(course: Course, made: Path) -> Iterator[Text]:
+def _copy_kit(course: Course, made: Path, *, self_study: bool) -> Iterator[Text]:
     """Copy the pages for students and, if this vmmlab is in a clone, the package; yield notes."""
     for page in _PAGES:
         for path in sorted((course.root / "docs").glob(f"{page}*.md")):
@@ -187,7 +216,9 @@ def _copy_kit(course: Course, made: Path) -> Iterator[Text]:
     _copy_tree(_PACKAGE, made / "grader" / "vmmlab")
     for name in _OF_THE_KIT:
         shutil.copy(kit / name, made / name)
-    for path in sorted(_OWN_FILES.iterdir()):
+    for path in sorted(_OWN_FILES.glob("*.txt")):
+        shutil.copy(path, made / path.name.removesuffix(".txt"))
+    for path in sorted((_OWN_FILES / "self-study").iterdir() if self_study else ()):
         shutil.copy(path, made / path.name.removesuffix(".txt"))
 
 

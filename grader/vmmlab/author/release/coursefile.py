@@ -14,8 +14,8 @@ from vmmlab.course.ids import HIDDEN_TOPIC
 from vmmlab.course.model import Course
 
 
-def course_text(course: Course, cohort: str, until: str = "") -> str:
-    """Return course.yml without the names of hidden checks and without extensions.
+def course_text(course: Course, cohort: str, until: str = "", *, hidden: bool = False) -> str:
+    """Return course.yml without extensions and, but for self-study, the names of hidden checks.
 
     Its comments stay.
 
@@ -23,6 +23,7 @@ def course_text(course: Course, cohort: str, until: str = "") -> str:
         course: the instructor's course.
         cohort: the name of the course's own cohort in the release.
         until: the last lab that is open in the release; "": all are.
+        hidden: keep the hidden checks.
 
     Raises:
         CourseError: it cannot be read, or names a hidden check in a place that has to stay.
@@ -31,7 +32,7 @@ def course_text(course: Course, cohort: str, until: str = "") -> str:
     begins = {
         file.line(("labs", lab.name, HIDDEN_TOPIC)): HIDDEN_TOPIC
         for lab in course.labs.values()
-        if lab.hidden
+        if lab.hidden and not hidden
     }
     if course.deadlines and course.deadlines.extensions:
         begins[file.line(("deadlines", EXTENSIONS))] = EXTENSIONS
@@ -57,11 +58,11 @@ def course_text(course: Course, cohort: str, until: str = "") -> str:
     if until:
         made = re.sub(r"^(cohort:.*)$", rf"\1\nuntil: {until}", made, count=1, flags=re.MULTILINE)
         changed["until"] = until
-    for lab in course.labs.values():
+    for lab in course.labs.values() if not hidden else ():
         for line in made.split("\n"):
             if any(check in line for check in lab.hidden):
                 raise _not_to_be_cut(msg("a hidden check is named in {line!r}", line=line.strip()))
-    if not _same_but_for_hidden(made, file.data, changed):
+    if not _same_but_for_hidden(made, file.data, changed, hidden=hidden):
         raise _not_to_be_cut(msg("without these lines the file would have another meaning"))
     return made
 
@@ -79,13 +80,13 @@ def _not_to_be_cut(found: Text) -> CourseError:
     )
 
 
-def _same_but_for_hidden(made: str, data: Any, changed: dict[str, str]) -> bool:
+def _same_but_for_hidden(made: str, data: Any, changed: dict[str, str], *, hidden: bool) -> bool:
     """Return whether a released course.yml equals the instructor's without what is left out."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     labs = {
-        name: {key: value for key, value in lab.items() if key != HIDDEN_TOPIC}
+        name: {key: value for key, value in lab.items() if hidden or key != HIDDEN_TOPIC}
         for name, lab in data["labs"].items()
     }
     left = {**data, **changed, "labs": labs}

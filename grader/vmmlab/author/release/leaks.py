@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from vmmlab.author.release.selfstudy import ANSWERS
 from vmmlab.base.message import Text, msg
 from vmmlab.course.markup import regions
 from vmmlab.course.materials import WORKSHEET_MARKS
@@ -15,6 +16,8 @@ from vmmlab.course.reference import reference_text
 
 _NOT_TEXT: Final = (".o", ".png", ".ico")
 _SHORT: Final = 8
+_LONG: Final = 30
+_INSTRUCTORS: Final = frozenset({"contract.yml", "grader/tests", "grader/mutants", "grader/bench"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def leaks(course: Course, folder: Path) -> Iterator[Leak]:
         course: the instructor's course.
         folder: the release.
     """
-    secrets: dict[str, Text] = dict(_solution_lines(course, folder))
+    secrets: dict[str, Text] = dict(_solution_lines(course, folder)) | dict(_answers(course))
     for lab in course.labs.values():
         secrets |= {
             check: msg("the hidden check {check} is named", check=check) for check in lab.hidden
@@ -63,6 +66,29 @@ def leaks(course: Course, folder: Path) -> Iterator[Leak]:
         for secret, what in secrets.items():
             if secret in whole:
                 yield Leak(name, _line_of(text, secret), msg("{what}.", what=what), secret)
+
+
+def misplaced(course: Course, folder: Path) -> Iterator[Leak]:
+    """Yield what even a release for self-study must not have: what only instructors need.
+
+    Args:
+        course: the instructor's course.
+        folder: the release.
+    """
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.name in _INSTRUCTORS or name in _INSTRUCTORS:
+            yield Leak(name, 1, msg("only instructors need this."), name)
+
+
+def _answers(course: Course) -> Iterator[tuple[str, Text]]:
+    """Yield the lines of the answers to the handouts' questions, without their spaces."""
+    for page in ANSWERS:
+        path = course.reference_dir / page
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        for line in map(_squeezed, text.splitlines()):
+            if len(line) >= _LONG:
+                yield line, msg("an answer to a question of a handout ({page})", page=page)
 
 
 def _solution_lines(course: Course, folder: Path) -> Iterator[tuple[str, Text]]:
