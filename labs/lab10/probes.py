@@ -71,9 +71,9 @@ _SYSTEM: Final = re.compile(
     r"^(LDT|TR)\s*=([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", re.MULTILINE
 )
 _STATE_FIELDS: Final = ((0x400, 0x4A0), (0x4CB, 0x4CC), (0x4D0, 0x4D8), (0x548, 0x580),
-                        (0x5D8, 0x5E0), (0x5F8, 0x648), (0x668, 0x670), (0x68, 0x70),
-                        (0xA8, 0xB0))  # fmt: skip
-"""The fields of a VMCB that svm_state_uefi has to set."""
+                        (0x5D8, 0x5E0), (0x5F8, 0x648), (0x668, 0x670))  # fmt: skip
+"""The fields of a VMCB that svm_state_uefi has to set, but for two."""
+_SHADOW, _EVENTINJ, _VALID = 0x68, 0xA8, 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +379,8 @@ class DelayedProbe(GuestProbe):
         gdb, choice = session.gdb, session.choice
         for first, end in _STATE_FIELDS:
             await gdb.write_phys(vmcb + first, choice.randbytes(end - first))
+        await gdb.write_phys(vmcb + _SHADOW, (choice.word() | 1).to_bytes(8, "little"))
+        await gdb.write_phys(vmcb + _EVENTINJ, (choice.word() | _VALID).to_bytes(8, "little"))
         await gdb.write_phys(vcpu + _REGS_AT, choice.randbytes(8 * len(PASSED)))
 
     # ---- the guest -----------------------------------------------------------------------------

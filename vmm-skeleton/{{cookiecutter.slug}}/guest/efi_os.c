@@ -287,9 +287,9 @@ efi_start (efi_handle image, struct efi_system_table *table)
 		start_aps (result->one_id, 0, code, 1u << result->one_id);
 		result->started_one = 1u << result->one_id;
 		result->stage = STAGE_ONE;
-		start_aps (0, ICR_ALL_BUT_SELF, code, result->mp_ids);
-		result->started_all = result->mp_ids;
 	}
+	start_aps (0, ICR_ALL_BUT_SELF, code, result->mp_ids);
+	result->started_all = result->mp_ids;
 	result->stage = STAGE_ALL;
 	print ("guest: all processors have started\r\n");
 	end_at (GUEST_EFI_DONE);
