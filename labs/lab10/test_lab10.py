@@ -6,7 +6,7 @@ from vmmlab import checks
 from vmmlab.checks import fail, fail_if, listed, missing, msg
 from vmmlab.diagnosis.bsp import bsp_stopped
 from vmmlab.observe.icr import icr_text
-from vmmlab.observe.milestones import NUMBERED
+from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.probes.scenario import scenario_of
 
 from .probes import DELAYED, DONE, FAILED, FRAME, HANDLE, STATE
@@ -419,13 +419,13 @@ def aps_come_through_the_trampoline(boot):
             observed=shown("apinit_addr", start.apinit_addr),
         )
     for ap in boot.aps:
-        if not ap.reached(NUMBERED):
+        if not ap.reached(AP_ENTRY):
             fail_if(bsp_stopped(boot))
             missing(
                 "ap-did-not-arrive",
                 cpu=ap.index,
                 place=ap.end_place.text,
-                expected=msg("{cpu} gets its number", cpu=ap.name),
+                expected=msg("{cpu} comes to ap_entry", cpu=ap.name),
                 observed=msg("it did not"),
             )
     if start.returned is None:

@@ -17,7 +17,7 @@ COURSE = load_course(Path(__file__).parents[3])
 LABS = [lab.name for lab in COURSE.labs.values() if lab.hidden]
 FULL = {
     "lab1.hidden.initfuncs", "lab2.hidden.continue", "lab3.hidden.late", "lab4.hidden.cpus",
-    "lab3", "lab4", "lab7.hidden.beyond", "lab7.hidden.string", "lab7.hidden.cpus", "lab7",
+    "lab3", "lab4", "lab7.hidden.beyond", "lab7.hidden.string", "lab7.hidden.cpus", "lab7", "lab10",
 }  # fmt: skip
 """The labs whose checks take long are left to `make test-full`."""
 OWED = {"lab6", "lab8"}
@@ -375,6 +375,21 @@ WRONG = (
         ),
         ("lab7.hidden.cpus", "hsave-shared"),
         by_luck=True,
+    ),
+    Wrong(
+        "takes a single AP for none, and does not meet it",
+        (
+            Edit(
+                "lab10/delayed.c",
+                "region",
+                "lab10.5",
+                1,
+                """\
+                if (num_of_processors != 1)
+                        call_initfunc ("dbsp");""",
+            ),
+        ),
+        ("lab10.hidden.two", "bsp-exception"),
     ),
 )
 

@@ -22,13 +22,10 @@ localapic_delayed_ap_start (void (*start) (void))
 	later.done = false;
 }
 
-static void
-flat (struct vmcb_seg *seg, u16 sel, u16 attr)
+static struct vmcb_seg
+flat (u16 sel, u16 attr)
 {
-	seg->sel = sel;
-	seg->attr = attr;
-	seg->limit = 0xFFFFFFFF;
-	seg->base = 0;
+	return (struct vmcb_seg){ sel, attr, 0xFFFFFFFF, 0 };
 }
 
 /* Real mode first, and then all that is different. */
@@ -42,12 +39,12 @@ svm_state_uefi (struct vcpu *v)
 	svm_reset (v, 0, 0);
 	asm_vmsave ((ulong)c - VMM_BASE);
 	c->g_pat = asm_rdmsr (MSR_PAT);
-	flat (&c->cs, u.cs, 0xA9B);
-	flat (&c->ss, u.ss, 0xC93);
-	flat (&c->ds, u.ds, 0xC93);
-	flat (&c->es, u.es, 0xC93);
-	flat (&c->fs, u.fs, 0xC93);
-	flat (&c->gs, u.gs, 0xC93);
+	c->cs = flat (u.cs, 0xA9B);
+	c->ss = flat (u.ss, 0xC93);
+	c->ds = flat (u.ds, 0xC93);
+	c->es = flat (u.es, 0xC93);
+	c->fs = flat (u.fs, 0xC93);
+	c->gs = flat (u.gs, 0xC93);
 	c->fs.base = u.fs_base;
 	c->gs.base = u.gs_base;
 	c->gdtr.base = u.gdtr_base;

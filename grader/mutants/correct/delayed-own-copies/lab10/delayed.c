@@ -51,17 +51,15 @@ prepare_system (struct vmcb *c)
 static void
 prepare_segments (struct vmcb *c)
 {
-	struct vmcb_seg *seg[] = { &c->es, &c->ss, &c->ds, &c->fs, &c->gs };
-	u16 sel[] = { uefi_state.es, uefi_state.ss, uefi_state.ds,
-		      uefi_state.fs, uefi_state.gs };
-	uint i;
+	struct vmcb_seg data = { .attr = 0xCF3 & ~0x60, /* ring 0 */
+				 .limit = 0xFFFFFFFF };
 
-	for (i = 0; i < NUM_OF (seg); i++) {
-		seg[i]->sel = sel[i];
-		seg[i]->attr = 0xCF3 & ~0x60; /* ring 0 */
-		seg[i]->limit = 0xFFFFFFFF;
-		seg[i]->base = 0;
-	}
+	c->es = c->ss = c->ds = c->fs = c->gs = data;
+	c->es.sel = uefi_state.es;
+	c->ss.sel = uefi_state.ss;
+	c->ds.sel = uefi_state.ds;
+	c->fs.sel = uefi_state.fs;
+	c->gs.sel = uefi_state.gs;
 	c->fs.base = uefi_state.fs_base;
 	c->gs.base = uefi_state.gs_base;
 	c->cs.sel = uefi_state.cs;
