@@ -6,8 +6,6 @@ registers and MSRs. Afterwards the VMM goes on with the firmware's own, but the 
 are. Nothing here says what is right: the checks do.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from dataclasses import dataclass, field, replace

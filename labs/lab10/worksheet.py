@@ -55,7 +55,7 @@ check.number("rsp", rsp, 64)
 check.number("rsi", rsi, 64)
 check.number("r12", r12, 64)
 ### BEGIN HIDDEN TESTS
-names = "rflags r15 r14 r13 r12 rsi rdi rbp rbx rip".split()
+names = ["rflags", "r15", "r14", "r13", "r12", "rsi", "rdi", "rbp", "rbx", "rip"]
 held = dict(zip(names, frame.words, strict=False))
 check.right(1, "rip", held["rip"])
 check.right(1, "rsp", frame.rsp + 0x50)
@@ -208,11 +208,12 @@ worksheet.boot_lab("lab10", workspace, reader=me)
 
 # %% [markdown] manual="lab10-moment" points=3
 # ### BEGIN SOLUTION
-# Earlier, the APs belong to the firmware. It wakes them by INIT and SIPI whenever it needs them, and
-# takes them away from whatever they do for the VMM. (1) Whoever sends INIT has given up what the AP
-# did, so from that moment on nobody loses anything if the VMM has the AP. (1) Later would be too
-# late: the INIT or SIPI of the guest would reach the real AP, which would then run the guest's code
-# outside of the VMM; or it would be swallowed, and the guest would wait for ever. (1)
+# Earlier, the APs belong to the firmware. It wakes them by INIT and SIPI whenever it needs them,
+# and takes them away from whatever they do for the VMM. (1) Whoever sends INIT has given up what
+# the AP did, so from that moment on nobody loses anything if the VMM has the AP. (1) Later would
+# be too late: the INIT or SIPI of the guest would reach the real AP, which would then run the
+# guest's code outside of the VMM; or it would be swallowed, and the guest would wait for ever.
+# (1)
 # ### END SOLUTION
 
 # %% [markdown]
