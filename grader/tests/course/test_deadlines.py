@@ -107,3 +107,16 @@ def test_extensions_that_cannot_be_cut_stop_a_release(tmp_path: Path) -> None:
     course = read(tmp_path, text + "lab: lab0, due: 2026-11-29}]}\n")
     with pytest.raises(CourseError, match="cannot be left out"):
         course_text(course, "dev")
+
+
+@pytest.mark.parametrize("page", ["instructor.md", "instructor.ja.md"])
+def test_the_sample_in_the_guide(tmp_path: Path, page: str) -> None:
+    root = Path(__file__).resolve().parents[3]
+    text = (root / "docs" / page).read_text(encoding="utf-8")
+    sample = text.partition("```yaml\ndeadlines:\n")[2].partition("```")[0]
+    labs = HEAD.replace("lab0", "lab3").replace("lab1", "lab4")
+    found = read(tmp_path, f"{labs}deadlines:\n{sample}").deadlines
+    assert found is not None
+    assert (found.late.per_day, found.free_days, found.zone) == (10, 3, "Asia/Tokyo")
+    assert found.labs["lab4"].late is not None
+    assert found.extensions[0].due == datetime(2026, 11, 29, 23, 59)

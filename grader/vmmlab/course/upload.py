@@ -150,7 +150,8 @@ def _chosen(candidates: Sequence[_Candidate], refused: list[Refused]) -> Iterato
     """Yield one candidate for each file; add the others to `refused`.
 
     The sources of a lab are taken from one place: from folders named as labs, if there are
-    any; from the place that is nearest to the top.
+    any; from the place that is nearest to the top. A file that this place lacks is taken from
+    elsewhere if there is only one.
     """
     by_lab: dict[tuple[str, bool], list[_Candidate]] = {}
     for one in candidates:
@@ -174,6 +175,9 @@ def _chosen(candidates: Sequence[_Candidate], refused: list[Refused]) -> Iterato
                 twice = [one for place in fullest for one in places[place]]
                 refused += [refusal(one.name, msg("is there more than once")) for one in twice]
                 continue
+        there = {one.target for one in winners}
+        elsewhere = [one.target for one in group if one.target not in there]
+        winners = [*winners, *(one for one in group if elsewhere.count(one.target) == 1)]
         others = [one for one in group if one not in winners]
         refused += [refusal(one.name, msg("is another copy, and not used")) for one in others]
         yield from _one_each(winners, refused)
