@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from vmmlab.base import archive, foldertree
 from vmmlab.base.box import SUBMISSION, Box, BoxError, Limits, Unusable, contents
@@ -297,3 +299,33 @@ def test_a_folder_with_too_many_files(tmp_path: Path) -> None:
     with pytest.raises(BoxError, match="more than 20 files"), foldertree.opened(tmp_path, SMALL):
         pass
     assert SUBMISSION.members > SMALL.members
+
+
+# --- damage ------------------------------------------------------------------------------------
+
+WHOLE = {kind: pack(("lab3/a.c", b"x" * 700), ("b.c", b"y")) for kind, pack in PACKERS.items()}
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    kind=st.sampled_from(sorted(PACKERS)),
+    changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=6),
+)
+def test_whatever_is_damaged_is_refused_in_words(kind: str, changes: list[tuple[int, int]]) -> None:
+    data = bytearray(WHOLE[kind])
+    for place, value in changes:
+        data[place % len(data)] = value
+    with contextlib.suppress(BoxError):
+        archive.read(bytes(data), SMALL)
+
+
+def test_a_member_without_a_name() -> None:
+    data = zipped(("x", b"1"), ("b.c", b"2"))
+    at = data.index(b"PK\x01\x02")
+    nameless = data[: at + 28] + b"\0\0" + data[at + 30 : at + 46] + data[at + 47 :]
+    end = nameless.index(b"PK\x05\x06")
+    size = int.from_bytes(nameless[end + 12 : end + 16], "little") - 1
+    nameless = nameless[: end + 12] + size.to_bytes(4, "little") + nameless[end + 16 :]
+    with archive.opened(nameless, SMALL) as box:
+        assert list(box.names) == ["b.c"]
+        assert reasons(box) == {"?": "has no name"}

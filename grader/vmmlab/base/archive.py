@@ -182,7 +182,7 @@ class _ZipBox:
         for info in archive.infolist():
             listing.count()
             raw = _zip_name(info)
-            if info.is_dir():
+            if raw.endswith(("/", "\\")):
                 continue
             if why := _zip_refusal(info):
                 listing.refuse(raw, why)
