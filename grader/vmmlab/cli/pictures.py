@@ -146,7 +146,7 @@ def show(
     path = html or shown.path_of(here.root, lab, arch).with_name(shown.PAGE)
     beside = may_compare(loaded, here.root, lab)
     shown.write(shown.html_of(record, loaded, context.obj, beside=beside), path)
-    opened = open and html is None and _opened(path)
+    opened = open and html is None and opened_in_browser(path)
     typer.echo(str(path) if opened else say(msg("{path}: open it in a browser", path=path)))
 
 
@@ -164,7 +164,7 @@ def _print(record: RunRecord, say: Reader) -> None:
     console.show(text)
 
 
-def _opened(path: Path) -> bool:
+def opened_in_browser(path: Path) -> bool:
     """Open a page in the reader's browser; return whether there is one."""
     import os
     import webbrowser

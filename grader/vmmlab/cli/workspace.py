@@ -142,3 +142,25 @@ def solution(
     mark_seen(here.root, lab)
     for line in solutions.lines(here, loaded, lab, say, shutil.get_terminal_size().columns):
         typer.echo(line)
+
+
+def handout(
+    context: typer.Context,
+    lab: _Lab,
+    open: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
+    ] = True,
+    directory: WorkspaceOption = None,
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> None:
+    """Open the handout of a lab, with its pictures, in a browser."""
+    from vmmlab.cli.pictures import opened_in_browser
+    from vmmlab.student.handout import page_of
+
+    here = workspace_at(directory)
+    say: Reader = context.obj
+    loaded = open_course(course, say, here)
+    path = page_of(here, loaded, lab, say.language)
+    shown = open and opened_in_browser(path)
+    typer.echo(str(path) if shown else say(msg("{path}: open it in a browser", path=path)))

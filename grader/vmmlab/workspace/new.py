@@ -24,6 +24,7 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.find import is_installed
 from vmmlab.course.labpackage import check_files
 from vmmlab.course.model import Course, Lab
+from vmmlab.course.pages import pages
 from vmmlab.i18n.translate import LANGUAGES
 from vmmlab.workspace import given
 from vmmlab.workspace.model import Workspace, read
@@ -166,6 +167,10 @@ def fill(directory: Path, course: Course) -> Workspace:
     comments.translate_files(directory, materials.given_comments(course, workspace.lang))
     for lab in course.open_labs:
         _add_lab(directory, lab, course, workspace.lang)
+    there = {path.relative_to(directory).as_posix() for path in directory.rglob("*")}
+    for name, data in pages(course, there).items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(data)
     _link_environment(directory / ".venv")
     return workspace
 
@@ -179,11 +184,9 @@ def _add_lab(directory: Path, lab: Lab, course: Course, lang: str) -> None:
         target.parent.mkdir(exist_ok=True)
         target.write_text(materials.starter(course, path, lang), encoding="utf-8")
     folder = course.labs_dir / lab.name
-    handouts = [folder / "README.md", folder / "README.ja.md"]
-    for source in (*check_files(folder), *handouts):
-        if source.is_file():
-            (directory / lab.name).mkdir(exist_ok=True)
-            shutil.copyfile(source, directory / lab.name / source.name)
+    for source in check_files(folder):
+        (directory / lab.name).mkdir(exist_ok=True)
+        shutil.copyfile(source, directory / lab.name / source.name)
     if course.self_study and (folder / _HIDDEN).is_dir():
         shutil.copytree(
             folder / _HIDDEN,
@@ -193,9 +196,6 @@ def _add_lab(directory: Path, lab: Lab, course: Course, lang: str) -> None:
     if (worksheet := materials.ready_worksheet(course, lab.name, lang)) is not None:
         (directory / lab.name).mkdir(exist_ok=True)
         shutil.copyfile(worksheet, directory / lab.name / worksheet.name)
-    for picture in sorted((folder / "pictures").glob("*.svg")):
-        (directory / lab.name / "pictures").mkdir(exist_ok=True, parents=True)
-        shutil.copyfile(picture, directory / lab.name / "pictures" / picture.name)
 
 
 def _link_environment(link: Path) -> None:

@@ -26,6 +26,7 @@ from vmmlab.course.find import COURSE_FILE
 from vmmlab.course.labpackage import check_files
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
+from vmmlab.course.pages import PAGES
 from vmmlab.i18n.translate import LANGUAGES
 from vmmlab.images import prebuilt
 from vmmlab.report import reduced
@@ -37,10 +38,6 @@ _OF_A_LAB: Final = (
     "pictures/*.svg",
 )  # fmt: skip
 _OF_THE_KIT: Final = ("LICENSE", "pyproject.toml", "grader/setup.sh")
-_PAGES: Final = (
-    "crosswalk", "evidence", "glossary", "i386", "memo-questions", "probes", "real-hardware",
-    "report", "what-comes-next",
-)  # fmt: skip
 _NOT_COPIED: Final = shutil.ignore_patterns("__pycache__", "*.pyc")
 _LINK: Final = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 
@@ -203,7 +200,7 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 def _copy_kit(course: Course, made: Path, *, self_study: bool) -> Iterator[Text]:
     """Copy the pages for students and, if this vmmlab is in a clone, the package; yield notes."""
-    for page in _PAGES:
+    for page in PAGES:
         for path in sorted((course.root / "docs").glob(f"{page}*.md")):
             (made / "docs").mkdir(exist_ok=True)
             shutil.copy(path, made / "docs" / path.name)
