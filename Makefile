@@ -17,12 +17,13 @@ TREE := vmm-skeleton/{{cookiecutter.slug}}
 C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev $(LABS) iso wheel man sbom messages test test-full test-browser bench soak lint book browser images images-test clean FORCE
+.PHONY: help setup setup-dev $(LABS) iso linux wheel man sbom messages test test-full test-browser bench soak lint book browser images images-test clean FORCE
 
 help:
 	@echo "make lab0 ... lab7   grade the reference solution of one lab"
 	@echo "make setup           create the environment .venv; as root, also install missing packages"
 	@echo "make iso             make a bootable image of the reference VMM: build/vmm/vmm.iso"
+	@echo "make linux           boot Debian's Linux on the reference VMM; CPUS=8 for more CPUs"
 	@echo "make test            run lint, then the kit's tests"
 	@echo "make test-full       run all tests, including the long ones"
 	@echo "make test-browser    install Chromium and run the tests that need it"
@@ -76,6 +77,11 @@ sbom:
 
 iso: $(STAMP)
 	@$(BIN)/vmmlab iso vmm --submission reference $(if $(ARCH),--arch $(ARCH))
+
+# GUEST=memtest86+: another guest. The options of both Makefiles are the same.
+linux: $(STAMP)
+	@$(BIN)/vmmlab linux $(if $(LAB),lab$(patsubst lab%,%,$(LAB)),vmm) --submission reference \
+		$(if $(CPUS),--cpus $(CPUS)) $(if $(GUEST),--guest $(GUEST))
 
 test: lint
 	$(PYTEST) -m "not full" $(QUICK)

@@ -46,6 +46,13 @@ def test_a_loader_carries_vmm_and_guest(efi):
     assert wrong_with(made) is None
 
 
+def test_a_loader_carries_a_command_line_and_files_for_linux(efi):
+    made = efi.loader(b"vmm", b"MZ", options="console=ttyS0", initrd=b"070701 files").read_bytes()
+    assert "console=ttyS0\0".encode("utf-16-le") in made
+    assert b"070701 files" in made
+    assert wrong_with(made) is None
+
+
 def test_qemu_does_not_take_the_loader_for_a_multiboot_kernel(efi):
     assert MULTIBOOT not in efi.loader(MULTIBOOT * 8).read_bytes()[:8192]
 

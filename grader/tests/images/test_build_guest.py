@@ -8,9 +8,11 @@ from vmmlab.base.errors import InfraError
 from vmmlab.course.load import load_course
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.guest import DATA_AT, LOADED_AT, GuestBuilder
+from vmmlab.student.systems import is_static
 
 TREE = load_course(Path(__file__).parents[3]).tree
 NAME = "guest/bios.S"
+PROGRAM = "guest/linux_vmmcall.S"
 MAGIC = b"ugst"  # GUEST_MAGIC of include/guest.h
 
 
@@ -35,6 +37,12 @@ def test_the_places_that_the_probe_of_lab_7_watches_are_there(guests):
 
 def test_it_is_built_once(guests):
     assert guests.build(NAME).flat == guests.build(NAME).flat
+
+
+def test_a_program_for_linux_needs_nothing_else(guests):
+    made = guests.program(PROGRAM).read_bytes()
+    assert is_static(made)
+    assert guests.program(PROGRAM) != guests.build(PROGRAM).elf
 
 
 def test_a_guest_that_is_not_there_is_named(guests):

@@ -213,6 +213,36 @@ def run(
     return runner.run(what, loaded, source, gdb=gdb, say=context.obj)
 
 
+def linux(
+    context: typer.Context,
+    lab: LabArgument = "vmm",
+    cpus: Annotated[int, typer.Option(min=1, max=64, help="Number of processors.")] = 4,
+    guest: Annotated[str, typer.Option(help="linux or memtest86+.")] = "linux",
+    bare: Annotated[bool, typer.Option("--bare", help="Boot without the VMM, to compare.")] = False,
+    shell: Annotated[
+        bool, typer.Option("--shell", help="Stay in a shell instead of powering off.")
+    ] = False,
+    submission: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|reference", help="Folder to boot. Default: your workspace."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Time limit in seconds; only without a terminal.")
+    ] = 600.0,
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> int:
+    """Boot Debian's Linux, or memtest86+, on the VMM under UEFI; both come from Debian packages."""
+    from vmmlab.student import linux as finale
+    from vmmlab.student import systems
+
+    here = workspace_or_reference(submission)
+    loaded = open_course(course, context.obj, here)
+    system = systems.find(guest)
+    what = finale.Try(lab, system, cpus, bare=bare, shell=shell, timeout_s=timeout)
+    return finale.boot(what, loaded, here or submission or "reference", context.obj)
+
+
 def iso(
     context: typer.Context,
     lab: LabArgument = "vmm",

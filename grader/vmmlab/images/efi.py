@@ -41,6 +41,7 @@ _LINK = (
 )
 _HOLD = "-DHOLD"
 _VMM_FILE, _OS_FILE = "vmm.elf32", "os.efi"
+_OPTIONS_FILE, _INITRD_FILE = "os.options", "os.initrd"
 
 
 class EfiBuilder:
@@ -63,14 +64,20 @@ class EfiBuilder:
         """Return the loader that waits until a VMM has been written into its room."""
         return self._loader([_HOLD], {})
 
-    def loader(self, vmm: bytes, guest: bytes = b"") -> Path:
+    def loader(
+        self, vmm: bytes, guest: bytes = b"", *, options: str = "", initrd: bytes = b""
+    ) -> Path:
         """Return the loader that starts a VMM at once.
 
         Args:
             vmm: the VMM as an ELF32 file, as for QEMU's -kernel.
             guest: an operating system for the VMM's guest, an EFI application; b"" for none.
+            options: the guest's command line.
+            initrd: an initial file system, for Linux; b"" for none.
         """
-        return self._loader([], {_VMM_FILE: vmm, _OS_FILE: guest})
+        carried = {_VMM_FILE: vmm, _OS_FILE: guest, _INITRD_FILE: initrd}
+        carried[_OPTIONS_FILE] = f"{options}\0".encode("utf-16-le") if options else b""
+        return self._loader([], carried)
 
     def _loader(self, flags: list[str], carried: dict[str, bytes]) -> Path:
         sources = sorted(self._tree.loader)

@@ -27,6 +27,9 @@ _LINK: Final = (
     *("-nostdlib", "-static", "--build-id=none", "-z", "noexecstack", "--no-warn-rwx-segments"),
     *("-e", "_start", f"-Ttext={LOADED_AT:#x}", f"-Tbss={DATA_AT:#x}"),
 )
+_LINK_PROGRAM: Final = (
+    *("-nostdlib", "-static", "--build-id=none", "-z", "noexecstack", "-s", "-e", "_start"),
+)
 _ELF, _FLAT = "guest.elf", "guest.bin"
 
 
@@ -66,27 +69,43 @@ class GuestBuilder:
         Raises:
             InfraError: there is no such file, or tools, disk or provided code are at fault.
         """
+        return self._linked(name, _LINK)
+
+    def program(self, name: str) -> Path:
+        """Return a program for Linux that needs no library.
+
+        Args and Raises: as for `build`.
+        """
+        return self._linked(name, _LINK_PROGRAM).elf
+
+    def _linked(self, name: str, link: tuple[str, ...]) -> GuestImage:
         if name not in self._tree.guests:
             raise _failed(name, msg("the file is missing"))
         tools = toolchain.find()
         visible = {**self._tree.headers, name: self._tree.guests[name]}
         flags = tools.flags(opt="-O2", strict=True)
         key = digest(
-            "guest 1", tools.identity, name, *flags, *_LINK,
+            "guest 1", tools.identity, name, *flags, *link,
             *(part for file in sorted(visible) for part in (file, visible[file])),
         )  # fmt: skip
         with self._cache.only_once(key):
             if (found := self._cache.get(key)) is None:
                 with self._cache.scratch() as work:
-                    found = self._cache.put(key, self._made(name, visible, flags, work), {})
+                    made = self._made(name, visible, flags, link, work)
+                    found = self._cache.put(key, made, {})
             return GuestImage(found.path / _ELF, found.path / _FLAT)
 
     def _made(
-        self, name: str, visible: dict[str, bytes], flags: list[str], work: Path
+        self,
+        name: str,
+        visible: dict[str, bytes],
+        flags: list[str],
+        options: tuple[str, ...],
+        work: Path,
     ) -> dict[str, Path]:
         tools = toolchain.find()
         elf, flat = f"{{out}}/{_ELF}", f"{{out}}/{_FLAT}"
-        link = [tools.ld, "-m", "elf_x86_64", *_LINK, "-o", elf, "{out}/0.o"]
+        link = [tools.ld, "-m", "elf_x86_64", *options, "-o", elf, "{out}/0.o"]
         merge = Merge([link, [tools.objcopy, "-O", "binary", elf, flat]])
         results = compile.compile_all(
             self._sandbox, tools, Job(visible, [name], flags, merge), work

@@ -1,20 +1,32 @@
-"""The command line of a QEMU for interactive use, and keeping the terminal's settings."""
+"""The command line of a QEMU for people to look at, and running it with or without a terminal."""
 
 from __future__ import annotations
 
+import os
+import selectors
+import subprocess
 import sys
 import termios
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from vmmlab.base.text import from_guest
 from vmmlab.host import toolroots
+from vmmlab.host.processes import processor_time_s
 from vmmlab.host.rlimits import ResourceLimits
+from vmmlab.host.running import kill_tree
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import qemu_path
 from vmmlab.machine import MachineSpec, firmware
 from vmmlab.machine.dialects import processor
 from vmmlab.machine.qemu.bootfiles import KERNEL
+
+_CHUNK: Final = 4096
+_TAIL: Final = 2 * _CHUNK
 
 
 def qemu_argv(spec: MachineSpec, accel: str, qemu: Path | None = None) -> list[str]:
@@ -72,6 +84,78 @@ def sandboxed(
         limits=ResourceLimits(file_mib=64),
         names={one.resolve(): name for one, name in seen.items()},
     )
+
+
+def on_terminal(command: Sequence[str]) -> int:
+    """Run a QEMU whose serial line is this terminal; return its status.
+
+    Args:
+        command: from `sandboxed`.
+    """
+    with terminal_kept():
+        process = subprocess.Popen(command, start_new_session=True, cwd="/")
+        try:
+            return process.wait()
+        finally:
+            kill_tree(process)
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What came of a QEMU without a terminal.
+
+    Attributes:
+        text: what the machine printed.
+        status: the exit status of QEMU; None: it was ended, because nothing more was to come or
+            its time was over.
+        seconds: how long it ran.
+        processor_s: processor time that it used, in seconds, 0 where that cannot be seen.
+    """
+
+    text: str
+    status: int | None
+    seconds: float
+    processor_s: float
+
+
+def streamed(command: Sequence[str], timeout_s: float, enough: Callable[[str], bool]) -> Streamed:
+    """Run a QEMU whose serial line is its standard output, and show each line as it comes.
+
+    Args:
+        command: from `sandboxed`.
+        timeout_s: how long to wait for its end, in seconds.
+        enough: whether nothing more is to come; it is shown the last 8 KiB that were printed.
+    """
+    process = subprocess.Popen(
+        command,
+        start_new_session=True,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    began = time.monotonic()
+    data, shown, used, ended = b"", 0, 0.0, False
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while not ended and not enough(from_guest(data[-_TAIL:])):
+                if not selector.select(max(0.0, began + timeout_s - time.monotonic())):
+                    break
+                more = os.read(process.stdout.fileno(), _CHUNK)
+                used = max(used, processor_time_s(process.pid) or 0.0)
+                data, ended = data + more, not more
+                whole = data.rfind(b"\n") + 1
+                if whole > shown:
+                    sys.stdout.write(from_guest(data[shown:whole]))
+                    sys.stdout.flush()
+                    shown = whole
+        sys.stdout.write(from_guest(data[shown:]))
+        status = process.wait() if ended else None
+        return Streamed(from_guest(data), status, time.monotonic() - began, used)
+    finally:
+        kill_tree(process)
+        process.stdout.close()
 
 
 @contextmanager

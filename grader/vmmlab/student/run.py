@@ -6,7 +6,6 @@ Nothing here earns points: what a guest prints is for the reader only.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -16,7 +15,6 @@ from vmmlab.base.message import msg
 from vmmlab.course.cohort import Cohort, Role
 from vmmlab.course.model import Course
 from vmmlab.host import tools
-from vmmlab.host.running import kill_tree
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.versions import tool_versions
 from vmmlab.i18n.translate import Reader
@@ -28,7 +26,7 @@ from vmmlab.machine import MachineSpec, firmware
 from vmmlab.machine.dialects import require_x2apic
 from vmmlab.student.boot import Boot
 from vmmlab.student.build import folder_of, image_of, install, labs_of, own_image
-from vmmlab.student.command import qemu_argv, sandboxed, tell, terminal_kept
+from vmmlab.student.command import on_terminal, qemu_argv, sandboxed, tell
 from vmmlab.student.debug import boot_under_gdb
 from vmmlab.student.unattended import boot_unattended
 from vmmlab.workspace.model import Workspace
@@ -68,7 +66,7 @@ def run(
         elf = install(image, folder_of(root, what.lab, what.arch, what.role))
     else:
         root, elf = course.tree, image.elf
-    sandbox = _sandbox_for(source)
+    sandbox = sandbox_for(source)
     guest = None if _firmware(what, course).efi else guest_for(what, course, sandbox)
     spec = _machine(what, course, image, guest, sandbox)
     if spec.x2apic and what.accel == "tcg":
@@ -188,14 +186,21 @@ def image_for(
         lab,
         Source(source).take([one.name for one in labs_of(course, lab, arch)], course).files,
         cohort,
-        _sandbox_for(source),
+        sandbox_for(source),
         arch,
         delays,
     )
 
 
-def _sandbox_for(source: Workspace | str) -> Sandbox:
-    """Return the sandbox; other people's code is refused without one."""
+def sandbox_for(source: Workspace | str) -> Sandbox:
+    """Return the sandbox for what is built and booted from a source.
+
+    Args:
+        source: a workspace, the folder of a submission, or "reference".
+
+    Raises:
+        UsageError: it is other people's code, and there is no sandbox.
+    """
     return Sandbox.choose(require=not _is_trusted(source))
 
 
@@ -209,14 +214,7 @@ def _on_terminal(spec: MachineSpec, what: Boot, sandbox: Sandbox, say: Reader) -
     )
     tell(say(msg("{machine}; Ctrl-A X quits, Ctrl-A H shows help", machine=machine)))
     argv = [*qemu_argv(spec, what.accel), "-serial", "mon:stdio"]
-    with terminal_kept():
-        process = subprocess.Popen(
-            sandboxed(sandbox, argv, spec, what.accel), start_new_session=True, cwd="/"
-        )
-        try:
-            code = process.wait()
-        finally:
-            kill_tree(process)
+    code = on_terminal(sandboxed(sandbox, argv, spec, what.accel))
     tell(
         say(
             msg("QEMU has ended")

@@ -266,6 +266,11 @@ start_os (efi_handle image)
 		add ("vmmlab-loader: the firmware refuses the guest's file");
 		return fail (status);
 	}
+	status = equip_os (services, started);
+	if (status) {
+		add ("vmmlab-loader: the guest gets no command line or files");
+		return fail (status);
+	}
 	return services->start_image (started, NULL, NULL);
 }
 
@@ -294,6 +299,8 @@ efi_start (efi_handle image, struct efi_system_table *table)
 		while (uefi_box.hold)
 			asm_pause ();
 	}
+	if (!uefi_box.vmm_len && uefi_box.os_len)
+		return start_os (image); /* without a VMM, to compare */
 
 	if (asm_rdcr4 () & CR4_LA57) {
 		add ("vmmlab-loader: the firmware uses 5-level paging, which "

@@ -26,7 +26,7 @@ uefi_box:
 #endif
 	.quad	os_end - os			/* os_room_len */
 
-	.globl	vmm, os
+	.globl	vmm, os, os_options, os_options_end, os_initrd, os_initrd_end
 #ifdef HOLD
 	.bss
 	.balign	4096
@@ -36,6 +36,10 @@ vmm_end:
 os:
 	.skip	0x40000
 os_end:
+os_options:
+os_options_end:
+os_initrd:
+os_initrd_end:
 #else
 	/* QEMU's -kernel takes a file for a multiboot kernel if it finds the
 	 * header of one in the first 8 KiB: keep the VMM's away from there. */
@@ -48,6 +52,13 @@ vmm_end:
 os:
 	.incbin	"os.efi"
 os_end:
+	.balign	2
+os_options:
+	.incbin	"os.options"
+os_options_end:
+os_initrd:
+	.incbin	"os.initrd"
+os_initrd_end:
 #endif
 
 	.section .note.GNU-stack, "", @progbits

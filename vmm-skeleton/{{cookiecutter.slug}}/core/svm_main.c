@@ -160,6 +160,8 @@ handle_exit (struct vcpu *v)
 		do_cpuid (v);
 		break;
 	case VMEXIT_VMMCALL:
+		if ((u32)v->vmcb->rax == VMMCALL_EXITS)
+			exits_print ();
 		do_vmmcall (v);
 		break;
 	case VMEXIT_IOIO:
@@ -194,6 +196,7 @@ svm_mainloop (struct vcpu *v)
 		vmcb->eventinj = 0;
 		if (vmcb->exitintinfo & EVENT_VALID)
 			vmcb->eventinj = vmcb->exitintinfo;
+		exits_count (v);
 		handle_exit (v);
 	}
 }

@@ -11,8 +11,13 @@
 typedef u64 efi_status;
 typedef void *efi_handle;
 
-#define EFI_SUCCESS    0ULL
-#define EFI_LOAD_ERROR 0x8000000000000001ULL
+#define EFI_SUCCESS	      0ULL
+#define EFI_LOAD_ERROR	      0x8000000000000001ULL
+#define EFI_INVALID_PARAMETER 0x8000000000000002ULL
+#define EFI_UNSUPPORTED	      0x8000000000000003ULL
+#define EFI_BUFFER_TOO_SMALL  0x8000000000000005ULL
+
+#define EFI_NATIVE_INTERFACE 0 /* the only type of a protocol's interface */
 
 enum efi_allocate_type {
 	ALLOCATE_ANY_PAGES,
@@ -57,8 +62,14 @@ struct efi_boot_services {
 	void *allocate_pool, *free_pool;
 	void *create_event, *set_timer, *wait_for_event, *signal_event;
 	void *close_event, *check_event;
-	void *install_protocol, *reinstall_protocol, *uninstall_protocol;
-	void *handle_protocol, *reserved, *register_protocol_notify;
+	efi_status (EFIAPI *install_protocol) (efi_handle *handle,
+					       const struct efi_guid *protocol,
+					       u32 type, void *interface);
+	void *reinstall_protocol, *uninstall_protocol;
+	efi_status (EFIAPI *handle_protocol) (efi_handle handle,
+					      const struct efi_guid *protocol,
+					      void **interface);
+	void *reserved, *register_protocol_notify;
 	void *locate_handle, *locate_device_path, *install_table;
 	efi_status (EFIAPI *load_image) (u8 boot_policy, efi_handle parent,
 					 void *device_path, void *source,
@@ -100,6 +111,34 @@ struct efi_mp_services {
 	void *startup_this_ap, *switch_bsp, *enable_disable_ap, *who_am_i;
 };
 
+/* EFI_LOADED_IMAGE_PROTOCOL: section 9.1 */
+struct efi_loaded_image {
+	u32 revision;
+	efi_handle parent_handle;
+	struct efi_system_table *system_table;
+	efi_handle device_handle;
+	void *file_path, *reserved;
+	u32 load_options_size; /* in bytes */
+	void *load_options;    /* the command line, usually */
+};
+
+/* A node of a device path: section 10.2.  Its length includes what follows. */
+#define EFI_MEDIA_DEVICE_PATH 0x04 /* type */
+#define EFI_MEDIA_VENDOR      0x03 /* subtype */
+#define EFI_END_DEVICE_PATH   0x7F /* type */
+#define EFI_END_ENTIRE	      0xFF /* subtype */
+
+struct efi_device_path {
+	u8 type, subtype;
+	u8 length[2];
+};
+
+struct efi_load_file2 {
+	efi_status (EFIAPI *load_file) (struct efi_load_file2 *self, void *path,
+					u8 boot_policy, u64 *size,
+					void *buffer);
+};
+
 struct efi_configuration_table {
 	struct efi_guid vendor_guid;
 	void *vendor_table;
@@ -120,5 +159,9 @@ struct efi_system_table {
 	u64 number_of_table_entries;
 	struct efi_configuration_table *configuration_table;
 };
+
+/* boot/uefi_loader_os.c: give the operating system that the loader carries its
+ * command line and initial file system, before it is started. */
+efi_status equip_os (struct efi_boot_services *services, efi_handle os);
 
 #endif

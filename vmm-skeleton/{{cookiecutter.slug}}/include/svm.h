@@ -91,6 +91,7 @@
  * answer is in RAX, and no other register changes. */
 #define VMMCALL_CPUNUM	0		   /* currentcpu->cpunum */
 #define VMMCALL_UNKNOWN 0xFFFFFFFFFFFFFFFF /* the answer to all others */
+#define VMMCALL_EXITS	0x1000 /* core/svm_main.c prints the exits, too */
 
 #ifndef __ASSEMBLER__
 #include "linkage.h"
@@ -194,6 +195,8 @@ struct svm_vmrun_regs {
 _Static_assert(offsetof (struct svm_vmrun_regs, rbp) == SVM_REGS_RBP, "order");
 _Static_assert(offsetof (struct svm_vmrun_regs, r15) == SVM_REGS_R15, "order");
 
+#define EXIT_KINDS 7 /* that core/exits.c tells apart */
+
 /* The virtual CPU of one processor.  Only that processor uses it, but for
  * startup, which other CPUs change at any time. */
 struct vcpu {
@@ -201,8 +204,9 @@ struct vcpu {
 	struct vmcb
 		*vmcbhost; /* for VMSAVE and VMLOAD of the VMM's own state */
 	struct svm_vmrun_regs regs;
-	u32 apic_id;	      /* of the processor, and of its guest */
-	volatile u32 startup; /* lab9 */
+	u32 apic_id;	       /* of the processor, and of its guest */
+	volatile u32 startup;  /* lab9 */
+	u64 exits[EXIT_KINDS]; /* core/exits.c */
 };
 
 /* Those of the processors 0 to num_of_processors, by their number, when all
@@ -235,6 +239,9 @@ void localapic_vcpu_init (struct vcpu *v);
 #define INSTRUCTION_MAX 15
 bool localapic_decode (struct vcpu *v, u32 *value, uint *len,
 		       u8 code[INSTRUCTION_MAX]);
+
+void exits_count (struct vcpu *v); /* core/exits.c */
+void exits_print (void);
 
 /* core/uefi.c, or lab10: the guest sends INIT or SIPI */
 void handle_ap_start (void);
