@@ -40,7 +40,8 @@ from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
 from vmmlab.grading import inputs
-from vmmlab.grading.boots import UEFI_MIB, build_options, make_builder
+from vmmlab.grading.boots import build_options, make_builder
+from vmmlab.grading.machines import UEFI_MIB
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.efi import EfiBuilder
 from vmmlab.images.model import BuildOptions, Delays, Image

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.explore import Bounds, Exploration, isolated
 from vmmlab.grading import inputs
+from vmmlab.grading.machines import Uefi, inputs_of, machine_of
 from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.host import cgroup
 from vmmlab.host.sandbox import Sandbox
@@ -36,7 +36,7 @@ from vmmlab.images.guest import GuestBuilder
 from vmmlab.images.model import BuildOptions, Diagnostic, Image, ObjectPatch
 from vmmlab.images.prebuilt import source_of
 from vmmlab.images.sources import Prebuilt
-from vmmlab.machine import Limits, MachineSpec, firmware
+from vmmlab.machine import Limits, firmware
 from vmmlab.machine.templates import Templates, started
 from vmmlab.observe.boot import Watching
 from vmmlab.observe.boot import observe as watch
@@ -44,13 +44,9 @@ from vmmlab.observe.evidence import Lost
 from vmmlab.observe.lost import BootLost, not_booted
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.session import Session
-from vmmlab.observe.view import Inputs
 from vmmlab.probes import make_probe
 
 _BOUNDS: Final = Bounds(seconds=6.0, fallback_seconds=1.0)
-
-UEFI_MIB: Final = 128
-"""Main memory with UEFI firmware, the same in all scenarios: each other size is a template more."""
 
 Observer = Callable[[Session, Watching, Callable[[], bool]], Awaitable[Any]]
 """Lets a machine boot: `vmmlab.observe.boot.observe`, or what debugs it."""
@@ -111,19 +107,6 @@ def build_options(
     )
 
 
-@dataclass(frozen=True)
-class Uefi:
-    """What a boot by UEFI firmware needs.
-
-    Attributes:
-        loader: the EFI loader that waits for a VMM.
-        templates: where booted firmware is kept; None: the firmware boots each time.
-    """
-
-    loader: Path
-    templates: Templates | None
-
-
 class GradeClock:
     """How much time the boots of one grade have left.
 
@@ -182,22 +165,8 @@ async def boot(
     """
     clock = clock or GradeClock()
     with scenario.scope.in_use():
-        spec = _spec(image, scenario, seed, uefi, guest)
-        moved = inputs.moved(seed, scenario.name, cohort) if scenario.moved else None
-        given = Inputs(
-            scenario=scenario.name,
-            cohort=cohort.name,
-            seed=seed,
-            cpus=spec.cpus,
-            apic_ids=spec.apic_ids,
-            apinit_addr=cohort.apinit_addr if moved is None else moved,
-            apinit_addr_linked=None if moved is None else cohort.apinit_addr,
-            apinit_offset=cohort.apinit_offset,
-            stack_size=cohort.stack_size,
-            pcpu_pad=cohort.pcpu_pad,
-            arch=image.options.arch,
-            uefi=spec.efi,
-        )
+        spec = machine_of(image, scenario, seed, uefi, guest)
+        given = inputs_of(image, scenario, cohort, seed, spec)
         if clock.over():
             return not_booted(given, image.symbols, Lost("no-time"), "timeout")
         began = time.monotonic()
@@ -214,46 +183,6 @@ async def boot(
         except InfraError as error:
             lost = Lost("refused", clean_line(str(error.found)))
             raise BootLost(error, not_booted(given, image.symbols, lost)) from error
-
-
-def _spec(
-    image: Image, scenario: Scenario, seed: int, uefi: Uefi | None, guest: Path | None
-) -> MachineSpec:
-    """Return the machine of a scenario."""
-    if firmware.find(scenario.firmware).efi:
-        return MachineSpec(
-            kernel=image.kernel,
-            arch="i386" if image.options.arch == "i386" else "x86_64",
-            loader=uefi.loader if uefi else None,
-            cpus=scenario.cpus,
-            sockets=scenario.sockets,
-            memory_mib=scenario.memory_mib or UEFI_MIB,
-            firmware=scenario.firmware,
-            svm=scenario.svm,
-            log_guests=scenario.kind.make.records_guests,
-            guest_os=b"" if guest is None else guest.read_bytes(),
-        )
-    if not scenario.kind.make.leaves_traces:
-        return MachineSpec(
-            kernel=image.kernel,
-            cpus=scenario.cpus,
-            firmware=scenario.firmware,
-            acpi=scenario.acpi,
-            svm=scenario.svm,
-        )
-    modules = tuple(inputs.module(seed, number) for number in range(scenario.modules))
-    return MachineSpec(
-        kernel=image.kernel,
-        cpus=scenario.cpus,
-        sockets=scenario.sockets,
-        acpi=scenario.acpi,
-        memory_mib=scenario.memory_mib or inputs.memory_mib(seed, scenario.name),
-        firmware=scenario.firmware,
-        cmdline=inputs.command_line(seed, scenario.name, scenario.cmdline),
-        svm=scenario.svm,
-        log_guests=scenario.kind.make.records_guests,
-        modules=modules if guest is None else (guest, *modules),
-    )
 
 
 def _cost(scenario: Scenario) -> float:
