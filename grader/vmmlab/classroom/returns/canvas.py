@@ -15,9 +15,9 @@ from fractions import Fraction
 from typing import Final
 
 from vmmlab.base.errors import UsageError
-from vmmlab.base.message import Text, msg
+from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
-from vmmlab.classroom.returns.grades import Filled, Grades, number, parsed, scaled
+from vmmlab.classroom.returns.grades import Filled, Grade, Grades, number, parsed, scaled
 from vmmlab.classroom.returns.rawcsv import RawTable
 from vmmlab.classroom.roster import Entry, plain_header
 from vmmlab.i18n.translate import Reader
@@ -69,27 +69,34 @@ def fill(
         entry = by_number.get(table.value(row, numbers[0]).strip()) if numbers else None
         if entry is None or not entry.number:
             continue
-        name = clean_line(entry.shown, 80)
         if table.value(row, at).strip().upper() in _KEPT:
             continue
-        student = grades.student_of(entry)
-        if not student:
-            done.without(name, msg("was not graded"))
-            continue
-        grade = grades.grade(student, None, say)
-        taken = grades.submission(student)
-        if grade.points is None:
-            why: Text = taken.problem if taken and taken.problem else grade.why
-            done.unjudged = done.unjudged or not (taken and taken.problem and not taken.attention)
-            done.without(name, why)
-            continue
-        points = grade.points
-        if most is not None and most != Fraction(str(grade.maximum)):
-            points = scaled(points, grade.maximum, most)
-        table.put(row, at, number(points, possible))
-        done.with_grade(name, grade)
+        grade = _grade(entry, grades, say, done)
+        if grade is not None and grade.points is not None:
+            points = grade.points
+            if most is not None and most != Fraction(str(grade.maximum)):
+                points = scaled(points, grade.maximum, most)
+            table.put(row, at, number(points, possible))
+            done.with_grade(clean_line(entry.shown, 80), grade)
     done.table = table.data()
     return done
+
+
+def _grade(entry: Entry, grades: Grades, say: Reader, done: Filled) -> Grade | None:
+    """Return a student's grade; None if there is none, and say why."""
+    name = clean_line(entry.shown, 80)
+    student = grades.student_of(entry)
+    if not student:
+        done.without(name, msg("was not graded"))
+        return None
+    grade = grades.grade(student, None, say)
+    if grade.points is None:
+        taken = grades.submission(student)
+        told = taken.problem if taken else ""
+        done.unjudged = done.unjudged or not told or (taken is not None and taken.attention)
+        done.without(name, told or grade.why)
+        return None
+    return grade
 
 
 def _column(table: RawTable, wanted: str, *, exact: bool) -> int:

@@ -25,7 +25,7 @@ from typing import Final
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
-from vmmlab.classroom.intake.model import Intake
+from vmmlab.classroom.intake.model import Intake, Submission
 from vmmlab.classroom.returns.grades import (
     Filled,
     Grade,
@@ -102,30 +102,47 @@ def fill(
         if entry is None:
             continue  # a blank line, or an outcome below the table
         name = clean_line(entry.shown if entry.name else identifier, 80)
-        one = fresh[entry.id]
-        if not one.labs and one.problem and not one.refused and not one.left_out:
-            done.without(name, one.problem)
+        grade = _grade(entry, name, fresh[entry.id], grades, lab, say, done)
+        if grade is None or not _put(table, row, columns, grade, name, say, done, rescale):
             continue
-        student = grades.student_of(entry)
-        taken = grades.submission(student)
-        if taken is not None and taken.digest(lab) != one.digest(lab):
-            done.without(name, msg("this is not the submission that was graded: grade it again"))
-            continue
-        if not student:
-            done.without(name, msg("was not graded"))
-            continue
-        grade = grades.grade(student, one.late.get(lab), say)
-        if grade.points is None:
-            done.unjudged = True
-            done.without(name, grade.why)
-            continue
-        if _put(table, row, columns, grade, name, say, done, rescale) and pages:
+        if pages:
             place = f"{_folder(entry, identifier)}/{lab}.html"
             files[place] = page(grade, course, say)
     done.table = table.data()
     if pages:
         done.feedback = _zip(files)
     return done
+
+
+def _grade(
+    entry: Entry,
+    name: str,
+    submitted: Submission,
+    grades: Grades,
+    lab: str,
+    say: Reader,
+    done: Filled,
+) -> Grade | None:
+    """Return the grade of a participant; None if there is none, and say why."""
+    found = submitted.labs or submitted.refused or submitted.left_out
+    if submitted.problem and not found:
+        done.unjudged = done.unjudged or submitted.attention
+        done.without(name, submitted.problem)
+        return None
+    student = grades.student_of(entry)
+    if not student:
+        done.without(name, msg("was not graded"))
+        return None
+    taken = grades.submission(student)
+    if taken is not None and taken.digest(lab) != submitted.digest(lab):
+        done.without(name, msg("this is not the submission that was graded: grade it again"))
+        return None
+    grade = grades.grade(student, submitted.late.get(lab), say)
+    if grade.points is None:
+        done.unjudged = True
+        done.without(name, grade.why)
+        return None
+    return grade
 
 
 def _columns(table: RawTable) -> _Columns:
