@@ -6,7 +6,7 @@ import pytest
 
 from vmmlab.base.errors import InfraError
 from vmmlab.cli import main
-from vmmlab.host import bubblewrap, tools, versions
+from vmmlab.host import bubblewrap, distribution, tools, versions
 from vmmlab.host.bubblewrap import Bubblewrap
 from vmmlab.machine import firmware
 from vmmlab.student import doctor
@@ -27,6 +27,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(versions.QEMU_VARIABLE, raising=False)
     monkeypatch.setenv(firmware.OVMF_VARIABLE, str(tmp_path / "data" / "OVMF.fd"))
     monkeypatch.setattr(tools, "GRUB_MODULES", tmp_path / "grub")
+    debian = distribution.Distribution("debian", "Debian GNU/Linux 12 (bookworm)")
+    monkeypatch.setattr(distribution, "this", lambda: debian)
+    monkeypatch.setattr(doctor, "KVM", tmp_path / "kvm")
     monkeypatch.setattr(
         bubblewrap, "examine", lambda: Bubblewrap(False, reason="none", next_step="mend bwrap")
     )
@@ -62,19 +65,27 @@ def test_a_machine_with_everything_but_bwrap(machine: Path) -> None:
     assert text[-1] == "  next: sudo apt-get install --no-install-recommends bubblewrap"
 
 
-def test_a_bare_machine(machine: Path) -> None:
+def test_a_bare_machine(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool(machine / "bin", "apt-get", "apt")
     items = doctor.examine()
     assert not doctor.healthy(items)
     missing = {item.name for item in items if not item.ok}
-    assert missing == set(tools.PACKAGES)
+    assert missing == {*tools.PACKAGES, "sandbox", "kvm"}
     assert list(doctor.lines(items))[-1] == (
         "  next: sudo apt-get install --no-install-recommends "
         "binutils bubblewrap clang gcc gdb grub-common grub-pc-bin ovmf "
         "qemu-system-data qemu-system-x86 xorriso"
     )
-    (machine / "bin" / "apt-get").unlink()
+    lines = list(doctor.lines(items))
+    for name, package in tools.PACKAGES.items():
+        row = next(n for n, line in enumerate(lines) if line.split()[1] == name)
+        assert lines[row + 1].split(": ")[1] == (
+            f"sudo apt-get install --no-install-recommends {package}"
+        )
+    monkeypatch.setattr(distribution, "this", lambda: distribution.Distribution("other", "NixOS"))
     assert "as Debian calls them" in str(doctor.mend(items))
+    monkeypatch.setattr(distribution, "this", lambda: distribution.Distribution("arch", "Arch"))
+    assert str(doctor.mend(items)).startswith("sudo pacman -S --needed binutils bubblewrap")
 
 
 def test_an_untried_qemu_is_named_and_allowed(machine: Path) -> None:
@@ -158,3 +169,27 @@ def test_the_command(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(machine)
     assert main.main(["doctor"]) == 0
     assert "ok      gcc" in capsys.readouterr().out
+
+
+def test_wsl_1_and_macos_say_what_to_do(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for family, wsl, word in (("debian", 1, "wsl --set-version"), ("macos", 0, ".devcontainer")):
+        found = distribution.Distribution(family, "a system", wsl)  # type: ignore[arg-type]
+        monkeypatch.setattr(distribution, "this", lambda found=found: found)
+        items = doctor.examine()
+        assert not named(items, "system").ok
+        assert any(word in line for line in doctor.lines(items))
+    two = distribution.Distribution("debian", "Ubuntu 24.04", 2)
+    monkeypatch.setattr(distribution, "this", lambda: two)
+    assert named(doctor.examine(), "system") == Item("system", True, "Ubuntu 24.04, WSL 2")
+
+
+def test_the_sandbox_kvm_and_the_speed_are_told(machine: Path) -> None:
+    fill(machine)
+    (machine / "kvm").write_text("")
+    items = doctor.examine()
+    assert named(items, "kvm").ok
+    assert "times the 43 ms" in str(named(items, "speed").detail)
+    (machine / "kvm").unlink()
+    without = named(doctor.examine(), "kvm")
+    assert (without.ok, without.optional) == (False, True)
+    assert not named(items, "sandbox").ok, "the machine of this test has no bubblewrap"

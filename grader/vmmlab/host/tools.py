@@ -9,7 +9,7 @@ from typing import Final
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
-from vmmlab.host import versions
+from vmmlab.host import distribution, versions
 
 PACKAGES: Final = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -69,10 +69,14 @@ def require(names: Iterable[str]) -> None:
 
 
 def install_command(packages: Iterable[str]) -> Text:
-    """Return the one command that installs some Debian packages; "" for none."""
+    """Return the one command that installs some packages on this host; "" for none.
+
+    Args:
+        packages: their names in Debian.
+    """
     wanted = sorted(set(packages))
     if not wanted:
         return ""
-    if shutil.which("apt-get") is None:
-        return msg("install {wanted} (as Debian calls them)", wanted=", ".join(wanted))
-    return f"sudo apt-get install --no-install-recommends {' '.join(wanted)}"
+    return distribution.this().install_command(wanted) or msg(
+        "install {wanted} (as Debian calls them)", wanted=", ".join(wanted)
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +16,23 @@ from typing import Final
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.base.text import cells
-from vmmlab.host import bubblewrap, cgroup, container, tools, versions
+from vmmlab.host import bubblewrap, cgroup, container, distribution, tools, versions
+from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
 from vmmlab.machine import firmware
 
 _TIMEOUT_S: Final = 20.0
 
+REFERENCE_START_S: Final = 0.043
+"""From the start to the end of a QEMU 7.2 with a q35 on an idle 2-core machine, in seconds."""
+
+KVM: Final = Path("/dev/kvm")
+"""The device of hardware virtualisation."""
+
 OPTIONAL: Final = {
+    "system": msg("the kit is made for Linux on x86-64"),
+    "sandbox": msg("without it only your own work is graded"),
+    "kvm": msg("for vmmlab run --accel kvm and vmmlab grade --confirm kvm"),
     "bwrap": msg("without it only your own work is graded"),
     "clang": msg("the second compiler, for the kit's own tests"),
     "gdb": msg("for vmmlab run --gdb"),
@@ -55,9 +67,10 @@ class Item:
 
 def examine() -> list[Item]:
     """Look for everything; takes about a tenth of a second."""
-    items = [_qemu(), _rom(), _ovmf()]
+    items = [_system(), _qemu(), _rom(), _ovmf()]
     items += [_tool(name) for name in ("gcc", "ld", "objcopy")]
-    items += [_bwrap(), *_container(), _limits(), _tool("clang"), _tool("gdb")]
+    items += [_bwrap(), *_container(), _limits(), _sandbox(), _kvm(), *_speed()]
+    items += [_tool("clang"), _tool("gdb")]
     items += [_tool("grub-mkrescue"), _grub_modules(), _tool("xorriso")]
     items += _python_packages()
     return items
@@ -90,10 +103,76 @@ def lines(items: Sequence[Item], say: Reader | None = None) -> Iterator[str]:
             optional = say.label("optional: ") + use
             detail = f"{detail}{say.label('; ')}{optional}" if detail else optional
         yield f"{state}{' ' * (8 - cells(state))}{item.name:<{width}}  {detail}".rstrip()
+        if not item.ok and (line := mend([item]) or item.remedy):
+            yield f"{'':<{8 + width}}  {say.label('mend: ')}{say(line)}"
     remedies = [item.remedy for item in items if item.remedy and not item.ok]
     command = mend(items)
     for text in [*([command] if command else []), *remedies]:
         yield f"  {say.label('next: ')}{say(text)}"
+
+
+def _system() -> Item:
+    found = distribution.this()
+    if found.wsl == 1:
+        return Item(
+            "system",
+            False,
+            msg("{name} in WSL 1: programs cannot be isolated there", name=found.name),
+            msg("in PowerShell: wsl --set-version DISTRIBUTION 2"),
+            optional=True,
+        )
+    if found.family == "macos":
+        remedy = msg("use the container: open the workspace in an editor that knows .devcontainer")
+        detail = msg("{name}: there is no sandbox, and gcc makes no Linux objects", name=found.name)
+        return Item("system", False, detail, remedy, optional=True)
+    return Item("system", True, f"{found.name}, WSL 2" if found.wsl else found.name)
+
+
+def _sandbox() -> Item:
+    chosen = Sandbox.choose(require=False)
+    if chosen.kind == "none":
+        detail = msg("none: other people's work is not graded here")
+        return Item("sandbox", False, detail, optional=True)
+    return Item("sandbox", True, chosen.level)
+
+
+def _kvm() -> Item:
+    device = KVM
+    if not device.exists():
+        detail = msg("{device} is missing: turn virtualisation on in the firmware", device=device)
+        return Item("kvm", False, detail, optional=True)
+    if not os.access(device, os.R_OK | os.W_OK):
+        remedy = msg("sudo usermod -aG kvm $USER, then log in again")
+        detail = msg("{device} may not be opened", device=device)
+        return Item("kvm", False, detail, remedy, optional=True)
+    return Item("kvm", True, str(device))
+
+
+def _speed() -> Iterator[Item]:
+    """Yield how long QEMU takes to start and end, against the host that time limits are made for.
+
+    Limits grow with this, so that a slow host changes no verdict.
+    """
+    try:
+        qemu = str(versions.qemu_path())
+    except InfraError:
+        return
+    words = [qemu, "-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-S"]
+    taken: list[float] = []
+    for _ in range(3):
+        began = time.monotonic()
+        if _ask([*words, "-monitor", "stdio"], "quit\n") is None:
+            return
+        taken.append(time.monotonic() - began)
+    best = min(taken)
+    detail = msg(
+        "QEMU starts and ends in {ms:.0f} ms, {factor:.1f} times the {reference:.0f} ms of the "
+        "host that the limits are made for",
+        ms=1000 * best,
+        factor=best / REFERENCE_START_S,
+        reference=1000 * REFERENCE_START_S,
+    )
+    yield Item("speed", True, detail)
 
 
 # --- looking ---------------------------------------------------------------------------------
@@ -194,12 +273,17 @@ def _python_packages() -> Iterator[Item]:
             yield Item(name, False, msg("Python package"), f"python -m pip install '{requirement}'")
 
 
-def _ask(argv: Sequence[str]) -> str | None:
-    """Return what a tool prints, or None if it does not run."""
+def _ask(argv: Sequence[str], said: str = "") -> str | None:
+    """Return what a tool prints, or None if it does not run.
+
+    Args:
+        argv: the command line.
+        said: what it reads from its standard input.
+    """
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=said,
             capture_output=True,
             text=True,
             errors="replace",
