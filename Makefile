@@ -104,8 +104,9 @@ test-full: lint browser
 	$(PYTEST) $(QUICK)
 	$(PYTEST) grader/tests $(addprefix --ignore=,$(QUICK))
 
-bench: $(STAMP)
+bench: $(STAMP_DEV)
 	@$(BIN)/python grader/bench/bench.py
+	@$(BIN)/python grader/bench/classroom.py
 
 soak: $(STAMP)
 	@$(BIN)/python grader/bench/soak.py

@@ -15,6 +15,7 @@ import sys
 import threading
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import InfraError
@@ -88,6 +89,11 @@ class Warm:
         except (EOFError, OSError, ValueError):
             self.close()
             raise InfraError(msg("the process that starts gradings died.")) from None
+
+    def resident_mib(self) -> int:
+        """Return how much memory this process has now, in MiB."""
+        text = Path(f"/proc/{self._process.pid}/statm").read_text()
+        return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
     def close(self) -> None:
         """End this process with everything that it has started. Safe to call again."""
