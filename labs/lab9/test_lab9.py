@@ -1,1 +1,624 @@
-"""Lab 9."""
+"""Lab 9: the guest's INIT and SIPI, which start the processors of the guest and no others."""
+
+from functools import partial
+
+from vmmlab import checks
+from vmmlab.checks import fail, fail_if, listed, missing, msg, needed
+from vmmlab.diagnosis.todo import stopped_at_todo
+from vmmlab.observe.guest import CpuGuest
+from vmmlab.probes import guest
+from vmmlab.probes.scenario import scenario_of
+from vmmlab.x86.vmcb import VMEXIT_NPF
+
+from .director import RUN, WAIT
+from .evidence import Processors
+from .probes import TIMES
+from .script import FIXED, INIT, LOGICAL, OTHERS, SELF, SIPI, X2APIC_ALL
+
+GUEST = "guest/smp.S"
+APIC, ICR = 0xFEE00000, 0x300
+DONE = "guest_done"
+MARKS = ((DONE, 0x8060), ("guest_failed", 0x8080))
+"""Where the processors of guest/smp.S come to rest if no debugger directs them."""
+
+
+def directed(**setup):
+    """Return a scenario of this lab's own probe, which directs the guest's processors."""
+    return scenario_of("processors", {"svm": True, "guest_image": GUEST, **setup})
+
+
+def through(**setup):
+    """Return a scenario in which the guest starts its processors by itself, all at once."""
+    return guest(guest_image=GUEST, marks=MARKS, until=DONE, by="all", **setup)
+
+
+FOUR = directed(name="four", cpus=4)
+# With other numbers in cohort.h, and without optimisation.
+THERE = directed(name="there", cpus=4, cohort="other", opt="-O0")
+ALONE = directed(name="alone", cpus=3, what="alone")
+RACE = directed(name="race", cpus=2, what="race")
+MSR = directed(name="msr", cpus=3, what="x2apic")
+ONE = through(name="cpus-1", cpus=1)
+EIGHT = through(name="cpus-8", cpus=8)
+SEABIOS = through(name="seabios", cpus=2, firmware="seabios")
+
+check = partial(checks.check, todo_of_any_cpu=True)
+
+
+def seen(boot):
+    """What the lab's probe recorded."""
+    return boot.lab or Processors()
+
+
+def stopped(boot, cpu, expected, cause="guest-did-not-get-there"):
+    """Fail because a CPU did not come as far as expected: say what stopped it."""
+    fail_if(stopped_at_todo(boot), expected=expected)
+    for one in (boot.cpus[cpu], *boot.cpus):
+        crashed(one, expected)
+    missing(
+        cause,
+        cpu=cpu,
+        place=boot.cpus[cpu].end_place.text,
+        expected=expected,
+        observed=msg("CPU {cpu} ended there", cpu=cpu),
+    )
+
+
+def crashed(cpu, expected):
+    """Fail if a CPU took an exception in the VMM, or if the VMM panicked on it."""
+    if cpu.exception is not None:
+        fail(
+            "exception-in-the-vmm",
+            cpu=cpu.index,
+            place=cpu.exception.place.text,
+            expected=expected,
+            observed=msg(
+                "exception {vector}, address {address:#x}",
+                vector=cpu.exception.vector,
+                address=cpu.exception.cr2,
+            ),
+        )
+    if cpu.end_kind == "panic":
+        fail(
+            "vmm-panic",
+            cpu=cpu.index,
+            place=cpu.end_place.text,
+            expected=expected,
+            observed=msg("the VMM panicked"),
+        )
+
+
+# --- what a CPU did, in words ---------------------------------------------------------------------
+
+
+def whom(sending):
+    """To whom something was sent, in words."""
+    shorthand = sending.low & OTHERS
+    if shorthand:
+        return {
+            SELF: msg("to itself"),
+            OTHERS: msg("to all but itself"),
+        }.get(shorthand, msg("to all"))
+    if sending.low & LOGICAL:
+        return msg("to logical id {id:#x}", id=sending.dest)
+    if sending.dest == (X2APIC_ALL if sending.by_msr else 0xFF):
+        return msg("to all, by destination {id:#x}", id=sending.dest)
+    return msg("to APIC id {id}", id=sending.dest)
+
+
+def what(sending):
+    """What was sent, in words."""
+    names = {INIT: "INIT", SIPI: "SIPI", FIXED: msg("a fixed interrupt")}
+    name = msg("INIT level de-assert") if sending.deassert else names.get(sending.mode, "IPI")
+    return msg(
+        "{name} (ICR = {low:#x}) of CPU {sender} {whom}",
+        name=name,
+        low=sending.low,
+        sender=sending.sender,
+        whom=whom(sending),
+    )
+
+
+def should(expected):
+    """What a CPU had to do, in words."""
+    if expected.kind == "starts":
+        return msg("CPU {cpu} begins at {vector:#x}000", cpu=expected.cpu, vector=expected.vector)
+    if expected.kind == "waits":
+        return msg("CPU {cpu} waits for a SIPI", cpu=expected.cpu)
+    return msg("the guest of CPU {cpu} goes on", cpu=expected.cpu)
+
+
+def did(reaction):
+    """What a CPU did, in words."""
+    cpu, place = reaction.expected.cpu, reaction.place.text
+    if reaction.cs is not None and reaction.kind == "starts":
+        return msg(
+            "svm_reset with cs = {cs:#x}, ip = {ip:#x} on CPU {cpu}",
+            cs=reaction.cs,
+            ip=reaction.ip,
+            cpu=cpu,
+        )
+    if reaction.kind == "starts":
+        return msg("CPU {cpu} begins, at {place}", cpu=cpu, place=place)
+    if reaction.kind == "waits":
+        return msg("CPU {cpu} waits, in {place}", cpu=cpu, place=place)
+    if reaction.kind == "goes-on":
+        return msg("the guest of CPU {cpu} goes on", cpu=cpu)
+    if reaction.verdict == "waits" and reaction.in_guest:
+        return msg("CPU {cpu} stays in its guest", cpu=cpu)
+    if reaction.verdict == "waits":
+        return msg("CPU {cpu} waits for ever, in {place}", cpu=cpu, place=place)
+    if reaction.verdict == "halted":
+        return msg("CPU {cpu} halts, at {place}", cpu=cpu, place=place)
+    return msg("CPU {cpu} ended at {place}", cpu=cpu, place=place)
+
+
+def wrong(boot, sent, reaction, cause, step=""):
+    """Fail because a CPU did not do what had to come of something that was sent."""
+    if not reaction.right:
+        expected = msg(
+            "after {what}: {should}", what=what(sent.sending), should=should(reaction.expected)
+        )
+        if reaction.verdict in ("halted", "shutdown"):
+            fail_if(stopped_at_todo(boot), expected=expected)
+            for one in boot.cpus:
+                crashed(one, expected)
+        fail(
+            cause,
+            cpu=reaction.expected.cpu,
+            place=reaction.place.text,
+            expected=expected,
+            observed=did(reaction),
+            step=step,
+        )
+
+
+def cause_of(sent, reaction):
+    """Name what is wrong with what a CPU did."""
+    kind = reaction.expected.kind
+    if kind == "starts":
+        return "begins-elsewhere" if reaction.kind == "starts" else "does-not-begin"
+    if kind == "waits":
+        return "begins-unasked" if reaction in sent.idle else "init-not-obeyed"
+    if reaction is sent.sender:
+        return "sender-stops"
+    if sent.sending.mode == SIPI:
+        return "sipi-to-a-running-cpu" if reaction.expected.meant else "begins-unasked"
+    return "init-to-the-wrong-one"
+
+
+def sent_so_far(boot, wanted):
+    """What was sent and is wanted, in order; fail if the boot did not come as far."""
+    found = [one for one in seen(boot).sent if wanted(one.sending)]
+    if not found:
+        stopped(boot, 0, msg("the guest sends INIT and SIPI, and goes on"))
+    return found
+
+
+def all_came(boot):
+    """Fail if the boot ended before everything was sent, and nothing else was wrong."""
+    if not seen(boot).complete:
+        last = seen(boot).sent[-1] if seen(boot).sent else None
+        for one in (last.sender, *last.reactions, *last.idle) if last else ():
+            wrong(boot, last, one, "guest-did-not-get-there")
+        stopped(boot, 0, msg("the guest sends INIT and SIPI, and goes on"))
+
+
+# --- lab9.1: localapic_enter ----------------------------------------------------------------------
+
+
+def entered(boot, cpu):
+    """The first call of localapic_enter on a CPU; fail if there was none."""
+    found = seen(boot).entered.get(cpu)
+    if found is None:
+        stopped(boot, cpu, msg("localapic_enter is called on CPU {cpu}", cpu=cpu))
+    return found
+
+
+@check("lab9.enter.runs", FOUR, also=THERE)
+def bsp_enters_its_guest(boot):
+    """localapic_enter returns on the BSP, whose guest begins at once, with GIF = 0."""
+    found = entered(boot, 0)
+    expected = msg("localapic_enter returns with GIF = 0")
+    if found.reached != RUN:
+        fail_if(stopped_at_todo(boot), expected=expected)
+        fail(
+            "bsp-waits" if found.reached == WAIT else "enter-did-not-return",
+            cpu=0,
+            place=found.place.text,
+            expected=expected,
+            observed=msg("it calls localapic_wait_for_sipi")
+            if found.reached == WAIT
+            else msg("CPU {cpu} ended at {place}", cpu=0, place=found.place.text),
+        )
+    if found.gif:
+        fail(
+            "gif-set",
+            cpu=0,
+            place="localapic_enter",
+            expected=expected,
+            observed=msg("GIF = 1"),
+        )
+
+
+@check("lab9.enter.waits", FOUR, also=THERE, per="ap")
+def aps_wait_first(boot, ap):
+    """localapic_enter calls localapic_wait_for_sipi on every AP, with GIF = 1."""
+    found = entered(boot, ap.index)
+    expected = msg("localapic_enter calls localapic_wait_for_sipi with GIF = 1")
+    if found.reached != WAIT:
+        fail_if(stopped_at_todo(boot, [boot.cpus[ap.index]]), expected=expected)
+        fail(
+            "ap-does-not-wait",
+            cpu=ap.index,
+            place=found.place.text,
+            expected=expected,
+            observed=msg("localapic_enter returns")
+            if found.reached == RUN
+            else msg("CPU {cpu} ended at {place}", cpu=ap.index, place=found.place.text),
+        )
+    if not found.gif:
+        fail(
+            "waits-with-gif-clear",
+            cpu=ap.index,
+            place="localapic_enter",
+            expected=expected,
+            observed=msg("GIF = 0"),
+        )
+
+
+# --- lab9.2: localapic_wait_for_sipi --------------------------------------------------------------
+
+
+@check("lab9.wait.waits", FOUR, also=THERE, per="ap", after="lab9.enter.waits")
+def no_guest_before_a_sipi(boot, ap):
+    """Without a SIPI localapic_wait_for_sipi does not return and does not halt the CPU."""
+    found = entered(boot, ap.index)
+    expected = msg("CPU {cpu} waits in a loop", cpu=ap.index)
+    if found.then == "waits":
+        return
+    fail_if(stopped_at_todo(boot, [boot.cpus[ap.index]]), expected=expected)
+    crashed(boot.cpus[ap.index], expected)
+    place = needed(found.then_place).text
+    fail(
+        "halts-instead" if found.then == "halted" else "does-not-wait",
+        cpu=ap.index,
+        place=place,
+        expected=expected,
+        observed=msg("it halts, at {place}", place=place)
+        if found.then == "halted"
+        else msg("it comes to {place}", place=place),
+    )
+
+
+# --- lab9.3: localapic_write ----------------------------------------------------------------------
+
+
+@check("lab9.write.repeated", FOUR, also=THERE)
+def writes_are_repeated(boot):
+    """Each write of the guest to a register but the ICR reaches its APIC once, unchanged."""
+    reaches_the_apic(boot, lambda offset: offset != ICR, "localapic_write")
+
+
+def reaches_the_apic(boot, wanted, place):
+    """Fail for the first write of the guest that did not reach its APIC once, as it was."""
+    expected = msg("the guest writes to its APIC, and goes on")
+    runs = guest_of(boot, 0).runs
+    exits = [n for n, run in enumerate(runs) if apic_offset(run) is not None]
+    found = [(n, one) for n, one in enumerate(seen(boot).written) if wanted(one.offset)]
+    if not found:
+        stopped(boot, 0, expected)
+    for number, one in found:
+        at = exits[number] if number < len(exits) else None
+        if not one.done or at is None or at + 1 >= len(runs):
+            stopped(boot, 0, expected)
+        reached = [(w.offset, w.value) for w in runs[at + 1].apic]
+        right = (one.offset, one.value)
+        if reached != [right]:
+            twice = reached.count(right) > 1
+            fail(
+                "written-twice" if twice else "other-write" if reached else "write-lost",
+                cpu=0,
+                place=place,
+                expected=msg("one write: {write}", write=written_text([right])),
+                observed=written_text(reached),
+            )
+
+
+def guest_of(boot, cpu):
+    """The VMRUNs and exits of a CPU."""
+    return boot.guests[cpu] if cpu < len(boot.guests) else CpuGuest()
+
+
+def apic_offset(run):
+    """The register that a guest wrote to when it exited, None if it did not."""
+    left = run.exit
+    inside = left is not None and left.code == VMEXIT_NPF and left.info2 & ~0xFFF == APIC
+    return left.info2 & 0xFFF if inside else None
+
+
+def written_text(writes):
+    """Writes to the APIC, in words."""
+    shown = [msg("{value:#x} to register {offset:#x}", value=v, offset=o) for o, v in writes]
+    return listed(shown, "; ") if shown else msg("no write to the APIC")
+
+
+# --- lab9.4: localapic_icr ------------------------------------------------------------------------
+
+
+@check("lab9.icr.taken", FOUR, also=THERE, after="lab9.write.repeated")
+def nothing_reaches_the_hardware(boot):
+    """No INIT and no SIPI of the guest reaches the hardware."""
+    for sent in sent_so_far(boot, lambda one: one.emulated):
+        if not sent.ap_starts:
+            wrong(boot, sent, sent.sender, "init-not-taken")
+    nothing_is_sent(boot, "localapic_icr")
+
+
+def nothing_is_sent(boot, place):
+    """Fail if a CPU that has run its guest has sent INIT or SIPI, or its guest has."""
+    for cpu in boot.cpus:
+        guests = guest_of(boot, cpu.index)
+        after_first = [icr for run in guests.runs[1:] for icr in run.before]
+        within = [icr for run in guests.runs for icr in run.inside]
+        for icr in (*after_first, *within, *(guests.after if guests.runs else ())):
+            if icr.kind in ("INIT", "SIPI", "INIT level de-assert"):
+                fail(
+                    "init-reaches-hardware",
+                    cpu=cpu.index,
+                    place=place,
+                    expected=msg("no INIT and no SIPI is sent"),
+                    observed=icr.text,
+                )
+
+
+@check("lab9.icr.others", FOUR, also=THERE, after="lab9.write.repeated")
+def other_ipis_are_sent(boot):
+    """An IPI of the guest that is neither INIT nor SIPI is sent once, as the guest wrote it."""
+    reaches_the_apic(boot, lambda offset: offset == ICR, "localapic_icr")
+
+
+@check("lab9.icr.deassert", FOUR, also=THERE, after="lab9.write.repeated")
+def deassert_does_nothing(boot):
+    """INIT level de-assert does nothing: nobody waits, and no processor is started for it."""
+    for sent in sent_so_far(boot, lambda one: one.deassert):
+        if sent.ap_starts:
+            fail(
+                "deassert-taken-for-init",
+                cpu=sent.sending.sender,
+                place="localapic_icr",
+                expected=msg("{what} does nothing", what=what(sent.sending)),
+                observed=msg("handle_ap_start is called"),
+            )
+        for one in (sent.sender, *sent.reactions):
+            wrong(boot, sent, one, "deassert-taken-for-init")
+
+
+@check("lab9.icr.ap_start", FOUR, also=THERE, after="lab9.write.repeated")
+def processors_are_started_first(boot):
+    """Each INIT and SIPI calls handle_ap_start once, before it looks for virtual CPUs."""
+    for sent in sent_so_far(boot, lambda one: one.emulated):
+        if sent.ap_starts != 1:
+            if not sent.ap_starts:
+                wrong(boot, sent, sent.sender, "init-not-taken")
+            fail(
+                "ap-start-not-called" if not sent.ap_starts else "ap-start-called-again",
+                cpu=sent.sending.sender,
+                place="localapic_icr",
+                expected=msg("{what}: one call of handle_ap_start", what=what(sent.sending)),
+                observed=msg("{count} calls", count=sent.ap_starts),
+            )
+    for sent in seen(boot).sent:
+        if sent.late is not None and sent.sender.right and not all(r.right for r in sent.reactions):
+            for one in sent.reactions:
+                if (
+                    one.expected.kind == "starts"
+                    and one.verdict == "waits"
+                    and one.kind != "starts"
+                ):
+                    wrong(boot, sent, one, "counted-too-early")
+
+
+# --- lab9.5: localapic_is_destination -------------------------------------------------------------
+
+
+def answers_are_right(boot, wanted):
+    """Fail for the first answer of localapic_is_destination that is not right."""
+    found = [one for one in seen(boot).asked if wanted(one.sending)]
+    expected = msg("localapic_is_destination returns")
+    if not found or seen(boot).asked[-1].answer is None:
+        stopped(boot, 0, expected)
+    for one in found:
+        right = one.cpu in one.sending.meant(len(boot.cpus))
+        if one.answer != right:
+            fail(
+                "not-meant" if one.answer else "meant",
+                cpu=0,
+                place="localapic_is_destination",
+                expected=msg("{what}: CPU {cpu} is meant", what=what(one.sending), cpu=one.cpu)
+                if right
+                else msg("{what}: CPU {cpu} is not meant", what=what(one.sending), cpu=one.cpu),
+                observed=msg("it returns true") if one.answer else msg("it returns false"),
+            )
+
+
+@check("lab9.destination.id", ALONE)
+def ids_are_compared(boot):
+    """Without a shorthand the CPU with this APIC id is meant, or all, or nobody."""
+    answers_are_right(boot, lambda one: not one.low & OTHERS)
+
+
+@check("lab9.destination.shorthand", ALONE)
+def shorthands_decide(boot):
+    """A shorthand alone decides: the sender itself, all, or all but the sender."""
+    answers_are_right(boot, lambda one: one.low & OTHERS)
+
+
+@check("lab9.icr.nobody", ALONE, after=["lab9.destination.id", "lab9.icr.taken"])
+def nobody_is_meant(boot):
+    """An INIT or SIPI to an APIC id that no CPU has does nothing, however often it is sent."""
+    sent = sent_so_far(boot, lambda one: not one.low & OTHERS)
+    for one in sent:
+        for reaction in (one.sender, *one.reactions):
+            wrong(boot, one, reaction, "nobody-meant")
+    if not any(one.low & OTHERS for one in (s.sending for s in seen(boot).sent)):
+        stopped(boot, 0, msg("the guest goes on after {count} INITs to nobody", count=TIMES))
+
+
+# --- lab9.6: localapic_signal_init ----------------------------------------------------------------
+
+
+@check("lab9.init.self", ALONE, after="lab9.icr.nobody")
+def init_to_itself(boot):
+    """A virtual CPU that sends INIT to itself waits for a SIPI."""
+    for one in sent_so_far(boot, lambda one: bool(one.low & OTHERS)):
+        wrong(boot, one, one.sender, "init-not-obeyed")
+
+
+@check("lab9.init.waiting", FOUR, also=THERE, after=["lab9.icr.ap_start", "lab9.icr.taken"])
+def init_to_one_that_waits(boot):
+    """An INIT to a virtual CPU that waits changes nothing, and the sender goes on."""
+    sent = sent_so_far(boot, lambda one: one.emulated)[0]
+    wrong(boot, sent, sent.sender, "sender-stops")
+
+
+# --- lab9.7: localapic_signal_sipi, and all of it together ----------------------------------------
+
+
+def reactions(boot, sendings, kinds, meant=None):
+    """The reactions of these kinds, each with what was sent."""
+    for sent in sent_so_far(boot, sendings):
+        for one in (sent.sender, *sent.reactions):
+            if one.expected.kind in kinds and meant in (None, one.expected.meant):
+                yield sent, one
+
+
+@check("lab9.sipi.begins", FOUR, also=THERE, after="lab9.init.waiting")
+def begins_at_its_vector(boot):
+    """A SIPI lets each CPU that is meant and waits begin at vector * 0x1000, in real mode."""
+    for sent, one in reactions(boot, lambda one: one.mode == SIPI, ("starts",)):
+        wrong(boot, sent, one, "begins-elsewhere" if one.kind == "starts" else "does-not-begin")
+    all_came(boot)
+
+
+@check("lab9.sipi.only", FOUR, also=THERE, after="lab9.init.waiting")
+def nobody_else_begins(boot):
+    """No other CPU begins: those that are not meant go on waiting, or go on in their guests."""
+    for sent in sent_so_far(boot, lambda one: one.mode == SIPI):
+        for one in sent.idle:
+            wrong(boot, sent, one, "begins-unasked")
+        for one in sent.reactions:
+            if one.expected.kind == "goes-on" and not one.expected.meant:
+                wrong(boot, sent, one, "begins-unasked")
+    all_came(boot)
+
+
+@check("lab9.sipi.ignored", FOUR, also=THERE, after="lab9.init.waiting")
+def second_sipi_is_lost(boot):
+    """A SIPI to a CPU that does not wait is lost: its guest goes on where it is."""
+    for sent, one in reactions(boot, lambda one: one.mode == SIPI, ("goes-on",), True):
+        wrong(boot, sent, one, "sipi-to-a-running-cpu")
+    all_came(boot)
+
+
+@check("lab9.init.again", FOUR, also=THERE, after="lab9.sipi.begins")
+def running_cpus_come_out(boot):
+    """An INIT brings a running CPU out of its guest, also from HLT; then it waits for a SIPI."""
+    for sent, one in reactions(boot, lambda one: one.mode == INIT, ("waits",)):
+        wrong(boot, sent, one, "init-not-obeyed", "lab9.6")
+    for sent, one in reactions(boot, lambda one: one.mode == INIT, ("goes-on",)):
+        wrong(boot, sent, one, "sender-stops" if one is sent.sender else "init-to-the-wrong-one")
+    all_came(boot)
+
+
+@check("lab9.init.destination", FOUR, also=THERE, after="lab9.sipi.begins")
+def destination_stays(boot):
+    """After an INIT the high half of the guest's ICR is still what the guest has written."""
+    same = sent_so_far(boot, lambda one: one.same_dest)
+    for sent in same:
+        for one in (*sent.reactions, *sent.idle):
+            wrong(boot, sent, one, "destination-changed", "lab9.6")
+
+
+LOST = {
+    "enter": ("init-lost-on-entry", "lab9.1"),
+    "wait": ("init-lost-on-start", "lab9.2"),
+    "pending": ("sipi-not-forgotten", "lab9.6"),
+    "twice": ("second-sipi-obeyed", "lab9.7"),
+    "signal": ("init-after-its-nmi", "lab9.6"),
+}
+"""The cause of a mistake, and its step, by when the INIT came."""
+
+
+def race_expected(race):
+    """What had to come of an INIT at an instruction, in words."""
+    told = should(race.reaction.expected)
+    if race.where == "pending":
+        return msg("after INIT, SIPI and INIT, none of which it has obeyed: {told}", told=told)
+    if race.where == "twice":
+        return msg("after INIT and two SIPIs, none of which it has obeyed: {told}", told=told)
+    return msg(
+        "after an INIT that comes while CPU {held} is at {at}: {told}",
+        held=race.held,
+        at=race.at.text,
+        told=told,
+    )
+
+
+@check("lab9.race.kept", RACE, after="lab9.init.again")
+def no_init_is_lost(boot):
+    """An INIT is never lost, at whatever instruction it comes."""
+    for race in seen(boot).races:
+        if not race.reaction.right:
+            cause, step = LOST[race.where]
+            fail(
+                cause,
+                cpu=race.reaction.expected.cpu,
+                place=race.at.text,
+                expected=race_expected(race),
+                observed=did(race.reaction),
+                step=step,
+            )
+    all_came(boot)
+
+
+@check("lab9.guest.cpus", ONE, EIGHT, SEABIOS, per="boot", after="lab9.sipi.begins")
+def guest_starts_all_processors(boot):
+    """A guest with 1, 2 or 8 CPUs starts them all at once, and then each one again."""
+    for cpu in boot.cpus:
+        if not boot.at(DONE, cpu.index):
+            stopped(boot, cpu.index, msg("CPU {cpu} comes to the end of its guest", cpu=cpu.index))
+
+
+# --- lab9.8: x2APIC -------------------------------------------------------------------------------
+
+
+@check("lab9.x2apic.taken", MSR, after="lab9.sipi.begins")
+def x2apic_init_and_sipi(boot):
+    """INIT and SIPI by the MSR of x2APIC mode do the same; all is 0xFFFFFFFF there."""
+    for sent in sent_so_far(boot, lambda one: one.emulated):
+        for one in (sent.sender, *sent.reactions, *sent.idle):
+            wrong(boot, sent, one, "x2apic-differs")
+    nothing_is_sent(boot, "localapic_x2apic_icr")
+    all_came(boot)
+
+
+@check("lab9.x2apic.sent", MSR, after="lab9.write.repeated")
+def x2apic_others_are_sent(boot):
+    """What is neither INIT nor SIPI is sent once, to the same destination."""
+    sent = sent_so_far(boot, lambda one: not one.emulated)[0]
+    wrong(boot, sent, sent.sender, "x2apic-differs")
+    runs = guest_of(boot, 0).runs
+    written = [icr for run in runs[1:] for icr in run.before if icr.kind == "fixed"]
+    right = [(one.low, one.dest) for one in written]
+    low, dest = sent.sending.low, sent.sending.dest
+    if right != [(low, dest)]:
+        fail(
+            "x2apic-not-sent" if not right else "x2apic-sent-otherwise",
+            cpu=0,
+            place="localapic_x2apic_icr",
+            expected=msg("one IPI: ICR = {low:#x}, to APIC id {dest}", low=low, dest=dest),
+            observed=listed([one.text for one in written], "; ")
+            if written
+            else msg("no write to the ICR"),
+        )

@@ -13,15 +13,15 @@
 /* Return when the virtual CPU of this CPU may run its guest.
  *
  * On entry: the CPU whose virtual CPU it is, before each VMRUN, no lock held,
- * GIF is 1.  The guest has left its last instruction behind; or it has not run
- * yet, and v->startup says whether it begins at once.  Other CPUs may call
- * localapic_signal_init and localapic_signal_sipi for *v at any time.
+ * GIF is 1.  At first v->startup is VCPU_RUNS on the BSP, and VCPU_WAITS on each
+ * AP.  Other CPUs may call localapic_signal_init and localapic_signal_sipi for
+ * *v at any time.
  *
- * Must: if an INIT has come that no SIPI has followed, call
- * localapic_wait_for_sipi, and look again.  Otherwise return with GIF = 0, so
- * that an NMI that comes now waits, and makes the guest exit at once.  What was
- * found while GIF was 1 does not count: an INIT that comes after the look, and
- * whose NMI comes before GIF is 0, would be lost. */
+ * Must: if *v has to wait for a SIPI, or has got one that it has not obeyed,
+ * call localapic_wait_for_sipi with GIF = 1, and look again.  Otherwise return
+ * with GIF = 0: an NMI that comes now waits, and makes the guest exit at once.
+ * What was found while GIF was 1 does not count: an INIT that comes after the
+ * look, and whose NMI comes before GIF is 0, would be lost. */
 void
 localapic_enter (struct vcpu *v)
 {
@@ -42,14 +42,13 @@ localapic_enter (struct vcpu *v)
 
 /* Wait for a SIPI, and let the guest begin where it says.
  *
- * On entry: the CPU whose virtual CPU it is, outside of its guest; an INIT has
- * come, or the guest has not run yet.  GIF is 1, no lock is held.
+ * On entry: localapic_enter, on the CPU whose virtual CPU it is.  GIF is 1, no
+ * lock is held.
  *
  * Must: wait, without HLT, until a SIPI has come, perhaps before this call.
  * Then let the guest begin in real mode at vector * 0x1000, by svm_reset with
- * cs = vector * 0x100 and ip = 0; from then on *v does not wait any more.  An
- * INIT that comes meanwhile is not forgotten: localapic_enter, which calls this
- * function, waits again. */
+ * cs = vector * 0x100 and ip = 0.  From then on *v does not wait any more.  But
+ * an INIT that comes meanwhile is not forgotten: *v waits again. */
 void
 localapic_wait_for_sipi (struct vcpu *v)
 {
@@ -75,11 +74,11 @@ localapic_wait_for_sipi (struct vcpu *v)
  * its APIC.  Nothing has reached the APIC yet, and the guest's RIP is at the
  * next instruction.
  *
- * Must: a write to APIC_ICR_LOW sends an IPI, to the CPU whose APIC id is in
- * bits 31-24 of APIC_ICR_HIGH, or to all if that is XAPIC_ALL.  Ask
- * localapic_icr first, for which all is NO_APIC_ID.  What it does not take, and
- * every write to another register, reaches the APIC: by apic_write, once, with
- * the same value. */
+ * Must: ask localapic_icr about a write to APIC_ICR_LOW, which sends an IPI.
+ * Its destination is in bits 31-24 of APIC_ICR_HIGH, where XAPIC_ALL means all;
+ * for localapic_icr that is NO_APIC_ID.  What localapic_icr does not take, and
+ * every write to another register, is repeated by apic_write, once, with the
+ * same value. */
 void
 localapic_write (struct vcpu *v, uint offset, u32 value)
 {
@@ -110,13 +109,12 @@ localapic_write (struct vcpu *v, uint offset, u32 value)
  * an APIC id, or NO_APIC_ID for all.
  *
  * Must: return false unless the delivery mode is INIT or SIPI.  Otherwise
- * return true, and do not let it reach the hardware, where it would hit the VMM
- * itself.  INIT level de-assert, which is INIT with ICR_LEVEL and without
- * ICR_ASSERT, does nothing.  In every other case first call handle_ap_start: it
- * may start processors, and so make virtual CPUs.  Then call
- * localapic_signal_init or localapic_signal_sipi, with the vector in
- * ICR_VECTOR_MASK, once for each virtual CPU that localapic_is_destination says
- * is meant.  There may be none. */
+ * return true, and let nothing of it reach the hardware, where it would hit the
+ * VMM itself.  INIT level de-assert, which is INIT with ICR_LEVEL and without
+ * ICR_ASSERT, does nothing.  In every other case call handle_ap_start once, and
+ * first: it may start processors, and so make virtual CPUs.  Then call
+ * localapic_signal_init or localapic_signal_sipi for each virtual CPU that
+ * localapic_is_destination says is meant; there may be none. */
 bool
 localapic_icr (struct vcpu *sender, u32 low, u32 dest)
 {
@@ -187,13 +185,13 @@ localapic_is_destination (struct vcpu *v, struct vcpu *sender, u32 low,
  * On entry: any CPU, outside of its guest; several may signal *v at the same
  * time.  GIF is 1, no lock is held.
  *
- * Must: from now on *v waits for a SIPI, and one that came before does not
- * count.  If its CPU may be in the guest, bring it out, by an NMI: apic_write_icr
- * to v->apic_id with ICR_ASSERT | ICR_NMI.  What this CPU finds after the exit
- * must be there before the NMI is sent.  This CPU needs no NMI to itself.
- * Whatever is sent, APIC_ICR_HIGH is then what the guest of this CPU has written
- * there.  Return without waiting for another CPU: two virtual CPUs may send INIT
- * to each other at the same time. */
+ * Must: let *v wait for a SIPI from now on, whatever it does, this CPU's own too;
+ * a SIPI that came before does not count.  If its CPU may be in the guest, bring
+ * it out by an NMI: apic_write_icr to v->apic_id with ICR_ASSERT | ICR_NMI.  What
+ * that CPU looks for after the exit is there before the NMI is sent.  No CPU
+ * needs an NMI from itself.  On return APIC_ICR_HIGH is what the guest of this
+ * CPU has written there.  Do not wait for another CPU: two virtual CPUs may send
+ * INIT to each other at the same time. */
 void
 localapic_signal_init (struct vcpu *v)
 {
@@ -218,10 +216,9 @@ localapic_signal_init (struct vcpu *v)
  * On entry: any CPU, outside of its guest; several may signal *v at the same
  * time.  GIF is 1, no lock is held.
  *
- * Must: if *v waits for a SIPI, or will as soon as it is out of its guest, let
- * it begin at this vector, by what localapic_wait_for_sipi finds.  Otherwise
- * nothing happens: a SIPI to a virtual CPU that runs, or that has got one since
- * its INIT, is lost. */
+ * Must: if *v has to wait for a SIPI, perhaps still in its guest, let
+ * localapic_wait_for_sipi find this vector.  Otherwise change nothing: a SIPI to
+ * a virtual CPU that runs, or that has got one since its INIT, is lost. */
 void
 localapic_signal_sipi (struct vcpu *v, u8 vector)
 {
@@ -241,8 +238,8 @@ localapic_signal_sipi (struct vcpu *v, u8 vector)
  * On entry: as for localapic_write.  All of the ICR comes in one write: the
  * destination, 32 bits wide and NO_APIC_ID for all, is in the upper half.
  *
- * Must: the same as localapic_write does for APIC_ICR_LOW.  What localapic_icr
- * does not take is sent by apic_write_icr, once. */
+ * Must: ask localapic_icr.  What it does not take is sent by apic_write_icr,
+ * once, to the same destination. */
 void
 localapic_x2apic_icr (struct vcpu *v, u64 value)
 {

@@ -114,7 +114,7 @@ def test_the_note_says_what_to_do(
     assert f"vmmlab adopt {eve}" in capsys.readouterr().err
 
 
-AUTHORS_COMMANDS = ("check-course", "new-lab lab9", "release out", "mutants")
+AUTHORS_COMMANDS = ("check-course", "new-lab lab11", "release out", "mutants")
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_adopting_a_course(eve: Path, loaded: list[Path], monkeypatch: pytest.Mo
     (eve / "workspace.toml").unlink()
     monkeypatch.chdir(eve)
     assert main.main(["adopt", "."]) == 0
-    main.main(["new-lab", "lab9"])
+    main.main(["new-lab", "lab11"])
     main.main(["grade", "lab2", "--submission", "../bob"])
     assert loaded == [eve, eve]
 

@@ -376,7 +376,7 @@ def test_reports_as_files(grader: Grader, folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["lab9", "--submission", "reference"], "no lab called 'lab9'"),
+        (["lab11", "--submission", "reference"], "no lab called 'lab11'"),
         (["lab3", "--submission", "nowhere"], "nowhere cannot be read"),
         (["lab3", "--submission", "reference", "--arch", "pdp11"], "'pdp11'"),
         (["lab1", "--submission", "reference", "--arch", "i386"], "lab1 is not graded for i386"),

@@ -15,15 +15,15 @@ from vmmlab.i18n.catalog import po_file
 
 @pytest.fixture
 def clone(tmp_path):
-    """A copy of the clone with a lab 9 in which nothing is missing."""
+    """A copy of the clone with a lab 11 in which nothing is missing."""
     root = copy_of_the_clone(tmp_path / "clone")
-    new_lab.new_lab(load_course(root), "lab9")
-    finish(root, "lab9")
+    new_lab.new_lab(load_course(root), "lab11")
+    finish(root, "lab11")
     return root
 
 
 def of_lab9(root):
-    return [str(one) for one in check_course.forgotten(root) if "lab9" in str(one)]
+    return [str(one) for one in check_course.forgotten(root) if "lab11" in str(one)]
 
 
 def test_nothing_is_forgotten_in_a_finished_lab(clone):
@@ -36,11 +36,11 @@ def test_nothing_is_forgotten_in_this_course():
 
 def test_a_new_lab_still_has_its_handouts_to_be_written(tmp_path):
     root = copy_of_the_clone(tmp_path / "clone")
-    new_lab.new_lab(load_course(root), "lab9")
+    new_lab.new_lab(load_course(root), "lab11")
     found = of_lab9(root)
     for name in ("README.md", "README.ja.md"):
-        assert sum(f"labs/lab9/{name}:" in one and "still to be" in one for one in found) == 5
-    assert "docs/index.md: no row for lab9: add it to the table of labs" in found
+        assert sum(f"labs/lab11/{name}:" in one and "still to be" in one for one in found) == 5
+    assert "docs/index.md: no row for lab11: add it to the table of labs" in found
     assert len(found) == 12
 
 
@@ -67,10 +67,10 @@ def broken(file):
     return change
 
 
-HANDOUT, JAPANESE = "labs/lab9/README.md", "labs/lab9/README.ja.md"
-TESTS, HINTS = "labs/lab9/test_lab9.py", "labs/lab9/causes.yml"
-MESSAGES, COMMENTS = "labs/lab9/locale/ja.po", "reference/lab9/contracts.ja.yml"
-SOLUTION, MUTANTS = "reference/lab9/start.c", "grader/mutants/lab9.yml"
+HANDOUT, JAPANESE = "labs/lab11/README.md", "labs/lab11/README.ja.md"
+TESTS, HINTS = "labs/lab11/test_lab9.py", "labs/lab11/causes.yml"
+MESSAGES, COMMENTS = "labs/lab11/locale/ja.po", "reference/lab11/contracts.ja.yml"
+SOLUTION, MUTANTS = "reference/lab11/start.c", "grader/mutants/lab11.yml"
 
 FORGOTTEN = {
     "no handout": (gone(HANDOUT), f"{HANDOUT}: the English handout is missing: write it"),
@@ -80,96 +80,96 @@ FORGOTTEN = {
         f"{JAPANESE}: its headings differ from those of README.md",
     ),
     "no row for a check": (
-        edited(HANDOUT, "| `lab9.group.called`", "| it"),
-        f"{HANDOUT}: no row for the check lab9.group.called",
+        edited(HANDOUT, "| `lab11.group.called`", "| it"),
+        f"{HANDOUT}: no row for the check lab11.group.called",
     ),
     "other points in the handout": (
-        edited(JAPANESE, "`lab9.group.called` | 10", "`lab9.group.called` | 8"),
-        "lab9.group.called has 8 points here, but 10 in course.yml",
+        edited(JAPANESE, "`lab11.group.called` | 10", "`lab11.group.called` | 8"),
+        "lab11.group.called has 8 points here, but 10 in course.yml",
     ),
     "a row for no check": (
-        edited(HANDOUT, "|---|---|---|\n", "|---|---|---|\n| `lab9.group.gone` | 3 | x |\n"),
-        "course.yml has no check lab9.group.gone",
+        edited(HANDOUT, "|---|---|---|\n", "|---|---|---|\n| `lab11.group.gone` | 3 | x |\n"),
+        "course.yml has no check lab11.group.gone",
     ),
     "a step with another text than in course.yml": (
-        edited("course.yml", 'call the init functions of group "lab9"', "call them"),
-        f"{HANDOUT}:26: the heading of lab9.1 differs from its title in course.yml. "
+        edited("course.yml", 'call the init functions of group "lab11"', "call them"),
+        f"{HANDOUT}:26: the heading of lab11.1 differs from its title in course.yml. "
         "Expected call them.",
     ),
     "a step with another text than in the catalog": (
-        edited(JAPANESE, '：グループ "lab9" の初期化関数を呼ぶ', "：呼ぶ"),
-        f"{JAPANESE}:26: the heading of lab9.1 differs from its title in course.yml",
+        edited(JAPANESE, '：グループ "lab11" の初期化関数を呼ぶ', "：呼ぶ"),
+        f"{JAPANESE}:26: the heading of lab11.1 differs from its title in course.yml",
     ),
     "no heading for a step": (
-        edited(HANDOUT, "### lab9.1:", "### Step 1:"),
-        f"{HANDOUT}: no heading for the step lab9.1",
+        edited(HANDOUT, "### lab11.1:", "### Step 1:"),
+        f"{HANDOUT}: no heading for the step lab11.1",
     ),
     "a heading for no step": (
-        edited(HANDOUT, "### lab9.1:", "### lab9.2: more\n\n### lab9.1:"),
-        f"{HANDOUT}:26: course.yml has no step lab9.2",
+        edited(HANDOUT, "### lab11.1:", "### lab11.2: more\n\n### lab11.1:"),
+        f"{HANDOUT}:26: course.yml has no step lab11.2",
     ),
     "no tests": (gone(TESTS), f"{TESTS}: the tests are missing"),
     "tests that are not Python": (edited(TESTS, "def ", "fed "), f"{TESTS}:10: invalid Python"),
     "a check without a test": (
-        edited("course.yml", "lab9.group.called:", "lab9.group.other:"),
-        "no test defines lab9.group.other",
+        edited("course.yml", "lab11.group.called:", "lab11.group.other:"),
+        "no test defines lab11.group.other",
     ),
     "a test without points": (
-        edited(TESTS, '@check("lab9.group.called"', '@check("lab9.group.new"'),
-        "lab9.group.new is not in course.yml",
+        edited(TESTS, '@check("lab11.group.called"', '@check("lab11.group.new"'),
+        "lab11.group.new is not in course.yml",
     ),
     "a check for i386 without a test": (
         edited(
             "course.yml",
-            "    points: 10\n    checks:\n      lab9",
+            "    points: 10\n    checks:\n      lab11",
             "    points: 10\n    points_i386: 2\n    checks:\n"
-            "      lab9.i386.x: {points: 2, step: lab9.1, arch: i386}\n      lab9",
+            "      lab11.i386.x: {points: 2, step: lab11.1, arch: i386}\n      lab11",
         ),
-        "no test defines lab9.i386.x",
+        "no test defines lab11.i386.x",
     ),
     "points that do not add up": (
-        edited("course.yml", "lab9.group.called: {points: 10", "lab9.group.called: {points: 9"),
+        edited("course.yml", "lab11.group.called: {points: 10", "lab11.group.called: {points: 9"),
         "the points do not add up",
     ),
     "a firmware that is not registered": (
         edited(
             "course.yml",
-            "    points: 10\n    checks:\n      lab9",
-            "    firmware: [qboot, coreboot]\n    points: 10\n    checks:\n      lab9",
+            "    points: 10\n    checks:\n      lab11",
+            "    firmware: [qboot, coreboot]\n    points: 10\n    checks:\n      lab11",
         ),
-        "lab9: there is no firmware 'coreboot'. Expected qboot or seabios",
+        "lab11: there is no firmware 'coreboot'. Expected qboot or seabios",
     ),
     "a step that earns nothing": (
         edited(
             "course.yml",
-            "    points: 10\n    checks:\n      lab9",
-            "      - id: lab9.2\n        title: more\n        file: lab9/start.c\n"
-            "        function: lab9_start\n    points: 10\n    checks:\n      lab9",
+            "    points: 10\n    checks:\n      lab11",
+            "      - id: lab11.2\n        title: more\n        file: lab11/start.c\n"
+            "        function: lab11_start\n    points: 10\n    checks:\n      lab11",
         ),
-        "no check gives points for the step lab9.2",
+        "no check gives points for the step lab11.2",
     ),
     "a step without a region": (
-        edited(SOLUTION, "lab9.1", "lab9.2"),
-        f"{SOLUTION}: nothing is marked as the solution of lab9.1",
+        edited(SOLUTION, "lab11.1", "lab11.2"),
+        f"{SOLUTION}: nothing is marked as the solution of lab11.1",
     ),
     "a region without a step": (
-        edited(SOLUTION, "lab9.1", "lab9.2"),
-        f"{SOLUTION}:16: course.yml has no step lab9.2",
+        edited(SOLUTION, "lab11.1", "lab11.2"),
+        f"{SOLUTION}:16: course.yml has no step lab11.2",
     ),
     "broken markup": (edited(SOLUTION, "/* END SOLUTION */", ""), f"{SOLUTION}:16: the region of"),
     "no reference": (gone(SOLUTION), f"{SOLUTION}: the reference solution is missing"),
     "a function that is not there": (
-        edited("course.yml", "[lab9_start]", "[lab9_start, lab9_more]"),
-        f"{SOLUTION}: lab9_more is not defined in it",
+        edited("course.yml", "[lab11_start]", "[lab11_start, lab11_more]"),
+        f"{SOLUTION}: lab11_more is not defined in it",
     ),
-    "no mutant": (gone(MUTANTS), f"{MUTANTS}: no mutant must be caught by lab9.group.called"),
+    "no mutant": (gone(MUTANTS), f"{MUTANTS}: no mutant must be caught by lab11.group.called"),
     "a mutant that no longer fits": (
-        edited(MUTANTS, "region: lab9.1", "function: lab9_gone"),
+        edited(MUTANTS, "region: lab11.1", "function: lab11_gone"),
         "the part to replace no longer exists",
     ),
     "a mutant of no check": (
-        edited(MUTANTS, "check: lab9.group.called", "check: lab9.no.such"),
-        "lab9 has no check lab9.no.such",
+        edited(MUTANTS, "check: lab11.group.called", "check: lab11.no.such"),
+        "lab11 has no check lab11.no.such",
     ),
     "no hint for a cause of a check": (
         edited(HINTS, "group-not-called:", "group-never-called:"),
@@ -189,7 +189,7 @@ FORGOTTEN = {
         "the hints must be a list",
     ),
     "a step's new title, not in Japanese": (
-        edited("course.yml", 'title: call the init functions of group "lab9"', "title: do it"),
+        edited("course.yml", 'title: call the init functions of group "lab11"', "title: do it"),
         f"{MESSAGES}: 'do it' is missing; it is in ",
     ),
     "a check's new title, not in Japanese": (
@@ -208,19 +208,19 @@ FORGOTTEN = {
     "a catalog that is none": (broken(MESSAGES), f"{MESSAGES}:1: "),
     "the starter's comments not in Japanese": (
         gone(COMMENTS),
-        f"{COMMENTS}: the comments of lab9/start.c are not translated into Japanese",
+        f"{COMMENTS}: the comments of lab11/start.c are not translated into Japanese",
     ),
     "a comment that has changed": (
         edited(SOLUTION, "Says what", "Tells what"),
-        f"{COMMENTS}:9: lab9/start.c: the English comment has changed",
+        f"{COMMENTS}:9: lab11/start.c: the English comment has changed",
     ),
     "one more comment": (
-        edited(SOLUTION, "void\nlab9_start", "/* one more */\nvoid\nlab9_start"),
-        f"{COMMENTS}:4: lab9/start.c has a different number of comments. Expected 3. Found 2",
+        edited(SOLUTION, "void\nlab11_start", "/* one more */\nvoid\nlab11_start"),
+        f"{COMMENTS}:4: lab11/start.c has a different number of comments. Expected 3. Found 2",
     ),
     "no row in the book": (
-        edited("docs/index.ja.md", "labs/lab9/README", "x"),
-        "docs/index.ja.md: no row for lab9",
+        edited("docs/index.ja.md", "labs/lab11/README", "x"),
+        "docs/index.ja.md: no row for lab11",
     ),
 }
 
@@ -282,23 +282,23 @@ def test_the_command_when_nothing_is_forgotten(clone, capsys, monkeypatch):
 
 
 def with_hidden(root):
-    """Give lab 9 the hidden check that the guide shows; return the lines of the guide."""
+    """Give lab 11 the hidden check that the guide shows; return the lines of the guide."""
     page = (ROOT / "docs/lab-author.md").read_text(encoding="utf-8")
-    shown = next(one for one in page.split("```") if "lab9.hidden.more" in one).removeprefix(
+    shown = next(one for one in page.split("```") if "lab11.hidden.more" in one).removeprefix(
         "python\n"
     )
-    (root / "labs/lab9/hidden").mkdir()
-    (root / "labs/lab9/hidden/test_hidden.py").write_text(shown, encoding="utf-8")
+    (root / "labs/lab11/hidden").mkdir()
+    (root / "labs/lab11/hidden/test_hidden.py").write_text(shown, encoding="utf-8")
     path = root / "course.yml"
     text = path.read_text(encoding="utf-8").rstrip("\n")
-    before, lab9 = text.split("\n  lab9:")
-    lab9 = re.sub(r"\n    points: .*", r"\g<0>\n    hidden_points: 2", lab9, count=1)
-    hidden = "\n    hidden:\n      lab9.hidden.more: {points: 2, step: lab9.1}\n"
-    path.write_text(f"{before}\n  lab9:{lab9}{hidden}", encoding="utf-8")
-    sentences = root / "labs/lab9/contract.yml"
+    before, lab11 = text.split("\n  lab11:")
+    lab11 = re.sub(r"\n    points: .*", r"\g<0>\n    hidden_points: 2", lab11, count=1)
+    hidden = "\n    hidden:\n      lab11.hidden.more: {points: 2, step: lab11.1}\n"
+    path.write_text(f"{before}\n  lab11:{lab11}{hidden}", encoding="utf-8")
+    sentences = root / "labs/lab11/contract.yml"
     text = sentences.read_text(encoding="utf-8")
-    sentences.write_text(text.replace("group.called]", "group.called, lab9.hidden.more]"))
-    _, place = catalogs.of_lab(root, "lab9")
+    sentences.write_text(text.replace("group.called]", "group.called, lab11.hidden.more]"))
+    _, place = catalogs.of_lab(root, "lab11")
     catalogs.update(place, "ja")
     catalog = po_file(place.folder, "ja")
     title = "CPU が 12 個でも、グループは BSP から 1 回呼ばれる"
@@ -309,24 +309,24 @@ def with_hidden(root):
 def test_a_hidden_check_is_forgotten_in_course_yml_or_in_its_file(clone):
     with_hidden(clone)
     assert of_lab9(clone) == []
-    path = clone / "labs/lab9/hidden/test_hidden.py"
+    path = clone / "labs/lab11/hidden/test_hidden.py"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("hidden.more", "hidden.less"), encoding="utf-8")
     found = of_lab9(clone)
-    assert any("lab9.hidden.more: write it in labs/lab9/hidden/" in f for f in found)
-    assert any("lab9.hidden.less is not in course.yml: give it" in f for f in found)
+    assert any("lab11.hidden.more: write it in labs/lab11/hidden/" in f for f in found)
+    assert any("lab11.hidden.less is not in course.yml: give it" in f for f in found)
     assert len(found) == 2
 
 
 def test_a_hidden_check_judges_a_sentence_of_the_contract_too(clone):
     with_hidden(clone)
-    edited("labs/lab9/contract.yml", ", lab9.hidden.more]", "]")(clone)
+    edited("labs/lab11/contract.yml", ", lab11.hidden.more]", "]")(clone)
     (found,) = of_lab9(clone)
-    assert "lab9.hidden.more judges no sentence of the contract" in found
+    assert "lab11.hidden.more judges no sentence of the contract" in found
 
 
 def test_the_hidden_check_of_the_guide_is_graded(clone, capsys):
     with_hidden(clone)
-    words = ["grade", "lab9", "--course", str(clone), "--submission", "reference", "--hidden"]
+    words = ["grade", "lab11", "--course", str(clone), "--submission", "reference", "--hidden"]
     assert main(words) == 0
-    assert "lab9  10/10 points  hidden checks 2/2" in capsys.readouterr().out
+    assert "lab11  10/10 points  hidden checks 2/2" in capsys.readouterr().out

@@ -96,21 +96,21 @@ def test_a_lab_9_made_as_the_guide_says(tmp_path):
     """The guide in a copy of the clone: the reference earns all, the starter nothing."""
     clone = adopted_copy(tmp_path / "clone")
     follow(DOCS / "lab-author.md", clone)
-    finish(clone, "lab9")
-    assert [str(one) for one in check_course.forgotten(clone) if "lab9" in str(one)] == []
+    finish(clone, "lab11")
+    assert [str(one) for one in check_course.forgotten(clone) if "lab11" in str(one)] == []
 
     course = load_course(clone)
     own = tmp_path / "starter"
-    (own / "lab9").mkdir(parents=True)
-    text = (clone / "reference/lab9/start.c").read_text(encoding="utf-8")
-    (own / "lab9" / "start.c").write_text(markup.starter_text(text, path="start.c"))
-    done = run(f"vmmlab grade lab9 --submission {own} --no-sandbox", clone)
+    (own / "lab11").mkdir(parents=True)
+    text = (clone / "reference/lab11/start.c").read_text(encoding="utf-8")
+    (own / "lab11" / "start.c").write_text(markup.starter_text(text, path="start.c"))
+    done = run(f"vmmlab grade lab11 --submission {own} --no-sandbox", clone)
     assert (done.returncode, done.stderr) == (1, "")
-    assert "lab9  0/10 points" in done.stdout
-    assert "TODO(lab9.1)" in done.stdout
+    assert "lab11  0/10 points" in done.stdout
+    assert "TODO(lab11.1)" in done.stdout
 
     # The other labs do not notice.
-    assert list(course.labs)[-1] == "lab9"
+    assert list(course.labs)[-1] == "lab11"
     done = run("vmmlab grade lab1 --submission reference", clone)
     assert (done.returncode, "lab1  20/20 points" in done.stdout) == (0, True)
 
@@ -121,13 +121,13 @@ def test_the_guide_for_lab_authors_in_japanese(tmp_path):
 
 def test_a_new_lab_is_clean_for_ruff_and_clang_format(tmp_path):
     clone = adopted_copy(tmp_path / "clone")
-    assert run("vmmlab new-lab lab9", clone).returncode == 0
+    assert run("vmmlab new-lab lab11", clone).returncode == 0
     shutil.copyfile(ROOT / "pyproject.toml", clone / "pyproject.toml")
     style = ROOT / "vmm-skeleton" / "{{cookiecutter.slug}}" / ".clang-format"
     for text in (
-        "ruff check labs/lab9",
-        "ruff format --check labs/lab9",
-        f"clang-format --dry-run -Werror --style='file:{style}' reference/lab9/start.c",
+        "ruff check labs/lab11",
+        "ruff format --check labs/lab11",
+        f"clang-format --dry-run -Werror --style='file:{style}' reference/lab11/start.c",
     ):
         done = run(text, clone)
         assert done.returncode == 0, done.stdout + done.stderr

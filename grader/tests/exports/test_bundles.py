@@ -294,7 +294,7 @@ def test_without_a_grade_artemis_gets_no_results(
 def test_a_bundle_needs_a_release_and_a_lab(form: str, release: Path, tmp_path: Path) -> None:
     assert main.main(["export", form, str(release)]) == 2
     assert main.main(["export", form, str(release), str(release), "--lab", "lab3"]) == 2
-    assert main.main(["export", form, str(release), "--lab", "lab9"]) == 2
+    assert main.main(["export", form, str(release), "--lab", "lab11"]) == 2
     assert main.main(["export", form, str(tmp_path), "--lab", "lab3"]) == 2
 
 

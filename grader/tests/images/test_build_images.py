@@ -187,8 +187,8 @@ class TestOptions:
         assert caught.value.expected
 
     def test_unknown_lab(self, build: Build) -> None:
-        with pytest.raises(UsageError, match="lab9"):
-            build("lab9")
+        with pytest.raises(UsageError, match="lab11"):
+            build("lab11")
 
     def test_lab_without_files(self, builder: Builder) -> None:
         assert builder.build("lab0", {}, DEV).symbols.student_ranges == ()

@@ -86,7 +86,7 @@ def test_changed_files_are_said(graded, run):
         ("ljmpw.presnt", "the nearest are: lab3.ljmpw.present"),
         ("lab3.late.cpu", "lab3.late.cpu passes: it needs no hint."),
         ("lab4", "lab4 has not been graded in this workspace yet."),
-        ("lab9", "there is no check lab9."),
+        ("lab11", "there is no check lab11."),
     ],
 )
 def test_what_has_no_hint_says_why(graded, run, word, said):

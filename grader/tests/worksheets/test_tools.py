@@ -333,7 +333,7 @@ def test_without_qemu_there_is_a_remark(workspace, monkeypatch):
 
 
 def test_a_lab_that_is_not_there_is_a_remark(workspace):
-    assert "lab9" in repr(boot_lab("lab9", workspace))
+    assert "lab11" in repr(boot_lab("lab11", workspace))
 
 
 def test_code_that_does_not_build_is_a_remark(workspace):

@@ -58,7 +58,7 @@ def new_lab(course: Course, name: str) -> Made:
 
     Args:
         course: a clone of the kit; it is changed on disk, `course` itself is not.
-        name: such as `lab9`.
+        name: such as `lab11`.
 
     Raises:
         UsageError: `name` cannot be a lab's name, or the lab or one of its files exists.
@@ -68,7 +68,7 @@ def new_lab(course: Course, name: str) -> Made:
     if not LAB_NAME.fullmatch(name) or name == "lab0":
         raise UsageError(
             msg("{name!r} cannot be a lab's name.", name=name),
-            expected=msg("lab and a number, for example lab9"),
+            expected=msg("lab and a number, for example lab11"),
         )
     if name in course.labs:
         raise UsageError(

@@ -74,7 +74,7 @@ def mutants(
 
 def new_lab(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="For example lab9.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="For example lab11.")],
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> None:

@@ -30,11 +30,12 @@ _X2APIC: Final = "+x2apic"
 _X2APIC_SINCE = (9, 0)
 _FILE_SINCE = (9, 1)
 _STATE_SET = 2
+_ICR: Final = (0x300, 0x310)  # offsets in the APIC's registers
 _WATCH = re.compile(rb"[ar]?watch:([0-9a-f]+);")
 _LINE = re.compile(
     rb"(\d+)@(\d+\.\d+):(?:"
-    rb"(?P<a7>apic_mem_writel 0x(?P<r7>3[01]0)) = 0x(?P<v7>[0-9a-f]+)"
-    rb"|(?P<a10>apic_register_write register 0x(?P<r10>3[01])) = 0x(?P<v10>[0-9a-f]+)"
+    rb"(?P<a7>apic_mem_writel 0x(?P<r7>[0-9a-f]+)) = 0x(?P<v7>[0-9a-f]+)"
+    rb"|(?P<a10>apic_register_write register 0x(?P<r10>[0-9a-f]+)) = 0x(?P<v10>[0-9a-f]+)"
     rb"|(?P<reset7>guest_cpu_reset) "
     rb"|cpu_reset (?P<reset10>\d+)"
     rb"|memory_region_ops_write cpu (?P<cpu>-?\d+) mr 0x[0-9a-f]+ addr 0x(?P<addr>[0-9a-f]+)"
@@ -46,18 +47,18 @@ class LogLine(NamedTuple):
     """One line of QEMU's log that is of interest.
 
     Attributes:
-        kind: "icr" (a write to half of the APIC's interrupt command register), "reset" (of a
-            processor) or "io" (a write to any device).
+        kind: "icr" (a write to half of the APIC's interrupt command register), "apic" (a write to
+            another of its registers), "reset" (of a processor) or "io" (a write to any device).
         thread: the host thread that logged it.
         time_s: host wall clock, seconds since the epoch.
         cpu: the processor; None where the line does not tell, or a device itself writes.
-        address: "icr": offset in the APIC's registers; "io": physical address.
+        address: "icr", "apic": offset in the APIC's registers; "io": physical address.
         value: what was written.
         size: bytes that were written, for "io".
         region: QEMU's name of the device's registers, for "io".
     """
 
-    kind: Literal["icr", "reset", "io"]
+    kind: Literal["icr", "apic", "reset", "io"]
     thread: int
     time_s: float
     cpu: int | None = None
@@ -110,11 +111,9 @@ def log_line(line: bytes) -> LogLine | None:
     group = match.groupdict()
     thread, time_s = int(match[1]), float(match[2])
     if group["a7"]:
-        address, value = int(group["r7"], 16), int(group["v7"], 16)
-        return LogLine("icr", thread, time_s, None, address, value)
+        return _apic_line(thread, time_s, int(group["r7"], 16), int(group["v7"], 16))
     if group["a10"]:
-        address, value = int(group["r10"], 16) << 4, int(group["v10"], 16)
-        return LogLine("icr", thread, time_s, None, address, value)
+        return _apic_line(thread, time_s, int(group["r10"], 16) << 4, int(group["v10"], 16))
     if group["reset7"]:
         return LogLine("reset", thread, time_s)
     if group["reset10"]:
@@ -130,6 +129,11 @@ def log_line(line: bytes) -> LogLine | None:
         int(group["size"]),
         (group["name"] or b"").decode("ascii", "replace"),
     )
+
+
+def _apic_line(thread: int, time_s: float, offset: int, value: int) -> LogLine:
+    kind: Literal["icr", "apic"] = "icr" if offset in _ICR else "apic"
+    return LogLine(kind, thread, time_s, None, offset, value)
 
 
 def watch_address(text: bytes) -> int | None:

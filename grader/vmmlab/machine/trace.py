@@ -71,6 +71,23 @@ class IcrDest:
 
 
 @dataclass(frozen=True)
+class ApicWrite:
+    """A write to another register of the local APIC; kept where guests are recorded.
+
+    Attributes:
+        cpu: the processor whose APIC it is, None if not known.
+        offset: of the register, in the page of xAPIC mode (Intel SDM vol. 3, 10.4.1).
+        value: what was written.
+        time_s: host wall clock, seconds since the epoch.
+    """
+
+    cpu: int | None
+    offset: int
+    value: int
+    time_s: float
+
+
+@dataclass(frozen=True)
 class CpuReset:
     """A processor was reset: by an INIT that it took, or at power-on (QEMU 10 only).
 
@@ -95,7 +112,7 @@ class IoWrite:
     time_s: float
 
 
-TraceEvent = IcrWrite | IcrDest | CpuReset | IoWrite | GuestEvent
+TraceEvent = IcrWrite | IcrDest | ApicWrite | CpuReset | IoWrite | GuestEvent
 
 
 class TraceLog:
@@ -167,6 +184,8 @@ class TraceLog:
                 self._keep(line._replace(kind="icr", address=offset))
             if not self._keep_io:
                 return
+        elif line.kind == "apic" and self.cpu is None:
+            return
         self._keep(line)
 
     def _keep(self, line: LogLine) -> None:
@@ -190,6 +209,8 @@ class TraceLog:
             sender = line.thread if line.cpu is None else line.cpu
             if line.kind == "reset":
                 out.append(CpuReset(cpu, line.time_s))
+            elif line.kind == "apic":
+                out.append(ApicWrite(self.cpu, line.address, line.value, line.time_s))
             elif line.kind == "io":
                 what = (line.address, line.value, line.size, line.region)
                 out.append(IoWrite(line.cpu, *what, line.time_s))

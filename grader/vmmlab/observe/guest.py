@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vmmlab.machine.svmlog import MAX_RUNS, ExitEvent, GuestCounts, RunEvent
-from vmmlab.machine.trace import TraceEvent
+from vmmlab.machine.trace import (
+    APIC_ICR_HIGH,
+    APIC_ICR_LOW,
+    ApicWrite,
+    IcrDest,
+    IcrWrite,
+    TraceEvent,
+)
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.icr import Icr, timed_writes
 from vmmlab.x86.vmcb import EFER_SVME, Vmcb, exit_name
@@ -43,6 +50,19 @@ class GuestExit:
 
 
 @dataclass(frozen=True, slots=True)
+class ApicRegister:
+    """A write to a register of the local APIC.
+
+    Args:
+        offset: of the register, in the page of xAPIC mode (Intel SDM vol. 3, 10.4.1).
+        value: what was written.
+    """
+
+    offset: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
 class GuestRun:
     """One VMRUN of a CPU.
 
@@ -51,12 +71,14 @@ class GuestRun:
         before: what the CPU wrote to its ICR since its exit before, so the VMM did.
         inside: what it wrote there before the exit of this VMRUN, so the guest itself did.
         exit: why it came back; None if it did not, until the boot ended.
+        apic: all that it wrote to its APIC since its exit before, in order.
     """
 
     vmcb: int
     before: tuple[Icr, ...] = ()
     inside: tuple[Icr, ...] = ()
     exit: GuestExit | None = None
+    apic: tuple[ApicRegister, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +206,7 @@ class CpuGuest:
         count: number of all its VMRUNs.
         exits: number of its exits by their code.
         after: what it wrote to its ICR after its last exit; after the last one kept.
+        apic_after: all that it wrote to its APIC after that.
         start: the CPU at its first VMRUN, if a probe recorded it.
     """
 
@@ -191,6 +214,7 @@ class CpuGuest:
     count: int = 0
     exits: dict[int, int] = field(default_factory=dict)
     after: tuple[Icr, ...] = ()
+    apic_after: tuple[ApicRegister, ...] = ()
     start: GuestStart | None = None
 
     @property
@@ -246,25 +270,50 @@ def _of_cpu(
     start: GuestStart | None,
 ) -> CpuGuest:
     runs: list[GuestRun] = []
-    pending: list[Icr] = []
-    entered: tuple[RunEvent, tuple[Icr, ...]] | None = None
+    pending = _Writes()
+    entered: tuple[RunEvent, _Writes] | None = None
     for event in events:
         if isinstance(event, RunEvent):
-            entered, pending = (event, tuple(pending)), []
+            entered, pending = (event, pending), _Writes()
         elif isinstance(event, ExitEvent) and entered is not None:
             runs.append(_run(*entered, pending, event))
-            entered, pending = None, []
-        elif (write := writes.get(id(event))) is not None:
-            pending.append(write)
+            entered, pending = None, _Writes()
+        else:
+            pending.add(event, writes.get(id(event)))
     if entered is not None:
         runs.append(_run(*entered, pending, None))
-        pending = []
+        pending = _Writes()
     counted = counts or GuestCounts()
-    return CpuGuest(tuple(runs), counted.runs, dict(counted.exits), tuple(pending), start)
+    return CpuGuest(
+        tuple(runs),
+        counted.runs,
+        dict(counted.exits),
+        tuple(pending.icr),
+        tuple(pending.apic),
+        start,
+    )
 
 
-def _run(
-    event: RunEvent, before: tuple[Icr, ...], inside: list[Icr], left: ExitEvent | None
-) -> GuestRun:
+@dataclass
+class _Writes:
+    """What one CPU wrote to its APIC between two events."""
+
+    icr: list[Icr] = field(default_factory=list)
+    apic: list[ApicRegister] = field(default_factory=list)
+
+    def add(self, event: TraceEvent, icr: Icr | None) -> None:
+        """Take an event; `icr` is what it sent, if it is an IPI of the VMM's time."""
+        if icr is not None:
+            self.icr.append(icr)
+        if isinstance(event, IcrWrite):
+            self.apic.append(ApicRegister(APIC_ICR_LOW, event.value))
+        elif isinstance(event, IcrDest):
+            self.apic.append(ApicRegister(APIC_ICR_HIGH, event.value))
+        elif isinstance(event, ApicWrite):
+            self.apic.append(ApicRegister(event.offset, event.value))
+
+
+def _run(event: RunEvent, before: _Writes, inside: _Writes, left: ExitEvent | None) -> GuestRun:
     found = None if left is None else GuestExit(left.code, left.info1, left.info2, left.rip)
-    return GuestRun(event.vmcb, before, tuple(inside), found)
+    icr = tuple(before.icr), tuple(inside.icr)
+    return GuestRun(event.vmcb, *icr, found, tuple(before.apic))

@@ -1,0 +1,313 @@
+"""Lets the processors of lab 9's guest run one at a time, and says what each of them did.
+
+The guest is guest/smp.S, directed: each of its CPUs executes what is put into its record. So
+nothing depends on how fast the host is: a CPU runs alone until it is where it has to be, or until
+it is proved that it never will be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from vmmlab.images.layout import VMM_BASE
+from vmmlab.observe.cpu import CpuState
+from vmmlab.observe.evidence import Verdict
+from vmmlab.observe.milestones import rest_places
+from vmmlab.observe.session import Session
+
+from .evidence import Reaction, Sent
+from .script import SIPI, Expected, Sending, after
+
+ENTER, WAIT = "localapic_enter", "localapic_wait_for_sipi"
+RUN, RESET, AP_START = "asm_vmrun_regs_64", "svm_reset", "handle_ap_start"
+CAME, ACKED = "guest_came", "guest_acked"
+PLACES: Final = ((CAME, 0x8020), (ACKED, 0x8040))
+"""Places in guest/smp.S."""
+DIRECTED: Final = 0x7C0B
+"""The byte `directed` of guest/smp.S."""
+STUB: Final = 0x80A0
+"""Where guest/smp.S has what an AP begins with."""
+STUB_BYTES: Final = 16
+CPUID_CODE: Final = b"\x0f\xa2"
+CPUID_EXT: Final = 0x80000000
+"""A leaf of CPUID that every VMM of lab 7 passes on."""
+
+_RECORDS, _RECORD = 0x9000, 128
+_STARTS, _FAULT, _RAX, _CODE = 4, 12, 16, 64
+_CODE_BYTES: Final = 64
+_RET, _HLT, _WRMSR = b"\xc3", b"\xf4", b"\x0f\x30"
+_X2APIC_ICR: Final = 0x830
+_ICR, _ICR_HIGH = 0x300, 0x310
+_APIC: Final = 0xFEE00000
+_HALTS: Final = "hlt in the guest"
+_ATTEMPTS: Final = 10
+_SHORT: Final = 8  # the first attempt of a CPU that runs alone is this much shorter
+_SPIN: Final = 200
+_LET_GO: Final = (5, 17, 11, 29, 0)
+"""How many instructions the others execute each time when a CPU waits for one of them."""
+_LATE: Final = 0  # processors besides the BSP, as the VMM counts them before the first INIT
+
+
+@dataclass
+class Director:
+    """Directs the guests of one boot.
+
+    Args:
+        session: the boot; all CPUs stand still, and the byte `directed` is set.
+    """
+
+    session: Session
+
+    # ---- one CPU -------------------------------------------------------------------------------
+
+    async def run(self, cpu: int, *places: str) -> tuple[Verdict, str]:
+        """Let one CPU run alone until it is at one of the places, or it is proved that it waits.
+
+        Returns:
+            How that ended, and the place where it is, "" if it is at none.
+        """
+        for steps in _LET_GO:
+            verdict, place = await self._run(cpu, *places)
+            if verdict != "waits" or await self.in_guest(cpu) or not await self._let_go(cpu, steps):
+                break
+        return verdict, place
+
+    async def _run(self, cpu: int, *places: str) -> tuple[Verdict, str]:
+        session = self.session
+        ends = {*places, *rest_places()}
+        patience_s = session.limits.alone_s / _SHORT
+        for _ in range(_ATTEMPTS):
+            verdict, state = await session.run_free(cpu, *places, patience_s=patience_s)
+            if verdict == "waits":
+                patience_s = min(2 * patience_s, session.limits.alone_s)
+                verdict, state = await session.step_until(
+                    cpu, lambda now: session.places.at(now.pc) in ends, budget=_SPIN
+                )
+            if verdict == "budget":
+                continue
+            place = session.places.at(state.pc) or ""
+            if verdict == "reached" and place not in places:
+                return "halted", place
+            return verdict, place if verdict == "reached" else ""
+        return "budget", ""
+
+    async def _let_go(self, cpu: int, steps: int) -> bool:
+        """Step the other CPUs that are in the VMM: one of them may hold a lock.
+
+        Returns:
+            Whether there are any.
+        """
+        session, found = self.session, False
+        for other in set(range(session.inputs.cpus)) - {cpu}:
+            for _ in range(steps):
+                state = await session.view.state(other)
+                if state.pc < VMM_BASE or session.places.at(state.pc):
+                    break
+                if not await session.step(other):
+                    break
+                found = True
+        return found
+
+    async def still_waits(self, cpu: int) -> Verdict:
+        """Step a CPU that waits in the VMM until that is proved, or it begins."""
+        ends = {RESET, RUN, CAME, *rest_places()}
+        session = self.session
+        for _ in range(_ATTEMPTS):
+            verdict, _ = await session.step_until(
+                cpu, lambda now: session.places.at(now.pc) in ends, budget=_SPIN
+            )
+            if verdict != "budget":
+                break
+        return verdict
+
+    async def execute(
+        self, cpu: int, code: bytes, rax: int = 0, rcx: int = 0, rdx: int = 0
+    ) -> None:
+        """Put code into the record of a CPU, which executes it when it is let run."""
+        at = _RECORDS + _RECORD * cpu
+        gdb = self.session.gdb
+        assert len(code) < _CODE_BYTES
+        await gdb.write_phys(at + _CODE, code + _RET)
+        registers = b"".join(value.to_bytes(8, "little") for value in (rax, rcx, rdx))
+        await gdb.write_phys(at + _FAULT, bytes(4) + registers)
+        await gdb.write_phys(at, (1).to_bytes(4, "little"))
+
+    async def command(
+        self, cpu: int, code: bytes, rax: int = 0, rcx: int = 0, rdx: int = 0
+    ) -> bool:
+        """Let the guest of a CPU execute code; return whether it went on after that."""
+        await self.execute(cpu, code, rax, rcx, rdx)
+        return await self.run(cpu, ACKED, WAIT, RESET, CAME) == ("reached", ACKED)
+
+    async def fault(self, cpu: int) -> int:
+        """Return the vector of the exception that the last code of a CPU raised, plus 0x100."""
+        at = _RECORDS + _RECORD * cpu + _FAULT
+        return await self.session.view.read_u32(at)
+
+    async def halt(self, cpu: int) -> None:
+        """Let the guest of a CPU execute HLT."""
+        await self.execute(cpu, _HLT)
+        await self.session.places.watch(_HALTS, _RECORDS + _RECORD * cpu + _CODE)
+        if await self.run(cpu, _HALTS) == ("reached", _HALTS):
+            await self.session.step(cpu)
+        await self.session.places.unwatch(_HALTS)
+
+    async def prepare(self, *vectors: int) -> None:
+        """Let each CPU that begins at one of these pages come to where it can be directed."""
+        gdb = self.session.gdb
+        stub = await gdb.read_phys(STUB, STUB_BYTES)
+        for vector in vectors:
+            await gdb.write_phys(vector << 12, stub)
+
+    # ---- what is sent --------------------------------------------------------------------------
+
+    async def send(
+        self, sending: Sending, running: set[int], number: int = 0, late: bool = False
+    ) -> Sent:
+        """Let a guest send something, and let each CPU do what must come of it.
+
+        Args:
+            sending: what is sent.
+            running: the CPUs that run their guests; changed as the model says.
+            number: chooses among the instructions that write a register.
+            late: the VMM counts its processors only in handle_ap_start, as with UEFI.
+        """
+        cpus = self.session.inputs.cpus
+        for cpu in sending.hlt:
+            await self.halt(cpu)
+        expected = {one.cpu: one for one in after(sending, running, cpus)}
+        starts, sender = await self._sender(sending, expected.pop(sending.sender), number, late)
+        sent = Sent(sending, starts, sender, _LATE if late else None)
+        reactions: list[Reaction] = []
+        for one in expected.values() if sender.right else ():
+            reactions.append(await self.reaction(one))
+            if not reactions[-1].right:
+                break
+        idle: list[Reaction] = []
+        if sending.mode == SIPI and all(one.right for one in (sender, *reactions)):
+            for cpu in set(range(cpus)) - running:
+                idle.append(await self.idle(cpu))
+        return Sent(sending, sent.ap_starts, sender, sent.late, tuple(reactions), tuple(idle))
+
+    async def _sender(
+        self, sending: Sending, expected: Expected, number: int, late: bool
+    ) -> tuple[int, Reaction]:
+        session, cpu, starts = self.session, sending.sender, 0
+        if sending.by_msr:
+            await self.execute(cpu, _WRMSR, sending.low, _X2APIC_ICR, sending.dest)
+        else:
+            high = b"" if sending.same_dest else store(_ICR_HIGH, sending.dest << 24, 0)
+            await self.execute(cpu, high + store(_ICR, sending.low, number), sending.low)
+        count = await session.view.read_u32(session.view.phys("num_of_processors"))
+        if late:
+            await session.view.write_u32("num_of_processors", _LATE)
+        while True:
+            verdict, place = await self.run(cpu, AP_START, ACKED, WAIT, RESET, CAME)
+            if place != AP_START:
+                break
+            starts += 1
+            if late:
+                await session.view.write_u32("num_of_processors", count)
+        if late and not starts:
+            await session.view.write_u32("num_of_processors", count)
+        kind = {ACKED: "goes-on", WAIT: "waits"}.get(place, "")
+        return starts, await self._seen(expected, kind, verdict)
+
+    async def reaction(self, expected: Expected) -> Reaction:
+        """Let a CPU do what it has to do; return what it did."""
+        cpu = expected.cpu
+        if expected.kind == "waits":
+            verdict, place = await self.run(cpu, WAIT, ACKED, RESET, CAME)
+            kind = {WAIT: "waits", ACKED: "goes-on", RESET: "starts"}.get(place, "")
+            if verdict == "waits" and not await self.in_guest(cpu):
+                kind = "waits"  # it had come there before
+            return await self._seen(expected, kind, verdict)
+        if expected.kind == "goes-on":
+            await self.execute(cpu, CPUID_CODE, CPUID_EXT)
+            verdict, place = await self.run(cpu, ACKED, WAIT, RESET, CAME)
+            kind = {ACKED: "goes-on", WAIT: "waits", RESET: "starts"}.get(place, "")
+            return await self._seen(expected, kind, verdict)
+        verdict, place = await self.run(cpu, RESET, CAME, ACKED)
+        if place != RESET:
+            kind = {CAME: "starts", ACKED: "goes-on"}.get(place, "")
+            return await self._seen(expected, kind, verdict)
+        registers = await self.session.gdb.registers(cpu)
+        cs, ip = registers.rsi & 0xFFFF, registers.rdx & 0xFFFF
+        if (cs, ip) != (expected.vector << 8, 0):
+            return await self._seen(expected, "starts", verdict, cs, ip)
+        verdict, place = await self.run(cpu, CAME, WAIT, ACKED)
+        kind = {CAME: "starts", WAIT: "waits"}.get(place, "")
+        return await self._seen(expected, kind, verdict, cs, ip)
+
+    async def idle(self, cpu: int) -> Reaction:
+        """Return whether a CPU that waits still does."""
+        verdict = await self.still_waits(cpu)
+        kind = "waits" if verdict == "waits" else "starts" if verdict == "reached" else ""
+        return await self._seen(Expected(cpu, "waits"), kind, verdict)
+
+    async def _seen(
+        self,
+        expected: Expected,
+        kind: str,
+        verdict: Verdict,
+        cs: int | None = None,
+        ip: int | None = None,
+    ) -> Reaction:
+        view, cpu = self.session.view, expected.cpu
+        place = view.place(await view.state(cpu))
+        return Reaction(expected, kind, verdict, place, cs, ip, await self.in_guest(cpu))
+
+    async def in_guest(self, cpu: int) -> bool:
+        """Whether a CPU executes its guest, whose memory is below the addresses of the VMM."""
+        return (await self.session.view.state(cpu)).pc < VMM_BASE
+
+    # ---- GIF -----------------------------------------------------------------------------------
+
+    async def step(self, cpu: int, gif: bool, *places: str) -> tuple[str, bool]:
+        """Step a CPU to one of the places; return which one, and GIF there.
+
+        Args:
+            cpu: the CPU.
+            gif: GIF now.
+            places: functions of the VMM.
+        """
+        session = self.session
+        targets = {at: name for name in places if (at := session.view.symbols.maybe(name))}
+        seen = [gif]
+
+        async def watch(state: CpuState) -> None:
+            seen.append(await self.gif_after(cpu, state, seen[-1]))
+
+        state = await session.view.state(cpu)
+        seen.append(await self.gif_after(cpu, state, gif))
+        verdict, state = await session.step_until(
+            cpu, lambda now: now.pc in targets, budget=_SPIN, watcher=watch
+        )
+        reached = targets.get(state.pc, "") if verdict == "reached" else ""
+        return reached, seen[-2]  # the last one is what the instruction there would make of it
+
+    async def gif_after(self, cpu: int, state: CpuState, gif: bool) -> bool:
+        """Return GIF after the next instruction of a CPU."""
+        code = (await self.session.view.code_at(cpu, state))[:3]
+        return {b"\x0f\x01\xdc": True, b"\x0f\x01\xdd": False}.get(code, gif)
+
+
+def store(offset: int, value: int, number: int) -> bytes:
+    """Return an instruction that writes a register of the APIC.
+
+    RBX is the address of the APIC, and EAX the value, except for a constant.
+
+    Args:
+        offset: of the register.
+        value: what to write.
+        number: which one of four.
+    """
+    at = offset.to_bytes(4, "little")
+    forms = (
+        b"\xc7\x83" + at + value.to_bytes(4, "little"),  # movl $value, offset(%rbx)
+        b"\x89\x83" + at,  # mov %eax, offset(%rbx)
+        b"\x41\x89\xc1\x44\x89\x8c\x23" + at,  # mov %eax, %r9d; mov %r9d, offset(%rbx)
+        b"\xa3" + (_APIC + offset).to_bytes(8, "little"),  # movabs %eax, address
+    )
+    return forms[number % len(forms)]

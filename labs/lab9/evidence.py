@@ -1,0 +1,153 @@
+"""What the probe of lab 9 records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vmmlab.observe.evidence import LabEvidence, Verdict
+from vmmlab.observe.place import Place
+
+from .script import Expected, Sending
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The first call of localapic_enter on a CPU.
+
+    Args:
+        reached: "asm_vmrun_regs_64", "localapic_wait_for_sipi", or "" if it reached neither.
+        gif: GIF there.
+        place: where the CPU was then.
+        then: what came of letting a CPU that waits run alone; None if it was not let.
+        then_place: where it was after that.
+    """
+
+    reached: str
+    gif: bool
+    place: Place
+    then: Verdict | None = None
+    then_place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call of localapic_is_destination by the grader.
+
+    Args:
+        cpu: index of the first argument.
+        sending: the others.
+        answer: what it returned; None if it did not return.
+    """
+
+    cpu: int
+    sending: Sending
+    answer: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write of the guest of the BSP to its APIC.
+
+    Args:
+        offset: of the register.
+        value: what it wrote.
+        done: whether the guest went on after it.
+    """
+
+    offset: int
+    value: int
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What a CPU did after something was sent.
+
+    Args:
+        expected: what it had to do.
+        kind: what it did: as in `Expected`, or "" if it did nothing of that.
+        verdict: what came of letting it run alone.
+        cs: with which CS its guest was to begin, if it came to svm_reset.
+        ip: with which IP.
+        place: where it was then.
+        in_guest: whether it was in its guest then.
+        again: what came of letting it run on after it had begun.
+    """
+
+    expected: Expected
+    kind: str
+    verdict: Verdict
+    place: Place
+    cs: int | None = None
+    ip: int | None = None
+    in_guest: bool = False
+
+    @property
+    def right(self) -> bool:
+        """Whether that is what was expected."""
+        begins = (self.cs, self.ip) == (self.expected.vector << 8, 0)
+        return self.kind == self.expected.kind and (self.kind != "starts" or begins)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Something that a guest sent, and what came of it.
+
+    Args:
+        sending: what was sent.
+        ap_starts: how often handle_ap_start was called.
+        late: number of processors that the VMM counted before that call; None: as always.
+        sender: what the sender did.
+        reactions: what the other CPUs did, until the first that was wrong.
+        idle: CPUs that wait and were not meant: whether they still waited.
+    """
+
+    sending: Sending
+    ap_starts: int
+    sender: Reaction
+    late: int | None = None
+    reactions: tuple[Reaction, ...] = ()
+    idle: tuple[Reaction, ...] = ()
+
+    @property
+    def right(self) -> bool:
+        """Whether everything came as expected."""
+        return all(one.right for one in (self.sender, *self.reactions, *self.idle))
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """An INIT that came while another CPU was held at an instruction.
+
+    Args:
+        held: the CPU that was held.
+        at: where it was held.
+        where: "enter", "wait" or "signal": in which function.
+        reaction: what the CPU did to which the INIT was sent.
+    """
+
+    held: int
+    at: Place
+    where: str
+    reaction: Reaction
+
+
+@dataclass(frozen=True)
+class Processors(LabEvidence):
+    """What the probe of lab 9 recorded.
+
+    Args:
+        entered: the first call of localapic_enter on each CPU, by index.
+        asked: calls of localapic_is_destination by the grader.
+        written: writes of the guest of the BSP to its APIC.
+        sent: what the guests sent.
+        races: an INIT at an instruction.
+        complete: whether everything of this boot was done.
+    """
+
+    entered: dict[int, Entered] = field(default_factory=dict)
+    asked: tuple[Asked, ...] = ()
+    written: tuple[Written, ...] = ()
+    sent: tuple[Sent, ...] = ()
+    races: tuple[Race, ...] = ()
+    complete: bool = False
