@@ -24,6 +24,8 @@ RUN, RESET, AP_START = "asm_vmrun_regs_64", "svm_reset", "handle_ap_start"
 CAME, ACKED = "guest_came", "guest_acked"
 PLACES: Final = ((CAME, 0x8020), (ACKED, 0x8040))
 """Places in guest/smp.S."""
+BEGINS: Final = "guest begins"
+"""The place at which a CPU begins, if that is watched."""
 DIRECTED: Final = 0x7C0B
 """The byte `directed` of guest/smp.S."""
 STUB: Final = 0x80A0
@@ -46,7 +48,6 @@ _SHORT: Final = 8  # the first attempt of a CPU that runs alone is this much sho
 _SPIN: Final = 200
 _LET_GO: Final = (5, 17, 11, 29, 0)
 """How many instructions the others execute each time when a CPU waits for one of them."""
-_LATE: Final = 0  # processors besides the BSP, as the VMM counts them before the first INIT
 
 
 @dataclass
@@ -111,12 +112,10 @@ class Director:
 
     async def still_waits(self, cpu: int) -> Verdict:
         """Step a CPU that waits in the VMM until that is proved, or it begins."""
-        ends = {RESET, RUN, CAME, *rest_places()}
         session = self.session
+        ends = {session.view.symbols.maybe(name) for name in (RESET, RUN, *rest_places())}
         for _ in range(_ATTEMPTS):
-            verdict, _ = await session.step_until(
-                cpu, lambda now: session.places.at(now.pc) in ends, budget=_SPIN
-            )
+            verdict, _ = await session.step_until(cpu, lambda now: now.pc in ends, budget=_SPIN)
             if verdict != "budget":
                 break
         return verdict
@@ -162,23 +161,19 @@ class Director:
 
     # ---- what is sent --------------------------------------------------------------------------
 
-    async def send(
-        self, sending: Sending, running: set[int], number: int = 0, late: bool = False
-    ) -> Sent:
+    async def send(self, sending: Sending, running: set[int], number: int = 0) -> Sent:
         """Let a guest send something, and let each CPU do what must come of it.
 
         Args:
             sending: what is sent.
             running: the CPUs that run their guests; changed as the model says.
             number: chooses among the instructions that write a register.
-            late: the VMM counts its processors only in handle_ap_start, as with UEFI.
         """
         cpus = self.session.inputs.cpus
         for cpu in sending.hlt:
             await self.halt(cpu)
         expected = {one.cpu: one for one in after(sending, running, cpus)}
-        starts, sender = await self._sender(sending, expected.pop(sending.sender), number, late)
-        sent = Sent(sending, starts, sender, _LATE if late else None)
+        starts, sender = await self._sender(sending, expected.pop(sending.sender), number)
         reactions: list[Reaction] = []
         for one in expected.values() if sender.right else ():
             reactions.append(await self.reaction(one))
@@ -188,10 +183,10 @@ class Director:
         if sending.mode == SIPI and all(one.right for one in (sender, *reactions)):
             for cpu in set(range(cpus)) - running:
                 idle.append(await self.idle(cpu))
-        return Sent(sending, sent.ap_starts, sender, sent.late, tuple(reactions), tuple(idle))
+        return Sent(sending, starts, sender, tuple(reactions), tuple(idle))
 
     async def _sender(
-        self, sending: Sending, expected: Expected, number: int, late: bool
+        self, sending: Sending, expected: Expected, number: int
     ) -> tuple[int, Reaction]:
         session, cpu, starts = self.session, sending.sender, 0
         if sending.by_msr:
@@ -200,16 +195,16 @@ class Director:
             high = b"" if sending.same_dest else store(_ICR_HIGH, sending.dest << 24, 0)
             await self.execute(cpu, high + store(_ICR, sending.low, number), sending.low)
         count = await session.view.read_u32(session.view.phys("num_of_processors"))
-        if late:
-            await session.view.write_u32("num_of_processors", _LATE)
+        if sending.late:
+            await session.view.write_u32("num_of_processors", 0)
         while True:
             verdict, place = await self.run(cpu, AP_START, ACKED, WAIT, RESET, CAME)
             if place != AP_START:
                 break
             starts += 1
-            if late:
+            if sending.late:
                 await session.view.write_u32("num_of_processors", count)
-        if late and not starts:
+        if sending.late and not starts:
             await session.view.write_u32("num_of_processors", count)
         kind = {ACKED: "goes-on", WAIT: "waits"}.get(place, "")
         return starts, await self._seen(expected, kind, verdict)
@@ -218,8 +213,8 @@ class Director:
         """Let a CPU do what it has to do; return what it did."""
         cpu = expected.cpu
         if expected.kind == "waits":
-            verdict, place = await self.run(cpu, WAIT, ACKED, RESET, CAME)
-            kind = {WAIT: "waits", ACKED: "goes-on", RESET: "starts"}.get(place, "")
+            verdict, place = await self.run(cpu, WAIT, ACKED, RESET, CAME, BEGINS)
+            kind = {WAIT: "waits", ACKED: "goes-on"}.get(place, "starts" if place else "")
             if verdict == "waits" and not await self.in_guest(cpu):
                 kind = "waits"  # it had come there before
             return await self._seen(expected, kind, verdict)

@@ -96,7 +96,6 @@ class Sent:
     Args:
         sending: what was sent.
         ap_starts: how often handle_ap_start was called.
-        late: number of processors that the VMM counted before that call; None: as always.
         sender: what the sender did.
         reactions: what the other CPUs did, until the first that was wrong.
         idle: CPUs that wait and were not meant: whether they still waited.
@@ -105,7 +104,6 @@ class Sent:
     sending: Sending
     ap_starts: int
     sender: Reaction
-    late: int | None = None
     reactions: tuple[Reaction, ...] = ()
     idle: tuple[Reaction, ...] = ()
 

@@ -20,6 +20,7 @@ from vmmlab.probes.registry import probe
 from .director import (
     ACKED,
     AP_START,
+    BEGINS,
     CAME,
     CPUID_CODE,
     CPUID_EXT,
@@ -161,23 +162,15 @@ class ProcessorsProbe(BaseProbe):
         vectors = choice.some(8, _FREE_PAGES)
         await director.prepare(*vectors)
         aps = choice.some(3, range(1, session.inputs.cpus))
-        return await self._send_all(session, director, everything(vectors, aps), late=True)
+        return await self._send_all(session, director, everything(vectors, aps))
 
     async def _send_all(
-        self,
-        session: Session,
-        director: Director,
-        sendings: tuple[Sending, ...],
-        running: set[int] | None = None,
-        *,
-        late: bool = False,
+        self, session: Session, director: Director, sendings: tuple[Sending, ...]
     ) -> bool:
         """Send one after the other; stop at the first that does not come out right."""
-        running = {0} if running is None else running
+        running = {0}
         for number, sending in enumerate(sendings):
-            first = late and sending.mode == SIPI
-            late = late and not first
-            sent = await director.send(sending, running, number, first)
+            sent = await director.send(sending, running, number)
             self.keep(session, sent)
             if not sent.right or session.ended:
                 return False
@@ -384,7 +377,10 @@ class _Races:
             return False
         if not place:
             await session.run_to_return(self.victim, await session.view.state(self.victim))
-        return await self._init("wait") and await self._restart(SIPI | self.first)
+        await session.places.watch(BEGINS, self.second << 12)
+        came = await self._init("wait")
+        await session.places.unwatch(BEGINS)
+        return came and await self._restart(SIPI | self.first)
 
     async def _pending(self) -> bool:
         """Let INIT come when there is a SIPI that the victim has not obeyed; then two SIPIs."""

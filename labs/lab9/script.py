@@ -33,6 +33,7 @@ class Sending:
         same_dest: the high half is not written: it is as it was.
         by_msr: by the MSR of x2APIC mode.
         hlt: these CPUs execute HLT in their guests meanwhile.
+        late: the VMM counts its processors only in handle_ap_start, as with UEFI.
     """
 
     sender: int
@@ -41,6 +42,7 @@ class Sending:
     same_dest: bool = False
     by_msr: bool = False
     hlt: tuple[int, ...] = ()
+    late: bool = False
 
     @property
     def mode(self) -> int:
@@ -137,7 +139,7 @@ def everything(vectors: Iterable[int], aps: Iterable[int]) -> tuple[Sending, ...
         Sending(0, INIT | OTHERS, b),
         Sending(0, SIPI | v[1], same_dest=True, dest=b),  # the NMIs have not changed it
         Sending(0, DEASSERT, b),
-        Sending(0, SIPI | OTHERS | v[2]),
+        Sending(0, SIPI | OTHERS | v[2], late=True),
         Sending(0, SIPI | OTHERS | v[3]),  # all run
         Sending(0, INIT, b, hlt=(b,)),
         Sending(0, SIPI | v[4], same_dest=True, dest=b),

@@ -153,24 +153,36 @@ def did(reaction):
     return msg("CPU {cpu} ended at {place}", cpu=cpu, place=place)
 
 
+WHERE = {
+    "init-not-obeyed": "localapic_signal_init",
+    "sender-stops": "localapic_signal_init",
+    "destination-changed": "localapic_signal_init",
+    "begins-elsewhere": "localapic_wait_for_sipi",
+    "does-not-begin": "localapic_signal_sipi",
+    "sipi-to-a-running-cpu": "localapic_signal_sipi",
+    "x2apic-differs": "localapic_x2apic_icr",
+}
+"""The function that each mistake is mostly in; localapic_icr for all others."""
+
+
 def wrong(boot, sent, reaction, cause, step=""):
     """Fail because a CPU did not do what had to come of something that was sent."""
-    if not reaction.right:
-        expected = msg(
-            "after {what}: {should}", what=what(sent.sending), should=should(reaction.expected)
-        )
-        if reaction.verdict in ("halted", "shutdown"):
-            fail_if(stopped_at_todo(boot), expected=expected)
-            for one in boot.cpus:
-                crashed(one, expected)
-        fail(
-            cause,
-            cpu=reaction.expected.cpu,
-            place=reaction.place.text,
-            expected=expected,
-            observed=did(reaction),
-            step=step,
-        )
+    if reaction.right:
+        return
+    told = should(reaction.expected)
+    expected = msg("after {what}: {should}", what=what(sent.sending), should=told)
+    if reaction.verdict in ("halted", "shutdown"):
+        fail_if(stopped_at_todo(boot), expected=expected)
+        for one in boot.cpus:
+            crashed(one, expected)
+    fail(
+        cause,
+        cpu=reaction.expected.cpu,
+        place=WHERE.get(cause, "localapic_icr"),
+        expected=expected,
+        observed=did(reaction),
+        step=step,
+    )
 
 
 def cause_of(sent, reaction):
@@ -200,7 +212,7 @@ def all_came(boot):
     if not seen(boot).complete:
         last = seen(boot).sent[-1] if seen(boot).sent else None
         for one in (last.sender, *last.reactions, *last.idle) if last else ():
-            wrong(boot, last, one, "guest-did-not-get-there")
+            wrong(boot, last, one, cause_of(last, one))
         stopped(boot, 0, msg("the guest sends INIT and SIPI, and goes on"))
 
 
@@ -409,14 +421,9 @@ def processors_are_started_first(boot):
                 observed=msg("{count} calls", count=sent.ap_starts),
             )
     for sent in seen(boot).sent:
-        if sent.late is not None and sent.sender.right and not all(r.right for r in sent.reactions):
-            for one in sent.reactions:
-                if (
-                    one.expected.kind == "starts"
-                    and one.verdict == "waits"
-                    and one.kind != "starts"
-                ):
-                    wrong(boot, sent, one, "counted-too-early")
+        for one in sent.reactions if sent.sending.late else ():
+            if one.expected.kind == "starts" and one.verdict == "waits":
+                wrong(boot, sent, one, "counted-too-early")
 
 
 # --- lab9.5: localapic_is_destination -------------------------------------------------------------
@@ -485,59 +492,59 @@ def init_to_one_that_waits(boot):
 # --- lab9.7: localapic_signal_sipi, and all of it together ----------------------------------------
 
 
-def reactions(boot, sendings, kinds, meant=None):
-    """The reactions of these kinds, each with what was sent."""
-    for sent in sent_so_far(boot, sendings):
+def reactions(boot, mode, kind, meant=None):
+    """What CPUs did that had to do this after INIT or SIPI; fail if none came as far."""
+    found = []
+    for sent in sent_so_far(boot, lambda one: one.mode == mode):
         for one in (sent.sender, *sent.reactions):
-            if one.expected.kind in kinds and meant in (None, one.expected.meant):
-                yield sent, one
+            if one.expected.kind == kind and meant in (None, one.expected.meant):
+                found.append((sent, one))
+    if not found:
+        all_came(boot)
+    return found
+
+
+def judge(boot, found):
+    """Fail for the first CPU that did not do what it had to do."""
+    for sent, one in found:
+        wrong(boot, sent, one, cause_of(sent, one))
 
 
 @check("lab9.sipi.begins", FOUR, also=THERE, after="lab9.init.waiting")
 def begins_at_its_vector(boot):
     """A SIPI lets each CPU that is meant and waits begin at vector * 0x1000, in real mode."""
-    for sent, one in reactions(boot, lambda one: one.mode == SIPI, ("starts",)):
-        wrong(boot, sent, one, "begins-elsewhere" if one.kind == "starts" else "does-not-begin")
-    all_came(boot)
+    found = reactions(boot, SIPI, "starts")
+    judge(boot, [one for one in found if not one[0].sending.same_dest])
 
 
-@check("lab9.sipi.only", FOUR, also=THERE, after="lab9.init.waiting")
+@check("lab9.sipi.only", FOUR, also=THERE, after="lab9.sipi.begins")
 def nobody_else_begins(boot):
     """No other CPU begins: those that are not meant go on waiting, or go on in their guests."""
-    for sent in sent_so_far(boot, lambda one: one.mode == SIPI):
-        for one in sent.idle:
-            wrong(boot, sent, one, "begins-unasked")
-        for one in sent.reactions:
-            if one.expected.kind == "goes-on" and not one.expected.meant:
-                wrong(boot, sent, one, "begins-unasked")
-    all_came(boot)
+    for sent in sent_so_far(boot, lambda one: one.mode == SIPI and not one.same_dest):
+        judge(boot, [(sent, one) for one in sent.idle])
+    judge(boot, reactions(boot, SIPI, "goes-on", meant=False))
 
 
-@check("lab9.sipi.ignored", FOUR, also=THERE, after="lab9.init.waiting")
+@check("lab9.sipi.ignored", FOUR, also=THERE, after="lab9.sipi.begins")
 def second_sipi_is_lost(boot):
     """A SIPI to a CPU that does not wait is lost: its guest goes on where it is."""
-    for sent, one in reactions(boot, lambda one: one.mode == SIPI, ("goes-on",), True):
-        wrong(boot, sent, one, "sipi-to-a-running-cpu")
-    all_came(boot)
+    judge(boot, reactions(boot, SIPI, "goes-on", meant=True))
 
 
 @check("lab9.init.again", FOUR, also=THERE, after="lab9.sipi.begins")
 def running_cpus_come_out(boot):
     """An INIT brings a running CPU out of its guest, also from HLT; then it waits for a SIPI."""
-    for sent, one in reactions(boot, lambda one: one.mode == INIT, ("waits",)):
-        wrong(boot, sent, one, "init-not-obeyed", "lab9.6")
-    for sent, one in reactions(boot, lambda one: one.mode == INIT, ("goes-on",)):
-        wrong(boot, sent, one, "sender-stops" if one is sent.sender else "init-to-the-wrong-one")
-    all_came(boot)
+    judge(boot, reactions(boot, INIT, "goes-on"))
+    judge(boot, reactions(boot, INIT, "waits"))
 
 
-@check("lab9.init.destination", FOUR, also=THERE, after="lab9.sipi.begins")
+@check("lab9.init.destination", FOUR, also=THERE, after="lab9.init.again")
 def destination_stays(boot):
     """After an INIT the high half of the guest's ICR is still what the guest has written."""
-    same = sent_so_far(boot, lambda one: one.same_dest)
-    for sent in same:
+    for sent in sent_so_far(boot, lambda one: one.same_dest):
         for one in (*sent.reactions, *sent.idle):
             wrong(boot, sent, one, "destination-changed", "lab9.6")
+    all_came(boot)
 
 
 LOST = {
@@ -548,6 +555,14 @@ LOST = {
     "signal": ("init-after-its-nmi", "lab9.6"),
 }
 """The cause of a mistake, and its step, by when the INIT came."""
+
+
+PLACES_OF_STEPS = {
+    "lab9.1": "localapic_enter",
+    "lab9.2": "localapic_wait_for_sipi",
+    "lab9.6": "localapic_signal_init",
+    "lab9.7": "localapic_signal_sipi",
+}
 
 
 def race_expected(race):
@@ -574,7 +589,7 @@ def no_init_is_lost(boot):
             fail(
                 cause,
                 cpu=race.reaction.expected.cpu,
-                place=race.at.text,
+                place=PLACES_OF_STEPS[step],
                 expected=race_expected(race),
                 observed=did(race.reaction),
                 step=step,
@@ -596,10 +611,11 @@ def guest_starts_all_processors(boot):
 @check("lab9.x2apic.taken", MSR, after="lab9.sipi.begins")
 def x2apic_init_and_sipi(boot):
     """INIT and SIPI by the MSR of x2APIC mode do the same; all is 0xFFFFFFFF there."""
-    for sent in sent_so_far(boot, lambda one: one.emulated):
+    found = sent_so_far(boot, lambda one: one.emulated)
+    nothing_is_sent(boot, "localapic_x2apic_icr")
+    for sent in found:
         for one in (sent.sender, *sent.reactions, *sent.idle):
             wrong(boot, sent, one, "x2apic-differs")
-    nothing_is_sent(boot, "localapic_x2apic_icr")
     all_came(boot)
 
 

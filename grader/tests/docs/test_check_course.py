@@ -68,7 +68,7 @@ def broken(file):
 
 
 HANDOUT, JAPANESE = "labs/lab11/README.md", "labs/lab11/README.ja.md"
-TESTS, HINTS = "labs/lab11/test_lab9.py", "labs/lab11/causes.yml"
+TESTS, HINTS = "labs/lab11/test_lab11.py", "labs/lab11/causes.yml"
 MESSAGES, COMMENTS = "labs/lab11/locale/ja.po", "reference/lab11/contracts.ja.yml"
 SOLUTION, MUTANTS = "reference/lab11/start.c", "grader/mutants/lab11.yml"
 
@@ -244,7 +244,7 @@ def test_a_lab_that_course_yml_does_not_know_is_named(clone):
 
 
 def test_causes_are_found_where_they_are_named(tmp_path):
-    file = tmp_path / "test_lab9.py"
+    file = tmp_path / "test_lab11.py"
     file.write_text(
         "def blame(boot, cause, **what): fail(cause, **what)\n"
         "def other(name): pass\n"

@@ -171,7 +171,9 @@ def test_a_new_lab_speaks_japanese_from_the_start(clone, capsys):
     assert made.splitlines()[-1].startswith("次は vmmlab grade lab11 --submission reference")
 
     assert main(["grade", "lab11", "--submission", "reference", *words]) == 0
-    assert '合格  10/10  BSP が、グループ "lab11" の初期化関数を 1 回呼ぶ' in capsys.readouterr().out
+    assert (
+        '合格  10/10  BSP が、グループ "lab11" の初期化関数を 1 回呼ぶ' in capsys.readouterr().out
+    )
     starter = materials.starter(load_course(clone), "lab11/start.c", "ja")
     assert starter.startswith("/* lab11：この段階で扱うことを 1 行で。 */")
     assert 'TODO(lab11.1): グループ "lab11" の初期化関数を呼ぶ。' in starter
@@ -181,7 +183,9 @@ def test_a_new_lab_speaks_japanese_from_the_start(clone, capsys):
     *lines, last = capsys.readouterr().out.splitlines()
     assert last == "直すところ：12 件"
     assert "docs/index.md：lab11 の行がない：課題の表に加える" in lines
-    assert all(re.match(r"\S+?(:\d+)?：(まだ書いていない|lab11 の行がない)：", one) for one in lines)
+    assert all(
+        re.match(r"\S+?(:\d+)?：(まだ書いていない|lab11 の行がない)：", one) for one in lines
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,7 +209,7 @@ def test_a_new_lab_speaks_japanese_from_the_start(clone, capsys):
             "group-not-called:",
             "no-such:",
             "labs/lab11/causes.yml：原因 group-not-called のヒントがない"
-            "（出どころは labs/lab11/test_lab9.py）：ヒントを並べて書く",
+            "（出どころは labs/lab11/test_lab11.py）：ヒントを並べて書く",
         ),
     ],
 )

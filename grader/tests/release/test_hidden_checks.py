@@ -20,7 +20,7 @@ FULL = {
     "lab3", "lab4", "lab7.hidden.beyond", "lab7.hidden.string", "lab7.hidden.cpus", "lab7", "lab10",
 }  # fmt: skip
 """The labs whose checks take long are left to `make test-full`."""
-OWED = {"lab6", "lab8"}
+OWED = {"lab6", "lab8", "lab9"}
 """Labs for which no wrong solution is known yet that only the hidden checks catch."""
 VARIANTS = [one for one in load_variants(COURSE, LABS) if "x86_64" in one.arches]
 
