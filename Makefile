@@ -20,7 +20,7 @@ C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 .PHONY: help setup setup-dev $(LABS) iso linux wheel man sbom messages test test-full test-browser bench soak lint book browser images images-test clean FORCE
 
 help:
-	@echo "make lab0 ... lab10 grade the reference solution of one lab"
+	@echo "make lab0 ... lab10  grade the reference solution of one lab"
 	@echo "make setup           create the environment .venv; as root, also install missing packages"
 	@echo "make iso             make a bootable image of the reference VMM: build/vmm/vmm.iso"
 	@echo "make linux           boot Debian's Linux on the reference VMM; CPUS=8 for more CPUs"

@@ -139,10 +139,10 @@ def everything(vectors: Iterable[int], aps: Iterable[int]) -> tuple[Sending, ...
         Sending(0, INIT | OTHERS, b),
         Sending(0, SIPI | v[1], same_dest=True, dest=b),  # the NMIs have not changed it
         Sending(0, DEASSERT, b),
-        Sending(0, SIPI | OTHERS | v[2], late=True),
+        Sending(0, SIPI | OTHERS | v[2]),
         Sending(0, SIPI | OTHERS | v[3]),  # all run
         Sending(0, INIT, b, hlt=(b,)),
-        Sending(0, SIPI | v[4], same_dest=True, dest=b),
+        Sending(0, SIPI | v[4], same_dest=True, dest=b, late=True),  # b has begun before
         Sending(0, INIT | LOGICAL, c),  # nobody
         Sending(b, INIT, c),  # by another CPU than the BSP
         Sending(b, SIPI | v[5], c),
