@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import os
-import shlex
 import shutil
 import signal
-import socket
 import subprocess
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,14 +22,15 @@ from vmmlab.host.processes import children
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.running import kill_tree
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.host.versions import qemu_path
 from vmmlab.i18n.translate import Reader
 from vmmlab.images.symbols import Symbols
-from vmmlab.machine import MachineSpec
-from vmmlab.machine.gdb.server import OWN
+from vmmlab.machine import Machine, MachineSpec
+from vmmlab.machine.gdb.server import OWN, GdbServer
+from vmmlab.observe.session import Session
+from vmmlab.observe.view import Inputs
 from vmmlab.student.boot import Boot
-from vmmlab.student.command import qemu_argv, sandboxed, terminal_kept
-from vmmlab.student.gdbanswers import COMMANDS
+from vmmlab.student.command import terminal_kept
+from vmmlab.student.gdbanswers import COMMANDS, Answers
 
 _GDB_MIB: Final = 2048  # of address space
 _BREAKPOINTS: Final = ("vmm_main", "vmm_todo", "vmm_ap_missing", "panic")
@@ -36,6 +38,7 @@ _HELPERS: Final = Path(__file__).with_name("gdb_helpers.py")
 _GDB_HELP: Final = (
     msg("continue: run to the next breakpoint    info threads: all CPUs"),
     msg("hbreak NAME: a hardware breakpoint      serial: the serial output"),
+    msg("cpus, apinit, icr, physmem, code: help NAME says what they show"),
     msg("Ctrl-C: interrupt it                    quit: end gdb and the machine"),
 )
 
@@ -44,6 +47,7 @@ def boot_under_gdb(
     elf: Path,
     symbols: Symbols,
     spec: MachineSpec,
+    inputs: Inputs,
     what: Boot,
     sandbox: Sandbox,
     root: Path,
@@ -58,6 +62,7 @@ def boot_under_gdb(
         elf: the image with its debug information.
         symbols: its symbols; breakpoints are set at those that it has.
         spec: the machine.
+        inputs: the numbers of its cohort.
         what: what is booted.
         sandbox: where QEMU runs.
         root: the folder that gdb starts in, with the sources.
@@ -70,17 +75,50 @@ def boot_under_gdb(
         InfraError: there is no QEMU.
     """
     gdb_path()
-    qemu, processor = _qemu_for_gdb(what.arch)
-    with ExitStack() as stack:
-        folder = stack.enter_context(scratch_folder("gdb"))
-        machine = _start(stack, qemu_argv(spec, what.accel, qemu), folder, spec, what, sandbox)
-        stack.callback(kill_tree, machine)
+    with scratch_folder("gdb") as folder, _lent(spec, sandbox, symbols, inputs, folder, say):
         seen = seen_folder(folder, sandbox, untrusted=untrusted)
-        commands = _gdb_commands(symbols, processor, seen, what, spec, say)
+        commands = _gdb_commands(symbols, seen, what, spec, say)
         if guest is not None:
             shutil.copyfile(guest, folder / "guest.elf")
             commands = f"add-symbol-file {seen / 'guest.elf'}\n{commands}"
         return attach(elf, commands, folder, root, sandbox, untrusted=untrusted)
+
+
+@contextmanager
+def _lent(
+    spec: MachineSpec,
+    sandbox: Sandbox,
+    symbols: Symbols,
+    inputs: Inputs,
+    folder: Path,
+    say: Reader,
+) -> Iterator[None]:
+    """Start a machine and serve gdb at `folder`/gdb until the block is left.
+
+    Raises:
+        InfraError: QEMU cannot be started.
+    """
+    ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+    over: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    async def lend() -> None:
+        async with Machine(spec, sandbox) as machine:
+            answers = Answers(Session(machine, symbols, inputs), say, watched=False)
+            server = GdbServer(machine.gdb, answers, narrow=inputs.arch == "i386")
+            async with await server.serve(folder / "gdb"):
+                ready.set_result(None)
+                await asyncio.wrap_future(over)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        lent = pool.submit(asyncio.run, lend())
+        try:
+            concurrent.futures.wait((lent, ready), return_when="FIRST_COMPLETED")
+            if lent.done():
+                lent.result()  # raises why it did not start
+            yield
+        finally:
+            over.set_result(None)
+            lent.result()
 
 
 def gdb_path() -> str:
@@ -190,69 +228,17 @@ def _interrupt(pid: int, signum: int, frame: object) -> None:
         os.kill(pid, signum)
 
 
-def _start(
-    stack: ExitStack,
-    argv: list[str],
-    folder: Path,
-    spec: MachineSpec,
-    what: Boot,
-    sandbox: Sandbox,
-) -> subprocess.Popen[bytes]:
-    """Start the machine, stopped: gdb connects to `folder`/gdb, the output is in serial.txt."""
-    (folder / "serial.txt").touch()
-    # QEMU gets a socket that listens already: there is nothing to wait for.
-    listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-    listener.bind(str(folder / "gdb"))
-    listener.listen(1)
-    argv.remove("-no-reboot")
-    argv += [
-        *("-S", "-action", "reboot=shutdown,shutdown=pause"),
-        *("-chardev", f"socket,id=gdb,fd={listener.fileno()},server=on,wait=off"),
-        *("-gdb", "chardev:gdb", "-serial", f"file:{folder / 'serial.txt'}"),
-    ]
-    log = stack.enter_context((folder / "qemu.txt").open("wb"))
-    return subprocess.Popen(
-        sandboxed(sandbox, argv, spec, what.accel, rw=[folder]),
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        pass_fds=(listener.fileno(),),
-        start_new_session=True,
-        cwd="/",
-    )
-
-
-def _qemu_for_gdb(arch: str) -> tuple[Path, str]:
-    """Return the QEMU to debug in, and gdb's name of its processor.
-
-    For i386 that is its own QEMU, if there is one: gdb then sees 32-bit registers and code.
-    """
-    usual = qemu_path()
-    if arch == "i386" and os.access(own := usual.with_name("qemu-system-i386"), os.X_OK):
-        return own, "i386"
-    return usual, "i386:x86-64"
-
-
 def _gdb_commands(
-    symbols: Symbols, processor: str, folder: Path, what: Boot, spec: MachineSpec, say: Reader
+    symbols: Symbols, folder: Path, what: Boot, spec: MachineSpec, say: Reader
 ) -> str:
     breaks = [f"hbreak {name}" for name in _BREAKPOINTS if symbols.maybe(name) is not None]
-    serial = shlex.quote(str(folder / "serial.txt"))
     greeting = msg(
         "{lab} on {cpus} CPUs, stopped before the first instruction.", lab=what.lab, cpus=spec.cpus
     )
     return "\n".join(
         [
-            "set pagination off",
-            "set confirm off",
-            f"set architecture {processor}",
+            *helper_commands(say),
             f"target remote {folder / 'gdb'}",
-            "define serial",
-            f"shell cat {serial}",
-            "end",
-            "document serial",
-            say(msg("Show what the VMM has written to its serial line so far.")),
-            "end",
             *breaks,
             rf"echo \n{say(greeting)}\n",
             *(rf"echo {say(line)}\n" for line in _GDB_HELP),

@@ -12,6 +12,7 @@ from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.message import Text, msg
 from vmmlab.base.nearest import suggestion
 from vmmlab.i18n.translate import Reader
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.milestones import milestones
 from vmmlab.observe.place import Place
@@ -25,6 +26,7 @@ COMMANDS: Final[Mapping[str, Text]] = {
     "apinit": msg("the far jump and the copy of the trampoline in memory"),
     "icr": msg("the IPIs that were sent so far"),
     "physmem": msg("physmem ADDRESS [BYTES]: physical memory, whatever is mapped"),
+    "serial": msg("what the VMM has written to its serial line so far"),
     "code": msg("code [ADDRESS [COUNT]]: instructions, in the width of this CPU's mode"),
 }
 """The commands, each with what it shows."""
@@ -44,10 +46,12 @@ class Answers:
     Args:
         session: the boot, paused.
         say: the reader's language.
+        watched: the boot is recorded; else nobody knows how far a CPU has come.
     """
 
-    def __init__(self, session: Session, say: Reader) -> None:
+    def __init__(self, session: Session, say: Reader, *, watched: bool = True) -> None:
         self._session = session
+        self._watched = watched
         self._view = session.view
         self._say = say
         self._known: Mapping[str, Callable[[list[str], int], Awaitable[str]]] = {
@@ -56,6 +60,7 @@ class Answers:
             "apinit": self._apinit,
             "icr": self._icr,
             "physmem": self._physmem,
+            "serial": self._serial,
             "code": self._code,
             _DISASSEMBLE: self._disassemble,
         }
@@ -100,6 +105,8 @@ class Answers:
         return "\n".join(lines)
 
     async def _milestones(self, arguments: list[str], cpu: int) -> str:
+        if not self._watched:
+            return self._say(msg("nobody has watched this boot; vmmlab debug CHECK does"))
         lines = []
         for index, log in enumerate(self._session.log.cpus):
             if not index:
@@ -127,6 +134,9 @@ class Answers:
             lines.append(f"{write.time_s * 1000:9.3f} ms  CPU {sender}: {self._say(write.text)}")
         return "\n".join(lines)
 
+    async def _serial(self, arguments: list[str], cpu: int) -> str:
+        return self._view.machine.serial().rstrip("\n")
+
     async def _physmem(self, arguments: list[str], cpu: int) -> str:
         if not 1 <= len(arguments) <= 2:
             raise UsageError(msg("an address is missing."), expected="physmem 0xf000 64")
@@ -142,7 +152,8 @@ class Answers:
         lines = [await self._far_jump()]
         start, size = inputs.apinit_addr, view.trampoline_size
         copy = await view.read_if_there(start, size)
-        image = self._session.log.trampoline.image
+        linked = view.symbols.maybe("cpuinit_start")
+        image = b"" if linked is None else await view.read_if_there(linked - VMM_BASE, size)
         same = sum(a == b for a, b in zip(copy, image, strict=False))
         what = msg(
             "the copy: {start:#x} to {end:#x}; {same} of {size} bytes are as in the image",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from vmmlab.images.guest import GuestBuilder, GuestImage
 from vmmlab.images.model import Delays, Image
 from vmmlab.machine import MachineSpec, firmware
 from vmmlab.machine.dialects import require_x2apic
+from vmmlab.observe.view import Inputs
 from vmmlab.student.boot import Boot
 from vmmlab.student.build import folder_of, image_of, install, labs_of, own_image
 from vmmlab.student.command import on_terminal, qemu_argv, sandboxed, tell
@@ -78,16 +80,16 @@ def run(
             next_step=msg("leave --accel out: TCG needs no device"),
         )
     if gdb:
-        untrusted = not _is_trusted(source)
         return boot_under_gdb(
             elf,
             image.symbols,
-            spec,
+            replace(spec, accel="kvm" if what.accel == "kvm" else "tcg", log_exceptions=False),
+            _inputs(spec, what, _cohort_of(course, source).in_role(what.role)),
             what,
             sandbox,
             root,
             say or Reader(),
-            untrusted=untrusted,
+            untrusted=not _is_trusted(source),
             guest=guest.elf if guest else None,
         )
     if sys.stdin.isatty() and sys.stdout.isatty():
@@ -177,7 +179,7 @@ def image_for(
     """
     if isinstance(source, Workspace):
         return own_image(source, course, lab, arch, delays, role)[0]
-    own = Cohort.derive(course.cohort)
+    own = _cohort_of(course, source)
     cohort = own.in_role(role)
     return image_of(
         course.tree,
@@ -189,6 +191,26 @@ def image_for(
         sandbox_for(source),
         arch,
         delays,
+    )
+
+
+def _cohort_of(course: Course, source: Workspace | str) -> Cohort:
+    return source.cohort if isinstance(source, Workspace) else Cohort.derive(course.cohort)
+
+
+def _inputs(spec: MachineSpec, what: Boot, cohort: Cohort) -> Inputs:
+    """Return what a boot is given that nobody grades."""
+    return Inputs(
+        scenario=what.lab,
+        cohort=cohort.name,
+        seed=0,
+        cpus=spec.cpus,
+        apinit_addr=cohort.apinit_addr,
+        apinit_offset=cohort.apinit_offset,
+        stack_size=cohort.stack_size,
+        pcpu_pad=cohort.pcpu_pad,
+        arch=what.arch,
+        uefi=spec.efi,
     )
 
 

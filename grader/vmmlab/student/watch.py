@@ -134,7 +134,7 @@ def _changes(folders: Sequence[Path]) -> Changes:
             msg("watchfiles is not installed."),
             next_step="python -m pip install watchfiles",
         ) from None
-    return changed(
+    found: Changes = changed(
         *folders,
         step=_STEP_MS,
         debounce=_DEBOUNCE_MS,
@@ -142,6 +142,7 @@ def _changes(folders: Sequence[Path]) -> Changes:
         rust_timeout=_LOOK_MS,
         yield_on_timeout=True,
     )
+    return found
 
 
 class _Screen:

@@ -126,15 +126,17 @@ class Gdb:
             cpu, (await self._cpus.describe(cpu)).get("cs_base", registers.cs_base)
         )
 
-    def lend(self, on_stop: Callable[[bytes], None]) -> Wire:
+    def lend(self, on_stop: Callable[[bytes], None], on_lost: Callable[[], None]) -> Wire:
         """Return the connection, for somebody else to let the machine run.
 
         This object may still read a paused machine, after `forget`.
 
         Args:
             on_stop: called with each stop reply.
+            on_lost: called when the connection has ended.
         """
         self._stub.on_stop = on_stop
+        self._stub.on_lost = on_lost
         self.forget()
         return self._stub.wire
 

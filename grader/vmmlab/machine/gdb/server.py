@@ -69,7 +69,7 @@ class GdbServer:
         self._first = cpu
         self._writer: asyncio.StreamWriter | None = None
         self._acks = True
-        self._wire = gdb.lend(self._stopped)
+        self._wire = gdb.lend(self._stopped, self._lost)
 
     async def serve(self, path: Path) -> asyncio.Server:
         """Listen; the machine may be used by gdb from now on.
@@ -223,6 +223,11 @@ class GdbServer:
             self._selected.cpu = int(found[1], 16) - 1
             self._selected.general = b"Hgp1.%b" % found[1]
         self._send(body)
+
+    def _lost(self) -> None:
+        """QEMU is gone."""
+        if self._writer is not None:
+            self._writer.close()
 
     def _say(self, text: bytes) -> None:
         """Send text that gdb prints, in pieces that fit."""
