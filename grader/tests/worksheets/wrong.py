@@ -584,6 +584,27 @@ WRONG: dict[str, list[tuple[str, str, float]]] = {
             1,
         ),
     ],
+    # ---- lab 9
+    "lab9-icr": [
+        ("all but self with self", "second = list(ipi.ids); third = list(ipi.ids)", 2),
+        ("logical ids are APIC ids", "third = [ipi.high >> 24]", 2),
+        ("the sender", "first = [ipi.sender]", 3),
+        ("nobody", "first = []; second = []", 1),
+    ],
+    "lab9-sipi": [
+        ("the vector", "cs = sipi.low & 0xFF; address = cs << 4", 1),
+        ("the vector in IP", "cs = 0; ip = (sipi.low & 0xF) << 12", 1),
+        ("the base as the selector", "cs = (sipi.low & 0xF) << 12", 2),
+    ],
+    "lab9-states": [
+        ("the last SIPI counts", "begins = [one for one in signals.come if one < 0x100]", 1),
+        ("never begins", "begins = []", 1),
+    ],
+    "lab9-decode": [
+        ("high byte first", "value = int.from_bytes(bytes.fromhex(mov.code)[6:10], 'big')", 2),
+        ("without the constant", "length = 6", 2),
+        ("all the bytes", "length = 11", 2),
+    ],
 }
 """A maximum of 0 may be exceeded where chance makes a wrong method right: `test_questions`."""
 
