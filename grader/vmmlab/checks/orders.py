@@ -30,10 +30,12 @@ class WrongOrder:
     Args:
         check: id of the check.
         cause: why it fails; causes.yml is keyed by it.
+        step: the step that contains the mistake; "": that of the check.
     """
 
     check: str
     cause: str
+    step: str = ""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Advance:
         self._program = program
         self._emulator = emulator
         self._states = states
+        self._fencing = _FENCING | program.declaration.stubs
         self._settled: dict[LocalState, int] = {}
 
     def settle(self, local: LocalState) -> int:
@@ -109,6 +110,11 @@ class Advance:
                 instruction=instruction.text,
             )
             return states.end(local, "wrong", "cpu-died", what)
+        if stop == "unsupported" and instruction.text in self._program.declaration.instructions:
+            after = context.having(rip=context.rip + instruction.size)
+            name = instruction.text
+            event = Action("event", context.rip, alone=True, name=name, context=after)
+            return states.add(local, event)
         if stop == "unsupported":
             return states.end(
                 local,
@@ -139,7 +145,7 @@ class Advance:
         else:
             name = self._program.stubs[rip]
         after = returning(local, 0).context if name in _NO_EFFECT else None
-        event = Action("event", rip, fence=name in _FENCING, name=name, context=after)
+        event = Action("event", rip, fence=name in self._fencing, name=name, context=after)
         return self._states.add(local, event)
 
     def _cpuid(self, local: LocalState, size: int) -> Context:

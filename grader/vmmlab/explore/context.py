@@ -13,6 +13,7 @@ REGISTERS: Final = (*_NAMES, "rip", "rflags", "gs_base")
 INDEX: Final = {name: at for at, name in enumerate(REGISTERS)}
 RSP: Final = INDEX["rsp"]
 RAX: Final = INDEX["rax"]
+RDX: Final = INDEX["rdx"]
 RDI: Final = INDEX["rdi"]
 RSI: Final = INDEX["rsi"]
 RIP: Final = INDEX["rip"]

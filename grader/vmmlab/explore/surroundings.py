@@ -38,10 +38,13 @@ class Surroundings(ABC):
     Args:
         variables: those that are shown, and shared from the start.
         expected: the requirement that each kind of violation of the scenarios breaks.
-        stubs: functions that the scenarios replace, beside those that `given` knows.
+        stubs: functions that the scenarios replace, beside those that `given` knows; all earlier
+            stores of the CPU are visible before they take effect.
         runs: given functions that are executed as they are, beside those of `program`.
         tracepoints: labels in given code at which a scenario is asked; a few bytes are executed
             there.
+        instructions: instructions without operands that the emulator does not know and the
+            scenarios do, by their names: each is an event.
     """
 
     variables: Sequence[Variable] = ()
@@ -49,6 +52,7 @@ class Surroundings(ABC):
     stubs: frozenset[str] = frozenset()
     runs: frozenset[str] = frozenset()
     tracepoints: frozenset[str] = frozenset()
+    instructions: frozenset[str] = frozenset()
 
     @property
     @abstractmethod

@@ -55,7 +55,7 @@ def lines(found: Exploration, say: Reader | None = None) -> Iterator[str]:
 
 def legend(say: Reader) -> Iterator[str]:
     """Yield what the rows of an exploration mean, a line for each word in them."""
-    yield say(msg("How to read the rows: a row is one situation, in which three or four CPUs run."))
+    yield say(msg("How to read the rows: a row is one situation, in which two to four CPUs run."))
     explained = (
         (
             msg("without store buffers"),

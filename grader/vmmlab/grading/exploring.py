@@ -136,6 +136,7 @@ def _failure(wrong: WrongOrder, found: Counterexample) -> Failure:
     """Return the failure that a counterexample is reported as."""
     return Failure(
         wrong.cause,
+        step=wrong.step,
         cpu=found.cpu,
         place=_place(found),
         expected=found.expected,
