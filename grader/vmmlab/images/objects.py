@@ -9,6 +9,7 @@ Source: System V ABI, chapter 4 (object files).
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -89,6 +90,7 @@ class BadObject(ValueError):
     """Data that is not an object file which can be checked; the text says why."""
 
 
+@functools.lru_cache(maxsize=8)  # a merged object is looked at several times
 def read(data: bytes) -> ObjectFile:
     """Read an object file.
 

@@ -150,7 +150,8 @@ _WORDS: Final[dict[str, Any]] = {
     "title": msg("Summary of the class"),
     "attention": msg("Needs attention"),
     "attention_told": msg(
-        "These have no grade, because the grader or its tools failed; `--resume` tries them again."
+        "These have no grade: the grader or its tools failed, or a person has to decide about what "
+        "was handed in. `--resume` tries them again."
     ),
     "review": msg("Worth a look"),
     "ungradable": msg("Could not be graded: 0 points, with the reason"),
