@@ -7,6 +7,7 @@ import json
 import pytest
 
 from vmmlab.cli.main import main
+from vmmlab.workspace.solutions import mark_seen
 
 CAUSES = "far-jump-missing:\n  hints: [think, write it, ea it is]\nlost:\n  next: look\n"
 HANDOUT = "# A\n\n## Steps\n\n### lab3.1: do it\n\nSo.\n"
@@ -146,3 +147,17 @@ def test_progress_says_nothing_of_a_student_but_checks_and_points(graded):
 def test_japanese(graded, run):
     assert "ヒント 1/4" in run("hint", "--lang", "ja")[1]
     assert "lab3" in run("progress", "--lang", "ja")[1]
+
+
+def test_the_right_run_is_shown_after_the_solution_only(graded, run, monkeypatch, tmp_path):
+    beside: list[bool] = []
+
+    def page(*what: object, **options: bool) -> str:
+        beside.append(options["beside"])
+        return ""
+
+    monkeypatch.setattr("vmmlab.student.show.html_of", page)
+    assert run("show", "lab3", "--html", str(tmp_path / "page.html"))[0] == 0
+    mark_seen(graded.root, "lab3")
+    assert run("show", "lab3", "--html", str(tmp_path / "page.html"))[0] == 0
+    assert beside == [False, True]

@@ -17,12 +17,14 @@ from vmmlab.base.message import Listed, Message, msg
 from vmmlab.base.text import clean_line
 from vmmlab.course.reference import reference
 from vmmlab.explore import Exploration
+from vmmlab.i18n.translate import Reader
 from vmmlab.observe.guest import CpuGuest, GuestExit, GuestRun
 from vmmlab.observe.observation import Hit
 from vmmlab.report import memorymap
 from vmmlab.report.guestview import guest_rows
 from vmmlab.report.model import Case, CheckReport
 from vmmlab.report.replay import REGISTERS, replay
+from vmmlab.student.show import html_of
 
 SOME = ["lab3", "lab3.real.lgdt-by-ds", "lab4", "lab4.lock.store-only", "lab1", "lab2", "lab3.i386"]
 VOID = {"meta", "link", "input", "br"}
@@ -404,3 +406,10 @@ def test_without_a_counterexample_there_is_none():
 
 def test_the_course_is_the_clones():
     assert (COURSE.labs_dir / "lab3" / "right-runs.json").is_file()
+
+
+def test_the_right_run_is_beside_it_only_if_it_may_be():
+    made = record("lab3.jump.near")
+    hidden, shown = (html_of(made, COURSE, Reader(), beside=beside) for beside in (False, True))
+    assert "right run" in shown
+    assert "right run" not in hidden
