@@ -62,7 +62,7 @@ def test_the_image_waits_as_long_as_real_processors_need(tmp_path, monkeypatch, 
     """SDM vol. 3, 8.4.4.1: 10 ms after INIT, 200 us or more after a SIPI."""
     options = []
 
-    def make(kernel, title, output, loader):
+    def make(kernel, title, output, loader, linux):
         output.write_bytes(kernel.read_bytes())
 
     real = boot.image_for

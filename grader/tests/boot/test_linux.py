@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import serial_line
 from ovmf import needs_ovmf
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.cli.main import main
 from vmmlab.course.load import load_course
 from vmmlab.host.sandbox import Sandbox
+from vmmlab.host.versions import qemu_path
 from vmmlab.images.packages import Packages
+from vmmlab.machine.firmware import find
 from vmmlab.student import linux, systems
 from vmmlab.student.command import streamed
 
@@ -66,6 +69,27 @@ def test_the_same_linux_without_the_vmm():
 @needs_ovmf
 def test_memtest_uses_all_processors_of_the_vmm():
     assert "memtest86+ used 4 CPUs" in booted("--guest", "memtest86+")
+
+
+@pytest.mark.full
+@needs_ovmf
+def test_grub_starts_the_vmm_and_then_linux_as_its_guest(tmp_path, monkeypatch):
+    image = tmp_path / "vmm.iso"
+    assert main(["iso", "vmm", *REFERENCE, "--linux", "--output", str(image)]) == 0
+    monkeypatch.setattr(serial_line, "PATIENCE_S", 1800)
+    ends = r"Linux counts 2 processors\n(?s:.*)exits of"
+    said = serial_line.serial_until(
+        ends,
+        [
+            *("-bios", find("ovmf").image(qemu_path()), "-cpu", "qemu64,+svm,+npt"),
+            *("-m", "512", "-smp", "2", "-nic", "none", "-monitor", "none"),
+            *("-drive", f"file={image},format=raw"),
+        ],
+    )
+    assert re.search(ends, said), said[-3000:]
+    order = ("Starting a virtual machine", "Processor 1 (AP)", "Linux version", "2 CPUs")
+    places = [said.index(text) for text in order]
+    assert places == sorted(places)
 
 
 # --- without one ----------------------------------------------------------------------------------

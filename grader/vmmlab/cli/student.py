@@ -259,6 +259,10 @@ def iso(
         ),
     ] = None,
     arch: ArchOption = "x86_64",
+    linux: Annotated[
+        bool,
+        typer.Option("--linux", help="Also put Debian's Linux into it, for PCs with UEFI."),
+    ] = False,
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> None:
@@ -267,6 +271,7 @@ def iso(
     """
     from vmmlab.host.sandbox import Sandbox
     from vmmlab.student import iso as media
+    from vmmlab.student import linux as finale
     from vmmlab.student.build import folder_of
     from vmmlab.student.run import UEFI_ENTRY, image_for, loader_of
 
@@ -279,7 +284,11 @@ def iso(
     efi = None
     if image.symbols.maybe(UEFI_ENTRY) is not None:
         efi = loader_of(image, loaded, Sandbox.choose(require=False))
-    media.make_iso(image.kernel, f"vmmlab {lab} {arch}", target, efi)
+    system = None
+    if linux:
+        finale.check_guest(image)
+        system = finale.for_iso(loaded, Sandbox.choose(require=False))
+    media.make_iso(image.kernel, f"vmmlab {lab} {arch}", target, efi, system)
     size = target.stat().st_size // 1024
     typer.echo(
         context.obj(

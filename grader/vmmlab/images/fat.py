@@ -19,6 +19,8 @@ _FIRST: Final = 2
 """The number of the first cluster."""
 _MOST: Final = 4084
 """Clusters of a FAT12 file system, at most."""
+_SECTORS: Final = (1, 2, 4, 8)
+"""How many sectors a cluster may have here."""
 
 
 def fat_image(files: Mapping[str, bytes]) -> bytes:
@@ -28,19 +30,23 @@ def fat_image(files: Mapping[str, bytes]) -> bytes:
         files: content by path, such as `EFI/BOOT/BOOTX64.EFI`: names in capitals, 8.3.
 
     Raises:
-        ValueError: a name is not 8.3, or the files are too large for FAT12 (about 2 MB).
+        ValueError: a name is not 8.3, or the files are too large (about 16 MB).
     """
-    clusters = _Clusters()
-    root = _directory(clusters, _tree(files), parent=None)
+    tree = _tree(files)
+    for sectors in _SECTORS:
+        clusters = _Clusters(sectors * _SECTOR)
+        root = _directory(clusters, tree, parent=None)
+        if clusters.count <= _MOST:
+            break
     fat_sectors = -(-(clusters.count + _FIRST) * 3 // 2 // _SECTOR) + 1
     root_sectors = _ROOT_ENTRIES * _ENTRY.size // _SECTOR
-    total = 1 + 2 * fat_sectors + root_sectors + clusters.count
+    total = 1 + 2 * fat_sectors + root_sectors + clusters.count * sectors
     if clusters.count > _MOST or len(root) > root_sectors * _SECTOR:
         raise ValueError("too much for a FAT12 file system")
     fat = clusters.table().ljust(fat_sectors * _SECTOR, b"\0")
     return b"".join(
         (
-            _boot_sector(total, fat_sectors),
+            _boot_sector(total, fat_sectors, sectors),
             *(fat, fat),
             root.ljust(root_sectors * _SECTOR, b"\0"),
             *clusters.content,
@@ -49,9 +55,14 @@ def fat_image(files: Mapping[str, bytes]) -> bytes:
 
 
 class _Clusters:
-    """The clusters that are in use, one sector each, and which one follows which."""
+    """The clusters that are in use, and which one follows which.
 
-    def __init__(self) -> None:
+    Args:
+        size: bytes of a cluster.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
         self.content: list[bytes] = []
         self._next: list[int] = []
 
@@ -63,7 +74,8 @@ class _Clusters:
     def add(self, data: bytes) -> int:
         """Store data in clusters of its own; return the number of the first, 0 for no data."""
         pieces = [
-            data[at : at + _SECTOR].ljust(_SECTOR, b"\0") for at in range(0, len(data), _SECTOR)
+            data[at : at + self.size].ljust(self.size, b"\0")
+            for at in range(0, len(data), self.size)
         ]
         first = _FIRST + self.count
         self.content += pieces
@@ -72,7 +84,7 @@ class _Clusters:
 
     def put(self, first: int, data: bytes) -> None:
         """Replace the content of one cluster."""
-        self.content[first - _FIRST] = data.ljust(_SECTOR, b"\0")
+        self.content[first - _FIRST] = data.ljust(self.size, b"\0")
 
     def table(self) -> bytes:
         """Return the file allocation table: 12 bits for each cluster."""
@@ -100,11 +112,11 @@ def _directory(clusters: _Clusters, tree: Mapping[str, Any], parent: int | None)
         if isinstance(what, bytes):
             entries += _entry(_short(name), _FILE, clusters.add(what), len(what))
         else:
-            here = clusters.add(bytes(_SECTOR))
+            here = clusters.add(bytes(clusters.size))
             dots = _entry(b".".ljust(11), _DIRECTORY, here, 0)
             dots += _entry(b"..".ljust(11), _DIRECTORY, parent or 0, 0)
             inside = dots + _directory(clusters, what, here)
-            if len(inside) > _SECTOR:
+            if len(inside) > clusters.size:
                 raise ValueError(f"too many files in {name}")
             clusters.put(here, inside)
             entries += _entry(_short(name), _DIRECTORY, here, 0)
@@ -123,10 +135,10 @@ def _entry(name: bytes, kind: int, cluster: int, size: int) -> bytes:
     return _ENTRY.pack(name, kind, 0, 0, 0, date, date, 0, 0, date, cluster, size)
 
 
-def _boot_sector(total: int, fat_sectors: int) -> bytes:
+def _boot_sector(total: int, fat_sectors: int, sectors: int) -> bytes:
     fields = struct.pack(
         "<3s8sHBHBHHBHHHIIBBBI11s8s",
-        *(b"\xeb\x3c\x90", b"vmmlab  ", _SECTOR, 1, 1, 2, _ROOT_ENTRIES, total, 0xF8),
+        *(b"\xeb\x3c\x90", b"vmmlab  ", _SECTOR, sectors, 1, 2, _ROOT_ENTRIES, total, 0xF8),
         *(fat_sectors, 32, 2, 0, 0, 0x80, 0, 0x29, 0x564D4D, b"VMMLAB     ", b"FAT12   "),
     )
     return fields.ljust(_SECTOR - 2, b"\0") + b"\x55\xaa"

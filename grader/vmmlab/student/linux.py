@@ -19,9 +19,10 @@ from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
 from vmmlab.images.efi import EfiBuilder
 from vmmlab.images.guest import GuestBuilder
+from vmmlab.images.model import Image
 from vmmlab.images.packages import Packages
 from vmmlab.machine import MachineSpec, firmware
-from vmmlab.student import systems
+from vmmlab.student import iso, systems
 from vmmlab.student.command import Streamed, on_terminal, qemu_argv, sandboxed, streamed, tell
 from vmmlab.student.run import image_for, sandbox_for
 from vmmlab.workspace.model import Workspace
@@ -120,17 +121,10 @@ def machine_for(
     system = what.system
     options = f"{system.options} {systems.SHELL}" if what.shell else system.options
     image = None if what.bare else image_for(what.lab, course, source)
-    if image is not None and image.symbols.maybe(_ENTRY) is None:
-        raise UsageError(
-            msg("This VMM cannot run a guest under UEFI: it has no {entry}.", entry=_ENTRY),
-            expected=msg("a lab with that function, or all labs: LAB=vmm"),
-        )
+    if image is not None:
+        check_guest(image)
     kernel = packages.find(system.kernel)
-    initrd = b""
-    if system.initrd:
-        ask = GuestBuilder(course.tree, sandbox).program(systems.ASK)
-        busybox = packages.find(systems.BUSYBOX)
-        initrd = systems.initial_files(busybox.read_bytes(), ask.read_bytes())
+    initrd = _initial_files(course, packages, sandbox) if system.initrd else b""
     vmm = b"" if image is None else image.kernel.read_bytes()
     return MachineSpec(
         kernel=EfiBuilder(course.tree, sandbox).loader(
@@ -141,6 +135,45 @@ def machine_for(
         firmware=firmware.OVMF,
         svm=True,
     )
+
+
+def check_guest(image: Image) -> None:
+    """Check that a VMM lets the firmware go on as its guest.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if image.symbols.maybe(_ENTRY) is None:
+        raise UsageError(
+            msg("This VMM cannot run a guest under UEFI: it has no {entry}.", entry=_ENTRY),
+            expected=msg("a lab with that function, or all labs: LAB=vmm"),
+        )
+
+
+def for_iso(course: Course, sandbox: Sandbox, packages: Packages | None = None) -> iso.Linux:
+    """Return what an image for a PC with Linux has, too.
+
+    Args:
+        course: gives the program that asks the VMM.
+        sandbox: where the tools run.
+        packages: where the rest comes from; default: this machine and its apt.
+
+    Raises:
+        InfraError: a tool or a package is missing, or failed.
+    """
+    found = packages or Packages()
+    return iso.Linux(
+        grub=found.find(systems.GRUB),
+        kernel=found.find(systems.LINUX.kernel),
+        initrd=_initial_files(course, found, sandbox),
+        options=f"console=tty0 {systems.LINUX.options}",
+    )
+
+
+def _initial_files(course: Course, packages: Packages, sandbox: Sandbox) -> bytes:
+    ask = GuestBuilder(course.tree, sandbox).program(systems.ASK)
+    busybox = packages.find(systems.BUSYBOX)
+    return systems.initial_files(busybox.read_bytes(), ask.read_bytes())
 
 
 def enough(what: Try) -> Callable[[str], bool]:

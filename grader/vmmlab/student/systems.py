@@ -62,6 +62,14 @@ BUSYBOX: Final = Wanted(
     installed="bin/busybox",
     usable=is_static,
 )
+GRUB: Final = Wanted(
+    package="grub-efi-amd64-signed",
+    holder="grub-efi-amd64-signed",
+    member=r"\./usr/lib/grub/x86_64-efi-signed/gcdx64\.efi\.signed",
+    installed="usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed",
+    usable=_is_application,
+)
+"""GRUB for UEFI firmware and a CD. No Secure Boot: the VMM has no signature."""
 
 
 @dataclass(frozen=True)

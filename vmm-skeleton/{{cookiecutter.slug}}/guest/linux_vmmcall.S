@@ -8,13 +8,21 @@
 
 #include "svm.h"
 
-#define SYS_EXIT 60
+#define SYS_IOCTL  16
+#define SYS_EXIT   60
+#define STDOUT	   1
+#define TCSBRK	   0x5409 /* with 1: wait until all output is sent */
 
 	.globl	_start
 _start:
 	mov	$VMMCALL_CPUNUM, %eax
 	cmpq	$1, (%rsp)			/* argc: System V ABI 3.4.1 */
 	je	ask
+	mov	$SYS_IOCTL, %eax		/* the VMM uses the same line */
+	mov	$STDOUT, %edi
+	mov	$TCSBRK, %esi
+	mov	$1, %edx
+	syscall
 	mov	$VMMCALL_EXITS, %eax
 ask:
 	vmmcall
