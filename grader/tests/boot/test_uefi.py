@@ -67,6 +67,20 @@ def test_a_boot_without_a_terminal_goes_through():
     assert "all CPUs have halted" in done.stdout
 
 
+@needs_ovmf
+@pytest.mark.full
+@pytest.mark.parametrize("cpus", [1, 4])
+def test_the_firmware_goes_on_as_a_guest_and_gets_its_processors(cpus):
+    argv = [VMMLAB, "run", "lab10", "--submission", "reference", "--cpus", str(cpus)]
+    done = subprocess.run(
+        [*argv, "--timeout", str(PATIENCE_S)],
+        cwd=KIT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("(AP)") == cpus - 1
+    assert "guest: all processors have started" in done.stdout
+
+
 def test_a_vmm_without_an_entry_for_uefi_is_refused():
     argv = [VMMLAB, "run", "lab4", "--submission", "reference", "--firmware", "uefi"]
     done = subprocess.run(argv, cwd=KIT, capture_output=True, text=True, check=False)

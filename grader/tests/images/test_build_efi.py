@@ -70,6 +70,20 @@ def test_text_of_the_linker_is_an_error_even_if_it_exits_with_0(efi):
     assert "below image base" in str(caught.value.found)
 
 
+def test_a_guest_is_an_application_made_of_all_files_that_begin_like_it(efi):
+    made = efi.guest("guest/efi_os.c").read_bytes()
+    assert wrong_with(made) is None
+    assert b"guest: all processors have started" in made
+    assert len(made) < OS_ROOM
+
+
+@pytest.mark.parametrize("name", ["guest/nothing.c", "guest/efi_os", ""])
+def test_a_guest_that_is_missing(efi, name):
+    with pytest.raises(InfraError, match="test guest .*is missing") as caught:
+        efi.guest(name)
+    assert "whole kit" in str(caught.value.next_step)
+
+
 def test_a_tree_without_a_loader(kit, box, tmp_path):
     with pytest.raises(InfraError, match="EFI loader is missing"):
         EfiBuilder(kit / "tree", box, tmp_path).template()
