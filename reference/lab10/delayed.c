@@ -45,10 +45,10 @@ localapic_delayed_ap_start (void (*start) (void))
  *
  * On entry: the BSP, once; svm_vminit has been called, SVM is on, and the guest
  * does not run.  uefi_state is the firmware's state at uefi_entry, and at the
- * physical address uefi_state.rsp there is a struct uefi_frame (include/uefi.h).
- * The VMM has left the firmware's DR6, DR7, TR, LDTR, PAT and all MSRs that
- * VMSAVE stores as they were; FS and GS are the VMM's.  All that this function
- * has to set may hold anything.
+ * physical address uefi_state.rsp there is a struct uefi_frame
+ * (include/uefi.h).  The VMM has left the firmware's DR6, DR7, TR, LDTR, PAT
+ * and all MSRs that VMSAVE stores as they were; FS and GS are the VMM's.  All
+ * that this function has to set may hold anything.
  *
  * Must: set the guest's state in v->vmcb and v->regs.
  *
@@ -58,8 +58,8 @@ localapic_delayed_ap_start (void (*start) (void))
  *   - The hidden parts of these segments: base 0, limit 4 GiB, ring 0; CS is
  *     code of 64 bits, the others are writable data.  But FS and GS have the
  *     bases that uefi_state says.
- *   - TR, LDTR, the MSRs that VMSAVE stores, and the PAT in g_pat: what this CPU
- *     has now.
+ *   - TR, LDTR, the MSRs that VMSAVE stores, and the PAT in g_pat: what this
+ *     CPU has now.
  *   - CPL and CR2: 0; DR6: 0xFFFF0FF0; DR7: 0x400.
  *   - RBX, RBP, RDI, RSI, R12 to R15 and RFLAGS: those in the struct
  *     uefi_frame.  RIP: its return address.  RSP: the address above it, as RET
@@ -136,12 +136,13 @@ svm_state_uefi (struct vcpu *v)
  * On entry: the CPU whose guest has written to its ICR, outside of its guest,
  * before anybody looks for the virtual CPUs that are meant; no lock held,
  * interrupts off.  It is called for each INIT and SIPI of the guest, by several
- * CPUs at the same time.  But as long as the APs wait only the BSP runs a guest.
+ * CPUs at the same time.  But as long as the APs wait only the BSP runs a
+ * guest.
  *
  * Must: if localapic_delayed_ap_start was given a function, call it, but only
  * once in all.  When it has returned, call the init functions of group "dbsp",
- * in which the BSP meets the APs at the barriers that they come to.  If there is
- * nothing to call, as with a BIOS, do nothing.  Send no INIT and no SIPI
+ * in which the BSP meets the APs at the barriers that they come to.  If there
+ * is nothing to call, as with a BIOS, do nothing.  Send no INIT and no SIPI
  * yourself. */
 void
 handle_ap_start (void)

@@ -51,7 +51,7 @@ struct guest_efi {
 	u32 cpus;
 	u64 found, wanted;
 	u32 rounds;	 /* that StartupAllAPs has done */
-	u32 mp_ids;	 /* one bit for each APIC id that ran in the last one */
+	u32 mp_ids;	 /* APIC ids that ran in the last one, a bit each */
 	u32 one_id;	 /* which AP was to start alone */
 	u32 started_one; /* one bit for each APIC id that started then */
 	u32 started_all; /* the same for all */
