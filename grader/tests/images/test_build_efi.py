@@ -79,7 +79,7 @@ def test_a_guest_is_an_application_made_of_all_files_that_begin_like_it(efi):
 
 @pytest.mark.parametrize("name", ["guest/nothing.c", "guest/efi_os", ""])
 def test_a_guest_that_is_missing(efi, name):
-    with pytest.raises(InfraError, match="test guest .*is missing") as caught:
+    with pytest.raises(InfraError, match=r"test guest .*is missing") as caught:
         efi.guest(name)
     assert "whole kit" in str(caught.value.next_step)
 

@@ -605,6 +605,36 @@ WRONG: dict[str, list[tuple[str, str, float]]] = {
         ("without the constant", "length = 6", 2),
         ("all the bytes", "length = 11", 2),
     ],
+    # ---- lab 10
+    "lab10-frame": [
+        ("from the end", "rip, rsi, r12 = frame.words[0], frame.words[4], frame.words[5]", 0),
+        ("at the frame", "rsp = frame.rsp", 0),
+        ("at the return address", "rsp = frame.rsp + 9 * 8", 0),
+        ("a word too far", "rip = frame.words[10]; rsp = frame.rsp + 11 * 8", 0),
+    ],
+    "lab10-segment": [
+        ("16 bits", "attr = gdt.entry >> 40 & 0xFFFF; limit = gdt.entry & 0xFFFFF", 0),
+        ("in pages", "limit = (gdt.entry & 0xFFFF) | (gdt.entry >> 48 & 0xF) << 16", 0),
+        (
+            "without the last page",
+            "limit = (gdt.entry & 0xFFFF | gdt.entry >> 32 & 0xF0000) << 12",
+            0,
+        ),
+    ],
+    "lab10-barriers": [
+        ("the BSP counts for all", "alone = (meet.rounds + meet.barriers) * (meet.aps + 1)", 0),
+        ("once", "finally_ = meet.rounds + meet.barriers", 0),
+        ("without the first time", "calls = (meet.rounds + meet.barriers) * (meet.aps + 1)", 0),
+    ],
+    "lab10-icr": [
+        ("the first element", "started = 0; reach = list(range(len(log.sent)))", 0),
+        (
+            "all of the guest's",
+            "reach = [n for n, one in enumerate(log.sent) if one[0] == 'guest']",
+            0,
+        ),
+        ("at SIPI", "started = log.sent.index(('guest', 'SIPI'))", 0),
+    ],
 }
 """A maximum of 0 may be exceeded where chance makes a wrong method right: `test_questions`."""
 
