@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +313,61 @@ def test_late_work_follows_nbgraders_own_rule(put: Put, sync: Sync, folder: Path
     before = rows(folder)
     assert not any(one.changed for one in sync().synced)
     assert rows(folder) == before
+
+
+def test_the_penalty_is_the_one_of_the_intake(put: Put, sync: Sync, folder: Path) -> None:
+    from nbgrader.api import Gradebook
+
+    from vmmlab.classroom.intake import Intake, Submission
+    from vmmlab.classroom.lateness import Lateness
+
+    config = folder / "nbgrader_config.py"
+    config.write_text(config.read_text() + "c.LateSubmissionPlugin.penalty_method = 'zero'\n")
+    paths = [put("alice"), put("bob"), put("eve")]
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}", "vmm") as book:
+        book.update_or_create_assignment("lab3-checks", duedate="2026-11-22 14:59:00 UTC")
+    due = datetime(2026, 11, 22, 14, 59, tzinfo=UTC)
+    late = {
+        "alice": Lateness("late", due, days=2, percent=20),
+        "bob": Lateness("on-time", due),
+        "eve": Lateness("unknown", due),
+    }
+    Intake(
+        platform="folder",
+        submissions=tuple(
+            Submission(student=name, name=name, folder=folder, late={"lab3": one})
+            for name, one in late.items()
+        ),
+    ).write(paths[0].parents[2] / "intake.json")
+    for path in paths:  # by nbgrader's own rule all of them lose everything
+        path.with_name("lab3.timestamp.txt").write_text("2026-11-24 09:00:00 +0900")
+    sync(create_students=True)
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}", "vmm") as book:
+        lost = {
+            name: book.find_submission("lab3-checks", name).late_submission_penalty for name in late
+        }
+    assert lost == {"alice": 2.8, "bob": 0, "eve": 14}
+    assert not any(one.changed for one in sync(create_students=True).synced)
+    (paths[0].parents[2] / "intake.json").write_text("{}")
+    with pytest.raises(UsageError, match="not what `vmmlab batch` wrote"):
+        sync(create_students=True)
+
+
+def test_students_of_the_roster_without_a_report_have_a_row(
+    put: Put, sync: Sync, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roster = {
+        "alice": Entry("alice", "Alice", "Liddell"),
+        "zoe": Entry("zoe", "花子", '山田, "Z"'),
+    }
+    put("alice")
+    result = sync(roster=roster)
+    assert result.enrolled == ("zoe",)
+    known = {row[0]: row for row in rows(folder)["student"]}
+    assert known["zoe"][1:3] == ("花子", '山田, "Z"')
+    show.print_result(result)
+    assert "1 student of the roster without a report is new" in capsys.readouterr().out
+    assert sync(roster=roster).enrolled == ()
 
 
 # --- what is refused ---------------------------------------------------------------------------

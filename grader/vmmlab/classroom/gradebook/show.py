@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from vmmlab.base.message import Message, msg
+from vmmlab.base.message import Message, msg, nmsg
 from vmmlab.base.text import clean
 from vmmlab.classroom.gradebook.sync import Result, Synced
 from vmmlab.i18n.translate import Reader
@@ -71,6 +71,13 @@ def _lines(result: Result, say: Reader) -> Iterator[Text]:
     if any(one.changed for one in result.synced):
         yield Text("")
     yield Text(say(_counts(result)))
+    if result.enrolled:
+        new = nmsg(
+            "{count} student of the roster without a report is new in the gradebook",
+            "{count} students of the roster without a report are new in the gradebook",
+            count=len(result.enrolled),
+        )
+        yield Text(say(new))
     yield from _by_hand(result.synced, say)
     colon = say.label(": ")
     for lab, who in result.stale.items():

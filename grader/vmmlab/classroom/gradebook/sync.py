@@ -17,7 +17,9 @@ from vmmlab.classroom.gradebook import notebook
 from vmmlab.classroom.gradebook.book import Book, Lesson
 from vmmlab.classroom.gradebook.marks import Mark, compiler_lines, from_report
 from vmmlab.classroom.gradebook.opening import open_book
-from vmmlab.classroom.gradebook.write import Changes, write_marks
+from vmmlab.classroom.gradebook.write import Changes, add_students, write_marks
+from vmmlab.classroom.intake import INTAKE, read_intake
+from vmmlab.classroom.lateness import Lateness
 from vmmlab.classroom.roster import Entry, valid_id
 from vmmlab.classroom.students import ReportFile
 from vmmlab.course.model import Course
@@ -90,13 +92,17 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of a run, report by report."""
+    """The result of a run, report by report.
+
+    `enrolled` are the students of the roster who had no report, and were not in the gradebook.
+    """
 
     synced: tuple[Synced, ...]
     refused: tuple[Refused, ...]
     stale: Mapping[str, tuple[str, ...]]
     awkward: tuple[str, ...]
     dry_run: bool
+    enrolled: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -125,6 +131,7 @@ def run(
         InfraError: the gradebook cannot be used; earlier reports have been entered.
     """
     found = students.sources(paths, options.student)
+    late = _late(found)
     synced: list[Synced] = []
     refused: list[Refused] = []
     read: dict[ReportFile, Report] = {}
@@ -137,11 +144,18 @@ def run(
         known = book.students()
         for number, (source, report) in enumerate(read.items(), start=1):
             with _refusing(source, refused):
-                one = _sync(course, book, source, report, rivals, known, options, say or Reader())
+                at = late.get((source.student, report.lab))
+                one = _sync(
+                    course, book, source, report, rivals, known, options, say or Reader(), at
+                )
                 synced.append(one)
                 stale.setdefault(one.lab, set()).update(one.changes.rescaled)
             if progress is not None:
                 progress(number, len(read))
+        enrolled: tuple[str, ...] = ()
+        if options.roster:
+            with book.transaction() as inside:
+                enrolled = add_students(inside, options.roster.values())
         awkward = book.awkward_names()
     for one in synced:
         stale[one.lab].discard(one.student)
@@ -152,7 +166,23 @@ def run(
         stale={lab: tuple(sorted(who)) for lab, who in stale.items() if who},
         awkward=tuple(awkward),
         dry_run=options.dry_run,
+        enrolled=enrolled,
     )
+
+
+def _late(found: Sequence[ReportFile]) -> Mapping[tuple[str, str], Lateness]:
+    """Return how late students were with labs, as `vmmlab batch` has noted it beside reports.
+
+    Raises:
+        UsageError: what it noted cannot be read.
+    """
+    late: dict[tuple[str, str], Lateness] = {}
+    folders = {folder for one in found for folder in one.path.absolute().parents[1:3]}
+    for path in sorted(folder / INTAKE for folder in folders):
+        if path.is_file():
+            for one in read_intake(path).submissions:
+                late |= {(one.student, lab): lateness for lab, lateness in one.late.items()}
+    return late
 
 
 @contextlib.contextmanager
@@ -201,6 +231,7 @@ def _sync(
     known: frozenset[str],
     options: Options,
     say: Reader,
+    late: Lateness | None,
 ) -> Synced:
     entry = _who(source, known, options)
     _must_count(entry, source, report, rivals, options)
@@ -230,7 +261,7 @@ def _sync(
         ]
         with book.transaction() as inside:
             changes = write_marks(
-                book, inside, lesson, entry, marks, handed_in, options.drop_removed
+                book, inside, lesson, entry, marks, handed_in, options.drop_removed, late
             )
         for put_in_place in ready:
             put_in_place()

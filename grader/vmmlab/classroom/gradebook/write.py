@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from vmmlab.base.message import Message, Text, msg
 from vmmlab.classroom.gradebook.book import Book, Lesson
 from vmmlab.classroom.gradebook.marks import Mark
 from vmmlab.classroom.gradebook.notebook import markdown
+from vmmlab.classroom.lateness import Lateness
 from vmmlab.classroom.roster import Entry
 
 
@@ -49,6 +50,7 @@ def write_marks(
     marks: Sequence[Mark],
     handed_in: datetime | None,
     drop_removed: bool,
+    late: Lateness | None = None,
 ) -> Changes:
     """Write one student's marks; what a person entered stays.
 
@@ -61,6 +63,7 @@ def write_marks(
         marks: all marks of the lab.
         handed_in: the time of handing in, as naive UTC; None leaves what the gradebook has.
         drop_removed: delete cells that are no longer among the marks, with what they hold.
+        late: how late it is by course.yml; None or unknown: nbgrader's own rule counts.
 
     Raises:
         UsageError: the assignment has other notebooks, or marks of checks that are gone.
@@ -75,9 +78,25 @@ def write_marks(
     _grades(submission, marks, changes)
     _comments(submission, marks, changes)
     changes.after = _points(submission)
-    _penalty(submission, book.late_penalty(submission, student.id, changes.after), changes)
+    penalty = book.late_penalty(submission, student.id, changes.after)
+    if late is not None and late.status != "unknown":
+        penalty = late.off(changes.after, changes.most) or None
+    _penalty(submission, penalty, changes)
     inside.db.flush()
     return changes
+
+
+def add_students(inside: api.Gradebook, roster: Iterable[Entry]) -> tuple[str, ...]:
+    """Add the students whom the gradebook does not know; return their ids.
+
+    Without a row of their own, whoever has handed in nothing would be missing in every table.
+    """
+    known = {student.id for student in inside.students}
+    new = [entry for entry in roster if entry.id not in known]
+    for entry in new:
+        _student(inside, entry, Changes())
+    inside.db.flush()
+    return tuple(entry.id for entry in new)
 
 
 def _student(book: api.Gradebook, entry: Entry, changes: Changes) -> None:

@@ -7,7 +7,7 @@ Each student has exactly one entry, whatever was handed in. The files that cours
 copied, everything else is named with the reason why it was not taken, and nothing is graded here.
 """
 
-from vmmlab.classroom.intake.model import Intake, Left, Submission, read_intake
+from vmmlab.classroom.intake.model import INTAKE, Intake, Left, Submission, read_intake
 from vmmlab.classroom.intake.run import intake
 
-__all__ = ["Intake", "Left", "Submission", "intake", "read_intake"]
+__all__ = ["INTAKE", "Intake", "Left", "Submission", "intake", "read_intake"]

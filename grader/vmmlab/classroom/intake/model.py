@@ -18,6 +18,9 @@ from vmmlab.report.text import ReportText
 
 SCHEMA: Final = "vmmlab/intake/1"
 
+INTAKE: Final = "intake.json"
+"""The name of the file, in the folder of a batch."""
+
 Platform = Literal["folder", "nbgrader", "gradescope", "moodle", "canvas"]
 """Where submissions come from."""
 

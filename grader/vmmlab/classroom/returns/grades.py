@@ -11,7 +11,7 @@ from typing import Final
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.message import EMPTY, Text, msg
 from vmmlab.classroom.intake.matching import Index
-from vmmlab.classroom.intake.model import Intake, Submission, read_intake
+from vmmlab.classroom.intake.model import INTAKE, Intake, Submission, read_intake
 from vmmlab.classroom.intake.owners import Owner
 from vmmlab.classroom.lateness import Lateness
 from vmmlab.classroom.roster import Entry
@@ -23,8 +23,6 @@ from vmmlab.report.export.sheet import sheet_of
 from vmmlab.report.model import Report, read_json
 from vmmlab.report.opened import opened
 
-INTAKE: Final = "intake.json"
-"""What `vmmlab batch` has taken in, in its folder."""
 _REPORTS: Final = "reports"
 _FOR_STUDENTS: Final = "for-students"
 
