@@ -6,7 +6,7 @@ import pytest
 
 from vmmlab.machine import CpuReset, IcrDest, IcrWrite, IoWrite
 from vmmlab.machine.exceptions import MAX_EXCEPTIONS
-from vmmlab.machine.trace import MAX_EVENTS, MAX_PARTIAL, TraceLog, parse
+from vmmlab.machine.trace import MAX_EVENTS, MAX_PARTIAL, ApicWrite, TraceLog, parse
 
 DATA = Path(__file__).parent / "data"
 # The threads of processors 0, 1, … when the samples were recorded.
@@ -188,3 +188,18 @@ def test_floods_are_bounded() -> None:
     assert len(log.messages()) <= 10_000
     log.feed(b"   1: v=20 e=0000 i=0 cpl=0 IP=0008:0 pc=0\n" * 10_000)
     assert len(log._exceptions._heads) <= 512
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"7@1.5:apic_mem_writel 0x0f0 = 0x000001ff",
+        b"7@1.5:apic_register_write register 0x0f = 0x1ff",
+    ],
+)
+@pytest.mark.parametrize("cpu", [None, 2])
+def test_other_registers_of_the_apic_are_kept_where_a_processor_has_its_own_log(line, cpu):
+    log = TraceLog()
+    log.cpu = cpu
+    log.feed(line + b"\n")
+    assert log.events() == (() if cpu is None else (ApicWrite(2, 0xF0, 0x1FF, 1.5),))
