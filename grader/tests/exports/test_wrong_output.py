@@ -94,6 +94,8 @@ WRONG: list[tuple[str, str, Callable[[str], str]]] = [
     ("github-summary", "HTML", swap("lab3", "<img src=x>")),
     ("github-summary", "a cell more", swap(" 5/5 |", " 5/5 | x |")),
     ("github-summary", "an image", swap("where", "![x](y)")),
+    ("editor", "a line of its own", swap(" [lab3", "\n[lab3")),
+    ("editor", "no severity", swap(": error: ", ": ")),
     ("github-annotations", "a line of its own", swap("%0A", "\n")),
     ("github-annotations", "another command", swap("::error", "::set-output")),
     ("github-annotations", "a comma in a title", swap("title=lab3", "title=lab3,x")),

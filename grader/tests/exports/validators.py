@@ -234,6 +234,15 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"\d+(\.\d{1,2})?", text) is not None
 
 
+_EDITOR = re.compile(r"[^:\n\x00-\x1f]+:[1-9]\d*:[1-9]\d*: (error|warning|info): [^\x00-\x1f]*\]")
+
+
+def editor(text: str) -> str:
+    """As the problem matcher in the workspace's .vscode/tasks.json reads it."""
+    wrong = [one for one in text.splitlines() if not _EDITOR.fullmatch(one)]
+    return f"no problem: {wrong[0]!r}" if wrong else ""
+
+
 VALIDATORS: Mapping[str, Callable[[str], str]] = {
     "gradescope": gradescope,
     "classroom50": classroom50,
@@ -246,5 +255,6 @@ VALIDATORS: Mapping[str, Callable[[str], str]] = {
     "github-summary": summary,
     "github-annotations": commands,
     "gitlab-codequality": codequality,
+    "editor": editor,
     "sarif": sarif,
 }

@@ -38,6 +38,7 @@ class Form(StrEnum):
     GITHUB_SUMMARY = "github-summary"
     GITHUB_ANNOTATIONS = "github-annotations"
     GITLAB_CODEQUALITY = "gitlab-codequality"
+    EDITOR = "editor"
     SARIF = "sarif"
     CANVAS = "canvas"
     MOODLE = "moodle"

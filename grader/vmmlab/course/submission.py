@@ -35,6 +35,7 @@ _OWN_FILES: Final = frozenset(
         PREBUILT_FOLDER,
         STATE_FOLDER,
         "handin",
+        "compile_commands.json",
         "build",
         ".venv",
         ".git",

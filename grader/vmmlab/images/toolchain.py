@@ -55,6 +55,12 @@ _PREFIXES = ("", "x86_64-linux-gnu-", "x86_64-elf-")
 ENVIRONMENT = {"SOURCE_DATE_EPOCH": "1"}
 
 
+def editor_flags(arch: str) -> list[str]:
+    """Return the flags of a compilation that both gcc and clangd understand, for an editor."""
+    flags = [*_ARCH_FLAGS[arch], *_FREESTANDING, *_MEMORY, *_VISIBLE, *_WARNINGS]
+    return [*flags, "-g", "-O2", "-Iinclude", "-I."]
+
+
 @dataclass(frozen=True)
 class Toolchain:
     """The tools for one compiler and one architecture, as absolute paths.

@@ -19,6 +19,7 @@ from vmmlab.host.tools import require
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions, Delays, Image
 from vmmlab.images.sources import FromReference, Prebuilt, PrebuiltSource
+from vmmlab.student.editor import write_commands
 from vmmlab.workspace.model import Workspace
 
 ALL: Final = "vmm"
@@ -45,6 +46,7 @@ def build(here: Workspace, course: Course, lab: str, *, arch: str = "x86_64") ->
     began = time.monotonic()
     image, files = own_image(here, course, lab, arch)
     elf = install(image, folder_of(here.root, lab, arch))
+    write_commands(here.root, arch)
     for warning in image.warnings:
         yield msg(
             "{file}:{line}: {severity}: {message}",

@@ -81,6 +81,9 @@ FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
             grade=False,
             ungraded=True,
         ),
+        "editor": Format(
+            _all(findings.editor), "problems.txt", together=True, grade=False, ungraded=True
+        ),
         "sarif": Format(
             _all(findings.sarif),
             "vmmlab.sarif",

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from vmmlab.base.text import clean_line
 from vmmlab.report.export.sheet import Sheet
 
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _FAILING: Final = ("fail", "partial", "timeout")
 _LEVELS: Final = {"fail": "error", "timeout": "error", "partial": "warning"}
+_EDITOR: Final = {"note": "info"}
+_EDITOR_TEXT: Final = 500  # characters
 _GITLAB: Final = {"error": "major", "warning": "minor", "note": "info"}
 
 
@@ -59,6 +62,19 @@ def _findings(sheet: Sheet) -> Iterator[_Finding]:
                 0,
                 line.function,
             )
+
+
+def editor(sheets: Sequence[Sheet]) -> str:
+    """Return a line for each finding, FILE:LINE:COLUMN: SEVERITY: TEXT, as compilers write it.
+
+    The problem matcher in a workspace's .vscode/tasks.json reads it. What has no file is left out.
+    """
+    lines: list[str] = []
+    for one in (found for sheet in sheets for found in _findings(sheet) if found.file):
+        file, text = clean_line(one.file, _EDITOR_TEXT), clean_line(one.text, _EDITOR_TEXT)
+        place = f"{file}:{max(one.line, 1)}:{max(one.column, 1)}"
+        lines.append(f"{place}: {_EDITOR.get(one.level, one.level)}: {text} [{one.rule}]\n")
+    return "".join(lines)
 
 
 def sarif(sheets: Sequence[Sheet]) -> str:
