@@ -36,6 +36,7 @@ _OWN_FILES: Final = frozenset(
         STATE_FOLDER,
         "handin",
         "compile_commands.json",
+        "docs",
         "build",
         ".venv",
         ".git",

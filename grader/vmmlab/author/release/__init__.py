@@ -82,21 +82,7 @@ def release(
         CourseError: the course is at fault, or the release would contain part of a solution.
         InfraError: the disk or a tool is at fault.
     """
-    if not course.reference_dir.is_dir():
-        raise UsageError(
-            msg(
-                "{root} has no reference solutions to make starters and prebuilt objects from.",
-                root=course.root,
-            ),
-            expected=msg("the whole kit; this may already be a release"),
-        )
-    if until and self_study:
-        raise UsageError(
-            msg("a release for self-study holds nothing back."),
-            expected=msg("--self-study without --until"),
-        )
-    if until:
-        course.lab(until)
+    _must_be_possible(course, until, self_study=self_study)
     dest = dest.expanduser().absolute()
     _must_be_free(dest)
     names = tuple(dict.fromkeys(cohorts or [course.cohort]))
@@ -124,6 +110,24 @@ def release(
             next_step=msg("nothing was left behind; fix this and try again"),
         ) from error
     return Released(dest, count, notes)
+
+
+def _must_be_possible(course: Course, until: str, *, self_study: bool) -> None:
+    if not course.reference_dir.is_dir():
+        raise UsageError(
+            msg(
+                "{root} has no reference solutions to make starters and prebuilt objects from.",
+                root=course.root,
+            ),
+            expected=msg("the whole kit; this may already be a release"),
+        )
+    if until and self_study:
+        raise UsageError(
+            msg("a release for self-study holds nothing back."),
+            expected=msg("--self-study without --until"),
+        )
+    if until:
+        course.lab(until)
 
 
 def _must_be_free(dest: Path) -> None:
