@@ -136,7 +136,6 @@ def batch(
         compare=compare,
         disk_mib=disk,
     )
-    key = _secret(loaded, source, out, secret_file)
     settings = job.Settings(
         course=str(loaded.root.resolve()),
         identity=identity.of(loaded),
@@ -147,8 +146,8 @@ def batch(
         arch=arch,
         compiler=compiler,
         seed=seed,
-        secret=key,
-        round=key and round,
+        secret=_secret(loaded, source, out, secret_file),
+        round=round if secret_file else "",
     )
     return _run(loaded, source, roster, settings, options, context.obj)
 

@@ -49,7 +49,7 @@ def serve(connection: Connection, grader: Grader) -> None:
         connection: to the worker.
         grader: grades one job; called in a child.
     """
-    _prctl(_SUBREAPER, 1)
+    adopt_orphans()
     while True:
         try:
             job: Job = pickle.loads(connection.recv_bytes())
@@ -86,7 +86,7 @@ def run(job: Job, grader: Grader, worker: int | None = None) -> Result:
         end_tree(pid)
     _, status = os.waitpid(pid, 0)
     clean = os.waitstatus_to_exitcode(status) == 0
-    _end_orphans()
+    end_orphans()
     if not clean:
         reap(Path(tempfile.gettempdir()))
     if worker is not None and overdue and _is_over(worker):
@@ -160,8 +160,13 @@ def _result(data: bytes, overdue: bool, code: int, words: str) -> Result:
     return Result("died", told)
 
 
-def _end_orphans() -> None:
-    """End and reap everything that the child has left behind."""
+def adopt_orphans() -> None:
+    """Make what children of this process leave behind children of this process."""
+    _prctl(_SUBREAPER, 1)
+
+
+def end_orphans() -> None:
+    """End and reap all children of this process, and what they have left behind."""
     while True:
         for pid in children(os.getpid()):
             end_tree(pid)
