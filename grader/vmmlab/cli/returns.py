@@ -147,8 +147,8 @@ def _finish(
     typer.echo(
         say(
             nmsg(
-                "{count} student has a grade, {none} have none",
-                "{count} students have a grade, {none} have none",
+                "{count} student has a grade; without one: {none}",
+                "{count} students have a grade; without one: {none}",
                 count=done.graded,
                 none=done.ungraded,
             )
