@@ -472,9 +472,13 @@ class LowMemoryProbe(RealmodeProbe):
 
     Args:
         leave_word: keep the word of the BIOS data area as the firmware has set it.
+        least: KiB of the call for the most memory, at least.
+        most: at most.
     """
 
     leave_word: bool = False
+    least: int = 2
+    most: int = 9
 
     async def start(self, session: Session) -> None:
         """Say how much low memory there is."""
@@ -489,7 +493,7 @@ class LowMemoryProbe(RealmodeProbe):
             return
         self.busy = True
         choice = session.choice
-        kib = choice.between(2, 9)
+        kib = choice.between(self.least, self.most)
         sizes = (choice.between(1, 900), kib * 1024, choice.between(1025, 5000) | 1, 1024)
         done: list[Allocation] = []
         for size in sizes:

@@ -66,6 +66,7 @@ _HIDDEN_PART: Final = re.compile(r"^(LDT|TR)\s*=([0-9a-f]+) ([0-9a-f]+) ([0-9a-f
 _IF: Final = 0x200
 _EFER_SCE: Final = 1 << 0
 HANDLER: Final = "nmi_handler"
+_GATES: Final = ("svm_init", "svm_vminit")
 _BIOS_DRIVE: Final = 0x80
 
 
@@ -284,6 +285,11 @@ class SvmProbe(GuestProbe):
     _pages: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
     """v->vmcb and v->vmcbhost of each CPU, as they are in use."""
     _mends: Mender | None = field(default=None, init=False)
+    _bodies: dict[int, bytes] = field(default_factory=dict, init=False)
+    """The VMCB of each CPU when svm_reset had returned, as it is in use."""
+    _at_gate: set[int] = field(default_factory=set, init=False)
+    _queue: list[int] = field(default_factory=list, init=False)
+    _turn: int | None = field(default=None, init=False)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Look at a CPU between two functions, or on its way into the guest and back."""
@@ -295,6 +301,9 @@ class SvmProbe(GuestProbe):
             await self._in_guest(session, hit.cpu)
         await GuestProbe.hit(self, session, hit)
         await self._between(session, hit)
+        self._take_turns(session, hit)
+        if hit.place == STARTS and not session.ended:
+            await self._restore(session, hit.cpu)
         if hit.place == STARTS and hit.cpu == 0 and self.end:
             await session.gdb.write_phys(_END_BYTE, bytes([self.end]))
         if hit.place == STARTS and self.follow and not session.ended:
@@ -311,6 +320,9 @@ class SvmProbe(GuestProbe):
 
     async def quiet(self, session: Session) -> bool:
         """Let the CPUs that wait go on; or read what the guest has noted: nothing more happens."""
+        if (self._at_gate or self._queue) and not session.ended:
+            self._let_all_go(session)
+            return True
         if (self._waiting or self._left) and not session.ended:
             await self._enter_all(session)
             await self._come_back_all(session)
@@ -322,6 +334,32 @@ class SvmProbe(GuestProbe):
     def _keep(self, session: Session) -> None:
         everyone = range(session.inputs.cpus)
         session.log.lab = Svm(tuple(self._seen.get(cpu, SvmCpu()) for cpu in everyone))
+
+    # ---- one CPU at a time ---------------------------------------------------------------------
+
+    def _take_turns(self, session: Session, hit: Hit) -> None:
+        """Let the CPUs call svm_init, and later svm_vminit, one after the other, by their index.
+
+        What functions that use the same variable do then depends on the functions alone. In other
+        boots all CPUs call them at the same time.
+        """
+        cpu = hit.cpu
+        if hit.place in _GATES and self._turn != cpu:
+            self._at_gate.add(cpu)
+            session.held.add(cpu)
+            if len(self._at_gate) == session.inputs.cpus:
+                self._queue, self._at_gate = sorted(self._at_gate), set()
+                self._next(session)
+        elif cpu == self._turn and hit.place in ("sync_all_processors", *rest_places()):
+            self._next(session)
+
+    def _next(self, session: Session) -> None:
+        self._turn = self._queue.pop(0) if self._queue else None
+        session.held.discard(-1 if self._turn is None else self._turn)
+
+    def _let_all_go(self, session: Session) -> None:
+        session.held -= {*self._at_gate, *self._queue}
+        self._at_gate, self._queue, self._turn = set(), [], None
 
     def _others(self, cpu: int) -> list[SvmCpu]:
         return [seen for one, seen in self._seen.items() if one != cpu]
@@ -405,6 +443,13 @@ class SvmProbe(GuestProbe):
         await self._fill(session, vcpu - VMM_BASE, self._pages[cpu][0] - VMM_BASE)
         await self._prepared(session, cpu)
 
+    async def _restore(self, session: Session, cpu: int) -> None:
+        """Put back the VMCB of a CPU if another one has made its own in the same page since."""
+        at = self._pages.get(cpu, (0, 0))[0]
+        shared = any(one.made and one.made.vmcb_at == at for one in self._others(cpu))
+        if shared and (body := self._bodies.get(cpu)):
+            await session.gdb.write_phys(at - VMM_BASE, body)
+
     async def _fill(self, session: Session, vcpu: int, vmcb: int) -> None:
         """Fill every field that svm_reset has to set with random bytes."""
         gdb, choice = session.gdb, session.choice
@@ -429,6 +474,7 @@ class SvmProbe(GuestProbe):
             self._note(cpu, reset=Reset(cs, ip, vmcb_of(body), _named(raw)))
             rdx = 0 if cpu else _BIOS_DRIVE
             await self._mender(session).reset(vcpu - VMM_BASE, at, cs, ip, rdx=rdx)
+            self._bodies[cpu] = await session.view.read_if_there(at, VMCB_BYTES)
 
     # ---- into the guest ------------------------------------------------------------------------
 

@@ -853,12 +853,11 @@ def io_is_carried_out(boot, cpu):
 @check("lab7.exit.string", STRING, after="lab7.exit.io", strictly=True)
 def string_io_is_refused(boot):
     """The VMM panics when its guest executes OUTS, and names the port."""
-    string_io(boot)
+    string_io(boot, msg("the VMM panics when its guest has executed OUTS"))
 
 
-def string_io(boot):
-    """Fail unless the BSP panics for OUTS, with the port in the text."""
-    expected = msg("the VMM panics when its guest has executed OUTS")
+def string_io(boot, expected):
+    """Fail unless the BSP panics for INS or OUTS, with the port in the text."""
     last = panicked(boot, boot.bsp, VMEXIT_IOIO, expected, string=True)
     is_named(boot, boot.bsp, "panic-without-the-port", port=last.info1 >> 16 & 0xFFFF)
 

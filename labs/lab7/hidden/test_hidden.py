@@ -8,9 +8,9 @@ from vmmlab.x86.vmcb import VMEXIT_NPF
 
 from .. import test_lab7 as lab
 
-END_BEYOND = 2  # guest/bios.S
+END_BEYOND, END_INS = 2, 4  # guest/bios.S
 BEYOND = lab.svm(name="beyond", cpus=2, end=END_BEYOND, follow=False, cohort="third")
-STRING = lab.svm(name="string-o0", cpus=3, end=lab.END_STRING, follow=False, opt="-O0")
+STRING = lab.svm(name="ins", cpus=3, end=END_INS, follow=False, opt="-O0")
 SIX = lab.svm(name="six", cpus=6, sockets=2, opt="-O0", cohort="third")
 
 check = partial(checks.check, todo_of_any_cpu=True)
@@ -27,8 +27,8 @@ def access_beyond_the_memory_is_named(boot):
 
 @check("lab7.hidden.string", STRING, after=["lab7.exit.unknown", "lab7.exit.string"])
 def string_io_is_named(boot):
-    """The VMM panics when its guest executes OUTS, and names the port."""
-    lab.string_io(boot)
+    """The VMM panics when its guest executes INS, and names the port."""
+    lab.string_io(boot, msg("the VMM panics when its guest has executed INS"))
 
 
 @check("lab7.hidden.cpus", SIX, per="cpu", after="lab7.guest.hlt")

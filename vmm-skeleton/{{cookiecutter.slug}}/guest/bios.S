@@ -61,6 +61,7 @@
 #define END_SHUTDOWN 1 /* at once, by a triple fault */
 #define END_BEYOND   2 /* through, it reads memory that is not the guest's */
 #define END_STRING   3 /* through, it executes OUTS to COM1 */
+#define END_INS	     4 /* through, it executes INS from COM1 */
 
 #define STAGE_REAL    1 /* exits in real mode are right */
 #define STAGE_LONG    2 /* in 64-bit mode */
@@ -371,6 +372,11 @@ long_mode:				/* EDI: this CPU */
 	mov	$text_ok, %esi
 	mov	$COM1, %edx
 	outsb
+1:	cmpb	$END_INS, end
+	jne	1f
+	mov	$woken, %edi
+	mov	$COM1, %edx
+	insb
 1:	mov	$text_ok, %esi
 	call	print
 	jmp	done
