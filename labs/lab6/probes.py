@@ -149,7 +149,6 @@ class Allocation:
         returned: what it returned; None if it did not return.
         panicked: whether it called panic.
         changed: addresses of bytes outside of that word that have changed, the first few.
-        lost: registers that it has to preserve and that had other values when it returned.
     """
 
     size: int
@@ -158,7 +157,6 @@ class Allocation:
     returned: int | None = None
     panicked: bool = False
     changed: tuple[int, ...] = ()
-    lost: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -390,13 +388,7 @@ class FirmwareCallsProbe(RealmodeProbe):
         await session.places.unwatch(ASKED)
         panicked = bool(session.log.at("panic", 0))
         returned = None if state is None else state.rax & 0xFFFFFFFF
-        lost = () if state is None else await self._lost(session, kept)
-        return replace(made, returned=returned, panicked=panicked, lost=lost)
-
-    async def _lost(self, session: Session, kept: Mapping[str, int]) -> tuple[str, ...]:
-        """Return the registers that alloc_realmodemem has not preserved."""
-        registers = await session.gdb.registers(0)
-        return tuple(name for name, value in kept.items() if registers[name] != value)
+        return replace(made, returned=returned, panicked=panicked)
 
     async def _asked(self, session: Session, refuse: bool) -> Asked:
         """Record one call of AllocatePages, and let it return; or let it fail."""

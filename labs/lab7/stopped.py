@@ -236,6 +236,21 @@ def stopped(boot, cpu, expected):
     for one in (cpu, *boot.cpus):
         reset_or_panic(boot, one, expected)
     guest = guest_of(boot, cpu)
+    last = guest.runs[-1].exit if guest.runs else None
+    if last is not None and not guest.inside:
+        missing(
+            "guest-not-run-again",
+            cpu=cpu.index,
+            place=cpu.end_place.text,
+            expected=expected,
+            observed=msg(
+                "after {name} at RIP {rip:#x} {cpu} did not run its guest again: it was at {place}",
+                name=exit_name(last.code),
+                rip=last.rip,
+                cpu=cpu.name,
+                place=cpu.end_place.text,
+            ),
+        )
     missing(
         "guest-did-not-get-there",
         cpu=cpu.index,
@@ -273,14 +288,30 @@ def reset_or_panic(boot, cpu, expected):
                 info2=last.info2,
             ),
         )
-    if boot.how_ended == "shutdown" and (cpu.triple_fault or guest_of(boot, cpu).inside):
-        where = cpu.triple_fault.pc if cpu.triple_fault else cpu.end.rip
+    if boot.how_ended != "shutdown":
+        return
+    guest, fault = guest_of(boot, cpu), cpu.triple_fault
+    vmcb = guest.start.vmcb if guest.start else None
+    in_guest = guest.inside and not (vmcb and vmcb.intercepted(VMEXIT_SHUTDOWN))
+    if fault or in_guest:
         fail(
             "machine-reset",
             cpu=cpu.index,
-            place=msg("guest, RIP {rip:#x}", rip=where)
-            if guest_of(boot, cpu).inside
+            place=msg("guest, RIP {rip:#x}", rip=fault.pc if fault else cpu.end.rip)
+            if guest.inside
             else cpu.end_place.text,
             expected=expected,
             observed=msg("a triple fault reset the machine"),
+        )
+    if guest.count and not guest.inside and not any(one.triple_fault for one in boot.cpus):
+        fail(
+            "machine-switched-off",
+            cpu=cpu.index,
+            place=cpu.end_place.text,
+            expected=expected,
+            observed=msg(
+                "the machine was reset or switched off, and not by a fault; {cpu} was at {place}",
+                cpu=cpu.name,
+                place=cpu.end_place.text,
+            ),
         )
