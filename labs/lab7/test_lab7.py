@@ -789,7 +789,7 @@ def stopped_by_another(boot, cpu, stage):
     others = (one for one in boot.cpus if boot.at("panic", one.index))
     came = (recorded(boot, one).result for one in others)
     through = any(result is not None and result.stage >= stage for result in came)
-    return bool(through and boot.at("nmi_handler", cpu.index))
+    return through and not boot.at("panic", cpu.index)
 
 
 def found_wrong(result):
@@ -866,18 +866,6 @@ def io_is_carried_out(boot, cpu):
     noted(boot, cpu, STAGE_IO, msg("the guest goes on after IN and OUT, on every CPU"))
 
 
-@check("lab7.exit.string", STRING, after="lab7.exit.io", strictly=True)
-def string_io_is_refused(boot):
-    """The VMM panics when its guest executes OUTS, and names the port."""
-    string_io(boot, msg("the VMM panics when its guest has executed OUTS"))
-
-
-def string_io(boot, expected):
-    """Fail unless the BSP panics for INS or OUTS, with the port in the text."""
-    last = panicked(boot, boot.bsp, VMEXIT_IOIO, expected, string=True)
-    is_named(boot, boot.bsp, "panic-without-the-port", port=last.info1 >> 16 & 0xFFFF)
-
-
 @check("lab7.guest.state", FOUR, also=THERE, per="cpu", after="lab7.exit.io")
 def guest_keeps_its_state(boot, cpu):
     """The guest's MSRs, LDTR, TR and CR2 are as it left them, after any exit."""
@@ -888,6 +876,18 @@ def guest_keeps_its_state(boot, cpu):
 def hlt_waits_for_an_interrupt(boot):
     """HLT waits until an interrupt has come, and the guest goes on after it."""
     noted(boot, boot.bsp, STAGE_HLT, msg("an interrupt from another CPU ends the guest's HLT"))
+
+
+@check("lab7.exit.string", STRING, after=["lab7.exit.io", "lab7.guest.hlt"], strictly=True)
+def string_io_is_refused(boot):
+    """The VMM panics when its guest executes OUTS, and names the port."""
+    string_io(boot, msg("the VMM panics when its guest has executed OUTS"))
+
+
+def string_io(boot, expected):
+    """Fail unless the BSP panics for INS or OUTS, with the port in the text."""
+    last = panicked(boot, boot.bsp, VMEXIT_IOIO, expected, string=True)
+    is_named(boot, boot.bsp, "panic-without-the-port", port=last.info1 >> 16 & 0xFFFF)
 
 
 def cpus_of_each(boots):
