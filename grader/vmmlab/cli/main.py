@@ -35,6 +35,7 @@ from vmmlab.cli import (
     official,
     pictures,
     returns,
+    similar,
     student,
     workspace,
 )
@@ -74,6 +75,7 @@ app.command(name="new")(student.new)
 app.command(name="adopt")(student.adopt)
 app.command(name="grade")(instructor.grade)
 app.command(name="batch")(batch.batch)
+app.command(name="similar")(similar.similar)
 app.command(name="show")(pictures.show)
 app.command(name="hint")(learning.hint)
 app.command(name="progress")(learning.progress)
