@@ -142,10 +142,10 @@ def everything(vectors: Iterable[int], aps: Iterable[int]) -> tuple[Sending, ...
         Sending(0, SIPI | OTHERS | v[2]),
         Sending(0, SIPI | OTHERS | v[3]),  # all run
         Sending(0, INIT, b, hlt=(b,)),
-        Sending(0, SIPI | v[4], same_dest=True, dest=b, late=True),  # b has begun before
+        Sending(0, SIPI | v[4], b),
         Sending(0, INIT | LOGICAL, c),  # nobody
         Sending(b, INIT, c),  # by another CPU than the BSP
-        Sending(b, SIPI | v[5], c),
+        Sending(b, SIPI | v[5], c, late=True),  # c has begun before
         Sending(c, INIT | SELF, 0),
         Sending(a, SIPI | v[6], c),
         Sending(0, INIT | OTHERS, 0),
