@@ -584,6 +584,74 @@ WRONG: dict[str, list[tuple[str, str, float]]] = {
             1,
         ),
     ],
+    # ---- lab 8
+    "lab8-walk": [
+        ("numbers of entries as bytes", "pde_at = walk.pd + (walk.gpa >> 21 & 511)", 0),
+        ("all bits of the address", "pde_at = walk.pd + 8 * (walk.gpa >> 12 & 511)", 0),
+        ("a page of 2 MiB", "leads_to = walk.pte & ~0xFFF | walk.gpa & 0x1FFFFF", 0),
+        ("the entry as it is", "leads_to = walk.pte + (walk.gpa & 0xFFF)", 0),
+        ("identity", "leads_to = walk.gpa", 0),
+    ],
+    "lab8-rights": [
+        (
+            "the last entry alone",
+            "may = [{7: 'write', 5: 'read'}.get(way[2] & 7, 'nothing') for way in rights.ways]",
+            0,
+        ),
+        (
+            "the kernel is no user",
+            "may = ['nothing' if not all(e & 1 for e in way) else 'write'"
+            " if all(e & 2 for e in way) else 'read' for way in rights.ways]",
+            1,
+        ),
+        ("everything", "may = ['write'] * 7", 0),
+        (
+            "one level is enough",
+            "may = ['write' if any(e & 2 for e in way) else 'nothing' for way in rights.ways]",
+            0,
+        ),
+    ],
+    "lab8-hide": [
+        ("rounded down", "pages = (vmm.end // 4096) - (vmm.start // 4096)", 0),
+        ("whatever is touched", "whole = (vmm.end >> 21) - (vmm.start >> 21) + 1", 0),
+        ("none has to be split", "split = []", 0),
+        ("the edges themselves", "split = [vmm.start & ~0xFFF, vmm.end & ~0xFFF]", 0),
+    ],
+    "lab8-maps": [
+        (
+            "the first call counts",
+            "leads = [next((c[1] + a - c[0] if c[3] else 0 for c in maps.calls"
+            " if 0 <= a - c[0] < c[2]), a) for a in maps.addresses]",
+            0,
+        ),
+        ("nothing has changed", "leads = writes = list(maps.addresses)", 0),
+        ("everything else is hidden", "leads = [0] * 7; writes = []", 0),
+        (
+            "present means writable",
+            "writes = [a for a in maps.addresses if not maps.calls[1][0] <= a < maps.calls[2][0]]",
+            0,
+        ),
+    ],
+    "lab8-faults": [
+        (
+            "bit 1 first",
+            "kinds = ['write' if a & 2 else 'fetch' if a & 16 else 'read'"
+            " for a, _ in faults.infos]",
+            1,
+        ),
+        (
+            "no table of the guest",
+            "kinds = ['fetch' if a & 16 else 'write' if a & 2 else 'read'"
+            " for a, _ in faults.infos]",
+            1,
+        ),
+        ("present means allowed", "protected = [b for a, b in faults.infos if not a & 1]", 0),
+        (
+            "those of the APIC",
+            "protected = [b for _, b in faults.infos if b >> 12 == 0xFEE00] + [0]",
+            0,
+        ),
+    ],
     # ---- lab 9
     "lab9-icr": [
         ("all but self with self", "second = list(ipi.ids); third = list(ipi.ids)", 2),
