@@ -25,7 +25,7 @@ EXPECTED = {
     "Does it start all APs": [f"Processor {number} (AP)" for number in range(1, 8)],
     "Where does the `ljmpw`": ["0xea", "0x0f", "= 0xf000", "= 0xf000"],
     "Does `mapmem_hphys`": ["Value returned is $1", "ap_wait", "0xea", "0x40000000:", "0xea"],
-    "Does the h in": ["host-physical"],
+    "Does the h in": ["host-physical", "np_map (u64 gpa, u64 hpa"],
     "Does `mapmem` reserve": ["Value returned", "0xc00"],
     "Does it work for both": ["= 3"],
     "`asmlinkage` makes": ["#define asmlinkage", "regparm (0)"],
