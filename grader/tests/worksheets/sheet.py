@@ -14,7 +14,7 @@ from unittest import mock
 import nbformat
 
 KIT = Path(__file__).resolve().parents[3]
-LABS = tuple(f"lab{number}" for number in (0, 1, 2, 3, 4, 5, 6, 7, 8, 10))
+LABS = tuple(f"lab{number}" for number in range(11))
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n.*?### END SOLUTION\n?", re.DOTALL)
 HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS\n?", re.DOTALL)
 
