@@ -13,9 +13,9 @@
 /* Return when the virtual CPU of this CPU may run its guest.
  *
  * On entry: the CPU whose virtual CPU it is, before each VMRUN, no lock held,
- * GIF is 1.  At first v->startup is VCPU_RUNS on the BSP, and VCPU_WAITS on each
- * AP.  Other CPUs may call localapic_signal_init and localapic_signal_sipi for
- * *v at any time.
+ * GIF is 1.  At first v->startup is VCPU_RUNS on the BSP, and VCPU_WAITS on
+ * each AP.  Other CPUs may call localapic_signal_init and
+ * localapic_signal_sipi for *v at any time.
  *
  * Must: if *v has to wait for a SIPI, or has got one that it has not obeyed,
  * call localapic_wait_for_sipi with GIF = 1, and look again.  Otherwise return
@@ -185,13 +185,13 @@ localapic_is_destination (struct vcpu *v, struct vcpu *sender, u32 low,
  * On entry: any CPU, outside of its guest; several may signal *v at the same
  * time.  GIF is 1, no lock is held.
  *
- * Must: let *v wait for a SIPI from now on, whatever it does, this CPU's own too;
- * a SIPI that came before does not count.  If its CPU may be in the guest, bring
- * it out by an NMI: apic_write_icr to v->apic_id with ICR_ASSERT | ICR_NMI.  What
- * that CPU looks for after the exit is there before the NMI is sent.  No CPU
- * needs an NMI from itself.  On return APIC_ICR_HIGH is what the guest of this
- * CPU has written there.  Do not wait for another CPU: two virtual CPUs may send
- * INIT to each other at the same time. */
+ * Must: let *v wait for a SIPI from now on, whatever it does, this CPU's own
+ * too; a SIPI that came before does not count.  If its CPU may be in the
+ * guest, bring it out by an NMI: apic_write_icr to v->apic_id with ICR_ASSERT
+ * | ICR_NMI.  What that CPU looks for after the exit is there before the NMI
+ * is sent.  No CPU needs an NMI from itself.  On return APIC_ICR_HIGH is what
+ * the guest of this CPU has written there.  Do not wait for another CPU: two
+ * virtual CPUs may send INIT to each other at the same time. */
 void
 localapic_signal_init (struct vcpu *v)
 {
@@ -217,8 +217,8 @@ localapic_signal_init (struct vcpu *v)
  * time.  GIF is 1, no lock is held.
  *
  * Must: if *v has to wait for a SIPI, perhaps still in its guest, let
- * localapic_wait_for_sipi find this vector.  Otherwise change nothing: a SIPI to
- * a virtual CPU that runs, or that has got one since its INIT, is lost. */
+ * localapic_wait_for_sipi find this vector.  Otherwise change nothing: a SIPI
+ * to a virtual CPU that runs, or that has got one since its INIT, is lost. */
 void
 localapic_signal_sipi (struct vcpu *v, u8 vector)
 {

@@ -457,7 +457,8 @@ def test_a_bad_course_is_one_message(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == (
         "vmmlab: course.yml:2: titel: unknown key.\n"
-        "  expected: one of schema, title, cohort, until, labs\n"
+        "  expected: one of schema, title, cohort, until, kind, self_study_at, vmmlab, deadlines, "
+        "labs\n"
         "  found:    titel\n"
         "  next:     did you mean title?\n"
     )

@@ -66,7 +66,7 @@ def states(page: Path) -> dict[int, str]:
     """The state from each line of a page on."""
     found = {0: ""}
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
-        mark = re.fullmatch(r"<!-- with (lab\d\.\d+) -->", line.strip())
+        mark = re.fullmatch(r"<!-- with (lab\d+\.\d+) -->", line.strip())
         if mark:
             found[number] = mark.group(1)
     return found

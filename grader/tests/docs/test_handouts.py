@@ -30,7 +30,9 @@ WIDE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 def graded(text):
     """What the table of checks says: id and points."""
     rows = [row for table in tables(text) for row in table[1:]]
-    return {row[0].strip("`"): row[1] for row in rows if re.fullmatch(r"`lab\d\.\w+\.\w+`", row[0])}
+    return {
+        row[0].strip("`"): row[1] for row in rows if re.fullmatch(r"`lab\d+\.\w+\.\w+`", row[0])
+    }
 
 
 def test_the_readme_of_the_kit_is_the_same_in_japanese():

@@ -17,7 +17,7 @@ from vmmlab.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[3]
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
-STEPS = re.compile(r"TODO\(lab\d\.\d\)")
+STEPS = re.compile(r"TODO\(lab\d+\.\d+\)")
 
 
 def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
 /* What a guest has written to its local APIC: SVM tells the address, but not
- * the instruction, so fetch and decode it.  MOV of 32 bits is known: 89 /r,
- * C7 /0 and A3 (APM volume 3, MOV), which are what compilers make of a store. */
+ * the instruction, so fetch and decode it.  MOV of 32 bits is known: 89 /r, C7
+ * /0 and A3 (APM volume 3, MOV), which are what compilers make of a store. */
 
 #include "mm.h"
 #include "string.h"

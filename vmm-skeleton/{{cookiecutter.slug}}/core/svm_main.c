@@ -35,8 +35,8 @@ intercept_msr_write (u8 *msrpm, u32 msr)
 	msrpm[msr / 4] |= MSRPM_WRITE << (msr % 4 * 2);
 }
 
-/* Intercept writes to the MSRs of the APIC that matter here.  lab7 may have made
- * a map of its own. */
+/* Intercept writes to the MSRs of the APIC that matter here.  lab7 may have
+ * made a map of its own. */
 void
 localapic_vcpu_init (struct vcpu *v)
 {
