@@ -104,8 +104,9 @@ def sessions(page: Path) -> list[Session]:
             typed += lines_typed(first)
             seen += CODE.findall(second)
         said = GDB.findall("\n".join(lines[max(0, at - ABOVE) : at]))
-        started = said[-1] if said else (f"make gdb LAB={page.parent.name[-1]}", "")
-        command = f"make lab{started[1] or page.parent.name[-1]} >/dev/null && {started[0]}"
+        number = page.parent.name.removeprefix("lab")
+        started = said[-1] if said else (f"make gdb LAB={number}", "")
+        command = f"make lab{started[1] or number} >/dev/null && {started[0]}"
         state = state_at(page, at)
         found.append(Session(shown(page), at + 1, state, tuple(typed), tuple(seen), command))
     return found
