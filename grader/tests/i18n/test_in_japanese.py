@@ -119,7 +119,7 @@ def test_pytest_speaks_the_language_of_the_workspace(workspace: Path) -> None:
         (["grade", "lab77", "--submission", "."], {"LC_ALL": "de_DE"}, "no lab called 'lab77'"),
         (["grade", "lab77", "--submission", ".", "--lang", "en"], {"LANG": "ja"}, "no lab called"),
         (["grade", "lab3", "--submission", "."], {"LANG": "ja"}, "lab3/：ない"),
-        (["grade", "--help"], {"LANG": "ja"}, "採点するもの：DIR/lab3/ap_start.c など。"),
+        (["grade", "--help"], {"LANG": "ja"}, "採点するフォルダまたはアーカイブ。"),
         (["grade", "--help"], {"LANG": "ja"}, "使い方: vmmlab grade"),
         (["grade", "--help"], {"LANG": "ja"}, "オプション: --submission"),
         (["grade", "--help"], {"LANG": "ja"}, "x86_64 か i386。 [既定値: x86_64]"),
@@ -130,7 +130,7 @@ def test_pytest_speaks_the_language_of_the_workspace(workspace: Path) -> None:
         (
             ["grade", "--help"],
             {},
-            "The folder to grade: it contains DIR/lab3/ap_start.c and so on.",
+            "The folder or archive to grade: it contains lab3/ap_start.c and so on.",
         ),
         # what instructors and lab authors use
         (["release", str(ROOT)], {"LANG": "ja"}, "は使われています。何も変えていません。"),
