@@ -439,7 +439,7 @@ def answers_are_right(boot, wanted):
         right = one.cpu in one.sending.meant(len(boot.cpus))
         if one.answer != right:
             fail(
-                "not-meant" if one.answer else "meant",
+                "not-meant" if one.answer else "meant-but-left-out",
                 cpu=0,
                 place="localapic_is_destination",
                 expected=msg("{what}: CPU {cpu} is meant", what=what(one.sending), cpu=one.cpu)
