@@ -28,6 +28,13 @@ ELSEWHERE = frozenset(
     {
         "hw/i386/multiboot.c",  # QEMU
         "linux/sched.h",
+        "drivers/firmware/efi/libstub/efi-stub-helper.c",  # Linux
+        "submission_metadata.yml",  # in an export of Gradescope
+        # what Moodle and Canvas call the files of a download
+        "name_123_assignsubmission_file_ap_start.c",
+        "familygiven_LATE_501_9001_ap_start.c",
+        "anon_aB3dE_9001_ap_start.c",
+        "file.py",  # an example
         "stdint.h",
         "nbgrader_config.py",  # in an instructor's course folder
         "starters/LANGUAGE/lab3/ap_start.c",  # in a release

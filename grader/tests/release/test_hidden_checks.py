@@ -532,7 +532,10 @@ def test_every_lab_with_steps_has_some():
     assert not have & OWED, "take it off the list"
 
 
-@pytest.mark.parametrize("lab", LABS)
+@pytest.mark.parametrize(
+    "lab",
+    [pytest.param(lab, marks=pytest.mark.full if at % 3 else ()) for at, lab in enumerate(LABS)],
+)
 def test_the_reference_earns_all_hidden_points(lab):
     report = grade(lab, reference(COURSE, [lab]).files)
     assert [one.id for one in report.checks if one.outcome != "pass"] == []

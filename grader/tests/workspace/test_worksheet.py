@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
@@ -57,7 +58,16 @@ def test_without_nbgrader_the_command_says_what_to_install(
     assert not (here.root / "lab1").exists()
 
 
-def test_a_lab_without_a_worksheet(here: Workspace, kit: Course) -> None:
+def test_a_lab_without_a_worksheet(
+    here: Workspace, kit: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = materials.worksheet
+    monkeypatch.setattr(
+        materials,
+        "worksheet",
+        lambda course, lab, *rest: None if lab == "lab8" else real(course, lab, *rest),
+    )
+    monkeypatch.setattr(worksheet, "text_for", lambda *_: None)
     with pytest.raises(UsageError, match="lab8 has no worksheet") as caught:
         worksheet.worksheet_of(here, kit, "lab8", "")
     assert "lab1, lab2" in str(caught.value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -15,6 +14,7 @@ from typing import Final
 
 from distributed import Client
 
+from vmmlab.base.choice import Choice
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import Text, msg
 from vmmlab.classroom.batch import cluster, compare, summary, worker
@@ -241,7 +241,7 @@ def _repeated(
         return None
     sample = list(entries)
     if options.sample and options.sample < len(sample):
-        sample = random.Random(0).sample(sample, options.sample)
+        sample = Choice("batch", "repeat").some(options.sample, sample)
     first = _by_task(batch.store, [*batch.records.values()])
     found: list[Change] = []
     for number in range(1, options.repeat + 1):
