@@ -88,14 +88,17 @@ test: lint
 	$(PYTEST) -m "not full" grader/tests $(addprefix --ignore=,$(QUICK))
 
 # Some of the long tests open pages in a real browser.
-BROWSER := chromium chromium-driver fonts-noto-cjk npm
+# Only what is missing is installed: Node.js from elsewhere brings an npm of its own, which conflicts with Debian's.
+BROWSER := chromium:chromium chromedriver:chromium-driver npm:npm
 browser:
-	@command -v chromium >/dev/null && command -v chromedriver >/dev/null && command -v npm >/dev/null || \
-	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing $(BROWSER)" && \
+	@missing=; for one in $(BROWSER); do \
+	  command -v "$${one%%:*}" >/dev/null || missing="$$missing $${one##*:}"; done; \
+	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  missing="$$missing fonts-noto-cjk" && echo "installing$$missing" && \
 	  { apt-get -qq update || echo "apt-get update failed; trying with the lists on this machine"; } && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 install \
-	  --no-install-recommends $(BROWSER) >/dev/null; } || \
-	echo "no chromium: the browser tests cannot run; install it: sudo apt-get install $(BROWSER)"
+	  --no-install-recommends $$missing >/dev/null; } || \
+	echo "no chromium: the browser tests cannot run; install them: sudo apt-get install$$missing"
 
 test-browser: $(STAMP_DEV) browser
 	$(PYTEST) -m browser --require-browser grader/tests/docs grader/tests/classroom grader/tests/replay
