@@ -103,6 +103,7 @@ RENEWED = """
 """
 
 
+@pytest.mark.full
 def test_places_that_nobody_asked_for_renew_no_patience(course: Course, grade: Grade) -> None:
     """It was still running after 582 seconds."""
     report = grade("lab4", replaced(course, "lab4", "lab4/handshake.c", "apinitproc1", RENEWED))
