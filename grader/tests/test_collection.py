@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -43,6 +44,12 @@ def test_every_test_file_is_collected():
     on_disk = set(TESTS.rglob("test_*.py"))
     assert Path(__file__) in on_disk
     assert on_disk - collected() == set()
+
+
+def test_no_two_test_files_have_the_same_name():
+    """pytest imports each by its name alone, so it would refuse the second one."""
+    names = Counter(path.name for path in TESTS.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_the_folders_that_make_test_runs_first_exist():
