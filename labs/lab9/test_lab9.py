@@ -461,13 +461,13 @@ def shorthands_decide(boot):
     answers_are_right(boot, lambda one: one.low & OTHERS)
 
 
-@check("lab9.icr.nobody", ALONE, after=["lab9.destination.id", "lab9.icr.taken"])
+@check("lab9.icr.absent", ALONE, after=["lab9.destination.id", "lab9.icr.taken"])
 def nobody_is_meant(boot):
     """An INIT or SIPI to an APIC id that no CPU has does nothing, however often it is sent."""
     sent = sent_so_far(boot, lambda one: not one.low & OTHERS)
     for one in sent:
         for reaction in (one.sender, *one.reactions):
-            wrong(boot, one, reaction, "nobody-meant")
+            wrong(boot, one, reaction, "absent-destination")
     if not any(one.low & OTHERS for one in (s.sending for s in seen(boot).sent)):
         stopped(boot, 0, msg("the guest goes on after {count} INITs to nobody", count=TIMES))
 
@@ -475,7 +475,7 @@ def nobody_is_meant(boot):
 # --- lab9.6: localapic_signal_init ----------------------------------------------------------------
 
 
-@check("lab9.init.self", ALONE, after="lab9.icr.nobody")
+@check("lab9.init.self", ALONE, after="lab9.icr.absent")
 def init_to_itself(boot):
     """A virtual CPU that sends INIT to itself waits for a SIPI."""
     for one in sent_so_far(boot, lambda one: bool(one.low & OTHERS)):

@@ -32,10 +32,15 @@ def solution(course: Course) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def built(course: Course) -> Callable[..., Image]:
-    """Return a function that builds lab 4 from files."""
+def builder(course: Course) -> Builder:
+    """The builder of the course, whose other labs come from the reference."""
     sandbox = Sandbox.choose(require=False)
-    builder = Builder(course.tree, course, sandbox, None, FromReference(course.reference_dir))
+    return Builder(course.tree, course, sandbox, None, FromReference(course.reference_dir))
+
+
+@pytest.fixture(scope="session")
+def built(builder: Builder) -> Callable[..., Image]:
+    """Return a function that builds lab 4 from files."""
 
     def build(files: Files, compiler: str = "gcc", opt: str = "-O2", cohort: str = "dev") -> Image:
         options = BuildOptions(compiler=compiler, opt=opt)

@@ -11,10 +11,7 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
 from vmmlab.course.reference import reference
 from vmmlab.explore import explore, load
-from vmmlab.host.sandbox import Sandbox
-from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions
-from vmmlab.images.sources import FromReference
 
 LAB = "lab9"
 COURSE = load_course(Path(__file__).parents[3])
@@ -36,20 +33,22 @@ WRONG = {
 TOOLS = (("gcc", "-O2"), ("gcc", "-O0"), ("clang", "-O2"))
 
 
-@pytest.fixture(scope="module")
-def orders():
-    """labs/lab9/orders.py."""
-    spec = importlib.util.spec_from_file_location("orders", COURSE.labs_dir / LAB / "orders.py")
+def of_the_lab(name):
+    """Return a module of the lab."""
+    spec = importlib.util.spec_from_file_location(name, COURSE.labs_dir / LAB / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture(scope="module")
-def explored():
+def orders():
+    return of_the_lab("orders")
+
+
+@pytest.fixture(scope="module")
+def explored(builder):
     """Return a function that builds lab 9 from files and explores it."""
-    sandbox = Sandbox.choose(require=False)
-    builder = Builder(COURSE.tree, COURSE, sandbox, None, FromReference(COURSE.reference_dir))
     declared, cohort = load(LAB, COURSE.labs_dir / LAB), Cohort.derive("dev")
 
     def run(files, compiler="gcc", opt="-O2"):
@@ -116,11 +115,7 @@ def test_what_the_model_does_not_know_costs_nothing(explored, orders):
 
 
 def test_the_model_knows_struct_vcpu(tmp_path):
-    spec = importlib.util.spec_from_file_location(
-        "exploration", COURSE.labs_dir / LAB / "exploration.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = of_the_lab("exploration")
     source = tmp_path / "vcpu.c"
     source.write_text(
         '#include "svm.h"\n'

@@ -99,7 +99,7 @@ OWED = {
     "nmi-without-panic",
     "no-clgi",
     "no-stgi",
-    "nobody-meant",
+    "absent-destination",
     "not-observed",
     "other-ipi-sent",
     "other-write",

@@ -14,6 +14,14 @@ from vmmlab.cli.options import CourseOption, LangOption, authors_course
 if TYPE_CHECKING:
     from vmmlab.i18n.translate import Reader
 
+_CohortsOption = Annotated[
+    list[str] | None,
+    typer.Option("--cohort", help="Cohort of the release; may be repeated. Default: the course's."),
+]
+_UntilOption = Annotated[
+    str, typer.Option(metavar="LAB", help="Hold back what belongs to the labs after this one.")
+]
+
 
 def mutants(
     context: typer.Context,
@@ -100,13 +108,8 @@ def new_lab(
 def release(
     context: typer.Context,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
-    cohort: Annotated[
-        list[str] | None,
-        typer.Option(help="Cohort of the release; may be repeated. Default: the course's."),
-    ] = None,
-    until: Annotated[
-        str, typer.Option(metavar="LAB", help="Hold back what belongs to the labs after this one.")
-    ] = "",
+    cohort: _CohortsOption = None,
+    until: _UntilOption = "",
     self_study: Annotated[
         bool,
         typer.Option(
@@ -147,13 +150,8 @@ def release(
 def wheel(
     context: typer.Context,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put the wheel.")],
-    cohort: Annotated[
-        list[str] | None,
-        typer.Option(help="Cohort of the release; may be repeated. Default: the course's."),
-    ] = None,
-    until: Annotated[
-        str, typer.Option(metavar="LAB", help="Hold back what belongs to the labs after this one.")
-    ] = "",
+    cohort: _CohortsOption = None,
+    until: _UntilOption = "",
     man: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Manual page to install with it.")
     ] = None,

@@ -16,7 +16,12 @@ from vmmlab.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vmmlab.i18n.translate import Reader
+    from vmmlab.student.grading import OwnWork
+
+_SeedOption = Annotated[int | None, typer.Option("--seed", help="Vary the inputs of the boots.")]
 
 
 def hint(
@@ -72,25 +77,18 @@ def progress(
 def watch(
     context: typer.Context,
     lab: Annotated[str, typer.Argument(metavar="LAB", help="A lab of the course.")],
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Vary the inputs of the boots.")
-    ] = None,
+    seed: _SeedOption = None,
     directory: WorkspaceOption = None,
     arch: ArchOption = "x86_64",
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> None:
     """Grade a lab each time that one of its files is saved, until Ctrl-C."""
-    from vmmlab.student.copied import check_python
-    from vmmlab.student.grading import OwnWork
     from vmmlab.student.watch import watch as watch_lab
 
-    here = workspace_at(directory)
-    if here.copied:
-        check_python(here)
-    loaded = open_course(course, context.obj, here)
-    say: Reader = context.obj.of(loaded.labs_dir / loaded.lab(lab).name)
-    watch_lab(OwnWork(here.root, loaded, here.cohort, here.copied, arch, seed), lab, say)
+    work = _own_work(directory, course, context.obj, arch, seed)
+    say: Reader = context.obj.of(work.course.labs_dir / work.course.lab(lab).name)
+    watch_lab(work, lab, say)
 
 
 def debug(
@@ -98,22 +96,28 @@ def debug(
     check: Annotated[
         str, typer.Argument(metavar="CHECK", help="A check that fails, or a part of its name.")
     ],
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Vary the inputs of the boots.")
-    ] = None,
+    seed: _SeedOption = None,
     directory: WorkspaceOption = None,
     arch: ArchOption = "x86_64",
     course: CourseOption = None,
     lang: LangOption = None,
 ) -> int:
     """Boot the scenario in which a check fails under gdb, up to where the evidence was taken."""
-    from vmmlab.student.copied import check_python
     from vmmlab.student.debugcheck import debug as debug_check
+
+    work = _own_work(directory, course, context.obj, arch, seed)
+    return debug_check(work, check, context.obj)
+
+
+def _own_work(
+    directory: Path | None, course: Path | None, say: Reader, arch: str, seed: int | None
+) -> OwnWork:
+    """Return what is graded in this process: a workspace, whose Python must be the course's."""
+    from vmmlab.student.copied import check_python
     from vmmlab.student.grading import OwnWork
 
     here = workspace_at(directory)
     if here.copied:
         check_python(here)
-    loaded = open_course(course, context.obj, here)
-    work = OwnWork(here.root, loaded, here.cohort, here.copied, arch, seed)
-    return debug_check(work, check, context.obj)
+    loaded = open_course(course, say, here)
+    return OwnWork(here.root, loaded, here.cohort, here.copied, arch, seed)

@@ -27,6 +27,15 @@ from vmmlab.i18n import translate
 if TYPE_CHECKING:
     from vmmlab.i18n.translate import Reader
 
+_BootedOption = Annotated[
+    str | None,
+    typer.Option(
+        "--submission",
+        metavar="DIR|reference",
+        help="Folder to boot. Default: your workspace.",
+    ),
+]
+
 
 def new(
     context: typer.Context,
@@ -185,10 +194,7 @@ def run(
     gdb: Annotated[
         bool, typer.Option("--gdb", help="Start gdb, which shows each processor as a thread.")
     ] = False,
-    submission: Annotated[
-        str | None,
-        typer.Option(metavar="DIR|reference", help="Folder to boot. Default: your workspace."),
-    ] = None,
+    submission: _BootedOption = None,
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Time limit in seconds; only without a terminal.")
     ] = 20.0,
@@ -222,10 +228,7 @@ def linux(
     shell: Annotated[
         bool, typer.Option("--shell", help="Stay in a shell instead of powering off.")
     ] = False,
-    submission: Annotated[
-        str | None,
-        typer.Option(metavar="DIR|reference", help="Folder to boot. Default: your workspace."),
-    ] = None,
+    submission: _BootedOption = None,
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Time limit in seconds; only without a terminal.")
     ] = 600.0,

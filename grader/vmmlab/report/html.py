@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 from markupsafe import Markup
 
 from vmmlab.base.message import Text, msg
@@ -26,6 +25,7 @@ from vmmlab.report.groups import Group, cases_text, grouped
 from vmmlab.report.guestview import GuestRow, guest_rows
 from vmmlab.report.htmlwords import outcome_word, words
 from vmmlab.report.model import CheckReport, Report
+from vmmlab.report.pages import templates
 from vmmlab.report.reduced import NONE, RightRun, RightRuns
 from vmmlab.report.replay import replay
 from vmmlab.report.runrecord import RecordedBoot, RunRecord
@@ -81,7 +81,7 @@ def page(record: RunRecord, say: Reader, right: RightRuns = NONE) -> str:
     found = record.exploration
     steps = schedule(found.counterexample, say) if found and found.counterexample else None
     return (
-        _environment()
+        templates(_FOLDER)
         .get_template("report.html.j2")
         .render(
             lang=say.language,
@@ -109,19 +109,8 @@ def page(record: RunRecord, say: Reader, right: RightRuns = NONE) -> str:
 
 def preload() -> None:
     """Load all templates, for a process that forks others which draw pages."""
-    for name in _environment().list_templates(extensions=["j2"]):
-        _environment().get_template(name)
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    for name in templates(_FOLDER).list_templates(extensions=["j2"]):
+        templates(_FOLDER).get_template(name)
 
 
 def _page_words(shown: dict[str, str], say: Reader) -> dict[str, Any]:
@@ -137,7 +126,7 @@ def _page_words(shown: dict[str, str], say: Reader) -> dict[str, Any]:
 
 def _controls(shown: dict[str, str]) -> Callable[[str], Markup]:
     """Return the function by which the template inserts a slider; the script sets its end."""
-    made = _environment().get_template("controls.html.j2")
+    made = templates(_FOLDER).get_template("controls.html.j2")
     return lambda name: Markup(made.render(words=shown, name=name))
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
-
-import jinja2
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import Text, label, msg
@@ -22,6 +19,7 @@ from vmmlab.classroom.batch.record import HostRecord, Record
 from vmmlab.classroom.batch.store import REPORTS, Store
 from vmmlab.i18n.translate import Reader
 from vmmlab.report.model import read_json
+from vmmlab.report.pages import templates
 
 PAGE: Final = "index.html"
 TABLE: Final = "summary.csv"
@@ -102,7 +100,7 @@ def page(everything: Sequence[Judged], told: Told, say: Reader) -> str:
     ]
     line: Callable[[Text], str] = lambda text: clean_line(say(text), _TEXT_MOST)  # noqa: E731
     return (
-        _environment()
+        templates(_FOLDER)
         .get_template("batch.html.j2")
         .render(
             lang=say.language,
@@ -133,17 +131,6 @@ def _hosts(everything: Sequence[Judged]) -> list[tuple[HostRecord, int]]:
             key = repr(host)
             found[key] = (host, found.get(key, (host, 0))[1] + 1)
     return list(found.values())
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 _WORDS: Final[dict[str, Any]] = {

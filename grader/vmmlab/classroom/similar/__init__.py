@@ -1,7 +1,7 @@
 """Pairs of submissions that are alike after renaming: a place to look, not a verdict.
 
 The comparison is that of the library copydetect: tokens by Pygments, then fingerprints (Schleimer,
-Wilkerson, Aiken: Winnowing, SIGMOD 2003). What the starter has counts for nobody.
+Wilkerson, Aiken: Winnowing, SIGMOD 2003). Code of the starter is left out.
 """
 
 from vmmlab.classroom.similar.compare import Source, compared

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 
 from vmmlab.base.message import msg
 from vmmlab.base.text import clean
 from vmmlab.classroom.similar.model import Alike, Side
 from vmmlab.i18n.translate import Reader
+from vmmlab.report.pages import templates
 
+_FOLDER: Final = Path(__file__).with_name("templates")
 _LONGEST: Final = 200_000
 """Characters of a text that are shown."""
 
@@ -25,9 +27,7 @@ def page(pairs: Sequence[Alike], sources: int, say: Reader) -> str:
         sources: how many texts were compared.
         say: the reader's language.
     """
-    loader = PackageLoader("vmmlab.classroom.similar")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
-    template = environment.get_template("similar.html.j2")
+    template = templates(_FOLDER).get_template("similar.html.j2")
     return template.render(lang=say.language, words=_words(len(pairs), sources, say), pairs=pairs,
                            shown=_shown)  # fmt: skip
 
