@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -265,11 +265,3 @@ class Listing:
         if len(self._spelled[name.casefold()]) > 1:
             return msg("differs from another name only in upper and lower case")
         return ""
-
-
-def names_shown(names: Iterable[str], most: int = 12) -> Text:
-    """Return some names for a reader, the first `most` of them."""
-    listed = list(names)
-    text = ", ".join(clean_line(name, _NAME_SHOWN) for name in listed[:most])
-    left = len(listed) - most
-    return msg("{text} and {left} more", text=text, left=left) if left > 0 else text
