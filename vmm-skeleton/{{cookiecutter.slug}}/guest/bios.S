@@ -8,6 +8,7 @@
  * is through ends in guest_done.  At the end the BSP prints a line on COM1. */
 
 #include "guest.h"
+#include "guest_asm.h"
 #include "svm.h"
 #include "x86.h"
 
@@ -169,26 +170,7 @@ start:
 	xor	%edi, %edi		/* this CPU */
 	call	real_mode
 
-	/* Page tables: identity, 1 GiB from 0 and from 3 GiB on. */
-	mov	$TABLES >> 4, %ax
-	mov	%ax, %es
-	xor	%di, %di
-	xor	%eax, %eax
-	mov	$(0x6000 / 4), %cx
-	rep stosl
-	movl	$(TABLES + 0x1000) | 7, %es:0
-	movl	$(TABLES + 0x2000) | 7, %es:0x1000
-	movl	$(TABLES + 0x3000) | 7, %es:0x1018
-	mov	$0x83, %eax
-	mov	$0xC0000083, %edx
-	xor	%di, %di
-1:	mov	%eax, %es:0x2000(%di)
-	mov	%edx, %es:0x3000(%di)
-	add	$0x200000, %eax
-	add	$0x200000, %edx
-	add	$8, %di
-	cmp	$0x1000, %di
-	jb	1b
+	identity_tables TABLES, 0x6000
 	movl	$SEL_CODE64 << 16 | (wake_up - _start + GUEST_MBR), \
 		%es:IDT - TABLES + WAKE_VECTOR * 16
 	movl	$0x8E00, %es:IDT - TABLES + WAKE_VECTOR * 16 + 4
@@ -233,19 +215,7 @@ real_mode:
 
 /* EDI: this CPU.  A guest may write EFER as it likes, SVME too. */
 to_long_mode:
-	lgdtl	gdtr
-	lidtl	idtr
-	mov	$CR4_PAE, %eax
-	mov	%eax, %cr4
-	mov	$TABLES, %eax
-	mov	%eax, %cr3
-	mov	$MSR_EFER, %ecx
-	mov	$EFER_LME, %eax
-	xor	%edx, %edx
-	wrmsr
-	mov	$CR0_PG | CR0_PE | CR0_ET | CR0_EM, %eax
-	mov	%eax, %cr0
-	ljmpl	$SEL_CODE64, $long_mode
+	enter_long_mode TABLES, SEL_CODE64, (CR0_PG | CR0_PE | CR0_ET | CR0_EM)
 
 	.org	510
 	.word	0xAA55			/* a BIOS expects it in an MBR */

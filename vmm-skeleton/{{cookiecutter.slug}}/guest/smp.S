@@ -10,6 +10,7 @@
  * itself: each executes the code that the debugger puts into its record. */
 
 #include "guest.h"
+#include "guest_asm.h"
 #include "svm.h"
 #include "x86.h"
 
@@ -105,26 +106,7 @@ start:
 	mov	$SECOND_VECTOR << 8, %ax
 	call	copy_stub
 
-	/* Page tables: identity, 1 GiB from 0 and from 3 GiB on. */
-	mov	$TABLES >> 4, %ax
-	mov	%ax, %es
-	xor	%di, %di
-	xor	%eax, %eax
-	mov	$(0x5000 / 4), %cx
-	rep stosl
-	movl	$(TABLES + 0x1000) | 7, %es:0
-	movl	$(TABLES + 0x2000) | 7, %es:0x1000
-	movl	$(TABLES + 0x3000) | 7, %es:0x1018
-	mov	$0x83, %eax
-	mov	$0xC0000083, %edx
-	xor	%di, %di
-1:	mov	%eax, %es:0x2000(%di)
-	mov	%edx, %es:0x3000(%di)
-	add	$0x200000, %eax
-	add	$0x200000, %edx
-	add	$8, %di
-	cmp	$0x1000, %di
-	jb	1b
+	identity_tables TABLES, 0x5000
 	mov	$SEL_CODE64 << 16 | (invalid_opcode - _start + GUEST_MBR), %eax
 	mov	$VECTOR_UD, %di
 	call	set_gate
@@ -143,19 +125,7 @@ start:
 /* EDI: the APIC id of this CPU.  A guest may write EFER as it likes, SVME
  * too. */
 to_long_mode:
-	lgdtl	gdtr
-	lidtl	idtr
-	mov	$CR4_PAE, %eax
-	mov	%eax, %cr4
-	mov	$TABLES, %eax
-	mov	%eax, %cr3
-	mov	$MSR_EFER, %ecx
-	mov	$EFER_LME, %eax
-	xor	%edx, %edx
-	wrmsr
-	mov	$CR0_PG | CR0_PE | CR0_ET, %eax
-	mov	%eax, %cr0
-	ljmpl	$SEL_CODE64, $long_mode
+	enter_long_mode TABLES, SEL_CODE64, (CR0_PG | CR0_PE | CR0_ET)
 
 /* AX: segment. */
 copy_stub:
