@@ -14,7 +14,7 @@ from vmmlab.x86.vmcb import (
     exit_name,
 )
 
-from .probes import SvmCpu
+from .evidence import SvmCpu
 
 INVALID_OPCODE, GENERAL_PROTECTION, PAGE_FAULT = 6, 13, 14
 CR0_PE, CR0_NW, CR0_CD, CR0_PG = 1 << 0, 1 << 29, 1 << 30, 1 << 31

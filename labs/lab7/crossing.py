@@ -1,0 +1,291 @@
+"""Follows the first VMRUN of each CPU instruction by instruction, into the guest and back."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from vmmlab.images.layout import VMM_BASE
+from vmmlab.observe.cpu import CpuState
+from vmmlab.observe.faults import note_exception
+from vmmlab.observe.milestones import rest_places
+from vmmlab.observe.msr import read_msr
+from vmmlab.observe.session import Session
+from vmmlab.probes.guest import GuestProbe
+
+from .evidence import Crossing, Difference, SvmCpu
+from .mending import REGS_AT
+from .recording import RecordingProbe
+
+RUN: Final = "asm_vmrun_regs_64"
+LEFT: Final = "after vmrun"
+SAVED_BY_CALLEE: Final = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+PASSED: Final = (
+    "rbx", "rcx", "rdx", "rsi", "rdi", "rbp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+)  # fmt: skip
+"""struct svm_vmrun_regs (include/svm.h), in its order."""
+_KERNEL_GS, _STAR = 0x620, 0x600
+_FS_BASE: Final = 0x448
+_MSR_STAR: Final = 0xC0000081
+_CODE: Final = {b"\x0f\x01\xd8": "vmrun", b"\x0f\x01\xda": "vmload", b"\x0f\x01\xdb": "vmsave",
+                b"\x0f\x01\xdc": "stgi", b"\x0f\x01\xdd": "clgi"}  # fmt: skip
+_BUDGET: Final = 3000
+_HIDDEN_PART: Final = re.compile(r"^(LDT|TR)\s*=([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", re.MULTILINE)
+_IF: Final = 0x200
+
+
+@dataclass
+class _Entering:
+    """What has to be compared when a CPU is in its guest, and when it is back.
+
+    Args:
+        back: where asm_vmrun_regs_64 returns to.
+        saved: registers of the VMM at its entry, by name.
+        star: MSR STAR of the VMM.
+        given: what the guest's registers should be at VMRUN.
+        left: what they were when it exited.
+        kernel_gs: what its kernel GS base was made to be then.
+    """
+
+    back: int
+    saved: dict[str, int]
+    star: int | None
+    given: dict[str, int]
+    left: dict[str, int] = field(default_factory=dict)
+    kernel_gs: int = 0
+    fs_base: int = 0
+
+
+@dataclass
+class CrossingProbe(RecordingProbe):
+    """Records what asm_vmrun_regs_64 does on the way into the guest and on the way back."""
+
+    _entering: dict[int, _Entering] = field(default_factory=dict, init=False)
+    _gif: dict[int, bool] = field(default_factory=dict, init=False)
+    _waiting: set[int] = field(default_factory=set, init=False)
+    _left: set[int] = field(default_factory=set, init=False)
+
+    # ---- into the guest ------------------------------------------------------------------------
+
+    async def _call(self, session: Session, cpu: int) -> None:
+        """Follow a CPU from vmm_guest_starts to its first call of asm_vmrun_regs_64.
+
+        It waits there for all others, so that a crash of one does not hide what they do.
+        """
+        run = session.view.symbols.maybe(RUN)
+        self._gif[cpu] = True
+        if await self._follow(session, cpu, lambda now: now.pc == run):
+            await self._called(session, cpu, await session.view.state(cpu))
+        self._waiting.add(cpu)
+        session.held.add(cpu)
+        if len(self._waiting) == session.inputs.cpus:
+            await self._enter_all(session)
+
+    async def _enter_all(self, session: Session) -> None:
+        """Follow the CPUs that wait to their first VMRUN, one after the other; then let them go."""
+        waiting, self._waiting = sorted(self._waiting), set()
+        for cpu in waiting:
+            if not session.ended and self._seen.get(cpu, SvmCpu()).crossing is not None:
+                await self._enter(session, cpu)
+        session.held -= set(waiting)
+
+    async def _enter(self, session: Session, cpu: int) -> None:
+        """Follow a CPU from asm_vmrun_regs_64 to its first VMRUN."""
+        runs_at = self._runs_at or ()
+        if not await self._follow(session, cpu, lambda now: now.pc in runs_at):
+            return
+        crossing = self._seen[cpu].crossing
+        if crossing is not None:
+            registers = await session.gdb.registers(cpu)  # VMRUN changes RAX and RSP alone
+            given = self._entering[cpu].given if cpu in self._entering else {}
+            lost = _differences(given, {one: registers[one] for one in given})
+            crossing = replace(crossing, gif=self._gif[cpu], at=registers.rip, entry_lost=lost)
+            self._note(cpu, crossing=crossing)
+            await session.places.watch(LEFT, registers.rip + len(next(iter(_CODE))))
+        await GuestProbe.hit(self, session, session.log.hits[-1])
+
+    async def _follow(self, session: Session, cpu: int, wanted: Callable[[CpuState], bool]) -> bool:
+        """Step a CPU until it is where it is wanted; False if it comes to rest before."""
+        rest = {session.view.symbols.maybe(name) for name in rest_places()}
+
+        async def watch(state: CpuState) -> None:
+            if not wanted(state):
+                await self._count_gif(session, cpu, state)
+
+        await self._count_gif(session, cpu, await session.view.state(cpu))
+        verdict, state = await session.step_until(
+            cpu, lambda now: wanted(now) or now.pc in rest, budget=_BUDGET, watcher=watch
+        )
+        if verdict == "reached" and state.pc in rest:
+            await note_exception(session, session.log.hits[-1])
+            await self._results(session)
+        return verdict == "reached" and wanted(state)
+
+    async def _count_gif(self, session: Session, cpu: int, state: CpuState) -> None:
+        """Take note of an instruction that changes GIF and is executed next."""
+        name = _CODE.get((await session.view.code_at(cpu, state))[:3])
+        if name in ("stgi", "clgi"):
+            self._gif[cpu] = name == "stgi"
+        crossing = self._seen.get(cpu, SvmCpu()).crossing
+        if name == "vmload" and self._gif[cpu] and crossing is not None:
+            if state.rax == crossing.vmcb_right:
+                self._note(cpu, crossing=replace(crossing, loaded_with_gif=True))
+            elif crossing.at:
+                self._note(cpu, crossing=replace(crossing, restored_with_gif=True))
+
+    async def _called(self, session: Session, cpu: int, state: CpuState) -> None:
+        """Record a call of asm_vmrun_regs_64, and fill what it has to pass on."""
+        gdb, view = session.gdb, session.view
+        pages, vcpu = self._pages.get(cpu), self._vcpus.get(cpu)
+        back = await session.return_address(cpu)
+        if pages is None or vcpu is None or back is None:
+            return
+        registers = await gdb.registers(cpu)
+        crossing = Crossing(
+            p=state.rdi,
+            vmcb=state.rsi,
+            host=registers.rdx,
+            vmcb_right=pages[0] - VMM_BASE,
+            host_right=pages[1] - VMM_BASE,
+            p_right=vcpu + REGS_AT,
+        )
+        self._note(cpu, crossing=crossing)
+        # From here on this call has the right ones.
+        p, vmcb, host = crossing.p_right, crossing.vmcb_right, crossing.host_right
+        if (crossing.p, crossing.vmcb, crossing.host) != (p, vmcb, host):
+            await gdb.write_registers(cpu, {"rdi": p, "rsi": vmcb, "rdx": host})
+        given = {name: _number(session) for name in PASSED}
+        await gdb.write_phys(p - VMM_BASE, struct.pack("<14Q", *given.values()))
+        for offset in (_KERNEL_GS, _STAR):
+            await gdb.write_phys(vmcb + offset, _canonical(session).to_bytes(8, "little"))
+        raw = await gdb.read_phys(vmcb + _KERNEL_GS, 8)
+        given["k_gs_base"] = int.from_bytes(raw, "little")
+        star = await read_msr(session, cpu, _MSR_STAR)
+        await gdb.write_registers(
+            cpu, {"fs_base": _canonical(session), "k_gs_base": _canonical(session)}
+        )
+        saved = await self._host(session, cpu)
+        saved["rsp"] += view.abi.word
+        self._entering[cpu] = _Entering(back, saved, star, given)
+
+    async def _host(self, session: Session, cpu: int) -> dict[str, int]:
+        """Return what asm_vmrun_regs_64 must leave as it was."""
+        registers = await session.gdb.registers(cpu)
+        names = ("rsp", *SAVED_BY_CALLEE, "fs_base", "gs_base", "k_gs_base", "cr3", "efer")
+        found = {name: registers[name] for name in names}
+        told = await session.gdb.monitor(f"info registers {cpu}")
+        for name, selector, base, limit in _HIDDEN_PART.findall(told):
+            register = {"LDT": "LDTR"}.get(name, name)
+            for part, value in (("selector", selector), ("base", base), ("limit", limit)):
+                found[f"{register} {part}"] = int(value, 16)
+        return found
+
+    async def _in_guest(self, session: Session, cpu: int) -> None:
+        """Change what VMSAVE must store after the exit."""
+        entering = self._entering.get(cpu)
+        if entering is None or entering.kernel_gs:
+            return
+        # Of a processor in real mode the stub writes the lower halves only.
+        entering.kernel_gs, entering.fs_base = _positive(session), _positive(session)
+        await session.gdb.write_registers(
+            cpu, {"k_gs_base": entering.kernel_gs, "fs_base": entering.fs_base}
+        )
+
+    # ---- and back ------------------------------------------------------------------------------
+
+    async def _leave(self, session: Session, cpu: int) -> None:
+        """Let a CPU wait at its first #VMEXIT until all others are there, for the same reason."""
+        self._left.add(cpu)
+        session.held.add(cpu)
+        if self._left.issuperset(self._entering) and not self._waiting:
+            await self._come_back_all(session)
+
+    async def _come_back_all(self, session: Session) -> None:
+        left, self._left = sorted(self._left), set()
+        for cpu in left:
+            if not session.ended:
+                await self._come_back(session, cpu)
+        session.held -= set(left)
+
+    async def _come_back(self, session: Session, cpu: int) -> None:
+        """Follow a CPU from its first #VMEXIT to the end of asm_vmrun_regs_64."""
+        entering = self._entering.pop(cpu)
+        if not self._entering:
+            await session.places.unwatch(LEFT)
+        registers = await session.gdb.registers(cpu)
+        entering.left = {name: registers[name] for name in PASSED}
+        crossing = self._seen[cpu].crossing
+        if crossing is not None:  # what is not stored there must not be right by chance
+            rubbish = struct.pack("<14Q", *(_number(session) for _ in PASSED))
+            await session.gdb.write_phys(crossing.p_right - VMM_BASE, rubbish)
+        self._gif[cpu] = False
+        if await self._follow(session, cpu, lambda now: now.pc == entering.back):
+            crossing = self._seen[cpu].crossing
+            if crossing is not None:
+                state = await session.view.state(cpu)
+                await self._returned(session, cpu, entering, crossing, state)
+
+    async def _returned(
+        self,
+        session: Session,
+        cpu: int,
+        entering: _Entering,
+        crossing: Crossing,
+        state: CpuState,
+    ) -> None:
+        gdb = session.gdb
+        kept = await gdb.read_phys(crossing.p_right - VMM_BASE, 112)
+        wanted, found = dict(entering.left), named(kept)
+        if entering.kernel_gs:
+            for name, offset, value in (
+                ("k_gs_base", _KERNEL_GS, entering.kernel_gs),
+                ("fs_base", _FS_BASE, entering.fs_base),
+            ):
+                wanted[name] = value
+                raw = await gdb.read_phys(crossing.vmcb_right + offset, 8)
+                found[name] = int.from_bytes(raw, "little")
+        host = await self._host(session, cpu)
+        lost = list(_differences(entering.saved, host))
+        star = await read_msr(session, cpu, _MSR_STAR)
+        if entering.star is not None and star is not None and star != entering.star:
+            lost.append(Difference("STAR", entering.star, star))
+        self._note(
+            cpu,
+            crossing=replace(
+                crossing,
+                exit_lost=_differences(wanted, found),
+                host_lost=tuple(lost),
+                returned=True,
+                gif_after=self._gif[cpu],
+                interrupts=bool(state.eflags & _IF),
+            ),
+        )
+
+
+def named(raw: bytes) -> dict[str, int]:
+    """Return the registers of a struct svm_vmrun_regs by name."""
+    return dict(zip(PASSED, struct.unpack("<14Q", raw), strict=True))
+
+
+def _differences(wanted: dict[str, int], found: dict[str, int]) -> tuple[Difference, ...]:
+    return tuple(
+        Difference(name, value, found[name])
+        for name, value in wanted.items()
+        if name in found and found[name] != value
+    )
+
+
+def _number(session: Session) -> int:
+    return session.choice.between(1 << 62, (1 << 64) - 1)
+
+
+def _positive(session: Session) -> int:
+    return session.choice.between(1 << 20, (1 << 31) - 1)
+
+
+def _canonical(session: Session) -> int:
+    return session.choice.between(1 << 40, (1 << 46) - 1)

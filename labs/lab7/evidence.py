@@ -1,0 +1,172 @@
+"""What the probe of lab 7 records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vmmlab.observe.evidence import LabEvidence, Verdict
+from vmmlab.x86.vmcb import Vmcb
+
+
+@dataclass(frozen=True, slots=True)
+class Enabled:
+    """A CPU after svm_init.
+
+    Args:
+        before: EFER when it was called.
+        efer: EFER when it had returned.
+        hsave: VM_HSAVE_PA then; None if unknown.
+    """
+
+    before: int
+    efer: int
+    hsave: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What svm_vminit made.
+
+    Args:
+        vmcb_at: v->vmcb.
+        host_at: v->vmcbhost.
+        n_cr3: its second argument.
+        vmcb: the VMCB; None if there is no memory.
+        stray: offset of the first byte that is not 0 and belongs to no field.
+        ports: first and last of each range of ports that its I/O permission map intercepts.
+    """
+
+    vmcb_at: int
+    host_at: int
+    n_cr3: int
+    vmcb: Vmcb | None
+    stray: int | None
+    ports: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """What svm_reset made of a virtual CPU in which all of its fields were random.
+
+    Args:
+        cs: its second argument.
+        ip: its third one.
+        vmcb: the VMCB when it had returned.
+        registers: v->regs then, by name.
+    """
+
+    cs: int
+    ip: int
+    vmcb: Vmcb
+    registers: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A value that is not what it should be.
+
+    Args:
+        name: of the register or field.
+        wanted: what it should be.
+        found: what it is.
+    """
+
+    name: str
+    wanted: int
+    found: int
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """The first VMRUN of a CPU, from the call of asm_vmrun_regs_64 to its return.
+
+    Args:
+        p: its first argument.
+        vmcb: its second argument.
+        host: its third argument.
+        vmcb_right: the physical address of v->vmcb.
+        host_right: the physical address of v->vmcbhost.
+        p_right: the address of v->regs.
+        gif: GIF when VMRUN was executed; None if that was not reached.
+        at: address of the VMRUN.
+        entry_lost: registers that the guest did not get from *p, or from its VMCB.
+        exit_lost: registers of the guest that are not in *p, or in its VMCB, on return.
+        host_lost: state of the VMM that was not as before.
+        returned: whether it returned.
+        gif_after: GIF on return.
+        loaded_with_gif: the guest's state was loaded while GIF was 1.
+        restored_with_gif: the VMM's own state was loaded while GIF was 1.
+        interrupts: whether interrupts were on then.
+    """
+
+    p: int
+    vmcb: int
+    host: int
+    vmcb_right: int
+    host_right: int
+    p_right: int
+    gif: bool | None = None
+    at: int = 0
+    entry_lost: tuple[Difference, ...] = ()
+    exit_lost: tuple[Difference, ...] = ()
+    host_lost: tuple[Difference, ...] = ()
+    returned: bool = False
+    gif_after: bool = False
+    loaded_with_gif: bool = False
+    restored_with_gif: bool = False
+    interrupts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a CPU of the guest has noted (guest/bios.S).
+
+    Args:
+        stage: how far it came: STAGE_.
+        check: what it found wrong: CHECK_; 0 for nothing.
+        found: what it found.
+        wanted: what it expected.
+    """
+
+    stage: int
+    check: int
+    found: int
+    wanted: int
+
+
+@dataclass(frozen=True)
+class SvmCpu:
+    """One CPU; None for what it did not come to.
+
+    Args:
+        enabled: after svm_init.
+        made: after svm_vminit.
+        reset: after svm_reset.
+        crossing: its first VMRUN.
+        result: what its guest noted.
+        failed: what it found wrong, with the stage to which that belongs; it went on afterwards.
+        after_nmi: what it came to when nmi_handler had returned after an exit by NMI: its next
+            VMRUN ("reached"), or something else; "" if that was not tried.
+        last: its VMCB when the boot ended.
+    """
+
+    enabled: Enabled | None = None
+    made: Made | None = None
+    reset: Reset | None = None
+    crossing: Crossing | None = None
+    result: Result | None = None
+    failed: tuple[Result, ...] = ()
+    after_nmi: Verdict | Literal[""] = ""
+    last: Vmcb | None = None
+
+
+@dataclass(frozen=True)
+class Svm(LabEvidence):
+    """What the probe of lab 7 recorded.
+
+    Args:
+        cpus: one record for each CPU, by index.
+    """
+
+    cpus: tuple[SvmCpu, ...]
