@@ -11,7 +11,8 @@ stale = $(if $(filter $(CURDIR),$(shell cat $(1) 2>/dev/null)),,FORCE)
 
 # Quick tests run first, so that a simple mistake shows early; then all others.
 QUICK := $(wildcard $(addprefix grader/tests/,course cli checks report))
-PYTEST = $(BIN)/python -m pytest -n $(JOBS)
+# By stealing, a worker keeps the tests of a file together: what they share is made once, not once a worker.
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 # cohort.h is a template, not valid C.
 TREE := vmm-skeleton/{{cookiecutter.slug}}
 C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)

@@ -219,7 +219,7 @@ def test_the_tests_come_after_lint_and_quick_ones_first() -> None:
             "mypy",
             "clang-format",
             "grader/tests/course",
-            'pytest -n 2 -m "not full" grader/tests --ignore=grader/tests/course',
+            'pytest -n 2 --dist worksteal -m "not full" grader/tests --ignore=grader/tests/course',
         )
     ]
     assert order == sorted(order)
