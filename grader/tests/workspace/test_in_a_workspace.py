@@ -345,7 +345,7 @@ def test_under_gdb_each_processor_is_a_thread(here: Path, plain: Mapping[str, st
     assert "Hardware assisted breakpoint" in done.stdout
     assert "vmmlab VMM, cohort dev" in done.stdout, "what `serial` shows"
     assert re.search(r"\* CPU 0  long mode  vmm_todo.*CR3 ", done.stdout, re.DOTALL)
-    assert "nobody has watched this boot" in done.stdout
+    assert "this boot was not recorded" in done.stdout
 
 
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")

@@ -26,7 +26,7 @@ class Lateness:
     """How late one student's submission of one lab is.
 
     Attributes:
-        status: closed: too late to count; unknown: nobody knows when it was received.
+        status: closed: too late to count; unknown: the time of receipt is unknown.
         due: the deadline for this student, in UTC.
         days: the late days that have begun.
         free: how many of them are covered by the student's free days.
@@ -111,7 +111,7 @@ def judge(
     Args:
         deadlines: those of course.yml.
         student: the id, for extensions.
-        received: when each lab was received, with a zone; None if it was, but nobody knows when.
+        received: when each lab was received, with a zone; None if the time is unknown.
             Labs that were not handed in are not in it.
     """
     zone = ZoneInfo(deadlines.zone)

@@ -43,7 +43,7 @@ class Table:
     Attributes:
         text: the file's content, with line ends as RFC 4180 has them.
         remarks: who has no row, and who is not in the roster.
-        complete: nobody's grade is missing because the grader failed.
+        complete: no grade is missing because the grader failed.
     """
 
     text: str

@@ -83,7 +83,7 @@ class Pictures:
         return report
 
     def _beside(self, lab: str) -> bool:
-        """Whether the right run may stand beside this one; whoever has the whole kit may see it."""
+        """Whether the right run may stand beside this one; with the whole kit it may."""
         from vmmlab.workspace.solutions import may_compare
 
         own = self._source.own

@@ -72,8 +72,8 @@ def take(directory: Path, labs: Sequence[str], course: Course, *, own: bool = Fa
         directory: the folder.
         labs: the labs.
         course: the course.
-        own: the folder is the user's own: a file in it may have further names (hard links). One
-            of another person's might be the file of somebody else.
+        own: the folder is the user's own: a file in it may have further names (hard links). In
+            another person's folder such a name might be that of a third person's file.
 
     Raises:
         SubmissionError: the folder or some of its files cannot be graded; it names all problems.

@@ -79,7 +79,7 @@ def _operand(
 def _base(
     boot: Observation, lgdt: TrampolineStep, table: DescriptorTable, told: Text
 ) -> Death | None:
-    """Explain a base of the GDT that is not the linear address of a table of ours."""
+    """Explain a base of the GDT that is not the linear address of one of the VMM's tables."""
     if boot.in_image(table.base):
         return Death(
             "gdt-base-wrong",

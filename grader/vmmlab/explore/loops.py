@@ -119,7 +119,7 @@ class CountingLoops:
         self._sites: dict[int, _Site] = {}
         # For each local state first reached by an action: the state before, and what was done.
         self._trail: dict[int, tuple[int, _Did]] = {}
-        # How often each loop has come to an end, by place, CPU, and what a pass does.
+        # How often each loop has ended, by place, CPU, and what a pass does.
         self._ends: dict[tuple[_Site, int, Hashable, tuple[_Did, ...]], int] = {}
         # Addresses of loops that do something else from time to time, and go on.
         self._turning: set[int] = set()

@@ -1,7 +1,7 @@
 """A cpio archive in the format "newc": what Linux takes for its initial file system.
 
 Documentation/driver-api/early-userspace/buffer-format.rst in Linux. Pure: bytes in, bytes out, the
-same ones each time, so that nobody needs to be root for a file that belongs to root.
+same ones each time, so a file that belongs to root needs no root to be made.
 """
 
 from __future__ import annotations

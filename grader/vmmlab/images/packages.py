@@ -1,4 +1,4 @@
-"""Files out of Debian packages. Nothing is installed, and nobody needs to be root.
+"""Files out of Debian packages. Nothing is installed, and no root is needed.
 
 A file is taken from this machine if the package is installed there; else from the package's file,
 which is in the cache of the kit or of apt, or which `apt-get download` fetches by its name.

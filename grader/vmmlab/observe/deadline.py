@@ -78,7 +78,7 @@ class Deadline:
         except asyncio.CancelledError:
             if sent and task.cancelling() - before == sent:
                 raise TimeoutError from None
-            raise  # somebody else has cancelled the task
+            raise  # the task was cancelled for another reason
         finally:
             assert timer is not None
             timer.cancel()

@@ -26,7 +26,7 @@ _DATA, _STATE, _CODE, _BACK = 0x80, 0xA0, 0x100, 0x180
 class ArgumentsProbe(BaseProbe):
     """Boots as usual up to ap_wait; then calls the functions of ap_start.c with other arguments.
 
-    For one processor: the IPIs reach nobody. The condition that ap_start_addr is given is code of
+    For one processor: the IPIs reach no CPU. The condition that ap_start_addr is given is code of
     the grader, which counts how often it is asked and keeps the pointer that it gets.
     """
 
@@ -40,7 +40,7 @@ class ArgumentsProbe(BaseProbe):
         await self.sleeps.install()
 
     async def hit(self, session: Session, hit: Hit) -> None:
-        """Make the calls when the BSP has come to the end of its own."""
+        """Make the calls when the BSP has finished its own."""
         await BaseProbe.hit(self, session, hit)
         if hit.cpu or self.called or hit.place not in ("ap_wait", *rest_places()):
             return

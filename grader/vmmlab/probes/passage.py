@@ -234,7 +234,7 @@ class Passage:
         return lambda now: self._is_behind(cpu, step)
 
     def _same_end(self, cpu: int, like: int) -> bool:
-        """Whether an AP has come to ap_entry, and in the same mode as another one."""
+        """Whether an AP has reached ap_entry, and in the same mode as another one."""
         logs = self._session.log.cpus
         if not self._arrived(cpu):
             return False

@@ -18,7 +18,7 @@ class Target:
         cpu: the CPU that the evidence is about.
         steps: so many instructions of the trampoline it has executed; None: that is not asked.
         place: the name of the place that it stops at; "" if it is not at a place.
-        visit: how often it has come to that place then, from 1.
+        visit: how often it has reached that place by then, from 1.
         after: the name of the next place that it stopped at; "" if there is none.
     """
 

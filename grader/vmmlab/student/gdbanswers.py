@@ -46,7 +46,7 @@ class Answers:
     Args:
         session: the boot, paused.
         say: the reader's language.
-        watched: the boot is recorded; else nobody knows how far a CPU has come.
+        watched: the boot is recorded; otherwise the progress of a CPU is unknown.
     """
 
     def __init__(self, session: Session, say: Reader, *, watched: bool = True) -> None:
@@ -106,7 +106,7 @@ class Answers:
 
     async def _milestones(self, arguments: list[str], cpu: int) -> str:
         if not self._watched:
-            return self._say(msg("nobody has watched this boot; vmmlab debug CHECK does"))
+            return self._say(msg("this boot was not recorded; vmmlab debug CHECK records it"))
         lines = []
         for index, log in enumerate(self._session.log.cpus):
             if not index:

@@ -199,7 +199,7 @@ def _cohort_of(course: Course, source: Workspace | str) -> Cohort:
 
 
 def _inputs(spec: MachineSpec, what: Boot, cohort: Cohort) -> Inputs:
-    """Return what a boot is given that nobody grades."""
+    """Return the inputs of a boot that is not graded."""
     return Inputs(
         scenario=what.lab,
         cohort=cohort.name,

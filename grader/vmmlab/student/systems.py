@@ -83,7 +83,7 @@ class System:
         options: its command line.
         ready: what it prints when it has started all processors; "{cpus}" stands for their number.
         initrd: whether it has an initial file system.
-        screen: whether it needs a screen, even if nobody looks at it.
+        screen: whether it needs a screen, even if it is not looked at.
         memory_mib: memory of the machine, MiB.
         ends: whether it powers the machine off.
     """

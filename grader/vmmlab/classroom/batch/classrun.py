@@ -42,7 +42,7 @@ class Options:
     """What a batch is to do.
 
     Attributes:
-        labs: what to grade; empty: all labs of which somebody has handed something in.
+        labs: what to grade; empty: all labs that were handed in.
         out: the folder of the batch.
         jobs: how many workers an embedded cluster has; 0: as many as this process has processors.
         scheduler: the address of a cluster, or the file with it; "": an embedded one.
@@ -112,7 +112,7 @@ def run(
         say: the language of the summary.
 
     Raises:
-        UsageError: the folder holds another batch, or nobody is called `only`.
+        UsageError: the folder holds another batch, or no student is called `only`.
         InfraError: the disk is full, or the cluster is gone. What is done stays.
         KeyboardInterrupt: likewise.
     """
@@ -152,7 +152,7 @@ def everything(store: Store) -> tuple[Record, ...]:
 
 
 def labs_of(course: Course, handed: Intake) -> tuple[str, ...]:
-    """Return the labs of which somebody has handed something in.
+    """Return the labs that were handed in.
 
     Raises:
         UsageError: there is none.
@@ -211,7 +211,7 @@ class _Deaf:
 
 
 def _must_be_meant(options: Options) -> None:
-    """Raise UsageError if results would be replaced that nobody has asked to replace."""
+    """Raise UsageError if results would be replaced without being asked to."""
     if options.resume or options.only or not any((options.out / RECORDS).glob("*/*.json")):
         return
     raise UsageError(
@@ -227,7 +227,7 @@ def _chosen(entries: Sequence[Submission], only: str) -> tuple[Submission, ...]:
     found = tuple(one for one in entries if only in (one.student, one.name))
     if not found:
         raise UsageError(
-            msg("nobody called {name} has handed something in.", name=only),
+            msg("no student called {name} has handed in anything.", name=only),
             expected=msg("one of {students}", students=", ".join(e.student for e in entries[:20])),
         )
     return found

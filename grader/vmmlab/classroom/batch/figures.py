@@ -81,7 +81,7 @@ class Figures:
         max: the points of the lab.
         bins: how many have 0-10 %, 10-20 % and so on of the points; the last has 100 %, too.
         full: how many have all points.
-        mean: of the points; None if nobody was graded.
+        mean: of the points; None if no student was graded.
         median: likewise.
         failed: the checks by how many failed them.
         causes: the causes by how many have them.

@@ -54,7 +54,7 @@ ERROR: Final = ("message", "expected", "found", "next_step")
 
 
 def _named(name: str) -> Callable[..., Any]:
-    """Return a function by `module:name` or `file.py:name`; the batch says which, nobody else."""
+    """Return a function by `module:name` or `file.py:name`; only the batch says which."""
     module, _, function = name.rpartition(":")
     if not module.endswith(".py"):
         found: Callable[..., Any] = getattr(importlib.import_module(module), function)

@@ -89,7 +89,7 @@ def write_marks(
 def add_students(inside: api.Gradebook, roster: Iterable[Entry]) -> tuple[str, ...]:
     """Add the students whom the gradebook does not know; return their ids.
 
-    Without a row of their own, whoever has handed in nothing would be missing in every table.
+    Without such a row, a student who has handed in nothing would be missing in every table.
     """
     known = {student.id for student in inside.students}
     new = [entry for entry in roster if entry.id not in known]

@@ -13,7 +13,7 @@ from vmmlab.classroom.roster import Entry, names_of
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Whom an owner may be: nobody, one student, or several."""
+    """Which students an owner may be: none, one, or several."""
 
     entries: tuple[Entry, ...] = ()
 
@@ -53,7 +53,7 @@ class Index:
                 return self._match(found)
         if found := self._names.get(_squeezed(owner.name)):
             return self._match(found)
-        # `s1234567 山田 太郎`: exactly one of its words is the id of somebody.
+        # `s1234567 山田 太郎`: exactly one of its words is the id of a student.
         words = {_folded(word) for word in re.split(r"[\s_()（）,、]+", owner.name)}
         known = [self._ids[word] for word in words if word in self._ids]
         return self._match(known[0]) if len(known) == 1 else Match()

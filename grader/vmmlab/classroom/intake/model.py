@@ -84,7 +84,7 @@ class Submission(_Model):
 
     @property
     def received_at(self) -> datetime | None:
-        """When the last lab was received; None: nobody knows."""
+        """When the last lab was received; None if that is unknown."""
         return max(self.received.values(), default=None)
 
     def digest(self, lab: str) -> str:

@@ -5,7 +5,7 @@ lib/content_zipper.rb of instructure/canvas-lms; submission_metadata.yml of Grad
 
 Moodle: `Full name_123_assignsubmission_file/…` (before 4.1 with `_` at the end), or without
 folders `Full name_123_assignsubmission_file_ap_start.c`. With blind marking the name is
-`Participant`, in the language of whoever downloads. Of a group it is the group's name with the
+`Participant`, in the downloader's language. Of a group it is the group's name with the
 group's number; without a group there is no number. No full name has an underscore.
 Canvas: `familygiven_LATE_501_9001_ap_start.c`, with the numbers of the user and of the file;
 anonymous: `anon_aB3dE_9001_ap_start.c`.
@@ -45,7 +45,7 @@ _SHOWN: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Somebody, or a group, who has handed something in.
+    """A student, or a group, who has handed something in.
 
     Attributes:
         key: what the platform calls the submission.
@@ -72,7 +72,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Everybody who has handed in, and what belongs to nobody."""
+    """Everyone who has handed in, and the files that have no owner."""
 
     platform: Platform
     owners: tuple[Owner, ...]
@@ -160,7 +160,7 @@ def _folders(name: str, is_folder: bool) -> Owner | Refused:
         suffix = next(one for one in SUFFIXES if name.lower().endswith(one))
         stem = name[: -len(suffix)]
         return Owner(name, stem, (stem,), pieces=(Piece(name, name),))
-    return refusal(name, msg("belongs to nobody"))
+    return refusal(name, msg("has no owner"))
 
 
 # --- Gradescope --------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def _claims(owners: Sequence[Owner], index: Index) -> tuple[dict[str, list[_Clai
 
 
 def _own_id(owner: Owner) -> str:
-    """Return the id of somebody whom no roster knows."""
+    """Return the id of a student who is in no roster."""
     known = [hint for hint in owner.hints if valid_id(hint)]
     return known[0] if known else made_id(owner.name, owner.number) or made_id(owner.key) or "0"
 
@@ -210,7 +210,7 @@ def _submission(
 def _counting(claims: Sequence[_Claim]) -> tuple[_Claim | None, Text]:
     """Return the submission that counts, the last one, and a remark if there are several.
 
-    None counts if nobody knows which is the last one.
+    None counts if it is unknown which is the last one.
     """
     if len(claims) == 1:
         return claims[0], EMPTY

@@ -1,7 +1,7 @@
 """The folder or archive that holds a class's submissions, seen from its top.
 
 Only what lies at the top is looked at here; what one student has is opened on its own, so that
-nobody's files count against the limits of others.
+one student's files do not count against the limits of another.
 """
 
 from __future__ import annotations

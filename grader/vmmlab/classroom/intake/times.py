@@ -1,7 +1,7 @@
 """Times as Moodle writes them for people: `userdate` with the format `strftimedaydatetime`.
 
 Sources: lang/en/langconfig.php of moodle/moodle, langconfig.php of its Japanese language pack. They
-are on the clocks of whoever downloads and name no zone.
+are in the downloader's zone, which they do not name.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Filled:
         graded: how many students have a grade in it from the reports.
         ungraded: how many have none.
         remarks: who has none, and why; whose penalty is not known; one line each.
-        unjudged: somebody has none because the grader failed.
+        unjudged: a grade is missing because the grader failed.
     """
 
     table: bytes = b""
@@ -86,12 +86,12 @@ class Filled:
     unjudged: bool = False
 
     def without(self, name: str, why: Text) -> None:
-        """Note somebody who has no grade."""
+        """Note a student who has no grade."""
         self.ungraded += 1
         self.remarks.append(msg("{name}: {why}", name=name, why=why))
 
     def with_grade(self, name: str, grade: Grade) -> None:
-        """Note somebody who has one."""
+        """Note a student who has one."""
         self.graded += 1
         if grade.late is not None and grade.late.status == "unknown":
             why = msg("no penalty: {late}", late=grade.late.text)
@@ -140,7 +140,7 @@ class Grades:
         return self._lab.points + (self._lab.hidden_points if self._hidden else 0)
 
     def student_of(self, entry: Entry) -> str:
-        """Return the id under which somebody was graded; "" if nobody was, or several could be."""
+        """Return the id of the student who was graded; "" for none, or if several could be."""
         if entry.number and entry.number in self._by_number:
             return self._by_number[entry.number]
         if entry.id in self._known:

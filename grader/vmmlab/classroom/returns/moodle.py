@@ -7,7 +7,7 @@ lang/en/moodle.php and the Japanese language pack. For people:
 https://docs.moodle.org/en/Assignment_grading and https://docs.moodle.org/en/Assignment_settings.
 
 Moodle reads the columns Identifier, Grade, Last modified (grade) and Feedback comments by their
-headers in the language of whoever uploads, and the participant's number from the end of the
+headers in the uploader's language, and the participant's number from the end of the
 identifier. It skips rows whose grade was changed since the download. Feedback files are matched by
 the number in `Full name_123_assignsubmission_file_/`.
 """

@@ -127,7 +127,7 @@ class Gdb:
         )
 
     def lend(self, on_stop: Callable[[bytes], None], on_lost: Callable[[], None]) -> Wire:
-        """Return the connection, for somebody else to let the machine run.
+        """Return the connection, so that the caller can let the machine run.
 
         This object may still read a paused machine, after `forget`.
 
@@ -141,7 +141,7 @@ class Gdb:
         return self._stub.wire
 
     def forget(self) -> None:
-        """Drop what was read and what is selected: somebody else has used the connection."""
+        """Drop what was read and what is selected: the connection had another user."""
         self._cpus.forget()
         self._memory.forget()
         self._stub.forget()

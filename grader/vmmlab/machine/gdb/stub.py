@@ -56,7 +56,7 @@ class Stub:
     Attributes:
         running: the processors that may be executing; None while the machine is paused.
         wire: the connection; a stop of a running machine arrives there.
-        on_stop: called with a packet that nobody asked for: a stop reply.
+        on_stop: called with a packet that answers no request: a stop reply.
         on_lost: called when the connection has ended.
         packet_size: the longest packet that the stub takes, bytes.
 
@@ -183,7 +183,7 @@ class Stub:
         return (b"Qqemu.PhyMemMode:%d" % physical,)
 
     def forget(self) -> None:
-        """Take note that somebody else has used the connection: what is selected is not known."""
+        """Take note that the connection had another user: what is selected is not known."""
         self._selected = _Selected()
 
     def resume(self, packet: bytes, who: frozenset[int]) -> None:

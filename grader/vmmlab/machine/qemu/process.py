@@ -45,7 +45,7 @@ _GATE = 'echo >&0; read -r go || exit 0; exec "$@" </dev/null'
 """The shell script that QEMU is started through.
 
 It reports that it runs and goes on only when told to. A sandbox whose launcher is killed before its
-first process has asked to die with it would live on, with a QEMU that nobody knows of; waiting at
+first process has asked to die with it would live on, with an unknown QEMU; waiting at
 this gate, which then never opens, it ends instead.
 """
 
