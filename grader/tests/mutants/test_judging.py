@@ -115,3 +115,14 @@ def test_the_table_of_right_solutions_names_who_is_accused():
     assert "all points" in lines[2]
     assert "lab4.lock.exclusive boot-stack-shared" in lines[3]
     assert lines[-1] == "1 of 2 correct solutions rejected."
+
+
+def test_an_outcome_as_a_line():
+    killed = judge(MUTANT, report(check("lab1.mi.copied", "fail", "mi-not-copied")))
+    other = judge(MUTANT, report(check("lab1.mi.copied", "fail", "mi-copied-in-part")))
+    right = VariantResult(Variant("ticket-lock", "lab4", ROOT), "dev gcc", ())
+    assert [mutants.line(one) for one in (killed, other, right)] == [
+        "lab1.a.b: killed",
+        "lab1.a.b: wrong cause: mi-copied-in-part",
+        "ticket-lock/lab4 dev gcc: all points",
+    ]

@@ -8,7 +8,7 @@ import pytest
 
 from vmmlab.author import mutants
 from vmmlab.author.mutants import DoesNotApply, Edit, replaced
-from vmmlab.base.errors import CourseError
+from vmmlab.base.errors import CourseError, UsageError
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 
@@ -199,3 +199,13 @@ def test_what_is_not_there_is_an_error(wrong):
 def test_what_changes_nothing_is_an_error():
     with pytest.raises(DoesNotApply, match="changes nothing"):
         replaced(C, edit("region", "lab1.1", "  f(a);\n"))
+
+
+def test_mutants_are_chosen_by_name(course):
+    other = GOOD + GOOD.split("mutants:\n")[1].replace("main.test", "main.other")
+    every = load(course, other)
+    assert mutants.of_names(every, ()) == every
+    assert [one.id for one in mutants.of_names(every, ["*.other"])] == ["lab1.main.other"]
+    assert mutants.of_names(every, ["lab1.main.test", "lab1.*"]) == every
+    with pytest.raises(UsageError, match=r"no mutant lab1\.gone"):
+        mutants.of_names(every, ["lab1.*", "lab1.gone"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +15,7 @@ from vmmlab.base.message import msg
 from vmmlab.cli.options import CourseOption, LangOption, authors_course
 
 if TYPE_CHECKING:
+    from vmmlab.author.mutants import Result, VariantResult
     from vmmlab.i18n.translate import Reader
 
 _CohortsOption = Annotated[
@@ -25,6 +29,10 @@ _UntilOption = Annotated[
 
 def mutants(
     context: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MUTANT...", help="Only these; a * stands for anything."),
+    ] = None,
     lab: Annotated[list[str] | None, typer.Option(help="Only this lab; may be repeated.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="Only a random sample.")] = None,
     write: Annotated[
@@ -53,10 +61,10 @@ def mutants(
     say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
     for name in lab or ():
         loaded.lab(name)
-    if write is not None and (lab or sample or random):
+    if write is not None and (names or lab or sample or random):
         raise UsageError(
             msg("a page holds the whole matrix."),
-            expected=msg("--write without --lab, --sample or --random"),
+            expected=msg("--write without names, --lab, --sample or --random"),
         )
     if random is not None:
         from vmmlab.author.mutants import random_mutants
@@ -67,17 +75,48 @@ def mutants(
             )
         typer.echo("\n".join(random_mutants.survivors(found, say)))
         return 0
-    with progress(msg("mutants"), say) as watch:
-        wrong = matrix.run_mutants(loaded, lab, sample=sample, seed=seed, jobs=jobs, watch=watch)
-    with progress(msg("correct solutions"), say) as watch:
-        right = () if sample else matrix.run_variants(loaded, lab, jobs=jobs, watch=watch)
-    typer.echo("\n".join(matrix.table(wrong, say)))
-    if right:
-        typer.echo("\n".join(["", *matrix.variants_table(right, say)]))
+    run = partial(matrix.run_mutants, loaded, lab, names=names or (), sample=sample, seed=seed)
+    rest = None if sample or names else partial(matrix.run_variants, loaded, lab, jobs=jobs)
+    wrong, right = _shown(partial(run, jobs=jobs), rest, say)
     if write is not None:
         matrix.write_page(write, wrong, right)
     accused = any(one.accused for one in right)
     return 1 if accused or any(one.verdict != "killed" for one in wrong) else 0
+
+
+def _shown(
+    mutants: Callable[..., Sequence[Result]],
+    correct: Callable[..., Sequence[VariantResult]] | None,
+    say: Reader,
+) -> tuple[Sequence[Result], Sequence[VariantResult]]:
+    """Grade, and show each outcome at once and the tables at the end, also after a Ctrl-C."""
+    from vmmlab.author import mutants as matrix
+    from vmmlab.author.mutants.progress import progress
+
+    known: list[Result | VariantResult] = []
+
+    def tell(one: Result | VariantResult) -> None:
+        known.append(one)
+        if not sys.stderr.isatty():
+            typer.echo(matrix.line(one, say), err=True)
+
+    wrong: Sequence[Result] | None = None
+    right: Sequence[VariantResult] | None = None
+    try:
+        with progress(msg("mutants"), say) as watch:
+            wrong = mutants(tell=tell, watch=watch)
+        with progress(msg("correct solutions"), say) as watch:
+            right = () if correct is None else correct(tell=tell, watch=watch)
+        return wrong, right
+    finally:
+        if wrong is None:
+            wrong = [one for one in known if isinstance(one, matrix.Result)]
+        if right is None:
+            right = [one for one in known if not isinstance(one, matrix.Result)]
+        lines = matrix.table(wrong, say) if wrong else []
+        lines += ["", *matrix.variants_table(right, say)] if right else []
+        for line in lines:
+            typer.echo(line)
 
 
 def new_lab(

@@ -20,9 +20,10 @@ from vmmlab.author.mutants.model import (
     Mutant,
     load,
     mutants_dir,
+    of_names,
 )
 from vmmlab.author.mutants.runner import Result, judge, run_mutant, run_mutants
-from vmmlab.author.mutants.tables import page_rows, table, variants_table, write_page
+from vmmlab.author.mutants.tables import line, page_rows, table, variants_table, write_page
 from vmmlab.author.mutants.variants import (
     Variant,
     VariantResult,
@@ -42,9 +43,11 @@ __all__ = [
     "VariantResult",
     "apply",
     "judge",
+    "line",
     "load",
     "load_variants",
     "mutants_dir",
+    "of_names",
     "page_rows",
     "replaced",
     "run_mutant",

@@ -51,8 +51,12 @@ def run_all(
     else:
         with workers.pool(jobs) as pool:
             waiting = {pool.submit(one, job): at for at, job in enumerate(work)}
-            for done in as_completed(waiting):
-                keep(waiting[done], done.result())
+            try:
+                for done in as_completed(waiting):
+                    keep(waiting[done], done.result())
+            except BaseException:  # Ctrl-C, too: begin nothing more
+                pool.shutdown(cancel_futures=True)
+                raise
     return tuple(results[at] for at in sorted(results))
 
 

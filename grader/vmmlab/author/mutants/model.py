@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from vmmlab.base import yamlfile
-from vmmlab.base.errors import CourseError
+from vmmlab.base.errors import CourseError, UsageError
 from vmmlab.base.message import Message, Text, filled, msg, template
 from vmmlab.base.yamlfile import YamlFile
 from vmmlab.course.ids import CAUSE, MUTANT_ID
@@ -143,6 +144,22 @@ def load(course: Course, labs: Iterable[str] | None = None) -> tuple[Mutant, ...
         if named or path.is_file():
             found += _read(course, lab, path)
     return tuple(found)
+
+
+def of_names(every: Sequence[Mutant], names: Sequence[str]) -> tuple[Mutant, ...]:
+    """Return the mutants of these names, in which `*` stands for anything; all if there is no name.
+
+    Raises:
+        UsageError: there is no mutant of a name.
+    """
+    for name in names:
+        if not any(fnmatchcase(one.id, name) for one in every):
+            raise UsageError(
+                msg("there is no mutant {name}.", name=name),
+                expected=msg("a name from grader/mutants/, such as {some}", some=every[0].id),
+                next_step=msg("A * in a name stands for anything: lab3.jump.*"),
+            )
+    return tuple(o for o in every if not names or any(fnmatchcase(o.id, n) for n in names))
 
 
 def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:

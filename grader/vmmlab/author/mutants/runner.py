@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ from vmmlab.author.mutants import localisation
 from vmmlab.author.mutants.apply import apply, apply_early
 from vmmlab.author.mutants.jobs import course_at, run_all
 from vmmlab.author.mutants.localisation import Named
-from vmmlab.author.mutants.model import SEED, Mutant, load
+from vmmlab.author.mutants.model import SEED, Mutant, load, of_names
 from vmmlab.author.mutants.progress import Watch
 from vmmlab.base.choice import Choice
 from vmmlab.base.errors import VmmlabError
@@ -122,6 +122,7 @@ def run_mutants(
     course: Course,
     labs: Iterable[str] | None = None,
     *,
+    names: Sequence[str] = (),
     sample: int | None = None,
     seed: int = SEED,
     jobs: int = 1,
@@ -133,6 +134,7 @@ def run_mutants(
     Args:
         course: the course.
         labs: names of labs; None for all that have mutants.
+        names: only the mutants of these names; `*` stands for anything.
         sample: only this many, chosen by `seed`.
         seed: seed of the boots and of the sample.
         jobs: number of gradings at the same time, each in a process of its own.
@@ -144,8 +146,9 @@ def run_mutants(
 
     Raises:
         CourseError: a file of mutants is wrong.
+        UsageError: there is no mutant of a name.
     """
-    chosen = load(course, labs)
+    chosen = of_names(load(course, labs), names)
     if sample is not None and sample < len(chosen):
         picked = Choice("vmmlab mutants 1", seed).some(sample, range(len(chosen)))
         chosen = tuple(chosen[at] for at in sorted(picked))

@@ -40,17 +40,31 @@ def table(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
         )
     ]
     for one in results:
-        verdict = one.verdict
-        if verdict == "wrong cause":
-            words = say(msg("wrong cause: {cause}", cause=one.cause))
-        elif verdict == "killed":
-            words = say.label("killed")
-        else:
-            said = " ".join(say(one.message).split())[:200]
-            words = f"{say.label(_VERDICTS[verdict])}{say.label(': ')}{said}"
+        words = _words(one, say)
         wrong, names = one.mutant, say.label(_NAMED[one.names])
         rows.append((wrong.id, wrong.title, wrong.check, wrong.cause, names, words))
     return [*markdown(rows), "", *totals(results, say)]
+
+
+def line(result: Result | VariantResult, say: Reader = _ENGLISH) -> str:
+    """Return one outcome as a line: the name, and what became of it."""
+    if isinstance(result, Result):
+        return f"{result.mutant.id}{say.label(': ')}{_words(result, say)}"
+    return f"{result.variant} {result.how}{say.label(': ')}{_accusations(result, say)}"
+
+
+def _words(result: Result, say: Reader) -> str:
+    if result.verdict == "wrong cause":
+        return say(msg("wrong cause: {cause}", cause=result.cause))
+    if result.verdict == "killed":
+        return say.label("killed")
+    said = " ".join(say(result.message).split())[:200]
+    return f"{say.label(_VERDICTS[result.verdict])}{say.label(': ')}{said}"
+
+
+def _accusations(result: VariantResult, say: Reader) -> str:
+    told = "; ".join(f"{c} {why}{say.label(': ')}{say(said)}" for c, why, said in result.accused)
+    return " ".join(told.split())[:300] or say(msg("all points"))
 
 
 def heads(names: Sequence[Text], say: Reader) -> tuple[str, ...]:
@@ -86,11 +100,7 @@ def totals(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
 def variants_table(results: Sequence[VariantResult], say: Reader = _ENGLISH) -> list[str]:
     """Return the right solutions as lines of a Markdown table, and a line with totals."""
     rows = [heads((label("solution"), msg("built for"), label("verdict")), say)]
-    for one in results:
-        told = "; ".join(f"{c} {why}{say.label(': ')}{say(said)}" for c, why, said in one.accused)
-        rows.append(
-            (str(one.variant), one.how, " ".join(told.split())[:300] or say(msg("all points")))
-        )
+    rows += [(str(one.variant), one.how, _accusations(one, say)) for one in results]
     wrong = sum(bool(one.accused) for one in results)
     return [
         *markdown(rows),
