@@ -4,12 +4,13 @@ from vmmlab.checks.orders import WrongOrder, judges_orders
 
 RUNS = "lab9.enter.runs"
 BEGINS = "lab9.sipi.begins"
+ONLY = "lab9.sipi.only"
 KEPT = "lab9.race.kept"
 
 ENTER, WAIT, INIT, SIPI = "lab9.1", "lab9.2", "lab9.6", "lab9.7"
 
 
-@judges_orders(RUNS, BEGINS, KEPT)
+@judges_orders(RUNS, BEGINS, ONLY, KEPT)
 def judge(scenario, found):
     """Return the check that contains the mistake; None if the boots name it better."""
     if found.kind == "gif-set":
@@ -17,6 +18,8 @@ def judge(scenario, found):
     if found.kind == "begins-elsewhere":
         if scenario == "second SIPI":
             return WrongOrder(KEPT, "second-sipi-obeyed", SIPI)
+        if scenario == "crossed":  # with one CPU that begins it was right
+            return WrongOrder(ONLY, "begins-unasked", SIPI)
         return WrongOrder(BEGINS, "begins-elsewhere", WAIT)
     if found.kind == "init-lost":
         return lost(found)

@@ -159,7 +159,7 @@ class ProcessorsProbe(BaseProbe):
             self.note(session, written=(*self.seen.written, written))
             if not done:
                 return False
-        vectors = choice.some(8, _FREE_PAGES)
+        vectors = choice.some(9, _FREE_PAGES)
         await director.prepare(*vectors)
         aps = choice.some(3, range(1, session.inputs.cpus))
         return await self._send_all(session, director, everything(vectors, aps))

@@ -126,7 +126,7 @@ def everything(vectors: Iterable[int], aps: Iterable[int]) -> tuple[Sending, ...
     """Return what the guest of lab 9 sends: each destination, and each state of the one meant.
 
     Args:
-        vectors: pages at which CPUs begin; eight different ones.
+        vectors: pages at which CPUs begin; nine different ones.
         aps: the APIC ids of three APs, in any order.
     """
     v = tuple(vectors)
@@ -136,7 +136,9 @@ def everything(vectors: Iterable[int], aps: Iterable[int]) -> tuple[Sending, ...
         Sending(0, INIT, a),  # it waits already
         Sending(0, SIPI | v[0], a),
         Sending(0, SIPI | v[1], a),  # it runs
-        Sending(0, INIT | OTHERS, b),
+        Sending(0, SIPI | v[8], b),  # a SIPI comes to it: so the next one tells of the NMIs alone
+        Sending(0, INIT, b),
+        Sending(0, INIT | OTHERS, b),  # an NMI to the first one only
         Sending(0, SIPI | v[1], same_dest=True, dest=b),  # the NMIs have not changed it
         Sending(0, DEASSERT, b),
         Sending(0, SIPI | OTHERS | v[2]),

@@ -28,6 +28,7 @@ WRONG = {
     "lab9.init.after-nmi": ("init-lost", "lab9.race.kept", "init-after-its-nmi"),
     "lab9.init.waits": ("never-completes", "lab9.race.kept", "sender-stops"),
     "lab9.sipi.second-wins": ("begins-elsewhere", "lab9.race.kept", "second-sipi-obeyed"),
+    "lab9.sipi.all-begin": ("begins-elsewhere", "lab9.sipi.only", "begins-unasked"),
     "lab9.sipi.nothing": ("never-completes", "lab9.race.kept", "does-not-begin"),
 }
 TOOLS = (("gcc", "-O2"), ("gcc", "-O0"), ("clang", "-O2"))
