@@ -7,12 +7,14 @@ what it kills is not the test.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,6 +30,7 @@ from vmmlab.classroom.batch import forking, run
 from vmmlab.classroom.batch.job import Job, Result, Settings
 from vmmlab.classroom.batch.record import Record
 from vmmlab.classroom.batch.run import Task
+from vmmlab.classroom.batch.share import Share
 from vmmlab.classroom.batch.store import MIB, Store
 from vmmlab.classroom.intake import Submission
 
@@ -131,6 +134,45 @@ def _leaves(count: int, folder: Path) -> str:
     return f"{len(left)} processes are left" if left or found is None else ""
 
 
+def _small(grader: Grader, folder: Path) -> str:
+    """Grade with a small share of processes and of temporary files."""
+    share = Share(processes=20, scratch_mib=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "JOB", replace(JOB, settings=replace(JOB.settings, share=share)))
+        return _beside(grader, folder)
+
+
+def _forks(job: Job) -> Result:
+    for _ in range(25):
+        if os.fork() == 0:
+            os.closerange(3, 400)  # the answer does not wait for it
+            time.sleep(60)
+            os._exit(0)
+    time.sleep(1.5)
+    return GOOD
+
+
+def _writes(job: Job) -> Result:
+    Path(tempfile.mkdtemp(), "large").write_bytes(bytes(8 << 20))
+    time.sleep(1.5)
+    return GOOD
+
+
+def _litters(end: Callable[[], object], folder: Path) -> str:
+    """Leave temporary files behind, and end in some way."""
+    mark = f"left-{os.getpid()}-{time.time_ns()}"
+
+    def grade(job: Job) -> Result:
+        Path(tempfile.mkdtemp(prefix=mark), "file").write_text("x")
+        end()
+        return GOOD
+
+    _below(JOB, (grade,))
+    top = Path(tempfile.gettempdir())
+    left = [*top.glob(f"{mark}*"), *top.glob(f"*/{mark}*")]
+    return f"{len(left)} folders are left" if left else ""
+
+
 def _answers_too_much(folder: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         if forking.RESULT_MOST < 1 << 40:
@@ -217,7 +259,16 @@ def _attacks() -> Iterator[Attack]:
     yield attack("it answers without end", next_one, size, _answers_too_much, True)
     orphans = "orphans are adopted and ended"
     yield attack("it leaves a process", "ended", orphans, functools.partial(_leaves, 1), True)
-    yield attack("it leaves 100 processes", "ended", orphans, functools.partial(_leaves, 100))
+    yield attack("it leaves 20 processes", "ended", orphans, functools.partial(_leaves, 20))
+    share = "a grading has a share of processes and disk"
+    for name, grader in {"it forks 25 times": _forks, "it writes 8 MiB of 2": _writes}.items():
+        yield attack(name, next_one, share, functools.partial(_small, grader), True)
+    litter = "temporary files are in a folder of the grading"
+    for name, end in {
+        "it leaves files behind": int,
+        "it leaves files behind, and is killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    }.items():
+        yield attack(name, "removed", litter, functools.partial(_litters, end), end is int)
     yield attack(
         "it fills the disk", "no more pages", "a batch has a share of the disk", _fills, True
     )
@@ -242,14 +293,28 @@ def _no_children(patch: pytest.MonkeyPatch) -> None:
 
 def _for_ever(patch: pytest.MonkeyPatch) -> None:
     read = forking._read_all
-    patch.setattr(forking, "_read_all", lambda source, left, worker: read(source, 600.0, worker))
+    patch.setattr(forking, "_read_all", lambda source, left, *more: read(source, 600.0, *more))
 
 
-def _trusting(data: bytes, overdue: bool, code: int, words: str) -> Result:
+def _trusting(data: bytes, code: int, words: str) -> Result:
     try:
         return Result.from_json(data)
     except ValueError:
         return GOOD
+
+
+def _nothing(pid: int, folder: Path, share: Share) -> str:
+    return ""
+
+
+def _common_folder(patch: pytest.MonkeyPatch) -> None:
+    """Let the folder of a grading be the one of everybody."""
+
+    @contextlib.contextmanager
+    def everybodys(kind: str) -> Iterator[Path]:
+        yield Path(tempfile.gettempdir())
+
+    patch.setattr(forking, "scratch_folder", everybodys)
 
 
 _REAL = Store.__init__
@@ -261,6 +326,8 @@ DEFENCES = (
     Defence("an answer that is none is no grade", off(forking, "_result", _trusting)),
     Defence("a grading has a deadline", _for_ever),
     Defence("an answer has a limit", off(forking, "RESULT_MOST", 1 << 40)),
+    Defence("a grading has a share of processes and disk", off(forking, "exceeded", _nothing)),
+    Defence("temporary files are in a folder of the grading", _common_folder),
     Defence("orphans are adopted and ended", off(forking, "end_orphans", lambda: None)),
     Defence(
         "a batch has a share of the disk",

@@ -85,6 +85,16 @@ _DashboardOption = Annotated[
     bool, typer.Option("--dashboard", help="Serve Dask's pages, on this host only.")
 ]
 _DiskOption = Annotated[int, typer.Option(min=1, metavar="MIB", help="Room for pages in DIR.")]
+_ProcessesOption = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", help="Processes of all gradings together. 0: any number."),
+]
+_ScratchOption = Annotated[
+    int,
+    typer.Option(
+        min=0, metavar="MIB", help="Temporary files of all gradings together. 0: any number."
+    ),
+]
 _HiddenOption = Annotated[
     bool, typer.Option("--hidden/--open-only", help="Include hidden checks, or leave them out.")
 ]
@@ -108,6 +118,8 @@ def batch(
     tls: _TlsOption = None,
     dashboard: _DashboardOption = False,
     disk: _DiskOption = 4096,
+    processes: _ProcessesOption = 0,
+    scratch: _ScratchOption = 0,
     arch: ArchOption = "x86_64",
     compiler: CompilerOption = "gcc",
     secret_file: SecretOption = None,
@@ -135,6 +147,8 @@ def batch(
         sample=sample,
         compare=compare,
         disk_mib=disk,
+        processes=processes,
+        scratch_mib=scratch,
     )
     settings = job.Settings(
         course=str(loaded.root.resolve()),

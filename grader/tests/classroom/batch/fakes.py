@@ -57,6 +57,11 @@ def grade(job: Job) -> Result:
             case "WAIT":
                 Path(value).touch()
                 signal.pause()
+            case "ALONE":
+                os.mkdir(value)  # noqa: PTH102
+                for _ in range(50):  # let others come, if they may
+                    os.sched_yield()
+                os.rmdir(value)  # noqa: PTH106
             case "SEED-DECIDES":
                 points = (job.settings.seed or 0) % MOST
     return Result("graded", report=report(points).model_copy(update={"lab": job.lab}).to_json())

@@ -54,6 +54,8 @@ class Options:
         sample: how many students that sample has; 0: all.
         compare: the folder of another batch.
         disk_mib: as for `Store`.
+        processes: those of all gradings together; 0: as many as their shares allow.
+        scratch_mib: MiB of temporary files of all gradings together; 0: likewise.
         rehearse: what loads everything on a worker, as `module:function`.
         grade: what grades a job there, likewise.
     """
@@ -70,6 +72,8 @@ class Options:
     sample: int = 0
     compare: Path | None = None
     disk_mib: int = 4096
+    processes: int = 0
+    scratch_mib: int = 0
     rehearse: str = worker.REHEARSE
     grade: str = worker.GRADE
 
@@ -117,16 +121,19 @@ def run(
         KeyboardInterrupt: likewise.
     """
     began = time.monotonic()
+    most = settings.share.fit(options.processes, options.scratch_mib)
     with opened(options.out, options.disk_mib) as store:
         _must_be_meant(options)
         handed = handed_in(options.out)
         options = replace(options, labs=options.labs or labs_of(course, handed))
         entries = _chosen(handed.submissions, options.only)
         with contextlib.ExitStack() as stack:
-            running = stack.enter_context(_Cluster(options))
+            running = stack.enter_context(_Cluster(options, most))
             batch = Batch(course, settings, store, options.labs, options.resume, _Deaf(), running)
             told = summary.Told(
-                handed.remarks, labs=[course.labs_dir / one for one in options.labs]
+                handed.remarks,
+                caps=_caps(options, settings, most),
+                labs=[course.labs_dir / one for one in options.labs],
             )
             stack.callback(_summarised, store, told, batch, began, say)  # also if interrupted
             with watching(len(entries) * len(options.labs)) as batch.listener:
@@ -175,11 +182,13 @@ class _Cluster(contextlib.ExitStack):
 
     Args:
         options: what the batch is to do.
+        most: how many jobs may run at a time; 0: as many as there are workers.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, most: int) -> None:
         super().__init__()
         self._options = options
+        self._most = most
         self._client: Client | None = None
 
     def __call__(self, jobs: Iterator[Job], began: Callable[[Job], None]) -> Iterator[Ended]:
@@ -189,7 +198,9 @@ class _Cluster(contextlib.ExitStack):
         if self._client is None:
             self._client = self.enter_context(self._opened())
         options = self._options
-        window = Window(self._client, options.labs, began, options.rehearse, options.grade)
+        window = Window(
+            self._client, options.labs, began, options.rehearse, options.grade, self._most
+        )
         yield from window.run(itertools.chain((first,), jobs))
 
     def _opened(self) -> AbstractContextManager[Client]:
@@ -197,6 +208,7 @@ class _Cluster(contextlib.ExitStack):
         if options.scheduler:
             return cluster.connected(options.scheduler, options.tls)
         count = options.jobs or len(os.sched_getaffinity(0))
+        count = min(count, self._most) if self._most else count
         return cluster.embedded(count, dashboard=options.dashboard)
 
 
@@ -275,6 +287,28 @@ def _compared(store: Store, options: Options) -> tuple[Change, ...] | None:
 def _by_task(store: Store, records: Sequence[Record]) -> Both:
     found = summary.judged(store, tuple(records))
     return {(one.record.student, summary.stem_of(one.record)): one for one in found}
+
+
+def _caps(options: Options, settings: Settings, most: int) -> tuple[Text, ...]:
+    """Return in words what the whole batch may use."""
+    share = settings.share
+    pages, results = options.disk_mib, 2 * options.disk_mib
+    told = msg(
+        "results: no pages beyond {pages} MiB, nothing beyond {results} MiB",
+        pages=pages,
+        results=results,
+    )
+    if not most:
+        return (msg("one grading for each worker at a time; {share}", share=share.text), told)
+    together = msg(
+        "all gradings together: {processes} processes, {mib} MiB of temporary files, so at most "
+        "{most} at a time; {share}",
+        processes=options.processes or most * share.processes,
+        mib=options.scratch_mib or most * share.scratch_mib,
+        most=most,
+        share=share.text,
+    )
+    return (together, told)
 
 
 def _took(began: float, batch: Batch) -> tuple[Text, ...]:

@@ -2,8 +2,8 @@
 
 It speaks with the worker over one connection: a job comes as a pickle of the worker's, a result
 goes back as JSON. It has one thread, so that a fork of it is whole. Whatever a job leaves behind
-ends with it: this process adopts orphans and ends them. If the worker dies, the connection closes,
-and this process ends its child and itself.
+ends with it: this process adopts orphans and ends them, and temporary files lie in a folder that it
+removes. If the worker dies, the connection closes, and this process ends its child and itself.
 
 Source: Linux, prctl(2): PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG.
 """
@@ -21,15 +21,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
 from vmmlab.base.message import Text, msg
-from vmmlab.base.scratch import reap
+from vmmlab.base.removal import remove_tree
+from vmmlab.base.scratch import scratch_folder
 from vmmlab.base.text import clean_line
 from vmmlab.classroom.batch.job import Job, Result
+from vmmlab.classroom.batch.share import LOOK_S, Share, exceeded
 from vmmlab.host.processes import children, end_tree
 
 RESULT_MOST: Final = 64 << 20
@@ -69,6 +71,11 @@ def run(job: Job, grader: Grader, worker: int | None = None) -> Result:
     Returns:
         The child's result, with what it and all that it started have used.
     """
+    with scratch_folder("job") as folder:
+        return _run(job, grader, worker, folder)
+
+
+def _run(job: Job, grader: Grader, worker: int | None, folder: Path) -> Result:
     began, used = time.monotonic(), _children_seconds()
     mine, its = os.pipe()
     said = os.memfd_create("vmmlab-child")
@@ -76,22 +83,23 @@ def run(job: Job, grader: Grader, worker: int | None = None) -> Result:
     pid = os.fork()
     if pid == 0:
         os.close(mine)
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
         _be_child(job, grader, its, said, parent)
     os.close(its)
     try:
-        data, overdue = _read_all(mine, job.deadline_s, worker)
+        data, ended = _read_all(
+            mine, job.deadline_s, worker, _Watch(pid, folder, job.settings.share)
+        )
     finally:
         os.close(mine)
-    if overdue:
+    if ended is not None:
         end_tree(pid)
     _, status = os.waitpid(pid, 0)
-    clean = os.waitstatus_to_exitcode(status) == 0
     end_orphans()
-    if not clean:
-        reap(Path(tempfile.gettempdir()))
-    if worker is not None and overdue and _is_over(worker):
+    if worker is not None and ended is not None and _is_over(worker):
+        remove_tree(folder)
         os._exit(0)
-    result = _result(data, overdue, os.waitstatus_to_exitcode(status), _last_words(said))
+    result = ended or _result(data, os.waitstatus_to_exitcode(status), _last_words(said))
     os.close(said)
     total = _children_seconds() - used
     return replace(result, wall_s=time.monotonic() - began, tools_s=max(0.0, total - result.own_s))
@@ -125,8 +133,23 @@ def _be_child(job: Job, grader: Grader, out: int, said: int, parent: int) -> Non
         os._exit(code)
 
 
-def _read_all(source: int, deadline_s: float, worker: int | None) -> tuple[bytes, bool]:
-    """Return all that a child writes, and whether it has to be ended."""
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """What a child may use."""
+
+    pid: int
+    folder: Path
+    share: Share
+
+    def exceeded(self) -> Text:
+        """Return of what it has too much."""
+        return exceeded(self.pid, self.folder, self.share)
+
+
+def _read_all(
+    source: int, deadline_s: float, worker: int | None, watch: _Watch
+) -> tuple[bytes, Result | None]:
+    """Return all that a child writes, and its result if it has to be ended."""
     end = time.monotonic() + deadline_s
     poll = select.poll()
     poll.register(source, select.POLLIN | select.POLLHUP)
@@ -135,19 +158,21 @@ def _read_all(source: int, deadline_s: float, worker: int | None) -> tuple[bytes
     data = bytearray()
     while True:
         left = end - time.monotonic()
-        ready = dict(poll.poll(max(0.0, left * 1000)))
+        ready = dict(poll.poll(max(0.0, min(left, LOOK_S) * 1000)))
         if source in ready:
             piece = os.read(source, 1 << 20)
             data += piece
-            if not piece or len(data) > RESULT_MOST:
-                return bytes(data), len(data) > RESULT_MOST
+            if len(data) > RESULT_MOST:
+                return b"", Result("exceeded", msg("its result is too large"))
+            if not piece:
+                return bytes(data), None
         elif worker in ready or left <= 0:
-            return bytes(data), True
+            return b"", Result("overdue", msg("it took longer than the time limit, and was ended"))
+        elif why := watch.exceeded():
+            return b"", Result("exceeded", why)
 
 
-def _result(data: bytes, overdue: bool, code: int, words: str) -> Result:
-    if overdue:
-        return Result("overdue", msg("it took longer than the time limit, and was ended"))
+def _result(data: bytes, code: int, words: str) -> Result:
     if code == 0:
         with contextlib.suppress(ValueError):
             return Result.from_json(data)

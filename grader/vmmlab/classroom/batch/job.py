@@ -10,13 +10,14 @@ from typing import Any, Final, Literal
 
 from vmmlab.base.message import Text
 from vmmlab.base.messagedata import from_json, to_json
+from vmmlab.classroom.batch.share import Share
 
 DEADLINE_S: Final = 900.0
 """Wall time of one grading. All boots of a lab have some 40 s on an idle host, scaled by load."""
 
-End = Literal["graded", "died", "overdue", "failed", "stranger"]
-"""How a job ended: it was graded; its process died; it took too long; the grader raised an error;
-the worker has another grader, course or toolchain."""
+End = Literal["graded", "died", "overdue", "exceeded", "failed", "stranger"]
+"""How a job ended: it was graded; its process died; it took too long, or more than its share; the
+grader raised an error; the worker has another grader, course or toolchain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Settings:
         round: names the occasion.
         html: draw a page for each report.
         lang: language of the pages.
+        share: what one grading may use at a time.
     """
 
     course: str
@@ -50,11 +52,12 @@ class Settings:
     round: str = ""
     html: bool = True
     lang: str = "en"
+    share: Share = field(default_factory=Share)
 
     def digest(self) -> str:
         """Return a name for everything in here that a verdict depends on; no secret follows."""
         values = asdict(self)
-        for name in ("course", "html", "lang"):
+        for name in ("course", "html", "lang", "share"):
             del values[name]
         values["secret"] = hashlib.sha256(f"vmmlab batch\0{self.secret}".encode()).hexdigest()
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

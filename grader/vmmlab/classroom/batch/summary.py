@@ -36,6 +36,7 @@ class Told:
     Attributes:
         remarks: of the intake.
         took: how long the batch took, and what it had; in words.
+        caps: what the whole batch may use.
         compared: what changed since another batch; None: not asked for.
         repeated: verdicts that differ with other seeds; None: not asked for.
         labs: the folders of the labs, for their texts.
@@ -43,6 +44,7 @@ class Told:
 
     remarks: Sequence[Text] = ()
     took: Sequence[Text] = ()
+    caps: Sequence[Text] = ()
     compared: Sequence[Change] | None = None
     repeated: Sequence[Change] | None = None
     labs: Sequence[Path] = ()

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from vmmlab.base.message import listed, msg
 from vmmlab.classroom.batch import identity
-from vmmlab.classroom.batch.job import Host, Settings
+from vmmlab.classroom.batch.job import DEADLINE_S, Host, Settings
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
@@ -121,10 +122,13 @@ def _host(settings: Settings, course: Course) -> Host:
     return Host(
         name=platform.node(),
         sandbox=f"{sandbox.kind}+{kind}",
-        limits=support.text,
+        limits=listed((support.text, settings.share.text, _DEADLINE), "; "),
         identity=identity.of(course),
         versions=identity.versions(),
     )
+
+
+_DEADLINE: Final = msg("ended after {seconds:.0f} s", seconds=DEADLINE_S)
 
 
 class _NothingBuilt:

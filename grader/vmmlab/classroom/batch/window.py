@@ -70,6 +70,7 @@ class Window:
         began: called with each job when it is begun.
         rehearse: what loads everything on a worker, as `module:function`.
         grade: what grades a job there, likewise.
+        most: how many jobs may run at a time; 0: as many as there are workers.
 
     Attributes:
         strangers: workers that have another grader, course or toolchain.
@@ -82,11 +83,13 @@ class Window:
         began: Callable[[Job], None] = lambda job: None,
         rehearse: str = worker.REHEARSE,
         grade: str = worker.GRADE,
+        most: int = 0,
     ) -> None:
         self.strangers: set[str] = set()
         self._client = client
         self._more = (tuple(labs), rehearse, grade)
         self._began = began
+        self._most = most
         self._done: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._running: dict[Future, Trial] = {}
         self._again: deque[Trial] = deque()
@@ -127,7 +130,8 @@ class Window:
                 msg("the cluster is gone."), next_step=msg("start it again, then use --resume")
             )
         known = cluster.threads(self._client)
-        return sum(count for address, count in known.items() if address not in self.strangers)
+        room = sum(count for address, count in known.items() if address not in self.strangers)
+        return min(room, self._most) if self._most else room
 
     def _fill(self, todo: Iterator[Job], room: int) -> bool:
         """Begin jobs while there is room; return whether there may be more."""
