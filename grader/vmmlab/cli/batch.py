@@ -16,7 +16,9 @@ from vmmlab.cli.options import (
     CompilerOption,
     CourseOption,
     LangOption,
+    NbgraderOption,
     NoSandboxOption,
+    nbgrader_folder,
     open_course,
 )
 
@@ -95,6 +97,10 @@ _ScratchOption = Annotated[
         min=0, metavar="MIB", help="Temporary files of all gradings together. 0: any number."
     ),
 ]
+_WorksheetsOption = Annotated[
+    bool,
+    typer.Option("--worksheets", help="Grade worksheets as well, into nbgrader's gradebook."),
+]
 _HiddenOption = Annotated[
     bool, typer.Option("--hidden/--open-only", help="Include hidden checks, or leave them out.")
 ]
@@ -117,6 +123,8 @@ def batch(
     scheduler: _SchedulerOption = None,
     tls: _TlsOption = None,
     dashboard: _DashboardOption = False,
+    worksheets: _WorksheetsOption = False,
+    nbgrader: NbgraderOption = None,
     disk: _DiskOption = 4096,
     processes: _ProcessesOption = 0,
     scratch: _ScratchOption = 0,
@@ -163,7 +171,8 @@ def batch(
         secret=_secret(loaded, source, out, secret_file),
         round=round if secret_file else "",
     )
-    return _run(loaded, source, roster, settings, options, context.obj)
+    book = nbgrader_folder(nbgrader) if worksheets else None
+    return _run(loaded, source, roster, settings, options, book, context.obj)
 
 
 def _must_have_dask() -> None:
@@ -185,6 +194,7 @@ def _run(
     roster: Path | None,
     settings: Settings,
     options: Options,
+    book: Path | None,
     say: Reader,
 ) -> int:
     from vmmlab.classroom.batch import classrun
@@ -205,7 +215,30 @@ def _run(
     )
     for line in _lines(outcome, say):
         typer.echo(line)
-    return _ATTENTION if any(one.verdict == "attention" for one in outcome.records) else 0
+    code = _ATTENTION if any(one.verdict == "attention" for one in outcome.records) else 0
+    return code if book is None else max(code, _worksheets(book, options, settings, say))
+
+
+def _worksheets(folder: Path, options: Options, settings: Settings, say: Reader) -> int:
+    """Grade what the batch has taken in of worksheets; print a line for each."""
+    from vmmlab.classroom.gradebook import parallel, worksheets
+    from vmmlab.classroom.intake import read_intake
+
+    taken = read_intake(options.out / "intake.json").submissions
+    wanted = [one for one in taken if options.only in ("", one.student, one.name)]
+    code = 0
+    for lab in sorted({lab for one in wanted for lab in one.worksheets}):
+        worksheets.check(folder, lab, sandbox_required=settings.sandbox_required)
+        there = [one.student for one in wanted if lab in one.worksheets]
+        new = parallel.hand_over(folder, lab, wanted)
+        more = {"jobs": options.jobs, "sandbox_required": settings.sandbox_required}
+        graded = parallel.grade(folder, lab, new, again=True, **more)
+        old = [student for student in there if student not in new]
+        graded += parallel.grade(folder, lab, old, again=bool(options.only), **more)
+        for line in worksheets.lines(lab, sorted(graded, key=lambda one: one.student), say):
+            typer.echo(line)
+        code = max([code, *(one.exit_code for one in graded if one.exit_code == _ATTENTION)])
+    return code
 
 
 def _labs(course: Course, named: str | None, arch: str) -> tuple[str, ...]:

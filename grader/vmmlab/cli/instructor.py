@@ -285,6 +285,10 @@ def gradebook_autograde(
     force: Annotated[
         bool, typer.Option("--force", help="Also worksheets that are already graded.")
     ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=0, help="Worksheets at a time. 0: one for each CPU."),
+    ] = 0,
     no_sandbox: Annotated[
         bool,
         typer.Option(
@@ -295,19 +299,23 @@ def gradebook_autograde(
 ) -> int:
     """Grade the worksheets of a class: nbgrader's autograde, with students' code in a sandbox."""
     try:
-        from vmmlab.classroom.gradebook import worksheets
+        from vmmlab.classroom.gradebook import parallel, worksheets
     except ImportError as error:
         raise UsageError(
             msg("worksheets need nbgrader: {error}.", error=str(error)),
             next_step="pip install 'vmmlab[instructor,worksheets]'",
         ) from None
-    graded = worksheets.grade(
-        nbgrader_folder(nbgrader),
-        lab,
-        student=student,
-        again=force,
-        sandbox_required=not no_sandbox,
-    )
+    folder = nbgrader_folder(nbgrader)
+    worksheets.check(folder, lab, sandbox_required=not no_sandbox)
+    students = parallel.handed_in(folder, lab)
+    if student is not None or len(students) < 2 or jobs == 1:
+        graded = worksheets.grade(
+            folder, lab, student=student, again=force, sandbox_required=not no_sandbox
+        )
+    else:
+        graded = parallel.grade(
+            folder, lab, students, jobs=jobs, again=force, sandbox_required=not no_sandbox
+        )
     for line in worksheets.lines(lab, graded, context.obj):
         typer.echo(line)
     return max((one.exit_code for one in graded), default=0)

@@ -20,6 +20,7 @@ from traitlets import Bool, Float, Integer, Unicode
 
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox
+from vmmlab.worksheet import turns
 from vmmlab.worksheet.apart import grade_apart
 from vmmlab.worksheet.intake import check_folder
 from vmmlab.worksheet.source import language_of
@@ -79,15 +80,16 @@ class ExecuteApart(NbGraderPreprocessor):  # type: ignore[misc]
         limits = ResourceLimits(file_mib=64, cpu_s=int(self.notebook_s), memory_mib=self.memory_mib)
         environment = {"VMMLAB_STUDENT": told["student"], "NBGRADER_EXECUTION": "autograde"}
         sources = _sources(told["db_url"], told["notebook"], told["assignment"])
-        stops = grade_apart(
-            nb,
-            sources,
-            sandbox_required=self.sandbox_required,
-            environment=environment,
-            limits=limits,
-            timing=Timing(self.cell_s, self.notebook_s),
-            language=language_of(one.text for one in sources.values()),
-        )
+        with turns.given_up():
+            stops = grade_apart(
+                nb,
+                sources,
+                sandbox_required=self.sandbox_required,
+                environment=environment,
+                limits=limits,
+                timing=Timing(self.cell_s, self.notebook_s),
+                language=language_of(one.text for one in sources.values()),
+            )
         for stop in stops:
             self.log.warning("%s, %s: %s", told["student"], told["assignment"], stop)
         return nb, resources

@@ -51,8 +51,10 @@ class Share:
         Raises:
             UsageError: not one fits.
         """
-        asked = (("--processes", processes, self.processes),)
-        asked += (("--scratch", scratch_mib, self.scratch_mib),)
+        asked = (
+            ("--processes", processes, self.processes),
+            ("--scratch", scratch_mib, self.scratch_mib),
+        )
         for option, whole, part in asked:
             if 0 < whole < part:
                 raise UsageError(

@@ -103,6 +103,12 @@ def grade(
     return [_graded(app, assignment, who, problem) for who, problem in converter.seen.items()]
 
 
+def check(folder: Path, assignment: str, *, sandbox_required: bool = True) -> None:
+    """Raise what `grade` would raise before it grades anything; the arguments are the same."""
+    Sandbox.choose(require=sandbox_required)
+    _look_at(_app(folder, assignment, None, False, sandbox_required), folder, assignment)
+
+
 def lines(lab: str, graded: Sequence[Graded], say: Reader = _ENGLISH) -> Iterator[str]:
     """Yield the result for a terminal: a line for each worksheet, and its problems below."""
     width = max((len(one.student) for one in graded), default=0)
