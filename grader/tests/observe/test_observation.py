@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from vmmlab.course.labpackage import LabPackage
 from vmmlab.course.load import load_course
 from vmmlab.observe.cpu import Hex
 from vmmlab.observe.evidence import LabEvidence
@@ -120,6 +121,40 @@ def test_the_evidence_of_a_lab_comes_back_as_its_own_class():
     assert json.loads(text)["lab"]["code"] == "f4"
     assert from_json(text, Sleeps) == seen
     assert from_json(text, Sleeps).lab == SLEPT
+
+
+def test_evidence_outlives_the_modules_of_its_lab(tmp_path):
+    """A recorded boot is written after its lab was unloaded, and read while it is loaded again."""
+    (tmp_path / "probes.py").write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from vmmlab.observe.evidence import LabEvidence\n"
+        "from vmmlab.observe.cpu import Hex\n"
+        "@dataclass(frozen=True, slots=True)\n"
+        "class One:\n    code: Hex\n"
+        "@dataclass(frozen=True)\n"
+        "class Seen(LabEvidence):\n    by_cpu: dict[int, One]\n"
+    )
+    package = LabPackage("lab9", tmp_path)
+    probes = package.load(tmp_path / "probes.py")
+    seen = replace(from_json(SAMPLE), lab=probes.Seen({1: probes.One(b"\xf4")}))
+    package.unload()
+    text = to_json(seen)
+    with pytest.raises(ValueError, match="needs its LabEvidence"):
+        from_json(text)
+    try:
+        probes = package.load(tmp_path / "probes.py")
+        with package.scope.in_use():
+            assert from_json(text).lab == probes.Seen({1: probes.One(b"\xf4")})
+    finally:
+        package.unload()
+
+
+def test_evidence_that_its_class_would_drop_is_refused():
+    data = json.loads(to_json(replace(from_json(SAMPLE), lab=SLEPT)))
+    data["lab"]["place"]["unknown"] = 1
+    with pytest.raises(ValueError, match="Sleeps does not hold all that was recorded"):
+        from_json(json.dumps(data), Sleeps)
 
 
 def test_a_class_that_no_lab_evidence_needs_does_no_harm():

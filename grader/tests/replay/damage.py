@@ -166,7 +166,17 @@ def _other(value: Any, kind: Any, chance: random.Random) -> Any:
         return chance.choice((*_TEXTS, value[:3]))
     if isinstance(value, tuple):
         return _other_tuple(value, chance)
+    if isinstance(value, dict):
+        return _other_dict(value, kind, chance)
     return value
+
+
+def _other_dict(value: dict[Any, Any], kind: Any, chance: random.Random) -> dict[Any, Any]:
+    """Return a dict without some of its entries, or with one of them damaged."""
+    if not value or chance.random() < 0.5:
+        return {key: one for key, one in value.items() if chance.random() < 0.6}
+    key, inner = chance.choice([*value]), (*get_args(kind), Any, Any)[1]
+    return {**value, key: _other(value[key], inner, chance)}
 
 
 def _other_tuple(value: tuple[Any, ...], chance: random.Random) -> tuple[Any, ...]:

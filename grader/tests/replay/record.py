@@ -37,6 +37,7 @@ from vmmlab.course.reference import reference
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.observe.observation import Observation
+from vmmlab.observe.schema import with_own_evidence
 from vmmlab.report import Report
 from vmmlab.report.make import report_lab
 
@@ -85,7 +86,7 @@ class FillingRunner:
         if str(scenario) not in self.boots:
             self._runner = self._runner or LabRunner(self._request)
             self.boots[str(scenario)] = self._runner.observe(scenario)
-        return self.boots[str(scenario)]
+        return with_own_evidence(self.boots[str(scenario)])
 
     def facts(self) -> RunFacts:
         """Return nothing."""

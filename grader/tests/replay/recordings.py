@@ -17,6 +17,7 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.grading.request import RunFacts, RunRequest
 from vmmlab.observe.observation import Observation
+from vmmlab.observe.schema import with_own_evidence
 from vmmlab.report import Report
 from vmmlab.report.make import report_lab
 
@@ -36,7 +37,8 @@ class Recording:
         lab: the lab.
         arch: what the VMM was built for.
         cohort: name of the cohort.
-        boots: the scenarios as text, and what was seen of each.
+        boots: the scenarios as text, and what was seen of each. What the lab's own probe recorded
+            is of its own class only while the lab is in use (`with_own_evidence`).
     """
 
     name: str
@@ -98,6 +100,7 @@ class ReplayRunner:
 
         Raises:
             LookupError: no such scenario was recorded.
+            ValueError: what the lab's own probe recorded does not fit its class of today.
         """
         found = self._recording.boots.get(str(scenario))
         if found is None:
@@ -105,7 +108,7 @@ class ReplayRunner:
                 f"{self._recording.name}: {scenario} was not recorded; "
                 f"python {Path(__file__).with_name('record.py')} {self._recording.name}"
             )
-        return found
+        return with_own_evidence(found)
 
     def facts(self) -> RunFacts:
         """Return nothing: no tool ran."""

@@ -24,6 +24,7 @@ from vmmlab.course.labpackage import LabPackage
 from vmmlab.course.load import load_course
 from vmmlab.grading.selection import Selection
 from vmmlab.observe.observation import Observation
+from vmmlab.observe.schema import with_own_evidence
 
 COURSE = load_course(Path(__file__).parents[3])
 SEEDS = range(12)
@@ -49,7 +50,8 @@ def checks_of(recording: Recording) -> Iterator[tuple[Selection, list[Check]]]:
     package = LabPackage(lab.name, selection.tests_dir)
     try:
         declared = [check for path in selection.files for check in declared_in(package.load(path))]
-        yield selection, [check for check in declared if check in selection]
+        with package.scope.in_use():
+            yield selection, [check for check in declared if check in selection]
     finally:
         package.unload()
 
@@ -67,14 +69,16 @@ def boots_of(recording: Recording, check: Check) -> list[Observation]:
 def test_a_verdict_comes_of_any_evidence(name: str) -> None:
     recording = load(name)
     with checks_of(recording) as (selection, checks):
+        boots = {one: with_own_evidence(boot) for one, boot in recording.boots.items()}
+        recording = replace(recording, boots=boots)
         for check in checks:
             for seed in SEEDS:
-                boots = [
+                shown = [
                     selection.view(check, damaged(boot, f"{name}/{check.id}/{seed}/{number}"))
                     for number, boot in enumerate(boots_of(recording, check))
                 ]
                 try:
-                    judge(check, boots)
+                    judge(check, shown)
                 except CheckFailed as failed:
                     for text in (failed.failure.summary, failed.failure.expected):
                         assert to_json(text)

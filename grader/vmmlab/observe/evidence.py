@@ -7,10 +7,12 @@ evidence is a new field here; a lab's own probes derive their record from `LabEv
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import PlainSerializer, TypeAdapter
+from pydantic import PlainSerializer, PlainValidator
 
+from vmmlab.base.jsondata import json_data
+from vmmlab.base.registry import Registry, scope_in_use
 from vmmlab.observe.cpu import Hex, TrampolineStep
 from vmmlab.observe.place import Place
 
@@ -394,11 +396,49 @@ class Race:
 class LabEvidence:
     """Base of the record of a lab's own probe: a frozen dataclass in labs/labN/probes.py."""
 
+    def __init_subclass__(cls) -> None:
+        """Keep the class for `evidence_in_use`."""
+        if cls.__module__ != __name__:
+            _CLASSES[cls.__name__] = cls
 
-def _by_its_own_class(record: LabEvidence) -> dict[str, Any]:
-    made: dict[str, Any] = TypeAdapter(type(record)).dump_python(record, mode="json")
-    return made
+
+@dataclass(frozen=True)
+class UnreadEvidence(LabEvidence):
+    """What a lab's own probe recorded, read from JSON while the class of the lab is not known.
+
+    Args:
+        data: the fields.
+    """
+
+    data: dict[str, Any]
 
 
-OfLab = Annotated[LabEvidence, PlainSerializer(_by_its_own_class, return_type=dict[str, Any])]
+_CLASSES: Final[Registry[type[LabEvidence]]] = Registry()
+
+
+def evidence_in_use() -> type[LabEvidence] | None:
+    """Return the class that the probes of the lab in use record with, or None."""
+    classes = [*scope_in_use().entries(_CLASSES).values()]
+    return classes[0] if len(classes) == 1 else None
+
+
+def _read(value: object) -> LabEvidence:
+    if isinstance(value, LabEvidence):
+        return value
+    if isinstance(value, dict):
+        return UnreadEvidence(value)
+    raise ValueError("the evidence of a lab is an object with its fields")
+
+
+def _written(record: LabEvidence) -> dict[str, Any]:
+    """Return the data of any class: its module may be gone with the lab that it belonged to."""
+    data = record.data if isinstance(record, UnreadEvidence) else json_data(record)
+    return dict(data)
+
+
+OfLab = Annotated[
+    LabEvidence,
+    PlainValidator(_read),
+    PlainSerializer(_written, return_type=dict[str, Any]),
+]
 """A record of any class that is derived from `LabEvidence`."""

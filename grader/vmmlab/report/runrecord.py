@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vmmlab.base.errors import UsageError, os_reason
 from vmmlab.base.files import read_regular, write_atomically
+from vmmlab.base.jsondata import json_data
 from vmmlab.base.message import msg
 from vmmlab.base.messagedata import to_json as text_to_json
 from vmmlab.explore import Exploration
@@ -93,7 +94,7 @@ def to_json(record: RunRecord) -> str:
                     "name": boot.name,
                     "checks": boot.checks,
                     "cut": boot.cut,
-                    "seen": _plain(boot.seen),
+                    "seen": json_data(boot.seen),
                 }
                 for boot in record.boots
             ],
@@ -106,21 +107,6 @@ def to_json(record: RunRecord) -> str:
         },
         ensure_ascii=False,
     )
-
-
-def _plain(value: Any) -> Any:
-    """Return a record of an Observation as JSON has it."""
-    if isinstance(value, str | int | float) or value is None:
-        return value
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
-    raise TypeError(type(value).__name__)
 
 
 def from_json(text: str | bytes) -> RunRecord:
