@@ -139,11 +139,6 @@ class Director:
         await self.execute(cpu, code, rax, rcx, rdx)
         return await self.run(cpu, ACKED, WAIT, RESET, CAME) == ("reached", ACKED)
 
-    async def fault(self, cpu: int) -> int:
-        """Return the vector of the exception that the last code of a CPU raised, plus 0x100."""
-        at = _RECORDS + _RECORD * cpu + _FAULT
-        return await self.session.view.read_u32(at)
-
     async def halt(self, cpu: int) -> None:
         """Let the guest of a CPU execute HLT."""
         await self.execute(cpu, _HLT)

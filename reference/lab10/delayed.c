@@ -143,7 +143,8 @@ svm_state_uefi (struct vcpu *v)
  * once in all.  When it has returned, call the init functions of group "dbsp",
  * in which the BSP meets the APs at the barriers that they come to.  If there
  * is nothing to call, as with a BIOS, do nothing.  Send no INIT and no SIPI
- * yourself. */
+ * yourself.  On return APIC_ICR_HIGH may hold anything: its destination has
+ * been read, and a guest under UEFI writes it again before each IPI. */
 void
 handle_ap_start (void)
 {

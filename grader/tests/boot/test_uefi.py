@@ -69,7 +69,7 @@ def test_a_boot_without_a_terminal_goes_through():
 
 @needs_ovmf
 @pytest.mark.full
-@pytest.mark.parametrize("cpus", [1, 4])
+@pytest.mark.parametrize("cpus", [1, 2, 4, 8])
 def test_the_firmware_goes_on_as_a_guest_and_gets_its_processors(cpus):
     argv = [VMMLAB, "run", "lab10", "--submission", "reference", "--cpus", str(cpus)]
     done = subprocess.run(

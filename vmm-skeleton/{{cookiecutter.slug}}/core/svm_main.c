@@ -101,7 +101,9 @@ do_unknown_write (struct vmcb *vmcb, const u8 *code, uint len)
 }
 
 /* Nested page fault.  Only a write to the registers of the APIC is handled;
- * they are 32 bits wide, at multiples of 16 (APM 16.3.2). */
+ * they are 32 bits wide, at multiples of 16 (APM 16.3.2).  If the processor
+ * writes there while it delivers an event, then no instruction does: that
+ * guest's stack is in the page of its APIC, and no exception can tell it. */
 static void
 do_npf (struct vcpu *v)
 {
@@ -111,7 +113,8 @@ do_npf (struct vcpu *v)
 	u32 value;
 	uint len;
 
-	if (offset >= PAGESIZE || !(vmcb->exitinfo1 & NPF_WRITE))
+	if (offset >= PAGESIZE || !(vmcb->exitinfo1 & NPF_WRITE) ||
+	    vmcb->exitintinfo & EVENT_VALID)
 		unknown_exit (vmcb);
 	if (localapic_decode (v, &value, &len, code) && !(offset & 15)) {
 		next_instruction (vmcb, len);
@@ -121,8 +124,9 @@ do_npf (struct vcpu *v)
 	}
 }
 
-/* WRMSR; reads are not intercepted.  The page that is read-only stays that of
- * the APIC: a guest cannot move the APIC to another one. */
+/* WRMSR; reads are not intercepted.  The APIC stays where it is, enabled and in
+ * the mode that it is in: the page that is read-only stays its page, and an NMI
+ * of the VMM reaches it. */
 static void
 do_msr (struct vcpu *v)
 {
@@ -133,14 +137,13 @@ do_msr (struct vcpu *v)
 		unknown_exit (vmcb);
 	switch ((u32)v->regs.rcx) {
 	case MSR_APIC_BASE:
-		if ((value & ~(u64)PAGESIZE_MASK) != APIC_PHYS) {
-			printf ("CPU %d: its guest moves the APIC to 0x%llx, "
-				"which cannot be\n",
+		if (value != asm_rdmsr (MSR_APIC_BASE)) {
+			printf ("CPU %d: its guest sets IA32_APIC_BASE to "
+				"0x%llx, which cannot be\n",
 				currentcpu->cpunum, value);
 			inject_exception (vmcb, VECTOR_GP);
 			return;
 		}
-		asm_wrmsr (MSR_APIC_BASE, value);
 		break;
 	case MSR_X2APIC_ICR:
 		next_instruction (vmcb, WRMSR_LEN);
@@ -173,7 +176,9 @@ handle_exit (struct vcpu *v)
 	case VMEXIT_NPF:
 		do_npf (v);
 		break;
-	case VMEXIT_NMI: /* it came when GIF was set again */
+	/* It has come when GIF was set again.  One that was meant for the
+	 * guest is lost: nothing tells who has sent it. */
+	case VMEXIT_NMI:
 		break;
 	default:
 		unknown_exit (v->vmcb);
