@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from book_pages import ROOT
@@ -22,9 +23,9 @@ def copy_of_the_clone(root: Path) -> Path:
     return root
 
 
-def finish(root: Path, lab: str) -> None:
+def finish(root: Path, lab: str, names: Sequence[str] = ("README.md", "README.ja.md")) -> None:
     """What an author still does after `vmmlab new-lab`: the handouts, and the rows in the book."""
-    for name in ("README.md", "README.ja.md"):
+    for name in names:
         page = root / "labs" / lab / name
         lines = page.read_text(encoding="utf-8").splitlines(keepends=True)
         page.write_text("".join("Text.\n" if "<!-- new-lab:" in one else one for one in lines))

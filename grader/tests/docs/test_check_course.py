@@ -34,6 +34,23 @@ def test_nothing_is_forgotten_in_this_course():
     assert [str(one) for one in check_course.forgotten(ROOT)] == []
 
 
+def test_a_course_in_english_needs_no_japanese(tmp_path):
+    root = copy_of_the_clone(tmp_path / "clone")
+    text = (root / "course.yml").read_text(encoding="utf-8")
+    (root / "course.yml").write_text(
+        text.replace("cohort: dev\n", "cohort: dev\nlanguages: [en]\n", 1), encoding="utf-8"
+    )
+    made = new_lab.new_lab(load_course(root), "lab11").files
+    assert not [one for one in made if "ja" in one.replace("/", ".").split(".")]
+    finish(root, "lab11", ("README.md",))
+    for path in (*root.glob("labs/*/README.ja.md"), *root.glob("reference/*/contracts.ja.yml")):
+        path.unlink()
+    assert [str(one) for one in check_course.forgotten(root)] == []
+    # and one that is in both needs it
+    (root / "course.yml").write_text(text, encoding="utf-8")
+    assert any("README.ja.md" in str(one) for one in check_course.forgotten(root))
+
+
 def test_a_new_lab_still_has_its_handouts_to_be_written(tmp_path):
     root = copy_of_the_clone(tmp_path / "clone")
     new_lab.new_lab(load_course(root), "lab11")

@@ -38,6 +38,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "contracts.ja.yml.txt": "reference/labN/contracts.ja.yml",
     "mutants.yml.txt": "grader/mutants/labN.yml",
 }
+_JAPANESE: Final = re.compile(r"\bja\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ def new_lab(course: Course, name: str) -> Made:
     contracts_ja = f"reference/{name}/contracts.ja.yml"
     start = f"{name}/start.c"
     texts[contracts_ja] = _with_checksums(texts[contracts_ja], texts[f"reference/{start}"], start)
+    if not course.in_japanese:
+        texts = {place: text for place, text in texts.items() if not _JAPANESE.search(place)}
     there = [place for place in texts if (course.root / place).exists()]
     if there:
         raise UsageError(

@@ -56,6 +56,10 @@ def linked(labs: Mapping[str, LabEntry], name: str) -> list[str]:
     return names[: names.index(labs[name].links or name) + 1]
 
 
+Language = Literal["en", "ja"]
+"""A language that authors may have to write in."""
+
+
 class CourseEntry(BaseModel):
     """The whole file."""
 
@@ -68,5 +72,6 @@ class CourseEntry(BaseModel):
     kind: Kind = "kit"
     self_study_at: Text | None = None
     vmmlab: Text | None = None
+    languages: Annotated[list[Language], Field(min_length=1)] = ["en", "ja"]
     deadlines: Deadlines | None = None
     labs: Annotated[dict[str, LabEntry], Field(min_length=1)]

@@ -134,6 +134,7 @@ def _course(root: Path, entry: CourseEntry, file: YamlFile) -> Course:
         until=entry.until or "",
         kind=entry.kind,
         self_study_at=entry.self_study_at or "",
+        languages=tuple(entry.languages),
         deadlines=entry.deadlines,
     )
 

@@ -163,6 +163,7 @@ class Course:
         until: the last lab that is open; "": all are.
         kind: the whole kit, a release for a class, or one for people who study alone.
         self_study_at: where the release for self-study is, in words; "": the course does not say.
+        languages: those that the course is written in; without Japanese, its readers see English.
         deadlines: when the labs are due; None: course.yml does not say.
     """
 
@@ -173,12 +174,18 @@ class Course:
     until: str = ""
     kind: Kind = "kit"
     self_study_at: str = ""
+    languages: tuple[str, ...] = ("en", "ja")
     deadlines: Deadlines | None = None
 
     @property
     def self_study(self) -> bool:
         """Whether it is a release for people who study alone: it has solutions and answers."""
         return self.kind == "self-study"
+
+    @property
+    def in_japanese(self) -> bool:
+        """Whether handouts, comments and messages of the course are in Japanese, too."""
+        return "ja" in self.languages
 
     @property
     def template(self) -> Path:

@@ -57,7 +57,8 @@ def in_contract(course: Course, lab: Lab) -> Iterator[Forgotten]:
             about = known.pop((name, contract.about), None)
             line = reference.count("\n", 0, reference.find(contract.text)) + 1
             yield from _sentences(file, (f"reference/{name}", line), contract, about)
-        yield from _japanese(course, lab, name, starter)
+        if course.in_japanese:
+            yield from _japanese(course, lab, name, starter)
     for unused in known.values():
         yield Forgotten(
             file,

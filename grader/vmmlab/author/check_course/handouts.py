@@ -12,7 +12,7 @@ from vmmlab.base.markdown import headings
 from vmmlab.base.message import Message, msg
 from vmmlab.course.ids import LAB_NAME, STEP_ID
 from vmmlab.course.model import Course, Lab
-from vmmlab.i18n.translate import Reader
+from vmmlab.i18n.translate import ENGLISH, Reader
 
 LEFT_OVER: Final = "<!-- new-lab:"
 """The beginning of a line that `vmmlab new-lab` has left for the author."""
@@ -27,9 +27,11 @@ _BOOK_PAGES: Final = ("docs/index.md", "docs/index.ja.md")
 
 
 def in_handouts(course: Course, lab: Lab) -> Iterator[Forgotten]:
-    """Yield what is wrong with the handouts of a lab, in both languages."""
+    """Yield what is wrong with the handouts of a lab, in the languages of the course."""
     levels: dict[str, list[int]] = {}
     for name, lang, language in _HANDOUTS:
+        if lang not in (ENGLISH, *course.languages):
+            continue
         file = f"labs/{lab.name}/{name}"
         text = text_of(course, file)
         if text is None:
@@ -127,7 +129,7 @@ def _steps(lab: Lab, file: str, lines: Sequence[str], say: Reader) -> Iterator[F
 
 def in_the_book(course: Course, lab: Lab) -> Iterator[Forgotten]:
     """Yield the pages of the book that do not mention a lab."""
-    for page in _BOOK_PAGES:
+    for page in _BOOK_PAGES if course.in_japanese else _BOOK_PAGES[:1]:
         text = text_of(course, page)
         if text is not None and f"labs/{lab.name}/README" not in text:
             yield Forgotten(

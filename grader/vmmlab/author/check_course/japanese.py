@@ -14,6 +14,8 @@ from vmmlab.course.model import Course, Lab
 
 def in_japanese(course: Course, lab: Lab) -> Iterator[Forgotten]:
     """Yield the texts of a lab that a reader of Japanese would be shown in English."""
+    if not course.in_japanese:
+        return
     yield from _catalogs(course, lab)
     for name in lab.files:
         yield from _japanese_comments(course, lab, name)
