@@ -28,7 +28,7 @@ from gradebook_helpers import (
 from vmmlab.base.errors import InfraError
 from vmmlab.classroom import gradebook
 from vmmlab.classroom.gradebook import book as books
-from vmmlab.classroom.gradebook import opening
+from vmmlab.classroom.gradebook import version
 from vmmlab.cli import main
 from vmmlab.course.model import Course
 
@@ -58,7 +58,7 @@ def test_without_alembic_there_is_no_gradebook_at_all(
     (folder / "gradebook.db").unlink()
     put()
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(opening.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(version.sysconfig, "get_path", lambda _: str(tmp_path))
     with pytest.raises(InfraError, match=r"(?s)alembic is missing.*vmmlab\[instructor\]"):
         sync(create_students=True)
     assert not (folder / "gradebook.db").exists()

@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 from gradebook_helpers import FAIL, INFRA, JUMP, Put, Sync, app, autograde, grades, rows, worksheet
 
+from vmmlab.classroom.gradebook import create
+from vmmlab.host.sandbox import Sandbox
+
 pytestmark = [
     pytest.mark.full,
     pytest.mark.filterwarnings("ignore:Object of type"),  # nbgrader's own, in autograde
@@ -197,6 +200,46 @@ def test_the_formgrader_shows_both_and_a_mark_by_hand_survives(
     browser.driver.get(feedback.as_uri())
     assert "Score: 8.5 / 14.0" in browser.all("body")[0].text
     browser.picture("feedback")
+
+
+@pytest.fixture
+def configured(folder: Path) -> None:
+    """The configuration that `vmmlab gradebook init` writes."""
+    (folder / "nbgrader_config.py").write_text(create._config(create.Setup(cohort="dev")))
+
+
+def test_the_buttons_grade_worksheets_and_say_what_to_do_with_checks(
+    configured: None, both: None, browser: Browser, folder: Path
+) -> None:
+    def pressed(button: str, modal: str) -> str:
+        """Press a button and return what the dialog says."""
+        browser.until(lambda: browser.all(button))
+        browser.driver.execute_script("arguments[0].click()", browser.all(button)[0])
+        browser.until(lambda: browser.all(f"{modal} .modal-body"))
+        browser.until(lambda: browser.all(f"{modal} .modal-body")[0].text)
+        return str(browser.all(f"{modal} .modal-body")[0].text)
+
+    before = rows(folder)
+    browser.see("/manage_submissions/lab3-checks", "td.autograde a")
+    said = pressed("td.autograde a", "#error-modal")
+    browser.picture("autograde-checks")
+    assert "vmmlab gradebook sync results/reports" in said
+    assert "Traceback" not in said
+    browser.see("", "td.assign a")
+    browser.until(lambda: "lab3-checks" in browser.table())
+    rows_there = [row.text for row in browser.all("table tbody tr")]
+    at = next(n for n, text in enumerate(rows_there, 1) if "lab3-checks" in text)
+    said = pressed(f"table tbody tr:nth-child({at}) td.assign a", "#error-modal")
+    browser.picture("generate-checks")
+    assert "vmmlab gradebook sync results/reports" in said
+    assert "Traceback" not in said
+    assert rows(folder) == before
+    if Sandbox.choose(require=False).kind == "none":
+        pytest.skip("worksheets are not graded without a sandbox")
+    browser.see("/manage_submissions/lab3", "td.autograde a")
+    said = pressed("td.autograde a", "#success-modal")
+    browser.picture("autograde-worksheet")
+    assert "Successfully autograded 'lab3' for student 'alice'" in said
 
 
 def test_without_the_notebook_file_there_is_nothing_to_review(

@@ -66,6 +66,23 @@ def test_completion_for_a_shell(shell: str) -> None:
     assert "release" not in found
 
 
+def test_students_do_not_see_the_commands_of_authors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the clone they are shown; they can be called everywhere, and then say what is missing."""
+    from vmmlab.course import find
+
+    for course, seen in ((ROOT, True), (tmp_path, False)):
+        monkeypatch.setattr(find, "find_course", lambda *_, course=course: course)
+        assert main.main(["--help"]) == 0
+        listed = re.findall(r"^  ([a-z-]+)  ", capsys.readouterr().out, re.MULTILINE)
+        assert "grade" in listed
+        for name in main._AUTHORS:
+            assert (name in listed) is seen, name
+    assert main.main(["release", "--help"]) == 0
+    assert "--until" in capsys.readouterr().out
+
+
 def test_the_version_is_quick_because_nothing_is_loaded() -> None:
     code = (
         "import sys; from vmmlab.cli import main as cli; cli.main(['--version']);"
@@ -457,8 +474,8 @@ def test_a_bad_course_is_one_message(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == (
         "vmmlab: course.yml:2: titel: unknown key.\n"
-        "  expected: one of schema, title, cohort, until, kind, self_study_at, vmmlab, deadlines, "
-        "labs\n"
+        "  expected: one of schema, title, cohort, until, kind, self_study_at, vmmlab, "
+        "languages, deadlines, labs\n"
         "  found:    titel\n"
         "  next:     did you mean title?\n"
     )

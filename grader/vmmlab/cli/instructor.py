@@ -1,4 +1,4 @@
-"""The commands of an instructor: grade submissions, keep nbgrader's gradebook."""
+"""The command `vmmlab grade`: grade submissions of one student."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ from vmmlab.base.message import msg
 from vmmlab.cli.complaints import explain
 from vmmlab.cli.official import RoundOption, SecretOption, StudentJsonOption, official_of
 from vmmlab.cli.options import (
-    GROUP,
     ArchOption,
     CohortOption,
     CompilerOption,
     CourseOption,
     LangOption,
-    NbgraderOption,
     NoSandboxOption,
-    nbgrader_folder,
     open_course,
     source_named,
 )
@@ -209,113 +206,3 @@ def _report_all(
             explain(error, say, lab if len(labs) > 1 else "")
             codes.append(error.exit_code)
     return max(codes)
-
-
-gradebook = typer.Typer(
-    **GROUP,
-    help="nbgrader's gradebook: lab scores next to those of the worksheets.",
-)
-
-
-@gradebook.command(name="sync")
-def gradebook_sync(
-    context: typer.Context,
-    reports: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="REPORT...", help="Reports such as STUDENT/lab3.json, or their folder."
-        ),
-    ],
-    nbgrader: NbgraderOption = None,
-    student: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="The student. Default: the folder's name."),
-    ] = None,
-    roster: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="CSV: id, first_name, last_name, email, cohort."),
-    ] = None,
-    cohort: CohortOption = None,
-    create_students: Annotated[
-        bool, typer.Option("--create-students", help="Add students that the gradebook lacks.")
-    ] = False,
-    drop_removed: Annotated[
-        bool,
-        typer.Option("--drop-removed", help="Delete the points of checks that no longer exist."),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Show what would change, but change nothing.")
-    ] = False,
-    course: CourseOption = None,
-    lang: LangOption = None,
-) -> int:
-    """Write lab scores to nbgrader's gradebook; scores that a person has entered stay."""
-    loaded = open_course(course, context.obj)
-    try:
-        from vmmlab.classroom import gradebook as books
-        from vmmlab.classroom.gradebook import show
-        from vmmlab.classroom.roster import read_roster
-    except ImportError as error:
-        raise UsageError(
-            msg("the gradebook needs nbgrader: {error}.", error=str(error)),
-            next_step="pip install 'vmmlab[instructor]'",
-        ) from None
-    options = books.Options(
-        folder=nbgrader_folder(nbgrader),
-        cohort=cohort or loaded.cohort,
-        student=student,
-        roster=read_roster(roster) if roster else {},
-        create_students=create_students,
-        drop_removed=drop_removed,
-        dry_run=dry_run,
-    )
-    say: Reader = context.obj
-    with show.progress(say) as tell:
-        result = books.run(loaded, reports, options, tell, say)
-    show.print_result(result, say=say)
-    return result.exit_code
-
-
-@gradebook.command(name="autograde")
-def gradebook_autograde(
-    context: typer.Context,
-    lab: Annotated[str, typer.Argument(metavar="LAB", help="Lab of the worksheets.")],
-    nbgrader: NbgraderOption = None,
-    student: Annotated[str | None, typer.Option(metavar="ID", help="Only this student.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Also worksheets that are already graded.")
-    ] = False,
-    jobs: Annotated[
-        int,
-        typer.Option("--jobs", "-j", min=0, help="Worksheets at a time. 0: one for each CPU."),
-    ] = 0,
-    no_sandbox: Annotated[
-        bool,
-        typer.Option(
-            "--no-sandbox", help="Run other people's notebooks even if no sandbox is available."
-        ),
-    ] = False,
-    lang: LangOption = None,
-) -> int:
-    """Grade the worksheets of a class: nbgrader's autograde, with students' code in a sandbox."""
-    try:
-        from vmmlab.classroom.gradebook import parallel, worksheets
-    except ImportError as error:
-        raise UsageError(
-            msg("worksheets need nbgrader: {error}.", error=str(error)),
-            next_step="pip install 'vmmlab[instructor,worksheets]'",
-        ) from None
-    folder = nbgrader_folder(nbgrader)
-    worksheets.check(folder, lab, sandbox_required=not no_sandbox)
-    students = parallel.handed_in(folder, lab)
-    if student is not None or len(students) < 2 or jobs == 1:
-        graded = worksheets.grade(
-            folder, lab, student=student, again=force, sandbox_required=not no_sandbox
-        )
-    else:
-        graded = parallel.grade(
-            folder, lab, students, jobs=jobs, again=force, sandbox_required=not no_sandbox
-        )
-    for line in worksheets.lines(lab, graded, context.obj):
-        typer.echo(line)
-    return max((one.exit_code for one in graded), default=0)

@@ -29,6 +29,7 @@ from vmmlab.cli import (
     author,
     batch,
     export,
+    gradebook,
     help,
     instructor,
     learning,
@@ -40,7 +41,7 @@ from vmmlab.cli import (
     workspace,
 )
 from vmmlab.cli.complaints import complain, explain, explain_bug, explain_usage
-from vmmlab.cli.options import GROUP, LangOption
+from vmmlab.cli.options import GROUP, LangOption, current_workspace
 from vmmlab.i18n import translate
 from vmmlab.i18n.translate import Reader
 
@@ -100,8 +101,12 @@ app.command(name="doctor")(student.doctor)
 app.command(name="export")(export.export)
 app.command(name="moodle")(returns.moodle)
 app.command(name="canvas")(returns.canvas)
-app.add_typer(instructor.gradebook, name="gradebook")
+app.add_typer(gradebook.gradebook, name="gradebook")
 app.add_typer(official.commands, name="secret")
+
+
+_AUTHORS: Final = ("mutants", "new-lab", "release", "wheel", "check-course")
+"""The commands for which a course needs its reference solutions."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,7 +123,8 @@ def _run(words: list[str]) -> int:
         if words == ["--version"]:
             _top(version=True)  # without setting up the other commands: 0.1 s less
         with listening(lambda text: complain(say(text))):
-            result = _command(say)(args=words, prog_name="vmmlab", standalone_mode=False, obj=say)
+            command = _command(say, words)
+            result = command(args=words, prog_name="vmmlab", standalone_mode=False, obj=say)
         sys.stdout.flush()
         code = result if isinstance(result, int) else 0
         if code == STOPPED:  # typer has swallowed a Ctrl-C
@@ -166,14 +172,32 @@ def _language(words: Sequence[str]) -> str:
     return translate.choose(wanted, os.environ, remembered)
 
 
-def _command(say: Reader) -> Any:
-    """Return the command with all subcommands, their help in the reader's language."""
+def _command(say: Reader, words: Sequence[str]) -> Any:
+    """Return the command with all subcommands, their help in the reader's language.
+
+    Students do not see the commands of authors, which they cannot use.
+    """
     command: Any = typer.main.get_command(app)
+    if words[:1] in ([], ["-h"], ["--help"]) and not _for_authors():
+        for name in _AUTHORS:
+            command.commands[name].hidden = True
     if say.language != translate.ENGLISH:
         if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show all characters
             sys.stdout.reconfigure(errors="backslashreplace")
         help.translate(command, say)
     return command
+
+
+def _for_authors() -> bool:
+    """Return whether the course at hand is one that authors work on, or there is none."""
+    from vmmlab.course.find import find_course
+
+    try:
+        here = current_workspace()
+        course = find_course(Path.cwd(), None, here.course if here else None)
+        return (course / "reference").is_dir()
+    except VmmlabError:
+        return True
 
 
 @contextmanager

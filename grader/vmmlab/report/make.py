@@ -9,12 +9,14 @@ import platform
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vmmlab import __version__
 from vmmlab.base.message import Message, Text, msg
 from vmmlab.checks.causes import FILE, Cause, Causes
 from vmmlab.checks.declaring import Check
+from vmmlab.course.digest import course_version, digests
 from vmmlab.course.model import Step
 from vmmlab.course.stops import function_of, place_of
 from vmmlab.failure import Failure
@@ -22,7 +24,16 @@ from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.grade import CheckGrade, Grade, grade_lab
 from vmmlab.grading.request import RunnerFactory, RunRequest
 from vmmlab.images.model import Diagnostic as BuildDiagnostic
-from vmmlab.report.model import SCHEMA, Build, Case, CheckReport, Diagnostic, Report, StepPlace
+from vmmlab.report.model import (
+    SCHEMA,
+    Audit,
+    Build,
+    Case,
+    CheckReport,
+    Diagnostic,
+    Report,
+    StepPlace,
+)
 
 if TYPE_CHECKING:
     from vmmlab.report.runrecord import RunRecord
@@ -180,7 +191,17 @@ def report_of(
         partial_run=grade.partial,
         first_step=_first_step(grade, checks),
         notes=tuple(dict.fromkeys([*notes, *grade.notes, *grade.facts.notes, *_public(grade)])),
+        audit=_audit(request),
         duration_s=round(grade.duration_s, 3),
+    )
+
+
+def _audit(request: RunRequest) -> Audit:
+    lab = {name: data for name, data in request.files.items() if name.startswith(f"{request.lab}/")}
+    return Audit(
+        graded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        files=digests(lab).get(request.lab, ""),
+        course=course_version(request.course, request.lab),
     )
 
 

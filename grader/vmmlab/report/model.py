@@ -135,6 +135,14 @@ class CheckReport(_Model):
     )
 
 
+class Audit(_Model):
+    """What was graded, when, and by which version of the course."""
+
+    graded_at: Plain = Field(description="UTC, ISO 8601")
+    files: Plain = Field(description="SHA-256 of the lab's submitted files and their names")
+    course: Plain = Field(description="SHA-256 of course.yml and of the checks of the lab")
+
+
 class Report(_Model):
     """The verdict on one lab."""
 
@@ -179,6 +187,7 @@ class Report(_Model):
         None, description="the first step that is missing or contains a mistake"
     )
     notes: tuple[ReportText, ...] = ()
+    audit: Audit | None = Field(None, description="null: written by a version that kept none")
     duration_s: float = Field(ge=0)
 
     def to_json(self) -> str:

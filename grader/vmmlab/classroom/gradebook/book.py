@@ -1,53 +1,51 @@
 """An open gradebook of nbgrader: its students, its paths, its transactions, its rule for late work.
 
-All access goes through `nbgrader.api.Gradebook`. Its methods commit after every step; here they run
-inside one outer transaction for each report, so that a report is entered whole or not at all.
+The methods of `nbgrader.api.Gradebook` commit after every step; here they run inside one outer
+transaction.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nbgrader import api
 from nbgrader.preprocessors import AssignLatePenalties
+from sqlalchemy import Connection, select
 from sqlalchemy.orm import scoped_session, sessionmaker
 
-from vmmlab.course.model import ARCHES
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """The place for the marks of a lab: an assignment with one notebook.
-
-    It is not the assignment of the worksheet: `nbgrader autograde` deletes from autograded/ what it
-    did not make, and gives 0 for each notebook that is not in submitted/.
-    """
-
-    lab: str
-    arch: str = ARCHES[0]
-
-    @property
-    def assignment(self) -> str:
-        """nbgrader's name of the assignment, as lab3-checks or lab3-i386-checks."""
-        return f"{self.notebook}-checks"
-
-    @property
-    def notebook(self) -> str:
-        """nbgrader's name of the notebook, as lab3 or lab3-i386."""
-        return self.lab if self.arch == ARCHES[0] else f"{self.lab}-{self.arch}"
+from vmmlab.classroom.gradebook.lesson import Lesson
 
 
 class Book:
-    """An open gradebook. Use as a context manager, from `open_book`."""
+    """An open gradebook. Use as a context manager, from `open_book`.
 
-    def __init__(self, app: Any, directory: Any, gradebook: api.Gradebook) -> None:
+    Args:
+        app: nbgrader's application, configured for the course folder.
+        directory: its `CourseDirectory`.
+        gradebook: nbgrader's.
+        dry: a connection in a transaction that is undone at the end; None: what is done stays.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        directory: Any,
+        gradebook: api.Gradebook,
+        dry: Connection | None = None,
+    ) -> None:
         self._app = app
         self._directory = directory
         self._gradebook = gradebook
+        self._rule: Any = None
+        self._dry = dry
+
+    @property
+    def course_id(self) -> str:
+        """nbgrader's id of the course."""
+        return str(self._gradebook.course_id)
 
     def __enter__(self) -> Book:
         return self
@@ -62,21 +60,21 @@ class Book:
 
     def students(self) -> frozenset[str]:
         """Return the ids of the students that the gradebook knows."""
-        with self.transaction() as book:
-            return frozenset(student.id for student in book.students)
+        with self.connection() as connection:
+            return frozenset(connection.scalars(select(api.Student.id)))
 
     def awkward_names(self) -> list[str]:
         """Return the ids of students whose names would shift the columns of `nbgrader export`."""
-        with self.transaction() as book:
-            return [
-                student.id
-                for student in book.students
-                if any(
-                    char in (name or "")
-                    for name in (student.first_name, student.last_name, student.email)
-                    for char in ',"\r\n'
-                )
-            ]
+        row = api.Student
+        with self.connection() as connection:
+            everybody = connection.execute(
+                select(row.id, row.first_name, row.last_name, row.email)
+            ).all()
+        return [
+            key
+            for key, *names in everybody
+            if any(char in (name or "") for name in names for char in ',"\r\n')
+        ]
 
     def notebook_path(self, student: str, lesson: Lesson) -> Path:
         """Return where the formgrader looks for the notebook."""
@@ -100,12 +98,22 @@ class Book:
         return Path(folder) / "README.md"
 
     @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Yield a connection; if the block ends with an exception, nothing has changed."""
+        if self._dry is not None:
+            with self._dry.begin_nested():
+                yield self._dry
+            return
+        with self._gradebook.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextlib.contextmanager
     def transaction(self) -> Iterator[api.Gradebook]:
         """Yield the gradebook; if the block ends with an exception, nothing has changed."""
         book = self._gradebook
         outside = book.db
         try:
-            with book.engine.connect() as connection, connection.begin():
+            with self.connection() as connection:
                 book.db = scoped_session(
                     sessionmaker(bind=connection, join_transaction_mode="rollback_only")
                 )
@@ -116,18 +124,18 @@ class Book:
         finally:
             book.db = outside
 
-    def late_penalty(self, submission: Any, student: str, points: float) -> float | None:
+    def late_penalty(self, student: str, points: float, late_s: float) -> float | None:
         """Return the points that late work loses by the rule of nbgrader_config.py, or None.
 
         Args:
-            submission: nbgrader's row of the submitted notebook.
             student: the id.
             points: the points without the penalty, and the largest possible penalty.
+            late_s: how late it is, in seconds.
         """
-        rule = AssignLatePenalties(parent=self._app)
-        rule.init_plugin()
-        late_s = submission.assignment.total_seconds_late
         if late_s <= 0:
             return None
-        penalty = rule.plugin_inst.late_submission_penalty(student, points, late_s)
+        if self._rule is None:
+            self._rule = AssignLatePenalties(parent=self._app)
+            self._rule.init_plugin()
+        penalty = self._rule.plugin_inst.late_submission_penalty(student, points, late_s)
         return None if penalty is None else min(max(0.0, float(penalty)), points)

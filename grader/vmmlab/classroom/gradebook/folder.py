@@ -11,7 +11,8 @@ from nbgrader.coursedir import CourseDirectory
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
 
-_SIGNS: Final = ("nbgrader_config.py", "gradebook.db", "source")
+CONFIG_FILE: Final = "nbgrader_config.py"
+_SIGNS: Final = (CONFIG_FILE, "gradebook.db", "source")
 
 
 def is_course_folder(folder: Path) -> bool:
@@ -32,7 +33,7 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
         raise UsageError(
             msg("{folder} is not a course folder of nbgrader.", folder=folder),
             expected=msg("{signs} or {last} in it", signs=", ".join(_SIGNS[:-1]), last=_SIGNS[-1]),
-            next_step=msg("name that folder with --nbgrader; nbgrader quickstart creates one"),
+            next_step=msg("name that folder with --nbgrader; vmmlab gradebook init makes one"),
         )
     app = NbGrader()
     app.load_cwd_config = False
@@ -57,7 +58,7 @@ def initialize(app: Any, words: list[str], folder: Path) -> None:
         app.initialize(words, root=str(folder.resolve()))
     except (Exception, SystemExit) as error:
         raise UsageError(
-            msg("{folder}: nbgrader cannot read it.", folder=folder / "nbgrader_config.py"),
+            msg("{folder}: nbgrader cannot read it.", folder=folder / CONFIG_FILE),
             found=f"{type(error).__name__}: {error}",
         ) from error
     # the root comes from the command, not from the file

@@ -8,23 +8,24 @@ such cells have a field for comments.
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
-import nbformat
-import nbformat.v4
 from nbgrader.nbgraderformat import MetadataValidator
 from rich.console import Console
 from rich.text import Text
 
 from vmmlab.base.message import msg
-from vmmlab.base.text import cells
+from vmmlab.base.text import cells, clean
 from vmmlab.classroom.gradebook.marks import Mark
 from vmmlab.i18n.translate import Reader
 
-_nb: Any = nbformat  # nbformat has no types
+_MINOR: Final = 5
+_SOURCE_LINES: Final = 2000
 _WIDTH: Final = 88
 _CODE: Final = re.compile(r"(`[^`]+`)")
 _DOLLAR: Final = re.compile(r"[^\s`]*\$[^\s`]*")
@@ -38,6 +39,7 @@ def text(
     marks: Sequence[Mark],
     compiler: Sequence[str] = (),
     say: Reader | None = None,
+    sources: Mapping[str, str] | None = None,
 ) -> str:
     """Return the notebook as text with a final newline; it depends on the arguments alone.
 
@@ -47,18 +49,19 @@ def text(
         marks: the cells, in this order.
         compiler: the compiler's messages, if the code does not build.
         say: the language of the headings, in which the rest is already; else English.
+        sources: the files that were handed in, by name.
     """
     say = say or Reader()
     head = [f"# {markdown(title)}", ""]
     colon = say.label(": ")
     head += [f"- {markdown(name)}{colon}{markdown(value)}" for name, value in facts.items()]
-    parts = [_nb.v4.new_markdown_cell("\n".join(head), id="head", metadata=_fixed())]
+    parts = [_text_cell("head", "\n".join(head))]
     if compiler:
         parts.append(
             _code("compiler", f"# {say(msg('Messages of the compiler'))}", compiler, _fixed())
         )
     for number, mark in enumerate(marks, start=1):
-        source = _wrapped(mark.title) or [""]
+        source = _wrapped(mark.title) or ("",)
         parts.append(
             _code(
                 f"mark-{number}",
@@ -67,12 +70,20 @@ def text(
                 {**_fixed(), "nbgrader": _nbgrader(mark)},
             )
         )
-    book = _nb.v4.new_notebook(
-        cells=parts,
-        metadata={"kernelspec": dict(_KERNEL), "language_info": {"name": "python"}},
-    )
-    written: str = _nb.writes(book)
-    return written.rstrip("\n") + "\n"
+    for number, (name, code) in enumerate((sources or {}).items(), start=1):
+        parts.append(_text_cell(f"source-{number}", f"## {markdown(name)}\n\n{_numbered(code)}"))
+    rest = {
+        "metadata": {"kernelspec": dict(_KERNEL), "language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": _MINOR,
+    }
+    # nbformat's own functions validate each cell, which would take most of the time of a sync.
+    written = ",\n".join(_json(part) for part in parts)
+    return f'{{"cells": [\n{written}\n],\n{_json(rest)[1:]}\n'
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def markdown(plain: str) -> str:
@@ -93,32 +104,67 @@ def _escaped(match: re.Match[str]) -> str:
     return "".join(f"\\{char}" for char in match[0])
 
 
-def _code(cell_id: str, source: str, lines: Sequence[str], metadata: dict[str, Any]) -> Any:
+def _code(
+    cell_id: str, source: str, lines: Sequence[str], metadata: dict[str, Any]
+) -> dict[str, Any]:
     wrapped: list[str] = []
     for line in lines:
-        wrapped += _wrapped(line, " " * 10) or [""]
-    shown = _nb.v4.new_output("stream", name="stdout", text="\n".join(wrapped) + "\n")
-    return _nb.v4.new_code_cell(
-        source, id=cell_id, metadata=metadata, outputs=[shown] if lines else []
-    )
+        wrapped += _wrapped(line, " " * 10) or ("",)
+    shown = {"name": "stdout", "output_type": "stream", "text": _lines("\n".join(wrapped) + "\n")}
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": cell_id,
+        "metadata": metadata,
+        "outputs": [shown] if lines else [],
+        "source": _lines(source),
+    }
 
 
-def _wrapped(line: str, indent: str = "") -> list[str]:
+def _text_cell(cell_id: str, source: str) -> dict[str, Any]:
+    return {
+        "cell_type": "markdown",
+        "id": cell_id,
+        "metadata": _fixed(),
+        "source": _lines(source),
+    }
+
+
+def _lines(text: str) -> list[str]:
+    """Return a text as the list of lines that the format wants."""
+    return text.splitlines(keepends=True)
+
+
+def _numbered(code: str) -> str:
+    """Return a file with numbers of lines, as a block that Markdown shows as it is."""
+    lines = clean(code).splitlines() or [""]
+    if len(lines) > _SOURCE_LINES:
+        lines = [*lines[:_SOURCE_LINES], "..."]
+    width = len(str(len(lines)))
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+    shown = "\n".join(f"{number:{width}}  {line}" for number, line in enumerate(lines, start=1))
+    return f"{fence}text\n{shown}\n{fence}"
+
+
+@lru_cache(maxsize=4096)  # the students of a class have many lines in common
+def _wrapped(line: str, indent: str = "") -> tuple[str, ...]:
     """Break a line into pieces of at most `_WIDTH` columns; a Japanese letter takes two.
 
     It is broken between words, unless it has Japanese letters: such sentences have no spaces.
     """
     if cells(line) == len(line):
-        return textwrap.wrap(
-            line,
-            _WIDTH,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
+        return tuple(
+            textwrap.wrap(
+                line,
+                _WIDTH,
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
         )
     rest = Text(line).wrap(Console(), _WIDTH - len(indent))
     first, *others = (piece.plain.rstrip() for piece in rest)
-    return [first, *(indent + other for other in others)]
+    return (first, *(indent + other for other in others))
 
 
 def _fixed() -> dict[str, Any]:

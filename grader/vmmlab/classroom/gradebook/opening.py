@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +12,14 @@ from typing import Any, Final
 
 from nbgrader import api
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import msg
 from vmmlab.classroom.gradebook.book import Book
 from vmmlab.classroom.gradebook.folder import open_folder
+from vmmlab.classroom.gradebook.version import alembic_on_path, must_be_current
 
 _BUSY_MS: Final = 30_000
 """How long to wait for another writer of the gradebook, in milliseconds."""
@@ -32,66 +31,76 @@ def open_book(folder: Path, *, copy: bool = False) -> Iterator[Book]:
 
     Args:
         folder: the course folder, with nbgrader_config.py or gradebook.db.
-        copy: work on a copy that is thrown away.
+        copy: change nothing: work on a copy; on a server, in a transaction that is undone.
 
     Raises:
         UsageError: this is no course folder.
         InfraError: the gradebook cannot be made or opened.
     """
     app, directory = open_folder(folder)
-    url = make_url(directory.db_url)
-    sqlite = url.get_backend_name() == "sqlite" and url.database
-    file = folder.resolve() / str(url.database) if sqlite else None
+    url, file = place_of(folder, directory)
     with contextlib.ExitStack() as stack:
-        if copy:
-            if file is None:
-                raise UsageError(
-                    msg("a dry run works on a copy, and only an SQLite gradebook can be copied."),
-                    found=url.get_backend_name(),
-                    next_step=msg("leave --dry-run out"),
-                )
+        if copy and file is not None:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmmlab-")))
-            file = _copied(file, scratch / "gradebook.db")
+            file = copied(file, scratch / "gradebook.db")
         if file is not None:
             if not file.exists():
                 _make(file, directory.course_id)
             url = url.set(database=str(file))
-        with _explained(str(file or url)):
+        shown = str(file or url)
+        stack.enter_context(explained(shown))
+        must_be_current(url, folder, shown)
+        with alembic_on_path():  # for a database that is empty
             gradebook = api.Gradebook(
                 url.render_as_string(hide_password=False), directory.course_id
             )
-            if file is not None:
-                _whole_transactions(gradebook)
-            with Book(app, directory, gradebook) as book:
-                yield book
+        if file is not None:
+            _whole_transactions(gradebook)
+        elif copy:
+            connection = stack.enter_context(gradebook.engine.connect())
+            stack.callback(connection.begin().rollback)
+            yield stack.enter_context(Book(app, directory, gradebook, connection))
+            return
+        yield stack.enter_context(Book(app, directory, gradebook))
+
+
+def place_of(folder: Path, directory: Any) -> tuple[URL, Path | None]:
+    """Return the URL of a folder's gradebook, and its file; None if it is on a server.
+
+    Args:
+        folder: nbgrader's course folder.
+        directory: its `CourseDirectory`.
+
+    Raises:
+        UsageError: nbgrader_config.py has something else than a URL.
+    """
+    try:
+        url = make_url(directory.db_url)
+    except ArgumentError:
+        raise UsageError(
+            msg("{database!r} is not the URL of a database.", database=directory.db_url),
+            expected="postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
+        ) from None
+    sqlite = url.get_backend_name() == "sqlite" and url.database
+    return url, folder.resolve() / str(url.database) if sqlite else None
 
 
 def _make(file: Path, course_id: str) -> None:
-    """Make an empty gradebook, whole or not at all.
-
-    nbgrader calls the command `alembic` without a path; it is in the folder of this Python.
-    """
-    scripts = sysconfig.get_path("scripts")
-    before = os.environ.get("PATH", "")
-    place = os.pathsep.join(part for part in (scripts, before) if part)
-    if shutil.which("alembic", path=place) is None:
-        raise InfraError(
-            msg("nbgrader cannot make a gradebook: its tool alembic is missing."),
-            expected=msg("{scripts}/alembic", scripts=scripts),
-            next_step=msg("pip install 'vmmlab[instructor]' into the environment of this vmmlab"),
-        )
+    """Make an empty gradebook, whole or not at all."""
     with tempfile.TemporaryDirectory(prefix=".gradebook-", dir=file.parent) as scratch:
         fresh = Path(scratch) / file.name
-        os.environ["PATH"] = place
-        try:
+        with alembic_on_path():
             api.Gradebook(f"sqlite:///{fresh}", course_id).close()
-        finally:
-            os.environ["PATH"] = before
         with contextlib.suppress(FileExistsError):  # another process has just made it
             os.link(fresh, file)
 
 
-def _copied(file: Path, to: Path) -> Path:
+def copied(file: Path, to: Path) -> Path:
+    """Copy a gradebook that others may be using; return `to`.
+
+    Raises:
+        InfraError: it cannot be read.
+    """
     if not file.exists():
         return to
     try:
@@ -124,7 +133,12 @@ def _whole_transactions(gradebook: api.Gradebook) -> None:
 
 
 @contextlib.contextmanager
-def _explained(place: str) -> Iterator[None]:
+def explained(place: str) -> Iterator[None]:
+    """Turn what SQLAlchemy and nbgrader say about a gradebook into an error for people.
+
+    Args:
+        place: the gradebook, for messages.
+    """
     try:
         yield
     except api.InvalidEntry as error:
@@ -132,13 +146,17 @@ def _explained(place: str) -> Iterator[None]:
             msg("{place}: the gradebook took no entry: {error}.", place=place, error=error)
         ) from error
     except DBAPIError as error:
-        said = str(error.orig)
-        locked = "locked" in said
+        said = str(error.orig).strip()
         raise InfraError(
             msg("{place}: the gradebook cannot be used: {said}.", place=place, said=said),
-            next_step=msg("another program is writing to it: run this again")
-            if locked
-            else msg("after an update of nbgrader: make a copy, then run nbgrader db upgrade"),
+            next_step=msg(
+                "what was entered before is there, whole: run this again when it can be used"
+            ),
+        ) from error
+    except (ImportError, NoSuchModuleError) as error:
+        raise UsageError(
+            msg("{place}: the gradebook needs a driver: {error}.", place=place, error=str(error)),
+            next_step="pip install 'vmmlab[postgresql]'",
         ) from error
     except SQLAlchemyError as error:
         raise InfraError(

@@ -93,9 +93,7 @@ def _lines(result: Result, say: Reader) -> Iterator[Text]:
         )
         yield Text.assemble(
             (say.label("names"), "bold yellow"),
-            clean(
-                f"  {why}\n  nbgrader export --exporter=vmmlab.classroom.gradebook.export.QuotedCsv"
-            ),
+            clean(f"  {why}\n  vmmlab gradebook export"),
         )
     for one_refused in result.refused:
         yield Text.assemble(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,26 +11,30 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import InfraError, UsageError, os_reason
-from vmmlab.base.files import staged
+from vmmlab.base.files import read_regular, staged
 from vmmlab.base.message import label, msg
 from vmmlab.classroom import students
 from vmmlab.classroom.gradebook import notebook
-from vmmlab.classroom.gradebook.book import Book, Lesson
+from vmmlab.classroom.gradebook.book import Book
+from vmmlab.classroom.gradebook.handed import HandedIn, handed_in
+from vmmlab.classroom.gradebook.lesson import Lesson
 from vmmlab.classroom.gradebook.marks import Mark, compiler_lines, from_report
 from vmmlab.classroom.gradebook.opening import open_book
-from vmmlab.classroom.gradebook.write import Changes, add_students, write_marks
-from vmmlab.classroom.intake import INTAKE, read_intake
-from vmmlab.classroom.lateness import Lateness
+from vmmlab.classroom.gradebook.write import Changes, Entered, add_students, write_marks
 from vmmlab.classroom.roster import Entry, valid_id
 from vmmlab.classroom.students import ReportFile
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import Reader, error_text
-from vmmlab.report.model import Report, read_json
+from vmmlab.report.model import FILE_MAX, Report, read_json
 
 _README: Final = """\
 Made by `vmmlab gradebook sync`: without this folder nbgrader's formgrader does not list the scores
 of the lab's checks. There is nothing to generate, release or collect here.
 """
+
+
+_TOGETHER: Final = 100
+"""So many reports are entered in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Options:
         roster: the students of the class, by id.
         create_students: add ids that neither the gradebook nor the roster knows.
         drop_removed: delete the cells of checks that course.yml no longer has.
+        older: enter a report although the gradebook has a newer one.
         dry_run: change nothing.
     """
 
@@ -52,6 +58,7 @@ class Options:
     roster: Mapping[str, Entry] = field(default_factory=dict)
     create_students: bool = False
     drop_removed: bool = False
+    older: bool = False
     dry_run: bool = False
 
 
@@ -117,7 +124,7 @@ def run(
     progress: Callable[[int, int], None] | None = None,
     say: Reader | None = None,
 ) -> Result:
-    """Put reports into the gradebook, each whole or not at all.
+    """Put reports into the gradebook, each whole or not at all: some at a time, on one lab.
 
     Args:
         course: the labs and their points.
@@ -131,37 +138,30 @@ def run(
         InfraError: the gradebook cannot be used; earlier reports have been entered.
     """
     found = students.sources(paths, options.student)
-    late = _late(found)
-    synced: list[Synced] = []
+    handed = handed_in(found)
     refused: list[Refused] = []
     read: dict[ReportFile, Report] = {}
     for source in found:
         with _refusing(source, refused):
             read[source] = _read(source)
     rivals = _rivals(read)
-    stale: dict[str, set[str]] = {}
     with open_book(options.folder, copy=options.dry_run) as book:
         known = book.students()
-        for number, (source, report) in enumerate(read.items(), start=1):
-            with _refusing(source, refused):
-                at = late.get((source.student, report.lab))
-                one = _sync(
-                    course, book, source, report, rivals, known, options, say or Reader(), at
-                )
-                synced.append(one)
-                stale.setdefault(one.lab, set()).update(one.changes.rescaled)
-            if progress is not None:
-                progress(number, len(read))
+        job = _Job(course, book, options, say or Reader(), rivals, known, handed)
+        synced = list(_entered(job, read, refused, progress))
         enrolled: tuple[str, ...] = ()
         if options.roster:
-            with book.transaction() as inside:
+            with book.connection() as inside:
                 enrolled = add_students(inside, options.roster.values())
         awkward = book.awkward_names()
+    stale: dict[str, set[str]] = {}
+    for one in synced:
+        stale.setdefault(one.lab, set()).update(one.changes.rescaled)
     for one in synced:
         stale[one.lab].discard(one.student)
     order = {source.path: number for number, source in enumerate(found)}
     return Result(
-        synced=tuple(synced),
+        synced=tuple(sorted(synced, key=lambda one: order[one.source.path])),
         refused=tuple(sorted(refused, key=lambda one: order[one.path])),
         stale={lab: tuple(sorted(who)) for lab, who in stale.items() if who},
         awkward=tuple(awkward),
@@ -170,19 +170,36 @@ def run(
     )
 
 
-def _late(found: Sequence[ReportFile]) -> Mapping[tuple[str, str], Lateness]:
-    """Return how late students were with labs, as `vmmlab batch` has noted it beside reports.
+def _entered(
+    job: _Job,
+    read: Mapping[ReportFile, Report],
+    refused: list[Refused],
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Synced]:
+    """Enter the reports part by part; yield those that were entered, and add the others."""
+    done = 0
+    for part in _parts(read):
+        ready = []
+        for source, report in part:
+            with _refusing(source, refused):
+                ready.append(job.prepared(source, report))
+        try:
+            yield from job.entered(ready)
+        except UsageError as error:  # about the assignment
+            refused += [Refused(one.source.path, error) for one in ready]
+        done += len(part)
+        if progress is not None:
+            progress(done, len(read))
 
-    Raises:
-        UsageError: what it noted cannot be read.
-    """
-    late: dict[tuple[str, str], Lateness] = {}
-    folders = {folder for one in found for folder in one.path.absolute().parents[1:3]}
-    for path in sorted(folder / INTAKE for folder in folders):
-        if path.is_file():
-            for one in read_intake(path).submissions:
-                late |= {(one.student, lab): lateness for lab, lateness in one.late.items()}
-    return late
+
+def _parts(read: Mapping[ReportFile, Report]) -> Iterator[Sequence[tuple[ReportFile, Report]]]:
+    """Yield the reports in parts, each on one lab: a part is one transaction."""
+    by_lab: dict[tuple[str, str], list[tuple[ReportFile, Report]]] = {}
+    for source, report in read.items():
+        by_lab.setdefault((report.lab, report.arch), []).append((source, report))
+    for group in by_lab.values():
+        for at in range(0, len(group), _TOGETHER):
+            yield group[at : at + _TOGETHER]
 
 
 @contextlib.contextmanager
@@ -222,50 +239,95 @@ def _rivals(read: Mapping[ReportFile, Report]) -> Mapping[ReportFile, Path]:
     }
 
 
-def _sync(
-    course: Course,
-    book: Book,
-    source: ReportFile,
-    report: Report,
-    rivals: Mapping[ReportFile, Path],
-    known: frozenset[str],
-    options: Options,
-    say: Reader,
-    late: Lateness | None,
-) -> Synced:
-    entry = _who(source, known, options)
-    _must_count(entry, source, report, rivals, options)
-    lab = course.graded_for(report.lab, report.arch)
-    say = say.of(course.labs_dir / report.lab)
-    marks = from_report(report, lab, say)
-    handed_in = students.read_timestamp(source.timestamp_file)
-    lesson = Lesson(report.lab, report.arch)
-    text = notebook.text(
-        f"{lesson.notebook}: {say(lab.title)}",
-        _facts(report, handed_in, say),
-        marks,
-        compiler_lines(report, say),
-        say,
-    ).encode()
-    files = {
-        book.notebook_path(entry.id, lesson): text,
-        book.report_path(entry.id, lesson): report.to_json().encode(),
-        book.source_readme(lesson): _README.encode(),
-    }
-    stale = {path: text for path, text in files.items() if not _holds(path, text)}
-    with contextlib.ExitStack() as stack:
-        ready = [
-            stack.enter_context(_staged(path, text, book.file_mode))
-            for path, text in stale.items()
-            if not options.dry_run
-        ]
-        with book.transaction() as inside:
-            changes = write_marks(
-                book, inside, lesson, entry, marks, handed_in, options.drop_removed, late
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A report that counts: what to enter, and the files that are not there with this content."""
+
+    source: ReportFile
+    lesson: Lesson
+    entered: Entered
+    files: Mapping[Path, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What all reports of a run have in common."""
+
+    course: Course
+    book: Book
+    options: Options
+    say: Reader
+    rivals: Mapping[ReportFile, Path]
+    known: frozenset[str]
+    handed: HandedIn
+
+    def prepared(self, source: ReportFile, report: Report) -> _Prepared:
+        """Return what to enter for a report.
+
+        Raises:
+            UsageError: it is refused.
+        """
+        entry = _who(source, self.known, self.options)
+        _must_count(entry, source, report, self.rivals, self.options)
+        lab = self.course.graded_for(report.lab, report.arch)
+        say = self.say.of(self.course.labs_dir / report.lab)
+        marks = from_report(report, lab, say)
+        received = students.read_timestamp(source.timestamp_file)
+        lesson = Lesson(report.lab, report.arch)
+        text = notebook.text(
+            f"{lesson.notebook}: {say(lab.title)}",
+            _facts(report, received, say),
+            marks,
+            compiler_lines(report, say),
+            say,
+            self.handed.sources(source.student, lab, report),
+        ).encode()
+        files = {
+            self.book.notebook_path(entry.id, lesson): text,
+            self.book.report_path(entry.id, lesson): read_regular(source.path, FILE_MAX),
+            self.book.source_readme(lesson): _README.encode(),
+        }
+        stale = {path: text for path, text in files.items() if not _holds(path, text)}
+        kept = self.book.report_path(entry.id, lesson)
+        if kept in stale and not self.options.older:
+            _must_be_newer(report, kept)
+        late = self.handed.late.get((source.student, report.lab))
+        return _Prepared(source, lesson, Entered(entry, marks, received, late), stale)
+
+    def entered(self, ready: Sequence[_Prepared]) -> list[Synced]:
+        """Enter reports on one lab, all or none.
+
+        Raises:
+            UsageError: the assignment in the gradebook is not one of checks, or has others.
+            InfraError: a file cannot be written.
+        """
+        if not ready:
+            return []
+        lesson = ready[0].lesson
+        files = (
+            {} if self.options.dry_run else {k: v for one in ready for k, v in one.files.items()}
+        )
+        with contextlib.ExitStack() as stack:
+            staged = [
+                stack.enter_context(_staged(path, text, self.book.file_mode))
+                for path, text in files.items()
+            ]
+            with self.book.connection() as inside:
+                entered = [one.entered for one in ready]
+                changes = write_marks(self.book, inside, lesson, entered, self.options.drop_removed)
+            for put_in_place in staged:
+                put_in_place()
+        return [
+            Synced(
+                one.source,
+                one.entered.student.id,
+                lesson.notebook,
+                change,
+                tuple(one.entered.marks),
+                bool(one.files),
             )
-        for put_in_place in ready:
-            put_in_place()
-    return Synced(source, entry.id, lesson.notebook, changes, marks, bool(stale))
+            for one, change in zip(ready, changes, strict=True)
+        ]
 
 
 def _must_count(
@@ -305,6 +367,29 @@ def _must_count(
             found=report.cohort,
             next_step=msg("grade it again with --cohort {cohort}", cohort=cohort),
         )
+
+
+def _must_be_newer(report: Report, kept: Path) -> None:
+    """Raise UsageError if the report in the gradebook is of a later grading than this one.
+
+    Args:
+        report: to be entered.
+        kept: where the copy of the other one lies, if there is one.
+    """
+    try:
+        audit = json.loads(kept.read_bytes())["audit"]["graded_at"]
+        there = datetime.fromisoformat(audit)
+        new = datetime.fromisoformat(report.audit.graded_at if report.audit else "")
+        if new >= there:
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing is known of when it was graded
+    raise UsageError(
+        msg("the gradebook has the report of a later grading."),
+        expected=msg("graded at {time} or later", time=there.isoformat()),
+        found=new.isoformat(),
+        next_step=msg("--older enters it all the same"),
+    )
 
 
 def _who(source: ReportFile, known: frozenset[str], options: Options) -> Entry:

@@ -27,6 +27,7 @@ from vmmlab.classroom.gradebook.folder import initialize, is_course_folder
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
 from vmmlab.worksheet.autograde import ExecuteApart
+from vmmlab.worksheet.formgrader import instead_for_checks, is_of_checks, next_for_checks
 from vmmlab.worksheet.intake import check_folder
 from vmmlab.worksheet.kernel import shown, why_stopped
 
@@ -81,6 +82,7 @@ def grade(
             grade.
         InfraError: there is no sandbox.
     """
+    _must_be_a_worksheet(assignment)
     Sandbox.choose(require=sandbox_required)
     app = _app(folder, assignment, student, again, sandbox_required)
     _look_at(app, folder, assignment)
@@ -105,8 +107,15 @@ def grade(
 
 def check(folder: Path, assignment: str, *, sandbox_required: bool = True) -> None:
     """Raise what `grade` would raise before it grades anything; the arguments are the same."""
+    _must_be_a_worksheet(assignment)
     Sandbox.choose(require=sandbox_required)
     _look_at(_app(folder, assignment, None, False, sandbox_required), folder, assignment)
+
+
+def _must_be_a_worksheet(assignment: str) -> None:
+    """Raise UsageError for an assignment of checks."""
+    if is_of_checks(assignment):
+        raise UsageError(instead_for_checks(assignment), next_step=next_for_checks(assignment))
 
 
 def lines(lab: str, graded: Sequence[Graded], say: Reader = _ENGLISH) -> Iterator[str]:
@@ -170,7 +179,7 @@ def _app(
     if not is_course_folder(folder):
         raise UsageError(
             msg("{folder} is not a course folder of nbgrader.", folder=folder),
-            next_step=msg("name that folder with --nbgrader; nbgrader quickstart creates one"),
+            next_step=msg("name that folder with --nbgrader; vmmlab gradebook init makes one"),
         )
     words = [assignment, f"--Application.log_level={_QUIET}"]
     words += [f"--student={student}"] if student else []

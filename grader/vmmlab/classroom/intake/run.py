@@ -18,10 +18,11 @@ from vmmlab.classroom.intake.matching import Index
 from vmmlab.classroom.intake.model import Intake, Platform, Submission, left
 from vmmlab.classroom.intake.owners import Owner, owners_of, wrapped
 from vmmlab.classroom.intake.source import Source, opened, opened_pieces
-from vmmlab.classroom.intake.store import digests, store
+from vmmlab.classroom.intake.store import store
 from vmmlab.classroom.lateness import Lateness, judge, moment
 from vmmlab.classroom.roster import Entry, made_id, valid_id
 from vmmlab.classroom.students import timestamp
+from vmmlab.course.digest import digests
 from vmmlab.course.model import Course
 from vmmlab.course.upload import WORKSHEETS, Upload, files_of
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,16 +38,6 @@ def store(folder: Path, files: Mapping[str, bytes]) -> None:
             msg("{path}: cannot be written: {reason}.", path=folder, reason=os_reason(error)),
             next_step=msg("free some space, then run this again"),
         ) from None
-
-
-def digests(files: Mapping[str, bytes]) -> dict[str, str]:
-    """Return for each lab the SHA-256 of its files and their names."""
-    found: dict[str, hashlib._Hash] = {}
-    for name in sorted(files):
-        lab = found.setdefault(name.partition("/")[0], hashlib.sha256())
-        data = files[name]
-        lab.update(f"{name}\0{len(data)}\0".encode() + data)
-    return {lab: one.hexdigest() for lab, one in found.items()}
 
 
 def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:

@@ -1,0 +1,76 @@
+"""Makes the formgrader's buttons say what to do for the assignments of checks, as lab3-checks.
+
+There is nothing in them that nbgrader could generate or autograde, and its own answer would be a
+traceback.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from vmmlab.base.message import Message, msg
+from vmmlab.course.ids import LAB_NAME
+from vmmlab.i18n.translate import Reader, choose
+
+CHECKS: Final = "-checks"
+"""How the names of these assignments end."""
+_HANDLERS: Final = "nbgrader.server_extensions.formgrader.base"
+_MARK: Final = "vmmlab_wrapped"
+
+
+def is_of_checks(assignment: str) -> bool:
+    """Return whether an assignment is that of a lab's checks, as lab3-i386-checks."""
+    lab, _, arch = assignment.removesuffix(CHECKS).partition("-")
+    ours = LAB_NAME.fullmatch(lab) is not None and arch in ("", "i386")
+    return ours and assignment.endswith(CHECKS)
+
+
+def instead_for_checks(assignment: str) -> Message:
+    """Return why there is nothing to generate or autograde."""
+    return msg(
+        "{assignment} has the points of a lab's checks: nbgrader cannot grade them.",
+        assignment=assignment,
+    )
+
+
+def next_for_checks(assignment: str) -> Message:
+    """Return what to do instead."""
+    return msg(
+        "vmmlab batch SUBMISSIONS --out results --labs {lab}, then "
+        "vmmlab gradebook sync results/reports",
+        lab=assignment.partition("-")[0],
+    )
+
+
+def install() -> None:
+    """Let the buttons of a running formgrader answer for the assignments of checks.
+
+    The formgrader reads nbgrader_config.py again and again; only the first call does something.
+    """
+    handlers = sys.modules.get(_HANDLERS)
+    if handlers is None:
+        return  # this is not a Jupyter server
+    api: Any = handlers.NbGraderAPI
+    for name in ("autograde", "generate_assignment"):
+        plain = getattr(api, name)
+        if not hasattr(plain, _MARK):
+            setattr(api, name, _answering(plain))
+
+
+def _answering(plain: Callable[..., Mapping[str, Any]]) -> Callable[..., Mapping[str, Any]]:
+    """Return a method of nbgrader that says what to do if the assignment is one of checks."""
+
+    @functools.wraps(plain)
+    def method(self: Any, assignment_id: str, *more: Any, **named: Any) -> Mapping[str, Any]:
+        if not is_of_checks(assignment_id):
+            return plain(self, assignment_id, *more, **named)
+        say = Reader(choose(None, os.environ))
+        why, then = say(instead_for_checks(assignment_id)), say(next_for_checks(assignment_id))
+        return {"success": False, "log": f"{why}\n{then}"}
+
+    setattr(method, _MARK, True)
+    return method
