@@ -172,9 +172,10 @@ def _other(value: Any, kind: Any, chance: random.Random) -> Any:
 
 
 def _other_dict(value: dict[Any, Any], kind: Any, chance: random.Random) -> dict[Any, Any]:
-    """Return a dict without some of its entries, or with one of them damaged."""
-    if not value or chance.random() < 0.5:
-        return {key: one for key, one in value.items() if chance.random() < 0.6}
+    """Return a dict with one entry damaged, or without some CPUs; names are always recorded."""
+    by_name = any(isinstance(key, str) for key in value)
+    if not value or (not by_name and chance.random() < 0.5):
+        return {key: value[key] for key in value if chance.random() < 0.6}
     key, inner = chance.choice([*value]), (*get_args(kind), Any, Any)[1]
     return {**value, key: _other(value[key], inner, chance)}
 
