@@ -1,4 +1,4 @@
-"""A made-up class: right solutions, mutants, unfinished work, forgeries and garbage.
+"""A made-up class: right solutions, mutants, unfinished work, forgeries, attacks and garbage.
 
 As a program: `python made_up.py FOLDER COUNT LAB...` writes one.
 """
@@ -38,7 +38,8 @@ def make(folder: Path, count: int, labs: Sequence[str], seed: int = 1) -> dict[s
     for number in range(count):
         student = f"{draw.choice(NAMES)}{number:03}"
         kinds[student] = draw.choices(
-            ("right", "mutant", "steps", "starter", "forgery", "garbage"), (30, 35, 15, 6, 6, 8)
+            ("right", "mutant", "steps", "starter", "forgery", "attack", "garbage"),
+            (30, 32, 14, 6, 5, 6, 7),
         )[0]
         for lab in labs:
             _hand_in(folder / student, lab, kinds[student], known, course, draw, number)
@@ -58,7 +59,10 @@ def _hand_in(
     if kind == "garbage":
         draw.choice(GARBAGE)(folder, course.lab(lab).files)
         return
-    for name, data in draw.choice(choices).items():
+    chosen = draw.choice(choices)
+    if kind == "attack":
+        chosen = _attacked(chosen, draw)
+    for name, data in chosen.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         mark = f"\n/* {number} */\n".encode()  # no two are in the cache of built things
@@ -83,6 +87,40 @@ def _verdicts() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+# --- attacks --------------------------------------------------------------------------------------
+
+APPENDED: Final = (
+    '#include "/etc/passwd"',
+    '__asm__ (".data; .incbin \\"/etc/passwd\\"; .text");',
+    "__attribute__ ((constructor)) static void early (void) {}",
+    "char big[1ul << 31] = { 1 };",
+    '#error "\x1b[2J"',
+    '# 1 "/etc/passwd"\nint x = ;',
+    '__asm__ (".section .hidden, \\"ax\\"; nop; .text");',
+    '__asm__ (".comm huge, 0x7fffffff");',
+)
+"""What stands at the end of a C file that does not build."""
+BEGUN: Final = (
+    "for (;;);",
+    'asm volatile ("cli; 1: hlt; jmp 1b");',
+    'asm volatile ("lidt %0; ud2" : : "m" (*(char (*)[16])"\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0"));',
+    'for (;;) asm volatile ("outb %%al, %%dx" : : "a" (65), "d" (0x3F8));',
+    'asm volatile ("outb %%al, %%dx" : : "a" (0x10), "d" (0xF4));',
+)
+"""With what the first function of a C file begins: nothing in it is reached."""
+
+
+def _attacked(files: Mapping[str, bytes], draw: random.Random) -> dict[str, bytes]:
+    """Return files of which one attacks the build or the boot."""
+    name = draw.choice([name for name in files if name.endswith(".c")])
+    text = files[name].decode()
+    if draw.random() < 0.5:
+        text = f"{text}\n{draw.choice(APPENDED)}\n"
+    else:
+        text = text.replace("\n{\n", f"\n{{\n\t{draw.choice(BEGUN)}\n", 1)
+    return {**files, name: text.encode()}
 
 
 # --- garbage --------------------------------------------------------------------------------------

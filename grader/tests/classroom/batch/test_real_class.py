@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import random
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import made_up
+import psutil
 import pytest
 
 from vmmlab.classroom.batch import record
@@ -22,6 +25,7 @@ from vmmlab.host.sandbox import Sandbox
 from vmmlab.report.model import read_json
 
 LAB = "lab1"
+CLASS = 40
 
 pytestmark = pytest.mark.skipif(
     Sandbox.choose(require=False).kind == "none", reason="foreign code needs a sandbox"
@@ -93,13 +97,40 @@ def _page(archive: Path, out: Path, *words: str) -> str:
     return (out / "index.html").read_text(encoding="utf-8")
 
 
+def killing_workers(words: tuple[object, ...], out: Path, every: int) -> tuple[str, int]:
+    """Run a batch, and kill a worker or a process of one after every so many results."""
+    draw = random.Random(1)
+    program = Path(sys.executable).with_name("vmmlab")
+    process = subprocess.Popen(
+        [program, *map(str, (*words, "--out", out)), "--course", made_up.ROOT],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
+    killed, next_at = 0, every
+    while process.poll() is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+        if len(list((out / "records").glob("*/*.json"))) >= next_at:
+            next_at += every
+            below = psutil.Process(process.pid).children(recursive=True)
+            with contextlib.suppress(psutil.Error):
+                draw.choice([one for one in below if "python" in one.name()]).kill()
+                killed += 1
+    assert process.stdout is not None
+    return process.stdout.read(), killed
+
+
 @pytest.mark.full
 def test_a_larger_class_twice(tmp_path: Path) -> None:
-    """No verdict differs; what is right has all points, what is garbage has none."""
-    kinds = made_up.make(tmp_path / "class", 40, [LAB])
+    """No verdict differs although workers die; what is right has all points, garbage has none."""
+    kinds = made_up.make(tmp_path / "class", CLASS, [LAB])
     words = ("batch", tmp_path / "class", "--labs", LAB, "-j", 2, "--no-html")
     vmmlab(*words, "--out", tmp_path / "one")
-    said = vmmlab(*words, "--out", tmp_path / "two", "--compare", tmp_path / "one")
+    more = (*words, "--compare", tmp_path / "one")
+    said, killed = killing_workers(more, tmp_path / "two", every=7)
+    assert killed >= CLASS // 10
     assert "changed since that batch: 0" in said
     for student, one in records(tmp_path / "two").items():
         kind = kinds.get(one.name, kinds.get(student))
@@ -107,5 +138,5 @@ def test_a_larger_class_twice(tmp_path: Path) -> None:
             assert one.points == one.max, student
         if kind == "starter":
             assert one.points == 0, student
-        if kind == "garbage":
+        if kind in ("attack", "garbage"):
             assert not one.points, student
