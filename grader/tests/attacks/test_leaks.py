@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,12 @@ def test_the_places_of_this_host_are_not_in_a_report() -> None:
     assert str(ROOT) not in shown
     assert without_places(text, {}) == text
     assert "/" not in places(Path("/"), "/")
+
+
+def test_nor_are_those_of_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/srv/scratch/vmmlab-job-x")
+    names = places(ROOT)
+    assert without_places('"/srv/scratch/vmmlab-job-x/a /srv/scratch/b"', names) == '"tmp/a tmp/b"'
 
 
 # --- markers --------------------------------------------------------------------------------------

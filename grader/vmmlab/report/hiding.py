@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.files import cache_dir
+from vmmlab.base.scratch import PREFIX
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _SHORTEST: Final = 2  # parts of a path: "/" and "/x" say nothing of a host
@@ -27,7 +28,10 @@ def places(course: Path, submission: str = "") -> dict[str, str]:
         submission: the submission as it was named.
     """
     found: dict[Path, str] = {course.resolve(): "course", _PACKAGE: "vmmlab"}
-    found[Path(tempfile.gettempdir())] = "tmp"
+    temporary = Path(tempfile.gettempdir())
+    found[temporary] = "tmp"
+    if temporary.name.startswith(PREFIX):  # of one grading of a batch
+        found[temporary.parent] = "tmp"
     with suppress(RuntimeError):  # the user has no home directory
         found[cache_dir()] = "cache"
         found[Path.home()] = "~"
