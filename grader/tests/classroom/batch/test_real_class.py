@@ -127,7 +127,7 @@ def test_a_larger_class_twice(tmp_path: Path) -> None:
     """No verdict differs although workers die; what is right has all points, garbage has none."""
     kinds = made_up.make(tmp_path / "class", CLASS, [LAB])
     words = ("batch", tmp_path / "class", "--labs", LAB, "-j", 2, "--no-html")
-    vmmlab(*words, "--out", tmp_path / "one")
+    vmmlab(*words, "--out", tmp_path / "one", code=3)  # a person must look at some garbage
     more = (*words, "--compare", tmp_path / "one")
     said, killed = killing_workers(more, tmp_path / "two", every=7)
     assert killed >= CLASS // 10
@@ -138,5 +138,7 @@ def test_a_larger_class_twice(tmp_path: Path) -> None:
             assert one.points == one.max, student
         if kind == "starter":
             assert one.points == 0, student
+        if one.verdict == "attention":
+            assert kind == "garbage", student
         if kind in ("attack", "garbage"):
             assert not one.points, student
