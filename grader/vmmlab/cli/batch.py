@@ -159,18 +159,11 @@ def batch(
         scratch_mib=scratch,
     )
     settings = job.Settings(
-        course=str(loaded.root.resolve()),
-        identity=identity.of(loaded),
-        sandbox_required=not no_sandbox,
-        hidden=hidden,
-        html=html,
-        lang=context.obj.language,
-        arch=arch,
-        compiler=compiler,
-        seed=seed,
-        secret=_secret(loaded, source, out, secret_file),
-        round=round if secret_file else "",
-    )
+        course=str(loaded.root.resolve()), identity=identity.of(loaded),
+        sandbox_required=not no_sandbox, hidden=hidden, html=html, lang=context.obj.language,
+        arch=arch, compiler=compiler, seed=seed,
+        secret=_secret(loaded, source, out, secret_file), round=round if secret_file else "",
+    )  # fmt: skip
     book = nbgrader_folder(nbgrader) if worksheets else None
     return _run(loaded, source, roster, settings, options, book, context.obj)
 
@@ -231,10 +224,17 @@ def _worksheets(folder: Path, options: Options, settings: Settings, say: Reader)
         worksheets.check(folder, lab, sandbox_required=settings.sandbox_required)
         there = [one.student for one in wanted if lab in one.worksheets]
         new = parallel.hand_over(folder, lab, wanted)
-        more = {"jobs": options.jobs, "sandbox_required": settings.sandbox_required}
-        graded = parallel.grade(folder, lab, new, again=True, **more)
+        graded: list[worksheets.Graded] = []
         old = [student for student in there if student not in new]
-        graded += parallel.grade(folder, lab, old, again=bool(options.only), **more)
+        for students, again in ((new, True), (old, bool(options.only))):
+            graded += parallel.grade(
+                folder,
+                lab,
+                students,
+                jobs=options.jobs,
+                again=again,
+                sandbox_required=settings.sandbox_required,
+            )
         for line in worksheets.lines(lab, sorted(graded, key=lambda one: one.student), say):
             typer.echo(line)
         code = max([code, *(one.exit_code for one in graded if one.exit_code == _ATTENTION)])
