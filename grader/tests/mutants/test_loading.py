@@ -9,6 +9,7 @@ import pytest
 from vmmlab.author import mutants
 from vmmlab.author.mutants import DoesNotApply, Edit, replaced
 from vmmlab.base.errors import CourseError, UsageError
+from vmmlab.cli.main import main
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 
@@ -209,3 +210,18 @@ def test_mutants_are_chosen_by_name(course):
     assert mutants.of_names(every, ["lab1.main.test", "lab1.*"]) == every
     with pytest.raises(UsageError, match=r"no mutant lab1\.gone"):
         mutants.of_names(every, ["lab1.*", "lab1.gone"])
+
+
+def test_a_mutant_is_written_as_a_submission(tmp_path, capsys):
+    kit = load_course(ROOT)
+    mutant = mutants.load(kit, ["lab3"])[0]
+    words = ["mutants", "--out", str(tmp_path), "--course", str(ROOT)]
+    assert main([*words, mutant.id, "--lab", "lab3"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / mutant.id}\n"
+    found = {
+        str(path.relative_to(tmp_path / mutant.id)): path.read_bytes()
+        for path in tmp_path.rglob("*.[cS]")
+    }
+    assert found == mutants.apply(kit, mutant)
+    assert main([*words, "lab3.x"]) == 2
+    assert "there is no mutant lab3.x" in capsys.readouterr().err

@@ -39,6 +39,10 @@ def mutants(
         Path | None,
         typer.Option(metavar="FILE", help="Write the tables into this page and its translation."),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Grade nothing: write each as a submission, DIR/MUTANT."),
+    ] = None,
     random: Annotated[
         int | None,
         typer.Option(
@@ -61,6 +65,10 @@ def mutants(
     say: Reader = context.obj.of(*(loaded.labs_dir / name for name in loaded.labs))
     for name in lab or ():
         loaded.lab(name)
+    if out is not None:
+        for place in matrix.write_folders(loaded, lab, names or (), out):
+            typer.echo(place)
+        return 0
     if write is not None and (names or lab or sample or random):
         raise UsageError(
             msg("a page holds the whole matrix."),

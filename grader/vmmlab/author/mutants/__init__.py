@@ -13,6 +13,7 @@ Files below grader/mutants/ of the course::
 """
 
 from vmmlab.author.mutants.apply import apply, replaced
+from vmmlab.author.mutants.folders import write_folders
 from vmmlab.author.mutants.model import (
     SEED,
     DoesNotApply,
@@ -57,5 +58,6 @@ __all__ = [
     "table",
     "variant_files",
     "variants_table",
+    "write_folders",
     "write_page",
 ]
