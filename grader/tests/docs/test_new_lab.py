@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import pytest
 from book_pages import ROOT
@@ -152,6 +153,28 @@ def test_its_starter_stops_loudly_and_soon(clone, capsys):
     (check,) = json.loads(report.read_text())["checks"]
     assert (check["outcome"], check["cause"]) == ("fail", "not-written-yet")
     assert f"lab11/start.c:{line}" in check["observed"]["text"]
+
+
+def test_its_worksheet_can_be_answered(clone, monkeypatch):
+    made = new_lab.new_lab(load_course(clone), "lab11").files
+    assert {f"labs/lab11/worksheet{kind}.ipynb" for kind in ("", ".ja")} <= set(made)
+    monkeypatch.setenv("VMMLAB_STUDENT", "ada")
+    for kind in ("", ".ja"):
+        sheet = json.loads((clone / f"labs/lab11/worksheet{kind}.ipynb").read_text("utf-8"))
+        code = ["".join(c["source"]) for c in sheet["cells"] if c["cell_type"] == "code"]
+        for answer, points in (("", 1), ("calls = table.others", 0)):
+            names = {}
+            for cell in code:
+                exec(f"{cell}\n{answer}" if "BEGIN SOLUTION" in cell else cell, names)
+            assert names["check"].points == points
+    assert materials.worksheet(load_course(clone), "lab11", "ja").name == "worksheet.ja.ipynb"
+
+
+def test_without_jupytext_it_makes_the_source_of_the_worksheet(clone, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jupytext", None)
+    made = new_lab.new_lab(load_course(clone), "lab11").files
+    assert "labs/lab11/worksheet.py" in made
+    assert not [name for name in made if name.endswith(".ipynb")]
 
 
 def test_its_templates_are_as_the_kit_wants_its_files():

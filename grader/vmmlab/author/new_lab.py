@@ -33,6 +33,8 @@ _PLACES: Final[Mapping[str, str]] = {
     "test_labN.py.txt": "labs/labN/test_labN.py",
     "causes.yml.txt": "labs/labN/causes.yml",
     "contract.yml.txt": "labs/labN/contract.yml",
+    "worksheet.py.txt": "labs/labN/worksheet.py",
+    "worksheet.ja.py.txt": "labs/labN/worksheet.ja.py",
     "ja.po.txt": "labs/labN/locale/ja.po",
     "start.c.txt": "reference/labN/start.c",
     "contracts.ja.yml.txt": "reference/labN/contracts.ja.yml",
@@ -85,6 +87,7 @@ def new_lab(course: Course, name: str) -> Made:
     texts[contracts_ja] = _with_checksums(texts[contracts_ja], texts[f"reference/{start}"], start)
     if not course.in_japanese:
         texts = {place: text for place, text in texts.items() if not _JAPANESE.search(place)}
+    texts |= _notebooks(texts, f"labs/{name}")
     there = [place for place in texts if (course.root / place).exists()]
     if there:
         raise UsageError(
@@ -183,6 +186,20 @@ def _filled(file: str, number: str) -> str:
     for word in _NUMBERED:
         text = text.replace(word, word[:-1] + number)
     return text
+
+
+def _notebooks(texts: Mapping[str, str], folder: str) -> dict[str, str]:
+    """Return the notebooks of a lab's worksheets; none if this environment cannot make them."""
+    try:
+        from vmmlab.worksheet.source import render
+
+        source = texts[f"{folder}/worksheet.py"]
+        made = {f"{folder}/worksheet.ipynb": render(source)}
+        if (translated := texts.get(f"{folder}/worksheet.ja.py")) is not None:
+            made[f"{folder}/worksheet.ja.ipynb"] = render(source, translated=translated)
+        return made
+    except ImportError:
+        return {}
 
 
 def _with_checksums(translations: str, reference: str, path: str) -> str:
