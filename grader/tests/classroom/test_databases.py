@@ -241,3 +241,48 @@ def test_a_gradebook_that_goes_away_in_the_middle(
     } - there  # fmt: skip
     assert len(rows(folder)["grade"]) == 16
     assert grades(folder, "zoe")[JUMP]["score"] == 3
+
+
+# --- students whom the roster does not know, and a whole class -----------------------------------
+
+
+def test_a_student_who_is_not_in_the_roster_is_listed_and_kept(
+    put: Put, sync: Sync, folder: Path
+) -> None:
+    put("bob", jump_target=FAIL)
+    sync()
+    before = grades(folder, "bob")
+    put("bob")
+    put("alice")
+    result = sync(roster={"alice": Entry("alice")})
+    (one,) = result.refused
+    assert "bob is not in the roster" in one.reason
+    assert grades(folder, "bob") == before
+    assert [row[0] for row in rows(folder)["student"]] == ["alice", "bob"]
+
+
+def test_a_class_takes_no_more_statements_than_a_few_students(
+    put: Put, sync: Sync, folder: Path
+) -> None:
+    """nbgrader's own functions would need hundreds for each report."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def statements(students: int) -> int:
+        count = 0
+
+        def executed(*_: object) -> None:
+            nonlocal count
+            count += 1
+
+        for number in range(students):
+            put(f"s{number}", jump_target=FAIL)
+        event.listen(Engine, "before_cursor_execute", executed)
+        try:
+            assert sync(create_students=True).exit_code == 0
+        finally:
+            event.remove(Engine, "before_cursor_execute", executed)
+        return count
+
+    sync_of_one = statements(1)
+    assert statements(40) <= sync_of_one < 100

@@ -61,6 +61,12 @@ def test_nothing_of_the_instructors(released):
     assert not [name for name in names if "third" in name]
 
 
+def test_it_is_ready_for_git_and_says_when_labs_are_due(released):
+    assert ".venv/" in (released / ".gitignore").read_text().splitlines()
+    assert "| [lab3](labs/lab3/README.md) |" in (released / "SCHEDULE.md").read_text("utf-8")
+    assert "`lab3/apinit.S`" in (released / "SCHEDULE.ja.md").read_text("utf-8")
+
+
 def test_no_line_of_a_solution_and_no_name_of_a_hidden_check(course, released):
     """The search is another one than the command's own: line by line, as grep does."""
     everything = [path for path in released.rglob("*") if path.is_file() and path.suffix != ".o"]

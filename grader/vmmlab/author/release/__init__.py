@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from vmmlab.author.release import schedule
 from vmmlab.author.release.coursefile import course_text
 from vmmlab.author.release.leaks import leaks, misplaced
 from vmmlab.author.release.selfstudy import add_solutions, named_kind
@@ -161,6 +162,8 @@ def _fill(
         _add_starters(course, released, cohorts, until)
     yield from _copy_kit(course, made, self_study=self_study)
     _unlink_pages(made)
+    for name, text in ({} if self_study else schedule.pages(released)).items():
+        (made / name).write_text(text, encoding="utf-8")
 
 
 def _add_starters(course: Course, released: Course, cohorts: Sequence[str], until: str) -> None:
