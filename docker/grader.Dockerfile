@@ -29,7 +29,10 @@ print(*sorted(t["project"]["optional-dependencies"].keys() - {"dev"}), sep=",")'
  && python3 -m venv --without-pip /opt/vmmlab \
  && pip --python /opt/vmmlab/bin/python install ".[${EXTRAS:-$all}]"
 COPY grader/vmmlab grader/vmmlab
-RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall .
+RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall . \
+ && find /opt/vmmlab -name '*.a' -delete \
+ && find /opt/vmmlab -path '*/babel/locale-data/*.dat' \
+      ! -name root.dat ! -name 'en*' ! -name 'ja*' -delete
 # The course with its solutions, in the last place where vmmlab looks for it.
 COPY course.yml /course/
 COPY labs /course/labs
@@ -42,6 +45,7 @@ FROM ${BASE}
 LABEL org.opencontainers.image.title="vmmlab-grader" \
       org.opencontainers.image.description="Grades the VMMs of a course in a sandbox" \
       org.opencontainers.image.licenses="BSD-3-Clause"
+COPY docker/dpkg-excludes /etc/dpkg/dpkg.cfg.d/vmmlab
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
       bubblewrap \

@@ -22,7 +22,10 @@ RUN mkdir -p grader/vmmlab \
  && python3 -m venv --without-pip /opt/vmmlab \
  && pip --python /opt/vmmlab/bin/python install '.[explore]'
 COPY grader/vmmlab grader/vmmlab
-RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall .
+RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall . \
+ && find /opt/vmmlab -name '*.a' -delete \
+ && find /opt/vmmlab -path '*/babel/locale-data/*.dat' \
+      ! -name root.dat ! -name 'en*' ! -name 'ja*' -delete
 # The course, in the last place where vmmlab looks for it. It has no hidden checks, which are for the
 # instructor, no contract.yml, which names them, and no worksheets, which contain their solutions
 # (nbgrader makes the students' version).
@@ -38,6 +41,7 @@ FROM ${BASE}
 LABEL org.opencontainers.image.title="vmmlab-student" \
       org.opencontainers.image.description="The tools for writing a VMM that wakes its processors" \
       org.opencontainers.image.licenses="BSD-3-Clause"
+COPY docker/dpkg-excludes /etc/dpkg/dpkg.cfg.d/vmmlab
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
       ca-certificates \

@@ -112,8 +112,8 @@ def test_what_is_wrong_is_found(change: Callable[[str], str], rule: str) -> None
 def test_the_student_gets_no_solutions() -> None:
     text = text_of(STUDENT)
     assert set(copied(text)) == {
-        "docker/constraints.txt", "pyproject.toml", "README.md", "LICENSE", "grader/vmmlab",
-        "course.yml", "labs", "vmm-skeleton",
+        "docker/constraints.txt", "docker/dpkg-excludes", "pyproject.toml", "README.md", "LICENSE",
+        "grader/vmmlab", "course.yml", "labs", "vmm-skeleton",
     }  # fmt: skip
     gone = "rm -rf /course/labs/*/hidden /course/labs/*/worksheet.* /course/labs/*/contract.yml "
     assert f"RUN {gone}" in text
