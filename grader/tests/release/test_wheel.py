@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[3]
 STUDENT_S = 240
 """The time-out of a command in seconds; none takes a tenth of it."""
 
+CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE")
+"""What names the certificates of a host that has its own."""
+
 pytestmark = pytest.mark.full
 
 
@@ -45,9 +48,10 @@ def installed(built, tmp_path_factory):
     return home
 
 
-def sh(line, folder, home):
-    path = f"{home / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin"
-    env = {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "COLUMNS": "100"}
+def sh(line, folder, prefix, user=None):
+    path = f"{prefix / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin"
+    kept = {key: os.environ[key] for key in CERTIFICATES if key in os.environ}
+    env = {**kept, "PATH": path, "HOME": str(user or prefix), "LANG": "C.UTF-8", "COLUMNS": "100"}
     return subprocess.run(
         ["bash", "-c", line],
         cwd=folder,
@@ -87,6 +91,25 @@ def test_a_workspace_of_it_grades_the_starter(installed, tmp_path):
     assert "0/20 points" in done.stdout, done.stdout + done.stderr
     where = sh("python -c 'import vmmlab; print(vmmlab.__file__)'", tmp_path, installed)
     assert Path(where.stdout.strip()).is_relative_to(installed)
+
+
+@pytest.mark.parametrize("line", ["pipx install --python {python}", "uv tool install -p {python}"])
+def test_a_tool_installs_it_with_what_it_needs(line, built, tmp_path):
+    """pipx and uv, from the package index, in a home that is empty; then what students type."""
+    tools, home = tmp_path / "tools", tmp_path / "home"
+    venv.create(tools, with_pip=True, symlinks=True)
+    name = line.split()[0]
+    subprocess.run([tools / "bin" / "pip", "install", "--quiet", name], check=True)
+    (home / ".local" / "bin").mkdir(parents=True)
+    (home / ".local" / "bin" / name).symlink_to(tools / "bin" / name)
+    local = home / ".local"
+    done = sh(f"{line.format(python=sys.executable)} {built[0]}", home, local, home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = sh("vmmlab new ~/vmm --no-input", home, local, home)
+    assert made.returncode == 0, made.stderr
+    done = sh("source .venv/bin/activate && make lab3 && pytest lab3", home / "vmm", local, home)
+    assert "0/40 points" in done.stdout, done.stdout + done.stderr
+    assert "lab3.1" in done.stdout
 
 
 def test_a_release_without_vmmlab_is_refused(tmp_path):

@@ -1,0 +1,208 @@
+"""docker/compose.yml: its schema, its rules, and its commands without containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import psutil
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[3]
+FILE = ROOT / "docker" / "compose.yml"
+SCHEMA = Path(__file__).with_name("schemas") / "compose-spec.json"
+BIN = Path(sys.executable).parent
+POSTGRES = Path("/usr/lib/postgresql")
+NOBODY = 65534
+OURS = {"scheduler", "worker", "batch", "sync"}
+"""The services of the grading image."""
+
+
+def parsed(text: str) -> Any:
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def services() -> Any:
+    return parsed(FILE.read_text(encoding="utf-8"))["services"]
+
+
+def wrong(text: str) -> list[str]:
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    return [one.message for one in validator.iter_errors(parsed(text))]
+
+
+def test_it_fits_the_schema() -> None:
+    assert wrong(FILE.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("read_only: true", "read_only: maybe"),
+        ("mem_limit:", "memory_limit:"),
+        ("service_healthy", "service_well"),
+        ("internal: true", "internal: 7"),
+    ],
+)
+def test_what_is_wrong_is_found(old: str, new: str) -> None:
+    text = FILE.read_text(encoding="utf-8")
+    assert old in text
+    assert wrong(text.replace(old, new)) != []
+
+
+def test_each_container_of_ours_is_confined() -> None:
+    found = services()
+    assert found.keys() == OURS | {"gradebook"}
+    for name in OURS:
+        one = found[name]
+        assert (one["read_only"], one["cap_drop"]) == (True, ["ALL"]), name
+        assert set(one["security_opt"]) == {"no-new-privileges", "seccomp=./seccomp-grader.json"}
+        assert "privileged" not in one
+        assert "ports" not in one
+        assert one["networks"] == ["inside"]
+    assert (FILE.parent / "seccomp-grader.json").is_file()
+
+
+# --- its commands, with this machine's programs ---------------------------------------------------
+
+
+def words(service: str, places: dict[str, str]) -> list[str]:
+    """Return a service's command, with a place of this machine for each of the container's."""
+    one = services()[service]
+    line = [*one.get("entrypoint", ["vmmlab"]), *one["command"]]
+    for there, here in places.items():
+        line = [word.replace(there, here) for word in line]
+    return [str(BIN / line[0]), *line[1:]]
+
+
+@contextmanager
+def running(line: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, cwd=folder, text=True)
+    try:
+        yield process
+    finally:
+        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+            one.terminate()
+        process.communicate()
+
+
+def said(process: subprocess.Popen[str], what: str) -> str:
+    """Wait until a program has said something, and return what follows in that line."""
+    heard = ""
+    for line in process.stderr or ():
+        heard += line
+        if what in line:
+            return line.partition(what)[2].strip()
+    raise AssertionError(heard)
+
+
+def certificate(folder: Path) -> Path:
+    """Make the certificate as docs/containers.md does."""
+    text = (ROOT / "docs" / "containers.md").read_text(encoding="utf-8")
+    (line,) = (one for one in text.splitlines() if one.startswith("$ openssl req "))
+    folder.mkdir()
+    done = subprocess.run(
+        line.removeprefix("$ ").replace("docker/tls", str(folder)).split(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.full
+def test_its_scheduler_and_worker_grade_a_class(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is missing")
+    tls = str(certificate(tmp_path / "tls"))
+    shutil.copytree(ROOT / "reference", tmp_path / "class" / "ada")
+    places = {"/tls/": f"{tls}/", "--port=8786": "--port=0"}
+    with running([*words("scheduler", places), "--host=127.0.0.1"], tmp_path) as scheduler:
+        address = said(scheduler, "Scheduler at:")
+        assert address.startswith("tls://127.0.0.1:")
+        places = {"/tls/": f"{tls}/", "tls://scheduler:8786": address, "=/tmp": f"={tmp_path}"}
+        places |= {"/class": str(tmp_path / "class"), "/results": str(tmp_path / "results")}
+        with running(words("worker", places), tmp_path) as worker:
+            said(worker, "Registered to:")
+            batch = [*words("batch", places), "--labs", "lab1", "--no-html"]
+            done = subprocess.run(batch, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "results" / "reports" / "ada" / "lab1.json").read_text())
+    assert report["points"] == report["max"] == 20
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[str]:
+    """Run PostgreSQL as the service does, and provide the address of the gradebook."""
+    homes = sorted(POSTGRES.glob("*/bin"))
+    if not homes:
+        pytest.skip("PostgreSQL is not on this machine")
+    settings = services()["gradebook"]["environment"]
+    who: dict[str, Any] = {}
+    if os.geteuid() == 0:  # PostgreSQL refuses root
+        folder.mkdir()
+        os.chown(folder, NOBODY, NOBODY)
+        who = {"user": NOBODY, "group": NOBODY}
+    else:
+        folder.mkdir()
+
+    def run(*line: str | Path) -> None:
+        done = subprocess.run(line, cwd=folder, capture_output=True, check=False, **who)
+        assert done.returncode == 0, done.stderr
+
+    data, tools = folder / "data", homes[-1]
+    run(tools / "initdb", "--pgdata", data, "--username", settings["POSTGRES_USER"], "--no-sync")
+    start = (tools / "pg_ctl", "--pgdata", data, "--wait", "--log", folder / "log")
+    run(*start, "--options", f"-c listen_addresses='' -c unix_socket_directories={folder}", "start")
+    try:
+        login = ("--host", folder, "--username", settings["POSTGRES_USER"])
+        run(tools / "createdb", *login, settings["POSTGRES_DB"])
+        test = services()["gradebook"]["healthcheck"]["test"]
+        run(tools / test[1], "--host", folder, *test[2:])
+        user, name = settings["POSTGRES_USER"], settings["POSTGRES_DB"]
+        yield f"postgresql+psycopg://{user}@/{name}?host={folder}"
+    finally:
+        run(*start[:-2], "--mode", "immediate", "stop")
+
+
+@pytest.mark.full
+def test_its_database_takes_the_grades(tmp_path_factory: pytest.TempPathFactory) -> None:
+    pytest.importorskip("psycopg")
+    scratch = tmp_path_factory.mktemp("db")
+    for folder in (scratch, *scratch.parents[:2]):
+        folder.chmod(folder.stat().st_mode | 0o011)  # nobody's folder is in it
+    nbgrader, results = scratch / "nbgrader", scratch / "results"
+    nbgrader.mkdir()
+    grade = [str(BIN / "vmmlab"), "grade", "lab1", "--submission", "reference"]
+    (results / "reports" / "ada").mkdir(parents=True)
+    target = results / "reports" / "ada" / "lab1.json"
+    subprocess.run([*grade, "--json", str(target)], cwd=ROOT, check=True, capture_output=True)
+    with database(scratch / "postgres") as address:
+        (nbgrader / "nbgrader_config.py").write_text(
+            f"c = get_config()\nc.CourseDirectory.course_id = 'vmm'\n"
+            f"c.CourseDirectory.db_url = {address!r}\n"
+        )
+        line = words("sync", {"/results": str(results), "/nbgrader": str(nbgrader)})
+        for _ in range(2):
+            done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert points(address) == {"ada": 20.0}
+    assert not list(nbgrader.glob("*.db"))
+
+
+def points(address: str) -> dict[str, float]:
+    """Return what nbgrader reads from the gradebook: each student's points."""
+    from nbgrader.api import Gradebook
+
+    with Gradebook(address, "vmm") as book:
+        return {one.id: one.score for one in book.students}
