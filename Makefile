@@ -111,6 +111,7 @@ test-full: lint browser
 bench: $(STAMP_DEV)
 	@$(BIN)/python grader/bench/bench.py
 	@$(BIN)/python grader/bench/classroom.py
+	@$(BIN)/python grader/bench/exports.py
 
 soak: $(STAMP)
 	@$(BIN)/python grader/bench/soak.py

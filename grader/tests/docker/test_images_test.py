@@ -100,8 +100,8 @@ def test_a_build_that_fails(host: Host) -> None:
     assert "docker run" not in host.log.read_text(), "nothing is tried then"
 
 
-def test_images_that_do_nothing_fail_every_try(host: Host, script: ModuleType) -> None:
-    host.stub("docker", 'case "$1" in image) echo 1;; esac')
+def test_large_images_that_do_nothing_fail_every_try(host: Host, script: ModuleType) -> None:
+    host.stub("docker", 'case "$1" in image) echo 901000000;; esac')
     done = host.run("--no-build")
     assert done.returncode == 1
     assert done.stdout.count("FAIL  ") == len(script.TRIES)

@@ -24,6 +24,8 @@ FILES = {
     "github-workflows.json": WORKSPACE / ".github" / "workflows" / "grade.yml",
     "gitlab-ci.json": WORKSPACE / ".gitlab-ci.yml",
 }
+SETUP = ROOT / "grader/vmmlab/classroom/bundles/files/gradescope-setup.sh.txt"
+DOCKERFILE = ROOT / "docker" / "grader.Dockerfile"
 
 
 def wrong(schema: str, text: str) -> str:
@@ -64,6 +66,21 @@ def test_they_name_formats_that_exist(schema: str) -> None:
     named = re.findall(r"vmmlab export ([\w-]+)", FILES[schema].read_text(encoding="utf-8"))
     assert len(named) == 2
     assert set(named) <= FORMATS.keys()
+
+
+def _packages(path: Path) -> set[str]:
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    found = re.findall(r"apt-get install -y --no-install-recommends +([a-z0-9 -]+)", text)
+    return set(" ".join(found).split())
+
+
+@pytest.mark.parametrize("path", [*FILES.values(), SETUP])
+def test_each_installs_what_grading_needs(path: Path) -> None:
+    """The packages of the grading image; a workspace's own code needs no sandbox."""
+    image = DOCKERFILE.read_text(encoding="utf-8").rpartition("\nFROM")[2]
+    needed = set(re.findall(r"(?m)^ {6}([a-z0-9-]+) \\$", image)) - {"python3"}
+    assert {"bubblewrap", "ovmf"} <= needed
+    assert needed - _packages(path) == (set() if path == SETUP else {"bubblewrap"})
 
 
 # --- their scripts, with a stand-in for the grader ------------------------------------------------
