@@ -48,7 +48,7 @@ def test_it_fits_the_schema() -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("read_only: true", "read_only: maybe"),
+        ("cap_drop: [ALL]", "cap_drop: ALL"),
         ("mem_limit:", "memory_limit:"),
         ("service_healthy", "service_well"),
         ("internal: true", "internal: 7"),
