@@ -48,7 +48,7 @@ def _check(check: CheckReport, command_is_secret: bool) -> CheckReport:
 
 
 def _without_names(report: Report, names: list[str]) -> Report:
-    text = report.to_json()
+    text = report.model_dump_json(by_alias=True)
     longest_first = sorted(filter(None, names), key=len, reverse=True)
     known = "|".join(rf"(?<![\w.]){re.escape(name)}(?!\.?\w)" for name in longest_first)
     found = re.compile(f"{_NAME.pattern}|{known}" if known else _NAME.pattern)
