@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,7 +131,8 @@ def test_its_scheduler_and_worker_grade_a_class(tmp_path: Path) -> None:
     with running([*words("scheduler", places), "--host=127.0.0.1"], tmp_path) as scheduler:
         address = said(scheduler, "Scheduler at:")
         assert address.startswith("tls://127.0.0.1:")
-        places = {"/tls/": f"{tls}/", "tls://scheduler:8786": address, "=/tmp": f"={tmp_path}"}
+        places = {"directory=/tmp": f"directory={tmp_path}", "tls://scheduler:8786": address}
+        places |= {"/tls/": f"{tls}/"}
         places |= {"/class": str(tmp_path / "class"), "/results": str(tmp_path / "results")}
         with running(words("worker", places), tmp_path) as worker:
             said(worker, "Registered to:")
@@ -139,6 +141,14 @@ def test_its_scheduler_and_worker_grade_a_class(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "results" / "reports" / "ada" / "lab1.json").read_text())
     assert report["points"] == report["max"] == 20
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder that everybody may enter; no other user may enter pytest's."""
+    with tempfile.TemporaryDirectory(prefix="vmmlab-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
 
 
 @contextmanager
@@ -176,11 +186,8 @@ def database(folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.full
-def test_its_database_takes_the_grades(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_its_database_takes_the_grades(scratch: Path) -> None:
     pytest.importorskip("psycopg")
-    scratch = tmp_path_factory.mktemp("db")
-    for folder in (scratch, *scratch.parents[:2]):
-        folder.chmod(folder.stat().st_mode | 0o011)  # nobody's folder is in it
     nbgrader, results = scratch / "nbgrader", scratch / "results"
     nbgrader.mkdir()
     grade = [str(BIN / "vmmlab"), "grade", "lab1", "--submission", "reference"]
