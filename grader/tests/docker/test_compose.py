@@ -86,6 +86,11 @@ def words(service: str, places: dict[str, str]) -> list[str]:
     return [str(BIN / line[0]), *line[1:]]
 
 
+def ours(*line: str) -> None:
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @contextmanager
 def running(line: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(line, stderr=subprocess.PIPE, cwd=folder, text=True)
@@ -137,8 +142,7 @@ def test_its_scheduler_and_worker_grade_a_class(tmp_path: Path) -> None:
         with running(words("worker", places), tmp_path) as worker:
             said(worker, "Registered to:")
             batch = [*words("batch", places), "--labs", "lab1", "--no-html"]
-            done = subprocess.run(batch, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+            ours(*batch)
     report = json.loads((tmp_path / "results" / "reports" / "ada" / "lab1.json").read_text())
     assert report["points"] == report["max"] == 20
 
@@ -193,7 +197,7 @@ def test_its_database_takes_the_grades(scratch: Path) -> None:
     grade = [str(BIN / "vmmlab"), "grade", "lab1", "--submission", "reference"]
     (results / "reports" / "ada").mkdir(parents=True)
     target = results / "reports" / "ada" / "lab1.json"
-    subprocess.run([*grade, "--json", str(target)], cwd=ROOT, check=True, capture_output=True)
+    ours(*grade, "--json", str(target))
     with database(scratch / "postgres") as address:
         (nbgrader / "nbgrader_config.py").write_text(
             f"c = get_config()\nc.CourseDirectory.course_id = 'vmm'\n"
@@ -201,8 +205,7 @@ def test_its_database_takes_the_grades(scratch: Path) -> None:
         )
         line = words("sync", {"/results": str(results), "/nbgrader": str(nbgrader)})
         for _ in range(2):
-            done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout + done.stderr
+            ours(*line)
         assert points(address) == {"ada": 20.0}
     assert not list(nbgrader.glob("*.db"))
 
