@@ -1,13 +1,14 @@
-"""docker/compose.yml: its schema, its rules, and its commands without containers."""
+"""docker/compose.yml: its schema, its rules, and its cluster without containers.
+
+grader/tests/classroom/test_databases.py has the gradebook in PostgreSQL.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,6 @@ ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "docker" / "compose.yml"
 SCHEMA = Path(__file__).with_name("schemas") / "compose-spec.json"
 BIN = Path(sys.executable).parent
-POSTGRES = Path("/usr/lib/postgresql")
-NOBODY = 65534
 OURS = {"scheduler", "worker", "batch", "sync"}
 """The services of the grading image."""
 
@@ -145,74 +144,3 @@ def test_its_scheduler_and_worker_grade_a_class(tmp_path: Path) -> None:
             ours(*batch)
     report = json.loads((tmp_path / "results" / "reports" / "ada" / "lab1.json").read_text())
     assert report["points"] == report["max"] == 20
-
-
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    """A folder that everybody may enter; no other user may enter pytest's."""
-    with tempfile.TemporaryDirectory(prefix="vmmlab-") as name:
-        Path(name).chmod(0o711)
-        yield Path(name)
-
-
-@contextmanager
-def database(folder: Path) -> Iterator[str]:
-    """Run PostgreSQL as the service does, and provide the address of the gradebook."""
-    homes = sorted(POSTGRES.glob("*/bin"))
-    if not homes:
-        pytest.skip("PostgreSQL is not on this machine")
-    settings = services()["gradebook"]["environment"]
-    who: dict[str, Any] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses root
-        folder.mkdir()
-        os.chown(folder, NOBODY, NOBODY)
-        who = {"user": NOBODY, "group": NOBODY}
-    else:
-        folder.mkdir()
-
-    def run(*line: str | Path) -> None:
-        done = subprocess.run(line, cwd=folder, capture_output=True, check=False, **who)
-        assert done.returncode == 0, done.stderr
-
-    data, tools = folder / "data", homes[-1]
-    run(tools / "initdb", "--pgdata", data, "--username", settings["POSTGRES_USER"], "--no-sync")
-    start = (tools / "pg_ctl", "--pgdata", data, "--wait", "--log", folder / "log")
-    run(*start, "--options", f"-c listen_addresses='' -c unix_socket_directories={folder}", "start")
-    try:
-        login = ("--host", folder, "--username", settings["POSTGRES_USER"])
-        run(tools / "createdb", *login, settings["POSTGRES_DB"])
-        test = services()["gradebook"]["healthcheck"]["test"]
-        run(tools / test[1], "--host", folder, *test[2:])
-        user, name = settings["POSTGRES_USER"], settings["POSTGRES_DB"]
-        yield f"postgresql+psycopg://{user}@/{name}?host={folder}"
-    finally:
-        run(*start[:-2], "--mode", "immediate", "stop")
-
-
-@pytest.mark.full
-def test_its_database_takes_the_grades(scratch: Path) -> None:
-    pytest.importorskip("psycopg")
-    nbgrader, results = scratch / "nbgrader", scratch / "results"
-    nbgrader.mkdir()
-    grade = [str(BIN / "vmmlab"), "grade", "lab1", "--submission", "reference"]
-    (results / "reports" / "ada").mkdir(parents=True)
-    target = results / "reports" / "ada" / "lab1.json"
-    ours(*grade, "--json", str(target))
-    with database(scratch / "postgres") as address:
-        (nbgrader / "nbgrader_config.py").write_text(
-            f"c = get_config()\nc.CourseDirectory.course_id = 'vmm'\n"
-            f"c.CourseDirectory.db_url = {address!r}\n"
-        )
-        line = words("sync", {"/results": str(results), "/nbgrader": str(nbgrader)})
-        for _ in range(2):
-            ours(*line)
-        assert points(address) == {"ada": 20.0}
-    assert not list(nbgrader.glob("*.db"))
-
-
-def points(address: str) -> dict[str, float]:
-    """Return what nbgrader reads from the gradebook: each student's points."""
-    from nbgrader.api import Gradebook
-
-    with Gradebook(address, "vmm") as book:
-        return {one.id: one.score for one in book.students}
