@@ -13,6 +13,7 @@ All keys are optional: a check may give `step` and `next` itself, and a cause ne
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +63,23 @@ class Causes:
             CourseError: the file is not a mapping of causes.
         """
         if self._causes is None:
-            self._causes = MappingProxyType(_read(self._path) if self._path.exists() else {})
+            try:
+                found = self._path.stat()
+            except FileNotFoundError:
+                self._causes = MappingProxyType({})
+            else:
+                self._causes = _read_once(self._path, found.st_mtime_ns, found.st_size)
         return self._causes
 
     def of(self, cause: str) -> Cause:
         """Return what is told about `cause`; an empty record if nothing is."""
         return self.load().get(cause, Cause())
+
+
+@functools.lru_cache(maxsize=32)
+def _read_once(path: Path, changed: int, size: int) -> Mapping[str, Cause]:
+    """Return what is in a file that was changed then: a grading finds it read by its parent."""
+    return MappingProxyType(_read(path))
 
 
 def _read(path: Path) -> dict[str, Cause]:
