@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 
 from vmmlab.base.errors import CourseError, InfraError
+from vmmlab.course.digest import digests
 from vmmlab.grading.request import RunFacts
 from vmmlab.report import exit_code
 
@@ -45,6 +47,31 @@ def test_pass(kit, checks_of):
     assert exit_code(report) == 0
     assert kit.runner.observed == ["ladder"], "one boot, however many checks ask"
     assert kit.runner.closed == 1
+
+
+def test_the_report_says_what_was_graded_when_and_by_which_course(kit, tmp_path):
+    body = """
+        @check("lab3.a.one", S)
+        def one(boot):
+            '''One.'''
+        """
+
+    def graded(name, points, code=None):
+        own = type(kit)(tmp_path / name)
+        own.write(body, {"lab3.a.one": points})
+        own.files = own.files if code is None else {"lab3/ap_start.c": code}
+        return own.grade().audit, digests(own.files)["lab3"]
+
+    began = datetime.now(UTC).replace(microsecond=0)
+    first, hashed = graded("first", 4)
+    assert began <= datetime.fromisoformat(first.graded_at) <= datetime.now(UTC)
+    assert first.files == hashed
+    other, hashed = graded("other", 4, b"other")
+    assert (other.files, other.course) == (hashed, first.course)
+    assert other.files != first.files
+    dearer, _ = graded("dearer", 5)
+    assert dearer.files == first.files
+    assert dearer.course != first.course
 
 
 def test_fail_carries_what_the_student_needs(kit):
