@@ -92,6 +92,7 @@ def every_other_cpu_is_sent_an_nmi(boot, cpu):
         cpu=cpu.name,
         id=apic_id(boot.apic_ids, cpu.index),
     )
+    judged = every_handler_was_seen(boot)
     if writes:
         fail(
             "not-an-nmi",
@@ -99,20 +100,40 @@ def every_other_cpu_is_sent_an_nmi(boot, cpu):
             place=WAKEUP,
             expected=expected,
             observed=icr_text(writes),
+            goes_on=judged,
         )
     not_to_itself(boot, call)  # then it may not have come to this CPU any more
     if call.verdict != "reached" and not sent_in(boot, call):
-        does_not_return(boot, call)
+        does_not_return(boot, call, goes_on=judged)
+    not_sent(boot, call, expected, goes_on=judged)
+
+
+def every_handler_was_seen(boot):
+    """Whether every other CPU has taken an NMI, if need be one that the grader has sent."""
+    return {one.cpu for one in needed(boot.panic).taken} == {one.index for one in others(boot)}
+
+
+def not_sent(boot, call, expected, *, goes_on):
+    """Fail because panic_wakeup_all has not sent an NMI."""
     sent = icr_text(sent_in(boot, call))
-    missing(
-        "nmi-not-sent",
-        cpu=call.cpu,
-        place=WAKEUP,
-        expected=expected,
-        observed=msg("{sent}; the ACPI tables of this machine list no CPU", sent=sent)
+    texts = {
+        "cpu": call.cpu,
+        "place": WAKEUP,
+        "expected": expected,
+        "observed": msg("{sent}; the ACPI tables of this machine list no CPU", sent=sent)
         if boot.scenario == LOCKS.name
         else sent,
-    )
+        "goes_on": goes_on,
+    }
+    if call.verdict == "reached":  # nothing has stopped it
+        fail("nmi-not-sent", **texts)
+    missing("nmi-not-sent", **texts)
+
+
+def something_is_sent(boot, call):
+    """Fail if panic_wakeup_all has sent no NMI in the first boot, so there is nothing to judge."""
+    if boot.scenario == PANIC.name and not any(one.kind == "NMI" for one in sent_in(boot, call)):
+        not_sent(boot, call, msg("NMIs to all other CPUs"), goes_on=True)
 
 
 def not_to_itself(boot, call):
@@ -138,6 +159,7 @@ def only_right_ones(boot):
     """Fail if an IPI is sent that must not be, or in another form."""
     call = wakeup(boot)
     writes = sent_in(boot, call)
+    something_is_sent(boot, call)
     not_to_itself(boot, call)
     for one in writes:
         if one.kind != "NMI":
@@ -172,6 +194,7 @@ def only_right_ones(boot):
 def the_sender_does_not_wait(boot):
     """panic_wakeup_all prints nothing and returns, even if no other CPU does anything."""
     call = wakeup(boot)
+    something_is_sent(boot, call)
     faulted(boot, call)
     came_back(boot, call)
     if boot.scenario == PANIC.name:
@@ -193,7 +216,7 @@ def came_back(boot, call):
         does_not_return(boot, call)
 
 
-def does_not_return(boot, call):
+def does_not_return(boot, call, *, goes_on=False):
     """Fail because panic_wakeup_all has not come back."""
     if call.verdict == "shutdown":
         fail(
@@ -210,6 +233,7 @@ def does_not_return(boot, call):
             place=call.place.text,
             expected=msg("panic_wakeup_all returns"),
             observed=msg("{cpu} stopped in it", cpu=boot.cpus[call.cpu].name),
+            goes_on=goes_on,
         )
     missing(
         "wakeup-waits",
@@ -217,6 +241,7 @@ def does_not_return(boot, call):
         place=call.place.text,
         expected=msg("panic_wakeup_all returns while all other CPUs stand still"),
         observed=msg("it is still in a loop, at {place}", place=call.place.text),
+        goes_on=goes_on,
     )
 
 

@@ -15,9 +15,10 @@ from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.msr import read_msr
 from vmmlab.observe.session import Session
 from vmmlab.probes.guest import GuestProbe
+from vmmlab.x86.vmcb import EFER_SVME
 
 from .evidence import Crossing, Difference, SvmCpu
-from .mending import REGS_AT
+from .mending import REGS_AT, TLB_FLUSHES, Mender
 from .recording import RecordingProbe
 
 RUN: Final = "asm_vmrun_regs_64"
@@ -36,6 +37,10 @@ _CODE: Final = {b"\x0f\x01\xd8": "vmrun", b"\x0f\x01\xda": "vmload", b"\x0f\x01\
 _BUDGET: Final = 3000
 _HIDDEN_PART: Final = re.compile(r"^(LDT|TR)\s*=([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", re.MULTILINE)
 _IF: Final = 0x200
+_DF: Final = 0x400
+_CLEARED: Final = _IF | _DF
+_EFER, _TLB_CONTROL = 0x4D0, 0x5C
+_GUEST_BITS: Final = 1 << 0 | 1 << 11  # EFER.SCE and NXE, which a guest may set
 
 
 @dataclass
@@ -44,6 +49,7 @@ class _Entering:
 
     Args:
         back: where asm_vmrun_regs_64 returns to.
+        callers: registers of its caller, which get other values for the time of the call.
         saved: registers of the VMM at its entry, by name.
         star: MSR STAR of the VMM.
         given: what the guest's registers should be at VMRUN.
@@ -52,6 +58,7 @@ class _Entering:
     """
 
     back: int
+    callers: dict[str, int]
     saved: dict[str, int]
     star: int | None
     given: dict[str, int]
@@ -68,6 +75,14 @@ class CrossingProbe(RecordingProbe):
     _gif: dict[int, bool] = field(default_factory=dict, init=False)
     _waiting: set[int] = field(default_factory=set, init=False)
     _left: set[int] = field(default_factory=set, init=False)
+    _efer: dict[int, bytes] = field(default_factory=dict, init=False)
+    """EFER of each guest before bits of it were set."""
+    _back: dict[int, _Entering] = field(default_factory=dict, init=False)
+    _mends: Mender | None = field(default=None, init=False)
+
+    def _mender(self, session: Session) -> Mender:
+        self._mends = self._mends or Mender(session)
+        return self._mends
 
     # ---- into the guest ------------------------------------------------------------------------
 
@@ -78,12 +93,35 @@ class CrossingProbe(RecordingProbe):
         """
         run = session.view.symbols.maybe(RUN)
         self._gif[cpu] = True
+        await self._set_bits(session, cpu)
         if await self._follow(session, cpu, lambda now: now.pc == run):
             await self._called(session, cpu, await session.view.state(cpu))
         self._waiting.add(cpu)
         session.held.add(cpu)
         if len(self._waiting) == session.inputs.cpus:
             await self._enter_all(session)
+
+    async def _set_bits(self, session: Session, cpu: int) -> None:
+        """Set bits of the guest's EFER that the VMM has no business with."""
+        if pages := self._pages.get(cpu):
+            at = pages[0] - VMM_BASE + _EFER
+            self._efer[cpu] = await session.gdb.read_phys(at, 8)
+            value = int.from_bytes(self._efer[cpu], "little") | _GUEST_BITS
+            await session.gdb.write_phys(at, value.to_bytes(8, "little"))
+
+    async def _kept(self, session: Session, cpu: int, vmcb: int) -> dict[str, object]:
+        """Return what svm_start_vm has changed in the VMCB before its first call; put it right."""
+        gdb, lost = session.gdb, {}
+        efer = int.from_bytes(await gdb.read_phys(vmcb + _EFER, 8), "little")
+        wanted = int.from_bytes(self._efer[cpu], "little") | _GUEST_BITS | EFER_SVME
+        if efer != wanted:
+            lost["efer_lost"] = (Difference("efer", wanted, efer),)
+        await gdb.write_phys(vmcb + _EFER, self._efer[cpu])
+        flush = (await gdb.read_phys(vmcb + _TLB_CONTROL, 1))[0]
+        if flush not in TLB_FLUSHES:
+            lost["flush_lost"] = (Difference("tlb_control", TLB_FLUSHES[0], flush),)
+            await gdb.write_phys(vmcb + _TLB_CONTROL, bytes(TLB_FLUSHES[:1]))
+        return lost
 
     async def _enter_all(self, session: Session) -> None:
         """Follow the CPUs that wait to their first VMRUN, one after the other; then let them go."""
@@ -153,7 +191,8 @@ class CrossingProbe(RecordingProbe):
             host_right=pages[1] - VMM_BASE,
             p_right=vcpu + REGS_AT,
         )
-        self._note(cpu, crossing=crossing)
+        kept = await self._kept(session, cpu, crossing.vmcb_right)
+        self._note(cpu, crossing=replace(crossing, **kept))
         # From here on this call has the right ones.
         p, vmcb, host = crossing.p_right, crossing.vmcb_right, crossing.host_right
         if (crossing.p, crossing.vmcb, crossing.host) != (p, vmcb, host):
@@ -165,12 +204,13 @@ class CrossingProbe(RecordingProbe):
         raw = await gdb.read_phys(vmcb + _KERNEL_GS, 8)
         given["k_gs_base"] = int.from_bytes(raw, "little")
         star = await read_msr(session, cpu, _MSR_STAR)
-        await gdb.write_registers(
-            cpu, {"fs_base": _canonical(session), "k_gs_base": _canonical(session)}
-        )
+        callers = {name: registers[name] for name in SAVED_BY_CALLEE}
+        bases = {"fs_base": _canonical(session), "k_gs_base": _canonical(session)}
+        # All of them differ, so that none can be right by chance.
+        await gdb.write_registers(cpu, {**bases, **{one: _number(session) for one in callers}})
         saved = await self._host(session, cpu)
         saved["rsp"] += view.abi.word
-        self._entering[cpu] = _Entering(back, saved, star, given)
+        self._entering[cpu] = _Entering(back, callers, saved, star, given)
 
     async def _host(self, session: Session, cpu: int) -> dict[str, int]:
         """Return what asm_vmrun_regs_64 must leave as it was."""
@@ -209,7 +249,30 @@ class CrossingProbe(RecordingProbe):
         for cpu in left:
             if not session.ended:
                 await self._come_back(session, cpu)
+        if not session.ended:
+            await self._mend(session)
         session.held -= set(left)
+
+    async def _mend(self, session: Session) -> None:
+        """If all CPUs have returned, and a mistake was found, put it right from now on."""
+        crossings = {cpu: seen.crossing for cpu, seen in self._seen.items() if seen.crossing}
+        back = [cpu for cpu, crossing in crossings.items() if crossing.returned]
+        wrong = any(crossing.wrong for crossing in crossings.values())
+        if len(back) < session.inputs.cpus or not wrong:
+            return
+        await self._mender(session).replaced(RUN)
+        for cpu in back:
+            crossing, entering = crossings[cpu], self._back[cpu]
+            before = {**entering.saved, **entering.callers}
+            host = {name: value for name, value in before.items() if name.islower()}
+            flags = (await session.gdb.registers(cpu)).eflags
+            await self._mender(session).came_back(
+                cpu,
+                p=crossing.p_right - VMM_BASE,
+                guest=struct.pack("<14Q", *(entering.left[name] for name in PASSED)),
+                host={**host, "rip": entering.back, "eflags": flags & ~_CLEARED},
+                gif=crossing.gif_after,
+            )
 
     async def _come_back(self, session: Session, cpu: int) -> None:
         """Follow a CPU from its first #VMEXIT to the end of asm_vmrun_regs_64."""
@@ -223,6 +286,7 @@ class CrossingProbe(RecordingProbe):
             rubbish = struct.pack("<14Q", *(_number(session) for _ in PASSED))
             await session.gdb.write_phys(crossing.p_right - VMM_BASE, rubbish)
         self._gif[cpu] = False
+        self._back[cpu] = entering
         if await self._follow(session, cpu, lambda now: now.pc == entering.back):
             crossing = self._seen[cpu].crossing
             if crossing is not None:
@@ -249,6 +313,7 @@ class CrossingProbe(RecordingProbe):
                 raw = await gdb.read_phys(crossing.vmcb_right + offset, 8)
                 found[name] = int.from_bytes(raw, "little")
         host = await self._host(session, cpu)
+        await gdb.write_registers(cpu, entering.callers)
         lost = list(_differences(entering.saved, host))
         star = await read_msr(session, cpu, _MSR_STAR)
         if entering.star is not None and star is not None and star != entering.star:
@@ -262,6 +327,7 @@ class CrossingProbe(RecordingProbe):
                 returned=True,
                 gif_after=self._gif[cpu],
                 interrupts=bool(state.eflags & _IF),
+                direction=bool(state.eflags & _DF),
             ),
         )
 

@@ -78,6 +78,21 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a function of svm_loop.c made of a guest in a state that the grader chose.
+
+    Args:
+        function: its name.
+        about: what the guest had executed.
+        lost: registers and fields that are not as they should be afterwards.
+    """
+
+    function: str
+    about: str
+    lost: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Crossing:
     """The first VMRUN of a CPU, from the call of asm_vmrun_regs_64 to its return.
 
@@ -97,6 +112,9 @@ class Crossing:
         gif_after: GIF on return.
         loaded_with_gif: the guest's state was loaded while GIF was 1.
         restored_with_gif: the VMM's own state was loaded while GIF was 1.
+        direction: DF was 1 on return.
+        efer_lost: EFER of the guest, if svm_start_vm has changed a bit that the guest had set.
+        flush_lost: tlb_control, if svm_start_vm has changed what flushes the TLB.
         interrupts: whether interrupts were on then.
     """
 
@@ -116,6 +134,17 @@ class Crossing:
     loaded_with_gif: bool = False
     restored_with_gif: bool = False
     interrupts: bool = False
+    direction: bool = False
+    efer_lost: tuple[Difference, ...] = ()
+    flush_lost: tuple[Difference, ...] = ()
+
+    @property
+    def wrong(self) -> bool:
+        """Whether asm_vmrun_regs_64 returned and has made a mistake."""
+        lost = (*self.entry_lost, *self.exit_lost, *self.host_lost)
+        with_gif = self.gif or self.loaded_with_gif or self.restored_with_gif
+        flags = self.interrupts or self.direction or not self.gif_after
+        return self.returned and bool(lost or with_gif or flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +173,7 @@ class SvmCpu:
         made: after svm_vminit.
         reset: after svm_reset.
         crossing: its first VMRUN.
+        answers: what do_cpuid, do_vmmcall and do_ioio answered to the grader.
         result: what its guest noted.
         failed: what it found wrong, with the stage to which that belongs; it went on afterwards.
         after_nmi: what it came to when nmi_handler had returned after an exit by NMI: its next
@@ -155,6 +185,7 @@ class SvmCpu:
     made: Made | None = None
     reset: Reset | None = None
     crossing: Crossing | None = None
+    answers: tuple[Answer, ...] = ()
     result: Result | None = None
     failed: tuple[Result, ...] = ()
     after_nmi: Verdict | Literal[""] = ""

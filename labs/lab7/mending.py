@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vmmlab.images.layout import VMM_BASE
-from vmmlab.observe.msr import write_msr
+from vmmlab.observe.msr import execute, write_msr
 from vmmlab.observe.session import Session
 from vmmlab.x86.vmcb import (
     EFER_SVME,
@@ -43,6 +43,15 @@ _INTERCEPT2: Final = 1 << 0 | 1 << 1  # VMRUN, VMMCALL
 _RESERVE: Final = 1 << 21  # bytes at the end of the VMM's memory, where alloc does not come
 _SEGMENTS: Final = ("es", "cs", "ss", "ds", "fs", "gs", "gdtr", "ldtr", "idtr", "tr")
 _RDX: Final = 2 * 8  # in struct svm_vmrun_regs
+_STGI: Final = b"\x0f\x01\xdd"
+_JUMP: Final = b"\xe9"  # with 32 bits of distance
+_VMRUN_CODE: Final = bytes.fromhex(
+    "535541544155415641575256570f01dd4889d00f01db4889f00f01da488b1f488b4f08488b5710488b7718488b"
+    "6f284c8b47304c8b4f384c8b57404c8b5f484c8b67504c8b6f584c8b77604c8b7f68488b7f200f01d80f01db48"
+    "873c2448891f48894f08488957104889771848896f284c8947304c894f384c8957404c895f484c8967504c896f"
+    "584c8977604c897f688f47205e580f01da0f01dc415f415e415d415c5d5bc3"
+)
+"""A function that does what asm_vmrun_regs_64 has to do, wherever it lies."""
 
 
 def stray(body: bytes) -> int | None:
@@ -193,6 +202,36 @@ class Mender:
         new = await self.pages(IOPM_BYTES)
         await self.session.gdb.write_phys(new + bits.start, b"\xff")
         return new
+
+    async def replaced(self, function: str) -> None:
+        """Let each call of asm_vmrun_regs_64 go to one that is right.
+
+        Args:
+            function: its name.
+        """
+        gdb, view = self.session.gdb, self.session.view
+        made = await self.pages(len(_VMRUN_CODE))
+        await gdb.write_phys(made, _VMRUN_CODE)
+        at = view.phys(function)
+        distance = made - (at + len(_JUMP) + 4)
+        await gdb.write_phys(at, _JUMP + distance.to_bytes(4, "little", signed=True))
+
+    async def came_back(
+        self, cpu: int, *, p: int, guest: bytes, host: Mapping[str, int], gif: bool
+    ) -> None:
+        """Let a CPU that has returned from asm_vmrun_regs_64 be as if that had been right.
+
+        Args:
+            cpu: the CPU.
+            p: the physical address of its guest's registers.
+            guest: what they are to be.
+            host: registers of the VMM, by name.
+            gif: whether GIF is 1, as it has to be.
+        """
+        await self.session.gdb.write_phys(p, guest)
+        await self.session.gdb.write_registers(cpu, dict(host))
+        if not gif:
+            await execute(self.session, cpu, _STGI, {})
 
     async def reset(self, vcpu: int, at: int, cs: int, ip: int, *, rdx: int) -> None:
         """Let a virtual CPU be in the state after INIT.

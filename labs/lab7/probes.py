@@ -23,9 +23,10 @@ from vmmlab.probes.guest import GUEST_ENTRY, STARTS, VMRUN, GuestProbe
 from vmmlab.probes.registry import probe
 from vmmlab.x86.vmcb import MSR_VM_HSAVE_PA, VMCB_BYTES, vmcb_of
 
-from .crossing import LEFT, PASSED, CrossingProbe, named
+from .asking import CPUID, IOIO, VMMCALL, AskingProbe
+from .crossing import LEFT, PASSED, named
 from .evidence import Enabled, Made, Reset, Result, SvmCpu
-from .mending import REGS_AT, Mender, stray
+from .mending import REGS_AT, stray
 from .recording import RESULT, RESULTS
 
 DONE: Final = "guest_done"
@@ -53,7 +54,7 @@ _BIOS_DRIVE: Final = 0x80
 
 @probe("svm", cost=5)
 @dataclass
-class SvmProbe(CrossingProbe):
+class SvmProbe(AskingProbe):
     """Records what the functions of lab 7 do on each CPU.
 
     Args:
@@ -72,7 +73,6 @@ class SvmProbe(CrossingProbe):
     _before: dict[int, int] = field(default_factory=dict, init=False)
     _asked: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
     _preparing: set[int] = field(default_factory=set, init=False)
-    _mends: Mender | None = field(default=None, init=False)
     _bodies: dict[int, bytes] = field(default_factory=dict, init=False)
     """The VMCB of each CPU when svm_reset had returned, as it is in use."""
     _at_gate: set[int] = field(default_factory=set, init=False)
@@ -98,6 +98,8 @@ class SvmProbe(CrossingProbe):
             await self._call(session, hit.cpu)
         if hit.place == LEFT and hit.cpu in self._entering:
             await self._leave(session, hit.cpu)
+        if hit.place in (CPUID, VMMCALL, IOIO) and not session.ended:
+            await self._ask(session, hit)
         if hit.place == HANDLER and not self.follow and not session.ended:
             await self._handled(session, hit.cpu)
         if hit.place in (FAILED, REAL_FAILED) and not session.ended:
@@ -147,10 +149,6 @@ class SvmProbe(CrossingProbe):
 
     def _others(self, cpu: int) -> list[SvmCpu]:
         return [seen for one, seen in self._seen.items() if one != cpu]
-
-    def _mender(self, session: Session) -> Mender:
-        self._mends = self._mends or Mender(session)
-        return self._mends
 
     async def _handled(self, session: Session, cpu: int) -> None:
         """Let nmi_handler return on a CPU, and see whether it runs its guest again."""

@@ -39,7 +39,7 @@ def through(**setup):
 FOUR = svm(name="four", cpus=4)
 # In both, what a step has left wrong is put right before the next one (mending.py). With other
 # numbers in cohort.h, and without optimisation:
-THERE = svm(name="there", cpus=2, cohort="other", opt="-O0")
+THERE = svm(name="there", cpus=2, cohort="other", opt="-O0", asks=True)
 SHUTDOWN = svm(name="shutdown", cpus=3, end=END_SHUTDOWN, follow=False)
 STRING = svm(name="string", cpus=2, end=END_STRING, follow=False)
 ONE = through(name="cpus-1", cpus=1)
@@ -348,6 +348,23 @@ def guest_has_its_own_memory(boot, cpu):
                 goes_on=True,
             )
 
+    crossing = recorded(boot, cpu).crossing
+    if crossing is not None:
+        keeps(cpu, crossing.flush_lost, cause="flush-taken-back")
+
+
+def keeps(cpu, lost, *, cause):
+    """Fail if svm_start_vm has changed something in the VMCB before its first VMRUN."""
+    for one in lost:
+        fail(
+            cause,
+            cpu=cpu.index,
+            place="svm_start_vm → asm_vmrun_regs_64",
+            expected=msg("{name} = {value:#x}", name=one.name, value=one.wanted),
+            observed=msg("{name} = {value:#x}", name=one.name, value=one.found),
+            goes_on=True,
+        )
+
 
 # --- lab7.3: the state after INIT -----------------------------------------------------------------
 
@@ -517,6 +534,7 @@ def guest_begins_with_its_registers(boot, cpu):
     if not boot.at("guest_entry", cpu.index):
         stopped(boot, cpu, msg("the guest executes its first instruction"))
     differs(
+        boot,
         cpu,
         crossing.entry_lost,
         "guest-state-not-loaded",
@@ -525,7 +543,13 @@ def guest_begins_with_its_registers(boot, cpu):
     )
 
 
-def differs(cpu, lost, cause_of_base, cause, place):
+def crossed(boot):
+    """Whether all CPUs have come back: then a mistake was put right, and they go on."""
+    crossings = [recorded(boot, cpu).crossing for cpu in boot.cpus]
+    return all(crossing is not None and crossing.returned for crossing in crossings)
+
+
+def differs(boot, cpu, lost, cause_of_base, cause, place):
     """Fail if registers differ; those that VMLOAD and VMSAVE take care of have their own cause."""
     if not lost:
         return
@@ -544,6 +568,7 @@ def differs(cpu, lost, cause_of_base, cause, place):
             value=one.found,
             others=listed(name_of(other.name) for other in lost[1:]),
         ),
+        goes_on=crossed(boot),
     )
 
 
@@ -565,6 +590,7 @@ def returned(boot, cpu):
 def guest_registers_are_saved(boot, cpu):
     """After an exit *p has the guest's registers, and its VMCB what VMSAVE stores."""
     differs(
+        boot,
         cpu,
         returned(boot, cpu).exit_lost,
         "guest-state-not-saved",
@@ -580,6 +606,7 @@ def vmm_is_as_before(boot, cpu):
     first = crossing.host_lost[0].name if crossing.host_lost else ""
     hidden = not first.islower() or first.endswith("_base")
     differs(
+        boot,
         cpu,
         crossing.host_lost,
         "host-state-not-loaded",
@@ -593,6 +620,16 @@ def vmm_is_as_before(boot, cpu):
             place=msg("asm_vmrun_regs_64, on return"),
             expected=msg("interrupts are off"),
             observed=msg("RFLAGS.IF is 1"),
+            goes_on=crossed(boot),
+        )
+    if crossing.direction:
+        fail(
+            "direction-flag-set",
+            cpu=cpu.index,
+            place=msg("asm_vmrun_regs_64, on return"),
+            expected=msg("RFLAGS.DF is 0"),
+            observed=msg("RFLAGS.DF is 1"),
+            goes_on=crossed(boot),
         )
 
 
@@ -607,6 +644,7 @@ def gif_protects_the_crossing(boot, cpu):
             place=msg("asm_vmrun_regs_64, at VMRUN"),
             expected=msg("GIF = 0"),
             observed=msg("GIF = 1"),
+            goes_on=crossed(boot),
         )
     if crossing.loaded_with_gif:
         fail(
@@ -615,6 +653,7 @@ def gif_protects_the_crossing(boot, cpu):
             place=msg("asm_vmrun_regs_64, at VMLOAD"),
             expected=msg("GIF = 0 before the guest's state is loaded"),
             observed=msg("GIF = 1"),
+            goes_on=crossed(boot),
         )
     if not returned(boot, cpu).gif_after:
         fail(
@@ -623,6 +662,7 @@ def gif_protects_the_crossing(boot, cpu):
             place=msg("asm_vmrun_regs_64, on return"),
             expected=msg("GIF = 1"),
             observed=msg("GIF = 0"),
+            goes_on=crossed(boot),
         )
     if crossing.restored_with_gif:
         fail(
@@ -631,6 +671,7 @@ def gif_protects_the_crossing(boot, cpu):
             place=msg("asm_vmrun_regs_64, at STGI"),
             expected=msg("GIF is set after the VMM's own state has been loaded"),
             observed=msg("VMLOAD came after it"),
+            goes_on=crossed(boot),
         )
 
 
@@ -771,6 +812,56 @@ def noted(boot, cpu, stage, expected):
     )
 
 
+CHANGED_BY = {
+    "do_cpuid": "register-changed-by-cpuid",
+    "do_vmmcall": "register-changed-by-vmmcall",
+    "do_ioio": "register-changed-by-in",
+}
+ANSWERS = {"do_cpuid": ("rax", "rbx", "rcx", "rdx")}
+"""The registers that a function answers in, if it is not RAX alone."""
+
+
+def answered(boot, cpu, function):
+    """Fail if a function has answered the grader wrongly, for a guest in 64-bit mode."""
+    for answer in recorded(boot, cpu).answers:
+        if answer.function == function and answer.lost:
+            one = answer.lost[0]
+            fail(
+                cause_of(answer, one),
+                cpu=cpu.index,
+                place=function,
+                expected=msg(
+                    "a guest in 64-bit mode, {about}: {name} = {value:#x}",
+                    about=answer.about,
+                    name=name_of(one.name),
+                    value=one.wanted,
+                ),
+                observed=msg("{name} = {value:#x}", name=name_of(one.name), value=one.found),
+                goes_on=True,
+            )
+
+
+def cause_of(answer, one):
+    """The cause of a wrong answer: by the register that is wrong, and by the question."""
+    if one.name == "rip":
+        return "rip-not-at-the-next"
+    if one.name not in ANSWERS.get(answer.function, ("rax",)):
+        return CHANGED_BY[answer.function]
+    if answer.function == "do_cpuid":
+        cause = "cpuid-answer-changed"
+        if answer.about == f"CPUID leaf {CPUID_SVM:#x}":
+            cause = "cpuid-shows-svm-leaf"
+        elif "subleaf" in answer.about:
+            cause = "cpuid-without-subleaf"
+        return "cpuid-upper-half" if one.found >> 32 else cause
+    if answer.function == "do_ioio":
+        return "in-8-wrong"
+    return "cpunum-wrong" if answer.about == "VMMCALL, EAX = 0x0" else "vmmcall-unknown-wrong"
+
+
+CPUID_SVM = 0x8000000A
+
+
 def began_the_next(boot, cpu, stage):
     """Whether the guest of a CPU has begun with what comes after a stage: its exits show it.
 
@@ -848,28 +939,39 @@ OTHER = {
 }
 
 
-@check("lab7.exit.cpuid", FOUR, also=THERE, per="cpu", after=CROSSING, strictly=True)
+@check(
+    "lab7.exit.cpuid",
+    FOUR,
+    also=THERE,
+    per="cpu",
+    after=CROSSING,
+    strictly=["lab7.loop.called"],  # what asm_vmrun_regs_64 does wrong is put right
+)
 def cpuid_is_answered(boot, cpu):
     """CPUID gives the guest what this CPU says, without SVM, and changes nothing else."""
     noted(boot, cpu, STAGE_CPUID, msg("the guest goes on after CPUID, on every CPU"))
+    answered(boot, cpu, "do_cpuid")
 
 
 @check("lab7.exit.vmmcall", FOUR, also=THERE, per="cpu", after="lab7.exit.cpuid")
 def vmmcall_is_answered(boot, cpu):
     """VMMCALL answers in RAX, each CPU with its own number, and changes nothing else."""
     noted(boot, cpu, STAGE_VMMCALL, msg("the guest goes on after VMMCALL, on every CPU"))
+    answered(boot, cpu, "do_vmmcall")
 
 
 @check("lab7.exit.io", FOUR, also=THERE, per="cpu", after="lab7.exit.vmmcall")
 def io_is_carried_out(boot, cpu):
     """IN and OUT of 8, 16 and 32 bits reach the port, and change nothing but what IN reads."""
     noted(boot, cpu, STAGE_IO, msg("the guest goes on after IN and OUT, on every CPU"))
+    answered(boot, cpu, "do_ioio")
 
 
 @check("lab7.guest.state", FOUR, also=THERE, per="cpu", after="lab7.exit.io")
 def guest_keeps_its_state(boot, cpu):
-    """The guest's MSRs, LDTR, TR and CR2 are as it left them, after any exit."""
+    """The guest's MSRs, LDTR, TR, EFER and CR2 are as it left them, after any exit."""
     noted(boot, cpu, STAGE_STATE, msg("the guest finds its own state after each exit"))
+    keeps(cpu, crossing_of(boot, cpu).efer_lost, cause="guest-efer-lost")
 
 
 @check("lab7.guest.hlt", FOUR, also=THERE, after="lab7.guest.state")
@@ -878,7 +980,12 @@ def hlt_waits_for_an_interrupt(boot):
     noted(boot, boot.bsp, STAGE_HLT, msg("an interrupt from another CPU ends the guest's HLT"))
 
 
-@check("lab7.exit.string", STRING, after=["lab7.exit.io", "lab7.guest.hlt"], strictly=True)
+@check(
+    "lab7.exit.string",
+    STRING,
+    after=["lab7.exit.io", "lab7.guest.hlt", *CROSSING, "lab7.run.entered", "lab7.run.gif"],
+    strictly=True,
+)
 def string_io_is_refused(boot):
     """The VMM panics when its guest executes OUTS, and names the port."""
     string_io(boot, msg("the VMM panics when its guest has executed OUTS"))

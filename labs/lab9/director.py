@@ -7,7 +7,7 @@ it is proved that it never will be.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vmmlab.images.layout import VMM_BASE
@@ -172,10 +172,10 @@ class Director:
         reactions: list[Reaction] = []
         for one in expected.values() if sender.right else ():
             reactions.append(await self.reaction(one))
-            if not reactions[-1].right:
+            if not reactions[-1].goes_on:
                 break
         idle: list[Reaction] = []
-        if sending.mode == SIPI and all(one.right for one in (sender, *reactions)):
+        if sending.mode == SIPI and all(one.goes_on for one in (sender, *reactions)):
             for cpu in set(range(cpus)) - running:
                 idle.append(await self.idle(cpu))
         return Sent(sending, starts, sender, tuple(reactions), tuple(idle))
@@ -224,11 +224,14 @@ class Director:
             return await self._seen(expected, kind, verdict)
         registers = await self.session.gdb.registers(cpu)
         cs, ip = registers.rsi & 0xFFFF, registers.rdx & 0xFFFF
-        if (cs, ip) != (expected.vector << 8, 0):
-            return await self._seen(expected, "starts", verdict, cs, ip)
+        right = (cs, ip) == (expected.vector << 8, 0)
+        if not right:  # from here on it is
+            values = {"rsi": expected.vector << 8, "rdx": 0}
+            await self.session.gdb.write_registers(cpu, values)
         verdict, place = await self.run(cpu, CAME, WAIT, ACKED)
         kind = {CAME: "starts", WAIT: "waits"}.get(place, "")
-        return await self._seen(expected, kind, verdict, cs, ip)
+        seen = await self._seen(expected, kind, verdict, cs, ip)
+        return seen if right else replace(seen, kind="starts", mended=kind == "starts")
 
     async def idle(self, cpu: int) -> Reaction:
         """Return whether a CPU that waits still does."""

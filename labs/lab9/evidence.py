@@ -71,7 +71,7 @@ class Reaction:
         ip: with which IP.
         place: where it was then.
         in_guest: whether it was in its guest then.
-        again: what came of letting it run on after it had begun.
+        mended: it was to begin elsewhere, and the grader let it begin where the SIPI says.
     """
 
     expected: Expected
@@ -81,12 +81,18 @@ class Reaction:
     cs: int | None = None
     ip: int | None = None
     in_guest: bool = False
+    mended: bool = False
 
     @property
     def right(self) -> bool:
         """Whether that is what was expected."""
         begins = (self.cs, self.ip) == (self.expected.vector << 8, 0)
         return self.kind == self.expected.kind and (self.kind != "starts" or begins)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is from now on where it has to be."""
+        return self.right or self.mended
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,11 @@ class Sent:
     def right(self) -> bool:
         """Whether everything came as expected."""
         return all(one.right for one in (self.sender, *self.reactions, *self.idle))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether each CPU is from now on where it has to be."""
+        return all(one.goes_on for one in (self.sender, *self.reactions, *self.idle))
 
 
 @dataclass(frozen=True, slots=True)

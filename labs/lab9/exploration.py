@@ -50,12 +50,14 @@ class _World(NamedTuple):
         nmi: CPUs for which an NMI waits, one bit each.
         sent: how many signals each CPU has sent, to the end.
         begun: the vector at which the guest of each CPU has begun last; -1 before.
+        exited: whether a guest has exited by itself.
     """
 
     gif_clear: int = 0
     nmi: int = 0
     sent: tuple[int, ...] = ()
     begun: tuple[int, ...] = ()
+    exited: bool = False
 
 
 def _changed(values: tuple[int, ...], at: int, value: int) -> tuple[int, ...]:
@@ -320,10 +322,41 @@ class Crossed(Signals):
         return {self.expected[cpu]}
 
 
+class AtOnce(Signals):
+    """An INIT, and SIPIs of two CPUs at the same time: one of them counts, and it counts once."""
+
+    name = "two SIPIs at once"
+    title = msg("INIT, and SIPIs of two CPUs at the same time")
+    cpus = 3
+    buffers = False
+    scripts = (((2, INIT), (2, 5)), ((2, 6),), ())
+    expected = (-1, -1, 5)
+
+    def _in_guest(self, local: LocalState, ghost: _World) -> Effect | None:
+        """Let the guest exit once when everything was sent: it must not begin again."""
+        cpu, bit = local.cpu, 1 << local.cpu
+        if ghost.nmi & bit or ghost.begun[cpu] < 0 or not self._all_sent(ghost):
+            return super()._in_guest(local, ghost)
+        if ghost.exited:
+            return Effect(self.model.end(local, "done"), ghost)
+        ghost = ghost._replace(exited=True, gif_clear=ghost.gif_clear & ~bit)
+        return Effect(self._idle(local), ghost, note=msg("its guest exits"))
+
+    def _begin(self, local: LocalState, ghost: _World) -> Effect:
+        if ghost.begun[local.cpu] < 0:
+            return super()._begin(local, ghost)
+        what = msg("CPU {cpu} begins again, and no INIT has come", cpu=local.cpu)
+        note = msg("svm_reset, a second time")
+        return self.violated(local, Violation("begins-elsewhere", what), ghost, note)
+
+    def _sent_to(self, cpu: int) -> set[int]:
+        return {5, 6}
+
+
 declare(
     Declaration(
         lab="lab9",
-        scenarios=(Again, Twice, Crossed),
+        scenarios=(Again, Twice, Crossed, AtOnce),
         stubs=frozenset(
             {"apic_read", "apic_write", "apic_write_icr", "svm_reset", "handle_ap_start"}
         ),

@@ -16,7 +16,7 @@ def judge(scenario, found):
     if found.kind == "gif-set":
         return WrongOrder(RUNS, "gif-set", ENTER)
     if found.kind == "begins-elsewhere":
-        if scenario == "second SIPI":
+        if scenario in ("second SIPI", "two SIPIs at once"):
             return WrongOrder(KEPT, "second-sipi-obeyed", SIPI)
         if scenario == "crossed":  # with one CPU that begins it was right
             return WrongOrder(ONLY, "begins-unasked", SIPI)

@@ -52,6 +52,9 @@ IS_DESTINATION, WRITE_ICR = "localapic_is_destination", "apic_write_icr"
 TIMES: Final = 300
 """So often an INIT is sent to nobody."""
 _FREE_PAGES: Final = range(0x38, 0x9E)
+_HIGH_PAGES: Final = range(0x80, 0x9E)  # vectors of 8 bits
+_NOBODY: Final = 0xC7  # an APIC id that no CPU has
+_OTHER_MODES: Final = (0x100, 0x200, 0x400, 0x700)
 _BACK: Final = 0x180  # in the boot stack, whose low end nothing uses
 _CALLED: Final = "own call returned"
 _BOUNDARIES, _LONGEST = 16, 400
@@ -152,6 +155,8 @@ class ProcessorsProbe(BaseProbe):
             (0x310, choice.between(0, 3) << 24),
             (0x300, FIXED | SELF | choice.between(0x30, 0xFE)),
             (0x300, FIXED | LOGICAL | choice.between(0x30, 0xFE)),
+            (0x310, _NOBODY << 24),  # all delivery modes but INIT and SIPI
+            *((0x300, FIXED | mode | 0x42) for mode in _OTHER_MODES),
         )
         for number, (offset, value) in enumerate(registers):
             done = await director.command(0, store(offset, value, number), value)
@@ -159,7 +164,8 @@ class ProcessorsProbe(BaseProbe):
             self.note(session, written=(*self.seen.written, written))
             if not done:
                 return False
-        vectors = choice.some(9, _FREE_PAGES)
+        vectors = [choice.pick(_HIGH_PAGES)]
+        vectors += choice.some(8, [one for one in _FREE_PAGES if one not in vectors])
         await director.prepare(*vectors)
         aps = choice.some(3, range(1, session.inputs.cpus))
         return await self._send_all(session, director, everything(vectors, aps))
@@ -172,7 +178,7 @@ class ProcessorsProbe(BaseProbe):
         for number, sending in enumerate(sendings):
             sent = await director.send(sending, running, number)
             self.keep(session, sent)
-            if not sent.right or session.ended:
+            if not sent.goes_on or session.ended:
                 return False
         return True
 
@@ -211,6 +217,7 @@ class ProcessorsProbe(BaseProbe):
             Sending(0, INIT, last, by_msr=True),
             Sending(0, SIPI | v[0], last, by_msr=True),
             Sending(0, INIT, 0xFF, by_msr=True),  # nobody has this id
+            Sending(0, INIT, last | 0x10000, by_msr=True),  # nor this one
             Sending(0, INIT | OTHERS, 0, by_msr=True),
             Sending(0, SIPI | v[1], X2APIC_ALL, by_msr=True),
             Sending(last, INIT, X2APIC_ALL, by_msr=True),

@@ -12,6 +12,8 @@ from typing import Final, Literal
 
 INIT, SIPI, FIXED = 0x4500, 0x4600, 0x4000
 """Low half of the ICR: delivery mode, level assert."""
+LEVEL, ASSERT = 0x8000, 0x4000
+"""Trigger mode, and level."""
 DEASSERT: Final = 0x8500
 """INIT level de-assert."""
 LOGICAL: Final = 0x800
@@ -143,13 +145,13 @@ def everything(vectors: Iterable[int], aps: Iterable[int]) -> tuple[Sending, ...
         Sending(0, DEASSERT, b),
         Sending(0, SIPI | OTHERS | v[2]),
         Sending(0, SIPI | OTHERS | v[3]),  # all run
-        Sending(0, INIT, b, hlt=(b,)),
+        Sending(0, INIT | LEVEL, b, hlt=(b,)),
         Sending(0, SIPI | v[4], b),
         Sending(0, INIT | LOGICAL, c),  # nobody
-        Sending(b, INIT, c),  # by another CPU than the BSP
+        Sending(b, INIT & ~ASSERT, c),  # by another CPU than the BSP; only level makes it de-assert
         Sending(b, SIPI | v[5], c, late=True),  # c has begun before
         Sending(c, INIT | SELF, 0),
-        Sending(a, SIPI | v[6], c),
+        Sending(a, SIPI & ~ASSERT | v[6], c),
         Sending(0, INIT | OTHERS, 0),
         Sending(0, SIPI | v[7], XAPIC_ALL),  # the BSP runs
         Sending(b, INIT | ALL, 0),

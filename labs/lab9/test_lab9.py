@@ -16,7 +16,8 @@ from .probes import TIMES
 from .script import FIXED, INIT, LOGICAL, OTHERS, SELF, SIPI, X2APIC_ALL
 
 GUEST = "guest/smp.S"
-APIC, ICR = 0xFEE00000, 0x300
+APIC, ICR, ICR_HIGH = 0xFEE00000, 0x300, 0x310
+NMI, VECTOR = 0x4400, 0xFF
 DONE = "guest_done"
 MARKS = ((DONE, 0x8060), ("guest_failed", 0x8080))
 """Where the processors of guest/smp.S come to rest if no debugger directs them."""
@@ -165,7 +166,7 @@ WHERE = {
 """The function that each mistake is mostly in; localapic_icr for all others."""
 
 
-def wrong(boot, sent, reaction, cause, step=""):
+def wrong(boot, sent, reaction, cause, step="", *, goes_on=False):
     """Fail because a CPU did not do what had to come of something that was sent."""
     if reaction.right:
         return
@@ -182,12 +183,15 @@ def wrong(boot, sent, reaction, cause, step=""):
         expected=expected,
         observed=did(reaction),
         step=step,
+        goes_on=goes_on or reaction.mended,
     )
 
 
 def cause_of(sent, reaction):
     """Name what is wrong with what a CPU did."""
     kind = reaction.expected.kind
+    if kind == "starts" and reaction.kind != "starts" and sent.sending.same_dest:
+        return "destination-changed"
     if kind == "starts":
         return "begins-elsewhere" if reaction.kind == "starts" else "does-not-begin"
     if kind == "waits":
@@ -320,21 +324,24 @@ def reaches_the_apic(boot, wanted, place):
     found = [(n, one) for n, one in enumerate(seen(boot).written) if wanted(one.offset)]
     if not found:
         stopped(boot, 0, expected)
+    wrong_ones = []
     for number, one in found:
         at = exits[number] if number < len(exits) else None
         if not one.done or at is None or at + 1 >= len(runs):
             stopped(boot, 0, expected)
         reached = [(w.offset, w.value) for w in runs[at + 1].apic]
-        right = (one.offset, one.value)
-        if reached != [right]:
-            twice = reached.count(right) > 1
-            fail(
-                "written-twice" if twice else "other-write" if reached else "write-lost",
-                cpu=0,
-                place=place,
-                expected=msg("one write: {write}", write=written_text([right])),
-                observed=written_text(reached),
-            )
+        if reached != [(one.offset, one.value)]:
+            wrong_ones.append(((one.offset, one.value), reached))
+    for right, reached in wrong_ones:
+        twice = reached.count(right) > 1
+        fail(
+            "written-twice" if twice else "other-write" if reached else "write-lost",
+            cpu=0,
+            place=place,
+            expected=msg("one write: {write}", write=written_text([right])),
+            observed=written_text(reached),
+            goes_on=all(offset != ICR_HIGH for (offset, _), _ in wrong_ones),
+        )
 
 
 def guest_of(boot, cpu):
@@ -381,6 +388,7 @@ def nothing_is_sent(boot, place):
                     place=place,
                     expected=msg("no INIT and no SIPI is sent"),
                     observed=icr.text,
+                    goes_on=seen(boot).complete,
                 )
 
 
@@ -419,11 +427,12 @@ def processors_are_started_first(boot):
                 place="localapic_icr",
                 expected=msg("{what}: one call of handle_ap_start", what=what(sent.sending)),
                 observed=msg("{count} calls", count=sent.ap_starts),
+                goes_on=True,
             )
     for sent in seen(boot).sent:
         for one in sent.reactions if sent.sending.late else ():
             if one.expected.kind == "starts" and one.verdict == "waits":
-                wrong(boot, sent, one, "counted-too-early")
+                wrong(boot, sent, one, "counted-too-early", goes_on=True)
 
 
 # --- lab9.5: localapic_is_destination -------------------------------------------------------------
@@ -536,6 +545,18 @@ def running_cpus_come_out(boot):
     """An INIT brings a running CPU out of its guest, also from HLT; then it waits for a SIPI."""
     judge(boot, reactions(boot, INIT, "goes-on"))
     judge(boot, reactions(boot, INIT, "waits"))
+    for cpu in boot.cpus:
+        sent = (icr for run in guest_of(boot, cpu.index).runs[1:] for icr in run.before)
+        for icr in sent:
+            if icr.kind == "NMI" and icr.low & ~VECTOR != NMI:
+                fail(
+                    "nmi-word-wrong",
+                    cpu=cpu.index,
+                    place="localapic_signal_init",
+                    expected=msg("an NMI with ICR = {low:#x}", low=NMI),
+                    observed=icr.text,
+                    goes_on=True,
+                )
 
 
 @check("lab9.init.destination", FOUR, also=THERE, after="lab9.init.again")
@@ -580,7 +601,12 @@ def race_expected(race):
     )
 
 
-@check("lab9.race.kept", RACE, after="lab9.init.again")
+@check(
+    "lab9.race.kept",
+    RACE,
+    after=["lab9.init.again", "lab9.sipi.begins"],
+    strictly=["lab9.sipi.begins"],
+)
 def no_init_is_lost(boot):
     """An INIT is never lost, at whatever instruction it comes."""
     for race in seen(boot).races:
@@ -597,7 +623,7 @@ def no_init_is_lost(boot):
     all_came(boot)
 
 
-@check("lab9.guest.cpus", ONE, EIGHT, SEABIOS, per="boot", after="lab9.sipi.begins")
+@check("lab9.guest.cpus", ONE, EIGHT, SEABIOS, per="boot", after="lab9.sipi.begins", strictly=True)
 def guest_starts_all_processors(boot):
     """A guest with 1, 2 or 8 CPUs starts them all at once, and then each one again."""
     for cpu in boot.cpus:
@@ -608,7 +634,7 @@ def guest_starts_all_processors(boot):
 # --- lab9.8: x2APIC -------------------------------------------------------------------------------
 
 
-@check("lab9.x2apic.taken", MSR, after="lab9.sipi.begins")
+@check("lab9.x2apic.taken", MSR, after="lab9.sipi.begins", strictly=True)
 def x2apic_init_and_sipi(boot):
     """INIT and SIPI by the MSR of x2APIC mode do the same; all is 0xFFFFFFFF there."""
     found = sent_so_far(boot, lambda one: one.emulated)

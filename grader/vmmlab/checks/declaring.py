@@ -51,7 +51,7 @@ class Check:
         bsp_in: the student's function that the BSP is in when something stops it.
         todo_of_any_cpu: whether a TODO that any CPU ran into comes first, not only the BSP's.
         also: boots, the last of `scenarios`, that are judged in the same way one by one.
-        strictly: whether a check in `after` that only found a rule broken is in its way, too.
+        strictly: the checks in `after` that are in its way, too, if they only found a rule broken.
     """
 
     id: str
@@ -67,7 +67,7 @@ class Check:
     bsp_in: str | Callable[[Any], str] = ""
     todo_of_any_cpu: bool = False
     also: tuple[Scenario, ...] = ()
-    strictly: bool = False
+    strictly: tuple[str, ...] = ()
 
     @property
     def together(self) -> tuple[Scenario, ...]:
@@ -100,7 +100,7 @@ def check(
     bsp_in: str | Callable[[Any], str] = "",
     todo_of_any_cpu: bool = False,
     also: Scenario | Sequence[Scenario] = (),
-    strictly: bool = False,
+    strictly: bool | Sequence[str] = False,
 ) -> Callable[[F], F]:
     """Declare a function to be a check.
 
@@ -122,7 +122,8 @@ def check(
             not only one of the BSP.
         also: one more boot, or several, judged in the same way afterwards, one by one. The cases of
             each carry the name of its cohort, or what else is different there.
-        strictly: it is skipped, too, after a failure that says that the machine goes on (`fail`).
+        strictly: it is skipped, too, after a failure that says that the machine goes on (`fail`),
+            of any check in `after`, or of those that are listed here.
 
     Raises:
         CourseError: the declaration is wrong; the message names file and line.
@@ -136,7 +137,8 @@ def check(
         declared["scenarios"] = (*scenarios, *more)
         made = Check(
             **declared, call=function, per=per, arch=arches, bsp_in=bsp_in,
-            todo_of_any_cpu=todo_of_any_cpu, also=more, strictly=strictly,
+            todo_of_any_cpu=todo_of_any_cpu, also=more,
+            strictly=(ids if strictly else ()) if isinstance(strictly, bool) else tuple(strictly),
         )  # fmt: skip
         registry: list[Check] = function.__globals__.setdefault(_REGISTRY, [])
         registry.append(made)

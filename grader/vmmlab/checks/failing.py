@@ -78,6 +78,7 @@ def missing(
     next: object = "",
     step: str = "",
     boot: object = None,
+    goes_on: bool = False,
 ) -> NoReturn:
     """End the check, or the case around this call, as failed: something did not happen.
 
@@ -93,6 +94,7 @@ def missing(
         next: as for `fail`.
         step: as for `fail`.
         boot: the boot in which it did not happen, if the check looks at several.
+        goes_on: as for `fail`.
 
     Raises:
         CheckFailed: always.
@@ -100,7 +102,8 @@ def missing(
     """
     __tracebackhide__ = True
     texts = {"place": place, "expected": expected, "observed": observed, "next": next}
-    raise CheckFailed(_failure(cause, cpu, texts, step), absent=True, boot=boot)
+    failure = _failure(cause, cpu, texts, step, goes_on=goes_on)
+    raise CheckFailed(failure, absent=True, boot=boot)
 
 
 def needed(value: _T | None, *, boot: object = None) -> _T:

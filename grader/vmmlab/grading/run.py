@@ -116,7 +116,7 @@ class LabRun:
         for other in check.after:
             result = self.result(other)
             passed = result is not None and result.outcome == "pass"
-            if result is None or result.blocks or (check.strictly and not passed):
+            if result is None or result.blocks or (other in check.strictly and not passed):
                 return other
         return None
 

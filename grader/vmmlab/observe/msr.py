@@ -1,7 +1,7 @@
 """Reads and writes an MSR of a stopped CPU, which QEMU itself does not show.
 
-The CPU executes one RDMSR or WRMSR of the grader's own; afterwards registers and memory are as
-before.
+The CPU executes one instruction of the grader's own, such as RDMSR or WRMSR; afterwards registers
+and memory are as before.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def read_msr(session: Session, cpu: int, number: int) -> int | None:
         cpu: the CPU, which is in the VMM: in 64-bit mode, on page tables that map the image.
         number: of the MSR.
     """
-    after = await _execute(session, cpu, _RDMSR, {"rcx": number})
+    after = await execute(session, cpu, _RDMSR, {"rcx": number})
     return None if after is None else (after.rdx & _HALF) << 32 | after.rax & _HALF
 
 
@@ -43,13 +43,20 @@ async def write_msr(session: Session, cpu: int, number: int, value: int) -> bool
         value: 64 bits.
     """
     halves = {"rcx": number, "rax": value & _HALF, "rdx": value >> 32}
-    return await _execute(session, cpu, _WRMSR, halves) is not None
+    return await execute(session, cpu, _WRMSR, halves) is not None
 
 
-async def _execute(
+async def execute(
     session: Session, cpu: int, code: bytes, registers: Mapping[str, int]
 ) -> Registers | None:
-    """Let a CPU execute one instruction; return its registers then, None if it took a fault."""
+    """Let a CPU execute one instruction; return its registers then, None if it took a fault.
+
+    Args:
+        session: as for `read_msr`.
+        cpu: as for `read_msr`.
+        code: the instruction.
+        registers: what it finds in registers.
+    """
     gdb = session.gdb
     before = await gdb.registers(cpu)
     at = session.view.addr(_BORROWED)

@@ -50,6 +50,7 @@ class TakenNmi:
         interrupts: whether interrupts were on at the end.
         place: where it was at the end.
         code: the instruction that it was at, as text.
+        by_grader: panic_wakeup_all had sent it nothing, so the grader sent this NMI.
     """
 
     cpu: int
@@ -60,6 +61,7 @@ class TakenNmi:
     interrupts: bool
     place: Place
     code: str = ""
+    by_grader: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Panic:
         cpu: index of the CPU that panicked; None if none did.
         message: the text that it was given to print.
         calls: the calls of panic_wakeup_all, in order.
-        taken: the CPUs that were sent an NMI, in the order in which they took it.
+        taken: the CPUs that were sent an NMI, in the order in which they took it; at last those to
+            which the grader sent it.
         halted: whether the CPU that panicked halted afterwards, with interrupts off.
     """
 

@@ -13,19 +13,21 @@ from typing import Final
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Verdict
 from vmmlab.observe.faults import note_exception
+from vmmlab.observe.icr import apic_id
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.panicking import Left, Panic, Prints, TakenNmi, WakeupCall
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe
 from vmmlab.probes.registry import probe
 from vmmlab.probes.situations import LOCKS, PLAIN_SITUATIONS, Caller, Situation
-from vmmlab.x86.registers import EFLAGS_IF
+from vmmlab.x86.registers import EFLAGS_IF, ICR_ASSERT, ICR_NMI
 
 WAKEUP: Final = "panic_wakeup_all"
 HANDLER: Final = "nmi_handler"
 _BACK: Final = "panic_wakeup_all returned"
 _HANDLER_BUDGET: Final = 600  # instructions in which a CPU that is to halt has halted
 _ICR: Final = "apic_write_icr"
+_NMI: Final = ICR_NMI | ICR_ASSERT
 _BARRIER: Final = "sync_all_processors"
 _SOON: Final = ("bsp_proc", _BARRIER)  # where the BSP is, and where each AP is
 _LATE: Final = ("vmm_parked", "vmm_parked")
@@ -160,6 +162,8 @@ class PanicProbe(WakeupProbe):
         await session.places.watch("panic")
         call = await self.watch_call(session, self.cpu, "panic", at_once=self.at_once)
         await self.sent(session, self.cpu, call.first)
+        if call.verdict != "halted":
+            await self._send_the_rest(session, caller, call.first)
         if call.verdict == "reached":
             await self._halts(session)
 
@@ -193,6 +197,29 @@ class PanicProbe(WakeupProbe):
             if any(session.view.reaches(write, cpu) for write in writes):
                 taken = await self._take(session, cpu)
                 self.keep(session, taken=(*self.panic.taken, taken))
+
+    async def _send_the_rest(self, session: Session, caller: Caller, first: int) -> None:
+        """Send an NMI to each CPU that was sent none, so that its handler is judged, too.
+
+        One that an INIT has reached waits for a SIPI, and would take no NMI.
+
+        Args:
+            session: the boot.
+            caller: lets the CPU that panics call the function that sends.
+            first: the IPIs of panic_wakeup_all are those from this one on.
+        """
+        view = session.view
+        resets = [one for one in view.icr()[first:] if one.kind not in ("NMI", "fixed")]
+        known = {one.cpu for one in self.panic.taken} | {self.cpu}
+        registers = await caller.kept(self.cpu)
+        for cpu in sorted(set(range(session.inputs.cpus)) - known):
+            if session.ended or any(view.reaches(write, cpu) for write in resets):
+                continue
+            await caller.call(self.cpu, _ICR, apic_id(session.inputs.apic_ids, cpu), _NMI)
+            await session.run_to_return(self.cpu, await view.state(self.cpu))
+            await caller.give_back(self.cpu, registers)
+            taken = replace(await self._take(session, cpu), by_grader=True)
+            self.keep(session, taken=(*self.panic.taken, taken))
 
     async def _take(self, session: Session, cpu: int) -> TakenNmi:
         """Let one CPU run alone until it halts, or leaves nmi_handler."""

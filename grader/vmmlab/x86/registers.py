@@ -41,6 +41,7 @@ ICR_LEVEL: Final = 1 << 15
 """Trigger mode: level."""
 ICR_MODE: Final = 0x700
 """Delivery mode."""
+ICR_NMI: Final = 0x400
 ICR_INIT: Final = 0x500
 ICR_STARTUP: Final = 0x600
 

@@ -14,10 +14,12 @@ SOON = panics(name="soon", cpus=4, soon=True, cohort="third")
 def stops_20_cpus(boot, cpu):
     """With 20 CPUs, an AP that panics sends each of the others one NMI, and they halt."""
     lab.only_right_ones(boot)
+    lab.every_other_cpu_is_sent_an_nmi(boot, cpu)
     lab.halts(boot, cpu)
 
 
 @check("lab5.hidden.early", SOON, per=lab.others, after="lab5.handler.halts")
 def stops_them_at_the_first_barrier(boot, cpu):
     """A panic before the first barrier stops the APs, too: ap_started alone decides."""
+    lab.every_other_cpu_is_sent_an_nmi(boot, cpu)
     lab.halts(boot, cpu)
