@@ -26,7 +26,7 @@ RETURNED = "the call returned"
 ASKED = "AllocatePages"
 ANSWERED = "AllocatePages returned"
 BDA_MEMORY_SIZE = 0x413
-OUT_OF_RESOURCES = 0x8000000000000009
+OUT_OF_RESOURCES, NOT_FOUND = 0x8000000000000009, 0x800000000000000E
 _LEFT_KIB = 7  # of low memory, for the calls that ask for all of it and for more
 
 _PAGE = 4096
@@ -95,9 +95,13 @@ class FirmwareCallsProbe(RealmodeProbe):
 
     The function is at a physical address; it overwrites everything that it may, and turns
     interrupts on. Last of all the firmware refuses.
+
+    Args:
+        refusal: the status with which it does.
     """
 
     places: tuple[str, ...] = (ALLOCATE, ALIGN, DELAYED)
+    refusal: int = OUT_OF_RESOURCES
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Act at the places that the BSP comes to by itself."""
@@ -269,10 +273,10 @@ class FirmwareCallsProbe(RealmodeProbe):
             return made
         await session.places.watch(ANSWERED, back)
         if refuse:
-            after = {"rax": OUT_OF_RESOURCES, "rip": back, "rsp": registers["rsp"] + 8}
+            after = {"rax": self.refusal, "rip": back, "rsp": registers["rsp"] + 8}
             await session.gdb.write_registers(0, after)
             await session.places.unwatch(ANSWERED)
-            return replace(made, status=OUT_OF_RESOURCES, given=made.address)
+            return replace(made, status=self.refusal, given=made.address)
         state = await self.returns(session, ANSWERED)
         await session.places.unwatch(ANSWERED)
         if state is None or state.pc != back:

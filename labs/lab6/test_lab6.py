@@ -8,13 +8,20 @@ from vmmlab.diagnosis.bsp import bsp_stopped
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.probes import plain, scenario_of
 
-from .probes import BDA_MEMORY_SIZE, FIRMWARE_STACK, IF
+from .probes import BDA_MEMORY_SIZE, FIRMWARE_STACK, IF, NOT_FOUND
 
 UEFI = scenario_of("firmware-calls", {"name": "uefi", "cpus": 4, "firmware": "ovmf"})
 # With other numbers in cohort.h: another APINIT_OFFSET, and a stack of another size.
 THERE = scenario_of(
     "firmware-calls",
-    {"name": "there", "cpus": 4, "firmware": "ovmf", "opt": "-O0", "cohort": "other"},
+    {
+        "name": "there",
+        "cpus": 4,
+        "firmware": "ovmf",
+        "opt": "-O0",
+        "cohort": "other",
+        "refusal": NOT_FOUND,
+    },
 )
 BIOS = scenario_of("low-memory", {"name": "bios", "cpus": 1})
 SEABIOS = scenario_of(
@@ -635,7 +642,10 @@ def refusal_is_noticed(boot):
             seen=refused.returned is not None,
             cpu=0,
             place=ALLOCATE,
-            expected=msg("AllocatePages returns 0x8000000000000009: panic"),
+            expected=msg(
+                "AllocatePages returns {status:#x}: panic",
+                status=next((one.status for one in refused.asked), 0),
+            ),
             observed=msg("it did not return")
             if refused.returned is None
             else msg("alloc_realmodemem returned {address:#x}", address=refused.returned),
