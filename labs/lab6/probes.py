@@ -369,6 +369,8 @@ class LowMemoryProbe(RealmodeProbe):
         session.finished = True
 
     async def _allocation(self, session: Session, size: int) -> Allocation:
+        for at in (BDA_MEMORY_SIZE - 2, BDA_MEMORY_SIZE + 2):  # a store of 32 bits must show
+            await session.gdb.write_phys(at, _NEIGHBOURS)
         low, panics = await session.gdb.read_phys(0, _PAGE), len(session.log.at("panic", 0))
         await self.call(session, ALLOCATE, size)
         state = await self.returns(session)
@@ -381,6 +383,9 @@ class LowMemoryProbe(RealmodeProbe):
             panicked=len(session.log.at("panic", 0)) > panics,
             changed=tuple(at for at in range(_PAGE) if low[at] != after[at] and at not in word)[:4],
         )
+
+
+_NEIGHBOURS = b"\x5a\xa5"  # not 0, as they often are
 
 
 def _half(memory: bytes) -> int:
