@@ -27,6 +27,12 @@ _UntilOption = Annotated[
 ]
 
 
+_OutOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Grade nothing: write each as a submission, DIR/MUTANT."),
+]
+
+
 def mutants(
     context: typer.Context,
     names: Annotated[
@@ -39,10 +45,7 @@ def mutants(
         Path | None,
         typer.Option(metavar="FILE", help="Write the tables into this page and its translation."),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Grade nothing: write each as a submission, DIR/MUTANT."),
-    ] = None,
+    out: _OutOption = None,
     random: Annotated[
         int | None,
         typer.Option(
