@@ -71,6 +71,19 @@ def test_no_link_is_dead(book):
     assert dead_links(book) == []
 
 
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_each_picture_is_a_link_to_its_file(book, language):
+    found = 0
+    for page in (book / language).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        pattern = r'<a class="[^"]*picture[^"]*" href="([^"]*)"><img [^>]*src="([^"]*)"'
+        linked = re.findall(pattern, text)
+        assert len(re.findall(r'<img [^>]*src="[^"]*_images/', text)) == len(linked), page
+        assert all(href == src for href, src in linked), page
+        found += len(linked)
+    assert found > 20
+
+
 def test_a_dead_link_is_noticed(tmp_path):
     (tmp_path / "a.html").write_text('<a href="b.html#x">1</a><a href="c.html">2</a><p id="y">')
     (tmp_path / "b.html").write_text('<a href="a.html#y">3</a>')
