@@ -119,6 +119,22 @@ def test_one_that_was_packed_by_hand(tmp_path: Path, course: Course) -> None:
     assert unpack(around, ["lab2"], course).files == files
 
 
+def test_what_a_class_may_upload_one_may_grade(tmp_path: Path, course: Course) -> None:
+    """The same rules as for the uploads of a class: test_upload.py has them all."""
+    files = dict(reference(course, ["lab3"]).files)
+    alone = {name.partition("/")[2]: data for name, data in files.items()}
+    twice = {**files, "old/lab3/apinit.S": b"older"}
+    assert unpack(packed(alone, tmp_path / "1.zip"), ["lab3"], course).files == files
+    taken = unpack(packed(twice, tmp_path / "2.zip"), ["lab3"], course)
+    assert taken.files == files
+    assert "old/lab3/apinit.S: is another copy, and not used" in map(str, taken.notes)
+    unclear = {f"{place}/{name}": data for place in "ab" for name, data in files.items()}
+    with pytest.raises(SubmissionError, match=r"a/lab3/apinit\.S: is there more than once"):
+        unpack(packed(unclear, tmp_path / "3.zip"), ["lab3"], course)
+    every = dict(reference(course, [name for name, lab in course.labs.items()]).files)
+    assert unpack(packed(every, tmp_path / "4.zip"), ["lab3"], course).notes == ()
+
+
 def test_a_changed_one(here: Workspace, course: Course, tmp_path: Path) -> None:
     list(hand_in(here, course, ["lab2"]))
     files = contents(here.root / "handin" / "lab2.zip")
@@ -145,10 +161,11 @@ def test_a_strange_manifest(course: Course, tmp_path: Path, manifest: bytes) -> 
         {"lab2/../../x": b""},
         {"/lab2/stack.c": b""},
         {"lab2/stack.c": bytes(70 << 20)},
+        {"bomb.bin": bytes(70 << 20)},
         {f"{n}": b"" for n in range(5000)},
         {"lab2/STACK.C": b"1", "lab2/stack.c": b"2"},
     ],
-    ids=["..", "absolute", "large", "many", "case"],
+    ids=["..", "absolute", "large", "bomb", "many", "case"],
 )
 def test_a_hostile_one_is_refused_and_nothing_touched(
     tmp_path: Path,

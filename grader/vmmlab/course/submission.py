@@ -108,7 +108,13 @@ def take(directory: Path, labs: Sequence[str], course: Course, *, own: bool = Fa
 
 
 def take_files(
-    found: Mapping[str, bytes], source: Path, labs: Sequence[str], course: Course
+    found: Mapping[str, bytes],
+    source: Path,
+    labs: Sequence[str],
+    course: Course,
+    *,
+    unused: Sequence[Text] = (),
+    extra: Sequence[str] = (),
 ) -> Submission:
     """Take the files that course.yml lists for `labs` from those of an archive.
 
@@ -117,6 +123,8 @@ def take_files(
         source: the archive, for messages.
         labs: the labs.
         course: the course.
+        unused: what was found in it and cannot be taken, each with the reason.
+        extra: the names of other files in it.
 
     Raises:
         SubmissionError: some of the files cannot be graded; it names all problems.
@@ -135,11 +143,10 @@ def take_files(
             problems.append(msg("{path}: {why}", path=path, why=error.why))
     if problems:
         next_step = msg("pack these files as they are in a workspace: vmmlab handin does it")
-        raise _refusal(source, wanted, problems, next_step)
+        raise _refusal(source, wanted, [*problems, *unused], next_step)
     asked = {path for lab in course.labs.values() for path in lab.files}
-    return Submission(
-        MappingProxyType(files), _left_out([one for one in found if one not in asked])
-    )
+    others = [*extra, *(one for one in found if one not in asked)]
+    return Submission(MappingProxyType(files), (*_left_out(others), *unused[:_MAX_NAMES]))
 
 
 def _refusal(

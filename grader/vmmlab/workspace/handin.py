@@ -18,12 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vmmlab import __version__
 from vmmlab.base import archive
-from vmmlab.base.box import BoxError
+from vmmlab.base.box import SUBMISSION, Box, BoxError, Unusable, refusal, too_large
 from vmmlab.base.errors import SubmissionError, UsageError
 from vmmlab.base.message import Text, listed, msg
 from vmmlab.base.text import clean_line
 from vmmlab.course.model import Course
 from vmmlab.course.submission import Submission, take, take_files
+from vmmlab.course.upload import WORKSHEETS, Upload, files_of
 from vmmlab.workspace.model import Workspace
 
 MANIFEST: Final = "vmmlab-handin.json"
@@ -105,6 +106,9 @@ def pack(here: Workspace, course: Course, labs: Sequence[str]) -> tuple[bytes, S
 def unpack(path: Path, labs: Sequence[str], course: Course) -> Submission:
     """Return the files of some labs in a hand-in, or in an archive that a student packed by hand.
 
+    The second may have the files in their labs' folders, in a folder around these, or on their own:
+    `vmmlab.course.upload` finds them, as it does in the uploads of a class.
+
     Args:
         path: the archive.
         labs: the labs.
@@ -115,11 +119,17 @@ def unpack(path: Path, labs: Sequence[str], course: Course) -> Submission:
             manifest names, or some of them cannot be graded.
         UsageError: the course has no such lab.
     """
-    files = dict(_files_in(path))
-    manifest = manifest_of(files)
-    files.pop(MANIFEST, None)
-    if manifest is None:
-        return take_files(_without_folder(files, course), path, labs, course)
+    try:
+        with archive.opened(path) as box:
+            _must_be_harmless(box, path)
+            if MANIFEST not in box.names:
+                return _packed_by_hand(files_of(box, course, labs), path, labs, course)
+            files = {name: box.read(name) for name in box.names}
+    except BoxError as error:
+        raise _not_usable(path, error.message, error.expected) from None
+    except Unusable as error:
+        raise _not_usable(path, error.why) from None
+    manifest = _manifest(files.pop(MANIFEST))
     _must_fit(manifest, files, path)
     taken = take_files(files, path, labs, course)
     note = msg(
@@ -131,14 +141,36 @@ def unpack(path: Path, labs: Sequence[str], course: Course) -> Submission:
     return Submission(taken.files, (note, *taken.notes))
 
 
-def manifest_of(files: Mapping[str, bytes]) -> Manifest | None:
-    """Return the manifest among the files of an archive; None if there is none.
+def _packed_by_hand(upload: Upload, path: Path, labs: Sequence[str], course: Course) -> Submission:
+    """Return the files of some labs in an archive without a manifest.
+
+    Raises:
+        SubmissionError: some of them cannot be graded; it says why those that were found cannot.
+    """
+    files = {name: data for name, data in upload.files.items() if not name.endswith(WORKSHEETS)}
+    unused = [one.line for one in upload.refused]
+    others = [file for lab in course.labs.values() for file in lab.files]
+    extra = [
+        one for one in upload.left_out if not f"/{one}".endswith(tuple(f"/{o}" for o in others))
+    ]
+    return take_files(files, path, labs, course, unused=unused, extra=extra)
+
+
+def _must_be_harmless(box: Box, path: Path) -> None:
+    """Raise SubmissionError for an archive with links, bad names, or more than a student needs."""
+    wrong = [one.line for one in box.refused]
+    large = [name for name, one in box.names.items() if one.size > SUBMISSION.file]
+    wrong += [refusal(name, too_large(SUBMISSION.file)).line for name in large]
+    if wrong:
+        raise _not_usable(path, listed(wrong[:10], "\n            "))
+
+
+def _manifest(data: bytes) -> Manifest:
+    """Return the manifest of an archive.
 
     Raises:
         SubmissionError: it cannot be read.
     """
-    if (data := files.get(MANIFEST)) is None:
-        return None
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
@@ -148,21 +180,6 @@ def manifest_of(files: Mapping[str, bytes]) -> Manifest | None:
             found=clean_line(str(error.errors(include_url=False)[0]["msg"]), _SHOWN),
             next_step=msg("make the archive again: vmmlab handin"),
         ) from None
-
-
-def _files_in(path: Path) -> Mapping[str, bytes]:
-    """Return the files of an archive.
-
-    Raises:
-        SubmissionError: it cannot be read, is too large, or something in it is refused.
-    """
-    try:
-        found = archive.read(path)
-    except BoxError as error:
-        raise _not_usable(path, error.message, error.expected) from None
-    if found.refused:
-        raise _not_usable(path, listed([one.line for one in found.refused[:10]], "\n            "))
-    return found.files
 
 
 def _not_usable(path: Path, found: Text, expected: Text = "") -> SubmissionError:
@@ -190,14 +207,6 @@ def _must_fit(manifest: Manifest, files: Mapping[str, bytes], path: Path) -> Non
             found=listed(wrong[:10], "\n            "),
             next_step=msg("make the archive again: vmmlab handin"),
         )
-
-
-def _without_folder(files: Mapping[str, bytes], course: Course) -> Mapping[str, bytes]:
-    """Return the files without the one folder around them, if there is one and it is no lab's."""
-    tops = {path.partition("/")[0] for path in files}
-    if len(tops) != 1 or tops & set(course.labs) or not all("/" in path for path in files):
-        return files
-    return {path.partition("/")[2]: data for path, data in files.items()}
 
 
 def _digest(data: bytes) -> str:
