@@ -158,3 +158,22 @@ def test_a_picture_that_is_not_is_noticed(old, new, fault):
     if "<desc" in old:
         text = text.replace("</desc>", "</metadata>")
     assert fault in faults(text.replace(old, new))
+
+
+QUESTIONS = re.compile(
+    r"^## (?:Questions to think about|考えてみよう|考える問題|考えること)\n(.*?)(?=^## )",
+    re.M | re.S,
+)
+NUMBERED = re.compile(r"^\d+\. ", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *map(twin, TWINS)], ids=shown)
+def test_each_question_has_an_answer_for_those_who_study_alone(page):
+    japanese = page.name.endswith(".ja.md")
+    text = read(ROOT / "reference" / ("answers.ja.md" if japanese else "answers.md"))
+    number = page.parent.name.removeprefix("lab")
+    head = f"## 課題 {number}\n" if japanese else f"## Lab {number}\n"
+    answers = text.partition(head)[2].partition("\n## ")[0]
+    asked = QUESTIONS.search(read(page))
+    assert asked is not None
+    assert len(NUMBERED.findall(asked[1])) == len(NUMBERED.findall(answers)) > 0
