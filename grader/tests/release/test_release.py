@@ -27,7 +27,7 @@ STUDENT_S = 120
 
 @pytest.fixture(scope="session")
 def released(course, tmp_path_factory):
-    return release(course, tmp_path_factory.mktemp("given") / "kit").folder
+    return release(course, tmp_path_factory.mktemp("given") / "kit", book=False).folder
 
 
 def sh(line, folder, kit):

@@ -20,7 +20,9 @@ VMMLAB = "python -m vmmlab.cli.main"
 @pytest.fixture(scope="session")
 def alone(course, tmp_path_factory):
     """A release for self-study."""
-    return release(course, tmp_path_factory.mktemp("alone") / "kit", self_study=True).folder
+    return release(
+        course, tmp_path_factory.mktemp("alone") / "kit", self_study=True, book=False
+    ).folder
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,11 @@ from vmmlab.base.errors import InfraError, UsageError, os_reason
 from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
 from vmmlab.course.find import COURSE_FILE
+from vmmlab.course.materials import BOOK
 from vmmlab.course.model import Course
 
 _PACKAGE: Final = Path("grader") / "vmmlab"
-_DATA: Final = (COURSE_FILE, "labs", "docs", "vmm-skeleton")
+_DATA: Final = (COURSE_FILE, "labs", "docs", "vmm-skeleton", BOOK)
 """What `vmmlab.course.find` looks for in the folder `data` of the installed package."""
 _MANUAL: Final = """
 [tool.hatch.build.targets.wheel.shared-data]
@@ -74,7 +75,7 @@ def pack(made: Path, dest: Path, man: Path | None = None) -> Path:
         )
     try:
         (package / "data").mkdir()
-        for name in _DATA:
+        for name in filter(lambda name: (made / name).exists(), _DATA):
             shutil.move(made / name, package / "data" / name)
         if man is not None:
             shutil.copy(man, made / man.name)

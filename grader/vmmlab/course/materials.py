@@ -1,6 +1,6 @@
-"""Starters and worksheets: made from what the instructor has, or included in a release.
+"""Starters, worksheets, book: made from what the instructor has, or included in a release.
 
-A release carries them in its template, below vmm-skeleton/::
+A release carries the starters in its template, below vmm-skeleton/::
 
     starters/LANGUAGE/lab3/ap_start.c    the reference without its solutions
 
@@ -21,6 +21,9 @@ from vmmlab.i18n.translate import ENGLISH, Reader
 
 WORKSHEET_MARKS: Final = ("BEGIN SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME")
 """What only the instructor's worksheet has."""
+
+BOOK: Final = "book"
+"""The folder of a release with the built book, a folder in it for each language."""
 
 
 def given_comments(course: Course, lang: str) -> Path:
@@ -75,3 +78,22 @@ def ready_worksheet(course: Course, lab: str, lang: str = "") -> Path | None:
     if path is None or any(mark in path.read_text(encoding="utf-8") for mark in WORKSHEET_MARKS):
         return None
     return path
+
+
+def book_page(course: Course, name: str, lang: str = "") -> Path | None:
+    """Return a page of the built book; None if there is no book, or an older one.
+
+    Args:
+        course: a release, or a kit in which `make book` was run.
+        name: the path of the page's source in the course, without its suffix.
+        lang: the reader's language; "" is English.
+    """
+    page = Path(lang or ENGLISH) / f"{name}.html"
+    shipped = course.root / BOOK / page
+    if shipped.is_file():
+        return shipped
+    made, source = course.root / "build" / "book" / page, course.root / f"{name}.md"
+    both = made.is_file() and source.is_file()
+    if both and made.stat().st_mtime >= source.stat().st_mtime:
+        return made
+    return None

@@ -15,8 +15,8 @@ from typing import Final
 from vmmlab.course.model import Course
 
 PAGES: Final = (
-    "answers", "crosswalk", "evidence", "glossary", "i386", "memo-questions", "probes",
-    "real-hardware", "report", "what-comes-next",
+    "answers", "crosswalk", "evidence", "glossary", "i386", "learning", "linux", "memo-questions",
+    "probes", "real-hardware", "report", "what-comes-next",
 )  # fmt: skip
 """The pages of docs/ that are for students; `answers` exists in a release for self-study only."""
 

@@ -1,4 +1,4 @@
-"""Handouts and other pages of a workspace as HTML: made once, and again when they have changed."""
+"""Handouts in a browser: pages of the book, or plainer ones made of a workspace's files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, Final
 from vmmlab.base.errors import UsageError, os_reason
 from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
+from vmmlab.course import materials
 from vmmlab.course.model import Course
 from vmmlab.workspace.model import Workspace
 
@@ -52,7 +53,7 @@ def page_of(here: Workspace, course: Course, lab: str, lang: str) -> Path:
 
     Args:
         here: the workspace.
-        course: the course; if the whole book was built there, that page is returned.
+        course: the course; if it has the book, that page is returned.
         lab: the lab.
         lang: the reader's language.
 
@@ -61,8 +62,7 @@ def page_of(here: Workspace, course: Course, lab: str, lang: str) -> Path:
     """
     course.lab(lab)
     name = "README.ja" if lang == "ja" else "README"
-    book = course.root / "build" / "book" / ("ja" if lang == "ja" else "en")
-    if (built := book / "labs" / lab / f"{name}.html").is_file():
+    if (built := materials.book_page(course, f"labs/{lab}/{name}", lang)) is not None:
         return built
     source = here.root / lab / f"{name}.md"
     if not source.is_file():

@@ -6,7 +6,6 @@ every line of every solution (`leaks`). Only a whole kit can make one.
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.author.release import schedule
+from vmmlab.author.release.book import add_book
 from vmmlab.author.release.coursefile import course_text
 from vmmlab.author.release.leaks import leaks, misplaced
+from vmmlab.author.release.pages import unlink
 from vmmlab.author.release.selfstudy import add_solutions, named_kind
 from vmmlab.author.release.worksheets import worksheets
 from vmmlab.base.errors import CourseError, InfraError, UsageError
@@ -40,7 +41,6 @@ _OF_A_LAB: Final = (
 )  # fmt: skip
 _OF_THE_KIT: Final = ("LICENSE", "pyproject.toml", "grader/setup.sh")
 _NOT_COPIED: Final = shutil.ignore_patterns("__pycache__", "*.pyc")
-_LINK: Final = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ def release(
     until: str = "",
     *,
     self_study: bool = False,
+    book: bool = True,
 ) -> Released:
     """Write a release of `course` to `dest`, whole or not at all.
 
@@ -77,6 +78,7 @@ def release(
             hold back none.
         self_study: make a release for people who study alone: with solutions, hidden checks and
             answers. It holds nothing back.
+        book: build the book, which takes some seconds.
 
     Raises:
         UsageError: `dest` is in use, there is no lab `until`, or the course is a release itself.
@@ -91,7 +93,7 @@ def release(
         dest.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{dest.name[:40]}.", dir=dest.parent) as scratch:
             made = Path(scratch) / "release"
-            notes = tuple(_fill(course, made, names, until, self_study))
+            notes = tuple(_fill(course, made, names, until, self_study, book))
             search = misplaced if self_study else leaks
             if found := next(search(course, made), None):
                 raise CourseError(
@@ -143,7 +145,7 @@ def _must_be_free(dest: Path) -> None:
 
 
 def _fill(
-    course: Course, made: Path, cohorts: Sequence[str], until: str, self_study: bool
+    course: Course, made: Path, cohorts: Sequence[str], until: str, self_study: bool, book: bool
 ) -> Iterator[Text]:
     """Write the release into `made` and yield notes."""
     made.mkdir()
@@ -161,9 +163,12 @@ def _fill(
     else:
         _add_starters(course, released, cohorts, until)
     yield from _copy_kit(course, made, self_study=self_study)
-    _unlink_pages(made)
+    for page in [*made.glob("labs/*/*.md"), *made.glob("docs/*.md")]:
+        unlink(page)
     for name, text in ({} if self_study else schedule.pages(released)).items():
         (made / name).write_text(text, encoding="utf-8")
+    if book:
+        yield from add_book(course, made)
 
 
 def _add_starters(course: Course, released: Course, cohorts: Sequence[str], until: str) -> None:
@@ -224,16 +229,3 @@ def _copy_kit(course: Course, made: Path, *, self_study: bool) -> Iterator[Text]
         shutil.copy(path, made / path.name.removesuffix(".txt"))
     for path in sorted((_OWN_FILES / "self-study").iterdir() if self_study else ()):
         shutil.copy(path, made / path.name.removesuffix(".txt"))
-
-
-def _unlink_pages(made: Path) -> None:
-    """Turn links to what is not in the release into plain text."""
-    for page in [*made.glob("labs/*/*.md"), *made.glob("docs/*.md")]:
-
-        def kept(link: re.Match[str], folder: Path = page.parent) -> str:
-            target = link.group(2).partition("#")[0]
-            inside = not target or "://" in target or (folder / target).exists()
-            return link.group(0) if inside else link.group(1)
-
-        text = page.read_text(encoding="utf-8")
-        page.write_text(_LINK.sub(kept, text), encoding="utf-8")
