@@ -104,7 +104,9 @@ def _lent(
     async def lend() -> None:
         async with Machine(spec, sandbox) as machine:
             answers = Answers(Session(machine, symbols, inputs), say, watched=False)
-            server = GdbServer(machine.gdb, answers, narrow=inputs.arch == "i386")
+            server = GdbServer(
+                machine.gdb, answers, narrow=inputs.arch == "i386", halted=answers.halted
+            )
             async with await server.serve(folder / "gdb"):
                 ready.set_result(None)
                 await asyncio.wrap_future(over)

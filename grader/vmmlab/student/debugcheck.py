@@ -237,7 +237,9 @@ class _Stage:
         inputs, symbols = stopping.inputs, stopping.view.symbols
         self._copy = (inputs.apinit_addr, symbols.maybe("cpuinit_start"))
         answers = Answers(stopping, self._say)
-        server = GdbServer(gdb, answers, target.cpu, narrow=inputs.arch == "i386")
+        server = GdbServer(
+            gdb, answers, target.cpu, narrow=inputs.arch == "i386", halted=answers.halted
+        )
         async with await server.serve(self._folder / "gdb"):
             self.ready.set_result(None)
             await asyncio.wrap_future(self._over)

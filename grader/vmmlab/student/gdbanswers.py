@@ -84,6 +84,12 @@ class Answers:
             )
         return await self._known[name](arguments, cpu)
 
+    def halted(self, cpu: int) -> str:
+        """Return what is said about a CPU that cannot be stepped."""
+        return self._say(
+            msg("CPU {cpu} is halted: it goes on at an NMI, an INIT or a SIPI only", cpu=cpu)
+        )
+
     async def _state(self, cpu: int) -> CpuState:
         await self._view.gdb.exact(cpu)
         return await self._view.state(cpu)

@@ -126,6 +126,10 @@ class Gdb:
             cpu, (await self._cpus.describe(cpu)).get("cs_base", registers.cs_base)
         )
 
+    async def halted(self, cpu: int) -> bool:
+        """Return whether a processor waits for an interrupt, an INIT or a SIPI."""
+        return bool((await self._cpus.describe(cpu)).get("hlt"))
+
     def lend(self, on_stop: Callable[[bytes], None], on_lost: Callable[[], None]) -> Wire:
         """Return the connection, so that the caller can let the machine run.
 

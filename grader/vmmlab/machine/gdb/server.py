@@ -2,8 +2,8 @@
 
 Requests go on to QEMU, with these differences. In real mode gdb sees linear addresses as RIP, so
 that symbols, disassembly and breakpoints work there too; QEMU gives it the offset in CS. Monitor
-commands that begin with `OWN` and the number of a thread are answered here. And gdb may end, but
-not the machine.
+commands that begin with `OWN` and the number of a thread are answered here. A step of a CPU that is
+halted, which QEMU never ends, ends here. And gdb may end, but not the machine.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ _RIP_SIZE: Final = 8
 _REFUSED: Final = b"E01"
 _DESCRIPTION: Final = re.compile(rb"qXfer:features:read:target\.xml:([0-9a-f]+),([0-9a-f]+)")
 _ENDS: Final = re.compile(rb"k|D|vKill")
+_ONE_STEP: Final = re.compile(rb"vCont;s:p[0-9a-f]+\.([0-9a-f]+)")
+_INTERRUPTED: Final = b"T02"
+_STEPPED: Final = b"T05"
+_LONGEST_STEP_S: Final = 1.0
 _THREAD: Final = re.compile(rb"thread:p[0-9a-f]+\.([0-9a-f]+)")
 _SELECTED: Final = re.compile(rb"H([gc])p?[0-9a-f]+\.([0-9a-f]+)")
 _ONE_REGISTER: Final = re.compile(rb"p([0-9a-f]+)")
@@ -51,6 +55,23 @@ class _Selected:
     cpu: int = 0
 
 
+@dataclass
+class _Step:
+    """A step of one CPU that QEMU has not ended yet.
+
+    Attributes:
+        body: the request.
+        before: the registers of the CPU before it.
+        patience_s: how long to wait before looking whether the CPU is halted.
+        timer: interrupts the machine then.
+    """
+
+    body: bytes
+    before: Registers
+    patience_s: float
+    timer: asyncio.TimerHandle | None = None
+
+
 class GdbServer:
     """Serves one gdb with a machine that is paused.
 
@@ -59,16 +80,28 @@ class GdbServer:
         answer: answers the monitor commands that begin with `OWN`.
         cpu: the CPU that gdb sees as stopped.
         narrow: show the registers of a 32-bit processor.
+        halted: what to tell about a CPU that cannot be stepped.
     """
 
-    def __init__(self, gdb: Gdb, answer: Answer, cpu: int = 0, *, narrow: bool = False) -> None:
+    def __init__(
+        self,
+        gdb: Gdb,
+        answer: Answer,
+        cpu: int = 0,
+        *,
+        narrow: bool = False,
+        halted: Callable[[int], str] = "CPU {} is halted".format,
+    ) -> None:
         self._gdb = gdb
         self._narrow = narrow
         self._answer = answer
+        self._halted = halted
         self._selected = _Selected(b"Hgp1.%x" % (cpu + 1), cpu=cpu)
         self._first = cpu
         self._writer: asyncio.StreamWriter | None = None
         self._acks = True
+        self._step: _Step | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._wire = gdb.lend(self._stopped, self._lost)
 
     async def serve(self, path: Path) -> asyncio.Server:
@@ -88,6 +121,7 @@ class GdbServer:
             while True:
                 byte = await reader.readexactly(1)
                 if byte == _INTERRUPT:
+                    self._end_step()
                     self._wire.interrupt()
                 elif byte == b"$":
                     body = (await reader.readuntil(b"#"))[:-1]
@@ -113,8 +147,11 @@ class GdbServer:
         elif body.startswith(b"qRcmd,"):
             await self._monitor(body)
         elif _RESUMES.match(body) and body != b"vCont?":
-            self._gdb.forget()
-            self._wire.send([body])
+            if one := _ONE_STEP.fullmatch(body):
+                self._gdb.forget()
+                before = await self._gdb.exact(int(one[1], 16) - 1)
+                self._step = _Step(body, before, self._gdb.limits.step_s)
+            self._resume(body)
         elif self._narrow and (part := _DESCRIPTION.fullmatch(body)):
             self._send(_part(narrow.description(), int(part[1], 16), int(part[2], 16)))
         elif body == b"g":
@@ -214,9 +251,52 @@ class GdbServer:
         self._say(text.encode() + b"\n")
         self._send(b"OK")
 
+    # --- steps ----------------------------------------------------------------------------------
+
+    def _resume(self, body: bytes) -> None:
+        """Let CPUs run; look after a while whether a step has come to its end."""
+        self._gdb.forget()
+        self._wire.send([body])
+        if self._step is not None:
+            loop = asyncio.get_running_loop()
+            self._step.timer = loop.call_later(self._step.patience_s, self._wire.interrupt)
+
+    def _end_step(self) -> _Step | None:
+        """Forget the step, and return it."""
+        step, self._step = self._step, None
+        if step is not None and step.timer is not None:
+            step.timer.cancel()
+        return step
+
+    async def _look(self, step: _Step, body: bytes) -> None:
+        """Decide whether a step that had to be interrupted is over, or only slow."""
+        cpu = step.before.cpu
+        self._gdb.forget()
+        now = await self._gdb.exact(cpu)
+        halted = await self._gdb.halted(cpu)
+        if halted:
+            self._say(f"{self._halted(cpu)}\n".encode())
+        if halted or now != step.before:
+            await self._select()
+            self._pass_on(body.replace(_INTERRUPTED, _STEPPED, 1))
+            return
+        step.patience_s = min(step.patience_s * 4, _LONGEST_STEP_S)
+        self._step = step
+        self._resume(step.body)
+
     # --- answers --------------------------------------------------------------------------------
 
     def _stopped(self, body: bytes) -> None:
+        """Pass a stop on, unless it ends a step that may only be slow."""
+        step = self._end_step()
+        if step is None or not body.startswith(_INTERRUPTED):
+            self._pass_on(body)
+            return
+        task = asyncio.get_running_loop().create_task(self._look(step, body))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _pass_on(self, body: bytes) -> None:
         """Pass a stop on."""
         found = _THREAD.search(body)
         if found is not None:
