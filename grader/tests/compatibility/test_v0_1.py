@@ -73,8 +73,9 @@ def _lost(old: Any, new: Any, place: str = "") -> list[str]:
 def test_a_report_of_a_later_version_says_so(tmp_path: Path) -> None:
     text = (THERE / "report.json").read_text(encoding="utf-8")
     (tmp_path / "lab3.json").write_text(text.replace("vmmlab/report/2", "vmmlab/report/99"))
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         read_json(tmp_path / "lab3.json")
+    assert caught.value.found == "vmmlab/report/99"
 
 
 def test_a_workspace_is_read() -> None:

@@ -60,7 +60,11 @@ def here(master: Path, tmp_path: Path) -> Path:
 
 
 def sh(
-    here: Path, plain: Mapping[str, str], line: str, stdin: str = ""
+    here: Path,
+    plain: Mapping[str, str],
+    line: str,
+    stdin: str = "",
+    patience_s: float = ROUGHLY_S,
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["/bin/bash", "-c", line],
@@ -69,7 +73,7 @@ def sh(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=ROUGHLY_S,
+        timeout=patience_s,
         check=False,
     )
 

@@ -230,10 +230,13 @@ def read_json(path: Path) -> Report:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
+        said = f"{place}: {first['msg']}" if place else first["msg"]
+        if place == "schema" and isinstance(first["input"], str):
+            said = first["input"]  # that of another version
         raise UsageError(
             msg("{path}: this is not a report.", path=path),
             expected=SCHEMA,
-            found=clean_line(f"{place}: {first['msg']}" if place else first["msg"], _FOUND_MAX),
+            found=clean_line(said, _FOUND_MAX),
         ) from None
 
 
