@@ -26,6 +26,7 @@ def dead(root: Path) -> Iterator[str]:
             name, _, anchor = unquote(link).partition("#")
             if "://" in link or link.startswith(("data:", "mailto:", "#svg-")) or link == "#":
                 continue
+            name = name.partition("?")[0]
             file = (path.parent / name).resolve() if name else path
             if not file.is_file() or (anchor and f'id="{anchor}"' not in texts.get(file, "")):
                 yield f"{path.relative_to(root.resolve())}: {link}"

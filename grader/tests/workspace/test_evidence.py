@@ -30,7 +30,16 @@ def check(cpu: int | None, place: str, cohort: str = "") -> CheckReport:
     )
 
 
-def boot(hits: list[tuple[int, str]], steps: tuple[int, ...] = (), cohort: str = "") -> Observation:
+def place_in(file: str, caller: Place | None = None) -> Place:
+    return Place(0, "", "", file, 1, "", 0, caller=caller)
+
+
+def boot(
+    hits: list[tuple[int, str]],
+    steps: tuple[int, ...] = (),
+    cohort: str = "",
+    file: str = "core/x.c",
+) -> Observation:
     trampoline = [
         SimpleNamespace(
             place=Place(0xF000 + at, "trampoline", f"cpuinit_start+{at:#x}", "lab3/a.S", at, "", at)
@@ -38,7 +47,10 @@ def boot(hits: list[tuple[int, str]], steps: tuple[int, ...] = (), cohort: str =
         for at in steps
     ]
     seen: Any = SimpleNamespace(
-        cpus=[SimpleNamespace(steps=[]), SimpleNamespace(steps=trampoline)],
+        cpus=[
+            SimpleNamespace(steps=[], end_place=place_in("core/main.c", place_in(file))),
+            SimpleNamespace(steps=trampoline, end_place=None),
+        ],
         hits=[SimpleNamespace(cpu=cpu, place=place) for cpu, place in hits],
         cohort=cohort,
     )
@@ -72,6 +84,14 @@ def test_the_moment_of_the_evidence(cpu, place, target):
 def test_an_ap_that_got_no_further_stops_before_its_last_step():
     assert target_of(check(1, ""), boot([(0, "ap_start")], STEPS)) == Target(1, steps=2)
     assert target_of(check(1, ""), boot([(1, "ap_entry")], STEPS)).at_end
+
+
+def test_evidence_from_elsewhere_is_shown_from_the_function_of_the_step():
+    """CPU 0 has gone on after the mistake; it does not if it hangs in the student's own code."""
+    target = Target(0, place="ap_start", visit=1, any_cpu=True)
+    assert target_of(check(0, "", ""), boot([]), "ap_start") == target
+    assert target_of(check(0, "", ""), boot([], file="lab3/ap_start.c"), "ap_start").at_end
+    assert target_of(check(0, "", ""), boot([])).at_end
 
 
 def test_the_boot_of_the_cohort_that_failed():

@@ -12,7 +12,7 @@ import concurrent.futures
 import contextlib
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
 from vmmlab.images.model import Image
 from vmmlab.machine.gdb.server import GdbServer
+from vmmlab.machine.gdb.stops import Stop
 from vmmlab.observe.boot import Watching, observe
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.observation import Hit, Observation
@@ -45,7 +46,15 @@ _JUDGED: Final = ("fail", "partial", "timeout")
 
 
 class _Reached(Exception):
-    """The CPU stands where the evidence was taken."""
+    """A CPU stands where the evidence was taken.
+
+    Args:
+        cpu: this CPU.
+    """
+
+    def __init__(self, cpu: int) -> None:
+        super().__init__(cpu)
+        self.cpu = cpu
 
 
 class StoppingSession(Session):
@@ -60,6 +69,12 @@ class StoppingSession(Session):
         super().__init__(of.view.machine, of.view.symbols, of.inputs)
         self._target = target
 
+    async def arrive(self, stop: Stop) -> Hit | None:
+        """Record a stop at a place; watch the place of the evidence from the first one on."""
+        if self._target.any_cpu:
+            await self.places.watch(self._target.place)
+        return await super().arrive(stop)
+
     async def step(self, cpu: int, *, peek: Iterable[tuple[int, int]] = ()) -> bool:
         """Execute one instruction, unless it is the one at the evidence."""
         self._look(cpu)
@@ -69,9 +84,11 @@ class StoppingSession(Session):
         """Record that a CPU is at a place; stop if that is the evidence."""
         hit = await super().note(cpu, place, state)
         target = self._target
+        if target.any_cpu and place == target.place:
+            raise _Reached(cpu)
         here = (cpu, place) == (target.cpu, target.place)
         if here and len(self.log.at(place, cpu)) >= target.visit:
-            raise _Reached
+            raise _Reached(cpu)
         return hit
 
     def give_up(self, cpu: int) -> None:
@@ -83,7 +100,7 @@ class StoppingSession(Session):
         target = self._target
         asked = cpu == target.cpu and target.steps is not None
         if asked and len(self.log.cpus[cpu].steps) >= (target.steps or 0):
-            raise _Reached
+            raise _Reached(cpu)
 
 
 @dataclass(frozen=True)
@@ -194,7 +211,9 @@ def _failure(work: OwnWork, lab: str, name: str) -> _Failure | None:
         )
     boots = [grade.boots[one] for one in scenarios]
     chosen = boot_of(check, boots)
-    return _Failure(check, report, scenarios[chosen], target_of(check, boots[chosen]))
+    step = work.course.lab(lab).step(check.step) if check.step else None
+    target = target_of(check, boots[chosen], step.function if step else "")
+    return _Failure(check, report, scenarios[chosen], target)
 
 
 def _scenarios(grade: Grade, check: str) -> list[Scenario]:
@@ -218,6 +237,7 @@ class _Stage:
     def __init__(self, failure: _Failure, folder: Path, say: Reader) -> None:
         self.ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._failure = failure
+        self._target = failure.target
         self._folder = folder
         self._say = say
         self._over: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -226,12 +246,13 @@ class _Stage:
 
     async def observe(self, session: Session, probe: Watching, over: Any) -> Observation | None:
         """Boot until the evidence, then serve gdb until `finish`."""
-        target = self._failure.target
+        target = self._target
         stopping = StoppingSession(session, target)
         try:
             await observe(stopping, probe, over)
-        except _Reached:
+        except _Reached as reached:
             self._reached = True
+            self._target = target = replace(target, cpu=reached.cpu)
         gdb = stopping.gdb
         await gdb.clear_breaks(gdb.breakpoints)
         inputs, symbols = stopping.inputs, stopping.view.symbols
@@ -258,7 +279,7 @@ class _Stage:
             elf: what gdb calls its file.
             seen: what gdb calls the folder with its socket.
         """
-        target = self._failure.target
+        target = self._target
         copy, linked = self._copy
         found = []
         if linked is not None:
@@ -276,7 +297,7 @@ class _Stage:
         return found
 
     def _greeting(self) -> list[str]:
-        check, target, say = self._failure.check, self._failure.target, self._say
+        check, target, say = self._failure.check, self._target, self._say
         where = msg("The boot has ended. This is where CPU {cpu} is.", cpu=target.cpu)
         if self._reached and target.place:
             where = msg(

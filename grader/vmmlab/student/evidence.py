@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vmmlab.observe.observation import Observation
+from vmmlab.observe.place import Place
 from vmmlab.report.model import CheckReport
 
 
@@ -20,6 +21,7 @@ class Target:
         place: the name of the place that it stops at; "" if it is not at a place.
         visit: how often it has reached that place by then, from 1.
         after: the name of the next place that it stopped at; "" if there is none.
+        any_cpu: the first CPU that comes to the place is meant, and the boot did not stop there.
     """
 
     cpu: int
@@ -27,6 +29,7 @@ class Target:
     place: str = ""
     visit: int = 0
     after: str = ""
+    any_cpu: bool = False
 
     @property
     def at_end(self) -> bool:
@@ -34,12 +37,16 @@ class Target:
         return self.steps is None and not self.place
 
 
-def target_of(check: CheckReport, seen: Observation) -> Target:
+def target_of(check: CheckReport, seen: Observation, function: str = "") -> Target:
     """Return where the evidence of a failed check was taken.
+
+    Evidence that was taken elsewhere, such as in the firmware, in a guest or at the end of a boot
+    that came to its end, is better understood from the beginning of the student's function.
 
     Args:
         check: how it failed.
         seen: the boot that it looked at.
+        function: what the student writes in the check's step; "" if that is not known.
     """
     cpu = check.cpu if check.cpu is not None and check.cpu < len(seen.cpus) else 0
     said = str(check.place)
@@ -55,7 +62,18 @@ def target_of(check: CheckReport, seen: Observation) -> Target:
         return Target(cpu, place=place, visit=hits.count(place), after=(later or [""])[0])
     if record.steps and "ap_entry" not in hits:  # it got no further
         return Target(cpu, steps=len(record.steps) - 1)
+    if function and not _in_the_lab(record.end_place, check.id.partition(".")[0]):
+        return Target(cpu, place=function, visit=1, any_cpu=True)
     return Target(cpu)
+
+
+def _in_the_lab(place: Place | None, lab: str) -> bool:
+    """Whether a place is in a file of the lab, or was called from one."""
+    while place is not None:
+        if place.file.startswith(f"{lab}/"):
+            return True
+        place = place.caller
+    return False
 
 
 def boot_of(check: CheckReport, boots: Sequence[Observation]) -> int:
