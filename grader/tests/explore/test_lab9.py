@@ -1,6 +1,7 @@
 """Lab 9's exploration: the race between CLGI, the flag and the NMI, in every order."""
 
 import importlib.util
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
 from vmmlab.course.reference import reference
 from vmmlab.explore import explore, load
+from vmmlab.i18n.translate import Reader
 from vmmlab.images.model import BuildOptions
+from vmmlab.report.schedule import schedule
 
 LAB = "lab9"
 COURSE = load_course(Path(__file__).parents[3])
@@ -130,3 +133,17 @@ def test_the_model_knows_struct_vcpu(tmp_path):
     command += ["-I", COURSE.tree / "include", source]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_its_counterexample_is_drawn_as_that_of_lab_4(explored, language):
+    """A lane for each CPU and a row for each step, in the report's page."""
+    found = explored(mutants.apply(COURSE, MUTANTS["lab9.init.after-nmi"])).counterexample
+    shown = schedule(found, Reader(language).of(COURSE.labs_dir / LAB))
+    steps = [(step.number, step.cpu) for step in found.steps]
+    drawn = re.findall(r'class="turn" data-step="(\d+)" data-cpu="(\d+)"', shown.svg)
+    assert [(int(number), int(cpu)) for number, cpu in drawn] == steps
+    assert [row.number for row in shown.rows] == [number for number, _ in steps]
+    assert any("NMI" in row.what for row in shown.rows)
+    assert any(row.source for row in shown.rows), "the student's line"
+    assert shown.what
