@@ -177,3 +177,17 @@ def test_each_question_has_an_answer_for_those_who_study_alone(page):
     asked = QUESTIONS.search(read(page))
     assert asked is not None
     assert len(NUMBERED.findall(asked[1])) == len(NUMBERED.findall(answers)) > 0
+
+
+@pytest.mark.parametrize("page", [*PAGES, *map(twin, TWINS)], ids=shown)
+def test_a_handout_points_to_its_worksheet(page):
+    number = page.parent.name.removeprefix("lab")
+    there = (page.parent / "worksheet.ipynb").is_file()
+    assert (f"`make worksheet LAB={number}`" in read(page)) == there
+
+
+def test_the_last_handout_says_what_comes_next():
+    last = [name for name, lab in load_course(ROOT).labs.items() if lab.files][-1]
+    for end in ("", ".ja"):
+        text = read(ROOT / "labs" / last / f"README{end}.md").rstrip()
+        assert f"](../../docs/what-comes-next{end}.md)" in text.splitlines()[-1]
