@@ -11,6 +11,7 @@ BOOT = init_functions(cpus=4)
 SHUFFLED = init_functions(name="shuffled", cpus=2, shuffle=1, firmware="seabios")
 UEFI = no_multiboot(cpus=1)
 
+NONE = msg("__initfunc_start and __initfunc_end may be the same address.")
 FIRST_CALL = msg("vmm_main, at its first call")
 
 
@@ -153,6 +154,14 @@ def uefi_booted_is_right(boots, boot, uefi):
             expected=msg("mi is unchanged when mi_arg is 0"),
             observed=msg("mi was written to"),
         )
+    if uefi and boot.multiboot.read_at_0 is not None:
+        fail(
+            "information-read-at-0",
+            cpu=0,
+            place=boot.multiboot.read_at_0.text,
+            expected=msg("without a multiboot pointer, nothing is read at address 0"),
+            observed=msg("vmm_main has used memory at an address from 0 to 87"),
+        )
 
 
 def why_uefi_booted(boot, uefi, decided):
@@ -252,6 +261,43 @@ def only_the_records_change(boot):
         )
 
 
+def nothing_is_sorted(boot):
+    """Fail unless vmm_main comes to start_all_processors when no function is registered."""
+    changes_nothing = msg("without any record, initfunc_init returns and changes nothing")
+    if boot.first("call_initfunc") is None:
+        report(
+            boot,
+            "lab1.3",
+            "initfunc-init-does-not-return",
+            seen=True,
+            place=boot.bsp.exception.place.text if boot.bsp.exception else "initfunc_init",
+            expected=changes_nothing,
+            observed=msg("call_initfunc was never called"),
+            next=NONE,
+        )
+    seen = needed(boot.multiboot)
+    if seen.behind != seen.behind_later:
+        fail(
+            "records-lost",
+            cpu=0,
+            place=msg("initfunc_init, the section .initfunc"),
+            expected=changes_nothing,
+            observed=msg("it has changed memory from __initfunc_start on, where no record is"),
+            next=NONE,
+        )
+    if boot.first("start_all_processors") is None:
+        report(
+            boot,
+            "lab1.4",
+            "call-initfunc-does-not-return",
+            seen=True,
+            place=boot.bsp.exception.place.text if boot.bsp.exception else "call_initfunc",
+            expected=msg("without any record, call_initfunc calls no function and returns"),
+            observed=msg("it did not return"),
+            next=NONE,
+        )
+
+
 def record(row):
     """A record of .initfunc as a message shows it."""
     return str((row.id, row.file, row.function))
@@ -320,6 +366,7 @@ def ids_are_matched_by_prefix(boot):
         )
     functions_asked_for_ran(boot)
     each_cpu_ran_its_own(boot)
+    records_are_only_read(boot)
 
 
 def global_is_called(boot):
@@ -334,6 +381,24 @@ def global_is_called(boot):
             place="vmm_main",
             expected='call_initfunc ("global")',
             observed=msg("start_all_processors was called, and call_initfunc was not"),
+        )
+
+
+def records_are_only_read(boot):
+    """Fail if a record was not what it had been when one of the functions began."""
+    function = boot.multiboot.changed_for
+    if function:
+        row = needed(next((row for row in boot.multiboot.linked if row.function == function), None))
+        fail(
+            "records-written",
+            cpu=0,
+            place=msg('call_initfunc, id "{id}"', id=row.id),
+            expected=msg("call_initfunc only reads the records: other CPUs read them, too"),
+            observed=msg(
+                'when the function of "{id}" began, the records were not as initfunc_init had left '
+                "them",
+                id=row.id,
+            ),
         )
 
 

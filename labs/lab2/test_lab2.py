@@ -9,6 +9,7 @@ from vmmlab.diagnosis.aps import why_not_all_parked
 from vmmlab.diagnosis.bsp import bsp_stopped, code_text
 from vmmlab.observe.milestones import OWN_STACK
 from vmmlab.probes import boot_in_words, placed_call, stack_switch
+from vmmlab.x86.registers import EFLAGS_IF
 
 SWITCH = stack_switch(cpus=4)
 # Also with other numbers in cohort.h: another size of a stack, another place of stackaddr.
@@ -17,6 +18,7 @@ THERE = stack_switch(name="there", cpus=2, cohort="other")  # for i386, where -O
 ALONE = stack_switch(name="alone", cpus=1, swap=True, firmware="seabios")
 CALLS = placed_call(cpus=1)
 
+TIMER, SEL_CODE = 8, 0x08
 PROCS = ("bsp", "ap")  # whose function each argument of start_all_processors is
 FIRST_INSTRUCTION = "bsp_continue → asm_wrrsp_and_jmp → bspinitproc1"
 
@@ -427,8 +429,65 @@ def rsp_is_the_top(boots, boot):
     if boot is calls:
         jumps_on_any_stack(boot)
     else:
+        continues_elsewhere(boot, boots)
         # If asm_wrrsp_and_jmp is right when the grader calls it, its caller is wrong.
         on_the_new_stack(boot, ON_TOP, "lab2.2" if is_on_asked_stack(calls) else "lab2.3")
+
+
+def continues_elsewhere(boot, boots):
+    """Fail if bspinitproc1 starts wrongly because bsp_continue was called for another function.
+
+    Args:
+        boot: the boot that is judged.
+        boots: those in which the call may be seen; optimised code may have none.
+    """
+    base, _ = block(boot)
+    hit = boot.first("bspinitproc1", 0)
+    switch = boot.switch
+    on_top = hit is not None and base is not None and hit.state.rsp == base + boot.stack_size
+    if on_top and switch and switch.top_found == switch.top_filled:
+        return
+    called = next((call for one in boots for call in one.at("bsp_continue", 0)), None)
+    if called is None or called.state.rdi == boot.addr("bspinitproc1"):
+        return
+    fail(
+        "another-function-continued",
+        cpu=0,
+        step="lab2.1",
+        place="start_all_processors",
+        expected="bsp_continue (bspinitproc1)",
+        observed=msg(
+            "bsp_continue was called with {address:#x}; bspinitproc1 is at {right:#x}",
+            address=called.state.rdi,
+            right=boot.addr("bspinitproc1"),
+        ),
+    )
+
+
+def interrupts_stay_off(boot):
+    """Fail if interrupts are on where bspinitproc1 starts, or if one has come before.
+
+    The firmware's timer has vector 8. The processor pushes no error code for an interrupt, so the
+    handler of exception 8 takes RIP for the error code, and CS for RIP.
+    """
+    hit, taken = boot.first("bspinitproc1", 0), boot.bsp.exception
+    off = msg("interrupts are off, as they were before")
+    if taken is not None and taken.vector == TIMER and taken.place.address == SEL_CODE:
+        fail(
+            "interrupts-on",
+            cpu=0,
+            place=FIRST_INSTRUCTION,
+            expected=off,
+            observed=msg("the timer's interrupt came, at {address:#x}", address=taken.error),
+        )
+    if hit is not None and hit.state.eflags & EFLAGS_IF:
+        fail(
+            "interrupts-on",
+            cpu=0,
+            place=FIRST_INSTRUCTION,
+            expected=off,
+            observed=f"RFLAGS = {hit.state.eflags:#x}, RFLAGS.IF = 1",
+        )
 
 
 def is_on_asked_stack(boot):
@@ -451,7 +510,15 @@ def jumps_on_any_stack(boot):
             observed=f"RSP = {asked.state.rsp:#x}",
             **what,
         )
-    fault = boot.bsp.exception or boot.bsp.triple_fault
+    fault, target = boot.bsp.exception or boot.bsp.triple_fault, boot.call.asked_target
+    lower = target & 0xFFFFFFFF
+    if fault is not None and lower != target and lower in (fault.cr2, getattr(fault, "pc", 0)):
+        fail(
+            "target-truncated",
+            **what
+            | {"expected": msg("it jumps to its second argument, {address:#x}", address=target)},
+            observed=msg("it jumped to {address:#x}", address=lower),
+        )
     if fault is not None and fault.vector == 14 and right - 64 <= fault.cr2 < right:
         fail(
             "pushed-on-the-new-stack",
@@ -490,6 +557,7 @@ def rbp_is_zero(boots, boot):
 @check("lab2.switch.left", ALONE, after="lab2.switch.top")
 def boot_stack_is_left_alone(boot):
     """After the switch the BSP no longer writes to the boot stack."""
+    interrupts_stay_off(boot)
     switch = needed(boot.switch)
     left, end = switch.boot_stack_left or b"", switch.boot_stack_end
     if end is None:

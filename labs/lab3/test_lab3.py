@@ -278,9 +278,10 @@ def an_ipi_for(boot, ap, kind):
     return msg("one {kind} that reaches {cpu}, APIC id {id}", kind=kind, cpu=ap.name, id=apic_id)
 
 
-@check("lab3.ipi.delay", BOOT, after="lab3.ipi.init")
-def delays_after_init_and_sipi(boot):
+@check("lab3.ipi.delay", BOOT, ONE, after="lab3.ipi.init")
+def delays_after_init_and_sipi(boots):
     """ap_start_addr waits for init_us after INIT, and for sipi_us after each SIPI."""
+    boot, alone = boots
     init, sipi = boot.sent("INIT"), boot.sent("SIPI")
     in_order = msg("INIT, a delay, then SIPI")
     if not sipi:
@@ -300,7 +301,7 @@ def delays_after_init_and_sipi(boot):
             expected=in_order,
             observed=icr_text(boot.icr),
         )
-    fail_if(ipis.wrong_delay(boot))
+    fail_if(ipis.wrong_delay(boot) or ipis.wrong_short_delay(alone))
 
 
 def called_by_sipi(boots):

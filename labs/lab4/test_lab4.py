@@ -140,21 +140,15 @@ def without_a_stack(boot):
             )
 
 
-@check("lab4.lock.exclusive", EXCLUSION, also=ONE_BY_ONE, after="lab4.lock.entered")
-def one_ap_at_a_time_on_the_boot_stack(boot):
-    """While one AP is on the shared boot stack, no other AP gets there."""
-    without_a_stack(boot)
-    if boot.scenario == ONE_BY_ONE.name:
-        return
-    tried = list(boot.while_at("boot-stack"))
-    if not tried:
-        not_tried(boot, msg("two APs at one lock"))
-    for one in tried:
+def nobody_else_gets_in(boot):
+    """Fail if an AP came to the boot stack while another one was there."""
+    for one in boot.while_at("boot-stack"):
         if one.verdict == "reached":
             holder = next(h for h in boot.at("apinitproc0") if h.cpu != one.cpu)
             fail(
                 "boot-stack-shared",
                 cpu=one.cpu,
+                step="lab4.1",
                 place=one.end_place.text,
                 expected=msg(
                     "CPU {cpu} waits in apinit_enter while CPU {holder} is in apinitproc0",
@@ -165,6 +159,19 @@ def one_ap_at_a_time_on_the_boot_stack(boot):
                     "both reached apinitproc0, with the same RSP {rsp:#x}", rsp=holder.state.rsp
                 ),
             )
+
+
+@check("lab4.lock.exclusive", EXCLUSION, also=ONE_BY_ONE, after="lab4.lock.entered")
+def one_ap_at_a_time_on_the_boot_stack(boot):
+    """While one AP is on the shared boot stack, no other AP gets there."""
+    without_a_stack(boot)
+    if boot.scenario == ONE_BY_ONE.name:
+        return
+    tried = list(boot.while_at("boot-stack"))
+    if not tried:
+        not_tried(boot, msg("two APs at one lock"))
+    nobody_else_gets_in(boot)
+    for one in tried:
         if one.verdict == "halted":
             halted_at_the_lock(one.cpu, one.end_place.text)
         if one.verdict == "shutdown":

@@ -7,6 +7,7 @@ goes on: such a failure has `goes_on`, and later checks mean something all the s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.message import Text, listed, msg
@@ -202,6 +203,30 @@ def _wrong_delays(boot: Observation) -> Iterator[Failure]:
         for what, asked, after, until in spans:
             if (found := _judged(what, asked, *_slept(start, after, until))) is not None:
                 yield found
+
+
+def wrong_short_delay(boot: Observation) -> Failure | None:
+    """Return a delay that is wrong in a call that the grader made with short times in ap_delays."""
+    made = boot.own_calls
+    if made is None or made.slept_init_us is None:
+        return None
+    found = _judged("init", made.init_us, made.slept_init_us, 0)
+    if found is None and made.slept_us is not None:
+        each, more = divmod(made.slept_us - made.slept_init_us, made.times)
+        found = _judged("sipi", made.sipi_us, each + bool(more), 0)
+    if found is None:
+        return None
+    slept = made.slept_init_us if "init" in found.cause else made.slept_us
+    return replace(
+        found,
+        place=msg("{function}, called by the grader", function="ap_start_addr"),
+        observed=msg(
+            "the grader has called it for {count} SIPIs; it asked usleep for {slept} microseconds "
+            "in all",
+            count=0 if "init" in found.cause else made.times,
+            slept=slept or 0,
+        ),
+    )
 
 
 def _slept(start: Starting, after: int, until: int | None) -> tuple[int, int]:

@@ -103,6 +103,7 @@ def build_options(
         if own_functions
         else None,
         link_order_seed=asm_seed if shuffle else None,
+        no_initfuncs=bool(scenario.option("empty", False)),
         **given,
     )
 

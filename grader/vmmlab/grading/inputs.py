@@ -27,7 +27,8 @@ _NEST = "lea .Lnested(%rip), %rdi; jmp call_initfunc"
 #: An id that is never called and comes first in the order. Only every other seed has it, because it
 #: would hide a loop that skips the first record.
 _FIRST = "Global1"
-_CALLED, _NOT_CALLED = "global4_of_many", "nobody_calls_this"
+_CALLED, _NOT_CALLED = "global4_of_many", ("nobody_calls_this", "nobödy_calls_this")
+"""Of the second pair one is the smaller by strcmp, which compares unsigned bytes."""
 
 
 def memory_mib(seed: int, scenario: str) -> int:
@@ -88,13 +89,19 @@ def initfunc_asm(seed: int, more: int = 0) -> str:
         name = "initfunc_probe_shared" if shared else f"initfunc_probe_{number:02d}"
         functions[name] = _NEST if ident == NESTING else "ret"
         data += [f".quad .Lfile{number}, .Lid{number}, {name}"]
-        strings += [f'.Lfile{number}: .asciz "{filename}"', f'.Lid{number}: .asciz "{ident}"']
+        strings += [_string(f".Lfile{number}", filename), _string(f".Lid{number}", ident)]
     for name, body in functions.items():
         text += [f".globl {name}", f".type {name}, @function", f"{name}: {body}"]
         text += [f".size {name}, . - {name}"]
     strings += [f'.Lnested: .asciz "{NESTED}"']
     note = ['.section .note.GNU-stack, "", @progbits']
     return "\n".join([*text, *data, *strings, *note]) + "\n"
+
+
+def _string(label: str, text: str) -> str:
+    """Return a C string with a label, in ASCII."""
+    written = "".join(chr(byte) if byte < 0x80 else f"\\{byte:o}" for byte in text.encode())
+    return f'{label}: .asciz "{written}"'
 
 
 def _records(chance: Choice, first: bool, more: int) -> list[tuple[str, str]]:
@@ -110,6 +117,7 @@ def _records(chance: Choice, first: bool, more: int) -> list[tuple[str, str]]:
     # Every tenth is called. The others only have to exist: they share one function, because each
     # watched place makes the boot slower.
     for part, n in enumerate(chance.shuffled(range(more))):
-        ident = _CALLED if n % 10 == 0 else _NOT_CALLED
-        records.append((f"{ident}_{n // 40:04d}", f"drivers/of_many/part_{part:04d}.c"))
+        ident = _CALLED if n % 10 == 0 else _NOT_CALLED[n % 2]
+        name = ("part", "pärt")[n // 2 % 2]
+        records.append((f"{ident}_{n // 40:04d}", f"drivers/of_many/{name}_{part:04d}.c"))
     return chance.shuffled(records)

@@ -22,6 +22,7 @@ from vmmlab.images.plan import PROVIDED_OPT, Plan
 from vmmlab.images.toolchain import BINUTILS_LIMITS, BINUTILS_WALL_S
 
 _IN = "/vmmlab/in"
+_NO_INITFUNCS = {"__initfunc_end": "__initfunc_start"}
 _MAP_BYTES, _ELF_BYTES = 16 * MIB, 64 * MIB
 _EXTRA_FAILED, _LINK_FAILED, _CONVERSION_FAILED = 41, 42, 43
 
@@ -136,6 +137,7 @@ class Linker:
             elf,
             str(out / "map"),
             replace=options.extra_replaces,
+            symbols=_NO_INITFUNCS if options.no_initfuncs else None,
         )
         steps.append((link, _LINK_FAILED))
         steps.append((tools.kernel_argv(elf, str(out / "vmm.elf32")), _CONVERSION_FAILED))

@@ -84,6 +84,7 @@ class BuildOptions:
         extra_asm: GAS source of the grader's own that is linked in, or None.
         extra_replaces: globals of `extra_asm` take the place of provided ones.
         link_order_seed: shuffles the order in which objects are linked (boot/entry stays first).
+        no_initfuncs: .initfunc ends where it begins, as if nothing had registered a function.
     """
 
     arch: str = "x86_64"
@@ -93,6 +94,7 @@ class BuildOptions:
     extra_asm: str | None = None
     extra_replaces: bool = False
     link_order_seed: int | None = None
+    no_initfuncs: bool = False
 
     def __post_init__(self) -> None:
         if self.opt not in OPT_LEVELS:

@@ -213,6 +213,7 @@ class Plan:
             self.options.extra_asm,
             self.options.extra_replaces,
             self.options.link_order_seed,
+            *(["without initfuncs"] if self.options.no_initfuncs else []),
             *([patch] if patch else []),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +125,14 @@ class Toolchain:
         return [self.ld, "-m", _LD_EMULATION[self.arch], "-r", "-d", "-o", output, *objects]
 
     def link_argv(
-        self, objects: list[str], script: str, output: str, map_file: str, *, replace: bool = False
+        self,
+        objects: list[str],
+        script: str,
+        output: str,
+        map_file: str,
+        *,
+        replace: bool = False,
+        symbols: Mapping[str, str] | None = None,
     ) -> list[str]:
         """Return the command that links the image.
 
@@ -134,6 +142,7 @@ class Toolchain:
             output: the ELF file.
             map_file: the link map.
             replace: of several definitions of a symbol, use the first instead of failing.
+            symbols: what symbols of the script are instead, as expressions.
         """
         return [
             self.ld,
@@ -148,6 +157,7 @@ class Toolchain:
             *("-z", "max-page-size=0x1000", "-z", "noexecstack"),
             *(("-z", "muldefs") if replace else ()),
             *("-T", script, f"-Map={map_file}", "-o", output),
+            *(f"--defsym={name}={value}" for name, value in (symbols or {}).items()),
             *objects,
         ]
 

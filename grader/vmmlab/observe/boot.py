@@ -56,6 +56,9 @@ class Watching(Protocol):
     async def hit(self, session: Session, hit: Hit) -> None:
         """Called for every stop at a named place, with all CPUs stopped."""
 
+    async def touched(self, session: Session, stop: Stop) -> None:
+        """Called when a CPU has used memory that the probe watches, with all CPUs stopped."""
+
     async def quiet(self, session: Session) -> bool:
         """Called when nothing has happened for a while; return True to continue the boot."""
 
@@ -165,6 +168,9 @@ async def _watch(session: Session, probe: Watching) -> HowEnded:
         stop = await _next_event(session)
         if stop.kind == "shutdown":
             return "shutdown"
+        if stop.kind == "watch":
+            await probe.touched(session, stop)
+            continue
         if stop.kind != "break":
             if await probe.quiet(session):
                 continue

@@ -211,6 +211,10 @@ class Multiboot:
         uefi_booted_later: that variable at the first call after initfunc_init.
         linked: the records of .initfunc in the order of linking.
         sorted: the same at the first call after initfunc_init.
+        behind: bytes behind the last record before vmm_main, if that was looked at.
+        behind_later: the same at the first call after initfunc_init.
+        changed_for: the init function that began when a record was no longer what it had been.
+        read_at_0: the code that has used memory at address 0, where there is no information.
     """
 
     original: Hex | None = None
@@ -222,6 +226,10 @@ class Multiboot:
     uefi_booted_later: int | None = None
     linked: tuple[InitFunction, ...] = field(default=())
     sorted: tuple[InitFunction, ...] | None = None
+    behind: Hex | None = None
+    behind_later: Hex | None = None
+    changed_for: str = ""
+    read_at_0: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,10 +270,12 @@ class PlacedCall:
     Args:
         asked_rsp: the stack pointer that was asked for.
         decoy_rsp: a stack pointer in a register that holds no argument.
+        asked_target: the function that was asked for; 0 if that was not recorded.
     """
 
     asked_rsp: int
     decoy_rsp: int
+    asked_target: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,11 @@ class OwnCalls:
         sipi_vector: the vector that apic_send_startup_ipi was asked for.
         sipi_writes: ICR writes before that call.
         returned: whether every call came back.
+        init_us: ap_delays.init_us in these calls.
+        sipi_us: ap_delays.sipi_us in these calls.
+        slept_init_us: what ap_start_addr asked of usleep when no SIPI was wanted; None: it did not
+            come back.
+        slept_us: the same with as many SIPIs as `times`.
     """
 
     first: int | None = None
@@ -169,3 +174,7 @@ class OwnCalls:
     sipi_vector: int = 0
     sipi_writes: int = 0
     returned: bool = False
+    init_us: int = 0
+    sipi_us: int = 0
+    slept_init_us: int | None = None
+    slept_us: int | None = None

@@ -301,7 +301,7 @@ class View:
             raw = await self.gdb.read_virt(cpu, address, _TEXT_BYTES)
         except GdbError:
             return ""
-        return raw.split(b"\0", 1)[0].decode("ascii", "replace")
+        return raw.split(b"\0", 1)[0].decode(errors="replace")
 
     async def text_argument(self, cpu: int, function: str) -> str:
         """Return the first argument of a function as a C string; "" if it cannot be read."""

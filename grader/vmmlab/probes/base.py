@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
 from vmmlab.images.layout import VMM_BASE
+from vmmlab.machine.gdb import Stop
 from vmmlab.observe.cpu import Allocation
 from vmmlab.observe.evidence import Pointer
 from vmmlab.observe.milestones import rest_places
@@ -35,6 +36,9 @@ class Probe:
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Called for every stop at a named place, with all CPUs stopped."""
+
+    async def touched(self, session: Session, stop: Stop) -> None:
+        """Called when a CPU has used memory that the probe watches, with all CPUs stopped."""
 
     async def quiet(self, session: Session) -> bool:
         """Called when nothing has happened for a while; True if the boot should go on."""

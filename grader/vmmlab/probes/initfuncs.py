@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vmmlab.images.layout import VMM_BASE
+from vmmlab.machine.gdb import Stop
 from vmmlab.observe.evidence import InitFunction, Multiboot
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
@@ -37,13 +38,17 @@ class InitfuncsProbe(BaseProbe):
 
     Args:
         functions: number of init functions added to those that every boot has.
+        empty: no function is registered at all, so the boot ends at start_all_processors.
     """
 
     places: tuple[str, ...] = CALLS
     functions: int = 0
+    empty: bool = False
     delays: Mapping[str, int] = field(default_factory=dict, init=False)
     original: int = field(default=0, init=False)
     behind: bytes = field(default=b"", init=False)
+    functions_watched: set[str] = field(default_factory=set, init=False)
+    called_with: bytes | None = field(default=None, init=False)
 
     async def start(self, session: Session) -> None:
         """Fill `mi` and what is undefined of the original, keep both; stop at every function."""
@@ -54,13 +59,28 @@ class InitfuncsProbe(BaseProbe):
         before = await _fill_mi(session)
         await session.gdb.write_phys(view.phys("uefi_booted"), UNDECIDED)
         linked, functions = await _records(session)
-        session.log.multiboot = Multiboot(original=information, before=before, linked=linked)
+        session.log.multiboot = Multiboot(
+            original=information,
+            before=before,
+            linked=linked,
+            behind=await _no_records(session) if self.empty else None,
+        )
         for record in linked:
             await session.places.watch(record.function, functions[record.function])
+        self.functions_watched = set(functions)
+
+    async def _compare_records(self, session: Session, known: Multiboot, hit: Hit) -> None:
+        """Record it if the records are not what they were when call_initfunc was first called."""
+        now = await _raw_records(session)
+        if self.called_with is not None and now != self.called_with:
+            session.log.multiboot = replace(known, changed_for=hit.place)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Keep the copy at the calls of vmm_main; poison the original before functions run."""
         known = session.log.multiboot
+        if known is not None and hit.place in self.functions_watched and not known.changed_for:
+            await self._compare_records(session, known, hit)
+        session.finished = self.empty and hit.place == "start_all_processors"
         if hit.cpu != 0 or known is None or known.sorted is not None:
             return
         if hit.place in (*CALLS, "vmm_todo"):
@@ -70,7 +90,12 @@ class InitfuncsProbe(BaseProbe):
             await session.gdb.write_phys(self.original, poison)
         if hit.place in ("call_initfunc", "start_all_processors"):
             found, _ = await _records(session)
-            session.log.multiboot = replace(known, sorted=found)
+            self.called_with = await _raw_records(session)
+            session.log.multiboot = replace(
+                known,
+                sorted=found,
+                behind_later=await _behind_the_records(session) if self.empty else None,
+            )
         if hit.place == "call_initfunc" and (back := await session.return_address(0)) is not None:
             await session.places.watch("call_initfunc returned", back)
 
@@ -122,11 +147,29 @@ async def _looked_at(session: Session, known: Multiboot, behind: bytes) -> Multi
     return replace(known, copy=copy, uefi_booted=booted, overrun=overrun if overrun > 1 else 0)
 
 
+async def _no_records(session: Session) -> bytes:
+    """Write random bytes where the first records would be, and return them."""
+    size = len(await _behind_the_records(session))
+    filled = session.choice.randbytes(size)
+    await session.gdb.write_phys(session.view.phys("__initfunc_end"), filled)
+    return filled
+
+
+async def _behind_the_records(session: Session) -> bytes:
+    """Return what is behind the last record: as much as four of them."""
+    at = session.view.phys("__initfunc_end")
+    return await session.view.read_if_there(at, 12 * session.view.abi.word)
+
+
+async def _raw_records(session: Session) -> bytes:
+    """Return the bytes of the section .initfunc."""
+    start, end = session.view.addr("__initfunc_start"), session.view.addr("__initfunc_end")
+    return await session.gdb.read_phys(start - VMM_BASE, end - start) if end > start else b""
+
+
 async def _records(session: Session) -> tuple[tuple[InitFunction, ...], dict[str, int]]:
     """Return the records of .initfunc as they are now, and the addresses of their functions."""
-    view = session.view
-    start, end = view.addr("__initfunc_start"), view.addr("__initfunc_end")
-    raw = await session.gdb.read_phys(start - VMM_BASE, end - start)
+    view, raw = session.view, await _raw_records(session)
     word = view.abi.word
     size = 3 * word  # struct initfunc_data, include/initfunc.h
     functions: dict[str, int] = {}
@@ -152,7 +195,18 @@ class UefiProbe(Probe):
         before = await _fill_mi(session)
         session.log.multiboot = Multiboot(before=before)
         await session.view.set_argument(0, "vmm_main", 0, 0)
+        await session.gdb.set_watch(0, MULTIBOOT_INFO_SIZE, reads=True)
         await session.gdb.write_phys(session.view.phys("uefi_booted"), UNDECIDED)
+
+    async def touched(self, session: Session, stop: Stop) -> None:
+        """Record which code of vmm_main has used what is at address 0."""
+        await session.gdb.clear_watch(0)
+        known = session.log.multiboot
+        if known is not None:
+            state = await session.view.state(0)
+            caller = await session.view.caller(0, state)
+            place = replace(session.view.place(state), caller=caller)
+            session.log.multiboot = replace(known, read_at_0=place)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Record at the calls, or at a TODO, what was decided; end where the init functions run.
@@ -163,3 +217,4 @@ class UefiProbe(Probe):
         if hit.place in (*CALLS, "vmm_todo") and known is not None:
             session.log.multiboot = await _looked_at(session, known, b"")
             session.finished = hit.place != "initfunc_init"
+            await session.gdb.clear_watch(0)

@@ -10,12 +10,15 @@ from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.observe.starting import OwnCalls
-from vmmlab.probes.base import BaseProbe
+from vmmlab.probes.base import DELAY_FIELDS, BaseProbe
 from vmmlab.probes.registry import probe
 from vmmlab.probes.sleeping import Sleeps
 
 _TIMES: Final = 5  # more SIPIs than the VMM's own condition allows
 _MOST: Final = 3  # SIPIs after which ap_start_loopcond says no
+_PAGES, _VECTORS = range(0x10, 0x80), range(0x80, 0xFF)
+_SHORT_US: Final = range(100, 1000)
+"""Short delays: whatever is added to them shows, unlike in a long one."""
 _RETURNED: Final = "own call returned"
 # Offsets in the boot stack, whose low end nothing uses.
 _DATA, _STATE, _CODE, _BACK = 0x80, 0xA0, 0x100, 0x180
@@ -45,14 +48,15 @@ class ArgumentsProbe(BaseProbe):
         if hit.cpu or self.called or hit.place not in ("ap_wait", *rest_places()):
             return
         self.called = True
+        if self.sleeps is None:
+            return
         if session.view.abi.arch == "x86_64":  # the code in _condition is
-            await self._calls(session)
-        if self.sleeps:
-            await self.sleeps.remove()
+            await self._calls(session, self.sleeps)
+        await self.sleeps.remove()
 
-    async def _calls(self, session: Session) -> None:
+    async def _calls(self, session: Session, sleeps: Sleeps) -> None:
         view, base = session.view, session.view.addr("boot_stack")
-        page, other = session.choice.some(2, range(0x10, 0x90))
+        page, other = session.choice.pick(_PAGES), session.choice.pick(_VECTORS)
         made = OwnCalls(vector=page, sipi_vector=other, times=_TIMES, writes=len(view.icr()))
         await session.places.watch(_RETURNED, base + _BACK)
         registers = await session.gdb.registers(0)
@@ -66,10 +70,13 @@ class ArgumentsProbe(BaseProbe):
             sent.append((back & 0xFF, count))
         if len(sent) == 2:
             made = replace(made, first=sent[0][0], count=sent[0][1], last=sent[1][0])
-            await _put(session, _STATE, bytes(16))
             await _put(session, _CODE, _condition(base + _STATE))
             asked = (page, base + _CODE, base + _DATA)
+            made = await self._delays(session, sleeps, made, asked)
+            await _put(session, _STATE, bytes(16))
             if await self._call(session, "ap_start_addr", *asked) is not None:
+                slept, _ = await sleeps.take()
+                made = replace(made, slept_us=slept)
                 raw = await _get(session, _STATE, 16)
                 made = replace(
                     made,
@@ -85,6 +92,21 @@ class ArgumentsProbe(BaseProbe):
         for name in ("rdi", "rsi", "rdx", "rsp", "rip"):
             await session.gdb.write_register(0, name, registers[name])
         await session.places.unwatch(_RETURNED)
+
+    async def _delays(
+        self, session: Session, sleeps: Sleeps, made: OwnCalls, asked: tuple[int, int, int]
+    ) -> OwnCalls:
+        """Set other delays, and see how long ap_start_addr waits after INIT if no SIPI follows."""
+        init_us, sipi_us = session.choice.some(2, _SHORT_US)
+        made = replace(made, init_us=init_us, sipi_us=sipi_us)
+        for name, value in (("init_us", init_us), ("sipi_us", sipi_us)):
+            await session.view.write_u32("ap_delays", value, DELAY_FIELDS[name])
+        await _put(session, _STATE, _TIMES.to_bytes(4, "little"))
+        await sleeps.take()
+        if await self._call(session, "ap_start_addr", *asked) is None:
+            return made
+        slept, _ = await sleeps.take()
+        return replace(made, slept_init_us=slept, writes=len(session.view.icr()))
 
     async def _call(self, session: Session, function: str, *values: int) -> int | None:
         """Call a function on the BSP; return what it returns, or None if it does not come back."""

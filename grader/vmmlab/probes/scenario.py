@@ -291,14 +291,16 @@ def other_arguments(**setup: Unpack[TimedSetup]) -> Scenario:
     return scenario_of("arguments", {"cpus": 1, **setup})
 
 
-def init_functions(*, functions: int = 0, **setup: Unpack[Setup]) -> Scenario:
+def init_functions(*, functions: int = 0, empty: bool = False, **setup: Unpack[Setup]) -> Scenario:
     """Return a scenario that records vmm_main's calls and the init functions that run.
 
     Args:
         functions: number of init functions added to those that every boot has.
+        empty: no init function is registered, not even those of the given code.
         setup: the machine and the build.
     """
-    more = {"functions": functions} if functions else {}
+    more: dict[str, Any] = {"functions": functions} if functions else {}
+    more |= {"empty": True} if empty else {}
     return scenario_of("initfuncs", {**setup, **more})
 
 
@@ -349,14 +351,24 @@ def missing_ap(*, cpu: int, entered: bool = False, **setup: Unpack[TimedSetup]) 
     return scenario_of("missing-ap", {**setup, "cpu": cpu, **more})
 
 
-def exclusion(**setup: Unpack[Setup]) -> Scenario:
-    """Return a scenario that tries to bring two APs where only one may be."""
-    return scenario_of("exclusion", setup)
+def exclusion(*, crowd: bool = False, **setup: Unpack[Setup]) -> Scenario:
+    """Return a scenario that tries to bring two APs where only one may be.
+
+    Args:
+        crowd: all APs wait for the lock at once, and then go on to the end.
+        setup: the machine and the build.
+    """
+    return scenario_of("exclusion", {**setup, **({"crowd": True} if crowd else {})})
 
 
-def barrier(**setup: Unpack[Setup]) -> Scenario:
-    """Return a scenario that tries to bring a CPU out of the barrier too early, or never."""
-    return scenario_of("barrier", setup)
+def barrier(*, before: int = 0, **setup: Unpack[Setup]) -> Scenario:
+    """Return a scenario that tries to bring a CPU out of the barrier too early, or never.
+
+    Args:
+        before: rounds that all CPUs go through first.
+        setup: the machine and the build.
+    """
+    return scenario_of("barrier", {**setup, **({"before": before} if before else {})})
 
 
 def guest(

@@ -18,6 +18,7 @@ from vmmlab.probes.registry import probe
 
 _TOP_BYTES: Final = 64  # of the new stack, to see whether anything was pushed
 _HIGH_STACK: Final = 0x5_0000_1230  # above 4 GiB, and not mapped: nothing may be pushed there
+_HIGH_TARGET: Final = 0x6_0000_4568  # the same for the function that is jumped to
 
 
 @probe("switch")
@@ -145,11 +146,11 @@ class CallsProbe(BaseProbe):
     async def _call(self, session: Session, rsp: int) -> None:
         view = session.view
         base, word = view.addr("boot_stack"), view.abi.word
-        places = {"called.asked": base + 0x10, "called.decoy": base + 0x20, "returned": base + 0x30}
-        lower = base + 0x400 if view.abi.on_stack else _HIGH_STACK
-        asked = (lower, places["called.asked"])
-        decoy = (base + 0x800, places["called.decoy"])
-        session.log.call = PlacedCall(asked_rsp=asked[0], decoy_rsp=decoy[0])
+        low = (base + 0x400, base + 0x10)
+        asked = low if view.abi.on_stack else (_HIGH_STACK, _HIGH_TARGET)
+        decoy = (base + 0x800, base + 0x20)
+        places = {"called.asked": asked[1], "called.decoy": decoy[1], "returned": base + 0x30}
+        session.log.call = PlacedCall(asked[0], decoy[0], asked[1])
         for name, address in places.items():
             await session.places.watch(name, address)
         rsp = (rsp - 0x100 & ~0xF) - word  # as a call leaves it

@@ -1,6 +1,6 @@
 """Lab 1, hidden: more of everything, and two modules, which no open boot has."""
 
-from vmmlab.checks import check
+from vmmlab.checks import check, msg
 from vmmlab.probes import init_functions
 
 from .. import test_lab1 as lab
@@ -9,11 +9,14 @@ MORE = init_functions(
     name="more",
     cpus=3,
     shuffle=11,
-    functions=120,
+    functions=260,  # in all more than one byte can count
     memory_mib=512,
     cmdline=300,
     modules=2,
 )
+
+
+EMPTY = init_functions(name="empty", cpus=1, empty=True)
 
 
 @check("lab1.hidden.mi", MORE, after="lab1.mi.copied")
@@ -22,11 +25,27 @@ def mi_is_whole_with_modules(boot):
     lab.mi_is_whole(boot)
 
 
-@check("lab1.hidden.initfuncs", MORE, after=["lab1.initfunc.order", "lab1.initfunc.once"])
-def many_records_with_long_names(boot):
-    """160 records and more, whose ids and file names differ only near the end, are sorted and run
-    in order.
+def many_and_none(boots):
+    """The boot with many records, and the one without any."""
+    for boot in boots:
+        empty = boot.scenario == EMPTY.name
+        yield msg("no record") if empty else msg("more than 256 records"), boot
+
+
+@check(
+    "lab1.hidden.initfuncs",
+    MORE,
+    EMPTY,
+    per=many_and_none,
+    after=["lab1.initfunc.order", "lab1.initfunc.once"],
+)
+def many_records_with_long_names(boots, boot):
+    """More than 256 records, whose ids and file names differ only near the end, are sorted and run
+    in order; and no record at all is no harm.
     """
+    if boot.scenario == EMPTY.name:
+        lab.nothing_is_sorted(boot)
+        return
     lab.records_are_sorted(boot)
     lab.ids_are_matched_by_prefix(boot)
     lab.functions_run_in_order(boot)

@@ -107,7 +107,8 @@ def run_mutant(course: Course, mutant: Mutant, *, seed: int = SEED, early: bool 
             sandbox_required=False,
             arch=mutant.arch,
         )
-        report = report_lab(request, submission=mutant.id)
+        hidden = mutant.check in course.labs[mutant.lab].hidden_of(mutant.arch)
+        report = report_lab(request, submission=mutant.id, hidden=hidden)
         result = judge(mutant, report)
         told = f"{result.message}\n{result.next}"
         result = replace(

@@ -30,7 +30,7 @@ class Points:
     def __init__(self, stub: Stub) -> None:
         self._stub = stub
         self.breaks: set[int] = set()
-        self._watches: dict[int, int] = {}  # linear address -> bytes
+        self._watches: dict[int, bytes] = {}  # linear address -> what clears it
 
     async def set_break(self, address: int) -> None:
         """Stop any processor that is about to execute at this linear address."""
@@ -52,20 +52,26 @@ class Points:
         await self._ask(*(b"z1,%x,1" % a for a in old))
         self.breaks.difference_update(old)
 
-    async def set_watch(self, address: int, count: int) -> None:
+    async def set_watch(self, address: int, count: int, *, reads: bool = False) -> None:
         """Stop after a processor has written to one of `count` bytes at this linear address.
 
         Reliable only while one processor runs at a time: after `resume([cpu])` or in
         `wait_by_turns`.
+
+        Args:
+            address: of the first byte.
+            count: bytes.
+            reads: stop after a read, too.
         """
-        await self._ask(b"Z2,%x,%x" % (address, count))
-        self._watches[address] = count
+        what = b"%d,%x,%x" % (4 if reads else 2, address, count)
+        await self._ask(b"Z" + what)
+        self._watches[address] = b"z" + what
 
     async def clear_watch(self, address: int) -> None:
         """Undo `set_watch`."""
-        count = self._watches.pop(address, None)
-        if count is not None:
-            await self._ask(b"z2,%x,%x" % (address, count))
+        clear = self._watches.pop(address, None)
+        if clear is not None:
+            await self._ask(clear)
 
     async def _ask(self, *packets: bytes) -> None:
         if not packets:
