@@ -603,3 +603,5 @@ def with_other_numbers(boots, boot):
     for ap in boot.aps:
         if not guest_of(boot, ap).runs:
             stopped(boot, msg("VMRUN on {cpu}", cpu=ap.name), ap)
+    if seen(boot).handled:
+        the_start(boot)  # also if there is no AP that it could start
