@@ -12,7 +12,7 @@ from typing import Final
 
 from vmmlab.base.message import Text, listed, msg
 from vmmlab.failure import Failure
-from vmmlab.observe.icr import Icr
+from vmmlab.observe.icr import Icr, icr_text
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.starting import IcrCall, Starting
 from vmmlab.x86.icr import BrokenRule, broken_rules
@@ -330,12 +330,13 @@ def ignored_argument(boot: Observation) -> Failure | None:
         return _ignored("ap_start_addr", right, msg("it gave loopcond another pointer than data"))
     if len(sipis) != made.times:
         return _ignored("ap_start_addr", right, msg("it sent {count} SIPIs", count=len(sipis)))
-    own = [one.vector for one in boot.icr[made.sipi_writes :] if one.kind == "SIPI"]
-    if own and set(own) != {made.sipi_vector}:
+    after = boot.icr[made.sipi_writes :]
+    own = [one.vector for one in after if one.kind == "SIPI"]
+    if (own or made.returned) and set(own) != {made.sipi_vector}:
         return _ignored(
             "apic_send_startup_ipi",
             msg("a SIPI with vector {vector:#x}, its argument", vector=made.sipi_vector),
-            msg("a SIPI with vector {vector:#x}", vector=own[0]),
+            msg("a SIPI with vector {vector:#x}", vector=own[0]) if own else icr_text(after),
         )
     if {one.vector for one in sipis} != {made.vector}:
         return _ignored(
