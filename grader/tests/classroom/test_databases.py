@@ -14,7 +14,9 @@ import pytest
 from gradebook_helpers import FAIL, JUMP, Put, Sync, grades, rows
 
 from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.scratch import reap
 from vmmlab.classroom.gradebook import create, export, opening, update
+from vmmlab.classroom.gradebook.book import Book
 from vmmlab.classroom.gradebook.create import Setup
 from vmmlab.classroom.roster import Entry
 from vmmlab.cli import main
@@ -286,3 +288,25 @@ def test_a_class_takes_no_more_statements_than_a_few_students(
 
     sync_of_one = statements(1)
     assert statements(40) <= sync_of_one < 100
+
+
+def test_another_vmmlab_leaves_the_copy_of_a_dry_run_alone(
+    put: Put, sync: Sync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each vmmlab removes what killed ones have left in the folder for temporary files."""
+    place = tmp_path / "tmp"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    real = Book.students
+    there: list[int] = []
+
+    def students(self: Book) -> frozenset[str]:
+        reap(place)
+        there.append(len(list(place.iterdir())))
+        return real(self)
+
+    monkeypatch.setattr(Book, "students", students)
+    put()
+    assert sync(dry_run=True).synced[0].changes.after == 14
+    assert there == [1]
+    assert list(place.iterdir()) == []

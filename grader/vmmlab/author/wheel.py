@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 from vmmlab.author.release import release
 from vmmlab.base.errors import InfraError, UsageError, os_reason
 from vmmlab.base.message import msg
+from vmmlab.base.scratch import scratch_folder
 from vmmlab.base.text import clean_line
 from vmmlab.course.find import COURSE_FILE
 from vmmlab.course.materials import BOOK
@@ -49,8 +49,8 @@ def wheel(
         CourseError: the course is at fault.
         InfraError: the disk, a tool or pip is at fault.
     """
-    with tempfile.TemporaryDirectory(prefix="vmmlab-wheel-") as scratch:
-        made = release(course, Path(scratch) / "release", cohorts, until).folder
+    with scratch_folder("wheel") as scratch:
+        made = release(course, scratch / "release", cohorts, until).folder
         return pack(made, dest, man)
 
 

@@ -59,8 +59,7 @@ def moodle(
     lang: LangOption = None,
 ) -> int:
     """Fill Moodle's grading worksheet, and make a zip of feedback files to go with it."""
-    from tempfile import TemporaryDirectory
-
+    from vmmlab.base.scratch import scratch_folder
     from vmmlab.classroom.intake import intake
     from vmmlab.classroom.returns import moodle as moodles
     from vmmlab.classroom.returns.grades import Grades
@@ -72,7 +71,7 @@ def moodle(
     grades = Grades(reports, loaded, lab, hidden=hidden)
     table = read_table(worksheet)
     roster = read_roster(worksheet)
-    with TemporaryDirectory(prefix="vmmlab-moodle-") as place:
+    with scratch_folder("moodle") as place:
         taken = intake(submissions, loaded, Path(place), labs=[lab], roster=roster)
     done = moodles.fill(
         table, roster, taken, grades, loaded, lab, say, rescale=scale, pages=feedback

@@ -7,15 +7,14 @@ conflict nothing is done.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from vmmlab import __version__
 from vmmlab.base.errors import InfraError, UsageError, os_reason
 from vmmlab.base.message import listed, msg
+from vmmlab.base.scratch import scratch_folder
 from vmmlab.base.workspacefile import WORKSPACE_FILE, text_of
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
@@ -149,8 +148,8 @@ def _new_files(
         )
     answers = Answers(student=here.student, cohort=here.cohort, lang=here.lang)
     try:
-        with tempfile.TemporaryDirectory(prefix="vmmlab-update-") as scratch:
-            return given.files_of(render_all(course, answers, Path(scratch), complete))
+        with scratch_folder("update") as scratch:
+            return given.files_of(render_all(course, answers, scratch, complete))
     except OSError as error:
         raise InfraError(
             msg("the new files could not be made; nothing was changed."), found=os_reason(error)

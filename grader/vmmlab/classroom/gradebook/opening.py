@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import msg
+from vmmlab.base.scratch import scratch_folder
 from vmmlab.classroom.gradebook.book import Book
 from vmmlab.classroom.gradebook.folder import open_folder
 from vmmlab.classroom.gradebook.version import alembic_on_path, must_be_current
@@ -41,14 +42,14 @@ def open_book(folder: Path, *, copy: bool = False) -> Iterator[Book]:
     url, file = place_of(folder, directory)
     with contextlib.ExitStack() as stack:
         if copy and file is not None:
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmmlab-")))
+            scratch = stack.enter_context(scratch_folder("gradebook"))
             file = copied(file, scratch / "gradebook.db")
+        shown = str(file or url)
+        stack.enter_context(explained(shown))
         if file is not None:
             if not file.exists():
                 _make(file, directory.course_id)
             url = url.set(database=str(file))
-        shown = str(file or url)
-        stack.enter_context(explained(shown))
         must_be_current(url, folder, shown)
         with alembic_on_path():  # for a database that is empty
             gradebook = api.Gradebook(

@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sysconfig
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,7 @@ from sqlalchemy.engine import URL
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import msg
+from vmmlab.base.scratch import scratch_folder
 from vmmlab.base.text import clean_line
 
 _TABLE: Final = "alembic_version"
@@ -111,8 +111,8 @@ def upgrade(file: Path) -> None:
     Raises:
         InfraError: that does not work.
     """
-    with tempfile.TemporaryDirectory(prefix="vmmlab-") as scratch, alembic_on_path():
-        ini = Path(scratch) / "alembic.ini"
+    with scratch_folder("alembic") as scratch, alembic_on_path():
+        ini = scratch / "alembic.ini"
         dbutil.write_alembic_ini(str(ini), f"sqlite:///{file}")
         done = subprocess.run(
             ["alembic", "-c", ini, "upgrade", "head"], capture_output=True, text=True, check=False
