@@ -120,7 +120,8 @@ def shown(page: Path) -> str:
 
 
 def shape(session: str) -> str:
-    """Return a session without its numbers and without how its lines are broken."""
+    """Return a session without its numbers, its line breaks, and where a CPU happened to be."""
+    session = re.sub(r"running: .*", "running", session)
     return " ".join(re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{2}\b|\d+", "#", session).split())
 
 
