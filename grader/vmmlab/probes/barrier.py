@@ -28,13 +28,11 @@ from vmmlab.probes.gathering import (
     run_out,
 )
 from vmmlab.probes.registry import probe
-from vmmlab.probes.rounds import many_rounds
 from vmmlab.x86.decode import accesses
 
 OWN_STACK: Final = 0x4000  # bytes around RSP that belong to the CPU that accesses them
 TURNS: Final = 8
 """Times that a CPU executes an instruction in a loop; while others are held, none is of use."""
-AFTERWARDS: Final = "round-later"
 STORES: Final = 16  # of the last CPU to come; after each of them the others are tried
 
 
@@ -56,14 +54,8 @@ class Path:
 @probe("barrier", cost=3)
 @dataclass
 class BarrierProbe(GatheringProbe):
-    """Goes through two rounds, in which each CPU is held where a mistake would have most effect.
+    """Goes through two rounds, in which each CPU is held where a mistake would have most effect."""
 
-    Args:
-        before: rounds that the CPUs go through first. If there are any, all that is tried is
-            whether an AP waits for the BSP afterwards.
-    """
-
-    before: int = 0
     places: tuple[str, ...] = (*GatheringProbe.places, "vmm_synced")
     ran_out: set[str] = field(default_factory=set, init=False)
 
@@ -72,10 +64,6 @@ class BarrierProbe(GatheringProbe):
         if not everyone:
             return
         aps = list(session.view.ap_indices)
-        if self.before:
-            if await many_rounds(session, self.before):
-                await self._waits(session, aps[-1], AFTERWARDS)
-            return
         slow, *others = session.choice.shuffled(aps)
         path = Path()
         if not await bring_in(session, slow):

@@ -35,27 +35,18 @@ class ExclusionProbe(CountingProbe):
 
     While one AP is held on the boot stack, another is stepped until it either gets there too or
     turns out to wait. This is repeated at every point where a second AP could interfere.
-
-    Args:
-        crowd: instead, every other AP comes to the lock while one is held on the boot stack; then
-            all of them go on to the end.
     """
-
-    crowd: bool = False
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """End the boot when all APs have numbers: what comes then is not examined."""
         await GatheringProbe.hit(self, session, hit)
         numbered = all(session.log.cpus[cpu].reached(NUMBERED) for cpu in session.view.ap_indices)
-        if self.played and numbered and not self.crowd:
+        if self.played and numbered:
             session.finished = True
 
     async def play(self, session: Session, everyone: bool) -> None:
         """Go through all situations, as long as continuing proves anything."""
         order = session.choice.shuffled(session.view.ap_indices)
-        if self.crowd:
-            await self._all_wait(session, order)
-            return
         if not everyone or len(order) < 5:
             return
         first, second, third, fourth, fifth = order[:5]
@@ -86,14 +77,6 @@ class ExclusionProbe(CountingProbe):
             came = await self._only_once(session, fifth)
             if came and early is not None:
                 await self._late_release(session, fourth)
-
-    async def _all_wait(self, session: Session, order: list[int]) -> None:
-        """Bring one AP to the boot stack, and then all others to the lock."""
-        first, *others = order
-        verdict, _ = await session.run_to(first, "apinitproc0")
-        for cpu in others if verdict == "reached" else ():
-            if await self._gets_in(session, cpu, "boot-stack"):
-                return
 
     async def _scramble(self, session: Session) -> None:
         """Put random values into the registers of which the contract promises nothing.

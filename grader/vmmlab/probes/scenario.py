@@ -351,24 +351,14 @@ def missing_ap(*, cpu: int, entered: bool = False, **setup: Unpack[TimedSetup]) 
     return scenario_of("missing-ap", {**setup, "cpu": cpu, **more})
 
 
-def exclusion(*, crowd: bool = False, **setup: Unpack[Setup]) -> Scenario:
-    """Return a scenario that tries to bring two APs where only one may be.
-
-    Args:
-        crowd: all APs wait for the lock at once, and then go on to the end.
-        setup: the machine and the build.
-    """
-    return scenario_of("exclusion", {**setup, **({"crowd": True} if crowd else {})})
+def exclusion(**setup: Unpack[Setup]) -> Scenario:
+    """Return a scenario that tries to bring two APs where only one may be."""
+    return scenario_of("exclusion", setup)
 
 
-def barrier(*, before: int = 0, **setup: Unpack[Setup]) -> Scenario:
-    """Return a scenario that tries to bring a CPU out of the barrier too early, or never.
-
-    Args:
-        before: rounds that all CPUs go through first.
-        setup: the machine and the build.
-    """
-    return scenario_of("barrier", {**setup, **({"before": before} if before else {})})
+def barrier(**setup: Unpack[Setup]) -> Scenario:
+    """Return a scenario that tries to bring a CPU out of the barrier too early, or never."""
+    return scenario_of("barrier", setup)
 
 
 def guest(
