@@ -67,10 +67,12 @@ def _findings(sheet: Sheet) -> Iterator[_Finding]:
 def editor(sheets: Sequence[Sheet]) -> str:
     """Return a line for each finding, FILE:LINE:COLUMN: SEVERITY: TEXT, as compilers write it.
 
-    The problem matcher in a workspace's .vscode/tasks.json reads it. What has no file is left out.
+    The problem matcher in a workspace's .vscode/tasks.json reads it. What has no file is left out,
+    and so is a file with a colon in its name, after which no place could be read.
     """
     lines: list[str] = []
-    for one in (found for sheet in sheets for found in _findings(sheet) if found.file):
+    found = (one for sheet in sheets for one in _findings(sheet))
+    for one in (one for one in found if one.file and ":" not in one.file):
         file, text = clean_line(one.file, _EDITOR_TEXT), clean_line(one.text, _EDITOR_TEXT)
         place = f"{file}:{max(one.line, 1)}:{max(one.column, 1)}"
         lines.append(f"{place}: {_EDITOR.get(one.level, one.level)}: {text} [{one.rule}]\n")
