@@ -22,12 +22,12 @@ def clone(tmp_path):
     return root
 
 
-def of_lab9(root):
-    return [str(one) for one in check_course.forgotten(root) if "lab11" in str(one)]
+def of_lab11(root):
+    return [str(one) for one in check_course.forgotten(root, ["lab11"]) if "lab11" in str(one)]
 
 
 def test_nothing_is_forgotten_in_a_finished_lab(clone):
-    assert of_lab9(clone) == []
+    assert of_lab11(clone) == []
 
 
 def test_nothing_is_forgotten_in_this_course():
@@ -54,7 +54,7 @@ def test_a_course_in_english_needs_no_japanese(tmp_path):
 def test_a_new_lab_still_has_its_handouts_to_be_written(tmp_path):
     root = copy_of_the_clone(tmp_path / "clone")
     new_lab.new_lab(load_course(root), "lab11")
-    found = of_lab9(root)
+    found = of_lab11(root)
     for name in ("README.md", "README.ja.md"):
         assert sum(f"labs/lab11/{name}:" in one and "still to be" in one for one in found) == 5
     assert "docs/index.md: no row for lab11: add it to the table of labs" in found
@@ -246,7 +246,7 @@ FORGOTTEN = {
 def test_what_is_forgotten_is_named(clone, what):
     change, said = FORGOTTEN[what]
     change(clone)
-    found = of_lab9(clone)
+    found = of_lab11(clone)
     assert any(said in one for one in found), found
     for one in found:
         assert re.match(r"(course\.yml|(labs|reference|grader|docs)/\S+?)(:\d+)?: .+: .+", one)
@@ -289,8 +289,19 @@ def test_the_command(clone, capsys, monkeypatch):
     assert re.fullmatch(r"\d+ problems", out[-1])
 
 
+def test_the_command_for_one_lab(clone, capsys, monkeypatch):
+    monkeypatch.chdir(clone)
+    monkeypatch.setenv("VMMLAB_OWN", str(clone))
+    gone(HINTS)(clone)
+    assert main(["check-course", "lab0"]) == 0
+    assert main(["check-course", "lab11"]) == 1
+    capsys.readouterr()
+    assert main(["check-course", "lab12"]) == 2
+    assert "no lab called 'lab12'" in capsys.readouterr().err
+
+
 def test_the_command_when_nothing_is_forgotten(clone, capsys, monkeypatch):
-    monkeypatch.setattr(check_course, "forgotten", lambda root: ())
+    monkeypatch.setattr(check_course, "forgotten", lambda root, labs: ())
     assert main(["check-course", "--course", str(clone)]) == 0
     assert capsys.readouterr().out == "nothing is missing\n"
 
@@ -325,11 +336,11 @@ def with_hidden(root):
 
 def test_a_hidden_check_is_forgotten_in_course_yml_or_in_its_file(clone):
     with_hidden(clone)
-    assert of_lab9(clone) == []
+    assert of_lab11(clone) == []
     path = clone / "labs/lab11/hidden/test_hidden.py"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("hidden.more", "hidden.less"), encoding="utf-8")
-    found = of_lab9(clone)
+    found = of_lab11(clone)
     assert any("lab11.hidden.more: write it in labs/lab11/hidden/" in f for f in found)
     assert any("lab11.hidden.less is not in course.yml: give it" in f for f in found)
     assert len(found) == 2
@@ -338,7 +349,7 @@ def test_a_hidden_check_is_forgotten_in_course_yml_or_in_its_file(clone):
 def test_a_hidden_check_judges_a_sentence_of_the_contract_too(clone):
     with_hidden(clone)
     edited("labs/lab11/contract.yml", ", lab11.hidden.more]", "]")(clone)
-    (found,) = of_lab9(clone)
+    (found,) = of_lab11(clone)
     assert "lab11.hidden.more judges no sentence of the contract" in found
 
 

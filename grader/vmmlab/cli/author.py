@@ -221,13 +221,18 @@ def wheel(
 
 
 def check_course(
-    context: typer.Context, course: CourseOption = None, lang: LangOption = None
+    context: typer.Context,
+    labs: Annotated[
+        list[str] | None, typer.Argument(metavar="LAB...", help="Only these labs.")
+    ] = None,
+    course: CourseOption = None,
+    lang: LangOption = None,
 ) -> int:
     """For lab authors: list what is missing in the course, one line for each problem."""
     from vmmlab.author import check_course as coursecheck
 
     say: Reader = context.obj
-    found = coursecheck.forgotten(authors_course(course))
+    found = coursecheck.forgotten(authors_course(course), labs or ())
     for one in found:
         typer.echo(one.shown(say))
     typer.echo(

@@ -6,7 +6,7 @@ show the rest: that a mutant is really caught, that the reference earns all poin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,23 +50,28 @@ _OF_A_LAB = (
 )
 
 
-def forgotten(root: Path) -> tuple[Forgotten, ...]:
+def forgotten(root: Path, labs: Sequence[str] = ()) -> tuple[Forgotten, ...]:
     """Return all problems of a course, in the order of the labs.
 
     If course.yml cannot be read, that is the only finding.
 
     Args:
         root: the folder of course.yml.
+        labs: look only at these; empty: at all, and for folders of labs that the course lacks.
+
+    Raises:
+        UsageError: the course has no such lab.
     """
     try:
         course = load_course(root)
     except VmmlabError as error:
         return (of_error(error, COURSE_FILE),)
     found: list[Forgotten] = []
-    for lab in course.labs.values():
+    for lab in map(course.lab, labs or course.labs):
         for look in _OF_A_LAB:
             found += look(course, lab)
-    found += _unknown_labs(course)
+    if not labs:
+        found += _unknown_labs(course)
     return tuple(dict.fromkeys(found))
 
 
