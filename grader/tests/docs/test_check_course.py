@@ -1,6 +1,7 @@
 """`vmmlab check-course`: each thing that a lab author can forget is named, with its file."""
 
 import re
+import shutil
 
 import pytest
 from book_pages import ROOT
@@ -13,13 +14,19 @@ from vmmlab.course.load import load_course
 from vmmlab.i18n.catalog import po_file
 
 
-@pytest.fixture
-def clone(tmp_path):
+@pytest.fixture(scope="module")
+def master(tmp_path_factory):
     """A copy of the clone with a lab 11 in which nothing is missing."""
-    root = copy_of_the_clone(tmp_path / "clone")
+    root = copy_of_the_clone(tmp_path_factory.mktemp("master") / "clone")
     new_lab.new_lab(load_course(root), "lab11")
     finish(root, "lab11")
     return root
+
+
+@pytest.fixture
+def clone(master, tmp_path):
+    """A copy of that for one test."""
+    return shutil.copytree(master, tmp_path / "clone", symlinks=True)
 
 
 def of_lab11(root):
