@@ -34,6 +34,7 @@ ELSEWHERE = frozenset(
         "name_123_assignsubmission_file_ap_start.c",
         "familygiven_LATE_501_9001_ap_start.c",
         "anon_aB3dE_9001_ap_start.c",
+        "build.sh",  # what Artemis runs
         "file.py",  # an example
         "stdint.h",
         "nbgrader_config.py",  # in an instructor's course folder

@@ -33,7 +33,8 @@ SAME_EXITS = 24
 
 def recorded(boot, cpu):
     """What the lab's probe recorded of a CPU."""
-    return boot.lab.cpus[cpu.index] if boot.lab else SvmCpu()
+    cpus = boot.lab.cpus if boot.lab else ()
+    return cpus[cpu.index] if cpu.index < len(cpus) else SvmCpu()
 
 
 def guest_of(boot, cpu):

@@ -257,7 +257,7 @@ WRONG = (
                                 apic_write_icr (id, ICR_ASSERT | ICR_NMI);""",
             ),
         ),
-        ("lab5.hidden.cpus", "nmi-not-taken"),
+        ("lab5.hidden.cpus", "nmi-not-sent"),
     ),
     Wrong(
         "sends nothing before all CPUs have met at a barrier",
@@ -273,7 +273,7 @@ WRONG = (
                 apic_write_icr (0, ICR_ALL_BUT_SELF | ICR_ASSERT | ICR_NMI);""",
             ),
         ),
-        ("lab5.hidden.early", "nmi-not-taken"),
+        ("lab5.hidden.early", "nmi-not-sent"),
     ),
     Wrong(
         "keeps the number of bytes in 16 bits",
@@ -566,7 +566,7 @@ def test_they_catch_what_the_open_checks_let_pass(wrong):
 def test_what_an_instructor_and_a_student_read():
     lab, files = wrong_files(WRONG[1])
     report = grade(lab, files)
-    assert "lab1  20/20 points  hidden checks 1/4" in render(report)
+    assert "lab1  20/20 points  hidden checks 2.5/4" in render(report)
     assert "records-not-sorted" not in render(report)
     shown = render(grade(lab, files, hidden=False))
     assert "judged elsewhere" not in shown  # the kit has them itself
@@ -574,7 +574,7 @@ def test_what_an_instructor_and_a_student_read():
     assert "All points. lab1 is done" in shown
     # Nothing is said about checks that were not selected, in particular not that they earned 0.
     assert "hidden checks" not in render(grade(lab, files, select="lab1.mi.copied"))
-    assert "hidden checks 0/3" in render(grade(lab, files, select=WRONG[1].check[0]))
+    assert "hidden checks 1.5/3" in render(grade(lab, files, select=WRONG[1].check[0]))
 
 
 @pytest.mark.full

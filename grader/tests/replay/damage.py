@@ -142,6 +142,12 @@ def _hints(kind: type) -> dict[str, Any]:
 def _inside(record: Any, chance: random.Random) -> Any:
     """Return a record with one of its fields damaged, or a field of one of its parts."""
     names = [one.name for one in fields(record) if one.name not in _FIXED]
+    if not names:  # it has nothing but one record for each CPU, by index
+        (only,) = fields(record)
+        items = list(getattr(record, only.name))
+        number = chance.randrange(len(items))
+        items[number] = _inside(items[number], chance)
+        return replace(record, **{only.name: tuple(items)})
     name = chance.choice(names)
     value, kind = getattr(record, name), _hints(type(record))[name]
     if name == "end_kind":

@@ -48,7 +48,7 @@ def target(course: Course, mutant: Mutant) -> Target:
     functions: set[str] = set()
     for edit in mutant.edits:
         original = reference_text(course, edit.file)
-        functions |= set(_functions(original, edit))
+        functions |= set(_functions(original, edit)) or set(_added(edit))
         text = texts.get(edit.file, original)
         texts[edit.file] = replaced(text, edit, who=mutant.id)
         begin, end = part(text, edit, who=mutant.id)
@@ -72,13 +72,23 @@ def _functions(text: str, edit: Edit) -> Iterator[str]:
         yield edit.name
         return
     begin, end = part(text, edit)
-    head = re.compile(r"\s*\.globl\s+(\w+)" if edit.file.endswith(".S") else r"(\w+) \([^;]*$")
-    now = ""
+    head, now = _head(edit), ""
     for number, line in enumerate(text.split("\n")):
         found = head.match(line)
         now = found[1] if found else "" if line == "}" else now
         if begin <= number < end and now:
             yield now
+
+
+def _added(edit: Edit) -> list[str]:
+    """Return the functions of which an edit consists: a region outside of all functions."""
+    found = map(_head(edit).match, edit.code.split("\n"))
+    return [one[1] for one in found if one]
+
+
+def _head(edit: Edit) -> re.Pattern[str]:
+    """Return what the first line of a function looks like, with its name."""
+    return re.compile(r"\s*\.globl\s+(\w+)" if edit.file.endswith(".S") else r"(\w+) \([^;]*$")
 
 
 def named(where: Target, message: str) -> Named:
