@@ -266,3 +266,23 @@ def test_a_file_that_is_too_large_loses_text_and_no_points(graded: Report) -> No
     assert _gradescope(text) == _gradescope(whole)
     with pytest.raises(UsageError, match="too large"):
         export(Format(small.render, "results.json", most=100), [report])
+
+
+# --- where a finding is shown ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("trampoline+0x2f, cpuinit_start+0x2f (lab3/apinit.S:78), `lgdtl 0xb0`", 78),
+        ("ap_entry (core/entry.S:9)", 158),  # another file: where the TODO of the step still is
+        ("xlab3/apinit.S:78", 158),
+        ("", 158),
+    ],
+)
+def test_a_finding_is_at_the_line_of_the_evidence(graded: Report, place: str, shown: int) -> None:
+    step = {"id": "lab3.5", "title": "t", "file": "lab3/apinit.S", "function": "cpuinit_start"}
+    failed = next(n for n, one in enumerate(graded.checks) if one.outcome == "fail")
+    wrong = check(graded, failed, place=place, mistake={**step, "line": 158})
+    text = export(FORMATS["editor"], [changed(graded, checks=wrong)])
+    assert f"lab3/apinit.S:{shown}:1: error" in text

@@ -6,6 +6,7 @@ points. All texts are clean and in the reader's language.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -39,7 +40,8 @@ class Line:
         text: why points are missing, and what to look at; "" if nothing is.
         cause: the identifier of the failure, or "".
         file: the student's file that contains the mistake, relative; "" if unknown.
-        line: its line, from 1; 0 if unknown.
+        line: that of the evidence if it is in this file, or else of the step's TODO, from 1; 0 if
+            unknown.
         function: the function that contains it, or "".
     """
 
@@ -257,9 +259,15 @@ def _line(check: CheckReport, report: Report, say: Reader) -> Line:
         text="\n".join(_said(check, report, say)),
         cause=clean_line(check.cause or "", 100),
         file=_relative(at.file) if at else "",
-        line=at.line or 0 if at else 0,
+        line=_line_in(at.file, check.place) or at.line or 0 if at else 0,
         function=clean_line(at.function, 200) if at else "",
     )
+
+
+def _line_in(file: str, place: Text) -> int:
+    """Return the line of a file that the evidence of a failure names; 0 if it names none."""
+    found = file and re.search(rf"(?<![\w./-]){re.escape(file)}:([1-9]\d{{0,6}})\b", str(place))
+    return int(found[1]) if found else 0
 
 
 def _relative(path: str) -> str:
