@@ -7,6 +7,7 @@ runs from there once for each question; then all is as it was, and the call goes
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -63,6 +64,10 @@ class _Question:
     compared: int = _UNKNOWN
 
 
+_PATIENCE: Final = 64
+"""Calls of a function on other CPUs after which nothing is asked: a guest makes no progress."""
+
+
 @dataclass
 class AskingProbe(CrossingProbe):
     """Asks the three functions on CPU 0, each when it is called there for the first time.
@@ -73,6 +78,8 @@ class AskingProbe(CrossingProbe):
 
     asks: bool = False
     _asked_of: set[str] = field(default_factory=set, init=False)
+    _calls: Counter[str] = field(default_factory=Counter, init=False)
+    """How often each of them was called on other CPUs."""
 
     async def start(self, session: Session) -> None:
         """Watch the three functions."""
@@ -83,7 +90,13 @@ class AskingProbe(CrossingProbe):
     async def _ask(self, session: Session, hit: Hit) -> None:
         """Call a function once for each question, if it was called on CPU 0."""
         vcpu = self._vcpus.get(hit.cpu)
-        if hit.cpu or hit.place in self._asked_of or vcpu is None or hit.state.rdi != vcpu:
+        if hit.place in self._asked_of or vcpu is None or hit.state.rdi != vcpu:
+            return
+        if hit.cpu:
+            self._calls[hit.place] += 1
+            if self._calls[hit.place] > _PATIENCE:
+                self._asked_of.add(hit.place)
+                await session.places.unwatch(hit.place)
             return
         self._asked_of.add(hit.place)
         await session.places.unwatch(hit.place)

@@ -161,12 +161,17 @@ def wrong_rip(boot, cpu):
             )
 
 
-def in_a_loop(boot, cpu):
-    """Fail if a guest exits again and again for the same instruction."""
+def repeated_exit(boot, cpu):
+    """The exit that the guest of a CPU makes again and again for one instruction, or None."""
     runs = guest_of(boot, cpu).runs
     last = [run.exit for run in runs[-SAME_EXITS:] if run.exit]
-    if len(last) == SAME_EXITS and len(set(last)) == 1:
-        one = last[0]
+    return last[0] if len(last) == SAME_EXITS and len(set(last)) == 1 else None
+
+
+def in_a_loop(boot, cpu):
+    """Fail if a guest exits again and again for the same instruction."""
+    one = repeated_exit(boot, cpu)
+    if one is not None:
         fail(
             "guest-exits-again-and-again",
             cpu=cpu.index,

@@ -11,6 +11,7 @@ from vmmlab.probes.scenario import scenario_of
 from vmmlab.x86.vmcb import (
     IOPM_BYTES,
     VMEXIT_CPUID,
+    VMEXIT_HLT,
     VMEXIT_IOIO,
     VMEXIT_NMI,
     VMEXIT_SHUTDOWN,
@@ -20,7 +21,7 @@ from vmmlab.x86.vmcb import (
 )
 
 from .probes import DONE, MARKS
-from .stopped import EFER_SVME, guest_of, recorded, stopped, wrong_rip
+from .stopped import EFER_SVME, guest_of, recorded, repeated_exit, stopped, wrong_rip
 
 GUEST = "guest/bios.S"
 END_SHUTDOWN, END_STRING = 1, 3  # guest/bios.S
@@ -869,6 +870,10 @@ def began_the_next(boot, cpu, stage):
     If the machine was lost soon after, nobody has read how far the guest says it came.
     """
     exits = [run.exit for run in guest_of(boot, cpu).runs if run.exit]
+    codes = [one.code for one in exits]
+    later = codes[codes.index(VMEXIT_VMMCALL) :] if VMEXIT_VMMCALL in codes else []
+    if stage < STAGE_HLT and VMEXIT_HLT in later:  # the last stage
+        return True
     if stage == STAGE_CPUID:
         return any(one.code == VMEXIT_VMMCALL for one in exits)
     if stage == STAGE_VMMCALL:  # what it prints goes to other ports
@@ -877,11 +882,16 @@ def began_the_next(boot, cpu, stage):
 
 
 def stopped_by_another(boot, cpu, stage):
-    """Whether the panic of a CPU whose guest had come through this stage has stopped this one."""
-    others = (one for one in boot.cpus if boot.at("panic", one.index))
-    came = (recorded(boot, one).result for one in others)
+    """Whether a CPU whose guest had come through this stage has stopped this one: by its panic, or
+    because it made no more progress, so that the boot was over.
+    """
+
+    def stops(one):
+        return boot.at("panic", one.index) or repeated_exit(boot, one) is not None
+
+    came = (recorded(boot, one).result for one in boot.cpus if stops(one))
     through = any(result is not None and result.stage >= stage for result in came)
-    return through and not boot.at("panic", cpu.index)
+    return through and not stops(cpu)
 
 
 def found_wrong(result):
