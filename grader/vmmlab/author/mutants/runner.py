@@ -87,6 +87,13 @@ def judge(mutant: Mutant, report: Report) -> Result:
     return result if named.cause == mutant.cause else replace(result, verdict="wrong cause")
 
 
+def _told(result: Result, report: Report) -> str:
+    """Return what a student reads about where the mistake is: the message, and its row `step`."""
+    check = next(one for one in report.checks if one.id == result.mutant.check)
+    step = check.mistake.function if check.mistake else ""
+    return f"{result.message}\n{result.next}\n{step}"
+
+
 def run_mutant(course: Course, mutant: Mutant, *, seed: int = SEED, early: bool = False) -> Result:
     """Make, build and grade one mutant. A mutant that cannot be graded gives an error result.
 
@@ -110,10 +117,8 @@ def run_mutant(course: Course, mutant: Mutant, *, seed: int = SEED, early: bool 
         hidden = mutant.check in course.labs[mutant.lab].hidden_of(mutant.arch)
         report = report_lab(request, submission=mutant.id, hidden=hidden)
         result = judge(mutant, report)
-        told = f"{result.message}\n{result.next}"
-        result = replace(
-            result, names=localisation.named(localisation.target(course, mutant), told)
-        )
+        named = localisation.named(localisation.target(course, mutant), _told(result, report))
+        result = replace(result, names=named)
     except VmmlabError as error:
         result = Result(mutant, "error", message=str(error))
     return replace(result, seconds=time.monotonic() - began)
