@@ -6,7 +6,6 @@ import importlib.util
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from typing import Final
 from vmmlab.author.release.pages import unlink
 from vmmlab.base.errors import CourseError, InfraError
 from vmmlab.base.message import Text, msg
+from vmmlab.base.scratch import scratch_folder
 from vmmlab.base.text import clean_line
 from vmmlab.course.materials import BOOK
 from vmmlab.course.model import Course
@@ -51,9 +51,9 @@ def add_book(course: Course, made: Path) -> Iterator[Text]:
         begins.append(made / "docs" / source.name)
         begins[-1].write_text(_beginning(source, made / "docs"), encoding="utf-8")
         unlink(begins[-1])
-    with tempfile.TemporaryDirectory(prefix="vmmlab-book-") as scratch:
+    with scratch_folder("book") as scratch:
         for lang in course.languages:
-            _build(course, made, lang, Path(scratch) / lang)
+            _build(course, made, lang, scratch / lang)
     for page in begins:
         page.unlink()
 
