@@ -1,9 +1,8 @@
 """Replaces many files of a workspace at once: after an interruption all are old or all are new.
 
 New files are first written below .vmmlab/update. A list of what goes where, put in place by one
-rename, is the moment from which the change counts: a command that finds such
-a list carries it out, as `vmmlab.workspace.model` does for every command. Without a list nothing
-has happened.
+rename, is the moment from which the change counts: a command that finds such a list carries it
+out, as `vmmlab.workspace.model` does for every command. Without a list nothing has happened.
 """
 
 from __future__ import annotations
