@@ -10,6 +10,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from vmmlab.base.errors import UsageError, os_reason
+from vmmlab.base.message import msg
+
 
 def cache_dir() -> Path:
     """Return the folder for what can be made again: $XDG_CACHE_HOME/vmmlab, else ~/.cache/vmmlab.
@@ -77,6 +80,25 @@ def write_atomically(path: Path, data: bytes) -> None:
         return
     with staged(path, data, durable=True) as put_in_place:
         put_in_place()
+
+
+def write_for_user(path: Path, data: bytes) -> None:
+    """Write a file that a person has asked for, and make its folder if that is missing.
+
+    Args:
+        path: where to.
+        data: the content.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    except OSError as error:
+        raise UsageError(
+            msg("{path}: cannot be written: {reason}.", path=path, reason=os_reason(error))
+        ) from None
 
 
 @contextlib.contextmanager

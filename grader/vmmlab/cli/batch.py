@@ -192,7 +192,7 @@ def _run(
 ) -> int:
     from vmmlab.classroom.batch import classrun
     from vmmlab.classroom.batch.progress import progress
-    from vmmlab.classroom.intake import intake
+    from vmmlab.classroom.intake import INTAKE, intake
     from vmmlab.classroom.roster import read_roster
 
     entries = read_roster(roster) if roster else {}
@@ -200,7 +200,7 @@ def _run(
     def handed_in(folder: Path) -> Intake:
         into = folder / "submissions"
         found = intake(source, course, into, labs=options.labs, roster=entries)
-        found.write(folder / "intake.json")
+        found.write(folder / INTAKE)
         return found
 
     outcome = classrun.run(
@@ -215,9 +215,9 @@ def _run(
 def _worksheets(folder: Path, options: Options, settings: Settings, say: Reader) -> int:
     """Grade what the batch has taken in of worksheets; print a line for each."""
     from vmmlab.classroom.gradebook import parallel, worksheets
-    from vmmlab.classroom.intake import read_intake
+    from vmmlab.classroom.intake import INTAKE, read_intake
 
-    taken = read_intake(options.out / "intake.json").submissions
+    taken = read_intake(options.out / INTAKE).submissions
     wanted = [one for one in taken if options.only in ("", one.student, one.name)]
     code = 0
     for lab in sorted({lab for one in wanted for lab in one.worksheets}):

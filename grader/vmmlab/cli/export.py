@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmmlab.base.errors import UsageError, VmmlabError, os_reason
+from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.message import msg
 from vmmlab.cli.complaints import complain, explain
 from vmmlab.cli.options import CourseOption, LangOption, open_course
@@ -256,7 +256,7 @@ def _write(content: str | bytes, path: Path | None) -> None:
     Raises:
         UsageError: it cannot be written there.
     """
-    from vmmlab.base.files import write_atomically
+    from vmmlab.base.files import write_for_user
 
     data = content.encode() if isinstance(content, str) else content
     if path is None:
@@ -264,10 +264,4 @@ def _write(content: str | bytes, path: Path | None) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
-    except OSError as error:
-        raise UsageError(
-            msg("{path}: cannot be written: {reason}.", path=path, reason=os_reason(error))
-        ) from None
+    write_for_user(path, data)

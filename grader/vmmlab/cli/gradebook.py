@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,12 +31,16 @@ _RosterOption = Annotated[
 ]
 
 
-def _no_nbgrader(error: ImportError) -> UsageError:
-    """Return the error for an environment that lacks what the gradebook needs."""
-    return UsageError(
-        msg("the gradebook needs nbgrader: {error}.", error=str(error)),
-        next_step="pip install 'vmmlab[instructor]'",
-    )
+@contextlib.contextmanager
+def _needing_nbgrader() -> Iterator[None]:
+    """Say what to install if what is imported in the block is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(
+            msg("the gradebook needs nbgrader: {error}.", error=str(error)),
+            next_step="pip install 'vmmlab[instructor]'",
+        ) from None
 
 
 gradebook = typer.Typer(
@@ -66,11 +72,9 @@ def gradebook_init(
 ) -> None:
     """Make nbgrader's course folder: configuration, gradebook, students, worksheets."""
     loaded = open_course(course, context.obj)
-    try:
+    with _needing_nbgrader():
         from vmmlab.classroom.gradebook import create
         from vmmlab.classroom.roster import read_roster
-    except ImportError as error:
-        raise _no_nbgrader(error) from None
     say: Reader = context.obj
     setup = create.Setup(
         cohort=cohort or loaded.cohort,
@@ -110,10 +114,8 @@ def gradebook_export(
     lang: LangOption = None,
 ) -> int:
     """Write the grades as CSV: one row for each student, a column for each assignment."""
-    try:
+    with _needing_nbgrader():
         from vmmlab.classroom.gradebook import export
-    except ImportError as error:
-        raise _no_nbgrader(error) from None
     say: Reader = context.obj
     done = export.write(nbgrader_folder(nbgrader), file, long=long)
     typer.echo(
@@ -164,12 +166,10 @@ def gradebook_sync(
     """Write lab scores to nbgrader's gradebook; scores that a person has entered stay."""
     gc.disable()  # thousands of reports, which are all needed until the end
     loaded = open_course(course, context.obj)
-    try:
+    with _needing_nbgrader():
         from vmmlab.classroom import gradebook as books
         from vmmlab.classroom.gradebook import show
         from vmmlab.classroom.roster import read_roster
-    except ImportError as error:
-        raise _no_nbgrader(error) from None
     options = books.Options(
         folder=nbgrader_folder(nbgrader),
         cohort=cohort or loaded.cohort,
@@ -237,10 +237,8 @@ def gradebook_upgrade(
     context: typer.Context, nbgrader: NbgraderOption = None, lang: LangOption = None
 ) -> None:
     """Update the gradebook of an older nbgrader; the old one stays as a backup."""
-    try:
+    with _needing_nbgrader():
         from vmmlab.classroom.gradebook import update
-    except ImportError as error:
-        raise _no_nbgrader(error) from None
     say: Reader = context.obj
     backup = update.update(nbgrader_folder(nbgrader))
     done = msg("the gradebook is of this version already")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmmlab.base.errors import UsageError, os_reason
+from vmmlab.base.errors import UsageError
 from vmmlab.base.message import Text, msg, nmsg
 from vmmlab.cli.complaints import complain
 from vmmlab.cli.options import CourseOption, LangOption, open_course
@@ -121,7 +121,7 @@ def _finish(
     Raises:
         UsageError: a file cannot be written, or would replace the one that was read.
     """
-    from vmmlab.base.files import write_atomically
+    from vmmlab.base.files import write_for_user
 
     files = {table.name: done.table}
     if done.feedback:
@@ -133,13 +133,7 @@ def _finish(
         )
     for name, data in files.items():
         path = out / name
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, data)
-        except OSError as error:
-            raise UsageError(
-                msg("{path}: cannot be written: {reason}.", path=path, reason=os_reason(error))
-            ) from None
+        write_for_user(path, data)
         typer.echo(str(path))
     for remark in (*remarks, *done.remarks):
         complain(say(remark))

@@ -127,6 +127,10 @@ class Lab:
         """Return the hidden checks for one architecture by id; all of them are for x86_64."""
         return self.hidden if arch == ARCHES[0] else MappingProxyType({})
 
+    def every_check_of(self, arch: str) -> dict[str, CheckSpec]:
+        """Return the open and the hidden checks for one architecture by id."""
+        return {**self.checks_of(arch), **self.hidden_of(arch)}
+
     def hidden_points_of(self, arch: str) -> int:
         """Return the sum of the hidden checks for one architecture; all are for x86_64."""
         return self.hidden_points if arch == ARCHES[0] else 0

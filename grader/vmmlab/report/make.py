@@ -197,10 +197,9 @@ def report_of(
 
 
 def _audit(request: RunRequest) -> Audit:
-    lab = {name: data for name, data in request.files.items() if name.startswith(f"{request.lab}/")}
     return Audit(
         graded_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        files=digests(lab).get(request.lab, ""),
+        files=digests(request.files).get(request.lab, ""),
         course=course_version(request.course, request.lab),
     )
 

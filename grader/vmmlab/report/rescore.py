@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
-from vmmlab.course.model import ARCHES, CheckSpec, Course
+from vmmlab.course.model import CheckSpec, Course
 from vmmlab.grading.score import Points, rounded, total
 from vmmlab.report.model import CheckReport, Report
 
@@ -25,8 +25,7 @@ def rescored(report: Report, course: Course) -> Report:
         UsageError: the lab has other checks by now, or the report is not of a whole grading.
     """
     lab = course.graded_for(report.lab, report.arch)
-    hidden = lab.hidden if report.arch == ARCHES[0] else {}
-    specs = {**lab.checks_of(report.arch), **hidden}
+    specs, hidden = lab.every_check_of(report.arch), lab.hidden_of(report.arch)
     again = msg("grade {lab} again with this course.yml", lab=report.lab)
     if report.partial_run:
         raise UsageError(

@@ -35,8 +35,7 @@ def steps_needed(course: Course, mutant: Mutant) -> frozenset[str]:
     """
     lab = course.lab(mutant.lab)
     order = [step.id for step in lab.steps]
-    checks = {**lab.checks_of(mutant.arch), **lab.hidden_of(mutant.arch)}
-    used = {checks[mutant.check].step or order[0]}
+    used = {lab.every_check_of(mutant.arch)[mutant.check].step or order[0]}
     for edit in mutant.edits:
         text = reference_text(course, edit.file)
         begin, end = part(text, edit, who=mutant.id)

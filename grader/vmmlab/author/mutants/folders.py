@@ -7,9 +7,7 @@ from pathlib import Path
 
 from vmmlab.author.mutants.apply import apply
 from vmmlab.author.mutants.model import load, of_names
-from vmmlab.base.errors import UsageError, os_reason
-from vmmlab.base.files import write_atomically
-from vmmlab.base.message import msg
+from vmmlab.base.files import write_for_user
 from vmmlab.course.model import Course
 
 
@@ -35,13 +33,6 @@ def write_folders(
     for mutant in of_names(load(course, labs), names):
         place = folder / mutant.id
         for name, data in apply(course, mutant).items():
-            path = place / name
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(path, data)
-            except OSError as error:
-                raise UsageError(
-                    msg("{path}: cannot be written: {reason}.", path=path, reason=os_reason(error))
-                ) from None
+            write_for_user(place / name, data)
         made.append(place)
     return made

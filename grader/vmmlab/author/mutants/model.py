@@ -190,8 +190,7 @@ def _read(course: Course, lab: str, path: Path) -> Iterator[Mutant]:
                 (*at, "arch"),
                 msg("an architecture must be one of {arches}", arches=", ".join(ARCHES)),
             )
-        known = course.labs[lab]
-        if entry.check not in {**known.checks_of(entry.arch), **known.hidden_of(entry.arch)}:
+        if entry.check not in course.labs[lab].every_check_of(entry.arch):
             missing = msg("{lab} has no check {check}", lab=lab, check=entry.check)
             if entry.arch != ARCHES[0]:
                 missing = msg(

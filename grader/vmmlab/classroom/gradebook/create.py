@@ -14,14 +14,12 @@ from nbgrader.api import MissingEntry
 from nbgrader.apps import GenerateAssignmentApp
 from nbgrader.converters import GenerateAssignment
 from nbgrader.converters.base import NbGraderException
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from vmmlab.base.errors import InfraError, UsageError, os_reason
 from vmmlab.base.files import staged
 from vmmlab.base.message import Text, msg
 from vmmlab.classroom.gradebook.folder import CONFIG_FILE, initialize, is_course_folder
-from vmmlab.classroom.gradebook.opening import open_book
+from vmmlab.classroom.gradebook.opening import open_book, url_of
 from vmmlab.classroom.gradebook.write import add_students
 from vmmlab.classroom.roster import Entry
 from vmmlab.course import materials
@@ -92,13 +90,13 @@ def create(
     """
     for lab in setup.labs:
         course.lab(lab)
-    _must_be_a_url(setup.database)
+    url = url_of(setup.database) if setup.database else None
     _must_be_usable(folder)
     files: list[str] = []
     notes: list[Text] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        mode = 0o600 if setup.database and make_url(setup.database).password else None
+        mode = 0o600 if url is not None and url.password else None
         if _put(folder / CONFIG_FILE, _config(setup).encode(), notes, mode):
             files.append(CONFIG_FILE)
         with open_book(folder) as book, book.connection() as inside:
@@ -115,17 +113,6 @@ def create(
 def _config(setup: Setup) -> str:
     place = setup.database and f"c.CourseDirectory.db_url = {setup.database!r}\n"
     return _CONFIG.format(course_id=setup.course_id, cohort=setup.cohort, database=place)
-
-
-def _must_be_a_url(database: str) -> None:
-    try:
-        if database:
-            make_url(database)
-    except ArgumentError:
-        raise UsageError(
-            msg("{database!r} is not the URL of a database.", database=database),
-            expected="postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
-        ) from None
 
 
 def _put(path: Path, data: bytes, notes: list[Text], mode: int | None = None) -> bool:

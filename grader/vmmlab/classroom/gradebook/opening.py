@@ -55,14 +55,28 @@ def open_book(folder: Path, *, copy: bool = False) -> Iterator[Book]:
             gradebook = api.Gradebook(
                 url.render_as_string(hide_password=False), directory.course_id
             )
+        dry = None
         if file is not None:
             _whole_transactions(gradebook)
         elif copy:
-            connection = stack.enter_context(gradebook.engine.connect())
-            stack.callback(connection.begin().rollback)
-            yield stack.enter_context(Book(app, directory, gradebook, connection))
-            return
-        yield stack.enter_context(Book(app, directory, gradebook))
+            dry = stack.enter_context(gradebook.engine.connect())
+            stack.callback(dry.begin().rollback)
+        yield stack.enter_context(Book(app, directory, gradebook, dry))
+
+
+def url_of(database: str) -> URL:
+    """Return the URL of a database.
+
+    Raises:
+        UsageError: it is not a URL.
+    """
+    try:
+        return make_url(database)
+    except ArgumentError:
+        raise UsageError(
+            msg("{database!r} is not the URL of a database.", database=database),
+            expected="postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
+        ) from None
 
 
 def place_of(folder: Path, directory: Any) -> tuple[URL, Path | None]:
@@ -75,13 +89,7 @@ def place_of(folder: Path, directory: Any) -> tuple[URL, Path | None]:
     Raises:
         UsageError: nbgrader_config.py has something else than a URL.
     """
-    try:
-        url = make_url(directory.db_url)
-    except ArgumentError:
-        raise UsageError(
-            msg("{database!r} is not the URL of a database.", database=directory.db_url),
-            expected="postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
-        ) from None
+    url = url_of(directory.db_url)
     sqlite = url.get_backend_name() == "sqlite" and url.database
     return url, folder.resolve() / str(url.database) if sqlite else None
 

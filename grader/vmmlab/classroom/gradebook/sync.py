@@ -282,13 +282,13 @@ class _Job:
             say,
             self.handed.sources(source.student, lab, report),
         ).encode()
+        kept = self.book.report_path(entry.id, lesson)
         files = {
             self.book.notebook_path(entry.id, lesson): text,
-            self.book.report_path(entry.id, lesson): read_regular(source.path, FILE_MAX),
+            kept: read_regular(source.path, FILE_MAX),
             self.book.source_readme(lesson): _README.encode(),
         }
         stale = {path: text for path, text in files.items() if not _holds(path, text)}
-        kept = self.book.report_path(entry.id, lesson)
         if kept in stale and not self.options.older:
             _must_be_newer(report, kept)
         late = self.handed.late.get((source.student, report.lab))

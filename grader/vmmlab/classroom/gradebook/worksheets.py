@@ -82,10 +82,7 @@ def grade(
             grade.
         InfraError: there is no sandbox.
     """
-    _must_be_a_worksheet(assignment)
-    Sandbox.choose(require=sandbox_required)
-    app = _app(folder, assignment, student, again, sandbox_required)
-    _look_at(app, folder, assignment)
+    app = _ready(folder, assignment, student, again, sandbox_required)
     converter = _Recording(coursedir=app.coursedir, parent=app)
     converter.tell = tell
     try:
@@ -107,15 +104,19 @@ def grade(
 
 def check(folder: Path, assignment: str, *, sandbox_required: bool = True) -> None:
     """Raise what `grade` would raise before it grades anything; the arguments are the same."""
-    _must_be_a_worksheet(assignment)
-    Sandbox.choose(require=sandbox_required)
-    _look_at(_app(folder, assignment, None, False, sandbox_required), folder, assignment)
+    _ready(folder, assignment, None, False, sandbox_required)
 
 
-def _must_be_a_worksheet(assignment: str) -> None:
-    """Raise UsageError for an assignment of checks."""
+def _ready(
+    folder: Path, assignment: str, student: str | None, again: bool, sandbox_required: bool
+) -> Any:
+    """Return nbgrader's application, unless something is in the way of grading."""
     if is_of_checks(assignment):
         raise UsageError(instead_for_checks(assignment), next_step=next_for_checks(assignment))
+    Sandbox.choose(require=sandbox_required)
+    app = _app(folder, assignment, student, again, sandbox_required)
+    _look_at(app, folder, assignment)
+    return app
 
 
 def lines(lab: str, graded: Sequence[Graded], say: Reader = _ENGLISH) -> Iterator[str]:
