@@ -302,10 +302,10 @@ class _Races:
         for steps in await self._boundaries():
             if not await self._enters(steps):
                 return False
-        for begun in (self._begins(RESET), self._begins(""), self._pending(), self._signals()):
-            if not await begun:
+        for place in (RESET, ""):
+            if not await self._begins(place):
                 return False
-        return True
+        return await self._pending() and await self._signals()
 
     async def _send(self, sending: Sending) -> bool:
         sent = await self.director.send(sending, self.running, 1)
