@@ -17,7 +17,6 @@ import os
 import re
 import resource
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -285,7 +284,7 @@ class Watched:
 
     def end(self) -> None:
         """End the process."""
-        self._process.send_signal(signal.SIGINT)
+        self._process.terminate()
         self._process.communicate()
 
 
