@@ -75,5 +75,8 @@ say "installing vmmlab into .venv"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable "$what" ||
 	stop "pip could not install vmmlab, see above (can this machine reach the package index?)"
 
+# Compile the modules now: where PYTHONDONTWRITEBYTECODE is set, each command would do it again.
+.venv/bin/python -m compileall -q grader/vmmlab labs || true
+
 printf '%s\n' "$here" >.venv/.setup
 [ "$kind" != dev ] || printf '%s\n' "$here" >.venv/.setup-dev
