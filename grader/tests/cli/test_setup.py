@@ -22,6 +22,7 @@ case "$*" in
 "-m venv --clear .venv")
     mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo "#!$PWD/.venv/bin/python" >.venv/bin/pip
     chmod +x .venv/bin/pip; echo venv >>"$LOG" ;;
+"-m compileall -q grader/vmmlab labs") echo compileall >>"$LOG" ;;
 "-m pip install"*) echo "pip $*" >>"$LOG"; [ -z "$NO_NETWORK" ] ;;
 *) echo "unexpected: $*" >&2; exit 9 ;;
 esac
@@ -82,6 +83,7 @@ def test_with_all_tools_only_python_is_set_up(machine: Machine) -> None:
     assert machine.done.split("\n")[0] == "venv"
     kept_small = "what only the kit's own tests need is left out"
     assert "--editable .[explore]\n" in machine.done, kept_small
+    assert machine.done.split("\n")[-2] == "compileall"
     assert (machine.kit / ".venv" / ".setup").read_text() == f"{machine.kit}\n"
     assert not (machine.kit / ".venv" / ".setup-dev").exists()
 
