@@ -16,7 +16,7 @@ LOST = {
     "ended": ("machine-lost", "QEMU itself ended"),
     "no-answer": ("machine-lost", "no longer answered"),
     "refused": ("machine-lost", "refused"),
-    "no-time": ("no-time-left", "used up the time"),
+    "no-time": ("no-time-left", "used up its time"),
 }
 
 

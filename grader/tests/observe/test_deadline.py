@@ -24,6 +24,13 @@ def test_it_passes_by_the_clock_by_work_or_for_another_reason() -> None:
     assert deadline(over=lambda: True).passed()
 
 
+def test_it_knows_that_a_boot_did_not_get_its_time() -> None:
+    own, none = deadline(total_s=0.0, over=lambda: True), deadline(over=lambda: True)
+    assert own.passed()
+    assert none.passed()
+    assert (own.had_none, none.had_none) == (False, True)
+
+
 async def waits_for_ever() -> None:
     await asyncio.get_running_loop().create_future()
 

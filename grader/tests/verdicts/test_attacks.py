@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from contextlib import closing
@@ -11,10 +12,13 @@ import pytest
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
-from vmmlab.grading.boots import LabRunner
+from vmmlab.diagnosis.cut_short import cut_short
+from vmmlab.failure import Failure
+from vmmlab.grading.boots import GradeClock, LabRunner
 from vmmlab.grading.request import RunRequest
 from vmmlab.machine import Limits
 from vmmlab.observe.deadline import Deadline
+from vmmlab.observe.evidence import Lost
 from vmmlab.observe.observation import Observation
 from vmmlab.probes import init_functions
 from vmmlab.report import Report
@@ -94,6 +98,37 @@ def test_when_the_time_of_the_grade_is_over_no_boot_begins(
     report = grade("lab1", replaced(course, "lab1", "lab1/vmm_main.c", "vmm_main", SLOWLY))
     assert {check.outcome for check in report.checks} == {"timeout", "skipped"}
     assert report.points == 0
+
+
+class _TimeIsUp(GradeClock):
+    """The time of the grade is up as soon as a boot has begun."""
+
+    asked = 0
+
+    def over(self) -> bool:
+        self.asked += 1
+        self._limit_s = math.inf if self.asked == 1 else 0.0
+        return super().over()
+
+
+def test_a_boot_that_does_not_get_its_time_accuses_nobody(course: Course) -> None:
+    request = RunRequest(
+        course=course,
+        lab="lab1",
+        files=reference(course, ["lab1"], None).of("lab1"),
+        cohort=Cohort.derive("dev"),
+        seed=20,
+        sandbox_required=False,
+    )
+    with closing(LabRunner(request, jobs=1)) as runner:
+        runner._clock = _TimeIsUp()
+        seen = runner.observe(BOOT)
+        (note,) = runner.facts().notes
+    assert seen.lost == Lost("no-time")
+    missing = Failure("ap-not-numbered", cpu=1)
+    assert {cut_short(seen, missing).cause} == {"no-time-left"}
+    assert "used up the time of this grade" in str(note)
+    assert "4 CPUs" in str(note), "which boot"
 
 
 RENEWED = """

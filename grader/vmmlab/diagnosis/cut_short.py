@@ -15,7 +15,7 @@ _LOST: Final[dict[str, Text]] = {
     "ended": msg("QEMU itself ended during the boot"),
     "no-answer": msg("QEMU no longer answered"),
     "refused": msg("QEMU refused to start with this image"),
-    "no-time": msg("the boots before this one used up the time of the grade"),
+    "no-time": msg("the boots of this grade used up its time before this one was at its end"),
 }
 
 
@@ -74,7 +74,8 @@ def not_begun(boot: Observation) -> Failure | None:
 def _lost(boot: Observation, failure: Failure) -> Failure:
     assert boot.lost is not None
     observed: Text = _LOST[boot.lost.how]
-    if boot.lost.how in ("ended", "no-answer"):
+    began = boot.first("vmm_main") is not None
+    if boot.lost.how in ("ended", "no-answer") or (boot.lost.how == "no-time" and began):
         observed = msg("{lost}; last recorded: {cpus}", lost=observed, cpus=_doing(boot))
     return Failure(
         "no-time-left" if boot.lost.how == "no-time" else "machine-lost",
@@ -82,7 +83,10 @@ def _lost(boot: Observation, failure: Failure) -> Failure:
         place=failure.place,
         expected=failure.expected,
         observed=observed,
-        next=msg("Look at the checks that failed first: one of their boots took too long.")
+        next=msg(
+            "Look at the checks that failed first: one of their boots took too long. A note of "
+            "this report says which."
+        )
         if boot.lost.how == "no-time"
         else msg(
             "The reference boots in the same machine, so your code causes this. Which "

@@ -45,6 +45,7 @@ from vmmlab.observe.lost import BootLost, not_booted
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.session import Session
 from vmmlab.probes import make_probe
+from vmmlab.probes.words import boot_in_words
 
 _BOUNDS: Final = Bounds(seconds=6.0, fallback_seconds=1.0)
 
@@ -118,6 +119,8 @@ class GradeClock:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._limit_s = math.inf
+        self._longest: tuple[float, Scenario] | None = None
+        self._was_over = False
 
     def note(self, limits: Limits) -> None:
         """Take into account how slow this host is, as a boot has found.
@@ -128,12 +131,34 @@ class GradeClock:
         self._limit_s = min(self._limit_s, limits.grade_s)
 
     def over(self) -> bool:
-        """Whether the time is up."""
-        return time.monotonic() - self._began >= self._limit_s
+        """Whether the time is up; asked only for a boot that is not at its end."""
+        self._was_over |= time.monotonic() - self._began >= self._limit_s
+        return self._was_over
 
     def forgive(self, seconds: float) -> None:
         """Let some time not count: it was not the submission's."""
         self._began += seconds
+
+    def used(self, scenario: Scenario, seconds: float) -> None:
+        """Take into account how long a boot took."""
+        if self._longest is None or seconds > self._longest[0]:
+            self._longest = seconds, scenario
+
+    def notes(self) -> list[Text]:
+        """Return which boot took longest, if the time was not enough for all."""
+        if self._longest is None or not self._was_over:
+            return []
+        seconds, scenario = self._longest
+        return [
+            msg(
+                "The boots used up the time of this grade, {limit:.0f} s. The longest was the one "
+                "with {boot}: {seconds:.0f} s. Checks whose boots did not get their time are "
+                "reported as timeouts.",
+                limit=self._limit_s,
+                boot=boot_in_words(scenario),
+                seconds=seconds,
+            )
+        ]
 
 
 async def boot(
@@ -304,6 +329,7 @@ class LabRunner:
         """Return warnings, versions and times, as far as anything has run."""
         versions = self._versions.result()
         notes: list[Text] = [self._sandbox.note] if self._sandbox.kind == "none" else []
+        notes += self._clock.notes()
         if not versions.tried:
             notes.append(
                 msg(
@@ -444,4 +470,5 @@ class LabRunner:
                 observer,
             )
             self._times["boots"] += time.monotonic() - began
+            self._clock.used(scenario, time.monotonic() - began)
             return seen

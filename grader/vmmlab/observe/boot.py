@@ -92,7 +92,8 @@ async def observe(
             how = "quiet"
         async with asyncio.timeout(limits.last_s):
             await _halt(session)
-            return await record(session, how, time.monotonic() - deadline.began)
+            seen = await record(session, how, time.monotonic() - deadline.began)
+            return replace(seen, lost=Lost("no-time")) if deadline.had_none else seen
     except (InfraError, TimeoutError) as error:
         wall_s = time.monotonic() - deadline.began
         died = isinstance(error, MachineDied)

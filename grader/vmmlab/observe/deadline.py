@@ -27,6 +27,9 @@ class Deadline:
         work_s: seconds of processor time.
         worked_s: returns the processor time that QEMU has used, in seconds; None if unknown.
         over: whether there is no time left for another reason, such as the grade's limit.
+
+    Attributes:
+        had_none: whether it ended for that other reason, before the boot's own time was up.
     """
 
     total_s: float
@@ -34,12 +37,16 @@ class Deadline:
     worked_s: Callable[[], float | None]
     over: Callable[[], bool] = lambda: False
     began: float = field(default_factory=time.monotonic)
+    had_none: bool = field(default=False, init=False)
     _not_before: float = -math.inf
 
     def passed(self) -> bool:
         """Whether the time is up."""
         now = time.monotonic()
-        if self.over() or now - self.began >= self.total_s:
+        if self.had_none or now - self.began >= self.total_s:
+            return True
+        if self.over():
+            self.had_none = True
             return True
         if now < self._not_before:
             return False

@@ -46,7 +46,7 @@ class Interleaving:
 
 LostHow = Literal["ended", "no-answer", "refused", "no-time"]
 """How a machine was lost: QEMU ended in the middle of the boot; it answered no more; it refused to
-start with this image; or there was no time left to start it."""
+start with this image; or the time of all boots together was up before this one was at its end."""
 
 
 @dataclass(frozen=True, slots=True)
