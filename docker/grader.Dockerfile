@@ -38,7 +38,9 @@ COPY course.yml /course/
 COPY labs /course/labs
 COPY reference /course/reference
 COPY vmm-skeleton /course/vmm-skeleton
-RUN mv /course "$(/opt/vmmlab/bin/python -c 'import vmmlab; print(*vmmlab.__path__)')/data"
+RUN data="$(/opt/vmmlab/bin/python -c 'import vmmlab; print(*vmmlab.__path__)')/data" \
+ && mv /course "$data" \
+ && /opt/vmmlab/bin/python -m compileall -q "$data/labs"
 
 # --- the image ---
 FROM ${BASE}

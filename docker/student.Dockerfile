@@ -34,7 +34,9 @@ COPY labs /course/labs
 COPY vmm-skeleton /course/vmm-skeleton
 RUN rm -rf /course/labs/*/hidden /course/labs/*/worksheet.* /course/labs/*/contract.yml \
  && sed -i -E '/^ +(hidden:|lab[0-9]+\.hidden\..*)$/d' /course/course.yml \
- && mv /course "$(/opt/vmmlab/bin/python -c 'import vmmlab; print(*vmmlab.__path__)')/data"
+ && data="$(/opt/vmmlab/bin/python -c 'import vmmlab; print(*vmmlab.__path__)')/data" \
+ && mv /course "$data" \
+ && /opt/vmmlab/bin/python -m compileall -q "$data/labs"
 
 # --- the image ---
 FROM ${BASE}

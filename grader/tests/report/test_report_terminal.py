@@ -180,6 +180,28 @@ def test_cpus_that_fail_alike_are_listed_once():
     assert "                CPU 1, CPU 2: here: lost\n" in text
 
 
+def test_a_long_text_with_other_numbers_is_shown_once():
+    def told(cpu: int, base: str) -> str:
+        return (
+            f"the GDT that CPU {cpu} loads has base {base}, " + "which no entry of it can use " * 4
+        )
+
+    cases = [
+        {"name": "CPU 1", "outcome": "fail", "message": f"CPU 1, here: {told(1, '0x0')}"},
+        {"name": "CPU 2", "outcome": "fail", "message": f"CPU 2, here: {told(2, '0x0')}"},
+        {"name": "dev2", "outcome": "fail", "message": f"CPU 1, here: {told(1, '0x50')}"},
+        {"name": "bios", "outcome": "fail", "message": f"CPU 1, there: {told(1, '0x50')}"},
+        {"name": "four", "outcome": "fail", "message": "CPU 1, here: 4 of 7"},
+        {"name": "eight", "outcome": "fail", "message": "CPU 1, here: 5 of 8"},
+    ]
+    observed = told(1, "0x0")
+    text = render(report({"cpu": 1, "place": "here", "observed": observed, "cases": cases}))
+    block = " ".join(text[text.index("cases ") :].split())
+    assert "0 of 6 pass CPU 1, CPU 2 dev2: the same, with other numbers bios: CPU 1, there" in block
+    assert "four: CPU 1, here: 4 of 7 eight: CPU 1, here: 5 of 8" in block
+    assert text.count("0x50") == 1
+
+
 def test_a_mistake_comes_before_what_is_not_written_yet():
     todo = {"cause": "not-written-yet", "place": "TODO(lab3.4)", "observed": "stopped there"}
     text = render(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -14,6 +15,10 @@ from vmmlab.report.model import CheckReport
 
 _AND: Final = Message(", ")
 _CASES_SHOWN: Final = 12
+_LONG: Final = 120
+"""From this length on, a text that differs in its numbers only is not shown again."""
+_CPU: Final = re.compile(r"\bCPU \d+")
+_NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+")
 
 
 class Group:
@@ -72,14 +77,21 @@ def cases_text(check: CheckReport, say: Reader) -> str:
         )
     ]
     colon, comma = say.label(": "), say(_AND)
-    known = _said(check, say)
-    same: dict[str, list[str]] = {}
+    known = {_of_any_cpu(text) for text in _said(check, say)}
+    shapes = {_shape(text) for text in known}
+    same: dict[str, tuple[str, list[str]]] = {}
     for case in failed[:_CASES_SHOWN]:
         name, text = clean_line(say(case.name)), clean_line(say(case.message))
         for prefix in (f"{name}{colon}", f"{name}{comma}"):
             text = text.removeprefix(prefix.strip()).lstrip() if text.startswith(prefix) else text
-        same.setdefault("" if text in known else text, []).append(name)
-    for text, names in same.items():
+        key = _of_any_cpu(text)
+        if key in known:
+            key = text = ""
+        elif key not in same and len(text) >= _LONG and _shape(key) in shapes:
+            key = text = say(msg("the same, with other numbers"))
+        shapes.add(_shape(key))
+        same.setdefault(key, (text, []))[1].append(name)
+    for text, names in same.values():
         lines.append(comma.join(names) + (f"{colon}{text}" if text else ""))
     if len(failed) > _CASES_SHOWN:
         lines.append(say(msg("and {count} more", count=len(failed) - _CASES_SHOWN)))
@@ -91,3 +103,11 @@ def _said(check: CheckReport, say: Reader) -> set[str]:
     of = partial(Failure, check.cause or "", observed=check.observed)
     failures = [of(), of(place=check.place), of(cpu=check.cpu, place=check.place)]
     return {clean_line(say(failure.summary)) for failure in failures}
+
+
+def _of_any_cpu(text: str) -> str:
+    return _CPU.sub("CPU #", text)
+
+
+def _shape(text: str) -> str:
+    return _NUMBER.sub("#", text)
