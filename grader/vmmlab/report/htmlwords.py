@@ -118,7 +118,6 @@ _WORDS: Final[dict[str, Message]] = {
     "hidden": msg("hidden"),
     "more_cpus": msg("CPUs that are not shown"),
     "more_ipis": msg("writes to the ICR that are not shown"),
-    "build_failed": msg("The code does not compile, so no check could run."),
 }
 
 

@@ -27,7 +27,7 @@ from pydantic import (
 
 from vmmlab.base.errors import InfraError, UsageError, VmmlabError, os_reason
 from vmmlab.base.files import write_atomically
-from vmmlab.base.message import msg
+from vmmlab.base.message import Message, msg
 from vmmlab.base.messagedata import bounded
 from vmmlab.base.text import clean_line
 from vmmlab.report.hiding import without_places
@@ -189,6 +189,18 @@ class Report(_Model):
     notes: tuple[ReportText, ...] = ()
     audit: Audit | None = Field(None, description="null: written by a version that kept none")
     duration_s: float = Field(ge=0)
+
+    @property
+    def usable(self) -> bool:
+        """Whether there was something to build; a missing file, for example, leaves nothing."""
+        return self.build.ok or self.seed is not None or bool(self.label)
+
+    @property
+    def why_nothing_ran(self) -> Message:
+        """The sentence above the messages of a build that failed."""
+        if not self.usable:
+            return msg("What was handed in could not be graded, so no check could run.")
+        return msg("The code does not compile, so no check could run.")
 
     def to_json(self) -> str:
         """Return the report as JSON text with a final newline."""

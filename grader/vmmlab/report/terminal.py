@@ -294,7 +294,7 @@ def _build_failure(report: Report, say: Reader) -> Iterator[RenderableType]:
     errors = [one for one in report.build.diagnostics if one.severity == "error"]
     shown = errors[:_DIAGNOSTICS_SHOWN]
     yield ""
-    yield _line(say(msg("The code does not compile, so no check could run.")), "bold red")
+    yield _line(say(report.why_nothing_ran), "bold red")
     yield ""
     yield from (_diagnostic(one, "red", say) for one in shown)
     if len(errors) > len(shown):

@@ -159,7 +159,15 @@ class Batch:
 
     def _report(self, task: Task, why: Text, *, attention: bool) -> Report:
         arch, cohort = self.settings.arch, self._cohort(task)
-        return ungraded.report(self.course, task.lab, arch, cohort, why, attention=attention)
+        return ungraded.report(
+            self.course,
+            task.lab,
+            arch,
+            cohort,
+            why,
+            attention=attention,
+            hidden=self.settings.hidden,
+        )
 
     def _keep(self, task: Task, fingerprint: str, ended: Ended) -> None:
         result = ended.result

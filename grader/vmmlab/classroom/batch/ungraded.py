@@ -16,7 +16,14 @@ _NEXT = msg("Hand in the files that the handout lists, each in its lab's folder.
 
 
 def report(
-    course: Course, lab: str, arch: str, cohort: str, reason: Text, *, attention: bool
+    course: Course,
+    lab: str,
+    arch: str,
+    cohort: str,
+    reason: Text,
+    *,
+    attention: bool,
+    hidden: bool = True,
 ) -> Report:
     """Return the report on a lab that was not graded.
 
@@ -27,8 +34,10 @@ def report(
         cohort: name of the submission's cohort.
         reason: why.
         attention: a person has to look at it, so it is no grade.
+        hidden: the hidden checks would have been run, too.
     """
     found = course.lab(lab)
+    secret = found.hidden_of(arch) if hidden else {}
     checks = [
         {
             "id": name,
@@ -41,8 +50,9 @@ def report(
             "scenario": "",
             "again": "",
             "step": spec.step,
+            "visibility": "hidden" if name in secret else "visible",
         }
-        for name, spec in found.checks_of(arch).items()
+        for name, spec in {**found.checks_of(arch), **secret}.items()
     ]
     told = [] if attention else [{"severity": "error", "message": reason}]
     return Report.model_validate(
@@ -58,6 +68,8 @@ def report(
             "checks": checks,
             "points": None if attention else 0,
             "max": found.points_of(arch),
+            "hidden_points": 0 if secret and not attention else None,
+            "hidden_judged": bool(secret),
             "hidden_max": found.hidden_points_of(arch),
             "hidden_elsewhere": not found.hidden,
             "needs_attention": attention,

@@ -21,6 +21,7 @@ _COMMENT_MAX: Final = 1200
 _CASES_SHOWN: Final = 12
 _DIAGNOSTICS_SHOWN: Final = 20
 _HIDDEN: Final = msg("a hidden check")
+_UNUSABLE: Final = "unusable"
 _WORDS: Final = {
     "pass": label("pass"),
     "partial": label("partly"),
@@ -29,6 +30,7 @@ _WORDS: Final = {
     "skipped": label("not run"),
     "build-error": label("does not build"),
     "infra-error": label("not judged"),
+    _UNUSABLE: label("not graded"),
 }
 _NOT_JUDGED: Final = msg(
     "The grader could not judge this, and that is not your fault. It does not count as 0: "
@@ -212,13 +214,16 @@ def _mark(check: CheckReport, report: Report, secret: frozenset[str], say: Reade
 
     score = _score(check)
     comment = say(_NOT_JUDGED) if score is None else text(_comment(check, report, say))
+    word: str = check.outcome if score is not None else "infra-error"
+    if word == "build-error" and not report.usable:
+        word = _UNUSABLE
     return Mark(
         cell=cell_name(check.id),
         check=check.id,
         title=text(say(check.title)),
         score=score,
         max=float(check.max),
-        word=say.label(_WORDS[check.outcome if score is not None else "infra-error"]),
+        word=say.label(_WORDS[word]),
         comment=comment if len(comment) <= _COMMENT_MAX else comment[: _COMMENT_MAX - 1] + "…",
         lines=tuple(_lines(check, report, score, text, say)),
         trouble=clean_line(check.infra or str(check.reason) or say(msg("no points")))
@@ -239,6 +244,8 @@ def _comment(check: CheckReport, report: Report, say: Reader) -> str:
             else msg("Not run: {reason}.", reason=say(check.reason))
         )
         return say(why)
+    if check.outcome == "build-error" and not report.usable:
+        return say(msg("Not graded: {reason}.", reason=say(check.reason)))
     if check.outcome == "build-error":
         errors = [one for one in report.build.diagnostics if one.severity == "error"]
         said = f" {_diagnostic(errors[0], say)}" if errors else ""
@@ -270,7 +277,8 @@ def _lines(
         yield f"{say.label(_WORDS['infra-error'])}{colon}{words}"
         return
     earned = say(msg("{score:g} of {max:g} points", score=score, max=check.max))
-    yield f"{say.label(_WORDS[check.outcome])}{colon}{earned}"
+    unusable = check.outcome == "build-error" and not report.usable
+    yield f"{say.label(_WORDS[_UNUSABLE if unusable else check.outcome])}{colon}{earned}"
     if check.outcome == "pass":
         return
     rows: dict[str, Text] = {

@@ -291,7 +291,10 @@ def _said(check: CheckReport, report: Report, say: Reader) -> Iterator[str]:
         )
         return
     if check.outcome == "build-error":
-        yield say(msg("The code does not compile, so nothing could be graded."))
+        if report.usable:
+            yield say(msg("The code does not compile, so nothing could be graded."))
+        else:
+            yield clean_line(say(msg("Not graded: {reason}.", reason=say(check.reason))))
         return
     if check.outcome == "infra-error" or check.points is None:
         yield say(
@@ -358,7 +361,7 @@ def _summary(
     if report.review:
         yield say(msg("a person will look at it"))
     if not report.build.ok:
-        yield say(msg("The code does not compile, so no check could run."))
+        yield say(report.why_nothing_ran)
         for one in report.build.diagnostics[:_DIAGNOSTICS_SHOWN]:
             remark = _remark(one, say)
             place = f"{remark.place}: " if remark.place else ""
