@@ -65,6 +65,16 @@ def test_columns_are_aligned(language):
         assert len(starts) == 1
 
 
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_rows_are_aligned_whatever_the_longest_name_is(language):
+    say = Reader(language).of(LAB)
+    long = dataclasses.replace(RIGHT.parts[0], title="INIT, and SIPIs of two CPUs at one time")
+    found = dataclasses.replace(RIGHT, parts=(long, *RIGHT.parts[1:]))
+    rows = shown(found, language)[: len(found.parts)]
+    verdict = f" {say.label('correct')} "
+    assert len({cells(row[: row.index(verdict)]) for row in rows}) == 1
+
+
 def test_a_text_that_does_not_fit_its_translation_is_shown_in_english(tmp_path):
     (tmp_path / "locale").mkdir()
     (tmp_path / "locale" / "ja.po").write_text(

@@ -230,8 +230,8 @@ def test_the_right_run_is_aligned():
     ("name", "cpu", "words"),
     [
         ("lab3.real.lgdt-by-ds", 1, "#GP (13) on a real processor: trampoline+0x3f"),
-        ("lab3.sipi.never", 1, "waiting-for-sipi"),
-        ("lab3.entry.physical", 1, "running: strncmp"),
+        ("lab3.sipi.never", 1, "waits for a SIPI"),
+        ("lab3.entry.physical", 1, "while running: strncmp"),
     ],
 )
 def test_a_lane_says_why_it_ends(name, cpu, words):

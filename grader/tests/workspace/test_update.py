@@ -172,7 +172,12 @@ def test_a_folder_that_is_no_release(
 ) -> None:
     monkeypatch.chdir(here.root)
     assert main(["update", "lab1"]) == 2
-    assert "is not a course" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "lab1 is not a release." in said
+    assert "found:    a folder without this file" in said
+    assert "--course" not in said, "the release is an argument"
+    assert main(["update", "nowhere"]) == 2
+    assert "found:    no such folder" in capsys.readouterr().err
 
 
 # --- interruptions --------------------------------------------------------------------------------

@@ -86,6 +86,8 @@ def update(
 
     here = workspace_at(directory)
     say: Reader = context.obj
+    if release is not None:
+        _require_release(release)
     loaded = open_course(release, say, here)
     made = update_workspace(here, loaded, try_only=dry_run)
     rows = (
@@ -109,6 +111,21 @@ def update(
         done = msg("{root} is up to date", root=here.root)
     typer.echo(say(done))
     return 0
+
+
+def _require_release(folder: Path) -> None:
+    """Raise UsageError if a folder, or the course.yml in it, is not that of a release."""
+    from vmmlab.base.errors import UsageError
+    from vmmlab.course.find import COURSE_FILE
+
+    root = folder.parent if folder.name == COURSE_FILE else folder
+    if not (root / COURSE_FILE).is_file():
+        raise UsageError(
+            msg("{folder} is not a release.", folder=folder),
+            expected=msg("the folder of the newer release, which holds {file}", file=COURSE_FILE),
+            found=msg("a folder without this file") if root.is_dir() else msg("no such folder"),
+            next_step=msg("unpack or clone the newer release, and name its folder"),
+        )
 
 
 def solution(

@@ -37,7 +37,7 @@ _COLUMNS: Final = (
     label("holders"),
 )
 _BOOT_STACK: Final = "boot stack"  # a key of `ScheduleStep.holds`; the others are variables
-_NAME_CELLS: Final = 36
+_NAME_MOST_CELLS: Final = 72
 _VERDICT_CELLS: Final = 15
 _STATES_CELLS: Final = 16
 
@@ -105,8 +105,9 @@ def summary(found: Exploration, say: Reader | None = None) -> str:
 
 
 def _lines(found: Exploration, say: Reader) -> Iterator[str]:
+    wide = max((cells(say(_name(part))) for part in found.parts), default=0)
     for part in found.parts:
-        yield from _part(part, say)
+        yield from _part(part, say, min(wide, _NAME_MOST_CELLS))
     yield ""
     if found.counterexample:
         yield from _counterexample(found.counterexample, say)
@@ -114,7 +115,7 @@ def _lines(found: Exploration, say: Reader) -> Iterator[str]:
         yield summary(found, say)
 
 
-def _part(part: Part, say: Reader) -> Iterator[str]:
+def _part(part: Part, say: Reader, wide: int) -> Iterator[str]:
     name, verdict = say(_name(part)), say.label(_VERDICTS[part.verdict])
     states = "" if part.included else say(msg("{states:,} states", states=part.states))
     how = say(part.bound) if part.bound else say(msg("exhaustive"))
@@ -127,7 +128,7 @@ def _part(part: Part, say: Reader) -> Iterator[str]:
     else:
         how += f"{say.label(', ')}{say(msg('{seconds:.1f} s', seconds=part.seconds))}"
     columns = (
-        _left(name, _NAME_CELLS),
+        _left(name, wide),
         _left(verdict, _VERDICT_CELLS),
         _right(states, _STATES_CELLS),
     )

@@ -49,12 +49,12 @@ _MILESTONES: Final[Registry[Milestone]] = Registry()
 _REST: Final[Registry[str]] = Registry()
 _ENDINGS: Final[Registry[Message]] = Registry(
     {
-        label("waiting-for-sipi"): msg("waiting-for-sipi"),
-        label("halted"): msg("halted"),
-        label("shutdown"): msg("shutdown"),
-        label("running"): msg("running"),
-        label("held"): msg("held"),
-        label("shown"): msg("shown"),
+        label("waiting-for-sipi"): msg("while it waited for a SIPI"),
+        label("halted"): msg("at hlt"),
+        label("shutdown"): msg("with a reset"),
+        label("running"): msg("while running"),
+        label("held"): msg("while held"),
+        label("shown"): msg("while running"),
         label("lost"): msg("lost with QEMU"),
     }
 )
@@ -184,7 +184,7 @@ PARKED: Final = milestone(
 
 rest_place("vmm_parked", label("parked"), msg("parked"))
 _ENDINGS[PARKED_BY_ITSELF] = msg("parked too early")
-rest_place("vmm_todo", label("todo"), msg("todo"))
-rest_place("exception_panic", label("exception"), msg("exception"))
-rest_place("panic", label("panic"), msg("panic"))
-rest_place("vmm_ap_missing", label("missing"), msg("missing"))
+rest_place("vmm_todo", label("todo"), msg("at a TODO"))
+rest_place("exception_panic", label("exception"), msg("with an exception"))
+rest_place("panic", label("panic"), msg("with a panic"))
+rest_place("vmm_ap_missing", label("missing"), msg("in vmm_ap_missing"))

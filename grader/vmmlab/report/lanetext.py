@@ -64,7 +64,7 @@ def legend(say: Reader, width: int = 100) -> Iterator[str]:
         f"{_MODES['protected'] * 2} {say(msg('protected mode'))}",
         f"{_MODES['long'] * 2} {say(msg('long mode'))}",
         f"{_UNKNOWN * 2} {say(msg('not recorded'))}",
-        f"{_REST} {say(msg('parked'))}",
+        f"{_REST} {say(msg('has parked'))}",
         f"{_STOP} {say(msg('stopped by the grader'))}",
         f"{_EARLY} {say(msg('ended too early'))}",
     ]

@@ -36,6 +36,11 @@ _SHORT: Final[Mapping[str, str]] = {
     "numbered": label("numbered"),
     "parked": label("parked"),
 }
+_AT_REST: Final = {
+    "parked": msg("has parked"),
+    "waiting-for-sipi": msg("waits for a SIPI"),
+}
+"""Ends of a CPU that need no place."""
 _NOT_EARLY: Final = frozenset({"parked", "shown", "held", "missing"})
 """Ends that say nothing against a CPU: it came to rest, or the grader stopped it or an AP."""
 
@@ -212,8 +217,8 @@ def _why(cpu: CpuRecord) -> Text:
     place = cpu.end_place.text
     if fault := _fault(cpu):
         return fault
-    if cpu.end_kind in ("parked", "waiting-for-sipi"):
-        return cpu.ended
+    if cpu.end_kind in _AT_REST:
+        return _AT_REST[cpu.end_kind]
     if cpu.end_kind == "shown":
         return msg("stopped by the grader at {place}", place=place)
     if cpu.end_kind == "held":
