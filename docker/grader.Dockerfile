@@ -30,7 +30,8 @@ print(*sorted(t["project"]["optional-dependencies"].keys() - {"dev"}), sep=",")'
  && pip --python /opt/vmmlab/bin/python install ".[${EXTRAS:-$all}]"
 COPY grader/vmmlab grader/vmmlab
 RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall . \
- && find /opt/vmmlab -name '*.a' -delete \
+ && find /opt/vmmlab '(' -name '*.a' -o -name '*.js.map' ')' -delete \
+ && find /opt/vmmlab/lib -type d -name tests -prune -exec rm -rf {} + \
  && find /opt/vmmlab -path '*/babel/locale-data/*.dat' \
       ! -name root.dat ! -name 'en*' ! -name 'ja*' -delete
 # The course with its solutions, in the last place where vmmlab looks for it.
