@@ -100,7 +100,7 @@ def tables_belong_to_the_vmm(boot):
             )
 
 
-def tables_are_own_pages(boot, function, tables):
+def tables_are_own_pages(boot, function, tables, call=0):
     """Fail unless each table is a page of the VMM, and each entry leads to another one."""
     start, end = seen(boot).start, seen(boot).end
     known = set()
@@ -110,6 +110,7 @@ def tables_are_own_pages(boot, function, tables):
             fail(
                 "table-not-cleared",
                 place=function,
+                call=call,
                 expected=msg("nothing is present at and above 4 GiB"),
                 observed=where,
                 goes_on=True,
@@ -119,6 +120,7 @@ def tables_are_own_pages(boot, function, tables):
             fail(
                 "table-virtual" if virtual else "table-not-of-the-vmm",
                 place=function,
+                call=call,
                 expected=msg(
                     "all tables are in memory of the VMM, {start:#x} to {end:#x}",
                     start=start,
@@ -130,6 +132,7 @@ def tables_are_own_pages(boot, function, tables):
             fail(
                 "table-used-twice",
                 place=function,
+                call=call,
                 expected=msg("each entry leads to a table of its own"),
                 observed=msg("two entries lead to the table at {table:#x}", table=table),
             )
@@ -218,13 +221,14 @@ def pages_have_two_mebibytes(boot):
             )
 
 
-def bits_are_zero(function, tables):
+def bits_are_zero(function, tables, call=0):
     """Fail for a page of 1 GiB, and for an entry with bits that must be 0."""
     for one in tables.pieces:
         if one.page == ONE_GIB:
             fail(
                 "page-of-1-gib",
                 place=function,
+                call=call,
                 expected=msg("pages of 2 MiB or 4 KiB"),
                 observed=msg("a page of 1 GiB at {guest:#x}", guest=one.guest),
             )
@@ -234,6 +238,7 @@ def bits_are_zero(function, tables):
         fail(
             "bits-not-zero",
             place=function,
+            call=call,
             expected=msg(
                 "bits {bits:#x} of an entry of level {level} are 0",
                 bits=one.bits,
@@ -277,7 +282,7 @@ def map_changes_what_it_should(boot):
 
 def changed_as_asked(boot):
     """Fail for the first call of np_map that has not changed its range as asked."""
-    for change, before, now in calls_of(boot):
+    for number, (change, before, now) in enumerate(calls_of(boot), 1):
         area = (change.gpa, change.end)
         found = within(now.pieces, *area)
         for first, _, want, have in differences(wanted(change), found):
@@ -287,6 +292,7 @@ def changed_as_asked(boot):
                 place="np_map",
                 expected=msg("after {call}: {what}", call=change.text, what=says(want, first)),
                 observed=says(have, first),
+                call=number,
             )
 
 
@@ -310,7 +316,7 @@ def map_leaves_the_rest(boot):
 
 def rest_as_before(boot):
     """Fail for the first call of np_map that has changed a page outside of its range."""
-    for change, before, now in calls_of(boot):
+    for number, (change, before, now) in enumerate(calls_of(boot), 1):
         area = (change.gpa, change.end)
         old, new = without(before.pieces, *area), without(now.pieces, *area)
         for first, _, want, have in differences(old, new):
@@ -322,6 +328,7 @@ def rest_as_before(boot):
                     "after {call}: {what}, as before", call=change.text, what=says(want, first)
                 ),
                 observed=says(have, first),
+                call=number,
             )
 
 
@@ -333,9 +340,9 @@ def map_makes_right_tables(boot):
 
 def entries_are_right(boot):
     """Fail for the first call of np_map that has left an entry or a table that is not right."""
-    for _, _, now in calls_of(boot):
-        bits_are_zero("np_map", now)
-        tables_are_own_pages(boot, "np_map", now)
+    for number, (_, _, now) in enumerate(calls_of(boot), 1):
+        bits_are_zero("np_map", now, number)
+        tables_are_own_pages(boot, "np_map", now, number)
 
 
 # --- lab8.3: the memory of the VMM ----------------------------------------------------------------

@@ -441,11 +441,11 @@ def processors_are_started_first(boot):
 
 def answers_are_right(boot, wanted):
     """Fail for the first answer of localapic_is_destination that is not right."""
-    found = [one for one in seen(boot).asked if wanted(one.sending)]
+    found = [one for one in enumerate(seen(boot).asked, 1) if wanted(one[1].sending)]
     expected = msg("localapic_is_destination returns")
     if not found or seen(boot).asked[-1].answer is None:
         stopped(boot, 0, expected)
-    for one in found:
+    for number, one in found:
         right = one.cpu in one.sending.meant(len(boot.cpus))
         if one.answer != right:
             fail(
@@ -456,6 +456,7 @@ def answers_are_right(boot, wanted):
                 if right
                 else msg("{what}: CPU {cpu} is not meant", what=what(one.sending), cpu=one.cpu),
                 observed=msg("it returns true") if one.answer else msg("it returns false"),
+                call=number,
             )
 
 

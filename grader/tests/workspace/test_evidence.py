@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import pytest
 
+from vmmlab.failure import Failure
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.place import Place
 from vmmlab.report.model import CheckReport
-from vmmlab.student.evidence import Target, boot_of, target_of
+from vmmlab.student.evidence import Student, Target, boot_of, target_of
 
 
 def check(cpu: int | None, place: str, cohort: str = "") -> CheckReport:
@@ -39,6 +40,7 @@ def boot(
     steps: tuple[int, ...] = (),
     cohort: str = "",
     file: str = "core/x.c",
+    name: str = "a",
 ) -> Observation:
     trampoline = [
         SimpleNamespace(
@@ -53,6 +55,7 @@ def boot(
         ],
         hits=[SimpleNamespace(cpu=cpu, place=place) for cpu, place in hits],
         cohort=cohort,
+        scenario=name,
     )
     return cast(Observation, seen)
 
@@ -88,10 +91,21 @@ def test_an_ap_that_got_no_further_stops_before_its_last_step():
 
 def test_evidence_from_elsewhere_is_shown_from_the_function_of_the_step():
     """CPU 0 has gone on after the mistake; it does not if it hangs in the student's own code."""
+    wrote = Student("ap_start")
     target = Target(0, place="ap_start", visit=1, any_cpu=True)
-    assert target_of(check(0, "", ""), boot([]), "ap_start") == target
-    assert target_of(check(0, "", ""), boot([], file="lab3/ap_start.c"), "ap_start").at_end
+    assert target_of(check(0, "", ""), boot([]), wrote) == target
+    assert target_of(check(0, "", ""), boot([], file="lab3/ap_start.c"), wrote).at_end
     assert target_of(check(0, "", ""), boot([])).at_end
+
+
+def test_evidence_at_a_function_of_the_student_is_shown_from_its_beginning():
+    """Wherever CPU 0 is at the end: that may be where it waits for another one."""
+    wrote = Student("other", ("ap_start", "ap_start_addr"))
+    seen = boot([], file="lab3/ap_start.c")
+    target = Target(0, place="ap_start_addr", visit=1, any_cpu=True)
+    assert target_of(check(0, "ap_start_addr"), seen, wrote) == target
+    assert target_of(check(0, "ap_start_addr"), seen, wrote, 7).call == 7
+    assert target_of(check(0, "ap_start_addr+0x8 (lab3/ap_start.c:9)"), seen, wrote).at_end
 
 
 def test_the_boot_of_the_cohort_that_failed():
@@ -100,3 +114,10 @@ def test_the_boot_of_the_cohort_that_failed():
     assert boot_of(check(1, "ap_entry"), boots) == 0
     boots = [boot([], (), "dev"), boot(BSP, STEPS, "dev")]
     assert boot_of(check(1, "ap_entry", "dev"), boots) == 1, "the one that shows the place"
+
+
+def test_the_boot_that_the_failure_names():
+    boots = [boot([], name="one"), boot([], name="eight")]
+    assert boot_of(check(0, ""), boots, Failure("a", boot="eight")) == 1
+    assert boot_of(check(0, ""), boots, Failure("a", boot="gone")) == 0
+    assert boot_of(check(0, ""), boots, Failure("a")) == 0

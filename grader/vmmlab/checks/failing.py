@@ -43,6 +43,7 @@ def fail(
     step: str = "",
     timeout: bool = False,
     goes_on: bool = False,
+    call: int = 0,
 ) -> NoReturn:
     """End the check, or the case around this call, as failed: the mistake itself was observed.
 
@@ -58,6 +59,8 @@ def fail(
         step: the step that contains the mistake; that of causes.yml if it is not given.
         timeout: there was no answer in time; the outcome is then `timeout` in place of `fail`.
         goes_on: a rule is broken, and the machine goes on: checks after this one are not skipped.
+        call: the number of the grader's own call of the function at `place`, from 1: there
+            `vmmlab debug` stops.
 
     Raises:
         CheckFailed: always.
@@ -65,7 +68,8 @@ def fail(
     """
     __tracebackhide__ = True
     texts = {"place": place, "expected": expected, "observed": observed, "next": next}
-    raise CheckFailed(_failure(cause, cpu, texts, step, timeout, goes_on))
+    found = _failure(cause, cpu, texts, step, timeout, goes_on)
+    raise CheckFailed(replace(found, call=int(call)))
 
 
 def missing(

@@ -116,7 +116,7 @@ def _cases(
 class _asking:
     """Replaces the failure "something did not happen" by what stopped the BSP, if anything did.
 
-    Adds the cohort of the boot to every failure.
+    Adds the boot and its cohort to every failure.
     """
 
     def __init__(self, check: Check, boots: Sequence[Any]) -> None:
@@ -147,6 +147,9 @@ class _asking:
         cohorts = {boot.cohort for boot in about if isinstance(boot, Observation)}
         if len(cohorts) == 1:
             failure = replace(failure, cohort=cohorts.pop())
+        names = {boot.scenario for boot in about if isinstance(boot, Observation)}
+        if len(names) == 1:
+            failure = replace(failure, boot=names.pop())
         if failure != error.failure:
             raise CheckFailed(failure) from None
 

@@ -20,6 +20,9 @@ class Failure:
         next: the next thing to look at.
         timeout: the machine ran out of time before there was an answer.
         cohort: name of the cohort that the boot was built for; "" if there are several.
+        boot: name of the boot's scenario; "" if there are several.
+        call: the grader has called the function at `place`, and this is the number of that call,
+            from 1; 0 if it is not about such a call.
         step: the step that contains the mistake, if that is known.
         function: the student's function that contains it, if only that is known.
         goes_on: a rule is broken, and the machine goes on as if it were not: checks that come
@@ -34,6 +37,8 @@ class Failure:
     next: Text = ""
     timeout: bool = False
     cohort: str = ""
+    boot: str = ""
+    call: int = 0
     step: str = ""
     function: str = ""
     goes_on: bool = False

@@ -36,7 +36,7 @@ RESTARTED: Final = "early_init"
 _GIVEN_CALLS: Final = ("vmm_parked", "vmm_synced")
 """Tracepoints that say how far a CPU has come only if provided code calls them."""
 _WITH_TEXT: Final = ("vmm_todo", "call_initfunc", "panic")  # their first argument is a C string
-_RUN_ATTEMPTS: Final = 8  # how often a CPU may take long before it counts as waiting
+RUN_ATTEMPTS: Final = 8  # how often a CPU may take long before it counts as waiting
 _SHORT_ATTEMPTS: Final = 3  # before them: each twice as long as the last, up to `limits.alone_s`
 _PASSED_MOST: Final = 64  # places that a CPU passes before the one that it should reach
 _SPIN_BUDGET: Final = 200  # instructions in which a waiting CPU's state repeats
@@ -285,7 +285,7 @@ class Session:
         known = back in self.places
         if not known:
             await self.gdb.set_break(back)
-        for _ in range(_RUN_ATTEMPTS):
+        for _ in range(RUN_ATTEMPTS):
             stop = await self.go([cpu], self.limits.alone_s)
             if stop.kind == "break" and stop.address != back:
                 await self.arrive(stop)
@@ -296,7 +296,7 @@ class Session:
         return await self.view.state(cpu)
 
     async def run_to(
-        self, cpu: int, *places: str, attempts: int = _RUN_ATTEMPTS
+        self, cpu: int, *places: str, attempts: int = RUN_ATTEMPTS
     ) -> tuple[Verdict, CpuState]:
         """Let one CPU run alone, at full speed, until it reaches one of the places.
 

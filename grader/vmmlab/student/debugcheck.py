@@ -20,9 +20,12 @@ from vmmlab.base.errors import UsageError
 from vmmlab.base.message import Text, msg
 from vmmlab.base.nearest import nearest_names
 from vmmlab.base.scratch import scratch_folder
+from vmmlab.course.model import Lab
+from vmmlab.failure import Failure
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.grade import Grade
 from vmmlab.grading.inprocess import run_checks
+from vmmlab.grading.results import CheckResult
 from vmmlab.host import tools
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
@@ -31,13 +34,14 @@ from vmmlab.machine.gdb.server import GdbServer
 from vmmlab.machine.gdb.stops import Stop
 from vmmlab.observe.boot import Watching, observe
 from vmmlab.observe.cpu import CpuState
+from vmmlab.observe.evidence import Verdict
 from vmmlab.observe.observation import Hit, Observation
-from vmmlab.observe.session import Session
+from vmmlab.observe.session import RUN_ATTEMPTS, Session
 from vmmlab.probes.scenario import Scenario
 from vmmlab.report.make import report_of
 from vmmlab.report.model import CheckReport, Report
 from vmmlab.student.debug import attach, gdb_path, helper_commands, quoted, seen_elf, seen_folder
-from vmmlab.student.evidence import Target, boot_of, target_of
+from vmmlab.student.evidence import Student, Target, boot_of, target_of
 from vmmlab.student.gdbanswers import Answers
 from vmmlab.student.grading import OwnWork, own_lab
 from vmmlab.student.hint import does_not_compile
@@ -68,12 +72,24 @@ class StoppingSession(Session):
     def __init__(self, of: Session, target: Target) -> None:
         super().__init__(of.view.machine, of.view.symbols, of.inputs)
         self._target = target
+        self._calls = 0
 
     async def arrive(self, stop: Stop) -> Hit | None:
         """Record a stop at a place; watch the place of the evidence from the first one on."""
-        if self._target.any_cpu:
+        if self._target.any_cpu and not self._target.call:
             await self.places.watch(self._target.place)
         return await super().arrive(stop)
+
+    async def run_to(
+        self, cpu: int, *places: str, attempts: int = RUN_ATTEMPTS
+    ) -> tuple[Verdict, CpuState]:
+        """Let one CPU run; stop before the grader's own call of a function that is the evidence."""
+        target = self._target
+        if target.call and (await self.view.state(cpu)).pc == self.view.symbols.maybe(target.place):
+            self._calls += 1
+            if self._calls == target.call:
+                raise _Reached(cpu)
+        return await super().run_to(cpu, *places, attempts=attempts)
 
     async def step(self, cpu: int, *, peek: Iterable[tuple[int, int]] = ()) -> bool:
         """Execute one instruction, unless it is the one at the evidence."""
@@ -84,6 +100,8 @@ class StoppingSession(Session):
         """Record that a CPU is at a place; stop if that is the evidence."""
         hit = await super().note(cpu, place, state)
         target = self._target
+        if target.call:
+            return hit
         if target.any_cpu and place == target.place:
             raise _Reached(cpu)
         here = (cpu, place) == (target.cpu, target.place)
@@ -210,16 +228,26 @@ def _failure(work: OwnWork, lab: str, name: str) -> _Failure | None:
             next_step=msg("grade the lab again"),
         )
     boots = [grade.boots[one] for one in scenarios]
-    chosen = boot_of(check, boots)
-    step = work.course.lab(lab).step(check.step) if check.step else None
-    target = target_of(check, boots[chosen], step.function if step else "")
+    failed = _result(grade, check.id).failure or Failure("")
+    chosen = boot_of(check, boots, failed)
+    target = target_of(check, boots[chosen], _written(work.course.lab(lab), check), failed.call)
     return _Failure(check, report, scenarios[chosen], target)
 
 
 def _scenarios(grade: Grade, check: str) -> list[Scenario]:
     """Return the scenarios that a check looked at and that were booted."""
-    of = next(one.result.check for one in grade.checks if one.result.check.id == check)
-    return [one for one in of.scenarios if one in grade.boots]
+    return [one for one in _result(grade, check).check.scenarios if one in grade.boots]
+
+
+def _result(grade: Grade, check: str) -> CheckResult:
+    return next(one.result for one in grade.checks if one.result.check.id == check)
+
+
+def _written(lab: Lab, check: CheckReport) -> Student:
+    """Return what the student writes in the lab, and where the mistake is."""
+    step = lab.step(check.step) if check.step else None
+    function = check.mistake.function if check.mistake else step.function if step else ""
+    return Student(function, tuple(one.function for one in lab.steps))
 
 
 class _Stage:
@@ -290,16 +318,40 @@ class _Stage:
             f"target remote {seen / 'gdb'}",
             "set scheduler-locking step",
             f"thread {target.cpu + 1}",
-            *([f"hbreak {target.after}"] if image.symbols.maybe(target.after) else []),
+            *(f"hbreak {name}" for name in self._breaks() if image.symbols.maybe(name)),
             *(rf"echo {line}\n" for line in self._greeting()),
             "code",
         ]
         return found
 
+    def _breaks(self) -> list[str]:
+        """Return the functions at which the boot stops if gdb lets it go on."""
+        target = self._target
+        return [target.after] if target.after else [target.place] if target.any_cpu else []
+
     def _greeting(self) -> list[str]:
         check, target, say = self._failure.check, self._target, self._say
         where = msg("The boot has ended. This is where CPU {cpu} is.", cpu=target.cpu)
-        if self._reached and target.place:
+        if target.any_cpu and not self._reached:
+            where = msg(
+                "The boot has ended, and {place} was not called. This is where CPU {cpu} is.",
+                place=target.place,
+                cpu=target.cpu,
+            )
+        elif self._reached and target.call:
+            where = msg(
+                "CPU {cpu} is at the beginning of {place}, in the call that the evidence is about.",
+                cpu=target.cpu,
+                place=target.place,
+            )
+        elif self._reached and target.any_cpu:
+            where = msg(
+                "CPU {cpu} is at the beginning of {place}, for the first time. The evidence may be "
+                "about a later call: continue comes to the next one.",
+                cpu=target.cpu,
+                place=target.place,
+            )
+        elif self._reached and target.place:
             where = msg(
                 "CPU {cpu} is at the beginning of {place}, which the evidence is about.",
                 cpu=target.cpu,

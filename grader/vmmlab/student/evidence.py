@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from vmmlab.failure import Failure
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.place import Place
 from vmmlab.report.model import CheckReport
@@ -22,6 +24,8 @@ class Target:
         visit: how often it has reached that place by then, from 1.
         after: the name of the next place that it stopped at; "" if there is none.
         any_cpu: the first CPU that comes to the place is meant, and the boot did not stop there.
+        call: the grader's own call of the function at the place is meant, the one with this
+            number, from 1; 0: none.
     """
 
     cpu: int
@@ -30,6 +34,7 @@ class Target:
     visit: int = 0
     after: str = ""
     any_cpu: bool = False
+    call: int = 0
 
     @property
     def at_end(self) -> bool:
@@ -37,7 +42,28 @@ class Target:
         return self.steps is None and not self.place
 
 
-def target_of(check: CheckReport, seen: Observation, function: str = "") -> Target:
+@dataclass(frozen=True, slots=True)
+class Student:
+    """What the student writes.
+
+    Attributes:
+        function: that of the step with the mistake; "" if that is not known.
+        functions: all functions of the lab.
+    """
+
+    function: str = ""
+    functions: tuple[str, ...] = ()
+
+
+NOTHING: Final = Student()
+
+
+def target_of(
+    check: CheckReport,
+    seen: Observation,
+    wrote: Student = NOTHING,
+    call: int = 0,
+) -> Target:
     """Return where the evidence of a failed check was taken.
 
     Evidence that was taken elsewhere, such as in the firmware, in a guest or at the end of a boot
@@ -46,7 +72,8 @@ def target_of(check: CheckReport, seen: Observation, function: str = "") -> Targ
     Args:
         check: how it failed.
         seen: the boot that it looked at.
-        function: what the student writes in the check's step; "" if that is not known.
+        wrote: what the student writes.
+        call: the number of the grader's own call that the failure is about; 0 if it is not.
     """
     cpu = check.cpu if check.cpu is not None and check.cpu < len(seen.cpus) else 0
     said = str(check.place)
@@ -60,8 +87,12 @@ def target_of(check: CheckReport, seen: Observation, function: str = "") -> Targ
         place = max(named, key=len)
         later = hits[len(hits) - hits[::-1].index(place) :]
         return Target(cpu, place=place, visit=hits.count(place), after=(later or [""])[0])
+    own = [one for one in wrote.functions if _names(said, one)]
+    if own and not _names(said, str(record.end_place)):
+        return Target(cpu, place=max(own, key=len), visit=1, any_cpu=True, call=call)
     if record.steps and "ap_entry" not in hits:  # it got no further
         return Target(cpu, steps=len(record.steps) - 1)
+    function = wrote.function
     if function and not _in_the_lab(record.end_place, check.id.partition(".")[0]):
         return Target(cpu, place=function, visit=1, any_cpu=True)
     return Target(cpu)
@@ -76,14 +107,17 @@ def _in_the_lab(place: Place | None, lab: str) -> bool:
     return False
 
 
-def boot_of(check: CheckReport, boots: Sequence[Observation]) -> int:
+def boot_of(check: CheckReport, boots: Sequence[Observation], failed: Failure | None = None) -> int:
     """Return which of the boots that a check looked at shows its failure.
 
     Args:
         check: how it failed.
         boots: at least one.
+        failed: the failure itself, which may name its boot.
     """
     fitting = [one for one in boots if check.cohort in ("", one.cohort)] or list(boots)
+    if failed is not None and failed.boot:
+        fitting = [one for one in fitting if one.scenario == failed.boot] or fitting
     exact = [one for one in fitting if not target_of(check, one).at_end]
     return list(boots).index((exact or fitting)[0])
 

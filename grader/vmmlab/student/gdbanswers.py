@@ -113,6 +113,8 @@ class Answers:
     async def _milestones(self, arguments: list[str], cpu: int) -> str:
         if not self._watched:
             return self._say(msg("this boot was not recorded; vmmlab debug CHECK records it"))
+        if self._session.inputs.cpus == 1:
+            return self._say(msg("this machine has one CPU, the BSP, which passes no milestone"))
         lines = []
         for index, log in enumerate(self._session.log.cpus):
             if not index:
