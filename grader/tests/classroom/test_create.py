@@ -140,7 +140,7 @@ def test_the_buttons_say_what_to_do_with_checks(
     app, directory = open_folder(folder)
     api = base.NbGraderAPI(directory, parent=app)
     before = rows(folder)
-    for name in ("autograde", "generate_assignment"):
+    for name in ("autograde", "generate_assignment", "release_feedback"):
         plain = inspect.unwrap(getattr(base.NbGraderAPI, name))  # another test has installed it
         monkeypatch.setattr(base.NbGraderAPI, name, plain)
     assert "Traceback" in api.generate_assignment("lab3-checks")["error"]  # the trap
@@ -150,6 +150,9 @@ def test_the_buttons_say_what_to_do_with_checks(
         assert set(answer) == {"success", "log"}
         assert answer["success"] is False
         assert "vmmlab gradebook sync results/reports" in answer["log"]
+    answer = api.release_feedback("lab3-checks")
+    assert answer["success"] is False
+    assert "give each student the folder feedback/STUDENT/lab3-checks" in answer["log"]
     assert "No notebooks were matched" in api.generate_assignment("lab3")["log"]  # nbgrader's own
     assert rows(folder) == before
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmmlab.base.errors import UsageError
-from vmmlab.base.message import msg
+from vmmlab.base.message import msg, nmsg
+from vmmlab.base.text import clean_line
 from vmmlab.cli.options import (
     GROUP,
     CohortOption,
@@ -230,6 +231,50 @@ def gradebook_autograde(
     for line in worksheets.lines(lab, graded, context.obj):
         typer.echo(line)
     return max((one.exit_code for one in graded), default=0)
+
+
+@gradebook.command(name="feedback")
+def gradebook_feedback(
+    context: typer.Context,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ASSIGNMENT]...", help="Such as lab3-checks, or lab3. Default: all."
+        ),
+    ] = None,
+    nbgrader: NbgraderOption = None,
+    student: Annotated[str | None, typer.Option(metavar="ID", help="Only this student.")] = None,
+    course: CourseOption = None,
+    lang: LangOption = None,
+) -> int:
+    """Make the pages that students get: marks, comments, and for labs the report."""
+    with _needing_nbgrader():
+        from vmmlab.classroom.gradebook import feedback
+    say: Reader = context.obj
+    labs = open_course(course, say).labs_dir
+    made = waiting = failed = 0
+    folder = nbgrader_folder(nbgrader)
+    for one in feedback.make(folder, assignments or (), student, lambda lab: say.of(labs / lab)):
+        if one.open:
+            waiting += 1
+            told = nmsg("one mark is missing", "{count} marks are missing", count=one.open)
+            said = say(msg("not made: {why}", why=say(told)))
+        elif one.problem:
+            failed += 1
+            said = say(msg("not made: {why}", why=one.problem))
+        else:
+            made += 1
+            said = " ".join(one.files)
+        typer.echo(f"{clean_line(one.student)}  {one.assignment}  {clean_line(said)}")
+    counts = msg(
+        "{folder}: {made} made, {waiting} still need a mark, {failed} failed",
+        folder=folder / "feedback",
+        made=made,
+        waiting=waiting,
+        failed=failed,
+    )
+    typer.echo(say(counts))
+    return 3 if failed else 0
 
 
 @gradebook.command(name="upgrade")

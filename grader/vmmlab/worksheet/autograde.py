@@ -20,7 +20,7 @@ from traitlets import Bool, Float, Integer, Unicode
 
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.worksheet import formgrader, turns
+from vmmlab.worksheet import feedback, formgrader, turns
 from vmmlab.worksheet.apart import grade_apart
 from vmmlab.worksheet.intake import check_folder
 from vmmlab.worksheet.source import language_of
@@ -132,5 +132,6 @@ def configure(config: Any, cohort: str = "dev") -> None:
         for one in Autograde.autograde_preprocessors.default()
     ]
     formgrader.install()
+    feedback.install()
     # nbgrader's own stub raises, so that a worksheet could not be run from top to bottom.
     config.ClearSolutions.code_stub = {"python": STUB}

@@ -46,6 +46,21 @@ def next_for_checks(assignment: str) -> Message:
     )
 
 
+def _instead_of_release(assignment: str) -> tuple[Message, Message]:
+    """Return why nbgrader cannot release the feedback, and what to do instead."""
+    return (
+        msg(
+            "{assignment} was not handed in through nbgrader, so nbgrader cannot give it back.",
+            assignment=assignment,
+        ),
+        msg(
+            "give each student the folder feedback/STUDENT/{assignment}; vmmlab moodle packs the "
+            "same reports for Moodle",
+            assignment=assignment,
+        ),
+    )
+
+
 def install() -> None:
     """Let the buttons of a running formgrader answer for the assignments of checks.
 
@@ -55,13 +70,15 @@ def install() -> None:
     if handlers is None:
         return  # this is not a Jupyter server
     api: Any = handlers.NbGraderAPI
-    for name in ("autograde", "generate_assignment"):
+    for name, answer in _ANSWERS.items():
         plain = getattr(api, name)
         if not hasattr(plain, _MARK):
-            setattr(api, name, _answering(plain))
+            setattr(api, name, _answering(plain, answer))
 
 
-def _answering(plain: Callable[..., Mapping[str, Any]]) -> Callable[..., Mapping[str, Any]]:
+def _answering(
+    plain: Callable[..., Mapping[str, Any]], answer: Callable[[str], tuple[Message, Message]]
+) -> Callable[..., Mapping[str, Any]]:
     """Return a method of nbgrader that says what to do if the assignment is one of checks."""
 
     @functools.wraps(plain)
@@ -69,8 +86,15 @@ def _answering(plain: Callable[..., Mapping[str, Any]]) -> Callable[..., Mapping
         if not is_of_checks(assignment_id):
             return plain(self, assignment_id, *more, **named)
         say = Reader(choose(None, os.environ))
-        why, then = say(instead_for_checks(assignment_id)), say(next_for_checks(assignment_id))
-        return {"success": False, "log": f"{why}\n{then}"}
+        why, then = answer(assignment_id)
+        return {"success": False, "log": f"{say(why)}\n{say(then)}"}
 
     setattr(method, _MARK, True)
     return method
+
+
+_ANSWERS: Final[Mapping[str, Callable[[str], tuple[Message, Message]]]] = {
+    "autograde": lambda name: (instead_for_checks(name), next_for_checks(name)),
+    "generate_assignment": lambda name: (instead_for_checks(name), next_for_checks(name)),
+    "release_feedback": _instead_of_release,
+}
