@@ -1,4 +1,4 @@
-"""The feedback of a class: nbgrader's page and the lab's report, for those whose marks are there."""
+"""The feedback of a class: nbgrader's page and the lab's report, once all marks are there."""
 
 import inspect
 from pathlib import Path

@@ -14,7 +14,7 @@ from classes import DEADLINES, FLAT, LAB3, course, laid_out, under, zipped
 
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.classroom.intake import Intake, Submission, intake, read_intake
-from vmmlab.classroom.roster import Entry
+from vmmlab.classroom.roster import Entry, read_roster
 
 Packer = Callable[[Path, Mapping[str, bytes]], Path]
 
@@ -504,3 +504,60 @@ def test_what_was_taken_can_be_read_again(tmp_path: Path) -> None:
         read_intake(tmp_path / "broken.json")
     with pytest.raises(UsageError, match="cannot be read"):
         read_intake(tmp_path / "nothing.json")
+
+
+# --- names and times of Moodle -------------------------------------------------------------------
+
+MOODLE = """\
+Identifier,"Full name",Status,Grade,"Maximum grade","Grade can be changed",\
+"Last modified (submission)","Last modified (grade)","Feedback comments"
+Participant 1,A,"Submitted for grading - {until}",,20,Yes,"Monday, 23 November 2026, 8:00 AM",-,
+Participant 2,B,"Submitted for grading - ",,20,Yes,"Monday, 23 November 2026, 8:00 AM",-,
+"""
+
+
+@pytest.mark.parametrize(
+    "until",
+    [
+        "Extension granted until: Monday, 23 November 2026, 11:59 PM",
+        "延長許可日時: 2026年 11月 23日(月曜日) 23:59",
+    ],
+)
+def test_an_extension_in_moodles_worksheet_counts(tmp_path: Path, until: str) -> None:
+    path = tmp_path / "worksheet.csv"
+    path.write_text(MOODLE.format(until=until), encoding="utf-8-sig")
+    files = {
+        **under("A_1_assignsubmission_file", LAB3),
+        **under("B_2_assignsubmission_file", LAB3),
+    }
+    taken = take(tmp_path, as_zip(tmp_path, files), read_roster(path), DEADLINES)
+    found = {one.name: one.late["lab3"] for one in taken.submissions}
+    assert (found["A"].status, found["A"].extended) == ("on-time", True)
+    assert (found["B"].status, found["B"].percent) == ("late", 10)  # the known-wrong case
+
+
+def test_blind_participants_differ_in_their_numbers(tmp_path: Path) -> None:
+    files = {
+        **under("Participant_301_assignsubmission_file_", LAB3),
+        **under("参加者_302_assignsubmission_file_", LAB3),
+    }
+    taken = take(tmp_path, as_zip(tmp_path, files))
+    assert [one.name for one in taken.submissions] == ["Participant 301", "参加者 302"]
+
+
+def test_who_has_no_penalty_for_want_of_a_time_is_told(tmp_path: Path) -> None:
+    source = as_folder(tmp_path, {**under("s1", LAB3), **under("s2", LAB3)})
+    told = "no penalty for late work, because there is no time of receipt: s1, s2"
+    assert told in map(str, take(tmp_path, source, more=DEADLINES).remarks)
+    assert take(tmp_path, source).remarks == ()
+
+
+def test_japanese_names_begin_with_the_family(tmp_path: Path) -> None:
+    shown = [
+        Entry("s1", "太郎", "山田").shown,
+        Entry("s2", "Ada", "Lovelace").shown,
+        Entry("s3", "ハナコ", "佐々木").shown,
+        Entry("s4", "Taro", "山田").shown,
+        Entry("s5", "", "高橋").shown,
+    ]
+    assert shown == ["山田 太郎", "Ada Lovelace", "佐々木 ハナコ", "Taro 山田", "高橋"]

@@ -32,6 +32,8 @@ _HINT: Final = re.compile(r"sep=([,;\t])\r?\n")  # Excel's own, above the header
 _SEPARATORS: Final = (",", ";", "\t")
 _NO_TEXT: Final = re.compile("[\0\x80\uf8f0-\uf8f3]")  # what cp932 makes of stray bytes
 _SHOWN: Final = 60
+_FAMILY_FIRST: Final = re.compile(r"[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
+"""A name in Chinese characters, kana or Hangul: the family name is written first."""
 
 Kind = Literal["plain", "worksheet", "canvas"]
 
@@ -51,6 +53,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "cohort": ("cohort", "コホート"),
         "group": ("group", "groups", "group name", "グループ", "班"),
         "received": ("last modified (submission)", "最終更新日時 (提出)"),
+        "status": ("status", "ステータス"),
     }
 )
 """For each field of an entry the headers that it can have, in lower case, the best first."""
@@ -73,6 +76,7 @@ class Entry:
         group: the name of the student's group.
         number: the number that the learning platform has for the student in this assignment.
         received: when the submission was received, as Moodle's worksheet says it.
+        status: how Moodle's worksheet describes the submission; an extension is named in it.
     """
 
     id: str
@@ -84,11 +88,15 @@ class Entry:
     group: str = ""
     number: str = ""
     received: str = ""
+    status: str = ""
 
     @property
     def shown(self) -> str:
         """The name for people; the id if there is none."""
-        return self.name or " ".join(filter(None, (self.first_name, self.last_name))) or self.id
+        parts = [one for one in (self.first_name, self.last_name) if one]
+        if all(map(_FAMILY_FIRST.fullmatch, parts)):
+            parts.reverse()
+        return self.name or " ".join(parts) or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +287,7 @@ def _entry(header: _Header, row: Mapping[str | None, str | None], place: str) ->
         value("group"),
         number,
         value("received"),
+        value("status") if header.kind == "worksheet" else "",
     )
 
 

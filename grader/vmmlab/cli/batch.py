@@ -10,6 +10,7 @@ import typer
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg, nmsg
+from vmmlab.base.text import clean_line
 from vmmlab.cli.official import RoundOption, SecretOption
 from vmmlab.cli.options import (
     ArchOption,
@@ -276,6 +277,8 @@ def _lines(outcome: Outcome, say: Reader) -> Sequence[str]:
     ]
     for one in attention[:_LISTED]:
         lines.append(f"  {one.name or one.student} {one.lab}{say.label(': ')}{say(one.reason)}")
+    for text in outcome.remarks[:_LISTED]:
+        lines.append(f"  {say(msg('note: {note}', note=clean_line(say(text))))}")
     if (found := outcome.repeated) is not None:
         told = msg("verdicts that differ with other seeds: {count}", count=len(found))
         lines += _changed(found, say(told), say)

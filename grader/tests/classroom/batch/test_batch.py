@@ -110,13 +110,17 @@ def test_repetition_comparison_and_appeal(tmp_path: Path) -> None:
     assert {one.student for one in outcome.repeated} == {"shaky"}
     assert "with seed" in str(outcome.repeated[0].what[0])
 
+    for folder in ("records", "reports"):  # a lab that the later batch does not grade
+        of_lab1 = out / folder / "steady" / "lab1.json"
+        text = of_lab1.read_text().replace('"lab": "lab1"', '"lab": "lab2"')
+        of_lab1.with_name("lab2.json").write_text(text)
     fakes.put(handed_in, "steady", "POINTS 8")
     outcome, _ = fakes.run(handed_in, later, compare=out)
     assert [(one.student, str(one.what[0])) for one in outcome.compared] == [
         ("steady", "3 points, now 8")
     ]
 
-    outcome, fresh = fakes.run(handed_in, out, only="steady", seed=5)
+    outcome, fresh = fakes.run(handed_in, out, only="Steady", seed=5)
     assert fresh == ["steady"]
     history = out / "history" / "steady" / "lab1"
     assert read_json(history / "0001.json").points == 3

@@ -26,6 +26,9 @@ from vmmlab.classroom.batch.run import Batch, Listener
 from vmmlab.classroom.batch.store import RECORDS, Store, opened
 from vmmlab.classroom.batch.window import Ended, Window
 from vmmlab.classroom.intake import Intake, Submission
+from vmmlab.classroom.intake.matching import Index
+from vmmlab.classroom.intake.owners import Owner
+from vmmlab.classroom.roster import Entry
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import Reader
 
@@ -88,6 +91,7 @@ class Outcome:
         compared: what changed since another batch.
         repeated: verdicts that differ with other seeds.
         pages_left_out: how many pages were not written for want of room.
+        remarks: of the intake.
     """
 
     page: Path
@@ -95,6 +99,7 @@ class Outcome:
     compared: tuple[Change, ...] | None = None
     repeated: tuple[Change, ...] | None = None
     pages_left_out: int = 0
+    remarks: tuple[Text, ...] = ()
 
 
 def run(
@@ -142,7 +147,9 @@ def run(
             told.compared = _compared(store, options)
         records = everything(store)
     page = options.out / summary.PAGE
-    return Outcome(page, records, told.compared, told.repeated, store.pages_left_out)
+    return Outcome(
+        page, records, told.compared, told.repeated, store.pages_left_out, tuple(handed.remarks)
+    )
 
 
 def _summarised(store: Store, told: summary.Told, batch: Batch, began: float, say: Reader) -> None:
@@ -238,6 +245,10 @@ def _chosen(entries: Sequence[Submission], only: str) -> tuple[Submission, ...]:
         return tuple(entries)
     found = tuple(one for one in entries if only in (one.student, one.name))
     if not found:
+        index = Index({one.student: Entry(one.student, name=one.name) for one in entries})
+        meant = {one.id for one in index.student(Owner(only, only, (only,))).entries}
+        found = tuple(one for one in entries if one.student in meant)
+    if not found:
         raise UsageError(
             msg("no student called {name} has handed in anything.", name=only),
             expected=msg("one of {students}", students=", ".join(e.student for e in entries[:20])),
@@ -281,7 +292,10 @@ def _compared(store: Store, options: Options) -> tuple[Change, ...] | None:
         raise UsageError(
             msg("{folder}: there are no results of a batch here.", folder=options.compare)
         )
-    return compare.changes(_by_task(other, before), _by_task(store, everything(store)))
+    now = everything(store)
+    stems = {summary.stem_of(one) for one in now}  # what was not graded now has not changed
+    earlier = [one for one in before if summary.stem_of(one) in stems]
+    return compare.changes(_by_task(other, earlier), _by_task(store, now))
 
 
 def _by_task(store: Store, records: Sequence[Record]) -> Both:

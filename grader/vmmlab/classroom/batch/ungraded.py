@@ -16,14 +16,7 @@ _NEXT = msg("Hand in the files that the handout lists, each in its lab's folder.
 
 
 def report(
-    course: Course,
-    lab: str,
-    arch: str,
-    cohort: str,
-    reason: Text,
-    *,
-    attention: bool,
-    hidden: bool = True,
+    course: Course, lab: str, arch: str, cohort: str, reason: Text, *, attention: bool, hidden: bool
 ) -> Report:
     """Return the report on a lab that was not graded.
 
@@ -37,12 +30,13 @@ def report(
         hidden: the hidden checks would have been run, too.
     """
     found = course.lab(lab)
+    points = None if attention else 0
     secret = found.hidden_of(arch) if hidden else {}
     checks = [
         {
             "id": name,
             "title": Message(spec.title or name),
-            "points": None if attention else 0,
+            "points": points,
             "max": spec.points,
             "outcome": "infra-error" if attention else "build-error",
             "reason": reason,
@@ -66,9 +60,9 @@ def report(
             "versions": {"vmmlab": __version__, "python": platform.python_version()},
             "build": {"ok": attention, "diagnostics": told},
             "checks": checks,
-            "points": None if attention else 0,
+            "points": points,
             "max": found.points_of(arch),
-            "hidden_points": 0 if secret and not attention else None,
+            "hidden_points": points if secret else None,
             "hidden_judged": bool(secret),
             "hidden_max": found.hidden_points_of(arch),
             "hidden_elsewhere": not found.hidden,

@@ -40,6 +40,7 @@ _CANVAS: Final = re.compile(
     r"(?:(?P<file>\d+)_(?P<rest>.+)|(?P<online>text|link)\.html)",
     re.DOTALL,
 )
+_BLIND: Final = ("participant", "参加者")
 _SHOWN: Final = 80
 
 
@@ -68,6 +69,12 @@ class Owner:
     received: datetime | None = None
     pieces: tuple[Piece, ...] = ()
     problem: Text = EMPTY
+
+    @property
+    def shown(self) -> str:
+        """The name for people; with blind marking the number is a part of it."""
+        blind = self.name.casefold() in _BLIND
+        return f"{self.name} {self.number}" if blind and self.number else self.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from vmmlab.classroom.intake.store import store
 from vmmlab.classroom.lateness import Lateness, judge, moment
 from vmmlab.classroom.roster import Entry, made_id, valid_id
 from vmmlab.classroom.students import timestamp
+from vmmlab.course.deadlines import Extension
 from vmmlab.course.digest import digests
 from vmmlab.course.model import Course
 from vmmlab.course.upload import WORKSHEETS, Upload, files_of
@@ -98,6 +99,7 @@ def intake(
     found += [_nothing(roster[student], into) for student in absent]
     if roster and (strangers := sorted(claims.keys() - roster.keys())):
         remarks.append(msg("not in the roster: {students}", students=listed(strangers)))
+    remarks += _unknown_times(found)
     return Intake(
         platform=owners.platform,
         submissions=tuple(sorted(found, key=lambda one: one.student)),
@@ -189,7 +191,7 @@ def _submission(
     sheets = {name.partition("/")[0] for name in files if name.endswith(WORKSHEETS)}
     return Submission(
         student=student,
-        name=clean_line(entry.shown if entry else owner.name or student, _SHOWN),
+        name=clean_line(entry.shown if entry else owner.shown or student, _SHOWN),
         cohort=entry.cohort if entry else "",
         group=owner.group,
         origin=clean_line(owner.key, _SHOWN),
@@ -199,7 +201,7 @@ def _submission(
         worksheets=tuple(lab for lab in labs if lab in sheets),
         digests=digests(files),
         received=taken.received,
-        late=_late(course, student, owner, {*got, *sheets}, taken.received),
+        late=_late(course, student, owner, entry, {*got, *sheets}, taken.received),
         problem=taken.problem,
         attention=taken.attention,
         refused=left(upload.refused),
@@ -296,18 +298,37 @@ def _late(
     course: Course,
     student: str,
     owner: Owner,
+    entry: Entry | None,
     labs: set[str],
     received: Mapping[str, datetime],
 ) -> dict[str, Lateness]:
-    if course.deadlines is None:
+    deadlines = course.deadlines
+    if deadlines is None:
         return {}
-    found = dict(judge(course.deadlines, student, {lab: received.get(lab) for lab in labs}))
+    if entry is not None and (until := times.time_in(entry.status)):  # an extension in Moodle
+        more = [Extension(student=student, lab=lab, due=until) for lab in sorted(labs)]
+        deadlines = deadlines.model_copy(update={"extensions": [*deadlines.extensions, *more]})
+    found = dict(judge(deadlines, student, {lab: received.get(lab) for lab in labs}))
     if owner.late is False:  # the platform says so; it does not say when
         found = {
             lab: replace(one, status="on-time") if one.status == "unknown" else one
             for lab, one in found.items()
         }
     return found
+
+
+def _unknown_times(submissions: Sequence[Submission]) -> Iterator[Text]:
+    """Yield a remark if there is no penalty for the only reason that no time is known."""
+    who = [
+        one.student
+        for one in submissions
+        if any(late.status == "unknown" for late in one.late.values())
+    ]
+    if who:
+        yield msg(
+            "no penalty for late work, because there is no time of receipt: {students}",
+            students=listed(who),
+        )
 
 
 def _nothing(entry: Entry, into: Path) -> Submission:

@@ -27,7 +27,16 @@ _JAPANESE: Final = re.compile(
 def local_time(text: str) -> datetime | None:
     """Return the time that a text names, without a zone; None: it names none, as "-" does."""
     text = text.strip()
-    match = _ENGLISH.fullmatch(text) or _JAPANESE.fullmatch(text)
+    return _time(_ENGLISH.fullmatch(text) or _JAPANESE.fullmatch(text))
+
+
+def time_in(text: str) -> datetime | None:
+    """Return the last time that a text names among other words; None: it names none."""
+    found = [*_ENGLISH.finditer(text), *_JAPANESE.finditer(text)]
+    return _time(max(found, key=lambda one: one.start())) if found else None
+
+
+def _time(match: re.Match[str] | None) -> datetime | None:
     if match is None:
         return None
     fields = match.groupdict()
