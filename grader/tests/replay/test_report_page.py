@@ -207,7 +207,9 @@ def poisoned(evil):
         hits = (*seen.hits, Hit(len(seen.hits), 0, evil, ap.end, text=evil))
         symbols = {**seen.symbols, evil: 1}
         seen = replace(seen, cpus=(*seen.cpus[:-1], ap), hits=hits, symbols=symbols, serial=evil)
-        boots.append(one.model_copy(update={"scenario": evil, "name": evil, "seen": seen}))
+        boots.append(
+            one.model_copy(update={"scenario": evil, "name": evil, "words": evil, "seen": seen})
+        )
     return made.model_copy(
         update={
             "report": report,
@@ -221,6 +223,20 @@ def poisoned(evil):
 def skeleton(text):
     """The elements of a page, with those attributes that no text goes into."""
     return [(tag, sorted(one)) for tag, one in Page(text).tags if tag != "details"]
+
+
+@pytest.mark.parametrize(
+    ("name", "english", "japanese"),
+    [
+        ("lab3.real.lgdt-by-ds", "4 CPUs (ladder)", "CPU 4 個（ladder）"),
+        ("lab7", "CPUs, -O0, cohort dev2 (there)", "、-O0、コホート dev2（there）"),
+    ],
+)
+def test_a_boot_is_named_in_words(name, english, japanese):
+    for language, words in (("en", english), ("ja", japanese)):
+        text = html(record(name), language)
+        assert words in text
+        assert "probe=" not in text
 
 
 @pytest.mark.parametrize("evil", EVIL, ids=lambda one: one[:20])

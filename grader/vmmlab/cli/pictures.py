@@ -158,7 +158,7 @@ def _print(record: RunRecord, say: Reader) -> None:
     def text(width: int, color: bool) -> str:
         told = []
         for boot in record.boots:
-            told += [*lanetext.lines(timeline(boot.seen), say, boot.scenario, width), ""]
+            told += [*lanetext.lines(timeline(boot.seen), say, boot.title, width), ""]
         return "\n".join([*told, *lanetext.legend(say, width), ""])
 
     console.show(text)

@@ -189,6 +189,8 @@ class View:
             if state.mode == "real" or state.pc < 0x100000:
                 return Place(state.pc, "elsewhere")
             at = self.image_place(state.pc + VMM_BASE)
+            if not (at.symbol or at.owner):
+                return Place(state.pc, "elsewhere")  # of the firmware or of a guest
             symbol = at.symbol or f"{at.address:#x}"
             return Place(state.pc, "elsewhere", symbol, at.file, at.line, at.owner)
         return self.image_place(state.pc)

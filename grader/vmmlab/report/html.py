@@ -188,7 +188,7 @@ def _boots(
     size = 0
     for number, boot in enumerate(order):
         if size > _PAGE_MOST:
-            left_out.append(clean_line(boot.scenario, 200))
+            left_out.append(clean_line(say(boot.title), 200))
             continue
         cpus = [c.cpu for c in record.report.checks if c.id in failed & {*boot.checks}]
         view = _boot(number, boot, record, say, right.runs.get(boot.name), cpus)
@@ -223,7 +223,7 @@ def _boot(
     name = f"boot{number}"
     return BootView(
         name=name,
-        title=clean_line(boot.scenario, 300),
+        title=clean_line(say(boot.title), 300),
         id=clean_line(boot.name, 80),
         open=number == 0,
         checks=boot.checks,

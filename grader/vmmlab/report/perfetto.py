@@ -35,7 +35,7 @@ def trace(boots: Sequence[RecordedBoot], say: Reader) -> str:
 
 def _boot(pid: int, boot: RecordedBoot, say: Reader) -> Iterator[dict[str, Any]]:
     line = timeline(boot.seen)
-    yield _named("process_name", pid, 0, clean_line(boot.scenario))
+    yield _named("process_name", pid, 0, clean_line(say(boot.title)))
     for lane in line.lanes:
         yield _named("thread_name", pid, _thread(lane), lane.name)
         yield from _lane(pid, lane, line, say)

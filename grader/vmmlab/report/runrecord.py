@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vmmlab.base.errors import UsageError, os_reason
 from vmmlab.base.files import read_regular, write_atomically
 from vmmlab.base.jsondata import json_data
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.base.messagedata import to_json as text_to_json
 from vmmlab.explore import Exploration
 from vmmlab.observe.cpu import CpuRecord
@@ -49,9 +49,17 @@ class RecordedBoot(BaseModel):
 
     scenario: Plain = Field(description="the scenario as text; equal ones are one boot")
     name: Plain
+    words: ReportText = Field("", description="what is special about it; empty: not recorded")
     checks: tuple[Plain, ...] = Field((), description="ids of the checks that looked at it")
     cut: bool = Field(False, description="it had more steps or stops than are kept")
     seen: Observation
+
+    @property
+    def title(self) -> Text:
+        """What a reader calls it: what is special about it, and its name."""
+        if not self.words:  # an older record
+            return self.scenario
+        return msg("{words} ({name})", words=self.words, name=self.name)
 
 
 class RunRecord(BaseModel):
@@ -92,6 +100,7 @@ def to_json(record: RunRecord) -> str:
                 {
                     "scenario": boot.scenario,
                     "name": boot.name,
+                    "words": text_to_json(boot.words),
                     "checks": boot.checks,
                     "cut": boot.cut,
                     "seen": json_data(boot.seen),

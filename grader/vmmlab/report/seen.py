@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 
-from vmmlab.base.message import Message
+from vmmlab.base.message import Message, Text, msg
 from vmmlab.base.text import clean_line
 from vmmlab.checks.causes import Causes
 from vmmlab.grading.grade import Grade
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.place import Place
+from vmmlab.probes.scenario import Scenario
+from vmmlab.probes.words import boot_in_words
 from vmmlab.report.model import Report
 from vmmlab.report.runrecord import RecordedBoot, RunRecord, shortened
 
@@ -38,7 +40,12 @@ def run_record(grade: Grade, report: Report, causes: Causes) -> RunRecord:
             short, cut = shortened(seen)
             boots.append(
                 RecordedBoot.model_construct(
-                    scenario=str(scenario), name=scenario.name, checks=checks, cut=cut, seen=short
+                    scenario=str(scenario),
+                    name=scenario.name,
+                    words=_words(scenario, grade),
+                    checks=checks,
+                    cut=cut,
+                    seen=short,
                 )
             )
     found = {check.cause for check in report.checks if check.cause}
@@ -52,6 +59,14 @@ def run_record(grade: Grade, report: Report, causes: Causes) -> RunRecord:
             name: hashlib.sha256(data).hexdigest() for name, data in grade.request.files.items()
         },
     )
+
+
+def _words(scenario: Scenario, grade: Grade) -> Text:
+    """Return what is special about a boot."""
+    words, cohort = boot_in_words(scenario), grade.request.cohort_of(scenario).name
+    if cohort == grade.request.cohort.name:
+        return words
+    return msg("{words}, cohort {cohort}", words=words, cohort=cohort)
 
 
 def _lines(boots: list[Observation], files: Mapping[str, bytes]) -> dict[str, dict[int, str]]:
