@@ -32,6 +32,7 @@ PAGES: Final = {
     "right": lambda: html(record("lab3")),
     "wrong": lambda: html(record("lab3.real.lgdt-by-ds")),
     "wrong-ja": lambda: html(record("lab3.real.lgdt-by-ds"), "ja"),
+    "guest-ja": lambda: html(record("lab10"), "ja"),
     "lock": lambda: html(record("lab4.lock.store-only")),
     "order": lambda: html(explored()[0]),
     "many": lambda: html(with_boot(record("lab3"), lambda seen: many(seen, 64))),
@@ -48,6 +49,17 @@ for (const texts of boxes) {
   }));
 }
 return found;
+"""
+SQUEEZED = """
+const lines = (one) => {
+  const range = document.createRange();
+  range.selectNodeContents(one);
+  return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size;
+};
+return [...document.querySelectorAll("th, td")].filter((one) => {
+  const told = one.textContent.trim(), count = lines(one);
+  return count > 2 && told.length / count < 2.5;
+}).map((one) => one.textContent.trim());
 """
 OUTSIDE = """
 return [...document.querySelectorAll("svg.lanes")].flatMap((svg) => {
@@ -155,6 +167,7 @@ def test_a_page_in_a_window(browser, name, width):
     assert browser.js("return document.documentElement.scrollWidth") <= width
     assert browser.js(OVERLAPPING) == []
     assert browser.js(OUTSIDE) == []
+    assert browser.js(SQUEEZED) == [], "a word for each line would be readable, a letter is not"
     assert browser.errors() == []
     browser.picture(f"report-{name}-{width}")
 
@@ -165,6 +178,17 @@ def test_labels_that_overlap_are_noticed(browser):
         'document.querySelectorAll("svg.lanes .head").forEach((o) => o.setAttribute("x", 300))'
     )
     assert browser.js(OVERLAPPING)
+
+
+def test_a_column_that_is_too_narrow_is_noticed(browser):
+    browser.open("guest-ja", PHONE)
+    narrow = (
+        "<div style='width: 1em'><table><tr><td style='min-width: 0'>ロングモード</td></tr></table>"
+    )
+    browser.js(
+        'document.querySelector("main").insertAdjacentHTML("beforeend", arguments[0])', narrow
+    )
+    assert browser.js(SQUEEZED) == ["ロングモード"]
 
 
 def test_an_error_is_noticed(browser):
