@@ -14,6 +14,7 @@ from vmmlab.x86.rules import Refusal
 COPY = SAMPLE.apinit_addr
 PAGETABLE = SAMPLE.phys("ap_pagetable")
 CODE16, CODE32, CODE64 = 0x00009B000000FFFF, 0x00CF9B000000FFFF, 0x00AF9B000000FFFF
+AT_ENTRY = Touch(SAMPLE.phys("ap_entry"), 4, True, False)
 REAL, PE, PG = 0x60000010, 0x60000011, 0x80000031
 TABLE = DescriptorTable(COPY + 0x98, 0x1F)
 
@@ -114,6 +115,21 @@ CASES = {
     ),
     "a base that is no linear address": (
         [LGDT, far()], {"gdtr": DescriptorTable(0x98, 0x1F)}, SHUTDOWN, "gdt-base-wrong",
+    ),
+    "a base of 16 bits": (
+        [replace(LGDT, touches=()), far()], {"gdtr": DescriptorTable(0x0098, 0x1F)},
+        {**SHUTDOWN, "apinit_addr": 0x50000}, "gdt-base-wrong",
+    ),
+    "a jump to its own pointer": (
+        [far(), one("addb", code=bytes(2), **IN_32)], {}, {}, "trampoline-runs-data",
+    ),
+    "what is at ap_entry": (
+        [far(), one("movl 0x100080, %eax", touches=(AT_ENTRY,), **LONG)],
+        {"left_code": 0x296BE9}, {}, "address-read-from-memory",
+    ),
+    "mov to CS": ([far()], refusal("mov-to-cs", segment="cs"), {}, "gdt-entry-wrong"),
+    "the null selector": (
+        [far(selector=1)], refusal("selector-null", segment="cs", value=1), {}, "gdt-entry-wrong",
     ),
     "hlt": ([far(), one("hlt", **IN_32)], {}, {}, "trampoline-halts"),
     "ud2": ([far(), one("ud2", **IN_32)], {}, {}, "trampoline-raises"),

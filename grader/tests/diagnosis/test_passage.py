@@ -52,8 +52,8 @@ STORED = {
     "the lock": (rw(LOCK, value=b"\0" * 4), "trampoline-writes-lock"),
 }
 CONDUCT = {cause for _, cause in (*COUNTED.values(), *STORED.values())} | {
-    "count-without-lock", "interrupts-on", "trampoline-uses-stack", "trampoline-race",
-    "trampoline-waits", "trampoline-not-followed", "apinit-words-misplaced",
+    "count-without-lock", "interrupts-on", "direction-flag-set", "trampoline-uses-stack",
+    "trampoline-race", "trampoline-waits", "trampoline-not-followed", "apinit-words-misplaced",
 }  # fmt: skip
 
 
@@ -116,6 +116,16 @@ def test_interrupts_that_are_on_for_a_while():
     still = replace(whole, milestones=whole.milestones | states)
     assert "still so at ap_entry" in str(passage.interrupts_on(still).observed)
     assert passage.interrupts_on(at_entry(CLI)) is None
+
+
+def test_a_direction_flag_that_is_left_set():
+    std = replace(CLI, text="std")
+    whole = at_entry(CLI, std)
+    states = {"ap-entry": replace(whole.at(AP_ENTRY), eflags=0x402)}
+    found = passage.backwards(replace(whole, milestones=whole.milestones | states))
+    assert found.cause == "direction-flag-set"
+    assert "EFLAGS = 0x402" in str(found.observed)
+    assert passage.backwards(whole) is None
 
 
 def test_a_stack():

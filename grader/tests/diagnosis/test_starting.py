@@ -192,6 +192,22 @@ STARTING = {
         replace(started(), hits=(hit("bsp_proc", 0),)),
         "ap-wait-not-called",
     ),
+    "loopcond sleeps": (ipis.ignored_argument, called(cond_slept_us=1000), "argument-ignored"),
+    "apic_send_init sends nothing": (
+        ipis.ignored_argument,
+        called(init_writes=len(OWN_WRITES) + 1),
+        "argument-ignored",
+    ),
+    "ap_wait first": (
+        starting.ap_wait_before_ipis,
+        replace(started(), icr=()),
+        "ap-wait-before-ipis",
+    ),
+    "an NMI": (
+        ipis.another_kind,
+        calls(IcrCall(0, 0xC4400, 0, 0, 0, bytes(8), 0), INIT_CALL, SIPI_CALL),
+        "ipi-of-another-kind",
+    ),
     "restored before ap_wait": (
         starting.gone_at_ap_wait,
         end(physical_0=bytes(16)),

@@ -42,6 +42,10 @@ BROKEN = {
     "segment-null": ("mov eax, [ebx]", {"hidden": {"ds_flags": 0}}),
     "segment-read": ("mov eax, cs:[ebx]", {"hidden": {"cs_flags": 0x00CF9900}}),
     "segment-write": ("mov cs:[ebx], eax", {}),
+    "segment-expand-down": (
+        "mov eax, [ebx]", {"hidden": {"ds_flags": 0x00CF9700, "ds_limit": 0xFFFF}, "rbx": 0x8000},
+    ),
+    "mov-to-cs": ("mov cs, eax", {"selected": far(CODE32)}),
     "selector-null": ("ljmp [ebx]", {"selected": far(None, 0)}),
     "selector-local": ("ljmp [ebx]", {"selected": far(CODE32, 12)}),
     "selector-beyond-table": ("ljmp [ebx]", {"selected": far(CODE32, 0x20)}),
@@ -82,6 +86,11 @@ RIGHT = [
     ("mov ds, eax", {"selected": far(None, 0, "ds")}),
     ("mov ss, eax", {"selected": far(DATA, 0x10, "ss")}),
     ("mov [ebx], eax", {"rbx": 0x100000}),
+    (
+        "mov [ebx], eax",
+        {"rbx": 0x100000, "hidden": {"ds_flags": 0x00CF9700, "ds_limit": 0xFFFF}},
+    ),
+    ("ljmp [ebx]", {"selected": far(0x00008C0000000000)}),  # a call gate
 ]
 
 

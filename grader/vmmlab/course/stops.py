@@ -47,6 +47,12 @@ def function_of(step: Step, files: Mapping[str, bytes]) -> str:
     return first[1].decode() if first else step.function
 
 
+def is_written_in(function: str, text: bytes) -> bool:
+    """Whether a function of C stands in the text of a file."""
+    found = (_DEFINITION.match(line) for line in text.split(b"\n"))
+    return any(one is not None and one[1].decode() == function for one in found)
+
+
 def place_of(step: Step, files: Mapping[str, bytes]) -> int | None:
     """Return the line to go to for a step: of its stop, or else of its last TODO comment.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.message import Message, Text, listed, msg, template
@@ -51,19 +52,34 @@ def counted_wrongly(boot: Observation, cpu: CpuRecord) -> Failure | None:
             size=narrow[0].size,
             whole=COUNTER,
         )
-        return _counted("ap-counted-wrongly", cpu, step, observed)
+        whole = msg("Count with an instruction of 32 bits: lock incl.")
+        return replace(_counted("ap-counted-wrongly", cpu, step, observed), next=whole)
     if total == 0 and not steps:
         return _counted_elsewhere(boot, cpu)
     did = listed(
         [msg("`{instruction}` added {by}", instruction=s.text, by=s.counted) for s in steps], "; "
     )
     if len(steps) == 1:
-        return _counted("ap-counted-wrongly" if total else "ap-not-counted", cpu, steps[0], did)
+        return _one_store(boot, cpu, steps[0], did)
     return _counted(
         "ap-counted-wrongly",
         cpu,
         steps[1],
         msg("{count} instructions stored there: {did}", count=len(steps), did=did),
+    )
+
+
+def _one_store(boot: Observation, cpu: CpuRecord, step: TrampolineStep, did: Text) -> Failure:
+    """Return that the only store of an AP to apinit_procs did not add one."""
+    counter = boot.trampoline.procs_at or 0
+    found = _counted("ap-counted-wrongly" if step.counted else "ap-not-counted", cpu, step, did)
+    there = [touch for touch in step.touches if touch.covers(counter, COUNTER)]
+    if any(touch.reads for touch in there) or not there:
+        return found
+    return replace(
+        found,
+        observed=msg("{did}: it stores a number, whatever other CPUs have counted", did=did),
+        next=msg("The instruction has to add to what is there: lock incl, or lock addl $1."),
     )
 
 

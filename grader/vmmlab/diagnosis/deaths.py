@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Final
 
 from vmmlab.base.message import Text, msg
+from vmmlab.diagnosis import addresses
 from vmmlab.diagnosis.death import Death, faulted, in_protected_mode
 from vmmlab.diagnosis.gdt import gdt
-from vmmlab.diagnosis.passage import stored_outside
+from vmmlab.diagnosis.passage import runs_zeros, stored_outside
 from vmmlab.diagnosis.refusals import refused
 from vmmlab.diagnosis.widths import no_far_jump, other_width
 from vmmlab.images.layout import VMM_BASE
@@ -26,6 +27,7 @@ from vmmlab.x86.registers import (
     EFER_LME,
     MSR_EFER,
 )
+from vmmlab.x86.rules import Refusal
 
 _SMALL_SELECTOR: Final = 0x80
 """Selectors of a trampoline's GDT are below it, and segments of real mode for the copy are not."""
@@ -82,12 +84,51 @@ def _stray_store(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Dea
     found = stored_outside(boot, cpu)
     if found is None or found.cause != "trampoline-overrun" or cpu.overrun is not None:
         return None
+    if cpu.refusal is not None and cpu.refusal.rule.startswith("segment-"):
+        return None  # the segment is the mistake
     return Death(
         found.cause,
         msg("{what}, outside the copy; it ended at `{last}`", what=found.observed, last=last.text),
-        msg("What the trampoline stores lies in the copy: in real mode at CS, not at DS."),
+        msg("What the trampoline stores lies in the copy: in real mode at CS, not at DS.")
+        if not in_protected_mode(cpu)
+        else msg(
+            "Where does the register get its value that the address is made of, and which "
+            "instruction has changed it since?"
+        ),
         place=found.place,
     )
+
+
+def _runs_data(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | None:
+    """Explain an AP that has executed bytes of 0."""
+    at = next((at for at, step in enumerate(cpu.steps) if runs_zeros(step)), 0)
+    if not at or any(step.made_for for step in cpu.steps[: at + 1]):
+        return None
+    jump, zeros = cpu.steps[at - 1], cpu.steps[at]
+    return Death(
+        "trampoline-runs-data",
+        msg(
+            "after `{jump}` it was at {place}, where the bytes are 00 00: data, no code",
+            jump=jump.text,
+            place=zeros.place.text if zeros.place else f"{zeros.state.pc:#x}",
+        ),
+        step=jump,
+    )
+
+
+def _no_dollar(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | None:
+    """Explain an address that was read at a label, where the label's own address is meant."""
+    right = boot.symbols.get("ap_pagetable", 0) - VMM_BASE
+    tables = [step for step in cpu.steps if step.register == "cr3"]
+    astray = {
+        "ap_entry": cpu.left_code is not None or faulted(boot, cpu),
+        "ap_pagetable": bool(tables) and (tables[-1].value or 0) & ~_FLAGS_OF_CR3 != right,
+    }
+    for label in (label for label, wrong in astray.items() if wrong):
+        step = addresses.read_in_place(boot, cpu, label)
+        if step is not None:
+            return Death("address-read-from-memory", addresses.told(boot, step, label), step=step)
+    return None
 
 
 # --- what a processor refuses ---------------------------------------------------------------------
@@ -104,9 +145,11 @@ def _refusal(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death |
         return Death("processor-refuses", what, _control_hint(refusal.rule))
     if refusal.rule.startswith("segment-"):
         return Death("segment-forbids", what, _segment_hint(last))
+    if refusal.rule == "mov-to-cs":
+        return Death("gdt-entry-wrong", what, msg("CS is loaded by a far jump alone."))
     if refusal.rule == "code-limit":
         return Death("gdt-entry-wrong", what, msg("Look at the limit of the code segment."))
-    return gdt(boot, cpu, last, what) or Death("gdt-entry-wrong", what, _gdt_hint(refusal.rule))
+    return gdt(boot, cpu, last, what) or Death("gdt-entry-wrong", what, _gdt_hint(refusal, last))
 
 
 def _control_hint(rule: str) -> Text:
@@ -127,14 +170,30 @@ def _segment_hint(last: TrampolineStep) -> Text:
             "selects."
         )
     return msg(
-        "Load DS, ES and SS with the selector of a flat data segment before you use "
-        "memory: with their real-mode contents the segments end after 64 KiB."
+        "Load DS, ES and SS with the selector of a flat data segment when CR0.PE is set, before "
+        "you use memory: with their real-mode contents the segments end after 64 KiB."
     )
 
 
-def _gdt_hint(rule: str) -> Text:
+def _gdt_hint(refusal: Refusal, last: TrampolineStep) -> Text:
+    rule = refusal.rule
+    if last.text.startswith("ljmpw"):
+        return msg(
+            "Without the l, this jump reads an offset of 2 bytes and the selector right behind "
+            "them: ljmpl reads an offset of 4 bytes."
+        )
     if rule == "selector-beyond-table":
         return msg("The limit is the offset of the last byte of the table: its size less 1.")
+    if rule == "selector-null" and refusal.value:
+        return msg(
+            "A selector is the distance of its entry from the start of the GDT: 8 is the first "
+            "entry after the empty one."
+        )
+    if rule == "selector-null":
+        return msg(
+            "A far pointer in memory is the offset first, 4 bytes for ljmpl, and then the "
+            "selector, 2 bytes."
+        )
     return msg("Compare the entries of your GDT and their order with the selectors that you use.")
 
 
@@ -256,13 +315,21 @@ def _stops(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | N
             msg("it halted: with interrupts off nothing ends `hlt`"),
             msg("Take the hlt out: an AP goes on to ap_entry at once."),
         )
-    if last.text.startswith(_RAISES):
-        return Death(
-            "trampoline-raises",
-            msg("`{instruction}` raises an exception, always", instruction=last.text),
-            msg("There is no handler for exceptions in the trampoline. Take it out."),
+    raising = next((step for step in cpu.steps if step.text.startswith(_RAISES)), None)
+    if raising is None:
+        return None
+    what = msg("`{instruction}` raises an exception, always", instruction=raising.text)
+    if raising is not last:
+        what = msg(
+            "`{instruction}` calls a handler, which is not the trampoline's code and needs a stack",
+            instruction=raising.text,
         )
-    return None
+    return Death(
+        "trampoline-raises",
+        what,
+        msg("There is no handler for exceptions in the trampoline. Take it out."),
+        step=raising,
+    )
 
 
 def _stack(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | None:
@@ -305,10 +372,12 @@ def _relative(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death 
 
 _EXPLAINERS: Final[tuple[Explainer, ...]] = (
     _damage,
+    _no_dollar,
     _no_pe,
     _no_lme,
     no_far_jump,
     other_width,
+    _runs_data,
     _page_tables,
     _stack,
     _stops,

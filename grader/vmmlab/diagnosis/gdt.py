@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from vmmlab.base.message import Text, msg
 from vmmlab.diagnosis.death import Death, faulted
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuRecord, DescriptorTable, TrampolineStep
 from vmmlab.observe.observation import Observation
 from vmmlab.x86.registers import CR0_PE
+
+_HALF: Final = 0xFFFF
 
 
 def gdt(
@@ -95,6 +99,8 @@ def _base(
         )
     if _ours(boot, table.base):
         return None
+    if half := _half(boot, lgdt, table, told):
+        return half
     return Death(
         "gdt-base-wrong",
         msg(
@@ -106,8 +112,40 @@ def _base(
             end=boot.copy_range[-1],
         ),
         msg(
-            "The base in the six bytes is a linear address, no offset from CS: in the copy "
-            "CS * 16 + offset. And lgdt needs the 32-bit operand size (lgdtl)."
+            "The six bytes are the limit, 2 bytes, then the base, 4 bytes. The base is a linear "
+            "address, no offset from CS: in the copy CS * 16 + offset. And lgdt needs the 32-bit "
+            "operand size (lgdtl)."
         ),
         step=lgdt,
     )
+
+
+def _half(
+    boot: Observation, lgdt: TrampolineStep, table: DescriptorTable, told: Text
+) -> Death | None:
+    """Explain a base of which only 16 bits are those of an address in the copy."""
+    right = boot.copy_range.start & ~_HALF | table.base & _HALF
+    if right not in boot.copy_range:
+        return None
+    values: dict[str, Text | int] = {"what": told, "base": table.base, "right": right}
+    if table.base <= _HALF:
+        what = msg(
+            "{what}: the base of the GDT, {base:#x}, is the low half of {right:#x}, which is in "
+            "the copy",
+            **values,
+        )
+        look = msg(
+            "An address in the copy needs more than 16 bits: calculate it in a 32-bit register, "
+            "and store all 32 bits."
+        )
+        return Death("gdt-base-wrong", what, look, step=lgdt)
+    what = msg(
+        "{what}: of the base of the GDT, {base:#x}, only the low 16 bits are those of an address "
+        "in the copy, {right:#x}",
+        **values,
+    )
+    look = msg(
+        "Clear the upper half of the register before you load CS into its lower half. After INIT, "
+        "EDX is not 0."
+    )
+    return Death("gdt-base-wrong", what, look, step=lgdt)

@@ -17,6 +17,7 @@ from vmmlab.observe.observation import Observation
 from vmmlab.observe.starting import IcrCall, Starting
 from vmmlab.x86.icr import BrokenRule, broken_rules
 
+_HALF: Final = 0xFFFF
 _SENDERS: Final = {"INIT": "apic_send_init", "SIPI": "apic_send_startup_ipi"}
 
 
@@ -70,6 +71,7 @@ def _wrong_word(write: Icr, kind: str, broken: BrokenRule) -> Failure:
         place=sender_of(kind),
         expected=expected,
         observed=observed,
+        function=_SENDERS[kind],
         goes_on=True,
     )
 
@@ -91,6 +93,7 @@ def written_directly(boot: Observation, kind: str) -> Failure | None:
                 place=sender_of(kind),
                 expected=msg("every IPI is sent by apic_write_icr"),
                 observed=msg("{write}, by a store to the ICR", write=write.text),
+                function=_SENDERS[kind],
                 goes_on=True,
             )
     return None
@@ -104,6 +107,15 @@ def destination(boot: Observation, kind: str) -> Text:
         write = as_write(IcrCall(*call, 0, 0))
         if write.kind == kind and write.shorthand == "none" and (why := _why(write, call[0])):
             said.append(why)
+        elif as_write(IcrCall(call[1], call[0], 0, 0)).kind == kind != write.kind:
+            said.append(
+                msg(
+                    "apic_write_icr ({dest:#x}, {low:#x}): the APIC id comes first, and the word "
+                    "for the ICR second",
+                    dest=call[0],
+                    low=call[1],
+                )
+            )
     return listed(said, "; ")
 
 
@@ -129,16 +141,26 @@ def _why(write: Icr, asked: int) -> Text:
     return ""
 
 
-def init_again(boot: Observation, cpu: int) -> Failure | None:
-    """Return an INIT that reaches an AP after a SIPI has, if there is one."""
+def init_again(boot: Observation, cpu: int, alone: Observation | None = None) -> Failure | None:
+    """Return an INIT that reaches an AP after a SIPI has, if there is one.
+
+    Args:
+        boot: the boot.
+        cpu: index of the AP.
+        alone: the boot with the grader's own calls, if there is one.
+    """
     sipis, inits = (reaching(boot, cpu, kind) for kind in ("SIPI", "INIT"))
+    if boot.starting is None:  # this boot does not follow ap_start
+        sent = [(one.kind, boot.reaches(one, cpu)) for one in boot.icr]
+        sipis = [at for at, one in enumerate(sent) if one == ("SIPI", True)]
+        inits = [at for at, one in enumerate(sent) if one == ("INIT", True)]
     later = [at for at in inits if sipis and at > sipis[0]]
     if not later:
         return None
     return Failure(
         "init-after-sipi",
         cpu=cpu,
-        place="ap_start_addr",
+        place="ap_start" if alone is not None and _sends_one_init(alone) else "ap_start_addr",
         expected=msg("no INIT once a SIPI has been sent"),
         observed=msg(
             "IPI number {number} is an INIT, and CPU {cpu} had got a SIPI before: it is reset",
@@ -149,9 +171,17 @@ def init_again(boot: Observation, cpu: int) -> Failure | None:
     )
 
 
-def sipi_after_all(boot: Observation, cpu: int) -> Failure | None:
-    """Return a SIPI that was sent although all APs had counted themselves in, if there is one."""
+def sipi_after_all(boot: Observation, cpu: int, alone: Observation | None = None) -> Failure | None:
+    """Return a SIPI that was sent although all APs had counted themselves in, if there is one.
+
+    Args:
+        boot: the boot.
+        cpu: index of an AP.
+        alone: the boot with the grader's own calls, if there is one.
+    """
     calls = boot.starting.calls if boot.starting else ()
+    if alone is not None and sends_another_number(alone):
+        return None  # ap_start_addr sends SIPIs that ap_start_loopcond is not asked about
     for at in reaching(boot, cpu, "SIPI"):
         if at and calls[at - 1].counted == len(boot.aps) and calls[at - 1].is_sipi:
             return Failure(
@@ -171,6 +201,22 @@ def sipi_after_all(boot: Observation, cpu: int) -> Failure | None:
                     before=at,
                     number=at + 1,
                 ),
+                goes_on=True,
+            )
+    return None
+
+
+def another_kind(boot: Observation) -> Failure | None:
+    """Return an IPI of ap_start that is no INIT, no de-assert and no SIPI, if there is one."""
+    for call in boot.starting.calls if boot.starting else ():
+        write = as_write(call)
+        if write.kind not in ("INIT", "INIT level de-assert", "SIPI"):
+            return Failure(
+                "ipi-of-another-kind",
+                cpu=0,
+                place="ap_start",
+                expected=msg("no IPIs but INIT, INIT level de-assert and SIPI"),
+                observed=write.text,
                 goes_on=True,
             )
     return None
@@ -208,7 +254,7 @@ def _wrong_delays(boot: Observation) -> Iterator[Failure]:
 def wrong_short_delay(boot: Observation) -> Failure | None:
     """Return a delay that is wrong in a call that the grader made with short times in ap_delays."""
     made = boot.own_calls
-    if made is None or made.slept_init_us is None:
+    if made is None or made.slept_init_us is None or sends_another_number(boot):
         return None
     found = _judged("init", made.init_us, made.slept_init_us, 0)
     if found is None and made.slept_us is not None:
@@ -220,6 +266,7 @@ def wrong_short_delay(boot: Observation) -> Failure | None:
     return replace(
         found,
         place=msg("{function}, called by the grader", function="ap_start_addr"),
+        function="ap_start_addr",
         observed=msg(
             "the grader has called it for {count} SIPIs; it asked usleep for {slept} microseconds "
             "in all",
@@ -249,7 +296,9 @@ def _judged(what: str, asked: int, slept: int, sleeps: int) -> Failure | None:
         else msg("{asked} microseconds ({field}) after each SIPI", **_of(asked, field))
     )
     observed: Text = msg("usleep was not called there")
-    if sleeps == 1:
+    if sleeps == 1 and slept == asked & _HALF:
+        observed = msg("usleep ({slept}) was called there: its low 16 bits only", slept=slept)
+    elif sleeps == 1:
         observed = msg("usleep ({slept}) was called there", slept=slept)
     elif sleeps:
         observed = msg(
@@ -322,6 +371,23 @@ def ignored_argument(boot: Observation) -> Failure | None:
     sent = boot.icr[made.writes : made.sipi_writes or None]
     sipis = [one for one in sent if one.kind == "SIPI" and one.reaches(1, 0)]
     right = msg("it asks loopcond (data) before each SIPI: {times} times yes", times=made.times)
+    after = boot.icr[made.sipi_writes : made.init_writes] if made.sipi_writes else ()
+    if sum(one.kind == "SIPI" and one.reaches(1, 0) for one in after) > 1:
+        return _ignored("apic_send_startup_ipi", msg("one SIPI for each CPU"), icr_text(after))
+    if made.cond_slept_us:
+        return _ignored(
+            "ap_start_loopcond",
+            msg("it waits for nothing"),
+            msg("it asked usleep for {slept} microseconds", slept=made.cond_slept_us),
+        )
+    if made.init_writes is not None and not any(
+        one.kind == "INIT" and one.reaches(1, 0) for one in boot.icr[made.init_writes :]
+    ):
+        return _ignored(
+            "apic_send_init",
+            msg("an INIT that reaches the CPU with APIC id 1"),
+            icr_text(boot.icr[made.init_writes :]),
+        )
     if made.asked == 0:
         return _ignored(
             "ap_start_addr", right, msg("it never asked the loopcond that it was given")
@@ -330,7 +396,6 @@ def ignored_argument(boot: Observation) -> Failure | None:
         return _ignored("ap_start_addr", right, msg("it gave loopcond another pointer than data"))
     if len(sipis) != made.times:
         return _ignored("ap_start_addr", right, msg("it sent {count} SIPIs", count=len(sipis)))
-    after = boot.icr[made.sipi_writes :]
     own = [one.vector for one in after if one.kind == "SIPI"]
     if (own or made.returned) and set(own) != {made.sipi_vector}:
         return _ignored(
@@ -347,6 +412,24 @@ def ignored_argument(boot: Observation) -> Failure | None:
     return None
 
 
+def _sends_one_init(boot: Observation) -> bool:
+    """Whether ap_start_addr, called by the grader, sends one INIT: it is called again, then."""
+    made = boot.own_calls
+    if made is None or not made.asked:
+        return False
+    sent = boot.icr[made.writes : made.sipi_writes or None]
+    return sum(one.kind == "INIT" and one.reaches(1, 0) for one in sent) == 1
+
+
+def sends_another_number(boot: Observation) -> bool:
+    """Whether ap_start_addr, called by the grader, sends more or fewer SIPIs than it asks for."""
+    made = boot.own_calls
+    if made is None or not made.asked:
+        return False
+    sent = boot.icr[made.writes : made.sipi_writes or None]
+    return sum(one.kind == "SIPI" and one.reaches(1, 0) for one in sent) != made.times
+
+
 def _ignored(function: str, expected: Text, observed: Text) -> Failure:
     return Failure(
         "argument-ignored",
@@ -354,5 +437,6 @@ def _ignored(function: str, expected: Text, observed: Text) -> Failure:
         place=msg("{function}, called by the grader", function=function),
         expected=expected,
         observed=observed,
+        function=function,
         goes_on=True,
     )

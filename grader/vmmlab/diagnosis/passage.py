@@ -5,6 +5,7 @@ All of it is judged by the instructions that were single-stepped, never by what 
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Final
 
 from vmmlab.base.message import Text, msg, template
@@ -16,7 +17,7 @@ from vmmlab.observe.evidence import Race
 from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.observe.observation import Observation
 from vmmlab.x86.decode import decode
-from vmmlab.x86.registers import EFLAGS_IF
+from vmmlab.x86.registers import EFLAGS_DF, EFLAGS_IF
 
 COUNTER: Final = 4
 """Bytes of apinit_procs."""
@@ -59,7 +60,9 @@ def _by_a_stray_store(boot: Observation, cpu: CpuRecord) -> Failure | None:
     if cpu.reached(AP_ENTRY) or cpu.waits:
         return None
     for other in boot.aps:
-        for step in _own_steps(other) if other is not cpu else ():
+        # Bytes that are read as code of another width store anywhere: that is not the mistake.
+        steps = takewhile(lambda one: not one.made_for, _own_steps(other))
+        for step in steps if other.index != cpu.index else ():
             for touch in step.touches:
                 outside = touch.writes and not touch.by_stack and not _in_copy(boot, touch)
                 met = outside and _met(cpu, touch)
@@ -68,12 +71,17 @@ def _by_a_stray_store(boot: Observation, cpu: CpuRecord) -> Failure | None:
     return None
 
 
+def runs_zeros(step: TrampolineStep) -> bool:
+    """Whether a step executes bytes of 0, which are data or nothing at all, never code."""
+    return step.code[:2] == bytes(2)
+
+
 def _own_steps(cpu: CpuRecord) -> list[TrampolineStep]:
-    """Return the steps of an AP but those in the image that are not the student's code."""
+    """Return the steps of an AP, up to where it executes data, without those in other's code."""
     others = ("provided", "prebuilt")
     return [
         step
-        for step in cpu.steps
+        for step in takewhile(lambda one: not runs_zeros(one), cpu.steps)
         if step.place is None or step.place.region != "image" or step.place.owner not in others
     ]
 
@@ -259,6 +267,26 @@ def interrupts_on(cpu: CpuRecord) -> Failure | None:
             "{told}, for {count} instructions",
             told=told,
             count=sum(bool(state.eflags & EFLAGS_IF) for state in states),
+        ),
+    )
+
+
+def backwards(cpu: CpuRecord) -> Failure | None:
+    """Return what set the direction flag of an AP that comes to ap_entry with it."""
+    if not cpu.reached(AP_ENTRY) or not cpu.at(AP_ENTRY).eflags & EFLAGS_DF:
+        return None
+    clear = [step for step, after in zip(cpu.steps, cpu.steps[1:], strict=False)
+             if not step.state.eflags & EFLAGS_DF and after.state.eflags & EFLAGS_DF]  # fmt: skip
+    setter = clear[-1] if clear else cpu.steps[-1]
+    return Failure(
+        "direction-flag-set",
+        cpu=cpu.index,
+        place=at(setter),
+        expected=msg("the direction flag, bit 10 of EFLAGS, is clear at ap_entry"),
+        observed=msg(
+            "after `{instruction}` it is set, and still so at ap_entry: EFLAGS = {eflags:#x}",
+            instruction=setter.text,
+            eflags=cpu.at(AP_ENTRY).eflags,
         ),
     )
 

@@ -18,7 +18,12 @@ _TEXTS: Final[dict[str, Message]] = {
     ),
     "segment-read": template("`{instruction}` reads through {segment}, an execute-only segment"),
     "segment-write": template("`{instruction}` writes through {segment}, a read-only segment"),
+    "segment-expand-down": template(
+        "`{instruction}` accesses {offset:#x} through {segment}, an expand-down segment (bit 42 of "
+        "its descriptor): only offsets above its limit, {limit:#x}, are in it"
+    ),
     "code-limit": template("`{instruction}` lies at {offset:#x} in CS, which ends at {limit:#x}"),
+    "mov-to-cs": template("`{instruction}` is no instruction: MOV cannot load CS"),
     "selector-null": template("`{instruction}` loads {segment} with {value:#x}, the null selector"),
     "selector-beyond-table": template(
         "`{instruction}` loads {segment} with selector {value:#x}, but the GDT at {base:#x} has "
@@ -34,7 +39,8 @@ _TEXTS: Final[dict[str, Message]] = {
     ),
     "descriptor-privilege": template(
         "`{instruction}` loads {segment} with selector {value:#x}, and its privilege levels do not "
-        "fit: the descriptor is {bits:#018x}"
+        "fit: RPL, bits 1 and 0 of the selector, is {rpl}, and DPL, bits 46 and 45 of the "
+        "descriptor {bits:#018x}, is {dpl}; both are to be 0"
     ),
     "descriptor-not-present": template(
         "`{instruction}` loads {segment} with selector {value:#x}, and the descriptor there, "
@@ -85,6 +91,12 @@ _TEXTS: Final[dict[str, Message]] = {
 }
 
 
+_EMPTY: Final[Message] = template(
+    "`{instruction}` loads {segment} with selector {value:#x}, and that entry of the GDT at "
+    "{base:#x} is empty: 8 bytes of 0"
+)
+
+
 def refused(refusal: Refusal, last: TrampolineStep) -> Text:
     """Return what a processor refuses.
 
@@ -92,8 +104,9 @@ def refused(refusal: Refusal, last: TrampolineStep) -> Text:
         refusal: the rule that an instruction breaks.
         last: the instruction.
     """
+    empty = refusal.rule == "descriptor-type" and not refusal.bits
     what = filled(
-        _TEXTS[refusal.rule],
+        _EMPTY if empty else _TEXTS[refusal.rule],
         instruction=last.text,
         segment=refusal.segment.upper(),
         offset=refusal.offset,
@@ -101,6 +114,8 @@ def refused(refusal: Refusal, last: TrampolineStep) -> Text:
         value=refusal.value,
         bits=refusal.bits,
         base=refusal.base,
+        rpl=refusal.value & 3,
+        dpl=refusal.bits >> 45 & 3,
     )
     return msg(
         "{what}, and causes {exception} ({manual})",

@@ -124,9 +124,21 @@ def copied_wrongly(boot: Observation) -> Failure | None:
 
 def written_elsewhere(boot: Observation) -> Failure | None:
     """Return low memory that the BSP has changed outside of the far jump and the copy."""
-    if boot.starting is None or not boot.starting.before:
-        return None
-    return _changed(boot, boot.starting.before[0], msg("ap_start, before the first IPI"))
+    changed = boot.starting.before if boot.starting else ()
+    found = next((piece for piece in changed if not _by_a_pointer(boot, piece)), None)
+    return _changed(boot, found, msg("ap_start, before the first IPI")) if found else None
+
+
+def _by_a_pointer(boot: Observation, piece: Changed) -> bool:
+    """Whether apinitprocs or apinitlock points to what has changed: a failure of its own."""
+    for pointer, size in ((boot.bringup.apinitprocs, 4), (boot.bringup.apinitlock, 8)):
+        first = pointer.physical if pointer else None
+        if (
+            first is not None
+            and first <= piece.address <= piece.address + piece.size <= first + size
+        ):
+            return True
+    return False
 
 
 def changed_later(boot: Observation) -> Failure | None:
@@ -229,6 +241,27 @@ def no_ap_wait(boot: Observation) -> Failure | None:
         expected=msg("ap_start calls ap_wait after ap_start_addr"),
         observed=msg("it came back without calling ap_wait"),
     )
+
+
+def ap_wait_before_ipis(boot: Observation) -> Failure | None:
+    """Return that ap_start has called ap_wait before an IPI was sent."""
+    if boot.starting is None or boot.icr or not boot.at("ap_wait", 0):
+        return None
+    return Failure(
+        "ap-wait-before-ipis",
+        cpu=0,
+        place="ap_start",
+        expected=msg("ap_start calls ap_start_addr, which sends the IPIs, and then ap_wait"),
+        observed=msg("ap_wait was called, and no IPI had been sent"),
+    )
+
+
+def jump_too_late(boot: Observation) -> Text:
+    """Return that the far jump, which the APs did not find, was there at ap_wait; "" if not."""
+    end = boot.starting.at_ap_wait if boot.starting else None
+    if end is None or far_jump(end.physical_0) is None:
+        return ""
+    return msg("It is there when ap_wait is called: write it before ap_start_addr is called.")
 
 
 def gone_at_ap_wait(boot: Observation) -> Failure | None:
@@ -351,9 +384,13 @@ def where_it_waits(boot: Observation) -> Text:
 def counter_lost(boot: Observation) -> Failure | None:
     """Return that apinit_procs is not the number of APs, though each of them has entered.
 
-    That an AP counts itself once is judged by its steps, in another boot.
+    That an AP counts itself once is judged by its steps, in another boot. When ap_wait has come
+    back, the number has been right, and the copy is the BSP's again. After another INIT an AP
+    counts itself once more.
     """
     entered, count = sum(ap.reached(AP_ENTRY) for ap in boot.aps), boot.counters.apinit_procs
+    if boot.at("bsp_proc", 0) or any(init_again(boot, ap.index) for ap in boot.aps):
+        return None
     if boot.how_ended == "complete" or entered < len(boot.aps) or count in (None, entered):
         return None
     return Failure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from vmmlab.base.message import Text, msg
@@ -16,6 +17,7 @@ from vmmlab.x86.decode import far_jump
 from vmmlab.x86.encode import far_jump_code
 from vmmlab.x86.registers import CR0_PE, CR0_PG, CR4_PAE, EFER_LME, Mode, exception_name
 
+_INDIRECT: Final = re.compile(r"(jmp|call)[lqw]? \*")
 _MODES: Final[dict[Mode, Text]] = {
     "real": msg("real mode"),
     "protected": msg("protected mode"),
@@ -112,6 +114,8 @@ def died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: Text) -> Fai
             address=cpu.left_code,
         )
         where = msg("{place}, `{instruction}`", place=where, instruction=last.text)
+        if _INDIRECT.match(last.text):
+            look = msg("Where does the address come from that this jump takes, and is it right?")
     else:
         what = msg("it did not leave this code")
     return Failure(

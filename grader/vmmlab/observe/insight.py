@@ -171,13 +171,19 @@ class Insight:
                 hidden = await self._parts()
                 raw = await self._read(hidden["gdt_base"] + (selector & ~7), _DESCRIPTOR)
                 descriptor = None if raw is None else int.from_bytes(raw, "little")
-            found.append(Selected(load.register, selector, descriptor, load.target))
+            target = load.target
+            if load.pointer is not None:
+                target = await self._number(load.pointer, state)
+            found.append(Selected(load.register, selector, descriptor, target))
         return tuple(found)
 
     async def _selector(self, load: Load, state: CpuState) -> int | None:
         if load.memory is None:
             return load.value
-        raw = await self._read(await self._linear(load.memory, state), load.memory.size)
+        return await self._number(load.memory, state)
+
+    async def _number(self, use: SegmentUse, state: CpuState) -> int | None:
+        raw = await self._read(await self._linear(use, state), use.size)
         return None if raw is None else int.from_bytes(raw, "little")
 
     async def _read(self, linear: int, size: int) -> bytes | None:

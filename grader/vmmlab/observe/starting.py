@@ -161,6 +161,8 @@ class OwnCalls:
         slept_init_us: what ap_start_addr asked of usleep when no SIPI was wanted; None: it did not
             come back.
         slept_us: the same with as many SIPIs as `times`.
+        cond_slept_us: what ap_start_loopcond asked of usleep.
+        init_writes: ICR writes before the call of apic_send_init; None: it did not come back.
     """
 
     first: int | None = None
@@ -178,3 +180,5 @@ class OwnCalls:
     sipi_us: int = 0
     slept_init_us: int | None = None
     slept_us: int | None = None
+    cond_slept_us: int = 0
+    init_writes: int | None = None

@@ -19,6 +19,7 @@ _MOST: Final = 3  # SIPIs after which ap_start_loopcond says no
 _PAGES, _VECTORS = range(0x10, 0x80), range(0x80, 0xFF)
 _SHORT_US: Final = range(100, 1000)
 """Short delays: whatever is added to them shows, unlike in a long one."""
+_COUNTER: Final = 4  # bytes of apinit_procs
 _RETURNED: Final = "own call returned"
 # Offsets in the boot stack, whose low end nothing uses.
 _DATA, _STATE, _CODE, _BACK = 0x80, 0xA0, 0x100, 0x180
@@ -60,6 +61,11 @@ class ArgumentsProbe(BaseProbe):
         made = OwnCalls(vector=page, sipi_vector=other, times=_TIMES, writes=len(view.icr()))
         await session.places.watch(_RETURNED, base + _BACK)
         registers = await session.gdb.registers(0)
+        await sleeps.take()
+        counter, counted = view.in_copy("apinit_procs"), b""
+        if counter is not None:  # what ap_start has left there is no argument
+            counted = await session.gdb.read_phys(counter, _COUNTER)
+            await session.gdb.write_phys(counter, bytes(_COUNTER))
         sent: list[tuple[int, int]] = []
         for number in (0, _MOST):
             await _put(session, _DATA, number.to_bytes(4, "little"))
@@ -68,6 +74,8 @@ class ArgumentsProbe(BaseProbe):
                 break
             count = int.from_bytes(await _get(session, _DATA, 4), "little")
             sent.append((back & 0xFF, count))
+        waited, _ = await sleeps.take()
+        made = replace(made, cond_slept_us=waited)
         if len(sent) == 2:
             made = replace(made, first=sent[0][0], count=sent[0][1], last=sent[1][0])
             await _put(session, _CODE, _condition(base + _STATE))
@@ -86,9 +94,14 @@ class ArgumentsProbe(BaseProbe):
                 )
                 back = await self._call(session, "apic_send_startup_ipi", other)
                 made = replace(made, returned=back is not None)
+                before = len(view.icr())
+                if back is not None and await self._call(session, "apic_send_init") is not None:
+                    made = replace(made, init_writes=before)
         session.log.own_calls = made
         if session.ended:
             return
+        if counter is not None:
+            await session.gdb.write_phys(counter, counted)
         for name in ("rdi", "rsi", "rdx", "rsp", "rip"):
             await session.gdb.write_register(0, name, registers[name])
         await session.places.unwatch(_RETURNED)

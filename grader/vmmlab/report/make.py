@@ -18,7 +18,7 @@ from vmmlab.checks.causes import FILE, Cause, Causes
 from vmmlab.checks.declaring import Check
 from vmmlab.course.digest import course_version, digests
 from vmmlab.course.model import Step
-from vmmlab.course.stops import function_of, place_of
+from vmmlab.course.stops import function_of, is_written_in, place_of
 from vmmlab.failure import Failure
 from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.grade import CheckGrade, Grade, grade_lab
@@ -302,7 +302,8 @@ def _numbers(request: RunRequest, check: Check, name: str) -> Text:
             "APINIT_OFFSET {apinit_offset}, VMM_STACKSIZE {stack_size}, PCPU_PAD "
             "{pcpu_pad}. In cohort {own} the offset is 0, so code that omits it happens to "
             "work there. The same is true of code with {own_apinit_addr} and "
-            "{own_stack_size} instead of the names.",
+            "{own_stack_size} instead of the names, and of code that keeps only 16 bits of an "
+            "address.",
             **values,
         )
     return msg(
@@ -341,7 +342,8 @@ def _mistake(grade: Grade, one: CheckGrade, cause: Cause) -> StepPlace | None:
     """Return the step that contains the mistake for which a check fails; None if it does not.
 
     The failure itself may know the step or the function; or else the cause, or at last the check,
-    whose points are of one step.
+    whose points are of one step. Where the failure names a function of that file, it is named: a
+    step may be several functions.
     """
     failure = one.result.failure
     if failure is None:
@@ -352,7 +354,13 @@ def _mistake(grade: Grade, one: CheckGrade, cause: Cause) -> StepPlace | None:
         writing = [one.spec.step]
     known = [failure.step, cause.step, *writing[:1], one.spec.step]
     named = next((step for step in known if step), None)
-    return next((_place(grade, step) for step in steps if step.id == named), None)
+    place = next((_place(grade, step) for step in steps if step.id == named), None)
+    function = failure.function or str(failure.place)
+    if place is None or function == place.function:
+        return place
+    if not is_written_in(function, grade.request.files.get(place.file, b"")):
+        return place
+    return place.model_copy(update={"function": function, "line": None})
 
 
 def _first_step(grade: Grade, checks: Sequence[CheckReport]) -> StepPlace | None:
@@ -361,9 +369,10 @@ def _first_step(grade: Grade, checks: Sequence[CheckReport]) -> StepPlace | None
     A check that waits for another one shows no mistake of its own.
     """
     steps = grade.request.course.lab(grade.request.lab).steps
-    wrong = {check.mistake.id for check in checks if check.mistake is not None}
+    wrong = {check.mistake.id: check.mistake for check in reversed(checks) if check.mistake}
     waiting = {check.step for check in checks if check.outcome != "pass"}
-    return next((_place(grade, step) for step in steps if step.id in (wrong or waiting)), None)
+    first = next((step for step in steps if step.id in (wrong or waiting)), None)
+    return None if first is None else wrong.get(first.id) or _place(grade, first)
 
 
 def _place(grade: Grade, step: Step) -> StepPlace:

@@ -7,7 +7,7 @@ here. Nothing is executed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import capstone
@@ -57,12 +57,14 @@ class Load:
         value: the selector, if no memory holds it.
         memory: where the selector is, else.
         target: for CS, the offset at which the code goes on, if no memory holds it.
+        pointer: where that offset is, else.
     """
 
     register: str
     value: int | None = None
     memory: SegmentUse | None = None
     target: int | None = None
+    pointer: SegmentUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +219,8 @@ def _loads(
             yield Load("cs", operands[0].imm & 0xFFFF, target=operands[1].imm & 0xFFFFFFFF)
         elif memory:
             pointer = memory[0]
-            yield Load("cs", memory=_word(pointer, pointer.size - 2))
+            offset = replace(pointer, size=pointer.size - 2)
+            yield Load("cs", memory=_word(pointer, offset.size), pointer=offset)
     elif name in _FAR_POINTERS and memory:
         yield Load(_FAR_POINTERS[name], memory=_word(memory[0], memory[0].size - 2))
     elif name in ("retf", "retfq", "iret", "iretd", "iretq") and stack:

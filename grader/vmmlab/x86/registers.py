@@ -18,6 +18,7 @@ CR0_CD: Final = 1 << 30
 CR0_PG: Final = 1 << 31
 """Paging."""
 EFLAGS_IF: Final = 1 << 9
+EFLAGS_DF: Final = 1 << 10
 """Maskable interrupts are taken."""
 CR4_PAE: Final = 1 << 5
 """Physical address extension."""

@@ -20,8 +20,10 @@ from vmmlab.x86.registers import (
 from vmmlab.x86.rules.model import Refusal, refusal
 
 _SS: Final = 12  # the exception #SS
-_GATES: Final = frozenset({1, 3, 4, 5, 9, 11, 12})
-"""Types of system descriptors through which a far jump may go (SDM vol. 3, table 3-2)."""
+_GATES: Final = frozenset({1, 4, 5, 9, 12})
+_LONG_GATES: Final = frozenset({12})
+"""Types of system descriptors through which a far jump may go (SDM vol. 3, table 3-2): gates, and
+task state segments that are not busy; in long mode call gates alone (SDM vol. 2, JMP)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ def _descriptor(
     high, register = found >> 32, selected.register
     rpl, dpl, code = selected.selector & 3, high >> 13 & 3, bool(high & DESC_CODE)
     if register == "cs":
-        if not high & DESC_S and (high >> 8 & 15) in _GATES:
+        gates = _LONG_GATES if registers["efer"] & EFER_LMA else _GATES
+        if not high & DESC_S and (high >> 8 & 15) in gates:
             return
         right_kind = bool(high & DESC_S) and code
         right_level = dpl == 0 and (rpl == 0 or bool(high & DESC_CONFORMING))

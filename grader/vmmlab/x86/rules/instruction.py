@@ -10,7 +10,7 @@ from vmmlab.x86.operands import Operation
 from vmmlab.x86.registers import CR0_PE
 from vmmlab.x86.rules.control import control_rules
 from vmmlab.x86.rules.descriptors import Selected, descriptor_rules
-from vmmlab.x86.rules.model import Refusal
+from vmmlab.x86.rules.model import Refusal, refusal
 from vmmlab.x86.rules.segments import segment_rules
 
 
@@ -40,6 +40,8 @@ def broken(situation: Situation) -> Refusal | None:
 
 def _all(now: Situation) -> Iterator[Refusal]:
     yield from segment_rules(now.doing, now.bits, now.registers, now.hidden)
+    if now.doing.name == "mov" and any(one.register == "cs" for one in now.selected):
+        yield refusal("mov-to-cs", segment="cs")
     if now.registers["cr0"] & CR0_PE:
         for one in now.selected:
             yield from descriptor_rules(one, now.registers, now.hidden, now.bits)

@@ -46,13 +46,23 @@ def segment_rules(
         last = use.offset + use.size - 1
         rule: Rule | None = "segment-limit" if last > limit else None
         if registers["cr0"] & CR0_PE:
-            rule = _kind(flags, last > limit, bits, writes=use.writes)
+            inside = use.offset <= limit, last > limit
+            rule = _kind(flags, *inside, bits, writes=use.writes)
         if rule is not None:
             vector = _SS if use.segment == "ss" and rule != "segment-null" else None
             yield refusal(rule, vector=vector, segment=use.segment, offset=last, limit=limit)
 
 
-def _kind(flags: int, beyond: bool, bits: int, *, writes: bool) -> Rule | None:
+def _kind(flags: int, below: bool, beyond: bool, bits: int, *, writes: bool) -> Rule | None:
+    """Return the rule that an access breaks in protected mode.
+
+    Args:
+        flags: the second half of the segment's descriptor.
+        below: it begins at the limit or below.
+        beyond: it ends above the limit.
+        bits: the width of the code.
+        writes: it writes.
+    """
     if not flags & DESC_PRESENT:
         return "segment-null"
     if bits == 32:  # CS of real mode may be written; before a far jump it is in force
@@ -63,5 +73,6 @@ def _kind(flags: int, beyond: bool, bits: int, *, writes: bool) -> Rule | None:
                 return "segment-read"
         elif writes and not flags & DESC_READABLE:
             return "segment-write"
-    down = not flags & DESC_CODE and flags & DESC_EXPAND_DOWN
-    return "segment-limit" if beyond and not down else None
+    if not flags & DESC_CODE and flags & DESC_EXPAND_DOWN:  # its offsets are those above the limit
+        return "segment-expand-down" if below else None
+    return "segment-limit" if beyond else None
