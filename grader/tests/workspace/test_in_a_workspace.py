@@ -458,6 +458,24 @@ def test_without_gdb_it_says_so(here: Path, plain: Mapping[str, str], tmp_path: 
     assert "gdb is not installed" in done.stderr
 
 
+def test_without_a_compiler_and_qemu_each_command_says_once_what_to_install(
+    here: Path, plain: Mapping[str, str], tmp_path: Path
+) -> None:
+    """And no lab is graded: nothing is judged, nor counted as an attempt."""
+    (tmp_path / "env").symlink_to("/usr/bin/env")
+    env = {**plain, "PATH": str(tmp_path)}
+    for line in ("pytest lab1", "vmmlab watch lab1", "vmmlab debug lab1.mi.copied"):
+        done = sh(here, env, f"exec .venv/bin/{line}")
+        assert done.returncode
+        said = done.stdout + done.stderr
+        if "debug" not in line:  # that names gdb first
+            assert said.count("qemu-system-x86_64, gcc, ld, objcopy: not installed.") == 1
+            assert "next:" in said
+        assert "Traceback" not in said
+        assert "points" not in said
+    assert not list((here / ".vmmlab").glob("progress*"))
+
+
 def endless(here: Path) -> None:
     path = here / "lab1" / "vmm_main.c"
     path.write_text(path.read_text().replace('vmm_todo ("lab1.1");', "for (;;) ;"))

@@ -145,7 +145,7 @@ def debug(work: OwnWork, wanted: str, say: Reader) -> int:
     """
     gdb_path()
     sandbox = Sandbox.choose(require=work.copied)
-    tools.require(("qemu-system-x86_64",))
+    tools.require(tools.FOR_GRADING)
     name = _check_named(work, wanted)
     lab = name.partition(".")[0]
     say = say.of(work.course.labs_dir / lab)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +35,7 @@ OPTIONAL: Final = {
     "kvm": msg("for vmmlab run --accel kvm and vmmlab grade --confirm kvm"),
     "bwrap": msg("without it only your own work is graded"),
     "clang": msg("the second compiler, for the kit's own tests"),
-    "gdb": msg("for vmmlab run --gdb"),
+    "gdb": msg("for vmmlab debug and vmmlab run --gdb"),
     "ovmf": msg("UEFI firmware; without it nothing boots by UEFI"),
     "grub-mkrescue": msg("for vmmlab iso"),
     "grub-i386-pc": msg("for vmmlab iso"),
@@ -132,7 +132,7 @@ def _sandbox() -> Item:
     chosen = Sandbox.choose(require=False)
     if chosen.kind == "none":
         detail = msg("none: other people's work is not graded here")
-        return Item("sandbox", False, detail, optional=True)
+        return replace(_bwrap(), name="sandbox", ok=False, detail=detail, optional=True)
     return Item("sandbox", True, chosen.level)
 
 

@@ -124,6 +124,7 @@ class WorkspacePlugin:
         from vmmlab.course.load import load_course
         from vmmlab.course.model import ARCHES
         from vmmlab.grading.engine import Engine
+        from vmmlab.host import tools
         from vmmlab.i18n import translate
         from vmmlab.workspace import model as workspace
 
@@ -140,6 +141,8 @@ class WorkspacePlugin:
             here = workspace.require(self.root)
             self.cohort, self.copied = here.cohort, here.copied
             self.course = load_course(find_course(self.root, made_from=here.course))
+            if not config.option.collectonly:
+                tools.require(tools.FOR_GRADING)
         except VmmlabError as error:
             raise pytest.UsageError(translate.error_text(error, say)) from None
         self.seed = config.getoption("--vmm-seed")

@@ -17,6 +17,7 @@ from typing import IO, Final
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.message import Text, msg
 from vmmlab.grading.inprocess import run_checks
+from vmmlab.host import tools
 from vmmlab.i18n.translate import Reader, error_text
 from vmmlab.report import Report
 from vmmlab.report.guide import Guide
@@ -54,6 +55,7 @@ def watch(
 
     Raises:
         UsageError: the lab has no files to watch, or cannot be graded here.
+        InfraError: tools are missing.
     """
     names = work.course.graded_for(lab, work.arch).files
     if not names:
@@ -61,6 +63,7 @@ def watch(
             msg("{lab} has no files to watch.", lab=lab),
             next_step=msg("grade it first: {command}", command=f"pytest {lab}"),
         )
+    tools.require(tools.FOR_GRADING)
     screen = _Screen(out or sys.stdout, say)
     folders = sorted({(work.root / name).parent for name in names})
     saved = (changes or _changes)(folders)
