@@ -140,6 +140,23 @@ def test_the_step_that_contains_the_mistake_comes_first(kit):
     assert report.first_step.id == "lab3.1"
 
 
+def test_the_function_that_a_failure_names_is_named(kit):
+    """A step may be several functions."""
+    kit.files = {"lab3/ap_start.c": b"bool\nap_start_loopcond (void *data)\n{\n}\n"}
+    kit.write(
+        """
+        @check("lab3.a.one", S)
+        def one(boot):
+            '''One.'''
+            fail("no", place="ap_start_loopcond")
+        """,
+        {"lab3.a.one": 4},
+    )
+    report = kit.grade()
+    assert report.checks[0].mistake.function == "ap_start_loopcond"
+    assert report.first_step.function == "ap_start_loopcond"
+
+
 def test_what_only_waits_does_not_decide_where_to_begin(kit):
     kit.write(
         """
