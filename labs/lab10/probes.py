@@ -23,6 +23,8 @@ from vmmlab.probes.guest import STARTS, GuestProbe
 from vmmlab.probes.registry import probe
 from vmmlab.x86.vmcb import VMCB_BYTES, Vmcb, VmcbSegment, vmcb_of
 
+from .mending import FRAME, PASSED, REGS_AT, SELECTORS, UEFI_STATE, WORDS, firmware, mend
+
 DONE: Final = "guest_done"
 FAILED: Final = "guest_failed"
 PAGE: Final = 0x2000000  # GUEST_EFI_PAGE in include/guest.h
@@ -46,18 +48,6 @@ _PHYSICAL_0: Final = 16
 _EFER_LMA_LME: Final = 0x500
 _FLAGS: Final = 0xED5  # those that POPFQ can set in ring 0, TF excepted
 
-PASSED: Final = (
-    "rbx", "rcx", "rdx", "rsi", "rdi", "rbp",
-    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-)  # fmt: skip
-"""struct svm_vmrun_regs (include/svm.h), in its order."""
-_REGS_AT: Final = 16  # in struct vcpu, after two pointers
-FRAME: Final = ("rflags", "r15", "r14", "r13", "r12", "rsi", "rdi", "rbp", "rbx", "rip")
-"""struct uefi_frame (include/uefi.h), in its order."""
-_UEFI_STATE: Final = struct.Struct("<7QHQHQ6H")
-WORDS: Final = ("rsp", "cr0", "cr3", "cr4", "efer", "fs_base", "gs_base")
-SELECTORS: Final = ("cs", "ss", "ds", "es", "fs", "gs")
-"""struct uefi_state, in its order; GDTR and IDTR are in between."""
 MSRS: Final = {
     "star": 0xC0000081, "lstar": 0xC0000082, "cstar": 0xC0000083, "sfmask": 0xC0000084,
     "kernel_gs_base": 0xC0000102, "sysenter_cs": 0x174, "sysenter_esp": 0x175,
@@ -65,6 +55,8 @@ MSRS: Final = {
 }  # fmt: skip
 """What VMSAVE stores besides segments, by the name of its field in the VMCB."""
 _MSR_PAT: Final = 0x277
+_OTHER_PAT: Final = 0x0106000500070406
+"""The same types as after a reset in the lower half, others in the upper one (APM 7.8.1)."""
 _SYSTEM: Final = re.compile(
     r"^(LDT|TR)\s*=([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", re.MULTILINE
 )
@@ -82,11 +74,13 @@ class Delay:
         returned: whether it returned.
         order: its place among the stops of the boot.
         apinit_addr: where the trampoline is to be copied.
+        remembers: whether a variable of the VMM has changed meanwhile; None if that is unknown.
     """
 
     returned: bool
     order: int
     apinit_addr: int
+    remembers: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +96,8 @@ class State:
         returned: whether svm_state_uefi returned.
         vmcb: the VMCB when it had, or when it stopped.
         registers: v->regs then, by name.
+        mended: in the call with the firmware's own state it returned too, and what it made there
+            was put right.
     """
 
     state: dict[str, int]
@@ -112,6 +108,7 @@ class State:
     returned: bool
     vmcb: Vmcb | None = None
     registers: dict[str, int] = field(default_factory=dict)
+    mended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +197,9 @@ class DelayedProbe(GuestProbe):
     until: str = DONE
     _seen: Delayed = field(default=Delayed(), init=False)
     _delaying: bool = field(default=False, init=False)
+    _pat: int = field(default=0, init=False)
+    _variables: bytes = field(default=b"", init=False)
+    """The image when localapic_delayed_ap_start was called."""
 
     async def start(self, session: Session) -> None:
         """Let the guest exit as often as firmware does, for each tick of its timer."""
@@ -214,7 +214,9 @@ class DelayedProbe(GuestProbe):
             self._delaying = False
             await session.places.unwatch(_RETURNED)
             if self._seen.delay is not None:
-                self._note(session, delay=replace(self._seen.delay, returned=True))
+                changed = await _variables(session) != self._variables
+                delay = replace(self._seen.delay, returned=True, remembers=changed)
+                self._note(session, delay=delay)
         elif hit.place == _START:
             await self._start(session, hit)
         elif hit.place == _STARTED:
@@ -254,6 +256,7 @@ class DelayedProbe(GuestProbe):
         await session.places.watch(_START, stub)
         at = await view.read_u32(view.phys("apinit_addr"))
         self._note(session, delay=Delay(False, hit.order, at))
+        self._variables = await _variables(session)
         if (back := await session.return_address(0)) is not None:
             self._delaying = True
             await session.places.watch(_RETURNED, back)
@@ -298,8 +301,8 @@ class DelayedProbe(GuestProbe):
         vcpu = hit.state.rdi - VMM_BASE
         vmcb = int.from_bytes(raw, "little") - VMM_BASE
         uefi_state, low = view.phys("uefi_state"), view.addr("boot_stack") - VMM_BASE
-        pieces = ((vcpu, _REGS_AT + 8 * len(PASSED)), (vmcb, VMCB_BYTES),
-                  (uefi_state, _UEFI_STATE.size))  # fmt: skip
+        pieces = ((vcpu, REGS_AT + 8 * len(PASSED)), (vmcb, VMCB_BYTES),
+                  (uefi_state, UEFI_STATE.size))  # fmt: skip
         kept = [(at, await gdb.read_phys(at, size)) for at, size in pieces]
         registers = await gdb.registers(0)
         made = await self._prepare(session, uefi_state, low)
@@ -309,7 +312,7 @@ class DelayedProbe(GuestProbe):
         session.stands_at(0, hit.state.pc)
         verdict, _ = await session.run_to(0, _RETURNED, attempts=1)
         body = await view.read_if_there(vmcb, VMCB_BYTES)
-        values = await view.read_if_there(vcpu + _REGS_AT, 8 * len(PASSED))
+        values = await view.read_if_there(vcpu + REGS_AT, 8 * len(PASSED))
         self._note(
             session,
             state=replace(
@@ -327,12 +330,28 @@ class DelayedProbe(GuestProbe):
             await gdb.write_phys(at, content)
         again = {name: registers[name] for name in (*GENERAL, "rip", "eflags")}
         await gdb.write_registers(0, again)
+        await write_msr(session, 0, _MSR_PAT, self._pat)
         session.stands_at(0, hit.state.pc)
+        await self._mend(session, vcpu, vmcb, back)
+
+    async def _mend(self, session: Session, vcpu: int, vmcb: int, back: int) -> None:
+        """Let svm_state_uefi return for the firmware's own state, and put right what it made."""
+        state = self._seen.state
+        right = state and await firmware(session, state.system, {**state.msrs, "g_pat": self._pat})
+        if state is None or right is None:
+            return
+        await session.places.watch(_RETURNED, back)
+        verdict, _ = await session.run_to(0, _RETURNED, attempts=1)
+        await session.places.unwatch(_RETURNED)
+        if verdict == "reached":
+            await mend(session, vcpu, vmcb, right)
+            self._note(session, state=replace(state, mended=True))
+            session.stands_at(0, back)
 
     async def _prepare(self, session: Session, uefi_state: int, low: int) -> State:
         """Put other numbers where svm_state_uefi finds the firmware's."""
         gdb, choice = session.gdb, session.choice
-        now = _UEFI_STATE.unpack(await gdb.read_phys(uefi_state, _UEFI_STATE.size))
+        now = UEFI_STATE.unpack(await gdb.read_phys(uefi_state, UEFI_STATE.size))
         words, (gdt_limit, gdt, _, _) = dict(zip(WORDS, now, strict=False)), now[7:11]
         selectors = dict(zip(SELECTORS, now[11:], strict=True))
         own_gdt = await session.view.read_if_there(gdt, gdt_limit + 1)
@@ -349,9 +368,9 @@ class DelayedProbe(GuestProbe):
         words |= {
             "rsp": low + _FRAME,
             "cr3": _number(session) & 0xFFFFF000,
-            "cr4": words["cr4"] ^ 0x80 | 0x200,
-            "cr0": words["cr0"] ^ 0x20,
-            "efer": words["efer"] ^ 0x1 | _EFER_LMA_LME,
+            "cr4": words["cr4"] ^ 0x4C8 | 0x200,  # OSXMMEXCPT, PGE, MCE, DE
+            "cr0": words["cr0"] ^ 0x10022,  # WP, NE, MP
+            "efer": words["efer"] ^ 0x801 | _EFER_LMA_LME,  # NXE, SCE
             "fs_base": _number(session),
             "gs_base": _number(session),
         }
@@ -360,7 +379,7 @@ class DelayedProbe(GuestProbe):
             "idtr": (_number(session), choice.between(0x100, 0xFFF)),
         }
         flat = [tables[one][part] for one in ("gdtr", "idtr") for part in (1, 0)]
-        raw = _UEFI_STATE.pack(*words.values(), *flat, *selectors.values())
+        raw = UEFI_STATE.pack(*words.values(), *flat, *selectors.values())
         await gdb.write_phys(uefi_state, raw)
         msrs = {name: _number(session) & 0x7FFF_FFFF_FFFF for name in MSRS}
         msrs["sfmask"] &= 0xFFFFFFFF
@@ -368,7 +387,9 @@ class DelayedProbe(GuestProbe):
         for name, number in MSRS.items():
             if not await write_msr(session, 0, number, msrs[name]):
                 msrs.pop(name)
-        msrs["g_pat"] = await read_msr(session, 0, _MSR_PAT) or 0
+        self._pat = msrs["g_pat"] = await read_msr(session, 0, _MSR_PAT) or 0
+        if await write_msr(session, 0, _MSR_PAT, _OTHER_PAT):
+            msrs["g_pat"] = _OTHER_PAT
         system = await _system(session)
         return State({**words, **selectors}, tables, frame, system, msrs, False)
 
@@ -379,7 +400,7 @@ class DelayedProbe(GuestProbe):
             await gdb.write_phys(vmcb + first, choice.randbytes(end - first))
         await gdb.write_phys(vmcb + _SHADOW, (choice.word() | 1).to_bytes(8, "little"))
         await gdb.write_phys(vmcb + _EVENTINJ, (choice.word() | _VALID).to_bytes(8, "little"))
-        await gdb.write_phys(vcpu + _REGS_AT, choice.randbytes(8 * len(PASSED)))
+        await gdb.write_phys(vcpu + REGS_AT, choice.randbytes(8 * len(PASSED)))
 
     # ---- the guest -----------------------------------------------------------------------------
 
@@ -390,6 +411,13 @@ class DelayedProbe(GuestProbe):
         magic, stage, check, cpus, found, wanted, rounds, *_ = _RESULT.unpack(raw)
         if magic == _MAGIC:
             self._note(session, result=Result(stage, check, found, wanted, cpus, rounds))
+
+
+async def _variables(session: Session) -> bytes:
+    """Return the image as it is in memory."""
+    view = session.view
+    start = view.phys("__image_start")
+    return await view.read_if_there(start, view.phys("__image_end") - start)
 
 
 async def _system(session: Session) -> dict[str, VmcbSegment]:

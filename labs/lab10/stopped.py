@@ -16,7 +16,7 @@ from vmmlab.x86.vmcb import (
     exit_name,
 )
 
-from .probes import Delayed
+from .probes import HANDLE, Delayed
 
 HANDLED = (VMEXIT_CPUID, VMEXIT_IOIO, VMEXIT_MSR, VMEXIT_NMI, VMEXIT_VMMCALL)
 APIC, PAGE_MASK = 0xFEE00000, 0xFFF
@@ -90,6 +90,7 @@ def stopped(boot, expected, cpu=None):
     cpu = cpu or boot.bsp
     fail_if(stopped_at_todo(boot), expected=expected)
     refused(boot, boot.bsp)
+    started_again(boot)
     found_wrong(boot, expected)
     for one in (cpu, *boot.cpus):
         last = next((run.exit for run in reversed(guest_of(boot, one).runs) if run.exit), None)
@@ -127,6 +128,20 @@ def stopped(boot, expected, cpu=None):
             cpu=cpu.name,
         ),
     )
+
+
+def started_again(boot):
+    """Fail if the APs were started more than once."""
+    starts = seen(boot).starts
+    if len(starts) > 1:
+        fail(
+            "started-again",
+            cpu=starts[1].cpu,
+            place=HANDLE,
+            expected=msg("start is called once in all"),
+            observed=msg("it was called again"),
+            step="lab10.4",
+        )
 
 
 def found_wrong(boot, expected):

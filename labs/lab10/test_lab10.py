@@ -10,7 +10,7 @@ from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.probes.scenario import scenario_of
 
 from .probes import DELAYED, DONE, FAILED, FRAME, HANDLE, STATE
-from .stopped import EFER_SVME, guest_of, refused, seen, stopped
+from .stopped import EFER_SVME, guest_of, refused, seen, started_again, stopped
 
 GUEST = "guest/efi_os.c"
 BIOS_GUEST = "guest/smp.S"
@@ -81,6 +81,7 @@ def aps_are_left_alone(boot):
                 place=start.inside or DELAYED,
                 expected=msg("start is called when the guest sends its first INIT or SIPI"),
                 observed=msg("it was called before the guest ran"),
+                goes_on=delay.returned,
             )
     early = [
         one
@@ -94,6 +95,7 @@ def aps_are_left_alone(boot):
             place=DELAYED,
             expected=msg("no INIT and no SIPI before the BSP runs its guest"),
             observed=icr_text(early[:2]),
+            goes_on=delay.returned,
         )
     if not delay.returned:
         fail_if(bsp_stopped(boot, DELAYED))
@@ -132,10 +134,11 @@ def the_state(boot):
     return found
 
 
-def compared(cause, pairs):
+def compared(made, cause, pairs):
     """Fail for the first value that differs, and name the others.
 
     Args:
+        made: what svm_state_uefi made.
         cause: of all of them.
         pairs: name, what was found and what was wanted of each.
     """
@@ -154,10 +157,11 @@ def compared(cause, pairs):
         )
         if others
         else shown(f"v->{name}", found),
+        goes_on=made.mended,
     )
 
 
-@check("lab10.state.control", FOUR, also=THERE)
+@check("lab10.state.control", FOUR, also=THERE, after="lab10.delay.returns")
 def control_registers_are_the_firmwares(boot):
     """CR0, CR3, CR4 and EFER are the firmware's, with SVME; the debug registers as after reset."""
     made = the_state(boot)
@@ -169,8 +173,10 @@ def control_registers_are_the_firmwares(boot):
             place=STATE,
             expected=msg("EFER.SVME is 1, or VMRUN refuses the VMCB"),
             observed=shown("v->vmcb->efer", vmcb.efer),
+            goes_on=made.mended,
         )
     compared(
+        made,
         "control-register-wrong",
         [
             *((f"vmcb->{one}", getattr(vmcb, one), wanted[one]) for one in ("cr0", "cr3", "cr4")),
@@ -178,16 +184,18 @@ def control_registers_are_the_firmwares(boot):
         ],
     )
     compared(
+        made,
         "reset-value-wrong",
         [(f"vmcb->{one}", getattr(vmcb, one), value) for one, value in RESET.items()],
     )
 
 
-@check("lab10.state.tables", FOUR, also=THERE)
+@check("lab10.state.tables", FOUR, also=THERE, after="lab10.delay.returns")
 def tables_are_the_firmwares(boot):
     """GDTR and IDTR are those of uefi_state."""
     made = the_state(boot)
     compared(
+        made,
         "table-wrong",
         [
             (f"vmcb->{one}.{part}", getattr(getattr(made.vmcb, one), part), value)
@@ -204,11 +212,13 @@ def segments_are_the_firmwares(boot):
     vmcb, wanted = made.vmcb, made.state
     names = ("cs", "ss", "ds", "es", "fs", "gs")
     compared(
+        made,
         "selector-wrong",
         [(f"vmcb->{one}.sel", getattr(vmcb, one).selector, wanted[one]) for one in names],
     )
     bases = {"fs": wanted["fs_base"], "gs": wanted["gs_base"]}
     compared(
+        made,
         "base-wrong",
         [(f"vmcb->{one}.base", getattr(vmcb, one).base, bases.get(one, 0)) for one in names],
     )
@@ -223,6 +233,7 @@ def segments_are_the_firmwares(boot):
                 place=STATE,
                 expected=shown(f"v->vmcb->{one}.limit", 0xFFFFFFFF),
                 observed=shown(f"v->vmcb->{one}.limit", segment.limit),
+                goes_on=made.mended,
             )
         if why is not None:
             fail(
@@ -231,6 +242,7 @@ def segments_are_the_firmwares(boot):
                 place=STATE,
                 expected=why,
                 observed=shown(f"v->vmcb->{one}.attr", segment.attrib),
+                goes_on=made.mended,
             )
 
 
@@ -250,12 +262,13 @@ DATA_RULES = (
 )
 
 
-@check("lab10.state.msrs", FOUR, also=THERE)
+@check("lab10.state.msrs", FOUR, also=THERE, after="lab10.delay.returns")
 def msrs_are_the_firmwares(boot):
     """TR, LDTR, the MSRs that VMLOAD loads, and the PAT are those of this CPU."""
     made = the_state(boot)
     parts = ("selector", "base", "limit", "attrib")
     compared(
+        made,
         "system-segment-wrong",
         [
             (f"vmcb->{one}.{part}", getattr(getattr(made.vmcb, one), part), getattr(segment, part))
@@ -264,6 +277,7 @@ def msrs_are_the_firmwares(boot):
         ],
     )
     compared(
+        made,
         "msr-wrong",
         [(f"vmcb->{one}", getattr(made.vmcb, one), value) for one, value in made.msrs.items()],
     )
@@ -286,7 +300,7 @@ def the_whole_state(boot):
     return made
 
 
-@check("lab10.return.registers", FOUR, also=THERE)
+@check("lab10.return.registers", FOUR, also=THERE, after="lab10.delay.returns")
 def registers_are_the_callers(boot):
     """RBX, RBP, RDI, RSI and R12 to R15 are those that uefi_entry has saved."""
     made = the_whole_state(boot)
@@ -307,10 +321,11 @@ def registers_are_the_callers(boot):
         )
         if other
         else shown(f"v->regs.{first}", made.registers[first]),
+        goes_on=made.mended,
     )
 
 
-@check("lab10.return.place", FOUR, also=THERE)
+@check("lab10.return.place", FOUR, also=THERE, after="lab10.delay.returns")
 def guest_is_where_the_caller_is(boot):
     """RIP, RSP and RFLAGS are as after the RET of uefi_entry, and RAX is EFI_SUCCESS."""
     made = the_whole_state(boot)
@@ -321,7 +336,7 @@ def guest_is_where_the_caller_is(boot):
         ("rflags-wrong", "rflags", made.frame["rflags"]),
         ("status-not-success", "rax", 0),
     ):
-        compared(cause, [(f"vmcb->{name}", getattr(vmcb, name), wanted)])
+        compared(made, cause, [(f"vmcb->{name}", getattr(vmcb, name), wanted)])
     if vmcb.interrupt_shadow & 1 or vmcb.eventinj & EVENT_VALID:
         what = "interrupt_shadow" if vmcb.interrupt_shadow & 1 else "eventinj"
         fail(
@@ -330,6 +345,7 @@ def guest_is_where_the_caller_is(boot):
             place=STATE,
             expected=msg("no interrupt shadow, and no event to inject"),
             observed=shown(f"v->vmcb->{what}", getattr(vmcb, what)),
+            goes_on=made.mended,
         )
 
 
@@ -366,6 +382,15 @@ def the_start(boot):
     if not found.handled:
         stopped(boot, expected)
     fail_if(bsp_stopped(boot, HANDLE), expected=expected)
+    if found.delay and found.delay.remembers is False:
+        fail(
+            "not-remembered",
+            cpu=0,
+            place=DELAYED,
+            expected=msg("{function} remembers start in a variable", function=DELAYED),
+            observed=msg("it returned, and no variable of the VMM has changed"),
+            step="lab10.1",
+        )
     fail(
         "not-started",
         cpu=0,
@@ -515,15 +540,7 @@ def group_is_called(boot):
 def started_only_once(boot):
     """The guest sends INIT and SIPI many times; the APs are started once, and by nobody else."""
     found = seen(boot)
-    if len(found.starts) > 1:
-        again = found.starts[1]
-        fail(
-            "started-again",
-            cpu=again.cpu,
-            place=HANDLE,
-            expected=msg("start is called once in all"),
-            observed=msg("it was called again"),
-        )
+    started_again(boot)
     sent = sending_runs(boot)
     if len(sent) > 1:
         cpu, writes = sent[1]
@@ -595,7 +612,22 @@ def each_number(boots):
         yield msg("{count} CPUs", count=len(boot.cpus)), boot
 
 
-@check("lab10.guest.cpus", ONE, EIGHT, per=each_number, after="lab10.guest.wakes")
+@check(
+    "lab10.guest.cpus",
+    ONE,
+    EIGHT,
+    per=each_number,
+    after=[
+        "lab10.state.control",
+        "lab10.state.tables",
+        "lab10.state.segments",
+        "lab10.state.msrs",
+        "lab10.return.registers",
+        "lab10.return.place",
+        "lab10.guest.wakes",
+    ],
+    strictly=True,  # in these boots nothing is put right
+)
 def with_other_numbers(boots, boot):
     """With 1 and with 8 CPUs, too, the guest comes to its end, with all of them."""
     del boots

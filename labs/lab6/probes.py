@@ -351,7 +351,10 @@ class LowMemoryProbe(RealmodeProbe):
         self.busy = True
         choice = session.choice
         kib = choice.between(self.least, self.most)
-        sizes = (choice.between(1, 900), kib * 1024, choice.between(1025, 5000) | 1, 1024)
+        sizes = (
+            choice.between(1, 900), kib * 1024, choice.between(1025, 5000) | 1, 1024,
+            choice.between(0x10001, 0x14000),
+        )  # fmt: skip
         done: list[Allocation] = []
         for size in sizes:
             done.append(await self._allocation(session, size))
@@ -408,7 +411,8 @@ def _the_vmms(now: Moment, firmware: FirmwareState) -> str:
         return "GDTR"
     if now.idt != firmware.idt:
         return "IDTR"
-    return "" if 0 <= firmware.rsp - now["rsp"] < FIRMWARE_STACK else "RSP"
+    # How far below it was when the function was called is another question.
+    return "" if 0 <= firmware.rsp - now["rsp"] < 2 * FIRMWARE_STACK else "RSP"
 
 
 def _function(value: int, poison: int) -> bytes:

@@ -178,6 +178,7 @@ class SvmCpu:
         failed: what it found wrong, with the stage to which that belongs; it went on afterwards.
         after_nmi: what it came to when nmi_handler had returned after an exit by NMI: its next
             VMRUN ("reached"), or something else; "" if that was not tried.
+        changed_by_nmi: what its VMCB did not hold any more at that VMRUN.
         last: its VMCB when the boot ended.
     """
 
@@ -189,6 +190,7 @@ class SvmCpu:
     result: Result | None = None
     failed: tuple[Result, ...] = ()
     after_nmi: Verdict | Literal[""] = ""
+    changed_by_nmi: tuple[Difference, ...] = ()
     last: Vmcb | None = None
 
 

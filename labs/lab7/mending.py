@@ -44,6 +44,7 @@ _RESERVE: Final = 1 << 21  # bytes at the end of the VMM's memory, where alloc d
 _SEGMENTS: Final = ("es", "cs", "ss", "ds", "fs", "gs", "gdtr", "ldtr", "idtr", "tr")
 _RDX: Final = 2 * 8  # in struct svm_vmrun_regs
 _STGI: Final = b"\x0f\x01\xdd"
+_VMRUN: Final = b"\x0f\x01\xd8"
 _JUMP: Final = b"\xe9"  # with 32 bits of distance
 _VMRUN_CODE: Final = bytes.fromhex(
     "535541544155415641575256570f01dd4889d00f01db4889f00f01da488b1f488b4f08488b5710488b7718488b"
@@ -203,11 +204,14 @@ class Mender:
         await self.session.gdb.write_phys(new + bits.start, b"\xff")
         return new
 
-    async def replaced(self, function: str) -> None:
+    async def replaced(self, function: str) -> int:
         """Let each call of asm_vmrun_regs_64 go to one that is right.
 
         Args:
             function: its name.
+
+        Returns:
+            The virtual address of VMRUN in that one.
         """
         gdb, view = self.session.gdb, self.session.view
         made = await self.pages(len(_VMRUN_CODE))
@@ -215,6 +219,7 @@ class Mender:
         at = view.phys(function)
         distance = made - (at + len(_JUMP) + 4)
         await gdb.write_phys(at, _JUMP + distance.to_bytes(4, "little", signed=True))
+        return made + _VMRUN_CODE.index(_VMRUN) + VMM_BASE
 
     async def came_back(
         self, cpu: int, *, p: int, guest: bytes, host: Mapping[str, int], gif: bool

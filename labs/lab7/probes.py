@@ -24,8 +24,8 @@ from vmmlab.probes.registry import probe
 from vmmlab.x86.vmcb import MSR_VM_HSAVE_PA, VMCB_BYTES, vmcb_of
 
 from .asking import CPUID, IOIO, VMMCALL, AskingProbe
-from .crossing import LEFT, PASSED, named
-from .evidence import Enabled, Made, Reset, Result, SvmCpu
+from .crossing import LEFT, PASSED, RUN, named
+from .evidence import Difference, Enabled, Made, Reset, Result, SvmCpu
 from .mending import REGS_AT, stray
 from .recording import RESULT, RESULTS
 
@@ -46,7 +46,10 @@ _STATE: Final = (0x400, 0x5F8 + 8)
 _KEPT: Final = ((0x4A0, 0x4CB), (0x4CC, 0x4D0), (0x4D8, 0x548), (0x580, 0x5D8), (0x5E0, 0x5F8))
 """Reserved fields in it."""
 _SHADOW, _EVENTINJ, _CR2 = 0x68, 0xA8, 0x640
-_EFER_SCE: Final = 1 << 0
+_EFER_MORE: Final = (1 << 11, 1 << 0)
+"""NXE on the CPUs with an even number, SCE on the others: this VMM uses neither."""
+_KEPT_BY_NMI: Final = (("RIP", 0x578), ("RSP", 0x5D8), ("RAX", 0x5F8), ("RFLAGS", 0x570))
+"""Fields of the VMCB that nothing changes after VMEXIT_NMI."""
 HANDLER: Final = "nmi_handler"
 _GATES: Final = ("svm_init", "svm_vminit")
 _BIOS_DRIVE: Final = 0x80
@@ -60,6 +63,8 @@ class SvmProbe(AskingProbe):
     Args:
         end: how the guest of the BSP is to end: END_ in guest/bios.S.
         follow: whether the first VMRUN of each CPU is followed. If not, nmi_handler returns.
+        replaces: whether the guests are run by a function that is right, in place of the student's
+            asm_vmrun_regs_64.
     """
 
     places: tuple[str, ...] = (
@@ -68,10 +73,14 @@ class SvmProbe(AskingProbe):
     )  # fmt: skip
     end: int = 0
     follow: bool = True
+    replaces: bool = False
     marks: tuple[tuple[str, int], ...] = MARKS
     until: str = DONE
     _before: dict[int, int] = field(default_factory=dict, init=False)
     _asked: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
+    _chosen: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
+    """The arguments that svm_reset has got in place of those that were asked for."""
+    _replaced: bool = field(default=False, init=False)
     _preparing: set[int] = field(default_factory=set, init=False)
     _bodies: dict[int, bytes] = field(default_factory=dict, init=False)
     """The VMCB of each CPU when svm_reset had returned, as it is in use."""
@@ -96,6 +105,8 @@ class SvmProbe(AskingProbe):
             await session.gdb.write_phys(_END_BYTE, bytes([self.end]))
         if hit.place == STARTS and self.follow and not session.ended:
             await self._call(session, hit.cpu)
+        if hit.place == STARTS and self.replaces and not session.ended:
+            await self._replace(session)
         if hit.place == LEFT and hit.cpu in self._entering:
             await self._leave(session, hit.cpu)
         if hit.place in (CPUID, VMMCALL, IOIO) and not session.ended:
@@ -120,6 +131,14 @@ class SvmProbe(AskingProbe):
         await self._results(session)
         self._keep(session)
         return await GuestProbe.quiet(self, session)
+
+    async def _replace(self, session: Session) -> None:
+        """Let the guests run by a function that is right: other boots judge the student's."""
+        if not self._replaced:
+            self._replaced = True
+            address = await self._mender(session).replaced(RUN)
+            self._runs_at = (*(self._runs_at or ()), address)
+            await session.places.watch(VMRUN, address)
 
     # ---- one CPU at a time ---------------------------------------------------------------------
 
@@ -156,14 +175,28 @@ class SvmProbe(AskingProbe):
         if back is None:
             return
         rsp = (await session.view.state(cpu)).rsp + session.view.abi.word
+        before = await self._fields(session, cpu)
         await session.gdb.write_registers(cpu, {"rip": back, "rsp": rsp})
         for address in self._runs_at or ():
             await session.places.watch(VMRUN, address)
         verdict, _ = await session.run_to(cpu, VMRUN)
         await session.places.unwatch(VMRUN)
-        self._note(cpu, after_nmi=verdict)
+        after = await self._fields(session, cpu)
+        lost = [Difference(name, before[name], after[name]) for name in before if name in after]
+        changed = tuple(one for one in lost if one.wanted != one.found)
+        self._note(cpu, after_nmi=verdict, changed_by_nmi=changed)
         session.held.add(cpu)
         session.finished = session.held.issuperset(session.view.ap_indices)
+
+    async def _fields(self, session: Session, cpu: int) -> dict[str, int]:
+        """Return fields of the guest's state that the VMCB of a CPU holds."""
+        pages = self._pages.get(cpu)
+        if pages is None:
+            return {}
+        body = await session.view.read_if_there(pages[0] - VMM_BASE, VMCB_BYTES)
+        return {
+            name: int.from_bytes(body[at : at + 8], "little") for name, at in _KEPT_BY_NMI if body
+        }
 
     # ---- between the functions -----------------------------------------------------------------
 
@@ -171,7 +204,7 @@ class SvmProbe(AskingProbe):
         cpu = hit.cpu
         if hit.place == "svm_init":
             # One bit more than this VMM uses: svm_init must keep it.
-            self._before[cpu] = hit.state.efer | _EFER_SCE
+            self._before[cpu] = hit.state.efer | _EFER_MORE[cpu % 2]
             await session.gdb.write_registers(cpu, {"efer": self._before[cpu]})
             await self._prepare(session, cpu)
         elif hit.place == "svm_vminit":
@@ -214,6 +247,9 @@ class SvmProbe(AskingProbe):
         self._note(cpu, made=Made(vmcb_at, host_at, n_cr3, made, stray(body), ports))
         registers = await session.gdb.registers(cpu)
         self._asked[cpu] = (registers.rsi & 0xFFFF, registers.rdx & 0xFFFF)
+        chosen = session.choice.between(0x1000, 0xFFFF), session.choice.between(0x1000, 0xFFFF)
+        self._chosen[cpu] = chosen
+        await session.gdb.write_registers(cpu, {"rsi": chosen[0], "rdx": chosen[1]})
         used = [page for one in self._pages for page in self._pages[one] if one != cpu]
         used += [(one.enabled.hsave or 0) + VMM_BASE for one in self._seen.values() if one.enabled]
         self._pages[cpu] = await self._mender(session).made(
@@ -249,8 +285,8 @@ class SvmProbe(AskingProbe):
         body = await session.view.read_if_there(at, VMCB_BYTES)
         raw = await session.view.read_if_there(vcpu + REGS_AT - VMM_BASE, 8 * len(PASSED))
         if len(body) == VMCB_BYTES and raw:
+            self._note(cpu, reset=Reset(*self._chosen[cpu], vmcb_of(body), named(raw)))
             cs, ip = self._asked[cpu]
-            self._note(cpu, reset=Reset(cs, ip, vmcb_of(body), named(raw)))
             rdx = 0 if cpu else _BIOS_DRIVE
             await self._mender(session).reset(vcpu - VMM_BASE, at, cs, ip, rdx=rdx)
             self._bodies[cpu] = await session.view.read_if_there(at, VMCB_BYTES)

@@ -21,7 +21,8 @@ from vmmlab.probes.guest import STARTS, GuestProbe
 from vmmlab.probes.registry import probe
 from vmmlab.x86.vmcb import VMCB_BYTES
 
-from .maps import Change, Piece
+from .maps import Change, Piece, differences, without
+from .mending import Mender
 
 DONE: Final = "guest_done"
 MARKS: Final = ((DONE, 0x8080), ("guest_failed", 0x80A0), ("guest_real_failed", 0x8060))
@@ -36,6 +37,7 @@ _CALLED: Final = "own call returned"
 _MEM_UPPER: Final = 8  # in the multiboot information; in KiB
 _BACK: Final = 0x180  # in the boot stack, whose low end nothing uses
 _CALLS_OF_ALLOC: Final = 64  # of one call of np_map
+_INSTEAD_MOST: Final = 16  # calls of np_map that the grader makes
 _GUEST, _GUEST_BYTES, _END_BYTE = 0x7C00, 0x8000, 0x7C0B
 _END_BEYOND: Final = 2  # guest/bios.S: it reads memory of the VMM
 _READS: Final = b"\x8b\x04\x25"  # mov disp32, %eax, in 64-bit mode
@@ -129,6 +131,7 @@ class Nested(LabEvidence):
         calls: the calls by the grader, in order.
         flushed: np_flush on each CPU, by index.
         looked: where the guest of the BSP looked for the VMM; None if it did not get there.
+        mended: the tables after a function that has left them wrong, put right, by its name.
     """
 
     returned: int | None = None
@@ -139,6 +142,7 @@ class Nested(LabEvidence):
     calls: tuple[Called, ...] = ()
     flushed: dict[int, Flushed] = field(default_factory=dict)
     looked: int | None = None
+    mended: dict[str, Tables] = field(default_factory=dict)
 
 
 @probe("nested", cost=4)
@@ -150,16 +154,21 @@ class NestedProbe(GuestProbe):
         tail: how many bytes of the last 2 MiB belong to the VMM, a multiple of 1024.
         calls: whether np_map is called by the grader; then the boot ends after that.
         look: where the guest looks for the VMM: at its first byte, its last one, or the PML4.
+        mends: whether what a function has left wrong is put right before the next one, and np_map
+            is the grader's where the VMM calls it.
     """
 
     places: tuple[str, ...] = (*GuestProbe.places, *STAGES, "np_flush")
     tail: int = 0x5000
     calls: bool = False
+    mends: bool = True
     look: Literal["start", "last", "root"] = "start"
     marks: tuple[tuple[str, int], ...] = MARKS
     until: str = DONE
     _seen: Nested = field(default_factory=Nested, init=False)
     _before: dict[int, tuple[int, int, bytes, bytes]] = field(default_factory=dict, init=False)
+    _mender: Mender | None = field(default=None, init=False)
+    _calls_made: int = field(default=0, init=False)
 
     async def start(self, session: Session) -> None:
         """Let the memory of the VMM end elsewhere, by what the multiboot information says."""
@@ -183,6 +192,8 @@ class NestedProbe(GuestProbe):
             await self._begins(session, hit.place)
         elif hit.cpu == 0 and hit.place.removesuffix(_RETURNED) in STAGES:
             await self._returned(session, hit)
+        elif hit.place == "np_map" and hit.cpu == 0:
+            await self._instead(session, hit)
         elif hit.place == "np_flush":
             await self._flush(session, hit)
         elif hit.place == "np_flush" + _RETURNED:
@@ -208,12 +219,62 @@ class NestedProbe(GuestProbe):
             return
         tables = await walked(session, root)
         self._seen = replace(self._seen, after={**self._seen.after, name: tables})
+        if self.mends:
+            tables = await self._mend(session, name, tables)
         if name == STAGES[0] and self.calls:
             self._seen = replace(self._seen, first=tables)
             await self._calls(session, root)
             session.finished = True
+        elif name == STAGES[0] and self._mender is not None:
+            await session.places.watch("np_map")
         if name == STAGES[-1]:
             await session.places.unwatch("alloc")
+
+    # ---- what is put right ---------------------------------------------------------------------
+
+    async def _mend(self, session: Session, name: str, tables: Tables) -> Tables:
+        """Put right what a function has left wrong; return the tables as they are then."""
+        seen = self._seen
+        if name == STAGES[0]:
+            mender = Mender(session, tables.root, seen.start, seen.end)
+            self._mender = mender if mender.can else None
+        if self._mender is None:
+            return tables
+        hidden = seen.start & -FOUR_KIB, seen.end + FOUR_KIB - 1 & -FOUR_KIB
+        everything = Piece(0, 0, FOUR_GIB, 0, writable=True, user=True, executable=True)
+        wanted = [everything]
+        if name != STAGES[0]:
+            wanted = without(wanted, *hidden)
+        if name == STAGES[-1]:
+            apic = replace(everything, guest=APIC, host=APIC, size=FOUR_KIB, writable=False)
+            wanted = sorted([*without(wanted, APIC, apic.end), apic], key=lambda one: one.guest)
+        free = [hidden, (APIC, APIC + FOUR_KIB)][name == STAGES[1] :] if name != STAGES[-1] else []
+        if not _wrong(tables, wanted, free, seen):
+            return tables
+        await self._mender.sound()
+        await self._mender.restore(wanted, (await walked(session, tables.root)).pieces)
+        tables = await walked(session, tables.root)
+        self._seen = replace(self._seen, mended={**self._seen.mended, name: tables})
+        return tables
+
+    async def _instead(self, session: Session, hit: Hit) -> None:
+        """Change what np_map is to change, and return from it: its own boots judge it.
+
+        Where the VMM maps page by page, all further calls are the student's: each stop takes time.
+        """
+        self._calls_made += 1
+        if self._calls_made >= _INSTEAD_MOST:
+            await session.places.unwatch("np_map")
+        registers = await session.gdb.registers(0)
+        back = await session.return_address(0)
+        if self._mender is None or back is None:
+            return
+        values = registers.rdi, registers.rsi, registers.rdx
+        present, writable = bool(registers.rcx & 0xFF), bool(registers.r8 & 0xFF)
+        if not any(value % FOUR_KIB for value in values) and values[0] + values[2] <= FOUR_GIB:
+            await self._mender.change(Change(*values, present, writable))
+            rsp = hit.state.rsp + session.view.abi.word
+            await session.gdb.write_registers(0, {"rip": back, "rsp": rsp})
 
     # ---- calls by the grader -------------------------------------------------------------------
 
@@ -293,6 +354,18 @@ class NestedProbe(GuestProbe):
         await session.gdb.write_phys(_GUEST + place + len(_READS), at.to_bytes(4, "little"))
         await session.gdb.write_phys(_END_BYTE, bytes([_END_BEYOND]))
         self._seen = replace(seen, looked=at)
+
+
+def _wrong(tables: Tables, wanted: list[Piece], free: list[tuple[int, int]], seen: Nested) -> bool:
+    """Whether tables do not do what is wanted, but for pages that are free to lead nowhere."""
+    found = list(tables.pieces)
+    for area in free:
+        wanted, found = without(wanted, *area), without(found, *area)
+    own = [table for _, table in tables.tables]
+    outside = any(not seen.start <= table < seen.end for table in own)
+    twice = len({tables.root, *own}) < len(own) + 1
+    above = any(guest >= FOUR_GIB for guest, _ in tables.tables)
+    return bool(tables.strange) or outside or twice or above or any(differences(wanted, found))
 
 
 def _changed(old: bytes, new: bytes) -> tuple[int, ...]:

@@ -17,10 +17,11 @@ from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.session import Session
 
 from .evidence import Reaction, Sent
-from .script import SIPI, Expected, Sending, after
+from .script import OTHERS, SIPI, X2APIC_ALL, XAPIC_ALL, Expected, Sending, after
 
 ENTER, WAIT = "localapic_enter", "localapic_wait_for_sipi"
 RUN, RESET, AP_START = "asm_vmrun_regs_64", "svm_reset", "handle_ap_start"
+TAKES: Final = "localapic_icr"
 CAME, ACKED = "guest_came", "guest_acked"
 PLACES: Final = ((CAME, 0x8020), (ACKED, 0x8040))
 """Places in guest/smp.S."""
@@ -133,11 +134,42 @@ class Director:
         await gdb.write_phys(at, (1).to_bytes(4, "little"))
 
     async def command(
-        self, cpu: int, code: bytes, rax: int = 0, rcx: int = 0, rdx: int = 0
+        self, cpu: int, code: bytes, rax: int = 0, *, sends: Sending | None = None
     ) -> bool:
-        """Let the guest of a CPU execute code; return whether it went on after that."""
-        await self.execute(cpu, code, rax, rcx, rdx)
-        return await self.run(cpu, ACKED, WAIT, RESET, CAME) == ("reached", ACKED)
+        """Let the guest of a CPU execute code; return whether it went on after that.
+
+        Args:
+            cpu: the CPU.
+            code: what it executes.
+            rax: its RAX then.
+            sends: what it sends by that; localapic_icr is asked about this, whatever its caller
+                passes.
+        """
+        await self.execute(cpu, code, rax)
+        places = (ACKED, WAIT, RESET, CAME)
+        if sends is None:
+            return await self.run(cpu, *places) == ("reached", ACKED)
+        await self.session.places.watch(TAKES)
+        verdict, place = await self.run(cpu, *places, TAKES)
+        while place == TAKES:
+            await self._asked(cpu, sends)
+            verdict, place = await self.run(cpu, *places, TAKES)
+        await self.session.places.unwatch(TAKES)
+        return (verdict, place) == ("reached", ACKED)
+
+    async def _asked(self, cpu: int, sending: Sending) -> tuple[int, int]:
+        """Return the arguments low and dest of localapic_icr; from here on they are right.
+
+        The destination of a write that relies on an earlier one stays as it is, and so does all of
+        a write to the MSR: what is wrong there has its own checks.
+        """
+        gdb = self.session.gdb
+        registers = await gdb.registers(cpu)
+        found = registers.rsi & 0xFFFFFFFF, registers.rdx & 0xFFFFFFFF
+        right = sending.low, dest_of(sending, found[1])
+        if found != right and not (sending.same_dest or sending.by_msr):
+            await gdb.write_registers(cpu, {"rsi": right[0], "rdx": right[1]})
+        return found
 
     async def halt(self, cpu: int) -> None:
         """Let the guest of a CPU execute HLT."""
@@ -168,7 +200,7 @@ class Director:
         for cpu in sending.hlt:
             await self.halt(cpu)
         expected = {one.cpu: one for one in after(sending, running, cpus)}
-        starts, sender = await self._sender(sending, expected.pop(sending.sender), number)
+        starts, asked, sender = await self._sender(sending, expected.pop(sending.sender), number)
         reactions: list[Reaction] = []
         for one in expected.values() if sender.right else ():
             reactions.append(await self.reaction(one))
@@ -178,12 +210,13 @@ class Director:
         if sending.mode == SIPI and all(one.goes_on for one in (sender, *reactions)):
             for cpu in set(range(cpus)) - running:
                 idle.append(await self.idle(cpu))
-        return Sent(sending, starts, sender, tuple(reactions), tuple(idle))
+        return Sent(sending, starts, sender, tuple(reactions), tuple(idle), asked)
 
     async def _sender(
         self, sending: Sending, expected: Expected, number: int
-    ) -> tuple[int, Reaction]:
+    ) -> tuple[int, tuple[tuple[int, int], ...], Reaction]:
         session, cpu, starts = self.session, sending.sender, 0
+        asked: list[tuple[int, int]] = []
         if sending.by_msr:
             await self.execute(cpu, _WRMSR, sending.low, _X2APIC_ICR, sending.dest)
         else:
@@ -192,17 +225,22 @@ class Director:
         count = await session.view.read_u32(session.view.phys("num_of_processors"))
         if sending.late:
             await session.view.write_u32("num_of_processors", 0)
+        await session.places.watch(TAKES)
         while True:
-            verdict, place = await self.run(cpu, AP_START, ACKED, WAIT, RESET, CAME)
+            verdict, place = await self.run(cpu, AP_START, TAKES, ACKED, WAIT, RESET, CAME)
+            if place == TAKES:
+                asked.append(await self._asked(cpu, sending))
+                continue
             if place != AP_START:
                 break
             starts += 1
             if sending.late:
                 await session.view.write_u32("num_of_processors", count)
+        await session.places.unwatch(TAKES)
         if sending.late and not starts:
             await session.view.write_u32("num_of_processors", count)
         kind = {ACKED: "goes-on", WAIT: "waits"}.get(place, "")
-        return starts, await self._seen(expected, kind, verdict)
+        return starts, tuple(asked), await self._seen(expected, kind, verdict)
 
     async def reaction(self, expected: Expected) -> Reaction:
         """Let a CPU do what it has to do; return what it did."""
@@ -218,10 +256,12 @@ class Director:
             verdict, place = await self.run(cpu, ACKED, WAIT, RESET, CAME)
             kind = {ACKED: "goes-on", WAIT: "waits", RESET: "starts"}.get(place, "")
             return await self._seen(expected, kind, verdict)
+        at = (await self.session.view.state(cpu)).pc
+        early = at < VMM_BASE or self.session.places.at(at) == WAIT
         verdict, place = await self.run(cpu, RESET, CAME, ACKED)
         if place != RESET:
             kind = {CAME: "starts", ACKED: "goes-on"}.get(place, "")
-            return await self._seen(expected, kind, verdict)
+            return replace(await self._seen(expected, kind, verdict), early=early)
         registers = await self.session.gdb.registers(cpu)
         cs, ip = registers.rsi & 0xFFFF, registers.rdx & 0xFFFF
         right = (cs, ip) == (expected.vector << 8, 0)
@@ -284,6 +324,19 @@ class Director:
         """Return GIF after the next instruction of a CPU."""
         code = (await self.session.view.code_at(cpu, state))[:3]
         return {b"\x0f\x01\xdc": True, b"\x0f\x01\xdd": False}.get(code, gif)
+
+
+def dest_of(sending: Sending, any_one: int) -> int:
+    """Return the destination about which localapic_icr has to be asked.
+
+    Args:
+        sending: what the guest sends.
+        any_one: this one, if it means nothing.
+    """
+    if sending.low & OTHERS:
+        return any_one
+    everyone = sending.dest == XAPIC_ALL and not sending.by_msr
+    return X2APIC_ALL if everyone else sending.dest
 
 
 def store(offset: int, value: int, number: int) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from vmmlab.observe.evidence import LabEvidence, Verdict
 from vmmlab.observe.place import Place
 
-from .script import Expected, Sending
+from .script import LOGICAL, OTHERS, X2APIC_ALL, Expected, Sending
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,53 @@ class Asked:
         cpu: index of the first argument.
         sending: the others.
         answer: what it returned; None if it did not return.
+        ids: the APIC ids of the virtual CPUs meanwhile; empty: their numbers.
     """
 
     cpu: int
     sending: Sending
     answer: bool | None
+    ids: tuple[int, ...] = ()
+
+    @property
+    def apic_id(self) -> int:
+        """That of the virtual CPU which it is about."""
+        return self.ids[self.cpu] if self.ids else self.cpu
+
+    @property
+    def right(self) -> bool:
+        """What it has to return."""
+        if self.sending.low & (OTHERS | LOGICAL):
+            return self.cpu in self.sending.meant(self.cpu + 1)
+        return self.sending.dest in (self.apic_id, X2APIC_ALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """A SIPI to an AP that does not wait yet, by a call of the grader; then the AP runs alone.
+
+    Args:
+        function: what was called.
+        cpu: for which CPU.
+        vector: of the SIPI.
+        startup: v->startup of that CPU afterwards; a lab may keep the state in its own variables.
+        cs: with which CS its guest is to begin; None if it did not come to svm_reset.
+        ip: with which IP.
+        place: where it is then.
+    """
+
+    function: str
+    cpu: int
+    vector: int
+    startup: int
+    cs: int | None = None
+    ip: int | None = None
+    place: Place | None = None
+
+    @property
+    def right(self) -> bool:
+        """Whether its guest begins at the vector."""
+        return (self.cs, self.ip) == (self.vector << 8, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +114,7 @@ class Reaction:
         place: where it was then.
         in_guest: whether it was in its guest then.
         mended: it was to begin elsewhere, and the grader let it begin where the SIPI says.
+        early: it was to begin, and was not in localapic_wait_for_sipi yet when the SIPI came.
     """
 
     expected: Expected
@@ -82,6 +125,7 @@ class Reaction:
     ip: int | None = None
     in_guest: bool = False
     mended: bool = False
+    early: bool = False
 
     @property
     def right(self) -> bool:
@@ -105,6 +149,7 @@ class Sent:
         sender: what the sender did.
         reactions: what the other CPUs did, until the first that was wrong.
         idle: CPUs that wait and were not meant: whether they still waited.
+        asked: low and dest of each call of localapic_icr that could be seen.
     """
 
     sending: Sending
@@ -112,6 +157,7 @@ class Sent:
     sender: Reaction
     reactions: tuple[Reaction, ...] = ()
     idle: tuple[Reaction, ...] = ()
+    asked: tuple[tuple[int, int], ...] = ()
 
     @property
     def right(self) -> bool:
@@ -148,6 +194,7 @@ class Processors(LabEvidence):
     Args:
         entered: the first call of localapic_enter on each CPU, by index.
         asked: calls of localapic_is_destination by the grader.
+        direct: SIPIs by calls of the grader.
         written: writes of the guest of the BSP to its APIC.
         sent: what the guests sent.
         races: an INIT at an instruction.
@@ -156,6 +203,7 @@ class Processors(LabEvidence):
 
     entered: dict[int, Entered] = field(default_factory=dict)
     asked: tuple[Asked, ...] = ()
+    direct: tuple[Direct, ...] = ()
     written: tuple[Written, ...] = ()
     sent: tuple[Sent, ...] = ()
     races: tuple[Race, ...] = ()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Literal
 
-from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.place import Place
 from vmmlab.observe.session import Session
@@ -17,6 +16,7 @@ from vmmlab.probes.base import BaseProbe
 from vmmlab.probes.guest import STARTS
 from vmmlab.probes.registry import probe
 
+from .asking import AskingProbe
 from .director import (
     ACKED,
     AP_START,
@@ -33,9 +33,8 @@ from .director import (
     Director,
     store,
 )  # fmt: skip
-from .evidence import Asked, Entered, Processors, Race, Sent, Written
+from .evidence import Entered, Race, Sent, Written
 from .script import (
-    ALL,
     FIXED,
     INIT,
     LOGICAL,
@@ -48,17 +47,14 @@ from .script import (
     everything,
 )  # fmt: skip
 
-IS_DESTINATION, WRITE_ICR = "localapic_is_destination", "apic_write_icr"
+WRITE_ICR: Final = "apic_write_icr"
 TIMES: Final = 300
 """So often an INIT is sent to nobody."""
 _FREE_PAGES: Final = range(0x38, 0x9E)
 _HIGH_PAGES: Final = range(0x80, 0x9E)  # vectors of 8 bits
 _NOBODY: Final = 0xC7  # an APIC id that no CPU has
 _OTHER_MODES: Final = (0x100, 0x200, 0x400, 0x700)
-_BACK: Final = 0x180  # in the boot stack, whose low end nothing uses
-_CALLED: Final = "own call returned"
 _BOUNDARIES, _LONGEST = 16, 400
-_APIC_ID: Final = 128  # in struct vcpu
 _SVR, _TPR, _LDR, _DIVIDE, _LVT_ERROR = 0xF0, 0x80, 0xD0, 0x3E0, 0x370
 _EOI: Final = 0xB0
 _MASKED: Final = 1 << 16
@@ -66,22 +62,21 @@ _MASKED: Final = 1 << 16
 
 @probe("processors", cost=5)
 @dataclass
-class ProcessorsProbe(BaseProbe):
+class ProcessorsProbe(AskingProbe):
     """Directs the guest, and records what its processors do.
 
     Args:
         what: "script": everything that the script of the lab sends; "alone": calls by the grader,
             and what one CPU sends to nobody and to itself; "race": an INIT at an instruction;
-            "x2apic": by the MSR of x2APIC mode.
+            "x2apic": by the MSR of x2APIC mode; "direct": functions called by the grader.
         victim: the CPU that must not lose an INIT: 1, or the BSP.
     """
 
     records_guests: ClassVar[bool] = True
     places: tuple[str, ...] = (*BaseProbe.places, STARTS)
-    what: Literal["script", "alone", "race", "x2apic"] = "script"
+    what: Literal["script", "alone", "race", "x2apic", "direct"] = "script"
     victim: int = 1
     _ready: set[int] = field(default_factory=set, init=False)
-    seen: Processors = field(default_factory=Processors, init=False)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Hold each CPU that has a virtual CPU; when all have one, begin."""
@@ -94,15 +89,13 @@ class ProcessorsProbe(BaseProbe):
             await self._direct(session)
             session.finished = True
 
-    def note(self, session: Session, **found: object) -> None:
-        """Record more of the boot: fields of `Processors`."""
-        self.seen = replace(self.seen, **found)  # type: ignore[arg-type]
-        session.log.lab = self.seen
-
     async def _direct(self, session: Session) -> None:
         director = Director(session)
         self.note(session)
         if self.what == "alone" and not await self._ask(session):
+            return
+        if self.what == "direct":
+            self.note(session, complete=await self._direct_calls(session, director))
             return
         await session.gdb.write_phys(DIRECTED, b"\1")
         await session.places.watch_all((ENTER, WAIT, RESET, AP_START))
@@ -224,40 +217,6 @@ class ProcessorsProbe(BaseProbe):
         )
         return await self._send_all(session, director, sendings)
 
-    # ---- localapic_is_destination --------------------------------------------------------------
-
-    async def _ask(self, session: Session) -> bool:
-        """Call localapic_is_destination with all kinds of arguments; return whether it returns."""
-        view, gdb = session.view, session.gdb
-        before = await gdb.registers(0)
-        back = view.addr("boot_stack") + _BACK
-        await session.places.watch(_CALLED, back)
-        cpus = session.inputs.cpus
-        vcpus: dict[int, int] = {}
-        for number in range(cpus):
-            at = await view.read_u64(view.phys("vcpus") + 8 * number)
-            vcpus[await view.read_u32(at - VMM_BASE + _APIC_ID)] = at
-        target = view.symbols.maybe(IS_DESTINATION)
-        rsp = (before.rsp - 0x200 & ~0xF) - view.abi.word
-        physical = await view.translate(0, rsp)
-        if target is None or physical is None:
-            return False
-        await gdb.write_phys(physical, back.to_bytes(view.abi.word, "little"))
-        for cpu, sending in _questions(session):
-            values = (vcpus[cpu], vcpus[sending.sender], sending.low, sending.dest)
-            registers = dict(zip(("rdi", "rsi", "rdx", "rcx"), values, strict=True))
-            await gdb.write_registers(0, {**registers, "rsp": rsp, "rip": target})
-            verdict, state = await session.run_to(0, _CALLED, attempts=1)
-            answer = bool(state.rax & 0xFF) if verdict == "reached" else None
-            self.note(session, asked=(*self.seen.asked, Asked(cpu, sending, answer)))
-            if answer is None:
-                return False
-        names = ("rdi", "rsi", "rdx", "rcx", "rsp", "rip")
-        await gdb.write_registers(0, {name: before[name] for name in names})
-        await session.places.unwatch(_CALLED)
-        session.stands_at(0, before.linear_pc)
-        return True
-
     # ---- an INIT at an instruction -------------------------------------------------------------
 
     async def _race(self, session: Session, director: Director) -> bool:
@@ -324,12 +283,14 @@ class _Races:
     async def _init(self, where: str) -> bool:
         """Let INIT come to the victim, which stands still, and then let that go on."""
         at = await self._at()
-        if not await self.director.command(self.sender, self._ipi(INIT)):
+        init = Sending(self.sender, INIT, self.victim)
+        if not await self.director.command(self.sender, self._ipi(INIT), sends=init):
             return False
         return await self._came(self.victim, at, where)
 
     async def _sipi(self, vector: int) -> None:
-        await self.director.command(self.sender, self._ipi(SIPI | vector))
+        sipi = Sending(self.sender, SIPI | vector, self.victim)
+        await self.director.command(self.sender, self._ipi(sipi.low), sends=sipi)
 
     async def _came(self, held: int, at: Place, where: str) -> bool:
         reaction = await self.director.reaction(Expected(self.victim, "waits", meant=True))
@@ -426,24 +387,3 @@ class _Races:
             if not await self._restart(SIPI | self.first):
                 return False
         return True
-
-
-def _questions(session: Session) -> list[tuple[int, Sending]]:
-    """The arguments of localapic_is_destination: index of the CPU asked about, and what is sent."""
-    cpus = session.inputs.cpus
-    choice = session.choice
-    one, other = choice.some(2, range(cpus))
-    vector = choice.between(1, 0xFE)
-    found = []
-    for low in (INIT, SIPI | vector):
-        for dest in (one, other, 0xFF, X2APIC_ALL, cpus + 3, one | 0x100):
-            for cpu in (one, other):
-                found.append((cpu, Sending(other, low, dest, by_msr=True)))
-        for shorthand in (SELF, ALL, OTHERS):
-            for cpu in (one, other):
-                for dest in (one, X2APIC_ALL):
-                    found.append((cpu, Sending(other, low | shorthand, dest, by_msr=True)))
-    for dest in (one, 1 << one, X2APIC_ALL):
-        found.append((one, Sending(other, INIT | LOGICAL, dest, by_msr=True)))
-    found.append((one, Sending(other, INIT | LOGICAL | OTHERS, other, by_msr=True)))
-    return found

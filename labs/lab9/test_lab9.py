@@ -10,7 +10,8 @@ from vmmlab.probes import guest
 from vmmlab.probes.scenario import scenario_of
 from vmmlab.x86.vmcb import VMEXIT_NPF
 
-from .director import RUN, WAIT
+from .asking import SIGNAL_SIPI
+from .director import RUN, TAKES, WAIT, dest_of
 from .evidence import Processors
 from .probes import TIMES
 from .script import FIXED, INIT, LOGICAL, OTHERS, SELF, SIPI, X2APIC_ALL
@@ -40,6 +41,7 @@ THERE = directed(name="there", cpus=4, cohort="other", opt="-O0")
 ALONE = directed(name="alone", cpus=3, what="alone")
 RACE = directed(name="race", cpus=2, what="race")
 MSR = directed(name="msr", cpus=3, what="x2apic")
+DIRECT = directed(name="direct", cpus=4, what="direct")
 ONE = through(name="cpus-1", cpus=1)
 EIGHT = through(name="cpus-8", cpus=8)
 SEABIOS = through(name="seabios", cpus=2, firmware="seabios")
@@ -160,6 +162,7 @@ WHERE = {
     "sender-stops": "localapic_signal_init",
     "destination-changed": "localapic_signal_init",
     "begins-elsewhere": "localapic_wait_for_sipi",
+    "early-sipi-forgotten": "localapic_wait_for_sipi",
     "does-not-begin": "localapic_signal_sipi",
     "sipi-to-a-running-cpu": "localapic_signal_sipi",
     "x2apic-differs": "localapic_x2apic_icr",
@@ -167,7 +170,7 @@ WHERE = {
 """The function that each mistake is mostly in; localapic_icr for all others."""
 
 
-def wrong(boot, sent, reaction, cause, step="", *, goes_on=False):
+def wrong(boot, sent, reaction, cause, step="", *, place="", goes_on=False):
     """Fail because a CPU did not do what had to come of something that was sent."""
     if reaction.right:
         return
@@ -180,7 +183,7 @@ def wrong(boot, sent, reaction, cause, step="", *, goes_on=False):
     fail(
         cause,
         cpu=reaction.expected.cpu,
-        place=WHERE.get(cause, "localapic_icr"),
+        place=place or WHERE.get(cause, "localapic_icr"),
         expected=expected,
         observed=did(reaction),
         step=step,
@@ -191,10 +194,12 @@ def wrong(boot, sent, reaction, cause, step="", *, goes_on=False):
 def cause_of(sent, reaction):
     """Name what is wrong with what a CPU did."""
     kind = reaction.expected.kind
-    if kind == "starts" and reaction.kind != "starts" and sent.sending.same_dest:
+    if kind == "starts" and reaction.kind == "starts":
+        return "begins-elsewhere"
+    if kind == "starts" and sent.sending.same_dest and not destination_kept(sent):
         return "destination-changed"
     if kind == "starts":
-        return "begins-elsewhere" if reaction.kind == "starts" else "does-not-begin"
+        return "early-sipi-forgotten" if reaction.early else "does-not-begin"
     if kind == "waits":
         return "begins-unasked" if reaction in sent.idle else "init-not-obeyed"
     if reaction is sent.sender:
@@ -315,6 +320,29 @@ def no_guest_before_a_sipi(boot, ap):
 def writes_are_repeated(boot):
     """Each write of the guest to a register but the ICR reaches its APIC once, unchanged."""
     reaches_the_apic(boot, lambda offset: offset != ICR, "localapic_write")
+    icr_is_asked(boot)
+
+
+def icr_is_asked(boot):
+    """Fail if localapic_write asks localapic_icr about something else than the guest has sent."""
+    for sent in seen(boot).sent:
+        sending = sent.sending
+        for low, dest in sent.asked if not sending.same_dest else ():
+            right = dest_of(sending, dest)
+            if (low, dest) != (sending.low, right):
+                fail(
+                    "icr-asked-wrong",
+                    cpu=sending.sender,
+                    place="localapic_write",
+                    expected=msg(
+                        "{what}: localapic_icr is asked about low = {low:#x}, dest = {dest:#x}",
+                        what=what(sending),
+                        low=sending.low,
+                        dest=right,
+                    ),
+                    observed=msg("low = {low:#x}, dest = {dest:#x}", low=low, dest=dest),
+                    goes_on=low == sending.low,
+                )
 
 
 def reaches_the_apic(boot, wanted, place):
@@ -446,15 +474,15 @@ def answers_are_right(boot, wanted):
     if not found or seen(boot).asked[-1].answer is None:
         stopped(boot, 0, expected)
     for number, one in found:
-        right = one.cpu in one.sending.meant(len(boot.cpus))
-        if one.answer != right:
+        if one.answer != one.right:
+            about = {"what": what(one.sending), "cpu": one.cpu, "id": one.apic_id}
             fail(
                 "not-meant" if one.answer else "meant-but-left-out",
                 cpu=0,
                 place="localapic_is_destination",
-                expected=msg("{what}: CPU {cpu} is meant", what=what(one.sending), cpu=one.cpu)
-                if right
-                else msg("{what}: CPU {cpu} is not meant", what=what(one.sending), cpu=one.cpu),
+                expected=msg("{what}: CPU {cpu}, whose APIC id is {id}, is meant", **about)
+                if one.right
+                else msg("{what}: CPU {cpu}, whose APIC id is {id}, is not meant", **about),
                 observed=msg("it returns true") if one.answer else msg("it returns false"),
                 call=number,
             )
@@ -521,11 +549,84 @@ def judge(boot, found):
         wrong(boot, sent, one, cause_of(sent, one))
 
 
-@check("lab9.sipi.begins", FOUR, also=THERE, after="lab9.init.waiting")
-def begins_at_its_vector(boot):
+def destination_kept(sent):
+    """Whether the high half of the guest's ICR is what it has written; None if that is unknown."""
+    sending = sent.sending
+    return (sending.low, sending.dest) in sent.asked if sent.asked else None
+
+
+def origin(direct, cause):
+    """The step and the function in which a mistake is, as calls of single functions show."""
+    signal = next((one for one in direct if one.function == SIGNAL_SIPI), None)
+    icr = next((one for one in direct if one.function == TAKES), None)
+    if signal is not None and signal.right and icr is not None and not icr.right:
+        return {"step": "lab9.4", "place": "localapic_icr"}
+    if signal is not None and not signal.right and signal.startup == signal.vector:
+        return {"step": "lab9.2", "place": "localapic_wait_for_sipi"}
+    if signal is not None and not signal.right and cause == "begins-elsewhere":
+        return {"step": "lab9.7", "place": "localapic_signal_sipi"}
+    return {}
+
+
+def each_with_the_calls(boots):
+    """Each boot, and what the calls of single functions have shown."""
+    direct = next(seen(boot).direct for boot in boots if boot.scenario == DIRECT.name)
+    for boot in boots:
+        yield boot.scenario, boot, direct
+
+
+@check("lab9.sipi.begins", FOUR, DIRECT, THERE, per=each_with_the_calls, after="lab9.init.waiting")
+def begins_at_its_vector(boots, boot, direct):
     """A SIPI lets each CPU that is meant and waits begin at vector * 0x1000, in real mode."""
-    found = reactions(boot, SIPI, "starts")
-    judge(boot, [one for one in found if not one[0].sending.same_dest])
+    del boots
+    if boot.scenario == DIRECT.name:
+        begins_by_a_call(boot, direct)
+        return
+    for sent, one in reactions(boot, SIPI, "starts"):
+        if not sent.sending.same_dest:
+            cause = cause_of(sent, one)
+            wrong(boot, sent, one, cause, **origin(direct, cause))
+
+
+def begins_by_a_call(boot, direct):
+    """Fail if an AP did not begin at the vector of a SIPI that a call of the grader let come."""
+    for one in direct:
+        if not one.right:
+            forgotten = one.cs is None and one.startup == one.vector
+            cause = "early-sipi-forgotten" if forgotten else "does-not-begin"
+            cause = cause if one.cs is None else "begins-elsewhere"
+            found = origin(direct, cause)
+            expected = msg(
+                "{function} is called for CPU {cpu}, before it waits: CPU {cpu} begins at "
+                "{vector:#x}000",
+                function=one.function,
+                cpu=one.cpu,
+                vector=one.vector,
+            )
+            fail_if(stopped_at_todo(boot), expected=expected)
+            fail(
+                cause,
+                cpu=one.cpu,
+                place=found.get("place", one.function),
+                expected=expected,
+                observed=msg(
+                    "CPU {cpu} is at {place}; v->startup was {startup:#x} after the call",
+                    cpu=one.cpu,
+                    place=one.place.text,
+                    startup=one.startup,
+                )
+                if one.cs is None
+                else msg(
+                    "svm_reset with cs = {cs:#x}, ip = {ip:#x} on CPU {cpu}",
+                    cs=one.cs,
+                    ip=one.ip,
+                    cpu=one.cpu,
+                ),
+                step=found.get("step", ""),
+                goes_on=True,
+            )
+    if not seen(boot).complete:
+        stopped(boot, 0, msg("localapic_signal_sipi and localapic_icr return"))
 
 
 @check("lab9.sipi.only", FOUR, also=THERE, after="lab9.sipi.begins")
@@ -561,12 +662,34 @@ def running_cpus_come_out(boot):
                 )
 
 
-@check("lab9.init.destination", FOUR, also=THERE, after="lab9.init.again")
+@check(
+    "lab9.init.destination",
+    FOUR,
+    also=THERE,
+    after=["lab9.write.repeated", "lab9.init.again"],
+    strictly=["lab9.write.repeated"],
+)
 def destination_stays(boot):
     """After an INIT the high half of the guest's ICR is still what the guest has written."""
     for sent in sent_so_far(boot, lambda one: one.same_dest):
+        if destination_kept(sent) is False:
+            fail(
+                "destination-changed",
+                cpu=sent.sending.sender,
+                place="localapic_signal_init",
+                expected=msg(
+                    "{what}: the high half of the ICR holds destination {dest}",
+                    what=what(sent.sending),
+                    dest=sent.sending.dest,
+                ),
+                observed=msg(
+                    "localapic_icr is asked about destination {dest}", dest=sent.asked[0][1]
+                ),
+                step="lab9.6",
+                goes_on=True,
+            )
         for one in (*sent.reactions, *sent.idle):
-            wrong(boot, sent, one, "destination-changed", "lab9.6")
+            wrong(boot, sent, one, cause_of(sent, one))
     all_came(boot)
 
 

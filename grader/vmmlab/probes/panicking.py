@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from vmmlab.machine.qemu.machine import is_ending
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Verdict
 from vmmlab.observe.faults import note_exception
@@ -29,6 +30,8 @@ _HANDLER_BUDGET: Final = 600  # instructions in which a CPU that is to halt has 
 _ICR: Final = "apic_write_icr"
 _NMI: Final = ICR_NMI | ICR_ASSERT
 _BARRIER: Final = "sync_all_processors"
+_NOWHERE: Final = 0x7F12_0000_0000
+"""A base of GS at which nothing is mapped."""
 _SOON: Final = ("bsp_proc", _BARRIER)  # where the BSP is, and where each AP is
 _LATE: Final = ("vmm_parked", "vmm_parked")
 _PRINTS: Final[tuple[Prints, ...]] = ("printf", "vprintf", "serial_putchar", "vga_putchar")
@@ -238,6 +241,8 @@ class PanicProbe(WakeupProbe):
                 verdict = await self._runs_out(session, cpu)
                 state = await view.state(cpu)
             left = ends.get(state.pc, "") if verdict == "reached" else ""
+        if verdict == "halted" and await is_ending(view.machine):
+            session.ended, verdict = True, "shutdown"
         place = replace(view.place(state), caller=await view.caller(cpu, state))
         return TakenNmi(
             cpu,
@@ -310,6 +315,9 @@ class EarlyPanicProbe(WakeupProbe):
             return
         caller = await Caller.made(session)
         registers = await caller.kept(cpu)
+        if moment == "vmm_main":  # without per-CPU data GS is where the firmware has left it
+            registers = {**registers, "gs_base": (await session.gdb.registers(cpu))["gs_base"]}
+            await session.gdb.write_registers(cpu, {"gs_base": _NOWHERE})
         await caller.call(cpu, WAKEUP)
         made = await self.watch_call(session, cpu, moment)
         if made.verdict != "reached" or made.last > made.first:

@@ -9,8 +9,8 @@ from vmmlab.x86.vmcb import VMEXIT_NPF
 from .. import test_lab7 as lab
 
 END_BEYOND, END_INS = 2, 4  # guest/bios.S
-BEYOND = lab.svm(name="beyond", cpus=2, end=END_BEYOND, follow=False, cohort="third")
-STRING = lab.svm(name="ins", cpus=3, end=END_INS, follow=False, opt="-O0")
+BEYOND = lab.svm(name="beyond", cpus=2, end=END_BEYOND, follow=False, replaces=True, cohort="third")
+STRING = lab.svm(name="ins", cpus=3, end=END_INS, follow=False, replaces=True, opt="-O0")
 SIX = lab.svm(name="six", cpus=6, sockets=2, opt="-O0", cohort="third")
 
 check = partial(checks.check, todo_of_any_cpu=True)
@@ -31,7 +31,14 @@ def string_io_is_named(boot):
     lab.string_io(boot, msg("the VMM panics when its guest has executed INS"))
 
 
-@check("lab7.hidden.cpus", SIX, per="cpu", after="lab7.guest.hlt")
+@check(
+    "lab7.hidden.cpus",
+    SIX,
+    per="cpu",
+    after=["lab7.init.hsave", "lab7.vmcb.own", "lab7.vmcb.intercepts", "lab7.run.entered",
+           "lab7.run.host", "lab7.guest.hlt"],
+    strictly=True,
+)  # fmt: skip
 def guests_run_on_six_cpus(boot, cpu):
     """With 6 CPUs in two packages, each CPU has an area, a VMCB and a guest of its own."""
     for one in boot.cpus:  # a page that two CPUs share makes any of them fail later

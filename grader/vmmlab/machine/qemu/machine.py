@@ -345,3 +345,20 @@ def _check_files(spec: MachineSpec) -> None:
                 found="none",
                 next_step=msg("Build it first."),
             )
+
+
+async def is_ending(machine: Machine) -> bool:
+    """Return whether the guest has reset the machine or switched it off.
+
+    A device asks QEMU's main loop for that, so the processor goes on for a moment. The main loop
+    looks after each round in which it answers: before the second answer it has looked.
+    """
+    try:
+        async with asyncio.timeout(machine.limits.reply_s):
+            await machine.qmp.execute("query-status")
+            await machine.qmp.execute("query-status")
+    except (QMPError, OSError):
+        return True
+    except TimeoutError:
+        return False
+    return machine._shutdown is not None and machine._shutdown.done()

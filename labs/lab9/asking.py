@@ -1,0 +1,151 @@
+"""Calls functions of lab 9 itself, before any guest runs, so that each is judged for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from vmmlab.images.layout import VMM_BASE
+from vmmlab.observe.session import Session
+from vmmlab.probes.base import BaseProbe
+
+from .director import RESET, TAKES, Director
+from .evidence import Asked, Direct, Processors
+from .script import ALL, INIT, LOGICAL, OTHERS, SELF, SIPI, X2APIC_ALL, Sending
+
+IS_DESTINATION, SIGNAL_SIPI = "localapic_is_destination", "localapic_signal_sipi"
+_BACK: Final = 0x180  # in the boot stack, whose low end nothing uses
+_CALLED: Final = "own call returned"
+_APIC_ID, _STARTUP = 128, 132  # in struct vcpu
+_IDS: Final = range(0x20, 0xC0)
+"""APIC ids that no CPU of these boots has."""
+_HIGH_PAGES: Final = range(0x80, 0x9E)  # vectors of 8 bits
+_ARGUMENTS: Final = ("rdi", "rsi", "rdx", "rcx")
+
+
+@dataclass
+class AskingProbe(BaseProbe):
+    """Calls functions on the BSP, which stands before its first guest, with no lock held."""
+
+    seen: Processors = field(default_factory=Processors, init=False)
+
+    def note(self, session: Session, **found: object) -> None:
+        """Record more of the boot: fields of `Processors`."""
+        self.seen = replace(self.seen, **found)  # type: ignore[arg-type]
+        session.log.lab = self.seen
+
+    async def _call(self, session: Session, function: str, *arguments: int) -> int | None:
+        """Call a function of the lab on the BSP; return its RAX, None if it does not return."""
+        view, gdb = session.view, session.gdb
+        before = await gdb.registers(0)
+        back = view.addr("boot_stack") + _BACK
+        target = view.symbols.maybe(function)
+        rsp = (before.rsp - 0x200 & ~0xF) - view.abi.word
+        physical = await view.translate(0, rsp)
+        if target is None or physical is None:
+            return None
+        await session.places.watch(_CALLED, back)
+        await gdb.write_phys(physical, back.to_bytes(view.abi.word, "little"))
+        registers = dict(zip(_ARGUMENTS, arguments, strict=False))
+        await gdb.write_registers(0, {**registers, "rsp": rsp, "rip": target})
+        verdict, state = await session.run_to(0, _CALLED, attempts=1)
+        await session.places.unwatch(_CALLED)
+        if verdict != "reached":
+            return None
+        names = (*_ARGUMENTS, "rsp", "rip")
+        await gdb.write_registers(0, {name: before[name] for name in names})
+        session.stands_at(0, before.linear_pc)
+        return state.rax
+
+    async def _vcpus(self, session: Session) -> list[int]:
+        """Return the addresses of the virtual CPUs, by their APIC ids."""
+        view, found = session.view, dict[int, int]()
+        for number in range(session.inputs.cpus):
+            at = await view.read_u64(view.phys("vcpus") + 8 * number)
+            found[await view.read_u32(at - VMM_BASE + _APIC_ID)] = at
+        return [found[apic_id] for apic_id in sorted(found)]
+
+    async def _ask(self, session: Session) -> bool:
+        """Call localapic_is_destination with all kinds of arguments; return whether it returns.
+
+        Meanwhile the virtual CPUs have APIC ids that differ from their numbers.
+        """
+        vcpus = await self._vcpus(session)
+        own = [await self._read_id(session, at) for at in vcpus]
+        ids = session.choice.some(len(vcpus), _IDS)
+        await self._write_ids(session, zip(vcpus, ids, strict=True))
+        for cpu, sending in _questions(session, ids):
+            rax = await self._call(
+                session,
+                IS_DESTINATION,
+                vcpus[cpu],
+                vcpus[sending.sender],
+                sending.low,
+                sending.dest,
+            )
+            answer = None if rax is None else bool(rax & 0xFF)
+            asked = Asked(cpu, sending, answer, tuple(ids))
+            self.note(session, asked=(*self.seen.asked, asked))
+            if answer is None:
+                return False
+        await self._write_ids(session, zip(vcpus, own, strict=True))
+        return True
+
+    async def _read_id(self, session: Session, vcpu: int) -> int:
+        return await session.view.read_u32(vcpu - VMM_BASE + _APIC_ID)
+
+    async def _write_ids(self, session: Session, ids: Iterable[tuple[int, int]]) -> None:
+        for vcpu, apic_id in ids:
+            at = vcpu - VMM_BASE + _APIC_ID
+            await session.gdb.write_phys(at, apic_id.to_bytes(4, "little"))
+
+    async def _direct_calls(self, session: Session, director: Director) -> bool:
+        """Let a SIPI come to three APs that do not wait yet, by functions that lead there."""
+        view, vcpus = session.view, await self._vcpus(session)
+        one, other = session.choice.some(2, _HIGH_PAGES)
+        last = await view.read_u64(view.phys("vcpus") + 8 * (len(vcpus) - 1))
+        c = vcpus.index(last)  # the one with the highest number
+        a, b = (cpu for cpu in (1, 2, 3) if cpu != c)
+        calls = (
+            (SIGNAL_SIPI, a, one, (vcpus[a], one)),
+            (TAKES, c, other, (vcpus[0], SIPI | other, c)),
+            (SIGNAL_SIPI, b, 0, (vcpus[b], 0)),
+        )
+        made = []
+        for function, cpu, number, arguments in calls:
+            if await self._call(session, function, *arguments) is None:
+                return False
+            startup = await view.read_u32(vcpus[cpu] - VMM_BASE + _STARTUP)
+            made.append(Direct(function, cpu, number, startup))
+        await session.places.watch(RESET)
+        for one in made:
+            verdict, _ = await director.run(one.cpu, RESET)
+            if verdict == "reached":
+                registers = await session.gdb.registers(one.cpu)
+                cs, ip = registers.rsi & 0xFFFF, registers.rdx & 0xFFFF
+                one = replace(one, cs=cs, ip=ip)
+            place = view.place(await view.state(one.cpu))
+            self.note(session, direct=(*self.seen.direct, replace(one, place=place)))
+        return True
+
+
+def _questions(session: Session, ids: list[int]) -> list[tuple[int, Sending]]:
+    """The arguments of localapic_is_destination: index of the CPU asked about, and what is sent."""
+    cpus = session.inputs.cpus
+    choice = session.choice
+    one, other = choice.some(2, range(cpus))
+    vector = choice.between(1, 0xFE)
+    found = []
+    for low in (INIT, SIPI | vector):
+        for dest in (ids[one], ids[other], 0xFF, X2APIC_ALL, one, other, ids[one] | 0x100):
+            for cpu in (one, other):
+                found.append((cpu, Sending(other, low, dest, by_msr=True)))
+        for shorthand in (SELF, ALL, OTHERS):
+            for cpu in (one, other):
+                for dest in (ids[one], X2APIC_ALL):
+                    found.append((cpu, Sending(other, low | shorthand, dest, by_msr=True)))
+    for dest in (ids[one], 1 << one, X2APIC_ALL):
+        found.append((one, Sending(other, INIT | LOGICAL, dest, by_msr=True)))
+    found.append((one, Sending(other, INIT | LOGICAL | OTHERS, ids[other], by_msr=True)))
+    return found
