@@ -737,7 +737,7 @@ def physical_0_stays_until_the_last_ap(boots):
     whole, late = boots
     fail_if(starting.no_ap_wait(whole) or starting.gone_at_ap_wait(whole))
     far_jump_stays(late, 2, PHYSICAL_0)
-    fail_if(starting.lock_taken_away(whole))
+    fail_if(starting.lock_taken_away(whole) or ipis.disturbing(whole))
     fail_if(starting.waits_for_late(late, 2))
     fail_if(starting.counter_lost(late))
 
@@ -787,6 +787,7 @@ def ap_started_is_set(boot):
 @check("lab3.i386.restore", BOOT, arch="i386", after="lab3.i386.ap_entry")
 def restored_on_i386(boot):
     """After ap_start, physical 0 is restored, nothing is left mapped, ap_started is true."""
+    fail_if(ipis.disturbing(boot))
     physical_0_is_restored(boot)
     ap_started_is_set(boot)
 

@@ -222,6 +222,12 @@ def another_kind(boot: Observation) -> Failure | None:
     return None
 
 
+def disturbing(boot: Observation) -> Failure | None:
+    """Return an IPI of another kind where all else depends on whether an AP takes it: on luck."""
+    found = another_kind(boot)
+    return replace(found, goes_on=False) if found is not None else None
+
+
 # --- delays ---------------------------------------------------------------------------------------
 
 
