@@ -101,6 +101,22 @@ def test_what_is_no_record_is_refused(tmp_path, data):
         read(packed(tmp_path, data))
 
 
+def test_a_record_of_another_version_and_a_damaged_one_say_what_they_are(tmp_path):
+    text = to_json(record("lab1"))
+    other = gzip.compress(text.replace("vmmlab/run/1", "vmmlab/run/9", 1).encode())
+    for data, found in (
+        (other, "vmmlab/run/9, of another vmmlab"),
+        (gzip.compress(text.encode())[:-50], "its end is missing"),
+        (b"hello", "a file that was not written by vmmlab"),
+    ):
+        path = tmp_path / "run.json.gz"
+        path.write_bytes(data)
+        with pytest.raises(UsageError) as raised:
+            read(path)
+        assert str(raised.value.found) == found
+        assert str(raised.value.expected) == "vmmlab/run/1"
+
+
 def test_another_version_is_named(tmp_path):
     data = json.loads(to_json(record("lab1")))
     data["schema"] = "vmmlab/run/2"

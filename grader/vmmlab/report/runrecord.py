@@ -8,6 +8,7 @@ file is bounded when it is read: it may have been copied from anywhere.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -166,23 +167,27 @@ def read(path: Path) -> RunRecord:
         if len(packed) > _STORED_MOST or opener.unconsumed_tail:
             raise _unreadable(path, f"> {_TEXT_MOST >> 20} MiB")
         if not opener.eof:
-            raise _unreadable(path, "EOF")
+            raise _unreadable(path, msg("its end is missing"))
         return from_json(text)
     except OSError as error:
         raise _unreadable(path, os_reason(error)) from None
-    except zlib.error as error:
-        raise _unreadable(path, str(error)) from None
+    except zlib.error:
+        raise _unreadable(path, msg("a file that was not written by vmmlab")) from None
     except ValidationError as error:
+        other = re.match(rb'\s*\{\s*"schema"\s*:\s*"(vmmlab/run/[0-9]{1,6})"', text)
+        if other and (version := other[1].decode()) != SCHEMA:
+            named = msg("{version}, of another vmmlab", version=version)
+            raise _unreadable(path, named) from None
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"][:6])
         raise _unreadable(path, f"{place}: {first['msg']}"[:300]) from None
 
 
-def _unreadable(path: Path, found: object) -> UsageError:
+def _unreadable(path: Path, found: Text) -> UsageError:
     return UsageError(
         msg("{path}: this is not the record of a grading.", path=path),
         expected=SCHEMA,
-        found=str(found),
+        found=found,
         next_step=msg("grade the lab again"),
     )
 
