@@ -18,6 +18,8 @@ from vmmlab.x86.encode import far_jump_code
 from vmmlab.x86.registers import CR0_PE, CR0_PG, CR4_PAE, EFER_LME, Mode, exception_name
 
 _INDIRECT: Final = re.compile(r"(jmp|call)[lqw]? \*")
+_TELL_GDT: Final = frozenset({"gdt-base-wrong", "gdt-not-loaded", "lgdt-read-elsewhere"})
+"""Causes whose text already tells the GDT."""
 _MODES: Final[dict[Mode, Text]] = {
     "real": msg("real mode"),
     "protected": msg("protected mode"),
@@ -99,7 +101,7 @@ def died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: Text) -> Fai
             cpu=cpu.index if found.cpu is None else found.cpu,
             place=passage.at(found.step) if found.step else found.place or where,
             expected=expected,
-            observed=_ended(cpu, state, found.what),
+            observed=_ended(cpu, state, found.what, told=found.cause in _TELL_GDT),
             next=found.look,
         )
     what: Text
@@ -128,8 +130,15 @@ def died_in_trampoline(boot: Observation, cpu: CpuRecord, expected: Text) -> Fai
     )
 
 
-def _ended(cpu: CpuRecord, state: CpuState, what: Text) -> Text:
-    """Return the end of an AP with its registers, and its GDT if the first far jump is next."""
+def _ended(cpu: CpuRecord, state: CpuState, what: Text, *, told: bool = False) -> Text:
+    """Return the end of an AP with its registers, and its GDT if the first far jump is next.
+
+    Args:
+        cpu: the AP.
+        state: its registers.
+        what: how it ended.
+        told: `what` tells base and limit of the GDT.
+    """
     values = {
         "cpu": cpu.name,
         "mode": _MODES[state.mode],
@@ -137,7 +146,7 @@ def _ended(cpu: CpuRecord, state: CpuState, what: Text) -> Text:
         "registers": f"CS:IP = {state.cs:#06x}:{state.rip:#06x}, CR0 = {state.cr0:#x}, "
         f"CR3 = {state.cr3:#x}, CR4 = {state.cr4:#x}, EFER = {state.efer:#x}",
     }
-    if state.mode != "protected" or state.bits != 16:
+    if told or state.mode != "protected" or state.bits != 16:
         return msg("{cpu} in {mode}: {what} ({registers})", **values)
     return msg(
         "{cpu} in {mode}: {what} ({registers}); lgdt has loaded a GDT with base {base:#x}, "
