@@ -157,6 +157,18 @@ def test_the_buttons_say_what_to_do_with_checks(
     assert rows(folder) == before
 
 
+def test_autograde_with_a_course_knows_its_labs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit = str(find_course(Path(__file__)))
+    words = ["--nbgrader", str(folder), "--course", kit, "--no-sandbox"]
+    assert main.main(["gradebook", "autograde", "lab77", *words]) == 2
+    assert "lab77" in (said := capsys.readouterr().err)
+    assert "the gradebook has no assignment" not in said
+    assert main.main(["gradebook", "autograde", "lab3-i386-checks", *words]) == 2
+    assert "nbgrader cannot grade them" in capsys.readouterr().err
+
+
 def test_autograde_of_checks_says_what_to_do(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"(?s)nbgrader cannot grade them.*vmmlab batch"):
         worksheets.grade(folder, "lab3-i386-checks")

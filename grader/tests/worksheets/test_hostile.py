@@ -438,7 +438,7 @@ def test_lines_for_a_terminal():
     graded = [
         worksheets.Graded("ada", 12.0, 12.0, by_hand=3.0),
         worksheets.Graded("e\x1b[2Jve", 0.5, 12.0, stopped=("lab0-piece-answer: stopped",)),
-        worksheets.Graded("zoe"),
+        worksheets.Graded("zoe", 3.0, 12.0, before=True),
         worksheets.Graded("max", problem="max/lab0 is a link\nnext: remove it", exit_code=2),
     ]
     shown = list(worksheets.lines("lab0", graded))

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from vmmlab.classroom.batch.classrun import Options, Outcome
     from vmmlab.classroom.batch.compare import Change
     from vmmlab.classroom.batch.job import Settings
-    from vmmlab.classroom.intake import Intake
+    from vmmlab.classroom.batch.sheets import Sheet
+    from vmmlab.classroom.intake import Intake, Submission
     from vmmlab.course.model import Course
     from vmmlab.i18n.translate import Reader
 
@@ -144,7 +145,7 @@ def batch(
     from vmmlab.classroom.batch import classrun, identity, job
 
     options = classrun.Options(
-        labs=_labs(loaded, labs, arch),
+        labs=_labs(loaded, labs, arch, worksheets),
         out=out,
         jobs=jobs,
         scheduler=scheduler or "",
@@ -204,48 +205,76 @@ def _run(
         found.write(folder / INTAKE)
         return found
 
+    def sheets(entries: Sequence[Submission]) -> Sequence[Sheet]:
+        assert book is not None
+        return _worksheets(book, entries, options, settings, say)
+
     outcome = classrun.run(
-        course, handed_in, settings, options, lambda total: progress(total, say), say
+        course,
+        handed_in,
+        settings,
+        options,
+        lambda total: progress(total, say),
+        say,
+        None if book is None else sheets,
     )
     for line in _lines(outcome, say):
         typer.echo(line)
-    code = _ATTENTION if any(one.verdict == "attention" for one in outcome.records) else 0
-    return code if book is None else max(code, _worksheets(book, options, settings, say))
+    attention = any(one.verdict == "attention" for one in outcome.records)
+    attention = attention or any(one.attention for one in outcome.sheets)
+    return _ATTENTION if attention else 0
 
 
-def _worksheets(folder: Path, options: Options, settings: Settings, say: Reader) -> int:
-    """Grade what the batch has taken in of worksheets; print a line for each."""
+def _worksheets(
+    folder: Path,
+    entries: Sequence[Submission],
+    options: Options,
+    settings: Settings,
+    say: Reader,
+) -> Sequence[Sheet]:
+    """Grade the worksheets of some submissions; print a line for each as soon as it is graded."""
+    from vmmlab.classroom.batch.sheets import Sheet
     from vmmlab.classroom.gradebook import parallel, worksheets
-    from vmmlab.classroom.intake import INTAKE, read_intake
 
-    taken = read_intake(options.out / INTAKE).submissions
-    wanted = [one for one in taken if options.only in ("", one.student, one.name)]
-    code = 0
-    for lab in sorted({lab for one in wanted for lab in one.worksheets}):
+    names = {one.student: one.name for one in entries}
+    width = max(map(len, names), default=0)
+    found: list[Sheet] = []
+    for lab in sorted({lab for one in entries for lab in one.worksheets}):
         worksheets.check(folder, lab, sandbox_required=settings.sandbox_required)
-        there = [one.student for one in wanted if lab in one.worksheets]
-        new = parallel.hand_over(folder, lab, wanted)
-        graded: list[worksheets.Graded] = []
+        there = [one.student for one in entries if lab in one.worksheets]
+        new = parallel.hand_over(folder, lab, entries)
+
+        def tell(one: worksheets.Graded, lab: str = lab) -> None:
+            for line in worksheets.lines(lab, [one], say, width):
+                typer.echo(line)
+            found.append(
+                Sheet(
+                    *(one.student, names[one.student], lab),
+                    *(one.points, one.most, one.by_hand),
+                    fresh=not one.before,
+                    problem=one.problem or "; ".join(say(text) for text in one.stopped),
+                    attention=one.exit_code == _ATTENTION,
+                )
+            )
+
         old = [student for student in there if student not in new]
         for students, again in ((new, True), (old, bool(options.only))):
-            graded += parallel.grade(
+            parallel.grade(
                 folder,
                 lab,
                 students,
                 jobs=options.jobs,
                 again=again,
                 sandbox_required=settings.sandbox_required,
+                tell=tell,
             )
-        for line in worksheets.lines(lab, sorted(graded, key=lambda one: one.student), say):
-            typer.echo(line)
-        code = max([code, *(one.exit_code for one in graded if one.exit_code == _ATTENTION)])
-    return code
+    return sorted(found, key=lambda one: (one.lab, one.student))
 
 
-def _labs(course: Course, named: str | None, arch: str) -> tuple[str, ...]:
+def _labs(course: Course, named: str | None, arch: str, worksheets: bool) -> tuple[str, ...]:
     labs = tuple(dict.fromkeys(filter(None, (named or "").replace(",", " ").split())))
     for lab in labs:
-        if not course.graded_for(lab, arch).files:
+        if not course.graded_for(lab, arch).files and not worksheets:
             raise UsageError(msg("{lab} has nothing to hand in.", lab=lab))
     return labs
 

@@ -207,29 +207,45 @@ def gradebook_autograde(
             "--no-sandbox", help="Run other people's notebooks even if no sandbox is available."
         ),
     ] = False,
+    course: CourseOption = None,
     lang: LangOption = None,
 ) -> int:
     """Grade the worksheets of a class: nbgrader's autograde, with students' code in a sandbox."""
     try:
         from vmmlab.classroom.gradebook import parallel, worksheets
+        from vmmlab.worksheet.formgrader import CHECKS
     except ImportError as error:
         raise UsageError(
             msg("worksheets need nbgrader: {error}.", error=str(error)),
             next_step="pip install 'vmmlab[instructor,worksheets]'",
         ) from None
+    if course is not None:
+        open_course(course, context.obj).lab(lab.removesuffix(CHECKS).partition("-")[0])
     folder = nbgrader_folder(nbgrader)
     worksheets.check(folder, lab, sandbox_required=not no_sandbox)
     students = parallel.handed_in(folder, lab)
-    if student is not None or len(students) < 2 or jobs == 1:
+    width = max(map(len, students), default=0)
+
+    def tell(one: worksheets.Graded) -> None:
+        for line in worksheets.lines(lab, [one], context.obj, width):
+            typer.echo(line)
+
+    if student is not None or len(students) < 2:
         graded = worksheets.grade(
             folder, lab, student=student, again=force, sandbox_required=not no_sandbox
         )
+        for one in graded:
+            tell(one)
     else:
         graded = parallel.grade(
-            folder, lab, students, jobs=jobs, again=force, sandbox_required=not no_sandbox
+            folder,
+            lab,
+            students,
+            jobs=jobs,
+            again=force,
+            sandbox_required=not no_sandbox,
+            tell=tell,
         )
-    for line in worksheets.lines(lab, graded, context.obj):
-        typer.echo(line)
     return max((one.exit_code for one in graded), default=0)
 
 

@@ -145,8 +145,9 @@ def run(source: Path, out: Path, **options: Any) -> tuple[Any, list[str]]:
 
     course = load_course(Path(__file__).parents[4])
     seed = options.pop("seed", None)
+    labs, worksheets = options.pop("labs", (LAB,)), options.pop("worksheets", None)
     settings = Settings(str(course.root), IDENTITY, html=False, seed=seed)
-    told = classrun.Options((LAB,), out, jobs=2, rehearse=REHEARSE, grade=GRADE, **options)
+    told = classrun.Options(labs, out, jobs=2, rehearse=REHEARSE, grade=GRADE, **options)
     log = Log()
     outcome = classrun.run(
         course,
@@ -155,6 +156,7 @@ def run(source: Path, out: Path, **options: Any) -> tuple[Any, list[str]]:
         told,
         lambda total: contextlib.nullcontext(log),
         Reader(),
+        worksheets,
     )
     return outcome, log.fresh
 

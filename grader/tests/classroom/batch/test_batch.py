@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import fakes
@@ -14,6 +15,8 @@ import psutil
 import pytest
 
 from vmmlab.base.errors import UsageError
+from vmmlab.classroom.batch.sheets import Sheet
+from vmmlab.classroom.intake import Submission
 from vmmlab.report.model import read_json
 
 
@@ -127,3 +130,44 @@ def test_repetition_comparison_and_appeal(tmp_path: Path) -> None:
     assert read_json(out / "reports" / "steady" / "lab1.json").points == 8
     with pytest.raises(UsageError, match="nobody"):
         fakes.run(handed_in, out, only="nobody")
+
+
+# --- worksheets ----------------------------------------------------------------------------------
+
+
+def test_worksheets_are_in_the_summary(tmp_path: Path) -> None:
+    handed_in, out = tmp_path / "class", tmp_path / "out"
+    fakes.put(handed_in, "a", "POINTS 3")
+    fakes.put(handed_in, "=b", "POINTS 4", files=("lab0/worksheet.ipynb",))
+    asked: list[list[str]] = []
+
+    def sheets(entries: Sequence[Submission]) -> Sequence[Sheet]:
+        asked.append([one.student for one in entries if "lab0" in one.worksheets])
+        return [
+            Sheet("a", "A", "lab1", 2.5, 12.0, 3.0, fresh=False),
+            Sheet("b", "=B", "lab0", problem="no\n<b>JSON</b>", attention=True),
+        ]
+
+    outcome, _ = fakes.run(handed_in, out, worksheets=sheets)
+    assert asked == [["b"]]
+    assert [one.student for one in outcome.sheets] == ["a", "b"]
+    page = outcome.page.read_text(encoding="utf-8")
+    assert "2.5/12" in page
+    assert "&lt;b&gt;JSON&lt;/b&gt;" in page
+    with (out / "worksheets.csv").open(newline="", encoding="utf-8") as file:
+        first, second = csv.DictReader(file)
+    assert (first["points"], first["by_hand"], first["fresh"]) == ("2.5", "3", "no")
+    assert (second["name"], second["points"], second["problem"]) == ("'=B", "", "no <b>JSON</b>")
+
+
+def test_a_class_may_have_worksheets_only(tmp_path: Path) -> None:
+    handed_in, out = tmp_path / "class", tmp_path / "out"
+    for student in ("a", "b"):
+        fakes.put(handed_in, student, "{}", files=("lab0/worksheet.ipynb",))
+    with pytest.raises(UsageError, match="no submission has a folder of a lab"):
+        fakes.run(handed_in, out, labs=())
+    outcome, _ = fakes.run(
+        handed_in, out, labs=(), worksheets=lambda entries: [Sheet("a", "A", "lab0", 1.0, 2.0)]
+    )
+    assert outcome.records == ()
+    assert "1/2" in outcome.page.read_text(encoding="utf-8")

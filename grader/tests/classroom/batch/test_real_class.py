@@ -7,12 +7,14 @@ import csv
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import made_up
+import nbformat
 import psutil
 import pytest
 
@@ -25,6 +27,8 @@ from vmmlab.host.sandbox import Sandbox
 from vmmlab.report.model import read_json
 
 LAB = "lab1"
+STUB = "# YOUR CODE HERE"
+SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)\n### END SOLUTION", re.DOTALL)
 CLASS = 40
 
 pytestmark = pytest.mark.skipif(
@@ -142,3 +146,89 @@ def test_a_larger_class_twice(tmp_path: Path) -> None:
             assert kind == "garbage", student
         if kind in ("attack", "garbage"):
             assert not one.points, student
+
+
+# --- labs and worksheets together ----------------------------------------------------------------
+
+ROSTER = """\
+id,last_name,first_name
+s1,Lovelace,Ada
+s2,山田,太郎
+s3,"O'Neil, Jr.",Ben
+s4,佐藤,花子
+"""
+
+
+def worksheet_of(released: Path, right: bool) -> str:
+    """Return a students' worksheet of lab 0, with the answers of the kit or without any."""
+    whole = nbformat.read(made_up.ROOT / "labs" / "lab0" / "worksheet.ipynb", as_version=4)
+    answers = {
+        cell.metadata.nbgrader.grade_id: SOLUTION.search(cell.source + "\n")
+        for cell in whole.cells
+        if "nbgrader" in cell.metadata
+    }
+    sheet = nbformat.read(released, as_version=4)
+    for cell in sheet.cells:
+        found = answers.get(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+        if right and found is not None:
+            cell.source = cell.source.replace(STUB, found[1])
+    return nbformat.writes(sheet)
+
+
+@pytest.mark.full
+def test_labs_and_worksheets_into_one_gradebook(tmp_path: Path) -> None:
+    """One command grades both; what cannot be graded is in the gradebook and in the summary."""
+    pytest.importorskip("nbgrader")
+    book, out, handed_in = tmp_path / "vmm-course", tmp_path / "out", tmp_path / "class"
+    (tmp_path / "students.csv").write_text(ROSTER, encoding="utf-8")
+    roster = ("--roster", tmp_path / "students.csv")
+    vmmlab("gradebook", "init", book, "--labs", "lab0", *roster)
+    released = book / "release" / "lab0" / "worksheet.ipynb"
+    right = reference(load_course(made_up.ROOT), [LAB]).files
+    files: dict[str, bytes] = {f"s1/{name}": data for name, data in right.items()}
+    files["s1/lab0/worksheet.ipynb"] = worksheet_of(released, True).encode()
+    files["山田 太郎/lab0/worksheet.ipynb"] = worksheet_of(released, False).encode()
+    files["s3/lab0/worksheet.ipynb"] = b"{not json"
+    files["s3/lab1/vmm_main.c"] = right["lab1/vmm_main.c"]
+    for name, data in files.items():
+        (handed_in / name).parent.mkdir(parents=True, exist_ok=True)
+        (handed_in / name).write_bytes(data)
+    words = ("batch", handed_in, "--out", out, *roster, "--no-html", "-j", 2)
+    words = (*words, "--worksheets", "--nbgrader", book)
+    said = vmmlab(*words)
+    assert "s1  lab0  12/15 points" in said
+    assert "s3  lab0  not graded: NotJSONError" in said
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "12/15" in page
+    assert "山田 太郎" in page
+    assert "NotJSONError" in page
+    with (out / "worksheets.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["student"]: row for row in csv.DictReader(file)}
+    assert rows["s1"]["points"] == "12"
+    assert rows["s3"]["points"] == ""
+    assert 0 <= float(rows["s2"]["points"]) < 12
+
+    again = vmmlab(*words, "--resume")
+    assert "s1  lab0  already graded" in again
+    assert "12/15" in (out / "index.html").read_text(encoding="utf-8")
+
+    synced = vmmlab("gradebook", "sync", out / "reports", "--nbgrader", book, *roster)
+    assert "4 changed, 0 the same, 0 refused" in synced
+    csv_file = tmp_path / "grades.csv"
+    program = Path(sys.executable).with_name("vmmlab")
+    subprocess.run(
+        [program, "gradebook", "export", csv_file, "--nbgrader", book],
+        check=True,
+        capture_output=True,
+    )
+    with csv_file.open(newline="", encoding="utf-8") as file:
+        grades = {row["student_id"]: row for row in csv.DictReader(file)}
+    assert float(grades["s1"]["lab1-checks"]) > 0
+    assert grades["s4"]["lab1-checks"] == "0.0"  # nothing was handed in, which is in the report
+    assert grades["s4"]["lab0"] == ""
+    assert grades["s3"]["last_name"] == "O'Neil, Jr."
+    said = vmmlab("gradebook", "feedback", f"{LAB}-checks", "--nbgrader", book)
+    assert f"s4  {LAB}-checks  {LAB}.html report.html" in said
+    appeal = vmmlab(*words, "--only", "山田太郎", "--seed", "5")
+    assert "s2  lab0" in appeal
+    assert "s1  lab0" not in appeal

@@ -23,6 +23,7 @@ from vmmlab.classroom.batch.job import Job, Settings
 from vmmlab.classroom.batch.record import Record
 from vmmlab.classroom.batch.record import read as read_record
 from vmmlab.classroom.batch.run import Batch, Listener
+from vmmlab.classroom.batch.sheets import Grading, Sheet
 from vmmlab.classroom.batch.store import RECORDS, Store, opened
 from vmmlab.classroom.batch.window import Ended, Window
 from vmmlab.classroom.intake import Intake, Submission
@@ -92,6 +93,7 @@ class Outcome:
         repeated: verdicts that differ with other seeds.
         pages_left_out: how many pages were not written for want of room.
         remarks: of the intake.
+        sheets: the worksheets, if they were to be graded.
     """
 
     page: Path
@@ -100,6 +102,7 @@ class Outcome:
     repeated: tuple[Change, ...] | None = None
     pages_left_out: int = 0
     remarks: tuple[Text, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
 
 
 def run(
@@ -109,6 +112,7 @@ def run(
     options: Options,
     watching: Watching,
     say: Reader,
+    worksheets: Grading | None = None,
 ) -> Outcome:
     """Judge a class, and write the summary.
 
@@ -119,6 +123,7 @@ def run(
         options: what to do.
         watching: shows how it goes on.
         say: the language of the summary.
+        worksheets: grades the worksheets, after the labs; None: they are left alone.
 
     Raises:
         UsageError: the folder holds another batch, or no student is called `only`.
@@ -130,7 +135,7 @@ def run(
     with opened(options.out, options.disk_mib) as store:
         _must_be_meant(options)
         handed = handed_in(options.out)
-        options = replace(options, labs=options.labs or labs_of(course, handed))
+        options = replace(options, labs=options.labs or _labs(course, handed, worksheets))
         entries = _chosen(handed.submissions, options.only)
         with contextlib.ExitStack() as stack:
             running = stack.enter_context(_Cluster(options, most))
@@ -145,10 +150,18 @@ def run(
                 batch.run(entries)
             told.repeated = _repeated(batch, entries, options, watching)
             told.compared = _compared(store, options)
+            if worksheets is not None:
+                told.sheets = tuple(worksheets(entries))
         records = everything(store)
     page = options.out / summary.PAGE
     return Outcome(
-        page, records, told.compared, told.repeated, store.pages_left_out, tuple(handed.remarks)
+        page,
+        records,
+        told.compared,
+        told.repeated,
+        store.pages_left_out,
+        tuple(handed.remarks),
+        told.sheets,
     )
 
 
@@ -163,6 +176,13 @@ def everything(store: Store) -> tuple[Record, ...]:
     """Return all records of a folder, by student and lab."""
     paths = sorted((store.folder / RECORDS).glob("*/*.json"))
     return tuple(one for one in map(read_record, paths) if one is not None)
+
+
+def _labs(course: Course, handed: Intake, worksheets: Grading | None) -> tuple[str, ...]:
+    """Return the labs to grade; there may be worksheets only."""
+    everybody = handed.submissions
+    without = any(one.worksheets for one in everybody) and not any(one.labs for one in everybody)
+    return () if worksheets is not None and without else labs_of(course, handed)
 
 
 def labs_of(course: Course, handed: Intake) -> tuple[str, ...]:

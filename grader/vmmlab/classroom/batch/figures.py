@@ -53,6 +53,11 @@ class Failed:
     waiting: int
     judged: int
 
+    @property
+    def any(self) -> bool:
+        """Whether it was lost by anyone."""
+        return bool(self.failed or self.waiting)
+
 
 @dataclass(frozen=True, slots=True)
 class Misunderstood:

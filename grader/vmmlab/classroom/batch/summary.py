@@ -10,12 +10,13 @@ from typing import Any, Final
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import Text, label, msg
 from vmmlab.base.text import clean_line
-from vmmlab.classroom.batch import csvfile, figures
+from vmmlab.classroom.batch import csvfile, figures, sheets
 from vmmlab.classroom.batch.chart import bar, histogram
 from vmmlab.classroom.batch.compare import Change
 from vmmlab.classroom.batch.figures import Judged
 from vmmlab.classroom.batch.progress import verdict
 from vmmlab.classroom.batch.record import HostRecord, Record
+from vmmlab.classroom.batch.sheets import Sheet
 from vmmlab.classroom.batch.store import REPORTS, Store
 from vmmlab.i18n.translate import Reader
 from vmmlab.report.model import read_json
@@ -40,6 +41,7 @@ class Told:
         compared: what changed since another batch; None: not asked for.
         repeated: verdicts that differ with other seeds; None: not asked for.
         labs: the folders of the labs, for their texts.
+        sheets: the worksheets, if they were to be graded.
     """
 
     remarks: Sequence[Text] = ()
@@ -48,6 +50,7 @@ class Told:
     compared: Sequence[Change] | None = None
     repeated: Sequence[Change] | None = None
     labs: Sequence[Path] = ()
+    sheets: tuple[Sheet, ...] = ()
 
 
 def judged(store: Store, records: Sequence[Record]) -> tuple[Judged, ...]:
@@ -89,6 +92,8 @@ def write(store: Store, everything: Sequence[Judged], told: Told, say: Reader) -
         InfraError: the disk is full.
     """
     store.write(TABLE, csvfile.text_of(everything))
+    if told.sheets:
+        store.write(sheets.TABLE, sheets.text_of(told.sheets))
     return store.write(PAGE, page(everything, told, say))
 
 
@@ -174,4 +179,8 @@ _WORDS: Final[dict[str, Any]] = {
     "remarks": msg("Remarks on what was handed in"),
     "hidden": msg("hidden checks"),
     "late": msg("late"),
+    "sheets": msg("Worksheets"),
+    "automatic": msg("Points so far"),
+    "by_hand": msg("By hand"),
+    "problem": msg("Problem"),
 }

@@ -36,6 +36,7 @@ def grade(
     again: bool = False,
     sandbox_required: bool = True,
     one: Callable[[Path, str, bool, bool, str], Graded] | None = None,
+    tell: Callable[[Graded], None] = lambda _: None,
 ) -> list[Graded]:
     """Grade the worksheets of some students.
 
@@ -47,6 +48,7 @@ def grade(
         again: grade worksheets again that are graded already.
         sandbox_required: refuse to grade without a sandbox.
         one: grades one (for tests).
+        tell: called with each result, in this order, as soon as it is there.
 
     Returns:
         one result for each, in the same order.
@@ -66,6 +68,7 @@ def grade(
                 found.append(future.result())
             except BrokenProcessPool:
                 found.append(Graded(student, problem=_DIED, exit_code=3))
+            tell(found[-1])
         return found
 
 

@@ -41,10 +41,11 @@ class Graded:
 
     Attributes:
         student: the id.
-        points: those given automatically; None if it could not be graded, or was graded before.
+        points: those given automatically; None if it could not be graded.
         most: their maximum.
         by_hand: the maximum of the points that a person still has to give.
         stopped: a text for each cell that was stopped.
+        before: it was graded before, and not again.
         problem: why it could not be graded; "" if it could.
         exit_code: 0; 2 if the submission cannot be used; 3 if the grader failed.
     """
@@ -54,6 +55,7 @@ class Graded:
     most: float = 0.0
     by_hand: float = 0.0
     stopped: tuple[Text, ...] = ()
+    before: bool = False
     problem: str = ""
     exit_code: int = 0
 
@@ -119,25 +121,34 @@ def _ready(
     return app
 
 
-def lines(lab: str, graded: Sequence[Graded], say: Reader = _ENGLISH) -> Iterator[str]:
-    """Yield the result for a terminal: a line for each worksheet, and its problems below."""
-    width = max((len(one.student) for one in graded), default=0)
+def lines(
+    lab: str, graded: Sequence[Graded], say: Reader = _ENGLISH, width: int = 0
+) -> Iterator[str]:
+    """Yield the result for a terminal: a line for each worksheet, and its problems below.
+
+    Args:
+        lab: the lab.
+        graded: the results.
+        say: the reader's language.
+        width: of the column of ids; it is as wide as the longest one at least.
+    """
+    width = max([width, *(len(one.student) for one in graded)])
     for one in graded:
         if one.problem:
             first, *rest = clean(one.problem).split("\n")
             said = say(msg("not graded: {first}", first=say(first))) + "".join(
                 f"\n    {say(line)}" for line in rest
             )
-        elif one.points is None:
+        elif one.before:
             said = say(msg("already graded; --force grades it again"))
         else:
-            said = say(msg("{points:g}/{most:g} points", points=one.points, most=one.most))
+            said = say(msg("{points:g}/{most:g} points", points=one.points or 0, most=one.most))
             if one.by_hand:
                 said += say.label(", ") + say(
                     msg("{by_hand:g} more to be given by hand", by_hand=one.by_hand)
                 )
         yield f"{clean_line(one.student):{width}}  {lab}  {said}"
-        for stop in one.stopped:
+        for stop in () if one.before else one.stopped:
             yield f"    {clean_line(say(stop))}"
 
 
@@ -234,8 +245,6 @@ def _look_at(app: Any, folder: Path, assignment: str) -> None:
 
 
 def _graded(app: Any, assignment: str, student: str, problem: Exception | bool | None) -> Graded:
-    if problem is False:
-        return Graded(student)
     if isinstance(problem, VmmlabError):
         return Graded(student, problem=str(problem), exit_code=problem.exit_code)
     if isinstance(problem, Exception):
@@ -254,7 +263,8 @@ def _graded(app: Any, assignment: str, student: str, problem: Exception | bool |
     folder = Path(
         app.coursedir.format_path(app.coursedir.autograded_directory, student, assignment)
     )
-    return Graded(student, points, most, by_hand, tuple(_stopped(folder)))
+    stopped = tuple(_stopped(folder))
+    return Graded(student, points, most, by_hand, stopped, before=problem is False)
 
 
 def _stopped(folder: Path) -> list[Text]:
