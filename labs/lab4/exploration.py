@@ -1,7 +1,8 @@
 """What `vmmlab explore lab4` tries every order of: the lock, the registration and the barrier.
 
-Two scenarios: the APs from the lock to their numbers while the BSP waits for them, and three rounds
-of the barrier.
+The APs go from the lock to their numbers while the BSP waits for them, and all CPUs go through
+three rounds of the barrier. In one order each, there are also as many APs, and as many rounds, as
+no search could try.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _WAIT_US: Final = 4
 # Offsets in `ap_delays` (include/ap.h) of the interval between polls and of the whole time.
 _POLL_OFFSET: Final = 8
 _WAIT_OFFSET: Final = 12
+LOCK_BYTES: Final = 8
 
 
 class _Handshake(GivenCode):
@@ -126,7 +128,7 @@ class Registration(_Handshake):
         if action.name == "ap_locked" and of_ap:
             return self._locked(local, ghost)
         if action.name == "segment_init_ap" and of_ap:
-            return self._number(local, ghost)
+            return self._number(local, ghost, read)
         if action.name == "ap_proc" and of_ap:
             return self._arrive(local, ghost, read)
         if action.name == "vmm_ap_missing" and not of_ap:
@@ -138,7 +140,7 @@ class Registration(_Handshake):
 
     def reads(self, local: LocalState, action: Action) -> tuple[int, int] | None:
         """See `Harness.reads`."""
-        if action.name == "return" and not local.cpu:
+        if action.name == ("segment_init_ap" if local.cpu else "return"):
             return self.count, 4
         if action.name == "ap_proc" and local.notes.number:
             return self.program.pcpu_field(local.notes.number, PCPU_STACKADDR), 8
@@ -187,7 +189,7 @@ class Registration(_Handshake):
         write = (self.procs, 4, read(self.procs, 4) + 1)
         return Effect(after, ghost, (write,), msg("enters the trampoline, jumps to apinit_enter"))
 
-    def _wait(self, local: LocalState, ghost: Ghost, read: Read) -> Effect:
+    def _wait(self, local: LocalState, ghost: Ghost, read: Read) -> Effect | None:
         """Let the BSP call ap_wait."""
         program = self.program
         complete = ghost.arrived == self.aps == read(self.count, 4)
@@ -206,7 +208,7 @@ class Registration(_Handshake):
         after = self.model.settle(local._replace(context=context, stacks=stacks))
         return Effect(after, ghost, note=msg("reaches ap_locked, on the boot stack"))
 
-    def _number(self, local: LocalState, ghost: Ghost) -> Effect:
+    def _number(self, local: LocalState, ghost: Ghost, read: Read) -> Effect:
         """Replace segment_init_ap: check the number, and set up the per-CPU data."""
         edi = local.context.regs[RDI] & 0xFFFF_FFFF
         number = edi - (edi >> 31 << 32)
@@ -222,6 +224,16 @@ class Registration(_Handshake):
                 "CPU {cpu} takes the number {number}, which another CPU has", cpu=cpu, number=number
             )
             return self.violated(local, Violation("number-twice", what), ghost, note)
+        count = read(self.count, 4)
+        # The count only grows, so this was never its value. 0: that shows in the end.
+        if 0 < count < number:
+            what = msg(
+                "CPU {cpu} takes the number {number} when num_of_processors is {count}",
+                cpu=cpu,
+                number=number,
+                count=count,
+            )
+            return self.violated(local, Violation("number-not-the-count", what), ghost, note)
         writes = (
             (program.pcpu_field(number, PCPU_SELF), 8, program.pcpu(number)),
             (program.pcpu_field(number, PCPU_CPUNUM), 4, number),
@@ -329,6 +341,35 @@ class Registration(_Handshake):
             )
             return Violation("count-wrong", what)
         return None
+
+
+class MoreThanListed(Registration):
+    """All APs have entered when the BSP begins to wait; the tables list one AP less."""
+
+    name = "more than listed"
+    title = msg("more APs than listed")
+    buffers = False
+
+    def _wait(self, local: LocalState, ghost: Ghost, read: Read) -> Effect | None:
+        return super()._wait(local, ghost, read) if read(self.procs, 4) == self.aps else None
+
+    def _returned_value(self, local: LocalState, name: str) -> int | None:
+        if name == "acpi_num_of_processors":
+            return self.aps
+        return super()._returned_value(local, name)
+
+    def handle(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
+        """See `Harness.handle`: what is of interest ends when the BSP sleeps, all APs being there.
+
+        A BSP that expects exactly as many as the tables list does not go on, which is allowed.
+        """
+        local = self.model.locals[lid]
+        if action.name == "usleep" and not local.cpu and ghost.arrived == self.aps:
+            return self._give_up(local, ghost._replace(complete=False))
+        return super().handle(lid, action, ghost, read)
+
+    def _give_up(self, local: LocalState, ghost: Ghost) -> Effect:
+        return super()._give_up(local, ghost._replace(complete=False))
 
 
 class Crowd(Registration):
@@ -471,10 +512,45 @@ class WideBarrier(Barrier):
     rounds = 1
 
 
+class ManyAps(Crowd):
+    """All APs come to the lock while the first has it; each is overtaken when it unlocks."""
+
+    name = "many APs"
+    title = msg("many APs at the lock")
+    cpus = 201
+    one_order = True
+
+    def yields(self, before: LocalState, now: LocalState, read: Read, read_now: Read) -> bool:
+        """See `Harness.yields`: with the lock taken for the first time, and after each release."""
+        if now.notes.passed_lock and not before.notes.passed_lock:
+            return read(self.count, 4) == 0 and now.cpu == 1
+        if not before.notes.passed_lock or before.phase != "run":
+            return False
+        return read(self.lock, LOCK_BYTES) != read_now(self.lock, LOCK_BYTES)
+
+
+class ManyRounds(Barrier):
+    """Three CPUs meet more often than a byte can count, in turns."""
+
+    name = "many rounds"
+    title = msg("many rounds of the barrier")
+    buffers = False
+    rounds = 260
+    one_order = True
+
+
 declare(
     Declaration(
         lab="lab4",
-        scenarios=(Registration, Crowd, Barrier, WideBarrier),
+        scenarios=(
+            Registration,
+            MoreThanListed,
+            Crowd,
+            Barrier,
+            WideBarrier,
+            ManyAps,
+            ManyRounds,
+        ),
         tracepoints=frozenset({"ap_locked"}),
         variables=(
             Variable("num_of_processors", 4),
@@ -494,6 +570,9 @@ declare(
             ),
             "number-twice": msg("every AP has a number of its own"),
             "number-wrong": msg("the numbers are 1 to n, where n is the number of APs"),
+            "number-not-the-count": msg(
+                "the number of an AP is what its own addition has made of num_of_processors"
+            ),
             "not-numbered": msg("an AP calls segment_init_ap before initproc_ap"),
             "count-wrong": msg("at the end num_of_processors is the number of APs"),
             "bsp-went-on": msg(

@@ -15,12 +15,14 @@ REUSABLE = "lab4.barrier.reusable"
 BOOT = "lab4.boot.cpus"
 
 POLLS = 2  # WAIT_US / POLL_US of exploration.py
+MORE_THAN_LISTED, MANY_APS, MANY_ROUNDS = "more than listed", "many APs", "many rounds"
 
 REGISTRATION = {
     "stack-shared": (STACK, "stack-shared-in-some-order"),
     "stackaddr-wrong": (PRIVATE, "stackaddr-wrong-in-some-order"),
     "number-twice": (ALONE, "number-twice-in-some-order"),
     "number-wrong": (ALONE, "number-twice-in-some-order"),
+    "number-not-the-count": (ALONE, "number-not-counted-in-some-order"),
     "count-wrong": (ALONE, "number-twice-in-some-order"),
     "trampoline-gone": (RELEASED, "lock-used-too-late-in-some-order"),
     "bsp-went-on": (LATE, "bsp-goes-on-in-some-order"),
@@ -35,6 +37,13 @@ BARRIER = {
 @judges_orders(LOCK, RELEASED, STACK, PRIVATE, ALONE, LATE, MISSING, GOES_ON, HOLDS, REUSABLE, BOOT)
 def judge(scenario, found):
     """Return the check that contains the mistake; None if no step of this lab does."""
+    if scenario == MORE_THAN_LISTED and found.kind != "bsp-went-on":
+        return None
+    if scenario == MANY_ROUNDS:
+        early = found.kind == "barrier-passed-early"
+        return WrongOrder(HOLDS if early else REUSABLE, "barrier-breaks-in-a-later-round")
+    if scenario == MANY_APS and (many := with_many_aps(found)) is not None:
+        return many
     if found.kind == "bsp-went-on" and slept_long_enough(found):
         check, cause = MISSING, "missing-cpu-not-noticed"
     elif found.kind == "never-completes" and "barrier" in scenario and found.doomed == 0:
@@ -50,6 +59,17 @@ def judge(scenario, found):
     return WrongOrder(check, cause)
 
 
+def with_many_aps(found):
+    """Return what is wrong only with many APs at the lock; None if it has a name already."""
+    if found.kind == "boot-stack-shared":
+        return WrongOrder(boot_stack(found)[0], "lock-breaks-with-many-aps")
+    if found.kind == "stackaddr-wrong":
+        return WrongOrder(PRIVATE, "stack-overwritten-with-many-aps", step="lab4.2")
+    if found.kind in ("number-wrong", "number-twice"):
+        return WrongOrder(ALONE, "number-repeats-with-many-aps")
+    return None
+
+
 def slept_long_enough(found):
     """Whether the time is over when the BSP goes on: no condition was wrong, it gave up."""
     polls = [one for one in found.steps if one.cpu == 0 and str(one.action) == "usleep ()"]
@@ -59,6 +79,8 @@ def slept_long_enough(found):
 def boot_stack(found):
     """Two APs on the boot stack: one has unlocked too early, or the lock lets both in."""
     inside = [one for one in found.steps if "boot stack" in one.holds]
+    # A waiting AP that takes back what it has written releases nothing.
+    inside = [one for one in inside if not one.function.startswith("apinit_enter")]
     if any(one.written == 0 and str(one.target).startswith("*apinitlock") for one in inside):
         return RELEASED, "lock-released-in-some-order"
     return LOCK, "boot-stack-shared-in-some-order"
@@ -72,5 +94,14 @@ def stuck(found):
         return GOES_ON, "bsp-stuck-in-some-order"
     if any("*apinitlock" in str(one.doing) for one in waiting):
         return RELEASED, "lock-stuck-in-some-order"
+    if guard_kept(found, waiting):
+        return ALONE, "guard-kept-in-some-order"
     # Anything may have held it up: what the probes find names the mistake better.
     return BOOT, "registration-stuck-in-some-order"
+
+
+def guard_kept(found, waiting):
+    """Whether CPUs wait for ap_lock and an AP has gone on with it to its end."""
+    holder = found.steps[-1].holds.get("ap_lock", 0) if found.steps else 0
+    gone = holder and not any(one.cpu == holder for one in waiting)
+    return gone and any("ap_lock" in str(one.doing) for one in waiting)

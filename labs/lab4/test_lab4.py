@@ -395,6 +395,7 @@ def never_got_it(boot, ap):
                 "all 8 bytes of *apinitlock are 0, and CPU {cpu} still waits", cpu=ap.index
             ),
         )
+    spoilt_by_a_waiting_ap(boot, ap)
     if boot.lock and boot.lock.held_bytes != boot.lock.released_bytes:
         fail(
             "lock-never-released",
@@ -406,6 +407,25 @@ def never_got_it(boot, ap):
                 "after its release; no other AP got it then",
                 held=boot.lock.held_bytes.hex(" "),
                 released=boot.lock.released_bytes.hex(" "),
+            ),
+        )
+
+
+def spoilt_by_a_waiting_ap(boot, ap):
+    """Fail if the release has left the lock free, and APs that waited have changed it."""
+    released, now = boot.lock and boot.lock.released_bytes, boot.counters.apinit_lock
+    held = any(one.reached(BOOT_STACK) and not one.reached(NUMBERED) for one in boot.aps)
+    if released and now and not held and not any(released):
+        fail(
+            "lock-spoilt-by-a-waiting-ap",
+            cpu=ap.index,
+            place=ap.end_place.text,
+            step="lab4.1",
+            expected=msg("a lock that is free stays free until an AP takes it"),
+            observed=msg(
+                "the release made all 8 bytes of *apinitlock 0; now they are {bytes}, although no "
+                "AP has the lock",
+                bytes=now.hex(" "),
             ),
         )
 

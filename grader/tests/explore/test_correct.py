@@ -26,10 +26,13 @@ def assert_correct(exploration, *, large=False):
     assert [(part.scenario, part.memory) for part in exploration.parts] == [
         ("registration", "in order"),
         ("registration", "store buffers"),
+        ("more than listed", "in order"),
         ("crowd", "in order"),
         ("barrier", "in order"),
         ("barrier", "store buffers"),
         ("wide barrier", "in order"),
+        ("many APs", "in order"),
+        ("many rounds", "in order"),
     ]
     assert not any(part.limits or (part.bound and not large) for part in exploration.parts)
 
@@ -37,7 +40,7 @@ def assert_correct(exploration, *, large=False):
 def test_the_reference_is_correct_in_every_interleaving(explored, solution):
     exploration = explored(solution)
     assert_correct(exploration)
-    assert exploration.seconds < 10, "it takes about one second"
+    assert exploration.seconds < 15, "it takes about three seconds"
 
 
 def test_the_reference_of_another_cohort_is_correct(explored, solution):

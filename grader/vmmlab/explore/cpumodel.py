@@ -23,6 +23,7 @@ class CpuModel:
 
     Args:
         program: the image and its surroundings.
+        loops: find out where waiting loops that count end; otherwise they are only run.
 
     Attributes:
         program: as given.
@@ -35,8 +36,9 @@ class CpuModel:
         dropped_counters: see `CountingLoops.dropped`.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *, loops: bool = True) -> None:
         self.program = program
+        self._ends_loops = loops
         self.emulator = Emulator(program)
         self._states = LocalStates()
         self.locals = self._states.locals
@@ -79,7 +81,7 @@ class CpuModel:
     def after(self, lid: int) -> int:
         """Return the local state after a store, a commit, or an event that leads to one context."""
         found = self._leads_to(lid)
-        if found not in self._reached:
+        if found not in self._reached and self._ends_loops:
             self._reached.add(found)
             self._loops.went(lid, found)
         return found
@@ -103,7 +105,7 @@ class CpuModel:
         if found is None:
             written, after = self._read(lid, value)
             found = [(written, after, 0)]
-            if after not in self._reached:
+            if after not in self._reached and self._ends_loops:
                 found = self._loops.follow(lid, value, written, after)
             self._reached.update(way[1] for way in found)
             self._followed[key] = found

@@ -45,8 +45,8 @@ class Declaration(Surroundings):
 
     @property
     def cpus(self) -> int:
-        """The largest number of CPUs of a scenario."""
-        return max(one.cpus for one in self.scenarios)
+        """The largest number of CPUs of a scenario in which all orders are searched."""
+        return max(one.cpus for one in self.scenarios if not one.one_order)
 
     def named(self, names: Sequence[str] | None) -> list[type[Harness]]:
         """Return the scenarios with these names; None: all."""

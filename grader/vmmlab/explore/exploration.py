@@ -24,7 +24,8 @@ MemoryModel = Literal["in order", "store buffers"]
 """Time at which stores become visible to other CPUs: at once, or late through a buffer (TSO)."""
 
 Verdict = Literal["correct", "no error found", "wrong", "unsupported", "unfinished"]
-"""`correct` is exhaustive; `no error found` holds within the bound that is named."""
+"""`correct` is exhaustive, but for a part that runs in one order; `no error found` holds within the
+bound that is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ class Part:
         assumptions: what was assumed about single loops, in words.
         limits: what the model cannot follow.
         counterexample: present if and only if the verdict is "wrong".
+        one_order: the CPUs have run in one order only, as this part asks for.
         included: no search was needed: the search of the same scenario with store buffers includes
             every interleaving of this part, and found nothing wrong.
         seconds: CPU time; ignored in comparisons.
@@ -153,6 +155,7 @@ class Part:
     assumptions: tuple[TextData, ...] = ()
     limits: tuple[Limit, ...] = ()
     counterexample: Counterexample | None = None
+    one_order: bool = False
     included: bool = False
     seconds: float = field(default=0.0, compare=False)
 
@@ -281,6 +284,7 @@ class Bounds:
         fallback_states: for all searches with a bound on preemptions together.
         fallback_seconds: CPU time for these searches.
         preemptions: that bound: how often a CPU that could go on is interrupted.
+        one_order_seconds: CPU time for each part that runs in one order.
     """
 
     states: int = 600_000
@@ -288,3 +292,4 @@ class Bounds:
     fallback_states: int = 100_000
     fallback_seconds: float = 3.0
     preemptions: int = 2
+    one_order_seconds: float = 6.0

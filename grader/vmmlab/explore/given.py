@@ -42,6 +42,7 @@ class GivenCode:
     title: ClassVar[Text]
     cpus: ClassVar[int] = 3
     buffers: ClassVar[bool] = True
+    one_order: ClassVar[bool] = False
 
     def __init__(self, model: CpuModel) -> None:
         self.model = model
@@ -70,6 +71,10 @@ class GivenCode:
     def forbidden(self, local: LocalState, action: Action, ghost: Ghost) -> Violation | None:
         """See `Harness.forbidden`: every access is allowed."""
         return None
+
+    def yields(self, before: LocalState, now: LocalState, read: Read, read_now: Read) -> bool:
+        """See `Harness.yields`: a CPU runs until it waits."""
+        return False
 
     def outcome(self, local: LocalState) -> Text:
         """See `Harness.outcome`: nothing beside the phase."""

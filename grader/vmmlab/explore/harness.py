@@ -65,12 +65,14 @@ class Harness(Protocol):
         title: the same for a reader.
         cpus: number of CPUs, including the BSP.
         buffers: it is searched with store buffers, too.
+        one_order: the CPUs run in one order only, in which they take turns; see `yields`.
     """
 
     name: ClassVar[str]
     title: ClassVar[Text]
     cpus: ClassVar[int]
     buffers: ClassVar[bool]
+    one_order: ClassVar[bool]
 
     def __init__(self, model: CpuModel) -> None: ...
 
@@ -101,6 +103,16 @@ class Harness(Protocol):
 
     def forbidden(self, local: LocalState, action: Action, ghost: Ghost) -> Violation | None:
         """Return what is wrong if a CPU accesses memory now, or None; see `handle`."""
+
+    def yields(self, before: LocalState, now: LocalState, read: Read, read_now: Read) -> bool:
+        """Return whether the others are to run now, if the CPUs run in one order.
+
+        Args:
+            before: the CPU before its move.
+            now: the CPU after it.
+            read: reads memory as it was before the move.
+            read_now: reads memory as it is.
+        """
 
     def outcome(self, local: LocalState) -> Text:
         """Return what a CPU has done that has begun and is not in code, in words; or ""."""

@@ -17,6 +17,8 @@ from vmmlab.explore.statespace import StateSpace
 
 # An evident end is searched for among this many states after the first doomed one.
 _NEAR: Final = 5000
+# So many CPUs that never finish are named.
+_NAMED: Final = 4
 # A CPU that waits in a loop has at most this many processes in it.
 _LONGEST_CYCLE: Final = 20
 
@@ -72,7 +74,7 @@ class Liveness:
         earlier = self._evident_end(first, stuck, after)
         last = last if earlier is None else earlier
         space.reroute(graph.shortest_path(first, last, after))
-        violation = Violation("never-completes", _sentence(stuck))
+        violation = Violation("never-completes", never_finish(stuck))
         return Stuck(violation, stuck[0] if stuck else 0, last, doomed_after)
 
     def _first_doomed(self) -> int | None:
@@ -166,8 +168,14 @@ class Liveness:
         return True
 
 
-def _sentence(stuck: list[int]) -> Text:
+def never_finish(stuck: list[int]) -> Text:
     """Return which CPUs never finish, in one sentence."""
+    if len(stuck) > _NAMED:
+        return msg(
+            "{count} CPUs never finish, the first of them CPU {cpu}, whatever happens next",
+            count=len(stuck),
+            cpu=stuck[0],
+        )
     aps = [f"CPU {cpu}" for cpu in stuck if cpu]
     last, others = aps[-1] if aps else "", listed(aps[:-1])
     if len(aps) == len(stuck):

@@ -6,6 +6,7 @@ It knows nothing of CPUs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 Store = tuple[int, int, int]
 """Address, size in bytes, value."""
@@ -67,3 +68,49 @@ class SharedMemory:
         if value is None:
             value = self._base[at] = self._initial(at)
         return value
+
+
+_PAGE: Final = 64  # bytes
+
+
+class PagedMemory(SharedMemory):
+    """The same for runs in which many bytes change: states share the pages that are equal.
+
+    Args:
+        initial: as for `SharedMemory`.
+        writes: as for `SharedMemory`.
+    """
+
+    def __init__(self, initial: Callable[[int], int], writes: Sequence[Store]) -> None:
+        super().__init__(initial, writes)
+        self._states: list[dict[int, bytes]] = [{}]  # by number: the pages that have changed
+        self._first: dict[int, bytes] = {}
+
+    def read(self, memory: int, address: int, size: int) -> int:
+        """See `SharedMemory.read`."""
+        pages = self._states[memory]
+        data = bytes(self._paged(pages, at) for at in range(address, address + size))
+        return int.from_bytes(data, "little")
+
+    def write(self, memory: int, address: int, size: int, value: int) -> int:
+        """See `SharedMemory.write`: equal states may get different numbers."""
+        if self.read(memory, address, size) == value:
+            return memory
+        pages = dict(self._states[memory])
+        for at, byte in enumerate(value.to_bytes(size, "little"), address):
+            page = bytearray(self._page(pages, at // _PAGE))
+            page[at % _PAGE] = byte
+            pages[at // _PAGE] = bytes(page)
+        self._states.append(pages)
+        return len(self._states) - 1
+
+    def _paged(self, pages: dict[int, bytes], at: int) -> int:
+        return self._page(pages, at // _PAGE)[at % _PAGE]
+
+    def _page(self, pages: dict[int, bytes], number: int) -> bytes:
+        known = pages.get(number) or self._first.get(number)
+        if known is None:
+            start = number * _PAGE
+            known = bytes(self._byte({}, at) for at in range(start, start + _PAGE))
+            self._first[number] = known
+        return known

@@ -67,6 +67,7 @@ _RUN: Final = frozenset((
 _TRACEPOINT_BYTES: Final = 16
 WORD: Final = 8
 """Bytes of a word of a stack."""
+_APIC_IDS: Final = 255
 _IDENTITY_END: Final = 2**32
 _ARBITRARY_BYTE: Final = 0xA5
 _LONGEST_STRING: Final = 200
@@ -149,6 +150,7 @@ class Program:
         cohort: the cohort that it was built for.
         declaration: what the lab declares.
         exposed: addresses of the words of stacks that are followed as shared memory.
+        cpus: number of CPUs that there is memory for; None: as many as a search of the lab needs.
 
     Attributes:
         symbols: of the image.
@@ -176,13 +178,15 @@ class Program:
         cohort: CohortLike,
         declaration: Surroundings,
         exposed: frozenset[int] = frozenset(),
+        cpus: int | None = None,
     ) -> None:
         self.symbols = image.symbols
         self.declaration = declaration
         self.exposed = exposed
-        self.cpus = cpus = declaration.cpus
-        # Not 0, 1, 2: an APIC id that is used as a number must be noticed.
-        self.apic_ids = (0, *(3 * n + 2 for n in range(cpus - 1)))
+        self.cpus = cpus = cpus or declaration.cpus
+        # Not 0, 1, 2: an APIC id that is used as a number must be noticed. It has 8 bits.
+        gap = 3 if 3 * cpus < _APIC_IDS else 1
+        self.apic_ids = (0, *(gap * n + 2 for n in range(cpus - 1)))
         self.segments, self._data = read(image.elf)
         self._data_starts = [start for start, _, _ in self._data]
         self._pad = cohort.pcpu_pad

@@ -29,6 +29,7 @@ from vmmlab.explore.exploration import (
     Verdict,
 )
 from vmmlab.explore.harness import Harness
+from vmmlab.explore.onerun import OneRun
 from vmmlab.explore.ownership import StackExposed
 from vmmlab.explore.program import CohortLike, ImageLike, Program
 from vmmlab.explore.search import Search
@@ -67,12 +68,15 @@ def explore(
     parts: list[Part] = []
     model = CpuModel(Program(image, cohort, declaration))
     for scenario in declaration.named(scenarios):
+        one, cpus = scenario.one_order, scenario.cpus if scenario.one_order else None
+        if one:
+            model = CpuModel(Program(image, cohort, declaration, cpus=cpus), loops=False)
         while True:
             try:
                 parts += list(_parts(model, scenario(model), pools, sources or {}))
             except StackExposed as found:
                 exposed = model.program.exposed | found.words
-                model = CpuModel(Program(image, cohort, declaration, exposed))
+                model = CpuModel(Program(image, cohort, declaration, exposed, cpus), loops=not one)
             else:
                 break
         if parts[-1].verdict == "wrong":
@@ -86,6 +90,9 @@ def _parts(
 ) -> Iterator[Part]:
     """Yield the parts of one harness: stores in order, then store buffers unless that is wrong."""
     reported = set(model.counting)
+    if harness.one_order:
+        yield _one_order(model, harness, pools, sources)
+        return
     if not harness.buffers:
         in_order = _PartSearch(model, harness, "in order", sources)
         in_order.exhaust(pools)
@@ -109,6 +116,31 @@ def _parts(
     if buffered.needs_explanation:
         buffered.exhaust(pools)
     yield buffered.part(pools, reported)
+
+
+def _one_order(
+    model: CpuModel, harness: Harness, pools: _Pools, sources: Mapping[str, bytes]
+) -> Part:
+    """Return the part of a harness whose CPUs run in one order."""
+    began = time.thread_time()
+    run = OneRun(model, harness)
+    found = run.run(pools.one_order_seconds)
+    bound = "" if found.complete or found.violation else msg("not followed to its end")
+    builder = CounterexampleBuilder(model, run.transitions, sources)
+    return Part(
+        scenario=harness.name,
+        title=harness.title,
+        cpus=harness.cpus,
+        memory="in order",
+        verdict=_verdict(model, found, bound),
+        states=found.states,
+        transitions=found.transitions,
+        bound=bound,
+        limits=_limits(model, builder, found),
+        counterexample=builder.build(found) if found.violation else None,
+        one_order=True,
+        seconds=time.thread_time() - began,
+    )
 
 
 class _Pool:
@@ -144,6 +176,7 @@ class _Pools:
 
     def __init__(self, bounds: Bounds) -> None:
         self.preemptions = bounds.preemptions
+        self.one_order_seconds = bounds.one_order_seconds
         self.exhaustive = _Pool(bounds.states, bounds.seconds, 3 / 4)
         self.buffered = _Pool(bounds.states // 4, bounds.seconds / 3, 3 / 4)
         self.fallback = _Pool(bounds.fallback_states, bounds.fallback_seconds, 1 / 2)

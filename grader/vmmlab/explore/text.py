@@ -55,7 +55,9 @@ def lines(found: Exploration, say: Reader | None = None) -> Iterator[str]:
 
 def legend(say: Reader) -> Iterator[str]:
     """Yield what the rows of an exploration mean, a line for each word in them."""
-    yield say(msg("How to read the rows: a row is one situation, in which two to four CPUs run."))
+    yield say(
+        msg("How to read the rows: a row is one situation, in which two to four CPUs run, or more.")
+    )
     explained = (
         (
             msg("without store buffers"),
@@ -72,6 +74,12 @@ def legend(say: Reader) -> Iterator[str]:
         (
             msg("exhaustive"),
             msg("every order of the accesses to memory was tried; else the row says which were"),
+        ),
+        (
+            msg("one order"),
+            msg(
+                "the CPUs take turns; so many of them, or so many rounds, are too much for a search"
+            ),
         ),
         (
             msg("included"),
@@ -95,7 +103,9 @@ def summary(found: Exploration, say: Reader | None = None) -> str:
         return say(msg("wrong schedule found: {what}", what=found.counterexample.what))
     if found.verdict in ("correct", "no error found"):
         told = dict.fromkeys(say(part.bound) for part in found.parts if part.bound)
-        how = "; ".join(told) or say(msg("exhaustive"))
+        single = any(part.one_order for part in found.parts)
+        whole = msg("exhaustive, except for the rows with one order") if single else None
+        how = "; ".join(told) or say(whole or msg("exhaustive"))
         none = say(msg("no wrong schedule found: {states:,} states", states=found.states))
         return f"{none}{say.label(', ')}{how}"
     first = _limit(next(limit for part in found.parts for limit in part.limits), say)
@@ -118,7 +128,7 @@ def _lines(found: Exploration, say: Reader) -> Iterator[str]:
 def _part(part: Part, say: Reader, wide: int) -> Iterator[str]:
     name, verdict = say(_name(part)), say.label(_VERDICTS[part.verdict])
     states = "" if part.included else say(msg("{states:,} states", states=part.states))
-    how = say(part.bound) if part.bound else say(msg("exhaustive"))
+    how = say(part.bound or _tried(part))
     if part.limits:
         how = say(msg("explored as far as possible"))
     if part.verdict == "wrong":
@@ -137,6 +147,13 @@ def _part(part: Part, say: Reader, wide: int) -> Iterator[str]:
         yield f"    {say(assumption)}"
     for limit in part.limits:
         yield f"    {verdict}{say.label(': ')}{_limit(limit, say)}"
+
+
+def _tried(part: Part) -> Message:
+    """Return which orders were tried, if nothing has stopped the search."""
+    if part.one_order:
+        return msg("one order, with {cpus} CPUs", cpus=part.cpus)
+    return msg("exhaustive")
 
 
 def _name(part: Part) -> Message:

@@ -100,6 +100,8 @@ class Transitions:
         model: the CPUs.
         harness: what they start with, and what the code that is not run does.
         buffers: stores become visible to other CPUs late (total store order).
+        memory: all memory states; None: those of a search, in which few bytes change.
+        merge: what other CPUs cannot observe is one move; False: each access is a move.
 
     Attributes:
         memory: all memory states.
@@ -108,14 +110,23 @@ class Transitions:
         buffer_filled: a store had to wait for room; a larger buffer would allow more schedules.
     """
 
-    def __init__(self, model: CpuModel, harness: Harness, *, buffers: bool) -> None:
+    def __init__(
+        self,
+        model: CpuModel,
+        harness: Harness,
+        *,
+        buffers: bool,
+        memory: SharedMemory | None = None,
+        merge: bool = True,
+    ) -> None:
         self.model = model
         self.harness = harness
-        self.memory = SharedMemory(model.program.initial, harness.initial_writes())
+        self.memory = memory or SharedMemory(model.program.initial, harness.initial_writes())
         self.numbers = StateNumbers(model.locals)
         self.sharing = SharedBytes(model.program, harness.cpus, harness.shared())
         self.buffer_filled = False
         self._buffers = buffers
+        self._merge = merge
         self._moves: dict[tuple[int, int], tuple[Move, ...]] = {}
         self._recorded: set[int] = set()
 
@@ -228,7 +239,7 @@ class Transitions:
 
     def _observable(self, point: _Point, action: Action) -> bool:
         """Return whether it matters to the other CPUs when this action happens."""
-        if action.alone:
+        if action.alone or not self._merge:
             return True
         if action.kind == "event":
             return bool(point.buffer) and self._depends_on_buffer(point, action)

@@ -127,7 +127,8 @@ def _not_tried(found: Exploration) -> Text:
                 what=limit.what,
                 place=limit.place,
             )
-        if part.memory == "in order" and part.verdict == "no error found":
+        searched = part.memory == "in order" and not part.one_order
+        if searched and part.verdict == "no error found":
             return msg("not all orders of the steps could be tried: {what}", what=part.bound)
     return ""
 

@@ -1,0 +1,198 @@
+"""Runs the CPUs of one harness in one order, for numbers of CPUs or rounds that no search can try.
+
+The CPUs take turns: each one runs until it waits, has finished, or until the harness says that the
+others are to run. What goes wrong in this one order goes wrong on a processor, too. Stores become
+visible at once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from dataclasses import replace
+from typing import Final, Literal
+
+from vmmlab.explore.bfs import SearchResult
+from vmmlab.explore.cpumodel import CpuModel
+from vmmlab.explore.emulator import OutOfTime
+from vmmlab.explore.harness import Harness, Read, Violation
+from vmmlab.explore.liveness import never_finish
+from vmmlab.explore.localstate import LocalState
+from vmmlab.explore.memory import PagedMemory
+from vmmlab.explore.states import State
+from vmmlab.explore.statespace import PathStep
+from vmmlab.explore.transitions import Move, Transitions
+
+# A CPU that has executed an instruction as often may wait, although its registers differ each time:
+# it may count its looks, write to a lock to try it, or look through a table.
+_LOOKS: Final = 6
+# After so many rounds of looks in which nothing has changed, the run has no result.
+_QUIET_ROUNDS: Final = 60
+# So many of the last moves are shown.
+_SHOWN_MOVES: Final = 60
+
+Turn = Literal["waits", "idle", "blocked", "yields", "over"]
+"""How the turn of a CPU ended: "waits" is a loop that changes nothing, whoever else runs later;
+"idle" one that may end by itself; "over" the end of the whole run."""
+
+
+class OneRun:
+    """One order of the steps of all CPUs.
+
+    Args:
+        model: the CPUs.
+        harness: how the CPUs start, and what must hold.
+
+    Attributes:
+        harness: as given.
+        transitions: the moves of each CPU.
+    """
+
+    def __init__(self, model: CpuModel, harness: Harness) -> None:
+        self.harness = harness
+        self._emulator = model.emulator
+        self._locals = model.locals
+        self._actions = model.actions
+        memory = PagedMemory(model.program.initial, harness.initial_writes())
+        self.transitions = Transitions(model, harness, buffers=False, memory=memory, merge=False)
+        self._path: deque[PathStep] = deque(maxlen=_SHOWN_MOVES)
+        self._moves = 0
+        self._result: SearchResult | None = None
+        self._violation: Violation | None = None
+
+    def run(self, seconds: float) -> SearchResult:
+        """Let all CPUs run to their ends, or until something is wrong.
+
+        Args:
+            seconds: stop after this much CPU time.
+        """
+        deadline = time.thread_time() + seconds
+        self._emulator.deadline = deadline
+        state, quiet = self.transitions.start(), 0
+        try:
+            while self._result is None and time.thread_time() < deadline:
+                state, ends = self._round(state)
+                quiet = 0 if "yields" in ends else quiet + 1
+                last = quiet > _QUIET_ROUNDS if "idle" in ends else quiet
+                if self._result is None and last:
+                    self._result = self._end(state, ends)
+        except OutOfTime:
+            pass
+        finally:
+            self._emulator.deadline = math.inf
+        return self._result or SearchResult(self._moves, self._moves)
+
+    def _round(self, state: State) -> tuple[State, list[Turn]]:
+        """Let each CPU have one turn; the result has "yields" if any of them changed something."""
+        ends: list[Turn] = []
+        for cpu in range(self.harness.cpus):
+            state, turn, changed = self._turn(state, cpu)
+            ends.append("yields" if changed else turn)
+            if turn == "over":
+                if self._violation is not None:
+                    self._result = self._violated(self._violation, cpu, state)
+                break
+        return state, ends
+
+    def _turn(self, state: State, cpu: int) -> tuple[State, Turn, bool]:
+        """Let one CPU run; also return whether it changed what others may wait for."""
+        top = self.harness.cpus
+        seen: set[tuple[int, int]] = set()
+        path: list[PathStep] = []
+        looks: Counter[int] = Counter()
+        changed = False
+        turn: Turn | None = None
+        while turn is None:
+            moves = self.transitions.moves(state[cpu], state[top])
+            if not moves:
+                turn = "blocked"
+                break
+            if (state[cpu], state[top]) in seen:
+                turn = "waits"
+                break
+            seen.add((state[cpu], state[top]))
+            before, state = state, self._moved(state, cpu, moves[0])
+            path.append(PathStep(before, cpu, 0))
+            self._moves += 1
+            looks[self._actions[self._lid(before[cpu])].rip] += 1
+            phases = [self._local(one[cpu]).phase for one in (before, state)]
+            changed = changed or state[top] != before[top] or phases[0] != phases[1]
+            if self._wrong(before, state, cpu, moves[0]):
+                turn, changed = "over", True
+            elif self._yields(before, state, cpu):
+                turn, changed = "yields", True
+            elif max(looks.values()) > _LOOKS:
+                turn = "idle"
+        if changed:  # the looks of a CPU that waits are not worth showing
+            self._path.extend(path)
+        return state, turn, changed
+
+    def _moved(self, state: State, cpu: int, move: Move) -> State:
+        return (*state[:cpu], move.process, *state[cpu + 1 : -1], move.world)
+
+    # --- what is wrong -----------------------------------------------------------------------
+
+    def _wrong(self, state: State, after: State, cpu: int, move: Move) -> bool:
+        """Check a move; set the result if it ends the run."""
+        violation, limits = move.violation, []
+        if violation is None and move.must_check:
+            now = self._all(after)
+            if now[cpu].phase in ("unsupported", "unfinished"):
+                limits = [self._lid(after[cpu])]
+            else:
+                before = self._local(state[cpu])
+                violation = self.harness.check_step(now, cpu, before, self._reader(after))
+        if violation is not None:
+            self._violation = violation
+        elif limits:
+            self._result = SearchResult(self._moves, self._moves, limits=limits)
+        return self._violation is not None or self._result is not None
+
+    def _end(self, state: State, ends: list[Turn]) -> SearchResult:
+        """Return the result when no CPU has changed anything in a round."""
+        now = self._all(state)
+        stuck = [local.cpu for local in now if local.phase != "done"]
+        if not stuck:
+            violation = self.harness.check_end(now, self._reader(state))
+            if violation is not None:
+                return self._violated(violation, 0, state)
+            return SearchResult(self._moves, self._moves, complete=True, in_order=True)
+        if "idle" in ends:  # a wait that may end by itself is no proof
+            return SearchResult(self._moves, self._moves)
+        violation = Violation("never-completes", never_finish(stuck))
+        found = self._violated(violation, stuck[0], state)
+        return replace(found, doomed_after=len(found.path))
+
+    def _violated(self, violation: Violation, cpu: int, last: State) -> SearchResult:
+        return SearchResult(
+            self._moves,
+            self._moves,
+            violation=violation,
+            cpu=cpu,
+            path=list(self._path),
+            last=last,
+        )
+
+    def _yields(self, state: State, after: State, cpu: int) -> bool:
+        """Return whether the harness wants other CPUs to run after this move."""
+        now = self._local(after[cpu])
+        before = self._local(state[cpu])
+        reads = (self._reader(state), self._reader(after))
+        return self.harness.yields(before, now, *reads)
+
+    # --- states ------------------------------------------------------------------------------
+
+    def _lid(self, process: int) -> int:
+        return self.transitions.numbers.process(process)[0]
+
+    def _local(self, process: int) -> LocalState:
+        return self._locals[self._lid(process)]
+
+    def _all(self, state: State) -> list[LocalState]:
+        return [self._local(process) for process in state[:-1]]
+
+    def _reader(self, state: State) -> Read:
+        memory, _ = self.transitions.numbers.world(state[-1])
+        read = self.transitions.memory.read
+        return lambda address, size: read(memory, address, size)
