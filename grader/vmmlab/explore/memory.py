@@ -84,7 +84,8 @@ class PagedMemory(SharedMemory):
     def __init__(self, initial: Callable[[int], int], writes: Sequence[Store]) -> None:
         super().__init__(initial, writes)
         self._states: list[dict[int, bytes]] = [{}]  # by number: the pages that have changed
-        self._first: dict[int, bytes] = {}
+        self._numbers: dict[frozenset[tuple[int, bytes]], int] = {frozenset(): 0}
+        self._first: dict[int, bytes] = {}  # the pages of state 0 that have been looked at
 
     def read(self, memory: int, address: int, size: int) -> int:
         """See `SharedMemory.read`."""
@@ -93,7 +94,7 @@ class PagedMemory(SharedMemory):
         return int.from_bytes(data, "little")
 
     def write(self, memory: int, address: int, size: int, value: int) -> int:
-        """See `SharedMemory.write`: equal states may get different numbers."""
+        """See `SharedMemory.write`."""
         if self.read(memory, address, size) == value:
             return memory
         pages = dict(self._states[memory])
@@ -101,8 +102,15 @@ class PagedMemory(SharedMemory):
             page = bytearray(self._page(pages, at // _PAGE))
             page[at % _PAGE] = byte
             pages[at // _PAGE] = bytes(page)
-        self._states.append(pages)
-        return len(self._states) - 1
+        for number in {address // _PAGE, (address + size - 1) // _PAGE}:
+            if pages[number] == self._first[number]:
+                del pages[number]
+        key = frozenset(pages.items())
+        found = self._numbers.get(key)
+        if found is None:
+            found = self._numbers[key] = len(self._states)
+            self._states.append(pages)
+        return found
 
     def _paged(self, pages: dict[int, bytes], at: int) -> int:
         return self._page(pages, at // _PAGE)[at % _PAGE]

@@ -22,7 +22,7 @@ from vmmlab.explore.localstate import LocalState
 from vmmlab.explore.memory import PagedMemory
 from vmmlab.explore.states import State
 from vmmlab.explore.statespace import PathStep
-from vmmlab.explore.transitions import Move, Transitions
+from vmmlab.explore.transitions import Transitions
 
 # A CPU that has executed an instruction as often may wait, although its registers differ each time:
 # it may count its looks, write to a lock to try it, or look through a table.
@@ -98,43 +98,59 @@ class OneRun:
     def _turn(self, state: State, cpu: int) -> tuple[State, Turn, bool]:
         """Let one CPU run; also return whether it changed what others may wait for."""
         top = self.harness.cpus
-        seen: set[tuple[int, int]] = set()
+        trail: dict[tuple[int, int], int] = {}
         path: list[PathStep] = []
         looks: Counter[int] = Counter()
         changed = False
         turn: Turn | None = None
         while turn is None:
-            moves = self.transitions.moves(state[cpu], state[top])
-            if not moves:
+            here = (state[cpu], state[top])
+            if not self.transitions.moves(*here):
                 turn = "blocked"
-                break
-            if (state[cpu], state[top]) in seen:
-                turn = "waits"
-                break
-            seen.add((state[cpu], state[top]))
-            before, state = state, self._moved(state, cpu, moves[0])
-            path.append(PathStep(before, cpu, 0))
-            self._moves += 1
-            looks[self._actions[self._lid(before[cpu])].rip] += 1
-            phases = [self._local(one[cpu]).phase for one in (before, state)]
-            changed = changed or state[top] != before[top] or phases[0] != phases[1]
-            if self._wrong(before, state, cpu, moves[0]):
-                turn, changed = "over", True
-            elif self._yields(before, state, cpu):
-                turn, changed = "yields", True
-            elif max(looks.values()) > _LOOKS:
+            elif here in trail:
+                turn, state = "waits", self._taken_back(state, cpu, trail)
+            elif max(looks.values(), default=0) > _LOOKS:
                 turn = "idle"
-        if changed:  # the looks of a CPU that waits are not worth showing
-            self._path.extend(path)
+            else:
+                trail[here] = len(trail)
+                before, state = state, self._step(state, cpu)
+                path.append(PathStep(before, cpu, 0))
+                looks[self._actions[self._lid(before[cpu])].rip] += 1
+                phases = [self._local(one[cpu]).phase for one in (before, state)]
+                changed = changed or state[top] != before[top] or phases[0] != phases[1]
+                if self._wrong(before, state, cpu):
+                    turn, changed = "over", True
+                elif self._yields(before, state, cpu):
+                    turn, changed = "yields", True
+        if changed and (turn not in ("waits", "idle") or state[top] != path[0].state[top]):
+            self._path.extend(path)  # the looks of a CPU that waits are not worth showing
         return state, turn, changed
 
-    def _moved(self, state: State, cpu: int, move: Move) -> State:
+    def _taken_back(self, state: State, cpu: int, trail: dict[tuple[int, int], int]) -> State:
+        """Let a CPU that waits take back what it writes to try a lock, before others run.
+
+        Args:
+            state: it has been in this state before, and would come to it again and again.
+            cpu: the CPU.
+            trail: its processes and the worlds in this turn, with their numbers.
+        """
+        worlds = [world for _, world in trail]
+        first = min(worlds[trail[state[cpu], state[-1]] :], key=worlds.index)
+        while state[-1] != first:
+            state = self._step(state, cpu)
+        return state
+
+    def _step(self, state: State, cpu: int) -> State:
+        """Return the state after the next move of a CPU."""
+        move = self.transitions.moves(state[cpu], state[-1])[0]
+        self._moves += 1
         return (*state[:cpu], move.process, *state[cpu + 1 : -1], move.world)
 
     # --- what is wrong -----------------------------------------------------------------------
 
-    def _wrong(self, state: State, after: State, cpu: int, move: Move) -> bool:
-        """Check a move; set the result if it ends the run."""
+    def _wrong(self, state: State, after: State, cpu: int) -> bool:
+        """Check the last move; set the result if it ends the run."""
+        move = self.transitions.moves(state[cpu], state[-1])[0]
         violation, limits = move.violation, []
         if violation is None and move.must_check:
             now = self._all(after)
