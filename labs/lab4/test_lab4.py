@@ -639,6 +639,7 @@ def bsp_waits_for_a_late_cpu(boot, phase, went_on):
     late = boot.first(f"{phase}.held")
     too_early(boot)
     bsp_writes_the_lock(boot)
+    bsp_at_the_barrier(boot)
     if late is None:
         not_tried(boot, msg("one AP is late"))
     if boot.first(f"left while {phase}"):
@@ -671,6 +672,19 @@ def bsp_waits_for_a_late_cpu(boot, phase, went_on):
             expected=msg("once CPU {cpu} has arrived, the BSP goes on to bsp_proc", cpu=late.cpu),
             observed=msg("it is still at {place}", place=boot.bsp.end_place.text),
             next=msg("Does ap_wait read the values again each time?"),
+        )
+
+
+def bsp_at_the_barrier(boot):
+    """Fail if the BSP comes to the barrier from ap_wait; each call of it is a round."""
+    came, went_on = boot.first("sync_all_processors", 0), boot.first("bsp_proc", 0)
+    if came and (went_on is None or came.order < went_on.order):
+        fail(
+            "bsp-at-the-barrier-too-early",
+            cpu=0,
+            place="ap_wait",
+            expected=msg("ap_wait waits by looking at the two counts, and returns"),
+            observed=msg("the BSP called sync_all_processors before bsp_proc"),
         )
 
 

@@ -21,7 +21,8 @@ LARGE = ("mcs-lock", "clh-lock")
 
 def assert_correct(exploration, *, large=False):
     for part in exploration.parts:
-        fine = ("correct", "no error found") if large else ("correct",)
+        # Long delays in a loop may take one order's time; it is not judged then.
+        fine = ("correct", "no error found") if large or part.one_order else ("correct",)
         assert part.verdict in fine, (exploration.counterexample, exploration.parts)
     assert [(part.scenario, part.memory) for part in exploration.parts] == [
         ("registration", "in order"),
@@ -34,12 +35,15 @@ def assert_correct(exploration, *, large=False):
         ("many APs", "in order"),
         ("many rounds", "in order"),
     ]
-    assert not any(part.limits or (part.bound and not large) for part in exploration.parts)
+    for part in exploration.parts:
+        assert not part.limits
+        assert large or part.one_order or not part.bound
 
 
 def test_the_reference_is_correct_in_every_interleaving(explored, solution):
     exploration = explored(solution)
     assert_correct(exploration)
+    assert exploration.verdict == "correct"
     assert exploration.seconds < 15, "it takes about three seconds"
 
 

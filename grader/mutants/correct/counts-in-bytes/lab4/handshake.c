@@ -46,7 +46,8 @@ ap_wait (void)
 		spinlock_lock (&ap_lock);
 		left = num_of_processors;
 		spinlock_unlock (&ap_lock);
-		if (left == *apinitprocs && left + 1 >= acpi_num_of_processors ())
+		if (left == *apinitprocs &&
+		    left + 1 >= acpi_num_of_processors ())
 			return;
 		if (slept >= ap_delays.wait_us)
 			vmm_ap_missing (ap_first_missing ());
