@@ -31,9 +31,9 @@ HEAP: Final = 0x6000_0000
 MARKS: Final = 0x4F00_0000
 RETURN_MARK: Final = MARKS + 0x10
 """The return address of a function that the harness calls."""
-ARENA: Final = 0x40_0000
-SLOT: Final = 0x10_0000
-"""Call number k of `alloc` on CPU c returns HEAP + c * ARENA + k * SLOT."""
+ARENA: Final = 0x20_0000
+SLOT: Final = 0x8_0000
+"""Call number k of `alloc` on CPU c returns HEAP + c * ARENA + k * SLOT; 255 CPUs fit."""
 SLOTS: Final = ARENA // SLOT
 STACK_SIZE: Final = 0x8000  # of a stack that the harness provides
 WINDOW_BYTES: Final = 4096
