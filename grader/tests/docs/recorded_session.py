@@ -49,7 +49,7 @@ SESSION: Final = (
     ),
     Line("vmmlab hint", ((r"lab3\.ladder\.protected", r"The next hint"),)),
     Line("vmmlab hint", ((r"lab3\.ladder\.protected", r"The next hint"),)),
-    Line("vmmlab show lab3 --text", ((r"ladder\(", r"CPU 3 "),)),
+    Line("vmmlab show lab3 --text", ((r"4 CPUs \(ladder\)", r"CPU 3 "),)),
     Line(
         "vmmlab debug ladder.protected",
         ((r"CPU 1 is about to", r"=> "), (r"\(gdb\) physmem 0xb0", r"\(gdb\) quit")),

@@ -186,11 +186,10 @@ class View:
         if state.pc < FAR_JUMP_ROOM and state.mode == "real":
             return Place(state.pc, "low")
         if state.mode == "real" or state.pc < VMM_BASE:
-            if state.mode == "real" or state.pc < 0x100000:
-                return Place(state.pc, "elsewhere")
             at = self.image_place(state.pc + VMM_BASE)
-            if not (at.symbol or at.owner):
-                return Place(state.pc, "elsewhere")  # of the firmware or of a guest
+            low = state.mode == "real" or state.pc < 0x100000
+            if low or not (at.symbol or at.owner):  # of the firmware, or of a guest
+                return Place(state.pc, "elsewhere")
             symbol = at.symbol or f"{at.address:#x}"
             return Place(state.pc, "elsewhere", symbol, at.file, at.line, at.owner)
         return self.image_place(state.pc)
