@@ -344,3 +344,14 @@ def test_for_several_cohorts(course, tmp_path):
             (here / name).write_bytes(text)
         done = sh("pytest lab2", here, made.folder)
         assert "lab2  20/20 points" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["2026", "007", "1e3", "0x10", "true", "null", "2026-10-01", "no", "spring", "a: b"]
+)
+def test_a_name_of_a_cohort_stays_text(name: str) -> None:
+    """YAML reads some names as numbers, dates or nothing."""
+    from ruamel.yaml import YAML
+
+    made = course_text(load_course(ROOT), name)
+    assert YAML(typ="safe").load(made)["cohort"] == name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -50,10 +51,13 @@ def course_text(course: Course, cohort: str, until: str = "", *, hidden: bool = 
     if lines[-1]:
         lines.append("")
     made = "\n".join(lines)
+    line = f"cohort: {_as_text(cohort)}"
     if re.search(r"^cohort:", made, re.MULTILINE):
-        made = re.sub(r"^cohort:.*$", f"cohort: {cohort}", made, count=1, flags=re.MULTILINE)
+        made = re.sub(r"^cohort:.*$", lambda _: line, made, count=1, flags=re.MULTILINE)
     else:
-        made = re.sub(r"^(title:.*)$", rf"\1\ncohort: {cohort}", made, count=1, flags=re.MULTILINE)
+        made = re.sub(
+            r"^title:.*$", lambda at: f"{at[0]}\n{line}", made, count=1, flags=re.MULTILINE
+        )
     changed = {"cohort": cohort}
     if until:
         made = re.sub(r"^(cohort:.*)$", rf"\1\nuntil: {until}", made, count=1, flags=re.MULTILINE)
@@ -65,6 +69,18 @@ def course_text(course: Course, cohort: str, until: str = "", *, hidden: bool = 
     if not _same_but_for_hidden(made, file.data, changed, hidden=hidden):
         raise _not_to_be_cut(msg("without these lines the file would have another meaning"))
     return made
+
+
+def _as_text(name: str) -> str:
+    """Return a name as YAML reads it as text: 2026, 1e3, null and others only in quotes."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        plain = name[:1].isalpha() and YAML(typ="safe").load(name) == name
+    except YAMLError:
+        plain = False
+    return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 def _not_to_be_cut(found: Text) -> CourseError:
