@@ -1,6 +1,7 @@
 """The book in a release: built once, opened from a workspace, and without a dead link."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,19 @@ def test_a_dead_link_is_noticed(tmp_path):
     (tmp_path / "a.html").write_text('<a href="b.html#x">1</a> <a href="c.html">2</a>')
     (tmp_path / "b.html").write_text('<a href="a.html">3</a> <img src="d.svg"> <p id="y">')
     assert sorted(dead(tmp_path)) == ["a.html: b.html#x", "a.html: c.html", "b.html: d.svg"]
+
+
+def test_pages_show_code_that_every_release_has(course):
+    included = re.compile(r"literalinclude} \.\./labs/(\w+)/")
+    pages = [*(course.root / "docs").glob("*.md"), *course.labs_dir.glob("*/README*.md")]
+    shown = {lab for page in pages for lab in included.findall(page.read_text(encoding="utf-8"))}
+    assert shown == {"lab0"}, "a release with --until lab0 has no other lab"
+
+
+@pytest.mark.full
+def test_a_release_of_the_first_lab_alone_has_a_book(course, tmp_path):
+    kit = release(course, tmp_path / "kit", until="lab0").folder
+    assert list(dead(kit / "book")) == []
 
 
 @pytest.mark.full
