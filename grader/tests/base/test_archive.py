@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vmmlab.base import archive, foldertree
-from vmmlab.base.box import SUBMISSION, Box, BoxError, Limits, Unusable, contents
+from vmmlab.base.box import CLASS, SUBMISSION, Box, BoxError, Limits, Unusable, contents
 
 SMALL = Limits(archive=1 << 20, members=20, depth=4, file=5000, total=40_000)
 
@@ -231,6 +231,10 @@ def test_an_archive_of_three_gigabytes_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(BoxError, match="larger than 32 MiB") as caught:
         archive.read(path)
     assert str(caught.value.found) == "3072 MiB"
+    assert "hand in only the files" in str(caught.value.next_step)
+    with pytest.raises(BoxError, match="larger than 2048 MiB") as caught:
+        archive.read(path, CLASS)
+    assert "several folders or archives" in str(caught.value.next_step)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 30, 60, -1, -22])

@@ -163,7 +163,7 @@ def _must_fit(size: int, limits: Limits) -> None:
         raise BoxError(
             msg("the archive is larger than {limit}.", limit=amount(limits.archive)),
             found=amount(size),
-            next_step=msg("hand in only the files that the lab asks for"),
+            next_step=limits.instead,
         )
 
 
@@ -401,7 +401,7 @@ def _is_tar(head: bytes) -> bool:
 def _too_much(limits: Limits) -> BoxError:
     return BoxError(
         msg("the archive unpacks to more than {limit}.", limit=amount(limits.total)),
-        next_step=msg("hand in only the files that the lab asks for"),
+        next_step=limits.instead,
     )
 
 

@@ -23,6 +23,9 @@ _PART_MAX: Final = 255  # bytes of one part of a name: what Linux takes
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 
 
+_LESS: Final = msg("hand in only the files that the lab asks for")
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The most that is taken.
@@ -33,6 +36,7 @@ class Limits:
         depth: parts of a name.
         file: bytes of one file.
         total: bytes of all files that are read; of a tar, of everything that it unpacks to.
+        instead: what to do if there is more.
     """
 
     archive: int
@@ -40,12 +44,20 @@ class Limits:
     depth: int
     file: int
     total: int
+    instead: Text = _LESS
 
 
 SUBMISSION: Final = Limits(archive=32 << 20, members=2000, depth=12, file=8 << 20, total=64 << 20)
 """The upload of one student. A worksheet has 0.1 MB; pictures in it may need more."""
 
-CLASS: Final = Limits(archive=2 << 30, members=250_000, depth=20, file=32 << 20, total=1 << 30)
+CLASS: Final = Limits(
+    archive=2 << 30,
+    members=250_000,
+    depth=20,
+    file=32 << 20,
+    total=1 << 30,
+    instead=msg("divide it into several folders or archives, and grade one after the other"),
+)
 """The download of a class from a learning platform."""
 
 
@@ -226,7 +238,7 @@ class Listing:
         if self.members > self.limits.members:
             raise BoxError(
                 msg("it holds more than {count} files.", count=self.limits.members),
-                next_step=msg("hand in only the files that the lab asks for"),
+                next_step=self.limits.instead,
             )
 
     def refuse(self, raw: str, why: Text) -> None:
