@@ -152,6 +152,20 @@ def test_a_missing_python_package(machine: Path, monkeypatch: pytest.MonkeyPatch
     assert "pip install 'no-such-thing>=1" in list(doctor.lines(items))[-1]
 
 
+def test_a_missing_extra_is_optional(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(machine)
+    here = ["pydantic>=2", 'pytest>1; extra == "similar"', 'no-such-thing>1; extra == "explore"']
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: here)
+    items = doctor.examine()
+    assert doctor.healthy(items)
+    assert named(items, "vmmlab[similar]").ok
+    assert not named(items, "vmmlab[explore]").ok
+    told = "\n".join(doctor.lines(items))
+    assert "missing vmmlab[explore]     no-such-thing; optional: for vmmlab explore" in told
+    assert "mend: python -m pip install 'vmmlab[explore]'" in told
+    assert "next: python -m pip" not in told, "nobody needs every extra"
+
+
 def test_requiring_tools(machine: Path) -> None:
     fill(machine)
     tools.require(tools.PACKAGES.keys() - {"bwrap", "qboot.rom", "ovmf"})

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from packaging.requirements import Requirement
+
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
 from vmmlab.base.text import cells
@@ -40,8 +42,13 @@ OPTIONAL: Final = {
     "grub-mkrescue": msg("for vmmlab iso"),
     "grub-i386-pc": msg("for vmmlab iso"),
     "xorriso": msg("for vmmlab iso"),
+    "vmmlab[explore]": msg("for vmmlab explore, and to grade labs 4 and 9 in every order"),
+    "vmmlab[worksheets]": msg("for vmmlab worksheet"),
+    "vmmlab[instructor]": msg("for vmmlab batch, gradebook, moodle and canvas"),
+    "vmmlab[similar]": msg("for vmmlab similar"),
+    "vmmlab[postgresql]": msg("for a gradebook in PostgreSQL"),
 }
-"""The optional tools, and what each one is for."""
+"""The optional tools and extras, and what each one is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ def examine() -> list[Item]:
     items += [_bwrap(), *_container(), _limits(), _sandbox(), _kvm(), *_speed()]
     items += [_tool("clang"), _tool("gdb")]
     items += [_tool("grub-mkrescue"), _grub_modules(), _tool("xorriso")]
-    items += _python_packages()
+    items += [*_python_packages(), *_extras()]
     return items
 
 
@@ -105,7 +112,8 @@ def lines(items: Sequence[Item], say: Reader | None = None) -> Iterator[str]:
         yield f"{state}{' ' * (8 - cells(state))}{item.name:<{width}}  {detail}".rstrip()
         if not item.ok and (line := mend([item]) or item.remedy):
             yield f"{'':<{8 + width}}  {say.label('mend: ')}{say(line)}"
-    remedies = [item.remedy for item in items if item.remedy and not item.ok]
+    lacking = [item for item in items if not item.ok and not item.name.startswith("vmmlab[")]
+    remedies = [item.remedy for item in lacking if item.remedy]
     command = mend(items)
     for text in [*([command] if command else []), *remedies]:
         yield f"  {say.label('next: ')}{say(text)}"
@@ -263,14 +271,39 @@ def _limits() -> Item:
 
 
 def _python_packages() -> Iterator[Item]:
-    for requirement in importlib.metadata.requires("vmmlab") or []:
-        if "extra ==" in requirement:
-            continue
-        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
-        try:
-            yield Item(name, True, importlib.metadata.version(name))
-        except importlib.metadata.PackageNotFoundError:
-            yield Item(name, False, msg("Python package"), f"python -m pip install '{requirement}'")
+    for requirement in _requirements(""):
+        if version := _version(requirement.name):
+            yield Item(requirement.name, True, version)
+        else:
+            remedy = f"python -m pip install '{requirement.name}{requirement.specifier}'"
+            yield Item(requirement.name, False, msg("Python package"), remedy)
+
+
+def _extras() -> Iterator[Item]:
+    for name in (one for one in OPTIONAL if one.startswith("vmmlab[")):
+        extra = name.removeprefix("vmmlab[").removesuffix("]")
+        needed = [one.name for one in _requirements(extra)]
+        lacking = [one for one in needed if _version(one) is None]
+        if lacking:
+            yield _missing(name, ", ".join(lacking), f"python -m pip install '{name}'")
+        else:
+            yield Item(name, True, ", ".join(needed))
+
+
+def _requirements(extra: str) -> Iterator[Requirement]:
+    """Yield what vmmlab itself requires on this machine, or what one of its extras adds."""
+    for line in importlib.metadata.requires("vmmlab") or []:
+        found = Requirement(line)
+        always = found.marker is None or found.marker.evaluate({"extra": ""})
+        if always == (not extra) and (not found.marker or found.marker.evaluate({"extra": extra})):
+            yield found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _ask(argv: Sequence[str], said: str = "") -> str | None:
