@@ -77,5 +77,5 @@ def test_in_a_workspace_it_takes_that(course, mine, monkeypatch, capsys):
 @pytest.mark.parametrize(("lang", "word"), [("en", "with store buffers"), ("ja", "ストアバッファ")])
 def test_the_rows_are_explained(lang, word):
     told = list(text.legend(Reader(lang)))
-    assert len(told) == 6
+    assert len(told) == 7
     assert any(line.strip().startswith(word) for line in told)

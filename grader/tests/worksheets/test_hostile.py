@@ -219,9 +219,10 @@ def test_a_small_class(tmp_path):
         one.student: one.exit_code for one in graded.values() if one.exit_code
     } == dict.fromkeys(("linked", "solved", "beside", "broken"), 2)
     # Again: there is nothing to do, unless one student is graded on demand.
-    assert {one.points for one in worksheets.grade(course, LAB, student="ada")} == {None}
+    (before,) = worksheets.grade(course, LAB, student="ada")
+    assert (before.before, before.points) == (True, sum(full().values()))
     (again,) = worksheets.grade(course, LAB, student="ada", again=True)
-    assert again.points == sum(full().values())
+    assert (again.before, again.points) == (False, sum(full().values()))
 
 
 # ---- nobody suffers
