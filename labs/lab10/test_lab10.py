@@ -507,6 +507,7 @@ def group_is_called(boot):
     start, groups = the_start(boot), seen(boot).groups
     expected = msg('call_initfunc ("dbsp"), once, by CPU {cpu}', cpu=start.cpu)
     if not groups:
+        started_again(boot)
         taken = boot.bsp.exception
         if taken is None or taken.place.lab_function == HANDLE:
             fail_if(bsp_stopped(boot, HANDLE), expected=expected)
