@@ -119,9 +119,8 @@ def nothing_left_running() -> Iterator[None]:
 def test_a_machine_that_is_left_running_is_noticed(tmp_path: Path) -> None:
     qemu = tmp_path / "qemu-system-x86_64"
     qemu.symlink_to(shutil.which("sleep") or "/bin/sleep")
-    begun = (
-        "until grep -q qemu-system /proc/$!/cmdline; do :; done"  # no fork of the shell any more
-    )
+    # Until then it is a fork of the shell.
+    begun = 'while [ "$(readlink /proc/$!/exe)" = "$(readlink /proc/$$/exe)" ]; do :; done'
     leave_it = ["sh", "-c", f"{qemu} 60 >&- & {begun}"]
     with pytest.raises(AssertionError), nothing_left_running():
         subprocess.run(leave_it, check=True)
