@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmmlab.observe.session import Session
-from vmmlab.x86.vmcb import EFER_SVME, VMCB_BYTES, VmcbSegment
+from vmmlab.x86.vmcb import EFER_SVME, VMCB_BYTES, VmcbSegment, with_fields
 
 PASSED: Final = (
     "rbx", "rcx", "rdx", "rsi", "rdi", "rbp",
@@ -28,61 +28,73 @@ WORDS: Final = ("rsp", "cr0", "cr3", "cr4", "efer", "fs_base", "gs_base")
 SELECTORS: Final = ("cs", "ss", "ds", "es", "fs", "gs")
 """struct uefi_state, in its order; GDTR and IDTR are in between."""
 
-_SEGMENTS: Final = ("es", "cs", "ss", "ds", "fs", "gs", "gdtr", "ldtr", "idtr", "tr")
 _CODE64, _DATA, _FLAT = 0xA9B, 0xC93, 0xFFFFFFFF
-_MSRS: Final = {
-    "star": 0x600, "lstar": 0x608, "cstar": 0x610, "sfmask": 0x618, "kernel_gs_base": 0x620,
-    "sysenter_cs": 0x628, "sysenter_esp": 0x630, "sysenter_eip": 0x638, "g_pat": 0x668,
-}  # fmt: skip
+RESET: Final = {"cpl": 0, "cr2": 0, "dr6": 0xFFFF0FF0, "dr7": 0x400}
+"""Fields of the VMCB that are as after a reset."""
 
 
 @dataclass(frozen=True)
-class Firmware:
-    """The state in which the firmware goes on.
+class UefiState:
+    """The variable uefi_state.
 
     Args:
-        words: the registers of uefi_state.
+        words: its registers.
         tables: GDTR and IDTR: base and limit.
-        selectors: those of uefi_state.
-        frame: the struct uefi_frame.
-        system: TR and LDTR of the CPU.
-        msrs: the MSRs of the CPU.
+        selectors: of the segment registers.
     """
 
     words: Mapping[str, int]
     tables: Mapping[str, tuple[int, int]]
     selectors: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Firmware(UefiState):
+    """The state in which the firmware goes on: uefi_state, and what is not in it.
+
+    Args:
+        frame: the struct uefi_frame.
+        system: TR and LDTR of the CPU.
+        msrs: the MSRs of the CPU.
+    """
+
     frame: Mapping[str, int]
     system: Mapping[str, VmcbSegment]
     msrs: Mapping[str, int]
 
-    def segment(self, name: str) -> tuple[int, int, int, int] | None:
-        """Return selector, attributes, limit and base; None if they are not known."""
-        if name in self.tables:
-            base, limit = self.tables[name]
-            return 0, 0, limit, base
-        if name in self.selectors:
-            base = self.words.get(f"{name}_base", 0)
-            return self.selectors[name], _CODE64 if name == "cs" else _DATA, _FLAT, base
-        known = self.system.get(name)
-        return known and (known.selector, known.attrib, known.limit, known.base)
+    @property
+    def segments(self) -> dict[str, VmcbSegment]:
+        """The segment registers with their hidden parts, and the tables, as far as known."""
+        found = {one: VmcbSegment(0, 0, limit, base) for one, (base, limit) in self.tables.items()}
+        for name, selector in self.selectors.items():
+            base, attrib = self.words.get(f"{name}_base", 0), _CODE64 if name == "cs" else _DATA
+            found[name] = VmcbSegment(selector, attrib, _FLAT, base)
+        return {**found, **self.system}
+
+
+async def state_of_firmware(session: Session) -> UefiState:
+    """Return what uefi_state holds now."""
+    raw = await session.gdb.read_phys(session.view.phys("uefi_state"), UEFI_STATE.size)
+    now = UEFI_STATE.unpack(raw)
+    return UefiState(
+        dict(zip(WORDS, now, strict=False)),
+        {"gdtr": (now[8], now[7]), "idtr": (now[10], now[9])},
+        dict(zip(SELECTORS, now[11:], strict=True)),
+    )
 
 
 async def firmware(
     session: Session, system: Mapping[str, VmcbSegment], msrs: Mapping[str, int]
 ) -> Firmware | None:
     """Return the state that uefi_state and the frame have now; None if there is no frame."""
-    view = session.view
-    raw = await session.gdb.read_phys(view.phys("uefi_state"), UEFI_STATE.size)
-    now = UEFI_STATE.unpack(raw)
-    words = dict(zip(WORDS, now, strict=False))
-    frame = await view.read_if_there(words["rsp"], 8 * len(FRAME))
+    now = await state_of_firmware(session)
+    frame = await session.view.read_if_there(now.words["rsp"], 8 * len(FRAME))
     if len(frame) < 8 * len(FRAME):
         return None
     return Firmware(
-        words,
-        {"gdtr": (now[8], now[7]), "idtr": (now[10], now[9])},
-        dict(zip(SELECTORS, now[11:], strict=True)),
+        now.words,
+        now.tables,
+        now.selectors,
         dict(zip(FRAME, struct.unpack("<10Q", frame), strict=True)),
         system,
         msrs,
@@ -98,23 +110,20 @@ async def mend(session: Session, vcpu: int, vmcb: int, right: Firmware) -> None:
         vmcb: that of its VMCB.
         right: the state.
     """
-    gdb, words = session.gdb, right.words
-    made = bytearray(await gdb.read_phys(vmcb, VMCB_BYTES))
-    for number, name in enumerate(_SEGMENTS):
-        if (segment := right.segment(name)) is not None:
-            struct.pack_into("<HHIQ", made, 0x400 + 16 * number, *segment)
-    made[0x4CB] = 0  # CPL
+    gdb, words, frame = session.gdb, right.words, right.frame
     fields = {
-        0x68: 0, 0xA8: 0, 0x4D0: words["efer"] | EFER_SVME, 0x548: words["cr4"],
-        0x550: words["cr3"], 0x558: words["cr0"], 0x560: 0x400, 0x568: 0xFFFF0FF0,
-        0x570: right.frame["rflags"], 0x578: right.frame["rip"],
-        0x5D8: words["rsp"] + 8 * len(FRAME), 0x5F8: 0, 0x640: 0,
-        **{_MSRS[name]: value for name, value in right.msrs.items()},
-    }  # fmt: skip
-    for offset, value in fields.items():
-        struct.pack_into("<Q", made, offset, value)
-    await gdb.write_phys(vmcb, bytes(made))
+        **RESET,
+        **{name: words[name] for name in ("cr0", "cr3", "cr4")},
+        **{name: frame[name] for name in ("rflags", "rip")},
+        **right.msrs,
+        **right.segments,
+        "efer": words["efer"] | EFER_SVME,
+        "rsp": words["rsp"] + 8 * len(FRAME),
+        **dict.fromkeys(("rax", "interrupt_shadow", "eventinj"), 0),
+    }
+    made = with_fields(await gdb.read_phys(vmcb, VMCB_BYTES), fields)
+    await gdb.write_phys(vmcb, made)
     for number, name in enumerate(PASSED):
-        if name in right.frame:
+        if name in frame:
             at = vcpu + REGS_AT + 8 * number
-            await gdb.write_phys(at, right.frame[name].to_bytes(8, "little"))
+            await gdb.write_phys(at, frame[name].to_bytes(8, "little"))

@@ -23,7 +23,16 @@ from vmmlab.probes.guest import STARTS, GuestProbe
 from vmmlab.probes.registry import probe
 from vmmlab.x86.vmcb import VMCB_BYTES, Vmcb, VmcbSegment, vmcb_of
 
-from .mending import FRAME, PASSED, REGS_AT, SELECTORS, UEFI_STATE, WORDS, firmware, mend
+from .mending import (
+    FRAME,
+    PASSED,
+    REGS_AT,
+    SELECTORS,
+    UEFI_STATE,
+    firmware,
+    mend,
+    state_of_firmware,
+)
 
 DONE: Final = "guest_done"
 FAILED: Final = "guest_failed"
@@ -351,9 +360,9 @@ class DelayedProbe(GuestProbe):
     async def _prepare(self, session: Session, uefi_state: int, low: int) -> State:
         """Put other numbers where svm_state_uefi finds the firmware's."""
         gdb, choice = session.gdb, session.choice
-        now = UEFI_STATE.unpack(await gdb.read_phys(uefi_state, UEFI_STATE.size))
-        words, (gdt_limit, gdt, _, _) = dict(zip(WORDS, now, strict=False)), now[7:11]
-        selectors = dict(zip(SELECTORS, now[11:], strict=True))
+        now = await state_of_firmware(session)
+        words, selectors = dict(now.words), dict(now.selectors)
+        gdt, gdt_limit = now.tables["gdtr"]
         own_gdt = await session.view.read_if_there(gdt, gdt_limit + 1)
         table = bytearray(8 * _GDT_ENTRIES)
         places = iter(choice.some(len(SELECTORS), range(1, _GDT_ENTRIES)))

@@ -9,6 +9,7 @@ from vmmlab.observe.icr import icr_text
 from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.probes.scenario import scenario_of
 
+from .mending import RESET
 from .probes import DELAYED, DONE, FAILED, FRAME, HANDLE, STATE
 from .stopped import EFER_SVME, guest_of, refused, seen, started_again, stopped
 
@@ -37,7 +38,6 @@ check = partial(checks.check, todo_of_any_cpu=True)
 STAGE_STARTED, STAGE_EXIT, STAGE_MP, STAGE_ENDED, STAGE_ONE, STAGE_ALL = range(1, 7)
 ROUNDS = 4
 INIT, SIPI = "INIT", "SIPI"
-RESET = {"cpl": 0, "cr2": 0, "dr6": 0xFFFF0FF0, "dr7": 0x400}
 KEPT = tuple(name for name in FRAME if name not in ("rflags", "rip"))
 FOUR_GIB_LIMITS = (0xFFFFFFFF, 0xFFFFF)
 """The limit of a flat segment, also as a descriptor has it, in units of 4 KiB."""

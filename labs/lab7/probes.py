@@ -48,7 +48,7 @@ _KEPT: Final = ((0x4A0, 0x4CB), (0x4CC, 0x4D0), (0x4D8, 0x548), (0x580, 0x5D8), 
 _SHADOW, _EVENTINJ, _CR2 = 0x68, 0xA8, 0x640
 _EFER_MORE: Final = (1 << 11, 1 << 0)
 """NXE on the CPUs with an even number, SCE on the others: this VMM uses neither."""
-_KEPT_BY_NMI: Final = (("RIP", 0x578), ("RSP", 0x5D8), ("RAX", 0x5F8), ("RFLAGS", 0x570))
+_KEPT_BY_NMI: Final = ("rip", "rsp", "rax", "rflags")
 """Fields of the VMCB that nothing changes after VMEXIT_NMI."""
 HANDLER: Final = "nmi_handler"
 _GATES: Final = ("svm_init", "svm_vminit")
@@ -194,9 +194,10 @@ class SvmProbe(AskingProbe):
         if pages is None:
             return {}
         body = await session.view.read_if_there(pages[0] - VMM_BASE, VMCB_BYTES)
-        return {
-            name: int.from_bytes(body[at : at + 8], "little") for name, at in _KEPT_BY_NMI if body
-        }
+        if not body:
+            return {}
+        vmcb = vmcb_of(body)
+        return {name.upper(): getattr(vmcb, name) for name in _KEPT_BY_NMI}
 
     # ---- between the functions -----------------------------------------------------------------
 

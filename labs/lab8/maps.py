@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Final
+
+FOUR_KIB, TWO_MIB, ONE_GIB, FOUR_GIB = 1 << 12, 1 << 21, 1 << 30, 1 << 32
+FRAME: Final = 0x000FFFFFFFFFF000
+"""The bits of an entry with a physical address."""
+PRESENT, WRITABLE, USER, LARGE, NO_EXECUTE = 1, 1 << 1, 1 << 2, 1 << 7, 1 << 63
+"""Other bits of an entry (AMD APM vol. 2, 5.3)."""
 
 
 @dataclass(frozen=True, slots=True)

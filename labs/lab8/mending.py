@@ -12,15 +12,26 @@ from typing import Final
 
 from vmmlab.observe.session import Session
 
-from .maps import Change, Piece, differences
+from .maps import (
+    FOUR_GIB,
+    FOUR_KIB,
+    FRAME,
+    LARGE,
+    NO_EXECUTE,
+    ONE_GIB,
+    PRESENT,
+    TWO_MIB,
+    USER,
+    WRITABLE,
+    Change,
+    Piece,
+    differences,
+)
 
-FOUR_KIB, TWO_MIB, ONE_GIB, FOUR_GIB = 1 << 12, 1 << 21, 1 << 30, 1 << 32
 _RESERVE: Final = 1 << 20
 """Bytes at the end of the VMM's memory, where alloc does not come."""
 _ENTRIES: Final = 512
-_FRAME: Final = 0x000FFFFFFFFFF000
-_PRESENT, _WRITABLE, _USER, _LARGE = 1, 1 << 1, 1 << 2, 1 << 7
-_ALL: Final = _PRESENT | _WRITABLE | _USER
+_ALL: Final = PRESENT | WRITABLE | USER
 _USED: Final = 0x60
 """Accessed and dirty: the processor sets them."""
 
@@ -86,8 +97,8 @@ class Mender:
 
     async def _table(self, entry: int, used: set[int]) -> tuple[int, list[int]]:
         """Return the table to which an entry leads, and what it holds; or a new one."""
-        at = entry & _FRAME
-        fine = entry & _PRESENT and not entry & _LARGE and self._is_a_page(at) and at not in used
+        at = entry & FRAME
+        fine = entry & PRESENT and not entry & LARGE and self._is_a_page(at) and at not in used
         entries = await self._read(at) if fine else [0] * _ENTRIES
         at = at if fine else await self._page()
         used.add(at)
@@ -95,13 +106,13 @@ class Mender:
 
     async def _pde(self, entry: int, used: set[int]) -> int:
         """Return an entry of a page directory with bits that may be set."""
-        if not entry & _PRESENT:
+        if not entry & PRESENT:
             return 0
-        if entry & _LARGE:
-            return entry & (_FRAME & -TWO_MIB | _ALL | _LARGE | _USED | 1 << 63)
+        if entry & LARGE:
+            return entry & (FRAME & -TWO_MIB | _ALL | LARGE | _USED | NO_EXECUTE)
         at, entries = await self._table(entry, used)
-        keep = _FRAME | _ALL | _USED | 1 << 63
-        await self._write(at, [one & keep if one & _PRESENT else 0 for one in entries])
+        keep = FRAME | _ALL | _USED | NO_EXECUTE
+        await self._write(at, [one & keep if one & PRESENT else 0 for one in entries])
         return at | _ALL
 
     # ---- np_map --------------------------------------------------------------------------------
@@ -109,12 +120,12 @@ class Mender:
     async def change(self, change: Change) -> None:
         """Do what np_map has to do; the tables are sound."""
         gpa, hpa, left = change.gpa, change.hpa, change.len
-        rights = _PRESENT | _USER | (_WRITABLE if change.writable else 0)
+        rights = PRESENT | USER | (WRITABLE if change.writable else 0)
         while left > 0:
             pde_at = await self._pde_at(gpa)
             size = min(left, TWO_MIB - gpa % TWO_MIB)
             if size == TWO_MIB and (not change.present or hpa % TWO_MIB == 0):
-                pde = hpa | rights | _LARGE if change.present else 0
+                pde = hpa | rights | LARGE if change.present else 0
             else:
                 pde = await self._split(pde_at)
                 first = gpa % TWO_MIB // FOUR_KIB
@@ -122,26 +133,24 @@ class Mender:
                     (hpa + at | rights if change.present else 0).to_bytes(8, "little")
                     for at in range(0, size, FOUR_KIB)
                 )
-                await self.session.gdb.write_phys((pde & _FRAME) + 8 * first, entries)
+                await self.session.gdb.write_phys((pde & FRAME) + 8 * first, entries)
             await self.session.gdb.write_phys(pde_at, pde.to_bytes(8, "little"))
             gpa, hpa, left = gpa + size, hpa + size, left - size
 
     async def _pde_at(self, gpa: int) -> int:
         read = self.session.view.read_u64
-        pdpt = await read(self.root) & _FRAME
-        directory = await read(pdpt + 8 * (gpa // ONE_GIB)) & _FRAME
+        pdpt = await read(self.root) & FRAME
+        directory = await read(pdpt + 8 * (gpa // ONE_GIB)) & FRAME
         return directory + 8 * (gpa % ONE_GIB // TWO_MIB)
 
     async def _split(self, pde_at: int) -> int:
         """Return an entry that leads to a page table which does what the entry there does."""
         old = await self.session.view.read_u64(pde_at)
-        if old & _PRESENT and not old & _LARGE:
+        if old & PRESENT and not old & LARGE:
             return old
         table = await self._page()
-        base, rights = old & _FRAME & -TWO_MIB, old & (_ALL | 1 << 63)
-        entries = [
-            base + at | rights if old & _PRESENT else 0 for at in range(0, TWO_MIB, FOUR_KIB)
-        ]
+        base, rights = old & FRAME & -TWO_MIB, old & (_ALL | NO_EXECUTE)
+        entries = [base + at | rights if old & PRESENT else 0 for at in range(0, TWO_MIB, FOUR_KIB)]
         await self._write(table, entries)
         return table | _ALL
 

@@ -21,7 +21,22 @@ from vmmlab.probes.guest import STARTS, GuestProbe
 from vmmlab.probes.registry import probe
 from vmmlab.x86.vmcb import VMCB_BYTES
 
-from .maps import Change, Piece, differences, without
+from .maps import (
+    FOUR_GIB,
+    FOUR_KIB,
+    FRAME,
+    LARGE,
+    NO_EXECUTE,
+    ONE_GIB,
+    PRESENT,
+    TWO_MIB,
+    USER,
+    WRITABLE,
+    Change,
+    Piece,
+    differences,
+    without,
+)
 from .mending import Mender
 
 DONE: Final = "guest_done"
@@ -29,7 +44,7 @@ MARKS: Final = ((DONE, 0x8080), ("guest_failed", 0x80A0), ("guest_real_failed", 
 """Where the processors of guest/bios.S come to rest."""
 STAGES: Final = ("np_init", "np_hide_vmm", "np_protect_apic")
 """The functions after which the tables are walked."""
-FOUR_KIB, ONE_MIB, TWO_MIB, ONE_GIB, FOUR_GIB = 1 << 12, 1 << 20, 1 << 21, 1 << 30, 1 << 32
+ONE_MIB: Final = 1 << 20
 APIC: Final = 0xFEE00000
 
 _RETURNED: Final = " returned"
@@ -45,8 +60,6 @@ _BEYOND: Final = 0x100000
 _TLB_CONTROL: Final = 0x5C
 _VCPU_BYTES: Final = 128
 
-_FRAME: Final = 0x000FFFFFFFFFF000
-_PRESENT, _WRITABLE, _USER, _LARGE, _NO_EXECUTE = 1, 1 << 1, 1 << 2, 1 << 7, 1 << 63
 _SHIFTS: Final = (39, 30, 21, 12)
 _ZERO_TABLE: Final = 0x18
 _ZERO: Final = {39: 0x98, 30: 0x18, 21: 0x1FF018, 12: 0x98}
@@ -428,18 +441,18 @@ class _Walk:
         shift = _SHIFTS[number]
         for index in range(len(raw) // 8):
             entry = int.from_bytes(raw[8 * index : 8 * index + 8], "little")
-            if not entry & _PRESENT:
+            if not entry & PRESENT:
                 continue
             guest = first + (index << shift)
-            allowed = rights & entry & (_WRITABLE | _USER) | (rights | entry) & _NO_EXECUTE
-            leaf = shift == _SHIFTS[-1] or (shift in _SHIFTS[1:3] and bool(entry & _LARGE))
+            allowed = rights & entry & (WRITABLE | USER) | (rights | entry) & NO_EXECUTE
+            leaf = shift == _SHIFTS[-1] or (shift in _SHIFTS[1:3] and bool(entry & LARGE))
             zero = _ZERO[shift] if leaf or shift == _SHIFTS[0] else _ZERO_TABLE
             if entry & zero:
                 self.note(guest, shift, entry, entry & zero)
             if leaf:
                 yield _leaf(guest, entry, shift, allowed)
                 continue
-            table = entry & _FRAME
+            table = entry & FRAME
             self.tables.append((guest, table))
             below = await self._read(table)
             async for one in self.leaves(below, number + 1, guest, allowed):
@@ -456,9 +469,9 @@ class _Walk:
 
 def _leaf(guest: int, entry: int, shift: int, allowed: int) -> Piece:
     size = 1 << shift
-    writable, user = bool(allowed & _WRITABLE), bool(allowed & _USER)
-    host = entry & _FRAME & ~(size - 1)
-    return Piece(guest, host, size, size, writable, user, not allowed & _NO_EXECUTE)
+    writable, user = bool(allowed & WRITABLE), bool(allowed & USER)
+    host = entry & FRAME & ~(size - 1)
+    return Piece(guest, host, size, size, writable, user, not allowed & NO_EXECUTE)
 
 
 async def walked(session: Session, root: int) -> Tables:
@@ -470,9 +483,9 @@ async def walked(session: Session, root: int) -> Tables:
     """
     walk = _Walk(session)
     pieces: list[Piece] = []
-    raw = await session.view.read_if_there(root & _FRAME, FOUR_KIB)
+    raw = await session.view.read_if_there(root & FRAME, FOUR_KIB)
     if raw:
-        async for one in walk.leaves(raw, 0, 0, _WRITABLE | _USER):
+        async for one in walk.leaves(raw, 0, 0, WRITABLE | USER):
             last = pieces[-1] if pieces else None
             if last is not None and _joins(last, one):
                 pieces[-1] = replace(last, size=last.size + one.size)

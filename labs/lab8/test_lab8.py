@@ -9,8 +9,8 @@ from vmmlab.observe.guest import CpuGuest
 from vmmlab.probes.scenario import scenario_of
 from vmmlab.x86.vmcb import VMEXIT_NPF
 
-from .maps import Piece, differences, wanted, within, without
-from .probes import APIC, DONE, FOUR_GIB, FOUR_KIB, ONE_GIB, TWO_MIB, Nested
+from .maps import FOUR_GIB, FOUR_KIB, ONE_GIB, TWO_MIB, Piece, differences, wanted, within, without
+from .probes import APIC, DONE, Nested
 
 GUEST = "guest/bios.S"
 FLUSH_ALL = 1

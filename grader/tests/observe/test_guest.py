@@ -29,7 +29,7 @@ from vmmlab.observe.guest import (
 )
 from vmmlab.observe.nested import intercepted_msrs, intercepted_ports, nested_tables
 from vmmlab.observe.schema import from_json, json_schema, to_json
-from vmmlab.x86.vmcb import VMCB_BYTES, exit_name, vmcb_of
+from vmmlab.x86.vmcb import VMCB_BYTES, VmcbSegment, exit_name, vmcb_of, with_fields
 
 SAMPLE = Path(__file__).with_name("observation.sample.json").read_text()
 LOG = b"""\
@@ -72,6 +72,13 @@ def test_a_vmcb() -> None:
         0x00, 0x30, 0x4E, 0x78, 0x7F, 0x80, 0x81,
     ]  # fmt: skip
     assert read.intercepted(0x400)
+
+
+def test_a_vmcb_with_other_fields() -> None:
+    other: dict[str, Any] = {"rip": 0x1234, "cpl": 3, "tr": VmcbSegment(0x18, 0x8B, 0x67, 0x5000)}
+    made = with_fields(RAW, other)
+    assert vmcb_of(made) == replace(vmcb_of(RAW), **other)
+    assert with_fields(made, {name: getattr(vmcb_of(RAW), name) for name in other}) == RAW
 
 
 def test_names_of_exits() -> None:

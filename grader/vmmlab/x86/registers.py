@@ -18,8 +18,9 @@ CR0_CD: Final = 1 << 30
 CR0_PG: Final = 1 << 31
 """Paging."""
 EFLAGS_IF: Final = 1 << 9
-EFLAGS_DF: Final = 1 << 10
 """Maskable interrupts are taken."""
+EFLAGS_DF: Final = 1 << 10
+"""String instructions go to lower addresses."""
 CR4_PAE: Final = 1 << 5
 """Physical address extension."""
 EFER_LME: Final = 1 << 8

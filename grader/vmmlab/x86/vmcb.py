@@ -7,7 +7,7 @@ Source: AMD APM volume 2, appendix B (layout of the VMCB), appendix C (exit code
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,6 +51,8 @@ _RANGES: Final = (
 )  # fmt: skip
 _LAST_INTERCEPT: Final = 0x9F
 
+_SEGMENT: Final = struct.Struct("<HHIQ")
+_SEGMENTS_AT: Final = 0x400
 _SEGMENTS: Final = ("es", "cs", "ss", "ds", "fs", "gs", "gdtr", "ldtr", "idtr", "tr")
 _FIELDS: Final = {
     "iopm_base_pa": (0x40, 8), "msrpm_base_pa": (0x48, 8), "tsc_offset": (0x50, 8),
@@ -179,10 +181,31 @@ def vmcb_of(raw: bytes) -> Vmcb:
         name: int.from_bytes(raw[at : at + size], "little") for name, (at, size) in _FIELDS.items()
     }
     segments: dict[str, Any] = {
-        name: VmcbSegment(*struct.unpack_from("<HHIQ", raw, 0x400 + 16 * number))
-        for number, name in enumerate(_SEGMENTS)
+        name: VmcbSegment(*_SEGMENT.unpack_from(raw, _segment_at(name))) for name in _SEGMENTS
     }
     return Vmcb(intercepts=struct.unpack_from("<5I", raw), **segments, **fields)
+
+
+def with_fields(raw: bytes, values: Mapping[str, int | VmcbSegment]) -> bytes:
+    """Return a VMCB in which some fields have other values.
+
+    Args:
+        raw: `VMCB_BYTES` bytes.
+        values: by the names of `Vmcb`.
+    """
+    made = bytearray(raw)
+    for name, value in values.items():
+        if isinstance(value, VmcbSegment):
+            parts = (value.selector, value.attrib, value.limit, value.base)
+            _SEGMENT.pack_into(made, _segment_at(name), *parts)
+        else:
+            at, size = _FIELDS[name]
+            made[at : at + size] = value.to_bytes(size, "little")
+    return bytes(made)
+
+
+def _segment_at(name: str) -> int:
+    return _SEGMENTS_AT + _SEGMENT.size * _SEGMENTS.index(name)
 
 
 def ports_in(iopm: bytes) -> Iterator[int]:
