@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from vmmlab.base.message import Text, msg
 from vmmlab.diagnosis.passage import at
 from vmmlab.failure import Failure
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuRecord, TrampolineStep
 from vmmlab.observe.observation import Observation
+
+FLAGS_OF_CR3: Final = 0xFFF
+
+
+def other_tables(boot: Observation, cpu: CpuRecord) -> bool:
+    """Whether what an AP has loaded into CR3 last is not the address of ap_pagetable."""
+    loaded = [step.value or 0 for step in cpu.steps if step.register == "cr3"]
+    return bool(loaded) and loaded[-1] & ~FLAGS_OF_CR3 != _page_tables(boot)
+
+
+def _page_tables(boot: Observation) -> int:
+    return boot.symbols.get("ap_pagetable", 0) - VMM_BASE
 
 
 def read_in_place(boot: Observation, cpu: CpuRecord, label: str) -> TrampolineStep | None:
@@ -43,14 +57,12 @@ def told(boot: Observation, step: TrampolineStep, label: str) -> Text:
 def page_tables_read(boot: Observation, cpu: CpuRecord) -> Failure | None:
     """Return that CR3 of an AP at ap_entry was read from the page tables."""
     step = read_in_place(boot, cpu, "ap_pagetable")
-    wrong = [one.value for one in cpu.steps if one.register == "cr3"][-1:]
-    right = boot.symbols.get("ap_pagetable", 0) - VMM_BASE
-    if step is None or not wrong or (wrong[0] or 0) & ~0xFFF == right:
+    if step is None or not other_tables(boot, cpu):
         return None
     return Failure(
         "address-read-from-memory",
         cpu=cpu.index,
         place=at(step),
-        expected=msg("CR3 = {right:#x}", right=right),
+        expected=msg("CR3 = {right:#x}", right=_page_tables(boot)),
         observed=told(boot, step, "ap_pagetable"),
     )

@@ -34,7 +34,6 @@ _SMALL_SELECTOR: Final = 0x80
 _STACK_USERS: Final = re.compile(r"(push|pop|l?call|l?ret|iret|leave|enter)[abdflqw]*")
 _DIRECT: Final = re.compile(r"(jmp|call)[lqw]? \$?[0-9]")
 _RAISES: Final = ("ud2", "int3", "int ", "int1", "into", "bound", "icebp")
-_FLAGS_OF_CR3: Final = 0xFFF
 
 
 Explainer = Callable[[Observation, CpuRecord, TrampolineStep], "Death | None"]
@@ -118,11 +117,9 @@ def _runs_data(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death
 
 def _no_dollar(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | None:
     """Explain an address that was read at a label, where the label's own address is meant."""
-    right = boot.symbols.get("ap_pagetable", 0) - VMM_BASE
-    tables = [step for step in cpu.steps if step.register == "cr3"]
     astray = {
         "ap_entry": cpu.left_code is not None or faulted(boot, cpu),
-        "ap_pagetable": bool(tables) and (tables[-1].value or 0) & ~_FLAGS_OF_CR3 != right,
+        "ap_pagetable": addresses.other_tables(boot, cpu),
     }
     for label in (label for label, wrong in astray.items() if wrong):
         step = addresses.read_in_place(boot, cpu, label)
@@ -237,7 +234,7 @@ def _page_tables(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Dea
     if not paged or not right or not faulted(boot, cpu):
         return None
     cr3 = last.state.cr3
-    if cr3 & ~_FLAGS_OF_CR3 == right - VMM_BASE:
+    if cr3 & ~addresses.FLAGS_OF_CR3 == right - VMM_BASE:
         return None
     values = {"cr3": cr3, "right": right - VMM_BASE}
     what = msg("CR3 = {cr3:#x}, but ap_pagetable lies at physical {right:#x}", **values)

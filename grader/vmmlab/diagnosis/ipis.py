@@ -14,7 +14,7 @@ from vmmlab.base.message import Text, listed, msg
 from vmmlab.failure import Failure
 from vmmlab.observe.icr import Icr, icr_text
 from vmmlab.observe.observation import Observation
-from vmmlab.observe.starting import IcrCall, Starting
+from vmmlab.observe.starting import IcrCall, OwnCalls, Starting
 from vmmlab.x86.icr import BrokenRule, broken_rules
 
 _HALF: Final = 0xFFFF
@@ -374,11 +374,10 @@ def ignored_argument(boot: Observation) -> Failure | None:
             if made.last
             else msg("it did not come back"),
         )  # fmt: skip
-    sent = boot.icr[made.writes : made.sipi_writes or None]
-    sipis = [one for one in sent if one.kind == "SIPI" and one.reaches(1, 0)]
+    sipis = _sent_by_own_call(boot, made, "SIPI")
     right = msg("it asks loopcond (data) before each SIPI: {times} times yes", times=made.times)
     after = boot.icr[made.sipi_writes : made.init_writes] if made.sipi_writes else ()
-    if sum(one.kind == "SIPI" and one.reaches(1, 0) for one in after) > 1:
+    if sum(_is_for_one(one, "SIPI") for one in after) > 1:
         return _ignored("apic_send_startup_ipi", msg("one SIPI for each CPU"), icr_text(after))
     if made.cond_slept_us:
         return _ignored(
@@ -386,14 +385,10 @@ def ignored_argument(boot: Observation) -> Failure | None:
             msg("it waits for nothing"),
             msg("it asked usleep for {slept} microseconds", slept=made.cond_slept_us),
         )
-    if made.init_writes is not None and not any(
-        one.kind == "INIT" and one.reaches(1, 0) for one in boot.icr[made.init_writes :]
-    ):
-        return _ignored(
-            "apic_send_init",
-            msg("an INIT that reaches the CPU with APIC id 1"),
-            icr_text(boot.icr[made.init_writes :]),
-        )
+    last = () if made.init_writes is None else boot.icr[made.init_writes :]
+    if made.init_writes is not None and not any(_is_for_one(one, "INIT") for one in last):
+        expected = msg("an INIT that reaches the CPU with APIC id 1")
+        return _ignored("apic_send_init", expected, icr_text(last))
     if made.asked == 0:
         return _ignored(
             "ap_start_addr", right, msg("it never asked the loopcond that it was given")
@@ -423,8 +418,7 @@ def _sends_one_init(boot: Observation) -> bool:
     made = boot.own_calls
     if made is None or not made.asked:
         return False
-    sent = boot.icr[made.writes : made.sipi_writes or None]
-    return sum(one.kind == "INIT" and one.reaches(1, 0) for one in sent) == 1
+    return len(_sent_by_own_call(boot, made, "INIT")) == 1
 
 
 def sends_another_number(boot: Observation) -> bool:
@@ -432,8 +426,18 @@ def sends_another_number(boot: Observation) -> bool:
     made = boot.own_calls
     if made is None or not made.asked:
         return False
+    return len(_sent_by_own_call(boot, made, "SIPI")) != made.times
+
+
+def _sent_by_own_call(boot: Observation, made: OwnCalls, kind: str) -> list[Icr]:
+    """Return the IPIs of a kind that ap_start_addr sent to the CPU for which the grader called."""
     sent = boot.icr[made.writes : made.sipi_writes or None]
-    return sum(one.kind == "SIPI" and one.reaches(1, 0) for one in sent) != made.times
+    return [one for one in sent if _is_for_one(one, kind)]
+
+
+def _is_for_one(write: Icr, kind: str) -> bool:
+    """Whether an IPI of a kind reaches APIC id 1, for which the grader calls the functions."""
+    return write.kind == kind and write.reaches(1, 0)
 
 
 def _ignored(function: str, expected: Text, observed: Text) -> Failure:

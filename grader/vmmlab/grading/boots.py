@@ -469,6 +469,7 @@ class LabRunner:
                 guest,
                 observer,
             )
-            self._times["boots"] += time.monotonic() - began
-            self._clock.used(scenario, time.monotonic() - began)
+            took = time.monotonic() - began
+            self._times["boots"] += took
+            self._clock.used(scenario, took)
             return seen

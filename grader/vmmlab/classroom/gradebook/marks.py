@@ -214,22 +214,26 @@ def _mark(check: CheckReport, report: Report, secret: frozenset[str], say: Reade
 
     score = _score(check)
     comment = say(_NOT_JUDGED) if score is None else text(_comment(check, report, say))
-    word: str = check.outcome if score is not None else "infra-error"
-    if word == "build-error" and not report.usable:
-        word = _UNUSABLE
     return Mark(
         cell=cell_name(check.id),
         check=check.id,
         title=text(say(check.title)),
         score=score,
         max=float(check.max),
-        word=say.label(_WORDS[word]),
+        word=say.label(_WORDS[_kind(check, report)]),
         comment=comment if len(comment) <= _COMMENT_MAX else comment[: _COMMENT_MAX - 1] + "…",
         lines=tuple(_lines(check, report, score, text, say)),
         trouble=clean_line(check.infra or str(check.reason) or say(msg("no points")))
         if score is None
         else "",
     )
+
+
+def _kind(check: CheckReport, report: Report) -> str:
+    """Return the key of `_WORDS` that says how a check ended."""
+    if _score(check) is None:
+        return "infra-error"
+    return _UNUSABLE if check.outcome == "build-error" and not report.usable else check.outcome
 
 
 def _comment(check: CheckReport, report: Report, say: Reader) -> str:
@@ -244,7 +248,7 @@ def _comment(check: CheckReport, report: Report, say: Reader) -> str:
             else msg("Not run: {reason}.", reason=say(check.reason))
         )
         return say(why)
-    if check.outcome == "build-error" and not report.usable:
+    if _kind(check, report) == _UNUSABLE:
         return say(msg("Not graded: {reason}.", reason=say(check.reason)))
     if check.outcome == "build-error":
         errors = [one for one in report.build.diagnostics if one.severity == "error"]
@@ -277,8 +281,7 @@ def _lines(
         yield f"{say.label(_WORDS['infra-error'])}{colon}{words}"
         return
     earned = say(msg("{score:g} of {max:g} points", score=score, max=check.max))
-    unusable = check.outcome == "build-error" and not report.usable
-    yield f"{say.label(_WORDS[_UNUSABLE if unusable else check.outcome])}{colon}{earned}"
+    yield f"{say.label(_WORDS[_kind(check, report)])}{colon}{earned}"
     if check.outcome == "pass":
         return
     rows: dict[str, Text] = {
