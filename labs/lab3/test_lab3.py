@@ -363,7 +363,8 @@ def sipi_reaches(boots, boot, ap):
 def judge_sipis(boot, ap, alone=None):
     """Fail unless the SIPIs that reach an AP are as they must be.
 
-    Nobody asks ap_start_loopcond about too many of them if ap_start_addr does not, in `alone`.
+    If ap_start_addr sends SIPIs without asking loopcond, as the boot `alone` shows, too many of
+    them are not a mistake of ap_start_loopcond.
     """
     mine = [w for w in boot.sent("SIPI") if boot.reaches(w, ap.index)]
     inits = [w for w in boot.sent("INIT") if boot.reaches(w, ap.index)]

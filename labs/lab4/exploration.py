@@ -225,7 +225,7 @@ class Registration(_Handshake):
             )
             return self.violated(local, Violation("number-twice", what), ghost, note)
         count = read(self.count, 4)
-        # The count only grows, so this was never its value. 0: that shows in the end.
+        # The count only grows, so it never had this value. If it is 0, check_end reports it.
         if 0 < count < number:
             what = msg(
                 "CPU {cpu} takes the number {number} when num_of_processors is {count}",

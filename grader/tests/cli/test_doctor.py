@@ -163,7 +163,7 @@ def test_a_missing_extra_is_optional(machine: Path, monkeypatch: pytest.MonkeyPa
     told = "\n".join(doctor.lines(items))
     assert "missing vmmlab[explore]     no-such-thing; optional: for vmmlab explore" in told
     assert "mend: python -m pip install 'vmmlab[explore]'" in told
-    assert "next: python -m pip" not in told, "nobody needs every extra"
+    assert "next: python -m pip" not in told, "a missing extra is no next step"
 
 
 def test_requiring_tools(machine: Path) -> None:

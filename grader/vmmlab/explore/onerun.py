@@ -33,8 +33,8 @@ _QUIET_ROUNDS: Final = 60
 _SHOWN_MOVES: Final = 60
 
 Turn = Literal["waits", "idle", "blocked", "yields", "over"]
-"""How the turn of a CPU ended: "waits" is a loop that changes nothing, whoever else runs later;
-"idle" one that may end by itself; "over" the end of the whole run."""
+"""How the turn of a CPU ended: "waits" is a loop that changes nothing, however long it runs;
+"idle" is one that may end by itself; "over" is the end of the whole run."""
 
 
 class OneRun:

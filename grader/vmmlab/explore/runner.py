@@ -66,19 +66,23 @@ def explore(
         )
     pools = _Pools(bounds or Bounds())
     parts: list[Part] = []
-    model = CpuModel(Program(image, cohort, declaration))
+    searched: CpuModel | None = None  # one model for all searches: they need the same code
+
+    def made(scenario: type[Harness], exposed: frozenset[int] = frozenset()) -> CpuModel:
+        one = scenario.one_order
+        cpus = scenario.cpus if one else None
+        return CpuModel(Program(image, cohort, declaration, exposed, cpus), loops=not one)
+
     for scenario in declaration.named(scenarios):
-        one, cpus = scenario.one_order, scenario.cpus if scenario.one_order else None
-        if one:
-            model = CpuModel(Program(image, cohort, declaration, cpus=cpus), loops=False)
+        model = made(scenario) if scenario.one_order or searched is None else searched
         while True:
             try:
                 parts += list(_parts(model, scenario(model), pools, sources or {}))
             except StackExposed as found:
-                exposed = model.program.exposed | found.words
-                model = CpuModel(Program(image, cohort, declaration, exposed, cpus), loops=not one)
+                model = made(scenario, model.program.exposed | found.words)
             else:
                 break
+        searched = searched if scenario.one_order else model
         if parts[-1].verdict == "wrong":
             break
     options = image.options
