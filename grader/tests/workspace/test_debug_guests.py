@@ -1,6 +1,5 @@
 """`vmmlab debug` for the checks of labs 8 to 10: it stops in the very call, boot or function."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,11 +11,8 @@ import pytest
 
 from vmmlab.author.mutants.apply import apply
 from vmmlab.author.mutants.model import load, of_names
-from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
 from vmmlab.course.reference import reference_text
-from vmmlab.student.new import new_workspace
-from vmmlab.workspace.new import Answers
 
 ROOT = Path(__file__).resolve().parents[3]
 VMMLAB = Path(sys.prefix) / "bin" / "vmmlab"
@@ -29,40 +25,18 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """The environment of a new shell, with a build cache only for these tests."""
-    return {
-        "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
-        "HOME": str(tmp_path_factory.mktemp("home")),
-        "LC_ALL": "C.UTF-8",
-        "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"],
-    }
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory, plain: Mapping[str, str]) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", plain["HOME"] + "/.cache")
-        return new_workspace(
-            tmp_path_factory.mktemp("made") / "vmm",
-            load_course(ROOT),
-            Answers(student="Ada", cohort=Cohort.derive("dev")),
-        )
-
-
-def debugged(here: Path, plain: Mapping[str, str], mutant: str, check: str) -> str:
+def debugged(master: Path, plain: Mapping[str, str], mutant: str, check: str) -> str:
     """Write the reference with a mutant into a workspace; return what debugging a check prints."""
     course = load_course(ROOT)
     for lab in course.labs.values():
         for path in lab.files:
-            (here / path).write_text(reference_text(course, path))
+            (master / path).write_text(reference_text(course, path))
     (wrong,) = of_names(load(course), [mutant])
     for path, data in apply(course, wrong).items():
-        (here / path).write_bytes(data)
+        (master / path).write_bytes(data)
     done = subprocess.run(
         ["/bin/bash", "-c", f".venv/bin/vmmlab debug {check} 2>&1"],
-        cwd=here,
+        cwd=master,
         env=plain,
         input=ASKED,
         capture_output=True,
@@ -81,8 +55,8 @@ def values(said: str) -> dict[str, int]:
     return {name: int(number, 0) for name, number in found}
 
 
-def test_the_very_call_of_np_map_by_the_grader(here: Path, plain: Mapping[str, str]) -> None:
-    said = debugged(here, plain, "lab8.map.zero-is-all", "lab8.map.rest")
+def test_the_very_call_of_np_map_by_the_grader(master: Path, plain: Mapping[str, str]) -> None:
+    said = debugged(master, plain, "lab8.map.zero-is-all", "lab8.map.rest")
     assert "CPU 0 is at the beginning of np_map, in the call that the evidence is about." in said
     assert values(said)["len"] == 0, "the call of the evidence, not the first one"
     assert f"after np_map ({values(said)['gpa']:#x}, " in said
@@ -91,33 +65,39 @@ def test_the_very_call_of_np_map_by_the_grader(here: Path, plain: Mapping[str, s
 
 @pytest.mark.full
 def test_the_very_question_to_localapic_is_destination(
-    here: Path, plain: Mapping[str, str]
+    master: Path, plain: Mapping[str, str]
 ) -> None:
-    said = debugged(here, plain, "lab9.destination.no-broadcast", "lab9.destination.id")
-    assert "of CPU 2 to all, by destination 0xffffffff: CPU 0 is meant" in said
+    said = debugged(master, plain, "lab9.destination.no-broadcast", "lab9.destination.id")
+    asked = re.search(
+        r"of CPU (\d) to all, by destination 0xffffffff: CPU (\d), whose APIC id is \d+, is meant",
+        said,
+    )
+    assert asked, said
+    sender, meant = (int(cpu) for cpu in asked.groups())
     assert values(said)["dest"] == 0xFFFFFFFF
+    assert sender != meant and (values(said)["v"] > values(said)["sender"]) == (meant > sender)
     assert "* CPU 0  long mode  localapic_is_destination" in said
     assert "CPU 0: SIPI, vector 0x00, to all CPUs except the sending one" in said
 
 
 @pytest.mark.full
-def test_the_boot_in_which_it_fails_of_several(here: Path, plain: Mapping[str, str]) -> None:
+def test_the_boot_in_which_it_fails_of_several(master: Path, plain: Mapping[str, str]) -> None:
     """With 1 CPU all is well; with 8 the last ones never begin."""
-    said = debugged(here, plain, "lab9.sipi.eighth-lost", "lab9.guest.cpus")
+    said = debugged(master, plain, "lab9.sipi.eighth-lost", "lab9.guest.cpus")
     assert "  CPU 7  long mode  localapic_wait_for_sipi" in said
     assert "CPU 0 is at the beginning of localapic_signal_sipi, for the first time." in said
 
 
 @pytest.mark.full
-def test_a_function_that_was_never_called(here: Path, plain: Mapping[str, str]) -> None:
-    said = debugged(here, plain, "lab9.icr.bsp-left-out", "lab9.init.self")
+def test_a_function_that_was_never_called(master: Path, plain: Mapping[str, str]) -> None:
+    said = debugged(master, plain, "lab9.icr.bsp-left-out", "lab9.init.self")
     assert "The boot has ended, and localapic_signal_init was not called." in said
     assert "observed: the guest of CPU 0 goes on" in said
 
 
 @pytest.mark.full
-def test_a_boot_from_firmware(here: Path, plain: Mapping[str, str]) -> None:
-    said = debugged(here, plain, "lab10.return.control-cleared", "lab10.guest.begins")
+def test_a_boot_from_firmware(master: Path, plain: Mapping[str, str]) -> None:
+    said = debugged(master, plain, "lab10.return.control-cleared", "lab10.guest.begins")
     assert "observed: VMEXIT_INVALID" in said
     assert "CPU 0 is at the beginning of svm_state_uefi" in said
     assert "=> 0x" in said
