@@ -7,12 +7,10 @@ returns is filled with random bytes. The memory of the VMM ends where the scenar
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from vmmlab.images.layout import VMM_BASE
-from vmmlab.machine.gdb import GdbError
 from vmmlab.observe.evidence import LabEvidence
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
@@ -24,20 +22,15 @@ from vmmlab.x86.vmcb import VMCB_BYTES
 from .maps import (
     FOUR_GIB,
     FOUR_KIB,
-    FRAME,
-    LARGE,
-    NO_EXECUTE,
     ONE_GIB,
-    PRESENT,
     TWO_MIB,
-    USER,
-    WRITABLE,
     Change,
     Piece,
     differences,
     without,
 )
 from .mending import Mender
+from .walking import Tables, walked
 
 DONE: Final = "guest_done"
 MARKS: Final = ((DONE, 0x8080), ("guest_failed", 0x80A0), ("guest_real_failed", 0x8060))
@@ -59,48 +52,6 @@ _READS: Final = b"\x8b\x04\x25"  # mov disp32, %eax, in 64-bit mode
 _BEYOND: Final = 0x100000
 _TLB_CONTROL: Final = 0x5C
 _VCPU_BYTES: Final = 128
-
-_SHIFTS: Final = (39, 30, 21, 12)
-_ZERO_TABLE: Final = 0x18
-_ZERO: Final = {39: 0x98, 30: 0x18, 21: 0x1FF018, 12: 0x98}
-"""Bits of an entry that must be 0, by level: PWT, PCD, PAT, and what is reserved."""
-_TABLES_MOST: Final = 400
-_STRANGE_MOST: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Strange:
-    """An entry with bits that must be 0.
-
-    Args:
-        guest: the first guest-physical address that it translates.
-        level: 4 for the PML4, 1 for a page table.
-        entry: its value.
-        bits: those that must be 0.
-    """
-
-    guest: int
-    level: int
-    entry: int
-    bits: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """Nested page tables, walked from outside.
-
-    Args:
-        root: physical address of the PML4.
-        pieces: what they map.
-        tables: for each entry that leads to a table, the first guest-physical address that it
-            translates, and the physical address of the table.
-        strange: entries that cannot be right; the first ones.
-    """
-
-    root: int
-    pieces: tuple[Piece, ...]
-    tables: tuple[tuple[int, int], ...]
-    strange: tuple[Strange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,81 +370,3 @@ def _changes(session: Session) -> list[Change]:
         Change(0, 0, FOUR_KIB, present=True, writable=True),
     ]
     return changes
-
-
-# ---- the walk ----------------------------------------------------------------------------------
-
-
-@dataclass
-class _Walk:
-    session: Session
-    tables: list[tuple[int, int]] = field(default_factory=list)
-    strange: list[Strange] = field(default_factory=list)
-
-    def note(self, guest: int, shift: int, entry: int, bits: int) -> None:
-        if len(self.strange) < _STRANGE_MOST:
-            level = len(_SHIFTS) - _SHIFTS.index(shift)
-            self.strange.append(Strange(guest, level, entry, bits))
-
-    async def leaves(
-        self, raw: bytes, number: int, first: int, rights: int
-    ) -> AsyncIterator[Piece]:
-        shift = _SHIFTS[number]
-        for index in range(len(raw) // 8):
-            entry = int.from_bytes(raw[8 * index : 8 * index + 8], "little")
-            if not entry & PRESENT:
-                continue
-            guest = first + (index << shift)
-            allowed = rights & entry & (WRITABLE | USER) | (rights | entry) & NO_EXECUTE
-            leaf = shift == _SHIFTS[-1] or (shift in _SHIFTS[1:3] and bool(entry & LARGE))
-            zero = _ZERO[shift] if leaf or shift == _SHIFTS[0] else _ZERO_TABLE
-            if entry & zero:
-                self.note(guest, shift, entry, entry & zero)
-            if leaf:
-                yield _leaf(guest, entry, shift, allowed)
-                continue
-            table = entry & FRAME
-            self.tables.append((guest, table))
-            below = await self._read(table)
-            async for one in self.leaves(below, number + 1, guest, allowed):
-                yield one
-
-    async def _read(self, table: int) -> bytes:
-        if len(self.tables) > _TABLES_MOST:
-            return b""
-        try:
-            return await self.session.gdb.read_phys(table, FOUR_KIB)
-        except GdbError:
-            return b""
-
-
-def _leaf(guest: int, entry: int, shift: int, allowed: int) -> Piece:
-    size = 1 << shift
-    writable, user = bool(allowed & WRITABLE), bool(allowed & USER)
-    host = entry & FRAME & ~(size - 1)
-    return Piece(guest, host, size, size, writable, user, not allowed & NO_EXECUTE)
-
-
-async def walked(session: Session, root: int) -> Tables:
-    """Walk nested page tables (APM 15.25.3) from outside.
-
-    Args:
-        session: a stopped machine.
-        root: what np_init returned.
-    """
-    walk = _Walk(session)
-    pieces: list[Piece] = []
-    raw = await session.view.read_if_there(root & FRAME, FOUR_KIB)
-    if raw:
-        async for one in walk.leaves(raw, 0, 0, WRITABLE | USER):
-            last = pieces[-1] if pieces else None
-            if last is not None and _joins(last, one):
-                pieces[-1] = replace(last, size=last.size + one.size)
-            else:
-                pieces.append(one)
-    return Tables(root, tuple(pieces), tuple(walk.tables), tuple(walk.strange))
-
-
-def _joins(last: Piece, one: Piece) -> bool:
-    same = replace(last, guest=one.guest, host=one.host, size=one.size) == one
-    return same and last.end == one.guest and last.host + last.size == one.host
