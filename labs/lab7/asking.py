@@ -21,6 +21,7 @@ from vmmlab.x86.vmcb import VMCB_BYTES
 from .crossing import PASSED, CrossingProbe, named
 from .evidence import Answer, Difference, SvmCpu
 from .mending import REGS_AT
+from .ports import PortAccess, run_with
 
 CPUID, VMMCALL, IOIO = "do_cpuid", "do_vmmcall", "do_ioio"
 EXT, SVM = 0x80000001, 0x8000000A
@@ -32,6 +33,8 @@ _NUMBER: Final = 0x4D  # of the CPU, while it is asked for it
 _UNKNOWN: Final = (1 << 64) - 1
 _ECX_SVM: Final = 1 << 2
 _IN_8, _SCRATCH, _AL = 1 << 4 | 1, 0x3FF, 0xFF
+_IN, _SIZE_SHIFT, _PORT_SHIFT = 1, 4, 16  # of EXITINFO1 (APM 15.10.2)
+_BYTES_4: Final = 4
 _RIP, _NEXT, _HIGH = 0x123456789A, 0x23456789AB, 0x5A5A5A5A << 32
 _INFO1, _INFO2, _CS_ATTR, _EFER = 0x78, 0x80, 0x412, 0x4D0
 _CR4, _CR0, _RFLAGS, _RIP_AT, _RAX = 0x548, 0x558, 0x570, 0x578, 0x5F8
@@ -55,6 +58,7 @@ class _Question:
         registers: registers of the guest that are not in the VMCB.
         wanted: registers afterwards, by name; of the others each keeps its value.
         compared: the bits of RAX that are compared.
+        access: what it has to do at a port; None if the hardware itself does that.
     """
 
     about: str
@@ -62,6 +66,7 @@ class _Question:
     registers: Mapping[str, int]
     wanted: Mapping[str, int]
     compared: int = _UNKNOWN
+    access: PortAccess | None = None
 
 
 _PATIENCE: Final = 64
@@ -118,13 +123,14 @@ class AskingProbe(CrossingProbe):
             await gdb.write_phys(vmcb, bytes(made))
             await gdb.write_phys(regs, struct.pack("<14Q", *before.values()))
             await gdb.write_registers(hit.cpu, entry)
-            state = await session.run_to_return(hit.cpu, await view.state(hit.cpu))
-            if session.ended or state.pc != back:
+            differs = await self._run(session, hit.cpu, back, question.access)
+            if session.ended or (await view.state(hit.cpu)).pc != back:
                 return  # it has stopped, and the report says where
             after = await gdb.read_phys(vmcb, VMCB_BYTES)
             lost = _lost(
                 question, before, bytes(made), after, named(await gdb.read_phys(regs, 112))
             )
+            lost = (*differs, *lost)
             answers = self._seen.get(hit.cpu, SvmCpu()).answers
             self._note(hit.cpu, answers=(*answers, Answer(hit.place, question.about, lost)))
         await gdb.write_phys(number, cpunum)
@@ -132,6 +138,15 @@ class AskingProbe(CrossingProbe):
         await gdb.write_phys(regs, kept)
         await gdb.write_registers(hit.cpu, entry)
         session.stands_at(hit.cpu, entry["rip"])
+
+    async def _run(
+        self, session: Session, cpu: int, back: int | None, access: PortAccess | None
+    ) -> list[Difference]:
+        """Let a function run to its return; return in what its access of a port differs."""
+        if access is not None and back is not None:
+            return await run_with(session, cpu, back, access)
+        await session.run_to_return(cpu, await session.view.state(cpu))
+        return []
 
     async def _questions(self, session: Session, hit: Hit) -> list[_Question]:
         if hit.place == CPUID:
@@ -149,7 +164,8 @@ class AskingProbe(CrossingProbe):
         info = _SCRATCH << 16 | _IN_8
         fields = {_INFO1: info, _INFO2: _NEXT, _RAX: _HIGH | 0x12345600}
         wanted = {"rax": fields[_RAX], "rip": _NEXT}
-        return [_Question("IN AL, 0x3ff", fields, {}, wanted, compared=_UNKNOWN & ~_AL)]
+        scratch = _Question("IN AL, 0x3ff", fields, {}, wanted, compared=_UNKNOWN & ~_AL)
+        return [scratch, *map(_access, _accesses(session))]
 
     async def _leaf(self, session: Session, cpu: int, leaf: int, subleaf: int) -> _Question:
         """Return a question for a leaf; this CPU itself answers it first."""
@@ -165,6 +181,37 @@ class AskingProbe(CrossingProbe):
             {"rbx": _HIGH, "rcx": _HIGH | subleaf, "rdx": _HIGH},
             {**told, "rip": _RIP + 2},
         )
+
+
+def _accesses(session: Session) -> list[PortAccess]:
+    """Return accesses of each size, at ports whose 16 bits all matter."""
+    choice = session.choice
+    return [
+        PortAccess(
+            is_in,
+            0x8000 | choice.between(0x10, 0x7FF) << 4 | choice.between(0, 3) * size,
+            size,
+            choice.between(1 << 8 * size - 1, (1 << 8 * size) - 1),
+        )
+        for size in (1, 2, 4)
+        for is_in in (True, False)
+    ]
+
+
+def _access(access: PortAccess) -> _Question:
+    """Return the question about an access."""
+    info = access.port << _PORT_SHIFT | access.size << _SIZE_SHIFT | access.is_in * _IN
+    mask = (1 << 8 * access.size) - 1
+    before = _HIGH | 0x12345678
+    rax = before & ~mask | access.value
+    after = access.value if access.size == _BYTES_4 else rax
+    return _Question(
+        access.about,
+        {_INFO1: info, _INFO2: _NEXT, _RAX: before if access.is_in else rax},
+        {},
+        {"rax": after if access.is_in else rax, "rip": _NEXT},
+        access=access,
+    )
 
 
 def _lost(

@@ -194,8 +194,8 @@ class CrossingProbe(RecordingProbe):
         kept = await self._kept(session, cpu, crossing.vmcb_right)
         self._note(cpu, crossing=replace(crossing, **kept))
         # From here on this call has the right ones.
-        p, vmcb, host = crossing.p_right, crossing.vmcb_right, crossing.host_right
-        if (crossing.p, crossing.vmcb, crossing.host) != (p, vmcb, host):
+        p, vmcb, host = crossing.arguments_right
+        if crossing.arguments != crossing.arguments_right:
             await gdb.write_registers(cpu, {"rdi": p, "rsi": vmcb, "rdx": host})
         given = {name: _number(session) for name in PASSED}
         await gdb.write_phys(p - VMM_BASE, struct.pack("<14Q", *given.values()))
@@ -260,7 +260,9 @@ class CrossingProbe(RecordingProbe):
         wrong = any(crossing.wrong for crossing in crossings.values())
         if len(back) < session.inputs.cpus or not wrong:
             return
-        await self._mender(session).replaced(RUN)
+        rows = {self._back[cpu].saved["gs_base"]: crossings[cpu].arguments_right for cpu in back}
+        passed = all(crossings[cpu].arguments == crossings[cpu].arguments_right for cpu in back)
+        await self._mender(session).replaced(RUN, None if passed else rows)
         for cpu in back:
             crossing, entering = crossings[cpu], self._back[cpu]
             before = {**entering.saved, **entering.callers}

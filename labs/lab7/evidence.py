@@ -139,8 +139,20 @@ class Crossing:
     flush_lost: tuple[Difference, ...] = ()
 
     @property
+    def arguments(self) -> tuple[int, int, int]:
+        """Its three arguments."""
+        return self.p, self.vmcb, self.host
+
+    @property
+    def arguments_right(self) -> tuple[int, int, int]:
+        """What they have to be."""
+        return self.p_right, self.vmcb_right, self.host_right
+
+    @property
     def wrong(self) -> bool:
-        """Whether asm_vmrun_regs_64 returned and has made a mistake."""
+        """Whether asm_vmrun_regs_64 returned, and it or its caller has made a mistake."""
+        if self.returned and self.arguments != self.arguments_right:
+            return True
         lost = (*self.entry_lost, *self.exit_lost, *self.host_lost)
         with_gif = self.gif or self.loaded_with_gif or self.restored_with_gif
         flags = self.interrupts or self.direction or not self.gif_after

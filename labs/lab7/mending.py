@@ -53,6 +53,13 @@ _VMRUN_CODE: Final = bytes.fromhex(
     "584c8977604c897f688f47205e580f01da0f01dc415f415e415d415c5d5bc3"
 )
 """A function that does what asm_vmrun_regs_64 has to do, wherever it lies."""
+_ARGUMENTS_CODE: Final = bytes.fromhex(
+    "b9010100c00f32488d0d32000000390174064883c120ebf6488b7908488b7110488b5118e917020000"
+).ljust(0x40, b"\xcc")
+"""Code before it, for arguments that are wrong: it takes them from a table that comes between the
+two, from the row that begins with the lower half of the CPU's GS base."""
+_ROW: Final = struct.Struct("<4Q")
+_ROWS: Final = 16
 
 
 def stray(body: bytes) -> int | None:
@@ -204,22 +211,29 @@ class Mender:
         await self.session.gdb.write_phys(new + bits.start, b"\xff")
         return new
 
-    async def replaced(self, function: str) -> int:
+    async def replaced(
+        self, function: str, arguments: Mapping[int, tuple[int, int, int]] | None = None
+    ) -> int:
         """Let each call of asm_vmrun_regs_64 go to one that is right.
 
         Args:
             function: its name.
+            arguments: by the GS base of each CPU, those that it has to have; as passed, if None.
 
         Returns:
             The virtual address of VMRUN in that one.
         """
         gdb, view = self.session.gdb, self.session.view
-        made = await self.pages(len(_VMRUN_CODE))
-        await gdb.write_phys(made, _VMRUN_CODE)
+        code = _VMRUN_CODE
+        if arguments is not None:
+            rows = b"".join(_ROW.pack(gs % (1 << 32), *row) for gs, row in arguments.items())
+            code = _ARGUMENTS_CODE + rows.ljust(_ROW.size * _ROWS, b"\0") + code
+        made = await self.pages(len(code))
+        await gdb.write_phys(made, code)
         at = view.phys(function)
         distance = made - (at + len(_JUMP) + 4)
         await gdb.write_phys(at, _JUMP + distance.to_bytes(4, "little", signed=True))
-        return made + _VMRUN_CODE.index(_VMRUN) + VMM_BASE
+        return made + code.index(_VMRUN_CODE) + _VMRUN_CODE.index(_VMRUN) + VMM_BASE
 
     async def came_back(
         self, cpu: int, *, p: int, guest: bytes, host: Mapping[str, int], gif: bool

@@ -136,7 +136,11 @@ class SvmProbe(AskingProbe):
         """Let the guests run by a function that is right: other boots judge the student's."""
         if not self._replaced:
             self._replaced = True
-            address = await self._mender(session).replaced(RUN)
+            rows = {}
+            for cpu, (vmcb, host) in self._pages.items():
+                gs_base = (await session.view.state(cpu)).gs_base
+                rows[gs_base] = self._vcpus[cpu] + REGS_AT, vmcb - VMM_BASE, host - VMM_BASE
+            address = await self._mender(session).replaced(RUN, rows)
             self._runs_at = (*(self._runs_at or ()), address)
             await session.places.watch(VMRUN, address)
 
