@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vmmlab.base.errors import UsageError
+from vmmlab.classroom.batch import ungraded
 from vmmlab.classroom.intake import intake
 from vmmlab.classroom.returns import canvas, moodle
 from vmmlab.classroom.returns.grades import Filled, Grades, number
@@ -419,6 +420,54 @@ def test_canvas_columns(tmp_path: Path, course: Course) -> None:
         canvas_filled(sheet, out, course, column="Quiz, first")
     done = canvas_filled(sheet, out, course, column="Quiz, first", rescale=True)
     assert b"Class A,20.00," in done.table
+
+
+def with_a_roster(tmp_path: Path, course: Course, sheet: Path, files: dict[str, bytes]) -> Path:
+    """What `vmmlab batch --roster` writes: a report for everybody in the roster, too."""
+    out = tmp_path / "batch"
+    roster = read_roster(sheet)
+    source = packed(tmp_path, files)
+    taken = intake(source, course, out / "submissions", labs=["lab3"], roster=roster)
+    taken.write(out / "intake.json")
+    for one in taken.submissions:
+        made = report((25, 15))
+        if "lab3" not in one.labs:
+            made = ungraded.report(
+                course, "lab3", "x86_64", "dev", "why", attention=one.attention, hidden=True,
+                handed_in=one.handed_in("lab3"),
+            )  # fmt: skip
+        laid_out(out / "reports", {f"{one.student}/lab3.json": made.to_json().encode()})
+    return out
+
+
+def test_no_0_for_who_has_not_handed_in_on_canvas(tmp_path: Path, course: Course) -> None:
+    sheet = DATA / "canvas.en.before.csv"
+    files = {"yamadataro_501_9001_ap_start.c": b"int x;", "oneilann_502_9002_notes.txt": b"hello"}
+    out = with_a_roster(tmp_path, course, sheet, files)
+    done = canvas_filled(sheet, out, course)
+    before, after = (data.splitlines() for data in (sheet.read_bytes(), done.table))
+    assert [row for row in after if row not in before] == [
+        b'"Yamada, Taro",501,u501,taro,Class A,18.50,40.00,92.50,90.00',
+        b'"O\'Neil, Ann",502,u502,ann,Class A,20.00,0.00,100.00,100.00',  # not what was asked for
+    ]
+    assert said(done)[-1] == "Absent, Abe: nothing was handed in"
+    assert not done.unjudged
+
+
+def test_no_0_for_who_has_not_handed_in_on_moodle(tmp_path: Path, course: Course) -> None:
+    sheet = DATA / "moodle.en.before.csv"
+    files = {
+        **under("Taro Yamada_101_assignsubmission_file", work("taro")),
+        **under("Ann O'Neil_102_assignsubmission_file", {"notes.txt": b"hello"}),
+    }
+    out = with_a_roster(tmp_path, course, sheet, files)
+    done = filled(sheet, packed(tmp_path, files), out, course)
+    rows = {row["Full name"]: row for row in csv.DictReader(io.StringIO(done.table.decode()))}
+    assert rows["Taro Yamada"]["Grade"] == "40.00"
+    assert rows["Ann O'Neil"]["Grade"] == "0.00"
+    assert rows["Absent Abe"]["Grade"] == ""
+    assert "Absent Abe: nothing was handed in" in said(done)
+    assert not done.unjudged
 
 
 # --- the table ---------------------------------------------------------------------------------

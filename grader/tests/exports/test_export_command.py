@@ -198,6 +198,26 @@ def test_who_has_no_grade_has_no_row(
     assert "only some of the checks" in err
 
 
+@pytest.mark.parametrize("form", TABLES)
+def test_who_has_not_handed_in_has_no_row_either(
+    form: str, put: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put("ben"), put("eve", handed_in=False)
+    assert run(form, tmp_path / "class", "-o", tmp_path / "t.csv") == 0
+    text = (tmp_path / "t.csv").read_text(encoding="utf-8")
+    assert "ben" in text
+    assert "eve" not in text
+    assert "nothing was handed in, so no row: eve" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_batch(put: Callable[..., Path], tmp_path: Path) -> None:
+    put("ben")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "class").rename(tmp_path / "results" / "reports")
+    assert run("canvas", tmp_path / "results", "-o", tmp_path / "t.csv") == 0
+    assert "ben" in (tmp_path / "t.csv").read_text(encoding="utf-8")
+
+
 def test_several_labs_need_a_choice(
     put: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from vmmlab.classroom.roster import valid_id
 from vmmlab.course.ids import LAB_NAME
 from vmmlab.course.model import ARCHES
 
+_REPORTS: Final = "reports"  # in the folder of a batch
 _REPORT: Final = re.compile(rf"({LAB_NAME.pattern})(?:-({'|'.join(ARCHES)}))?\.json")
 _TIMESTAMP: Final = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)? ?(UTC|Z|[+-]\d\d:?\d\d)"
@@ -47,7 +48,8 @@ class ReportFile:
 def sources(paths: Sequence[Path], student: str | None = None) -> tuple[ReportFile, ...]:
     """Return the reports that the arguments of a command mean.
 
-    A folder stands for the files labN.json in it and in its subfolders, in order.
+    A folder stands for the files labN.json in it and in its subfolders, in order; that of
+    `vmmlab batch` for its reports.
 
     Args:
         paths: files and folders.
@@ -66,7 +68,7 @@ def sources(paths: Sequence[Path], student: str | None = None) -> tuple[ReportFi
         if not path.is_dir():
             found[path] = None
             continue
-        inside = [f for f in (*path.glob("*.json"), *path.glob("*/*.json")) if _lab_of(f)]
+        inside = _inside(path) or _inside(path / _REPORTS)
         if not inside:
             raise UsageError(
                 msg("{path}: no reports in this folder.", path=path),
@@ -77,6 +79,10 @@ def sources(paths: Sequence[Path], student: str | None = None) -> tuple[ReportFi
             )
         found.update(dict.fromkeys(sorted(inside)))
     return tuple(ReportFile(path, student or _folder(path), _lab_of(path)) for path in found)
+
+
+def _inside(folder: Path) -> list[Path]:
+    return [f for f in (*folder.glob("*.json"), *folder.glob("*/*.json")) if _lab_of(f)]
 
 
 def read_timestamp(path: Path) -> datetime | None:

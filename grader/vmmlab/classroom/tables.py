@@ -30,10 +30,22 @@ class Score:
     Attributes:
         student: the id.
         sheet: the report.
+        absent: nothing was handed in.
     """
 
     student: str
     sheet: Sheet
+    absent: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether the points are a grade."""
+        return not self.absent and self.sheet.points is not None
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether there is no grade because the grader failed."""
+        return not self.absent and self.sheet.points is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +75,14 @@ def table(form: str, scores: Sequence[Score], roster: Mapping[str, Entry]) -> Ta
         UsageError: the reports are on several labs, or two are on the same student.
     """
     _must_be_one_lab(scores)
-    graded = [one for one in scores if one.sheet.points is not None]
+    graded = [one for one in scores if one.counts]
     out = io.StringIO(newline="")
     csv.writer(out, lineterminator="\r\n").writerows(
         TABLES[form]([(roster.get(one.student) or Entry(one.student), one.sheet) for one in graded])
     )
-    return Table(out.getvalue(), tuple(_remarks(scores, roster)), len(graded) == len(scores))
+    return Table(
+        out.getvalue(), tuple(_remarks(scores, roster)), not any(one.unjudged for one in scores)
+    )
 
 
 def _must_be_one_lab(scores: Sequence[Score]) -> None:
@@ -90,17 +104,19 @@ def _must_be_one_lab(scores: Sequence[Score]) -> None:
 
 
 def _remarks(scores: Sequence[Score], roster: Mapping[str, Entry]) -> Iterable[Text]:
-    unjudged = [one.student for one in scores if one.sheet.points is None]
+    unjudged = [one.student for one in scores if one.unjudged]
     if unjudged:
         yield msg(
             "no row, because the grader could not judge all checks: {students}",
             students=_few(unjudged),
         )
+    if absent := [one.student for one in scores if one.absent]:
+        yield msg("nothing was handed in, so no row: {students}", students=_few(absent))
     known = {one.student for one in scores}
     if roster and (strangers := sorted(known - roster.keys())):
         yield msg("not in the roster: {students}", students=_few(strangers))
-    if absent := sorted(roster.keys() - known):
-        yield msg("no report, so no row: {students}", students=_few(absent))
+    if without := sorted(roster.keys() - known):
+        yield msg("no report, so no row: {students}", students=_few(without))
 
 
 def _few(names: Sequence[str]) -> Text:

@@ -231,7 +231,8 @@ def _table(
     for one, report in read:
         try:
             must_be_a_grade(report)
-            scores.append(tables.Score(one.student, sheet_of(report, hidden=hidden)))
+            sheet = sheet_of(report, hidden=hidden)
+            scores.append(tables.Score(one.student, sheet, absent=not report.handed_in))
         except VmmlabError as error:
             explain(error, say(report), str(one.path))
             codes.append(error.exit_code)

@@ -182,6 +182,9 @@ class Report(_Model):
         False, description="a person should look at this report; its points stand until then"
     )
     review_reasons: tuple[ReportText, ...] = Field((), description="why; empty without `review`")
+    handed_in: bool = Field(
+        True, description="false: nothing was handed in for this lab, so its points judge nothing"
+    )
     partial_run: bool = Field(False, description="only some checks ran: this is not a grade")
     first_step: StepPlace | None = Field(
         None, description="the first step that is missing or contains a mistake"

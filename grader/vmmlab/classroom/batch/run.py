@@ -167,6 +167,7 @@ class Batch:
             why,
             attention=attention,
             hidden=self.settings.hidden,
+            handed_in=attention or task.entry.handed_in(task.lab),
         )
 
     def _keep(self, task: Task, fingerprint: str, ended: Ended) -> None:

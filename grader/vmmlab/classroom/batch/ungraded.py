@@ -16,7 +16,15 @@ _NEXT = msg("Hand in the files that the handout lists, each in its lab's folder.
 
 
 def report(
-    course: Course, lab: str, arch: str, cohort: str, reason: Text, *, attention: bool, hidden: bool
+    course: Course,
+    lab: str,
+    arch: str,
+    cohort: str,
+    reason: Text,
+    *,
+    attention: bool,
+    hidden: bool,
+    handed_in: bool = True,
 ) -> Report:
     """Return the report on a lab that was not graded.
 
@@ -28,6 +36,7 @@ def report(
         reason: why.
         attention: a person has to look at it, so it is no grade.
         hidden: the hidden checks would have been run, too.
+        handed_in: something was handed in for the lab.
     """
     found = course.lab(lab)
     points = None if attention else 0
@@ -67,6 +76,7 @@ def report(
             "hidden_max": found.hidden_points_of(arch),
             "hidden_elsewhere": not found.hidden,
             "needs_attention": attention,
+            "handed_in": handed_in,
             "notes": [reason],
             "duration_s": 0.0,
         }

@@ -87,6 +87,12 @@ class Submission(_Model):
         """When the last lab was received; None if that is unknown."""
         return max(self.received.values(), default=None)
 
+    def handed_in(self, lab: str) -> bool:
+        """Whether anything came for a lab, be it of use or not."""
+        if lab in self.labs or self.refused:
+            return True
+        return bool(self.left_out) and not (self.labs or self.worksheets)
+
     def digest(self, lab: str) -> str:
         """Return the SHA-256 of a lab's files and their names; "" if none came."""
         return self.digests.get(lab, "")

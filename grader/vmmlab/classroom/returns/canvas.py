@@ -93,7 +93,7 @@ def _grade(entry: Entry, grades: Grades, say: Reader, done: Filled) -> Grade | N
     if grade.points is None:
         taken = grades.submission(student)
         told = taken.problem if taken else ""
-        done.unjudged = done.unjudged or not told or (taken is not None and taken.attention)
+        done.unjudged = done.unjudged or not grade.absent
         done.without(name, told or grade.why)
         return None
     return grade

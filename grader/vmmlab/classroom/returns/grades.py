@@ -38,6 +38,7 @@ class Grade:
         maximum: the most points.
         late: how late it is; None: the lab has no deadline.
         why: the reason why there is no grade.
+        absent: it is that nothing was handed in.
         report: what the student may see of the report; None: there is none.
     """
 
@@ -47,6 +48,7 @@ class Grade:
     maximum: Points
     late: Lateness | None = None
     why: Text = EMPTY
+    absent: bool = False
     report: Report | None = None
 
     @property
@@ -174,14 +176,16 @@ class Grades:
             sheet = sheet_of(report, hidden=self._hidden)
         except VmmlabError as error:
             return self._none(student, error_text(error, say))
+        if not report.handed_in:
+            return self._none(student, msg("nothing was handed in"), absent=True)
         if sheet.points is None:
             return self._none(student, msg("the grader could not judge all checks"))
         points = known.left(sheet.points, sheet.max) if known else sheet.points
         shown = self._shown(student, report)
         return Grade(student, points, sheet.points, sheet.max, known, report=shown)
 
-    def _none(self, student: str, why: Text) -> Grade:
-        return Grade(student, None, None, self.maximum, why=why)
+    def _none(self, student: str, why: Text, *, absent: bool = False) -> Grade:
+        return Grade(student, None, None, self.maximum, why=why, absent=absent)
 
     def _shown(self, student: str, report: Report) -> Report:
         """Return what a student may see: the report that was made for the student, if there is."""

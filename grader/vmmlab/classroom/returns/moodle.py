@@ -139,7 +139,7 @@ def _grade(
         return None
     grade = grades.grade(student, submitted.late.get(lab), say)
     if grade.points is None:
-        done.unjudged = True
+        done.unjudged = done.unjudged or not grade.absent
         done.without(name, grade.why)
         return None
     return grade
