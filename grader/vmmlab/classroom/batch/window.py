@@ -17,6 +17,7 @@ from distributed import Client, Future, KilledWorker
 
 from vmmlab.base.errors import InfraError
 from vmmlab.base.message import Text, msg
+from vmmlab.base.notices import notify
 from vmmlab.classroom.batch import cluster, worker
 from vmmlab.classroom.batch.job import Job, Result
 from vmmlab.report.model import Report
@@ -111,6 +112,8 @@ class Window:
                 lonely = 0 if room else lonely + 1
                 if lonely > _LONELY_LOOKS:
                     raise self._no_workers()
+                if lonely == 1 and not self.strangers:
+                    notify(msg("the cluster has no workers: waiting for some"))
                 more = self._fill(todo, room)
                 if not self._running and not more:
                     return
