@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from vmmlab.base.message import label
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine.gdb.registers import GENERAL
 from vmmlab.observe.cpu import Hex
@@ -43,9 +44,9 @@ STATE: Final = "svm_state_uefi"
 HANDLE: Final = "handle_ap_start"
 GROUP: Final = "dbsp"
 """The group of init functions that handle_ap_start calls."""
-_START: Final = "the function to be remembered"
-_STARTED: Final = "it has returned"
-_RETURNED: Final = "the call returned"
+_START: Final = label("the function to be remembered")
+_STARTED: Final = label("it has returned")
+_RETURNED: Final = label("the call returned")
 
 _STUB, _FRAME, _GDT = 0x100, 0x140, 0x200  # in the boot stack, whose low end nothing uses
 _GDT_ENTRIES: Final = 32

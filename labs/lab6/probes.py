@@ -6,6 +6,7 @@ Nothing here says what is right: the checks do.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from vmmlab.base.message import label
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine.gdb.registers import GENERAL
 from vmmlab.observe.cpu import CpuState, DescriptorTable
@@ -20,9 +21,9 @@ from .evidence import Allocation, Asked, Call, FirmwareState, Moment, Realmode
 ALLOCATE = "alloc_realmodemem"
 ALIGN = "align_apinit_addr"
 DELAYED = "localapic_delayed_ap_start"
-FUNCTION = "the firmware's function"
-AFTER_IT = "after the firmware's function"
-RETURNED = "the call returned"
+FUNCTION = label("the firmware's function")
+AFTER_IT = label("after the firmware's function")
+RETURNED = label("the call returned")
 ASKED = "AllocatePages"
 ANSWERED = "AllocatePages returned"
 BDA_MEMORY_SIZE = 0x413

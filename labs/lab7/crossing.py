@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from vmmlab.base.message import label
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.faults import note_exception
@@ -22,7 +23,7 @@ from .mending import REGS_AT, TLB_FLUSHES, Mender
 from .recording import RecordingProbe
 
 RUN: Final = "asm_vmrun_regs_64"
-LEFT: Final = "after vmrun"
+LEFT: Final = label("after vmrun")
 SAVED_BY_CALLEE: Final = ("rbx", "rbp", "r12", "r13", "r14", "r15")
 PASSED: Final = (
     "rbx", "rcx", "rdx", "rsi", "rdi", "rbp",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from vmmlab.base.message import label
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Verdict
@@ -25,7 +26,7 @@ TAKES: Final = "localapic_icr"
 CAME, ACKED = "guest_came", "guest_acked"
 PLACES: Final = ((CAME, 0x8020), (ACKED, 0x8040))
 """Places in guest/smp.S."""
-BEGINS: Final = "guest begins"
+BEGINS: Final = label("guest begins")
 """The place at which a CPU begins, if that is watched."""
 DIRECTED: Final = 0x7C0B
 """The byte `directed` of guest/smp.S."""
@@ -43,7 +44,7 @@ _RET, _HLT, _WRMSR = b"\xc3", b"\xf4", b"\x0f\x30"
 _X2APIC_ICR: Final = 0x830
 _ICR, _ICR_HIGH = 0x300, 0x310
 _APIC: Final = 0xFEE00000
-_HALTS: Final = "hlt in the guest"
+_HALTS: Final = label("hlt in the guest")
 _ATTEMPTS: Final = 10
 _SHORT: Final = 8  # the first attempt of a CPU that runs alone is this much shorter
 _SPIN: Final = 200

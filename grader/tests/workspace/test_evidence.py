@@ -31,8 +31,8 @@ def check(cpu: int | None, place: str, cohort: str = "") -> CheckReport:
     )
 
 
-def place_in(file: str, caller: Place | None = None) -> Place:
-    return Place(0, "", "", file, 1, "", 0, caller=caller)
+def place_in(file: str, caller: Place | None = None, symbol: str = "") -> Place:
+    return Place(0, "image", symbol, file, 1, "", 0, caller=caller)
 
 
 def boot(
@@ -41,6 +41,7 @@ def boot(
     cohort: str = "",
     file: str = "core/x.c",
     name: str = "a",
+    symbol: str = "",
 ) -> Observation:
     trampoline = [
         SimpleNamespace(
@@ -50,7 +51,9 @@ def boot(
     ]
     seen: Any = SimpleNamespace(
         cpus=[
-            SimpleNamespace(steps=[], end_place=place_in("core/main.c", place_in(file))),
+            SimpleNamespace(
+                steps=[], end_place=place_in("core/main.c", place_in(file, symbol=symbol))
+            ),
             SimpleNamespace(steps=trampoline, end_place=None),
         ],
         hits=[SimpleNamespace(cpu=cpu, place=place) for cpu, place in hits],
@@ -105,7 +108,18 @@ def test_evidence_at_a_function_of_the_student_is_shown_from_its_beginning():
     target = Target(0, place="ap_start_addr", visit=1, any_cpu=True)
     assert target_of(check(0, "ap_start_addr"), seen, wrote) == target
     assert target_of(check(0, "ap_start_addr"), seen, wrote, 7).call == 7
-    assert target_of(check(0, "ap_start_addr+0x8 (lab3/ap_start.c:9)"), seen, wrote).at_end
+    there = boot([], file="lab3/ap_start.c", symbol="ap_start_addr+0x8")
+    assert target_of(check(0, "ap_start_addr+0x8 (lab3/ap_start.c:1)"), there, wrote).at_end
+
+
+def test_evidence_inside_a_function_that_was_stepped_is_shown_from_its_beginning():
+    """Where the boot ended afterwards, in a lab's own code, too, is not the evidence."""
+    wrote = Student("uefi_call", ("alloc_realmodemem", "uefi_call"))
+    seen = boot([(0, "vmm_main")], file="lab3/realmode.c")
+    said = "0x102866, the physical address of uefi_call+0x76 (lab3/uefi_call.S:99)"
+    found = Target(0, place="uefi_call", visit=1, any_cpu=True)
+    assert target_of(check(0, said), seen, wrote) == found
+    assert target_of(check(0, "uefi_call_more+0x76"), seen, wrote) == Target(0)
 
 
 def test_the_boot_of_the_cohort_that_failed():

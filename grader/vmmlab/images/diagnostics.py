@@ -158,7 +158,7 @@ def bounded_log(text: str, base: str = "") -> str:
         text = text.replace(base.rstrip("/") + "/", "")
     text = clean(text, tabs=True)
     if len(text) > LOG_CHARS:
-        text = text[:LOG_CHARS] + "\n… (the rest is left out)\n"
+        text = text[:LOG_CHARS] + "\n…\n"
     return text
 
 

@@ -192,7 +192,7 @@ def _step_name(status: int) -> Text:
         _EXTRA_FAILED: msg("Assembling the grader's own code"),
         _LINK_FAILED: msg("Linking the image"),
         _CONVERSION_FAILED: msg("Converting the image for QEMU"),
-    }.get(status, "Linking the image")
+    }.get(status, msg("Linking the image"))
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -80,7 +80,7 @@ class Icr:
     def text(self) -> Text:
         """The write in words."""
         to = self._whom
-        kind = _KINDS.get(self.kind, self.kind)
+        kind = kind_text(self.kind)
         if self.kind in ("SIPI", "fixed"):
             return msg(
                 "{kind}, vector {vector:#04x}, {to} (ICR = {low:#07x})",
@@ -107,6 +107,11 @@ class Icr:
     def __str__(self) -> str:
         """The write in English."""
         return str(self.text)
+
+
+def kind_text(kind: str) -> Text:
+    """Return a delivery mode in words; names such as INIT stay as they are."""
+    return _KINDS.get(kind, kind)
 
 
 def apic_id(ids: Sequence[int], cpu: int) -> int:

@@ -20,6 +20,7 @@ from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean, clean_line
 from vmmlab.i18n.translate import Reader
 from vmmlab.observe.observation import Observation
+from vmmlab.probes.placewords import place_words
 from vmmlab.report import lanes, memorymap, stops
 from vmmlab.report.groups import Group, cases_text, grouped
 from vmmlab.report.guestview import GuestRow, guest_rows
@@ -98,6 +99,7 @@ def page(record: RunRecord, say: Reader, right: RightRuns = NONE) -> str:
             say=lambda text: clean(say(text)[:_TEXT_MOST]),
             line=lambda text: clean_line(say(text), _TEXT_MOST),
             label=say.label,
+            place=lambda name: clean_line(place_words(name, say)),
             short=lambda milestone: say.label(short_name(milestone)),
             score=_score(report, say),
             facts=_facts(report, say),

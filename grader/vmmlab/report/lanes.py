@@ -92,7 +92,7 @@ def svg(
     if right:
         top = HEAD + ROW * len(line.lanes)
         words = [say(msg("The right run, for comparison"))]
-        words += [one.name for one in right_signals]
+        words += [one.name(say) for one in right_signals]
         parts.append(
             f'<line class="rule" x1="0" x2="{layout.width:.0f}" y1="{top + 4:.1f}" '
             f'y2="{top + 4:.1f}"/>'
@@ -125,7 +125,7 @@ def _layout(line: Timeline, rows: Sequence[Lane], ends: dict[int, str], say: Rea
     at = start
     signals = []
     for one in line.signals:
-        wide = max(text_width(one.name), _COLUMN_LEAST - _GAP)
+        wide = max(text_width(one.name(say)), _COLUMN_LEAST - _GAP)
         signals.append(at + wide / 2)
         at += wide + _GAP
     columns = {}
@@ -168,7 +168,7 @@ def _heads(line: Timeline, layout: Layout, height: float, say: Reader) -> Iterat
         told = _text(say(one.text))
         yield (
             f'<text class="head ipi" data-head="ipi" x="{x:.1f}" y="{HEAD - 8 - _LINE:.1f}" '
-            f'text-anchor="middle">{_text(one.name)}<title>{told}</title></text>'
+            f'text-anchor="middle">{_text(one.name(say))}<title>{told}</title></text>'
         )
     for name, x in layout.columns.items():
         lines = layout.heads[name]
@@ -224,7 +224,7 @@ def _point(one: Point, layout: Layout, y: float) -> str:
     return (
         f'<circle class="point {one.mode}" data-milestone="{escape(one.name)}" '
         f'data-mode="{one.mode}" cx="{layout.columns[one.name]:.1f}" cy="{y:.1f}" r="{_MARK}">'
-        f"<title>{escape(one.name)}: {registers}</title></circle>"
+        f"<title>{_text(' '.join(layout.heads[one.name]))}: {registers}</title></circle>"
     )
 
 

@@ -35,7 +35,7 @@ def lines(line: Timeline, say: Reader, title: Text, width: int = 100) -> Iterato
         width: columns of the terminal.
     """
     yield clean_line(say(title), width)
-    heads = [one.name for one in line.signals]
+    heads = [one.name(say) for one in line.signals]
     heads += [say.label(short_name(one)) for one in line.columns]
     names = [_name(lane) for lane in line.lanes]
     first = max([cells(name) for name in names] or [0]) + _GAP
@@ -78,7 +78,7 @@ def legend(say: Reader, width: int = 100) -> Iterator[str]:
 
 
 def _numbered(line: Timeline, say: Reader, width: int) -> Iterator[str]:
-    words = [one.name for one in line.signals]
+    words = [one.name(say) for one in line.signals]
     words += [say.label(short_name(one)) for one in line.columns]
     told = " "
     for number, word in enumerate(words, 1):

@@ -42,8 +42,9 @@ def _boot(pid: int, boot: RecordedBoot, say: Reader) -> Iterator[dict[str, Any]]
     flows = 0
     threads = {cpu: _thread(lane) for lane in line.lanes for cpu in lane.cpus}
     for at, one in enumerate(line.signals):
+        name = one.name(say)
         yield {
-            "name": one.name, "cat": "ipi", "ph": "X", "pid": pid, "ts": at * _STEP,
+            "name": name, "cat": "ipi", "ph": "X", "pid": pid, "ts": at * _STEP,
             "tid": threads.get(one.sender or 0, 0), "dur": _STEP // 4,
             "args": {"text": clean_line(say(one.text)), "count": one.count},
         }  # fmt: skip
@@ -51,11 +52,11 @@ def _boot(pid: int, boot: RecordedBoot, say: Reader) -> Iterator[dict[str, Any]]
             flows += 1
             if flows > _FLOWS_MOST:
                 return
-            flow = {"name": one.name, "cat": "ipi", "id": f"{pid}.{at}.{thread}", "pid": pid}
+            flow = {"name": name, "cat": "ipi", "id": f"{pid}.{at}.{thread}", "pid": pid}
             yield {**flow, "ph": "s", "tid": threads.get(one.sender or 0, 0), "ts": at * _STEP}
             yield {**flow, "ph": "f", "bp": "e", "tid": thread, "ts": at * _STEP + _STEP // 2}
             yield {
-                "name": one.name, "cat": "ipi", "ph": "X", "pid": pid, "tid": thread,
+                "name": name, "cat": "ipi", "ph": "X", "pid": pid, "tid": thread,
                 "ts": at * _STEP + _STEP // 2, "dur": _STEP // 4,
             }  # fmt: skip
 

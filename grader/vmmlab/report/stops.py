@@ -17,6 +17,7 @@ from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
 from vmmlab.i18n.translate import Reader
 from vmmlab.observe.observation import Hit, Observation
+from vmmlab.probes.placewords import place_words
 from vmmlab.report.lanes import text_width
 
 SHOWN_MOST: Final = 120
@@ -121,7 +122,7 @@ def svg(seen: Observation, say: Reader, name: str) -> str:
     parts += _bars([one for one in found if one.start in place], place, width, bad)
     for hit in hits:
         y = _TOP + _ROW * (hit.cpu + 0.5)
-        told = escape(clean_line(f"{hit.order}: {hit.place} {hit.text}", 120))
+        told = escape(clean_line(f"{hit.order}: {place_words(hit.place, say)} {hit.text}", 120))
         parts.append(
             f'<circle class="stop-mark" data-order="{hit.order}" data-cpu="{hit.cpu}" '
             f'cx="{place[hit.order]:.0f}" cy="{y:.0f}" r="4"><title>{told}</title></circle>'

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vmmlab.base.message import Text, label, msg
+from vmmlab.i18n.translate import Reader
 from vmmlab.observe.cpu import CpuRecord, CpuState
-from vmmlab.observe.icr import Icr
+from vmmlab.observe.icr import Icr, kind_text
 from vmmlab.observe.milestones import LONG_MODE, PARKED, WAITING, Milestone, milestones
 from vmmlab.observe.observation import Observation
 from vmmlab.x86.registers import exception_name
@@ -113,12 +114,11 @@ class Signal:
     count: int = 1
     text: Text = ""
 
-    @property
-    def name(self) -> str:
-        """ "INIT", "SIPI 0x00" or the like."""
+    def name(self, say: Reader) -> str:
+        """Return "INIT", "SIPI 0x00" or the like."""
         vector = f" {self.vector:#04x}" if self.kind in ("SIPI", "fixed") else ""
         times = f" ×{self.count}" if self.count > 1 else ""
-        return f"{self.kind}{vector}{times}"
+        return f"{say(kind_text(self.kind))}{vector}{times}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,13 @@ import asyncio
 import concurrent.futures
 import contextlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import Text, msg
-from vmmlab.base.nearest import nearest_names
 from vmmlab.base.scratch import scratch_folder
 from vmmlab.course.model import Lab
 from vmmlab.failure import Failure
@@ -37,16 +36,22 @@ from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Verdict
 from vmmlab.observe.observation import Hit, Observation
 from vmmlab.observe.session import RUN_ATTEMPTS, Session
+from vmmlab.probes.placewords import is_symbol, place_words
 from vmmlab.probes.scenario import Scenario
 from vmmlab.report.make import report_of
 from vmmlab.report.model import CheckReport, Report
+from vmmlab.student import show
 from vmmlab.student.debug import attach, gdb_path, helper_commands, quoted, seen_elf, seen_folder
 from vmmlab.student.evidence import Student, Target, boot_of, target_of
-from vmmlab.student.gdbanswers import Answers
+from vmmlab.student.gdbanswers import COMMANDS, Answers
 from vmmlab.student.grading import OwnWork, own_lab
-from vmmlab.student.hint import does_not_compile
+from vmmlab.student.hint import does_not_compile, meant, unknown_check
 
 _JUDGED: Final = ("fail", "partial", "timeout")
+_HELP: Final = (
+    msg("continue: let all CPUs run. A boot that does not end by itself runs until Ctrl-C."),
+    msg("{commands}: help NAME says what they show", commands=", ".join(COMMANDS)),
+)
 
 
 class _Reached(Exception):
@@ -185,23 +190,32 @@ def tools_say(say: Reader, text: Text) -> None:
 
 
 def _check_named(work: OwnWork, wanted: str) -> str:
-    """Return the check that is meant.
+    """Return the check that is meant: of several the first that failed in the last grading.
 
     Raises:
-        UsageError: there is none, or there are several.
+        UsageError: there is none, or there are several and none is known to fail.
     """
     known = [one for lab in work.course.open_labs for one in lab.checks_of(work.arch)]
-    found = [wanted] if wanted in known else [one for one in known if wanted.lower() in one]
+    found = [wanted] if wanted in known else [one for one in known if meant(wanted, one)]
     if len(found) == 1:
         return found[0]
     if found:
+        if failed := _failed_before(work, found):
+            return failed
         raise UsageError(
             msg("{name} may be several checks.", name=wanted), expected=", ".join(found[:8])
         )
-    raise UsageError(
-        msg("there is no check {name}.", name=wanted),
-        next_step=msg("the nearest are: {near}", near=", ".join(nearest_names(wanted, known))),
-    )
+    raise unknown_check(wanted, known)
+
+
+def _failed_before(work: OwnWork, checks: Sequence[str]) -> str:
+    """Return the first of some checks that failed in the last grading of its lab; "" if none."""
+    for lab in dict.fromkeys(one.partition(".")[0] for one in checks):
+        with contextlib.suppress(UsageError):  # not graded yet, or not readable
+            for check in show.last(work.root, lab, work.arch).report.checks:
+                if check.id in checks and check.outcome in _JUDGED:
+                    return check.id
+    return ""
 
 
 def _failure(work: OwnWork, lab: str, name: str) -> _Failure | None:
@@ -318,7 +332,7 @@ class _Stage:
             f"target remote {seen / 'gdb'}",
             "set scheduler-locking step",
             f"thread {target.cpu + 1}",
-            *(f"hbreak {name}" for name in self._breaks() if image.symbols.maybe(name)),
+            *(f"hbreak *{at:#x}" for at in map(image.symbols.maybe, self._breaks()) if at),
             *(rf"echo {line}\n" for line in self._greeting()),
             "code",
         ]
@@ -351,6 +365,12 @@ class _Stage:
                 cpu=target.cpu,
                 place=target.place,
             )
+        elif self._reached and target.place and not is_symbol(target.place):
+            where = msg(
+                "CPU {cpu} is where the evidence was taken: {place}.",
+                cpu=target.cpu,
+                place=place_words(target.place, say),
+            )
         elif self._reached and target.place:
             where = msg(
                 "CPU {cpu} is at the beginning of {place}, which the evidence is about.",
@@ -366,5 +386,5 @@ class _Stage:
         lines = [f"{check.id}: {say(check.title)}"]
         colon = say.label(":")
         lines += [f"{say.label(name)}{colon} {say(text)}" for name, text in rows.items() if text]
-        lines.append(say(where))
+        lines += [say(where), *map(say, _HELP)]
         return [" ".join(line.split()).replace("\\", "\\\\") for line in lines]

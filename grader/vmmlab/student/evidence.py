@@ -87,8 +87,8 @@ def target_of(
         place = max(named, key=len)
         later = hits[len(hits) - hits[::-1].index(place) :]
         return Target(cpu, place=place, visit=hits.count(place), after=(later or [""])[0])
-    own = [one for one in wrote.functions if _names(said, one)]
-    if own and not _names(said, str(record.end_place)):
+    own = [one for one in wrote.functions if _names(said, one, inside=True)]
+    if own and not _ends_there(said, record.end_place):
         return Target(cpu, place=max(own, key=len), visit=1, any_cpu=True, call=call)
     if record.steps and "ap_entry" not in hits:  # it got no further
         return Target(cpu, steps=len(record.steps) - 1)
@@ -96,6 +96,15 @@ def target_of(
     if function and not _in_the_lab(record.end_place, check.id.partition(".")[0]):
         return Target(cpu, place=function, visit=1, any_cpu=True)
     return Target(cpu)
+
+
+def _ends_there(said: str, place: Place | None) -> bool:
+    """Whether a text names a place, or one that it was called from."""
+    while place is not None:
+        if _names(said, str(place)):
+            return True
+        place = place.caller
+    return False
 
 
 def _in_the_lab(place: Place | None, lab: str) -> bool:
@@ -122,6 +131,14 @@ def boot_of(check: CheckReport, boots: Sequence[Observation], failed: Failure | 
     return list(boots).index((exact or fitting)[0])
 
 
-def _names(said: str, place: str) -> bool:
-    """Whether a text names a place, as whole words."""
-    return bool(place) and re.search(rf"(?<![\w.+]){re.escape(place)}(?![\w.+])", said) is not None
+def _names(said: str, place: str, *, inside: bool = False) -> bool:
+    """Whether a text names a place, as whole words.
+
+    Args:
+        said: the text.
+        place: the place.
+        inside: a place behind it counts, too: "ap_start+0x5" for "ap_start".
+    """
+    offset = r"(\+0x[0-9a-f]+)?" if inside else ""
+    found = re.search(rf"(?<![\w.+]){re.escape(place)}{offset}(?![\w.+])", said)
+    return bool(place) and found is not None

@@ -36,6 +36,7 @@ _MOST: Final = 4096  # bytes or instructions
 _ROW: Final = 16  # bytes
 _WIDTHS: Final[tuple[Width, ...]] = (16, 32, 64)
 _LONGEST: Final = 15  # bytes of an instruction
+_NO_INSTRUCTION: Final = msg("(no instruction)")
 _DISASSEMBLE: Final = "disassemble"
 """Asked by gdb_helpers.py: one instruction, as "LENGTH TEXT"; nothing for 64-bit code."""
 
@@ -103,8 +104,9 @@ class Answers:
             mark = "*" if index == cpu else " "
             place = self._say(self._view.place(state).text)
             text = await self._view.instruction(index, state)
+            text = f"`{text}`" if text != NO_INSTRUCTION else self._say(_NO_INSTRUCTION)
             lines += [
-                f"{mark} CPU {index}  {self._say(_mode(state))}  {place}  `{text}`",
+                f"{mark} CPU {index}  {self._say(_mode(state))}  {place}  {text}",
                 f"    CS:IP {state.cs:#06x}:{state.rip:#x}  SP {state.rsp:#x}  CR0 {state.cr0:#x}"
                 f"  CR3 {state.cr3:#x}  CR4 {state.cr4:#x}  EFER {state.efer:#x}",
             ]
@@ -170,6 +172,9 @@ class Answers:
             same=same,
             size=size,
         )
+        if not any(copy):
+            what = msg("nothing has been copied to {start:#x} yet", start=start)
+            return "\n".join([*lines, self._say(what)])
         lines.append(self._say(what))
         for name in ("apinit_procs", "apinit_lock"):
             at = view.in_copy(name)
@@ -220,7 +225,7 @@ class Answers:
             code = copy[address - start :][:_LONGEST]
             done = decode(code, address, width)
             end = address + (done.size if done else 1)
-            yield self._line(address, width, as_text(code, address, width) or NO_INSTRUCTION)
+            yield self._line(address, width, as_text(code, address, width))
         yield from _rows(end, copy[end - start :])
 
     def _next_line(self, address: int) -> int | None:
@@ -262,7 +267,7 @@ class Answers:
             done = decode(data, address, width)
             text = as_text(data, address, width)
             mark = "=> " if address == state.pc else "   "
-            lines.append(mark + self._line(address, width, text or NO_INSTRUCTION))
+            lines.append(mark + self._line(address, width, text))
             address += done.size if done else 1
         return "\n".join(lines)
 
@@ -293,6 +298,7 @@ class Answers:
         return self._sweep(copy).get(address, state.bits)
 
     def _line(self, address: int, width: Width, text: str) -> str:
+        text = text or self._say(_NO_INSTRUCTION)
         place = self._place(address)
         where = f"  {place.source}" if place.file else ""
         return f"{address:#x} <{place.symbol or '?'}>  [{width}]  {text}{where}"

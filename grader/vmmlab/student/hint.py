@@ -98,9 +98,10 @@ def find(here: Workspace, course: Course, wanted: str | None, arch: str, languag
     """
     records = _records(here, course, wanted, arch)
     ids = [check.id for record in records for check in record.report.checks]
-    chosen = [wanted] if wanted in ids else [one for one in ids if _meant(wanted, one)]
+    chosen = [wanted] if wanted in ids else [one for one in ids if meant(wanted, one)]
     if wanted is not None and not chosen:
-        raise _unknown(wanted, course, arch)
+        known = [one for lab in course.open_labs for one in lab.checks_of(arch)]
+        raise unknown_check(wanted, known)
     fault = None
     for record in records:
         for check in record.report.checks:
@@ -137,8 +138,8 @@ def _records(here: Workspace, course: Course, wanted: str | None, arch: str) -> 
     return found
 
 
-def _meant(wanted: str | None, check: str) -> bool:
-    """Whether a check is meant: by a part of its id, or its lab."""
+def meant(wanted: str | None, check: str) -> bool:
+    """Whether a check is meant: by a part of its id, or its lab; by None each one is."""
     if wanted is not None and LAB_NAME.fullmatch(wanted):
         return check.startswith(f"{wanted}.")
     return wanted is None or wanted.lower() in check
@@ -198,8 +199,8 @@ def _pointers(
         yield msg('Read {place}, "{title}".', place=place, title=section.title)
 
 
-def _unknown(wanted: str, course: Course, arch: str) -> UsageError:
-    known = [one for lab in course.open_labs for one in lab.checks_of(arch)]
+def unknown_check(wanted: str, known: Sequence[str]) -> UsageError:
+    """Return the error about a check that does not exist."""
     return UsageError(
         msg("there is no check {name}.", name=wanted),
         expected=msg("a check, a part of its name, or a lab"),
