@@ -87,7 +87,9 @@ def test_changed_files_are_said(graded, run):
         ("ljmpw.presnt", "the nearest are: lab3.ljmpw.present"),
         ("lab3.late.cpu", "lab3.late.cpu passes: it needs no hint."),
         ("lab4", "lab4 has not been graded in this workspace yet."),
-        ("lab11", "there is no check lab11."),
+        ("lab11", "this course has no lab called 'lab11'."),
+        ("lab33.late", "did you mean lab3?"),
+        ("lab3.lete.cpu", "there is no check lab3.lete.cpu."),
     ],
 )
 def test_what_has_no_hint_says_why(graded, run, word, said):

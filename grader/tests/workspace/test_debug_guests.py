@@ -103,3 +103,14 @@ def test_a_boot_from_firmware(master: Path, plain: Mapping[str, str]) -> None:
     assert "CPU 0 is at the beginning of svm_state_uefi" in said
     assert "=> 0x" in said
     assert "lab10/delayed.c:" in said
+
+
+@pytest.mark.full
+def test_an_instruction_in_a_function_that_was_stepped(
+    master: Path, plain: Mapping[str, str]
+) -> None:
+    """The boot goes on after the instruction, and ends in another function of the lab."""
+    said = debugged(master, plain, "lab6.return.no-cli", "lab6.return.interrupts")
+    assert "CPU 0 is at the beginning of uefi_call, for the first time." in said
+    assert "A boot that does not end by itself runs until Ctrl-C." in said
+    assert "nothing has been copied to 0xf000 yet" in said

@@ -245,7 +245,7 @@ class Course:
         raise UsageError(
             msg("this course has no lab called {name!r}.", name=name),
             expected=msg("one of {labs}", labs=", ".join(self.labs)),
-            next_step=suggestion(name, self.labs),
+            next_step=suggestion(name.partition(".")[0], self.labs),
         )
 
     def graded_for(self, name: str, arch: str) -> Lab:

@@ -45,7 +45,7 @@ from vmmlab.student.debug import attach, gdb_path, helper_commands, quoted, seen
 from vmmlab.student.evidence import Student, Target, boot_of, target_of
 from vmmlab.student.gdbanswers import COMMANDS, Answers
 from vmmlab.student.grading import OwnWork, own_lab
-from vmmlab.student.hint import does_not_compile, meant, unknown_check
+from vmmlab.student.hint import checks_meant, does_not_compile
 
 _JUDGED: Final = ("fail", "partial", "timeout")
 _HELP: Final = (
@@ -195,17 +195,16 @@ def _check_named(work: OwnWork, wanted: str) -> str:
     Raises:
         UsageError: there is none, or there are several and none is known to fail.
     """
-    known = [one for lab in work.course.open_labs for one in lab.checks_of(work.arch)]
-    found = [wanted] if wanted in known else [one for one in known if meant(wanted, one)]
+    found = checks_meant(work.course, wanted, work.arch)
     if len(found) == 1:
         return found[0]
-    if found:
-        if failed := _failed_before(work, found):
-            return failed
-        raise UsageError(
-            msg("{name} may be several checks.", name=wanted), expected=", ".join(found[:8])
-        )
-    raise unknown_check(wanted, known)
+    if not found:
+        raise UsageError(msg("{lab} has no checks.", lab=wanted))
+    if failed := _failed_before(work, found):
+        return failed
+    raise UsageError(
+        msg("{name} may be several checks.", name=wanted), expected=", ".join(found[:8])
+    )
 
 
 def _failed_before(work: OwnWork, checks: Sequence[str]) -> str:
@@ -384,7 +383,7 @@ class _Stage:
             )
         rows = {"expected": check.expected, "observed": check.observed, "next": check.next}
         lines = [f"{check.id}: {say(check.title)}"]
-        colon = say.label(":")
-        lines += [f"{say.label(name)}{colon} {say(text)}" for name, text in rows.items() if text]
+        colon = ": " if say.label(":") == ":" else say.label(":")
+        lines += [f"{say.label(name)}{colon}{say(text)}" for name, text in rows.items() if text]
         lines += [say(where), *map(say, _HELP)]
         return [" ".join(line.split()).replace("\\", "\\\\") for line in lines]

@@ -96,12 +96,10 @@ def find(here: Workspace, course: Course, wanted: str | None, arch: str, languag
     Raises:
         UsageError: there is no such check, it does not fail, or nothing was graded.
     """
+    known = None if wanted is None else checks_meant(course, wanted, arch)
     records = _records(here, course, wanted, arch)
     ids = [check.id for record in records for check in record.report.checks]
-    chosen = [wanted] if wanted in ids else [one for one in ids if meant(wanted, one)]
-    if wanted is not None and not chosen:
-        known = [one for lab in course.open_labs for one in lab.checks_of(arch)]
-        raise unknown_check(wanted, known)
+    chosen = ids if known is None else [one for one in ids if one in known]
     fault = None
     for record in records:
         for check in record.report.checks:
@@ -138,11 +136,26 @@ def _records(here: Workspace, course: Course, wanted: str | None, arch: str) -> 
     return found
 
 
-def meant(wanted: str | None, check: str) -> bool:
-    """Whether a check is meant: by a part of its id, or its lab; by None each one is."""
-    if wanted is not None and LAB_NAME.fullmatch(wanted):
-        return check.startswith(f"{wanted}.")
-    return wanted is None or wanted.lower() in check
+def checks_meant(course: Course, wanted: str, arch: str) -> list[str]:
+    """Return the checks that are meant: by an id, a part of it, or a lab.
+
+    Raises:
+        UsageError: there is none, or no such lab.
+    """
+    lab = wanted.partition(".")[0]
+    if LAB_NAME.fullmatch(lab):
+        course.lab(lab)
+    known = [one for lab in course.open_labs for one in lab.checks_of(arch)]
+    if LAB_NAME.fullmatch(wanted):
+        return [one for one in known if one.startswith(f"{wanted}.")]
+    found = [wanted] if wanted in known else [one for one in known if wanted.lower() in one]
+    if not found:
+        raise UsageError(
+            msg("there is no check {name}.", name=wanted),
+            expected=msg("a check, a part of its name, or a lab"),
+            next_step=msg("the nearest are: {near}", near=", ".join(nearest_names(wanted, known))),
+        )
+    return found
 
 
 def _blamed(report: Report, check: CheckReport) -> CheckReport | None:
@@ -197,15 +210,6 @@ def _pointers(
         )
     else:
         yield msg('Read {place}, "{title}".', place=place, title=section.title)
-
-
-def unknown_check(wanted: str, known: Sequence[str]) -> UsageError:
-    """Return the error about a check that does not exist."""
-    return UsageError(
-        msg("there is no check {name}.", name=wanted),
-        expected=msg("a check, a part of its name, or a lab"),
-        next_step=msg("the nearest are: {near}", near=", ".join(nearest_names(wanted, known))),
-    )
 
 
 def does_not_compile(report: Report) -> UsageError:
