@@ -21,7 +21,7 @@ def places() -> set[tuple[str, str]]:
     for lab in LABS:
         path = RECORDED / f"{lab.name}.json.xz"
         if path.is_file():
-            text = lzma.open(path).read()
+            text = lzma.decompress(path.read_bytes())
             found |= {(lab.name, one) for one in _places(json.loads(text))}
     return found
 
