@@ -10,14 +10,13 @@ from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe
 
-from .director import RESET, TAKES, Director
+from .director import APIC_ID, RESET, RUN, STARTUP, TAKES, WAIT, Director, vcpus_of
 from .evidence import Asked, Direct, Processors
 from .script import ALL, INIT, LOGICAL, OTHERS, SELF, SIPI, X2APIC_ALL, Sending
 
 IS_DESTINATION, SIGNAL_SIPI = "localapic_is_destination", "localapic_signal_sipi"
 _BACK: Final = 0x180  # in the boot stack, whose low end nothing uses
 _CALLED: Final = "own call returned"
-_APIC_ID, _STARTUP = 128, 132  # in struct vcpu
 _IDS: Final = range(0x20, 0xC0)
 """APIC ids that no CPU of these boots has."""
 _HIGH_PAGES: Final = range(0x80, 0x9E)  # vectors of 8 bits
@@ -58,20 +57,12 @@ class AskingProbe(BaseProbe):
         session.stands_at(0, before.linear_pc)
         return state.rax
 
-    async def _vcpus(self, session: Session) -> list[int]:
-        """Return the addresses of the virtual CPUs, by their APIC ids."""
-        view, found = session.view, dict[int, int]()
-        for number in range(session.inputs.cpus):
-            at = await view.read_u64(view.phys("vcpus") + 8 * number)
-            found[await view.read_u32(at - VMM_BASE + _APIC_ID)] = at
-        return [found[apic_id] for apic_id in sorted(found)]
-
     async def _ask(self, session: Session) -> bool:
         """Call localapic_is_destination with all kinds of arguments; return whether it returns.
 
         Meanwhile the virtual CPUs have APIC ids that differ from their numbers.
         """
-        vcpus = await self._vcpus(session)
+        vcpus = await vcpus_of(session)
         own = [await self._read_id(session, at) for at in vcpus]
         ids = session.choice.some(len(vcpus), _IDS)
         await self._write_ids(session, zip(vcpus, ids, strict=True))
@@ -93,16 +84,16 @@ class AskingProbe(BaseProbe):
         return True
 
     async def _read_id(self, session: Session, vcpu: int) -> int:
-        return await session.view.read_u32(vcpu - VMM_BASE + _APIC_ID)
+        return await session.view.read_u32(vcpu - VMM_BASE + APIC_ID)
 
     async def _write_ids(self, session: Session, ids: Iterable[tuple[int, int]]) -> None:
         for vcpu, apic_id in ids:
-            at = vcpu - VMM_BASE + _APIC_ID
+            at = vcpu - VMM_BASE + APIC_ID
             await session.gdb.write_phys(at, apic_id.to_bytes(4, "little"))
 
     async def _direct_calls(self, session: Session, director: Director) -> bool:
         """Let a SIPI come to three APs that do not wait yet, by functions that lead there."""
-        view, vcpus = session.view, await self._vcpus(session)
+        view, vcpus = session.view, await vcpus_of(session)
         one, other = session.choice.some(2, _HIGH_PAGES)
         last = await view.read_u64(view.phys("vcpus") + 8 * (len(vcpus) - 1))
         c = vcpus.index(last)  # the one with the highest number
@@ -116,17 +107,21 @@ class AskingProbe(BaseProbe):
         for function, cpu, number, arguments in calls:
             if await self._call(session, function, *arguments) is None:
                 return False
-            startup = await view.read_u32(vcpus[cpu] - VMM_BASE + _STARTUP)
+            startup = await view.read_u32(vcpus[cpu] - VMM_BASE + STARTUP)
             made.append(Direct(function, cpu, number, startup))
-        await session.places.watch(RESET)
+        await session.places.watch_all((RESET, WAIT, RUN))
         for one in made:
-            verdict, _ = await director.run(one.cpu, RESET)
-            if verdict == "reached":
+            _, place = await director.run(one.cpu, RESET, WAIT, RUN)
+            if place == RUN:
+                one = replace(one, ran=True)
+            elif place == WAIT:
+                _, place = await director.run(one.cpu, RESET)
+            if place == RESET:
                 registers = await session.gdb.registers(one.cpu)
                 cs, ip = registers.rsi & 0xFFFF, registers.rdx & 0xFFFF
                 one = replace(one, cs=cs, ip=ip)
-            place = view.place(await view.state(one.cpu))
-            self.note(session, direct=(*self.seen.direct, replace(one, place=place)))
+            where = view.place(await view.state(one.cpu))
+            self.note(session, direct=(*self.seen.direct, replace(one, place=where)))
         return True
 
 

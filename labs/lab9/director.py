@@ -7,7 +7,7 @@ it is proved that it never will be.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vmmlab.base.message import label
@@ -37,6 +37,8 @@ CPUID_CODE: Final = b"\x0f\xa2"
 CPUID_EXT: Final = 0x80000000
 """A leaf of CPUID that every VMM of lab 7 passes on."""
 
+APIC_ID, STARTUP = 128, 132  # in struct vcpu
+
 _RECORDS, _RECORD = 0x9000, 128
 _STARTS, _FAULT, _RAX, _CODE = 4, 12, 16, 64
 _CODE_BYTES: Final = 64
@@ -61,6 +63,8 @@ class Director:
     """
 
     session: Session
+    _states: tuple[list[int], list[int]] = field(default=([], []), init=False)
+    """v->startup of each CPU before and after the last sending; empty if it is not known."""
 
     # ---- one CPU -------------------------------------------------------------------------------
 
@@ -200,8 +204,10 @@ class Director:
         cpus = self.session.inputs.cpus
         for cpu in sending.hlt:
             await self.halt(cpu)
+        await self.note_states()
         expected = {one.cpu: one for one in after(sending, running, cpus)}
         starts, asked, sender = await self._sender(sending, expected.pop(sending.sender), number)
+        await self.note_states(sent=True)
         reactions: list[Reaction] = []
         for one in expected.values() if sender.right else ():
             reactions.append(await self.reaction(one))
@@ -212,6 +218,17 @@ class Director:
             for cpu in set(range(cpus)) - running:
                 idle.append(await self.idle(cpu))
         return Sent(sending, starts, sender, tuple(reactions), tuple(idle), asked)
+
+    async def note_states(self, *, sent: bool = False) -> None:
+        """Remember v->startup of each CPU: what the next sending may change, or has changed."""
+        now = await self._read_states()
+        self._states = (self._states[0], now) if sent else (now, [])
+
+    async def _read_states(self) -> list[int]:
+        """Return v->startup of each CPU."""
+        view = self.session.view
+        vcpus = await vcpus_of(self.session)
+        return [await view.read_u32(one - VMM_BASE + STARTUP) for one in vcpus]
 
     async def _sender(
         self, sending: Sending, expected: Expected, number: int
@@ -226,9 +243,12 @@ class Director:
         count = await session.view.read_u32(session.view.phys("num_of_processors"))
         if sending.late:
             await session.view.write_u32("num_of_processors", 0)
-        await session.places.watch(TAKES)
+        await session.places.watch_all((TAKES, ENTER))
         while True:
-            verdict, place = await self.run(cpu, AP_START, TAKES, ACKED, WAIT, RESET, CAME)
+            verdict, place = await self.run(cpu, AP_START, TAKES, ENTER, ACKED, WAIT, RESET, CAME)
+            if place == ENTER:
+                await self.note_states(sent=True)
+                continue
             if place == TAKES:
                 asked.append(await self._asked(cpu, sending))
                 continue
@@ -237,7 +257,8 @@ class Director:
             starts += 1
             if sending.late:
                 await session.view.write_u32("num_of_processors", count)
-        await session.places.unwatch(TAKES)
+        for one in (TAKES, ENTER):
+            await session.places.unwatch(one)
         if sending.late and not starts:
             await session.view.write_u32("num_of_processors", count)
         kind = {ACKED: "goes-on", WAIT: "waits"}.get(place, "")
@@ -251,7 +272,8 @@ class Director:
             kind = {WAIT: "waits", ACKED: "goes-on"}.get(place, "starts" if place else "")
             if verdict == "waits" and not await self.in_guest(cpu):
                 kind = "waits"  # it had come there before
-            return await self._seen(expected, kind, verdict)
+            seen = await self._seen(expected, kind, verdict)
+            return replace(seen, ran_again=seen.in_guest and await self.command(cpu, CPUID_CODE))
         if expected.kind == "goes-on":
             await self.execute(cpu, CPUID_CODE, CPUID_EXT)
             verdict, place = await self.run(cpu, ACKED, WAIT, RESET, CAME)
@@ -290,7 +312,10 @@ class Director:
     ) -> Reaction:
         view, cpu = self.session.view, expected.cpu
         place = view.place(await view.state(cpu))
-        return Reaction(expected, kind, verdict, place, cs, ip, await self.in_guest(cpu))
+        inside, now = await self.in_guest(cpu), await self._read_states()
+        before, after = (one or now for one in self._states)
+        startup = before[cpu], after[cpu], now[cpu]
+        return Reaction(expected, kind, verdict, place, cs, ip, inside, startup=startup)
 
     async def in_guest(self, cpu: int) -> bool:
         """Whether a CPU executes its guest, whose memory is below the addresses of the VMM."""
@@ -325,6 +350,15 @@ class Director:
         """Return GIF after the next instruction of a CPU."""
         code = (await self.session.view.code_at(cpu, state))[:3]
         return {b"\x0f\x01\xdc": True, b"\x0f\x01\xdd": False}.get(code, gif)
+
+
+async def vcpus_of(session: Session) -> list[int]:
+    """Return the addresses of the virtual CPUs, by their APIC ids."""
+    view, found = session.view, dict[int, int]()
+    for number in range(session.inputs.cpus):
+        at = await view.read_u64(view.phys("vcpus") + 8 * number)
+        found[await view.read_u32(at - VMM_BASE + APIC_ID)] = at
+    return [found[apic_id] for apic_id in sorted(found)]
 
 
 def dest_of(sending: Sending, any_one: int) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from vmmlab.observe.evidence import LabEvidence, Verdict
 from vmmlab.observe.place import Place
 
 from .script import LOGICAL, OTHERS, X2APIC_ALL, Expected, Sending
+
+VCPU_WAITS: Final = 0x100
+"""A value of v->startup (include/svm.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Direct:
         cs: with which CS its guest is to begin; None if it did not come to svm_reset.
         ip: with which IP.
         place: where it is then.
+        ran: whether it came to VMRUN without a call of localapic_wait_for_sipi.
     """
 
     function: str
@@ -79,6 +84,7 @@ class Direct:
     cs: int | None = None
     ip: int | None = None
     place: Place | None = None
+    ran: bool = False
 
     @property
     def right(self) -> bool:
@@ -115,6 +121,9 @@ class Reaction:
         in_guest: whether it was in its guest then.
         mended: it was to begin elsewhere, and the grader let it begin where the SIPI says.
         early: it was to begin, and was not in localapic_wait_for_sipi yet when the SIPI came.
+        startup: v->startup of the CPU before that was sent, after it, and when the CPU had done
+            this. A lab may keep the state elsewhere.
+        ran_again: it had to wait, and its guest goes on even after another exit.
     """
 
     expected: Expected
@@ -126,6 +135,25 @@ class Reaction:
     in_guest: bool = False
     mended: bool = False
     early: bool = False
+    startup: tuple[int, int, int] = (0, 0, 0)
+    ran_again: bool = False
+
+    @property
+    def init_came(self) -> bool:
+        """Whether v->startup says that an INIT has come; it does not if the state is elsewhere."""
+        before, after, _ = self.startup
+        return before != after == VCPU_WAITS
+
+    @property
+    def init_stayed(self) -> bool:
+        """Whether v->startup still says so."""
+        return self.init_came and self.startup[2] == VCPU_WAITS
+
+    @property
+    def not_looked_for(self) -> bool:
+        """Whether an INIT has come, and localapic_enter lets the guest run all the same."""
+        runs = self.kind == "goes-on" or self.ran_again
+        return self.expected.kind == "waits" and self.init_came and runs
 
     @property
     def right(self) -> bool:

@@ -145,6 +145,7 @@ class ProcessorsProbe(AskingProbe):
             (_DIVIDE, 0xB),
             (_TPR, 0),
             (_EOI, 0),
+            (_EOI, choice.between(1, 0xFF)),  # the contract has no other rule for it
             (0x310, choice.between(0, 3) << 24),
             (0x300, FIXED | SELF | choice.between(0x30, 0xFE)),
             (0x300, FIXED | LOGICAL | choice.between(0x30, 0xFE)),
@@ -283,9 +284,11 @@ class _Races:
     async def _init(self, where: str) -> bool:
         """Let INIT come to the victim, which stands still, and then let that go on."""
         at = await self._at()
+        await self.director.note_states()
         init = Sending(self.sender, INIT, self.victim)
         if not await self.director.command(self.sender, self._ipi(INIT), sends=init):
             return False
+        await self.director.note_states(sent=True)
         return await self._came(self.victim, at, where)
 
     async def _sipi(self, vector: int) -> None:

@@ -11,7 +11,7 @@ from vmmlab.probes.scenario import scenario_of
 from vmmlab.x86.vmcb import VMEXIT_NPF
 
 from .asking import SIGNAL_SIPI
-from .director import RUN, TAKES, WAIT, dest_of
+from .director import ENTER, RUN, TAKES, WAIT, dest_of
 from .evidence import Processors
 from .probes import TIMES
 from .script import FIXED, INIT, LOGICAL, OTHERS, SELF, SIPI, X2APIC_ALL
@@ -180,6 +180,10 @@ def wrong(boot, sent, reaction, cause, step="", *, place="", goes_on=False):
         fail_if(stopped_at_todo(boot), expected=expected)
         for one in boot.cpus:
             crashed(one, expected)
+    if reaction.not_looked_for:
+        cause, step, place = "init-not-looked-for", "lab9.1", ENTER
+    elif reaction.verdict == "waits" and reaction.place.is_in(ENTER):
+        cause, step, place = "enter-did-not-return", "lab9.1", ENTER
     fail(
         cause,
         cpu=reaction.expected.cpu,
@@ -557,6 +561,8 @@ def destination_kept(sent):
 
 def origin(direct, cause):
     """The step and the function in which a mistake is, as calls of single functions show."""
+    if any(one.ran for one in direct):
+        return {"step": "lab9.1", "place": ENTER}
     signal = next((one for one in direct if one.function == SIGNAL_SIPI), None)
     icr = next((one for one in direct if one.function == TAKES), None)
     if signal is not None and signal.right and icr is not None and not icr.right:
@@ -595,6 +601,7 @@ def begins_by_a_call(boot, direct):
             forgotten = one.cs is None and one.startup == one.vector
             cause = "early-sipi-forgotten" if forgotten else "does-not-begin"
             cause = cause if one.cs is None else "begins-elsewhere"
+            cause = "enter-runs-too-early" if one.ran else cause
             found = origin(direct, cause)
             expected = msg(
                 "{function} is called for CPU {cpu}, before it waits: CPU {cpu} begins at "
@@ -737,6 +744,8 @@ def no_init_is_lost(boot):
     for race in seen(boot).races:
         if not race.reaction.right:
             cause, step = LOST[race.where]
+            if race.where == "wait" and race.reaction.init_stayed:
+                cause, step = "init-not-looked-for", "lab9.1"
             fail(
                 cause,
                 cpu=race.reaction.expected.cpu,
@@ -748,7 +757,15 @@ def no_init_is_lost(boot):
     all_came(boot)
 
 
-@check("lab9.guest.cpus", ONE, EIGHT, SEABIOS, per="boot", after="lab9.sipi.begins", strictly=True)
+@check(
+    "lab9.guest.cpus",
+    ONE,
+    EIGHT,
+    SEABIOS,
+    per="boot",
+    after=["lab9.sipi.begins", "lab9.init.again"],
+    strictly=True,
+)
 def guest_starts_all_processors(boot):
     """A guest with 1, 2 or 8 CPUs starts them all at once, and then each one again."""
     for cpu in boot.cpus:
@@ -759,7 +776,7 @@ def guest_starts_all_processors(boot):
 # --- lab9.8: x2APIC -------------------------------------------------------------------------------
 
 
-@check("lab9.x2apic.taken", MSR, after="lab9.sipi.begins", strictly=True)
+@check("lab9.x2apic.taken", MSR, after=["lab9.sipi.begins", "lab9.init.again"], strictly=True)
 def x2apic_init_and_sipi(boot):
     """INIT and SIPI by the MSR of x2APIC mode do the same; all is 0xFFFFFFFF there."""
     found = sent_so_far(boot, lambda one: one.emulated)
