@@ -43,7 +43,7 @@ def test_each_place_that_is_no_symbol_has_words() -> None:
         assert place_words(one, say) != one or one.isupper(), (lab, one)
 
 
-@pytest.mark.parametrize("place", ["ap_entry", "vmm_parked", "initfunc_probe_00"])
+@pytest.mark.parametrize("place", ["ap_entry", "vmm_parked", "panic", "initfunc_probe_00"])
 def test_a_symbol_stays_as_it_is(place: str) -> None:
     assert place_words(place, Reader("ja")) == place
 

@@ -246,10 +246,10 @@ def test_a_lane_says_why_it_ends(name, cpu, words):
 @pytest.mark.parametrize("language", ["en", "ja"])
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
 def test_no_line_is_wider_than_the_terminal(width, language):
-    say = reader("lab3", language)
-    for name in ("lab3", "lab3.real.lgdt-by-ds"):
+    for name in ("lab3.real.lgdt-by-ds", *(f"lab{number}" for number in range(1, 11))):
+        say = reader(name.partition(".")[0], language)
         for one in record(name).boots:
-            for line in lanetext.lines(timeline(one.seen), say, one.scenario, width):
+            for line in lanetext.lines(timeline(one.seen), say, one.title, width):
                 assert cells(line) <= width
     assert all(cells(line) <= width for line in lanetext.legend(say, width))
 
@@ -263,6 +263,18 @@ def test_the_text_has_every_milestone():
     head, row = told[1], told[3]
     assert row[head.index("real mode")] == "●"
     assert row[head.index("SIPI")] == "▼"
+
+
+def test_a_line_that_is_cut_says_so():
+    seen = boot("lab3.real.lgdt-by-ds", "ladder")
+    told = list(lanetext.lines(timeline(seen), ENGLISH, "x", 60))
+    assert [line.endswith("…") for line in told if "#GP" in line] == [True] * 3
+
+
+def test_a_boot_that_was_watched_behind_the_trampoline_has_no_columns_for_it():
+    assert [one.name for one in timeline(boot("lab7", "four")).columns] == ["numbered", "parked"]
+    assert timeline(boot("lab8", "calls")).columns == (), "one CPU, the BSP"
+    assert len(timeline(boot("lab3.real.lgdt-by-ds", "ladder")).columns) == 9
 
 
 # --- stops and locks ------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ def place_words(place: str, say: Reader) -> str:
     """
     if place in _WORDS:
         return say(_WORDS[place])
+    if is_symbol(place):
+        return place
     function = place.removesuffix(_RETURNED)
     if function != place and is_symbol(function):
         return say(msg("{function} has returned", function=function))

@@ -34,7 +34,7 @@ def lines(line: Timeline, say: Reader, title: Text, width: int = 100) -> Iterato
         title: what is above it.
         width: columns of the terminal.
     """
-    yield clean_line(say(title), width)
+    yield _cut(clean_line(say(title)), width)
     heads = [one.name(say) for one in line.signals]
     heads += [say.label(short_name(one)) for one in line.columns]
     names = [_name(lane) for lane in line.lanes]
@@ -99,9 +99,11 @@ def _padded(text: str, wide: int) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    while cells(text) > width:
+    if cells(text) <= width:
+        return text.rstrip()
+    while cells(text) > width - 1:
         text = text[: len(text) - 1 - max(0, (cells(text) - width) // 2)]
-    return text.rstrip()
+    return f"{text.rstrip()}…"
 
 
 def _row(lane: Lane, line: Timeline, wide: Sequence[int], say: Reader) -> str:

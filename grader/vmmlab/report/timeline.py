@@ -181,13 +181,24 @@ def timeline(seen: Observation, also: Sequence[Lane] = ()) -> Timeline:
 
 
 def columns_of(lanes: Iterable[Lane], arch: str) -> tuple[Milestone, ...]:
-    """Return the milestones that get a column: the given ones, and those that a CPU reached."""
+    """Return the milestones that get a column: the given ones, and those that a CPU reached.
+
+    In a boot that was watched only behind the trampoline, those of the trampoline get none, and
+    in a boot without APs only those that were reached do.
+    """
+    lanes = tuple(lanes)
     reached = {one.name for lane in lanes for one in lane.points}
-    return tuple(
+    shown = [
         one
         for one in milestones()
         if one != WAITING and (one.name in reached or (one <= PARKED and _is_given(one, arch)))
-    )
+    ]
+    first = next((one for one in shown if one.name in reached), None)
+    if first is not None and first > LONG_MODE:
+        shown = [one for one in shown if one >= first]
+    if all(lane.cpus == (0,) for lane in lanes):
+        shown = [one for one in shown if one.name in reached]
+    return tuple(shown)
 
 
 def _is_given(one: Milestone, arch: str) -> bool:

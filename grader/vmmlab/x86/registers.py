@@ -69,7 +69,8 @@ Mode = Literal["real", "protected", "long"]
 """The processor modes that CR0.PE and EFER.LMA select; compatibility mode counts as long."""
 
 EXCEPTIONS: Final = {
-    0: "#DE", 3: "#BP", 6: "#UD", 8: "#DF", 10: "#TS", 11: "#NP", 12: "#SS", 13: "#GP", 14: "#PF",
+    0: "#DE", 2: "NMI", 3: "#BP", 6: "#UD", 8: "#DF", 10: "#TS", 11: "#NP", 12: "#SS", 13: "#GP",
+    14: "#PF",
 }  # fmt: skip
 """Mnemonics of the exceptions that a bring-up can meet (SDM volume 3, table 6-1)."""
 
