@@ -14,7 +14,7 @@ from vmmlab.base.message import Text, msg
 from vmmlab.explore.context import RDI, Context, StackRegion
 from vmmlab.explore.declaration import Declaration, declare
 from vmmlab.explore.given import GivenCode
-from vmmlab.explore.harness import Effect, Ghost, Read, Violation
+from vmmlab.explore.harness import Effect, Ghost, Read, Repeated, Violation
 from vmmlab.explore.localstate import (
     Action,
     LocalState,
@@ -517,7 +517,7 @@ class ManyAps(Crowd):
 
     name = "many APs"
     title = msg("many APs at the lock")
-    cpus = 201
+    cpus = 131
     one_order = True
 
     def yields(self, before: LocalState, now: LocalState, read: Read, read_now: Read) -> bool:
@@ -537,6 +537,16 @@ class ManyRounds(Barrier):
     buffers = False
     rounds = 260
     one_order = True
+
+    def repeated(self) -> Repeated:
+        """See `Harness.repeated`: all CPUs have been counted when the first one calls."""
+        addr = self.program.symbols.addr
+        return Repeated(
+            addr("sync_all_processors"),
+            self.rounds,
+            tuple(self.program.pcpu(cpu) for cpu in range(self.cpus)),
+            ((self.count, 4, self.aps), (addr("ap_started"), 1, 1)),
+        )
 
 
 declare(

@@ -58,7 +58,18 @@ def test_lines() -> None:
 
 def test_logs_of_several_processors_are_put_together_by_time() -> None:
     first, second = parse(LOG), parse(b"18@1000.000005:apic_mem_writel 0x300 = 0x00000500\n")
-    assert told(merged([second, first])) == ["icr", "run", "exit", "icr", "icr", "run"]
+    both = merged([second.events(), first.events()])
+    assert told(both) == ["icr", "run", "exit", "icr", "icr", "run"]
+
+
+def test_what_came_since_the_last_time_is_there() -> None:
+    log = parse(LOG)
+    before = log.events()
+    assert log.events() is before
+    log.feed(b"18@1000.000005:apic_mem_writel 0x300 = 0x00000500\n")
+    assert told(log.events()) == [*told(before), "icr"]
+    log.threads = {0: 18}
+    assert log.events()[-1].cpu == 0
 
 
 def test_a_flood_is_counted() -> None:

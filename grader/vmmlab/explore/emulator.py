@@ -26,6 +26,8 @@ from vmmlab.images.layout import VMM_BASE
 PRIVATE_LIMIT: Final = 20_000
 """A CPU is followed for this many instructions without an access to shared memory, not counting
 those of loops that are skipped."""
+TRANSLATED_BYTES: Final = 32 << 20
+"""Memory of an engine for translated code: a lab's code is small, and 1 GiB is the default."""
 # After this many instructions, look for a loop.
 _LOOK_EVERY: Final = 4000
 # A pass of a loop that can be skipped has at most this many instructions.
@@ -139,6 +141,7 @@ class Emulator:
         self._ran: dict[Context, tuple[Context, Stop]] = {}
         uc: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self._uc = uc
+        uc.ctl_set_tcg_buffer_size(TRANSLATED_BYTES)
         low = min(one.start for one in program.segments) & ~(PAGE - 1)
         high = max(one.end for one in program.segments)
         uc.mem_map(low, (high - low + PAGE - 1) & ~(PAGE - 1))

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 from vmmlab.base.message import Text, msg
 from vmmlab.explore.context import RDI, RSI, Context
 from vmmlab.explore.cpumodel import CpuModel
-from vmmlab.explore.harness import Effect, Ghost, Read, Violation
+from vmmlab.explore.harness import Effect, Ghost, Read, Repeated, Violation
 from vmmlab.explore.localstate import Action, LocalState, returning
 from vmmlab.explore.memory import Store
 from vmmlab.explore.program import SLOTS, Program
@@ -75,6 +75,10 @@ class GivenCode:
     def yields(self, before: LocalState, now: LocalState, read: Read, read_now: Read) -> bool:
         """See `Harness.yields`: a CPU runs until it waits."""
         return False
+
+    def repeated(self) -> Repeated | None:
+        """See `Harness.repeated`: the CPUs do more."""
+        return None
 
     def outcome(self, local: LocalState) -> Text:
         """See `Harness.outcome`: nothing beside the phase."""

@@ -45,6 +45,22 @@ class Effect(NamedTuple):
     note: Text = ""
 
 
+class Repeated(NamedTuple):
+    """Calls that every CPU of a harness makes one after the other, and nothing else.
+
+    Attributes:
+        function: address of the function.
+        rounds: how often each CPU calls it; none may come back before all have called it as often.
+        gs_bases: the GS base of each CPU.
+        writes: stores that are visible before the first call, besides those of `initial_writes`.
+    """
+
+    function: int
+    rounds: int
+    gs_bases: tuple[int, ...]
+    writes: tuple[Store, ...] = ()
+
+
 GENERAL: Final = {
     "boot-stack-shared": msg("only the CPU that holds *apinitlock is on the boot stack"),
     "stack-shared": msg("every CPU has a stack of its own"),
@@ -113,6 +129,9 @@ class Harness(Protocol):
             read: reads memory as it was before the move.
             read_now: reads memory as it is.
         """
+
+    def repeated(self) -> Repeated | None:
+        """Return what all CPUs do, if they only call one function again and again."""
 
     def outcome(self, local: LocalState) -> Text:
         """Return what a CPU has done that has begun and is not in code, in words; or ""."""

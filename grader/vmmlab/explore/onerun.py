@@ -58,6 +58,7 @@ class OneRun:
         self.transitions = Transitions(model, harness, buffers=False, memory=memory, merge=False)
         self._path: deque[PathStep] = deque(maxlen=_SHOWN_MOVES)
         self._moves = 0
+        self._now: list[LocalState] = []  # of each CPU
         self._result: SearchResult | None = None
         self._violation: Violation | None = None
 
@@ -70,6 +71,7 @@ class OneRun:
         deadline = time.thread_time() + seconds
         self._emulator.deadline = deadline
         state, quiet = self.transitions.start(), 0
+        self._now = self._all(state)
         try:
             while self._result is None and time.thread_time() < deadline:
                 state, ends = self._round(state)
@@ -144,6 +146,7 @@ class OneRun:
         """Return the state after the next move of a CPU."""
         move = self.transitions.moves(state[cpu], state[-1])[0]
         self._moves += 1
+        self._now[cpu] = self._local(move.process)
         return (*state[:cpu], move.process, *state[cpu + 1 : -1], move.world)
 
     # --- what is wrong -----------------------------------------------------------------------
@@ -153,7 +156,7 @@ class OneRun:
         move = self.transitions.moves(state[cpu], state[-1])[0]
         violation, limits = move.violation, []
         if violation is None and move.must_check:
-            now = self._all(after)
+            now = self._now
             if now[cpu].phase in ("unsupported", "unfinished"):
                 limits = [self._lid(after[cpu])]
             else:

@@ -26,7 +26,7 @@ _RUN = re.compile(rb"vmrun! ([0-9a-f]+)$")
 _EXIT = re.compile(rb"vmexit\(([0-9a-f]+), ([0-9a-f]+), ([0-9a-f]+), ([0-9a-f]+)\)!")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunEvent:
     """A VMRUN.
 
@@ -41,7 +41,7 @@ class RunEvent:
     time_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ExitEvent:
     """A #VMEXIT.
 
@@ -78,32 +78,30 @@ class GuestCounts:
     exits: Counter[int] = field(default_factory=Counter)
 
 
-def guest_line(line: bytes, counts: GuestCounts) -> GuestEvent | bool:
+def guest_line(
+    line: bytes, counts: GuestCounts, cpu: int | None, time_s: float
+) -> GuestEvent | bool:
     """Return what a line of the log says of a guest.
 
     Args:
         line: without its end.
         counts: counts it.
+        cpu: the processor whose log it is, None if not known.
+        time_s: host wall clock of the line before, seconds since the epoch.
 
     Returns:
-        The event, which has no processor and no time yet; True if it is one that need not be kept,
-        because there are too many; False if the line says nothing of a guest.
+        The event; True if it is one that need not be kept, because there are too many; False if
+        the line says nothing of a guest.
     """
     if not line.startswith(b"vm"):
         return False
-    if line.startswith(b"vmexit("):
-        return _exit(line, counts)
-    match = _RUN.match(line)
-    if match is None:
-        return False
-    counts.runs += 1
-    return counts.runs > MAX_RUNS or RunEvent(None, int(match[1], 16), 0.0)
-
-
-def _exit(line: bytes, counts: GuestCounts) -> GuestEvent | bool:
-    match = _EXIT.match(line)
-    if match is None:
-        return False
-    code, info1, info2, rip = (int(number, 16) for number in match.groups())
-    counts.exits[code] += 1
-    return counts.runs > MAX_RUNS or ExitEvent(None, code, info1, info2, rip, 0.0)
+    if left := _EXIT.match(line):
+        code = int(left[1], 16)
+        counts.exits[code] += 1
+        if counts.runs > MAX_RUNS:
+            return True
+        return ExitEvent(cpu, code, int(left[2], 16), int(left[3], 16), int(left[4], 16), time_s)
+    if run := _RUN.match(line):
+        counts.runs += 1
+        return counts.runs > MAX_RUNS or RunEvent(cpu, int(run[1], 16), time_s)
+    return False

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vmmlab.machine.dialects import LogLine, log_line
 from vmmlab.machine.exceptions import CpuException, ExceptionLog, TripleFault
@@ -137,6 +137,8 @@ class TraceLog:
         self._partial = b""
         self._region: tuple[int, int] | None = None
         self._lines: list[LogLine | GuestEvent] = []
+        self._made: tuple[TraceEvent, ...] = ()
+        self._made_of: tuple[int, dict[int, int]] = (0, {})
         self._kept = 0
         self._time_s = 0.0
         self._dropped = 0
@@ -162,9 +164,9 @@ class TraceLog:
             self._exceptions.take(line)
         elif (found := log_line(line)) is not None:
             self._event(found)
-        elif guest := guest_line(line, self.guests):
+        elif guest := guest_line(line, self.guests, self.cpu, self._time_s):
             if not isinstance(guest, bool):
-                self._lines.append(replace(guest, cpu=self.cpu, time_s=self._time_s))
+                self._lines.append(guest)
         elif self._exceptions.take(line):
             pass
         elif line and not _TIMED.match(line) and not line.startswith(_NOISE):
@@ -197,7 +199,16 @@ class TraceLog:
             self._lines.append(line)
 
     def events(self) -> tuple[TraceEvent, ...]:
-        """Return what was kept, in the order in which it was logged."""
+        """Return what was kept, in the order in which it was logged.
+
+        The same tuple as the last time, if nothing has come since.
+        """
+        made_of = len(self._lines), self.threads
+        if self._made_of != made_of:
+            self._made, self._made_of = self._events(), (made_of[0], dict(self.threads))
+        return self._made
+
+    def _events(self) -> tuple[TraceEvent, ...]:
         out: list[TraceEvent] = []
         by_thread = {thread: cpu for cpu, thread in self.threads.items()}
         high: dict[int, int] = {}
@@ -237,9 +248,9 @@ class TraceLog:
         return text.decode("utf-8", "replace").strip()
 
 
-def merged(logs: Iterable[TraceLog]) -> tuple[TraceEvent, ...]:
+def merged(logs: Iterable[Iterable[TraceEvent]]) -> tuple[TraceEvent, ...]:
     """Return the events of several logs by their time; those of one log keep their order."""
-    return tuple(sorted((event for log in logs for event in log.events()), key=_moment))
+    return tuple(sorted((event for events in logs for event in events), key=_moment))
 
 
 def _moment(event: TraceEvent) -> float:

@@ -6,6 +6,7 @@ and the host's MSRs are read from the stopped machine at the first VMRUN of a CP
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -257,9 +258,11 @@ def guests_of(
         return ()
     events = tuple(trace)
     writes = {id(event): write for event, write in timed_writes(events, since_s)}
+    of_cpu: dict[int | None, list[TraceEvent]] = defaultdict(list)
+    for event in events:
+        of_cpu[event.cpu].append(event)
     return tuple(
-        _of_cpu([e for e in events if e.cpu == cpu], writes, counts.get(cpu), starts.get(cpu))
-        for cpu in range(cpus)
+        _of_cpu(of_cpu[cpu], writes, counts.get(cpu), starts.get(cpu)) for cpu in range(cpus)
     )
 
 

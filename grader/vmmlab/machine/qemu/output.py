@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Mapping
 from functools import partial
+from itertools import zip_longest
 
 from vmmlab.machine.trace import TraceEvent, TraceLog, merged
 
@@ -73,6 +74,8 @@ class Output:
         self.serial = BoundedText()
         self.cpu_logs: dict[int, TraceLog] = {}
         self._cpu_fds: dict[int, int] = {}
+        self._merged: tuple[TraceEvent, ...] = ()
+        self._merged_of: list[tuple[TraceEvent, ...]] = []
         self._log_ended = asyncio.Event()
         self._log_fd = self._serial_fd = -1
         self._timer: asyncio.TimerHandle | None = None
@@ -145,7 +148,13 @@ class Output:
 
     def events(self) -> tuple[TraceEvent, ...]:
         """Return the events of all logs, with what is in the pipes now."""
-        return merged(self.read_logs()) if self.cpu_logs else self.read_logs()[-1].events()
+        logs = self.read_logs()
+        if not self.cpu_logs:
+            return self.log.events()
+        each = [log.events() for log in logs]
+        if any(now is not before for now, before in zip_longest(each, self._merged_of)):
+            self._merged, self._merged_of = merged(each), each
+        return self._merged
 
     @property
     def dropped(self) -> int:

@@ -1,0 +1,138 @@
+"""Lets CPUs call one function again and again at full speed, to see whether all goes well.
+
+Only registers and memory are kept: nothing of what a search knows about a CPU. So this can say that
+nothing went wrong in one order, but not what did; `OneRun` follows the calls step by step for that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+import unicorn as _unicorn
+from unicorn import x86_const as x86
+
+from vmmlab.explore.context import REGISTERS
+from vmmlab.explore.emulator import TRANSLATED_BYTES
+from vmmlab.explore.harness import Repeated
+from vmmlab.explore.memory import Store
+from vmmlab.explore.program import MARKS, PAGE, RETURN_MARK, SLOT, STACK_SIZE, STACKS, Program
+from vmmlab.images.layout import VMM_BASE
+
+unicorn: Any = _unicorn  # its type hints are incomplete
+_HLT: Final = b"\xf4"
+_TURN: Final = 500  # instructions of a CPU before another one runs
+_QUIET_TURNS: Final = 200  # turns of each CPU in which none comes back from a call
+_IDS: Final = {name: getattr(x86, f"UC_X86_REG_{name.upper()}") for name in REGISTERS}
+
+
+class FreeRun:
+    """All CPUs of one harness, each with the same calls to make.
+
+    Args:
+        program: the image and its surroundings.
+        calls: what they call, and how often.
+        writes: stores that are visible before the first call.
+    """
+
+    def __init__(self, program: Program, calls: Repeated, writes: Iterable[Store]) -> None:
+        self._program = program
+        self._calls = calls
+        self._replaced = frozenset((*program.stubs, *program.tracepoints))
+        self._uc: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        self._uc.ctl_set_tcg_buffer_size(TRANSLATED_BYTES)
+        self._shared: list[Any] = []  # memory that is mapped more than once
+        self._map()
+        for address, size, value in writes:
+            self._uc.mem_write(address, value.to_bytes(size, "little"))
+        count = range(len(calls.gs_bases))
+        self._tops = [program.harness_stack(cpu).top for cpu in count]
+        self._entered = [0 for _ in count]
+        self._completed = [0 for _ in count]
+        self._saved = [self._uc.context_save() for _ in count]
+
+    def run(self, seconds: float) -> bool:
+        """Return whether all CPUs have come back from all calls, in the right order.
+
+        Args:
+            seconds: give up after this much CPU time.
+        """
+        deadline = time.thread_time() + seconds
+        cpus = range(len(self._saved))
+        for cpu in cpus:
+            self._call(cpu)
+        quiet = 0
+        while min(self._completed) < self._calls.rounds:
+            before = sum(self._completed)
+            for cpu in cpus:
+                if not self._turn(cpu):
+                    return False
+            quiet = 0 if sum(self._completed) > before else quiet + 1
+            if quiet > _QUIET_TURNS or time.thread_time() > deadline:
+                return False
+        return True
+
+    def _map(self) -> None:
+        program, uc = self._program, self._uc
+        low = min(one.start for one in program.segments) & ~(PAGE - 1)
+        high = max(one.end for one in program.segments)
+        uc.mem_map(low, (high - low + PAGE - 1) & ~(PAGE - 1))
+        for segment in program.segments:
+            uc.mem_write(segment.start, segment.data)
+        start = program.trampoline & ~(PAGE - 1)
+        end = (program.trampoline + program.trampoline_size + PAGE - 1) & ~(PAGE - 1)
+        memory = ctypes.create_string_buffer(end - start)
+        self._shared.append(memory)
+        for place in (start, start - VMM_BASE, program.window & ~(PAGE - 1)):
+            uc.mem_map_ptr(place, end - start, unicorn.UC_PROT_ALL, ctypes.addressof(memory))
+        copied = range(program.trampoline, program.trampoline + program.trampoline_size)
+        uc.mem_write(program.trampoline, bytes(program.initial(at) for at in copied))
+        for cpu in range(len(self._calls.gs_bases)):
+            uc.mem_map(STACKS + cpu * SLOT, STACK_SIZE)
+        # Where the model takes the place of code, the run ends.
+        uc.mem_map(MARKS, PAGE)
+        uc.mem_write(MARKS, _HLT * PAGE)
+        for address in self._replaced:
+            uc.mem_write(address, _HLT)
+
+    def _call(self, cpu: int) -> None:
+        """Let a CPU enter the function for the next time."""
+        uc = self._uc
+        self._entered[cpu] += 1
+        rsp = self._tops[cpu] - 8
+        uc.mem_write(rsp, RETURN_MARK.to_bytes(8, "little"))
+        values = {"rip": self._calls.function, "rsp": rsp, "rbp": 0, "rflags": 2}
+        for name, value in (values | {"gs_base": self._calls.gs_bases[cpu]}).items():
+            uc.reg_write(_IDS[name], value)
+        uc.context_update(self._saved[cpu])
+
+    def _turn(self, cpu: int) -> bool:
+        """Let a CPU run until it waits; return False if something unusual happens."""
+        uc = self._uc
+        if self._completed[cpu] == self._calls.rounds:
+            return True
+        uc.context_restore(self._saved[cpu])
+        at = uc.reg_read(_IDS["rip"])
+        while True:
+            try:
+                uc.emu_start(at, RETURN_MARK, count=_TURN)
+            except unicorn.UcError:
+                return False
+            at = uc.reg_read(_IDS["rip"])
+            if at != RETURN_MARK:
+                uc.context_update(self._saved[cpu])
+                return at - len(_HLT) not in self._replaced
+            if not self._came_back(cpu):
+                return False
+            if self._completed[cpu] == self._calls.rounds:
+                return True
+            self._call(cpu)
+            at = self._calls.function
+
+    def _came_back(self, cpu: int) -> bool:
+        """Return whether a CPU may come back from its call now, and has its stack back."""
+        self._completed[cpu] += 1
+        in_time = min(self._entered) >= self._completed[cpu]
+        return in_time and self._uc.reg_read(_IDS["rsp"]) == self._tops[cpu]
