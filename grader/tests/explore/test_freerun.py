@@ -1,4 +1,4 @@
-"""Calls at full speed: what is right comes to its end; anything else is left to the step-by-step run."""
+"""Calls at full speed: what is right comes to its end; anything else is followed step by step."""
 
 from collections.abc import Callable
 

@@ -40,7 +40,6 @@ class FreeRun:
     def __init__(self, program: Program, calls: Repeated, writes: Iterable[Store]) -> None:
         self._program = program
         self._calls = calls
-        self._replaced = frozenset((*program.stubs, *program.tracepoints))
         self._uc: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self._uc.ctl_set_tcg_buffer_size(TRANSLATED_BYTES)
         self._shared: list[Any] = []  # memory that is mapped more than once
@@ -94,7 +93,7 @@ class FreeRun:
         # Where the model takes the place of code, the run ends.
         uc.mem_map(MARKS, PAGE)
         uc.mem_write(MARKS, _HLT * PAGE)
-        for address in self._replaced:
+        for address in (*program.stubs, *program.tracepoints):
             uc.mem_write(address, _HLT)
 
     def _call(self, cpu: int) -> None:
@@ -123,7 +122,8 @@ class FreeRun:
             at = uc.reg_read(_IDS["rip"])
             if at != RETURN_MARK:
                 uc.context_update(self._saved[cpu])
-                return at - len(_HLT) not in self._replaced
+                # A CPU that has halted goes on after the HLT, if it is let.
+                return bytes(uc.mem_read(at - len(_HLT), len(_HLT))) != _HLT
             if not self._came_back(cpu):
                 return False
             if self._completed[cpu] == self._calls.rounds:
