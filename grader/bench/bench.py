@@ -1,10 +1,11 @@
 """How fast a verdict is, as a ratio to the floor. Prints; judges nothing.
 
-The floor of a lab is the time that its boots take when nothing is watched: the same scenarios, as
-many at a time, in a bare QEMU with an image whose `vmm_parked`, or the start of a guest, ends QEMU
-at once. A boot by UEFI firmware is restored from its template and runs to the same place, where a
-breakpoint ends it: its machine has no device for that. Floor and verdict are measured in turn, so
-that a host that slows down slows down both. The bring-up is measured against the delays that are
+The floor of a lab is the time that its boots take when nothing is watched but their end: the same
+scenarios, as many at a time, in a bare QEMU with an image whose `vmm_parked` ends QEMU at once. A
+boot with UEFI firmware, which is restored from its template, and one with a guest end at a
+breakpoint: where the check lets the guest run to its end, the floor does so, too; where the grader
+directs the guest, the floor ends at its start. Floor and verdict are measured in turn, so that a
+host that slows down slows down both. The bring-up is measured against the delays that are
 programmed into it, which are BitVisor's own in the preset `faithful`.
 """
 
@@ -26,6 +27,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -40,12 +42,14 @@ from vmmlab.course.model import Course
 from vmmlab.course.reference import reference
 from vmmlab.grading import inputs
 from vmmlab.grading.boots import build_options, make_builder
-from vmmlab.grading.machines import UEFI_MIB
+from vmmlab.grading.machines import Uefi, machine_of
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.efi import EfiBuilder
+from vmmlab.images.guest import GuestBuilder
 from vmmlab.images.model import BuildOptions, Delays, Image
-from vmmlab.machine import MachineSpec, PlainLauncher, firmware
+from vmmlab.machine import Machine, MachineSpec, PlainLauncher, firmware
 from vmmlab.machine.templates import Templates, started
+from vmmlab.probes import make_probe
 from vmmlab.student.command import qemu_argv
 
 EXIT_AT_ONCE = """
@@ -72,11 +76,6 @@ def scenarios_of(course: Course, lab: str) -> list[Scenario]:
     folder = course.labs_dir / lab
     module = LabPackage(lab, folder).load(folder / f"test_{lab}.py")
     return list(dict.fromkeys(one for check in declared_in(module) for one in check.scenarios))
-
-
-def end_of(scenario: Scenario) -> str:
-    """Where the bare boot of a scenario ends."""
-    return "vmm_guest_starts" if scenario.kind.make.records_guests else "vmm_parked"
 
 
 def bare_boot(image: Image, scenario: Scenario, *more: str) -> None:
@@ -108,11 +107,11 @@ def floor_of(course: Course, lab: str) -> tuple[Callable[[], None], int]:
     boots: list[Callable[[], None]] = []
     for scenario in scenarios_of(course, lab):
         options = build_options(scenario, arch="x86_64", seed=SEED)
-        if firmware.find(scenario.firmware).efi:
-            boots.append(functools.partial(restored_boot, course, lab, options, scenario))
+        if firmware.find(scenario.firmware).efi or scenario.guest_image:
+            bare = bare_machine(course, lab, options, scenario)
+            boots.append(functools.partial(stopped_boot, *bare, scenario))
         else:
-            image = bare_image(course, lab, options, end_of(scenario))
-            boots.append(functools.partial(bare_boot, image, scenario))
+            boots.append(functools.partial(bare_boot, bare_image(course, lab, options), scenario))
 
     def run() -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -121,40 +120,63 @@ def floor_of(course: Course, lab: str) -> tuple[Callable[[], None], int]:
     return run, len(boots)
 
 
-@functools.cache
-def uefi_image(course_root: Path, lab: str, options: BuildOptions) -> tuple[Image, Path]:
-    """The reference as it is graded, and the EFI loader that waits for it."""
-    course = load_course(course_root)
+def bare_machine(
+    course: Course, lab: str, options: BuildOptions, scenario: Scenario
+) -> tuple[MachineSpec, Image]:
+    """The machine of a scenario that records nothing, and the reference that it boots."""
     cohort, box = Cohort.derive(course.cohort), Sandbox.choose(require=False)
     files = reference(course, [lab], None).files
     image = make_builder(course, box, None, cohort).build(lab, files, cohort, options)
-    return image, EfiBuilder(course.tree, box).template()
+    efi, name = EfiBuilder(course.tree, box), scenario.guest_image
+    with_efi = firmware.find(scenario.firmware).efi
+    guest = None
+    if name:
+        guest = efi.guest(name) if with_efi else GuestBuilder(course.tree, box).build(name).flat
+    needs = Uefi(efi.template(), Templates()) if with_efi else None
+    spec = machine_of(image, scenario, SEED, needs, guest)
+    return replace(spec, log_guests=False), image
 
 
-def restored_boot(course: Course, lab: str, options: BuildOptions, scenario: Scenario) -> None:
-    """One boot by UEFI firmware, from the template.
+def end_in_guest(scenario: Scenario) -> tuple[int, int]:
+    """The linear address at which a scenario's guest ends, 0 if the grader directs it.
+
+    The second number is how many of its CPUs come there.
+    """
+    with scenario.scope.in_use():
+        probe: Any = make_probe(scenario.probe, dict(scenario.options))
+    until = getattr(probe, "until", "")
+    if not until:
+        return 0, 0
+    return dict(probe.marks)[until], scenario.cpus if probe.by == "all" else 1
+
+
+def stopped_boot(spec: MachineSpec, image: Image, scenario: Scenario) -> None:
+    """One boot that ends at a breakpoint.
 
     Raises:
         RuntimeError: it did not end as it should.
     """
-    image, loader = uefi_image(course.root, lab, options)
-    place = image.symbols.addr(end_of(scenario))
-    spec = MachineSpec(
-        kernel=image.kernel,
-        loader=loader,
-        cpus=scenario.cpus,
-        memory_mib=UEFI_MIB,
-        firmware=scenario.firmware,
-        svm=scenario.svm,
-    )
+    place, wanted = end_in_guest(scenario) if scenario.guest_image else (0, 0)
+    first = "vmm_guest_starts" if scenario.guest_image else "vmm_parked"
 
-    async def run() -> None:
-        async with started(spec, PlainLauncher(), Templates()) as machine:
-            await machine.gdb.set_break(place)
-            await machine.gdb.resume()
+    async def come(machine: Machine, count: int) -> None:
+        there: set[int | None] = set()
+        while len(there) < count:
+            await machine.gdb.resume(set(range(spec.cpus)) - there)
             stop = await machine.gdb.wait(60)
             if stop is None or stop.kind != "break":
                 raise RuntimeError(f"{scenario}: {stop}")
+            there.add(stop.cpu)
+
+    async def run() -> None:
+        templates = Templates() if spec.efi else None
+        async with started(spec, PlainLauncher(), templates) as machine:
+            await machine.gdb.set_break(image.symbols.addr(first))
+            await come(machine, 1)
+            if place:
+                await machine.gdb.clear_break(image.symbols.addr(first))
+                await machine.gdb.set_break(place)
+                await come(machine, wanted)
 
     asyncio.run(run())
 
