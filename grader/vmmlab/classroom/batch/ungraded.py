@@ -9,7 +9,7 @@ import platform
 
 from vmmlab import __version__
 from vmmlab.base.message import Message, Text, msg
-from vmmlab.course.model import Course
+from vmmlab.course.model import CheckSpec, Course
 from vmmlab.report.model import SCHEMA, Report
 
 _NEXT = msg("Hand in the files that the handout lists, each in its lab's folder.")
@@ -41,21 +41,10 @@ def report(
     found = course.lab(lab)
     points = None if attention else 0
     secret = found.hidden_of(arch) if hidden else {}
+    judged = {**found.checks_of(arch), **secret}
     checks = [
-        {
-            "id": name,
-            "title": Message(spec.title or name),
-            "points": points,
-            "max": spec.points,
-            "outcome": "infra-error" if attention else "build-error",
-            "reason": reason,
-            "next": "" if attention else _NEXT,
-            "scenario": "",
-            "again": "",
-            "step": spec.step,
-            "visibility": "hidden" if name in secret else "visible",
-        }
-        for name, spec in {**found.checks_of(arch), **secret}.items()
+        _check(name, spec, reason, attention=attention, hidden=name in secret)
+        for name, spec in judged.items()
     ]
     told = [] if attention else [{"severity": "error", "message": reason}]
     return Report.model_validate(
@@ -81,3 +70,22 @@ def report(
             "duration_s": 0.0,
         }
     )
+
+
+def _check(
+    name: str, spec: CheckSpec, reason: Text, *, attention: bool, hidden: bool
+) -> dict[str, object]:
+    """Return the entry of a check that was not judged."""
+    return {
+        "id": name,
+        "title": Message(spec.title or name),
+        "points": None if attention else 0,
+        "max": spec.points,
+        "outcome": "infra-error" if attention else "build-error",
+        "reason": reason,
+        "next": "" if attention else _NEXT,
+        "scenario": "",
+        "again": "",
+        "step": spec.step,
+        "visibility": "hidden" if hidden else "visible",
+    }
