@@ -14,8 +14,9 @@ untrusted: its source text may only ask for the values that come with it, and no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import lru_cache
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -34,6 +35,8 @@ _DEPTH: Final = 8
 _EXPANDED_MAX: Final = 1_000_000
 """A text that is read is not put together if it could be longer than this many characters."""
 _FIELD_MAX: Final = 1000  # a number, or a value that is filled up with blanks
+_SHORT: Final = 1000  # a source text of at most so many characters is remembered
+_Field = tuple[str, str, str | None]
 _REPR_GROWTH: Final = 10  # "\U0001f600" for one character
 
 
@@ -49,11 +52,13 @@ def bounded_text(text: Text) -> Text:
     """
     if isinstance(text, str):
         return bounded(text)
-    text = with_strings(text, _valid)
-    if len(str(text)) > TEXT_MAX:
+    if isinstance(text, Listed) or text.values:
+        text = with_strings(text, _valid)
+    english = str(text)
+    if len(english) > TEXT_MAX:
         share = max(TEXT_MAX // (_strings(text) + 1), 80)
         text = with_strings(text, lambda value: _cut(value, share))
-    english = str(text)
+        english = str(text)
     return text if len(english) <= TEXT_MAX else bounded(english)
 
 
@@ -132,12 +137,10 @@ def _shown_safely(message: Message) -> Message:
     """
     known = {name for name, _ in message.values}
     for text in filter(None, (message.text, message.plural)) if known else ():
-        for _, name, spec, conversion in Formatter().parse(text):
-            if name is None:
-                continue
+        for name, spec, conversion in _fields(text):
             if not _FIELD.fullmatch(name) or name not in known:
                 raise ValueError(f"no value for the field {name!r}")
-            if conversion not in (None, "r") or not _SPEC.fullmatch(spec or ""):
+            if conversion not in (None, "r") or not _SPEC.fullmatch(spec):
                 raise ValueError(f"the format of the field {name!r} cannot be used")
     _not_too_long(message)
     if known:
@@ -182,10 +185,31 @@ def _longest(value: Value) -> int:
 
 def _longest_filled(text: str, each: Mapping[str, int]) -> int:
     most = len(text)
-    for _, name, _, conversion in Formatter().parse(text):
-        if name is not None:
-            most += each[name] * (_REPR_GROWTH if conversion else 1)
+    for name, _, conversion in _fields(text):
+        most += each[name] * (_REPR_GROWTH if conversion else 1)
     return most
+
+
+def _fields(text: str) -> Sequence[_Field]:
+    """Return name, format and conversion of each field of a source text.
+
+    Raises:
+        ValueError: its braces do not match.
+    """
+    return _fields_of_short(text) if len(text) <= _SHORT else _parsed(text)
+
+
+@lru_cache(maxsize=2048)  # the reports of a class have the same source texts again and again
+def _fields_of_short(text: str) -> Sequence[_Field]:
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Sequence[_Field]:
+    return tuple(
+        (name, spec or "", conversion)
+        for _, name, spec, conversion in Formatter().parse(text)
+        if name is not None
+    )
 
 
 def _cut(text: str, most: int) -> str:
@@ -196,6 +220,8 @@ def _cut(text: str, most: int) -> str:
 
 
 def _valid(text: str) -> str:
+    if text.isprintable():  # so are most texts, and these stay as they are
+        return text
     # Half a surrogate pair, from bytes that were no UTF-8, has no place in JSON; what students and
     # guests wrote must not reach a terminal or a browser as control characters.
     return clean(text.encode("utf-8", "backslashreplace").decode("utf-8"), tabs=True)
@@ -211,6 +237,10 @@ def _strings(value: Value) -> int:
 
 
 def _validated(value: object) -> Text:
+    if isinstance(value, dict) and len(value) == 1:  # most texts, and the reports of a class: fast
+        plain = value.get("text")
+        if isinstance(plain, str) and len(plain) <= TEXT_MAX and plain.isprintable():
+            return plain
     return bounded_text(value if isinstance(value, Message | Listed) else from_json(value))
 
 
