@@ -517,7 +517,7 @@ class ManyAps(Crowd):
 
     name = "many APs"
     title = msg("many APs at the lock")
-    cpus = 131
+    cpus = 201
     one_order = True
 
     def yields(self, before: LocalState, now: LocalState, read: Read, read_now: Read) -> bool:

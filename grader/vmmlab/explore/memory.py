@@ -84,13 +84,17 @@ class PagedMemory(SharedMemory):
     def __init__(self, initial: Callable[[int], int], writes: Sequence[Store]) -> None:
         super().__init__(initial, writes)
         self._states: list[dict[int, bytes]] = [{}]  # by number: the pages that have changed
-        self._numbers: dict[frozenset[tuple[int, bytes]], int] = {frozenset(): 0}
+        self._sums: list[int] = [0]  # by number: all hashes of these pages, combined
+        self._numbers: dict[int, list[int]] = {0: [0]}  # by such a sum
         self._first: dict[int, bytes] = {}  # the pages of state 0 that have been looked at
 
     def read(self, memory: int, address: int, size: int) -> int:
         """See `SharedMemory.read`."""
         pages = self._states[memory]
-        data = bytes(self._paged(pages, at) for at in range(address, address + size))
+        number, at = divmod(address, _PAGE)
+        data = self._page(pages, number)[at : at + size]
+        if at + size > _PAGE:
+            data += self._page(pages, number + 1)[: at + size - _PAGE]
         return int.from_bytes(data, "little")
 
     def write(self, memory: int, address: int, size: int, value: int) -> int:
@@ -98,22 +102,31 @@ class PagedMemory(SharedMemory):
         if self.read(memory, address, size) == value:
             return memory
         pages = dict(self._states[memory])
-        for at, byte in enumerate(value.to_bytes(size, "little"), address):
-            page = bytearray(self._page(pages, at // _PAGE))
-            page[at % _PAGE] = byte
-            pages[at // _PAGE] = bytes(page)
-        for number in {address // _PAGE, (address + size - 1) // _PAGE}:
-            if pages[number] == self._first[number]:
-                del pages[number]
-        key = frozenset(pages.items())
-        found = self._numbers.get(key)
-        if found is None:
-            found = self._numbers[key] = len(self._states)
-            self._states.append(pages)
-        return found
+        number, at = divmod(address, _PAGE)
+        both = bytearray(self._page(pages, number))
+        if at + size > _PAGE:
+            both += self._page(pages, number + 1)
+        both[at : at + size] = value.to_bytes(size, "little")
+        total = self._sums[memory]
+        for begin in range(0, len(both), _PAGE):
+            total ^= self._put(pages, number + begin // _PAGE, bytes(both[begin : begin + _PAGE]))
+        same = self._numbers.setdefault(total, [])
+        for known in same:
+            if self._states[known] == pages:
+                return known
+        same.append(len(self._states))
+        self._states.append(pages)
+        self._sums.append(total)
+        return same[-1]
 
-    def _paged(self, pages: dict[int, bytes], at: int) -> int:
-        return self._page(pages, at // _PAGE)[at % _PAGE]
+    def _put(self, pages: dict[int, bytes], number: int, page: bytes) -> int:
+        """Change a page; return by what that changes the sum of the hashes."""
+        before = pages.pop(number, None)
+        changed = 0 if before is None else hash((number, before))
+        if page != self._first[number]:
+            pages[number] = page
+            changed ^= hash((number, page))
+        return changed
 
     def _page(self, pages: dict[int, bytes], number: int) -> bytes:
         known = pages.get(number) or self._first.get(number)

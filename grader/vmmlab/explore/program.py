@@ -188,6 +188,7 @@ class Program:
         gap = 3 if 3 * cpus < _APIC_IDS else 1
         self.apic_ids = (0, *(gap * n + 2 for n in range(cpus - 1)))
         self.segments, self._data = read(image.elf)
+        self._bounds = [(one.start, one.end, one) for one in self.segments]
         self._data_starts = [start for start, _, _ in self._data]
         self._pad = cohort.pcpu_pad
         addr = self.symbols.addr
@@ -435,7 +436,10 @@ class Program:
         return segment.data[at : at + _LONGEST_STRING].split(b"\0")[0]
 
     def _segment(self, address: int) -> Segment | None:
-        return next((one for one in self.segments if one.start <= address < one.end), None)
+        for start, end, segment in self._bounds:
+            if start <= address < end:
+                return segment
+        return None
 
 
 def _offset(name: Text, offset: int) -> Text:
