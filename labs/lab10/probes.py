@@ -56,6 +56,7 @@ _FLOOD: Final = 1 << 20  # VMRUNs of a CPU: how often it exits depends on the ho
 _HANDLED_MOST: Final = 12  # calls of handle_ap_start at which the machine stops
 _PHYSICAL_0: Final = 16
 _EFER_LMA_LME: Final = 0x500
+PAGE_BYTES: Final = 4096
 _FLAGS: Final = 0xED5  # those that POPFQ can set in ring 0, TF excepted
 
 MSRS: Final = {
@@ -377,7 +378,7 @@ class DelayedProbe(GuestProbe):
         await gdb.write_phys(low + _FRAME, struct.pack("<10Q", *frame.values()))
         words |= {
             "rsp": low + _FRAME,
-            "cr3": _number(session) & 0xFFFFF000,
+            "cr3": _number(session) & -PAGE_BYTES,
             "cr4": words["cr4"] ^ 0x4C8 | 0x200,  # OSXMMEXCPT, PGE, MCE, DE
             "cr0": words["cr0"] ^ 0x10022,  # WP, NE, MP
             "efer": words["efer"] ^ 0x801 | _EFER_LMA_LME,  # NXE, SCE

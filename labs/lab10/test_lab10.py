@@ -637,4 +637,4 @@ def with_other_numbers(boots, boot):
         if not guest_of(boot, ap).runs:
             stopped(boot, msg("VMRUN on {cpu}", cpu=ap.name), ap)
     if seen(boot).handled:
-        the_start(boot)  # also if there is no AP that it could start
+        group_is_called(boot)  # also if there is no AP that could be started

@@ -48,7 +48,10 @@ _KEPT: Final = ((0x4A0, 0x4CB), (0x4CC, 0x4D0), (0x4D8, 0x548), (0x580, 0x5D8), 
 _SHADOW, _EVENTINJ, _CR2 = 0x68, 0xA8, 0x640
 _EFER_MORE: Final = (1 << 11, 1 << 0)
 """NXE on the CPUs with an even number, SCE on the others: this VMM uses neither."""
-_KEPT_BY_NMI: Final = ("rip", "rsp", "rax", "rflags")
+_KEPT_BY_NMI: Final = (
+    "rip", "rsp", "rax", "rflags", "cr0", "cr2", "cr3", "cr4", "cpl",
+    "eventinj", "interrupt_shadow", "tsc_offset",
+)  # fmt: skip
 """Fields of the VMCB that nothing changes after VMEXIT_NMI."""
 HANDLER: Final = "nmi_handler"
 _GATES: Final = ("svm_init", "svm_vminit")

@@ -340,8 +340,8 @@ def _changes(session: Session) -> list[Change]:
     """The calls of np_map: each kind of border, of what was there before, and of arguments."""
     choice = session.choice
     # From 1 GiB on, in steps, so that none touches another one.
-    one, two, three, four, five, six, seven = (
-        frame * TWO_MIB for frame in choice.some(7, range(0x208, 0x7F0, 8))
+    one, two, three, four, five, six, seven, eight, nine = (
+        frame * TWO_MIB for frame in choice.some(9, range(0x208, 0x7F0, 8))
     )
     high = choice.between(0x100001, 0x8000001, 2) * FOUR_KIB + FOUR_GIB
     large = choice.between(0x900, 0x40000) * TWO_MIB
@@ -368,5 +368,11 @@ def _changes(session: Session) -> list[Change]:
         Change(four, four, 2 * TWO_MIB, present=True, writable=True),
         Change(one + page, 0, TWO_MIB - page, present=False, writable=False),
         Change(0, 0, FOUR_KIB, present=True, writable=True),
+        # Only the rights of a page differ from those around it.
+        Change(eight + page, eight + page, FOUR_KIB, present=True, writable=False),
+        # A table that is replaced between two changes of its pages.
+        Change(nine + page, high, FOUR_KIB, present=True, writable=True),
+        Change(nine, large, TWO_MIB, present=True, writable=True),
+        Change(nine + page, 0, FOUR_KIB, present=False, writable=False),
     ]
     return changes

@@ -19,7 +19,8 @@ _BACK: Final = 0x180  # in the boot stack, whose low end nothing uses
 _CALLED: Final = "own call returned"
 _IDS: Final = range(0x20, 0xC0)
 """APIC ids that no CPU of these boots has."""
-_HIGH_PAGES: Final = range(0x80, 0x9E)  # vectors of 8 bits
+_HIGH_VECTORS: Final = range(0xA0, 0x100)
+"""Pages that are no memory: nothing begins there in the end."""
 _ARGUMENTS: Final = ("rdi", "rsi", "rdx", "rcx")
 
 
@@ -94,7 +95,7 @@ class AskingProbe(BaseProbe):
     async def _direct_calls(self, session: Session, director: Director) -> bool:
         """Let a SIPI come to three APs that do not wait yet, by functions that lead there."""
         view, vcpus = session.view, await vcpus_of(session)
-        one, other = session.choice.some(2, _HIGH_PAGES)
+        one, other = session.choice.some(2, _HIGH_VECTORS)
         last = await view.read_u64(view.phys("vcpus") + 8 * (len(vcpus) - 1))
         c = vcpus.index(last)  # the one with the highest number
         a, b = (cpu for cpu in (1, 2, 3) if cpu != c)

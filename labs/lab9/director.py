@@ -162,6 +162,15 @@ class Director:
         await self.session.places.unwatch(TAKES)
         return (verdict, place) == ("reached", ACKED)
 
+    async def long_command(self, cpu: int, code: bytes, rax: int) -> bool:
+        """Let the guest of a CPU execute code that takes long; return whether it went on after it.
+
+        It has not only if the CPU is in the VMM, or executes nothing else any more.
+        """
+        if await self.command(cpu, code, rax):
+            return True
+        return await self.in_guest(cpu) and await self.command(cpu, CPUID_CODE, CPUID_EXT)
+
     async def _asked(self, cpu: int, sending: Sending) -> tuple[int, int]:
         """Return the arguments low and dest of localapic_icr; from here on they are right.
 

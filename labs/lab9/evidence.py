@@ -227,6 +227,8 @@ class Processors(LabEvidence):
         sent: what the guests sent.
         races: an INIT at an instruction.
         complete: whether everything of this boot was done.
+        stopped_at_many: whether the guest of the BSP did not go on after many INITs to a CPU that
+            waits.
     """
 
     entered: dict[int, Entered] = field(default_factory=dict)
@@ -236,3 +238,4 @@ class Processors(LabEvidence):
     sent: tuple[Sent, ...] = ()
     races: tuple[Race, ...] = ()
     complete: bool = False
+    stopped_at_many: bool = False

@@ -55,7 +55,9 @@ _HIGH_PAGES: Final = range(0x80, 0x9E)  # vectors of 8 bits
 _NOBODY: Final = 0xC7  # an APIC id that no CPU has
 _OTHER_MODES: Final = (0x100, 0x200, 0x400, 0x700)
 _BOUNDARIES, _LONGEST = 16, 400
-_SVR, _TPR, _LDR, _DIVIDE, _LVT_ERROR = 0xF0, 0x80, 0xD0, 0x3E0, 0x370
+_SVR, _TPR, _LDR, _DFR, _ERRORS = 0xF0, 0x80, 0xD0, 0xE0, 0x280
+_LVT_TIMER, _LVT_COUNTER, _LVT_ERROR, _COUNT, _DIVIDE = 0x320, 0x340, 0x370, 0x380, 0x3E0
+_FLAT: Final = 0xFFFFFFFF  # of the register _DFR
 _EOI: Final = 0xB0
 _MASKED: Final = 1 << 16
 
@@ -141,7 +143,13 @@ class ProcessorsProbe(AskingProbe):
             (_SVR, 0x100 | choice.between(0x21, 0xFE)),
             (_TPR, choice.between(1, 0xFF)),
             (_LDR, choice.between(1, 0xFE) << 24),
-            (_LVT_ERROR, _MASKED | choice.between(0x20, 0xFE)),
+            *(
+                (one, _MASKED | choice.between(0x20, 0xFE))
+                for one in (_LVT_TIMER, _LVT_COUNTER, _LVT_ERROR)
+            ),
+            (_DFR, _FLAT),
+            (_ERRORS, 0),
+            (_COUNT, choice.between(1 << 24, (1 << 32) - 1)),
             (_DIVIDE, 0xB),
             (_TPR, 0),
             (_EOI, 0),
@@ -195,7 +203,10 @@ class ProcessorsProbe(AskingProbe):
             + b"\xff\xc9\x75\xf6"  # dec %ecx; jnz 1b
         )  # fmt: skip
         await session.places.unwatch(AP_START)
-        if not await director.command(0, loop, INIT):
+        if not await director.long_command(0, loop, INIT):
+            return False
+        if not await director.long_command(0, store(0x310, 1 << 24, 0) + loop, INIT):
+            self.note(session, stopped_at_many=True)
             return False
         await session.places.watch(AP_START)
         return await self._send_all(session, director, (Sending(0, INIT | SELF),))

@@ -152,6 +152,7 @@ def everything(vectors: Iterable[int], aps: Iterable[int]) -> tuple[Sending, ...
         Sending(b, SIPI | v[5], c, late=True),  # c has begun before
         Sending(c, INIT | SELF, 0),
         Sending(a, SIPI & ~ASSERT | v[6], c),
+        Sending(c, INIT, c),  # its own id, without a shorthand
         Sending(0, INIT | OTHERS, 0),
         Sending(0, SIPI | v[7], XAPIC_ALL),  # the BSP runs
         Sending(b, INIT | ALL, 0),

@@ -511,7 +511,8 @@ def nobody_is_meant(boot):
     for one in sent:
         for reaction in (one.sender, *one.reactions):
             wrong(boot, one, reaction, "absent-destination")
-    if not any(one.low & OTHERS for one in (s.sending for s in seen(boot).sent)):
+    on = seen(boot).stopped_at_many
+    if not on and not any(one.low & OTHERS for one in (s.sending for s in seen(boot).sent)):
         stopped(boot, 0, msg("the guest goes on after {count} INITs to nobody", count=TIMES))
 
 
@@ -520,7 +521,18 @@ def nobody_is_meant(boot):
 
 @check("lab9.init.self", ALONE, after="lab9.icr.absent")
 def init_to_itself(boot):
-    """A virtual CPU that sends INIT to itself waits for a SIPI."""
+    """A CPU that sends INIT to itself waits; hundreds of INITs to one that waits change nothing."""
+    if seen(boot).stopped_at_many:
+        expected = msg("the guest goes on after {count} INITs to a CPU that waits", count=TIMES)
+        fail_if(stopped_at_todo(boot), expected=expected)
+        crashed(boot.cpus[0], expected)
+        fail(
+            "sender-stops",
+            cpu=0,
+            place="localapic_signal_init",
+            expected=expected,
+            observed=msg("CPU {cpu} ended at {place}", cpu=0, place=boot.bsp.end_place.text),
+        )
     for one in sent_so_far(boot, lambda one: bool(one.low & OTHERS)):
         wrong(boot, one, one.sender, "init-not-obeyed")
 
