@@ -183,6 +183,7 @@ def report_of(
         hidden_max=grade.hidden_worth,
         hidden_judged=grade.hidden_judged,
         hidden_elsewhere=not (request.course.self_study or request.course.lab(request.lab).hidden),
+        handed_in=True,
         later=tuple(grade.later),
         later_max=sum(grade.later.values()),
         needs_attention=any(check.points is None for check in checks),
