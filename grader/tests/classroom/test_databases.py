@@ -182,7 +182,16 @@ def test_a_gradebook_of_a_newer_nbgrader_is_left_alone(put: Put, sync: Sync, fol
     put()
     with pytest.raises(UsageError, match=r"(?s)newer nbgrader.*f00"):
         sync()
+    with pytest.raises(UsageError, match=r"(?s)newer nbgrader.*f00"):
+        update.update(folder)
     assert (folder / "gradebook.db").read_bytes() == before
+
+
+def test_a_file_that_is_no_gradebook_is_named(put: Put, sync: Sync, folder: Path) -> None:
+    (folder / "gradebook.db").write_text("this is no database" * 100)
+    put()
+    with pytest.raises(InfraError, match="the gradebook is damaged: file is not a database"):
+        sync()
 
 
 # --- locked, or gone in the middle -------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tarfile
 import zipfile
@@ -401,6 +402,24 @@ def test_links_and_pipes(tmp_path: Path) -> None:
     assert str(found["eve"].problem) == "it is a symbolic link"
     assert "special file" in str(found["mal"].problem)
     assert all(found[name].attention for name in ("eve", "mal"))
+
+
+def test_a_student_of_whom_an_archive_has_nothing_usable_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "class.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, data in under("ada", LAB3).items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        link = tarfile.TarInfo("bob/lab3/ap_start.c")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    found = by_id(take(tmp_path, path))
+    assert sorted(found) == ["ada", "bob"]
+    assert str(found["bob"].problem) == (
+        "nothing of it can be used: lab3/ap_start.c: is a symbolic link"
+    )
+    assert found["bob"].attention
 
 
 @packers

@@ -148,6 +148,7 @@ def test_an_id_that_comes_twice_is_said_and_the_rest_goes_on(tmp_path: Path) -> 
         ("id\n../x\n", "roster.csv:2: '../x' cannot be"),
         ("id,last_name\nalice,Liddell, A.\n", "roster.csv:2: more fields than"),
         ('id,last_name\nalice,"Liddell\n', "unexpected end"),
+        ('id,last_name\nalice,"Liddell,A\nb,"C",D\n', "a quote that opens a cell closes it"),
     ],
 )
 def test_a_roster_that_is_wrong_names_the_line(tmp_path: Path, text: str, said: str) -> None:

@@ -349,7 +349,9 @@ def _tar_refusal(info: tarfile.TarInfo, limits: Limits) -> Text:
         return msg("is a symbolic link")
     if info.islnk():
         return msg("is the same file as another name (a hard link)")
-    if not info.isreg() or info.issparse():
+    if info.issparse():
+        return msg("is a sparse file")
+    if not info.isreg():
         return msg("is a special file")
     if info.size > limits.file:
         return too_large(limits.file)

@@ -181,7 +181,14 @@ def read_roster(path: Path) -> Mapping[str, Entry]:
             if _is_student(header, row):
                 reading.add(_entry(header, row, f"{path}:{line}"), line)
     except csv.Error as error:
-        raise UsageError(f"{path}:{above + reader.line_num}: {error}.") from None
+        raise UsageError(
+            msg("{path}: the table cannot be read.", path=path),
+            expected=msg("a quote that opens a cell closes it, and a quote in a cell is doubled"),
+            found=msg(
+                "after line {line_num}: {error}", line_num=above + reader.line_num, error=str(error)
+            ),
+            next_step=msg("save the roster as CSV UTF-8"),
+        ) from None
     return MappingProxyType(reading.entries)
 
 

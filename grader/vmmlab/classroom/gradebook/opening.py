@@ -156,6 +156,11 @@ def explained(place: str) -> Iterator[None]:
         ) from error
     except DBAPIError as error:
         said = str(error.orig).strip()
+        if "not a database" in said or "malformed" in said:  # as SQLite says it
+            raise InfraError(
+                msg("{place}: the gradebook is damaged: {said}.", place=place, said=said),
+                next_step=msg("put a backup of it in its place; this command has changed nothing"),
+            ) from error
         raise InfraError(
             msg("{place}: the gradebook cannot be used: {said}.", place=place, said=said),
             next_step=msg(

@@ -11,7 +11,13 @@ from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
 from vmmlab.classroom.gradebook.folder import open_folder
 from vmmlab.classroom.gradebook.opening import copied, explained, place_of
-from vmmlab.classroom.gradebook.version import EMPTY, upgrade, version_of
+from vmmlab.classroom.gradebook.version import (
+    EMPTY,
+    UNNAMED,
+    must_not_be_newer,
+    upgrade,
+    version_of,
+)
 
 
 def update(folder: Path) -> Path | None:
@@ -45,6 +51,8 @@ def update(folder: Path) -> Path | None:
     ):
         fresh = copied(file, Path(scratch) / file.name)
         before = version_of(url.set(database=str(fresh)))
+        if before != UNNAMED:
+            must_not_be_newer(before, str(file))
         upgrade(fresh)
         if before in (EMPTY, version_of(url.set(database=str(fresh)))):
             return None

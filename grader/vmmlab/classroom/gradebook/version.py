@@ -27,7 +27,8 @@ from vmmlab.base.text import clean_line
 _TABLE: Final = "alembic_version"
 EMPTY: Final = ""
 """The version of a database without tables."""
-_UNNAMED: Final = "?"
+UNNAMED: Final = "?"
+"""That of a database with tables and no version."""
 
 
 @contextlib.contextmanager
@@ -67,7 +68,25 @@ def must_be_current(url: URL, folder: Path, shown: str) -> None:
     found, wanted = version_of(url), str(_scripts().get_current_head())
     if found in (EMPTY, wanted):
         return
-    if found not in {one.revision for one in _scripts().walk_revisions()}:
+    must_not_be_newer(found, shown)
+    raise UsageError(
+        msg("{place}: the gradebook is of an older nbgrader.", place=shown),
+        expected=msg("version {version} of its tables", version=wanted),
+        found=found,
+        next_step=msg("vmmlab gradebook upgrade --nbgrader {folder}", folder=folder),
+    )
+
+
+def must_not_be_newer(found: str, shown: str) -> None:
+    """Raise UsageError if this nbgrader does not know a version of the tables.
+
+    Args:
+        found: what `version_of` has returned.
+        shown: the place of the gradebook, for messages.
+    """
+    known = {EMPTY, *(one.revision for one in _scripts().walk_revisions())}
+    if found not in known:
+        wanted = str(_scripts().get_current_head())
         raise UsageError(
             msg(
                 "{place}: the gradebook is of a newer nbgrader than the installed one.", place=shown
@@ -76,12 +95,6 @@ def must_be_current(url: URL, folder: Path, shown: str) -> None:
             found=found,
             next_step="pip install --upgrade nbgrader",
         )
-    raise UsageError(
-        msg("{place}: the gradebook is of an older nbgrader.", place=shown),
-        expected=msg("version {version} of its tables", version=wanted),
-        found=found,
-        next_step=msg("vmmlab gradebook upgrade --nbgrader {folder}", folder=folder),
-    )
 
 
 def version_of(url: URL) -> str:
@@ -95,9 +108,9 @@ def version_of(url: URL) -> str:
         with engine.connect() as connection:
             tables = inspect(connection).get_table_names()
             if _TABLE not in tables:
-                return _UNNAMED if tables else EMPTY
+                return UNNAMED if tables else EMPTY
             row = connection.execute(text(f"SELECT version_num FROM {_TABLE}")).first()
-            return str(row[0]) if row else _UNNAMED
+            return str(row[0]) if row else UNNAMED
     finally:
         engine.dispose()
 

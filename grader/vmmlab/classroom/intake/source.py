@@ -194,6 +194,16 @@ class ArchiveSource:
         self.refused: tuple[Refused, ...] = tuple(
             replace(one, name=one.name.removeprefix(prefix)) for one in whole.refused
         )
+        self._add_folders_of_refused()
+
+    def _add_folders_of_refused(self) -> None:
+        """Add folders in which everything was refused: they are of students, too."""
+        known = {name.casefold() for name in self.top}
+        for one in self.refused:
+            first, slash, _ = one.name.partition("/")
+            if first and slash and first.casefold() not in known:
+                self.top = {**self.top, first: True}
+                known.add(first.casefold())
 
     def children(self, name: str) -> Mapping[str, bool]:
         """Return names in a folder at the top, and whether each is a folder; a thousand at most."""
