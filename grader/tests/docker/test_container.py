@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from vmmlab.host import container
+from vmmlab.i18n.translate import Reader
 from vmmlab.student import doctor
 
 HARDENED = "Name:\tpython3\nCapPrm:\t0000000000000000\nCapBnd:\t0000000000000000\n"
@@ -130,5 +131,7 @@ def test_doctor_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "\n".join(doctor.lines(doctor.examine()))
     assert "ok      container" in text
     assert "root, capabilities, may gain privileges, system calls not filtered" in text
+    text = "\n".join(doctor.lines(doctor.examine(), Reader("ja")))
+    assert "root、ケーパビリティあり、権限を得られる、システムコールのフィルタなし" in text
     monkeypatch.setattr(container, "examine", lambda: None)
     assert "container" not in "\n".join(doctor.lines(doctor.examine()))

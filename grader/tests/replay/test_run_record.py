@@ -188,3 +188,13 @@ def test_one_boot_changed_changes_the_page():
     made = record("lab3")
     other = with_boot(made, lambda seen: replace(seen, cpus=seen.cpus[:2]))
     assert html(other) != html(made)
+
+
+def test_the_record_of_another_lab_is_refused(tmp_path):
+    show.keep(record("lab4"), tmp_path)
+    there = show.path_of(tmp_path, "lab3", "x86_64")
+    there.parent.mkdir(parents=True)
+    show.path_of(tmp_path, "lab4", "x86_64").rename(there)
+    with pytest.raises(UsageError, match="is the record of another grading") as raised:
+        show.last(tmp_path, "lab3", "x86_64")
+    assert raised.value.found == "lab4, x86_64"

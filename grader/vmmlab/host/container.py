@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from vmmlab.base.message import Text, listed, msg
+
 _MARKS: Final = (".dockerenv", "run/.containerenv")
 _VARIABLE: Final = "container"  # podman's; its file may be hidden by a /run of the container
 _CONTROLLERS: Final = "sys/fs/cgroup"
@@ -41,22 +43,30 @@ class Confinement:
     processes: int | None
     memory_mib: int | None
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> Text:
         """One line for a person."""
-        return ", ".join(
+        processes, memory = msg("processes not limited"), msg("memory not limited")
+        if self.processes is not None:
+            processes = msg("at most {count} processes", count=self.processes)
+        if self.memory_mib is not None:
+            memory = msg("{size} MiB", size=self.memory_mib)
+        return listed(
             (
-                "root" if self.uid == 0 else f"user {self.uid}",
-                "capabilities" if self.capabilities else "no capabilities",
-                "may gain privileges" if self.new_privileges else "no new privileges",
-                "system calls filtered" if self.filtered else "system calls not filtered",
-                "root writable" if self.root_writable else "root read-only",
-                "network" if self.network else "no network",
-                "processes not limited"
-                if self.processes is None
-                else f"at most {self.processes} processes",
-                "memory not limited" if self.memory_mib is None else f"{self.memory_mib} MiB",
+                "root" if self.uid == 0 else msg("user {id}", id=self.uid),
+                msg("capabilities") if self.capabilities else msg("no capabilities"),
+                msg("may gain privileges") if self.new_privileges else msg("no new privileges"),
+                msg("system calls filtered") if self.filtered else msg("system calls not filtered"),
+                msg("root writable") if self.root_writable else msg("root read-only"),
+                msg("network") if self.network else msg("no network"),
+                processes,
+                memory,
             )
         )
+
+    def __str__(self) -> str:
+        """The same in English."""
+        return str(self.words)
 
 
 def inside(root: Path = Path("/")) -> bool:

@@ -180,7 +180,7 @@ def read(path: Path) -> RunRecord:
             raise _unreadable(path, named) from None
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"][:6])
-        raise _unreadable(path, f"{place}: {first['msg']}"[:300]) from None
+        raise _unreadable(path, f"{place}: {first['msg']}".removeprefix(": ")[:300]) from None
 
 
 def _unreadable(path: Path, found: Text) -> UsageError:

@@ -263,7 +263,7 @@ def _bwrap() -> Item:
 def _container() -> Iterator[Item]:
     found = container.examine()
     if found is not None:
-        yield Item("container", True, str(found))
+        yield Item("container", True, found.words)
 
 
 def _limits() -> Item:

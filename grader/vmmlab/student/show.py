@@ -11,6 +11,7 @@ from typing import Final
 from vmmlab.base.errors import UsageError
 from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
+from vmmlab.base.text import clean_line
 from vmmlab.course.model import ARCHES, Course
 from vmmlab.i18n.translate import Reader
 from vmmlab.report import reduced, runrecord
@@ -55,7 +56,15 @@ def last(root: Path, lab: str, arch: str) -> RunRecord:
             msg("{lab} has not been graded in this workspace yet.", lab=lab),
             next_step=msg("grade it first: {command}", command=graded),
         )
-    return runrecord.read(path)
+    found = runrecord.read(path)
+    if (found.report.lab, found.report.arch) != (lab, arch):
+        raise UsageError(
+            msg("{path} is the record of another grading.", path=path),
+            expected=f"{lab}, {arch}",
+            found=f"{clean_line(found.report.lab, 40)}, {found.report.arch}",
+            next_step=msg("grade the lab again"),
+        )
+    return found
 
 
 def last_run(root: Path, course: Course) -> list[RunRecord]:
@@ -69,16 +78,16 @@ def last_run(root: Path, course: Course) -> list[RunRecord]:
         UsageError: one cannot be read.
     """
     known, _ = progress.load(root)
-    last = [(lab, arch) for lab, arch in known.last if path_of(root, lab, arch).is_file()]
-    if not last:  # an older vmmlab graded, or what it remembers is lost
+    newest = [(lab, arch) for lab, arch in known.last if path_of(root, lab, arch).is_file()]
+    if not newest:  # an older vmmlab graded, or what it remembers is lost
         every = {(lab, arch): path_of(root, lab, arch) for lab in course.labs for arch in ARCHES}
         there = {what: path.stat().st_mtime_ns for what, path in every.items() if path.is_file()}
-        last = [max(there, key=lambda what: there[what])] if there else []
+        newest = [max(there, key=lambda what: there[what])] if there else []
     order = list(course.labs)
     known_labs = sorted(
-        (one for one in last if one[0] in order), key=lambda one: order.index(one[0])
+        (one for one in newest if one[0] in order), key=lambda one: order.index(one[0])
     )
-    return [runrecord.read(path_of(root, lab, arch)) for lab, arch in known_labs]
+    return [last(root, lab, arch) for lab, arch in known_labs]
 
 
 def changed_since(record: RunRecord, root: Path) -> Iterator[str]:
