@@ -10,7 +10,7 @@ import pytest
 
 from vmmlab.base.errors import CourseError
 from vmmlab.base.message import Message, msg
-from vmmlab.checks import Arrival, JudgedCpu, check, expect, fail, missing
+from vmmlab.checks import Arrival, JudgedCpu, check, expect, fail, missing, needed
 from vmmlab.checks.declaring import Check, declared_in
 from vmmlab.checks.failing import CheckFailed, CheckMistake
 from vmmlab.checks.judging import judge
@@ -384,3 +384,17 @@ def test_only_one_boot_can_have_one_more(wrong):
     scenarios = wrong.get("scenarios", (BOOT,))
     with pytest.raises(CourseError, match="one more scenario"):
         declared(one if len(scenarios) == 1 else several, *scenarios, also=wrong["also"])
+
+
+def test_a_boot_that_did_not_get_far_enough_says_where_it_ended(sample):
+    """Nothing has stopped the BSP: it was still in a loop of the student's."""
+
+    def one(boot):
+        needed(None)
+
+    place = Place(0x40102500, symbol="wait_for_them+0x8", file="lab5/panic_nmi.c", line=9)
+    boot = replace(sample, cpus=(replace(sample.bsp, end_place=place), *sample.aps))
+    failure = failure_of(declared(one, BOOT), boot)
+    said = "wait_for_them+0x8 (lab5/panic_nmi.c:9)"
+    assert (failure.cause, failure.cpu, str(failure.place)) == ("not-observed", 0, said)
+    assert str(failure.observed) == f"it ended before; CPU 0 was last at {said}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from vmmlab.base.message import Listed, Message, Text, msg
 from vmmlab.course.ids import CAUSE
 from vmmlab.failure import Failure
 
 _T = TypeVar("_T")
+
+NOT_OBSERVED: Final = "not-observed"
+"""The cause of a boot that did not get so far that a check could look at it."""
 
 
 class CheckFailed(Exception):
@@ -123,7 +126,7 @@ def needed(value: _T | None, *, boot: object = None) -> _T:
     __tracebackhide__ = True
     if value is None:
         missing(
-            "not-observed",
+            NOT_OBSERVED,
             expected=msg("the boot gets so far that this can be seen"),
             observed=msg("it ended before"),
             next=msg("See where its CPUs stood at the end."),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from vmmlab.base.message import Text, msg
 from vmmlab.checks.declaring import Check
-from vmmlab.checks.failing import CheckFailed, CheckMistake
+from vmmlab.checks.failing import NOT_OBSERVED, CheckFailed, CheckMistake
 from vmmlab.checks.scoring import Case
 from vmmlab.checks.subjects import JudgedCpu
 from vmmlab.diagnosis.bsp import bsp_stopped
@@ -144,6 +144,8 @@ class _asking:
                 failure = cut_short(boot, failure)
                 about = [boot]
                 break
+            if len(about) == 1 and failure.cause == NOT_OBSERVED:
+                failure = _where_it_ended(boot, failure)
         cohorts = {boot.cohort for boot in about if isinstance(boot, Observation)}
         if len(cohorts) == 1:
             failure = replace(failure, cohort=cohorts.pop())
@@ -152,6 +154,15 @@ class _asking:
             failure = replace(failure, boot=names.pop())
         if failure != error.failure:
             raise CheckFailed(failure) from None
+
+
+def _where_it_ended(boot: object, failure: Failure) -> Failure:
+    """Return the failure that a boot did not get far enough, with where its BSP was last."""
+    if not isinstance(boot, Observation) or not str(boot.bsp.end_place):
+        return failure
+    place = boot.bsp.end_place.text
+    observed = msg("it ended before; CPU {cpu} was last at {place}", cpu=0, place=place)
+    return replace(failure, cpu=0, place=failure.place or place, observed=observed)
 
 
 def what_stopped(check: Check, boot: Observation) -> Failure | None:

@@ -92,10 +92,29 @@ def cases_text(check: CheckReport, say: Reader) -> str:
         shapes.add(_shape(key))
         same.setdefault(key, (text, []))[1].append(name)
     for text, names in same.values():
-        lines.append(comma.join(names) + (f"{colon}{text}" if text else ""))
+        lines.append(_side_by_side(names, comma, say) + (f"{colon}{text}" if text else ""))
     if len(failed) > _CASES_SHOWN:
         lines.append(say(msg("and {count} more", count=len(failed) - _CASES_SHOWN)))
     return "\n".join(lines)
+
+
+def _side_by_side(names: Sequence[str], comma: str, say: Reader) -> str:
+    """Return the names of cases; what follows the comma in several of them is said once.
+
+    A name is that of a CPU, followed by what is special about its boot.
+    """
+    if len(names) == 1 or not any(comma in name for name in names):
+        return comma.join(names)
+    boots: dict[str, list[str]] = {}
+    for name in names:
+        cpu, _, boot = name.partition(comma)
+        boots.setdefault(boot, []).append(cpu)
+    return comma.join(
+        say(msg("{words} ({name})", words=comma.join(cpus), name=boot))
+        if boot
+        else comma.join(cpus)
+        for boot, cpus in boots.items()
+    )
 
 
 def _said(check: CheckReport, say: Reader) -> set[str]:
