@@ -81,7 +81,7 @@ def laid_out(course: Course, labs: Sequence[str], students: Sequence[str], scrat
 
 def sync(course: Course, students: Sequence[str], scratch: Path) -> Iterator[tuple[float, float]]:
     """Yield the seconds of writing all labs into a new gradebook, and of doing it again."""
-    labs = [lab.name for lab in course.labs.values() if lab.checks]
+    labs = [lab.name for lab in course.labs.values() if lab.files]
     reports = laid_out(course, labs, students, scratch)
     (scratch / "roster.csv").write_text("id\n" + "\n".join(students))
     book, roster = scratch / "book", ("--roster", scratch / "roster.csv")

@@ -416,6 +416,9 @@ def test_canvas_columns(tmp_path: Path, course: Course) -> None:
     sheet = DATA / "canvas.en.before.csv"
     with pytest.raises(UsageError, match="no assignment 'lab4'"):
         canvas_filled(sheet, out, course, column="lab4")
+    (tmp_path / "other.csv").write_text("id,last_name\nada,Lovelace\n")
+    with pytest.raises(UsageError, match=r"(?s)Canvas' gradebook, as exported.*id, last_name"):
+        canvas_filled(tmp_path / "other.csv", out, course)
     with pytest.raises(UsageError, match=r"has 20\.00 points, not 40"):
         canvas_filled(sheet, out, course, column="Quiz, first")
     done = canvas_filled(sheet, out, course, column="Quiz, first", rescale=True)

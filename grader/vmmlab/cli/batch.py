@@ -142,6 +142,7 @@ def batch(
     """Grade a whole class in parallel, and summarise it; --resume continues a batch."""
     loaded = open_course(course, context.obj)
     _must_have_dask()
+    _must_be_apart(source, out)
     from vmmlab.classroom.batch import classrun, identity, job
 
     options = classrun.Options(
@@ -181,6 +182,16 @@ def _must_have_dask() -> None:
             next_step="pip install 'vmmlab[instructor]'",
         ) from None
     del cryptography, distributed
+
+
+def _must_be_apart(source: Path, out: Path) -> None:
+    """Raise UsageError if results would be taken for submissions by the next run."""
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise UsageError(
+            msg("{out}: the results would lie among the submissions.", out=out),
+            expected=msg("a folder outside {source}", source=source),
+            next_step=msg("choose another one with --out"),
+        )
 
 
 def _run(

@@ -328,6 +328,8 @@ def gradebook_rescore(
     done = rescoring.rescore(open_course(course, say), reports, out)
     for path, error in done.refused:
         reason = error_text(error, say)
+        for colon in (say.label(": "), ": "):  # the file stands in front already
+            reason = reason.removeprefix(f"{path}{colon}")
         typer.echo(say(msg("refused  {path}: {reason}", path=path, reason=reason)))
     typer.echo(
         say(

@@ -17,6 +17,7 @@ import pytest
 from vmmlab.base.errors import UsageError
 from vmmlab.classroom.batch.sheets import Sheet
 from vmmlab.classroom.intake import Submission
+from vmmlab.cli.main import main
 from vmmlab.report.model import read_json
 
 
@@ -130,6 +131,9 @@ def test_repetition_comparison_and_appeal(tmp_path: Path) -> None:
     assert read_json(out / "reports" / "steady" / "lab1.json").points == 8
     with pytest.raises(UsageError, match="nobody"):
         fakes.run(handed_in, out, only="nobody")
+    with pytest.raises(UsageError, match="no results of a batch"):
+        fakes.run(handed_in, tmp_path / "third", compare=tmp_path / "nowhere")
+    assert not (tmp_path / "third" / "records").exists(), "nothing was graded before"
 
 
 # --- worksheets ----------------------------------------------------------------------------------
@@ -171,3 +175,14 @@ def test_a_class_may_have_worksheets_only(tmp_path: Path) -> None:
     )
     assert outcome.records == ()
     assert "1/2" in outcome.page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("out", ["class", "class/out"])
+def test_results_among_the_submissions_are_refused(
+    tmp_path: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes.put(tmp_path / "class", "ada", "POINTS 3")
+    words = ["batch", str(tmp_path / "class"), "--out", str(tmp_path / out)]
+    assert main(words) == 2
+    assert "the results would lie among the submissions" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "class").iterdir()] == ["ada"]

@@ -250,7 +250,11 @@ class _Deaf:
 
 
 def _must_be_meant(options: Options) -> None:
-    """Raise UsageError if results would be replaced without being asked to."""
+    """Raise UsageError if results would be replaced unasked, or nothing is there to compare."""
+    if options.compare is not None and not any((options.compare / RECORDS).glob("*/*.json")):
+        raise UsageError(
+            msg("{folder}: there are no results of a batch here.", folder=options.compare)
+        )
     if options.resume or options.only or not any((options.out / RECORDS).glob("*/*.json")):
         return
     raise UsageError(
@@ -308,10 +312,6 @@ def _compared(store: Store, options: Options) -> tuple[Change, ...] | None:
         return None
     other = Store(options.compare)
     before = everything(other)
-    if not before:
-        raise UsageError(
-            msg("{folder}: there are no results of a batch here.", folder=options.compare)
-        )
     now = everything(store)
     stems = {summary.stem_of(one) for one in now}  # what was not graded now has not changed
     earlier = [one for one in before if summary.stem_of(one) in stems]

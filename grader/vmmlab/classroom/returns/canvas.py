@@ -110,11 +110,15 @@ def _column(table: RawTable, wanted: str, *, exact: bool) -> int:
             return index
         if not exact and re.match(rf"{re.escape(wanted)}\b", match["title"], re.IGNORECASE):
             return index
+    missing = msg("this gradebook has no assignment {wanted!r}.", wanted=wanted)
+    if not titles:
+        raise UsageError(
+            missing,
+            expected=msg("Canvas' gradebook, as exported"),
+            found=clean_line(", ".join(table.header), 120),
+        )
     raise UsageError(
-        msg("this gradebook has no assignment {wanted!r}.", wanted=wanted),
-        expected=msg(
-            "one of {titles}",
-            titles=clean_line(", ".join(titles), 200) or msg("Canvas' gradebook, as exported"),
-        ),
+        missing,
+        expected=msg("one of {titles}", titles=clean_line(", ".join(titles), 200)),
         next_step=msg("name it with --column"),
     )
