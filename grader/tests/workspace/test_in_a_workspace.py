@@ -247,6 +247,18 @@ def test_without_the_link_vmmlab_is_taken_from_the_path(
     assert sh(here, plain, f"PATH={VMMLAB.parent}:$PATH make lab1").returncode == 0
 
 
+def test_pytest_takes_the_labs_in_the_order_of_the_course(
+    here: Path, plain: Mapping[str, str]
+) -> None:
+    done = sh(here, plain, ".venv/bin/pytest --collect-only -q")
+    labs = [line.split("/")[0] for line in done.stdout.splitlines() if "::" in line]
+    assert list(dict.fromkeys(labs)) == [f"lab{number}" for number in range(11)], done.stdout
+    backwards = sh(here, plain, ".venv/bin/pytest --collect-only -q lab4 lab3 -k barrier")
+    assert {line.split("/")[0] for line in backwards.stdout.splitlines() if "::" in line} == {
+        "lab4"
+    }
+
+
 def test_cleaning(here: Path, plain: Mapping[str, str]) -> None:
     before = {p for p in here.rglob("*") if ".venv" not in p.parts}
     sh(here, plain, "make lab1")

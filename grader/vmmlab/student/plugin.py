@@ -183,10 +183,14 @@ class WorkspacePlugin:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Iterator[None]:
-        """Raise UsageError if no selected lab has checks for this architecture, or no check fits.
+        """Put the labs in the order of the course: lab10 comes after lab9.
 
+        Raise UsageError if no selected lab has checks for this architecture, or no check fits:
         pytest and the engine deselect within this call.
         """
+        if self.course is not None:
+            order = {lab: number for number, lab in enumerate(self.course.labs)}
+            items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
         names = {name for item in items for name in (item.name, *item.extra_keyword_matches)}
         yield
         if not items and self.course is not None:
