@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from vmmlab.author.release import release
 from vmmlab.base.markdown import headings, outside_fences
 from vmmlab.cli.main import main
 from vmmlab.course.cohort import Cohort
@@ -32,13 +34,19 @@ def course() -> Course:
 
 @pytest.fixture(scope="module")
 def here(course: Course, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return workspace(course, tmp_path_factory.mktemp("made") / "vmm")
+
+
+def workspace(course: Course, folder: Path) -> Path:
+    """Return a workspace without prebuilt objects, and with its pages for the browser."""
+
     def pretend(made: Workspace, of: Course) -> None:
         made.prebuilt.mkdir()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vmmlab.student.new._add_prebuilt", pretend)
         answers = Answers(student="Ada", cohort=Cohort.derive("dev"))
-        root = new_workspace(tmp_path_factory.mktemp("made") / "vmm", course, answers)
+        root = new_workspace(folder, course, answers)
     render(root, course)
     return root
 
@@ -69,6 +77,17 @@ def anchors(file: Path) -> set[str]:
 
 def test_no_link_of_a_workspace_is_dead(here: Path) -> None:
     assert list(dead_links(here)) == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("options", [{"self_study": True}, {"until": "lab5"}], ids=["alone", "5"])
+def test_no_link_of_a_workspace_from_a_release_is_dead(
+    course: Course, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    release(course, tmp_path / "kit", book=False, **options)
+    root = workspace(load_course(tmp_path / "kit"), tmp_path / "vmm")
+    assert list(dead_links(root)) == []
+    assert {"glossary.ja.md", "what-comes-next.md"} <= {one.name for one in root.glob("docs/*")}
 
 
 def test_a_dead_link_is_noticed(here: Path, tmp_path: Path) -> None:
