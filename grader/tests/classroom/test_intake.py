@@ -404,6 +404,19 @@ def test_links_and_pipes(tmp_path: Path) -> None:
     assert all(found[name].attention for name in ("eve", "mal"))
 
 
+@packers
+def test_two_folders_of_one_person_of_moodle_are_two_submissions(
+    tmp_path: Path, pack: Packer
+) -> None:
+    first = under("Ada L_101_assignsubmission_file_", FLAT)
+    second = under("Ada L_101_assignsubmission_file", {"ap_start.c": b"other"})
+    found = by_id(take(tmp_path, pack(tmp_path, {**first, **second})))
+    (ada,) = found.values()
+    assert "several submissions" in str(ada.problem)
+    assert ada.attention
+    assert kept(ada) == {}
+
+
 def test_a_student_of_whom_an_archive_has_nothing_usable_is_there(tmp_path: Path) -> None:
     path = tmp_path / "class.tar"
     with tarfile.open(path, "w") as archive:

@@ -109,7 +109,11 @@ def owners_of(source: Source, platform: Platform | None = None) -> Owners:
             others.append(found)
             continue
         before = owners.get(found.key, replace(found, pieces=()))
-        owners[found.key] = replace(before, pieces=before.pieces + found.pieces)
+        pieces = before.pieces + found.pieces
+        if before.pieces and found.pieces and not all(piece.name for piece in pieces):
+            owners[name] = replace(found, key=name)  # a second folder: another submission
+            continue
+        owners[found.key] = replace(before, pieces=pieces)
     tops = {piece.top for owner in owners.values() for piece in owner.pieces}
     for one in source.refused:
         if "/" not in one.name and platform in ("folder", "nbgrader"):

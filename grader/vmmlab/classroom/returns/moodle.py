@@ -101,7 +101,8 @@ def fill(
         entry = by_number.get(match[1]) if match else None
         if entry is None:
             continue  # a blank line, or an outcome below the table
-        name = clean_line(entry.shown if entry.name else identifier, 80)
+        blind = identifier.startswith(entry.name)  # the number is all that tells them apart
+        name = clean_line(identifier if blind else entry.shown, 80)
         grade = _grade(entry, name, fresh[entry.id], grades, lab, say, done)
         if grade is None or not _put(table, row, columns, grade, name, say, done, rescale):
             continue
