@@ -26,6 +26,7 @@ from vmmlab.explore.localstate import (
 from vmmlab.explore.memory import Store
 from vmmlab.explore.ownership import own_blocks
 from vmmlab.explore.program import PCPU_APIC_ID, PCPU_CPUNUM, PCPU_SELF, PCPU_STACKADDR, RETURN_MARK
+from vmmlab.explore.rounds import SEEN, LaterRounds
 from vmmlab.explore.surroundings import Variable
 
 # Time is not modelled: the BSP polls two or three times, however late the others are.
@@ -408,6 +409,7 @@ class Barrier(_Handshake):
     name = "barrier"
     title = msg("barrier")
     rounds = 3  # a fault may show only one round after the one that causes it
+    left_out = 0  # rounds that were not run
 
     def initial_writes(self) -> Sequence[Store]:
         """Return stores that give every CPU its per-CPU data; no CPU has been counted."""
@@ -472,7 +474,7 @@ class Barrier(_Handshake):
         return Effect(
             called,
             ghost,
-            note=msg("calls sync_all_processors, round {number}", number=entered),
+            note=msg("calls sync_all_processors, round {number}", number=entered + self.left_out),
         )
 
     def _complete_round(self, local: LocalState, ghost: Ghost) -> Effect:
@@ -480,7 +482,7 @@ class Barrier(_Handshake):
         local = local._replace(notes=local.notes._replace(completed=completed))
         last = completed == self.rounds
         after = self.model.end(local, "done") if last else self._between_rounds(local)
-        return Effect(after, ghost, note=msg("leaves round {number}", number=completed))
+        return Effect(after, ghost, note=msg("leaves round {number}", number=completed + self.left_out))
 
     # --- invariants --------------------------------------------------------------------------
 
@@ -495,7 +497,7 @@ class Barrier(_Handshake):
                     what = msg(
                         "CPU {cpu} leaves round {number} before CPU {other} has entered it",
                         cpu=cpu,
-                        number=last,
+                        number=last + self.left_out,
                         other=other.cpu,
                     )
                     return Violation("barrier-passed-early", what)
@@ -529,14 +531,31 @@ class ManyAps(Crowd):
         return read(self.lock, LOCK_BYTES) != read_now(self.lock, LOCK_BYTES)
 
 
+class _Met(NamedTuple):
+    """How often a CPU has left a round, and has called the barrier again, since the CPUs gather."""
+
+    left: int = 0
+    called: int = 0
+
+
 class ManyRounds(Barrier):
-    """Three CPUs meet more often than a byte can count, in turns."""
+    """Three CPUs meet more often than a byte can count, in turns; then than two bytes can.
+
+    After some rounds the CPUs gather between two rounds. What these rounds do to memory is carried
+    on until shortly before the sign of 16 bits changes, and later until shortly before they wrap.
+    """
 
     name = "many rounds"
     title = msg("many rounds of the barrier")
     buffers = False
-    rounds = 260
+    gather_from = 257
+    leaps = (gather_from + SEEN - 1, gather_from + 3 * SEEN)
+    rounds = leaps[-1] + 2 * SEEN
     one_order = True
+
+    def __init__(self, model):
+        super().__init__(model)
+        self._later = LaterRounds(self.program, self.program.symbols.addr("sync_all_processors"))
 
     def repeated(self) -> Repeated:
         """See `Harness.repeated`: all CPUs have been counted when the first one calls."""
@@ -546,7 +565,36 @@ class ManyRounds(Barrier):
             self.rounds,
             tuple(self.program.pcpu(cpu) for cpu in range(self.cpus)),
             ((self.count, 4, self.aps), (addr("ap_started"), 1, 1)),
+            self.leaps,
         )
+
+    def initial_ghost(self) -> Ghost:
+        """See `Harness.initial_ghost`: nothing has happened yet."""
+        return _Met()
+
+    def handle(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
+        """See `Harness.handle`."""
+        completed = self.model.locals[lid].notes.completed
+        if action.name == "call" and completed >= self.gather_from:
+            return self._call_again(lid, completed, ghost, read)
+        effect = super().handle(lid, action, ghost, read)
+        if effect is not None and action.name == "return" and completed + 1 >= self.gather_from:
+            return effect._replace(ghost=ghost._replace(left=ghost.left + 1))
+        return effect
+
+    def _call_again(self, lid: int, completed: int, ghost: Ghost, read: Read) -> Effect | None:
+        """Return the call of a CPU once all have left the round."""
+        all_left = (completed - self.gather_from + 1) * self.cpus
+        if ghost.left < all_left:
+            return None
+        writes: Sequence[Store] = ()
+        if ghost.called == all_left - self.cpus:  # it is the first
+            self._later.note(completed + self.left_out, read)
+            if completed in self.leaps:
+                more, writes = self._later.leap()
+                self.left_out += more
+        effect = super()._call_barrier(self.model.locals[lid], ghost)
+        return effect._replace(ghost=ghost._replace(called=ghost.called + 1), writes=writes)
 
 
 declare(

@@ -35,6 +35,7 @@ SEABIOS = parking(name="seabios", cpus=2, firmware="seabios", decoy=True)
 # A CPU at a TODO is what the others wait for.
 check = partial(checks.check, todo_of_any_cpu=True)
 
+NEAR = 4096  # bytes: the lock with a wrong offset or bit number
 ROUNDS = 3  # NUM_OF_ROUNDS in core/main.c
 TO_OWN_STACK = "apinitproc0 → apinitproc1"
 
@@ -80,13 +81,43 @@ def not_at_the_pointer(boot):
             cpu=one.cpu,
             place=one.end_place.text,
             expected=msg("apinit_enter takes the lock that apinitlock points to"),
-            observed=msg(
-                "this instruction operates on memory that begins {distance} bytes after "
-                "*apinitlock, and the lock has 8 bytes",
-                distance=needed(boot.lock).beside or 0,
-            ),
-            next=msg("Operate on the 8 bytes of the lock only: bit numbers are 0 to 63."),
+            observed=beside_the_lock(needed(boot.lock)),
+            next=msg("Operate on the 8 bytes of the lock only: bit numbers are 0 to 63.")
+            if is_near(needed(boot.lock))
+            else msg("Read the pointer apinitlock; then operate on the address that you have read."),
         )
+
+
+def is_near(lock):
+    """Whether what an AP waits at beside the lock can be the lock with a wrong offset."""
+    return abs(lock.beside or 0) <= NEAR
+
+
+def beside_the_lock(lock):
+    """What an AP waits at that is not the lock, in words."""
+    distance, at = lock.beside or 0, lock.beside_at
+    if is_near(lock) or at is None:
+        text = (
+            msg("{distance} bytes after *apinitlock", distance=distance)
+            if distance > 0
+            else msg("{distance} bytes before *apinitlock", distance=-distance)
+        )
+        return msg(
+            "this instruction operates on memory that begins {where}, and the lock has 8 bytes",
+            where=text,
+        )
+    if at.symbol:
+        return msg(
+            "this instruction operates on {symbol} in the image, at {address:#x}, and not on the "
+            "lock, to which apinitlock points",
+            symbol=at.symbol,
+            address=at.address,
+        )
+    return msg(
+        "this instruction operates on address {address:#x}, and not on the lock, to which "
+        "apinitlock points",
+        address=at.address,
+    )
 
 
 # --- lab4.1: the lock of the boot stack -----------------------------------------------------------
@@ -455,6 +486,8 @@ def ap_knows_its_stack_before_it_lets_the_next_one_in(boot):
 def numbers_are_1_to_n(boot):
     """The APs call segment_init_ap with the numbers 1 to n, in the order in which they arrive."""
     for ap in boot.aps:
+        if not ap.reached(NUMBERED):
+            not_at_the_pointer(boot)
         fail_if(not_reached(boot, ap, NUMBERED))
     hits = boot.at("segment_init_ap")
     numbers = [argument(hit) for hit in hits]

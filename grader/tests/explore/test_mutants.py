@@ -182,6 +182,9 @@ FOUND = {
     "lab4.many.round-in-a-byte": "barrier-passed-early",
     "lab4.many.less-than-in-a-byte": "barrier-passed-early",
     "lab4.many.stuck-at-128": "never-completes",
+    "lab4.many.round-in-two-bytes": "barrier-passed-early",
+    "lab4.many.stuck-at-32768": "never-completes",
+    "lab4.many.tries-add-up": "never-completes",
 }
 # Mutants that only a scenario for them shows.
 SPECIAL = {"lab4.wait.only-the-tables": "more than listed", "lab4.number.modulo": "many APs"}

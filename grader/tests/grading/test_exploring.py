@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,16 @@ def test_a_runner_that_cannot_search_is_left_alone(orders):
     orders.start(object(), ["lab9.lock"])
     orders.judge("lab9.lock")
     assert orders.review == ""
+
+
+def one_order_not_finished(found):
+    """The same exploration with a part that ran in one order and out of its time."""
+    part = replace(found.parts[-1], scenario="many", one_order=True, memory="in order")
+    part = replace(part, verdict="no error found", bound="not followed to its end")
+    return replace(found, parts=(*found.parts, part))
+
+
+def test_a_part_in_one_order_that_ran_out_of_time_is_for_a_person(orders):
+    orders.start(Runner(one_order_not_finished(RIGHT)), ["lab9.lock"])
+    orders.judge("lab9.lock")
+    assert "not followed to its end" in str(orders.review)

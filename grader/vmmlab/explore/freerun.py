@@ -19,6 +19,7 @@ from vmmlab.explore.emulator import TRANSLATED_BYTES
 from vmmlab.explore.harness import Repeated
 from vmmlab.explore.memory import Store
 from vmmlab.explore.program import MARKS, PAGE, RETURN_MARK, SLOT, STACK_SIZE, STACKS, Program
+from vmmlab.explore.rounds import SEEN, LaterRounds
 from vmmlab.images.layout import VMM_BASE
 
 unicorn: Any = _unicorn  # its type hints are incomplete
@@ -48,6 +49,7 @@ class FreeRun:
             self._uc.mem_write(address, value.to_bytes(size, "little"))
         count = range(len(calls.gs_bases))
         self._tops = [program.harness_stack(cpu).top for cpu in count]
+        self._rounds = calls.rounds  # at which the CPUs gather next
         self._entered = [0 for _ in count]
         self._completed = [0 for _ in count]
         self._saved = [self._uc.context_save() for _ in count]
@@ -59,11 +61,32 @@ class FreeRun:
             seconds: give up after this much CPU time.
         """
         deadline = time.thread_time() + seconds
+        later = LaterRounds(self._program, self._calls.function)
+        looks = {leap - back for leap in self._calls.leaps for back in range(SEEN)}
+        left_out = 0
+        for number in sorted({*looks, self._calls.rounds}):
+            if not self._run_to(number, deadline):
+                return False
+            if number in looks:
+                later.note(number + left_out, self._read)
+            if number in self._calls.leaps:
+                more, writes = later.leap()
+                left_out += more
+                for address, size, value in writes:
+                    self._uc.mem_write(address, value.to_bytes(size, "little"))
+        return True
+
+    def _read(self, address: int, size: int) -> int:
+        return int.from_bytes(self._uc.mem_read(address, size), "little")
+
+    def _run_to(self, rounds: int, deadline: float) -> bool:
+        """Return whether all CPUs have come back from so many calls, in the right order."""
         cpus = range(len(self._saved))
+        self._rounds = rounds
         for cpu in cpus:
             self._call(cpu)
         quiet = 0
-        while min(self._completed) < self._calls.rounds:
+        while min(self._completed) < rounds:
             before = sum(self._completed)
             for cpu in cpus:
                 if not self._turn(cpu):
@@ -110,7 +133,7 @@ class FreeRun:
     def _turn(self, cpu: int) -> bool:
         """Let a CPU run until it waits; return False if something unusual happens."""
         uc = self._uc
-        if self._completed[cpu] == self._calls.rounds:
+        if self._completed[cpu] == self._rounds:
             return True
         uc.context_restore(self._saved[cpu])
         at = uc.reg_read(_IDS["rip"])
@@ -126,7 +149,7 @@ class FreeRun:
                 return bytes(uc.mem_read(at - len(_HLT), len(_HLT))) != _HLT
             if not self._came_back(cpu):
                 return False
-            if self._completed[cpu] == self._calls.rounds:
+            if self._completed[cpu] == self._rounds:
                 return True
             self._call(cpu)
             at = self._calls.function

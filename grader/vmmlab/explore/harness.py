@@ -53,12 +53,14 @@ class Repeated(NamedTuple):
         rounds: how often each CPU calls it; none may come back before all have called it as often.
         gs_bases: the GS base of each CPU.
         writes: stores that are visible before the first call, besides those of `initial_writes`.
+        leaps: after so many rounds, rounds that all do the same are left out (`rounds`).
     """
 
     function: int
     rounds: int
     gs_bases: tuple[int, ...]
     writes: tuple[Store, ...] = ()
+    leaps: tuple[int, ...] = ()
 
 
 GENERAL: Final = {

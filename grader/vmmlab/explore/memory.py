@@ -128,6 +128,16 @@ class PagedMemory(SharedMemory):
             changed ^= hash((number, page))
         return changed
 
+    def changed(self, before: int, now: int) -> set[int]:
+        """Return the addresses at which two memory states differ."""
+        one, other = self._states[before], self._states[now]
+        return {
+            number * _PAGE + at
+            for number in one.keys() | other.keys()
+            for at in range(_PAGE)
+            if self._page(one, number)[at] != self._page(other, number)[at]
+        }
+
     def _page(self, pages: dict[int, bytes], number: int) -> bytes:
         known = pages.get(number) or self._first.get(number)
         if known is None:

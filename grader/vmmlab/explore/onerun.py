@@ -27,8 +27,11 @@ from vmmlab.explore.transitions import Transitions
 # A CPU that has executed an instruction as often may wait, although its registers differ each time:
 # it may count its looks, write to a lock to try it, or look through a table.
 _LOOKS: Final = 6
+_LOOKS_UNDER_A_LOCK: Final = 4 * _LOOKS
 # After so many rounds of looks in which nothing has changed, the run has no result.
 _QUIET_ROUNDS: Final = 60
+# After so many rounds in which only locks change, and no CPU does anything new, none gets on.
+_SAME_ROUNDS: Final = 4
 # So many of the last moves are shown.
 _SHOWN_MOVES: Final = 60
 
@@ -54,11 +57,17 @@ class OneRun:
         self._emulator = model.emulator
         self._locals = model.locals
         self._actions = model.actions
-        memory = PagedMemory(model.program.initial, harness.initial_writes())
-        self.transitions = Transitions(model, harness, buffers=False, memory=memory, merge=False)
+        self._memory = PagedMemory(model.program.initial, harness.initial_writes())
+        self.transitions = Transitions(
+            model, harness, buffers=False, memory=self._memory, merge=False
+        )
+        self._locks = model.program.locks()
+        self._spinlocks = model.program.locks(whole=False)
         self._path: deque[PathStep] = deque(maxlen=_SHOWN_MOVES)
         self._moves = 0
         self._now: list[LocalState] = []  # of each CPU
+        self._places: set[tuple[int, int]] = set()
+        self._memories: set[int] = set()
         self._result: SearchResult | None = None
         self._violation: Violation | None = None
 
@@ -70,11 +79,17 @@ class OneRun:
         """
         deadline = time.thread_time() + seconds
         self._emulator.deadline = deadline
-        state, quiet = self.transitions.start(), 0
+        state, quiet, same = self.transitions.start(), 0, 0
         self._now = self._all(state)
         try:
             while self._result is None and time.thread_time() < deadline:
+                before, path = state, self._path.copy()
                 state, ends = self._round(state)
+                same = same + 1 if self._nothing_new(before, state) else 0
+                if same and self._result is None:
+                    self._path = path  # the looks of CPUs that wait are not worth showing
+                if self._result is None and same > _SAME_ROUNDS:
+                    self._result = self._end(state, [])
                 quiet = 0 if "yields" in ends else quiet + 1
                 last = quiet > _QUIET_ROUNDS if "idle" in ends else quiet
                 if self._result is None and last:
@@ -97,6 +112,37 @@ class OneRun:
                 break
         return state, ends
 
+    def _ends_looking(self, looks: int, state: State) -> bool:
+        """Whether a CPU has looked often enough; one that looks under a lock comes to its release.
+
+        Args:
+            looks: how often it has executed the same instruction in this turn.
+            state: the state.
+        """
+        if looks <= _LOOKS:
+            return False
+        return looks > _LOOKS_UNDER_A_LOCK or self._spinlocks_free(state[-1])
+
+    def _spinlocks_free(self, world: int) -> bool:
+        memory, _ = self.transitions.numbers.world(world)
+        return not any(self._memory.read(memory, at, 1) for at in self._spinlocks)
+
+    def _nothing_new(self, before: State, state: State) -> bool:
+        """Whether a round has brought locks to values that are new, and no CPU to a new place.
+
+        CPUs that count in a lock, to try it, have then done so in every way that they know. A lock
+        whose values come again may only be unlucky in this order.
+        """
+        worlds = (self.transitions.numbers.world(one[-1]) for one in (before, state))
+        old, new = (memory for memory, _ in worlds)
+        if not all(at in self._locks for at in self._memory.changed(old, new)):
+            self._places.clear()
+        places = set(enumerate(state[:-1]))
+        known = places <= self._places and new not in self._memories
+        self._places |= places
+        self._memories.add(new)
+        return known
+
     def _turn(self, state: State, cpu: int) -> tuple[State, Turn, bool]:
         """Let one CPU run; also return whether it changed what others may wait for."""
         top = self.harness.cpus
@@ -111,7 +157,7 @@ class OneRun:
                 turn = "blocked"
             elif here in trail:
                 turn, state = "waits", self._taken_back(state, cpu, trail)
-            elif max(looks.values(), default=0) > _LOOKS:
+            elif self._ends_looking(max(looks.values(), default=0), state):
                 turn = "idle"
             else:
                 trail[here] = len(trail)
@@ -129,7 +175,7 @@ class OneRun:
         return state, turn, changed
 
     def _taken_back(self, state: State, cpu: int, trail: dict[tuple[int, int], int]) -> State:
-        """Let a CPU that waits take back what it writes to try a lock, before others run.
+        """Let a CPU that waits take back what it writes to try a lock, or release one.
 
         Args:
             state: it has been in this state before, and would come to it again and again.
@@ -137,7 +183,9 @@ class OneRun:
             trail: its processes and the worlds in this turn, with their numbers.
         """
         worlds = [world for _, world in trail]
-        first = min(worlds[trail[state[cpu], state[-1]] :], key=worlds.index)
+        cycle = worlds[trail[state[cpu], state[-1]] :]
+        free = [world for world in cycle if self._spinlocks_free(world)]
+        first = min(free or cycle, key=worlds.index)
         while state[-1] != first:
             state = self._step(state, cpu)
         return state

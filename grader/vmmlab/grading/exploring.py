@@ -127,9 +127,12 @@ def _not_tried(found: Exploration) -> Text:
                 what=limit.what,
                 place=limit.place,
             )
-        searched = part.memory == "in order" and not part.one_order
-        if searched and part.verdict == "no error found":
-            return msg("not all orders of the steps could be tried: {what}", what=part.bound)
+        if part.memory == "in order" and part.verdict == "no error found":
+            return msg(
+                "not all orders of the steps could be tried: {what} ({place})",
+                what=part.bound,
+                place=part.title,
+            )
     return ""
 
 

@@ -332,6 +332,7 @@ class Lock:
         pointer: linear address of the variable apinitlock, if an AP waits at it in place of the
             lock.
         beside: distance in bytes from the lock, 8 bytes, to other memory that an AP waits at.
+        beside_at: where that is.
         private: what an AP recorded that was delayed right after its release of the lock.
         same_number: two APs that took the same number.
         poll_us: `ap_delays.poll_us` of the boot.
@@ -348,6 +349,7 @@ class Lock:
     store_code: Hex = b""
     pointer: int | None = None
     beside: int | None = None
+    beside_at: Place | None = None
     private: PrivateStack | None = None
     same_number: SameNumber | None = None
     poll_us: int | None = None

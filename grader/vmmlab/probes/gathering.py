@@ -165,7 +165,8 @@ async def look_where_it_waits(session: Session, cpu: int) -> None:
         session.log.lock = replace(lock_of(session), pointer=pointer)
         session.add_interleaving(cpu, "at-apinitlock", "apinitproc0", verdict, touched[pointer])
     elif len(beside) == 1 and lock and beside[0] not in range(lock, lock + LOCK_BYTES):
-        session.log.lock = replace(lock_of(session), beside=beside[0] - lock)
+        at = session.view.image_place(beside[0], line=False)
+        session.log.lock = replace(lock_of(session), beside=beside[0] - lock, beside_at=at)
         state = touched[beside[0]]
         session.add_interleaving(cpu, "beside-the-lock", "apinitproc0", verdict, state)
 
