@@ -5,7 +5,7 @@ from functools import partial
 
 from vmmlab import checks
 from vmmlab.checks import expect, fail, fail_if, missing, msg, needed
-from vmmlab.diagnosis import addresses, counting, ipis, passage, starting
+from vmmlab.diagnosis import addresses, counting, ipis, owncalls, passage, starting
 from vmmlab.diagnosis.aps import ends_otherwise, not_reached, place_of, why_not, why_not_all_parked
 from vmmlab.diagnosis.death import far_jumps
 from vmmlab.diagnosis.todo import stopped_at_todo
@@ -310,6 +310,9 @@ def delays_after_init_and_sipi(boots):
             expected=in_order,
             observed=icr_text(boot.icr),
         )
+    for ap in boot.aps:  # then the delay is not the mistake
+        with_sipi = ipis.init_with_sipi(boot, ap.index, alone)
+        fail_if(with_sipi and replace(with_sipi, step="lab3.4"))
     fail_if(ipis.wrong_delay(boot) or ipis.wrong_short_delay(alone))
 
 
@@ -322,7 +325,7 @@ def called_by_sipi(boots):
         judge_sipis(whole, ap, alone)
     for kind_of_wrong in (ipis.wrong_word, ipis.written_directly):
         fail_if(kind_of_wrong(whole, "SIPI"))
-    fail_if(ipis.another_kind(whole))
+    fail_if(ipis.another_kind(whole, alone))
     for ap in whole.aps:
         yield ap.name, whole, ap
     # The late AP is not counted before ap_start_loopcond has sent all of its SIPIs.
@@ -353,11 +356,19 @@ def sipi_reaches(boots, boot, ap):
     if ap is None:
         fail_if(ipis.none_without_tables(boot, boots[1], 2))
     elif ap.index == 0:
-        fail_if(ipis.ignored_argument(boot))
+        fail_if(own_call_wrong(boot))
     else:
         alone = boots[2]
         judge_sipis(boot, ap, alone)
         fail_if(ipis.sipi_after_all(boot, ap.index, alone))
+
+
+def own_call_wrong(boot):
+    """What is wrong in the grader's own calls of the functions of ap_start.c, or None."""
+    found = owncalls.ignored_argument(boot) or owncalls.waits_for_aps(boot)
+    if found is not None and found.function == "apic_send_init":
+        return replace(found, step="lab3.3")
+    return found
 
 
 def judge_sipis(boot, ap, alone=None):
@@ -394,7 +405,7 @@ def judge_sipis(boot, ap, alone=None):
             observed=icr_text(boot.icr),
         )
     fail_if(ipis.init_again(boot, ap.index, alone))
-    if len(mine) > 3 and not (alone and ipis.sends_another_number(alone)):
+    if len(mine) > 3 and not (alone and owncalls.sends_another_number(alone)):
         fail(
             "too-many-sipis",
             cpu=ap.index,
@@ -411,15 +422,20 @@ def real_mode(boot, ap):
     ap.must_reach(REAL_MODE)
 
 
-@check("lab3.i386.sipi", BOOT, arch="i386", after="lab3.i386.init")
-def sipi_on_i386(boot):
-    """SIPIs with vector 0 reach every AP, and each executes the far jump and the trampoline."""
+@check("lab3.i386.sipi", BOOT, ONE, arch="i386", after="lab3.i386.init")
+def sipi_on_i386(boots):
+    """SIPIs with vector 0 reach every AP, and each executes the far jump and the trampoline.
+
+    The functions use their arguments.
+    """
+    boot, alone = boots
     spared_by_sipi(boot)
     for ap in boot.aps:
-        judge_sipis(boot, ap)
-        fail_if(ipis.sipi_after_all(boot, ap.index))
+        judge_sipis(boot, ap, alone)
+        fail_if(ipis.sipi_after_all(boot, ap.index, alone))
     fail_if(ipis.wrong_word(boot, "SIPI") or ipis.written_directly(boot, "SIPI"))
-    fail_if(ipis.another_kind(boot))
+    fail_if(ipis.another_kind(boot, alone))
+    fail_if(own_call_wrong(alone))
     for ap in judged(boot):
         fail_if(not_reached(boot, ap, REAL_MODE))
 
@@ -732,13 +748,15 @@ def physical_0_is_restored(boot):
         )
 
 
-@check("lab3.restore.late", BOOT, LATE, after="lab3.restore.bytes")
+@check("lab3.restore.late", BOOT, LATE, ONE, after="lab3.restore.bytes")
 def physical_0_stays_until_the_last_ap(boots):
     """The far jump stays in place until the last AP has arrived, however late that is."""
-    whole, late = boots
+    whole, late, alone = boots
     fail_if(starting.no_ap_wait(whole) or starting.gone_at_ap_wait(whole))
     far_jump_stays(late, 2, PHYSICAL_0)
-    fail_if(starting.lock_taken_away(whole) or ipis.disturbing(whole))
+    fail_if(starting.lock_taken_away(whole))
+    found = ipis.disturbing(whole, alone)
+    fail_if(found and replace(found, step="lab3.7" if found.place == "ap_start" else "lab3.4"))
     fail_if(starting.waits_for_late(late, 2))
     fail_if(starting.counter_lost(late))
 

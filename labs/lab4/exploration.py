@@ -482,7 +482,9 @@ class Barrier(_Handshake):
         local = local._replace(notes=local.notes._replace(completed=completed))
         last = completed == self.rounds
         after = self.model.end(local, "done") if last else self._between_rounds(local)
-        return Effect(after, ghost, note=msg("leaves round {number}", number=completed + self.left_out))
+        return Effect(
+            after, ghost, note=msg("leaves round {number}", number=completed + self.left_out)
+        )
 
     # --- invariants --------------------------------------------------------------------------
 

@@ -84,7 +84,9 @@ def not_at_the_pointer(boot):
             observed=beside_the_lock(needed(boot.lock)),
             next=msg("Operate on the 8 bytes of the lock only: bit numbers are 0 to 63.")
             if is_near(needed(boot.lock))
-            else msg("Read the pointer apinitlock; then operate on the address that you have read."),
+            else msg(
+                "Read the pointer apinitlock; then operate on the address that you have read."
+            ),
         )
 
 

@@ -15,8 +15,8 @@ SAMPLE = (("arrivals-only", "gcc", "-O2"), ("ticket-lock", "gcc", "-O0"))
 ALL = [(name, *tools) for name in sorted(VARIANTS) for tools in TOOLS]
 
 
-# Locks that are queues have too many states for an exhaustive search with store buffers, and a barrier
-# in two halves has too many for one of four CPUs.
+# Locks that are queues have too many states for an exhaustive search with store buffers, and a
+# barrier in two halves has too many for one of four CPUs.
 LARGE = ("mcs-lock", "clh-lock", "arrives-and-leaves")
 
 

@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.message import Text, listed, msg
+from vmmlab.diagnosis import owncalls
 from vmmlab.failure import Failure
 from vmmlab.observe.icr import Icr, icr_text
 from vmmlab.observe.observation import Observation
-from vmmlab.observe.starting import IcrCall, OwnCalls, Starting
+from vmmlab.observe.starting import IcrCall, Starting
 from vmmlab.x86.icr import BrokenRule, broken_rules
 
 _HALF: Final = 0xFFFF
@@ -157,16 +158,44 @@ def init_again(boot: Observation, cpu: int, alone: Observation | None = None) ->
     later = [at for at in inits if sipis and at > sipis[0]]
     if not later:
         return None
+    by = "ap_start_addr"
+    if alone is not None:
+        sent = owncalls.sent_by(alone).get("apic_send_startup_ipi", ())
+        with_sipi = any(write.kind == "INIT" for write in sent)
+        once = owncalls.sends_one_init(alone)
+        by = "apic_send_startup_ipi" if with_sipi else "ap_start" if once else by
     return Failure(
         "init-after-sipi",
         cpu=cpu,
-        place="ap_start" if alone is not None and _sends_one_init(alone) else "ap_start_addr",
+        place=by,
         expected=msg("no INIT once a SIPI has been sent"),
         observed=msg(
             "IPI number {number} is an INIT, and CPU {cpu} had got a SIPI before: it is reset",
             number=later[0] + 1,
             cpu=cpu,
         ),
+        goes_on=True,
+    )
+
+
+def init_with_sipi(boot: Observation, cpu: int, alone: Observation) -> Failure | None:
+    """Return an INIT that apic_send_startup_ipi sends, if it does.
+
+    Args:
+        boot: the boot.
+        cpu: index of an AP.
+        alone: the boot with the grader's own calls.
+    """
+    sent = owncalls.sent_by(alone).get("apic_send_startup_ipi", ())
+    if not any(write.kind == "INIT" for write in sent):
+        return None
+    found = init_again(boot, cpu, alone)
+    return found or Failure(
+        "init-after-sipi",
+        cpu=cpu,
+        place="apic_send_startup_ipi",
+        expected=msg("no INIT once a SIPI has been sent"),
+        observed=icr_text(sent),
         goes_on=True,
     )
 
@@ -180,7 +209,7 @@ def sipi_after_all(boot: Observation, cpu: int, alone: Observation | None = None
         alone: the boot with the grader's own calls, if there is one.
     """
     calls = boot.starting.calls if boot.starting else ()
-    if alone is not None and sends_another_number(alone):
+    if alone is not None and owncalls.sends_another_number(alone):
         return None  # ap_start_addr sends SIPIs that ap_start_loopcond is not asked about
     for at in reaching(boot, cpu, "SIPI"):
         if at and calls[at - 1].counted == len(boot.aps) and calls[at - 1].is_sipi:
@@ -206,15 +235,22 @@ def sipi_after_all(boot: Observation, cpu: int, alone: Observation | None = None
     return None
 
 
-def another_kind(boot: Observation) -> Failure | None:
-    """Return an IPI of ap_start that is no INIT, no de-assert and no SIPI, if there is one."""
+def another_kind(boot: Observation, alone: Observation | None = None) -> Failure | None:
+    """Return an IPI of ap_start that is no INIT, no de-assert and no SIPI, if there is one.
+
+    Args:
+        boot: the boot.
+        alone: the boot with the grader's own calls, which tell the function that sends it.
+    """
     for call in boot.starting.calls if boot.starting else ():
         write = as_write(call)
-        if write.kind not in ("INIT", "INIT level de-assert", "SIPI"):
+        if _is_foreign(write):
+            sent = owncalls.sent_by(alone) if alone is not None else {}
+            by = (name for name, writes in sent.items() if any(map(_is_foreign, writes)))
             return Failure(
                 "ipi-of-another-kind",
                 cpu=0,
-                place="ap_start",
+                place=next(by, "ap_start"),
                 expected=msg("no IPIs but INIT, INIT level de-assert and SIPI"),
                 observed=write.text,
                 goes_on=True,
@@ -222,9 +258,18 @@ def another_kind(boot: Observation) -> Failure | None:
     return None
 
 
-def disturbing(boot: Observation) -> Failure | None:
-    """Return an IPI of another kind where all else depends on whether an AP takes it: on luck."""
-    found = another_kind(boot)
+def _is_foreign(write: Icr) -> bool:
+    return write.kind not in ("INIT", "INIT level de-assert", "SIPI")
+
+
+def disturbing(boot: Observation, alone: Observation | None = None) -> Failure | None:
+    """Return an IPI of another kind where all else depends on whether an AP takes it: on luck.
+
+    Args:
+        boot: the boot.
+        alone: as for `another_kind`.
+    """
+    found = another_kind(boot, alone)
     return replace(found, goes_on=False) if found is not None else None
 
 
@@ -260,7 +305,7 @@ def _wrong_delays(boot: Observation) -> Iterator[Failure]:
 def wrong_short_delay(boot: Observation) -> Failure | None:
     """Return a delay that is wrong in a call that the grader made with short times in ap_delays."""
     made = boot.own_calls
-    if made is None or made.slept_init_us is None or sends_another_number(boot):
+    if made is None or made.slept_init_us is None or owncalls.sends_another_number(boot):
         return None
     found = _judged("init", made.init_us, made.slept_init_us, 0)
     if found is None and made.slept_us is not None:
@@ -350,103 +395,5 @@ def none_without_tables(boot: Observation, late: Observation, cpu: int) -> Failu
             count=right,
         ),
         observed=msg("{count} SIPIs that reach another CPU than the BSP", count=sent),
-        goes_on=True,
-    )
-
-
-# --- calls of the grader's own --------------------------------------------------------------------
-
-
-def ignored_argument(boot: Observation) -> Failure | None:
-    """Return an argument that a function of ap_start.c does not use."""
-    made = boot.own_calls
-    if made is None:
-        return None
-    if (made.first, made.count) != (1, 1) or made.last:
-        return _ignored(
-            "ap_start_loopcond",
-            msg("true and 1 there if data points to 0; false if it points to 3"),
-            msg("it returned false though data pointed to 0")
-            if made.first == 0
-            else msg("it left {count} there", count=made.count)
-            if made.first is not None and made.count is not None and made.count != 1
-            else msg("it returned true though data pointed to 3")
-            if made.last
-            else msg("it did not come back"),
-        )  # fmt: skip
-    sipis = _sent_by_own_call(boot, made, "SIPI")
-    right = msg("it asks loopcond (data) before each SIPI: {times} times yes", times=made.times)
-    after = boot.icr[made.sipi_writes : made.init_writes] if made.sipi_writes else ()
-    if sum(_is_for_one(one, "SIPI") for one in after) > 1:
-        return _ignored("apic_send_startup_ipi", msg("one SIPI for each CPU"), icr_text(after))
-    if made.cond_slept_us:
-        return _ignored(
-            "ap_start_loopcond",
-            msg("it waits for nothing"),
-            msg("it asked usleep for {slept} microseconds", slept=made.cond_slept_us),
-        )
-    last = () if made.init_writes is None else boot.icr[made.init_writes :]
-    if made.init_writes is not None and not any(_is_for_one(one, "INIT") for one in last):
-        expected = msg("an INIT that reaches the CPU with APIC id 1")
-        return _ignored("apic_send_init", expected, icr_text(last))
-    if made.asked == 0:
-        return _ignored(
-            "ap_start_addr", right, msg("it never asked the loopcond that it was given")
-        )
-    if not made.data:
-        return _ignored("ap_start_addr", right, msg("it gave loopcond another pointer than data"))
-    if len(sipis) != made.times:
-        return _ignored("ap_start_addr", right, msg("it sent {count} SIPIs", count=len(sipis)))
-    own = [one.vector for one in after if one.kind == "SIPI"]
-    if (own or made.returned) and set(own) != {made.sipi_vector}:
-        return _ignored(
-            "apic_send_startup_ipi",
-            msg("a SIPI with vector {vector:#x}, its argument", vector=made.sipi_vector),
-            msg("a SIPI with vector {vector:#x}", vector=own[0]) if own else icr_text(after),
-        )
-    if {one.vector for one in sipis} != {made.vector}:
-        return _ignored(
-            "ap_start_addr",
-            msg("SIPIs with vector {vector:#x}, its argument addr", vector=made.vector),
-            msg("a SIPI with vector {vector:#x}", vector=sipis[0].vector),
-        )
-    return None
-
-
-def _sends_one_init(boot: Observation) -> bool:
-    """Whether ap_start_addr, called by the grader, sends one INIT: it is called again, then."""
-    made = boot.own_calls
-    if made is None or not made.asked:
-        return False
-    return len(_sent_by_own_call(boot, made, "INIT")) == 1
-
-
-def sends_another_number(boot: Observation) -> bool:
-    """Whether ap_start_addr, called by the grader, sends more or fewer SIPIs than it asks for."""
-    made = boot.own_calls
-    if made is None or not made.asked:
-        return False
-    return len(_sent_by_own_call(boot, made, "SIPI")) != made.times
-
-
-def _sent_by_own_call(boot: Observation, made: OwnCalls, kind: str) -> list[Icr]:
-    """Return the IPIs of a kind that ap_start_addr sent to the CPU for which the grader called."""
-    sent = boot.icr[made.writes : made.sipi_writes or None]
-    return [one for one in sent if _is_for_one(one, kind)]
-
-
-def _is_for_one(write: Icr, kind: str) -> bool:
-    """Whether an IPI of a kind reaches APIC id 1, for which the grader calls the functions."""
-    return write.kind == kind and write.reaches(1, 0)
-
-
-def _ignored(function: str, expected: Text, observed: Text) -> Failure:
-    return Failure(
-        "argument-ignored",
-        cpu=0,
-        place=msg("{function}, called by the grader", function=function),
-        expected=expected,
-        observed=observed,
-        function=function,
         goes_on=True,
     )

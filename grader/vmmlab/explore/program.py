@@ -261,9 +261,12 @@ class Program:
         Args:
             whole: also of those whose representation is free, which are not free when they are 0.
         """
-        declared = (one for one in self.declaration.variables if one.lock or whole and one.taken_at)
-        places = (self.variables[one.name] for one in declared)
-        return frozenset(at for start, size in places for at in range(start, start + size))
+        of_locks = (
+            self.variables[one.name]
+            for one in self.declaration.variables
+            if one.lock or (whole and one.taken_at)
+        )
+        return frozenset(at for start, size in of_locks for at in range(start, start + size))
 
     def initial(self, address: int) -> int:
         """Return the byte at a shared address before any code has run.

@@ -7,6 +7,7 @@ near the value at which its sign changes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -77,9 +78,7 @@ class LaterRounds:
         rounds &= ~1  # what changes every second time is then as it is
         if rounds <= 0:
             return 0, ()
-        return rounds, tuple(
-            (at, 2, value + rounds * step) for at, (value, step) in words.items()
-        )
+        return rounds, tuple((at, 2, value + rounds * step) for at, (value, step) in words.items())
 
     def _words(self, seen: Sequence[Bytes], number: int) -> dict[int, tuple[int, int]]:
         """Return address, value and step of each word that grows; none if anything else changes."""
@@ -92,7 +91,7 @@ class LaterRounds:
                 return {}
             values = [one[at] + _BYTE * one[at + 1] for one in seen]
             step = values[1] - values[0]
-            even = all(b - a == step for a, b in zip(values, values[1:], strict=False))
+            even = all(b - a == step for a, b in itertools.pairwise(values))
             # The second byte has got its first carry, so the word has 16 bits at least.
             carried = values[-1] >= _BYTE and abs(values[-1] - number * step) <= _LARGEST_STEP
             if not (even and carried and 0 < step <= _LARGEST_STEP):

@@ -163,6 +163,7 @@ class OwnCalls:
         slept_us: the same with as many SIPIs as `times`.
         cond_slept_us: what ap_start_loopcond asked of usleep.
         init_writes: ICR writes before the call of apic_send_init; None: it did not come back.
+        waits: ap_start_addr has called ap_wait.
     """
 
     first: int | None = None
@@ -182,3 +183,4 @@ class OwnCalls:
     slept_us: int | None = None
     cond_slept_us: int = 0
     init_writes: int | None = None
+    waits: bool = False

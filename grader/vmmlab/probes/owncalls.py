@@ -51,8 +51,7 @@ class ArgumentsProbe(BaseProbe):
         self.called = True
         if self.sleeps is None:
             return
-        if session.view.abi.arch == "x86_64":  # the code in _condition is
-            await self._calls(session, self.sleeps)
+        await self._calls(session, self.sleeps)
         await self.sleeps.remove()
 
     async def _calls(self, session: Session, sleeps: Sleeps) -> None:
@@ -78,9 +77,12 @@ class ArgumentsProbe(BaseProbe):
         made = replace(made, cond_slept_us=waited)
         if len(sent) == 2:
             made = replace(made, first=sent[0][0], count=sent[0][1], last=sent[1][0])
-            await _put(session, _CODE, _condition(base + _STATE))
+            condition = {"x86_64": _x86_64, "i386": _i386}[view.abi.arch]
+            await _put(session, _CODE, condition(base + _STATE))
             asked = (page, base + _CODE, base + _DATA)
+            waits = len(session.log.at("ap_wait", 0))
             made = await self._delays(session, sleeps, made, asked)
+            made = replace(made, waits=len(session.log.at("ap_wait", 0)) > waits)
             await _put(session, _STATE, bytes(16))
             if await self._call(session, "ap_start_addr", *asked) is not None:
                 slept, _ = await sleeps.take()
@@ -102,7 +104,7 @@ class ArgumentsProbe(BaseProbe):
             return
         if counter is not None:
             await session.gdb.write_phys(counter, counted)
-        for name in ("rdi", "rsi", "rdx", "rsp", "rip"):
+        for name in ("rax", *view.abi.registers, "rsp", "rip"):
             await session.gdb.write_register(0, name, registers[name])
         await session.places.unwatch(_RETURNED)
 
@@ -149,7 +151,7 @@ async def _get(session: Session, offset: int, size: int) -> bytes:
     return await session.gdb.read_phys(session.view.addr("boot_stack") + offset - VMM_BASE, size)
 
 
-def _condition(at: int) -> bytes:
+def _x86_64(at: int) -> bytes:
     """Return code that keeps its argument, counts, and returns true the first few times."""
     return b"".join(
         (
@@ -157,6 +159,21 @@ def _condition(at: int) -> bytes:
             b"\x48\x89\x78\x08",  # mov %rdi, 8(%rax)
             b"\xff\x00",  # incl (%rax)
             b"\x83\x38" + bytes([_TIMES]),  # cmpl $_TIMES, (%rax)
+            b"\x0f\x96\xc0",  # setbe %al
+            b"\x0f\xb6\xc0",  # movzbl %al, %eax
+            b"\xc3",  # ret
+        )
+    )
+
+
+def _i386(at: int) -> bytes:
+    """Return the same for i386, where EAX holds the argument (-mregparm=3)."""
+    counter = at.to_bytes(4, "little")
+    return b"".join(
+        (
+            b"\xa3" + (at + 8).to_bytes(4, "little"),  # mov %eax, at+8
+            b"\xff\x05" + counter,  # incl at
+            b"\x83\x3d" + counter + bytes([_TIMES]),  # cmpl $_TIMES, at
             b"\x0f\x96\xc0",  # setbe %al
             b"\x0f\xb6\xc0",  # movzbl %al, %eax
             b"\xc3",  # ret

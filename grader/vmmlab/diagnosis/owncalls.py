@@ -1,0 +1,142 @@
+"""What the functions of ap_start.c do when the grader calls them itself, with other arguments.
+
+Functions from an Observation to a Failure, or to what another diagnosis asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vmmlab.base.message import Text, msg
+from vmmlab.failure import Failure
+from vmmlab.observe.icr import Icr, icr_text
+from vmmlab.observe.observation import Observation
+from vmmlab.observe.starting import OwnCalls
+
+
+def sent_by(boot: Observation) -> dict[str, tuple[Icr, ...]]:
+    """Return what each function has sent when the grader called it; nothing without such calls."""
+    made = boot.own_calls
+    if made is None or not made.sipi_writes:
+        return {}
+    sipi, init = made.sipi_writes, made.init_writes
+    return {
+        "apic_send_startup_ipi": boot.icr[sipi:init],
+        "apic_send_init": () if init is None else boot.icr[init:],
+        "ap_start_addr": boot.icr[made.writes : sipi],
+    }
+
+
+def waits_for_aps(boot: Observation) -> Failure | None:
+    """Return that ap_start_addr calls ap_wait, which is for ap_start to do."""
+    if boot.own_calls is None or not boot.own_calls.waits:
+        return None
+    return Failure(
+        "ap-wait-in-ap-start-addr",
+        cpu=0,
+        place=_called("ap_start_addr"),
+        expected=msg("it sends the IPIs and waits by usleep; ap_start calls ap_wait"),
+        observed=msg("ap_start_addr has called ap_wait"),
+        function="ap_start_addr",
+        goes_on=True,
+    )
+
+
+def ignored_argument(boot: Observation) -> Failure | None:
+    """Return an argument that a function of ap_start.c does not use."""
+    made = boot.own_calls
+    if made is None:
+        return None
+    if (made.first, made.count) != (1, 1) or made.last:
+        return _ignored(
+            "ap_start_loopcond",
+            msg("true and 1 there if data points to 0; false if it points to 3"),
+            msg("it returned false though data pointed to 0")
+            if made.first == 0
+            else msg("it left {count} there", count=made.count)
+            if made.first is not None and made.count is not None and made.count != 1
+            else msg("it returned true though data pointed to 3")
+            if made.last
+            else msg("it did not come back"),
+        )  # fmt: skip
+    sipis = _sent_by_own_call(boot, made, "SIPI")
+    right = msg("it asks loopcond (data) before each SIPI: {times} times yes", times=made.times)
+    after = boot.icr[made.sipi_writes : made.init_writes] if made.sipi_writes else ()
+    if sum(_is_for_one(one, "SIPI") for one in after) > 1:
+        return _ignored("apic_send_startup_ipi", msg("one SIPI for each CPU"), icr_text(after))
+    if made.cond_slept_us:
+        return _ignored(
+            "ap_start_loopcond",
+            msg("it waits for nothing"),
+            msg("it asked usleep for {slept} microseconds", slept=made.cond_slept_us),
+        )
+    last = () if made.init_writes is None else boot.icr[made.init_writes :]
+    if made.init_writes is not None and not any(_is_for_one(one, "INIT") for one in last):
+        expected = msg("an INIT that reaches the CPU with APIC id 1")
+        next_step = msg("Send the INIT in apic_send_init: ap_start_addr calls that function.")
+        return replace(_ignored("apic_send_init", expected, icr_text(last)), next=next_step)
+    if made.asked == 0:
+        return _ignored(
+            "ap_start_addr", right, msg("it never asked the loopcond that it was given")
+        )
+    if not made.data:
+        return _ignored("ap_start_addr", right, msg("it gave loopcond another pointer than data"))
+    if len(sipis) != made.times:
+        return _ignored("ap_start_addr", right, msg("it sent {count} SIPIs", count=len(sipis)))
+    own = [one.vector for one in after if one.kind == "SIPI"]
+    if (own or made.returned) and set(own) != {made.sipi_vector}:
+        return _ignored(
+            "apic_send_startup_ipi",
+            msg("a SIPI with vector {vector:#x}, its argument", vector=made.sipi_vector),
+            msg("a SIPI with vector {vector:#x}", vector=own[0]) if own else icr_text(after),
+        )
+    if {one.vector for one in sipis} != {made.vector}:
+        return _ignored(
+            "ap_start_addr",
+            msg("SIPIs with vector {vector:#x}, its argument addr", vector=made.vector),
+            msg("a SIPI with vector {vector:#x}", vector=sipis[0].vector),
+        )
+    return None
+
+
+def sends_one_init(boot: Observation) -> bool:
+    """Whether ap_start_addr, called by the grader, sends one INIT: it is called again, then."""
+    made = boot.own_calls
+    if made is None or not made.asked:
+        return False
+    return len(_sent_by_own_call(boot, made, "INIT")) == 1
+
+
+def sends_another_number(boot: Observation) -> bool:
+    """Whether ap_start_addr, called by the grader, sends more or fewer SIPIs than it asks for."""
+    made = boot.own_calls
+    if made is None or not made.asked:
+        return False
+    return len(_sent_by_own_call(boot, made, "SIPI")) != made.times
+
+
+def _sent_by_own_call(boot: Observation, made: OwnCalls, kind: str) -> list[Icr]:
+    """Return the IPIs of a kind that ap_start_addr sent to the CPU for which the grader called."""
+    sent = boot.icr[made.writes : made.sipi_writes or None]
+    return [one for one in sent if _is_for_one(one, kind)]
+
+
+def _is_for_one(write: Icr, kind: str) -> bool:
+    """Whether an IPI of a kind reaches APIC id 1, for which the grader calls the functions."""
+    return write.kind == kind and write.reaches(1, 0)
+
+
+def _called(function: str) -> Text:
+    return msg("{function}, called by the grader", function=function)
+
+
+def _ignored(function: str, expected: Text, observed: Text) -> Failure:
+    return Failure(
+        "argument-ignored",
+        cpu=0,
+        place=_called(function),
+        expected=expected,
+        observed=observed,
+        function=function,
+        goes_on=True,
+    )
