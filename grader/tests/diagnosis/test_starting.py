@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from handmade import INIT, SAMPLE, SIPI, ap, boot, code, hit
 
-from vmmlab.diagnosis import ipis, starting
+from vmmlab.diagnosis import ipis, owncalls, starting
 from vmmlab.failure import Failure
 from vmmlab.observe.evidence import Physical0, Pointer
 from vmmlab.observe.milestones import AP_ENTRY
@@ -140,10 +140,10 @@ STARTING = {
         boot(ap(), icr=(INIT,), own_calls=replace(OWN, writes=1)),
         "no-sipi-without-tables",
     ),
-    "data ignored": (ipis.ignored_argument, called(first=0, count=0), "argument-ignored"),
-    "loopcond ignored": (ipis.ignored_argument, called(asked=0), "argument-ignored"),
-    "addr ignored": (ipis.ignored_argument, called(vector=0x55), "argument-ignored"),
-    "vector ignored": (ipis.ignored_argument, called(sipi_vector=0x55), "argument-ignored"),
+    "data ignored": (owncalls.ignored_argument, called(first=0, count=0), "argument-ignored"),
+    "loopcond ignored": (owncalls.ignored_argument, called(asked=0), "argument-ignored"),
+    "addr ignored": (owncalls.ignored_argument, called(vector=0x55), "argument-ignored"),
+    "vector ignored": (owncalls.ignored_argument, called(sipi_vector=0x55), "argument-ignored"),
     "APINIT_ADDR in ap_start": (starting.apinit_addr_ignored, MOVED, "apinit-addr-ignored"),
     "APINIT_ADDR in apinit.S": (
         starting.lost_at_another_place,
@@ -192,9 +192,9 @@ STARTING = {
         replace(started(), hits=(hit("bsp_proc", 0),)),
         "ap-wait-not-called",
     ),
-    "loopcond sleeps": (ipis.ignored_argument, called(cond_slept_us=1000), "argument-ignored"),
+    "loopcond sleeps": (owncalls.ignored_argument, called(cond_slept_us=1000), "argument-ignored"),
     "apic_send_init sends nothing": (
-        ipis.ignored_argument,
+        owncalls.ignored_argument,
         called(init_writes=len(OWN_WRITES) + 1),
         "argument-ignored",
     ),

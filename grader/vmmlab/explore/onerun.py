@@ -20,6 +20,7 @@ from vmmlab.explore.harness import Harness, Read, Violation
 from vmmlab.explore.liveness import never_finish
 from vmmlab.explore.localstate import LocalState
 from vmmlab.explore.memory import PagedMemory
+from vmmlab.explore.program import Program
 from vmmlab.explore.states import State
 from vmmlab.explore.statespace import PathStep
 from vmmlab.explore.transitions import Transitions
@@ -61,8 +62,8 @@ class OneRun:
         self.transitions = Transitions(
             model, harness, buffers=False, memory=self._memory, merge=False
         )
-        self._locks = model.program.locks()
-        self._spinlocks = model.program.locks(whole=False)
+        self._locks = _bytes_of_locks(model.program)
+        self._spinlocks = _bytes_of_locks(model.program, whole=False)
         self._path: deque[PathStep] = deque(maxlen=_SHOWN_MOVES)
         self._moves = 0
         self._now: list[LocalState] = []  # of each CPU
@@ -263,3 +264,18 @@ class OneRun:
         memory, _ = self.transitions.numbers.world(state[-1])
         read = self.transitions.memory.read
         return lambda address, size: read(memory, address, size)
+
+
+def _bytes_of_locks(program: Program, *, whole: bool = True) -> frozenset[int]:
+    """Return the addresses of the bytes of locks that the lab declares.
+
+    Args:
+        program: the image.
+        whole: also of those whose representation is free, which may be free when they are not 0.
+    """
+    places = (
+        program.variables[one.name]
+        for one in program.declaration.variables
+        if one.lock or (whole and one.taken_at)
+    )
+    return frozenset(at for start, size in places for at in range(start, start + size))

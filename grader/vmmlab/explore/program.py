@@ -255,19 +255,6 @@ class Program:
             found = self._decoded[address] = decode(code, address)
         return found
 
-    def locks(self, *, whole: bool = True) -> frozenset[int]:
-        """Return the addresses of the bytes of locks that the lab declares.
-
-        Args:
-            whole: also of those whose representation is free, which are not free when they are 0.
-        """
-        of_locks = (
-            self.variables[one.name]
-            for one in self.declaration.variables
-            if one.lock or (whole and one.taken_at)
-        )
-        return frozenset(at for start, size in of_locks for at in range(start, start + size))
-
     def initial(self, address: int) -> int:
         """Return the byte at a shared address before any code has run.
 
