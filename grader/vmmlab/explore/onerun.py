@@ -32,7 +32,7 @@ _LOOKS_UNDER_A_LOCK: Final = 4 * _LOOKS
 # After so many rounds of looks in which nothing has changed, the run has no result.
 _QUIET_ROUNDS: Final = 60
 # After so many rounds in which only locks change, and no CPU does anything new, none gets on.
-_SAME_ROUNDS: Final = 4
+_SAME_ROUNDS: Final = 2
 # So many of the last moves are shown.
 _SHOWN_MOVES: Final = 60
 
