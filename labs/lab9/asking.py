@@ -10,7 +10,7 @@ from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe
 
-from .director import APIC_ID, RESET, RUN, STARTUP, TAKES, WAIT, Director, vcpus_of
+from .director import APIC_ID, ENTER, RESET, RUN, STARTUP, TAKES, WAIT, Director, vcpus_of
 from .evidence import Asked, Direct, Processors
 from .script import ALL, INIT, LOGICAL, OTHERS, SELF, SIPI, X2APIC_ALL, Sending
 
@@ -110,12 +110,18 @@ class AskingProbe(BaseProbe):
                 return False
             startup = await view.read_u32(vcpus[cpu] - VMM_BASE + STARTUP)
             made.append(Direct(function, cpu, number, startup))
-        await session.places.watch_all((RESET, WAIT, RUN))
+        await session.places.watch_all((RESET, WAIT, RUN, ENTER))
         for one in made:
-            _, place = await director.run(one.cpu, RESET, WAIT, RUN)
+            place, gif = "", True
+            if await director.run(one.cpu, ENTER) == ("reached", ENTER):
+                place, gif = await director.step(one.cpu, True, WAIT, RUN)
+            if not place:  # it takes longer than it is followed
+                _, place = await director.run(one.cpu, RESET, WAIT, RUN)
+                gif = True
             if place == RUN:
                 one = replace(one, ran=True)
             elif place == WAIT:
+                one = replace(one, gif=gif)
                 _, place = await director.run(one.cpu, RESET)
             if place == RESET:
                 registers = await session.gdb.registers(one.cpu)

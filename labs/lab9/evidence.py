@@ -75,6 +75,7 @@ class Direct:
         ip: with which IP.
         place: where it is then.
         ran: whether it came to VMRUN without a call of localapic_wait_for_sipi.
+        gif: GIF at that call; None if there was none.
     """
 
     function: str
@@ -85,6 +86,7 @@ class Direct:
     ip: int | None = None
     place: Place | None = None
     ran: bool = False
+    gif: bool | None = None
 
     @property
     def right(self) -> bool:

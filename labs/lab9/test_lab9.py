@@ -170,6 +170,25 @@ WHERE = {
 """The function that each mistake is mostly in; localapic_icr for all others."""
 
 
+STUCK_IN = {
+    ENTER: "lab9.1",
+    "localapic_write": "lab9.3",
+    TAKES: "lab9.4",
+    "localapic_is_destination": "lab9.5",
+    "localapic_signal_init": "lab9.6",
+    SIGNAL_SIPI: "lab9.7",
+    "localapic_x2apic_icr": "lab9.8",
+}
+"""The functions in which no CPU waits or stops, with their steps."""
+
+
+def stuck_in(reaction):
+    """The function of the lab that a CPU did not come out of, or None."""
+    if reaction.kind or reaction.in_guest or reaction.verdict not in ("waits", "shutdown"):
+        return None
+    return next((one for one in STUCK_IN if reaction.place.is_in(one)), None)
+
+
 def wrong(boot, sent, reaction, cause, step="", *, place="", goes_on=False):
     """Fail because a CPU did not do what had to come of something that was sent."""
     if reaction.right:
@@ -182,8 +201,9 @@ def wrong(boot, sent, reaction, cause, step="", *, place="", goes_on=False):
             crashed(one, expected)
     if reaction.not_looked_for:
         cause, step, place = "init-not-looked-for", "lab9.1", ENTER
-    elif reaction.verdict == "waits" and reaction.place.is_in(ENTER):
-        cause, step, place = "enter-did-not-return", "lab9.1", ENTER
+    elif (stuck := stuck_in(reaction)) is not None:
+        step, place = STUCK_IN[stuck], stuck
+        cause = "enter-did-not-return" if stuck == ENTER else cause
     fail(
         cause,
         cpu=reaction.expected.cpu,
@@ -596,14 +616,31 @@ def each_with_the_calls(boots):
 @check("lab9.sipi.begins", FOUR, DIRECT, THERE, per=each_with_the_calls, after="lab9.init.waiting")
 def begins_at_its_vector(boots, boot, direct):
     """A SIPI lets each CPU that is meant and waits begin at vector * 0x1000, in real mode."""
-    del boots
     if boot.scenario == DIRECT.name:
+        first = [one for other in boots for cpu, one in seen(other).entered.items() if cpu]
+        if all(one.gif for one in first):  # else lab9.enter.waits says so
+            waits_with_gif(direct)
         begins_by_a_call(boot, direct)
         return
     for sent, one in reactions(boot, SIPI, "starts"):
         if not sent.sending.same_dest:
             cause = cause_of(sent, one)
             wrong(boot, sent, one, cause, **origin(direct, cause))
+
+
+def waits_with_gif(direct):
+    """Fail if an AP whose SIPI has come already waits with GIF = 0."""
+    for one in direct:
+        if one.gif is False:
+            fail(
+                "waits-with-gif-clear",
+                cpu=one.cpu,
+                place=ENTER,
+                expected=msg("localapic_enter calls localapic_wait_for_sipi with GIF = 1"),
+                observed=msg("GIF = 0"),
+                step="lab9.1",
+                goes_on=True,
+            )
 
 
 def begins_by_a_call(boot, direct):
@@ -707,7 +744,7 @@ def destination_stays(boot):
                 step="lab9.6",
                 goes_on=True,
             )
-        for one in (*sent.reactions, *sent.idle):
+        for one in (*sent.reactions, *sent.idle) if destination_kept(sent) is None else ():
             wrong(boot, sent, one, cause_of(sent, one))
     all_came(boot)
 
@@ -775,7 +812,7 @@ def no_init_is_lost(boot):
     EIGHT,
     SEABIOS,
     per="boot",
-    after=["lab9.sipi.begins", "lab9.init.again"],
+    after=["lab9.sipi.begins", "lab9.init.again", "lab9.init.destination"],
     strictly=True,
 )
 def guest_starts_all_processors(boot):
