@@ -20,7 +20,7 @@ language = "ja" if JAPANESE else "en"
 html_title = "VMM がプロセッサを起こすまで" if JAPANESE else "A VMM wakes its processors"
 html_short_title = "vmmlab"
 
-extensions = ["myst_parser", "twins", "japanese", "terms", "pictures"]
+extensions = ["myst_parser", "twins", "japanese", "terms", "pictures", "accessible"]
 # Terms of the glossary that are also everyday words.
 terms_not_linked = ["cause", "check", "step", "frame", "lock", "contract", "原因"]
 root_doc = "docs/index.ja" if JAPANESE else "docs/index"
@@ -64,6 +64,6 @@ html_theme_options = {
         "monospace",
     },
 }
-pygments_style = "friendly"
-pygments_dark_style = "monokai"
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
 highlight_language = "none"

@@ -201,3 +201,12 @@ def test_the_first_page_leads_to_both_books(book):
     chooser = read(ROOT / "docs" / "_templates" / "choose.html")
     for link in chooser.switch.values():
         assert (book / link).is_file()
+
+
+@pytest.mark.parametrize("page", ["en/docs/instructor.html", "ja/docs/instructor.ja.html"])
+def test_what_can_be_scrolled_can_be_reached_by_keyboard(book, page):
+    text = (book / page).read_text("utf-8")
+    assert '<pre tabindex="0">' in text
+    assert '<div tabindex="0" class="table-wrapper' in text
+    assert "<pre>" not in text
+    assert text.count('role="heading"') == text.count('role="heading" aria-level="2"') > 0
