@@ -250,6 +250,7 @@ def test_blind_marking(tmp_path: Path, course: Course) -> None:
     out = batch(tmp_path, course, source, reports)
     done = filled(DATA / "moodle.blind.before.csv", source, out, course)
     compare(done.table, "moodle.blind.after.csv")
+    assert "Participant 303: nothing was handed in" in said(done)
     with zipfile.ZipFile(io.BytesIO(done.feedback)) as archive:
         assert archive.namelist()[0] == "Participant_301_assignsubmission_file_/lab3.html"
 
