@@ -142,7 +142,6 @@ def batch(
     """Grade a whole class in parallel, and summarise it; --resume continues a batch."""
     loaded = open_course(course, context.obj)
     _must_have_dask()
-    _must_be_apart(source, out)
     from vmmlab.classroom.batch import classrun, identity, job
 
     options = classrun.Options(
@@ -208,6 +207,7 @@ def _run(
     from vmmlab.classroom.intake import INTAKE, intake
     from vmmlab.classroom.roster import read_roster
 
+    _must_be_apart(source, options.out)
     entries = read_roster(roster) if roster else {}
 
     def handed_in(folder: Path) -> Intake:
