@@ -15,6 +15,7 @@ from vmmlab.observe.evidence import LabEvidence
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import note_allocation
+from vmmlab.probes.calling import stand_at
 from vmmlab.probes.guest import STARTS, GuestProbe
 from vmmlab.probes.registry import probe
 from vmmlab.x86.vmcb import VMCB_BYTES
@@ -256,18 +257,11 @@ class NestedProbe(GuestProbe):
         """Call np_map on the BSP; return whether it comes back."""
         view, gdb = session.view, session.gdb
         back = view.addr("boot_stack") + _BACK
-        await session.places.watch(_CALLED, back)
-        rsp = ((await view.state(0)).rsp - 0x200 & ~0xF) - view.abi.word
-        physical = await view.translate(0, rsp)
-        target = view.symbols.maybe("np_map")
-        if physical is None or target is None:
-            return False
-        await gdb.write_phys(physical, back.to_bytes(view.abi.word, "little"))
         values = (change.gpa, change.hpa, change.len, int(change.present), int(change.writable))
-        for register, value in zip(("rdi", "rsi", "rdx", "rcx", "r8"), values, strict=True):
-            await gdb.write_register(0, register, value)
-        await gdb.write_register(0, "rsp", rsp)
-        await gdb.write_register(0, "rip", target)
+        rsp = await stand_at(session, "np_map", back, *values)
+        if rsp is None:
+            return False
+        await session.places.watch(_CALLED, back)
         for _ in range(_CALLS_OF_ALLOC):
             verdict, state = await session.run_to(0, _CALLED, "alloc", attempts=2)
             if verdict != "reached":

@@ -9,6 +9,7 @@ from typing import Final
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe
+from vmmlab.probes.calling import stand_at
 
 from .director import APIC_ID, ENTER, RESET, RUN, STARTUP, TAKES, WAIT, Director, vcpus_of
 from .evidence import Asked, Direct, Processors
@@ -37,18 +38,11 @@ class AskingProbe(BaseProbe):
 
     async def _call(self, session: Session, function: str, *arguments: int) -> int | None:
         """Call a function of the lab on the BSP; return its RAX, None if it does not return."""
-        view, gdb = session.view, session.gdb
+        gdb, back = session.gdb, session.view.addr("boot_stack") + _BACK
         before = await gdb.registers(0)
-        back = view.addr("boot_stack") + _BACK
-        target = view.symbols.maybe(function)
-        rsp = (before.rsp - 0x200 & ~0xF) - view.abi.word
-        physical = await view.translate(0, rsp)
-        if target is None or physical is None:
+        if await stand_at(session, function, back, *arguments) is None:
             return None
         await session.places.watch(_CALLED, back)
-        await gdb.write_phys(physical, back.to_bytes(view.abi.word, "little"))
-        registers = dict(zip(_ARGUMENTS, arguments, strict=False))
-        await gdb.write_registers(0, {**registers, "rsp": rsp, "rip": target})
         verdict, state = await session.run_to(0, _CALLED, attempts=1)
         await session.places.unwatch(_CALLED)
         if verdict != "reached":

@@ -11,6 +11,7 @@ from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.observe.starting import OwnCalls
 from vmmlab.probes.base import DELAY_FIELDS, BaseProbe
+from vmmlab.probes.calling import stand_at
 from vmmlab.probes.registry import probe
 from vmmlab.probes.sleeping import Sleeps
 
@@ -126,18 +127,10 @@ class ArgumentsProbe(BaseProbe):
     async def _call(self, session: Session, function: str, *values: int) -> int | None:
         """Call a function on the BSP; return what it returns, or None if it does not come back."""
         view = session.view
-        target = view.symbols.maybe(function)
-        if target is None or session.ended:
+        if session.ended:
             return None
-        back = view.addr("boot_stack") + _BACK
-        rsp = ((await view.state(0)).rsp - 0x200 & ~0xF) - view.abi.word
-        physical = await view.translate(0, rsp)
-        if physical is None:
+        if await stand_at(session, function, view.addr("boot_stack") + _BACK, *values) is None:
             return None
-        await session.gdb.write_phys(physical, back.to_bytes(view.abi.word, "little"))
-        named = zip(view.abi.registers, values, strict=False)
-        for register, value in (*named, ("rsp", rsp), ("rip", target)):
-            await session.gdb.write_register(0, register, value)
         verdict, state = await session.run_to(0, _RETURNED, attempts=1)
         return state.rax if verdict == "reached" else None
 

@@ -1,0 +1,31 @@
+"""Lets the BSP call a function for the grader, on the stack that it is on."""
+
+from __future__ import annotations
+
+from vmmlab.observe.session import Session
+
+_ROOM = 0x200  # bytes of stack that a call of the grader's leaves alone
+_ALIGNED = 16
+
+
+async def stand_at(session: Session, function: str, back: int, *values: int) -> int | None:
+    """Let the BSP stand at the first instruction of a function, as a call of C code leaves it.
+
+    Args:
+        session: the boot.
+        function: its name.
+        back: where it is to return to.
+        values: its arguments.
+
+    Returns:
+        RSP there; None if there is no such function, or if no stack is mapped.
+    """
+    view, gdb = session.view, session.gdb
+    rsp = ((await view.state(0)).rsp - _ROOM & -_ALIGNED) - view.abi.word
+    target, physical = view.symbols.maybe(function), await view.translate(0, rsp)
+    if target is None or physical is None:
+        return None
+    await gdb.write_phys(physical, back.to_bytes(view.abi.word, "little"))
+    registers = dict(zip(view.abi.registers, values, strict=False))
+    await gdb.write_registers(0, {**registers, "rsp": rsp, "rip": target})
+    return rsp
