@@ -28,6 +28,7 @@ _OPTIONAL: Final = (
     (1 << 11, 72, 88),  # vbe
 )
 """Parts of the information that need not be valid: bits of `flags`, first byte, end; 3.3 there."""
+_UNDEFINED_FLAGS: Final = slice(2, 4)  # bits 16 to 31, which no one sets or looks at
 _BEHIND: Final = 32  # bytes that are looked at behind `mi` and behind the original
 
 
@@ -113,6 +114,7 @@ async def _fill_what_is_undefined(session: Session, original: int) -> bytes:
     A field that a copy leaves out is then never equal by chance.
     """
     raw = bytearray(await session.view.read_if_there(original, MULTIBOOT_INFO_SIZE))
+    raw[_UNDEFINED_FLAGS] = session.choice.randbytes(2) if raw else b""
     flags = int.from_bytes(raw[:4], "little")
     for bits, first, end in _OPTIONAL:
         if raw and not flags & bits:
