@@ -8,6 +8,7 @@ from vmmlab.checks import expect, fail, fail_if, missing, msg, needed
 from vmmlab.diagnosis import addresses, counting, ipis, owncalls, passage, starting
 from vmmlab.diagnosis.aps import ends_otherwise, not_reached, place_of, why_not, why_not_all_parked
 from vmmlab.diagnosis.death import far_jumps
+from vmmlab.diagnosis.resets import reset_by_ap
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.diagnosis.trampoline import last_step
 from vmmlab.observe.icr import icr_text
@@ -452,6 +453,7 @@ def way(ap):
 @check("lab3.ladder.protected", BOOT, also=TWO, per=judged, after="lab3.ladder.real")
 def protected_mode(boot, ap):
     """Every AP sets CR0.PE and continues in 32-bit code."""
+    fail_if(reset_by_ap(ap))
     fail_if(not_reached(boot, ap, PROTECTED_MODE))
     flat_code_segment(ap)
     if any(state.bits == 32 for state in way(ap)):

@@ -17,6 +17,7 @@ from vmmlab.diagnosis.death import Death, faulted, in_protected_mode
 from vmmlab.diagnosis.gdt import gdt
 from vmmlab.diagnosis.passage import runs_zeros, stored_outside
 from vmmlab.diagnosis.refusals import refused
+from vmmlab.diagnosis.resets import reset_by_request
 from vmmlab.diagnosis.widths import no_far_jump, other_width
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuRecord, TrampolineStep
@@ -329,6 +330,18 @@ def _stops(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | N
     )
 
 
+def _resets(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | None:
+    """Explain a machine that a write to a port has reset."""
+    if not last.text.startswith("out") or not reset_by_request(boot):
+        return None
+    return Death(
+        "machine-reset-by-port",
+        msg("`{instruction}` asked for a reset of the machine", instruction=last.text),
+        msg("An AP needs no port on its way: take it out."),
+        step=last,
+    )
+
+
 def _stack(boot: Observation, cpu: CpuRecord, last: TrampolineStep) -> Death | None:
     if not _STACK_USERS.fullmatch(last.text.split(" ")[0]):
         return None
@@ -377,6 +390,7 @@ _EXPLAINERS: Final[tuple[Explainer, ...]] = (
     _runs_data,
     _page_tables,
     _stack,
+    _resets,
     _stops,
     _stray_store,
     _refusal,

@@ -13,6 +13,7 @@ from typing import Final
 from vmmlab.base.message import Text, msg
 from vmmlab.diagnosis.aps import waits_for_sipi
 from vmmlab.diagnosis.ipis import init_again
+from vmmlab.diagnosis.resets import reset_by_bsp
 from vmmlab.failure import Failure
 from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.observe.observation import Observation
@@ -434,4 +435,5 @@ def why_it_waits(boot: Observation) -> Failure | None:
     """Return a mistake in ap_start after which the BSP, or an AP, cannot go on."""
     found = (init_again(boot, ap.index) for ap in boot.aps)
     again = next((one for one in found if one is not None), None)
+    again = reset_by_bsp(boot) or again
     return again or not_zero(boot, "apinit_procs") or not_zero(boot, "apinit_lock")

@@ -237,6 +237,7 @@ class CpuFindings:
         wrote_on_stack: linear address in the boot stack that changed before it had the lock.
         numbered_under_lock: it held ap_lock when it called segment_init_ap.
         word_at_entry: the word at RSP when it entered apinitproc1, if a probe recorded it.
+        after_out: the machine was reset when this CPU had just written to a port.
     """
 
     followed: bool = True
@@ -255,6 +256,7 @@ class CpuFindings:
     wrote_on_stack: int | None = None
     numbered_under_lock: bool = False
     word_at_entry: int | None = None
+    after_out: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from vmmlab.observe.cpu import CpuRecord, CpuState
 from vmmlab.observe.evidence import Counters
-from vmmlab.observe.faults import note_triple_faults
+from vmmlab.observe.faults import note_resets, note_triple_faults
 from vmmlab.observe.guest import guests_of
 from vmmlab.observe.log import CpuLog, Log
 from vmmlab.observe.observation import HowEnded, Observation
@@ -32,6 +32,7 @@ async def record(session: Session, how: HowEnded, wall_s: float) -> Observation:
     """
     if how == "shutdown":
         await note_triple_faults(session)
+        await note_resets(session)
     counters = await _counters(session)
     cpus = tuple([await _cpu_record(session, cpu, how) for cpu in range(session.inputs.cpus)])
     made = assembled(session.inputs, session.view.symbols, session.log, cpus, how)
