@@ -8,11 +8,12 @@ from functools import partial
 import pytest
 from handmade import INIT, SAMPLE, SIPI, ap, boot, code, hit
 
-from vmmlab.diagnosis import ipis, owncalls, starting
+from vmmlab.diagnosis import ipis, owncalls, resets, starting
 from vmmlab.failure import Failure
 from vmmlab.observe.evidence import Physical0, Pointer
 from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.observe.observation import Observation
+from vmmlab.observe.place import Place
 from vmmlab.observe.starting import AtApWait, Changed, IcrCall, Mapping, OwnCalls, Starting
 
 IMAGE = SAMPLE.trampoline.image
@@ -61,6 +62,14 @@ def end(**changes: object) -> Observation:
 def called(**changes: object) -> Observation:
     """A boot in which the grader made calls of its own."""
     return boot(ap(), own_calls=replace(OWN, **changes), icr=(*OWN_WRITES, LAST_WRITE))
+
+
+def reset_by_out(after: bool = True) -> Observation:
+    """A boot that ended with a reset, when the BSP had written to a port, or had not."""
+    place = Place(0x40102010, "image", "ap_start+0x10", "lab3/ap_start.c", 12, "student")
+    bsp = replace(SAMPLE.bsp, end_kind="shutdown", end_place=place, after_out=after)
+    made = boot(ap(), how_ended="shutdown")
+    return replace(made, cpus=(bsp, *made.aps))
 
 
 def sent(kind: str, low: int) -> Observation:
@@ -192,6 +201,12 @@ STARTING = {
         replace(started(), hits=(hit("bsp_proc", 0),)),
         "ap-wait-not-called",
     ),
+    "ap_wait within ap_start_addr": (
+        owncalls.waits_for_aps,
+        called(waits=True),
+        "ap-wait-in-ap-start-addr",
+    ),
+    "reset by a port": (resets.reset_by_bsp, reset_by_out(), "machine-reset-by-port"),
     "loopcond sleeps": (owncalls.ignored_argument, called(cond_slept_us=1000), "argument-ignored"),
     "apic_send_init sends nothing": (
         owncalls.ignored_argument,
@@ -286,3 +301,7 @@ def test_what_a_bsp_that_waits_is_blamed_for():
     assert again.cause == "init-after-sipi"
     assert "ap_start_loopcond" in str(starting.where_it_waits(late()))
     assert starting.where_it_waits(started()) == ""
+
+
+def test_a_reset_that_is_not_right_after_a_write_to_a_port_is_not_blamed_on_one():
+    assert resets.reset_by_bsp(reset_by_out(after=False)) is None
