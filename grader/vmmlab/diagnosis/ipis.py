@@ -160,8 +160,8 @@ def init_again(boot: Observation, cpu: int, alone: Observation | None = None) ->
         return None
     by = "ap_start_addr"
     if alone is not None:
-        sent = owncalls.sent_by(alone).get("apic_send_startup_ipi", ())
-        with_sipi = any(write.kind == "INIT" for write in sent)
+        called = owncalls.sent_by(alone).get("apic_send_startup_ipi", ())
+        with_sipi = any(write.kind == "INIT" for write in called)
         once = owncalls.sends_one_init(alone)
         by = "apic_send_startup_ipi" if with_sipi else "ap_start" if once else by
     return Failure(
