@@ -64,6 +64,7 @@ def mi_is_whole(boot):
     if copy == original:
         nothing_more_is_copied(boot)
         return
+    it_calls_something(boot)
     if boot.multiboot.later == original:
         report(
             boot,
@@ -106,6 +107,19 @@ def mi_is_whole(boot):
     )
 
 
+def it_calls_something(boot):
+    """Fail if vmm_main has not come to its first call, at which all this is looked at."""
+    if boot.multiboot.copy is None:
+        missing(
+            "vmm-main-calls-nothing",
+            cpu=0,
+            place=boot.bsp.end_place.text or "vmm_main",
+            step="lab1.1",
+            expected=msg("vmm_main copies the information and calls initfunc_init"),
+            observed=msg("vmm_main has called nothing: the BSP was still here at the end"),
+        )
+
+
 def nothing_more_is_copied(boot):
     """Fail if what lies behind the original is behind `mi` as well."""
     more = boot.multiboot.overrun
@@ -139,6 +153,7 @@ def uefi_booted_is_right(boots, boot, uefi):
     value = needed(boot.multiboot).uefi_booted
     decided = value in (0, 1)
     if value != uefi:
+        it_calls_something(boot)
         report(
             boot,
             "lab1.1",

@@ -101,6 +101,30 @@ def test_what_nobody_asked_for_is_left_out_and_named(folder: Path, kit: Course) 
     assert "and 92 more" in str(submission.take(folder, ["lab3"], kit).notes[0])
 
 
+@pytest.mark.parametrize(
+    ("is_called", "said"),
+    [
+        ("Lab3/apinit.S", "lab3/: is missing; Lab3 is there, but upper and lower case differ"),
+        ("lab3/APINIT.s", "lab3/apinit.S: is missing; APINIT.s is there, but upper and lower case"),
+        ("lab3/apinit.asm", "lab3/apinit.S: is missing\n"),
+    ],
+)
+def test_a_name_in_other_letters(folder: Path, kit: Course, is_called: str, said: str) -> None:
+    (folder / "lab3").rename(folder / "before")
+    (folder / is_called).parent.mkdir()
+    for name in ("apinit.S", "ap_start.c"):
+        new = Path(is_called).name if name == "apinit.S" else name
+        (folder / "before" / name).rename((folder / is_called).with_name(new))
+    assert said in refusal(folder, kit, "lab3") + "\n"
+
+
+def test_a_name_in_other_letters_in_an_archive(kit: Course) -> None:
+    files = {"lab3/apinit.s": b"", "lab3/ap_start.c": b"int x;\n"}
+    with pytest.raises(SubmissionError) as caught:
+        submission.take_files(files, Path("a.zip"), ["lab3"], kit)
+    assert "lab3/apinit.S: is missing; lab3/apinit.s is there" in str(caught.value.found)
+
+
 def test_all_problems_are_named_at_once(folder: Path, kit: Course) -> None:
     (folder / "lab3" / "apinit.S").unlink()
     (folder / "lab3" / "ap_start.c").write_bytes(b"int x;\nint\0y;\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +136,7 @@ def take_files(
     for path in (path for lab in wanted for path in lab.files):
         try:
             if path not in found:
-                raise _Unusable(msg("is missing"))
+                raise _Unusable(_missing(path, (*found, *extra)))
             _must_be_text(found[path])
             files[path] = found[path]
         except _Unusable as error:
@@ -255,7 +255,7 @@ def _must_be_text(data: bytes) -> None:
 
 def _why(error: OSError, parent: int, name: str, wanted: str) -> Text:
     if error.errno == errno.ENOENT:
-        return msg("is missing")
+        return _missing(name, _entries(parent))
     try:
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except OSError:
@@ -267,6 +267,16 @@ def _why(error: OSError, parent: int, name: str, wanted: str) -> Text:
             return msg("is {kind}, not a folder", kind=kind)
         return msg("is {kind}, not a file", kind=kind)
     return msg("cannot be read: {reason}", reason=os_reason(error))
+
+
+def _missing(name: str, there: Iterable[str]) -> Text:
+    """Return that a name is missing; say so if it is there in other letters."""
+    alike = next((one for one in there if one.casefold() == name.casefold()), None)
+    if alike is None:
+        return msg("is missing")
+    return msg(
+        "is missing; {alike} is there, but upper and lower case differ", alike=clean_line(alike)
+    )
 
 
 def _kind(mode: int) -> Text:

@@ -353,7 +353,8 @@ def _closing(report: Report, say: Reader, guide: Guide | None) -> list[Renderabl
             title=say(step.title),
         )
     )
-    if report.points == 0 and step.line is not None:
+    begins = any(check.cause == "not-written-yet" for check in report.checks)
+    if report.points == 0 and step.line is not None and begins:
         start = msg("It builds, and this is where every lab begins. A good first step:")
         return [_line(say(start), "bold"), Padding(_line(todo, ""), (0, 0, 0, 2))]
     return [_line(f"{say.label('Next: ')}{todo}", "")]
