@@ -106,6 +106,9 @@ def test_the_version_is_quick_because_nothing_is_loaded() -> None:
         (["grade", "lab3", "--submission", "reference", "--cc", "tcc"], "gcc, clang"),
         (["grade", "lab3", "--submission", "reference", "--opt", "O9"], "-O0, -O1"),
         (["run", "lab3", "--cpus", "0"], "--cpus"),
+        (["export", "gradescop", "x"], "Did you mean 'gradescope'?"),
+        (["export", "qqq", "x"], "'qqq' is none of 'gradescope', "),
+        (["export", "juint", "x", "--lang", "ja"], "'junit' のことですか。"),
         (["new"], "DIR"),
         (["--frob"], "--frob"),
     ],
@@ -115,6 +118,7 @@ def test_wrong_usage_is_2(words: list[str], said: str, capsys: pytest.CaptureFix
     printed = capsys.readouterr()
     assert said in printed.out + printed.err
     assert "Traceback" not in printed.err
+    assert "Value error" not in printed.err
 
 
 def test_help_is_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,7 @@ def explain_usage(error: Any, say: Reader) -> None:
         say: the reader.
     """
     if say.language == translate.ENGLISH:
+        error.message = str(usage.none_of(error) or error.message)
         error.show()
         return
     if getattr(error, "ctx", None) is not None:

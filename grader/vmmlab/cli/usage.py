@@ -7,10 +7,38 @@ is shown as typer has it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from vmmlab.base.message import Message, Text, msg
+from vmmlab.base.nearest import nearest
+
+_NONE_OF: Final = re.compile(r"^(?:Value error, )?'([^']*)' is not one of '")
+
+
+def none_of(error: Any) -> Text:
+    """Return that a value is none of those that are known, and which one may be meant.
+
+    Pydantic's own text begins with "Value error", and names no choice.
+
+    Args:
+        error: typer's error; for any other the text is "".
+    """
+    found = _NONE_OF.search(str(error.message)) if type(error).__name__ == "BadParameter" else None
+    if found is None:
+        return ""
+    choices = _quoted(error.message)[1:]
+    value, known = repr(found[1]), ", ".join(choices)
+    near = nearest(found[1], [one.strip("'") for one in choices])
+    if near is None:
+        return msg("{value} is none of {choices}.", value=value, choices=known)
+    return msg(
+        "{value} is none of {choices}. Did you mean {near}?",
+        value=value,
+        choices=known,
+        near=repr(near),
+    )
 
 
 def message(error: Any) -> Text:
@@ -19,6 +47,8 @@ def message(error: Any) -> Text:
     Args:
         error: typer's error.
     """
+    if reason := none_of(error):
+        return msg("Invalid value for {name}: {reason}", name=_name(error), reason=reason)
     said: str = error.format_message()
     for one in _known(error):
         if str(one) == said:
