@@ -130,7 +130,7 @@ def test_links_and_devices_of_a_zip(mode: int, why: str) -> None:
         (tarfile.LNKTYPE, "hard link"),
         (tarfile.CHRTYPE, "special"),
         (tarfile.FIFOTYPE, "special"),
-        (tarfile.GNUTYPE_SPARSE, "special"),
+        (tarfile.GNUTYPE_SPARSE, "sparse"),
     ],
 )
 def test_links_and_devices_of_a_tar(kind: bytes, why: str) -> None:

@@ -573,7 +573,7 @@ def test_the_gradebook_may_be_elsewhere(put: Put, sync: Sync, folder: Path) -> N
 def test_a_gradebook_that_is_none(put: Put, sync: Sync, folder: Path) -> None:
     put()
     (folder / "gradebook.db").write_text("this is not a database, only a long enough text " * 9)
-    with pytest.raises(InfraError, match="cannot be used: file is not a database"):
+    with pytest.raises(InfraError, match="the gradebook is damaged: file is not a database"):
         sync()
     with pytest.raises(InfraError, match="cannot be copied"):
         sync(dry_run=True)

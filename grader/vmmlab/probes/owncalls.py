@@ -83,9 +83,10 @@ class ArgumentsProbe(BaseProbe):
             asked = (page, base + _CODE, base + _DATA)
             waits = len(session.log.at("ap_wait", 0))
             made = await self._delays(session, sleeps, made, asked)
-            made = replace(made, waits=len(session.log.at("ap_wait", 0)) > waits)
             await _put(session, _STATE, bytes(16))
-            if await self._call(session, "ap_start_addr", *asked) is not None:
+            back = await self._call(session, "ap_start_addr", *asked)
+            made = replace(made, waits=len(session.log.at("ap_wait", 0)) > waits)
+            if back is not None:
                 slept, _ = await sleeps.take()
                 made = replace(made, slept_us=slept)
                 raw = await _get(session, _STATE, 16)
