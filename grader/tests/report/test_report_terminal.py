@@ -350,10 +350,16 @@ def test_nobody_reads_an_infrastructure_failure_as_zero():
 
 
 def test_a_starter_gets_an_encouraging_first_step():
-    text = render(report({}, first_step=STEP))
+    text = render(report({"cause": "not-written-yet"}, first_step=STEP))
     assert "every lab begins" in text
     where = "TODO(lab3.1) in lab3/ap_start.c:12, function ap_start: write the far jump"
     assert f"  {where}\n" in text
+
+
+def test_a_todo_comment_above_written_code_is_no_beginning():
+    text = render(report({"cause": "jump-not-present"}, first_step=STEP))
+    assert "Next: TODO(lab3.1) in lab3/ap_start.c:12, function ap_start" in text
+    assert "every lab begins" not in text
 
 
 def test_on_the_way_the_next_step_is_named():
