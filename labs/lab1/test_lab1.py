@@ -64,7 +64,7 @@ def mi_is_whole(boot):
     if copy == original:
         nothing_more_is_copied(boot)
         return
-    it_calls_something(boot)
+    it_comes_to_a_call(boot)
     if boot.multiboot.later == original:
         report(
             boot,
@@ -107,16 +107,19 @@ def mi_is_whole(boot):
     )
 
 
-def it_calls_something(boot):
+def it_comes_to_a_call(boot):
     """Fail if vmm_main has not come to its first call, at which all this is looked at."""
     if boot.multiboot.copy is None:
         missing(
-            "vmm-main-calls-nothing",
+            "vmm-main-stuck",
             cpu=0,
             place=boot.bsp.end_place.text or "vmm_main",
             step="lab1.1",
             expected=msg("vmm_main copies the information and calls initfunc_init"),
-            observed=msg("vmm_main has called nothing: the BSP was still here at the end"),
+            observed=msg(
+                "vmm_main has not come to its first call of the three: the BSP was still here at "
+                "the end"
+            ),
         )
 
 
@@ -153,7 +156,7 @@ def uefi_booted_is_right(boots, boot, uefi):
     value = needed(boot.multiboot).uefi_booted
     decided = value in (0, 1)
     if value != uefi:
-        it_calls_something(boot)
+        it_comes_to_a_call(boot)
         report(
             boot,
             "lab1.1",

@@ -37,8 +37,12 @@ def first_failure(report):
 @pytest.mark.parametrize(
     ("body", "cause", "observed"),
     [
-        ("for (;;) ;", "mi-not-copied", ""),
-        ('for (;;) printf ("all points! all points!\\n");', "mi-not-copied", ""),
+        ("for (;;) ;", "vmm-main-stuck", "first call of the three"),
+        (
+            'for (;;) printf ("all points! all points!\\n");',
+            "vmm-main-stuck",
+            "first call of the three",
+        ),
         ('asm volatile ("ud2");', "bsp-exception", "exception 6"),
         ("*(volatile u32 *)0xC0000000 = 1;", "bsp-exception", "exception 14"),
         (
