@@ -253,6 +253,9 @@ def test_pytest_takes_the_labs_in_the_order_of_the_course(
     done = sh(here, plain, ".venv/bin/pytest --collect-only -q")
     labs = [line.split("/")[0] for line in done.stdout.splitlines() if "::" in line]
     assert list(dict.fromkeys(labs)) == [f"lab{number}" for number in range(11)], done.stdout
+    graded = sh(here, plain, ".venv/bin/pytest lab10 lab2 -k 'map or mi or switch or start'")
+    told = re.findall(r"^(lab\d+)  \S", graded.stdout, re.MULTILINE)
+    assert told == ["lab2", "lab10"], graded.stdout
     backwards = sh(here, plain, ".venv/bin/pytest --collect-only -q lab4 lab3 -k barrier")
     assert {line.split("/")[0] for line in backwards.stdout.splitlines() if "::" in line} == {
         "lab4"

@@ -189,12 +189,16 @@ class WorkspacePlugin:
         pytest and the engine deselect within this call.
         """
         if self.course is not None:
-            order = {lab: number for number, lab in enumerate(self.course.labs)}
-            items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+            items.sort(key=lambda item: self._number(item.path.parent.name))
         names = {name for item in items for name in (item.name, *item.extra_keyword_matches)}
         yield
         if not items and self.course is not None:
             self._nothing_selected(names)
+
+    def _number(self, lab: str) -> int:
+        """Return the place of a lab in the course; the end for what is none."""
+        labs = list(self.course.labs) if self.course is not None else []
+        return labs.index(lab) if lab in labs else len(labs)
 
     def _nothing_selected(self, names: Set[str]) -> None:
         from vmmlab.base.errors import UsageError
@@ -233,7 +237,7 @@ class WorkspacePlugin:
         self.listening.close()
         if self.engine is None:
             return
-        for lab, run in sorted(self.engine.runs.items()):
+        for lab, run in sorted(self.engine.runs.items(), key=lambda one: self._number(one[0])):
             if run.error is not None:
                 self.verdicts.append((lab, run.error))
             elif run.results():
