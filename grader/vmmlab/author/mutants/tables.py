@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from vmmlab.author.mutants.runner import Result
 from vmmlab.author.mutants.variants import VariantResult
@@ -77,14 +77,20 @@ def totals(results: Sequence[Result], say: Reader = _ENGLISH) -> list[str]:
     killed = [one for one in results if one.verdict == "killed"]
     naming = sum(bool(one.names) for one in killed)
     seconds = sum(one.seconds for one in results)
+    what: dict[str, Any] = {"killed": len(killed), "total": len(results)}
+    timed = all(one.seconds for one in results)  # not where results of several runs are together
     return [
         say(
             msg(
                 "{killed} of {total} mutants killed by the named check with the named "
                 "cause ({seconds:.0f} s of grading).",
-                killed=len(killed),
-                total=len(results),
+                **what,
                 seconds=seconds,
+            )
+            if timed
+            else msg(
+                "{killed} of {total} mutants killed by the named check with the named cause.",
+                **what,
             )
         ),
         say(
