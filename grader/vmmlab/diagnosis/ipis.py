@@ -160,8 +160,7 @@ def init_again(boot: Observation, cpu: int, alone: Observation | None = None) ->
         return None
     by = "ap_start_addr"
     if alone is not None:
-        called = owncalls.sent_by(alone).get("apic_send_startup_ipi", ())
-        with_sipi = any(write.kind == "INIT" for write in called)
+        with_sipi = owncalls.sent_with_sipi(alone)
         once = owncalls.sends_one_init(alone)
         by = "apic_send_startup_ipi" if with_sipi else "ap_start" if once else by
     return Failure(
@@ -186,8 +185,8 @@ def init_with_sipi(boot: Observation, cpu: int, alone: Observation) -> Failure |
         cpu: index of an AP.
         alone: the boot with the grader's own calls.
     """
-    sent = owncalls.sent_by(alone).get("apic_send_startup_ipi", ())
-    if not any(write.kind == "INIT" for write in sent):
+    sent = owncalls.sent_with_sipi(alone)
+    if not sent:
         return None
     found = init_again(boot, cpu, alone)
     return found or Failure(

@@ -27,6 +27,12 @@ def sent_by(boot: Observation) -> dict[str, tuple[Icr, ...]]:
     }
 
 
+def sent_with_sipi(boot: Observation) -> tuple[Icr, ...]:
+    """Return all that apic_send_startup_ipi has sent, if an INIT is in it."""
+    sent = sent_by(boot).get("apic_send_startup_ipi", ())
+    return sent if any(write.kind == "INIT" for write in sent) else ()
+
+
 def waits_for_aps(boot: Observation) -> Failure | None:
     """Return that ap_start_addr calls ap_wait, which is for ap_start to do."""
     if boot.own_calls is None or not boot.own_calls.waits:
@@ -61,7 +67,8 @@ def ignored_argument(boot: Observation) -> Failure | None:
         )  # fmt: skip
     sipis = _sent_by_own_call(boot, made, "SIPI")
     right = msg("it asks loopcond (data) before each SIPI: {times} times yes", times=made.times)
-    after = boot.icr[made.sipi_writes : made.init_writes] if made.sipi_writes else ()
+    sent = sent_by(boot)
+    after = sent.get("apic_send_startup_ipi", ())
     if sum(_is_for_one(one, "SIPI") for one in after) > 1:
         return _ignored("apic_send_startup_ipi", msg("one SIPI for each CPU"), icr_text(after))
     if made.cond_slept_us:
@@ -70,7 +77,7 @@ def ignored_argument(boot: Observation) -> Failure | None:
             msg("it waits for nothing"),
             msg("it asked usleep for {slept} microseconds", slept=made.cond_slept_us),
         )
-    last = () if made.init_writes is None else boot.icr[made.init_writes :]
+    last = sent.get("apic_send_init", ())
     if made.init_writes is not None and not any(_is_for_one(one, "INIT") for one in last):
         expected = msg("an INIT that reaches the CPU with APIC id 1")
         next_step = msg("Send the INIT in apic_send_init: ap_start_addr calls that function.")

@@ -12,22 +12,18 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-import unicorn as _unicorn
-from unicorn import x86_const as x86
-
 from vmmlab.base.message import Text, msg
 from vmmlab.explore.constants import Constants
-from vmmlab.explore.context import MASK, REGISTERS, RFLAGS, RSP, Context, StackRegion
+from vmmlab.explore.context import MASK, RFLAGS, RSP, Context, StackRegion
+from vmmlab.explore.engine import ID, IDS, engine, unicorn
 from vmmlab.explore.instructions import InstructionInfo, Operand
-from vmmlab.explore.program import ARENA, HEAP, MARKS, PAGE, SLOT, STACK_SIZE, STACKS, Program
+from vmmlab.explore.program import ARENA, HEAP, MARKS, PAGE, SLOT, Program
 from vmmlab.explore.skipping import LoopSkipper
 from vmmlab.images.layout import VMM_BASE
 
 PRIVATE_LIMIT: Final = 20_000
 """A CPU is followed for this many instructions without an access to shared memory, not counting
 those of loops that are skipped."""
-TRANSLATED_BYTES: Final = 32 << 20
-"""Memory of an engine for translated code: a lab's code is small, and 1 GiB is the default."""
 # After this many instructions, look for a loop.
 _LOOK_EVERY: Final = 4000
 # A pass of a loop that can be skipped has at most this many instructions.
@@ -35,13 +31,9 @@ _LONGEST_PASS: Final = 500
 # An endless loop that is recognised has at most this many instructions.
 _LONGEST_LOOP: Final = 64
 
-unicorn: Any = _unicorn  # its type hints are incomplete
-_IDS: Final = [getattr(x86, f"UC_X86_REG_{name.upper()}") for name in REGISTERS]
-_ID: Final = dict(zip(REGISTERS, _IDS, strict=True))
 # The status flags and the direction flag (Intel SDM volume 1, 3.4.3).
 _FLAGS: Final = 0xCD5
 _ALWAYS_SET: Final = 0x2
-_HLT: Final = b"\xf4"
 # Bytes that are mapped of each block from alloc.
 _MAPPED_BLOCK: Final = 0x10000
 
@@ -108,18 +100,18 @@ class _Registers:
 
     def __init__(self, uc: Any) -> None:
         self._uc = uc
-        count = len(_IDS)
+        count = len(IDS)
         self._values = (ctypes.c_uint64 * count)()
         first, each = ctypes.addressof(self._values), ctypes.sizeof(ctypes.c_uint64)
         places = (ctypes.c_void_p * count)(*range(first, first + count * each, each))
-        self._request = ((ctypes.c_int * count)(*_IDS), places, ctypes.c_int(count))
+        self._request = ((ctypes.c_int * count)(*IDS), places, ctypes.c_int(count))
         # What `reg_read_batch` calls with its arrays; a unicorn without it is slower.
         self._into_array = getattr(uc, "_do_reg_read_batch", None)
 
     def read(self) -> tuple[int, ...]:
         """Return the values of `REGISTERS`."""
         if self._into_array is None or self._into_array(*self._request) != unicorn.UC_ERR_OK:
-            read: tuple[int, ...] = self._uc.reg_read_batch(_IDS)
+            read: tuple[int, ...] = self._uc.reg_read_batch(IDS)
             return read
         return tuple(self._values)
 
@@ -139,22 +131,12 @@ class Emulator:
         self._constants = Constants(program)
         self.deadline = math.inf
         self._ran: dict[Context, tuple[Context, Stop]] = {}
-        uc: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
-        self._uc = uc
-        uc.ctl_set_tcg_buffer_size(TRANSLATED_BYTES)
-        low = min(one.start for one in program.segments) & ~(PAGE - 1)
-        high = max(one.end for one in program.segments)
-        uc.mem_map(low, (high - low + PAGE - 1) & ~(PAGE - 1))
-        for segment in program.segments:
-            uc.mem_write(segment.start, segment.data)
+        self._uc = uc = engine(program)
         for address in (program.trampoline, program.trampoline - VMM_BASE, program.window):
             start = address & ~(PAGE - 1)
             end = (address + program.trampoline_size + PAGE - 1) & ~(PAGE - 1)
             uc.mem_map(start, end - start)
-        uc.mem_map(MARKS, PAGE)
-        uc.mem_write(MARKS, _HLT * PAGE)
         for cpu in range(program.cpus):
-            uc.mem_map(STACKS + cpu * SLOT, STACK_SIZE)
             for slot in range(HEAP + cpu * ARENA, HEAP + (cpu + 1) * ARENA, SLOT):
                 uc.mem_map(slot, _MAPPED_BLOCK)
         # The engine's registers after the last run, so that only those that differ are written.
@@ -321,7 +303,7 @@ class Emulator:
         elif known.locked:
             self._halt("memory")
         elif known.pushes or known.pops:
-            rsp = uc.reg_read(_ID["rsp"])
+            rsp = uc.reg_read(ID["rsp"])
             if (known.pushes and not self._low + 16 <= rsp <= self._top) or (
                 known.pops and not self._low <= rsp <= self._top - 8
             ):
@@ -344,7 +326,7 @@ class Emulator:
     def _on_exposed(self, rsp: int, instruction: InstructionInfo) -> bool:
         """Return whether an instruction pushes or pops a word that several CPUs use."""
         if instruction.text == "leave":
-            rsp = self._uc.reg_read(_ID["rbp"])
+            rsp = self._uc.reg_read(ID["rbp"])
         at = rsp - 8 if instruction.pushes else rsp
         return self._program.is_exposed(at, 8)
 
@@ -360,9 +342,9 @@ class Emulator:
         address = operand.disp
         for name, scale in ((operand.base, 1), (operand.index, operand.scale)):
             if name:
-                if name not in _ID:
+                if name not in ID:
                     return False
-                address += self._uc.reg_read(_ID[name]) * scale
+                address += self._uc.reg_read(ID[name]) * scale
         address &= MASK
         if not (self._low <= address and address + operand.size <= self._top):
             return False
@@ -397,7 +379,7 @@ class Emulator:
             if stack:
                 uc.mem_write(region.low, stack)
         before = self._raw
-        changed = [one for at, one in enumerate(zip(_IDS, context.regs, strict=True))
+        changed = [one for at, one in enumerate(zip(IDS, context.regs, strict=True))
                    if one[1] != before[at]]  # fmt: skip
         if changed:
             uc.reg_write_batch(changed)

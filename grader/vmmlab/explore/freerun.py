@@ -11,22 +11,15 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-import unicorn as _unicorn
-from unicorn import x86_const as x86
-
-from vmmlab.explore.context import REGISTERS
-from vmmlab.explore.emulator import TRANSLATED_BYTES
+from vmmlab.explore.engine import HLT, ID, engine, unicorn
 from vmmlab.explore.harness import Repeated
 from vmmlab.explore.memory import Store
-from vmmlab.explore.program import MARKS, PAGE, RETURN_MARK, SLOT, STACK_SIZE, STACKS, Program
+from vmmlab.explore.program import PAGE, RETURN_MARK, Program
 from vmmlab.explore.rounds import SEEN, LaterRounds
 from vmmlab.images.layout import VMM_BASE
 
-unicorn: Any = _unicorn  # its type hints are incomplete
-_HLT: Final = b"\xf4"
 _TURN: Final = 500  # instructions of a CPU before another one runs
 _QUIET_TURNS: Final = 200  # turns of each CPU in which none comes back from a call
-_IDS: Final = {name: getattr(x86, f"UC_X86_REG_{name.upper()}") for name in REGISTERS}
 
 
 class FreeRun:
@@ -41,8 +34,7 @@ class FreeRun:
     def __init__(self, program: Program, calls: Repeated, writes: Iterable[Store]) -> None:
         self._program = program
         self._calls = calls
-        self._uc: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
-        self._uc.ctl_set_tcg_buffer_size(TRANSLATED_BYTES)
+        self._uc = engine(program)
         self._shared: list[Any] = []  # memory that is mapped more than once
         self._map()
         for address, size, value in writes:
@@ -97,12 +89,8 @@ class FreeRun:
         return True
 
     def _map(self) -> None:
+        """Map the trampoline's copy wherever a CPU can see it, and take out what is not run."""
         program, uc = self._program, self._uc
-        low = min(one.start for one in program.segments) & ~(PAGE - 1)
-        high = max(one.end for one in program.segments)
-        uc.mem_map(low, (high - low + PAGE - 1) & ~(PAGE - 1))
-        for segment in program.segments:
-            uc.mem_write(segment.start, segment.data)
         start = program.trampoline & ~(PAGE - 1)
         end = (program.trampoline + program.trampoline_size + PAGE - 1) & ~(PAGE - 1)
         memory = ctypes.create_string_buffer(end - start)
@@ -111,13 +99,9 @@ class FreeRun:
             uc.mem_map_ptr(place, end - start, unicorn.UC_PROT_ALL, ctypes.addressof(memory))
         copied = range(program.trampoline, program.trampoline + program.trampoline_size)
         uc.mem_write(program.trampoline, bytes(program.initial(at) for at in copied))
-        for cpu in range(len(self._calls.gs_bases)):
-            uc.mem_map(STACKS + cpu * SLOT, STACK_SIZE)
         # Where the model takes the place of code, the run ends.
-        uc.mem_map(MARKS, PAGE)
-        uc.mem_write(MARKS, _HLT * PAGE)
         for address in (*program.stubs, *program.tracepoints):
-            uc.mem_write(address, _HLT)
+            uc.mem_write(address, HLT)
 
     def _call(self, cpu: int) -> None:
         """Let a CPU enter the function for the next time."""
@@ -127,7 +111,7 @@ class FreeRun:
         uc.mem_write(rsp, RETURN_MARK.to_bytes(8, "little"))
         values = {"rip": self._calls.function, "rsp": rsp, "rbp": 0, "rflags": 2}
         for name, value in (values | {"gs_base": self._calls.gs_bases[cpu]}).items():
-            uc.reg_write(_IDS[name], value)
+            uc.reg_write(ID[name], value)
         uc.context_update(self._saved[cpu])
 
     def _turn(self, cpu: int) -> bool:
@@ -136,17 +120,17 @@ class FreeRun:
         if self._completed[cpu] == self._rounds:
             return True
         uc.context_restore(self._saved[cpu])
-        at = uc.reg_read(_IDS["rip"])
+        at = uc.reg_read(ID["rip"])
         while True:
             try:
                 uc.emu_start(at, RETURN_MARK, count=_TURN)
             except unicorn.UcError:
                 return False
-            at = uc.reg_read(_IDS["rip"])
+            at = uc.reg_read(ID["rip"])
             if at != RETURN_MARK:
                 uc.context_update(self._saved[cpu])
                 # A CPU that has halted goes on after the HLT, if it is let.
-                return bytes(uc.mem_read(at - len(_HLT), len(_HLT))) != _HLT
+                return bytes(uc.mem_read(at - len(HLT), len(HLT))) != HLT
             if not self._came_back(cpu):
                 return False
             if self._completed[cpu] == self._rounds:
@@ -158,4 +142,4 @@ class FreeRun:
         """Return whether a CPU may come back from its call now, and has its stack back."""
         self._completed[cpu] += 1
         in_time = min(self._entered) >= self._completed[cpu]
-        return in_time and self._uc.reg_read(_IDS["rsp"]) == self._tops[cpu]
+        return in_time and self._uc.reg_read(ID["rsp"]) == self._tops[cpu]
