@@ -1,4 +1,4 @@
-"""Packs a release into a wheel, so that `pip install` or pipx gives students command and course."""
+"""Packs a release into a wheel, so that pip or pipx installs the command and the course."""
 
 from __future__ import annotations
 

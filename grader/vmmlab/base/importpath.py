@@ -1,4 +1,4 @@
-"""Keeps Python modules that lie in the working directory from being imported.
+"""Prevents imports of Python modules from the working directory.
 
 The working directory may be a submission. Python looks for modules there when it is started with
 `-m` or `-c`, or when PYTHONPATH has an empty or relative entry.

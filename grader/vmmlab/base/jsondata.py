@@ -1,4 +1,4 @@
-"""Dataclasses as the data that JSON has, without pydantic and whatever became of their modules."""
+"""Converts dataclasses to JSON data, without pydantic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Markdown pages: the text outside of code blocks, and the headings.
+"""Markdown pages: their headings, and their text outside code blocks.
 
 Supports only what the handouts and the book use: fences with backquotes or tildes, headings with #.
 """

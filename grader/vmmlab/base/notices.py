@@ -1,4 +1,4 @@
-"""Remarks on work that takes long or goes another way than usual, shown at once by a listener.
+"""Notices about slow or unusual work, passed to a listener as they occur.
 
 The work says what it does; a command, or a test run, listens and writes it where its reader looks.
 If nothing listens, a remark is lost: nothing depends on it.

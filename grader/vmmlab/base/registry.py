@@ -1,4 +1,4 @@
-"""Registries: what the program registers, and beside it what a lab in use registers.
+"""Registries: entries of the program, and beside them those of the lab in use.
 
 The files of a lab register their probes and milestones as the program's own modules do. Their
 entries belong to a `Scope`, which is visible only to code that works for that lab: two courses in

@@ -1,4 +1,4 @@
-"""Removes a folder that an untrusted program has filled: of any depth, with any names and rights.
+"""Removes a folder that an untrusted program has filled, whatever its depth, names and modes.
 
 shutil.rmtree recurses and needs an open descriptor, or a path, for each level. Here a folder in a
 folder is moved to the top before it is emptied, so nothing ever lies deeper than two levels.

@@ -1,4 +1,4 @@
-"""Calls the function of a check, once or for each of its cases, and finds out what stopped the BSP.
+"""Calls a check's function, once or for each case, and finds out what stopped the BSP.
 
 Knows neither pytest nor points.
 """

@@ -1,4 +1,4 @@
-"""What a wrong order costs: a lab says which check fails, and why, in labs/labN/orders.py.
+"""Which check fails, and why, when a lab's functions run in a wrong order: labs/labN/orders.py.
 
 @judges_orders("lab9.kick.lost", "lab9.flag.alone")
 def judge(scenario, found):

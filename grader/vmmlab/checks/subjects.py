@@ -1,4 +1,4 @@
-"""What a check gets for one CPU: its record, with `must_reach`."""
+"""What a check receives for one CPU: its record, with `must_reach`."""
 
 from __future__ import annotations
 

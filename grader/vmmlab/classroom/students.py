@@ -1,4 +1,4 @@
-"""Finds the student of each report: report.json names none, but its folder or an option does.
+"""Finds the student of each report, by its folder or an option: report.json names none.
 
 The convention is STUDENT/lab3.json, or STUDENT/lab3-i386.json, with the student's id in nbgrader.
 """

@@ -1,4 +1,4 @@
-"""The errors that typer raises for the words of a command, as messages.
+"""Turns typer's errors about a command line into messages.
 
 Which words typer uses depends on its version. So a message is made from the error's attributes for
 each text that is known, and counts only if its English is exactly what typer says. Any other text

@@ -1,4 +1,4 @@
-"""The commands about what else is in a workspace: worksheets, handing in, updates, solutions."""
+"""Commands for the rest of a workspace: worksheets, handing in, updates, solutions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare the checks that course.yml lists with those that a lab's tests define."""
+"""Compares the checks that course.yml lists with those that a lab's tests define."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starters, worksheets, book: made from what the instructor has, or included in a release.
+"""Starters, worksheets and book: made from the instructor's sources, or taken from a release.
 
 A release carries the starters in its template, below vmm-skeleton/::
 

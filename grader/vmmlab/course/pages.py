@@ -1,4 +1,4 @@
-"""The pages of a workspace: handouts, glossary and others, as plain Markdown whose links lead on.
+"""The pages of a workspace, as plain Markdown whose links work there.
 
 In the course they lie in labs/ and docs/, and the book reads them there. In a workspace a lab's
 folder is at the top. A link to what is not in the workspace becomes plain text.

@@ -1,4 +1,4 @@
-"""Addresses that were read from memory, where the address of that memory is meant."""
+"""Recognises a value read from memory where the address of that memory was meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to say of a boot that ran out of time, or whose QEMU was lost."""
+"""Explains a boot that ran out of time, or whose QEMU was lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What killed an AP in the trampoline: from the recorded steps to the mistake that they show.
+"""Finds the mistake that killed an AP in the trampoline, from the recorded steps.
 
 Each explainer knows one kind of mistake and returns None if the evidence does not show it. The
 order matters: what one AP has destroyed comes before what it led to, and what the processor refuses

@@ -1,4 +1,4 @@
-"""What is wrong with the IPIs that start the APs: the words that are sent, whom they reach, delays.
+"""What is wrong with the IPIs that start the APs: their fields, their targets, the delays.
 
 Functions from an Observation to a Failure, or None. Most of these mistakes leave a machine that
 goes on: such a failure has `goes_on`, and later checks mean something all the same.

@@ -1,4 +1,4 @@
-"""What the functions of ap_start.c do when the grader calls them itself, with other arguments.
+"""Explains how functions of ap_start.c fail when the grader calls them with other arguments.
 
 Functions from an Observation to a Failure, or to what another diagnosis asks.
 """

@@ -1,4 +1,4 @@
-"""A machine that was reset although no CPU had a triple fault: an instruction has asked for it."""
+"""Finds the instruction that reset a machine in which no CPU had a triple fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exhaustive schedules of what several CPUs of a student's compiled code do together.
+"""Explores all interleavings of a student's compiled code on several CPUs.
 
 found = explore(image, cohort, load("lab4", folder), sources=files)
 found.verdict, found.counterexample, found.to_json()

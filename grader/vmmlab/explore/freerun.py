@@ -1,4 +1,4 @@
-"""Lets CPUs call one function again and again at full speed, to see whether all goes well.
+"""Runs CPUs through one function at full speed, many times, and checks each pass.
 
 Only registers and memory are kept: nothing of what a search knows about a CPU. So this can say that
 nothing went wrong in one order, but not what did; `OneRun` follows the calls step by step for that.

@@ -1,4 +1,4 @@
-"""Interned memory: every distinct state of shared memory gets a number, so that states stay small.
+"""Interned memory: every distinct state of shared memory has a number, which keeps states small.
 
 It knows nothing of CPUs.
 """

@@ -1,4 +1,4 @@
-"""Runs the CPUs of one harness in one order, for numbers of CPUs or rounds that no search can try.
+"""Runs the CPUs of one harness in one order, with more CPUs or rounds than a search can try.
 
 The CPUs take turns: each one runs until it waits, has finished, or until the harness says that the
 others are to run. What goes wrong in this one order goes wrong on a processor, too. Stores become

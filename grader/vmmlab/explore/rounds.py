@@ -1,4 +1,4 @@
-"""Rounds far later than a run can come to: how memory grows from round to round, carried on.
+"""Extrapolates how memory changes from round to round, to reach very late rounds.
 
 If each round adds the same to some words and changes nothing else, memory after many more rounds is
 known. A number of the round that has 16 bits is brought near its end in this way, and before that

@@ -1,4 +1,4 @@
-"""Long loops, such as a delay, and loops around them: where they lead, without running all passes.
+"""Skips the passes of long loops, such as delays, and computes the state after them.
 
 The passes are run by a caller; the last ones are really run. A pass of an outer loop is what lies
 between two skips of the inner one.

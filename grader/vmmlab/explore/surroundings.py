@@ -1,4 +1,4 @@
-"""What the model must know of the code that a lab explores, beside the scenarios."""
+"""What the model needs to know about the code of a lab, apart from the scenarios."""
 
 from __future__ import annotations
 

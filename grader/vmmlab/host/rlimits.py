@@ -1,4 +1,4 @@
-"""Resource limits of a process, set by a shell that then becomes the program."""
+"""Limits a process's resources by a shell that sets them and then runs the program."""
 
 from __future__ import annotations
 

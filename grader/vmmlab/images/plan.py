@@ -1,4 +1,4 @@
-"""What an image is built from: the provided files, a job for each part, and the keys of the cache.
+"""What an image is built from: given files, a job for each part, and the keys of the cache.
 
 Pure but for reading the provided files; starts nothing. Knows labs only as lists of files.
 """

@@ -1,4 +1,4 @@
-"""The EFI loader in a machine: waiting for it, and putting a VMM into its room.
+"""Waits for the EFI loader in a machine, and copies a VMM into the memory that it reserved.
 
 The loader prints the address of its `uefi_box` on COM1 and spins until `hold` is 0
 (boot/uefi_loader.c, boot/uefi_loader_room.S).

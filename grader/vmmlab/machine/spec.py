@@ -1,4 +1,4 @@
-"""What machine is to be booted, as data. Knows nothing of QEMU's command line."""
+"""The machine to boot, as data. Does not know QEMU's command line."""
 
 from __future__ import annotations
 

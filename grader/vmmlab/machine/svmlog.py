@@ -1,4 +1,4 @@
-"""What QEMU's log says of guests: VMRUN and #VMEXIT (`-d in_asm`).
+"""Reads VMRUN and #VMEXIT of guests from QEMU's log (`-d in_asm`).
 
 Lines of both versions; the exit shows EXITCODE, EXITINFO1, EXITINFO2 and the guest's RIP (AMD APM
 vol. 2, 15.6 and appendix C)::

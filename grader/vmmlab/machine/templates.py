@@ -1,4 +1,4 @@
-"""Booted firmware, kept: UEFI firmware takes seconds to boot, and is restored in a tenth of one.
+"""Keeps booted firmware: UEFI takes seconds to boot, and a tenth of a second to restore.
 
 A template is a machine in which the EFI loader waits for a VMM. It is made when it is needed for
 the first time, kept in the cache, and found by all that the machine consists of. Without a place

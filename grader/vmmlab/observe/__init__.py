@@ -1,1 +1,1 @@
-"""From a running machine to an Observation; does not judge what it records."""
+"""Turns a running machine into an Observation. Does not judge what it records."""

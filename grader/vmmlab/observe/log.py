@@ -1,4 +1,4 @@
-"""What has been recorded of a boot so far; the Observation is made of it at the end."""
+"""Collects what a boot shows; the Observation is made from it at the end."""
 
 from __future__ import annotations
 

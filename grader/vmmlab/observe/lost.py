@@ -1,4 +1,4 @@
-"""The Observation of a boot whose machine no longer answers, or was never started.
+"""Makes the Observation of a boot whose machine no longer answers, or never started.
 
 What was recorded until then stays evidence; nothing here accesses the machine.
 """

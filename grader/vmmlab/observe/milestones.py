@@ -1,4 +1,4 @@
-"""Milestones: how far a CPU has got, and the places at which a CPU comes to rest.
+"""Milestones, which tell how far a CPU has got, and the places where a CPU comes to rest.
 
 Both are registries, so that a new stage of the VMM brings its own. Each milestone needs the ones
 with a lower order; the numbers leave room between them.

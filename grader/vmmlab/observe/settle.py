@@ -1,4 +1,4 @@
-"""Brings CPUs that go round in a loop to one place of it, at the end of a boot.
+"""At the end of a boot, stops each CPU that loops at a fixed place in its loop.
 
 A CPU that waits for ever can be stopped anywhere in its loop. Reports name where it is: without
 this they would differ from run to run.

@@ -1,4 +1,4 @@
-"""What a CPU's next instruction accesses, and the proof that its loop ends only by another CPU."""
+"""What a CPU's next instruction accesses, and whether only another CPU can end its loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a boot is watched for, and how its CPUs are held and released.
+"""Probes: what is watched in a boot, and how CPUs are held and released.
 
 A probe records what happens; the checks decide whether that is right. All of them work
 through the gdbstub and need nothing in the guest. `registry` knows them by name; a lab's own

@@ -1,4 +1,4 @@
-"""What the probes of the handshake share: bring every CPU to its place, then let them run singly.
+"""Shared by the probes of the handshake: brings every CPU to its place, then runs one at a time.
 
 The BSP runs to ap_wait and every AP to ap_entry, and all are held there. From then on the probe
 decides which CPU runs, and how far. So the outcome does not depend on chance, and a mistake in one

@@ -1,4 +1,4 @@
-"""Lets a CPU panic while the others do what is hardest to stop, and looks at each of them alone.
+"""Makes a CPU panic while the others are hardest to stop, and examines each of them.
 
 The grader calls `panic` itself, by the registers of a CPU, with a text that nothing in the image
 contains. So nothing has to go wrong by itself, and every CPU is where the probe has put it.

@@ -1,4 +1,4 @@
-"""Lets the APs of a boot pass through the trampoline, so that they can disturb each other.
+"""Lets all APs of a boot run through the trampoline together, so that they can disturb each other.
 
 All APs run the trampoline at the same time. One AP after the other would show none of the mistakes
 that this makes possible. So one AP, the first in what follows, is held before it stores anything

@@ -1,4 +1,4 @@
-"""What a person calls a place that a probe watches: most are symbols and stay as they are.
+"""Names for watched places as people say them; most are symbols and stay as they are.
 
 A lab marks the names of its own places as labels, in words: `label("the firmware's function")`.
 """

@@ -1,4 +1,4 @@
-"""What a CPU can be in the middle of: spinning, halted, at the barrier, with a lock, in printf.
+"""States that a CPU can be in: spinning, halted, at the barrier, holding a lock, in printf.
 
 The grader brings a CPU there by its registers. All that the CPU executes is given code, code of
 other labs that is called as usual, or a few instructions that the grader puts into the boot stack,

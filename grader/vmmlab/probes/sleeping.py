@@ -1,4 +1,4 @@
-"""usleep without the waiting: calls return at once, and what they were asked for is added up.
+"""Replaces usleep: calls return at once, and the requested times are added up.
 
 Real time proves nothing on a busy host, so delays are not measured. A stop for each call would make
 a loop of small pieces take minutes; so the code of the provided function is replaced in memory

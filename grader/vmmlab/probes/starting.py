@@ -1,4 +1,4 @@
-"""Follows the BSP through ap_start: IPIs, delays, mappings, low memory, what is in place when."""
+"""Follows the BSP through ap_start: IPIs, delays, mappings, and what low memory holds when."""
 
 from __future__ import annotations
 

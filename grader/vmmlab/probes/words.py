@@ -1,4 +1,4 @@
-"""What makes a boot different from others, in words that a student knows from the handouts."""
+"""Describes how a boot differs from others, in the handouts' terms."""
 
 from __future__ import annotations
 

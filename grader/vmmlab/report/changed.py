@@ -1,4 +1,4 @@
-"""What has changed between two reports on the same lab, a mark for each such check."""
+"""What has changed between two reports on the same lab: a mark for each changed check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes the places of this host out of a report that students may be given.
+"""Removes this host's paths from a report that students may be given.
 
 Such a place gets into a report by the command that runs a check again, and by what broke in the
 grader.

@@ -1,4 +1,4 @@
-"""Takes out of a report what only the instructor may see: hidden checks, their names, the seed.
+"""Removes what only the instructor may see from a report: hidden checks, their names, the seed.
 
 Whatever is shown to students goes through here. Points are not touched.
 """

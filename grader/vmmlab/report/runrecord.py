@@ -1,4 +1,4 @@
-"""What one grading has seen: the report, the Observations, the Exploration. Version 1.
+"""The record of one grading: the report, the Observations, the Exploration. Version 1.
 
 `vmmlab show` draws from it long after the machines are gone. A workspace keeps that of the last
 grading in build/labN/run.json.gz, some 20 to 200 KB. Long traces are cut when it is written, and a

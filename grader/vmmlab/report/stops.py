@@ -1,4 +1,4 @@
-"""The stops of a boot in their order, and who had the boot stack meanwhile: a picture and rows.
+"""The stops of a boot in order, and who held the boot stack: a picture and rows.
 
 A CPU stops at each place that is watched, so the stops of all CPUs have one order. A CPU has the
 boot stack from apinitproc0 to apinitproc1, or to where it released the lock, if a probe watched

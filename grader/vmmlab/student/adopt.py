@@ -1,4 +1,4 @@
-"""Remembers a workspace or a course as the user's own, when the user says so."""
+"""Records a workspace or a course as the user's own, at the user's request."""
 
 from __future__ import annotations
 

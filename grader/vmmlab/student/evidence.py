@@ -1,4 +1,4 @@
-"""Where in a boot the evidence of a failed check was taken: a stop of a CPU, or the boot's end."""
+"""Where the evidence of a failed check was taken in a boot: at a CPU's stop, or at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hints on request: one level more each time a student asks. They cost no points.
+"""Hints on request: each request gives the next level. They cost no points.
 
 The levels of a check are those of its cause, from the record of the last grading. A pointer to
 the handout's section and to the manuals comes after the first, which is a question.

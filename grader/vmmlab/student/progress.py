@@ -1,4 +1,4 @@
-"""How far a student has come: labs, checks, points and gradings, from the workspace's own file."""
+"""How far a student has come, from the workspace's own file: labs, checks, points, gradings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operating systems that a VMM can be tried with, each from a package of Debian.
+"""The operating systems to try a VMM with, each from a Debian package.
 
 What is said here of Linux holds for any kernel of Debian's: everything it needs is built in.
 """

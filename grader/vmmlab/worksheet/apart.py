@@ -1,4 +1,4 @@
-"""Grades one notebook in a process of its own, with limits of memory, disk, processor and time.
+"""Grades one notebook in its own process, with limits on memory, disk, processes and time.
 
 The process receives what the student's kernel sends, so its memory is limited; what kernels write
 goes to a file system in memory, of limited size, which ends with the process.

@@ -1,4 +1,4 @@
-"""Ends a kernel whose processes together are too many or too large.
+"""Ends a kernel whose processes are too many or use too much memory.
 
 Resource limits count for each process by itself, and not every system has cgroups that a user may
 make. So the processes of a kernel are looked at several times a second.

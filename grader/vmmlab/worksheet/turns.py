@@ -1,4 +1,4 @@
-"""Lets several processes use one gradebook: one at a time, but not while a notebook runs."""
+"""Lets several processes take turns with one gradebook, which is free while a notebook runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What vmmlab has put into a workspace: the hash of each file, so that changes can be told.
+"""The hash of each file that vmmlab put into a workspace, by which changes are found.
 
 The student's own files, starters and worksheets, are listed as well; nothing ever replaces them.
 """

@@ -1,4 +1,4 @@
-"""Make a workspace on disk: the template rendered, with starters, checks and handouts added.
+"""Makes a workspace on disk: renders the template and adds starters, checks and handouts.
 
 The caller adds the prebuilt labs: making them needs a compiler, and this package knows none.
 """

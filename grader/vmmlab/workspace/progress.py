@@ -1,4 +1,4 @@
-"""What a workspace remembers of its student's way: gradings, and the hints that were asked for.
+"""What a workspace remembers of its gradings, and of the hints that were requested.
 
 It is kept in .vmmlab/progress.json and sent nowhere. Points do not depend on it: a file that is
 missing, damaged or of another version only means that it begins anew. Does not know grading.

@@ -1,4 +1,4 @@
-"""Which solutions the reader of a workspace has asked to see. Knows no solution itself."""
+"""Records which solutions were requested in a workspace. Knows no solution itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the manual demands of a write to the interrupt command register, and QEMU lets pass."""
+"""What the manual requires of a write to the ICR, and QEMU does not check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""course.yml as a release has it: without the names of the hidden checks and of students."""
+"""Writes a release's course.yml, without the names of hidden checks and of students."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The links of a release's pages: those to what a release does not have become plain text."""
+"""Turns links to pages that a release does not have into plain text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a release for people who study alone has besides: solutions, hidden checks, answers."""
+"""What a release for self-study adds: solutions, hidden checks, answers."""
 
 from __future__ import annotations
 

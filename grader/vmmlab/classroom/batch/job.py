@@ -1,4 +1,4 @@
-"""What travels to a worker, and what comes back: plain data."""
+"""The job that is sent to a worker, and its result: plain data."""
 
 from __future__ import annotations
 

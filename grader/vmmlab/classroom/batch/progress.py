@@ -1,4 +1,4 @@
-"""How a batch goes on, on stderr: a bar with rate, time left and names, or a line a submission.
+"""Shows a batch's progress on stderr: a bar with rate and time left, or a line a submission.
 
 Knows counts and names, nothing of grading.
 """

@@ -1,4 +1,4 @@
-"""What the folder of a batch remembers of each lab of each submission. Version 1."""
+"""The record of each lab of each submission in a batch's folder. Version 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one grading may use at a time, and how many of them fit into what a whole batch may.
+"""The resources that one grading may use, and how many gradings fit into a batch's limits.
 
 Limits of processes and control groups hold for programs in the sandbox. This is looked at from
 outside, for everything that a grading has started and everything that it has written.

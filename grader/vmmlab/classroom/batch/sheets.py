@@ -1,4 +1,4 @@
-"""What a batch says of worksheets: a table of its summary, and DIR/worksheets.csv.
+"""The worksheets in a batch's results: a table of its summary, and DIR/worksheets.csv.
 
 Their marks are in nbgrader's gradebook; here is what was graded automatically, and what was not.
 """

@@ -1,4 +1,4 @@
-"""The report on what was not graded: 0 points with the reason, or a case for a person.
+"""Writes the report on what was not graded: 0 points with a reason, or a case for a person.
 
 A student always has a report. It has no points only if the reason may lie with the grader.
 """

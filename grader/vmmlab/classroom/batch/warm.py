@@ -1,4 +1,4 @@
-"""Everything that a grading needs and that does not depend on the submission, loaded once.
+"""Loads everything that a grading needs and that does not depend on the submission.
 
 A rehearsal grades a submission without files, with a runner that builds and boots nothing. After it
 the imports, the tests of the lab, its causes and the templates are in memory, and no thread runs:

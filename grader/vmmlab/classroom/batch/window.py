@@ -1,4 +1,4 @@
-"""Feeds a cluster: never more jobs than workers, each result handed on at once, failures retried.
+"""Keeps each worker busy with one job, passes results on at once, and retries failures.
 
 With everything queued at once, one job that kills its worker costs others as well. Here it costs at
 most what runs beside it on the same worker, and that is run again. Knows no files and no students.

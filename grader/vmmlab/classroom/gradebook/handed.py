@@ -1,4 +1,4 @@
-"""What `vmmlab batch` knows of the submissions beside reports: their files, how late they were."""
+"""Reads from a batch what reports lack: the submitted files, and how late they were."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The assignment of nbgrader that holds the scores of a lab's checks."""
+"""nbgrader's assignment that holds the scores of a lab's checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows a run on a terminal: the points, what needs a person, what was refused."""
+"""Shows the result of a command on a terminal: points, what needs a person, what was refused."""
 
 from __future__ import annotations
 

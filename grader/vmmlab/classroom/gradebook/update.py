@@ -1,4 +1,4 @@
-"""Updates the gradebook of a course folder to this nbgrader; the one before stays as a file."""
+"""Updates a course's gradebook to this nbgrader, and keeps the old one as a file."""
 
 from __future__ import annotations
 

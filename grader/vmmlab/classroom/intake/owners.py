@@ -1,4 +1,4 @@
-"""Whose is what at the top of a class's folder or archive: the names that platforms give.
+"""Finds out whose each entry of a class's folder or archive is, by the names that platforms give.
 
 Sources: mod/assign/classes/downloader.php and feedback/file/importziplib.php of moodle/moodle;
 lib/content_zipper.rb of instructure/canvas-lms; submission_metadata.yml of Gradescope's exports.

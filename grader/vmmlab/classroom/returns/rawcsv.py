@@ -1,4 +1,4 @@
-"""A CSV table of which single cells are changed, and every other byte stays as it is.
+"""A CSV table in which single cells change and every other byte stays.
 
 Platforms read their own tables again, and people compare them: quoting, line ends, the encoding and
 its mark must not change because one cell does.

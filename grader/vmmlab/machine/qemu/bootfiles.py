@@ -1,4 +1,4 @@
-"""The kernel and its modules under names that are the same on every host.
+"""Gives the kernel and its modules names that are the same on every host.
 
 QEMU tells the guest the names of the files that it boots (Multiboot 0.6.96, 3.3: the command line
 begins with the kernel's), and a guest may print them.
