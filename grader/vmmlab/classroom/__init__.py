@@ -1,1 +1,1 @@
-"""A whole class: scores and worksheets in nbgrader's gradebook."""
+"""A whole class: intake, batch grading, gradebook, learning platforms, similarity."""
