@@ -16,7 +16,6 @@ from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine.gdb.registers import GENERAL
 from vmmlab.observe.cpu import Hex
 from vmmlab.observe.evidence import LabEvidence
-from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.msr import read_msr, write_msr
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
@@ -242,14 +241,16 @@ class DelayedProbe(GuestProbe):
             self._note(session, groups=(*self._seen.groups, (hit.cpu, hit.order)))
         if hit.place != STARTS or hit.cpu == 0:  # an AP may wait for long before its first VMRUN
             await GuestProbe.hit(self, session, hit)
-        if hit.place in (DONE, FAILED, *rest_places()):
-            await self._result(session)
         session.finished = session.finished or hit.place == FAILED
 
-    async def quiet(self, session: Session) -> bool:
-        """Read what the guest has noted: nothing more happens."""
-        await self._result(session)
-        return await GuestProbe.quiet(self, session)
+    async def over(self, session: Session) -> None:
+        """Read what the guest has noted."""
+        raw = await session.view.read_if_there(PAGE, _RESULT.size)
+        if len(raw) < _RESULT.size:
+            return
+        magic, stage, check, cpus, found, wanted, rounds, *_ = _RESULT.unpack(raw)
+        if magic == _MAGIC:
+            self._note(session, result=Result(stage, check, found, wanted, cpus, rounds))
 
     def _note(self, session: Session, **found: object) -> None:
         self._seen = replace(self._seen, **found)  # type: ignore[arg-type]
@@ -412,16 +413,6 @@ class DelayedProbe(GuestProbe):
         await gdb.write_phys(vmcb + _SHADOW, (choice.word() | 1).to_bytes(8, "little"))
         await gdb.write_phys(vmcb + _EVENTINJ, (choice.word() | _VALID).to_bytes(8, "little"))
         await gdb.write_phys(vcpu + REGS_AT, choice.randbytes(8 * len(PASSED)))
-
-    # ---- the guest -----------------------------------------------------------------------------
-
-    async def _result(self, session: Session) -> None:
-        raw = await session.view.read_if_there(PAGE, _RESULT.size)
-        if len(raw) < _RESULT.size:
-            return
-        magic, stage, check, cpus, found, wanted, rounds, *_ = _RESULT.unpack(raw)
-        if magic == _MAGIC:
-            self._note(session, result=Result(stage, check, found, wanted, cpus, rounds))
 
 
 async def _variables(session: Session) -> bytes:

@@ -161,7 +161,6 @@ class CrossingProbe(RecordingProbe):
         )
         if verdict == "reached" and state.pc in rest:
             await note_exception(session, session.log.hits[-1])
-            await self._results(session)
         return verdict == "reached" and wanted(state)
 
     async def _count_gif(self, session: Session, cpu: int, state: CpuState) -> None:

@@ -118,12 +118,10 @@ class SvmProbe(AskingProbe):
             await self._handled(session, hit.cpu)
         if hit.place in (FAILED, REAL_FAILED) and not session.ended:
             await self._failed(session, hit)
-        if hit.place in (DONE, FAILED, REAL_FAILED, *rest_places()):
-            await self._results(session)
         self._keep(session)
 
     async def quiet(self, session: Session) -> bool:
-        """Let the CPUs that wait go on; or read what the guest has noted: nothing more happens."""
+        """Let the CPUs that wait go on."""
         if (self._at_gate or self._queue) and not session.ended:
             self._let_all_go(session)
             return True
@@ -131,9 +129,12 @@ class SvmProbe(AskingProbe):
             await self._enter_all(session)
             await self._come_back_all(session)
             return True
+        return await GuestProbe.quiet(self, session)
+
+    async def over(self, session: Session) -> None:
+        """Read what the guest has noted."""
         await self._results(session)
         self._keep(session)
-        return await GuestProbe.quiet(self, session)
 
     async def _replace(self, session: Session) -> None:
         """Let the guests run by a function that is right: other boots judge the student's."""

@@ -462,6 +462,22 @@ async def test_triple_fault_while_stepping(kernel: Kernels) -> None:
         assert (await m.gdb.registers(0)).linear_pc == k["bsp_fault"]
 
 
+@asynced
+async def test_a_reset_is_the_end_whatever_another_processor_reports(kernel: Kernels) -> None:
+    """QEMU's main loop may look after the reset only when another one is at a breakpoint."""
+    k = kernel("RESET")
+    for _ in range(10):
+        async with k.machine() as m:
+            await run_to(m.gdb, k["asks_for_reset"])
+            await m.gdb.clear_break(k["asks_for_reset"])
+            await m.gdb.set_break(k["ap_spin"])
+            await m.gdb.resume()
+            while (stop := await m.gdb.wait(10)) and stop.kind == "break":
+                assert (await m.gdb.registers(0)).linear_pc == k["asks_for_reset"]
+                await m.gdb.resume()
+            check_ended(stop, "guest-reset")
+
+
 @pytest.mark.parametrize(
     ("macro", "reason"),
     [("RESET", "guest-reset"), ("POWER_OFF", "guest-shutdown"), ("SUSPEND", "guest-suspend")],

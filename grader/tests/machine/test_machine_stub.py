@@ -28,6 +28,7 @@ class FakeStub:
         self.cs_base = 0
         self.answers: dict[str, str] = {}
         self.silent = False
+        self.ends = False
         self.strays = b""
         self.thread = 0
 
@@ -86,7 +87,13 @@ async def connected(limits: Limits | None = None) -> AsyncIterator[tuple[Gdb, Fa
 
     stub = FakeStub(theirs)
     server = asyncio.ensure_future(stub.serve())
-    gdb = Gdb(2, limits=limits or Limits(quiet_s=1), died=died, shutdown_reason=reason)
+    gdb = Gdb(
+        2,
+        limits=limits or Limits(quiet_s=1),
+        died=died,
+        shutdown_reason=reason,
+        ending=lambda: stub.ends,
+    )
     await gdb.connect(ours)
     try:
         yield gdb, stub
@@ -110,6 +117,19 @@ async def test_a_stop_without_a_cause_is_not_reported() -> None:
         stub.pc[1] = 0x3000
         stub.stops = ["T02thread:p01.01;"]
         assert (await gdb.interrupt()).kind == "interrupt"
+
+
+@asynced
+async def test_a_breakpoint_in_a_machine_that_ends_is_its_end() -> None:
+    """QEMU reports the breakpoint of another processor, and could be resumed."""
+    async with connected() as (gdb, stub):
+        await gdb.set_break(0x2000)
+        stub.stops, stub.ends = ["T05thread:p01.02;"], True
+        await gdb.resume()
+        stop = await gdb.wait(5)
+        assert stop is not None
+        assert (stop.kind, stop.reason) == ("shutdown", "guest-reset")
+        assert gdb.ended == stop
 
 
 @asynced

@@ -62,6 +62,9 @@ class Watching(Protocol):
     async def quiet(self, session: Session) -> bool:
         """Called when nothing has happened for a while; return True to continue the boot."""
 
+    async def over(self, session: Session) -> None:
+        """Called once, at the end of the boot, however it came, with all CPUs stopped."""
+
 
 async def observe(
     session: Session, probe: Watching, over: Callable[[], bool] = lambda: False
@@ -92,6 +95,7 @@ async def observe(
             how = "quiet"
         async with asyncio.timeout(limits.last_s):
             await _halt(session)
+            await probe.over(session)
             seen = await record(session, how, time.monotonic() - deadline.began)
             return replace(seen, lost=Lost("no-time")) if deadline.had_none else seen
     except (InfraError, TimeoutError) as error:

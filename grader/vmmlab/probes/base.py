@@ -44,6 +44,9 @@ class Probe:
         """Called when nothing has happened for a while; True if the boot should go on."""
         return False
 
+    async def over(self, session: Session) -> None:
+        """Called once, at the end of the boot, however it came, with all CPUs stopped."""
+
 
 @dataclass
 class BaseProbe(Probe):

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from vmmlab.machine.qemu.machine import is_ending
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Verdict
 from vmmlab.observe.faults import note_exception
@@ -241,8 +240,6 @@ class PanicProbe(WakeupProbe):
                 verdict = await self._runs_out(session, cpu)
                 state = await view.state(cpu)
             left = ends.get(state.pc, "") if verdict == "reached" else ""
-        if verdict == "halted" and await is_ending(view.machine):
-            session.ended, verdict = True, "shutdown"
         place = replace(view.place(state), caller=await view.caller(cpu, state))
         return TakenNmi(
             cpu,

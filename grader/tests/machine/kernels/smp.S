@@ -52,10 +52,6 @@ start:
 bsp_fault:
 	ud2
 #endif
-#ifdef RESET
-	mov	$0xfe, %al
-	out	%al, $0x64
-#endif
 #ifdef POWER_OFF
 	/* PM1a_CNT of the ICH9 as qboot places it: SLP_EN, type 0 is S5. */
 	mov	$0x604, %dx
@@ -82,6 +78,13 @@ send_sipi:
 #endif
 	.globl	after_sipi
 after_sipi:
+#ifdef RESET
+	mov	$6, %al
+	mov	$0xcf9, %dx
+	.globl	asks_for_reset
+asks_for_reset:
+	out	%al, %dx
+#endif
 #ifdef FLOOD_SERIAL
 1:	mov	$'x', %al
 	mov	$COM1, %dx

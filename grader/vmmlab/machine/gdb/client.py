@@ -29,6 +29,7 @@ class Gdb:
         limits: time-outs.
         died: returns the error to raise when QEMU is gone.
         shutdown_reason: returns QEMU's word for the end of the machine.
+        ending: whether QEMU has told of the end of the machine.
 
     Attributes:
         cpus: number of processors.
@@ -42,13 +43,14 @@ class Gdb:
         limits: Limits,
         died: Callable[[], Awaitable[Exception]],
         shutdown_reason: Callable[[], Awaitable[str]],
+        ending: Callable[[], bool],
     ) -> None:
         self.cpus = cpus
         stub = self._stub = Stub(cpus, limits=limits, died=died)
         memory = self._memory = Memory(stub)
         registers = self._cpus = Cpus(stub, memory)
         points = self._points = Points(stub)
-        stops = StopReader(stub, registers, points, shutdown_reason)
+        stops = StopReader(stub, registers, points, shutdown_reason, ending)
         runner = self._runner = Runner(stub, registers, memory, points, stops)
 
         self.registers = registers.registers

@@ -6,6 +6,10 @@ Facts about the stub, found by experiment on QEMU 7.2.22 and 10.0.13:
   watchpoint (`vmmlab.machine.dialects` knows both spellings). `T02` answers an interrupt.
 - `T03` means that the machine has shut down: the thread then says nothing, registers and memory
   can be read, and `vCont` does nothing and answers nothing.
+- A processor that asks a device for a reset or for power off stops, and QEMU's main loop ends the
+  machine. If another one comes to a breakpoint before it does, the stub reports only that, and the
+  machine could be resumed as if nothing had happened. QMP then tells of the end before the stub
+  answers the next request, see `StopReader.read`.
 - A stop stops every processor. Only one is reported, even if several have reached a breakpoint,
   and not necessarily one that has.
 - A stop may leave half of QEMU's bookkeeping behind, which would stop the next resume at once. One
@@ -14,6 +18,7 @@ Facts about the stub, found by experiment on QEMU 7.2.22 and 10.0.13:
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -74,6 +79,7 @@ class StopReader:
         cpus: its registers.
         points: its breakpoints.
         shutdown_reason: returns QEMU's word for the end of the machine.
+        ending: whether QEMU has told of the end of the machine, by another connection.
     """
 
     def __init__(
@@ -82,11 +88,13 @@ class StopReader:
         cpus: Cpus,
         points: Points,
         shutdown_reason: Callable[[], Awaitable[str]],
+        ending: Callable[[], bool],
     ) -> None:
         self._stub = stub
         self._cpus = cpus
         self._points = points
         self._shutdown_reason = shutdown_reason
+        self._ending = ending
 
     async def read(
         self,
@@ -121,6 +129,11 @@ class StopReader:
         if cpu == stepping and signal == _SIGTRAP:
             self._stub.stopped_after_step(cpu)
         registers = (await self._cpus.read([cpu], peek))[0]
+        # What was sent before the registers has come with them, and is read in this turn of the
+        # event loop.
+        await asyncio.sleep(0)
+        if self._ending():
+            return await self._shutdown()
         pc = registers.linear_pc
         if signal == _SIGINT:
             return Stop("interrupt", cpu, pc, registers=registers)

@@ -122,6 +122,7 @@ class Machine:
             limits=self.limits,
             died=self._died,
             shutdown_reason=self._shutdown_reason,
+            ending=self._is_ending,
         )
         self.qmp = QuietClient("vmmlab")
         self.qmp.register_listener(Events(self._on_event))
@@ -219,6 +220,9 @@ class Machine:
             self._shutdown.set_result(reason)
         if event["event"] == "SUSPEND":
             self.gdb.note_suspended()
+
+    def _is_ending(self) -> bool:
+        return self._shutdown is not None and self._shutdown.done()
 
     async def _shutdown_reason(self) -> str:
         assert self._shutdown is not None
@@ -345,20 +349,3 @@ def _check_files(spec: MachineSpec) -> None:
                 found="none",
                 next_step=msg("Build it first."),
             )
-
-
-async def is_ending(machine: Machine) -> bool:
-    """Return whether the guest has reset the machine or switched it off.
-
-    A device asks QEMU's main loop for that, so the processor goes on for a moment. The main loop
-    looks after each round in which it answers: before the second answer it has looked.
-    """
-    try:
-        async with asyncio.timeout(machine.limits.reply_s):
-            await machine.qmp.execute("query-status")
-            await machine.qmp.execute("query-status")
-    except (QMPError, OSError):
-        return True
-    except TimeoutError:
-        return False
-    return machine._shutdown is not None and machine._shutdown.done()
