@@ -6,9 +6,10 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import pytest
+from browsing import Browser, axe_source
 
 os.environ["LC_ALL"] = "C.UTF-8"
 
@@ -54,9 +55,32 @@ def chromium(pytestconfig: pytest.Config) -> Chromium:
     if program and driver:
         return Chromium(program, driver)
     missing = "chromium or chromedriver is missing: apt-get install chromium chromium-driver"
-    if pytestconfig.getoption("--require-browser"):
+    _without(pytestconfig, missing)
+
+
+def _without(config: pytest.Config, missing: str) -> NoReturn:
+    if config.getoption("--require-browser"):
         pytest.fail(missing)
     pytest.skip(missing)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Yield a browser for the pages of a module."""
+    made = Browser(tmp_path_factory.mktemp("pages"), chromium.program, chromium.driver)
+    try:
+        yield made
+    finally:
+        made.driver.quit()
+
+
+@pytest.fixture(scope="session")
+def axe(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the source of axe-core; skip the test if it cannot be had."""
+    try:
+        return axe_source(tmp_path_factory.mktemp("axe"))
+    except FileNotFoundError as error:
+        _without(pytestconfig, str(error))
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

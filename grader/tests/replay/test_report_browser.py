@@ -1,22 +1,15 @@
 """The report in a real browser: lanes, labels, slider, keyboard, accessibility.
 
-Needs Chromium, its driver, and npm for axe-core (`make test-browser` installs them). Set
-VMMLAB_SCREENSHOTS to a folder to keep pictures of the pages.
+Needs Chromium (`make test-browser` installs it).
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import tarfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from records import COURSE, boot, html, many, record, with_boot
+from browsing import DESKTOP, PHONE, Browser
+from records import boot, html, many, record, with_boot
 from test_report_page import explored
 
 from vmmlab.observe.observation import Observation
@@ -24,9 +17,7 @@ from vmmlab.x86.decode import as_text
 
 pytestmark = [pytest.mark.full, pytest.mark.browser]
 
-PHONE, DESKTOP = 390, 1280
 WIDTHS = pytest.mark.parametrize("width", [PHONE, DESKTOP])
-AXE: Final = "axe-core@4.10.3"
 
 PAGES: Final = {
     "right": lambda: html(record("lab3")),
@@ -77,88 +68,8 @@ return [...document.querySelectorAll("svg.lanes")].flatMap((svg) => {
 """
 
 
-class Browser:
-    """Chromium without a window, and the pages."""
-
-    def __init__(self, folder: Path, program: str, driver: str) -> None:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.options import Options
-        from selenium.webdriver.chrome.service import Service
-
-        options = Options()
-        options.binary_location = program
-        for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
-            options.add_argument(f"--{word}")
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=Service(driver))
-        self.driver.set_script_timeout(120)  # axe-core on a busy machine
-        self.folder = folder
-
-    def open(self, name: str, width: int = DESKTOP, scheme: str = "light", text: str = "") -> None:
-        """Open a page, every fold of it unfolded."""
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-        )
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        path = self.folder / f"{name}.html"
-        path.write_text(text or PAGES[name](), encoding="utf-8")
-        self.driver.get("about:blank")
-        self.driver.get_log("browser")
-        self.driver.get(path.as_uri())
-
-    def unfold(self) -> None:
-        self.js('document.querySelectorAll("details").forEach((one) => { one.open = true; })')
-
-    def js(self, text: str, *values: Any) -> Any:
-        return self.driver.execute_script(text, *values)
-
-    def one(self, selector: str) -> Any:
-        return self.driver.find_element("css selector", selector)
-
-    def all(self, selector: str) -> list[Any]:
-        return list(self.driver.find_elements("css selector", selector))
-
-    def errors(self) -> list[str]:
-        return [one["message"] for one in self.driver.get_log("browser")]
-
-    def picture(self, name: str) -> None:
-        if folder := os.environ.get("VMMLAB_SCREENSHOTS"):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.driver.save_screenshot(str(Path(folder) / f"{name}.png"))
-
-
-@pytest.fixture(scope="module")
-def browser(chromium, tmp_path_factory) -> Iterator[Browser]:
-    made = Browser(tmp_path_factory.mktemp("pages"), chromium.program, chromium.driver)
-    try:
-        yield made
-    finally:
-        made.driver.quit()
-
-
-@pytest.fixture(scope="session")
-def axe(pytestconfig, tmp_path_factory) -> str:
-    """The source of axe-core, from npm; kept in build/ for the next time."""
-    kept = COURSE.root / "build" / f"{AXE.replace('@', '-')}.js"
-    if kept.is_file():
-        return kept.read_text("utf-8")
-    folder = tmp_path_factory.mktemp("axe")
-    npm = shutil.which("npm")
-    done = npm and subprocess.run(
-        [npm, "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if not done or done.returncode:
-        missing = f"axe-core is missing: npm pack {AXE}: {done.stderr if done else 'no npm'}"
-        if pytestconfig.getoption("--require-browser"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    with tarfile.open(folder / done.stdout.split()[-1]) as packed:
-        text = packed.extractfile("package/axe.min.js").read().decode("utf-8")
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_text(text, encoding="utf-8")
-    return text
+def opened(browser: Browser, name: str, width: int = DESKTOP, scheme: str = "light") -> None:
+    browser.show(name, PAGES[name](), width, scheme)
 
 
 # --- what is seen ---------------------------------------------------------------------------------
@@ -167,9 +78,9 @@ def axe(pytestconfig, tmp_path_factory) -> str:
 @WIDTHS
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_in_a_window(browser, name, width):
-    browser.open(name, width)
+    opened(browser, name, width)
     browser.unfold()
-    assert browser.js("return document.documentElement.scrollWidth") <= width
+    assert browser.width() <= width
     assert browser.js(OVERLAPPING) == []
     assert browser.js(OUTSIDE) == []
     assert browser.js(SQUEEZED) == [], "a word for each line would be readable, a letter is not"
@@ -178,7 +89,7 @@ def test_a_page_in_a_window(browser, name, width):
 
 
 def test_labels_that_overlap_are_noticed(browser):
-    browser.open("right")
+    opened(browser, "right")
     browser.js(
         'document.querySelectorAll("svg.lanes .head").forEach((o) => o.setAttribute("x", 300))'
     )
@@ -186,7 +97,7 @@ def test_labels_that_overlap_are_noticed(browser):
 
 
 def test_a_column_that_is_too_narrow_is_noticed(browser):
-    browser.open("guest-ja", PHONE)
+    opened(browser, "guest-ja", PHONE)
     narrow = (
         "<div style='width: 1em'><table><tr><td style='min-width: 0'>ロングモード</td></tr></table>"
     )
@@ -198,7 +109,7 @@ def test_a_column_that_is_too_narrow_is_noticed(browser):
 
 def test_an_error_is_noticed(browser):
     text = PAGES["right"]().replace('"use strict";', "nothing.at.all();", 1)
-    browser.open("broken", text=text)
+    browser.show("broken", text)
     assert browser.errors()
 
 
@@ -206,13 +117,13 @@ def test_a_page_that_loads_something_is_noticed(browser):
     text = PAGES["right"]().replace(
         "</main>", '<img alt="" src="https://example.org/x.png"></main>'
     )
-    browser.open("loads", text=text)
+    browser.show("loads", text)
     assert any("Content Security Policy" in one for one in browser.errors())
 
 
 @pytest.mark.parametrize("name", ["right", "wrong"])
 def test_each_cpu_has_a_lane_that_is_seen(browser, name):
-    browser.open(name)
+    opened(browser, name)
     seen: Observation = (
         record({"right": "lab3", "wrong": "lab3.real.lgdt-by-ds"}[name]).boots[0].seen
     )
@@ -244,7 +155,7 @@ def steps_of(cpu: int) -> list[str]:
 def test_the_slider_moves(browser):
     from selenium.webdriver.common.keys import Keys
 
-    browser.open("right")
+    opened(browser, "right")
     wanted = steps_of(1)
     count = len(wanted)
     assert shown(browser) == (f"step 1 of {count}", wanted[0])
@@ -266,7 +177,7 @@ def test_the_slider_moves(browser):
 
 
 def test_a_step_shows_registers_mode_and_source(browser):
-    browser.open("right")
+    opened(browser, "right")
     seen = boot("lab3", "ladder").cpus[1].steps
     writes = next(at for at, step in enumerate(seen) if step.register == "cr0")
     browser.js(
@@ -285,7 +196,7 @@ def test_a_step_shows_registers_mode_and_source(browser):
 
 
 def test_intel_syntax_at_a_click(browser):
-    browser.open("right")
+    opened(browser, "right")
     att = shown(browser)[1]
     assert att == boot("lab3", "ladder").cpus[1].steps[0].text == "ljmpw $0xf00, $0x0"
     browser.one(".replay .syntax").click()
@@ -297,13 +208,13 @@ def test_intel_syntax_at_a_click(browser):
 def test_another_cpu(browser):
     from selenium.webdriver.support.ui import Select
 
-    browser.open("right")
+    opened(browser, "right")
     Select(browser.one(".replay select")).select_by_visible_text("CPU 3")
     assert shown(browser) == (f"step 1 of {len(steps_of(3))}", steps_of(3)[0])
 
 
 def test_a_failing_cpu_is_shown_where_it_stopped(browser):
-    browser.open("wrong")
+    opened(browser, "wrong")
     last = record("lab3.real.lgdt-by-ds").boots[0].seen.cpus[1].steps[-1]
     number = len(record("lab3.real.lgdt-by-ds").boots[0].seen.cpus[1].steps)
     wanted = as_text(last.code, last.state.pc, last.state.bits)
@@ -311,7 +222,7 @@ def test_a_failing_cpu_is_shown_where_it_stopped(browser):
 
 
 def test_the_counterexample_step_by_step(browser):
-    browser.open("order")
+    opened(browser, "order")
     rows = browser.all("#explored tbody tr")
     at = [row.get_attribute("aria-current") for row in rows].index("step")
     assert at == len(rows) - 1
@@ -328,7 +239,7 @@ def test_by_keyboard(browser):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
-    browser.open("wrong")
+    opened(browser, "wrong")
     ActionChains(browser.driver).send_keys(Keys.TAB).perform()
     active = browser.driver.switch_to.active_element
     assert active.get_attribute("class") == "skip"
@@ -345,14 +256,14 @@ def test_by_keyboard(browser):
 
 
 def test_a_link_to_a_boot_opens_it(browser):
-    browser.open("wrong")
+    opened(browser, "wrong")
     browser.all(".failure dd a")[-1].click()
     name = browser.all(".failure dd a")[-1].get_attribute("href").partition("#")[2]
     assert browser.one(f"#{name}").get_attribute("open") is not None
 
 
 def test_on_paper(browser):
-    browser.open("wrong")
+    opened(browser, "wrong")
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert not browser.one(".replay .controls").is_displayed()
@@ -365,27 +276,15 @@ def test_on_paper(browser):
         browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
-def faults(browser: Browser, axe: str) -> list[str]:
-    """What axe-core calls serious or critical."""
-    browser.js(axe + "; window.axe = axe;")
-    found = browser.driver.execute_async_script(
-        "const done = arguments[arguments.length - 1];"
-        "axe.run(document, {resultTypes: ['violations']}).then((r) => done(JSON.stringify("
-        "r.violations.filter((v) => ['serious', 'critical'].includes(v.impact)).map((v) =>"
-        "[v.id, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]))))"
-    )
-    return [f"{name}: {nodes}" for name, nodes in json.loads(found)]
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
 @pytest.mark.parametrize("name", [name for name in PAGES if name != "many"])
 def test_no_serious_fault_of_accessibility(browser, axe, name, width, scheme):
-    browser.open(name, width, scheme)
+    opened(browser, name, width, scheme)
     browser.unfold()
-    assert faults(browser, axe) == []
+    assert browser.faults(axe) == []
 
 
 def test_a_fault_of_accessibility_is_noticed(browser, axe):
     text = PAGES["wrong"]().replace("--dim:#57606a", "--dim:#d0d0d0")
-    browser.open("faint", text=text)
-    assert any(one.startswith("color-contrast") for one in faults(browser, axe))
+    browser.show("faint", text)
+    assert any(one.startswith("color-contrast") for one in browser.faults(axe))
