@@ -6,8 +6,10 @@ import pickle
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from vmmlab.base.message import Message, Text, listed, msg, nmsg, shown
+from vmmlab.base.messagedata import TextData
 
 JAPANESE = {
     "CPU {cpu} reads {address:#x}": "CPU {cpu} が {address:#x} を読む",
@@ -66,3 +68,23 @@ def test_equal_messages_are_one_key() -> None:
     one = msg("in {mode}", mode=listed([msg("long mode")]))
     assert {one: 1, msg("in {mode}", mode=listed([msg("long mode")])): 2} == {one: 2}
     assert pickle.loads(pickle.dumps(one)) == one
+
+
+class Form(BaseModel):
+    """A record with a text."""
+
+    text: TextData
+
+
+def test_a_text_that_was_read_before_is_the_same_and_its_neighbour_is_not() -> None:
+    """What is remembered of texts that were read is told apart by value and by type."""
+    for value in (1, 1.0, True, "1", 2, 1):
+        data = {"text": {"message": "{n!r}", "values": {"n": value}, "text": ""}}
+        assert str(Form.model_validate(data).text) == repr(value)
+    assert Form.model_validate(data).text is Form.model_validate(data).text
+
+
+def test_a_text_that_cannot_be_read_is_refused_every_time() -> None:
+    for _ in range(2):
+        with pytest.raises(ValidationError, match="no value for the field"):
+            Form.model_validate({"text": {"message": "{n}", "values": {"m": 1}, "text": ""}})

@@ -367,7 +367,7 @@ def test_students_of_the_roster_without_a_report_have_a_row(
     known = {row[0]: row for row in rows(folder)["student"]}
     assert known["zoe"][1:3] == ("花子", '山田, "Z"')
     show.print_result(result)
-    assert "1 student of the roster without a report is new" in capsys.readouterr().out
+    assert "1 student without a grade is new" in capsys.readouterr().out
     assert sync(roster=roster).enrolled == ()
 
 

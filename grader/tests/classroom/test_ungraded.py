@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-from gradebook_helpers import grades
+from gradebook_helpers import grades, rows
 
 from vmmlab.base.message import msg
 from vmmlab.classroom import gradebook
 from vmmlab.classroom.batch import ungraded
+from vmmlab.classroom.gradebook import show
 from vmmlab.course.find import find_course
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
@@ -25,17 +26,22 @@ def kit() -> Course:
     return load_course(find_course(Path(__file__)))
 
 
-def made(kit: Course, *, attention: bool = False, hidden: bool = True) -> Report:
+def made(
+    kit: Course, *, attention: bool = False, hidden: bool = True, handed_in: bool = True
+) -> Report:
     return ungraded.report(
-        kit, "lab1", "x86_64", kit.cohort, WHY, attention=attention, hidden=hidden
-    )
+        kit, "lab1", "x86_64", kit.cohort, WHY,
+        attention=attention, hidden=hidden, handed_in=handed_in,
+    )  # fmt: skip
 
 
-def put(tmp_path: Path, kit: Course, folder: Path, report: Report) -> gradebook.Result:
-    path = tmp_path / "reports" / "alice" / "lab1.json"
+def put(
+    tmp_path: Path, kit: Course, folder: Path, report: Report, student: str = "alice"
+) -> gradebook.Result:
+    path = tmp_path / "reports" / student / "lab1.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(report, path)
-    options = gradebook.Options(folder=folder, cohort=kit.cohort)
+    options = gradebook.Options(folder=folder, cohort=kit.cohort, create_students=True)
     return gradebook.run(kit, [path.parent], options)
 
 
@@ -51,6 +57,34 @@ def test_a_course_with_hidden_checks_takes_it(tmp_path: Path, kit: Course, folde
     assert "compile" not in said
     # known-wrong case: without the hidden checks it is no grade of this course
     assert put(tmp_path, kit, folder, made(kit, hidden=False)).exit_code == 2
+
+
+def test_who_handed_in_nothing_has_a_row_and_no_grade(
+    tmp_path: Path, kit: Course, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on Moodle and Canvas: whether that is a 0 is up to a person."""
+    absent = made(kit, handed_in=False)
+    result = put(tmp_path, kit, folder, absent, "zoe")
+    assert (result.exit_code, result.synced) == (0, ())
+    assert (result.absent, result.enrolled) == ({"lab1": ("zoe",)}, ("zoe",))
+    show.print_result(result)
+    assert "lab1: nothing was handed in, so no grade: zoe" in capsys.readouterr().out
+    assert [row[0] for row in rows(folder)["student"]][-1] == "zoe"
+    assert not rows(folder)["submitted_assignment"]
+    # known-right cases: what was handed in and cannot be graded is a 0; a grade that is there stays
+    put(tmp_path, kit, folder, made(kit), "zoe")
+    before = rows(folder)
+    assert {one["auto_score"] for one in grades(folder, "zoe", lab="lab1").values()} == {0}
+    assert put(tmp_path, kit, folder, absent, "zoe").absent
+    assert rows(folder) == before
+
+
+def test_a_report_without_work_is_refused_like_any_other(
+    tmp_path: Path, kit: Course, folder: Path
+) -> None:
+    report = made(kit, handed_in=False).model_copy(update={"cohort": "autumn"})
+    result = put(tmp_path, kit, folder, report)
+    assert (result.exit_code, result.absent) == (2, {})
 
 
 def test_what_a_person_has_to_look_at_is_not_0(tmp_path: Path, kit: Course, folder: Path) -> None:

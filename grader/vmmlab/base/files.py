@@ -122,6 +122,13 @@ def staged(
     """
     beside = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    done = False
+
+    def put_in_place() -> None:
+        nonlocal done
+        os.replace(beside, path)  # noqa: PTH105
+        done = True
+
     try:
         with open(os.open(beside, flags, 0o666 if mode is None else 0o600), "wb") as file:  # noqa: PTH123
             file.write(data)
@@ -130,7 +137,8 @@ def staged(
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        yield lambda: os.replace(beside, path)  # noqa: PTH105
+        yield put_in_place
     finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+        if not done:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ untrusted: its source text may only ask for the values that come with it, and no
 
 from __future__ import annotations
 
+import marshal
 import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -36,6 +37,7 @@ _EXPANDED_MAX: Final = 1_000_000
 """A text that is read is not put together if it could be longer than this many characters."""
 _FIELD_MAX: Final = 1000  # a number, or a value that is filled up with blanks
 _SHORT: Final = 1000  # a source text of at most so many characters is remembered
+_REMEMBERED_MAX: Final = 2000  # so is a whole text of at most so many bytes
 _Field = tuple[str, str, str | None]
 _REPR_GROWTH: Final = 10  # "\U0001f600" for one character
 
@@ -236,12 +238,20 @@ def _strings(value: Value) -> int:
     return int(isinstance(value, str))
 
 
-def _validated(value: object) -> Text:
+def _validated(value: Any) -> Text:
     if isinstance(value, dict) and len(value) == 1:  # most texts, and the reports of a class: fast
         plain = value.get("text")
         if isinstance(plain, str) and len(plain) <= TEXT_MAX and plain.isprintable():
             return plain
-    return bounded_text(value if isinstance(value, Message | Listed) else from_json(value))
+    if isinstance(value, Message | Listed):
+        return bounded_text(value)
+    key = marshal.dumps(value, 2)  # by value: this version writes no references
+    return _read(key) if len(key) <= _REMEMBERED_MAX else bounded_text(from_json(value))
+
+
+@lru_cache(maxsize=4096)  # the reports of a class have the same titles, hints and reasons
+def _read(key: bytes) -> Text:
+    return bounded_text(from_json(marshal.loads(key)))
 
 
 def nested(name: str) -> dict[str, Any]:

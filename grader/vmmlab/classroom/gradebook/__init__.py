@@ -4,6 +4,8 @@ Data flow in one direction: report.json -> marks -> grades, comments and a noteb
 What a person enters in nbgrader is never overwritten. Nothing here builds or runs students' work.
 """
 
-from vmmlab.classroom.gradebook.sync import Options, Result, run
+import vmmlab.classroom.gradebook.quick_import  # noqa: F401  before nbgrader
+from vmmlab.classroom.gradebook.outcome import Options, Result
+from vmmlab.classroom.gradebook.sync import run
 
 __all__ = ["Options", "Result", "run"]

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import InfraError, UsageError, os_reason
-from vmmlab.base.files import read_regular, staged
+from vmmlab.base.files import is_regular, read_regular, staged
 from vmmlab.base.message import label, msg
 from vmmlab.classroom import students
 from vmmlab.classroom.gradebook import notebook
 from vmmlab.classroom.gradebook.book import Book
 from vmmlab.classroom.gradebook.handed import HandedIn, handed_in
 from vmmlab.classroom.gradebook.lesson import Lesson
-from vmmlab.classroom.gradebook.marks import Mark, compiler_lines, from_report
+from vmmlab.classroom.gradebook.marks import compiler_lines, from_report
 from vmmlab.classroom.gradebook.opening import open_book
-from vmmlab.classroom.gradebook.write import Changes, Entered, add_students, write_marks
+from vmmlab.classroom.gradebook.outcome import Options, Refused, Result, Synced
+from vmmlab.classroom.gradebook.write import Entered, add_students, write_marks
 from vmmlab.classroom.roster import Entry, valid_id
 from vmmlab.classroom.students import ReportFile
 from vmmlab.course.model import Course
-from vmmlab.i18n.translate import Reader, error_text
+from vmmlab.i18n.translate import Reader
 from vmmlab.report.model import FILE_MAX, Report, read_json
 
 _README: Final = """\
@@ -35,86 +37,6 @@ of the lab's checks. There is nothing to generate, release or collect here.
 
 _TOGETHER: Final = 100
 """So many reports are entered in one transaction."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of a run.
-
-    Attributes:
-        folder: nbgrader's course folder.
-        cohort: the cohort that the reports must be for, if the roster does not name one.
-        student: the student of all reports; None: the ones that the folders name.
-        roster: the students of the class, by id.
-        create_students: add ids that neither the gradebook nor the roster knows.
-        drop_removed: delete the cells of checks that course.yml no longer has.
-        older: enter a report although the gradebook has a newer one.
-        dry_run: change nothing.
-    """
-
-    folder: Path
-    cohort: str
-    student: str | None = None
-    roster: Mapping[str, Entry] = field(default_factory=dict)
-    create_students: bool = False
-    drop_removed: bool = False
-    older: bool = False
-    dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Synced:
-    """A report that has been entered, or would be. `lab` is lab3 or lab3-i386."""
-
-    source: ReportFile
-    student: str
-    lab: str
-    changes: Changes
-    marks: tuple[Mark, ...]
-    file_changed: bool
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything has changed."""
-        return bool(self.changes.what) or self.file_changed
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A report that was refused, and the reason."""
-
-    path: Path
-    error: UsageError
-
-    @property
-    def reason(self) -> str:
-        """The reason, in English."""
-        return self.said(Reader())
-
-    def said(self, say: Reader) -> str:
-        """Return the reason in the reader's language, without the name of the file in front."""
-        text = error_text(self.error, say)
-        return text.removeprefix(f"{self.path}{say.label(': ')}").removeprefix(f"{self.path}: ")
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The result of a run, report by report.
-
-    `enrolled` are the students of the roster who had no report, and were not in the gradebook.
-    """
-
-    synced: tuple[Synced, ...]
-    refused: tuple[Refused, ...]
-    stale: Mapping[str, tuple[str, ...]]
-    awkward: tuple[str, ...]
-    dry_run: bool
-    enrolled: tuple[str, ...] = ()
-
-    @property
-    def exit_code(self) -> int:
-        """2 if a report was refused, else 0."""
-        return 2 if self.refused else 0
 
 
 def run(
@@ -137,6 +59,29 @@ def run(
         UsageError: a path or the course folder is wrong.
         InfraError: the gradebook cannot be used; earlier reports have been entered.
     """
+    with _uncollected():
+        return _run(course, paths, options, progress, say or Reader())
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the collector of cycles away from the records of a class: there are none to find."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _run(
+    course: Course,
+    paths: Sequence[Path],
+    options: Options,
+    progress: Callable[[int, int], None] | None,
+    say: Reader,
+) -> Result:
     found = students.sources(paths, options.student)
     handed = handed_in(found)
     refused: list[Refused] = []
@@ -147,12 +92,14 @@ def run(
     rivals = _rivals(read)
     with open_book(options.folder, copy=options.dry_run) as book:
         known = book.students()
-        job = _Job(course, book, options, say or Reader(), rivals, known, handed)
-        synced = list(_entered(job, read, refused, progress))
+        job = _Job(course, book, options, say, rivals, known, handed)
+        absent: list[tuple[Lesson, Entry]] = []
+        synced = list(_entered(job, read, refused, absent, progress))
         enrolled: tuple[str, ...] = ()
-        if options.roster:
+        everybody = {**{entry.id: entry for _, entry in absent}, **options.roster}
+        if everybody:
             with book.connection() as inside:
-                enrolled = add_students(inside, options.roster.values())
+                enrolled = add_students(inside, everybody.values())
         awkward = book.awkward_names()
     stale: dict[str, set[str]] = {}
     for one in synced:
@@ -167,13 +114,22 @@ def run(
         awkward=tuple(awkward),
         dry_run=options.dry_run,
         enrolled=enrolled,
+        absent=_by_lab((lesson.notebook, entry.id) for lesson, entry in absent),
     )
+
+
+def _by_lab(pairs: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for lab, student in pairs:
+        found.setdefault(lab, set()).add(student)
+    return {lab: tuple(sorted(who)) for lab, who in found.items()}
 
 
 def _entered(
     job: _Job,
     read: Mapping[ReportFile, Report],
     refused: list[Refused],
+    absent: list[tuple[Lesson, Entry]],
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Synced]:
     """Enter the reports part by part; yield those that were entered, and add the others."""
@@ -182,7 +138,11 @@ def _entered(
         ready = []
         for source, report in part:
             with _refusing(source, refused):
-                ready.append(job.prepared(source, report))
+                entry = job.student(source, report)
+                if report.handed_in:
+                    ready.append(job.prepared(source, report, entry))
+                else:
+                    absent.append((Lesson(report.lab, report.arch), entry))
         try:
             yield from job.entered(ready)
         except UsageError as error:  # about the assignment
@@ -261,14 +221,22 @@ class _Job:
     known: frozenset[str]
     handed: HandedIn
 
-    def prepared(self, source: ReportFile, report: Report) -> _Prepared:
-        """Return what to enter for a report.
+    def student(self, source: ReportFile, report: Report) -> Entry:
+        """Return whose report this is.
+
+        Raises:
+            UsageError: that is not known, or it is another student's or cohort's.
+        """
+        entry = _who(source, self.known, self.options)
+        _must_count(entry, source, report, self.rivals, self.options)
+        return entry
+
+    def prepared(self, source: ReportFile, report: Report, entry: Entry) -> _Prepared:
+        """Return what to enter for a student's report.
 
         Raises:
             UsageError: it is refused.
         """
-        entry = _who(source, self.known, self.options)
-        _must_count(entry, source, report, self.rivals, self.options)
         lab = self.course.graded_for(report.lab, report.arch)
         say = self.say.of(self.course.labs_dir / report.lab)
         marks = from_report(report, lab, say)
@@ -440,7 +408,7 @@ def _facts(report: Report, handed_in: datetime | None, say: Reader) -> Mapping[s
 
 def _holds(path: Path, text: bytes) -> bool:
     """Return whether a file, not a symbolic link, is there with just this text."""
-    return path.is_file() and not path.is_symlink() and path.read_bytes() == text
+    return is_regular(path) and path.read_bytes() == text
 
 
 @contextlib.contextmanager
