@@ -2,8 +2,11 @@
 
 import csv
 import inspect
+import shutil
 from pathlib import Path
 
+import nbformat
+import nbformat.v4
 import pytest
 from gradebook_helpers import FAIL, INFRA, JUMP, Put, Sync, by_hand, rows, worksheet
 
@@ -15,7 +18,7 @@ from vmmlab.cli import main
 from vmmlab.course.find import find_course
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
-from vmmlab.worksheet import formgrader
+from vmmlab.worksheet import autograde, formgrader
 
 ROSTER = {"ada": Entry("ada", "Ada", "Lovelace, A."), "ben": Entry("ben")}
 STUBBED = "# YOUR CODE HERE"
@@ -73,6 +76,24 @@ def test_a_lab_has_one_worksheet_in_one_language(kit: Course, empty: Path) -> No
     made = create.create(kit, empty, Setup(cohort="dev", language="ja", labs=("lab0",)))
     assert made.files == ("nbgrader_config.py",)
     assert "keeps worksheet.ipynb" in str(made.notes[0])
+
+
+def test_a_worksheet_in_two_languages_is_refused(kit: Course, empty: Path) -> None:
+    """nbgrader would expect both of each student."""
+    from nbgrader.api import Gradebook
+
+    create.create(kit, empty, Setup(cohort="dev", language="en", labs=("lab0",)))
+    source = empty / "source" / "lab0"
+    nb, told = nbformat.v4.new_notebook(), {"metadata": {"path": str(source)}}
+    autograde.NameCohort().preprocess(nb, told)  # known-right case: one language
+    shutil.copyfile(kit.labs_dir / "lab0" / "worksheet.ja.ipynb", source / "worksheet.ja.ipynb")
+    twice = r"(?s)lab0 has the worksheet in several languages.*worksheet, worksheet\.ja"
+    with pytest.raises(UsageError, match=twice):
+        autograde.NameCohort().preprocess(nb, told)
+    with Gradebook(f"sqlite:///{empty / 'gradebook.db'}", "vmm") as book:  # as another one made it
+        book.update_or_create_notebook("worksheet.ja", "lab0")
+    with pytest.raises(UsageError, match=twice):
+        worksheets.grade(empty, "lab0", sandbox_required=False)
 
 
 def test_an_interrupted_init_can_be_repeated(

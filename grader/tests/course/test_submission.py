@@ -225,6 +225,13 @@ def test_a_folder_given_one_level_too_deep(folder: Path, kit: Course) -> None:
     assert "give the folder above" in said
 
 
+def test_files_that_lie_flat(folder: Path, kit: Course) -> None:
+    flat = (folder / "lab3").rename(folder.parent / "ada")
+    said = refusal(flat, kit)
+    assert f"put apinit.S, ap_start.c into a folder lab3/ in {flat}" in said
+    assert "above" not in said
+
+
 def test_a_lab_that_the_course_does_not_have(folder: Path, kit: Course) -> None:
     with pytest.raises(UsageError, match="no lab called 'lab7'"):
         submission.take(folder, ["lab7"], kit)

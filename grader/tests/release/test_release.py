@@ -332,6 +332,15 @@ def test_a_folder_in_use_is_left_alone(course, tmp_path):
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("name", ["a b", "", "a/b"])
+def test_what_is_no_name_of_a_cohort_is_refused_by_name(course, tmp_path, name):
+    with pytest.raises(UsageError) as caught:
+        release(course, tmp_path / "kit", [name], book=False)
+    assert f"{name!r} cannot be a cohort's name" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_for_several_cohorts(course, tmp_path):
     made = release(course, tmp_path / "kit", ["autumn", "spring"])
     assert load_course(made.folder).cohort == "autumn"

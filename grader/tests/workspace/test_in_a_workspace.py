@@ -208,6 +208,18 @@ def test_a_given_file_that_was_changed_is_named(here: Path, plain: Mapping[str, 
     assert "note: core/main.c differs from the given one" in done.stdout
 
 
+def test_a_given_file_that_no_longer_compiles_is_the_students_change(
+    here: Path, plain: Mapping[str, str]
+) -> None:
+    path = here / "core" / "todo.c"
+    path.write_text("int broken\n" + path.read_text())
+    done = sh(here, plain, ".venv/bin/vmmlab build lab0")
+    assert done.returncode == 2
+    assert "core/todo.c: with your changes the given VMM code does not compile" in done.stderr
+    assert "core/todo.c:" in done.stderr.split("found:")[1]
+    assert "not the student's fault" not in done.stderr
+
+
 def test_what_is_missing_is_named(here: Path, plain: Mapping[str, str]) -> None:
     (here / "lab3" / "apinit.S").unlink()
     done = sh(here, plain, ".venv/bin/vmmlab build lab3")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from vmmlab.report.make import Judged
     from vmmlab.report.runrecord import RunRecord
     from vmmlab.workspace.source import Source
+
+_REPORT: Final = ".json"
+"""How the name of a report ends; no lab's name does."""
 
 HtmlOption = Annotated[
     Path | None,
@@ -101,9 +104,15 @@ def places_of(source: Source, course: Course) -> Mapping[str, str]:
 
 def show(
     context: typer.Context,
-    lab: Annotated[str, typer.Argument(metavar="LAB", help="A lab that was graded here.")],
+    lab: Annotated[
+        str,
+        typer.Argument(
+            metavar="LAB", help="A lab that was graded here, or a report such as ada/lab3.json."
+        ),
+    ],
     text: Annotated[
-        bool, typer.Option("--text", help="Show the timeline in this terminal instead.")
+        bool,
+        typer.Option("--text", help="Show the timeline, or that report, in this terminal instead."),
     ] = False,
     perfetto: Annotated[
         Path | None,
@@ -118,6 +127,10 @@ def show(
     open: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
     ] = True,
+    student: Annotated[
+        bool,
+        typer.Option("--student", help="Of a report: only what its student may see."),
+    ] = False,
     directory: WorkspaceOption = None,
     arch: ArchOption = "x86_64",
     course: CourseOption = None,
@@ -128,6 +141,9 @@ def show(
     from vmmlab.student import show as shown
     from vmmlab.workspace.solutions import may_compare
 
+    if lab.endswith(_REPORT):
+        _show_report(Path(lab), text, html, open, student, course, context.obj)
+        return
     here = workspace_at(directory)
     loaded = open_course(course, context.obj, here)
     loaded.lab(lab)
@@ -148,6 +164,35 @@ def show(
     shown.write(shown.html_of(record, loaded, context.obj, beside=beside), path)
     opened = open and html is None and opened_in_browser(path)
     typer.echo(str(path) if opened else say(msg("{path}: open it in a browser", path=path)))
+
+
+def _show_report(
+    path: Path, text: bool, html: Path | None, open: bool, student: bool,
+    course: Path | None, say: Reader,
+) -> None:  # fmt: skip
+    """Show a report.json: in the terminal, or as a page, without pictures.
+
+    Raises:
+        UsageError: the file is no report, or the page cannot be written.
+    """
+    from vmmlab.report import read_json
+    from vmmlab.report.opened import opened
+    from vmmlab.report.runrecord import RunRecord
+    from vmmlab.report.terminal import print_report
+    from vmmlab.student import show as shown
+
+    report = read_json(path)
+    if student:
+        report = opened(report)
+    loaded = open_course(course, say)
+    if text:
+        print_report(report, say=say.of(loaded.labs_dir / report.lab))
+        return
+    record = RunRecord.model_validate({"report": report})
+    target = html or path.with_suffix(".html")
+    shown.write(shown.html_of(record, loaded, say, beside=False), target)
+    in_browser = open and html is None and opened_in_browser(target)
+    typer.echo(str(target) if in_browser else say(msg("{path}: open it in a browser", path=target)))
 
 
 def _print(record: RunRecord, say: Reader) -> None:

@@ -333,6 +333,14 @@ def _expected(labs: Sequence[Lab]) -> Text:
 
 def _next_step(directory: Path, labs: Sequence[Lab]) -> Text:
     for lab in labs:
-        if any((directory / path.partition("/")[2]).is_file() for path in lab.files):
-            return msg("give the folder above {lab}: the files must be in {lab}/", lab=lab.name)
+        flat = [name for _, _, name in (path.partition("/") for path in lab.files)]
+        if any((directory / name).is_file() for name in flat):
+            if directory.absolute().name == lab.name:
+                return msg("give the folder above {lab}: the files must be in {lab}/", lab=lab.name)
+            return msg(
+                "put {files} into a folder {lab}/ in {folder}",
+                files=", ".join(flat),
+                lab=lab.name,
+                folder=directory,
+            )
     return msg("submit regular files, each in its lab's folder")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.base.errors import InfraError, UsageError, VmmlabError
 from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean_line
 
@@ -189,6 +189,10 @@ class BuildFailed(VmmlabError):
         self.lab = lab
         self.diagnostics = tuple(diagnostics)
         self.log = log
+
+
+class GivenCodeFailed(InfraError):
+    """The given VMM code does not compile, whatever the student's files are."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import compile, diagnostics, merged, objects
 from vmmlab.images.cache import Cache, Entry, digest
 from vmmlab.images.compile import Compiled, Results
-from vmmlab.images.model import BuildFailed, Diagnostic, LabLike
+from vmmlab.images.model import BuildFailed, Diagnostic, GivenCodeFailed, LabLike
 from vmmlab.images.plan import Plan, contract_of
 from vmmlab.images.sources import FromReference, PrebuiltSource
 from vmmlab.images.toolchain import BINUTILS_LIMITS, BINUTILS_WALL_S, Toolchain
@@ -50,7 +50,9 @@ class Parts:
                 results = compile.compile_all(self._sandbox, plan.tools, job, work)
                 if results.failed:
                     self._check_machine(results, work)
-                    raise _not_the_students_fault(msg("The given VMM code"), results)
+                    raise _not_the_students_fault(
+                        msg("The given VMM code"), results, GivenCodeFailed
+                    )
                 made = {_object_name(one.source): one.object for one in results.files}
                 return self._cache.put(plan.provided_key, made, {"order": list(made)})
 
@@ -224,10 +226,12 @@ def _merged(results: Results) -> objects.ObjectFile:
     return objects.read(read_regular(results.out / "lab.o", _OBJECT_BYTES))
 
 
-def _not_the_students_fault(what: Text, results: Results) -> InfraError:
+def _not_the_students_fault(
+    what: Text, results: Results, kind: type[InfraError] = InfraError
+) -> InfraError:
     errors = [str(one) for one in results.diagnostics if one.severity == "error"]
     words = diagnostics.last_words(results.merge_log, 1)
-    return InfraError(
+    return kind(
         msg("{what} does not compile.", what=what),
         found=errors[0] if errors else words,
         next_step=msg(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from vmmlab.base.errors import UsageError
 from vmmlab.base.files import staged
 from vmmlab.base.message import Message, Text, msg, nmsg
 from vmmlab.course import comments
@@ -17,7 +18,7 @@ from vmmlab.course.submission import take
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.host.tools import require
 from vmmlab.images.builder import Builder
-from vmmlab.images.model import BuildOptions, Delays, Image
+from vmmlab.images.model import BuildOptions, Delays, GivenCodeFailed, Image
 from vmmlab.images.sources import FromReference, Prebuilt, PrebuiltSource
 from vmmlab.student.editor import write_commands
 from vmmlab.workspace.model import Workspace
@@ -127,17 +128,22 @@ def own_image(
     prebuilt = here.prebuilt
     source = Prebuilt(prebuilt) if prebuilt.is_dir() else FromReference(course.reference_dir)
     tree = here.root if all((here.root / name).exists() for name in _GIVEN) else course.tree
-    return image_of(
-        tree,
-        course,
-        source,
-        lab,
-        files,
-        here.cohort.in_role(role),
-        Sandbox.choose(require=here.copied),
-        arch,
-        delays,
-    ), files
+    sandbox = Sandbox.choose(require=here.copied)
+    cohort = here.cohort.in_role(role)
+    try:
+        return image_of(tree, course, source, lab, files, cohort, sandbox, arch, delays), files
+    except GivenCodeFailed as error:
+        changed = list(_changed(here.root, course.tree))
+        if not changed:
+            raise
+        raise UsageError(
+            msg(
+                "{files}: with your changes the given VMM code does not compile.",
+                files=", ".join(changed),
+            ),
+            found=error.found,
+            next_step=msg("undo them, or correct them; pytest and the grader use the given files"),
+        ) from error
 
 
 def image_of(

@@ -10,6 +10,7 @@ In nbgrader_config.py:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from nbgrader.converters import Autograde, GenerateAssignment
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from traitlets import Bool, Float, Integer, Unicode
 
+from vmmlab.base.errors import UsageError
+from vmmlab.base.message import msg
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.worksheet import feedback, formgrader, turns
@@ -29,13 +32,42 @@ from vmmlab.worksheet.two_kernels import ReleasedCell, Timing
 STUB: Final = "# YOUR CODE HERE"
 
 
+def must_be_one(assignment: str, notebooks: Sequence[str]) -> None:
+    """Raise UsageError if an assignment has the same worksheet in two languages.
+
+    nbgrader would expect both of each student, and count the one that is missing as 0.
+
+    Args:
+        assignment: for example `lab0`.
+        notebooks: the names of its notebooks.
+    """
+    sheets = [name for name in notebooks if name.partition(".")[0] == "worksheet"]
+    if len(sheets) > 1:
+        raise UsageError(
+            msg("{assignment} has the worksheet in several languages.", assignment=assignment),
+            expected=msg("one of them: a student hands in one, and would lose the other's points"),
+            found=", ".join(sheets),
+            next_step=msg(
+                "leave one in source/{assignment}, then Generate again; "
+                "a class with another language gets a course folder of its own",
+                assignment=assignment,
+            ),
+        )
+
+
 class NameCohort(NbGraderPreprocessor):  # type: ignore[misc]
     """Writes the name of the class into a worksheet before its release."""
 
     cohort = Unicode("dev", help="the name of the class").tag(config=True)
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
-        """Change the call of `worksheet.student`."""
+        """Change the call of `worksheet.student`.
+
+        Raises:
+            UsageError: the assignment has the worksheet twice.
+        """
+        folder = Path(resources["metadata"]["path"])
+        must_be_one(folder.name, [one.stem for one in sorted(folder.glob("*.ipynb"))])
         for cell in nb.cells:
             if cell.cell_type == "code":
                 named = f"worksheet.student(os.environ, cohort={self.cohort!r}"

@@ -89,6 +89,8 @@ def release(
     dest = dest.expanduser().absolute()
     _must_be_free(dest)
     names = tuple(dict.fromkeys(cohorts or [course.cohort]))
+    for name in names:
+        Cohort.derive(name)  # refuses what cannot be a name, before a file has it
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{dest.name[:40]}.", dir=dest.parent) as scratch:

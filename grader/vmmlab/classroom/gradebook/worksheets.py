@@ -26,7 +26,7 @@ from vmmlab.base.text import clean, clean_line
 from vmmlab.classroom.gradebook.folder import initialize, is_course_folder
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
-from vmmlab.worksheet.autograde import ExecuteApart
+from vmmlab.worksheet.autograde import ExecuteApart, must_be_one
 from vmmlab.worksheet.formgrader import instead_for_checks, is_of_checks, next_for_checks
 from vmmlab.worksheet.intake import check_folder
 from vmmlab.worksheet.kernel import shown, why_stopped
@@ -239,9 +239,10 @@ def _look_at(app: Any, folder: Path, assignment: str) -> None:
         raise missing
     with Gradebook(app.coursedir.db_url, app.coursedir.course_id) as book:
         try:
-            book.find_assignment(assignment)
+            found = book.find_assignment(assignment)
         except MissingEntry:
             raise missing from None
+        must_be_one(assignment, [one.name for one in found.notebooks])
 
 
 def _graded(app: Any, assignment: str, student: str, problem: Exception | bool | None) -> Graded:
