@@ -10,6 +10,7 @@ from vmmlab.course.load import load_course
 from vmmlab.course.secret import Secret
 from vmmlab.grading.request import RunRequest, default_seed
 from vmmlab.report import Report
+from vmmlab.report.opened import SEED_IS_PUBLIC, opened
 from vmmlab.report.student import report_for_student
 from vmmlab.report.terminal import render
 
@@ -106,3 +107,13 @@ def test_with_a_public_seed_it_only_lacks_the_hidden_checks(official, graded, re
     assert made.seed == 7
     assert {check.visibility for check in made.checks} == {"visible"}
     assert made.checks[0].again == official.checks[0].again
+
+
+def test_a_note_for_the_instructor_stays_with_the_instructor(official):
+    """Written and read again: the file is what is shown."""
+    notes = (SEED_IS_PUBLIC, "left out, not asked for: notes.txt")
+    mine = Report.model_validate_json(official.model_copy(update={"notes": notes}).to_json())
+    assert str(SEED_IS_PUBLIC) in render(mine, width=400)  # known-wrong case
+    theirs = opened(mine)
+    assert [str(note) for note in theirs.notes] == [notes[1]]
+    assert str(SEED_IS_PUBLIC) not in render(theirs, width=400)

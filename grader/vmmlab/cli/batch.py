@@ -315,6 +315,8 @@ def _lines(outcome: Outcome, say: Reader) -> Sequence[str]:
             )
         )
     ]
+    if absent := sum(one.verdict == "absent" for one in records):
+        lines.append(say(msg("no grade, because nothing was handed in: {count}", count=absent)))
     for one in attention[:_LISTED]:
         lines.append(f"  {one.name or one.student} {one.lab}{say.label(': ')}{say(one.reason)}")
     for text in outcome.remarks[:_LISTED]:

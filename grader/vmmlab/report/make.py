@@ -34,6 +34,7 @@ from vmmlab.report.model import (
     Report,
     StepPlace,
 )
+from vmmlab.report.opened import SEED_IS_PUBLIC
 
 if TYPE_CHECKING:
     from vmmlab.report.runrecord import RunRecord
@@ -209,10 +210,7 @@ def _public(grade: Grade) -> Iterator[Text]:
     """Say what is public of a grading with hidden checks."""
     public = grade.request.secret is None and not grade.request.course.self_study
     if grade.hidden_judged and public:
-        yield msg(
-            "The seed is public, and so are the numbers of the cohort of the hidden checks. "
-            "--secret-file makes them secret."
-        )
+        yield SEED_IS_PUBLIC
 
 
 def _command(grade: Grade, submission: str) -> list[str]:

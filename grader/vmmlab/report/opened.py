@@ -12,6 +12,12 @@ from vmmlab.base.message import Message, msg
 from vmmlab.course.ids import HIDDEN_TOPIC, LAB_NAME
 from vmmlab.report.model import CheckReport, Report
 
+SEED_IS_PUBLIC: Final[Message] = msg(
+    "The seed is public, and so are the numbers of the cohort of the hidden checks. "
+    "--secret-file makes them secret."
+)
+"""A note for the instructor alone."""
+
 _UNNAMED: Final[Message] = msg("a hidden check")
 _NAME: Final = re.compile(rf"\b{LAB_NAME.pattern}\.{HIDDEN_TOPIC}\.[a-z0-9][a-z0-9_-]*")
 
@@ -35,6 +41,7 @@ def opened(report: Report) -> Report:
             "hidden_judged": False,
             "hidden_elsewhere": True,
             "review_reasons": (),
+            "notes": tuple(note for note in report.notes if note != SEED_IS_PUBLIC),
         }
     )
     return _without_names(made, secret)

@@ -66,8 +66,9 @@ class NameCohort(NbGraderPreprocessor):  # type: ignore[misc]
         Raises:
             UsageError: the assignment has the worksheet twice.
         """
-        folder = Path(resources["metadata"]["path"])
-        must_be_one(folder.name, [one.stem for one in sorted(folder.glob("*.ipynb"))])
+        if path := resources["metadata"].get("path"):  # not in a release, which has all languages
+            found = sorted(Path(path).glob("*.ipynb"))
+            must_be_one(Path(path).name, [one.stem for one in found])
         for cell in nb.cells:
             if cell.cell_type == "code":
                 named = f"worksheet.student(os.environ, cohort={self.cohort!r}"

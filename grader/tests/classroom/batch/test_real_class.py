@@ -213,7 +213,8 @@ def test_labs_and_worksheets_into_one_gradebook(tmp_path: Path) -> None:
     assert "12/15" in (out / "index.html").read_text(encoding="utf-8")
 
     synced = vmmlab("gradebook", "sync", out / "reports", "--nbgrader", book, *roster)
-    assert "4 changed, 0 the same, 0 refused" in synced
+    assert "3 changed, 0 the same, 0 refused" in synced
+    assert f"{LAB}: nothing was handed in, so no grade: s4" in synced
     csv_file = tmp_path / "grades.csv"
     program = Path(sys.executable).with_name("vmmlab")
     subprocess.run(
@@ -224,11 +225,12 @@ def test_labs_and_worksheets_into_one_gradebook(tmp_path: Path) -> None:
     with csv_file.open(newline="", encoding="utf-8") as file:
         grades = {row["student_id"]: row for row in csv.DictReader(file)}
     assert float(grades["s1"]["lab1-checks"]) > 0
-    assert grades["s4"]["lab1-checks"] == "0.0"  # nothing was handed in, which is in the report
+    assert grades["s4"]["lab1-checks"] == ""  # nothing was handed in
     assert grades["s4"]["lab0"] == ""
     assert grades["s3"]["last_name"] == "O'Neil, Jr."
     said = vmmlab("gradebook", "feedback", f"{LAB}-checks", "--nbgrader", book)
-    assert f"s4  {LAB}-checks  {LAB}.html report.html" in said
+    assert f"s3  {LAB}-checks  {LAB}.html report.html" in said
+    assert "s4" not in said
     appeal = vmmlab(*words, "--only", "山田太郎", "--seed", "5")
     assert "s2  lab0" in appeal
     assert "s1  lab0" not in appeal

@@ -170,6 +170,8 @@ def verdict(found: Record) -> Text:
     """Return the verdict in a few words."""
     if found.verdict == "attention":
         return msg("needs attention: {reason}", reason=found.reason)
+    if found.verdict == "absent":
+        return msg("no grade: {reason}", reason=found.reason)
     if found.verdict == "ungradable":
         return msg("0 points: {reason}", reason=found.reason)
     return msg("{points}/{max} points", points=str(found.points), max=str(found.max))

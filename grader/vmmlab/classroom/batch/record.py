@@ -14,7 +14,8 @@ from vmmlab.report.text import ReportText
 
 SCHEMA: Final = "vmmlab/batch/1"
 _MOST: Final = 1 << 20
-Verdict = Literal["graded", "ungradable", "attention"]
+Verdict = Literal["graded", "ungradable", "absent", "attention"]
+"""`ungradable`: 0 points; `absent`: nothing was handed in, so no grade."""
 
 
 class HostRecord(BaseModel):

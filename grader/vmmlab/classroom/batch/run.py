@@ -153,8 +153,9 @@ class Batch:
     def _refuse(self, task: Task, fingerprint: str, why: Text) -> None:
         """Judge what cannot be graded."""
         attention = task.entry.attention
-        verdict: Verdict = "attention" if attention else "ungradable"
         told = self._report(task, why, attention=attention)
+        refused: Verdict = "ungradable" if told.handed_in else "absent"
+        verdict: Verdict = "attention" if attention else refused
         self._put(task, fingerprint, told, Result("graded", why, told.to_json()), verdict, 0)
 
     def _report(self, task: Task, why: Text, *, attention: bool) -> Report:
@@ -192,6 +193,8 @@ class Batch:
         attempts: int,
     ) -> None:
         entry, host = task.entry, result.host
+        absent = verdict == "absent"  # no grade, though the report has 0 points
+        points = None if absent else report.points
         found = Record.model_construct(
             student=entry.student,
             name=task.shown,
@@ -203,11 +206,11 @@ class Batch:
             graded_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seed=report.seed,
             label=report.label,
-            points=report.points,
+            points=points,
             max=report.max,
-            hidden_points=report.hidden_points,
+            hidden_points=None if absent else report.hidden_points,
             hidden_max=report.hidden_max,
-            late=_late(task, report.points, report.max),
+            late=_late(task, points, report.max),
             attempts=attempts,
             wall_s=round(result.wall_s, 3),
             own_s=round(result.own_s, 3),
