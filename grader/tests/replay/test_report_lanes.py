@@ -18,6 +18,7 @@ from vmmlab.observe.icr import Icr
 from vmmlab.observe.milestones import WAITING, milestones
 from vmmlab.observe.observation import Hit, Observation
 from vmmlab.report import lanes, lanetext, perfetto, stops
+from vmmlab.report.bootorder import failing, in_order
 from vmmlab.report.reduced import reduced
 from vmmlab.report.runrecord import RecordedBoot
 from vmmlab.report.timeline import EACH_MOST, ranges, timeline
@@ -265,10 +266,23 @@ def test_the_text_has_every_milestone():
     assert row[head.index("SIPI")] == "▼"
 
 
-def test_a_line_that_is_cut_says_so():
+def test_a_line_that_is_cut_says_so_and_its_text_follows():
     seen = boot("lab3.real.lgdt-by-ds", "ladder")
     told = list(lanetext.lines(timeline(seen), ENGLISH, "x", 60))
-    assert [line.endswith("…") for line in told if "#GP" in line] == [True] * 3
+    assert [line.endswith("…") for line in told if "✗ #GP" in line] == [True] * 3
+    at = next(
+        number for number, line in enumerate(told) if line.startswith("  CPU 1, CPU 2, CPU 3")
+    )
+    why = str(next(one for one in timeline(seen).lanes if one.name == "CPU 1").why)
+    assert " ".join(line.strip() for line in told[at:]) == f"CPU 1, CPU 2, CPU 3: {why}"
+
+
+def test_a_boot_in_which_a_check_fails_comes_first():
+    ours = record("lab4.barrier.id-too-late")
+    shown = in_order(ours, failing(ours))
+    assert [one.name for one in ours.boots].index("barrier") > 0
+    assert shown[0].name == "barrier"
+    assert {id(one) for one in shown} == {id(one) for one in ours.boots}
 
 
 def test_a_boot_that_was_watched_behind_the_trampoline_has_no_columns_for_it():

@@ -514,3 +514,22 @@ def test_a_report_that_a_person_will_look_at_says_so_and_why():
     assert text.splitlines()[0] == "lab3  5/5 points  a person will look at it"
     assert f"to be looked at: {reason}" in text
     assert "look" not in render(report(PASS))
+
+
+def test_nothing_is_hidden_from_those_who_study_alone():
+    hidden = {**PASS, "id": "lab3.more", "visibility": "hidden"}
+    told = {"hidden_max": 4, "hidden_points": 4, "hidden_judged": True}
+    alone = render(report(PASS, hidden, self_study=True, **told))
+    assert "instructor" not in alone
+    assert "hidden" not in alone.lower()
+    assert "further checks 4/4" in alone
+    assert "for the instructor only" in render(report(PASS, hidden, **told))
+
+
+def test_a_long_warning_stays_indented():
+    place = {"file": "lab1/a.c", "line": 3, "column": 1}
+    long = {"severity": "warning", "message": "word " * 40, **place}
+    told = render(report(PASS, build={"ok": True, "warnings": [long]})).splitlines()
+    at = next(number for number, line in enumerate(told) if "lab1/a.c:3:1" in line)
+    assert told[at].startswith("  lab1/a.c:3:1: word word")
+    assert told[at + 1].startswith("  word")

@@ -196,13 +196,14 @@ def _show_report(
 
 
 def _print(record: RunRecord, say: Reader) -> None:
-    """Print the timelines of all boots."""
+    """Print the timelines of all boots, first of those in which a check fails."""
     from vmmlab.report import console, lanetext
+    from vmmlab.report.bootorder import failing, in_order
     from vmmlab.report.timeline import timeline
 
     def text(width: int, color: bool) -> str:
         told = []
-        for boot in record.boots:
+        for boot in in_order(record, failing(record)):
             told += [*lanetext.lines(timeline(boot.seen), say, boot.title, width), ""]
         return "\n".join([*told, *lanetext.legend(say, width), ""])
 

@@ -19,9 +19,9 @@ from markupsafe import Markup
 from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean, clean_line
 from vmmlab.i18n.translate import Reader
-from vmmlab.observe.observation import Observation
 from vmmlab.probes.placewords import place_words
 from vmmlab.report import lanes, memorymap, stops
+from vmmlab.report.bootorder import failing, in_order
 from vmmlab.report.groups import Group, cases_text, grouped
 from vmmlab.report.guestview import GuestRow, guest_rows
 from vmmlab.report.htmlwords import outcome_word, words
@@ -77,7 +77,7 @@ def page(record: RunRecord, say: Reader, right: RightRuns = NONE) -> str:
     """
     report = record.report
     groups = grouped(report.checks)
-    failed = {check.id for group in groups for check in (group.first, *group.same)}
+    failed = failing(record)
     boots, left_out = _boots(record, failed, say, right)
     found = record.exploration
     steps = schedule(found.counterexample, say) if found and found.counterexample else None
@@ -182,13 +182,10 @@ def _boots(
     record: RunRecord, failed: set[str], say: Reader, right: RightRuns
 ) -> tuple[list[BootView], list[str]]:
     """Return the boots, those in which a check fails first, and the names of those left out."""
-    wrong = [boot for boot in record.boots if failed & {*boot.checks}]
-    wrong.sort(key=lambda boot: not _shows_it(boot.seen))
-    order = [*wrong, *(boot for boot in record.boots if boot not in wrong)]
     views: list[BootView] = []
     left_out: list[str] = []
     size = 0
-    for number, boot in enumerate(order):
+    for number, boot in enumerate(in_order(record, failed)):
         if size > _PAGE_MOST:
             left_out.append(clean_line(say(boot.title), 200))
             continue
@@ -197,12 +194,6 @@ def _boots(
         size += len(view.lanes) + len(view.stops) + len(view.replay or "")
         views.append(view)
     return views, left_out
-
-
-def _shows_it(seen: Observation) -> bool:
-    """Whether a picture of this boot shows that something is wrong."""
-    early = any(lane.early for lane in timeline(seen).lanes)
-    return early or bool(stops.shared(stops.holds(seen.hits)))
 
 
 def _boot(

@@ -17,9 +17,12 @@ from vmmlab.base.message import Text, msg
 from vmmlab.base.text import cells, clean_line
 from vmmlab.i18n.translate import Reader
 from vmmlab.report.timeline import Lane, Timeline, short_name
+from vmmlab.report.wrapping import breaks
 
 _GAP: Final = 2
 _NAME_MOST: Final = 24
+_NAMED: Final = 6
+"""So many CPUs are named that ended in the same way."""
 _MODES: Final = {"real": "┄", "protected": "╌", "long": "━"}
 _UNKNOWN: Final = "·"
 _POINT, _REST, _EARLY, _STOP, _FROM, _TO = "●", "■", "✗", "┃", "◉", "▼"
@@ -46,8 +49,14 @@ def lines(line: Timeline, say: Reader, title: Text, width: int = 100) -> Iterato
         yield from _numbered(line, say, width)
     head = "".join(_padded(word, most) for word, most in zip(heads, wide, strict=True))
     yield _cut(" " * first + head, width)
+    cut: dict[str, list[str]] = {}
     for name, lane in zip(names, line.lanes, strict=True):
-        yield _cut(_padded(name, first) + _row(lane, line, wide, say), width)
+        row = _padded(name, first) + _row(lane, line, wide, say)
+        if cells(row) > width:
+            cut.setdefault(_why(lane, say), []).append(name)
+        yield _cut(row, width)
+    for why, whose in cut.items():
+        yield from _whole(why, whose, width)
     if line.more_lanes:
         yield say(msg("and {count} more CPUs", count=line.more_lanes))
     if line.more_signals:
@@ -127,5 +136,18 @@ def _row(lane: Lane, line: Timeline, wide: Sequence[int], say: Reader) -> str:
             mark = end if number == last and lane.end == "parked" else _POINT
         told += mark + ("" if number == last else between * (width - 1))
     rest = "" if lane.end == "parked" and last >= 0 else end
-    why = clean_line(say(lane.why))
-    return f"{told}{rest} {why}".rstrip()
+    return f"{told}{rest} {_why(lane, say)}".rstrip()
+
+
+def _why(lane: Lane, say: Reader) -> str:
+    return clean_line(say(lane.why))
+
+
+def _whole(why: str, names: Sequence[str], width: int) -> Iterator[str]:
+    """Yield how lanes ended, which have no room for it: `  CPU 1, CPU 2: at a TODO: ...`."""
+    more = ["…"] if len(names) > _NAMED else []
+    text = f"{', '.join([*names[:_NAMED], *more])}: {why}"
+    at = 0
+    for end in (*breaks(text, width - 4), len(text)):
+        yield ("    " if at else "  ") + text[at:end].strip()
+        at = end

@@ -184,6 +184,7 @@ def report_of(
         hidden_max=grade.hidden_worth,
         hidden_judged=grade.hidden_judged,
         hidden_elsewhere=not (request.course.self_study or request.course.lab(request.lab).hidden),
+        self_study=request.course.self_study,
         handed_in=True,
         later=tuple(grade.later),
         later_max=sum(grade.later.values()),

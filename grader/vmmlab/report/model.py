@@ -171,6 +171,10 @@ class Report(_Model):
     hidden_elsewhere: bool = Field(
         False, description="the hidden checks belong to a class: its instructor has them"
     )
+    self_study: bool = Field(
+        False,
+        description="graded by a release for self-study: no check is hidden from its reader",
+    )
     later: tuple[str, ...] = Field(
         (), description="open checks that need a lab which is held back: they are judged later"
     )

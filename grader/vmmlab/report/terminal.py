@@ -119,7 +119,10 @@ def _parts(
             yield _line("  " + say(legend(marks)), "dim")
         if hidden := [check for check in report.checks if check.visibility == "hidden"]:
             yield ""
-            yield _line(say(msg("Hidden checks, for the instructor only:")), "")
+            head = msg("Hidden checks, for the instructor only:")
+            if report.self_study:
+                head = msg("The same contracts, with other inputs:")
+            yield _line(say(head), "")
             yield _list(hidden, say)
         groups = grouped(report.checks)
         unwritten = [group for group in groups if group.first.cause == _NOT_WRITTEN]
@@ -160,6 +163,8 @@ def _headline(report: Report, say: Reader) -> RichText:
     if report.hidden_judged and (chosen or not report.partial_run):
         earned = "?" if report.hidden_points is None else f"{report.hidden_points:g}"
         score = msg("hidden checks {earned}/{max:g}", earned=earned, max=report.hidden_max)
+        if report.self_study:
+            score = msg("further checks {earned}/{max:g}", earned=earned, max=report.hidden_max)
         style = "green" if report.hidden_points == report.hidden_max else "yellow"
         line.append("  " + say(score), style)
     if report.mode == "own":
@@ -314,14 +319,14 @@ def _warnings(warnings: Sequence[Diagnostic], say: Reader) -> Iterator[Renderabl
         yield _line("  " + say(more), "")
 
 
-def _diagnostic(one: Diagnostic, style: str, say: Reader) -> RichText:
+def _diagnostic(one: Diagnostic, style: str, say: Reader) -> RenderableType:
     place = one.file
     if place and one.line:
         place += f":{one.line}" + (f":{one.column}" if one.column else "")
-    text = RichText("  ")
-    if place:
-        text.append(f"{clean_line(place)}: ", style)
-    return text.append(clean_line(say(one.message)))
+    place = f"{clean_line(place)}: " if place else ""
+    text = text_of(place + clean_line(say(one.message)))
+    text.stylize(style, 0, len(place))
+    return Padding(text, (0, 0, 0, 2))
 
 
 def _closing(report: Report, say: Reader, guide: Guide | None) -> list[RenderableType]:

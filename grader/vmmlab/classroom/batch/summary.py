@@ -146,7 +146,7 @@ _WORDS: Final[dict[str, Any]] = {
     "attention": msg("Needs attention"),
     "attention_told": msg(
         "These have no grade: the grader or its tools failed, or a person has to decide about what "
-        "was handed in. `--resume` tries them again."
+        "was handed in. To try them again, repeat the command with --resume."
     ),
     "review": msg("Worth a look"),
     "ungradable": msg("Could not be graded: 0 points, with the reason"),
