@@ -31,6 +31,7 @@ def workspace_and_shell(home: Path, lang: str = "") -> tuple[Path, Callable[...,
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", f"{home}/.cache")
+        patch.setenv("XDG_STATE_HOME", state := os.environ.get("XDG_STATE_HOME", f"{home}/state"))
         here = new_workspace(
             home / "vmm", load_course(ROOT), Answers("Ada", Cohort.derive("dev"), lang)
         )
@@ -39,7 +40,7 @@ def workspace_and_shell(home: Path, lang: str = "") -> tuple[Path, Callable[...,
         "HOME": str(home),
         "LC_ALL": "C.UTF-8",
         "COLUMNS": "200",
-        "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"],
+        "XDG_STATE_HOME": state,
         "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
     }
 
