@@ -4,7 +4,7 @@ from functools import partial
 from typing import get_args
 
 from vmmlab import checks
-from vmmlab.checks import expect, fail, fail_if, missing, msg, needed
+from vmmlab.checks import expect, fail, fail_if, listed, missing, msg, needed
 from vmmlab.diagnosis.aps import why_not_all_parked
 from vmmlab.observe.icr import apic_id, icr_text
 from vmmlab.observe.panicking import Prints
@@ -214,6 +214,14 @@ def came_back(boot, call):
         )
     if call.verdict != "reached":
         does_not_return(boot, call)
+    if call.locks:
+        fail(
+            "wakeup-changes-a-lock",
+            cpu=call.cpu,
+            place=WAKEUP,
+            expected=msg("panic_wakeup_all leaves the locks of other code as they are"),
+            observed=msg("{locks} is not what it was", locks=listed(call.locks)),
+        )
 
 
 def does_not_return(boot, call, *, goes_on=False):
@@ -347,6 +355,7 @@ def stops_in_the_handler(boot, cpu):
 def stops_with_any_lock(boot, cpu):
     """A CPU also halts if it holds a lock, waits for one, prints, or panics itself."""
     halts(boot, cpu)
+    locks_stay(boot, cpu)
 
 
 def halts(boot, cpu):
@@ -414,6 +423,33 @@ def halts(boot, cpu):
             place=taken.place.text,
             expected=expected,
             observed=msg("it halted with interrupts on: the next one lets it go on"),
+        )
+    if taken.let_in is not None:
+        fail(
+            "handler-lets-interrupts-in",
+            cpu=cpu.index,
+            place=taken.let_in.text,
+            expected=msg("interrupts stay off in nmi_handler; {before}", before=before),
+            observed=msg(
+                "they were on at {place}: an interrupt that waits would have come there",
+                place=taken.let_in.text,
+            ),
+        )
+
+
+def locks_stay(boot, cpu):
+    """Fail if nmi_handler has taken or released a lock of other code."""
+    taken = next(one for one in needed(boot.panic).taken if one.cpu == cpu.index)
+    if taken.locks:
+        fail(
+            "handler-changes-a-lock",
+            cpu=cpu.index,
+            place=HANDLER,
+            expected=msg(
+                "nmi_handler leaves the locks of other code as they are; {before}",
+                before=SITUATIONS.get(taken.situation, taken.situation),
+            ),
+            observed=msg("{locks} is not what it was", locks=listed(taken.locks)),
         )
 
 

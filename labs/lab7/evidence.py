@@ -85,11 +85,15 @@ class Answer:
         function: its name.
         about: what the guest had executed.
         lost: registers and fields that are not as they should be afterwards.
+        meanwhile: what another CPU was asked in the middle of it; "" for nothing.
+        other: index of that CPU.
     """
 
     function: str
     about: str
     lost: tuple[Difference, ...]
+    meanwhile: str = ""
+    other: int = 0
 
 
 @dataclass(frozen=True, slots=True)

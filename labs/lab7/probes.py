@@ -125,6 +125,9 @@ class SvmProbe(AskingProbe):
         if (self._at_gate or self._queue) and not session.ended:
             self._let_all_go(session)
             return True
+        if self._met and not session.ended:
+            await self._ask_both(session)
+            return True
         if (self._waiting or self._left) and not session.ended:
             await self._enter_all(session)
             await self._come_back_all(session)

@@ -896,16 +896,24 @@ def answered(boot, cpu, function):
     for answer in recorded(boot, cpu).answers:
         if answer.function == function and answer.lost:
             one = answer.lost[0]
+            told = {
+                "about": answer.about,
+                "name": OF_AN_ACCESS.get(one.name) or name_of(one.name),
+                "value": one.wanted,
+            }
             fail(
-                cause_of(answer, one),
+                "exits-share-variables" if answer.meanwhile else cause_of(answer, one),
                 cpu=cpu.index,
                 place=function,
                 expected=msg(
-                    "a guest in 64-bit mode, {about}: {name} = {value:#x}",
-                    about=answer.about,
-                    name=OF_AN_ACCESS.get(one.name) or name_of(one.name),
-                    value=one.wanted,
-                ),
+                    "a guest in 64-bit mode, {about}, while CPU {other} answers {meanwhile}: "
+                    "{name} = {value:#x}",
+                    other=answer.other,
+                    meanwhile=answer.meanwhile,
+                    **told,
+                )
+                if answer.meanwhile
+                else msg("a guest in 64-bit mode, {about}: {name} = {value:#x}", **told),
                 observed=msg(
                     "{name} = {value:#x}",
                     name=OF_AN_ACCESS.get(one.name) or name_of(one.name),

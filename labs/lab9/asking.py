@@ -12,10 +12,11 @@ from vmmlab.probes.base import BaseProbe
 from vmmlab.probes.calling import stand_at
 
 from .director import APIC_ID, ENTER, RESET, RUN, STARTUP, TAKES, WAIT, Director, vcpus_of
-from .evidence import Asked, Direct, Processors
-from .script import ALL, INIT, LOGICAL, OTHERS, SELF, SIPI, X2APIC_ALL, Sending
+from .evidence import VCPU_RUNS, Asked, Direct, Processors, Single
+from .script import ALL, FIXED, INIT, LOGICAL, OTHERS, SELF, SIPI, X2APIC_ALL, Sending
 
 IS_DESTINATION, SIGNAL_SIPI = "localapic_is_destination", "localapic_signal_sipi"
+SIGNAL_INIT: Final = "localapic_signal_init"
 _BACK: Final = 0x180  # in the boot stack, whose low end nothing uses
 _CALLED: Final = "own call returned"
 _IDS: Final = range(0x20, 0xC0)
@@ -123,7 +124,29 @@ class AskingProbe(BaseProbe):
                 one = replace(one, cs=cs, ip=ip)
             where = view.place(await view.state(one.cpu))
             self.note(session, direct=(*self.seen.direct, replace(one, place=where)))
+        await self._single_calls(session, vcpus[0])
         return True
+
+    async def _single_calls(self, session: Session, vcpu: int) -> None:
+        """Call localapic_icr and localapic_signal_init on the BSP; these calls are the last ones.
+
+        Args:
+            session: the boot.
+            vcpu: the virtual CPU of the BSP.
+        """
+        view, startup = session.view, vcpu - VMM_BASE + STARTUP
+        sent, vector = len(view.icr()), session.choice.between(0x30, 0xFE)
+        rax = await self._call(session, TAKES, vcpu, FIXED | vector, 0)
+        refused = None if rax is None else not rax & 0xFF
+        found = Single(refused=refused, written=len(view.icr()) - sent)
+        self.note(session, single=found)
+        calls = (("signalled", SIGNAL_INIT, (vcpu,)), ("taken", TAKES, (vcpu, INIT, 0)))
+        for name, function, arguments in calls:
+            await session.gdb.write_phys(startup, VCPU_RUNS.to_bytes(4, "little"))
+            if await self._call(session, function, *arguments) is None:
+                return
+            found = replace(found, **{name: await view.read_u32(startup)})
+            self.note(session, single=found)
 
 
 def _questions(session: Session, ids: list[int]) -> list[tuple[int, Sending]]:

@@ -11,7 +11,8 @@ from vmmlab.observe.place import Place
 from .script import LOGICAL, OTHERS, X2APIC_ALL, Expected, Sending
 
 VCPU_WAITS: Final = 0x100
-"""A value of v->startup (include/svm.h)."""
+VCPU_RUNS: Final = 0x200
+"""Values of v->startup (include/svm.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,36 @@ class Direct:
     def right(self) -> bool:
         """Whether its guest begins at the vector."""
         return (self.cs, self.ip) == (self.vector << 8, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """What functions of the lab did when the grader called each by itself, at the end of a boot.
+
+    Args:
+        refused: localapic_icr returned false for a fixed interrupt.
+        written: how often it wrote to the ICR itself.
+        signalled: v->startup of the BSP after localapic_signal_init for it, which ran.
+        taken: v->startup of the BSP after localapic_icr with an INIT to its APIC id; it ran.
+    """
+
+    refused: bool | None = None
+    written: int = 0
+    signalled: int | None = None
+    taken: int | None = None
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether localapic_icr leaves a fixed interrupt to its caller, as it should."""
+        return self.refused is True and not self.written
+
+    @property
+    def leaves_itself_out(self) -> bool:
+        """Whether localapic_icr does not hand on an INIT to the sender's own APIC id.
+
+        That is not known if the state is kept elsewhere.
+        """
+        return self.signalled == VCPU_WAITS and self.taken == VCPU_RUNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +256,7 @@ class Processors(LabEvidence):
         entered: the first call of localapic_enter on each CPU, by index.
         asked: calls of localapic_is_destination by the grader.
         direct: SIPIs by calls of the grader.
+        single: other calls of the grader, if it came to them.
         written: writes of the guest of the BSP to its APIC.
         sent: what the guests sent.
         races: an INIT at an instruction.
@@ -236,6 +268,7 @@ class Processors(LabEvidence):
     entered: dict[int, Entered] = field(default_factory=dict)
     asked: tuple[Asked, ...] = ()
     direct: tuple[Direct, ...] = ()
+    single: Single = field(default_factory=Single)
     written: tuple[Written, ...] = ()
     sent: tuple[Sent, ...] = ()
     races: tuple[Race, ...] = ()

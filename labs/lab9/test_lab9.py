@@ -369,7 +369,7 @@ def icr_is_asked(boot):
                 )
 
 
-def reaches_the_apic(boot, wanted, place):
+def reaches_the_apic(boot, wanted, place, step=""):
     """Fail for the first write of the guest that did not reach its APIC once, as it was."""
     expected = msg("the guest writes to its APIC, and goes on")
     runs = guest_of(boot, 0).runs
@@ -393,6 +393,7 @@ def reaches_the_apic(boot, wanted, place):
             place=place,
             expected=msg("one write: {write}", write=written_text([right])),
             observed=written_text(reached),
+            step=step,
             goes_on=all(offset != ICR_HIGH for (offset, _), _ in wrong_ones),
         )
 
@@ -445,10 +446,22 @@ def nothing_is_sent(boot, place):
                 )
 
 
-@check("lab9.icr.others", FOUR, also=THERE, after="lab9.write.repeated")
-def other_ipis_are_sent(boot):
+def with_single_calls(boots):
+    """Each boot that the grader directs, and what calls of single functions have shown."""
+    single = next(seen(boot).single for boot in boots if boot.scenario == DIRECT.name)
+    for boot in boots:
+        if boot.scenario != DIRECT.name:
+            yield boot.scenario, boot, single
+
+
+@check("lab9.icr.others", FOUR, THERE, DIRECT, per=with_single_calls, after="lab9.write.repeated")
+def other_ipis_are_sent(boots, boot, single):
     """An IPI of the guest that is neither INIT nor SIPI is sent once, as the guest wrote it."""
-    reaches_the_apic(boot, lambda offset: offset == ICR, "localapic_icr")
+    del boots
+    if single.passes_on:  # then its caller does something else
+        reaches_the_apic(boot, lambda offset: offset == ICR, "localapic_write", "lab9.3")
+    else:
+        reaches_the_apic(boot, lambda offset: offset == ICR, "localapic_icr")
 
 
 @check("lab9.icr.deassert", FOUR, also=THERE, after="lab9.write.repeated")
@@ -699,10 +712,14 @@ def second_sipi_is_lost(boot):
     judge(boot, reactions(boot, SIPI, "goes-on", meant=True))
 
 
-@check("lab9.init.again", FOUR, also=THERE, after="lab9.sipi.begins")
-def running_cpus_come_out(boot):
+@check("lab9.init.again", FOUR, THERE, DIRECT, per=with_single_calls, after="lab9.sipi.begins")
+def running_cpus_come_out(boots, boot, single):
     """An INIT brings a running CPU out of its guest, also from HLT; then it waits for a SIPI."""
+    del boots
     judge(boot, reactions(boot, INIT, "goes-on"))
+    for sent, one in reactions(boot, INIT, "waits"):
+        if one is sent.sender and not sent.sending.low & OTHERS and single.leaves_itself_out:
+            wrong(boot, sent, one, "init-to-itself-left-out", "lab9.4", place="localapic_icr")
     judge(boot, reactions(boot, INIT, "waits"))
     for cpu in boot.cpus:
         sent = (icr for run in guest_of(boot, cpu.index).runs[1:] for icr in run.before)

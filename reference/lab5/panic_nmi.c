@@ -21,8 +21,9 @@
  * each CPU that has been started: APIC ids may have gaps, and the ACPI tables
  * may list no CPU (acpi.h).  No CPU gets two, this CPU gets none.  If
  * ap_started is false, send nothing: the APIC may not be mapped, and APs may be
- * in code that has no IDT.  Take no lock, print nothing and do not wait for the
- * other CPUs: one that never answers must not stop this one.  Then return. */
+ * in code that has no IDT.  Take and release no lock that other code uses,
+ * print nothing and do not wait for the other CPUs: one that never answers must
+ * not stop this one.  Then return. */
 void
 panic_wakeup_all (void)
 {
@@ -44,8 +45,9 @@ panic_wakeup_all (void)
  * guards may be half changed.  If this function returned, the CPU would go on
  * with what it was doing.
  *
- * Must: halt with interrupts off (HLT), and never return.  Take no lock that
- * other code uses, print nothing, do not panic, and wait for nothing. */
+ * Must: leave interrupts off, halt (HLT), and never return.  Take and release
+ * no lock that other code uses, print nothing, do not panic, and wait for
+ * nothing. */
 asmlinkage void
 nmi_handler (void)
 {

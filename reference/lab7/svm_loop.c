@@ -13,7 +13,8 @@
 /* The guest has executed CPUID.
  *
  * On entry: this CPU's guest has exited with VMEXIT_CPUID; its RIP is at the
- * CPUID instruction, which is two bytes long.
+ * CPUID instruction, which is two bytes long.  Other CPUs may be in this
+ * function at the same time.
  *
  * Must: give the guest what CPUID returns on this CPU for its EAX and ECX, in
  * RAX, RBX, RCX and RDX, whose upper halves become 0.  But SVM belongs to the
@@ -46,7 +47,8 @@ do_cpuid (struct vcpu *v)
 /* The guest has called the VMM.
  *
  * On entry: this CPU's guest has exited with VMEXIT_VMMCALL; its RIP is at the
- * VMMCALL instruction, which is three bytes long.
+ * VMMCALL instruction, which is three bytes long.  Other CPUs may be in this
+ * function at the same time.
  *
  * Must: answer in RAX, as include/svm.h says; EAX has the number of the
  * question.  Nothing else changes but RIP, which is at the next instruction. */

@@ -26,6 +26,7 @@ class WakeupCall:
         first: its writes of the ICR are those from this one on, by their order in the boot,
         last: and before this one.
         printed: the function by which it printed, "" if it did not.
+        locks: the locks of other code that have changed meanwhile, by their names.
     """
 
     cpu: int
@@ -35,6 +36,7 @@ class WakeupCall:
     first: int
     last: int
     printed: Prints | Literal[""] = ""
+    locks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class TakenNmi:
         place: where it was at the end.
         code: the instruction that it was at, as text.
         by_grader: panic_wakeup_all had sent it nothing, so the grader sent this NMI.
+        let_in: where nmi_handler had interrupts on, before it halted; None for nowhere.
+        locks: the locks of other code that nmi_handler has changed, by their names.
     """
 
     cpu: int
@@ -62,6 +66,8 @@ class TakenNmi:
     place: Place
     code: str = ""
     by_grader: bool = False
+    let_in: Place | None = None
+    locks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,38 @@ _PRINTS: Final[tuple[Prints, ...]] = ("printf", "vprintf", "serial_putchar", "vg
 _LEAVES: Final[tuple[Left, ...]] = ("panic", "vmm_todo", "exception_panic", *_PRINTS)
 
 
+_LOCKS_OF_OTHERS: Final = ("ap_lock", "sync_lock")
+"""Locks that a student's code can name; each is a byte."""
+
+
+@dataclass
+class _Locks:
+    """The locks of other code, as one CPU leaves them.
+
+    Args:
+        session: the boot.
+    """
+
+    session: Session
+    changed: tuple[str, ...] = ()
+    """The names of those that did not hold what they had held, at one of the looks."""
+    _held: dict[str, bytes] = field(default_factory=dict)
+
+    async def begin(self) -> None:
+        """From now on changes count."""
+        self._held = await self._now()
+
+    async def look(self) -> None:
+        """Take note of what has changed since the last time."""
+        before, self._held = self._held, await self._now()
+        new = [name for name, was in before.items() if self._held[name] != was]
+        self.changed = tuple(dict.fromkeys((*self.changed, *new)))
+
+    async def _now(self) -> dict[str, bytes]:
+        view = self.session.view
+        return {name: await view.read_if_there(view.phys(name), 1) for name in _LOCKS_OF_OTHERS}
+
+
 @dataclass
 class WakeupProbe(BaseProbe):
     """What the probes of panic_wakeup_all share: watch a call of it."""
@@ -61,9 +93,12 @@ class WakeupProbe(BaseProbe):
         """
         view = session.view
         first, seen = len(view.icr()), len(session.log.hits)
+        locks = _Locks(session)
+        await locks.begin()
         await session.places.watch(_BACK, await session.return_address(cpu) or 0)
         await session.places.watch_all((HANDLER, *_PRINTS))
-        verdict, state = await self._run(session, cpu, first, at_once=at_once)
+        verdict, state = await self._run(session, cpu, first, locks if at_once else None)
+        await locks.look()
         for name in (_BACK, *_PRINTS):
             await session.places.unwatch(name)
         passed = [hit.place for hit in session.log.hits[seen:] if hit.cpu == cpu]
@@ -78,20 +113,24 @@ class WakeupProbe(BaseProbe):
             first,
             len(view.icr()),
             next((name for name in _PRINTS if name in passed), ""),
+            locks.changed,
         )
         self.keep(session, calls=(*self.panic.calls, made))
         return made
 
     async def _run(
-        self, session: Session, cpu: int, first: int, *, at_once: bool
+        self, session: Session, cpu: int, first: int, locks: _Locks | None
     ) -> tuple[Verdict, CpuState]:
-        if not at_once:
+        """Let the CPU run; with `locks`, each CPU that is sent an NMI takes it at once."""
+        if locks is None:
             return await session.run_to(cpu, _BACK, attempts=1)
         await session.places.watch(_ICR)
         verdict, state = await session.run_to(cpu, _ICR, _BACK, attempts=1)
         while verdict == "reached" and session.places.at(state.pc) == _ICR:
             state = await session.run_to_return(cpu, state)
+            await locks.look()
             await self.sent(session, cpu, first)
+            await locks.begin()  # what a handler has changed is its own mistake
             if session.places.at(state.pc) != _BACK:  # the last call may be a jump
                 verdict, state = await session.run_to(cpu, _ICR, _BACK, attempts=1)
         await session.places.unwatch(_ICR)
@@ -227,19 +266,28 @@ class PanicProbe(WakeupProbe):
         """Let one CPU run alone until it halts, or leaves nmi_handler."""
         view = session.view
         left: Left = ""
+        let_in: list[CpuState] = []
+
+        async def watch(state: CpuState) -> None:
+            if state.eflags & EFLAGS_IF and not let_in and state.pc not in ends:
+                let_in.append(state)
+
         verdict, state = await session.run_to(cpu, HANDLER, attempts=1)
+        locks = _Locks(session)
+        await locks.begin()
         entered = verdict == "reached"
+        ends: dict[int, Left] = {}
         if entered:
-            back = await session.return_address(cpu) or 0
-            ends: dict[int, Left] = {back: "returned"}
+            ends[await session.return_address(cpu) or 0] = "returned"
             ends |= {found: name for name in _LEAVES if (found := view.symbols.maybe(name))}
             verdict, state = await session.step_until(
-                cpu, lambda now: now.pc in ends, budget=_HANDLER_BUDGET
+                cpu, lambda now: now.pc in ends, budget=_HANDLER_BUDGET, watcher=watch
             )
             if verdict == "budget":  # slow is not wrong
                 verdict = await self._runs_out(session, cpu)
                 state = await view.state(cpu)
             left = ends.get(state.pc, "") if verdict == "reached" else ""
+        await locks.look()
         place = replace(view.place(state), caller=await view.caller(cpu, state))
         return TakenNmi(
             cpu,
@@ -250,6 +298,8 @@ class PanicProbe(WakeupProbe):
             bool(state.eflags & EFLAGS_IF),
             place,
             await view.instruction(cpu, state),
+            let_in=view.place(let_in[0]) if let_in else None,
+            locks=locks.changed if entered else (),
         )
 
     async def _runs_out(self, session: Session, cpu: int) -> Verdict:
