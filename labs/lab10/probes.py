@@ -54,6 +54,10 @@ _MAGIC: Final = 0x67696665  # GUEST_EFI_MAGIC
 _FLOOD: Final = 1 << 20  # VMRUNs of a CPU: how often it exits depends on the host's speed
 _HANDLED_MOST: Final = 12  # calls of handle_ap_start at which the machine stops
 _PHYSICAL_0: Final = 16
+_IDS: Final = range(0x20, 0xF0)
+"""APIC ids that no CPU of these boots has."""
+_APIC_ID_AT: Final = 12  # in struct pcpu, behind the padding
+_VCPU_APIC_ID_AT: Final = 128  # in struct vcpu
 _EFER_LMA_LME: Final = 0x500
 PAGE_BYTES: Final = 4096
 _FLAGS: Final = 0xED5  # those that POPFQ can set in ring 0, TF excepted
@@ -180,6 +184,8 @@ class Delayed(LabEvidence):
         starts: the calls of the function that was remembered.
         groups: CPU and order of each call of call_initfunc for the group.
         result: what the guest noted; None if it was not started.
+        bsp_id: the APIC id that the BSP had in its per-CPU data and in its virtual CPU until the
+            group was called.
     """
 
     delay: Delay | None = None
@@ -188,6 +194,7 @@ class Delayed(LabEvidence):
     starts: tuple[Start, ...] = ()
     groups: tuple[tuple[int, int], ...] = ()
     result: Result | None = None
+    bsp_id: int = 0
 
 
 @probe("delayed", cost=5)
@@ -197,17 +204,22 @@ class DelayedProbe(GuestProbe):
 
     Args:
         own: call svm_state_uefi once with a state of the grader's.
+        other_id: until the group is called, the per-CPU data of the BSP have an APIC id that is
+            not 0, and so has its virtual CPU.
     """
 
     places: tuple[str, ...] = (
         *GuestProbe.places, DELAYED, STATE, HANDLE, "call_initfunc", "ap_entry",
     )  # fmt: skip
     own: bool = True
+    other_id: bool = False
     marks: tuple[tuple[str, int], ...] = MARKS
     until: str = DONE
     _seen: Delayed = field(default=Delayed(), init=False)
     _delaying: bool = field(default=False, init=False)
     _pat: int = field(default=0, init=False)
+    _id_at: int = field(default=0, init=False)
+    """Where the per-CPU data of the BSP have its APIC id, as long as that is another one."""
     _variables: bytes = field(default=b"", init=False)
     """The image when localapic_delayed_ap_start was called."""
 
@@ -238,6 +250,7 @@ class DelayedProbe(GuestProbe):
             if len(self._seen.handled) >= _HANDLED_MOST:
                 await session.places.unwatch(HANDLE)
         elif hit.place == "call_initfunc" and hit.text == GROUP:
+            await self._own_id_again(session)
             self._note(session, groups=(*self._seen.groups, (hit.cpu, hit.order)))
         if hit.place != STARTS or hit.cpu == 0:  # an AP may wait for long before its first VMRUN
             await GuestProbe.hit(self, session, hit)
@@ -268,10 +281,28 @@ class DelayedProbe(GuestProbe):
         await session.places.watch(_START, stub)
         at = await view.read_u32(view.phys("apinit_addr"))
         self._note(session, delay=Delay(False, hit.order, at))
+        if self.other_id:
+            await self._another_id(session, hit)
         self._variables = await _variables(session)
         if (back := await session.return_address(0)) is not None:
             self._delaying = True
             await session.places.watch(_RETURNED, back)
+
+    async def _another_id(self, session: Session, hit: Hit) -> None:
+        """Let the BSP have another APIC id in its per-CPU data; its virtual CPU gets that, too."""
+        made = session.choice.pick(_IDS)
+        self._id_at = hit.state.gs_base - VMM_BASE + session.inputs.pcpu_pad + _APIC_ID_AT
+        await session.gdb.write_phys(self._id_at, made.to_bytes(4, "little"))
+        self._note(session, bsp_id=made)
+
+    async def _own_id_again(self, session: Session) -> None:
+        """Let the BSP and its virtual CPU have the APIC id of the BSP."""
+        if not self._id_at:
+            return
+        vcpu = await session.view.read_u64(session.view.phys("vcpus"))
+        for at in (self._id_at, vcpu - VMM_BASE + _VCPU_APIC_ID_AT):
+            await session.gdb.write_phys(at, bytes(4))
+        self._id_at = 0
 
     async def _start(self, session: Session, hit: Hit) -> None:
         view = session.view

@@ -23,8 +23,8 @@ def delayed(**setup):
 
 
 FOUR = delayed(name="four", cpus=4)
-# With other numbers in cohort.h, and without optimisation.
-THERE = delayed(name="there", cpus=4, cohort="other", opt="-O0")
+# With other numbers in cohort.h, without optimisation, and with a BSP whose APIC id is not 0.
+THERE = delayed(name="there", cpus=4, cohort="other", opt="-O0", other_id=True)
 ONE = delayed(name="cpus-1", cpus=1, own=False)
 EIGHT = delayed(name="cpus-8", cpus=8, own=False)
 BIOS = scenario_of(
@@ -391,15 +391,28 @@ def the_start(boot):
             observed=msg("it returned, and no variable of the VMM has changed"),
             step="lab10.1",
         )
+    count = len(found.handled)
+    if found.bsp_id:
+        fail(
+            "not-started-with-this-id",
+            cpu=0,
+            place=HANDLE,
+            expected=expected,
+            observed=msg(
+                "{function} was called {count} times, and start never; "
+                "the BSP's APIC id is {id:#x}",
+                function=HANDLE,
+                count=count,
+                id=found.bsp_id,
+            ),
+        )
     fail(
         "not-started",
         cpu=0,
         place=HANDLE,
         expected=expected,
         observed=msg(
-            "{function} was called {count} times, and start never",
-            function=HANDLE,
-            count=len(found.handled),
+            "{function} was called {count} times, and start never", function=HANDLE, count=count
         ),
     )
 
@@ -511,6 +524,16 @@ def group_is_called(boot):
         taken = boot.bsp.exception
         if taken is None or taken.place.lab_function == HANDLE:
             fail_if(bsp_stopped(boot, HANDLE), expected=expected)
+        if seen(boot).bsp_id and start.returned is not None:
+            fail(
+                "group-not-called-with-this-id",
+                cpu=start.cpu,
+                place=HANDLE,
+                expected=expected,
+                observed=msg(
+                    "it was not called; the BSP's APIC id is {id:#x}", id=seen(boot).bsp_id
+                ),
+            )
         fail(  # what comes after that is lost without it
             "group-not-called",
             cpu=start.cpu,

@@ -26,6 +26,17 @@ BEHIND = 2
 """Bytes behind an instruction of guest/bios.S that cannot be executed, at least."""
 HANDLERS = {VMEXIT_CPUID: "do_cpuid", VMEXIT_VMMCALL: "do_vmmcall", VMEXIT_IOIO: "do_ioio"}
 STEPS = {VMEXIT_CPUID: "lab7.6", VMEXIT_VMMCALL: "lab7.7", VMEXIT_IOIO: "lab7.8"}
+FUNCTIONS = {
+    "svm_init": "lab7.1",
+    "svm_vminit": "lab7.2",
+    "svm_reset": "lab7.3",
+    "svm_start_vm": "lab7.4",
+    "asm_vmrun_regs_64": "lab7.5",
+    "do_cpuid": "lab7.6",
+    "do_vmmcall": "lab7.7",
+    "do_ioio": "lab7.8",
+}
+"""The functions of the lab in which a CPU may end, with their steps."""
 LAST_PHYSICAL = (1 << 52) - 1
 SAME_EXITS = 24
 """So many exits one after the other, all alike at one address: the guest makes no progress."""
@@ -241,13 +252,17 @@ def stopped(boot, cpu, expected):
         in_a_loop(boot, one)
     for one in (cpu, *boot.cpus):
         reset_or_panic(boot, one, expected)
+    if guest_of(boot, cpu).inside:  # it may wait for the guest of one that runs none
+        cpu = next((one for one in boot.cpus if not guest_of(boot, one).inside), cpu)
     guest = guest_of(boot, cpu)
+    step = next((one for name, one in FUNCTIONS.items() if cpu.end_place.is_in(name)), "")
     last = guest.runs[-1].exit if guest.runs else None
     if last is not None and not guest.inside:
         missing(
             "guest-not-run-again",
             cpu=cpu.index,
             place=cpu.end_place.text,
+            step=step,
             expected=expected,
             observed=msg(
                 "after {name} at RIP {rip:#x} {cpu} did not run its guest again: it was at {place}",
@@ -261,6 +276,7 @@ def stopped(boot, cpu, expected):
         "guest-did-not-get-there",
         cpu=cpu.index,
         place=cpu.end_place.text,
+        step=step,
         expected=expected,
         observed=msg(
             "{count} VMRUNs; the CPU was in its guest at the end, after {name} at RIP {rip:#x}",

@@ -137,7 +137,7 @@ svm_state_uefi (struct vcpu *v)
  * before anybody looks for the virtual CPUs that are meant; no lock held,
  * interrupts off.  It is called for each INIT and SIPI of the guest, by several
  * CPUs at the same time.  But as long as the APs wait only the BSP runs a
- * guest.
+ * guest.  The APIC id of the BSP need not be 0.
  *
  * Must: if localapic_delayed_ap_start was given a function, call it, but only
  * once in all.  When it has returned, call the init functions of group "dbsp",
