@@ -50,6 +50,7 @@ _HALTS: Final = label("hlt in the guest")
 _ATTEMPTS: Final = 10
 _SHORT: Final = 8  # the first attempt of a CPU that runs alone is this much shorter
 _SPIN: Final = 200
+_RUNS_MOST: Final = 2000  # VMRUNs of a command that takes long
 _LET_GO: Final = (5, 17, 11, 29, 0)
 """How many instructions the others execute each time when a CPU waits for one of them."""
 
@@ -165,11 +166,25 @@ class Director:
     async def long_command(self, cpu: int, code: bytes, rax: int) -> bool:
         """Let the guest of a CPU execute code that takes long; return whether it went on after it.
 
-        It has not only if the CPU is in the VMM, or executes nothing else any more.
+        It has not only if the CPU is in the VMM and makes no progress, or executes nothing else any
+        more. As long as it runs its guest again and again, it is only slow.
         """
-        if await self.command(cpu, code, rax):
+        await self.execute(cpu, code, rax)
+        runs, before = self._runs(cpu), -1
+        most = runs + _RUNS_MOST
+        while before < runs < most:
+            verdict, place = await self.run(cpu, ACKED, WAIT, RESET, CAME)
+            if verdict != "budget":
+                break
+            runs, before = self._runs(cpu), runs
+        if (verdict, place) == ("reached", ACKED):
             return True
         return await self.in_guest(cpu) and await self.command(cpu, CPUID_CODE, CPUID_EXT)
+
+    def _runs(self, cpu: int) -> int:
+        """Return how often a CPU has run its guest."""
+        counts = self.session.view.machine.guest_counts().get(cpu)
+        return counts.runs if counts else 0
 
     async def _asked(self, cpu: int, sending: Sending) -> tuple[int, int]:
         """Return the arguments low and dest of localapic_icr; from here on they are right.
