@@ -117,7 +117,8 @@ class AskingProbe(CrossingProbe):
                 return  # it has stopped, and the report says where
             lost = (*differs, *await asked.lost(question, before))
             self._answered(hit, Answer(hit.place, question.about, lost))
-        if other is not None and not await self._interrupted(session, hit, other, asked, questions):
+        pair = questions[0], questions[1]
+        if other is not None and not await self._interrupted(session, hit, other, asked, *pair):
             return
         await session.gdb.write_phys(number, cpunum)
         await asked.give_back()
@@ -131,9 +132,15 @@ class AskingProbe(CrossingProbe):
         return await Standing.at(session, hit.cpu, vmcb - VMM_BASE, regs - VMM_BASE)
 
     async def _interrupted(
-        self, session: Session, hit: Hit, other: Hit, asked: Standing, questions: list[Question]
+        self,
+        session: Session,
+        hit: Hit,
+        other: Hit,
+        asked: Standing,
+        question: Question,
+        meanwhile: Question,
     ) -> bool:
-        """Ask the first question while another CPU answers the second one, again and again.
+        """Ask a question while another CPU answers a second one, again and again.
 
         Neither of them may see anything of that. A CPU that waits for the other one, for a lock, is
         let go on when that has returned.
@@ -141,7 +148,6 @@ class AskingProbe(CrossingProbe):
         Returns:
             Whether both have returned.
         """
-        question, meanwhile = questions[:2]
         second = await self._standing(session, other)
         before, waits = await asked.put(question), False
         for step in range(_STEPS_MOST):

@@ -998,6 +998,8 @@ def found_wrong(result):
         return "vmmcall-not-recognised", msg("the answer to VMMCALL_CPUNUM")
     if result.check == CHECK_IN8 and not (result.found ^ result.wanted) >> 8:
         return "another-port-accessed", msg("RAX after OUT of 8 bits and IN of the same port")
+    if result.check in CHECKS_AL and not (result.found ^ result.wanted) & 0xFF:
+        return "in-8-wrong", msg("RAX after IN of 8 bits")  # AL itself is right
     return OTHER.get(result.check, ("guest-found-a-mistake", f"{result.check:#x}"))
 
 
@@ -1010,6 +1012,8 @@ def real_mode_wrong(number):
 
 
 CHECK_CPUNUM, CHECK_CPUNUM_TWICE, CHECK_IN8 = 0x220, 0x221, 0x420
+CHECKS_AL = (0x423, 0x425)
+"""What the guest reads by IN of 8 bits when it has executed an OUT."""
 MSRS = (
     "FS base", "GS base", "KernelGSBase", "STAR", "LSTAR", "CSTAR", "SFMASK", "SYSENTER_CS",
     "SYSENTER_ESP", "SYSENTER_EIP",
