@@ -28,6 +28,7 @@ _OPTIONAL: Final = (
     (1 << 11, 72, 88),  # vbe
 )
 """Parts of the information that need not be valid: bits of `flags`, first byte, end; 3.3 there."""
+_FLAGS: Final = 4  # bytes of `flags`, at the beginning
 _UNDEFINED_FLAGS: Final = slice(2, 4)  # bits 16 to 31, which no one sets or looks at
 _BEHIND: Final = 32  # bytes that are looked at behind `mi` and behind the original
 
@@ -40,13 +41,16 @@ class InitfuncsProbe(BaseProbe):
     Args:
         functions: number of init functions added to those that every boot has.
         empty: no function is registered at all, so the boot ends at start_all_processors.
+        silent: up to the first call of call_initfunc, `flags` says that nothing is valid.
     """
 
     places: tuple[str, ...] = CALLS
     functions: int = 0
     empty: bool = False
+    silent: bool = False
     delays: Mapping[str, int] = field(default_factory=dict, init=False)
     original: int = field(default=0, init=False)
+    flags: bytes = field(default=b"", init=False)
     behind: bytes = field(default=b"", init=False)
     functions_watched: set[str] = field(default_factory=set, init=False)
     called_with: bytes | None = field(default=None, init=False)
@@ -56,6 +60,10 @@ class InitfuncsProbe(BaseProbe):
         view = session.view
         self.original = await view.argument(0, "vmm_main")
         information = await _fill_what_is_undefined(session, self.original)
+        self.flags = information[:_FLAGS]
+        if self.silent and information:
+            information = bytes(_FLAGS) + information[_FLAGS:]
+            await session.gdb.write_phys(self.original, information)
         self.behind = await _fill_behind(session, self.original + MULTIBOOT_INFO_SIZE)
         before = await _fill_mi(session)
         await session.gdb.write_phys(view.phys("uefi_booted"), UNDECIDED)
@@ -86,6 +94,8 @@ class InitfuncsProbe(BaseProbe):
             return
         if hit.place in (*CALLS, "vmm_todo"):
             known = session.log.multiboot = await _looked_at(session, known, self.behind)
+        if hit.place == "call_initfunc" and self.silent:
+            await self._speak(session, known)
         if hit.place in ("call_initfunc", "vmm_todo"):
             poison = session.choice.randbytes(MULTIBOOT_INFO_SIZE)
             await session.gdb.write_phys(self.original, poison)
@@ -100,10 +110,18 @@ class InitfuncsProbe(BaseProbe):
         if hit.place == "call_initfunc" and (back := await session.return_address(0)) is not None:
             await session.places.watch("call_initfunc returned", back)
 
+    async def _speak(self, session: Session, known: Multiboot) -> None:
+        """Let `mi` be what a boot loader that says what is valid would have left: mm.c needs it."""
+        if known.original is not None and known.copy is not None:
+            information = self.flags + known.original[_FLAGS:]
+            await session.gdb.write_phys(session.view.phys("mi"), information)
+
 
 async def _fill_mi(session: Session) -> bytes:
-    """Write random bytes to `mi`, but for its flags: these say that there is no information."""
-    filled = bytes(4) + session.choice.randbytes(MULTIBOOT_INFO_SIZE - 4)
+    """Write random bytes to `mi`; its flags say that nothing of it is valid, but are not 0."""
+    flags = session.choice.between(1, 0xFFFF) << 16
+    filled = flags.to_bytes(_FLAGS, "little")
+    filled += session.choice.randbytes(MULTIBOOT_INFO_SIZE - _FLAGS)
     await session.gdb.write_phys(session.view.phys("mi"), filled)
     return filled
 

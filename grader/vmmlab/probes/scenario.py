@@ -276,9 +276,14 @@ def plain(**setup: Unpack[Setup]) -> Scenario:
     return scenario_of("plain", setup)
 
 
-def one_by_one(**setup: Unpack[TimedSetup]) -> Scenario:
-    """Return a scenario in which the APs enter one after the other."""
-    return scenario_of("one-by-one", setup)
+def one_by_one(*, holds: bool = False, **setup: Unpack[TimedSetup]) -> Scenario:
+    """Return a scenario in which the APs enter one after the other.
+
+    Args:
+        holds: stackaddr holds another value before it is to be set.
+        setup: the machine and the build.
+    """
+    return scenario_of("one-by-one", {**setup, **({"holds": True} if holds else {})})
 
 
 def bringup(**setup: Unpack[TimedSetup]) -> Scenario:
@@ -291,16 +296,20 @@ def other_arguments(**setup: Unpack[TimedSetup]) -> Scenario:
     return scenario_of("arguments", {"cpus": 1, **setup})
 
 
-def init_functions(*, functions: int = 0, empty: bool = False, **setup: Unpack[Setup]) -> Scenario:
+def init_functions(
+    *, functions: int = 0, empty: bool = False, silent: bool = False, **setup: Unpack[Setup]
+) -> Scenario:
     """Return a scenario that records vmm_main's calls and the init functions that run.
 
     Args:
         functions: number of init functions added to those that every boot has.
         empty: no init function is registered, not even those of the given code.
+        silent: the boot loader's `flags` say that nothing in the information is valid.
         setup: the machine and the build.
     """
     more: dict[str, Any] = {"functions": functions} if functions else {}
     more |= {"empty": True} if empty else {}
+    more |= {"silent": True} if silent else {}
     return scenario_of("initfuncs", {**setup, **more})
 
 
@@ -310,17 +319,18 @@ def no_multiboot(**setup: Unpack[Setup]) -> Scenario:
 
 
 def stack_switch(
-    *, swap: bool = False, elsewhere: bool = False, **setup: Unpack[TimedSetup]
+    *, swap: bool = False, elsewhere: bool = False, holds: str = "", **setup: Unpack[TimedSetup]
 ) -> Scenario:
     """Return a scenario that records the BSP's stack switch.
 
     Args:
         swap: exchange the two arguments of start_all_processors.
         elsewhere: in its place call bsp_continue for vmm_parked.
+        holds: "initproc" or "stackaddr": what holds another value before it is to be stored.
         setup: the machine and the build.
     """
-    flags = {"swap": swap, "elsewhere": elsewhere}
-    return scenario_of("switch", {**setup, **{key: True for key, on in flags.items() if on}})
+    flags = {"swap": swap, "elsewhere": elsewhere, "holds": holds}
+    return scenario_of("switch", {**setup, **{key: on for key, on in flags.items() if on}})
 
 
 def placed_call(**setup: Unpack[Setup]) -> Scenario:
