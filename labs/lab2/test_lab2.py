@@ -13,9 +13,9 @@ from vmmlab.x86.registers import EFLAGS_IF
 
 SWITCH = stack_switch(cpus=4)
 # Also with other numbers in cohort.h: another size of a stack, another place of stackaddr.
-NOT_OPTIMISED = stack_switch(name="switch-o0", cpus=4, opt="-O0", cohort="other")
+NOT_OPTIMISED = stack_switch(name="switch-o0", cpus=4, opt="-O0", cohort="other", holds="stackaddr")
 THERE = stack_switch(name="there", cpus=2, cohort="other")  # for i386, where -O0 is not tried
-ALONE = stack_switch(name="alone", cpus=1, swap=True, firmware="seabios")
+ALONE = stack_switch(name="alone", cpus=1, swap=True, firmware="seabios", holds="initproc")
 CALLS = placed_call(cpus=1)
 
 TIMER, SEL_CODE = 8, 0x08
@@ -67,13 +67,22 @@ def keeps(boot, who, expected):
     if not boot.first("start_all_processors") or found != given(boot, who):
         # At bspinitproc1 it should be there: what stops the BSP later may come of it.
         seen = found is not None and boot.first("bspinitproc1", 0) is not None
+        held = found is not None and found == boot.switch.held
         report(
             "initproc-not-stored",
             seen=seen,
             cpu=0,
             place="start_all_processors",
             expected=expected,
-            observed=f"{name} = {found:#x}" if found else msg("{name} was not set", name=name),
+            observed=msg("{name} was not set", name=name)
+            if not found
+            else msg("{name} holds what it held before: it was not set", name=name)
+            if held
+            else f"{name} = {found:#x}",
+            next=msg("Store it in every case, whatever {name} held before.", name=name)
+            if held
+            else "",
+            goes_on=held,
         )
 
 
@@ -158,6 +167,22 @@ def stackaddr_is_the_base(boot):
     """currentcpu->stackaddr is the lowest address of the BSP's stack."""
     base = needed(block(boot)[0])
     found = getattr(boot.switch, "stackaddr", None) or 0
+    if found and found == boot.switch.held:
+        report(
+            "stackaddr-not-recorded",
+            seen=boot.first("bspinitproc1", 0) is not None,
+            cpu=0,
+            place="bsp_continue",
+            expected=msg("currentcpu->stackaddr = {address:#x}, what alloc returned", address=base),
+            observed=msg(
+                "currentcpu->stackaddr = {address:#x}, which it held before", address=found
+            ),
+            next=msg(
+                "Set it before asm_wrrsp_and_jmp, which does not return, and whatever it held "
+                "before."
+            ),
+            goes_on=True,
+        )
     if found != base:
         is_top = found == base + boot.stack_size
         seen = boot.first("bspinitproc1", 0) is not None
@@ -214,22 +239,28 @@ def on_the_new_stack(boot, expected, step=""):
             observed=f"{sp} = {hit.state.rsp:#x}",
             next=look,
         )
-    nothing_is_pushed(boot, base + size)
+    nothing_is_pushed(boot, base + size, step)
     return hit
 
 
-def nothing_is_pushed(boot, top):
+def nothing_is_pushed(boot, top, step):
     """Fail if the new stack does not hold what it held when alloc returned it.
+
+    A stack that was filled with one value from end to end has had nothing pushed on it.
 
     Args:
         boot: the boot.
         top: the top of the new stack.
+        step: the step that contains the mistake, if that is known.
     """
     word = names(boot).word
     switch = needed(boot.switch, boot=boot)
     filled, found = switch.top_filled, switch.top_found
     first = next(one.address for one in boot.bsp.allocations if one.size == boot.stack_size)
-    if not filled or not found or filled == found or first + boot.stack_size != top:
+    if first + boot.stack_size != top:
+        return
+    nothing_is_written_above(boot, top, step)
+    if not filled or not found or filled == found or found == found[:word] * (len(found) // word):
         return
     changed = [i for i in range(0, len(found), word) if found[i : i + word] != filled[i : i + word]]
     at = changed[-1]
@@ -238,6 +269,7 @@ def nothing_is_pushed(boot, top):
     fail(
         "pushed-on-the-new-stack",
         cpu=0,
+        step=step,
         place=FIRST_INSTRUCTION,
         expected=msg("nothing has been written to the new stack yet"),
         observed=msg(
@@ -247,6 +279,31 @@ def nothing_is_pushed(boot, top):
             address=top - len(found) + at,
             count=len(found) - at,
         ),
+        next=NOT_BY_THE_SWITCH if step == "lab2.2" else "",
+    )
+
+
+NOT_BY_THE_SWITCH = msg(
+    "When the grader calls asm_wrrsp_and_jmp itself, it writes nothing there: which code of "
+    "bsp_continue does?"
+)
+
+
+def nothing_is_written_above(boot, top, step):
+    """Fail if memory above the new stack has changed, which belongs to no one."""
+    switch = needed(boot.switch, boot=boot)
+    filled, found = switch.above_filled, switch.above_found
+    if not filled or not found or filled == found:
+        return
+    at = next(i for i, (one, two) in enumerate(zip(filled, found)) if one != two)
+    fail(
+        "written-above-the-stack",
+        cpu=0,
+        step=step,
+        place=FIRST_INSTRUCTION,
+        expected=msg("nothing is written at or above the top, {top:#x}", top=top),
+        observed=msg("memory at {address:#x} has changed", address=top + at),
+        next=NOT_BY_THE_SWITCH if step == "lab2.2" else "",
     )
 
 
@@ -447,8 +504,9 @@ def continues_elsewhere(boot, boots):
     on_top = hit is not None and base is not None and hit.state.rsp == base + boot.stack_size
     if on_top and switch and switch.top_found == switch.top_filled:
         return
-    called = next((call for one in boots for call in one.at("bsp_continue", 0)), None)
-    if called is None or called.state.rdi == boot.addr("bspinitproc1"):
+    calls = [(one, call) for one in boots for call in one.at("bsp_continue", 0)]
+    seen, called = next(iter(calls), (boot, None))
+    if called is None or called.state.rdi == seen.addr("bspinitproc1"):
         return
     fail(
         "another-function-continued",
@@ -459,7 +517,7 @@ def continues_elsewhere(boot, boots):
         observed=msg(
             "bsp_continue was called with {address:#x}; bspinitproc1 is at {right:#x}",
             address=called.state.rdi,
-            right=boot.addr("bspinitproc1"),
+            right=seen.addr("bspinitproc1"),
         ),
     )
 
@@ -511,6 +569,8 @@ def jumps_on_any_stack(boot):
             **what,
         )
     fault, target = boot.bsp.exception or boot.bsp.triple_fault, boot.call.asked_target
+    taken = boot.bsp.exception
+    at = taken.place.address if taken else getattr(fault, "pc", None)
     lower = target & 0xFFFFFFFF
     if fault is not None and lower != target and lower in (fault.cr2, getattr(fault, "pc", 0)):
         fail(
@@ -519,10 +579,21 @@ def jumps_on_any_stack(boot):
             | {"expected": msg("it jumps to its second argument, {address:#x}", address=target)},
             observed=msg("it jumped to {address:#x}", address=lower),
         )
-    if fault is not None and fault.vector == 14 and right - 64 <= fault.cr2 < right:
+    if (
+        fault is not None
+        and fault.vector == 14
+        and right - 64 <= fault.cr2 < right + 64
+        and fault.cr2 != at
+    ):
+        above = fault.cr2 >= right
         fail(
-            "pushed-on-the-new-stack",
+            "written-above-the-stack" if above else "pushed-on-the-new-stack",
             observed=msg(
+                "page fault: something was written to {address:#x}, above that RSP",
+                address=fault.cr2,
+            )
+            if above
+            else msg(
                 "page fault: something was written to {address:#x}, below that RSP",
                 address=fault.cr2,
             ),

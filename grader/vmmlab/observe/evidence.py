@@ -248,6 +248,9 @@ class Switch:
         boot_stack_end: the boot stack when the BSP parked.
         top_filled: the highest bytes of the new stack as the probe filled them.
         top_found: the same bytes at bspinitproc1.
+        above_filled: the bytes above the new stack when it was allocated.
+        above_found: the same bytes at bspinitproc1.
+        held: what the probe had put into what was to be stored, before start_all_processors.
     """
 
     given_bsp: int | None = None
@@ -261,6 +264,9 @@ class Switch:
     boot_stack_end: Hex | None = None
     top_filled: Hex | None = None
     top_found: Hex | None = None
+    above_filled: Hex | None = None
+    above_found: Hex | None = None
+    held: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +345,9 @@ class Lock:
         not_the_owner: a CPU that changed the lock of the boot stack without holding it.
         guard_code: the bytes of the instruction of the student that took the free ap_lock.
         skipped_guard: an AP that counted itself while another one held ap_lock.
+        guard_at_bsp_proc: the first byte of ap_lock when the BSP alone had come to bsp_proc.
+        guard_at_poll: the same when the BSP, which polled alone, called usleep; not 0 if it once
+            was not.
         held_bytes: the lock of the boot stack when the first AP was on its own stack.
         released_bytes: the same after its first change of the lock, or at the barrier if there was
             none.
@@ -356,6 +365,8 @@ class Lock:
     not_the_owner: LockWrite | None = None
     guard_code: Hex = b""
     skipped_guard: int | None = None
+    guard_at_bsp_proc: int | None = None
+    guard_at_poll: int | None = None
     held_bytes: Hex = b""
     released_bytes: Hex = b""
 

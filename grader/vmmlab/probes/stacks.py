@@ -17,6 +17,8 @@ from vmmlab.probes.gathering import boot_stack
 from vmmlab.probes.registry import probe
 
 _TOP_BYTES: Final = 64  # of the new stack, to see whether anything was pushed
+_ABOVE: Final = 16  # bytes above it, which belong to no one
+_NOWHERE: Final = range(0x3000_0000, 0x3FFF_F000, 16)  # no memory, and not mapped
 _HIGH_STACK: Final = 0x5_0000_1230  # above 4 GiB, and not mapped: nothing may be pushed there
 _HIGH_TARGET: Final = 0x6_0000_4568  # the same for the function that is jumped to
 
@@ -28,12 +30,15 @@ class SwitchProbe(BaseProbe):
 
     Args:
         swap: exchange the two arguments of start_all_processors.
+        holds: "initproc" or "stackaddr": what holds another value before it is to be stored. If it
+            still does afterwards, the probe stores it, so that the boot goes on.
         elsewhere: in its place call bsp_continue, and for vmm_parked; the VMM itself only ever asks
             for bspinitproc1.
     """
 
     swap: bool = False
     elsewhere: bool = False
+    holds: str = ""
 
     places: tuple[str, ...] = (
         "start_all_processors", "bsp_continue", "bspinitproc1", "bsp_proc", "ap_proc", "ap_entry",
@@ -59,18 +64,26 @@ class SwitchProbe(BaseProbe):
             session.log.switch = replace(_switch(session), boot_stack_end=end)
 
     async def _look_at_top(self, session: Session) -> None:
-        """Record the highest bytes of the stack that alloc returned first: when filled, and now."""
+        """Record the bytes around the top of the stack that alloc returned first.
+
+        Once when it is filled, and then as they are now.
+        """
         size = session.inputs.stack_size
         made = (one.address for one in session.log.cpus[0].allocations if one.size == size)
         base = next(made, None)
         if base is None or not VMM_BASE <= base < 2 * VMM_BASE:
             return
-        found = await session.view.read_if_there(base + size - VMM_BASE - _TOP_BYTES, _TOP_BYTES)
+        top = base + size - VMM_BASE
+        found = await session.view.read_if_there(top - _TOP_BYTES, _TOP_BYTES)
+        above = await session.view.read_if_there(top, _ABOVE)
         known = _switch(session)
-        if known.top_filled is None:
-            session.log.switch = replace(known, top_filled=found)
-        else:
-            session.log.switch = replace(known, top_found=found)
+        if known.top_filled is not None:
+            session.log.switch = replace(known, top_found=found, above_found=above)
+            return
+        if not any(above):
+            above = session.choice.randbytes(len(above))
+            await session.gdb.write_phys(top, above)
+        session.log.switch = replace(known, top_filled=found, above_filled=above)
 
     async def quiet(self, session: Session) -> bool:
         """Record now, since the BSP reached no place at all."""
@@ -89,6 +102,8 @@ class SwitchProbe(BaseProbe):
             initproc_bsp=await view.read_pointer(view.phys("initproc_bsp")),
             initproc_ap=await view.read_pointer(view.phys("initproc_ap")),
         )
+        if known.held is not None:
+            await self._mend(session)
 
     async def _started(self, session: Session, hit: Hit) -> None:
         view = session.view
@@ -102,9 +117,39 @@ class SwitchProbe(BaseProbe):
         session.log.switch = replace(_switch(session), given_bsp=given[0], given_ap=given[1])
         if view.abi.on_stack:
             await self._mislead(session)
+        if self.holds:
+            await self._hold(session)
         if self.elsewhere:
             await view.set_argument(0, "bsp_continue", 0, view.addr("vmm_parked"))
             await session.gdb.write_register(0, "rip", view.addr("bsp_continue"))
+
+    async def _hold(self, session: Session) -> None:
+        """Put a value into what is to be stored: it is stored whatever was there before."""
+        held = session.choice.pick(_NOWHERE)
+        session.log.switch = replace(_switch(session), held=held)
+        for at, _ in await self._held(session):
+            await self._write(session, at, held)
+
+    async def _mend(self, session: Session) -> None:
+        """Store what still holds the other value."""
+        for at, right in await self._held(session):
+            if right and await session.view.read_pointer(at) == _switch(session).held:
+                await self._write(session, at, right)
+
+    async def _held(self, session: Session) -> list[tuple[int, int]]:
+        """Return the physical addresses of what is held, and the right values; 0: unknown."""
+        view, known = session.view, _switch(session)
+        if self.holds == "initproc":
+            given = (("initproc_bsp", known.given_bsp), ("initproc_ap", known.given_ap))
+            return [(view.phys(name), value or 0) for name, value in given]
+        at = view.stackaddr_at((await view.state(0)).gs_base)
+        size = session.inputs.stack_size
+        made = [one.address for one in session.log.cpus[0].allocations if one.size == size]
+        return [] if at is None else [(at, made[-1] if made else 0)]
+
+    @staticmethod
+    async def _write(session: Session, at: int, value: int) -> None:
+        await session.gdb.write_phys(at, value.to_bytes(session.view.abi.word, "little"))
 
     async def _mislead(self, session: Session) -> None:
         """Leave other functions where an asmlinkage function would look for its arguments.
