@@ -314,7 +314,8 @@ def delays_after_init_and_sipi(boots):
     for ap in boot.aps:  # then the delay is not the mistake
         with_sipi = ipis.init_with_sipi(boot, ap.index, alone)
         fail_if(with_sipi and replace(with_sipi, step="lab3.4"))
-    fail_if(ipis.wrong_delay(boot) or ipis.wrong_short_delay(alone))
+    delay = ipis.wrong_delay(boot) or ipis.wrong_short_delay(alone)
+    fail_if(delay and owncalls.slept_by_sender(alone, delay))
 
 
 def called_by_sipi(boots):

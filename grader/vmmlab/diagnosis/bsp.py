@@ -15,6 +15,7 @@ from vmmlab.observe.view import NO_INSTRUCTION
 from vmmlab.x86.registers import PAGE_PRESENT, PAGE_WRITE
 
 _PAGE_FAULT: Final = 14
+_WORD: Final = 8  # bytes of apinit_lock, more than apinit_procs has
 _GOES_ON: Final = msg("the BSP goes on")
 _PANIC: Final = re.compile(r"panic: (?:CPU 0 \(APIC id [0-9]+\)|APIC id 0): .*")
 """The line that `panic` prints (core/panic.c) on the BSP."""
@@ -81,10 +82,41 @@ def _bsp_fault(boot: Observation, by: str) -> Failure:
         place=where,
         expected=_GOES_ON,
         observed=observed,
-        next=_outside_labs(function, taken)
-        if function and not taken.place.in_lab
-        else _in_lab(taken),
+        next=_unmapped_copy(boot)
+        or (
+            _outside_labs(function, taken)
+            if function and not taken.place.in_lab
+            else _in_lab(taken)
+        ),
         function=function,
+    )
+
+
+def in_unmapped_copy(boot: Observation) -> str:
+    """Return the pointer into the copy of the trampoline that the BSP used when it led nowhere.
+
+    Returns:
+        Its name; "" if the BSP stopped otherwise, or if the pointer had never led there.
+    """
+    taken = boot.bsp.exception
+    if taken is None or taken.vector != _PAGE_FAULT or taken.error & PAGE_PRESENT:
+        return ""
+    made = boot.bringup
+    for name, pointer in (("apinitprocs", made.apinitprocs), ("apinitlock", made.apinitlock)):
+        known = pointer is not None and 0 <= pointer.virtual - MAPMEM_BASE < MAPMEM_SIZE
+        if known and pointer and 0 <= taken.cr2 - pointer.virtual < _WORD:
+            return name
+    return ""
+
+
+def _unmapped_copy(boot: Observation) -> Text:
+    name = in_unmapped_copy(boot)
+    if not name:
+        return ""
+    return msg(
+        "This is what {pointer} points to, and nothing is mapped there any more: the copy of the "
+        "trampoline stays mapped until ap_wait has returned.",
+        pointer=name,
     )
 
 

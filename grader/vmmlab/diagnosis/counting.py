@@ -15,6 +15,8 @@ from vmmlab.x86.decode import decode
 
 _ADDING: Final = ("inc", "add", "adc", "sub", "sbb", "dec", "xadd", "cmpxchg")
 """Instructions that can add one to memory and leave what other CPUs have added."""
+_STORING: Final = ("mov", "xchg", "stos", "movs")
+"""Instructions that store a number which was worked out before."""
 
 
 def counting_steps(boot: Observation, cpu: CpuRecord) -> list[TrampolineStep]:
@@ -73,6 +75,18 @@ def _one_store(boot: Observation, cpu: CpuRecord, step: TrampolineStep, did: Tex
     """Return that the only store of an AP to apinit_procs did not add one."""
     counter = boot.trampoline.procs_at or 0
     found = _counted("ap-counted-wrongly" if step.counted else "ap-not-counted", cpu, step, did)
+    decoded = decode(step.code, step.state.pc, step.state.bits)
+    if decoded is not None and decoded.name not in (*_ADDING, *_STORING):
+        return replace(
+            found,
+            cause="ap-counted-wrongly",
+            observed=msg(
+                "`{instruction}` does not add: what it makes of the counter is no longer the "
+                "number of APs when the next one comes",
+                instruction=step.text,
+            ),
+            next=msg("The instruction has to add to what is there: lock incl, or lock addl $1."),
+        )
     there = [touch for touch in step.touches if touch.covers(counter, COUNTER)]
     if any(touch.reads for touch in there) or not there:
         return found

@@ -187,6 +187,12 @@ def _gdt_hint(refusal: Refusal, last: TrampolineStep) -> Text:
             "A selector is the distance of its entry from the start of the GDT: 8 is the first "
             "entry after the empty one."
         )
+    if rule == "selector-null" and last.register != "cs":
+        return msg(
+            "Load {segment} with the selector of the flat data segment: only in 64-bit code may "
+            "SS hold the null selector.",
+            segment=last.register.upper(),
+        )
     if rule == "selector-null":
         return msg(
             "A far pointer in memory is the offset first, 4 bytes for ljmpl, and then the "

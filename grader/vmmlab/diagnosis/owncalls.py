@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vmmlab.base.message import Text, msg
+from vmmlab.diagnosis.bsp import in_unmapped_copy
 from vmmlab.failure import Failure
 from vmmlab.observe.icr import Icr, icr_text
 from vmmlab.observe.observation import Observation
@@ -33,6 +34,37 @@ def sent_with_sipi(boot: Observation) -> tuple[Icr, ...]:
     return sent if any(write.kind == "INIT" for write in sent) else ()
 
 
+def slept_by_sender(boot: Observation, found: Failure) -> Failure:
+    """Return a delay that is too long, told of the function that sends the IPI if that sleeps.
+
+    Args:
+        boot: the boot with the grader's own calls.
+        found: the delay that is wrong.
+    """
+    made = boot.own_calls
+    if made is None or not found.cause.startswith("another-delay-"):
+        return found
+    of_init = found.cause.endswith("-init")
+    function = "apic_send_init" if of_init else "apic_send_startup_ipi"
+    slept = made.send_init_slept_us if of_init else made.send_sipi_slept_us
+    if not slept:
+        return found
+    return replace(
+        found,
+        place=_called(function),
+        function=function,
+        observed=msg(
+            "{function} itself asked usleep for {slept} microseconds, where {field} was {asked}; "
+            "together with what ap_start_addr asks for, that is too long",
+            function=function,
+            slept=slept,
+            field="ap_delays.init_us" if of_init else "ap_delays.sipi_us",
+            asked=made.init_us if of_init else made.sipi_us,
+        ),
+        next=msg("ap_start_addr waits. {function} only sends the IPI.", function=function),
+    )
+
+
 def waits_for_aps(boot: Observation) -> Failure | None:
     """Return that ap_start_addr calls ap_wait, which is for ap_start to do."""
     if boot.own_calls is None or not boot.own_calls.waits:
@@ -51,7 +83,7 @@ def waits_for_aps(boot: Observation) -> Failure | None:
 def ignored_argument(boot: Observation) -> Failure | None:
     """Return an argument that a function of ap_start.c does not use."""
     made = boot.own_calls
-    if made is None:
+    if made is None or (made.first is None and in_unmapped_copy(boot)):
         return None
     if (made.first, made.count) != (1, 1) or made.last:
         return _ignored(

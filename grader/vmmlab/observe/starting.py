@@ -164,6 +164,8 @@ class OwnCalls:
         cond_slept_us: what ap_start_loopcond asked of usleep.
         init_writes: ICR writes before the call of apic_send_init; None: it did not come back.
         waits: ap_start_addr has called ap_wait.
+        send_sipi_slept_us: what apic_send_startup_ipi asked of usleep.
+        send_init_slept_us: what apic_send_init asked of usleep.
     """
 
     first: int | None = None
@@ -184,3 +186,5 @@ class OwnCalls:
     cond_slept_us: int = 0
     init_writes: int | None = None
     waits: bool = False
+    send_sipi_slept_us: int = 0
+    send_init_slept_us: int = 0

@@ -97,10 +97,12 @@ class ArgumentsProbe(BaseProbe):
                     sipi_writes=len(view.icr()),
                 )
                 back = await self._call(session, "apic_send_startup_ipi", other)
-                made = replace(made, returned=back is not None)
+                waited, _ = await sleeps.take()
+                made = replace(made, returned=back is not None, send_sipi_slept_us=waited)
                 before = len(view.icr())
                 if back is not None and await self._call(session, "apic_send_init") is not None:
-                    made = replace(made, init_writes=before)
+                    waited, _ = await sleeps.take()
+                    made = replace(made, init_writes=before, send_init_slept_us=waited)
         session.log.own_calls = made
         if session.ended:
             return
