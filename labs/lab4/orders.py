@@ -1,5 +1,6 @@
 """Which check of lab 4 fails when `vmmlab explore` finds an order of steps that goes wrong."""
 
+from vmmlab.checks import msg
 from vmmlab.checks.orders import WrongOrder, judges_orders
 
 LOCK = "lab4.lock.exclusive"
@@ -14,6 +15,7 @@ HOLDS = "lab4.barrier.holds"
 REUSABLE = "lab4.barrier.reusable"
 BOOT = "lab4.boot.cpus"
 
+COUNT = "num_of_processors"
 POLLS = 2  # WAIT_US / POLL_US of exploration.py
 MORE_THAN_LISTED, MANY_APS, MANY_ROUNDS = "more than listed", "many APs", "many rounds"
 
@@ -48,6 +50,8 @@ def judge(scenario, found):
         check, cause = MISSING, "missing-cpu-not-noticed"
     elif found.kind == "never-completes" and "barrier" in scenario and found.doomed == 0:
         check, cause = BOOT, "barrier-never-opens"  # with four CPUs, as the probe has, it does
+    elif found.kind == "barrier-passed-early" and (read := read_early(found)) is not None:
+        return WrongOrder(HOLDS, "barrier-count-read-early", note=read)
     elif "barrier" in scenario:
         check, cause = BARRIER.get(found.kind, (HOLDS, "barrier-breaks-in-some-order"))
     elif found.kind == "boot-stack-shared":
@@ -68,6 +72,26 @@ def with_many_aps(found):
     if found.kind in ("number-wrong", "number-twice"):
         return WrongOrder(ALONE, "number-repeats-with-many-aps")
     return None
+
+
+def read_early(found):
+    """Return what the CPU that opened the barrier had read: the count when APs were missing in it.
+
+    An AP may come to the barrier before all are counted, but it must not decide by what it read.
+    """
+    opened = next((one.cpu for one in reversed(found.steps) if one.written is not None), None)
+    own = [one for one in found.steps if one.cpu == opened and one.read is not None]
+    last = next((one for one in reversed(own) if str(one.target) == COUNT), None)
+    counted = found.values.get(COUNT, 0)
+    if last is None or last.read >= counted:
+        return None
+    return msg(
+        "CPU {cpu} read {name} = {read}, opened the barrier with that, and there are {counted} APs",
+        cpu=last.cpu,
+        name=COUNT,
+        read=last.read,
+        counted=counted,
+    )
 
 
 def slept_long_enough(found):

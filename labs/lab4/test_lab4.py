@@ -21,7 +21,7 @@ from vmmlab.x86.decode import decode
 
 ONE_BY_ONE = one_by_one(cpus=4)
 # With other numbers in cohort.h: another place of the lock and of stackaddr, another stack size.
-THERE = one_by_one(name="there", cpus=3, cohort="other")
+THERE = one_by_one(name="there", cpus=3, cohort="other", holds=True)
 EXCLUSION = exclusion(cpus=6)
 # A BSP that counts polls without sleeping reaches its limit at once.
 LATE = late_ap(name="late", cpus=3, cpu=2, poll_us=5000)
@@ -300,6 +300,8 @@ def number_of(boot, ap):
 @check("lab4.stack.own", ONE_BY_ONE, also=THERE, per=on_the_boot_stack, after="lab4.stack.first")
 def has_its_own_stack(boot, ap):
     """Every AP runs apinitproc1 on a stack of its own, and stackaddr is its base."""
+    if waits_for_ap_lock(boot, ap.index):
+        return  # that lock is judged elsewhere
     ap.must_reach(NUMBERED)
     if number_of(boot, ap) is None:
         return  # the numbers are judged elsewhere
@@ -322,6 +324,20 @@ def has_its_own_stack(boot, ap):
             )
     early = ap.stackaddr_before_barrier
     base, right = ap.stackaddr if early is None else early, rsp - boot.stack_size
+    if base is not None and base == ap.stackaddr_held:
+        fail(
+            "stackaddr-not-recorded",
+            cpu=ap.index,
+            place="apinitproc1",
+            expected=f"currentcpu->stackaddr = {right:#x}",
+            observed=msg(
+                "currentcpu->stackaddr = {address:#x}, which the grader had put there when "
+                "segment_init_ap returned",
+                address=base,
+            ),
+            next=msg("Set it after segment_init_ap, whatever it held before."),
+            goes_on=True,
+        )
     if base != right:
         fail(
             "stackaddr-not-recorded",
@@ -331,6 +347,9 @@ def has_its_own_stack(boot, ap):
             observed=msg("currentcpu->stackaddr was never set")
             if base is None
             else f"currentcpu->stackaddr = {base:#x}",
+            next=msg("This is inside its stack: stackaddr is what alloc returned.")
+            if base is not None and right < base <= rsp
+            else "",
         )
 
 
@@ -396,6 +415,8 @@ def lock_is_held_until_the_boot_stack_is_left(boot):
                 after=wrote.after.hex(" "),
             ),
         )
+    if any(waits_for_ap_lock(boot, ap.index) for ap in boot.aps):
+        return  # that lock is judged elsewhere
     # No CPU is held any more: one that still stands before the lock never gets it.
     for ap in boot.aps:
         if boot.how_ended == "quiet" and ap.highest == AP_ENTRY:
@@ -471,6 +492,7 @@ def ap_knows_its_stack_before_it_lets_the_next_one_in(boot):
     if private is None:
         if not boot.at("lock-released"):
             return  # a lock that is not where *apinitlock is
+        ap_lock_is_freed(boot)
         not_tried(boot, msg("two APs at one lock"))
     if private.stackaddr != private.base:
         fail(
@@ -488,10 +510,12 @@ def ap_knows_its_stack_before_it_lets_the_next_one_in(boot):
 @check("lab4.number.unique", ONE_BY_ONE, after="lab4.stack.own")
 def numbers_are_1_to_n(boot):
     """The APs call segment_init_ap with the numbers 1 to n, in the order in which they arrive."""
+    ap_lock_is_released(boot)
     for ap in boot.aps:
         if not ap.reached(NUMBERED):
             not_at_the_pointer(boot)
         fail_if(not_reached(boot, ap, NUMBERED))
+    numbered_once(boot)
     hits = boot.at("segment_init_ap")
     numbers = [argument(hit) for hit in hits]
     right = list(range(1, len(boot.cpus)))
@@ -539,6 +563,90 @@ def numbers_are_1_to_n(boot):
             ),
             observed=called,
         )
+
+
+def ap_lock_is_freed(boot):
+    """Fail if an AP waits for ap_lock for ever, where it is not known which CPU has it."""
+    waiting = next((ap for ap in boot.aps if waits_for_ap_lock(boot, ap.index)), None)
+    if waiting is not None:
+        fail(
+            "ap-lock-never-released",
+            cpu=waiting.index,
+            place=waiting.end_place.text,
+            expected=msg("ap_lock is free again when an AP has counted itself"),
+            observed=msg("{cpu} waits for ap_lock, and no CPU releases it", cpu=waiting.name),
+        )
+
+
+def ap_lock_is_released(boot):
+    """Fail if an AP waits for ap_lock for ever: another CPU keeps it, or the AP itself."""
+    wait = [ap for ap in boot.aps if waits_for_ap_lock(boot, ap.index)]
+    if not wait:
+        return
+    waiting = wait[0]
+    by_turn = sorted((ap for ap in boot.aps if ap.reached(OWN_STACK)), key=lambda ap: ap.turn or 0)
+    keeper = next((ap for ap in by_turn if ap.numbered_under_lock), None)
+    if not by_turn:
+        return
+    first = by_turn[0]
+    what = {
+        "expected": msg("ap_lock is free again when an AP has counted itself"),
+        "place": waiting.end_place.text,
+    }
+    if first.entered_under_lock:
+        fail(
+            "ap-lock-never-released",
+            cpu=first.index,
+            step="lab4.2",
+            observed=msg(
+                "{cpu} was the first AP to enter apinitproc1, and ap_lock was taken already: "
+                "apinitproc0 has taken it",
+                cpu=first.name,
+            ),
+            **what | {"place": "apinitproc0"},
+        )
+    if keeper is not None:
+        fail(
+            "ap-lock-never-released",
+            cpu=keeper.index,
+            observed=msg(
+                "{keeper} held ap_lock when it called segment_init_ap, and has not released it; "
+                "{cpu} waits for it",
+                keeper=keeper.name,
+                cpu=waiting.name,
+            ),
+            **what,
+        )
+    if first in wait and "spinlock_" in boot.bsp.end_place.symbol:
+        fail(
+            "ap-lock-never-released",
+            cpu=first.index,
+            observed=msg(
+                "{cpu} waits for ap_lock and has not called segment_init_ap yet. No other AP has "
+                "come so far, and the BSP waits as well: {cpu} has taken the lock before",
+                cpu=first.name,
+            ),
+            **what,
+        )
+
+
+def numbered_once(boot):
+    """Fail if an AP has called segment_init_ap more often than once."""
+    for ap in boot.aps:
+        numbers = [argument(hit) for hit in boot.at("segment_init_ap", ap.index)]
+        if len(numbers) > 1:
+            fail(
+                "segment-init-ap-called-again",
+                cpu=ap.index,
+                place="apinitproc1",
+                expected=msg("{cpu} calls segment_init_ap once", cpu=ap.name),
+                observed=msg(
+                    "{cpu} called it {count} times, with {numbers}",
+                    cpu=ap.name,
+                    count=len(numbers),
+                    numbers=str(numbers),
+                ),
+            )
 
 
 @check("lab4.number.alone", EXCLUSION, also=ONE_BY_ONE, after="lab4.number.unique")
@@ -618,13 +726,19 @@ def guard_is_a_lock(boot):
 
 
 def numbers_are_unique(boot):
-    """Fail if two APs called segment_init_ap with the same number."""
+    """Fail if two APs called segment_init_ap with the same number.
+
+    If they read it after they had counted themselves, the number before it is nobody's.
+    """
     taken = {}
+    all_numbers = {argument(hit) for hit in boot.at("segment_init_ap")}
     for hit in boot.at("segment_init_ap"):
         number = argument(hit)
         if taken.setdefault(number, hit.cpu) != hit.cpu:
+            counted = boot.counters.num_of_processors == len(boot.aps)  # no count was lost
+            early = counted and {*range(1, number)} <= all_numbers
             fail(
-                "number-read-too-late",
+                "number-read-too-early" if early else "number-read-too-late",
                 cpu=hit.cpu,
                 place="apinitproc1",
                 expected=msg(
@@ -646,7 +760,7 @@ def waits_for_ap_lock(boot, cpu):
     """Whether an AP wants to count itself and cannot, because another CPU keeps ap_lock."""
     ap = boot.cpus[cpu]
     at_lock = "spinlock_" in ap.end_place.symbol and not ap.reached(NUMBERED)
-    return at_lock and boot.counters.ap_lock != 0 and ap.reached(OWN_STACK)
+    return at_lock and boot.counters.ap_lock != 0 and ap.reached(BOOT_STACK)
 
 
 def phases(boot):
@@ -686,6 +800,7 @@ def bsp_waits_for_a_late_cpu(boot, phase, went_on):
             expected=msg("the BSP waits for CPU {cpu}", cpu=late.cpu),
             observed=went_on,
         )
+    ap_lock_is_kept_in_the_barrier(boot)
     if boot.first("bsp_proc", 0) is None and waits_for_ap_lock(boot, late.cpu):
         fail(
             "bsp-holds-ap-lock",
@@ -709,6 +824,32 @@ def bsp_waits_for_a_late_cpu(boot, phase, went_on):
             observed=msg("it is still at {place}", place=boot.bsp.end_place.text),
             next=msg("Does ap_wait read the values again each time?"),
         )
+
+
+def ap_lock_is_kept_in_the_barrier(boot):
+    """Fail if the BSP waits for ap_lock, and an AP waits in the barrier, which must have it.
+
+    The BSP has polled before, with the APs held: then it has given the lock back each time.
+    """
+    inside = [ap for ap in boot.aps if ap.end_place.is_in("sync_all_processors")]
+    waits = "spinlock_" in boot.bsp.end_place.symbol and in_ap_wait(boot.bsp)
+    polled = boot.lock and boot.lock.guard_at_poll == 0
+    if not boot.counters.ap_lock or not waits or not inside or not polled:
+        return
+    fail(
+        "ap-lock-kept-in-the-barrier",
+        cpu=inside[0].index,
+        step="lab4.5",
+        place=inside[0].end_place.text,
+        expected=msg(
+            "a CPU that waits in sync_all_processors holds no lock that another one needs"
+        ),
+        observed=msg(
+            "the BSP waits for ap_lock, in ap_wait; these CPUs are in sync_all_processors and do "
+            "not wait for it: {cpus}",
+            cpus=listed(ap.name for ap in inside),
+        ),
+    )
 
 
 def bsp_at_the_barrier(boot):
@@ -758,13 +899,14 @@ def bsp_writes_the_lock(boot):
 def bsp_goes_on_when_all_have_come(boot):
     """Once every AP has its number, the BSP leaves ap_wait and runs bsp_proc."""
     too_early(boot)
-    if boot.first("bsp_proc", 0) is not None and boot.counters.ap_lock:
+    guard = boot.lock.guard_at_bsp_proc if boot.lock else None
+    if boot.first("bsp_proc", 0) is not None and guard:
         fail(
             "bsp-keeps-ap-lock",
             cpu=0,
             place="ap_wait",
             expected=msg("ap_lock is free when ap_wait returns"),
-            observed=msg("the first byte of ap_lock is {value}", value=boot.counters.ap_lock),
+            observed=msg("the first byte of ap_lock is {value}", value=guard),
         )
     if boot.first("bsp_proc", 0) is None:
         missing(
@@ -803,7 +945,8 @@ def names_the_missing(boot, cpu, wait_us):
             observed=msg("the BSP went on to bsp_proc") if on else msg("the BSP waits forever"),
             next=msg(
                 "The wait must end: add up the microseconds that you have slept, not the "
-                "polls. After {count} polls of {poll} microseconds the time is over.",
+                "polls, and in 32 bits. After {count} polls of {poll} microseconds the time is "
+                "over.",
                 count=wait_us // poll_us,
                 poll=poll_us,
             ),
@@ -985,7 +1128,13 @@ def cpu_waits(boot, one):
             cpu=one.cpu,
             place=one.end_place.text,
             expected=expected_wait(one),
-            observed=msg("it left the barrier"),
+            observed=msg(
+                "it left the barrier when {count} of {all} CPUs had entered",
+                count=len({other.cpu for other in boot.while_at("round-1")}),
+                all=len(boot.cpus),
+            )
+            if one.while_at == "round-1"
+            else msg("it left the barrier"),
         )
     if one.verdict == "halted":
         fail(
@@ -1014,6 +1163,22 @@ def last_cpu_goes_through(boot, one):
                 "then that CPU stored its count, and the barrier never opened",
                 cpu=overlap,
             ),
+        )
+    gone = next((other.cpu for other in boot.while_at("round-2") if other.cpu != one.cpu), None)
+    if gone is not None:
+        fail(
+            "barrier-not-reusable",
+            cpu=one.cpu,
+            place=one.end_place.text,
+            expected=msg("the last CPU to enter goes through"),
+            observed=msg(
+                "CPU {cpu} was the last to enter. CPU {gone} left and entered round 2 before CPU "
+                "{cpu} looked again, and now CPU {cpu} waits for ever: the value that it waits for "
+                "has changed again",
+                cpu=one.cpu,
+                gone=gone,
+            ),
+            next=msg("Wait for a value that never returns to an old one: the number of the round."),
         )
     fail(
         "barrier-never-opens",

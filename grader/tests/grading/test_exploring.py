@@ -95,6 +95,14 @@ def one_order_not_finished(found):
     return replace(found, parts=(*found.parts, part))
 
 
+def test_a_part_with_store_buffers_that_ran_out_of_states_is_for_a_person(orders):
+    part = replace(RIGHT.parts[-1], memory="store buffers", verdict="no error found")
+    part = replace(part, bound="only the shortest orders")
+    orders.start(Runner(replace(RIGHT, parts=(*RIGHT.parts, part))), ["lab9.lock"])
+    orders.judge("lab9.lock")
+    assert "only the shortest orders" in str(orders.review)
+
+
 def test_a_part_in_one_order_that_ran_out_of_time_is_for_a_person(orders):
     orders.start(Runner(one_order_not_finished(RIGHT)), ["lab9.lock"])
     orders.judge("lab9.lock")

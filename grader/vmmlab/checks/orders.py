@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Final
 
+from vmmlab.base.message import Text
 from vmmlab.explore.exploration import Counterexample
 
 FILE: Final = "orders.py"
@@ -31,11 +32,13 @@ class WrongOrder:
         check: id of the check.
         cause: why it fails; causes.yml is keyed by it.
         step: the step that contains the mistake; "": that of the check.
+        note: what is to be said before the steps; "": nothing.
     """
 
     check: str
     cause: str
     step: str = ""
+    note: Text = ""
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def _not_tried(found: Exploration) -> Text:
                 what=limit.what,
                 place=limit.place,
             )
-        if part.memory == "in order" and part.verdict == "no error found":
+        if part.verdict == "no error found":
             return msg(
                 "not all orders of the steps could be tried: {what} ({place})",
                 what=part.bound,
@@ -138,17 +138,18 @@ def _not_tried(found: Exploration) -> Text:
 
 def _failure(wrong: WrongOrder, found: Counterexample) -> Failure:
     """Return the failure that a counterexample is reported as."""
+    order = msg(
+        "there is an order of the steps in which {what}: {steps}",
+        what=found.what,
+        steps=listed(_steps(found), "; "),
+    )
     return Failure(
         wrong.cause,
         step=wrong.step,
         cpu=found.cpu,
         place=_place(found),
         expected=found.expected,
-        observed=msg(
-            "there is an order of the steps in which {what}: {steps}",
-            what=found.what,
-            steps=listed(_steps(found), "; "),
-        ),
+        observed=listed([wrong.note, order], ": ") if wrong.note else order,
     )
 
 

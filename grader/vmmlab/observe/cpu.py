@@ -236,6 +236,8 @@ class CpuFindings:
         overrun: first physical address around the copy of the trampoline that it wrote to.
         wrote_on_stack: linear address in the boot stack that changed before it had the lock.
         numbered_under_lock: it held ap_lock when it called segment_init_ap.
+        entered_under_lock: ap_lock was taken when it entered apinitproc1.
+        stackaddr_held: what the probe had put into its stackaddr before it was set.
         word_at_entry: the word at RSP when it entered apinitproc1, if a probe recorded it.
         after_out: the machine was reset when this CPU had just written to a port.
     """
@@ -255,6 +257,8 @@ class CpuFindings:
     overrun: int | None = None
     wrote_on_stack: int | None = None
     numbered_under_lock: bool = False
+    entered_under_lock: bool = False
+    stackaddr_held: int | None = None
     word_at_entry: int | None = None
     after_out: bool = False
 

@@ -33,6 +33,7 @@ LOOK_BUDGET: Final = 100
 """Instructions in which a waiting CPU would see that it may go."""
 STILL_THERE: Final = ("waits", "budget")
 """Verdicts of an interleaving in which the CPU did not get away."""
+_NOWHERE: Final = range(0x3000_0000, 0x3FFF_F000, 16)  # no memory, and not mapped
 _OUT_WORK_S: Final = 0.3  # processor time in which a delay would have ended
 _OUT_ATTEMPTS: Final = 64
 _NUDGES: Final = 64  # instructions by which a CPU that may block another one is moved on
@@ -171,10 +172,15 @@ async def look_where_it_waits(session: Session, cpu: int) -> None:
         session.add_interleaving(cpu, "beside-the-lock", "apinitproc0", verdict, state)
 
 
-async def bring_in_noting(session: Session, cpu: int) -> bool:
+async def bring_in_noting(session: Session, cpu: int, *, holds: bool) -> bool:
     """Do as `bring_in`, and record what the CPU does to the boot stack, to memory and to ap_lock.
 
     The memory from alloc is filled with random bytes.
+
+    Args:
+        session: the boot.
+        cpu: index of the AP.
+        holds: let stackaddr hold another value before it is to be set.
     """
     ends = ("ap_locked", "alloc", "apinitproc1", "segment_init_ap", "sync_all_processors")
     await session.places.watch("alloc")
@@ -189,13 +195,37 @@ async def bring_in_noting(session: Session, cpu: int) -> bool:
             await note_allocation(session, session.log.hits[-1])
         elif place == "apinitproc1":
             word = await session.view.read_if_there(state.rsp - VMM_BASE, session.view.abi.word)
-            session.log.cpus[cpu].find(word_at_entry=int.from_bytes(word, "little"))
+            session.log.cpus[cpu].find(
+                word_at_entry=int.from_bytes(word, "little"),
+                entered_under_lock=await _guard_taken(session),
+            )
         else:
-            guard = (await session.gdb.read_phys(session.view.phys("ap_lock"), 1))[0]
-            session.log.cpus[cpu].find(numbered_under_lock=guard != 0)
+            session.log.cpus[cpu].find(numbered_under_lock=await _guard_taken(session))
+            if holds:
+                await _hold_stackaddr(session, cpu)
         verdict, state = await session.run_to(cpu, *ends)
     await session.places.unwatch("alloc")
     return verdict == "reached"
+
+
+async def _guard_taken(session: Session) -> bool:
+    return (await session.gdb.read_phys(session.view.phys("ap_lock"), 1))[0] != 0
+
+
+async def _hold_stackaddr(session: Session, cpu: int) -> None:
+    """Let segment_init_ap return, and put a value into stackaddr: it is set whatever it was."""
+    view, back = session.view, await session.return_address(cpu)
+    if back is None or session.log.cpus[cpu].found.stackaddr_held is not None:
+        return
+    name = "segment_init_ap returned"
+    await session.places.watch(name, back)
+    verdict, state = await session.run_to(cpu, name)
+    await session.places.unwatch(name)
+    at = view.stackaddr_at(state.gs_base) if verdict == "reached" else None
+    if at is not None:
+        held = session.choice.pick(_NOWHERE)
+        await session.gdb.write_phys(at, held.to_bytes(view.abi.word, "little"))
+        session.log.cpus[cpu].find(stackaddr_held=held)
 
 
 async def boot_stack(session: Session) -> bytes:

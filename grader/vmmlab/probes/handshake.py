@@ -35,8 +35,13 @@ class OneByOneProbe(GatheringProbe):
     """Lets the APs enter one after the other, never two at once; then the BSP goes on.
 
     No AP enters at the turn that equals its APIC id.
+
+    Args:
+        holds: stackaddr holds another value when segment_init_ap has returned.
+        delays: as for `BaseProbe`.
     """
 
+    holds: bool = False
     delays: Mapping[str, int] = field(default_factory=dict)
 
     async def play(self, session: Session, everyone: bool) -> None:
@@ -48,12 +53,21 @@ class OneByOneProbe(GatheringProbe):
             if cpu in session.held:
                 log = session.log.cpus[cpu]
                 log.find(turn=turn)
-                if await bring_in_noting(session, cpu):
+                if await bring_in_noting(session, cpu, holds=self.holds):
                     base = await session.view.stackaddr(await session.view.state(cpu))
                     log.find(stackaddr_before_barrier=base or 0)
                 elif not session.log.at("apinitproc0", cpu) and not session.ended:
                     await look_where_it_waits(session, cpu)
+        if everyone and not session.ended:
+            await self._bsp_goes_on(session)
         await session.places.unwatch("sync_all_processors")  # from here on, only the end counts
+
+    async def _bsp_goes_on(self, session: Session) -> None:
+        """Let the BSP run alone to bsp_proc: what the APs do in the barrier cannot stop it then."""
+        verdict, _ = await session.run_to(0, "bsp_proc", "sync_all_processors")
+        if verdict == "reached":
+            guard = await _guard(session)
+            session.log.lock = replace(lock_of(session), guard_at_bsp_proc=guard)
 
     async def _fill_boot_stack(self, session: Session) -> None:
         """Fill the boot stack with random bytes: the BSP has left it, and no AP is there yet."""
@@ -136,6 +150,9 @@ class LateProbe(GatheringProbe):
                 session.finished = True
             if gone or verdict != "reached":
                 break  # or it waits without usleep
+            known = lock_of(session)
+            guard = known.guard_at_poll or await _guard(session)
+            session.log.lock = replace(known, guard_at_poll=guard)
         await session.places.unwatch("usleep")
         return gone
 
@@ -197,6 +214,11 @@ class MissingProbe(GatheringProbe):
         await bring_in(session, straggler)
         if self.entered:
             await session.run_to(self.cpu, "apinitproc0")
+
+
+async def _guard(session: Session) -> int:
+    """Return the first byte of ap_lock."""
+    return (await session.gdb.read_phys(session.view.phys("ap_lock"), 1))[0]
 
 
 async def _sleeps(session: Session) -> bool:
