@@ -847,6 +847,8 @@ def parks(boot):
     """Fail unless every CPU has parked."""
     fail_if(starting.apinit_addr_ignored(boot))
     found = why_not_all_parked(boot)
+    if found and any(ipis.init_again(boot, ap.index) for ap in boot.aps):
+        return  # whether an INIT finds an AP on its way is luck; lab3.ipi judges that it is sent
     fail_if(found and starting.lost_at_another_place(boot))
     fail_if(found, expected=msg("{count} CPUs park", count=len(boot.cpus)))
 
