@@ -544,6 +544,9 @@ def nobody_is_meant(boot):
     for one in sent:
         for reaction in (one.sender, *one.reactions):
             wrong(boot, one, reaction, "absent-destination")
+        for reaction in one.idle:
+            if reaction.verdict == "halted":  # it had halted before anything was sent
+                wrong(boot, one, reaction, "halts-instead", "lab9.2", place=WAIT)
     on = seen(boot).stopped_at_many
     if not on and not any(one.low & OTHERS for one in (s.sending for s in seen(boot).sent)):
         stopped(boot, 0, msg("the guest goes on after {count} INITs to nobody", count=TIMES))
