@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _REPORT: Final = ".json"
 """How the name of a report ends; no lab's name does."""
 
+_StudentOption = Annotated[
+    bool, typer.Option("--student", help="Of a report: only what its student may see.")
+]
 HtmlOption = Annotated[
     Path | None,
     typer.Option(
@@ -127,10 +130,7 @@ def show(
     open: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
     ] = True,
-    student: Annotated[
-        bool,
-        typer.Option("--student", help="Of a report: only what its student may see."),
-    ] = False,
+    student: _StudentOption = False,
     directory: WorkspaceOption = None,
     arch: ArchOption = "x86_64",
     course: CourseOption = None,
