@@ -23,6 +23,15 @@ LATER = {
         ),
         NOT_BACK,
     ),
+    **dict.fromkeys(
+        ("lab3.lock.not-whole", "lab3.counter.begins-at-one"),
+        "the counter and the lock must be zero when the first SIPI is sent",
+    ),
+    **dict.fromkeys(
+        ("lab3.sipi.minus-one-forgotten", "lab3.sipi.never-stops-early"),
+        "no AP counts itself yet",
+    ),
+    "lab3.delay.before-the-sipi": "no SIPI follows the first one, whose pause is missing",
     "lab3.copy.whole-blocks": "the memory behind the copy is looked at when an AP has come",
     "lab3.entry.long-pause": "the boot ends where the BSP meets the TODO",
     "lab3.real.waits-for-the-others": "nobody raises the count that it waits for",

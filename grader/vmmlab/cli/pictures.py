@@ -157,12 +157,20 @@ def show(
     if perfetto is not None:
         shown.write(traces.trace(record.boots, say), perfetto)
         typer.echo(say(msg("{path}: open it in ui.perfetto.dev", path=perfetto)))
-    if text or perfetto is not None:
-        return
-    path = html or shown.path_of(here.root, lab, arch).with_name(shown.PAGE)
-    beside = may_compare(loaded, here.root, lab)
-    shown.write(shown.html_of(record, loaded, context.obj, beside=beside), path)
-    opened = open and html is None and opened_in_browser(path)
+    if not text and perfetto is None:
+        page = shown.html_of(
+            record, loaded, context.obj, beside=may_compare(loaded, here.root, lab)
+        )
+        kept = shown.path_of(here.root, lab, arch).with_name(shown.PAGE)
+        _show_page(page, html or kept, open and html is None, say)
+
+
+def _show_page(page: str, path: Path, open: bool, say: Reader) -> None:
+    """Write a page, and open it in a browser if that is wanted and possible."""
+    from vmmlab.student import show as shown
+
+    shown.write(page, path)
+    opened = open and opened_in_browser(path)
     typer.echo(str(path) if opened else say(msg("{path}: open it in a browser", path=path)))
 
 
@@ -189,10 +197,8 @@ def _show_report(
         print_report(report, say=say.of(loaded.labs_dir / report.lab))
         return
     record = RunRecord.model_validate({"report": report})
-    target = html or path.with_suffix(".html")
-    shown.write(shown.html_of(record, loaded, say, beside=False), target)
-    in_browser = open and html is None and opened_in_browser(target)
-    typer.echo(str(target) if in_browser else say(msg("{path}: open it in a browser", path=target)))
+    page = shown.html_of(record, loaded, say, beside=False)
+    _show_page(page, html or path.with_suffix(".html"), open and html is None, say)
 
 
 def _print(record: RunRecord, say: Reader) -> None:

@@ -104,6 +104,14 @@ class StartWatch:
         await self.session.places.watch_all(_INSIDE)
         self.keep()
 
+    async def _prepared(self) -> None:
+        """Record what the BSP has changed before it sends the first IPI, or stops without any."""
+        view = self.session.view
+        start, size = view.symbols.maybe("cpuinit_start"), view.trampoline_size
+        image = b"" if start is None else await view.read_if_there(start - VMM_BASE, size)
+        changed = image if image != self.session.log.trampoline.image else b""
+        self.known = replace(self.known, before=await self._changes(), image=changed)
+
     # ---- IPIs ------------------------------------------------------------------------------
 
     async def call(self, hit: Hit) -> int:
@@ -113,10 +121,7 @@ class StartWatch:
         low = await view.argument(0, hit.place, 1) & 0xFFFFFFFF
         slept, sleeps = await self.sleeps.take()
         if self._on and not self._calls:
-            start, size = view.symbols.maybe("cpuinit_start"), view.trampoline_size
-            image = b"" if start is None else await view.read_if_there(start - VMM_BASE, size)
-            changed = image if image != self.session.log.trampoline.image else b""
-            self.known = replace(self.known, before=await self._changes(), image=changed)
+            await self._prepared()
         procs, lock = view.in_copy("apinit_procs"), view.in_copy("apinit_lock")
         self._calls.append(
             IcrCall(
@@ -250,6 +255,8 @@ class StartWatch:
                 self.session.log.bringup = replace(known, left_mapped=mapped[0])
             for name in _INSIDE[1:]:
                 await self.session.places.unwatch(name)
+        elif place == "vmm_todo" and self._on and not self._calls:
+            await self._prepared()
         self.keep()
 
     # ---- low memory ------------------------------------------------------------------------
