@@ -168,6 +168,7 @@ def _unclean(*modules: object) -> Callable[[pytest.MonkeyPatch], None]:
 
     def unclean(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(messagedata, "_valid", lambda text: text)
+        patch.setattr(messagedata, "_REMEMBERED_MAX", 0)  # bytes: every text is read anew
         for module in modules:
             patch.setattr(module, "clean", lambda text, **more: text, raising=False)
             patch.setattr(module, "clean_line", lambda text, most=None: text, raising=False)

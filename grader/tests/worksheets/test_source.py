@@ -143,6 +143,6 @@ def test_a_released_japanese_worksheet_keeps_its_language_and_gets_the_class():
     from vmmlab.worksheet.autograde import NameCohort
 
     sheet = nbformat.read(source("lab0").with_suffix(".ja.ipynb"), as_version=4)
-    named, _ = NameCohort(cohort="it's 2026").preprocess(sheet, {})
+    named, _ = NameCohort(cohort="it's 2026").preprocess(sheet, {"metadata": {}})
     text = "\n".join(cell.source for cell in named.cells)
     assert """worksheet.student(os.environ, cohort="it's 2026", lang="ja")""" in text
