@@ -49,16 +49,18 @@ class OneByOneProbe(GatheringProbe):
         aps = list(session.view.ap_indices)
         await self._fill_boot_stack(session)
         shift = session.choice.between(1, len(aps) - 1)
+        entered = 0
         for turn, cpu in enumerate(aps[shift:] + aps[:shift], 1):
             if cpu in session.held:
                 log = session.log.cpus[cpu]
                 log.find(turn=turn)
                 if await bring_in_noting(session, cpu, holds=self.holds):
+                    entered += 1
                     base = await session.view.stackaddr(await session.view.state(cpu))
                     log.find(stackaddr_before_barrier=base or 0)
                 elif not session.log.at("apinitproc0", cpu) and not session.ended:
                     await look_where_it_waits(session, cpu)
-        if everyone and not session.ended:
+        if everyone and entered == len(aps) and not session.ended:
             await self._bsp_goes_on(session)
         await session.places.unwatch("sync_all_processors")  # from here on, only the end counts
 
