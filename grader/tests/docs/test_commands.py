@@ -92,7 +92,8 @@ def test_the_instructors_guide(tmp_path, language):
     assert {one.parent.name for one in reports} == {"ada", "ben"}
 
 
-def test_a_lab_9_made_as_the_guide_says(tmp_path):
+@pytest.mark.full
+def test_a_lab_made_as_the_guide_says(tmp_path):
     """The guide in a copy of the clone: the reference earns all, the starter nothing."""
     clone = adopted_copy(tmp_path / "clone")
     follow(DOCS / "lab-author.md", clone)

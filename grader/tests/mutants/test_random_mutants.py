@@ -246,6 +246,7 @@ def test_without_keystone_it_says_what_to_install(monkeypatch):
     assert "vmmlab[author]" in str(caught.value.next_step)
 
 
+@pytest.mark.full
 def test_a_lock_that_takes_nothing_is_noticed(found):
     content, lab4 = found["lab4"]
     one = next(i for i in lab4 if i.function == "apinit_enter" and i.text.startswith("xchg"))

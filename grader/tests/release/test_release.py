@@ -341,6 +341,7 @@ def test_what_is_no_name_of_a_cohort_is_refused_by_name(course, tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.full
 def test_for_several_cohorts(course, tmp_path):
     made = release(course, tmp_path / "kit", ["autumn", "spring"])
     assert load_course(made.folder).cohort == "autumn"

@@ -140,6 +140,7 @@ def test_a_finished_workspace(here: Path, plain: Mapping[str, str]) -> None:
     assert booted.stdout.endswith("vmmlab: all CPUs have halted\n")
 
 
+@pytest.mark.full
 def test_a_finished_workspace_for_i386(here: Path, plain: Mapping[str, str]) -> None:
     first = sh(here, plain, "make lab3 ARCH=i386").stdout
     assert "then make lab3 ARCH=i386 && pytest lab3 --arch i386\n" in first
