@@ -53,6 +53,15 @@ def test_a_step_with_several_functions_names_the_one_of_the_line():
     assert function_of(step, {step.file: b"void\nf (void)\n{\n}\n"}) == "ap_start_addr"
 
 
+@pytest.mark.parametrize(
+    "line", ["if (!mi_arg)", "else if (a (b))", "while (x (1,", "for (;", "return f (1,"]
+)
+def test_a_statement_at_the_left_margin_is_no_function(line):
+    step = LABS[0].steps[0]
+    text = f'void\nmine (void)\n{{\n{line}\n\tvmm_todo ("{step.id}");\n}}\n'
+    assert function_of(step, {step.file: text.encode()}) == "mine"
+
+
 def test_without_a_stop_the_last_comment_counts():
     lab = LABS[0]
     step = lab.steps[0]

@@ -8,8 +8,11 @@ from typing import Final
 
 from vmmlab.course.model import Lab, Step
 
-_DEFINITION: Final = re.compile(rb"(?:\w+[ *]+)*([A-Za-z_]\w*) ?\([^;]*$")
-"""The first line of a function, at the left margin as in the given files."""
+_DEFINITION: Final = re.compile(
+    rb"(?!(?:if|else|for|while|do|switch|return|asm)\b)(?:\w+[ *]+)*([A-Za-z_]\w*) ?\([^;]*$"
+)
+"""The first line of a function, at the left margin as in the given files; statements that are not
+indented begin with a keyword."""
 
 
 def open_steps(lab: Lab, files: Mapping[str, bytes]) -> Iterator[tuple[Step, int]]:

@@ -65,7 +65,7 @@ class InitfuncsProbe(BaseProbe):
             information = bytes(_FLAGS) + information[_FLAGS:]
             await session.gdb.write_phys(self.original, information)
         self.behind = await _fill_behind(session, self.original + MULTIBOOT_INFO_SIZE)
-        before = await _fill_mi(session)
+        before = await _fill_mi(session, silent=self.silent)
         await session.gdb.write_phys(view.phys("uefi_booted"), UNDECIDED)
         linked, functions = await _records(session)
         session.log.multiboot = Multiboot(
@@ -117,9 +117,14 @@ class InitfuncsProbe(BaseProbe):
             await session.gdb.write_phys(session.view.phys("mi"), information)
 
 
-async def _fill_mi(session: Session) -> bytes:
-    """Write random bytes to `mi`; its flags say that nothing of it is valid, but are not 0."""
-    flags = session.choice.between(1, 0xFFFF) << 16
+async def _fill_mi(session: Session, *, silent: bool = False) -> bytes:
+    """Write random bytes to `mi`. Its flags say that nothing of it is valid.
+
+    Args:
+        session: the boot.
+        silent: the flags to copy are 0, so those of `mi` must not be.
+    """
+    flags = session.choice.between(1, 0xFFFF) << 16 if silent else 0
     filled = flags.to_bytes(_FLAGS, "little")
     filled += session.choice.randbytes(MULTIBOOT_INFO_SIZE - _FLAGS)
     await session.gdb.write_phys(session.view.phys("mi"), filled)
