@@ -91,18 +91,28 @@ def svg(
     parts += _signals(line, layout)
     if right:
         top = HEAD + ROW * len(line.lanes)
-        words = [say(msg("The right run, for comparison"))]
-        words += [one.name(say) for one in right_signals]
+        words = [one.name(say) for one in right_signals]
+        title = _fitting(say(msg("The right run, for comparison")), words, layout.width - _LEFT)
         parts.append(
             f'<line class="rule" x1="0" x2="{layout.width:.0f}" y1="{top + 4:.1f}" '
             f'y2="{top + 4:.1f}"/>'
             f'<text class="head" x="{_LEFT}" y="{top + ROW * 0.75:.1f}">'
-            f"{_text(' · '.join(words))}</text>"
+            f"{title}</text>"
         )
         for row, lane in enumerate(right, 1):
             parts += _lane(lane, top + ROW * (row + 0.5), layout, ends[id(lane)], "right")
     parts.append("</svg>")
     return "".join(parts)
+
+
+def _fitting(title: str, words: Sequence[str], width: float) -> str:
+    """Return a title and as many of the words behind it as there is room for."""
+    for count in range(len(words), 0, -1):
+        more = ["…"] if count < len(words) else []
+        text = _text(" · ".join([title, *words[:count], *more]))
+        if text_width(text) <= width:
+            return text
+    return _text(title)
 
 
 def _text(text: str) -> str:
