@@ -19,20 +19,31 @@ AXE: Final = "axe-core@4.10.3"
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
+def chromium(program: str, driver: str, *more: str) -> Any:
+    """Start Chromium without a window.
+
+    Args:
+        program: its path.
+        driver: the path of chromedriver.
+        more: options besides the usual ones, without `--`.
+    """
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    options = Options()
+    options.binary_location = program
+    for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", *more):
+        options.add_argument(f"--{word}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options=options, service=Service(driver))
+
+
 class Browser:
     """Chromium without a window, and the pages."""
 
     def __init__(self, folder: Path, program: str, driver: str) -> None:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.options import Options
-        from selenium.webdriver.chrome.service import Service
-
-        options = Options()
-        options.binary_location = program
-        for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
-            options.add_argument(f"--{word}")
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=Service(driver))
+        self.driver = chromium(program, driver)
         self.driver.set_script_timeout(120)  # axe-core on a busy machine
         self.folder = folder
 

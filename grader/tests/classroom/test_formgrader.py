@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import chromium
 from gradebook_helpers import FAIL, INFRA, JUMP, Put, Sync, app, autograde, grades, rows, worksheet
 
 from vmmlab.classroom.gradebook import create
@@ -82,16 +83,7 @@ class Browser:
     """Chromium without a window."""
 
     def __init__(self, formgrader: str, program: str, driver: str) -> None:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.options import Options
-        from selenium.webdriver.chrome.service import Service
-
-        options = Options()
-        options.binary_location = program
-        for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
-            options.add_argument(f"--{word}")
-        options.add_argument("--window-size=1280,1000")
-        self.driver = webdriver.Chrome(options=options, service=Service(driver))
+        self.driver = chromium(program, driver, "window-size=1280,1000")
         self.driver.get(formgrader)
         self.base = formgrader.split("?")[0]
 

@@ -16,6 +16,8 @@ from vmmlab.observe.session import Session
 
 DELAY_FIELDS: Final = {"init_us": 0, "sipi_us": 4, "poll_us": 8, "wait_us": 12}
 """Offsets in `struct ap_delays` (include/ap.h), in bytes."""
+NOWHERE: Final = range(0x3000_0000, 0x3FFF_F000, 16)
+"""Addresses at which there is no memory, and which no page table maps."""
 _POISON_MOST: Final = 1 << 20  # bytes of one piece of memory to fill
 _JUMP_BYTES: Final = 16
 
@@ -125,6 +127,11 @@ async def _pointer(session: Session, name: str) -> Pointer:
     virtual = await view.read_pointer(view.phys(name))
     physical = await view.translate(0, virtual) if virtual else None
     return Pointer(virtual, physical or 0)
+
+
+async def write_pointer(session: Session, physical: int, value: int) -> None:
+    """Write a pointer to physical memory."""
+    await session.gdb.write_phys(physical, value.to_bytes(session.view.abi.word, "little"))
 
 
 async def note_allocation(session: Session, hit: Hit) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vmmlab.observe.session import Session
+from vmmlab.probes.base import write_pointer
 
 _ROOM = 0x200  # bytes of stack that a call of the grader's leaves alone
 _ALIGNED = 16
@@ -25,7 +26,7 @@ async def stand_at(session: Session, function: str, back: int, *values: int) -> 
     target, physical = view.symbols.maybe(function), await view.translate(0, rsp)
     if target is None or physical is None:
         return None
-    await gdb.write_phys(physical, back.to_bytes(view.abi.word, "little"))
+    await write_pointer(session, physical, back)
     registers = dict(zip(view.abi.registers, values, strict=False))
     await gdb.write_registers(0, {**registers, "rsp": rsp, "rip": target})
     return rsp

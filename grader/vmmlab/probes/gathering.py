@@ -18,7 +18,7 @@ from vmmlab.observe.evidence import Lock, LockWrite, Verdict
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session, Watcher
 from vmmlab.observe.touched import PAUSE
-from vmmlab.probes.base import BaseProbe, note_allocation
+from vmmlab.probes.base import NOWHERE, BaseProbe, note_allocation, write_pointer
 from vmmlab.x86.decode import accesses
 
 PLACES: Final = (
@@ -33,7 +33,6 @@ LOOK_BUDGET: Final = 100
 """Instructions in which a waiting CPU would see that it may go."""
 STILL_THERE: Final = ("waits", "budget")
 """Verdicts of an interleaving in which the CPU did not get away."""
-_NOWHERE: Final = range(0x3000_0000, 0x3FFF_F000, 16)  # no memory, and not mapped
 _OUT_WORK_S: Final = 0.3  # processor time in which a delay would have ended
 _OUT_ATTEMPTS: Final = 64
 _NUDGES: Final = 64  # instructions by which a CPU that may block another one is moved on
@@ -197,10 +196,10 @@ async def bring_in_noting(session: Session, cpu: int, *, holds: bool) -> bool:
             word = await session.view.read_if_there(state.rsp - VMM_BASE, session.view.abi.word)
             session.log.cpus[cpu].find(
                 word_at_entry=int.from_bytes(word, "little"),
-                entered_under_lock=await _guard_taken(session),
+                entered_under_lock=await guard(session) != 0,
             )
         else:
-            session.log.cpus[cpu].find(numbered_under_lock=await _guard_taken(session))
+            session.log.cpus[cpu].find(numbered_under_lock=await guard(session) != 0)
             if holds:
                 await _hold_stackaddr(session, cpu)
         verdict, state = await session.run_to(cpu, *ends)
@@ -208,8 +207,9 @@ async def bring_in_noting(session: Session, cpu: int, *, holds: bool) -> bool:
     return verdict == "reached"
 
 
-async def _guard_taken(session: Session) -> bool:
-    return (await session.gdb.read_phys(session.view.phys("ap_lock"), 1))[0] != 0
+async def guard(session: Session) -> int:
+    """Return the first byte of ap_lock."""
+    return (await session.gdb.read_phys(session.view.phys("ap_lock"), 1))[0]
 
 
 async def _hold_stackaddr(session: Session, cpu: int) -> None:
@@ -223,8 +223,8 @@ async def _hold_stackaddr(session: Session, cpu: int) -> None:
     await session.places.unwatch(name)
     at = view.stackaddr_at(state.gs_base) if verdict == "reached" else None
     if at is not None:
-        held = session.choice.pick(_NOWHERE)
-        await session.gdb.write_phys(at, held.to_bytes(view.abi.word, "little"))
+        held = session.choice.pick(NOWHERE)
+        await write_pointer(session, at, held)
         session.log.cpus[cpu].find(stackaddr_held=held)
 
 

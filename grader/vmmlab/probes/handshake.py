@@ -14,6 +14,7 @@ from vmmlab.probes.gathering import (
     boot_stack,
     bring_in,
     bring_in_noting,
+    guard,
     lock_marked,
     lock_of,
     look_where_it_waits,
@@ -68,8 +69,8 @@ class OneByOneProbe(GatheringProbe):
         """Let the BSP run alone to bsp_proc: what the APs do in the barrier cannot stop it then."""
         verdict, _ = await session.run_to(0, "bsp_proc", "sync_all_processors")
         if verdict == "reached":
-            guard = await _guard(session)
-            session.log.lock = replace(lock_of(session), guard_at_bsp_proc=guard)
+            seen = await guard(session)
+            session.log.lock = replace(lock_of(session), guard_at_bsp_proc=seen)
 
     async def _fill_boot_stack(self, session: Session) -> None:
         """Fill the boot stack with random bytes: the BSP has left it, and no AP is there yet."""
@@ -153,8 +154,8 @@ class LateProbe(GatheringProbe):
             if gone or verdict != "reached":
                 break  # or it waits without usleep
             known = lock_of(session)
-            guard = known.guard_at_poll or await _guard(session)
-            session.log.lock = replace(known, guard_at_poll=guard)
+            seen = known.guard_at_poll or await guard(session)
+            session.log.lock = replace(known, guard_at_poll=seen)
         await session.places.unwatch("usleep")
         return gone
 
@@ -216,11 +217,6 @@ class MissingProbe(GatheringProbe):
         await bring_in(session, straggler)
         if self.entered:
             await session.run_to(self.cpu, "apinitproc0")
-
-
-async def _guard(session: Session) -> int:
-    """Return the first byte of ap_lock."""
-    return (await session.gdb.read_phys(session.view.phys("ap_lock"), 1))[0]
 
 
 async def _sleeps(session: Session) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
-from vmmlab.probes.base import BaseProbe
+from vmmlab.probes.base import BaseProbe, write_pointer
 from vmmlab.probes.registry import probe
 
 INITPROC: Final = "initproc_ap"
@@ -48,5 +48,5 @@ class EndProbe(BaseProbe):
         away = (target - detour - _JUMP_BYTES) & 0xFFFFFFFF
         jump = bytes([_JUMP]) + away.to_bytes(4, "little")
         await session.gdb.write_phys(detour - VMM_BASE, jump)
-        await session.gdb.write_phys(pointer, detour.to_bytes(view.abi.word, "little"))
+        await write_pointer(session, pointer, detour)
         await session.places.watch(INITPROC, detour)

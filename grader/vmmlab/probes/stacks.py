@@ -12,13 +12,12 @@ from vmmlab.observe.faults import note_exception
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
-from vmmlab.probes.base import BaseProbe, note_allocation
+from vmmlab.probes.base import NOWHERE, BaseProbe, note_allocation, write_pointer
 from vmmlab.probes.gathering import boot_stack
 from vmmlab.probes.registry import probe
 
 _TOP_BYTES: Final = 64  # of the new stack, to see whether anything was pushed
 _ABOVE: Final = 16  # bytes above it, which belong to no one
-_NOWHERE: Final = range(0x3000_0000, 0x3FFF_F000, 16)  # no memory, and not mapped
 _HIGH_STACK: Final = 0x5_0000_1230  # above 4 GiB, and not mapped: nothing may be pushed there
 _HIGH_TARGET: Final = 0x6_0000_4568  # the same for the function that is jumped to
 
@@ -125,16 +124,16 @@ class SwitchProbe(BaseProbe):
 
     async def _hold(self, session: Session) -> None:
         """Put a value into what is to be stored: it is stored whatever was there before."""
-        held = session.choice.pick(_NOWHERE)
+        held = session.choice.pick(NOWHERE)
         session.log.switch = replace(_switch(session), held=held)
         for at, _ in await self._held(session):
-            await self._write(session, at, held)
+            await write_pointer(session, at, held)
 
     async def _mend(self, session: Session) -> None:
         """Store what still holds the other value."""
         for at, right in await self._held(session):
             if right and await session.view.read_pointer(at) == _switch(session).held:
-                await self._write(session, at, right)
+                await write_pointer(session, at, right)
 
     async def _held(self, session: Session) -> list[tuple[int, int]]:
         """Return the physical addresses of what is held, and the right values; 0: unknown."""
@@ -146,10 +145,6 @@ class SwitchProbe(BaseProbe):
         size = session.inputs.stack_size
         made = [one.address for one in session.log.cpus[0].allocations if one.size == size]
         return [] if at is None else [(at, made[-1] if made else 0)]
-
-    @staticmethod
-    async def _write(session: Session, at: int, value: int) -> None:
-        await session.gdb.write_phys(at, value.to_bytes(session.view.abi.word, "little"))
 
     async def _mislead(self, session: Session) -> None:
         """Leave other functions where an asmlinkage function would look for its arguments.
@@ -163,7 +158,7 @@ class SwitchProbe(BaseProbe):
             at = (await view.state(0)).rsp + (1 + number) * view.abi.word
             physical = await view.translate(0, at)
             if physical is not None:
-                await session.gdb.write_phys(physical, decoy.to_bytes(view.abi.word, "little"))
+                await write_pointer(session, physical, decoy)
 
 
 def _switch(session: Session) -> Switch:
