@@ -112,6 +112,10 @@ def test_a_panic_before_there_is_per_cpu_data():
     ("changes", "said"),
     [
         ({"hits": (hit("panic", 0, "no more %s"),), "serial": "a line\n"}, "no more %s"),
+        (
+            {"hits": (hit("panic", 0, "no more %s"),), "serial": "panic: CPU 0 (APIC id 0): no mo"},
+            "no more %s",
+        ),
         ({"hits": (hit("panic", 1, "theirs"),), "serial": "a line\n\n"}, "a line"),
         ({"serial": "\n"}, "(nothing was printed)"),
     ],

@@ -48,6 +48,19 @@ def test_a_todo_whose_line_is_not_known_gets_no_other_line(where):
     assert ".c:" not in str(found.next)
 
 
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        ("TODO(lab1.1) in lab1/vmm_main.c:36: write", "in lab1/vmm_main.c:36"),
+        ("TODO(lab1.1) in lab1/vmm_main.c:3", "stopped at TODO(lab1.1)"),
+    ],
+)
+def test_a_line_on_the_serial_line_is_read_once_it_is_whole(printed, said):
+    found = stopped_at_todo(replace(at_a_todo(VMM_TODO), serial=printed))
+    assert found is not None
+    assert str(found.observed).endswith(said)
+
+
 def test_a_todo_in_assembly_is_a_label():
     where = code("todo_lab3_5+0x2", "lab3/apinit.S:30", region="trampoline", offset=0x12)
     found = stopped_at_todo(boot(ap(AP_ENTRY, end_place=where)))

@@ -17,8 +17,8 @@ from vmmlab.x86.registers import PAGE_PRESENT, PAGE_WRITE
 _PAGE_FAULT: Final = 14
 _WORD: Final = 8  # bytes of apinit_lock, more than apinit_procs has
 _GOES_ON: Final = msg("the BSP goes on")
-_PANIC: Final = re.compile(r"panic: (?:CPU 0 \(APIC id [0-9]+\)|APIC id 0): .*")
-"""The line that `panic` prints (core/panic.c) on the BSP."""
+_PANIC: Final = re.compile(r"panic: (?:CPU 0 \(APIC id [0-9]+\)|APIC id 0): [^\r\n]*(?=[\r\n])")
+"""The line that `panic` prints (core/panic.c) on the BSP, whole: a boot can end within it."""
 
 
 def bsp_stopped(boot: Observation, by: str = "") -> Failure | None:

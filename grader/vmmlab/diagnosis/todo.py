@@ -28,7 +28,8 @@ def stopped_at_todo(boot: Observation, cpus: Sequence[CpuRecord] | None = None) 
 
 def _printed(boot: Observation, step: str) -> str:
     """Return the file and line of the TODO that a CPU has printed; "" if there are none."""
-    said = re.search(rf"^TODO\({re.escape(step)}\) in (lab\d+/\w+\.\w+:\d+)\b", boot.serial, re.M)
+    line = rf"^TODO\({re.escape(step)}\) in (lab\d+/\w+\.\w+:\d+)\D"
+    said = re.search(line, boot.serial, re.MULTILINE)
     return said[1] if said else ""
 
 
