@@ -18,7 +18,7 @@ from vmmlab.observe.view import Inputs
 Kernels = Callable[..., Kernel]
 CODE = {1: 0x400000, 2: 0x401000}
 LOST = 0x402800  # from here on there is no code
-DEVICES = 0x403000  # page sessiony of the fourth GiB, which the kernel leaves out
+DEVICES = 0x403000  # page directory of the fourth GiB, which the kernel leaves out
 SHARED = 0x402000  # RSI of both; each has a page of stack of its own
 WAIT = "l: cmp dword ptr [rsi], 0; je l"
 PAUSE = "l: pause; cmp dword ptr [rsi], 0; je l"
@@ -27,6 +27,7 @@ CALLS = (
 )
 LOCK = "l: mov eax, 1; xchg [rsi + 64], eax; test eax, eax; jne l"
 ENDLESS = "l: jmp l"
+GOES_ON = "; e: jmp e"  # and stays there, when the loop before it has ended
 COUNTS = "l: mov eax, [rsi + 8]; lea eax, [rax + 1]; mov [rsi + 8], eax; xor eax, eax; jmp l"
 TOGGLES = "l: xor dword ptr [rsi], 1; xor dword ptr [rsi], 1; jmp l"
 FAR_OFF = "l: xor dword ptr [rsi + 128], 1; xor dword ptr [rsi + 128], 1; jmp l"
@@ -143,7 +144,7 @@ async def test_a_cpu_at_a_watched_place_is_not_stepped_past_it(kernel: Kernels) 
 async def test_no_state_is_kept_between_two_looks(kernel: Kernels) -> None:
     """The same CPUs go on once the word that they wait for is written by hand."""
     async with kernel().machine(cpus=3) as m:
-        session = await playing(m, kernel(), (PAUSE, WAIT))
+        session = await playing(m, kernel(), (PAUSE + GOES_ON, WAIT + GOES_ON))
         assert await deadlock.look(session) is True
         await m.gdb.write_phys(SHARED, b"\1")
         await session.places.watch("out", CODE[2] + len(WAIT_CODE))
