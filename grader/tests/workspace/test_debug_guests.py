@@ -25,20 +25,41 @@ pytestmark = [
 ]
 
 
-def debugged(master: Path, plain: Mapping[str, str], mutant: str, check: str) -> str:
-    """Write the reference with a mutant into a workspace; return what debugging a check prints."""
+def debugged(
+    master: Path,
+    plain: Mapping[str, str],
+    mutant: str,
+    check: str,
+    *,
+    asked: str = "",
+    was: str = "",
+    now: str = "",
+) -> str:
+    """Write the reference with a mutant into a workspace; return what debugging a check prints.
+
+    Args:
+        master: the workspace.
+        plain: its environment.
+        mutant: the mutant.
+        check: the check.
+        asked: commands of gdb that are typed first.
+        was: a piece of the mutant, in place of which
+        now: this is written.
+    """
     course = load_course(ROOT)
     for lab in course.labs.values():
         for path in lab.files:
             (master / path).write_text(reference_text(course, path))
     (wrong,) = of_names(load(course), [mutant])
     for path, data in apply(course, wrong).items():
-        (master / path).write_bytes(data)
+        text = data.decode()
+        assert was in text
+        (master / path).write_text(text.replace(was, now) if was else text)
     done = subprocess.run(
         ["/bin/bash", "-c", f".venv/bin/vmmlab debug {check} 2>&1"],
         cwd=master,
         env=plain,
-        input=ASKED,
+        input=asked + ASKED,
         capture_output=True,
         text=True,
         timeout=ROUGHLY_S,
@@ -67,16 +88,21 @@ def test_the_very_call_of_np_map_by_the_grader(master: Path, plain: Mapping[str,
 def test_the_very_question_to_localapic_is_destination(
     master: Path, plain: Mapping[str, str]
 ) -> None:
-    said = debugged(master, plain, "lab9.destination.no-broadcast", "lab9.destination.id")
+    ids = r'printf "meant %u, sender %u, by %u\n", v->apic_id, sender->apic_id, vcpus[0]->apic_id'
+    said = debugged(
+        master, plain, "lab9.destination.no-broadcast", "lab9.destination.id", asked=f"{ids}\n"
+    )
     asked = re.search(
-        r"of CPU (\d) to all, by destination 0xffffffff: CPU (\d), whose APIC id is \d+, is meant",
+        r"of CPU 0 to all, by destination 0xffffffff: CPU [12], whose APIC id is (\d+), is meant",
         said,
     )
     assert asked, said
-    sender, meant = (int(cpu) for cpu in asked.groups())
     assert values(said)["dest"] == 0xFFFFFFFF
-    assert sender != meant
-    assert (values(said)["v"] > values(said)["sender"]) == (meant > sender)
+    shown = re.search(r"meant (\d+), sender (\d+), by (\d+)", said)
+    assert shown, said
+    meant, sender, of_the_bsp = shown.groups()
+    assert meant == asked[1]
+    assert sender == of_the_bsp != meant
     assert "* CPU 0  long mode  localapic_is_destination" in said
     assert "CPU 0: SIPI, vector 0x00, to all CPUs except the sending one" in said
 
@@ -91,7 +117,15 @@ def test_the_boot_in_which_it_fails_of_several(master: Path, plain: Mapping[str,
 
 @pytest.mark.full
 def test_a_function_that_was_never_called(master: Path, plain: Mapping[str, str]) -> None:
-    said = debugged(master, plain, "lab9.icr.bsp-left-out", "lab9.init.self")
+    call = "localapic_signal_init (vcpus[i]);"
+    said = debugged(
+        master,
+        plain,
+        "lab9.icr.bsp-left-out",
+        "lab9.init.self",
+        was=call,
+        now="{ if (vcpus[i]->startup == VCPU_RUNS) " + call + " }",
+    )
     assert "The boot has ended, and localapic_signal_init was not called." in said
     assert "observed: the guest of CPU 0 goes on" in said
 
