@@ -124,6 +124,17 @@ def word_is_lowered(boot, one, earlier):
         before=before,
         kib=kib_for(one.size),
     )
+    fell = (before - after) % 0x10000  # a word: below 0 it wraps around
+    units = (one.size, one.size // 16, -(-one.size // 16))
+    wrong_unit = fell > kib_for(one.size) and fell in units
+    if wrong_unit or before - after > kib_for(one.size):
+        fail(
+            "word-in-the-wrong-unit" if wrong_unit else "word-too-low",
+            cpu=0,
+            place=ALLOCATE,
+            expected=expected,
+            observed=msg("it fell by {kib} to {after}", kib=fell, after=after),
+        )
     # A later call may use what an earlier one has left of its last KiB.
     if after > before or (after == before and one.returned < after * 1024):
         fail(
@@ -132,15 +143,6 @@ def word_is_lowered(boot, one, earlier):
             place=ALLOCATE,
             expected=expected,
             observed=msg("it is {after}", after=after),
-        )
-    if before - after > kib_for(one.size):
-        wrong_unit = before - after in (one.size, one.size // 16, -(-one.size // 16))
-        fail(
-            "word-in-the-wrong-unit" if wrong_unit else "word-too-low",
-            cpu=0,
-            place=ALLOCATE,
-            expected=expected,
-            observed=msg("it fell by {kib} to {after}", kib=before - after, after=after),
         )
     if one.changed:
         fail(

@@ -70,3 +70,10 @@ def test_a_sample_is_killed(id):
 @pytest.mark.parametrize("id", sorted(set(ALL) - set(SAMPLE)))
 def test_all_others_are_killed(id):
     killed(id)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("id", "seed"), [("lab6.bios.bytes", 913025)])  # the word wraps around
+def test_with_another_seed_the_cause_is_the_same(id, seed):
+    result = mutants.run_mutant(COURSE, ALL[id], seed=seed)
+    assert (result.verdict, result.cause) == ("killed", ALL[id].cause), result.message
