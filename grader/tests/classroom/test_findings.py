@@ -97,6 +97,12 @@ def test_a_comma_in_a_name_shifts_no_column(put: Put, sync: Sync, folder: Path) 
     put("bob")
     result = sync()
     assert result.awkward == ("alice",)
+    exporter = "vmmlab.classroom.gradebook.export.QuotedCsv"
+    config_file = folder / "nbgrader_config.py"
+    plain = config_file.read_text()
+    config_file.write_text(f"{plain}c.ExportApp.plugin_class = {exporter!r}\n")
+    assert sync().awkward == ()  # as in a folder of `vmmlab gradebook init`
+    config_file.write_text(plain)
     theirs, ours = exported(folder)
     assert theirs["alice"]["email"] != ""  # the trap: a part of the name
     assert ours["alice"]["last_name"] == 'Liddell, "A."'

@@ -17,6 +17,7 @@ from vmmlab.course.load import load_course
 from vmmlab.course.markup import starter_text
 from vmmlab.course.materials import starter as material
 from vmmlab.i18n.translate import Reader
+from vmmlab.student.solution import solution
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "reference"
@@ -167,3 +168,14 @@ def test_words_change_the_checksum_and_line_breaks_do_not() -> None:
         comments(text)[0].checksum for text in ("/* a b */", "/* a\n * b\n */", "/* a c */")
     )
     assert one == two != three
+
+
+@pytest.mark.parametrize("lab", sorted({path.partition("/")[0] for path in FILES}))
+def test_a_solution_has_the_contracts_of_its_starter_in_japanese(lab: str) -> None:
+    english = solution(COURSE, lab)
+    for path, text in solution(COURSE, lab, "ja").items():
+        assert code(text) == code(english[path])
+        shown = {one.lines for one in comments(text)}
+        theirs = {one.lines for one in comments(japanese(path)) if not one.step}
+        assert theirs
+        assert theirs <= shown, path

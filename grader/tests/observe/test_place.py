@@ -24,6 +24,10 @@ IN_COPY = Place(0xF012, "trampoline", "cpuinit_start+0x12", "lab3/apinit.S", 30,
         (replace(IN_COPY, file="", line=0), "trampoline+0x12, cpuinit_start+0x12"),
         (Place(3, "low"), "physical address 0x3"),
         (Place(0x8000, "elsewhere"), "0x8000"),
+        (Place(0xDFFFF, "elsewhere"), "0xdffff"),
+        (Place(0xFD09A, "elsewhere"), "0xfd09a, in the firmware"),  # an AP that SeaBIOS has parked
+        (Place(0xFFFFFFF0, "elsewhere"), "0xfffffff0, in the firmware"),  # where a CPU begins
+        (Place(0x100000, "elsewhere"), "0x100000"),
         (
             replace(AP_START, address=0x101005, region="elsewhere"),
             "0x101005, the physical address of ap_start+0x5 (lab3/ap_start.c:12)",

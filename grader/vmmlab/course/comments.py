@@ -156,6 +156,29 @@ def translated(starter: str, path: str, folder: Path, language: str) -> str:
     return _translated(starter, path, yamlfile.read(catalog)) if catalog.exists() else starter
 
 
+def translated_too(text: str, starter: str, path: str, folder: Path, language: str) -> str:
+    """Return a file with those comments in `language` that its starter has, too.
+
+    Args:
+        text: the file, for example the solution, in English.
+        starter: its starter, in English.
+        path: its name, for example `lab3/ap_start.c`.
+        folder: the lab's folder of the reference.
+        language: for example `ja`.
+
+    Raises: as for `translated`.
+    """
+    here, there = comments(starter), comments(translated(starter, path, folder, language))
+    known = {one.lines: other.lines for one, other in zip(here, there, strict=True)}
+    parts: list[str] = []
+    at = 0
+    for one in comments(text):
+        if one.lines in known:
+            parts += [text[at : one.start], _shown(one, known[one.lines], one.closed_below)]
+            at = one.end
+    return "".join([*parts, text[at:]])
+
+
 def translate_files(directory: Path, catalog: Path) -> None:
     """Translate the files in `directory` that `catalog` names, if there is a catalog.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from vmmlab.base.message import Text, msg
 
@@ -15,6 +15,9 @@ trampoline: the copy of the trampoline.
 low: physical address 0 and the bytes behind it, in real mode.
 elsewhere: any other address; with a symbol if the image has one at that physical address.
 """
+
+_FIRMWARE: Final = (range(0xE0000, 0x100000), range(0xFFFC0000, 0x100000000))
+"""Where a PC has its BIOS: below 1 MiB, and below 4 GiB, where each CPU begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,17 @@ class Place:
             return msg(
                 "{address:#x}, the physical address of {place}", address=self.address, place=named
             )
-        return f"{self.address:#x}" if self.region == "elsewhere" else named
+        if self.region == "elsewhere":
+            return address_text(self.address)
+        return named
 
     def __str__(self) -> str:
         """The place in English."""
         return str(self.text)
+
+
+def address_text(address: int) -> Text:
+    """Return an address outside the image in words: says so if it is the firmware's."""
+    if any(address in part for part in _FIRMWARE):
+        return msg("{address:#x}, in the firmware", address=address)
+    return f"{address:#x}"

@@ -9,10 +9,11 @@ from typing import Final
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
 from vmmlab.base.text import cells, clean
+from vmmlab.course.comments import translated_too
 from vmmlab.course.markup import starter_text
 from vmmlab.course.model import Course
 from vmmlab.course.reference import reference_text
-from vmmlab.i18n.translate import Reader
+from vmmlab.i18n.translate import ENGLISH, Reader
 from vmmlab.workspace.model import Workspace
 
 _TAB: Final = 4
@@ -20,8 +21,13 @@ _NARROW: Final = 100  # columns; below that one file is shown after the other
 _GONE: Final = "…"
 
 
-def solution(course: Course, lab: str) -> dict[str, str]:
+def solution(course: Course, lab: str, lang: str = "") -> dict[str, str]:
     """Return the files of a lab as the reference solution has them, by path.
+
+    Args:
+        course: the course.
+        lab: the lab.
+        lang: the language of the comments that its starter has, too; "" is English.
 
     Raises:
         UsageError: the course has no solutions; it says where a release with them is.
@@ -41,11 +47,17 @@ def solution(course: Course, lab: str) -> dict[str, str]:
         )
     if not files:
         raise UsageError(msg("{lab} has nothing to write, so it has no solution.", lab=lab))
+    return {path: _solution(course, lab, path, lang) for path in files}
+
+
+def _solution(course: Course, lab: str, path: str, lang: str) -> str:
+    text, name = reference_text(course, path), f"reference/{path}"
     steps = frozenset(step.id for step in course.lab(lab).steps)
-    return {
-        path: starter_text(reference_text(course, path), path=f"reference/{path}", keep=steps)
-        for path in files
-    }
+    whole = starter_text(text, path=name, keep=steps)
+    if lang in ("", ENGLISH):
+        return whole
+    starter = starter_text(text, path=name)
+    return translated_too(whole, starter, path, course.reference_dir / lab, lang)
 
 
 def lines(here: Workspace, course: Course, lab: str, say: Reader, width: int) -> Iterator[str]:
@@ -61,7 +73,7 @@ def lines(here: Workspace, course: Course, lab: str, say: Reader, width: int) ->
     Raises: as for `solution`.
     """
     mine, theirs = say(msg("yours")), say.label("solution")
-    for path, text in solution(course, lab).items():
+    for path, text in solution(course, lab, here.lang).items():
         try:
             own = (here.root / path).read_text(encoding="utf-8", errors="replace")
         except OSError:

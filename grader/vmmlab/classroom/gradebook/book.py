@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nbgrader import api
 from nbgrader.preprocessors import AssignLatePenalties
@@ -17,6 +17,9 @@ from sqlalchemy import Connection, select
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from vmmlab.classroom.gradebook.lesson import Lesson
+
+QUOTING: Final = "QuotedCsv"
+"""The class of `export.py` that `vmmlab gradebook init` configures for `nbgrader export`."""
 
 
 class Book:
@@ -64,7 +67,12 @@ class Book:
             return frozenset(connection.scalars(select(api.Student.id)))
 
     def awkward_names(self) -> list[str]:
-        """Return the ids of students whose names would shift the columns of `nbgrader export`."""
+        """Return the ids of students whose names would shift the columns of `nbgrader export`.
+
+        Empty if nbgrader_config.py names our exporter, which quotes names.
+        """
+        if str(self._app.config.ExportApp.get("plugin_class", "")).endswith(f".{QUOTING}"):
+            return []
         row = api.Student
         with self.connection() as connection:
             everybody = connection.execute(

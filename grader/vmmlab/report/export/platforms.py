@@ -99,7 +99,7 @@ def _variable(environment: Mapping[str, str], name: str) -> str:
         raise UsageError(
             msg("the variable {name} is not set.", name=name),
             expected=msg("what the runner of Classroom 50 sets for an autograder"),
-            next_step=msg("run this from autograder.py; docs/instructor.md shows one"),
+            next_step=msg("run this from autograder.py, which that runner starts"),
         )
     return value
 
