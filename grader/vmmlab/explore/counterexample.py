@@ -265,8 +265,9 @@ class CounterexampleBuilder:
             doing = self._transitions.harness.outcome(local) or doing
         if local.phase in ("run", "wrong"):
             doing = self._next_action(lid, memory, stuck=stuck)
-        rip = action.rip or local.context.rip
-        in_code = local.phase in ("run", "wrong", "halted", "endless", "unsupported", "unfinished")
+        rip = action.rip or local.context.rip  # 0: it has returned to the harness
+        phases = ("run", "wrong", "halted", "endless", "unsupported", "unfinished")
+        in_code = rip and local.phase in phases
         return CpuPosition(
             cpu=local.cpu,
             doing=doing,

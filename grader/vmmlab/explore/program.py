@@ -446,5 +446,5 @@ def _offset(name: Text, offset: int) -> Text:
     if not offset:
         return name
     if isinstance(name, str):
-        return f"{name}+{offset}"
-    return msg("{name}+{offset}", name=name, offset=offset)
+        return f"{name}+{offset:#x}"
+    return msg("{name}+{offset:#x}", name=name, offset=offset)

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import jinja2
+from markupsafe import Markup, escape
+
+_CODE: Final = re.compile("`([^`\n]+)`")
+
+
+def with_code(text: str) -> Markup:
+    """Return a text, escaped, in which what stands between backticks is code: a template's filter."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - is escaped
 
 
 @cache
@@ -15,10 +25,12 @@ def templates(folder: Path) -> jinja2.Environment:
     Args:
         folder: the folder.
     """
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["code"] = with_code
+    return made
