@@ -10,12 +10,13 @@ from typing import Final
 import jinja2
 from markupsafe import Markup, escape
 
-_CODE: Final = re.compile("`([^`\n]+)`")
+_CODE: Final = re.compile(r"`((?:(?!&#39;)[^`\n])+)`")
+"""Code in an escaped text; `a' and `b', as an assembler quotes, are none."""
 
 
 def with_code(text: str) -> Markup:
-    """Return a text, escaped, in which what stands between backticks is code: a template's filter."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - is escaped
+    """Return a text, escaped, with what stands between backticks as code; the filter `code`."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 @cache

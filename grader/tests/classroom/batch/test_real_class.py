@@ -30,7 +30,7 @@ LAB = "lab1"
 STUB = "# YOUR CODE HERE"
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)\n### END SOLUTION", re.DOTALL)
 CLASS, *CLASS_LABS = os.environ.get("VMMLAB_CLASS", f"40 {LAB}").split()
-"""The larger class: how many students, and their labs; `VMMLAB_CLASS="600 lab1 lab3"` is a whole year."""
+"""The larger class: how many students, and their labs, such as VMMLAB_CLASS="600 lab1 lab3"."""
 
 pytestmark = pytest.mark.skipif(
     Sandbox.choose(require=False).kind == "none", reason="foreign code needs a sandbox"
