@@ -56,6 +56,10 @@ _HANDLED_MOST: Final = 12  # calls of handle_ap_start at which the machine stops
 _PHYSICAL_0: Final = 16
 _IDS: Final = range(0x20, 0xF0)
 """APIC ids that no CPU of these boots has."""
+_APIC_READ: Final = "apic_read"
+_TELL_AN_ID: Final = ("apic_id", _APIC_READ)
+"""Given functions that may tell a CPU its own APIC id."""
+_APIC_ID, _ID_SHIFT = 0x20, 24  # include/apic.h: a register, and where the id is in it
 _APIC_ID_AT: Final = 12  # in struct pcpu, behind the padding
 _VCPU_APIC_ID_AT: Final = 128  # in struct vcpu
 _EFER_LMA_LME: Final = 0x500
@@ -205,7 +209,7 @@ class DelayedProbe(GuestProbe):
     Args:
         own: call svm_state_uefi once with a state of the grader's.
         other_id: until the group is called, the per-CPU data of the BSP have an APIC id that is
-            not 0, and so has its virtual CPU.
+            not 0, so has its virtual CPU, and the given functions tell it no other one.
     """
 
     places: tuple[str, ...] = (
@@ -249,6 +253,8 @@ class DelayedProbe(GuestProbe):
             self._note(session, handled=(*self._seen.handled, hit.order))
             if len(self._seen.handled) >= _HANDLED_MOST:
                 await session.places.unwatch(HANDLE)
+        elif hit.place in _TELL_AN_ID and hit.cpu == 0:
+            await self._tell_another_id(session, hit)
         elif hit.place == "call_initfunc" and hit.text == GROUP:
             await self._own_id_again(session)
             self._note(session, groups=(*self._seen.groups, (hit.cpu, hit.order)))
@@ -294,6 +300,17 @@ class DelayedProbe(GuestProbe):
         self._id_at = hit.state.gs_base - VMM_BASE + session.inputs.pcpu_pad + _APIC_ID_AT
         await session.gdb.write_phys(self._id_at, made.to_bytes(4, "little"))
         self._note(session, bsp_id=made)
+        await session.places.watch_all(_TELL_AN_ID)
+
+    async def _tell_another_id(self, session: Session, hit: Hit) -> None:
+        """Let a function that the BSP has called for its APIC id return the other one."""
+        offset = hit.state.rdi & 0xFFFFFFFF
+        back = await session.return_address(0)
+        if back is None or (hit.place == _APIC_READ and offset != _APIC_ID):
+            return
+        told = self._seen.bsp_id << (_ID_SHIFT if hit.place == _APIC_READ else 0)
+        rsp = hit.state.rsp + session.view.abi.word
+        await session.gdb.write_registers(0, {"rax": told, "rsp": rsp, "rip": back})
 
     async def _own_id_again(self, session: Session) -> None:
         """Let the BSP and its virtual CPU have the APIC id of the BSP."""
@@ -302,6 +319,8 @@ class DelayedProbe(GuestProbe):
         vcpu = await session.view.read_u64(session.view.phys("vcpus"))
         for at in (self._id_at, vcpu - VMM_BASE + _VCPU_APIC_ID_AT):
             await session.gdb.write_phys(at, bytes(4))
+        for name in _TELL_AN_ID:
+            await session.places.unwatch(name)
         self._id_at = 0
 
     async def _start(self, session: Session, hit: Hit) -> None:

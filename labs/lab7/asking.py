@@ -7,6 +7,7 @@ runs from there once for each question; then all is as it was, and the call goes
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +19,8 @@ from vmmlab.observe.session import Session
 from .crossing import CrossingProbe
 from .evidence import Answer, Difference, SvmCpu
 from .mending import REGS_AT
-from .ports import PortAccess, run_with
+from .ports import PortAccess, Ports
+from .shared import Variables
 from .standing import RAX, RIP, UNKNOWN, Question, Standing
 
 CPUID, VMMCALL, IOIO = "do_cpuid", "do_vmmcall", "do_ioio"
@@ -37,10 +39,8 @@ _INFO1, _INFO2 = 0x78, 0x80
 _LOW: Final = (1 << 32) - 1
 _CPUID_CODE: Final = b"\x0f\xa2"
 _CPUNUM_AT: Final = 8  # in struct pcpu, behind the padding
-_TOGETHER: Final = (CPUID, VMMCALL)
-"""What each CPU calls first, at the same time as the others."""
-_EACH, _STEPS_MOST = 3, 240
-"""The other CPU runs whenever the first one has executed so many instructions; so many in all."""
+_COM1_LAST, _MODEM = 0x3FF, 0x03
+_STEPS_MOST: Final = 600
 _PATIENCE: Final = 64
 """Calls of a function on other CPUs after which nothing is asked: a guest makes no progress."""
 
@@ -72,7 +72,7 @@ class AskingProbe(CrossingProbe):
         vcpu = self._vcpus.get(hit.cpu)
         if hit.place in self._asked_of or vcpu is None or hit.state.rdi != vcpu:
             return
-        if hit.place in _TOGETHER and hit.place not in self._were_met and len(self._vcpus) > 1:
+        if hit.place not in self._were_met and len(self._vcpus) > 1:
             self._met[hit.cpu] = hit
             session.held.add(hit.cpu)
             if 0 in self._met and len(self._met) > 1:
@@ -110,6 +110,8 @@ class AskingProbe(CrossingProbe):
         cpunum = await session.gdb.read_phys(number, 4)
         await session.gdb.write_phys(number, _NUMBER.to_bytes(4, "little"))
         questions = await self._questions(session, hit)
+        variables, shares = Variables(session), False
+        kept = await variables.held()
         for question in questions:
             before = await asked.put(question)
             differs = await self._run(session, hit.cpu, asked.back, question.access)
@@ -117,9 +119,13 @@ class AskingProbe(CrossingProbe):
                 return  # it has stopped, and the report says where
             lost = (*differs, *await asked.lost(question, before))
             self._answered(hit, Answer(hit.place, question.about, lost))
-        pair = questions[0], questions[1]
-        if other is not None and not await self._interrupted(session, hit, other, asked, *pair):
-            return
+            shares = shares or await variables.held() != kept
+        if other is not None and shares:
+            for pair in _pairs(questions):
+                if not await self._interrupted(session, hit, other, asked, *pair):
+                    return
+                if self._seen[hit.cpu].answers[-1].lost:
+                    break
         await session.gdb.write_phys(number, cpunum)
         await asked.give_back()
 
@@ -140,25 +146,29 @@ class AskingProbe(CrossingProbe):
         question: Question,
         meanwhile: Question,
     ) -> bool:
-        """Ask a question while another CPU answers a second one, again and again.
+        """Ask a question while another CPU answers a second one, at each store they could share.
 
         Neither of them may see anything of that. A CPU that waits for the other one, for a lock, is
-        let go on when that has returned.
+        let go on when that has returned. The other one's accesses reach COM1.
 
         Returns:
             Whether both have returned.
         """
         second = await self._standing(session, other)
         before, waits = await asked.put(question), False
-        for step in range(_STEPS_MOST):
+        ports = Ports(session, hit.cpu, question.access)
+        variables = Variables(session)
+        for _ in range(_STEPS_MOST):
+            await ports.carry_out(await session.view.state(hit.cpu))
+            stored = await variables.stored(hit.cpu)
             if not await session.step(hit.cpu) or await asked.is_back():
                 break
-            if not waits and step % _EACH == 0:
+            if stored and not waits:
                 await second.put(meanwhile)
                 waits = not await second.run()
         if not await asked.is_back() and not await asked.run():
             return False
-        lost = await asked.lost(question, before)
+        lost = (*ports.differences, *await asked.lost(question, before))
         if waits and not await second.run():
             return False
         await second.give_back()
@@ -171,7 +181,7 @@ class AskingProbe(CrossingProbe):
     ) -> list[Difference]:
         """Let a function run to its return; return in what its access of a port differs."""
         if access is not None and back is not None:
-            return await run_with(session, cpu, back, access)
+            return await Ports(session, cpu, access).run(back)
         await session.run_to_return(cpu, await session.view.state(cpu))
         return []
 
@@ -192,7 +202,7 @@ class AskingProbe(CrossingProbe):
         fields = {_INFO1: info, _INFO2: _NEXT, RAX: _HIGH | 0x12345600}
         wanted = {"rax": fields[RAX], "rip": _NEXT}
         scratch = Question("IN AL, 0x3ff", fields, {}, wanted, compared=UNKNOWN & ~_AL)
-        return [scratch, *map(_access, _accesses(session))]
+        return [scratch, *(_access(one, _NEXT) for one in _accesses(session))]
 
     async def _leaf(self, session: Session, cpu: int, leaf: int, subleaf: int) -> Question:
         """Return a question for a leaf; this CPU itself answers it first."""
@@ -225,17 +235,33 @@ def _accesses(session: Session) -> list[PortAccess]:
     ]
 
 
-def _access(access: PortAccess) -> Question:
-    """Return the question about an access."""
+def _access(access: PortAccess, after: int) -> Question:
+    """Return the question about an access of a guest whose next instruction is at an address."""
     info = access.port << _PORT_SHIFT | access.size << _SIZE_SHIFT | access.is_in * _IN
     mask = (1 << 8 * access.size) - 1
     before = _HIGH | 0x12345678
     rax = before & ~mask | access.value
-    after = access.value if access.size == _BYTES_4 else rax
+    read = access.value if access.size == _BYTES_4 else rax
     return Question(
         access.about,
-        {_INFO1: info, _INFO2: _NEXT, RAX: before if access.is_in else rax},
+        {_INFO1: info, _INFO2: after, RAX: before if access.is_in else rax},
         {},
-        {"rax": after if access.is_in else rax, "rip": _NEXT},
+        {"rax": read if access.is_in else rax, "rip": after},
         access=access,
     )
+
+
+def _pairs(questions: Sequence[Question]) -> Iterator[tuple[Question, Question]]:
+    """Yield what a CPU is asked, and what another one is asked meanwhile.
+
+    For accesses: one of the same kind, and one of the opposite direction. They reach COM1, where
+    the values are those that its modem control and scratch register hold.
+    """
+    if questions[-1].access is None:
+        yield questions[0], questions[1]
+    for question in questions:
+        if (one := question.access) is not None:
+            port = _COM1_LAST + 1 - one.size
+            for is_in in (one.is_in, not one.is_in):
+                meanwhile = PortAccess(is_in, port, one.size, _MODEM if one.size == _BYTES_4 else 0)
+                yield question, _access(meanwhile, _NEXT + 0x1111)

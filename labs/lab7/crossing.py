@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -251,7 +251,12 @@ class CrossingProbe(RecordingProbe):
                 await self._come_back(session, cpu)
         if not session.ended:
             await self._mend(session)
+        if not session.ended and all(self._seen[cpu].crossing.returned for cpu in left):
+            await self._all_back(session, left)
         session.held -= set(left)
+
+    async def _all_back(self, session: Session, cpus: Sequence[int]) -> None:
+        """Called when asm_vmrun_regs_64 has returned on these CPUs, where they stand."""
 
     async def _mend(self, session: Session) -> None:
         """If all CPUs have returned, and a mistake was found, put it right from now on."""

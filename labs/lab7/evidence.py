@@ -164,6 +164,23 @@ class Crossing:
 
 
 @dataclass(frozen=True, slots=True)
+class Diverted:
+    """Where svm_start_vm led a CPU after its first exit, once with another CPU in between.
+
+    Args:
+        alone: where it led the CPU when no other one ran.
+        found: where it led the CPU while the other one handled another exit.
+        other: index of that CPU.
+        between: whether the other one came between a store and a use.
+    """
+
+    alone: str
+    found: str
+    other: int
+    between: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What a CPU of the guest has noted (guest/bios.S).
 
@@ -189,6 +206,8 @@ class SvmCpu:
         made: after svm_vminit.
         reset: after svm_reset.
         crossing: its first VMRUN.
+        parted: the function in which it stopped while another CPU called it, and that CPU.
+        diverted: what another CPU has changed in how it handled its first exit.
         answers: what do_cpuid, do_vmmcall and do_ioio answered to the grader.
         result: what its guest noted.
         failed: what it found wrong, with the stage to which that belongs; it went on afterwards.
@@ -202,6 +221,8 @@ class SvmCpu:
     made: Made | None = None
     reset: Reset | None = None
     crossing: Crossing | None = None
+    parted: tuple[str, int] | None = None
+    diverted: Diverted | None = None
     answers: tuple[Answer, ...] = ()
     result: Result | None = None
     failed: tuple[Result, ...] = ()

@@ -5,7 +5,7 @@ So any port can be asked about, in any size, and what other devices there are ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from vmmlab.observe.cpu import CpuState
@@ -48,34 +48,51 @@ class PortAccess:
         return f"IN {register}, {port}" if self.is_in else f"OUT {port}, {register}"
 
 
-async def run_with(session: Session, cpu: int, back: int, access: PortAccess) -> list[Difference]:
-    """Step a function to its return, and carry out what it accesses; return what differs.
+@dataclass
+class Ports:
+    """The ports of a CPU that executes do_ioio.
 
     Args:
         session: the boot; all CPUs stand still.
-        cpu: the CPU, at the first instruction of the function.
-        back: where the function returns to.
-        access: what it has to do.
+        cpu: the CPU.
+        wanted: the access that it has to make; None if the hardware carries out what it does.
     """
-    found: list[PortAccess] = []
 
-    async def watch(state: CpuState) -> None:
-        code = await session.view.code_at(cpu, state)
-        registers = await session.gdb.registers(cpu)
+    session: Session
+    cpu: int
+    wanted: PortAccess | None
+    _found: list[PortAccess] = field(default_factory=list, init=False)
+
+    async def carry_out(self, state: CpuState) -> None:
+        """Carry out the next instruction of the CPU if it accesses a port."""
+        wanted, session = self.wanted, self.session
+        if wanted is None:
+            return
+        code = await session.view.code_at(self.cpu, state)
+        registers = await session.gdb.registers(self.cpu)
         done = _decoded(code, registers.rdx & 0xFFFF, registers.rax)
         if done is None:
             return
         one, length = done
-        found.append(one)
+        self._found.append(one)
         values = {"rip": registers.rip + length}
         if one.is_in:
             mask = (1 << 8 * one.size) - 1
             kept = 0 if one.size == 4 else registers.rax & ~mask
-            values["rax"] = kept | access.value & mask
-        await session.gdb.write_registers(cpu, values)
+            values["rax"] = kept | wanted.value & mask
+        await session.gdb.write_registers(self.cpu, values)
 
-    await session.step_until(cpu, lambda now: now.pc == back, budget=_BUDGET, watcher=watch)
-    return _differences(access, found)
+    async def run(self, back: int) -> list[Difference]:
+        """Step the CPU from the first instruction to its return; return what differs."""
+        await self.session.step_until(
+            self.cpu, lambda now: now.pc == back, budget=_BUDGET, watcher=self.carry_out
+        )
+        return self.differences
+
+    @property
+    def differences(self) -> list[Difference]:
+        """In what the accesses differ from the one that there has to be."""
+        return [] if self.wanted is None else _differences(self.wanted, self._found)
 
 
 def _decoded(code: bytes, dx: int, rax: int) -> tuple[PortAccess, int] | None:

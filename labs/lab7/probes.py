@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vmmlab.images.layout import VMM_BASE
-from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.msr import read_msr
 from vmmlab.observe.nested import intercepted_ports
 from vmmlab.observe.observation import Hit
@@ -23,11 +22,12 @@ from vmmlab.probes.guest import GUEST_ENTRY, STARTS, VMRUN, GuestProbe
 from vmmlab.probes.registry import probe
 from vmmlab.x86.vmcb import MSR_VM_HSAVE_PA, VMCB_BYTES, vmcb_of
 
-from .asking import CPUID, IOIO, VMMCALL, AskingProbe
+from .asking import CPUID, IOIO, VMMCALL
 from .crossing import LEFT, PASSED, RUN, named
 from .evidence import Difference, Enabled, Made, Reset, Result, SvmCpu
 from .mending import REGS_AT, stray
 from .recording import RESULT, RESULTS
+from .turns import RESET, TurnsProbe
 
 DONE: Final = "guest_done"
 FAILED: Final = "guest_failed"
@@ -54,13 +54,12 @@ _KEPT_BY_NMI: Final = (
 )  # fmt: skip
 """Fields of the VMCB that nothing changes after VMEXIT_NMI."""
 HANDLER: Final = "nmi_handler"
-_GATES: Final = ("svm_init", "svm_vminit")
 _BIOS_DRIVE: Final = 0x80
 
 
 @probe("svm", cost=5)
 @dataclass
-class SvmProbe(AskingProbe):
+class SvmProbe(TurnsProbe):
     """Records what the functions of lab 7 do on each CPU.
 
     Args:
@@ -71,7 +70,7 @@ class SvmProbe(AskingProbe):
     """
 
     places: tuple[str, ...] = (
-        *GuestProbe.places, "svm_init", "svm_vminit", "svm_reset", "svm_start_vm", HANDLER,
+        *GuestProbe.places, "svm_init", "svm_vminit", RESET, "svm_start_vm", HANDLER,
         "sync_all_processors",
     )  # fmt: skip
     end: int = 0
@@ -87,9 +86,6 @@ class SvmProbe(AskingProbe):
     _preparing: set[int] = field(default_factory=set, init=False)
     _bodies: dict[int, bytes] = field(default_factory=dict, init=False)
     """The VMCB of each CPU when svm_reset had returned, as it is in use."""
-    _at_gate: set[int] = field(default_factory=set, init=False)
-    _queue: list[int] = field(default_factory=list, init=False)
-    _turn: int | None = field(default=None, init=False)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Look at a CPU between two functions, or on its way into the guest and back."""
@@ -101,7 +97,7 @@ class SvmProbe(AskingProbe):
             await self._in_guest(session, hit.cpu)
         await GuestProbe.hit(self, session, hit)
         await self._between(session, hit)
-        self._take_turns(session, hit)
+        await self._take_turns(session, hit)
         if hit.place == STARTS and not session.ended:
             await self._restore(session, hit.cpu)
         if hit.place == STARTS and hit.cpu == 0 and self.end:
@@ -151,31 +147,7 @@ class SvmProbe(AskingProbe):
             self._runs_at = (*(self._runs_at or ()), address)
             await session.places.watch(VMRUN, address)
 
-    # ---- one CPU at a time ---------------------------------------------------------------------
-
-    def _take_turns(self, session: Session, hit: Hit) -> None:
-        """Let the CPUs call svm_init, and later svm_vminit, one after the other, by their index.
-
-        What functions that use the same variable do then depends on the functions alone. In other
-        boots all CPUs call them at the same time.
-        """
-        cpu = hit.cpu
-        if hit.place in _GATES and self._turn != cpu:
-            self._at_gate.add(cpu)
-            session.held.add(cpu)
-            if len(self._at_gate) == session.inputs.cpus:
-                self._queue, self._at_gate = sorted(self._at_gate), set()
-                self._next(session)
-        elif cpu == self._turn and hit.place in ("sync_all_processors", *rest_places()):
-            self._next(session)
-
-    def _next(self, session: Session) -> None:
-        self._turn = self._queue.pop(0) if self._queue else None
-        session.held.discard(-1 if self._turn is None else self._turn)
-
-    def _let_all_go(self, session: Session) -> None:
-        session.held -= {*self._at_gate, *self._queue}
-        self._at_gate, self._queue, self._turn = set(), [], None
+    # ---- between the functions -----------------------------------------------------------------
 
     def _others(self, cpu: int) -> list[SvmCpu]:
         return [seen for one, seen in self._seen.items() if one != cpu]
@@ -210,8 +182,6 @@ class SvmProbe(AskingProbe):
         vmcb = vmcb_of(body)
         return {name.upper(): getattr(vmcb, name) for name in _KEPT_BY_NMI}
 
-    # ---- between the functions -----------------------------------------------------------------
-
     async def _between(self, session: Session, hit: Hit) -> None:
         cpu = hit.cpu
         if hit.place == "svm_init":
@@ -228,7 +198,7 @@ class SvmProbe(AskingProbe):
             self._vcpus[cpu] = hit.state.rdi
             self._asked[cpu] = (hit.state.rsi, 0)
             await self._prepare(session, cpu)
-        elif hit.place == "svm_reset":
+        elif hit.place == RESET:
             await self._made(session, hit)
         elif hit.place in ("sync_all_processors", "svm_start_vm", STARTS) and cpu in self._vcpus:
             await self._reset(session, cpu)
@@ -271,11 +241,9 @@ class SvmProbe(AskingProbe):
         await self._prepared(session, cpu)
 
     async def _restore(self, session: Session, cpu: int) -> None:
-        """Put back the VMCB of a CPU if another one has made its own in the same page since."""
-        at = self._pages.get(cpu, (0, 0))[0]
-        shared = any(one.made and one.made.vmcb_at == at for one in self._others(cpu))
-        if shared and (body := self._bodies.get(cpu)):
-            await session.gdb.write_phys(at - VMM_BASE, body)
+        """Put back the VMCB of a CPU: another one may have written to it since."""
+        if body := self._bodies.get(cpu):
+            await session.gdb.write_phys(self._pages[cpu][0] - VMM_BASE, body)
 
     async def _fill(self, session: Session, vcpu: int, vmcb: int) -> None:
         """Fill every field that svm_reset has to set with random bytes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -15,6 +16,7 @@ from .evidence import Result, Svm, SvmCpu
 
 RESULTS: Final = 0x9000  # GUEST_DATA in include/guest.h: guest_results
 RESULT: Final = struct.Struct("<IIQQQ")
+_STAGE_LONG: Final = 2
 
 
 @dataclass
@@ -35,15 +37,27 @@ class RecordingProbe(GuestProbe):
 
     async def _results(self, session: Session) -> None:
         """Read what each CPU of the guest has noted."""
-        size = RESULT.size
-        raw = await session.view.read_if_there(RESULTS, size * session.inputs.cpus)
-        if len(raw) < size * session.inputs.cpus:
+        everyone = range(session.inputs.cpus)
+        raw = await session.view.read_if_there(RESULTS, RESULT.size * session.inputs.cpus)
+        if len(raw) < RESULT.size * session.inputs.cpus:
             return
-        for cpu in range(session.inputs.cpus):
+        records = [RESULT.unpack_from(raw, RESULT.size * number) for number in everyone]
+        for cpu, number in self._records(session, records).items():
             if cpu in session.log.guest_starts or cpu in self._seen:
-                stage, check, found, wanted, _ = RESULT.unpack_from(raw, size * cpu)
-                self._note(cpu, result=Result(stage, check, found, wanted))
+                self._note(cpu, result=Result(*records[number][:4]))
             await self._last(session, cpu)
+
+    def _records(self, session: Session, records: Sequence[tuple[int, ...]]) -> Mapping[int, int]:
+        """Return which record is that of each CPU: the guest counts its CPUs as they come.
+
+        From STAGE_LONG on a record has the APIC id. Before that, the order of the CPUs has to do.
+        """
+        everyone = range(session.inputs.cpus)
+        known = {one[4]: number for number, one in enumerate(records) if one[0] >= _STAGE_LONG}
+        ids = dict(enumerate(session.inputs.apic_ids or everyone))
+        found = {cpu: known[ids[cpu]] for cpu in everyone if ids[cpu] in known}
+        others = iter(number for number in everyone if number not in found.values())
+        return {cpu: found[cpu] if cpu in found else next(others) for cpu in everyone}
 
     async def _last(self, session: Session, cpu: int) -> None:
         if pages := self._pages.get(cpu):

@@ -380,15 +380,24 @@ def reset_of(boot, cpu):
     return reset
 
 
-def state_is(cpu, cause, rules):
+def state_is(boot, cpu, cause, rules):
     """Fail for the first field that is not as it should be: name, wanted, found."""
+    function, other = recorded(boot, cpu).parted or ("", 0)
+    shares = function == "svm_reset"
     for name, wanted, found in rules:
         if wanted != found:
             fail(
-                cause,
+                "reset-shares-variables" if shares else cause,
                 cpu=cpu.index,
                 place="svm_reset",
-                expected=msg("{name} = {value:#x}", name=name, value=wanted),
+                expected=msg(
+                    "{name} = {value:#x}, while CPU {other} executes svm_reset, too",
+                    name=name,
+                    value=wanted,
+                    other=other,
+                )
+                if shares
+                else msg("{name} = {value:#x}", name=name, value=wanted),
                 observed=msg("{name} = {value:#x}", name=name, value=found),
                 goes_on=True,
             )
@@ -400,6 +409,7 @@ def segments_are_those_of_real_mode(boot, cpu):
     reset = reset_of(boot, cpu)
     vmcb = reset.vmcb
     state_is(
+        boot,
         cpu,
         "code-segment-wrong",
         (
@@ -412,6 +422,7 @@ def segments_are_those_of_real_mode(boot, cpu):
     for name, attributes in (*((one, 0x93) for one in DATA_SEGMENTS), ("ldtr", 0x82), ("tr", 0x8B)):
         segment = getattr(vmcb, name)
         state_is(
+            boot,
             cpu,
             "segment-wrong",
             (
@@ -424,6 +435,7 @@ def segments_are_those_of_real_mode(boot, cpu):
     for name, limit in (("gdtr", 0xFFFF), ("idtr", 0x3FF)):
         segment = getattr(vmcb, name)
         state_is(
+            boot,
             cpu,
             "descriptor-table-wrong",
             ((f"{name}.base", 0, segment.base), (f"{name}.limit", limit, segment.limit)),
@@ -445,6 +457,7 @@ def registers_are_those_after_init(boot, cpu):
             goes_on=True,
         )
     state_is(
+        boot,
         cpu,
         "control-register-wrong",
         (
@@ -460,6 +473,7 @@ def registers_are_those_after_init(boot, cpu):
     )
     drive = reset.registers["rdx"] if cpu.index == 0 else 0
     state_is(
+        boot,
         cpu,
         "general-register-wrong",
         (
@@ -529,6 +543,24 @@ def vmrun_gets_its_arguments(boot, cpu):
             else msg("{name} = {value:#x}", name=name, value=found),
             # From here on it is right, unless this CPU handles the exits of another one's guest.
             goes_on=not (is_what and is_what[1] != cpu.index),
+        )
+    if diverted := recorded(boot, cpu).diverted:
+        fail(
+            "exits-share-variables",
+            cpu=cpu.index,
+            place="svm_start_vm",
+            expected=msg(
+                "after VMEXIT_CPUID svm_start_vm calls {function}, whatever CPU {other} does",
+                function=diverted.alone,
+                other=diverted.other,
+            ),
+            observed=msg(
+                "while CPU {other} handled VMEXIT_NMI, {cpu} came to {function}",
+                other=diverted.other,
+                cpu=cpu.name,
+                function=diverted.found or msg("none of the functions it may call"),
+            ),
+            goes_on=diverted.between,
         )
 
 

@@ -71,7 +71,8 @@ do_vmmcall (struct vcpu *v)
 /* The guest has accessed an I/O port.
  *
  * On entry: this CPU's guest has exited with VMEXIT_IOIO.  exitinfo1 and
- * exitinfo2 say what it did and where the next instruction is.
+ * exitinfo2 say what it did and where the next instruction is.  Other CPUs may
+ * be in this function at the same time.
  *
  * Must: carry out IN or OUT for the guest, with the same port, size and value.
  * IN of 8 or 16 bits changes only these bits of RAX; IN of 32 bits clears the
@@ -117,8 +118,9 @@ do_ioio (struct vcpu *v)
 
 /* Run the guest of this CPU for ever.
  *
- * On entry: each CPU, on its own stack, no lock held, interrupts off.  *v is
- * its virtual CPU, which svm_vminit and svm_reset have prepared.
+ * On entry: each CPU, on its own stack, all at the same time, no lock held,
+ * interrupts off.  *v is its virtual CPU, which svm_vminit and svm_reset have
+ * prepared.
  *
  * Must: run the guest by asm_vmrun_regs_64, handle its exit, and so on, for
  * ever, on this stack.  A guest may have written 0 to EFER.SVME; it is 1 at

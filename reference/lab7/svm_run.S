@@ -6,10 +6,10 @@
 /* void asm_vmrun_regs_64 (struct svm_vmrun_regs *p, ulong vmcb_phys, ulong
  * vmcbhost_phys): run the guest until it exits.
  *
- * On entry: any CPU, called from C (psABI for x86-64: p in RDI, vmcb_phys in
- * RSI, vmcbhost_phys in RDX), interrupts off.  vmcb_phys is the physical
- * address of the guest's VMCB; vmcbhost_phys that of a page in which VMSAVE may
- * store state of the VMM.
+ * On entry: any CPU, several at the same time, called from C (psABI for x86-64:
+ * p in RDI, vmcb_phys in RSI, vmcbhost_phys in RDX), interrupts off.  vmcb_phys
+ * is the physical address of the guest's VMCB; vmcbhost_phys that of a page in
+ * which VMSAVE may store state of the VMM.
  *
  * Must: run the guest once, with one VMRUN.  Before, its registers come from
  * *p, and FS, GS, TR, LDTR and the MSRs that VMLOAD loads from its VMCB.

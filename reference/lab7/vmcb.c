@@ -60,9 +60,9 @@ svm_vminit (struct vcpu *v, u64 n_cr3)
 
 /* Let a virtual CPU start in real mode at cs:ip, in the state after INIT.
  *
- * On entry: the CPU whose virtual CPU it is; svm_vminit has been called, and
- * the guest does not run.  It may have run before: every field below may hold
- * anything.
+ * On entry: the CPU whose virtual CPU it is, several at the same time;
+ * svm_vminit has been called, and the guest does not run.  It may have run
+ * before: every field below may hold anything.
  *
  * Must: set the guest's state in v->vmcb and v->regs (APM table 14-1; real mode
  * has no privilege level, so CPL is 0):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from vmmlab.images.layout import VMM_BASE
+from vmmlab.images.linemap import Range
 from vmmlab.machine import Machine
 from vmmlab.machine.gdb import Gdb, GdbError
 from vmmlab.observe.cpu import CpuState
@@ -45,6 +46,10 @@ class SymbolTable(Protocol):
 
     def owner(self, address: int) -> str:
         """Return "provided", "student", "prebuilt" or "extra"; "" outside the image."""
+
+    @property
+    def student_ranges(self) -> Sequence[Range]:
+        """The pieces that come from the student's files."""
 
 
 @dataclass(frozen=True)

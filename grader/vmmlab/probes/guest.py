@@ -64,6 +64,10 @@ class GuestProbe(BaseProbe):
     async def hit(self, session: Session, hit: Hit) -> None:
         """Record a CPU at its first VMRUN, and its guest at its first instruction."""
         await BaseProbe.hit(self, session, hit)
+        if hit.place == "segment_init_ap" and hit.cpu:
+            # Its first argument, the number, which is free until here: which AP comes first is
+            # luck, and what one of them does must not depend on it.
+            await session.gdb.write_registers(hit.cpu, {"rdi": hit.cpu})
         if hit.place == STARTS and hit.cpu not in session.log.guest_starts:
             self._waited_for.add(hit.cpu)
             await self._watch_vmrun(session)

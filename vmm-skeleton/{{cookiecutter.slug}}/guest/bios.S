@@ -56,6 +56,7 @@
 #define RESULT_CHECK 4	/* what is wrong: CHECK_, 0 for nothing */
 #define RESULT_FOUND 8
 #define RESULT_WANTED 16
+#define RESULT_APIC  24 /* APIC id, from STAGE_LONG on */
 #define RESULT_SIZE  32
 
 /* How the BSP ends if a debugger has written it there. */
@@ -208,6 +209,7 @@ real_mode:
 	movb	$STAGE_REAL, guest_results + RESULT_STAGE(%bx)
 	ret
 1:	pop	%edi
+	lock bts %edi, gone
 	mov	%di, %bx
 	shl	$5, %bx
 	mov	%ax, guest_results + RESULT_CHECK(%bx)
@@ -309,6 +311,10 @@ long_mode:				/* EDI: this CPU */
 	imul	$RESULT_SIZE, %eax
 	add	$guest_results, %eax
 	mov	%rax, RESULT(%rbp)
+	mov	$APIC_BASE, %ecx
+	mov	APIC_ID(%rcx), %ecx
+	shr	$24, %ecx
+	mov	%rcx, RESULT_APIC(%rax)
 	movl	$STAGE_LONG, RESULT_STAGE(%rax)
 
 	.macro	attempt check
@@ -318,12 +324,16 @@ long_mode:				/* EDI: this CPU */
 .Lbehind\@:
 	.endm
 
-	attempt	check_cpuid
-	attempt	check_vmmcall
-	mov	$scratch_lock, %edi	/* all CPUs have the same COM1 */
-	call	lock
-	attempt	check_io
-	attempt	check_state
+	.macro	together check, offset
+	mov	$met + \offset, %edi
+	call	meet
+	attempt	\check
+	.endm
+
+	together check_cpuid, 0
+	together check_vmmcall, 4
+	together check_io, 8
+	together check_state, 12
 	cmpl	$0, THIS_CPU(%rbp)
 	jne	ap_wakes_bsp
 	attempt	check_hlt
@@ -382,7 +392,9 @@ fail:
 	cmp	$CHECK_MSR, %eax
 	jae	1f
 	movb	$0, scratch_lock
-1:	mov	$console_lock, %edi
+1:	mov	THIS_CPU(%rbp), %eax
+	lock bts %eax, gone
+	mov	$console_lock, %edi
 	call	lock
 	mov	$text_failed, %esi
 	call	print
@@ -623,10 +635,17 @@ check_vmmcall:
 	equal	\check
 	.endm
 
-/* COM1's line control, modem control and scratch register keep what is written
+/* All CPUs have the same COM1: after the first access, which several make at
+ * the same time, it is one CPU's at a time.
+ *
+ * COM1's line control, modem control and scratch register keep what is written
  * there.  An access that is wider than it should be stays within COM1 until the
  * narrower ones are known to be right. */
 check_io:
+	access	COM1_MODEM
+	exit_by	do_in8
+	mov	$scratch_lock, %edi
+	call	lock
 	access	COM1_MODEM
 	exit_by	do_in8
 	mov	$CHECK_IN, %eax
@@ -791,6 +810,25 @@ wake_up:
 	pop	%rdx
 	iretq
 
+/* RDI: a word with a bit for each CPU.  Wait until all CPUs of this guest are
+ * here, so that what one of them does next does not depend on how far others
+ * have come.  Nobody waits for those that have found something wrong. */
+meet:
+	mov	THIS_CPU(%rbp), %eax
+	lock btr %eax, gone		/* a debugger has let it go on */
+	lock bts %eax, (%rdi)
+1:	pause
+	mov	arrived, %ecx
+	mov	$1, %eax
+	shl	%cl, %eax
+	dec	%eax
+	mov	gone, %edx
+	or	(%rdi), %edx
+	not	%edx
+	test	%edx, %eax
+	jnz	1b
+	ret
+
 /* RDI: the lock. */
 lock:
 	lock btsl $0, (%rdi)
@@ -833,6 +871,8 @@ aps_done:
 	.long	0
 numbers:
 	.long	0
+gone:	.long	0
+met:	.long	0, 0, 0, 0
 loaded:	.long	GUEST_MAGIC
 image_end:
 
