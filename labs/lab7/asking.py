@@ -27,8 +27,8 @@ CPUID, VMMCALL, IOIO = "do_cpuid", "do_vmmcall", "do_ioio"
 EXT, SVM = 0x80000001, 0x8000000A
 CPUNUM: Final = 0
 _LEAVES: Final = ((0, 0), (1, 0), (0xB, 1), (0x80000000, 0), (EXT, 0), (0x80000008, 0), (SVM, 0),
-                  (SVM + 1, 0))  # fmt: skip
-_QUESTIONS: Final = (CPUNUM, 5, 0xFFFFFFFE)
+                  (SVM + 1, 0), (4, 1), (7, 0), (0x40000000, 0), (0x80000002, 0))  # fmt: skip
+_QUESTIONS: Final = (CPUNUM, 5, 0xFFFFFFFE, 0x100, 0x10000)
 _NUMBER: Final = 0x4D  # of the CPU, while it is asked for it
 _ECX_SVM: Final = 1 << 2
 _IN_8, _SCRATCH, _AL = 1 << 4 | 1, 0x3FF, 0xFF

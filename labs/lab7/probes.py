@@ -158,6 +158,9 @@ class SvmProbe(TurnsProbe):
         if back is None:
             return
         rsp = (await session.view.state(cpu)).rsp + session.view.abi.word
+        if pages := self._pages.get(cpu):  # this guest does not run again
+            at = pages[0] - VMM_BASE + _CR2
+            await session.gdb.write_phys(at, session.choice.randbytes(8))
         before = await self._fields(session, cpu)
         await session.gdb.write_registers(cpu, {"rip": back, "rsp": rsp})
         for address in self._runs_at or ():
