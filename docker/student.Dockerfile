@@ -7,7 +7,7 @@ ARG BASE=debian:bookworm-slim
 # --- vmmlab and its Python packages, at the versions in constraints.txt ---
 FROM ${BASE} AS python
 RUN apt-get update \
- && apt-get install -y --no-install-recommends python3 python3-pip python3-venv \
+ && apt-get install -y --no-install-recommends binutils python3 python3-pip python3-venv \
  && apt-get clean && rm -rf /var/lib/apt/lists/*
 ENV PIP_CONSTRAINT=/kit/docker/constraints.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -24,6 +24,7 @@ RUN mkdir -p grader/vmmlab \
 COPY grader/vmmlab grader/vmmlab
 RUN pip --python /opt/vmmlab/bin/python install --no-deps --force-reinstall . \
  && find /opt/vmmlab -name '*.a' -delete \
+ && find /opt/vmmlab -name '*.so*' -type f -exec strip --strip-unneeded {} + \
  && find /opt/vmmlab -path '*/babel/locale-data/*.dat' \
       ! -name root.dat ! -name 'en*' ! -name 'ja*' -delete
 # The course, in the last place where vmmlab looks for it. It has no hidden checks, which are for the
