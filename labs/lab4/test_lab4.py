@@ -7,6 +7,7 @@ from vmmlab import checks
 from vmmlab.checks import fail, fail_if, listed, missing, msg, needed
 from vmmlab.diagnosis.aps import (
     ends_otherwise,
+    first_fault,
     not_reached,
     parked_by_itself,
     why_not,
@@ -47,7 +48,10 @@ def not_tried(boot, test):
     for cpu in boot.cpus:
         fail_if(parked_by_itself(cpu))
     fail_if(
-        stopped_at_todo(boot) or bsp_stopped(boot) or why_not(boot, ap, PARKED),
+        stopped_at_todo(boot)
+        or first_fault(boot)
+        or bsp_stopped(boot)
+        or why_not(boot, ap, PARKED),
         expected=msg("the APs get far enough for this test: {test}", test=test),
     )
 

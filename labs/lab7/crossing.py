@@ -11,7 +11,6 @@ from typing import Final
 from vmmlab.base.message import label
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuState
-from vmmlab.observe.faults import note_exception
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.msr import read_msr
 from vmmlab.observe.session import Session
@@ -159,8 +158,6 @@ class CrossingProbe(RecordingProbe):
         verdict, state = await session.step_until(
             cpu, lambda now: wanted(now) or now.pc in rest, budget=_BUDGET, watcher=watch
         )
-        if verdict == "reached" and state.pc in rest:
-            await note_exception(session, session.log.hits[-1])
         return verdict == "reached" and wanted(state)
 
     async def _count_gif(self, session: Session, cpu: int, state: CpuState) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from vmmlab.base.message import Text, listed, msg
-from vmmlab.diagnosis.bsp import bsp_stopped, code_text
+from vmmlab.diagnosis.bsp import bsp_stopped, code_text, exception_text
 from vmmlab.diagnosis.cut_short import cut_short
 from vmmlab.diagnosis.passage import disturbed
 from vmmlab.diagnosis.todo import stopped_at_todo
@@ -20,6 +20,7 @@ from vmmlab.observe.milestones import (
     BOOT_STACK,
     NUMBERED,
     OWN_STACK,
+    PARKED,
     PARKED_BY_ITSELF,
     PHYSICAL_0,
     WAITING,
@@ -103,9 +104,20 @@ def why_not_all_parked(boot: Observation) -> Failure | None:
         if found := parked_by_itself(cpu):
             return found
     for ap in boot.aps:
+        if _gave_up(ap):
+            return why_not(boot, ap, PARKED)
+    for ap in boot.aps:
         if not ap.reached(NUMBERED):
             return why_not(boot, ap, NUMBERED)
     return cut_short(boot, _not_parked(boot))
+
+
+def first_fault(boot: Observation) -> Failure | None:
+    """Return the first exception or panic of a boot: a later one can be its consequence."""
+    hit = next((one for one in boot.hits if one.place in ("exception_panic", "panic")), None)
+    if hit is None:
+        return None
+    return why_not(boot, boot.cpus[hit.cpu], PARKED) if hit.cpu else bsp_stopped(boot)
 
 
 def ends_otherwise(boots: Sequence[Observation], plain: str) -> Failure | None:
@@ -290,6 +302,40 @@ def never_started(boot: Observation, cpu: CpuRecord) -> Failure:
     )
 
 
+def _gave_up(cpu: CpuRecord) -> bool:
+    """Whether an AP has taken an exception or called panic: it does nothing more."""
+    return cpu.exception is not None or cpu.panicked is not None
+
+
+def _stopped(cpu: CpuRecord, cause: str, expected: Text) -> Failure:
+    """Return what an AP did that took an exception or called panic.
+
+    Where it is at the end says less: somewhere in what prints that.
+    """
+    if (taken := cpu.exception) is not None:
+        cause, place, how = "ap-exception", taken.place, exception_text(taken)
+        look = msg("Look at this instruction, and at what it reads or writes.")
+    else:
+        called = cpu.panicked
+        place = called.place if called else cpu.end_place
+        how = msg("it called panic: {text}", text=called.text if called else "")
+        look = msg("Read the message of the panic: it says what was wrong.")
+    return Failure(
+        cause,
+        cpu=cpu.index,
+        place=place.text,
+        expected=expected,
+        observed=msg(
+            "{cpu} got as far as this milestone: {milestone}; then {how}",
+            cpu=cpu.name,
+            milestone=cpu.highest.title,
+            how=how,
+        ),
+        next=look,
+        function=place.lab_function,
+    )
+
+
 _STUCK: Final = {
     AP_ENTRY: (
         "ap-waits-for-the-lock",
@@ -326,8 +372,8 @@ def _stuck_later(boot: Observation, cpu: CpuRecord, expected: Text) -> Failure:
             "{cpu} has taken *apinitlock and left the boot stack: it must release the lock now.",
             cpu=before[0].name,
         )
-    if cpu.end_kind == "exception":
-        cause = "ap-exception"
+    if _gave_up(cpu):
+        return _stopped(cpu, cause, expected)
     reset = boot.how_ended == "shutdown"
     how = msg("the machine reset") if reset else msg("it ended {ending}", ending=cpu.ended)
     return Failure(

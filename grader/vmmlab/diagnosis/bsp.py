@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from vmmlab.base.message import Text, msg
@@ -17,8 +16,6 @@ from vmmlab.x86.registers import PAGE_PRESENT, PAGE_WRITE
 _PAGE_FAULT: Final = 14
 _WORD: Final = 8  # bytes of apinit_lock, more than apinit_procs has
 _GOES_ON: Final = msg("the BSP goes on")
-_PANIC: Final = re.compile(r"panic: (?:CPU 0 \(APIC id [0-9]+\)|APIC id 0): [^\r\n]*(?=[\r\n])")
-"""The line that `panic` prints (core/panic.c) on the BSP, whole: a boot can end within it."""
 
 
 def bsp_stopped(boot: Observation, by: str = "") -> Failure | None:
@@ -57,31 +54,28 @@ def bsp_stopped(boot: Observation, by: str = "") -> Failure | None:
 def _bsp_fault(boot: Observation, by: str) -> Failure:
     taken = boot.bsp.exception
     if taken is None:
+        called = boot.bsp.panicked
+        place = called.place if called else boot.bsp.end_place
         return Failure(
             "bsp-panic",
             cpu=0,
-            place=boot.bsp.end_place.text,
+            place=place.text,
             expected=_GOES_ON,
-            observed=msg("the VMM panicked: {text}", text=_panic_text(boot)),
+            observed=msg(
+                "the VMM panicked: {text}",
+                text=called.text if called else last_line(boot.serial),
+            ),
             next=msg("Read the message of the panic: it says what was wrong."),
-            function=boot.bsp.end_place.lab_function or by,
+            function=place.lab_function or by,
         )
     where = taken.place.text
     function = taken.place.lab_function or by
-    observed = msg("exception {vector} at {place}", vector=taken.vector, place=where)
-    if taken.vector == _PAGE_FAULT:
-        observed = msg(
-            "exception {vector} at {place}, reading or writing address {address:#x}",
-            vector=taken.vector,
-            place=where,
-            address=taken.cr2,
-        )
     return Failure(
         "bsp-exception",
         cpu=0,
         place=where,
         expected=_GOES_ON,
-        observed=observed,
+        observed=exception_text(taken),
         next=_unmapped_copy(boot)
         or (
             _outside_labs(function, taken)
@@ -89,6 +83,26 @@ def _bsp_fault(boot: Observation, by: str) -> Failure:
             else _in_lab(taken)
         ),
         function=function,
+    )
+
+
+def exception_text(taken: TakenException) -> Text:
+    """Return an exception in words: its number, where, and the instruction or the address."""
+    where = taken.place.text
+    if taken.vector == _PAGE_FAULT:
+        return msg(
+            "exception {vector} at {place}, reading or writing address {address:#x}",
+            vector=taken.vector,
+            place=where,
+            address=taken.cr2,
+        )
+    if not taken.code:
+        return msg("exception {vector} at {place}", vector=taken.vector, place=where)
+    return msg(
+        "exception {vector} at {place}: {code}",
+        vector=taken.vector,
+        place=where,
+        code=code_text(taken.code),
     )
 
 
@@ -148,14 +162,6 @@ def _in_window(taken: TakenException) -> Text:
         "moment: was it unmapped before, or is it beyond the mapped length?",
         address=taken.cr2,
     )
-
-
-def _panic_text(boot: Observation) -> Text:
-    """Return what the BSP's panic says: its line, or its format if none was printed yet."""
-    if printed := _PANIC.findall(boot.serial):
-        return str(printed[-1])
-    hit = boot.first("panic", 0)
-    return hit.text if hit and hit.text else last_line(boot.serial)
 
 
 def _outside_labs(by: str, taken: TakenException) -> Text:

@@ -19,7 +19,6 @@ from vmmlab.machine.gdb import MemoryUnreadable, Stop
 from vmmlab.observe import deadlock
 from vmmlab.observe.deadline import Deadline
 from vmmlab.observe.evidence import Lost
-from vmmlab.observe.faults import note_exception
 from vmmlab.observe.lost import BootLost, lost_boot
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit, HowEnded, Observation
@@ -186,7 +185,6 @@ async def _watch(session: Session, probe: Watching) -> HowEnded:
             if rounds[hit.cpu, hit.place] > _ROUNDS_MOST:
                 return "quiet"
         if hit is not None and not session.ended:
-            await note_exception(session, hit)
             if hit.place == _MOVED_AT:
                 await _move(session)
             await probe.hit(session, hit)

@@ -116,6 +116,7 @@ class TakenException:
         place: the instruction that raised it.
         cr2: the address of a page fault.
         sp: the stack pointer before the exception; 0 if unknown.
+        code: that instruction, as text.
     """
 
     vector: int
@@ -123,6 +124,20 @@ class TakenException:
     place: Place
     cr2: int
     sp: int = 0
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panicked:
+    """A call of `panic`.
+
+    Args:
+        text: the message that it prints.
+        place: the call in the student's code that led there; else the beginning of `panic`.
+    """
+
+    text: str
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +240,7 @@ class CpuFindings:
             probe recorded it.
         turn: at which turn it was let in, from 1, if a probe let one AP in after the other.
         exception: the first exception that it took.
+        panicked: its first call of `panic`; None if an exception made it.
         triple_fault: what began its triple fault.
         refusal: an instruction that a real processor would have refused; the CPU was held there.
         left_code: linear address at which it was about to execute non-code; the CPU was held there.
@@ -246,6 +262,7 @@ class CpuFindings:
     stackaddr_before_barrier: int | None = None
     turn: int | None = None
     exception: TakenException | None = None
+    panicked: Panicked | None = None
     triple_fault: TripleFault | None = None
     refusal: Refusal | None = None
     left_code: int | None = None

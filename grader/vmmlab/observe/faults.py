@@ -1,4 +1,4 @@
-"""The exceptions that the CPUs of a boot took: handled by the VMM, or ending in a triple fault."""
+"""What ended the work of a CPU: an exception, a panic, a triple fault, or a reset of the machine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Final
 
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine.gdb import GdbError
-from vmmlab.observe.cpu import TakenException, TripleFault
-from vmmlab.observe.observation import Hit
-from vmmlab.observe.session import Session
+from vmmlab.observe.cpu import CpuState, Panicked, TakenException, TripleFault
+from vmmlab.observe.log import Log
+from vmmlab.observe.printed import formatted
+from vmmlab.observe.view import View
 
 # OUT (Intel SDM vol. 2): its opcode and a port number, or its opcode alone with the port in DX.
 _OUT_BYTES: Final = 2
@@ -17,52 +18,58 @@ _OUT_TO_NUMBER: Final = (0xE6, 0xE7)
 _OUT_TO_DX: Final = (0xEE, 0xEF)
 
 
-async def note_exception(session: Session, hit: Hit) -> None:
+async def exception_taken(view: View, cpu: int, state: CpuState) -> TakenException | None:
     """Read the frame that the exception handler was given (include/exception.h).
 
     Args:
-        session: the boot.
-        hit: a stop; anything but the first one of its CPU at exception_panic is ignored.
+        view: the machine, stopped.
+        cpu: a CPU at the first instruction of exception_panic.
+        state: its registers.
     """
-    log = session.log.cpus[hit.cpu]
-    if hit.place != "exception_panic" or log.found.exception is not None:
-        return
-    view, abi = session.view, session.view.abi
+    abi = view.abi
     try:
-        at = await view.argument(hit.cpu, hit.place)
-        frame = await session.gdb.read_virt(hit.cpu, at, abi.frame * abi.word)
+        at = await view.argument(cpu, "exception_panic")
+        frame = await view.gdb.read_virt(cpu, at, abi.frame * abi.word)
     except GdbError:
-        return
+        return None
     words = [abi.pointer(frame[i:]) for i in range(0, len(frame), abi.word)]
     vector, error, ip = words[abi.vector : abi.vector + 3]
     sp = at + abi.frame * abi.word if abi.arch == "i386" else words[abi.vector + 5]
     place = view.image_place(ip)
-    caller = await view.caller(hit.cpu, replace(hit.state, pc=ip, rsp=sp))
-    taken = TakenException(vector, error, replace(place, caller=caller), hit.state.cr2, sp)
-    log.find(exception=taken)
+    at_fault = replace(state, pc=ip, rsp=sp)
+    caller = await view.caller(cpu, at_fault)
+    code = await view.instruction(cpu, at_fault)
+    return TakenException(vector, error, replace(place, caller=caller), state.cr2, sp, code)
 
 
-async def note_resets(session: Session) -> None:
+async def panicked(view: View, cpu: int, state: CpuState) -> Panicked:
+    """Return what a CPU at the first instruction of `panic` is about to print, and who called it.
+
+    The boot may end before all of it is printed, at another place each time.
+    """
+    text = await formatted(view, cpu, "panic")
+    return Panicked(text, await view.caller(cpu, state) or view.place(state))
+
+
+async def note_resets(view: View, log: Log) -> None:
     """Record which CPUs had just written to a port when the machine was reset.
 
     A device asks for the reset, and the CPU stops right after the instruction.
     """
-    view = session.view
-    for cpu, log in enumerate(session.log.cpus):
+    for cpu, one in enumerate(log.cpus):
         pc = (await view.state(cpu)).pc
         if not view.symbols.owner(pc):
             continue
         # Port 0x92 may have turned A20 off, and then virtual addresses lead elsewhere.
         code = await view.read_if_there(pc - VMM_BASE - _OUT_BYTES, _OUT_BYTES)
         if code and (code[0] in _OUT_TO_NUMBER or code[1] in _OUT_TO_DX):
-            log.find(after_out=True)
+            one.find(after_out=True)
 
 
-async def note_triple_faults(session: Session) -> None:
+async def note_triple_faults(view: View, log: Log) -> None:
     """Record which exception began the triple fault of which CPU, from QEMU's own log."""
-    for cpu, fault in await session.view.machine.culprits():
+    for cpu, fault in await view.machine.culprits():
         first = fault.first or fault.last
         if first is not None:
             cr2 = first.registers.get("cr2", 0)
-            log = session.log.cpus[cpu]
-            log.find(triple_fault=TripleFault(first.vector, first.pc, cr2))
+            log.cpus[cpu].find(triple_fault=TripleFault(first.vector, first.pc, cr2))

@@ -31,8 +31,8 @@ async def record(session: Session, how: HowEnded, wall_s: float) -> Observation:
         wall_s: how long it took, in seconds.
     """
     if how == "shutdown":
-        await note_triple_faults(session)
-        await note_resets(session)
+        await note_triple_faults(session.view, session.log)
+        await note_resets(session.view, session.log)
     counters = await _counters(session)
     cpus = tuple([await _cpu_record(session, cpu, how) for cpu in range(session.inputs.cpus)])
     made = assembled(session.inputs, session.view.symbols, session.log, cpus, how)

@@ -16,6 +16,7 @@ from vmmlab.machine import Machine
 from vmmlab.machine.gdb import MemoryUnreadable, Stop
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Interleaving, Verdict
+from vmmlab.observe.faults import exception_taken, panicked
 from vmmlab.observe.log import CpuLog, Log
 from vmmlab.observe.milestones import (
     LONG_MODE,
@@ -120,7 +121,18 @@ class Session:
         if kind is not None and log.rest is None:
             log.rest = PARKED_BY_ITSELF if by_student else kind
             self.trouble = self.trouble or place != "vmm_parked"
+        await self._note_fault(cpu, place, state)
         return hit
+
+    async def _note_fault(self, cpu: int, place: str, state: CpuState) -> None:
+        """Record the first exception or panic of a CPU, which has come to rest with it."""
+        log = self.log.cpus[cpu]
+        if log.found.exception or log.found.panicked:
+            return
+        if place == "exception_panic":
+            log.find(exception=await exception_taken(self.view, cpu, state))
+        elif place == "panic":
+            log.find(panicked=await panicked(self.view, cpu, state))
 
     async def _student_calls(self, cpu: int) -> bool:
         """Whether the student's code has called the function that a CPU is at the beginning of."""

@@ -301,10 +301,10 @@ class View:
         at = (await self.state(cpu)).rsp + offset
         return self.abi.pointer(await self.gdb.read_virt(cpu, at, self.abi.word))
 
-    async def read_text(self, cpu: int, address: int) -> str:
-        """Return the C string at `address` as CPU `cpu` sees it, at most 64 bytes; "" if none."""
+    async def read_text(self, cpu: int, address: int, most: int = _TEXT_BYTES) -> str:
+        """Return the C string at `address` as a CPU sees it, at most `most` bytes; "" if none."""
         try:
-            raw = await self.gdb.read_virt(cpu, address, _TEXT_BYTES)
+            raw = await self.gdb.read_virt(cpu, address, most)
         except GdbError:
             return ""
         return raw.split(b"\0", 1)[0].decode(errors="replace")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vmmlab.observe.cpu import EntrySegments, Segment
-from vmmlab.observe.faults import note_exception
 from vmmlab.observe.icr import Icr
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
@@ -131,7 +130,6 @@ class LadderProbe(BaseProbe):
             came = await session.arrive(stop)
             if came is None:
                 continue
-            await note_exception(session, came)
             if came.place == "physical-0" and came.cpu in left:
                 left.remove(came.cpu)
                 self.arrived.add(came.cpu)

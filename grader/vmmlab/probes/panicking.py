@@ -12,7 +12,6 @@ from typing import Final
 
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Verdict
-from vmmlab.observe.faults import note_exception
 from vmmlab.observe.icr import apic_id
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.panicking import Left, Panic, Prints, TakenNmi, WakeupCall
@@ -102,8 +101,6 @@ class WakeupProbe(BaseProbe):
         for name in (_BACK, *_PRINTS):
             await session.places.unwatch(name)
         passed = [hit.place for hit in session.log.hits[seen:] if hit.cpu == cpu]
-        if verdict == "halted" and session.log.hits[-1].place == "exception_panic":
-            await note_exception(session, session.log.hits[-1])
         place = view.place(state)
         made = WakeupCall(
             cpu,

@@ -8,7 +8,6 @@ from typing import Final
 
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.evidence import PlacedCall, Switch
-from vmmlab.observe.faults import note_exception
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
@@ -205,4 +204,3 @@ class CallsProbe(BaseProbe):
         for register, value in (*registers, ("rsp", rsp), ("rip", target)):
             await session.gdb.write_register(0, register, value)
         await session.run_to(0, *places)
-        await note_exception(session, session.log.hits[-1])

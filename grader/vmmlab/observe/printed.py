@@ -1,0 +1,52 @@
+"""What a function such as `panic` is about to print, from its arguments (core/printf.c)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from vmmlab.machine.gdb import GdbError
+from vmmlab.observe.view import View
+
+_MOST: Final = 160  # bytes of a format
+_CONVERSION: Final = re.compile(r"%(0?)(\d*)(l*)([csduxXp])|%(.?)")
+
+
+async def formatted(view: View, cpu: int, function: str) -> str:
+    """Return the text that a CPU at the first instruction of a function prints; "" if none.
+
+    Args:
+        view: the machine, stopped.
+        cpu: the CPU.
+        function: its first argument is the format, the others are the values.
+    """
+    pattern, text, end = "", "", 0
+    try:
+        pattern = await view.read_text(cpu, await view.argument(cpu, function), _MOST)
+        for number, found in enumerate(_CONVERSION.finditer(pattern), 1):
+            text += pattern[end : found.start()]
+            end = found.end()
+            if found[4] is None:
+                text += found[5]
+                continue
+            value = await view.argument(cpu, function, number)
+            text += await _converted(view, cpu, found, value)
+    except (GdbError, ValueError):  # no stack, or more arguments than there are registers
+        pass
+    return text + pattern[end:]
+
+
+async def _converted(view: View, cpu: int, found: re.Match[str], value: int) -> str:
+    zero, width, longs, kind = found[1], int(found[2] or 0), found[3], found[4]
+    if kind == "s":
+        return (await view.read_text(cpu, value)).rjust(width)
+    if kind == "c":
+        return chr(value & 0xFF).rjust(width)
+    if kind == "p":
+        return f"{value:#x}"
+    bits = 8 * view.abi.word if longs else 32
+    value &= (1 << bits) - 1
+    if kind == "d":
+        value -= value >> bits - 1 << bits
+    digits = f"{value:{kind if kind in 'xX' else 'd'}}"
+    return digits.zfill(width) if zero else digits.rjust(width)
