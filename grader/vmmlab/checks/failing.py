@@ -135,12 +135,13 @@ def needed(value: _T | None, *, boot: object = None) -> _T:
     return value
 
 
-def fail_if(found: Failure | None, *, expected: object = "") -> None:
+def fail_if(found: Failure | None, *, expected: object = "", by_luck: bool = False) -> None:
     """End the check, or the case around this call, as failed if a diagnosis has found something.
 
     Args:
         found: what it has found; with None nothing happens.
         expected: what this check expects, where that says more than the diagnosis does.
+        by_luck: another run may not show it: see `Failure`.
 
     Raises:
         CheckFailed: something was found.
@@ -148,7 +149,7 @@ def fail_if(found: Failure | None, *, expected: object = "") -> None:
     __tracebackhide__ = True
     if found is not None:
         wanted = _text(expected) or found.expected
-        raise CheckFailed(replace(found, expected=wanted))
+        raise CheckFailed(replace(found, expected=wanted, by_luck=by_luck))
 
 
 def expect(

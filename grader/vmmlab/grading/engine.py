@@ -274,7 +274,7 @@ def _caller(check: Check) -> Callable[[pytest.FixtureRequest], None]:
         bound = request.node.stash[_BOUND]
         with bound.run.package.scope.in_use():
             bound.cases = judge(check, bound.run.shown(check))
-            if all(case.failure is None for case in bound.cases):
+            if all(case.failure is None or case.failure.by_luck for case in bound.cases):
                 bound.run.orders.judge(check.id)
 
     return call

@@ -79,7 +79,7 @@ class Orders:
         self._search = runner.explore(self._folder)
 
     def judge(self, check: str) -> None:
-        """Fail a check that has passed, if a wrong order says so.
+        """Fail a check that has passed, or failed by luck, if a wrong order says so.
 
         Args:
             check: its id.

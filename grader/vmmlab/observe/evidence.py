@@ -348,7 +348,8 @@ class Lock:
         guard_at_bsp_proc: the first byte of ap_lock when the BSP alone had come to bsp_proc.
         guard_at_poll: the same when the BSP, which polled alone, called usleep; not 0 if it once
             was not.
-        held_bytes: the lock of the boot stack when the first AP was on its own stack.
+        taken_bytes: the lock of the boot stack when the first AP had just taken it.
+        held_bytes: the same when that AP was on its own stack, and others had tried to get in.
         released_bytes: the same after its first change of the lock, or at the barrier if there was
             none.
     """
@@ -367,6 +368,7 @@ class Lock:
     skipped_guard: int | None = None
     guard_at_bsp_proc: int | None = None
     guard_at_poll: int | None = None
+    taken_bytes: Hex = b""
     held_bytes: Hex = b""
     released_bytes: Hex = b""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine.gdb import GdbError, Registers
 from vmmlab.observe.cpu import CpuState, Touch, TrampolineStep
 from vmmlab.observe.insight import Insight, Looked
@@ -30,6 +31,7 @@ _LEADS_ELSEWHERE: Final = re.compile(
 
 StopBefore = Callable[[Looked], bool]
 """Asked before each instruction; True stops the AP there."""
+_TODO: Final = "todo32"  # boot/todo.S: given code that prints a TODO of the trampoline
 
 
 class Stepper:
@@ -46,9 +48,11 @@ class Stepper:
         self._memory: dict[Touch, bytes] = {}
         self._counter = _CounterWord(session)
         self._stopped: dict[int, TrampolineStep] = {}
+        self.at_todo: dict[int, CpuState] = {}
+        """The APs that have come to a TODO in the trampoline, with their registers there."""
 
     async def follow(self, cpu: int, stop_before: StopBefore | None = None) -> bool:
-        """Step an AP until it is in `ap_entry`, dies or gets nowhere.
+        """Step an AP until it is in `ap_entry` or at a TODO, dies or gets nowhere.
 
         Args:
             cpu: the AP.
@@ -59,6 +63,7 @@ class Stepper:
         """
         session, log = self._session, self._session.log.cpus[cpu]
         goal = session.view.symbols.maybe("ap_entry")
+        todo = (session.view.symbols.maybe(_TODO) or 0) - VMM_BASE
         log.find(stopped=False)
         insight = self._insights.setdefault(cpu, Insight(session, cpu))
         repeats = self._repeats.setdefault(cpu, Counter())
@@ -68,6 +73,9 @@ class Stepper:
             _note_mode(session, cpu, now.state)
             if now.state.pc == goal:
                 await session.note_stepped(cpu, "ap_entry", now.state)
+                return False
+            if now.state.pc == todo:
+                self.at_todo[cpu] = now.state
                 return False
             if not session.view.is_code(now.state):
                 session.hold_outside_code(cpu, now.state.pc)

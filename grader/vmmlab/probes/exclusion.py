@@ -122,6 +122,8 @@ class ExclusionProbe(CountingProbe):
             session.log.lock = replace(lock_of(session), take=taken.pc, take_code=code)
         if verdict == "budget":
             verdict, _ = await session.run_to(first, "apinitproc0")
+        taken_bytes = (await self.shared(session)).get("lock", b"")
+        session.log.lock = replace(lock_of(session), taken_bytes=taken_bytes)
         return verdict == "reached"
 
     async def _leave(self, session: Session, first: int, second: int) -> bool:

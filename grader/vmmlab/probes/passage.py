@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from vmmlab.observe.cpu import Touch, TrampolineStep
+from vmmlab.observe.cpu import CpuState, Touch, TrampolineStep
 from vmmlab.observe.evidence import Race
 from vmmlab.observe.insight import Looked
 from vmmlab.observe.milestones import AP_ENTRY
@@ -125,7 +125,8 @@ class Passage:
         return not (dead or self._arrived(cpu) or not log.found.followed or self._session.ended)
 
     def _arrived(self, cpu: int) -> bool:
-        return self._session.log.cpus[cpu].reached(AP_ENTRY)
+        """Whether an AP has come to the end of what is written: to ap_entry, or to a TODO."""
+        return self._session.log.cpus[cpu].reached(AP_ENTRY) or cpu in self._stepper.at_todo
 
     def _stores(self, now: Looked) -> bool:
         """Whether an instruction stores into the copy, other than to count."""
@@ -234,12 +235,16 @@ class Passage:
         return lambda now: self._is_behind(cpu, step)
 
     def _same_end(self, cpu: int, like: int) -> bool:
-        """Whether an AP has reached ap_entry, and in the same mode as another one."""
-        logs = self._session.log.cpus
+        """Whether an AP has come to its end, and in the same mode as another one."""
         if not self._arrived(cpu):
             return False
-        mine, theirs = (logs[one].milestones[AP_ENTRY.name] for one in (cpu, like))
+        mine, theirs = self._end(cpu), self._end(like)
         return (mine.mode, mine.cs, mine.cr3) == (theirs.mode, theirs.cs, theirs.cr3)
+
+    def _end(self, cpu: int) -> CpuState:
+        """Return the registers of an AP that has arrived, where that was."""
+        at_todo = self._stepper.at_todo.get(cpu)
+        return at_todo or self._session.log.cpus[cpu].milestones[AP_ENTRY.name]
 
     def _note_harm(self, cpu: int, other: int, like: int, tried: Sequence[Conflict]) -> None:
         """Record that an AP came to harm after the other one had stored something."""
