@@ -312,11 +312,11 @@ def wrong_top(boot, rsp, base, top):
     sp, _, word = names(boot)
     switch = needed(boot.switch, boot=boot)
     pushed = switch.top_found != switch.top_filled
-    if rsp == top - word and not pushed and switch.top_found:
+    if base + word < rsp < top and not pushed and switch.top_found:
         look = msg(
             "Nothing was pushed, so {register} was computed {count} bytes too low.",
             register=sp,
-            count=word,
+            count=top - rsp,
         )
         return "rsp-not-the-top", look
     if rsp == top - word:
@@ -554,6 +554,14 @@ def is_on_asked_stack(boot):
     return asked is not None and boot.call and asked.state.rsp == boot.call.asked_rsp
 
 
+def rounded_to(found, right):
+    """The power of 2 that a stack pointer was rounded down to a multiple of; 0 if it was not.
+
+    The top of a stack from alloc, a multiple of 4096, was right: nothing was subtracted.
+    """
+    return next((1 << bit for bit in range(13) if found == right & -(1 << bit)), 0)
+
+
 def jumps_on_any_stack(boot):
     """Fail unless asm_wrrsp_and_jmp jumps with exactly the stack pointer that it is given."""
     if is_on_asked_stack(boot):
@@ -562,6 +570,17 @@ def jumps_on_any_stack(boot):
     what = {"cpu": 0, "step": "lab2.3", "place": "asm_wrrsp_and_jmp"}
     what["expected"] = msg("asm_wrrsp_and_jmp ({rsp:#x}, jmpto) jumps with this RSP", rsp=right)
     if asked is not None:
+        rounded = rounded_to(asked.state.rsp, right)
+        if rounded:
+            fail(
+                "rsp-rounded",
+                observed=msg(
+                    "RSP = {rsp:#x}: it was rounded down to a multiple of {size}",
+                    rsp=asked.state.rsp,
+                    size=rounded,
+                ),
+                **what,
+            )
         short = asked.state.rsp == right & 0xFFFFFFFF
         fail(
             "rsp-truncated" if short else "rsp-outside-the-new-stack",

@@ -461,7 +461,8 @@ def protected_mode(boot, ap):
         return
     lost, last = ap.left_code, last_step(ap)
     fail_if(passage.disturbed(boot, ap))
-    if lost is not None and far_jumps(ap):
+    misread = any(step.made_for for step in ap.steps)
+    if lost is not None and far_jumps(ap) and not misread:
         fail(
             "ap-jumped-astray",
             cpu=ap.index,

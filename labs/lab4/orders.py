@@ -30,6 +30,8 @@ REGISTRATION = {
     "bsp-went-on": (LATE, "bsp-goes-on-in-some-order"),
     "bsp-gave-up": (GOES_ON, "bsp-gives-up-in-some-order"),
 }
+CLEARED = "lock-cleared-by-another"
+STEPS = {"apinitproc0": "lab4.2", "apinitproc1": "lab4.3", "ap_wait": "lab4.4"}
 BARRIER = {
     "barrier-passed-early": (HOLDS, "barrier-passed-in-some-order"),
     "never-completes": (REUSABLE, "barrier-stuck-in-some-order"),
@@ -44,6 +46,8 @@ def judge(scenario, found):
     if scenario == MANY_ROUNDS:
         early = found.kind == "barrier-passed-early"
         return WrongOrder(HOLDS if early else REUSABLE, "barrier-breaks-in-a-later-round")
+    if (cleared := cleared_by_another(found)) is not None:
+        return cleared
     if scenario == MANY_APS and (many := with_many_aps(found)) is not None:
         return many
     if found.kind == "bsp-went-on" and slept_long_enough(found):
@@ -61,6 +65,34 @@ def judge(scenario, found):
     else:
         check, cause = REGISTRATION.get(found.kind, (BOOT, "registration-breaks-in-some-order"))
     return WrongOrder(check, cause)
+
+
+def cleared_by_another(found):
+    """Return that a CPU has freed ap_lock or sync_lock while another one held it, if one did.
+
+    It has not taken the lock itself since it last freed it: then the lock would be broken.
+    """
+    holds, taken = {}, set()
+    for at, one in enumerate(found.steps):
+        lock = str(one.target)
+        if lock in ("ap_lock", "sync_lock") and one.written is not None:
+            holder = holds.get(lock, one.cpu)
+            if one.written == 0 and holder != one.cpu and (one.cpu, lock) not in taken:
+                note = msg(
+                    "CPU {cpu} sets {lock} to 0, at {place}, while CPU {holder} holds it",
+                    cpu=one.cpu,
+                    lock=lock,
+                    place=one.place or one.function,
+                    holder=holder,
+                )
+                own = [
+                    s.function.partition("+")[0] for s in found.steps[: at + 1] if s.cpu == one.cpu
+                ]
+                step = next((STEPS[name] for name in reversed(own) if name in STEPS), "")
+                return WrongOrder(HOLDS if lock == "sync_lock" else ALONE, CLEARED, step, note)
+            (taken.add if one.written else taken.discard)((one.cpu, lock))
+        holds = one.holds
+    return None
 
 
 def with_many_aps(found):

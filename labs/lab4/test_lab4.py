@@ -38,6 +38,8 @@ SEABIOS = parking(name="seabios", cpus=2, firmware="seabios", decoy=True)
 check = partial(checks.check, todo_of_any_cpu=True)
 
 NEAR = 4096  # bytes: the lock with a wrong offset or bit number
+STUCK_IN_SOME_ORDER = "lock-stuck-in-some-order"  # of orders.py, as the next one
+CLEARED = "lock-cleared-by-another"
 ROUNDS = 3  # NUM_OF_ROUNDS in core/main.c
 TO_OWN_STACK = "apinitproc0 → apinitproc1"
 
@@ -425,7 +427,8 @@ def lock_is_held_until_the_boot_stack_is_left(boot):
     for ap in boot.aps:
         if boot.how_ended == "quiet" and ap.highest == AP_ENTRY:
             never_got_it(boot, ap)
-            fail_if(not_reached(boot, ap, BOOT_STACK), by_luck=tries_changed_it(boot))
+            better = (STUCK_IN_SOME_ORDER,) if tries_changed_it(boot) else ()
+            fail_if(not_reached(boot, ap, BOOT_STACK), better=better)
 
 
 def tries_changed_it(boot):
@@ -688,6 +691,7 @@ def counting_is_guarded(boot):
                     "the counts would be lost",
                     instruction=decoded.text,
                 ),
+                better=(CLEARED,),
             )
     if boot.lock.skipped_guard is not None:
         fail(
@@ -1162,6 +1166,8 @@ def last_cpu_goes_through(boot, one):
     if one.verdict == "reached" or boot.all_parked:
         return
     fail_if(stopped_at_todo(boot), expected=msg("the last CPU to enter goes through"))
+    if any(rounds_of(boot, cpu) for cpu in boot.cpus if cpu.index != one.cpu):
+        return  # it opened for others: the next check judges whether it can be used again
     overlap = boot.barrier.overlap_cpu if boot.barrier else None
     if overlap is not None:
         fail(
@@ -1174,6 +1180,7 @@ def last_cpu_goes_through(boot, one):
                 "then that CPU stored its count, and the barrier never opened",
                 cpu=overlap,
             ),
+            better=(CLEARED,),
         )
     fail(
         "barrier-never-opens",
@@ -1215,7 +1222,7 @@ def barrier_works_again_at_once(boot):
                 if one.while_at == "round-2.woken"
                 else msg("CPU {cpu} still waits", cpu=one.cpu),
             )
-    for one in boot.while_at("round-1.slow"):
+    for one in [*boot.while_at("round-1.last"), *boot.while_at("round-1.slow")]:
         if one.verdict != "reached":
             fail(
                 "barrier-not-reusable",

@@ -33,6 +33,7 @@ LATER = {
         "no AP counts itself yet",
     ),
     "lab3.delay.before-the-sipi": "no SIPI follows the first one, whose pause is missing",
+    "lab3.copy.after-the-sipis": "what ap_start has done last is looked at where the BSP waits",
     "lab3.copy.whole-blocks": "the memory behind the copy is looked at when an AP has come",
     "lab3.entry.long-pause": "the boot ends where the BSP meets the TODO",
     "lab3.real.waits-for-the-others": "nobody raises the count that it waits for",

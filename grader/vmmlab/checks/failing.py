@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -47,6 +48,7 @@ def fail(
     timeout: bool = False,
     goes_on: bool = False,
     call: int = 0,
+    better: Sequence[str] = (),
 ) -> NoReturn:
     """End the check, or the case around this call, as failed: the mistake itself was observed.
 
@@ -64,6 +66,8 @@ def fail(
         goes_on: a rule is broken, and the machine goes on: checks after this one are not skipped.
         call: the number of the grader's own call of the function at `place`, from 1: there
             `vmmlab debug` stops.
+        better: causes that labs/labN/orders.py may give this check, and that name the mistake
+            better: they come first.
 
     Raises:
         CheckFailed: always.
@@ -72,7 +76,7 @@ def fail(
     __tracebackhide__ = True
     texts = {"place": place, "expected": expected, "observed": observed, "next": next}
     found = _failure(cause, cpu, texts, step, timeout, goes_on)
-    raise CheckFailed(replace(found, call=int(call)))
+    raise CheckFailed(replace(found, call=int(call), better=(*better,)))
 
 
 def missing(
@@ -135,13 +139,13 @@ def needed(value: _T | None, *, boot: object = None) -> _T:
     return value
 
 
-def fail_if(found: Failure | None, *, expected: object = "", by_luck: bool = False) -> None:
+def fail_if(found: Failure | None, *, expected: object = "", better: Sequence[str] = ()) -> None:
     """End the check, or the case around this call, as failed if a diagnosis has found something.
 
     Args:
         found: what it has found; with None nothing happens.
         expected: what this check expects, where that says more than the diagnosis does.
-        by_luck: another run may not show it: see `Failure`.
+        better: as for `fail`.
 
     Raises:
         CheckFailed: something was found.
@@ -149,7 +153,7 @@ def fail_if(found: Failure | None, *, expected: object = "", by_luck: bool = Fal
     __tracebackhide__ = True
     if found is not None:
         wanted = _text(expected) or found.expected
-        raise CheckFailed(replace(found, expected=wanted, by_luck=by_luck))
+        raise CheckFailed(replace(found, expected=wanted, better=(*better,)))
 
 
 def expect(

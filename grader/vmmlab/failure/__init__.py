@@ -27,8 +27,8 @@ class Failure:
         function: the student's function that contains it, if only that is known.
         goes_on: a rule is broken, and the machine goes on as if it were not: checks that come
             after this one need not be skipped.
-        by_luck: CPUs ran as they liked, so another run may not show it. What a search of all
-            orders finds for this check is reported in its place.
+        better: causes that a search of all orders may find for this check, and that name the
+            mistake better; they are then reported in its place.
     """
 
     cause: str
@@ -44,7 +44,7 @@ class Failure:
     step: str = ""
     function: str = ""
     goes_on: bool = False
-    by_luck: bool = False
+    better: tuple[str, ...] = ()
 
     @property
     def summary(self) -> Text:

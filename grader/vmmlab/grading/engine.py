@@ -18,6 +18,7 @@ import pytest
 from vmmlab.base.errors import CourseError, VmmlabError
 from vmmlab.base.message import msg
 from vmmlab.checks.declaring import Check, declared_in
+from vmmlab.checks.failing import CheckFailed
 from vmmlab.checks.judging import judge
 from vmmlab.checks.scoring import Case
 from vmmlab.course.labpackage import LabPackage
@@ -273,9 +274,14 @@ def _caller(check: Check) -> Callable[[pytest.FixtureRequest], None]:
         __tracebackhide__ = True
         bound = request.node.stash[_BOUND]
         with bound.run.package.scope.in_use():
-            bound.cases = judge(check, bound.run.shown(check))
-            if all(case.failure is None or case.failure.by_luck for case in bound.cases):
-                bound.run.orders.judge(check.id)
+            orders = bound.run.orders
+            try:
+                bound.cases = judge(check, bound.run.shown(check))
+            except CheckFailed as error:
+                orders.judge(check.id, error.failure)
+                raise
+            failed = [case.failure for case in bound.cases if case.failure is not None]
+            orders.judge(check.id, *failed)
 
     return call
 

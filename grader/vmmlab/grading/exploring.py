@@ -78,20 +78,24 @@ class Orders:
         self._judge = judge
         self._search = runner.explore(self._folder)
 
-    def judge(self, check: str) -> None:
-        """Fail a check that has passed, or failed by luck, if a wrong order says so.
+    def judge(self, check: str, *failed: Failure) -> None:
+        """Fail a check that has passed, or has failed with less to say, if a wrong order says so.
 
         Args:
             check: its id.
+            failed: why it has failed, if it has.
 
         Raises:
             CheckFailed: some order of the steps goes wrong, and it is this check's concern.
         """
         __tracebackhide__ = True
-        if self._judge is None or check not in self._judge.checks:
+        better = all(one.better for one in failed)
+        if self._judge is None or check not in self._judge.checks or not better:
             return
         self._ask()
         if self._wrong is not None and self._wrong.check == check:
+            if not all(self._wrong.cause in one.better for one in failed):
+                return
             assert self._found is not None
             assert self._found.counterexample is not None
             raise CheckFailed(_failure(self._wrong, self._found.counterexample))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -217,6 +218,9 @@ class Insight:
         """
         view = self._session.view
         at = self._linked_at(state)
+        if at is not None and state.bits != 32 and code.startswith(_TODO32):
+            if re.fullmatch(r"todo_\w+", view.symbols.nearest(at + _TODO32_BYTES)):
+                return 32
         end = None if at is None else view.symbols.next_line(at)
         if at is None or end is None or end - at == size:
             return 0
@@ -231,6 +235,8 @@ class Insight:
 
 
 _TABLES: Final = ("lgdt", "lidt")
+_TODO32: Final = bytes.fromhex("2e8b1d")  # VMM_TODO32 begins so: mov %cs:apinit_addr, %ebx
+_TODO32_BYTES: Final = 30  # to its label; all of it is one line for the debug information
 
 
 _NO_REGISTERS: Final = Counter[str]()
