@@ -107,23 +107,39 @@ def with_many_aps(found):
 
 
 def read_early(found):
-    """Return what the CPU that opened the barrier had read: the count when APs were missing in it.
+    """Return what the CPU that opened the barrier had read, or the one that left it: the count
+    when APs were missing in it.
 
     An AP may come to the barrier before all are counted, but it must not decide by what it read.
     """
-    opened = next((one.cpu for one in reversed(found.steps) if one.written is not None), None)
-    own = [one for one in found.steps if one.cpu == opened and one.read is not None]
-    last = next((one for one in reversed(own) if str(one.target) == COUNT), None)
     counted = found.values.get(COUNT, 0)
-    if last is None or last.read >= counted:
-        return None
-    return msg(
-        "CPU {cpu} read {name} = {read}, opened the barrier with that, and there are {counted} APs",
-        cpu=last.cpu,
-        name=COUNT,
-        read=last.read,
-        counted=counted,
-    )
+    opened = next((one.cpu for one in reversed(found.steps) if one.written is not None), None)
+    if (read := last_count(found, opened)) < counted:
+        return msg(
+            "CPU {cpu} read {name} = {read}, opened the barrier with that, and there are "
+            "{counted} APs",
+            cpu=opened,
+            name=COUNT,
+            read=read,
+            counted=counted,
+        )
+    if (read := last_count(found, found.cpu)) < counted:
+        return msg(
+            "CPU {cpu} read {name} = {read}, left the barrier with that, and there are "
+            "{counted} APs",
+            cpu=found.cpu,
+            name=COUNT,
+            read=read,
+            counted=counted,
+        )
+    return None
+
+
+def last_count(found, cpu):
+    """The number of APs that a CPU has read last; the right one if it has read none."""
+    own = [one for one in found.steps if one.cpu == cpu and one.read is not None]
+    last = next((one for one in reversed(own) if str(one.target) == COUNT), None)
+    return found.values.get(COUNT, 0) if last is None else last.read
 
 
 def slept_long_enough(found):

@@ -40,6 +40,7 @@ check = partial(checks.check, todo_of_any_cpu=True)
 NEAR = 4096  # bytes: the lock with a wrong offset or bit number
 STUCK_IN_SOME_ORDER = "lock-stuck-in-some-order"  # of orders.py, as the next one
 CLEARED = "lock-cleared-by-another"
+READ_EARLY = "barrier-count-read-early"
 ROUNDS = 3  # NUM_OF_ROUNDS in core/main.c
 TO_OWN_STACK = "apinitproc0 → apinitproc1"
 
@@ -1150,6 +1151,7 @@ def cpu_waits(boot, one):
             )
             if one.while_at == "round-1"
             else msg("it left the barrier"),
+            better=(READ_EARLY,),
         )
     if one.verdict == "halted":
         fail(
@@ -1325,7 +1327,16 @@ def parks(boot):
     found = why_not_all_parked(boot)
     if found is not None and found.cause == "bsp-waits-for-ever" and in_ap_wait(boot.bsp):
         found = replace(found, step="lab4.4", function="ap_wait")
+    if found is not None and found.cause == "cpu-not-parked" and in_the_barrier(boot, found.cpu):
+        found = replace(found, cause="barrier-never-opens", next="")
     fail_if(found, expected=msg("{count} CPUs park", count=len(boot.cpus)))
+
+
+def in_the_barrier(boot, cpu):
+    """Whether the first round of the barrier has never let a CPU out."""
+    return boot.cpus[cpu].end_place.is_in("sync_all_processors") and not rounds_of(
+        boot, boot.cpus[cpu]
+    )
 
 
 def in_ap_wait(cpu):

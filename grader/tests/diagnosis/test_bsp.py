@@ -6,7 +6,7 @@ import pytest
 from handmade import SAMPLE, ap, boot, code, hit
 
 from vmmlab.diagnosis.bsp import bsp_stopped
-from vmmlab.observe.cpu import TakenException
+from vmmlab.observe.cpu import Panicked, TakenException
 from vmmlab.observe.milestones import PHYSICAL_0
 from vmmlab.observe.place import Place
 
@@ -23,9 +23,10 @@ def faulted(where, *, vector=14, error=0, cr2=0):
     return boot(ap(), bsp=bsp, hits=(hit("exception_panic", 0),))
 
 
-def panicked(**changes):
-    """A boot in which the BSP has ended by a panic."""
-    bsp = replace(SAMPLE.bsp, end_kind="panic", end_place=Place(0, symbol="panic"))
+def panicked(said="", **changes):
+    """A boot in which the BSP has ended by a panic, whose call was seen if it `said` something."""
+    called = Panicked(said, AP_WAIT) if said else None
+    bsp = replace(SAMPLE.bsp, end_kind="panic", end_place=NO_CODE, panicked=called)
     return boot(ap(), bsp=bsp, **changes)
 
 
@@ -91,37 +92,18 @@ def test_without_a_function_none_is_named():
 
 def test_a_panic_of_the_bsp_is_not_the_exception_of_an_ap():
     theirs = TakenException(14, 0, APINITPROC1, 0)
-    seen = panicked(
-        hits=(hit("exception_panic", 1), hit("panic", 0)),
-        serial="panic: CPU 0 (APIC id 0): no more memory\npanic: CPU 1 (APIC id 1): invalid\n",
-    )
+    seen = panicked(said="no more memory")
     found = bsp_stopped(replace(seen, cpus=(seen.bsp, replace(ap(), exception=theirs))))
     assert found is not None
-    assert (found.cause, found.cpu, str(found.place)) == ("bsp-panic", 0, "panic")
-    assert str(found.observed) == "the VMM panicked: panic: CPU 0 (APIC id 0): no more memory"
-
-
-def test_a_panic_before_there_is_per_cpu_data():
-    serial = "panic: APIC id 0: no memory map\nlast line\n"
-    found = bsp_stopped(panicked(serial=serial))
-    assert found is not None
-    assert str(found.observed) == "the VMM panicked: panic: APIC id 0: no memory map"
+    assert (found.cause, found.cpu, str(found.place)) == ("bsp-panic", 0, str(AP_WAIT))
+    assert (str(found.observed), found.function) == ("the VMM panicked: no more memory", "ap_wait")
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"hits": (hit("panic", 0, "no more %s"),), "serial": "a line\n"}, "no more %s"),
-        (
-            {"hits": (hit("panic", 0, "no more %s"),), "serial": "panic: CPU 0 (APIC id 0): no mo"},
-            "no more %s",
-        ),
-        ({"hits": (hit("panic", 1, "theirs"),), "serial": "a line\n\n"}, "a line"),
-        ({"serial": "\n"}, "(nothing was printed)"),
-    ],
+    ("serial", "said"), [("a line\n\n", "a line"), ("\n", "(nothing was printed)")]
 )
-def test_a_panic_that_was_not_printed_yet(changes, said):
-    found = bsp_stopped(panicked(**changes))
+def test_a_panic_whose_call_was_not_seen(serial, said):
+    found = bsp_stopped(panicked(serial=serial))
     assert found is not None
     assert str(found.observed) == f"the VMM panicked: {said}"
 

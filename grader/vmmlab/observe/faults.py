@@ -1,4 +1,4 @@
-"""What ended the work of a CPU: an exception, a panic, a triple fault, or a reset of the machine."""
+"""What ended the work of a CPU: an exception, a panic, a triple fault or a reset."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -218,9 +217,9 @@ class Insight:
         """
         view = self._session.view
         at = self._linked_at(state)
-        if at is not None and state.bits != 32 and code.startswith(_TODO32):
-            if re.fullmatch(r"todo_\w+", view.symbols.nearest(at + _TODO32_BYTES)):
-                return 32
+        todo = at is not None and state.bits != 32 and code.startswith(_TODO32)
+        if at is not None and todo and _is_todo(view.symbols.nearest(at + _TODO32_BYTES)):
+            return 32
         end = None if at is None else view.symbols.next_line(at)
         if at is None or end is None or end - at == size:
             return 0
@@ -232,6 +231,10 @@ class Insight:
             and found.size == end - at
         ]
         return min(other, default=0)
+
+
+def _is_todo(symbol: str) -> bool:
+    return symbol.startswith("todo_") and "+" not in symbol
 
 
 _TABLES: Final = ("lgdt", "lidt")

@@ -25,14 +25,15 @@ async def formatted(view: View, cpu: int, function: str) -> str:
         pattern = await view.read_text(cpu, await view.argument(cpu, function), _MOST)
         for number, found in enumerate(_CONVERSION.finditer(pattern), 1):
             text += pattern[end : found.start()]
-            end = found.end()
+            end = found.start()
             if found[4] is None:
                 text += found[5]
-                continue
-            value = await view.argument(cpu, function, number)
-            text += await _converted(view, cpu, found, value)
+            else:
+                value = await view.argument(cpu, function, number)
+                text += await _converted(view, cpu, found, value)
+            end = found.end()
     except (GdbError, ValueError):  # no stack, or more arguments than there are registers
-        pass
+        pass  # the rest is shown as it is
     return text + pattern[end:]
 
 
