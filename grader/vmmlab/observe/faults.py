@@ -8,7 +8,8 @@ from typing import Final
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine.gdb import GdbError
 from vmmlab.observe.cpu import CpuState, Panicked, TakenException, TripleFault
-from vmmlab.observe.log import Log
+from vmmlab.observe.log import CpuLog, Log
+from vmmlab.observe.observation import Hit
 from vmmlab.observe.printed import formatted
 from vmmlab.observe.view import View
 
@@ -18,7 +19,24 @@ _OUT_TO_NUMBER: Final = (0xE6, 0xE7)
 _OUT_TO_DX: Final = (0xEE, 0xEF)
 
 
-async def exception_taken(view: View, cpu: int, state: CpuState) -> TakenException | None:
+async def note_fault(view: View, log: CpuLog, cpu: int, hit: Hit) -> None:
+    """Record the first exception or panic of a CPU, which comes to rest with it.
+
+    Args:
+        view: the machine, stopped.
+        log: what has been recorded of the CPU.
+        cpu: the CPU.
+        hit: where it is.
+    """
+    if log.found.exception or log.found.panicked:
+        return
+    if hit.place == "exception_panic":
+        log.find(exception=await _exception_taken(view, cpu, hit.state))
+    elif hit.place == "panic":
+        log.find(panicked=await _panicked(view, cpu, hit.state))
+
+
+async def _exception_taken(view: View, cpu: int, state: CpuState) -> TakenException | None:
     """Read the frame that the exception handler was given (include/exception.h).
 
     Args:
@@ -42,7 +60,7 @@ async def exception_taken(view: View, cpu: int, state: CpuState) -> TakenExcepti
     return TakenException(vector, error, replace(place, caller=caller), state.cr2, sp, code)
 
 
-async def panicked(view: View, cpu: int, state: CpuState) -> Panicked:
+async def _panicked(view: View, cpu: int, state: CpuState) -> Panicked:
     """Return what a CPU at the first instruction of `panic` is about to print, and who called it.
 
     The boot may end before all of it is printed, at another place each time.

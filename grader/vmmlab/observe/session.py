@@ -16,7 +16,7 @@ from vmmlab.machine import Machine
 from vmmlab.machine.gdb import MemoryUnreadable, Stop
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Interleaving, Verdict
-from vmmlab.observe.faults import exception_taken, panicked
+from vmmlab.observe.faults import note_fault
 from vmmlab.observe.log import CpuLog, Log
 from vmmlab.observe.milestones import (
     LONG_MODE,
@@ -115,24 +115,13 @@ class Session:
             for passed in (REAL_MODE, PROTECTED_MODE, LONG_MODE):
                 log.reach(passed, state)
         if place == RESTARTED:
-            self.log.restarted = True
-            self.ended = True
+            self.log.restarted = self.ended = True
         kind = rest_places().get(place)
         if kind is not None and log.rest is None:
             log.rest = PARKED_BY_ITSELF if by_student else kind
             self.trouble = self.trouble or place != "vmm_parked"
-        await self._note_fault(cpu, place, state)
+        await note_fault(self.view, log, cpu, hit)
         return hit
-
-    async def _note_fault(self, cpu: int, place: str, state: CpuState) -> None:
-        """Record the first exception or panic of a CPU, which has come to rest with it."""
-        log = self.log.cpus[cpu]
-        if log.found.exception or log.found.panicked:
-            return
-        if place == "exception_panic":
-            log.find(exception=await exception_taken(self.view, cpu, state))
-        elif place == "panic":
-            log.find(panicked=await panicked(self.view, cpu, state))
 
     async def _student_calls(self, cpu: int) -> bool:
         """Whether the student's code has called the function that a CPU is at the beginning of."""
