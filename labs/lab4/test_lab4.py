@@ -1195,8 +1195,8 @@ def last_cpu_goes_through(boot, one):
                 other=gone.name,
             ),
             next=msg(
-                "Does CPU {cpu} wait for a value that a CPU in the next round changes again, or for "
-                "one that it has read too late?",
+                "Does CPU {cpu} wait for a value that a CPU in the next round changes again, or "
+                "for one that it has read too late?",
                 cpu=one.cpu,
             ),
         )
@@ -1343,16 +1343,7 @@ def parks(boot):
     found = why_not_all_parked(boot)
     if found is not None and found.cause == "bsp-waits-for-ever" and in_ap_wait(boot.bsp):
         found = replace(found, step="lab4.4", function="ap_wait")
-    if found is not None and found.cause == "cpu-not-parked" and in_the_barrier(boot, found.cpu):
-        found = replace(found, cause="barrier-never-opens", next="")
     fail_if(found, expected=msg("{count} CPUs park", count=len(boot.cpus)))
-
-
-def in_the_barrier(boot, cpu):
-    """Whether the first round of the barrier has never let a CPU out."""
-    return boot.cpus[cpu].end_place.is_in("sync_all_processors") and not rounds_of(
-        boot, boot.cpus[cpu]
-    )
 
 
 def in_ap_wait(cpu):
