@@ -294,6 +294,13 @@ def stopped(boot, cpu, expected):
     )
 
 
+def said_in_panic(boot, cpu):
+    """What a CPU printed with its panic, and what it was about to print: a boot can end within."""
+    printed = boot.serial.partition(f"panic: CPU {cpu.index} (")
+    lines = "".join(printed[1:]).partition("\npanic: ")[0]
+    return f"{lines}\n{cpu.panicked.text if cpu.panicked else ''}".strip()
+
+
 def reset_or_panic(boot, cpu, expected):
     """Fail if a CPU panicked, or if the machine was reset while it ran."""
     last = next((run.exit for run in reversed(guest_of(boot, cpu).runs) if run.exit), None)

@@ -23,7 +23,15 @@ from vmmlab.x86.vmcb import (
 from .mending import REGS_AT
 from .ports import COUNT, IS_IN, PORT, SIZE, VALUE
 from .probes import DONE, MARKS
-from .stopped import EFER_SVME, guest_of, recorded, repeated_exit, stopped, wrong_rip
+from .stopped import (
+    EFER_SVME,
+    guest_of,
+    recorded,
+    repeated_exit,
+    said_in_panic,
+    stopped,
+    wrong_rip,
+)
 
 GUEST = "guest/bios.S"
 END_SHUTDOWN, END_STRING = 1, 3  # guest/bios.S
@@ -813,8 +821,7 @@ def is_string(one):
 
 def is_named(boot, cpu, cause, **numbers):
     """Fail unless the text of a CPU's panic has these numbers, in hexadecimal."""
-    at = boot.serial.find("panic: ")
-    text = boot.serial[at:] if at >= 0 else ""
+    text = said_in_panic(boot, cpu)
     shown = {int(word, 16) for word in HEXADECIMAL.findall(text.lower())}
     absent = [f"{name} {value:#x}" for name, value in numbers.items() if value not in shown]
     if absent:

@@ -8,7 +8,7 @@ from typing import Final
 from vmmlab.machine.gdb import GdbError
 from vmmlab.observe.view import View
 
-_MOST: Final = 160  # bytes of a format
+_MOST: Final = 400  # bytes of a format
 _CONVERSION: Final = re.compile(r"%(0?)(\d*)(l*)([csduxXp])|%(.?)")
 
 
