@@ -203,7 +203,6 @@ CONTRADICTIONS: Mapping[str, Callable[[Report], dict[str, object]]] = {
     "a check twice": lambda r: {"checks": check(r, 0, id="lab3.ljmpw.target")},
     "an id that is none": lambda r: {"checks": check(r, 0, id="../x")},
     "a third of a cent": lambda r: {"checks": check(r, 0, points=0.001), "points": 8.331},
-    "a lab that is none": lambda report: {"lab": "=cmd|x"},
     "a machine that is none": lambda report: {"arch": "vax\n"},
     "points for what was not judged": lambda r: {
         "checks": check(r, 0, points=None),

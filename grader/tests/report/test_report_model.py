@@ -263,6 +263,19 @@ def test_read_something_else(tmp_path, text):
         read_json(tmp_path / "none.json")
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [('"lab": "lab3"', '"lab": "../../etc"'), ('"max": 40', f'"max": 1{400 * "0"}')],
+    ids=["a lab that is a path", "a number that fills pages"],
+)
+def test_read_what_no_grading_has_written(sample, tmp_path, right, wrong):
+    text = sample.to_json()
+    assert right in text
+    (tmp_path / "r.json").write_text(text.replace(right, wrong))
+    with pytest.raises(UsageError, match="not a report"):
+        read_json(tmp_path / "r.json")
+
+
 def test_reasons_for_a_person_to_look_come_from_checks_and_from_the_runner(sample):
     assert (sample.review, sample.review_reasons) == (False, ())
     flagged = changed(sample, review=True, review_reasons=["why"])

@@ -20,8 +20,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeFloat,
-    NonNegativeInt,
     ValidationError,
 )
 
@@ -30,11 +28,13 @@ from vmmlab.base.files import write_atomically
 from vmmlab.base.message import Message, msg
 from vmmlab.base.messagedata import bounded
 from vmmlab.base.text import clean_line
+from vmmlab.course.ids import LAB_NAME
 from vmmlab.report.hiding import without_places
 from vmmlab.report.text import ReportText
 
 SCHEMA: Final = "vmmlab/report/2"
 _FOUND_MAX: Final = 200
+_IN_RANGE: Final = Field(ge=0, le=1_000_000)
 FILE_MAX: Final = 32 * 1024 * 1024
 """No report has more bytes: texts are bounded, and a lab has some tens of checks."""
 
@@ -49,7 +49,9 @@ def _number(value: Any) -> Any:
 
 Plain = Annotated[str, BeforeValidator(_bounded)]
 """Text that is the same in every language: a name, a command, a traceback."""
-Points = Annotated[NonNegativeInt | NonNegativeFloat, BeforeValidator(_number)]
+Points = Annotated[
+    Annotated[int, _IN_RANGE] | Annotated[float, _IN_RANGE], BeforeValidator(_number)
+]
 Outcome = Literal["pass", "partial", "fail", "skipped", "build-error", "timeout", "infra-error"]
 
 
@@ -151,7 +153,7 @@ class Report(_Model):
         description="standalone: the student's lab with stand-ins for the others; "
         "own: only the student's work; reference: the kit's own solution"
     )
-    lab: str
+    lab: str = Field(pattern=rf"^{LAB_NAME.pattern}$")
     cohort: str
     seed: int | None = Field(description="null: official, and kept by the instructor")
     label: Plain = Field("", description="names an official grading; empty: the seed is public")

@@ -16,7 +16,7 @@ from typing import Final, Literal
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import Text, label, listed, msg
 from vmmlab.base.text import clean, clean_line
-from vmmlab.course.ids import CHECK_ID, LAB_NAME
+from vmmlab.course.ids import CHECK_ID
 from vmmlab.course.model import ARCHES
 from vmmlab.grading.score import Points, total
 from vmmlab.i18n.translate import Reader
@@ -179,8 +179,6 @@ def _must_add_up(report: Report) -> None:
 
 
 def _contradictions(report: Report) -> Iterator[Text]:
-    if not LAB_NAME.fullmatch(report.lab):
-        yield msg("the lab {name!r}", name=clean_line(report.lab, 40))
     if report.arch not in ARCHES:
         yield msg("the architecture {name!r}", name=clean_line(report.arch, 40))
     for name, count in Counter(check.id for check in report.checks).items():
