@@ -154,13 +154,15 @@ ATTACKS = tuple(_attacks())
 
 
 def _raw(folder: Path) -> jinja2.Environment:
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=False,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["code"] = str
+    return made
 
 
 def _unclean(*modules: object) -> Callable[[pytest.MonkeyPatch], None]:

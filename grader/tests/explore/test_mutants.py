@@ -196,6 +196,14 @@ FOUND = {
     "lab4.stack.recorded-a-page-below-the-top": "stackaddr-wrong",
     "lab4.barrier.expects-what-it-read": "barrier-passed-early",
     "lab4.barrier.expects-what-it-read-under-its-lock": "barrier-passed-early",
+    "lab4.barrier.modulo-of-the-count": "never-completes",
+    "lab4.barrier.count-back-to-0": "never-completes",
+    "lab4.barrier.lock-initialised-again": "never-completes",
+    "lab4.barrier.reads-the-number-twice": "barrier-passed-early",
+    "lab4.barrier.round-by-division": "barrier-passed-early",
+    "lab4.number.invalid-opcode": "cpu-died",
+    "lab4.number.lock-initialised-again": "number-twice",
+    "lab4.wait.lock-initialised-again": "number-twice",
 }
 # Mutants that only a scenario for them shows.
 SPECIAL = {"lab4.wait.only-the-tables": "more than listed", "lab4.number.modulo": "many APs"}
@@ -214,6 +222,7 @@ UNSEEN = {
     "lab4.first.switch-and-call": "there is one return address too many, on the right stack",
     "lab4.stack.recorded-only-if-null": "in the model stackaddr is 0 before it is set",
     "lab4.barrier.never-alone": ALONE,
+    "lab4.barrier.modulo-of-the-rounds": ALONE,
     "lab4.silent.one": ALONE,
     "lab4.silent.minus-one": HAS_TABLES,
     "lab4.silent.at-once": HAS_TABLES,
@@ -347,7 +356,7 @@ def test_all_others_are_found(explored, id):
 @pytest.mark.parametrize("id", sorted(UNSEEN))
 def test_an_invisible_mistake_is_not_called_something_else(explored, id):
     exploration = explored(mutants.apply(COURSE, ALL[id]))
-    assert exploration.verdict == "correct", exploration.counterexample
+    assert exploration.verdict in ("correct", "no error found"), exploration.counterexample
 
 
 @pytest.mark.full

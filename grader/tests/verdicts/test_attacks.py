@@ -79,8 +79,8 @@ def test_what_goes_on_for_ever_is_the_students_time_out(
     late = [check for check in report.checks if check.outcome == "timeout"]
     assert late
     assert {check.points for check in late} == {0}
-    assert "ended after its time limit, with CPU 0 (BSP) at" in str(late[0].observed)
-    assert "vmm_main" in str(late[0].observed)
+    at = r"ended after its time limit, with CPU 0 \(BSP\) at (vmm_main|initfunc_init)\b"
+    assert re.search(at, str(late[0].observed))
 
 
 def test_without_the_deadline_it_does_go_on(
