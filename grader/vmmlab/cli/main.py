@@ -11,12 +11,10 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -41,6 +39,7 @@ from vmmlab.cli import (
     workspace,
 )
 from vmmlab.cli.complaints import complain, explain, explain_bug, explain_usage
+from vmmlab.cli.interrupts import terminable
 from vmmlab.cli.options import GROUP, LangOption, current_workspace
 from vmmlab.i18n import translate
 from vmmlab.i18n.translate import Reader
@@ -112,7 +111,7 @@ _AUTHORS: Final = ("mutants", "new-lab", "release", "wheel", "check-course")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every error becomes text on stderr."""
     no_modules_from_here(sys.path, os.environ)
-    with _terminable() as signals:
+    with terminable() as signals:
         code = _run(sys.argv[1:] if argv is None else list(argv))
     return 128 + signals[0] if signals else code
 
@@ -198,29 +197,6 @@ def _for_authors() -> bool:
         return (course / "reference").is_dir()
     except VmmlabError:
         return True
-
-
-@contextmanager
-def _terminable() -> Iterator[list[int]]:
-    """Let SIGTERM do what Ctrl-C does, so that every started process is ended.
-
-    Yields the signals that arrived. SystemExit would not work: pytest takes it for a failed test.
-    """
-    came: list[int] = []
-
-    def unwind(signum: int, frame: FrameType | None) -> NoReturn:
-        came.append(signum)
-        raise KeyboardInterrupt
-
-    try:
-        before: Any = signal.signal(signal.SIGTERM, unwind)
-    except ValueError:  # not the main thread
-        yield came
-        return
-    try:
-        yield came
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,33 @@
+"""An interrupt unwinds a command, but never between two steps of an import."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from vmmlab.cli.interrupts import terminable
+
+CODE = "os.kill(os.getpid(), number)\nsteps.append('goes on')\nsteps.append('to the end')\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("file", "done"),
+    [("<frozen importlib._bootstrap>", ["goes on", "to the end"]), ("command.py", [])],
+)
+def test_an_interrupt_waits_for_a_step_of_an_import(number, file, done):
+    steps: list[str] = []
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    ends_at = time.monotonic() + 30
+
+    def interrupted() -> None:
+        exec(compile(CODE, file, "exec"), {"os": os, "number": number, "steps": steps})
+        while time.monotonic() < ends_at:
+            signal.sigtimedwait([], 0.01)
+
+    with terminable() as came, pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert steps == done
+    assert came == ([number] if number == signal.SIGTERM else [])
+    assert {one: signal.getsignal(one) for one in before} == before
