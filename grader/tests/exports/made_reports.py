@@ -72,7 +72,7 @@ def _points(draw: st.DrawFn, outcome: str, worth: int) -> int | float | None:
 def checks(draw: st.DrawFn, name: str, *, secret: bool, judged: bool) -> CheckReport:
     kinds = ["pass", "partial", "fail", "timeout", "skipped", "build-error"]
     outcome = draw(st.sampled_from(kinds if judged else [*kinds, "infra-error"]))
-    worth = draw(st.integers(1, 20))
+    worth = draw(st.one_of(st.integers(1, 20), st.integers(1, 200_000)))
     step = StepPlace(
         id="lab3.1",
         title=draw(TEXTS),

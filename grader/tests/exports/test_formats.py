@@ -108,7 +108,7 @@ def _vpl(text: str) -> Numbers:
 
 def _junit(text: str) -> Numbers:
     cases = ElementTree.fromstring(text).iter("testcase")
-    told = [case[0].get("message", "") if len(case) else "" for case in cases]
+    told = [case[0].text or "" if len(case) else "" for case in cases]
     return None, [_bracketed([one])[0] if one else None for one in told]
 
 
@@ -285,3 +285,58 @@ def test_a_finding_is_at_the_line_of_the_evidence(graded: Report, place: str, sh
     wrong = check(graded, failed, place=place, mistake={**step, "line": 158})
     text = export(FORMATS["editor"], [changed(graded, checks=wrong)])
     assert f"lab3/apinit.S:{shown}:1: error" in text
+
+
+def test_a_finding_without_a_file_is_at_the_folder_of_the_lab(graded: Report) -> None:
+    failed = next(n for n, one in enumerate(graded.checks) if one.outcome == "fail")
+    report = changed(graded, checks=check(graded, failed, mistake=None, place=""))
+    name = graded.checks[failed].id
+    (run,) = json.loads(made("sarif", report))["runs"]
+    (found,) = (one for one in run["results"] if one["ruleId"] == name)
+    assert found["locations"][0]["physicalLocation"] == {
+        "artifactLocation": {"uri": "lab3", "uriBaseId": "%SRCROOT%"},
+        "region": {"startLine": 1},
+    }
+    issues = json.loads(made("gitlab-codequality", report))
+    (issue,) = (one for one in issues if one["check_name"] == name)
+    assert issue["location"] == {"path": "lab3", "lines": {"begin": 1}}
+
+
+# --- what a platform shows of a failure -----------------------------------------------------------
+
+
+def artemis_shows(case: ElementTree.Element) -> str:
+    """As TestResultXmlParser of Artemis: the attribute if there is one, and else the text."""
+    return case[0].get("message", case[0].text or "")
+
+
+def gitlab_shows(case: ElementTree.Element) -> str:
+    """As lib/gitlab/ci/parsers/test/junit.rb of GitLab: the text; attributes are lost."""
+    return case[0].text or ""
+
+
+@pytest.mark.parametrize(("form", "shown"), [("artemis", artemis_shows), ("junit", gitlab_shows)])
+def test_a_platform_shows_why_a_test_fails(
+    form: str, shown: Callable[[ElementTree.Element], str], graded: Report
+) -> None:
+    failed = next(one for one in graded.checks if one.outcome == "fail")
+    cases = ElementTree.fromstring(made(form, graded)).iter("testcase")
+    (case,) = (one for one in cases if one.get("name") == failed.id)
+    assert shown(case).startswith(f"{failed.title} ({failed.points}/{failed.max})\n")
+    assert "observed: " in shown(case)
+
+
+@pytest.mark.parametrize("form", [name for name, one in FORMATS.items() if one.grade])
+def test_the_first_error_of_the_compiler_is_in_what_is_shown(form: str, graded: Report) -> None:
+    at = {"file": "lab3/ap_start.c", "line": 188, "column": 9}
+    notes = [{**at, "severity": "note", "message": "declared here"}]
+    errors = [{**at, "severity": "error", "message": "stray token in program"}]
+    checks = [
+        {**one, "outcome": "build-error", "points": 0}
+        for one in json.loads(graded.to_json())["checks"]
+    ]
+    build = {"ok": False, "diagnostics": notes + errors}
+    report = changed(graded, checks=checks, points=0, build=build)
+    text = made(form, report)
+    assert VALIDATORS[form](text) == ""
+    assert "lab3/ap_start.c:188:9: error: stray token in program" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -53,7 +54,7 @@ def swap(old: str, new: str) -> Callable[[str], str]:
 
 _SKIPS = (
     '<testsuites><testsuite name="lab3" tests="1" failures="0" errors="0" skipped="1" time="1">'
-    '<testcase name="lab3.ljmpw.present"><skipped/></testcase></testsuite></testsuites>'
+    '<testcase name="lab3.ljmpw.present"><skipped>x</skipped></testcase></testsuite></testsuites>'
 )
 _PLACE = ("runs", 0, "results", 0, "locations", 0, "physicalLocation")
 WRONG: list[tuple[str, str, Callable[[str], str]]] = [
@@ -90,6 +91,8 @@ WRONG: list[tuple[str, str, Callable[[str], str]]] = [
     ("junit", "no name", swap('name="lab3.ljmpw.present" ', "")),
     ("junit", "a time that is none", swap('time="1.204"', 'time="1e3"')),
     ("artemis", "a skipped test", lambda text: _SKIPS),
+    ("artemis", "a headline", swap("<failure ", '<failure message="x" ')),
+    ("junit", "no text", lambda text: re.sub(r"(<failure [^>]*)>[^<]*<", r"\1><", text)),
     ("artemis", "a name twice", swap("lab3.ljmpw.target", "lab3.ljmpw.present")),
     ("github-summary", "HTML", swap("lab3", "<img src=x>")),
     ("github-summary", "a cell more", swap(" 5/5 |", " 5/5 | x |")),
@@ -107,6 +110,12 @@ WRONG: list[tuple[str, str, Callable[[str], str]]] = [
     ("sarif", "another version", put("version", to="2.0.0")),
     ("sarif", "a level that is none", put("runs", 0, "results", 0, "level", to="fatal")),
     ("sarif", "no message", edit(lambda data: data["runs"][0]["results"][0].pop("message"))),
+    ("sarif", "no place", put("runs", 0, "results", 0, "locations", to=[])),
+    (
+        "sarif",
+        "no file",
+        put("runs", 0, "results", 0, "locations", to=[{"logicalLocations": [{"name": "x"}]}]),
+    ),
     ("sarif", "another rule", put("runs", 0, "results", 0, "ruleIndex", to=1)),
     (
         "sarif",

@@ -2,7 +2,8 @@
 
 Sources: SARIF 2.1.0 (OASIS) with what GitHub's code scanning asks for; GitLab's code quality report
 (docs.gitlab.com/ci/testing/code_quality). A check whose mistake has no known line is shown at the
-first line of the file; one without a file, at the lab's folder.
+first line of the file; one without a file, at the lab's folder: GitHub refuses a whole SARIF file
+if one result has no physical location (github/codeql-action, issue 2459).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class _Finding:
     line: int
     column: int
     function: str
+    lab: str
 
     @property
     def fingerprint(self) -> str:
@@ -48,7 +50,15 @@ class _Finding:
 def _findings(sheet: Sheet) -> Iterator[_Finding]:
     for one in sheet.remarks:
         yield _Finding(
-            "compiler", one.text, one.severity, one.text, one.file, one.line, one.column, ""
+            "compiler",
+            one.text,
+            one.severity,
+            one.text,
+            one.file,
+            one.line,
+            one.column,
+            "",
+            sheet.lab,
         )
     for line in sheet.lines:
         if line.outcome in _FAILING:
@@ -61,6 +71,7 @@ def _findings(sheet: Sheet) -> Iterator[_Finding]:
                 line.line,
                 0,
                 line.function,
+                sheet.lab,
             )
 
 
@@ -125,12 +136,12 @@ def _result(one: _Finding, index: int) -> dict[str, Any]:
     region = {"startLine": max(one.line, 1)}
     if one.line and one.column:
         region["startColumn"] = one.column
-    location: dict[str, Any] = {}
-    if one.file:
-        location["physicalLocation"] = {
-            "artifactLocation": {"uri": quote(one.file), "uriBaseId": "%SRCROOT%"},
+    location: dict[str, Any] = {
+        "physicalLocation": {
+            "artifactLocation": {"uri": quote(one.file or one.lab), "uriBaseId": "%SRCROOT%"},
             "region": region,
         }
+    }
     if one.function:
         location["logicalLocations"] = [{"name": one.function, "kind": "function"}]
     return {
@@ -138,7 +149,7 @@ def _result(one: _Finding, index: int) -> dict[str, Any]:
         "ruleIndex": index,
         "level": one.level,
         "message": {"text": one.text},
-        "locations": [location] if location else [],
+        "locations": [location],
         "partialFingerprints": {"vmmlab/v1": one.fingerprint},
     }
 
@@ -157,7 +168,7 @@ def codequality(sheets: Sequence[Sheet]) -> str:
                 "fingerprint": mark,
                 "severity": _GITLAB[one.level],
                 "location": {
-                    "path": one.file or sheet.lab,
+                    "path": one.file or one.lab,
                     "lines": {"begin": max(one.line, 1)},
                 },
             }

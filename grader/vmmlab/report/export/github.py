@@ -40,8 +40,7 @@ def summary(sheets: Sequence[Sheet]) -> str:
 
 
 def _section(sheet: Sheet) -> Iterator[str]:
-    points = "?" if sheet.points is None else f"{sheet.points:g}"
-    yield f"## {_plain(sheet.lab)}: {points}/{sheet.max:g}"
+    yield f"## {_plain(sheet.lab)}: {sheet.score}"
     yield ""
     if sheet.summary:
         yield from (f"> {_plain(line)}  " for line in sheet.summary.split("\n"))
@@ -49,8 +48,7 @@ def _section(sheet: Sheet) -> Iterator[str]:
     yield "| | | | |"
     yield "|---|---|--:|---|"
     for line in sheet.lines:
-        earned = "?" if line.points is None else f"{line.points:g}"
-        cells = (line.name, f"{earned}/{line.max:g}", line.title)
+        cells = (line.name, line.score, line.title)
         yield f"| {_MARKS[line.outcome]} | {' | '.join(_plain(cell) for cell in cells)} |"
     yield ""
     for line in sheet.lines:

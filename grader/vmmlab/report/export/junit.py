@@ -1,7 +1,9 @@
 """JUnit XML, for GitLab, Jenkins and others, and for Artemis.
 
 Sources: the schema of Jenkins' xUnit plugin (junit-10.xsd), docs.gitlab.com/ci/testing
-unit_test_reports, and Artemis' TestResultXmlParser.
+unit_test_reports, and Artemis' TestResultXmlParser. Of a failure GitLab shows only the text, and
+Artemis only the attribute `message` if there is one: so the text has everything, and the attribute,
+which Jenkins shows as a headline, is left out for Artemis.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ def junit(sheets: Sequence[Sheet]) -> str:
 
     A check that waits for another is skipped; one that the grader could not judge is an error.
     """
-    return _xml(sheets, waiting="skipped", unjudged="error")
+    return _xml(sheets, waiting="skipped", unjudged="error", headline=True)
 
 
 def artemis(sheet: Sheet) -> str:
@@ -27,10 +29,10 @@ def artemis(sheet: Sheet) -> str:
     check that waits for another one fails. It has no part of a test case, either: its points follow
     from the weights that the exercise gives to passing test cases.
     """
-    return _xml([sheet], waiting="failure", unjudged="error")
+    return _xml([sheet], waiting="failure", unjudged="error", headline=False)
 
 
-def _xml(sheets: Sequence[Sheet], *, waiting: str, unjudged: str) -> str:
+def _xml(sheets: Sequence[Sheet], *, waiting: str, unjudged: str, headline: bool) -> str:
     suites = ElementTree.Element("testsuites")
     kinds = {"skipped": waiting, "infra-error": unjudged, "pass": ""}
     for sheet in sheets:
@@ -48,17 +50,14 @@ def _xml(sheets: Sequence[Sheet], *, waiting: str, unjudged: str) -> str:
         for line, end in zip(sheet.lines, ends, strict=True):
             case = ElementTree.SubElement(suite, "testcase", name=line.name, classname=sheet.lab)
             if end:
-                _add(case, end, line)
+                _add(case, end, line, headline)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _add(case: ElementTree.Element, kind: str, line: Line) -> None:
-    points = "?" if line.points is None else f"{line.points:g}"
-    told = ElementTree.SubElement(
-        case,
-        kind,
-        type=line.cause or line.outcome,
-        message=f"{line.title} ({points}/{line.max:g})",
-    )
-    told.text = line.text
+def _add(case: ElementTree.Element, kind: str, line: Line, headline: bool) -> None:
+    title = f"{line.title} ({line.score})"
+    told = ElementTree.SubElement(case, kind, type=line.cause or line.outcome)
+    if headline:
+        told.set("message", title)
+    told.text = f"{title}\n{line.text}" if line.text else title

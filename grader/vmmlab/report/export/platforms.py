@@ -1,7 +1,7 @@
 """Learning platforms: Gradescope, Classroom 50, PrairieLearn, Submitty, Autolab, Moodle VPL.
 
 Each function returns the text of the file that a platform reads. The source of a format is named
-there; grader/tests/report/export holds its schema.
+there; grader/tests/exports/schemas holds its schema.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def submitty(sheet: Sheet) -> str:
 
 
 def _titled(line: Line) -> str:
-    head = f"{line.name}: {line.title} ({line.points:g}/{line.max:g})"
+    head = f"{line.name}: {line.title} ({line.score})"
     return f"{head}\n{line.text}" if line.text else head
 
 
@@ -179,7 +179,7 @@ def autolab(sheet: Sheet) -> str:
     """
     checks = {
         f"{line.name}: {line.title}": {"passed": line.passed}
-        | ({} if line.passed else {"hint": f"{line.points:g}/{line.max:g}\n{line.text}"})
+        | ({} if line.passed else {"hint": f"{line.score}\n{line.text}"})
         for line in sheet.lines
     }
     feedback = {"_presentation": "semantic", "stages": ["Checks"], "Checks": checks}
@@ -196,9 +196,7 @@ def vpl(sheet: Sheet) -> str:
     """
     lines = ["-" + sheet.lab, *sheet.summary.split("\n")]
     for line in sheet.lines:
-        lines.append(
-            f"-{line.name} ({'?' if line.points is None else f'{line.points:g}'}/{line.max:g})"
-        )
+        lines.append(f"-{line.name} ({line.score})")
         lines += [line.title, *(f">{one}" for one in line.text.split("\n") if one)]
     shown = [f"Comment :=>>{line}" for line in lines if line]
     if sheet.points is not None:

@@ -18,7 +18,7 @@ from vmmlab.base.message import Text, label, listed, msg
 from vmmlab.base.text import clean, clean_line
 from vmmlab.course.ids import CHECK_ID
 from vmmlab.course.model import ARCHES
-from vmmlab.grading.score import Points, total
+from vmmlab.grading.score import Points, rounded, total
 from vmmlab.i18n.translate import Reader
 from vmmlab.report.model import CheckReport, Diagnostic, Outcome, Report
 from vmmlab.report.opened import opened
@@ -57,6 +57,11 @@ class Line:
     function: str = ""
 
     @property
+    def score(self) -> str:
+        """The points and what they are of, such as 2.5/3; "?/3" if it could not be judged."""
+        return _score(self.points, self.max)
+
+    @property
     def passed(self) -> bool:
         """Whether nothing is missing."""
         return self.outcome == "pass"
@@ -81,9 +86,12 @@ class Remark:
     column: int
 
     @property
-    def place(self) -> str:
-        """File, line and column as compilers write them."""
-        return ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+    def told(self) -> str:
+        """Place, severity and text as compilers write them."""
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        return (
+            f"{place}: {self.severity}: {self.text}" if place else f"{self.severity}: {self.text}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,11 @@ class Sheet:
     passed: bool
 
     @property
+    def score(self) -> str:
+        """The points and what they are of, such as 13.33/35; "?/35" if it is no grade yet."""
+        return _score(self.points, self.max)
+
+    @property
     def share(self) -> float | None:
         """The points as a number from 0 to 1; None if the report is no grade, or worth nothing."""
         if self.points is None or not self.max:
@@ -127,6 +140,11 @@ class Sheet:
             lines=tuple(replace(line, text=_cut(line.text, room)) for line in self.lines),
             remarks=tuple(replace(one, text=_cut(one.text, room)) for one in self.remarks),
         )
+
+
+def _score(points: Points | None, most: Points) -> str:
+    shown = ["?" if one is None else str(rounded(Fraction(str(one)))) for one in (points, most)]
+    return "/".join(shown)
 
 
 def hundredths(points: Points) -> int:
@@ -291,6 +309,8 @@ def _said(check: CheckReport, report: Report, say: Reader) -> Iterator[str]:
     if check.outcome == "build-error":
         if report.usable:
             yield say(msg("The code does not compile, so nothing could be graded."))
+            errors = [one for one in report.build.diagnostics if one.severity == "error"]
+            yield from (_remark(one, say).told for one in errors[:1])
         else:
             yield clean_line(say(msg("Not graded: {reason}.", reason=say(check.reason))))
         return
@@ -361,9 +381,7 @@ def _summary(
     if not report.build.ok:
         yield say(report.why_nothing_ran)
         for one in report.build.diagnostics[:_DIAGNOSTICS_SHOWN]:
-            remark = _remark(one, say)
-            place = f"{remark.place}: " if remark.place else ""
-            yield f"{place}{remark.severity}: {remark.text}"
+            yield _remark(one, say).told
     if report.hidden_max and not hidden:
         text = msg(
             "hidden checks: {hidden_max:g} more points, judged elsewhere",
