@@ -17,6 +17,7 @@ from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.classroom.intake import Intake, Submission, intake, read_intake
 from vmmlab.classroom.roster import Entry, read_roster
 
+DATA = Path(__file__).with_name("data")
 Packer = Callable[[Path, Mapping[str, bytes]], Path]
 
 
@@ -575,6 +576,14 @@ def test_blind_participants_differ_in_their_numbers(tmp_path: Path) -> None:
     }
     taken = take(tmp_path, as_zip(tmp_path, files))
     assert [one.name for one in taken.submissions] == ["Participant 301", "参加者 302"]
+
+
+def test_blind_participants_of_a_worksheet_differ_in_their_numbers(tmp_path: Path) -> None:
+    roster = read_roster(DATA / "moodle.blind.before.csv")
+    files = under("Participant_302_assignsubmission_file", LAB3)
+    taken = take(tmp_path, as_zip(tmp_path, files), roster)
+    shown = [one.name for one in taken.submissions]
+    assert sorted(shown) == ["Participant 301", "Participant 302", "Participant 303"]
 
 
 def test_who_has_no_penalty_for_want_of_a_time_is_told(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.notices import listening
-from vmmlab.classroom.roster import Entry, made_id, read_roster, valid_id
+from vmmlab.classroom.roster import Entry, made_id, person, read_roster, valid_id
 
 TARO = ("Taro", "山田", "taro@example.jp")
 
@@ -23,6 +23,25 @@ def test_ids(good: str) -> None:
 )
 def test_ids_that_would_be_paths_or_globs(bad: str) -> None:
     assert not valid_id(bad)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("山田 太郎", "太郎", "山田"),
+        ("髙橋　ハナコ", "ハナコ", "髙橋"),
+        ("Taro Yamada", "Taro", "Yamada"),
+        ("Ludwig van Beethoven", "Ludwig van", "Beethoven"),
+        ("O'Neil, Jr., Ann", "Jr., Ann", "O'Neil"),
+        ("Yamada, Taro", "Taro", "Yamada"),
+        ("花子", "", "花子"),
+        ("Participant", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_a_name_in_one_column_becomes_two(name: str, first: str, last: str) -> None:
+    assert person(Entry("s1", name=name)) == (first, last)
+    assert person(Entry("s1", "Ada", "Lovelace", name=name)) == ("Ada", "Lovelace")
 
 
 @pytest.mark.parametrize(

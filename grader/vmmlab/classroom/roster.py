@@ -32,6 +32,7 @@ _HINT: Final = re.compile(r"sep=([,;\t])\r?\n")  # Excel's own, above the header
 _SEPARATORS: Final = (",", ";", "\t")
 _NO_TEXT: Final = re.compile("[\0\x80\uf8f0-\uf8f3]")  # what cp932 makes of stray bytes
 _SHOWN: Final = 60
+_BLIND: Final = ("participant", "参加者")
 _FAMILY_FIRST: Final = re.compile(r"[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
 """A name in Chinese characters, kana or Hangul: the family name is written first."""
 
@@ -96,7 +97,7 @@ class Entry:
         parts = [one for one in (self.first_name, self.last_name) if one]
         if all(map(_FAMILY_FIRST.fullmatch, parts)):
             parts.reverse()
-        return self.name or " ".join(parts) or self.id
+        return with_number(self.name, self.number) or " ".join(parts) or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,28 @@ class _Reading:
                 first=first,
             )
         )
+
+
+def person(entry: Entry) -> tuple[str, str]:
+    """Return the first and the last name; a name in one column is split as its script has it.
+
+    With blind marking there is none.
+    """
+    name = " ".join(entry.name.split())
+    if entry.first_name or entry.last_name or not name or with_number(name, "1") != name:
+        return entry.first_name, entry.last_name
+    if "," in name:
+        last, _, first = name.partition(",")
+        return first.strip(), last.strip()
+    words = name.split(" ")
+    if len(words) == 2 and all(map(_FAMILY_FIRST.fullmatch, words)):
+        words.reverse()
+    return " ".join(words[:-1]), words[-1]
+
+
+def with_number(name: str, number: str) -> str:
+    """Return a name for people: with blind marking all have the same one but for the number."""
+    return f"{name} {number}" if name.casefold() in _BLIND and number else name
 
 
 def valid_id(text: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import Text, listed, msg
-from vmmlab.classroom.roster import Entry
+from vmmlab.classroom.roster import Entry, person
 from vmmlab.grading.score import Points
 from vmmlab.report.export.sheet import Sheet
 
@@ -134,7 +134,7 @@ def _canvas(rows: _Rows) -> Iterable[Sequence[str]]:
     yield "Student", "ID", "SIS User ID", "SIS Login ID", "Section", lab
     yield "    Points Possible", "", "", "", "", _number(most)
     for entry, sheet in rows:
-        name = ", ".join(filter(None, (entry.last_name, entry.first_name))) or entry.id
+        name = ", ".join(filter(None, reversed(person(entry)))) or entry.id
         yield not_a_formula(name), "", "", entry.id, "", _number(sheet.points or 0)
 
 
@@ -142,7 +142,7 @@ def _moodle(rows: _Rows) -> Iterable[Sequence[str]]:
     lab = rows[0][1].lab if rows else ""
     yield "ID number", "Email address", "First name", "Last name", lab
     for entry, sheet in rows:
-        names = map(not_a_formula, (entry.email, entry.first_name, entry.last_name))
+        names = map(not_a_formula, (entry.email, *person(entry)))
         yield entry.id, *names, _number(sheet.points or 0)
 
 

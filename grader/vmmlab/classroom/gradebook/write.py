@@ -25,7 +25,7 @@ from vmmlab.classroom.gradebook.rows import (
     save_students,
 )
 from vmmlab.classroom.lateness import Lateness
-from vmmlab.classroom.roster import Entry
+from vmmlab.classroom.roster import Entry, person
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ def add_students(inside: Connection, roster: Iterable[Entry]) -> tuple[str, ...]
 
 
 def _person(entry: Entry) -> Person:
-    return Person(entry.id, entry.first_name, entry.last_name, entry.email)
+    return Person(entry.id, *person(entry), entry.email)
 
 
 def _students(inside: Connection, entries: Sequence[tuple[Entry, Changes]]) -> None:
@@ -149,18 +149,20 @@ def _students(inside: Connection, entries: Sequence[tuple[Entry, Changes]]) -> N
     known = read_students(inside, [entry.id for entry, _ in entries])
     new, changed = [], []
     for entry, changes in entries:
-        person = known.get(entry.id)
-        if person is None:
-            new.append(_person(entry))
+        row, told = known.get(entry.id), _person(entry)
+        if row is None:
+            new.append(told)
             changes.what.append(msg("new student"))
             continue
+        if row.first_name or row.last_name:  # a half of a name goes with its own other half only
+            told = Person(entry.id, entry.first_name, entry.last_name, entry.email)
         blank = {
-            key: getattr(entry, key)
+            key: getattr(told, key)
             for key in titles
-            if getattr(entry, key) and not getattr(person, key)
+            if getattr(told, key) and not getattr(row, key)
         }
         if blank:
-            changed.append(replace(person, **blank))
+            changed.append(replace(row, **blank))
             changes.what += [titles[key] for key in blank]
     save_students(inside, new, changed)
 

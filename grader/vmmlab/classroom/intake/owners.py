@@ -26,6 +26,7 @@ from vmmlab.base.message import EMPTY, Text, msg
 from vmmlab.base.text import clean_line
 from vmmlab.classroom.intake.model import Platform
 from vmmlab.classroom.intake.source import Piece, Source
+from vmmlab.classroom.roster import with_number
 
 METADATA: Final = "submission_metadata.yml"
 """Gradescope's list of submissions, at the top of its exports."""
@@ -40,7 +41,6 @@ _CANVAS: Final = re.compile(
     r"(?:(?P<file>\d+)_(?P<rest>.+)|(?P<online>text|link)\.html)",
     re.DOTALL,
 )
-_BLIND: Final = ("participant", "参加者")
 _SHOWN: Final = 80
 
 
@@ -73,8 +73,7 @@ class Owner:
     @property
     def shown(self) -> str:
         """The name for people; with blind marking the number is a part of it."""
-        blind = self.name.casefold() in _BLIND
-        return f"{self.name} {self.number}" if blind and self.number else self.name
+        return with_number(self.name, self.number)
 
 
 @dataclass(frozen=True, slots=True)
