@@ -15,12 +15,12 @@ from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.msr import execute
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
+from vmmlab.probes.shared import Variables
 
 from .crossing import CrossingProbe
 from .evidence import Answer, Difference, SvmCpu
 from .mending import REGS_AT
 from .ports import PortAccess, Ports
-from .shared import Variables
 from .standing import RAX, RIP, UNKNOWN, Question, Standing
 
 CPUID, VMMCALL, IOIO = "do_cpuid", "do_vmmcall", "do_ioio"

@@ -13,12 +13,12 @@ from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import note_allocation
+from vmmlab.probes.shared import Variables
 from vmmlab.x86.vmcb import VMEXIT_NMI
 
 from .asking import CPUID, IOIO, VMMCALL, AskingProbe
 from .crossing import PASSED, RUN
 from .evidence import Diverted
-from .shared import Variables
 
 _GATES: Final = ("svm_init", "svm_vminit")
 RESET: Final = "svm_reset"

@@ -1,4 +1,4 @@
-"""Variables of the student's files that exist once for all CPUs, and who uses them."""
+"""The student's variables, which exist once for all CPUs: what they hold, and who uses them."""
 
 from __future__ import annotations
 
