@@ -14,9 +14,8 @@ from vmmlab.probes.calling import stand_at
 from .director import APIC_ID, ENTER, RESET, RUN, STARTUP, TAKES, WAIT, Director, vcpus_of
 from .evidence import VCPU_RUNS, Asked, Direct, Processors, Single
 from .script import ALL, FIXED, INIT, LOGICAL, OTHERS, SELF, SIPI, X2APIC_ALL, Sending
+from .sharing import IS_DESTINATION, SIGNAL_INIT, SIGNAL_SIPI, Sharing
 
-IS_DESTINATION, SIGNAL_SIPI = "localapic_is_destination", "localapic_signal_sipi"
-SIGNAL_INIT: Final = "localapic_signal_init"
 _BACK: Final = 0x180  # in the boot stack, whose low end nothing uses
 _CALLED: Final = "own call returned"
 _IDS: Final = range(0x20, 0xC0)
@@ -37,20 +36,26 @@ class AskingProbe(BaseProbe):
         self.seen = replace(self.seen, **found)  # type: ignore[arg-type]
         session.log.lab = self.seen
 
-    async def _call(self, session: Session, function: str, *arguments: int) -> int | None:
-        """Call a function of the lab on the BSP; return its RAX, None if it does not return."""
+    async def _call(
+        self, session: Session, function: str, *arguments: int, cpu: int = 0
+    ) -> int | None:
+        """Call a function on a CPU, the BSP if none is given.
+
+        Returns:
+            RAX; None if the function does not return.
+        """
         gdb, back = session.gdb, session.view.addr("boot_stack") + _BACK
-        before = await gdb.registers(0)
-        if await stand_at(session, function, back, *arguments) is None:
+        before = await gdb.registers(cpu)
+        if await stand_at(session, function, back, *arguments, cpu=cpu) is None:
             return None
         await session.places.watch(_CALLED, back)
-        verdict, state = await session.run_to(0, _CALLED, attempts=1)
+        verdict, state = await session.run_to(cpu, _CALLED, attempts=1)
         await session.places.unwatch(_CALLED)
         if verdict != "reached":
             return None
         names = (*_ARGUMENTS, "rsp", "rip")
-        await gdb.write_registers(0, {name: before[name] for name in names})
-        session.stands_at(0, before.linear_pc)
+        await gdb.write_registers(cpu, {name: before[name] for name in names})
+        session.stands_at(cpu, before.linear_pc)
         return state.rax
 
     async def _ask(self, session: Session) -> bool:
@@ -124,11 +129,17 @@ class AskingProbe(BaseProbe):
                 one = replace(one, cs=cs, ip=ip)
             where = view.place(await view.state(one.cpu))
             self.note(session, direct=(*self.seen.direct, replace(one, place=where)))
+        sharing = Sharing(session, vcpus, self._call, view.addr("boot_stack") + _BACK)
+        await sharing.keep()
         await self._single_calls(session, vcpus[0])
+        if all(one.right for one in self.seen.direct):
+            for place in (RESET, WAIT, RUN, ENTER):
+                await session.places.unwatch(place)
+            self.note(session, together=await sharing.all())
         return True
 
     async def _single_calls(self, session: Session, vcpu: int) -> None:
-        """Call localapic_icr and localapic_signal_init on the BSP; these calls are the last ones.
+        """Call localapic_icr and localapic_signal_init on the BSP.
 
         Args:
             session: the boot.

@@ -126,6 +126,73 @@ class Single:
 
 
 @dataclass(frozen=True, slots=True)
+class Called:
+    """A call of a function whose behaviour the contract fixes.
+
+    Args:
+        function: its name.
+        arguments: the arguments; a virtual CPU by its APIC id.
+    """
+
+    function: str
+    arguments: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """The call as it would stand in C."""
+        shown = [f"{one:#x}" for one in self.arguments]
+        if shown and self.function not in ("apic_write", "handle_ap_start"):
+            shown[0] = f"vcpus[{self.arguments[0]}]"
+        return f"{self.function} ({', '.join(shown)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a call of a function of the lab by the grader.
+
+    Args:
+        calls: what it called that can be seen; without writes to APIC_ICR_HIGH.
+        returned: what it returned; None if that is void.
+        startup: v->startup of the virtual CPU that it was about.
+        sent: destination and low half of each write to the ICR meanwhile, by whatever CPU.
+        high: the destination in APIC_ICR_HIGH of the CPU afterwards.
+    """
+
+    calls: tuple[Called, ...]
+    returned: bool | None
+    startup: int
+    sent: tuple[tuple[int, int], ...]
+    high: int
+
+    def same_as(self, alone: Outcome) -> bool:
+        """Whether this is what the function does alone; other CPUs may have sent more."""
+        mine = (self.calls, self.returned, self.startup, self.high)
+        its = (alone.calls, alone.returned, alone.startup, alone.high)
+        return mine == its and set(alone.sent) <= set(self.sent)
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """A function that did something else because another CPU executed it, too.
+
+    Args:
+        function: what both executed, with other arguments.
+        cpu: the CPU that it is about.
+        other: the CPU that executed all of it in between.
+        at: where that began: the CPU had stored a variable there that all CPUs share.
+        alone: what came of it without the other CPU, before and afterwards.
+        found: what came of it with the other CPU.
+    """
+
+    function: str
+    cpu: int
+    other: int
+    at: Place
+    alone: Outcome
+    found: Outcome
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """A write of the guest of the BSP to its APIC.
 
@@ -257,6 +324,7 @@ class Processors(LabEvidence):
         asked: calls of localapic_is_destination by the grader.
         direct: SIPIs by calls of the grader.
         single: other calls of the grader, if it came to them.
+        together: functions that did something else because another CPU executed them, too.
         written: writes of the guest of the BSP to its APIC.
         sent: what the guests sent.
         races: an INIT at an instruction.
@@ -269,6 +337,7 @@ class Processors(LabEvidence):
     asked: tuple[Asked, ...] = ()
     direct: tuple[Direct, ...] = ()
     single: Single = field(default_factory=Single)
+    together: tuple[Together, ...] = ()
     written: tuple[Written, ...] = ()
     sent: tuple[Sent, ...] = ()
     races: tuple[Race, ...] = ()

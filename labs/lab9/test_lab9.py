@@ -10,11 +10,11 @@ from vmmlab.probes import guest
 from vmmlab.probes.scenario import scenario_of
 from vmmlab.x86.vmcb import VMEXIT_NPF
 
-from .asking import SIGNAL_SIPI
 from .director import ENTER, RUN, TAKES, WAIT, dest_of
 from .evidence import Processors
 from .probes import TIMES
 from .script import FIXED, INIT, LOGICAL, OTHERS, SELF, SIPI, X2APIC_ALL
+from .sharing import SIGNAL_SIPI
 
 GUEST = "guest/smp.S"
 APIC, ICR, ICR_HIGH = 0xFEE00000, 0x300, 0x310
@@ -41,7 +41,7 @@ THERE = directed(name="there", cpus=4, cohort="other", opt="-O0")
 ALONE = directed(name="alone", cpus=3, what="alone")
 RACE = directed(name="race", cpus=2, what="race")
 MSR = directed(name="msr", cpus=3, what="x2apic")
-DIRECT = directed(name="direct", cpus=4, what="direct")
+DIRECT = directed(name="direct", cpus=4, what="direct", cohort="other", opt="-O0")
 ONE = through(name="cpus-1", cpus=1)
 EIGHT = through(name="cpus-8", cpus=8)
 SEABIOS = through(name="seabios", cpus=2, firmware="seabios")
@@ -180,6 +180,7 @@ STUCK_IN = {
     "localapic_x2apic_icr": "lab9.8",
 }
 """The functions in which no CPU waits or stops, with their steps."""
+STEPS = {**STUCK_IN, WAIT: "lab9.2"}
 
 
 def stuck_in(reaction):
@@ -826,13 +827,66 @@ def no_init_is_lost(boot):
     all_came(boot)
 
 
+def differences(alone, found):
+    """What a function did alone, and what it did instead with another CPU; in words."""
+    for number in range(max(len(alone.calls), len(found.calls))):
+        yield [
+            one.calls[number].text if number < len(one.calls) else msg("no further call")
+            for one in (alone, found)
+        ]
+    returns = {None: "", True: msg("it returns true"), False: msg("it returns false")}
+    yield [returns[one.returned] for one in (alone, found)]
+    yield [msg("v->startup is {startup:#x}", startup=one.startup) for one in (alone, found)]
+    for dest, low in alone.sent:
+        told = msg("ICR = {low:#x} is sent to APIC id {dest}", low=low, dest=dest)
+        yield [told, told if (dest, low) in found.sent else msg("that is not sent")]
+    yield [
+        msg("APIC_ICR_HIGH holds destination {dest:#x}", dest=one.high) for one in (alone, found)
+    ]
+
+
+@check(
+    "lab9.calls.together",
+    DIRECT,
+    after=["lab9.write.repeated", "lab9.sipi.begins", "lab9.init.again"],
+    strictly=True,
+)
+def functions_share_nothing(boot):
+    """Each function does the same while another CPU executes it, too, with other arguments."""
+    for one in seen(boot).together:
+        alone, found = next(
+            both for both in differences(one.alone, one.found) if both[0] != both[1]
+        )
+        fail(
+            "calls-share-variables",
+            cpu=one.cpu,
+            place=one.at.text,
+            expected=msg(
+                "while CPU {other} executes {function}, too: {what}",
+                other=one.other,
+                function=one.function,
+                what=alone,
+            ),
+            observed=found,
+            step=STEPS.get(one.at.lab_function, STEPS.get(one.function, "")),
+            goes_on=True,
+        )
+    if not seen(boot).complete:
+        stopped(boot, 0, msg("localapic_signal_sipi and localapic_icr return"))
+
+
 @check(
     "lab9.guest.cpus",
     ONE,
     EIGHT,
     SEABIOS,
     per="boot",
-    after=["lab9.sipi.begins", "lab9.init.again", "lab9.init.destination"],
+    after=[
+        "lab9.sipi.begins",
+        "lab9.init.again",
+        "lab9.init.destination",
+        "lab9.calls.together",
+    ],
     strictly=True,
 )
 def guest_starts_all_processors(boot):

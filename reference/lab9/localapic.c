@@ -15,7 +15,8 @@
  * On entry: the CPU whose virtual CPU it is, before each VMRUN, no lock held,
  * GIF is 1.  At first v->startup is VCPU_RUNS on the BSP, and VCPU_WAITS on
  * each AP.  Other CPUs may call localapic_signal_init and
- * localapic_signal_sipi for *v at any time.
+ * localapic_signal_sipi for *v at any time, and may be in this function at the
+ * same time.
  *
  * Must: if *v has to wait for a SIPI, or has got one that it has not obeyed,
  * call localapic_wait_for_sipi with GIF = 1, and look again.  Otherwise return
@@ -43,7 +44,7 @@ localapic_enter (struct vcpu *v)
 /* Wait for a SIPI, and let the guest begin where it says.
  *
  * On entry: localapic_enter, on the CPU whose virtual CPU it is.  GIF is 1, no
- * lock is held.
+ * lock is held.  Other CPUs may be in this function at the same time.
  *
  * Must: wait, without HLT, until a SIPI has come, perhaps before this call.
  * Then let the guest begin in real mode at vector * 0x1000, by svm_reset with
@@ -72,7 +73,7 @@ localapic_wait_for_sipi (struct vcpu *v)
  * On entry: the CPU whose guest it is, outside of its guest; GIF is 1, no lock
  * is held.  The guest wrote value to the register at this offset in the page of
  * its APIC.  Nothing has reached the APIC yet, and the guest's RIP is at the
- * next instruction.
+ * next instruction.  Other CPUs may be in this function at the same time.
  *
  * Must: ask localapic_icr about a write to APIC_ICR_LOW, which sends an IPI.
  * Its destination is in bits 31-24 of APIC_ICR_HIGH, where XAPIC_ALL means all;
@@ -106,7 +107,8 @@ localapic_write (struct vcpu *v, uint offset, u32 value)
  *
  * On entry: the CPU of sender, whose guest it is, outside of its guest; GIF is
  * 1, no lock is held.  low is the low half of the ICR, dest the destination:
- * an APIC id, or NO_APIC_ID for all.
+ * an APIC id, or NO_APIC_ID for all.  Other CPUs may be in this function at the
+ * same time.
  *
  * Must: return false unless the delivery mode is INIT or SIPI.  Otherwise
  * return true, and let nothing of it reach the hardware, where it would hit the
@@ -147,7 +149,8 @@ localapic_icr (struct vcpu *sender, u32 low, u32 dest)
 
 /* Say whether an IPI of the guest is for this virtual CPU.
  *
- * On entry: any CPU.  low and dest are those of localapic_icr.
+ * On entry: any CPU, several at the same time.  low and dest are those of
+ * localapic_icr.
  *
  * Must: a shorthand in low decides alone: sender itself, all with it, all but
  * it.  Without a shorthand dest is the APIC id of the one that is meant, or
@@ -182,8 +185,8 @@ localapic_is_destination (struct vcpu *v, struct vcpu *sender, u32 low,
 
 /* Let an INIT come to a virtual CPU.
  *
- * On entry: any CPU, outside of its guest; several may signal *v at the same
- * time.  GIF is 1, no lock is held.
+ * On entry: any CPU, outside of its guest; several may signal *v, or another
+ * virtual CPU, at the same time.  GIF is 1, no lock is held.
  *
  * Must: let *v wait for a SIPI from now on, whatever it does, this CPU's own
  * too; a SIPI that came before does not count.  If its CPU may be in the
@@ -213,8 +216,8 @@ localapic_signal_init (struct vcpu *v)
 
 /* Let a SIPI come to a virtual CPU.
  *
- * On entry: any CPU, outside of its guest; several may signal *v at the same
- * time.  GIF is 1, no lock is held.
+ * On entry: any CPU, outside of its guest; several may signal *v, or another
+ * virtual CPU, at the same time.  GIF is 1, no lock is held.
  *
  * Must: if *v has to wait for a SIPI, perhaps still in its guest, let
  * localapic_wait_for_sipi find this vector.  Otherwise change nothing: a SIPI
