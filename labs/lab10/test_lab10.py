@@ -441,6 +441,14 @@ def started_at_the_first(boot):
         )
 
 
+def where_it_is(ap):
+    """Where an AP is that did not come to ap_entry, in words."""
+    place = ap.end_place
+    if not ap.milestones and not place.owner and place.region != "trampoline":
+        return msg("it is still in the firmware, at {place}", place=place.text)
+    return msg("it is at {place}", place=place.text)
+
+
 @check("lab10.start.aps", FOUR, also=THERE, after="lab10.start.first")
 def aps_come_through_the_trampoline(boot):
     """Then every AP comes through the trampoline and counts itself, and physical 0 is put back."""
@@ -464,7 +472,7 @@ def aps_come_through_the_trampoline(boot):
                 cpu=ap.index,
                 place=ap.end_place.text,
                 expected=msg("{cpu} comes to ap_entry", cpu=ap.name),
-                observed=msg("it did not"),
+                observed=where_it_is(ap),
             )
     if start.returned is None:
         fail_if(bsp_stopped(boot))
