@@ -1036,7 +1036,9 @@ def found_wrong(result):
     if result.check == CHECK_CPUNUM and result.found == VMMCALL_UNKNOWN:
         return "vmmcall-not-recognised", msg("the answer to VMMCALL_CPUNUM")
     if result.check == CHECK_IN8 and not (result.found ^ result.wanted) >> 8:
-        return "another-port-accessed", msg("RAX after OUT of 8 bits and IN of the same port")
+        high = result.wanted >> 8 & 0xFF  # AH, as it was at OUT
+        cause = "out-8-of-ah" if result.found & 0xFF == high else "another-port-accessed"
+        return cause, msg("RAX after OUT of 8 bits and IN of the same port")
     if result.check in CHECKS_AL and not (result.found ^ result.wanted) & 0xFF:
         return "in-8-wrong", msg("RAX after IN of 8 bits")  # AL itself is right
     return OTHER.get(result.check, ("guest-found-a-mistake", f"{result.check:#x}"))
@@ -1156,7 +1158,14 @@ def cpus_of_each(boots):
     EIGHT,
     SEABIOS,
     per=cpus_of_each,
-    after=[*BEFORE_THE_CROSSING, "lab7.loop.called", *EXITS, "lab7.guest.state", "lab7.guest.hlt"],
+    after=[
+        *BEFORE_THE_CROSSING,
+        "lab7.loop.called",
+        "lab7.run.host",
+        *EXITS,
+        "lab7.guest.state",
+        "lab7.guest.hlt",
+    ],
     strictly=True,
 )
 def guest_runs_on_every_cpu(boots, boot, cpu):
