@@ -254,6 +254,71 @@ def test_a_gradebook_that_goes_away_in_the_middle(
     assert grades(folder, "zoe")[JUMP]["score"] == 3
 
 
+def test_a_file_that_is_deleted_in_the_middle(
+    put: Put, sync: Sync, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux lets a program write into a deleted file; SQLite notices, and so does the command."""
+    from vmmlab.classroom.gradebook import rows as row_module
+    from vmmlab.classroom.gradebook import sync as sync_module
+
+    for name in ("alice", "bob"):
+        put(name)
+    monkeypatch.setattr(sync_module, "_TOGETHER", 1)
+    real = row_module.Rows.save
+    file, kept = folder / "gradebook.db", folder / "kept.db"
+
+    def moves(self: Any, handed: Any) -> None:
+        real(self, handed)
+        if handed[0].student == "alice":
+            file.rename(kept)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(row_module.Rows, "save", moves)
+        with pytest.raises(InfraError, match="deleted or moved in the middle"):
+            sync(create_students=True)
+    assert not file.exists()
+    kept.rename(file)
+    assert sync(create_students=True).exit_code == 0
+    assert len(rows(folder)["submitted_assignment"]) == 2
+
+
+@pytest.mark.full
+def test_a_server_that_stops_in_the_middle(
+    server: str, put: Put, sync: Sync, folder: Path, course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vmmlab.classroom.gradebook import rows as row_module
+    from vmmlab.classroom.gradebook import sync as sync_module
+
+    (folder / "gradebook.db").unlink()
+    (folder / "nbgrader_config.py").unlink()
+    create.create(course, folder, Setup(cohort="spring", database=server))
+    for name in ("alice", "bob", "eve"):
+        put(name)
+    monkeypatch.setattr(sync_module, "_TOGETHER", 1)
+    real = row_module.Rows.save
+
+    def stops(self: Any, handed: Any) -> None:
+        if handed[0].student == "bob":
+            there = psycopg.connect(server.replace("+psycopg", ""), autocommit=True)
+            with there:  # as when the server crashes: it ends every connection
+                there.execute(
+                    "SELECT pg_terminate_backend (pid) FROM pg_stat_activity"
+                    " WHERE pid <> pg_backend_pid () AND datname = 'grades'"
+                )
+        real(self, handed)
+
+    psycopg = pytest.importorskip("psycopg")
+    with monkeypatch.context() as patch:
+        patch.setattr(row_module.Rows, "save", stops)
+        with pytest.raises(InfraError, match="the gradebook cannot be used") as caught:
+            sync(create_students=True)
+    assert "\n" not in str(caught.value.message)
+    handed = {path.parents[1].name for path in (folder / "submitted").rglob("*.json")}
+    assert handed == {"alice"}
+    result = sync(create_students=True)
+    assert {one.student for one in result.synced if one.changed} == {"bob", "eve"}
+
+
 # --- students whom the roster does not know, and a whole class -----------------------------------
 
 

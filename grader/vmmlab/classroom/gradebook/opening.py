@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.base.message import msg
 from vmmlab.base.scratch import scratch_folder
+from vmmlab.base.text import clean_line
 from vmmlab.classroom.gradebook.book import Book
 from vmmlab.classroom.gradebook.folder import open_folder
 from vmmlab.classroom.gradebook.version import alembic_on_path, must_be_current
@@ -45,7 +46,7 @@ def open_book(folder: Path, *, copy: bool = False) -> Iterator[Book]:
             scratch = stack.enter_context(scratch_folder("gradebook"))
             file = copied(file, scratch / "gradebook.db")
         shown = str(file or url)
-        stack.enter_context(explained(shown))
+        stack.enter_context(explained(shown, file))
         if file is not None:
             if not file.exists():
                 _make(file, directory.course_id)
@@ -142,11 +143,12 @@ def _whole_transactions(gradebook: api.Gradebook) -> None:
 
 
 @contextlib.contextmanager
-def explained(place: str) -> Iterator[None]:
+def explained(place: str, file: Path | None = None) -> Iterator[None]:
     """Turn what SQLAlchemy and nbgrader say about a gradebook into an error for people.
 
     Args:
         place: the gradebook, for messages.
+        file: its file, which exists once it is open; None if it is on a server.
     """
     try:
         yield
@@ -155,7 +157,15 @@ def explained(place: str) -> Iterator[None]:
             msg("{place}: the gradebook took no entry: {error}.", place=place, error=error)
         ) from error
     except DBAPIError as error:
-        said = str(error.orig).strip()
+        said = _first_line(error.orig)
+        if file is not None and not file.exists():  # SQLite says "attempt to write a readonly …"
+            raise InfraError(
+                msg("{place}: the gradebook was deleted or moved in the middle.", place=place),
+                next_step=msg(
+                    "put it, or a backup of it, back and run this again; without it a new one is "
+                    "made, without any marks by hand"
+                ),
+            ) from error
         if "not a database" in said or "malformed" in said:  # as SQLite says it
             raise InfraError(
                 msg("{place}: the gradebook is damaged: {said}.", place=place, said=said),
@@ -176,3 +186,8 @@ def explained(place: str) -> Iterator[None]:
         raise InfraError(
             msg("{place}: the gradebook cannot be used: {error}.", place=place, error=str(error))
         ) from error
+
+
+def _first_line(error: object) -> str:
+    """Return what a driver says, without the advice in further lines, and without a full stop."""
+    return clean_line(next(iter(str(error).strip().splitlines()), "")).rstrip(" .")
