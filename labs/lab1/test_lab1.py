@@ -7,9 +7,12 @@ from vmmlab.checks import check, fail, listed, missing, msg, needed
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.probes import NESTED, NESTING, init_functions, no_multiboot
 
-BOOT = init_functions(cpus=4)
+# The multiboot information may be anywhere below 1 GiB; in the second boot it is in the first page.
+BOOT = init_functions(cpus=4, information=0x2070000)
 # A boot loader that says of nothing that it is valid: flags is 0.
-SHUFFLED = init_functions(name="shuffled", cpus=2, shuffle=1, firmware="seabios", silent=True)
+SHUFFLED = init_functions(
+    name="shuffled", cpus=2, shuffle=1, firmware="seabios", silent=True, information=0x600
+)
 UEFI = no_multiboot(cpus=1)
 
 NONE = msg("__initfunc_start and __initfunc_end may be the same address.")
@@ -67,6 +70,7 @@ def mi_is_whole(boot):
     original, copy = needed(needed(boot.multiboot).original), boot.multiboot.copy or b""
     if copy == original:
         nothing_more_is_copied(boot)
+        mi_stays_as_it_is(boot)
         return
     it_comes_to_a_call(boot)
     if boot.multiboot.later == original:
@@ -80,6 +84,7 @@ def mi_is_whole(boot):
             observed=msg("mi is right only when call_initfunc is called"),
         )
     silent = boot.scenario == SHUFFLED.name and boot.multiboot.copy is not None
+    taken_for_uefi = boot.multiboot.uefi_booted == 1
     same = first_difference(copy, original)
     wrong = sum(one != other for one, other in zip(copy, original))
     few = wrong * 2 < len(original) == len(copy)
@@ -113,9 +118,20 @@ def mi_is_whole(boot):
             "In this boot flags is 0: the boot loader says of no field that it is valid. All bytes "
             "are copied, whatever flags says."
         )
-        if silent
+        if silent and not taken_for_uefi
+        else there_is_information(boot)
+        if taken_for_uefi
         else "",
         goes_on=silent,
+    )
+
+
+def there_is_information(boot):
+    """What to look at when an address of the information was taken for none."""
+    return msg(
+        "In this boot mi_arg is {address:#x}. The information may be anywhere below 1 GiB; only 0 "
+        "means that there is none.",
+        address=boot.multiboot.address,
     )
 
 
@@ -148,6 +164,28 @@ def nothing_more_is_copied(boot):
             place=msg("the {count} bytes after mi", count=more),
             expected=msg("{size} bytes are copied", size=size),
             observed=msg("at least {size} bytes are copied", size=size + more),
+        )
+
+
+def mi_stays_as_it_is(boot):
+    """Fail if vmm_main has changed `mi` after initfunc_init."""
+    before, after = boot.multiboot.after_sort, boot.multiboot.later
+    if before == boot.multiboot.original and after not in (None, before):
+        where = first_difference(before, after)
+        report(
+            boot,
+            "lab1.1",
+            "mi-changed",
+            seen=True,
+            place=msg("vmm_main, mi + {offset}", offset=where),
+            expected=msg("mi stays as it is when it has been copied"),
+            observed=msg(
+                "mi was right when initfunc_init returned; at the next call byte {offset} is "
+                "{value:#04x} instead of {right:#04x}",
+                offset=where,
+                value=after[where],
+                right=before[where],
+            ),
         )
 
 
@@ -189,13 +227,17 @@ def uefi_booted_is_right(boots, boot, uefi):
             else msg("uefi_booted was not set before the first call"),
             next=why_uefi_booted(boot, uefi, decided),
         )
-    if uefi and boot.multiboot.copy != boot.multiboot.before:
+    seen, before = boot.multiboot, boot.multiboot.before
+    at_once = seen.copy != before
+    if uefi and (at_once or (seen.after_sort == before and seen.later not in (None, before))):
         fail(
             "mi-copied-from-0",
             cpu=0,
             place="vmm_main",
             expected=msg("mi is unchanged when mi_arg is 0"),
-            observed=msg("mi was written to"),
+            observed=msg("mi was written to")
+            if at_once
+            else msg("mi was written to after the first call"),
         )
     if uefi and boot.multiboot.read_at_0 is not None:
         fail(
@@ -217,10 +259,15 @@ def why_uefi_booted(boot, uefi, decided):
         return msg("A UEFI loader passes no multiboot information, so mi_arg is 0.")
     if boot.scenario == SHUFFLED.name:
         return msg(
-            "Only mi_arg says how the machine was booted, and it is not 0 here. What it points to "
-            "may say of no field that it is valid."
+            "Only mi_arg says how the machine was booted, and it is {address:#x} here. What it "
+            "points to may say of no field that it is valid.",
+            address=boot.multiboot.address,
         )
-    return msg("mi_arg is not 0 here: a Multiboot loader has booted the machine, not UEFI.")
+    return msg(
+        "mi_arg is {address:#x} here, and not 0: a Multiboot loader has booted the machine, not "
+        "UEFI.",
+        address=boot.multiboot.address,
+    )
 
 
 # --- lab1.2: what vmm_main calls ------------------------------------------------------------------
@@ -255,6 +302,7 @@ def records_are_sorted(boot):
     linked, found = needed(boot.multiboot).linked, boot.multiboot.sorted
     if found is not None:
         only_the_records_change(boot)
+    the_boot_stack_is_enough(boot)
     if found is None:
         missing(
             "initfunc-init-does-not-return",
@@ -296,9 +344,24 @@ def records_are_sorted(boot):
             )
 
 
+def the_boot_stack_is_enough(boot):
+    """Fail if initfunc_init has written beyond the end of the boot stack."""
+    if boot.multiboot.stack_overflowed:
+        fail(
+            "boot-stack-overflow",
+            cpu=0,
+            place="initfunc_init",
+            expected=msg(
+                "initfunc_init sorts {count} records on the boot stack, which has 8 KiB",
+                count=len(boot.multiboot.linked),
+            ),
+            observed=msg("it has written below the end of the boot stack"),
+        )
+
+
 def only_the_records_change(boot):
     """Fail if initfunc_init has changed `mi`, which was right before."""
-    before, after = boot.multiboot.copy, boot.multiboot.later
+    before, after = boot.multiboot.copy, boot.multiboot.after_sort
     if after is not None and before == boot.multiboot.original != after:
         where = first_difference(before, after)
         fail(
@@ -565,9 +628,9 @@ def the_inner_call_leaves_the_outer_one_alone(boot, missed):
     if not any(hit.text == NESTED for hit in boot.at("call_initfunc")):
         return
     done = {row for _, row in ran(boot)}
-    later = [row for row in boot.multiboot.linked if row.id.startswith("global")]
-    later = [row for row in later if row.key >= missed.key]
-    if missed.id > NESTING and not done & set(later):
+    rows = [row for row in boot.multiboot.linked if row.id.startswith("global")]
+    later = {row for row in rows if row.id > NESTING}
+    if missed.id > NESTING and not done & later:
         fail(
             "inner-call-loses-the-place",
             cpu=0,

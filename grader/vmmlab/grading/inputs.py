@@ -15,20 +15,23 @@ from vmmlab.probes.initfuncs import NESTED, NESTING
 _IDS = (
     "global0", "global00", "global2", "global3", "global5", "global55", "global9", "globa",
     "glob", "local0", "bsp", "bsp1", "bsp5", "ap", "ap1", "paral0", "paral00", "paral3", "pcpu",
-    "pcpu7", "pcp", "my-global0", "a-bsp", "lap1",
+    "pcpu7", "pcp", "my-global0", "a-bsp", "lap1", "globals", "bsp_last", "apx",
 )  # fmt: skip
 #: Pairs whose file names are in the opposite order, which exposes a comparison of only the part
 #: that both ids have.
 _OPPOSED = (("global0", "global00"), ("global5", "global55"), ("pcpu", "pcpu7"))
 #: Ids of which there are two records that differ in nothing but the function.
 _TWICE = ("global3", "local0", "paral3")
-_INNER = (NESTED, f"{NESTED}0", f"{NESTED}3")
+_INNER = (NESTED, f"{NESTED}0", f"{NESTED}3", NESTED[:-1], NESTED.replace("global", "bsp"))
+"""The last two are not called: all but the end of them is that of NESTED."""
 _NEST = "lea .Lnested(%rip), %rdi; jmp call_initfunc"
 #: An id that is never called and comes first in the order. Only every other seed has it, because it
 #: would hide a loop that skips the first record.
 _FIRST = "Global1"
-_CALLED, _NOT_CALLED = "global4_of_many", ("nobody_calls_this", "nobödy_calls_this")
+_CALLED, _NOT_CALLED = "global4", ("Nobody", "Nobödy")
 """Of the second pair one is the smaller by strcmp, which compares unsigned bytes."""
+_LONG = "_of_many_that_differ_only_in_the_last_characters" * 2
+_LONG_PATH = "drivers/" + "of_many/" * 20
 
 
 def memory_mib(seed: int, scenario: str) -> int:
@@ -114,10 +117,24 @@ def _records(chance: Choice, first: bool, more: int) -> list[tuple[str, str]]:
         files[one], files[two] = max(files[one], files[two]), min(files[one], files[two])
     records = list(zip(wanted, files, strict=True))
     records += [records[wanted.index(ident)] for ident in _TWICE]
-    # Every tenth is called. The others only have to exist: they share one function, because each
-    # watched place makes the boot slower.
-    for part, n in enumerate(chance.shuffled(range(more))):
-        ident = _CALLED if n % 10 == 0 else _NOT_CALLED[n % 2]
-        name = ("part", "pärt")[n // 2 % 2]
-        records.append((f"{ident}_{n // 40:04d}", f"drivers/of_many/{name}_{part:04d}.c"))
-    return chance.shuffled(records)
+    called, ordered = _many(more)
+    return ordered + chance.shuffled([*records, *called])
+
+
+def _many(count: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return ids and file names of many further init functions: the called ones, the others.
+
+    Half of the called ones have long names. The others only have to exist: they share one function,
+    because each watched place makes the boot slower. They are in order already, with which some
+    methods of sorting need most time, or most stack.
+    """
+    called, others = [], []
+    for part in range(count):
+        name = f"{('part', 'pärt')[part // 10 % 2]}{part:03d}.c"
+        if part % 10 == 0:
+            called.append((f"{_CALLED}{_LONG}{part // 40:03d}", f"{_LONG_PATH}{name}"))
+        elif part % 5 == 0:
+            called.append((f"{_CALLED}{part % 19}", name))
+        else:
+            others.append((f"{_NOT_CALLED[part % 2]}{part % 19}", name))
+    return called, sorted(others, key=lambda record: tuple(text.encode() for text in record))

@@ -202,10 +202,12 @@ class Multiboot:
     """What vmm_main did with the multiboot information and the init functions.
 
     Args:
+        address: where vmm_main finds the information, a physical address.
         original: the information as the boot loader left it.
         before: `mi` before vmm_main, as the probe filled it.
         copy: `mi` at the first call that vmm_main makes.
-        later: `mi` at the first call after initfunc_init.
+        after_sort: `mi` when initfunc_init returns.
+        later: `mi` at the last of vmm_main's calls that was seen.
         overrun: bytes behind `mi` that hold what lies behind the original at the first call.
         uefi_booted: that variable at the first call.
         uefi_booted_later: that variable at the first call after initfunc_init.
@@ -213,13 +215,17 @@ class Multiboot:
         sorted: the same at the first call after initfunc_init.
         behind: bytes behind the last record before vmm_main, if that was looked at.
         behind_later: the same at the first call after initfunc_init.
+        stack_overflowed: what is at the end of the boot stack has changed up to that call, or up to
+            the end of the boot if there was none.
         changed_for: the init function that began when a record was no longer what it had been.
         read_at_0: the code that has used memory at address 0, where there is no information.
     """
 
+    address: int = 0
     original: Hex | None = None
     before: Hex | None = None
     copy: Hex | None = None
+    after_sort: Hex | None = None
     later: Hex | None = None
     overrun: int = 0
     uefi_booted: int | None = None
@@ -228,6 +234,7 @@ class Multiboot:
     sorted: tuple[InitFunction, ...] | None = None
     behind: Hex | None = None
     behind_later: Hex | None = None
+    stack_overflowed: bool = False
     changed_for: str = ""
     read_at_0: Place | None = None
 

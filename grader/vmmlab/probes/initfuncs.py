@@ -17,9 +17,12 @@ from vmmlab.probes.registry import probe
 UNDECIDED: Final = b"\x55"  # put into a bool that the VMM must decide about
 MULTIBOOT_INFO_SIZE: Final = 88  # bytes, Multiboot 0.6.96, 3.3, with vbe_interface_len
 CALLS: Final = ("initfunc_init", "call_initfunc", "start_all_processors")
+_SORTED: Final = "initfunc_init returned"
 NESTING: Final = "global6"
-NESTED: Final = "inner"
+NESTED: Final = "called_by_an_init_function_of_the_group_global"
 """The function with the id NESTING calls call_initfunc (NESTED)."""
+_EARLY: Final = "global0"
+"""An id of which a function is watched before the records are sorted."""
 _OPTIONAL: Final = (
     (1 << 4 | 1 << 5, 28, 44),  # syms
     (1 << 7, 52, 60),  # drives
@@ -30,6 +33,9 @@ _OPTIONAL: Final = (
 """Parts of the information that need not be valid: bits of `flags`, first byte, end; 3.3 there."""
 _FLAGS: Final = 4  # bytes of `flags`, at the beginning
 _UNDEFINED_FLAGS: Final = slice(2, 4)  # bits 16 to 31, which no one sets or looks at
+_CALLS_MOST: Final = 8  # calls of vmm_main, after which the boot without information ends
+_STACK_END: Final = 64  # bytes at the end of the boot stack that nothing should reach
+_NAME_MOST: Final = 320  # bytes of an id or a file name
 _BEHIND: Final = 32  # bytes that are looked at behind `mi` and behind the original
 
 
@@ -42,23 +48,36 @@ class InitfuncsProbe(BaseProbe):
         functions: number of init functions added to those that every boot has.
         empty: no function is registered at all, so the boot ends at start_all_processors.
         silent: up to the first call of call_initfunc, `flags` says that nothing is valid.
+        information: where vmm_main finds the multiboot information, a physical address; 0 means
+            where the boot loader has left it.
     """
 
     places: tuple[str, ...] = CALLS
     functions: int = 0
     empty: bool = False
     silent: bool = False
+    information: int = 0
     delays: Mapping[str, int] = field(default_factory=dict, init=False)
     original: int = field(default=0, init=False)
     flags: bytes = field(default=b"", init=False)
     behind: bytes = field(default=b"", init=False)
-    functions_watched: set[str] = field(default_factory=set, init=False)
+    stack_end: bytes = field(default=b"", init=False)
+    texts: dict[int, str] = field(default_factory=dict, init=False)
+    """The ids and file names at their addresses."""
+    addresses: dict[str, int] = field(default_factory=dict, init=False)
+    """Of the functions of the records."""
     called_with: bytes | None = field(default=None, init=False)
 
     async def start(self, session: Session) -> None:
-        """Fill `mi` and what is undefined of the original, keep both; stop at every function."""
+        """Fill `mi` and what is undefined of the original, and keep both.
+
+        Until the records are sorted only few places are watched: each makes code near it slower,
+        and sorting may take many steps.
+        """
         view = session.view
         self.original = await view.argument(0, "vmm_main")
+        if self.information:
+            await self._move_information(session)
         information = await _fill_what_is_undefined(session, self.original)
         self.flags = information[:_FLAGS]
         if self.silent and information:
@@ -67,16 +86,27 @@ class InitfuncsProbe(BaseProbe):
         self.behind = await _fill_behind(session, self.original + MULTIBOOT_INFO_SIZE)
         before = await _fill_mi(session, silent=self.silent)
         await session.gdb.write_phys(view.phys("uefi_booted"), UNDECIDED)
-        linked, functions = await _records(session)
+        self.stack_end = session.choice.randbytes(_STACK_END)
+        await session.gdb.write_phys(view.phys("boot_stack"), self.stack_end)
+        linked, self.addresses = await _records(session, self.texts)
         session.log.multiboot = Multiboot(
+            address=self.original,
             original=information,
             before=before,
             linked=linked,
             behind=await _no_records(session) if self.empty else None,
         )
         for record in linked:
-            await session.places.watch(record.function, functions[record.function])
-        self.functions_watched = set(functions)
+            if record.id == _EARLY:
+                await session.places.watch(record.function, self.addresses[record.function])
+
+    async def _move_information(self, session: Session) -> None:
+        """Let vmm_main find the multiboot information elsewhere, and nothing where it was."""
+        raw = await session.view.read_if_there(self.original, MULTIBOOT_INFO_SIZE)
+        await session.gdb.write_phys(self.original, session.choice.randbytes(len(raw)))
+        await session.gdb.write_phys(self.information, raw)
+        await session.view.set_argument(0, "vmm_main", 0, self.information)
+        self.original = self.information
 
     async def _compare_records(self, session: Session, known: Multiboot, hit: Hit) -> None:
         """Record it if the records are not what they were when call_initfunc was first called."""
@@ -87,11 +117,12 @@ class InitfuncsProbe(BaseProbe):
     async def hit(self, session: Session, hit: Hit) -> None:
         """Keep the copy at the calls of vmm_main; poison the original before functions run."""
         known = session.log.multiboot
-        if known is not None and hit.place in self.functions_watched and not known.changed_for:
+        if known is not None and hit.place in self.addresses and not known.changed_for:
             await self._compare_records(session, known, hit)
         session.finished = self.empty and hit.place == "start_all_processors"
         if hit.cpu != 0 or known is None or known.sorted is not None:
             return
+        known = session.log.multiboot = await _sorted(session, known, hit)
         if hit.place in (*CALLS, "vmm_todo"):
             known = session.log.multiboot = await _looked_at(session, known, self.behind)
         if hit.place == "call_initfunc" and self.silent:
@@ -100,15 +131,29 @@ class InitfuncsProbe(BaseProbe):
             poison = session.choice.randbytes(MULTIBOOT_INFO_SIZE)
             await session.gdb.write_phys(self.original, poison)
         if hit.place in ("call_initfunc", "start_all_processors"):
-            found, _ = await _records(session)
+            found, _ = await _records(session, self.texts)
             self.called_with = await _raw_records(session)
+            for function, address in self.addresses.items():
+                await session.places.watch(function, address)
             session.log.multiboot = replace(
                 known,
                 sorted=found,
                 behind_later=await _behind_the_records(session) if self.empty else None,
+                stack_overflowed=await self._stack_overflowed(session),
             )
         if hit.place == "call_initfunc" and (back := await session.return_address(0)) is not None:
             await session.places.watch("call_initfunc returned", back)
+
+    async def over(self, session: Session) -> None:
+        """Look at the boot stack if the records were never looked at."""
+        known = session.log.multiboot
+        if known is not None and known.sorted is None:
+            overflowed = await self._stack_overflowed(session)
+            session.log.multiboot = replace(known, stack_overflowed=overflowed)
+
+    async def _stack_overflowed(self, session: Session) -> bool:
+        end = session.view.phys("boot_stack")
+        return await session.gdb.read_phys(end, _STACK_END) != self.stack_end
 
     async def _speak(self, session: Session, known: Multiboot) -> None:
         """Let `mi` be what a boot loader that says what is valid would have left: mm.c needs it."""
@@ -156,6 +201,16 @@ async def _fill_behind(session: Session, end: int) -> bytes:
     return filled
 
 
+async def _sorted(session: Session, known: Multiboot, hit: Hit) -> Multiboot:
+    """Stop where initfunc_init returns, and add what `mi` is then."""
+    if hit.place == "initfunc_init" and (back := await session.return_address(0)) is not None:
+        await session.places.watch(_SORTED, back)
+    if hit.place == _SORTED and known.after_sort is None:
+        at = session.view.phys("mi")
+        return replace(known, after_sort=await session.view.read_if_there(at, MULTIBOOT_INFO_SIZE))
+    return known
+
+
 async def _looked_at(session: Session, known: Multiboot, behind: bytes) -> Multiboot:
     """Add what vmm_main has copied and decided: at its first call, and at a later one."""
     at = session.view.phys("mi")
@@ -192,8 +247,15 @@ async def _raw_records(session: Session) -> bytes:
     return await session.gdb.read_phys(start - VMM_BASE, end - start) if end > start else b""
 
 
-async def _records(session: Session) -> tuple[tuple[InitFunction, ...], dict[str, int]]:
-    """Return the records of .initfunc as they are now, and the addresses of their functions."""
+async def _records(
+    session: Session, texts: dict[int, str]
+) -> tuple[tuple[InitFunction, ...], dict[str, int]]:
+    """Return the records of .initfunc as they are now, and the addresses of their functions.
+
+    Args:
+        session: the boot.
+        texts: the ids and file names that are known already; new ones are added.
+    """
     view, raw = session.view, await _raw_records(session)
     word = view.abi.word
     size = 3 * word  # struct initfunc_data, include/initfunc.h
@@ -203,15 +265,21 @@ async def _records(session: Session) -> tuple[tuple[InitFunction, ...], dict[str
         filename, ident, function = (view.abi.pointer(raw[at + i :]) for i in range(0, size, word))
         symbol = view.symbols.nearest(function)
         functions[symbol] = function
-        texts = [await view.read_text(0, where) for where in (ident, filename)]
-        records.append(InitFunction(texts[0], texts[1], symbol))
+        for where in (ident, filename):
+            if where not in texts:
+                texts[where] = await view.read_text(0, where, _NAME_MOST)
+        records.append(InitFunction(texts[ident], texts[filename], symbol))
     return tuple(records), functions
 
 
 @probe("uefi")
 @dataclass
 class UefiProbe(Probe):
-    """Calls vmm_main as a UEFI loader would: without multiboot information."""
+    """Calls vmm_main as a UEFI loader would: without multiboot information.
+
+    call_initfunc returns at once: without the information the memory manager's init function cannot
+    go on.
+    """
 
     places: tuple[str, ...] = CALLS
 
@@ -234,12 +302,23 @@ class UefiProbe(Probe):
             session.log.multiboot = replace(known, read_at_0=place)
 
     async def hit(self, session: Session, hit: Hit) -> None:
-        """Record at the calls, or at a TODO, what was decided; end where the init functions run.
-
-        Without the information the memory manager's init function cannot go on.
-        """
+        """Record at the calls, or at a TODO, what was decided; end where processors are started."""
         known = session.log.multiboot
+        if known is not None:
+            known = session.log.multiboot = await _sorted(session, known, hit)
         if hit.place in (*CALLS, "vmm_todo") and known is not None:
             session.log.multiboot = await _looked_at(session, known, b"")
-            session.finished = hit.place != "initfunc_init"
             await session.gdb.clear_watch(0)
+            back = None
+            if hit.place == "call_initfunc" and len(session.log.hits) < _CALLS_MOST:
+                back = await session.return_address(0)
+            if back is not None:
+                await _return(session, back)
+            session.finished = hit.place != "initfunc_init" and back is None
+
+
+async def _return(session: Session, back: int) -> None:
+    """Let the BSP, at the first instruction of a function, return from it."""
+    state = await session.view.state(0)
+    await session.gdb.write_register(0, "rsp", state.rsp + session.view.abi.word)
+    await session.gdb.write_register(0, "rip", back)

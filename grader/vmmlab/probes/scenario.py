@@ -297,7 +297,12 @@ def other_arguments(**setup: Unpack[TimedSetup]) -> Scenario:
 
 
 def init_functions(
-    *, functions: int = 0, empty: bool = False, silent: bool = False, **setup: Unpack[Setup]
+    *,
+    functions: int = 0,
+    empty: bool = False,
+    silent: bool = False,
+    information: int = 0,
+    **setup: Unpack[Setup],
 ) -> Scenario:
     """Return a scenario that records vmm_main's calls and the init functions that run.
 
@@ -305,11 +310,14 @@ def init_functions(
         functions: number of init functions added to those that every boot has.
         empty: no init function is registered, not even those of the given code.
         silent: the boot loader's `flags` say that nothing in the information is valid.
+        information: where vmm_main finds the multiboot information, a physical address; 0 means
+            where the boot loader has left it.
         setup: the machine and the build.
     """
     more: dict[str, Any] = {"functions": functions} if functions else {}
     more |= {"empty": True} if empty else {}
     more |= {"silent": True} if silent else {}
+    more |= {"information": information} if information else {}
     return scenario_of("initfuncs", {**setup, **more})
 
 
