@@ -38,6 +38,7 @@ FIFTEEN = parking(name="cpus-15", cpus=15, sockets=5)  # APIC ids 0, 1, 2, 4, 5,
 check = partial(checks.check, bsp_in="ap_start")
 
 FEW = 4  # so many bytes of the copy may happen to be what was there before
+MANY_SIPIS = 16  # so many that no other limit was meant
 FLAT = (0, 0xFFFFFFFF)  # base and limit of a segment that is all of memory
 REAL_LIMIT = 0xFFFF  # of a segment in real mode
 DATA_SEGMENT = 0x9200  # second half of a descriptor (SDM vol. 3, 3.4.5): present, data, writable
@@ -407,6 +408,7 @@ def judge_sipis(boot, ap, alone=None):
             observed=icr_text(boot.icr),
         )
     fail_if(ipis.init_again(boot, ap.index, alone))
+    fail_if(alone and owncalls.wrong_number(alone))
     if len(mine) > 3 and not (alone and owncalls.sends_another_number(alone)):
         fail(
             "too-many-sipis",
@@ -414,6 +416,12 @@ def judge_sipis(boot, ap, alone=None):
             place="ap_start_loopcond",
             expected=msg("at most three SIPIs"),
             observed=msg("{count} SIPIs", count=len(mine)),
+            next=msg(
+                "Does ap_start_loopcond read and write exactly the 4 bytes of the int that data "
+                "points to? If it takes in others, it may hardly ever find three there."
+            )
+            if len(mine) > MANY_SIPIS
+            else "",
             goes_on=True,
         )
 

@@ -14,7 +14,15 @@ from vmmlab.observe.evidence import Physical0, Pointer
 from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.place import Place
-from vmmlab.observe.starting import AtApWait, Changed, IcrCall, Mapping, OwnCalls, Starting
+from vmmlab.observe.starting import (
+    AtApWait,
+    Changed,
+    CondCall,
+    IcrCall,
+    Mapping,
+    OwnCalls,
+    Starting,
+)
 
 IMAGE = SAMPLE.trampoline.image
 COPY = SAMPLE.apinit_addr
@@ -207,7 +215,28 @@ STARTING = {
         "ap-wait-in-ap-start-addr",
     ),
     "reset by a port": (resets.reset_by_bsp, reset_by_out(), "machine-reset-by-port"),
-    "loopcond sleeps": (owncalls.ignored_argument, called(cond_slept_us=1000), "argument-ignored"),
+    "loopcond sleeps": (owncalls.ignored_argument, called(cond_slept_us=1000), "loopcond-waits"),
+    "loopcond spins": (owncalls.ignored_argument, called(cond_turns=100), "loopcond-waits"),
+    "counts when it says no": (
+        owncalls.wrong_number,
+        called(last_count=4),
+        "counts-without-a-sipi",
+    ),
+    "8 bytes of the int": (
+        owncalls.wrong_number,
+        called(last_count=3, last_beside=1),
+        "another-width-of-the-number",
+    ),
+    "a byte of the int": (
+        owncalls.wrong_number,
+        called(last_count=3, far=(CondCall(0x10000, 1, 0x10001), CondCall(0x10003, 0, 0x10003))),
+        "another-width-of-the-number",
+    ),
+    "a byte of the int is not carried": (
+        owncalls.wrong_number,
+        called(last_count=3, far=(CondCall(0xFF, 1, 0),)),
+        "another-width-of-the-number",
+    ),
     "apic_send_init sends nothing": (
         owncalls.ignored_argument,
         called(init_writes=len(OWN_WRITES) + 1),
@@ -269,6 +298,12 @@ def test_nothing_is_found_where_nothing_is_wrong(find):
     if find is ipis.wrong_delay or getattr(find, "func", None) is ipis.written_directly:
         right = started()
     assert find(replace(right, hits=(hit("ap_wait", 0), hit("bsp_proc", 0)))) is None
+
+
+@pytest.mark.parametrize("answer", [0, 1])
+def test_any_answer_to_more_than_three_is_right(answer):
+    far = tuple(CondCall(sent, answer, sent + answer) for sent in (0x10000, 0x10003))
+    assert owncalls.wrong_number(called(last_count=3, far=far)) is None
 
 
 def test_a_boot_that_was_not_followed_accuses_nobody():

@@ -6,13 +6,16 @@ Functions from an Observation to a Failure, or to what another diagnosis asks.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
-from vmmlab.base.message import Text, msg
+from vmmlab.base.message import Text, listed, msg
 from vmmlab.diagnosis.bsp import in_unmapped_copy
 from vmmlab.failure import Failure
 from vmmlab.observe.icr import Icr, icr_text
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.starting import OwnCalls
+
+_MOST: Final = 3  # SIPIs after which ap_start_loopcond says no
 
 
 def sent_by(boot: Observation) -> dict[str, tuple[Icr, ...]]:
@@ -97,18 +100,16 @@ def ignored_argument(boot: Observation) -> Failure | None:
             if made.last
             else msg("it did not come back"),
         )  # fmt: skip
+    if (found := wrong_number(boot)) is not None:
+        return found
     sipis = _sent_by_own_call(boot, made, "SIPI")
     right = msg("it asks loopcond (data) before each SIPI: {times} times yes", times=made.times)
     sent = sent_by(boot)
     after = sent.get("apic_send_startup_ipi", ())
     if sum(_is_for_one(one, "SIPI") for one in after) > 1:
         return _ignored("apic_send_startup_ipi", msg("one SIPI for each CPU"), icr_text(after))
-    if made.cond_slept_us:
-        return _ignored(
-            "ap_start_loopcond",
-            msg("it waits for nothing"),
-            msg("it asked usleep for {slept} microseconds", slept=made.cond_slept_us),
-        )
+    if (waits := _waits_in_condition(made)) is not None:
+        return waits
     last = sent.get("apic_send_init", ())
     if made.init_writes is not None and not any(_is_for_one(one, "INIT") for one in last):
         expected = msg("an INIT that reaches the CPU with APIC id 1")
@@ -136,6 +137,75 @@ def ignored_argument(boot: Observation) -> Failure | None:
             msg("a SIPI with vector {vector:#x}", vector=sipis[0].vector),
         )
     return None
+
+
+def _waits_in_condition(made: OwnCalls) -> Failure | None:
+    """Return that ap_start_loopcond waits, by usleep or in a loop."""
+    if not made.cond_slept_us and not made.cond_turns:
+        return None
+    return replace(
+        _ignored(
+            "ap_start_loopcond",
+            msg("it waits for nothing"),
+            msg("it asked usleep for {slept} microseconds", slept=made.cond_slept_us)
+            if made.cond_slept_us
+            else msg(
+                "no AP had come, and it executed an instruction {count} times before it answered",
+                count=made.cond_turns,
+            ),
+        ),
+        cause="loopcond-waits",
+    )
+
+
+def wrong_number(boot: Observation) -> Failure | None:
+    """Return that ap_start_loopcond reads or writes the number of SIPIs wrongly.
+
+    The contract leaves open what it answers to more than three. Yes and one more is right, and so
+    is no and the same number; but it may not answer one way for some and another way for others.
+    """
+    made = boot.own_calls
+    if made is None or made.last or made.last_count is None:
+        return None
+    if made.last_count != _MOST:
+        return _number(
+            cause="counts-without-a-sipi",
+            expected=msg("it returns false and leaves 3 there if data points to 3"),
+            observed=msg("it returned false and left {count} there", count=made.last_count),
+        )
+    whole = msg("it reads and writes the int that data points to, 4 bytes")
+    if made.last_beside:
+        return _number(
+            cause="another-width-of-the-number",
+            expected=whole,
+            observed=msg(
+                "data pointed to 3, and it returned true when the bytes behind the int were not 0"
+            ),
+        )
+    wrong = [one for one in made.far if one.left != one.sent + bool(one.answer)]
+    if wrong or len({bool(one.answer) for one in made.far}) > 1:
+        shown = wrong[:1] or made.far
+        return _number(
+            cause="another-width-of-the-number",
+            expected=whole,
+            observed=listed(
+                [
+                    msg(
+                        "it returned {answer} for {number:#x} and left {left:#x}",
+                        answer="true" if one.answer else "false",
+                        number=one.sent,
+                        left=one.left,
+                    )
+                    for one in shown
+                ],
+                "; ",
+            ),
+        )
+    return None
+
+
+def _number(*, cause: str, expected: Text, observed: Text) -> Failure:
+    return replace(_ignored("ap_start_loopcond", expected, observed), cause=cause)
 
 
 def sends_one_init(boot: Observation) -> bool:

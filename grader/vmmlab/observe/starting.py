@@ -141,6 +141,21 @@ class Starting:
 
 
 @dataclass(frozen=True, slots=True)
+class CondCall:
+    """One call of ap_start_loopcond.
+
+    Args:
+        sent: the number that data pointed to.
+        answer: what it returned, as a byte.
+        left: the number that it left.
+    """
+
+    sent: int
+    answer: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class OwnCalls:
     """What came of calls that the grader itself made of the functions of ap_start.c.
 
@@ -166,6 +181,10 @@ class OwnCalls:
         waits: ap_start_addr has called ap_wait.
         send_sipi_slept_us: what apic_send_startup_ipi asked of usleep.
         send_init_slept_us: what apic_send_init asked of usleep.
+        last_count: the number that ap_start_loopcond left when three had been sent.
+        last_beside: what it returned then, with other bytes behind the int.
+        far: its answers to two large numbers whose low 16 bits are 0 and 3.
+        cond_turns: how often it executed one and the same instruction in a call, if too often.
     """
 
     first: int | None = None
@@ -188,3 +207,7 @@ class OwnCalls:
     waits: bool = False
     send_sipi_slept_us: int = 0
     send_init_slept_us: int = 0
+    last_count: int | None = None
+    last_beside: int | None = None
+    far: tuple[CondCall, ...] = ()
+    cond_turns: int = 0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vmmlab.images.layout import VMM_BASE
+from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
-from vmmlab.observe.starting import OwnCalls
+from vmmlab.observe.starting import CondCall, OwnCalls
 from vmmlab.probes.base import DELAY_FIELDS, BaseProbe
 from vmmlab.probes.calling import stand_at
 from vmmlab.probes.registry import probe
@@ -17,13 +19,18 @@ from vmmlab.probes.sleeping import Sleeps
 
 _TIMES: Final = 5  # more SIPIs than the VMM's own condition allows
 _MOST: Final = 3  # SIPIs after which ap_start_loopcond says no
-_PAGES, _VECTORS = range(0x10, 0x80), range(0x80, 0xFF)
+_VECTORS: Final = range(0x80, 0xFF)  # bit 7 too
+_FAR: Final = (0x10000, 0x10000 + _MOST)
+"""Numbers of SIPIs that begin like 0 and like three, for whoever reads a part of the int."""
+_BESIDE: Final = bytes.fromhex("5aa5c33c")  # behind the int
+_TURNS: Final = 100  # of a loop in ap_start_loopcond, which needs none
+_TURN_STEPS: Final = 2000
 _SHORT_US: Final = range(100, 1000)
 """Short delays: whatever is added to them shows, unlike in a long one."""
 _COUNTER: Final = 4  # bytes of apinit_procs
 _RETURNED: Final = "own call returned"
 # Offsets in the boot stack, whose low end nothing uses.
-_DATA, _STATE, _CODE, _BACK = 0x80, 0xA0, 0x100, 0x180
+_DATA, _STATE, _CODE, _BACK, _STEPPED = 0x80, 0xA0, 0x100, 0x180, 0x190
 
 
 @probe("arguments")
@@ -57,7 +64,7 @@ class ArgumentsProbe(BaseProbe):
 
     async def _calls(self, session: Session, sleeps: Sleeps) -> None:
         view, base = session.view, session.view.addr("boot_stack")
-        page, other = session.choice.pick(_PAGES), session.choice.pick(_VECTORS)
+        page, other = session.choice.some(2, _VECTORS)
         made = OwnCalls(vector=page, sipi_vector=other, times=_TIMES, writes=len(view.icr()))
         await session.places.watch(_RETURNED, base + _BACK)
         registers = await session.gdb.registers(0)
@@ -66,18 +73,8 @@ class ArgumentsProbe(BaseProbe):
         if counter is not None:  # what ap_start has left there is no argument
             counted = await session.gdb.read_phys(counter, _COUNTER)
             await session.gdb.write_phys(counter, bytes(_COUNTER))
-        sent: list[tuple[int, int]] = []
-        for number in (0, _MOST):
-            await _put(session, _DATA, number.to_bytes(4, "little"))
-            back = await self._call(session, "ap_start_loopcond", base + _DATA)
-            if back is None:
-                break
-            count = int.from_bytes(await _get(session, _DATA, 4), "little")
-            sent.append((back & 0xFF, count))
-        waited, _ = await sleeps.take()
-        made = replace(made, cond_slept_us=waited)
-        if len(sent) == 2:
-            made = replace(made, first=sent[0][0], count=sent[0][1], last=sent[1][0])
+        made = await self._condition(session, sleeps, made)
+        if made.last_count is not None:
             condition = {"x86_64": _x86_64, "i386": _i386}[view.abi.arch]
             await _put(session, _CODE, condition(base + _STATE))
             asked = (page, base + _CODE, base + _DATA)
@@ -111,6 +108,54 @@ class ArgumentsProbe(BaseProbe):
         for name in ("rax", *view.abi.registers, "rsp", "rip"):
             await session.gdb.write_register(0, name, registers[name])
         await session.places.unwatch(_RETURNED)
+
+    async def _condition(self, session: Session, sleeps: Sleeps, made: OwnCalls) -> OwnCalls:
+        """Ask ap_start_loopcond whether another SIPI is needed, after several numbers of them."""
+        first, last = await self._asked(session, 0), await self._asked(session, _MOST)
+        if first is not None:
+            made = replace(made, first=first.answer, count=first.left)
+        if first is None or last is None:
+            return made
+        made = replace(made, last=last.answer, last_count=last.left)
+        beside = await self._asked(session, _MOST, _BESIDE)
+        far = [await self._asked(session, number) for number in _FAR]
+        made = replace(made, far=tuple(one for one in far if one is not None))
+        if beside is not None:
+            made = replace(made, last_beside=beside.answer)
+        waited, _ = await sleeps.take()
+        return replace(made, cond_slept_us=waited, cond_turns=await self._turns(session))
+
+    async def _asked(
+        self, session: Session, number: int, beside: bytes = bytes(4)
+    ) -> CondCall | None:
+        """Call ap_start_loopcond; None if it does not come back."""
+        await _put(session, _DATA, number.to_bytes(4, "little") + beside)
+        data = session.view.addr("boot_stack") + _DATA
+        back = await self._call(session, "ap_start_loopcond", data)
+        if back is None:
+            return None
+        left = int.from_bytes(await _get(session, _DATA, 4), "little")
+        return CondCall(number, back & 0xFF, left)
+
+    async def _turns(self, session: Session) -> int:
+        """Return how often ap_start_loopcond is in a loop while no AP comes; 0: not too often."""
+        view, base = session.view, session.view.addr("boot_stack")
+        await _put(session, _DATA, (1).to_bytes(4, "little") + bytes(4))
+        if await stand_at(session, "ap_start_loopcond", base + _STEPPED, base + _DATA) is None:
+            return 0
+        passed: Counter[int] = Counter()
+
+        async def count(now: CpuState) -> None:
+            if any(now.pc in code for code in view.symbols.student_ranges):
+                passed[now.pc] += 1
+
+        await session.step_until(
+            0,
+            lambda now: now.pc == base + _STEPPED or passed[now.pc] > _TURNS,
+            budget=_TURN_STEPS,
+            watcher=count,
+        )
+        return max(0, *passed.values()) // _TURNS * _TURNS if passed else 0
 
     async def _delays(
         self, session: Session, sleeps: Sleeps, made: OwnCalls, asked: tuple[int, int, int]
