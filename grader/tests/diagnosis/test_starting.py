@@ -10,6 +10,7 @@ from handmade import INIT, SAMPLE, SIPI, ap, boot, code, hit
 
 from vmmlab.diagnosis import ipis, owncalls, resets, starting
 from vmmlab.failure import Failure
+from vmmlab.observe.cpu import TakenException
 from vmmlab.observe.evidence import Physical0, Pointer
 from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.observe.observation import Observation
@@ -80,6 +81,17 @@ def reset_by_out(after: bool = True) -> Observation:
     return replace(made, cpus=(bsp, *made.aps))
 
 
+def in_two_pages(address: int, first: int = 16) -> Observation:
+    """A boot in which the copy was moved, and the BSP has touched an address that is not mapped.
+
+    So many bytes of the copy are in its first page.
+    """
+    taken = TakenException(14, 2, code("memcpy+0x10"), address)
+    bsp = replace(SAMPLE.bsp, end_kind="exception", exception=taken)
+    moved = replace(MOVED, apinit_addr=0x13000 - first)
+    return replace(moved, cpus=(bsp, *moved.aps))
+
+
 def sent(kind: str, low: int) -> Observation:
     """A boot in which an IPI of a kind was this word."""
     write = replace(INIT if kind == "INIT" else SIPI, low=low)
@@ -93,14 +105,16 @@ def late(*hits: tuple[str, int]) -> Observation:
     return boot(ap(), bsp=bsp, hits=made)
 
 
+MOVED = replace(
+    started(), apinit_addr=0x12340, apinit_addr_linked=COPY, how_ended="quiet", icr=(INIT,)
+)
+
+
 def word(kind: str):
     """The rule of the word of an IPI."""
     return partial(ipis.wrong_word, kind=kind)
 
 
-MOVED = replace(
-    started(), apinit_addr=0x12340, apinit_addr_linked=COPY, how_ended="quiet", icr=(INIT,)
-)
 LOST = replace(ap(), end=replace(ap().end, pc=0x12000, cs=0x1200, rip=0))
 GROWN = replace(INIT_CALL, counted=0)
 ONE_AP = partial(ipis.sipi_after_all, cpu=1)
@@ -166,6 +180,11 @@ STARTING = {
         starting.lost_at_another_place,
         replace(MOVED, cpus=(MOVED.bsp, LOST)),
         "apinit-addr-in-the-trampoline",
+    ),
+    "a copy in two pages": (
+        starting.mapped_in_part,
+        in_two_pages(WINDOW + 0x2000),
+        "copy-mapped-in-part",
     ),
     "memcpy swapped": (
         starting.copied_wrongly,

@@ -42,13 +42,15 @@ def memory_mib(seed: int, scenario: str) -> int:
 def moved(seed: int, scenario: str, cohort: Cohort) -> int:
     """Return a value for `apinit_addr` other than the cohort's own, for the same APINIT_OFFSET.
 
-    It is not page-aligned, and the copy at one place does not reach the other one.
+    At most 16 bytes are left of its page, so the copy is in two pages; and the copy at one place
+    does not reach the other one.
     """
-    chance = Choice("vmmlab moved trampoline 1", seed, scenario)
+    chance = Choice("vmmlab moved trampoline 2", seed, scenario)
     while True:
-        segment = chance.between(0x1100, 0x8C00)
-        address = 16 * segment + cohort.apinit_offset
-        if segment & 0xFF and abs(address - cohort.apinit_addr) > 2 * TRAMPOLINE_MAX:
+        page = chance.between(0x11, 0x8B) * 0x1000
+        last = page + 0xFFF - cohort.apinit_offset
+        address = (last & -16) + cohort.apinit_offset
+        if abs(address - cohort.apinit_addr) > 2 * TRAMPOLINE_MAX:
             return address
 
 

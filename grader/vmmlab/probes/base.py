@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
-from vmmlab.images.layout import VMM_BASE
+from vmmlab.images.layout import MAPMEM_BASE, MAPMEM_SIZE, VMM_BASE
 from vmmlab.machine.gdb import Stop
 from vmmlab.observe.cpu import Allocation
-from vmmlab.observe.evidence import Pointer
+from vmmlab.observe.evidence import MappedPage, Pointer
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
@@ -20,6 +20,9 @@ NOWHERE: Final = range(0x3000_0000, 0x3FFF_F000, 16)
 """Addresses at which there is no memory, and which no page table maps."""
 _POISON_MOST: Final = 1 << 20  # bytes of one piece of memory to fill
 _JUMP_BYTES: Final = 16
+_PAGE: Final = 4096
+_PRESENT: Final = 1  # of a page-table entry
+_FRAME: Final = 0x000FFFFFFFFFF000
 
 
 class Probe:
@@ -82,6 +85,8 @@ class BaseProbe(Probe):
                 session.log.bringup = replace(known, started_at_ap_wait=started)
             if hit.place == "bsp_proc" and known.started_at_bsp_proc is None:
                 session.log.bringup = replace(known, started_at_bsp_proc=started)
+        if hit.cpu == 0 and hit.place == "bsp_proc":
+            await _look_at_mappings(session)
 
     async def quiet(self, session: Session) -> bool:
         """Record now, since the BSP reached none of these places."""
@@ -120,6 +125,23 @@ class PlainProbe(BaseProbe):
 
     leaves_traces: ClassVar[bool] = False
     delays: Mapping[str, int] = field(default_factory=dict, init=False)
+
+
+async def _look_at_mappings(session: Session) -> None:
+    """Record a page of the far jump or of the copy that is mapped, where the copy was moved."""
+    view, known = session.view, session.log.bringup
+    if session.inputs.apinit_addr_linked is None or known.left_mapped is not None:
+        return
+    copy = session.inputs.apinit_addr
+    mine = {0, copy & -_PAGE, copy + view.trampoline_size - 1 & -_PAGE}
+    pages = MAPMEM_SIZE // _PAGE
+    table = await session.gdb.read_phys(view.phys("mapmem_pagetables"), 8 * pages)
+    for page in range(pages):
+        entry = int.from_bytes(table[8 * page : 8 * page + 8], "little")
+        if entry & _PRESENT and entry & _FRAME in mine:
+            left = MappedPage(entry & _FRAME, MAPMEM_BASE + page * _PAGE)
+            session.log.bringup = replace(known, left_mapped=left)
+            return
 
 
 async def _pointer(session: Session, name: str) -> Pointer:
