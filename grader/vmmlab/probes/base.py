@@ -128,20 +128,25 @@ class PlainProbe(BaseProbe):
 
 
 async def _look_at_mappings(session: Session) -> None:
-    """Record a page of the far jump or of the copy that is mapped, where the copy was moved."""
+    """Record that only the first of the two pages of a copy that was moved is unmapped.
+
+    What is left mapped otherwise shows where the copy lies in one page.
+    """
     view, known = session.view, session.log.bringup
     if session.inputs.apinit_addr_linked is None or known.left_mapped is not None:
         return
     copy = session.inputs.apinit_addr
-    mine = {0, copy & -_PAGE, copy + view.trampoline_size - 1 & -_PAGE}
+    first, last = copy & -_PAGE, copy + view.trampoline_size - 1 & -_PAGE
     pages = MAPMEM_SIZE // _PAGE
     table = await session.gdb.read_phys(view.phys("mapmem_pagetables"), 8 * pages)
-    for page in range(pages):
-        entry = int.from_bytes(table[8 * page : 8 * page + 8], "little")
-        if entry & _PRESENT and entry & _FRAME in mine:
-            left = MappedPage(entry & _FRAME, MAPMEM_BASE + page * _PAGE)
-            session.log.bringup = replace(known, left_mapped=left)
-            return
+    entries = (int.from_bytes(table[8 * page : 8 * page + 8], "little") for page in range(pages))
+    mapped = {
+        entry & _FRAME: MAPMEM_BASE + page * _PAGE
+        for page, entry in enumerate(entries)
+        if entry & _PRESENT
+    }
+    if last in mapped and first not in mapped:
+        session.log.bringup = replace(known, left_mapped=MappedPage(last, mapped[last]))
 
 
 async def _pointer(session: Session, name: str) -> Pointer:
