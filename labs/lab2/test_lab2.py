@@ -9,7 +9,7 @@ from vmmlab.diagnosis.aps import why_not_all_parked
 from vmmlab.diagnosis.bsp import bsp_stopped, code_text
 from vmmlab.observe.milestones import OWN_STACK
 from vmmlab.probes import boot_in_words, placed_call, stack_switch
-from vmmlab.x86.registers import EFLAGS_IF
+from vmmlab.x86.registers import EFLAGS_DF, EFLAGS_IF
 
 SWITCH = stack_switch(cpus=4)
 # Also with other numbers in cohort.h: another size of a stack, another place of stackaddr.
@@ -112,13 +112,39 @@ def arguments_of_each(boots):
     for boot in boots:
         for number, who in enumerate(PROCS, 1):
             where = boot_in_words(SWITCH if boot.scenario == SWITCH.name else ALONE)
+            if boot.scenario == CALLS.name:
+                where = msg("functions above 4 GiB")
             yield msg("initproc_{who}, {boot}", who=who, boot=where), boot, who, number
 
 
-@check("lab2.procs.stored", SWITCH, ALONE, per=arguments_of_each)
+@check("lab2.procs.stored", SWITCH, ALONE, CALLS, per=arguments_of_each)
 def arguments_are_kept(boots, boot, who, number):
     """start_all_processors stores its arguments in initproc_bsp and initproc_ap."""
-    keeps_argument(boot, who, number)
+    if boot.scenario == CALLS.name:
+        keeps_all_bits(boot, who, number)
+    else:
+        keeps_argument(boot, who, number)
+
+
+def keeps_all_bits(boot, who, number):
+    """Fail unless a function above 4 GiB is stored, with all its bits."""
+    call, name = boot.call, f"initproc_{who}"
+    right = call.given[number - 1] if call and call.given else 0
+    found = call.kept[number - 1] if call and call.kept else None
+    if found is None or found != right:
+        truncated = found is not None and found in lower_parts(right)
+        report(
+            "initproc-not-stored",
+            seen=found is not None,
+            cpu=0,
+            place="start_all_processors",
+            expected=msg(
+                "{name} = argument {number} = {value:#x}", name=name, number=number, value=right
+            ),
+            observed=f"{name} = {found:#x}" if found else msg("{name} was not set", name=name),
+            next=msg("A function's address has 64 bits: pass it on as it is.") if truncated else "",
+            goes_on=truncated,
+        )
 
 
 # --- lab2.2: a stack from alloc -------------------------------------------------------------------
@@ -240,6 +266,7 @@ def on_the_new_stack(boot, expected, step=""):
             next=look,
         )
     nothing_is_pushed(boot, base + size, step)
+    direction_flag_is_clear(hit, step)
     return hit
 
 
@@ -450,7 +477,9 @@ def without_a_frame(boot, hit):
             place=FIRST_INSTRUCTION,
             expected=f"{bp} = 0",
             observed=f"{bp} = {hit.state.rbp:#x}",
-            next=msg("Zero {bp} in the same asm statement that sets {sp}.", bp=bp, sp=sp),
+            next=msg("All of {bp} has to be 0, and not only its lower half.", bp=bp)
+            if not hit.state.rbp & 0xFFFF
+            else msg("Zero {bp} in the same asm statement that sets {sp}.", bp=bp, sp=sp),
         )
 
 
@@ -548,10 +577,62 @@ def interrupts_stay_off(boot):
         )
 
 
+def direction_flag_is_clear(hit, step=""):
+    """Fail if the direction flag is set where a function begins (System V ABI, 3.2.1)."""
+    if hit.state.eflags & EFLAGS_DF:
+        fail(
+            "direction-flag-set",
+            cpu=0,
+            step=step,
+            place="asm_wrrsp_and_jmp",
+            expected=msg("RFLAGS.DF = 0 at the first instruction of the function"),
+            observed=f"RFLAGS = {hit.state.eflags:#x}, RFLAGS.DF = 1",
+            goes_on=True,
+        )
+
+
+def bsp_continue_keeps_all_bits(boot):
+    """Fail if bsp_continue, called by the grader, has cut the address of a function."""
+    call = boot.call
+    if call.continued not in (None, call.asked_target):
+        fail(
+            "target-truncated",
+            cpu=0,
+            step="lab2.2",
+            place="bsp_continue",
+            expected=msg("bsp_continue ({address:#x}) continues there", address=call.asked_target),
+            observed=msg("it continued at {address:#x}", address=call.continued),
+            next=msg("A function's address has 64 bits: pass it on as it is."),
+            goes_on=True,
+        )
+
+
+def no_variable_is_shared(boot):
+    """Fail if another call has changed an argument, because a variable held it."""
+    if boot.call and boot.call.shared is not None:
+        fail(
+            "switch-shares-variables",
+            cpu=0,
+            step="lab2.3",
+            place="asm_wrrsp_and_jmp",
+            expected=msg("another CPU may call the same function at any time"),
+            observed=msg(
+                "an argument was kept in a variable, at {address:#x}; when another call had stored "
+                "its own there, the first one went on with that",
+                address=boot.call.shared,
+            ),
+        )
+
+
 def is_on_asked_stack(boot):
     """Whether asm_wrrsp_and_jmp came where the grader asked it to, with the right stack pointer."""
     asked = boot.first("called.asked")
     return asked is not None and boot.call and asked.state.rsp == boot.call.asked_rsp
+
+
+def lower_parts(value):
+    """What is left of a value of 64 bits if only some of its lower bits are kept."""
+    return [part for bits in range(16, 64) if (part := value & (1 << bits) - 1) != value]
 
 
 def rounded_to(found, right):
@@ -565,7 +646,10 @@ def rounded_to(found, right):
 def jumps_on_any_stack(boot):
     """Fail unless asm_wrrsp_and_jmp jumps with exactly the stack pointer that it is given."""
     if is_on_asked_stack(boot):
+        direction_flag_is_clear(boot.first("called.asked"), "lab2.3")
+        bsp_continue_keeps_all_bits(boot)
         return
+    no_variable_is_shared(boot)
     asked, right = boot.first("called.asked"), boot.call.asked_rsp if boot.call else 0
     what = {"cpu": 0, "step": "lab2.3", "place": "asm_wrrsp_and_jmp"}
     what["expected"] = msg("asm_wrrsp_and_jmp ({rsp:#x}, jmpto) jumps with this RSP", rsp=right)
@@ -581,7 +665,7 @@ def jumps_on_any_stack(boot):
                 ),
                 **what,
             )
-        short = asked.state.rsp == right & 0xFFFFFFFF
+        short = asked.state.rsp in lower_parts(right)
         fail(
             "rsp-truncated" if short else "rsp-outside-the-new-stack",
             observed=f"RSP = {asked.state.rsp:#x}",
@@ -590,8 +674,9 @@ def jumps_on_any_stack(boot):
     fault, target = boot.bsp.exception or boot.bsp.triple_fault, boot.call.asked_target
     taken = boot.bsp.exception
     at = taken.place.address if taken else getattr(fault, "pc", None)
-    lower = target & 0xFFFFFFFF
-    if fault is not None and lower != target and lower in (fault.cr2, getattr(fault, "pc", 0)):
+    led = {fault.cr2, getattr(fault, "pc", 0), at} if fault is not None else set()
+    lower = next((one for one in lower_parts(target) if one in led), None)
+    if lower is not None:
         fail(
             "target-truncated",
             **what
@@ -601,7 +686,7 @@ def jumps_on_any_stack(boot):
     if (
         fault is not None
         and fault.vector == 14
-        and right - 64 <= fault.cr2 < right + 64
+        and right - 4096 <= fault.cr2 < right + 4096
         and fault.cr2 != at
     ):
         above = fault.cr2 >= right

@@ -284,11 +284,20 @@ class PlacedCall:
         asked_rsp: the stack pointer that was asked for.
         decoy_rsp: a stack pointer in a register that holds no argument.
         asked_target: the function that was asked for; 0 if that was not recorded.
+        shared: the variable of the student's that held an argument, and then one of another call;
+            None if there is none.
+        given: two functions above 4 GiB that start_all_processors was given before.
+        kept: what initproc_bsp and initproc_ap held where that led.
+        continued: where bsp_continue led when it was called for `asked_target`; None if it was not.
     """
 
     asked_rsp: int
     decoy_rsp: int
     asked_target: int = 0
+    shared: int | None = None
+    given: tuple[int, int] | None = None
+    kept: tuple[int, int] | None = None
+    continued: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,22 @@ from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import NOWHERE, BaseProbe, note_allocation, write_pointer
+from vmmlab.probes.calling import stand_at
 from vmmlab.probes.gathering import boot_stack
 from vmmlab.probes.registry import probe
+from vmmlab.probes.shared import Variables
 
 _TOP_BYTES: Final = 64  # of the new stack, to see whether anything was pushed
 _ABOVE: Final = 16  # bytes above it, which belong to no one
-_HIGH_STACK: Final = 0x5_0000_1230  # above 4 GiB, and not mapped: nothing may be pushed there
-_HIGH_TARGET: Final = 0x6_0000_4568  # the same for the function that is jumped to
+_HIGH_STACK: Final = 0xFFFF_8305_0000_1230  # not mapped: nothing may be pushed there
+_HIGH_TARGET: Final = 0x7E06_0000_4568  # the same for the function that is jumped to
+_HIGH_GIVEN: Final = (0x7E06_0000_5568, 0x7E06_0000_6568)
+_LOWER: Final = 0xFFFF_FFFF
+_ASKED, _LOW = "called.asked", "called.low"
+_GENERAL: Final = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "rip", "eflags",
+)  # fmt: skip
+_BUDGET: Final = 64  # instructions of asm_wrrsp_and_jmp that are looked at one by one
 
 
 @probe("switch")
@@ -177,10 +186,78 @@ class CallsProbe(BaseProbe):
     delays: Mapping[str, int] = field(default_factory=dict, init=False)
 
     async def hit(self, session: Session, hit: Hit) -> None:
-        """Make the call, see where it leads, and end the boot."""
+        """Make the calls, see where they lead, and end the boot."""
         if hit.place == "start_all_processors" and hit.cpu == 0:
+            view, kept = session.view, None
+            variables = Variables(session)
+            held = await variables.held()
+            if not view.abi.on_stack:
+                kept = await self._start(session)
+            await variables.put_back(held)  # each call is the first one
             await self._call(session, hit.state.rsp)
+            await variables.put_back(held)
+            known = session.log.call
+            if known is not None and not view.abi.on_stack:
+                known = session.log.call = replace(known, given=_HIGH_GIVEN, kept=kept)
+            if known is not None and session.places.at((await view.state(0)).pc) == _ASKED:
+                await self._continue(session, known, hit.state.rsp)
         session.finished = True
+
+    async def _start(self, session: Session) -> tuple[int, int] | None:
+        """Let start_all_processors store functions above 4 GiB; return what it has stored."""
+        view = session.view
+        registers = (await session.gdb.registers(0)).as_dict()
+        for number, function in enumerate(_HIGH_GIVEN):
+            await view.set_argument(0, "start_all_processors", number, function)
+        ends = ("asm_wrrsp_and_jmp", "bspinitproc1", "vmm_todo")
+        await session.places.watch_all(ends)
+        await session.run_to(0, *ends, attempts=1)
+        for name in ends[:2]:
+            await session.places.unwatch(name)
+        if session.ended:
+            return None
+        names = ("initproc_bsp", "initproc_ap")
+        stored = [await view.read_pointer(view.phys(name)) for name in names]
+        await session.gdb.write_registers(0, {name: registers[name] for name in _GENERAL})
+        return stored[0], stored[1]
+
+    async def _continue(self, session: Session, known: PlacedCall, rsp: int) -> None:
+        """Call bsp_continue for a function above 4 GiB, and see where it leads."""
+        base = session.view.addr("boot_stack")
+        await session.places.watch(_LOW, _HIGH_TARGET & _LOWER)
+        await session.gdb.write_register(0, "rsp", rsp)
+        if await stand_at(session, "bsp_continue", base + 0x30, _HIGH_TARGET) is not None:
+            verdict, state = await session.run_to(0, _ASKED, _LOW, "vmm_todo", attempts=1)
+            if verdict == "reached":
+                session.log.call = replace(known, continued=state.pc)
+
+    async def _watch_variables(self, session: Session, values: dict[int, int]) -> int | None:
+        """Step a CPU through the function, with another call of it at each store of a variable.
+
+        What a call keeps in a variable that exists once for all CPUs, a call on another CPU
+        changes.
+
+        Args:
+            session: the boot.
+            values: the arguments, and what the other call has in place of each.
+
+        Returns:
+            Where the variable is that held an argument, or None.
+        """
+        variables, found = Variables(session), None
+        for _ in range(_BUDGET if variables.ranges else 0):
+            touched = await variables.touched(0)
+            if not await session.step(0):
+                break
+            state = await session.view.state(0)
+            for one in touched:
+                at = one.address if one.writes and not one.locked else None
+                if at is not None and await _replace(session, at, values):
+                    found = at
+            if place := session.places.at(state.pc):
+                await session.note_stepped(0, place, state)
+                break
+        return found
 
     async def _call(self, session: Session, rsp: int) -> None:
         view = session.view
@@ -188,7 +265,7 @@ class CallsProbe(BaseProbe):
         low = (base + 0x400, base + 0x10)
         asked = low if view.abi.on_stack else (_HIGH_STACK, _HIGH_TARGET)
         decoy = (base + 0x800, base + 0x20)
-        places = {"called.asked": asked[1], "called.decoy": decoy[1], "returned": base + 0x30}
+        places = {_ASKED: asked[1], "called.decoy": decoy[1], "returned": base + 0x30}
         session.log.call = PlacedCall(asked[0], decoy[0], asked[1])
         for name, address in places.items():
             await session.places.watch(name, address)
@@ -203,4 +280,17 @@ class CallsProbe(BaseProbe):
         target = view.addr("asm_wrrsp_and_jmp")
         for register, value in (*registers, ("rsp", rsp), ("rip", target)):
             await session.gdb.write_register(0, register, value)
-        await session.run_to(0, *places)
+        if not view.abi.on_stack:
+            shared = await self._watch_variables(session, dict(zip(asked, decoy, strict=True)))
+            session.log.call = replace(session.log.call, shared=shared)
+        if session.places.at((await view.state(0)).pc) not in places:
+            await session.run_to(0, *places)
+
+
+async def _replace(session: Session, address: int, values: dict[int, int]) -> bool:
+    """Replace an argument in a variable by that of another call; False if none is there."""
+    at, word = address - VMM_BASE, session.view.abi.word
+    held = int.from_bytes(await session.gdb.read_phys(at, word), "little")
+    if held in values:
+        await session.gdb.write_phys(at, values[held].to_bytes(word, "little"))
+    return held in values
