@@ -144,6 +144,11 @@ STARTING = {
         calls(INIT_CALL, SIPI_CALL, INIT_CALL),
         "init-after-sipi",
     ),
+    "a de-assert after a SIPI": (
+        partial(ipis.init_again, cpu=1),
+        calls(INIT_CALL, SIPI_CALL, replace(INIT_CALL, low=0xC8500)),
+        "init-after-sipi",
+    ),
     "a SIPI too many": (ONE_AP, calls(INIT_CALL, SIPI_CALL, SIPI_CALL), "sipi-after-all-arrived"),
     "no delay after INIT": (
         ipis.wrong_delay,
@@ -317,6 +322,11 @@ def test_nothing_is_found_where_nothing_is_wrong(find):
     if find is ipis.wrong_delay or getattr(find, "func", None) is ipis.written_directly:
         right = started()
     assert find(replace(right, hits=(hit("ap_wait", 0), hit("bsp_proc", 0)))) is None
+
+
+def test_a_de_assert_before_the_first_sipi_is_right():
+    seen = calls(INIT_CALL, replace(INIT_CALL, low=0xC8500), SIPI_CALL)
+    assert ipis.init_again(seen, 1) is None
 
 
 @pytest.mark.parametrize("answer", [0, 1])

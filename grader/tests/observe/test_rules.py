@@ -71,6 +71,7 @@ BROKEN = {
     "cr3-reserved": ("mov cr3, rax", {"bits": 64, "rax": 1 << 52, **LONG}),
     "efer-reserved": ("wrmsr", {"rax": 0x100, "rdx": 0x663}),
     "efer-lme-while-paging": ("wrmsr", {"rax": 0x100, "cr0": 0x80000011}),
+    "efer-lma": ("wrmsr", {"rax": 0x500}),
     "msr-unknown": ("rdmsr", {"rcx": 0xC0000008}),
 }  # fmt: skip
 RIGHT = [
@@ -80,6 +81,8 @@ RIGHT = [
     ("mov cr4, eax", {"rax": 0x6A0}),
     ("mov cr3, eax", {"rax": 0x106018}),
     ("wrmsr", {"rax": 0x901}),
+    ("wrmsr", {"rax": 0x5901, "efer": 0x500}),
+    ("mov cr3, eax", {"rax": 0x106003}),
     ("rdmsr", {"rcx": 0x1B}),
     ("ljmp [ebx]", {"selected": far(CODE32)}),
     ("ljmp [ebx]", {"selected": far(CODE64), **LONG}),

@@ -19,6 +19,11 @@ from vmmlab.observe.starting import IcrCall, Starting
 from vmmlab.x86.icr import BrokenRule, broken_rules
 
 _HALF: Final = 0xFFFF
+_DE_ASSERT: Final = "INIT level de-assert"
+_NO_DE_ASSERT: Final = msg(
+    "An INIT with ICR_ASSERT was sent before this one. If this one is meant to be the level "
+    "de-assert, it needs ICR_LEVEL, bit 15: a de-assert is level triggered."
+)
 _SENDERS: Final = {"INIT": "apic_send_init", "SIPI": "apic_send_startup_ipi"}
 
 
@@ -44,9 +49,12 @@ def reaching(boot: Observation, cpu: int, kind: str) -> list[int]:
 
 def wrong_word(boot: Observation, kind: str) -> Failure | None:
     """Return a write of an INIT or a SIPI that breaks a rule of the manual, if there is one."""
-    for write in boot.sent(kind):
+    sent = boot.sent(kind)
+    for number, write in enumerate(sent):
         for broken in broken_rules(write.low):
-            return _wrong_word(write, kind, broken)
+            found = _wrong_word(write, kind, broken)
+            again = kind == "INIT" and broken.rule == "assert" and number
+            return replace(found, next=_NO_DE_ASSERT) if again else found
     return None
 
 
@@ -151,11 +159,13 @@ def init_again(boot: Observation, cpu: int, alone: Observation | None = None) ->
         alone: the boot with the grader's own calls, if there is one.
     """
     sipis, inits = (reaching(boot, cpu, kind) for kind in ("SIPI", "INIT"))
+    ends = reaching(boot, cpu, _DE_ASSERT)
     if boot.starting is None:  # this boot does not follow ap_start
         sent = [(one.kind, boot.reaches(one, cpu)) for one in boot.icr]
         sipis = [at for at, one in enumerate(sent) if one == ("SIPI", True)]
         inits = [at for at, one in enumerate(sent) if one == ("INIT", True)]
-    later = [at for at in inits if sipis and at > sipis[0]]
+        ends = [at for at, one in enumerate(sent) if one == (_DE_ASSERT, True)]
+    later = [at for at in (*inits, *ends) if sipis and at > sipis[0]]
     if not later:
         return None
     by = "ap_start_addr"
@@ -170,6 +180,13 @@ def init_again(boot: Observation, cpu: int, alone: Observation | None = None) ->
         expected=msg("no INIT once a SIPI has been sent"),
         observed=msg(
             "IPI number {number} is an INIT, and CPU {cpu} had got a SIPI before: it is reset",
+            number=later[0] + 1,
+            cpu=cpu,
+        )
+        if set(later) - set(ends)
+        else msg(
+            "IPI number {number} is the level de-assert that ends an INIT, and CPU {cpu} had got a "
+            "SIPI before",
             number=later[0] + 1,
             cpu=cpu,
         ),
@@ -258,7 +275,7 @@ def another_kind(boot: Observation, alone: Observation | None = None) -> Failure
 
 
 def _is_foreign(write: Icr) -> bool:
-    return write.kind not in ("INIT", "INIT level de-assert", "SIPI")
+    return write.kind not in ("INIT", _DE_ASSERT, "SIPI")
 
 
 def disturbing(boot: Observation, alone: Observation | None = None) -> Failure | None:
@@ -313,6 +330,14 @@ def wrong_short_delay(boot: Observation) -> Failure | None:
     if found is None:
         return None
     slept = made.slept_init_us if "init" in found.cause else made.slept_us
+    if "init" in found.cause and not made.init_sent:
+        return replace(
+            found,
+            place=msg("{function}, called by the grader", function="ap_start_addr"),
+            function="ap_start_addr",
+            observed=msg("it sent no INIT when loopcond (data) returned false at once"),
+            next=msg("INIT and the wait after it come first. Then ap_start_addr asks loopcond."),
+        )
     return replace(
         found,
         place=msg("{function}, called by the grader", function="ap_start_addr"),

@@ -87,6 +87,10 @@ _TEXTS: Final[dict[str, Message]] = {
     "efer-lme-while-paging": template(
         "`{instruction}` writes {value:#x} to EFER: LME cannot change while CR0.PG is set"
     ),
+    "efer-lma": template(
+        "`{instruction}` writes {value:#x} to EFER: LMA (bit 10) must be written as it was read, "
+        "and the processor sets it when paging is turned on"
+    ),
     "msr-unknown": template("`{instruction}` names MSR {value:#x}, which no processor has"),
 }
 

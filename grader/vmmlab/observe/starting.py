@@ -184,6 +184,7 @@ class OwnCalls:
         last_count: the number that ap_start_loopcond left when three had been sent.
         last_beside: what it returned then, with other bytes behind the int.
         far: its answers to two large numbers whose low 16 bits are 0 and 3.
+        init_sent: whether ap_start_addr sent anything when no SIPI was wanted.
         cond_turns: how often it executed one and the same instruction in a call, if too often.
     """
 
@@ -211,3 +212,4 @@ class OwnCalls:
     last_beside: int | None = None
     far: tuple[CondCall, ...] = ()
     cond_turns: int = 0
+    init_sent: bool = True

@@ -167,10 +167,12 @@ class ArgumentsProbe(BaseProbe):
             await session.view.write_u32("ap_delays", value, DELAY_FIELDS[name])
         await _put(session, _STATE, _TIMES.to_bytes(4, "little"))
         await sleeps.take()
+        before = len(session.view.icr())
         if await self._call(session, "ap_start_addr", *asked) is None:
             return made
         slept, _ = await sleeps.take()
-        return replace(made, slept_init_us=slept, writes=len(session.view.icr()))
+        now = len(session.view.icr())
+        return replace(made, slept_init_us=slept, writes=now, init_sent=now > before)
 
     async def _call(self, session: Session, function: str, *values: int) -> int | None:
         """Call a function on the BSP; return what it returns, or None if it does not come back."""

@@ -101,3 +101,5 @@ def _msr(writes: bool, registers: Mapping[str, int]) -> Iterator[Refusal]:
         yield refusal("efer-reserved", **told, bits=bad)
     if (value ^ registers["efer"]) & EFER_LME and registers["cr0"] & CR0_PG:
         yield refusal("efer-lme-while-paging", **told, bits=EFER_LME)
+    if (value ^ registers["efer"]) & EFER_LMA:
+        yield refusal("efer-lma", **told, bits=EFER_LMA)

@@ -39,6 +39,7 @@ Rule = Literal[
     "cr3-reserved",
     "efer-reserved",
     "efer-lme-while-paging",
+    "efer-lma",
     "msr-unknown",
 ]
 """What a processor forbids and QEMU carries out, at least in some versions or modes."""
@@ -84,6 +85,7 @@ RULES: Final[dict[Rule, Entry]] = {
     "cr3-reserved": Entry(_GP, "SDM vol. 2, MOV to control registers; vol. 3, 4.5"),
     "efer-reserved": Entry(_GP, "SDM vol. 3, 2.2.1; APM vol. 2, 3.1.7"),
     "efer-lme-while-paging": Entry(_GP, "SDM vol. 3, 4.1.2"),
+    "efer-lma": Entry(_GP, "APM vol. 2, 3.1.7; read-only in SDM vol. 3, 2.2.1"),
     "msr-unknown": Entry(_GP, "SDM vol. 2, RDMSR and WRMSR"),
 }
 
