@@ -21,6 +21,8 @@ LATER = {
         (
             *("lab1.mi.after-the-sort", "lab1.mi.both-after-the-sort"),
             *("lab1.main.calls-for-multiboot-only", "lab1.main.never-calls"),
+            *("lab1.uefi.clears-mi-later", "lab1.uefi.clears-mi-at-the-end"),
+            *("lab1.mi.changed-later", "lab1.mi.field-cleared-later"),
         ),
         NOT_BACK,
     ),
