@@ -81,7 +81,7 @@ RIGHT = [
     ("mov cr4, eax", {"rax": 0x6A0}),
     ("mov cr3, eax", {"rax": 0x106018}),
     ("wrmsr", {"rax": 0x901}),
-    ("wrmsr", {"rax": 0x5901, "efer": 0x500}),
+    ("wrmsr", {"rax": 0x5D01, "efer": 0x500}),
     ("mov cr3, eax", {"rax": 0x106003}),
     ("rdmsr", {"rcx": 0x1B}),
     ("ljmp [ebx]", {"selected": far(CODE32)}),

@@ -76,6 +76,19 @@ def _one_store(boot: Observation, cpu: CpuRecord, step: TrampolineStep, did: Tex
     counter = boot.trampoline.procs_at or 0
     found = _counted("ap-counted-wrongly" if step.counted else "ap-not-counted", cpu, step, did)
     decoded = decode(step.code, step.state.pc, step.state.bits)
+    if "cmpxchg" in step.text and step.counted < 0:
+        return replace(
+            found,
+            observed=msg(
+                "other CPUs counted before `{instruction}`, and when it was tried again, it stored "
+                "the sum that was worked out before: their counts are lost",
+                instruction=step.text,
+            ),
+            next=msg(
+                "A compare-and-exchange that fails has loaded EAX with the count of now: work out "
+                "the new count from it before each try."
+            ),
+        )
     if decoded is not None and decoded.name not in (*_ADDING, *_STORING):
         return replace(
             found,
@@ -119,6 +132,13 @@ def _counted_elsewhere(boot: Observation, cpu: CpuRecord) -> Failure:
                 "another CPU counted just before `{instruction}`, which then stores nothing, and "
                 "it was not tried again",
                 instruction=compares[-1].text,
+            )
+            if len(compares) == 1
+            else msg(
+                "another CPU counted just before `{instruction}`, {count} times in turn, and then "
+                "it was not tried again",
+                instruction=compares[-1].text,
+                count=len(compares),
             ),
         )
     for step in cpu.steps:

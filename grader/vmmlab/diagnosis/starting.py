@@ -16,6 +16,7 @@ from vmmlab.diagnosis.ipis import init_again
 from vmmlab.diagnosis.resets import reset_by_bsp
 from vmmlab.failure import Failure
 from vmmlab.images.layout import MAPMEM_BASE, MAPMEM_SIZE
+from vmmlab.observe.cpu import CpuRecord
 from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.starting import Changed, Mapping
@@ -86,11 +87,17 @@ def mapped_in_part(boot: Observation) -> Failure | None:
     )
 
 
+def _halts_in_copy(boot: Observation, ap: CpuRecord) -> bool:
+    """Whether an AP has found its way to a HLT of the trampoline."""
+    return boot.how_ended == "quiet" and ap.end_place.region == "trampoline"
+
+
 def lost_at_another_place(boot: Observation) -> Failure | None:
     """Return an AP that gets lost in a boot that gives apinit_addr another value than usual."""
     linked = boot.apinit_addr_linked
     started = [ap for ap in boot.aps if not waits_for_sipi(ap)]
-    lost = next((ap for ap in started if ap.end.mode != boot.bsp.end.mode), None)
+    wrong_mode = (ap for ap in started if ap.end.mode != boot.bsp.end.mode)
+    lost = next((ap for ap in wrong_mode if not _halts_in_copy(boot, ap)), None)
     if linked is None or lost is None or boot.how_ended == "complete":
         return None
     return Failure(

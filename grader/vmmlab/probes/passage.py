@@ -23,6 +23,8 @@ from vmmlab.observe.trampoline import Stepper, StopBefore
 Shared = Callable[[Touch], bool]
 """Whether memory is in the copy and not the counter."""
 How = Literal["overwritten", "waits"]
+_COLLISIONS: Final = 12
+"""How often the compare-and-exchange of an AP finds that another one has counted."""
 _LOOP: Final = 8  # instructions, at most, of a loop that waits
 _COUNTER: Final = 4  # bytes of apinit_procs
 _LOCK: Final = 8  # bytes of apinit_lock
@@ -192,7 +194,7 @@ class Passage:
         return tried
 
     async def _count_between(self, cpu: int, second: int) -> None:
-        """Count once more, as another AP would, before an AP compares the count it has read."""
+        """Count once more, as another AP would, each time an AP compares the count it has read."""
         counter = self._session.view.in_copy("apinit_procs")
         compares = [
             step for step in self._session.log.cpus[second].steps
@@ -200,10 +202,18 @@ class Passage:
         ]  # fmt: skip
         if counter is None or not compares or not await self._follow(cpu, _before(compares[0])):
             return
-        await self._add(counter, 1)
-        await self._follow(cpu, self._behind(cpu, compares[0]))
+        before, steps = (
+            await self._session.view.read_u32(counter),
+            self._session.log.cpus[cpu].steps,
+        )
+        others = 0
+        while others < _COLLISIONS and await self._follow(cpu, _before(compares[0])):
+            await self._add(counter, 1)
+            others += 1
+            await self._follow(cpu, _longer(steps))
         await self._go_on(cpu)
-        await self._add(counter, -1)
+        counted = await self._session.view.read_u32(counter) - before
+        await self._add(counter, -min(others, counted))
 
     async def _add(self, counter: int, by: int) -> None:
         value = (await self._session.view.read_u32(counter) + by) & 0xFFFFFFFF
@@ -284,6 +294,12 @@ def _telling(one: Conflict) -> bool:
     """Return False, which sorts first, for a use on which the way of an AP depends at once."""
     changes = any(touch.reads and touch.writes for touch in one.use.touches)
     return not (changes or one.use.register == "cs" or one.use.text.startswith("lgdt"))
+
+
+def _longer(steps: Sequence[TrampolineStep]) -> StopBefore:
+    """Stop before the instruction after the next one that is recorded."""
+    known = len(steps)
+    return lambda now: len(steps) > known
 
 
 def _before(step: TrampolineStep) -> StopBefore:
