@@ -19,7 +19,7 @@ MULTIBOOT_INFO_SIZE: Final = 88  # bytes, Multiboot 0.6.96, 3.3, with vbe_interf
 CALLS: Final = ("initfunc_init", "call_initfunc", "start_all_processors")
 _SORTED: Final = "initfunc_init returned"
 NESTING: Final = "global6"
-NESTED: Final = "called_by_an_init_function_of_the_group_global"
+NESTED: Final = "inner_functions_that_the_function_of_global6_calls"
 """The function with the id NESTING calls call_initfunc (NESTED)."""
 _EARLY: Final = "global0"
 """An id of which a function is watched before the records are sorted."""
