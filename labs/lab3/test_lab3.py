@@ -43,6 +43,12 @@ FLAT = (0, 0xFFFFFFFF)  # base and limit of a segment that is all of memory
 REAL_LIMIT = 0xFFFF  # of a segment in real mode
 DATA_SEGMENT = 0x9200  # second half of a descriptor (SDM vol. 3, 3.4.5): present, data, writable
 DATA_MASK = 0x9E00  # bit 10 would be expand-down
+JUMP_PARTS = {  # of the five bytes, by their numbers
+    1: msg("the low byte of the offset"),
+    2: msg("the high byte of the offset"),
+    3: msg("the low byte of the segment"),
+    4: msg("the high byte of the segment"),
+}
 PHYSICAL_0 = msg("ap_start, physical address 0")
 INIT_ICR = ipis.sender_of("INIT")
 SIPI_ICR = ipis.sender_of("SIPI")
@@ -151,6 +157,15 @@ def why_beside(boot, distance):
             "It is {count} too {direction}: the offset is APINIT_OFFSET, neither more nor less.",
             count=abs(distance),
             direction=msg("low") if distance > 0 else msg("high"),
+        )
+    if len(wrong) == 1 and wrong[0] in JUMP_PARTS:
+        return msg(
+            "Byte {number} of the instruction, {part}, is {found:02x} and should be {right:02x}; "
+            "the others are right.",
+            number=wrong[0] + 1,
+            part=JUMP_PARTS[wrong[0]],
+            found=code[wrong[0]],
+            right=bytes.fromhex(right_jump(boot)[1])[wrong[0]],
         )
     return ""
 

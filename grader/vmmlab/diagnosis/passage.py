@@ -305,6 +305,12 @@ def stack_used(cpu: CpuRecord) -> Failure | None:
                 place=at(step),
                 expected=msg("no push, pop, call or ret"),
                 observed=msg(
+                    "`{instruction}` sets SP to BP, {bp:#x}, and pops BP from there",
+                    instruction=step.text,
+                    bp=step.state.rbp,
+                )
+                if decoded.name == "leave"
+                else msg(
                     "`{instruction}` with SP = {sp:#x}", instruction=step.text, sp=step.state.rsp
                 ),
             )

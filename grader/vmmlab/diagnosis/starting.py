@@ -179,9 +179,16 @@ def _by_a_pointer(boot: Observation, piece: Changed) -> bool:
 
 def changed_later(boot: Observation) -> Failure | None:
     """Return low memory that has changed after the first IPI, outside of the jump and the copy."""
-    if boot.starting is None or not boot.starting.after or any(ap.overrun for ap in boot.aps):
+    if boot.starting is None or any(ap.overrun for ap in boot.aps):
         return None
-    return _changed(boot, boot.starting.after[0], msg("ap_start, after the first IPI"))
+    # What an AP has written is told of that AP.
+    mine = next((one for one in boot.starting.after if not _written_by_ap(boot, one)), None)
+    return None if mine is None else _changed(boot, mine, msg("ap_start, after the first IPI"))
+
+
+def _written_by_ap(boot: Observation, piece: Changed) -> bool:
+    touches = (touch for ap in boot.aps for step in ap.steps for touch in step.touches)
+    return any(touch.writes and touch.covers(piece.address, piece.size) for touch in touches)
 
 
 def _changed(boot: Observation, piece: Changed, place: Text) -> Failure:
