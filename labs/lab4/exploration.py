@@ -8,7 +8,7 @@ no search could try.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from vmmlab.base.message import Text, msg
 from vmmlab.explore.context import RDI, Context, StackRegion
@@ -32,6 +32,8 @@ from vmmlab.explore.surroundings import Variable
 # Time is not modelled: the BSP polls two or three times, however late the others are.
 _POLL_US: Final = 2
 _WAIT_US: Final = 4
+# So few polls that the search still follows each of them.
+_FAR_TOO_LONG_US: Final = 2 * _WAIT_US + _POLL_US
 # Offsets in `ap_delays` (include/ap.h) of the interval between polls and of the whole time.
 _POLL_OFFSET: Final = 8
 _WAIT_OFFSET: Final = 12
@@ -74,15 +76,21 @@ class _Bsp(NamedTuple):
         numbers: the numbers that APs have taken, one bit each.
         returned: ap_wait has returned.
         arrived: how many APs have called initproc_ap; they have released all locks.
+        waits: the BSP has called ap_wait.
         complete: all APs had arrived when the BSP began to wait.
-        slept: the BSP has called usleep.
+        looks: all APs had arrived when the BSP's last usleep returned.
+        slept: how many microseconds the BSP has slept.
+        equal: in `Unlisted`, there has been a moment in the wait at which the BSP might return.
     """
 
     numbers: int = 0
     returned: bool = False
     arrived: int = 0
+    waits: bool = False
     complete: bool = False
-    slept: bool = False
+    looks: bool = False
+    slept: int = 0
+    equal: bool = False
 
 
 class _Registered(NamedTuple):
@@ -92,21 +100,27 @@ class _Registered(NamedTuple):
         passed_lock: it has come to ap_locked.
         number: the argument of its call of segment_init_ap, 0 before.
         ended: how the BSP has come out of its wait: "", "returned" or "gave up".
+        was_equal: what the ghost said of `equal` when the BSP returned.
     """
 
     passed_lock: bool = False
     number: int = 0
     ended: str = ""
+    was_equal: bool = False
 
 
 class Registration(_Handshake):
     """From the trampoline to `initproc_ap`: APs take the lock, and get a stack and a number each.
 
     Meanwhile the BSP waits in ap_wait until all of them have been counted.
+
+    Attributes:
+        listed: the number of processors in the ACPI tables; None: all of them.
     """
 
     name = "registration"
     title = msg("registration")
+    listed: ClassVar[int | None] = None
 
     def initial_ghost(self) -> Ghost:
         """Return the ghost before the first step: no numbers, and the BSP does not wait yet."""
@@ -124,7 +138,8 @@ class Registration(_Handshake):
         if action.name == "begin":
             return self._enter(local, ghost, read) if of_ap else self._wait(local, ghost, read)
         if action.name == "return" and not of_ap:
-            end = self.model.end(self._noted(local, ended="returned"), "done")
+            local = self._noted(local, ended="returned", was_equal=ghost.equal)
+            end = self.model.end(local, "done")
             return Effect(end, ghost._replace(returned=True), note=msg("ap_wait returns"))
         if action.name == "ap_locked" and of_ap:
             return self._locked(local, ghost)
@@ -137,11 +152,13 @@ class Registration(_Handshake):
         if action.name == "panic" and not of_ap and ghost.slept:
             # The wait may have timed out; which report is right then is not judged here.
             return self._give_up(local, ghost)
+        if action.name == "usleep" and not local.cpu:
+            return self._sleep(lid, ghost, read)
         return self.common(lid, action, ghost)
 
     def reads(self, local: LocalState, action: Action) -> tuple[int, int] | None:
         """See `Harness.reads`."""
-        if action.name == ("segment_init_ap" if local.cpu else "return"):
+        if action.name in (("segment_init_ap",) if local.cpu else ("return", "usleep")):
             return self.count, 4
         if action.name == "ap_proc" and local.notes.number:
             return self.program.pcpu_field(local.notes.number, PCPU_STACKADDR), 8
@@ -172,9 +189,27 @@ class Registration(_Handshake):
         }
         return ends.get(local.notes.ended, "")
 
-    def sleeping(self, local: LocalState, ghost: Ghost) -> Ghost:
-        """Return the ghost after a CPU has called usleep."""
-        return ghost._replace(slept=ghost.slept or local.cpu == 0)
+    def _sleep(self, lid: int, ghost: Ghost, read: Read) -> Effect:
+        """Let the BSP sleep, unless its time is over by far and an AP has not arrived.
+
+        That it sleeps longer than `_POLL_US` at once is another mistake.
+        """
+        local = self.model.locals[lid]
+        slept = ghost.slept + min(_POLL_US, local.context.regs[RDI] & 0xFFFF_FFFF)
+        arrived = self._all_arrived(ghost, read)
+        if slept > _FAR_TOO_LONG_US and not arrived:
+            what = msg("the BSP goes on waiting when its time is over, and an AP has not arrived")
+            return self.violated(local, Violation("bsp-waits-on", what), ghost, "usleep ()")
+        ghost = ghost._replace(slept=min(slept, _FAR_TOO_LONG_US), looks=arrived)
+        return self.common(lid, Action("event", name="usleep"), ghost)
+
+    def _all_arrived(self, ghost: Ghost, read: Read) -> bool:
+        return ghost.arrived == self.aps == read(self.count, 4)
+
+    def _returned_value(self, local: LocalState, name: str) -> int | None:
+        if name == "acpi_num_of_processors" and self.listed is not None:
+            return self.listed
+        return super()._returned_value(local, name)
 
     @staticmethod
     def _noted(local: LocalState, **notes: object) -> LocalState:
@@ -193,10 +228,10 @@ class Registration(_Handshake):
     def _wait(self, local: LocalState, ghost: Ghost, read: Read) -> Effect | None:
         """Let the BSP call ap_wait."""
         program = self.program
-        complete = ghost.arrived == self.aps == read(self.count, 4)
+        complete = self._all_arrived(ghost, read)
         stack = program.harness_stack(0)
         called = entering(local, program.symbols.addr("ap_wait"), stack, RETURN_MARK)
-        ghost = ghost._replace(complete=complete)
+        ghost = ghost._replace(waits=True, complete=complete)
         return Effect(self.model.settle(called), ghost, note=msg("calls ap_wait"))
 
     def _locked(self, local: LocalState, ghost: Ghost) -> Effect:
@@ -283,8 +318,12 @@ class Registration(_Handshake):
         return msg("CPU {cpu} calls initproc_ap on {stack}", cpu=cpu, stack=stack)
 
     def _give_up(self, local: LocalState, ghost: Ghost) -> Effect:
-        if ghost.complete:
-            what = msg("the BSP gives up, although every CPU had arrived before it began to wait")
+        if ghost.complete or ghost.looks:
+            what = (
+                msg("the BSP gives up, although every CPU had arrived before it began to wait")
+                if ghost.complete
+                else msg("the BSP gives up, although every CPU had arrived when its usleep ended")
+            )
             violation = Violation("bsp-gave-up", what)
             return self.violated(local, violation, ghost, msg("gives up waiting"))
         end = self.model.end(self._noted(local, ended="gave up"), "done")
@@ -344,33 +383,55 @@ class Registration(_Handshake):
         return None
 
 
-class MoreThanListed(Registration):
-    """All APs have entered when the BSP begins to wait; the tables list one AP less."""
+class Unlisted(Registration):
+    """APs come that the BSP cannot expect, since no tables list any processor.
+
+    It may return if there was a moment in its wait at which as many had left as had entered.
+    """
+
+    name = "without tables"
+    title = msg("registration without ACPI tables")
+    buffers = False
+    listed = 0
+
+    def handle(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
+        """See `Harness.handle`: an AP that comes when ap_wait has returned is lost."""
+        local = self.model.locals[lid]
+        if action.name != "begin":
+            return super().handle(lid, action, ghost, read)
+        if local.cpu and ghost.returned:
+            return Effect(self.model.end(local, "done"), ghost)
+        effect = super().handle(lid, action, ghost, read)
+        if effect is None or not effect.ghost.waits:
+            return effect
+        # Only an AP that enters makes the two counts differ.
+        equal = ghost.equal or self._may_return(read)
+        return effect._replace(ghost=effect.ghost._replace(equal=equal))
+
+    def forbidden(self, local: LocalState, action: Action, ghost: Ghost) -> Violation | None:
+        """See `Harness.forbidden`: an AP that enters when ap_wait is about to return is lost."""
+        return None
+
+    def check_end(self, now: Sequence[LocalState], read: Read) -> Violation | None:
+        """See `Harness.check_end`: APs may have been lost."""
+        return None
+
+    def _may_return(self, read: Read) -> bool:
+        left = read(self.count, 4)
+        return left == read(self.procs, 4) and left + 1 >= (self.listed or 0)
+
+    def _went_on_early(self, now: Sequence[LocalState], read: Read) -> Violation | None:
+        if now[0].notes.was_equal or self._may_return(read):
+            return None
+        return super()._went_on_early([one for one in now if one.phase != "begin"], read)
+
+
+class MoreThanListed(Unlisted):
+    """The tables list one AP less than there are."""
 
     name = "more than listed"
     title = msg("more APs than listed")
-    buffers = False
-
-    def _wait(self, local: LocalState, ghost: Ghost, read: Read) -> Effect | None:
-        return super()._wait(local, ghost, read) if read(self.procs, 4) == self.aps else None
-
-    def _returned_value(self, local: LocalState, name: str) -> int | None:
-        if name == "acpi_num_of_processors":
-            return self.aps
-        return super()._returned_value(local, name)
-
-    def handle(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
-        """See `Harness.handle`: what is of interest ends when the BSP sleeps, all APs being there.
-
-        A BSP that expects exactly as many as the tables list does not go on, which is allowed.
-        """
-        local = self.model.locals[lid]
-        if action.name == "usleep" and not local.cpu and ghost.arrived == self.aps:
-            return self._give_up(local, ghost._replace(complete=False))
-        return super().handle(lid, action, ghost, read)
-
-    def _give_up(self, local: LocalState, ghost: Ghost) -> Effect:
-        return super()._give_up(local, ghost._replace(complete=False))
+    listed = 2
 
 
 class Crowd(Registration):
@@ -604,6 +665,7 @@ declare(
         lab="lab4",
         scenarios=(
             Registration,
+            Unlisted,
             MoreThanListed,
             Crowd,
             Barrier,
@@ -639,6 +701,9 @@ declare(
                 "ap_wait returns when all APs have left the boot stack and have been counted"
             ),
             "bsp-gave-up": msg("the BSP gives up only if a CPU has not arrived in time"),
+            "bsp-waits-on": msg(
+                "the BSP gives up after ap_delays.wait_us, whichever CPU is missing"
+            ),
             "trampoline-gone": msg(
                 "an AP unlocks *apinitlock before it counts itself, since the BSP may go on then"
             ),

@@ -17,7 +17,9 @@ BOOT = "lab4.boot.cpus"
 
 COUNT = "num_of_processors"
 POLLS = 2  # WAIT_US / POLL_US of exploration.py
-MORE_THAN_LISTED, MANY_APS, MANY_ROUNDS = "more than listed", "many APs", "many rounds"
+ENTERED = "*apinitprocs"
+WITHOUT_TABLES, MORE_THAN_LISTED = "without tables", "more than listed"
+MANY_APS, MANY_ROUNDS = "many APs", "many rounds"
 
 REGISTRATION = {
     "stack-shared": (STACK, "stack-shared-in-some-order"),
@@ -29,6 +31,7 @@ REGISTRATION = {
     "trampoline-gone": (RELEASED, "lock-used-too-late-in-some-order"),
     "bsp-went-on": (LATE, "bsp-goes-on-in-some-order"),
     "bsp-gave-up": (GOES_ON, "bsp-gives-up-in-some-order"),
+    "bsp-waits-on": (MISSING, "bsp-never-gives-up"),
 }
 CLEARED = "lock-cleared-by-another"
 STEPS = {"apinitproc0": "lab4.2", "apinitproc1": "lab4.3", "ap_wait": "lab4.4"}
@@ -41,8 +44,6 @@ BARRIER = {
 @judges_orders(LOCK, RELEASED, STACK, PRIVATE, ALONE, LATE, MISSING, GOES_ON, HOLDS, REUSABLE, BOOT)
 def judge(scenario, found):
     """Return the check that contains the mistake; None if no step of this lab does."""
-    if scenario == MORE_THAN_LISTED and found.kind != "bsp-went-on":
-        return None
     if scenario == MANY_ROUNDS:
         early = found.kind == "barrier-passed-early"
         return WrongOrder(HOLDS if early else REUSABLE, "barrier-breaks-in-a-later-round")
@@ -50,7 +51,12 @@ def judge(scenario, found):
         return cleared
     if scenario == MANY_APS and (many := with_many_aps(found)) is not None:
         return many
-    if found.kind == "bsp-went-on" and slept_long_enough(found):
+    unlisted = scenario in (WITHOUT_TABLES, MORE_THAN_LISTED)
+    if unlisted and found.kind == "bsp-went-on" and (read := entered_read_first(found)) is not None:
+        return WrongOrder(LATE, "bsp-reads-entered-first", note=read)
+    if found.kind == "bsp-gave-up" and scenario == MORE_THAN_LISTED:
+        check, cause = GOES_ON, "unlisted-ap-not-accepted"
+    elif found.kind == "bsp-went-on" and slept_long_enough(found):
         check, cause = MISSING, "missing-cpu-not-noticed"
     elif found.kind == "never-completes" and "barrier" in scenario and found.doomed == 0:
         check, cause = BOOT, "barrier-never-opens"  # with four CPUs, as the probe has, it does
@@ -140,6 +146,26 @@ def last_count(found, cpu):
     own = [one for one in found.steps if one.cpu == cpu and one.read is not None]
     last = next((one for one in reversed(own) if str(one.target) == COUNT), None)
     return found.values.get(COUNT, 0) if last is None else last.read
+
+
+def entered_read_first(found):
+    """Return what the BSP read if it read *apinitprocs first, and an AP has entered since then."""
+    own = [one for one in found.steps if one.cpu == 0 and one.read is not None]
+    names = [str(one.target) for one in own]
+    if ENTERED not in names:
+        return None
+    at = max(at for at, name in enumerate(names) if name == ENTERED)
+    entered = own[at].read
+    left = next((one.read for one in own[at:] if str(one.target) == COUNT), None)
+    if entered != left or entered >= found.values.get(ENTERED, 0):
+        return None
+    return msg(
+        "the BSP read {entered} = {number} first; before it read {left} = {number}, an AP had "
+        "entered and another one had left",
+        entered=ENTERED,
+        left=COUNT,
+        number=left,
+    )
 
 
 def slept_long_enough(found):

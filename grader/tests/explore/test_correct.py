@@ -28,6 +28,7 @@ def assert_correct(exploration, *, large=False):
     assert [(part.scenario, part.memory) for part in exploration.parts] == [
         ("registration", "in order"),
         ("registration", "store buffers"),
+        ("without tables", "in order"),
         ("more than listed", "in order"),
         ("crowd", "in order"),
         ("barrier", "in order"),

@@ -13,7 +13,7 @@
 #include "pcpu.h"
 #include "sleep.h"
 
-static void *stack_of[256];
+static void *stack_of[NUM_OF_PCPU];
 
 asmlinkage void
 apinitproc0 (void)
@@ -43,12 +43,12 @@ apinitproc1 (void)
 static bool
 all_here (u32 expected)
 {
-	u32 entered = *apinitprocs, left;
+	u32 left;
 
 	spinlock_lock (&ap_lock);
 	left = num_of_processors;
 	spinlock_unlock (&ap_lock);
-	return entered == left && (expected == 0 || left == expected - 1);
+	return *apinitprocs == left && (expected == 0 || left >= expected - 1);
 }
 
 /* Waits without usleep: the timer is read at each look. */
@@ -56,12 +56,16 @@ void
 ap_wait (void)
 {
 	u32 expected = acpi_num_of_processors (), mask, last, now;
+	u32 slept = 0;
 	u64 ticks = 0, end = (u64)ap_delays.wait_us * 3579545 / 1000000;
 	u16 port;
 
 	if (!acpi_pm_timer (&port, &mask)) {
-		while (!all_here (expected))
+		for (; !all_here (expected); slept += ap_delays.poll_us) {
+			if (slept >= ap_delays.wait_us)
+				vmm_ap_missing (ap_first_missing ());
 			usleep (ap_delays.poll_us);
+		}
 		return;
 	}
 	for (last = asm_inl (port); !all_here (expected); last = now) {
