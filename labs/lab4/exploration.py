@@ -577,13 +577,80 @@ class WideBarrier(Barrier):
     rounds = 1
 
 
+class ComesBack(Crowd):
+    """The only AP finds that initproc_ap returns, and must panic."""
+
+    name = "comes back"
+    title = msg("initproc_ap returns")
+
+    def start(self, cpu: int) -> int:
+        """Return the local state of the AP at the trampoline; no other CPU is there."""
+        if cpu == 1:
+            return super().start(cpu)
+        return self.model.end(before_first_step(cpu, _Registered()), "done")
+
+    def check_end(self, now: Sequence[LocalState], read: Read) -> Violation | None:
+        """See `Harness.check_end`: the other APs are not counted."""
+        return None
+
+    def handle(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
+        """See `Harness.handle`."""
+        local = self.model.locals[lid]
+        if action.name == "ap_proc":
+            back = self.model.settle(returning(local, 0))
+            return Effect(back, ghost._replace(arrived=1), note=msg("initproc_ap () returns"))
+        if action.name == "panic" and ghost.arrived:
+            return Effect(self.model.end(local, "done"), ghost, note=msg("panics"))
+        return super().handle(lid, action, ghost, read)
+
+
+class ManyCpus(Barrier):
+    """More CPUs meet in the barrier than 64 bits or a table of 64 entries have room for."""
+
+    name = "many CPUs"
+    title = msg("barrier of many CPUs")
+    cpus = 67
+    buffers = False
+    rounds = 2
+    one_order = True
+
+    def repeated(self) -> Repeated:
+        """See `Harness.repeated`: all CPUs have been counted when the first one calls."""
+        addr = self.program.symbols.addr
+        return Repeated(
+            addr("sync_all_processors"),
+            self.rounds,
+            tuple(self.program.pcpu(cpu) for cpu in range(self.cpus)),
+            ((self.count, 4, self.aps), (addr("ap_started"), 1, 1)),
+        )
+
+
+class MoreCpus(ManyCpus):
+    """More CPUs meet in the barrier than a byte can count."""
+
+    name = "more CPUs"
+    title = msg("barrier of more CPUs than a byte can count")
+    cpus = 261
+
+
 class ManyAps(Crowd):
-    """All APs come to the lock while the first has it; each is overtaken when it unlocks."""
+    """Many APs come to the lock while the first has it; each is overtaken when it unlocks.
+
+    When 200 of them wait, each of the others comes as another one has been counted.
+    """
 
     name = "many APs"
     title = msg("many APs at the lock")
-    cpus = 201
+    cpus = 261
+    at_once = 200
     one_order = True
+
+    def handle(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
+        """See `Harness.handle`."""
+        cpu = self.model.locals[lid].cpu
+        if action.name == "begin" and cpu > self.at_once + read(self.count, 4):
+            return None
+        return super().handle(lid, action, ghost, read)
 
     def yields(self, before: LocalState, now: LocalState, read: Read, read_now: Read) -> bool:
         """See `Harness.yields`: with the lock taken for the first time, and after each release."""
@@ -601,7 +668,7 @@ class _Met(NamedTuple):
     called: int = 0
 
 
-class ManyRounds(Barrier):
+class ManyRounds(ManyCpus):
     """Three CPUs meet more often than a byte can count, in turns; then than two bytes can.
 
     After some rounds the CPUs gather between two rounds. What these rounds do to memory is carried
@@ -610,26 +677,18 @@ class ManyRounds(Barrier):
 
     name = "many rounds"
     title = msg("many rounds of the barrier")
-    buffers = False
+    cpus = 3
     gather_from = 257
     leaps = (gather_from + SEEN - 1, gather_from + 3 * SEEN)
     rounds = leaps[-1] + 2 * SEEN
-    one_order = True
 
     def __init__(self, model):
         super().__init__(model)
         self._later = LaterRounds(self.program, self.program.symbols.addr("sync_all_processors"))
 
     def repeated(self) -> Repeated:
-        """See `Harness.repeated`: all CPUs have been counted when the first one calls."""
-        addr = self.program.symbols.addr
-        return Repeated(
-            addr("sync_all_processors"),
-            self.rounds,
-            tuple(self.program.pcpu(cpu) for cpu in range(self.cpus)),
-            ((self.count, 4, self.aps), (addr("ap_started"), 1, 1)),
-            self.leaps,
-        )
+        """See `Harness.repeated`: some of the rounds are left out."""
+        return super().repeated()._replace(leaps=self.leaps)
 
     def initial_ghost(self) -> Ghost:
         """See `Harness.initial_ghost`: nothing has happened yet."""
@@ -668,9 +727,12 @@ declare(
             Unlisted,
             MoreThanListed,
             Crowd,
+            ComesBack,
             Barrier,
             WideBarrier,
             ManyAps,
+            ManyCpus,
+            MoreCpus,
             ManyRounds,
         ),
         tracepoints=frozenset({"ap_locked"}),

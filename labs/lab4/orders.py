@@ -20,6 +20,8 @@ POLLS = 2  # WAIT_US / POLL_US of exploration.py
 ENTERED = "*apinitprocs"
 WITHOUT_TABLES, MORE_THAN_LISTED = "without tables", "more than listed"
 MANY_APS, MANY_ROUNDS = "many APs", "many rounds"
+COMES_BACK = "comes back"
+MANY_CPUS, MORE_CPUS = "many CPUs", "more CPUs"
 
 REGISTRATION = {
     "stack-shared": (STACK, "stack-shared-in-some-order"),
@@ -47,6 +49,11 @@ def judge(scenario, found):
     if scenario == MANY_ROUNDS:
         early = found.kind == "barrier-passed-early"
         return WrongOrder(HOLDS if early else REUSABLE, "barrier-breaks-in-a-later-round")
+    if scenario == COMES_BACK:
+        return WrongOrder(BOOT, "no-panic-after-initproc-ap", step="lab4.3")
+    if scenario in (MANY_CPUS, MORE_CPUS):
+        early = found.kind == "barrier-passed-early"
+        return WrongOrder(HOLDS if early else REUSABLE, "barrier-breaks-with-many-cpus")
     if (cleared := cleared_by_another(found)) is not None:
         return cleared
     if scenario == MANY_APS and (many := with_many_aps(found)) is not None:

@@ -31,10 +31,13 @@ def assert_correct(exploration, *, large=False):
         ("without tables", "in order"),
         ("more than listed", "in order"),
         ("crowd", "in order"),
+        ("comes back", "in order"),
         ("barrier", "in order"),
         ("barrier", "store buffers"),
         ("wide barrier", "in order"),
         ("many APs", "in order"),
+        ("many CPUs", "in order"),
+        ("more CPUs", "in order"),
         ("many rounds", "in order"),
     ]
     for part in exploration.parts:

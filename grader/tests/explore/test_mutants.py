@@ -210,6 +210,10 @@ FOUND = {
     "lab4.wait.too-early": "bsp-waits-on",
     "lab4.silent.minus-one": "bsp-gave-up",
     "lab4.silent.at-once": "bsp-went-on",
+    "lab4.many.number-in-a-byte": "number-wrong",
+    "lab4.many.cpus-in-a-byte": "never-completes",
+    "lab4.many.cpus-in-32-bits": "never-completes",
+    "lab4.after.no-panic": "never-completes",
     "lab4.wait.entered-read-first": "bsp-went-on",
     "lab4.wait.no-last-look": "bsp-gave-up",
     "lab4.wait.exactly-the-tables": "bsp-gave-up",
@@ -218,6 +222,9 @@ FOUND = {
 }
 # Mutants that only a scenario for them shows.
 SPECIAL = {
+    "lab4.after.no-panic": "comes back",
+    "lab4.many.cpus-in-a-byte": "more CPUs",
+    "lab4.many.cpus-in-32-bits": "many CPUs",
     "lab4.wait.only-the-tables": "more than listed",
     "lab4.wait.exactly-the-tables": "more than listed",
     "lab4.number.modulo": "many APs",

@@ -153,7 +153,7 @@ class Advance:
 
         EBX bits 31-24 are the initial APIC id (Intel SDM volume 3, 8.4.5).
         """
-        ebx = self._program.apic_ids[local.cpu] << 24
+        ebx = (self._program.apic_ids[local.cpu] & 0xFF) << 24  # the initial APIC id
         context = local.context
         return context.having(rip=context.rip + size, rax=0, rbx=ebx, rcx=0, rdx=0)
 

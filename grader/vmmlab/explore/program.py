@@ -27,13 +27,13 @@ PAGE: Final = 0x1000
 
 # Addresses of the model's own, inside the alias and far from the image and from low memory.
 STACKS: Final = 0x5000_0000
-HEAP: Final = 0x6000_0000
+HEAP: Final = 0x5A00_0000
 MARKS: Final = 0x4F00_0000
 RETURN_MARK: Final = MARKS + 0x10
 """The return address of a function that the harness calls."""
 ARENA: Final = 0x20_0000
 SLOT: Final = 0x8_0000
-"""Call number k of `alloc` on CPU c returns HEAP + c * ARENA + k * SLOT; 255 CPUs fit."""
+"""Call number k of `alloc` on CPU c returns HEAP + c * ARENA + k * SLOT; 304 CPUs fit."""
 SLOTS: Final = ARENA // SLOT
 STACK_SIZE: Final = 0x8000  # of a stack that the harness provides
 WINDOW_BYTES: Final = 4096
