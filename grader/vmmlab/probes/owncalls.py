@@ -28,6 +28,8 @@ _TURN_STEPS: Final = 2000
 _SHORT_US: Final = range(100, 1000)
 """Short delays: whatever is added to them shows, unlike in a long one."""
 _COUNTER: Final = 4  # bytes of apinit_procs
+_SAVED: Final = ("rbx", "rbp", "rsi", "rdi")
+_SAVED_64: Final = ("r12", "r13", "r14", "r15")
 _RETURNED: Final = "own call returned"
 # Offsets in the boot stack, whose low end nothing uses.
 _DATA, _STATE, _CODE, _BACK, _STEPPED = 0x80, 0xA0, 0x100, 0x180, 0x190
@@ -105,7 +107,8 @@ class ArgumentsProbe(BaseProbe):
             return
         if counter is not None:
             await session.gdb.write_phys(counter, counted)
-        for name in ("rax", *view.abi.registers, "rsp", "rip"):
+        wide = _SAVED_64 if view.abi.word == 8 else ()  # by a function that was left half-way
+        for name in ("rax", *view.abi.registers, *_SAVED, *wide, "rsp", "rip"):
             await session.gdb.write_register(0, name, registers[name])
         await session.places.unwatch(_RETURNED)
 
