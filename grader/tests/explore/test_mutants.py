@@ -315,7 +315,7 @@ SAMPLE = (
     "lab4.many.ninth-keeps-the-lock",
     "lab4.many.round-in-a-byte",
 )
-MANY = 100  # CPUs that are not all named
+MANY = 60  # CPUs that are not all named
 KINDS_OF_OTHER_TESTS = {"panic", "not-numbered", "stack-not-own"}  # see test_judgements.py
 
 
