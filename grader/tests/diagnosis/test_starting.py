@@ -241,11 +241,6 @@ STARTING = {
     "reset by a port": (resets.reset_by_bsp, reset_by_out(), "machine-reset-by-port"),
     "loopcond sleeps": (owncalls.ignored_argument, called(cond_slept_us=1000), "loopcond-waits"),
     "loopcond spins": (owncalls.ignored_argument, called(cond_turns=100), "loopcond-waits"),
-    "counts when it says no": (
-        owncalls.wrong_number,
-        called(last_count=4),
-        "counts-without-a-sipi",
-    ),
     "8 bytes of the int": (
         owncalls.wrong_number,
         called(last_count=3, last_beside=1),

@@ -214,19 +214,19 @@ FOUND = {
     "lab4.many.cpus-in-a-byte": "never-completes",
     "lab4.many.cpus-in-32-bits": "never-completes",
     "lab4.after.no-panic": "never-completes",
+    "lab4.after.halts": "never-completes",
     "lab4.wait.entered-read-first": "bsp-went-on",
-    "lab4.wait.no-last-look": "bsp-gave-up",
-    "lab4.wait.exactly-the-tables": "bsp-gave-up",
+    "lab4.wait.entered-in-a-local-first": "bsp-went-on",
     "lab4.wait.endless-without-tables": "bsp-waits-on",
     "lab4.wait.endless-if-all-entered": "bsp-waits-on",
 }
 # Mutants that only a scenario for them shows.
 SPECIAL = {
     "lab4.after.no-panic": "comes back",
+    "lab4.after.halts": "comes back",
     "lab4.many.cpus-in-a-byte": "more CPUs",
     "lab4.many.cpus-in-32-bits": "many CPUs",
     "lab4.wait.only-the-tables": "more than listed",
-    "lab4.wait.exactly-the-tables": "more than listed",
     "lab4.number.modulo": "many APs",
     **dict.fromkeys(
         (

@@ -32,11 +32,9 @@ apic_send_startup_ipi (u8 vector)
 bool
 ap_start_loopcond (void *data)
 {
-	int *sent = data;
-	bool more = *sent < 3 && acpi_num_of_processors () != *apinitprocs + 1;
-
-	*sent += more;
-	return more;
+	if (acpi_num_of_processors () == *apinitprocs + 1)
+		return false;
+	return (*(int *)data)++ < 3;
 }
 
 void

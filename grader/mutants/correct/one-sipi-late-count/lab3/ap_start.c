@@ -24,7 +24,7 @@ ap_start_loopcond (void *data)
 {
 	int *sent = data;
 
-	return !*sent && ++*sent;
+	return !(*sent)++;
 }
 
 void

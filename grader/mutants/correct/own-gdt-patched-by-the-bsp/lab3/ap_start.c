@@ -53,7 +53,7 @@ ap_start_loopcond (void *data)
 
 	if (all != 0 && *apinitprocs + 1 == all)
 		return false;
-	return *n < 2 && ++*n;
+	return (*n)++ < 2;
 }
 
 void
