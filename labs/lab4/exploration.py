@@ -76,19 +76,17 @@ class _Bsp(NamedTuple):
         numbers: the numbers that APs have taken, one bit each.
         returned: ap_wait has returned.
         arrived: how many APs have called initproc_ap; they have released all locks.
-        waits: the BSP has called ap_wait.
+        entered: in `Unlisted`, how many APs had entered when the BSP called ap_wait.
         complete: all APs had arrived when the BSP began to wait.
         slept: how many microseconds the BSP has slept.
-        equal: in `Unlisted`, there has been a moment in the wait at which the BSP might return.
     """
 
     numbers: int = 0
     returned: bool = False
     arrived: int = 0
-    waits: bool = False
+    entered: int = 0
     complete: bool = False
     slept: int = 0
-    equal: bool = False
 
 
 class _Registered(NamedTuple):
@@ -98,13 +96,13 @@ class _Registered(NamedTuple):
         passed_lock: it has come to ap_locked.
         number: the argument of its call of segment_init_ap, 0 before.
         ended: how the BSP has come out of its wait: "", "returned" or "gave up".
-        was_equal: what the ghost said of `equal` when the BSP returned.
+        allowed: what `_might_return` said when the BSP returned.
     """
 
     passed_lock: bool = False
     number: int = 0
     ended: str = ""
-    was_equal: bool = False
+    allowed: bool = False
 
 
 class Registration(_Handshake):
@@ -136,7 +134,7 @@ class Registration(_Handshake):
         if action.name == "begin":
             return self._enter(local, ghost, read) if of_ap else self._wait(local, ghost, read)
         if action.name == "return" and not of_ap:
-            local = self._noted(local, ended="returned", was_equal=ghost.equal)
+            local = self._noted(local, ended="returned", allowed=self._might_return(ghost, read))
             end = self.model.end(local, "done")
             return Effect(end, ghost._replace(returned=True), note=msg("ap_wait returns"))
         if action.name == "ap_locked" and of_ap:
@@ -229,7 +227,7 @@ class Registration(_Handshake):
         complete = self._all_arrived(ghost, read)
         stack = program.harness_stack(0)
         called = entering(local, program.symbols.addr("ap_wait"), stack, RETURN_MARK)
-        ghost = ghost._replace(waits=True, complete=complete)
+        ghost = ghost._replace(complete=complete)
         return Effect(self.model.settle(called), ghost, note=msg("calls ap_wait"))
 
     def _locked(self, local: LocalState, ghost: Ghost) -> Effect:
@@ -335,6 +333,10 @@ class Registration(_Handshake):
                 return violation
         return self.check_stacks(now, cpu, before)
 
+    def _might_return(self, ghost: Ghost, read: Read) -> bool:
+        """Whether the BSP may return although not all APs have been counted."""
+        return False
+
     def _went_on_early(self, now: Sequence[LocalState], read: Read) -> Violation | None:
         """Check the APs when ap_wait has just returned."""
         for ap in now[1:]:
@@ -380,7 +382,8 @@ class Registration(_Handshake):
 class Unlisted(Registration):
     """APs come that the BSP cannot expect, since no tables list any processor.
 
-    It may return if there was a moment in its wait at which as many had left as had entered.
+    It may return if as many have left as had entered at any moment of its wait: an AP that enters
+    between its two looks is lost, as one is that enters a moment later.
     """
 
     name = "without tables"
@@ -391,16 +394,11 @@ class Unlisted(Registration):
     def handle(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
         """See `Harness.handle`: an AP that comes when ap_wait has returned is lost."""
         local = self.model.locals[lid]
-        if action.name != "begin":
-            return super().handle(lid, action, ghost, read)
-        if local.cpu and ghost.returned:
+        if action.name == "begin" and local.cpu and ghost.returned:
             return Effect(self.model.end(local, "done"), ghost)
-        effect = super().handle(lid, action, ghost, read)
-        if effect is None or not effect.ghost.waits:
-            return effect
-        # Only an AP that enters makes the two counts differ.
-        equal = ghost.equal or self._may_return(read)
-        return effect._replace(ghost=effect.ghost._replace(equal=equal))
+        if action.name == "begin" and not local.cpu:
+            ghost = ghost._replace(entered=read(self.procs, 4))
+        return super().handle(lid, action, ghost, read)
 
     def forbidden(self, local: LocalState, action: Action, ghost: Ghost) -> Violation | None:
         """See `Harness.forbidden`: an AP that enters when ap_wait is about to return is lost."""
@@ -410,12 +408,12 @@ class Unlisted(Registration):
         """See `Harness.check_end`: APs may have been lost."""
         return None
 
-    def _may_return(self, read: Read) -> bool:
+    def _might_return(self, ghost: Ghost, read: Read) -> bool:
         left = read(self.count, 4)
-        return left == read(self.procs, 4) and left + 1 >= (self.listed or 0)
+        return left >= ghost.entered and left + 1 >= (self.listed or 0)
 
     def _went_on_early(self, now: Sequence[LocalState], read: Read) -> Violation | None:
-        if now[0].notes.was_equal or self._may_return(read):
+        if now[0].notes.allowed:
             return None
         return super()._went_on_early([one for one in now if one.phase != "begin"], read)
 

@@ -17,8 +17,6 @@ BOOT = "lab4.boot.cpus"
 
 COUNT = "num_of_processors"
 POLLS = 2  # WAIT_US / POLL_US of exploration.py
-ENTERED = "*apinitprocs"
-WITHOUT_TABLES, MORE_THAN_LISTED = "without tables", "more than listed"
 MANY_APS, MANY_ROUNDS = "many APs", "many rounds"
 COMES_BACK = "comes back"
 MANY_CPUS, MORE_CPUS = "many CPUs", "more CPUs"
@@ -58,9 +56,6 @@ def judge(scenario, found):
         return cleared
     if scenario == MANY_APS and (many := with_many_aps(found)) is not None:
         return many
-    unlisted = scenario in (WITHOUT_TABLES, MORE_THAN_LISTED)
-    if unlisted and found.kind == "bsp-went-on" and (read := entered_read_first(found)) is not None:
-        return WrongOrder(LATE, "bsp-reads-entered-first", note=read)
     if found.kind == "bsp-went-on" and slept_long_enough(found):
         check, cause = MISSING, "missing-cpu-not-noticed"
     elif found.kind == "never-completes" and "barrier" in scenario and found.doomed == 0:
@@ -151,26 +146,6 @@ def last_count(found, cpu):
     own = [one for one in found.steps if one.cpu == cpu and one.read is not None]
     last = next((one for one in reversed(own) if str(one.target) == COUNT), None)
     return found.values.get(COUNT, 0) if last is None else last.read
-
-
-def entered_read_first(found):
-    """Return what the BSP read if it read *apinitprocs first, and an AP has entered since then."""
-    own = [one for one in found.steps if one.cpu == 0 and one.read is not None]
-    names = [str(one.target) for one in own]
-    if ENTERED not in names:
-        return None
-    at = max(at for at, name in enumerate(names) if name == ENTERED)
-    entered = own[at].read
-    left = next((one.read for one in own[at:] if str(one.target) == COUNT), None)
-    if entered != left or entered >= found.values.get(ENTERED, 0):
-        return None
-    return msg(
-        "the BSP read {entered} = {number} first; before it read {left} = {number}, an AP had "
-        "entered and another one had left",
-        entered=ENTERED,
-        left=COUNT,
-        number=left,
-    )
 
 
 def slept_long_enough(found):

@@ -215,8 +215,6 @@ FOUND = {
     "lab4.many.cpus-in-32-bits": "never-completes",
     "lab4.after.no-panic": "never-completes",
     "lab4.after.halts": "never-completes",
-    "lab4.wait.entered-read-first": "bsp-went-on",
-    "lab4.wait.entered-in-a-local-first": "bsp-went-on",
     "lab4.wait.endless-without-tables": "bsp-waits-on",
     "lab4.wait.endless-if-all-entered": "bsp-waits-on",
 }
@@ -232,7 +230,7 @@ SPECIAL = {
         (
             *("lab4.silent.minus-one", "lab4.silent.at-once"),
             *("lab4.wait.keeps-lock", "lab4.wait.too-early"),
-            *("lab4.wait.entered-read-first", "lab4.wait.endless-without-tables"),
+            "lab4.wait.endless-without-tables",
         ),
         "without tables",
     ),

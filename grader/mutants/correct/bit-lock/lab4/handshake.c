@@ -19,6 +19,6 @@ static void go_on(void){void*const mine=S;int no;
  get_currentcpu()->stackaddr=mine;(*initproc_ap)();}
 void ap_wait(void){u32 t=0,want=acpi_num_of_processors(),have;
 again:spinlock_lock(&ap_lock);have=num_of_processors;spinlock_unlock(&ap_lock);
- if(have>=want-(want!=0)&&*apinitprocs==have)return;
+ if((want==0||have==want-1)&&*apinitprocs==have)return;
  if(t>ap_delays.wait_us-ap_delays.poll_us)vmm_ap_missing(ap_first_missing());
  t+=ap_delays.poll_us;usleep(ap_delays.poll_us);goto again;}

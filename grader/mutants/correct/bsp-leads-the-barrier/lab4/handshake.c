@@ -55,16 +55,14 @@ apinitproc1 (void)
 void
 ap_wait (void)
 {
-	for (u32 t = 0;; t += ap_delays.poll_us) {
-		u32 left;
+	for (u32 t = 0; t <= ap_delays.wait_us; t += ap_delays.poll_us) {
+		u32 entered = *apinitprocs, left;
 
 		spinlock_lock (&ap_lock);
 		left = num_of_processors;
 		spinlock_unlock (&ap_lock);
-		if (*apinitprocs == left && left + 1 >= acpi_num_of_processors ())
+		if (entered == left && left + 1 >= acpi_num_of_processors ())
 			return;
-		if (t >= ap_delays.wait_us)
-			break;
 		usleep (ap_delays.poll_us);
 	}
 	vmm_ap_missing (ap_first_missing ());

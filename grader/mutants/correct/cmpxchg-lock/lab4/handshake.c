@@ -73,10 +73,10 @@ ap_wait (void)
 			vmm_ap_missing (ap_first_missing ());
 	/* then: have they left? */
 	do {
+		entered = *apinitprocs;
 		spinlock_lock (&ap_lock);
 		left = num_of_processors;
 		spinlock_unlock (&ap_lock);
-		entered = *apinitprocs;
 		if (left == entered)
 			return;
 	} while (!tired (&waited));
