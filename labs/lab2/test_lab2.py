@@ -594,7 +594,7 @@ def direction_flag_is_clear(hit, step=""):
 def bsp_continue_keeps_all_bits(boot):
     """Fail if bsp_continue, called by the grader, has cut the address of a function."""
     call = boot.call
-    if call.continued not in (None, call.asked_target):
+    if call and call.continued not in (None, call.asked_target):
         fail(
             "target-truncated",
             cpu=0,
@@ -671,7 +671,8 @@ def jumps_on_any_stack(boot):
             observed=f"RSP = {asked.state.rsp:#x}",
             **what,
         )
-    fault, target = boot.bsp.exception or boot.bsp.triple_fault, boot.call.asked_target
+    fault = boot.bsp.exception or boot.bsp.triple_fault
+    target = boot.call.asked_target if boot.call else 0
     taken = boot.bsp.exception
     at = taken.place.address if taken else getattr(fault, "pc", None)
     led = {fault.cr2, getattr(fault, "pc", 0), at} if fault is not None else set()

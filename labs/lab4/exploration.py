@@ -634,19 +634,19 @@ class MoreCpus(ManyCpus):
 class ManyAps(Crowd):
     """Many APs come to the lock while the first has it; each is overtaken when it unlocks.
 
-    When 200 of them wait, each of the others comes as another one has been counted.
+    At first 200 of them come, and the others when 150 have been counted.
     """
 
     name = "many APs"
     title = msg("many APs at the lock")
     cpus = 261
-    at_once = 200
+    at_once, until = 200, 150
     one_order = True
 
     def handle(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
         """See `Harness.handle`."""
         cpu = self.model.locals[lid].cpu
-        if action.name == "begin" and cpu > self.at_once + read(self.count, 4):
+        if action.name == "begin" and cpu > self.at_once and read(self.count, 4) < self.until:
             return None
         return super().handle(lid, action, ghost, read)
 

@@ -1,6 +1,7 @@
 """Fixtures that build and explore lab-4 code."""
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ from vmmlab.images.sources import FromReference
 ROOT = Path(__file__).parents[3]
 Files = Mapping[str, bytes]
 Explored = Callable[..., Exploration]
+
+
+@pytest.fixture(autouse=True)
+def _engines() -> Iterator[None]:
+    """Give back the memory of engines at once: with many CPUs one has thousands of mappings."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

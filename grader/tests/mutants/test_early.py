@@ -40,10 +40,6 @@ LATER = {
         "what ap_start has done last is looked at where the BSP waits",
     ),
     "lab3.copy.whole-blocks": "the memory behind the copy is looked at when an AP has come",
-    **dict.fromkeys(
-        ("lab3.copy.one-page-mapped", "lab3.copy.one-byte-mapped"),
-        "a copy in two pages is tried when every CPU parks",
-    ),
     "lab3.entry.long-pause": "the boot ends where the BSP meets the TODO",
     "lab3.real.waits-for-the-others": "nobody raises the count that it waits for",
     "lab4.enter.to-apinitproc1": "apinitproc1 is not written",
