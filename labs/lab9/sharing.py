@@ -261,7 +261,7 @@ class Sharing:
 
 
 def _of_the_high_half(function: str, arguments: tuple[int, ...]) -> bool:
-    """Whether a call writes APIC_ICR_HIGH: what counts is what is there in the end."""
+    """Whether a call writes APIC_ICR_HIGH: only the final value counts."""
     return function == _APIC_WRITE and arguments[0] & 0xFFFFFFFF == _ICR_HIGH
 
 

@@ -67,23 +67,27 @@ def explore(
         )
     pools = _Pools(bounds or Bounds())
     parts: list[Part] = []
-    searched: CpuModel | None = None  # one model for all searches: they need the same code
+    # One model for all searches, and one for all single orders of as many CPUs: they need the same
+    # code, and an engine for many CPUs takes long to make.
+    models: dict[int | None, CpuModel] = {}
 
-    def made(scenario: type[Harness], exposed: frozenset[int] = frozenset()) -> CpuModel:
-        one = scenario.one_order
-        cpus = scenario.cpus if one else None
-        return CpuModel(Program(image, cohort, declaration, exposed, cpus), loops=not one)
+    def made(cpus: int | None, exposed: frozenset[int] = frozenset()) -> CpuModel:
+        one_order = cpus is not None
+        program = Program(image, cohort, declaration, exposed, cpus)
+        return CpuModel(program, loops=not one_order)
 
     for scenario in declaration.named(scenarios):
-        model = made(scenario) if scenario.one_order or searched is None else searched
+        cpus = scenario.cpus if scenario.one_order else None
+        if cpus not in models:
+            models[cpus] = made(cpus)
         while True:
+            model = models[cpus]
             try:
                 parts += list(_parts(model, scenario(model), pools, sources or {}))
             except StackExposed as found:
-                model = made(scenario, model.program.exposed | found.words)
+                models[cpus] = made(cpus, model.program.exposed | found.words)
             else:
                 break
-        searched = searched if scenario.one_order else model
         if parts[-1].verdict == "wrong":
             break
     options = image.options

@@ -21,7 +21,8 @@ _TIMES: Final = 5  # more SIPIs than the VMM's own condition allows
 _MOST: Final = 3  # SIPIs after which ap_start_loopcond says no
 _VECTORS: Final = range(0x80, 0xFF)  # bit 7 too
 _FAR: Final = (0x10000, 0x10000 + _MOST)
-"""Numbers of SIPIs that begin like 0 and like three, for whoever reads a part of the int."""
+"""Numbers of SIPIs whose low byte or low half is that of 0 or 3: code that reads only a part of the
+int takes them for these."""
 _BESIDE: Final = bytes.fromhex("5aa5c33c")  # behind the int
 _TURNS: Final = 100  # of a loop in ap_start_loopcond, which needs none
 _TURN_STEPS: Final = 2000
