@@ -129,6 +129,41 @@ async def test_a_cpu_that_takes_interrupts_can_go_on(kernel: Kernels) -> None:
         assert await deadlock.look(session) is False
 
 
+SENDS = (
+    "mov edi, 0xfee00310; mov dword ptr [rdi], 0x2000000; sub edi, 0x10;"
+    "mov dword ptr [rdi], {:#x}; l: jmp l"
+)
+IPIS = {"INIT": 0x4500, "SIPI": 0x4600}  # the vector is 0
+
+
+async def sending(machine: Machine, session: Session, *kinds: str) -> None:
+    """Let CPU 1 alone send these to CPU 2, which takes them when it may run."""
+    for kind in kinds:
+        code = bytes(Ks(KS_ARCH_X86, KS_MODE_64).asm(SENDS.format(IPIS[kind]), CODE[1])[0])
+        await machine.gdb.write_phys(CODE[1], code)
+        await machine.gdb.write_register(1, "rip", CODE[1])
+        await session.go([1], timeout_s=0.02)
+
+
+@pytest.mark.parametrize("halts", [True, False], ids=["that is halted", "that runs"])
+@asynced
+async def test_a_cpu_to_which_a_sipi_is_on_its_way_can_go_on(kernel: Kernels, halts: bool) -> None:
+    """Its thread may be late on a busy host; here it is held until all has been sent."""
+    async with kernel().machine(cpus=3) as m:
+        session = await playing(m, kernel(), ("nop", "cli; hlt" if halts else WAIT))
+        await m.gdb.write_phys(0, b"\xeb\xfe")  # jmp to itself
+        await session.go([2], timeout_s=0.02)
+        await sending(m, session, "INIT")
+        await session.go([2], timeout_s=0.02)
+        assert await deadlock.look(session) is True
+        await sending(m, session, "SIPI")
+        assert await deadlock.look(session) is False
+        await session.go([2], timeout_s=0.02)
+        assert (await m.gdb.registers(2)).rip == 0
+        await sending(m, session, "SIPI")
+        assert await deadlock.look(session) is True
+
+
 @asynced
 async def test_a_cpu_at_a_watched_place_is_not_stepped_past_it(kernel: Kernels) -> None:
     """Otherwise its stop there would be lost."""

@@ -59,7 +59,7 @@ class Hasty(Session):
         self.limits = dataclasses.replace(self.limits, look_s=0.003)
 
 
-SOON = ("bsp-leads-the-barrier/lab4", "waits-without-pause/lab4")
+SOON = ("bsp-leads-the-barrier/lab4", "one-cpu-at-a-time/lab3", "waits-without-pause/lab4")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmmlab.machine.gdb import Registers, Stop
 from vmmlab.observe.touched import Touched
-from vmmlab.x86.registers import EFLAGS_IF
+from vmmlab.x86.registers import EFLAGS_IF, RESET_AT
 
 if TYPE_CHECKING:
     from vmmlab.observe.session import Session
@@ -48,8 +48,10 @@ async def look(session: Session) -> Stop | bool:
     laps = []
     for cpu in sorted(session.free()):  # the BSP first: its actions between polls are not recorded
         if (await session.gdb.describe(cpu)).get("hlt"):
-            if (await session.gdb.registers(cpu)).eflags & EFLAGS_IF:
-                return False
+            registers = await session.gdb.registers(cpu)
+            is_reset = (registers.cs, registers.rip) == RESET_AT
+            if registers.eflags & EFLAGS_IF or session.view.is_called(cpu, is_reset=is_reset):
+                return False  # the thread of a CPU of QEMU may be late
             continue
         if session.in_guest(cpu):
             return False  # nothing is known of what it waits for

@@ -17,6 +17,8 @@ CR0_CD: Final = 1 << 30
 """Cache disable."""
 CR0_PG: Final = 1 << 31
 """Paging."""
+RESET_AT: Final = (0xF000, 0xFFF0)
+"""CS and IP after a reset or INIT (Intel SDM vol. 3, table 9-1)."""
 EFLAGS_IF: Final = 1 << 9
 """Maskable interrupts are taken."""
 EFLAGS_DF: Final = 1 << 10
