@@ -136,9 +136,8 @@ class Emulator:
             start = address & ~(PAGE - 1)
             end = (address + program.trampoline_size + PAGE - 1) & ~(PAGE - 1)
             uc.mem_map(start, end - start)
-        for cpu in range(program.cpus):
-            for slot in range(HEAP + cpu * ARENA, HEAP + (cpu + 1) * ARENA, SLOT):
-                uc.mem_map(slot, _MAPPED_BLOCK)
+        self._heap = range(HEAP, HEAP + program.cpus * ARENA)
+        self._blocks: set[int] = set()
         # The engine's registers after the last run, so that only those that differ are written.
         self._registers = _Registers(uc)
         self._raw = self._registers.read()
@@ -171,6 +170,7 @@ class Emulator:
         self._load(context)
         if loaded is not None:
             address, size, value = loaded
+            self._add_block(address)
             self._uc.mem_write(address, value.to_bytes(size, "little"))
         self._accesses, self._bad_access, self._recording = [], None, True
         self._entered = False
@@ -363,10 +363,24 @@ class Emulator:
             )
 
     def _on_unmapped(self, uc: Any, kind: int, address: int, size: int, value: int, _: Any) -> bool:
+        if self._add_block(address & MASK):
+            return True
         if self._recording:
             write = kind == unicorn.UC_MEM_WRITE_UNMAPPED
             self._bad_access = MemoryAccess(write, address & MASK, size, 0)
         return False
+
+    def _add_block(self, address: int) -> bool:
+        """Map the block from alloc that an address is in, if it is in one that is not mapped yet.
+
+        With hundreds of CPUs there are a thousand blocks, and to map all of them takes long.
+        """
+        at = address % SLOT  # HEAP is a multiple of it
+        if address not in self._heap or at >= _MAPPED_BLOCK or address - at in self._blocks:
+            return False
+        self._blocks.add(address - at)
+        self._uc.mem_map(address - at, _MAPPED_BLOCK)
+        return True
 
     # --- contexts ----------------------------------------------------------------------------
 
@@ -374,6 +388,7 @@ class Emulator:
         uc = self._uc
         region = context.region
         if region is not None:
+            self._add_block(region.low)
             # Zero what lies below RSP, so that nothing depends on earlier runs.
             stack = context.stack.rjust(region.top - region.low, b"\0")
             if stack:
