@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from vmmlab.images.layout import VMM_BASE
+from vmmlab.machine.gdb.registers import GENERAL
 from vmmlab.observe.evidence import LabEvidence
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
@@ -52,6 +53,7 @@ _END_BEYOND: Final = 2  # guest/bios.S: it reads memory of the VMM
 _READS: Final = b"\x8b\x04\x25"  # mov disp32, %eax, in 64-bit mode
 _BEYOND: Final = 0x100000
 _TLB_CONTROL: Final = 0x5C
+_FLUSH_ALL: Final = 1
 _VCPU_BYTES: Final = 128
 
 
@@ -76,11 +78,13 @@ class Flushed:
         control: tlb_control when it had returned; None if it has not.
         vmcb: offsets of the other bytes of the VMCB that it changed; the first ones.
         vcpu: offsets of the bytes of struct vcpu that it changed; the first ones.
+        again: tlb_control after a second call, by the grader; None if that has not returned.
     """
 
     control: int | None = None
     vmcb: tuple[int, ...] = ()
     vcpu: tuple[int, ...] = ()
+    again: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ class Nested(LabEvidence):
         flushed: np_flush on each CPU, by index.
         looked: where the guest of the BSP looked for the VMM; None if it did not get there.
         mended: the tables after a function that has left them wrong, put right, by its name.
+        own_map: whether calls of the student's np_map by other functions have made changes, too.
     """
 
     returned: int | None = None
@@ -108,6 +113,7 @@ class Nested(LabEvidence):
     flushed: dict[int, Flushed] = field(default_factory=dict)
     looked: int | None = None
     mended: dict[str, Tables] = field(default_factory=dict)
+    own_map: bool = False
 
 
 @probe("nested", cost=4)
@@ -144,6 +150,7 @@ class NestedProbe(GuestProbe):
         end = (ONE_MIB + kib * 1024 & ~(TWO_MIB - 1)) - TWO_MIB + self.tail
         kib = (end - ONE_MIB) // 1024
         await gdb.write_phys(info + _MEM_UPPER, kib.to_bytes(4, "little"))
+        self._seen = replace(self._seen, own_map=not self.mends)
         self._seen = replace(self._seen, start=view.addr("__image_start") - VMM_BASE, end=end)
 
     async def hit(self, session: Session, hit: Hit) -> None:
@@ -162,7 +169,7 @@ class NestedProbe(GuestProbe):
         elif hit.place == "np_flush":
             await self._flush(session, hit)
         elif hit.place == "np_flush" + _RETURNED:
-            await self._flushed(session, hit.cpu)
+            await self._flushed(session, hit)
         elif hit.place == STARTS and hit.cpu == 0:
             await self._look(session)
         session.log.lab = self._seen
@@ -230,6 +237,7 @@ class NestedProbe(GuestProbe):
         self._calls_made += 1
         if self._calls_made >= _INSTEAD_MOST:
             await session.places.unwatch("np_map")
+            self._seen = replace(self._seen, own_map=True)
         registers = await session.gdb.registers(0)
         back = await session.return_address(0)
         if self._mender is None or back is None:
@@ -288,15 +296,36 @@ class NestedProbe(GuestProbe):
             self._before[hit.cpu] = (vcpu, vmcb, raw, body)
             await session.places.watch("np_flush" + _RETURNED, back)
 
-    async def _flushed(self, session: Session, cpu: int) -> None:
+    async def _flushed(self, session: Session, hit: Hit) -> None:
+        cpu = hit.cpu
         if cpu not in self._before:
             return
         vcpu, vmcb, old_vcpu, old = self._before.pop(cpu)
         new_vcpu = await session.view.read_if_there(vcpu, _VCPU_BYTES)
         new = await session.view.read_if_there(vmcb, VMCB_BYTES)
         changed = tuple(at for at in _changed(old, new) if at != _TLB_CONTROL)
-        found = Flushed(new[_TLB_CONTROL], changed, _changed(old_vcpu, new_vcpu))
+        again = await self._flush_again(session, hit, vcpu, vmcb)
+        found = Flushed(new[_TLB_CONTROL], changed, _changed(old_vcpu, new_vcpu), again)
         self._seen = replace(self._seen, flushed={**self._seen.flushed, cpu: found})
+
+    async def _flush_again(self, session: Session, hit: Hit, vcpu: int, vmcb: int) -> int | None:
+        """Call np_flush as after another change; return tlb_control, None if it does not return.
+
+        Then the CPU is where it was, and the next VMRUN flushes the TLB.
+        """
+        gdb, cpu, back = session.gdb, hit.cpu, hit.state.pc
+        before = (await gdb.registers(cpu)).as_dict()
+        await gdb.write_phys(vmcb + _TLB_CONTROL, bytes(1))
+        if await stand_at(session, "np_flush", back, vcpu + VMM_BASE, cpu=cpu) is None:
+            return None
+        verdict, _ = await session.run_to(cpu, "np_flush" + _RETURNED, attempts=1)
+        if verdict != "reached":
+            return None
+        control = (await session.view.read_if_there(vmcb + _TLB_CONTROL, 1))[0]
+        await gdb.write_phys(vmcb + _TLB_CONTROL, bytes([_FLUSH_ALL]))
+        await gdb.write_registers(cpu, {name: before[name] for name in (*GENERAL, "rip")})
+        session.stands_at(cpu, back)
+        return control
 
     # ---- the guest -----------------------------------------------------------------------------
 
@@ -334,8 +363,8 @@ def _changes(session: Session) -> list[Change]:
     """The calls of np_map: each kind of border, of what was there before, and of arguments."""
     choice = session.choice
     # From 1 GiB on, in steps, so that none touches another one.
-    one, two, three, four, five, six, seven, eight, nine = (
-        frame * TWO_MIB for frame in choice.some(9, range(0x208, 0x7F0, 8))
+    one, two, three, four, five, six, seven, eight, nine, ten, eleven = (
+        frame * TWO_MIB for frame in choice.some(11, range(0x208, 0x7F0, 8))
     )
     high = choice.between(0x100001, 0x8000001, 2) * FOUR_KIB + FOUR_GIB
     large = choice.between(0x900, 0x40000) * TWO_MIB
@@ -368,5 +397,10 @@ def _changes(session: Session) -> list[Change]:
         Change(nine + page, high, FOUR_KIB, present=True, writable=True),
         Change(nine, large, TWO_MIB, present=True, writable=True),
         Change(nine + page, 0, FOUR_KIB, present=False, writable=False),
+        # The first pages of the range are already as they are to be.
+        Change(ten, 0, TWO_MIB, present=False, writable=False),
+        Change(ten + page, 0, 2 * TWO_MIB, present=False, writable=False),
+        Change(eleven + page, high, FOUR_KIB, present=True, writable=False),
+        Change(eleven + page, high, 3 * FOUR_KIB, present=True, writable=False),
     ]
     return changes

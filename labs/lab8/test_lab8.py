@@ -252,8 +252,15 @@ def pages_have_two_mebibytes(boot):
             )
 
 
-def bits_are_zero(function, tables, call=0):
-    """Fail for a page of 1 GiB, and for an entry with bits that must be 0."""
+def bits_are_zero(function, tables, call=0, done=None):
+    """Fail for a page of 1 GiB, and for an entry with bits that must be 0.
+
+    Args:
+        function: which has set them.
+        tables: all of them.
+        call: which call of it, from 1; 0: the only one.
+        done: the tables before it; what is there already is not its own.
+    """
     for one in tables.pieces:
         if one.page == ONE_GIB:
             fail(
@@ -264,8 +271,8 @@ def bits_are_zero(function, tables, call=0):
                 observed=msg("a page of 1 GiB at {guest:#x}", guest=one.guest),
             )
     for one in tables.strange:
-        if one.guest >= FOUR_GIB:
-            continue  # nothing may be there at all
+        if one.guest >= FOUR_GIB or (done is not None and one in done.strange):
+            continue  # above 4 GiB nothing may be there at all
         fail(
             "bits-not-zero",
             place=function,
@@ -440,6 +447,8 @@ def only_the_vmm_is_hidden(boot):
             observed=says(have, first),
             goes_on="np_hide_vmm" in seen(boot).mended,
         )
+    if not seen(boot).own_map:  # what np_map sets has a check of its own
+        bits_are_zero("np_hide_vmm", now, done=before)
 
 
 # --- lab8.4: the APIC -----------------------------------------------------------------------------
@@ -469,6 +478,8 @@ def apic_can_be_read_only(boot):
             observed=says(have, first),
             goes_on=on,
         )
+    if not seen(boot).own_map:
+        bits_are_zero("np_protect_apic", now, done=before)
 
 
 # --- lab8.5: the TLB ------------------------------------------------------------------------------
@@ -497,6 +508,7 @@ def tlb_is_flushed(boot, cpu):
             expected=msg("tlb_control = {value:#x}", value=FLUSH_ALL),
             observed=msg("tlb_control = {value:#x}", value=control),
         )
+    flushes_again(cpu, flushed.again)
     for what, changed in ((msg("the VMCB"), flushed.vmcb), ("*v", flushed.vcpu)):
         if changed:
             fail(
@@ -508,6 +520,27 @@ def tlb_is_flushed(boot, cpu):
                     "byte {offset:#x} of {what} has changed", offset=changed[0], what=what
                 ),
             )
+
+
+def flushes_again(cpu, control):
+    """Fail unless np_flush does the same when it is called after another change."""
+    expected = msg("tlb_control = {value:#x} after a second call, too", value=FLUSH_ALL)
+    if control is None:
+        missing(
+            "did-not-return",
+            cpu=cpu.index,
+            place="np_flush",
+            expected=expected,
+            observed=msg("{cpu} ended at {place}", cpu=cpu.name, place=cpu.end_place.text),
+        )
+    if control != FLUSH_ALL:
+        fail(
+            "flush-only-once",
+            cpu=cpu.index,
+            place="np_flush",
+            expected=expected,
+            observed=msg("tlb_control = {value:#x}", value=control),
+        )
 
 
 # --- a guest that looks for the VMM ---------------------------------------------------------------

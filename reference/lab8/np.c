@@ -152,7 +152,8 @@ np_map (u64 gpa, u64 hpa, u64 len, bool present, bool writable)
  * the image, and everything that alloc has handed out or will, the nested
  * page tables too.  The end need not be the end of a page.  There each access
  * of the guest is a nested page fault, and no other guest-physical address
- * leads there. Every other page stays as it was. */
+ * leads there. Every other page stays as it was.  What is true of the entries
+ * of np_init is true of these, too. */
 void
 np_hide_vmm (void)
 {
@@ -176,7 +177,8 @@ np_hide_vmm (void)
  * Must: keep the page at physical address APIC_PHYS where it is, so that the
  * guest reads the registers without an exit, and make it read-only: a write
  * is a nested page fault, which the VMM sees before the APIC does.  Every
- * other page stays as it was, those around it writable. */
+ * other page stays as it was, those around it writable.  What is true of the
+ * entries of np_init is true of these, too. */
 void
 np_protect_apic (void)
 {
@@ -194,7 +196,8 @@ np_protect_apic (void)
  * has been called.  Each CPU calls it after a change, because it cannot reach
  * another CPU's TLB.
  *
- * Must: set tlb_control in its VMCB so that the next VMRUN flushes the TLB.
+ * Must: set tlb_control in its VMCB so that the next VMRUN flushes the TLB,
+ * each time: between two calls it may have been cleared.
  * The processor need not have the flush by ASID (encodings 3 and 7, APM
  * 15.16.1), so flush all of it.  Nothing else in *v or in the VMCB changes. */
 void
