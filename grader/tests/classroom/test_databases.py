@@ -282,6 +282,29 @@ def test_a_file_that_is_deleted_in_the_middle(
     assert len(rows(folder)["submitted_assignment"]) == 2
 
 
+def test_a_deleted_gradebook_is_not_replaced_by_an_empty_one(
+    put: Put, sync: Sync, folder: Path, course: Course, tmp_path: Path
+) -> None:
+    file = folder / "gradebook.db"
+    put("alice")
+    assert sync(create_students=True).exit_code == 0
+    file.unlink()
+    for asked in (
+        lambda: sync(create_students=True),
+        lambda: sync(create_students=True, dry_run=True),
+        lambda: create.create(course, folder, Setup(cohort="spring")),
+        lambda: export.write(folder, tmp_path / "grades.csv"),
+    ):
+        with pytest.raises(UsageError, match="there is no gradebook") as caught:
+            asked()
+        assert str(folder / "autograded") in str(caught.value.next_step)
+        assert not file.exists()
+    assert not (tmp_path / "grades.csv").exists()
+    (folder / "autograded").rename(tmp_path / "autograded")
+    assert sync(create_students=True).exit_code == 0
+    assert len(rows(folder)["submitted_assignment"]) == 1
+
+
 @pytest.mark.full
 def test_a_server_that_stops_in_the_middle(
     server: str, put: Put, sync: Sync, folder: Path, course: Course, monkeypatch: pytest.MonkeyPatch

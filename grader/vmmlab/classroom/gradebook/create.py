@@ -99,7 +99,7 @@ def create(
         mode = 0o600 if url is not None and url.password else None
         if _put(folder / CONFIG_FILE, _config(setup).encode(), notes, mode):
             files.append(CONFIG_FILE)
-        with open_book(folder) as book, book.connection() as inside:
+        with open_book(folder, make=True) as book, book.connection() as inside:
             students = add_students(inside, setup.roster.values())
         for lab in setup.labs or course.labs:
             files += _worksheets(course, folder, lab, setup, notes, tell)

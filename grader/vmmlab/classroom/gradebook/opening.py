@@ -1,4 +1,4 @@
-"""Opens the gradebook of an nbgrader course, and makes it if there is none."""
+"""Opens the gradebook of an nbgrader course, or makes a new one."""
 
 from __future__ import annotations
 
@@ -28,19 +28,30 @@ _BUSY_MS: Final = 30_000
 
 
 @contextlib.contextmanager
-def open_book(folder: Path, *, copy: bool = False) -> Iterator[Book]:
-    """Open the gradebook of an nbgrader course, and make it if there is none.
+def open_book(folder: Path, *, copy: bool = False, make: bool = False) -> Iterator[Book]:
+    """Open the gradebook of an nbgrader course.
 
     Args:
         folder: the course folder, with nbgrader_config.py or gradebook.db.
         copy: change nothing: work on a copy; on a server, in a transaction that is undone.
+        make: make it if there is none, and nothing has been graded yet.
 
     Raises:
-        UsageError: this is no course folder.
+        UsageError: this is no course folder, or there is no gradebook.
         InfraError: the gradebook cannot be made or opened.
     """
     app, directory = open_folder(folder)
     url, file = place_of(folder, directory)
+    if file is not None and not file.exists() and not (make and not _has_grades(directory)):
+        raise UsageError(
+            msg("{file}: there is no gradebook.", file=file),
+            expected=msg("the gradebook of this course, with its marks by hand"),
+            next_step=msg(
+                "put it, or a backup of it, back; for a new one without any marks, move {folder} "
+                "away as well and run: vmmlab gradebook init",
+                folder=_graded_folder(directory),
+            ),
+        )
     with contextlib.ExitStack() as stack:
         if copy and file is not None:
             scratch = stack.enter_context(scratch_folder("gradebook"))
@@ -63,6 +74,16 @@ def open_book(folder: Path, *, copy: bool = False) -> Iterator[Book]:
             dry = stack.enter_context(gradebook.engine.connect())
             stack.callback(dry.begin().rollback)
         yield stack.enter_context(Book(app, directory, gradebook, dry))
+
+
+def _graded_folder(directory: Any) -> Path:
+    """Return the folder in which nbgrader and `Book` keep what has been graded."""
+    return Path(directory.root, directory.autograded_directory)
+
+
+def _has_grades(directory: Any) -> bool:
+    graded = _graded_folder(directory)
+    return graded.is_dir() and any(graded.iterdir())
 
 
 def url_of(database: str) -> URL:
@@ -161,10 +182,7 @@ def explained(place: str, file: Path | None = None) -> Iterator[None]:
         if file is not None and not file.exists():  # SQLite says "attempt to write a readonly …"
             raise InfraError(
                 msg("{place}: the gradebook was deleted or moved in the middle.", place=place),
-                next_step=msg(
-                    "put it, or a backup of it, back and run this again; without it a new one is "
-                    "made, without any marks by hand"
-                ),
+                next_step=msg("put it, or a backup of it, back and run this again"),
             ) from error
         if "not a database" in said or "malformed" in said:  # as SQLite says it
             raise InfraError(

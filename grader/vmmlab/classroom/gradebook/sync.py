@@ -90,7 +90,7 @@ def _run(
         with _refusing(source, refused):
             read[source] = _read(source)
     rivals = _rivals(read)
-    with open_book(options.folder, copy=options.dry_run) as book:
+    with open_book(options.folder, copy=options.dry_run, make=True) as book:
         known = book.students()
         job = _Job(course, book, options, say, rivals, known, handed)
         absent: list[tuple[Lesson, Entry]] = []
