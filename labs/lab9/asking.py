@@ -27,8 +27,13 @@ _ARGUMENTS: Final = ("rdi", "rsi", "rdx", "rcx")
 
 @dataclass
 class AskingProbe(BaseProbe):
-    """Calls functions on the BSP, which stands before its first guest, with no lock held."""
+    """Calls functions on the BSP, which stands before its first guest, with no lock held.
 
+    Args:
+        pair: the CPUs that execute each function at the same time; not CPU 2, which is meant.
+    """
+
+    pair: tuple[int, int] = (0, 1)
     seen: Processors = field(default_factory=Processors, init=False)
 
     def note(self, session: Session, **found: object) -> None:
@@ -129,7 +134,9 @@ class AskingProbe(BaseProbe):
                 one = replace(one, cs=cs, ip=ip)
             where = view.place(await view.state(one.cpu))
             self.note(session, direct=(*self.seen.direct, replace(one, place=where)))
-        sharing = Sharing(session, vcpus, self._call, view.addr("boot_stack") + _BACK)
+        first, other = self.pair
+        stack = view.addr("boot_stack")
+        sharing = Sharing(session, vcpus, self._call, stack + _BACK, first=first, other=other)
         await sharing.keep()
         await self._single_calls(session, vcpus[0])
         if all(one.right for one in self.seen.direct):

@@ -8,11 +8,12 @@ from typing import Final
 from vmmlab.observe.evidence import LabEvidence, Verdict
 from vmmlab.observe.place import Place
 
-from .script import LOGICAL, OTHERS, X2APIC_ALL, Expected, Sending
+from .script import INIT, LOGICAL, OTHERS, SIPI, X2APIC_ALL, Expected, Sending
 
 VCPU_WAITS: Final = 0x100
 VCPU_RUNS: Final = 0x200
 """Values of v->startup (include/svm.h)."""
+_MODE: Final = 0x700  # the delivery mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,12 @@ class Outcome:
         """Whether this is what the function does alone; other CPUs may have sent more."""
         mine = (self.calls, self.returned, self.startup, self.high)
         its = (alone.calls, alone.returned, alone.startup, alone.high)
-        return mine == its and set(alone.sent) <= set(self.sent)
+        return mine == its and set(alone.sent) <= set(self.sent) and not self.passed_on(alone)
+
+    def passed_on(self, alone: Outcome) -> tuple[tuple[int, int], ...]:
+        """INITs and SIPIs that reached the hardware, and do not if the function runs alone."""
+        more = (one for one in self.sent if one not in alone.sent)
+        return tuple(one for one in more if one[1] & _MODE in (INIT & _MODE, SIPI & _MODE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +230,8 @@ class Reaction:
         startup: v->startup of the CPU before that was sent, after it, and when the CPU had done
             this. A lab may keep the state elsewhere.
         ran_again: it had to wait, and its guest goes on even after another exit.
+        called_from: the function of the lab's contract that had called the code at `place`; "" if
+            it is that function itself, or if none has.
     """
 
     expected: Expected
@@ -237,6 +245,7 @@ class Reaction:
     early: bool = False
     startup: tuple[int, int, int] = (0, 0, 0)
     ran_again: bool = False
+    called_from: str = ""
 
     @property
     def init_came(self) -> bool:

@@ -28,6 +28,9 @@ def judge(scenario, found):
     stands = next((one.function for one in found.cpus if one.cpu == found.cpu), "")
     if stands.startswith(("localapic_signal_init", "localapic_signal_sipi")):
         return WrongOrder(KEPT, "sender-stops", INIT)
+    came = [at for at, one in enumerate(found.steps) if "localapic_signal_sipi" in str(one.action)]
+    if came and any(one.written is not None for one in rest_of_call(found.steps, came[-1])):
+        return WrongOrder(KEPT, "does-not-begin", WAIT)  # it is there, and is not found
     return WrongOrder(KEPT, "does-not-begin", SIPI)
 
 

@@ -72,6 +72,7 @@ class ProcessorsProbe(AskingProbe):
             and what one CPU sends to nobody and to itself; "race": an INIT at an instruction;
             "x2apic": by the MSR of x2APIC mode; "direct": functions called by the grader.
         victim: the CPU that must not lose an INIT: 1, or the BSP.
+        pair: as for `AskingProbe`.
     """
 
     records_guests: ClassVar[bool] = True

@@ -154,6 +154,7 @@ def everything(vectors: Iterable[int], aps: Iterable[int]) -> tuple[Sending, ...
         Sending(a, SIPI & ~ASSERT | v[6], c),
         Sending(c, INIT, c),  # its own id, without a shorthand
         Sending(0, INIT | OTHERS, 0),
+        Sending(0, DEASSERT, same_dest=True),  # the NMIs have not changed a destination of 0 either
         Sending(0, SIPI | v[7], XAPIC_ALL),  # the BSP runs
         Sending(b, INIT | ALL, 0),
     )

@@ -14,7 +14,7 @@ from vmmlab.probes.shared import Variables
 
 from .director import AP_START, ENTER, RESET, STARTUP, TAKES, WAIT
 from .evidence import Called, Outcome, Together
-from .script import INIT, SELF, SIPI
+from .script import FIXED, INIT, SELF, SIPI
 
 WRITE, X2APIC_WRITE = "localapic_write", "localapic_x2apic_icr"
 IS_DESTINATION: Final = "localapic_is_destination"
@@ -31,7 +31,7 @@ _REGISTERS: Final = ("rdi", "rsi", "rdx", "rcx")
 _ICR, _ICR_HIGH, _TPR = 0x300, 0x310, 0x80
 _NOBODY: Final = 0xC7  # an APIC id that no CPU has
 _BUDGET, _SLICE = 4000, 400  # instructions
-_FIRST, _OTHER, _SUBJECT, _FOURTH = range(4)
+_SUBJECT: Final = 2  # the CPU that is meant
 
 Call = Callable[..., Awaitable[int | None]]
 """Calls a function on a CPU: function, arguments, `cpu`."""
@@ -46,14 +46,15 @@ class _Case:
         arguments: those of the first CPU.
         others: those of the other CPU, which must not matter to the first one.
         before: calls that come before: function, arguments, CPU.
-        subject: the CPU whose v->startup is compared.
+        of_itself: whether v->startup of the first CPU is compared, not that of the one that is
+            meant.
     """
 
     function: str
     arguments: tuple[int, ...]
     others: tuple[int, ...]
     before: tuple[tuple[str, tuple[int, ...], int], ...] = ()
-    subject: int = _SUBJECT
+    of_itself: bool = False
 
 
 @dataclass
@@ -97,7 +98,7 @@ _NAMES: Final = tuple(dict.fromkeys((*_ARGUMENTS, *_RUN_THROUGH)))
 
 @dataclass
 class Sharing:
-    """Calls functions on CPU 0, in the middle of which CPU 1 calls them, too.
+    """Calls functions on one CPU, in the middle of which another one calls them, too.
 
     All is as it was before each call: the student's variables, v->startup and the registers. If a
     call alone does not do the same each time, nothing is said about it. If the student's files have
@@ -108,12 +109,16 @@ class Sharing:
         vcpus: addresses of the virtual CPUs, by their APIC ids.
         call: calls a function on a CPU.
         back: where a call returns to.
+        first: the CPU that is compared.
+        other: the one that comes in between.
     """
 
     session: Session
     vcpus: Sequence[int]
     call: Call
     back: int
+    first: int = 0
+    other: int = 1
     _held: bytes = field(default=b"", init=False)
     _states: list[bytes] = field(default_factory=list, init=False)
     _kept: dict[int, dict[str, int]] = field(default_factory=dict, init=False)
@@ -127,7 +132,7 @@ class Sharing:
         self._held = await self._variables.held()
         for one in self.vcpus:
             self._states.append(await self.session.gdb.read_phys(one - VMM_BASE + STARTUP, 4))
-        for cpu in (_FIRST, _OTHER):
+        for cpu in (self.first, self.other):
             registers = (await self.session.gdb.registers(cpu)).as_dict()
             self._kept[cpu] = {one: registers[one] for one in _GENERAL}
 
@@ -140,7 +145,7 @@ class Sharing:
             await gdb.write_registers(cpu, registers)
 
     async def all(self) -> tuple[Together, ...]:
-        """Return what CPU 0 does otherwise because CPU 1 comes between."""
+        """Return what the first CPU does otherwise because the other one comes between."""
         found: dict[str, Together] = {}
         for case in self._cases() if self._variables.ranges else ():
             if self.session.ended:
@@ -153,21 +158,23 @@ class Sharing:
                     continue
                 again, _, _ = await self._run(case, "")
                 if again == alone:
-                    one = Together(case.function, _FIRST, _OTHER, came, alone, both)
+                    one = Together(case.function, self.first, self.other, came, alone, both)
                     found[function] = one
         return tuple(found.values())
 
     def _cases(self) -> tuple[_Case, ...]:
-        own, others, v, w = self.vcpus
+        first, other = self.first, self.other
+        own, others, v = (self.vcpus[cpu] for cpu in (first, other, _SUBJECT))
+        w = next(one for one in self.vcpus if one not in (own, others, v))
         choice = self.session.choice
         one, two = choice.some(2, range(0xA0, 0x100))
-        waits = ((SIGNAL_INIT, (v,), _FIRST), (SIGNAL_INIT, (w,), _FIRST))
-        init, sipi = INIT, SIPI | one
+        waits = ((SIGNAL_INIT, (v,), first), (SIGNAL_INIT, (w,), first))
+        init, sipi, fixed = INIT, SIPI | one, FIXED | two
         to_subject, to_nobody = _SUBJECT << 32, _NOBODY << 32
         low, high = choice.some(2, range(1, 0x10))
         both_begin = tuple(
             (name, arguments, cpu)
-            for cpu, at, vector in ((_FIRST, own, one), (_OTHER, others, two))
+            for cpu, at, vector in ((first, own, one), (other, others, two))
             for name, arguments in ((SIGNAL_INIT, (at,)), (SIGNAL_SIPI, (at, vector)))
         )
         return (
@@ -175,44 +182,48 @@ class Sharing:
             _Case(SIGNAL_INIT, (v,), (w,)),
             _Case(IS_DESTINATION, (v, own, init, _SUBJECT), (w, others, init | SELF, _NOBODY)),
             _Case(TAKES, (own, sipi, _SUBJECT), (others, init, _NOBODY), waits),
+            _Case(TAKES, (own, sipi, _SUBJECT), (others, fixed, _NOBODY), waits),
             _Case(WRITE, (own, _ICR, sipi), (others, _ICR, init), waits),
+            _Case(WRITE, (own, _ICR, sipi), (others, _ICR, fixed), waits),
+            _Case(WRITE, (own, _ICR, fixed), (others, _ICR, init), waits),
             _Case(WRITE, (own, _TPR, low << 4), (others, _TPR, high << 4)),
             _Case(X2APIC_WRITE, (own, to_subject | sipi), (others, to_nobody | init), waits),
-            _Case(WAIT, (own,), (others,), both_begin, subject=_FIRST),
+            _Case(X2APIC_WRITE, (own, to_subject | sipi), (others, to_nobody | fixed), waits),
+            _Case(WAIT, (own,), (others,), both_begin, of_itself=True),
             # The last one: on return GIF is 0.
-            _Case(ENTER, (own,), (others,), ((SIGNAL_INIT, (others,), _OTHER),), subject=_FIRST),
+            _Case(ENTER, (own,), (others,), ((SIGNAL_INIT, (others,), other),), of_itself=True),
         )
 
     async def _stored(self) -> Place | None:
         """Where the student's code is about to store a shared variable; None if it is not."""
         view = self.session.view
-        state = await view.state(_FIRST)
+        state = await view.state(self.first)
         if view.symbols.owner(state.pc) != "student":
             return None
-        return view.place(state) if await self._variables.stored(_FIRST) else None
+        return view.place(state) if await self._variables.stored(self.first) else None
 
     async def _run(
         self, case: _Case, function: str
     ) -> tuple[Outcome | None, tuple[Place, ...], Place | None]:
-        """Let CPU 0 execute a function; CPU 1 comes when it has stored a variable.
+        """Let the first CPU execute a function; the other comes when it has stored a variable.
 
         Args:
             case: what they execute.
-            function: the function in which CPU 0 stores it; "" to let it run alone.
+            function: the function in which the first CPU stores it; "" to let it run alone.
 
         Returns:
-            What CPU 0 did, None if it has not come back; where it stored variables; where CPU 1
-            came first.
+            What the first CPU did, None if it has not come back; where it stored variables; where
+            the other one came first.
         """
         session, stores, came = self.session, list[Place](), None
         await self._restore()
         for name, arguments, cpu in case.before:
             if await self.call(self.session, name, *arguments, cpu=cpu) is None:
                 return None, (), None
-        for cpu, dest in ((_FIRST, _SUBJECT), (_OTHER, _NOBODY)):
+        for cpu, dest in ((self.first, _SUBJECT), (self.other, _NOBODY)):
             await self.call(self.session, _APIC_WRITE, _ICR_HIGH, dest << 24, cpu=cpu)
         sent = len(session.view.icr())
-        first, other = await self._walk(_FIRST, case.function, case.arguments), None
+        first, other = await self._walk(self.first, case.function, case.arguments), None
         for steps in range(_BUDGET):
             at = await self._stored()
             await first.step()
@@ -222,11 +233,11 @@ class Sharing:
                 stores.append(at)
             if at is not None and at.lab_function == function and (other is None or other.over):
                 came = came or at
-                await session.gdb.write_registers(_OTHER, self._kept[_OTHER])
-                other = await self._walk(_OTHER, case.function, case.others)
+                await session.gdb.write_registers(self.other, self._kept[self.other])
+                other = await self._walk(self.other, case.function, case.others)
                 await other.go_on()
             elif other is not None and not steps % _SLICE:
-                await other.go_on()  # CPU 0 may wait for it
+                await other.go_on()  # the first one may wait for it
         if not first.over or first.failed:
             return None, tuple(stores), came
         return await self._outcome(case, first, sent), tuple(stores), came
@@ -239,12 +250,12 @@ class Sharing:
 
     async def _outcome(self, case: _Case, walk: _Walk, sent: int) -> Outcome:
         session, view = self.session, self.session.view
-        subject = self.vcpus[case.subject] - VMM_BASE
+        subject = self.vcpus[self.first if case.of_itself else _SUBJECT] - VMM_BASE
         startup = await view.read_u32(subject + STARTUP)
         written = tuple((one.dest, one.low) for one in view.icr()[sent:])
         value = walk.returned if case.function in _BOOL else None
-        await session.gdb.write_registers(_FIRST, self._kept[_FIRST])
-        high = await self.call(self.session, _APIC_READ, _ICR_HIGH, cpu=_FIRST)
+        await session.gdb.write_registers(self.first, self._kept[self.first])
+        high = await self.call(self.session, _APIC_READ, _ICR_HIGH, cpu=self.first)
         return Outcome(
             calls=tuple(self._called(*one) for one in walk.calls if not _of_the_high_half(*one)),
             returned=None if value is None else bool(value & 0xFF),

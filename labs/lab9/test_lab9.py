@@ -187,7 +187,8 @@ def stuck_in(reaction):
     """The function of the lab that a CPU did not come out of, or None."""
     if reaction.kind or reaction.in_guest or reaction.verdict not in ("waits", "shutdown"):
         return None
-    return next((one for one in STUCK_IN if reaction.place.is_in(one)), None)
+    where = reaction.called_from
+    return next((one for one in STUCK_IN if reaction.place.is_in(one) or one == where), None)
 
 
 def wrong(boot, sent, reaction, cause, step="", *, place="", goes_on=False):
@@ -202,6 +203,8 @@ def wrong(boot, sent, reaction, cause, step="", *, place="", goes_on=False):
             crashed(one, expected)
     if reaction.not_looked_for:
         cause, step, place = "init-not-looked-for", "lab9.1", ENTER
+    elif cause == "init-not-obeyed" and not step and not sent.ap_starts:
+        cause, step, place = "init-not-taken", "lab9.4", TAKES
     elif (stuck := stuck_in(reaction)) is not None:
         step, place = STUCK_IN[stuck], stuck
         cause = "enter-did-not-return" if stuck == ENTER else cause
@@ -840,6 +843,9 @@ def differences(alone, found):
     for dest, low in alone.sent:
         told = msg("ICR = {low:#x} is sent to APIC id {dest}", low=low, dest=dest)
         yield [told, told if (dest, low) in found.sent else msg("that is not sent")]
+    for dest, low in found.passed_on(alone):
+        told = msg("ICR = {low:#x} is sent to APIC id {dest}", low=low, dest=dest)
+        yield [msg("no INIT and no SIPI is sent"), told]
     yield [
         msg("APIC_ICR_HIGH holds destination {dest:#x}", dest=one.high) for one in (alone, found)
     ]
@@ -853,6 +859,11 @@ def differences(alone, found):
 )
 def functions_share_nothing(boot):
     """Each function does the same while another CPU executes it, too, with other arguments."""
+    nothing_is_shared(boot)
+
+
+def nothing_is_shared(boot):
+    """Fail if a function did something else because another CPU executed it, too."""
     for one in seen(boot).together:
         alone, found = next(
             both for both in differences(one.alone, one.found) if both[0] != both[1]

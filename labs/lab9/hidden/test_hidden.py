@@ -1,4 +1,4 @@
-"""Lab 9, hidden: more processors, and an INIT to the BSP."""
+"""Lab 9, hidden: more processors, an INIT to the BSP, and APs that execute a function together."""
 
 from functools import partial
 
@@ -8,6 +8,9 @@ from .. import test_lab9 as lab
 
 SIX = lab.directed(name="six", cpus=6, cohort="third")
 TO_THE_BSP = lab.directed(name="to-the-bsp", cpus=2, what="race", victim=0, opt="-O0")
+APS = lab.directed(
+    name="aps-together", cpus=4, what="direct", pair=(3, 1), cohort="third", opt="-O0"
+)
 
 check = partial(checks.check, todo_of_any_cpu=True)
 
@@ -30,3 +33,9 @@ def more_processors(boot):
 def no_init_to_the_bsp_is_lost(boot):
     """An INIT that another CPU sends to the BSP is not lost either."""
     lab.no_init_is_lost(boot)
+
+
+@check("lab9.hidden.together", APS, after="lab9.calls.together")
+def aps_share_nothing(boot):
+    """Each function does the same on an AP while another AP executes it, too."""
+    lab.nothing_is_shared(boot)
