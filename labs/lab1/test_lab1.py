@@ -16,6 +16,8 @@ SHUFFLED = init_functions(
 UEFI = no_multiboot(cpus=1)
 
 NONE = msg("__initfunc_start and __initfunc_end may be the same address.")
+FEW = 16  # one wrong pair of so many neighbours, at most: a wrong comparison shows in more
+BYTE = 0xFF
 MANY = 8  # records: with so many, one wrong pair is no chance
 FIRST_CALL = msg("vmm_main, at its first call")
 
@@ -335,13 +337,46 @@ def records_are_sorted(boot):
                 ),
                 expected=msg("{first} before {second}", first=str(two), second=str(one)),
                 observed=msg("{first} before {second}", first=str(one), second=str(two)),
-                next=msg(
-                    "All other neighbours are in order, so the comparison is probably right. Do "
-                    "the loops reach each record, the first and the last one as well?"
-                )
-                if out_of_order == 1 and len(keys) > MANY
-                else "",
+                next=why_out_of_order(out_of_order, len(keys)),
             )
+    the_records_were_sorted_in_place(boot)
+
+
+def why_out_of_order(wrong, count):
+    """What the number of wrong neighbours says about a sort, as the next step."""
+    if wrong == 1 and count > MANY:
+        return msg(
+            "All other neighbours are in order, so the comparison is probably right. Do "
+            "the loops reach each record, the first and the last one as well?"
+        )
+    if wrong * FEW <= count:
+        return msg(
+            "Only {wrong} of {count} neighbours are in the wrong order, so the comparison is "
+            "probably right. Does the sort stop too early? It is done when a whole pass over "
+            "neighbours exchanges nothing.",
+            wrong=wrong,
+            count=count,
+        )
+    return ""
+
+
+def the_records_were_sorted_in_place(boot):
+    """Fail if many records, or pointers to records, were left in variables of the lab."""
+    copies = boot.multiboot.copies
+    if copies < MANY:
+        return
+    fail(
+        "records-sorted-elsewhere",
+        cpu=0,
+        place="initfunc_init",
+        expected=msg("the records are sorted in place, however many there are"),
+        observed=msg(
+            "the array is in order, but {copies} records, or pointers to records, are in variables "
+            "of lab 1",
+            copies=copies,
+        ),
+        goes_on=True,
+    )
 
 
 def the_boot_stack_is_enough(boot):
@@ -481,6 +516,13 @@ def ids_are_matched_by_prefix(boot):
             observed=msg("it did not return; it ran the function of {id} again", id=again[0])
             if again
             else msg("it did not return"),
+            next=msg(
+                "Does your loop end at __initfunc_end? There are {count} records: can your counter "
+                "hold that number?",
+                count=len(boot.multiboot.linked),
+            )
+            if again and len(boot.multiboot.linked) > BYTE
+            else "",
         )
     functions_asked_for_ran(boot)
     each_cpu_ran_its_own(boot)
@@ -773,6 +815,7 @@ def vmm_main_calls_nothing_else(boot, start):
         start: the stop at start_all_processors.
     """
     made = [hit for hit in boot.hits if hit.cpu == 0 and hit.order < start.order]
+    call_initfunc_does_not_sort(boot, made)
     calls = [
         f'{hit.place} ("{hit.text}")' if hit.text else f"{hit.place} ()"
         for hit in made
@@ -787,4 +830,28 @@ def vmm_main_calls_nothing_else(boot, start):
             place="vmm_main",
             expected=msg('initfunc_init (), call_initfunc ("global"), start_all_processors'),
             observed=msg("before start_all_processors: {calls}", calls=listed(calls)),
+        )
+
+
+def call_initfunc_does_not_sort(boot, made):
+    """Fail if call_initfunc has called initfunc_init.
+
+    Args:
+        boot: the boot.
+        made: the stops of the BSP before start_all_processors.
+    """
+    first, back = boot.first("call_initfunc"), boot.first("call_initfunc returned")
+    inside = range(first.order, back.order if back else first.order)
+    again = sum(hit.place == "initfunc_init" and hit.order in inside for hit in made)
+    if again:
+        report(
+            boot,
+            "lab1.4",
+            "call-initfunc-sorts",
+            seen=True,
+            place='call_initfunc ("global")',
+            expected=msg("call_initfunc only reads the records, which are sorted already"),
+            observed=msg(
+                "before it returned, it had called initfunc_init; calls: {count}", count=again
+            ),
         )

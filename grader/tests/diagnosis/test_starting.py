@@ -42,6 +42,19 @@ OWN_WRITES = (INIT, SIPI, INIT, *[replace(SIPI, low=SIPI.low | 0x20)] * 5)
 LAST_WRITE = replace(SIPI, low=SIPI.low | 0x30)
 
 
+LISTED = 0x4500  # INIT, level assert, no shorthand
+IDS = (0x35, 0, 0x1F7)
+
+
+def listing(**changes: object) -> Observation:
+    """The grader's calls when the tables list other processors, right but for `changes`."""
+    told = tuple(IcrCall(one, LISTED, 0, 0) for one in IDS if one)
+    sipi = (IcrCall(0, SIPI.low, 0, 0),)
+    many = (CondCall(0, 1, 1), CondCall(0, 0, 0))
+    given: dict[str, object] = {"many": many, "ids": IDS, "init_told": told, "sipi_told": sipi}
+    return called(**(given | changes))
+
+
 def started(**changes: object) -> Observation:
     """A boot with one AP that was started as it should be, but for `changes` in the record."""
     seen = boot(
@@ -256,6 +269,16 @@ STARTING = {
         called(last_count=3, far=(CondCall(0xFF, 1, 0),)),
         "another-width-of-the-number",
     ),
+    "256 APs are taken for none": (
+        owncalls.ignored_argument,
+        listing(many=(CondCall(0, 0, 0), CondCall(0, 0, 0))),
+        "part-of-the-number-of-aps",
+    ),
+    "the first one of the tables is left out": (
+        owncalls.ignored_argument,
+        listing(init_told=(IcrCall(0, LISTED, 0, 0), IcrCall(0x1F7, LISTED, 0, 0))),
+        "cpu-of-the-tables-left-out",
+    ),
     "apic_send_init sends nothing": (
         owncalls.ignored_argument,
         called(init_writes=len(OWN_WRITES) + 1),
@@ -364,3 +387,9 @@ def test_what_a_bsp_that_waits_is_blamed_for():
 
 def test_a_reset_that_is_not_right_after_a_write_to_a_port_is_not_blamed_on_one():
     assert resets.reset_by_bsp(reset_by_out(after=False)) is None
+
+
+def test_an_ipi_for_each_listed_cpu_and_the_shorthand_are_right():
+    assert owncalls.ignored_argument(listing()) is None
+    shorthand = (IcrCall(0, INIT.low, 0, 0),)
+    assert owncalls.ignored_argument(listing(init_told=shorthand)) is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vmmlab.base.message import Text, listed, msg
+from vmmlab.diagnosis import othertables
 from vmmlab.diagnosis.bsp import in_unmapped_copy
 from vmmlab.failure import Failure
 from vmmlab.observe.icr import Icr, icr_text
@@ -133,7 +134,7 @@ def ignored_argument(boot: Observation) -> Failure | None:
             msg("SIPIs with vector {vector:#x}, its argument addr", vector=made.vector),
             msg("a SIPI with vector {vector:#x}", vector=sipis[0].vector),
         )
-    return None
+    return othertables.wrong_with_many(made) or othertables.wrong_destination(made)
 
 
 def _waits_in_condition(made: OwnCalls) -> Failure | None:

@@ -162,6 +162,11 @@ class _Looker:
         pc = (await self._registers()).linear_pc
         return alive and self.session.places.at(pc) is None
 
+    async def _stays(self) -> bool:
+        """Step; return whether the instruction does not complete: the processor refuses it."""
+        before = await self._registers()
+        return await self._step() and await self._registers() == before
+
     async def _watched_step(self, was: dict[int, bytes]) -> bool:
         """Step, and record what the CPU accesses.
 
@@ -173,7 +178,7 @@ class _Looker:
         """
         touched = await self.touched.accesses()
         if touched is None:
-            return False
+            return await self._stays()
         written: dict[int, bytes] = {}
         for one in touched:
             words = await self.touched.words(one)

@@ -219,6 +219,8 @@ class Multiboot:
             the end of the boot if there was none.
         changed_for: the init function that began when a record was no longer what it had been.
         read_at_0: the code that has used memory at address 0, where there is no information.
+        copies: records, or pointers to records, that variables of the student hold at the first
+            call after initfunc_init.
     """
 
     address: int = 0
@@ -237,6 +239,7 @@ class Multiboot:
     stack_overflowed: bool = False
     changed_for: str = ""
     read_at_0: Place | None = None
+    copies: int = 0
 
 
 @dataclass(frozen=True, slots=True)

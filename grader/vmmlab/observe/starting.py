@@ -186,6 +186,11 @@ class OwnCalls:
         far: its answers to two large numbers whose low 16 bits are 0 and 3.
         init_sent: whether ap_start_addr sent anything when no SIPI was wanted.
         cond_turns: how often it executed one and the same instruction in a call, if too often.
+        many: its answers when the tables list more processors than a byte can count: no SIPI has
+            been sent and no AP has arrived; then one has been sent, and all have arrived.
+        ids: the APIC ids that the tables listed in the last two calls, the BSP's among them.
+        init_told: what apic_send_init asked of apic_write_icr then; None: it did not come back.
+        sipi_told: the same for apic_send_startup_ipi.
     """
 
     first: int | None = None
@@ -213,3 +218,7 @@ class OwnCalls:
     far: tuple[CondCall, ...] = ()
     cond_turns: int = 0
     init_sent: bool = True
+    many: tuple[CondCall, ...] = ()
+    ids: tuple[int, ...] = ()
+    init_told: tuple[IcrCall, ...] | None = None
+    sipi_told: tuple[IcrCall, ...] | None = None

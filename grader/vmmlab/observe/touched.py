@@ -82,7 +82,9 @@ class Loop:
 
     The same registers seen again are not enough: a delay that counts in memory looks like that.
     From then on the memory that the CPU writes is watched as well, until the registers come back
-    once more: if no word has changed by then, nothing has, and nothing will.
+    once more: if no word has changed by then, nothing has, and nothing will. An instruction that
+    the CPU is at again and again, with the same registers, does not complete: it changes nothing,
+    whatever it would do.
 
     Args:
         view: of the boot.
@@ -126,8 +128,9 @@ class Loop:
             if again and (self._start is None or self._age > _LAP_MOST):  # another loop
                 self._begin(registers)
             return False
-        same = self._known and all(
-            [await self._touched.word(at) == value for at, value in self._was.items()]
+        same = self._age == 1 or (
+            self._known
+            and all([await self._touched.word(at) == value for at, value in self._was.items()])
         )
         self._begin(registers)
         return same

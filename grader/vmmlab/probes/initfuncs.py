@@ -35,6 +35,7 @@ _FLAGS: Final = 4  # bytes of `flags`, at the beginning
 _UNDEFINED_FLAGS: Final = slice(2, 4)  # bits 16 to 31, which no one sets or looks at
 _CALLS_MOST: Final = 8  # calls of vmm_main, after which the boot without information ends
 _STACK_END: Final = 64  # bytes at the end of the boot stack that nothing should reach
+_VARIABLES: Final = (".bss", ".data")
 _NAME_MOST: Final = 320  # bytes of an id or a file name
 _BEHIND: Final = 32  # bytes that are looked at behind `mi` and behind the original
 
@@ -140,6 +141,7 @@ class InitfuncsProbe(BaseProbe):
                 sorted=found,
                 behind_later=await _behind_the_records(session) if self.empty else None,
                 stack_overflowed=await self._stack_overflowed(session),
+                copies=await _copies(session, self.called_with),
             )
         if hit.place == "call_initfunc" and (back := await session.return_address(0)) is not None:
             await session.places.watch("call_initfunc returned", back)
@@ -245,6 +247,22 @@ async def _raw_records(session: Session) -> bytes:
     """Return the bytes of the section .initfunc."""
     start, end = session.view.addr("__initfunc_start"), session.view.addr("__initfunc_end")
     return await session.gdb.read_phys(start - VMM_BASE, end - start) if end > start else b""
+
+
+async def _copies(session: Session, records: bytes) -> int:
+    """Return how many records, or pointers to records, are in variables of the student."""
+    view, word = session.view, session.view.abi.word
+    start, end = view.addr("__initfunc_start"), view.addr("__initfunc_end")
+    known = {records[at : at + 3 * word] for at in range(0, len(records), 3 * word)}
+    found = 0
+    for one in view.symbols.student_ranges:
+        if not one.section.startswith(_VARIABLES):
+            continue
+        raw = await view.read_if_there(one.start - VMM_BASE, one.end - one.start)
+        for at in range(-one.start % word, len(raw), word):
+            points = start <= view.abi.pointer(raw[at : at + word].ljust(word, b"\0")) < end
+            found += points or raw[at : at + 3 * word] in known
+    return found
 
 
 async def _records(

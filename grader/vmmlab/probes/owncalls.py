@@ -14,6 +14,7 @@ from vmmlab.observe.session import Session
 from vmmlab.observe.starting import CondCall, OwnCalls
 from vmmlab.probes.base import DELAY_FIELDS, BaseProbe
 from vmmlab.probes.calling import stand_at
+from vmmlab.probes.othertables import OtherTables, asked_to_send, some_ids
 from vmmlab.probes.registry import probe
 from vmmlab.probes.sleeping import Sleeps
 
@@ -24,6 +25,8 @@ _FAR: Final = (0x10000, 0x10000 + _MOST)
 """Numbers of SIPIs whose low byte or low half is that of 0 or 3: code that reads only a part of the
 int takes them for these."""
 _BESIDE: Final = bytes.fromhex("5aa5c33c")  # behind the int
+_MANY: Final = 0x101
+"""Processors in the tables, more than a byte can count: `_MANY` - 1 has the low byte 0."""
 _TURNS: Final = 100  # of a loop in ap_start_loopcond, which needs none
 _TURN_STEPS: Final = 2000
 _SHORT_US: Final = range(100, 1000)
@@ -103,6 +106,7 @@ class ArgumentsProbe(BaseProbe):
                 if back is not None and await self._call(session, "apic_send_init") is not None:
                     waited, _ = await sleeps.take()
                     made = replace(made, init_writes=before, send_init_slept_us=waited)
+                    made = await self._other_tables(session, made, counter)
         session.log.own_calls = made
         if session.ended:
             return
@@ -140,6 +144,26 @@ class ArgumentsProbe(BaseProbe):
             return None
         left = int.from_bytes(await _get(session, _DATA, 4), "little")
         return CondCall(number, back & 0xFF, left)
+
+    async def _other_tables(
+        self, session: Session, made: OwnCalls, counter: int | None
+    ) -> OwnCalls:
+        """Ask ap_start_loopcond, and call the senders, with other processors in the tables."""
+        tables = OtherTables(session)
+        await tables.install(_MANY)
+        many = []
+        # Before the first SIPI no AP can have arrived, so no one has to look then.
+        for sent, arrived in ((0, 0), (1, _MANY - 1)) if counter is not None else ():
+            await session.gdb.write_phys(counter or 0, arrived.to_bytes(_COUNTER, "little"))
+            many.append(await self._asked(session, sent))
+        ids = some_ids(session)
+        await tables.install(len(ids), ids)
+        back = (_RETURNED, session.view.addr("boot_stack") + _BACK)
+        init = await asked_to_send(session, back, "apic_send_init")
+        sipi = await asked_to_send(session, back, "apic_send_startup_ipi", made.sipi_vector)
+        await tables.remove()
+        answers = tuple(one for one in many if one is not None)
+        return replace(made, many=answers, ids=ids, init_told=init, sipi_told=sipi)
 
     async def _turns(self, session: Session) -> int:
         """Return how often ap_start_loopcond is in a loop while no AP comes; 0: not too often."""

@@ -26,6 +26,7 @@ How = Literal["overwritten", "waits"]
 _COLLISIONS: Final = 12
 """How often the compare-and-exchange of an AP finds that another one has counted."""
 _LOOP: Final = 8  # instructions, at most, of a loop that waits
+_LAST: Final = 2  # instructions of an AP, at most, that may be what it died of
 _COUNTER: Final = 4  # bytes of apinit_procs
 _LOCK: Final = 8  # bytes of apinit_lock
 
@@ -80,6 +81,7 @@ class Passage:
                 tried = await self._try_pairs(first if held else None, rest[0], second)
         for cpu in aps:
             await (self._with_lock_taken(cpu) if cpu == aps[-1] else self._go_on(cpu))
+        self._note_reliance(aps[0], aps[-1])
         if tried:
             self._note_harm(rest[0], aps[-1], aps[0], tried)
             self._note_harm(aps[-1], rest[0], aps[0], tried)
@@ -157,6 +159,20 @@ class Passage:
             self._session.log.race = Race("waits", second, first, log.steps[-1], here)
         elif not passed:
             self._session.log.race = Race("left-out", second, first, log.steps[-1], here)
+
+    def _note_reliance(self, cpu: int, other: int) -> None:
+        """Record it if an AP died of what it read, which only another one stores, and later."""
+        log = self._session.log
+        mine, theirs = log.cpus[cpu].steps, log.cpus[other].steps
+        if log.race is not None or not mine or self._arrived(cpu) or not self._arrived(other):
+            return
+        start, size = self._session.inputs.apinit_addr, len(self._before)
+        used = [one for step in mine[-_LAST:] for one in _uses(step, start, size)]
+        passed = {step.state.pc for step in mine}
+        for step in theirs:
+            if step.state.pc not in passed and any(_meets(step, one) for one in used):
+                log.race = Race("left-out", cpu, other, mine[-1], step)
+                return
 
     # ---- two APs that use the same memory ----------------------------------------------------
 
@@ -348,6 +364,12 @@ def _uses(step: TrampolineStep, start: int, size: int) -> Iterator[Touch]:
     code = Touch(step.state.pc, len(step.code), True, False)
     if code.covers(start, size):
         yield code
+
+
+def _meets(step: TrampolineStep, use: Touch) -> bool:
+    """Whether an instruction stores to memory that is used."""
+    at = use.address
+    return at is not None and any(one.writes and one.covers(at, use.size) for one in step.touches)
 
 
 def _pair(
