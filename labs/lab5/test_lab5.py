@@ -86,6 +86,9 @@ def every_other_cpu_is_sent_an_nmi(boot, cpu):
     writes = [one for one in sent_in(boot, call) if boot.reaches(one, cpu.index)]
     if any(one.kind == "NMI" for one in writes):
         return
+    sent = sent_in(boot, call)
+    if not any(one.kind == "NMI" for one in sent):
+        writes = sent  # whomever they reach
     faulted(boot, call)
     expected = msg(
         "an NMI to {cpu}, whose APIC id is {id}",
@@ -149,6 +152,18 @@ def not_to_itself(boot, call):
             )
 
 
+def by_apic_write_icr(call):
+    """Fail if an IPI is sent past apic_write_icr, which knows the mode of the APIC."""
+    if call.past:
+        fail(
+            "icr-written-itself",
+            cpu=call.cpu,
+            place=WAKEUP,
+            expected=msg("every IPI is sent by apic_write_icr"),
+            observed=msg("writes to the ICR past apic_write_icr: {count}", count=call.past),
+        )
+
+
 @check("lab5.nmi.once", PANIC, also=(AP_PANICS, LOCKS), after="lab5.nmi.sent")
 def each_cpu_is_sent_one_nmi(boot):
     """No CPU is sent two NMIs, the CPU that panics sends itself none, and nothing else is sent."""
@@ -161,6 +176,7 @@ def only_right_ones(boot):
     writes = sent_in(boot, call)
     something_is_sent(boot, call)
     not_to_itself(boot, call)
+    by_apic_write_icr(call)
     for one in writes:
         if one.kind != "NMI":
             fail(

@@ -58,6 +58,8 @@ class Call:
         after: where uefi_call returned to; None if it did not return.
         above_before: the firmware's stack from its RSP on, before the call.
         above_after: the same after it.
+        astray: the function was not reached, and the BSP came to this address of the VMM in page
+            tables that do not have the VMM there; None if it did not.
     """
 
     function: int
@@ -73,6 +75,7 @@ class Call:
     after: Moment | None = None
     above_before: Hex = b""
     above_after: Hex = b""
+    astray: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ OUT_OF_RESOURCES, NOT_FOUND = 0x8000000000000009, 0x800000000000000E
 _LEFT_KIB = 7  # of low memory, for the calls that ask for all of it and for more
 
 _PAGE = 4096
+_UP_TO = 1 << 30  # bytes of physical memory that have an alias
 _STATE = {
     "rsp": (0, 8), "cr3": (16, 8), "gdt_limit": (56, 2), "gdt_base": (58, 8), "idt_limit": (66, 2),
     "idt_base": (68, 8), "cs": (76, 2), "ss": (78, 2), "ds": (80, 2), "es": (82, 2),
@@ -169,6 +170,7 @@ class FirmwareCallsProbe(RealmodeProbe):
         )
         self.note(session, call=made)
         if await self.returns(session, FUNCTION) is None:
+            self.note(session, call=replace(made, astray=await self._astray(session)))
             return False
         if session.places.at((await view.state(0)).pc) == FUNCTION:
             here = await moment(session)
@@ -184,6 +186,9 @@ class FirmwareCallsProbe(RealmodeProbe):
             at_end = session.places.at((await view.state(0)).pc) == RETURNED
             if not made.came_back or (not at_end and await self.returns(session) is None):
                 return False
+        elif (astray := await self._astray(session)) is not None:
+            self.note(session, call=replace(made, astray=astray))
+            return False
         made = replace(
             made,
             after=await moment(session),
@@ -198,6 +203,14 @@ class FirmwareCallsProbe(RealmodeProbe):
             for name in ("cr3", "cs", "rsp")
             if name != "rsp"
         )
+
+    async def _astray(self, session: Session) -> int | None:
+        """Where the BSP is, if the VMM is linked there and the page tables in use do not have it."""
+        view = session.view
+        pc = (await view.state(0)).pc
+        if not view.addr("__image_start") <= pc < VMM_BASE + _UP_TO:
+            return None
+        return pc if await view.translate(0, pc) != pc - VMM_BASE else None
 
     async def _comes_back(self, session: Session, made: Call, firmware: FirmwareState) -> Call:
         """Follow uefi_call from the function's return to its own, instruction by instruction."""
@@ -216,7 +229,7 @@ class FirmwareCallsProbe(RealmodeProbe):
             if not state.eflags & IF:
                 made = replace(made, turned_off=True)
             elif not made.turned_off and not made.open_at:
-                in_use = _the_vmms(await moment(session), firmware)
+                in_use = _the_vmms(await moment(session), firmware, made.at_function)
                 made = replace(made, open_at=in_use, open_place=view.place(state))
             place = session.places.at(state.pc)
             if place in rest_places():
@@ -404,8 +417,14 @@ def _word(raw: bytes) -> int | None:
     return int.from_bytes(raw, "little") if len(raw) == 8 else None
 
 
-def _the_vmms(now: Moment, firmware: FirmwareState) -> str:
-    """Return what is no longer the firmware's: "CR3", "GDTR", "IDTR" or "RSP"; "" if all is."""
+def _the_vmms(now: Moment, firmware: FirmwareState, then: Moment | None) -> str:
+    """Return what is no longer the firmware's: "CR3", "GDTR", "IDTR" or "RSP"; "" if all is.
+
+    Args:
+        now: after the function.
+        firmware: its state.
+        then: when the function was called; the stack that was in use then is not the VMM's again.
+    """
     if now["cr3"] != firmware.cr3:
         return "CR3"
     if now.gdt != firmware.gdt:
@@ -413,6 +432,8 @@ def _the_vmms(now: Moment, firmware: FirmwareState) -> str:
     if now.idt != firmware.idt:
         return "IDTR"
     # How far below it was when the function was called is another question.
+    if then is not None and abs(then["rsp"] - now["rsp"]) < FIRMWARE_STACK:
+        return ""
     return "" if 0 <= firmware.rsp - now["rsp"] < 2 * FIRMWARE_STACK else "RSP"
 
 

@@ -40,6 +40,7 @@ KEPT_BY_AN_OS = (0, 5, 6, 8, 10)
 EfiRuntimeServicesCode and -Data, EfiUnusableMemory, EfiACPIMemoryNVS (UEFI 2.10, table 7-6)."""
 ARGUMENTS = (("a", "rcx"), ("b", "rdx"), ("c", "r8"), ("d", "r9"))
 SELECTORS = ("cs", "ss", "ds", "es")
+DF = 0x400  # RFLAGS
 PRESERVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")
 AFTER_THE_CALL = ("lab6.call.tables", "lab6.call.segments", "lab6.call.stack")
 CALL_WORKS = (
@@ -238,6 +239,23 @@ def lost_at_cr3(boot):
         )
 
 
+def went_astray(call):
+    """Fail if the BSP has gone on at addresses of the VMM that are not mapped to it."""
+    if call.astray is not None:
+        fail(
+            "code-not-mapped",
+            cpu=0,
+            place=CALL,
+            expected=msg(
+                "code is at its physical address while the firmware's page tables are used"
+            ),
+            observed=msg(
+                "it went on at addresses of the VMM, up to {address:#x}: no memory is there",
+                address=call.astray,
+            ),
+        )
+
+
 def at_function(boot):
     """The BSP at the first instruction of the function that uefi_call is to call.
 
@@ -255,6 +273,7 @@ def at_function(boot):
                 observed=msg("they do not: uefi_call is still on the VMM's"),
             )
         lost_at_cr3(boot)
+        went_astray(call)
         report(
             "function-not-reached",
             seen=call.after is not None,
@@ -325,6 +344,15 @@ def in_the_firmwares_segments(boot):
             observed=shown("RFLAGS.IF", 1),
             goes_on=the_call(boot).came_back,
         )
+    if now["eflags"] & DF:
+        fail(
+            "direction-flag-set",
+            cpu=0,
+            place=CALL,
+            expected=shown("RFLAGS.DF", 0),
+            observed=shown("RFLAGS.DF", 1),
+            goes_on=the_call(boot).came_back,
+        )
 
 
 @check("lab6.call.stack", UEFI, also=THERE)
@@ -338,7 +366,9 @@ def on_the_firmwares_stack(boot):
             "not-the-firmwares-stack",
             cpu=0,
             place=CALL,
-            expected=msg("RSP is below {top:#x}, in the firmware's stack", top=top),
+            expected=msg(
+                "RSP is below {top:#x}, in the firmware's stack: at most 64 KiB below", top=top
+            ),
             observed=observed,
             goes_on=call.came_back,
         )
@@ -494,6 +524,15 @@ def registers_are_preserved(boot):
                 expected=shown(shown_name, f"{value:#x}"),
                 observed=shown(shown_name, f"{now[name]:#x}"),
             )
+    if now["eflags"] & DF and not call.at_function["eflags"] & DF:
+        fail(
+            "direction-flag-set",
+            cpu=0,
+            place=CALL,
+            expected=shown("RFLAGS.DF", 0),
+            observed=shown("RFLAGS.DF", 1),
+            goes_on=True,
+        )
     if now["rax"] != call.value:
         fail(
             "status-lost",

@@ -19,13 +19,14 @@
  * - Microsoft's calling convention: a is in RCX, b in RDX, c in R8, d in R9,
  *   all 64 bits of each.  Above the return address there are 32 bytes that
  *   function may overwrite.
- * Interrupts stay off until function is called.  It may turn them on, and it
- * preserves RBX, RBP, RDI, RSI and R12 to R15 only.
+ * Interrupts stay off until function is called, and RFLAGS.DF is 0 then.  It
+ * may turn interrupts on, and it preserves RBX, RBP, RDI, RSI and R12 to R15
+ * only.
  *
  * Then come back whole: CR3, GDTR, IDTR, CS, SS, DS, ES and RSP are as they
  * were on entry, so are RBX, RBP and R12 to R15 and the base of GS, interrupts
- * are off, and RAX holds all 64 bits that function returned.  Interrupts are
- * off before anything of the VMM's is in use again. */
+ * are off, RFLAGS.DF is 0, and RAX holds all 64 bits that function returned.
+ * Interrupts are off before anything of the VMM's is in use again. */
 
 #include "layout.h"
 #include "todo.h"

@@ -27,6 +27,8 @@ class WakeupCall:
         last: and before this one.
         printed: the function by which it printed, "" if it did not.
         locks: the locks of other code that have changed meanwhile, by their names.
+        past: how many of its writes of the ICR were not made by apic_write_icr, where that is
+            watched.
     """
 
     cpu: int
@@ -37,6 +39,7 @@ class WakeupCall:
     last: int
     printed: Prints | Literal[""] = ""
     locks: tuple[str, ...] = ()
+    past: int = 0
 
 
 @dataclass(frozen=True, slots=True)

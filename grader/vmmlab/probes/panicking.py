@@ -6,13 +6,13 @@ contains. So nothing has to go wrong by itself, and every CPU is where the probe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Verdict
-from vmmlab.observe.icr import apic_id
+from vmmlab.observe.icr import Icr, apic_id
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.panicking import Left, Panic, Prints, TakenNmi, WakeupCall
 from vmmlab.observe.session import Session
@@ -68,6 +68,11 @@ class _Locks:
         return {name: await view.read_if_there(view.phys(name), 1) for name in _LOCKS_OF_OTHERS}
 
 
+def sent_by(cpu: int, writes: Sequence[Icr]) -> int:
+    """Return how many IPIs a CPU has sent."""
+    return sum(one.cpu == cpu for one in writes)
+
+
 @dataclass
 class WakeupProbe(BaseProbe):
     """What the probes of panic_wakeup_all share: watch a call of it."""
@@ -96,7 +101,7 @@ class WakeupProbe(BaseProbe):
         await locks.begin()
         await session.places.watch(_BACK, await session.return_address(cpu) or 0)
         await session.places.watch_all((HANDLER, *_PRINTS))
-        verdict, state = await self._run(session, cpu, first, locks if at_once else None)
+        verdict, state, past = await self._run(session, cpu, first, locks if at_once else None)
         await locks.look()
         for name in (_BACK, *_PRINTS):
             await session.places.unwatch(name)
@@ -111,27 +116,35 @@ class WakeupProbe(BaseProbe):
             len(view.icr()),
             next((name for name in _PRINTS if name in passed), ""),
             locks.changed,
+            past,
         )
         self.keep(session, calls=(*self.panic.calls, made))
         return made
 
     async def _run(
         self, session: Session, cpu: int, first: int, locks: _Locks | None
-    ) -> tuple[Verdict, CpuState]:
-        """Let the CPU run; with `locks`, each CPU that is sent an NMI takes it at once."""
+    ) -> tuple[Verdict, CpuState, int]:
+        """Let the CPU run; with `locks`, each CPU that is sent an NMI takes it at once.
+
+        Returns:
+            How that ended, the CPU then, and how many IPIs it has sent past apic_write_icr.
+        """
         if locks is None:
-            return await session.run_to(cpu, _BACK, attempts=1)
+            return *await session.run_to(cpu, _BACK, attempts=1), 0
+        view, by_it = session.view, 0
         await session.places.watch(_ICR)
         verdict, state = await session.run_to(cpu, _ICR, _BACK, attempts=1)
         while verdict == "reached" and session.places.at(state.pc) == _ICR:
+            before = sent_by(cpu, view.icr())
             state = await session.run_to_return(cpu, state)
+            by_it += sent_by(cpu, view.icr()) - before
             await locks.look()
             await self.sent(session, cpu, first)
             await locks.begin()  # what a handler has changed is its own mistake
             if session.places.at(state.pc) != _BACK:  # the last call may be a jump
                 verdict, state = await session.run_to(cpu, _ICR, _BACK, attempts=1)
         await session.places.unwatch(_ICR)
-        return verdict, state
+        return verdict, state, sent_by(cpu, view.icr()[first:]) - by_it
 
     async def sent(self, session: Session, sender: int, first: int) -> None:
         """Called when a CPU has written to the interrupt command register."""
