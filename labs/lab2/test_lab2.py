@@ -267,6 +267,7 @@ def on_the_new_stack(boot, expected, step=""):
         )
     nothing_is_pushed(boot, base + size, step)
     direction_flag_is_clear(hit, step)
+    per_cpu_data_are_kept(boot, hit)
     return hit
 
 
@@ -588,6 +589,24 @@ def direction_flag_is_clear(hit, step=""):
             expected=msg("RFLAGS.DF = 0 at the first instruction of the function"),
             observed=f"RFLAGS = {hit.state.eflags:#x}, RFLAGS.DF = 1",
             goes_on=True,
+        )
+
+
+def per_cpu_data_are_kept(boot, hit):
+    """Fail if GS does not lead to the per-CPU data any more where bspinitproc1 begins."""
+    before = needed(boot.first("start_all_processors")).state.gs_base
+    if boot.arch != "i386" and hit.state.gs_base != before:
+        fail(
+            "gs-base-lost",
+            cpu=0,
+            step="lab2.3",
+            place="asm_wrrsp_and_jmp",
+            expected=msg(
+                "the base of GS is {base:#x}, where the data of this CPU are", base=before
+            ),
+            observed=msg(
+                "at the first instruction of bspinitproc1 it is {base:#x}", base=hit.state.gs_base
+            ),
         )
 
 

@@ -29,9 +29,10 @@ from vmmlab.explore.program import PCPU_APIC_ID, PCPU_CPUNUM, PCPU_SELF, PCPU_ST
 from vmmlab.explore.rounds import SEEN, LaterRounds
 from vmmlab.explore.surroundings import Variable
 
-# Time is not modelled: the BSP polls two or three times, however late the others are.
-_POLL_US: Final = 2
-_WAIT_US: Final = 4
+# Time is not modelled: the BSP polls two or three times, however late the others are. In
+# nanoseconds, the interval has 32 bits and the whole time has more.
+_POLL_US: Final = 4_000_000
+_WAIT_US: Final = 2 * _POLL_US
 # So few polls that the search still follows each of them.
 _FAR_TOO_LONG_US: Final = 2 * _WAIT_US + _POLL_US
 # Offsets in `ap_delays` (include/ap.h) of the interval between polls and of the whole time.
@@ -144,7 +145,7 @@ class Registration(_Handshake):
         if action.name == "ap_proc" and of_ap:
             return self._arrive(local, ghost, read)
         if action.name == "vmm_ap_missing" and not of_ap:
-            return self._give_up(local, ghost)
+            return self._give_up_early(local, ghost) or self._give_up(local, ghost)
         if action.name == "panic" and not of_ap and ghost.slept:
             # The wait may have timed out; which report is right then is not judged here.
             return self._give_up(local, ghost)
@@ -320,6 +321,18 @@ class Registration(_Handshake):
             return self.violated(local, violation, ghost, msg("gives up waiting"))
         end = self.model.end(self._noted(local, ended="gave up"), "done")
         return Effect(end, ghost, note=msg("gives up waiting, which is allowed here"))
+
+    def _give_up_early(self, local: LocalState, ghost: Ghost) -> Effect | None:
+        """Return what is wrong if the BSP gives up before its time is over, though it sleeps."""
+        if ghost.complete or not 0 < ghost.slept < _WAIT_US:
+            return None
+        what = msg(
+            "the BSP gives up after {slept} microseconds, and ap_delays.wait_us is {wait}",
+            slept=ghost.slept,
+            wait=_WAIT_US,
+        )
+        violation = Violation("bsp-gave-up-early", what)
+        return self.violated(local, violation, ghost, msg("gives up waiting"))
 
     # --- invariants --------------------------------------------------------------------------
 
@@ -761,6 +774,10 @@ declare(
                 "ap_wait returns when all APs have left the boot stack and have been counted"
             ),
             "bsp-gave-up": msg("the BSP gives up only if a CPU has not arrived in time"),
+            "bsp-gave-up-early": msg(
+                "the BSP gives up only after ap_delays.wait_us, {wait} microseconds here",
+                wait=_WAIT_US,
+            ),
             "bsp-waits-on": msg(
                 "the BSP gives up after ap_delays.wait_us, whichever CPU is missing"
             ),

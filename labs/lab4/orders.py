@@ -17,6 +17,7 @@ BOOT = "lab4.boot.cpus"
 
 COUNT = "num_of_processors"
 POLLS = 2  # WAIT_US / POLL_US of exploration.py
+WITHOUT_TABLES = "without tables"
 MORE_THAN_LISTED, MANY_APS, MANY_ROUNDS = "more than listed", "many APs", "many rounds"
 COMES_BACK = "comes back"
 MANY_CPUS, MORE_CPUS = "many CPUs", "more CPUs"
@@ -31,6 +32,7 @@ REGISTRATION = {
     "trampoline-gone": (RELEASED, "lock-used-too-late-in-some-order"),
     "bsp-went-on": (LATE, "bsp-goes-on-in-some-order"),
     "bsp-gave-up": (GOES_ON, "bsp-gives-up-in-some-order"),
+    "bsp-gave-up-early": (MISSING, "bsp-gives-up-too-early"),
     "bsp-waits-on": (MISSING, "bsp-never-gives-up"),
 }
 CLEARED = "lock-cleared-by-another"
@@ -44,6 +46,8 @@ BARRIER = {
 @judges_orders(LOCK, RELEASED, STACK, PRIVATE, ALONE, LATE, MISSING, GOES_ON, HOLDS, REUSABLE, BOOT)
 def judge(scenario, found):
     """Return the check that contains the mistake; None if no step of this lab does."""
+    if scenario == WITHOUT_TABLES and found.kind == "bsp-gave-up":
+        return WrongOrder(GOES_ON, "bsp-gives-up-without-tables")
     if scenario == MORE_THAN_LISTED and found.kind != "bsp-went-on":
         return None
     if scenario == MANY_ROUNDS:

@@ -97,15 +97,24 @@ class SwitchProbe(BaseProbe):
         await self._stored(session)
         return False
 
+    async def over(self, session: Session) -> None:
+        """Record at the end if the BSP came to rest before that, with a panic for example."""
+        await BaseProbe.over(self, session)
+        if not session.ended and _switch(session).given_bsp is not None:
+            await self._stored(session)
+
     async def _stored(self, session: Session) -> None:
         """Record once what start_all_processors and bsp_continue have stored, on leaving them."""
         known = _switch(session)
         if known.stackaddr is not None:
             return
-        view = session.view
+        view, now = session.view, await session.view.state(0)
+        began = session.log.at("start_all_processors", 0)
+        if began and view.abi.word == 8:  # GS leads to the per-CPU data, and may have been lost
+            now = replace(now, gs_base=began[0].state.gs_base)
         session.log.switch = replace(
             known,
-            stackaddr=await view.stackaddr(await view.state(0)) or 0,
+            stackaddr=await view.stackaddr(now) or 0,
             initproc_bsp=await view.read_pointer(view.phys("initproc_bsp")),
             initproc_ap=await view.read_pointer(view.phys("initproc_ap")),
         )
