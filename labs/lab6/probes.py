@@ -205,7 +205,7 @@ class FirmwareCallsProbe(RealmodeProbe):
         )
 
     async def _astray(self, session: Session) -> int | None:
-        """Where the BSP is, if the VMM is linked there and the page tables in use do not have it."""
+        """Where the BSP is, if the VMM is linked there, and the page tables have it elsewhere."""
         view = session.view
         pc = (await view.state(0)).pc
         if not view.addr("__image_start") <= pc < VMM_BASE + _UP_TO:
