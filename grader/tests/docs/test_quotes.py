@@ -85,6 +85,8 @@ def pattern(*parts):
 def is_message(text, known, language):
     """Whether it is a whole message; what stands in place of a {} may be one with values only."""
     for parts in known:
+        if not (text.startswith(parts[0]) and text.endswith(parts[-1])):
+            continue
         found = pattern(*parts).fullmatch(text)
         if found and all([one] in known or not has_words(one, language) for one in found.groups()):
             return len("".join(parts)) >= LEAST
