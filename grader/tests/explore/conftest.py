@@ -24,7 +24,6 @@ Explored = Callable[..., Exploration]
 @pytest.fixture(autouse=True)
 def _engines() -> Iterator[None]:
     """Give back the memory of engines at once: with many CPUs one has hundreds of mappings."""
-    gc.freeze()  # what was there before need not be looked at
     yield
     gc.collect()
 
