@@ -136,8 +136,7 @@ class Emulator:
             start = address & ~(PAGE - 1)
             end = (address + program.trampoline_size + PAGE - 1) & ~(PAGE - 1)
             uc.mem_map(start, end - start)
-        self._heap = range(HEAP, HEAP + program.cpus * ARENA)
-        self._blocks: set[int] = set()
+        self._heap, self._blocks = range(HEAP, HEAP + program.cpus * ARENA), set[int]()
         # The engine's registers after the last run, so that only those that differ are written.
         self._registers = _Registers(uc)
         self._raw = self._registers.read()
@@ -371,10 +370,7 @@ class Emulator:
         return False
 
     def _add_block(self, address: int) -> bool:
-        """Map the block from alloc that an address is in, if it is in one that is not mapped yet.
-
-        With hundreds of CPUs there are a thousand blocks, and to map all of them takes long.
-        """
+        """Map the block from alloc that an address is in, unless it is; a thousand take long."""
         at = address % SLOT  # HEAP is a multiple of it
         if address not in self._heap or at >= _MAPPED_BLOCK or address - at in self._blocks:
             return False

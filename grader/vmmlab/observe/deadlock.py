@@ -11,12 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from vmmlab.machine import CpuReset
 from vmmlab.machine.gdb import Registers, Stop
+from vmmlab.observe.icr import icr_writes
 from vmmlab.observe.touched import Touched
 from vmmlab.x86.registers import EFLAGS_IF, RESET_AT
 
 if TYPE_CHECKING:
     from vmmlab.observe.session import Session
+    from vmmlab.observe.view import View
 
 POLLS: Final = 3  # unsuccessful polls of the BSP, in a wait that is longer than the grader's
 LONGEST: Final = 200  # instructions of one lap, or between two polls
@@ -50,7 +53,7 @@ async def look(session: Session) -> Stop | bool:
         if (await session.gdb.describe(cpu)).get("hlt"):
             registers = await session.gdb.registers(cpu)
             is_reset = (registers.cs, registers.rip) == RESET_AT
-            if registers.eflags & EFLAGS_IF or session.view.is_called(cpu, is_reset=is_reset):
+            if registers.eflags & EFLAGS_IF or _is_called(session.view, cpu, is_reset=is_reset):
                 return False  # the thread of a CPU of QEMU may be late
             continue
         if session.in_guest(cpu):
@@ -74,6 +77,28 @@ async def look(session: Session) -> Stop | bool:
         for other in laps
         if one is not other
     )
+
+
+def _is_called(view: View, cpu: int, *, is_reset: bool) -> bool:
+    """Whether a halted CPU has yet to take the SIPI that was sent to it.
+
+    INIT leaves the registers as a reset does, and a CPU in that state takes a SIPI (Intel SDM
+    vol. 3, 8.4.2 and table 9-1). QEMU's CPU that halted takes an INIT only with the SIPI.
+
+    Args:
+        view: the boot.
+        cpu: its index.
+        is_reset: whether its registers are as after a reset.
+    """
+    has_init = has_sipi = False
+    for event in view.machine.trace():
+        if isinstance(event, CpuReset) and event.cpu == cpu:
+            has_init = False
+        for write in icr_writes([event], view.since_s):
+            if write.kind in ("INIT", "SIPI") and view.reaches(write, cpu):
+                has_sipi = write.kind == "SIPI"
+                has_init = has_init or not has_sipi
+    return has_sipi and (has_init or is_reset)
 
 
 async def _waits_long(session: Session) -> bool:

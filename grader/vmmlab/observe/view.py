@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.images.linemap import Range
-from vmmlab.machine import CpuReset, Machine
+from vmmlab.machine import Machine
 from vmmlab.machine.gdb import Gdb, GdbError
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.icr import Icr, apic_id, icr_writes
@@ -382,26 +382,6 @@ class View:
     def icr(self) -> tuple[Icr, ...]:
         """Return what has been written to the interrupt command register so far."""
         return icr_writes(self.machine.trace(), self.since_s)
-
-    def is_called(self, cpu: int, *, is_reset: bool) -> bool:
-        """Whether a halted CPU has yet to take the SIPI that was sent to it.
-
-        INIT leaves the registers as a reset does, and a CPU in that state takes a SIPI (Intel SDM
-        vol. 3, 8.4.2 and table 9-1). QEMU's CPU that halted takes an INIT only with the SIPI.
-
-        Args:
-            cpu: its index.
-            is_reset: whether its registers are as after a reset.
-        """
-        has_init = has_sipi = False
-        for event in self.machine.trace():
-            if isinstance(event, CpuReset) and event.cpu == cpu:
-                has_init = False
-            for write in icr_writes([event], self.since_s):
-                if write.kind in ("INIT", "SIPI") and self.reaches(write, cpu):
-                    has_sipi = write.kind == "SIPI"
-                    has_init = has_init or not has_sipi
-        return has_sipi and (has_init or is_reset)
 
     def called_since(self, time_s: float) -> bool:
         """Whether an IPI was sent after this moment of the host: it may still be on its way."""
