@@ -18,7 +18,7 @@ TREE := vmm-skeleton/{{cookiecutter.slug}}
 C_FILES = $(shell find reference $(TREE) -name '*.[ch]' ! -name cohort.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev $(LABS) iso linux wheel man sbom messages test test-full test-browser bench soak lint book browser images images-test clean FORCE
+.PHONY: help setup setup-dev $(LABS) iso linux wheel man sbom messages test test-slow test-full test-browser bench soak lint book browser images images-test clean FORCE
 
 help:
 	@echo "make lab0 ... lab10  grade the reference solution of one lab"
@@ -26,6 +26,7 @@ help:
 	@echo "make iso             make a bootable image of the reference VMM: build/vmm/vmm.iso"
 	@echo "make linux           boot Debian's Linux on the reference VMM; CPUS=8 for more CPUs"
 	@echo "make test            run lint, then the kit's tests"
+	@echo "make test-slow       run the tests that take longer: as many minutes again"
 	@echo "make test-full       run all tests, including the long ones"
 	@echo "make test-browser    install Chromium and run the tests that need it"
 	@echo "make bench           compare the time of a verdict with the time of the bare boots"
@@ -85,8 +86,11 @@ linux: $(STAMP)
 		$(if $(CPUS),--cpus $(CPUS)) $(if $(GUEST),--guest $(GUEST))
 
 test: lint
-	$(PYTEST) -m "not full" $(QUICK)
-	$(PYTEST) -m "not full" grader/tests $(addprefix --ignore=,$(QUICK))
+	$(PYTEST) -m "not full and not slow" $(QUICK)
+	$(PYTEST) -m "not full and not slow" grader/tests $(addprefix --ignore=,$(QUICK))
+
+test-slow: $(STAMP_DEV)
+	$(PYTEST) -m "slow and not full" grader/tests
 
 # Some of the long tests open pages in a real browser.
 # Only what is missing is installed: Node.js from elsewhere brings an npm of its own, which conflicts with Debian's.

@@ -22,6 +22,8 @@ from vmmlab.worksheet.guard import exceeded  # noqa: E402
 from vmmlab.worksheet.kernel import Kernel, why_stopped  # noqa: E402
 from vmmlab.worksheet.two_kernels import ReleasedCell, Timing  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 LIMITS = ResourceLimits(file_mib=64, cpu_s=60, memory_mib=2048)
 needs_bwrap = pytest.mark.skipif(
     not bubblewrap.examine().works, reason="bubblewrap does not work here"

@@ -17,6 +17,8 @@ from vmmlab.machine.firmware import find
 from vmmlab.student import iso
 from vmmlab.student import run as boot
 
+pytestmark = pytest.mark.slow
+
 KIT = Path(__file__).resolve().parents[3]
 VMMLAB = str(Path(sys.executable).with_name("vmmlab"))
 MACHINE = ["-smp", "4", "-nic", "none", "-monitor", "none"]

@@ -16,6 +16,8 @@ from vmmlab.host.versions import qemu_path
 from vmmlab.images.efi import EfiBuilder
 from vmmlab.machine.firmware import find
 
+pytestmark = pytest.mark.slow
+
 KIT = Path(__file__).resolve().parents[3]
 VMMLAB = str(Path(sys.executable).with_name("vmmlab"))
 LINE = re.compile(r"vmmlab-loader: .*\n")

@@ -22,6 +22,8 @@ from vmmlab.classroom.roster import Entry
 from vmmlab.cli import main
 from vmmlab.course.model import Course
 
+pytestmark = pytest.mark.slow
+
 # --- PostgreSQL --------------------------------------------------------------------------------
 
 

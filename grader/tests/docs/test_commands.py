@@ -19,6 +19,8 @@ from vmmlab.course import markup
 from vmmlab.course.load import load_course
 from vmmlab.host.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 RUN = {"evidence.md", "instructor.md", "lab-author.md"}
 ELSEWHERE = {"gradebook.md"}
 """In grader/tests/classroom/test_page.py, where nbgrader is."""

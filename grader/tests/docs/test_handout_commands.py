@@ -40,7 +40,7 @@ GDB = re.compile(r"`(make gdb LAB=(\d)[^`]*)`")
 ABOVE = 12
 """Lines above a table in which the page says how gdb is started."""
 
-pytestmark = needs_vmmlab
+pytestmark = [pytest.mark.slow, needs_vmmlab]
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ EXPECTED: dict[str, list[str] | set[str]] = {
     "after the APs have started": ["bsp_proc", "0x40000000:", "0x00"],
 }
 
-pytestmark = needs_vmmlab
+pytestmark = [pytest.mark.slow, needs_vmmlab]
 
 
 def rows() -> list[list[str]]:

@@ -14,6 +14,8 @@ from vmmlab.cli.main import main
 from vmmlab.course import materials
 from vmmlab.course.load import load_course
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def clone(tmp_path):

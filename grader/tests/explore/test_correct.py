@@ -7,6 +7,8 @@ import pytest
 from vmmlab.author import mutants
 from vmmlab.course.load import load_course
 
+pytestmark = pytest.mark.slow
+
 COURSE = load_course(Path(__file__).parents[3])
 VARIANTS = {one.name: one for one in mutants.load_variants(COURSE, ["lab4"])}
 TOOLS = (("gcc", "-O2"), ("gcc", "-O0"), ("clang", "-O2"))

@@ -15,6 +15,8 @@ import pytest
 
 from vmmlab.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
 STEPS = re.compile(r"TODO\(lab\d+\.\d+\)")

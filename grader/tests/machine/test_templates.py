@@ -26,6 +26,8 @@ from vmmlab.machine import MachineSpec, firmware
 from vmmlab.machine.dialects import incoming
 from vmmlab.machine.templates import COLD_VARIABLE, Templates, started
 
+pytestmark = pytest.mark.slow
+
 TREE = Path(__file__).parents[3] / "vmm-skeleton" / "{{cookiecutter.slug}}"
 NOT_ELF = b"this is no VMM"
 MAKES = "Booting UEFI firmware for the first time, which takes some seconds."

@@ -9,6 +9,8 @@ import pytest
 from vmmlab.cli.main import main
 from vmmlab.workspace.solutions import mark_seen
 
+pytestmark = pytest.mark.slow
+
 CAUSES = "far-jump-missing:\n  hints: [think, write it, ea it is]\nlost:\n  next: look\n"
 HANDOUT = "# A\n\n## Steps\n\n### lab3.1: do it\n\nSo.\n"
 

@@ -14,6 +14,8 @@ from vmmlab.course.load import load_course
 from vmmlab.course.reference import reference
 from vmmlab.student import solution
 
+pytestmark = pytest.mark.slow
+
 VMMLAB = "python -m vmmlab.cli.main"
 
 

@@ -17,6 +17,8 @@ from vmmlab.student.build import ALL, labs_of
 from vmmlab.student.new import new_workspace
 from vmmlab.workspace.new import Answers
 
+pytestmark = pytest.mark.slow
+
 SOMEONE = Answers(student="Ada", cohort=Cohort.derive("dev"))
 LAST = "lab3"
 

@@ -23,6 +23,8 @@ from vmmlab.observe.observation import Observation
 from vmmlab.probes import init_functions
 from vmmlab.report import Report
 
+pytestmark = pytest.mark.slow
+
 Grade = Callable[..., Report]
 BOOT = init_functions(cpus=4)
 SLOWLY = """

@@ -7,6 +7,8 @@ failure of it.
 import pytest
 from forgeries import BY_ITSELF, FORGERIES, refused
 
+pytestmark = pytest.mark.slow
+
 LONG = {
     "serial output",
     "lab2 parks",

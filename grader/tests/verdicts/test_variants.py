@@ -10,6 +10,8 @@ from vmmlab.course.load import load_course
 from vmmlab.grading import boots
 from vmmlab.observe.session import Session
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 VARIANTS = load_variants(load_course(ROOT))
 full = pytest.mark.full

@@ -27,6 +27,8 @@ from vmmlab.worksheet import kernel as kernels
 from vmmlab.worksheet.kernel import Kernel
 from vmmlab.worksheet.two_kernels import names_needed
 
+pytestmark = pytest.mark.slow
+
 LAB = "lab0"
 QUESTION = "lab0-piece"
 needs_bwrap = pytest.mark.skipif(

@@ -12,6 +12,8 @@ from test_questions import literals
 
 from vmmlab.worksheet.autograde import STUB
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 from vmmlab.worksheet.autograde import configure
 

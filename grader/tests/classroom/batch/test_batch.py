@@ -20,6 +20,8 @@ from vmmlab.classroom.intake import Submission
 from vmmlab.cli.main import main
 from vmmlab.report.model import read_json
 
+pytestmark = pytest.mark.slow
+
 
 def verdicts(outcome) -> dict[str, tuple[str, float | None]]:
     return {one.student: (one.verdict, one.points) for one in outcome.records}
