@@ -159,13 +159,13 @@ WRONG = (
                 "lab3.4",
                 1,
                 """\
-                u32 n = acpi_num_of_processors ();
+                u32 n = acpi_num_of_processors (), word = ICR_ASSERT | ICR_STARTUP | vector;
 
                 if (!n)
-                        apic_write_icr (0, ICR_ASSERT | ICR_ALL_BUT_SELF | ICR_STARTUP | vector);
+                        apic_write_icr (0, ICR_ALL_BUT_SELF | word);
                 for (u32 i = 0; i < n && i < 18; i++)
                         if (acpi_apic_id (i) != apic_id ())
-                                apic_write_icr (acpi_apic_id (i), ICR_STARTUP | vector);""",
+                                apic_write_icr (acpi_apic_id (i), word);""",
             ),
         ),
         ("lab3.hidden.cpus", "ap-got-no-init"),
