@@ -19,7 +19,7 @@ from vmmlab.images.layout import MAPMEM_BASE, MAPMEM_SIZE
 from vmmlab.observe.cpu import CpuRecord
 from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.observe.observation import Observation
-from vmmlab.observe.starting import Changed, Mapping
+from vmmlab.observe.starting import Changed, Mapping, Starting
 from vmmlab.x86.decode import far_jump
 from vmmlab.x86.registers import PAGE_PRESENT
 
@@ -340,25 +340,39 @@ def wrong_mapping(boot: Observation) -> Failure | None:
         lacking = [page for page in pages if not _written(start.mappings, page)]
         if lacking:
             return _unmapped(start.mappings, first, length)
-        at_wait = start.at_ap_wait
-        if at_wait is not None and (early := [one for one in pages if one not in at_wait.mapped]):
-            return Failure(
-                "unmapped-too-early",
-                cpu=0,
-                place="ap_start",
-                expected=msg("the far jump and the copy stay mapped until ap_wait comes back"),
-                observed=msg(
-                    "nothing of ap_start's maps physical {page:#x} when ap_wait is called",
-                    page=early[0],
-                ),
-                goes_on=True,
-            )
+        if early := _unmapped_early(start, pages):
+            return early
     made = boot.bringup.apinitprocs
     if made and not any(one.shows(made.virtual) for one in start.mappings):
         return _not_through(
             msg("apinitprocs = {virtual:#x}, which mapmem did not return", virtual=made.virtual)
         )
     return None
+
+
+def copy_unmapped_early(boot: Observation) -> Failure | None:
+    """Return that the copy was unmapped before ap_wait: both it and the APs use it later."""
+    if boot.starting is None:
+        return None
+    copy = boot.copy_range
+    return _unmapped_early(boot.starting, _pages(copy.start, len(copy)))
+
+
+def _unmapped_early(start: Starting, pages: Sequence[int]) -> Failure | None:
+    at_wait = start.at_ap_wait
+    early = [one for one in pages if at_wait is not None and one not in at_wait.mapped]
+    if not early:
+        return None
+    return Failure(
+        "unmapped-too-early",
+        cpu=0,
+        place="ap_start",
+        expected=msg("the far jump and the copy stay mapped until ap_wait comes back"),
+        observed=msg(
+            "nothing of ap_start's maps physical {page:#x} when ap_wait is called", page=early[0]
+        ),
+        goes_on=True,
+    )
 
 
 def _pages(first: int, size: int) -> list[int]:
