@@ -27,7 +27,7 @@ LONG = ("lab4.many.eight-tickets", "lab4.many.ninth-keeps-the-lock", "lab4.many.
 
 
 @pytest.mark.parametrize(
-    "id", [pytest.param(one, marks=[pytest.mark.full] * (one in LONG)) for one in JUDGED]
+    "id", [pytest.param(one, marks=[pytest.mark.slow] * (one in LONG)) for one in JUDGED]
 )
 def test_a_wrong_order_fails_the_check_that_contains_the_mistake(explored, id):
     part = explored(mutants.apply(COURSE, ALL[id])).parts[-1]
