@@ -20,7 +20,7 @@ class WakeupCall:
 
     Args:
         cpu: index of the CPU that called it.
-        moment: when: "panic"; or before the APs were started, and then the place where the CPU was.
+        moment: "panic", or the place where the CPU was, before the APs were started.
         verdict: "reached": it returned while the other CPUs were held, or had taken their NMI.
         place: where the CPU was at the end.
         first: its writes of the ICR are those from this one on, by their order in the boot,
