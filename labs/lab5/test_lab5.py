@@ -83,10 +83,10 @@ def faulted(boot, call):
 def every_other_cpu_is_sent_an_nmi(boot, cpu):
     """The CPU that panics sends an NMI to every other CPU."""
     call = wakeup(boot)
-    writes = [one for one in sent_in(boot, call) if boot.reaches(one, cpu.index)]
+    sent = sent_in(boot, call)
+    writes = [one for one in sent if boot.reaches(one, cpu.index)]
     if any(one.kind == "NMI" for one in writes):
         return
-    sent = sent_in(boot, call)
     if not any(one.kind == "NMI" for one in sent):
         writes = sent  # whomever they reach
     faulted(boot, call)

@@ -15,6 +15,7 @@ from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe
 from vmmlab.probes.registry import probe
+from vmmlab.x86.registers import EFLAGS_IF
 
 from .evidence import Allocation, Asked, Call, FirmwareState, Moment, Realmode
 
@@ -45,7 +46,6 @@ _BELOW = 0x200  # bytes below the VMM's stack pointer that are random when a fun
 FIRMWARE_STACK = 0x10000  # bytes below it that count as its stack
 _STEPS = 1000  # instructions from the function's return to that of uefi_call
 _TIMES = 300  # calls of AllocatePages that alloc_realmodemem may make
-IF = 0x200  # RFLAGS
 
 
 @dataclass
@@ -226,7 +226,7 @@ class FirmwareCallsProbe(RealmodeProbe):
         made = replace(made, came_back=True)
         # No interrupt comes to a CPU that is stepped, so what is found is the same each time.
         for _ in range(_STEPS):
-            if not state.eflags & IF:
+            if not state.eflags & EFLAGS_IF:
                 made = replace(made, turned_off=True)
             elif not made.turned_off and not made.open_at:
                 in_use = _the_vmms(await moment(session), firmware, made.at_function)

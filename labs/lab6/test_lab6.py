@@ -7,8 +7,9 @@ from vmmlab.checks import fail, fail_if, listed, missing, msg, needed
 from vmmlab.diagnosis.bsp import bsp_stopped
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.probes import plain, scenario_of
+from vmmlab.x86.registers import EFLAGS_DF, EFLAGS_IF
 
-from .probes import BDA_MEMORY_SIZE, FIRMWARE_STACK, IF, NOT_FOUND
+from .probes import BDA_MEMORY_SIZE, FIRMWARE_STACK, NOT_FOUND
 
 UEFI = scenario_of("firmware-calls", {"name": "uefi", "cpus": 4, "firmware": "ovmf"})
 # With other numbers in cohort.h: another APINIT_OFFSET, and a stack of another size.
@@ -40,7 +41,6 @@ KEPT_BY_AN_OS = (0, 5, 6, 8, 10)
 EfiRuntimeServicesCode and -Data, EfiUnusableMemory, EfiACPIMemoryNVS (UEFI 2.10, table 7-6)."""
 ARGUMENTS = (("a", "rcx"), ("b", "rdx"), ("c", "r8"), ("d", "r9"))
 SELECTORS = ("cs", "ss", "ds", "es")
-DF = 0x400  # RFLAGS
 PRESERVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")
 AFTER_THE_CALL = ("lab6.call.tables", "lab6.call.segments", "lab6.call.stack")
 CALL_WORKS = (
@@ -335,7 +335,7 @@ def in_the_firmwares_segments(boot):
                 observed=shown(name.upper(), f"{now[name]:#x}"),
                 goes_on=the_call(boot).came_back,
             )
-    if now["eflags"] & IF:
+    if now["eflags"] & EFLAGS_IF:
         fail(
             "interrupts-on-before-the-call",
             cpu=0,
@@ -344,14 +344,19 @@ def in_the_firmwares_segments(boot):
             observed=shown("RFLAGS.IF", 1),
             goes_on=the_call(boot).came_back,
         )
-    if now["eflags"] & DF:
+    direction_flag_is_clear(now, goes_on=the_call(boot).came_back)
+
+
+def direction_flag_is_clear(now, *, goes_on):
+    """Fail if string instructions would go to lower addresses."""
+    if now["eflags"] & EFLAGS_DF:
         fail(
             "direction-flag-set",
             cpu=0,
             place=CALL,
             expected=shown("RFLAGS.DF", 0),
             observed=shown("RFLAGS.DF", 1),
-            goes_on=the_call(boot).came_back,
+            goes_on=goes_on,
         )
 
 
@@ -476,7 +481,7 @@ def interrupts_are_off(boot):
                 register=call.open_at,
             ),
         )
-    if after_the_call(boot)["eflags"] & IF:
+    if after_the_call(boot)["eflags"] & EFLAGS_IF:
         fail(
             "interrupts-left-on",
             cpu=0,
@@ -524,15 +529,8 @@ def registers_are_preserved(boot):
                 expected=shown(shown_name, f"{value:#x}"),
                 observed=shown(shown_name, f"{now[name]:#x}"),
             )
-    if now["eflags"] & DF and not call.at_function["eflags"] & DF:
-        fail(
-            "direction-flag-set",
-            cpu=0,
-            place=CALL,
-            expected=shown("RFLAGS.DF", 0),
-            observed=shown("RFLAGS.DF", 1),
-            goes_on=True,
-        )
+    if not call.at_function["eflags"] & EFLAGS_DF:
+        direction_flag_is_clear(now, goes_on=True)
     if now["rax"] != call.value:
         fail(
             "status-lost",

@@ -150,8 +150,8 @@ class NestedProbe(GuestProbe):
         end = (ONE_MIB + kib * 1024 & ~(TWO_MIB - 1)) - TWO_MIB + self.tail
         kib = (end - ONE_MIB) // 1024
         await gdb.write_phys(info + _MEM_UPPER, kib.to_bytes(4, "little"))
-        self._seen = replace(self._seen, own_map=not self.mends)
-        self._seen = replace(self._seen, start=view.addr("__image_start") - VMM_BASE, end=end)
+        start = view.addr("__image_start") - VMM_BASE
+        self._seen = replace(self._seen, own_map=not self.mends, start=start, end=end)
 
     async def hit(self, session: Session, hit: Hit) -> None:
         """Look at the tables when a function has returned."""

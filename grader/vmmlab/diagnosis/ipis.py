@@ -12,6 +12,7 @@ from typing import Final
 
 from vmmlab.base.message import Text, listed, msg
 from vmmlab.diagnosis import owncalls
+from vmmlab.diagnosis.othertables import called
 from vmmlab.failure import Failure
 from vmmlab.observe.icr import Icr, icr_text
 from vmmlab.observe.observation import Observation
@@ -333,14 +334,14 @@ def wrong_short_delay(boot: Observation) -> Failure | None:
     if "init" in found.cause and not made.init_sent:
         return replace(
             found,
-            place=msg("{function}, called by the grader", function="ap_start_addr"),
+            place=called("ap_start_addr"),
             function="ap_start_addr",
             observed=msg("it sent no INIT when loopcond (data) returned false at once"),
             next=msg("INIT and the wait after it come first. Then ap_start_addr asks loopcond."),
         )
     return replace(
         found,
-        place=msg("{function}, called by the grader", function="ap_start_addr"),
+        place=called("ap_start_addr"),
         function="ap_start_addr",
         observed=msg(
             "the grader has called it for {count} SIPIs; it asked usleep for {slept} microseconds "

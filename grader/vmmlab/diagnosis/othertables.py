@@ -28,7 +28,7 @@ def wrong_with_many(made: OwnCalls) -> Failure | None:
     return Failure(
         "part-of-the-number-of-aps",
         cpu=0,
-        place=msg("{function}, called by the grader", function="ap_start_loopcond"),
+        place=called("ap_start_loopcond"),
         expected=msg("true until all 256 APs have arrived, and false then"),
         observed=msg("it returned false, although *apinitprocs was 0 and the tables list 257")
         if none
@@ -52,7 +52,7 @@ def wrong_destination(made: OwnCalls) -> Failure | None:
         return Failure(
             "cpu-of-the-tables-left-out",
             cpu=0,
-            place=msg("{function}, called by the grader", function=function),
+            place=called(function),
             expected=msg(
                 "one {kind} for each CPU in the tables but the sender: APIC ids {others}",
                 kind=kind,
@@ -69,6 +69,11 @@ def wrong_destination(made: OwnCalls) -> Failure | None:
             goes_on=True,
         )
     return None
+
+
+def called(function: str) -> Text:
+    """Return a function as the place of what it does when the grader calls it."""
+    return msg("{function}, called by the grader", function=function)
 
 
 def _as_written(call: IcrCall) -> Icr:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from vmmlab.base.message import Text, listed, msg
 from vmmlab.diagnosis import othertables
 from vmmlab.diagnosis.bsp import in_unmapped_copy
+from vmmlab.diagnosis.othertables import called
 from vmmlab.failure import Failure
 from vmmlab.observe.icr import Icr, icr_text
 from vmmlab.observe.observation import Observation
@@ -52,7 +53,7 @@ def slept_by_sender(boot: Observation, found: Failure) -> Failure:
         return found
     return replace(
         found,
-        place=_called(function),
+        place=called(function),
         function=function,
         observed=msg(
             "{function} itself asked usleep for {slept} microseconds, where {field} was {asked}; "
@@ -73,7 +74,7 @@ def waits_for_aps(boot: Observation) -> Failure | None:
     return Failure(
         "ap-wait-in-ap-start-addr",
         cpu=0,
-        place=_called("ap_start_addr"),
+        place=called("ap_start_addr"),
         expected=msg("it sends the IPIs and waits by usleep; ap_start calls ap_wait"),
         observed=msg("ap_start_addr has called ap_wait"),
         function="ap_start_addr",
@@ -229,15 +230,11 @@ def _is_for_one(write: Icr, kind: str) -> bool:
     return write.kind == kind and write.reaches(1, 0)
 
 
-def _called(function: str) -> Text:
-    return msg("{function}, called by the grader", function=function)
-
-
 def _ignored(function: str, expected: Text, observed: Text) -> Failure:
     return Failure(
         "argument-ignored",
         cpu=0,
-        place=_called(function),
+        place=called(function),
         expected=expected,
         observed=observed,
         function=function,

@@ -15,9 +15,9 @@ from typing import Any, Final, Literal, NamedTuple
 from vmmlab.base.message import Text, msg
 from vmmlab.explore.constants import Constants
 from vmmlab.explore.context import MASK, RFLAGS, RSP, Context, StackRegion
-from vmmlab.explore.engine import ID, IDS, engine, unicorn
+from vmmlab.explore.engine import ID, IDS, Heap, engine, unicorn
 from vmmlab.explore.instructions import InstructionInfo, Operand
-from vmmlab.explore.program import ARENA, HEAP, MARKS, PAGE, SLOT, Program
+from vmmlab.explore.program import MARKS, PAGE, Program
 from vmmlab.explore.skipping import LoopSkipper
 from vmmlab.images.layout import VMM_BASE
 
@@ -34,8 +34,6 @@ _LONGEST_LOOP: Final = 64
 # The status flags and the direction flag (Intel SDM volume 1, 3.4.3).
 _FLAGS: Final = 0xCD5
 _ALWAYS_SET: Final = 0x2
-# Bytes that are mapped of each block from alloc.
-_MAPPED_BLOCK: Final = 0x10000
 
 # A range that contains no address.
 _NOWHERE: Final = (1, 0)
@@ -136,7 +134,7 @@ class Emulator:
             start = address & ~(PAGE - 1)
             end = (address + program.trampoline_size + PAGE - 1) & ~(PAGE - 1)
             uc.mem_map(start, end - start)
-        self._heap, self._blocks = range(HEAP, HEAP + program.cpus * ARENA), set[int]()
+        self._heap = Heap(uc, program.cpus)
         # The engine's registers after the last run, so that only those that differ are written.
         self._registers = _Registers(uc)
         self._raw = self._registers.read()
@@ -169,7 +167,7 @@ class Emulator:
         self._load(context)
         if loaded is not None:
             address, size, value = loaded
-            self._add_block(address)
+            self._heap.map(address)
             self._uc.mem_write(address, value.to_bytes(size, "little"))
         self._accesses, self._bad_access, self._recording = [], None, True
         self._entered = False
@@ -362,21 +360,12 @@ class Emulator:
             )
 
     def _on_unmapped(self, uc: Any, kind: int, address: int, size: int, value: int, _: Any) -> bool:
-        if self._add_block(address & MASK):
+        if self._heap.map(address & MASK):
             return True
         if self._recording:
             write = kind == unicorn.UC_MEM_WRITE_UNMAPPED
             self._bad_access = MemoryAccess(write, address & MASK, size, 0)
         return False
-
-    def _add_block(self, address: int) -> bool:
-        """Map the block from alloc that an address is in, unless it is; a thousand take long."""
-        at = address % SLOT  # HEAP is a multiple of it
-        if address not in self._heap or at >= _MAPPED_BLOCK or address - at in self._blocks:
-            return False
-        self._blocks.add(address - at)
-        self._uc.mem_map(address - at, _MAPPED_BLOCK)
-        return True
 
     # --- contexts ----------------------------------------------------------------------------
 
@@ -384,7 +373,7 @@ class Emulator:
         uc = self._uc
         region = context.region
         if region is not None:
-            self._add_block(region.low)
+            self._heap.map(region.low)
             # Zero what lies below RSP, so that nothing depends on earlier runs.
             stack = context.stack.rjust(region.top - region.low, b"\0")
             if stack:

@@ -8,7 +8,7 @@ import unicorn as _unicorn
 from unicorn import x86_const as x86
 
 from vmmlab.explore.context import REGISTERS
-from vmmlab.explore.program import MARKS, PAGE, SLOT, STACK_SIZE, STACKS, Program
+from vmmlab.explore.program import ARENA, HEAP, MARKS, PAGE, SLOT, STACK_SIZE, STACKS, Program
 
 unicorn: Any = _unicorn  # its type hints are incomplete
 IDS: Final = [getattr(x86, f"UC_X86_REG_{name.upper()}") for name in REGISTERS]
@@ -16,6 +16,7 @@ IDS: Final = [getattr(x86, f"UC_X86_REG_{name.upper()}") for name in REGISTERS]
 ID: Final = dict(zip(REGISTERS, IDS, strict=True))
 """The same by name."""
 HLT: Final = b"\xf4"
+_MAPPED_BLOCK: Final = 0x10000  # bytes that are mapped of each block from alloc
 _TRANSLATED_BYTES: Final = 32 << 20  # of memory for translated code; 1 GiB is the default
 
 
@@ -37,3 +38,28 @@ def engine(program: Program) -> Any:
     for cpu in range(program.cpus):
         uc.mem_map(STACKS + cpu * SLOT, STACK_SIZE)
     return uc
+
+
+class Heap:
+    """The blocks from alloc, each of which is mapped when it is first used.
+
+    With hundreds of CPUs there are a thousand, and to map them all takes half a second.
+
+    Args:
+        uc: the engine.
+        cpus: how many CPUs have blocks.
+    """
+
+    def __init__(self, uc: Any, cpus: int) -> None:
+        self._uc = uc
+        self._addresses = range(HEAP, HEAP + cpus * ARENA)
+        self._mapped: set[int] = set()
+
+    def map(self, address: int) -> bool:
+        """Map the block that an address is in; return False if there is nothing to map."""
+        at = address % SLOT  # HEAP is a multiple of it
+        if address not in self._addresses or at >= _MAPPED_BLOCK or address - at in self._mapped:
+            return False
+        self._mapped.add(address - at)
+        self._uc.mem_map(address - at, _MAPPED_BLOCK)
+        return True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmmlab.machine import CpuReset
 from vmmlab.machine.gdb import Registers, Stop
-from vmmlab.observe.icr import icr_writes
+from vmmlab.observe.icr import Icr, icr_writes
 from vmmlab.observe.touched import Touched
 from vmmlab.x86.registers import EFLAGS_IF, RESET_AT
 
@@ -48,12 +48,13 @@ async def look(session: Session) -> Stop | bool:
         True: each CPU that is not held is halted, lost, or waits in a loop that no other CPU will
         end. False: that is not certain. A Stop: something has happened meanwhile.
     """
-    laps = []
+    laps: list[Lap] = []
+    starts: list[Icr | CpuReset] | None = None
     for cpu in sorted(session.free()):  # the BSP first: its actions between polls are not recorded
         if (await session.gdb.describe(cpu)).get("hlt"):
             registers = await session.gdb.registers(cpu)
-            is_reset = (registers.cs, registers.rip) == RESET_AT
-            if registers.eflags & EFLAGS_IF or _is_called(session.view, cpu, is_reset=is_reset):
+            starts = _starts(session.view) if starts is None else starts
+            if registers.eflags & EFLAGS_IF or _is_called(session.view, starts, registers):
                 return False  # the thread of a CPU of QEMU may be late
             continue
         if session.in_guest(cpu):
@@ -79,7 +80,17 @@ async def look(session: Session) -> Stop | bool:
     )
 
 
-def _is_called(view: View, cpu: int, *, is_reset: bool) -> bool:
+def _starts(view: View) -> list[Icr | CpuReset]:
+    """Return each INIT and SIPI that was sent, and each INIT that was taken, in order."""
+    return [
+        one
+        for event in view.machine.trace()
+        for one in ([event] if isinstance(event, CpuReset) else icr_writes([event], view.since_s))
+        if isinstance(one, CpuReset) or one.kind in ("INIT", "SIPI")
+    ]
+
+
+def _is_called(view: View, starts: list[Icr | CpuReset], registers: Registers) -> bool:
     """Whether a halted CPU has yet to take the SIPI that was sent to it.
 
     INIT leaves the registers as a reset does, and a CPU in that state takes a SIPI (Intel SDM
@@ -87,18 +98,17 @@ def _is_called(view: View, cpu: int, *, is_reset: bool) -> bool:
 
     Args:
         view: the boot.
-        cpu: its index.
-        is_reset: whether its registers are as after a reset.
+        starts: what `_starts` returns.
+        registers: of the CPU.
     """
     has_init = has_sipi = False
-    for event in view.machine.trace():
-        if isinstance(event, CpuReset) and event.cpu == cpu:
-            has_init = False
-        for write in icr_writes([event], view.since_s):
-            if write.kind in ("INIT", "SIPI") and view.reaches(write, cpu):
-                has_sipi = write.kind == "SIPI"
-                has_init = has_init or not has_sipi
-    return has_sipi and (has_init or is_reset)
+    for event in starts:
+        if isinstance(event, CpuReset):
+            has_init = has_init and event.cpu != registers.cpu
+        elif view.reaches(event, registers.cpu):
+            has_sipi = event.kind == "SIPI"
+            has_init = has_init or not has_sipi
+    return has_sipi and (has_init or (registers.cs, registers.rip) == RESET_AT)
 
 
 async def _waits_long(session: Session) -> bool:

@@ -12,6 +12,7 @@ from typing import Final
 from vmmlab.observe.session import Session
 from vmmlab.observe.starting import IcrCall
 from vmmlab.probes.calling import stand_at
+from vmmlab.probes.replacing import ReplacedCode
 
 _SENDER: Final = "apic_write_icr"
 _FIRST: Final = range(0x10, 0xF0)
@@ -32,15 +33,15 @@ class OtherTables:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._codes: dict[str, bytes] = {}
+        self._code = ReplacedCode(session)
 
     async def install(self, count: int, ids: Sequence[int] = ()) -> None:
         """Let the tables list `count` processors, with these APIC ids."""
-        view, gdb = self._session.view, self._session.gdb
+        view = self._session.view
         at = view.addr("boot_stack") + _IDS
         raw = b"".join(one.to_bytes(_WORD, "little") for one in ids)
         if raw:
-            await gdb.write_phys(view.phys("boot_stack") + _IDS, raw)
+            await self._session.gdb.write_phys(view.phys("boot_stack") + _IDS, raw)
         by_index = b"\x8b\x04\xbd" if view.abi.word == 8 else b"\x8b\x04\x85"
         codes = {
             "acpi_num_of_processors": b"\xb8" + count.to_bytes(_WORD, "little") + b"\xc3",
@@ -48,15 +49,11 @@ class OtherTables:
             "acpi_apic_id": by_index + at.to_bytes(_WORD, "little") + b"\xc3",
         }
         for name, code in codes.items():
-            where = view.phys(name)
-            self._codes.setdefault(name, await gdb.read_phys(where, len(code)))
-            await gdb.write_phys(where, code)
+            await self._code.put(name, code)
 
     async def remove(self) -> None:
         """Let the VMM find its own tables again."""
-        for name, code in self._codes.items():
-            await self._session.gdb.write_phys(self._session.view.phys(name), code)
-        self._codes.clear()
+        await self._code.remove()
 
 
 def some_ids(session: Session) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vmmlab.observe.session import Session
+from vmmlab.probes.replacing import ReplacedCode
 
 _SUM: Final = 0
 _CALLS: Final = 8
@@ -28,8 +29,12 @@ class Sleeps:
     """
 
     session: Session
-    _code: bytes = field(default=b"", init=False)
+    _code: ReplacedCode = field(init=False)
     _taken: tuple[int, int] = field(default=(0, 0), init=False)
+
+    def __post_init__(self) -> None:
+        """Replace nothing yet."""
+        self._code = ReplacedCode(self.session)
 
     async def install(self) -> None:
         """Replace the code of usleep; nothing happens if the image has none."""
@@ -38,17 +43,12 @@ class Sleeps:
             return
         at = view.addr("boot_stack") + _SCRATCH
         code = _x86_64(at) if view.abi.word == 8 else _i386(at)
-        gdb, where = self.session.gdb, view.phys("usleep")
-        self._code = await gdb.read_phys(where, len(code))
-        await gdb.write_phys(view.phys("boot_stack") + _SCRATCH, bytes(_BYTES))
-        await gdb.write_phys(where, code)
+        await self.session.gdb.write_phys(view.phys("boot_stack") + _SCRATCH, bytes(_BYTES))
+        await self._code.put("usleep", code)
 
     async def remove(self) -> None:
         """Put the code of usleep back; safe to call again."""
-        if self._code:
-            view = self.session.view
-            await self.session.gdb.write_phys(view.phys("usleep"), self._code)
-            self._code = b""
+        await self._code.remove()
 
     async def take(self) -> tuple[int, int]:
         """Return the microseconds and the number of calls since the last time."""

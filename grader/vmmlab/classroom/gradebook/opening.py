@@ -42,7 +42,7 @@ def open_book(folder: Path, *, copy: bool = False, make: bool = False) -> Iterat
     """
     app, directory = open_folder(folder)
     url, file = place_of(folder, directory)
-    if file is not None and not file.exists() and not (make and not _has_grades(directory)):
+    if file is not None and not file.exists() and (not make or _has_grades(directory)):
         raise UsageError(
             msg("{file}: there is no gradebook.", file=file),
             expected=msg("the gradebook of this course, with its marks by hand"),
