@@ -59,6 +59,32 @@ def test_the_answer_equals_that_of_a_search_in_this_process(built, explored, sol
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "last"),
+    [
+        ("", "", "many rounds"),
+        ("while (sync_id == id)", "while ((u8)sync_id == id)", "many rounds"),
+        ("while (sync_id == id)", "while ((sync_id & 0xFF) == id)", "many rounds"),
+        ("sync_count = 0;", "", "barrier"),
+    ],
+    ids=["right", "wrong in one order", "wrong in one order (mask)", "wrong in the search"],
+)
+def test_single_orders_in_a_second_process_change_nothing(
+    built, explored, solution, old, new, last
+):
+    files = dict(solution)
+    source = files["lab4/sync.c"].decode()
+    assert old in source
+    files["lab4/sync.c"] = source.replace(old, new).encode()
+    asked = ["barrier", "many CPUs", "many rounds"]
+    found = isolated.explore(
+        built(files), COHORT, Sandbox.none(), "lab4", LAB, sources=files, scenarios=asked
+    )
+    assert found == explored(files, *asked)
+    assert found.parts[-1].scenario == last
+    assert (found.verdict == "wrong") == bool(old)
+
+
+@pytest.mark.parametrize(
     ("code", "found"),
     [
         ("import os; os.kill(os.getpid(), 9)", "SIGKILL ended it"),

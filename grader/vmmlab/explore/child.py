@@ -9,14 +9,18 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vmmlab.base.errors import VmmlabError
 from vmmlab.base.messagedata import to_json
-from vmmlab.explore.declaration import load
-from vmmlab.explore.exploration import Bounds
+from vmmlab.explore.beside import Beside
+from vmmlab.explore.declaration import Declaration, load
+from vmmlab.explore.exploration import Bounds, Exploration
+from vmmlab.explore.harness import Harness
 from vmmlab.explore.runner import explore
 from vmmlab.images.symbols import Symbols
 
@@ -48,21 +52,48 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
     Args:
         asked: the request, as `isolated` writes it.
     """
-    symbols = Symbols(Path(asked["lines"]), asked["symbols"])
-    image = _Image(Path(asked["elf"]), symbols, _Options(*asked["options"]), asked["key"])
     try:
-        found = explore(
-            image,
-            _Cohort(*asked["cohort"]),
-            load(asked["lab"], Path(asked["folder"])),
-            sources={path: text.encode() for path, text in asked["sources"].items()},
-            bounds=Bounds(**asked["bounds"]),
-            scenarios=asked["scenarios"],
-        )
+        declaration = load(asked["lab"], Path(asked["folder"]))
+        scenarios = declaration.named(asked["scenarios"])
+        return _in_two(partial(_searched, asked, declaration), scenarios).data()
     except VmmlabError as error:
         texts = (error.message, error.expected, error.found, error.next_step)
         return {"error": [to_json(text) for text in texts]}
-    return found.data()
+
+
+def _in_two(
+    search: Callable[[Sequence[str]], Exploration], scenarios: Sequence[type[Harness]]
+) -> Exploration:
+    """Search the scenarios, and follow those of one order in a second process meanwhile.
+
+    The two kinds share neither a model of the code nor a budget, so the result is that of one
+    process.
+    """
+    names = [one.name for one in scenarios if not one.one_order]
+    single = [one.name for one in scenarios if one.one_order]
+    if not names or not single:
+        return search(names or single)
+    other = Beside(partial(search, single))
+    found = search(names)
+    if found.verdict == "wrong":
+        other.drop()
+        return found
+    return replace(found, parts=(*found.parts, *other.result().parts))
+
+
+def _searched(
+    asked: Mapping[str, Any], declaration: Declaration, scenarios: Sequence[str]
+) -> Exploration:
+    """Return the exploration of some scenarios."""
+    symbols = Symbols(Path(asked["lines"]), asked["symbols"])
+    return explore(
+        _Image(Path(asked["elf"]), symbols, _Options(*asked["options"]), asked["key"]),
+        _Cohort(*asked["cohort"]),
+        declaration,
+        sources={path: text.encode() for path, text in asked["sources"].items()},
+        bounds=Bounds(**asked["bounds"]),
+        scenarios=scenarios,
+    )
 
 
 def main(request: str) -> None:

@@ -37,7 +37,8 @@ class Declaration(Surroundings):
 
     Args:
         lab: the lab, which is the name of its folder.
-        scenarios: harness classes, in the order in which they are searched.
+        scenarios: harness classes, in the order in which they are searched and reported; those
+            of one order come after all others.
     """
 
     lab: str
@@ -50,7 +51,8 @@ class Declaration(Surroundings):
 
     def named(self, names: Sequence[str] | None) -> list[type[Harness]]:
         """Return the scenarios with these names; None: all."""
-        return [one for one in self.scenarios if names is None or one.name in names]
+        found = [one for one in self.scenarios if names is None or one.name in names]
+        return sorted(found, key=lambda one: one.one_order)
 
 
 _DECLARED: Final[dict[str, Declaration]] = {}

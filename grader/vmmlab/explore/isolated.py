@@ -166,10 +166,19 @@ def _answer(
         found = from_data(data)
     except (ValueError, RecursionError) as error:
         raise _not_understood(one_line(str(error))) from error
-    answered = tuple(dict.fromkeys(part.scenario for part in found.parts))
-    if found.image != image.key or not answered or (asked is not None and answered != asked):
+    if found.image != image.key or not _answers(found, asked):
         raise _not_understood(msg("this is the result for another question"))
     return found
+
+
+def _answers(found: Exploration, asked: Sequence[str] | None) -> bool:
+    """Return True if the parts are those of the scenarios; a wrong one is the last."""
+    answered = tuple(dict.fromkeys(part.scenario for part in found.parts))
+    if asked is None:
+        return bool(answered)
+    if found.verdict == "wrong":
+        asked = asked[: len(answered)]
+    return bool(answered) and answered == tuple(asked)
 
 
 def _not_understood(found: Text) -> InfraError:
