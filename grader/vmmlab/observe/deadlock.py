@@ -162,15 +162,11 @@ class _Looker:
         """Follow several polls of a CPU that sleeps between them; only their number may change."""
         session = self.session
         usleep = session.view.addr("usleep")
-        known = session.places.at(usleep) is not None
-        if not known:
-            await session.gdb.set_break(usleep)
-        stop = await session.go([self.cpu], session.limits.alone_s)
-        if not known:
-            await session.gdb.clear_break(usleep)
+        async with session.places.stopping_at(usleep):
+            stop = await session.go([self.cpu], session.limits.alone_s)
         if stop.kind == "interrupt":
             return None
-        if known or stop.kind != "break" or stop.address != usleep:
+        if usleep in session.places or stop.kind != "break" or stop.address != usleep:
             return stop
         for _ in range(POLLS):
             await session.run_to_return(self.cpu, await session.view.state(self.cpu))

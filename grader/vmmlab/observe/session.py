@@ -283,17 +283,13 @@ class Session:
         back = await self.return_address(cpu)
         if back is None:
             return state
-        known = back in self.places
-        if not known:
-            await self.gdb.set_break(back)
-        for _ in range(RUN_ATTEMPTS):
-            stop = await self.go([cpu], self.limits.alone_s)
-            if stop.kind == "break" and stop.address != back:
-                await self.arrive(stop)
-            if stop.kind != "interrupt":
-                break
-        if not known:
-            await self.gdb.clear_break(back)
+        async with self.places.stopping_at(back):
+            for _ in range(RUN_ATTEMPTS):
+                stop = await self.go([cpu], self.limits.alone_s)
+                if stop.kind == "break" and stop.address != back:
+                    await self.arrive(stop)
+                if stop.kind != "interrupt":
+                    break
         return await self.view.state(cpu)
 
     async def run_to(

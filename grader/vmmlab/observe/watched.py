@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 from vmmlab.machine.gdb import Gdb
 from vmmlab.observe.view import SymbolTable
@@ -47,6 +48,20 @@ class WatchedPlaces:
         if where is not None and where not in self._names:
             self._names[where] = name
             await self._gdb.set_break(where)
+
+    @asynccontextmanager
+    async def stopping_at(self, address: int) -> AsyncIterator[None]:
+        """Stop CPUs at one more address for a while; it gets no name.
+
+        Args:
+            address: linear address. A place that is watched already stays watched.
+        """
+        known = address in self
+        if not known:
+            await self._gdb.set_break(address)
+        yield
+        if not known:
+            await self._gdb.clear_break(address)
 
     async def unwatch(self, name: str) -> None:
         """Stop no CPU at this place any more."""
