@@ -16,7 +16,7 @@ REUSABLE = "lab4.barrier.reusable"
 BOOT = "lab4.boot.cpus"
 
 COUNT = "num_of_processors"
-POLLS = 2  # WAIT_US / POLL_US of exploration.py
+POLLS = 2  # WAIT_US / POLL_US of exploration_common.py
 WITHOUT_TABLES = "without tables"
 MORE_THAN_LISTED, MANY_APS, MANY_ROUNDS = "more than listed", "many APs", "many rounds"
 COMES_BACK = "comes back"

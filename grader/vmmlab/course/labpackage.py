@@ -23,9 +23,8 @@ from vmmlab.base.message import msg
 from vmmlab.base.registry import Scope
 
 _COUNT: Final = itertools.count(1)
-_EXPLORED: Final = ("exploration.py", "orders.py")
-"""Files of a lab that only `vmmlab.explore` loads."""
-_WORKSHEETS: Final = "worksheet"
+_OTHERS: Final = ("exploration", "orders.py", "worksheet")
+"""The beginnings of the names of a lab's Python files that its checks do not need."""
 
 
 def check_files(folder: Path) -> list[Path]:
@@ -34,11 +33,7 @@ def check_files(folder: Path) -> list[Path]:
     Args:
         folder: the lab's.
     """
-    return [
-        path
-        for path in sorted(folder.glob("*.py"))
-        if path.name not in _EXPLORED and not path.name.startswith(_WORKSHEETS)
-    ]
+    return [path for path in sorted(folder.glob("*.py")) if not path.name.startswith(_OTHERS)]
 
 
 class LabPackage:

@@ -36,7 +36,7 @@ from vmmlab.report import reduced
 _PACKAGE: Final = Path(__file__).parents[2]
 _OWN_FILES: Final = Path(__file__).with_name("files")
 _OF_A_LAB: Final = (
-    "exploration.py", "orders.py", "README*.md", "causes*.yml", "messages*.yml", "locale/*.po",
+    "exploration*.py", "orders.py", "README*.md", "causes*.yml", "messages*.yml", "locale/*.po",
     "pictures/*.svg",
 )  # fmt: skip
 _OF_THE_KIT: Final = ("LICENSE", "pyproject.toml", "grader/setup.sh")
