@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keystone import KS_ARCH_X86, KS_MODE_16, KS_MODE_32, KS_MODE_64, Ks
 
-from vmmlab.x86.decode import decode, far_jump, footprint
+from vmmlab.x86.decode import decode, far_jump, footprint, reads_a_clock
 from vmmlab.x86.encode import far_jump_code
 from vmmlab.x86.operands import operation
 
@@ -159,3 +159,14 @@ def test_what_is_reached_through_which_segment(text, mode, uses):
     found = operation(assemble(text, mode), 16 if mode == KS_MODE_16 else 32, REGISTERS)
     reached = [use for use in found.uses if not use.by_stack]
     assert [(u.segment, u.offset, u.size, u.reads, u.writes) for u in reached] == uses
+
+
+@pytest.mark.parametrize("text", ["rdtsc", "rdtscp", "in eax, dx", "in al, 0x40"])
+def test_a_clock_is_read_by_the_tsc_or_a_port(text):
+    around = assemble("mov rax, rbx; ret", KS_MODE_64)
+    assert reads_a_clock(around + assemble(text, KS_MODE_64) + around, 64)
+    assert not reads_a_clock(around + assemble("out dx, eax", KS_MODE_64) + around, 64)
+
+
+def test_what_is_no_instruction_is_passed_over():
+    assert reads_a_clock(b"\x06" + assemble("rdtsc", KS_MODE_64), 64)

@@ -361,6 +361,8 @@ class Lock:
         private: what an AP recorded that was delayed right after its release of the lock.
         same_number: two APs that took the same number.
         poll_us: `ap_delays.poll_us` of the boot.
+        own_timer: the student's code reads a clock itself, so that the time it has slept is not all
+            the time that it has waited.
         not_the_owner: a CPU that changed the lock of the boot stack without holding it.
         guard_code: the bytes of the instruction of the student that took the free ap_lock.
         skipped_guard: an AP that counted itself while another one held ap_lock.
@@ -382,6 +384,7 @@ class Lock:
     private: PrivateStack | None = None
     same_number: SameNumber | None = None
     poll_us: int | None = None
+    own_timer: bool = False
     not_the_owner: LockWrite | None = None
     guard_code: Hex = b""
     skipped_guard: int | None = None

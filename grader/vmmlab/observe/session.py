@@ -43,6 +43,7 @@ _PASSED_MOST: Final = 64  # places that a CPU passes before the one that it shou
 _SPIN_BUDGET: Final = 200  # instructions in which a waiting CPU's state repeats
 _RUN_TO_RETURN: Final = (
     "printf", "vprintf", "usleep", "putchar", "memset", "memcpy", "memmove", "alloc",
+    "ap_first_missing",
 )  # fmt: skip
 """Provided functions that are long and uninteresting: a stepped CPU runs through them."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import DELAY_FIELDS, BaseProbe
@@ -20,6 +21,7 @@ from vmmlab.probes.gathering import (
     look_where_it_waits,
 )
 from vmmlab.probes.registry import probe
+from vmmlab.x86.decode import reads_a_clock
 
 _LONG_US: Final = 600_000_000  # longer than any boot may take
 _BYTES: Final = 16  # of physical 0
@@ -201,7 +203,11 @@ class MissingProbe(GatheringProbe):
     async def play(self, session: Session, everyone: bool) -> None:
         """Let all others enter before the time is over, so that only one CPU can be named."""
         at = session.view.phys("ap_delays") + DELAY_FIELDS["poll_us"]
-        session.log.lock = replace(lock_of(session), poll_us=await session.view.read_u32(at))
+        session.log.lock = replace(
+            lock_of(session),
+            poll_us=await session.view.read_u32(at),
+            own_timer=await _reads_a_clock(session),
+        )
         if not everyone or self.cpu is None:
             return
         *early, straggler = [cpu for cpu in session.view.ap_indices if cpu != self.cpu]
@@ -217,6 +223,18 @@ class MissingProbe(GatheringProbe):
         await bring_in(session, straggler)
         if self.entered:
             await session.run_to(self.cpu, "apinitproc0")
+
+
+async def _reads_a_clock(session: Session) -> bool:
+    """Whether an instruction of the student's code reads a clock."""
+    view = session.view
+    for one in view.symbols.student_ranges:
+        if not one.section.startswith(".text"):
+            continue
+        code = await view.read_if_there(one.start - VMM_BASE, one.end - one.start)
+        if reads_a_clock(code, view.abi.bits):
+            return True
+    return False
 
 
 async def _sleeps(session: Session) -> bool:

@@ -30,6 +30,9 @@ _BIT_STRINGS = ("bt", "bts", "btr", "btc")
 _SPECIAL = re.compile(r"[cd]r\d+|[c-gs]s")
 
 
+_CLOCK_READERS = re.compile(r"rdtscp?|in|ins[bwd]")
+
+
 @lru_cache(maxsize=3)
 def disassembler(width: Width) -> capstone.Cs:
     """Return the disassembler for code of a width in bits."""
@@ -120,6 +123,22 @@ def decode(code: bytes, address: int, width: Width) -> Decoded | None:
             or any(op.access == capstone.CS_AC_READ | capstone.CS_AC_WRITE for op in memory),
         )
     return None
+
+
+def reads_a_clock(code: bytes, width: Width) -> bool:
+    """Whether there is an instruction in `code` that reads the TSC or a port, such as a timer's.
+
+    Args:
+        code: instructions, one after the other.
+        width: default operand size of the code segment, in bits.
+    """
+    engine, at = disassembler(width), 0
+    while at < len(code):
+        found = next(engine.disasm_lite(code[at : at + LONGEST], at, 1), None)
+        if found is not None and _CLOCK_READERS.fullmatch(found[2]):
+            return True
+        at += found[1] if found else 1  # a byte that is no instruction is passed over
+    return False
 
 
 @dataclass(frozen=True, slots=True)
