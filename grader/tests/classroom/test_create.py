@@ -170,10 +170,12 @@ def test_the_buttons_say_what_to_do_with_checks(
     for answer in (api.autograde("lab3-checks", "alice"), api.generate_assignment("lab3-checks")):
         assert set(answer) == {"success", "log"}
         assert answer["success"] is False
-        assert "vmmlab gradebook sync results/reports" in answer["log"]
+        assert "vmmlab gradebook sync results/reports" in answer["log"].splitlines()
+        assert max(map(len, answer["log"].splitlines())) <= 80  # the dialog does not wrap
     answer = api.release_feedback("lab3-checks")
     assert answer["success"] is False
-    assert "give each student the folder feedback/STUDENT/lab3-checks" in answer["log"]
+    assert max(map(len, answer["log"].splitlines())) <= 80
+    assert "Give each student the folder feedback/STUDENT/lab3-checks" in answer["log"]
     assert "No notebooks were matched" in api.generate_assignment("lab3")["log"]  # nbgrader's own
     assert rows(folder) == before
 

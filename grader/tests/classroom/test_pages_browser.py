@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.full, pytest.mark.browser]
 
 
 def class_summary(language: str) -> str:
-    changed = compare.Change("ccc", "lab1", ("1 points, now 2",), "reports/ccc/lab1.html")
+    changed = compare.Change("ccc", "lab1", ("points: 1, now 2",), "reports/ccc/lab1.html")
     told = summary.Told(remarks=("two archives",), compared=(changed,), repeated=())
     return summary.page(CLASS, told, Reader(language))
 

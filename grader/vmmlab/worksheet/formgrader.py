@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from vmmlab.base.message import Message, msg
+from vmmlab.base.message import Message, Text, msg
 from vmmlab.course.ids import LAB_NAME
 from vmmlab.i18n.translate import Reader, choose
 
@@ -46,7 +46,18 @@ def next_for_checks(assignment: str) -> Message:
     )
 
 
-def _instead_of_release(assignment: str) -> tuple[Message, Message]:
+def _instead_of_grading(assignment: str) -> tuple[Text, ...]:
+    """Return the same in lines that fit the formgrader's dialog, which does not wrap them."""
+    lab = assignment.partition("-")[0]
+    return (
+        instead_for_checks(assignment),
+        msg("These two commands do it:"),
+        f"vmmlab batch SUBMISSIONS --out results --labs {lab}",
+        "vmmlab gradebook sync results/reports",
+    )
+
+
+def _instead_of_release(assignment: str) -> tuple[Text, ...]:
     """Return why nbgrader cannot release the feedback, and what to do instead."""
     return (
         msg(
@@ -54,10 +65,10 @@ def _instead_of_release(assignment: str) -> tuple[Message, Message]:
             assignment=assignment,
         ),
         msg(
-            "give each student the folder feedback/STUDENT/{assignment}; vmmlab moodle packs the "
-            "same reports for Moodle",
+            "Give each student the folder feedback/STUDENT/{assignment}.",
             assignment=assignment,
         ),
+        msg("vmmlab moodle packs the same reports for Moodle."),
     )
 
 
@@ -77,7 +88,7 @@ def install() -> None:
 
 
 def _answering(
-    plain: Callable[..., Mapping[str, Any]], answer: Callable[[str], tuple[Message, Message]]
+    plain: Callable[..., Mapping[str, Any]], answer: Callable[[str], tuple[Text, ...]]
 ) -> Callable[..., Mapping[str, Any]]:
     """Return a method of nbgrader that says what to do if the assignment is one of checks."""
 
@@ -86,15 +97,14 @@ def _answering(
         if not is_of_checks(assignment_id):
             return plain(self, assignment_id, *more, **named)
         say = Reader(choose(None, os.environ))
-        why, then = answer(assignment_id)
-        return {"success": False, "log": f"{say(why)}\n{say(then)}"}
+        return {"success": False, "log": "\n".join(map(say, answer(assignment_id)))}
 
     setattr(method, _MARK, True)
     return method
 
 
-_ANSWERS: Final[Mapping[str, Callable[[str], tuple[Message, Message]]]] = {
-    "autograde": lambda name: (instead_for_checks(name), next_for_checks(name)),
-    "generate_assignment": lambda name: (instead_for_checks(name), next_for_checks(name)),
+_ANSWERS: Final[Mapping[str, Callable[[str], tuple[Text, ...]]]] = {
+    "autograde": _instead_of_grading,
+    "generate_assignment": _instead_of_grading,
     "release_feedback": _instead_of_release,
 }

@@ -123,7 +123,7 @@ def test_repetition_comparison_and_appeal(tmp_path: Path) -> None:
     fakes.put(handed_in, "steady", "POINTS 8")
     outcome, _ = fakes.run(handed_in, later, compare=out)
     assert [(one.student, str(one.what[0])) for one in outcome.compared] == [
-        ("steady", "3 points, now 8")
+        ("steady", "points: 3, now 8")
     ]
 
     outcome, fresh = fakes.run(handed_in, out, only="Steady", seed=5)

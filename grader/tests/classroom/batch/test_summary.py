@@ -95,10 +95,10 @@ def test_the_page_loads_nothing_and_takes_names_for_text() -> None:
 
 
 def test_changes_and_remarks_are_on_the_page() -> None:
-    found = compare.Change("ccc", "lab1", ("1 points, now 2",), "reports/ccc/lab1.html")
+    found = compare.Change("ccc", "lab1", ("points: 1, now 2",), "reports/ccc/lab1.html")
     text = page(remarks=("<u>two archives</u>",), compared=(found,), repeated=())
     assert "&lt;u&gt;two archives" in text
-    assert "1 points, now 2" in text
+    assert "points: 1, now 2" in text
     assert "Verdicts that differ with other seeds (0)" in text
     assert "What changed" not in page()
 
@@ -112,7 +112,7 @@ def test_compare() -> None:
     found = {
         one.student: [str(what) for what in one.what] for one in compare.changes(before, after)
     }
-    assert found["b"][0] == "3 points, now 5"
+    assert found["b"][0] == "points: 3, now 5"
     assert found["c"] == ["lab1.a.b: c, now x"]
     assert found["d"] == ["only in the earlier one"]
     assert found["e"] == ["only in the later one"]

@@ -55,7 +55,7 @@ def _between(old: Judged | None, new: Judged | None, closely: bool) -> Iterator[
         yield msg("was {before}, is {after}", before=old.record.verdict, after=new.record.verdict)
     elif old.record.points != new.record.points:
         yield msg(
-            "{before} points, now {after}",
+            "points: {before}, now {after}",
             before=str(old.record.points),
             after=str(new.record.points),
         )
