@@ -339,6 +339,7 @@ def test_empty_folders_and_the_wrong_files(tmp_path: Path) -> None:
     assert "none of the files that were asked for" in str(found["s2"].problem)
     assert found["s2"].left_out == ("report.pdf",)
     assert found["s3"].left_out == ("AP_START.C",)
+    assert "instead of lab3/ap_start.c there is AP_START.C: upper" in str(found["s3"].problem)
 
 
 def test_one_submission_is_no_class(tmp_path: Path) -> None:

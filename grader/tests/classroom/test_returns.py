@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vmmlab.base.errors import UsageError
-from vmmlab.classroom.batch import ungraded
 from vmmlab.classroom.intake import intake
 from vmmlab.classroom.returns import canvas, moodle
 from vmmlab.classroom.returns.grades import Filled, Grades, number
@@ -30,6 +29,7 @@ from vmmlab.cli.main import main
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import Reader
+from vmmlab.report import ungraded
 from vmmlab.report.model import Report
 
 DATA = Path(__file__).with_name("data")

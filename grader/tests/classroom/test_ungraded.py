@@ -7,12 +7,12 @@ from gradebook_helpers import grades, rows
 
 from vmmlab.base.message import msg
 from vmmlab.classroom import gradebook
-from vmmlab.classroom.batch import ungraded
 from vmmlab.classroom.gradebook import show
 from vmmlab.course.find import find_course
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.i18n.translate import Reader
+from vmmlab.report import ungraded
 from vmmlab.report.export.sheet import sheet_of
 from vmmlab.report.html import page
 from vmmlab.report.model import Report, write_json
@@ -85,6 +85,20 @@ def test_a_report_without_work_is_refused_like_any_other(
     report = made(kit, handed_in=False).model_copy(update={"cohort": "autumn"})
     result = put(tmp_path, kit, folder, report)
     assert (result.exit_code, result.absent) == (2, {})
+
+
+def test_what_was_handed_in_earlier_takes_no_grade_away(
+    tmp_path: Path, kit: Course, folder: Path
+) -> None:
+    late, early = made(kit), made(kit)
+    assert late.audit
+    assert early.audit
+    early = early.model_copy(
+        update={"audit": early.audit.model_copy(update={"graded_at": "2026-01-01T00:00:00+00:00"})}
+    )
+    assert put(tmp_path, kit, folder, late).refused == ()
+    result = put(tmp_path, kit, folder, early)
+    assert "the report of a later grading" in str(result.refused[0].error)
 
 
 def test_what_a_person_has_to_look_at_is_not_0(tmp_path: Path, kit: Course, folder: Path) -> None:

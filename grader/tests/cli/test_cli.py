@@ -23,6 +23,7 @@ from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
 from vmmlab.grading.request import RunRequest, default_seed
 from vmmlab.host import tools
+from vmmlab.report.model import Report, read_json, write_json
 from vmmlab.workspace.new import Answers
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -243,7 +244,9 @@ def grader(monkeypatch: pytest.MonkeyPatch) -> Grader:
     def code(report: str) -> int:
         return int(report.rpartition(" ")[2])
 
-    def write(report: str, path: Path, places: dict[str, str]) -> None:
+    def write(report: str | Report, path: Path, places: dict[str, str]) -> None:
+        if isinstance(report, Report):
+            return write_json(report, path, places)
         path.write_text(report)
 
     monkeypatch.setattr("vmmlab.report.make.judge_lab", fake.judge_lab)
@@ -392,6 +395,33 @@ def test_reports_as_files(grader: Grader, folder: Path, tmp_path: Path) -> None:
     assert target.read_text() == "report of lab3: 0"
     main.main(["grade", "lab3", "lab4", *sub])
     assert (tmp_path / "report.json.lab4").read_text() == "report of lab4: 0"
+
+
+def test_what_cannot_be_graded_has_a_report(
+    grader: Grader, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It takes the place of the report of an earlier submission, and the gradebook has a 0."""
+    (folder / "lab3" / "apinit.S").rename(folder / "lab3" / "APINIT.s")
+    target, theirs = tmp_path / "lab3.json", tmp_path / "theirs.json"
+    words = ["grade", "lab3", "--submission", str(folder), "--json", str(target)]
+    target.write_text("the report on what was handed in before")
+    assert main.main([*words, "--student-json", str(theirs)]) == 2
+    assert grader.asked == []
+    assert "lab3/apinit.S: is missing; APINIT.s is there" in capsys.readouterr().err
+    report = read_json(target)
+    assert (report.points, report.hidden_points, report.handed_in) == (0, 0, True)
+    assert "lab3/apinit.S: is missing; APINIT.s is there" in str(report.checks[0].reason)
+    assert report.audit is not None
+    assert all(one.visibility == "visible" for one in read_json(theirs).checks)
+    for path in (folder / "lab3").iterdir():
+        path.unlink()
+    (folder / "lab3").rmdir()
+    assert main.main(words) == 2
+    assert not read_json(target).handed_in  # no grade
+    target.unlink()
+    words[3] = "no-such-folder"
+    assert main.main(words) == 2
+    assert not target.exists()  # a wrong command says nothing of a student
 
 
 @pytest.mark.parametrize(

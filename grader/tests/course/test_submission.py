@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.base.errors import CourseError, SubmissionError, UsageError
+from vmmlab.base.errors import CourseError, SubmissionError, UngradableError, UsageError
 from vmmlab.course import submission
 from vmmlab.course.cohort import Cohort
 from vmmlab.course.load import load_course
@@ -123,6 +123,26 @@ def test_a_name_in_other_letters_in_an_archive(kit: Course) -> None:
     with pytest.raises(SubmissionError) as caught:
         submission.take_files(files, Path("a.zip"), ["lab3"], kit)
     assert "lab3/apinit.S: is missing; lab3/apinit.s is there" in str(caught.value.found)
+
+
+@pytest.mark.parametrize("name", ["APINIT.s", "mine/LAB3/APINIT.S", "a.zip: ApInit.S"])
+def test_a_name_in_other_letters_beside_the_folder(folder: Path, kit: Course, name: str) -> None:
+    (folder / "lab3" / "apinit.S").unlink()
+    with pytest.raises(UngradableError) as caught:
+        submission.take(folder, ["lab3"], kit, beside=["apinit.S.orig", "other/apinit.S", name])
+    assert f"lab3/apinit.S: is missing; {name} is there, but upper" in str(caught.value.found)
+
+
+@pytest.mark.parametrize(
+    ("name", "there"), [("Lab3", True), ("apinit.S", True), ("lab2", False), ("notes.txt", False)]
+)
+def test_whether_anything_was_handed_in(
+    tmp_path: Path, kit: Course, name: str, there: bool
+) -> None:
+    (tmp_path / "sub" / name).mkdir(parents=True)
+    with pytest.raises(UngradableError) as caught:
+        submission.take(tmp_path / "sub", ["lab3"], kit)
+    assert caught.value.handed_in is there
 
 
 def test_all_problems_are_named_at_once(folder: Path, kit: Course) -> None:

@@ -154,7 +154,9 @@ def test_files_without_their_folder(release: Path, host: Host) -> None:
     assert "--no-sandbox" in host.said("words")
 
 
-@pytest.mark.parametrize(("report", "code"), [(None, 2), (None, 3), (SAMPLE, 3), (SAMPLE, 1)])
+@pytest.mark.parametrize(
+    ("report", "code"), [(None, 2), (None, 3), (SAMPLE, 2), (SAMPLE, 3), (SAMPLE, 1)]
+)
 def test_without_a_grade_gradescope_gets_none(
     report: object, code: int, release: Path, host: Host
 ) -> None:
@@ -199,7 +201,7 @@ def test_a_question_for_prairielearn(release: Path, host: Host) -> None:
     assert host.said("files") == "./lab3/ap_start.c\n"
 
 
-@pytest.mark.parametrize(("report", "code"), [(None, 2), (None, 3), (SAMPLE, 3)])
+@pytest.mark.parametrize(("report", "code"), [(None, 2), (None, 3), (SAMPLE, 2), (SAMPLE, 3)])
 def test_without_a_grade_prairielearn_takes_no_attempt(
     report: object, code: int, release: Path, host: Host
 ) -> None:
@@ -241,7 +243,9 @@ def test_a_submission_on_autolab(release: Path, host: Host) -> None:
     assert "bash driver.sh handin.tar" in host.said("autograde-Makefile")
 
 
-@pytest.mark.parametrize(("report", "code"), [(None, 2), (None, 3), (SAMPLE, 3), (SAMPLE, 1)])
+@pytest.mark.parametrize(
+    ("report", "code"), [(None, 2), (None, 3), (SAMPLE, 2), (SAMPLE, 3), (SAMPLE, 1)]
+)
 def test_without_a_grade_autolab_gets_no_scores(
     report: object, code: int, release: Path, host: Host
 ) -> None:

@@ -51,7 +51,28 @@ class CourseError(VmmlabError):
 
 
 class SubmissionError(VmmlabError):
-    """A submission that cannot be graded as it is (exit 2). Never a reason for 0 points."""
+    """A submission that cannot be graded as it is (exit 2)."""
+
+
+class UngradableError(SubmissionError):
+    """Files of a submission are missing or no text: a reason for 0 points if any were handed in.
+
+    Args:
+        message, expected, found, next_step: as for `VmmlabError`.
+        handed_in: something was handed in for the labs that were to be graded.
+    """
+
+    def __init__(
+        self,
+        message: Text,
+        *,
+        expected: Text = "",
+        found: Text = "",
+        next_step: Text = "",
+        handed_in: bool = True,
+    ) -> None:
+        super().__init__(message, expected=expected, found=found, next_step=next_step)
+        self.handed_in = handed_in
 
 
 class InfraError(VmmlabError):

@@ -6,12 +6,13 @@ import gc
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.base.errors import UngradableError, UsageError, VmmlabError
 from vmmlab.base.message import msg
 from vmmlab.cli.complaints import explain
 from vmmlab.cli.official import RoundOption, SecretOption, StudentJsonOption, official_of
@@ -28,6 +29,7 @@ from vmmlab.cli.options import (
 from vmmlab.cli.pictures import HtmlOption, Pictures, places_of
 
 if TYPE_CHECKING:
+    from vmmlab.cli.official import Official
     from vmmlab.course.model import Course
     from vmmlab.grading.request import RunRequest
     from vmmlab.i18n.translate import Reader
@@ -136,7 +138,29 @@ def grade(
         report = pictures.kept(found, _confirmed(found.report, request, confirm))
         return official.finish(report, request, alone=len(wanted) == 1)
 
-    return _report_all(loaded, wanted, report_on, context.obj, json, places_of(source, loaded))
+    refused = partial(_ungraded, loaded, arch, numbers.name, judged, official, len(wanted) == 1)
+    places = places_of(source, loaded)
+    return _report_all(loaded, wanted, report_on, refused, context.obj, json, places)
+
+
+def _ungraded(
+    course: Course,
+    arch: str,
+    cohort: str,
+    hidden: bool,
+    official: Official,
+    alone: bool,
+    lab: str,
+    error: UngradableError,
+) -> Report:
+    """Return the report on a lab of which files are missing or cannot be graded."""
+    from vmmlab.report import ungraded
+
+    why = error.found or error.message
+    report = ungraded.report(
+        course, lab, arch, cohort, why, attention=False, hidden=hidden, handed_in=error.handed_in
+    )
+    return official.refused(report, course, alone=alone)
 
 
 def _confirmed(report: Report, request: RunRequest, by: Accelerator | None) -> Report:
@@ -181,26 +205,37 @@ def _report_all(
     course: Course,
     labs: Sequence[str],
     report_on: Callable[[str], Report],
+    refused: Callable[[str, UngradableError], Report],
     say: Reader,
     json: Path | None,
     places: Mapping[str, str],
 ) -> int:
     """Grade each lab, show its report and write it to `json`; return the worst exit code.
 
-    In the file, places of this host have other names.
+    In the file, places of this host have other names. A lab that cannot be graded has a report
+    as well.
     """
     from vmmlab.report import exit_code, write_json
+
+    def write(lab: str, report: Report) -> None:
+        if json is not None:
+            write_json(report, json if len(labs) == 1 else Path(f"{json}.{lab}"), places)
 
     codes: list[int] = []
     for lab in labs:
         try:
-            report = report_on(lab)
+            try:
+                report = report_on(lab)
+            except UngradableError as error:
+                explain(error, say, lab if len(labs) > 1 else "")
+                codes.append(error.exit_code)
+                write(lab, refused(lab, error))
+                continue
             from vmmlab.report.terminal import print_report  # loaded while the machines boot
 
             print_report(report, say=say.of(course.labs_dir / lab))
             codes.append(exit_code(report))
-            if json is not None:
-                write_json(report, json if len(labs) == 1 else Path(f"{json}.{lab}"), places)
+            write(lab, report)
         except VmmlabError as error:
             sys.stdout.flush()
             explain(error, say, lab if len(labs) > 1 else "")

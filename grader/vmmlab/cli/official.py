@@ -77,13 +77,32 @@ class Official:
             alone: it is the only lab; else the name of the lab is added to the file's.
         """
         if self.student_json is not None:
-            from vmmlab.report import write_json
-            from vmmlab.report.hiding import places
             from vmmlab.report.student import report_for_student
 
-            path = self.student_json if alone else Path(f"{self.student_json}.{report.lab}")
-            write_json(report_for_student(report, request), path, places(request.course.root))
+            self._write(report_for_student(report, request), request.course, alone)
         return report
+
+    def refused(self, report: Report, course: Course, *, alone: bool) -> Report:
+        """Write the student's report on what could not be graded; return the instructor's.
+
+        Args:
+            report: the instructor's.
+            course: the course.
+            alone: as for `finish`.
+        """
+        if self.student_json is not None:
+            from vmmlab.report.opened import opened
+
+            self._write(opened(report), course, alone)
+        return report
+
+    def _write(self, report: Report, course: Course, alone: bool) -> None:
+        from vmmlab.report import write_json
+        from vmmlab.report.hiding import places
+
+        assert self.student_json is not None
+        path = self.student_json if alone else Path(f"{self.student_json}.{report.lab}")
+        write_json(report, path, places(course.root))
 
 
 def official_of(

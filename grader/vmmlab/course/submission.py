@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from vmmlab.base.errors import SubmissionError, os_reason
+from vmmlab.base.errors import SubmissionError, UngradableError, os_reason
 from vmmlab.base.message import Text, listed, msg, nmsg
 from vmmlab.base.text import clean_line
 from vmmlab.base.workspacefile import PREBUILT_FOLDER, STATE_FOLDER
@@ -63,7 +63,14 @@ class Submission:
         return {path: text for path, text in self.files.items() if path.startswith(f"{lab}/")}
 
 
-def take(directory: Path, labs: Sequence[str], course: Course, *, own: bool = False) -> Submission:
+def take(
+    directory: Path,
+    labs: Sequence[str],
+    course: Course,
+    *,
+    own: bool = False,
+    beside: Sequence[str] = (),
+) -> Submission:
     """Read the files that course.yml lists for `labs` from `directory` (as `DIR/lab3/ap_start.c`).
 
     Other files are left out and named in a note; an empty file is accepted.
@@ -74,9 +81,11 @@ def take(directory: Path, labs: Sequence[str], course: Course, *, own: bool = Fa
         course: the course.
         own: the folder is the user's own: a file in it may have further names (hard links). In
             another person's folder such a name might be that of a third person's file.
+        beside: the names of files that were handed in and are not in the folder.
 
     Raises:
-        SubmissionError: the folder or some of its files cannot be graded; it names all problems.
+        UngradableError: some of its files cannot be graded; it names all problems.
+        SubmissionError: the folder cannot be read.
         UsageError: the course has no such lab.
     """
     wanted = [course.lab(name) for name in labs]
@@ -96,14 +105,15 @@ def take(directory: Path, labs: Sequence[str], course: Course, *, own: bool = Fa
     try:
         extra += _extra_at_top(top, course)
         for lab in wanted:
-            taken, wrong, left_out = _take_lab(top, lab, course, own)
+            taken, wrong, left_out = _take_lab(top, lab, course, own, beside)
             files.update(taken)
             problems += wrong
             extra += left_out
     finally:
         os.close(top)
     if problems:
-        raise _refusal(directory, wanted, problems, _next_step(directory, wanted))
+        there = _something_of(directory, wanted)
+        raise _refusal(directory, wanted, problems, _next_step(directory, wanted), there)
     return Submission(MappingProxyType(files), _left_out(extra))
 
 
@@ -127,7 +137,7 @@ def take_files(
         extra: the names of other files in it.
 
     Raises:
-        SubmissionError: some of the files cannot be graded; it names all problems.
+        UngradableError: some of the files cannot be graded; it names all problems.
         UsageError: the course has no such lab.
     """
     wanted = [course.lab(name) for name in labs]
@@ -150,9 +160,13 @@ def take_files(
 
 
 def _refusal(
-    source: Path, labs: Sequence[Lab], problems: Sequence[Text], next_step: Text
-) -> SubmissionError:
-    return SubmissionError(
+    source: Path,
+    labs: Sequence[Lab],
+    problems: Sequence[Text],
+    next_step: Text,
+    handed_in: bool = True,
+) -> UngradableError:
+    return UngradableError(
         nmsg(
             "the submission {directory} cannot be graded: one problem.",
             "the submission {directory} cannot be graded: {count} problems.",
@@ -162,6 +176,7 @@ def _refusal(
         expected=_expected(labs),
         found=listed(problems, "\n            "),
         next_step=next_step,
+        handed_in=handed_in,
     )
 
 
@@ -173,7 +188,7 @@ def _left_out(extra: Sequence[str]) -> tuple[Text, ...]:
 
 
 def _take_lab(
-    top: int, lab: Lab, course: Course, own: bool
+    top: int, lab: Lab, course: Course, own: bool, beside: Sequence[str]
 ) -> tuple[dict[str, bytes], list[Text], list[str]]:
     """Return the files of one lab, what is wrong with them, and the names of other files."""
     files: dict[str, bytes] = {}
@@ -184,7 +199,7 @@ def _take_lab(
         with _folder(top, lab.name) as folder:
             for path in lab.files:
                 try:
-                    files[path] = _read(folder, path.partition("/")[2], own)
+                    files[path] = _read(folder, path.partition("/")[2], own, beside)
                 except _Unusable as error:
                     problems.append(msg("{path}: {why}", path=path, why=error.why))
             given = _names_in(course.labs_dir / lab.name)
@@ -221,13 +236,13 @@ def _folder(parent: int, name: str) -> Iterator[int]:
         os.close(folder)
 
 
-def _read(folder: int, name: str, own: bool) -> bytes:
+def _read(folder: int, name: str, own: bool, beside: Sequence[str]) -> bytes:
     # O_NONBLOCK: opening a named pipe must not wait for a writer.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         handle = os.open(name, flags, dir_fd=folder)
     except OSError as error:
-        raise _Unusable(_why(error, folder, name, "file")) from None
+        raise _Unusable(_why(error, folder, name, "file", beside)) from None
     found = os.fstat(handle)
     mode = found.st_mode
     if not stat.S_ISREG(mode):
@@ -253,9 +268,9 @@ def _must_be_text(data: bytes) -> None:
         raise _Unusable(msg("is not text: it contains a zero byte in line {line}", line=line))
 
 
-def _why(error: OSError, parent: int, name: str, wanted: str) -> Text:
+def _why(error: OSError, parent: int, name: str, wanted: str, beside: Sequence[str] = ()) -> Text:
     if error.errno == errno.ENOENT:
-        return _missing(name, _entries(parent))
+        return _missing(name, (*_entries(parent), *beside))
     try:
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except OSError:
@@ -270,13 +285,33 @@ def _why(error: OSError, parent: int, name: str, wanted: str) -> Text:
 
 
 def _missing(name: str, there: Iterable[str]) -> Text:
-    """Return that a name is missing; say so if it is there in other letters."""
-    alike = next((one for one in there if one.casefold() == name.casefold()), None)
+    """Return that a file is missing; say so if it is there in other letters."""
+    alike = in_other_case(name, there)
     if alike is None:
         return msg("is missing")
     return msg(
         "is missing; {alike} is there, but upper and lower case differ", alike=clean_line(alike)
     )
+
+
+def in_other_case(path: str, there: Iterable[str]) -> str | None:
+    """Return the first of some names that differs from a file's in upper and lower case only.
+
+    Args:
+        path: the file's name; folders before it do not count.
+        there: the names, which may have other folders or an archive before them, as
+            `upload.zip: lab3/AP_start.c`.
+    """
+    name = _last_part(path)
+    for one in there:
+        end = _last_part(one)
+        if end != name and end.casefold() == name.casefold():
+            return one
+    return None
+
+
+def _last_part(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(": ")[2]
 
 
 def _kind(mode: int) -> Text:
@@ -329,6 +364,13 @@ def _expected(labs: Sequence[Lab]) -> Text:
     return msg(
         "plain text files: {files}", files=", ".join(path for lab in labs for path in lab.files)
     )
+
+
+def _something_of(directory: Path, labs: Sequence[Lab]) -> bool:
+    """Return whether anything was handed in for labs, be it of use or not."""
+    asked = {name for lab in labs for path in lab.files for name in path.split("/")}
+    there = {entry.name.casefold() for entry in directory.iterdir()}
+    return any(name.casefold() in there for name in asked)
 
 
 def _next_step(directory: Path, labs: Sequence[Lab]) -> Text:

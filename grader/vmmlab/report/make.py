@@ -9,14 +9,13 @@ import platform
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vmmlab import __version__
 from vmmlab.base.message import Message, Text, msg
 from vmmlab.checks.causes import FILE, Cause, Causes
 from vmmlab.checks.declaring import Check
-from vmmlab.course.digest import course_version, digests
+from vmmlab.course.digest import digests
 from vmmlab.course.model import Step
 from vmmlab.course.stops import function_of, is_written_in, place_of
 from vmmlab.failure import Failure
@@ -24,9 +23,9 @@ from vmmlab.grading.boots import LabRunner
 from vmmlab.grading.grade import CheckGrade, Grade, grade_lab
 from vmmlab.grading.request import RunnerFactory, RunRequest
 from vmmlab.images.model import Diagnostic as BuildDiagnostic
+from vmmlab.report.audit import audit_of
 from vmmlab.report.model import (
     SCHEMA,
-    Audit,
     Build,
     Case,
     CheckReport,
@@ -194,17 +193,13 @@ def report_of(
         partial_run=grade.partial,
         first_step=_first_step(grade, checks),
         notes=tuple(dict.fromkeys([*notes, *grade.notes, *grade.facts.notes, *_public(grade)])),
-        audit=_audit(request),
+        audit=audit_of(request.course, request.lab, _digest(request)),
         duration_s=round(grade.duration_s, 3),
     )
 
 
-def _audit(request: RunRequest) -> Audit:
-    return Audit(
-        graded_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        files=digests(request.files).get(request.lab, ""),
-        course=course_version(request.course, request.lab),
-    )
+def _digest(request: RunRequest) -> str:
+    return digests(request.files).get(request.lab, "")
 
 
 def _public(grade: Grade) -> Iterator[Text]:

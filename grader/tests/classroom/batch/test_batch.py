@@ -35,6 +35,8 @@ def test_a_bad_class_costs_no_innocent_anything(tmp_path: Path) -> None:
     fakes.put(handed_in, "raises", "RAISE x")
     fakes.put(handed_in, "unlucky", f"KILL-WORKER {tmp_path}/killed", f"LOG {log}")
     fakes.put(handed_in, "partial", files=fakes.FILES[:1])
+    fakes.put(handed_in, "case", files=fakes.FILES[:1])
+    (handed_in / "case" / "lab1" / "INITFUNC.C").write_text("")
     outcome, _ = fakes.run(handed_in, out)
 
     assert (tmp_path / "killed").exists()
@@ -45,15 +47,18 @@ def test_a_bad_class_costs_no_innocent_anything(tmp_path: Path) -> None:
         "poisoned": ("attention", None),
         "raises": ("attention", None),
         "partial": ("ungradable", 0),
+        "case": ("ungradable", 0),
     }
     by_name = {one.student: one for one in outcome.records}
     assert by_name["poisoned"].attempts == 3
     assert by_name["unlucky"].attempts == 1  # Dask itself has moved it
     assert "SIGKILL" in str(by_name["poisoned"].reason)
+    assert "upper and lower case differ" in str(by_name["case"].reason)
     for student in found:  # everybody has a report
         report = read_json(out / "reports" / student / "lab1.json")
         assert report.points == found[student][1]
         assert report.needs_attention == (found[student][0] == "attention")
+        assert report.audit or found[student][0] == "graded"  # the fake grader keeps none
     page = outcome.page.read_text(encoding="utf-8")
     assert all(student in page for student in found)
     with (out / "summary.csv").open(newline="", encoding="utf-8") as file:

@@ -13,7 +13,6 @@ from typing import Final, Protocol
 from vmmlab.base.errors import SubmissionError
 from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean_line
-from vmmlab.classroom.batch import ungraded
 from vmmlab.classroom.batch.job import Job, Result, Settings
 from vmmlab.classroom.batch.record import HostRecord, Record, Verdict
 from vmmlab.classroom.batch.store import Store
@@ -23,6 +22,7 @@ from vmmlab.course.model import ARCHES, Course
 from vmmlab.course.submission import take
 from vmmlab.grading.score import Points
 from vmmlab.images.cache import digest_files
+from vmmlab.report import ungraded
 from vmmlab.report.model import Report
 
 _NAME_MOST: Final = 60
@@ -138,7 +138,7 @@ class Batch:
         if task.lab not in entry.labs:
             return None, msg("nothing was handed in for {lab}", lab=task.lab), notes
         try:
-            taken = take(entry.folder, [task.lab], self.course)
+            taken = take(entry.folder, [task.lab], self.course, beside=entry.left_out)
         except SubmissionError as error:
             return None, error.found or error.message, notes
         return dict(taken.files), "", (*notes, *taken.notes)
@@ -169,6 +169,7 @@ class Batch:
             attention=attention,
             hidden=self.settings.hidden,
             handed_in=attention or task.entry.handed_in(task.lab),
+            files=task.entry.digest(task.lab),
         )
 
     def _keep(self, task: Task, fingerprint: str, ended: Ended) -> None:

@@ -25,6 +25,7 @@ from vmmlab.classroom.students import timestamp
 from vmmlab.course.deadlines import Extension
 from vmmlab.course.digest import digests
 from vmmlab.course.model import Course
+from vmmlab.course.submission import in_other_case
 from vmmlab.course.upload import WORKSHEETS, Upload, files_of
 
 _SHOWN: Final = 80
@@ -262,8 +263,20 @@ def _taken(
         return _Taken(upload, why, True, received)
     if not upload.left_out:
         return _Taken(upload, msg("it is empty"), False, received)
-    why = msg("none of the files that were asked for is in it")
-    return _Taken(upload, why, False, received)
+    return _Taken(upload, _nothing_asked_for(course, labs, upload.left_out), False, received)
+
+
+def _nothing_asked_for(course: Course, labs: Sequence[str], there: Sequence[str]) -> Text:
+    """Return that nothing was asked for of what is there; name a file with another case."""
+    for path in (path for lab in labs for path in course.lab(lab).files):
+        if alike := in_other_case(path, there):
+            return msg(
+                "none of the files that were asked for is in it; instead of {path} there is "
+                "{alike}: upper and lower case differ",
+                path=path,
+                alike=clean_line(alike, _SHOWN),
+            )
+    return msg("none of the files that were asked for is in it")
 
 
 def _received(

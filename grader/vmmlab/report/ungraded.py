@@ -10,6 +10,7 @@ import platform
 from vmmlab import __version__
 from vmmlab.base.message import Message, Text, msg
 from vmmlab.course.model import CheckSpec, Course
+from vmmlab.report.audit import audit_of
 from vmmlab.report.model import SCHEMA, Report
 
 _NEXT = msg("Hand in the files that the handout lists, each in its lab's folder.")
@@ -25,6 +26,7 @@ def report(
     attention: bool,
     hidden: bool,
     handed_in: bool = True,
+    files: str = "",
 ) -> Report:
     """Return the report on a lab that was not graded.
 
@@ -37,6 +39,7 @@ def report(
         attention: a person has to look at it, so it is no grade.
         hidden: the hidden checks would have been run, too.
         handed_in: something was handed in for the lab.
+        files: the hash of the files that were handed in; empty if there are none.
     """
     found = course.lab(lab)
     points = None if attention else 0
@@ -67,6 +70,7 @@ def report(
             "needs_attention": attention,
             "handed_in": handed_in,
             "notes": [reason],
+            "audit": audit_of(course, lab, files),
             "duration_s": 0.0,
         }
     )
