@@ -297,6 +297,12 @@ class Sent:
     asked: tuple[tuple[int, int], ...] = ()
 
     @property
+    def overlooked(self) -> bool:
+        """Whether a CPU that is counted only in handle_ap_start did not get the SIPI."""
+        left = (one for one in self.reactions if one.expected.kind == "starts")
+        return self.sending.late and any(one.verdict == "waits" for one in left)
+
+    @property
     def right(self) -> bool:
         """Whether everything came as expected."""
         return all(one.right for one in (self.sender, *self.reactions, *self.idle))

@@ -176,11 +176,20 @@ class ProcessorsProbe(AskingProbe):
     async def _send_all(
         self, session: Session, director: Director, sendings: tuple[Sending, ...]
     ) -> bool:
-        """Send one after the other; stop at the first that does not come out right."""
+        """Send one after the other; stop at the first that does not come out right.
+
+        If a CPU is overlooked that is counted only in handle_ap_start, the same is sent again when
+        it is counted: what comes then has nothing to do with when it is.
+        """
         running = {0}
         for number, sending in enumerate(sendings):
+            before = set(running)
             sent = await director.send(sending, running, number)
             self.keep(session, sent)
+            if sent.overlooked and not session.ended:
+                running = before
+                sent = await director.send(replace(sending, late=False), running, number)
+                self.keep(session, sent)
             if not sent.goes_on or session.ended:
                 return False
         return True
