@@ -405,6 +405,8 @@ def judge_sipis(boot, ap, alone=None):
             expected=msg("SIPI with vector 0: start at physical 0 * 4096"),
             observed=icr_text(boot.icr),
         )
+    if alone and (not mine or len(mine) > 3):
+        fail_if(owncalls.wrong_number(alone))
     if not mine:
         missing(
             "ap-got-no-sipi",
@@ -423,8 +425,6 @@ def judge_sipis(boot, ap, alone=None):
             observed=icr_text(boot.icr),
         )
     fail_if(ipis.init_again(boot, ap.index, alone))
-    if len(mine) > 3 and alone:
-        fail_if(owncalls.wrong_number(alone))
     if len(mine) > 3 and not (alone and owncalls.sends_another_number(alone)):
         fail(
             "too-many-sipis",

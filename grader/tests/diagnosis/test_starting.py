@@ -259,6 +259,19 @@ STARTING = {
         called(last_count=3, last_beside=1),
         "another-width-of-the-number",
     ),
+    "8 bytes of the int, of 0": (
+        owncalls.wrong_number,
+        called(last_count=3, first_beside=0),
+        "another-width-of-the-number",
+    ),
+    "sign of the vector": (
+        owncalls.ignored_argument,
+        replace(
+            called(),
+            icr=(*OWN_WRITES[:3], *[replace(SIPI, low=0xFFFFFFA0)] * 5, LAST_WRITE),
+        ),
+        "vector-in-other-bits",
+    ),
     "a byte of the int": (
         owncalls.wrong_number,
         called(last_count=3, far=(CondCall(0x10000, 1, 0x10001), CondCall(0x10003, 0, 0x10003))),

@@ -15,6 +15,7 @@ from vmmlab.failure import Failure
 from vmmlab.observe.icr import Icr, icr_text
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.starting import OwnCalls
+from vmmlab.x86.icr import ICR_RESERVED
 
 
 def sent_by(boot: Observation) -> dict[str, tuple[Icr, ...]]:
@@ -101,6 +102,8 @@ def ignored_argument(boot: Observation) -> Failure | None:
         )  # fmt: skip
     if (found := wrong_number(boot)) is not None:
         return found
+    if (other := _other_bits(boot, made)) is not None:
+        return other
     sipis = _sent_by_own_call(boot, made, "SIPI")
     right = msg("it asks loopcond (data) before each SIPI: {times} times yes", times=made.times)
     sent = sent_by(boot)
@@ -138,6 +141,23 @@ def ignored_argument(boot: Observation) -> Failure | None:
     return othertables.wrong_with_many(made) or othertables.wrong_destination(made)
 
 
+def _other_bits(boot: Observation, made: OwnCalls) -> Failure | None:
+    """Return that the vector of a SIPI has changed other bits of the ICR."""
+    sent = sent_by(boot).get("ap_start_addr", ())
+    kinds = ("INIT", "INIT level de-assert", "SIPI")
+    odd = [one for one in sent if one.kind not in kinds or one.low & ICR_RESERVED]
+    if not odd:
+        return None
+    return replace(
+        _ignored(
+            "apic_send_startup_ipi",
+            msg("a SIPI with vector {vector:#x}, and its other bits as always", vector=made.vector),
+            icr_text(odd[:1]),
+        ),
+        cause="vector-in-other-bits",
+    )
+
+
 def _waits_in_condition(made: OwnCalls) -> Failure | None:
     """Return that ap_start_loopcond waits, by usleep or in a loop."""
     if not made.cond_slept_us and not made.cond_turns:
@@ -168,12 +188,16 @@ def wrong_number(boot: Observation) -> Failure | None:
     if made is None or made.last or made.last_count is None:
         return None
     whole = msg("it reads and writes the int that data points to, 4 bytes")
-    if made.last_beside:
+    if made.last_beside or made.first_beside == 0:
         return _number(
             cause="another-width-of-the-number",
             expected=whole,
             observed=msg(
                 "data pointed to 3, and it returned true when the bytes behind the int were not 0"
+            )
+            if made.last_beside
+            else msg(
+                "data pointed to 0, and it returned false when the bytes behind the int were not 0"
             ),
         )
     more = [one for one in made.far if one.left != one.sent + 1]

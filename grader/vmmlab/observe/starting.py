@@ -182,7 +182,8 @@ class OwnCalls:
         send_sipi_slept_us: what apic_send_startup_ipi asked of usleep.
         send_init_slept_us: what apic_send_init asked of usleep.
         last_count: the number that ap_start_loopcond left when three had been sent.
-        last_beside: what it returned then, with other bytes behind the int.
+        first_beside: what it returned when no SIPI had been sent, with other bytes behind the int.
+        last_beside: the same when three had been sent.
         far: its answers to two large numbers whose low 16 bits are 0 and 3.
         init_sent: whether ap_start_addr sent anything when no SIPI was wanted.
         cond_turns: how often it executed one and the same instruction in a call, if too often.
@@ -214,6 +215,7 @@ class OwnCalls:
     send_sipi_slept_us: int = 0
     send_init_slept_us: int = 0
     last_count: int | None = None
+    first_beside: int | None = None
     last_beside: int | None = None
     far: tuple[CondCall, ...] = ()
     cond_turns: int = 0

@@ -24,7 +24,8 @@ _VECTORS: Final = range(0x80, 0xFF)  # bit 7 too
 _FAR: Final = (0x10000, 0x10000 + _MOST)
 """Numbers of SIPIs whose low byte or low half is that of 0 or 3: code that reads only a part of the
 int takes them for these."""
-_BESIDE: Final = bytes.fromhex("5aa5c33c")  # behind the int
+_BESIDE: Final = (bytes.fromhex("5aa5c33c"), bytes.fromhex("5aa5c3bc"))
+"""Behind an int of 0 and one of 3: as one signed number the first is above 3, the second below."""
 _MANY: Final = 0x101
 """Processors in the tables, more than a byte can count: `_MANY` - 1 has the low byte 0."""
 _TURNS: Final = 100  # of a loop in ap_start_loopcond, which needs none
@@ -88,17 +89,17 @@ class ArgumentsProbe(BaseProbe):
             made = await self._delays(session, sleeps, made, asked)
             await _put(session, _STATE, bytes(16))
             back = await self._call(session, "ap_start_addr", *asked)
-            made = replace(made, waits=len(session.log.at("ap_wait", 0)) > waits)
+            raw = await _get(session, _STATE, 16)
+            made = replace(
+                made,
+                waits=len(session.log.at("ap_wait", 0)) > waits,
+                asked=int.from_bytes(raw[:4], "little"),
+                data=int.from_bytes(raw[8:], "little") == base + _DATA,
+                sipi_writes=len(view.icr()),
+            )
             if back is not None:
                 slept, _ = await sleeps.take()
                 made = replace(made, slept_us=slept)
-                raw = await _get(session, _STATE, 16)
-                made = replace(
-                    made,
-                    asked=int.from_bytes(raw[:4], "little"),
-                    data=int.from_bytes(raw[8:], "little") == base + _DATA,
-                    sipi_writes=len(view.icr()),
-                )
                 back = await self._call(session, "apic_send_startup_ipi", other)
                 waited, _ = await sleeps.take()
                 made = replace(made, returned=back is not None, send_sipi_slept_us=waited)
@@ -125,9 +126,12 @@ class ArgumentsProbe(BaseProbe):
         if first is None or last is None:
             return made
         made = replace(made, last=last.answer, last_count=last.left)
-        beside = await self._asked(session, _MOST, _BESIDE)
+        before = await self._asked(session, 0, _BESIDE[0])
+        beside = await self._asked(session, _MOST, _BESIDE[1])
         far = [await self._asked(session, number) for number in _FAR]
         made = replace(made, far=tuple(one for one in far if one is not None))
+        if before is not None:
+            made = replace(made, first_beside=before.answer)
         if beside is not None:
             made = replace(made, last_beside=beside.answer)
         waited, _ = await sleeps.take()
