@@ -7,11 +7,12 @@ from vmmlab.checks import check, fail, listed, missing, msg, needed
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.probes import NESTED, NESTING, init_functions, no_multiboot
 
-# The multiboot information may be anywhere below 1 GiB; in the second boot it is in the first page.
-BOOT = init_functions(cpus=4, information=0x2070000)
+# The multiboot information may be anywhere below 1 GiB, at any multiple of 4: in the first boot it
+# lies in two pages, in the second in the first page.
+BOOT = init_functions(cpus=4, information=0x2070FDC)
 # A boot loader that says of nothing that it is valid: flags is 0.
 SHUFFLED = init_functions(
-    name="shuffled", cpus=2, shuffle=1, firmware="seabios", silent=True, information=0x600
+    name="shuffled", cpus=2, shuffle=1, firmware="seabios", silent=True, information=0x60C
 )
 UEFI = no_multiboot(cpus=1)
 
@@ -172,6 +173,21 @@ def nothing_more_is_copied(boot):
 def mi_stays_as_it_is(boot):
     """Fail if vmm_main has changed `mi` after initfunc_init."""
     before, after = boot.multiboot.after_sort, boot.multiboot.later
+    if boot.multiboot.changed_at is not None:
+        report(
+            boot,
+            "lab1.1",
+            "mi-changed",
+            seen=True,
+            place=msg("vmm_main, mi + {offset}", offset=boot.multiboot.changed_at),
+            expected=msg("mi stays as it is when it has been copied"),
+            observed=msg(
+                "mi was right when call_initfunc was called; when start_all_processors was called, "
+                "byte {offset} had another value",
+                offset=boot.multiboot.changed_at,
+            ),
+            goes_on=True,
+        )
     if before == boot.multiboot.original and after not in (None, before):
         where = first_difference(before, after)
         report(
@@ -240,6 +256,9 @@ def uefi_booted_is_right(boots, boot, uefi):
             observed=msg("mi was written to")
             if at_once
             else msg("mi was written to after the first call"),
+            next=""
+            if at_once
+            else msg("At the first call nothing was wrong. What does vmm_main write to mi later?"),
         )
     if uefi and boot.multiboot.read_at_0 is not None:
         fail(
@@ -337,13 +356,25 @@ def records_are_sorted(boot):
                 ),
                 expected=msg("{first} before {second}", first=str(two), second=str(one)),
                 observed=msg("{first} before {second}", first=str(one), second=str(two)),
-                next=why_out_of_order(out_of_order, len(keys)),
+                next=why_out_of_order(out_of_order, len(keys), one, two),
             )
     the_records_were_sorted_in_place(boot)
 
 
-def why_out_of_order(wrong, count):
-    """What the number of wrong neighbours says about a sort, as the next step."""
+def beyond_ascii(one, two):
+    """Whether one of the first characters that differ, of two keys, is beyond ASCII."""
+    first, second = next(pair for pair in zip(one, two) if pair[0] != pair[1])
+    differ = next((pair for pair in zip(first, second) if pair[0] != pair[1]), ())
+    return any(not character.isascii() for character in differ)
+
+
+def why_out_of_order(wrong, count, one, two):
+    """What two wrong neighbours, and their number, say about a sort, as the next step."""
+    if beyond_ascii(one, two):
+        return msg(
+            "Where the two texts differ, one of them has a byte above 127. strcmp compares "
+            "unsigned char; to a signed char such a byte is less than 0."
+        )
     if wrong == 1 and count > MANY:
         return msg(
             "All other neighbours are in order, so the comparison is probably right. Do "

@@ -208,6 +208,7 @@ class Multiboot:
         copy: `mi` at the first call that vmm_main makes.
         after_sort: `mi` when initfunc_init returns.
         later: `mi` at the last of vmm_main's calls that was seen.
+        changed_at: offset of the first byte of `mi` that changed while the init functions ran.
         overrun: bytes behind `mi` that hold what lies behind the original at the first call.
         uefi_booted: that variable at the first call.
         uefi_booted_later: that variable at the first call after initfunc_init.
@@ -229,6 +230,7 @@ class Multiboot:
     copy: Hex | None = None
     after_sort: Hex | None = None
     later: Hex | None = None
+    changed_at: int | None = None
     overrun: int = 0
     uefi_booted: int | None = None
     uefi_booted_later: int | None = None

@@ -48,6 +48,7 @@ class InitfuncsProbe(BaseProbe):
     Args:
         functions: number of init functions added to those that every boot has.
         empty: no function is registered at all, so the boot ends at start_all_processors.
+        descending: before initfunc_init the records are in the opposite of the right order.
         silent: up to the first call of call_initfunc, `flags` says that nothing is valid.
         information: where vmm_main finds the multiboot information, a physical address; 0 means
             where the boot loader has left it.
@@ -56,6 +57,7 @@ class InitfuncsProbe(BaseProbe):
     places: tuple[str, ...] = CALLS
     functions: int = 0
     empty: bool = False
+    descending: bool = False
     silent: bool = False
     information: int = 0
     delays: Mapping[str, int] = field(default_factory=dict, init=False)
@@ -68,6 +70,8 @@ class InitfuncsProbe(BaseProbe):
     addresses: dict[str, int] = field(default_factory=dict, init=False)
     """Of the functions of the records."""
     called_with: bytes | None = field(default=None, init=False)
+    information_then: bytes = field(default=b"", init=False)
+    """What `mi` was at the first call of call_initfunc."""
 
     async def start(self, session: Session) -> None:
         """Fill `mi` and what is undefined of the original, and keep both.
@@ -89,6 +93,8 @@ class InitfuncsProbe(BaseProbe):
         await session.gdb.write_phys(view.phys("uefi_booted"), UNDECIDED)
         self.stack_end = session.choice.randbytes(_STACK_END)
         await session.gdb.write_phys(view.phys("boot_stack"), self.stack_end)
+        if self.descending:
+            await self._turn_round(session)
         linked, self.addresses = await _records(session, self.texts)
         session.log.multiboot = Multiboot(
             address=self.original,
@@ -109,6 +115,23 @@ class InitfuncsProbe(BaseProbe):
         await session.view.set_argument(0, "vmm_main", 0, self.information)
         self.original = self.information
 
+    async def _turn_round(self, session: Session) -> None:
+        """Put the records into the opposite of the right order."""
+        raw = await _raw_records(session)
+        found, _ = await _records(session, self.texts)
+        size = len(raw) // max(1, len(found))
+        last_first = sorted(range(len(found)), key=lambda one: found[one].key, reverse=True)
+        turned = b"".join(raw[one * size : (one + 1) * size] for one in last_first)
+        await session.gdb.write_phys(session.view.phys("__initfunc_start"), turned)
+
+    async def _compare_information(self, session: Session, known: Multiboot) -> None:
+        """Record it if `mi` has changed while the init functions ran."""
+        at = session.view.phys("mi")
+        now = await session.view.read_if_there(at, MULTIBOOT_INFO_SIZE)
+        pairs = enumerate(zip(self.information_then, now, strict=False))
+        changed = next((place for place, (before, after) in pairs if before != after), None)
+        session.log.multiboot = replace(known, changed_at=changed)
+
     async def _compare_records(self, session: Session, known: Multiboot, hit: Hit) -> None:
         """Record it if the records are not what they were when call_initfunc was first called."""
         now = await _raw_records(session)
@@ -121,6 +144,8 @@ class InitfuncsProbe(BaseProbe):
         if known is not None and hit.place in self.addresses and not known.changed_for:
             await self._compare_records(session, known, hit)
         session.finished = self.empty and hit.place == "start_all_processors"
+        if known is not None and self.information_then and hit.place == "start_all_processors":
+            await self._compare_information(session, session.log.multiboot or known)
         if hit.cpu != 0 or known is None or known.sorted is not None:
             return
         known = session.log.multiboot = await _sorted(session, known, hit)
@@ -128,6 +153,9 @@ class InitfuncsProbe(BaseProbe):
             known = session.log.multiboot = await _looked_at(session, known, self.behind)
         if hit.place == "call_initfunc" and self.silent:
             await self._speak(session, known)
+        if hit.place == "call_initfunc":
+            at = session.view.phys("mi")
+            self.information_then = await session.view.read_if_there(at, MULTIBOOT_INFO_SIZE)
         if hit.place in ("call_initfunc", "vmm_todo"):
             poison = session.choice.randbytes(MULTIBOOT_INFO_SIZE)
             await session.gdb.write_phys(self.original, poison)

@@ -300,6 +300,7 @@ def init_functions(
     *,
     functions: int = 0,
     empty: bool = False,
+    descending: bool = False,
     silent: bool = False,
     information: int = 0,
     **setup: Unpack[Setup],
@@ -309,6 +310,7 @@ def init_functions(
     Args:
         functions: number of init functions added to those that every boot has.
         empty: no init function is registered, not even those of the given code.
+        descending: the records are linked in the opposite of the right order.
         silent: the boot loader's `flags` say that nothing in the information is valid.
         information: where vmm_main finds the multiboot information, a physical address; 0 means
             where the boot loader has left it.
@@ -316,6 +318,7 @@ def init_functions(
     """
     more: dict[str, Any] = {"functions": functions} if functions else {}
     more |= {"empty": True} if empty else {}
+    more |= {"descending": True} if descending else {}
     more |= {"silent": True} if silent else {}
     more |= {"information": information} if information else {}
     return scenario_of("initfuncs", {**setup, **more})
