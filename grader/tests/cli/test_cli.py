@@ -316,6 +316,22 @@ def test_an_official_seed_follows_from_the_secret(
     assert key not in printed.out + printed.err + repr(first["secret"])
 
 
+def test_hidden_checks_that_course_yml_lacks_are_named(
+    grader: Grader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labs" / "lab1" / "hidden").mkdir(parents=True)
+    (tmp_path / "course.yml").write_text("schema: 1\ntitle: x\nlabs:\n  lab1: {title: x}\n")
+    (tmp_path / "labs" / "lab1" / "test_lab1.py").write_text("")
+    words = ["grade", "lab1", "--submission", "reference", "--hidden", "--course", str(tmp_path)]
+    assert main.main(words) == 2
+    assert "no hidden checks for lab1" in capsys.readouterr().err
+    (tmp_path / "labs" / "lab1" / "hidden" / "test_more.py").write_text("")
+    assert main.main(words) == 2
+    said = capsys.readouterr().err
+    assert "course.yml lists no hidden checks of lab1" in said
+    assert "labs/lab1/hidden/test_more.py" in said
+
+
 def test_a_secret_in_the_submission_is_refused(
     grader: Grader, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmmlab.base.errors import UngradableError, UsageError, VmmlabError
+from vmmlab.base.errors import CourseError, UngradableError, UsageError, VmmlabError
 from vmmlab.base.message import msg
 from vmmlab.cli.complaints import explain
 from vmmlab.cli.official import RoundOption, SecretOption, StudentJsonOption, official_of
@@ -193,12 +193,26 @@ def _must_be_gradable(
     for lab in labs:
         course.graded_for(lab, arch)
     if hidden and not any(course.lab(lab).hidden for lab in labs):
-        raise UsageError(
-            msg("this course has no hidden checks for {labs}.", labs=", ".join(labs)),
-            expected=msg("checks below `hidden` in course.yml, as in the instructor's copy"),
-            next_step=msg("leave --hidden out: they are judged elsewhere, or there are none"),
-        )
+        raise _no_hidden_checks(course, labs)
     _must_be_a_compiler(compiler)
+
+
+def _no_hidden_checks(course: Course, labs: Sequence[str]) -> VmmlabError:
+    """Return why no hidden checks can be run: there are none, or course.yml has none of them."""
+    written = [path for lab in labs for path in (course.labs_dir / lab).glob("hidden/test_*.py")]
+    if written:
+        return CourseError(
+            msg("course.yml lists no hidden checks of {labs}.", labs=", ".join(labs)),
+            found=", ".join(str(path.relative_to(course.root)) for path in sorted(written)),
+            next_step=msg(
+                "give each check its points there, below `hidden`: vmmlab check-course names them"
+            ),
+        )
+    return UsageError(
+        msg("this course has no hidden checks for {labs}.", labs=", ".join(labs)),
+        expected=msg("checks below `hidden` in course.yml, as in the instructor's copy"),
+        next_step=msg("leave --hidden out: they are judged elsewhere, or there are none"),
+    )
 
 
 def _report_all(
