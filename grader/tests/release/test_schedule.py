@@ -64,3 +64,16 @@ def test_without_deadlines_it_says_how_to_hand_in(tmp_path: Path) -> None:
     assert "| lab | what it is about | files to hand in | points |\n" in pages["SCHEDULE.md"]
     assert "Times are" not in pages["SCHEDULE.md"]
     assert "make handin LAB=3" in pages["SCHEDULE.md"]
+
+
+def test_points_that_are_judged_later_count(tmp_path: Path) -> None:
+    checks = """\
+    points: 3
+    steps: [{id: lab1.1, title: one, file: lab1/vmm_main.c, function: vmm_main}]
+    checks:
+      lab1.now.one: {points: 1, step: lab1.1}
+      lab1.later.two: {points: 2, step: lab1.1, needs: lab3}
+"""
+    text = COURSE.replace("[vmm_main]}\n", "[vmm_main]}\n" + checks)
+    page = made(tmp_path, text)["SCHEDULE.md"]
+    assert "| [lab1](labs/lab1/README.md) | Multiboot | `lab1/vmm_main.c` | 3 |" in page

@@ -7,7 +7,7 @@ from typing import Final
 
 from vmmlab.base.message import Message, Text, msg
 from vmmlab.course.deadlines import Deadlines, Late
-from vmmlab.course.model import Course, Lab
+from vmmlab.course.model import ARCHES, Course, Lab
 from vmmlab.i18n.translate import ENGLISH, Reader
 
 NAME: Final = "SCHEDULE"
@@ -45,7 +45,8 @@ def _row(course: Course, lab: Lab, say: Reader) -> list[str]:
     name = f"[{lab.name}](labs/{lab.name}/{readme})" if open_ else lab.name
     title = say.of(course.labs_dir / lab.name)(Message(lab.title))
     files = "<br>".join(f"`{one}`" for one in lab.files) if open_ else say(msg("not open yet"))
-    row = [name, title, files, str(lab.points)]
+    later = sum(check.points for check in lab.later_of(ARCHES[0]).values())
+    row = [name, title, files, str(lab.points + later)]
     if course.deadlines:
         at = course.deadlines.labs.get(lab.name)
         row.append(f"{at.due:%Y-%m-%d %H:%M}" if at else "")
