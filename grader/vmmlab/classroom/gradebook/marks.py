@@ -180,7 +180,10 @@ def _must_fit(report: Report, lab: Lab) -> None:
                 msg("the report was made with other points than course.yml has."),
                 expected=f"{check.id}: {worth}",
                 found=f"{check.max:g}",
-                next_step=again,
+                next_step=msg(
+                    "compute its points again: vmmlab gradebook rescore; or grade {lab} again",
+                    lab=report.lab,
+                ),
             )
         if check.points is not None and not check.points <= check.max:
             raise UsageError(
