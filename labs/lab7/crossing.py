@@ -328,12 +328,32 @@ class CrossingProbe(RecordingProbe):
                 crossing,
                 exit_lost=_differences(wanted, found),
                 host_lost=tuple(lost),
+                mixed_with=await self._mixed_with(session, cpu, entering, host["gs_base"]),
                 returned=True,
                 gif_after=self._gif[cpu],
                 interrupts=bool(state.eflags & _IF),
                 direction=bool(state.eflags & _DF),
             ),
         )
+
+    async def _mixed_with(
+        self, session: Session, cpu: int, entering: _Entering, gs_base: int
+    ) -> int | None:
+        """Return another CPU of which this one has the state, or which has this one's."""
+        kept = struct.pack("<14Q", *(entering.left[name] for name in PASSED))
+        for other, seen in self._seen.items():
+            theirs = self._entering.get(other) or self._back.get(other)
+            if other == cpu or seen.crossing is None or theirs is None:
+                continue
+            if theirs.saved["gs_base"] == gs_base:
+                return other
+            at = seen.crossing.vmcb_right + _KERNEL_GS
+            base = int.from_bytes(await session.gdb.read_phys(at, 8), "little")
+            if entering.kernel_gs and base == entering.kernel_gs:
+                return other
+            if await session.gdb.read_phys(seen.crossing.p_right - VMM_BASE, len(kept)) == kept:
+                return other
+        return None
 
 
 def named(raw: bytes) -> dict[str, int]:

@@ -112,6 +112,8 @@ class Crossing:
         entry_lost: registers that the guest did not get from *p, or from its VMCB.
         exit_lost: registers of the guest that are not in *p, or in its VMCB, on return.
         host_lost: state of the VMM that was not as before.
+        mixed_with: index of the CPU whose *p or VMCB got what belongs to this one's, or whose state
+            this one has now; None if there is none.
         returned: whether it returned.
         gif_after: GIF on return.
         loaded_with_gif: the guest's state was loaded while GIF was 1.
@@ -133,6 +135,7 @@ class Crossing:
     entry_lost: tuple[Difference, ...] = ()
     exit_lost: tuple[Difference, ...] = ()
     host_lost: tuple[Difference, ...] = ()
+    mixed_with: int | None = None
     returned: bool = False
     gif_after: bool = False
     loaded_with_gif: bool = False

@@ -552,6 +552,11 @@ def vmrun_gets_its_arguments(boot, cpu):
             # From here on it is right, unless this CPU handles the exits of another one's guest.
             goes_on=not (is_what and is_what[1] != cpu.index),
         )
+    exits_are_this_cpus(boot, cpu, goes_on=True)
+
+
+def exits_are_this_cpus(boot, cpu, *, goes_on):
+    """Fail if svm_start_vm handles an exit otherwise while another CPU handles one, too."""
     if diverted := recorded(boot, cpu).diverted:
         fail(
             "exits-share-variables",
@@ -568,7 +573,8 @@ def vmrun_gets_its_arguments(boot, cpu):
                 cpu=cpu.name,
                 function=diverted.found or msg("none of the functions it may call"),
             ),
-            goes_on=diverted.between,
+            step="lab7.4",
+            goes_on=goes_on and diverted.between,
         )
 
 
@@ -651,6 +657,31 @@ def differs(boot, cpu, lost, cause_of_base, cause, place):
     )
 
 
+def keeps_apart(boot, cpu, lost):
+    """Fail if state is lost because asm_vmrun_regs_64 has taken another CPU's *p or page."""
+    other = crossing_of(boot, cpu).mixed_with
+    if lost and other is not None:
+        fail(
+            "crossing-shares-variables",
+            cpu=cpu.index,
+            place=msg("asm_vmrun_regs_64, on return"),
+            expected=msg(
+                "{name} = {value:#x}, whatever CPU {other} does meanwhile",
+                name=name_of(lost[0].name),
+                value=lost[0].wanted,
+                other=other,
+            ),
+            observed=msg(
+                "{name} = {value:#x}: after #VMEXIT {cpu} went on with what belongs to CPU {other}",
+                name=name_of(lost[0].name),
+                value=lost[0].found,
+                cpu=cpu.name,
+                other=other,
+            ),
+            goes_on=crossed(boot),
+        )
+
+
 def name_of(register):
     """What the manual calls a register."""
     names = {"fs_base": "FS base", "gs_base": "GS base", "k_gs_base": "KernelGSBase"}
@@ -668,6 +699,7 @@ def returned(boot, cpu):
 @check("lab7.run.saved", FOUR, also=THERE, per="cpu", after="lab7.run.entered")
 def guest_registers_are_saved(boot, cpu):
     """After an exit *p has the guest's registers, and its VMCB what VMSAVE stores."""
+    keeps_apart(boot, cpu, returned(boot, cpu).exit_lost)
     differs(
         boot,
         cpu,
@@ -682,6 +714,7 @@ def guest_registers_are_saved(boot, cpu):
 def vmm_is_as_before(boot, cpu):
     """After an exit the VMM has its registers, stack, segments and MSRs again."""
     crossing = returned(boot, cpu)
+    keeps_apart(boot, cpu, crossing.host_lost)
     first = crossing.host_lost[0].name if crossing.host_lost else ""
     hidden = not first.islower() or first.endswith("_base")
     differs(
@@ -1093,6 +1126,7 @@ OTHER = {
 )
 def cpuid_is_answered(boot, cpu):
     """CPUID gives the guest what this CPU says, without SVM, and changes nothing else."""
+    exits_are_this_cpus(boot, cpu, goes_on=False)  # else the next checks judge a mixture
     noted(boot, cpu, STAGE_CPUID, msg("the guest goes on after CPUID, on every CPU"))
     answered(boot, cpu, "do_cpuid")
 
@@ -1161,6 +1195,8 @@ def cpus_of_each(boots):
     after=[
         *BEFORE_THE_CROSSING,
         "lab7.loop.called",
+        "lab7.run.entered",
+        "lab7.run.saved",
         "lab7.run.host",
         *EXITS,
         "lab7.guest.state",
