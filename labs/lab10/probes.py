@@ -6,7 +6,6 @@ registers and MSRs. Afterwards the VMM goes on with the firmware's own, but the 
 are. Nothing here says what is right: the checks do.
 """
 
-import re
 import struct
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -33,6 +32,7 @@ from .mending import (
     mend,
     state_of_firmware,
 )
+from .system import load_system_segments, other_segments, system_segments
 
 DONE: Final = "guest_done"
 FAILED: Final = "guest_failed"
@@ -75,9 +75,6 @@ MSRS: Final = {
 _MSR_PAT: Final = 0x277
 _OTHER_PAT: Final = 0x0106000500070406
 """The same types as after a reset in the lower half, others in the upper one (APM 7.8.1)."""
-_SYSTEM: Final = re.compile(
-    r"^(LDT|TR)\s*=([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", re.MULTILINE
-)
 _STATE_FIELDS: Final = ((0x400, 0x4A0), (0x4CB, 0x4CC), (0x4D0, 0x4D8), (0x548, 0x580),
                         (0x5D8, 0x5E0), (0x5F8, 0x648), (0x668, 0x670))  # fmt: skip
 """The fields of a VMCB that svm_state_uefi has to set, but for two."""
@@ -113,6 +110,8 @@ class State:
         msrs: the MSRs of the CPU, by their names in the VMCB, the PAT among them.
         returned: whether svm_state_uefi returned.
         vmcb: the VMCB when it had, or when it stopped.
+        moved_to: where v->vmcb leads then, if that is elsewhere.
+        changed_at: offset of a byte in the VMCB that has changed and that it has not to set.
         registers: v->regs then, by name.
         mended: in the call with the firmware's own state it returned too, and what it made there
             was put right.
@@ -125,6 +124,8 @@ class State:
     msrs: dict[str, int]
     returned: bool
     vmcb: Vmcb | None = None
+    moved_to: int = 0
+    changed_at: int | None = None
     registers: dict[str, int] = field(default_factory=dict)
     mended: bool = False
 
@@ -222,6 +223,8 @@ class DelayedProbe(GuestProbe):
     _seen: Delayed = field(default=Delayed(), init=False)
     _delaying: bool = field(default=False, init=False)
     _pat: int = field(default=0, init=False)
+    _system: dict[str, VmcbSegment] = field(default_factory=dict, init=False)
+    """TR and LDTR of the BSP, as the firmware has left them."""
     _id_at: int = field(default=0, init=False)
     """Where the per-CPU data of the BSP have its APIC id, as long as that is another one."""
     _variables: bytes = field(default=b"", init=False)
@@ -367,20 +370,27 @@ class DelayedProbe(GuestProbe):
                   (uefi_state, UEFI_STATE.size))  # fmt: skip
         kept = [(at, await gdb.read_phys(at, size)) for at, size in pieces]
         registers = await gdb.registers(0)
+        self._system = await load_system_segments(session, vmcb, other_segments(session))
         made = await self._prepare(session, uefi_state, low)
+        await gdb.write_phys(vmcb, kept[1][1])
         await self._fill(session, vcpu, vmcb)
+        filled = await gdb.read_phys(vmcb, VMCB_BYTES)
         self._note(session, state=made)
         await session.places.watch(_RETURNED, back)
         session.stands_at(0, hit.state.pc)
         verdict, _ = await session.run_to(0, _RETURNED, attempts=1)
-        body = await view.read_if_there(vmcb, VMCB_BYTES)
+        at = int.from_bytes(await gdb.read_phys(vcpu, 8), "little")
+        old = await gdb.read_phys(vmcb, VMCB_BYTES)
+        body = await view.read_if_there(at - VMM_BASE, VMCB_BYTES)
         values = await view.read_if_there(vcpu + REGS_AT, 8 * len(PASSED))
         self._note(
             session,
             state=replace(
                 made,
                 returned=verdict == "reached",
-                vmcb=vmcb_of(body),
+                vmcb=vmcb_of(body) if len(body) == VMCB_BYTES else None,
+                moved_to=at if at != vmcb + VMM_BASE else 0,
+                changed_at=_first_change(filled, old),
                 registers=dict(zip(PASSED, struct.unpack("<14Q", values), strict=True)),
             ),
         )
@@ -388,6 +398,7 @@ class DelayedProbe(GuestProbe):
             session.finished = not session.log.cpus[0].rest
             return
         await session.places.unwatch(_RETURNED)
+        await load_system_segments(session, vmcb, self._system)
         for at, content in kept:
             await gdb.write_phys(at, content)
         again = {name: registers[name] for name in (*GENERAL, "rip", "eflags")}
@@ -399,13 +410,14 @@ class DelayedProbe(GuestProbe):
     async def _mend(self, session: Session, vcpu: int, vmcb: int, back: int) -> None:
         """Let svm_state_uefi return for the firmware's own state, and put right what it made."""
         state = self._seen.state
-        right = state and await firmware(session, state.system, {**state.msrs, "g_pat": self._pat})
+        right = state and await firmware(session, self._system, {**state.msrs, "g_pat": self._pat})
         if state is None or right is None:
             return
         await session.places.watch(_RETURNED, back)
         verdict, _ = await session.run_to(0, _RETURNED, attempts=1)
         await session.places.unwatch(_RETURNED)
         if verdict == "reached":
+            await session.gdb.write_phys(vcpu, (vmcb + VMM_BASE).to_bytes(8, "little"))
             await mend(session, vcpu, vmcb, right)
             self._note(session, state=replace(state, mended=True))
             session.stands_at(0, back)
@@ -452,7 +464,7 @@ class DelayedProbe(GuestProbe):
         self._pat = msrs["g_pat"] = await read_msr(session, 0, _MSR_PAT) or 0
         if await write_msr(session, 0, _MSR_PAT, _OTHER_PAT):
             msrs["g_pat"] = _OTHER_PAT
-        system = await _system(session)
+        system = await system_segments(session)
         return State({**words, **selectors}, tables, frame, system, msrs, False)
 
     async def _fill(self, session: Session, vcpu: int, vmcb: int) -> None:
@@ -472,16 +484,12 @@ async def _variables(session: Session) -> bytes:
     return await view.read_if_there(start, view.phys("__image_end") - start)
 
 
-async def _system(session: Session) -> dict[str, VmcbSegment]:
-    """Return TR and LDTR of the BSP with their hidden parts."""
-    told = await session.gdb.monitor("info registers 0")
-    found = {}
-    for name, selector, base, limit, flags in _SYSTEM.findall(told):
-        word = int(flags, 16)
-        attrib = word >> 8 & 0xFF | word >> 12 & 0xF00
-        parts = (int(selector, 16), attrib, int(limit, 16), int(base, 16))
-        found["tr" if name == "TR" else "ldtr"] = VmcbSegment(*parts)
-    return found
+def _first_change(before: bytes, after: bytes) -> int | None:
+    """Return the offset of the first difference outside of what svm_state_uefi has to set."""
+    fields = (*_STATE_FIELDS, (_SHADOW, _SHADOW + 8), (_EVENTINJ, _EVENTINJ + 8))
+    to_set = {one for first, end in fields for one in range(first, end)}
+    pairs = enumerate(zip(before, after, strict=True))
+    return next((at for at, (old, new) in pairs if old != new and at not in to_set), None)
 
 
 def _number(session: Session) -> int:

@@ -166,6 +166,7 @@ def control_registers_are_the_firmwares(boot):
     """CR0, CR3, CR4 and EFER are the firmware's, with SVME; the debug registers as after reset."""
     made = the_state(boot)
     vmcb, wanted = made.vmcb, made.state
+    the_rest_stays(made)
     if not vmcb.efer & EFER_SVME:
         fail(
             "svme-missing",
@@ -281,6 +282,28 @@ def msrs_are_the_firmwares(boot):
         "msr-wrong",
         [(f"vmcb->{one}", getattr(made.vmcb, one), value) for one, value in made.msrs.items()],
     )
+
+
+def the_rest_stays(made):
+    """Fail if v->vmcb leads to another VMCB, or if a field has changed that is not the state's."""
+    if made.moved_to:
+        fail(
+            "vmcb-replaced",
+            cpu=0,
+            place=STATE,
+            expected=msg("v->vmcb leads to the VMCB that svm_vminit has made"),
+            observed=shown("v->vmcb", made.moved_to),
+            goes_on=made.mended,
+        )
+    if made.changed_at is not None:
+        fail(
+            "rest-of-the-vmcb-changed",
+            cpu=0,
+            place=STATE,
+            expected=msg("all other fields of the VMCB stay as they are"),
+            observed=msg("byte {offset:#x} of the VMCB has changed", offset=made.changed_at),
+            goes_on=made.mended,
+        )
 
 
 # --- lab10.3: as if uefi_entry had returned -------------------------------------------------------
@@ -663,6 +686,7 @@ def each_number(boots):
 def with_other_numbers(boots, boot):
     """With 1 and with 8 CPUs, too, the guest comes to its end, with all of them."""
     del boots
+    started_again(boot)  # the first time it may not have changed what tells that it was called
     comes_to_its_end(boot)
     for ap in boot.aps:
         if not guest_of(boot, ap).runs:

@@ -50,7 +50,8 @@ localapic_delayed_ap_start (void (*start) (void))
  * and all MSRs that VMSAVE stores as they were; FS and GS are the VMM's.  All
  * that this function has to set may hold anything.
  *
- * Must: set the guest's state in v->vmcb and v->regs.
+ * Must: set the guest's state in v->vmcb and v->regs.  Nothing else in *v or in
+ * the VMCB changes.
  *
  *   - CR0, CR3, CR4, GDTR, IDTR and the selectors of ES, CS, SS, DS, FS and GS:
  *     those of uefi_state.  EFER: that of uefi_state with SVME, without which
