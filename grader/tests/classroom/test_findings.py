@@ -1,6 +1,9 @@
 """Behaviour of nbgrader 0.9.6 that could spoil grades, and that the gradebook is safe from it.
 
 Each test first shows the problem, where that is quick, and then that it does not occur here.
+Elsewhere: 4, points from a cell's last line, in `worksheets/test_tools.py` and `test_nbgrader.py`;
+6 to 9 and 11, hostile notebooks, in `worksheets/test_hostile.py` and `attacks`; 15, one notebook
+after the other, in `worksheets/test_parallel.py`; the formgrader's page in `test_formgrader.py`.
 """
 
 import csv
@@ -8,6 +11,7 @@ import json
 import re
 import shutil
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
@@ -24,13 +28,21 @@ from gradebook_helpers import (
     rows,
     worksheet,
 )
+from traitlets.config import Config
 
-from vmmlab.base.errors import InfraError
+from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.classroom import gradebook
 from vmmlab.classroom.gradebook import book as books
-from vmmlab.classroom.gradebook import version
+from vmmlab.classroom.gradebook import create, feedback, version
+from vmmlab.classroom.intake import intake
+from vmmlab.classroom.students import timestamp
 from vmmlab.cli import main
+from vmmlab.course.find import find_course
+from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
+from vmmlab.report.model import read_json
+from vmmlab.worksheet.autograde import NameCohort, configure
+from vmmlab.worksheet.feedback import HideTests
 
 # --- 1: a bare `alembic` -----------------------------------------------------------------------
 
@@ -62,6 +74,43 @@ def test_without_alembic_there_is_no_gradebook_at_all(
     with pytest.raises(InfraError, match=r"(?s)alembic is missing.*vmmlab\[instructor\]"):
         sync(create_students=True)
     assert not (folder / "gradebook.db").exists()
+
+
+# --- 2 and 3: files beside a notebook ----------------------------------------------------------
+
+
+def test_a_solution_beside_a_notebook_is_not_released(folder: Path) -> None:
+    worksheet(folder)
+    beside = folder / "source" / "lab3" / "apinit.S"
+    beside.write_text("/* BEGIN SOLUTION lab3.1 */\nljmpw\n/* END SOLUTION */\n")
+    app("GenerateAssignmentApp", folder, "--course=vmm", "--assignment=lab3", "--force")
+    released = folder / "release" / "lab3" / "apinit.S"
+    assert "ljmpw" in released.read_text()  # the trap: nothing is cut out of it
+    (folder / "nbgrader_config.py").write_text(create._config(create.Setup(cohort="dev")))
+    with pytest.raises(InfraError, match="cannot make the students' worksheet of lab3"):
+        create._generate(folder, "lab3")
+    assert not released.exists()
+    told = {"metadata": {"path": str(beside.parent)}}
+    with pytest.raises(UsageError, match=r"apinit\.S has a solution, and nbgrader would release"):
+        NameCohort().preprocess(v4.new_notebook(), told)
+    beside.write_text("no answer\n")
+    create._generate(folder, "lab3")
+    assert released.read_text() == "no answer\n"
+
+
+@pytest.mark.filterwarnings("ignore:Object of type")  # nbgrader's own, in autograde
+def test_a_file_of_the_instructors_replaces_no_work(put: Put, sync: Sync, folder: Path) -> None:
+    """What is graded as a lab never goes through source/; that of a worksheet has it alone."""
+    put()
+    sync()
+    worksheet(folder)
+    for place in ("source", "submitted/alice"):
+        (folder / place / "lab3" / "answers.txt").write_text(place)
+    autograde(folder)
+    graded = folder / "autograded" / "alice" / "lab3"
+    assert (graded / "answers.txt").read_text() == "source"  # the trap
+    assert [one.name for one in (folder / "source/lab3-checks").iterdir()] == ["README.md"]
+    assert read_json(folder / "submitted/alice/lab3-checks/lab3.json").points == 14
 
 
 # --- 5: a dead kernel, or a broken grader, looks like 0 in the CSV -----------------------------
@@ -122,6 +171,37 @@ def exported(folder: Path) -> tuple[dict[str, dict[str, str]], dict[str, dict[st
     return both[0], both[1]
 
 
+# --- 13 and 14: what nbgrader's zip_collect skips and misreads ---------------------------------
+
+
+def test_all_files_of_a_lab_are_taken_in(tmp_path: Path) -> None:
+    from nbgrader.plugins.zipcollect import FileNameCollectorPlugin
+
+    kit = load_course(find_course(Path(__file__)))
+
+    names = r".*/(?P<student_id>\w+)_(?P<file_id>\w+)"
+    theirs = FileNameCollectorPlugin(named_regexp=names)
+    assert theirs.collect("lab3/ada_apinit.S") is None  # the trap: only .ipynb is taken
+    for name in kit.lab("lab3").files:
+        path = tmp_path / "class" / "ada" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    (one,) = intake(tmp_path / "class", kit, tmp_path / "taken").submissions
+    assert one.labs == ("lab3",)
+    taken = {path.name for path in (one.folder / "lab3").iterdir()}
+    assert taken == {name.partition("/")[2] for name in kit.lab("lab3").files}
+
+
+def test_a_time_is_read_as_it_is_written_or_not_at_all() -> None:
+    from nbgrader.utils import parse_utc
+
+    assert timestamp("2016-01-30 15:00:00 +0900") == datetime(2016, 1, 30, 6, tzinfo=UTC)
+    documented = "2016-01-30-15-10-20"  # as in zip_collect's example of a file's name
+    trap = datetime(2016, 1, 31, 11)
+    assert parse_utc(documented).replace(tzinfo=None) == trap
+    assert timestamp(documented) is None
+
+
 # --- 10: feedback shows everything that the notebook holds -------------------------------------
 
 
@@ -152,6 +232,33 @@ def test_feedback_shows_causes_and_hints_and_nothing_hidden(
     assert "QEMU" not in shown
     feedback = [path.name for path in (folder / "feedback").rglob("*") if path.is_file()]
     assert set(feedback) <= {"lab3.html", "report.html"}  # test_feedback looks into the other
+
+
+@pytest.mark.filterwarnings("ignore:Object of type")  # nbgrader's own, in autograde
+def test_feedback_of_a_worksheet_shows_no_hidden_test(folder: Path) -> None:
+    begin, end = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
+    worksheet(folder)
+    source = folder / "source" / "lab3" / "worksheet.ipynb"
+    book = nbformat.read(source, as_version=4)
+    book.cells = book.cells[:2]
+    book.cells[1].source = f"assert x\n{begin}\nassert x == 0x7EA\n{end}"
+    nbformat.write(book, source)
+    book.cells[0].source = f"x = 1  {begin}: a student may write this"
+    nbformat.write(book, folder / "submitted" / "alice" / "lab3" / "worksheet.ipynb")
+    app("GenerateAssignmentApp", folder, "--course=vmm", "--assignment=lab3", "--force")
+    autograde(folder)
+    page = folder / "feedback" / "alice" / "lab3" / "worksheet.html"
+    app("GenerateFeedbackApp", folder, "--assignment=lab3")
+    assert "0x7EA" in page.read_text()  # the trap: in the cell, and in its traceback
+    (one,) = feedback.make(folder, ["lab3"])
+    assert (one.open, one.problem) == (0, "")
+    shown = page.read_text()
+    assert "0x7EA" not in shown
+    assert "a student may write this" in shown
+    assert "AssertionError" in shown
+    config = Config()
+    configure(config)  # nbgrader's own command and button
+    assert config.GenerateFeedback.preprocessors[0] is HideTests
 
 
 # --- 4: points above the maximum, and the other way round --------------------------------------

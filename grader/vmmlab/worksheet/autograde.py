@@ -30,6 +30,7 @@ from vmmlab.worksheet.source import language_of
 from vmmlab.worksheet.two_kernels import ReleasedCell, Timing
 
 STUB: Final = "# YOUR CODE HERE"
+_SOLUTION: Final = b"BEGIN SOLUTION"
 
 
 def must_be_one(assignment: str, notebooks: Sequence[str]) -> None:
@@ -55,6 +56,19 @@ def must_be_one(assignment: str, notebooks: Sequence[str]) -> None:
         )
 
 
+def _no_solutions_beside(folder: Path) -> None:
+    """Raise UsageError if a file beside a worksheet has a solution: only notebooks lose theirs."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".ipynb" or not path.is_file():
+            continue
+        if _SOLUTION in path.read_bytes():
+            raise UsageError(
+                msg("{file} has a solution, and nbgrader would release it.", file=path),
+                expected=msg("solutions in notebooks only: nbgrader cuts them out of those"),
+                next_step=msg("take the file out of source/, then Generate again"),
+            )
+
+
 class NameCohort(NbGraderPreprocessor):  # type: ignore[misc]
     """Writes the name of the class into a worksheet before its release."""
 
@@ -64,11 +78,12 @@ class NameCohort(NbGraderPreprocessor):  # type: ignore[misc]
         """Change the call of `worksheet.student`.
 
         Raises:
-            UsageError: the assignment has the worksheet twice.
+            UsageError: the assignment has the worksheet twice, or a solution beside it.
         """
         if path := resources["metadata"].get("path"):  # not in a release, which has all languages
             found = sorted(Path(path).glob("*.ipynb"))
             must_be_one(Path(path).name, [one.stem for one in found])
+            _no_solutions_beside(Path(path))
         for cell in nb.cells:
             if cell.cell_type == "code":
                 named = f"worksheet.student(os.environ, cohort={self.cohort!r}"
@@ -164,6 +179,7 @@ def configure(config: Any, cohort: str = "dev") -> None:
         ExecuteApart if one is Execute else one
         for one in Autograde.autograde_preprocessors.default()
     ]
+    feedback.hide_tests(config)
     formgrader.install()
     feedback.install()
     # nbgrader's own stub raises, so that a worksheet could not be run from top to bottom.

@@ -1,7 +1,8 @@
 """Puts the report of a lab, as a page, into the feedback of the lab's checks.
 
 nbgrader makes a page of the notebook with the marks and comments. Beside it the student gets what
-`vmmlab` itself says of the submission, without hidden checks and secret seeds.
+`vmmlab` itself says of the submission, without hidden checks and secret seeds. The feedback of a
+worksheet has no hidden tests.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, Final
 
 from nbgrader.api import Gradebook
 from nbgrader.converters import GenerateFeedback
+from nbgrader.preprocessors import ClearHiddenTests
+from nbgrader.utils import is_grade, is_solution
 
 from vmmlab.base.errors import UsageError
 from vmmlab.base.files import write_atomically
@@ -25,8 +28,35 @@ PAGE: Final = "report.html"
 """The page, in feedback/STUDENT/lab3-checks."""
 _MARK: Final = "vmmlab_reader"
 
+
+class HideTests(ClearHiddenTests):  # type: ignore[misc]
+    """Cuts the hidden tests out of the feedback; nbgrader would show them.
+
+    A student's cell stays as it is, whatever words are in it.
+    """
+
+    enforce_metadata = False
+
+    def preprocess_cell(self, cell: Any, resources: Any, index: int) -> tuple[Any, Any]:
+        """Change a test cell of the instructor's: a traceback would show the tests, too."""
+        if not is_grade(cell) or is_solution(cell):
+            return cell, resources
+        before = cell.source
+        cell, resources = super().preprocess_cell(cell, resources, index)
+        if cell.source != before:
+            for output in cell.get("outputs", ()):
+                if output.output_type == "error":
+                    output.traceback = [f"{output.ename}: {output.evalue}"]
+        return cell, resources
+
+
 LabReader = Callable[[str], Reader]
 """From a lab to the reader's language, with the texts of the lab."""
+
+
+def hide_tests(config: Any) -> None:
+    """Let nbgrader's configuration cut hidden tests out of the feedback."""
+    config.GenerateFeedback.preprocessors = [HideTests, *GenerateFeedback.preprocessors.default()]
 
 
 def install(reader: LabReader | None = None) -> None:

@@ -82,6 +82,7 @@ def make(
     app.load_cwd_config = False
     app.log_level = _QUIET
     initialize(app, [f"--Application.log_level={_QUIET}"], folder)
+    feedback.hide_tests(app.config)
     app.coursedir.root = str(folder.resolve())
     for name, who, missing in wanted:
         yield Fed(who, name, open=missing) if missing else _made(app, name, who)
