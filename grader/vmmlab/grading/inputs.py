@@ -42,12 +42,13 @@ def memory_mib(seed: int, scenario: str) -> int:
 def moved(seed: int, scenario: str, cohort: Cohort) -> int:
     """Return a value for `apinit_addr` other than the cohort's own, for the same APINIT_OFFSET.
 
-    At most 16 bytes are left of its page, so the copy is in two pages; and the copy at one place
-    does not reach the other one.
+    At most 16 bytes are left of its page, so the copy is in two pages. The second page begins at a
+    multiple of 64 KiB, where an addition of 16 bits loses a carry. The copy at one place does not
+    reach the other one.
     """
-    chance = Choice("vmmlab moved trampoline 2", seed, scenario)
+    chance = Choice("vmmlab moved trampoline 3", seed, scenario)
     while True:
-        page = chance.between(0x11, 0x8B) * 0x1000
+        page = chance.between(1, 8) * 0x10000 + 0xF000
         last = page + 0xFFF - cohort.apinit_offset
         address = (last & -16) + cohort.apinit_offset
         if abs(address - cohort.apinit_addr) > 2 * TRAMPOLINE_MAX:
