@@ -662,6 +662,16 @@ def rounded_to(found, right):
     return next((1 << bit for bit in range(13) if found == right & -(1 << bit)), 0)
 
 
+def bits_lost(found):
+    """What to look at if an address lost bits, but not just the upper 32 of them; or ""."""
+    if found < 1 << 32:
+        return ""
+    return msg(
+        "More than 32 bits have arrived, but not all 64. An address is passed on as it is: bits 63 "
+        "to 48 are a part of it."
+    )
+
+
 def jumps_on_any_stack(boot):
     """Fail unless asm_wrrsp_and_jmp jumps with exactly the stack pointer that it is given."""
     if is_on_asked_stack(boot):
@@ -688,6 +698,7 @@ def jumps_on_any_stack(boot):
         fail(
             "rsp-truncated" if short else "rsp-outside-the-new-stack",
             observed=f"RSP = {asked.state.rsp:#x}",
+            next=bits_lost(asked.state.rsp) if short else "",
             **what,
         )
     fault = boot.bsp.exception or boot.bsp.triple_fault
@@ -702,6 +713,7 @@ def jumps_on_any_stack(boot):
             **what
             | {"expected": msg("it jumps to its second argument, {address:#x}", address=target)},
             observed=msg("it jumped to {address:#x}", address=lower),
+            next=bits_lost(lower),
         )
     if (
         fault is not None

@@ -20,8 +20,8 @@ from vmmlab.probes.shared import Variables
 _TOP_BYTES: Final = 64  # of the new stack, to see whether anything was pushed
 _ABOVE: Final = 16  # bytes above it, which belong to no one
 _HIGH_STACK: Final = 0xFFFF_8305_0000_1230  # not mapped: nothing may be pushed there
-_HIGH_TARGET: Final = 0x7E06_0000_4568  # the same for the function that is jumped to
-_HIGH_GIVEN: Final = (0x7E06_0000_5568, 0x7E06_0000_6568)
+_HIGH_TARGET: Final = 0xFFFF_8606_0000_4568  # the same for the function that is jumped to
+_HIGH_GIVEN: Final = (0xFFFF_8606_0000_5568, 0xFFFF_8606_0000_6568)
 _LOWER: Final = 0xFFFF_FFFF
 _ASKED, _LOW = "called.asked", "called.low"
 _GENERAL: Final = (
