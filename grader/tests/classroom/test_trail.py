@@ -140,6 +140,33 @@ def test_the_files_stand_beside_the_checks(
     assert "ap_start (void)" not in shown(folder).cells[-1].source
 
 
+def test_the_files_are_found_from_everywhere(
+    put: Put,
+    sync: Sync,
+    course: Course,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`vmmlab batch class --out results`, and the next command in another folder."""
+    results = tmp_path / "results"
+    results.mkdir()
+    monkeypatch.chdir(tmp_path)
+    handed_in(Path("results"), CODE)
+    now = datetime.now(UTC).isoformat()
+    put(jump_target=FAIL, changes=audit(now, digests({"lab3/ap_start.c": CODE})["lab3"]))
+    (tmp_path / "reports").rename(results / "reports")
+    monkeypatch.chdir("/")
+    rescoring.rescore(course, results / "reports", tmp_path / "new" / "points")
+    moved = results.rename(tmp_path / "moved")
+    sync(moved / "reports")
+    assert "void ap_start (void)" in shown(folder).cells[-1].source
+    moved.rename(results)
+    (folder / "autograded/alice/lab3-checks/lab3.ipynb").unlink()
+    sync(tmp_path / "new" / "points")  # with what the batch noted
+    assert "void ap_start (void)" in shown(folder).cells[-1].source
+
+
 def test_the_notebook_is_valid_although_nobody_validates_it(course: Course) -> None:
     report = make_report(course, jump_target={**FAIL, "observed": "x\u2028y`<b>$1"})
     text = notebook.text(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vmmlab.base.errors import UsageError, os_reason
 from vmmlab.base.message import msg
-from vmmlab.classroom.intake import INTAKE
+from vmmlab.classroom.intake import INTAKE, read_intake
 from vmmlab.classroom.students import sources
 from vmmlab.course.model import Course
 from vmmlab.report.model import read_json, write_json
@@ -66,5 +66,5 @@ def rescore(course: Course, folder: Path, out: Path) -> Rescored:
         (one / INTAKE for one in (folder, folder.parent) if (one / INTAKE).is_file()), None
     )
     if intake is not None:
-        shutil.copyfile(intake, out / INTAKE)
+        read_intake(intake).write(out / INTAKE)
     return Rescored(changed, same, tuple(refused))

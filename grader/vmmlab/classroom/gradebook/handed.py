@@ -62,5 +62,5 @@ def handed_in(found: Sequence[ReportFile]) -> HandedIn:
         if path.is_file():
             for one in read_intake(path).submissions:
                 late |= {(one.student, lab): lateness for lab, lateness in one.late.items()}
-                places[one.student] = path.parent / one.folder
+                places[one.student] = one.folder
     return HandedIn(late, places)

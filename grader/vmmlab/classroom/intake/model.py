@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -113,18 +114,28 @@ class Intake(_Model):
     remarks: tuple[ReportText, ...] = ()
 
     def write(self, path: Path) -> None:
-        """Write this as JSON, whole or not at all.
+        """Write this as JSON, whole or not at all; folders are named from where the file lies.
 
         Raises:
             UsageError: it cannot be written there.
         """
-        text = self.model_dump_json(by_alias=True, indent=1)
+        here = path.absolute().parent
+        text = self._placed(lambda folder: os.path.relpath(folder, here)).model_dump_json(
+            by_alias=True, indent=1
+        )
         try:
             write_atomically(path, f"{text}\n".encode())
         except OSError as error:
             raise UsageError(
                 msg("{path}: cannot be written: {reason}.", path=path, reason=os_reason(error))
             ) from None
+
+    def _placed(self, named: Callable[[Path], str]) -> Intake:
+        """Return this with other names for the folders of the submissions."""
+        placed = (
+            one.model_copy(update={"folder": Path(named(one.folder))}) for one in self.submissions
+        )
+        return self.model_copy(update={"submissions": tuple(placed)})
 
 
 def read_intake(path: Path) -> Intake:
@@ -134,7 +145,8 @@ def read_intake(path: Path) -> Intake:
         UsageError: it cannot be read, or is something else.
     """
     try:
-        return Intake.model_validate_json(path.read_bytes())
+        found = Intake.model_validate_json(path.read_bytes())
+        return found._placed(lambda folder: os.path.normpath(path.parent / folder))
     except OSError as error:
         raise UsageError(
             msg("{path}: cannot be read: {reason}.", path=path, reason=os_reason(error))
