@@ -13,6 +13,7 @@ import pytest
 from vmmlab.author.release import release
 from vmmlab.author.release.coursefile import course_text
 from vmmlab.author.release.leaks import leaks
+from vmmlab.author.release.worksheets import worksheets
 from vmmlab.base.errors import CourseError, UsageError
 from vmmlab.course import materials
 from vmmlab.course.load import load_course
@@ -212,6 +213,16 @@ def test_the_students_image_names_no_hidden_check_either(course, tmp_path):
 
 
 # --- worksheets ---------------------------------------------------------------------------------
+
+
+def test_a_release_without_worksheets_says_what_to_install(course, tmp_path, monkeypatch):
+    def missing(cohort):
+        raise ImportError
+
+    monkeypatch.setattr(sys.modules[worksheets.__module__], "stripper", missing)
+    (tmp_path / "labs" / "lab0").mkdir(parents=True)
+    (note,) = worksheets(course, tmp_path, ["dev"])
+    assert "nbgrader is not installed; pip install 'vmmlab[worksheets]'" in str(note)
 
 
 def test_worksheets_are_the_students(released):
