@@ -136,6 +136,18 @@ def word_is_lowered(boot, one, earlier):
             expected=expected,
             observed=msg("it fell by {kib} to {after}", kib=fell, after=after),
         )
+    if reads_no_more(one, earlier):
+        fail(
+            "word-not-read-again",
+            cpu=0,
+            place=ALLOCATE,
+            expected=expected,
+            observed=msg(
+                "it is {after}, as if it had been {left} still: an earlier call has left that",
+                after=after,
+                left=earlier[-1].word[1],
+            ),
+        )
     # A later call may use what an earlier one has left of its last KiB.
     if after > before or (after == before and one.returned < after * 1024):
         fail(
@@ -155,6 +167,13 @@ def word_is_lowered(boot, one, earlier):
                 "{addresses} changed", addresses=listed([f"{at:#x}" for at in one.changed])
             ),
         )
+
+
+def reads_no_more(one, earlier):
+    """Whether a call has gone on from the word of an earlier one, which is not there any more."""
+    before, after = one.word
+    left = earlier[-1].word[1] if earlier else before
+    return before < after <= left and left - after <= kib_for(one.size)
 
 
 @check("lab6.bios.memory", BIOS, also=SEABIOS, per=allocations)
@@ -192,8 +211,9 @@ def too_much_is_refused(boot):
     refused = needed(the_lab(boot).refused)
     expected = msg("{size} bytes of {kib} KiB: panic", size=refused.size, kib=refused.word[0])
     if not refused.panicked:
+        again = any(reads_no_more(one, earlier) for _, one, earlier in allocations(boot))
         report(
-            "too-much-not-refused",
+            "word-not-read-again" if again else "too-much-not-refused",
             seen=refused.returned is not None,
             cpu=0,
             place=ALLOCATE,

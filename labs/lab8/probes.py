@@ -54,6 +54,7 @@ _READS: Final = b"\x8b\x04\x25"  # mov disp32, %eax, in 64-bit mode
 _BEYOND: Final = 0x100000
 _TLB_CONTROL: Final = 0x5C
 _FLUSH_ALL: Final = 1
+_FLUSHES_BY_ASID: Final = (3, 7)  # APM 15.16.1
 _VCPU_BYTES: Final = 128
 
 
@@ -79,12 +80,16 @@ class Flushed:
         vmcb: offsets of the other bytes of the VMCB that it changed; the first ones.
         vcpu: offsets of the bytes of struct vcpu that it changed; the first ones.
         again: tlb_control after a second call, by the grader; None if that has not returned.
+        held: what tlb_control held before a third call.
+        over: what it held afterwards; None if there was none, or if that has not returned.
     """
 
     control: int | None = None
     vmcb: tuple[int, ...] = ()
     vcpu: tuple[int, ...] = ()
     again: int | None = None
+    held: int = 0
+    over: int | None = None
 
 
 @dataclass(frozen=True)
@@ -305,17 +310,25 @@ class NestedProbe(GuestProbe):
         new = await session.view.read_if_there(vmcb, VMCB_BYTES)
         changed = tuple(at for at in _changed(old, new) if at != _TLB_CONTROL)
         again = await self._flush_again(session, hit, vcpu, vmcb)
-        found = Flushed(new[_TLB_CONTROL], changed, _changed(old_vcpu, new_vcpu), again)
+        held = session.choice.pick(_FLUSHES_BY_ASID)
+        over = None
+        if again == _FLUSH_ALL:
+            over = await self._flush_again(session, hit, vcpu, vmcb, held)
+        found = Flushed(new[_TLB_CONTROL], changed, _changed(old_vcpu, new_vcpu), again, held, over)
         self._seen = replace(self._seen, flushed={**self._seen.flushed, cpu: found})
 
-    async def _flush_again(self, session: Session, hit: Hit, vcpu: int, vmcb: int) -> int | None:
+    async def _flush_again(
+        self, session: Session, hit: Hit, vcpu: int, vmcb: int, holds: int = 0
+    ) -> int | None:
         """Call np_flush as after another change; return tlb_control, None if it does not return.
+
+        Before that tlb_control holds 0, or what svm_vminit may have left there.
 
         Then the CPU is where it was, and the next VMRUN flushes the TLB.
         """
         gdb, cpu, back = session.gdb, hit.cpu, hit.state.pc
         before = (await gdb.registers(cpu)).as_dict()
-        await gdb.write_phys(vmcb + _TLB_CONTROL, bytes(1))
+        await gdb.write_phys(vmcb + _TLB_CONTROL, bytes([holds]))
         if await stand_at(session, "np_flush", back, vcpu + VMM_BASE, cpu=cpu) is None:
             return None
         verdict, _ = await session.run_to(cpu, "np_flush" + _RETURNED, attempts=1)

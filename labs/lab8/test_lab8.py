@@ -325,19 +325,30 @@ def map_changes_what_it_should(boot):
 
 def changed_as_asked(boot):
     """Fail for the first call of np_map that has not changed its range as asked."""
+    earlier = []
     for number, (change, before, now) in enumerate(calls_of(boot), 1):
         area = (change.gpa, change.end)
         found = within(now.pieces, *area)
+        same = not any(differences(before.pieces, now.pieces))
         for first, _, want, have in differences(wanted(change), found):
             old = next((o for o in within(before.pieces, *area) if o.guest <= first < o.end), None)
             fail(
-                cause_of_change(first, want, have, old),
+                "map-without-effect"
+                if same and made_large(first, earlier)
+                else cause_of_change(first, want, have, old),
                 place="np_map",
                 expected=msg("after {call}: {what}", call=change.text, what=says(want, first)),
                 observed=says(have, first),
                 call=number,
                 goes_on=all_returned(boot),
             )
+        earlier.append(change)
+
+
+def made_large(guest, changes):
+    """Whether one of these changes may have put a page of 2 MiB there, in place of a table."""
+    base = guest & -TWO_MIB
+    return any(one.gpa <= base and base + TWO_MIB <= one.end for one in changes)
 
 
 def cause_of_change(first, want, have, old):
@@ -510,6 +521,7 @@ def tlb_is_flushed(boot, cpu):
         )
     if all(one.control == FLUSH_ALL for one in seen(boot).flushed.values()):
         flushes_again(cpu, flushed.again)
+        flushes_all(cpu, flushed)
     for what, changed in ((msg("the VMCB"), flushed.vmcb), ("*v", flushed.vcpu)):
         if changed:
             fail(
@@ -521,6 +533,23 @@ def tlb_is_flushed(boot, cpu):
                     "byte {offset:#x} of {what} has changed", offset=changed[0], what=what
                 ),
             )
+
+
+def flushes_all(cpu, flushed):
+    """Fail unless np_flush replaces a flush by ASID, which svm_vminit may have asked for."""
+    if flushed.over not in (None, FLUSH_ALL):
+        fail(
+            "flush-added",
+            cpu=cpu.index,
+            place="np_flush",
+            expected=msg(
+                "tlb_control = {value:#x}, if it was {held:#x} before, too",
+                value=FLUSH_ALL,
+                held=flushed.held,
+            ),
+            observed=msg("tlb_control = {value:#x}", value=flushed.over),
+            goes_on=True,
+        )
 
 
 def flushes_again(cpu, control):

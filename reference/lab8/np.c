@@ -197,7 +197,7 @@ np_protect_apic (void)
  * another CPU's TLB.
  *
  * Must: set tlb_control in its VMCB so that the next VMRUN flushes the TLB,
- * each time: between two calls it may have been cleared.
+ * each time and whatever it holds: between two calls it may have been cleared.
  * The processor need not have the flush by ASID (encodings 3 and 7, APM
  * 15.16.1), so flush all of it.  Nothing else in *v or in the VMCB changes. */
 void
