@@ -41,8 +41,11 @@ def test_in_the_terminal(report: Path, language: str, capsys: pytest.CaptureFixt
 
 
 def test_as_a_page(report: Path, tmp_path: Path) -> None:
-    assert run(report) == 0
-    page = report.with_suffix(".html").read_text(encoding="utf-8")
+    with_pictures = report.with_suffix(".html")  # of `vmmlab batch`
+    with_pictures.write_text("pictures")
+    assert run(report) == run(report, "--student") == 0
+    assert with_pictures.read_text() == "pictures"
+    page = report.with_suffix(".report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert run(report, "--html", tmp_path / "page.html") == 0
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
@@ -53,16 +56,16 @@ def test_for_the_student_nothing_is_hidden_in_it(
 ) -> None:
     for words in (["--text"], []):
         assert run(report, *words) == 0  # known-wrong case: the instructor's has them
-        mine = capsys.readouterr().out + read(report)
+        mine = capsys.readouterr().out + read(report, ".report.html")
         assert run(report, "--student", *words) == 0
-        theirs = capsys.readouterr().out + read(report)
+        theirs = capsys.readouterr().out + read(report, ".student.html")
         assert TITLE in mine
         assert TITLE not in theirs
         assert HIDDEN not in theirs
 
 
-def read(report: Path) -> str:
-    page = report.with_suffix(".html")
+def read(report: Path, end: str) -> str:
+    page = report.with_suffix(end)
     return page.read_text(encoding="utf-8") if page.is_file() else ""
 
 

@@ -180,6 +180,8 @@ def _show_report(
 ) -> None:  # fmt: skip
     """Show a report.json: in the terminal, or as a page, without pictures.
 
+    The page never takes the place of lab3.html, which has pictures if the grading has made it.
+
     Raises:
         UsageError: the file is no report, or the page cannot be written.
     """
@@ -198,7 +200,8 @@ def _show_report(
         return
     record = RunRecord.model_validate({"report": report})
     page = shown.html_of(record, loaded, say, beside=False)
-    _show_page(page, html or path.with_suffix(".html"), open and html is None, say)
+    kept = path.with_suffix(".student.html" if student else ".report.html")
+    _show_page(page, html or kept, open and html is None, say)
 
 
 def _print(record: RunRecord, say: Reader) -> None:
