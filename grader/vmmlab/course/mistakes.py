@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
@@ -322,6 +323,8 @@ def mistake_of(detail: Any) -> Mistake:
         expected = (
             msg("at least {limit}", limit=limit) if least else msg("at most {limit}", limit=limit)
         )
+    elif kind == "string_type" and isinstance(detail["input"], int | float | date):
+        expected = msg("text, in quotes")  # YAML reads 2026 as a number, and 2026-10-01 as a date
     elif kind == "literal_error":
         expected = str(context["expected"])
     if not expected:
