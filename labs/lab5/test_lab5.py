@@ -96,6 +96,7 @@ def every_other_cpu_is_sent_an_nmi(boot, cpu):
         id=apic_id(boot.apic_ids, cpu.index),
     )
     judged = every_handler_was_seen(boot)
+    exchanged(boot, call, goes_on=judged)
     if writes:
         fail(
             "not-an-nmi",
@@ -135,8 +136,26 @@ def not_sent(boot, call, expected, *, goes_on):
 
 def something_is_sent(boot, call):
     """Fail if panic_wakeup_all has sent no NMI in the first boot, so there is nothing to judge."""
+    exchanged(boot, call, goes_on=True)
     if boot.scenario == PANIC.name and not any(one.kind == "NMI" for one in sent_in(boot, call)):
         not_sent(boot, call, msg("NMIs to all other CPUs"), goes_on=True)
+
+
+def exchanged(boot, call, *, goes_on):
+    """Fail if apic_write_icr has got the destination as the low half, and the low half as that.
+
+    Of the word for an NMI, the lowest eight bits are the destination then, and these are 0.
+    """
+    sent = sent_in(boot, call)
+    if sent and all(one.low <= 0xFF and one.dest == 0 for one in sent):
+        fail(
+            "icr-arguments-exchanged",
+            cpu=call.cpu,
+            place=WAKEUP,
+            expected=msg("apic_write_icr (destination, low half of ICR)"),
+            observed=icr_text(sent),
+            goes_on=goes_on,
+        )
 
 
 def not_to_itself(boot, call):

@@ -85,7 +85,13 @@ class WakeupProbe(BaseProbe):
         session.log.panic = self.panic
 
     async def watch_call(
-        self, session: Session, cpu: int, moment: str, *, at_once: bool = False
+        self,
+        session: Session,
+        cpu: int,
+        moment: str,
+        *,
+        at_once: bool = False,
+        follows: bool = False,
     ) -> WakeupCall:
         """Let a CPU at the first instruction of panic_wakeup_all run until that returns.
 
@@ -94,6 +100,7 @@ class WakeupProbe(BaseProbe):
             cpu: which CPU runs; all others are held.
             moment: when that is.
             at_once: a CPU takes its NMI as soon as it is sent, while the sender stands still.
+            follows: count what is sent past apic_write_icr; it is so with `at_once`, too.
         """
         view = session.view
         first, seen = len(view.icr()), len(session.log.hits)
@@ -101,7 +108,10 @@ class WakeupProbe(BaseProbe):
         await locks.begin()
         await session.places.watch(_BACK, await session.return_address(cpu) or 0)
         await session.places.watch_all((HANDLER, *_PRINTS))
-        verdict, state, past = await self._run(session, cpu, first, locks if at_once else None)
+        if at_once or follows:
+            verdict, state, past = await self._run(session, cpu, first, locks if at_once else None)
+        else:
+            (verdict, state), past = await session.run_to(cpu, _BACK, attempts=1), 0
         await locks.look()
         for name in (_BACK, *_PRINTS):
             await session.places.unwatch(name)
@@ -129,8 +139,6 @@ class WakeupProbe(BaseProbe):
         Returns:
             How that ended, the CPU then, and how many IPIs it has sent past apic_write_icr.
         """
-        if locks is None:
-            return *await session.run_to(cpu, _BACK, attempts=1), 0
         view, by_it = session.view, 0
         await session.places.watch(_ICR)
         verdict, state = await session.run_to(cpu, _ICR, _BACK, attempts=1)
@@ -138,9 +146,10 @@ class WakeupProbe(BaseProbe):
             before = sent_by(cpu, view.icr())
             state = await session.run_to_return(cpu, state)
             by_it += sent_by(cpu, view.icr()) - before
-            await locks.look()
-            await self.sent(session, cpu, first)
-            await locks.begin()  # what a handler has changed is its own mistake
+            if locks is not None:
+                await locks.look()
+                await self.sent(session, cpu, first)
+                await locks.begin()  # what a handler has changed is its own mistake
             if session.places.at(state.pc) != _BACK:  # the last call may be a jump
                 verdict, state = await session.run_to(cpu, _ICR, _BACK, attempts=1)
         await session.places.unwatch(_ICR)
@@ -211,7 +220,7 @@ class PanicProbe(WakeupProbe):
             return
         await self._prepare(session, caller)
         await session.places.watch("panic")
-        call = await self.watch_call(session, self.cpu, "panic", at_once=self.at_once)
+        call = await self.watch_call(session, self.cpu, "panic", at_once=self.at_once, follows=True)
         await self.sent(session, self.cpu, call.first)
         if call.verdict != "halted":
             await self._send_the_rest(session, caller, call.first)
