@@ -209,6 +209,7 @@ FOUND = {
     "lab4.number.lock-initialised-again": "number-twice",
     "lab4.wait.lock-initialised-again": "number-twice",
     "lab4.wait.fivefold": "bsp-waits-on",
+    "lab4.wait.time-in-two-bytes": "bsp-waits-on",
     "lab4.wait.no-end": "bsp-waits-on",
     "lab4.wait.keeps-lock": "never-completes",
     "lab4.wait.too-early": "bsp-waits-on",
