@@ -1,11 +1,13 @@
 """course.yml: how it is read, and that every mistake names its file, line and key."""
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from vmmlab import __version__
 from vmmlab.base.errors import CourseError, UsageError
+from vmmlab.course import find
 from vmmlab.course.defined import check_defined
 from vmmlab.course.find import find_course
 from vmmlab.course.load import load_course
@@ -326,6 +328,49 @@ def test_a_course_yml_of_somebody_else_is_passed_over(
 
 def test_without_any_the_kit_of_the_package_is_used(tmp_path: Path) -> None:
     assert find_course(tmp_path) == ROOT
+
+
+@pytest.mark.parametrize(
+    ("note", "used"),
+    [
+        ('{"url": "file://KIT", "dir_info": {}}', True),  # pip install DIR
+        ('{"url": "file://KIT/vmmlab.whl", "archive_info": {}}', False),
+        ('{"url": "https://example.org/KIT", "dir_info": {}}', False),
+        ("{", False),
+        (None, False),
+    ],
+)
+def test_the_folder_that_pip_installed_from_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, note: str | None, used: bool
+) -> None:
+    """The package itself is copied; the course beside it is not."""
+    kit, site = tmp_path / "a release", tmp_path / "site-packages"
+    (kit / "labs").mkdir(parents=True)
+    (kit / "course.yml").write_text(GOOD)
+    told = note and note.replace("KIT", str(kit).replace(" ", "%20"))
+
+    class Installed:
+        def read_text(self, name: str) -> str | None:
+            return told if name == "direct_url.json" else None
+
+        def locate_file(self, name: str) -> Path:
+            return site / name
+
+    monkeypatch.setattr(metadata, "distribution", lambda name: Installed())
+    monkeypatch.setattr(find, "_INSTALLED", ())
+    find._installed_from.cache_clear()
+    monkeypatch.setattr(find, "_PACKAGE", site / "vmmlab")
+    for start in (tmp_path, kit):
+        if used:
+            assert find_course(start) == kit
+        else:
+            with pytest.raises(UsageError, match="no course was found"):
+                find_course(start)
+    find._installed_from.cache_clear()
+    monkeypatch.setattr(find, "_PACKAGE", tmp_path / "elsewhere")  # another vmmlab is running
+    with pytest.raises(UsageError, match="no course was found"):
+        find_course(tmp_path)
+    find._installed_from.cache_clear()
 
 
 def test_the_kits_own_course() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import shlex
 import sys
@@ -23,8 +25,9 @@ def find_course(start: Path, explicit: Path | None = None, made_from: Path | Non
     """Return the directory of the course to use.
 
     In this order: `explicit`; `made_from`; the nearest course from `start` upwards that is the
-    user's own; the kit that vmmlab is installed from; the data in the wheel. A course runs its
-    Python as the user, so no other one is used: it may be part of a submission.
+    user's own; the kit that vmmlab runs from; the data in the wheel; the folder that pip has
+    installed vmmlab from. A course runs its Python as the user, so no other one is used: it may be
+    part of a submission.
 
     Args:
         start: where the search begins.
@@ -48,6 +51,9 @@ def find_course(start: Path, explicit: Path | None = None, made_from: Path | Non
     for candidate in (*_upwards(start), *_INSTALLED):
         if _is_own(candidate) and _is_course(candidate):
             return candidate
+    source = _installed_from()
+    if source is not None and _is_course(source):
+        return source
     raise UsageError(
         msg("no course was found in {start} or above it.", start=start.resolve()),
         expected=msg("a folder with {course_file} and labs/", course_file=COURSE_FILE),
@@ -84,6 +90,24 @@ def is_installed(root: Path) -> bool:
     return root.resolve() in _INSTALLED
 
 
+@functools.cache
+def _installed_from() -> Path | None:
+    """Return the folder that pip has installed this vmmlab from, if pip has noted one (PEP 610)."""
+    from importlib import metadata  # late: these are slow, and seldom needed
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        found = metadata.distribution("vmmlab")
+        note = json.loads(found.read_text("direct_url.json") or "{}")
+        url = urlsplit(note.get("url", ""))
+        running = Path(str(found.locate_file("vmmlab"))).resolve() == _PACKAGE
+    except (metadata.PackageNotFoundError, OSError, ValueError, AttributeError):
+        return None
+    if not running or url.scheme != "file" or "dir_info" not in note:
+        return None
+    return Path(unquote(url.path)).resolve()
+
+
 def _upwards(start: Path) -> tuple[Path, ...]:
     start = start.resolve()
     return (start, *start.parents)
@@ -100,4 +124,5 @@ def _is_own(folder: Path) -> bool:
         folder in _INSTALLED
         or Path(sys.prefix).resolve().is_relative_to(folder)
         or owned.record(folder) is not None
+        or folder == _installed_from()
     )
