@@ -186,10 +186,15 @@ class PanicProbe(WakeupProbe):
     situations: dict[int, str] = field(default_factory=dict, init=False)
     not_yet: list[int] = field(default_factory=list, init=False)
     """The APs that have not been let go, in their order."""
+    awaited: set[int] = field(default_factory=set, init=False)
+    """The APs that have no number yet."""
+    in_wait: bool = field(default=False, init=False)
+    """The BSP is held in ap_wait for them."""
 
     async def start(self, session: Session) -> None:
         """Watch the place where the APs are to be."""
         await BaseProbe.start(self, session)
+        self.awaited = set(session.view.ap_indices)
         if self.soon:
             await session.places.watch(_BARRIER)
         if self.backwards:
@@ -199,15 +204,43 @@ class PanicProbe(WakeupProbe):
     async def hit(self, session: Session, hit: Hit) -> None:
         """Hold the CPUs that are where the panic is to find them; when all are, begin."""
         await BaseProbe.hit(self, session, hit)
-        if self.not_yet and hit.place == "segment_init_ap":  # it has its number
-            session.held.discard(self.not_yet.pop())
+        if hit.place == "segment_init_ap":  # it has its number
+            self.awaited.discard(hit.cpu)
+            if self.not_yet:
+                session.held.discard(self.not_yet.pop())
+        self._leave_no_ap_behind(session, hit)
         ends = _SOON if self.soon else _LATE
         if hit.place == ends[hit.cpu != 0]:
             session.held.add(hit.cpu)
         everyone = len(session.held) == session.inputs.cpus and not self.not_yet
-        if everyone and not session.finished:
+        if everyone and not self.in_wait and not session.finished:
             session.finished = True
             await self._play(session)
+
+    def _leave_no_ap_behind(self, session: Session, hit: Hit) -> None:
+        """Hold the BSP in ap_wait until each AP has its number.
+
+        Without ACPI tables the VMM knows only of the APs that have come, and may go on without one
+        whose thread in QEMU has had no processor yet.
+        """
+        if hit.cpu == 0 and hit.place == "ap_wait":
+            self.in_wait = True
+            session.held.add(0)
+        if self.in_wait and not self.awaited:
+            self._go_on(session)
+
+    def _go_on(self, session: Session) -> None:
+        self.in_wait = False
+        session.held.discard(0)
+
+    async def quiet(self, session: Session) -> bool:
+        """Let the BSP go on if it is held for an AP that does not come."""
+        await BaseProbe.quiet(self, session)
+        if not self.in_wait:
+            return False
+        self.awaited.clear()
+        self._go_on(session)
+        return True
 
     async def _play(self, session: Session) -> None:
         """Cause the panic, and look at each CPU."""
