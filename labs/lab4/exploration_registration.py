@@ -441,7 +441,9 @@ class ComesBack(Crowd):
 class ManyAps(Crowd):
     """Many APs come to the lock while the first has it; each is overtaken when it unlocks.
 
-    At first 200 of them come, and the others when 150 have been counted.
+    Some are overtaken when they take it as well: those of whose APIC id one byte is 0, and the
+    first for which it is less than 0. At first 200 of them come, and the others when 150 have been
+    counted.
     """
 
     name = "many APs"
@@ -449,6 +451,12 @@ class ManyAps(Crowd):
     cpus = 261
     at_once, until = 200, 150
     one_order = True
+
+    def __init__(self, model):
+        super().__init__(model)
+        low = {cpu: own & 0xFF for cpu, own in enumerate(self.program.apic_ids) if cpu}
+        negative = [cpu for cpu, byte in low.items() if byte & 0x80]
+        self._overtaken = {cpu for cpu, byte in low.items() if not byte} | {1, *negative[:1]}
 
     def handle(self, lid: int, action: Action, ghost: Ghost, read: Read) -> Effect | None:
         """See `Harness.handle`."""
@@ -458,9 +466,9 @@ class ManyAps(Crowd):
         return super().handle(lid, action, ghost, read)
 
     def yields(self, before: LocalState, now: LocalState, read: Read, read_now: Read) -> bool:
-        """See `Harness.yields`: with the lock taken for the first time, and after each release."""
+        """See `Harness.yields`: with the lock taken by some CPUs, and after each release."""
         if now.notes.passed_lock and not before.notes.passed_lock:
-            return read(self.count, 4) == 0 and now.cpu == 1
+            return now.cpu in self._overtaken
         if not before.notes.passed_lock or before.phase != "run":
             return False
         return read(self.lock, LOCK_BYTES) != read_now(self.lock, LOCK_BYTES)

@@ -178,6 +178,8 @@ FOUND = {
     "lab4.number.modulo": "number-twice",
     "lab4.many.eight-tickets": "boot-stack-shared",
     "lab4.many.bytes-by-id": "boot-stack-shared",
+    "lab4.many.lock-is-an-apic-id": "boot-stack-shared",
+    "lab4.many.lock-is-a-signed-id": "boot-stack-shared",
     "lab4.many.eight-stacks": "stackaddr-wrong",
     "lab4.many.stacks-in-a-ring": "stackaddr-wrong",
     "lab4.many.ninth-keeps-the-lock": "never-completes",
