@@ -223,7 +223,7 @@ WRONG = (
         ("lab4.hidden.missing", "wrong-cpu-named"),
     ),
     Wrong(
-        "keeps who is in the barrier in 16 bits",
+        "keeps who is in the barrier in 16 bits, and reads an MSR, which no exploration follows",
         (
             Edit(
                 "lab4/sync.c",
@@ -231,6 +231,7 @@ WRONG = (
                 "sync_all_processors",
                 1,
                 """\
+                #include "asm.h"
                 #include "pcpu.h"
 
                 void
@@ -239,6 +240,8 @@ WRONG = (
                         static volatile u16 come;
                         u32 id;
 
+                        if (!(asm_rdmsr (0x1B) & 0x800))
+                                panic ("the APIC is off");
                         spinlock_lock (&sync_lock);
                         id = sync_id;
                         come |= 1 << currentcpu->cpunum;
