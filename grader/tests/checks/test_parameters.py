@@ -36,7 +36,7 @@ OF_PROBE = {
     "one-by-one": DELAYS | {"holds"},
     "ladder": DELAYS,
     "arguments": DELAYS,
-    "initfuncs": frozenset({"functions", "empty", "silent", "information"}),
+    "initfuncs": frozenset({"functions", "empty", "silent", "information", "descending"}),
     "uefi": frozenset(),
     "switch": DELAYS | {"swap", "elsewhere", "holds"},
     "calls": frozenset(),
