@@ -115,7 +115,16 @@ def with_many_aps(found):
         return WrongOrder(PRIVATE, "stack-overwritten-with-many-aps", step="lab4.2")
     if found.kind in ("number-wrong", "number-twice"):
         return WrongOrder(ALONE, "number-repeats-with-many-aps")
+    if found.kind == "never-completes" and guard_taken_before(found):
+        return WrongOrder(ALONE, "guard-kept-in-some-order")
     return None
+
+
+def guard_taken_before(found):
+    """Whether CPUs wait for ap_lock, which was taken before the first step that is shown."""
+    taken = any("ap_lock" in one.holds for one in found.steps)
+    waited_for = any(" ap_lock" in str(one.doing) for one in found.cpus)
+    return waited_for and not taken and found.values.get("ap_lock", 0) != 0
 
 
 def read_early(found):
