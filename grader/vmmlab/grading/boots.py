@@ -47,7 +47,7 @@ from vmmlab.observe.session import Session
 from vmmlab.probes import make_probe
 from vmmlab.probes.words import boot_in_words
 
-_BOUNDS: Final = Bounds(seconds=6.0, fallback_seconds=1.0, one_order_seconds=4.0)
+_BOUNDS: Final = Bounds(seconds=6.0, fallback_seconds=1.0, one_order_seconds=8.0)
 
 Observer = Callable[[Session, Watching, Callable[[], bool]], Awaitable[Any]]
 """Lets a machine boot: `vmmlab.observe.boot.observe`, or what debugs it."""
