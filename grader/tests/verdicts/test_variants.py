@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 VARIANTS = load_variants(load_course(ROOT))
 full = pytest.mark.full
-SAMPLED = [pytest.param(one, marks=full if at % 4 else ()) for at, one in enumerate(VARIANTS)]
-"""Every fourth one is run each time."""
+SAMPLED = [pytest.param(one, marks=full if at % 8 else ()) for at, one in enumerate(VARIANTS)]
+"""Every eighth one is run each time."""
 WAYS = [
     pytest.param({"cohort": "dev"}, id="dev"),
     pytest.param({"cohort": "autumn"}, id="autumn", marks=full),
