@@ -14,7 +14,7 @@ def late_cpu(monkeypatch):
     """Let the last AP start only when all others have come and the BSP waits, or has gone on.
 
     Returns:
-        The indices of the CPUs that had panicked or been sent an NMI in the end.
+        A list to which the index of each CPU that takes an NMI is added.
     """
     start, hit = PanicProbe.start, PanicProbe.hit
     seen, come = [], set()

@@ -49,7 +49,7 @@ def find_course(start: Path, explicit: Path | None = None, made_from: Path | Non
     if made_from is not None and _is_course(made_from):
         return made_from
     for candidate in (*_upwards(start), *_INSTALLED):
-        if _is_own(candidate) and _is_course(candidate):
+        if _is_course(candidate) and _is_own(candidate):
             return candidate
     source = _installed_from()
     if source is not None and _is_course(source):

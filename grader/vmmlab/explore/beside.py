@@ -49,7 +49,7 @@ class Beside(Generic[Found]):
         return found
 
     def drop(self) -> None:
-        """End the process: nobody needs its result any more."""
+        """End the process, whose result is no longer needed."""
         self._process.kill()
         self._process.join()
 

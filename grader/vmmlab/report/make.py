@@ -193,13 +193,9 @@ def report_of(
         partial_run=grade.partial,
         first_step=_first_step(grade, checks),
         notes=tuple(dict.fromkeys([*notes, *grade.notes, *grade.facts.notes, *_public(grade)])),
-        audit=audit_of(request.course, request.lab, _digest(request)),
+        audit=audit_of(request.course, request.lab, digests(request.files).get(request.lab, "")),
         duration_s=round(grade.duration_s, 3),
     )
-
-
-def _digest(request: RunRequest) -> str:
-    return digests(request.files).get(request.lab, "")
 
 
 def _public(grade: Grade) -> Iterator[Text]:
