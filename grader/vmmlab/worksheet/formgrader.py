@@ -39,21 +39,23 @@ def instead_for_checks(assignment: str) -> Message:
 
 def next_for_checks(assignment: str) -> Message:
     """Return what to do instead."""
-    return msg(
-        "vmmlab batch SUBMISSIONS --out results --labs {lab}, then "
-        "vmmlab gradebook sync results/reports",
-        lab=assignment.partition("-")[0],
-    )
+    grade, sync = _commands(assignment)
+    return msg("{grade}, then {sync}", grade=grade, sync=sync)
+
+
+def _commands(assignment: str) -> tuple[Message, str]:
+    """Return the two commands that bring the points of checks into the gradebook."""
+    lab = assignment.partition("-")[0]
+    grade = msg("vmmlab batch SUBMISSIONS --out results --labs {lab}", lab=lab)
+    return grade, "vmmlab gradebook sync results/reports"
 
 
 def _instead_of_grading(assignment: str) -> tuple[Text, ...]:
     """Return the same in lines that fit the formgrader's dialog, which does not wrap them."""
-    lab = assignment.partition("-")[0]
     return (
         instead_for_checks(assignment),
         msg("These two commands do it:"),
-        f"vmmlab batch SUBMISSIONS --out results --labs {lab}",
-        "vmmlab gradebook sync results/reports",
+        *_commands(assignment),
     )
 
 
