@@ -284,13 +284,17 @@ def test_a_file_that_is_deleted_in_the_middle(
     assert len(rows(folder)["submitted_assignment"]) == 2
 
 
+@pytest.mark.parametrize("emptied", [False, True])
 def test_a_deleted_gradebook_is_not_replaced_by_an_empty_one(
-    put: Put, sync: Sync, folder: Path, course: Course, tmp_path: Path
+    put: Put, sync: Sync, folder: Path, course: Course, tmp_path: Path, emptied: bool
 ) -> None:
     file = folder / "gradebook.db"
     put("alice")
     assert sync(create_students=True).exit_code == 0
-    file.unlink()
+    if emptied:  # by a disk that was full
+        file.write_bytes(b"")
+    else:
+        file.unlink()
     for asked in (
         lambda: sync(create_students=True),
         lambda: sync(create_students=True, dry_run=True),
@@ -300,7 +304,8 @@ def test_a_deleted_gradebook_is_not_replaced_by_an_empty_one(
         with pytest.raises(UsageError, match="there is no gradebook") as caught:
             asked()
         assert str(folder / "autograded") in str(caught.value.next_step)
-        assert not file.exists()
+        assert emptied == file.exists()
+        assert not emptied or file.read_bytes() == b""
     assert not (tmp_path / "grades.csv").exists()
     (folder / "autograded").rename(tmp_path / "autograded")
     assert sync(create_students=True).exit_code == 0

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from vmmlab.base.errors import UsageError
 from vmmlab.classroom.intake import intake
 from vmmlab.classroom.returns import canvas, moodle
-from vmmlab.classroom.returns.grades import Filled, Grades, number
+from vmmlab.classroom.returns.grades import Filled, Grades, maximum_in, number
 from vmmlab.classroom.returns.rawcsv import RawTable
 from vmmlab.classroom.roster import read_roster
 from vmmlab.cli.main import main
@@ -362,6 +362,35 @@ def test_what_is_no_worksheet(tmp_path: Path, course: Course) -> None:
             filled(sheet, source, out, course)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        (b"Participant 102", b"Participant 101", r"(?s)101 stands in two rows.*rows 2 and 3"),
+        (b",40.00,Yes", b",NaN,Yes", r"(?s)no number.*NaN"),
+        (b"Participant 1", b"Participant 9", r"(?s)different assignments.*101, 102.*901, 902"),
+        (b',Yes,"Sunday, 22 November 2026, 11:59 PM",-,', b"", r"row 2 is not complete"),
+    ],
+)
+def test_a_worksheet_that_was_damaged(
+    tmp_path: Path, course: Course, before: bytes, after: bytes, why: str
+) -> None:
+    source = packed(tmp_path, ENGLISH)
+    out = batch(tmp_path, course, source, REPORTS)
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_bytes((DATA / "moodle.en.before.csv").read_bytes().replace(before, after))
+    with pytest.raises(UsageError, match=why):
+        filled(sheet, source, out, course)
+
+
+def test_a_worksheet_without_the_maximum(tmp_path: Path, course: Course) -> None:
+    source = packed(tmp_path, ENGLISH)
+    out = batch(tmp_path, course, source, REPORTS)
+    sheet = tmp_path / "sheet.csv"
+    text = (DATA / "moodle.en.before.csv").read_bytes()
+    sheet.write_bytes(text.replace(b"Maximum grade", b"Something"))
+    assert said(filled(sheet, source, out, course))[0].startswith("the worksheet does not say")
+
+
 def test_no_reports(tmp_path: Path, course: Course) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UsageError, match="no reports in this folder"):
@@ -424,6 +453,43 @@ def test_canvas_columns(tmp_path: Path, course: Course) -> None:
         canvas_filled(sheet, out, course, column="Quiz, first")
     done = canvas_filled(sheet, out, course, column="Quiz, first", rescale=True)
     assert b"Class A,20.00," in done.table
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        (b",502,", b",501,", r"(?s)501 stands in two rows.*rows 4 and 5"),
+        (b"40.00,(read", b"NaN,(read", r"(?s)no number.*NaN"),
+        (b"Class A,20.00,,100.00,100.00", b"Cla", r"(?s)row 5 is not complete.*9 cells.*5 cells"),
+    ],
+)
+def test_a_gradebook_that_was_damaged(
+    tmp_path: Path, course: Course, before: bytes, after: bytes, why: str
+) -> None:
+    reports = {"yamadataro-501": report((25, 15)), "oneilann-502": report((0, 0))}
+    out = batch(tmp_path, course, packed(tmp_path, CANVAS), reports)
+    sheet = tmp_path / "canvas.csv"
+    sheet.write_bytes((DATA / "canvas.en.before.csv").read_bytes().replace(before, after))
+    with pytest.raises(UsageError, match=why):
+        canvas_filled(sheet, out, course)
+
+
+def test_a_gradebook_without_the_points_possible(tmp_path: Path, course: Course) -> None:
+    reports = {"yamadataro-501": report((25, 15))}
+    out = batch(tmp_path, course, packed(tmp_path, CANVAS), reports)
+    sheet = tmp_path / "canvas.csv"
+    text = (DATA / "canvas.en.before.csv").read_bytes()
+    sheet.write_bytes(text.replace(b"20.00,40.00,(read", b"20.00,,(read"))
+    done = canvas_filled(sheet, out, course)
+    assert said(done)[0].startswith("the gradebook does not say how many points")
+    assert b"18.50,40," in done.table
+
+
+@pytest.mark.parametrize(
+    ("text", "most"), [("40,00", 40), ("1,000.00", 1000), ("1.000,50", 1000.5), (" ", None)]
+)
+def test_the_most_points(text: str, most: float | None) -> None:
+    assert maximum_in(text) == most
 
 
 def with_a_roster(tmp_path: Path, course: Course, sheet: Path, files: dict[str, bytes]) -> Path:

@@ -159,9 +159,47 @@ def test_an_id_that_comes_twice_is_said_and_the_rest_goes_on(tmp_path: Path) -> 
     assert line.endswith("roster.csv:3: s1 appears twice; line 2 counts.")
 
 
+@pytest.mark.parametrize("other", ["ADA", "Ada", "\uff21\uff44\uff41"])
+def test_ids_that_look_the_same_are_said(tmp_path: Path, other: str) -> None:
+    said: list[str] = []
+    with listening(lambda text: said.append(str(text))):
+        found = read(tmp_path, f"id,last_name\nada,A\n{other},B\neva,C\n")
+    assert [one.id for one in found] == ["ada", other, "eva"]
+    (line,) = said
+    assert f"roster.csv:3: {other} and ada differ in case or width only" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("山田 太郎", "euc_jp"),
+        ("Möller", "latin-1"),
+        ("François", "latin-1"),
+        ("Élise", "latin-1"),
+        ("Muñoz", "cp1252"),
+    ],
+)
+def test_another_encoding_does_not_pass_for_shift_jis(
+    tmp_path: Path, name: str, encoding: str
+) -> None:
+    with pytest.raises(UsageError, match="neither UTF-8 nor UTF-16 nor Shift-JIS"):
+        read(tmp_path, f"id,last_name\ns1,{name}\n".encode(encoding))
+
+
+@pytest.mark.parametrize(
+    "name", ["ﾔﾏﾀﾞ ﾀﾛｳ", "山田A", "1年A組 髙橋", "Ａｎｎ　Ｌｅｅ", "Taro ヤマダ", "㈱ 﨑"]
+)
+def test_names_in_shift_jis(tmp_path: Path, name: str) -> None:
+    assert read(tmp_path, f"id,last_name\ns1,{name}\n".encode("cp932")) == [
+        Entry("s1", "", name.strip())
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("id,last_name\n", "roster.csv: there is no student in it"),
+        ("id,last_name\n,\n\n", "roster.csv: there is no student in it"),
         ("name\nalice\n", "roster.csv:1: the roster has no column id"),
         ("", "roster.csv:1: the roster has no column id"),
         ("id\n../x\n", "roster.csv:2: '../x' cannot be"),

@@ -210,6 +210,38 @@ def test_who_has_not_handed_in_has_no_row_either(
     assert "nothing was handed in, so no row: eve" in capsys.readouterr().err
 
 
+GRADES = ("gradescope", "artemis", "autolab")
+
+
+@pytest.mark.parametrize("form", GRADES)
+def test_who_has_not_handed_in_gets_no_0(
+    form: str, put: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put("ben"), put("eve", handed_in=False)
+    assert run(form, tmp_path / "class", "-o", tmp_path / "out") == 3
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["ben"]
+    assert "nothing was handed in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("form", "without", "with_one"),
+    [
+        ("prairielearn", '"gradable": false', '"gradable": true'),
+        ("submitty", '"status": "failure"', '"status": "success"'),
+        ("vpl", "nothing was handed in", "Grade :=>>"),
+    ],
+)
+def test_who_has_not_handed_in_is_not_gradable(
+    form: str, without: str, with_one: str, put: Callable[..., Path], tmp_path: Path
+) -> None:
+    put("ben"), put("eve", handed_in=False)
+    assert run(form, tmp_path / "class", "-o", tmp_path / "out") == 0
+    [eve], [ben] = ((tmp_path / "out" / name).rglob("*.*") for name in ("eve", "ben"))
+    assert without in eve.read_text(encoding="utf-8")
+    assert with_one not in eve.read_text(encoding="utf-8")
+    assert with_one in ben.read_text(encoding="utf-8")
+
+
 def test_the_folder_of_a_batch(put: Callable[..., Path], tmp_path: Path) -> None:
     put("ben")
     (tmp_path / "results").mkdir()

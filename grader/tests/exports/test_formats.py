@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -15,6 +16,8 @@ from made_reports import SECRET, reports
 from validators import VALIDATORS
 
 from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.course.load import load_course
+from vmmlab.report import ungraded
 from vmmlab.report.export import FORMATS, Format, export
 from vmmlab.report.export.sheet import sheet_of
 from vmmlab.report.model import Report, read_json
@@ -340,3 +343,20 @@ def test_the_first_error_of_the_compiler_is_in_what_is_shown(form: str, graded: 
     text = made(form, report)
     assert VALIDATORS[form](text) == ""
     assert "lab3/ap_start.c:188:9: error: stray token in program" in text
+
+
+NOT_GRADED = sorted(FORMATS.keys() - {"editor", "classroom50"})
+
+
+@pytest.mark.parametrize("form", NOT_GRADED)
+def test_what_was_not_graded_is_told_once_and_blames_no_compiler(
+    form: str,
+) -> None:
+    course = load_course(Path(__file__).parents[3])
+    why = "lab3/apinit.S is missing"
+    report = ungraded.report(course, "lab3", "x86_64", "dev", why, attention=False, hidden=False)
+    text = made(form, report)
+    assert why in re.sub(r"\\+", "", text)
+    assert "compiler" not in text
+    assert "lab3.ljmpw.present: lab3.ljmpw.present" not in text
+    assert f"note: {why}" not in text

@@ -117,3 +117,22 @@ def test_a_note_for_the_instructor_stays_with_the_instructor(official):
     theirs = opened(mine)
     assert [str(note) for note in theirs.notes] == [notes[1]]
     assert str(SEED_IS_PUBLIC) not in render(theirs, width=400)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        (
+            "vmmlab grade lab3 --submission 'a b' --seed 7 --hidden -k lab3.ladder.real",
+            "vmmlab grade lab3 --submission . --seed 7 -k lab3.ladder.real",
+        ),
+        ("pytest lab3 -k lab3.ladder.real", "pytest lab3 -k lab3.ladder.real"),
+        ("", ""),
+        ("a quote that is open: '", ""),
+    ],
+)
+def test_a_student_can_type_the_command(mine: str, theirs: str) -> None:
+    report = Report.model_validate_json(SAMPLE.read_text())
+    checks = [check.model_copy(update={"again": mine}) for check in report.checks]
+    shown = opened(report.model_copy(update={"checks": tuple(checks), "label": ""}))
+    assert {check.again for check in shown.checks} == {theirs}

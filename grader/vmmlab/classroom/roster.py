@@ -31,6 +31,11 @@ _NUMBER: Final = re.compile(r"(\d+)\s*$")
 _HINT: Final = re.compile(r"sep=([,;\t])\r?\n")  # Excel's own, above the header
 _SEPARATORS: Final = (",", ";", "\t")
 _NO_TEXT: Final = re.compile("[\0\x80\uf8f0-\uf8f3]")  # what cp932 makes of stray bytes
+_NOT_CP932: Final = re.compile(
+    "[\ue000-\uf8ff]|[a-z][\u3400-\u9fff\uff61-\uff9f]|[\uff61-\uff9f][A-Za-z]"
+)
+"""What cp932 makes of letters with accents in other encodings: Möller, François, Élise."""
+
 _SHOWN: Final = 60
 _BLIND: Final = ("participant", "参加者")
 _FAMILY_FIRST: Final = re.compile(r"[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
@@ -121,12 +126,14 @@ class _Reading:
     path: Path
     entries: dict[str, Entry] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
+    alike: dict[str, str] = field(default_factory=dict)
 
     def add(self, entry: Entry, line: int) -> None:
         """Take an entry, unless its id is there already: then say so, and keep the first one."""
         first = self.lines.setdefault(entry.id, line)
         if first == line:
             self.entries[entry.id] = entry
+            self._compare(entry.id, line)
             return
         notify(
             msg(
@@ -137,6 +144,21 @@ class _Reading:
                 first=first,
             )
         )
+
+    def _compare(self, student: str, line: int) -> None:
+        """Say so if another id looks the same: these are two students."""
+        other = self.alike.setdefault(unicodedata.normalize("NFKC", student).casefold(), student)
+        if other != student:
+            notify(
+                msg(
+                    "{path}:{line_num}: {entry} and {other} differ in case or width only, "
+                    "and count as two students.",
+                    path=self.path,
+                    line_num=line,
+                    entry=student,
+                    other=other,
+                )
+            )
 
 
 def person(entry: Entry) -> tuple[str, str]:
@@ -212,6 +234,11 @@ def read_roster(path: Path) -> Mapping[str, Entry]:
             ),
             next_step=msg("save the roster as CSV UTF-8"),
         ) from None
+    if not reading.entries:
+        raise UsageError(
+            msg("{path}: there is no student in it.", path=path),
+            expected=msg("a line for each student, below the first line"),
+        )
     return MappingProxyType(reading.entries)
 
 
@@ -226,12 +253,25 @@ def decoded(data: bytes) -> str | None:
     else:
         encodings = ["utf-8-sig", "cp932"]
     for encoding in encodings:
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
+        text = _text(data, encoding)
+        if text is None:
             continue
-        return None if _NO_TEXT.search(text) else text
+        if _NO_TEXT.search(text) or (encoding == "cp932" and _is_another(data, text)):
+            return None
+        return text
     return None
+
+
+def _is_another(data: bytes, text: str) -> bool:
+    """Return whether this need not be Shift-JIS: almost any bytes are, and names would be lost."""
+    return _text(data, "euc_jp") is not None or _NOT_CP932.search(text) is not None
+
+
+def _text(data: bytes, encoding: str) -> str | None:
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return None
 
 
 def separator(text: str) -> str:

@@ -6,6 +6,7 @@ Whatever is shown to students goes through here. Points are not touched.
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any, Final
 
 from vmmlab.base.message import Message, msg
@@ -48,10 +49,22 @@ def opened(report: Report) -> Report:
 
 
 def _check(check: CheckReport, command_is_secret: bool) -> CheckReport:
-    changes: dict[str, Any] = {"infra": None, "review": ""}
-    if command_is_secret:  # it needs the file with the secret
-        changes["again"] = ""
+    # A command with the secret needs its file.
+    again = "" if command_is_secret else _command(check.again)
+    changes: dict[str, Any] = {"infra": None, "review": "", "again": again}
     return check.model_copy(update=changes)
+
+
+def _command(again: str) -> str:
+    """Return a command for the student's own folder, where there are no hidden checks."""
+    try:
+        words = [word for word in shlex.split(again) if word != "--hidden"]
+    except ValueError:  # a report that was changed
+        return ""
+    if "--submission" in words[:-1]:
+        at = words.index("--submission") + 1
+        words[at] = "."
+    return shlex.join(words)
 
 
 def _without_names(report: Report, names: list[str]) -> Report:

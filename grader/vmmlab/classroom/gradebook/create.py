@@ -20,6 +20,7 @@ from vmmlab.base.files import staged
 from vmmlab.base.message import Text, msg
 from vmmlab.classroom.gradebook.folder import CONFIG_FILE, initialize, is_course_folder
 from vmmlab.classroom.gradebook.opening import open_book, url_of
+from vmmlab.classroom.gradebook.quiet import quiet, reason
 from vmmlab.classroom.gradebook.write import add_students
 from vmmlab.classroom.roster import Entry
 from vmmlab.course import materials
@@ -180,18 +181,19 @@ def _generate(folder: Path, lab: str) -> None:
     initialize(app, [lab, "--force", f"--Application.log_level={_QUIET}"], folder)
     app.coursedir.root = str(folder.resolve())
     app.coursedir.assignment_id = lab
-    try:
-        GenerateAssignment(coursedir=app.coursedir, parent=app).start()
-    except NbGraderException as error:
-        raise InfraError(
-            msg("nbgrader cannot make the students' worksheet of {lab}.", lab=lab),
-            found=str(error),
-            next_step=msg(
-                "nbgrader generate_assignment {lab} --course-dir={folder} says why",
-                lab=lab,
-                folder=folder,
-            ),
-        ) from error
+    with quiet(app) as said:
+        try:
+            GenerateAssignment(coursedir=app.coursedir, parent=app).start()
+        except NbGraderException as error:
+            raise InfraError(
+                msg("nbgrader cannot make the students' worksheet of {lab}.", lab=lab),
+                found=reason(error, said),
+                next_step=msg(
+                    "nbgrader generate_assignment {lab} --course-dir={folder} says why",
+                    lab=lab,
+                    folder=folder,
+                ),
+            ) from error
 
 
 def _must_be_usable(folder: Path) -> None:

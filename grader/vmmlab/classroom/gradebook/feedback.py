@@ -20,6 +20,7 @@ from vmmlab.base.message import msg
 from vmmlab.classroom.gradebook.book import Book
 from vmmlab.classroom.gradebook.folder import initialize
 from vmmlab.classroom.gradebook.opening import open_book
+from vmmlab.classroom.gradebook.quiet import quiet, reason
 from vmmlab.worksheet import feedback
 
 _QUIET: Final = 50  # CRITICAL: the result has the errors
@@ -111,13 +112,13 @@ def _graded(book: Book, assignments: Sequence[str]) -> Iterator[tuple[str, str, 
 def _made(app: Any, assignment: str, student: str) -> Fed:
     directory = app.coursedir
     directory.assignment_id, directory.student_id = assignment, student
-    converter = GenerateFeedback(coursedir=directory, parent=app)
-    converter.force = True
-    try:
-        converter.start()
-    except NbGraderException as error:
-        said = str(error).strip().splitlines()
-        return Fed(student, assignment, problem=said[0] if said else type(error).__name__)
+    with quiet(app) as said:
+        converter = GenerateFeedback(coursedir=directory, parent=app)
+        converter.force = True
+        try:
+            converter.start()
+        except NbGraderException as error:
+            return Fed(student, assignment, problem=reason(error, said))
     folder = directory.format_path(directory.feedback_directory, student, assignment)
     files = sorted(one.name for one in Path(folder).glob("*.html"))
     return Fed(student, assignment, tuple(files))

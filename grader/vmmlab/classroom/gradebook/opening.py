@@ -42,7 +42,7 @@ def open_book(folder: Path, *, copy: bool = False, make: bool = False) -> Iterat
     """
     app, directory = open_folder(folder)
     url, file = place_of(folder, directory)
-    if file is not None and not file.exists() and (not make or _has_grades(directory)):
+    if file is not None and _is_missing(file) and (not make or _has_grades(directory)):
         raise UsageError(
             msg("{file}: there is no gradebook.", file=file),
             expected=msg("the gradebook of this course, with its marks by hand"),
@@ -79,6 +79,11 @@ def open_book(folder: Path, *, copy: bool = False, make: bool = False) -> Iterat
 def _graded_folder(directory: Any) -> Path:
     """Return the folder in which nbgrader and `Book` keep what has been graded."""
     return Path(directory.root, directory.autograded_directory)
+
+
+def _is_missing(file: Path) -> bool:
+    """Return whether there is no gradebook: one that a full disk has emptied is none, either."""
+    return not file.exists() or (file.is_file() and not file.stat().st_size)
 
 
 def _has_grades(directory: Any) -> bool:

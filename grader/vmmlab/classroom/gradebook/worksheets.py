@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import nbformat
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Gradebook, InvalidEntry, MissingEntry
 from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import NbGraderException
@@ -24,6 +24,7 @@ from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean, clean_line
 from vmmlab.classroom.gradebook.folder import initialize, is_course_folder
+from vmmlab.classroom.gradebook.quiet import quiet
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader
 from vmmlab.worksheet.autograde import ExecuteApart, must_be_one
@@ -88,7 +89,7 @@ def grade(
     converter = _Recording(coursedir=app.coursedir, parent=app)
     converter.tell = tell
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet():
             warnings.simplefilter("ignore", SAWarning)  # nbgrader's own use of its database
             converter.start()
     except NbGraderException as error:
@@ -250,6 +251,7 @@ def _graded(app: Any, assignment: str, student: str, problem: Exception | bool |
         return Graded(student, problem=str(problem), exit_code=problem.exit_code)
     if isinstance(problem, Exception):
         unusable = type(problem).__module__.startswith(("nbformat", "nbgrader", "jsonschema"))
+        unusable = unusable and not isinstance(problem, InvalidEntry)  # the database fails
         said = str(problem).strip().splitlines()
         text = f"{type(problem).__name__}: {said[0] if said else ''}"
         return Graded(student, problem=text, exit_code=2 if unusable else 3)

@@ -17,7 +17,15 @@ from typing import Final
 from vmmlab.base.errors import UsageError
 from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
-from vmmlab.classroom.returns.grades import Filled, Grade, Grades, number, parsed, scaled
+from vmmlab.classroom.returns.grades import (
+    Filled,
+    Grade,
+    Grades,
+    maximum_in,
+    number,
+    one_row_each,
+    scaled,
+)
 from vmmlab.classroom.returns.rawcsv import RawTable
 from vmmlab.classroom.roster import Entry, plain_header
 from vmmlab.i18n.translate import Reader
@@ -52,23 +60,22 @@ def fill(
         UsageError: there is no such column, or it has other points.
     """
     at = _column(table, column or lab, exact=bool(column))
-    by_number = {entry.number: entry for entry in roster.values()}
     done = Filled()
     possible = next(
         (table.value(row, at) for row in range(len(table)) if _POSSIBLE in table.value(row, 0)), ""
     )
-    most = parsed(possible)
+    most = maximum_in(possible)
+    if most is None:
+        done.remarks.append(
+            msg("the gradebook does not say how many points the assignment has: compare them")
+        )
     if most is not None and most != Fraction(str(grades.maximum)) and not rescale:
         raise UsageError(
             msg("the assignment has {most} points, not {max}.", most=possible, max=grades.maximum),
             expected=msg("the points of the lab as those of the assignment"),
             next_step=msg("set them in Canvas and export the gradebook again, or use --scale"),
         )
-    numbers = [index for index, name in enumerate(table.header) if plain_header(name) == "id"]
-    for row in range(len(table)):
-        entry = by_number.get(table.value(row, numbers[0]).strip()) if numbers else None
-        if entry is None or not entry.number:
-            continue
+    for row, entry in _students(table, roster):
         if table.value(row, at).strip().upper() in _KEPT:
             continue
         grade = _grade(entry, grades, say, done)
@@ -80,6 +87,16 @@ def fill(
             done.with_grade(clean_line(entry.shown, 80), grade)
     done.table = table.data()
     return done
+
+
+def _students(table: RawTable, roster: Mapping[str, Entry]) -> list[tuple[int, Entry]]:
+    """Return the row of each student."""
+    by_number = {entry.number: entry for entry in roster.values() if entry.number}
+    columns = [index for index, name in enumerate(table.header) if plain_header(name) == "id"]
+    numbers = [table.value(row, columns[0]).strip() for row in range(len(table)) if columns]
+    rows = [(row, student) for row, student in enumerate(numbers) if student in by_number]
+    one_row_each(table, rows)
+    return [(row, by_number[student]) for row, student in rows]
 
 
 def _grade(entry: Entry, grades: Grades, say: Reader, done: Filled) -> Grade | None:

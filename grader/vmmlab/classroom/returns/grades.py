@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import UsageError, VmmlabError
-from vmmlab.base.message import EMPTY, Text, msg
+from vmmlab.base.message import EMPTY, Text, msg, nmsg
+from vmmlab.base.text import clean_line
 from vmmlab.classroom.intake.matching import Index
 from vmmlab.classroom.intake.model import INTAKE, Intake, Submission, read_intake
 from vmmlab.classroom.intake.owners import Owner
 from vmmlab.classroom.lateness import Lateness
+from vmmlab.classroom.returns.rawcsv import RawTable
 from vmmlab.classroom.roster import Entry
 from vmmlab.course.model import Course
 from vmmlab.grading.score import Points, rounded
@@ -232,12 +234,54 @@ def number(points: Points, like: str) -> str:
     return f"{whole}{mark}{decimals}" if decimals else whole
 
 
-def parsed(text: str) -> Fraction | None:
-    """Return a number of a table, with either decimal mark; None: it is none."""
-    try:
-        return Fraction(text.strip().replace(",", "."))
-    except (ValueError, ZeroDivisionError):
+def maximum_in(text: str) -> Fraction | None:
+    """Return the most points as a cell says them, with either decimal mark; None: it is empty.
+
+    Raises:
+        UsageError: it says something else.
+    """
+    plain = text.strip()
+    if not plain:
         return None
+    if "," in plain and "." in plain:  # the first one is between the thousands
+        plain = plain.replace(min(",.", key=plain.index), "")
+    try:
+        return Fraction(plain.replace(",", "."))
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(
+            msg("the most points of the assignment are no number."),
+            expected=msg("a number, such as 40.00"),
+            found=clean_line(text, 40),
+            next_step=msg("download it again"),
+        ) from None
+
+
+def one_row_each(table: RawTable, rows: Sequence[tuple[int, str]]) -> None:
+    """Refuse a table in which a student has two rows, or the end of a row is missing.
+
+    Args:
+        table: the table.
+        rows: the rows of students, each with the platform's number for the student.
+
+    Raises:
+        UsageError: it is such a table; nobody knows whose grade would be whose.
+    """
+    seen: dict[str, int] = {}
+    for row, student in rows:
+        if seen.setdefault(student, row) != row:
+            raise UsageError(
+                msg("the number {number} stands in two rows.", number=clean_line(student, 40)),
+                expected=msg("one row for each student"),
+                found=msg("rows {first} and {second}", first=seen[student] + 2, second=row + 2),
+                next_step=msg("download it again"),
+            )
+        if table.cells(row) < len(table.header):
+            raise UsageError(
+                msg("row {row} is not complete: the file may have been cut off.", row=row + 2),
+                expected=msg("{count} cells, as in the first row", count=len(table.header)),
+                found=nmsg("{count} cell", "{count} cells", count=table.cells(row)),
+                next_step=msg("download it again"),
+            )
 
 
 def scaled(points: Points, maximum: Points, to: Fraction) -> Points:

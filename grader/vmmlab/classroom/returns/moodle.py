@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -31,9 +31,10 @@ from vmmlab.classroom.returns.grades import (
     Grade,
     Grades,
     column_of,
+    maximum_in,
     number,
+    one_row_each,
     page,
-    parsed,
     scaled,
 )
 from vmmlab.classroom.returns.rawcsv import RawTable
@@ -49,6 +50,7 @@ _NO: Final = ("no", "いいえ")
 _OURS: Final = "vmmlab: "
 _NUMBER: Final = re.compile(r"(\d+)\s*$")
 _NOT_IN_NAMES: Final = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|_]+")
+_SHOWN: Final = 5
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the same bytes, whenever it is made
 
 
@@ -94,13 +96,13 @@ def fill(
     by_number = {entry.number: entry for entry in roster.values()}
     fresh = {one.student: one for one in submitted.submissions}
     done = Filled()
+    if columns.maximum is None:
+        done.remarks.append(
+            msg("the worksheet does not say the maximum grade of the assignment: compare it")
+        )
     files: dict[str, str] = {}
-    for row in range(len(table)):
+    for row, entry in _participants(table, by_number, submitted):
         identifier = table.value(row, 0)
-        match = _NUMBER.search(identifier)
-        entry = by_number.get(match[1]) if match else None
-        if entry is None:
-            continue  # a blank line, or an outcome below the table
         blind = identifier.startswith(entry.name)  # the number is all that tells them apart
         name = clean_line(identifier if blind else entry.shown, 80)
         grade = _grade(entry, name, fresh[entry.id], grades, lab, say, done)
@@ -113,6 +115,34 @@ def fill(
     if pages:
         done.feedback = _zip(files)
     return done
+
+
+def _participants(
+    table: RawTable, by_number: Mapping[str, Entry], submitted: Intake
+) -> list[tuple[int, Entry]]:
+    """Return the row of each participant; there are also blank lines, and outcomes below them.
+
+    Raises:
+        UsageError: nobody knows whose row is whose, or the submissions are of another assignment,
+            in which Moodle gives everybody another number.
+    """
+    numbers = [(row, _NUMBER.search(table.value(row, 0))) for row in range(len(table))]
+    rows = [(row, match[1]) for row, match in numbers if match and match[1] in by_number]
+    one_row_each(table, rows)
+    handed = {one.origin for one in submitted.submissions if not one.group and one.origin.isdigit()}
+    if submitted.platform == "moodle" and handed and handed.isdisjoint(by_number):
+        raise UsageError(
+            msg("the worksheet and the submissions are of different assignments."),
+            expected=msg("the numbers of the submissions: {numbers}", numbers=_some(handed)),
+            found=_some(by_number),
+            next_step=msg("download both again, from the same assignment"),
+        )
+    return [(row, by_number[student]) for row, student in rows]
+
+
+def _some(numbers: Collection[str]) -> str:
+    shown = sorted(numbers)[:_SHOWN]
+    return ", ".join([*shown, "…"] if len(numbers) > _SHOWN else shown)
 
 
 def _grade(
@@ -180,7 +210,7 @@ def _put(
         done.without(name, msg("the grade is locked in Moodle"))
         return False
     like = table.value(row, columns.maximum) if columns.maximum is not None else ""
-    most = parsed(like)
+    most = maximum_in(like)
     points = grade.points
     if most is not None and most != Fraction(str(grade.maximum)):
         if not rescale:

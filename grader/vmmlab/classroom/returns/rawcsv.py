@@ -79,6 +79,10 @@ class RawTable:
         """Return the number of rows below the first."""
         return len(self._rows) - 1
 
+    def cells(self, row: int) -> int:
+        """Return how many cells a row below the header has."""
+        return len(self._rows[row + 1])
+
     def value(self, row: int, column: int) -> str:
         """Return a cell below the header; "" if the row is too short for it.
 

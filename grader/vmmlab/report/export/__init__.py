@@ -121,6 +121,11 @@ def export(
     for report in reports:
         if form.grade:
             must_be_a_grade(report)
+        if form.grade and not form.ungraded and not report.handed_in:
+            raise InfraError(
+                msg("there is no grade: nothing was handed in."),
+                next_step=msg("leave this report out"),
+            )
         if report.needs_attention and not form.ungraded:
             raise InfraError(
                 msg("there is no grade yet: the grader could not judge all checks."),

@@ -19,6 +19,7 @@ from vmmlab.base.text import clean_line
 from vmmlab.report.export.sheet import Sheet
 
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
+_SAID: Final = ("compiler", "submission")
 _FAILING: Final = ("fail", "partial", "timeout")
 _LEVELS: Final = {"fail": "error", "timeout": "error", "partial": "warning"}
 _EDITOR: Final = {"note": "info"}
@@ -43,14 +44,14 @@ class _Finding:
     @property
     def fingerprint(self) -> str:
         """What stays the same while the student edits other lines."""
-        parts = (self.rule, self.file, self.function, self.text if self.rule == "compiler" else "")
+        parts = (self.rule, self.file, self.function, self.text if self.rule in _SAID else "")
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _findings(sheet: Sheet) -> Iterator[_Finding]:
     for one in sheet.remarks:
         yield _Finding(
-            "compiler",
+            one.source,
             one.text,
             one.severity,
             one.text,
@@ -123,7 +124,7 @@ def sarif(sheets: Sequence[Sheet]) -> str:
 
 
 def _rule(one: _Finding) -> dict[str, Any]:
-    title = "compiler" if one.rule == "compiler" else one.title
+    title = one.rule if one.rule in _SAID else one.title
     return {
         "id": one.rule,
         "shortDescription": {"text": title},

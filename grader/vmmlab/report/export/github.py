@@ -81,7 +81,7 @@ def commands(sheets: Sequence[Sheet]) -> str:
 def _commands(sheet: Sheet) -> Iterator[tuple[str, str, str]]:
     for one in sheet.remarks:
         if one.severity != "note":
-            yield one.severity, _properties(one.file, one.line, one.column, "compiler"), one.text
+            yield one.severity, _properties(one.file, one.line, one.column, one.source), one.text
     for line in sheet.lines:
         if line.outcome in ("fail", "partial", "timeout"):
             kind = "warning" if line.outcome == "partial" else "error"

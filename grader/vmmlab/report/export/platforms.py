@@ -35,7 +35,7 @@ def gradescope(sheet: Sheet) -> str:
             "extra_data": {"lab": sheet.lab, "vmmlab": sheet.version},
             "tests": [
                 {
-                    "name": f"{line.name}: {line.title}",
+                    "name": line.headline,
                     "number": str(number),
                     "score": line.points,
                     "max_score": line.max,
@@ -81,7 +81,7 @@ def classroom50(sheet: Sheet, environment: Mapping[str, str]) -> str:
             "max-score": hundredths(sheet.max),
             "tests": [
                 {
-                    "test-name": f"{line.name}: {line.title}",
+                    "test-name": line.headline,
                     "passed": line.passed,
                     "score": hundredths(line.points or 0),
                     "max-score": hundredths(line.max),
@@ -119,7 +119,7 @@ def prairielearn(sheet: Sheet) -> str:
             "message": sheet.summary,
             "tests": [
                 {
-                    "name": f"{line.name}: {line.title}",
+                    "name": line.headline,
                     "points": line.points,
                     "max_points": line.max,
                     "message": line.text,
@@ -150,7 +150,7 @@ def submitty(sheet: Sheet) -> str:
 
 
 def _titled(line: Line) -> str:
-    head = f"{line.name}: {line.title} ({line.score})"
+    head = f"{line.headline} ({line.score})"
     return f"{head}\n{line.text}" if line.text else head
 
 
@@ -178,7 +178,7 @@ def autolab(sheet: Sheet) -> str:
     the assessment needs a problem with the lab's name.
     """
     checks = {
-        f"{line.name}: {line.title}": {"passed": line.passed}
+        line.headline: {"passed": line.passed}
         | ({} if line.passed else {"hint": f"{line.score}\n{line.text}"})
         for line in sheet.lines
     }
@@ -197,7 +197,8 @@ def vpl(sheet: Sheet) -> str:
     lines = ["-" + sheet.lab, *sheet.summary.split("\n")]
     for line in sheet.lines:
         lines.append(f"-{line.name} ({line.score})")
-        lines += [line.title, *(f">{one}" for one in line.text.split("\n") if one)]
+        lines += [line.title] if line.title != line.name else []
+        lines += [*(f">{one}" for one in line.text.split("\n") if one)]
     shown = [f"Comment :=>>{line}" for line in lines if line]
     if sheet.points is not None:
         shown.append(f"Grade :=>>{sheet.points}")

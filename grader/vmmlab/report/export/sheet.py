@@ -62,6 +62,11 @@ class Line:
         return _score(self.points, self.max)
 
     @property
+    def headline(self) -> str:
+        """The id and the title; a check that never ran may have no title but its id."""
+        return self.name if self.title == self.name else f"{self.name}: {self.title}"
+
+    @property
     def passed(self) -> bool:
         """Whether nothing is missing."""
         return self.outcome == "pass"
@@ -69,9 +74,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What a compiler said, at its place.
+    """What a compiler said, at its place, or why nothing was compiled.
 
     Attributes:
+        source: who says it.
         severity: as the compiler has it.
         text: its words.
         file: the student's file, relative; "" if unknown.
@@ -79,6 +85,7 @@ class Remark:
         column: from 1; 0 if unknown.
     """
 
+    source: Literal["compiler", "submission"]
     severity: Literal["error", "warning", "note"]
     text: str
     file: str
@@ -167,7 +174,7 @@ def sheet_of(report: Report, say: Reader | None = None, *, hidden: bool = False)
     say = say or Reader()
     shown = opened(report)
     lines = [_line(check, shown, say) for check in shown.checks]
-    judged = not report.needs_attention
+    judged = report.handed_in and not report.needs_attention
     if hidden:
         lines.append(_hidden_line(report, say))
     return Sheet(
@@ -175,7 +182,10 @@ def sheet_of(report: Report, say: Reader | None = None, *, hidden: bool = False)
         points=total(line.points for line in lines) if judged else None,
         max=total(line.max for line in lines) or 0,
         lines=tuple(lines),
-        remarks=tuple(_remark(one, say) for one in _diagnostics(shown)),
+        remarks=tuple(
+            _remark(one, say, "compiler" if shown.usable else "submission")
+            for one in _diagnostics(shown)
+        ),
         summary="\n".join(_summary(shown, lines, judged, say, hidden)),
         seconds=shown.duration_s,
         version=clean_line(shown.versions.get("vmmlab", ""), 40),
@@ -359,8 +369,11 @@ def _diagnostics(report: Report) -> tuple[Diagnostic, ...]:
     return (*report.build.diagnostics, *report.build.warnings)
 
 
-def _remark(one: Diagnostic, say: Reader) -> Remark:
+def _remark(
+    one: Diagnostic, say: Reader, source: Literal["compiler", "submission"] = "compiler"
+) -> Remark:
     return Remark(
+        source=source,
         severity=one.severity,
         text=clean_line(say(one.message)) or one.severity,
         file=_relative(one.file),
@@ -372,7 +385,9 @@ def _remark(one: Diagnostic, say: Reader) -> Remark:
 def _summary(
     report: Report, lines: list[Line], judged: bool, say: Reader, hidden: bool
 ) -> Iterator[str]:
-    if not judged:
+    if not report.handed_in:
+        yield say(msg("nothing was handed in, so there is no grade"))
+    elif not judged:
         yield say(msg("needs attention, no grade yet"))
     if report.partial_run:
         yield say(msg("partial run, not a grade"))
@@ -395,7 +410,8 @@ def _summary(
             checks=", ".join(report.later),
         )
         yield clean_line(say(text))
-    for note in report.notes:
+    told = {diagnostic.message for diagnostic in report.build.diagnostics}
+    for note in (one for one in report.notes if one not in told):
         yield f"{say.label('note: ')}{clean_line(say(note))}"
 
 
