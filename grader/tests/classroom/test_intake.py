@@ -469,6 +469,16 @@ def test_bombs_and_damaged_archives_of_students(tmp_path: Path) -> None:
     assert "larger than 256 KiB" in str(found["big"].problem)
 
 
+def test_a_file_that_is_damaged_in_the_archive_is_not_the_students_fault(tmp_path: Path) -> None:
+    data = bytearray(zipped({**under("ada", LAB3), **under("ben", LAB3)}))
+    data[data.index(b"ada/lab3/") + len("ada/lab3/apinit.S") + 8] ^= 0xFF
+    (tmp_path / "class.zip").write_bytes(data)
+    found = by_id(take(tmp_path, tmp_path / "class.zip"))
+    assert found["ada"].attention
+    assert "cannot be unpacked" in str(found["ada"].problem)
+    assert not found["ben"].problem
+
+
 def test_an_archive_in_an_archive_in_an_archive_is_not_opened(tmp_path: Path) -> None:
     inner = zipped({"again.zip": zipped(LAB3)})
     one = by_id(take(tmp_path, as_folder(tmp_path, {"s1/all.zip": zipped({"in.zip": inner})})))[

@@ -204,7 +204,9 @@ class _ZipBox:
             with self._archive.open(info) as file:
                 return file.read(self._limits.file + 1)
         except (*_DAMAGED, OSError) as error:
-            raise Unusable(msg("cannot be unpacked: {reason}", reason=_reason(error))) from None
+            raise Unusable(
+                msg("cannot be unpacked: {reason}", reason=_reason(error)), damaged=True
+            ) from None
 
 
 @contextmanager

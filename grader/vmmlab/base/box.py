@@ -70,11 +70,13 @@ class Unusable(Exception):
 
     Args:
         why: the reason, to follow the file's name.
+        damaged: the archive is damaged there: the fault need not be the student's.
     """
 
-    def __init__(self, why: Text) -> None:
+    def __init__(self, why: Text, *, damaged: bool = False) -> None:
         super().__init__(str(why))
         self.why = why
+        self.damaged = damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Refused:
 
     name: str
     why: Text
+    damaged: bool = False
 
     @property
     def line(self) -> Text:

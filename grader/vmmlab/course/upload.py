@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -212,7 +212,7 @@ def _read(
             if len(data) > MAX_BYTES and not one.target.endswith(WORKSHEETS):
                 raise Unusable(too_large(MAX_BYTES))
         except Unusable as error:
-            refused.append(refusal(one.name, error.why))
+            refused.append(replace(refusal(one.name, error.why), damaged=error.damaged))
             continue
         files[one.target] = data
         if one.name != one.target:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from vmmlab.base.errors import SubmissionError
-from vmmlab.base.message import Text, msg
+from vmmlab.base.message import Text, listed, msg
 from vmmlab.base.text import clean_line
 from vmmlab.classroom.batch.job import Job, Result, Settings
 from vmmlab.classroom.batch.record import HostRecord, Record, Verdict
@@ -140,7 +140,8 @@ class Batch:
         try:
             taken = take(entry.folder, [task.lab], self.course, beside=entry.left_out)
         except SubmissionError as error:
-            return None, error.found or error.message, notes
+            # What was refused may be what is missing.
+            return None, listed([error.found or error.message, *notes], "; "), notes
         return dict(taken.files), "", (*notes, *taken.notes)
 
     def _cohort(self, task: Task) -> str:

@@ -255,6 +255,9 @@ def _taken(
                 received |= _timestamps(box)
     except BoxError as error:
         return _Taken(_NOTHING, error.message, True, {})
+    if damaged := [one for one in upload.refused if one.damaged]:
+        why = msg("it is damaged, maybe on its way here: {first}", first=damaged[0].line)
+        return _Taken(upload, why, True, received)
     if upload.files:
         return _Taken(upload, EMPTY, False, received)
     if upload.refused:
