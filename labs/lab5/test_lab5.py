@@ -7,7 +7,7 @@ from vmmlab import checks
 from vmmlab.checks import expect, fail, fail_if, listed, missing, msg, needed
 from vmmlab.diagnosis.aps import why_not_all_parked
 from vmmlab.observe.icr import apic_id, icr_text
-from vmmlab.observe.panicking import Prints
+from vmmlab.observe.panicking import NOWHERE, Prints
 from vmmlab.probes import early_panic, panics, plain
 from vmmlab.x86.registers import ICR_ASSERT
 
@@ -62,6 +62,14 @@ def faulted(boot, call):
     """Fail if panic_wakeup_all has caused an exception."""
     taken = boot.cpus[call.cpu].exception
     if taken is not None and call.verdict == "halted":
+        if taken.cr2 in NOWHERE:
+            fail(
+                "wakeup-uses-its-data",
+                cpu=call.cpu,
+                place=taken.place.text,
+                expected=msg("panic_wakeup_all works on a CPU without per-CPU data, too"),
+                observed=msg("it looks for its per-CPU data by GS, which points to none yet"),
+            )
         fail(
             "wakeup-faults",
             cpu=call.cpu,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from vmmlab.observe.evidence import Verdict
 from vmmlab.observe.place import Place
 
+NOWHERE: Final = range(0x7F12_0000_0000, 0x7F12_0000_1000)
+"""Where GS points to, and nothing is mapped, while a CPU is made one without per-CPU data."""
 Prints = Literal["printf", "vprintf", "serial_putchar", "vga_putchar"]
 """Given functions that print."""
 Left = Literal["", "returned", "panic", "vmm_todo", "exception_panic"] | Prints

@@ -14,7 +14,7 @@ from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Verdict
 from vmmlab.observe.icr import Icr, apic_id
 from vmmlab.observe.observation import Hit
-from vmmlab.observe.panicking import Left, Panic, Prints, TakenNmi, WakeupCall
+from vmmlab.observe.panicking import NOWHERE, Left, Panic, Prints, TakenNmi, WakeupCall
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe
 from vmmlab.probes.registry import probe
@@ -28,8 +28,6 @@ _HANDLER_BUDGET: Final = 600  # instructions in which a CPU that is to halt has 
 _ICR: Final = "apic_write_icr"
 _NMI: Final = ICR_NMI | ICR_ASSERT
 _BARRIER: Final = "sync_all_processors"
-_NOWHERE: Final = 0x7F12_0000_0000
-"""A base of GS at which nothing is mapped."""
 _SOON: Final = ("bsp_proc", _BARRIER)  # where the BSP is, and where each AP is
 _LATE: Final = ("vmm_parked", "vmm_parked")
 _PRINTS: Final[tuple[Prints, ...]] = ("printf", "vprintf", "serial_putchar", "vga_putchar")
@@ -166,8 +164,8 @@ class PanicProbe(WakeupProbe):
 
     Args:
         cpu: index of the CPU that panics.
-        locks: the others hold locks, and wait for some, and the panic is one within a panic. If
-            not, they spin, halt or wait at the barrier.
+        locks: the others hold locks, and wait for some, and the panic is one within a panic, on a
+            CPU without per-CPU data. If not, they spin, halt or wait at the barrier.
         at_once: a CPU takes its NMI as soon as it is sent, while the sender stands still; if not,
             when the sender has gone on.
         soon: not when all have parked, but as soon as the APs are started: the BSP is at bsp_proc,
@@ -251,6 +249,8 @@ class PanicProbe(WakeupProbe):
         await session.places.watch(WAKEUP)
         if not await self._panics(session, caller):
             return
+        if self.locks:
+            await session.gdb.write_registers(self.cpu, {"gs_base": NOWHERE.start})
         await self._prepare(session, caller)
         await session.places.watch("panic")
         call = await self.watch_call(session, self.cpu, "panic", at_once=self.at_once, follows=True)
@@ -416,7 +416,7 @@ class EarlyPanicProbe(WakeupProbe):
         registers = await caller.kept(cpu)
         if moment == "vmm_main":  # without per-CPU data GS is where the firmware has left it
             registers = {**registers, "gs_base": (await session.gdb.registers(cpu))["gs_base"]}
-            await session.gdb.write_registers(cpu, {"gs_base": _NOWHERE})
+            await session.gdb.write_registers(cpu, {"gs_base": NOWHERE.start})
         await caller.call(cpu, WAKEUP)
         made = await self.watch_call(session, cpu, moment)
         if made.verdict != "reached" or made.last > made.first:
