@@ -7,9 +7,9 @@ from vmmlab.checks import check, fail, listed, missing, msg, needed
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.probes import NESTED, NESTING, init_functions, no_multiboot
 
-# The multiboot information may be anywhere below 1 GiB, at any multiple of 4: in the first boot it
-# lies in two pages, in the second in the first page.
-BOOT = init_functions(cpus=4, information=0x2070FDC)
+# The multiboot information may be anywhere below 1 GiB, at any multiple of 4: in the first boot the
+# low 16 bits of its address are 0, in the second boot it lies in the first page.
+BOOT = init_functions(cpus=4, information=0x2070000)
 # A boot loader that says of nothing that it is valid: flags is 0.
 SHUFFLED = init_functions(
     name="shuffled", cpus=2, shuffle=1, firmware="seabios", silent=True, information=0x60C
@@ -19,6 +19,7 @@ UEFI = no_multiboot(cpus=1)
 NONE = msg("__initfunc_start and __initfunc_end may be the same address.")
 FEW = 16  # one wrong pair of so many neighbours, at most: a wrong comparison shows in more
 BYTE = 0xFF
+SHIFTS = (4, 8, 12)  # bytes by which an address that is a multiple of 4 may be rounded down
 MANY = 8  # records: with so many, one wrong pair is no chance
 FIRST_CALL = msg("vmm_main, at its first call")
 
@@ -91,7 +92,9 @@ def mi_is_whole(boot):
     same = first_difference(copy, original)
     wrong = sum(one != other for one, other in zip(copy, original))
     few = wrong * 2 < len(original) == len(copy)
-    cause = "mi-copied-in-part" if same >= 4 or few else "mi-not-copied"
+    too_early = next((by for by in SHIFTS if copy[by:] == original[:-by]), 0)
+    in_part = (same >= 4 or few) and not too_early
+    cause = "mi-copied-in-part" if in_part else "mi-not-copied"
     report(
         boot,
         "lab1.1",
@@ -118,6 +121,12 @@ def mi_is_whole(boot):
         if same
         else msg("the bytes differ from the first one on: {bytes} …", bytes=copy[:16].hex(" ")),
         next=msg(
+            "mi holds what begins {by} bytes before mi_arg, an address that is a multiple of 4 "
+            "only.",
+            by=too_early,
+        )
+        if too_early
+        else msg(
             "In this boot flags is 0: the boot loader says of no field that it is valid. All bytes "
             "are copied, whatever flags says."
         )

@@ -188,7 +188,7 @@ def wrong_number(boot: Observation) -> Failure | None:
     if made is None or made.last or made.last_count is None:
         return None
     whole = msg("it reads and writes the int that data points to, 4 bytes")
-    if made.last_beside or made.first_beside == 0:
+    if made.last_beside or (made.first and made.first_beside == 0):
         return _number(
             cause="another-width-of-the-number",
             expected=whole,

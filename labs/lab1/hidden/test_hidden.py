@@ -11,6 +11,7 @@ MORE = init_functions(
     shuffle=11,
     functions=300,  # in all more than one byte can count
     memory_mib=512,
+    information=0x2070FDC,  # in two pages
     cmdline=300,
     modules=2,
 )
