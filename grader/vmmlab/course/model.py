@@ -186,6 +186,10 @@ class Course:
         """Whether it is a release for people who study alone: it has solutions and answers."""
         return self.kind == "self-study"
 
+    def students_checks(self, lab: Lab, arch: str) -> Mapping[str, CheckSpec]:
+        """Return the checks that a student's own grading runs, for one architecture by id."""
+        return lab.every_check_of(arch) if self.self_study else lab.checks_of(arch)
+
     @property
     def in_japanese(self) -> bool:
         """Whether handouts, comments and messages of the course are in Japanese, too."""

@@ -145,7 +145,7 @@ def checks_meant(course: Course, wanted: str, arch: str) -> list[str]:
     lab = wanted.partition(".")[0]
     if LAB_NAME.fullmatch(lab):
         course.lab(lab)
-    known = [one for lab in course.open_labs for one in lab.checks_of(arch)]
+    known = [one for lab in course.open_labs for one in course.students_checks(lab, arch)]
     if LAB_NAME.fullmatch(wanted):
         return [one for one in known if one.startswith(f"{wanted}.")]
     found = [wanted] if wanted in known else [one for one in known if wanted.lower() in one]

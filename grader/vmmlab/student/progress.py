@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from rich.text import Text as RichText
 from vmmlab.base.message import Message, Text, label, msg, nmsg
 from vmmlab.base.workspacefile import STATE_FOLDER
 from vmmlab.course.handout import handout_of
-from vmmlab.course.model import ARCHES, Course, Lab
+from vmmlab.course.model import ARCHES, CheckSpec, Course, Lab
 from vmmlab.i18n.translate import Reader
 from vmmlab.report.console import console
 from vmmlab.report.guide import Guide
@@ -34,6 +34,7 @@ class Standing:
         lab: the lab.
         arch: the architecture.
         points: those of the checks when they last ran.
+        max: the most points.
         passed: how many checks passed then.
         checks: how many there are.
         gradings: how often it was graded.
@@ -42,6 +43,7 @@ class Standing:
     lab: Lab
     arch: str
     points: float
+    max: int
     passed: int
     checks: int
     gradings: int
@@ -83,17 +85,18 @@ def standings(course: Course, known: Progress) -> list[Standing]:
         for arch in ARCHES:
             kept = known.labs.get(progress.key_of(lab.name, arch))
             if arch == ARCHES[0] or (kept is not None and lab.checks_of(arch)):
-                found.append(_standing(lab, arch, kept or LabProgress()))
+                specs = course.students_checks(lab, arch)
+                found.append(_standing(lab, arch, specs, kept or LabProgress()))
     return found
 
 
-def _standing(lab: Lab, arch: str, kept: LabProgress) -> Standing:
-    specs = lab.checks_of(arch)
+def _standing(lab: Lab, arch: str, specs: Mapping[str, CheckSpec], kept: LabProgress) -> Standing:
     ran = [one for check, one in kept.checks.items() if check in specs]
     return Standing(
         lab=lab,
         arch=arch,
         points=sum(one.points or 0 for one in ran),
+        max=sum(one.points for one in specs.values()),
         passed=sum(one.outcome == _PASS for one in ran),
         checks=len(specs),
         gradings=kept.gradings,
@@ -172,7 +175,7 @@ def _table(rows: Sequence[Standing], say: Reader) -> Table:
         style = "green" if one.done else "yellow" if one.gradings else "dim"
         table.add_row(
             RichText(one.lab.name + arch, style),
-            RichText(f"{one.points:g}/{one.lab.points_of(one.arch)}"),
+            RichText(f"{one.points:g}/{one.max}"),
             RichText(f"{one.passed}/{one.checks}"),
             RichText(str(one.gradings)),
             text_of(say(Message(one.lab.title))),
@@ -180,9 +183,7 @@ def _table(rows: Sequence[Standing], say: Reader) -> Table:
     own = [one for one in rows if one.arch == ARCHES[0]]
     table.add_row(
         RichText(say.label(label("all labs")), "bold"),
-        RichText(
-            f"{sum(one.points for one in own):g}/{sum(one.lab.points for one in own)}", "bold"
-        ),
+        RichText(f"{sum(one.points for one in own):g}/{sum(one.max for one in own)}", "bold"),
         RichText(f"{sum(one.passed for one in own)}/{sum(one.checks for one in own)}"),
         RichText(str(sum(one.gradings for one in rows))),
         RichText(""),
