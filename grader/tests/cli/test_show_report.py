@@ -72,6 +72,8 @@ def read(report: Path, end: str) -> str:
 def test_what_is_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "lab3.json").write_text("{}")
     assert run(tmp_path / "lab3.json") == 2
-    assert "this is not a report" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "this is not a report" in err
+    assert "grade the submission again with this version" in err
     assert run(tmp_path / "nowhere.json") == 2
     assert "cannot be read" in capsys.readouterr().err

@@ -10,8 +10,9 @@ import pytest
 from vmmlab.base.errors import UsageError
 from vmmlab.course.load import load_course
 from vmmlab.course.model import Course
+from vmmlab.i18n.translate import Reader
 from vmmlab.student.hint import checks_meant
-from vmmlab.student.progress import next_lab, standings
+from vmmlab.student.progress import next_lab, render, standings
 from vmmlab.workspace.progress import CheckProgress, LabProgress, Progress
 
 HIDDEN = "lab3.hidden.cpus"
@@ -41,6 +42,17 @@ def test_a_hidden_check_has_hints(kit: Course, alone: Course) -> None:
     assert HIDDEN in checks_meant(alone, "lab3", "x86_64")
     with pytest.raises(UsageError, match="there is no check"):
         checks_meant(kit, HIDDEN, "x86_64")
+
+
+@pytest.mark.parametrize(
+    ("reader", "handout"), [(Reader(), "lab4/README.md"), (Reader("ja"), "lab4/README.ja.md")]
+)
+def test_the_next_handout_is_in_the_readers_language(
+    kit: Course, reader: Reader, handout: str
+) -> None:
+    known = passed(kit).model_copy(update={"last": [("lab3", "x86_64")]})
+    text = render(kit, known, reader, damaged=False, width=80, color=False)
+    assert text.rstrip().endswith(handout)
 
 
 def test_a_lab_is_done_with_its_hidden_checks(kit: Course, alone: Course) -> None:

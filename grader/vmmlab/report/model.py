@@ -33,6 +33,7 @@ from vmmlab.report.hiding import without_places
 from vmmlab.report.text import ReportText
 
 SCHEMA: Final = "vmmlab/report/2"
+_AGAIN: Final = msg("grade the submission again with this version of vmmlab")
 _FOUND_MAX: Final = 200
 _IN_RANGE: Final = Field(ge=0, le=1_000_000)
 FILE_MAX: Final = 32 * 1024 * 1024
@@ -242,6 +243,7 @@ def read_json(path: Path) -> Report:
             raise UsageError(
                 msg("{path}: this is not a report.", path=path),
                 expected=msg("at most {count} MiB", count=FILE_MAX // 2**20),
+                next_step=_AGAIN,
             )
         return Report.model_validate_json(data)
     except OSError as error:
@@ -258,6 +260,7 @@ def read_json(path: Path) -> Report:
             msg("{path}: this is not a report.", path=path),
             expected=SCHEMA,
             found=clean_line(said, _FOUND_MAX),
+            next_step=_AGAIN,
         ) from None
 
 

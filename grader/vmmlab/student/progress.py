@@ -156,7 +156,7 @@ def render(
     to = console(out, width, color)
     to.print(_table(rows, say))
     to.print()
-    for text, style in _closing(course, known, rows, damaged=damaged):
+    for text, style in _closing(course, known, rows, say.language, damaged=damaged):
         to.print(text_of(say(text), style))
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
@@ -199,7 +199,7 @@ def _current(course: Course, known: Progress, rows: Sequence[Standing]) -> Lab |
 
 
 def _closing(
-    course: Course, known: Progress, rows: Sequence[Standing], *, damaged: bool
+    course: Course, known: Progress, rows: Sequence[Standing], language: str, *, damaged: bool
 ) -> Iterator[tuple[Text, str]]:
     """Yield the last lines: the lab to go on with."""
     if damaged:
@@ -221,7 +221,8 @@ def _closing(
         before = any(one.done and one.gradings for one in rows)
         text = msg("All points: next is {lab}.", lab=lab.name)
         yield text if before else msg("Begin with {lab}.", lab=lab.name), "bold"
-        yield msg("Its handout: {handout}", handout=f"{lab.name}/README.md"), ""
+        handout = handout_of(course.labs_dir / lab.name, language).name
+        yield msg("Its handout: {handout}", handout=f"{lab.name}/{handout}"), ""
         return
     left = own.checks - own.passed
     yield (
