@@ -333,9 +333,8 @@ def changed_as_asked(boot):
         for first, _, want, have in differences(wanted(change), found):
             old = next((o for o in within(before.pieces, *area) if o.guest <= first < o.end), None)
             fail(
-                "map-without-effect"
-                if same and made_large(first, earlier)
-                else cause_of_change(first, want, have, old),
+                (same and cause_without_effect(change, first, earlier))
+                or cause_of_change(change, first, want, have, old),
                 place="np_map",
                 expected=msg("after {call}: {what}", call=change.text, what=says(want, first)),
                 observed=says(have, first),
@@ -345,14 +344,29 @@ def changed_as_asked(boot):
         earlier.append(change)
 
 
+def cause_without_effect(change, first, earlier):
+    """Name why a call has changed nothing, after calls that were right."""
+    if change.end == FOUR_GIB:
+        return "four-gib-in-32-bits"
+    return "map-without-effect" if made_large(first, earlier) else None
+
+
 def made_large(guest, changes):
     """Whether one of these changes may have put a page of 2 MiB there, in place of a table."""
     base = guest & -TWO_MIB
-    return any(one.gpa <= base and base + TWO_MIB <= one.end for one in changes)
+    return any(one.present and one.gpa <= base and base + TWO_MIB <= one.end for one in changes)
 
 
-def cause_of_change(first, want, have, old):
+def leads(piece):
+    """How far a piece leads, and whether the guest may write there."""
+    return piece.host - piece.guest, piece.writable
+
+
+def cause_of_change(change, first, want, have, old):
     """Name what is wrong in the range of a change."""
+    unchanged = old is not None and have is not None and leads(have) == leads(old)
+    if unchanged and first > change.gpa and first % ONE_GIB == 0:
+        return "next-directory-not-found"
     if want is None:
         return "still-present"
     if have is None:

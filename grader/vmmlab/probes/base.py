@@ -161,7 +161,7 @@ async def write_pointer(session: Session, physical: int, value: int) -> None:
     await session.gdb.write_phys(physical, value.to_bytes(session.view.abi.word, "little"))
 
 
-async def note_allocation(session: Session, hit: Hit) -> None:
+async def note_allocation(session: Session, hit: Hit, gap: int = 0) -> None:
     """Let the CPU that called alloc return from it, and record the address that it got.
 
     The memory is filled with random bytes: its contents are undefined (include/mm.h), and at boot
@@ -170,12 +170,15 @@ async def note_allocation(session: Session, hit: Hit) -> None:
     Args:
         session: the boot.
         hit: a stop at the first instruction of alloc.
+        gap: bytes that are left free behind the memory, as where something is in the way.
     """
     size = await session.view.argument(hit.cpu, hit.place) & 0xFFFFFFFF
     back = await session.return_address(hit.cpu)
     if back is None:
         return  # no stack is mapped there (any more): no way to return
     name = "alloc returned"
+    if gap:
+        await session.gdb.write_register(hit.cpu, "rdi", size + gap)
     await session.places.watch(name, back)
     verdict, state = await session.run_to(hit.cpu, name)
     await session.places.unwatch(name)
