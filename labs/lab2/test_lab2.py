@@ -249,6 +249,7 @@ def on_the_new_stack(boot, expected, step=""):
     if hit is None or base is None:
         lost_in_the_switch(boot, expected, step)
     if hit.state.rsp != base + size:
+        operands_are_kept(boot, hit.state.rsp)
         cause, look = wrong_top(boot, hit.state.rsp, base, base + size)
         fail(
             cause,
@@ -452,6 +453,23 @@ def arguments_are_not_exchanged(boot, expected, top, step):
                 register=sp,
                 value=value,
                 function=boot.addr("bspinitproc1"),
+            ),
+        )
+
+
+def operands_are_kept(boot, rsp):
+    """Fail if the stack pointer is the function: both operands were in one register in the end."""
+    if rsp == boot.addr("bspinitproc1"):
+        fail(
+            "operand-overwritten",
+            cpu=0,
+            step="lab2.3",
+            place="asm_wrrsp_and_jmp",
+            expected=msg("each register that the instructions change is an operand or a clobber"),
+            observed=msg(
+                "{register} = {rsp:#x}, which is bspinitproc1, and the BSP has jumped there, too",
+                register=names(boot).sp,
+                rsp=rsp,
             ),
         )
 
