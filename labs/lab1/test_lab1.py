@@ -384,6 +384,11 @@ def why_out_of_order(wrong, count, one, two):
             "Where the two texts differ, one of them has a byte above 127. strcmp compares "
             "unsigned char; to a signed char such a byte is less than 0."
         )
+    if one[0] == two[0] and one[1].rpartition("/")[2] <= two[1].rpartition("/")[2]:
+        return msg(
+            "The order would be right if only what follows the last / of a file name counted. "
+            "Compare the whole names."
+        )
     if wrong == 1 and count > MANY:
         return msg(
             "All other neighbours are in order, so the comparison is probably right. Do "

@@ -25,6 +25,8 @@ _TWICE = ("global3", "local0", "paral3")
 _INNER = (NESTED, f"{NESTED}0", f"{NESTED}3", NESTED[:-1], NESTED.replace("global", "bsp"))
 """The last two are not called: all but the end of them is that of NESTED."""
 _NEST = "lea .Lnested(%rip), %rdi; jmp call_initfunc"
+#: Files whose order is the opposite of that of their folders, for records with one id.
+_FOLDERS = (("global2", "core/z.c"), ("global2", "drivers/a.c"))
 #: An id that is never called and comes first in the order. Only every other seed has it, because it
 #: would hide a loop that skips the first record.
 _FIRST = "Global1"
@@ -120,6 +122,7 @@ def _records(chance: Choice, first: bool, more: int) -> list[tuple[str, str]]:
         files[one], files[two] = max(files[one], files[two]), min(files[one], files[two])
     records = list(zip(wanted, files, strict=True))
     records += [records[wanted.index(ident)] for ident in _TWICE]
+    records += _FOLDERS
     called, ordered = _many(more)
     return ordered + chance.shuffled([*records, *called])
 
