@@ -38,6 +38,8 @@ _STATE = {
     "idt_base": (68, 8), "cs": (76, 2), "ss": (78, 2), "ds": (80, 2), "es": (82, 2),
 }  # fmt: skip
 """Offset and size of the fields of struct uefi_state (include/uefi.h)."""
+_DATA = 0x92  # a segment for data of ring 0, present, writable; bit 0: accessed (APM 4.8)
+_GDT_MOST = 0x100  # bytes of a GDT that are looked at
 _KEPT = ("rbx", "rbp", "r12", "r13", "r14", "r15")
 _ARGUMENTS = ("rsi", "rdx", "rcx", "r8")
 _CODE, _BACK = 0x100, 0x180  # offsets in the boot stack, whose low end nothing uses
@@ -121,6 +123,7 @@ class FirmwareCallsProbe(RealmodeProbe):
     async def _allocates(self, session: Session) -> None:
         view = session.view
         at = view.phys("uefi_state")
+        await self._tell_selectors_apart(session, at)
         values = {
             name: int.from_bytes(await session.gdb.read_phys(at + offset, size), "little")
             for name, (offset, size) in _STATE.items()
@@ -148,6 +151,21 @@ class FirmwareCallsProbe(RealmodeProbe):
         await session.places.unwatch(RETURNED)
         if made.returned is not None:  # the caller expects its own values
             await session.gdb.write_registers(0, {name: before[name] for name in _KEPT})
+
+    async def _tell_selectors_apart(self, session: Session, at: int) -> None:
+        """Let DS, ES and SS of the firmware differ, where its GDT has so many data segments."""
+        read = session.gdb.read_phys
+        offset, size = _STATE["gdt_limit"]
+        limit = int.from_bytes(await read(at + offset, size), "little")
+        base = await session.view.read_u64(at + _STATE["gdt_base"][0])
+        ss = await read(at + _STATE["ss"][0], 2)
+        found = []
+        for selector in range(8, min(limit, _GDT_MOST), 8):
+            entry = await session.view.read_if_there(base + selector, 8)
+            if entry and entry[5] & ~1 == _DATA and selector != int.from_bytes(ss, "little"):
+                found.append(selector)
+        for name, selector in zip(("ds", "es"), session.choice.some(2, found), strict=False):
+            await session.gdb.write_phys(at + _STATE[name][0], selector.to_bytes(2, "little"))
 
     async def _calls(self, session: Session, firmware: FirmwareState) -> bool:
         """Make the grader's own call; return whether the BSP is the VMM's again afterwards."""
@@ -342,7 +360,8 @@ class LowMemoryProbe(RealmodeProbe):
     """Calls alloc_realmodemem on a machine with a BIOS, several times and with several sizes.
 
     Args:
-        leave_word: keep the word of the BIOS data area as the firmware has set it.
+        leave_word: keep the word of the BIOS data area as the firmware has set it. The call for
+            more than there is then asks for almost 4 GiB: little, when it has been rounded up.
         least: KiB of the call for the most memory, at least.
         most: at most.
     """
@@ -382,6 +401,8 @@ class LowMemoryProbe(RealmodeProbe):
         if done[-1].ended:
             await _set_word(session, _LEFT_KIB)
             size = _LEFT_KIB * 1024 + choice.between(1, 1000)
+            if self.leave_word:
+                size = (1 << 32) - choice.between(1, 1000)
             self.note(session, refused=await self._allocation(session, size))
         session.finished = True
 

@@ -212,8 +212,13 @@ def too_much_is_refused(boot):
     expected = msg("{size} bytes of {kib} KiB: panic", size=refused.size, kib=refused.word[0])
     if not refused.panicked:
         again = any(reads_no_more(one, earlier) for _, one, earlier in allocations(boot))
+        rounded = refused.size > MASK_32 - 1024
         report(
-            "word-not-read-again" if again else "too-much-not-refused",
+            "word-not-read-again"
+            if again
+            else "size-overflows"
+            if rounded
+            else "too-much-not-refused",
             seen=refused.returned is not None,
             cpu=0,
             place=ALLOCATE,
@@ -347,12 +352,20 @@ def in_the_firmwares_segments(boot):
     firmware, now = the_lab(boot).firmware, at_function(boot)
     for name in SELECTORS:
         if now[name] != firmware.selectors[name]:
+            its = [one for one in SELECTORS if firmware.selectors[one] == now[name]]
             fail(
                 "own-segments",
                 cpu=0,
                 place=CALL,
                 expected=shown(name.upper(), f"{firmware.selectors[name]:#x}"),
                 observed=shown(name.upper(), f"{now[name]:#x}"),
+                next=msg(
+                    "This is the firmware's selector for {other}. Each of the four has a field of "
+                    "its own in uefi_state, and they may differ.",
+                    other=its[0].upper(),
+                )
+                if its
+                else "",
                 goes_on=the_call(boot).came_back,
             )
     if now["eflags"] & EFLAGS_IF:
