@@ -5,7 +5,7 @@ from functools import partial
 
 from vmmlab import checks
 from vmmlab.checks import expect, fail, fail_if, missing, msg, needed
-from vmmlab.diagnosis import addresses, counting, ipis, owncalls, passage, starting
+from vmmlab.diagnosis import addresses, counting, ipis, moved, owncalls, passage, starting
 from vmmlab.diagnosis.aps import ends_otherwise, not_reached, place_of, why_not, why_not_all_parked
 from vmmlab.diagnosis.death import far_jumps
 from vmmlab.diagnosis.resets import reset_by_ap
@@ -881,7 +881,8 @@ def parks(boot):
     found = why_not_all_parked(boot)
     if found and any(ipis.init_again(boot, ap.index) for ap in boot.aps):
         return  # whether an INIT finds an AP on its way is luck; lab3.ipi judges that it is sent
-    fail_if(found and (starting.mapped_in_part(boot) or starting.lost_at_another_place(boot)))
+    fail_if(found and (moved.mapped_in_part(boot) or moved.copied_up_to_a_page(boot)))
+    fail_if(found and moved.lost_at_another_place(boot))
     fail_if(found, expected=msg("{count} CPUs park", count=len(boot.cpus)))
     for ap in boot.aps if boot.icr else ():
         init_reaches(boot, ap)  # after a reset, an AP of QEMU also starts without

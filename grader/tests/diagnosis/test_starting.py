@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from handmade import INIT, SAMPLE, SIPI, ap, boot, code, hit
 
-from vmmlab.diagnosis import ipis, owncalls, resets, starting
+from vmmlab.diagnosis import ipis, moved, owncalls, resets, starting
 from vmmlab.failure import Failure
 from vmmlab.observe.cpu import TakenException
 from vmmlab.observe.evidence import Physical0, Pointer
@@ -195,14 +195,27 @@ STARTING = {
     "vector ignored": (owncalls.ignored_argument, called(sipi_vector=0x55), "argument-ignored"),
     "APINIT_ADDR in ap_start": (starting.apinit_addr_ignored, MOVED, "apinit-addr-ignored"),
     "APINIT_ADDR in apinit.S": (
-        starting.lost_at_another_place,
+        moved.lost_at_another_place,
         replace(MOVED, cpus=(MOVED.bsp, LOST)),
         "apinit-addr-in-the-trampoline",
     ),
     "a copy in two pages": (
-        starting.mapped_in_part,
+        moved.mapped_in_part,
         in_two_pages(WINDOW + 0x2000),
         "copy-mapped-in-part",
+    ),
+    "copied up to the end of a page": (
+        moved.copied_up_to_a_page,
+        replace(
+            MOVED,
+            apinit_addr=0x20FF0,
+            trampoline=replace(
+                SAMPLE.trampoline,
+                before=b"\xcc" * len(IMAGE),
+                copy=IMAGE[:16] + b"\xcc" * len(IMAGE[16:]),
+            ),
+        ),
+        "trampoline-copied-in-part",
     ),
     "memcpy swapped": (
         starting.copied_wrongly,

@@ -11,20 +11,15 @@ from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.message import Text, msg
-from vmmlab.diagnosis.aps import waits_for_sipi
 from vmmlab.diagnosis.ipis import init_again
 from vmmlab.diagnosis.resets import reset_by_bsp
 from vmmlab.failure import Failure
-from vmmlab.images.layout import MAPMEM_BASE, MAPMEM_SIZE
-from vmmlab.observe.cpu import CpuRecord
 from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.starting import Changed, Mapping, Starting
 from vmmlab.x86.decode import far_jump
-from vmmlab.x86.registers import PAGE_PRESENT
 
 _PAGE: Final = 4096
-_PAGE_FAULT: Final = 14
 _JUMP_BYTES: Final = 5
 
 
@@ -59,60 +54,6 @@ def apinit_addr_ignored(boot: Observation) -> Failure | None:
         ),
         observed=observed,
         goes_on=True,
-    )
-
-
-def mapped_in_part(boot: Observation) -> Failure | None:
-    """Return that the BSP faulted at the second page of a copy that lies in two pages."""
-    taken, first = boot.bsp.exception, -boot.apinit_addr % _PAGE
-    behind = len(boot.trampoline.image) - first
-    if taken is None or taken.vector != _PAGE_FAULT or taken.error & PAGE_PRESENT:
-        return None
-    inside = 0 <= taken.cr2 - MAPMEM_BASE < MAPMEM_SIZE
-    if boot.apinit_addr_linked is None or not inside or taken.cr2 % _PAGE >= behind:
-        return None
-    return Failure(
-        "copy-mapped-in-part",
-        cpu=0,
-        place="ap_start",
-        expected=msg("all {size} bytes are mapped", size=len(boot.trampoline.image)),
-        observed=msg(
-            "exception 14 at {place}: {address:#x} is not mapped. In this boot the copy begins at "
-            "{copy:#x}, {first} bytes before the end of a page, and ends in the next page",
-            place=taken.place.text,
-            address=taken.cr2,
-            copy=boot.apinit_addr,
-            first=first,
-        ),
-    )
-
-
-def _halts_in_copy(boot: Observation, ap: CpuRecord) -> bool:
-    """Whether an AP has found its way to a HLT of the trampoline."""
-    return boot.how_ended == "quiet" and ap.end_place.region == "trampoline"
-
-
-def lost_at_another_place(boot: Observation) -> Failure | None:
-    """Return an AP that gets lost in a boot that gives apinit_addr another value than usual."""
-    linked = boot.apinit_addr_linked
-    started = [ap for ap in boot.aps if not waits_for_sipi(ap)]
-    wrong_mode = (ap for ap in started if ap.end.mode != boot.bsp.end.mode)
-    lost = next((ap for ap in wrong_mode if not _halts_in_copy(boot, ap)), None)
-    if linked is None or lost is None or boot.how_ended == "complete":
-        return None
-    return Failure(
-        "apinit-addr-in-the-trampoline",
-        cpu=lost.index,
-        place=msg("trampoline"),
-        expected=msg("the trampoline runs at any address: CS tells where the copy is"),
-        observed=msg(
-            "{cpu} got lost and is at {place}; in this boot the copy is at {address:#x}, and "
-            "APINIT_ADDR is {linked:#x}",
-            cpu=lost.name,
-            place=lost.end_place.text,
-            address=boot.apinit_addr,
-            linked=linked,
-        ),
     )
 
 
