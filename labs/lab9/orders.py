@@ -8,6 +8,7 @@ ONLY = "lab9.sipi.only"
 KEPT = "lab9.race.kept"
 
 ENTER, WAIT, INIT, SIPI = "lab9.1", "lab9.2", "lab9.6", "lab9.7"
+RUNS_ITS_GUEST = 0x200  # VCPU_RUNS
 
 
 @judges_orders(RUNS, BEGINS, ONLY, KEPT)
@@ -42,12 +43,30 @@ def lost(found):
         return WrongOrder(KEPT, "init-not-obeyed", INIT)
     if any(one.written is not None for one in rest_of_call(steps, nmis[-1])):
         return WrongOrder(KEPT, "init-after-its-nmi", INIT)
+    if stops_without_nmi(found):
+        return WrongOrder(KEPT, "init-not-obeyed", INIT)
     calls = [at for at, one in enumerate(steps) if "localapic_signal_init" in str(one.action)]
     if not any(one.written is not None for one in rest_of_call(steps, calls[-1])):
         return WrongOrder(KEPT, "sipi-not-forgotten", INIT)
     if any(one.cpu == cpu and "svm_reset" in str(one.action) for one in steps):
         return WrongOrder(KEPT, "init-lost-on-start", WAIT)
     return WrongOrder(KEPT, "init-lost-on-entry", ENTER)
+
+
+def stops_without_nmi(found):
+    """Whether the last INIT has changed the state of a CPU that runs, and has sent no NMI."""
+    steps = found.steps
+    call = [at for at, one in enumerate(steps) if "localapic_signal_init" in str(one.action)][-1]
+    own = rest_of_call(steps, call)
+    if any("NMI" in str(one.action) for one in own):
+        return False
+    for at, one in enumerate(steps):
+        if one.written is None or not any(one is mine for mine in own):
+            continue
+        before = [old for old in steps[:at] if old.target == one.target and old.written is not None]
+        if before and before[-1].written == RUNS_ITS_GUEST != one.written:
+            return True
+    return False
 
 
 def rest_of_call(steps, at):
