@@ -80,6 +80,7 @@ class SvmProbe(TurnsProbe):
     until: str = DONE
     _before: dict[int, int] = field(default_factory=dict, init=False)
     _asked: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
+    _roots: dict[int, int] = field(default_factory=dict, init=False)
     _chosen: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
     """The arguments that svm_reset has got in place of those that were asked for."""
     _replaced: bool = field(default=False, init=False)
@@ -199,7 +200,10 @@ class SvmProbe(TurnsProbe):
             areas = [one.enabled.hsave or 0 for one in self._others(cpu) if one.enabled]
             await self._mender(session).enabled(cpu, before, efer, hsave, areas)
             self._vcpus[cpu] = hit.state.rdi
-            self._asked[cpu] = (hit.state.rsi, 0)
+            # Tables may be anywhere. Before the guest runs, it gets those that there are.
+            high = hit.state.rsi | session.choice.between(1, 0xFFFF) << 32
+            self._roots[cpu], self._asked[cpu] = hit.state.rsi, (high, 0)
+            await session.gdb.write_registers(cpu, {"rsi": high})
             await self._prepare(session, cpu)
         elif hit.place == RESET:
             await self._made(session, hit)
@@ -238,7 +242,7 @@ class SvmProbe(TurnsProbe):
         used = [page for one in self._pages for page in self._pages[one] if one != cpu]
         used += [(one.enabled.hsave or 0) + VMM_BASE for one in self._seen.values() if one.enabled]
         self._pages[cpu] = await self._mender(session).made(
-            vcpu - VMM_BASE, vmcb_at, host_at, n_cr3, used, body
+            vcpu - VMM_BASE, vmcb_at, host_at, self._roots.get(cpu, 0), used, body
         )
         await self._fill(session, vcpu - VMM_BASE, self._pages[cpu][0] - VMM_BASE)
         await self._prepared(session, cpu)
