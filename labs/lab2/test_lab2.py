@@ -289,6 +289,7 @@ def nothing_is_pushed(boot, top, step):
     if first + boot.stack_size != top:
         return
     nothing_is_written_above(boot, top, step)
+    nothing_is_written_below(boot, top - boot.stack_size)
     if not filled or not found or filled == found or found == found[:word] * (len(found) // word):
         return
     changed = [i for i in range(0, len(found), word) if found[i : i + word] != filled[i : i + word]]
@@ -334,6 +335,27 @@ def nothing_is_written_above(boot, top, step):
         observed=msg("memory at {address:#x} has changed", address=top + at),
         next=NOT_BY_THE_SWITCH if step == "lab2.2" else "",
     )
+
+
+def nothing_is_written_below(boot, base):
+    """Fail if memory below the new stack has changed that bsp_continue has not allocated."""
+    switch = needed(boot.switch, boot=boot)
+    filled, found = switch.below_filled or b"", switch.below_found or b""
+    for at, (one, two) in enumerate(zip(filled, found), base - len(filled)):
+        own = any(
+            block.address <= at < block.address + block.size for block in boot.bsp.allocations
+        )
+        if one != two and not own:
+            fail(
+                "written-below-the-stack",
+                cpu=0,
+                step="lab2.2",
+                place="bsp_continue",
+                expected=msg(
+                    "nothing is written below the stack, which begins at {base:#x}", base=base
+                ),
+                observed=msg("memory at {address:#x} has changed", address=at),
+            )
 
 
 def wrong_top(boot, rsp, base, top):

@@ -262,6 +262,8 @@ class Switch:
         top_found: the same bytes at bspinitproc1.
         above_filled: the bytes above the new stack when it was allocated.
         above_found: the same bytes at bspinitproc1.
+        below_filled: the bytes below the new stack when it was allocated.
+        below_found: the same bytes at bspinitproc1.
         held: what the probe had put into what was to be stored, before start_all_processors.
     """
 
@@ -278,6 +280,8 @@ class Switch:
     top_found: Hex | None = None
     above_filled: Hex | None = None
     above_found: Hex | None = None
+    below_filled: Hex | None = None
+    below_found: Hex | None = None
     held: int | None = None
 
 

@@ -19,6 +19,7 @@ from vmmlab.probes.shared import Variables
 
 _TOP_BYTES: Final = 64  # of the new stack, to see whether anything was pushed
 _ABOVE: Final = 16  # bytes above it, which belong to no one
+_BELOW: Final = 16  # bytes below the new stack, which belong to whoever allocated before
 _HIGH_STACK: Final = 0xFFFF_8305_0000_1230  # not mapped: nothing may be pushed there
 _HIGH_TARGET: Final = 0xFFFF_8606_0000_4568  # the same for the function that is jumped to
 _HIGH_GIVEN: Final = (0xFFFF_8606_0000_5568, 0xFFFF_8606_0000_6568)
@@ -83,14 +84,19 @@ class SwitchProbe(BaseProbe):
         top = base + size - VMM_BASE
         found = await session.view.read_if_there(top - _TOP_BYTES, _TOP_BYTES)
         above = await session.view.read_if_there(top, _ABOVE)
+        below = await session.view.read_if_there(base - VMM_BASE - _BELOW, _BELOW)
         known = _switch(session)
         if known.top_filled is not None:
-            session.log.switch = replace(known, top_found=found, above_found=above)
+            session.log.switch = replace(
+                known, top_found=found, above_found=above, below_found=below
+            )
             return
         if not any(above):
             above = session.choice.randbytes(len(above))
             await session.gdb.write_phys(top, above)
-        session.log.switch = replace(known, top_filled=found, above_filled=above)
+        session.log.switch = replace(
+            known, top_filled=found, above_filled=above, below_filled=below
+        )
 
     async def quiet(self, session: Session) -> bool:
         """Record now, since the BSP reached no place at all."""
