@@ -66,6 +66,9 @@ declare(
                 "ap_wait returns when all APs have left the boot stack and have been counted"
             ),
             "bsp-gave-up": msg("the BSP gives up only if a CPU has not arrived in time"),
+            "bsp-did-not-look-again": msg(
+                "the BSP goes on if all APs have arrived, also if they do so during the last usleep"
+            ),
             "bsp-gave-up-early": msg(
                 "the BSP gives up only after ap_delays.wait_us, {wait} microseconds here",
                 wait=WAIT_US,
@@ -73,6 +76,7 @@ declare(
             "bsp-waits-on": msg(
                 "the BSP gives up after ap_delays.wait_us, whichever CPU is missing"
             ),
+            "store-beside": msg("a store writes the variable that is meant, and nothing beside it"),
             "trampoline-gone": msg(
                 "an AP unlocks *apinitlock before it counts itself, since the BSP may go on then"
             ),

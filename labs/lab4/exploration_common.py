@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from vmmlab.base.message import Text, msg
 from vmmlab.explore.given import GivenCode
+from vmmlab.explore.harness import Ghost, Violation
+from vmmlab.explore.localstate import Action, LocalState
 from vmmlab.explore.memory import Store
 
 # Time is not modelled: the BSP polls two or three times, however late the others are. In
@@ -28,6 +31,8 @@ class Handshake(GivenCode):
         self.count = self.program.symbols.addr("num_of_processors")
         self.lock = self.program.variables["*apinitlock"][0]
         self.procs = self.program.variables["*apinitprocs"][0]
+        addr = self.program.symbols.addr
+        self.image = addr("__image_start"), addr("__image_end")
 
     def initial_writes(self) -> Sequence[Store]:
         """Return the pointers into the trampoline, the delays, and what APs are to run."""
@@ -44,3 +49,35 @@ class Handshake(GivenCode):
             (self.lock, 8, 0),
             (self.procs, 4, 0),
         )
+
+    def forbidden(self, local: LocalState, action: Action, ghost: Ghost) -> Violation | None:
+        """See `Harness.forbidden`: a store that reaches beyond its variable."""
+        if action.kind not in ("store", "commit", "rmw"):
+            return None
+        beside = self._beside(action.address, action.address + action.size)
+        if not beside:
+            return None
+        what = msg(
+            "CPU {cpu} writes {size} bytes at {name}: {beside}",
+            cpu=local.cpu,
+            size=action.size,
+            name=self.program.name(action.address),
+            beside=beside,
+        )
+        return Violation("store-beside", what)
+
+    def _beside(self, start: int, end: int) -> Text:
+        """Return what is wrong with a store to these bytes, or ""."""
+        program = self.program
+        for at, size in program.variables.values():
+            if at <= start < at + size:
+                return "" if end <= at + size else msg("it has {size}", size=size)
+        stack = program.boot_low <= start < program.boot_top
+        if stack or program.data_symbol(start)[0] == "pcpus":
+            return ""
+        owner = program.symbols.owner(start)
+        if not owner and self.image[0] <= start < self.image[1]:
+            return msg("no variable is there")
+        if owner in ("", "student") or program.data_symbol(start)[1] == start:
+            return ""  # a variable that the student has named: what comes of it names the mistake
+        return msg("it belongs to given code")

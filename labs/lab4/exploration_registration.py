@@ -31,6 +31,7 @@ class _Bsp(NamedTuple):
         entered: in `Unlisted`, how many APs had entered when the BSP called ap_wait.
         complete: all APs had arrived when the BSP began to wait.
         slept: how many microseconds the BSP has slept.
+        all_there: all APs had arrived when the BSP last called usleep, and its time was not over.
     """
 
     numbers: int = 0
@@ -39,6 +40,7 @@ class _Bsp(NamedTuple):
     entered: int = 0
     complete: bool = False
     slept: int = 0
+    all_there: bool = False
 
 
 class _Registered(NamedTuple):
@@ -121,7 +123,7 @@ class Registration(Handshake):
     def forbidden(self, local: LocalState, action: Action, ghost: Ghost) -> Violation | None:
         """See `Harness.forbidden`: the trampoline may be gone when ap_wait has come back."""
         if not (action.window and ghost.returned):
-            return None
+            return super().forbidden(local, action, ghost)
         what = msg(
             "CPU {cpu} uses {name} after ap_wait has returned: the BSP may have unmapped it",
             cpu=local.cpu,
@@ -148,7 +150,9 @@ class Registration(Handshake):
         if slept > FAR_TOO_LONG_US and not arrived:
             what = msg("the BSP goes on waiting when its time is over, and an AP has not arrived")
             return self.violated(local, Violation("bsp-waits-on", what), ghost, "usleep ()")
-        ghost = ghost._replace(slept=min(slept, FAR_TOO_LONG_US))
+        # Who sleeps on when the time is over has looked when it was.
+        missed = arrived and ghost.slept < WAIT_US
+        ghost = ghost._replace(slept=min(slept, FAR_TOO_LONG_US), all_there=missed)
         return self.common(lid, Action("event", name="usleep"), ghost)
 
     def _all_arrived(self, ghost: Ghost, read: Read) -> bool:
@@ -270,6 +274,10 @@ class Registration(Handshake):
             what = msg("the BSP gives up, although every CPU had arrived before it began to wait")
             violation = Violation("bsp-gave-up", what)
             return self.violated(local, violation, ghost, msg("gives up waiting"))
+        if ghost.all_there:
+            what = msg("the BSP gives up, although every CPU had arrived before its last usleep")
+            violation = Violation("bsp-did-not-look-again", what)
+            return self.violated(local, violation, ghost, msg("gives up waiting"))
         end = self.model.end(self._noted(local, ended="gave up"), "done")
         return Effect(end, ghost, note=msg("gives up waiting, which is allowed here"))
 
@@ -366,7 +374,7 @@ class Unlisted(Registration):
 
     def forbidden(self, local: LocalState, action: Action, ghost: Ghost) -> Violation | None:
         """See `Harness.forbidden`: an AP that enters when ap_wait is about to return is lost."""
-        return None
+        return Handshake.forbidden(self, local, action, ghost)
 
     def check_end(self, now: Sequence[LocalState], read: Read) -> Violation | None:
         """See `Harness.check_end`: APs may have been lost."""
@@ -393,7 +401,7 @@ class MoreThanListed(Unlisted):
     listed = 2
 
     def _give_up(self, local: LocalState, ghost: Ghost) -> Effect:
-        return super()._give_up(local, ghost._replace(complete=False))
+        return super()._give_up(local, ghost._replace(complete=False, all_there=False))
 
 
 class Crowd(Registration):

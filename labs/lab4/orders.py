@@ -22,6 +22,7 @@ MORE_THAN_LISTED, MANY_APS, MANY_ROUNDS = "more than listed", "many APs", "many 
 COMES_BACK = "comes back"
 MANY_CPUS, MORE_CPUS = "many CPUs", "more CPUs"
 
+NO_LOOK = "bsp-did-not-look-again"
 REGISTRATION = {
     "stack-shared": (STACK, "stack-shared-in-some-order"),
     "stackaddr-wrong": (PRIVATE, "stackaddr-wrong-in-some-order"),
@@ -32,11 +33,13 @@ REGISTRATION = {
     "trampoline-gone": (RELEASED, "lock-used-too-late-in-some-order"),
     "bsp-went-on": (LATE, "bsp-goes-on-in-some-order"),
     "bsp-gave-up": (GOES_ON, "bsp-gives-up-in-some-order"),
+    NO_LOOK: (MISSING, "no-look-after-the-last-usleep"),
     "bsp-gave-up-early": (MISSING, "bsp-gives-up-too-early"),
     "bsp-waits-on": (MISSING, "bsp-never-gives-up"),
 }
 CLEARED = "lock-cleared-by-another"
 STEPS = {"apinitproc0": "lab4.2", "apinitproc1": "lab4.3", "ap_wait": "lab4.4"}
+BESIDE = {"lab4.2": STACK, "lab4.3": ALONE, "lab4.4": LATE}
 BARRIER = {
     "barrier-passed-early": (HOLDS, "barrier-passed-in-some-order"),
     "never-completes": (REUSABLE, "barrier-stuck-in-some-order"),
@@ -46,7 +49,10 @@ BARRIER = {
 @judges_orders(LOCK, RELEASED, STACK, PRIVATE, ALONE, LATE, MISSING, GOES_ON, HOLDS, REUSABLE, BOOT)
 def judge(scenario, found):
     """Return the check that contains the mistake; None if no step of this lab does."""
-    if scenario == WITHOUT_TABLES and found.kind == "bsp-gave-up":
+    if found.kind == "store-beside":
+        return beside(scenario, found)
+    gave_up = found.kind == "bsp-gave-up" or (found.kind == NO_LOOK and looked_again(found))
+    if scenario == WITHOUT_TABLES and gave_up:
         return WrongOrder(GOES_ON, "bsp-gives-up-without-tables")
     if scenario == MORE_THAN_LISTED and found.kind != "bsp-went-on":
         return None
@@ -75,8 +81,19 @@ def judge(scenario, found):
     elif found.kind == "never-completes":
         check, cause = stuck(found)
     else:
-        check, cause = REGISTRATION.get(found.kind, (BOOT, "registration-breaks-in-some-order"))
+        kind = "bsp-gave-up" if gave_up else found.kind
+        check, cause = REGISTRATION.get(kind, (BOOT, "registration-breaks-in-some-order"))
     return WrongOrder(check, cause)
+
+
+def beside(scenario, found):
+    """Return the check that a store beside its variable fails: that of the step which has it."""
+    if "barrier" in scenario or scenario in (MANY_CPUS, MORE_CPUS, MANY_ROUNDS):
+        return WrongOrder(HOLDS, "store-beside-its-variable")
+    own = [one.function.partition("+")[0] for one in found.cpus if one.cpu == found.cpu]
+    own += [one.function.partition("+")[0] for one in reversed(found.steps) if one.cpu == found.cpu]
+    step = next((STEPS[name] for name in own if name in STEPS), "lab4.1")
+    return WrongOrder(BESIDE.get(step, LOCK), "store-beside-its-variable", step)
 
 
 def cleared_by_another(found):
@@ -167,6 +184,14 @@ def slept_long_enough(found):
     """Whether the time is over when the BSP goes on: no condition was wrong, it gave up."""
     polls = [one for one in found.steps if one.cpu == 0 and str(one.action) == "usleep ()"]
     return len(polls) >= POLLS
+
+
+def looked_again(found):
+    """Whether the BSP has read the count after its last usleep: its condition is wrong then."""
+    own = [one for one in found.steps if one.cpu == 0]
+    polls = [at for at, one in enumerate(own) if str(one.action) == "usleep ()"]
+    rest = own[polls[-1] :] if polls else []
+    return any(str(one.target) == COUNT and one.read is not None for one in rest)
 
 
 def boot_stack(found):

@@ -37,7 +37,9 @@ class FreeRun:
         self._uc = engine(program)
         self._shared: list[Any] = []  # memory that is mapped more than once
         self._map()
+        self._written = []
         for address, size, value in writes:
+            self._written.append((address, size))
             self._uc.mem_write(address, value.to_bytes(size, "little"))
         count = range(len(calls.gs_bases))
         self._tops = [program.harness_stack(cpu).top for cpu in count]
@@ -66,6 +68,19 @@ class FreeRun:
                 left_out += more
                 for address, size, value in writes:
                     self._uc.mem_write(address, value.to_bytes(size, "little"))
+        return self._left_alone()
+
+    def _left_alone(self) -> bool:
+        """Return whether only variables of the student and declared ones have changed."""
+        program = self._program
+        known = [*program.variables.values(), *self._written]
+        for one in program.segments:
+            now = bytes(self._uc.mem_read(one.start, len(one.data))) if one.writable else one.data
+            for at in changed(one.data, now):
+                address = one.start + at
+                declared = any(start <= address < start + size for start, size in known)
+                if not declared and program.symbols.owner(address) != "student":
+                    return False
         return True
 
     def _read(self, address: int, size: int) -> int:
@@ -143,3 +158,11 @@ class FreeRun:
         self._completed[cpu] += 1
         in_time = min(self._entered) >= self._completed[cpu]
         return in_time and self._uc.reg_read(ID["rsp"]) == self._tops[cpu]
+
+
+def changed(before: bytes, after: bytes) -> Iterable[int]:
+    """Yield where two pieces of memory of one size differ."""
+    for page in range(0, len(before), PAGE):
+        if before[page : page + PAGE] != after[page : page + PAGE]:
+            end = min(page + PAGE, len(before))
+            yield from (at for at in range(page, end) if before[at] != after[at])
