@@ -132,7 +132,7 @@ def test_what_is_no_report(name: str, tmp_path: Path, capsys: pytest.CaptureFixt
     err = capsys.readouterr().err
     assert "lab3.json: this is not a report." in err
     assert "\x1b" not in err
-    assert len(err.splitlines()) <= 3
+    assert len(err.splitlines()) <= 4
     assert not (tmp_path / "results.json").exists()
 
 
