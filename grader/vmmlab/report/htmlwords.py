@@ -33,6 +33,7 @@ _WORDS: Final[dict[str, Message]] = {
     "again": msg("Run it again"),
     "step": msg("Step"),
     "hint": msg("Hint {number} of {count}", number=0, count=0),
+    "cohort": msg("Cohort"),
     "cases": msg("Cases"),
     "also": msg("The same in"),
     "waiting": msg("Waiting for it"),
