@@ -25,7 +25,11 @@ from vmmlab.cli.options import (
 from vmmlab.i18n import translate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vmmlab.explore import Exploration
     from vmmlab.i18n.translate import Reader
+    from vmmlab.workspace.model import Workspace
 
 _BootedOption = Annotated[
     str | None,
@@ -164,7 +168,19 @@ def explore(
         typer.echo(line)
     if json is not None:
         write_json(found, json)
+    _explored(own, lab, taken.files, found, say)
     return {"wrong": 1, "unfinished": 1, "unsupported": 2}.get(found.verdict, 0)
+
+
+def _explored(
+    own: Workspace | None, lab: str, files: Mapping[str, bytes], found: Exploration, say: Reader
+) -> None:
+    """Keep what the explorer found with the last grading of the same files, and say so."""
+    from vmmlab.student import show
+
+    if own is not None and show.keep_explored(found, own.root, lab, files) and found.counterexample:
+        typer.echo("")
+        typer.echo(say(msg("As a page, step by step: {command}", command=f"vmmlab show {lab}")))
 
 
 def build(

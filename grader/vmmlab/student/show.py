@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
 from vmmlab.course.model import ARCHES, Course
+from vmmlab.explore import Exploration
 from vmmlab.i18n.translate import Reader
 from vmmlab.report import reduced, runrecord
 from vmmlab.report.runrecord import RunRecord
@@ -36,6 +37,28 @@ def keep(record: RunRecord, root: Path) -> None:
     except OSError:  # a full disk: the verdict stands without it
         with suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def keep_explored(found: Exploration, root: Path, lab: str, files: Mapping[str, bytes]) -> bool:
+    """Keep what the explorer found with the last grading, if that was of the same files.
+
+    Args:
+        found: by the explorer.
+        root: the workspace.
+        lab: the lab.
+        files: what was explored.
+
+    Returns:
+        whether it is kept.
+    """
+    try:
+        record = last(root, lab, ARCHES[0])
+    except UsageError:
+        return False
+    if record.files != {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}:
+        return False
+    keep(record.model_copy(update={"exploration": found}), root)
+    return True
 
 
 def path_of(root: Path, lab: str, arch: str) -> Path:
