@@ -8,11 +8,12 @@ from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.probes import NESTED, NESTING, init_functions, no_multiboot
 
 # The multiboot information may be anywhere below 1 GiB, at any multiple of 4: in the first boot the
-# low 16 bits of its address are 0, in the second boot it lies in the first page.
+# low 16 bits of its address are 0, in the second boot it begins in the first page and ends in the
+# second.
 BOOT = init_functions(cpus=4, information=0x2070000)
 # A boot loader that says of nothing that it is valid: flags is 0.
 SHUFFLED = init_functions(
-    name="shuffled", cpus=2, shuffle=1, firmware="seabios", silent=True, information=0x60C
+    name="shuffled", cpus=2, shuffle=1, firmware="seabios", silent=True, information=0xFDC
 )
 UEFI = no_multiboot(cpus=1)
 

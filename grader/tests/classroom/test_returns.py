@@ -424,7 +424,7 @@ CANVAS = {
 }
 
 
-@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("language", ["en", "de", "ja"])
 def test_canvas_gradebook(tmp_path: Path, course: Course, language: str) -> None:
     reports = {
         "yamadataro-501": report((25, 15)),

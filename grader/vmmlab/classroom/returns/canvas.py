@@ -125,7 +125,7 @@ def _column(table: RawTable, wanted: str, *, exact: bool) -> int:
         titles.append(match["title"])
         if wanted in (header, match["title"]):
             return index
-        if not exact and re.match(rf"{re.escape(wanted)}\b", match["title"], re.IGNORECASE):
+        if not exact and re.match(rf"{re.escape(wanted)}(?![0-9a-z_])", match["title"], re.IGNORECASE):
             return index
     missing = msg("this gradebook has no assignment {wanted!r}.", wanted=wanted)
     if not titles:
