@@ -118,6 +118,7 @@ def _grade(entry: Entry, grades: Grades, say: Reader, done: Filled) -> Grade | N
 
 def _column(table: RawTable, wanted: str, *, exact: bool) -> int:
     titles: list[str] = []
+    begins = re.compile(rf"{re.escape(wanted)}(?![0-9a-z_])", re.IGNORECASE)
     for index, header in enumerate(table.header):
         match = _TITLE.fullmatch(header)
         if match is None:
@@ -125,7 +126,7 @@ def _column(table: RawTable, wanted: str, *, exact: bool) -> int:
         titles.append(match["title"])
         if wanted in (header, match["title"]):
             return index
-        if not exact and re.match(rf"{re.escape(wanted)}(?![0-9a-z_])", match["title"], re.IGNORECASE):
+        if not exact and begins.match(match["title"]):
             return index
     missing = msg("this gradebook has no assignment {wanted!r}.", wanted=wanted)
     if not titles:
