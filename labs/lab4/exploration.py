@@ -66,9 +66,6 @@ declare(
                 "ap_wait returns when all APs have left the boot stack and have been counted"
             ),
             "bsp-gave-up": msg("the BSP gives up only if a CPU has not arrived in time"),
-            "bsp-did-not-look-again": msg(
-                "the BSP goes on if all APs have arrived, also if they do so during the last usleep"
-            ),
             "bsp-gave-up-early": msg(
                 "the BSP gives up only after ap_delays.wait_us, {wait} microseconds here",
                 wait=WAIT_US,

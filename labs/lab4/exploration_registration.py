@@ -270,13 +270,13 @@ class Registration(Handshake):
         return msg("CPU {cpu} calls initproc_ap on {stack}", cpu=cpu, stack=stack)
 
     def _give_up(self, local: LocalState, ghost: Ghost) -> Effect:
-        if ghost.complete:
-            what = msg("the BSP gives up, although every CPU had arrived before it began to wait")
+        if ghost.complete or ghost.all_there:
+            what = (
+                msg("the BSP gives up, although every CPU had arrived before it began to wait")
+                if ghost.complete
+                else msg("the BSP gives up, although every CPU had arrived before its last usleep")
+            )
             violation = Violation("bsp-gave-up", what)
-            return self.violated(local, violation, ghost, msg("gives up waiting"))
-        if ghost.all_there:
-            what = msg("the BSP gives up, although every CPU had arrived before its last usleep")
-            violation = Violation("bsp-did-not-look-again", what)
             return self.violated(local, violation, ghost, msg("gives up waiting"))
         end = self.model.end(self._noted(local, ended="gave up"), "done")
         return Effect(end, ghost, note=msg("gives up waiting, which is allowed here"))

@@ -22,7 +22,6 @@ MORE_THAN_LISTED, MANY_APS, MANY_ROUNDS = "more than listed", "many APs", "many 
 COMES_BACK = "comes back"
 MANY_CPUS, MORE_CPUS = "many CPUs", "more CPUs"
 
-NO_LOOK = "bsp-did-not-look-again"
 REGISTRATION = {
     "stack-shared": (STACK, "stack-shared-in-some-order"),
     "stackaddr-wrong": (PRIVATE, "stackaddr-wrong-in-some-order"),
@@ -33,7 +32,6 @@ REGISTRATION = {
     "trampoline-gone": (RELEASED, "lock-used-too-late-in-some-order"),
     "bsp-went-on": (LATE, "bsp-goes-on-in-some-order"),
     "bsp-gave-up": (GOES_ON, "bsp-gives-up-in-some-order"),
-    NO_LOOK: (MISSING, "no-look-after-the-last-usleep"),
     "bsp-gave-up-early": (MISSING, "bsp-gives-up-too-early"),
     "bsp-waits-on": (MISSING, "bsp-never-gives-up"),
 }
@@ -51,8 +49,9 @@ def judge(scenario, found):
     """Return the check that contains the mistake; None if no step of this lab does."""
     if found.kind == "store-beside":
         return beside(scenario, found)
-    gave_up = found.kind == "bsp-gave-up" or (found.kind == NO_LOOK and looked_again(found))
-    if scenario == WITHOUT_TABLES and gave_up:
+    if found.kind == "bsp-gave-up" and not looked_at_last(found):
+        return WrongOrder(MISSING, "no-look-after-the-last-usleep")
+    if scenario == WITHOUT_TABLES and found.kind == "bsp-gave-up":
         return WrongOrder(GOES_ON, "bsp-gives-up-without-tables")
     if scenario == MORE_THAN_LISTED and found.kind != "bsp-went-on":
         return None
@@ -81,8 +80,7 @@ def judge(scenario, found):
     elif found.kind == "never-completes":
         check, cause = stuck(found)
     else:
-        kind = "bsp-gave-up" if gave_up else found.kind
-        check, cause = REGISTRATION.get(kind, (BOOT, "registration-breaks-in-some-order"))
+        check, cause = REGISTRATION.get(found.kind, (BOOT, "registration-breaks-in-some-order"))
     return WrongOrder(check, cause)
 
 
@@ -186,11 +184,11 @@ def slept_long_enough(found):
     return len(polls) >= POLLS
 
 
-def looked_again(found):
+def looked_at_last(found):
     """Whether the BSP has read the count after its last usleep: its condition is wrong then."""
     own = [one for one in found.steps if one.cpu == 0]
     polls = [at for at, one in enumerate(own) if str(one.action) == "usleep ()"]
-    rest = own[polls[-1] :] if polls else []
+    rest = own[polls[-1] :] if polls else own
     return any(str(one.target) == COUNT and one.read is not None for one in rest)
 
 

@@ -81,7 +81,7 @@ def sheet() -> Sheet:
         Line("lab3.counter", "Every AP adds one.", "skipped", 0, 2, "waits", file=file, line=1),
         Line("lab3.boot.cpus", "Every CPU parks.", "fail", 0, 2, "no file is known"),
     )
-    remarks = (Remark("note", "declared here", "lab3/ap_start.c", 7, 3),)
+    remarks = (Remark("compiler", "note", "declared here", "lab3/ap_start.c", 7, 3),)
     return Sheet("lab3", 1, 8, lines, remarks, "", 1.0, "0", False)
 
 
