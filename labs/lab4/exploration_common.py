@@ -73,11 +73,12 @@ class Handshake(GivenCode):
             if at <= start < at + size:
                 return "" if end <= at + size else msg("it has {size}", size=size)
         stack = program.boot_low <= start < program.boot_top
-        if stack or program.data_symbol(start)[0] == "pcpus":
+        name, begins = program.data_symbol(start)
+        if stack or name == "pcpus":
             return ""
         owner = program.symbols.owner(start)
         if not owner and self.image[0] <= start < self.image[1]:
             return msg("no variable is there")
-        if owner in ("", "student") or program.data_symbol(start)[1] == start:
+        if owner in ("", "student") or begins == start:
             return ""  # a variable that the student has named: what comes of it names the mistake
         return msg("it belongs to given code")

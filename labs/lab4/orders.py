@@ -88,10 +88,14 @@ def beside(scenario, found):
     """Return the check that a store beside its variable fails: that of the step which has it."""
     if "barrier" in scenario or scenario in (MANY_CPUS, MORE_CPUS, MANY_ROUNDS):
         return WrongOrder(HOLDS, "store-beside-its-variable")
-    own = [one.function.partition("+")[0] for one in found.cpus if one.cpu == found.cpu]
-    own += [one.function.partition("+")[0] for one in reversed(found.steps) if one.cpu == found.cpu]
-    step = next((STEPS[name] for name in own if name in STEPS), "lab4.1")
+    step = step_of((*found.cpus, *reversed(found.steps)), found.cpu) or "lab4.1"
     return WrongOrder(BESIDE.get(step, LOCK), "store-beside-its-variable", step)
+
+
+def step_of(latest_first, cpu):
+    """Return the step of the lab whose function a CPU was in last; "" if it was in none."""
+    names = (one.function.partition("+")[0] for one in latest_first if one.cpu == cpu)
+    return next((STEPS[name] for name in names if name in STEPS), "")
 
 
 def cleared_by_another(found):
@@ -112,10 +116,7 @@ def cleared_by_another(found):
                     place=one.place or one.function,
                     holder=holder,
                 )
-                own = [
-                    s.function.partition("+")[0] for s in found.steps[: at + 1] if s.cpu == one.cpu
-                ]
-                step = next((STEPS[name] for name in reversed(own) if name in STEPS), "")
+                step = step_of(reversed(found.steps[: at + 1]), one.cpu)
                 return WrongOrder(HOLDS if lock == "sync_lock" else ALONE, CLEARED, step, note)
             (taken.add if one.written else taken.discard)((one.cpu, lock))
         holds = one.holds

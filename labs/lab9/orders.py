@@ -43,29 +43,28 @@ def lost(found):
         return WrongOrder(KEPT, "init-not-obeyed", INIT)
     if any(one.written is not None for one in rest_of_call(steps, nmis[-1])):
         return WrongOrder(KEPT, "init-after-its-nmi", INIT)
-    if stops_without_nmi(found):
-        return WrongOrder(KEPT, "init-not-obeyed", INIT)
     calls = [at for at, one in enumerate(steps) if "localapic_signal_init" in str(one.action)]
-    if not any(one.written is not None for one in rest_of_call(steps, calls[-1])):
+    last_init = rest_of_call(steps, calls[-1])
+    if stops_without_nmi(steps, last_init):
+        return WrongOrder(KEPT, "init-not-obeyed", INIT)
+    if not any(one.written is not None for one in last_init):
         return WrongOrder(KEPT, "sipi-not-forgotten", INIT)
     if any(one.cpu == cpu and "svm_reset" in str(one.action) for one in steps):
         return WrongOrder(KEPT, "init-lost-on-start", WAIT)
     return WrongOrder(KEPT, "init-lost-on-entry", ENTER)
 
 
-def stops_without_nmi(found):
-    """Whether the last INIT has changed the state of a CPU that runs, and has sent no NMI."""
-    steps = found.steps
-    call = [at for at, one in enumerate(steps) if "localapic_signal_init" in str(one.action)][-1]
-    own = rest_of_call(steps, call)
-    if any("NMI" in str(one.action) for one in own):
+def stops_without_nmi(steps, call):
+    """Whether a call for an INIT has changed the state of a CPU that runs, and has sent no NMI."""
+    if any("NMI" in str(one.action) for one in call):
         return False
-    for at, one in enumerate(steps):
-        if one.written is None or not any(one is mine for mine in own):
-            continue
-        before = [old for old in steps[:at] if old.target == one.target and old.written is not None]
-        if before and before[-1].written == RUNS_ITS_GUEST != one.written:
-            return True
+    mine, held = {id(one) for one in call}, {}
+    for one in steps:
+        if one.written is not None:
+            target = str(one.target)
+            if id(one) in mine and held.get(target) == RUNS_ITS_GUEST != one.written:
+                return True
+            held[target] = one.written
     return False
 
 

@@ -24,6 +24,11 @@ def digests(files: Mapping[str, bytes]) -> dict[str, str]:
     return {lab: one.hexdigest() for lab, one in found.items()}
 
 
+def file_digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the SHA-256 of each file's content, by name."""
+    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+
 def course_version(course: Course, lab: str) -> str:
     """Return the SHA-256 of what decides on a lab: course.yml, checks, probes, causes.
 

@@ -178,7 +178,7 @@ async def note_allocation(session: Session, hit: Hit, gap: int = 0) -> None:
         return  # no stack is mapped there (any more): no way to return
     name = "alloc returned"
     if gap:
-        await session.gdb.write_register(hit.cpu, "rdi", size + gap)
+        await session.view.set_argument(hit.cpu, hit.place, 0, size + gap)
     await session.places.watch(name, back)
     verdict, state = await session.run_to(hit.cpu, name)
     await session.places.unwatch(name)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 
 from vmmlab.base.message import Message, Text, msg
 from vmmlab.base.text import clean_line
 from vmmlab.checks.causes import Causes
+from vmmlab.course.digest import file_digests
 from vmmlab.grading.grade import Grade
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.place import Place
@@ -55,9 +55,7 @@ def run_record(grade: Grade, report: Report, causes: Causes) -> RunRecord:
         exploration=grade.exploration,
         hints={cause: tuple(map(Message, causes.of(cause).hints)) for cause in sorted(found)},
         lines=_lines([boot.seen for boot in boots], grade.request.files),
-        files={
-            name: hashlib.sha256(data).hexdigest() for name, data in grade.request.files.items()
-        },
+        files=file_digests(grade.request.files),
     )
 
 

@@ -12,6 +12,7 @@ from vmmlab.base.errors import UsageError
 from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
+from vmmlab.course.digest import file_digests
 from vmmlab.course.model import ARCHES, Course
 from vmmlab.explore import Exploration
 from vmmlab.i18n.translate import Reader
@@ -55,7 +56,7 @@ def keep_explored(found: Exploration, root: Path, lab: str, files: Mapping[str, 
         record = last(root, lab, ARCHES[0])
     except UsageError:
         return False
-    if record.files != {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}:
+    if record.files != file_digests(files):
         return False
     keep(record.model_copy(update={"exploration": found}), root)
     return True

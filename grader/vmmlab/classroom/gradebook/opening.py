@@ -82,7 +82,7 @@ def _graded_folder(directory: Any) -> Path:
 
 
 def _is_missing(file: Path) -> bool:
-    """Return whether there is no gradebook: one that a full disk has emptied is none, either."""
+    """Return whether there is no gradebook; an empty file, as a full disk leaves it, is not one."""
     return not file.exists() or (file.is_file() and not file.stat().st_size)
 
 

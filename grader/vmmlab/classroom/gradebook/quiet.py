@@ -1,4 +1,4 @@
-"""Keeps nbgrader's log from the terminal: a traceback is nothing for a person, its last line is."""
+"""Keeps nbgrader's log off the terminal, and finds in it the one line that a person can use."""
 
 from __future__ import annotations
 
@@ -37,12 +37,15 @@ def quiet(app: Any = None) -> Iterator[list[str]]:
     """
     said: list[str] = []
     disabled, app_log.disabled = app_log.disabled, True
+    log = app.log if app is not None else None
     if app is not None:
         app.log = _Kept(said)
     try:
         yield said
     finally:
         app_log.disabled = disabled
+        if app is not None:
+            app.log = log
 
 
 def reason(error: Exception, said: Sequence[str]) -> str:

@@ -264,7 +264,7 @@ def one_row_each(table: RawTable, rows: Sequence[tuple[int, str]]) -> None:
         rows: the rows of students, each with the platform's number for the student.
 
     Raises:
-        UsageError: it is such a table; nobody knows whose grade would be whose.
+        UsageError: it is such a table, so a grade could go to the wrong student.
     """
     seen: dict[str, int] = {}
     for row, student in rows:

@@ -123,8 +123,8 @@ def _participants(
     """Return the row of each participant; there are also blank lines, and outcomes below them.
 
     Raises:
-        UsageError: nobody knows whose row is whose, or the submissions are of another assignment,
-            in which Moodle gives everybody another number.
+        UsageError: two rows have one number, a row is cut off, or the submissions are of another
+            assignment, in which Moodle gives each participant another number.
     """
     numbers = [(row, _NUMBER.search(table.value(row, 0))) for row in range(len(table))]
     rows = [(row, match[1]) for row, match in numbers if match and match[1] in by_number]
