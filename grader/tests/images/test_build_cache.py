@@ -62,6 +62,25 @@ def test_damaged_entry_is_none(cache: Cache, how: str) -> None:
     assert cache.get("k1") is not None
 
 
+def test_an_entry_that_comes_while_it_is_looked_for_stays(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, looks = Path.read_bytes, []
+
+    def look(path: Path) -> bytes:
+        looks.append(path)
+        try:
+            return read(path)
+        finally:
+            if len(looks) == 1:  # another process is done just now
+                put(cache, "k1", b"hello")
+
+    monkeypatch.setattr(Path, "read_bytes", look)
+    found = cache.get("k1")
+    assert found is not None
+    assert (found.path / "a").read_bytes() == b"hello"
+
+
 def test_threads_write_the_same(cache: Cache) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(lambda _: put(cache, "kk", b"same"), range(40)))) == 1

@@ -110,7 +110,10 @@ class Cache:
 
     def _get(self, path: Path) -> Entry | None:
         try:
-            meta = json.loads((path / _META).read_bytes())
+            text = self._meta(path)
+            if text is None:
+                return None
+            meta = json.loads(text)
             for name, size in meta["files"].items():
                 if (path / name).stat().st_size != size:
                     raise ValueError(name)
@@ -129,6 +132,17 @@ class Cache:
             if now - path.stat().st_mtime > _TOUCH_S:
                 os.utime(path, (now, now))
         return entry
+
+    def _meta(self, path: Path) -> bytes | None:
+        """Return what an entry says of itself, or None if there is no entry.
+
+        Raises:
+            FileNotFoundError: it is damaged. An entry comes as a whole, maybe after the first look.
+        """
+        try:
+            return (path / _META).read_bytes()
+        except FileNotFoundError:
+            return (path / _META).read_bytes() if path.exists() else None
 
     def put(self, key: str, files: Mapping[str, Path], data: Mapping[str, Any]) -> Entry:
         """Store files and data as `key`, and return the entry.
