@@ -368,7 +368,26 @@ def records_are_sorted(boot):
                 observed=msg("{first} before {second}", first=str(one), second=str(two)),
                 next=why_out_of_order(out_of_order, len(keys), one, two),
             )
+    nothing_is_written_behind(boot)
     the_records_were_sorted_in_place(boot)
+
+
+def nothing_is_written_behind(boot):
+    """Fail if initfunc_init has changed what lies behind the last record."""
+    before, after = boot.multiboot.behind or b"", boot.multiboot.behind_later or b""
+    if len(before) == len(after) and before != after:
+        where = first_difference(before, after)
+        fail(
+            "written-behind-the-records",
+            cpu=0,
+            place=msg("initfunc_init, __initfunc_end + {offset}", offset=where),
+            expected=msg("initfunc_init writes to the records only"),
+            observed=msg(
+                "the records are in order, but memory behind the last one has changed: {bytes} …",
+                bytes=after[where : where + 8].hex(" "),
+            ),
+            goes_on=True,
+        )
 
 
 def beyond_ascii(one, two):
@@ -573,6 +592,51 @@ def ids_are_matched_by_prefix(boot):
     functions_asked_for_ran(boot)
     each_cpu_ran_its_own(boot)
     records_are_only_read(boot)
+    calls_share_nothing(boot)
+
+
+def calls_share_nothing(boot):
+    """Fail if a call of call_initfunc ran other functions because another call came between."""
+    mixed = boot.multiboot.mixed
+    if mixed is None:
+        return
+    ids = {row.function: row.id for row in boot.multiboot.linked}
+    fail(
+        "calls-share-variables",
+        cpu=0,
+        place=mixed.at.text,
+        expected=msg(
+            'call_initfunc ("{text}") calls the function of "{id}" next, even if another CPU calls '
+            "call_initfunc in between",
+            text=mixed.text,
+            id=ids[mixed.alone],
+        )
+        if mixed.alone in ids
+        else msg(
+            'call_initfunc ("{text}") has called all its functions and returns, even if another '
+            "CPU calls call_initfunc in between",
+            text=mixed.text,
+        ),
+        observed=msg(
+            'a variable was stored here; call_initfunc ("{other}") came in between; then the first '
+            'call went on with the function of "{id}"',
+            other=mixed.other,
+            id=ids[mixed.found],
+        )
+        if mixed.found in ids
+        else msg(
+            'a variable was stored here; call_initfunc ("{other}") came in between; then the first '
+            "call returned",
+            other=mixed.other,
+        )
+        if mixed.found
+        else msg(
+            'a variable was stored here; call_initfunc ("{other}") came in between; then the first '
+            "call neither called a function nor returned",
+            other=mixed.other,
+        ),
+        goes_on=True,
+    )
 
 
 def global_is_called(boot):

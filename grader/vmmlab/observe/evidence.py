@@ -14,6 +14,7 @@ from pydantic import PlainSerializer, PlainValidator
 from vmmlab.base.jsondata import json_data
 from vmmlab.base.registry import Registry, scope_in_use
 from vmmlab.observe.cpu import Hex, TrampolineStep
+from vmmlab.observe.mixed import MixedCall
 from vmmlab.observe.place import Place
 
 Verdict = Literal["reached", "waits", "budget", "halted", "shutdown"]
@@ -214,7 +215,7 @@ class Multiboot:
         uefi_booted_later: that variable at the first call after initfunc_init.
         linked: the records of .initfunc in the order of linking.
         sorted: the same at the first call after initfunc_init.
-        behind: bytes behind the last record before vmm_main, if that was looked at.
+        behind: bytes behind the last record before vmm_main.
         behind_later: the same at the first call after initfunc_init.
         stack_overflowed: what is at the end of the boot stack has changed up to that call, or up to
             the end of the boot if there was none.
@@ -222,6 +223,7 @@ class Multiboot:
         read_at_0: the code that has used memory at address 0, where there is no information.
         copies: records, or pointers to records, that variables of the student hold at the first
             call after initfunc_init.
+        mixed: a call of call_initfunc that another call disturbed.
     """
 
     address: int = 0
@@ -242,6 +244,7 @@ class Multiboot:
     changed_for: str = ""
     read_at_0: Place | None = None
     copies: int = 0
+    mixed: MixedCall | None = None
 
 
 @dataclass(frozen=True, slots=True)

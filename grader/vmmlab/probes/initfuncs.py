@@ -12,6 +12,7 @@ from vmmlab.observe.evidence import InitFunction, Multiboot
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe, Probe
+from vmmlab.probes.mixing import Mixing
 from vmmlab.probes.registry import probe
 
 UNDECIDED: Final = b"\x55"  # put into a bool that the VMM must decide about
@@ -21,6 +22,8 @@ _SORTED: Final = "initfunc_init returned"
 NESTING: Final = "global6"
 NESTED: Final = "inner_functions_that_the_function_of_global6_calls"
 """The function with the id NESTING calls call_initfunc (NESTED)."""
+_MIXED: Final = "inner"
+"""Begins the id NESTED, and no other one."""
 _EARLY: Final = "global0"
 """An id of which a function is watched before the records are sorted."""
 _OPTIONAL: Final = (
@@ -101,7 +104,7 @@ class InitfuncsProbe(BaseProbe):
             original=information,
             before=before,
             linked=linked,
-            behind=await _no_records(session) if self.empty else None,
+            behind=await (_no_records if self.empty else _gap_behind_the_records)(session),
         )
         for record in linked:
             if record.id == _EARLY:
@@ -132,6 +135,11 @@ class InitfuncsProbe(BaseProbe):
         changed = next((place for place, (before, after) in pairs if before != after), None)
         session.log.multiboot = replace(known, changed_at=changed)
 
+    async def _mix_calls(self, session: Session, known: Multiboot) -> None:
+        """Record what becomes of a call when another one comes between."""
+        mixed = await Mixing(session, _MIXED, self.addresses).look()
+        session.log.multiboot = replace(known, mixed=mixed)
+
     async def _compare_records(self, session: Session, known: Multiboot, hit: Hit) -> None:
         """Record it if the records are not what they were when call_initfunc was first called."""
         now = await _raw_records(session)
@@ -144,6 +152,10 @@ class InitfuncsProbe(BaseProbe):
         if known is not None and hit.place in self.addresses and not known.changed_for:
             await self._compare_records(session, known, hit)
         session.finished = self.empty and hit.place == "start_all_processors"
+        first = not self.functions and not self.silent
+        if known is not None and hit.place == "start_all_processors" and first:
+            await self._mix_calls(session, known)
+            known = session.log.multiboot
         if known is not None and self.information_then and hit.place == "start_all_processors":
             await self._compare_information(session, session.log.multiboot or known)
         if hit.cpu != 0 or known is None or known.sorted is not None:
@@ -167,12 +179,16 @@ class InitfuncsProbe(BaseProbe):
             session.log.multiboot = replace(
                 known,
                 sorted=found,
-                behind_later=await _behind_the_records(session) if self.empty else None,
+                behind_later=await self._behind_later(session),
                 stack_overflowed=await self._stack_overflowed(session),
                 copies=await _copies(session, self.called_with),
             )
         if hit.place == "call_initfunc" and (back := await session.return_address(0)) is not None:
             await session.places.watch("call_initfunc returned", back)
+
+    async def _behind_later(self, session: Session) -> bytes:
+        look = _behind_the_records if self.empty else _gap_behind_the_records
+        return await look(session)
 
     async def over(self, session: Session) -> None:
         """Look at the boot stack if the records were never looked at."""
@@ -269,6 +285,13 @@ async def _behind_the_records(session: Session) -> bytes:
     """Return what is behind the last record: as much as four of them."""
     at = session.view.phys("__initfunc_end")
     return await session.view.read_if_there(at, 12 * session.view.abi.word)
+
+
+async def _gap_behind_the_records(session: Session) -> bytes:
+    """Return what is behind the last record and before the variables, where nothing is."""
+    view, end = session.view, session.view.addr("__initfunc_end")
+    size = min(12 * view.abi.word, view.addr("__bss_start") - end)
+    return await view.read_if_there(view.phys("__initfunc_end"), size) if size > 0 else b""
 
 
 async def _raw_records(session: Session) -> bytes:
