@@ -18,11 +18,19 @@ import against_build
 import against_exports
 import against_intake
 import against_notebooks
+import against_readers
 import pytest
 from corpus import Attack, Defence
 from elsewhere import ELSEWHERE
 
-MODULES = (against_build, against_intake, against_notebooks, against_batch, against_exports)
+MODULES = (
+    against_build,
+    against_intake,
+    against_readers,
+    against_notebooks,
+    against_batch,
+    against_exports,
+)
 PAGE = Path(__file__).with_name("attacks.md")
 ATTACKS: tuple[Attack, ...] = tuple(one for module in MODULES for one in module.ATTACKS)
 DEFENCES: tuple[Defence, ...] = tuple(one for module in MODULES for one in module.DEFENCES)

@@ -333,3 +333,28 @@ def test_a_member_without_a_name() -> None:
     with archive.opened(nameless, SMALL) as box:
         assert list(box.names) == ["b.c"]
         assert reasons(box) == {"?": "has no name"}
+
+
+@pytest.mark.parametrize("seconds", [1e13, -1e13, float(1 << 62)])
+def test_a_file_changed_in_a_year_that_has_no_date(tmp_path, monkeypatch, seconds):
+    """As tar leaves it; most file systems know such years, a date of Python does not."""
+    (tmp_path / "a.c").write_text("x")
+    real = foldertree.os.scandir
+
+    class Entry:
+        def __init__(self, entry):
+            self.name, self._entry = entry.name, entry
+
+        def stat(self, *, follow_symlinks):
+            found = self._entry.stat(follow_symlinks=follow_symlinks)
+            return os.stat_result((*found[:7], 0, seconds, 0))
+
+    @contextlib.contextmanager
+    def scandir(folder):
+        with real(folder) as entries:
+            yield [Entry(one) for one in entries]
+
+    monkeypatch.setattr(foldertree.os, "scandir", scandir)
+    with foldertree.opened(tmp_path) as box:
+        assert box.names["a.c"].modified is None
+        assert box.read("a.c") == b"x"

@@ -50,6 +50,12 @@ def test_a_format_and_its_values(text, values, printed):
     assert asyncio.run(formatted(View(text, values), 0, "panic")) == printed
 
 
+@pytest.mark.parametrize("kind", ["d", "s", "c"])
+def test_a_width_without_end_takes_no_memory(kind):
+    text = f"%{'9' * 300}{kind}"
+    assert len(asyncio.run(formatted(View(text, (NAME,)), 0, "panic"))) == 400
+
+
 def test_without_a_stack_nothing_is_known():
     class NoStack(View):
         async def argument(self, cpu, function, number=0):

@@ -57,7 +57,9 @@ _DIRECTORY_ENTRY: Final = 512  # bytes on the average, name included: far more t
 _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
 _UNIX: Final = 3
-_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+# Of bzip2 zipfile unpacks 4 KiB at once, which can be gigabytes.
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ADDED_MOST: Final = 64 << 10  # bytes of an extended header of a tar; usual are some hundred
 _DAMAGED: Final = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -323,13 +325,34 @@ class _TarBox:
         return self.files[name]
 
 
+class _Header(tarfile.TarInfo):
+    """A member of a tar, without what can take memory before its size is known."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _ADDED and found.size > _ADDED_MOST:
+            raise _broken(msg("a header in it is larger than {limit}", limit=amount(_ADDED_MOST)))
+        return found
+
+    def _proc_gnusparse_10(self, member: tarfile.TarInfo, *others: object) -> None:
+        """Read no map of a sparse file, which can be as large as the archive: it is refused."""
+        member.sparse = b""
+
+    def _proc_sparse(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        """Read no map here either."""
+        self.sparse = b""
+        return self._proc_builtin(archive)  # type: ignore[attr-defined,no-any-return]
+
+
 def _tar(file: IO[bytes], kind: str, limits: Limits) -> _TarBox:
     listing = Listing(limits)
     files: dict[str, bytes] = {}
     plain = _Counted(_OPENERS[kind](file), limits)
     try:
-        with tarfile.open(fileobj=plain, mode="r|") as tar:
+        with tarfile.open(fileobj=plain, mode="r|", tarinfo=_Header) as tar:
             for info in tar:
+                tar.members = []  # type: ignore[attr-defined]  # each has a copy of all global headers
                 listing.count()
                 if info.isdir():
                     continue
@@ -377,6 +400,13 @@ _OPENERS: Final[Mapping[str, Callable[[IO[bytes]], _Readable]]] = {
     "bz2": bz2.BZ2File,
     "xz": lzma.LZMAFile,
 }
+_ADDED: Final = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 _MAGIC: Final = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00"}
 
 

@@ -131,8 +131,7 @@ def _walk(
             if why := _refusal(found):
                 listing.refuse(raw, why)
                 continue
-            changed = datetime.fromtimestamp(found.st_mtime, UTC)
-            if name := listing.add(raw, Member(found.st_size, changed)):
+            if name := listing.add(raw, Member(found.st_size, _changed(found))):
                 places[name] = here
 
 
@@ -145,3 +144,11 @@ def _refusal(found: os.stat_result) -> Text:
     if found.st_nlink > 1:
         return msg("is the same file as another name (a hard link)")
     return ""
+
+
+def _changed(found: os.stat_result) -> datetime | None:
+    """Return when a file was changed; None for a year that has no date."""
+    try:
+        return datetime.fromtimestamp(found.st_mtime, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

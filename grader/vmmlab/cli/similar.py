@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmmlab.base.errors import InfraError, UsageError, os_reason
-from vmmlab.base.message import msg
+from vmmlab.base.message import listed, msg
+from vmmlab.base.text import clean_line
 from vmmlab.cli.options import CourseOption, LangOption, open_course
 
 if TYPE_CHECKING:
@@ -52,7 +53,11 @@ def similar(
     pairs: list[Alike] = []
     for file, sources in texts.items():
         given = [materials.starter(loaded, file, one) for one in LANGUAGES]
-        pairs += compared(file, sources, given, least / 100)
+        slow: list[str] = []
+        pairs += compared(file, sources, given, least / 100, slow)
+        if slow:
+            who = listed(clean_line(name) for name in slow)
+            typer.echo(say(msg("{file}: comparing takes too long: {who}", file=file, who=who)))
     pairs.sort(key=lambda pair: (-pair.share, pair.file, pair.left.name, pair.right.name))
     count = sum(len(sources) for sources in texts.values())
     try:

@@ -35,6 +35,7 @@ from vmmlab.host.running import Running
 Kind = Literal["bwrap", "none"]
 
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_BWRAP_FAILED = 1
 _CAPTURE_BYTES = 1 * MIB
 _FILE_MIB = 64
 
@@ -236,7 +237,7 @@ class Sandbox:
         command = self.wrap(argv, ro, rw, cwd=cwd, limits=limits, env=env, names=names)
         began = time.monotonic()
         code, stdout, stderr, ended = self._run(command, timeout_s)
-        if self.kind == "bwrap" and code != 0 and stderr.startswith(b"bwrap: "):
+        if self.kind == "bwrap" and code == _BWRAP_FAILED and stderr.startswith(b"bwrap: "):
             raise InfraError(
                 msg("The sandbox could not be set up."),
                 found=stderr.decode(errors="replace").splitlines()[0],

@@ -6,9 +6,10 @@ relative to the directory of the build.
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -27,15 +28,21 @@ _INCLUDED = re.compile(r"(?:In file included|\s+) from (?P<file>[^:\n]+):(?P<lin
 _EXPANSION = re.compile(r"in expansion of macro|expanded from macro|in definition of macro")
 _SIGNAL = re.compile(
     r"(?:^|: )(?P<what>CPU time limit exceeded|File size limit exceeded|Killed)"
-    r"(?:[^\n]* signal terminated program|$)",
-    re.MULTILINE,
+    r"(?: \(core dumped\))?(?: signal terminated program \S+)?$"
 )
 _MEMORY = re.compile(
     r"out of memory allocating|virtual memory exhausted|memory exhausted|std::bad_alloc"
     r"|LLVM ERROR: out of memory|Cannot allocate memory"
 )
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded")
-_SIGNAL_NAMES = {152: "CPU time limit exceeded", 153: "File size limit exceeded"}
+_SIGNAL_NAMES = {
+    137: "Killed",
+    152: "CPU time limit exceeded",
+    153: "File size limit exceeded",
+}
+_COMPLAINS = (0, 1)  # so a compiler and its driver end if no signal has ended a program
+_DIGITS = 9
+_NEAR, _MOST_SAID = 300, 200
 
 
 def parse(
@@ -68,7 +75,7 @@ def parse(
             if not fresh_chain:
                 chain, fresh_chain = None, True
             if place in own:
-                chain = (place, int(included["line"]))
+                chain = (place, _number(included["line"]))
             continue
         match = _LINE.match(line)
         if not match:
@@ -100,8 +107,8 @@ def parse(
 def _diagnostic(match: re.Match[str], base: str) -> Diagnostic:
     return Diagnostic(
         _relative(match["file"], base),
-        int(match["line"]),
-        int(match["column"] or 0),
+        _number(match["line"]),
+        _number(match["column"]),
         _severity(match["severity"]),
         one_line(match["message"]),
     )
@@ -115,7 +122,7 @@ def stopped(text: str, code: int, limits_text: Mapping[str, Text]) -> Text:
         code: its status; 128 + N after signal N.
         limits_text: the texts for "cpu", "size" and "memory".
     """
-    said = found["what"] if (found := _SIGNAL.search(text)) else _SIGNAL_NAMES.get(code, "")
+    said = _ended_by(text, code)
     if said.startswith("CPU time"):
         return limits_text["cpu"]
     if said.startswith("File size"):
@@ -130,8 +137,19 @@ def stopped(text: str, code: int, limits_text: Mapping[str, Text]) -> Text:
 
 def killed(text: str, code: int) -> bool:
     """Return whether the system has ended a compiler, as it does when memory runs out."""
-    match = _SIGNAL.search(text)
-    return code == 137 or (match is not None and match["what"] == "Killed")
+    return _ended_by(text, code) == "Killed"
+
+
+def _ended_by(text: str, code: int) -> str:
+    """Return the signal that has ended a compiler; "" if none has.
+
+    Only a driver's status tells that there was one: a student's #error says what it likes. The
+    driver names it behind everything that the compiler has said.
+    """
+    if code in _COMPLAINS:
+        return ""
+    said = [found["what"] for line in text.splitlines() if (found := _SIGNAL.search(line))]
+    return _SIGNAL_NAMES.get(code, said[-1] if said else "")
 
 
 def wants_room(text: str) -> bool:
@@ -160,6 +178,22 @@ def bounded_log(text: str, base: str = "") -> str:
     if len(text) > LOG_CHARS:
         text = text[:LOG_CHARS] + "\n…\n"
     return text
+
+
+def _number(digits: str | None) -> int:
+    """Return a number of a message; 0 if it is none that a line or a column can have."""
+    return int(digits) if digits and len(digits) <= _DIGITS else 0
+
+
+def _about(text: str, words: str) -> Iterator[str]:
+    """Yield what stands around some words, in the first lines that have them.
+
+    Names can have any length, and the patterns below take time with the square of it.
+    """
+    found = (line for line in text.splitlines() if words in line)
+    for line in itertools.islice(found, _MOST_SAID):
+        at = line.index(words)
+        yield line[max(0, at - _NEAR) : at + _NEAR]
 
 
 _UNDEFINED = re.compile(
@@ -194,16 +228,19 @@ def parse_link(
         where = (match["where"] or "").removeprefix("ld: ")
         where = where.rpartition(": ")[2]
         file = _relative(where, base)
-        return (file, int(match["line"])) if file in own else (fallback, 0)
+        return (file, _number(match["line"])) if file in own else (fallback, 0)
 
-    for match in _UNDEFINED.finditer(text):
+    def said(pattern: re.Pattern[str], words: str) -> Iterator[re.Match[str]]:
+        return (found for one in _about(text, words) for found in pattern.finditer(one))
+
+    for match in said(_UNDEFINED, "undefined reference"):
         file, line = place(match, undefined.get(match["name"], ""))
         message = msg(
             "undefined reference to {name}: there is no such function or variable",
             name=match["name"],
         )
         found.setdefault(match["name"], Diagnostic(file, line, 0, "error", message))
-    for match in _MULTIPLE.finditer(text):
+    for match in said(_MULTIPLE, "multiple definition"):
         file, line = _where(match["where"], own, base)
         first, first_line = _where(match["first"], own, base)
         message = msg("{name} is defined twice", name=match["name"])
@@ -214,7 +251,7 @@ def parse_link(
                 place=f"{first}:{first_line}" if first_line else first,
             )
         found.setdefault(match["name"], Diagnostic(file, line, 0, "error", message))
-    for match in _TRUNCATED.finditer(text):
+    for match in said(_TRUNCATED, "relocation truncated"):
         file, line = place(match, "")
         if file:
             message = msg(
@@ -236,7 +273,7 @@ def parse_link(
 def _where(text: str, own: Collection[str], base: str) -> tuple[str, int]:
     for candidate in own:
         if match := re.search(rf"(?<![\w.-]){re.escape(candidate)}(?::(\d+))?", text):
-            return candidate, int(match[1] or 0)
+            return candidate, _number(match[1])
     return "", 0
 
 

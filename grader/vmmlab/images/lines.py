@@ -9,6 +9,7 @@ Source: DWARF 4, section 6.2 (line number information); binutils, readelf(1).
 from __future__ import annotations
 
 import bisect
+import itertools
 import posixpath
 import re
 from pathlib import Path
@@ -20,7 +21,8 @@ READELF = ("--debug-dump=decodedline", "--wide")
 
 _MOST_BYTES = 16 * 1024 * 1024  # of the text; the reference's has 0.2 MB
 _FILE = re.compile(r"(?:CU: )?(?P<path>[^ ].*?):(?:\[\+\+\])?")
-_ROW = re.compile(r"[^ ].*? +(?P<line>[0-9]+|-) +(?P<address>0x[0-9a-f]+)(?: .*)?")
+_LINE = re.compile(r"[0-9]{1,9}|-")
+_ADDRESS = re.compile(r"0x[0-9a-f]{1,16}")
 
 
 class LineTable:
@@ -59,12 +61,26 @@ def _rows(lines: list[str]) -> list[tuple[int, int, str, int]]:
     rows = []
     path, last = "", None
     for text in lines:
-        if row := _ROW.fullmatch(text):
-            address = int(row["address"], 16)
+        if row := _row(text):
+            line, address = row
             if last is not None and address > last[0]:
                 rows.append((last[0], address, *last[1:]))
-            ends = row["line"] == "-"
-            last = None if ends or not path else (address, path, int(row["line"]))
+            last = None if line == "-" or not path else (address, path, int(line))
         elif head := _FILE.fullmatch(text):
             path = clean(posixpath.normpath(head["path"]))
     return rows
+
+
+def _row(text: str) -> tuple[str, int] | None:
+    """Return line and address of a row; None if a text is none.
+
+    A file's name stands before them, which can have any length and spaces in it: no pattern is
+    looked for in all of it.
+    """
+    if text[:1] in ("", " "):
+        return None
+    words = text.split()
+    for line, address in itertools.pairwise(words[1:]):
+        if _LINE.fullmatch(line) and _ADDRESS.fullmatch(address):
+            return line, int(address, 16)
+    return None

@@ -8,7 +8,7 @@ from typing import Final
 from vmmlab.machine.gdb import GdbError
 from vmmlab.observe.view import View
 
-_MOST: Final = 400  # bytes of a format
+_MOST: Final = 400  # bytes of a format, and columns of a value
 _CONVERSION: Final = re.compile(r"%(0?)(\d*)(l*)([csduxXp])|%(.?)")
 
 
@@ -38,7 +38,7 @@ async def formatted(view: View, cpu: int, function: str) -> str:
 
 
 async def _converted(view: View, cpu: int, found: re.Match[str], value: int) -> str:
-    zero, width, longs, kind = found[1], int(found[2] or 0), found[3], found[4]
+    zero, width, longs, kind = found[1], min(int(found[2] or 0), _MOST), found[3], found[4]
     if kind == "s":
         return (await view.read_text(cpu, value)).rjust(width)
     if kind == "c":
