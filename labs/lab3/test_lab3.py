@@ -26,13 +26,13 @@ from vmmlab.x86.registers import (
 )
 
 BOOT = bringup(cpus=4)
-SEABIOS = parking(name="seabios", cpus=3, firmware="seabios", moved=True)
+# APIC ids 0, 1, 2, 4, 5, 6.
+SEABIOS = parking(name="seabios", cpus=6, sockets=2, firmware="seabios", moved=True)
 LATE = late_ap(name="late", cpus=4, cpu=2)
 ONE = other_arguments(name="cpus-1", acpi=False)
 # With other numbers in cohort.h: another address and offset of the trampoline.
 TWO = bringup(name="cpus-2", cpus=2, cohort="other")
-# Nothing shows the VMM that it is graded. The APIC ids are 0, 1, 2, 4, 5, 6, 8 and so on.
-FIFTEEN = plain(name="cpus-15", cpus=15, sockets=5)
+FIFTEEN = plain(name="cpus-15", cpus=15)  # nothing shows the VMM that it is graded
 
 # What stops the BSP before its work is done happens in ap_start.
 check = partial(checks.check, bsp_in="ap_start")
@@ -866,10 +866,10 @@ def each_ending(boots):
     after=["lab3.restore.late", "lab3.count.locked", "lab3.trampoline.stackless"],
 )
 def every_cpu_parks(boots, boot):
-    """With 1, 2 and 15 CPUs, and with 3 under SeaBIOS, every CPU parks.
+    """With 1, 2 and 15 CPUs, and with 6 under SeaBIOS, every CPU parks.
 
-    The APIC ids of the 15 have gaps, and under SeaBIOS apinit_addr has another value:
-    the copy lies in two pages.
+    Under SeaBIOS the APIC ids have a gap, and apinit_addr has another value: the copy lies in two
+    pages.
     """
     parks(boot)
 

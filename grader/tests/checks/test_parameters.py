@@ -19,6 +19,7 @@ from vmmlab.probes import (
     missing_ap,
     no_multiboot,
     parking,
+    plain,
     probe_kind,
     probe_names,
     scenario_of,
@@ -217,3 +218,13 @@ def test_the_page_names_the_probes_that_take_no_delays(name, word):
     row = next(line for line in text.splitlines() if line.startswith("| `init_us`"))
     named = set(re.findall(r"`([\w-]+)`", row.partition(word)[2]))
     assert named == {probe for probe, taken in OF_PROBE.items() if not taken & DELAYS}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("sockets", 5), ("moved", True), ("memory_mib", 64), ("cmdline", 100), ("modules", 2)],
+)
+def test_a_plain_boot_refuses_what_the_vmm_could_notice(key: str, value: object) -> None:
+    with pytest.raises(CourseError, match=f"which has no {key}") as error:
+        plain(name="quiet", cpus=15, **{key: value})  # type: ignore[misc]
+    assert str(error.value.found) == f"{key}={value!r}"

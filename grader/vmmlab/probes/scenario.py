@@ -26,6 +26,8 @@ from vmmlab.machine import firmware
 from vmmlab.probes.registry import ProbeKind, probe_kind
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")
+_TRACES: Final = frozenset({"sockets", "moved", "memory_mib", "cmdline", "modules"})
+"""What the machine of `make run` does not have, and a VMM could notice."""
 
 
 class Setup(TypedDict, total=False):
@@ -217,6 +219,7 @@ def scenario_of(probe: str, setup: Mapping[str, Any], *, where: str = "") -> Sce
                 found=type(value).__name__,
             ) from None
     _check_choices(setup, where, name)
+    _check_hidden(kind, setup, where, name)
     options = tuple(sorted((key, setup[key]) for key in kind.parameters & setup.keys()))
     rest = {key: setup[key] for key in machine & setup.keys() - {"name"}}
     return Scenario(name, probe, options, **rest)
@@ -231,6 +234,23 @@ def _check_choices(setup: Mapping[str, Any], where: str, name: str) -> None:
             msg("{where}: scenario {name}: there is no such cohort.", where=where, name=name),
             expected=msg("one of {known}", known=", ".join(get_args(Role))),
             found=repr(setup["cohort"]),
+        )
+
+
+def _check_hidden(kind: ProbeKind, setup: Mapping[str, Any], where: str, name: str) -> None:
+    """Check that nothing of the machine shows the VMM of a `plain` scenario that it is graded."""
+    for key in () if kind.make.leaves_traces else _TRACES & setup.keys():
+        raise CourseError(
+            msg(
+                "{where}: scenario {name}: the probe {probe} boots the machine of `make run`, "
+                "which has no {key}.",
+                where=where,
+                name=name,
+                probe=kind.name,
+                key=key,
+            ),
+            found=f"{key}={setup[key]!r}",
+            next_step=msg("choose another probe, or leave {key} out", key=key),
         )
 
 
