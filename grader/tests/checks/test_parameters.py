@@ -52,6 +52,9 @@ OF_PROBE = {
 """What each probe takes besides the parameters of every scenario: a new field of a probe's class
 is a new parameter, and belongs here, into its function in probes/scenario.py and on the page."""
 
+NOTICED = {"sockets": 5, "moved": True, "memory_mib": 64, "cmdline": 100, "modules": 2}
+"""What a `plain` boot refuses, because the VMM could notice it."""
+
 MAKERS = {
     "end": "parking",
     "plain": "plain",
@@ -126,7 +129,8 @@ def test_what_a_scenario_cannot_do_without_is_required(make):
 @pytest.mark.parametrize("probe", sorted(OF_PROBE))
 def test_what_a_probe_takes_is_accepted(probe):
     usable = {"name": "x", "cohort": "other", "firmware": "qboot"}
-    setup = dict.fromkeys(EVERYWHERE | OF_PROBE[probe], 1) | usable
+    refused = NOTICED.keys() if probe == "plain" else set()
+    setup = dict.fromkeys((EVERYWHERE | OF_PROBE[probe]) - refused, 1) | usable
     made = getattr(probes, MAKERS[probe])(**setup)
     assert (made.name, made.probe) == ("x", probe)
     assert {name for name, _ in made.options} == OF_PROBE[probe]
@@ -220,10 +224,7 @@ def test_the_page_names_the_probes_that_take_no_delays(name, word):
     assert named == {probe for probe, taken in OF_PROBE.items() if not taken & DELAYS}
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("sockets", 5), ("moved", True), ("memory_mib", 64), ("cmdline", 100), ("modules", 2)],
-)
+@pytest.mark.parametrize(("key", "value"), NOTICED.items())
 def test_a_plain_boot_refuses_what_the_vmm_could_notice(key: str, value: object) -> None:
     with pytest.raises(CourseError, match=f"which has no {key}") as error:
         plain(name="quiet", cpus=15, **{key: value})  # type: ignore[misc]
