@@ -65,9 +65,9 @@ def _why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure
         return found
     high = cpu.highest
     expected = milestone.goal_of(cpu.name)
+    if high == WAITING and not (_waits(cpu) or was_left_alone(boot, cpu)):
+        return bsp_stopped(boot) or _somewhere(cpu, expected)
     if high == WAITING:
-        if cpu.end_kind != "waiting-for-sipi" or not waits_for_sipi(cpu):
-            return bsp_stopped(boot) or _somewhere(cpu, expected)
         return bsp_stopped(boot) or never_started(boot, cpu)
     if high > milestone:
         return _passed_by(cpu, milestone, expected)
@@ -92,6 +92,19 @@ def not_reached(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Fail
 def waits_for_sipi(cpu: CpuRecord) -> bool:
     """Whether a CPU is still at the reset vector, where INIT has put it."""
     return (cpu.end.cs, cpu.end.rip & 0xFFFF) == (0xF000, 0xFFF0)
+
+
+def _waits(cpu: CpuRecord) -> bool:
+    return cpu.end_kind == "waiting-for-sipi" and waits_for_sipi(cpu)
+
+
+def was_left_alone(boot: Observation, cpu: CpuRecord) -> bool:
+    """Whether an AP is where the firmware has left it, because no SIPI has reached it.
+
+    An INIT alone need not be seen: QEMU 7.2 does not wake a halted CPU for it.
+    """
+    called = any(boot.reaches(one, cpu.index) for one in boot.sent("SIPI"))
+    return bool(boot.icr) and not called and cpu.end_place.in_firmware
 
 
 def why_not_all_parked(boot: Observation) -> Failure | None:
@@ -295,6 +308,12 @@ def never_started(boot: Observation, cpu: CpuRecord) -> Failure:
         ),
         observed=msg(
             "{cpu} never executed an instruction; ICR writes recorded: {writes}",
+            cpu=cpu.name,
+            writes=seen,
+        )
+        if waits_for_sipi(cpu)
+        else msg(
+            "{cpu} is where the firmware has left it; ICR writes recorded: {writes}",
             cpu=cpu.name,
             writes=seen,
         ),

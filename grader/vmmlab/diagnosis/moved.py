@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from vmmlab.base.message import msg
-from vmmlab.diagnosis.aps import waits_for_sipi
+from vmmlab.diagnosis.aps import waits_for_sipi, was_left_alone
 from vmmlab.failure import Failure
 from vmmlab.images.layout import MAPMEM_BASE, MAPMEM_SIZE
 from vmmlab.observe.cpu import CpuRecord
@@ -76,7 +76,7 @@ def _halts_in_copy(boot: Observation, ap: CpuRecord) -> bool:
 def lost_at_another_place(boot: Observation) -> Failure | None:
     """Return an AP that gets lost in a boot that gives apinit_addr another value than usual."""
     linked = boot.apinit_addr_linked
-    started = [ap for ap in boot.aps if not waits_for_sipi(ap)]
+    started = [ap for ap in boot.aps if not (waits_for_sipi(ap) or was_left_alone(boot, ap))]
     wrong_mode = (ap for ap in started if ap.end.mode != boot.bsp.end.mode)
     lost = next((ap for ap in wrong_mode if not _halts_in_copy(boot, ap)), None)
     if linked is None or lost is None or boot.how_ended == "complete":

@@ -70,6 +70,11 @@ class Place:
         """Whether the source is known and is a file of a lab."""
         return self.file.startswith("lab")
 
+    @property
+    def in_firmware(self) -> bool:
+        """Whether it is where a PC has its BIOS."""
+        return self.region == "elsewhere" and _is_firmware(self.address)
+
     def is_in(self, function: str) -> bool:
         """Whether the nearest symbol is `function`."""
         return self.symbol.partition("+")[0] == function
@@ -104,6 +109,10 @@ class Place:
 
 def address_text(address: int) -> Text:
     """Return an address outside the image in words: says so if it is the firmware's."""
-    if any(address in part for part in _FIRMWARE):
+    if _is_firmware(address):
         return msg("{address:#x}, in the firmware", address=address)
     return f"{address:#x}"
+
+
+def _is_firmware(address: int) -> bool:
+    return any(address in part for part in _FIRMWARE)
