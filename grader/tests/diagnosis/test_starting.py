@@ -8,11 +8,11 @@ from functools import partial
 import pytest
 from handmade import INIT, SAMPLE, SIPI, ap, boot, code, hit
 
-from vmmlab.diagnosis import ipis, moved, owncalls, resets, starting
+from vmmlab.diagnosis import aps, ipis, moved, owncalls, resets, starting
 from vmmlab.failure import Failure
 from vmmlab.observe.cpu import TakenException
 from vmmlab.observe.evidence import Physical0, Pointer
-from vmmlab.observe.milestones import AP_ENTRY
+from vmmlab.observe.milestones import AP_ENTRY, PARKED
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.place import Place
 from vmmlab.observe.starting import (
@@ -129,6 +129,7 @@ def word(kind: str):
 
 
 LOST = replace(ap(), end=replace(ap().end, pc=0x12000, cs=0x1200, rip=0))
+LEFT = replace(LOST, end_kind="running", end_place=Place(0xFD09A, "elsewhere"))
 GROWN = replace(INIT_CALL, counted=0)
 ONE_AP = partial(ipis.sipi_after_all, cpu=1)
 PROCS = partial(starting.not_zero, label="apinit_procs")
@@ -196,7 +197,7 @@ STARTING = {
     "APINIT_ADDR in ap_start": (starting.apinit_addr_ignored, MOVED, "apinit-addr-ignored"),
     "APINIT_ADDR in apinit.S": (
         moved.lost_at_another_place,
-        replace(MOVED, cpus=(MOVED.bsp, LOST)),
+        replace(MOVED, cpus=(MOVED.bsp, LOST), icr=(INIT, SIPI)),
         "apinit-addr-in-the-trampoline",
     ),
     "a copy in two pages": (
@@ -348,6 +349,12 @@ STARTING = {
         "ap-start-waits-itself",
     ),
 }
+
+
+def test_an_ap_that_the_firmware_has_left_is_not_lost():
+    seen = replace(MOVED, cpus=(MOVED.bsp, LEFT))
+    assert moved.lost_at_another_place(seen) is None
+    assert aps.why_not(seen, LEFT, PARKED).cause == "ap-got-no-sipi"
 
 
 @pytest.mark.parametrize(("find", "seen", "cause"), STARTING.values(), ids=STARTING)
