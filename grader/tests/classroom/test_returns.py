@@ -365,8 +365,8 @@ def test_what_is_no_worksheet(tmp_path: Path, course: Course) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "why"),
     [
-        (b"Participant 102", b"Participant 101", r"(?s)101 stands in two rows.*rows 2 and 3"),
-        (b",40.00,Yes", b",NaN,Yes", r"(?s)no number.*NaN"),
+        (b"Participant 102", b"Participant 101", r"(?s)two rows have the number 101.*rows 2 and 3"),
+        (b",40.00,Yes", b",NaN,Yes", r"(?s)not a number.*NaN"),
         (b"Participant 1", b"Participant 9", r"(?s)different assignments.*101, 102.*901, 902"),
         (b',Yes,"Sunday, 22 November 2026, 11:59 PM",-,', b"", r"row 2 is not complete"),
     ],
@@ -458,8 +458,8 @@ def test_canvas_columns(tmp_path: Path, course: Course) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "why"),
     [
-        (b",502,", b",501,", r"(?s)501 stands in two rows.*rows 4 and 5"),
-        (b"40.00,(read", b"NaN,(read", r"(?s)no number.*NaN"),
+        (b",502,", b",501,", r"(?s)two rows have the number 501.*rows 4 and 5"),
+        (b"40.00,(read", b"NaN,(read", r"(?s)not a number.*NaN"),
         (b"Class A,20.00,,100.00,100.00", b"Cla", r"(?s)row 5 is not complete.*9 cells.*5 cells"),
     ],
 )

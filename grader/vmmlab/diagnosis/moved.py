@@ -13,20 +13,19 @@ from vmmlab.failure import Failure
 from vmmlab.images.layout import MAPMEM_BASE, MAPMEM_SIZE
 from vmmlab.observe.cpu import CpuRecord
 from vmmlab.observe.observation import Observation
-from vmmlab.x86.registers import PAGE_PRESENT
+from vmmlab.x86.registers import PAGE_BYTES, PAGE_PRESENT
 
-_PAGE: Final = 4096
 _PAGE_FAULT: Final = 14
 
 
 def mapped_in_part(boot: Observation) -> Failure | None:
     """Return that the BSP faulted at the second page of a copy that lies in two pages."""
-    taken, first = boot.bsp.exception, -boot.apinit_addr % _PAGE
+    taken, first = boot.bsp.exception, -boot.apinit_addr % PAGE_BYTES
     behind = len(boot.trampoline.image) - first
     if taken is None or taken.vector != _PAGE_FAULT or taken.error & PAGE_PRESENT:
         return None
     inside = 0 <= taken.cr2 - MAPMEM_BASE < MAPMEM_SIZE
-    if boot.apinit_addr_linked is None or not inside or taken.cr2 % _PAGE >= behind:
+    if boot.apinit_addr_linked is None or not inside or taken.cr2 % PAGE_BYTES >= behind:
         return None
     return Failure(
         "copy-mapped-in-part",
@@ -46,7 +45,7 @@ def mapped_in_part(boot: Observation) -> Failure | None:
 
 def copied_up_to_a_page(boot: Observation) -> Failure | None:
     """Return that a copy which lies in two pages has not been written in the second one."""
-    made, first = boot.trampoline, -boot.apinit_addr % _PAGE
+    made, first = boot.trampoline, -boot.apinit_addr % PAGE_BYTES
     bytes_of = list(zip(made.copy or b"", made.before, made.image, strict=False))
     left = [at for at, (now, before, right) in enumerate(bytes_of) if now == before != right]
     # ap_start and the APs write to the counter and the lock, wherever these are.

@@ -18,8 +18,8 @@ from vmmlab.observe.milestones import AP_ENTRY
 from vmmlab.observe.observation import Observation
 from vmmlab.observe.starting import Changed, Mapping, Starting
 from vmmlab.x86.decode import far_jump
+from vmmlab.x86.registers import PAGE_BYTES
 
-_PAGE: Final = 4096
 _JUMP_BYTES: Final = 5
 
 
@@ -317,7 +317,7 @@ def _unmapped_early(start: Starting, pages: Sequence[int]) -> Failure | None:
 
 
 def _pages(first: int, size: int) -> list[int]:
-    return [*range(first & -_PAGE, first + size, _PAGE)]
+    return [*range(first & -PAGE_BYTES, first + size, PAGE_BYTES)]
 
 
 def _written(mappings: Sequence[Mapping], page: int) -> bool:

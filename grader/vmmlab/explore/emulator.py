@@ -17,9 +17,10 @@ from vmmlab.explore.constants import Constants
 from vmmlab.explore.context import MASK, RFLAGS, RSP, Context, StackRegion
 from vmmlab.explore.engine import ID, IDS, Heap, engine, unicorn
 from vmmlab.explore.instructions import InstructionInfo, Operand
-from vmmlab.explore.program import MARKS, PAGE, Program
+from vmmlab.explore.program import MARKS, Program
 from vmmlab.explore.skipping import LoopSkipper
 from vmmlab.images.layout import VMM_BASE
+from vmmlab.x86.registers import PAGE_BYTES
 
 PRIVATE_LIMIT: Final = 20_000
 """A CPU is followed for this many instructions without an access to shared memory, not counting
@@ -131,8 +132,8 @@ class Emulator:
         self._ran: dict[Context, tuple[Context, Stop]] = {}
         self._uc = uc = engine(program)
         for address in (program.trampoline, program.trampoline - VMM_BASE, program.window):
-            start = address & ~(PAGE - 1)
-            end = (address + program.trampoline_size + PAGE - 1) & ~(PAGE - 1)
+            start = address & ~(PAGE_BYTES - 1)
+            end = (address + program.trampoline_size + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
             uc.mem_map(start, end - start)
         self._heap = Heap(uc, program.cpus)
         # The engine's registers after the last run, so that only those that differ are written.
@@ -313,7 +314,7 @@ class Emulator:
             self._halt("memory")
 
     def _classify(self, address: int) -> Stop | InstructionInfo:
-        if address in self._events or MARKS <= address < MARKS + PAGE:
+        if address in self._events or MARKS <= address < MARKS + PAGE_BYTES:
             return "event"
         if not self._program.executes(address):
             return "foreign"

@@ -8,7 +8,8 @@ import unicorn as _unicorn
 from unicorn import x86_const as x86
 
 from vmmlab.explore.context import REGISTERS
-from vmmlab.explore.program import ARENA, HEAP, MARKS, PAGE, SLOT, STACK_SIZE, STACKS, Program
+from vmmlab.explore.program import ARENA, HEAP, MARKS, SLOT, STACK_SIZE, STACKS, Program
+from vmmlab.x86.registers import PAGE_BYTES
 
 unicorn: Any = _unicorn  # its type hints are incomplete
 IDS: Final = [getattr(x86, f"UC_X86_REG_{name.upper()}") for name in REGISTERS]
@@ -28,13 +29,13 @@ def engine(program: Program) -> Any:
     """
     uc: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
     uc.ctl_set_tcg_buffer_size(_TRANSLATED_BYTES)
-    low = min(one.start for one in program.segments) & ~(PAGE - 1)
+    low = min(one.start for one in program.segments) & ~(PAGE_BYTES - 1)
     high = max(one.end for one in program.segments)
-    uc.mem_map(low, (high - low + PAGE - 1) & ~(PAGE - 1))
+    uc.mem_map(low, (high - low + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1))
     for segment in program.segments:
         uc.mem_write(segment.start, segment.data)
-    uc.mem_map(MARKS, PAGE)
-    uc.mem_write(MARKS, HLT * PAGE)
+    uc.mem_map(MARKS, PAGE_BYTES)
+    uc.mem_write(MARKS, HLT * PAGE_BYTES)
     for cpu in range(program.cpus):
         uc.mem_map(STACKS + cpu * SLOT, STACK_SIZE)
     return uc

@@ -14,9 +14,10 @@ from typing import Any, Final
 from vmmlab.explore.engine import HLT, ID, engine, unicorn
 from vmmlab.explore.harness import Repeated
 from vmmlab.explore.memory import Store
-from vmmlab.explore.program import PAGE, RETURN_MARK, Program
+from vmmlab.explore.program import RETURN_MARK, Program
 from vmmlab.explore.rounds import SEEN, LaterRounds
 from vmmlab.images.layout import VMM_BASE
+from vmmlab.x86.registers import PAGE_BYTES
 
 _TURN: Final = 500  # instructions of a CPU before another one runs
 _QUIET_TURNS: Final = 200  # turns of each CPU in which none comes back from a call
@@ -106,11 +107,11 @@ class FreeRun:
     def _map(self) -> None:
         """Map the trampoline's copy wherever a CPU can see it, and take out what is not run."""
         program, uc = self._program, self._uc
-        start = program.trampoline & ~(PAGE - 1)
-        end = (program.trampoline + program.trampoline_size + PAGE - 1) & ~(PAGE - 1)
+        start = program.trampoline & ~(PAGE_BYTES - 1)
+        end = (program.trampoline + program.trampoline_size + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
         memory = ctypes.create_string_buffer(end - start)
         self._shared.append(memory)
-        for place in (start, start - VMM_BASE, program.window & ~(PAGE - 1)):
+        for place in (start, start - VMM_BASE, program.window & ~(PAGE_BYTES - 1)):
             uc.mem_map_ptr(place, end - start, unicorn.UC_PROT_ALL, ctypes.addressof(memory))
         copied = range(program.trampoline, program.trampoline + program.trampoline_size)
         uc.mem_write(program.trampoline, bytes(program.initial(at) for at in copied))
@@ -162,7 +163,7 @@ class FreeRun:
 
 def changed(before: bytes, after: bytes) -> Iterable[int]:
     """Yield where two pieces of memory of one size differ."""
-    for page in range(0, len(before), PAGE):
-        if before[page : page + PAGE] != after[page : page + PAGE]:
-            end = min(page + PAGE, len(before))
+    for page in range(0, len(before), PAGE_BYTES):
+        if before[page : page + PAGE_BYTES] != after[page : page + PAGE_BYTES]:
+            end = min(page + PAGE_BYTES, len(before))
             yield from (at for at in range(page, end) if before[at] != after[at])

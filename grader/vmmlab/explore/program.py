@@ -18,12 +18,12 @@ from vmmlab.explore.instructions import LONGEST, InstructionInfo, decode
 from vmmlab.explore.loaded import Segment, read
 from vmmlab.explore.surroundings import Surroundings, Variable
 from vmmlab.images.layout import MAPMEM_BASE, MAPMEM_SIZE, VMM_BASE
+from vmmlab.x86.registers import PAGE_BYTES
 
 if TYPE_CHECKING:
     from vmmlab.images.symbols import Symbols
 
 WINDOW: Final = MAPMEM_BASE
-PAGE: Final = 0x1000
 
 # Addresses of the model's own, inside the alias and far from the image and from low memory.
 STACKS: Final = 0x5000_0000
@@ -194,7 +194,7 @@ class Program:
         addr = self.symbols.addr
         self.trampoline = VMM_BASE + cohort.apinit_addr
         self.trampoline_size = addr("cpuinit_end") - addr("cpuinit_start")
-        self.window = WINDOW + cohort.apinit_addr % PAGE
+        self.window = WINDOW + cohort.apinit_addr % PAGE_BYTES
         self.apinit_addr = cohort.apinit_addr
         self.variables = {one.name: self._place(one) for one in declaration.variables}
         self._names = [

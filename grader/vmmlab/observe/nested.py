@@ -10,9 +10,9 @@ from typing import Any, Final
 from vmmlab.machine.gdb import GdbError
 from vmmlab.observe.guest import MsrIntercept, NestedRange, NestedTables, PortRange
 from vmmlab.observe.view import View
+from vmmlab.x86.registers import PAGE_BYTES
 from vmmlab.x86.vmcb import IOPM_BYTES, MSRPM_BYTES, msrs_in, ports_in
 
-_TABLE_BYTES: Final = 4096
 _FRAME: Final = 0x000FFFFFFFFFF000
 _PRESENT, _WRITABLE, _USER, _LARGE, _NO_EXECUTE = 1, 1 << 1, 1 << 2, 1 << 7, 1 << 63
 _SHIFTS: Final = (39, 30, 21, 12)
@@ -55,7 +55,7 @@ async def nested_tables(view: View, root: int) -> NestedTables:
         table = todo.pop()
         tables += 1
         try:
-            raw = await view.gdb.read_phys(table.address, _TABLE_BYTES)
+            raw = await view.gdb.read_phys(table.address, PAGE_BYTES)
         except GdbError:
             unreadable = table.address
             continue

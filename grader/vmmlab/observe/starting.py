@@ -6,12 +6,9 @@ All of it is seen from outside: arguments at the entry of provided functions, pa
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from vmmlab.observe.cpu import Hex
-from vmmlab.x86.registers import ICR_MODE, ICR_STARTUP
-
-_PAGE: Final = 4096
+from vmmlab.x86.registers import ICR_MODE, ICR_STARTUP, PAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,8 @@ class Mapping:
 
     def holds(self, physical: int) -> bool:
         """Whether a page of the mapping shows a physical address."""
-        return self.physical & -_PAGE <= physical < -(-(self.physical + self.size) // _PAGE) * _PAGE
+        end = -(-(self.physical + self.size) // PAGE_BYTES) * PAGE_BYTES
+        return self.physical & -PAGE_BYTES <= physical < end
 
     def shows(self, virtual: int) -> bool:
         """Whether a virtual address is in the mapping."""

@@ -13,6 +13,7 @@ from vmmlab.observe.evidence import MappedPage, Pointer
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
+from vmmlab.x86.registers import PAGE_BYTES
 
 DELAY_FIELDS: Final = {"init_us": 0, "sipi_us": 4, "poll_us": 8, "wait_us": 12}
 """Offsets in `struct ap_delays` (include/ap.h), in bytes."""
@@ -20,7 +21,6 @@ NOWHERE: Final = range(0x3000_0000, 0x3FFF_F000, 16)
 """Addresses at which there is no memory, and which no page table maps."""
 _POISON_MOST: Final = 1 << 20  # bytes of one piece of memory to fill
 _JUMP_BYTES: Final = 16
-_PAGE: Final = 4096
 _PRESENT: Final = 1  # of a page-table entry
 _FRAME: Final = 0x000FFFFFFFFFF000
 
@@ -136,12 +136,12 @@ async def _look_at_mappings(session: Session) -> None:
     if session.inputs.apinit_addr_linked is None or known.left_mapped is not None:
         return
     copy = session.inputs.apinit_addr
-    first, last = copy & -_PAGE, copy + view.trampoline_size - 1 & -_PAGE
-    pages = MAPMEM_SIZE // _PAGE
+    first, last = copy & -PAGE_BYTES, copy + view.trampoline_size - 1 & -PAGE_BYTES
+    pages = MAPMEM_SIZE // PAGE_BYTES
     table = await session.gdb.read_phys(view.phys("mapmem_pagetables"), 8 * pages)
     entries = (int.from_bytes(table[8 * page : 8 * page + 8], "little") for page in range(pages))
     mapped = {
-        entry & _FRAME: MAPMEM_BASE + page * _PAGE
+        entry & _FRAME: MAPMEM_BASE + page * PAGE_BYTES
         for page, entry in enumerate(entries)
         if entry & _PRESENT
     }

@@ -18,7 +18,7 @@ from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe
 from vmmlab.probes.registry import probe
-from vmmlab.x86.registers import EFER_LMA
+from vmmlab.x86.registers import EFER_LMA, PAGE_BYTES
 from vmmlab.x86.vmcb import MSR_VM_HSAVE_PA, VMCB_BYTES, Vmcb, vmcb_of
 
 STARTS: Final = "vmm_guest_starts"
@@ -28,7 +28,6 @@ VMRUN: Final = "vmrun"
 GUEST_ENTRY: Final = "guest_entry"
 """The place at which a guest stands before its first instruction."""
 _VMRUN_CODE: Final = b"\x0f\x01\xd8"
-_PAGE: Final = 0xFFF
 _EVENTS_MOST: Final = 64
 """VMRUNs at which the machine stops, until those that are waited for are given up."""
 
@@ -128,7 +127,7 @@ async def _started(session: Session, hit: Hit) -> GuestStart:
     view = session.view
     registers = await session.gdb.registers(hit.cpu)
     at = registers.rax
-    raw = await view.read_if_there(at & ~_PAGE, VMCB_BYTES)
+    raw = await view.read_if_there(at & -PAGE_BYTES, VMCB_BYTES)
     vmcb = vmcb_of(raw) if raw else None
     return GuestStart(
         order=hit.order,

@@ -13,6 +13,7 @@ from vmmlab.observe.session import Session
 from vmmlab.observe.starting import AtApWait, Changed, IcrCall, Mapping, Starting
 from vmmlab.probes.base import DELAY_FIELDS
 from vmmlab.probes.sleeping import Sleeps
+from vmmlab.x86.registers import PAGE_BYTES
 
 INIT_US: Final = 7_000_111
 SIPI_US: Final = 70_000_333
@@ -23,7 +24,6 @@ _JUMP_BYTES: Final = 5
 _LOCK_BYTES: Final = 8
 _BEGINNING: Final = 16  # bytes of the copy
 _CHANGES: Final = 8  # pieces of low memory that are reported at most
-_PAGE: Final = 4096
 _PRESENT, _DIRTY = 1 << 0, 1 << 6  # of a page-table entry
 _FRAME: Final = 0x000FFFFFFFFFF000
 _MAPMEM_WRITE: Final = 2  # include/mm.h
@@ -214,11 +214,11 @@ class StartWatch:
         found = []
         table = self.session.view.phys("mapmem_pagetables")
         for number, one in enumerate(self._maps):
-            first = one.virtual & -_PAGE
-            for virtual in range(first, one.virtual + max(one.size, 1), _PAGE):
-                page = (virtual - MAPMEM_BASE) // _PAGE
+            first = one.virtual & -PAGE_BYTES
+            for virtual in range(first, one.virtual + max(one.size, 1), PAGE_BYTES):
+                page = (virtual - MAPMEM_BASE) // PAGE_BYTES
                 entry = await self.session.view.read_u64(table + 8 * page)
-                physical = (one.physical & -_PAGE) + virtual - first
+                physical = (one.physical & -PAGE_BYTES) + virtual - first
                 if entry & _PRESENT and entry & _FRAME == physical:
                     found.append(MappedPage(physical, virtual))
                     if entry & _DIRTY:
@@ -279,13 +279,13 @@ class StartWatch:
 def _different(before: bytes, now: bytes) -> list[Changed]:
     """Return the pieces that differ; pieces in neighbouring pages are one."""
     out: list[Changed] = []
-    for page in range(0, len(now), _PAGE):
-        old, new = before[page : page + _PAGE], now[page : page + _PAGE]
+    for page in range(0, len(now), PAGE_BYTES):
+        old, new = before[page : page + PAGE_BYTES], now[page : page + PAGE_BYTES]
         if old == new:
             continue
         wrong = [at for at, (a, b) in enumerate(zip(old, new, strict=True)) if a != b]
         first, last = page + wrong[0], page + wrong[-1]
-        if out and page - (out[-1].address + out[-1].size) < _PAGE // 2:
+        if out and page - (out[-1].address + out[-1].size) < PAGE_BYTES // 2:
             first = out[-1].address
             out.pop()
         out.append(Changed(first, last - first + 1, bytes(now[first : first + 8])))

@@ -17,6 +17,7 @@ from vmmlab.images.layout import VMM_BASE
 from vmmlab.observe.cpu import CpuRecord
 from vmmlab.observe.observation import Observation
 from vmmlab.report.timeline import ranges
+from vmmlab.x86.registers import PAGE_BYTES
 
 Kind = Literal["given", "image", "inside", "jump", "trampoline", "stack", "write"]
 
@@ -76,7 +77,7 @@ def _vmm(seen: Observation) -> Iterator[Region]:
         yield Region(start, end, "inside", msg("boot stack, shared by all APs"))
     if "ap_pagetable" in names:
         start = seen.phys("ap_pagetable")
-        yield Region(start, start + 0x1000, "inside", msg("ap_pagetable, the APs' page tables"))
+        yield Region(start, start + PAGE_BYTES, "inside", msg("ap_pagetable, the APs' page tables"))
 
 
 def _low(seen: Observation) -> Iterator[Region]:

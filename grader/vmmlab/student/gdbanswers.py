@@ -19,6 +19,7 @@ from vmmlab.observe.place import Place
 from vmmlab.observe.session import Session
 from vmmlab.observe.view import NO_INSTRUCTION
 from vmmlab.x86.decode import Width, as_text, decode
+from vmmlab.x86.registers import PAGE_BYTES
 
 COMMANDS: Final[Mapping[str, Text]] = {
     "cpus": msg("all CPUs: mode, place, next instruction, control registers"),
@@ -282,7 +283,7 @@ class Answers:
         return f"{done.size if done else 1} {text or '(bad)'}" if data else ""
 
     async def _bytes(self, cpu: int, address: int) -> bytes:
-        for size in (_LONGEST, 0x1000 - address % 0x1000):
+        for size in (_LONGEST, PAGE_BYTES - address % PAGE_BYTES):
             try:
                 return await self._view.gdb.read_virt(cpu, address, min(size, _LONGEST))
             except VmmlabError:

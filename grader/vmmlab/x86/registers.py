@@ -32,6 +32,8 @@ EFER_LMA: Final = 1 << 10
 MSR_EFER: Final = 0xC0000080
 """The number of EFER."""
 
+PAGE_BYTES: Final = 4096
+"""The smallest page (Intel SDM vol. 3, 4.2)."""
 PAGE_PRESENT: Final = 1 << 0
 """In the error code of a page fault: the page is mapped."""
 PAGE_WRITE: Final = 1 << 1

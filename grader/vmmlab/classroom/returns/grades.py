@@ -249,7 +249,7 @@ def maximum_in(text: str) -> Fraction | None:
         return Fraction(plain.replace(",", "."))
     except (ValueError, ZeroDivisionError):
         raise UsageError(
-            msg("the most points of the assignment are no number."),
+            msg("the maximum grade of the assignment is not a number."),
             expected=msg("a number, such as 40.00"),
             found=clean_line(text, 40),
             next_step=msg("download it again"),
@@ -270,7 +270,7 @@ def one_row_each(table: RawTable, rows: Sequence[tuple[int, str]]) -> None:
     for row, student in rows:
         if seen.setdefault(student, row) != row:
             raise UsageError(
-                msg("the number {number} stands in two rows.", number=clean_line(student, 40)),
+                msg("two rows have the number {number}.", number=clean_line(student, 40)),
                 expected=msg("one row for each student"),
                 found=msg("rows {first} and {second}", first=seen[student] + 2, second=row + 2),
                 next_step=msg("download it again"),
