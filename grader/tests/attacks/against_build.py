@@ -120,6 +120,11 @@ def _refused() -> Iterator[Attack]:
         sections,
         beta=BETA + "__attribute__ ((constructor)) static void early (void) { counter = 1; }\n",
     )
+    yield attack(
+        "a script for gdb in the debug information",
+        sections,
+        TRAMP + '\t.section .debug_gdb_scripts\n\t.byte 4\n\t.asciz "x\\nprint(1)\\n"\n',
+    )
     symbols = "only plain symbols are linked"
     yield attack(
         "a unique symbol",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import socket
 import threading
@@ -15,11 +16,14 @@ from corpus import Attack, Defence, off
 
 pytest.importorskip("nbgrader")
 
+import nbformat
+
 from vmmlab.base.errors import SubmissionError
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.worksheet import guard, intake, kernel
+from vmmlab.worksheet import apart, guard, intake, kernel
 from vmmlab.worksheet.kernel import Kernel
+from vmmlab.worksheet.two_kernels import Timing
 
 LIMITS = ResourceLimits(file_mib=8, cpu_s=60, memory_mib=2048)
 SECRET = "SECRET of the host"
@@ -108,6 +112,37 @@ def _large_folder(folder: Path) -> str:
     return "a notebook of 200 MiB"
 
 
+HALF = (
+    "import json\nk = get_ipython().kernel\n"
+    "k.session.pack = lambda one: json.dumps(one, default=str).encode()\n"
+    "half = {'name': 'stdout', 'text': chr(0xd800)}\n"
+    "k.session.send(k.iopub_socket, 'stream', half, parent=k.get_parent())"
+)
+
+
+def _graded(cells: list[str], depth: int, folder: Path) -> str:
+    """Hand in a notebook; return why it has no grade, which is no word about the student."""
+    place = folder / "eve" / "lab1"
+    place.mkdir(parents=True)
+    sheet = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells])
+    deep = functools.reduce(lambda inner, _: [inner], range(depth), 0)
+    sheet.cells[0].metadata["x"] = deep if depth else 0
+    text = json.dumps(sheet, indent=None)
+    (place / "worksheet.ipynb").write_text(text)
+    try:
+        intake.check_folder(place)
+        apart.grade_apart(
+            sheet, {}, sandbox_required=True, environment={}, limits=LIMITS,
+            timing=Timing(20, 100), language="en",
+        )  # fmt: skip
+        nbformat.write(sheet, folder / "graded.ipynb")
+    except SubmissionError:
+        return ""
+    except Exception as error:
+        return f"{type(error).__name__}, and no grade"
+    return ""
+
+
 def _attacks() -> Iterator[Attack]:
     sandbox = "cells run in a sandbox"
     for name in CELLS:
@@ -119,6 +154,25 @@ def _attacks() -> Iterator[Attack]:
     yield Attack("notebook", "6 GiB of signed messages", "ended", flood, _floods, True, True)
     large = "the folder of a worksheet is measured first"
     yield Attack("notebook", "a worksheet of 200 MiB", "refused", large, _large_folder, True)
+    for name, expected, defence, cells, depth in (
+        ("half a character in an output", "shown as text", "an output is text", [HALF], 0),
+        (
+            "150 cells that print 100,000 characters",
+            "ended",
+            "a notebook that says too much was stopped",
+            ["print('\\x01' * 100_000)"] * 150,
+            0,
+        ),
+        (
+            "metadata 900 times in each other",
+            "refused",
+            "a notebook is read before others read it",
+            ["1"],
+            900,
+        ),
+    ):
+        tries = functools.partial(_graded, cells, depth)
+        yield Attack("notebook", name, expected, defence, tries, True, True)
 
 
 ATTACKS = tuple(_attacks())
@@ -129,6 +183,12 @@ def _any_size(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(intake, name, 1 << 20)
 
 
+def _any_text(patch: pytest.MonkeyPatch) -> None:
+    """Grade in this process: what is replaced here is not replaced in another one."""
+    patch.setattr(kernel, "_encodable", lambda text: text)
+    patch.setattr(apart, "_run", lambda request, wall_s: apart._graded(json.loads(request)))
+
+
 DEFENCES = (
     Defence(
         "cells run in a sandbox",
@@ -137,4 +197,10 @@ DEFENCES = (
     Defence("the processes of a kernel are counted", off(guard, "exceeded", lambda pid: "")),
     Defence("a cell has a budget of messages", off(kernel, "_CELL_BYTES", 1 << 40)),
     Defence("the folder of a worksheet is measured first", _any_size),
+    Defence("an output is text", _any_text),
+    Defence("a notebook that says too much was stopped", off(apart, "_TOO_MUCH", 99)),
+    Defence(
+        "a notebook is read before others read it",
+        off(intake, "_can_be_copied", lambda path: True),
+    ),
 )

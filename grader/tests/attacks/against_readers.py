@@ -155,7 +155,7 @@ def _old_sparse() -> bytes:
     head[156:157], head[482] = tarfile.GNUTYPE_SPARSE, 1
     head[148:156] = b" " * 8
     head[148:156] = b"%06o\0 " % sum(head)
-    return gzip.compress(bytes(head) + extended * 18_000 + bytes(1024), 1)
+    return gzip.compress(bytes(head) + extended * 26_000 + bytes(1024), 1)
 
 
 _MAPS = "no map of a sparse file is read"

@@ -35,7 +35,8 @@ _COMMON = "*COM*"
 _PLACED = re.compile(r"\.(?:text|rodata|data|bss)(?:\.[\w.$-]+)?|\.initfunc")
 # Compilers and assemblers add these by themselves; dropped before the link.
 DROPPED = (".eh_frame", ".note.gnu.property", ".note.GNU-stack", ".comment", ".llvm_addrsig")
-_KEPT_ASIDE = re.compile(r"\.debug(?:_[\w.]+)?|\.symtab|\.strtab|\.shstrtab|\.symtab_shndx")
+# .debug_gdb_scripts has scripts, which gdb runs when it opens the image.
+_KEPT_ASIDE = re.compile(r"\.debug(?:_(?!gdb)[\w.]+)?|\.symtab|\.strtab|\.shstrtab|\.symtab_shndx")
 _BY_ITSELF = re.compile(r"\.(?:pre)?(?:init|fini)(?:_array)?(?:\..*)?|\.[cd]tors(?:\..*)?")
 
 

@@ -41,6 +41,7 @@ _CODE: Final = "from vmmlab.worksheet.apart import main; main()"
 _SPARE_S: Final = 60.0
 _TRIAL_S: Final = 10.0
 _ANSWER_BYTES: Final = 64 * MIB
+_TOO_MUCH: Final = 3  # the status of a process that has more to say
 
 
 def grade_apart(
@@ -99,7 +100,10 @@ def main() -> None:
     """Grade the notebook on standard input; the process that `grade_apart` starts."""
     _limit(resource.RLIMIT_AS, MEMORY_MIB * MIB)
     request = json.load(sys.stdin)
-    json.dump(_graded(request), sys.stdout)
+    said = json.dumps(_graded(request))
+    if len(said) > _ANSWER_BYTES:
+        sys.exit(_TOO_MUCH)
+    sys.stdout.write(said)
 
 
 def _graded(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,9 +167,11 @@ def _run(request: str, wall_s: float) -> dict[str, Any] | Text:
             return msg("stopped after {timeout_s:.0f} s", timeout_s=wall_s)
         finally:
             box.running.end(process)
-    if process.returncode == 0 and len(said) <= _ANSWER_BYTES:
+    if process.returncode == 0:
         answer: dict[str, Any] = json.loads(said)
         return answer
+    if process.returncode == _TOO_MUCH:
+        return msg("stopped after {mib} MiB of output", mib=_ANSWER_BYTES // MIB)
     if process.returncode < 0 or b"MemoryError" in complaint:
         return msg("ended because it needed more than {mib} MiB of memory", mib=MEMORY_MIB)
     raise InfraError(

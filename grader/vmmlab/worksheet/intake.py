@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.errors import SubmissionError
+from vmmlab.base.files import read_regular
 from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean_line
 
@@ -20,6 +22,8 @@ ENTRIES: Final = 1000
 """The most files and folders."""
 DEPTH: Final = 8
 """The deepest nesting of folders."""
+NESTING: Final = 100
+"""The deepest nesting of a notebook's JSON; a usual one has ten."""
 _SHOWN: Final = 120  # characters of a name
 
 
@@ -54,6 +58,33 @@ def check_folder(folder: Path) -> None:
                     depth=DEPTH,
                 ),
             )
+        if path.suffix == ".ipynb" and stat.S_ISREG(found.st_mode) and not _can_be_copied(path):
+            raise _refused(folder, path, msg("is not a notebook that can be graded"))
+
+
+def _can_be_copied(path: Path) -> bool:
+    """Return whether a notebook can be read and written again; one that is no JSON counts so.
+
+    What nests in itself a thousand times, or has halves of characters, stops whoever tries.
+    """
+    try:
+        waiting = [(json.loads(read_regular(path, FILE_MIB << 20)), 0)]
+        while waiting:
+            one, depth = waiting.pop()
+            if depth > NESTING:
+                return False
+            if isinstance(one, dict):
+                waiting += [(text, depth + 1) for text in one]
+                waiting += [(value, depth + 1) for value in one.values()]
+            elif isinstance(one, list):
+                waiting += [(value, depth + 1) for value in one]
+            elif isinstance(one, str):
+                one.encode()
+    except (RecursionError, UnicodeEncodeError):
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, int, os.stat_result]]:

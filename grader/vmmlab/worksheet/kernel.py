@@ -345,6 +345,7 @@ def _output(kind: str, content: Mapping[str, Any], room: int, rest: str) -> dict
     def text(said: object) -> str:
         if not isinstance(said, str):
             raise TypeError("this is no text")
+        said = _encodable(said)
         return said if len(said) <= room else f"{said[:room]}\n{rest}\n"
 
     if kind == "stream":
@@ -363,6 +364,11 @@ def _output(kind: str, content: Mapping[str, Any], room: int, rest: str) -> dict
             [text(line) for line in content["traceback"][:100]],
         )
     return None
+
+
+def _encodable(text: str) -> str:
+    """Return a text without halves of characters, with which no notebook can be written."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def stopped(why: Text, shown: str) -> dict[str, Any]:
