@@ -200,6 +200,16 @@ def _tar(
     return out.getvalue()
 
 
+def _pax(name: str, key: str = "path") -> bytes:
+    """A tar whose extended header gives a harmless file another name."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as box:
+        info = tarfile.TarInfo(LAB1)
+        info.pax_headers, info.size = {key: name}, len(SECRET)
+        box.addfile(info, io.BytesIO(SECRET))
+    return out.getvalue()
+
+
 NAMES = {
     "zip: ../../ in a name": _zip("../../evil.py"),
     "zip: an absolute name": _zip("/etc/cron.d/evil"),
@@ -208,6 +218,10 @@ NAMES = {
     "zip: a line break in a name": _zip("lab1/a\nb.c"),
     "tar: ../../ in a name": _tar("../../evil.py", data=SECRET),
     "tar: an absolute name": _tar("/etc/cron.d/evil", data=SECRET),
+    "tar: ../../ in a pax header": _pax("../../evil.py"),
+    "tar: an absolute name in a pax header": _pax("/etc/cron.d/evil"),
+    "tar: backslashes in a pax header": _pax("lab1\\..\\..\\evil.py"),
+    "tar: the name of a sparse file": _pax("../../evil.py", "GNU.sparse.name"),
 }
 LINKS = {
     "zip: a symbolic link": _zip(LAB1, data=b"/etc/passwd", mode=stat.S_IFLNK | 0o777),

@@ -6,6 +6,7 @@ may pass for the machine's fault, stop the grader, or take time or memory with t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import io
@@ -158,6 +159,16 @@ def _old_sparse() -> bytes:
     return gzip.compress(bytes(head) + extended * 26_000 + bytes(1024), 1)
 
 
+def _endless(key: str, value: str, folder: Path) -> str:
+    """Read a tar with a file that is said to end far behind the archive: who looks for the end?"""
+    data = _tar((tarfile.XHDTYPE, _record(key, value)), (tarfile.REGTYPE, b"x"))
+    began = time.process_time()
+    with contextlib.suppress(BoxError):
+        archive.read(data)
+    spent = time.process_time() - began
+    return f"{spent:.1f} s" if spent > 0.2 else ""
+
+
 _MAPS = "no map of a sparse file is read"
 _HEADERS = "the headers of a tar have a limit"
 HEAVY = {
@@ -206,7 +217,18 @@ def _attacks() -> Iterator[Attack]:
     for name, (defence, make) in HEAVY.items():
         shown = not name.startswith(("tar: 20,000", "tar: a name"))
         tries = functools.partial(_memory, make)
-        yield Attack("archive", name, "refused", defence, tries, shown, full="400,000" in name)
+        yield Attack(
+            "archive", name, "refused", defence, tries, shown, full="GNU" in name or ",000 " in name
+        )
+    for name, value in {
+        "6 GiB": str(6 << 30),
+        "10 to the power of 4,000 bytes": "9" * 4000,
+        "less than nothing": "-1024",
+    }.items():
+        attempt = functools.partial(_endless, "size", value)
+        end = "a tar has an end"
+        shown = "GiB" in name
+        yield Attack("archive", f"tar: a file of {name}", "refused", end, attempt, shown)
     comparison = "a comparison has a limit"
     for name, text in {
         "similar: 9,000 blanks in a line": "int" + " " * 9000 + "\n",
@@ -243,5 +265,6 @@ DEFENCES = (
     ),
     Defence(_HEADERS, off(archive, "_ADDED_MOST", 1 << 40)),
     Defence(_MAPS, _with_maps),
+    Defence("a tar has an end", off(archive, "_ENDS_MOST", 1 << 60)),
     Defence("a comparison has a limit", off(compare, "_SECONDS", 600.0)),
 )

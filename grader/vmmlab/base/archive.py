@@ -59,6 +59,7 @@ _UTF8: Final = 0x800
 _UNIX: Final = 3
 # Of bzip2 zipfile unpacks 4 KiB at once, which can be gigabytes.
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENDS_MOST: Final = 8  # so often tarfile may look behind the end
 _ADDED_MOST: Final = 64 << 10  # bytes of an extended header of a tar; usual are some hundred
 _DAMAGED: Final = (
     zipfile.BadZipFile,
@@ -298,7 +299,7 @@ class _Counted(io.RawIOBase):
         super().__init__()
         self._file = file
         self._limits = limits
-        self._count = 0
+        self._count = self._ends = 0
 
     def readable(self) -> bool:
         return True
@@ -308,6 +309,9 @@ class _Counted(io.RawIOBase):
         self._count += len(data)
         if self._count > self._limits.total:
             raise _too_much(self._limits)
+        self._ends += not data
+        if self._ends > _ENDS_MOST:  # tarfile reads on and on to a place that a header invents
+            raise EOFError("it ends before what its headers say")
         return data
 
 
