@@ -238,6 +238,7 @@ class DelayedProbe(GuestProbe):
     async def hit(self, session: Session, hit: Hit) -> None:
         """Follow the BSP through the functions of this lab."""
         if hit.place == DELAYED and hit.cpu == 0 and self._seen.delay is None:
+            await session.places.unwatch(DELAYED)  # QEMU runs a page with a breakpoint slowly
             await self._delay(session, hit)
         elif hit.place == _RETURNED and hit.cpu == 0 and self._delaying:
             self._delaying = False
@@ -250,8 +251,10 @@ class DelayedProbe(GuestProbe):
             await self._start(session, hit)
         elif hit.place == _STARTED:
             await self._started(session, hit)
-        elif hit.place == STATE and self.own and self._seen.state is None:
-            await self._state(session, hit)
+        elif hit.place == STATE:
+            await session.places.unwatch(STATE)
+            if self.own:
+                await self._state(session, hit)
         elif hit.place == HANDLE:
             self._note(session, handled=(*self._seen.handled, hit.order))
             if len(self._seen.handled) >= _HANDLED_MOST:

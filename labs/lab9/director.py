@@ -73,6 +73,8 @@ class Director:
     session: Session
     _states: tuple[list[int], list[int]] = field(default=([], []), init=False)
     """v->startup of each CPU before and after the last sending; empty if it is not known."""
+    _startups: list[int] = field(default_factory=list, init=False)
+    """Where v->startup of each CPU is, physical."""
 
     # ---- one CPU -------------------------------------------------------------------------------
 
@@ -258,8 +260,10 @@ class Director:
     async def _read_states(self) -> list[int]:
         """Return v->startup of each CPU."""
         view = self.session.view
-        vcpus = await vcpus_of(self.session)
-        return [await view.read_u32(one - VMM_BASE + STARTUP) for one in vcpus]
+        if not self._startups:
+            self._startups = [at - VMM_BASE + STARTUP for at in await vcpus_of(self.session)]
+        await self.session.gdb.peek((at, 4) for at in self._startups)
+        return [await view.read_u32(at) for at in self._startups]
 
     async def _sender(
         self, sending: Sending, expected: Expected, number: int
