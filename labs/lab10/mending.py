@@ -32,6 +32,11 @@ _CODE64, _DATA, _FLAT = 0xA9B, 0xC93, 0xFFFFFFFF
 RESET: Final = {"cpl": 0, "cr2": 0, "dr6": 0xFFFF0FF0, "dr7": 0x400}
 """Fields of the VMCB that are as after a reset."""
 
+STATE_FIELDS: Final = ((0x400, 0x4A0), (0x4CB, 0x4CC), (0x4D0, 0x4D8), (0x548, 0x580),
+                        (0x5D8, 0x5E0), (0x5F8, 0x648), (0x668, 0x670))  # fmt: skip
+"""The fields of a VMCB that svm_state_uefi has to set, but for two."""
+SHADOW, EVENTINJ, VALID = 0x68, 0xA8, 1 << 31
+
 
 @dataclass(frozen=True)
 class UefiState:
@@ -127,3 +132,18 @@ async def mend(session: Session, vcpu: int, vmcb: int, right: Firmware) -> None:
         if name in frame:
             at = vcpu + REGS_AT + 8 * number
             await gdb.write_phys(at, frame[name].to_bytes(8, "little"))
+
+
+def first_change(before: bytes, after: bytes) -> int | None:
+    """Return the offset of the first difference outside of what svm_state_uefi has to set."""
+    fields = (*STATE_FIELDS, (SHADOW, SHADOW + 8), (EVENTINJ, EVENTINJ + 8))
+    to_set = {one for first, end in fields for one in range(first, end)}
+    pairs = enumerate(zip(before, after, strict=True))
+    return next((at for at, (old, new) in pairs if old != new and at not in to_set), None)
+
+
+async def image_now(session: Session) -> bytes:
+    """Return the image as it is in memory."""
+    view = session.view
+    start = view.phys("__image_start")
+    return await view.read_if_there(start, view.phys("__image_end") - start)

@@ -22,13 +22,20 @@ from vmmlab.probes.guest import STARTS, GuestProbe
 from vmmlab.probes.registry import probe
 from vmmlab.x86.vmcb import VMCB_BYTES, Vmcb, VmcbSegment, vmcb_of
 
+from .highframe import HighFrame, high_frame
 from .mending import (
+    EVENTINJ,
     FRAME,
     PASSED,
     REGS_AT,
     SELECTORS,
+    SHADOW,
+    STATE_FIELDS,
     UEFI_STATE,
+    VALID,
     firmware,
+    first_change,
+    image_now,
     mend,
     state_of_firmware,
 )
@@ -75,10 +82,6 @@ MSRS: Final = {
 _MSR_PAT: Final = 0x277
 _OTHER_PAT: Final = 0x0106000500070406
 """The same types as after a reset in the lower half, others in the upper one (APM 7.8.1)."""
-_STATE_FIELDS: Final = ((0x400, 0x4A0), (0x4CB, 0x4CC), (0x4D0, 0x4D8), (0x548, 0x580),
-                        (0x5D8, 0x5E0), (0x5F8, 0x648), (0x668, 0x670))  # fmt: skip
-"""The fields of a VMCB that svm_state_uefi has to set, but for two."""
-_SHADOW, _EVENTINJ, _VALID = 0x68, 0xA8, 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class State:
         registers: v->regs then, by name.
         mended: in the call with the firmware's own state it returned too, and what it made there
             was put right.
+        high: what came of another call, with a frame where the VMM has no alias.
     """
 
     state: dict[str, int]
@@ -128,6 +132,7 @@ class State:
     changed_at: int | None = None
     registers: dict[str, int] = field(default_factory=dict)
     mended: bool = False
+    high: HighFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +249,7 @@ class DelayedProbe(GuestProbe):
             self._delaying = False
             await session.places.unwatch(_RETURNED)
             if self._seen.delay is not None:
-                changed = await _variables(session) != self._variables
+                changed = await image_now(session) != self._variables
                 delay = replace(self._seen.delay, returned=True, remembers=changed)
                 self._note(session, delay=delay)
         elif hit.place == _START:
@@ -295,7 +300,7 @@ class DelayedProbe(GuestProbe):
         self._note(session, delay=Delay(False, hit.order, at))
         if self.other_id:
             await self._another_id(session, hit)
-        self._variables = await _variables(session)
+        self._variables = await image_now(session)
         if (back := await session.return_address(0)) is not None:
             self._delaying = True
             await session.places.watch(_RETURNED, back)
@@ -393,7 +398,7 @@ class DelayedProbe(GuestProbe):
                 returned=verdict == "reached",
                 vmcb=vmcb_of(body) if len(body) == VMCB_BYTES else None,
                 moved_to=at if at != vmcb + VMM_BASE else 0,
-                changed_at=_first_change(filled, old),
+                changed_at=first_change(filled, old),
                 registers=dict(zip(PASSED, struct.unpack("<14Q", values), strict=True)),
             ),
         )
@@ -402,13 +407,22 @@ class DelayedProbe(GuestProbe):
             return
         await session.places.unwatch(_RETURNED)
         await load_system_segments(session, vmcb, self._system)
-        for at, content in kept:
-            await gdb.write_phys(at, content)
-        again = {name: registers[name] for name in (*GENERAL, "rip", "eflags")}
-        await gdb.write_registers(0, again)
         await write_msr(session, 0, _MSR_PAT, self._pat)
-        session.stands_at(0, hit.state.pc)
+        again = {name: registers[name] for name in (*GENERAL, "rip", "eflags")}
+        await self._put_back(session, kept, again)
+        high = await high_frame(session, vcpu, back)
+        self._note(session, state=self._seen.state and replace(self._seen.state, high=high))
+        await self._put_back(session, kept, again)
         await self._mend(session, vcpu, vmcb, back)
+
+    async def _put_back(
+        self, session: Session, kept: list[tuple[int, bytes]], registers: dict[str, int]
+    ) -> None:
+        """Let the BSP stand at svm_state_uefi again, with memory as it was."""
+        for at, content in kept:
+            await session.gdb.write_phys(at, content)
+        await session.gdb.write_registers(0, registers)
+        session.stands_at(0, registers["rip"])
 
     async def _mend(self, session: Session, vcpu: int, vmcb: int, back: int) -> None:
         """Let svm_state_uefi return for the firmware's own state, and put right what it made."""
@@ -473,26 +487,11 @@ class DelayedProbe(GuestProbe):
     async def _fill(self, session: Session, vcpu: int, vmcb: int) -> None:
         """Fill every field that svm_state_uefi has to set with random bytes."""
         gdb, choice = session.gdb, session.choice
-        for first, end in _STATE_FIELDS:
+        for first, end in STATE_FIELDS:
             await gdb.write_phys(vmcb + first, choice.randbytes(end - first))
-        await gdb.write_phys(vmcb + _SHADOW, (choice.word() | 1).to_bytes(8, "little"))
-        await gdb.write_phys(vmcb + _EVENTINJ, (choice.word() | _VALID).to_bytes(8, "little"))
+        await gdb.write_phys(vmcb + SHADOW, (choice.word() | 1).to_bytes(8, "little"))
+        await gdb.write_phys(vmcb + EVENTINJ, (choice.word() | VALID).to_bytes(8, "little"))
         await gdb.write_phys(vcpu + REGS_AT, choice.randbytes(8 * len(PASSED)))
-
-
-async def _variables(session: Session) -> bytes:
-    """Return the image as it is in memory."""
-    view = session.view
-    start = view.phys("__image_start")
-    return await view.read_if_there(start, view.phys("__image_end") - start)
-
-
-def _first_change(before: bytes, after: bytes) -> int | None:
-    """Return the offset of the first difference outside of what svm_state_uefi has to set."""
-    fields = (*_STATE_FIELDS, (_SHADOW, _SHADOW + 8), (_EVENTINJ, _EVENTINJ + 8))
-    to_set = {one for first, end in fields for one in range(first, end)}
-    pairs = enumerate(zip(before, after, strict=True))
-    return next((at for at, (old, new) in pairs if old != new and at not in to_set), None)
 
 
 def _number(session: Session) -> int:

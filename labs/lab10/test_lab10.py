@@ -329,6 +329,7 @@ def registers_are_the_callers(boot):
     made = the_whole_state(boot)
     wrong = [one for one in KEPT if made.registers[one] != made.frame[one]]
     if not wrong:
+        found_anywhere(made)
         return
     first = wrong[0]
     other = {value: name for name, value in made.frame.items()}.get(made.registers[first])
@@ -344,6 +345,27 @@ def registers_are_the_callers(boot):
         )
         if other
         else shown(f"v->regs.{first}", made.registers[first]),
+        goes_on=made.mended,
+    )
+
+
+def found_anywhere(made):
+    """Fail if the frame is not found where the VMM has no alias of physical memory."""
+    high = made.high
+    wrong = [one for one in KEPT if high and high.registers[one] != high.frame[one]]
+    if not wrong:
+        return
+    fail(
+        "frame-by-its-alias",
+        cpu=0,
+        place=STATE,
+        expected=msg(
+            "the frame is found at any physical address: at {address:#x}, too",
+            address=high.address,
+        ),
+        observed=shown(f"v->regs.{wrong[0]}", high.registers[wrong[0]])
+        if high.returned
+        else msg("exception, CR2 = {address:#x}", address=high.cr2),
         goes_on=made.mended,
     )
 

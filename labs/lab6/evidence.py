@@ -55,6 +55,7 @@ class Call:
         open_at: what was in use of the VMM's while interrupts were still on: a register's name,
             "" if nothing was.
         open_place: the instruction before which that was so.
+        loaded: after the last LGDT or LIDT that followed; None if there was none.
         after: where uefi_call returned to; None if it did not return.
         above_before: the firmware's stack from its RSP on, before the call.
         above_after: the same after it.
@@ -72,6 +73,7 @@ class Call:
     turned_off: bool = False
     open_at: str = ""
     open_place: Place | None = None
+    loaded: Moment | None = None
     after: Moment | None = None
     above_before: Hex = b""
     above_after: Hex = b""

@@ -3,6 +3,7 @@
 Nothing here says what is right: the checks do.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -47,6 +48,7 @@ _ABOVE = 0x100  # bytes from the firmware's stack pointer on that must stay
 _BELOW = 0x200  # bytes below the VMM's stack pointer that are random when a function is called
 FIRMWARE_STACK = 0x10000  # bytes below it that count as its stack
 _STEPS = 1000  # instructions from the function's return to that of uefi_call
+_LOADS_TABLE = re.compile(rb"[\x40-\x4f\x67]*\x0f\x01[\x10-\x1f\x50-\x5f\x90-\x9f]")  # LGDT, LIDT
 _TIMES = 300  # calls of AllocatePages that alloc_realmodemem may make
 
 
@@ -252,9 +254,12 @@ class FirmwareCallsProbe(RealmodeProbe):
             place = session.places.at(state.pc)
             if place in rest_places():
                 await session.note_stepped(0, place, state)
+            loads = _LOADS_TABLE.match(await view.code_at(0, state))
             if place == RETURNED or place in rest_places() or not await session.step(0):
                 break
             state = await view.state(0)
+            if loads:
+                made = replace(made, loaded=await moment(session))
         return made
 
     async def _allocation(self, session: Session, size: int, refuse: bool = False) -> Allocation:

@@ -264,6 +264,25 @@ def lost_at_cr3(boot):
         )
 
 
+def lost_with_other_tables(boot):
+    """Fail if the BSP has loaded a GDTR or IDTR on the way back that it has never had."""
+    firmware, call = the_lab(boot).firmware, the_call(boot)
+    for name, part in (("GDTR", "gdt"), ("IDTR", "idt")) if call.loaded else ():
+        before, now = getattr(call.before, part), getattr(call.loaded, part)
+        if now not in (before, getattr(firmware, part)):
+            fail(
+                "tables-not-restored",
+                cpu=0,
+                place=CALL,
+                expected=shown(name, table(before)),
+                observed=msg("{register}; then the BSP was lost", register=shown(name, table(now))),
+                next=msg(
+                    "sgdt and sidt store ten bytes each. Do these bytes overlap, and do lgdt and "
+                    "lidt read them where they are?"
+                ),
+            )
+
+
 def went_astray(call):
     """Fail if the BSP has gone on at addresses of the VMM that are not mapped to it."""
     if call.astray is not None:
@@ -486,6 +505,7 @@ def after_the_call(boot):
     at_function(boot)
     if call.after is None:
         lost_at_cr3(boot)
+        lost_with_other_tables(boot)
         missing(
             "uefi-call-no-return",
             cpu=0,
