@@ -13,7 +13,8 @@ from vmmlab.failure import Failure
 from vmmlab.observe.icr import Icr
 from vmmlab.observe.starting import IcrCall, OwnCalls
 
-_BSP: Final = 0  # its APIC id
+_SHOWN: Final = 4  # ids
+_BYTE: Final = 0x100  # the first index that needs more than a byte
 
 
 def wrong_with_many(made: OwnCalls) -> Failure | None:
@@ -40,35 +41,69 @@ def wrong_with_many(made: OwnCalls) -> Failure | None:
 
 def wrong_destination(made: OwnCalls) -> Failure | None:
     """Return that an IPI leaves out a processor of the tables, or reaches the sender."""
-    others = [one for one in made.ids if one != _BSP]
+    own = made.own_id
     for function, kind, told in (
         ("apic_send_init", "INIT", made.init_told),
         ("apic_send_startup_ipi", "SIPI", made.sipi_told),
     ):
         sent = [one for one in map(_as_written, told or ()) if one.kind == kind]
-        missed = [one for one in others if not any(write.reaches(one, _BSP) for write in sent)]
-        if told is None or not (missed or any(write.reaches(_BSP, _BSP) for write in sent)):
+        missed = [at for at, one in enumerate(made.ids) if one != own and not _to(sent, one, own)]
+        itself = _to(sent, own, own)
+        if told is None or not (missed or itself):
             continue
         return Failure(
             "cpu-of-the-tables-left-out",
             cpu=0,
             place=called(function),
             expected=msg(
-                "one {kind} for each CPU in the tables but the sender: APIC ids {others}",
+                "one {kind} for each CPU in the tables but the sender, whose APIC id is {own}",
                 kind=kind,
-                others=_listed(others),
+                own=f"{own:#x}",
             ),
-            observed=msg(
-                "the tables list the APIC ids {ids}, in this order, and the sender's is {own}; "
-                "the IPIs were for {told}",
-                ids=_listed(made.ids),
-                own=_listed([_BSP]),
-                told=_listed([one.dest for one in sent]) if sent else msg("no CPU"),
-            ),
+            observed=_what_was_wrong(made.ids, len(sent), missed[0] if missed else None),
+            next=msg(
+                "All CPUs up to the one with index 255 were sent one. An index of 8 bits counts no "
+                "further."
+            )
+            if missed and missed[0] == _BYTE and not itself
+            else "",
             function=function,
             goes_on=True,
         )
     return None
+
+
+def _to(sent: Sequence[Icr], dest: int, own: int) -> bool:
+    """Whether an IPI is for an APIC id."""
+    return any(one.reaches(dest, own) for one in sent)
+
+
+def _what_was_wrong(ids: Sequence[int], sent: int, missed: int | None) -> Text:
+    """Return which of the ids of the tables got no IPI, or that the sender got one.
+
+    Args:
+        ids: the ids.
+        sent: the number of IPIs.
+        missed: the index of the first one without an IPI.
+    """
+    first = listed([f"{one:#x}" for one in ids[:_SHOWN]], ", ")
+    if missed is None:
+        return msg(
+            "the tables list {count} processors, with the APIC ids {ids} and so on; {sent} IPIs "
+            "were sent, one of them to the sender itself",
+            count=len(ids),
+            ids=first,
+            sent=sent,
+        )
+    return msg(
+        "the tables list {count} processors, with the APIC ids {ids} and so on; {sent} IPIs were "
+        "sent, and none was for APIC id {missed}, the one with index {index}",
+        count=len(ids),
+        ids=first,
+        sent=sent,
+        missed=f"{ids[missed]:#x}",
+        index=missed,
+    )
 
 
 def called(function: str) -> Text:
@@ -79,7 +114,3 @@ def called(function: str) -> Text:
 def _as_written(call: IcrCall) -> Icr:
     """Return a call of apic_write_icr as a write; an id may need more bits than an xAPIC has."""
     return Icr(0, call.low, call.dest, 0.0)
-
-
-def _listed(numbers: Sequence[int]) -> Text:
-    return listed([f"{one:#x}" for one in numbers], ", ")

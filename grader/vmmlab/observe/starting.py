@@ -188,6 +188,7 @@ class OwnCalls:
         many: its answers when the tables list more processors than a byte can count: no SIPI has
             been sent and no AP has arrived; then one has been sent, and all have arrived.
         ids: the APIC ids that the tables listed in the last two calls, the BSP's among them.
+        own_id: the APIC id that the BSP had there.
         init_told: what apic_send_init asked of apic_write_icr then; None: it did not come back.
         sipi_told: the same for apic_send_startup_ipi.
     """
@@ -220,5 +221,6 @@ class OwnCalls:
     init_sent: bool = True
     many: tuple[CondCall, ...] = ()
     ids: tuple[int, ...] = ()
+    own_id: int = 0
     init_told: tuple[IcrCall, ...] | None = None
     sipi_told: tuple[IcrCall, ...] | None = None

@@ -160,14 +160,15 @@ class ArgumentsProbe(BaseProbe):
         for sent, arrived in ((0, 0), (1, _MANY - 1)) if counter is not None else ():
             await session.gdb.write_phys(counter or 0, arrived.to_bytes(_COUNTER, "little"))
             many.append(await self._asked(session, sent))
-        ids = some_ids(session)
-        await tables.install(len(ids), ids)
+        own, ids = await some_ids(session)
+        await tables.install(len(ids), ids, own)
         back = (_RETURNED, session.view.addr("boot_stack") + _BACK)
         init = await asked_to_send(session, back, "apic_send_init")
         sipi = await asked_to_send(session, back, "apic_send_startup_ipi", made.sipi_vector)
         await tables.remove()
         answers = tuple(one for one in many if one is not None)
-        return replace(made, many=answers, ids=ids, init_told=init, sipi_told=sipi)
+        made = replace(made, many=answers, ids=ids, own_id=own)
+        return replace(made, init_told=init, sipi_told=sipi)
 
     async def _turns(self, session: Session) -> int:
         """Return how often ap_start_loopcond is in a loop while no AP comes; 0: not too often."""
