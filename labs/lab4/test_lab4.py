@@ -664,6 +664,25 @@ def numbered_once(boot):
             )
 
 
+def the_store_is_guarded(boot):
+    """Fail if an AP stores num_of_processors while ap_lock is free, and not by a locked one."""
+    cpu = boot.lock.unguarded
+    decoded = decode(boot.lock.store_code, 0, 64) if cpu is not None else None
+    if decoded is not None and not decoded.locked:
+        fail(
+            "counted-without-ap-lock",
+            cpu=cpu,
+            place="apinitproc1",
+            expected=msg(
+                "CPU {cpu} holds ap_lock when it stores num_of_processors: `{instruction}`",
+                cpu=cpu,
+                instruction=decoded.text,
+            ),
+            observed=msg("ap_lock was free then"),
+            goes_on=True,
+        )
+
+
 @check("lab4.number.alone", EXCLUSION, also=ONE_BY_ONE, after="lab4.number.unique")
 def counting_is_guarded(boot):
     """While an AP reads and then stores num_of_processors, no other AP does the same."""
@@ -694,6 +713,7 @@ def counting_is_guarded(boot):
                 ),
                 better=(CLEARED,),
             )
+    the_store_is_guarded(boot)
     if boot.lock.skipped_guard is not None:
         fail(
             "number-without-lock",
@@ -1032,10 +1052,41 @@ def sleeps(boot, wait_us):
         )
 
 
+def long_wait_ends(boot):
+    """Fail unless a wait of many polls has taken ap_delays.wait_us, too."""
+    one = boot.lock.long_wait if boot.lock else None
+    if one is None or (one.named and one.wait_us - one.poll_us < one.slept_us <= most_slept(one)):
+        return
+    fail(
+        "long-wait-wrong",
+        cpu=0,
+        place="ap_wait",
+        expected=msg(
+            "with ap_delays.wait_us = {wait} and poll_us = {poll}, the BSP calls vmm_ap_missing "
+            "after {count} polls",
+            wait=one.wait_us,
+            poll=one.poll_us,
+            count=one.wait_us // one.poll_us,
+        ),
+        observed=msg(
+            "it called vmm_ap_missing after {count} polls", count=one.slept_us // one.poll_us
+        )
+        if one.named
+        else msg("after {count} polls it still waited", count=one.slept_us // one.poll_us),
+        goes_on=True,
+    )
+
+
+def most_slept(one):
+    """The most microseconds that the BSP may sleep in a long wait."""
+    return one.wait_us + 2 * one.poll_us
+
+
 @check("lab4.wait.missing", MISSING, after=["lab4.wait.goes_on", "lab4.wait.late"])
 def cpu_that_never_comes_is_named(boot):
     """After ap_delays.wait_us the BSP calls vmm_ap_missing with the APIC id of the missing CPU."""
     names_the_missing(boot, MISSING.option("cpu"), MISSING.option("wait_us"))
+    long_wait_ends(boot)
 
 
 # --- lab4.5: the barrier --------------------------------------------------------------------------

@@ -6,7 +6,7 @@ evidence is a new field here; a lab's own probes derive their record from `LabEv
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import PlainSerializer, PlainValidator
@@ -14,7 +14,6 @@ from pydantic import PlainSerializer, PlainValidator
 from vmmlab.base.jsondata import json_data
 from vmmlab.base.registry import Registry, scope_in_use
 from vmmlab.observe.cpu import Hex, TrampolineStep
-from vmmlab.observe.mixed import MixedCall
 from vmmlab.observe.place import Place
 
 Verdict = Literal["reached", "waits", "budget", "halted", "shutdown"]
@@ -179,75 +178,6 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class InitFunction:
-    """A record of the section .initfunc (include/initfunc.h).
-
-    Args:
-        id: its id.
-        file: its file name.
-        function: the symbol of the function.
-    """
-
-    id: str
-    file: str
-    function: str
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What records are sorted by."""
-        return self.id, self.file
-
-
-@dataclass(frozen=True, slots=True)
-class Multiboot:
-    """What vmm_main did with the multiboot information and the init functions.
-
-    Args:
-        address: where vmm_main finds the information, a physical address.
-        original: the information as the boot loader left it.
-        before: `mi` before vmm_main, as the probe filled it.
-        copy: `mi` at the first call that vmm_main makes.
-        after_sort: `mi` when initfunc_init returns.
-        later: `mi` at the last of vmm_main's calls that was seen.
-        changed_at: offset of the first byte of `mi` that changed while the init functions ran.
-        overrun: bytes behind `mi` that hold what lies behind the original at the first call.
-        uefi_booted: that variable at the first call.
-        uefi_booted_later: that variable at the first call after initfunc_init.
-        linked: the records of .initfunc in the order of linking.
-        sorted: the same at the first call after initfunc_init.
-        behind: bytes behind the last record before vmm_main.
-        behind_later: the same at the first call after initfunc_init.
-        stack_overflowed: what is at the end of the boot stack has changed up to that call, or up to
-            the end of the boot if there was none.
-        changed_for: the init function that began when a record was no longer what it had been.
-        read_at_0: the code that has used memory at address 0, where there is no information.
-        copies: records, or pointers to records, that variables of the student hold at the first
-            call after initfunc_init.
-        mixed: a call of call_initfunc that another call disturbed.
-    """
-
-    address: int = 0
-    original: Hex | None = None
-    before: Hex | None = None
-    copy: Hex | None = None
-    after_sort: Hex | None = None
-    later: Hex | None = None
-    changed_at: int | None = None
-    overrun: int = 0
-    uefi_booted: int | None = None
-    uefi_booted_later: int | None = None
-    linked: tuple[InitFunction, ...] = field(default=())
-    sorted: tuple[InitFunction, ...] | None = None
-    behind: Hex | None = None
-    behind_later: Hex | None = None
-    stack_overflowed: bool = False
-    changed_for: str = ""
-    read_at_0: Place | None = None
-    copies: int = 0
-    mixed: MixedCall | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Switch:
     """The BSP's stack switch.
 
@@ -356,6 +286,23 @@ class LockWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class LongWait:
+    """A call of ap_wait while an AP is missing, in which usleep returns at once.
+
+    Args:
+        poll_us: `ap_delays.poll_us`.
+        wait_us: `ap_delays.wait_us`, many times as long.
+        slept_us: what the BSP asked usleep for, in all.
+        named: it called vmm_ap_missing.
+    """
+
+    poll_us: int
+    wait_us: int
+    slept_us: int
+    named: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """What is known of the lock of the boot stack and of the count that ap_lock guards.
 
@@ -382,6 +329,8 @@ class Lock:
         held_bytes: the same when that AP was on its own stack, and others had tried to get in.
         released_bytes: the same after its first change of the lock, or at the barrier if there was
             none.
+        unguarded: an AP that was about to store num_of_processors while ap_lock was free.
+        long_wait: a wait of the BSP with many polls.
     """
 
     take: int | None = None
@@ -402,6 +351,8 @@ class Lock:
     taken_bytes: Hex = b""
     held_bytes: Hex = b""
     released_bytes: Hex = b""
+    unguarded: int | None = None
+    long_wait: LongWait | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from vmmlab.observe.evidence import (
     Interleaving,
     LabEvidence,
     Lock,
-    Multiboot,
     Physical0,
     PlacedCall,
     Race,
@@ -23,6 +22,7 @@ from vmmlab.observe.evidence import (
 )
 from vmmlab.observe.guest import FLOOD, GuestStart
 from vmmlab.observe.milestones import Milestone
+from vmmlab.observe.multiboot import Multiboot
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.panicking import Panic
 from vmmlab.observe.place import Place

@@ -20,7 +20,6 @@ from vmmlab.observe.evidence import (
     Interleaving,
     Lock,
     Lost,
-    Multiboot,
     OfLab,
     Physical0,
     PlacedCall,
@@ -31,6 +30,7 @@ from vmmlab.observe.evidence import (
 )
 from vmmlab.observe.guest import CpuGuest
 from vmmlab.observe.icr import Icr, apic_id
+from vmmlab.observe.multiboot import Multiboot
 from vmmlab.observe.panicking import Panic
 from vmmlab.observe.starting import OwnCalls, Starting
 

@@ -113,7 +113,10 @@ class CountingProbe(GatheringProbe):
             await self._number(session, first, third)  # it has given ap_lock back, uncounted
         elif verdict == "reached":
             code = await session.view.code_at(first, state)
-            session.log.lock = replace(lock_of(session), store_code=code)
+            free = not any((await self.shared(session))["guard"])
+            session.log.lock = replace(
+                lock_of(session), store_code=code, unguarded=first if free else None
+            )
             ends = (store, session.view.addr("segment_init_ap"))
             verdict, state = await session.step_until(
                 third, lambda now: now.pc in ends, budget=2 * CALL_BUDGET

@@ -20,6 +20,7 @@ from vmmlab.probes.gathering import (
     lock_of,
     look_where_it_waits,
 )
+from vmmlab.probes.longwait import Kept, LongerWait, keep
 from vmmlab.probes.registry import probe
 from vmmlab.x86.decode import reads_a_clock
 
@@ -179,6 +180,7 @@ class MissingProbe(GatheringProbe):
     delays: Mapping[str, int] = field(default_factory=dict)
     entered: bool = False
     polls: int = field(default=5, init=False)
+    _at_wait: Kept | None = field(default=None, init=False)
 
     async def start(self, session: Session) -> None:
         """Watch the place where the missing AP is held."""
@@ -193,6 +195,8 @@ class MissingProbe(GatheringProbe):
         if self.cpu is not None and self.played:
             session.held.add(self.cpu)
         if hit.cpu == 0 and hit.place in ("vmm_ap_missing", "bsp_proc"):
+            if hit.place == "vmm_ap_missing" and self._at_wait is not None:
+                await LongerWait(session, self._at_wait).look()
             session.finished = True
 
     async def _begin(self, session: Session) -> None:
@@ -210,6 +214,7 @@ class MissingProbe(GatheringProbe):
         )
         if not everyone or self.cpu is None:
             return
+        self._at_wait = await keep(session)
         *early, straggler = [cpu for cpu in session.view.ap_indices if cpu != self.cpu]
         for cpu in early:
             await bring_in(session, cpu)

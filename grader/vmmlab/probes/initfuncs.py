@@ -8,7 +8,7 @@ from typing import Final
 
 from vmmlab.images.layout import VMM_BASE
 from vmmlab.machine.gdb import Stop
-from vmmlab.observe.evidence import InitFunction, Multiboot
+from vmmlab.observe.multiboot import InitFunction, Multiboot
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe, Probe

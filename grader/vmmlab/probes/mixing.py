@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vmmlab.images.layout import VMM_BASE
-from vmmlab.observe.mixed import MixedCall
+from vmmlab.observe.multiboot import MixedCall
 from vmmlab.observe.place import Place
 from vmmlab.observe.session import Session
 from vmmlab.probes.calling import stand_at

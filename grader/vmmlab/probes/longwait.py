@@ -1,0 +1,77 @@
+"""Lets the BSP wait again for a missing AP, with so many polls that short counters overflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from vmmlab.observe.evidence import Lock, LongWait
+from vmmlab.observe.session import Session
+from vmmlab.probes.base import DELAY_FIELDS
+from vmmlab.probes.shared import Variables
+from vmmlab.probes.sleeping import Sleeps
+
+_POLLS: Final = 0x10000 + 0x180
+"""More than 16 bits can count; the low 16 and the low 8 bits are other numbers."""
+_POLL_US: Final = 3
+_GENERAL: Final = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
+    "r14", "r15", "rip", "eflags",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The BSP at the first instruction of ap_wait.
+
+    Args:
+        registers: its registers.
+        variables: the student's variables.
+    """
+
+    registers: dict[str, int]
+    variables: bytes
+
+
+async def keep(session: Session) -> Kept:
+    """Take note of the BSP where it is."""
+    registers = (await session.gdb.registers(0)).as_dict()
+    kept = {one: registers[one] for one in _GENERAL}
+    return Kept(kept, await Variables(session).held())
+
+
+@dataclass
+class LongerWait:
+    """Calls ap_wait again where the BSP has given up: all is as it was, but usleep returns at once.
+
+    Args:
+        session: the boot; the BSP is at vmm_ap_missing.
+        at_wait: the BSP as it was at the beginning of ap_wait.
+    """
+
+    session: Session
+    at_wait: Kept
+
+    async def look(self) -> None:
+        """Record how long the BSP waits; nothing if it does not call usleep."""
+        session, view = self.session, self.session.view
+        known = session.log.lock or Lock()
+        if known.poll_us is None or known.own_timer:
+            return
+        hits, sleeps = len(session.log.hits), Sleeps(session)
+        wait_us = _POLLS * _POLL_US
+        await session.places.unwatch("usleep")
+        await sleeps.install()
+        for name, value in (("poll_us", _POLL_US), ("wait_us", wait_us)):
+            await view.write_u32("ap_delays", value, DELAY_FIELDS[name])
+        await session.gdb.write_phys(view.phys("ap_lock"), b"\0")
+        await Variables(session).put_back(self.at_wait.variables)
+        await session.gdb.write_registers(0, self.at_wait.registers)
+        verdict, state = await session.run_to(0, "vmm_ap_missing", "bsp_proc", attempts=1)
+        named = verdict == "reached" and session.places.at(state.pc) == "vmm_ap_missing"
+        slept, calls = await sleeps.take()
+        if calls and not session.ended:
+            found = LongWait(_POLL_US, wait_us, slept, named)
+            session.log.lock = replace(session.log.lock or Lock(), long_wait=found)
+        await sleeps.remove()
+        del session.log.hits[hits:]
