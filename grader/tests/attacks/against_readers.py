@@ -17,6 +17,8 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import mini
 import pytest
@@ -29,6 +31,7 @@ from vmmlab.base import archive
 from vmmlab.base.box import BoxError
 from vmmlab.classroom import similar
 from vmmlab.classroom.similar import compare
+from vmmlab.grading import plain
 from vmmlab.images import diagnostics, lines
 from vmmlab.images.model import BuildFailed
 
@@ -208,6 +211,15 @@ def _compares(text: str, folder: Path) -> str:
     return f"{spent:.1f} s" if spent > 3 else ""
 
 
+def _prints(text: str, folder: Path) -> str:
+    """Compare two boots of a VMM that prints something."""
+    boots: Any = [SimpleNamespace(serial=text, all_parked=True, cpus=(0, 1), scenario="x")] * 2
+    began = time.process_time()
+    told = list(plain._compared(boots[0], boots[1:]))
+    spent = time.process_time() - began
+    return f"{told or f'{spent:.1f} s'}" if told or spent > 0.3 else ""
+
+
 def _attacks() -> Iterator[Attack]:
     for name, (defence, changes) in SAYS.items():
         shown = name.startswith(SHOWN)
@@ -229,6 +241,13 @@ def _attacks() -> Iterator[Attack]:
         end = "a tar has an end"
         shown = "GiB" in name
         yield Attack("archive", f"tar: a file of {name}", "refused", end, attempt, shown)
+    for name, text in {
+        "10,000 digits in a line": "1" * 10_000 + "g",
+        "60,000 letters of numbers in a line": "0x" + "a" * 60_000,
+        "numbers side by side": "1 0x1f 2b " * 6_000,
+    }.items():
+        attempt, once = functools.partial(_prints, text), "no word that is printed is read twice"
+        yield Attack("boot", f"it prints {name}", "no time", once, attempt, "digits" in name)
     comparison = "a comparison has a limit"
     for name, text in {
         "similar: 9,000 blanks in a line": "int" + " " * 9000 + "\n",
@@ -264,6 +283,10 @@ DEFENCES = (
         off(archive, "_METHODS", (*archive._METHODS, zipfile.ZIP_BZIP2)),
     ),
     Defence(_HEADERS, off(archive, "_ADDED_MOST", 1 << 40)),
+    Defence(
+        "no word that is printed is read twice",
+        off(plain, "_NUMBER", re.compile(r"\b(0x)?[0-9a-f]*[0-9][0-9a-f]*\b", re.IGNORECASE)),
+    ),
     Defence(_MAPS, _with_maps),
     Defence("a tar has an end", off(archive, "_ENDS_MOST", 1 << 60)),
     Defence("a comparison has a limit", off(compare, "_SECONDS", 600.0)),

@@ -200,6 +200,8 @@ def test_a_time_is_read_as_it_is_written_or_not_at_all() -> None:
     trap = datetime(2016, 1, 31, 11)
     assert parse_utc(documented).replace(tzinfo=None) == trap
     assert timestamp(documented) is None
+    for end in ("0001-01-01 00:00:00 +0900", "9999-12-31 23:59:59 -0900"):
+        assert timestamp(end) is None
 
 
 # --- 10: feedback shows everything that the notebook holds -------------------------------------

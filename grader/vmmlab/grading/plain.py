@@ -15,7 +15,8 @@ from vmmlab.base.text import clean_line
 from vmmlab.observe.observation import Observation
 from vmmlab.probes.scenario import Scenario
 
-_NUMBER: Final = re.compile(r"\b(0x)?[0-9a-f]*[0-9][0-9a-f]*\b", re.IGNORECASE)
+# Possessive: a guest can print 64 KiB of digits, and no word is read twice.
+_NUMBER: Final = re.compile(r"\b(0x)?(?=[a-f]*+[0-9])[0-9a-f]++\b", re.IGNORECASE)
 _LINE_MOST: Final = 80  # characters of a line that is shown
 _ONLY_WATCHED: Final = msg(
     "In the plain boot, in which the VMM cannot detect that it is graded, some CPU does "
