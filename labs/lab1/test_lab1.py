@@ -366,7 +366,8 @@ def records_are_sorted(boot):
                 ),
                 expected=msg("{first} before {second}", first=str(two), second=str(one)),
                 observed=msg("{first} before {second}", first=str(one), second=str(two)),
-                next=why_out_of_order(out_of_order, len(keys), one, two),
+                next=only_so_many_are_sorted(linked, found)
+                or why_out_of_order(out_of_order, len(keys), one, two),
             )
     nothing_is_written_behind(boot)
     the_records_were_sorted_in_place(boot)
@@ -395,6 +396,20 @@ def beyond_ascii(one, two):
     first, second = next(pair for pair in zip(one, two) if pair[0] != pair[1])
     differ = next((pair for pair in zip(first, second) if pair[0] != pair[1]), ())
     return any(not character.isascii() for character in differ)
+
+
+def only_so_many_are_sorted(linked, found):
+    """What to look at if no more records are sorted than a byte can count; "" if that is not so."""
+    count, few = len(found), len(found) & BYTE
+    keys = [row.key for row in found[:few]]
+    if count > BYTE and keys == sorted(keys) and found[few:] == linked[few:]:
+        return msg(
+            "The first {few} of the {count} records are in order, and the others are where they "
+            "were. {count} in a byte is {few}.",
+            few=few,
+            count=count,
+        )
+    return ""
 
 
 def why_out_of_order(wrong, count, one, two):

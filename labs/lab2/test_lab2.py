@@ -81,8 +81,10 @@ def keeps(boot, who, expected):
             else f"{name} = {found:#x}",
             next=msg("Store it in every case, whatever {name} held before.", name=name)
             if held
+            else msg("The argument is NULL in this boot. It is stored all the same.")
+            if not given(boot, who)
             else "",
-            goes_on=held,
+            goes_on=held or not given(boot, who),
         )
 
 

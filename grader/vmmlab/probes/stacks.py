@@ -133,6 +133,8 @@ class SwitchProbe(BaseProbe):
         given = [await view.argument(0, hit.place, number) for number in (0, 1)]
         if self.swap:
             given.reverse()
+            if self.holds == "initproc" and session.inputs.cpus == 1:
+                given[1] = 0  # no AP calls it
             for number, value in enumerate(given):
                 await view.set_argument(0, hit.place, number, value)
             session.log.hits[-1] = replace(hit, state=await view.state(0))
