@@ -201,6 +201,6 @@ DEFENCES = (
     Defence("a notebook that says too much was stopped", off(apart, "_TOO_MUCH", 99)),
     Defence(
         "a notebook is read before others read it",
-        off(intake, "_can_be_copied", lambda path: True),
+        off(intake, "_can_be_copied", lambda path, size: True),
     ),
 )

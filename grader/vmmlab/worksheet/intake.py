@@ -58,17 +58,18 @@ def check_folder(folder: Path) -> None:
                     depth=DEPTH,
                 ),
             )
-        if path.suffix == ".ipynb" and stat.S_ISREG(found.st_mode) and not _can_be_copied(path):
+        sheet = path.suffix == ".ipynb" and stat.S_ISREG(found.st_mode)
+        if sheet and not _can_be_copied(path, found.st_size):
             raise _refused(folder, path, msg("is not a notebook that can be graded"))
 
 
-def _can_be_copied(path: Path) -> bool:
+def _can_be_copied(path: Path, size: int) -> bool:
     """Return whether a notebook can be read and written again; one that is no JSON counts so.
 
     What nests in itself a thousand times, or has halves of characters, stops whoever tries.
     """
     try:
-        waiting = [(json.loads(read_regular(path, FILE_MIB << 20)), 0)]
+        waiting = [(json.loads(read_regular(path, size)), 0)]
         while waiting:
             one, depth = waiting.pop()
             if depth > NESTING:
