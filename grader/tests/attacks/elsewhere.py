@@ -51,6 +51,12 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
     ),
     Elsewhere(
         "boot",
+        "a panic that prints a value in 10 to the power of 300 columns",
+        "400 columns",
+        "observe/test_printed.py::test_a_width_without_end_takes_no_memory",
+    ),
+    Elsewhere(
+        "boot",
         "it finds out that it is graded",
         "for a person to look at",
         "grading/test_plain.py::test_a_plain_boot_that_ends_otherwise_is_for_a_person",
@@ -172,6 +178,18 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
         "a file that becomes a link while it is read",
         "refused",
         f"{_ARCHIVE}::test_a_file_that_becomes_a_link_meanwhile",
+    ),
+    Elsewhere(
+        "archive",
+        "a file changed in the year 300,000",
+        "taken; when is not known",
+        f"{_ARCHIVE}::test_a_file_changed_in_a_year_that_has_no_date",
+    ),
+    Elsewhere(
+        "batch",
+        "handed in before the first day of all",
+        "no time is known",
+        "classroom/test_findings.py::test_a_time_is_read_as_it_is_written_or_not_at_all",
     ),
     Elsewhere(
         "archive",
