@@ -29,6 +29,7 @@ LATE = late_ap(name="late", cpus=3, cpu=2, poll_us=5000)
 # Without ACPI tables the number of processors is unknown: those that have entered decide.
 SILENT = late_ap(name="silent", cpus=3, cpu=1, acpi=False, entered=True)
 MISSING = missing_ap(name="missing", cpus=4, cpu=3, wait_us=20000, poll_us=700)
+FEW_POLLS = 12  # of the wait in which an AP enters late: probes/longwait.py
 BARRIER = barrier(cpus=4)
 ONE = parking(name="cpus-1", cpus=1, acpi=False)
 EIGHT = plain(name="cpus-8", cpus=8)  # nothing shows the VMM that it is graded
@@ -1077,6 +1078,28 @@ def long_wait_ends(boot):
     )
 
 
+def progress_gives_no_more_time(boot):
+    """Fail if the BSP waits longer because an AP has entered while it waited."""
+    one = boot.lock.long_wait if boot.lock else None
+    if one is None or one.late_us is None or one.late_us <= (FEW_POLLS + 2) * one.poll_us:
+        return
+    fail(
+        "wait-begins-again",
+        cpu=0,
+        place="ap_wait",
+        expected=msg(
+            "the BSP calls vmm_ap_missing after {count} polls in all (ap_delays.wait_us / poll_us)",
+            count=FEW_POLLS,
+        ),
+        observed=msg(
+            "an AP entered the trampoline after some polls, and got no further; the BSP called "
+            "vmm_ap_missing after {count} polls",
+            count=one.late_us // one.poll_us,
+        ),
+        goes_on=True,
+    )
+
+
 def most_slept(one):
     """The most microseconds that the BSP may sleep in a long wait."""
     return one.wait_us + 2 * one.poll_us
@@ -1087,6 +1110,7 @@ def cpu_that_never_comes_is_named(boot):
     """After ap_delays.wait_us the BSP calls vmm_ap_missing with the APIC id of the missing CPU."""
     names_the_missing(boot, MISSING.option("cpu"), MISSING.option("wait_us"))
     long_wait_ends(boot)
+    progress_gives_no_more_time(boot)
 
 
 # --- lab4.5: the barrier --------------------------------------------------------------------------

@@ -294,12 +294,15 @@ class LongWait:
         wait_us: `ap_delays.wait_us`, many times as long.
         slept_us: what the BSP asked usleep for, in all.
         named: it called vmm_ap_missing.
+        late_us: the same as `slept_us` in a call with time for 12 polls only, in which the missing
+            AP was counted in after some of them; None: the BSP did not call vmm_ap_missing then.
     """
 
     poll_us: int
     wait_us: int
     slept_us: int
     named: bool
+    late_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

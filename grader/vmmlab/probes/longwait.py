@@ -14,6 +14,9 @@ from vmmlab.probes.sleeping import Sleeps
 _POLLS: Final = 0x10000 + 0x180
 """More than 16 bits can count; the low 16 and the low 8 bits are other numbers."""
 _POLL_US: Final = 3
+FEW_POLLS: Final = 12
+_BEFORE: Final = 7  # of them
+_COUNTER: Final = 4  # bytes of apinit_procs
 _GENERAL: Final = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
     "r14", "r15", "rip", "eflags",
@@ -54,24 +57,55 @@ class LongerWait:
 
     async def look(self) -> None:
         """Record how long the BSP waits; nothing if it does not call usleep."""
-        session, view = self.session, self.session.view
+        session = self.session
         known = session.log.lock or Lock()
         if known.poll_us is None or known.own_timer:
             return
         hits, sleeps = len(session.log.hits), Sleeps(session)
-        wait_us = _POLLS * _POLL_US
         await session.places.unwatch("usleep")
         await sleeps.install()
-        for name, value in (("poll_us", _POLL_US), ("wait_us", wait_us)):
+        await self._begin(_POLLS)
+        named = await self._comes_to("vmm_ap_missing")
+        slept, calls = await sleeps.take()
+        found = LongWait(_POLL_US, _POLLS * _POLL_US, slept, named)
+        if calls and named:
+            found = replace(found, late_us=await self._with_a_late_ap(sleeps))
+        if calls and not session.ended:
+            session.log.lock = replace(session.log.lock or Lock(), long_wait=found)
+        await sleeps.remove()
+        del session.log.hits[hits:]
+
+    async def _begin(self, polls: int) -> None:
+        """Let the BSP be where it was, with time for so many polls."""
+        session, view = self.session, self.session.view
+        for name, value in (("poll_us", _POLL_US), ("wait_us", polls * _POLL_US)):
             await view.write_u32("ap_delays", value, DELAY_FIELDS[name])
         await session.gdb.write_phys(view.phys("ap_lock"), b"\0")
         await Variables(session).put_back(self.at_wait.variables)
         await session.gdb.write_registers(0, self.at_wait.registers)
-        verdict, state = await session.run_to(0, "vmm_ap_missing", "bsp_proc", attempts=1)
-        named = verdict == "reached" and session.places.at(state.pc) == "vmm_ap_missing"
-        slept, calls = await sleeps.take()
-        if calls and not session.ended:
-            found = LongWait(_POLL_US, wait_us, slept, named)
-            session.log.lock = replace(session.log.lock or Lock(), long_wait=found)
-        await sleeps.remove()
-        del session.log.hits[hits:]
+
+    async def _comes_to(self, place: str) -> bool:
+        session = self.session
+        verdict, state = await session.run_to(0, place, "vmm_ap_missing", "bsp_proc", attempts=1)
+        return verdict == "reached" and session.places.at(state.pc) == place
+
+    async def _with_a_late_ap(self, sleeps: Sleeps) -> int | None:
+        """Return how long the BSP sleeps if the missing AP is counted in meanwhile, no further.
+
+        Returns:
+            Microseconds; None if the BSP did not come so far.
+        """
+        session, at = self.session, self.session.view.in_copy("apinit_procs")
+        if session.ended or at is None:
+            return None
+        was = await session.gdb.read_phys(at, _COUNTER)
+        await self._begin(FEW_POLLS)
+        await session.places.watch("usleep")
+        came = [await self._comes_to("usleep") for _ in range(_BEFORE)]
+        await session.places.unwatch("usleep")
+        everybody = len(session.view.ap_indices)
+        await session.gdb.write_phys(at, everybody.to_bytes(_COUNTER, "little"))
+        named = all(came) and await self._comes_to("vmm_ap_missing")
+        slept, _ = await sleeps.take()
+        await session.gdb.write_phys(at, was)
+        return slept if named else None
