@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vmmlab.host.processes import children, end_tree
+from vmmlab.host import processes
+from vmmlab.host.processes import children, end_tree, oom_kills
 
 BWRAP = shutil.which("bwrap")
 SLEEPER = ["sleep", "4217"]
@@ -101,3 +102,11 @@ def test_a_sandbox_killed_while_it_starts_leaves_nothing(wait_us):
         end_tree(process.pid)
         process.wait()
     assert all_gone(list(sleepers() - before))
+
+
+def test_what_linux_says_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert oom_kills() is not None
+    monkeypatch.setattr(processes, "_PROC", tmp_path)
+    assert oom_kills() is None
+    (tmp_path / "vmstat").write_text("nr_free_pages 8\noom_kill 3\noom_kill_x 4\n")
+    assert oom_kills() == 3

@@ -95,6 +95,9 @@ def test_prose_that_looks_like_nothing() -> None:
     assert parse("cc1: all warnings being treated as errors\n   12 | error: no\n", OWN) == []
 
 
+KILLED = "gcc: fatal error: Killed signal terminated program cc1"
+
+
 @pytest.mark.parametrize(
     ("text", "code", "kind"),
     [
@@ -121,16 +124,20 @@ def test_stopped_by_a_limit(text: str, code: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "expected"),
+    ("text", "code", "short", "expected"),
     [
-        ("gcc: fatal error: Killed signal terminated program cc1", 4, True),
-        ("", 128 + 9, True),
-        ("lab3/ap_start.c:1:1: error: Killed by love", 1, False),
-        ("", 1, False),
+        (f"{KILLED}\ncompilation terminated.", 1, True, True),
+        (f"x86_64-elf-{KILLED}", 1, True, True),
+        (f"lab3/apinit.S:1: Error: x\n{KILLED}", 1, False, False),  # a student's words
+        (f"lab3/ap_start.c:1:1: error: {KILLED}", 1, True, False),
+        (KILLED, 4, False, True),
+        ("", 128 + 9, False, True),
+        ("lab3/ap_start.c:1:1: error: Killed by love", 1, True, False),
+        ("", 1, True, False),
     ],
 )
-def test_killed_from_outside(text: str, code: int, expected: bool) -> None:
-    assert killed(text, code) is expected
+def test_killed_from_outside(text: str, code: int, short: bool, expected: bool) -> None:
+    assert killed(text, code, out_of_memory=short) is expected
 
 
 def test_last_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import time
@@ -17,6 +18,7 @@ from elftools.elf.elffile import ELFFile
 
 from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.host.sandbox import Sandbox
+from vmmlab.images import compile
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildFailed, BuildOptions, Image
 from vmmlab.images.sources import FromReference, Prebuilt
@@ -417,14 +419,14 @@ class TestOurOwnFaults:
         )
         fake.chmod(0o755)
         monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+        ended = itertools.count()
+        monkeypatch.setattr(compile, "oom_kills", lambda: next(ended))
         reference = FromReference(kit / "reference")
         builder = Builder(kit / "tree", mini.COURSE, Sandbox.none(), tmp_path / "c", reference)
         with pytest.raises(InfraError, match="system killed the compiler"):
             builder.build("lab2", mini.solution(), DEV)
 
     def test_overloaded_machine(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-        from vmmlab.images import compile
-
         monkeypatch.setattr(compile, "WALL_S", 0.001)
         with pytest.raises(InfraError, match="overloaded"):
             build("lab2", beta_c=BETA + "/* slow */")

@@ -15,6 +15,7 @@ from pathlib import Path
 from vmmlab.base.errors import InfraError
 from vmmlab.base.files import is_regular, read_regular
 from vmmlab.base.message import msg
+from vmmlab.host.processes import oom_kills
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images import diagnostics
@@ -153,6 +154,7 @@ def compile_all(sandbox: Sandbox, tools: Toolchain, job: Job, work: Path) -> Res
         path.write_bytes(content)
     (source_dir / "include").mkdir(parents=True, exist_ok=True)
     out.mkdir()
+    ended = oom_kills()
     seen_source, seen_out = sandbox.seen(source_dir, SOURCE), sandbox.seen(out, OUT)
     done = sandbox.run(
         ["/bin/sh", "-c", _script(tools, job, seen_source, seen_out)],
@@ -174,9 +176,10 @@ def compile_all(sandbox: Sandbox, tools: Toolchain, job: Job, work: Path) -> Res
             ),
             next_step=msg("Run it again when less is running on this machine."),
         )
+    short = ended is None or ended != oom_kills()
     return Results(
         tuple(
-            _outcome(source, out / str(number), job, seen_source)
+            _outcome(source, out / str(number), job, seen_source, short)
             for number, source in enumerate(job.sources)
         ),
         job.merge is None or _text(out / "merge.rc").strip() == "0",
@@ -217,7 +220,8 @@ def _in_parallel(lines: Sequence[str]) -> str:
     return "\n".join(f"(\n{lane}\n) &" for lane in lanes) + "\nwait\n"
 
 
-def _outcome(source: str, target: Path, job: Job, source_dir: Path) -> Compiled:
+def _outcome(source: str, target: Path, job: Job, source_dir: Path, short: bool) -> Compiled:
+    """Return the result for one file; `short`: whether memory may have run out."""
     made, base = Path(f"{target}.o"), str(source_dir)
     text, status = _text(Path(f"{target}.err")), _text(Path(f"{target}.rc")).strip()
     # If there is no status, the shell was killed or had no room to write it.
@@ -235,7 +239,7 @@ def _outcome(source: str, target: Path, job: Job, source_dir: Path) -> Compiled:
         if why := diagnostics.stopped(text, code, _LIMITS_TEXT):
             found = [Diagnostic(source, 0, 0, "error", why)]
             log = f"{source}: {why}\n"
-        elif diagnostics.killed(text, code):
+        elif diagnostics.killed(text, code, out_of_memory=short):
             return Compiled(source, made, failed, tuple(found), log, killed=True)
         elif not any(one.severity == "error" for one in found):
             found.append(Diagnostic(source, 0, 0, "error", diagnostics.last_words(text, code)))

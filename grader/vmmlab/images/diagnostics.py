@@ -40,7 +40,8 @@ _SIGNAL_NAMES = {
     152: "CPU time limit exceeded",
     153: "File size limit exceeded",
 }
-_COMPLAINS = (0, 1)  # so a compiler and its driver end if no signal has ended a program
+_COMPLAINS = (0, 1)  # so a compiler ends, and its driver unless a limit's signal has ended one
+_DRIVER_KILLED = re.compile(r"\S*gcc\S*: fatal error: Killed signal terminated program \S+")
 _DIGITS = 9
 _NEAR, _MOST_SAID = 300, 200
 
@@ -135,8 +136,19 @@ def stopped(text: str, code: int, limits_text: Mapping[str, Text]) -> Text:
     return ""
 
 
-def killed(text: str, code: int) -> bool:
-    """Return whether the system has ended a compiler, as it does when memory runs out."""
+def killed(text: str, code: int, *, out_of_memory: bool) -> bool:
+    """Return whether the system has ended a compiler, as it does when memory runs out.
+
+    After SIGKILL gcc ends with status 1 as after any error, and a student's .error can print the
+    same line. Then it counts only if Linux was short of memory meanwhile.
+
+    Args:
+        text: its standard error.
+        code: its status; 128 + N after signal N.
+        out_of_memory: whether Linux has ended a process for want of memory, or may have.
+    """
+    if code in _COMPLAINS:
+        return out_of_memory and any(map(_DRIVER_KILLED.fullmatch, text.splitlines()))
     return _ended_by(text, code) == "Killed"
 
 
