@@ -16,6 +16,8 @@ sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 import japanese
 import terms as terms_of_the_book
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Path:

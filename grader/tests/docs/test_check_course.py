@@ -41,6 +41,7 @@ def test_nothing_is_forgotten_in_this_course():
     assert [str(one) for one in check_course.forgotten(ROOT)] == []
 
 
+@pytest.mark.slow
 def test_a_course_in_english_needs_no_japanese(tmp_path):
     root = copy_of_the_clone(tmp_path / "clone")
     text = (root / "course.yml").read_text(encoding="utf-8")
@@ -259,6 +260,7 @@ def test_what_is_forgotten_is_named(clone, what):
         assert re.match(r"(course\.yml|(labs|reference|grader|docs)/\S+?)(:\d+)?: .+: .+", one)
 
 
+@pytest.mark.slow
 def test_a_lab_that_course_yml_does_not_know_is_named(clone):
     (clone / "labs" / "lab77").mkdir()
     (clone / "grader" / "mutants" / "lab78.yml").write_text("")

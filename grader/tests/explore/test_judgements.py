@@ -442,6 +442,7 @@ print(explore(image, cohort, declared, sources=files, scenarios=["barrier"]).to_
 """
 
 
+@pytest.mark.slow
 def test_the_counterexample_is_reproducible(course, explored, changed):
     """Another process with another hash seed finds the same."""
     files = changed(lab4_5=BARRIER.replace("EXTRA", "").replace("sync_count = 0;", ""))

@@ -114,6 +114,7 @@ def test_what_is_selected_waits_as_it_would_in_a_full_run(place):
     assert "waiting   lab3.ljmpw.target" in ran.out
 
 
+@pytest.mark.slow
 def test_from_a_folder_of_the_workspace_and_from_outside(place, tmp_path):
     ran = place.pytest(cwd=place.root / "lab3")
     assert (ran.code, ran.last) == (0, "3 passed"), ran.out
@@ -122,6 +123,7 @@ def test_from_a_folder_of_the_workspace_and_from_outside(place, tmp_path):
     assert "lab4  6/6 points" in ran.out
 
 
+@pytest.mark.slow
 def test_last_failed_first_failed_and_stop_at_the_first(place):
     place.student("lab3", "nothing")
     assert place.pytest("lab3").code == 1
@@ -158,6 +160,7 @@ def test_the_seed(place):
     assert "step      lab3.1: alab3 in lab3/a.c, seed 99, cohort dev\n" in ran.out
 
 
+@pytest.mark.slow
 def test_hints_are_of_the_course_and_given_on_request(place):
     place.student("lab3", "nothing")
     folder = place.root.parent / "labs" / "lab3"

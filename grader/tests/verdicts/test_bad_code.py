@@ -127,6 +127,7 @@ def test_qemu_dying_is_never_a_zero(tmp_path, does):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_two_gradings_at_once_agree(course, tmp_path):
     """Of one folder, with one cache: both say what one alone says."""
     shutil.copytree(course.reference_dir, tmp_path / "mine")

@@ -35,6 +35,7 @@ def verdict(report: Report) -> list[tuple[Any, ...]]:
     return [(one.id, one.outcome, one.points, one.cause, one.step) for one in report.checks]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "who", ["reference", *(pytest.param(n, marks=pytest.mark.full) for n in ("starter", *WRONG))]
 )

@@ -260,6 +260,7 @@ def test_without_the_link_vmmlab_is_taken_from_the_path(
     assert sh(here, plain, f"PATH={VMMLAB.parent}:$PATH make lab1").returncode == 0
 
 
+@pytest.mark.slow
 def test_pytest_takes_the_labs_in_the_order_of_the_course(
     here: Path, plain: Mapping[str, str]
 ) -> None:

@@ -56,6 +56,7 @@ def records(out: Path) -> dict[str, record.Record]:
     return {one.student: one for one in found}
 
 
+@pytest.mark.slow
 def test_a_small_class_from_an_archive(tmp_path: Path) -> None:
     course = load_course(made_up.ROOT)
     right = reference(course, [LAB]).files
