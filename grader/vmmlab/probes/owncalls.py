@@ -30,8 +30,8 @@ _MANY: Final = 0x101
 """Processors in the tables, more than a byte can count: `_MANY` - 1 has the low byte 0."""
 _TURNS: Final = 100  # of a loop in ap_start_loopcond, which needs none
 _TURN_STEPS: Final = 2000
-_SHORT_US: Final = range(100, 1000)
-"""Short delays: whatever is added to them shows, unlike in a long one."""
+_SHORT_US: Final = range(100, 200)
+"""Short delays: whatever is added to them shows, as do pieces that are longer than a delay."""
 _COUNTER: Final = 4  # bytes of apinit_procs
 _SAVED: Final = ("rbx", "rbp", "rsi", "rdi")
 _SAVED_64: Final = ("r12", "r13", "r14", "r15")
