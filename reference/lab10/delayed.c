@@ -134,12 +134,12 @@ svm_state_uefi (struct vcpu *v)
 /* The guest is about to send INIT or SIPI: if the APs wait for that, start them
  * now.
  *
- * On entry: the CPU whose guest has written to its ICR, outside of its guest, no
- * lock held, interrupts off.  localapic_icr calls this function for each INIT
- * and each SIPI of the guest, before it asks localapic_is_destination which
- * virtual CPUs are meant; several CPUs may call it at the same time.  But as
- * long as the APs wait only the BSP runs a guest.  The APIC id of the BSP need
- * not be 0.
+ * On entry: the CPU whose guest has written to its ICR, outside of its
+ * guest, no lock held, interrupts off.  localapic_icr calls this function
+ * for each INIT and each SIPI of the guest, before it asks
+ * localapic_is_destination which virtual CPUs are meant; several CPUs may
+ * call it at the same time.  But as long as the APs wait only the BSP runs a
+ * guest.  The APIC id of the BSP need not be 0.
  *
  * Must: if localapic_delayed_ap_start was given a function, call it, but only
  * once in all.  When it has returned, call the init functions of group "dbsp",
